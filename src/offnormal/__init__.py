@@ -1,0 +1,64 @@
+"""offnormal: learns normality from normal images alone and says when, where and how surely something is off.
+
+import offnormal as on
+run = on.fit("padim", data="bottle/")
+scores = on.score(run.bundle, "new/*.png")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from offnormal.api import calibrate, evaluate, fit, load, score
+    from offnormal.bundle import Bundle
+    from offnormal.calibration.calibration import Calibration
+    from offnormal.detectors.base import Detector
+    from offnormal.errors import OffnormalError
+    from offnormal.evaluation import Evaluation
+    from offnormal.run import Run
+    from offnormal.types import InputSpec, Output, Rate, Sample, Scores, Verdict
+
+__all__ = [
+    "Bundle",
+    "Calibration",
+    "Detector",
+    "Evaluation",
+    "InputSpec",
+    "OffnormalError",
+    "Output",
+    "Rate",
+    "Run",
+    "Sample",
+    "Scores",
+    "Verdict",
+    "calibrate",
+    "evaluate",
+    "fit",
+    "load",
+    "score",
+]
+
+_HOMES = {
+    **dict.fromkeys(("calibrate", "evaluate", "fit", "score"), "offnormal.api"),
+    **dict.fromkeys(("InputSpec", "Output", "Rate", "Sample", "Scores", "Verdict"), "offnormal.types"),
+    "Bundle": "offnormal.bundle",
+    "Calibration": "offnormal.calibration.calibration",
+    "Detector": "offnormal.detectors.base",
+    "Evaluation": "offnormal.evaluation",
+    "OffnormalError": "offnormal.errors",
+    "Run": "offnormal.run",
+    "load": "offnormal.bundle",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import public names when they are first used, so that `import offnormal` stays fast."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("offnormal")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'offnormal' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

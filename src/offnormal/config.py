@@ -1,0 +1,243 @@
+"""Every verb's configuration: YAML file < environment < flag; an unknown key is an error with a suggestion.
+
+Environment variables are OFFNORMAL_<FIELD>, those of a detector OFFNORMAL_DETECTOR_<FIELD>; values are read as YAML.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from offnormal.errors import ConfigError
+from offnormal.types import Interpolation, ResizePolicy
+
+_Config = TypeVar("_Config", bound="VerbConfig")
+
+
+def _size_text(value: Any) -> Any:
+    """N, HxW, [H, W] or (H, W) -> "N" or "HxW"; anything else is not a size."""
+    if isinstance(value, list | tuple):
+        value = "x".join(map(str, value))
+    text = str(value).strip().lower()
+    if not re.fullmatch(r"\d+(x\d+)?", text) or any(int(side) < 16 for side in text.split("x")):
+        raise ValueError("expected N or HxW in pixels, at least 16, such as 256 or 256x320")
+    return text
+
+
+class VerbConfig(BaseModel):
+    """What all verbs share: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ComputeConfig(VerbConfig):
+    """Where and in what portions scores are computed."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    """Images computed at once."""
+    workers: Annotated[int, Field(ge=1)] | None = None
+    """Threads that read and resize pictures; default: one a core, at most 8."""
+    on_bad: Literal["stop", "skip"] = "stop"
+    """What to do with a file that cannot be read: stop with its name, or leave it out and list it."""
+
+
+class DataConfig(VerbConfig):
+    """Which pictures."""
+
+    data: Path | None = None
+    """Folder of a data set whose layout is recognised (offnormal list layouts)."""
+    layout: str | None = None
+    """Name of the layout, when it is not to be recognised."""
+    category: str | None = None
+    """One category of a data set with several, or all."""
+    normal: Path | None = None
+    """Plain folder of normal pictures, instead of --data."""
+    test: Path | None = None
+    """Plain folder to test on; labelled by its subfolders when one is called good, normal or ok."""
+    masks: Path | None = None
+    """Folder of masks that mirrors the test folder."""
+    group_by: str | None = None
+    """Sessions or lots that belong together: folder, or a regular expression on the path."""
+
+
+class FitConfig(DataConfig, ComputeConfig):
+    """offnormal fit."""
+
+    size: Annotated[str, BeforeValidator(_size_text)] | None = None
+    """Pixels: N for about N x N, or HxW such as 256x320. Default: the detector's (256 for padim)."""
+    resize: ResizePolicy = "median_aspect"
+    """median_aspect (one rectangle of the median training aspect), stretch, short_side (and crop) or letterbox."""
+    crop: Annotated[int, Field(ge=16)] | None = None
+    """With short_side: side in pixels of the square cut from the centre; default: size."""
+    interpolation: Interpolation = "bicubic"
+    """Filter for resizing."""
+    antialias: bool = True
+    """Whether the filter widens when pictures shrink."""
+    ignore_mask: Path | None = None
+    """Picture whose nonzero pixels mark a region that never counts."""
+    rate: str | None = None
+    """False-alarm rate to promise, such as 0.01 or 1%; default: the smallest the data can, down to 1%."""
+    out: Path = Path("runs")
+    """Folder in which the run's folder is made."""
+
+    @property
+    def sides(self) -> int | tuple[int, int] | None:
+        """`size` as numbers: N, or (H, W)."""
+        if self.size is None:
+            return None
+        height, _, width = self.size.partition("x")
+        return (int(height), int(width)) if width else int(height)
+
+
+class CalibrateConfig(ComputeConfig):
+    """offnormal calibrate."""
+
+    normals: Path | None = None
+    """Folder of normal pictures that the detector has not learnt from."""
+    rate: str | None = None
+    """False-alarm rate to promise, such as 0.01 or 1%; default: the smallest the data can, down to 1%."""
+    group_by: str | None = None
+    """Sessions or lots that belong together: folder, or a regular expression on the path."""
+
+
+class EvaluateConfig(DataConfig, ComputeConfig):
+    """offnormal evaluate."""
+
+    out: Path | None = None
+    """Folder for metrics.json, scores.csv and report.html; default: the bundle's run, or a new one beside it."""
+    max_pixels: Annotated[int, Field(ge=1)] = 64_000_000
+    """Pixels up to which pixel metrics are exact; above, a histogram whose error is stated."""
+
+
+class PredictConfig(ComputeConfig):
+    """offnormal predict."""
+
+    threshold: float | None = None
+    """Threshold by hand instead of the calibrated one; promises nothing."""
+    overlays: Path | None = None
+    """Folder for heat-map pictures and raw maps."""
+    csv: Path | None = None
+    """File for the results as CSV."""
+
+    @field_validator("threshold")
+    @classmethod
+    def _finite(cls, value: float | None) -> float | None:
+        if value is not None and math.isnan(value):
+            raise ValueError("a threshold must be a number")
+        return value
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; ConfigError when it is missing or not a mapping."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML ({error})") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys to values, got {type(values).__name__}")
+    return values
+
+
+def build(
+    model: type[_Config],
+    given: Mapping[str, Any],
+    *,
+    file: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+    detector: str | None = None,
+) -> _Config:
+    """The configuration of a verb from a YAML file, the environment and what was given, the last one winning.
+
+    detector: the name that a file may repeat under `detector: {name: ...}`, as a run's config.yaml does.
+    Raises ConfigError for unknown keys, with the nearest known one, and for values that are not valid.
+    """
+    merged: dict[str, Any] = {}
+    for layer in (_read_file(file, detector), _from_environment(model, environment), given):
+        for key, value in layer.items():
+            if isinstance(value, Mapping) and isinstance(merged.get(key), dict):
+                merged[key] = {**merged[key], **value}
+            else:
+                merged[key] = dict(value) if isinstance(value, Mapping) else value
+    try:
+        return model.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(explain(error, model)) from None
+
+
+def given_flags(options: BaseModel | None) -> dict[str, Any]:
+    """Only what was set on the command line, so that file and environment can fill in the rest."""
+    return {} if options is None else options.model_dump(exclude_unset=True)
+
+
+def _read_file(file: Path | None, detector: str | None) -> dict[str, Any]:
+    values = read_yaml(file) if file is not None else {}
+    inner = values.get("detector")
+    if detector is not None and isinstance(inner, dict) and "name" in inner:
+        if inner["name"] != detector:
+            raise ConfigError(f"{file}: written for the detector {inner['name']!r}, not for {detector!r}")
+        values = {**values, "detector": {key: value for key, value in inner.items() if key != "name"}}
+    return values
+
+
+def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:
+    """One line per fault: where, what was got, what was expected, and the nearest known key for an unknown one."""
+    lines = []
+    for fault in error.errors():
+        keys = [str(key) for key in fault["loc"]]
+        where = ".".join(keys)
+        if fault["type"] == "extra_forbidden":
+            known = _known(_inner(model, keys[:-1])) if model is not None else []
+            near = difflib.get_close_matches(keys[-1], known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            lines.append(f"unknown key {where!r}: {hint}")
+        else:
+            lines.append(f"{where}: {fault['msg'].removeprefix('Value error, ')} (got {fault['input']!r})")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _known(model: type[BaseModel]) -> list[str]:
+    """Keys of a model and of the models inside it, which flags and keyword arguments do not nest."""
+    inner = [field.annotation for field in model.model_fields.values()]
+    nested = [name for found in inner if _is_model(found) for name in found.model_fields]  # type: ignore[union-attr]
+    return [*model.model_fields, *nested]
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _inner(model: type[BaseModel], keys: list[str]) -> type[BaseModel]:
+    for key in keys:
+        field = model.model_fields.get(key)
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            break
+        model = field.annotation
+    return model
+
+
+def _from_environment(
+    model: type[BaseModel], environment: Mapping[str, str], prefix: str = "OFFNORMAL"
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        variable = f"{prefix}_{name.upper()}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            if inner := _from_environment(field.annotation, environment, variable):
+                found[name] = inner
+        elif variable in environment:
+            found[name] = yaml.safe_load(environment[variable])
+    return found

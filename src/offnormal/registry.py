@@ -1,0 +1,71 @@
+"""Names of detectors and layouts -> classes, imported only when asked for; plug-ins through entry points.
+
+A package adds its own through the entry-point groups `offnormal.detectors` and `offnormal.layouts`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from offnormal.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a class lives and what it is, said without importing it."""
+
+    target: str  # "package.module:Class"
+    summary: str
+
+
+_BUILT_IN: dict[str, dict[str, Entry]] = {
+    "detectors": {
+        "padim": Entry(
+            "offnormal.detectors.padim:Padim",
+            "a Gaussian of pretrained features at every position; images of parts that lie alike",
+        ),
+    },
+    "layouts": {
+        "mvtec": Entry(
+            "offnormal.data.layouts.mvtec:MvtecLayout",
+            "train/good, test/<defect>, ground_truth/<defect>; one category or a folder of them",
+        ),
+        "ganomaly": Entry(
+            "offnormal.data.layouts.ganomaly:GanomalyLayout",
+            "train/0.normal, test/0.normal, test/1.abnormal",
+        ),
+        "folder": Entry(
+            "offnormal.data.layouts.folder:FolderLayout",
+            "a folder of normal images, optionally a test folder",
+        ),
+    },
+}
+
+
+@cache
+def _entries(kind: str) -> dict[str, Entry]:
+    found = dict(_BUILT_IN[kind])
+    for point in entry_points(group=f"offnormal.{kind}"):
+        found.setdefault(point.name, Entry(point.value, f"plug-in of {point.dist.name if point.dist else '?'}"))
+    return found
+
+
+def names(kind: str) -> dict[str, str]:
+    """Name -> one-line summary of every registered entry of a kind ("detectors", "layouts")."""
+    return {name: entry.summary for name, entry in _entries(kind).items()}
+
+
+def resolve(kind: str, name: str) -> Any:
+    """The class behind a name; ConfigError with the nearest names for an unknown one."""
+    known = _entries(kind)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        advice = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigError(f"no {kind[:-1]} is called {name!r}: {advice}known are {', '.join(known)}")
+    module, _, attribute = known[name].target.partition(":")
+    return getattr(import_module(module), attribute)

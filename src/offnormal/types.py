@@ -1,0 +1,145 @@
+"""The values that travel between the rooms: frozen, without behaviour beyond checking themselves."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from offnormal.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+NORMAL, ANOMALOUS = 0, 1
+
+ResizePolicy = Literal["median_aspect", "stretch", "short_side", "letterbox"]
+Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resize:
+    """How a picture of any size becomes the rectangle that a detector eats.
+
+    `median_aspect` and `stretch` scale both axes to the target, the first to a rectangle whose aspect was the
+    median of the training pictures; `short_side` scales the shorter side to `short_side` pixels and crops the
+    centre; `letterbox` keeps the aspect and fills the rest with grey.
+    """
+
+    policy: ResizePolicy = "median_aspect"
+    interpolation: Interpolation = "bicubic"
+    antialias: bool = True
+    short_side: int | None = None  # pixels, before the centre crop; only with `short_side`
+
+    def __post_init__(self) -> None:
+        if (self.policy == "short_side") != (self.short_side is not None):
+            raise ConfigError(
+                f"resize policy {self.policy!r} with short_side={self.short_side}: give short_side (pixels) "
+                "with the policy 'short_side' and with no other"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """Which pixels and frames a detector eats; stored in the bundle."""
+
+    size: tuple[int, int]  # (H, W) in pixels after resize and crop
+    channels: int = 3  # 3: RGB, 1: grey
+    resize: Resize = field(default_factory=Resize)
+    bits: int = 16  # significant bits of 16-bit pictures: 12-bit cameras often write 16-bit files
+    frames: int = 1  # 1: image (N, C, H, W); T > 1: clip (N, C, T, H, W)
+
+    def __post_init__(self) -> None:
+        if min(self.size) < 1 or self.channels not in (1, 3) or self.frames < 1 or not 8 <= self.bits <= 16:
+            raise ConfigError(
+                f"input specification {self.size}, {self.channels} channels, {self.frames} frames, "
+                f"{self.bits} bits: sides and frames must be positive, channels 1 or 3, bits 8 to 16"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One picture of a data set."""
+
+    path: Path
+    label: int | None = None  # 0 normal, 1 anomalous, None unknown
+    defect: str = "good"  # name of the defect's folder; "good" for normal samples
+    mask: Path | None = None  # nonzero = anomalous pixel; None where there is none
+    group: str | None = None  # session, lot, video: samples of one group are never split
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a detector returns: tensors, higher = more anomalous."""
+
+    score: Tensor  # (N, K)
+    map: Tensor | None  # (N, K, H, W) at input size, or None when the method has no map
+    parts: dict[str, Tensor] = field(default_factory=dict)  # (N, K) each: the terms behind the score
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Scores as numpy; one row per image, scored frame or clip; comparable only within one detector."""
+
+    score: np.ndarray  # (R,) float32, higher = more anomalous
+    map: np.ndarray | None  # (R, H, W) float32
+    parts: dict[str, np.ndarray] = field(default_factory=dict)  # (R,) each
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A false-alarm rate: the share of normal images that may be called anomalous.
+
+    >>> Rate.parse("1%"), Rate.parse("0.005"), str(Rate(0.01))
+    (Rate(value=0.01, per='image'), Rate(value=0.005, per='image'), '1 % of normal images')
+    """
+
+    value: float
+    per: Literal["image", "hour", "day"] = "image"
+
+    def __post_init__(self) -> None:
+        if self.per == "image" and not 0 < self.value < 1:
+            raise ConfigError(
+                f"rate {self.value:g}: expected a share of normal images between 0 and 1, such as 0.01 or 1%"
+            )
+        if self.value <= 0:
+            raise ConfigError(f"rate {self.value:g} per {self.per}: expected a number above 0")
+
+    @classmethod
+    def parse(cls, text: str | float | Rate) -> Rate:
+        """Read `0.01`, `1%`, `2/hour` or `2/day`; ConfigError for anything else."""
+        if isinstance(text, Rate):
+            return text
+        match = re.fullmatch(r"\s*([0-9.]+(?:e-?\d+)?)\s*(%|/\s*(?:hour|h|day|d))?\s*", str(text), re.IGNORECASE)
+        try:
+            value = float(match[1]) if match else float("nan")
+        except ValueError:
+            match = None
+        if match is None:
+            raise ConfigError(f"rate {text!r}: expected a share such as 0.01 or 1%")
+        unit = (match[2] or "").lower().replace(" ", "")
+        if unit == "%":
+            return cls(value / 100)
+        if unit:
+            return cls(value, "hour" if unit[1] == "h" else "day")
+        return cls(value)
+
+    def __str__(self) -> str:
+        if self.per == "image":
+            return f"{self.value * 100:.3g} % of normal images"
+        return f"{self.value:g} per {self.per}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is said of one image: raw score, how rare it is among normals, and the decision."""
+
+    score: float  # raw, higher = more anomalous
+    tail_probability: float | None  # chance of a normal image scoring at least this high; None: not calibrated
+    threshold: float | None  # a score above it is anomalous
+    anomalous: bool | None  # None: there is no threshold to decide by
