@@ -1,0 +1,1 @@
+"""How good scores and decisions are: per image, per pixel and at a threshold; no torch in here."""

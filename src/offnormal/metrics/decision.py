@@ -1,0 +1,257 @@
+"""How good decisions are: escapes and false alarms, at one threshold and over many.
+
+A part is called anomalous where its score is *above* the threshold (score > threshold), as everywhere a
+calibrated threshold decides. Labels and verdicts are 0/1 or booleans, 1 = anomalous; DataError for anything
+else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from offnormal.errors import DataError, UsageError
+from offnormal.metrics import image
+from offnormal.metrics.inputs import BoolArray, as_binary, as_finite, labelled_scores
+
+CONFIDENCE = 0.95
+_RATES = (
+    0.2,
+    0.1,
+    0.05,
+    0.02,
+    0.01,
+    0.005,
+    0.002,
+    0.001,
+    0.0,
+)  # false-alarm rates that a line is likely to ask for
+
+Report = dict[str, dict[str, float] | float]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """So many parts of so many, and the 95 % interval of their true number per 100 (Clopper-Pearson)."""
+
+    count: int
+    of: int
+    per_100: float | None  # None where `of` is 0
+    low: float  # per 100
+    high: float  # per 100
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """Decisions against labels, as numbers of parts."""
+
+    true_normal: int
+    false_alarm: int  # normal, called anomalous
+    escape: int  # anomalous, called normal
+    caught: int
+
+    @property
+    def false_alarms_per_100_good(self) -> Share:
+        """False alarms among the normal parts."""
+        return share(self.false_alarm, self.true_normal + self.false_alarm)
+
+    @property
+    def escapes_per_100_bad(self) -> Share:
+        """Escapes among the anomalous parts."""
+        return share(self.escape, self.escape + self.caught)
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """What one threshold does; None where there are no parts to divide by."""
+
+    threshold: float
+    false_alarms: int
+    false_alarms_per_100_good: float | None
+    escapes: int
+    escapes_per_100_bad: float | None
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DefectRow:
+    """How one kind of defect fares."""
+
+    defect: str
+    count: int
+    caught: int | None  # None without a threshold
+    recall: float | None
+    auroc: float | None  # against all normal parts; None where there are none
+
+
+def share(count: int, of: int) -> Share:
+    """`count` of `of` parts per 100, with its exact (Clopper-Pearson) 95 % interval.
+
+    The interval never promises more than the data hold: 0 of 20 still leaves up to 16.8 per 100 open. Source:
+    Clopper and Pearson, The use of confidence or fiducial limits, Biometrika 26 (1934) 404-413, by quantiles
+    of the beta distribution. Raises UsageError unless 0 <= count <= of.
+
+    >>> none = share(0, 20)
+    >>> none.per_100, none.low, round(none.high, 1)
+    (0.0, 0.0, 16.8)
+    """
+    from scipy.special import betaincinv
+
+    if not 0 <= count <= of:
+        raise UsageError(f"share of {count} in {of}: expected 0 <= count <= of")
+    tail = (1 - CONFIDENCE) / 2
+    low = float(betaincinv(count, of - count + 1, tail)) if count else 0.0
+    high = float(betaincinv(count + 1, of - count, 1 - tail)) if count < of else 1.0
+    return Share(count, of, 100 * count / of if of else None, 100 * low, 100 * high)
+
+
+def confusion(labels: ArrayLike, verdicts: ArrayLike) -> Confusion:
+    """Count the four kinds of decisions; one class alone is fine.
+
+    >>> counts = confusion([0, 0, 0, 1], [0, 1, 0, 1])
+    >>> counts, counts.false_alarms_per_100_good.per_100
+    (Confusion(true_normal=2, false_alarm=1, escape=0, caught=1), 33.333333333333336)
+    """
+    truth, called = _paired(labels, verdicts)
+    counts = np.bincount(2 * truth + called, minlength=4)
+    return Confusion(*(int(count) for count in counts))
+
+
+def classification_report(labels: ArrayLike, verdicts: ArrayLike) -> Report:
+    """scikit-learn's classification report as a dict, for JSON.
+
+    Keys "normal", "anomalous", "macro avg" and "weighted avg" hold precision, recall, f1-score and support;
+    "accuracy" is a number, and what scikit-learn calls the micro average where each part has one class. What
+    is undefined for want of parts is 0.
+
+    >>> classification_report([0, 0, 1, 1], [0, 1, 1, 1])["normal"]
+    {'precision': 1.0, 'recall': 0.5, 'f1-score': 0.6666666666666666, 'support': 2.0}
+    """
+    from sklearn.metrics import classification_report as sklearn_report
+
+    truth, called = _paired(labels, verdicts)
+    report = sklearn_report(
+        truth, called, labels=[0, 1], target_names=["normal", "anomalous"], zero_division=0, output_dict=True
+    )
+    return {
+        name: {key: float(number) for key, number in value.items()} if isinstance(value, dict) else float(value)
+        for name, value in report.items()
+    }
+
+
+def classification_text(labels: ArrayLike, verdicts: ArrayLike, digits: int = 3) -> str:
+    """The same report as scikit-learn's table of text."""
+    from sklearn.metrics import classification_report as sklearn_report
+
+    truth, called = _paired(labels, verdicts)
+    return str(
+        sklearn_report(
+            truth, called, labels=[0, 1], target_names=["normal", "anomalous"], zero_division=0, digits=digits
+        )
+    )
+
+
+def operating_table(
+    labels: ArrayLike, scores: ArrayLike, thresholds: ArrayLike | None = None, rows: int = 21
+) -> list[OperatingPoint]:
+    """False alarms, escapes, precision, recall and F1 for each threshold, one row each.
+
+    Without `thresholds` at most `rows` are chosen, rising: those that keep the false-alarm rate on these
+    normal scores at 20, 10, 5, 2, 1, 0.5, 0.2, 0.1 and 0 %, the highest that lets nothing escape, and between
+    and beyond them some that spread over the scores of the anomalous parts. All are scores seen, where there
+    are any below. They look at the labels: they show the trade, and promise nothing for new parts. Raises
+    UsageError for fewer than 2 rows.
+
+    >>> table = operating_table([0, 0, 1, 1], [1, 3, 2, 4], rows=4)
+    >>> [(row.threshold, row.false_alarms, row.escapes) for row in table]
+    [(1.0, 1, 0), (2.0, 1, 1), (3.0, 0, 1), (4.0, 0, 2)]
+    """
+    flags, values = labelled_scores(labels, scores)
+    normal, anomalous = np.sort(values[~flags]), np.sort(values[flags])
+    chosen = _thresholds(normal, anomalous, rows) if thresholds is None else as_finite(thresholds, "thresholds")
+    return [
+        _operating_point(
+            float(threshold),
+            normal.size - int(np.searchsorted(normal, threshold, side="right")),
+            normal.size,
+            int(np.searchsorted(anomalous, threshold, side="right")),
+            anomalous.size,
+        )
+        for threshold in chosen
+    ]
+
+
+def per_defect(
+    defects: Sequence[str], labels: ArrayLike, scores: ArrayLike, threshold: float | None
+) -> list[DefectRow]:
+    """One row for each kind of defect among the anomalous parts, by name: how many, how many caught, AUROC.
+
+    `defects` names the defect of each part; the names of normal parts are not looked at. Without a threshold
+    (None: nothing was calibrated) `caught` and `recall` are None. Raises DataError where the lengths differ.
+
+    >>> per_defect(["good", "cut", "hole", "cut"], [0, 1, 1, 1], [1, 2, 5, 0], threshold=3)[0]
+    DefectRow(defect='cut', count=2, caught=0, recall=0.0, auroc=0.5)
+    """
+    flags, values = labelled_scores(labels, scores)
+    if len(defects) != flags.size:
+        raise DataError(f"defects: got {len(defects)} names for {flags.size} labels; expected one for each")
+    names = np.asarray(defects, dtype=str)
+    table = []
+    for name in sorted({str(defect) for defect in names[flags]}):
+        own = flags & (names == name)
+        count = int(np.count_nonzero(own))
+        caught = None if threshold is None else int(np.count_nonzero(values[own] > threshold))
+        used = own | ~flags
+        auroc = image.auroc(flags[used], values[used]) if not flags.all() else None
+        table.append(DefectRow(name, count, caught, None if caught is None else caught / count, auroc))
+    return table
+
+
+def _paired(labels: ArrayLike, verdicts: ArrayLike) -> tuple[BoolArray, BoolArray]:
+    truth, called = as_binary(labels, "labels"), as_binary(verdicts, "verdicts")
+    if truth.size != called.size:
+        raise DataError(f"labels and verdicts: got {truth.size} and {called.size}; expected one verdict for each label")
+    return truth, called
+
+
+def _operating_point(threshold: float, false_alarms: int, normals: int, escapes: int, anomalies: int) -> OperatingPoint:
+    caught = anomalies - escapes
+    return OperatingPoint(
+        threshold=threshold,
+        false_alarms=false_alarms,
+        false_alarms_per_100_good=100 * false_alarms / normals if normals else None,
+        escapes=escapes,
+        escapes_per_100_bad=100 * escapes / anomalies if anomalies else None,
+        precision=caught / (caught + false_alarms) if caught + false_alarms else None,
+        recall=caught / anomalies if anomalies else None,
+        f1=2 * caught / (anomalies + caught + false_alarms) if anomalies else None,
+    )
+
+
+def _thresholds(normal: NDArray[np.float64], anomalous: NDArray[np.float64], rows: int) -> NDArray[np.float64]:
+    if rows < 2:
+        raise UsageError(f"rows={rows}: an operating table needs at least 2, its two ends")
+    chosen = np.zeros(0)
+    if normal.size:
+        allowed = np.floor(np.array(_RATES) * normal.size + 1e-9).astype(np.int64)  # 0.07 * 100 is below 7
+        chosen = normal[normal.size - 1 - allowed]
+    if anomalous.size:
+        below = normal[normal < anomalous[0]]
+        chosen = np.append(chosen, below[-1] if below.size else np.nextafter(anomalous[0], -np.inf))
+    chosen = np.unique(chosen)
+    if chosen.size > rows:
+        return chosen[_spread(chosen.size, rows)]
+    fill = np.setdiff1d(anomalous if anomalous.size else normal, chosen)
+    return np.union1d(chosen, fill[_spread(fill.size, rows - chosen.size)])
+
+
+def _spread(size: int, wanted: int) -> NDArray[np.int64]:
+    """At most `wanted` places of `size`, evenly from the first to the last."""
+    if size <= wanted:
+        return np.arange(size)
+    return np.unique(np.linspace(0, size - 1, wanted).round().astype(np.int64))

@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from offnormal.errors import DataError, UsageError
+from offnormal.metrics import pixel
+from offnormal.metrics.accumulate import PixelScores
+
+VALUES = ("auroc", "aupro", "f1", "f1_threshold")
+
+
+@st.composite
+def batches(draw):
+    """Up to five batches: coarse scores with ties, or any float32; some without an anomalous pixel."""
+    shape = (draw(st.integers(1, 2)), draw(st.integers(2, 5)), draw(st.integers(2, 5)))
+    coarse = st.integers(-3, 3).map(float)
+    any_number = st.floats(allow_nan=False, allow_infinity=False, width=32)
+    result = []
+    for number in range(draw(st.integers(1, 5))):
+        masks = draw(st.one_of(st.just(np.zeros(shape, bool)), hnp.arrays(np.bool_, shape)))
+        masks[0, 0, 0] = number == 0 or masks[0, 0, 0]
+        masks[-1, -1, -1] = False
+        result.append(
+            (masks, draw(hnp.arrays(np.float32, shape, elements=draw(st.sampled_from([coarse, any_number])))))
+        )
+    return result
+
+
+def collected(data, **options):
+    scores = PixelScores(**options)
+    for masks, maps in data:
+        scores.update(masks, maps)
+    return scores
+
+
+def joined(data):
+    return tuple(np.concatenate(part) for part in zip(*data, strict=True))
+
+
+def assert_within_bounds(result, data):
+    """The exact values lie within the stated bounds of the result; F1 can only be higher in truth."""
+    masks, maps = joined(data)
+    assert abs(result.auroc - pixel.auroc(masks, maps)) <= result.auroc_error_bound + 1e-12
+    assert abs(result.aupro - pixel.aupro(masks, maps)) <= result.aupro_error_bound + 1e-12
+    missing = pixel.best_f1(masks, maps)[0] - result.f1
+    assert -1e-12 <= missing <= result.f1_error_bound + 1e-12
+    assert maps.min() <= result.f1_threshold <= maps.max()
+    called = maps >= np.float64(result.f1_threshold)
+    hits, wrong = np.sum(called & masks), np.sum(called != masks)
+    assert result.f1 == pytest.approx(2 * hits / (2 * hits + wrong), abs=1e-12)
+
+
+@given(batches())
+@settings(max_examples=60, deadline=None)
+def test_batches_give_what_all_pictures_at_once_give(data):
+    masks, maps = joined(data)
+    result = collected(data).compute()
+    assert result.exact
+    assert (result.auroc_error_bound, result.aupro_error_bound, result.f1_error_bound) == (0, 0, 0)
+    assert result.pixels == masks.size
+    assert result.auroc == pytest.approx(pixel.auroc(masks, maps), abs=1e-12)
+    assert result.aupro == pytest.approx(pixel.aupro(masks, maps), abs=1e-12)
+    assert (result.f1, result.f1_threshold) == pixel.best_f1(masks, maps)
+
+
+@given(batches(), st.integers(0, 120), st.sampled_from([2, 3, 8, 40, 4096]))
+@settings(max_examples=150, deadline=None)
+def test_the_histogram_is_within_its_stated_bounds(data, max_pixels, bins):
+    scores = collected(data, max_pixels=max_pixels, bins=bins)
+    result = scores.compute()
+    assert result.exact == (result.pixels <= max_pixels)
+    assert_within_bounds(result, data)
+
+
+@given(
+    batches(),
+    st.randoms(use_true_random=False),
+    st.lists(st.sampled_from([0, 30, 1000]), min_size=5, max_size=5),
+)
+@settings(max_examples=100, deadline=None)
+def test_merging_in_any_order_agrees(data, random, limits):
+    parts = [collected([batch], max_pixels=limit, bins=32) for batch, limit in zip(data, limits, strict=False)]
+    random.shuffle(parts)
+    while len(parts) > 1:
+        one = parts.pop(random.randrange(len(parts)))
+        parts[random.randrange(len(parts))].merge(one)
+    result = parts[0].compute()
+    assert (result.pixels, result.regions) == (joined(data)[0].size, collected(data).compute().regions)
+    assert_within_bounds(result, data)
+    if result.exact:
+        for name in VALUES:
+            assert getattr(result, name) == pytest.approx(getattr(collected(data).compute(), name), abs=1e-12)
+
+
+def faked_maps(seed=0, count=24, side=40):
+    """Smooth noise with brighter squares, as anomaly maps look; every second picture is good."""
+    random = np.random.default_rng(seed)
+    masks = np.zeros((count, side, side), bool)
+    for mask in masks[::2]:
+        row, column = random.integers(0, side - 8, 2)
+        mask[row : row + random.integers(1, 8), column : column + 5] = True
+    return masks, (random.gamma(4, size=masks.shape) + masks * random.uniform(0, 9, (count, 1, 1))).astype(np.float32)
+
+
+@pytest.mark.parametrize("order", ["mixed", "good first", "bad first", "rising", "falling"])
+def test_the_bounds_are_tight_in_whatever_order_pictures_come(order):
+    masks, maps = faked_maps()
+    if order == "rising":  # every batch reaches far beyond the scores that the bins were made from
+        maps = (maps * np.arange(1, 1 + len(maps))[:, None, None]).astype(np.float32)
+    if order == "falling":
+        maps -= np.arange(len(maps), dtype=np.float32)[:, None, None]
+    bad = masks.any(axis=(1, 2))
+    by = {"good first": np.argsort(bad), "bad first": np.argsort(~bad)}.get(order, np.arange(len(masks)))
+    data = [(masks[at], maps[at]) for at in np.array_split(by, 6)]
+    result = collected(data, max_pixels=masks.size // 4, bins=4096).compute()
+    assert not result.exact
+    assert_within_bounds(result, data)
+    assert result.auroc_error_bound < 2e-3
+    assert result.aupro_error_bound < 2e-3
+    assert result.f1_error_bound < 1e-2
+
+
+def test_merged_histograms_of_like_pictures_keep_tight_bounds():
+    data = [tuple(part[at : at + 8] for part in faked_maps()) for at in (0, 8, 16)]
+    parts = [collected([batch], max_pixels=0, bins=4096) for batch in data]
+    parts[0].merge(parts[1])
+    parts[0].merge(parts[2])
+    result = parts[0].compute()
+    assert_within_bounds(result, data)
+    assert result.auroc_error_bound < 2e-3
+    assert result.aupro_error_bound < 4e-3
+
+
+def test_a_finished_histogram_merges_the_same_in_every_order():
+    masks, maps = faked_maps(count=12)
+    results = []
+    for order in itertools.permutations(range(3)):
+        parts = [collected([(masks[at::3], maps[at::3])], max_pixels=0, bins=64) for at in order]
+        parts[0].merge(parts[1])
+        parts[0].merge(parts[2])
+        results.append(dataclasses.astuple(parts[0].compute()))
+    for other in results[1:]:
+        assert other == pytest.approx(results[0], abs=1e-12)
+
+
+def test_heavy_single_values_cost_nothing():
+    masks, maps = faked_maps(count=8)
+    data = [(masks, np.round(maps)), (masks, np.round(maps[::-1]))]
+    result = collected(data, max_pixels=0, bins=2048).compute()
+    assert (result.auroc_error_bound, result.aupro_error_bound, result.f1_error_bound) == (0, 0, 0)
+    assert_within_bounds(result, data)
+
+
+def test_memory_is_bounded():
+    scores = PixelScores(max_pixels=5000, bins=512)
+    masks, maps = faked_maps(count=1)
+    held = []
+    for number in range(12):
+        scores.update(masks, maps + number)
+        chunks = [*scores._normal, *scores._anomalous, *scores._region_size]
+        assert all(chunk.dtype.itemsize == 4 for chunk in chunks)
+        held.append(sum(chunk.size for chunk in chunks))
+    assert max(held) <= 5000 + np.count_nonzero(masks) * 3
+    assert held[-1] == 0
+    assert scores._histogram is not None
+    assert scores._histogram.edges.size <= 512
+
+
+def test_nothing_and_one_class_give_no_metrics():
+    empty = PixelScores()
+    assert empty.compute() == dataclasses.replace(empty.compute(), auroc=None, pixels=0, regions=0, exact=True)
+    for max_pixels, masks in itertools.product((100, 0), (np.zeros((1, 2, 3)), np.ones((1, 2, 3)))):
+        result = collected([(masks, np.arange(6.0).reshape(1, 2, 3))], max_pixels=max_pixels).compute()
+        assert [getattr(result, name) for name in VALUES] == [None] * 4
+        assert (result.pixels, result.regions, result.exact) == (6, int(masks.any()), max_pixels == 100)
+
+
+def test_collecting_goes_on_after_a_result_and_a_merge_leaves_the_other_alone():
+    masks, maps = faked_maps(count=4)
+    one, two = collected([(masks[:2], maps[:2])]), collected([(masks[2:], maps[2:])])
+    before = two.compute()
+    one.compute()
+    one.merge(two)
+    assert two.compute() == before
+    assert one.compute() == one.compute() == collected([(masks, maps)]).compute()
+    one.merge(one)
+    assert one.compute().pixels == 2 * maps.size
+    assert one.compute().auroc == pytest.approx(pixel.auroc(masks, maps), abs=1e-12)
+
+
+def test_ignored_pixels_and_sizes_that_change():
+    masks, maps = faked_maps(count=2)
+    ignore = np.zeros(masks.shape[1:], bool)
+    ignore[:, ::2] = True
+    scores = PixelScores(fpr_limit=0.1)
+    scores.update(masks, np.where(ignore, np.nan, maps), ignore)
+    assert scores.compute().aupro == pytest.approx(pixel.aupro(masks, maps, 0.1, ignore), abs=1e-12)
+    assert scores.compute().pixels == masks.size // 2
+    scores.update(masks[:, None, :9, :7], maps[:, None, :9, :7])
+    assert scores.compute().pixels == masks.size // 2 + 126
+
+
+def test_equals_the_reference_implementation(golden):
+    result = collected([(golden["masks"], golden["scores"])]).compute()
+    assert result.auroc == pytest.approx(float(golden["pixel_auroc"]), abs=1e-9)
+    assert result.aupro == pytest.approx(float(golden["au_pro_exact_0p3"]), abs=1e-9)
+    assert (result.f1, result.f1_threshold) == (
+        pytest.approx(float(golden["f1_max"])),
+        golden["f1_threshold"],
+    )
+    assert result.regions == golden["n_regions"]
+
+
+def test_a_mistake_is_named_and_nothing_is_added():
+    scores = PixelScores()
+    with pytest.raises(DataError, match="maps as float32: 1 of 3 values are NaN or infinite"):
+        scores.update([[[0, 0, 0, 1]]], [[[0.0, 1.0, 1e300, 2.0]]])
+    with pytest.raises(DataError, match=r"shapes \(1, 1, 2\) and \(1, 1, 1\)"):
+        scores.update([[[0, 1]]], [[[0.0]]])
+    assert scores.compute().pixels == 0
+    with pytest.raises(UsageError, match=r"fpr_limit 0\.3 and 0\.1: expected the same limit"):
+        scores.merge(PixelScores(fpr_limit=0.1))
+    with pytest.raises(UsageError, match="fpr_limit=2"):
+        PixelScores(fpr_limit=2)
+    with pytest.raises(UsageError, match="max_pixels=-1, bins=2: expected at least 0 pixels and 2 bins"):
+        PixelScores(max_pixels=-1, bins=2)
+    with pytest.raises(UsageError, match="max_pixels=0, bins=1: expected at least"):
+        PixelScores(max_pixels=0, bins=1)

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import json
+from dataclasses import astuple
+from math import comb
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sklearn_metrics
+
+from offnormal.errors import DataError, UsageError
+from offnormal.metrics import decision
+
+from . import naive
+
+LABELS = [0, 0, 0, 0, 1, 1, 1]
+VERDICTS = [0, 1, 0, 0, 1, 0, 1]
+SCORES = [0.1, 0.7, 0.3, 0.2, 0.9, 0.25, 0.8]
+
+
+def binomial_tail(count, of, chance):
+    """Chance of at least `count` hits."""
+    return sum(comb(of, hits) * chance**hits * (1 - chance) ** (of - hits) for hits in range(count, of + 1))
+
+
+@st.composite
+def labelled(draw):
+    """Labels, perhaps of one class only, with scores from a few values, so that ties are frequent."""
+    labels = draw(st.lists(st.integers(0, 1), min_size=1, max_size=25))
+    return labels, draw(st.lists(st.integers(-5, 5), min_size=len(labels), max_size=len(labels)))
+
+
+@given(labelled())
+@settings(max_examples=40, deadline=None)
+def test_confusion_counts(data):
+    labels, scores = data
+    verdicts = [score > 0 for score in scores]
+    pairs = list(zip(labels, verdicts, strict=True))
+    counted = decision.confusion(labels, verdicts)
+    assert astuple(counted) == tuple(pairs.count(pair) for pair in ((0, False), (0, True), (1, False), (1, True)))
+
+
+def test_confusion_tells_escapes_and_false_alarms_per_100():
+    counted = decision.confusion(LABELS, VERDICTS)
+    assert (counted.true_normal, counted.false_alarm, counted.escape, counted.caught) == (3, 1, 1, 2)
+    assert counted.false_alarms_per_100_good == decision.share(1, 4)
+    assert counted.escapes_per_100_bad == decision.share(1, 3)
+    assert decision.confusion([0, 0], [0, 1]).escapes_per_100_bad.per_100 is None
+
+
+@pytest.mark.parametrize(("count", "of"), [(0, 20), (1, 20), (7, 9), (20, 20), (1, 1), (3, 500)])
+def test_the_interval_ends_where_the_count_becomes_a_one_in_forty_surprise(count, of):
+    found = decision.share(count, of)
+    assert (found.count, found.of, found.per_100) == (count, of, pytest.approx(100 * count / of))
+    if count:
+        assert binomial_tail(count, of, found.low / 100) == pytest.approx(0.025)
+    if count < of:
+        assert 1 - binomial_tail(count + 1, of, found.high / 100) == pytest.approx(0.025)
+    assert (found.low == 0, found.high == 100) == (count == 0, count == of)
+
+
+def test_the_interval_of_nothing_is_everything():
+    assert decision.share(0, 0) == decision.Share(0, 0, None, 0.0, 100.0)
+    with pytest.raises(UsageError, match="share of 3 in 2: expected 0 <= count <= of"):
+        decision.share(3, 2)
+
+
+@pytest.mark.parametrize("verdicts", [VERDICTS, [0] * 7, [1] * 7])
+def test_report_is_that_of_scikit_learn(verdicts):
+    report = decision.classification_report(LABELS, verdicts)
+    names = ["normal", "anomalous"]
+    assert report == sklearn_metrics.classification_report(
+        LABELS, verdicts, target_names=names, zero_division=0, output_dict=True
+    )
+    assert list(report) == [*names, "accuracy", "macro avg", "weighted avg"]
+    assert json.loads(json.dumps(report)) == report
+    assert decision.classification_text(LABELS, verdicts, digits=2) == sklearn_metrics.classification_report(
+        LABELS, verdicts, target_names=names, zero_division=0
+    )
+
+
+def test_report_of_a_loop():
+    report = decision.classification_report(LABELS, VERDICTS)
+    assert report["anomalous"] == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1-score": 2 / 3, "support": 3})
+    assert report["normal"] == pytest.approx({"precision": 3 / 4, "recall": 3 / 4, "f1-score": 3 / 4, "support": 4})
+    assert report["accuracy"] == pytest.approx(5 / 7)
+    assert report["macro avg"]["recall"] == pytest.approx((2 / 3 + 3 / 4) / 2)
+    assert report["weighted avg"]["recall"] == pytest.approx((3 * 2 / 3 + 4 * 3 / 4) / 7)
+
+
+def test_report_of_one_class_names_both():
+    report = decision.classification_report([0, 0], [0, 0])
+    assert report["anomalous"] == {"precision": 0, "recall": 0, "f1-score": 0, "support": 0}
+    assert report["accuracy"] == 1
+
+
+@given(labelled(), st.one_of(st.none(), st.lists(st.integers(-6, 6), min_size=1, max_size=6)), st.integers(2, 30))
+@settings(max_examples=100, deadline=None)
+def test_every_row_of_the_table_counts_what_its_threshold_does(data, thresholds, rows):
+    labels, scores = data
+    table = decision.operating_table(labels, scores, thresholds, rows)
+    good, bad = labels.count(0), labels.count(1)
+    for row in table:
+        called = [score > row.threshold for score in scores]
+        alarms = sum(call and not label for label, call in zip(labels, called, strict=True))
+        caught = sum(call and label for label, call in zip(labels, called, strict=True))
+        assert (row.false_alarms, row.escapes) == (alarms, bad - caught)
+        assert row.false_alarms_per_100_good == (100 * alarms / good if good else None)
+        assert row.escapes_per_100_bad == (100 * (bad - caught) / bad if bad else None)
+        assert row.precision == (caught / (caught + alarms) if caught + alarms else None)
+        assert row.recall == (caught / bad if bad else None)
+        assert row.f1 == (pytest.approx(2 * caught / (bad + caught + alarms)) if bad else None)
+    found = [row.threshold for row in table]
+    if thresholds is None:
+        assert 1 <= len(found) <= rows
+        assert found == sorted(set(found))
+    else:
+        assert found == thresholds
+
+
+@given(labelled())
+@settings(max_examples=60, deadline=None)
+def test_the_table_holds_the_two_ends_of_the_trade(data):
+    labels, scores = data
+    table = decision.operating_table(labels, scores)
+    bad = labels.count(1)
+    if bad:
+        lossless = [row for row in table if row.escapes == 0]
+        spared = [
+            score
+            for label, score in zip(labels, scores, strict=True)
+            if not label and score < min(score for label, score in zip(labels, scores, strict=True) if label)
+        ]
+        assert min(row.false_alarms for row in lossless) == labels.count(0) - len(spared)
+    if bad < len(labels):
+        quiet = [row for row in table if row.false_alarms == 0]
+        top = max(score for label, score in zip(labels, scores, strict=True) if not label)
+        missed = sum(label and score <= top for label, score in zip(labels, scores, strict=True))
+        assert min(row.escapes for row in quiet) == missed
+
+
+def test_the_table_shows_the_rates_that_lines_ask_for():
+    random = np.random.default_rng(0)
+    labels, scores = np.repeat([0, 1], [1000, 60]), np.r_[random.normal(0, 1, 1000), random.normal(3, 1, 60)]
+    table = decision.operating_table(labels, scores)
+    assert len(table) == 21
+    assert {200, 100, 50, 20, 10, 5, 2, 1, 0} <= {row.false_alarms for row in table}
+    assert (table[0].escapes, table[-1].escapes) == (0, 60)
+    assert [row.escapes for row in table] == sorted(row.escapes for row in table)
+    assert np.diff([row.escapes for row in table]).max() <= 20
+    short = decision.operating_table(labels, scores, rows=4)
+    assert (len(short), short[0].escapes, short[-1].false_alarms) == (4, 0, 0)
+
+
+def test_the_table_of_normals_alone_still_tells_false_alarms():
+    table = decision.operating_table([0] * 100, range(100))
+    assert (table[0].threshold, table[-1].threshold) == (0, 99)
+    assert {20, 10, 5, 2, 1, 0} <= {row.false_alarms for row in table}
+    assert {row.recall for row in table} == {None}
+
+
+def test_per_defect_counts_each_kind_and_ranks_it_against_all_normals():
+    defects = ["good", "good", "good", "good", "cut", "hole", "cut"]
+    cut, hole = decision.per_defect(defects, LABELS, SCORES, threshold=0.8)
+    assert (cut.defect, cut.count, cut.caught, cut.recall, cut.auroc) == ("cut", 2, 1, 0.5, 1.0)
+    assert (hole.defect, hole.count, hole.caught, hole.recall) == ("hole", 1, 0, 0.0)
+    assert hole.auroc == pytest.approx(naive.auroc([*LABELS[:4], 1], [*SCORES[:4], 0.25]))
+
+
+def test_per_defect_without_a_threshold_or_normals_leaves_out_what_needs_them():
+    (row,) = decision.per_defect(["cut", "cut"], [1, 1], [1, 2], threshold=None)
+    assert row == decision.DefectRow("cut", 2, None, None, None)
+    assert decision.per_defect(["good"], [0], [1], threshold=0) == []
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: decision.confusion([0, 1], [0, 1, 1]),
+            "labels and verdicts: got 2 and 3; expected one verdict",
+        ),
+        (lambda: decision.confusion([0, 1], [0.2, 1]), "verdicts: got the value 0.2; expected only 0"),
+        (lambda: decision.confusion([0, 1], [None, True]), "verdicts: got values of type object"),
+        (lambda: decision.classification_report([], []), "labels: got no values"),
+        (lambda: decision.classification_text([2], [1]), "labels: got the value 2"),
+        (lambda: decision.operating_table([0, 1], [0, np.nan]), "scores: 1 of 2 values are NaN"),
+        (
+            lambda: decision.operating_table([0, 1], [0, 1], [np.inf]),
+            "thresholds: 1 of 1 values are NaN or infinite",
+        ),
+        (lambda: decision.per_defect(["cut"], [0, 1], [0, 1], 0.5), "defects: got 1 names for 2 labels"),
+    ],
+)
+def test_a_mistake_is_named_with_advice(call, message):
+    with pytest.raises(DataError, match=message):
+        call()
+
+
+def test_a_table_needs_two_rows():
+    with pytest.raises(UsageError, match="rows=1: an operating table needs at least 2"):
+        decision.operating_table(LABELS, SCORES, rows=1)
