@@ -1,0 +1,101 @@
+"""A data set: which pictures are normal and for learning, which are for testing, with labels, masks and groups."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from offnormal.errors import DataError
+from offnormal.types import Sample
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """Training normals and labelled (or unlabelled) test pictures of one category."""
+
+    name: str
+    layout: str
+    root: Path
+    category: str | None = None
+    train: tuple[Sample, ...] = ()  # normal only
+    test: tuple[Sample, ...] = ()
+
+    def fingerprint(self) -> str:
+        """sha256 over the relative name, byte size and label of every file: the same files give the same value."""
+        digest = hashlib.sha256()
+        for part, samples in (("train", self.train), ("test", self.test)):
+            for sample in samples:
+                path = sample.path
+                name = path.relative_to(self.root) if path.is_relative_to(self.root) else path
+                digest.update(f"{part}\0{name.as_posix()}\0{path.stat().st_size}\0{sample.label}\n".encode())
+        return digest.hexdigest()
+
+    def grouped(self, group_by: str | None) -> Dataset:
+        """The same data set with every sample's group set.
+
+        group_by: None (no groups), "folder" (the folder that holds the picture) or a regular expression
+        searched in the path relative to the root, whose first group (or whole match) names the group.
+        Raises DataError when the expression is wrong or does not match every picture.
+        """
+        if group_by is None:
+            return self
+        return replace(
+            self,
+            train=tuple(_with_groups(self.train, self.root, group_by)),
+            test=tuple(_with_groups(self.test, self.root, group_by)),
+        )
+
+
+def _with_groups(samples: Iterable[Sample], root: Path, group_by: str) -> Iterable[Sample]:
+    if group_by == "folder":
+        for sample in samples:
+            yield replace(sample, group=sample.path.parent.as_posix())
+        return
+    try:
+        pattern = re.compile(group_by)
+    except re.error as error:
+        raise DataError(f"--group-by {group_by!r} is neither 'folder' nor a regular expression: {error}") from None
+    for sample in samples:
+        path = sample.path
+        name = (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+        match = pattern.search(name)
+        if match is None:
+            raise DataError(
+                f"--group-by {group_by!r} does not match {name}: write an expression that matches every picture; "
+                "its first (...) names the session or lot"
+            )
+        yield replace(sample, group=match[1] if pattern.groups else match[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that was left out, and why."""
+
+    path: Path
+    reason: str
+
+
+class Layout(Protocol):
+    """A form in which a data set lies on disk."""
+
+    tree: str  # the expected tree, for people
+    source: str  # where such data come from, with licences
+
+    @staticmethod
+    def recognises(root: Path) -> bool:
+        """Whether the folder looks like this layout."""
+        ...
+
+    @staticmethod
+    def categories(root: Path) -> list[str]:
+        """Names of the categories below the folder; empty when the folder is one category itself."""
+        ...
+
+    @staticmethod
+    def read(root: Path, category: str | None = None) -> Dataset:
+        """The data set of one category; DataError when the tree is not as expected."""
+        ...

@@ -1,0 +1,67 @@
+"""Plain folders: one of normal pictures, and, if you have them, one to test on and one of masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from offnormal.data.dataset import Dataset
+from offnormal.data.layouts.labelled import NORMAL_NAMES, labelled_samples, normal_samples, subfolders
+from offnormal.errors import DataError
+from offnormal.sources.paths import pictures_in
+from offnormal.types import Sample
+
+_STRUCTURED = ("train", "test", "ground_truth")
+
+
+class FolderLayout:
+    """A folder of normal pictures, searched recursively; test pictures are given by --test."""
+
+    tree = "NORMAL/**/*.png  [TEST/**/*.png, labelled when TEST has a subfolder good, normal or ok]  [MASKS/...]"
+    source = "your own pictures"
+
+    @staticmethod
+    def recognises(root: Path) -> bool:
+        """Whether the folder holds pictures and none of train, test, ground_truth (which other layouts explain)."""
+        return not any((root / name).is_dir() for name in _STRUCTURED) and bool(pictures_in(root))
+
+    @staticmethod
+    def categories(root: Path) -> list[str]:
+        """Always empty: the tree holds one category."""
+        return []
+
+    @staticmethod
+    def read(root: Path, category: str | None = None) -> Dataset:
+        """The folder as training normals; DataError when it is missing or empty."""
+        if category is not None:
+            raise DataError(f"--category {category}: plain folders have no categories; leave it out")
+        return from_folders(normal=root)
+
+
+def from_folders(*, normal: Path | None = None, test: Path | None = None, masks: Path | None = None) -> Dataset:
+    """A data set from folders named one by one.
+
+    Test pictures are labelled when `test` has a subfolder called good, normal or ok (every other subfolder is
+    then a defect); otherwise their labels are unknown. Masks mirror the tree of `test`, with or without `_mask`
+    at the end of the name.
+    Raises DataError for a folder that is missing or holds no picture.
+    """
+    for folder in (normal, test, masks):
+        if folder is not None and not folder.is_dir():
+            raise DataError(f"{folder}: no such folder")
+    root = normal or test
+    if root is None:
+        raise DataError("no data: give --data DIR, or --normal DIR and optionally --test DIR")
+    train = normal_samples(normal) if normal is not None else ()
+    if normal is not None and not train:
+        raise DataError(f"{normal}: no picture in it or below it; expected normal pictures to learn from")
+    tested: tuple[Sample, ...] = ()
+    if test is not None:
+        if any(folder.name.casefold() in NORMAL_NAMES for folder in subfolders(test)):
+            tested = labelled_samples(test, masks)
+        else:
+            if masks is not None:
+                raise DataError(f"--masks needs labels: sort {test} into good/ and one folder per defect")
+            tested = tuple(Sample(path=path, defect="unlabelled") for path in pictures_in(test))
+        if not tested:
+            raise DataError(f"{test}: no picture in it or below it; expected pictures to test on")
+    return Dataset(name=root.resolve().name, layout="folder", root=root, train=train, test=tested)

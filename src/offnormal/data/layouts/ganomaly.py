@@ -1,0 +1,42 @@
+"""The tree of GANomaly's published code: `train/0.normal`, `test/0.normal`, `test/1.abnormal`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from offnormal.data.dataset import Dataset
+from offnormal.data.layouts.labelled import labelled_samples, normal_samples
+from offnormal.errors import DataError
+
+
+class GanomalyLayout:
+    """`train/0.normal`, `test/0.normal`, `test/1.abnormal`; masks in `ground_truth/1.abnormal` where there are any."""
+
+    tree = "ROOT/train/0.normal/*.png  ROOT/test/0.normal/*.png  ROOT/test/1.abnormal/*.png"
+    source = "sets prepared for GANomaly's reference code, or your own in the same tree"
+
+    @staticmethod
+    def recognises(root: Path) -> bool:
+        """Whether `train/0.normal` or `test/0.normal` exists."""
+        return (root / "train" / "0.normal").is_dir() or (root / "test" / "0.normal").is_dir()
+
+    @staticmethod
+    def categories(root: Path) -> list[str]:
+        """Always empty: the tree holds one category."""
+        return []
+
+    @staticmethod
+    def read(root: Path, category: str | None = None) -> Dataset:
+        """The data set; DataError when the tree is not as expected or a category is asked for."""
+        if category is not None:
+            raise DataError(f"--category {category}: the layout 'ganomaly' has no categories; leave it out")
+        if not GanomalyLayout.recognises(root):
+            raise DataError(f"{root}: expected the tree {GanomalyLayout.tree}")
+        train, test, masks = root / "train" / "0.normal", root / "test", root / "ground_truth"
+        return Dataset(
+            name=root.resolve().name,
+            layout="ganomaly",
+            root=root,
+            train=normal_samples(train) if train.is_dir() else (),
+            test=labelled_samples(test, masks if masks.is_dir() else None) if test.is_dir() else (),
+        )

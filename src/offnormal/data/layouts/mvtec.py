@@ -1,0 +1,58 @@
+"""MVTec AD and everything published in its form (VisA as converted, BTAD-like sets, magnetic tiles, your own)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from offnormal.data.dataset import Dataset
+from offnormal.data.layouts.labelled import labelled_samples, normal_samples, subfolders
+from offnormal.errors import DataError
+
+
+class MvtecLayout:
+    """`train/good`, `test/<defect>`, `ground_truth/<defect>/NNN_mask.png`; one category or a folder of them."""
+
+    tree = "CATEGORY/train/good/*.png  CATEGORY/test/<good|defect>/*.png  [CATEGORY/ground_truth/<defect>/*_mask.png]"
+    source = "MVTec AD (CC BY-NC-SA 4.0), or your own parts in the same tree"
+
+    @staticmethod
+    def recognises(root: Path) -> bool:
+        """Whether the folder, or a folder in it, has `train/good` or labelled `test` folders beside it."""
+        return _is_category(root) or bool(MvtecLayout.categories(root))
+
+    @staticmethod
+    def categories(root: Path) -> list[str]:
+        """Names of the category folders; empty when the folder is one category itself."""
+        if _is_category(root):
+            return []
+        return [folder.name for folder in subfolders(root) if _is_category(folder)]
+
+    @staticmethod
+    def read(root: Path, category: str | None = None) -> Dataset:
+        """The data set of one category; DataError when there is no `train/good` and no `test`."""
+        known = MvtecLayout.categories(root)
+        if category is not None and category not in known:
+            if known or category != root.name:
+                raise DataError(f"{root}: no category {category!r}; there are {', '.join(known) or 'none'}")
+            category = None
+        if known and category is None:
+            raise DataError(
+                f"{root} holds {len(known)} categories ({', '.join(known)}): choose one with --category, or all of "
+                "them with --category all"
+            )
+        folder = root / category if category else root
+        if not _is_category(folder):
+            raise DataError(f"{folder}: expected train/good with normal pictures; the tree is {MvtecLayout.tree}")
+        train, test, masks = folder / "train" / "good", folder / "test", folder / "ground_truth"
+        return Dataset(
+            name=folder.resolve().name,
+            layout="mvtec",
+            root=folder,
+            category=category,
+            train=normal_samples(train) if train.is_dir() else (),
+            test=labelled_samples(test, masks if masks.is_dir() else None) if test.is_dir() else (),
+        )
+
+
+def _is_category(folder: Path) -> bool:
+    return (folder / "train" / "good").is_dir() or (folder / "test" / "good").is_dir()

@@ -1,0 +1,164 @@
+"""Samples -> batches of pixels, read ahead by threads; a bad file stops with its name or is left out and listed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from offnormal.data.dataset import Skipped
+from offnormal.data.geometry import lay
+from offnormal.errors import DataError, ImageError
+from offnormal.sources.image import open_image, to_channels
+from offnormal.types import ANOMALOUS, InputSpec, Sample
+
+OnBad = Literal["stop", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Pixels of N pictures with what is known of them."""
+
+    pixels: Tensor  # (N, C, H, W) float32 in 0-1
+    samples: list[Sample]
+    masks: np.ndarray | None  # (N, H, W) bool at input size; None when masks were not asked for
+
+
+def read_pixels(path: Path, spec: InputSpec) -> np.ndarray:
+    """One picture as (C, H, W), uint8, or float32 in 0-1 for deep pictures; ImageError naming a bad file."""
+    try:
+        image = to_channels(open_image(path), spec.channels, bits=spec.bits)
+    except ImageError as error:
+        raise error if str(path) in str(error) else ImageError(f"{path}: {error}") from None
+    pixels = np.asarray(lay(image, spec))
+    if pixels.ndim == 2:
+        return np.broadcast_to(
+            pixels.clip(0, 1) if pixels.dtype != np.uint8 else pixels, (spec.channels, *pixels.shape)
+        )
+    return pixels.transpose(2, 0, 1)
+
+
+def read_mask(path: Path, spec: InputSpec, *, expected: tuple[int, int] | None = None) -> np.ndarray:
+    """One mask as (H, W) bool at input size, nonzero = marked.
+
+    expected: (H, W) of the picture it belongs to; DataError when the mask has another size.
+    """
+    image = open_image(path)
+    if expected is not None and (image.height, image.width) != expected:
+        raise DataError(
+            f"{path}: the mask is {image.width} x {image.height} pixels, its picture "
+            f"{expected[1]} x {expected[0]}; expected the same size"
+        )
+    marked = np.asarray(image.convert("L") if image.mode in ("P", "RGB", "RGBA", "LA") else image) > 0
+    return np.asarray(lay(Image.fromarray(marked.astype(np.uint8)), spec, mask=True)) > 0
+
+
+class Loader:
+    """Iterates batches in the order of the samples; pass over it as often as needed.
+
+    Attributes: `skipped` (bad files of the last pass), `waited_s` (seconds its user waited for data in that pass).
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        spec: InputSpec,
+        *,
+        batch_size: int,
+        masks: bool = False,
+        on_bad: OnBad = "stop",
+        workers: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self.samples = list(samples)
+        self.spec = spec
+        self.batch_size = batch_size
+        self.masks = masks
+        self.on_bad = on_bad
+        self.workers = workers or min(8, os.cpu_count() or 1)
+        self.progress = progress
+        self.skipped: list[Skipped] = []
+        self.waited_s = 0.0
+
+    def __len__(self) -> int:
+        """Number of samples, bad ones included."""
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[Batch]:
+        self.skipped, self.waited_s = [], 0.0
+        ready: list[tuple[Sample, np.ndarray, np.ndarray | None]] = []
+        for number, (sample, future) in enumerate(self._read_ahead(), 1):
+            start = time.perf_counter()
+            try:
+                pixels, mask = future.result()
+            except ImageError as error:
+                if self.on_bad == "stop":
+                    raise ImageError(f"{error}; or leave such files out with --on-bad skip") from None
+                self.skipped.append(Skipped(sample.path, str(error)))
+            else:
+                ready.append((sample, pixels, mask))
+            self.waited_s += time.perf_counter() - start
+            if len(ready) == self.batch_size or (ready and number == len(self.samples)):
+                yield self._batch(ready)
+                ready = []
+            if self.progress is not None:
+                self.progress(1)
+        if ready:
+            yield self._batch(ready)
+
+    def _read_ahead(self) -> Iterator[tuple[Sample, Future[tuple[np.ndarray, np.ndarray | None]]]]:
+        ahead = 2 * self.batch_size + self.workers
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="decode") as pool:
+            waiting: deque[tuple[Sample, Future[tuple[np.ndarray, np.ndarray | None]]]] = deque()
+            try:
+                for sample in self.samples:
+                    waiting.append((sample, pool.submit(self._read, sample)))
+                    if len(waiting) > ahead:
+                        yield waiting.popleft()
+                while waiting:
+                    yield waiting.popleft()
+            finally:
+                for _, future in waiting:
+                    future.cancel()
+
+    def _read(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None]:
+        pixels = read_pixels(sample.path, self.spec)
+        if not self.masks:
+            return pixels, None
+        if sample.mask is not None:
+            with Image.open(sample.path) as header:
+                expected = (header.height, header.width)
+            return pixels, read_mask(sample.mask, self.spec, expected=expected)
+        return pixels, np.zeros(self.spec.size, bool)
+
+    def _batch(self, ready: list[tuple[Sample, np.ndarray, np.ndarray | None]]) -> Batch:
+        arrays = [pixels for _, pixels, _ in ready]
+        masks = [mask for _, _, mask in ready if mask is not None]
+        return Batch(
+            pixels=stack(arrays),
+            samples=[sample for sample, _, _ in ready],
+            masks=np.stack(masks) if self.masks else None,
+        )
+
+
+def stack(arrays: Sequence[np.ndarray]) -> Tensor:
+    """Pictures (C, H, W), uint8 or float32 in 0-1, -> (N, C, H, W) float32 in 0-1."""
+    if all(array.dtype == np.uint8 for array in arrays):
+        return torch.from_numpy(np.stack(arrays)).float().div_(255)
+    scaled = [array.astype(np.float32) / 255 if array.dtype == np.uint8 else array for array in arrays]
+    return torch.from_numpy(np.stack(scaled)).float()
+
+
+def unmasked_anomalies(samples: Sequence[Sample]) -> list[Sample]:
+    """Anomalous samples without a mask: with them in a set, pixel metrics would call their defects normal."""
+    return [sample for sample in samples if sample.label == ANOMALOUS and sample.mask is None]

@@ -1,0 +1,87 @@
+"""A look at the training pictures before anything is learnt: their sizes and depth decide the input specification."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from offnormal.data.geometry import fixed_size
+from offnormal.errors import ConfigError, DataError, ImageError
+from offnormal.sources.image import image_size, significant_bits
+from offnormal.types import InputSpec, Interpolation, Resize, ResizePolicy, Sample
+
+_SIZES = 2000  # headers read at most
+_DEPTHS = 32  # deep pictures decoded at most
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What the training pictures are like."""
+
+    sizes: list[tuple[int, int]]  # (H, W)
+    bits: int  # significant bits of 16-bit pictures; 16 where there are none
+
+
+def survey(samples: Sequence[Sample]) -> Survey:
+    """Sizes of up to 2000 pictures and the depth of up to 32, evenly spread; unreadable ones are passed over here.
+
+    Raises DataError when not one can be read.
+    """
+    sizes = []
+    for sample in samples[:: max(1, len(samples) // _SIZES)]:
+        try:
+            sizes.append(image_size(sample.path))
+        except ImageError:
+            continue  # the loader stops at it or lists it
+    if not sizes:
+        raise DataError(f"none of the {len(samples)} training pictures can be read, the first is {samples[0].path}")
+    depths = [bits for s in samples[:: max(1, len(samples) // _DEPTHS)] if (bits := _bits(s.path)) is not None]
+    return Survey(sizes, max(depths, default=16))
+
+
+def _bits(path: Path) -> int | None:
+    try:
+        return significant_bits(path)
+    except (ImageError, OSError):
+        return None
+
+
+def choose_input(
+    found: Survey,
+    *,
+    size: int | tuple[int, int],
+    multiple: int,
+    policy: ResizePolicy = "median_aspect",
+    crop: int | None = None,
+    interpolation: Interpolation = "bicubic",
+    antialias: bool = True,
+) -> InputSpec:
+    """The input specification for the pictures found.
+
+    size: N for N x N pixels (with `median_aspect` as many in another shape), or (H, W); multiple: both sides are
+    multiples of so many pixels. Raises ConfigError for settings that contradict each other.
+    """
+    if crop is not None and policy != "short_side":
+        raise ConfigError(f"--crop goes with --resize short_side, not with {policy}")
+    short_side = None
+    if policy == "short_side":
+        if not isinstance(size, int):
+            raise ConfigError("--resize short_side takes one --size (the shorter side) and one --crop, in pixels")
+        short_side, sides = size, (crop or size, crop or size)
+        if sides[0] > size:
+            raise ConfigError(f"--crop {sides[0]} is larger than --size {size}: the crop comes after the resize")
+    elif not isinstance(size, int):
+        sides = size
+    elif policy == "median_aspect":
+        sides = fixed_size(found.sizes, size, multiple=multiple)
+    else:
+        sides = (size, size)
+    if any(side % multiple for side in sides):
+        nearest = [max(multiple, round(side / multiple) * multiple) for side in sides]
+        raise ConfigError(
+            f"an input of {sides[0]} x {sides[1]} pixels: this detector needs multiples of {multiple}; "
+            f"the nearest is {nearest[0]} x {nearest[1]}"
+        )
+    resize = Resize(policy=policy, interpolation=interpolation, antialias=antialias, short_side=short_side)
+    return InputSpec(size=sides, resize=resize, bits=found.bits)

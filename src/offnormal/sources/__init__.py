@@ -1,0 +1,1 @@
+"""Where pictures come from: single files, globs and folders."""
