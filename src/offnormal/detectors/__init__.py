@@ -1,0 +1,1 @@
+"""Methods that learn normality, one file each, and the parts they are made of."""

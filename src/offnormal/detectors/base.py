@@ -1,0 +1,138 @@
+"""The contracts of detectors: what they take, what they return, how they learn."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from offnormal.backbones.base import WeightCard
+from offnormal.errors import ConfigError, NotFittedError
+from offnormal.types import InputSpec, Output
+
+
+class DetectorOptions(BaseModel):
+    """Options of a detector: flags, the YAML key `detector:` and the bundle's configuration derive from them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = 0
+    """Of every random choice; what it chose is stored in the bundle."""
+
+
+class Detector(nn.Module, ABC):
+    """Learns from normal samples alone; gives higher scores to what is less normal."""
+
+    name: ClassVar[str]  # as registered
+    Options: ClassVar[type[DetectorOptions]]
+    default_size: ClassVar[int] = 256  # side in pixels of the square whose area the input has by default
+    pools_map: ClassVar[bool]  # score = pooling of the map: zones can re-pool it
+
+    def __init__(self, options: DetectorOptions, spec: InputSpec) -> None:
+        super().__init__()
+        self.options = options
+        self.input = spec
+        self.register_buffer("ignored", None)  # (H, W) bool, or None: pixels that never count
+        self.ignored: Tensor | None
+
+    @classmethod
+    def input_multiple(cls, options: DetectorOptions) -> int:
+        """Sides of the input are multiples of this many pixels."""
+        return 1
+
+    @property
+    @abstractmethod
+    def is_fitted(self) -> bool:
+        """Whether scores can be asked for."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Output:
+        """Pixels in 0-1, (N, C, H, W) or (N, C, T, H, W), -> Output; NotFittedError before the fit."""
+
+    def load_pretrained(self) -> None:
+        """Fill in pretrained weights where the method has any; WeightsError when they cannot be had."""
+
+    def cards(self) -> list[WeightCard]:
+        """Cards of the pretrained weights inside."""
+        return []
+
+    def restore_cards(self, cards: Sequence[dict[str, Any]]) -> None:
+        """Take the cards of the weights that a saved detector was built with."""
+
+    def ignore(self, region: Tensor) -> None:
+        """Leave a region (H, W), True = ignored, out of maps and scores; before the fit.
+
+        Raises ConfigError when its size is not the input's or nothing would be left.
+        """
+        if tuple(region.shape) != self.input.size or bool(region.all()):
+            raise ConfigError(
+                f"ignored region of {tuple(region.shape)} with {region.float().mean():.0%} ignored: expected "
+                f"{self.input.size} and some pixel that is not ignored"
+            )
+        self.ignored = region.bool()
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take the state of a saved detector; buffers whose size the data decided are made to fit."""
+        for key, value in state.items():
+            path, _, leaf = key.rpartition(".")
+            module = self.get_submodule(path)
+            if leaf in module._buffers:
+                module._buffers[leaf] = torch.empty_like(value)
+        self.load_state_dict(state, strict=True)
+
+    def require_fitted(self) -> None:
+        """NotFittedError with advice unless the detector is fitted."""
+        if not self.is_fitted:
+            raise NotFittedError(
+                f"this {self.name} has not been fitted: fit it on normal samples first "
+                f"(offnormal fit {self.name} --data DIR), or load a bundle"
+            )
+
+
+class StatisticalDetector(Detector):
+    """Learns without an optimiser, from sufficient statistics that add up.
+
+    `update` is `absorb(embed(x))`; whoever wants to score training samples later keeps their embeddings, so that
+    the backbone runs once.
+    """
+
+    @abstractmethod
+    def embed(self, x: Tensor) -> Tensor:
+        """Pixels (N, C, H, W) in 0-1 -> what the statistics are gathered over, one flat row a sample (N, E)."""
+
+    @abstractmethod
+    def absorb(self, embedding: Tensor) -> None:
+        """Add the statistics of embedded samples (N, E)."""
+
+    @torch.no_grad()
+    def update(self, x: Tensor) -> None:
+        """Add one batch of normal pixels (N, C, H, W); memory does not grow with the number of batches."""
+        self.absorb(self.embed(x))
+
+    @abstractmethod
+    def merge(self, other: Self) -> None:
+        """Add the statistics of another detector of the same options; associative."""
+
+    @abstractmethod
+    def blank(self) -> Self:
+        """A detector of the same options and weights without any statistics; weights are shared, not copied."""
+
+    @abstractmethod
+    def without(self, part: Self) -> Self:
+        """A detector with the statistics of this one less those of `part`, whose samples it contains."""
+
+    @abstractmethod
+    def finish(self, *, keep: bool = False) -> None:
+        """Solve, and drop what only fitting needed unless `keep`; FitError with fewer than two samples."""
+
+    @abstractmethod
+    def score_embedding(self, embedding: Tensor) -> Output:
+        """Output for embedded samples (N, E) of a finished detector."""
+
+    @abstractmethod
+    def leave_one_out(self, embedding: Tensor) -> Iterator[Output]:
+        """Before `finish`: outputs, in pieces, for training samples (N, E), each as if it had not been learnt from."""

@@ -1,0 +1,89 @@
+"""Detectors over batches and loaders: torch goes in, numpy comes out, and torch ends here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from offnormal.data.loader import Batch
+from offnormal.detectors.base import Detector
+from offnormal.errors import ConfigError, OffnormalError
+from offnormal.types import Output, Sample, Scores
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:1` -> a device that exists; ConfigError otherwise."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"--device {name!r}: expected auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices")
+    return device
+
+
+def to_scores(output: Output) -> Scores:
+    """(N, 1) outputs of single images -> one row an image, as numpy on the CPU."""
+    score = output.score[:, 0].float().cpu().numpy()
+    maps = None if output.map is None else output.map[:, 0].float().cpu().numpy()
+    return Scores(score, maps, {name: part[:, 0].float().cpu().numpy() for name, part in output.parts.items()})
+
+
+def concatenate(pieces: Iterable[Scores]) -> Scores:
+    """Rows of several pieces one after the other."""
+    found = list(pieces)
+    maps = [piece.map for piece in found if piece.map is not None]
+    return Scores(
+        np.concatenate([piece.score for piece in found]) if found else np.zeros(0, np.float32),
+        np.concatenate(maps) if maps else None,
+        {name: np.concatenate([piece.parts[name] for piece in found]) for name in (found[0].parts if found else ())},
+    )
+
+
+def map_peaks(scores: Scores) -> np.ndarray:
+    """(R,) highest value of each map; the scores themselves where there are no maps."""
+    return scores.score if scores.map is None else scores.map.max((1, 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Scores of one batch beside the samples and masks they belong to."""
+
+    scores: Scores
+    samples: list[Sample] = field(default_factory=list)
+    masks: np.ndarray | None = None
+
+
+class Scorer:
+    """A fitted detector on a device, from pixels to numpy."""
+
+    def __init__(self, detector: Detector, device: str | torch.device = "cpu") -> None:
+        detector.require_fitted()
+        self.device = choose_device(device) if isinstance(device, str) else device
+        self.detector = detector.to(self.device).eval()
+
+    @torch.inference_mode()
+    def score(self, pixels: Tensor) -> Scores:
+        """Pixels (N, C, H, W) in 0-1 -> Scores with N rows."""
+        spec = self.detector.input
+        if pixels.ndim != 4 or tuple(pixels.shape[1:]) != (spec.channels, *spec.size):
+            raise ConfigError(
+                f"pixels of shape {tuple(pixels.shape)}: expected (N, {spec.channels}, {spec.size[0]}, {spec.size[1]})"
+            )
+        try:
+            return to_scores(self.detector(pixels.to(self.device)))
+        except torch.OutOfMemoryError:
+            raise OffnormalError(
+                f"a batch of {len(pixels)} images does not fit into the memory of {self.device}: lower --batch-size"
+            ) from None
+
+    def over(self, batches: Iterable[Batch]) -> Iterator[Scored]:
+        """Score batch after batch; nothing is kept."""
+        for batch in batches:
+            yield Scored(self.score(batch.pixels), batch.samples, batch.masks)

@@ -1,0 +1,152 @@
+"""Fitting of statistical detectors: one pass over the data, and training samples scored with themselves left out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from offnormal.data.loader import Batch, Loader
+from offnormal.detectors.base import StatisticalDetector
+from offnormal.errors import FitError
+from offnormal.scoring import map_peaks, to_scores
+from offnormal.types import Output, Sample
+
+_SAMPLE_BYTES = 96 << 20  # of embeddings kept for scoring with the sample left out
+_SAMPLE_LEAST = 128  # images kept all the same: a 1 % rate needs 99
+_FOLDS = 10
+_SCORE_BATCH = 16
+
+Kind = Literal["leave_one_out", "leave_group_out"]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Scores of training samples by detectors that had not seen them."""
+
+    kind: Kind
+    samples: list[Sample]
+    score: np.ndarray  # (n,) float32
+    peak: np.ndarray  # (n,) float32, highest value of each map
+
+
+def learn(detector: StatisticalDetector, loader: Loader, *, device: torch.device, seed: int = 0) -> LeftOut | None:
+    """Fit a statistical detector in one pass and finish it; give the scores of samples left out.
+
+    With groups, whole groups are left out, in at most 10 folds and with a second pass over the data; otherwise each
+    image of a bounded random sample is left out alone. None when there are fewer than three images.
+    Raises FitError with fewer than two images.
+    """
+    detector.to(device).eval()
+    kept = _Kept(len(loader), seed)
+    seen: list[Sample] = []
+    with torch.no_grad():
+        for batch in loader:
+            embedding = detector.embed(batch.pixels.to(device))
+            detector.absorb(embedding)
+            kept.offer(embedding, batch)
+            seen += batch.samples
+        if len(seen) < 2:
+            skipped = f" ({len(loader.skipped)} could not be read)" if loader.skipped else ""
+            raise FitError(f"{len(seen)} normal image(s){skipped}: at least 2 are needed, 100 or more are advised")
+        groups = {sample.group for sample in seen}
+        left_out: LeftOut | None = None
+        if None not in groups and len(groups) > 1:
+            left_out = _by_groups(detector, loader, seen, device, seed)
+        elif len(seen) > 2:
+            left_out = kept.left_out(detector, device)
+        detector.finish()
+    return left_out
+
+
+class _Kept:
+    """Embeddings of a bounded random sample of the training images."""
+
+    def __init__(self, total: int, seed: int, share: float = 1.0) -> None:
+        self.total = total
+        self.budget = int(_SAMPLE_BYTES * share)
+        self.least = math.ceil(_SAMPLE_LEAST * share)
+        self.rank = np.random.default_rng(seed).permutation(total)
+        self.offered = 0
+        self.embeddings: Tensor | None = None  # (limit, E), filled up to len(samples)
+        self.samples: list[Sample] = []
+
+    def offer(self, embedding: Tensor, batch: Batch) -> None:
+        """Keep those of a batch (N, E) that the random choice fell on; half precision when all would not fit."""
+        if self.embeddings is None:
+            width = embedding.shape[1]
+            precise = self.total * width * 4 <= self.budget
+            limit = self.total if precise else min(self.total, max(self.least, self.budget // (width * 2)))
+            self.embeddings = torch.empty(limit, width, dtype=torch.float32 if precise else torch.float16)
+        numbers = self.rank[self.offered : self.offered + len(embedding)]
+        self.offered += len(embedding)
+        for i in np.flatnonzero(numbers < len(self.embeddings)):
+            self.embeddings[len(self.samples)] = embedding[i].cpu()
+            self.samples.append(batch.samples[i])
+
+    def left_out(self, detector: StatisticalDetector, device: torch.device) -> LeftOut | None:
+        """Each kept sample scored by the statistics of all others; None when there is none."""
+        if self.embeddings is None or not self.samples:
+            return None
+        outputs = detector.leave_one_out(self.embeddings[: len(self.samples)].to(device))
+        return _gather("leave_one_out", self.samples, outputs)
+
+    def scored(self, detector: StatisticalDetector, device: torch.device) -> LeftOut | None:
+        """The kept samples scored by a finished detector that has not seen them; None when there is none."""
+        if self.embeddings is None or not self.samples:
+            return None
+        kept = self.embeddings[: len(self.samples)]
+        return _gather(
+            "leave_group_out",
+            self.samples,
+            (
+                detector.score_embedding(kept[start : start + _SCORE_BATCH].float().to(device))
+                for start in range(0, len(kept), _SCORE_BATCH)
+            ),
+        )
+
+
+def _gather(kind: Kind, samples: list[Sample], outputs: Iterable[Output]) -> LeftOut:
+    rows = [(found.score, map_peaks(found)) for found in map(to_scores, outputs)]
+    return LeftOut(kind, samples, np.concatenate([s for s, _ in rows]), np.concatenate([p for _, p in rows]))
+
+
+def _by_groups(
+    detector: StatisticalDetector, loader: Loader, seen: Sequence[Sample], device: torch.device, seed: int
+) -> LeftOut:
+    folds = _folds(seen)
+    pieces: list[LeftOut] = []
+    for fold in folds:
+        part = detector.blank().to(device)
+        kept = _Kept(len(fold), seed, share=len(fold) / len(seen))
+        for batch in Loader(fold, loader.spec, batch_size=loader.batch_size, workers=loader.workers):
+            embedding = part.embed(batch.pixels.to(device))
+            part.absorb(embedding)
+            kept.offer(embedding, batch)
+        rest = detector.without(part)
+        rest.finish()
+        piece = kept.scored(rest, device)
+        if piece is not None:
+            pieces.append(piece)
+    return LeftOut(
+        "leave_group_out",
+        [sample for piece in pieces for sample in piece.samples],
+        np.concatenate([piece.score for piece in pieces]),
+        np.concatenate([piece.peak for piece in pieces]),
+    )
+
+
+def _folds(samples: Sequence[Sample]) -> list[list[Sample]]:
+    """Whole groups dealt into at most 10 folds of about equal size, the largest group first."""
+    groups: dict[str | None, list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault(sample.group, []).append(sample)
+    folds: list[list[Sample]] = [[] for _ in range(min(_FOLDS, len(groups)))]
+    for members in sorted(groups.values(), key=len, reverse=True):
+        min(folds, key=len).extend(members)
+    return folds

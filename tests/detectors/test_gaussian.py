@@ -1,0 +1,237 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from offnormal.detectors.gaussian import PositionGaussian
+from offnormal.errors import FitError, NotFittedError
+
+
+def sample(n, channels=6, grid=(3, 4), seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    scale = torch.linspace(0.3, 3, channels)[:, None, None]
+    return (torch.randn(n, channels, *grid, generator=generator) * scale + 5 * scale).to(dtype)
+
+
+def naive_ridge(x, eps, relative):
+    if not relative:
+        return np.full(x.shape[1], eps)
+    return eps * x.var(axis=0, ddof=1).mean(axis=(1, 2))
+
+
+def naive_distances(train, test, eps=0.01, ridge=None):
+    """Position by position with numpy in float64, as the reference does it."""
+    out = np.zeros((len(test), *test.shape[2:]))
+    ridge = np.full(train.shape[1], eps) if ridge is None else ridge
+    for i in range(train.shape[2]):
+        for j in range(train.shape[3]):
+            rows = train[:, :, i, j]
+            inverse = np.linalg.inv(np.cov(rows, rowvar=False) + np.diag(ridge))
+            for n, x in enumerate(test[:, :, i, j]):
+                z = x - rows.mean(0)
+                out[n, i, j] = np.sqrt(z @ inverse @ z)
+    return out
+
+
+def fitted(x, batch=5, **options):
+    gaussian = PositionGaussian(**options)
+    for piece in torch.split(x, batch):
+        gaussian.update(piece)
+    gaussian.finish()
+    return gaussian
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rtol", "reference"), [(torch.float32, 1e-4, "dist"), (torch.float64, 1e-9, "dist_f64")]
+)
+def test_distances_equal_the_reference(golden, dtype, rtol, reference):
+    stored = golden("padim_gaussian_mahalanobis")
+    gaussian = fitted(torch.from_numpy(stored["train"]).to(dtype))
+    distances = gaussian.mahalanobis(torch.from_numpy(stored["test"]).to(dtype))
+    np.testing.assert_allclose(distances.numpy(), stored[reference], rtol=rtol)
+
+
+@pytest.mark.parametrize("finish", [False, True])
+def test_mean_and_covariance_equal_the_reference(golden, finish):
+    stored = golden("padim_gaussian_mahalanobis")
+    gaussian = PositionGaussian(eps=0.01)
+    gaussian.update(torch.from_numpy(stored["train"]).double())
+    if finish:
+        gaussian.finish()
+    np.testing.assert_allclose(gaussian.mean.reshape(12, -1), stored["mean"], atol=1e-6)
+    np.testing.assert_allclose(gaussian.covariance(), stored["cov_f64"].transpose(2, 0, 1), atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [2, 6])
+def test_fewer_samples_than_channels_equal_the_reference(golden, n):
+    stored = golden(f"padim_gaussian_rankdef_n{n}")
+    gaussian = fitted(torch.from_numpy(stored["train"]), batch=1)
+    assert gaussian.basis is not None, "the low-rank form was not used"
+    distances = gaussian.mahalanobis(torch.from_numpy(stored["test"]))
+    np.testing.assert_allclose(distances.numpy(), stored["dist"], rtol=1e-3)
+    np.testing.assert_allclose(gaussian.covariance(), stored["cov"].transpose(2, 0, 1), atol=1e-5)
+
+
+def test_distances_equal_anomalib(golden):
+    stored = golden("padim_anomalib_variant")
+    gaussian = fitted(torch.from_numpy(stored["train"]), eps=0.01 + 1e-5)
+    distances = gaussian.mahalanobis(torch.from_numpy(stored["test"]))
+    np.testing.assert_allclose(distances.numpy(), stored["dist"][:, 0], rtol=1e-3)
+
+
+@pytest.mark.parametrize("n", [2, 5, 6, 7, 40])
+@pytest.mark.parametrize("relative", [False, True])
+def test_distances_equal_a_naive_loop(n, relative):
+    train, test = sample(n), sample(4, seed=1)
+    gaussian = fitted(train, batch=3, eps=0.05, relative=relative)
+    expected = naive_distances(train.numpy(), test.numpy(), ridge=naive_ridge(train.numpy(), 0.05, relative))
+    np.testing.assert_allclose(gaussian.mahalanobis(test), expected, rtol=1e-8)
+
+
+def test_relative_eps_makes_distances_independent_of_the_scale_of_channels():
+    train, test = sample(30), sample(4, seed=1)
+    scale = torch.tensor([0.5, 3, 1, 2, 0.2, 2.0], dtype=torch.float64)[:, None, None]
+    plain = fitted(train, relative=True).mahalanobis(test)
+    scaled = fitted(train * scale, relative=True).mahalanobis(test * scale)
+    torch.testing.assert_close(scaled, plain)
+    few = fitted(train[:4] * scale, relative=True).mahalanobis(test * scale)
+    torch.testing.assert_close(few, fitted(train[:4], relative=True).mahalanobis(test))
+
+
+def test_a_channel_that_never_varies_keeps_distances_finite():
+    train = sample(20)
+    train[:, 2] = 4.0
+    for n in (4, 20):
+        assert torch.isfinite(fitted(train[:n], relative=True).mahalanobis(sample(3, seed=2))).all()
+
+
+@given(cuts=st.lists(st.integers(1, 29), max_size=4), order=st.randoms(), n=st.sampled_from([5, 30]))
+@settings(max_examples=30, deadline=None)
+def test_parts_merged_in_any_order_equal_the_whole(cuts, order, n):
+    x = sample(n, grid=(2, 2))
+    edges = sorted({0, n, *(cut for cut in cuts if cut < n)})
+    pieces = [x[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    order.shuffle(pieces)
+    total = PositionGaussian()
+    for piece in pieces:
+        part = PositionGaussian()
+        part.update(piece)
+        total.merge(part)
+    whole = PositionGaussian()
+    whole.update(x)
+    torch.testing.assert_close(total.covariance(), whole.covariance())
+    torch.testing.assert_close(total.mean, whole.mean)
+
+
+def test_float32_accumulation_survives_a_large_mean():
+    x = sample(400, seed=3, dtype=torch.float64) * 0.01 + 100
+    gaussian = fitted(x.float(), batch=16)
+    expected = fitted(x, batch=400).covariance()
+    torch.testing.assert_close(gaussian.covariance().double(), expected, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("n", [4, 9, 30])
+def test_without_equals_a_fit_on_the_others(n):
+    x = sample(n)
+    whole, part, rest = PositionGaussian(), PositionGaussian(), PositionGaussian()
+    whole.update(x)
+    part.update(x[:2])
+    rest.update(x[2:])
+    left = whole.without(part)
+    torch.testing.assert_close(left.covariance(), rest.covariance())
+    left.finish()
+    rest.finish()
+    torch.testing.assert_close(left.mahalanobis(x), rest.mahalanobis(x))
+
+
+@pytest.mark.parametrize(
+    ("n", "dtype", "rtol"),
+    [
+        (3, torch.float64, 1e-8),
+        (5, torch.float64, 1e-8),
+        (6, torch.float32, 1e-3),
+        (8, torch.float32, 1e-3),
+        (60, torch.float32, 1e-4),
+    ],
+)
+def test_leaving_one_out_equals_refitting_without_it(n, dtype, rtol):
+    x = sample(n, seed=4, dtype=dtype)
+    gaussian = PositionGaussian(eps=0.01)
+    gaussian.update(x)
+    left_out = gaussian.leave_one_out(x)
+    for i in range(n):
+        others = np.delete(x.double().numpy(), i, axis=0)
+        expected = naive_distances(others, x[i : i + 1].double().numpy())
+        np.testing.assert_allclose(left_out[i : i + 1], expected, rtol=rtol)
+
+
+def test_in_sample_distances_flatter_where_left_out_ones_do_not():
+    x, fresh = sample(14, channels=12, seed=5), sample(200, channels=12, seed=6)
+    gaussian = PositionGaussian()
+    gaussian.update(x)
+    left_out = gaussian.leave_one_out(x).mean()
+    gaussian.finish()
+    assert gaussian.mahalanobis(x).mean() < 0.5 * gaussian.mahalanobis(fresh).mean()
+    assert 0.5 < left_out / gaussian.mahalanobis(fresh).mean() < 2
+
+
+def test_projection_equals_learning_from_projected_samples():
+    directions = torch.linalg.qr(torch.randn(6, 3, dtype=torch.float64)).Q
+    for n in (4, 30):
+        gaussian, projected = PositionGaussian(), PositionGaussian()
+        gaussian.update(sample(n))
+        gaussian.project(directions)
+        projected.update(torch.einsum("nchw,cd->ndhw", sample(n), directions))
+        torch.testing.assert_close(gaussian.covariance(), projected.covariance())
+
+
+@pytest.mark.parametrize("n", [4, 30])
+def test_pooled_moments_are_those_of_all_positions_together(n):
+    x = sample(n)
+    gaussian = PositionGaussian()
+    gaussian.update(x)
+    rows = x.permute(0, 2, 3, 1).reshape(-1, 6).numpy()
+    np.testing.assert_allclose(gaussian.pooled_moments(), np.cov(rows, rowvar=False, bias=True), rtol=1e-9)
+
+
+def test_keeping_the_statistics_allows_to_go_on():
+    x = sample(30)
+    gaussian = PositionGaussian()
+    gaussian.update(x[:20])
+    gaussian.finish(keep=True)
+    early = gaussian.mahalanobis(x)
+    gaussian.update(x[20:])
+    gaussian.finish()
+    torch.testing.assert_close(gaussian.mahalanobis(x), fitted(x).mahalanobis(x))
+    assert not torch.allclose(early, gaussian.mahalanobis(x))
+
+
+def test_errors_say_what_to_do():
+    gaussian = PositionGaussian()
+    with pytest.raises(NotFittedError, match="update"):
+        gaussian.finish()
+    with pytest.raises(NotFittedError, match="finish"):
+        gaussian.mahalanobis(sample(1))
+    gaussian.update(sample(1))
+    with pytest.raises(FitError, match="at least 2"):
+        gaussian.finish()
+    with pytest.raises(FitError, match="at least 3"):
+        gaussian.leave_one_out(sample(1))
+    with pytest.raises(FitError, match="those before were"):
+        gaussian.update(sample(1, channels=5))
+    with pytest.raises(FitError, match="expected"):
+        gaussian.update(torch.zeros(3, 4))
+    gaussian.update(sample(3))
+    gaussian.finish()
+    with pytest.raises(NotFittedError, match="keep=True"):
+        gaussian.update(sample(1))
+
+
+def test_features_that_are_not_finite_are_refused():
+    x = sample(9)
+    x[3, 1, 0, 0] = float("nan")
+    gaussian = PositionGaussian()
+    gaussian.update(x)
+    with pytest.raises(FitError, match="NaN"):
+        gaussian.finish()

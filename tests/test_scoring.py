@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+import torch
+
+from offnormal.bundle import load
+from offnormal.errors import ConfigError, NotFittedError, OffnormalError
+from offnormal.scoring import Scorer, choose_device, concatenate, map_peaks, to_scores
+from offnormal.types import Output, Scores
+
+
+def test_outputs_become_numpy_rows():
+    output = Output(
+        score=torch.tensor([[1.0], [2.0]]), map=torch.rand(2, 1, 3, 4), parts={"a": torch.tensor([[3.0], [4.0]])}
+    )
+    scores = to_scores(output)
+    assert scores.score.dtype == np.float32
+    assert scores.score.tolist() == [1, 2]
+    assert scores.map.shape == (2, 3, 4)
+    assert scores.parts["a"].tolist() == [3, 4]
+    assert to_scores(Output(score=torch.ones(2, 1), map=None)).map is None
+
+
+def test_pieces_are_put_one_after_the_other():
+    a = Scores(np.array([1.0]), np.ones((1, 2, 2)), {"p": np.array([5.0])})
+    b = Scores(np.array([2.0, 3.0]), np.zeros((2, 2, 2)), {"p": np.array([6.0, 7.0])})
+    joined = concatenate(iter([a, b]))
+    assert joined.score.tolist() == [1, 2, 3]
+    assert joined.map.shape == (3, 2, 2)
+    assert joined.parts["p"].tolist() == [5, 6, 7]
+    assert len(concatenate([])) == 0
+
+
+def test_the_peak_is_the_highest_value_of_the_map_or_the_score():
+    maps = np.zeros((2, 3, 3))
+    maps[1, 2, 1] = 8
+    assert map_peaks(Scores(np.array([1.0, 2.0]), maps)).tolist() == [0, 8]
+    assert map_peaks(Scores(np.array([1.0, 2.0]), None)).tolist() == [1, 2]
+
+
+def test_devices_are_chosen_and_checked():
+    assert choose_device("cpu").type == "cpu"
+    assert choose_device("auto").type in ("cpu", "cuda")
+    with pytest.raises(ConfigError, match="expected auto"):
+        choose_device("quantum")
+    with pytest.raises(ConfigError, match="CUDA devices"):
+        choose_device("cuda:99")
+
+
+def test_pixels_of_another_size_are_refused(fitted):
+    scorer = Scorer(load(fitted).detector)
+    with pytest.raises(ConfigError, match=r"\(N, 3, 64, 64\)"):
+        scorer.score(torch.zeros(1, 3, 32, 32))
+
+
+def test_a_batch_that_does_not_fit_says_what_to_lower(fitted, monkeypatch):
+    scorer = Scorer(load(fitted).detector)
+
+    def full(_x):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(scorer.detector, "forward", full)
+    with pytest.raises(OffnormalError, match="--batch-size"):
+        scorer.score(torch.zeros(4, 3, 64, 64))
+
+
+def test_detectors_that_are_not_fitted_are_refused(fitted):
+    with pytest.raises(NotFittedError):
+        Scorer(load(fitted).detector.blank())
