@@ -1,0 +1,149 @@
+"""A calibration: threshold, pixel threshold and tail probability, learnt from scores of normal samples alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+
+from offnormal.calibration.promise import effective_number, order_statistic, rate_interval, smallest_rate
+from offnormal.errors import CalibrationError
+from offnormal.types import Rate, Verdict
+
+DEFAULT_RATE = 0.01
+Kind = Literal["held_out", "leave_one_out", "leave_group_out"]
+_EXPLAINED: dict[Kind, str] = {
+    "held_out": "normal images that the detector has not learnt from",
+    "leave_one_out": "training images, each scored with itself left out; images of another day may score higher",
+    "leave_group_out": "training images, each scored with its whole group left out",
+}
+_TAIL_FLOOR = 1e-12  # below it an extrapolation says nothing
+_TAIL_SHARE = 0.1  # of the highest normal scores, whose mean excess sets the decay beyond the highest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """Thresholds for one bundle and one input configuration; a file of its own."""
+
+    kind: Kind
+    rate: Rate
+    explicit: bool  # whether the user asked for this rate
+    threshold: float  # a score above it is anomalous; NaN-free; by hand where `by_hand`
+    pixel_threshold: float | None  # on the map; the rate is of images with any pixel above it
+    interval: tuple[float, float]  # 95 % interval of the realised rate
+    effective: float  # how many independent normals the scores are worth
+    groups: int  # number of groups among them, 0 where unknown
+    scores: tuple[float, ...]  # sorted scores of the normals
+    bundle: str  # hash of the bundle that gave them
+    created: str  # UTC, ISO 8601
+    by_hand: bool = False
+
+    @property
+    def explanation(self) -> str:
+        """One sentence: what the rate is, what it rests on and how sure it is."""
+        if self.by_hand:
+            return f"threshold {self.threshold:.6g} set by hand: no false-alarm rate is promised"
+        low, high = self.interval
+        return (
+            f"at most {self.rate} called anomalous (95 % interval {low * 100:.2g}-{high * 100:.2g} %), from "
+            f"{len(self.scores)} {_EXPLAINED[self.kind]}"
+        )
+
+    @property
+    def id(self) -> str:
+        """sha256 of the content, first 12 characters."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+    def verdict(self, score: float) -> Verdict:
+        """The decision on one raw score, with its tail probability."""
+        return Verdict(
+            score, float(self.tail_probability(np.array([score]))[0]), self.threshold, score > self.threshold
+        )
+
+    def tail_probability(self, scores: np.ndarray) -> np.ndarray:
+        """Chance (R,) that a normal sample scores at least as high as each of `scores` (R,); small = surely off.
+
+        Within the normals' range the conformal p-value (1 + number at least as high) / (n + 1); beyond the highest,
+        an exponential decay with the mean excess of the highest tenth, which is an extrapolation.
+        A score above the order statistic of a rate has a value of at most that rate.
+        """
+        normals = np.asarray(self.scores)
+        n = len(normals)
+        higher = n - np.searchsorted(normals, scores, side="left")
+        probability = (1 + higher) / (n + 1)
+        top = normals[-max(2, int(np.ceil(_TAIL_SHARE * n))) :]
+        decay = max(float((top - top[0]).mean()), 1e-6 * max(abs(float(normals[-1])), 1e-12))
+        beyond = np.maximum(np.asarray(scores, dtype=np.float64) - normals[-1], 0)
+        return np.asarray(np.maximum(probability * np.exp(-beyond / decay), _TAIL_FLOOR))
+
+    def with_threshold(self, threshold: float) -> Calibration:
+        """The same with a threshold set by hand, which promises nothing."""
+        return replace(self, threshold=threshold, by_hand=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for calibration.json."""
+        return {**asdict(self), "id": self.id}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Calibration:
+        """The calibration of `to_json`; CalibrationError when a key is missing, unknown or was changed."""
+        stored = dict(values)
+        identity = stored.pop("id", None)
+        known = {field.name for field in fields(cls)}
+        if set(stored) != known:
+            raise CalibrationError(f"calibration with keys {sorted(set(stored) ^ known)} missing or unknown")
+        stored["rate"] = Rate(**stored["rate"])
+        stored["interval"] = tuple(stored["interval"])
+        stored["scores"] = tuple(stored["scores"])
+        calibration = cls(**stored)
+        if calibration.id != identity:
+            raise CalibrationError("the calibration was changed after it was written; calibrate again")
+        return calibration
+
+
+def calibrate_scores(
+    scores: np.ndarray,
+    peaks: np.ndarray | None,
+    *,
+    rate: Rate | None,
+    kind: Kind,
+    bundle: str,
+    groups: Sequence[str | None] = (),
+) -> Calibration:
+    """Threshold of (n,) scores of normals at a rate; None: the smallest that can be promised, down to 1 %.
+
+    peaks: (n,) highest value of each normal's map, for the pixel threshold.
+    Raises CalibrationError when a stated rate cannot be promised or the scores are not finite.
+    """
+    n = len(scores)
+    if rate is not None and rate.per != "image":
+        raise CalibrationError(
+            f"a rate of {rate} needs footage with a clock; for images give a share of them such as 0.01"
+        )
+    if n == 0 or not np.isfinite(scores).all():
+        raise CalibrationError(
+            f"{n} normal scores, of which {int(np.isfinite(scores).sum())} are finite: none can be used"
+        )
+    target = rate.value if rate is not None else max(DEFAULT_RATE, smallest_rate(n))
+    k = order_statistic(n, target)
+    ordered = np.sort(np.asarray(scores, dtype=np.float64))
+    effective = effective_number(np.asarray(scores, dtype=np.float64), groups)
+    share = (effective + 1) / (n + 1)
+    return Calibration(
+        kind=kind,
+        rate=Rate(target),
+        explicit=rate is not None,
+        threshold=float(ordered[k - 1]),
+        pixel_threshold=None if peaks is None else float(np.sort(np.asarray(peaks, dtype=np.float64))[k - 1]),
+        interval=rate_interval(effective, k * share),
+        effective=effective,
+        groups=len({group for group in groups if group is not None}),
+        scores=tuple(float(value) for value in ordered),
+        bundle=bundle,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )

@@ -1,0 +1,87 @@
+"""What n normal scores can promise: order statistics, the numbers they need, and the spread of the realised rate.
+
+Split conformal prediction (Vovk et al., 2005; Lei et al., 2018, section 2): if n normal scores and the next one are
+exchangeable, the next exceeds the k-th smallest with probability at most 1 - k / (n + 1). Over many calibrations the
+realised rate of that threshold is Beta(n + 1 - k, k) (Vovk, 2012).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from offnormal.errors import CalibrationError
+
+_ROUNDING = 1e-9  # (n + 1)(1 - rate) may come out a hair above a whole number
+
+
+def normals_needed(rate: float) -> int:
+    """Fewest normal scores with which a rate can be promised.
+
+    >>> normals_needed(0.01), normals_needed(0.05)
+    (99, 19)
+    """
+    return math.ceil((1 - rate) / rate - _ROUNDING)
+
+
+def smallest_rate(n: int) -> float:
+    """The smallest rate that n normal scores can promise: 1 / (n + 1)."""
+    return 1 / (n + 1)
+
+
+def _rounded_up(rate: float) -> float:
+    return math.ceil(1e4 * rate) / 1e4
+
+
+def order_statistic(n: int, rate: float) -> int:
+    """k = ceil((n + 1)(1 - rate)): the k-th smallest of n normal scores is the threshold.
+
+    Raises CalibrationError naming the number needed when n normal scores cannot promise the rate.
+
+    >>> order_statistic(209, 0.01)
+    208
+    """
+    k = math.ceil((n + 1) * (1 - rate) - _ROUNDING)
+    if k > n:
+        raise CalibrationError(
+            f"a false-alarm rate of {rate:.3g} cannot be promised from {n} normal images: it needs "
+            f"{normals_needed(rate)}. Add normal images, or ask for a rate of {_rounded_up(smallest_rate(n)):.4g} or more"
+        )
+    return k
+
+
+def rate_interval(n: float, k: float, level: float = 0.95) -> tuple[float, float]:
+    """Central interval of the realised false-alarm rate of the k-th of n scores: quantiles of Beta(n + 1 - k, k).
+
+    n and k may be fractional: an effective number of scores for samples that resemble each other.
+    """
+    from scipy.stats import beta
+
+    low, high = beta.ppf(((1 - level) / 2, (1 + level) / 2), n + 1 - k, k)
+    return float(low), float(high)
+
+
+def effective_number(scores: np.ndarray, groups: Sequence[str | None]) -> float:
+    """How many independent scores n grouped ones are worth: n / (1 + (m - 1) icc), m the mean group size.
+
+    icc is the intraclass correlation of one-way analysis of variance (Kish, Survey Sampling, 1965, section 5.4);
+    without groups, n.
+    """
+    n = len(scores)
+    members: dict[str, list[int]] = {}
+    for i, group in enumerate(groups):
+        if group is None:
+            return float(n)
+        members.setdefault(group, []).append(i)
+    if len(members) < 2 or len(members) == n:
+        return float(n)
+    sizes = np.array([len(rows) for rows in members.values()])
+    means = np.array([scores[rows].mean() for rows in members.values()])
+    between = float((sizes * (means - scores.mean()) ** 2).sum()) / (len(members) - 1)
+    inside = sum(float(((scores[rows] - scores[rows].mean()) ** 2).sum()) for rows in members.values())
+    within = inside / (n - len(members))
+    typical = (n - float((sizes**2).sum()) / n) / (len(members) - 1)
+    icc = (between - within) / (between + (typical - 1) * within) if between + within > 0 else 0.0
+    return n / (1 + (n / len(members) - 1) * min(max(icc, 0.0), 1.0))

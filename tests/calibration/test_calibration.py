@@ -1,0 +1,113 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from offnormal.calibration.calibration import Calibration, calibrate_scores
+from offnormal.errors import CalibrationError, ConfigError
+from offnormal.types import Rate
+
+
+def made(scores, rate=None, **more):
+    scores = np.asarray(scores, float)
+    return calibrate_scores(scores, scores + 1, rate=rate, kind="held_out", bundle="abc", **more)
+
+
+def normals(n=200, seed=0):
+    return np.random.default_rng(seed).gamma(4, size=n)
+
+
+def test_the_threshold_is_the_order_statistic_and_the_pixel_threshold_that_of_the_maps():
+    scores = normals()
+    calibration = made(scores, Rate(0.05))
+    assert calibration.threshold == np.sort(scores)[190]  # k = ceil(201 * 0.95) = 191
+    assert calibration.pixel_threshold == np.sort(scores + 1)[190]
+    assert (scores > calibration.threshold).mean() <= 0.05
+
+
+def test_the_default_is_the_smallest_rate_down_to_one_percent():
+    assert made(normals(20)).rate == Rate(1 / 21)
+    assert made(normals(5000)).rate == Rate(0.01)
+    assert not made(normals(20)).explicit
+
+
+def test_a_rate_that_cannot_be_promised_is_refused_with_the_number_needed():
+    with pytest.raises(CalibrationError, match="99"):
+        made(normals(50), Rate(0.01))
+    with pytest.raises(CalibrationError, match="footage"):
+        made(normals(50), Rate(2, "day"))
+
+
+@pytest.mark.parametrize("scores", [[], [1.0, float("nan")], [float("inf"), 2.0]])
+def test_unusable_scores_are_refused(scores):
+    with pytest.raises(CalibrationError, match="finite"):
+        made(scores)
+
+
+@given(st.integers(2, 300), st.integers(0, 5), st.floats(0.005, 0.4))
+def test_verdict_and_tail_probability_agree(n, seed, rate):
+    scores = normals(n, seed)
+    if n < (1 - rate) / rate:
+        return
+    calibration = made(scores, Rate(rate))
+    queries = np.concatenate([scores, scores + 1e-9, [0.0, calibration.threshold, 1e3]])
+    tails = calibration.tail_probability(queries)
+    assert ((queries > calibration.threshold) <= (tails <= rate + 1e-9)).all()
+    assert ((tails > 0) & (tails <= 1)).all()
+
+
+def test_tail_probabilities_fall_with_the_score_and_count_the_normals():
+    scores = normals()
+    calibration = made(scores)
+    grid = np.linspace(0, 40, 500)
+    tails = calibration.tail_probability(grid)
+    assert (np.diff(tails) <= 0).all()
+    assert tails[0] == 1
+    naive = [(1 + sum(s >= q for s in scores)) / 201 for q in grid[:100]]
+    np.testing.assert_allclose(tails[:100], naive)
+    beyond = calibration.tail_probability(scores.max() + np.array([0.0, 1.0, 2.0]))
+    assert beyond[0] == pytest.approx(2 / 201)
+    assert (np.diff(beyond) < 0).all()
+
+
+def test_equal_normals_still_give_finite_tails():
+    tails = made(np.ones(30)).tail_probability(np.array([0.5, 1.0, 1.5]))
+    assert np.isfinite(tails).all()
+    assert tails[0] == 1
+    assert tails[2] < 1 / 31
+
+
+def test_conformal_p_values_of_fresh_normals_are_valid():
+    rng = np.random.default_rng(3)
+    hits = [made(rng.normal(size=99)).tail_probability(rng.normal(size=1))[0] <= 0.05 for _ in range(1500)]
+    assert np.mean(hits) <= 0.065
+
+
+def test_json_brings_the_same_calibration_back_and_notices_changes():
+    calibration = made(normals(), groups=["a", "b"] * 100)
+    stored = json.loads(json.dumps(calibration.to_json()))
+    assert Calibration.from_json(stored) == calibration
+    assert calibration.groups == 2
+    with pytest.raises(CalibrationError, match="changed"):
+        Calibration.from_json({**stored, "threshold": 0.0})
+    with pytest.raises(CalibrationError, match="unknown"):
+        Calibration.from_json({**stored, "more": 1})
+
+
+def test_a_threshold_by_hand_promises_nothing():
+    calibration = made(normals()).with_threshold(2.5)
+    assert calibration.verdict(2.6).anomalous
+    assert not calibration.verdict(2.5).anomalous
+    assert "by hand" in calibration.explanation
+    assert "%" not in calibration.explanation
+
+
+def test_the_explanation_states_rate_interval_and_kind():
+    text = made(normals(), Rate(0.02)).explanation
+    assert "2 %" in text
+    assert "interval" in text
+    assert "200 normal images" in text
+    with pytest.raises(ConfigError):
+        Rate(1.5)

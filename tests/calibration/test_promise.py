@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import beta
+
+from offnormal.calibration.promise import (
+    effective_number,
+    normals_needed,
+    order_statistic,
+    rate_interval,
+    smallest_rate,
+)
+from offnormal.errors import CalibrationError
+
+
+@given(st.integers(1, 5000), st.floats(1e-3, 0.5))
+def test_the_order_statistic_exists_exactly_when_there_are_enough_normals(n, rate):
+    if n < normals_needed(rate):
+        with pytest.raises(CalibrationError, match=str(normals_needed(rate))):
+            order_statistic(n, rate)
+    else:
+        k = order_statistic(n, rate)
+        assert 1 <= k <= n
+        assert 1 - k / (n + 1) <= rate + 1e-9
+        assert k == 1 or 1 - (k - 1) / (n + 1) > rate - 1e-9
+
+
+@given(st.integers(1, 100_000))
+def test_the_smallest_rate_can_always_be_promised(n):
+    assert order_statistic(n, smallest_rate(n)) == n
+
+
+def test_one_percent_needs_99_normals():
+    assert normals_needed(0.01) == 99
+    assert order_statistic(99, 0.01) == 99
+    with pytest.raises(CalibrationError, match="99"):
+        order_statistic(98, 0.01)
+
+
+@pytest.mark.parametrize(("n", "rate"), [(99, 0.01), (200, 0.05), (500, 0.02)])
+def test_the_promise_holds_as_often_as_stated_over_200_resamples(n, rate):
+    rng = np.random.default_rng(7)
+    k = order_statistic(n, rate)
+    low, high = rate_interval(n, k)
+    realised = np.array([np.exp(-np.sort(rng.exponential(size=n))[k - 1]) for _ in range(200)])  # P(score > threshold)
+    assert realised.mean() <= rate * 1.15
+    assert realised.mean() >= (1 - k / (n + 1)) * 0.8
+    inside = ((realised >= low) & (realised <= high)).mean()
+    assert 0.90 <= inside <= 0.99
+
+
+def test_the_interval_is_that_of_the_beta_distribution():
+    low, high = rate_interval(99, 99)
+    assert low == pytest.approx(1 - 0.975 ** (1 / 99), rel=1e-6)
+    assert high == pytest.approx(1 - 0.025 ** (1 / 99), rel=1e-6)
+    assert beta.cdf(high, 1, 99) - beta.cdf(low, 1, 99) == pytest.approx(0.95)
+
+
+def test_images_of_one_session_count_less_than_independent_ones():
+    rng = np.random.default_rng(0)
+    groups = [f"lot {i // 20}" for i in range(200)]
+    alone = rng.normal(size=200)
+    alike = np.repeat(rng.normal(size=10), 20) + 0.05 * rng.normal(size=200)
+    assert effective_number(alone, groups) > 120
+    assert effective_number(alike, groups) < 15
+    assert effective_number(alike, [None] * 200) == 200
+    assert effective_number(alike, [str(i) for i in range(200)]) == 200
+    assert effective_number(np.ones(200), groups) == 200
+
+
+def test_fewer_effective_normals_widen_the_interval():
+    assert rate_interval(50, 49.5)[1] > rate_interval(200, 198)[1]
