@@ -1,0 +1,58 @@
+"""Random fields and soft steps that the drawn textures are made of."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Field: TypeAlias = npt.NDArray[np.float32]
+
+
+def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: int) -> Field:
+    """Smooth noise, (H, W) for `shape`, about unit variance, its lumps `1 / cells` of the picture wide."""
+    low = rng.standard_normal((cells, cells), dtype=np.float32)
+    height, width = shape
+    return np.asarray(Image.fromarray(low).resize((width, height), Image.Resampling.BICUBIC), dtype=np.float32)
+
+
+def line_noise(rng: np.random.Generator, length: int, widths: tuple[float, ...]) -> Field:
+    """Noise along a line, (length,), unit variance: white noise smoothed over each of `widths` samples, summed."""
+    total = np.zeros(length)
+    for width in widths:
+        reach = max(1, round(3 * width))
+        kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
+        white = rng.standard_normal(length + 2 * reach)
+        total += np.convolve(white, kernel / np.sqrt((kernel**2).sum()), mode="valid")
+    return np.asarray(total / np.sqrt(len(widths)), dtype=np.float32)
+
+
+def smoothstep(low: float, high: float, value: Field) -> Field:
+    """Rises from 0 at `low` to 1 at `high` without a corner; falls where `low` is above `high`.
+
+    >>> smoothstep(2, 4, np.float32([1, 3, 5])).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    t = np.clip((value - np.float32(low)) * np.float32(1.0 / (high - low)), 0.0, 1.0)
+    return np.asarray(t * t * (np.float32(3.0) - np.float32(2.0) * t), dtype=np.float32)
+
+
+def halve(field: Field) -> Field:
+    """Mean of every 2 x 2 block: (H, W) to (H / 2, W / 2), sides even.
+
+    >>> halve(np.float32([[0, 4], [0, 0]])).tolist()
+    [[1.0]]
+    """
+    return (field[::2, ::2] + field[1::2, ::2] + field[::2, 1::2] + field[1::2, 1::2]) * np.float32(0.25)
+
+
+def double(field: Field) -> Field:
+    """Every value as a block of 2 x 2: (H, W) to (2 H, 2 W)."""
+    return field.repeat(2, axis=0).repeat(2, axis=1)
+
+
+def mix(field: Field, value: Field | float, weight: Field) -> None:
+    """Move `field` towards `value` in place: not at all where `weight` is 0, wholly where it is 1."""
+    field += weight * (value - field)

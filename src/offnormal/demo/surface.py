@@ -1,0 +1,135 @@
+"""The surface of a part as the lamps see it: what is metal, how it is tilted, how well it reflects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from offnormal.demo.noise import Field, mix
+
+Box: TypeAlias = tuple[slice, slice]  # rows and columns of a picture
+
+_STRIP = 32  # rows
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where a part lies: centre and outer radius in pixels of the drawing grid, turn in radians."""
+
+    x: float
+    y: float
+    radius: float
+    turn: float
+
+
+@dataclass(frozen=True)
+class Film:
+    """A liquid or rust that lies on the part.
+
+    `thickness` is (H, W) over the drawing grid, 0 where clean; `absorption` is what a thickness of 1 takes from
+    red, green and blue, as exponents.
+    """
+
+    thickness: Field
+    absorption: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of the drawing grid, `box`, with coordinates from a point of the part.
+
+    `x` is (1, w) and `y` is (h, 1), in radii of the part along the picture's axes; `rho` is (h, w), the distance
+    from the point.
+    """
+
+    box: Box
+    x: Field
+    y: Field
+    rho: Field
+
+
+@dataclass
+class Surface:
+    """Fields over the drawing grid, (H, W) float32 with even sides, filled in near the part only.
+
+    `cover` is 1 on metal and 0 where the mat is seen; `slope_r` and `slope_t` tilt the surface's normal outwards
+    and along the machining marks, which run round the centre; `reflect` is the share of light that comes back;
+    `rough` widens the reflections (1 on turned metal).
+    """
+
+    pose: Pose
+    cover: Field
+    slope_r: Field
+    slope_t: Field
+    reflect: Field
+    rough: Field
+    film: Film | None = None
+
+    @classmethod
+    def empty(cls, pose: Pose, shape: tuple[int, int]) -> Surface:
+        """A grid of `shape` (H, W) without any metal."""
+        fields = np.zeros((5, *shape), dtype=np.float32)  # one block gets huge pages, which saves milliseconds
+        fields[4] = 1
+        return cls(pose, *fields)
+
+    def strips(self) -> Iterator[Box]:
+        """Boxes that together hold the part, with even sides, small enough to stay in the processor's cache."""
+        height, width = self.cover.shape
+        reach = 1.02 * self.pose.radius
+        cols, _ = _span(self.pose.x, reach, width)
+        rows, _ = _span(self.pose.y, reach, height)
+        even = slice(cols.start // 2 * 2, (cols.stop + 1) // 2 * 2)
+        first, last = rows.start // 2 * 2, (rows.stop + 1) // 2 * 2
+        for top in range(first, last, _STRIP):
+            yield slice(top, min(top + _STRIP, last)), even
+
+    def polar(self, box: Box) -> tuple[Field, Field, Field]:
+        """Distance from the part's centre in radii, and cosine and sine of the way outwards; each (h, w)."""
+        rows, cols = box
+        radius = np.float32(self.pose.radius)
+        x = (np.arange(cols.start, cols.stop, dtype=np.float32)[None, :] - np.float32(self.pose.x)) / radius
+        y = (np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] - np.float32(self.pose.y)) / radius
+        distance = np.sqrt(x * x + y * y) + np.float32(1e-4)
+        return distance, x / distance, y / distance
+
+    def window(self, x: float, y: float, reach: float) -> Window:
+        """The rectangle within `reach` of the point (x, y), all in radii from the part's centre."""
+        height, width = self.cover.shape
+        radius = self.pose.radius
+        cols, xs = _span(self.pose.x + x * radius, reach * radius, width)
+        rows, ys = _span(self.pose.y + y * radius, reach * radius, height)
+        across, down = xs[None, :] / np.float32(radius), ys[:, None] / np.float32(radius)
+        return Window((rows, cols), across, down, np.sqrt(across * across + down * down) + np.float32(1e-5))
+
+    def edge(self, signed: Field) -> Field:
+        """1 where `signed` (radii) is positive and 0 where negative, softened over one pixel of the grid."""
+        soft = signed * np.float32(self.pose.radius) + np.float32(0.5)
+        return np.asarray(np.clip(soft, 0.0, 1.0), dtype=np.float32)
+
+    def tilt(self, box: Box, slope_x: Field, slope_y: Field, weight: Field) -> None:
+        """Turn a rectangle towards a tilt given along the picture's axes; `weight` 1 replaces what was there."""
+        _, cos, sin = self.polar(box)
+        mix(self.slope_r[box], cos * slope_x + sin * slope_y, weight)
+        mix(self.slope_t[box], cos * slope_y - sin * slope_x, weight)
+
+    def bend(self, box: Box, slope_x: Field, slope_y: Field) -> None:
+        """Add a tilt given along the picture's axes to what a rectangle has."""
+        _, cos, sin = self.polar(box)
+        self.slope_r[box] += cos * slope_x + sin * slope_y
+        self.slope_t[box] += cos * slope_y - sin * slope_x
+
+
+def halved(box: Box) -> Box:
+    """The same box, of even sides, in a picture of half the size."""
+    rows, cols = box
+    return slice(rows.start // 2, rows.stop // 2), slice(cols.start // 2, cols.stop // 2)
+
+
+def _span(centre: float, half: float, length: int) -> tuple[slice, Field]:
+    """The pixels within `half` of `centre` on one axis, and their offsets from it."""
+    first = min(max(0, int(centre - half)), length)
+    last = max(min(length, int(centre + half) + 2), first)
+    return slice(first, last), np.arange(first, last, dtype=np.float32) - np.float32(centre)
