@@ -1,0 +1,113 @@
+"""The Python API of a user: fit, calibrate, score, evaluate, load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from offnormal.bundle import Bundle, load
+from offnormal.calibration.calibration import Calibration
+from offnormal.config import CalibrateConfig, EvaluateConfig, build
+from offnormal.data.geometry import lay
+from offnormal.data.loader import Loader, stack
+from offnormal.errors import DataError, UsageError
+from offnormal.evaluation import Evaluation
+from offnormal.run import Run
+from offnormal.scoring import Scorer, concatenate
+from offnormal.sources.image import to_channels
+from offnormal.sources.paths import expand
+from offnormal.types import Rate, Sample, Scores
+from offnormal.verbs.calibrate import calibrate_bundle
+from offnormal.verbs.evaluate import evaluate_run, open_test_sets
+from offnormal.verbs.fit import fit_config, fit_run
+
+__all__ = ["calibrate", "evaluate", "fit", "load", "score"]
+
+Images = str | Path | np.ndarray | Iterable[str | Path | np.ndarray | Image.Image]
+
+
+def fit(detector: str, /, data: str | Path | None = None, **options: Any) -> Run:
+    """Learn normality from a data set's normal images; the run's `bundle` is the fitted, calibrated detector.
+
+    data: folder in a known layout; options: those of `offnormal fit` and of the detector, by their names
+    (`normal="good/"`, `size=256`, `backbone="resnet18"`, `rate=0.01`, `out="runs"`).
+    Raises ConfigError, DataError, WeightsError, FitError, CalibrationError.
+    """
+    model = fit_config(detector)
+    inner = model.model_fields["detector"].annotation
+    assert inner is not None
+    own = {
+        name: options.pop(name)
+        for name in list(options)
+        if name in inner.model_fields and name not in model.model_fields
+    }
+    if options.get("category") == "all":
+        raise UsageError("fit gives one run: name a category, or use offnormal fit --category all")
+    config = build(model, _plain({**options, "data": data, "detector": {**options.get("detector", {}), **own}}), environment={})
+    return fit_run(detector, config)[0]
+
+
+def calibrate(
+    bundle: Bundle, normals: str | Path, rate: Rate | str | float | None = None, **options: Any
+) -> Calibration:
+    """Set the bundle's threshold from normal images that it has not learnt from; also on disk where it is saved.
+
+    Raises CalibrationError when the rate cannot be promised.
+    """
+    config = build(CalibrateConfig, _plain({**options, "normals": normals, "rate": rate}), environment={})
+    return calibrate_bundle(bundle, config)[0]
+
+
+def score(bundle: Bundle, images: Images, *, device: str = "auto", batch_size: int = 16) -> Scores:
+    """Raw scores and maps, higher = more anomalous, one row an image.
+
+    images: files, folders or globs; or arrays (H, W, 3) or (H, W), uint8 or uint16, or Pillow images; or one array
+    (N, H, W, 3). Maps are at input size.
+    Raises DataError when nothing can be read, ImageError for a bad file.
+    """
+    scorer, spec = Scorer(bundle.detector, device), bundle.detector.input
+    if isinstance(images, str | Path):
+        images = [images]
+    elif isinstance(images, np.ndarray) and images.ndim in (2, 3) and images.shape[-1:] != (0,):
+        images = [images] if images.ndim == 2 or images.shape[-1] in (3, 4) else list(images)
+    found = list(images)
+    if not found:
+        raise DataError("no images to score")
+    if all(isinstance(item, str | Path) for item in found):
+        samples = [Sample(path=path) for path in expand([item for item in found if isinstance(item, str | Path)])]
+        return concatenate(piece.scores for piece in scorer.over(Loader(samples, spec, batch_size=batch_size)))
+    arrays = []
+    for item in found:
+        if not isinstance(item, np.ndarray | Image.Image):
+            raise DataError(f"cannot score a {type(item).__name__} among arrays; expected an array or a Pillow image")
+        image = to_channels(
+            Image.fromarray(item) if isinstance(item, np.ndarray) else item, spec.channels, bits=spec.bits
+        )
+        pixels = np.asarray(lay(image, spec))
+        arrays.append(
+            np.broadcast_to(pixels, (spec.channels, *spec.size)) if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        )
+    batches = (stack(arrays[start : start + batch_size]) for start in range(0, len(arrays), batch_size))
+    return concatenate(scorer.score(batch) for batch in batches)
+
+
+def evaluate(bundle: Bundle, data: str | Path | None = None, **options: Any) -> Evaluation:
+    """Metrics, scores and decisions on a labelled data set; metrics.json, scores.csv and report.html are written.
+
+    options: those of `offnormal evaluate` by their names (`test="bad_and_good/"`, `out="results/"`).
+    """
+    config = build(EvaluateConfig, _plain({**options, "data": data}), environment={})
+    return evaluate_run(bundle, open_test_sets(config)[0], config)[0]
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Values as the configuration takes them: unset ones left out, rates as text."""
+    return {
+        name: str(value.value if isinstance(value, Rate) else value) if name == "rate" else value
+        for name, value in values.items()
+        if value is not None
+    }

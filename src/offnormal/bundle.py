@@ -1,0 +1,182 @@
+"""A saved detector with its calibration: a folder of safetensors, YAML and JSON; nothing in it can run code.
+
+model.safetensors   weights and statistics        config.yaml   detector, its options, its input
+calibration.json    thresholds, a file of its own card.json     versions, data, licences, sha256 of each file
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from offnormal import registry
+from offnormal.calibration.calibration import Calibration
+from offnormal.detectors.base import Detector
+from offnormal.errors import BundleError, CalibrationError, OffnormalError
+from offnormal.files import new_folder, write_text
+from offnormal.types import InputSpec, Resize
+
+FORMAT_VERSION = 1
+_MODEL, _CONFIG, _CALIBRATION, _CARD = "model.safetensors", "config.yaml", "calibration.json", "card.json"
+
+
+@dataclass(slots=True)
+class Bundle:
+    """A fitted detector, its calibration if it has one, and the card that says where it comes from."""
+
+    detector: Detector
+    calibration: Calibration | None = None
+    card: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = None  # where it was saved or loaded
+    hash: str = ""  # sha256 over model and configuration, first 16 characters
+
+    def __post_init__(self) -> None:
+        self.hash = self.hash or state_hash(self.detector)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the bundle as a folder that appears whole or not at all.
+
+        Raises BundleError when something that is not a bundle lies there, OffnormalError when the disk is full.
+        """
+        target = Path(path)
+        self.detector.require_fitted()
+        if target.exists() and not (target / _CARD).is_file():
+            raise BundleError(f"{target} exists and is not a bundle: choose another path or remove it")
+        state = {key: value.contiguous().cpu() for key, value in self.detector.state_dict().items()}
+        with new_folder(target) as folder:
+            save_file(state, folder / _MODEL)
+            (folder / _MODEL).chmod(0o644)  # it is written for its owner alone
+            write_text(folder / _CONFIG, yaml.safe_dump(describe(self.detector), sort_keys=False, allow_unicode=True))
+            if self.calibration is not None:
+                _write_calibration(folder, self.calibration)
+            self.card = {
+                **self.card,
+                "format_version": FORMAT_VERSION,
+                "bundle": self.hash,
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "versions": {
+                    "offnormal": version("offnormal"),
+                    "torch": torch.__version__,
+                    "timm": version("timm"),
+                    "python": platform.python_version(),
+                },
+                "weights": [card.model_dump(mode="json") for card in self.detector.cards()],
+                "sha256": {name: _sha256(folder / name) for name in (_MODEL, _CONFIG)},
+            }
+            write_text(folder / _CARD, json.dumps(self.card, indent=2, ensure_ascii=False) + "\n")
+        self.path = target
+        return target
+
+    def replace_calibration(self, calibration: Calibration) -> None:
+        """Take another calibration, also on disk where the bundle is saved.
+
+        Raises CalibrationError when it was made with another bundle.
+        """
+        if calibration.bundle != self.hash:
+            raise CalibrationError(f"this calibration belongs to bundle {calibration.bundle}, not to {self.hash}")
+        self.calibration = calibration
+        if self.path is not None:
+            _write_calibration(self.path, calibration)
+
+
+def load(path: str | Path) -> Bundle:
+    """Read a bundle, or the bundle of a run folder, and check it against its card; needs no network.
+
+    Raises BundleError when it is missing, damaged, incomplete or of a newer format.
+    """
+    folder = Path(path)
+    if (folder / "bundle" / _CARD).is_file():
+        folder = folder / "bundle"
+    if not (folder / _CARD).is_file():
+        raise BundleError(f"{folder}: no bundle there; expected a folder with {_CARD}, as offnormal fit writes it")
+    try:
+        card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
+        found = card["format_version"]
+        if found != FORMAT_VERSION:
+            raise BundleError(f"{folder}: bundle format {found}, this version reads {FORMAT_VERSION}; update offnormal")
+        for name, expected in card["sha256"].items():
+            if _sha256(folder / name) != expected:
+                raise BundleError(f"{folder / name} is not what {_CARD} says (sha256): copy the bundle again")
+        config = yaml.safe_load((folder / _CONFIG).read_text(encoding="utf-8"))
+        detector = rebuild(config)
+        detector.load_state(load_file(folder / _MODEL))
+        calibration = None
+        if (folder / _CALIBRATION).is_file():
+            calibration = Calibration.from_json(json.loads((folder / _CALIBRATION).read_text(encoding="utf-8")))
+            if calibration.bundle != card["bundle"]:
+                raise BundleError(f"{folder / _CALIBRATION} belongs to another bundle; calibrate again")
+    except OffnormalError:
+        raise
+    except FileNotFoundError as error:
+        raise BundleError(f"{error.filename} is missing from the bundle: copy the bundle again") from None
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        yaml.YAMLError,
+        SafetensorError,
+        ValidationError,
+    ) as error:
+        raise BundleError(f"{folder}: damaged bundle ({error}); copy it again or fit anew") from None
+    detector.eval()
+    return Bundle(detector, calibration, card, folder, card["bundle"])
+
+
+def describe(detector: Detector) -> dict[str, Any]:
+    """Everything besides tensors that is needed to build the detector again, as plain values."""
+    options = detector.options.model_dump(mode="json")
+    return {
+        "detector": {"name": detector.name, **options, "weights": None}
+        if "weights" in options
+        else {"name": detector.name, **options},
+        "input": {**asdict(detector.input), "size": list(detector.input.size)},
+        "weights": [card.model_dump(mode="json") for card in detector.cards()],
+    }
+
+
+def rebuild(config: dict[str, Any]) -> Detector:
+    """The detector of `describe`, without its tensors."""
+    options = dict(config["detector"])
+    made = registry.resolve("detectors", options.pop("name"))
+    spec = dict(config["input"])
+    spec["resize"] = Resize(**spec["resize"])
+    spec["size"] = (spec["size"][0], spec["size"][1])
+    detector: Detector = made(made.Options(**options), InputSpec(**spec))
+    detector.restore_cards(config["weights"])
+    return detector
+
+
+def with_calibration(bundle: Bundle, calibration: Calibration | None) -> Bundle:
+    """The same bundle with another calibration, in memory only."""
+    return replace(bundle, calibration=calibration)
+
+
+def state_hash(detector: Detector) -> str:
+    """sha256 over configuration and tensors, first 16 characters: the same detector gives the same value."""
+    digest = hashlib.sha256(json.dumps(describe(detector), sort_keys=True).encode())
+    for key, value in sorted(detector.state_dict().items()):
+        digest.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.detach().contiguous().cpu().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+def _write_calibration(folder: Path, calibration: Calibration) -> None:
+    write_text(folder / _CALIBRATION, json.dumps(calibration.to_json(), indent=1) + "\n")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

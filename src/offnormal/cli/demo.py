@@ -1,0 +1,53 @@
+"""offnormal demo: the whole way on a generated inspection set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+
+def command(
+    *,
+    out: Path = Path("runs"),
+    seed: int = 0,
+    device: str = "auto",
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Generate a small inspection set, fit PaDiM, calibrate on normals, evaluate, and write a report.
+
+    Parameters
+    ----------
+    out
+        Folder for the generated set and the run.
+    seed
+        Of the generated set and of the fit.
+    device
+        auto, cpu, cuda or cuda:N.
+    json
+        Print the result as one JSON object.
+    """
+    from offnormal.cli.evaluate import as_text
+    from offnormal.cli.show import progress_bar, say, say_json
+    from offnormal.evaluation import metrics_json
+    from offnormal.verbs.demo import demonstrate
+
+    with progress_bar() as progress:
+        made = demonstrate(out, seed=seed, device=device, progress=progress)
+    if json:
+        result: dict[str, Any] = {"run": made.run.path, "data": made.data, **metrics_json(made.evaluation)}
+        say_json(result)
+        return 0
+    card = made.run.bundle.card
+    say(f"generated       {made.data}: {card['data']['images']} normal images to learn from")
+    for line in as_text(made.evaluation):
+        say(line)
+    say(f"bundle          {made.run.path / 'bundle'}")
+    say(f"report          {made.run.path / 'report.html'}")
+    say()
+    say("try it on single images:")
+    say(
+        f"  offnormal predict {made.run.path / 'bundle'} {made.data / 'test' / 'scratch'} --overlays {out / 'overlays'}"
+    )
+    return 0

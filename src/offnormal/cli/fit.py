@@ -1,0 +1,119 @@
+"""offnormal fit DETECTOR: one command per registered detector, with its options as flags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+
+from offnormal import registry
+
+if TYPE_CHECKING:
+    from offnormal.run import Run
+
+
+def _tree() -> App:
+    app = App(
+        name="fit",
+        help="Learn normality from a data set's normal images and calibrate.",
+        result_action="return_value",
+    )
+    for name, summary in registry.names("detectors").items():
+        app.command(f"offnormal.cli.fit:{name}", name=name, help=summary)
+    return app
+
+
+def __getattr__(name: str) -> Callable[..., int]:
+    """The command of a detector, made when it is asked for: only then is the detector imported."""
+    if name not in registry.names("detectors"):
+        raise AttributeError(name)
+    return _command_for(name)
+
+
+def _command_for(name: str) -> Callable[..., int]:
+    from offnormal.verbs.fit import fit_config
+
+    model = fit_config(name)
+    model.model_fields["detector"].metadata.append(Parameter(name="*"))
+
+    def fit(*, options: Any = None, config: Path | None = None, json: bool = False) -> int:
+        """Learn normality from a data set's normal images and calibrate.
+
+        Parameters
+        ----------
+        config
+            YAML file with the same keys; flags win.
+        json
+            Print the result as one JSON object.
+        """
+        return _fit(name, model, options, config, json)
+
+    fit.__annotations__.update(
+        options=Annotated[model | None, Parameter(name="*")],
+        config=Path | None,
+        json=bool,
+    )
+    return fit
+
+
+def _fit(name: str, model: Any, options: Any, file: Path | None, json: bool) -> int:
+    from offnormal.cli.show import progress_bar, say, say_json, warn_skipped
+    from offnormal.config import build, given_flags
+    from offnormal.verbs.fit import fit_run
+
+    resolved = build(model, given_flags(options), file=file, detector=name)
+    with progress_bar() as progress:
+        runs = fit_run(name, resolved, progress)
+    for run in runs:
+        warn_skipped(run.skipped)
+        if json:
+            say_json(_as_json(run))
+        else:
+            for line in _as_text(run):
+                say(line)
+    if not json and resolved.data is not None:
+        target = runs[0].path / "bundle" if len(runs) == 1 else f"{runs[0].path.parent} --category all"
+        say(f"next         offnormal evaluate {target} --data {resolved.data}")
+    return 0
+
+
+def _as_text(run: Run) -> list[str]:
+    bundle = run.bundle
+    data, weights = bundle.card["data"], bundle.card["weights"]
+    size = bundle.detector.input.size
+    lines = [
+        f"{bundle.detector.name} on {data['name']}: {data['images']} normal images at {size[1]} x {size[0]} px",
+        *(f"weights      {card['backbone']} from {card['source']} ({card['licence']})" for card in weights),
+    ]
+    if bundle.calibration is None:
+        lines.append("calibration  none: too few images; scores come without verdicts (offnormal calibrate)")
+    else:
+        lines.append(f"threshold    {bundle.calibration.threshold:.6g}")
+        lines.append(f"promise      {bundle.calibration.explanation}")
+    return [*lines, f"bundle       {bundle.path}"]
+
+
+def _as_json(run: Run) -> dict[str, Any]:
+    calibration = run.bundle.calibration
+    return {
+        "run": run.path,
+        "bundle": run.bundle.path,
+        "hash": run.bundle.hash,
+        "data": run.bundle.card["data"],
+        "calibration": None
+        if calibration is None
+        else {
+            "threshold": calibration.threshold,
+            "pixel_threshold": calibration.pixel_threshold,
+            "rate": calibration.rate.value,
+            "interval": calibration.interval,
+            "kind": calibration.kind,
+            "normals": len(calibration.scores),
+        },
+        "skipped": [{"path": bad.path, "reason": bad.reason} for bad in run.skipped],
+    }
+
+
+command = _tree()

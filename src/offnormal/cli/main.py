@@ -1,0 +1,86 @@
+"""The program `offnormal`: verbs are imported when they are asked for, errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts import ValidationError as WrongValue
+from pydantic import ValidationError
+
+from offnormal.errors import (
+    BundleError,
+    CalibrationError,
+    ConfigError,
+    DataError,
+    OffnormalError,
+    UsageError,
+    WeightsError,
+)
+
+DONE, FAILED, WRONG_USE, ANOMALIES, INTERRUPTED = 0, 1, 2, 3, 130
+_WRONG_USE = (UsageError, ConfigError, DataError, WeightsError, BundleError, CalibrationError)
+
+
+def build_app() -> App:
+    """The command tree; nothing heavy is imported for it."""
+    app = App(
+        name="offnormal",
+        help="Learns normality from normal images alone and says when, where and how surely something is off.",
+        version=lambda: f"offnormal {version('offnormal')}",
+        help_format="plaintext",
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+        default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
+    )
+    for name, summary in (
+        ("fit", "learn normality from a data set and calibrate: makes a run folder with a bundle"),
+        ("calibrate", "set a bundle's threshold from other normal images"),
+        ("evaluate", "score labelled images: metrics, scores table, report"),
+        ("predict", "say of each image whether, where and how surely it is off"),
+        ("list", "detectors, backbones or layouts"),
+        ("doctor", "check the installation"),
+        ("demo", "generate a small inspection set and run everything on it"),
+    ):
+        app.command(f"offnormal.cli.{name}:command", name=name, help=summary)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program and exit: 0 done, 1 failed, 2 wrong use or data, 3 anomalies found, 130 interrupted."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the program and return its exit code; an error of the user's never shows a traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    try:
+        result = build_app()(list(arguments) or ["--help"], exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else DONE
+    except CycloptsError as error:
+        return _complain(_explain(error), WRONG_USE)
+    except OffnormalError as error:
+        return _complain(str(error), WRONG_USE if isinstance(error, _WRONG_USE) else FAILED)
+    except KeyboardInterrupt:
+        return _complain("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def _explain(error: CycloptsError) -> str:
+    if isinstance(error, WrongValue) and isinstance(error.__cause__, ValidationError):
+        from offnormal.config import explain
+
+        return explain(error.__cause__)
+    return str(error)
+
+
+def _complain(message: str, code: int) -> int:
+    sys.stderr.write(f"offnormal: {message}\n")
+    return code

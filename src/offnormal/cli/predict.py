@@ -1,0 +1,118 @@
+"""offnormal predict BUNDLE IMAGES..."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from offnormal.config import PredictConfig, build, given_flags
+from offnormal.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from offnormal.verbs.predict import Prediction
+
+
+def command(
+    bundle: Path,
+    /,
+    *images: str,
+    options: Annotated[PredictConfig | None, Parameter(name="*")] = None,
+    config: Path | None = None,
+    json: bool = False,
+    exit_code: bool = False,
+) -> int:
+    """Say of each image whether, where and how surely it is off.
+
+    Parameters
+    ----------
+    bundle
+        Bundle, or run folder with one.
+    images
+        Files, folders (searched recursively) and globs.
+    config
+        YAML file with the same keys; flags win.
+    json
+        Print one JSON object per image.
+    exit_code
+        Exit with 3 when any image is anomalous.
+    """
+    if not images:
+        raise UsageError("predict needs images: files, folders or globs behind the bundle")
+    from offnormal.bundle import load
+    from offnormal.cli.show import progress_bar, say, say_json, warn, warn_skipped
+    from offnormal.sources.paths import expand
+    from offnormal.verbs.predict import Predictor
+
+    resolved = build(PredictConfig, given_flags(options), file=config)
+    paths = expand(images)
+    loaded = load(bundle)
+    if loaded.calibration is None and resolved.threshold is None:
+        warn("this bundle has no calibration: scores come without verdicts (offnormal calibrate, or --threshold)")
+    anomalous = 0
+    with progress_bar() as progress, _table(resolved.csv) as table:
+        predictor = Predictor(loaded, resolved, progress)
+        for prediction in predictor.over(paths):
+            anomalous += bool(prediction.verdict.anomalous)
+            values = as_json(prediction)
+            if json:
+                say_json(values)
+            else:
+                say(as_text(prediction))
+            if table is not None:
+                table.writerow(["" if value is None else value for value in values.values()])
+        if json:
+            for bad in predictor.skipped:
+                say_json({"image_path": bad.path, "error": bad.reason})
+    warn_skipped(predictor.skipped)
+    return 3 if exit_code and anomalous else 0
+
+
+def as_text(prediction: Prediction) -> str:
+    """Path, score, tail probability and verdict in one line."""
+    verdict = prediction.verdict
+    tail = "-" if verdict.tail_probability is None else f"{verdict.tail_probability:.2g}"
+    word = {None: "no threshold", True: "ANOMALOUS", False: "normal"}[verdict.anomalous]
+    return f"{prediction.path}  score {verdict.score:.4g}  tail {tail}  {word}"
+
+
+def as_json(prediction: Prediction) -> dict[str, Any]:
+    """One prediction as plain values, with anomalib's field names where they exist."""
+    verdict = prediction.verdict
+    return {
+        "image_path": str(prediction.path),
+        "pred_score": verdict.score,
+        "pred_label": verdict.anomalous,
+        "tail_probability": verdict.tail_probability,
+        "threshold": verdict.threshold,
+        "anomaly_map_path": None if prediction.anomaly_map_path is None else str(prediction.anomaly_map_path),
+        "overlay_path": None if prediction.overlay_path is None else str(prediction.overlay_path),
+    }
+
+
+@contextlib.contextmanager
+def _table(path: Path | None) -> Iterator[Any]:
+    if path is None:
+        yield None
+        return
+    from offnormal.files import new_file
+
+    with new_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(
+            [
+                "image_path",
+                "pred_score",
+                "pred_label",
+                "tail_probability",
+                "threshold",
+                "anomaly_map_path",
+                "overlay_path",
+            ]
+        )
+        yield table

@@ -1,0 +1,53 @@
+"""What verbs share on a terminal: a progress bar on stderr, results on stdout, JSON for machines."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None] | None]:
+    """A callback (what, done, total) that draws a bar with the time left; None when stderr is not a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done, total=total)
+
+        yield show
+
+
+def say(text: str = "") -> None:
+    """One line of results on stdout, at once."""
+    print(text, flush=True)
+
+
+def say_json(values: Any) -> None:
+    """One line of JSON on stdout, at once."""
+    print(json.dumps(values, ensure_ascii=False, default=str), flush=True)
+
+
+def warn(text: str) -> None:
+    """One line on stderr."""
+    print(f"offnormal: {text}", file=sys.stderr, flush=True)
+
+
+def warn_skipped(skipped: list[Any], *, shown: int = 10) -> None:
+    """Name the files that were left out on stderr, the first ten in full."""
+    for bad in skipped[:shown]:
+        warn(f"left out {bad.reason}")
+    if len(skipped) > shown:
+        warn(f"left out {len(skipped) - shown} more; the log names them all")

@@ -1,0 +1,117 @@
+"""What a report rests on, as two lists of facts: the data card and the model card."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from offnormal.evaluation import Evaluation
+from offnormal.report.wording import NONE, counted
+from offnormal.types import ANOMALOUS, NORMAL
+
+_SHOWN_APART = ("data", "weights", "versions", "machine", "sha256", "bundle", "created", "format_version")
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A name and its value; codes (hashes, versions) are set in fixed width."""
+
+    name: str
+    value: str
+    code: bool = False
+
+
+def data_card(evaluation: Evaluation, card: Mapping[str, Any]) -> list[Fact]:
+    """What was tested on, and what the detector was fitted on."""
+    dataset = evaluation.dataset
+    labels = Counter(row.sample.label for row in evaluation.rows)
+    parts = [
+        f"{labels[label]:,} {name}"
+        for label, name in ((NORMAL, "normal"), (ANOMALOUS, "anomalous"), (None, "without a label"))
+        if labels[label]
+    ]
+    facts = [Fact("data set", dataset.name), Fact("layout", dataset.layout)]
+    if dataset.category is not None:
+        facts.append(Fact("category", dataset.category))
+    facts.append(Fact("folder", dataset.root.as_posix(), code=True))
+    facts.append(
+        Fact("tested on", f"{counted(len(evaluation.rows), 'picture', 'pictures')}: {', '.join(parts) or NONE}")
+    )
+    if evaluation.skipped:
+        facts.append(Fact("left out", counted(len(evaluation.skipped), "file", "files")))
+    groups = len({row.sample.group for row in evaluation.rows} - {None})
+    if groups:
+        facts.append(Fact("groups", f"{groups:,} (sessions, lots or videos)"))
+    masks = sum(row.sample.mask is not None for row in evaluation.rows)
+    facts.append(Fact("masks", counted(masks, "picture has one", "pictures have one") if masks else "none"))
+    own = _fingerprint(evaluation)
+    facts.append(Fact("fingerprint", own, code=True))
+    fitted: Mapping[str, Any] = card.get("data") or {}
+    if fitted:
+        number = fitted.get("images")
+        where = f"{fitted.get('name', NONE)}, {fitted.get('layout', NONE)} layout"
+        count = f"{counted(number, 'normal picture', 'normal pictures')} of " if isinstance(number, int) else ""
+        facts.append(Fact("fitted on", count + where))
+        same = fitted.get("fingerprint") == own
+        value = "the same files as above" if same else str(fitted.get("fingerprint", NONE))
+        facts.append(Fact("fingerprint of these", value, code=not same))
+        if fitted.get("skipped"):
+            facts.append(Fact("left out of the fit", f"{fitted['skipped']}"))
+    return facts
+
+
+def model_card(evaluation: Evaluation, card: Mapping[str, Any]) -> list[Fact]:
+    """The detector: its options and input where the card has them, weights with licences, versions, hashes."""
+    facts = [Fact("bundle", evaluation.bundle, code=True)]
+    facts += [Fact(name, value) for name, value in _flat(card, leave=_SHOWN_APART)]
+    if "created" in card:
+        facts.append(Fact("fitted", _time(str(card["created"]))))
+    for weights in card.get("weights") or ():
+        name = str(weights.get("backbone") or weights.get("name") or "weights")
+        size = weights.get("size")
+        about = [str(weights.get("source", NONE)), f"licence {weights.get('licence') or 'not stated'}"]
+        if isinstance(size, Sequence) and len(size) == 2:
+            about.append(f"made for {size[0]} x {size[1]} pixels")
+        facts.append(Fact(f"weights of {name}", "; ".join(about)))
+        if weights.get("sha256"):
+            facts.append(Fact("sha256 of these", str(weights["sha256"]), code=True))
+    calibration = evaluation.calibration
+    if calibration is not None:
+        facts.append(Fact("calibration", calibration.id, code=True))
+        facts.append(Fact("calibrated", _time(calibration.created)))
+        if calibration.pixel_threshold is not None:
+            facts.append(Fact("pixel threshold", f"{calibration.pixel_threshold:.6g}"))
+    for name in ("versions", "machine"):
+        if values := dict(_flat(card.get(name) or {})):
+            facts.append(Fact(name, ", ".join(f"{key} {value}" for key, value in values.items())))
+    for name, digest in (card.get("sha256") or {}).items():
+        facts.append(Fact(f"sha256 of {name}", str(digest), code=True))
+    return facts
+
+
+def _flat(values: Mapping[str, Any], leave: Sequence[str] = (), path: str = "") -> Iterator[tuple[str, str]]:
+    """Names and values of nested mappings, in their order; what is None is left out."""
+    for key, value in values.items():
+        name = f"{path} {key}".strip().replace("_", " ")
+        if key in leave or value is None:
+            continue
+        if isinstance(value, Mapping):
+            yield from _flat(value, path=name)
+        elif isinstance(value, (list, tuple)):
+            yield name, (" x " if key == "size" else ", ").join(str(one) for one in value)
+        else:
+            yield name, str(value)
+
+
+def _time(text: str) -> str:
+    """ISO 8601 in UTC as people read it."""
+    return text.replace("T", " ").replace("+00:00", " UTC")
+
+
+def _fingerprint(evaluation: Evaluation) -> str:
+    try:
+        return evaluation.dataset.fingerprint()
+    except OSError:
+        return "unknown: files are no longer where they were"

@@ -1,0 +1,91 @@
+"""Matplotlib figures that become part of a page: its colours and letters, light or dark, and no link to anywhere."""
+
+from __future__ import annotations
+
+import io
+import re
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Colours of the light page by name; in the SVG each becomes the page's variable of that name, which dark pages set
+# anew. Blue and vermilion are told apart by the colour-blind and in grey (Okabe and Ito, 2008, darkened for text).
+COLOURS = {
+    "ink": "#1b2330",
+    "muted": "#667085",
+    "rule": "#d8dde6",
+    "normal": "#2f6ca8",
+    "anomalous": "#cf4f22",
+    "unknown": "#6b6f82",
+}
+_LETTERS = 11  # pixels at the figure's own width
+_OUTER = re.compile(r"<svg .*?>", re.DOTALL)
+_UNUSED = re.compile(r"<metadata>.*?</metadata>|<style type=\"text/css\">.*?</style>|<defs>\s*</defs>", re.DOTALL)
+_FAMILY = re.compile(r" ?font-family: [^;\"]*;?")
+_LONG_DECIMALS = re.compile(r"(\.\d\d)\d+")
+_ID = re.compile(r' id="([^"]*)"')
+_STILL = re.compile(r' transform="rotate\(-0 [^)]*\)"')
+
+
+def new_axes(width: int, height: int, *, x: str, y: str) -> tuple[Figure, Axes]:
+    """A figure of width x height pixels with one plot area in the report's style, its axes named `x` and `y`."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width / 72, height / 72), dpi=72, facecolor="none")
+    FigureCanvasSVG(figure)
+    left, right, top, bottom = 46 / width, 1 - 12 / width, 1 - 20 / height, 42 / height
+    axes = figure.add_axes((left, bottom, right - left, top - bottom), facecolor="none")
+    axes.set_xlabel(x, fontsize=_LETTERS, color=COLOURS["muted"], labelpad=6)
+    axes.set_ylabel(y, fontsize=_LETTERS, color=COLOURS["muted"], labelpad=6)
+    axes.tick_params(which="both", left=False, bottom=False, labelsize=_LETTERS, labelcolor=COLOURS["muted"])
+    axes.grid(visible=True, color=COLOURS["rule"], linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(COLOURS["muted"])
+        spine.set_linewidth(0.8)
+    return figure, axes
+
+
+def note(axes: Axes, x: float, y: float, text: str, *, colour: str, ha: str = "left", va: str = "bottom") -> None:
+    """Write `text` beside the point (x, y) of the plot, in data units."""
+    side = {"left": 5, "right": -5, "center": 0}[ha]
+    axes.annotate(
+        text,
+        (x, y),
+        (side, {"bottom": 3, "top": -3, "center": 0}[va]),
+        textcoords="offset points",
+        ha=ha,
+        va=va,
+        fontsize=_LETTERS,
+        color=COLOURS[colour],
+        parse_math=False,
+        annotation_clip=False,
+    )
+
+
+def to_svg(figure: Figure, title: str) -> str:
+    """The figure as an <svg> element for an HTML page; `title` is read out to those who cannot see it.
+
+    It scales with its surroundings, takes the page's font and colours, and names no outside address.
+    """
+    import matplotlib
+
+    width, height = (round(float(side) * 72) for side in figure.get_size_inches())
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": f"{title} {width}"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    drawn = buffer.getvalue()
+    opening = _OUTER.search(drawn)
+    drawn = _UNUSED.sub("", drawn[opening.end() :] if opening else drawn)
+    drawn = _STILL.sub("", _LONG_DECIMALS.sub(r"\1", _FAMILY.sub("", drawn))).replace("xlink:href", "href")
+    used = set(re.findall(r"#([\w.-]+)", drawn))
+    drawn = _ID.sub(lambda found: found[0] if found[1] in used else "", drawn)
+    for name, colour in COLOURS.items():
+        drawn = drawn.replace(colour, f"var(--{name}, {colour})")
+    drawn = re.sub(r">\s+<", "><", re.sub(r"\s*\n\s*", " ", drawn))
+    return f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {width} {height}">{drawn.strip()}'

@@ -1,0 +1,139 @@
+"""Heat maps over pictures: where the map is high, on one colour scale for every picture of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from offnormal.calibration.calibration import Calibration
+from offnormal.errors import DataError, UsageError
+
+_COLOURS = "inferno"  # perceptually even, readable in grey and by the colour-blind
+_DARKEST = 0.34  # where on it the scale starts: its first third is near black and would only dim the picture
+_STRONGEST = 0.82  # opacity at the top of the scale
+_RISE = 0.6  # exponent of the opacity: below 1, so that what nears the threshold can be seen
+_CASING, _LINE = (10, 12, 16), (255, 255, 255)  # a white line in a dark one is seen on any ground
+
+
+def scale_for(calibration: Calibration | None, maps: Sequence[np.ndarray] = ()) -> tuple[float, float]:
+    """The ends (low, high) of the colour scale for every picture of one detector.
+
+    From half the pixel threshold to twice it, so that a colour means the same on every picture and in every
+    report of one calibration; around a threshold of 0 or below it, as far down and twice as far up as its size
+    (at 0: the spread of the normal scores). Without a pixel threshold from the median to the 99.9th
+    percentile of `maps`, (H, W) each, taken together.
+
+    >>> scale_for(None, [np.arange(1001.0).reshape(7, 143)])
+    (500.0, 999.0)
+    """
+    if calibration is not None and calibration.pixel_threshold is not None:
+        threshold = calibration.pixel_threshold
+        half = abs(threshold) / 2 or float(np.std(calibration.scores)) or 0.5
+        return threshold - half, threshold + 2 * half
+    if not maps:
+        return 0.0, 1.0
+    low, high = (float(value) for value in np.percentile(np.concatenate([found.ravel() for found in maps]), (50, 99.9)))
+    return low, high if high > low else low + (abs(low) or 1.0)
+
+
+def overlay(image: np.ndarray, map: np.ndarray, *, threshold: float | None, low: float, high: float) -> Image.Image:
+    """A picture under its heat map, with a contour where the map crosses the threshold.
+
+    image: (H, W, 3) uint8; map: (H, W), higher = more anomalous. Colour and opacity rise from `low` (nothing
+    laid over) to `high`; a threshold between them has the middle colour. Without a threshold there is no contour.
+    Raises DataError for other shapes and UsageError unless low < high.
+    """
+    height, width = _checked(image, map, low, high)
+    levels = (_position(map, threshold, low, high) * 255).round().astype(np.uint8)
+    table = _table()
+    heat = Image.fromarray(table[levels, :3])
+    cover = Image.fromarray(table[levels, 3])
+    blended = Image.composite(heat, Image.fromarray(image), cover)
+    if threshold is not None:
+        draw_contour(blended, map, threshold, width=line_width(height, width), line=_LINE)
+    return blended
+
+
+def gradient(steps: int = 16) -> list[tuple[int, int, int, float]]:
+    """The colour scale from low to high as (red, green, blue, opacity 0-1), for a legend.
+
+    The threshold lies in its middle.
+    """
+    rows = _table()[np.linspace(0, 255, steps).round().astype(int)]
+    return [(int(red), int(green), int(blue), round(int(cover) / 255, 3)) for red, green, blue, cover in rows]
+
+
+def line_width(height: int, width: int) -> float:
+    """Width in pixels of a line that is seen on a picture of this size without hiding it.
+
+    >>> line_width(256, 256), line_width(3000, 4000)
+    (2.0, 12.0)
+    """
+    return max(2.0, min(height, width) / 250)
+
+
+def draw_contour(
+    image: Image.Image, field: np.ndarray, level: float, *, width: float, line: tuple[int, int, int]
+) -> None:
+    """Draw onto `image` the line along which `field` (H, W) crosses `level`; regions at the border are closed.
+
+    width: of the line, in pixels; it is cased in a dark one of half as much again on either side.
+    """
+    lines = _contours(field, level)
+    if not lines:
+        return
+    fine = 4 if image.width * image.height <= 2_000_000 else 2
+    for thickness, colour in ((2 * width, _CASING), (width, line)):
+        stroke = Image.new("L", (fine * image.width, fine * image.height))
+        pen = ImageDraw.Draw(stroke)
+        for points in lines:
+            corners = [(float(x), float(y)) for x, y in (points + 0.5) * fine]
+            pen.line(corners, fill=255, width=max(1, round(fine * thickness)), joint="curve")
+        image.paste(colour, (0, 0), stroke.resize(image.size, Image.Resampling.BOX))
+
+
+def _contours(field: np.ndarray, level: float) -> list[NDArray[np.float64]]:
+    """Lines (P, 2) of x and y in pixels, a pixel's centre at whole numbers."""
+    from contourpy import contour_generator
+
+    peak = float(field.max())
+    if peak <= level:
+        return []
+    padded = np.pad(field.astype(np.float64), 1, constant_values=2 * level - peak)
+    lines = [np.asarray(points) - 1 for points in contour_generator(z=padded).lines(level)]
+    last = np.array(field.shape[::-1]) - 1.0
+    return [points.clip(0, last) for points in lines if len(points) > 2]
+
+
+def _position(map: np.ndarray, threshold: float | None, low: float, high: float) -> NDArray[np.float64]:
+    """Where on the scale each value lies, 0-1: even from low to the threshold at 0.5, and on from there to high."""
+    if threshold is None or not low < threshold < high:
+        return np.asarray(np.interp(map, (low, high), (0.0, 1.0)))
+    return np.asarray(np.interp(map, (low, threshold, high), (0.0, 0.5, 1.0)))
+
+
+@cache
+def _table() -> NDArray[np.uint8]:
+    """(256, 4) red, green, blue and opacity from the low end of the scale to the high one."""
+    from matplotlib import colormaps
+
+    place = np.linspace(0, 1, 256)
+    colours = np.asarray(colormaps[_COLOURS](_DARKEST + (1 - _DARKEST) * place))
+    colours[:, 3] = _STRONGEST * place**_RISE
+    return np.asarray((colours * 255).round(), dtype=np.uint8)
+
+
+def _checked(image: np.ndarray, map: np.ndarray, low: float, high: float) -> tuple[int, int]:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise DataError(f"picture of shape {image.shape} and {image.dtype}: expected (H, W, 3) uint8")
+    if map.shape != image.shape[:2]:
+        raise DataError(
+            f"map of shape {map.shape} for a picture of {image.shape[:2]}: bring it to the picture's size first"
+        )
+    if not low < high:
+        raise UsageError(f"colour scale from {low:g} to {high:g}: expected low < high; take both from scale_for")
+    return int(image.shape[0]), int(image.shape[1])

@@ -1,0 +1,62 @@
+"""One scored picture side by side: as it is, under its heat map, and with its defect marked."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from offnormal.report.overlay import draw_contour, line_width, overlay
+from offnormal.report.picture import Picture
+
+SIDE = 400  # pixels of the longer side in a report: sharp at the width of a column, some 15 kB each
+_MARK = (64, 224, 208)  # turquoise: far from every colour of the heat map
+_QUALITY = 84
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One of the pictures side by side, and what it shows."""
+
+    caption: str
+    image: Image.Image
+
+
+def triptych(picture: Picture, *, threshold: float | None, low: float, high: float, side: int = SIDE) -> list[Panel]:
+    """The picture, its heat map with the contour at `threshold`, and the outline of its mask; what there is of them.
+
+    Everything is brought to `side` pixels on the longer side before lines are drawn, so that they stay crisp.
+    low, high: ends of the colour scale, as for `overlay`.
+    """
+    height, width = picture.image.shape[:2]
+    factor = side / max(height, width)
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    photo = Image.fromarray(picture.image).resize(size, Image.Resampling.LANCZOS)
+    panels = [Panel("picture", photo)]
+    if picture.map is not None:
+        heat = Image.fromarray(picture.map.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+        shown = overlay(np.asarray(photo), np.asarray(heat), threshold=threshold, low=low, high=high)
+        panels.append(Panel("heat map", shown))
+    if picture.mask is not None and picture.mask.any():
+        panels.append(Panel("marked defect", _outlined(photo, picture.mask)))
+    return panels
+
+
+def as_data_uri(image: Image.Image, side: int = SIDE) -> str:
+    """A picture as a data: URI (WebP), at most `side` pixels on the longer side, to stand in one HTML file."""
+    small = image.convert("RGB")
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.save(buffer, "WEBP", quality=_QUALITY, method=4)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _outlined(photo: Image.Image, mask: np.ndarray) -> Image.Image:
+    """The picture with the border of its mask (H, W), at any size, drawn just outside what is marked."""
+    outlined = photo.copy()
+    marked = Image.fromarray(mask.astype(np.float32)).resize(photo.size, Image.Resampling.BOX)
+    draw_contour(outlined, np.asarray(marked), 0.25, width=line_width(photo.height, photo.width), line=_MARK)
+    return outlined

@@ -1,0 +1,156 @@
+"""The plots of a report as inline SVG: how scores lie, what any threshold would do, ROC and precision-recall."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from offnormal.metrics.image import precision_recall_curve, roc_curve
+from offnormal.report.axis import ScoreAxis, axis_for
+from offnormal.report.figure import COLOURS, new_axes, note, to_svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_POINTS = 300  # of a curve: more than a plot of this size can show
+_SMALL = (350, 300)  # width and height of a square plot in pixels
+_FILLED = 0.28  # opacity of a filled area
+
+
+def histogram(
+    groups: Mapping[str, np.ndarray],
+    outline: np.ndarray,
+    *,
+    threshold: float | None,
+    axis: ScoreAxis | None = None,
+    width: int = 1060,
+) -> str:
+    """How the scores of each group spread, as shares of its own number, and where the threshold lies.
+
+    groups: scores (R,) by colour name ("normal", "anomalous", "unknown"); empty ones are left out. outline: scores
+    of the normals that it was calibrated on, drawn as a line; may be empty. width: pixels.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    axis = axis or axis_for([*groups.values(), outline], threshold)
+    figure, axes = new_axes(width, 300 if width > 600 else 260, x="score", y="% of each group")
+    edges = axis.edges(_bins(groups, most=60 if width > 600 else 32))
+    for name, scores in groups.items():
+        if np.size(scores):
+            shares = _shares(scores, edges)
+            axes.stairs(shares, edges, fill=True, color=COLOURS[name], alpha=_FILLED, linewidth=0)
+            axes.stairs(shares, edges, color=COLOURS[name], linewidth=1.4)
+    if np.size(outline):
+        axes.stairs(_shares(outline, edges), edges, color=COLOURS["normal"], linewidth=1.4, linestyle=(0, (3, 2)))
+    _score_scale(axes, axis)
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    _threshold_line(axes, threshold, axis)
+    return to_svg(figure, "Histogram of the scores")
+
+
+def roc(labels: ArrayLike, scores: ArrayLike, *, at: tuple[float, float] | None) -> str:
+    """The ROC curve in per cent; `at`: false-alarm rate and recall, 0-1, of the calibrated threshold.
+
+    labels, scores: (R,) each, of both classes; DataError as in `metrics.image`.
+    """
+    curve = roc_curve(labels, scores, points=_POINTS)
+    figure, axes = new_axes(*_SMALL, x="false alarms per 100 good", y="caught per 100 bad")
+    axes.plot((0, 100), (0, 100), color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
+    x, y = 100 * curve.false_positive_rate, 100 * curve.true_positive_rate
+    _curve(axes, x, y, at, left_of_point=False)
+    return to_svg(figure, "ROC curve")
+
+
+def precision_recall(labels: ArrayLike, scores: ArrayLike, *, at: tuple[float, float] | None) -> str:
+    """Precision over recall in per cent; `at`: recall and precision, 0-1, of the calibrated threshold."""
+    curve = precision_recall_curve(labels, scores, points=_POINTS)
+    figure, axes = new_axes(*_SMALL, x="caught per 100 bad", y="bad per 100 called anomalous")
+    chance = 100 * float(np.mean(np.asarray(labels, dtype=np.float64)))
+    axes.axhline(chance, color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
+    _curve(axes, 100 * curve.recall, 100 * curve.precision, at, left_of_point=True)
+    return to_svg(figure, "Precision over recall")
+
+
+def trade(labels: ArrayLike, scores: ArrayLike, *, threshold: float | None, axis: ScoreAxis | None = None) -> str:
+    """False alarms per 100 good and escapes per 100 bad for every threshold; a score above it is anomalous."""
+    flags, values = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
+    axis = axis or axis_for([values], threshold)
+    figure, axes = new_axes(*_SMALL, x="threshold", y="per 100")
+    thresholds = axis.edges(_POINTS)
+    alarms = 100 - 100 * _share_up_to(values[~flags], thresholds)
+    escapes = 100 * _share_up_to(values[flags], thresholds)
+    for name, height in (("normal", alarms), ("anomalous", escapes)):
+        axes.plot(thresholds, height, color=COLOURS[name], linewidth=1.8)
+    _score_scale(axes, axis)
+    _percent(axes, "y")
+    _threshold_line(axes, threshold, axis)
+    return to_svg(figure, "False alarms and escapes over the threshold")
+
+
+def _curve(
+    axes: Axes,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    at: tuple[float, float] | None,
+    *,
+    left_of_point: bool,
+) -> None:
+    axes.fill_between(x, y, color=COLOURS["normal"], alpha=0.08, linewidth=0)
+    axes.plot(x, y, color=COLOURS["normal"], linewidth=1.8, clip_on=False)
+    _percent(axes, "x")
+    _percent(axes, "y")
+    axes.spines["bottom"].set_visible(False)
+    if at is not None:
+        place = 100 * at[0], 100 * at[1]
+        axes.plot(*place, "o", color=COLOURS["anomalous"], markersize=7, clip_on=False, zorder=5)
+        ha = "right" if left_of_point or place[0] > 60 else "left"
+        note(axes, *place, "at the threshold", colour="anomalous", ha=ha, va="top")
+
+
+def _percent(axes: Axes, which: str) -> None:
+    axes.set(**{f"{which}lim": (0, 100), f"{which}ticks": (0, 25, 50, 75, 100)})
+
+
+def _score_scale(axes: Axes, axis: ScoreAxis) -> None:
+    from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+
+    if axis.kind == "linear":
+        axes.set_xscale("linear")
+    else:
+        axes.set_xscale(axis.kind, **({"linear_width": axis.bend} if axis.kind == "asinh" else {}))
+        axes.set_xticks(axis.ticks(most=10 if axes.bbox.width > 600 else 6))
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(axis.low, axis.high)
+    axes.xaxis.grid(visible=False, which="both")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+
+
+def _threshold_line(axes: Axes, threshold: float | None, axis: ScoreAxis) -> None:
+    if threshold is None:
+        return
+    axes.axvline(threshold, color=COLOURS["ink"], linewidth=1.2)
+    top = axes.get_ylim()[1]
+    right_half = float(axis.position(np.array([threshold]))[0]) > 0.6
+    note(axes, threshold, top, f"threshold {threshold:.4g}", colour="ink", ha="right" if right_half else "left")
+
+
+def _bins(groups: Mapping[str, np.ndarray], most: int) -> int:
+    """Number of bins that the smallest group can fill without falling apart into single strokes."""
+    smallest = min((np.size(scores) for scores in groups.values() if np.size(scores)), default=most)
+    return int(np.clip(6 * np.sqrt(smallest), 24, most))
+
+
+def _shares(scores: np.ndarray, edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    finite = np.asarray(scores, dtype=np.float64)
+    finite = finite[np.isfinite(finite)].clip(edges[0], edges[-1])
+    return np.histogram(finite, edges)[0] * (100 / max(finite.size, 1))
+
+
+def _share_up_to(scores: NDArray[np.float64], thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share (T,), 0-1, of the scores that are not above each threshold (T,)."""
+    return np.searchsorted(np.sort(scores), thresholds, side="right") / max(scores.size, 1)

@@ -1,0 +1,73 @@
+"""Numbers and names as a report writes them; where there is no number, a dash."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+from offnormal.metrics.decision import Share
+
+NONE = "\N{EN DASH}"
+
+
+def metric(value: float | None) -> str:
+    """A metric in 0-1 with four decimals.
+
+    >>> metric(0.98533), metric(None)
+    ('0.9853', '–')
+    """
+    return NONE if value is None else f"{value:.4f}"
+
+
+def share(value: float | None) -> str:
+    """A share in 0-1 with three decimals, as in scikit-learn's tables."""
+    return NONE if value is None else f"{value:.3f}"
+
+
+def score(value: float | None) -> str:
+    """A raw score or threshold with four significant digits, and never fewer than are known before the point.
+
+    >>> score(173.0), score(0.05), score(1234.0), score(56789.0)
+    ('173.0', '0.05000', '1234', '56,789')
+    """
+    if value is None:
+        return NONE
+    if 1e4 <= abs(value) < 1e7:
+        return f"{value:,.0f}"
+    return f"{value:#.4g}".rstrip(".")
+
+
+def hundred(value: float | None) -> str:
+    """A number per 100 with as many decimals as its size deserves.
+
+    >>> hundred(4.7619), hundred(0.123), hundred(0), hundred(30.93)
+    ('4.8', '0.12', '0', '30.9')
+    """
+    if value is None:
+        return NONE
+    if value in (0, 100):
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+
+
+def interval(found: Share) -> str:
+    """The 95 % interval of a share, per 100."""
+    return f"{hundred(found.low)} to {hundred(found.high)}"
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "picture", "pictures"), counted(12400, "picture", "pictures")
+    ('1 picture', '12,400 pictures')
+    """
+    return f"{number:,} {one if number == 1 else many}"
+
+
+def name_of(path: Path, root: Path) -> str:
+    """A file's name below the data set's root, with slashes; the whole path where it lies elsewhere.
+
+    What has no letter of its own (undecodable bytes, control characters) is written as a replacement mark.
+    """
+    shown = (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+    return "".join("\ufffd" if unicodedata.category(letter) in ("Cs", "Cc") else letter for letter in shown)

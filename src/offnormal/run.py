@@ -1,0 +1,69 @@
+"""A run's folder: `runs/<time>-<detector>-<data>/` with configuration, log, results and the bundle."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from offnormal.bundle import Bundle
+from offnormal.data.dataset import Skipped
+from offnormal.errors import OffnormalError
+from offnormal.files import write_text
+
+
+class Run:
+    """Where one fit or evaluation keeps what it made; `bundle` is the fitted one."""
+
+    def __init__(self, path: Path, bundle: Bundle | None = None) -> None:
+        self.path = path
+        self.skipped: list[Skipped] = []  # files that the fit left out
+        self._bundle = bundle
+        self._lock = threading.Lock()
+
+    @property
+    def bundle(self) -> Bundle:
+        """The fitted bundle; OffnormalError when the run has made none."""
+        if self._bundle is None:
+            raise OffnormalError(f"the run {self.path} has no bundle")
+        return self._bundle
+
+    @bundle.setter
+    def bundle(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+
+    def log(self, event: str, **values: Any) -> None:
+        """Append one line of JSON with the time (UTC) to log.jsonl."""
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **values}
+        with self._lock, (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+
+    def write_config(self, values: dict[str, Any]) -> None:
+        """The effective configuration as config.yaml."""
+        write_text(self.path / "config.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+
+def new_run(root: Path, *names: str) -> Run:
+    """A fresh folder `<time>-<name>-<name>` below `root`; OffnormalError when it cannot be made."""
+    stem = "-".join([datetime.now().strftime("%Y%m%d-%H%M%S"), *(_plain(name) for name in names)])
+    for number in range(1, 1000):
+        path = root / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise OffnormalError(
+                f"{path}: cannot be made ({error.strerror}); choose another folder with --out"
+            ) from None
+        return Run(path)
+    raise OffnormalError(f"{root}: too many runs of the same second; choose another folder with --out")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.]+", "_", name).strip("_.") or "data"

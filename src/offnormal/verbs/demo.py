@@ -1,0 +1,51 @@
+"""offnormal demo: generate a small inspection set, then fit, evaluate and report, as a user would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from offnormal.config import EvaluateConfig, build
+from offnormal.demo import generate
+from offnormal.evaluation import Evaluation
+from offnormal.run import Run
+from offnormal.verbs.evaluate import evaluate_run, open_test_sets
+from offnormal.verbs.fit import fit_config, fit_run
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """What the demo made."""
+
+    data: Path
+    run: Run
+    evaluation: Evaluation
+
+
+def demonstrate(
+    out: Path,
+    *,
+    detector: str = "padim",
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Demonstration:
+    """Generate the set below `out`/demo-data, fit and calibrate on its normals, evaluate, write the report.
+
+    Raises DataError when something else lies where the set goes.
+    """
+
+    def drawn(done: int, total: int) -> None:
+        if progress is not None:
+            progress("draw the inspection set", done, total)
+
+    data = out / "demo-data"
+    generate(data, seed=seed, progress=drawn)
+    given = {"data": data, "out": out, "device": device, "detector": {"seed": seed}}
+    run = fit_run(detector, build(fit_config(detector), given, environment={}), progress)[0]
+    config = build(EvaluateConfig, {"data": data, "device": device}, environment={})
+    evaluation, _ = evaluate_run(run.bundle, open_test_sets(config)[0], config, progress)
+    return Demonstration(data, run, evaluation)

@@ -1,0 +1,202 @@
+"""offnormal evaluate: bundle x labelled data set -> metrics, scores table, report."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from offnormal.bundle import Bundle, load
+from offnormal.config import EvaluateConfig
+from offnormal.data.dataset import Dataset
+from offnormal.data.geometry import unlay
+from offnormal.data.loader import Loader, read_pixels, stack, unmasked_anomalies
+from offnormal.data.open import open_datasets
+from offnormal.errors import DataError
+from offnormal.evaluation import (
+    Evaluation,
+    ScoredImage,
+    judge,
+    mean_row,
+    metrics_json,
+    scored_rows,
+    write_scores,
+)
+from offnormal.files import write_text
+from offnormal.metrics.accumulate import PixelScores
+from offnormal.report.page import render
+from offnormal.report.summary import render_summary
+from offnormal.report.picture import Picture, Role
+from offnormal.run import Run, new_run
+from offnormal.scoring import Scorer
+from offnormal.sources.image import as_rgb, open_image
+from offnormal.types import ANOMALOUS, NORMAL
+
+Progress = Callable[[str, int, int], None]
+_WORST = 8  # misses and false alarms shown
+_CAUGHT = 8  # defects of which a typical catch is shown
+
+
+def evaluate_dataset(
+    bundle: Bundle, dataset: Dataset, config: EvaluateConfig, progress: Progress | None = None
+) -> Evaluation:
+    """Score the test pictures of a data set and compute every metric that its labels and masks allow.
+
+    Maps are not kept: pixel metrics gather them in bounded memory. DataError when there is nothing to test on.
+    """
+    if not dataset.test:
+        raise DataError(f"{dataset.root}: no test pictures; expected test/good and test/<defect> (or --test DIR)")
+    masks = any(sample.mask is not None for sample in dataset.test)
+    bare = unmasked_anomalies(dataset.test)
+    missing: dict[str, str] = {}
+    if masks and bare:
+        missing["pixel metrics"] = f"{len(bare)} anomalous pictures have no mask, the first is {bare[0].path}"
+    elif not masks:
+        missing["pixel metrics"] = "there are no masks"
+    gather = PixelScores(max_pixels=config.max_pixels) if masks and not bare else None
+    ignored = None if bundle.detector.ignored is None else bundle.detector.ignored.cpu().numpy()
+    done = 0
+
+    def count(step: int) -> None:
+        nonlocal done
+        done += step
+        if progress is not None:
+            progress(f"evaluate on {dataset.name}", done, len(dataset.test))
+
+    loader = Loader(
+        dataset.test,
+        bundle.detector.input,
+        batch_size=config.batch_size,
+        masks=gather is not None,
+        on_bad=config.on_bad,
+        workers=config.workers,
+        progress=count,
+    )
+    rows: list[ScoredImage] = []
+    for scored in Scorer(bundle.detector, config.device).over(loader):
+        if gather is not None and scored.scores.map is not None and scored.masks is not None:
+            gather.update(scored.masks, scored.scores.map, ignore=ignored)
+        rows += scored_rows(scored.samples, scored.scores.score, bundle.calibration)
+    pixel = gather.compute() if gather is not None else None
+    return judge(dataset, rows, pixel, bundle.calibration, missing, loader.skipped, bundle.hash)
+
+
+def evaluate_run(
+    bundle: Bundle,
+    dataset: Dataset,
+    config: EvaluateConfig,
+    progress: Progress | None = None,
+    out: Path | None = None,
+) -> tuple[Evaluation, Run]:
+    """Evaluate on one data set and write metrics.json, scores.csv and report.html; see `place_for` for where."""
+    evaluation = evaluate_dataset(bundle, dataset, config, progress)
+    run = place_for(bundle, dataset, out if out is not None else config.out)
+    pictures = choose_pictures(bundle, evaluation, config)
+    write_metrics(run, evaluation)
+    write_text(run.path / "report.html", render(evaluation, pictures, bundle.card))
+    for bad in evaluation.skipped:
+        run.log("skipped", path=str(bad.path), reason=bad.reason)
+    run.log("evaluated", data=str(dataset.root), images=len(evaluation.rows), **evaluation.metrics)
+    return evaluation, run
+
+
+def evaluate_all(path: Path, config: EvaluateConfig, progress: Progress | None = None) -> list[tuple[Evaluation, Run]]:
+    """Evaluate a bundle on a data set, or, with category "all", the bundle of each category of a run on its own.
+
+    With several categories a summary page with a mean row is written beside them.
+    """
+    datasets = open_test_sets(config)
+    if config.category != "all":
+        return [evaluate_run(load(path), datasets[0], config, progress)]
+    done = []
+    for dataset in datasets:
+        if not (path / dataset.name).is_dir():
+            raise DataError(f"{path}: no bundle for {dataset.name}; fit it with --category all, or name one category")
+        out = config.out / dataset.name if config.out is not None else None
+        done.append(evaluate_run(load(path / dataset.name), dataset, config, progress, out))
+    summary = config.out or path
+    pages = [(found.dataset.name, found, os.path.relpath(run.path / "report.html", summary)) for found, run in done]
+    write_text(summary / "report.html", render_summary(pages))
+    means = {"mean": mean_row([found for found, _ in done])}
+    metrics = {"categories": {found.dataset.name: found.metrics for found, _ in done}, **means}
+    write_text(summary / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
+    return done
+
+
+def choose_pictures(bundle: Bundle, evaluation: Evaluation, config: EvaluateConfig) -> list[Picture]:
+    """The worst misses and false alarms, and the median catch of every defect, scored again for their maps."""
+    chosen = [(role, row) for role, rows in _chosen_rows(evaluation).items() for row in rows]
+    scorer, spec = Scorer(bundle.detector, config.device), bundle.detector.input
+    pictures = []
+    for role, row in chosen:
+        pixels = stack([read_pixels(row.sample.path, spec)])
+        maps = scorer.score(pixels).map
+        image = np.asarray(as_rgb(open_image(row.sample.path), bits=spec.bits))
+        mask = row.sample.mask
+        pictures.append(
+            Picture(
+                role=role,
+                row=row,
+                image=image,
+                map=None if maps is None else unlay(maps[0], (image.shape[0], image.shape[1]), spec),
+                mask=None if mask is None else np.asarray(open_image(mask).convert("L")) > 0,
+            )
+        )
+    return pictures
+
+
+def _chosen_rows(evaluation: Evaluation) -> dict[Role, list[ScoredImage]]:
+    known = sorted(evaluation.labelled, key=lambda row: row.score)
+    normal = [row for row in known if row.sample.label == NORMAL]
+    anomalous = [row for row in known if row.sample.label == ANOMALOUS]
+    caught = [row for row in anomalous if row.anomalous is not False]
+    by_defect: dict[str, list[ScoredImage]] = {}
+    for row in caught:
+        by_defect.setdefault(row.sample.defect, []).append(row)
+    return {
+        "miss": [row for row in anomalous if row.anomalous is False][:_WORST],
+        "false_alarm": [row for row in reversed(normal) if row.anomalous is not False][:_WORST],
+        "caught": [rows[len(rows) // 2] for rows in by_defect.values()][:_CAUGHT],
+    }
+
+
+def open_test_sets(config: EvaluateConfig) -> list[Dataset]:
+    """The data sets that an evaluation is asked for."""
+    return open_datasets(
+        config.data,
+        layout=config.layout,
+        category=config.category,
+        normal=config.normal,
+        test=config.test,
+        masks=config.masks,
+        group_by=config.group_by,
+    )
+
+
+def place_for(bundle: Bundle, dataset: Dataset, out: Path | None) -> Run:
+    """Where an evaluation is written: `out`, else the bundle's own run unless that holds one of other data.
+
+    Nothing is overwritten but an evaluation of the same data; otherwise a new run is made beside it.
+    """
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        return Run(out, bundle)
+    home = bundle.path.parent if bundle.path is not None and bundle.path.name == "bundle" else None
+    if home is None or not (home / "log.jsonl").is_file():
+        return new_run(Path("runs"), bundle.detector.name, dataset.name, "evaluation")
+    earlier = home / "metrics.json"
+    if earlier.is_file():
+        data = json.loads(earlier.read_text(encoding="utf-8")).get("data", {})
+        if data.get("fingerprint") != dataset.fingerprint():
+            return new_run(home.parent, bundle.detector.name, dataset.name, "evaluation")
+    return Run(home, bundle)
+
+
+def write_metrics(run: Run, evaluation: Evaluation) -> None:
+    """metrics.json and scores.csv of a run."""
+    text = json.dumps(metrics_json(evaluation), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(run.path / "metrics.json", text + "\n")
+    write_scores(run.path / "scores.csv", evaluation)

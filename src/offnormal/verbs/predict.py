@@ -1,0 +1,124 @@
+"""offnormal predict: bundle x pictures -> verdicts one by one, with maps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from offnormal.bundle import Bundle
+from offnormal.calibration.calibration import Calibration
+from offnormal.config import PredictConfig
+from offnormal.data.dataset import Skipped
+from offnormal.data.geometry import unlay
+from offnormal.data.loader import Loader
+from offnormal.files import new_file
+from offnormal.report.overlay import overlay, scale_for
+from offnormal.scoring import Scorer
+from offnormal.sources.image import as_rgb, open_image
+from offnormal.types import InputSpec, Sample, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What is said of one picture, and where its map was written."""
+
+    path: Path
+    verdict: Verdict
+    map: np.ndarray | None  # (H, W) float32 at input size; None when the method has no map
+    overlay_path: Path | None = None
+    anomaly_map_path: Path | None = None
+
+
+class Predictor:
+    """Goes over pictures in order; `skipped` lists those that could not be read."""
+
+    def __init__(
+        self, bundle: Bundle, config: PredictConfig, progress: Callable[[str, int, int], None] | None = None
+    ) -> None:
+        self.bundle = bundle
+        self.config = config
+        self.progress = progress
+        self.calibration = bundle.calibration
+        self.skipped: list[Skipped] = []
+        self.scorer = Scorer(bundle.detector, config.device)
+
+    def over(self, paths: Sequence[Path]) -> Iterator[Prediction]:
+        """A prediction per readable picture, as soon as its batch is scored; nothing is kept."""
+        names = unique_names(paths)
+        done = 0
+
+        def count(step: int) -> None:
+            nonlocal done
+            done += step
+            if self.progress is not None:
+                self.progress("predict", done, len(paths))
+
+        loader = Loader(
+            [Sample(path=path) for path in paths],
+            self.bundle.detector.input,
+            batch_size=self.config.batch_size,
+            on_bad=self.config.on_bad,
+            workers=self.config.workers,
+            progress=count,
+        )
+        for scored in self.scorer.over(loader):
+            maps = scored.scores.map
+            for row, sample in enumerate(scored.samples):
+                verdict = self._verdict(float(scored.scores.score[row]))
+                found = None if maps is None else maps[row]
+                picture = raw = None
+                if self.config.overlays is not None and found is not None:
+                    picture, raw = write_map(
+                        sample.path,
+                        found,
+                        self.bundle.detector.input,
+                        self.calibration,
+                        names[sample.path],
+                        self.config.overlays,
+                    )
+                yield Prediction(sample.path, verdict, found, picture, raw)
+        self.skipped = loader.skipped
+
+    def _verdict(self, score: float) -> Verdict:
+        by_hand = self.config.threshold
+        if self.calibration is None:
+            return Verdict(score, None, by_hand, None if by_hand is None else score > by_hand)
+        calibration = self.calibration if by_hand is None else self.calibration.with_threshold(by_hand)
+        return calibration.verdict(score)
+
+
+def write_map(
+    path: Path, found: np.ndarray, spec: InputSpec, calibration: Calibration | None, name: str, folder: Path
+) -> tuple[Path, Path]:
+    """A heat-map picture `<name>.png` and the raw map `<name>.tiff` (32-bit float), both at the picture's own size."""
+    image = np.asarray(as_rgb(open_image(path), bits=spec.bits))
+    full = unlay(found, (image.shape[0], image.shape[1]), spec)
+    low, high = scale_for(calibration) if calibration is not None else (float(full.min()), float(full.max()))
+    threshold = calibration.pixel_threshold if calibration is not None else None
+    picture, raw = folder / f"{name}.png", folder / f"{name}.tiff"
+    with new_file(picture) as partial:
+        overlay(image, full, threshold=threshold, low=low, high=high).save(partial)
+    with new_file(raw) as partial:
+        Image.fromarray(full).save(partial, compression="tiff_adobe_deflate")
+    return picture, raw
+
+
+def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Path -> name without suffix for what is written about it, below their common folder; no two are the same.
+
+    >>> sorted(unique_names([Path("a/x.png"), Path("b/x.png"), Path("b/x.jpg")]).values())
+    ['a/x', 'b/x.jpg', 'b/x.png']
+    """
+    if not paths:
+        return {}
+    root = Path(os.path.commonpath([path.absolute().parent for path in paths]))
+    inside = {path: path.absolute().relative_to(root) for path in paths}
+    stems: dict[Path, int] = {}
+    for name in inside.values():
+        stems[name.with_suffix("")] = stems.get(name.with_suffix(""), 0) + 1
+    return {path: (n if stems[n.with_suffix("")] > 1 else n.with_suffix("")).as_posix() for path, n in inside.items()}

@@ -1,0 +1,69 @@
+import subprocess
+import sys
+
+import pytest
+
+from offnormal.cli.main import run
+
+
+def test_help_and_version(capsys):
+    assert run(["--help"]) == 0
+    out = capsys.readouterr().out
+    for verb in ("fit", "calibrate", "evaluate", "predict", "list", "doctor", "demo"):
+        assert verb in out
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("offnormal 0.")
+    assert run([]) == 0
+    assert "Usage" in capsys.readouterr().out
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from offnormal.cli.main import run; run(['--help']);"
+        "assert not {'torch', 'timm', 'numpy', 'matplotlib', 'sklearn', 'PIL'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["predikt"], "predict"),
+        (["fit", "padin"], "padim"),
+        (["fit", "padim", "--dat", "x"], "--data"),
+        (["fit", "padim"], "--data DIR"),
+        (["fit", "padim", "--data", "/no/such"], "no such folder"),
+        (["fit", "padim", "--data", ".", "--eps", "-1"], "greater than 0"),
+        (["fit", "padim", "--data", ".", "--size", "tiny"], "256x320"),
+        (["fit", "padim", "--data", ".", "--on-bad", "cry"], "skip"),
+        (["predict", "/no/bundle", "x.png"], "x.png"),
+        (["predict", "/no/bundle"], "predict needs images"),
+        (["evaluate", "/no/bundle", "--data", "/no"], "/no"),
+        (["calibrate", "/no/bundle", "--normals", "/no"], "no bundle there"),
+        (["list", "things"], "detectors"),
+    ],
+)
+def test_wrong_use_is_one_message_and_exit_code_2(arguments, said, capsys):
+    assert run(arguments) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.startswith("offnormal: ")
+    assert "Traceback" not in err
+
+
+def test_an_interrupt_exits_130(monkeypatch, capsys):
+    def interrupt(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("offnormal.cli.doctor._weights", interrupt)
+    assert run(["doctor"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    code = "from offnormal.cli.main import main; main(['list', 'layouts'])"
+    done = subprocess.run(
+        f'{sys.executable} -c "{code}" | head -n 1', shell=True, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr

@@ -1,0 +1,245 @@
+"""The verbs as a user types them, over small real files."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from offnormal.bundle import load
+from offnormal.cli.main import run
+from tests.conftest import write_parts
+
+
+def lines(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.fixture
+def bundle(fitted, tmp_path):
+    """A run of one's own, to be changed."""
+    return shutil.copytree(fitted, tmp_path / "run")
+
+
+def test_fit_prints_where_the_bundle_lies_and_what_it_promises(parts, tmp_path, capsys):
+    assert run(["fit", "padim", "--data", str(parts), "--size", "64", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "12 normal images" in out
+    assert "Apache-2.0" in out
+    assert "7.69 % of normal images" in out  # 1 / 13
+    assert "offnormal evaluate" in out
+    folder = next(tmp_path.iterdir())
+    assert load(folder).calibration.kind == "leave_one_out"
+    events = [json.loads(line)["event"] for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert events == ["start", "done"]
+
+
+def test_fit_from_a_config_file_with_flags_winning(parts, tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text(
+        f"data: {parts}\nsize: 64\nout: {tmp_path / 'runs'}\ndetector: {{name: padim, grid_stride: 8, eps: 0.5}}\n"
+    )
+    assert run(["fit", "padim", "--config", str(tmp_path / "c.yaml"), "--eps", "0.2", "--json"]) == 0
+    (made,) = lines(capsys)
+    options = load(made["bundle"]).detector.options
+    assert (options.grid_stride, options.eps) == (8, 0.2)
+
+
+def test_a_run_can_be_repeated_from_its_config(bundle, tmp_path, capsys):
+    assert run(["fit", "padim", "--config", str(bundle / "config.yaml"), "--out", str(tmp_path / "r"), "--json"]) == 0
+    (made,) = lines(capsys)
+    assert made["hash"] == load(bundle).hash
+
+
+def test_plain_folders_groups_and_ignored_regions(parts, tmp_path, capsys):
+    good = tmp_path / "gute Teile"
+    for lot in ("lot 1", "lot 2", "lot 3"):
+        (good / lot).mkdir(parents=True)
+    for i, path in enumerate(sorted((parts / "train" / "good").iterdir())):
+        shutil.copy(path, good / f"lot {i % 3 + 1}" / path.name)
+    region = np.zeros((64, 64), np.uint8)
+    region[:20] = 255
+    Image.fromarray(region).save(tmp_path / "ignore.png")
+    arguments = [
+        "--size",
+        "64",
+        "--out",
+        str(tmp_path / "runs"),
+        "--json",
+        "--ignore-mask",
+        str(tmp_path / "ignore.png"),
+    ]
+    assert run(["fit", "padim", "--normal", str(good), "--group-by", "folder", *arguments]) == 0
+    (made,) = lines(capsys)
+    assert made["calibration"]["kind"] == "leave_group_out"
+    loaded = load(made["bundle"])
+    assert loaded.calibration.groups == 3
+    assert bool(loaded.detector.ignored[:16].all())
+    assert not bool(loaded.detector.ignored[24:].any())
+
+
+def test_every_category_and_the_mean_row(tmp_path, capsys):
+    for number, name in enumerate(("nut", "bolt")):
+        write_parts(tmp_path / "set" / name, seed=number)
+    data = str(tmp_path / "set")
+    assert run(["fit", "padim", "--data", data, "--size", "64", "--out", str(tmp_path / "r")]) == 2
+    assert "--category" in capsys.readouterr().err
+    arguments = ["--data", data, "--category", "all"]
+    assert run(["fit", "padim", *arguments, "--size", "64", "--out", str(tmp_path / "r")]) == 0
+    (folder,) = (tmp_path / "r").iterdir()
+    assert f"offnormal evaluate {folder} --category all" in capsys.readouterr().out.replace("  ", " ")
+    assert run(["evaluate", str(folder), *arguments, "--json"]) == 0
+    *categories, mean = lines(capsys)
+    assert [found["data"]["name"] for found in categories] == ["bolt", "nut"]
+    expected = np.mean([found["metrics"]["image_AUROC"] for found in categories])
+    assert mean["mean"]["image_AUROC"] == pytest.approx(expected)
+    assert (folder / "report.html").is_file()
+    assert json.loads((folder / "metrics.json").read_text())["mean"] == mean["mean"]
+
+
+def test_a_corrupt_file_stops_with_its_name_or_is_left_out_and_listed(tmp_path, capsys):
+    data = write_parts(tmp_path / "set")
+    (data / "train" / "good" / "004.png").write_bytes(b"\x89PNG\r\n\x1a\nnot really")
+    arguments = ["fit", "padim", "--data", str(data), "--size", "64", "--out", str(tmp_path / "r"), "--json"]
+    assert run(arguments) == 2
+    said = capsys.readouterr().err
+    assert "004.png" in said
+    assert "--on-bad skip" in said
+    assert run([*arguments, "--on-bad", "skip"]) == 0
+    captured = capsys.readouterr()
+    (made,) = [json.loads(line) for line in captured.out.splitlines()]
+    assert "004.png" in captured.err
+    assert [bad["path"].endswith("004.png") for bad in made["skipped"]] == [True]
+    assert made["data"]["images"] == 11
+    assert "004.png" in (tmp_path / "r" / made["run"].split("/")[-1] / "log.jsonl").read_text()
+
+
+def test_a_rate_that_cannot_be_promised_is_refused_before_fitting(parts, tmp_path, capsys):
+    assert run(["fit", "padim", "--data", str(parts), "--rate", "1%", "--out", str(tmp_path / "r")]) == 2
+    assert "99" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
+def test_calibrate_replaces_and_refuses(bundle, parts, capsys):
+    arguments = ["calibrate", str(bundle), "--normals", str(parts / "train" / "good")]
+    assert run([*arguments, "--rate", "0.01"]) == 2
+    assert "99" in capsys.readouterr().err
+    before = load(bundle).calibration
+    assert before.kind == "leave_one_out"
+    assert run([*arguments, "--rate", "10%", "--json"]) == 0
+    (made,) = lines(capsys)
+    after = load(bundle).calibration
+    assert (after.kind, after.rate.value, after.threshold) == ("held_out", 0.1, made["threshold"])
+
+
+def test_evaluate_writes_beside_the_bundle_and_never_over_other_data(bundle, parts, tmp_path, capsys, monkeypatch):
+    assert run(["evaluate", str(bundle / "bundle"), "--data", str(parts), "--json"]) == 0
+    (made,) = lines(capsys)
+    assert made["run"] == str(bundle)
+    assert made["metrics"]["pixel_AUROC"] > 0.8
+    stored = json.loads((bundle / "metrics.json").read_text())
+    assert stored["metrics"] == made["metrics"]
+    rows = list(csv.DictReader((bundle / "scores.csv").open(encoding="utf-8")))
+    assert len(rows) == 10
+    assert {row["defect"] for row in rows} == {"good", "spot"}
+    other = write_parts(tmp_path / "other", seed=8)
+    assert run(["evaluate", str(bundle / "bundle"), "--data", str(other), "--json"]) == 0
+    (second,) = lines(capsys)
+    assert second["run"] != str(bundle)
+    assert json.loads((bundle / "metrics.json").read_text()) == stored
+
+
+def test_evaluate_without_masks_labels_or_calibration(bundle, parts, tmp_path, capsys):
+    shutil.copytree(parts / "test", tmp_path / "test")
+    (bundle / "bundle" / "calibration.json").unlink()
+    out = ["--out", str(tmp_path / "result")]
+    assert run(["evaluate", str(bundle), "--test", str(tmp_path / "test"), *out]) == 0
+    said = capsys.readouterr().out
+    assert "image_AUROC" in said
+    assert "there are no masks" in said
+    assert "not calibrated" in said
+    assert run(["evaluate", str(bundle), "--test", str(tmp_path / "test" / "spot"), *out]) == 0
+    assert "no labels" in capsys.readouterr().out
+    assert (tmp_path / "result" / "report.html").is_file()
+
+
+def test_predict_prints_a_line_per_image(bundle, parts, capsys):
+    assert (
+        run(["predict", str(bundle), str(parts / "test" / "good" / "000.png"), str(parts / "test" / "spot" / "*.png")])
+        == 0
+    )
+    found = capsys.readouterr().out.splitlines()
+    assert len(found) == 6
+    assert all("ANOMALOUS" in line for line in found[1:])
+    assert "score" in found[0]
+    assert "tail" in found[0]
+
+
+def test_predict_json_overlays_csv_and_exit_code(bundle, parts, tmp_path, capsys):
+    arguments = ["predict", str(bundle), str(parts / "test"), "--json", "--overlays", str(tmp_path / "out")]
+    assert run([*arguments, "--csv", str(tmp_path / "t.csv"), "--exit-code"]) == 3
+    found = lines(capsys)
+    assert len(found) == 10
+    loaded = load(bundle)
+    for row in found:
+        assert row["pred_label"] == (row["pred_score"] > loaded.calibration.threshold)
+        assert 0 < row["tail_probability"] <= 1
+        picture = Image.open(row["overlay_path"])
+        assert picture.size == (64, 64)
+        values = np.asarray(Image.open(row["anomaly_map_path"]))
+        assert values.shape == (64, 64)
+        assert values.dtype == np.float32
+        assert values.max() == pytest.approx(row["pred_score"], rel=1e-3)
+    table = list(csv.DictReader((tmp_path / "t.csv").open(encoding="utf-8")))
+    assert [row["image_path"] for row in table] == [row["image_path"] for row in found]
+    assert [float(row["pred_score"]) for row in table] == [row["pred_score"] for row in found]
+
+
+def test_predict_with_a_threshold_by_hand(bundle, parts, capsys):
+    arguments = ["predict", str(bundle), str(parts / "test"), "--json", "--exit-code", "--threshold"]
+    assert run([*arguments, "1e9"]) == 0
+    assert not any(row["pred_label"] for row in lines(capsys))
+    assert run([*arguments, "0"]) == 3
+    assert all(row["pred_label"] for row in lines(capsys))
+
+
+def test_predict_without_calibration_gives_scores_and_says_so(bundle, parts, capsys):
+    (bundle / "bundle" / "calibration.json").unlink()
+    assert run(["predict", str(bundle), str(parts / "test" / "spot"), "--json", "--exit-code"]) == 0
+    captured = capsys.readouterr()
+    assert "no calibration" in captured.err
+    assert {json.loads(line)["pred_label"] for line in captured.out.splitlines()} == {None}
+
+
+def test_predict_leaves_out_what_it_cannot_read_and_lists_it(bundle, parts, tmp_path, capsys):
+    shutil.copytree(parts / "test" / "good", tmp_path / "new")
+    (tmp_path / "new" / "zz.png").write_bytes(b"")
+    assert run(["predict", str(bundle), str(tmp_path / "new"), "--json"]) == 2
+    assert "zz.png" in capsys.readouterr().err
+    assert run(["predict", str(bundle), str(tmp_path / "new"), "--json", "--on-bad", "skip"]) == 0
+    *good, bad = lines(capsys)
+    assert len(good) == 5
+    assert bad["image_path"].endswith("zz.png")
+    assert "empty" in bad["error"]
+
+
+def test_lists(capsys):
+    assert run(["list", "detectors"]) == 0
+    assert "padim" in capsys.readouterr().out
+    assert run(["list", "layouts", "--json"]) == 0
+    assert {row["name"] for row in lines(capsys)} >= {"mvtec", "ganomaly", "folder"}
+    assert run(["list", "backbones", "--search", "resnet18"]) == 0
+    assert "resnet18.tv_in1k" in capsys.readouterr().out
+
+
+def test_doctor_finds_everything_here(capsys):
+    assert run(["doctor", "--json"]) == 0
+    (rows,) = lines(capsys)
+    assert all(row["ok"] for row in rows)
+
+
+def test_doctor_notices_damaged_weights(capsys, monkeypatch):
+    monkeypatch.setattr("offnormal.backbones.weights.LITE0_SHA256", "0" * 64)
+    assert run(["doctor"]) == 1
+    assert "reinstall" in capsys.readouterr().out

@@ -1,0 +1,131 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from offnormal.bundle import load, state_hash
+from offnormal.calibration.calibration import calibrate_scores
+from offnormal.errors import BundleError, CalibrationError, NotFittedError
+
+
+@pytest.fixture
+def copy(fitted, tmp_path):
+    return shutil.copytree(fitted / "bundle", tmp_path / "a bündle")
+
+
+def test_a_bundle_is_found_by_its_own_path_and_by_its_run(fitted):
+    assert load(fitted).hash == load(fitted / "bundle").hash
+
+
+def test_saved_again_elsewhere_it_is_the_same(copy, tmp_path):
+    loaded = load(copy)
+    loaded.save(tmp_path / "deep" / "er" / "again.bundle")
+    again = load(tmp_path / "deep" / "er" / "again.bundle")
+    assert again.hash == loaded.hash == state_hash(again.detector)
+    assert again.calibration == loaded.calibration
+    assert again.card["data"] == loaded.card["data"]
+    assert again.card["weights"] == loaded.card["weights"]
+
+
+def test_saving_over_a_bundle_replaces_it_whole(copy):
+    loaded = load(copy)
+    loaded.save(copy)
+    assert load(copy).hash == loaded.hash
+    assert not [p for p in copy.parent.iterdir() if p.name.startswith(".")]
+
+
+def test_saving_over_something_else_is_refused(copy, tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("mine")
+    with pytest.raises(BundleError, match="not a bundle"):
+        load(copy).save(tmp_path / "notes")
+    assert (tmp_path / "notes" / "a.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.yaml"])
+def test_a_changed_or_missing_file_is_named(copy, name):
+    content = (copy / name).read_bytes()
+    (copy / name).write_bytes(content[:-3])
+    with pytest.raises(BundleError, match=name):
+        load(copy)
+    (copy / name).unlink()
+    with pytest.raises(BundleError, match=name):
+        load(copy)
+
+
+def test_a_missing_card_another_format_and_no_json_are_explained(copy, tmp_path):
+    with pytest.raises(BundleError, match="no bundle there"):
+        load(tmp_path)
+    card = json.loads((copy / "card.json").read_text())
+    (copy / "card.json").write_text(json.dumps({**card, "format_version": 99}))
+    with pytest.raises(BundleError, match="update offnormal"):
+        load(copy)
+    (copy / "card.json").write_text("{")
+    with pytest.raises(BundleError, match="damaged"):
+        load(copy)
+
+
+def test_a_tampered_calibration_is_refused(copy):
+    path = copy / "calibration.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "threshold": 1e9}))
+    with pytest.raises(CalibrationError, match="changed"):
+        load(copy)
+
+
+def test_without_calibration_it_loads_and_says_so_by_none(copy):
+    (copy / "calibration.json").unlink()
+    assert load(copy).calibration is None
+
+
+def test_a_calibration_of_another_bundle_is_refused(copy):
+    loaded = load(copy)
+    scores = np.arange(200.0)
+    foreign = calibrate_scores(scores, scores, rate=None, kind="held_out", bundle="other")
+    with pytest.raises(CalibrationError, match="belongs to"):
+        loaded.replace_calibration(foreign)
+    own = calibrate_scores(scores, scores, rate=None, kind="held_out", bundle=loaded.hash)
+    loaded.replace_calibration(own)
+    assert load(copy).calibration == own
+
+
+def test_the_hash_follows_every_tensor(copy):
+    detector = load(copy).detector
+    before = state_hash(detector)
+    detector.gaussians[0].centre[0, 0] += 1
+    assert state_hash(detector) != before
+
+
+def test_nothing_is_saved_of_a_detector_that_is_not_fitted(copy, tmp_path):
+    loaded = load(copy)
+    loaded.detector = loaded.detector.blank()
+    with pytest.raises(NotFittedError):
+        loaded.save(tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_no_file_of_a_bundle_needs_pickle(copy):
+    assert {p.suffix for p in copy.iterdir()} == {".safetensors", ".yaml", ".json"}
+
+
+def test_a_full_disk_leaves_the_old_bundle(copy, monkeypatch):
+    import errno
+
+    from offnormal.errors import OffnormalError
+
+    loaded = load(copy)
+
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("offnormal.bundle.save_file", full)
+    with pytest.raises(OffnormalError, match="disk is full"):
+        loaded.save(copy)
+    assert load(copy).hash == loaded.hash
+
+
+def test_statistics_survive_in_full_precision(copy):
+    loaded = load(copy)
+    assert loaded.detector.gaussians[0].centre.dtype == torch.float32
