@@ -47,7 +47,9 @@ def fit(detector: str, /, data: str | Path | None = None, **options: Any) -> Run
     }
     if options.get("category") == "all":
         raise UsageError("fit gives one run: name a category, or use offnormal fit --category all")
-    config = build(model, _plain({**options, "data": data, "detector": {**options.get("detector", {}), **own}}), environment={})
+    config = build(
+        model, _plain({**options, "data": data, "detector": {**options.get("detector", {}), **own}}), environment={}
+    )
     return fit_run(detector, config)[0]
 
 

@@ -1,6 +1,7 @@
 """Every verb's configuration: YAML file < environment < flag; an unknown key is an error with a suggestion.
 
-Environment variables are OFFNORMAL_<FIELD>, those of a detector OFFNORMAL_DETECTOR_<FIELD>; values are read as YAML.
+Environment variables are OFFNORMAL_<FIELD>, those of a detector OFFNORMAL_DETECTOR_<FIELD>; values are read as
+YAML, numbers and switches as they stand where a text is wanted (`OFFNORMAL_CATEGORY=007`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def _size_text(value: Any) -> Any:
     """N, HxW, [H, W] or (H, W) -> "N" or "HxW"; anything else is not a size."""
     if isinstance(value, list | tuple):
         value = "x".join(map(str, value))
-    text = str(value).strip().lower()
+    text = str(value).replace(" ", "").lower()
     if not re.fullmatch(r"\d+(x\d+)?", text) or any(int(side) < 16 for side in text.split("x")):
         raise ValueError("expected N or HxW in pixels, at least 16, such as 256 or 256x320")
     return text
@@ -35,7 +36,7 @@ def _size_text(value: Any) -> Any:
 class VerbConfig(BaseModel):
     """What all verbs share: unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)  # `rate: 0.01` in YAML
 
 
 class ComputeConfig(VerbConfig):
@@ -178,6 +179,14 @@ def build(
         raise ConfigError(explain(error, model)) from None
 
 
+def _environment_value(text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return value if value is None or isinstance(value, str | list) else text
+
+
 def given_flags(options: BaseModel | None) -> dict[str, Any]:
     """Only what was set on the command line, so that file and environment can fill in the rest."""
     return {} if options is None else options.model_dump(exclude_unset=True)
@@ -186,6 +195,8 @@ def given_flags(options: BaseModel | None) -> dict[str, Any]:
 def _read_file(file: Path | None, detector: str | None) -> dict[str, Any]:
     values = read_yaml(file) if file is not None else {}
     inner = values.get("detector")
+    if isinstance(inner, str):  # `detector: padim`
+        inner = {"name": inner}
     if detector is not None and isinstance(inner, dict) and "name" in inner:
         if inner["name"] != detector:
             raise ConfigError(f"{file}: written for the detector {inner['name']!r}, not for {detector!r}")
@@ -239,5 +250,5 @@ def _from_environment(
             if inner := _from_environment(field.annotation, environment, variable):
                 found[name] = inner
         elif variable in environment:
-            found[name] = yaml.safe_load(environment[variable])
+            found[name] = _environment_value(environment[variable])
     return found

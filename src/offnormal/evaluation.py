@@ -46,6 +46,7 @@ class Evaluation:
     defects: list[decision.DefectRow]
     skipped: list[Skipped]
     bundle: str  # hash of the bundle that scored
+    fingerprint: str  # of the test pictures
 
     @property
     def labelled(self) -> list[ScoredImage]:
@@ -72,6 +73,7 @@ def judge(
     missing: dict[str, str],
     skipped: list[Skipped],
     bundle: str,
+    fingerprint: str,
 ) -> Evaluation:
     """Every metric that labels and masks allow; `missing` says why others are not there."""
     known = [row for row in rows if row.sample.label is not None]
@@ -110,6 +112,7 @@ def judge(
         defects=decision.per_defect([row.sample.defect for row in known], labels, scores, threshold) if known else [],
         skipped=skipped,
         bundle=bundle,
+        fingerprint=fingerprint,
     )
 
 
@@ -141,7 +144,7 @@ def metrics_json(evaluation: Evaluation) -> dict[str, Any]:
             "layout": evaluation.dataset.layout,
             "category": evaluation.dataset.category,
             "images": len(evaluation.rows),
-            "fingerprint": evaluation.dataset.fingerprint(),
+            "fingerprint": evaluation.fingerprint,
         },
         "bundle": evaluation.bundle,
     }

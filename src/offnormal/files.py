@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from offnormal.errors import OffnormalError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_PLACE = (errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 
 
 @contextlib.contextmanager
@@ -21,11 +24,11 @@ def new_file(path: Path) -> Iterator[Path]:
     """
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    partial = _beside(path, f"partial{path.suffix}")
     try:
         with _explained(path):
             yield partial
-            with partial.open("rb") as file:
+            with partial.open("r+b") as file:  # Windows flushes only what is open for writing
                 os.fsync(file.fileno())
             partial.replace(path)
     finally:
@@ -40,29 +43,39 @@ def write_text(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """An empty folder beside `path` that takes its place when the block ends well; an older one gives way then."""
+    """An empty folder beside `path` that takes its place when the block ends well; an older one gives way then.
+
+    Raises OffnormalError when the disk is full or the place cannot be written.
+    """
+    if path.is_file():
+        raise OffnormalError(f"{path}: a file lies where a folder is to be; choose another place or remove it")
+    partial = _beside(path, "partial")
     with _explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+        partial.mkdir(parents=True)
     try:
         with _explained(path):
             yield partial
-            partial.chmod(0o755 & ~_umask())
-            if path.exists():
-                old = partial.with_suffix(".old")
-                path.replace(old)
-                partial.replace(path)
-                shutil.rmtree(old)
-            else:
-                partial.replace(path)
+            _take_place(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _take_place(partial: Path, path: Path) -> None:
+    """The older folder is removed only when the new one lies in its place, and comes back when that fails."""
+    old = _beside(path, "old")
+    if path.exists():
+        path.replace(old)
+    try:
+        partial.replace(path)
+    finally:
+        if old.exists() and not path.exists():
+            old.replace(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(path: Path, ending: str) -> Path:
+    """A hidden name in the same folder that nobody else uses; short enough whatever the length of the other."""
+    return path.with_name(f".{path.stem[:40]}.{secrets.token_hex(4)}.{ending}")
 
 
 @contextlib.contextmanager
@@ -70,10 +83,10 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in _FULL:
             raise OffnormalError(
                 f"{path}: the disk is full; nothing was changed. Free some space and try again"
             ) from None
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise OffnormalError(f"{path}: cannot be written ({error.strerror}); choose another folder") from None
+        if error.errno in _NO_PLACE:
+            raise OffnormalError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
         raise

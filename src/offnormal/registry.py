@@ -64,7 +64,7 @@ def resolve(kind: str, name: str) -> Any:
     """The class behind a name; ConfigError with the nearest names for an unknown one."""
     known = _entries(kind)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
+        near = difflib.get_close_matches(name.lower(), known, n=1)
         advice = f"did you mean {near[0]!r}? " if near else ""
         raise ConfigError(f"no {kind[:-1]} is called {name!r}: {advice}known are {', '.join(known)}")
     module, _, attribute = known[name].target.partition(":")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import threading
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from offnormal.bundle import Bundle
@@ -38,10 +41,18 @@ class Run:
         self._bundle = bundle
 
     def log(self, event: str, **values: Any) -> None:
-        """Append one line of JSON with the time (UTC) to log.jsonl."""
+        """Append one line of JSON with the time (UTC) to log.jsonl; OffnormalError when it cannot be written."""
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **values}
-        with self._lock, (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+        text = json.dumps(_strict(line), ensure_ascii=False, allow_nan=False)
+        path = self.path / "log.jsonl"
+        try:
+            # a file name that is not Unicode becomes an escape of JSON
+            with self._lock, path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text + "\n")
+        except OSError as error:
+            raise OffnormalError(
+                f"{path}: cannot be written ({error.strerror}); free some space or choose another folder"
+            ) from None
 
     def write_config(self, values: dict[str, Any]) -> None:
         """The effective configuration as config.yaml."""
@@ -66,4 +77,17 @@ def new_run(root: Path, *names: str) -> Run:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[^\w.]+", "_", name).strip("_.") or "data"
+    return re.sub(r"[^\w.]+", "_", name)[:60].strip("_.") or "data"
+
+
+def _strict(value: Any) -> Any:
+    """The value as JSON knows it: numbers of numpy as numbers, those that are not finite as null, others as text."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Mapping):
+        return {str(key): _strict(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)

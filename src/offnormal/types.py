@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ NORMAL, ANOMALOUS = 0, 1
 
 ResizePolicy = Literal["median_aspect", "stretch", "short_side", "letterbox"]
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+_POINT_FILTERS = ("nearest", "bilinear", "bicubic")  # those that exist without antialiasing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,11 @@ class Resize:
             raise ConfigError(
                 f"resize policy {self.policy!r} with short_side={self.short_side}: give short_side (pixels) "
                 "with the policy 'short_side' and with no other"
+            )
+        if not self.antialias and self.interpolation not in _POINT_FILTERS:
+            raise ConfigError(
+                f"interpolation {self.interpolation!r} exists with antialiasing only; without it choose "
+                f"{', '.join(_POINT_FILTERS)}"
             )
 
 
@@ -107,7 +114,7 @@ class Rate:
             raise ConfigError(
                 f"rate {self.value:g}: expected a share of normal images between 0 and 1, such as 0.01 or 1%"
             )
-        if self.value <= 0:
+        if not 0 < self.value < math.inf:
             raise ConfigError(f"rate {self.value:g} per {self.per}: expected a number above 0")
 
     @classmethod
@@ -122,11 +129,11 @@ class Rate:
             match = None
         if match is None:
             raise ConfigError(f"rate {text!r}: expected a share such as 0.01 or 1%")
-        unit = (match[2] or "").lower().replace(" ", "")
+        unit = (match[2] or "").lower()
         if unit == "%":
             return cls(value / 100)
         if unit:
-            return cls(value, "hour" if unit[1] == "h" else "day")
+            return cls(value, "hour" if "h" in unit else "day")
         return cls(value)
 
     def __str__(self) -> str:

@@ -84,7 +84,7 @@ def test_weights_of_another_network_are_refused(tmp_path, lite0):
     with pytest.raises(WeightsError, match="missing"):
         TimmBackbone("resnet18").load_pretrained(tmp_path / "w.safetensors")
     state = TimmBackbone("resnet18").trunk.state_dict()
-    state = {key.removeprefix("model."): value for key, value in state.items()}
+    state = {key.removeprefix("model."): value.contiguous() for key, value in state.items()}
     state["conv1.weight"] = torch.zeros(3, 3, 7, 7)
     save_file(state, tmp_path / "w.safetensors")
     with pytest.raises(WeightsError, match=r"conv1\.weight is \(3, 3, 7, 7\)"):

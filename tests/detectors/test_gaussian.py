@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -111,7 +113,7 @@ def test_a_channel_that_never_varies_keeps_distances_finite():
 def test_parts_merged_in_any_order_equal_the_whole(cuts, order, n):
     x = sample(n, grid=(2, 2))
     edges = sorted({0, n, *(cut for cut in cuts if cut < n)})
-    pieces = [x[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [x[a:b] for a, b in pairwise(edges)]
     order.shuffle(pieces)
     total = PositionGaussian()
     for piece in pieces:

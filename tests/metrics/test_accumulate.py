@@ -173,6 +173,14 @@ def test_memory_is_bounded():
     assert scores._histogram.edges.size <= 512
 
 
+@pytest.mark.parametrize(("pixels", "exact"), [(6, True), (5, False)])
+def test_pixels_are_exact_up_to_the_number_allowed(pixels, exact):
+    assert (
+        collected([([[[0, 0, 1]], [[0, 0, 1]]], [[[1, 2, 3]], [[4, 5, 6]]])], max_pixels=pixels).compute().exact
+        == exact
+    )
+
+
 def test_nothing_and_one_class_give_no_metrics():
     empty = PixelScores()
     assert empty.compute() == dataclasses.replace(empty.compute(), auroc=None, pixels=0, regions=0, exact=True)

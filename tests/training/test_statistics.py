@@ -7,7 +7,7 @@ import torch
 from offnormal.data.layouts.labelled import normal_samples
 from offnormal.data.loader import Loader
 from offnormal.detectors.padim import Padim, PadimOptions
-from offnormal.errors import FitError
+from offnormal.errors import DataError
 from offnormal.training import statistics
 from offnormal.training.statistics import _folds, learn
 from offnormal.types import InputSpec, Sample
@@ -84,7 +84,7 @@ def test_half_precision_changes_left_out_scores_by_little(samples, monkeypatch):
 
 
 def test_few_images(samples):
-    with pytest.raises(FitError, match="at least 2"):
+    with pytest.raises(DataError, match="at least 2"):
         learn(detector(), loader(samples[:1]), device=CPU)
     two = detector()
     assert learn(two, loader(samples[:2]), device=CPU) is None

@@ -16,6 +16,7 @@ from offnormal.backbones.base import Backbone, WeightCard
 from offnormal.backbones.weights import fetch_hub, fetch_url, lite0_file, read_weights, sha256_of
 from offnormal.errors import ConfigError, WeightsError
 
+_CACHED_PIXELS = 2 * 256 * 256  # computed at once on a processor: more falls out of its caches and costs twice the time
 _DEFAULT_STRIDES = (4, 8, 16)  # PaDiM section IV-A: the first three stages of a ResNet
 
 
@@ -85,7 +86,7 @@ class TimmBackbone(Backbone):
             feature_cls="getter",  # cuts what comes after the last wanted layer and keeps the parameters' names
             out_indices=[list(stages).index(layer) for layer in wanted],
             **extra,
-        )
+        ).to(memory_format=torch.channels_last)
         self.timm_name = timm_name
         self.channels = {layer: stages[layer][0] for layer in wanted}
         self.strides = {layer: (stages[layer][1],) * 2 for layer in wanted}
@@ -102,7 +103,15 @@ class TimmBackbone(Backbone):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Pixels (N, 3, H, W) in 0-1 -> layer -> features (N, C_l, H_l, W_l)."""
-        return dict(zip(self.channels, self.trunk(self.normalise(x)), strict=True))
+        piece = max(1, _CACHED_PIXELS // (x.shape[2] * x.shape[3])) if x.device.type == "cpu" else len(x)
+        pieces = [self._features(part) for part in torch.split(x, piece)]
+        maps = pieces[0] if len(pieces) == 1 else [torch.cat(parts) for parts in zip(*pieces, strict=True)]
+        return dict(zip(self.channels, maps, strict=True))
+
+    def _features(self, x: Tensor) -> list[Tensor]:
+        x = self.normalise(x).contiguous(memory_format=torch.channels_last)
+        features: list[Tensor] = self.trunk(x)
+        return features
 
     def load_pretrained(self, weights: Path | None = None) -> None:
         """Fill in pretrained weights: from a file, or from where this backbone's are known to lie.

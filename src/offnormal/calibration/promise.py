@@ -47,7 +47,7 @@ def order_statistic(n: int, rate: float) -> int:
     if k > n:
         raise CalibrationError(
             f"a false-alarm rate of {rate:.3g} cannot be promised from {n} normal images: it needs "
-            f"{normals_needed(rate)}. Add normal images, or ask for a rate of {_rounded_up(smallest_rate(n)):.4g} or more"
+            f"{normals_needed(rate)}. Add normal images, or ask for {_rounded_up(smallest_rate(n)):.4g} or more"
         )
     return k
 

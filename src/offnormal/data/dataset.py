@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from offnormal.errors import DataError
 from offnormal.types import Sample
+
+_READERS = 8  # threads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,21 +27,31 @@ class Dataset:
     train: tuple[Sample, ...] = ()  # normal only
     test: tuple[Sample, ...] = ()
 
-    def fingerprint(self) -> str:
-        """sha256 over the relative name, byte size and label of every file: the same files give the same value."""
-        digest = hashlib.sha256()
-        for part, samples in (("train", self.train), ("test", self.test)):
-            for sample in samples:
-                path = sample.path
-                name = path.relative_to(self.root) if path.is_relative_to(self.root) else path
-                digest.update(f"{part}\0{name.as_posix()}\0{path.stat().st_size}\0{sample.label}\n".encode())
+    def fingerprint(self, part: Literal["train", "test", "all"] = "all") -> str:
+        """sha256 over the relative name, content and label of every picture and mask of a part.
+
+        The same files give the same value wherever they lie. Reads every file of the part.
+        """
+        samples = [("train", s) for s in self.train if part != "test"]
+        samples += [("test", s) for s in self.test if part != "train"]
+        with ThreadPoolExecutor(_READERS) as pool:
+            contents = pool.map(_content, (path for _, s in samples for path in (s.path, s.mask)))
+            digest = hashlib.sha256()
+            for role, sample in samples:
+                line = (role, self._short(sample.path), next(contents), next(contents), str(sample.label))
+                digest.update(("\0".join(line) + "\n").encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
+
+    def _short(self, path: Path) -> str:
+        """The path below the root; of a folder elsewhere only its name and the file's."""
+        inside = path.relative_to(self.root) if path.is_relative_to(self.root) else Path(*path.parts[-2:])
+        return inside.as_posix()
 
     def grouped(self, group_by: str | None) -> Dataset:
         """The same data set with every sample's group set.
 
         group_by: None (no groups), "folder" (the folder that holds the picture) or a regular expression
-        searched in the path relative to the root, whose first group (or whole match) names the group.
+        searched in the path relative to the root, whose first (...) that matches (or whole match) names the group.
         Raises DataError when the expression is wrong or does not match every picture.
         """
         if group_by is None:
@@ -48,6 +61,17 @@ class Dataset:
             train=tuple(_with_groups(self.train, self.root, group_by)),
             test=tuple(_with_groups(self.test, self.root, group_by)),
         )
+
+
+def _content(path: Path | None) -> str:
+    """sha256 of a file; words for one that is not there or cannot be read, as a set may hold bad files."""
+    if path is None:
+        return "none"
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return "unreadable"
 
 
 def _with_groups(samples: Iterable[Sample], root: Path, group_by: str) -> Iterable[Sample]:
@@ -63,12 +87,13 @@ def _with_groups(samples: Iterable[Sample], root: Path, group_by: str) -> Iterab
         path = sample.path
         name = (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
         match = pattern.search(name)
-        if match is None:
+        found = next(filter(None, (*match.groups(), match[0])), None) if match else None
+        if found is None:
             raise DataError(
                 f"--group-by {group_by!r} does not match {name}: write an expression that matches every picture; "
                 "its first (...) names the session or lot"
             )
-        yield replace(sample, group=match[1] if pattern.groups else match[0])
+        yield replace(sample, group=found)
 
 
 @dataclass(frozen=True, slots=True)

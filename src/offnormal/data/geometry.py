@@ -10,7 +10,6 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from offnormal.errors import ConfigError
 from offnormal.types import InputSpec, Interpolation, Resize
 
 _FILTERS: dict[Interpolation, Image.Resampling] = {
@@ -21,7 +20,6 @@ _FILTERS: dict[Interpolation, Image.Resampling] = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-_POINT_FILTERS = ("nearest", "bilinear", "bicubic")  # those that exist without antialiasing
 _GREY = 0.5  # of full scale, around a letterboxed picture
 
 
@@ -37,15 +35,16 @@ class Placement:
 def fixed_size(sizes: Sequence[tuple[int, int]], side: int, *, multiple: int) -> tuple[int, int]:
     """The rectangle of about side x side pixels with the median aspect of the pictures.
 
-    sizes: (H, W) of the training pictures; both sides of the result are multiples of `multiple`.
+    sizes: (H, W) of the training pictures; both sides of the result are multiples of `multiple`. Where one side
+    would be shorter than that, the other is held so that the area stays.
 
     >>> fixed_size([(100, 200)] * 3, 256, multiple=32)
     (192, 352)
     """
     aspect = median(width / height for height, width in sizes)
-    height = max(multiple, round(side / math.sqrt(aspect) / multiple) * multiple)
-    width = max(multiple, round(side * math.sqrt(aspect) / multiple) * multiple)
-    return height, width
+    longest = side * side / multiple
+    height, width = (min(side * stretch, longest) for stretch in (1 / math.sqrt(aspect), math.sqrt(aspect)))
+    return max(multiple, round(height / multiple) * multiple), max(multiple, round(width / multiple) * multiple)
 
 
 def place(size: tuple[int, int], spec: InputSpec) -> Placement:
@@ -83,11 +82,6 @@ def _scale(image: Image.Image, size: tuple[int, int], resize: Resize) -> Image.I
         return image
     if resize.antialias or resize.interpolation == "nearest":
         return image.resize((width, height), _FILTERS[resize.interpolation])
-    if resize.interpolation not in _POINT_FILTERS:
-        raise ConfigError(
-            f"interpolation {resize.interpolation!r} exists with antialiasing only; without it choose "
-            f"{', '.join(_POINT_FILTERS)}"
-        )
     steps = (image.width / width, 0, 0, 0, image.height / height, 0)
     return image.transform((width, height), Image.Transform.AFFINE, steps, _FILTERS[resize.interpolation])
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from offnormal.data.dataset import Skipped
 from offnormal.data.geometry import lay
 from offnormal.errors import DataError, ImageError
-from offnormal.sources.image import open_image, to_channels
+from offnormal.sources.image import image_size, open_image, open_mask, to_channels
 from offnormal.types import ANOMALOUS, InputSpec, Sample
 
 OnBad = Literal["stop", "skip"]
@@ -36,10 +36,11 @@ class Batch:
 
 def read_pixels(path: Path, spec: InputSpec) -> np.ndarray:
     """One picture as (C, H, W), uint8, or float32 in 0-1 for deep pictures; ImageError naming a bad file."""
+    opened = open_image(path, at_least=_enough(spec))
     try:
-        image = to_channels(open_image(path), spec.channels, bits=spec.bits)
+        image = to_channels(opened, spec.channels, bits=spec.bits)
     except ImageError as error:
-        raise error if str(path) in str(error) else ImageError(f"{path}: {error}") from None
+        raise ImageError(f"{path}: {error}") from None
     pixels = np.asarray(lay(image, spec))
     if pixels.ndim == 2:
         return np.broadcast_to(
@@ -48,18 +49,25 @@ def read_pixels(path: Path, spec: InputSpec) -> np.ndarray:
     return pixels.transpose(2, 0, 1)
 
 
+def _enough(spec: InputSpec) -> tuple[int, int] | None:
+    """(H, W) below which no picture may be decoded: twice what the filter makes of it; None without antialiasing."""
+    if not spec.resize.antialias or spec.resize.interpolation == "nearest":
+        return None
+    height, width = (spec.resize.short_side,) * 2 if spec.resize.short_side else spec.size
+    return 2 * height, 2 * width
+
+
 def read_mask(path: Path, spec: InputSpec, *, expected: tuple[int, int] | None = None) -> np.ndarray:
-    """One mask as (H, W) bool at input size, nonzero = marked.
+    """One mask as (H, W) bool at input size; `open_mask` says what counts as marked.
 
     expected: (H, W) of the picture it belongs to; DataError when the mask has another size.
     """
-    image = open_image(path)
-    if expected is not None and (image.height, image.width) != expected:
+    marked = open_mask(path)
+    if expected is not None and marked.shape != expected:
         raise DataError(
-            f"{path}: the mask is {image.width} x {image.height} pixels, its picture "
+            f"{path}: the mask is {marked.shape[1]} x {marked.shape[0]} pixels, its picture "
             f"{expected[1]} x {expected[0]}; expected the same size"
         )
-    marked = np.asarray(image.convert("L") if image.mode in ("P", "RGB", "RGBA", "LA") else image) > 0
     return np.asarray(lay(Image.fromarray(marked.astype(np.uint8)), spec, mask=True)) > 0
 
 
@@ -97,7 +105,7 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         self.skipped, self.waited_s = [], 0.0
         ready: list[tuple[Sample, np.ndarray, np.ndarray | None]] = []
-        for number, (sample, future) in enumerate(self._read_ahead(), 1):
+        for sample, future in self._read_ahead():
             start = time.perf_counter()
             try:
                 pixels, mask = future.result()
@@ -108,11 +116,11 @@ class Loader:
             else:
                 ready.append((sample, pixels, mask))
             self.waited_s += time.perf_counter() - start
-            if len(ready) == self.batch_size or (ready and number == len(self.samples)):
-                yield self._batch(ready)
-                ready = []
             if self.progress is not None:
                 self.progress(1)
+            if len(ready) == self.batch_size:
+                yield self._batch(ready)
+                ready = []
         if ready:
             yield self._batch(ready)
 
@@ -136,9 +144,7 @@ class Loader:
         if not self.masks:
             return pixels, None
         if sample.mask is not None:
-            with Image.open(sample.path) as header:
-                expected = (header.height, header.width)
-            return pixels, read_mask(sample.mask, self.spec, expected=expected)
+            return pixels, read_mask(sample.mask, self.spec, expected=image_size(sample.path))
         return pixels, np.zeros(self.spec.size, bool)
 
     def _batch(self, ready: list[tuple[Sample, np.ndarray, np.ndarray | None]]) -> Batch:

@@ -9,6 +9,7 @@ from offnormal.data.dataset import Dataset, Layout
 from offnormal.data.layouts.folder import from_folders
 from offnormal.data.layouts.labelled import subfolders
 from offnormal.errors import DataError
+from offnormal.sources.paths import as_written
 
 
 def open_datasets(
@@ -27,9 +28,12 @@ def open_datasets(
     Raises DataError saying what was found and what each layout expects.
     """
     if data is None:
+        if category is not None or layout not in (None, "folder"):
+            raise DataError("--layout and --category go with --data, not with --normal and --test")
         return [from_folders(normal=normal, test=test, masks=masks).grouped(group_by)]
     if normal is not None or test is not None or masks is not None:
         raise DataError("--data goes without --normal, --test and --masks: its layout says what is normal")
+    data = as_written(data)
     if not data.is_dir():
         raise DataError(f"{data}: {'not a folder' if data.exists() else 'no such folder'}; expected a data set")
     form = registry.resolve("layouts", layout) if layout else _recognise(data)
@@ -43,7 +47,7 @@ def open_datasets(
 
 def _recognise(data: Path) -> Layout:
     forms: dict[str, Layout] = {name: registry.resolve("layouts", name) for name in registry.names("layouts")}
-    for form in forms.values():
+    for _, form in sorted(forms.items(), key=lambda item: item[0] == "folder"):  # which fits nearly everything: last
         if form.recognises(data):
             return form
     inside = [p.name + "/" for p in subfolders(data)][:6] or ["nothing that can be read"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,24 +27,26 @@ class Survey:
 def survey(samples: Sequence[Sample]) -> Survey:
     """Sizes of up to 2000 pictures and the depth of up to 32, evenly spread; unreadable ones are passed over here.
 
-    Raises DataError when not one can be read.
+    Raises DataError when there is none or not one can be read.
     """
+    if not samples:
+        raise DataError("no training pictures to look at")
     sizes = []
-    for sample in samples[:: max(1, len(samples) // _SIZES)]:
+    for sample in samples[:: math.ceil(len(samples) / _SIZES)]:
         try:
             sizes.append(image_size(sample.path))
         except ImageError:
             continue  # the loader stops at it or lists it
     if not sizes:
         raise DataError(f"none of the {len(samples)} training pictures can be read, the first is {samples[0].path}")
-    depths = [bits for s in samples[:: max(1, len(samples) // _DEPTHS)] if (bits := _bits(s.path)) is not None]
+    depths = [bits for s in samples[:: math.ceil(len(samples) / _DEPTHS)] if (bits := _bits(s.path)) is not None]
     return Survey(sizes, max(depths, default=16))
 
 
 def _bits(path: Path) -> int | None:
     try:
         return significant_bits(path)
-    except (ImageError, OSError):
+    except ImageError:
         return None
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from offnormal.errors import FitError, NotFittedError
 
 _DEAD = 1e-4  # of the mean variance: the least that a channel is taken to vary, so that a dead one is no alarm
+_PIECE = 64  # samples left out at once
 _BLOCK_BYTES = 32 << 20  # of one block of position matrices: bounds temporaries, stays near the cache
 
 
@@ -203,20 +204,21 @@ class PositionGaussian(nn.Module):
         precise = torch.float64 if n < 4 * mean.shape[1] else mean.dtype  # leverages near 1 cancel
         squared = mean.new_empty(len(mean), len(x))
         ridge = self._ridge()
-        basis = whitener = None
-        if self._scatter is None:
-            basis, whitener = self._low_rank(ridge, degrees=n - 2)
+        low_rank = self._low_rank(ridge, degrees=n - 2) if self._scatter is None else None
         for block in self._blocks():
-            rows = x.flatten(2)[:, :, block].permute(2, 0, 1)  # (p, N, D); x may be kept in half precision
-            z = rows.to(precise) - mean[block, None].to(precise)
-            if basis is not None and whitener is not None:
-                y = (z / ridge.sqrt().to(precise)) @ basis[block].to(precise) @ whitener[block].to(precise)
+            if low_rank is not None:
+                basis, whitener = (part[block].to(precise) for part in low_rank)
+                whitener = basis / ridge.sqrt().to(precise)[:, None] @ whitener
             else:
-                factor = _cholesky(self._regularised(block, ridge, degrees=n - 2).to(precise))
-                y = torch.linalg.solve_triangular(factor, z.mT, upper=False).mT
-            q = y.square().sum(-1)
-            leverage = n / ((n - 1) * (n - 2)) * q
-            squared[block] = ((n / (n - 1)) ** 2 * q / (1 - leverage).clamp(min=1e-9)).to(squared.dtype)
+                whitener = _whitener(self._regularised(block, ridge, degrees=n - 2).to(precise))
+            for start in range(0, len(x), _PIECE):
+                piece = slice(start, start + _PIECE)
+                rows = x[piece].flatten(2)[:, :, block].permute(2, 0, 1)  # (p, N, D); x may be kept in half precision
+                z = rows.to(precise) - mean[block, None].to(precise)
+                q = torch.bmm(z, whitener).square_().sum(-1)
+                leverage = n / ((n - 1) * (n - 2)) * q
+                left_out = (n / (n - 1)) ** 2 * q / (1 - leverage).clamp(min=1e-9)
+                squared[block, piece] = left_out.to(squared.dtype)
         return squared.sqrt_().T.reshape(len(x), *x.shape[2:])
 
     # --- statistics -----------------------------------------------------------------------------------------

@@ -91,11 +91,10 @@ class PixelScores:
             )
         self._pixels += other._pixels
         self._regions += other._regions
-        chunks = list(other._normal), list(other._anomalous), list(other._region_size)
         if other._histogram is not None:
             own = Histogram.empty(other._histogram.edges) if self._histogram is None else self._histogram
             self._histogram = own.merged(other._histogram)
-        self._add(*chunks)  # moves pixels that are still held one by one into the bins, if there are any
+        self._add(other._normal, other._anomalous, other._region_size)  # into the bins, if there are any
 
     def compute(self) -> PixelResult:
         """The metrics of everything so far; collecting may go on afterwards."""

@@ -37,9 +37,9 @@ class ScoreAxis:
         """Edges (bins + 1,) of bins that look equally wide on this axis."""
         low, high = self._bent(np.array([self.low, self.high]))
         even = np.linspace(low, high, bins + 1)
-        straight = {"linear": even, "log": np.exp(even), "asinh": np.sinh(even) * self.bend}[self.kind]
-        straight[0], straight[-1] = self.low, self.high
-        return np.asarray(straight)
+        edges = np.asarray(self._straight(even))
+        edges[0], edges[-1] = self.low, self.high
+        return edges
 
     def ticks(self, most: int) -> list[float]:
         """At most so many round scores (1, 2 or 5 times a power of ten) for a bent axis, well apart on it.
@@ -65,6 +65,11 @@ class ScoreAxis:
         if self.kind == "log":
             return np.log(scores)
         return np.arcsinh(scores / self.bend) if self.kind == "asinh" else scores
+
+    def _straight(self, bent: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self.kind == "log":
+            return np.exp(bent)
+        return np.sinh(bent) * self.bend if self.kind == "asinh" else bent
 
 
 def axis_for(groups: Iterable[np.ndarray], threshold: float | None = None) -> ScoreAxis:

@@ -46,17 +46,14 @@ def data_card(evaluation: Evaluation, card: Mapping[str, Any]) -> list[Fact]:
         facts.append(Fact("groups", f"{groups:,} (sessions, lots or videos)"))
     masks = sum(row.sample.mask is not None for row in evaluation.rows)
     facts.append(Fact("masks", counted(masks, "picture has one", "pictures have one") if masks else "none"))
-    own = _fingerprint(evaluation)
-    facts.append(Fact("fingerprint", own, code=True))
+    facts.append(Fact("fingerprint", evaluation.fingerprint, code=True))
     fitted: Mapping[str, Any] = card.get("data") or {}
     if fitted:
         number = fitted.get("images")
         where = f"{fitted.get('name', NONE)}, {fitted.get('layout', NONE)} layout"
         count = f"{counted(number, 'normal picture', 'normal pictures')} of " if isinstance(number, int) else ""
         facts.append(Fact("fitted on", count + where))
-        same = fitted.get("fingerprint") == own
-        value = "the same files as above" if same else str(fitted.get("fingerprint", NONE))
-        facts.append(Fact("fingerprint of these", value, code=not same))
+        facts.append(Fact("fingerprint of these", str(fitted.get("fingerprint", NONE)), code=True))
         if fitted.get("skipped"):
             facts.append(Fact("left out of the fit", f"{fitted['skipped']}"))
     return facts
@@ -108,10 +105,3 @@ def _flat(values: Mapping[str, Any], leave: Sequence[str] = (), path: str = "") 
 def _time(text: str) -> str:
     """ISO 8601 in UTC as people read it."""
     return text.replace("T", " ").replace("+00:00", " UTC")
-
-
-def _fingerprint(evaluation: Evaluation) -> str:
-    try:
-        return evaluation.dataset.fingerprint()
-    except OSError:
-        return "unknown: files are no longer where they were"

@@ -17,6 +17,11 @@ _SECTIONS: dict[Role, tuple[str, str]] = {
     "false_alarm": ("Worst false alarms", "normal pictures that were called anomalous, the highest score first"),
     "caught": ("Typical catches", "anomalous pictures that were called anomalous"),
 }
+_UNDECIDED: dict[Role, tuple[str, str]] = {  # without a threshold nothing is called anything
+    "miss": ("Lowest anomalous pictures", "the lowest score first"),
+    "false_alarm": ("Highest normal pictures", "the highest score first"),
+    "caught": ("Anomalous pictures", "typical ones"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ def gallery(evaluation: Evaluation, pictures: Sequence[Picture]) -> tuple[list[S
     if counts is not None:
         totals = {"miss": counts.escape, "false_alarm": counts.false_alarm, "caught": counts.caught}
     sections = []
-    for role, (title, about) in _SECTIONS.items():
+    for role, (title, about) in (_SECTIONS if calibration is not None else _UNDECIDED).items():
         shots = [_shot(picture, evaluation, threshold, low, high) for picture in pictures if picture.role == role]
         if shots:
             sections.append(Section(title, about, totals.get(role), shots))

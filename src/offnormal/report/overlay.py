@@ -23,17 +23,17 @@ def scale_for(calibration: Calibration | None, maps: Sequence[np.ndarray] = ()) 
     """The ends (low, high) of the colour scale for every picture of one detector.
 
     From half the pixel threshold to twice it, so that a colour means the same on every picture and in every
-    report of one calibration; around a threshold of 0 or below it, as far down and twice as far up as its size
-    (at 0: the spread of the normal scores). Without a pixel threshold from the median to the 99.9th
-    percentile of `maps`, (H, W) each, taken together.
+    report of one calibration. (Of a threshold below 0: from half its size under it to its whole size above; at
+    0 the spread of the normal scores stands for the size.) Without a pixel threshold: from the median to the
+    99.9th percentile of `maps`, (H, W) each, taken together.
 
-    >>> scale_for(None, [np.arange(1001.0).reshape(7, 143)])
-    (500.0, 999.0)
+    >>> scale_for(None, [np.full((2, 2), 3.0)])
+    (3.0, 6.0)
     """
     if calibration is not None and calibration.pixel_threshold is not None:
         threshold = calibration.pixel_threshold
-        half = abs(threshold) / 2 or float(np.std(calibration.scores)) or 0.5
-        return threshold - half, threshold + 2 * half
+        size = abs(threshold) or float(np.std(calibration.scores)) or 1.0
+        return threshold - size / 2, threshold + size
     if not maps:
         return 0.0, 1.0
     low, high = (float(value) for value in np.percentile(np.concatenate([found.ravel() for found in maps]), (50, 99.9)))

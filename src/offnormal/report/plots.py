@@ -142,7 +142,7 @@ def _threshold_line(axes: Axes, threshold: float | None, axis: ScoreAxis) -> Non
 def _bins(groups: Mapping[str, np.ndarray], most: int) -> int:
     """Number of bins that the smallest group can fill without falling apart into single strokes."""
     smallest = min((np.size(scores) for scores in groups.values() if np.size(scores)), default=most)
-    return int(np.clip(6 * np.sqrt(smallest), 24, most))
+    return int(np.clip(6 * np.sqrt(smallest), min(32, most), most))
 
 
 def _shares(scores: np.ndarray, edges: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,44 +2,85 @@
 
 from __future__ import annotations
 
+import contextlib
+import struct
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from offnormal.errors import ImageError
 
-SUFFIXES = frozenset(
-    {
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".bmp",
-        ".dib",
-        ".tif",
-        ".tiff",
-        ".webp",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-    }
-    | {".pnm", ".gif", ".jp2", ".avif"}
-)
+_JPEG = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
+_PORTABLE = frozenset({".ppm", ".pgm", ".pbm", ".pnm"})
+SUFFIXES = _JPEG | _PORTABLE | {".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".avif"}
 _BACKDROP = (255, 255, 255)  # what a transparent picture is shown on by most viewers
+_ORIENTATION = 0x0112  # the EXIF tag
+_UPRIGHT = {  # its value -> what turns the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = (5, 6, 7, 8)
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(path: Path, *, at_least: tuple[int, int] | None = None) -> Image.Image:
     """Open and fully decode one picture, turned upright by its EXIF orientation.
 
+    at_least: (H, W) that suffice for what is meant with it. A JPEG may then be decoded at 1/2, 1/4 or 1/8, which is
+    faster, when that divides both sides, so that every pixel keeps its place.
     Raises ImageError naming the file when it is missing, empty, truncated, of an unknown format, or larger
     than Pillow's limit against decompression bombs.
     """
+    with _opened(path) as image:
+        if at_least is not None:
+            _decode_smaller(image, at_least)
+        image.load()
+        turn = _UPRIGHT.get(_orientation(image))  # Pillow itself turns TIFF, and forgets the orientation then
+        return image.copy() if turn is None else image.transpose(turn)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(H, W) of the upright picture, from its header alone; ImageError when the header cannot be read."""
+    with _opened(path) as image:
+        width, height = image.size
+        if isinstance(image, TiffImageFile):  # whose size is upright in some versions of Pillow
+            width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
+        return (width, height) if _orientation(image) in _SIDEWAYS else (height, width)
+
+
+def _orientation(image: Image.Image) -> Any:
     try:
-        with Image.open(path) as image:
-            image.load()
-            return ImageOps.exif_transpose(image)
+        return image.getexif().get(_ORIENTATION)
+    except (SyntaxError, ValueError, struct.error):
+        return None  # damaged EXIF does not make a picture unreadable
+
+
+def _decode_smaller(image: Image.Image, at_least: tuple[int, int]) -> None:
+    if image.format != "JPEG":
+        return
+    height, width = reversed(at_least) if _orientation(image) in _SIDEWAYS else at_least
+    for scale in (8, 4, 2):
+        small = (image.width // scale, image.height // scale)
+        if (small[0] * scale, small[1] * scale) == image.size and small[0] >= width and small[1] >= height:
+            image.draft(None, small)
+            return
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The picture with its header read; every fault of the file, also while it is decoded, becomes an ImageError."""
+    try:
+        # by handle: of a path Pillow maps plain TIFF into memory, which scrambles one that lies on its side
+        with path.open("rb") as file, Image.open(file) as image:
+            yield image
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file") from None
     except Image.DecompressionBombError as error:
@@ -50,19 +91,10 @@ def open_image(path: Path) -> Image.Image:
         size = path.stat().st_size
         what = "the file is empty" if size == 0 else f"not a picture that can be read ({size} bytes)"
         raise ImageError(f"{path}: {what}; replace or remove it") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError, TypeError, struct.error) as error:
+        if isinstance(error, OSError) and error.strerror:  # the system's word, not a decoder's
+            raise ImageError(f"{path}: cannot be read ({error.strerror})") from None
         raise ImageError(f"{path}: damaged or truncated picture ({error}); replace or remove it") from None
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(H, W) of the upright picture, from its header alone; ImageError when the header cannot be read."""
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF orientations with swapped axes
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{path}: not a readable picture ({error}); replace or remove it") from None
-    return (width, height) if turned else (height, width)
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -77,21 +109,23 @@ def to_channels(image: Image.Image, channels: int, *, bits: int = 16) -> Image.I
     float pictures must already lie in 0-1. Raises ImageError for values outside.
     """
     if is_deep(image):
-        values = np.asarray(image, dtype=np.float32)
-        if image.mode != "F":
-            values = values / np.float32(2**bits - 1)
-        low, high = float(values.min()), float(values.max())
-        limit = 1.0 if image.mode == "F" else (2**16 - 1) / (2**bits - 1)
-        if not (low >= 0 and high <= limit):  # false for NaN too
-            kind = "float picture" if image.mode == "F" else "32-bit picture"
-            wanted = "0 to 1" if image.mode == "F" else "16-bit values"
-            raise ImageError(f"{kind} with values {low:g} to {high:g}: expected {wanted}; rescale and save again")
-        return Image.fromarray(np.clip(values, 0, 1))
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        return _scaled_deep(image, bits)
+    if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         backdrop = Image.new("RGBA", rgba.size, (*_BACKDROP, 255))
         image = Image.alpha_composite(backdrop, rgba)
+    if image.mode not in ("1", "L"):
+        image = image.convert("RGB")  # from which every other mode can be reached
     return image.convert("RGB" if channels == 3 else "L")
+
+
+def _scaled_deep(image: Image.Image, bits: int) -> Image.Image:
+    values = np.asarray(image, dtype=np.float32)
+    kind, limit, wanted = ("float", 1, "0 to 1") if image.mode == "F" else ("32-bit", 2**16 - 1, "16-bit values")
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= limit):  # false for NaN too
+        raise ImageError(f"{kind} picture with values {low:g} to {high:g}: expected {wanted}; rescale and save again")
+    return Image.fromarray(values if image.mode == "F" else np.minimum(values / np.float32(2**bits - 1), 1))
 
 
 def as_rgb(image: Image.Image, *, bits: int = 16) -> Image.Image:
@@ -103,9 +137,38 @@ def as_rgb(image: Image.Image, *, bits: int = 16) -> Image.Image:
 
 
 def significant_bits(path: Path) -> int | None:
-    """Bits that a 16-bit picture really uses, rounded up to 10, 12, 14 or 16; None for 8-bit pictures."""
-    with Image.open(path) as header:
-        if not is_deep(header) or header.mode == "F":
+    """Bits that a 16-bit picture really uses, rounded up to 10, 12, 14 or 16; None for 8-bit and float pictures.
+
+    Raises ImageError as `open_image` does.
+    """
+    with _opened(path) as image:
+        if not is_deep(image) or image.mode == "F":
             return None
-    highest = int(np.asarray(open_image(path)).max())
-    return next((bits for bits in (10, 12, 14, 16) if highest < 2**bits), 16)
+        highest = int(np.asarray(image).max())
+    return next((bits for bits in (10, 12, 14) if highest < 2**bits), 16)
+
+
+def open_mask(path: Path) -> np.ndarray:
+    """One mask as (H, W) bool, upright: every pixel that is neither black nor transparent is marked.
+
+    In a palette picture black, or where no pixel is black the index 0, is the ground and all else is marked, so that
+    both label pictures of any colours and recompressed black-and-white masks are understood. A JPEG, which cannot
+    keep black quite black, is marked from half of full scale on. Raises ImageError as `open_image` does.
+    """
+    image = open_image(path)
+    if image.mode == "P":
+        return _marked_indices(image)
+    if is_deep(image) or image.mode in ("1", "L"):
+        values = np.asarray(image)
+    else:
+        rgba = np.asarray(image.convert("RGBA"))
+        values = np.where(rgba[..., 3] > 0, rgba[..., :3].max(-1), 0)
+    return np.asarray(values > (127 if path.suffix.lower() in _JPEG else 0))
+
+
+def _marked_indices(image: Image.Image) -> np.ndarray:
+    indices = np.asarray(image)
+    colours = np.asarray(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
+    used = [int(i) for i in np.unique(indices)]
+    ground = next((i for i in used if i < len(colours) and not colours[i].any()), 0)
+    return np.asarray(indices != ground)

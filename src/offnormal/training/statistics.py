@@ -13,11 +13,11 @@ from torch import Tensor
 
 from offnormal.data.loader import Batch, Loader
 from offnormal.detectors.base import StatisticalDetector
-from offnormal.errors import FitError
+from offnormal.errors import DataError
 from offnormal.scoring import map_peaks, to_scores
 from offnormal.types import Output, Sample
 
-_SAMPLE_BYTES = 96 << 20  # of embeddings kept for scoring with the sample left out
+_SAMPLE_BYTES = 64 << 20  # of embeddings kept for scoring with the sample left out
 _SAMPLE_LEAST = 128  # images kept all the same: a 1 % rate needs 99
 _FOLDS = 10
 _SCORE_BATCH = 16
@@ -40,7 +40,7 @@ def learn(detector: StatisticalDetector, loader: Loader, *, device: torch.device
 
     With groups, whole groups are left out, in at most 10 folds and with a second pass over the data; otherwise each
     image of a bounded random sample is left out alone. None when there are fewer than three images.
-    Raises FitError with fewer than two images.
+    Raises DataError with fewer than two images.
     """
     detector.to(device).eval()
     kept = _Kept(len(loader), seed)
@@ -53,7 +53,7 @@ def learn(detector: StatisticalDetector, loader: Loader, *, device: torch.device
             seen += batch.samples
         if len(seen) < 2:
             skipped = f" ({len(loader.skipped)} could not be read)" if loader.skipped else ""
-            raise FitError(f"{len(seen)} normal image(s){skipped}: at least 2 are needed, 100 or more are advised")
+            raise DataError(f"{len(seen)} normal image(s){skipped}: at least 2 are needed, 100 or more are advised")
         groups = {sample.group for sample in seen}
         left_out: LeftOut | None = None
         if None not in groups and len(groups) > 1:

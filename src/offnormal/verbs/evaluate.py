@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from offnormal.bundle import Bundle, load
+from offnormal.bundle import Bundle, describe, load
 from offnormal.config import EvaluateConfig
 from offnormal.data.dataset import Dataset
 from offnormal.data.geometry import unlay
@@ -28,11 +28,11 @@ from offnormal.evaluation import (
 from offnormal.files import write_text
 from offnormal.metrics.accumulate import PixelScores
 from offnormal.report.page import render
-from offnormal.report.summary import render_summary
 from offnormal.report.picture import Picture, Role
+from offnormal.report.summary import render_summary
 from offnormal.run import Run, new_run
 from offnormal.scoring import Scorer
-from offnormal.sources.image import as_rgb, open_image
+from offnormal.sources.image import as_rgb, open_image, open_mask
 from offnormal.types import ANOMALOUS, NORMAL
 
 Progress = Callable[[str, int, int], None]
@@ -81,7 +81,8 @@ def evaluate_dataset(
             gather.update(scored.masks, scored.scores.map, ignore=ignored)
         rows += scored_rows(scored.samples, scored.scores.score, bundle.calibration)
     pixel = gather.compute() if gather is not None else None
-    return judge(dataset, rows, pixel, bundle.calibration, missing, loader.skipped, bundle.hash)
+    seen = dataset.fingerprint("test")
+    return judge(dataset, rows, pixel, bundle.calibration, missing, loader.skipped, bundle.hash, seen)
 
 
 def evaluate_run(
@@ -93,10 +94,10 @@ def evaluate_run(
 ) -> tuple[Evaluation, Run]:
     """Evaluate on one data set and write metrics.json, scores.csv and report.html; see `place_for` for where."""
     evaluation = evaluate_dataset(bundle, dataset, config, progress)
-    run = place_for(bundle, dataset, out if out is not None else config.out)
+    run = place_for(bundle, evaluation, out if out is not None else config.out)
     pictures = choose_pictures(bundle, evaluation, config)
     write_metrics(run, evaluation)
-    write_text(run.path / "report.html", render(evaluation, pictures, bundle.card))
+    write_text(run.path / "report.html", render(evaluation, pictures, {**bundle.card, **describe(bundle.detector)}))
     for bad in evaluation.skipped:
         run.log("skipped", path=str(bad.path), reason=bad.reason)
     run.log("evaluated", data=str(dataset.root), images=len(evaluation.rows), **evaluation.metrics)
@@ -110,7 +111,8 @@ def evaluate_all(path: Path, config: EvaluateConfig, progress: Progress | None =
     """
     datasets = open_test_sets(config)
     if config.category != "all":
-        return [evaluate_run(load(path), datasets[0], config, progress)]
+        inner = path / datasets[0].name  # of a run over all categories
+        return [evaluate_run(load(inner if inner.is_dir() else path), datasets[0], config, progress)]
     done = []
     for dataset in datasets:
         if not (path / dataset.name).is_dir():
@@ -142,7 +144,7 @@ def choose_pictures(bundle: Bundle, evaluation: Evaluation, config: EvaluateConf
                 row=row,
                 image=image,
                 map=None if maps is None else unlay(maps[0], (image.shape[0], image.shape[1]), spec),
-                mask=None if mask is None else np.asarray(open_image(mask).convert("L")) > 0,
+                mask=None if mask is None else open_mask(mask),
             )
         )
     return pictures
@@ -176,7 +178,7 @@ def open_test_sets(config: EvaluateConfig) -> list[Dataset]:
     )
 
 
-def place_for(bundle: Bundle, dataset: Dataset, out: Path | None) -> Run:
+def place_for(bundle: Bundle, evaluation: Evaluation, out: Path | None) -> Run:
     """Where an evaluation is written: `out`, else the bundle's own run unless that holds one of other data.
 
     Nothing is overwritten but an evaluation of the same data; otherwise a new run is made beside it.
@@ -186,12 +188,12 @@ def place_for(bundle: Bundle, dataset: Dataset, out: Path | None) -> Run:
         return Run(out, bundle)
     home = bundle.path.parent if bundle.path is not None and bundle.path.name == "bundle" else None
     if home is None or not (home / "log.jsonl").is_file():
-        return new_run(Path("runs"), bundle.detector.name, dataset.name, "evaluation")
+        return new_run(Path("runs"), bundle.detector.name, evaluation.dataset.name, "evaluation")
     earlier = home / "metrics.json"
     if earlier.is_file():
         data = json.loads(earlier.read_text(encoding="utf-8")).get("data", {})
-        if data.get("fingerprint") != dataset.fingerprint():
-            return new_run(home.parent, bundle.detector.name, dataset.name, "evaluation")
+        if data.get("fingerprint") != evaluation.fingerprint:
+            return new_run(home.parent, bundle.detector.name, evaluation.dataset.name, "evaluation")
     return Run(home, bundle)
 
 

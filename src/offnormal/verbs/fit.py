@@ -184,7 +184,7 @@ def _card(dataset: Dataset, fitted: _Fitted) -> dict[str, Any]:
             "category": dataset.category,
             "images": len(dataset.train) - len(fitted.skipped),
             "skipped": len(fitted.skipped),
-            "fingerprint": dataset.fingerprint(),
+            "fingerprint": dataset.fingerprint("train"),
         },
         "machine": {"system": platform.system(), "processors": os.cpu_count()},
     }

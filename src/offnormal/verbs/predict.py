@@ -98,7 +98,7 @@ def write_map(
     """A heat-map picture `<name>.png` and the raw map `<name>.tiff` (32-bit float), both at the picture's own size."""
     image = np.asarray(as_rgb(open_image(path), bits=spec.bits))
     full = unlay(found, (image.shape[0], image.shape[1]), spec)
-    low, high = scale_for(calibration) if calibration is not None else (float(full.min()), float(full.max()))
+    low, high = scale_for(calibration, [full])
     threshold = calibration.pixel_threshold if calibration is not None else None
     picture, raw = folder / f"{name}.png", folder / f"{name}.tiff"
     with new_file(picture) as partial:

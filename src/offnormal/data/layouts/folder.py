@@ -7,7 +7,7 @@ from pathlib import Path
 from offnormal.data.dataset import Dataset
 from offnormal.data.layouts.labelled import NORMAL_NAMES, labelled_samples, normal_samples, subfolders
 from offnormal.errors import DataError
-from offnormal.sources.paths import pictures_in
+from offnormal.sources.paths import as_written, pictures_in
 from offnormal.types import Sample
 
 _STRUCTURED = ("train", "test", "ground_truth")
@@ -43,14 +43,20 @@ def from_folders(*, normal: Path | None = None, test: Path | None = None, masks:
     Test pictures are labelled when `test` has a subfolder called good, normal or ok (every other subfolder is
     then a defect); otherwise their labels are unknown. Masks mirror the tree of `test`, with or without `_mask`
     at the end of the name.
-    Raises DataError for a folder that is missing or holds no picture.
+    Raises DataError for a folder that is missing or holds no picture, and for normal and test folders of which one
+    lies in the other: what is learnt from must not be tested on.
     """
+    normal, test, masks = (None if p is None else as_written(p) for p in (normal, test, masks))
     for folder in (normal, test, masks):
         if folder is not None and not folder.is_dir():
             raise DataError(f"{folder}: no such folder")
     root = normal or test
     if root is None:
         raise DataError("no data: give --data DIR, or --normal DIR and optionally --test DIR")
+    if masks is not None and test is None:
+        raise DataError(f"--masks {masks} goes with --test DIR, whose pictures the masks belong to")
+    if normal is not None and test is not None and _nested(normal, test):
+        raise DataError(f"--normal {normal} and --test {test} share pictures: keep them in folders apart")
     train = normal_samples(normal) if normal is not None else ()
     if normal is not None and not train:
         raise DataError(f"{normal}: no picture in it or below it; expected normal pictures to learn from")
@@ -65,3 +71,8 @@ def from_folders(*, normal: Path | None = None, test: Path | None = None, masks:
         if not tested:
             raise DataError(f"{test}: no picture in it or below it; expected pictures to test on")
     return Dataset(name=root.resolve().name, layout="folder", root=root, train=train, test=tested)
+
+
+def _nested(one: Path, other: Path) -> bool:
+    one, other = one.resolve(), other.resolve()
+    return one.is_relative_to(other) or other.is_relative_to(one)

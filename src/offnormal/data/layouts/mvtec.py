@@ -32,7 +32,7 @@ class MvtecLayout:
         """The data set of one category; DataError when there is no `train/good` and no `test`."""
         known = MvtecLayout.categories(root)
         if category is not None and category not in known:
-            if known or category != root.name:
+            if known or category != root.resolve().name:
                 raise DataError(f"{root}: no category {category!r}; there are {', '.join(known) or 'none'}")
             category = None
         if known and category is None:
@@ -45,7 +45,7 @@ class MvtecLayout:
             raise DataError(f"{folder}: expected train/good with normal pictures; the tree is {MvtecLayout.tree}")
         train, test, masks = folder / "train" / "good", folder / "test", folder / "ground_truth"
         return Dataset(
-            name=folder.resolve().name,
+            name=category or folder.resolve().name,
             layout="mvtec",
             root=folder,
             category=category,

@@ -1,0 +1,80 @@
+import pytest
+
+from offnormal.data.layouts.folder import FolderLayout, from_folders
+from offnormal.errors import DataError
+from offnormal.types import ANOMALOUS, NORMAL
+from tests.data.tree import draw
+
+
+@pytest.mark.parametrize("names", [("1.png",), ("lot 1/deep/1.png",), ("good/1.png", "more/2.png")])
+def test_a_folder_of_pictures_is_recognised_and_read_whole(tmp_path, names):
+    root = draw(tmp_path / "parts", *names)
+    assert FolderLayout.recognises(root)
+    assert FolderLayout.categories(root) == []
+    found = FolderLayout.read(root)
+    assert (found.name, found.layout, found.root, found.test) == ("parts", "folder", root, ())
+    assert [(s.label, s.path.relative_to(root).as_posix()) for s in found.train] == [(NORMAL, name) for name in names]
+
+
+@pytest.mark.parametrize("names", [(), ("train/1.png",), ("test/1.png", "1.png"), ("ground_truth/1.png", "1.png")])
+def test_what_other_layouts_explain_is_not_recognised(tmp_path, names):
+    assert not FolderLayout.recognises(draw(tmp_path, *names))
+
+
+def test_categories_and_empty_folders_are_refused(tmp_path):
+    with pytest.raises(DataError, match="no categories"):
+        FolderLayout.read(draw(tmp_path / "a", "1.png"), "x")
+    (tmp_path / "b").mkdir()
+    with pytest.raises(DataError, match="no picture in it or below it"):
+        FolderLayout.read(tmp_path / "b")
+
+
+def test_test_pictures_are_labelled_when_one_folder_is_normal(tmp_path):
+    draw(tmp_path, "fine/1.png", "new/ok/1.png", "new/hole/1.png", "masks/hole/1.png")
+    found = from_folders(normal=tmp_path / "fine", test=tmp_path / "new", masks=tmp_path / "masks")
+    assert [(s.label, s.defect) for s in found.test] == [(ANOMALOUS, "hole"), (NORMAL, "good")]
+    assert found.test[0].mask == tmp_path / "masks/hole/1.png"
+    assert found.name == "fine"
+
+
+def test_test_pictures_are_unlabelled_otherwise(tmp_path):
+    draw(tmp_path, "1.png", "hole/1.png")
+    found = from_folders(test=tmp_path)
+    assert [(s.label, s.defect) for s in found.test] == [(None, "unlabelled")] * 2
+    assert found.train == ()
+
+
+def test_masks_need_labels_and_test_pictures(tmp_path):
+    draw(tmp_path, "fine/1.png", "new/1.png", "masks/1.png")
+    with pytest.raises(DataError, match=r"--masks needs labels: sort .*new into good/"):
+        from_folders(test=tmp_path / "new", masks=tmp_path / "masks")
+    with pytest.raises(DataError, match="goes with --test"):
+        from_folders(normal=tmp_path / "fine", masks=tmp_path / "masks")
+
+
+@pytest.mark.parametrize("part", ["normal", "test", "masks"])
+def test_a_missing_folder_is_named(tmp_path, part):
+    draw(tmp_path, "fine/1.png", "new/good/1.png", "masks/1.png")
+    folders = {"normal": tmp_path / "fine", "test": tmp_path / "new", "masks": tmp_path / "masks"}
+    with pytest.raises(DataError, match="gone: no such folder"):
+        from_folders(**{**folders, part: tmp_path / "gone"})
+
+
+@pytest.mark.parametrize("inside", ["", "good"])
+def test_an_empty_test_folder_is_an_error(tmp_path, inside):
+    draw(tmp_path, "fine/1.png")
+    (tmp_path / "new" / inside).mkdir(parents=True)
+    with pytest.raises(DataError, match="expected pictures to test on"):
+        from_folders(normal=tmp_path / "fine", test=tmp_path / "new")
+
+
+@pytest.mark.parametrize(("normal", "test"), [(".", "new"), ("new/good", "new"), ("new", "new")])
+def test_what_is_learnt_from_is_not_tested_on(tmp_path, normal, test):
+    draw(tmp_path, "1.png", "new/good/1.png", "new/hole/1.png")
+    with pytest.raises(DataError, match="share pictures"):
+        from_folders(normal=tmp_path / normal, test=tmp_path / test)
+
+
+def test_nothing_given(tmp_path):
+    with pytest.raises(DataError, match="give --data DIR"):
+        from_folders()

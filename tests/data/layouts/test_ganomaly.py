@@ -1,0 +1,39 @@
+import pytest
+
+from offnormal.data.layouts.ganomaly import GanomalyLayout
+from offnormal.errors import DataError
+from offnormal.types import ANOMALOUS, NORMAL
+from tests.data.tree import draw
+
+TREE = ("train/0.normal/1.png", "test/0.normal/1.png", "test/1.abnormal/1.png")
+
+
+def test_the_tree(tmp_path):
+    root = draw(tmp_path / "x rays", *TREE)
+    assert GanomalyLayout.recognises(root)
+    assert GanomalyLayout.categories(root) == []
+    found = GanomalyLayout.read(root)
+    assert (found.name, found.layout, found.root, len(found.train)) == ("x rays", "ganomaly", root, 1)
+    assert [(s.label, s.defect, s.mask) for s in found.test] == [
+        (NORMAL, "good", None),
+        (ANOMALOUS, "1.abnormal", None),
+    ]
+
+
+def test_masks_where_there_are_any(tmp_path):
+    found = GanomalyLayout.read(draw(tmp_path, *TREE, "ground_truth/1.abnormal/1_mask.png"))
+    assert found.test[1].mask == tmp_path / "ground_truth/1.abnormal/1_mask.png"
+
+
+def test_parts_may_be_missing(tmp_path):
+    assert GanomalyLayout.read(draw(tmp_path / "a", *TREE[1:])).train == ()
+    assert GanomalyLayout.read(draw(tmp_path / "b", *TREE[:1])).test == ()
+
+
+def test_other_trees_and_categories_are_refused(tmp_path):
+    draw(tmp_path, "train/good/1.png")
+    assert not GanomalyLayout.recognises(tmp_path)
+    with pytest.raises(DataError, match=r"expected the tree ROOT/train/0\.normal"):
+        GanomalyLayout.read(tmp_path)
+    with pytest.raises(DataError, match="has no categories"):
+        GanomalyLayout.read(draw(tmp_path, *TREE), "xray")

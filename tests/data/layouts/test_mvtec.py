@@ -1,0 +1,80 @@
+import pytest
+
+from offnormal.data.layouts.mvtec import MvtecLayout
+from offnormal.errors import DataError
+from offnormal.types import ANOMALOUS, NORMAL
+from tests.data.tree import draw
+
+TREE = (
+    "train/good/0.png",
+    "train/good/1.png",
+    "test/good/0.png",
+    "test/hole/0.png",
+    "test/scratch/0.png",
+    "ground_truth/hole/0_mask.png",
+    "ground_truth/scratch/0_mask.png",
+)
+
+
+def test_one_category(tmp_path):
+    root = draw(tmp_path / "bottle ß", *TREE)
+    assert MvtecLayout.recognises(root)
+    assert MvtecLayout.categories(root) == []
+    found = MvtecLayout.read(root)
+    assert (found.name, found.layout, found.root, found.category) == ("bottle ß", "mvtec", root, None)
+    assert [sample.path.name for sample in found.train] == ["0.png", "1.png"]
+    assert [(s.label, s.defect, s.mask and s.mask.name) for s in found.test] == [
+        (NORMAL, "good", None),
+        (ANOMALOUS, "hole", "0_mask.png"),
+        (ANOMALOUS, "scratch", "0_mask.png"),
+    ]
+
+
+def test_without_ground_truth_there_are_no_masks(tmp_path):
+    found = MvtecLayout.read(draw(tmp_path, *TREE[:5]))
+    assert [sample.mask for sample in found.test] == [None] * 3
+
+
+def test_without_train_there_is_only_a_test_part_and_the_reverse(tmp_path):
+    assert MvtecLayout.read(draw(tmp_path / "a", *TREE[2:])).train == ()
+    assert MvtecLayout.read(draw(tmp_path / "b", *TREE[:2])).test == ()
+
+
+def test_an_empty_train_folder_gives_no_samples(tmp_path):
+    (tmp_path / "train/good").mkdir(parents=True)
+    assert MvtecLayout.read(tmp_path).train == ()
+
+
+def test_its_own_name_is_a_category_of_a_single_one_also_from_inside(tmp_path, monkeypatch):
+    from pathlib import Path
+
+    root = draw(tmp_path / "bottle", *TREE)
+    assert MvtecLayout.read(root, "bottle").category is None
+    monkeypatch.chdir(root)
+    assert MvtecLayout.read(Path(), "bottle").name == "bottle"
+    with pytest.raises(DataError, match="no category 'screw'; there are none"):
+        MvtecLayout.read(root, "screw")
+
+
+def test_several_categories_beside_other_folders(tmp_path):
+    for name in ("nut2", "nut10"):
+        draw(tmp_path / name, *TREE)
+    draw(tmp_path, "docs/1.png", ".trash/train/good/1.png")
+    assert MvtecLayout.categories(tmp_path) == ["nut2", "nut10"]
+    found = MvtecLayout.read(tmp_path, "nut10")
+    assert (found.name, found.category, len(found.train)) == ("nut10", "nut10", 2)
+
+
+def test_categories_that_are_links_keep_their_own_names(tmp_path):
+    draw(tmp_path / "store/v1", *TREE)
+    (tmp_path / "set").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "set" / name).symlink_to(tmp_path / "store/v1", target_is_directory=True)
+    assert [MvtecLayout.read(tmp_path / "set", name).name for name in ("a", "b")] == ["a", "b"]
+
+
+def test_other_trees_are_refused_with_the_tree_expected(tmp_path):
+    draw(tmp_path, "train/fine/1.png")
+    assert not MvtecLayout.recognises(tmp_path)
+    with pytest.raises(DataError, match="expected train/good with normal pictures; the tree is CATEGORY/train/good"):
+        MvtecLayout.read(tmp_path)

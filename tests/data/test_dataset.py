@@ -1,0 +1,116 @@
+import os
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from offnormal.data.dataset import Dataset
+from offnormal.errors import DataError
+from offnormal.types import ANOMALOUS, NORMAL, Sample
+
+
+def write(root):
+    for name in ("train/good/lot1_1.png", "train/good/lot2_1.png", "test/hole/lot1_2.png", "truth/lot1_2.png"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(f"content of {name}".encode())
+    return root
+
+
+def read(root):
+    train = tuple(Sample(path=root / f"train/good/{name}.png", label=NORMAL) for name in ("lot1_1", "lot2_1"))
+    test = Sample(path=root / "test/hole/lot1_2.png", label=ANOMALOUS, defect="hole", mask=root / "truth/lot1_2.png")
+    return Dataset(name="x", layout="mvtec", root=root, train=train, test=(test,))
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return read(write(tmp_path / "set"))
+
+
+def test_the_fingerprint_does_not_depend_on_where_the_files_lie(dataset, tmp_path, monkeypatch):
+    shutil.copytree(dataset.root, tmp_path / "other name")
+    assert read(tmp_path / "other name").fingerprint() == dataset.fingerprint()
+    monkeypatch.chdir(tmp_path)
+    assert read(dataset.root.relative_to(tmp_path)).fingerprint() == dataset.fingerprint()
+
+
+@pytest.mark.parametrize("name", ["train/good/lot1_1.png", "test/hole/lot1_2.png", "truth/lot1_2.png"])
+def test_the_fingerprint_changes_with_any_file_also_when_its_size_stays(dataset, name):
+    before = dataset.fingerprint()
+    path = dataset.root / name
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    assert dataset.fingerprint() != before
+
+
+def test_the_fingerprint_changes_with_names_labels_parts_and_masks(dataset):
+    renamed = dataset.train[0].path.rename(dataset.train[0].path.with_name("lot1_9.png"))
+    other_name = replace(dataset, train=(replace(dataset.train[0], path=renamed), dataset.train[1]))
+    shutil.copy(renamed, dataset.train[0].path)
+    variants = [
+        dataset,
+        other_name,
+        replace(dataset, test=(replace(dataset.test[0], label=NORMAL),)),
+        replace(dataset, test=(replace(dataset.test[0], mask=None),)),
+        replace(dataset, train=dataset.train[:1]),
+        replace(dataset, train=dataset.train[:1], test=(dataset.train[1], *dataset.test)),
+    ]
+    assert len({variant.fingerprint() for variant in variants}) == len(variants)
+
+
+def test_each_part_has_a_fingerprint_of_its_own(dataset):
+    assert len({dataset.fingerprint(part) for part in ("train", "test", "all")}) == 3
+    assert replace(dataset, test=()).fingerprint("train") == dataset.fingerprint("train")
+    assert replace(dataset, train=()).fingerprint("test") == dataset.fingerprint("test")
+
+
+def test_test_pictures_beside_the_root_keep_the_fingerprint_place_free(tmp_path):
+    def beside(root):
+        write(root)
+        found = read(root)
+        return replace(found, root=root / "train")
+
+    assert beside(tmp_path / "a").fingerprint() == beside(tmp_path / "b").fingerprint()
+
+
+def test_a_file_that_is_gone_or_not_unicode_has_a_fingerprint_too(dataset):
+    before = dataset.fingerprint()
+    dataset.train[0].path.unlink()
+    assert dataset.fingerprint() != before
+    odd = Sample(path=dataset.root / os.fsdecode(b"l\xe4ufer.png"))
+    assert len(replace(dataset, train=(odd,)).fingerprint()) == 64
+
+
+def test_no_groups_by_default(dataset):
+    assert dataset.grouped(None) is dataset
+
+
+def test_groups_by_folder(dataset):
+    grouped = dataset.grouped("folder")
+    assert grouped.train[0].group == grouped.train[1].group != grouped.test[0].group
+    assert grouped.train[0].path == dataset.train[0].path
+
+
+@pytest.mark.parametrize(
+    ("expression", "groups"),
+    [
+        (r"lot(\d+)", ["1", "2", "1"]),
+        (r"lot\d+", ["lot1", "lot2", "lot1"]),
+        (r"good/(lot\d)|(hole)", ["lot1", "lot2", "hole"]),
+        (r"lot(\d+)_1|test", ["1", "2", "test"]),
+        (r"^(train|test)", ["train", "train", "test"]),
+    ],
+)
+def test_groups_by_expression_on_the_path_below_the_root(dataset, expression, groups):
+    grouped = dataset.grouped(expression)
+    assert [sample.group for sample in (*grouped.train, *grouped.test)] == groups
+
+
+@pytest.mark.parametrize("expression", ["lot[3-9]", "good", "(x?)"])
+def test_an_expression_that_does_not_match_every_picture_names_the_first(dataset, expression):
+    with pytest.raises(DataError, match=r"does not match (train|test)/.*: write an expression"):
+        dataset.grouped(expression)
+
+
+def test_a_bad_expression_is_explained(dataset):
+    with pytest.raises(DataError, match=r"neither 'folder' nor a regular expression: .*unterminated"):
+        dataset.grouped("lot(")

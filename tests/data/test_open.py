@@ -1,0 +1,128 @@
+import os
+
+import pytest
+
+from offnormal import registry
+from offnormal.data.dataset import Dataset
+from offnormal.data.open import open_datasets
+from offnormal.errors import ConfigError, DataError
+from tests.data.tree import draw
+
+MVTEC = ("train/good/1.png", "test/good/1.png", "test/hole/1.png")
+GANOMALY = ("train/0.normal/1.png", "test/0.normal/1.png", "test/1.abnormal/1.png")
+
+
+@pytest.mark.parametrize(
+    ("names", "layout"),
+    [(MVTEC, "mvtec"), (GANOMALY, "ganomaly"), (("1.png", "lot 2/2.png"), "folder"), (("good/1.png",), "folder")],
+)
+def test_layouts_are_recognised(tmp_path, names, layout):
+    (found,) = open_datasets(draw(tmp_path, *names))
+    assert found.layout == layout
+    assert found.train
+
+
+def test_a_layout_that_is_named_overrides_what_would_be_recognised(tmp_path):
+    (found,) = open_datasets(draw(tmp_path, *MVTEC), layout="folder")
+    assert (found.layout, len(found.train)) == ("folder", 3)
+    with pytest.raises(DataError, match=r"expected the tree ROOT/train/0\.normal"):
+        open_datasets(tmp_path, layout="ganomaly")
+
+
+def test_a_layout_written_wrongly_gets_the_nearest_name(tmp_path):
+    with pytest.raises(ConfigError, match="did you mean 'mvtec'"):
+        open_datasets(draw(tmp_path, *MVTEC), layout="MVTecc")
+
+
+def test_categories_are_opened_one_or_all(tmp_path):
+    for category in ("screw", "bottle 10", "bottle 2"):
+        draw(tmp_path / category, *MVTEC)
+    assert [found.name for found in open_datasets(tmp_path, category="all")] == ["bottle 2", "bottle 10", "screw"]
+    (one,) = open_datasets(tmp_path, category="screw")
+    assert (one.name, one.category, one.root) == ("screw", "screw", tmp_path / "screw")
+    with pytest.raises(DataError, match=r"3 categories \(bottle 2, bottle 10, screw\): choose one"):
+        open_datasets(tmp_path)
+    with pytest.raises(DataError, match="no category 'nut'; there are bottle 2"):
+        open_datasets(tmp_path, category="nut")
+
+
+@pytest.mark.parametrize("names", [MVTEC, GANOMALY, ("1.png",)])
+def test_all_categories_of_a_single_one_are_refused(tmp_path, names):
+    with pytest.raises(DataError, match="this one is a single category"):
+        open_datasets(draw(tmp_path, *names), category="all")
+
+
+def test_what_is_not_recognised_is_described_with_what_is_expected(tmp_path):
+    draw(tmp_path, "train/fine/1.png", "valid/1.png")
+    with pytest.raises(DataError) as error:
+        open_datasets(tmp_path)
+    for part in ("train/, valid/", "mvtec: CATEGORY/train/good", "ganomaly:", "folder:", "--layout", "--normal"):
+        assert part in str(error.value)
+
+
+def test_an_empty_folder_a_missing_one_and_a_file(tmp_path):
+    with pytest.raises(DataError, match="nothing that can be read"):
+        open_datasets(tmp_path)
+    with pytest.raises(DataError, match="no such folder"):
+        open_datasets(tmp_path / "missing")
+    with pytest.raises(DataError, match="not a folder"):
+        open_datasets(draw(tmp_path, "1.png") / "1.png")
+
+
+def test_plain_folders_are_named_one_by_one(tmp_path):
+    draw(tmp_path, "fine/1.png", "new/good/1.png", "new/hole/1.png")
+    (found,) = open_datasets(normal=tmp_path / "fine", test=tmp_path / "new")
+    assert [len(found.train), len(found.test)] == [1, 2]
+
+
+@pytest.mark.parametrize("extra", ["normal", "test", "masks"])
+def test_data_goes_without_plain_folders(tmp_path, extra):
+    with pytest.raises(DataError, match="--data goes without"):
+        open_datasets(draw(tmp_path, *MVTEC), **{extra: tmp_path})
+
+
+@pytest.mark.parametrize("extra", [{"category": "screw"}, {"layout": "mvtec"}])
+def test_plain_folders_go_without_layout_and_category(tmp_path, extra):
+    with pytest.raises(DataError, match="go with --data"):
+        open_datasets(normal=draw(tmp_path, "1.png"), **extra)
+
+
+def test_nothing_named_says_what_to_give():
+    with pytest.raises(DataError, match="give --data DIR, or --normal DIR"):
+        open_datasets()
+
+
+def test_groups_are_set_in_every_data_set(tmp_path):
+    draw(tmp_path, "lot1/a.png", "lot2/b.png")
+    (found,) = open_datasets(tmp_path, group_by=r"lot\d")
+    assert [sample.group for sample in found.train] == ["lot1", "lot2"]
+
+
+@pytest.mark.skipif(os.sep == "\\", reason="backslashes are separators here")
+def test_folders_written_on_windows_are_understood(tmp_path, monkeypatch):
+    from pathlib import Path
+
+    draw(tmp_path, "sets/bottle/train/good/1.png", "sets/new/1.png")
+    monkeypatch.chdir(tmp_path)
+    assert len(open_datasets(Path("sets\\bottle"))[0].train) == 1
+    (found,) = open_datasets(normal=Path("sets\\bottle\\train"), test=Path("sets\\new"))
+    assert [len(found.train), len(found.test)] == [1, 1]
+
+
+def test_layouts_of_plug_ins_come_before_plain_folders(tmp_path, monkeypatch):
+    class Frames:
+        tree = "*.png"
+
+        @staticmethod
+        def recognises(root):
+            return True
+
+        @staticmethod
+        def read(root, category=None):
+            return Dataset(name="frames", layout="frames", root=root)
+
+    built_in = {name: registry.resolve("layouts", name) for name in registry.names("layouts")}
+    known = {**built_in, "frames": Frames}
+    monkeypatch.setattr(registry, "names", lambda kind: dict.fromkeys(known, ""))
+    monkeypatch.setattr(registry, "resolve", lambda kind, name: known[name])
+    assert open_datasets(draw(tmp_path, "1.png"))[0].layout == "frames"

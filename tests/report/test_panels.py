@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+
+from offnormal.report.panels import as_data_uri, triptych
+from tests.report.conftest import picture
+
+
+def test_panels_show_what_there_is(make):
+    evaluation = make()
+    whole = triptych(picture(evaluation, "miss", 45), threshold=5.0, low=2.0, high=8.0)
+    assert [panel.caption for panel in whole] == ["picture", "heat map", "marked defect"]
+    bare = triptych(picture(evaluation, "miss", 45, mapped=False, masked=False), threshold=5.0, low=2.0, high=8.0)
+    assert [panel.caption for panel in bare] == ["picture"]
+
+
+def test_panels_have_one_size_and_keep_the_aspect(make):
+    panels = triptych(picture(make(), "miss", 45, size=(40, 120)), threshold=5.0, low=2.0, high=8.0, side=300)
+    assert {panel.image.size for panel in panels} == {(300, 100)}
+
+
+def test_mask_outline_lies_on_the_border_of_the_mask(make):
+    shot = picture(make(), "miss", 45)
+    photo, *_, marked = triptych(shot, threshold=None, low=2.0, high=8.0, side=240)  # four times the picture
+    changed = np.abs(np.asarray(marked.image).astype(int) - np.asarray(photo.image)).max(axis=2) > 40
+    large = np.kron(shot.mask, np.ones((4, 4), bool))
+    rows, columns = np.flatnonzero(large.any(axis=1)), np.flatnonzero(large.any(axis=0))
+    drawn_rows, drawn_columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+    for inner, outer in ((rows, drawn_rows), (columns, drawn_columns)):
+        assert abs(inner[0] - outer[0]) <= 5 and abs(inner[-1] - outer[-1]) <= 5
+    assert not changed[large.nonzero()[0].mean().astype(int), large.nonzero()[1].mean().astype(int)]
+
+
+def test_data_uri_holds_a_small_picture():
+    uri = as_data_uri(Image.new("RGB", (2000, 1000), (200, 30, 30)), side=320)
+    kind, data = uri.split(",")
+    found = Image.open(io.BytesIO(base64.b64decode(data)))
+    assert kind == "data:image/webp;base64" and found.size == (320, 160)
+    assert np.abs(np.asarray(found.convert("RGB"))[80, 160].astype(int) - (200, 30, 30)).max() < 12

@@ -1,0 +1,364 @@
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from offnormal.errors import ImageError
+from offnormal.sources.image import as_rgb, image_size, is_deep, open_image, open_mask, significant_bits, to_channels
+
+UPRIGHT = {  # EXIF orientation -> what a viewer does with the stored array
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+RNG = np.random.default_rng(0)
+
+
+def noise(height, width, channels=3):
+    shape = (height, width, channels) if channels > 1 else (height, width)
+    return RNG.integers(0, 256, shape, dtype=np.uint8)
+
+
+def oriented(path, array, orientation, **options):
+    if path.suffix == ".tif":
+        Image.fromarray(array).save(path, tiffinfo={0x0112: orientation}, **options)
+        return
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(array).save(path, exif=exif, **options)
+
+
+def png16(path, array):
+    """16 bits a channel, which Pillow cannot write in colour."""
+    height, width, channels = array.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+def test_pictures_come_upright_and_their_header_says_the_same_size(tmp_path, suffix, orientation):
+    array, path = noise(4, 7), tmp_path / f"x{suffix}"
+    oriented(path, array, orientation, **({"lossless": True} if suffix == ".webp" else {}))
+    expected = UPRIGHT[orientation](array)
+    np.testing.assert_array_equal(np.asarray(open_image(path)), expected)
+    assert image_size(path) == expected.shape[:2]
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_jpegs_come_upright(tmp_path, orientation):
+    array, path = np.kron(noise(2, 3), np.ones((8, 8, 1), np.uint8)), tmp_path / "x.jpg"
+    oriented(path, array, orientation, quality=100, subsampling=0)
+    expected = UPRIGHT[orientation](array)
+    assert np.abs(np.asarray(open_image(path)).astype(int) - expected).max() < 8
+    assert image_size(path) == expected.shape[:2]
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_tiff_of_every_depth_comes_upright(tmp_path, dtype, compression, orientation):
+    array = np.arange(28).reshape(4, 7).astype(dtype)  # uncompressed ones are scrambled when Pillow maps the file
+    oriented(tmp_path / "x.tif", array, orientation, compression=compression)
+    expected = UPRIGHT[orientation](array)
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "x.tif")), expected)
+    assert image_size(tmp_path / "x.tif") == expected.shape
+
+
+def test_damaged_exif_does_not_make_a_picture_unreadable(tmp_path):
+    array = noise(4, 7)
+    Image.fromarray(array).save(tmp_path / "x.png", exif=b"Exif\0\0MM\xff\xff nonsense")
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "x.png")), array)
+    assert image_size(tmp_path / "x.png") == (4, 7)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_large_jpeg_is_decoded_smaller_where_that_divides_both_sides(tmp_path, orientation):
+    smooth = np.asarray(Image.fromarray(noise(4, 6)).resize((192, 128), Image.Resampling.BICUBIC))
+    oriented(tmp_path / "x.jpg", smooth, orientation, quality=95)
+    whole = open_image(tmp_path / "x.jpg")
+    height, width = whole.height, whole.width
+    for at_least, scale in (((height // 8, width // 8), 8), ((height // 4 - 1, width // 8), 4), ((height, 1), 1)):
+        small = open_image(tmp_path / "x.jpg", at_least=at_least)
+        assert (small.height, small.width) == (height // scale, width // scale)
+        cells = np.asarray(whole, float).reshape(height // scale, scale, width // scale, scale, 3).mean((1, 3))
+        assert np.abs(np.asarray(small) - cells).mean() < 2
+    assert image_size(tmp_path / "x.jpg") == (height, width)
+
+
+@pytest.mark.parametrize(("size", "scale"), [((96, 64), 8), ((100, 60), 4), ((98, 64), 2), ((97, 64), 1)])
+def test_a_jpeg_is_never_decoded_at_a_scale_that_moves_pixels(tmp_path, size, scale):
+    Image.new("RGB", size).save(tmp_path / "x.jpg")
+    assert open_image(tmp_path / "x.jpg", at_least=(1, 1)).size == (size[0] // scale, size[1] // scale)
+
+
+def test_other_formats_are_decoded_whole(tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "x.png")
+    assert open_image(tmp_path / "x.png", at_least=(1, 1)).size == (64, 64)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize(("bits", "highest"), [(10, 1023), (12, 4095), (14, 16383), (16, 65535), (12, 1024)])
+def test_16_bit_grey_is_scaled_by_its_range(tmp_path, suffix, bits, highest):
+    values = np.array([[0, 255, 256], [300, highest // 2, highest]], np.uint16)
+    path = tmp_path / f"x{suffix}"
+    Image.fromarray(values).save(path)
+    assert significant_bits(path) == bits
+    image = open_image(path)
+    assert is_deep(image)
+    for channels in (1, 3):
+        scaled = to_channels(image, channels, bits=bits)
+        assert scaled.mode == "F"
+        np.testing.assert_allclose(np.asarray(scaled), values / (2**bits - 1), rtol=1e-6)
+    assert len(np.unique(np.asarray(to_channels(image, 1)))) == values.size  # nothing is clipped at 255
+
+
+@pytest.mark.parametrize("bits", range(8, 17))
+def test_values_above_the_significant_bits_are_white_and_no_error(bits):
+    scaled = to_channels(Image.fromarray(np.array([[0, 65535]], np.uint16)), 3, bits=bits)
+    np.testing.assert_array_equal(np.asarray(scaled), [[0, 1]])
+
+
+def test_32_bit_integer_pictures_hold_16_bits_or_are_refused():
+    fine = Image.fromarray(np.array([[0, 65535]], np.int32))
+    np.testing.assert_array_equal(np.asarray(to_channels(fine, 1)), [[0, 1]])
+    for value in (-1, 65536):
+        with pytest.raises(ImageError, match=rf"{value}.*expected 16-bit"):
+            to_channels(Image.fromarray(np.array([[3, value]], np.int32)), 1, bits=12)
+
+
+@pytest.mark.parametrize("value", [-0.01, 1.01, np.nan, np.inf])
+def test_float_pictures_outside_0_to_1_are_refused(tmp_path, value):
+    Image.fromarray(np.array([[0.5, value]], np.float32)).save(tmp_path / "x.tif")
+    with pytest.raises(ImageError, match="expected 0 to 1"):
+        to_channels(open_image(tmp_path / "x.tif"), 3)
+
+
+def test_float_pictures_from_0_to_1_are_taken_as_they_are(tmp_path):
+    values = np.array([[0, 0.25, 1]], np.float32)
+    Image.fromarray(values).save(tmp_path / "x.tif")
+    np.testing.assert_array_equal(np.asarray(to_channels(open_image(tmp_path / "x.tif"), 3, bits=12)), values)
+    assert significant_bits(tmp_path / "x.tif") is None
+
+
+def test_16_bit_colour_keeps_its_range(tmp_path):
+    png16(tmp_path / "x.png", np.array([[[65535, 256, 32768], [0, 0, 0]]], np.uint16))
+    np.testing.assert_allclose(np.asarray(to_channels(open_image(tmp_path / "x.png"), 3))[0, 0], [255, 1, 128], atol=1)
+    assert significant_bits(tmp_path / "x.png") is None
+
+
+def test_significant_bits_of_8_bit_pictures_and_of_bad_files(tmp_path):
+    Image.new("L", (3, 3)).save(tmp_path / "x.png")
+    assert significant_bits(tmp_path / "x.png") is None
+    for content in (b"", b"P5 x y 65535\n", b"II*\0"):
+        (tmp_path / "bad.pgm").write_bytes(content)
+        with pytest.raises(ImageError, match=r"bad\.pgm"):
+            significant_bits(tmp_path / "bad.pgm")
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_pixels_lie_on_white(tmp_path, mode):
+    colour = (40, 40, 40) if mode == "RGBA" else (40,)
+    image = Image.new(mode, (3, 1))
+    for x, alpha in enumerate((0, 128, 255)):
+        image.putpixel((x, 0), (*colour, alpha))
+    image.save(tmp_path / "x.png")
+    shown = np.asarray(to_channels(open_image(tmp_path / "x.png"), 3))
+    expected = np.array([255, 255 + (40 - 255) * 128 / 255, 40])
+    np.testing.assert_allclose(shown[0], np.repeat(expected[:, None], 3, 1), atol=1)
+    np.testing.assert_allclose(np.asarray(to_channels(open_image(tmp_path / "x.png"), 1))[0], expected, atol=1)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".gif"])
+def test_palettes_show_their_colours_and_transparent_entries_white(tmp_path, suffix):
+    image = Image.new("P", (2, 1))
+    image.putpalette([200, 0, 0, 0, 0, 250])
+    image.putpixel((1, 0), 1)
+    image.save(tmp_path / f"plain{suffix}")
+    image.save(tmp_path / f"clear{suffix}", transparency=1)
+    plain = np.asarray(to_channels(open_image(tmp_path / f"plain{suffix}"), 3))
+    clear = np.asarray(to_channels(open_image(tmp_path / f"clear{suffix}"), 3))
+    np.testing.assert_array_equal(plain, [[[200, 0, 0], [0, 0, 250]]])
+    np.testing.assert_array_equal(clear, [[[200, 0, 0], [255, 255, 255]]])
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "LAB", "HSV", "I;16", "F"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_mode_becomes_rgb_or_grey(mode, channels):
+    made = to_channels(Image.new(mode, (3, 2)), channels)
+    assert made.size == (3, 2)
+    assert made.mode == ("F" if mode in ("I;16", "F") else {1: "L", 3: "RGB"}[channels])
+
+
+def test_one_bit_grey_and_cmyk_have_the_colours_that_are_meant(tmp_path):
+    Image.new("1", (2, 2), 1).save(tmp_path / "one.png")
+    Image.new("L", (2, 2), 77).save(tmp_path / "grey.png")
+    Image.new("CMYK", (2, 2), (0, 255, 255, 0)).save(tmp_path / "cmyk.tif")
+    for name, expected in (("one.png", (255,) * 3), ("grey.png", (77,) * 3), ("cmyk.tif", (255, 0, 0))):
+        assert to_channels(open_image(tmp_path / name), 3).getpixel((0, 0)) == expected
+
+
+def test_as_rgb_shows_deep_pictures_by_their_range():
+    deep = Image.fromarray(np.array([[0, 2048, 4095]], np.uint16))
+    shown = as_rgb(deep, bits=12)
+    assert shown.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(shown)[0, :, 0], [0, 128, 255])
+
+
+def truncated(path):
+    Image.fromarray(noise(64, 64)).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def text(path):
+    path.write_text("not a picture at all")
+
+
+def nothing(path):
+    path.touch()
+
+
+def missing(path):
+    pass
+
+
+def folder(path):
+    path.mkdir()
+
+
+def bad_pgm(path):
+    path.write_bytes(b"P5 6x 4 65535\n" + b"\0" * 48)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "word"),
+    [
+        ("a b.jpg", truncated, "truncated"),
+        ("ä.png", truncated, "truncated"),
+        ("x.tif", truncated, "damaged|truncated"),
+        ("x.png", text, "not a picture"),
+        ("x.png", nothing, "empty"),
+        ("x.png", missing, "no such file"),
+        ("x.png", folder, "directory"),
+        ("x.pgm", bad_pgm, "damaged"),
+    ],
+)
+def test_bad_files_are_named_with_what_is_wrong(tmp_path, name, make, word):
+    path = tmp_path / name
+    make(path)
+    with pytest.raises(ImageError, match=word) as error:
+        open_image(path)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("make", [text, nothing, missing, bad_pgm])
+def test_bad_headers_are_named(tmp_path, make):
+    make(tmp_path / "x.pgm")
+    with pytest.raises(ImageError, match=r"x\.pgm: "):
+        image_size(tmp_path / "x.pgm")
+
+
+def test_files_of_noise_raise_image_errors_only(tmp_path):
+    rng = np.random.default_rng(1)
+    sources = []
+    for suffix, options in ((".png", {}), (".jpg", {}), (".tif", {}), (".gif", {}), (".webp", {}), (".pgm", {})):
+        path = tmp_path / f"good{suffix}"
+        Image.fromarray(noise(16, 16, 1)).save(path, **options)
+        sources.append(path)
+    for source in sources:
+        content = source.read_bytes()
+        for _ in range(60):
+            bad = bytearray(content)
+            for _ in range(3):
+                bad[rng.integers(0, min(len(bad), 200))] = rng.integers(0, 256)
+            path = tmp_path / f"bad{source.suffix}"
+            path.write_bytes(bad)
+            for read in (open_image, image_size, significant_bits, open_mask):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    try:
+                        read(path)
+                    except ImageError as error:
+                        assert str(path) in str(error)
+
+
+def test_decompression_bombs_are_refused(tmp_path, monkeypatch):
+    Image.new("L", (50, 50)).save(tmp_path / "x.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    for read in (open_image, image_size, significant_bits, open_mask):
+        with pytest.raises(ImageError, match=r"x\.png: .*tiles"):
+            read(tmp_path / "x.png")
+
+
+def saved_mask(path, image, **options):
+    image.save(path, **options)
+    return open_mask(path)
+
+
+MARKS = np.array([[0, 1, 0], [0, 1, 1]])
+
+
+@pytest.mark.parametrize("value", [1, 255])
+@pytest.mark.parametrize("mode", ["1", "L", "I;16", "RGB", "RGBA", "LA"])
+def test_masks_of_every_mode_mark_what_is_not_black(tmp_path, mode, value):
+    if mode == "I;16":
+        image = Image.fromarray((MARKS * value).astype(np.uint16))
+    elif mode == "1":
+        image = Image.fromarray((MARKS * 255).astype(np.uint8)).convert("1")
+    else:
+        image = Image.fromarray((MARKS * value).astype(np.uint8)).convert(mode)
+    np.testing.assert_array_equal(saved_mask(tmp_path / "x.png", image), MARKS)
+
+
+def test_masks_in_any_single_colour_count(tmp_path):
+    for colour in ((1, 0, 0), (0, 1, 0), (0, 0, 1)):  # blue of 1 has no luminance
+        image = Image.fromarray((MARKS[..., None] * np.array(colour)).astype(np.uint8))
+        np.testing.assert_array_equal(saved_mask(tmp_path / "x.png", image), MARKS)
+
+
+def test_transparent_pixels_of_a_mask_are_not_marked(tmp_path):
+    image = Image.fromarray(np.dstack([np.full((2, 3, 3), 255), MARKS * 255]).astype(np.uint8))
+    np.testing.assert_array_equal(saved_mask(tmp_path / "x.png", image), MARKS)
+
+
+@pytest.mark.parametrize(
+    ("palette", "indices"),
+    [
+        ([0, 0, 0, 128, 0, 0], MARKS),  # label colours
+        ([0, 0, 0, 0, 0, 1], MARKS),  # nearly black
+        ([0, 0, 0, 0, 0, 0], MARKS),  # no colours were given
+        ([31, 119, 180, 255, 127, 14], MARKS),  # colours of a plot: no black, so index 0 is the ground
+        ([255, 255, 255, 0, 0, 0], 1 - MARKS),  # black and white recompressed with white first
+    ],
+)
+def test_palette_masks(tmp_path, palette, indices):
+    image = Image.fromarray(indices.astype(np.uint8))
+    image.putpalette(palette)
+    assert image.mode == "P"
+    np.testing.assert_array_equal(saved_mask(tmp_path / "x.png", image), MARKS)
+
+
+def test_jpeg_masks_are_cut_at_half(tmp_path):
+    marks = np.kron(MARKS, np.ones((11, 11))).astype(bool)  # across the blocks of 8, so that black is not quite black
+    found = saved_mask(tmp_path / "x.jpg", Image.fromarray(marks.astype(np.uint8) * 255), quality=60)
+    np.testing.assert_array_equal(found, marks)
+
+
+def test_masks_come_upright(tmp_path):
+    oriented(tmp_path / "x.png", (MARKS * 255).astype(np.uint8), 6)
+    np.testing.assert_array_equal(open_mask(tmp_path / "x.png"), np.rot90(MARKS, -1))

@@ -1,0 +1,80 @@
+import doctest
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from offnormal import types
+from offnormal.errors import ConfigError
+from offnormal.types import InputSpec, Rate, Resize, Scores
+
+
+def test_doctests():
+    assert doctest.testmod(types).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "per"),
+    [
+        ("0.01", 0.01, "image"),
+        ("1%", 0.01, "image"),
+        (" 0.5 % ", 0.005, "image"),
+        (0.02, 0.02, "image"),
+        ("1e-3", 0.001, "image"),
+        (".5", 0.5, "image"),
+        ("2/hour", 2, "hour"),
+        ("2 / h", 2, "hour"),
+        ("1/\thour", 1, "hour"),
+        ("0.5/Day", 0.5, "day"),
+        ("3/d", 3, "day"),
+        (Rate(0.25), 0.25, "image"),
+    ],
+)
+def test_rates_are_read(text, value, per):
+    found = Rate.parse(text)
+    assert (found.value, found.per) == (pytest.approx(value), per)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "1/week", "1 2", "-0.1", "0", "0%", "1", "100%", "1.2.3", ".", "nan", "inf", "0/hour", "1e", None]
+)
+def test_what_is_no_rate_is_refused_with_an_example(text):
+    with pytest.raises(ConfigError, match=r"^rate .*: expected a (share|number)"):
+        Rate.parse(text)
+
+
+@pytest.mark.parametrize("per", ["image", "hour", "day"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0, -1])
+def test_rates_are_finite_and_positive(per, value):
+    with pytest.raises(ConfigError, match="expected"):
+        Rate(value, per)
+
+
+@given(st.floats(1e-6, 0.999))
+def test_every_share_is_read_back_from_its_text(value):
+    assert Rate.parse(str(value)) == Rate(value)
+
+
+def test_rates_are_said_in_words():
+    assert str(Rate(0.005)) == "0.5 % of normal images"
+    assert str(Rate(2, "day")) == "2 per day"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"size": (0, 5)}, {"size": (5, -1)}, {"channels": 2}, {"frames": 0}, {"bits": 7}, {"bits": 17}],
+)
+def test_an_input_specification_checks_itself(wrong):
+    with pytest.raises(ConfigError, match="must be positive, channels 1 or 3, bits 8 to 16"):
+        InputSpec(**{"size": (8, 8), **wrong})
+
+
+@pytest.mark.parametrize(("policy", "short_side"), [("short_side", None), ("stretch", 64), ("letterbox", 64)])
+def test_short_side_goes_with_its_policy_only(policy, short_side):
+    with pytest.raises(ConfigError, match="give short_side"):
+        Resize(policy=policy, short_side=short_side)
+
+
+def test_scores_count_their_rows():
+    assert len(Scores(np.zeros(3, np.float32), None)) == 3
