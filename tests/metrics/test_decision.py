@@ -154,6 +154,11 @@ def test_the_table_shows_the_rates_that_lines_ask_for():
     assert (len(short), short[0].escapes, short[-1].false_alarms) == (4, 0, 0)
 
 
+def test_the_highest_threshold_that_lets_nothing_escape_is_in_the_table():
+    table = decision.operating_table([0] * 10 + [1], [*range(10), 4.5])
+    assert (table[0].threshold, table[0].false_alarms, table[0].escapes) == (4, 5, 0)
+
+
 def test_the_table_of_normals_alone_still_tells_false_alarms():
     table = decision.operating_table([0] * 100, range(100))
     assert (table[0].threshold, table[-1].threshold) == (0, 99)
@@ -162,7 +167,7 @@ def test_the_table_of_normals_alone_still_tells_false_alarms():
 
 
 def test_per_defect_counts_each_kind_and_ranks_it_against_all_normals():
-    defects = ["good", "good", "good", "good", "cut", "hole", "cut"]
+    defects = ["good", "cut", "good", "hole", "cut", "hole", "cut"]  # what a normal part is called is no defect
     cut, hole = decision.per_defect(defects, LABELS, SCORES, threshold=0.8)
     assert (cut.defect, cut.count, cut.caught, cut.recall, cut.auroc) == ("cut", 2, 1, 0.5, 1.0)
     assert (hole.defect, hole.count, hole.caught, hole.recall) == ("hole", 1, 0, 0.0)

@@ -29,7 +29,7 @@ def command(
         Print the result as one JSON object.
     """
     from offnormal.cli.evaluate import as_text
-    from offnormal.cli.show import progress_bar, say, say_json
+    from offnormal.cli.show import program, progress_bar, say, say_json
     from offnormal.evaluation import metrics_json
     from offnormal.verbs.demo import demonstrate
 
@@ -47,7 +47,6 @@ def command(
     say(f"report          {made.run.path / 'report.html'}")
     say()
     say("try it on single images:")
-    say(
-        f"  offnormal predict {made.run.path / 'bundle'} {made.data / 'test' / 'scratch'} --overlays {out / 'overlays'}"
-    )
+    bundle, pictures = made.run.path / "bundle", made.data / "test" / "scratch"
+    say(f"  {program()} predict {bundle} {pictures} --overlays {out / 'overlays'}")
     return 0

@@ -59,7 +59,7 @@ def _command_for(name: str) -> Callable[..., int]:
 
 
 def _fit(name: str, model: Any, options: Any, file: Path | None, json: bool) -> int:
-    from offnormal.cli.show import progress_bar, say, say_json, warn_skipped
+    from offnormal.cli.show import program, progress_bar, say, say_json, warn_skipped
     from offnormal.config import build, given_flags
     from offnormal.verbs.fit import fit_run
 
@@ -75,7 +75,7 @@ def _fit(name: str, model: Any, options: Any, file: Path | None, json: bool) -> 
                 say(line)
     if not json and resolved.data is not None:
         target = runs[0].path / "bundle" if len(runs) == 1 else f"{runs[0].path.parent} --category all"
-        say(f"next         offnormal evaluate {target} --data {resolved.data}")
+        say(f"next         {program()} evaluate {target} --data {resolved.data}")
     return 0
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 
@@ -28,6 +31,14 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None] | None]:
             bar.update(tasks[what], completed=done, total=total)
 
         yield show
+
+
+def program() -> str:
+    """How to call this program again: by its name where a shell finds it, else by the path it was called with."""
+    called = sys.argv[0]
+    if Path(called).stem != "offnormal" or shutil.which("offnormal"):
+        return "offnormal"
+    return called if os.path.relpath(called).startswith("..") else os.path.relpath(called)
 
 
 def say(text: str = "") -> None:
