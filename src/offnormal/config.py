@@ -46,6 +46,8 @@ class ComputeConfig(VerbConfig):
     """auto, cpu, cuda or cuda:N."""
     batch_size: Annotated[int, Field(ge=1)] = 16
     """Images computed at once."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """Threads that compute on the processor; default: one a core."""
     workers: Annotated[int, Field(ge=1)] | None = None
     """Threads that read and resize pictures; default: one a core, at most 8."""
     on_bad: Literal["stop", "skip"] = "stop"
@@ -98,6 +100,17 @@ class FitConfig(DataConfig, ComputeConfig):
             return None
         height, _, width = self.size.partition("x")
         return (int(height), int(width)) if width else int(height)
+
+
+class BenchmarkConfig(ComputeConfig):
+    """offnormal benchmark."""
+
+    data: Path | None = None
+    """Folder of pictures to read; default: some are drawn."""
+    images: Annotated[int, Field(ge=1)] = 128
+    """Pictures read from files, over and over where there are fewer."""
+    rounds: Annotated[int, Field(ge=1)] = 5
+    """Rounds in which detector and reference take turns."""
 
 
 class CalibrateConfig(ComputeConfig):

@@ -15,8 +15,13 @@ from offnormal.errors import ConfigError, OffnormalError
 from offnormal.types import Output, Sample, Scores
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:1` -> a device that exists; ConfigError otherwise."""
+def choose_device(name: str = "auto", threads: int | None = None) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:1` -> a device that exists; ConfigError otherwise.
+
+    threads: how many compute on the processor from now on, in this whole process; None leaves it as it is.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -70,24 +70,21 @@ class TimmBackbone(Backbone):
     """A timm network up to the last layer wanted; forward gives one feature map per layer."""
 
     def __init__(self, name: str, layers: Sequence[str] | None = None) -> None:
-        import timm
-
         recipe = RECIPES.get(name)
         timm_name = recipe.timm_name if recipe else name
         stages = _stages(timm_name, name)
         wanted = _choose(stages, layers, name)
         config = _published(timm_name)
         super().__init__(config.mean, config.std)
-        extra: dict[str, Any] = {"dynamic_img_size": True} if _is_plain_transformer(stages) else {}
-        self.trunk: nn.Module = timm.create_model(
-            timm_name,
-            pretrained=False,
-            features_only=True,
-            feature_cls="getter",  # cuts what comes after the last wanted layer and keeps the parameters' names
-            out_indices=[list(stages).index(layer) for layer in wanted],
-            **extra,
-        ).to(memory_format=torch.channels_last)
         self.timm_name = timm_name
+        self._arguments: dict[str, Any] = {
+            "pretrained": False,
+            "features_only": True,
+            "feature_cls": "getter",  # cuts what comes after the last wanted layer and keeps the parameters' names
+            "out_indices": [list(stages).index(layer) for layer in wanted],
+            **({"dynamic_img_size": True} if _is_plain_transformer(stages) else {}),
+        }
+        self.trunk = self._create().to(memory_format=torch.channels_last)
         self.channels = {layer: stages[layer][0] for layer in wanted}
         self.strides = {layer: (stages[layer][1],) * 2 for layer in wanted}
         self.card = WeightCard(
@@ -112,6 +109,18 @@ class TimmBackbone(Backbone):
         x = self.normalise(x).contiguous(memory_format=torch.channels_last)
         features: list[Tensor] = self.trunk(x)
         return features
+
+    def reference(self) -> nn.Module:
+        """timm's own network with these weights, in its default memory format; takes normalised pixels."""
+        trunk = self._create()
+        trunk.load_state_dict(self.trunk.state_dict())
+        return trunk.requires_grad_(False).eval()
+
+    def _create(self) -> nn.Module:
+        import timm
+
+        trunk: nn.Module = timm.create_model(self.timm_name, **self._arguments)
+        return trunk
 
     def load_pretrained(self, weights: Path | None = None) -> None:
         """Fill in pretrained weights: from a file, or from where this backbone's are known to lie.

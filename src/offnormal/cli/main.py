@@ -42,6 +42,7 @@ def build_app() -> App:
         ("calibrate", "set a bundle's threshold from other normal images"),
         ("evaluate", "score labelled images: metrics, scores table, report"),
         ("predict", "say of each image whether, where and how surely it is off"),
+        ("benchmark", "measure speed, memory, size and start-up of a bundle"),
         ("list", "detectors, backbones or layouts"),
         ("doctor", "check the installation"),
         ("demo", "generate a small inspection set and run everything on it"),

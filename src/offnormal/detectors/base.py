@@ -60,6 +60,10 @@ class Detector(nn.Module, ABC):
         """Cards of the pretrained weights inside."""
         return []
 
+    def reference(self) -> nn.Module | None:
+        """What a user would compare the cost with: for detectors on a backbone the plain backbone, else None."""
+        return None
+
     def restore_cards(self, cards: Sequence[dict[str, Any]]) -> None:
         """Take the cards of the weights that a saved detector was built with."""
 

@@ -131,6 +131,10 @@ class Padim(StatisticalDetector):
         """The card of the backbone's weights."""
         return [self.backbone.card]
 
+    def reference(self) -> nn.Module:
+        """The backbone as its library makes it."""
+        return self.backbone.reference()
+
     def restore_cards(self, cards: Sequence[dict[str, Any]]) -> None:
         """Take the card of the weights that the bundle was fitted with."""
         self.backbone.card = WeightCard(**cards[0])

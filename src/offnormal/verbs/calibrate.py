@@ -14,7 +14,7 @@ from offnormal.data.dataset import Skipped
 from offnormal.data.layouts.folder import from_folders
 from offnormal.data.loader import Loader
 from offnormal.errors import UsageError
-from offnormal.scoring import Scorer, map_peaks
+from offnormal.scoring import Scorer, choose_device, map_peaks
 from offnormal.types import Rate, Sample
 
 
@@ -48,7 +48,7 @@ def calibrate_bundle(
     scores: list[np.ndarray] = []
     peaks: list[np.ndarray] = []
     groups: list[str | None] = []
-    for scored in Scorer(bundle.detector, config.device).over(loader):
+    for scored in Scorer(bundle.detector, choose_device(config.device, config.threads)).over(loader):
         scores.append(scored.scores.score)
         peaks.append(map_peaks(scored.scores))
         groups += [sample.group for sample in scored.samples]

@@ -31,7 +31,7 @@ from offnormal.report.page import render
 from offnormal.report.picture import Picture, Role
 from offnormal.report.summary import render_summary
 from offnormal.run import Run, new_run
-from offnormal.scoring import Scorer
+from offnormal.scoring import Scorer, choose_device
 from offnormal.sources.image import as_rgb, open_image, open_mask
 from offnormal.types import ANOMALOUS, NORMAL
 
@@ -76,7 +76,7 @@ def evaluate_dataset(
         progress=count,
     )
     rows: list[ScoredImage] = []
-    for scored in Scorer(bundle.detector, config.device).over(loader):
+    for scored in Scorer(bundle.detector, choose_device(config.device, config.threads)).over(loader):
         if gather is not None and scored.scores.map is not None and scored.masks is not None:
             gather.update(scored.masks, scored.scores.map, ignore=ignored)
         rows += scored_rows(scored.samples, scored.scores.score, bundle.calibration)

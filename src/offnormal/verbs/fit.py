@@ -103,7 +103,7 @@ def _fit_one(name: str, config: FitConfig, dataset: Dataset, run: Run, progress:
             workers=config.workers,
             progress=count,
         )
-        fitted = _learn(detector, loader, choose_device(config.device))
+        fitted = _learn(detector, loader, choose_device(config.device, config.threads))
         log_skipped(run, fitted.skipped)
         bundle = Bundle(detector.cpu(), card=_card(dataset, fitted))
         bundle.calibration = _calibrate(bundle, fitted.left_out, config.rate)

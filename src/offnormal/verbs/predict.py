@@ -18,7 +18,7 @@ from offnormal.data.geometry import unlay
 from offnormal.data.loader import Loader
 from offnormal.files import new_file
 from offnormal.report.overlay import overlay, scale_for
-from offnormal.scoring import Scorer
+from offnormal.scoring import Scorer, choose_device
 from offnormal.sources.image import as_rgb, open_image
 from offnormal.types import InputSpec, Sample, Verdict
 
@@ -45,7 +45,7 @@ class Predictor:
         self.progress = progress
         self.calibration = bundle.calibration
         self.skipped: list[Skipped] = []
-        self.scorer = Scorer(bundle.detector, config.device)
+        self.scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
 
     def over(self, paths: Sequence[Path]) -> Iterator[Prediction]:
         """A prediction per readable picture, as soon as its batch is scored; nothing is kept."""

@@ -1,0 +1,76 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from offnormal.bundle import load
+from offnormal.cli.main import run
+from offnormal.config import BenchmarkConfig
+from offnormal.errors import OffnormalError
+from offnormal.verbs import benchmark
+from offnormal.verbs.benchmark import benchmark_bundle
+
+QUICK = ["--rounds", "1", "--images", "6"]
+
+
+def test_everything_is_measured_and_ratios_are_of_costs_an_image(fitted, parts, capsys):
+    assert run(["benchmark", str(fitted), "--data", str(parts / "test"), "--json", *QUICK]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["input"] == [64, 64]
+    assert [row["batch"] for row in found["latencies"]] == [1, 16]
+    assert [row["batch"] for row in found["reference"]] == [1, 32]
+    for row in found["latencies"] + found["reference"]:
+        assert 0 < row["p50_ms"] <= row["p95_ms"]
+    size = sum(file.stat().st_size for file in (fitted / "bundle").iterdir()) / 1e6
+    assert found["bundle_mb"] == pytest.approx(size)
+    assert 100 < found["peak_memory_mb"] < 20_000
+    assert found["start_up_s"] > 0
+    assert found["images_per_s"] > 0
+    assert 0 <= found["waiting_share"] <= 1
+
+
+def test_the_text_holds_the_figures(fitted, capsys):
+    assert run(["benchmark", str(fitted), *QUICK]) == 0
+    out = capsys.readouterr().out
+    for word in ("images/s", "batch 16", "reference 32", "ratio", "start-up"):
+        assert word in out
+
+
+def test_ratios_are_medians_over_rounds_of_cost_an_image():
+    own = {1: [np.array([1.0]), np.array([3.0]), np.array([2.0])], 16: [np.array([16.0])] * 3}
+    other = {1: [np.array([1.0])] * 3, 32: [np.array([64.0])] * 3}
+    ratios = benchmark._ratios(own, other)
+    assert ratios["batch 16 / reference at 32"] == pytest.approx(0.5)
+    assert ratios["batch 1 / reference at 1"] == pytest.approx(2)
+    assert benchmark._ratios(own, {}) == {}
+
+
+def test_the_reference_is_the_same_network_with_the_same_weights_in_its_own_form(fitted):
+    detector = load(fitted).detector
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = detector.backbone(x)
+        found = detector.reference()(detector.backbone.normalise(x))
+    for own, other in zip(expected.values(), found, strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-4)
+    weight = detector.reference().model.conv_stem.weight
+    assert weight.is_contiguous()
+
+
+def test_the_number_of_threads_is_taken(fitted):
+    before = torch.get_num_threads()
+    try:
+        found = benchmark_bundle(load(fitted), BenchmarkConfig(rounds=1, images=2, threads=1))
+        assert found.threads == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_bundle_that_is_not_saved_and_pictures_that_are_not_there(fitted, tmp_path, capsys):
+    bundle = load(fitted)
+    bundle.path = None
+    with pytest.raises(OffnormalError, match="saved"):
+        benchmark_bundle(bundle, BenchmarkConfig())
+    assert run(["benchmark", str(fitted), "--data", str(tmp_path), *QUICK]) == 2
+    assert "nothing to read" in capsys.readouterr().err
