@@ -91,6 +91,22 @@ def test_distances_equal_a_naive_loop(n, relative):
     np.testing.assert_allclose(gaussian.mahalanobis(test), expected, rtol=1e-8)
 
 
+@pytest.mark.parametrize(("precision", "rtol"), [(torch.float16, 1e-3), (torch.bfloat16, 1e-2)])
+@pytest.mark.parametrize("n", [20, 300])
+def test_half_precision_factors_are_half_as_large_and_move_distances_by_little(precision, rtol, n):
+    train, test = sample(n, channels=80, dtype=torch.float32), sample(6, channels=80, seed=1, dtype=torch.float32)
+    exact = fitted(train, relative=True)
+    rounded = fitted(train, relative=True, precision=precision)
+    assert rounded.whitener.dtype == precision
+    assert rounded.whitener.shape == exact.whitener.shape
+    expected = naive_distances(
+        train.double().numpy(), test.double().numpy(), ridge=naive_ridge(train.double().numpy(), 0.01, True)
+    )
+    np.testing.assert_allclose(exact.mahalanobis(test), expected, rtol=1e-4)
+    np.testing.assert_allclose(rounded.mahalanobis(test), expected, rtol=rtol)
+    np.testing.assert_allclose(rounded.covariance(), exact.covariance(), rtol=0.05, atol=0.05)
+
+
 def test_relative_eps_makes_distances_independent_of_the_scale_of_channels():
     train, test = sample(30), sample(4, seed=1)
     scale = torch.tensor([0.5, 3, 1, 2, 0.2, 2.0], dtype=torch.float64)[:, None, None]

@@ -16,6 +16,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from offnormal.detectors.triangles import pack, packed_size, squared_lengths, unpack
 from offnormal.errors import FitError, NotFittedError
 
 _DEAD = 1e-4  # of the mean variance: the least that a channel is taken to vary, so that a dead one is no alarm
@@ -29,20 +30,21 @@ class PositionGaussian(nn.Module):
     eps: variance added to every channel (paper: 0.01); with `relative` it is a share of the channel's variance at
     its mean over all positions, so that it means the same for features of any scale. Every position gets the same:
     what is quiet at one place keeps a floor that is known from the others. Computes in the precision of the first
-    batch.
+    batch; precision: of the stored factors, that of the computation unless given (float16 or bfloat16 halve them).
     """
 
     count: Tensor  # () int64, number of samples
     grid: Tensor  # (2,) int64, (H, W)
     centre: Tensor | None  # (P, D), P = H * W
-    whitener: Tensor | None  # (P, R, R) upper triangular: |y W| is the distance inside the R basis directions
-    basis: Tensor | None  # (P, D, R) orthonormal columns in the low-rank form; None: R = D, the identity
-    ridge: Tensor | None  # (D,) variance added to every channel; all there is outside the basis
+    ridge: Tensor | None  # (D,) variance added to every channel; z = (x - centre) / sqrt(ridge) below
+    whitener: Tensor | None  # (P, T) packed upper triangles U (R, R): |z U|, or |z basis U|, is the distance
+    basis: Tensor | None  # (P, D, R) orthonormal columns in the low-rank form, |z| outside them; None: R = D
 
-    def __init__(self, eps: float = 0.01, *, relative: bool = False) -> None:
+    def __init__(self, eps: float = 0.01, *, relative: bool = False, precision: torch.dtype | None = None) -> None:
         super().__init__()
         self.eps = eps
         self.relative = relative
+        self.precision = precision
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
         self.register_buffer("grid", torch.zeros(2, dtype=torch.int64))
         for name in ("centre", "whitener", "basis", "ridge"):
@@ -101,7 +103,7 @@ class PositionGaussian(nn.Module):
         self._require_statistics()
         part._require_statistics()
         n, gone = int(self.count), int(part.count)
-        rest = PositionGaussian(self.eps, relative=self.relative)
+        rest = PositionGaussian(self.eps, relative=self.relative, precision=self.precision)
         rest.count, rest.grid = self.count - gone, self.grid.clone()
         whole_mean, part_mean = self._mean(), part._mean()
         if n - gone < 1:
@@ -136,17 +138,17 @@ class PositionGaussian(nn.Module):
             ridge = self._ridge()
             return torch.cat([self._regularised(block, ridge) for block in self._blocks()])
         assert self.ridge is not None
-        factor: Tensor = torch.linalg.inv(self.whitener.mT)  # lower triangular
-        inside = factor @ factor.mT
-        if self.basis is None:
-            return inside
         scale = self.ridge.sqrt()
-        eye = torch.eye(len(scale), dtype=inside.dtype, device=inside.device)
-        scaled = self.basis @ (inside - torch.eye(inside.shape[1]).to(inside)) @ self.basis.mT + eye
+        size = len(scale) if self.basis is None else self.basis.shape[2]
+        factor: Tensor = torch.linalg.inv(unpack(self.whitener.to(scale.dtype), size).mT)  # lower triangular
+        scaled = factor @ factor.mT
+        if self.basis is not None:
+            basis = self.basis.to(scale.dtype)
+            scaled = basis @ (scaled - torch.eye(size).to(scaled)) @ basis.mT + torch.eye(len(scale)).to(scaled)
         return scale[:, None] * scaled * scale
 
     def finish(self, *, keep: bool = False) -> None:
-        """Factorise; the statistics are dropped (their memory is reused) unless `keep`.
+        """Factorise; the statistics are dropped unless `keep`.
 
         Raises FitError with fewer than two samples, which have no covariance, and for features that are not finite.
         """
@@ -157,13 +159,17 @@ class PositionGaussian(nn.Module):
         if not bool(torch.isfinite(centre).all()):
             raise FitError("the features hold NaN or infinite values: check the weights of the backbone")
         self.ridge = self._ridge()
+        kept = self.precision or centre.dtype
         if self._scatter is None:
-            self.basis, self.whitener = self._low_rank(self.ridge, degrees=int(self.count) - 1)
+            basis, upper = self._low_rank(self.ridge, degrees=int(self.count) - 1)
+            self.basis, self.whitener = basis.to(kept), pack(upper).to(kept)
         else:
-            target = torch.empty_like(self._scatter) if keep else self._scatter
+            positions, channels = centre.shape
+            self.basis = None
+            self.whitener = centre.new_empty(positions, packed_size(channels), dtype=kept)
+            scale = self.ridge.sqrt()
             for block in self._blocks():
-                target[block] = _whitener(self._regularised(block, self.ridge))
-            self.basis, self.whitener = None, target
+                self.whitener[block] = pack(_whitener(self._regularised(block, self.ridge) / scale[:, None] / scale))
         self.centre = centre
         if not keep:
             self._rows, self._scatter = [], None
@@ -173,19 +179,23 @@ class PositionGaussian(nn.Module):
 
         Raises NotFittedError before `finish`.
         """
-        if self.whitener is None or self.centre is None:
+        if self.whitener is None or self.centre is None or self.ridge is None:
             raise NotFittedError("the Gaussian has no factor yet: call update with normal samples, then finish")
         x = torch.as_tensor(x)
-        offset = _positions_first(x.to(self.centre.dtype)) - self.centre[:, None]  # (P, N, D)
-        if self.basis is None:
-            squared = torch.bmm(offset, self.whitener).square_().sum(-1)
-        else:
-            assert self.ridge is not None
-            offset /= self.ridge.sqrt()
-            inside = torch.bmm(offset, self.basis)
-            outside = torch.baddbmm(offset, inside, self.basis.mT, alpha=-1)
-            squared = torch.bmm(inside, self.whitener).square_().sum(-1) + outside.square_().sum(-1)
+        z = (_positions_first(x.to(self.centre.dtype)) - self.centre[:, None]) * self.ridge.rsqrt()  # (P, N, D)
+        squared = squared_lengths(z, self.whitener) if self.basis is None else self._low_rank_lengths(z)
         return squared.sqrt_().T.reshape(len(x), *x.shape[2:])
+
+    def _low_rank_lengths(self, z: Tensor) -> Tensor:
+        """Squared distances (P, N): inside the basis by the factor, outside it plain."""
+        assert self.basis is not None and self.whitener is not None
+        squared = z.new_empty(z.shape[:2])
+        for block in self._blocks():
+            basis = self.basis[block].to(z.dtype)
+            inside = torch.bmm(z[block], basis)
+            outside = torch.baddbmm(z[block], inside, basis.mT, alpha=-1)
+            squared[block] = squared_lengths(inside, self.whitener[block]) + outside.square_().sum(-1)
+        return squared
 
     def leave_one_out(self, x: Tensor) -> Tensor:
         """Distances (N, H, W) of training samples (N, D, H, W), each from the Gaussian of all the others.
