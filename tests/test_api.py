@@ -33,6 +33,11 @@ def test_unknown_options_are_refused_with_a_suggestion(parts, tmp_path):
         on.fit("padim", data=parts, category="all")
 
 
+def test_evaluate_of_all_categories_is_for_the_command_line(run, parts):
+    with pytest.raises(UsageError, match="category"):
+        on.evaluate(run.bundle, parts, category="all")
+
+
 def test_files_folders_arrays_and_pictures_score_the_same(run, parts):
     folder = parts / "test" / "good"
     expected = on.score(run.bundle, folder)
@@ -44,6 +49,8 @@ def test_files_folders_arrays_and_pictures_score_the_same(run, parts):
         assert found.map.shape == (len(files), 64, 64)
     one = on.score(run.bundle, arrays[0])
     np.testing.assert_allclose(one.score, expected.score[:1], rtol=1e-5)
+    picture = on.score(run.bundle, Image.open(files[0]))
+    np.testing.assert_allclose(picture.score, expected.score[:1], rtol=1e-5)
 
 
 def test_grey_and_16_bit_arrays_are_scored(run):
@@ -53,7 +60,20 @@ def test_grey_and_16_bit_arrays_are_scored(run):
     np.testing.assert_allclose(a.score, b.score, rtol=1e-4)
 
 
-@pytest.mark.parametrize("images", [[], ["/no/such/*.png"], [3], [np.zeros((4, 4, 3), np.uint8), "x.png"]])
+@pytest.mark.parametrize(
+    "images",
+    [
+        [],
+        ["/no/such/*.png"],
+        [3],
+        [np.zeros((4, 4, 3), np.uint8), "x.png"],
+        np.zeros((3, 64, 64), np.uint8),
+        np.zeros((64, 64, 1), np.uint8),
+        np.zeros((64, 64, 3), np.float32),
+        np.zeros((64, 64), np.int64),
+        np.zeros((0, 5), np.uint8),
+    ],
+)
 def test_what_cannot_be_scored_is_refused(run, images):
     with pytest.raises(DataError):
         on.score(run.bundle, images)

@@ -120,7 +120,7 @@ def test_a_full_disk_leaves_the_old_bundle(copy, monkeypatch):
     def full(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("offnormal.bundle.save_file", full)
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(OffnormalError, match="disk is full"):
         loaded.save(copy)
     assert load(copy).hash == loaded.hash

@@ -179,8 +179,10 @@ def test_given_flags_are_only_those_that_were_set():
 
 def test_thresholds_are_numbers():
     assert build(PredictConfig, {"threshold": "3.5"}, environment={}).threshold == 3.5
-    with pytest.raises(ConfigError, match="threshold: a threshold must be a number"):
+    with pytest.raises(ConfigError, match="threshold: a threshold must be a finite number"):
         build(PredictConfig, {"threshold": float("nan")}, environment={})
+    with pytest.raises(ConfigError, match="finite"):
+        build(PredictConfig, {"threshold": float("inf")}, environment={})
 
 
 @pytest.mark.parametrize("model", [DataConfig, FitConfig, CalibrateConfig, EvaluateConfig, PredictConfig])

@@ -42,6 +42,8 @@ def test_devices_are_chosen_and_checked():
     assert choose_device("auto").type in ("cpu", "cuda")
     with pytest.raises(ConfigError, match="expected auto"):
         choose_device("quantum")
+    with pytest.raises(ConfigError, match="expected auto"):
+        choose_device("meta")
     with pytest.raises(ConfigError, match="CUDA devices"):
         choose_device("cuda:99")
 
@@ -61,6 +63,15 @@ def test_a_batch_that_does_not_fit_says_what_to_lower(fitted, monkeypatch):
     monkeypatch.setattr(scorer.detector, "forward", full)
     with pytest.raises(OffnormalError, match="--batch-size"):
         scorer.score(torch.zeros(4, 3, 64, 64))
+
+
+def test_scores_that_are_not_numbers_are_never_a_verdict(fitted, monkeypatch):
+    scorer = Scorer(load(fitted).detector)
+    monkeypatch.setattr(
+        scorer.detector, "forward", lambda x: Output(score=torch.full((len(x), 1), torch.nan), map=None)
+    )
+    with pytest.raises(OffnormalError, match="2 of 2 scores are not finite"):
+        scorer.score(torch.zeros(2, 3, 64, 64))
 
 
 def test_detectors_that_are_not_fitted_are_refused(fitted):

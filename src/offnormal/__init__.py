@@ -1,4 +1,4 @@
-"""offnormal: learns normality from normal images alone and says when, where and how surely something is off.
+"""offnormal: learns normality from normal images alone and says whether, where and how surely something is off.
 
 import offnormal as on
 run = on.fit("padim", data="bottle/")

@@ -12,13 +12,11 @@ from PIL import Image
 from offnormal.bundle import Bundle, load
 from offnormal.calibration.calibration import Calibration
 from offnormal.config import CalibrateConfig, EvaluateConfig, build
-from offnormal.data.geometry import lay
-from offnormal.data.loader import Loader, stack
+from offnormal.data.loader import Loader, stack, to_pixels
 from offnormal.errors import DataError, UsageError
 from offnormal.evaluation import Evaluation
 from offnormal.run import Run
 from offnormal.scoring import Scorer, concatenate
-from offnormal.sources.image import to_channels
 from offnormal.sources.paths import expand
 from offnormal.types import Rate, Sample, Scores
 from offnormal.verbs.calibrate import calibrate_bundle
@@ -27,7 +25,7 @@ from offnormal.verbs.fit import fit_config, fit_run
 
 __all__ = ["calibrate", "evaluate", "fit", "load", "score"]
 
-Images = str | Path | np.ndarray | Iterable[str | Path | np.ndarray | Image.Image]
+Images = str | Path | np.ndarray | Image.Image | Iterable[str | Path | np.ndarray | Image.Image]
 
 
 def fit(detector: str, /, data: str | Path | None = None, **options: Any) -> Run:
@@ -67,34 +65,42 @@ def calibrate(
 def score(bundle: Bundle, images: Images, *, device: str = "auto", batch_size: int = 16) -> Scores:
     """Raw scores and maps, higher = more anomalous, one row an image.
 
-    images: files, folders or globs; or arrays (H, W, 3) or (H, W), uint8 or uint16, or Pillow images; or one array
-    (N, H, W, 3). Maps are at input size.
+    images: files, folders or globs; or arrays, (H, W, 3) uint8 or (H, W) uint8 or uint16, or Pillow images, one or
+    several; or one array (N, H, W, 3). Maps are at input size.
     Raises DataError when nothing can be read, ImageError for a bad file.
     """
     scorer, spec = Scorer(bundle.detector, device), bundle.detector.input
-    if isinstance(images, str | Path):
+    if isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and not _is_stack(images)):
         images = [images]
-    elif isinstance(images, np.ndarray) and images.ndim in (2, 3) and images.shape[-1:] != (0,):
-        images = [images] if images.ndim == 2 or images.shape[-1] in (3, 4) else list(images)
     found = list(images)
     if not found:
         raise DataError("no images to score")
     if all(isinstance(item, str | Path) for item in found):
         samples = [Sample(path=path) for path in expand([item for item in found if isinstance(item, str | Path)])]
         return concatenate(piece.scores for piece in scorer.over(Loader(samples, spec, batch_size=batch_size)))
-    arrays = []
-    for item in found:
-        if not isinstance(item, np.ndarray | Image.Image):
-            raise DataError(f"cannot score a {type(item).__name__} among arrays; expected an array or a Pillow image")
-        image = to_channels(
-            Image.fromarray(item) if isinstance(item, np.ndarray) else item, spec.channels, bits=spec.bits
-        )
-        pixels = np.asarray(lay(image, spec))
-        arrays.append(
-            np.broadcast_to(pixels, (spec.channels, *spec.size)) if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-        )
+    arrays = [to_pixels(_picture(item), spec) for item in found]
     batches = (stack(arrays[start : start + batch_size]) for start in range(0, len(arrays), batch_size))
     return concatenate(scorer.score(batch) for batch in batches)
+
+
+def _is_stack(images: np.ndarray) -> bool:
+    """Whether an array is (N, H, W, C) rather than one picture (H, W) or (H, W, C)."""
+    return images.ndim == 4
+
+
+def _picture(item: object) -> Image.Image:
+    if isinstance(item, Image.Image):
+        return item
+    if not isinstance(item, np.ndarray):
+        raise DataError(f"cannot score a {type(item).__name__} among arrays; expected an array or a Pillow image")
+    colour = item.ndim == 3 and item.shape[2] in (3, 4) and item.dtype == np.uint8
+    grey = item.ndim == 2 and item.dtype in (np.uint8, np.uint16)
+    if not (colour or grey) or item.size == 0:
+        raise DataError(
+            f"an array of shape {item.shape} and type {item.dtype}: expected (H, W, 3) or (H, W, 4) uint8, or (H, W) "
+            "uint8 or uint16"
+        )
+    return Image.fromarray(item)
 
 
 def evaluate(bundle: Bundle, data: str | Path | None = None, **options: Any) -> Evaluation:
@@ -102,6 +108,8 @@ def evaluate(bundle: Bundle, data: str | Path | None = None, **options: Any) -> 
 
     options: those of `offnormal evaluate` by their names (`test="bad_and_good/"`, `out="results/"`).
     """
+    if options.get("category") == "all":
+        raise UsageError("evaluate gives one evaluation: name a category, or use offnormal evaluate --category all")
     config = build(EvaluateConfig, _plain({**options, "data": data}), environment={})
     return evaluate_run(bundle, open_test_sets(config)[0], config)[0]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +19,7 @@ import torch
 import yaml
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from offnormal import registry
 from offnormal.calibration.calibration import Calibration
@@ -56,8 +56,7 @@ class Bundle:
             raise BundleError(f"{target} exists and is not a bundle: choose another path or remove it")
         state = {key: value.contiguous().cpu() for key, value in self.detector.state_dict().items()}
         with new_folder(target) as folder:
-            save_file(state, folder / _MODEL)
-            (folder / _MODEL).chmod(0o644)  # it is written for its owner alone
+            (folder / _MODEL).write_bytes(save(state))  # by ourselves: a full disk is then an OSError
             write_text(folder / _CONFIG, yaml.safe_dump(describe(self.detector), sort_keys=False, allow_unicode=True))
             if self.calibration is not None:
                 _write_calibration(folder, self.calibration)
@@ -91,9 +90,10 @@ class Bundle:
             _write_calibration(self.path, calibration)
 
 
-def load(path: str | Path) -> Bundle:
+def load(path: str | Path, *, calibrated: bool = True) -> Bundle:
     """Read a bundle, or the bundle of a run folder, and check it against its card; needs no network.
 
+    calibrated: whether to read its calibration too; without, a damaged one is no hindrance to replacing it.
     Raises BundleError when it is missing, damaged, incomplete or of a newer format.
     """
     folder = Path(path)
@@ -113,7 +113,7 @@ def load(path: str | Path) -> Bundle:
         detector = rebuild(config)
         detector.load_state(load_file(folder / _MODEL))
         calibration = None
-        if (folder / _CALIBRATION).is_file():
+        if calibrated and (folder / _CALIBRATION).is_file():
             calibration = Calibration.from_json(json.loads((folder / _CALIBRATION).read_text(encoding="utf-8")))
             if calibration.bundle != card["bundle"]:
                 raise BundleError(f"{folder / _CALIBRATION} belongs to another bundle; calibrate again")
@@ -157,11 +157,6 @@ def rebuild(config: dict[str, Any]) -> Detector:
     detector: Detector = made(made.Options(**options), InputSpec(**spec))
     detector.restore_cards(config["weights"])
     return detector
-
-
-def with_calibration(bundle: Bundle, calibration: Calibration | None) -> Bundle:
-    """The same bundle with another calibration, in memory only."""
-    return replace(bundle, calibration=calibration)
 
 
 def state_hash(detector: Detector) -> str:

@@ -146,8 +146,8 @@ class PredictConfig(ComputeConfig):
     @field_validator("threshold")
     @classmethod
     def _finite(cls, value: float | None) -> float | None:
-        if value is not None and math.isnan(value):
-            raise ValueError("a threshold must be a number")
+        if value is not None and not math.isfinite(value):
+            raise ValueError("a threshold must be a finite number")
         return value
 
 

@@ -152,7 +152,7 @@ def metrics_json(evaluation: Evaluation) -> dict[str, Any]:
 
 def write_scores(path: Path, evaluation: Evaluation) -> None:
     """scores.csv: one row per picture, in the order of the data set."""
-    with new_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with new_file(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         table = csv.writer(file)
         table.writerow(["path", "label", "defect", "group", "score", "tail_probability", "anomalous"])
         for row in evaluation.rows:

@@ -26,6 +26,7 @@ class Run:
     def __init__(self, path: Path, bundle: Bundle | None = None) -> None:
         self.path = path
         self.skipped: list[Skipped] = []  # files that the fit left out
+        self.has_test = False  # whether the data set of the fit has pictures to evaluate on
         self._bundle = bundle
         self._lock = threading.Lock()
 

@@ -30,6 +30,10 @@ def choose_device(name: str = "auto", threads: int | None = None) -> torch.devic
         raise ConfigError(f"--device {name!r}: expected auto, cpu, cuda or cuda:N") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices")
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
+    if device.type == "cuda":  # thresholds must mean the same wherever scores are computed
+        torch.backends.cudnn.allow_tf32 = False
     return device
 
 
@@ -82,11 +86,17 @@ class Scorer:
                 f"pixels of shape {tuple(pixels.shape)}: expected (N, {spec.channels}, {spec.size[0]}, {spec.size[1]})"
             )
         try:
-            return to_scores(self.detector(pixels.to(self.device)))
+            scores = to_scores(self.detector(pixels.to(self.device)))
         except torch.OutOfMemoryError:
             raise OffnormalError(
                 f"a batch of {len(pixels)} images does not fit into the memory of {self.device}: lower --batch-size"
             ) from None
+        if not np.isfinite(scores.score).all():
+            raise OffnormalError(
+                f"{int((~np.isfinite(scores.score)).sum())} of {len(scores)} scores are not finite: the detector was "
+                "fitted on images that hardly differ, or is damaged; fit it again"
+            )
+        return scores
 
     def over(self, batches: Iterable[Batch]) -> Iterator[Scored]:
         """Score batch after batch; nothing is kept."""

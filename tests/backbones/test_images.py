@@ -61,6 +61,7 @@ def test_plain_transformers_give_layers_of_one_stride_at_any_size():
 def test_torchvision_weights_load_into_resnet18_and_give_its_features(tmp_path):
     from torchvision.models import resnet18
 
+    torch.manual_seed(0)
     reference = resnet18(weights=None).eval()
     with torch.no_grad():
         for module in reference.modules():
@@ -75,7 +76,7 @@ def test_torchvision_weights_load_into_resnet18_and_give_its_features(tmp_path):
         y = reference.maxpool(reference.relu(reference.bn1(reference.conv1(backbone.normalise(x)))))
         for layer, features in backbone(x).items():
             y = getattr(reference, layer)(y)
-            torch.testing.assert_close(features, y)
+            torch.testing.assert_close(features, y, rtol=1e-4, atol=1e-4)  # another memory format rounds otherwise
         assert backbone.card.source == path.name
 
 

@@ -72,6 +72,15 @@ def test_tail_probabilities_fall_with_the_score_and_count_the_normals():
     assert (np.diff(beyond) < 0).all()
 
 
+@pytest.mark.parametrize("n", [10, 19, 50, 200])
+@pytest.mark.parametrize("law", ["exponential", "normal", "gamma"])
+def test_small_tail_probabilities_are_not_far_too_small(n, law):
+    rng = np.random.default_rng(9)
+    draw = {"exponential": rng.exponential, "normal": rng.normal, "gamma": lambda size: rng.gamma(3, size=size)}[law]
+    tails = np.concatenate([made(draw(size=n)).tail_probability(draw(size=400)) for _ in range(400)])
+    assert (tails <= 0.001).mean() <= 0.004
+
+
 def test_equal_normals_still_give_finite_tails():
     tails = made(np.ones(30)).tail_probability(np.array([0.5, 1.0, 1.5]))
     assert np.isfinite(tails).all()

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import beta
+from scipy.stats import beta, norm
 
+from offnormal.calibration.calibration import calibrate_scores
 from offnormal.calibration.promise import (
     effective_number,
     normals_needed,
@@ -12,6 +13,7 @@ from offnormal.calibration.promise import (
     smallest_rate,
 )
 from offnormal.errors import CalibrationError
+from offnormal.types import Rate
 
 
 @given(st.integers(1, 5000), st.floats(1e-3, 0.5))
@@ -62,11 +64,36 @@ def test_images_of_one_session_count_less_than_independent_ones():
     groups = [f"lot {i // 20}" for i in range(200)]
     alone = rng.normal(size=200)
     alike = np.repeat(rng.normal(size=10), 20) + 0.05 * rng.normal(size=200)
-    assert effective_number(alone, groups) > 120
+    assert effective_number(alone, groups) > 60
     assert effective_number(alike, groups) < 15
     assert effective_number(alike, [None] * 200) == 200
     assert effective_number(alike, [str(i) for i in range(200)]) == 200
     assert effective_number(np.ones(200), groups) == 200
+
+
+@pytest.mark.parametrize(("groups", "size", "icc"), [(2, 60, 0.5), (5, 40, 0.8), (10, 20, 0.5), (20, 10, 0.3)])
+def test_the_promise_holds_for_images_of_new_groups(groups, size, icc):
+    """200 calibrations on grouped scores: a fresh image of a fresh group is called anomalous as seldom as promised."""
+    rng = np.random.default_rng(11)
+    names = [f"lot {i // size}" for i in range(groups * size)]
+    realised, promised = [], []
+    for _ in range(200):
+        lots = np.repeat(rng.normal(0, np.sqrt(icc), groups), size)
+        scores = lots + rng.normal(0, np.sqrt(1 - icc), groups * size)
+        made = calibrate_scores(scores, scores, rate=None, kind="leave_group_out", bundle="b", groups=names)
+        realised.append(norm.sf(made.threshold))  # lots and images together are standard normal
+        promised.append(made.rate.value)
+    assert np.mean(realised) <= 1.15 * np.mean(promised)
+
+
+def test_the_verdicts_of_a_calibration_keep_its_promise_over_200_resamples():
+    rng = np.random.default_rng(5)
+    alarms = []
+    for _ in range(200):
+        scores = rng.gamma(3, size=150)
+        made = calibrate_scores(scores, scores, rate=Rate(0.04), kind="held_out", bundle="b")
+        alarms.append(np.mean([made.verdict(float(s)).anomalous for s in rng.gamma(3, size=40)]))
+    assert np.mean(alarms) <= 0.045
 
 
 def test_fewer_effective_normals_widen_the_interval():

@@ -88,7 +88,7 @@ def test_every_category_and_the_mean_row(tmp_path, capsys):
     arguments = ["--data", data, "--category", "all"]
     assert run(["fit", "padim", *arguments, "--size", "64", "--out", str(tmp_path / "r")]) == 0
     (folder,) = (tmp_path / "r").iterdir()
-    assert f"offnormal evaluate {folder} --category all" in capsys.readouterr().out.replace("  ", " ")
+    assert f"offnormal evaluate {folder} --data {data} --category all" in capsys.readouterr().out
     assert run(["evaluate", str(folder), *arguments, "--json"]) == 0
     *categories, mean = lines(capsys)
     assert [found["data"]["name"] for found in categories] == ["bolt", "nut"]
@@ -121,8 +121,23 @@ def test_a_rate_that_cannot_be_promised_is_refused_before_fitting(parts, tmp_pat
     assert not (tmp_path / "r").exists()
 
 
-def test_calibrate_replaces_and_refuses(bundle, parts, capsys):
-    arguments = ["calibrate", str(bundle), "--normals", str(parts / "train" / "good")]
+def test_calibrate_refuses_pictures_that_the_detector_was_fitted_on(bundle, parts, capsys):
+    before = load(bundle).calibration
+    assert run(["calibrate", str(bundle), "--normals", str(parts / "train" / "good")]) == 2
+    assert "12 of 12 pictures" in capsys.readouterr().err
+    assert load(bundle).calibration == before
+
+
+def test_a_damaged_calibration_can_be_replaced(bundle, parts, capsys):
+    (bundle / "bundle" / "calibration.json").write_text("{}")
+    assert run(["predict", str(bundle), str(parts / "test")]) == 2
+    assert run(["calibrate", str(bundle), "--normals", str(parts / "test" / "good")]) == 0
+    assert load(bundle).calibration.kind == "held_out"
+
+
+def test_calibrate_replaces_and_refuses(bundle, tmp_path, capsys):
+    more = write_parts(tmp_path / "more", train=12, seed=21)
+    arguments = ["calibrate", str(bundle), "--normals", str(more / "train" / "good")]
     assert run([*arguments, "--rate", "0.01"]) == 2
     assert "99" in capsys.readouterr().err
     before = load(bundle).calibration
@@ -206,7 +221,9 @@ def test_predict_with_a_threshold_by_hand(bundle, parts, capsys):
 
 def test_predict_without_calibration_gives_scores_and_says_so(bundle, parts, capsys):
     (bundle / "bundle" / "calibration.json").unlink()
-    assert run(["predict", str(bundle), str(parts / "test" / "spot"), "--json", "--exit-code"]) == 0
+    assert run(["predict", str(bundle), str(parts / "test" / "spot"), "--json", "--exit-code"]) == 2
+    assert "--exit-code needs verdicts" in capsys.readouterr().err
+    assert run(["predict", str(bundle), str(parts / "test" / "spot"), "--json"]) == 0
     captured = capsys.readouterr()
     assert "no calibration" in captured.err
     assert {json.loads(line)["pred_label"] for line in captured.out.splitlines()} == {None}
@@ -222,6 +239,34 @@ def test_predict_leaves_out_what_it_cannot_read_and_lists_it(bundle, parts, tmp_
     assert len(good) == 5
     assert bad["image_path"].endswith("zz.png")
     assert "empty" in bad["error"]
+    assert (
+        run(["predict", str(bundle), str(tmp_path / "new"), "--on-bad", "skip", "--exit-code", "--threshold", "1e9"])
+        == 1
+    )
+
+
+def test_overlays_never_overwrite_pictures_and_are_not_judged_later(bundle, parts, tmp_path, capsys):
+    shutil.copytree(parts / "test" / "good", tmp_path / "new")
+    before = (tmp_path / "new" / "000.png").read_bytes()
+    assert run(["predict", str(bundle), str(tmp_path / "new" / "*.png"), "--overlays", str(tmp_path / "new")]) == 2
+    assert "choose another folder" in capsys.readouterr().err
+    assert (tmp_path / "new" / "000.png").read_bytes() == before
+    for _ in range(2):
+        assert (
+            run(["predict", str(bundle), str(tmp_path / "new"), "--overlays", str(tmp_path / "new" / "out"), "--json"])
+            == 0
+        )
+        assert len(lines(capsys)) == 5
+
+
+def test_pictures_that_are_all_the_same_are_refused(tmp_path, capsys):
+    (tmp_path / "frozen").mkdir()
+    for i in range(12):
+        Image.new("RGB", (64, 64), (90, 80, 70)).save(tmp_path / "frozen" / f"{i}.png")
+    assert (
+        run(["fit", "padim", "--normal", str(tmp_path / "frozen"), "--size", "64", "--out", str(tmp_path / "r")]) == 1
+    )
+    assert "all the same" in capsys.readouterr().err
 
 
 def test_lists(capsys):

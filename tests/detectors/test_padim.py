@@ -136,7 +136,7 @@ def test_end_to_end_equals_the_reference(golden, tmp_path):
     ],
 )
 @pytest.mark.parametrize("n", [5, 30])
-def test_halves_merged_equal_the_whole_and_scores_equal_a_naive_computation(options, n):
+def test_halves_merged_equal_the_whole(options, n):
     whole = toy(n, **options)
     first, second = (
         Padim(PadimOptions(**options), SPEC, backbone=Toy()),
@@ -152,6 +152,54 @@ def test_halves_merged_equal_the_whole_and_scores_equal_a_naive_computation(opti
         a, b = whole(test), first(test)
     torch.testing.assert_close(a.map, b.map, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(a.score[:, 0], a.map.amax((1, 2, 3)))
+
+
+@pytest.mark.parametrize("n", [6, 40])
+@pytest.mark.parametrize("reduce", ["none", "random", "pca"])
+def test_maps_equal_a_naive_computation_in_float64(reduce, n):
+    """Grid, channels, covariance with the relative ridge, distance, upsampling and blur by plain numpy and scipy."""
+    from scipy.ndimage import gaussian_filter
+
+    detector = toy(n, reduce=reduce, **({} if reduce == "none" else {"features": 5}))
+
+    def embed(x):
+        a, b = detector.backbone(x).values()
+        rows = np.concatenate([a.reshape(len(x), 5, 4, 2, 6, 2).mean((3, 5)), b], 1).astype(np.float64)
+        if reduce == "random":
+            rows = rows[:, detector.chosen_0.numpy()]
+        return rows  # (N, D, 4, 6)
+
+    train, test = embed(pictures(n)), embed(pictures(3, seed=8))
+    if reduce == "pca":
+        flat = train.transpose(0, 2, 3, 1).reshape(-1, 12)
+        directions = np.linalg.eigh(np.cov(flat, rowvar=False))[1][:, -5:]
+        train, test = (np.einsum("nchw,cd->ndhw", rows, directions) for rows in (train, test))
+    ridge = 0.01 * train.var(0, ddof=1).mean((1, 2))
+    distances = np.zeros((3, 4, 6))
+    for i in range(4):
+        for j in range(6):
+            inverse = np.linalg.inv(np.cov(train[:, :, i, j], rowvar=False) + np.diag(ridge))
+            z = test[:, :, i, j] - train[:, :, i, j].mean(0)
+            distances[:, i, j] = np.sqrt(np.einsum("nd,de,ne->n", z, inverse, z))
+    enlarged = torch.nn.functional.interpolate(
+        torch.from_numpy(distances)[:, None], size=(32, 48), mode="bilinear", align_corners=False
+    )[:, 0]
+    expected = np.stack([gaussian_filter(m, 4) for m in enlarged.numpy()])
+    detector.finish()
+    output = detector(pictures(3, seed=8))
+    np.testing.assert_allclose(output.map[:, 0], expected, rtol=2e-3)
+    np.testing.assert_allclose(output.score[:, 0], expected.max((1, 2)), rtol=2e-3)
+
+
+@pytest.mark.parametrize("n", [30, 60])
+def test_left_out_scores_with_default_options_equal_refitting_but_for_the_ridge(n):
+    detector = toy(n)
+    left_out = torch.cat([output.score for output in detector.leave_one_out(detector.embed(pictures(n)))])
+    for i in (0, 11):
+        other = Padim(PadimOptions(), SPEC, backbone=Toy())
+        other.update(torch.cat([pictures(n)[:i], pictures(n)[i + 1 :]]))
+        other.finish()
+        torch.testing.assert_close(left_out[i : i + 1], other(pictures(n)[i : i + 1]).score, rtol=0.02, atol=0)
 
 
 def test_the_sum_of_maps_is_the_sum_of_the_maps_of_each_layer():

@@ -119,7 +119,18 @@ class TimmBackbone(Backbone):
     def _create(self) -> nn.Module:
         import timm
 
-        trunk: nn.Module = timm.create_model(self.timm_name, **self._arguments)
+        if self._arguments.get("dynamic_img_size"):
+            try:
+                return timm.create_model(self.timm_name, **self._arguments)  # type: ignore[no-any-return]
+            except TypeError:  # this one takes pictures of its own size only
+                del self._arguments["dynamic_img_size"]
+        try:
+            trunk: nn.Module = timm.create_model(self.timm_name, **self._arguments)
+        except (TypeError, AssertionError, RuntimeError, ValueError, AttributeError) as error:
+            raise ConfigError(
+                f"{self.timm_name}: timm cannot give features of this network at any size ({error}); choose another "
+                "backbone"
+            ) from None
         return trunk
 
     def load_pretrained(self, weights: Path | None = None) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import queue
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as DeadlineError
 from pathlib import Path
 from typing import Any
 
@@ -132,14 +132,24 @@ def _require_reachable(url: str, backbone: str) -> None:
 
 
 def _within_deadline(ask: Callable[[], None], backbone: str) -> None:
-    pool = ThreadPoolExecutor(1)
+    """Run `ask` in a thread that a hanging resolver cannot make the program wait for, not even when it ends."""
+    answers: queue.Queue[OSError | None] = queue.Queue()
+
+    def answer() -> None:
+        try:
+            ask()
+        except OSError as error:
+            answers.put(error)
+        else:
+            answers.put(None)
+
+    threading.Thread(target=answer, daemon=True, name="reach").start()
     try:
-        pool.submit(ask).result(_DEADLINE_S)
-    except (OSError, DeadlineError) as error:
-        reason = str(error) or "no answer in time"
-        raise WeightsError(_advice(backbone, f"they cannot be downloaded ({reason})")) from None
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        error = answers.get(timeout=_DEADLINE_S)
+    except queue.Empty:
+        error = OSError("no answer in time")
+    if error is not None:
+        raise WeightsError(_advice(backbone, f"they cannot be downloaded ({error})")) from None
 
 
 def _advice(backbone: str, what: str) -> str:

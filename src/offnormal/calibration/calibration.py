@@ -24,6 +24,7 @@ _EXPLAINED: dict[Kind, str] = {
 }
 _TAIL_FLOOR = 1e-12  # below it an extrapolation says nothing
 _TAIL_SHARE = 0.1  # of the highest normal scores, whose mean excess sets the decay beyond the highest
+_TAIL_LEAST = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +49,9 @@ class Calibration:
         """One sentence: what the rate is, what it rests on and how sure it is."""
         if self.by_hand:
             return f"threshold {self.threshold:.6g} set by hand: no false-alarm rate is promised"
-        low, high = self.interval
+        low, high = (0.0 if bound < 1e-5 else bound for bound in self.interval)
         return (
-            f"at most {self.rate} called anomalous (95 % interval {low * 100:.2g}-{high * 100:.2g} %), from "
+            f"on average at most {self.rate} called anomalous (95 % interval {low * 100:.2g}-{high * 100:.2g} %), from "
             f"{len(self.scores)} {_EXPLAINED[self.kind]}"
         )
 
@@ -68,22 +69,26 @@ class Calibration:
     def tail_probability(self, scores: np.ndarray) -> np.ndarray:
         """Chance (R,) that a normal sample scores at least as high as each of `scores` (R,); small = surely off.
 
-        Within the normals' range the conformal p-value (1 + number at least as high) / (n + 1); beyond the highest,
-        an exponential decay with the mean excess of the highest tenth, which is an extrapolation.
+        Within the normals' range the conformal p-value (1 + number at least as high) / (n + 1). Beyond the highest
+        an extrapolation: the predictive tail (1 + x / (m d))^-m of an exponential law whose mean d was estimated
+        from the m excesses of the highest tenth, heavier the fewer they are.
         A score above the order statistic of a rate has a value of at most that rate.
         """
         normals = np.asarray(self.scores)
         n = len(normals)
         higher = n - np.searchsorted(normals, scores, side="left")
         probability = (1 + higher) / (n + 1)
-        top = normals[-max(2, int(np.ceil(_TAIL_SHARE * n))) :]
-        decay = max(float((top - top[0]).mean()), 1e-6 * max(abs(float(normals[-1])), 1e-12))
+        top = min(n - 1, max(_TAIL_LEAST, int(np.ceil(_TAIL_SHARE * n))))
+        excess = float((normals[-top:] - normals[-top - 1]).mean()) if top else 0.0
+        scale = max(excess, 1e-6 * max(abs(float(normals[-1])), 1e-12)) * max(top, 1)
         beyond = np.maximum(np.asarray(scores, dtype=np.float64) - normals[-1], 0)
-        return np.asarray(np.maximum(probability * np.exp(-beyond / decay), _TAIL_FLOOR))
+        return np.asarray(np.maximum(probability * (1 + beyond / scale) ** -max(top, 1), _TAIL_FLOOR))
 
     def with_threshold(self, threshold: float) -> Calibration:
         """The same with a threshold set by hand, which promises nothing."""
-        return replace(self, threshold=threshold, by_hand=True)
+        same = self.pixel_threshold == self.threshold  # the score is the highest value of the map
+        pixel_threshold = threshold if same else self.pixel_threshold
+        return replace(self, threshold=threshold, pixel_threshold=pixel_threshold, by_hand=True)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for calibration.json."""
@@ -129,10 +134,10 @@ def calibrate_scores(
         raise CalibrationError(
             f"{n} normal scores, of which {int(np.isfinite(scores).sum())} are finite: none can be used"
         )
-    target = rate.value if rate is not None else max(DEFAULT_RATE, smallest_rate(n))
-    k = order_statistic(n, target)
     ordered = np.sort(np.asarray(scores, dtype=np.float64))
     effective = effective_number(np.asarray(scores, dtype=np.float64), groups)
+    target = rate.value if rate is not None else max(DEFAULT_RATE, smallest_rate(effective))
+    k = order_statistic(n, target, effective)
     share = (effective + 1) / (n + 1)
     return Calibration(
         kind=kind,

@@ -14,6 +14,7 @@ import numpy as np
 
 from offnormal.errors import CalibrationError
 
+_UNLUCKY = 0.1  # chance that groups differ more than is allowed for
 _ROUNDING = 1e-9  # (n + 1)(1 - rate) may come out a hair above a whole number
 
 
@@ -26,7 +27,7 @@ def normals_needed(rate: float) -> int:
     return math.ceil((1 - rate) / rate - _ROUNDING)
 
 
-def smallest_rate(n: int) -> float:
+def smallest_rate(n: float) -> float:
     """The smallest rate that n normal scores can promise: 1 / (n + 1)."""
     return 1 / (n + 1)
 
@@ -35,21 +36,26 @@ def _rounded_up(rate: float) -> float:
     return math.ceil(1e4 * rate) / 1e4
 
 
-def order_statistic(n: int, rate: float) -> int:
+def order_statistic(n: int, rate: float, effective: float | None = None) -> int:
     """k = ceil((n + 1)(1 - rate)): the k-th smallest of n normal scores is the threshold.
 
+    effective: how many independent scores the n are worth; k is then the same quantile of what so many promise.
     Raises CalibrationError naming the number needed when n normal scores cannot promise the rate.
 
     >>> order_statistic(209, 0.01)
     208
     """
-    k = math.ceil((n + 1) * (1 - rate) - _ROUNDING)
-    if k > n:
+    worth = n if effective is None else min(effective, n)
+    share = (worth + 1) * (1 - rate) / worth
+    if share > 1 + _ROUNDING:
+        what = f"{n} normal images"
+        if worth < n:
+            what += f" of few groups, worth about {worth:.3g} independent ones"
         raise CalibrationError(
-            f"a false-alarm rate of {rate:.3g} cannot be promised from {n} normal images: it needs "
-            f"{normals_needed(rate)}. Add normal images, or ask for {_rounded_up(smallest_rate(n)):.4g} or more"
+            f"a false-alarm rate of {rate:.3g} cannot be promised from {what}: it needs {normals_needed(rate)}. "
+            f"Add normal images, or ask for {_rounded_up(smallest_rate(worth)):.4g} or more"
         )
-    return k
+    return min(n, math.ceil(n * share - _ROUNDING * n))
 
 
 def rate_interval(n: float, k: float, level: float = 0.95) -> tuple[float, float]:
@@ -66,9 +72,12 @@ def rate_interval(n: float, k: float, level: float = 0.95) -> tuple[float, float
 def effective_number(scores: np.ndarray, groups: Sequence[str | None]) -> float:
     """How many independent scores n grouped ones are worth: n / (1 + (m - 1) icc), m the mean group size.
 
-    icc is the intraclass correlation of one-way analysis of variance (Kish, Survey Sampling, 1965, section 5.4);
-    without groups, n.
+    icc is the upper 90 % bound of the intraclass correlation of one-way analysis of variance (Kish, Survey Sampling,
+    1965, section 5.4; McGraw and Wong, 1996, table 7): few groups say little of how much groups differ. Without
+    groups, n.
     """
+    from scipy.stats import f
+
     n = len(scores)
     members: dict[str, list[int]] = {}
     for i, group in enumerate(groups):
@@ -82,6 +91,9 @@ def effective_number(scores: np.ndarray, groups: Sequence[str | None]) -> float:
     between = float((sizes * (means - scores.mean()) ** 2).sum()) / (len(members) - 1)
     inside = sum(float(((scores[rows] - scores[rows].mean()) ** 2).sum()) for rows in members.values())
     within = inside / (n - len(members))
-    typical = (n - float((sizes**2).sum()) / n) / (len(members) - 1)
-    icc = (between - within) / (between + (typical - 1) * within) if between + within > 0 else 0.0
-    return n / (1 + (n / len(members) - 1) * min(max(icc, 0.0), 1.0))
+    if between + within == 0:
+        return float(n)
+    size = (n - float((sizes**2).sum()) / n) / (len(members) - 1)
+    f_ratio = between / max(within, 1e-12 * between) / float(f.ppf(_UNLUCKY, len(members) - 1, n - len(members)))
+    icc = min(max((f_ratio - 1) / (f_ratio + size - 1), 0.0), 1.0)
+    return n / (1 + (n / len(members) - 1) * icc)

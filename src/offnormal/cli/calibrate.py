@@ -34,12 +34,20 @@ def command(
     from offnormal.verbs.calibrate import calibrate_bundle
 
     resolved = build(CalibrateConfig, given_flags(options), file=config)
-    loaded = load(bundle)
+    loaded = load(bundle, calibrated=False)
     with progress_bar() as progress:
         calibration, skipped = calibrate_bundle(loaded, resolved, progress)
     warn_skipped(skipped)
+    left_out = [{"path": bad.path, "reason": bad.reason} for bad in skipped]
     if json:
-        say_json({**calibration.to_json(), "bundle_path": loaded.path, "scores": len(calibration.scores)})
+        say_json(
+            {
+                **calibration.to_json(),
+                "bundle_path": loaded.path,
+                "scores": len(calibration.scores),
+                "skipped": left_out,
+            }
+        )
     else:
         say(f"threshold    {calibration.threshold:.6g}")
         say(f"promise      {calibration.explanation}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,5 +49,6 @@ def command(
     say()
     say("try it on single images:")
     bundle, pictures = made.run.path / "bundle", made.data / "test" / "scratch"
-    say(f"  {program()} predict {bundle} {pictures} --overlays {out / 'overlays'}")
+    words = ["predict", str(bundle), str(pictures), "--overlays", str(out / "overlays")]
+    say(f"  {program()} {shlex.join(words)}")
     return 0

@@ -40,7 +40,7 @@ def command(
     with progress_bar() as progress:
         done = evaluate_all(bundle, resolved, progress)
     for evaluation, run in done:
-        warn_skipped(evaluation.skipped)
+        warn_skipped(evaluation.skipped, logged=True)
         if json:
             say_json({"run": run.path, **metrics_json(evaluation)})
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -67,15 +68,17 @@ def _fit(name: str, model: Any, options: Any, file: Path | None, json: bool) -> 
     with progress_bar() as progress:
         runs = fit_run(name, resolved, progress)
     for run in runs:
-        warn_skipped(run.skipped)
+        warn_skipped(run.skipped, logged=True)
         if json:
             say_json(_as_json(run))
         else:
             for line in _as_text(run):
                 say(line)
-    if not json and resolved.data is not None:
-        target = runs[0].path / "bundle" if len(runs) == 1 else f"{runs[0].path.parent} --category all"
-        say(f"next         {program()} evaluate {target} --data {resolved.data}")
+    if not json and resolved.data is not None and runs[0].has_test:
+        target = [str(runs[0].path / "bundle" if len(runs) == 1 else runs[0].path.parent)]
+        chosen = {"--data": resolved.data, "--category": resolved.category, "--layout": resolved.layout}
+        words = [word for flag, value in chosen.items() if value is not None for word in (flag, str(value))]
+        say(f"next         {program()} evaluate {shlex.join(target + words)}")
     return 0
 
 

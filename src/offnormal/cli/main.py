@@ -30,7 +30,7 @@ def build_app() -> App:
     """The command tree; nothing heavy is imported for it."""
     app = App(
         name="offnormal",
-        help="Learns normality from normal images alone and says when, where and how surely something is off.",
+        help="Learns normality from normal images alone and says whether, where and how surely something is off.",
         version=lambda: f"offnormal {version('offnormal')}",
         help_format="plaintext",
         suppress_keyboard_interrupt=False,
@@ -67,11 +67,13 @@ def run(arguments: Sequence[str]) -> int:
         return _complain(_explain(error), WRONG_USE)
     except OffnormalError as error:
         return _complain(str(error), WRONG_USE if isinstance(error, _WRONG_USE) else FAILED)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # the reader of our output has gone, as with `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return DONE
+        return _complain(f"{error.filename or 'a file'}: {error.strerror or error}", FAILED)
     except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
 
 
 def _explain(error: CycloptsError) -> str:

@@ -40,19 +40,23 @@ def command(
     json
         Print one JSON object per image.
     exit_code
-        Exit with 3 when any image is anomalous.
+        Exit with 3 when any image is anomalous, with 1 when none is but some could not be read.
     """
     if not images:
         raise UsageError("predict needs images: files, folders or globs behind the bundle")
     from offnormal.bundle import load
     from offnormal.cli.show import progress_bar, say, say_json, warn, warn_skipped
     from offnormal.sources.paths import expand
-    from offnormal.verbs.predict import Predictor
+    from offnormal.verbs.predict import Predictor, apart_from
 
     resolved = build(PredictConfig, given_flags(options), file=config)
-    paths = expand(images)
+    paths = apart_from(expand(images), resolved.overlays, images)
     loaded = load(bundle)
     if loaded.calibration is None and resolved.threshold is None:
+        if exit_code:
+            raise UsageError(
+                "--exit-code needs verdicts, and this bundle has no calibration: calibrate, or --threshold"
+            )
         warn("this bundle has no calibration: scores come without verdicts (offnormal calibrate, or --threshold)")
     anomalous = 0
     with progress_bar() as progress, _table(resolved.csv) as table:
@@ -70,7 +74,9 @@ def command(
             for bad in predictor.skipped:
                 say_json({"image_path": bad.path, "error": bad.reason})
     warn_skipped(predictor.skipped)
-    return 3 if exit_code and anomalous else 0
+    if exit_code and anomalous:
+        return 3
+    return 1 if exit_code and predictor.skipped else 0
 
 
 def as_text(prediction: Prediction) -> str:
@@ -102,7 +108,7 @@ def _table(path: Path | None) -> Iterator[Any]:
         return
     from offnormal.files import new_file
 
-    with new_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with new_file(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         table = csv.writer(file)
         table.writerow(
             [

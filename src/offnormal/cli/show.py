@@ -56,8 +56,9 @@ def warn(text: str) -> None:
     print(f"offnormal: {text}", file=sys.stderr, flush=True)
 
 
-def warn_skipped(skipped: list[Any], *, shown: int = 10) -> None:
-    """Name the files that were left out on stderr, the first ten in full."""
+def warn_skipped(skipped: list[Any], *, logged: bool = False) -> None:
+    """Name the files that were left out on stderr: all of them, or the first ten where a log names the others."""
+    shown = 10 if logged else len(skipped)
     for bad in skipped[:shown]:
         warn(f"left out {bad.reason}")
     if len(skipped) > shown:

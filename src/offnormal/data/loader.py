@@ -38,10 +38,14 @@ def read_pixels(path: Path, spec: InputSpec) -> np.ndarray:
     """One picture as (C, H, W), uint8, or float32 in 0-1 for deep pictures; ImageError naming a bad file."""
     opened = open_image(path, at_least=_enough(spec))
     try:
-        image = to_channels(opened, spec.channels, bits=spec.bits)
+        return to_pixels(opened, spec)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None
-    pixels = np.asarray(lay(image, spec))
+
+
+def to_pixels(image: Image.Image, spec: InputSpec) -> np.ndarray:
+    """A decoded picture as (C, H, W), uint8, or float32 in 0-1 for deep ones; ImageError for values out of range."""
+    pixels = np.asarray(lay(to_channels(image, spec.channels, bits=spec.bits), spec))
     if pixels.ndim == 2:
         return np.broadcast_to(
             pixels.clip(0, 1) if pixels.dtype != np.uint8 else pixels, (spec.channels, *pixels.shape)

@@ -162,7 +162,7 @@ class PositionGaussian(nn.Module):
         kept = self.precision or centre.dtype
         if self._scatter is None:
             basis, upper = self._low_rank(self.ridge, degrees=int(self.count) - 1)
-            self.basis, self.whitener = basis.to(kept), pack(upper).to(kept)
+            self.basis, self.whitener = basis.to(kept).contiguous(), pack(upper).to(kept)
         else:
             positions, channels = centre.shape
             self.basis = None
@@ -309,6 +309,8 @@ class PositionGaussian(nn.Module):
             variance = self._scatter.diagonal(dim1=1, dim2=2).mean(0) / max(1, int(self.count) - 1)
         else:
             variance = torch.cat(self._rows, 1).var(1).mean(0)
+        if not float(variance.mean()) > 1e-12 * float(mean.square().mean()):
+            raise FitError("the normal images are all the same: what varies cannot be learnt; give others too")
         floor = _DEAD * variance.mean() + torch.finfo(variance.dtype).tiny
         return self.eps * variance.clamp(min=float(floor))
 

@@ -48,13 +48,13 @@ class PadimOptions(DetectorOptions):
     """How channels are reduced: a random choice (paper), principal components, or not at all."""
     features: Annotated[int, Field(ge=1)] | None = None
     """Channels that are left (paper: 100 with resnet18, 550 with wide_resnet50_2); default 100."""
-    eps: Annotated[float, Field(gt=0)] = 0.01
+    eps: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
     """Variance added to every channel (paper: 0.01, absolute)."""
     eps_relative: bool = True
     """Whether eps is a share of the channel's mean variance, so that it suits features of any scale."""
     precision: Literal["float32", "float16", "bfloat16"] = "float32"
     """Of the stored factors: float16 and bfloat16 halve the bundle; distances move by about 1e-4 and 1e-3."""
-    sigma: Annotated[float, Field(ge=0)] = 4.0
+    sigma: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 4.0
     """Blur of the anomaly map in input pixels."""
     border: Border = "reflect_scipy"
     """Border of that blur: reflect_scipy (reference implementation) or reflect_torch (anomalib)."""
@@ -276,7 +276,7 @@ class Padim(StatisticalDetector):
             return
         moments = gaussian.pooled_moments()
         kept = self._kept(moments.shape[0])
-        components = torch.linalg.eigh(moments).eigenvectors[:, -kept:].to(gaussian.mean)
+        components = torch.linalg.eigh(moments).eigenvectors[:, -kept:].to(gaussian.mean).contiguous()
         gaussian.project(components)
         setattr(self, f"components_{number}", components)
 

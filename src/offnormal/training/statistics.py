@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from offnormal.detectors.base import StatisticalDetector
 from offnormal.errors import DataError
 from offnormal.scoring import map_peaks, to_scores
 from offnormal.types import Output, Sample
+
+log = logging.getLogger(__name__)
 
 _SAMPLE_BYTES = 64 << 20  # of embeddings kept for scoring with the sample left out
 _SAMPLE_LEAST = 128  # images kept all the same: a 1 % rate needs 99
@@ -35,15 +38,18 @@ class LeftOut:
     peak: np.ndarray  # (n,) float32, highest value of each map
 
 
-def learn(detector: StatisticalDetector, loader: Loader, *, device: torch.device, seed: int = 0) -> LeftOut | None:
+def learn(
+    detector: StatisticalDetector, loader: Loader, *, device: torch.device, seed: int = 0, wanted: int = 0
+) -> LeftOut | None:
     """Fit a statistical detector in one pass and finish it; give the scores of samples left out.
 
     With groups, whole groups are left out, in at most 10 folds and with a second pass over the data; otherwise each
-    image of a bounded random sample is left out alone. None when there are fewer than three images.
+    image of a bounded random sample, of at least `wanted` where there are so many, is left out alone. None when there
+    are fewer than three images, or groups too small to leave one out.
     Raises DataError with fewer than two images.
     """
     detector.to(device).eval()
-    kept = _Kept(len(loader), seed)
+    kept = _Kept(len(loader), seed, least=max(_SAMPLE_LEAST, wanted))
     seen: list[Sample] = []
     with torch.no_grad():
         for batch in loader:
@@ -57,8 +63,10 @@ def learn(detector: StatisticalDetector, loader: Loader, *, device: torch.device
         groups = {sample.group for sample in seen}
         left_out: LeftOut | None = None
         if None not in groups and len(groups) > 1:
-            left_out = _by_groups(detector, loader, seen, device, seed)
+            left_out = _by_groups(detector, loader, seen, device, seed, wanted)
         elif len(seen) > 2:
+            if None not in groups:
+                log.warning("all images are of one group (%s): each is left out alone", next(iter(groups)))
             left_out = kept.left_out(detector, device)
         detector.finish()
     return left_out
@@ -67,10 +75,10 @@ def learn(detector: StatisticalDetector, loader: Loader, *, device: torch.device
 class _Kept:
     """Embeddings of a bounded random sample of the training images."""
 
-    def __init__(self, total: int, seed: int, share: float = 1.0) -> None:
+    def __init__(self, total: int, seed: int, *, least: int, share: float = 1.0) -> None:
         self.total = total
         self.budget = int(_SAMPLE_BYTES * share)
-        self.least = math.ceil(_SAMPLE_LEAST * share)
+        self.least = math.ceil(least * share)
         self.rank = np.random.default_rng(seed).permutation(total)
         self.offered = 0
         self.embeddings: Tensor | None = None  # (limit, E), filled up to len(samples)
@@ -117,13 +125,16 @@ def _gather(kind: Kind, samples: list[Sample], outputs: Iterable[Output]) -> Lef
 
 
 def _by_groups(
-    detector: StatisticalDetector, loader: Loader, seen: Sequence[Sample], device: torch.device, seed: int
-) -> LeftOut:
+    detector: StatisticalDetector, loader: Loader, seen: Sequence[Sample], device: torch.device, seed: int, wanted: int
+) -> LeftOut | None:
     folds = _folds(seen)
+    if len(seen) - max(map(len, folds)) < 2:
+        log.warning("without its largest group fewer than 2 images are left: no calibration by groups is possible")
+        return None
     pieces: list[LeftOut] = []
     for fold in folds:
         part = detector.blank().to(device)
-        kept = _Kept(len(fold), seed, share=len(fold) / len(seen))
+        kept = _Kept(len(fold), seed, least=max(_SAMPLE_LEAST, wanted), share=len(fold) / len(seen))
         for batch in Loader(fold, loader.spec, batch_size=loader.batch_size, workers=loader.workers):
             embedding = part.embed(batch.pixels.to(device))
             part.absorb(embedding)

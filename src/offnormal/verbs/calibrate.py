@@ -10,10 +10,10 @@ import numpy as np
 from offnormal.bundle import Bundle
 from offnormal.calibration.calibration import Calibration, calibrate_scores
 from offnormal.config import CalibrateConfig
-from offnormal.data.dataset import Skipped
+from offnormal.data.dataset import Skipped, content_hashes
 from offnormal.data.layouts.folder import from_folders
 from offnormal.data.loader import Loader
-from offnormal.errors import UsageError
+from offnormal.errors import CalibrationError, UsageError
 from offnormal.scoring import Scorer, choose_device, map_peaks
 from offnormal.types import Rate, Sample
 
@@ -29,6 +29,7 @@ def calibrate_bundle(
     if config.normals is None:
         raise UsageError("calibrate needs normal pictures that the detector has not learnt from: --normals DIR")
     samples = _normals(config.normals, config.group_by)
+    _refuse_known(bundle, samples)
     done = 0
 
     def count(step: int) -> None:
@@ -62,6 +63,17 @@ def calibrate_bundle(
     )
     bundle.replace_calibration(calibration)
     return calibration, loader.skipped
+
+
+def _refuse_known(bundle: Bundle, samples: tuple[Sample, ...]) -> None:
+    """CalibrationError when the detector has learnt from some of the pictures: their scores would flatter."""
+    learnt = set(bundle.card.get("data", {}).get("contents", ()))
+    known = learnt & set(content_hashes(sample.path for sample in samples))
+    if known:
+        raise CalibrationError(
+            f"{len(known)} of {len(samples)} pictures are among those the detector was fitted on: "
+            "their scores flatter; give normal pictures that it has not seen"
+        )
 
 
 def _normals(folder: Path, group_by: str | None) -> tuple[Sample, ...]:

@@ -190,11 +190,16 @@ def place_for(bundle: Bundle, evaluation: Evaluation, out: Path | None) -> Run:
     if home is None or not (home / "log.jsonl").is_file():
         return new_run(Path("runs"), bundle.detector.name, evaluation.dataset.name, "evaluation")
     earlier = home / "metrics.json"
-    if earlier.is_file():
-        data = json.loads(earlier.read_text(encoding="utf-8")).get("data", {})
-        if data.get("fingerprint") != evaluation.fingerprint:
-            return new_run(home.parent, bundle.detector.name, evaluation.dataset.name, "evaluation")
+    if earlier.is_file() and _fingerprint_of(earlier) != evaluation.fingerprint:
+        return new_run(home.parent, bundle.detector.name, evaluation.dataset.name, "evaluation")
     return Run(home, bundle)
+
+
+def _fingerprint_of(metrics: Path) -> str | None:
+    try:
+        return str(json.loads(metrics.read_text(encoding="utf-8"))["data"]["fingerprint"])
+    except (ValueError, KeyError, TypeError):
+        return None  # damaged, or not ours: left alone
 
 
 def write_metrics(run: Run, evaluation: Evaluation) -> None:

@@ -15,14 +15,14 @@ from pydantic import create_model
 from offnormal import registry
 from offnormal.bundle import Bundle
 from offnormal.calibration.calibration import Calibration, calibrate_scores
-from offnormal.calibration.promise import order_statistic
+from offnormal.calibration.promise import normals_needed, order_statistic
 from offnormal.config import FitConfig
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.loader import Loader, read_mask
 from offnormal.data.open import open_datasets
 from offnormal.data.survey import choose_input, survey
 from offnormal.detectors.base import Detector, DetectorOptions, StatisticalDetector
-from offnormal.errors import DataError, FitError
+from offnormal.errors import ConfigError, DataError, FitError
 from offnormal.run import Run, new_run
 from offnormal.scoring import choose_device
 from offnormal.training.statistics import LeftOut, learn
@@ -60,8 +60,11 @@ def fit_run(name: str, config: FitConfig, progress: Progress | None = None) -> l
             raise DataError(
                 f"{dataset.root}: no normal training pictures; expected some in train/good (or --normal DIR)"
             )
-        if config.rate is not None and (rate := Rate.parse(config.rate)).per == "image":
-            order_statistic(len(dataset.train), rate.value)  # refuse now what cannot be promised after the fit
+        if config.rate is not None:  # refuse now what cannot be promised after the fit
+            rate = Rate.parse(config.rate)
+            if rate.per != "image":
+                raise ConfigError(f"--rate {config.rate}: for images give a share of them such as 0.01")
+            order_statistic(len(dataset.train), rate.value)
     if len(datasets) == 1:
         return [_fit_one(name, config, datasets[0], new_run(config.out, name, datasets[0].name), progress)]
     parent = new_run(config.out, name, config.data.resolve().name if config.data else "all")
@@ -103,7 +106,7 @@ def _fit_one(name: str, config: FitConfig, dataset: Dataset, run: Run, progress:
             workers=config.workers,
             progress=count,
         )
-        fitted = _learn(detector, loader, choose_device(config.device, config.threads))
+        fitted = _learn(detector, loader, choose_device(config.device, config.threads), _wanted(config.rate))
         log_skipped(run, fitted.skipped)
         bundle = Bundle(detector.cpu(), card=_card(dataset, fitted))
         bundle.calibration = _calibrate(bundle, fitted.left_out, config.rate)
@@ -118,7 +121,7 @@ def _fit_one(name: str, config: FitConfig, dataset: Dataset, run: Run, progress:
         skipped=len(fitted.skipped),
         calibration=bundle.calibration.explanation if bundle.calibration else None,
     )
-    run.bundle, run.skipped = bundle, list(fitted.skipped)
+    run.bundle, run.skipped, run.has_test = bundle, list(fitted.skipped), bool(dataset.test)
     return run
 
 
@@ -126,8 +129,9 @@ def build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
     """The detector with its pretrained weights and the input that suits the training pictures, not yet fitted."""
     made: type[Detector] = registry.resolve("detectors", name)
     options: DetectorOptions = config.detector  # type: ignore[attr-defined]
+    found = survey(dataset.train)
     spec = choose_input(
-        survey(dataset.train),
+        found,
         size=config.sides or made.default_size,
         multiple=made.input_multiple(options),
         policy=config.resize,
@@ -136,10 +140,27 @@ def build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
         antialias=config.antialias,
     )
     detector = made(options, spec)
+    _try_size(detector)
     detector.load_pretrained()
     if config.ignore_mask is not None:
-        detector.ignore(torch.from_numpy(read_mask(config.ignore_mask, spec)))
+        same = found.sizes[0] if len(set(found.sizes)) == 1 else None
+        detector.ignore(torch.from_numpy(read_mask(config.ignore_mask, spec, expected=same)))
     return detector
+
+
+def _try_size(detector: Detector) -> None:
+    """ConfigError when the detector's networks cannot take its input size, before any data is read."""
+    if not isinstance(detector, StatisticalDetector):
+        return
+    height, width = detector.input.size
+    try:
+        with torch.no_grad():
+            detector.embed(torch.zeros(1, detector.input.channels, height, width))
+    except (RuntimeError, AssertionError, ValueError, IndexError) as error:
+        raise ConfigError(
+            f"{detector.name} cannot take an input of {width} x {height} pixels with these options ({error}): give the "
+            "size its backbone was made for with --size, or another backbone"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +169,15 @@ class _Fitted:
     skipped: Sequence[Skipped]
 
 
-def _learn(detector: Detector, loader: Loader, device: torch.device) -> _Fitted:
+def _learn(detector: Detector, loader: Loader, device: torch.device, wanted: int) -> _Fitted:
     if not isinstance(detector, StatisticalDetector):
         raise FitError(f"{detector.name}: no fit loop for this kind of detector")
-    left_out = learn(detector, loader, device=device, seed=detector.options.seed)
+    left_out = learn(detector, loader, device=device, seed=detector.options.seed, wanted=wanted)
     return _Fitted(left_out, loader.skipped)
+
+
+def _wanted(rate: str | None) -> int:
+    return normals_needed(Rate.parse(rate).value) if rate is not None else 0
 
 
 def _calibrate(bundle: Bundle, left_out: LeftOut | None, rate: str | None) -> Calibration | None:
@@ -185,6 +210,7 @@ def _card(dataset: Dataset, fitted: _Fitted) -> dict[str, Any]:
             "images": len(dataset.train) - len(fitted.skipped),
             "skipped": len(fitted.skipped),
             "fingerprint": dataset.fingerprint("train"),
+            "contents": dataset.contents(),
         },
         "machine": {"system": platform.system(), "processors": os.cpu_count()},
     }

@@ -16,6 +16,7 @@ from offnormal.config import PredictConfig
 from offnormal.data.dataset import Skipped
 from offnormal.data.geometry import unlay
 from offnormal.data.loader import Loader
+from offnormal.errors import UsageError
 from offnormal.files import new_file
 from offnormal.report.overlay import overlay, scale_for
 from offnormal.scoring import Scorer, choose_device
@@ -44,6 +45,8 @@ class Predictor:
         self.config = config
         self.progress = progress
         self.calibration = bundle.calibration
+        if bundle.calibration is not None and config.threshold is not None:
+            self.calibration = bundle.calibration.with_threshold(config.threshold)
         self.skipped: list[Skipped] = []
         self.scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
 
@@ -88,8 +91,25 @@ class Predictor:
         by_hand = self.config.threshold
         if self.calibration is None:
             return Verdict(score, None, by_hand, None if by_hand is None else score > by_hand)
-        calibration = self.calibration if by_hand is None else self.calibration.with_threshold(by_hand)
-        return calibration.verdict(score)
+        return self.calibration.verdict(score)
+
+
+def apart_from(paths: Sequence[Path], overlays: Path | None, names: Sequence[str]) -> list[Path]:
+    """The pictures less earlier overlays below a folder named, so that nothing is ever written over a picture.
+
+    Raises UsageError when pictures to judge lie in the overlays' folder otherwise.
+    """
+    if overlays is None:
+        return list(paths)
+    out = overlays.resolve()
+    kept = [path for path in paths if not path.resolve().is_relative_to(out)]
+    folders = [Path(name).resolve() for name in names if Path(name).is_dir()]
+    below = any(out != folder and out.is_relative_to(folder) for folder in folders)
+    if len(kept) < len(paths) and not (below and kept):
+        raise UsageError(
+            f"--overlays {overlays} holds the pictures themselves: choose another folder for what is drawn"
+        )
+    return kept
 
 
 def write_map(

@@ -6,7 +6,7 @@ from offnormal.types import ANOMALOUS, NORMAL
 from tests.data.tree import draw
 
 
-@pytest.mark.parametrize("names", [("1.png",), ("lot 1/deep/1.png",), ("good/1.png", "more/2.png")])
+@pytest.mark.parametrize("names", [("1.png",), ("lot 1/deep/1.png",), ("good/1.png",), ("a/1.png", "more/2.png")])
 def test_a_folder_of_pictures_is_recognised_and_read_whole(tmp_path, names):
     root = draw(tmp_path / "parts", *names)
     assert FolderLayout.recognises(root)
@@ -19,6 +19,11 @@ def test_a_folder_of_pictures_is_recognised_and_read_whole(tmp_path, names):
 @pytest.mark.parametrize("names", [(), ("train/1.png",), ("test/1.png", "1.png"), ("ground_truth/1.png", "1.png")])
 def test_what_other_layouts_explain_is_not_recognised(tmp_path, names):
     assert not FolderLayout.recognises(draw(tmp_path, *names))
+
+
+def test_good_beside_other_folders_is_not_learnt_whole(tmp_path):
+    with pytest.raises(DataError, match=r"--normal .*good"):
+        FolderLayout.read(draw(tmp_path, "good/1.png", "scratched/2.png"))
 
 
 def test_categories_and_empty_folders_are_refused(tmp_path):

@@ -57,6 +57,8 @@ def from_folders(*, normal: Path | None = None, test: Path | None = None, masks:
         raise DataError(f"--masks {masks} goes with --test DIR, whose pictures the masks belong to")
     if normal is not None and test is not None and _nested(normal, test):
         raise DataError(f"--normal {normal} and --test {test} share pictures: keep them in folders apart")
+    if normal is not None:
+        _refuse_mixed(normal)
     train = normal_samples(normal) if normal is not None else ()
     if normal is not None and not train:
         raise DataError(f"{normal}: no picture in it or below it; expected normal pictures to learn from")
@@ -71,6 +73,17 @@ def from_folders(*, normal: Path | None = None, test: Path | None = None, masks:
         if not tested:
             raise DataError(f"{test}: no picture in it or below it; expected pictures to test on")
     return Dataset(name=root.resolve().name, layout="folder", root=root, train=train, test=tested)
+
+
+def _refuse_mixed(normal: Path) -> None:
+    """DataError for a folder that sorts its pictures into good ones and others: the others are not normal."""
+    names = [folder.name for folder in subfolders(normal)]
+    good = [name for name in names if name.casefold() in NORMAL_NAMES]
+    if good and len(names) > len(good):
+        raise DataError(
+            f"{normal} holds {', '.join(names[:6])}: is everything in it normal? Name the normal folder alone, "
+            f"--normal {normal / good[0]} (and --test {normal} for a later evaluation)"
+        )
 
 
 def _nested(one: Path, other: Path) -> bool:
