@@ -121,7 +121,7 @@ class TimmBackbone(Backbone):
 
         if self._arguments.get("dynamic_img_size"):
             try:
-                return timm.create_model(self.timm_name, **self._arguments)  # type: ignore[no-any-return]
+                return timm.create_model(self.timm_name, **self._arguments)
             except TypeError:  # this one takes pictures of its own size only
                 del self._arguments["dynamic_img_size"]
         try:
