@@ -20,7 +20,7 @@ from offnormal.types import Output, Sample
 
 log = logging.getLogger(__name__)
 
-_SAMPLE_BYTES = 64 << 20  # of embeddings kept for scoring with the sample left out
+_SAMPLE_BYTES = 48 << 20  # of embeddings kept for scoring with the sample left out
 _SAMPLE_LEAST = 128  # images kept all the same: a 1 % rate needs 99
 _FOLDS = 10
 _SCORE_BATCH = 16
