@@ -46,9 +46,12 @@ class Backbone(nn.Module, ABC):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Pixels (N, C, H, W) in 0-1 -> layer -> features (N, C_l, H_l, W_l)."""
 
-    def reference(self) -> nn.Module:
-        """The same network as its library makes it, up to the last layer used: the yardstick of benchmarks."""
-        raise NotImplementedError(f"{type(self).__name__} names no reference")
+    def reference(self) -> nn.Module | None:
+        """The same network as its library makes it, up to the last layer used: the yardstick of benchmarks.
+
+        None for a backbone that no library makes.
+        """
+        return None
 
     def train(self, mode: bool = True) -> Backbone:
         """Stay in evaluation mode: batch statistics of a pretrained extractor are never touched."""

@@ -138,7 +138,7 @@ class Padim(StatisticalDetector):
         """The card of the backbone's weights."""
         return [self.backbone.card]
 
-    def reference(self) -> nn.Module:
+    def reference(self) -> nn.Module | None:
         """The backbone as its library makes it."""
         return self.backbone.reference()
 
