@@ -77,6 +77,35 @@ class Sample:
     group: str | None = None  # session, lot, video: samples of one group are never split
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture of a video."""
+
+    index: int  # position in its video, from 0, never the number in a file's name
+    time_s: float | None  # seconds since the video's first frame; None where there is no clock
+    image: np.ndarray  # (H, W, 3) uint8 RGB, upright
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskSource:
+    """Where the masks of a video's frames lie: nonzero = anomalous pixel, one mask a frame."""
+
+    path: Path  # a folder of pictures in frame order, a .npy (T, H, W), a .npz, or a .mat
+    key: str | None = None  # name inside a .npz or .mat
+    size: tuple[int, int] | None = None  # (H, W) of masks packed to bits along their last axis; None: not packed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Video:
+    """One video of a data set."""
+
+    path: Path  # a video file or a folder of frames
+    name: str  # unique among the training or the test videos of a data set
+    labels: np.ndarray | None = None  # (T,) uint8, 0 normal, 1 anomalous; None: unknown
+    masks: MaskSource | None = None
+    group: str | None = None  # videos of one group (a camera, a day) are never split; None: the video is its own
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """What a detector returns: tensors, higher = more anomalous."""
