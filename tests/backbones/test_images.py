@@ -35,7 +35,7 @@ def test_the_packaged_weights_are_the_network_that_timm_calls_by_that_name(lite0
         expected = whole.forward_intermediates((x - 0.5) / 0.5, indices=[1, 2, 3], intermediates_only=True)
         found = lite0(x)
     for name, reference in zip(lite0.channels, expected, strict=True):
-        torch.testing.assert_close(found[name], reference)
+        torch.testing.assert_close(found[name], reference, rtol=1e-3, atol=1e-4)  # folding rounds otherwise
 
 
 def test_features_have_the_channels_and_strides_that_are_stated(lite0):

@@ -107,6 +107,83 @@ def test_half_precision_factors_are_half_as_large_and_move_distances_by_little(p
     np.testing.assert_allclose(rounded.covariance(), exact.covariance(), rtol=0.05, atol=0.05)
 
 
+def shrunk(train, share, eps=0.05):
+    """Covariances (P, D, D) drawn towards the ridge with the same trace, naively in float64."""
+    rows = train.transpose(2, 3, 0, 1).reshape(-1, *train.shape[:2])
+    found = []
+    for x in rows:
+        covariance = np.cov(x, rowvar=False)
+        mean_variance = np.trace(covariance) / len(covariance)
+        found.append((1 - share) * covariance + (eps + share * mean_variance) * np.eye(len(covariance)))
+    return np.stack(found)
+
+
+@pytest.mark.parametrize("n", [3, 5, 40])
+def test_shrinkage_draws_covariances_towards_a_multiple_of_the_ridge(n):
+    train, test = sample(n), sample(4, seed=1)
+    gaussian = fitted(train, eps=0.05, shrinkage=0.3)
+    expected = shrunk(train.numpy(), 0.3)
+    np.testing.assert_allclose(gaussian.covariance(), expected, rtol=1e-8)
+    z = (test - train.mean(0)).permute(2, 3, 0, 1).flatten(0, 1).numpy()
+    naive = np.sqrt(np.einsum("pnd,pde,pne->np", z, np.linalg.inv(expected), z)).reshape(4, 3, 4)
+    np.testing.assert_allclose(gaussian.mahalanobis(test), naive, rtol=1e-8)
+
+
+@pytest.mark.parametrize("n", [5, 40])
+def test_shrinkage_auto_is_the_oracle_approximation(n):
+    x = sample(n, grid=(1, 1))
+    s = np.cov(x[:, :, 0, 0].numpy(), rowvar=False) / 0.05
+    d, own, trace = 6, np.trace(s @ s), np.trace(s)
+    rho = min(1, ((1 - 2 / d) * own + trace**2) / ((n + 1 - 2 / d) * (own - trace**2 / d)))
+    np.testing.assert_allclose(fitted(x, eps=0.05, shrinkage="auto").covariance(), shrunk(x.numpy(), rho), rtol=1e-8)
+
+
+@pytest.mark.parametrize("n", [4, 5, 40])
+@pytest.mark.parametrize("shrinkage", [0.0, 0.2])
+def test_a_rank_keeps_the_largest_variances_and_gives_the_others_the_ridge(n, shrinkage):
+    train, test = sample(n), sample(4, seed=1)
+    gaussian = fitted(train, eps=0.05, rank=2, shrinkage=shrinkage)
+    values, vectors = np.linalg.eigh(shrunk(train.numpy(), shrinkage))
+    floor = 0.05 + shrinkage * np.array([np.trace(c) for c in shrunk(train.numpy(), 0, eps=0)]) / 6
+    values[:, :-2] = floor[:, None]
+    kept = (vectors * values[:, None]) @ vectors.transpose(0, 2, 1)
+    np.testing.assert_allclose(gaussian.covariance(), kept, rtol=1e-7, atol=1e-9)
+    z = (test - train.mean(0)).permute(2, 3, 0, 1).flatten(0, 1).numpy()
+    naive = np.sqrt(np.einsum("pnd,pde,pne->np", z, np.linalg.inv(kept), z)).reshape(4, 3, 4)
+    np.testing.assert_allclose(gaussian.mahalanobis(test), naive, rtol=1e-7)
+
+
+def test_a_rank_beyond_what_was_seen_changes_nothing():
+    train, test = sample(5), sample(4, seed=1)
+    torch.testing.assert_close(fitted(train, rank=6).mahalanobis(test), fitted(train).mahalanobis(test))
+
+
+@pytest.mark.parametrize("n", [5, 8, 60])
+def test_a_probe_is_measured_by_the_gaussian_that_has_not_seen_the_sample(n):
+    x, probe = sample(n, seed=4), sample(n, seed=9)
+    gaussian = PositionGaussian(eps=0.01)
+    gaussian.update(x)
+    found = gaussian.leave_one_out(x, probe)
+    for i in (0, n - 1):
+        expected = naive_distances(np.delete(x.numpy(), i, axis=0), probe[i : i + 1].numpy())
+        np.testing.assert_allclose(found[i : i + 1], expected, rtol=1e-6)
+
+
+def test_many_positions_keep_their_samples_and_factors_in_half_precision(monkeypatch):
+    from offnormal.detectors import gaussian as module
+
+    train, test = sample(8, channels=40, dtype=torch.float32), sample(3, channels=40, seed=1, dtype=torch.float32)
+    exact = fitted(train, precision="auto", relative=True)
+    assert exact.whitener.dtype == exact.basis.dtype == torch.float32
+    monkeypatch.setattr(module, "_LARGE_BYTES", 1000)
+    half = PositionGaussian(precision="auto", relative=True)
+    half.update(train)
+    assert {rows.dtype for rows in half._moments._rows} == {torch.float16}
+    half.finish()
+    assert half.whitener.dtype == half.basis.dtype == torch.float16
+    np.testing.assert_allclose(half.mahalanobis(test), exact.mahalanobis(test), rtol=1e-3)
+
+
 def test_relative_eps_makes_distances_independent_of_the_scale_of_channels():
     train, test = sample(30), sample(4, seed=1)
     scale = torch.tensor([0.5, 3, 1, 2, 0.2, 2.0], dtype=torch.float64)[:, None, None]

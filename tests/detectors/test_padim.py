@@ -8,7 +8,7 @@ from torch import nn
 
 from offnormal.backbones.base import Backbone, WeightCard
 from offnormal.backbones.images import TimmBackbone
-from offnormal.detectors.padim import Padim, PadimOptions, concat_features, onto_grid
+from offnormal.detectors.padim import Padim, PadimOptions, concat_features
 from offnormal.errors import ConfigError, FitError
 from offnormal.metrics import image, pixel
 from offnormal.types import InputSpec, Resize
@@ -54,12 +54,6 @@ def test_concatenation_is_bit_equal_to_the_reference(golden):
     assert torch.equal(concat_features([stored["x"], stored["y"]]), stored["z_xy"])
     assert torch.equal(concat_features([stored["x"], stored["y"], stored["w"]]), stored["z_xyw"])
     assert torch.equal(concat_features([stored["xr"], stored["yr"]]), stored["zr"])
-
-
-def test_features_go_to_a_coarser_grid_by_averaging_cells():
-    x = torch.rand(2, 3, 8, 12)
-    expected = x.reshape(2, 3, 4, 2, 4, 3).mean((3, 5))
-    torch.testing.assert_close(onto_grid(x, (4, 4)), expected)
 
 
 def resnet18_by_recipe(seed):
@@ -222,7 +216,7 @@ def test_the_sum_of_maps_is_the_sum_of_the_maps_of_each_layer():
 
 def test_principal_components_are_the_directions_of_most_variance():
     detector = toy(reduce="pca", features=3)
-    rows = detector.embed(pictures(30)).view(30, 12, -1).permute(0, 2, 1).reshape(-1, 12).double().numpy()
+    rows = detector.embed(pictures(30)).view(-1, 12).double().numpy()
     detector.finish()
     values, vectors = np.linalg.eigh(np.cov(rows, rowvar=False))
     overlap = np.abs(vectors[:, -3:].T @ detector.components_0.double().numpy())
@@ -243,7 +237,7 @@ def test_selecting_before_upsampling_equals_selecting_after():
     chosen = toy(reduce="random", features=6, grid_stride=4, seed=3)
     features = chosen.backbone(pictures(2))
     expected = concat_features(list(features.values()))[:, chosen.chosen_0]
-    assert torch.equal(chosen.embed(pictures(2)).view(expected.shape), expected)
+    assert torch.equal(chosen.embed(pictures(2)), expected.permute(0, 2, 3, 1).flatten(1))
 
 
 def test_left_out_scores_equal_refitting_without_the_image():
@@ -255,6 +249,50 @@ def test_left_out_scores_equal_refitting_without_the_image():
         other.update(torch.cat([pictures(12)[:i], pictures(12)[i + 1 :]]))
         other.finish()
         torch.testing.assert_close(left_out[i : i + 1], other(pictures(12)[i : i + 1]).score, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "rtol"),
+    [({"neighbours": 3}, 1e-3), ({"rank": 2}, 0.1), ({"shrinkage": 0.3}, 0.03), ({"shrinkage": "auto"}, 0.03)],
+)
+def test_left_out_scores_come_near_refitting_without_the_image(options, rtol):
+    """Exact with neighbours; else but for what is chosen once from all images, such as directions."""
+    detector = toy(40, eps_relative=False, **options)
+    embedding = detector.embed(pictures(40))
+    left_out = torch.cat([output.score for output in detector.leave_one_out(embedding)])
+    for i in (0, 7):
+        other = Padim(PadimOptions(eps_relative=False, **options), SPEC, backbone=Toy())
+        other.update(torch.cat([pictures(40)[:i], pictures(40)[i + 1 :]]))
+        other.finish()
+        found = other(pictures(40)[i : i + 1]).score
+        torch.testing.assert_close(left_out[i : i + 1], found, rtol=rtol, atol=1e-3)
+
+
+def test_neighbours_take_the_least_distance_of_the_models_around():
+    detector, x = toy(neighbours=3), pictures(3)
+    detector.finish()
+    (features,) = detector._split(detector.embed(x))
+    gaussian = detector.gaussians[0]
+    height, width = features.shape[2:]
+    for i, j in ((0, 0), (0, 2), (1, 2), (height - 1, width - 1)):
+        around = [
+            gaussian.mahalanobis(features[:, :, i : i + 1, j : j + 1].expand_as(features))[:, k, m]
+            for k in range(max(0, i - 1), min(height, i + 2))
+            for m in range(max(0, j - 1), min(width, j + 2))
+        ]
+        found = detector._nearest(features, gaussian.mahalanobis)[:, i, j]
+        torch.testing.assert_close(found, torch.stack(around).amin(0))
+
+
+def test_top_pooling_is_the_mean_of_the_highest_values():
+    highest, top = toy(), toy(pool="top", top_share=0.1)
+    for detector in (highest, top):
+        detector.finish()
+    x = pictures(3)
+    torch.testing.assert_close(highest(x).score[:, 0], highest(x).map.amax((1, 2, 3)))
+    expected = top(x).map.flatten(1).sort(descending=True).values[:, : round(0.1 * 32 * 48)].mean(1)
+    torch.testing.assert_close(top(x).score[:, 0], expected)
+    assert (top(x).score < highest(x).score).all()
 
 
 def test_an_ignored_region_never_counts():

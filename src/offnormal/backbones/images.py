@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from offnormal.backbones.base import Backbone, WeightCard
+from offnormal.backbones.folding import Pairs, find_pairs, fold, gives_same, unfold
 from offnormal.backbones.weights import fetch_hub, fetch_url, lite0_file, read_weights, sha256_of
 from offnormal.errors import ConfigError, WeightsError
+
+log = logging.getLogger(__name__)
 
 _CACHED_PIXELS = 2 * 256 * 256  # computed at once on a processor: more falls out of its caches and costs twice the time
 _DEFAULT_STRIDES = (4, 8, 16)  # PaDiM section IV-A: the first three stages of a ResNet
@@ -67,7 +72,10 @@ def input_multiple(name: str, layers: Sequence[str] | None = None) -> int:
 
 
 class TimmBackbone(Backbone):
-    """A timm network up to the last layer wanted; forward gives one feature map per layer."""
+    """A timm network up to the last layer wanted; forward gives one feature map per layer.
+
+    With weights, batch normalisation is folded into the convolutions; state and bundle hold the folded form.
+    """
 
     def __init__(self, name: str, layers: Sequence[str] | None = None) -> None:
         recipe = RECIPES.get(name)
@@ -95,6 +103,8 @@ class TimmBackbone(Backbone):
             std=tuple(config.std),
             size=tuple(config.input_size[1:]),
         )
+        self._pairs: Pairs = []  # what has been folded
+        self.register_load_state_dict_pre_hook(_fold_as_saved)  # type: ignore[no-untyped-call]
         self.requires_grad_(False)
         self.eval()
 
@@ -113,8 +123,19 @@ class TimmBackbone(Backbone):
     def reference(self) -> nn.Module:
         """timm's own network with these weights, in its default memory format; takes normalised pixels."""
         trunk = self._create()
-        trunk.load_state_dict(self.trunk.state_dict())
+        unfold(trunk, self.trunk.state_dict(), self._pairs)
         return trunk.requires_grad_(False).eval()
+
+    def foldable(self) -> Pairs:
+        """The pairs of this network that folding can join."""
+        with torch.device("meta"):
+            return find_pairs(self._create().eval(), self.card.size)
+
+    def fold(self, pairs: Pairs) -> None:
+        """Fold these pairs; they are noted."""
+        fold(self.trunk, pairs)
+        self._pairs = pairs
+        self.trunk.to(memory_format=torch.channels_last).requires_grad_(False)
 
     def _create(self) -> nn.Module:
         import timm
@@ -144,7 +165,8 @@ class TimmBackbone(Backbone):
         names = _parameter_names(self.timm_name)
         if recipe is not None and recipe.package and not set(names) <= set(state):
             state = _match_by_order(state, names, path)
-        own = self.trunk.state_dict()
+        plain = self._create().requires_grad_(False).eval()
+        own = plain.state_dict()
         wanted = {key: state[key.removeprefix("model.")] for key in own if key.removeprefix("model.") in state}
         missing = [key for key in own if key not in wanted and not key.endswith("num_batches_tracked")]
         if missing:
@@ -158,7 +180,12 @@ class TimmBackbone(Backbone):
                     f"{path}: {key.removeprefix('model.')} is {tuple(value.shape)}, {self.card.backbone} needs "
                     f"{tuple(own[key].shape)}; check the backbone's name or the file"
                 )
-        self.trunk.load_state_dict({**own, **wanted})
+        plain.load_state_dict({**own, **wanted})
+        self.trunk, pairs = copy.deepcopy(plain), self.foldable()
+        self.fold(pairs)
+        if pairs and not gives_same(plain, self.trunk, self.card.size):
+            log.info("%s: its batch normalisation cannot be folded into its convolutions", self.card.backbone)
+            self.trunk, self._pairs = plain.to(memory_format=torch.channels_last), []
         self.card = self.card.model_copy(update={"source": source, "sha256": sha256_of(path)})
 
     def _find(self) -> tuple[Path, str]:
@@ -175,6 +202,13 @@ class TimmBackbone(Backbone):
         if not repo:
             raise WeightsError(f"timm publishes no weights of {name}; give them with --weights FILE")
         return fetch_hub(repo, name), f"Hugging Face {repo}"
+
+
+def _fold_as_saved(backbone: TimmBackbone, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Bring a new network into the form, folded or not, of the state that it is about to take."""
+    pairs = backbone.foldable()
+    if not backbone._pairs and pairs and f"{prefix}trunk.{pairs[0][1]}.running_var" not in state:
+        backbone.fold(pairs)
 
 
 def _stages(timm_name: str, name: str) -> dict[str, tuple[int, int]]:

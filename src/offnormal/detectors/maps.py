@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 Border = Literal["reflect_scipy", "reflect_torch"]
+Pool = Literal["max", "top"]
 _TRUNCATE = 4.0  # radius in sigmas: scipy.ndimage.gaussian_filter's default
 
 
@@ -79,3 +80,11 @@ def enlarge_and_smooth(maps: Tensor, size: tuple[int, int], sigma: float, border
     vertical = blur_matrix(height, sigma, border) @ bilinear_matrix(h, height)
     horizontal = blur_matrix(width, sigma, border) @ bilinear_matrix(w, width)
     return _apply(maps, vertical, horizontal)
+
+
+def pool(maps: Tensor, how: Pool, share: float) -> Tensor:
+    """Scores (N,) of maps (N, H, W): their highest value, or the mean of the highest `share` of all pixels."""
+    flat = maps.flatten(1)
+    if how == "max":
+        return flat.amax(1)
+    return flat.topk(max(1, round(share * flat.shape[1])), dim=1).values.mean(1)

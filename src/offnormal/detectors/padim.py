@@ -9,25 +9,32 @@ the reference implementation (xiahaifeng1995/PaDiM), which the paper leaves open
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from offnormal.backbones.base import Backbone, WeightCard
 from offnormal.backbones.images import TimmBackbone, input_multiple
 from offnormal.detectors.base import DetectorOptions, StatisticalDetector
-from offnormal.detectors.gaussian import PositionGaussian
-from offnormal.detectors.maps import Border, enlarge_and_smooth, smooth
+from offnormal.detectors.gaussian import PositionGaussian, Precision
+from offnormal.detectors.grid import concat_features, neighbours, on_grid, select_channels
+from offnormal.detectors.maps import Border, Pool, enlarge_and_smooth, pool, smooth
 from offnormal.errors import ConfigError, FitError
 from offnormal.types import InputSpec, Output
 
 __all__ = ["Padim", "PadimOptions", "PositionGaussian", "concat_features", "smooth"]
 
+_PRECISIONS: dict[str, Precision] = {
+    "auto": "auto",
+    "float32": None,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
 _CHUNK = 16  # maps at input size made at once from many distances
 
 
@@ -52,33 +59,22 @@ class PadimOptions(DetectorOptions):
     """Variance added to every channel (paper: 0.01, absolute)."""
     eps_relative: bool = True
     """Whether eps is a share of the channel's mean variance, so that it suits features of any scale."""
-    precision: Literal["float32", "float16", "bfloat16"] = "float32"
-    """Of the stored factors: float16 and bfloat16 halve the bundle; distances move by about 1e-4 and 1e-3."""
+    shrinkage: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = 0.0
+    """Share by which each covariance is drawn towards a multiple of eps; auto: estimated from the data."""
+    rank: Annotated[int, Field(ge=1)] | None = None
+    """Directions of largest variance kept a position; the others count as varying by eps. Default: all."""
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Of the stored factors: halves move distances by 1e-4 to 1e-3; auto: float16 when they take above 512 MB."""
+    neighbours: Literal[1, 3] = 1
+    """3: least distance by the models of 3 x 3 positions, for parts that do not lie quite alike, at 9 x the cost."""
+    pool: Pool = "max"
+    """Score of a map: max (paper), or top: the mean of its highest values."""
+    top_share: Annotated[float, Field(gt=0, le=1)] = 0.001
+    """With pool=top: share of the pixels that are averaged."""
     sigma: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 4.0
     """Blur of the anomaly map in input pixels."""
     border: Border = "reflect_scipy"
     """Border of that blur: reflect_scipy (reference implementation) or reflect_torch (anomalib)."""
-
-
-def concat_features(features: Sequence[Tensor]) -> Tensor:
-    """Feature maps (N, C_i, H_i, W_i), finest first, -> (N, sum C_i, H_1, W_1) by nearest-neighbour upsampling.
-
-    Equal to the reference's unfold / concatenate / fold where the sizes are whole multiples (section III-A).
-
-    >>> concat_features([torch.zeros(1, 2, 8, 8), torch.ones(1, 3, 4, 4)]).shape
-    torch.Size([1, 5, 8, 8])
-    """
-    grid = (features[0].shape[2], features[0].shape[3])
-    return torch.cat([onto_grid(torch.as_tensor(f), grid) for f in features], dim=1)
-
-
-def onto_grid(features: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Feature map (N, C, h, w) on another grid (H, W): coarser by averaging cells, finer by repeating them."""
-    if tuple(features.shape[2:]) == grid:
-        return features
-    if features.shape[2] > grid[0]:
-        return F.adaptive_avg_pool2d(features, grid)
-    return F.interpolate(features, size=grid, mode="nearest")
 
 
 class Padim(StatisticalDetector):
@@ -104,7 +100,9 @@ class Padim(StatisticalDetector):
             PositionGaussian(
                 options.eps,
                 relative=options.eps_relative,
-                precision=None if options.precision == "float32" else getattr(torch, options.precision),
+                shrinkage=options.shrinkage,
+                rank=options.rank,
+                precision=_PRECISIONS[options.precision],
             )
             for _ in self.groups
         )
@@ -154,15 +152,15 @@ class Padim(StatisticalDetector):
     # --- learning -------------------------------------------------------------------------------------------
 
     def embed(self, x: Tensor) -> Tensor:
-        """Pixels (N, 3, H, W) -> (N, E): chosen channels on their grids, one flat row a sample."""
+        """Pixels (N, 3, H, W) -> (N, E): chosen channels on their grids, position by position, a flat row a sample."""
         features = self.backbone(x)
         embedded = []
         for number, (group, grid) in enumerate(zip(self.groups, self.grids, strict=True)):
             maps = [features[layer] for layer in group]
             chosen = getattr(self, f"chosen_{number}")
             if chosen is not None:
-                maps = self._select(maps, chosen)
-            embedded.append(torch.cat([onto_grid(m, grid) for m in maps], 1).flatten(1))
+                maps = select_channels(maps, chosen)
+            embedded.append(on_grid(maps, grid).flatten(1))
         return torch.cat(embedded, 1) if len(embedded) > 1 else embedded[0]
 
     def absorb(self, embedding: Tensor) -> None:
@@ -206,7 +204,7 @@ class Padim(StatisticalDetector):
         parts = self._split(embedding)
         distances = []
         for number, gaussian in enumerate(self._gaussians()):
-            distances.append(gaussian.mahalanobis(self._project(number, parts[number])))
+            distances.append(self._nearest(self._project(number, parts[number]), gaussian.mahalanobis))
         return self._output(distances)
 
     def leave_one_out(self, embedding: Tensor) -> Iterator[Output]:
@@ -215,7 +213,8 @@ class Padim(StatisticalDetector):
         distances = []
         for number, gaussian in enumerate(self._gaussians()):
             self._settle(number)
-            distances.append(gaussian.leave_one_out(self._project(number, parts[number])))
+            own = self._project(number, parts[number])
+            distances.append(self._nearest(own, partial(gaussian.leave_one_out, own)))
         for start in range(0, len(embedding), _CHUNK):
             yield self._output([distance[start : start + _CHUNK] for distance in distances])
 
@@ -229,7 +228,17 @@ class Padim(StatisticalDetector):
             shown = sum(enlarge_and_smooth(distance, size, 0, border) for distance in distances)
             maps = smooth(shown * kept, sigma, border) / smooth(kept[None], sigma, border).clamp(min=1e-6) * kept
         assert isinstance(maps, Tensor)
-        return Output(score=maps.amax((1, 2))[:, None], map=maps[:, None])
+        return Output(score=pool(maps, self.options.pool, self.options.top_share)[:, None], map=maps[:, None])
+
+    def _nearest(self, x: Tensor, measure: Callable[[Tensor], Tensor]) -> Tensor:
+        """Distances (N, h, w) of features (N, D, h, w): by their own position's model, or the nearest of 3 x 3."""
+        if self.options.neighbours == 1:
+            return measure(x)
+        nearest = torch.full((len(x), *x.shape[2:]), math.inf, device=x.device)
+        for models, seen, features in neighbours(x, reach=1):
+            there, found = (slice(None), *seen), measure(features)[(slice(None), *models)]
+            nearest[there] = torch.minimum(nearest[there], found)
+        return nearest
 
     # --- parts ----------------------------------------------------------------------------------------------
 
@@ -250,24 +259,18 @@ class Padim(StatisticalDetector):
             raise ConfigError(f"--features {self.options.features}: the layers have {total} channels")
         return min(self.options.features or 100, total)  # 100: the paper's choice for resnet18
 
-    def _select(self, maps: list[Tensor], chosen: Tensor) -> list[Tensor]:
-        """The chosen channels of each layer, before any upsampling; order as in `chosen` is not kept across layers."""
-        selected, start = [], 0
-        for features in maps:
-            inside = chosen[(chosen >= start) & (chosen < start + features.shape[1])] - start
-            selected.append(features[:, inside])
-            start += features.shape[1]
-        return selected
-
     def _split(self, embedding: Tensor) -> list[Tensor]:
-        """(N, E) -> (N, D, h, w) per group of layers."""
+        """(N, E) -> (N, D, h, w) per group of layers, views in channels-last order."""
         areas = [height * width for height, width in self.grids]
         sizes = []
         for number, (group, area) in enumerate(zip(self.groups, areas, strict=True)):
             chosen = getattr(self, f"chosen_{number}")
             sizes.append((sum(self.backbone.channels[x] for x in group) if chosen is None else len(chosen)) * area)
         pieces = torch.split(embedding, sizes, dim=1)
-        return [piece.view(len(piece), -1, *grid) for piece, grid in zip(pieces, self.grids, strict=True)]
+        return [
+            piece.view(len(piece), *grid, -1).permute(0, 3, 1, 2)
+            for piece, grid in zip(pieces, self.grids, strict=True)
+        ]
 
     def _settle(self, number: int) -> None:
         """With principal components: choose them from the pooled second moments and project the statistics."""
@@ -284,4 +287,5 @@ class Padim(StatisticalDetector):
         components = getattr(self, f"components_{number}")
         if components is None:
             return features
-        return torch.einsum("nchw,cd->ndhw", features.to(components), components)
+        projected: Tensor = features.permute(0, 2, 3, 1).to(components) @ components
+        return projected.permute(0, 3, 1, 2)

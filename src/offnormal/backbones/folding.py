@@ -1,0 +1,106 @@
+"""Batch normalisation folded into the convolution before it, which saves a pass over every feature map.
+
+In eval mode it is a scale and an offset of each channel, and so is a part of the convolution's weights and bias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Pairs = list[tuple[str, str]]  # names of a convolution and of the normalisation that alone reads it
+_TOLERANCE = 1e-3  # of the largest feature, between the network and its folded form
+
+
+def find_pairs(network: nn.Module, size: tuple[int, int]) -> Pairs:
+    """The convolutions whose output a batch normalisation takes as it is, found by running without numbers.
+
+    network: on the device "meta", so that nothing is computed; size: (H, W) in pixels that it takes.
+    """
+    made: dict[int, tuple[str, Tensor]] = {}  # tensors are kept, so that no two get the same identity
+    pairs: Pairs = []
+    hooks = []
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            hooks.append(module.register_forward_hook(_remember(made, name)))
+        elif isinstance(module, nn.BatchNorm2d):
+            hooks.append(module.register_forward_pre_hook(_match(made, pairs, name)))
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, 3, *size, device=next(network.parameters()).device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return pairs
+
+
+def _remember(made: dict[int, tuple[str, Tensor]], name: str) -> Callable[..., None]:
+    def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        made[id(output)] = (name, output)
+
+    return hook
+
+
+def _match(made: dict[int, tuple[str, Tensor]], pairs: Pairs, name: str) -> Callable[..., None]:
+    def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if id(inputs[0]) in made:
+            pairs.append((made[id(inputs[0])][0], name))
+
+    return hook
+
+
+def fold(network: nn.Module, pairs: Pairs) -> None:
+    """Put each normalisation's scale and offset into its convolution and take it out; its activation stays."""
+    for convolution_name, name in pairs:
+        convolution, normalisation = network.get_submodule(convolution_name), network.get_submodule(name)
+        assert isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d)
+        scale, offset = _affine(normalisation)
+        before = torch.zeros_like(offset) if convolution.bias is None else convolution.bias
+        convolution.weight = nn.Parameter(convolution.weight * scale[:, None, None, None])
+        convolution.bias = nn.Parameter(before * scale + offset)
+        parent, _, leaf = name.rpartition(".")
+        setattr(network.get_submodule(parent), leaf, _rest(normalisation))
+
+
+def unfold(network: nn.Module, folded: dict[str, Tensor], pairs: Pairs) -> None:
+    """Fill a network that is not folded so that it computes what the folded state says."""
+    own = {key: folded[key] for key in network.state_dict() if key in folded}
+    for convolution_name, name in pairs:
+        normalisation = network.get_submodule(name)
+        assert isinstance(normalisation, nn.BatchNorm2d)
+        channels = normalisation.num_features
+        own[f"{name}.running_mean"] = torch.zeros(channels)
+        own[f"{name}.running_var"] = torch.ones(channels) - normalisation.eps
+        own[f"{name}.weight"] = torch.ones(channels)
+        own[f"{name}.bias"] = folded[f"{convolution_name}.bias"]
+        if f"{convolution_name}.bias" in own:
+            own[f"{convolution_name}.bias"] = torch.zeros(channels)
+    network.load_state_dict({**network.state_dict(), **own})
+
+
+def gives_same(network: nn.Module, folded: nn.Module, size: tuple[int, int]) -> bool:
+    """Whether both give the same features but for rounding, in eval mode, for noise of (H, W) pixels."""
+    pixels = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        pairs = list(zip(network(pixels), folded(pixels), strict=True))
+    return all(float((a - b).abs().max()) <= _TOLERANCE * float(a.abs().max()) for a, b in pairs)
+
+
+def _affine(normalisation: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    assert normalisation.running_mean is not None and normalisation.running_var is not None
+    scale = (normalisation.running_var.double() + normalisation.eps).rsqrt()
+    if normalisation.weight is not None:
+        scale = scale * normalisation.weight
+    offset = -normalisation.running_mean * scale
+    if normalisation.bias is not None:
+        offset = offset + normalisation.bias
+    return scale.to(normalisation.running_mean.dtype), offset.to(normalisation.running_mean.dtype)
+
+
+def _rest(normalisation: nn.BatchNorm2d) -> nn.Module:
+    """What a normalisation does besides: timm's carry the activation."""
+    rest = [part for part in normalisation.children() if not isinstance(part, nn.Identity)]
+    return rest[0] if len(rest) == 1 else nn.Sequential(*rest)
