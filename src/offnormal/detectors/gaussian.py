@@ -22,7 +22,7 @@ from offnormal.detectors.triangles import fill, packed_size, squared_lengths, un
 from offnormal.errors import FitError, NotFittedError
 
 _DEAD = 1e-4  # of the mean variance: the least that a channel is taken to vary, so that a dead one is no alarm
-_PIECE = 64  # samples left out at once
+_PIECE = 128  # samples left out at once
 _LARGE_BYTES = 512 << 20  # of factors in float32 from which on `auto` keeps them in float16
 _Z_BYTES = 8 << 20  # of deviations computed at once
 
@@ -160,7 +160,7 @@ class PositionGaussian(nn.Module):
         self.basis = None if solve.rank is None else centre.new_empty(positions, centre.shape[1], size, dtype=kept)
         for block in moments.blocks():
             factor = solve.factor(block)
-            fill(self.whitener, block, factor.whitener)
+            fill(self.whitener, block, factor.whitener())
             if self.basis is not None and factor.basis is not None:
                 self.basis[block] = factor.basis.to(kept)
         self.centre, self.ridge, self.floor = centre, settings.ridge, settings.floor
@@ -203,7 +203,7 @@ class PositionGaussian(nn.Module):
             raise FitError(f"{n} samples: at least 3 are needed to leave one out")
         x = torch.as_tensor(x)
         mean, settings = moments.mean(), self._settings(moments)
-        precise = torch.float64 if n < 1.25 * mean.shape[1] else mean.dtype  # leverages near 1 cancel
+        precise = torch.float64 if n <= mean.shape[1] else mean.dtype  # leverages near 1 cancel
         solve = Solver(moments, settings, degrees=n - 2, precise=precise)
         squared = mean.new_empty(len(mean), len(x))
         share = n / ((n - 1) * (n - 2)) * (1 - settings.shrinkage)

@@ -15,6 +15,8 @@ from offnormal.detectors.moments import PositionMoments
 from offnormal.detectors.triangles import packed_size
 from offnormal.errors import FitError
 
+_SOLVED_WHOLE = 64  # rows up to which a triangle is inverted in one piece
+
 
 @dataclass(frozen=True, slots=True)
 class Regularisation:
@@ -30,20 +32,20 @@ class Regularisation:
 class InverseRoot:
     """Inverse root of the covariances of some positions, in units of the ridge."""
 
-    whitener: Tensor  # (p, R, R) upper triangular
+    lower: Tensor  # (p, R, R) Cholesky factor of the covariance, inside the basis where there is one
     basis: Tensor | None  # (p, D, R)
     floor: Tensor | None  # (p, 1), of what lies outside the basis
     complete: bool  # whether no sample reaches outside the basis
 
     def left_out(self, z: Tensor, share: float) -> Tensor:
         """Squared distances (p, N) of z (p, N, D) itself by the covariance from which share * z z' was taken."""
-        q = torch.bmm(z, self._root()).square_().sum(-1)
+        q = self._whitened(z).square_().sum(-1)
         found = q / (1 - share * q).clamp(min=1e-9)
         return found if self.complete else found + self._outside(z)
 
     def probed(self, z: Tensor, v: Tensor, share: float) -> Tensor:
         """Squared distances (p, N) of v (p, N, D) by the covariance from which share * z z' was taken."""
-        wz, wv = (torch.bmm(part, self._root()) for part in (z, v))
+        wz, wv = self._whitened(z), self._whitened(v)
         leverage, inner = share * wz.square().sum(-1), (wv * wz).sum(-1)
         found = wv.square_().sum(-1) + share * inner.square_() / (1 - leverage).clamp(min=1e-9)
         return found if self.basis is None else found + self._outside(v)
@@ -54,8 +56,15 @@ class InverseRoot:
         squared = torch.baddbmm(v, torch.bmm(v, self.basis), self.basis.mT, alpha=-1).square_().sum(-1)
         return squared if self.floor is None else squared / self.floor
 
-    def _root(self) -> Tensor:
-        return self.whitener if self.basis is None else self.basis @ self.whitener
+    def whitener(self) -> Tensor:
+        """(p, R, R) upper triangular W with W W' = covariance^-1."""
+        return inverse_of_lower(self.lower).mT
+
+    def _whitened(self, v: Tensor) -> Tensor:
+        """(p, N, R) of unit covariance; by a triangular solve, which is cheaper than an inverse for a few vectors."""
+        inside = v if self.basis is None else torch.bmm(v, self.basis)
+        solved: Tensor = torch.linalg.solve_triangular(self.lower.mT, inside, upper=True, left=False)
+        return solved
 
 
 class Solver:
@@ -80,20 +89,22 @@ class Solver:
             self.rank = settings.rank
         elif few:
             self.rank = n
+        if self.rank is None:
+            moments.to_scatter()  # which is read more than once
         self._truncates = self.rank is not None and self.rank != n
 
     def factor(self, block: slice) -> InverseRoot:
         """The inverse roots at a block of positions; FitError when a covariance is not positive definite."""
         floor = None if self.settings.floor is None else self.settings.floor[block, None].to(self.precise)
         if self.rank is None:
-            return InverseRoot(_whitener(self.scaled_covariance(block).to(self.precise)), None, None, complete=True)
+            return InverseRoot(_cholesky(self.scaled_covariance(block).to(self.precise)), None, None, complete=True)
         if self._truncates:
             return self._largest(block, floor)
         samples = (self.moments.centred(block) / self.settings.ridge.sqrt()).to(self.precise)
         basis, coordinates = torch.linalg.qr(samples.mT)  # (p, D, n), (p, n, n): samples' = basis @ coordinates
         inside = coordinates @ coordinates.mT * ((1 - self.settings.shrinkage) / self.degrees)
         inside.diagonal(dim1=1, dim2=2).add_(1 if floor is None else floor)
-        return InverseRoot(_whitener(inside), basis, floor, complete=True)
+        return InverseRoot(_cholesky(inside), basis, floor, complete=True)
 
     def scaled_covariance(self, block: slice) -> Tensor:
         """(p, D, D) covariance with ridge and shrinkage in units of the ridge."""
@@ -117,7 +128,7 @@ class Solver:
         else:
             found, vectors = torch.linalg.eigh(self.scaled_covariance(block).to(self.precise))
             variances, basis = found[:, -self.rank :], vectors[:, :, -self.rank :]
-        return InverseRoot(torch.diag_embed(variances.rsqrt()), basis, floor, complete=False)
+        return InverseRoot(torch.diag_embed(variances.sqrt()), basis, floor, complete=False)
 
 
 def oracle_shrinkage(trace: Tensor, squares: Tensor, count: int, channels: int) -> float:
@@ -152,9 +163,16 @@ def _cholesky(matrices: Tensor) -> Tensor:
     return factor
 
 
-def _whitener(covariances: Tensor) -> Tensor:
-    """(p, R, R) -> upper triangular W with W W' = covariance^-1, by a triangular solve against the identity."""
-    factor = _cholesky(covariances)
-    eye = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device).expand_as(factor)
-    inverse: Tensor = torch.linalg.solve_triangular(factor, eye, upper=False)
-    return inverse.mT
+def inverse_of_lower(lower: Tensor) -> Tensor:
+    """Inverse of lower triangular matrices (p, R, R), by halves, whose products are faster than one large solve."""
+    size = lower.shape[-1]
+    if size <= _SOLVED_WHOLE:
+        eye = torch.eye(size, dtype=lower.dtype, device=lower.device).expand_as(lower)
+        solved: Tensor = torch.linalg.solve_triangular(lower, eye, upper=False)
+        return solved
+    half = size // 2
+    inverse = torch.zeros_like(lower, memory_format=torch.contiguous_format)
+    upper_left, lower_right = inverse_of_lower(lower[:, :half, :half]), inverse_of_lower(lower[:, half:, half:])
+    inverse[:, :half, :half], inverse[:, half:, half:] = upper_left, lower_right
+    inverse[:, half:, :half] = (lower_right @ (lower[:, half:, :half] @ upper_left)).neg_()
+    return inverse

@@ -1,8 +1,8 @@
 """Count, mean and scatter of feature maps at every position: what adds up, and nothing that must be solved.
 
 Combined by the pairwise update of Chan, Golub and LeVeque (1979), so that no cancellation occurs and parts gathered
-apart add up. With no more samples than channels the samples themselves are kept instead of the scatter matrices:
-fewer numbers, and exactly the same moments.
+apart add up. Few samples are kept themselves instead of the scatter matrices: exactly the same moments, and a scatter
+matrix is then one product over all samples, where adding batch after batch would move every matrix each time.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from offnormal.errors import FitError, NotFittedError
 
+_ROWS_PER_CHANNEL = 1.5  # samples kept at most: what they take beside the scatter matrices
 BLOCK_BYTES = 32 << 20  # of one block of position matrices: bounds temporaries, stays near the cache
 
 
@@ -31,7 +32,7 @@ class PositionMoments:
         self.channels = 0
         self._dtype = torch.float32
         self._shift: Tensor | None = None  # (P, D) taken from the rows below
-        self._rows: list[Tensor] = []  # (n_i, P, D) samples while there are at most D of them
+        self._rows: list[Tensor] = []  # (P, n_i, D) samples while there are few
         self._scatter: Tensor | None = None  # (P, D, D) afterwards
         self._centre: Tensor | None = None  # (P, D) mean that belongs to it
 
@@ -58,11 +59,14 @@ class PositionMoments:
             return
         self._accept(other.grid, other.channels, other._dtype)
         if other._scatter is None:
-            for number in range(len(other._rows)):
-                self._add(other._restored(number))
+            assert other._shift is not None
+            for rows in other._rows:
+                self._add(rows.to(self._dtype).transpose(0, 1) + other._shift)
             return
         assert other._centre is not None
-        self._to_scatter(other._centre)
+        self.to_scatter()
+        if self._scatter is None:
+            self._start_scatter(other._centre)
         assert self._scatter is not None
         self._scatter += other._scatter
         self._join(other._centre, other.count)
@@ -93,14 +97,14 @@ class PositionMoments:
         assert self._shift is not None
         total = torch.zeros_like(self._shift)
         for rows in self._rows:
-            total += rows.sum(0, dtype=self._dtype)
+            total += rows.sum(1, dtype=self._dtype)
         return self._shift + total / self.count
 
     def centred(self, block: slice) -> Tensor:
         """(p, n, D) samples less their mean at a block of positions; only with `has_rows`."""
         assert self._shift is not None
-        rows = torch.cat([kept[:, block] for kept in self._rows]).to(self._dtype).transpose(0, 1)
-        return (rows - rows.mean(1, keepdim=True)).contiguous()
+        rows = torch.cat([kept[block] for kept in self._rows], 1).to(self._dtype)
+        return rows.sub_(rows.mean(1, keepdim=True))
 
     def scatter(self, block: slice) -> Tensor:
         """(p, D, D) sums of outer products of what is left of samples less their mean."""
@@ -108,6 +112,16 @@ class PositionMoments:
             return self._scatter[block]
         centred = self.centred(block)
         return centred.mT @ centred
+
+    def to_scatter(self) -> None:
+        """Replace kept samples by their scatter matrices, each one product over all of them; nothing else changes."""
+        if self._scatter is not None or self.count == 0:
+            return
+        mean = self.mean()
+        scatter = mean.new_empty(len(mean), self.channels, self.channels)
+        for block in self.blocks():
+            scatter[block] = self.scatter(block)
+        self._scatter, self._centre, self._rows, self._shift = scatter, mean, [], None
 
     def variance(self) -> Tensor:
         """(D,) variance of every channel, its mean over all positions."""
@@ -157,32 +171,25 @@ class PositionMoments:
 
     def _add(self, rows: Tensor) -> None:
         """Samples (n, P, D)."""
-        if self._scatter is None and self.count + len(rows) <= self.channels:
+        if self._scatter is None and self.count + len(rows) <= _ROWS_PER_CHANNEL * self.channels:
             if self._shift is None:
                 self._shift = rows.mean(0)
             kept = torch.float16 if self.rows_in_half and rows.dtype == torch.float32 else rows.dtype
-            self._rows.append((rows - self._shift).to(kept))
+            piece = rows.new_empty(rows.shape[1], len(rows), rows.shape[2], dtype=kept)
+            self._rows.append(torch.sub(rows, self._shift, out=piece.transpose(0, 1)).transpose(0, 1))
             self.count += len(rows)
             return
-        self._to_scatter(rows[0])
+        if self._scatter is None:
+            if self.count:
+                self.to_scatter()
+            else:
+                self._start_scatter(rows[0])
         self._add_to_scatter(rows)
 
-    def _restored(self, number: int) -> Tensor:
-        """One kept piece of samples (n, P, D) as it came."""
-        assert self._shift is not None
-        return self._rows[number].to(self._dtype) + self._shift
-
-    def _to_scatter(self, like: Tensor) -> None:
-        """Leave the form of kept samples; `like` (P, D) gives sizes and precision when there are none yet."""
-        if self._scatter is not None:
-            return
-        positions, channels = like.shape
-        self._scatter = like.new_zeros(positions, channels, channels)
-        self._centre = like.new_zeros(positions, channels)
-        self.count = 0
-        for number in range(len(self._rows)):
-            self._add_to_scatter(self._restored(number))
-        self._rows, self._shift = [], None
+    def _start_scatter(self, like: Tensor) -> None:
+        """No sample yet; `like` (P, D) gives sizes and precision."""
+        self._scatter = like.new_zeros(*like.shape, like.shape[1])
+        self._centre = torch.zeros_like(like)
 
     def _add_to_scatter(self, rows: Tensor) -> None:
         """Pairwise update with samples (n, P, D)."""
