@@ -23,6 +23,10 @@ class ImageError(DataError):
     """One picture could not be read."""
 
 
+class VideoError(DataError):
+    """A video could not be read."""
+
+
 class WeightsError(OffnormalError):
     """Pretrained weights are missing, damaged or do not fit the network."""
 
