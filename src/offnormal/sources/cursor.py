@@ -81,7 +81,8 @@ class Cursor:
 
     def _start(self) -> None:
         self.container, self.stream = open_container(self._path)
-        self._numbers = Numbers(counting=not keeps_time(self.container, self.stream))
+        one_each = self.stream.codec_context.codec.intra_only  # of others some packets hold a field, or nothing to show
+        self._numbers = Numbers(counting=not keeps_time(self.container, self.stream), one_each=one_each)
         self._failed = self._flawed = 0  # packets that the decoder refused; pictures that it calls corrupt
         self._held, self._next = None, 0
         self._pictures = self._from_start()

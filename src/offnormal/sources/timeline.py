@@ -20,12 +20,16 @@ PROBED = 64  # pictures that show whether each packet holds one
 
 
 class Numbers:
-    """Numbers the pictures of a stream that is decoded from its start, in memory of the reordering depth."""
+    """Numbers the pictures of a stream that is decoded from its start, in memory of the reordering depth.
 
-    def __init__(self, *, counting: bool = False) -> None:
+    counting: times tell nothing from the start. one_each: each packet is known to hold one picture.
+    """
+
+    def __init__(self, *, counting: bool = False, one_each: bool = False) -> None:
         self.next = 0  # number of the next picture
         self.missing = 0  # pictures that were passed over without an error of the decoder
-        self._counting = counting  # times tell nothing
+        self._counting = counting
+        self._one_each = one_each
         self._newest: int | None = None  # of the packets
         self._last: int | None = None  # of the pictures
         self._waiting: list[int] = []
@@ -64,7 +68,7 @@ class Numbers:
         self._failed.difference_update(passed)
         if self._last is None:
             return 0
-        if silent and self.next < PROBED:
+        if silent and self.next < PROBED and not self._one_each:
             self._counting = True
             return 0
         self.missing += silent
