@@ -38,6 +38,10 @@ def decoded(packets, *, refused=frozenset(), silent=frozenset()):
     return numbers, out
 
 
+def sized(packets):
+    return [(*packet, 100 + i) for i, packet in enumerate(packets)]
+
+
 @given(streams(), st.sets(st.integers(0, 200)))
 def test_pictures_are_numbered_by_the_rank_of_their_time_also_where_some_were_refused(packets, lost):
     ordered = sorted(pts for pts, _ in packets)
@@ -45,7 +49,7 @@ def test_pictures_are_numbered_by_the_rank_of_their_time_also_where_some_were_re
     numbers, out = decoded(packets, refused=refused)
     assert out == [(i, pts) for i, pts in enumerate(ordered) if pts not in refused]
     assert numbers.missing == 0
-    found = timeline(packets, out[:PROBED], BASE)
+    found = timeline(sized(packets), out[:PROBED], BASE)
     assert found is not None
     assert found.pts.tolist() == ordered
     assert [found.number(pts) for _, pts in out] == [number for number, _ in out]
@@ -60,14 +64,14 @@ def test_a_picture_lost_in_silence_leaves_a_gap_once_packets_were_seen_to_hold_o
     numbers, out = decoded(packets, silent=silent)
     assert all(number == pts for number, pts in out)
     assert numbers.missing == 2
-    assert timeline(packets, out[:PROBED], BASE) is not None
+    assert timeline(sized(packets), out[:PROBED], BASE) is not None
 
 
 def test_pictures_are_counted_where_some_packets_hold_none():
     packets = plain(PROBED + 40)
     _, out = decoded(packets, silent={5, 20, PROBED + 9})
     assert [number for number, _ in out] == list(range(len(packets) - 3))
-    assert timeline(packets, out[:PROBED], BASE) is None
+    assert timeline(sized(packets), out[:PROBED], BASE) is None
 
 
 def test_packets_known_to_hold_one_picture_each_are_never_counted():
@@ -84,7 +88,7 @@ def test_what_precedes_the_first_picture_that_can_be_decoded_is_not_counted():
     packets = plain(30)
     _, out = decoded(packets, refused={0, 1, 2})
     assert out[0] == (0, 3)
-    found = timeline(packets, out, BASE)
+    found = timeline(sized(packets), out, BASE)
     assert found.number(3) == 0
     assert (found.number(2), found.number(None), found.number(30)) == (None, None, None)
     assert (found.time_s(0), found.time_s(5)) == (0, 0.5)
@@ -100,7 +104,7 @@ def test_what_precedes_the_first_picture_that_can_be_decoded_is_not_counted():
     ],
 )
 def test_packets_that_do_not_tell_the_order_give_no_timeline(packets):
-    assert timeline(packets, [(i, i) for i in range(30)], BASE) is None
+    assert timeline(sized(packets), [(i, i) for i in range(30)], BASE) is None
 
 
 def test_pictures_are_counted_on_when_the_clock_starts_anew_or_is_missing():
@@ -110,3 +114,12 @@ def test_pictures_are_counted_on_when_the_clock_starts_anew_or_is_missing():
         got.append(numbers.picture(pts))
     assert got == list(range(53))
     assert numbers.missing == 0
+
+
+def test_a_packet_after_a_seek_is_known_by_its_time_size_and_kind():
+    found = timeline(sized(plain(30)), [(i, i) for i in range(30)], BASE)
+    assert found.knows(10, 110, key=True)
+    assert found.knows(11, 111, key=False)
+    assert found.knows(-1, 5, key=False)  # before the first picture
+    for pts, size, key in ((10, 111, True), (10, 110, False), (11, 111, True), (30, 130, True), (None, 110, True)):
+        assert not found.knows(pts, size, key=key)

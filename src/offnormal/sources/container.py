@@ -87,6 +87,8 @@ def packets(
         for packet in container.demux(stream):
             if packet.size:
                 yield packet
+    except IndexError:  # PyAV, at the end, where a stream turned up that the header does not name
+        return
     except FFmpegError as error:
         warn(f"truncated: reading ended early ({error.strerror}); the frames up to there are used")
 

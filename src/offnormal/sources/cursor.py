@@ -72,8 +72,7 @@ class Cursor:
         keys = self._timeline.keys_to(index) if self._timeline is not None else ()
         worth = index < place or (bool(keys) and keys[-1] > place + _NEAR)
         if worth and not (self._timeline is not None and self._seek(self._timeline, keys[-_TRIES:])):
-            self.container.close()
-            self._start()
+            self._restart()
         while (picture := self.read()) is not None:
             if picture.index >= index:
                 self._held = picture
@@ -86,6 +85,10 @@ class Cursor:
         self._failed = self._flawed = 0  # packets that the decoder refused; pictures that it calls corrupt
         self._held, self._next = None, 0
         self._pictures = self._from_start()
+
+    def _restart(self) -> None:
+        self.container.close()
+        self._start()
 
     def _seek(self, timeline: Timeline, keys: Iterable[int]) -> bool:
         """Decode from the last of these key pictures that the container really leads to; False where none is."""
@@ -103,8 +106,16 @@ class Cursor:
 
     def _after_seek(self, timeline: Timeline) -> Iterator[Picture]:
         start: int | None = None
+        place = 0
         found = packets(self.container, self.stream, self._warn)
         for packet, frames, _ in self._decoded(found, from_key=True):
+            if packet is not None and not (
+                packet.is_discard or timeline.knows(packet.pts, packet.size, key=packet.is_keyframe)
+            ):
+                self._timeline = None  # times after a seek are not those of reading in order
+                self._restart()
+                yield from (picture for picture in self._pictures if picture.index >= place)
+                return
             if start is None and packet is not None:
                 start = packet.pts
             for frame in frames:
@@ -112,6 +123,7 @@ class Cursor:
                 if number is None or start is None or frame.pts is None or frame.pts < start:
                     continue  # what follows a key picture but is shown before it needs what was not decoded
                 self._flawed += frame.is_corrupt
+                place = number + 1
                 yield Picture(number, timeline.time_s(number), frame.pts, frame)
 
     def _from_start(self) -> Iterator[Picture]:
@@ -163,5 +175,5 @@ def survey(path: Path, warn: Callable[[str], None]) -> Timeline | None:
         first = [(picture.index, picture.pts) for _ in range(PROBED) if (picture := cursor.read()) is not None]
     container, stream = open_container(path)
     with container:
-        found = ((p.pts, p.is_keyframe) for p in all_packets(container, stream, warn) if not p.is_discard)
+        found = ((p.pts, p.is_keyframe, p.size) for p in all_packets(container, stream, warn) if not p.is_discard)
         return timeline(found, first, stream.time_base or Fraction(1))

@@ -51,7 +51,8 @@ class Upright:
                 "src_colorspace": matrix,
                 "dst_colorspace": matrix,
                 "src_color_range": ColorRange.JPEG if full else ColorRange.MPEG,
-                "dst_color_range": ColorRange.JPEG,
+                # of no meaning for RGB, but PyAV 16 looks at matrix and range only where source and target differ
+                "dst_color_range": ColorRange.UNSPECIFIED if full else ColorRange.JPEG,
             }
         height, width = self.stored
         shown = self._reformatter.reformat(

@@ -9,6 +9,7 @@ picture show it soon: where a packet among the first ones gives neither a pictur
 from __future__ import annotations
 
 import heapq
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ class Timeline:
     """The presentation times of all pictures of a file, and where decoding can begin."""
 
     pts: np.ndarray  # (T,) int64, ascending
+    sizes: np.ndarray  # (T,) int64, bytes of the packet of each picture
     keys: Sequence[int]  # numbers of the key pictures, ascending
     base: Fraction  # seconds of one step of `pts`
 
@@ -89,6 +91,16 @@ class Timeline:
             return None
         at = int(np.searchsorted(self.pts, pts))
         return at if at < len(self.pts) and self.pts[at] == pts else None
+
+    def knows(self, pts: int | None, size: int, *, key: bool) -> bool:
+        """Whether a packet met after a seek is the one that had this time before.
+
+        Where packets share a time stamp, as in MPEG program streams, those after a seek get others than in order.
+        """
+        if pts is not None and pts < self.pts[0]:
+            return True
+        number = self.number(pts)
+        return number is not None and self.sizes[number] == size and (number in self.keys_to(number)[-1:]) == key
 
     def time_s(self, number: int) -> float:
         """Seconds from the first picture to this one."""
@@ -100,27 +112,29 @@ class Timeline:
 
 
 def timeline(
-    packets: Iterable[tuple[int | None, bool]], probed: Sequence[tuple[int, int | None]], base: Fraction
+    packets: Iterable[tuple[int | None, bool, int]], probed: Sequence[tuple[int, int | None]], base: Fraction
 ) -> Timeline | None:
-    """The timeline that all packets (time, key) of a file tell; None where pictures must be counted.
+    """The timeline that all packets (time, key, size) of a file tell; None where pictures must be counted.
 
     probed: numbers and times of the first pictures as decoding in order gave them, which the timeline must repeat.
     base: seconds of one step of the times.
     """
-    times: list[int] = []
-    keys: list[int] = []
+    times, sizes, keys = array("q"), array("q"), array("q")
     newest: int | None = None
-    for pts, key in packets:
+    for pts, key, size in packets:
         if pts is None or (key and newest is not None and pts <= newest):
             return None
         newest = pts if newest is None else max(pts, newest)
         times.append(pts)
+        sizes.append(size)
         if key:
             keys.append(pts)
-    ordered = np.unique(np.asarray(times, dtype=np.int64))
+    ordered, places = np.unique(np.asarray(times, dtype=np.int64), return_index=True)
     first = probed[0][1] if probed else None
     if len(ordered) != len(times) or first is None:
         return None
-    ordered = ordered[np.searchsorted(ordered, first) :]
-    found = Timeline(ordered, [int(np.searchsorted(ordered, key)) for key in keys if key >= first], base)
+    kept = slice(int(np.searchsorted(ordered, first)), None)
+    ordered = ordered[kept]
+    starts = np.searchsorted(ordered, [key for key in keys if key >= first]).tolist()
+    found = Timeline(ordered, np.asarray(sizes, dtype=np.int64)[places][kept], starts, base)
     return found if all(found.number(pts) == number for number, pts in probed) else None
