@@ -1,5 +1,6 @@
 import doctest
 import os
+import socket
 
 import numpy as np
 import pytest
@@ -84,9 +85,16 @@ def test_what_is_no_video_is_an_error_that_names_it_and_says_what_it_is(tmp_path
 
 
 def test_a_playlist_does_not_reach_the_network(tmp_path):
-    (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXTINF:2,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n")
-    with pytest.raises(VideoError, match=r"list\.m3u8"):
-        open_video(tmp_path / "list.m3u8")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/a.ts"
+        (tmp_path / "list.m3u8").write_text(
+            f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{address}\n#EXT-X-ENDLIST\n"
+        )
+        with pytest.raises(VideoError, match=r"list\.m3u8"):
+            open_video(tmp_path / "list.m3u8")
+        with pytest.raises(BlockingIOError):  # nobody called
+            server.accept()
 
 
 def test_videos_of_a_folder_are_listed_in_natural_order(tmp_path):

@@ -30,7 +30,8 @@ def open_container(path: Path) -> tuple[InputContainer, VideoStream]:
             raise VideoError(f"{path}: no such file; expected a video file or a folder of frames")
         if path.stat().st_size == 0:
             raise VideoError(f"{path}: the file is empty; copy it again or remove it")
-        container = av.open(f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"})
+        # `file:`: no other meaning of a name; a playlist reaches no network; PyAV 16 and 17 crash on `options` here
+        container = av.open(f"file:{path}", metadata_errors="replace", container_options={"protocol_whitelist": "file"})
     except OSError as error:
         raise VideoError(f"{path}: cannot be read ({error.strerror or error})") from None
     except FFmpegError as error:
