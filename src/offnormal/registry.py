@@ -39,6 +39,30 @@ _BUILT_IN: dict[str, dict[str, Entry]] = {
             "offnormal.data.layouts.ganomaly:GanomalyLayout",
             "train/0.normal, test/0.normal, test/1.abnormal",
         ),
+        "ucsd": Entry(
+            "offnormal.data.layouts.ucsd:UcsdLayout",
+            "UCSD Ped1 and Ped2 as published: TIFF frames, intervals in a .m file, masks",
+        ),
+        "avenue": Entry(
+            "offnormal.data.layouts.avenue:AvenueLayout",
+            "CUHK Avenue as published: .avi videos, masks in MATLAB files",
+        ),
+        "shanghaitech": Entry(
+            "offnormal.data.layouts.shanghaitech:ShanghaiTechLayout",
+            "ShanghaiTech Campus as published: .avi and frames, labels and masks in .npy files",
+        ),
+        "redistributed": Entry(
+            "offnormal.data.layouts.redistributed:RedistributedLayout",
+            "training/frames, testing/frames, labels in one .npy or .mat; as published code expects these sets",
+        ),
+        "memae": Entry(
+            "offnormal.data.layouts.memae:MemaeLayout",
+            "Train/Video001, Test/Video001, Test_gt/Video001.mat; as MemAE's code expects them",
+        ),
+        "videos": Entry(
+            "offnormal.data.layouts.videos:VideosLayout",
+            "your own videos: train, optionally test, labels and masks; or one folder of normal videos",
+        ),
         "folder": Entry(
             "offnormal.data.layouts.folder:FolderLayout",
             "a folder of normal images, optionally a test folder",

@@ -40,7 +40,11 @@ def _registered(kind: str) -> list[dict[str, str]]:
         row = {"name": name, "summary": summary}
         if kind == "layouts":
             layout = registry.resolve(kind, name)
-            row |= {"tree": f"expected: {layout.tree}", "source": f"data: {layout.source}"}
+            row |= {
+                "tree": f"expected: {layout.tree}",
+                "source": f"data: {layout.source}",
+                "licence": f"licence: {layout.licence}",
+            }
         rows.append(row)
     return rows
 

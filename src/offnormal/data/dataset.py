@@ -8,12 +8,15 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from offnormal.errors import DataError
 from offnormal.types import Sample
 
-_READERS = 8  # threads
+if TYPE_CHECKING:
+    from offnormal.data.video_dataset import VideoDataset
+
+READERS = 8  # threads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +37,8 @@ class Dataset:
         """
         samples = [("train", s) for s in self.train if part != "test"]
         samples += [("test", s) for s in self.test if part != "train"]
-        with ThreadPoolExecutor(_READERS) as pool:
-            contents = pool.map(_content, (path for _, s in samples for path in (s.path, s.mask)))
+        with ThreadPoolExecutor(READERS) as pool:
+            contents = pool.map(content_hash, (path for _, s in samples for path in (s.path, s.mask)))
             digest = hashlib.sha256()
             for role, sample in samples:
                 line = (role, self._short(sample.path), next(contents), next(contents), str(sample.label))
@@ -60,21 +63,21 @@ class Dataset:
         """
         if group_by is None:
             return self
-        return replace(
-            self,
-            train=tuple(_with_groups(self.train, self.root, group_by)),
-            test=tuple(_with_groups(self.test, self.root, group_by)),
-        )
+
+        def group(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+            return tuple(replace(sample, group=group_of(sample.path, self.root, group_by)) for sample in samples)
+
+        return replace(self, train=group(self.train), test=group(self.test))
 
 
 def content_hashes(paths: Iterable[Path]) -> list[str]:
     """First 16 characters of the sha256 of every file, sorted."""
-    with ThreadPoolExecutor(_READERS) as pool:
-        return sorted(found[:16] for found in pool.map(_content, paths))
+    with ThreadPoolExecutor(READERS) as pool:
+        return sorted(found[:16] for found in pool.map(content_hash, paths))
 
 
-def _content(path: Path | None) -> str:
-    """sha256 of a file; words for one that is not there or cannot be read, as a set may hold bad files."""
+def content_hash(path: Path | None) -> str:
+    """sha256 of a file; a word for one that is not there or cannot be read, as a set may hold bad files."""
     if path is None:
         return "none"
     try:
@@ -84,26 +87,22 @@ def _content(path: Path | None) -> str:
         return "unreadable"
 
 
-def _with_groups(samples: Iterable[Sample], root: Path, group_by: str) -> Iterable[Sample]:
+def group_of(path: Path, root: Path, group_by: str) -> str:
+    """The group of a picture or video; see `Dataset.grouped`."""
     if group_by == "folder":
-        for sample in samples:
-            yield replace(sample, group=sample.path.parent.as_posix())
-        return
+        return path.parent.as_posix()
+    name = (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
     try:
-        pattern = re.compile(group_by)
+        match = re.search(group_by, name)
     except re.error as error:
         raise DataError(f"--group-by {group_by!r} is neither 'folder' nor a regular expression: {error}") from None
-    for sample in samples:
-        path = sample.path
-        name = (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
-        match = pattern.search(name)
-        found = next(filter(None, (*match.groups(), match[0])), None) if match else None
-        if found is None:
-            raise DataError(
-                f"--group-by {group_by!r} does not match {name}: write an expression that matches every picture; "
-                "its first (...) names the session or lot"
-            )
-        yield replace(sample, group=found)
+    found: str | None = next(filter(None, (*match.groups(), match[0])), None) if match else None
+    if found is None:
+        raise DataError(
+            f"--group-by {group_by!r} does not match {name}: write an expression that matches every path; its first "
+            "(...) names the session, lot or camera"
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,8 @@ class Layout(Protocol):
     """A form in which a data set lies on disk."""
 
     tree: str  # the expected tree, for people
-    source: str  # where such data come from, with licences
+    source: str  # where such data come from
+    licence: str  # of those data
 
     @staticmethod
     def recognises(root: Path) -> bool:
@@ -131,6 +131,6 @@ class Layout(Protocol):
         ...
 
     @staticmethod
-    def read(root: Path, category: str | None = None) -> Dataset:
+    def read(root: Path, category: str | None = None) -> Dataset | VideoDataset:
         """The data set of one category; DataError when the tree is not as expected."""
         ...

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from offnormal import registry
 from offnormal.data.dataset import Dataset, Layout
 from offnormal.data.layouts.folder import from_folders
 from offnormal.data.layouts.labelled import subfolders
+from offnormal.data.layouts.videos import from_videos
+from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import DataError
-from offnormal.sources.paths import as_written
+from offnormal.sources.paths import as_written, pictures_in
+from offnormal.sources.video_paths import is_video, videos_in
 
 
 def open_datasets(
@@ -21,19 +25,22 @@ def open_datasets(
     test: Path | None = None,
     masks: Path | None = None,
     group_by: str | None = None,
-) -> list[Dataset]:
+) -> list[Dataset | VideoDataset]:
     """One data set, or one per category with category="all".
 
-    Either `data` (a folder in a registered layout) or the plain folders `normal`, `test`, `masks`.
+    Either `data` (a folder in a registered layout, or one video of normal life) or the plain folders `normal`, `test`,
+    `masks`; `normal` and `test` may also be videos or folders of them.
     Raises DataError saying what was found and what each layout expects.
     """
     if data is None:
-        if category is not None or layout not in (None, "folder"):
+        if category is not None or layout not in (None, "folder", "videos"):
             raise DataError("--layout and --category go with --data, not with --normal and --test")
-        return [from_folders(normal=normal, test=test, masks=masks).grouped(group_by)]
+        return [_named(normal, test, masks, layout).grouped(group_by)]
     if normal is not None or test is not None or masks is not None:
         raise DataError("--data goes without --normal, --test and --masks: its layout says what is normal")
     data = as_written(data)
+    if is_video(data) and data.is_file() and category is None and layout in (None, "videos"):
+        return [from_videos(train=data).grouped(group_by)]
     if not data.is_dir():
         raise DataError(f"{data}: {'not a folder' if data.exists() else 'no such folder'}; expected a data set")
     form = registry.resolve("layouts", layout) if layout else _recognise(data)
@@ -45,10 +52,51 @@ def open_datasets(
     return [form.read(data, category).grouped(group_by)]
 
 
+def only_pictures(datasets: Iterable[Dataset | VideoDataset]) -> list[Dataset]:
+    """The same data sets, for what works on pictures alone; DataError when one is of videos."""
+    found = []
+    for dataset in datasets:
+        if isinstance(dataset, VideoDataset):
+            raise DataError(f"{dataset.root} holds videos (layout {dataset.layout}); expected pictures")
+        found.append(dataset)
+    return found
+
+
+def _named(normal: Path | None, test: Path | None, masks: Path | None, layout: str | None) -> Dataset | VideoDataset:
+    normal, test = (None if p is None else as_written(p) for p in (normal, test))
+    given = [place for place in (normal, test) if place is not None]
+    if layout != "videos" and not (given and all(_holds_videos(place) for place in given)):
+        return from_folders(normal=normal, test=test, masks=masks)
+    for place in given:
+        if not place.exists():
+            raise DataError(f"{place}: no such file or folder")
+    if masks is not None:
+        raise DataError(f"--masks {masks} goes with pictures; those of videos lie in a folder masks beside --test")
+    if normal is not None and test is not None and (normal.samefile(test) or _within(normal, test)):
+        raise DataError(f"--normal {normal} and --test {test} share videos: keep them in folders apart")
+    return from_videos(train=normal, test=test)
+
+
+def _holds_videos(place: Path) -> bool:
+    if place.is_dir():
+        return bool(videos_in(place, recursive=True)) and not pictures_in(place)
+    return is_video(place) and place.is_file()
+
+
+def _within(one: Path, other: Path) -> bool:
+    one, other = one.resolve(), other.resolve()
+    return one.is_relative_to(other) or other.is_relative_to(one)
+
+
 def _recognise(data: Path) -> Layout:
     forms: dict[str, Layout] = {name: registry.resolve("layouts", name) for name in registry.names("layouts")}
-    for _, form in sorted(forms.items(), key=lambda item: item[0] == "folder"):  # which fits nearly everything: last
+    for name, form in sorted(forms.items(), key=lambda item: item[0] == "folder"):  # which fits nearly everything: last
         if form.recognises(data):
+            if name == "folder" and (videos := videos_in(data, recursive=True)):
+                raise DataError(
+                    f"{data} holds both pictures and videos, such as {videos[0].relative_to(data)}: name what to take, "
+                    "--layout folder (the pictures) or --layout videos"
+                )
             return form
     inside = [p.name + "/" for p in subfolders(data)][:6] or ["nothing that can be read"]
     expected = "".join(f"\n  {name}: {form.tree}" for name, form in forms.items())

@@ -14,7 +14,7 @@ from offnormal.config import EvaluateConfig
 from offnormal.data.dataset import Dataset
 from offnormal.data.geometry import unlay
 from offnormal.data.loader import Loader, read_pixels, stack, unmasked_anomalies
-from offnormal.data.open import open_datasets
+from offnormal.data.open import only_pictures, open_datasets
 from offnormal.errors import DataError
 from offnormal.evaluation import (
     Evaluation,
@@ -167,7 +167,7 @@ def _chosen_rows(evaluation: Evaluation) -> dict[Role, list[ScoredImage]]:
 
 def open_test_sets(config: EvaluateConfig) -> list[Dataset]:
     """The data sets that an evaluation is asked for."""
-    return open_datasets(
+    found = open_datasets(
         config.data,
         layout=config.layout,
         category=config.category,
@@ -176,6 +176,7 @@ def open_test_sets(config: EvaluateConfig) -> list[Dataset]:
         masks=config.masks,
         group_by=config.group_by,
     )
+    return only_pictures(found)
 
 
 def place_for(bundle: Bundle, evaluation: Evaluation, out: Path | None) -> Run:

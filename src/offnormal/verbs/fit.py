@@ -19,7 +19,7 @@ from offnormal.calibration.promise import normals_needed, order_statistic
 from offnormal.config import FitConfig
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.loader import Loader, read_mask
-from offnormal.data.open import open_datasets
+from offnormal.data.open import only_pictures, open_datasets
 from offnormal.data.survey import choose_input, survey
 from offnormal.detectors.base import Detector, DetectorOptions, StatisticalDetector
 from offnormal.errors import ConfigError, DataError, FitError
@@ -46,7 +46,7 @@ def fit_run(name: str, config: FitConfig, progress: Progress | None = None) -> l
     Raises DataError, ConfigError, WeightsError, FitError or CalibrationError with what to do; a run that fails
     leaves its log.
     """
-    datasets = open_datasets(
+    found = open_datasets(
         config.data,
         layout=config.layout,
         category=config.category,
@@ -55,6 +55,7 @@ def fit_run(name: str, config: FitConfig, progress: Progress | None = None) -> l
         masks=config.masks,
         group_by=config.group_by,
     )
+    datasets = only_pictures(found)
     for dataset in datasets:
         if not dataset.train:
             raise DataError(

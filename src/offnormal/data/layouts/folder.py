@@ -18,6 +18,7 @@ class FolderLayout:
 
     tree = "NORMAL/**/*.png  [TEST/**/*.png, labelled when TEST has a subfolder good, normal or ok]  [MASKS/...]"
     source = "your own pictures"
+    licence = "yours"
 
     @staticmethod
     def recognises(root: Path) -> bool:

@@ -14,6 +14,7 @@ class GanomalyLayout:
 
     tree = "ROOT/train/0.normal/*.png  ROOT/test/0.normal/*.png  ROOT/test/1.abnormal/*.png"
     source = "sets prepared for GANomaly's reference code, or your own in the same tree"
+    licence = "that of the pictures"
 
     @staticmethod
     def recognises(root: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from offnormal.data.dataset import Dataset
+from offnormal.data.layouts.categories import one_category
 from offnormal.data.layouts.labelled import labelled_samples, normal_samples, subfolders
 from offnormal.errors import DataError
 
@@ -13,7 +14,8 @@ class MvtecLayout:
     """`train/good`, `test/<defect>`, `ground_truth/<defect>/NNN_mask.png`; one category or a folder of them."""
 
     tree = "CATEGORY/train/good/*.png  CATEGORY/test/<good|defect>/*.png  [CATEGORY/ground_truth/<defect>/*_mask.png]"
-    source = "MVTec AD (CC BY-NC-SA 4.0), or your own parts in the same tree"
+    source = "MVTec AD, https://www.mvtec.com/company/research/datasets/mvtec-ad, or your own parts in the same tree"
+    licence = "CC BY-NC-SA 4.0 (MVTec AD)"
 
     @staticmethod
     def recognises(root: Path) -> bool:
@@ -30,17 +32,7 @@ class MvtecLayout:
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
         """The data set of one category; DataError when there is no `train/good` and no `test`."""
-        known = MvtecLayout.categories(root)
-        if category is not None and category not in known:
-            if known or category != root.resolve().name:
-                raise DataError(f"{root}: no category {category!r}; there are {', '.join(known) or 'none'}")
-            category = None
-        if known and category is None:
-            raise DataError(
-                f"{root} holds {len(known)} categories ({', '.join(known)}): choose one with --category, or all of "
-                "them with --category all"
-            )
-        folder = root / category if category else root
+        folder, category = one_category(root, category, MvtecLayout.categories(root))
         if not _is_category(folder):
             raise DataError(f"{folder}: expected train/good with normal pictures; the tree is {MvtecLayout.tree}")
         train, test, masks = folder / "train" / "good", folder / "test", folder / "ground_truth"

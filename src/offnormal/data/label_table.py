@@ -1,0 +1,108 @@
+"""Frame labels written by hand or exported from a spreadsheet: .csv and .txt.
+
+Three forms are understood, told apart by their first row:
+
+- one 0 or 1 for each frame, a row each (or all in one row), with or without a header;
+- a header `start,end` and a row for each anomalous span: frame numbers from 0, both included;
+- a header `start_s,end_s` and a row for each anomalous span: seconds from the first frame, both included.
+
+Cells are separated by commas, semicolons, tabs or spaces. Only a header means that nothing is anomalous.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+
+from offnormal.errors import DataError
+from offnormal.sources.video_index import count_frames, frame_times
+
+_FORMS = (
+    "expected one 0 or 1 a frame, or the header start,end (frame numbers from 0, both included) or start_s,end_s "
+    "(seconds) over one row an anomalous span"
+)
+Row = tuple[int, list[str]]  # line number from 1 and cells
+
+
+def read_table(path: Path, video: Path) -> np.ndarray:
+    """Labels (T,) uint8 of one video; the video is looked into only for spans, whose T it fixes.
+
+    Raises DataError with the line that is not understood.
+    """
+    rows = _rows(path)
+    if not rows:
+        raise DataError(f"{path}: empty; {_FORMS}")
+    header = [cell.strip("\"'").casefold() for cell in rows[0][1]]
+    if header == ["start", "end"]:
+        return _from_frames(path, rows[1:], count_frames(video) if video.is_dir() else len(frame_times(video)))
+    if header == ["start_s", "end_s"]:
+        if video.is_dir():
+            raise DataError(f"{path}: {video} is a folder of frames and has no clock; give frame numbers, start,end")
+        return _from_seconds(path, rows[1:], frame_times(video))
+    if len(rows) > 1 and len(rows[0][1]) == 1 and _number(rows[0][1][0]) is None:
+        rows = rows[1:]
+    if len(rows) == 1:
+        rows = [(rows[0][0], [cell]) for cell in rows[0][1]]
+    return np.array([_label(path, row) for row in rows], dtype=np.uint8)
+
+
+def _rows(path: Path) -> list[Row]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as text ({error}); save it as UTF-8") from None
+    rows = ((i, re.split(r"\s*[,;\t]\s*|\s+", line.strip())) for i, line in enumerate(text.splitlines(), 1))
+    return [(i, cells) for i, cells in rows if any(cells)]
+
+
+def _label(path: Path, row: Row) -> int:
+    line, cells = row
+    value = _number(cells[0]) if len(cells) == 1 else None
+    if value not in (0, 1):
+        raise DataError(f"{path}, line {line}: {','.join(cells)!r}; {_FORMS}")
+    return int(value)
+
+
+def _from_frames(path: Path, rows: list[Row], frames: int) -> np.ndarray:
+    labels = np.zeros(frames, dtype=np.uint8)
+    for line, cells in rows:
+        first, last = _pair(path, line, cells)
+        if first != int(first) or last != int(last):
+            raise DataError(f"{path}, line {line}: {','.join(cells)!r}; expected whole frame numbers, or start_s,end_s")
+        if last >= frames:
+            raise DataError(
+                f"{path}, line {line}: frames {first:g} to {last:g} of a video that has {frames} frames (from 0)"
+            )
+        labels[int(first) : int(last) + 1] = 1
+    return labels
+
+
+def _from_seconds(path: Path, rows: list[Row], times: np.ndarray) -> np.ndarray:
+    labels = np.zeros(len(times), dtype=np.uint8)
+    for line, cells in rows:
+        first, last = _pair(path, line, cells)
+        if first > times[-1]:
+            raise DataError(f"{path}, line {line}: starts at {first:g} s, but the video ends at {times[-1]:.3f} s")
+        labels[(times >= first) & (times <= last)] = 1
+    return labels
+
+
+def _pair(path: Path, line: int, cells: list[str]) -> tuple[float, float]:
+    values = [_number(cell) for cell in cells]
+    first, last = values if len(values) == 2 else (None, None)
+    if first is None or last is None or not 0 <= first <= last:
+        raise DataError(
+            f"{path}, line {line}: {','.join(cells)!r}; expected a start and an end not before it, from 0 on"
+        )
+    return first, last
+
+
+def _number(cell: str) -> float | None:
+    try:
+        value = float(cell.strip("\"'"))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,61 @@
+"""What layouts of videos share: clips as folders of frames, exact names, and masks that belong to them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from offnormal.data.array_files import Archive
+from offnormal.data.frame_masks import open_masks
+from offnormal.data.layouts.labelled import subfolders
+from offnormal.errors import DataError
+from offnormal.sources.video_index import count_frames
+from offnormal.sources.video_paths import is_frame_folder
+from offnormal.types import MaskSource, Video
+
+
+def holds(root: Path, *names: str) -> bool:
+    """Whether a folder holds one with any of these names, in exactly this case, on every file system."""
+    return any(folder.name in names for folder in subfolders(root))
+
+
+def clip_folders(folder: Path, pattern: str = ".*") -> list[Path]:
+    """Folders of frames directly in a folder whose whole names match, naturally sorted; empty when it is missing."""
+    return list(_clips(folder, pattern))
+
+
+def has_clips(folder: Path, pattern: str = ".*") -> bool:
+    """Whether there is at least one of them."""
+    return next(_clips(folder, pattern), None) is not None
+
+
+def _clips(folder: Path, pattern: str) -> Iterator[Path]:
+    if not folder.is_dir() or not holds(folder.parent, folder.name):
+        return
+    for path in subfolders(folder):
+        if re.fullmatch(pattern, path.name) and is_frame_folder(path):
+            yield path
+
+
+def training_clips(folder: Path, pattern: str = ".*") -> tuple[Video, ...]:
+    """Folders of frames as training videos."""
+    return tuple(Video(path=path, name=path.name) for path in clip_folders(folder, pattern))
+
+
+def checked_masks(masks: MaskSource, video: Path, frames: int | None = None) -> MaskSource:
+    """The masks, when there is one for each frame of a folder of frames, or else for each of `frames` labels.
+
+    Reads no mask, only how many there are. DataError when there are more or fewer.
+    """
+    if masks.path.suffix.lower() == ".npz" and masks.key is not None:
+        found = Archive(masks.path).shape(masks.key)[0]
+    elif masks.path.suffix.lower() in (".npz", ".mat"):
+        return masks  # would be read whole; whoever uses them sees it
+    else:
+        with open_masks(masks) as opened:
+            found = len(opened)
+    expected = count_frames(video) if video.is_dir() else frames
+    if expected is not None and found != expected:
+        raise DataError(f"{masks.path}: {found} masks for the {expected} frames of {video}; expected one mask a frame")
+    return masks

@@ -1,0 +1,63 @@
+"""The form in which MemAE's published code keeps UCSD and other sets: `Train/Video001`, `Test_gt/Video001.mat`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from offnormal.data.frame_labels import checked, memae_labels
+from offnormal.data.layouts.categories import one_category
+from offnormal.data.layouts.clips import clip_folders, has_clips, training_clips
+from offnormal.data.layouts.labelled import subfolders
+from offnormal.data.video_dataset import VideoDataset
+from offnormal.errors import DataError
+from offnormal.types import Video
+
+_CLIPS = r"Video\d+"
+
+
+class MemaeLayout:
+    """`Train/VideoNNN`, `Test/VideoNNN`, `Test_gt/VideoNNN.mat`; one data set or a folder of them.
+
+    `Train_idx` and `Test_idx` are not needed: clips are cut anew from the frames.
+    """
+
+    tree = "Train/Video001/001.jpg  Test/Video001/001.jpg  [Test_gt/Video001.mat with `l`, one 0 or 1 a frame]"
+    source = "sets prepared for MemAE's published code, https://github.com/donggong1/memae-anomaly-detection"
+    licence = "that of the set it was made from"
+
+    @staticmethod
+    def recognises(root: Path) -> bool:
+        """Whether `Train/Video001` or `Test/Video001` lies in the folder or in a folder in it."""
+        return _is_set(root) or bool(MemaeLayout.categories(root))
+
+    @staticmethod
+    def categories(root: Path) -> list[str]:
+        """Names of the data sets in the folder; empty when it is one itself."""
+        return [] if _is_set(root) else [folder.name for folder in subfolders(root) if _is_set(folder)]
+
+    @staticmethod
+    def read(root: Path, category: str | None = None) -> VideoDataset:
+        """The data set of one category; DataError when the tree or a label file is not as expected."""
+        folder, category = one_category(root, category, MemaeLayout.categories(root))
+        if not _is_set(folder):
+            raise DataError(f"{folder}: expected the tree {MemaeLayout.tree}")
+        clips = clip_folders(folder / "Test", _CLIPS)
+        return VideoDataset(
+            name=category or folder.resolve().name,
+            layout="memae",
+            root=folder,
+            category=category,
+            train=training_clips(folder / "Train", _CLIPS),
+            test=tuple(_labelled(clip, folder / "Test_gt") for clip in clips),
+        )
+
+
+def _is_set(folder: Path) -> bool:
+    return has_clips(folder / "Train", _CLIPS) or has_clips(folder / "Test", _CLIPS)
+
+
+def _labelled(clip: Path, labels: Path) -> Video:
+    if not labels.is_dir():
+        return Video(path=clip, name=clip.name)
+    file = labels / f"{clip.name}.mat"
+    return Video(path=clip, name=clip.name, labels=checked(memae_labels(file), clip, str(file)))

@@ -1,0 +1,86 @@
+"""ShanghaiTech Campus as published: training videos as .avi, test videos as frames, labels and masks as .npy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from offnormal.data.array_files import read_npy
+from offnormal.data.frame_labels import as_labels, checked
+from offnormal.data.layouts.clips import checked_masks, clip_folders, holds, training_clips
+from offnormal.data.video_dataset import VideoDataset
+from offnormal.errors import DataError
+from offnormal.sources.video_paths import videos_in
+from offnormal.types import MaskSource, Video
+
+_LABELS, _MASKS = "test_frame_mask", "test_pixel_mask"
+
+
+class ShanghaiTechLayout:
+    """`training/videos` (or `training/frames`), `testing/frames`, `test_frame_mask`, `test_pixel_mask`.
+
+    Where training videos lie both as .avi and as frames, the frames are taken. Masks are read a frame at a time.
+    """
+
+    tree = (
+        "training/<videos/01_001.avi|frames/01_001/000.jpg>  testing/frames/01_0014/000.jpg  "
+        "testing/test_frame_mask/01_0014.npy  [testing/test_pixel_mask/01_0014.npy]"
+    )
+    source = "ShanghaiTech Campus, https://svip-lab.github.io/dataset/campus_dataset.html"
+    licence = "for research: cite Liu et al., CVPR 2018, and Luo et al., ICCV 2017"
+
+    @staticmethod
+    def recognises(root: Path) -> bool:
+        """Whether `training/videos`, or the folder of frame or pixel labels, is there."""
+        training, testing = root / "training", root / "testing"
+        return (
+            holds(root, _LABELS, _MASKS)
+            or (testing.is_dir() and holds(testing, _LABELS, _MASKS))
+            or (training.is_dir() and holds(training, "videos"))
+        )
+
+    @staticmethod
+    def categories(root: Path) -> list[str]:
+        """Always empty: its 13 scenes are learnt together."""
+        return []
+
+    @staticmethod
+    def read(root: Path, category: str | None = None) -> VideoDataset:
+        """The data set; DataError when the tree or a label file is not as expected, or a category is asked for."""
+        if category is not None:
+            raise DataError(f"--category {category}: the layout 'shanghaitech' has no categories; leave it out")
+        if not ShanghaiTechLayout.recognises(root):
+            raise DataError(f"{root}: expected the tree {ShanghaiTechLayout.tree}")
+        clips = clip_folders(root / "testing" / "frames")
+        labels, masks = (_folder(root, name) for name in (_LABELS, _MASKS))
+        return VideoDataset(
+            name=root.resolve().name,
+            layout="shanghaitech",
+            root=root,
+            train=training_clips(root / "training" / "frames") or _training_videos(root / "training" / "videos"),
+            test=tuple(_labelled(clip, labels, masks) for clip in clips),
+        )
+
+
+def _folder(root: Path, name: str) -> Path | None:
+    places = (root / "testing" / name, root / name)
+    return next((place for place in places if place.is_dir()), None)
+
+
+def _training_videos(folder: Path) -> tuple[Video, ...]:
+    return tuple(Video(path=path, name=path.stem) for path in videos_in(folder)) if folder.is_dir() else ()
+
+
+def _labelled(clip: Path, labels: Path | None, masks: Path | None) -> Video:
+    source = masks / f"{clip.name}.npy" if masks is not None else None
+    return Video(
+        path=clip,
+        name=clip.name,
+        labels=_labels(clip, labels / f"{clip.name}.npy") if labels is not None else None,
+        masks=checked_masks(MaskSource(path=source), clip) if source is not None and source.is_file() else None,
+    )
+
+
+def _labels(clip: Path, path: Path) -> np.ndarray:
+    return checked(as_labels(read_npy(path), str(path)), clip, str(path))

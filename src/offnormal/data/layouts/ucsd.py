@@ -1,0 +1,113 @@
+"""UCSD Ped1 and Ped2 as published: clips as folders of TIFF frames, intervals in a `.m` file, masks in `*_gt`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from offnormal.data.frame_labels import Span, from_spans, ucsd_spans
+from offnormal.data.frame_masks import frame_labels, open_masks
+from offnormal.data.layouts.categories import one_category
+from offnormal.data.layouts.clips import checked_masks, clip_folders, has_clips, training_clips
+from offnormal.data.layouts.labelled import subfolders
+from offnormal.data.video_dataset import VideoDataset
+from offnormal.errors import DataError
+from offnormal.sources.video_index import count_frames
+from offnormal.sources.video_paths import is_frame_folder
+from offnormal.types import MaskSource, Video
+
+_WHOLE = "UCSD_Anomaly_Dataset.v1p2"
+_TRAIN, _TEST = r"Train\d+", r"Test\d+"
+
+
+class UcsdLayout:
+    """`UCSDped1` and `UCSDped2`; the root is the whole data set, or one of the two.
+
+    The frame labels are those of the `.m` file; where there is none, a frame is anomalous when its mask marks any
+    pixel, as the authors' scripts have it. Ped1 has masks for 10 of its 36 test clips. Whatever else lies in the
+    folders is passed over.
+    """
+
+    tree = (
+        "UCSDped1/Train/Train001/001.tif  UCSDped1/Test/Test001/001.tif  [UCSDped1/Test/UCSDped1.m]  "
+        "[UCSDped1/Test/Test003_gt/001.bmp]"
+    )
+    source = "UCSD Anomaly Detection Dataset, http://www.svcl.ucsd.edu/projects/anomaly/dataset.htm"
+    licence = "none stated: for research, cite Mahadevan et al., CVPR 2010"
+
+    @staticmethod
+    def recognises(root: Path) -> bool:
+        """Whether `Train/Train001` or `Test/Test001` lies in the folder, or in UCSDped1 or UCSDped2 in it."""
+        return _is_pedestrians(root) or bool(UcsdLayout.categories(root))
+
+    @staticmethod
+    def categories(root: Path) -> list[str]:
+        """UCSDped1 and UCSDped2, those of them that are there; empty when the folder is one of them itself."""
+        if _is_pedestrians(root):
+            return []
+        return [folder.name for folder in subfolders(_inner(root)) if _is_pedestrians(folder)]
+
+    @staticmethod
+    def read(root: Path, category: str | None = None) -> VideoDataset:
+        """The data set of one of the two; DataError when the tree or the labels are not as expected."""
+        folder, category = one_category(_inner(root), category, UcsdLayout.categories(root))
+        if not _is_pedestrians(folder):
+            raise DataError(f"{folder}: expected the tree {UcsdLayout.tree}")
+        return VideoDataset(
+            name=category or folder.resolve().name,
+            layout="ucsd",
+            root=folder,
+            category=category,
+            train=training_clips(folder / "Train", _TRAIN),
+            test=_test_clips(folder / "Test"),
+        )
+
+
+def _inner(root: Path) -> Path:
+    return root / _WHOLE if (root / _WHOLE).is_dir() else root
+
+
+def _is_pedestrians(folder: Path) -> bool:
+    return has_clips(folder / "Train", _TRAIN) or has_clips(folder / "Test", _TEST)
+
+
+def _test_clips(folder: Path) -> tuple[Video, ...]:
+    clips = clip_folders(folder, _TEST)
+    script = _script(folder) if clips else None
+    spans = ucsd_spans(script) if script else None
+    videos = []
+    for clip in clips:
+        masks = _masks(clip)
+        labels = _labels(clip, masks) if script is None or spans is None else _from_script(clip, script, spans)
+        videos.append(Video(path=clip, name=clip.name, labels=labels, masks=masks))
+    return tuple(videos)
+
+
+def _script(folder: Path) -> Path | None:
+    found = sorted(path for path in folder.glob("*.m") if not path.name.startswith("."))
+    named = [path for path in found if path.stem == folder.resolve().parent.name] or found
+    if len(named) > 1:
+        raise DataError(f"{folder}: {', '.join(path.name for path in named)}; expected one file of anomalous intervals")
+    return named[0] if named else None
+
+
+def _from_script(clip: Path, script: Path, spans: list[list[Span]]) -> np.ndarray:
+    """The clip's number says which statement of the script is its own, so that single clips keep their labels."""
+    number = int(re.sub(r"\D", "", clip.name))
+    if not 1 <= number <= len(spans):
+        raise DataError(f"{script}: intervals of {len(spans)} clips, none for {clip.name}; is it the file of this set?")
+    return from_spans(spans[number - 1], count_frames(clip), f"{script}, clip {number}")
+
+
+def _masks(clip: Path) -> MaskSource | None:
+    folder = clip.with_name(f"{clip.name}_gt")
+    return checked_masks(MaskSource(path=folder), clip) if is_frame_folder(folder) else None
+
+
+def _labels(clip: Path, masks: MaskSource | None) -> np.ndarray | None:
+    if masks is None:
+        return None
+    with open_masks(masks) as opened:
+        return frame_labels(opened)

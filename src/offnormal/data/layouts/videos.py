@@ -1,0 +1,122 @@
+"""Your own videos: a folder to learn from and one to test on, with labels and masks if there are any."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from offnormal.data.layouts.categories import one_category
+from offnormal.data.layouts.labelled import NORMAL_NAMES, subfolders
+from offnormal.data.layouts.video_truth import TRUTH_FOLDERS, Truth
+from offnormal.data.video_dataset import VideoDataset
+from offnormal.errors import DataError
+from offnormal.sources.paths import pictures_in
+from offnormal.sources.video_paths import VIDEO_SUFFIXES, is_frame_folder, is_video, videos_below, videos_in
+from offnormal.types import Video
+
+_TRAIN = ("train", "training", "normal")
+_TEST = ("test", "testing", "eval", "evaluation")
+
+
+class VideosLayout:
+    """`train` and `test` folders of video files or folders of frames, or one folder of normal videos alone.
+
+    Videos may lie in subfolders, and are then called `subfolder/name`. See `video_truth` for labels and masks.
+    """
+
+    tree = (
+        "train/*.mp4  [test/*.mp4]  [labels/<video>.npy|.csv|.txt, or beside the video, or gt.npz]  "
+        "[masks/<video>.npy|.npz, or masks/<video>/*.png]; any video format, or folders of frames"
+    )
+    source = "your own videos"
+    licence = "yours"
+
+    @staticmethod
+    def recognises(root: Path) -> bool:
+        """Whether there are videos in train or test, also one folder down, or videos and no picture in the folder.
+
+        Folders of frames alone count when their pictures are numbered without a gap, unlike sorted pictures.
+        """
+        return _is_set(root) or bool(VideosLayout.categories(root)) or _is_plain(root)
+
+    @staticmethod
+    def categories(root: Path) -> list[str]:
+        """Names of the folders with a train or test folder of videos each; empty when the folder is one itself."""
+        return [] if _is_set(root) else [folder.name for folder in subfolders(root) if _is_set(folder)]
+
+    @staticmethod
+    def read(root: Path, category: str | None = None) -> VideoDataset:
+        """The data set of one category; DataError for an empty tree and for labels or masks that do not fit."""
+        folder, category = one_category(root, category, VideosLayout.categories(root))
+        train, test = _part(folder, _TRAIN), _part(folder, _TEST)
+        if train is None and test is None:
+            train = folder
+        return from_videos(train=train, test=test, root=folder, category=category)
+
+
+def from_videos(
+    *, train: Path | None = None, test: Path | None = None, root: Path | None = None, category: str | None = None
+) -> VideoDataset:
+    """A data set from folders of videos, single video files, or single folders of frames.
+
+    Raises DataError for one that holds no video, and for labels or masks that do not fit.
+    """
+    root = root or train or test
+    if root is None:
+        raise DataError("no data: expected a folder of videos, or one video")
+    training = _named(train) if train is not None else {}
+    tested = _named(test) if test is not None else {}
+    return VideoDataset(
+        name=category or (root.stem if root.is_file() else root.resolve().name),
+        layout="videos",
+        root=root if root.is_dir() else root.parent,
+        category=category,
+        train=tuple(Video(path=path, name=name) for name, path in training.items()),
+        test=Truth.near(test).videos(tested) if test is not None else (),
+    )
+
+
+def _named(place: Path) -> dict[str, Path]:
+    """Name -> video: its path below the place without suffix, or with it where two would be called the same."""
+    if is_video(place) or is_frame_folder(place):
+        return {place.resolve().name if place.is_dir() else place.stem: place}
+    found = [path for path in videos_below(place) if path.relative_to(place).parts[0] not in TRUTH_FOLDERS]
+    if not found:
+        raise DataError(
+            f"{place}: no video in it; expected video files ({', '.join(sorted(VIDEO_SUFFIXES)[:8])}, ...) or folders "
+            "of numbered pictures"
+        )
+    full = {path: path.relative_to(place).as_posix() for path in found}
+    short = {path: name if path.is_dir() else name.removesuffix(path.suffix) for path, name in full.items()}
+    shared = Counter(short.values())
+    return {(name if shared[name] == 1 else full[path]): path for path, name in short.items()}
+
+
+def _part(root: Path, names: tuple[str, ...]) -> Path | None:
+    found = [folder for folder in subfolders(root) if folder.name.casefold() in names]
+    if len(found) > 1:
+        raise DataError(f"{root}: {' and '.join(path.name for path in found)} mean the same; keep one of them")
+    return found[0] if found else None
+
+
+def _is_set(root: Path) -> bool:
+    parts = [folder for folder in subfolders(root) if folder.name.casefold() in (*_TRAIN, *_TEST)]
+    if any(videos_in(part, recursive=True) for part in parts):
+        return True
+    clips = [clip for part in parts if part.name.casefold() != "normal" for clip in videos_below(part)]
+    return bool(clips) and all(_is_sequence(clip) for clip in clips)
+
+
+def _is_sequence(clip: Path) -> bool:
+    if clip.name.casefold() in NORMAL_NAMES:
+        return False
+    numbers = [re.search(r"(\d+)$", path.stem) for path in pictures_in(clip, recursive=False)]
+    found = [int(number[1]) for number in numbers if number]
+    return len(found) > 1 and len(found) == len(numbers) and found == list(range(found[0], found[0] + len(found)))
+
+
+def _is_plain(root: Path) -> bool:
+    found = videos_in(root, recursive=True)
+    folders = {folder.casefold() for path in found for folder in path.relative_to(root).parts[:-1]}
+    return bool(found) and not folders.intersection((*_TRAIN, *_TEST)) and not pictures_in(root)
