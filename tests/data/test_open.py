@@ -1,11 +1,14 @@
 import os
 
+import numpy as np
 import pytest
 
 from offnormal import registry
 from offnormal.data.dataset import Dataset
-from offnormal.data.open import open_datasets
+from offnormal.data.open import only_pictures, open_datasets
+from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import ConfigError, DataError
+from tests.data.footage import clip, film
 from tests.data.tree import draw
 
 MVTEC = ("train/good/1.png", "test/good/1.png", "test/hole/1.png")
@@ -20,6 +23,94 @@ def test_layouts_are_recognised(tmp_path, names, layout):
     (found,) = open_datasets(draw(tmp_path, *names))
     assert found.layout == layout
     assert found.train
+
+
+PICTURES = {"mvtec": MVTEC, "ganomaly": GANOMALY, "folder": ("1.png", "2.png", "lot 2/3.png")}
+FRAMES = {
+    "ucsd": ("Train/Train001", "Test/Test001", "Test/Test001_gt"),
+    "redistributed": ("training/frames/01", "testing/frames/01"),
+    "memae": ("Train/Video001", "Test/Video001"),
+    "videos": ("train/01", "test/01"),
+}
+
+
+def write_tree(root, name):
+    """The tree of a layout in its official form."""
+    if name in PICTURES:
+        return draw(root, *PICTURES[name])
+    for folder in FRAMES.get(name, ()):
+        clip(root / folder, 2)
+    if name == "avenue":
+        for folder in ("training_videos", "testing_videos"):
+            film(root / "Avenue Dataset" / folder / "01.avi")
+    if name == "shanghaitech":
+        film(root / "training/videos/01_001.avi")
+        clip(root / "testing/frames/01_0014", 2, start=0, suffix=".jpg")
+        (root / "testing/test_frame_mask").mkdir()
+        np.save(root / "testing/test_frame_mask/01_0014.npy", np.array([0, 1], np.uint8))
+    return root
+
+
+@pytest.mark.parametrize("name", registry.names("layouts"))
+def test_every_official_tree_is_recognised_as_itself_and_as_nothing_else(tmp_path, name):
+    root = write_tree(tmp_path / "set", name)
+    (found,) = open_datasets(root)
+    assert (found.layout, isinstance(found, VideoDataset)) == (name, name not in PICTURES)
+    assert found.train
+    assert found.test or name == "folder"
+    others = [other for other in registry.names("layouts") if other not in (name, "folder")]
+    assert not any(registry.resolve("layouts", other).recognises(root) for other in others)
+
+
+@pytest.mark.parametrize("name", ["mvtec", "ucsd", "redistributed", "memae", "videos"])
+def test_folders_of_data_sets_are_recognised_too(tmp_path, name):
+    for category in ("UCSDped1", "UCSDped2"):
+        write_tree(tmp_path / category, name)
+    found = open_datasets(tmp_path, category="all")
+    assert [(one.layout, one.category) for one in found] == [(name, "UCSDped1"), (name, "UCSDped2")]
+
+
+def test_one_video_is_a_data_set(tmp_path):
+    (found,) = open_datasets(film(tmp_path / "hall.mp4"))
+    assert isinstance(found, VideoDataset)
+    assert ([video.name for video in found.train], found.test) == (["hall"], ())
+
+
+def test_videos_beside_pictures_are_not_guessed_between(tmp_path):
+    film(draw(tmp_path, "1.png") / "how to.mp4")
+    with pytest.raises(DataError, match=r"both pictures and videos, such as how to\.mp4: name what to take"):
+        open_datasets(tmp_path)
+    assert open_datasets(tmp_path, layout="folder")[0].layout == "folder"
+    assert open_datasets(tmp_path, layout="videos")[0].layout == "videos"
+
+
+def test_folders_of_videos_and_single_videos_are_named_one_by_one(tmp_path):
+    film(tmp_path / "days/1.mp4")
+    (tmp_path / "new.csv").write_text("0\n1\n")
+    (found,) = open_datasets(normal=tmp_path / "days", test=film(tmp_path / "new.mp4", 2), group_by="folder")
+    assert isinstance(found, VideoDataset)
+    assert found.train[0].group == (tmp_path / "days").as_posix()
+    assert found.test[0].labels.tolist() == [0, 1]
+    clip(tmp_path / "frames")
+    assert open_datasets(normal=tmp_path / "frames")[0].layout == "folder"
+    assert [video.name for video in open_datasets(normal=tmp_path / "frames", layout="videos")[0].train] == ["frames"]
+
+
+def test_videos_that_cannot_be_taken_together_are_refused(tmp_path):
+    film(tmp_path / "days/1.mp4")
+    with pytest.raises(DataError, match="share videos"):
+        open_datasets(normal=tmp_path / "days", test=tmp_path / "days/1.mp4")
+    with pytest.raises(DataError, match="goes with pictures"):
+        open_datasets(test=tmp_path / "days", masks=tmp_path)
+    with pytest.raises(DataError, match="gone: no such file or folder"):
+        open_datasets(normal=tmp_path / "gone", layout="videos")
+
+
+def test_what_works_on_pictures_alone_says_so_of_videos(tmp_path):
+    pictures = open_datasets(draw(tmp_path / "a", *MVTEC))
+    assert only_pictures(pictures) == pictures
+    with pytest.raises(DataError, match=r"b holds videos \(layout videos\); expected pictures"):
+        only_pictures(open_datasets(write_tree(tmp_path / "b", "videos")))
 
 
 def test_a_layout_that_is_named_overrides_what_would_be_recognised(tmp_path):

@@ -9,10 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from offnormal.errors import DataError
 
@@ -36,10 +33,12 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with _explained(path), np.load(path, allow_pickle=False) as stored:
+        with _explained(path):
+            stored = np.load(path, mmap_mode="r", allow_pickle=False)
             if not isinstance(stored, np.lib.npyio.NpzFile):
                 raise DataError(f"{path}: one array (.npy), not an archive of them; rename it to .npy")
-            self.names = tuple(stored.files)
+            with stored:
+                self.names = tuple(stored.files)
 
     def read(self, name: str) -> np.ndarray:
         """One array by its name."""
@@ -63,6 +62,8 @@ def read_mat(path: Path, key: str) -> np.ndarray | list[np.ndarray]:
     Reads files of MATLAB 4 to 7.2 and of 7.3 (HDF5, whose axes are stored in reverse). Cells are in MATLAB's
     order. Raises DataError for a file that is missing or damaged, without the variable, or of other content.
     """
+    import h5py
+
     with _explained(path):
         if not path.is_file():
             raise DataError(f"{path}: no such file")
@@ -70,7 +71,13 @@ def read_mat(path: Path, key: str) -> np.ndarray | list[np.ndarray]:
 
 
 def _read_old(path: Path, key: str) -> np.ndarray | list[np.ndarray]:
-    stored = loadmat(str(path), variable_names=[key])
+    from scipy.io import loadmat  # half a second
+    from scipy.io.matlab import MatReadError
+
+    try:
+        stored = loadmat(str(path), variable_names=[key])
+    except (MatReadError, NotImplementedError) as error:
+        raise DataError(f"{path}: damaged, or not a MATLAB file ({error})") from None
     if key not in stored:
         raise _no_variable(path, key)
     value = stored[key]
@@ -80,6 +87,8 @@ def _read_old(path: Path, key: str) -> np.ndarray | list[np.ndarray]:
 
 
 def _read_hdf5(path: Path, key: str) -> np.ndarray | list[np.ndarray]:
+    import h5py
+
     with h5py.File(path, "r") as file:
         if key not in file:
             raise _no_variable(path, key)
@@ -92,6 +101,8 @@ def _read_hdf5(path: Path, key: str) -> np.ndarray | list[np.ndarray]:
 
 
 def _from_hdf5(value: Any, path: Path, key: str) -> np.ndarray:
+    import h5py
+
     if not isinstance(value, h5py.Dataset):
         raise _not_numbers(path, key)
     if value.attrs.get("MATLAB_empty", 0):  # then the content is the shape
@@ -119,7 +130,7 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (*_DAMAGED, MatReadError, NotImplementedError) as error:
+    except _DAMAGED as error:
         if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise DataError(
                 f"{path}: holds Python objects, which could run code when they are read. If you trust the file, "

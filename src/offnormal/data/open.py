@@ -7,7 +7,7 @@ from pathlib import Path
 
 from offnormal import registry
 from offnormal.data.dataset import Dataset, Layout
-from offnormal.data.layouts.folder import from_folders
+from offnormal.data.layouts.folder import from_folders, nested
 from offnormal.data.layouts.labelled import subfolders
 from offnormal.data.layouts.videos import from_videos
 from offnormal.data.video_dataset import VideoDataset
@@ -72,7 +72,7 @@ def _named(normal: Path | None, test: Path | None, masks: Path | None, layout: s
             raise DataError(f"{place}: no such file or folder")
     if masks is not None:
         raise DataError(f"--masks {masks} goes with pictures; those of videos lie in a folder masks beside --test")
-    if normal is not None and test is not None and (normal.samefile(test) or _within(normal, test)):
+    if normal is not None and test is not None and nested(normal, test):
         raise DataError(f"--normal {normal} and --test {test} share videos: keep them in folders apart")
     return from_videos(train=normal, test=test)
 
@@ -81,11 +81,6 @@ def _holds_videos(place: Path) -> bool:
     if place.is_dir():
         return bool(videos_in(place, recursive=True)) and not pictures_in(place)
     return is_video(place) and place.is_file()
-
-
-def _within(one: Path, other: Path) -> bool:
-    one, other = one.resolve(), other.resolve()
-    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def _recognise(data: Path) -> Layout:

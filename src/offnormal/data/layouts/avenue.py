@@ -28,7 +28,7 @@ class AvenueLayout:
         "[ground_truth_demo/testing_label_mask/1_label.mat]"
     )
     source = "CUHK Avenue, http://www.cse.cuhk.edu.hk/leojia/projects/detectabnormal/dataset.html"
-    licence = "non-commercial research: cite Lu et al., ICCV 2013"
+    licence = "for research, not commercial; cite Lu et al., ICCV 2013"
 
     @staticmethod
     def recognises(root: Path) -> bool:

@@ -56,7 +56,7 @@ def from_folders(*, normal: Path | None = None, test: Path | None = None, masks:
         raise DataError("no data: give --data DIR, or --normal DIR and optionally --test DIR")
     if masks is not None and test is None:
         raise DataError(f"--masks {masks} goes with --test DIR, whose pictures the masks belong to")
-    if normal is not None and test is not None and _nested(normal, test):
+    if normal is not None and test is not None and nested(normal, test):
         raise DataError(f"--normal {normal} and --test {test} share pictures: keep them in folders apart")
     if normal is not None:
         _refuse_mixed(normal)
@@ -87,6 +87,7 @@ def _refuse_mixed(normal: Path) -> None:
         )
 
 
-def _nested(one: Path, other: Path) -> bool:
+def nested(one: Path, other: Path) -> bool:
+    """Whether one of two places lies in the other, or is it."""
     one, other = one.resolve(), other.resolve()
     return one.is_relative_to(other) or other.is_relative_to(one)

@@ -28,7 +28,7 @@ class ShanghaiTechLayout:
         "testing/test_frame_mask/01_0014.npy  [testing/test_pixel_mask/01_0014.npy]"
     )
     source = "ShanghaiTech Campus, https://svip-lab.github.io/dataset/campus_dataset.html"
-    licence = "for research: cite Liu et al., CVPR 2018, and Luo et al., ICCV 2017"
+    licence = "for research, see its page; cite Luo et al., ICCV 2017, and Liu et al., CVPR 2018"
 
     @staticmethod
     def recognises(root: Path) -> bool:

@@ -35,7 +35,7 @@ class UcsdLayout:
         "[UCSDped1/Test/Test003_gt/001.bmp]"
     )
     source = "UCSD Anomaly Detection Dataset, http://www.svcl.ucsd.edu/projects/anomaly/dataset.htm"
-    licence = "none stated: for research, cite Mahadevan et al., CVPR 2010"
+    licence = "none stated; its authors ask to cite Mahadevan et al., CVPR 2010"
 
     @staticmethod
     def recognises(root: Path) -> bool:

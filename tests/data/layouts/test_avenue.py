@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from offnormal.data.frame_masks import open_masks
+from offnormal.data.layouts.avenue import AvenueLayout
+from offnormal.errors import DataError
+from tests.data.footage import cells, film, save_hdf5
+
+
+def masks(anomalous, frames=6):
+    found = np.zeros((frames, 32, 48), np.uint8)
+    found[anomalous, 30, 5] = 1
+    return list(found)
+
+
+def avenue(root, truth="ground_truth_demo", hdf5=False):
+    for part in ("training_videos", "testing_videos"):
+        for number in ("01", "02", "10"):
+            film(root / part / f"{number}.avi")
+    (root / "training_vol").mkdir()
+    folder = root / truth / "testing_label_mask"
+    folder.mkdir(parents=True)
+    for number, anomalous in ((1, [0]), (2, [1, 2]), (10, [5])):
+        if hdf5:
+            save_hdf5(folder / f"{number}_label.mat", "volLabel", masks(anomalous))
+        else:
+            savemat(folder / f"{number}_label.mat", {"volLabel": cells(masks(anomalous))})
+    return root
+
+
+@pytest.mark.parametrize("truth", ["ground_truth_demo", "../ground_truth_demo", ".."])
+@pytest.mark.parametrize("hdf5", [False, True])
+def test_masks_and_labels_in_either_matlab_format_in_the_folder_or_beside_it(tmp_path, truth, hdf5):
+    root = avenue(tmp_path / "Avenue Dataset", truth, hdf5)
+    found = AvenueLayout.read(root)
+    assert (found.layout, found.root, [video.name for video in found.train]) == ("avenue", root, ["01", "02", "10"])
+    assert {video.name: np.flatnonzero(video.labels).tolist() for video in found.test} == {
+        "01": [0],
+        "02": [1, 2],
+        "10": [5],
+    }
+    with open_masks(found.test[2].masks) as opened:
+        assert (len(opened), opened[0].shape) == (6, (32, 48))
+        assert np.argwhere(opened[5]).tolist() == [[30, 5]]
+
+
+def test_the_folder_around_it_is_recognised_too(tmp_path):
+    avenue(tmp_path / "Avenue Dataset", "../ground_truth_demo")
+    assert AvenueLayout.recognises(tmp_path)
+    assert AvenueLayout.recognises(tmp_path / "Avenue Dataset")
+    assert AvenueLayout.categories(tmp_path) == []
+    assert AvenueLayout.read(tmp_path).test[0].labels is not None
+
+
+def test_without_masks_labels_are_unknown_and_one_missing_leaves_its_video_unknown(tmp_path):
+    root = avenue(tmp_path / "a")
+    (root / "ground_truth_demo/testing_label_mask/2_label.mat").unlink()
+    assert [video.labels is None for video in AvenueLayout.read(root).test] == [False, True, False]
+    for number in (1, 10):
+        (root / f"ground_truth_demo/testing_label_mask/{number}_label.mat").unlink()
+    with pytest.raises(DataError, match=r"no mask file for any of the test videos; expected 1_label\.mat"):
+        AvenueLayout.read(root)
+    film(tmp_path / "b/testing_videos/01.avi")
+    assert AvenueLayout.read(tmp_path / "b").test[0].masks is None
+
+
+def test_categories_and_other_trees_are_refused(tmp_path):
+    assert not AvenueLayout.recognises(tmp_path)
+    with pytest.raises(DataError, match="expected the tree"):
+        AvenueLayout.read(tmp_path)
+    with pytest.raises(DataError, match="has no categories"):
+        AvenueLayout.read(tmp_path, "x")

@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from offnormal.data.layouts.redistributed import RedistributedLayout
+from offnormal.errors import DataError
+from tests.data.footage import cells, clip
+
+LENGTHS = {"01": 6, "02": 4, "10": 5}
+LABELS = np.array([0, 1, 1, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 1], np.int64)
+EVENTS = [np.array([[2], [3]]), np.array([[1], [4]]), np.array([[5], [5]])]
+
+
+def frames(root):
+    clip(root / "training/frames/01", start=0, suffix=".jpg")
+    for name, length in LENGTHS.items():
+        clip(root / "testing/frames" / name, length, start=0, suffix=".jpg")
+    return root
+
+
+def labels(path, shape=(-1,)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".npy":
+        np.save(path, LABELS.reshape(shape))
+    else:
+        savemat(path, {"gt": cells(EVENTS)})
+
+
+def test_parts_are_cut_by_the_numbers_of_frames(tmp_path):
+    root = frames(tmp_path / "ped2")
+    labels(root / "frame_labels_ped2.npy")
+    found = RedistributedLayout.read(root)
+    assert (found.name, found.layout, [video.name for video in found.train]) == ("ped2", "redistributed", ["01"])
+    assert [video.labels.tolist() for video in found.test] == [[0, 1, 1, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0, 1]]
+
+
+@pytest.mark.parametrize("shape", [(-1,), (1, -1)])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "dataset/ped2/frame_labels_ped2.npy",
+        "dataset/ped2/frame_labels.npy",
+        "dataset/ped2/data/frame_labels_mine.npy",
+        "dataset/frame_labels_PED2.npy",
+        "dataset/data/frame_labels_ped2.npy",
+        "data/frame_labels_ped2.npy",
+        "dataset/ped2/ped2.mat",
+        "dataset/ped2/gt.mat",
+        "dataset/ped2.mat",
+    ],
+)
+def test_labels_are_found_where_they_are_usually_kept(tmp_path, place, shape):
+    root = frames(tmp_path / "dataset/ped2")
+    labels(tmp_path / place, shape)
+    labels(tmp_path / "data/frame_labels_avenue.npy")  # of another data set
+    found = RedistributedLayout.read(root)
+    np.testing.assert_array_equal(np.concatenate([video.labels for video in found.test]), LABELS)
+
+
+def test_one_event_a_video_may_have_lost_its_cells(tmp_path):
+    root = frames(tmp_path / "ped2")
+    savemat(root / "ped2.mat", {"gt": np.hstack(EVENTS)})
+    found = RedistributedLayout.read(root)
+    np.testing.assert_array_equal(np.concatenate([video.labels for video in found.test]), LABELS)
+
+
+def test_shanghai_is_known_by_both_names(tmp_path):
+    root = frames(tmp_path / "shanghaitech")
+    labels(tmp_path / "data/frame_labels_shanghai.npy")
+    assert RedistributedLayout.read(root).test[0].labels is not None
+
+
+def test_labels_of_another_data_set_outside_are_not_taken(tmp_path):
+    root = frames(tmp_path / "ped2")
+    labels(tmp_path / "data/frame_labels_ped1.npy")
+    assert [video.labels for video in RedistributedLayout.read(root).test] == [None] * 3
+
+
+def test_labels_that_do_not_fit_are_errors(tmp_path):
+    root = frames(tmp_path / "ped2")
+    np.save(root / "frame_labels_ped2.npy", LABELS[:-1])
+    with pytest.raises(DataError, match=r"14 labels, but the 3 test videos have 15 frames"):
+        RedistributedLayout.read(root)
+    (root / "frame_labels_ped2.npy").unlink()
+    savemat(root / "ped2.mat", {"gt": cells([*EVENTS[:2], np.array([[5], [6]])])})
+    with pytest.raises(DataError, match=r"ped2\.mat, video 3: anomalous frames 4 to 5 .* has 5 frames"):
+        RedistributedLayout.read(root)
+
+
+def test_several_label_files_of_other_names_inside_are_not_guessed_among(tmp_path):
+    root = frames(tmp_path / "mine")
+    for name in ("a", "b"):
+        labels(root / f"frame_labels_{name}.npy")
+    with pytest.raises(DataError, match=r"frame_labels_a\.npy, frame_labels_b\.npy; expected one label file"):
+        RedistributedLayout.read(root)
+    labels(root / "frame_labels_mine.npy")
+    assert RedistributedLayout.read(root).test[0].labels is not None
+
+
+def test_several_in_a_folder_are_categories(tmp_path):
+    for name in ("avenue", "ped2"):
+        frames(tmp_path / name)
+    (tmp_path / "docs").mkdir()
+    assert RedistributedLayout.recognises(tmp_path)
+    assert RedistributedLayout.categories(tmp_path) == ["avenue", "ped2"]
+    assert RedistributedLayout.read(tmp_path, "ped2").root == tmp_path / "ped2"
+
+
+def test_other_trees_are_refused(tmp_path):
+    clip(tmp_path / "training/01")
+    assert not RedistributedLayout.recognises(tmp_path)
+    with pytest.raises(DataError, match="expected the tree training/frames"):
+        RedistributedLayout.read(tmp_path)
+
+
+@pytest.mark.realdata
+def test_real_labels_are_cut_for_the_clips_of_ped2(real_data, tmp_path):
+    lengths = [180, 180, 150, 180, 150, 180, 180, 180, 120, 150, 180, 180]
+    for i, length in enumerate(lengths, 1):
+        folder = tmp_path / f"ped2/testing/frames/{i:02}"
+        folder.mkdir(parents=True)
+        for j in range(length):
+            (folder / f"{j:03}.jpg").touch()
+    (tmp_path / "data").symlink_to(real_data / "video/labels_only")
+    found = RedistributedLayout.read(tmp_path / "ped2")
+    assert [len(video.labels) for video in found.test] == lengths
+    assert [int(video.labels.sum()) for video in found.test][:3] == [120, 86, 146]

@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from offnormal.data.array_files import Archive, read_mat, read_npy
+from offnormal.errors import DataError
+from tests.data.footage import cells, save_hdf5
+
+
+class Bomb:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('code from a data file was run')",))
+
+
+def test_npy_whole_and_mapped(tmp_path):
+    np.save(tmp_path / "a.npy", np.arange(6).reshape(2, 3))
+    np.testing.assert_array_equal(read_npy(tmp_path / "a.npy"), [[0, 1, 2], [3, 4, 5]])
+    assert isinstance(read_npy(tmp_path / "a.npy", mapped=True), np.memmap)
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_objects_are_never_unpickled_and_the_way_out_is_said(tmp_path, mapped):
+    np.save(tmp_path / "a.npy", np.array([Bomb()], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match=r"a\.npy: holds Python objects.*numpy\.save"):
+        read_npy(tmp_path / "a.npy", mapped=mapped)
+    np.savez(tmp_path / "a.npz", x=np.array([Bomb()], dtype=object))
+    with pytest.raises(DataError, match=r"a\.npz: holds Python objects"):
+        Archive(tmp_path / "a.npz").read("x")
+
+
+def test_an_archive_gives_arrays_and_shapes_by_name(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", **{"x 1": np.zeros((2, 3)), "y": np.ones(4, bool)})
+    archive = Archive(tmp_path / "a.npz")
+    assert archive.names == ("x 1", "y")
+    assert archive.shape("x 1") == (2, 3)
+    assert archive.read("y").all()
+    with pytest.raises(DataError, match="no array 'z' in it; there are x 1, y"):
+        archive.read("z")
+
+
+def test_one_array_and_an_archive_are_not_taken_for_each_other(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.zeros(2))
+    (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+    with pytest.raises(DataError, match=r"rename it to \.npz"):
+        read_npy(tmp_path / "a.npy")
+    np.save(tmp_path / "b.npy", np.zeros(2))
+    (tmp_path / "b.npy").rename(tmp_path / "b.npz")
+    with pytest.raises(DataError, match=r"rename it to \.npy"):
+        Archive(tmp_path / "b.npz")
+
+
+def write_mat(path, key, value, version):
+    if version == "7.3":
+        save_hdf5(path, key, value)
+    else:
+        savemat(path, {key: cells(value) if isinstance(value, list) else value}, do_compression=version == "7")
+
+
+@pytest.mark.parametrize("version", ["5", "7", "7.3"])
+def test_matlab_arrays_and_cells_have_the_axes_and_order_of_matlab(tmp_path, version):
+    array = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    write_mat(tmp_path / "a.mat", "x", array, version)
+    np.testing.assert_array_equal(read_mat(tmp_path / "a.mat", "x"), array)
+    wanted = [array, array[:, :1] + 7, np.zeros((0, 0), np.uint8)]
+    write_mat(tmp_path / "b.mat", "x", wanted, version)
+    found = read_mat(tmp_path / "b.mat", "x")
+    assert [cell.shape for cell in found] == [(2, 3), (2, 1), (0, 0)]
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("version", ["5", "7.3"])
+def test_a_missing_variable_is_named(tmp_path, version):
+    write_mat(tmp_path / "a.mat", "x", np.zeros((1, 2)), version)
+    with pytest.raises(DataError, match="no variable 'gt' in this MATLAB file"):
+        read_mat(tmp_path / "a.mat", "gt")
+
+
+@pytest.mark.parametrize("value", ["words", {"field": 1}])
+def test_variables_that_are_no_numbers_are_refused(tmp_path, value):
+    savemat(tmp_path / "a.mat", {"x": value})
+    with pytest.raises(DataError, match="'x' is neither an array of numbers nor a cell array"):
+        read_mat(tmp_path / "a.mat", "x")
+
+
+def test_a_group_in_hdf5_is_refused(tmp_path):
+    import h5py
+
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        file["x/y"] = np.zeros(3)
+    with pytest.raises(DataError, match="'x' is neither"):
+        read_mat(tmp_path / "a.mat", "x")
+
+
+@pytest.mark.parametrize("content", [b"", b"not an array", b"\x93NUMPY\x01\x00\xff\xff{", b"PK\x03\x04 cut short"])
+def test_damaged_files_are_named(tmp_path, content):
+    for name, read in (("a.npy", read_npy), ("a.npz", Archive), ("a.mat", lambda path: read_mat(path, "x"))):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=name):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize("version", ["5", "7", "7.3"])
+def test_a_matlab_file_cut_short_is_named(tmp_path, version):
+    write_mat(tmp_path / "a.mat", "x", np.random.default_rng(0).random((40, 40)), version)
+    whole = (tmp_path / "a.mat").read_bytes()
+    (tmp_path / "a.mat").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"a\.mat"):
+        read_mat(tmp_path / "a.mat", "x")
+
+
+def test_missing_files_are_named(tmp_path):
+    for read in (read_npy, Archive, lambda path: read_mat(path, "x")):
+        with pytest.raises(DataError, match="gone: no such file"):
+            read(tmp_path / "gone")
