@@ -30,7 +30,7 @@ _BUILT_IN: dict[str, dict[str, Entry]] = {
             "a Gaussian of pretrained features at every position; images of parts that lie alike",
         ),
     },
-    "layouts": {
+    "layouts": {  # tried in this order on a folder, the general ones, videos and folder, last
         "mvtec": Entry(
             "offnormal.data.layouts.mvtec:MvtecLayout",
             "train/good, test/<defect>, ground_truth/<defect>; one category or a folder of them",
@@ -51,7 +51,7 @@ _BUILT_IN: dict[str, dict[str, Entry]] = {
             "offnormal.data.layouts.shanghaitech:ShanghaiTechLayout",
             "ShanghaiTech Campus as published: .avi and frames, labels and masks in .npy files",
         ),
-        "redistributed": Entry(
+        "redistributed": Entry(  # after shanghaitech, whose frames lie alike but whose labels do not
             "offnormal.data.layouts.redistributed:RedistributedLayout",
             "training/frames, testing/frames, labels in one .npy or .mat; as published code expects these sets",
         ),

@@ -273,7 +273,9 @@ def test_lists(capsys):
     assert run(["list", "detectors"]) == 0
     assert "padim" in capsys.readouterr().out
     assert run(["list", "layouts", "--json"]) == 0
-    assert {row["name"] for row in lines(capsys)} >= {"mvtec", "ganomaly", "folder"}
+    rows = lines(capsys)
+    assert {row["name"] for row in rows} >= {"mvtec", "folder", "ucsd", "avenue", "shanghaitech", "memae", "videos"}
+    assert all(row["tree"] and row["source"] and row["licence"] for row in rows)
     assert run(["list", "backbones", "--search", "resnet18"]) == 0
     assert "resnet18.tv_in1k" in capsys.readouterr().out
 

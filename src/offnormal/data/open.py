@@ -15,6 +15,8 @@ from offnormal.errors import DataError
 from offnormal.sources.paths import as_written, pictures_in
 from offnormal.sources.video_paths import is_video, videos_in
 
+_GENERAL = {"videos": 1, "folder": 2}  # what fits nearly everything is tried last, in this order
+
 
 def open_datasets(
     data: Path | None = None,
@@ -85,7 +87,7 @@ def _holds_videos(place: Path) -> bool:
 
 def _recognise(data: Path) -> Layout:
     forms: dict[str, Layout] = {name: registry.resolve("layouts", name) for name in registry.names("layouts")}
-    for name, form in sorted(forms.items(), key=lambda item: item[0] == "folder"):  # which fits nearly everything: last
+    for name, form in sorted(forms.items(), key=lambda item: _GENERAL.get(item[0], 0)):
         if form.recognises(data):
             if name == "folder" and (videos := videos_in(data, recursive=True)):
                 raise DataError(
