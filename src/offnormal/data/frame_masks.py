@@ -111,7 +111,7 @@ class _PackedMasks(FrameMasks):
         shapes = {frame.shape for frame in frames}
         if len(shapes) != 1 or len(shape := shapes.pop()) != 2:
             raise DataError(f"{source.path}: {len(frames)} masks of unequal shapes; expected one (H, W) for each frame")
-        return cls([np.packbits(frame != 0, axis=-1) for frame in frames], shape[1])
+        return cls([np.packbits(np.ascontiguousarray(frame) != 0, axis=-1) for frame in frames], shape[1])
 
     def __len__(self) -> int:
         return len(self._packed)
