@@ -1,11 +1,14 @@
+import hashlib
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
-from offnormal.bundle import load, state_hash
+from offnormal.bundle import describe, load, rebuild, state_hash
 from offnormal.calibration.calibration import calibrate_scores
 from offnormal.errors import BundleError, CalibrationError, NotFittedError
 
@@ -27,6 +30,25 @@ def test_saved_again_elsewhere_it_is_the_same(copy, tmp_path):
     assert again.calibration == loaded.calibration
     assert again.card["data"] == loaded.card["data"]
     assert again.card["weights"] == loaded.card["weights"]
+
+
+def test_how_clips_are_made_is_stored(copy):
+    detector = load(copy).detector
+    detector.input = replace(detector.input, fps=2.5, hop=3, targets=())
+    stored = yaml.safe_load(yaml.safe_dump(describe(detector)))
+    assert rebuild(stored).input == detector.input
+
+
+def test_a_bundle_from_before_clips_still_loads(copy):
+    config = yaml.safe_load((copy / "config.yaml").read_text(encoding="utf-8"))
+    for key in ("fps", "sampling", "hop", "targets"):
+        del config["input"][key]
+    (copy / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    card = json.loads((copy / "card.json").read_text(encoding="utf-8"))
+    card["sha256"]["config.yaml"] = hashlib.sha256((copy / "config.yaml").read_bytes()).hexdigest()
+    (copy / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    spec = load(copy).detector.input
+    assert (spec.fps, spec.sampling, spec.hop, spec.targets) == (None, "window", 1, (-1,))
 
 
 def test_saving_over_a_bundle_replaces_it_whole(copy):

@@ -70,6 +70,31 @@ def test_an_input_specification_checks_itself(wrong):
         InputSpec(**{"size": (8, 8), **wrong})
 
 
+@pytest.mark.parametrize(
+    ("wrong", "advice"),
+    [
+        ({"fps": 0}, "above 0, or None"),
+        ({"fps": float("nan")}, "above 0, or None"),
+        ({"fps": float("inf")}, "above 0, or None"),
+        ({"hop": 0}, "1 source frame or more"),
+        ({"sampling": "random"}, "'window' or 'uniform'"),
+        ({"sampling": "uniform", "fps": 5.0}, "leave fps and hop out"),
+        ({"sampling": "uniform", "hop": 2}, "leave fps and hop out"),
+        ({"targets": (4,)}, "different places from -4 to 3"),
+        ({"targets": (-5,)}, "different places from -4 to 3"),
+        ({"targets": (1, -3)}, "different places from -4 to 3"),
+    ],
+)
+def test_an_input_specification_of_clips_says_what_is_wrong_with_it(wrong, advice):
+    with pytest.raises(ConfigError, match=advice):
+        InputSpec(size=(8, 8), frames=4, **wrong)
+
+
+@pytest.mark.parametrize("targets", [(), (0,), (-1,), (3, 0), (-4, 3), (0, 1, 2, 3)])
+def test_targets_are_places_in_the_clip_counted_from_either_end(targets):
+    assert InputSpec(size=(8, 8), frames=4, targets=targets).targets == targets
+
+
 @pytest.mark.parametrize(("policy", "short_side"), [("short_side", None), ("stretch", 64), ("letterbox", 64)])
 def test_short_side_goes_with_its_policy_only(policy, short_side):
     with pytest.raises(ConfigError, match="give short_side"):

@@ -144,7 +144,11 @@ def describe(detector: Detector) -> dict[str, Any]:
         "detector": {"name": detector.name, **options, "weights": None}
         if "weights" in options
         else {"name": detector.name, **options},
-        "input": {**asdict(detector.input), "size": list(detector.input.size)},
+        "input": {
+            **asdict(detector.input),
+            "size": list(detector.input.size),
+            "targets": list(detector.input.targets),
+        },
         "weights": [card.model_dump(mode="json") for card in detector.cards()],
     }
 
@@ -156,6 +160,8 @@ def rebuild(config: dict[str, Any]) -> Detector:
     spec = dict(config["input"])
     spec["resize"] = Resize(**spec["resize"])
     spec["size"] = (spec["size"][0], spec["size"][1])
+    if "targets" in spec:  # not in bundles from before clips
+        spec["targets"] = tuple(spec["targets"])
     detector: Detector = made(made.Options(**options), InputSpec(**spec))
     detector.restore_cards(config["weights"])
     return detector

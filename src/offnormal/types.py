@@ -18,6 +18,7 @@ NORMAL, ANOMALOUS = 0, 1
 
 ResizePolicy = Literal["median_aspect", "stretch", "short_side", "letterbox"]
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+Sampling = Literal["window", "uniform"]
 _POINT_FILTERS = ("nearest", "bilinear", "bicubic")  # those that exist without antialiasing
 
 
@@ -57,6 +58,10 @@ class InputSpec:
     resize: Resize = field(default_factory=Resize)
     bits: int = 16  # significant bits of 16-bit pictures: 12-bit cameras often write 16-bit files
     frames: int = 1  # 1: image (N, C, H, W); T > 1: clip (N, C, T, H, W)
+    fps: float | None = None  # the frames of a clip are 1/fps s apart by timestamps; None: consecutive source frames
+    sampling: Sampling = "window"  # window: a stretch of the video, again and again; uniform: spread over all of it
+    hop: int = 1  # source frames between the starts of two windows
+    targets: tuple[int, ...] = (-1,)  # places in the clip its K scores speak of, negative from the end; (): all of it
 
     def __post_init__(self) -> None:
         if min(self.size) < 1 or self.channels not in (1, 3) or self.frames < 1 or not 8 <= self.bits <= 16:
@@ -64,17 +69,38 @@ class InputSpec:
                 f"input specification {self.size}, {self.channels} channels, {self.frames} frames, "
                 f"{self.bits} bits: sides and frames must be positive, channels 1 or 3, bits 8 to 16"
             )
+        if self.fps is not None and not 0 < self.fps < math.inf:
+            raise ConfigError(
+                f"fps {self.fps:g}: expected frames per second above 0, or None for consecutive source frames"
+            )
+        if self.hop < 1:
+            raise ConfigError(f"hop {self.hop}: expected 1 source frame or more from one window to the next")
+        if self.sampling not in ("window", "uniform"):
+            raise ConfigError(f"sampling {self.sampling!r}: expected 'window' or 'uniform'")
+        if self.sampling == "uniform" and (self.fps is not None or self.hop != 1):
+            raise ConfigError(
+                f"sampling 'uniform' with fps={self.fps} and hop={self.hop}: a video is one clip then; leave fps and hop "
+                "out, or choose sampling 'window'"
+            )
+        places = {target % self.frames for target in self.targets if -self.frames <= target < self.frames}
+        if len(places) < len(self.targets):
+            raise ConfigError(
+                f"targets {self.targets} of a clip of {self.frames} frames: expected different places from "
+                f"{-self.frames} to {self.frames - 1}, or () for the clip as a whole"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One picture of a data set."""
+    """One picture of a data set, or one frame of a video of it."""
 
-    path: Path
+    path: Path  # of the picture or of the whole video
     label: int | None = None  # 0 normal, 1 anomalous, None unknown
     defect: str = "good"  # name of the defect's folder; "good" for normal samples
     mask: Path | None = None  # nonzero = anomalous pixel; None where there is none
     group: str | None = None  # session, lot, video: samples of one group are never split
+    frame: int | None = None  # position in its video, from 0; None: no frame of a video
+    time_s: float | None = None  # seconds since the video's first frame; None: no frame of a video, or no clock
 
 
 @dataclass(frozen=True, slots=True, eq=False)
