@@ -79,8 +79,8 @@ class InputSpec:
             raise ConfigError(f"sampling {self.sampling!r}: expected 'window' or 'uniform'")
         if self.sampling == "uniform" and (self.fps is not None or self.hop != 1):
             raise ConfigError(
-                f"sampling 'uniform' with fps={self.fps} and hop={self.hop}: a video is one clip then; leave fps and hop "
-                "out, or choose sampling 'window'"
+                f"sampling 'uniform' with fps={self.fps} and hop={self.hop}: it makes one clip of a video; leave "
+                "fps and hop out, or choose sampling 'window'"
             )
         places = {target % self.frames for target in self.targets if -self.frames <= target < self.frames}
         if len(places) < len(self.targets):

@@ -1,0 +1,244 @@
+import doctest
+from dataclasses import dataclass
+from statistics import median
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from offnormal.data import clips as clips_module
+from offnormal.data.clips import GAP, Uniform, Windows, clip_maker, most_clips, spread
+from offnormal.errors import DataError
+from offnormal.types import InputSpec
+
+
+@dataclass(frozen=True)
+class Still:
+    index: int
+    time_s: float | None = None
+
+
+def spec(frames, **more):
+    return InputSpec(size=(8, 8), frames=frames, **more)
+
+
+def steady(count, fps=25.0, start=0):
+    return [Still(i, i / fps) for i in range(start, start + count)]
+
+
+def made(maker, frames):
+    return [clip for frame in frames for clip in maker.push(frame)] + maker.end()
+
+
+def indices(clips):
+    return [[frame.index for frame in clip.frames] for clip in clips]
+
+
+def windows(frames, video, **more):
+    return indices(made(Windows(spec(frames, **more)), video))
+
+
+def test_doctests():
+    assert doctest.testmod(clips_module).failed == 0
+
+
+def test_consecutive_frames_with_a_hop():
+    assert windows(3, steady(6)) == [[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5]]
+    assert windows(3, steady(10), hop=3) == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    assert windows(2, steady(10), hop=4) == [[0, 1], [4, 5], [8, 9]]
+    assert windows(1, steady(5), hop=2) == [[0], [2], [4]]
+    assert windows(4, steady(3)) == []
+
+
+def test_without_a_clock_no_times_are_needed():
+    assert windows(2, [Still(i) for i in range(3)]) == [[0, 1], [1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"), [((), ()), ((-1,), (7,)), ((0, -1), (5, 7)), ((1,), (6,)), ((2, 1, 0), (7, 6, 5))]
+)
+def test_targets_are_given_as_positions_in_the_video(targets, expected):
+    clips = made(Windows(spec(3, targets=targets)), steady(3, start=5))
+    assert [clip.targets for clip in clips] == [expected]
+
+
+def test_on_a_clock_each_frame_is_the_last_one_not_later_than_its_tick():
+    assert windows(3, steady(13), fps=5.0) == [[0, 5, 10], [1, 6, 11], [2, 7, 12]]
+    assert windows(3, steady(13), fps=10.0, hop=4) == [[0, 2, 5], [4, 6, 9]]
+
+
+def test_a_variable_frame_rate_is_followed_by_its_times():
+    video = [Still(i, t) for i, t in enumerate([0.0, 0.1, 0.15, 0.2, 0.4, 0.45, 0.6])]
+    assert windows(2, video, fps=5.0) == [[0, 3], [3, 4], [3, 5], [4, 6]]
+
+
+@pytest.mark.parametrize("fps", [24, 25, 30, 29.97, 50, 59.94, 60])
+def test_times_rounded_to_milliseconds_lose_no_frame_on_the_clock_of_the_video_itself(fps):
+    video = [Still(i, round(i / fps, 3)) for i in range(200)]
+    assert windows(4, video, fps=float(fps)) == windows(4, video)
+
+
+def test_a_source_slower_than_the_clock_repeats_frames_and_says_so_once():
+    maker = Windows(spec(4, fps=10.0))
+    assert indices(made(maker, steady(5, fps=5))) == [[0, 1, 1, 2], [1, 2, 2, 3], [2, 3, 3, 4]]
+    assert len(maker.warnings) == 1
+    assert "slower than the 10 a second" in maker.warnings[0]
+
+
+@pytest.mark.parametrize("maker", [Windows(spec(2, fps=5.0)), Windows(spec(2), every_s=1.0)])
+def test_a_clock_without_times_is_an_error_with_a_way_out(maker):
+    with pytest.raises(DataError, match=r"frame 3 has no time.*give a video file"):
+        maker.push(Still(3))
+
+
+def test_no_clip_reaches_across_a_missing_frame():
+    maker = Windows(spec(3, hop=2))
+    assert indices(made(maker, [Still(i) for i in (0, 1, 2, 3, 6, 7, 8, 9, 10)])) == [[0, 1, 2], [6, 7, 8], [8, 9, 10]]
+    assert maker.gaps == [6]
+
+
+@pytest.mark.parametrize("jump", [GAP + 0.5, -1.0])
+def test_no_clip_reaches_across_a_jump_of_the_clock(jump):
+    video = [*steady(6, fps=10), *(Still(i, (i + jump - 1) / 10) for i in range(6, 10))]
+    maker = Windows(spec(3))
+    assert indices(made(maker, video)) == [[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5], [6, 7, 8], [7, 8, 9]]
+    assert maker.gaps == [6]
+
+
+def test_a_pause_below_the_limit_is_no_gap_and_a_lasting_change_of_rate_one_at_most():
+    pause = [*steady(6, fps=10), *(Still(i, (i + GAP - 1.5) / 10) for i in range(6, 9))]
+    assert len(windows(3, pause)) == 7
+    slower = [*steady(30, fps=25), *(Still(i, 29 / 25 + (i - 29)) for i in range(30, 80))]
+    maker = Windows(spec(3))
+    made(maker, slower)
+    assert 1 <= len(maker.gaps) <= clips_module._SPACINGS // 2 + 1
+
+
+def test_a_reset_tears_the_video():
+    maker = Windows(spec(2))
+    maker.reset()
+    clips = made(maker, steady(3))
+    maker.reset()
+    clips += made(maker, steady(3, start=3))
+    assert indices(clips) == [[0, 1], [1, 2], [3, 4], [4, 5]]
+    assert maker.gaps == [3]
+
+
+def test_clips_some_seconds_apart():
+    clips = made(Windows(spec(3, hop=50), every_s=1.0), steady(100))
+    assert [clip.targets[0] for clip in clips] == [2, 27, 52, 77]
+    pictures = made(Windows(spec(1), every_s=2.0), [Still(i, i / 25) for i in (0, 51, 100)])
+    assert indices(pictures) == [[0], [51], [100]]
+
+
+def test_only_what_is_needed_is_kept():
+    for maker, most in ((Windows(spec(4)), 4), (Windows(spec(4, fps=5.0)), 17), (Windows(spec(2, hop=9)), 2)):
+        for frame in steady(500):
+            maker.push(frame)
+            assert len(maker._ring) <= most
+    maker = Uniform(spec(4))
+    for frame in steady(5000):
+        maker.push(frame)
+        assert len(maker._kept) <= 4 * clips_module._DENSITY
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 32, 33, 100, 1000])
+def test_a_uniform_clip_is_spread_over_the_whole_video(length):
+    video = [Still(i) for i in range(length)]
+    (known,) = indices(made(Uniform(spec(4, sampling="uniform"), length), video))
+    assert known == spread(length, 4)
+    (unknown,) = indices(made(Uniform(spec(4, sampling="uniform")), video))
+    assert all(abs(a - b) <= max(0, length / (clips_module._DENSITY * 2)) for a, b in zip(known, unknown, strict=True))
+    assert length > 4 * clips_module._DENSITY or known == unknown
+
+
+@pytest.mark.parametrize(("promised", "came"), [(100, 60), (60, 100), (100, 1)])
+def test_a_uniform_clip_of_a_video_of_another_length_says_so(promised, came):
+    maker = Uniform(spec(4, sampling="uniform"), promised)
+    (clip,) = made(maker, [Still(i) for i in range(came)])
+    assert f"{promised} frames were expected and {came} came" in maker.warnings[0]
+    assert len(clip.frames) == 4
+
+
+def test_no_frames_give_no_clip():
+    assert made(Uniform(spec(4)), []) == made(Uniform(spec(4), 0), []) == made(Windows(spec(4)), []) == []
+
+
+def test_a_uniform_clip_needs_few_of_the_frames_of_a_video_of_known_length():
+    maker = clip_maker(spec(4, sampling="uniform"), length=100)
+    assert [i for i in range(100) if maker.wants(i)] == spread(100, 4)
+    assert all(clip_maker(spec(4)).wants(i) for i in range(100))
+
+
+def naive_windows(spec, frames):
+    """Every window of a whole video in memory, stretch after stretch."""
+    stretches, spacings = [], []
+    for before, frame in zip([None, *frames], frames, strict=False):
+        gap = before is not None and frame.index != before.index + 1
+        if before is not None:
+            spacing = frame.time_s - before.time_s
+            recent = spacings[-clips_module._SPACINGS :]
+            gap |= spacing < 0 or (len(recent) >= clips_module._KNOWN and spacing > GAP * median(recent))
+            spacings += [spacing] if spacing > 0 else []
+        if before is None or gap:
+            stretches.append([])
+        stretches[-1].append(frame)
+    found = []
+    for stretch in stretches:
+        ends = []
+        for end, last in enumerate(stretch):
+            if spec.fps is None:
+                clip = stretch[end - spec.frames + 1 : end + 1] if end >= spec.frames - 1 else None
+            else:
+                ticks = [last.time_s - back / spec.fps + clips_module._ROUNDING_S for back in range(spec.frames)]
+                on = [[f for f in stretch[: end + 1] if f.time_s <= tick] for tick in reversed(ticks)]
+                clip = [f[-1] for f in on] if all(on) else None
+            if clip is not None:
+                ends.append(clip)
+        found += ends[:: spec.hop]
+    return [([f.index for f in clip], tuple(clip[t].index for t in spec.targets)) for clip in found]
+
+
+@st.composite
+def videos(draw):
+    steps = draw(st.lists(st.tuples(st.sampled_from([1] * 12 + [4]), st.sampled_from(_STEPS)), max_size=60))
+    frames, index, time_s = [], draw(st.integers(0, 3)), 0.0
+    for skipped, spacing in steps:
+        frames.append(Still(index, time_s))
+        index, time_s = index + skipped, time_s + spacing
+    return frames
+
+
+_STEPS = [0.04] * 8 + [0.033, 0.05, 0.1, 0.0, 1.0, -0.5]
+
+
+@given(
+    video=videos(),
+    frames=st.integers(1, 5),
+    fps=st.sampled_from([None, 5.0, 10.0, 25.0, 60.0]),
+    hop=st.integers(1, 7),
+    data=st.data(),
+)
+def test_windows_are_those_of_a_whole_video_in_memory_however_it_is_cut_for_reading(video, frames, fps, hop, data):
+    targets = tuple(data.draw(st.lists(st.integers(0, frames - 1), unique=True, max_size=frames)))
+    wanted = spec(frames, fps=fps, hop=hop, targets=targets)
+    maker, found, rest = Windows(wanted), [], video
+    while rest:
+        part = data.draw(st.integers(1, len(rest)))
+        found += [clip for frame in rest[:part] for clip in maker.push(frame)]
+        rest = rest[part:]
+    found += maker.end()
+    assert [([f.index for f in clip.frames], clip.targets) for clip in found] == naive_windows(wanted, video)
+
+
+@given(st.integers(0, 400), st.integers(1, 6), st.sampled_from([None, 5.0, 12.5, 25.0]), st.integers(1, 9))
+def test_clips_are_counted_beforehand(length, frames, fps, hop):
+    wanted = spec(frames, fps=fps, hop=hop)
+    found = len(made(Windows(wanted), steady(length)))
+    counted = most_clips(wanted, length, 25.0)
+    assert found <= counted <= found + 3
+    assert fps is not None or found == counted
+
+
+def test_a_uniform_clip_is_one():
+    assert [most_clips(spec(4, sampling="uniform"), n, 25.0) for n in (0, 1, 100)] == [0, 1, 1]
