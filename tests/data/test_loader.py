@@ -1,6 +1,7 @@
 import gc
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,6 +54,21 @@ def test_every_batch_size_gives_every_picture_once(pictures, batch_size):
     loader = Loader(pictures, SPEC, batch_size=batch_size)
     assert [v for batch in loader for v in values(batch)] == [10 * i for i in range(7)]
     assert len(loader) == 7
+
+
+def test_only_some_groups(pictures):
+    grouped = [
+        replace(sample, group=group)
+        for sample, group in zip(pictures, ["a", "b", None, "a", "c", "b", "a"], strict=True)
+    ]
+    done = []
+    loader = Loader(grouped, SPEC, batch_size=2, on_bad="skip", progress=done.append)
+    spoil(pictures[3])
+    some = loader.only({"a", None})
+    assert [values(batch) for batch in some] == [[0, 20], [60]]
+    assert len(some) == 4
+    assert len(some.skipped) == 1
+    assert (len(loader), loader.skipped, done) == (7, [], [])
 
 
 def test_no_samples_give_no_batches():

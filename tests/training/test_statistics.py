@@ -58,12 +58,23 @@ def test_known_groups_are_left_out_whole(samples):
 
 
 def test_groups_are_dealt_whole_into_at_most_ten_folds():
-    samples = [Sample(path=None, group=f"g{i % 23}") for i in range(230)]
-    folds = _folds(samples)
+    counts = {f"g{i}": 10 + i % 3 for i in range(23)}
+    folds = _folds(counts)
     assert len(folds) == 10
-    assert sum(map(len, folds)) == 230
-    assert all(len({id(f) for f in folds for s in f if s.group == g}) == 1 for g in {s.group for s in samples})
-    assert max(map(len, folds)) - min(map(len, folds)) <= 10
+    assert sorted(group for fold in folds for group in fold) == sorted(counts)
+    sizes = [sum(counts[group] for group in fold) for fold in folds]
+    assert max(sizes) - min(sizes) <= 12
+
+
+def test_few_groups_are_a_fold_each():
+    assert sorted(map(sorted, _folds({"a": 18000, "b": 3, "c": 1}))) == [["a"], ["b"], ["c"]]
+
+
+def test_bad_pictures_are_left_out_of_every_pass(samples, tmp_path):
+    (tmp_path / "bad.png").write_text("no picture")
+    grouped = [replace(s, group=f"lot {i % 3}") for i, s in enumerate([*samples, Sample(path=tmp_path / "bad.png")])]
+    left_out = learn(detector(), loader(grouped, on_bad="skip"), device=CPU)
+    assert sorted(s.path for s in left_out.samples) == [s.path for s in samples]
 
 
 def test_the_sample_kept_is_bounded_and_random(samples, monkeypatch):

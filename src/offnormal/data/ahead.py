@@ -56,8 +56,8 @@ class Ahead(Generic[T]):
                 for item in made:
                     if not self._put(item):
                         break
-        except BaseException as error:  # noqa: BLE001: the edge of a thread; it is raised where the items are taken
-            self._error = error
+        except BaseException as error:  # noqa: BLE001
+            self._error = error  # raised where the items are taken
         finally:
             with self._changed:
                 self._done = True

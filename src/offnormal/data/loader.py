@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, Self
 
 import numpy as np
 import torch
@@ -27,11 +28,30 @@ OnBad = Literal["stop", "skip"]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Pixels of N pictures with what is known of them."""
+    """Pixels of N pictures or clips with what is known of them."""
 
-    pixels: Tensor  # (N, C, H, W) float32 in 0-1
+    pixels: Tensor  # (N, C, H, W), of clips (N, C, T, H, W), float32 in 0-1
     samples: list[Sample]
-    masks: np.ndarray | None  # (N, H, W) bool at input size; None when masks were not asked for
+    masks: np.ndarray | None  # (N * K, H, W) bool at input size, one for each score; None when not asked for
+    frames: np.ndarray | None = None  # (N, K) frames that the scores speak of, see VideoLoader; None for pictures
+
+
+class Batches(Protocol):
+    """What pictures and videos are learnt and scored from: a Loader or a VideoLoader."""
+
+    batch_size: int
+    skipped: list[Skipped]  # bad files of the last pass
+    waited_s: float  # seconds its user waited for data in the last pass
+
+    def __len__(self) -> int:
+        """Number of samples, or a little more where the data do not say it beforehand."""
+        ...
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+    def only(self, groups: Set[str | None]) -> Self:
+        """The same over the samples of these groups alone, without progress."""
+        ...
 
 
 def read_pixels(path: Path, spec: InputSpec) -> np.ndarray:
@@ -72,6 +92,11 @@ def read_mask(path: Path, spec: InputSpec, *, expected: tuple[int, int] | None =
             f"{path}: the mask is {marked.shape[1]} x {marked.shape[0]} pixels, its picture "
             f"{expected[1]} x {expected[0]}; expected the same size"
         )
+    return lay_mask(marked, spec)
+
+
+def lay_mask(marked: np.ndarray, spec: InputSpec) -> np.ndarray:
+    """Marked pixels (H, W) bool of a picture -> those at input size."""
     return np.asarray(lay(Image.fromarray(marked.astype(np.uint8)), spec, mask=True)) > 0
 
 
@@ -105,6 +130,13 @@ class Loader:
     def __len__(self) -> int:
         """Number of samples, bad ones included."""
         return len(self.samples)
+
+    def only(self, groups: Set[str | None]) -> Self:
+        """A loader over the samples of these groups alone, otherwise the same but without progress."""
+        other = copy.copy(self)
+        other.samples = [sample for sample in self.samples if sample.group in groups]
+        other.progress, other.skipped, other.waited_s = None, [], 0.0
+        return other
 
     def __iter__(self) -> Iterator[Batch]:
         self.skipped, self.waited_s = [], 0.0
@@ -162,7 +194,7 @@ class Loader:
 
 
 def stack(arrays: Sequence[np.ndarray]) -> Tensor:
-    """Pictures (C, H, W), uint8 or float32 in 0-1, -> (N, C, H, W) float32 in 0-1."""
+    """Pictures (C, H, W) or clips (C, T, H, W), uint8 or float32 in 0-1, -> (N, ...) float32 in 0-1."""
     if all(array.dtype == np.uint8 for array in arrays):
         return torch.from_numpy(np.stack(arrays)).float().div_(255)
     scaled = [array.astype(np.float32) / 255 if array.dtype == np.uint8 else array for array in arrays]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from offnormal.data.loader import Batch, Loader
+from offnormal.data.loader import Batch, Batches
 from offnormal.detectors.base import StatisticalDetector
 from offnormal.errors import DataError
 from offnormal.scoring import map_peaks, to_scores
@@ -39,7 +40,7 @@ class LeftOut:
 
 
 def learn(
-    detector: StatisticalDetector, loader: Loader, *, device: torch.device, seed: int = 0, wanted: int = 0
+    detector: StatisticalDetector, loader: Batches, *, device: torch.device, seed: int = 0, wanted: int = 0
 ) -> LeftOut | None:
     """Fit a statistical detector in one pass and finish it; give the scores of samples left out.
 
@@ -50,23 +51,22 @@ def learn(
     """
     detector.to(device).eval()
     kept = _Kept(len(loader), seed, least=max(_SAMPLE_LEAST, wanted))
-    seen: list[Sample] = []
+    seen: Counter[str | None] = Counter()  # samples of each group: of a video every frame is one
     with torch.no_grad():
         for batch in loader:
             embedding = detector.embed(batch.pixels.to(device))
             detector.absorb(embedding)
             kept.offer(embedding, batch)
-            seen += batch.samples
-        if len(seen) < 2:
+            seen.update(sample.group for sample in batch.samples)
+        if seen.total() < 2:
             skipped = f" ({len(loader.skipped)} could not be read)" if loader.skipped else ""
-            raise DataError(f"{len(seen)} normal image(s){skipped}: at least 2 are needed, 100 or more are advised")
-        groups = {sample.group for sample in seen}
+            raise DataError(f"{seen.total()} normal image(s){skipped}: at least 2 are needed, 100 or more are advised")
         left_out: LeftOut | None = None
-        if None not in groups and len(groups) > 1:
+        if None not in seen and len(seen) > 1:
             left_out = _by_groups(detector, loader, seen, device, seed, wanted)
-        elif len(seen) > 2:
-            if None not in groups:
-                log.warning("all images are of one group (%s): each is left out alone", next(iter(groups)))
+        elif seen.total() > 2:
+            if None not in seen:
+                log.warning("all images are of one group (%s): each is left out alone", next(iter(seen)))
             left_out = kept.left_out(detector, device)
         detector.finish()
     return left_out
@@ -125,17 +125,23 @@ def _gather(kind: Kind, samples: list[Sample], outputs: Iterable[Output]) -> Lef
 
 
 def _by_groups(
-    detector: StatisticalDetector, loader: Loader, seen: Sequence[Sample], device: torch.device, seed: int, wanted: int
+    detector: StatisticalDetector,
+    loader: Batches,
+    seen: Mapping[str | None, int],
+    device: torch.device,
+    seed: int,
+    wanted: int,
 ) -> LeftOut | None:
-    folds = _folds(seen)
-    if len(seen) - max(map(len, folds)) < 2:
+    total, folds = sum(seen.values()), _folds(seen)
+    counts = [sum(seen[group] for group in fold) for fold in folds]
+    if total - max(counts) < 2:
         log.warning("without its largest group fewer than 2 images are left: no calibration by groups is possible")
         return None
     pieces: list[LeftOut] = []
-    for fold in folds:
+    for fold, count in zip(folds, counts, strict=True):
         part = detector.blank().to(device)
-        kept = _Kept(len(fold), seed, least=max(_SAMPLE_LEAST, wanted), share=len(fold) / len(seen))
-        for batch in Loader(fold, loader.spec, batch_size=loader.batch_size, workers=loader.workers):
+        kept = _Kept(count, seed, least=max(_SAMPLE_LEAST, wanted), share=count / total)
+        for batch in loader.only(fold):
             embedding = part.embed(batch.pixels.to(device))
             part.absorb(embedding)
             kept.offer(embedding, batch)
@@ -152,12 +158,12 @@ def _by_groups(
     )
 
 
-def _folds(samples: Sequence[Sample]) -> list[list[Sample]]:
-    """Whole groups dealt into at most 10 folds of about equal size, the largest group first."""
-    groups: dict[str | None, list[Sample]] = {}
-    for sample in samples:
-        groups.setdefault(sample.group, []).append(sample)
-    folds: list[list[Sample]] = [[] for _ in range(min(_FOLDS, len(groups)))]
-    for members in sorted(groups.values(), key=len, reverse=True):
-        min(folds, key=len).extend(members)
+def _folds(counts: Mapping[str | None, int]) -> list[set[str | None]]:
+    """Whole groups dealt into at most 10 folds of about as many samples each, the largest group first."""
+    folds: list[set[str | None]] = [set() for _ in range(min(_FOLDS, len(counts)))]
+    sizes = [0] * len(folds)
+    for group in sorted(counts, key=lambda group: counts[group], reverse=True):
+        smallest = sizes.index(min(sizes))
+        folds[smallest].add(group)
+        sizes[smallest] += counts[group]
     return folds
