@@ -40,10 +40,10 @@ F = TypeVar("F", bound=Timed)
 
 @dataclass(frozen=True, slots=True)
 class Clip(Generic[F]):
-    """T frames of one video and the positions in it that its scores speak of."""
+    """T frames of one video and those of them that its scores speak of."""
 
     frames: tuple[F, ...]  # (T,)
-    targets: tuple[int, ...]  # indices in the video, as InputSpec.targets orders them; (): the clip as a whole
+    targets: tuple[F, ...]  # (K,) as InputSpec.targets orders them; (): the clip as a whole
 
 
 class ClipMaker(Protocol[F]):
@@ -51,10 +51,6 @@ class ClipMaker(Protocol[F]):
 
     warnings: list[str]
     gaps: list[int]  # index of the first frame after each gap
-
-    def wants(self, index: int) -> bool:
-        """Whether any clip may need this frame; others are pushed all the same."""
-        ...
 
     def push(self, frame: F) -> list[Clip[F]]:
         """Take the next frame; the clips that it completes."""
@@ -94,10 +90,6 @@ class Windows(Generic[F]):
         self._since: int | None = None  # frames since the last clip of this stretch; None: no clip yet
         self._due_s = -math.inf  # of the next clip, with every_s
         self._torn = False
-
-    def wants(self, index: int) -> bool:
-        """Always: any frame may turn out to lie on the clock."""
-        return True
 
     def push(self, frame: F) -> list[Clip[F]]:
         """Take the next frame; the clip that ends with it, if one does.
@@ -183,14 +175,14 @@ class Windows(Generic[F]):
                 frame = next(older)
             if frame is chosen[-1] and not self.warnings:
                 self.warnings.append(
-                    f"the frames come slower than the {self.spec.fps:g} a second that a clip takes: frames are "
-                    f"repeated, first in the clip that ends with frame {self._ring[-1].index}"
+                    f"slow: fewer frames come than the {self.spec.fps:g} a second that a clip takes, so that frames "
+                    f"are repeated, first in the clip that ends with frame {self._ring[-1].index}"
                 )
             chosen.append(frame)
         return tuple(reversed(chosen))
 
     def _clip(self, frames: tuple[F, ...]) -> Clip[F]:
-        return Clip(frames, tuple(frames[target].index for target in self.spec.targets))
+        return Clip(frames, tuple(frames[target] for target in self.spec.targets))
 
 
 class Uniform(Generic[F]):
@@ -211,20 +203,16 @@ class Uniform(Generic[F]):
         self._step = 1  # frames between two kept ones
         self._seen = 0
 
-    def wants(self, index: int) -> bool:
-        """Whether the clip may need this frame."""
-        return index % self._step == 0 if self._wanted is None else index in self._wanted
-
     def push(self, frame: F) -> list[Clip[F]]:
         """Take the next frame."""
         if frame.index > self._seen:
             self.gaps.append(frame.index)
         self._seen = frame.index + 1
-        if self.wants(frame.index):
+        if self._wants(frame.index):
             self._kept.append(frame)
         if self._wanted is None and len(self._kept) > _DENSITY * self.spec.frames:
             self._step *= 2
-            self._kept = [frame for frame in self._kept if self.wants(frame.index)]
+            self._kept = [frame for frame in self._kept if self._wants(frame.index)]
         return []
 
     def end(self) -> list[Clip[F]]:
@@ -232,10 +220,13 @@ class Uniform(Generic[F]):
         if not self._kept:
             return []
         if self.length not in (None, self._seen):
-            self.warnings.append(f"{self.length} frames were expected and {self._seen} came: the clip is not even")
+            self.warnings.append(f"uneven: {self.length} frames were expected and {self._seen} came")
         places = [frame.index for frame in self._kept]
         chosen = tuple(self._kept[_nearest(places, place)] for place in spread(self._seen, self.spec.frames))
-        return [Clip(chosen, tuple(chosen[target].index for target in self.spec.targets))]
+        return [Clip(chosen, tuple(chosen[target] for target in self.spec.targets))]
+
+    def _wants(self, index: int) -> bool:
+        return index % self._step == 0 if self._wanted is None else index in self._wanted
 
 
 def spread(length: int, frames: int) -> list[int]:
@@ -249,17 +240,19 @@ def spread(length: int, frames: int) -> list[int]:
     return [place * (length - 1) // max(frames - 1, 1) for place in range(frames)] if length else []
 
 
-def most_clips(spec: InputSpec, frames: int, fps: float) -> int:
+def most_clips(spec: InputSpec, frames: int, fps: float | None) -> int:
     """How many clips a video without gaps gives: exactly so by frames, at most so by the clock.
 
-    frames, fps: of the video.
+    frames, fps: of the video; fps None: unknown.
 
     >>> most_clips(InputSpec(size=(8, 8), frames=4, hop=3), 10, 25.0)
     3
     """
     if spec.sampling == "uniform":
         return min(frames, 1)
-    reach = spec.frames - 1 if spec.fps is None else math.floor((spec.frames - 1) / spec.fps * fps * _STEADY)
+    reach = spec.frames - 1
+    if spec.fps is not None:
+        reach = math.floor(reach / spec.fps * (fps or 0) * _STEADY)
     return max(0, (frames - reach + spec.hop - 1) // spec.hop)
 
 

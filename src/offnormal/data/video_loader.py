@@ -1,0 +1,229 @@
+"""Videos -> batches of frames or clips, decoded and resized ahead by threads; bad videos stop or are left out."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+
+from offnormal.data.ahead import Ahead
+from offnormal.data.clips import Clip, most_clips
+from offnormal.data.dataset import Skipped
+from offnormal.data.frame_cache import DiskCache, FrameCache, LaidFrame, RamCache
+from offnormal.data.loader import Batch, OnBad, stack
+from offnormal.data.video_reading import Ended, HowToRead, read_clips
+from offnormal.errors import ConfigError, DataError, ImageError, VideoError
+from offnormal.types import ANOMALOUS, NORMAL, InputSpec, Sample, Video
+
+CacheKind = Literal["off", "ram", "disk"]
+_AT_ONCE = 2  # videos that are decoded at the same time, so that none is waited for where one ends
+
+
+_Ready = tuple[Video, Clip[LaidFrame]]
+
+
+class VideoLoader:
+    """Iterates batches of frames (N, C, H, W) or clips (N, C, T, H, W) of videos in order, as the input says.
+
+    One sample a clip: its `frame` is the last of the clip's targets, whose time, label and mask it bears (of a clip
+    scored as a whole the last frame, anomalous when any frame of it is), and its group that of its video, or the
+    video's name. `Batch.frames` are the targets, of clips as a whole their first and last frame. A batch may hold
+    clips of several videos. Each frame is resized once, however many clips it is in.
+
+    every_s: one clip about every so many seconds in place of one every `hop` frames. fps: the rate of folders of
+    frames, which have no clock. cache: keeps resized frames for the next pass, also of `only`; on disk in `cache_dir`.
+    Attributes: `skipped` (bad videos of the last pass), `ended` (the others, once their last clip was taken),
+    `waited_s` (seconds its user waited for data in that pass).
+    """
+
+    def __init__(
+        self,
+        videos: Sequence[Video],
+        spec: InputSpec,
+        *,
+        batch_size: int,
+        every_s: float | None = None,
+        masks: bool = False,
+        on_bad: OnBad = "stop",
+        cache: CacheKind = "off",
+        cache_dir: Path | None = None,
+        fps: float | None = None,
+        workers: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        if masks and not spec.targets:
+            raise ConfigError("masks were asked for, but the clips are scored as a whole, without a map to lay beside")
+        if every_s is not None and not 0 < every_s < math.inf:
+            raise ConfigError(f"one clip every {every_s:g} s: expected a number of seconds above 0")
+        twice = [path for path, count in Counter(video.path for video in videos).items() if count > 1]
+        if twice:
+            raise DataError(f"{twice[0]}: the same video is given more than once; leave it out")
+        self.videos = list(videos)
+        self.spec = spec
+        self.batch_size = batch_size
+        self.on_bad = on_bad
+        self.workers = workers or min(8, os.cpu_count() or 1)
+        self.how = HowToRead(
+            spec=spec,
+            every_s=every_s,
+            masks=masks,
+            fps=fps,
+            cache=_make_cache(cache, cache_dir),
+            pending=self.workers + 1,
+        )
+        self.progress = progress
+        self.skipped: list[Skipped] = []
+        self.ended: list[Ended] = []
+        self.waited_s = 0.0
+        self._counts: dict[Path, int] = {}
+
+    def __len__(self) -> int:
+        """At most how many clips there are, as the containers say; unreadable videos count as none.
+
+        A video that says neither its length nor its duration is decoded to be counted.
+        """
+        return sum(self._count(video) for video in self.videos)
+
+    def only(self, groups: Set[str | None]) -> Self:
+        """A loader over the videos of these groups alone, otherwise the same but without progress."""
+        other = copy.copy(self)
+        other.videos = [video for video in self.videos if _group(video) in groups]
+        other.progress, other.skipped, other.ended, other.waited_s = None, [], [], 0.0
+        return other
+
+    def __iter__(self) -> Iterator[Batch]:
+        self.skipped, self.ended, self.waited_s = [], [], 0.0
+        ready: list[_Ready] = []
+        with contextlib.closing(self._clips()) as clips:
+            for video, clip in clips:
+                ready.append((video, clip))
+                if self.progress is not None:
+                    self.progress(1)
+                if len(ready) == self.batch_size:
+                    yield self._batch(ready)
+                    ready = []
+        if ready:
+            yield self._batch(ready)
+
+    def _clips(self) -> Generator[_Ready, None, None]:
+        """Clips of all videos in order, while the next ones are read."""
+        room = max(2, 2 * self.batch_size // self.spec.hop)
+        reading: deque[tuple[Video, Ahead[Clip[LaidFrame] | Ended]]] = deque()
+        waiting = deque(self.videos)
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="resize") as pool:
+            try:
+                while reading or waiting:
+                    while waiting and len(reading) < max(_AT_ONCE, self.workers // 2):
+                        video = waiting.popleft()
+                        reading.append(
+                            (video, Ahead(partial(read_clips, video, self.how, pool), room=room, name="decode"))
+                        )
+                    yield from self._taken(*reading[0])
+                    reading.popleft()
+            finally:
+                for _, ahead in reading:
+                    ahead.close()
+
+    def _taken(self, video: Video, ahead: Ahead[Clip[LaidFrame] | Ended]) -> Iterator[_Ready]:
+        made = iter(ahead)
+        while True:
+            start = time.perf_counter()
+            try:
+                found = next(made, None)
+            except (VideoError, ImageError) as error:
+                if self.on_bad == "stop":
+                    raise VideoError(
+                        f"video {video.name}: {error}; or leave such videos out with --on-bad skip"
+                    ) from None
+                self.skipped.append(Skipped(video.path, str(error)))
+                return
+            finally:
+                self.waited_s += time.perf_counter() - start
+            if found is None:
+                return
+            if isinstance(found, Ended):
+                self.ended.append(found)
+            else:
+                yield video, found
+
+    def _batch(self, ready: Sequence[_Ready]) -> Batch:
+        clips = [clip for _, clip in ready]
+        masks = [frame.mask for clip in clips for frame in clip.targets if frame.mask is not None]
+        return Batch(
+            pixels=stack([_pixels(clip.frames) for clip in clips]),
+            samples=[_sample(video, clip) for video, clip in ready],
+            masks=np.stack(masks) if self.how.masks else None,
+            frames=np.array([[frame.index for frame in clip.targets or _ends(clip)] for clip in clips], np.int64),
+        )
+
+    def _count(self, video: Video) -> int:
+        if video.path not in self._counts:
+            try:
+                self._counts[video.path] = self._clips_in(video)
+            except (VideoError, ImageError):
+                self._counts[video.path] = 0
+        return self._counts[video.path]
+
+    def _clips_in(self, video: Video) -> int:
+        with self.how.open(video) as reader:
+            info = reader.info
+            frames = info.frames if info.frames is not None else sum(1 for _ in reader.frames())
+        every_s = self.how.every_s
+        if every_s is None:
+            return most_clips(self.spec, frames, info.fps)
+        seconds = info.duration_s if info.duration_s is not None else frames / (info.fps or 1)
+        return min(most_clips(replace(self.spec, hop=1), frames, info.fps), math.floor(seconds / every_s) + 1)
+
+
+def _make_cache(kind: CacheKind, folder: Path | None) -> FrameCache | None:
+    if kind == "disk":
+        if folder is None:
+            raise ConfigError("a cache on disk needs a folder: give cache_dir")
+        return DiskCache(folder)
+    return RamCache() if kind == "ram" else None
+
+
+def _group(video: Video) -> str:
+    return video.group if video.group is not None else video.name
+
+
+def _ends(clip: Clip[LaidFrame]) -> tuple[LaidFrame, LaidFrame]:
+    return clip.frames[0], clip.frames[-1]
+
+
+def _pixels(frames: Sequence[LaidFrame]) -> np.ndarray:
+    """(C, H, W) of one frame, (C, T, H, W) of several; uint8."""
+    return frames[0].pixels if len(frames) == 1 else np.stack([frame.pixels for frame in frames], axis=1)
+
+
+def _sample(video: Video, clip: Clip[LaidFrame]) -> Sample:
+    first, last = _ends(clip)
+    if clip.targets:
+        first = last = max(clip.targets, key=lambda frame: frame.index)
+    label = _label(video, first.index, last.index)
+    return Sample(
+        path=video.path,
+        label=label,
+        defect="unlabelled" if label is None else ("good", "anomalous")[label],
+        group=_group(video),
+        frame=last.index,
+        time_s=last.time_s,
+    )
+
+
+def _label(video: Video, first: int, last: int) -> int | None:
+    """Anomalous when any frame from the first to the last is; None beyond the labels."""
+    if video.labels is None or last >= len(video.labels):
+        return None
+    return ANOMALOUS if video.labels[first : last + 1].any() else NORMAL
