@@ -23,12 +23,13 @@ from offnormal.types import Frame, InputSpec, Video
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Ended:
     """What is known of a video when its last clip was given."""
 
     video: Video
-    frames: int  # up to the last one read, those lost in gaps included
+    frames: int  # T, up to the last one read, those lost in gaps included
+    times_s: np.ndarray  # (T,) float64; NaN for frames that were not read, or where there is no clock
     gaps: tuple[int, ...]  # index of the first frame after each gap
     warnings: tuple[str, ...]  # each begins with a name, such as `slow:`
 
@@ -69,16 +70,18 @@ def read_clips(video: Video, how: HowToRead, pool: Executor) -> Generator[Clip[L
         with how.open(video) as reader, _masks(video, how) as masks:
             length = reader.info.frames if reader.info.exact else None
             maker: ClipMaker[LaidFrame] = clip_maker(how.spec, length=length, every_s=how.every_s)
-            count = 0
+            times: dict[int, float | None] = {}
             with contextlib.closing(_laid(video, reader, masks, how, pool)) as frames:
                 for frame in frames:
-                    count = frame.index + 1
+                    times[frame.index] = frame.time_s
                     yield from maker.push(frame)
             yield from maker.end()
+            count = max(times, default=-1) + 1
             warnings = [*maker.warnings, *_label_warnings(video, count, thinned=how.every_s is not None)]
             for warning in warnings:
                 how.warn(video, warning)
-            yield Ended(video, count, tuple(maker.gaps), (*reader.warnings, *warnings))
+            in_order = np.array([times.get(index) for index in range(count)], np.float64)
+            yield Ended(video, count, in_order, tuple(maker.gaps), (*reader.warnings, *warnings))
     except Exception as error:
         error.add_note(f"while reading video {video.name} ({video.path})")
         raise

@@ -1,4 +1,4 @@
-"""Detectors over batches and loaders: torch goes in, numpy comes out, and torch ends here."""
+"""Detectors over batches: torch goes in, numpy comes out, and torch ends here."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def choose_device(name: str = "auto", threads: int | None = None) -> torch.devic
 
 
 def to_scores(output: Output) -> Scores:
-    """(N, 1) outputs of single images -> one row an image, as numpy on the CPU."""
-    score = output.score[:, 0].float().cpu().numpy()
-    maps = None if output.map is None else output.map[:, 0].float().cpu().numpy()
-    return Scores(score, maps, {name: part[:, 0].float().cpu().numpy() for name, part in output.parts.items()})
+    """(N, K) outputs -> N * K rows, the K scores of an image or clip one after the other, as numpy on the CPU."""
+    maps = None if output.map is None else output.map.flatten(0, 1).float().cpu().numpy()
+    parts = {name: part.flatten().float().cpu().numpy() for name, part in output.parts.items()}
+    return Scores(output.score.flatten().float().cpu().numpy(), maps, parts)
 
 
 def concatenate(pieces: Iterable[Scores]) -> Scores:
@@ -67,6 +67,7 @@ class Scored:
     scores: Scores
     samples: list[Sample] = field(default_factory=list)
     masks: np.ndarray | None = None
+    frames: np.ndarray | None = None  # (N, K) as in Batch
 
 
 class Scorer:
@@ -79,12 +80,11 @@ class Scorer:
 
     @torch.inference_mode()
     def score(self, pixels: Tensor) -> Scores:
-        """Pixels (N, C, H, W) in 0-1 -> Scores with N rows."""
+        """Pixels (N, C, H, W) or (N, C, T, H, W) in 0-1 -> Scores with N * K rows, see `to_scores`."""
         spec = self.detector.input
-        if pixels.ndim != 4 or tuple(pixels.shape[1:]) != (spec.channels, *spec.size):
-            raise ConfigError(
-                f"pixels of shape {tuple(pixels.shape)}: expected (N, {spec.channels}, {spec.size[0]}, {spec.size[1]})"
-            )
+        expected = (spec.channels, *([spec.frames] if spec.frames > 1 else []), *spec.size)
+        if tuple(pixels.shape[1:]) != expected:
+            raise ConfigError(f"pixels of shape {tuple(pixels.shape)}: expected (N, {', '.join(map(str, expected))})")
         try:
             scores = to_scores(self.detector(pixels.to(self.device)))
         except torch.OutOfMemoryError:
@@ -101,4 +101,4 @@ class Scorer:
     def over(self, batches: Iterable[Batch]) -> Iterator[Scored]:
         """Score batch after batch; nothing is kept."""
         for batch in batches:
-            yield Scored(self.score(batch.pixels), batch.samples, batch.masks)
+            yield Scored(self.score(batch.pixels), batch.samples, batch.masks, batch.frames)

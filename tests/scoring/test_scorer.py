@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,14 @@ def test_outputs_become_numpy_rows():
     assert scores.map.shape == (2, 3, 4)
     assert scores.parts["a"].tolist() == [3, 4]
     assert to_scores(Output(score=torch.ones(2, 1), map=None)).map is None
+
+
+def test_the_scores_of_a_clip_are_rows_one_after_the_other():
+    score, maps = torch.arange(6.0).reshape(2, 3), torch.rand(2, 3, 4, 5)
+    scores = to_scores(Output(score=score, map=maps, parts={"a": score * 2}))
+    assert scores.score.tolist() == [0, 1, 2, 3, 4, 5]
+    np.testing.assert_array_equal(scores.map[4], maps[1, 1])
+    assert scores.parts["a"].tolist() == [0, 2, 4, 6, 8, 10]
 
 
 def test_pieces_are_put_one_after_the_other():
@@ -52,6 +62,14 @@ def test_pixels_of_another_size_are_refused(fitted):
     scorer = Scorer(load(fitted).detector)
     with pytest.raises(ConfigError, match=r"\(N, 3, 64, 64\)"):
         scorer.score(torch.zeros(1, 3, 32, 32))
+
+
+def test_clips_have_their_frames_before_their_sides(fitted):
+    scorer = Scorer(load(fitted).detector)
+    scorer.detector.input = replace(scorer.detector.input, frames=5)
+    for shape in ((2, 3, 64, 64), (2, 5, 3, 64, 64)):
+        with pytest.raises(ConfigError, match=r"\(N, 3, 5, 64, 64\)"):
+            scorer.score(torch.zeros(shape))
 
 
 def test_a_batch_that_does_not_fit_says_what_to_lower(fitted, monkeypatch):

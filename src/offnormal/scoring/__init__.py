@@ -1,0 +1,20 @@
+"""Detectors over batches, loaders and videos; scores of clips become scores of frames here and nowhere else."""
+
+from offnormal.scoring.alignment import AlignedScores, Span, align
+from offnormal.scoring.scorer import Scored, Scorer, choose_device, concatenate, map_peaks, to_scores
+from offnormal.scoring.videos import Peak, VideoScores, score_videos
+
+__all__ = [
+    "AlignedScores",
+    "Peak",
+    "Scored",
+    "Scorer",
+    "Span",
+    "VideoScores",
+    "align",
+    "choose_device",
+    "concatenate",
+    "map_peaks",
+    "score_videos",
+    "to_scores",
+]
