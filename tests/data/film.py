@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from offnormal.errors import VideoError
-from offnormal.sources.reader import VideoInfo
+from offnormal.sources.video import VideoInfo
 from offnormal.types import Frame, Video
 
 SIZE = (8, 12)

@@ -127,6 +127,7 @@ def test_a_reset_tears_the_video():
 def test_clips_some_seconds_apart():
     clips = made(Windows(spec(3, hop=50), every_s=1.0), steady(100))
     assert [clip.targets[0].index for clip in clips] == [2, 27, 52, 77]
+    assert len(made(Windows(spec(3), every_s=0.1), steady(1000))) == 399  # 2.5 frames apart, without drifting
     pictures = made(Windows(spec(1), every_s=2.0), [Still(i, i / 25) for i in (0, 51, 100)])
     assert indices(pictures) == [[0], [51], [100]]
 
