@@ -54,7 +54,7 @@ class FrameScores:
     @property
     def scored(self) -> BoolArray:
         """Which frames (T,) have a score."""
-        return ~np.isnan(self.scores)
+        return np.asarray(~np.isnan(self.scores))
 
     def _same_length(self, values: ArrayLike, what: str) -> None:
         shape = as_array(values, f"{self.name}: {what}").shape
