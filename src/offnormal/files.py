@@ -22,11 +22,11 @@ def new_file(path: Path) -> Iterator[Path]:
 
     Raises OffnormalError when the disk is full or the place cannot be written.
     """
-    with _explained(path):
+    with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     partial = _beside(path, f"partial{path.suffix}")
     try:
-        with _explained(path):
+        with explained(path):
             yield partial
             with partial.open("r+b") as file:  # Windows flushes only what is open for writing
                 os.fsync(file.fileno())
@@ -50,14 +50,29 @@ def new_folder(path: Path) -> Iterator[Path]:
     if path.is_file():
         raise OffnormalError(f"{path}: a file lies where a folder is to be; choose another place or remove it")
     partial = _beside(path, "partial")
-    with _explained(path):
+    with explained(path):
         partial.mkdir(parents=True)
     try:
-        with _explained(path):
+        with explained(path):
             yield partial
             _take_place(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Say in plain words why `path` cannot be written: OffnormalError for a full disk or a place that is closed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise OffnormalError(
+                f"{path}: the disk is full; nothing was changed. Free some space and try again"
+            ) from None
+        if error.errno in _NO_PLACE:
+            raise OffnormalError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
+        raise
 
 
 def _take_place(partial: Path, path: Path) -> None:
@@ -76,17 +91,3 @@ def _take_place(partial: Path, path: Path) -> None:
 def _beside(path: Path, ending: str) -> Path:
     """A hidden name in the same folder that nobody else uses; short enough whatever the length of the other."""
     return path.with_name(f".{path.stem[:40]}.{secrets.token_hex(4)}.{ending}")
-
-
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise OffnormalError(
-                f"{path}: the disk is full; nothing was changed. Free some space and try again"
-            ) from None
-        if error.errno in _NO_PLACE:
-            raise OffnormalError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
-        raise

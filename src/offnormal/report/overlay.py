@@ -48,8 +48,8 @@ def overlay(image: np.ndarray, map: np.ndarray, *, threshold: float | None, low:
     Raises DataError for other shapes and UsageError unless low < high.
     """
     height, width = _checked(image, map, low, high)
-    levels = (_position(map, threshold, low, high) * 255).round().astype(np.uint8)
-    table = _table()
+    levels = (scale_position(map, threshold, low, high) * 255).round().astype(np.uint8)
+    table = colour_table()
     heat = Image.fromarray(table[levels, :3])
     cover = Image.fromarray(table[levels, 3])
     blended = Image.composite(heat, Image.fromarray(image), cover)
@@ -63,8 +63,29 @@ def gradient(steps: int = 16) -> list[tuple[int, int, int, float]]:
 
     The threshold lies in its middle.
     """
-    rows = _table()[np.linspace(0, 255, steps).round().astype(int)]
+    rows = colour_table()[np.linspace(0, 255, steps).round().astype(int)]
     return [(int(red), int(green), int(blue), round(int(cover) / 255, 3)) for red, green, blue, cover in rows]
+
+
+def scale_position(map: np.ndarray, threshold: float | None, low: float, high: float) -> NDArray[np.float64]:
+    """Where on the scale each value of a map (any shape) lies, 0-1.
+
+    Even from low to the threshold at 0.5, and on from there to high; even all the way without a threshold between.
+    """
+    if threshold is None or not low < threshold < high:
+        return np.asarray(np.interp(map, (low, high), (0.0, 1.0)))
+    return np.asarray(np.interp(map, (low, threshold, high), (0.0, 0.5, 1.0)))
+
+
+@cache
+def colour_table() -> NDArray[np.uint8]:
+    """The colour scale (256, 4) as red, green, blue and opacity, each 0-255, from its low end to its high one."""
+    from matplotlib import colormaps
+
+    place = np.linspace(0, 1, 256)
+    colours = np.asarray(colormaps[_COLOURS](_DARKEST + (1 - _DARKEST) * place))
+    colours[:, 3] = _STRONGEST * place**_RISE
+    return np.asarray((colours * 255).round(), dtype=np.uint8)
 
 
 def line_width(height: int, width: int) -> float:
@@ -107,24 +128,6 @@ def _contours(field: np.ndarray, level: float) -> list[NDArray[np.float64]]:
     lines = [np.asarray(points) - 1 for points in contour_generator(z=padded).lines(level)]
     last = np.array(field.shape[::-1]) - 1.0
     return [points.clip(0, last) for points in lines if len(points) > 2]
-
-
-def _position(map: np.ndarray, threshold: float | None, low: float, high: float) -> NDArray[np.float64]:
-    """Where on the scale each value lies, 0-1: even from low to the threshold at 0.5, and on from there to high."""
-    if threshold is None or not low < threshold < high:
-        return np.asarray(np.interp(map, (low, high), (0.0, 1.0)))
-    return np.asarray(np.interp(map, (low, threshold, high), (0.0, 0.5, 1.0)))
-
-
-@cache
-def _table() -> NDArray[np.uint8]:
-    """(256, 4) red, green, blue and opacity from the low end of the scale to the high one."""
-    from matplotlib import colormaps
-
-    place = np.linspace(0, 1, 256)
-    colours = np.asarray(colormaps[_COLOURS](_DARKEST + (1 - _DARKEST) * place))
-    colours[:, 3] = _STRONGEST * place**_RISE
-    return np.asarray((colours * 255).round(), dtype=np.uint8)
 
 
 def _checked(image: np.ndarray, map: np.ndarray, low: float, high: float) -> tuple[int, int]:

@@ -1,0 +1,260 @@
+"""A video with what a detector made of it: heat map, verdict and running score, as H.264 that a browser plays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from offnormal.errors import DataError, OffnormalError, UsageError
+from offnormal.files import explained, new_file
+from offnormal.report.overlay import colour_table, scale_position
+from offnormal.sinks.panel import ALARM, GROUND, ScorePanel
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+    from av.video.stream import VideoStream
+
+ENCODERS = ("libx264", "libopenh264", "mpeg4")  # by preference; of the last not every browser plays the video
+_OPTIONS = {"libx264": {"preset": "veryfast", "crf": "21"}}  # smaller crf: better and larger; 18 shows no loss
+_BIT_RATE = 4_000_000  # bits a second, where the encoder has no crf
+_CLOCK = 60_000  # ticks a second of the time stamps: whole for usual rates; MPEG-4 part 2 allows up to 65,535
+_LEAST_WIDTH = 480  # pixels: smaller pictures are enlarged by a whole factor, so that the words fit below
+_KEY_FRAME_S = 2.0  # at most so long apart, so that a player jumps quickly
+_OPACITY = 0.75  # of the report's overlays: what moves under the heat map is to be seen
+_BT709 = 1  # colour space, primaries, transfer: the number of BT.709 in each of the three standards' tables
+_LIMITED = 1  # colour range: 16-235
+
+
+class AnnotatedVideo:
+    """An MP4 file that grows by one annotated frame after another and appears when the block ends well.
+
+    fps: of the frames added without a time of their own. size: (H, W) of the pictures. threshold: of the score, for the
+    line in the chart. score_range: ends of the chart; None: what was seen so far. pixel_threshold: the heat map is
+    laid over only where the map is above it. map_range: ends of its colours, as of `report.overlay.scale_for`; None:
+    from half the pixel threshold to twice it.
+
+        with AnnotatedVideo("out.mp4", fps=25, size=(360, 640), threshold=3.2, pixel_threshold=5.0) as video:
+            video.add(image, score, map, anomalous)
+
+    Raises UsageError for settings that make no video, OffnormalError where the file cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        fps: float,
+        size: tuple[int, int],
+        *,
+        threshold: float | None = None,
+        score_range: tuple[float, float] | None = None,
+        pixel_threshold: float | None = None,
+        map_range: tuple[float, float] | None = None,
+    ) -> None:
+        if not 0 < fps <= 1000 or min(size) < 1:
+            raise UsageError(f"annotated video of {size} at {fps:g} frames a second: both must be positive")
+        for name, ends in (("score_range", score_range), ("map_range", map_range)):
+            if ends is not None and not -math.inf < ends[0] < ends[1] < math.inf:
+                raise UsageError(f"{name} from {ends[0]:g} to {ends[1]:g}: expected low < high, both finite")
+        self.path = Path(path)
+        self.frames = 0
+        self.encoder = _encoder()
+        self._fps, self._size = float(fps), size
+        self._factor = max(1, math.ceil(_LEAST_WIDTH / size[1]))
+        self._picture = size[1] * self._factor, size[0] * self._factor  # (W, H) as shown
+        self._panel = ScorePanel(self._picture[0] + self._picture[0] % 2, fps, threshold, score_range)
+        self._pixel_threshold = pixel_threshold
+        self._map_range = map_range
+        if map_range is None and pixel_threshold is not None:
+            size_of = abs(pixel_threshold) or 1.0
+            self._map_range = pixel_threshold - size_of / 2, pixel_threshold + size_of
+        self._stack: ExitStack | None = None
+        self._clock = 0  # ticks of the newest frame
+
+    def __enter__(self) -> AnnotatedVideo:
+        with ExitStack() as stack:
+            partial = stack.enter_context(new_file(self.path))
+            stack.enter_context(self._encoding(partial))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        stack, self._stack = self._stack, None
+        if stack is not None:
+            stack.__exit__(kind, error, trace)
+
+    def add(
+        self,
+        image: np.ndarray,
+        score: float | None = None,
+        map: np.ndarray | None = None,
+        anomalous: bool | None = None,
+        label: int | None = None,
+        time_s: float | None = None,
+    ) -> None:
+        """Write one more frame.
+
+        image: (H, W, 3) uint8 RGB; score: raw, None or NaN where there is none; map: (h, w) float of any size, which
+        lies over the whole picture; anomalous: the verdict, None: there is none; label: 1 anomalous, 0 normal; time_s:
+        when it is shown, later than the frame before (else it comes one frame after it), None: at the next tick of fps.
+        Raises DataError for another size, UsageError outside the `with` block, OffnormalError where it cannot be
+        written.
+        """
+        import av
+
+        if self._stack is None:
+            raise UsageError(f"{self.path}: frames are added inside its `with` block")
+        if image.shape != (*self._size, 3) or image.dtype != np.uint8:
+            raise DataError(
+                f"{self.path}: frame {self.frames} of shape {image.shape} and {image.dtype}, expected "
+                f"{(*self._size, 3)} and uint8: bring all frames to one size"
+            )
+        ticks = self._ticks(time_s)
+        seconds = ticks / _CLOCK + self._start_s
+        frame = av.VideoFrame.from_ndarray(self._drawn(image, score, map, anomalous, label, seconds), format="rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED)
+        frame.pts, frame.time_base = ticks, Fraction(1, _CLOCK)
+        with self._named():
+            self._container.mux(self._stream.encode(frame))
+        self.frames += 1
+        self._clock = ticks
+
+    def _ticks(self, time_s: float | None) -> int:
+        """When the next frame is shown, after the first one."""
+        step = max(1, round(_CLOCK / self._fps))
+        if self.frames == 0:
+            self._start_s = 0.0 if time_s is None else float(time_s)
+            return 0
+        wanted = self._clock + step if time_s is None else round((time_s - self._start_s) * _CLOCK)
+        return wanted if wanted > self._clock else self._clock + step
+
+    def _drawn(
+        self,
+        image: np.ndarray,
+        score: float | None,
+        map: np.ndarray | None,
+        anomalous: bool | None,
+        label: int | None,
+        time_s: float,
+    ) -> np.ndarray:
+        """The whole annotated frame (H', W', 3) uint8, both sides even."""
+        photo = Image.fromarray(image)
+        if self._factor > 1:
+            photo = photo.resize(self._picture, Image.Resampling.BILINEAR)
+        if map is not None:
+            photo = self._heated(photo, map)
+        width, height = self._picture
+        if anomalous:
+            line = max(4, min(width, height) // 80)
+            ImageDraw.Draw(photo).rectangle((0, 0, width - 1, height - 1), outline=ALARM, width=line)
+        below = self._panel.height
+        canvas = np.empty((height + below + (height + below) % 2, self._panel.width, 3), np.uint8)
+        canvas[:] = GROUND
+        canvas[:height, :width] = np.asarray(photo)
+        canvas[height : height + below] = self._panel.draw(time_s, score, anomalous, label)
+        return canvas
+
+    def _heated(self, photo: Image.Image, map: np.ndarray) -> Image.Image:
+        """The picture under its heat map; below the pixel threshold, where there is one, it stays as it is."""
+        if self._map_range is None:
+            raise UsageError(
+                f"{self.path}: a map without a scale for its colours: give pixel_threshold, or map_range from scale_for"
+            )
+        if map.ndim != 2 or not map.size or not np.isfinite(map).all():
+            raise DataError(
+                f"{self.path}: map of shape {map.shape} at frame {self.frames}: expected (h, w), all finite"
+            )
+        place = scale_position(map, self._pixel_threshold, *self._map_range)
+        visible = 0.5 if self._pixel_threshold is not None else 0.0
+        if place.max() <= visible:
+            return photo
+        levels = Image.fromarray(np.round(place * 255).astype(np.uint8)).resize(photo.size, Image.Resampling.BILINEAR)
+        table = colour_table()
+        cover = np.where(np.arange(256) > 255 * visible, _OPACITY * table[:, 3], 0).astype(np.uint8)
+        heat = levels.copy()
+        heat.putpalette(table[:, :3].tobytes())
+        return Image.composite(heat.convert("RGB"), photo, levels.point(cover.tolist()))
+
+    @contextmanager
+    def _encoding(self, partial: Path) -> Iterator[None]:
+        """The encoder and its container, finished when the block ends well and thrown away when it does not."""
+        import av
+
+        with self._named():
+            container = av.open(str(partial.absolute()), "w", format="mp4", options={"movflags": "+faststart"})
+        try:
+            with self._named():
+                self._container, self._stream = container, self._opened(container)
+            yield
+            if not self.frames:
+                raise DataError(f"{self.path}: no frame was added, so there is no video to write")
+            with self._named():
+                container.mux(self._stream.encode(None))
+                container.close()
+        except BaseException:
+            with suppress(av.FFmpegError, OSError):
+                container.close()
+            raise
+
+    def _opened(self, container: OutputContainer) -> VideoStream:
+        rate = Fraction(self._fps).limit_denominator(1001)
+        added = container.add_stream(self.encoder, rate=rate, options=_OPTIONS.get(self.encoder, {}))
+        stream = cast("VideoStream", added)
+        height = self._picture[1] + self._panel.height
+        stream.width, stream.height, stream.pix_fmt = self._panel.width, height + height % 2, "yuv420p"
+        codec = stream.codec_context
+        codec.time_base = Fraction(1, _CLOCK)
+        codec.gop_size = max(1, round(_KEY_FRAME_S * self._fps))
+        codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
+        codec.color_range = _LIMITED
+        if self.encoder not in _OPTIONS:
+            codec.bit_rate = _BIT_RATE
+        return stream
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors of the encoder as ours."""
+        import av
+
+        try:
+            with explained(self.path):
+                try:
+                    yield
+                except av.FFmpegError as error:
+                    raise OSError(error.errno, error.strerror) from None
+        except OSError as error:
+            raise OffnormalError(
+                f"{self.path}: the video cannot be written ({error.strerror}); try another place or another size"
+            ) from None
+
+
+def _encoder() -> str:
+    """The first of ENCODERS that this build of FFmpeg has; OffnormalError where there is none."""
+    import av
+
+    found = next((name for name in ENCODERS if _has(name)), None)
+    if found is None:
+        raise OffnormalError(
+            f"PyAV {av.__version__} was built without {', '.join(ENCODERS)}; install its wheel from PyPI "
+            "(pip install --force-reinstall --only-binary av av), which has the first"
+        )
+    return found
+
+
+def _has(name: str) -> bool:
+    import av
+
+    try:
+        av.Codec(name, "w")
+    except ValueError:  # as PyAV's UnknownCodecError is
+        return False
+    return True

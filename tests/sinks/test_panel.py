@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import doctest
+
+import numpy as np
+import pytest
+
+from offnormal.sinks import panel
+from offnormal.sinks.panel import ALARM, ScorePanel
+
+NORMAL, ABOVE, LABELLED, INK = (82, 130, 180), (240, 132, 90), (64, 224, 208), (232, 235, 240)
+
+
+def made(width=600, threshold=5.0, score_range=(0.0, 10.0), fps=10.0):
+    """At a width of 600 one second is 20 columns wide."""
+    return ScorePanel(width, fps, threshold, score_range)
+
+
+def heights(drawn, colour):
+    """How many pixels of a colour each column has."""
+    return (drawn == colour).all(axis=2).sum(axis=0)
+
+
+def test_doctests():
+    assert doctest.testmod(panel).failed == 0
+
+
+@pytest.mark.parametrize("width", [64, 480, 1920])
+def test_a_panel_keeps_its_size(width):
+    shown = made(width)
+    for frame in range(3):
+        assert shown.draw(frame / 10, 3.0, anomalous=True, label=1).shape == (shown.height, width, 3)
+
+
+def test_columns_are_as_high_as_their_scores_and_move_with_the_time():
+    shown = made()
+    chart = 3 * 14
+    shown.draw(0.0, 2.0)
+    shown.draw(1.0, 4.0)
+    drawn = shown.draw(1.5, 8.0)
+    below, above = heights(drawn, NORMAL), heights(drawn, ABOVE)
+    assert below[-32] == 0, "before the first frame"
+    assert below[-31:-11] == pytest.approx(0.2 * chart, abs=1.5)
+    assert below[-11:-1] == pytest.approx(0.4 * chart, abs=1.5)
+    assert above[-1] == pytest.approx(0.8 * chart, abs=3) and below[-1] == 0
+    assert above[:-1].sum() == 0
+
+
+def test_several_frames_on_one_column_show_the_highest():
+    shown = made(fps=1000)
+    for score in (1.0, 9.0, 1.0):
+        drawn = shown.draw(0.001, score)
+    assert heights(drawn, ABOVE)[-1] > 30
+
+
+def test_frames_without_a_score_and_holes_in_the_recording_stay_empty():
+    shown = made()
+    shown.draw(0.0, 9.0)
+    shown.draw(0.5, None)
+    drawn = shown.draw(1.0, float("nan"))
+    assert (heights(drawn, ABOVE)[-11:] == 0).all() and (heights(drawn, ABOVE)[-21:-11] > 0).all()
+    drawn = shown.draw(500.0, 9.0)
+    assert (heights(drawn, ABOVE) > 0).sum() == 1
+    drawn = shown.draw(510.0, 9.0)
+    assert (heights(drawn, ABOVE) > 0).sum() == 2, "nothing is drawn over ten seconds without a frame"
+
+
+def test_a_score_at_the_threshold_is_not_above_it():
+    assert heights(made().draw(0.0, 5.0), ABOVE).sum() == 0
+    assert heights(made().draw(0.0, 5.01), ABOVE).sum() > 0
+    assert heights(made(threshold=None).draw(0.0, 99.0), ABOVE).sum() == 0
+
+
+def test_threshold_line_lies_at_its_height():
+    drawn = made().draw(0.0, None)
+    (rows,) = np.unique(np.nonzero((drawn[28:70] == INK).all(axis=2))[0])[None]
+    assert rows == pytest.approx(21, abs=1), "half of a chart of 42 pixels"
+
+
+def test_labelled_frames_are_marked_below_the_chart():
+    shown = made()
+    shown.draw(0.0, 1.0, label=1)
+    drawn = shown.draw(0.5, 1.0, label=0)[70:]
+    assert np.flatnonzero(heights(drawn, LABELLED)).tolist() == list(range(589, 599))
+
+
+def test_the_verdict_can_be_seen():
+    assert heights(made().draw(0.0, 9.0, anomalous=True), ALARM).sum() > 500
+    for verdict in (False, None):
+        assert heights(made().draw(0.0, 9.0, anomalous=verdict), ALARM).sum() == 0
+
+
+@pytest.mark.parametrize("threshold", [None, 3.0, -2.0])
+@pytest.mark.parametrize("scores", [[None], [1e30, -1e30], [0.0, 0.0], [None, 7.0]])
+def test_without_a_range_any_scores_can_be_drawn(threshold, scores):
+    shown = made(threshold=threshold, score_range=None)
+    with np.errstate(all="raise"):
+        for frame, score in enumerate(scores):
+            shown.draw(frame / 10, score)
