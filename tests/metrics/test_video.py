@@ -234,6 +234,27 @@ def test_smoothing_by_the_clock_weighs_by_distance_in_time():
     np.testing.assert_array_equal(np.isnan(smooth), np.isnan(series))
 
 
+@given(
+    st.lists(st.tuples(few, st.sampled_from([0.1, 0.5, 2.0])), min_size=2, max_size=12), st.sampled_from([0.3, 1, 3])
+)
+@settings(max_examples=100, deadline=None)
+def test_smoothing_reflects_the_video_at_both_ends(frames, sigma):
+    """Against one long line on which the video runs forwards and backwards again and again."""
+    series, gaps = (np.array(part, float) for part in zip(*frames, strict=True))
+    size, times = len(series), np.cumsum(gaps)
+    order = [*range(size), *reversed(range(size))] * 12
+    clock = [0.0]
+    for one, other in pairwise(order):
+        near = min(one, size - 2) if one == other else min(one, other)  # the edge frame twice: as far as its neighbour
+        clock.append(clock[-1] + times[near + 1] - times[near])
+    line = np.array(clock)
+    sigma = min(sigma, times[-1] - times[0] + gaps[-1])
+    for place, value in enumerate(smooth_series(series, sigma, times)):
+        apart = np.abs(line - line[12 * size + place])
+        weights = np.exp(-0.5 * (apart / sigma) ** 2) * (apart <= 4 * sigma + 1e-9)
+        assert value == pytest.approx(np.sum(weights * series[order]) / np.sum(weights), abs=2e-3)
+
+
 def test_smoothing_looks_both_ways_and_stays_within_its_video():
     step = np.repeat([0.0, 1.0], 10)
     assert smooth_series(step, 2.0)[9] > 0.2, "frames to come are used"

@@ -119,6 +119,13 @@ def test_a_single_frame_in_a_long_video_can_be_seen():
     assert left < 7000.5 / 18_066 * WIDTH < right
 
 
+def test_alarms_that_no_eye_could_part_are_drawn_as_one():
+    scores = np.full(WIDTH * 10, 9.0)  # ten frames a pixel
+    scores[3000:3010], scores[6000:6040] = 0, 0
+    drawn = stretches(timeline(FrameScores("v", scores), threshold=5.0), ALARM)
+    assert drawn == [pytest.approx((0, 600), abs=0.1), pytest.approx((604, 1002), abs=0.1)]
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(10, {"0:00", "0:05", "0:09"}), (3613, {"0:00", "10:00", "1:00:00"}), (90_000, {"8:00:00", "24:00:00"})],

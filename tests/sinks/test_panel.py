@@ -82,6 +82,9 @@ def test_labelled_frames_are_marked_below_the_chart():
     shown.draw(0.0, 1.0, label=1)
     drawn = shown.draw(0.5, 1.0, label=0)[70:]
     assert np.flatnonzero(heights(drawn, LABELLED)).tolist() == list(range(589, 599))
+    shown.draw(1.0, 1.0, label=1)
+    drawn = shown.draw(11.0, 1.0, label=0)[70:]
+    assert (heights(drawn, LABELLED) > 0).sum() == 11, "a label does not last over ten seconds without a frame"
 
 
 def test_the_verdict_can_be_seen():
