@@ -123,17 +123,7 @@ def metrics_json(evaluation: Evaluation) -> dict[str, Any]:
         "metrics": evaluation.metrics,
         "missing": evaluation.missing,
         "pixel": asdict(evaluation.pixel) if evaluation.pixel is not None else None,
-        "calibration": None
-        if calibration is None
-        else {
-            "id": calibration.id,
-            "kind": calibration.kind,
-            "rate": asdict(calibration.rate),
-            "interval": calibration.interval,
-            "threshold": calibration.threshold,
-            "pixel_threshold": calibration.pixel_threshold,
-            "normals": len(calibration.scores),
-        },
+        "calibration": None if calibration is None else calibration.summary(),
         "confusion": asdict(evaluation.confusion) if evaluation.confusion is not None else None,
         "classification_report": evaluation.classification,
         "operating_points": [asdict(point) for point in evaluation.operating],

@@ -90,6 +90,18 @@ class Calibration:
         pixel_threshold = threshold if same else self.pixel_threshold
         return replace(self, threshold=threshold, pixel_threshold=pixel_threshold, by_hand=True)
 
+    def summary(self) -> dict[str, Any]:
+        """What a result says of the calibration it was decided by."""
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "rate": asdict(self.rate),
+            "interval": self.interval,
+            "threshold": self.threshold,
+            "pixel_threshold": self.pixel_threshold,
+            "normals": len(self.scores),
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for calibration.json."""
         return {**asdict(self), "id": self.id}

@@ -8,7 +8,8 @@ from pathlib import Path
 from offnormal.sources.paths import is_picture, natural_key
 
 _MPEG = frozenset({".mp4", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".vob", ".3gp"})
-VIDEO_SUFFIXES = _MPEG | {".avi", ".mkv", ".mov", ".webm", ".wmv", ".asf", ".flv", ".ogv", ".mxf", ".y4m"}
+_BARE = frozenset({".mjpg", ".mjpeg", ".h264", ".264", ".h265", ".265", ".hevc", ".y4m"})  # no container around them
+VIDEO_SUFFIXES = _MPEG | _BARE | {".avi", ".mkv", ".mov", ".webm", ".wmv", ".asf", ".flv", ".ogv", ".mxf"}
 
 
 def is_video(path: Path) -> bool:
