@@ -30,6 +30,7 @@ $(SETUP): requirements.lock pyproject.toml
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip sync --quiet --require-hashes requirements.lock
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -c "import timm, offnormal.api"  # compiled once, not at every start
 	touch $@
 
 # Every dependency at one version with its hashes, for all platforms; names no index.

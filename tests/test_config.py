@@ -191,3 +191,15 @@ def test_every_verb_refuses_unknown_keys_and_cannot_be_changed_afterwards(model)
         build(model, {"nonsense": 1}, environment={})
     with pytest.raises(ValueError, match="frozen"):
         build(model, {}, environment={}).data = 1
+
+
+@pytest.mark.parametrize("text", ["0s", "fast", "-1s", "5 d", ""])
+def test_times_that_are_none_are_refused(text):
+    with pytest.raises(ConfigError, match="such as 5s, 500ms or 2min"):
+        build(FitConfig, {"every": text}, environment={})
+
+
+def test_times_are_read_with_their_units():
+    assert build(FitConfig, {"every": "5 S"}, environment={}).every_s == 5
+    assert build(FitConfig, {"every": 0.2}, environment={}).every_s == 0.2
+    assert build(FitConfig, {}, environment={}).every_s is None

@@ -20,8 +20,10 @@ from offnormal.scoring import Scorer, concatenate
 from offnormal.sources.paths import expand
 from offnormal.types import Rate, Sample, Scores
 from offnormal.verbs.calibrate import calibrate_bundle
-from offnormal.verbs.evaluate import evaluate_run, open_test_sets
+from offnormal.verbs.evaluate import evaluate_run
 from offnormal.verbs.fit import fit_config, fit_run
+from offnormal.verbs.loading import open_configured
+from offnormal.video_evaluation import VideoEvaluation
 
 __all__ = ["calibrate", "evaluate", "fit", "load", "score"]
 
@@ -103,15 +105,15 @@ def _picture(item: object) -> Image.Image:
     return Image.fromarray(item)
 
 
-def evaluate(bundle: Bundle, data: str | Path | None = None, **options: Any) -> Evaluation:
-    """Metrics, scores and decisions on a labelled data set; metrics.json, scores.csv and report.html are written.
+def evaluate(bundle: Bundle, data: str | Path | None = None, **options: Any) -> Evaluation | VideoEvaluation:
+    """Metrics, scores and decisions on labelled pictures or videos; metrics.json, scores.csv, report.html are written.
 
     options: those of `offnormal evaluate` by their names (`test="bad_and_good/"`, `out="results/"`).
     """
     if options.get("category") == "all":
         raise UsageError("evaluate gives one evaluation: name a category, or use offnormal evaluate --category all")
     config = build(EvaluateConfig, _plain({**options, "data": data}), environment={})
-    return evaluate_run(bundle, open_test_sets(config)[0], config)[0]
+    return evaluate_run(bundle, open_configured(config)[0], config)[0]
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

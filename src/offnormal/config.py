@@ -33,6 +33,25 @@ def _size_text(value: Any) -> Any:
     return text
 
 
+def _seconds_text(value: Any) -> Any:
+    """A number of seconds, with or without a unit."""
+    text = str(value).replace(" ", "").lower()
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)(ms|s|min|h)?", text)
+    if match is None or float(match[1]) == 0:
+        raise ValueError("expected a time above 0 such as 5s, 500ms or 2min")
+    return text
+
+
+def seconds(text: str) -> float:
+    """A time as the configuration takes it, in seconds.
+
+    >>> seconds("5s"), seconds("500ms"), seconds("2min"), seconds("0.5")
+    (5.0, 0.5, 120.0, 0.5)
+    """
+    number = text.rstrip("hmins")
+    return float(number) * {"": 1.0, "s": 1.0, "ms": 1e-3, "min": 60.0, "h": 3600.0}[text[len(number) :]]
+
+
 class VerbConfig(BaseModel):
     """What all verbs share: unknown keys are refused."""
 
@@ -73,8 +92,22 @@ class DataConfig(VerbConfig):
     """Sessions or lots that belong together: folder, or a regular expression on the path."""
 
 
-class FitConfig(DataConfig, ComputeConfig):
+class FootageConfig(VerbConfig):
+    """How videos are read."""
+
+    fps: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Frames per second of videos that are folders of pictures; files state their own."""
+    cache: Literal["off", "ram", "disk"] = "ram"
+    """Where decoded and resized frames are kept for a further pass: ram (at most 2 GiB), disk or off."""
+    cache_dir: Path = Path("~/.cache/offnormal/frames")
+    """Folder for cache=disk."""
+
+
+class FitConfig(DataConfig, FootageConfig, ComputeConfig):
     """offnormal fit."""
+
+    every: Annotated[str, BeforeValidator(_seconds_text)] | None = None
+    """Learn from one frame of a video about every so many seconds, such as 5s; default: from every frame."""
 
     size: Annotated[str, BeforeValidator(_size_text)] | None = None
     """Pixels: N for about N x N, or HxW such as 256x320. Default: the detector's (256 for padim)."""
@@ -94,6 +127,11 @@ class FitConfig(DataConfig, ComputeConfig):
     """Folder in which the run's folder is made."""
 
     @property
+    def every_s(self) -> float | None:
+        """`every` in seconds."""
+        return None if self.every is None else seconds(self.every)
+
+    @property
     def sides(self) -> int | tuple[int, int] | None:
         """`size` as numbers: N, or (H, W)."""
         if self.size is None:
@@ -106,29 +144,35 @@ class BenchmarkConfig(ComputeConfig):
     """offnormal benchmark."""
 
     data: Path | None = None
-    """Folder of pictures to read; default: some are drawn."""
+    """Folder of pictures or videos, or a video, to read; default: pictures that are drawn."""
     images: Annotated[int, Field(ge=1)] = 128
     """Pictures read from files, over and over where there are fewer."""
     rounds: Annotated[int, Field(ge=1)] = 5
     """Rounds in which detector and reference take turns."""
 
 
-class CalibrateConfig(ComputeConfig):
+class CalibrateConfig(FootageConfig, ComputeConfig):
     """offnormal calibrate."""
 
     normals: Path | None = None
-    """Folder of normal pictures that the detector has not learnt from."""
+    """Folder of normal pictures or videos, or one video, that the detector has not learnt from."""
     rate: str | None = None
-    """False-alarm rate to promise, such as 0.01 or 1%; default: the smallest the data can, down to 1%."""
+    """False-alarm rate to promise, such as 1%, or of footage 2/hour; default: the smallest the data can, down to 1%."""
     group_by: str | None = None
     """Sessions or lots that belong together: folder, or a regular expression on the path."""
 
 
-class EvaluateConfig(DataConfig, ComputeConfig):
+class EvaluateConfig(DataConfig, FootageConfig, ComputeConfig):
     """offnormal evaluate."""
 
     out: Path | None = None
     """Folder for metrics.json, scores.csv and report.html; default: the bundle's run, or a new one beside it."""
+    smooth: Annotated[str, BeforeValidator(_seconds_text)] | None = None
+    """Also measure scores smoothed over time by a Gaussian of this width, such as 0.5s; looks ahead."""
+    merge_gap: Annotated[str, BeforeValidator(_seconds_text)] = "1s"
+    """Alarms nearer than this to each other count as one."""
+    hold: bool = False
+    """Give frames that are skipped between windows the score of the frame before."""
     max_pixels: Annotated[int, Field(ge=1)] = 64_000_000
     """Pixels up to which pixel metrics are exact; above, a histogram whose error is stated."""
 

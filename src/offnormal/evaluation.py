@@ -160,10 +160,7 @@ def write_scores(path: Path, evaluation: Evaluation) -> None:
             )
 
 
-def mean_row(evaluations: Sequence[Evaluation]) -> dict[str, float]:
-    """Mean of every headline metric over several categories that have it."""
-    return {
-        name: float(np.mean(values))
-        for name in HEADLINE
-        if (values := [found.metrics[name] for found in evaluations if name in found.metrics])
-    }
+def mean_row(metrics: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Mean of every metric over the categories that have it, in the order of the first."""
+    names = dict.fromkeys(name for found in metrics for name in found)
+    return {name: float(np.mean([found[name] for found in metrics if name in found])) for name in names}

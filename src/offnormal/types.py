@@ -155,22 +155,36 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A false-alarm rate: the share of normal images that may be called anomalous.
+    """A false-alarm rate: the share of normal images or frames that may be called anomalous, or alarms in a time.
 
     >>> Rate.parse("1%"), Rate.parse("0.005"), str(Rate(0.01))
     (Rate(value=0.01, per='image'), Rate(value=0.005, per='image'), '1 % of normal images')
     """
 
     value: float
-    per: Literal["image", "hour", "day"] = "image"
+    per: Literal["image", "frame", "hour", "day"] = "image"
 
     def __post_init__(self) -> None:
-        if self.per == "image" and not 0 < self.value < 1:
+        if self.is_share and not 0 < self.value < 1:
             raise ConfigError(
-                f"rate {self.value:g}: expected a share of normal images between 0 and 1, such as 0.01 or 1%"
+                f"rate {self.value:g}: expected a share of normal {self.per}s between 0 and 1, such as 0.01 or 1%"
             )
         if not 0 < self.value < math.inf:
             raise ConfigError(f"rate {self.value:g} per {self.per}: expected a number above 0")
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a share of images or frames, not a number of alarms in a time."""
+        return self.per in ("image", "frame")
+
+    @property
+    def per_hour(self) -> float:
+        """Alarms in an hour; only of rates in a time."""
+        return self.value / (24 if self.per == "day" else 1)
+
+    def of_frames(self) -> Rate:
+        """The same, a share being one of frames."""
+        return Rate(self.value, "frame") if self.per == "image" else self
 
     @classmethod
     def parse(cls, text: str | float | Rate) -> Rate:
@@ -192,8 +206,8 @@ class Rate:
         return cls(value)
 
     def __str__(self) -> str:
-        if self.per == "image":
-            return f"{self.value * 100:.3g} % of normal images"
+        if self.is_share:
+            return f"{self.value * 100:.3g} % of normal {self.per}s"
         return f"{self.value:g} per {self.per}"
 
 

@@ -7,6 +7,7 @@ from scipy.stats import beta, norm
 from offnormal.calibration.calibration import calibrate_scores
 from offnormal.calibration.promise import (
     effective_number,
+    effective_of_series,
     normals_needed,
     order_statistic,
     rate_interval,
@@ -98,3 +99,14 @@ def test_the_verdicts_of_a_calibration_keep_its_promise_over_200_resamples():
 
 def test_fewer_effective_normals_widen_the_interval():
     assert rate_interval(50, 49.5)[1] > rate_interval(200, 198)[1]
+
+
+def test_a_series_is_worth_what_its_autocorrelation_leaves():
+    rng = np.random.default_rng(0)
+    white = rng.normal(size=4000)
+    assert effective_of_series([white]) == pytest.approx(4000, rel=0.15)
+    steps = np.repeat(rng.normal(size=400), 10)  # ten equal values in a row: autocorrelation time 10
+    assert effective_of_series([steps]) == pytest.approx(400, rel=0.3)
+    halves = [white[:2000], white[2000:] + 5]  # two files that differ say little of a third
+    assert effective_of_series(halves) < 20
+    assert effective_of_series([np.ones(5)]) == 5

@@ -74,3 +74,13 @@ def test_a_bundle_that_is_not_saved_and_pictures_that_are_not_there(fitted, tmp_
         benchmark_bundle(bundle, BenchmarkConfig())
     assert run(["benchmark", str(fitted), "--data", str(tmp_path), *QUICK]) == 2
     assert "nothing to read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_videos_are_read_as_they_are(fitted, tmp_path, capsys, whole):
+    from tests.footage import film
+    from tests.video_files import write_video
+
+    path = write_video(tmp_path / "a.mp4", film(0, frames=30))
+    assert run(["benchmark", str(fitted), "--data", str(tmp_path if whole else path), "--json", *QUICK]) == 0
+    assert json.loads(capsys.readouterr().out)["images_per_s"] > 0

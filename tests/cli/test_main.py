@@ -67,3 +67,17 @@ def test_a_reader_that_goes_away_is_no_error():
     )
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
+
+
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch):
+    import os
+
+    from offnormal.cli.main import main
+
+    for given, expected in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        if given is not None:
+            monkeypatch.setenv("OMP_WAIT_POLICY", given)
+        with pytest.raises(SystemExit):
+            main(["--version"])
+        assert os.environ["OMP_WAIT_POLICY"] == expected

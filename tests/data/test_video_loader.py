@@ -336,3 +336,13 @@ def test_masks_of_clips_scored_as_a_whole_the_same_video_twice_and_odd_times_are
         VideoLoader([cinema.film("a")] * 2, SPEC, batch_size=1)
     with pytest.raises(ConfigError, match="above 0"):
         VideoLoader([], SPEC, batch_size=1, every_s=0)
+
+
+def test_a_video_is_cut_into_stretches_that_can_be_read_alone(cinema):
+    videos = [cinema.film("a", count=10)]
+    loader = VideoLoader(videos, SPEC, batch_size=4, stretches=5)
+    groups = [sample.group for batch in loader for sample in batch.samples]
+    assert groups == [f"a {1 + i // 2}/5" for i in range(10)]
+    assert values(loader.only({"a 2/5", "a 5/5"})) == [[2], [3], [8], [9]]
+    assert values(loader.only({"b 1/5"})) == []
+    assert (loader.given, loader.only({"a 1/5"}).stretches) == (10, 5)

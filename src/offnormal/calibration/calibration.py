@@ -18,9 +18,9 @@ from offnormal.types import Rate, Verdict
 DEFAULT_RATE = 0.01
 Kind = Literal["held_out", "leave_one_out", "leave_group_out"]
 _EXPLAINED: dict[Kind, str] = {
-    "held_out": "normal images that the detector has not learnt from",
-    "leave_one_out": "training images, each scored with itself left out; images of another day may score higher",
-    "leave_group_out": "training images, each scored with its whole group left out",
+    "held_out": "normal {things} that the detector has not learnt from",
+    "leave_one_out": "training {things}, each scored with itself left out; {things} of another day may score higher",
+    "leave_group_out": "training {things}, each scored with its whole {group} left out",
 }
 _TAIL_FLOOR = 1e-12  # below it an extrapolation says nothing
 _TAIL_SHARE = 0.1  # of the highest normal scores, whose mean excess sets the decay beyond the highest
@@ -43,6 +43,7 @@ class Calibration:
     bundle: str  # hash of the bundle that gave them
     created: str  # UTC, ISO 8601
     by_hand: bool = False
+    block_s: float | None = None  # with a rate in a time: seconds of the blocks in which an alarm counts once
 
     @property
     def explanation(self) -> str:
@@ -50,10 +51,13 @@ class Calibration:
         if self.by_hand:
             return f"threshold {self.threshold:.6g} set by hand: no false-alarm rate is promised"
         low, high = (0.0 if bound < 1e-5 else bound for bound in self.interval)
-        return (
-            f"on average at most {self.rate} called anomalous (95 % interval {low * 100:.2g}-{high * 100:.2g} %), from "
-            f"{len(self.scores)} {_EXPLAINED[self.kind]}"
-        )
+        things, group = ("images", "group") if self.rate.per == "image" else ("frames", "video")
+        basis = f"{len(self.scores)} {_EXPLAINED[self.kind].format(things=things, group=group)}"
+        if self.rate.is_share:
+            bounds = f"95 % interval {low * 100:.2g}-{high * 100:.2g} %"
+            return f"on average at most {self.rate} called anomalous ({bounds}), from {basis}"
+        bounds = f"95 % interval {low:.2g}-{high:.2g} per {self.rate.per}"
+        return f"on average at most {self.rate} with a false alarm ({bounds}), from {basis}"
 
     @property
     def id(self) -> str:
@@ -131,17 +135,16 @@ def calibrate_scores(
     kind: Kind,
     bundle: str,
     groups: Sequence[str | None] = (),
+    things: Literal["images", "frames"] = "images",
 ) -> Calibration:
     """Threshold of (n,) scores of normals at a rate; None: the smallest that can be promised, down to 1 %.
 
-    peaks: (n,) highest value of each normal's map, for the pixel threshold.
+    peaks: (n,) highest value of each normal's map, for the pixel threshold. things: what the scores are of.
     Raises CalibrationError when a stated rate cannot be promised or the scores are not finite.
     """
     n = len(scores)
-    if rate is not None and rate.per != "image":
-        raise CalibrationError(
-            f"a rate of {rate} needs footage with a clock; for images give a share of them such as 0.01"
-        )
+    if rate is not None and not rate.is_share:
+        raise CalibrationError(f"a rate of {rate} needs footage with a clock; give a share of {things} such as 0.01")
     if n == 0 or not np.isfinite(scores).all():
         raise CalibrationError(
             f"{n} normal scores, of which {int(np.isfinite(scores).sum())} are finite: none can be used"
@@ -153,7 +156,7 @@ def calibrate_scores(
     share = (effective + 1) / (n + 1)
     return Calibration(
         kind=kind,
-        rate=Rate(target),
+        rate=Rate(target, "image" if things == "images" else "frame"),
         explicit=rate is not None,
         threshold=float(ordered[k - 1]),
         pixel_threshold=None if peaks is None else float(np.sort(np.asarray(peaks, dtype=np.float64))[k - 1]),

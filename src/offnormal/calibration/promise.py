@@ -97,3 +97,28 @@ def effective_number(scores: np.ndarray, groups: Sequence[str | None]) -> float:
     f_ratio = between / max(within, 1e-12 * between) / float(f.ppf(_UNLUCKY, len(members) - 1, n - len(members)))
     icc = min(max((f_ratio - 1) / (f_ratio + size - 1), 0.0), 1.0)
     return n / (1 + (n / len(members) - 1) * icc)
+
+
+def effective_of_series(series: Sequence[np.ndarray]) -> float:
+    """How many independent values some time series (n_i,) are worth: n / (1 + 2 sum of autocorrelations).
+
+    Around the mean of all series, so that series that differ from each other count as correlated; the sum ends with
+    the last pair of lags whose sum is positive (Geyer, Practical Markov chain Monte Carlo, 1992, section 3.3).
+    """
+    n = sum(len(values) for values in series)
+    mean = float(np.concatenate(series).mean()) if n else 0.0
+    centred = [values - mean for values in series]
+    power = sum(float(values @ values) for values in centred)
+    if power == 0:
+        return float(n)
+
+    def correlation(lag: int) -> float:
+        return sum(float(values[:-lag] @ values[lag:]) for values in centred if len(values) > lag) / power
+
+    total = 0.0
+    for lag in range(1, max(len(values) for values in series), 2):
+        pair = correlation(lag) + correlation(lag + 1)
+        if pair <= 0:
+            break
+        total += pair
+    return n / (1 + 2 * total)

@@ -11,6 +11,8 @@ from offnormal.config import EvaluateConfig, build, given_flags
 
 if TYPE_CHECKING:
     from offnormal.evaluation import Evaluation
+    from offnormal.metrics.operational import Operation
+    from offnormal.video_evaluation import VideoEvaluation
 
 
 def command(
@@ -21,7 +23,7 @@ def command(
     config: Path | None = None,
     json: bool = False,
 ) -> int:
-    """Score labelled images: metrics, scores table, report.
+    """Score labelled images or videos: metrics, scores table, report.
 
     Parameters
     ----------
@@ -35,20 +37,25 @@ def command(
     from offnormal.cli.show import progress_bar, say, say_json, warn_skipped
     from offnormal.evaluation import mean_row, metrics_json
     from offnormal.verbs.evaluate import evaluate_all
+    from offnormal.video_evaluation import VideoEvaluation, video_metrics_json
 
     resolved = build(EvaluateConfig, given_flags(options), file=config)
     with progress_bar() as progress:
         done = evaluate_all(bundle, resolved, progress)
     for evaluation, run in done:
         warn_skipped(evaluation.skipped, logged=True)
+        if isinstance(evaluation, VideoEvaluation):
+            values, lines = video_metrics_json(evaluation), as_text_of_videos(evaluation)
+        else:
+            values, lines = metrics_json(evaluation), as_text(evaluation)
         if json:
-            say_json({"run": run.path, **metrics_json(evaluation)})
+            say_json({"run": run.path, **values})
             continue
-        for line in as_text(evaluation):
+        for line in lines:
             say(line)
         say(f"report          {run.path / 'report.html'}")
     if len(done) > 1:
-        means = mean_row([evaluation for evaluation, _ in done])
+        means = mean_row([evaluation.metrics for evaluation, _ in done])
         if json:
             say_json({"mean": means})
         else:
@@ -81,3 +88,44 @@ def as_text(evaluation: Evaluation) -> list[str]:
                     f"95 % interval {share.low:.1f}-{share.high:.1f})"
                 )
     return lines
+
+
+def as_text_of_videos(evaluation: VideoEvaluation) -> list[str]:
+    """The headline figures of videos, line by line; the per-video-norm ones, for papers, last."""
+    frames = sum(len(video.scores.scores) for video in evaluation.videos)
+    lines = [f"{evaluation.dataset.name}: {len(evaluation.videos)} videos, {frames} frames"]
+    order = sorted(evaluation.metrics, key=lambda name: name.endswith("_per_video_norm"))
+    width = max((len(name) for name in order), default=15)
+    lines += [f"{name:<{width}} {evaluation.metrics[name]:.4f}" for name in order]
+    reasons = {name: why for name, why in evaluation.missing.items() if not name.endswith("_per_video_norm")}
+    lines += [f"{name:<{width}} not computed: {why}" for name, why in reasons.items()]
+    not_scored = sum(span.stop - span.start for video in evaluation.videos for span in video.not_scored)
+    if not_scored:
+        lines.append(f"{'not scored':<{width}} {not_scored} frames, listed with the reason in scores.csv")
+    if evaluation.calibration is None:
+        lines.append(f"{'verdicts':<{width}} none: the bundle is not calibrated (offnormal calibrate)")
+    else:
+        lines.append(f"{'promise':<{width}} {evaluation.calibration.explanation}")
+    if evaluation.operation is not None:
+        lines += [f"{name:<{width}} {text}" for name, text in _operation(evaluation.operation)]
+    return lines
+
+
+def _operation(operation: Operation) -> list[tuple[str, str]]:
+    found = []
+    if operation.false_alarms_per_hour is not None:
+        normal = operation.normal_s / 3600
+        found.append(
+            (
+                "false alarms",
+                f"{operation.false_alarms_per_hour:.3g} per hour ({operation.false_alarms} in {normal:.2f} h)",
+            )
+        )
+    elif operation.alarms_per_hour is not None:
+        found.append(("alarms", f"{operation.alarms_per_hour:.3g} per hour ({len(operation.alarms)})"))
+    if operation.caught + operation.missed:
+        delay = "" if operation.median_delay_s is None else f", median delay {operation.median_delay_s:.1f} s"
+        found.append(("spans caught", f"{operation.caught} of {operation.caught + operation.missed}{delay}"))
+    if operation.time_in_alarm is not None:
+        found.append(("time in alarm", f"{operation.time_in_alarm:.1%}"))
+    return found

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def _tree() -> App:
     app = App(
         name="fit",
-        help="Learn normality from a data set's normal images and calibrate.",
+        help="Learn normality from normal images or videos and calibrate.",
         result_action="return_value",
     )
     for name, summary in registry.names("detectors").items():
@@ -40,7 +40,7 @@ def _command_for(name: str) -> Callable[..., int]:
     model.model_fields["detector"].metadata.append(Parameter(name="*"))
 
     def fit(*, options: Any = None, config: Path | None = None, json: bool = False) -> int:
-        """Learn normality from a data set's normal images and calibrate.
+        """Learn normality from normal images or videos and calibrate.
 
         Parameters
         ----------
@@ -86,12 +86,13 @@ def _as_text(run: Run) -> list[str]:
     bundle = run.bundle
     data, weights = bundle.card["data"], bundle.card["weights"]
     size = bundle.detector.input.size
+    things = f"frames of {data['videos']} videos" if data["kind"] == "video" else "images"
     lines = [
-        f"{bundle.detector.name} on {data['name']}: {data['images']} normal images at {size[1]} x {size[0]} px",
+        f"{bundle.detector.name} on {data['name']}: {data['images']} normal {things} at {size[1]} x {size[0]} px",
         *(f"weights      {card['backbone']} from {card['source']} ({card['licence']})" for card in weights),
     ]
     if bundle.calibration is None:
-        lines.append("calibration  none: too few images; scores come without verdicts (offnormal calibrate)")
+        lines.append("calibration  none: too little to leave out; scores come without verdicts (offnormal calibrate)")
     else:
         lines.append(f"threshold    {bundle.calibration.threshold:.6g}")
         lines.append(f"promise      {bundle.calibration.explanation}")

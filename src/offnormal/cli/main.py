@@ -39,8 +39,8 @@ def build_app() -> App:
     )
     for name, summary in (
         ("fit", "learn normality from a data set and calibrate: makes a run folder with a bundle"),
-        ("calibrate", "set a bundle's threshold from other normal images"),
-        ("evaluate", "score labelled images: metrics, scores table, report"),
+        ("calibrate", "set a bundle's threshold from other normal images or footage"),
+        ("evaluate", "score labelled images or videos: metrics, scores table, report"),
         ("predict", "say of each image whether, where and how surely it is off"),
         ("benchmark", "measure speed, memory, size and start-up of a bundle"),
         ("list", "detectors, backbones or layouts"),
@@ -51,8 +51,17 @@ def build_app() -> App:
     return app
 
 
+def _let_threads_sleep() -> None:
+    """Have threads without work sleep instead of spinning; must come before torch is imported.
+
+    On a machine with other work, spinning threads hold the core that those they wait for need (docs/benchmarks.md).
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program and exit: 0 done, 1 failed, 2 wrong use or data, 3 anomalies found, 130 interrupted."""
+    _let_threads_sleep()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 

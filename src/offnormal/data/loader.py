@@ -42,6 +42,7 @@ class Batches(Protocol):
     batch_size: int
     skipped: list[Skipped]  # bad files of the last pass
     waited_s: float  # seconds its user waited for data in the last pass
+    given: int  # samples given in the last pass
 
     def __len__(self) -> int:
         """Number of samples, or a little more where the data do not say it beforehand."""
@@ -103,7 +104,8 @@ def lay_mask(marked: np.ndarray, spec: InputSpec) -> np.ndarray:
 class Loader:
     """Iterates batches in the order of the samples; pass over it as often as needed.
 
-    Attributes: `skipped` (bad files of the last pass), `waited_s` (seconds its user waited for data in that pass).
+    Attributes: `skipped` (bad files of the last pass), `waited_s` (seconds its user waited for data in that pass),
+    `given` (samples in it).
     """
 
     def __init__(
@@ -126,6 +128,7 @@ class Loader:
         self.progress = progress
         self.skipped: list[Skipped] = []
         self.waited_s = 0.0
+        self.given = 0
 
     def __len__(self) -> int:
         """Number of samples, bad ones included."""
@@ -139,7 +142,7 @@ class Loader:
         return other
 
     def __iter__(self) -> Iterator[Batch]:
-        self.skipped, self.waited_s = [], 0.0
+        self.skipped, self.waited_s, self.given = [], 0.0, 0
         ready: list[tuple[Sample, np.ndarray, np.ndarray | None]] = []
         for sample, future in self._read_ahead():
             start = time.perf_counter()
@@ -184,6 +187,7 @@ class Loader:
         return pixels, np.zeros(self.spec.size, bool)
 
     def _batch(self, ready: list[tuple[Sample, np.ndarray, np.ndarray | None]]) -> Batch:
+        self.given += len(ready)
         arrays = [pixels for _, pixels, _ in ready]
         masks = [mask for _, _, mask in ready if mask is not None]
         return Batch(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from offnormal import registry
@@ -52,16 +51,6 @@ def open_datasets(
             raise DataError(f"{data}: --category all needs a folder of categories; this one is a single category")
         return [form.read(data, name).grouped(group_by) for name in found]
     return [form.read(data, category).grouped(group_by)]
-
-
-def only_pictures(datasets: Iterable[Dataset | VideoDataset]) -> list[Dataset]:
-    """The same data sets, for what works on pictures alone; DataError when one is of videos."""
-    found = []
-    for dataset in datasets:
-        if isinstance(dataset, VideoDataset):
-            raise DataError(f"{dataset.root} holds videos (layout {dataset.layout}); expected pictures")
-        found.append(dataset)
-    return found
 
 
 def _named(normal: Path | None, test: Path | None, masks: Path | None, layout: str | None) -> Dataset | VideoDataset:

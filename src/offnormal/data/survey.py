@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from offnormal.data.geometry import fixed_size
-from offnormal.errors import ConfigError, DataError, ImageError
+from offnormal.errors import ConfigError, DataError, ImageError, VideoError
 from offnormal.sources.image import image_size, significant_bits
-from offnormal.types import InputSpec, Interpolation, Resize, ResizePolicy, Sample
+from offnormal.sources.paths import pictures_in
+from offnormal.sources.video import open_video
+from offnormal.types import InputSpec, Interpolation, Resize, ResizePolicy, Sample, Video
 
 _SIZES = 2000  # headers read at most
 _DEPTHS = 32  # deep pictures decoded at most
+_VIDEOS = 100  # opened at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,31 @@ def survey(samples: Sequence[Sample]) -> Survey:
     return Survey(sizes, max(depths, default=16))
 
 
+def survey_videos(videos: Sequence[Video]) -> Survey:
+    """Frame sizes of up to 100 videos and the depth of frame folders; unreadable ones are passed over here.
+
+    Raises DataError when there is none or not one can be read.
+    """
+    if not videos:
+        raise DataError("no training videos to look at")
+    sizes, depths = [], []
+    chosen = videos[:: math.ceil(len(videos) / _VIDEOS)]
+    for video in chosen:
+        try:
+            with open_video(video.path) as reader:
+                sizes.append(reader.info.size)
+        except (VideoError, ImageError):
+            continue
+        if video.path.is_dir():
+            frames = pictures_in(video.path, recursive=False)
+            depths += [
+                bits for path in frames[:: math.ceil(len(frames) * len(chosen) / _DEPTHS)] if (bits := _bits(path))
+            ]
+    if not sizes:
+        raise DataError(f"none of the {len(videos)} training videos can be read, the first is {videos[0].path}")
+    return Survey(sizes, max(depths, default=16))
+
+
 def _bits(path: Path) -> int | None:
     try:
         return significant_bits(path)
@@ -59,8 +88,12 @@ def choose_input(
     crop: int | None = None,
     interpolation: Interpolation = "bicubic",
     antialias: bool = True,
+    channels: int = 3,
+    clip: Mapping[str, Any] | None = None,
 ) -> InputSpec:
     """The input specification for the pictures found.
+
+    channels: 1 grey, 3 RGB; clip: further fields of InputSpec, for detectors that take several frames.
 
     size: N for N x N pixels (with `median_aspect` as many in another shape), or (H, W); multiple: both sides are
     multiples of so many pixels. Raises ConfigError for settings that contradict each other.
@@ -87,4 +120,4 @@ def choose_input(
             f"the nearest is {nearest[0]} x {nearest[1]}"
         )
     resize = Resize(policy=policy, interpolation=interpolation, antialias=antialias, short_side=short_side)
-    return InputSpec(size=sides, resize=resize, bits=found.bits)
+    return InputSpec(size=sides, channels=channels, resize=resize, bits=found.bits, **(clip or {}))

@@ -43,8 +43,9 @@ class VideoLoader:
 
     every_s: one clip about every so many seconds in place of one every `hop` frames. fps: the rate of folders of
     frames, which have no clock. cache: keeps resized frames for the next pass, also of `only`; on disk in `cache_dir`.
+    stretches: how many groups each video without one is cut into, of about the same length, one after the other.
     Attributes: `skipped` (bad videos of the last pass), `ended` (the others, once their last clip was taken),
-    `waited_s` (seconds its user waited for data in that pass).
+    `waited_s` (seconds its user waited for data in that pass), `given` (clips in it).
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class VideoLoader:
         cache: CacheKind = "off",
         cache_dir: Path | None = None,
         fps: float | None = None,
+        stretches: int = 1,
         workers: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> None:
@@ -86,7 +88,11 @@ class VideoLoader:
         self.skipped: list[Skipped] = []
         self.ended: list[Ended] = []
         self.waited_s = 0.0
+        self.given = 0
+        self.stretches = stretches
+        self._groups: Set[str | None] | None = None  # of the clips given; None: all
         self._counts: dict[Path, int] = {}
+        self._lengths: dict[Path, int] = {}
 
     def __len__(self) -> int:
         """At most how many clips there are, as the containers say; unreadable videos count as none.
@@ -98,15 +104,21 @@ class VideoLoader:
     def only(self, groups: Set[str | None]) -> Self:
         """A loader over the videos of these groups alone, otherwise the same but without progress."""
         other = copy.copy(self)
-        other.videos = [video for video in self.videos if _group(video) in groups]
+        other.videos = [
+            video for video in self.videos if any(f"{_group(video)}{end}" in groups for end in self._endings(video))
+        ]
+        other._groups = groups
         other.progress, other.skipped, other.ended, other.waited_s = None, [], [], 0.0
         return other
 
     def __iter__(self) -> Iterator[Batch]:
         self.skipped, self.ended, self.waited_s = [], [], 0.0
+        self.given = 0
         ready: list[_Ready] = []
         with contextlib.closing(self._clips()) as clips:
             for video, clip in clips:
+                if self._groups is not None and self._group_of(video, clip) not in self._groups:
+                    continue
                 ready.append((video, clip))
                 if self.progress is not None:
                     self.progress(1)
@@ -158,14 +170,30 @@ class VideoLoader:
                 yield video, found
 
     def _batch(self, ready: Sequence[_Ready]) -> Batch:
+        self.given += len(ready)
         clips = [clip for _, clip in ready]
         masks = [frame.mask for clip in clips for frame in clip.targets if frame.mask is not None]
         return Batch(
             pixels=stack([_pixels(clip.frames) for clip in clips]),
-            samples=[_sample(video, clip) for video, clip in ready],
+            samples=[_sample(video, clip, self._group_of(video, clip)) for video, clip in ready],
             masks=np.stack(masks) if self.how.masks else None,
             frames=np.array([[frame.index for frame in clip.targets or _ends(clip)] for clip in clips], np.int64),
         )
+
+    def _endings(self, video: Video) -> list[str]:
+        """What follows a video's name in the groups it is cut into."""
+        cut = self.stretches > 1 and video.group is None
+        return [f" {number + 1}/{self.stretches}" for number in range(self.stretches)] if cut else [""]
+
+    def _group_of(self, video: Video, clip: Clip[LaidFrame]) -> str:
+        endings = self._endings(video)
+        if len(endings) == 1:
+            return _group(video)
+        if video.path not in self._lengths:
+            with self.how.open(video) as reader:
+                self._lengths[video.path] = reader.info.frames or 1
+        number = clip.frames[-1].index * self.stretches // self._lengths[video.path]
+        return _group(video) + endings[min(number, self.stretches - 1)]
 
     def _count(self, video: Video) -> int:
         if video.path not in self._counts:
@@ -207,7 +235,7 @@ def _pixels(frames: Sequence[LaidFrame]) -> np.ndarray:
     return frames[0].pixels if len(frames) == 1 else np.stack([frame.pixels for frame in frames], axis=1)
 
 
-def _sample(video: Video, clip: Clip[LaidFrame]) -> Sample:
+def _sample(video: Video, clip: Clip[LaidFrame], group: str) -> Sample:
     first, last = _ends(clip)
     if clip.targets:
         first = last = max(clip.targets, key=lambda frame: frame.index)
@@ -216,7 +244,7 @@ def _sample(video: Video, clip: Clip[LaidFrame]) -> Sample:
         path=video.path,
         label=label,
         defect="unlabelled" if label is None else ("good", "anomalous")[label],
-        group=_group(video),
+        group=group,
         frame=last.index,
         time_s=last.time_s,
     )

@@ -41,6 +41,12 @@ class PositionMoments:
         """Whether the samples themselves are kept."""
         return self._scatter is None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the statistics take."""
+        held = [*self._rows, *(part for part in (self._shift, self._scatter, self._centre) if part is not None)]
+        return sum(part.numel() * part.element_size() for part in held)
+
     def require_samples(self) -> None:
         """NotFittedError before the first sample."""
         if self.count == 0:

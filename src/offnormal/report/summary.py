@@ -36,7 +36,7 @@ def render_summary(evaluations: Sequence[tuple[str, Evaluation, str]]) -> str:
         page.render(
             rows=rows,
             columns=[name for name in HEADLINE if any(name in one.metrics for one in found)],
-            means=mean_row(found),
+            means=mean_row([one.metrics for one in found]),
             having={name: sum(name in one.metrics for one in found) for name in HEADLINE},
             written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         )

@@ -24,15 +24,18 @@ from torch import Tensor, nn
 
 from offnormal.bundle import Bundle
 from offnormal.config import BenchmarkConfig
-from offnormal.data.loader import Loader, read_pixels, stack
+from offnormal.data.loader import Batches, Loader, read_pixels, stack
+from offnormal.data.video_loader import VideoLoader
 from offnormal.demo import generate
 from offnormal.errors import DataError, OffnormalError
 from offnormal.scoring import Scorer, choose_device
 from offnormal.sources.paths import expand
-from offnormal.types import Sample
+from offnormal.sources.video_paths import is_video, videos_in
+from offnormal.types import InputSpec, Sample, Video
 
 BATCHES = (1, 16)
 REFERENCE_BATCHES = (1, 32)
+_FPS = 25.0  # of clips made of pictures
 _SINGLES = 10  # calls a round at batch 1; larger batches are called twice
 _CHILD = """
 import json, resource, sys, time
@@ -42,10 +45,13 @@ from offnormal.data.loader import read_pixels, stack
 from offnormal.scoring import Scorer, choose_device
 bundle = load(sys.argv[1])
 scorer = Scorer(bundle.detector, choose_device(sys.argv[2], int(sys.argv[3]) or None))
-batch = stack([read_pixels(__import__("pathlib").Path(sys.argv[4]), bundle.detector.input)])
+spec = bundle.detector.input
+batch = stack([read_pixels(__import__("pathlib").Path(sys.argv[4]), spec)])
+if spec.frames > 1:
+    batch = batch[:, :, None].expand(-1, -1, spec.frames, -1, -1).contiguous()
 scorer.score(batch)
 first = time.perf_counter() - start
-scorer.score(batch.expand(16, -1, -1, -1).contiguous())
+scorer.score(batch.repeat(16, *[1] * (batch.ndim - 1)))
 try:  # what getrusage says would include the parent's memory, which an exec on Linux hands down
     lines = open("/proc/self/status").read().splitlines()
     peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
@@ -77,7 +83,7 @@ class Benchmark:
     device: str
     threads: int
     input: tuple[int, int]  # (H, W)
-    images_per_s: float  # from files to scores
+    images_per_s: float  # images or clips, from files to scores
     waiting_share: float  # of that time, spent waiting for decoded pictures
     latencies: list[Latency]  # from pixels in memory to numpy scores
     reference: list[Latency]  # of the plain backbone; empty when the detector has none
@@ -98,11 +104,12 @@ def benchmark_bundle(bundle: Bundle, config: BenchmarkConfig) -> Benchmark:
     device = choose_device(config.device, config.threads)
     scorer, spec = Scorer(bundle.detector, device), bundle.detector.input
     with tempfile.TemporaryDirectory() as work:
-        pictures = _pictures(config.data, Path(work))
-        pixels = stack([read_pixels(path, spec) for path, _ in zip(itertools.cycle(pictures), range(32), strict=False)])
+        videos = _videos(config.data) if config.data is not None else []
+        pictures = _pictures(None if videos else config.data, Path(work))
+        pixels = _pixels(pictures, spec)
         reference = bundle.detector.reference()
         own, other = _take_turns(scorer, reference, pixels, config.rounds)
-        images_per_s, waiting = _from_files(scorer, pictures, config)
+        images_per_s, waiting = _from_files(scorer, _loader(pictures, videos, spec, config), config.images)
         child = _child(bundle.path, config, pictures[0])
     gpu = torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else None
     return Benchmark(
@@ -130,6 +137,15 @@ def _pictures(data: Path | None, work: Path) -> list[Path]:
     if not found:
         raise DataError(f"{data}: no picture to measure with")
     return found
+
+
+def _pixels(pictures: list[Path], spec: InputSpec) -> Tensor:
+    """32 images (N, C, H, W), or as many clips (N, C, T, H, W) of which each shows one picture after the other."""
+    read = [read_pixels(path, spec) for path in itertools.islice(itertools.cycle(pictures), 32)]
+    if spec.frames == 1:
+        return stack(read)
+    clips = [[read[(start + k) % 32] for k in range(spec.frames)] for start in range(32)]
+    return torch.stack([stack(clip).transpose(0, 1) for clip in clips])
 
 
 Times = dict[int, list[np.ndarray]]  # batch -> per round the seconds of each call
@@ -197,14 +213,30 @@ def _ratios(own: Times, other: Times) -> dict[str, float]:
     }
 
 
-def _from_files(scorer: Scorer, pictures: list[Path], config: BenchmarkConfig) -> tuple[float, float]:
-    cycle = itertools.cycle(pictures)
-    samples = [Sample(path=next(cycle)) for _ in range(config.images)]
-    loader = Loader(
-        samples, scorer.detector.input, batch_size=config.batch_size, on_bad=config.on_bad, workers=config.workers
-    )
+def _videos(data: Path) -> list[Video]:
+    """The video files that were named or lie below a folder; none where there are only pictures."""
+    found = [data] if is_video(data) else videos_in(data, recursive=True) if data.is_dir() else []
+    return [Video(path=path, name=path.stem) for path in found]
+
+
+def _loader(pictures: list[Path], videos: list[Video], spec: InputSpec, config: BenchmarkConfig) -> Batches:
+    """So many images, or clips of videos; pictures make the frames of a video where clips are wanted."""
+    if videos or spec.frames > 1:
+        found = videos or [Video(path=pictures[0].parent, name="pictures")]
+        fps = None if videos else _FPS  # which pictures do not have
+        return VideoLoader(found, spec, batch_size=config.batch_size, fps=fps, workers=config.workers)
+    samples = [Sample(path=path) for path in itertools.islice(itertools.cycle(pictures), config.images)]
+    return Loader(samples, spec, batch_size=config.batch_size, on_bad=config.on_bad, workers=config.workers)
+
+
+def _from_files(scorer: Scorer, loader: Batches, most: int) -> tuple[float, float]:
+    """Images or clips a second from files to scores, and the share of that time spent waiting for decoded ones."""
     start = time.perf_counter()
-    scored = sum(len(piece.scores) for piece in scorer.over(loader))
+    scored = 0
+    for piece in scorer.over(loader):
+        scored += len(piece.samples)
+        if scored >= most:
+            break
     seconds = time.perf_counter() - start
     return scored / seconds, loader.waited_s / seconds
 

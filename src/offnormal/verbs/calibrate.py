@@ -1,25 +1,28 @@
-"""offnormal calibrate: a folder of other normals -> a new threshold for a fitted bundle."""
+"""offnormal calibrate: other normal pictures or footage -> a new threshold for a fitted bundle."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from offnormal.bundle import Bundle
 from offnormal.calibration.calibration import Calibration, calibrate_scores
+from offnormal.calibration.footage import calibrate_footage
 from offnormal.config import CalibrateConfig
-from offnormal.data.dataset import Skipped, content_hashes
-from offnormal.data.layouts.folder import from_folders
-from offnormal.data.loader import Loader
+from offnormal.data.dataset import Dataset, Skipped
+from offnormal.data.open import open_datasets
+from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import CalibrationError, UsageError
-from offnormal.scoring import Scorer, choose_device, map_peaks
-from offnormal.types import Rate, Sample
+from offnormal.metrics.video import FrameScores
+from offnormal.scoring import Scored, Scorer, choose_device, map_peaks, score_videos
+from offnormal.types import Rate
+from offnormal.verbs.loading import STRETCHES, Progress, load_pictures, load_videos
 
 
 def calibrate_bundle(
-    bundle: Bundle, config: CalibrateConfig, progress: Callable[[str, int, int], None] | None = None
+    bundle: Bundle, config: CalibrateConfig, progress: Progress | None = None
 ) -> tuple[Calibration, list[Skipped]]:
     """Score normals that the detector has not learnt from and put the new calibration into the bundle.
 
@@ -27,54 +30,105 @@ def calibrate_bundle(
     is refused (CalibrationError) and the old calibration stays.
     """
     if config.normals is None:
-        raise UsageError("calibrate needs normal pictures that the detector has not learnt from: --normals DIR")
-    samples = _normals(config.normals, config.group_by)
-    _refuse_known(bundle, samples)
-    done = 0
+        raise UsageError(
+            "calibrate needs normal pictures or videos that the detector has not learnt from: --normals DIR"
+        )
+    (dataset,) = open_datasets(normal=config.normals, group_by=config.group_by)
+    _refuse_known(bundle, dataset)
+    scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
+    rate = Rate.parse(config.rate) if config.rate is not None else None
+    if isinstance(dataset, VideoDataset):
+        calibration, skipped = _from_videos(bundle, scorer, dataset, rate, config, progress)
+    else:
+        calibration, skipped = _from_pictures(bundle, scorer, dataset, rate, config, progress)
+    bundle.replace_calibration(calibration)
+    return calibration, skipped
 
-    def count(step: int) -> None:
-        nonlocal done
-        done += step
-        if progress is not None:
-            progress("calibrate", done, len(samples))
 
-    loader = Loader(
-        samples,
-        bundle.detector.input,
-        batch_size=config.batch_size,
-        on_bad=config.on_bad,
-        workers=config.workers,
-        progress=count,
-    )
+def _from_pictures(
+    bundle: Bundle,
+    scorer: Scorer,
+    dataset: Dataset,
+    rate: Rate | None,
+    config: CalibrateConfig,
+    progress: Progress | None,
+) -> tuple[Calibration, list[Skipped]]:
+    loader = load_pictures(dataset.train, bundle.detector.input, config, progress=progress, what="calibrate")
     scores: list[np.ndarray] = []
     peaks: list[np.ndarray] = []
     groups: list[str | None] = []
-    for scored in Scorer(bundle.detector, choose_device(config.device, config.threads)).over(loader):
+    for scored in scorer.over(loader):
         scores.append(scored.scores.score)
         peaks.append(map_peaks(scored.scores))
         groups += [sample.group for sample in scored.samples]
     calibration = calibrate_scores(
-        np.concatenate(scores) if scores else np.zeros(0),
-        np.concatenate(peaks) if peaks else np.zeros(0),
-        rate=Rate.parse(config.rate) if config.rate is not None else None,
+        np.concatenate([np.zeros(0), *scores]),
+        np.concatenate([np.zeros(0), *peaks]),
+        rate=rate,
         kind="held_out",
         bundle=bundle.hash,
         groups=groups,
     )
-    bundle.replace_calibration(calibration)
     return calibration, loader.skipped
 
 
-def _refuse_known(bundle: Bundle, samples: tuple[Sample, ...]) -> None:
-    """CalibrationError when the detector has learnt from some of the pictures: their scores would flatter."""
+def _from_videos(
+    bundle: Bundle,
+    scorer: Scorer,
+    dataset: VideoDataset,
+    rate: Rate | None,
+    config: CalibrateConfig,
+    progress: Progress | None,
+) -> tuple[Calibration, list[Skipped]]:
+    """By a share of frames, whole videos being groups, or by alarms in a time."""
+    highest: dict[Path, list[tuple[np.ndarray, np.ndarray]]] = {}
+
+    def each(scored: Scored) -> None:
+        found = map_peaks(scored.scores).reshape(len(scored.samples), -1)
+        for sample, row, frames in zip(
+            scored.samples, found, scored.frames if scored.frames is not None else (), strict=True
+        ):
+            highest.setdefault(sample.path, []).append((row, frames[-len(row) :]))
+
+    loader = load_videos(dataset.train, bundle.detector.input, config, config, progress=progress, what="calibrate")
+    series, peaks = [], []
+    for found in score_videos(scorer, loader, each=each):
+        times = found.ended.times_s if np.isfinite(found.ended.times_s).all() else None
+        series.append(FrameScores(found.ended.video.name, found.aligned.score, None, times))
+        top = np.full(len(found.aligned.score), np.nan)
+        for row, frames in highest.pop(found.ended.video.path, ()):
+            top[frames] = np.fmax(top[frames], row)
+        peaks.append(top)
+    if rate is not None and not rate.is_share:
+        calibration = calibrate_footage(series, peaks, rate=rate, kind="held_out", bundle=bundle.hash, fps=config.fps)
+        return calibration, loader.skipped
+    kept = [np.flatnonzero(found.scored) for found in series]
+    calibration = calibrate_scores(
+        np.concatenate([np.zeros(0), *(found.scores[here] for found, here in zip(series, kept, strict=True))]),
+        np.concatenate([np.zeros(0), *(top[here] for top, here in zip(peaks, kept, strict=True))]),
+        rate=rate,
+        kind="held_out",
+        bundle=bundle.hash,
+        groups=_groups(series, kept),
+        things="frames",
+    )
+    return calibration, loader.skipped
+
+
+def _groups(series: Sequence[FrameScores], kept: Sequence[np.ndarray]) -> list[str]:
+    """What each scored frame belongs to: its video, or a stretch of the only one."""
+    if len(series) > 1:
+        return [found.name for found, frames in zip(series, kept, strict=True) for _ in frames]
+    return [f"{found.name} {i * STRETCHES // len(found.scores)}" for found in series for i in kept[0]]
+
+
+def _refuse_known(bundle: Bundle, dataset: Dataset | VideoDataset) -> None:
+    """CalibrationError when the detector has learnt from some of the data: their scores would flatter."""
     learnt = set(bundle.card.get("data", {}).get("contents", ()))
-    known = learnt & set(content_hashes(sample.path for sample in samples))
+    known = learnt & set(dataset.contents())
     if known:
+        things = "videos" if isinstance(dataset, VideoDataset) else "pictures"
         raise CalibrationError(
-            f"{len(known)} of {len(samples)} pictures are among those the detector was fitted on: "
-            "their scores flatter; give normal pictures that it has not seen"
+            f"{len(known)} of {len(dataset.train)} {things} are among those the detector was fitted on: "
+            f"their scores flatter; give normal {things} that it has not seen"
         )
-
-
-def _normals(folder: Path, group_by: str | None) -> tuple[Sample, ...]:
-    return from_folders(normal=folder).grouped(group_by).train

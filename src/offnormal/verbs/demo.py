@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +9,9 @@ from offnormal.config import EvaluateConfig, build
 from offnormal.demo import generate
 from offnormal.evaluation import Evaluation
 from offnormal.run import Run
-from offnormal.verbs.evaluate import evaluate_run, open_test_sets
+from offnormal.verbs.evaluate import evaluate_run
 from offnormal.verbs.fit import fit_config, fit_run
-
-Progress = Callable[[str, int, int], None]
+from offnormal.verbs.loading import Progress, open_configured
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,5 +45,6 @@ def demonstrate(
     given = {"data": data, "out": out, "device": device, "detector": {"seed": seed}}
     run = fit_run(detector, build(fit_config(detector), given, environment={}), progress)[0]
     config = build(EvaluateConfig, {"data": data, "device": device}, environment={})
-    evaluation, _ = evaluate_run(run.bundle, open_test_sets(config)[0], config, progress)
+    evaluation, _ = evaluate_run(run.bundle, open_configured(config)[0], config, progress)
+    assert isinstance(evaluation, Evaluation)
     return Demonstration(data, run, evaluation)

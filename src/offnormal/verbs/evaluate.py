@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +13,8 @@ from offnormal.bundle import Bundle, describe, load
 from offnormal.config import EvaluateConfig
 from offnormal.data.dataset import Dataset
 from offnormal.data.geometry import unlay
-from offnormal.data.loader import Loader, read_pixels, stack, unmasked_anomalies
-from offnormal.data.open import only_pictures, open_datasets
+from offnormal.data.loader import read_pixels, stack, unmasked_anomalies
+from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import DataError
 from offnormal.evaluation import (
     Evaluation,
@@ -30,12 +30,16 @@ from offnormal.metrics.accumulate import PixelScores
 from offnormal.report.page import render
 from offnormal.report.picture import Picture, Role
 from offnormal.report.summary import render_summary
+from offnormal.report.video_page import render_videos
 from offnormal.run import Run, new_run
 from offnormal.scoring import Scorer, choose_device
 from offnormal.sources.image import as_rgb, open_image, open_mask
 from offnormal.types import ANOMALOUS, NORMAL
+from offnormal.verbs.evaluate_videos import evaluate_videos
+from offnormal.verbs.loading import Progress, load_pictures, open_configured
+from offnormal.verbs.video_pictures import choose_frames
+from offnormal.video_evaluation import VideoEvaluation, video_metrics_json, write_frame_scores
 
-Progress = Callable[[str, int, int], None]
 _WORST = 8  # misses and false alarms shown
 _CAUGHT = 8  # defects of which a typical catch is shown
 
@@ -58,22 +62,13 @@ def evaluate_dataset(
         missing["pixel metrics"] = "there are no masks"
     gather = PixelScores(max_pixels=config.max_pixels) if masks and not bare else None
     ignored = None if bundle.detector.ignored is None else bundle.detector.ignored.cpu().numpy()
-    done = 0
-
-    def count(step: int) -> None:
-        nonlocal done
-        done += step
-        if progress is not None:
-            progress(f"evaluate on {dataset.name}", done, len(dataset.test))
-
-    loader = Loader(
+    loader = load_pictures(
         dataset.test,
         bundle.detector.input,
-        batch_size=config.batch_size,
+        config,
+        progress=progress,
+        what=f"evaluate on {dataset.name}",
         masks=gather is not None,
-        on_bad=config.on_bad,
-        workers=config.workers,
-        progress=count,
     )
     rows: list[ScoredImage] = []
     for scored in Scorer(bundle.detector, choose_device(config.device, config.threads)).over(loader):
@@ -87,29 +82,50 @@ def evaluate_dataset(
 
 def evaluate_run(
     bundle: Bundle,
-    dataset: Dataset,
+    dataset: Dataset | VideoDataset,
     config: EvaluateConfig,
     progress: Progress | None = None,
     out: Path | None = None,
-) -> tuple[Evaluation, Run]:
+) -> tuple[Evaluation | VideoEvaluation, Run]:
     """Evaluate on one data set and write metrics.json, scores.csv and report.html; see `place_for` for where."""
-    evaluation = evaluate_dataset(bundle, dataset, config, progress)
-    run = place_for(bundle, evaluation, out if out is not None else config.out)
-    pictures = choose_pictures(bundle, evaluation, config)
-    write_metrics(run, evaluation)
-    write_text(run.path / "report.html", render(evaluation, pictures, {**bundle.card, **describe(bundle.detector)}))
-    for bad in evaluation.skipped:
+    about = {**bundle.card, **describe(bundle.detector)}
+    place = out if out is not None else config.out
+    found: Evaluation | VideoEvaluation
+    if isinstance(dataset, VideoDataset):
+        found = evaluate_videos(bundle, dataset, config, progress)
+        run = place_for(bundle, found, place)
+        write_frame_scores(run.path / "scores.csv", found.videos, _threshold(bundle))
+        _write_json(run.path / "metrics.json", video_metrics_json(found))
+        page = render_videos(found, choose_frames(bundle, found, config), about)
+    else:
+        found = evaluate_dataset(bundle, dataset, config, progress)
+        run = place_for(bundle, found, place)
+        write_scores(run.path / "scores.csv", found)
+        _write_json(run.path / "metrics.json", metrics_json(found))
+        page = render(found, choose_pictures(bundle, found, config), about)
+    write_text(run.path / "report.html", page)
+    for bad in found.skipped:
         run.log("skipped", path=str(bad.path), reason=bad.reason)
-    run.log("evaluated", data=str(dataset.root), images=len(evaluation.rows), **evaluation.metrics)
-    return evaluation, run
+    run.log("evaluated", data=str(dataset.root), **found.metrics)
+    return found, run
 
 
-def evaluate_all(path: Path, config: EvaluateConfig, progress: Progress | None = None) -> list[tuple[Evaluation, Run]]:
+def _threshold(bundle: Bundle) -> float | None:
+    return None if bundle.calibration is None else bundle.calibration.threshold
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    write_text(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def evaluate_all(
+    path: Path, config: EvaluateConfig, progress: Progress | None = None
+) -> list[tuple[Evaluation | VideoEvaluation, Run]]:
     """Evaluate a bundle on a data set, or, with category "all", the bundle of each category of a run on its own.
 
     With several categories a summary page with a mean row is written beside them.
     """
-    datasets = open_test_sets(config)
+    datasets = open_configured(config)
     if config.category != "all":
         inner = path / datasets[0].name  # of a run over all categories
         return [evaluate_run(load(inner if inner.is_dir() else path), datasets[0], config, progress)]
@@ -121,10 +137,12 @@ def evaluate_all(path: Path, config: EvaluateConfig, progress: Progress | None =
         done.append(evaluate_run(load(path / dataset.name), dataset, config, progress, out))
     summary = config.out or path
     pages = [(found.dataset.name, found, os.path.relpath(run.path / "report.html", summary)) for found, run in done]
-    write_text(summary / "report.html", render_summary(pages))
-    means = {"mean": mean_row([found for found, _ in done])}
+    pictures = [(name, found, link) for name, found, link in pages if isinstance(found, Evaluation)]
+    if len(pictures) == len(pages):
+        write_text(summary / "report.html", render_summary(pictures))
+    means = {"mean": mean_row([found.metrics for found, _ in done])}
     metrics = {"categories": {found.dataset.name: found.metrics for found, _ in done}, **means}
-    write_text(summary / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
+    _write_json(summary / "metrics.json", metrics)
     return done
 
 
@@ -165,21 +183,7 @@ def _chosen_rows(evaluation: Evaluation) -> dict[Role, list[ScoredImage]]:
     }
 
 
-def open_test_sets(config: EvaluateConfig) -> list[Dataset]:
-    """The data sets that an evaluation is asked for."""
-    found = open_datasets(
-        config.data,
-        layout=config.layout,
-        category=config.category,
-        normal=config.normal,
-        test=config.test,
-        masks=config.masks,
-        group_by=config.group_by,
-    )
-    return only_pictures(found)
-
-
-def place_for(bundle: Bundle, evaluation: Evaluation, out: Path | None) -> Run:
+def place_for(bundle: Bundle, evaluation: Evaluation | VideoEvaluation, out: Path | None) -> Run:
     """Where an evaluation is written: `out`, else the bundle's own run unless that holds one of other data.
 
     Nothing is overwritten but an evaluation of the same data; otherwise a new run is made beside it.
@@ -201,10 +205,3 @@ def _fingerprint_of(metrics: Path) -> str | None:
         return str(json.loads(metrics.read_text(encoding="utf-8"))["data"]["fingerprint"])
     except (ValueError, KeyError, TypeError):
         return None  # damaged, or not ours: left alone
-
-
-def write_metrics(run: Run, evaluation: Evaluation) -> None:
-    """metrics.json and scores.csv of a run."""
-    text = json.dumps(metrics_json(evaluation), indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(run.path / "metrics.json", text + "\n")
-    write_scores(run.path / "scores.csv", evaluation)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,17 +18,16 @@ from offnormal.calibration.calibration import Calibration, calibrate_scores
 from offnormal.calibration.promise import normals_needed, order_statistic
 from offnormal.config import FitConfig
 from offnormal.data.dataset import Dataset, Skipped
-from offnormal.data.loader import Loader, read_mask
-from offnormal.data.open import only_pictures, open_datasets
-from offnormal.data.survey import choose_input, survey
+from offnormal.data.loader import Batches, read_mask
+from offnormal.data.survey import choose_input, survey, survey_videos
+from offnormal.data.video_dataset import VideoDataset
 from offnormal.detectors.base import Detector, DetectorOptions, StatisticalDetector
 from offnormal.errors import ConfigError, DataError, FitError
 from offnormal.run import Run, new_run
 from offnormal.scoring import choose_device
 from offnormal.training.statistics import LeftOut, learn
 from offnormal.types import Rate
-
-Progress = Callable[[str, int, int], None]  # what is done, how many are done, of how many
+from offnormal.verbs.loading import Progress, load_pictures, load_videos, open_configured
 
 
 def fit_config(detector: str) -> type[FitConfig]:
@@ -46,26 +45,9 @@ def fit_run(name: str, config: FitConfig, progress: Progress | None = None) -> l
     Raises DataError, ConfigError, WeightsError, FitError or CalibrationError with what to do; a run that fails
     leaves its log.
     """
-    found = open_datasets(
-        config.data,
-        layout=config.layout,
-        category=config.category,
-        normal=config.normal,
-        test=config.test,
-        masks=config.masks,
-        group_by=config.group_by,
-    )
-    datasets = only_pictures(found)
+    datasets = open_configured(config)
     for dataset in datasets:
-        if not dataset.train:
-            raise DataError(
-                f"{dataset.root}: no normal training pictures; expected some in train/good (or --normal DIR)"
-            )
-        if config.rate is not None:  # refuse now what cannot be promised after the fit
-            rate = Rate.parse(config.rate)
-            if rate.per != "image":
-                raise ConfigError(f"--rate {config.rate}: for images give a share of them such as 0.01")
-            order_statistic(len(dataset.train), rate.value)
+        _refuse_hopeless(config, dataset)
     if len(datasets) == 1:
         return [_fit_one(name, config, datasets[0], new_run(config.out, name, datasets[0].name), progress)]
     parent = new_run(config.out, name, config.data.resolve().name if config.data else "all")
@@ -77,7 +59,24 @@ def fit_run(name: str, config: FitConfig, progress: Progress | None = None) -> l
     return runs
 
 
-def _fit_one(name: str, config: FitConfig, dataset: Dataset, run: Run, progress: Progress | None) -> Run:
+def _refuse_hopeless(config: FitConfig, dataset: Dataset | VideoDataset) -> None:
+    """DataError without anything to learn from; a rate is refused now when it could not be promised after the fit."""
+    videos = isinstance(dataset, VideoDataset)
+    if not dataset.train:
+        expected = "videos; expected some in train" if videos else "pictures; expected some in train/good"
+        raise DataError(f"{dataset.root}: no normal training {expected} (or --normal DIR)")
+    if config.rate is None:
+        return
+    rate = Rate.parse(config.rate)
+    if not rate.is_share:
+        things = "frames" if videos else "images"
+        advice = "; then offnormal calibrate --normals VIDEOS --rate with footage kept apart" if videos else ""
+        raise ConfigError(f"--rate {config.rate}: a fit promises a share of {things}, such as 0.01{advice}")
+    if not videos:
+        order_statistic(len(dataset.train), rate.value)
+
+
+def _fit_one(name: str, config: FitConfig, dataset: Dataset | VideoDataset, run: Run, progress: Progress | None) -> Run:
     start = time.perf_counter()
     run.write_config(_effective(name, config))
     run.log(
@@ -86,31 +85,15 @@ def _fit_one(name: str, config: FitConfig, dataset: Dataset, run: Run, progress:
         detector=name,
         data=str(dataset.root),
         layout=dataset.layout,
-        images=len(dataset.train),
+        **{"videos" if isinstance(dataset, VideoDataset) else "images": len(dataset.train)},
     )
     try:
         detector = build_detector(name, config, dataset)
-        total = len(dataset.train)
-        done = 0
-
-        def count(step: int) -> None:
-            nonlocal done
-            done += step
-            if progress is not None:
-                progress(f"fit {name} on {dataset.name}", done, total)
-
-        loader = Loader(
-            dataset.train,
-            detector.input,
-            batch_size=config.batch_size,
-            on_bad=config.on_bad,
-            workers=config.workers,
-            progress=count,
-        )
+        loader = _loader(detector, config, dataset, progress, f"fit {name} on {dataset.name}")
         fitted = _learn(detector, loader, choose_device(config.device, config.threads), _wanted(config.rate))
         log_skipped(run, fitted.skipped)
         bundle = Bundle(detector.cpu(), card=_card(dataset, fitted))
-        bundle.calibration = _calibrate(bundle, fitted.left_out, config.rate)
+        bundle.calibration = _calibrate(bundle, fitted.left_out, config.rate, isinstance(dataset, VideoDataset))
         bundle.save(run.path / "bundle")
     except BaseException as error:
         run.log("failed", error=f"{type(error).__name__}: {error}")
@@ -126,11 +109,29 @@ def _fit_one(name: str, config: FitConfig, dataset: Dataset, run: Run, progress:
     return run
 
 
-def build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
-    """The detector with its pretrained weights and the input that suits the training pictures, not yet fitted."""
+def _loader(
+    detector: Detector, config: FitConfig, dataset: Dataset | VideoDataset, progress: Progress | None, what: str
+) -> Batches:
+    if isinstance(dataset, Dataset):
+        return load_pictures(dataset.train, detector.input, config, progress=progress, what=what)
+    return load_videos(
+        dataset.train, detector.input, config, config, progress=progress, what=what, every_s=config.every_s, again=True
+    )
+
+
+def build_detector(name: str, config: FitConfig, dataset: Dataset | VideoDataset) -> Detector:
+    """The detector with its pretrained weights and the input that suits the training data, not yet fitted.
+
+    Raises ConfigError for a detector of clips and a data set of pictures.
+    """
     made: type[Detector] = registry.resolve("detectors", name)
     options: DetectorOptions = config.detector  # type: ignore[attr-defined]
-    found = survey(dataset.train)
+    clip = made.clip(options)
+    if isinstance(dataset, Dataset) and clip.get("frames", 1) > 1:
+        raise ConfigError(
+            f"{name} with these options takes clips of {clip['frames']} frames; {dataset.root} holds pictures"
+        )
+    found = survey(dataset.train) if isinstance(dataset, Dataset) else survey_videos(dataset.train)
     spec = choose_input(
         found,
         size=config.sides or made.default_size,
@@ -139,6 +140,8 @@ def build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
         crop=config.crop,
         interpolation=config.interpolation,
         antialias=config.antialias,
+        channels=made.default_channels,
+        clip=clip,
     )
     detector = made(options, spec)
     _try_size(detector)
@@ -154,9 +157,10 @@ def _try_size(detector: Detector) -> None:
     if not isinstance(detector, StatisticalDetector):
         return
     height, width = detector.input.size
+    frames = (detector.input.frames,) if detector.input.frames > 1 else ()
     try:
         with torch.no_grad():
-            detector.embed(torch.zeros(1, detector.input.channels, height, width))
+            detector.embed(torch.zeros(1, detector.input.channels, *frames, height, width))
     except (RuntimeError, AssertionError, ValueError, IndexError) as error:
         raise ConfigError(
             f"{detector.name} cannot take an input of {width} x {height} pixels with these options ({error}): give the "
@@ -168,20 +172,21 @@ def _try_size(detector: Detector) -> None:
 class _Fitted:
     left_out: LeftOut | None
     skipped: Sequence[Skipped]
+    count: int  # of images or clips learnt from
 
 
-def _learn(detector: Detector, loader: Loader, device: torch.device, wanted: int) -> _Fitted:
+def _learn(detector: Detector, loader: Batches, device: torch.device, wanted: int) -> _Fitted:
     if not isinstance(detector, StatisticalDetector):
         raise FitError(f"{detector.name}: no fit loop for this kind of detector")
     left_out = learn(detector, loader, device=device, seed=detector.options.seed, wanted=wanted)
-    return _Fitted(left_out, loader.skipped)
+    return _Fitted(left_out, loader.skipped, loader.given)
 
 
 def _wanted(rate: str | None) -> int:
     return normals_needed(Rate.parse(rate).value) if rate is not None else 0
 
 
-def _calibrate(bundle: Bundle, left_out: LeftOut | None, rate: str | None) -> Calibration | None:
+def _calibrate(bundle: Bundle, left_out: LeftOut | None, rate: str | None, videos: bool) -> Calibration | None:
     wanted = Rate.parse(rate) if rate is not None else None
     if left_out is None:
         if wanted is not None:
@@ -194,6 +199,7 @@ def _calibrate(bundle: Bundle, left_out: LeftOut | None, rate: str | None) -> Ca
         kind=left_out.kind,
         bundle=bundle.hash,
         groups=[sample.group for sample in left_out.samples],
+        things="frames" if videos else "images",
     )
 
 
@@ -202,13 +208,16 @@ def _effective(name: str, config: FitConfig) -> dict[str, Any]:
     return {"detector": {"name": name, **values.pop("detector")}, **values}
 
 
-def _card(dataset: Dataset, fitted: _Fitted) -> dict[str, Any]:
+def _card(dataset: Dataset | VideoDataset, fitted: _Fitted) -> dict[str, Any]:
+    videos = isinstance(dataset, VideoDataset)
     return {
         "data": {
+            "kind": "video" if videos else "image",
             "name": dataset.name,
             "layout": dataset.layout,
             "category": dataset.category,
-            "images": len(dataset.train) - len(fitted.skipped),
+            **({"videos": len(dataset.train) - len(fitted.skipped)} if videos else {}),
+            "images": fitted.count,
             "skipped": len(fitted.skipped),
             "fingerprint": dataset.fingerprint("train"),
             "contents": dataset.contents(),

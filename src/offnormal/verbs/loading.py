@@ -1,0 +1,101 @@
+"""Loaders for whatever a verb was given: pictures or videos, with one progress for both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from offnormal.data.dataset import Dataset
+from offnormal.data.loader import Loader
+from offnormal.data.open import open_datasets
+from offnormal.data.video_dataset import VideoDataset
+from offnormal.data.video_loader import VideoLoader
+from offnormal.types import InputSpec, Sample, Video
+
+if TYPE_CHECKING:
+    from offnormal.config import ComputeConfig, DataConfig, FootageConfig
+
+Progress = Callable[[str, int, int], None]  # what is done, how many are done, of how many
+STRETCHES = 10  # that a single video is cut into, so that some of it can be left out
+
+
+def open_configured(config: DataConfig) -> list[Dataset | VideoDataset]:
+    """The data sets that a configuration names."""
+    return open_datasets(
+        config.data,
+        layout=config.layout,
+        category=config.category,
+        normal=config.normal,
+        test=config.test,
+        masks=config.masks,
+        group_by=config.group_by,
+    )
+
+
+def load_pictures(
+    samples: Sequence[Sample],
+    spec: InputSpec,
+    config: ComputeConfig,
+    *,
+    progress: Progress | None,
+    what: str,
+    masks: bool = False,
+) -> Loader:
+    """A loader of pictures; progress hears `what` is done."""
+    return Loader(
+        samples,
+        spec,
+        batch_size=config.batch_size,
+        masks=masks,
+        on_bad=config.on_bad,
+        workers=config.workers,
+        progress=_counted(progress, what, lambda: len(samples)),
+    )
+
+
+def load_videos(
+    videos: Sequence[Video],
+    spec: InputSpec,
+    compute: ComputeConfig,
+    footage: FootageConfig,
+    *,
+    progress: Progress | None,
+    what: str,
+    masks: bool = False,
+    every_s: float | None = None,
+    again: bool = False,
+) -> VideoLoader:
+    """A loader of videos. again: it is passed over more than once, so that caching pays."""
+    groups = {video.group if video.group is not None else video.name for video in videos}
+    loader = VideoLoader(
+        videos,
+        spec,
+        batch_size=compute.batch_size,
+        every_s=every_s,
+        masks=masks,
+        on_bad=compute.on_bad,
+        cache=footage.cache if again else "off",
+        cache_dir=Path(footage.cache_dir).expanduser(),
+        fps=footage.fps,
+        stretches=STRETCHES if len(groups) == 1 else 1,
+        workers=compute.workers,
+    )
+    loader.progress = _counted(progress, what, lambda: len(loader))
+    return loader
+
+
+def _counted(progress: Progress | None, what: str, total: Callable[[], int]) -> Callable[[int], None] | None:
+    """A callback for steps that tells `progress` how far it is; the total is asked for once, at the first step."""
+    if progress is None:
+        return None
+    done = 0
+    known: int | None = None
+
+    def count(step: int) -> None:
+        nonlocal done, known
+        known = total() if known is None else known
+        done += step
+        progress(what, done, max(done, known))
+
+    return count

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from offnormal.calibration.calibration import Calibration
+from offnormal.calibration.footage import calibrate_footage
+from offnormal.errors import CalibrationError
+from offnormal.metrics.video import FrameScores
+from offnormal.types import Rate
+
+
+def hours(number, *, fps=5.0, seed=0, name="v"):
+    """So many videos of an hour: noise that changes slowly, so that neighbouring frames resemble each other."""
+    rng = np.random.default_rng(seed)
+    frames = int(3600 * fps)
+    for i in range(number):
+        slow = np.repeat(rng.normal(0, 1, frames // 25), 25)
+        times = np.arange(frames) / fps
+        yield FrameScores(f"{name}{i}", slow + rng.normal(0, 0.1, frames), None, times)
+
+
+def calibrated(videos, rate="2/hour", **more):
+    return calibrate_footage(list(videos), None, rate=Rate.parse(rate), kind="held_out", bundle="b", **more)
+
+
+def blocks_in_alarm(videos, threshold, block=300):
+    """Minutes with a score above the threshold, per hour, counted one by one."""
+    found = [bool((v.scores[i : i + block] > threshold).any()) for v in videos for i in range(0, len(v.scores), block)]
+    return sum(found) / len(found) * 60
+
+
+def test_the_threshold_keeps_its_promise_on_other_footage():
+    kept = [blocks_in_alarm(hours(8, seed=100 + seed), calibrated(hours(8, seed=seed)).threshold) for seed in range(12)]
+    assert 0.8 < np.mean(kept) <= 2.4
+
+
+def test_the_threshold_is_an_order_statistic_of_the_highest_score_of_each_minute():
+    videos = list(hours(4))
+    maxima = sorted(v.scores[i : i + 300].max() for v in videos for i in range(0, 18000, 300))
+    found = calibrated(videos)
+    assert found.effective <= len(maxima) == 240
+    allowed = sum(value > found.threshold for value in maxima)
+    assert found.threshold in maxima and allowed <= 2 / 60 * 241
+    assert found.block_s == 60
+    assert Calibration.from_json(found.to_json()) == found
+
+
+def test_explanations_say_the_rate_the_interval_and_what_it_rests_on():
+    text = calibrated(hours(4)).explanation
+    assert "on average at most 2 per hour with a false alarm" in text
+    assert "per hour), from 72000 normal frames that the detector has not learnt from" in text
+
+
+def test_too_little_footage_is_refused_with_what_it_takes():
+    with pytest.raises(CalibrationError, match=r"2 per day cannot be promised from 3 h of footage.*: it needs 12 h"):
+        calibrated(hours(3), "2/day")
+    with pytest.raises(CalibrationError, match=r"from 0 h of footage: it needs 0\.48 h"):
+        calibrated([FrameScores("short", [1.0, 2.0], None, [0.0, 0.2])])
+
+
+def test_footage_without_a_clock_needs_a_rate_of_frames():
+    bare = [FrameScores(video.name, video.scores) for video in hours(2)]
+    with pytest.raises(CalibrationError, match="--fps"):
+        calibrated(bare)
+    assert calibrated(bare, fps=5).threshold == calibrated(hours(2)).threshold
+
+
+def test_frames_without_scores_and_rests_of_blocks_do_not_count():
+    (video,) = hours(1)
+    scores = video.scores.copy()
+    scores[:600] = np.nan
+    holed = FrameScores("h", scores, None, video.times_s)
+    peaks = [np.where(np.isnan(scores), np.nan, scores * 2)]
+    found = calibrate_footage([holed], peaks, rate=Rate(4, "hour"), kind="held_out", bundle="b")
+    assert found.pixel_threshold == pytest.approx(2 * found.threshold)
+    assert len(found.scores) == 17400
+
+
+def test_many_allowed_alarms_take_shorter_blocks():
+    found = calibrated(hours(2), "60/hour")
+    assert found.block_s == 15
+    assert found.rate == Rate(60, "hour")
