@@ -10,7 +10,13 @@ from typing import Any
 from offnormal.evaluation import Evaluation
 from offnormal.report.wording import NONE, counted
 from offnormal.types import ANOMALOUS, NORMAL
+from offnormal.video_evaluation import VideoEvaluation
 
+_FITTED = {
+    "images": ("normal picture", "normal pictures"),
+    "videos": ("normal video", "normal videos"),
+    "frames": ("frame", "frames"),
+}
 _SHOWN_APART = ("data", "weights", "versions", "machine", "sha256", "bundle", "created", "format_version")
 
 
@@ -47,19 +53,24 @@ def data_card(evaluation: Evaluation, card: Mapping[str, Any]) -> list[Fact]:
     masks = sum(row.sample.mask is not None for row in evaluation.rows)
     facts.append(Fact("masks", counted(masks, "picture has one", "pictures have one") if masks else "none"))
     facts.append(Fact("fingerprint", evaluation.fingerprint, code=True))
+    return facts + fitted_on(card)
+
+
+def fitted_on(card: Mapping[str, Any]) -> list[Fact]:
+    """What the detector was fitted on, as far as its card says."""
     fitted: Mapping[str, Any] = card.get("data") or {}
-    if fitted:
-        number = fitted.get("images")
-        where = f"{fitted.get('name', NONE)}, {fitted.get('layout', NONE)} layout"
-        count = f"{counted(number, 'normal picture', 'normal pictures')} of " if isinstance(number, int) else ""
-        facts.append(Fact("fitted on", count + where))
-        facts.append(Fact("fingerprint of these", str(fitted.get("fingerprint", NONE)), code=True))
-        if fitted.get("skipped"):
-            facts.append(Fact("left out of the fit", f"{fitted['skipped']}"))
+    if not fitted:
+        return []
+    counts = [counted(fitted[key], *words) for key, words in _FITTED.items() if isinstance(fitted.get(key), int)]
+    where = f"{fitted.get('name', NONE)}, {fitted.get('layout', NONE)} layout"
+    facts = [Fact("fitted on", f"{', '.join(counts)} of {where}" if counts else where)]
+    facts.append(Fact("fingerprint of these", str(fitted.get("fingerprint", NONE)), code=True))
+    if fitted.get("skipped"):
+        facts.append(Fact("left out of the fit", f"{fitted['skipped']}"))
     return facts
 
 
-def model_card(evaluation: Evaluation, card: Mapping[str, Any]) -> list[Fact]:
+def model_card(evaluation: Evaluation | VideoEvaluation, card: Mapping[str, Any]) -> list[Fact]:
     """The detector: its options and input where the card has them, weights with licences, versions, hashes."""
     facts = [Fact("bundle", evaluation.bundle, code=True)]
     facts += [Fact(name, value) for name, value in _flat(card, leave=_SHOWN_APART)]
@@ -86,6 +97,14 @@ def model_card(evaluation: Evaluation, card: Mapping[str, Any]) -> list[Fact]:
     for name, digest in (card.get("sha256") or {}).items():
         facts.append(Fact(f"sha256 of {name}", str(digest), code=True))
     return facts
+
+
+def detector(card: Mapping[str, Any]) -> str:
+    """Detector and backbone in a few words, as far as the card names them."""
+    found = card.get("detector")
+    named = found.get("name") if isinstance(found, Mapping) else found
+    backbones = [weights.get("backbone") for weights in card.get("weights") or ()]
+    return " on ".join(str(part) for part in (named, *backbones) if part)
 
 
 def _flat(values: Mapping[str, Any], leave: Sequence[str] = (), path: str = "") -> Iterator[tuple[str, str]]:

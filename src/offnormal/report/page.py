@@ -44,7 +44,7 @@ def render(evaluation: Evaluation, pictures: Sequence[Picture], card: Mapping[st
             counts=evaluation.confusion,
             calibration=calibration,
             lead=headline.lead(evaluation),
-            detector=_detector(card),
+            detector=cards.detector(card),
             tiles=headline.tiles(evaluation),
             promise=headline.promise(evaluation),
             plots=_drawn(evaluation, axis),
@@ -118,11 +118,3 @@ def _drawn(evaluation: Evaluation, axis: ScoreAxis) -> dict[str, str]:
         ),
         "trade": plots.trade(labels, scores, threshold=threshold, axis=axis),
     }
-
-
-def _detector(card: Mapping[str, Any]) -> str:
-    """Detector and backbone in a few words, as far as the card names them."""
-    detector = card.get("detector")
-    named = detector.get("name") if isinstance(detector, Mapping) else detector
-    backbones = [weights.get("backbone") for weights in card.get("weights") or ()]
-    return " on ".join(str(part) for part in (named, *backbones) if part)
