@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from offnormal.data.dataset import Dataset
+from offnormal.data.video_dataset import VideoDataset
 from offnormal.evaluation import Evaluation
 from offnormal.report.wording import NONE, counted
 from offnormal.types import ANOMALOUS, NORMAL
@@ -38,10 +40,7 @@ def data_card(evaluation: Evaluation, card: Mapping[str, Any]) -> list[Fact]:
         for label, name in ((NORMAL, "normal"), (ANOMALOUS, "anomalous"), (None, "without a label"))
         if labels[label]
     ]
-    facts = [Fact("data set", dataset.name), Fact("layout", dataset.layout)]
-    if dataset.category is not None:
-        facts.append(Fact("category", dataset.category))
-    facts.append(Fact("folder", dataset.root.as_posix(), code=True))
+    facts = _where(dataset)
     facts.append(
         Fact("tested on", f"{counted(len(evaluation.rows), 'picture', 'pictures')}: {', '.join(parts) or NONE}")
     )
@@ -52,6 +51,23 @@ def data_card(evaluation: Evaluation, card: Mapping[str, Any]) -> list[Fact]:
         facts.append(Fact("groups", f"{groups:,} (sessions, lots or videos)"))
     masks = sum(row.sample.mask is not None for row in evaluation.rows)
     facts.append(Fact("masks", counted(masks, "picture has one", "pictures have one") if masks else "none"))
+    facts.append(Fact("fingerprint", evaluation.fingerprint, code=True))
+    return facts + fitted_on(card)
+
+
+def video_data_card(evaluation: VideoEvaluation, card: Mapping[str, Any]) -> list[Fact]:
+    """What videos were tested on, how fast, and what the detector was fitted on."""
+    videos = evaluation.videos
+    frames = sum(len(video.scores.scores) for video in videos)
+    facts = _where(evaluation.dataset)
+    facts.append(Fact("tested on", f"{counted(len(videos), 'video', 'videos')}, {counted(frames, 'frame', 'frames')}"))
+    facts.append(Fact("labels", _of_them(len(evaluation.labelled), len(videos))))
+    facts.append(Fact("masks", _of_them(sum(video.video.masks is not None for video in videos), len(videos))))
+    if evaluation.skipped:
+        facts.append(Fact("left out", counted(len(evaluation.skipped), "file", "files")))
+    if evaluation.seconds_per_frame:
+        each, speed = 1000 * evaluation.seconds_per_frame, 1 / evaluation.seconds_per_frame
+        facts.append(Fact("scoring took", f"{each:.3g} ms a frame, decoding included ({speed:,.0f} frames per second)"))
     facts.append(Fact("fingerprint", evaluation.fingerprint, code=True))
     return facts + fitted_on(card)
 
@@ -105,6 +121,17 @@ def detector(card: Mapping[str, Any]) -> str:
     named = found.get("name") if isinstance(found, Mapping) else found
     backbones = [weights.get("backbone") for weights in card.get("weights") or ()]
     return " on ".join(str(part) for part in (named, *backbones) if part)
+
+
+def _where(dataset: Dataset | VideoDataset) -> list[Fact]:
+    facts = [Fact("data set", dataset.name), Fact("layout", dataset.layout)]
+    if dataset.category is not None:
+        facts.append(Fact("category", dataset.category))
+    return [*facts, Fact("folder", dataset.root.as_posix(), code=True)]
+
+
+def _of_them(number: int, total: int) -> str:
+    return "none" if not number else "of every video" if number == total else f"of {number:,} of {total:,} videos"
 
 
 def _flat(values: Mapping[str, Any], leave: Sequence[str] = (), path: str = "") -> Iterator[tuple[str, str]]:

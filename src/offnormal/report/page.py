@@ -13,6 +13,7 @@ from offnormal.evaluation import Evaluation
 from offnormal.report import cards, gallery, headline, plots, tables, wording
 from offnormal.report.axis import ScoreAxis, axis_for
 from offnormal.report.picture import Picture
+from offnormal.report.timeline import clock_text
 from offnormal.types import ANOMALOUS, NORMAL
 
 if TYPE_CHECKING:
@@ -78,7 +79,17 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for shown in (wording.metric, wording.share, wording.score, wording.hundred, wording.interval, wording.counted):
+    for shown in (
+        wording.metric,
+        wording.share,
+        wording.score,
+        wording.hundred,
+        wording.percent,
+        wording.duration,
+        wording.interval,
+        wording.counted,
+        clock_text,
+    ):
         made.filters[shown.__name__] = shown
     return made
 
