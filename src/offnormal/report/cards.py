@@ -7,10 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from offnormal.data.dataset import Dataset
+from offnormal.data.video_dataset import VideoDataset
 from offnormal.evaluation import Evaluation
 from offnormal.report.wording import NONE, counted
 from offnormal.types import ANOMALOUS, NORMAL
+from offnormal.video_evaluation import VideoEvaluation
 
+_FITTED = {
+    "images": ("normal picture", "normal pictures"),
+    "videos": ("normal video", "normal videos"),
+    "frames": ("frame", "frames"),
+}
 _SHOWN_APART = ("data", "weights", "versions", "machine", "sha256", "bundle", "created", "format_version")
 
 
@@ -32,10 +40,7 @@ def data_card(evaluation: Evaluation, card: Mapping[str, Any]) -> list[Fact]:
         for label, name in ((NORMAL, "normal"), (ANOMALOUS, "anomalous"), (None, "without a label"))
         if labels[label]
     ]
-    facts = [Fact("data set", dataset.name), Fact("layout", dataset.layout)]
-    if dataset.category is not None:
-        facts.append(Fact("category", dataset.category))
-    facts.append(Fact("folder", dataset.root.as_posix(), code=True))
+    facts = _where(dataset)
     facts.append(
         Fact("tested on", f"{counted(len(evaluation.rows), 'picture', 'pictures')}: {', '.join(parts) or NONE}")
     )
@@ -47,19 +52,41 @@ def data_card(evaluation: Evaluation, card: Mapping[str, Any]) -> list[Fact]:
     masks = sum(row.sample.mask is not None for row in evaluation.rows)
     facts.append(Fact("masks", counted(masks, "picture has one", "pictures have one") if masks else "none"))
     facts.append(Fact("fingerprint", evaluation.fingerprint, code=True))
+    return facts + fitted_on(card)
+
+
+def video_data_card(evaluation: VideoEvaluation, card: Mapping[str, Any]) -> list[Fact]:
+    """What videos were tested on, how fast, and what the detector was fitted on."""
+    videos = evaluation.videos
+    frames = sum(len(video.scores.scores) for video in videos)
+    facts = _where(evaluation.dataset)
+    facts.append(Fact("tested on", f"{counted(len(videos), 'video', 'videos')}, {counted(frames, 'frame', 'frames')}"))
+    facts.append(Fact("labels", _of_them(len(evaluation.labelled), len(videos))))
+    facts.append(Fact("masks", _of_them(sum(video.video.masks is not None for video in videos), len(videos))))
+    if evaluation.skipped:
+        facts.append(Fact("left out", counted(len(evaluation.skipped), "file", "files")))
+    if evaluation.seconds_per_frame:
+        each, speed = 1000 * evaluation.seconds_per_frame, 1 / evaluation.seconds_per_frame
+        facts.append(Fact("scoring took", f"{each:.3g} ms a frame, decoding included ({speed:,.0f} frames per second)"))
+    facts.append(Fact("fingerprint", evaluation.fingerprint, code=True))
+    return facts + fitted_on(card)
+
+
+def fitted_on(card: Mapping[str, Any]) -> list[Fact]:
+    """What the detector was fitted on, as far as its card says."""
     fitted: Mapping[str, Any] = card.get("data") or {}
-    if fitted:
-        number = fitted.get("images")
-        where = f"{fitted.get('name', NONE)}, {fitted.get('layout', NONE)} layout"
-        count = f"{counted(number, 'normal picture', 'normal pictures')} of " if isinstance(number, int) else ""
-        facts.append(Fact("fitted on", count + where))
-        facts.append(Fact("fingerprint of these", str(fitted.get("fingerprint", NONE)), code=True))
-        if fitted.get("skipped"):
-            facts.append(Fact("left out of the fit", f"{fitted['skipped']}"))
+    if not fitted:
+        return []
+    counts = [counted(fitted[key], *words) for key, words in _FITTED.items() if isinstance(fitted.get(key), int)]
+    where = f"{fitted.get('name', NONE)}, {fitted.get('layout', NONE)} layout"
+    facts = [Fact("fitted on", f"{', '.join(counts)} of {where}" if counts else where)]
+    facts.append(Fact("fingerprint of these", str(fitted.get("fingerprint", NONE)), code=True))
+    if fitted.get("skipped"):
+        facts.append(Fact("left out of the fit", f"{fitted['skipped']}"))
     return facts
 
 
-def model_card(evaluation: Evaluation, card: Mapping[str, Any]) -> list[Fact]:
+def model_card(evaluation: Evaluation | VideoEvaluation, card: Mapping[str, Any]) -> list[Fact]:
     """The detector: its options and input where the card has them, weights with licences, versions, hashes."""
     facts = [Fact("bundle", evaluation.bundle, code=True)]
     facts += [Fact(name, value) for name, value in _flat(card, leave=_SHOWN_APART)]
@@ -86,6 +113,25 @@ def model_card(evaluation: Evaluation, card: Mapping[str, Any]) -> list[Fact]:
     for name, digest in (card.get("sha256") or {}).items():
         facts.append(Fact(f"sha256 of {name}", str(digest), code=True))
     return facts
+
+
+def detector(card: Mapping[str, Any]) -> str:
+    """Detector and backbone in a few words, as far as the card names them."""
+    found = card.get("detector")
+    named = found.get("name") if isinstance(found, Mapping) else found
+    backbones = [weights.get("backbone") for weights in card.get("weights") or ()]
+    return " on ".join(str(part) for part in (named, *backbones) if part)
+
+
+def _where(dataset: Dataset | VideoDataset) -> list[Fact]:
+    facts = [Fact("data set", dataset.name), Fact("layout", dataset.layout)]
+    if dataset.category is not None:
+        facts.append(Fact("category", dataset.category))
+    return [*facts, Fact("folder", dataset.root.as_posix(), code=True)]
+
+
+def _of_them(number: int, total: int) -> str:
+    return "none" if not number else "of every video" if number == total else f"of {number:,} of {total:,} videos"
 
 
 def _flat(values: Mapping[str, Any], leave: Sequence[str] = (), path: str = "") -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from offnormal.evaluation import Evaluation
 from offnormal.report import wording
 from offnormal.report.overlay import gradient, scale_for
-from offnormal.report.panels import as_data_uri, triptych
+from offnormal.report.panels import Panel, as_data_uri, triptych
 from offnormal.report.picture import Picture, Role
 from offnormal.types import ANOMALOUS
 
@@ -86,26 +86,38 @@ def gallery(evaluation: Evaluation, pictures: Sequence[Picture]) -> tuple[list[S
         shots = [_shot(picture, evaluation, threshold, low, high) for picture in pictures if picture.role == role]
         if shots:
             sections.append(Section(title, about, totals.get(role), shots))
+    return sections, scale(low, high, threshold) if maps else None
+
+
+def scale(low: float, high: float, threshold: float | None) -> Scale:
+    """The legend of heat maps drawn between two ends."""
     stops = ", ".join(f"rgb({red} {green} {blue} / {cover})" for red, green, blue, cover in gradient())
-    return sections, Scale(f"linear-gradient(90deg, {stops})", low, high, threshold) if maps else None
+    return Scale(f"linear-gradient(90deg, {stops})", low, high, threshold)
+
+
+def frames(panels: Sequence[Panel]) -> list[Frame]:
+    """Panels as they stand in the page."""
+    return [Frame(panel.caption, as_data_uri(panel.image), *panel.image.size) for panel in panels]
+
+
+def against(score: float, threshold: float | None) -> float | None:
+    """How many times the threshold a score is; None where that says nothing."""
+    return score / threshold if threshold is not None and threshold > 0 and score > 0 else None
+
+
+def known(label: int | None) -> str:
+    """What a label says, in a word or two."""
+    return "no label" if label is None else "anomalous" if label == ANOMALOUS else "normal"
 
 
 def _shot(picture: Picture, evaluation: Evaluation, threshold: float | None, low: float, high: float) -> Shot:
     row, root = picture.row, evaluation.dataset.root
     limit = evaluation.calibration.threshold if evaluation.calibration is not None else None
-    frames = [
-        Frame(panel.caption, as_data_uri(panel.image), *panel.image.size)
-        for panel in triptych(picture, threshold=threshold, low=low, high=high)
-    ]
     return Shot(
         name=wording.name_of(row.sample.path, root),
-        kind=row.sample.defect if row.sample.label == ANOMALOUS else _known(row.sample.label),
+        kind=row.sample.defect if row.sample.label == ANOMALOUS else known(row.sample.label),
         score=row.score,
-        against=row.score / limit if limit is not None and limit > 0 and row.score > 0 else None,
+        against=against(row.score, limit),
         tail=row.tail_probability,
-        frames=frames,
+        frames=frames(triptych(picture, threshold=threshold, low=low, high=high)),
     )
-
-
-def _known(label: int | None) -> str:
-    return "no label" if label is None else "normal"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from offnormal.calibration.calibration import Calibration
 from offnormal.evaluation import HEADLINE, Evaluation
 from offnormal.metrics.decision import Share
 from offnormal.report import wording
@@ -59,7 +61,16 @@ class Promise:
 
 def tiles(evaluation: Evaluation) -> list[Tile]:
     """The headline metrics in their order; the missing ones with the reason."""
-    return [Tile(name, evaluation.metrics.get(name), _note(evaluation, name)) for name in HEADLINE]
+    return [tile(name, evaluation.metrics, evaluation.missing, _MEANING[name]) for name in HEADLINE]
+
+
+def tile(name: str, metrics: Mapping[str, float], missing: Mapping[str, str], meaning: str) -> Tile:
+    """A metric with what it means, or with the reason why it is not there."""
+    if name in metrics:
+        return Tile(name, metrics[name], meaning)
+    kind = name.partition("_")[0]
+    reason = missing.get(name) or missing.get(f"{kind} metrics")
+    return Tile(name, None, reason or ("there is no map to measure" if kind == "pixel" else "not computed"))
 
 
 def lead(evaluation: Evaluation) -> str:
@@ -84,7 +95,7 @@ def promise(evaluation: Evaluation) -> Promise | None:
     calibration = evaluation.calibration
     if calibration is None:
         return None
-    text = calibration.explanation[:1].upper() + calibration.explanation[1:] + "."
+    text = promised(calibration)
     counts = evaluation.confusion
     seen = counts.false_alarms_per_100_good if counts is not None else None
     if seen is None or seen.per_100 is None:
@@ -99,6 +110,11 @@ def promise(evaluation: Evaluation) -> Promise | None:
     )
     judgement, kept = _judged(seen, rate, high)
     return Promise(text, judgement, kept, tracks)
+
+
+def promised(calibration: Calibration) -> str:
+    """What a calibration promises, as a sentence."""
+    return calibration.explanation[:1].upper() + calibration.explanation[1:] + "."
 
 
 def labels_and_scores(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:
@@ -137,11 +153,3 @@ def _happened(seen: Share) -> str:
         f"{seen.count:,} of {seen.of:,} normal test pictures were called anomalous: "
         f"{wording.hundred(seen.per_100)} per 100 (95 % interval {wording.interval(seen)})."
     )
-
-
-def _note(evaluation: Evaluation, name: str) -> str:
-    if name in evaluation.metrics:
-        return _MEANING[name]
-    kind = name.partition("_")[0]
-    reason = evaluation.missing.get(name) or evaluation.missing.get(f"{kind} metrics")
-    return reason or ("there is no map to measure" if kind == "pixel" else "not computed")

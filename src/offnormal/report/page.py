@@ -13,6 +13,7 @@ from offnormal.evaluation import Evaluation
 from offnormal.report import cards, gallery, headline, plots, tables, wording
 from offnormal.report.axis import ScoreAxis, axis_for
 from offnormal.report.picture import Picture
+from offnormal.report.timeline import clock_text
 from offnormal.types import ANOMALOUS, NORMAL
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def render(evaluation: Evaluation, pictures: Sequence[Picture], card: Mapping[st
             counts=evaluation.confusion,
             calibration=calibration,
             lead=headline.lead(evaluation),
-            detector=_detector(card),
+            detector=cards.detector(card),
             tiles=headline.tiles(evaluation),
             promise=headline.promise(evaluation),
             plots=_drawn(evaluation, axis),
@@ -78,7 +79,17 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for shown in (wording.metric, wording.share, wording.score, wording.hundred, wording.interval, wording.counted):
+    for shown in (
+        wording.metric,
+        wording.share,
+        wording.score,
+        wording.hundred,
+        wording.percent,
+        wording.duration,
+        wording.interval,
+        wording.counted,
+        clock_text,
+    ):
         made.filters[shown.__name__] = shown
     return made
 
@@ -118,11 +129,3 @@ def _drawn(evaluation: Evaluation, axis: ScoreAxis) -> dict[str, str]:
         ),
         "trade": plots.trade(labels, scores, threshold=threshold, axis=axis),
     }
-
-
-def _detector(card: Mapping[str, Any]) -> str:
-    """Detector and backbone in a few words, as far as the card names them."""
-    detector = card.get("detector")
-    named = detector.get("name") if isinstance(detector, Mapping) else detector
-    backbones = [weights.get("backbone") for weights in card.get("weights") or ()]
-    return " on ".join(str(part) for part in (named, *backbones) if part)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from offnormal.report.overlay import draw_contour, line_width, overlay
 from offnormal.report.picture import Picture
+from offnormal.report.video_picture import VideoPicture
 
 SIDE = 400  # pixels of the longer side in a report: sharp at the width of a column, some 15 kB each
 _MARK = (64, 224, 208)  # turquoise: far from every colour of the heat map
@@ -25,11 +26,19 @@ class Panel:
     image: Image.Image
 
 
-def triptych(picture: Picture, *, threshold: float | None, low: float, high: float, side: int = SIDE) -> list[Panel]:
+def triptych(
+    picture: Picture | VideoPicture,
+    *,
+    threshold: float | None,
+    low: float,
+    high: float,
+    side: int = SIDE,
+    marked: str = "marked defect",
+) -> list[Panel]:
     """The picture, its heat map with the contour at `threshold`, and the outline of its mask; what there is of them.
 
     Everything is brought to `side` pixels on the longer side before lines are drawn, so that they stay crisp.
-    low, high: ends of the colour scale, as for `overlay`.
+    low, high: ends of the colour scale, as for `overlay`; marked: caption of the outline.
     """
     height, width = picture.image.shape[:2]
     factor = side / max(height, width)
@@ -41,7 +50,7 @@ def triptych(picture: Picture, *, threshold: float | None, low: float, high: flo
         shown = overlay(np.asarray(photo), np.asarray(heat), threshold=threshold, low=low, high=high)
         panels.append(Panel("heat map", shown))
     if picture.mask is not None and picture.mask.any():
-        panels.append(Panel("marked defect", _outlined(photo, picture.mask)))
+        panels.append(Panel(marked, _outlined(photo, picture.mask)))
     return panels
 
 

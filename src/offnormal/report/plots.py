@@ -52,23 +52,27 @@ def histogram(
     return to_svg(figure, "Histogram of the scores")
 
 
-def roc(labels: ArrayLike, scores: ArrayLike, *, at: tuple[float, float] | None) -> str:
+def roc(
+    labels: ArrayLike, scores: ArrayLike, *, at: tuple[float, float] | None, kinds: tuple[str, str] = ("good", "bad")
+) -> str:
     """The ROC curve in per cent; `at`: false-alarm rate and recall, 0-1, of the calibrated threshold.
 
-    labels, scores: (R,) each, of both classes; DataError as in `metrics.image`.
+    labels, scores: (R,) each, of both classes; DataError as in `metrics.image`. kinds: what the two are called.
     """
     curve = roc_curve(labels, scores, points=_POINTS)
-    figure, axes = new_axes(*_SMALL, x="false alarms per 100 good", y="caught per 100 bad")
+    figure, axes = new_axes(*_SMALL, x=f"false alarms per 100 {kinds[0]}", y=f"caught per 100 {kinds[1]}")
     axes.plot((0, 100), (0, 100), color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
     x, y = 100 * curve.false_positive_rate, 100 * curve.true_positive_rate
     _curve(axes, x, y, at, left_of_point=False)
     return to_svg(figure, "ROC curve")
 
 
-def precision_recall(labels: ArrayLike, scores: ArrayLike, *, at: tuple[float, float] | None) -> str:
+def precision_recall(
+    labels: ArrayLike, scores: ArrayLike, *, at: tuple[float, float] | None, kinds: tuple[str, str] = ("good", "bad")
+) -> str:
     """Precision over recall in per cent; `at`: recall and precision, 0-1, of the calibrated threshold."""
     curve = precision_recall_curve(labels, scores, points=_POINTS)
-    figure, axes = new_axes(*_SMALL, x="caught per 100 bad", y="bad per 100 called anomalous")
+    figure, axes = new_axes(*_SMALL, x=f"caught per 100 {kinds[1]}", y=f"{kinds[1]} per 100 called anomalous")
     chance = 100 * float(np.mean(np.asarray(labels, dtype=np.float64)))
     axes.axhline(chance, color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
     _curve(axes, 100 * curve.recall, 100 * curve.precision, at, left_of_point=True)

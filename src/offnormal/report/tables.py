@@ -13,6 +13,7 @@ from offnormal.report.axis import ScoreAxis
 from offnormal.report.strip import strip
 from offnormal.report.wording import counted, name_of
 from offnormal.types import ANOMALOUS, NORMAL
+from offnormal.video_evaluation import VideoEvaluation
 
 SKIPPED_SHOWN = 25
 TOP_SHOWN = 15
@@ -52,6 +53,9 @@ class Gap:
 
     name: str
     reason: str
+
+
+NOT_CALIBRATED = Gap("threshold and verdicts", "the detector is not calibrated: run offnormal calibrate on normals")
 
 
 def kinds(evaluation: Evaluation, axis: ScoreAxis) -> list[KindRow]:
@@ -118,9 +122,13 @@ def gaps(evaluation: Evaluation) -> list[Gap]:
     """Metrics that could not be computed, and error bounds of those that are not exact."""
     found = [Gap(name, reason) for name, reason in evaluation.missing.items()]
     if evaluation.calibration is None:
-        found.append(
-            Gap("threshold and verdicts", "the detector is not calibrated: run offnormal calibrate on normals")
-        )
+        found.append(NOT_CALIBRATED)
+    return found + pixel_gaps(evaluation)
+
+
+def pixel_gaps(evaluation: Evaluation | VideoEvaluation) -> list[Gap]:
+    """Pixel metrics that masks did not allow, and error bounds of those that are not exact."""
+    found: list[Gap] = []
     pixel = evaluation.pixel
     if pixel is None:
         return found
@@ -138,7 +146,7 @@ def gaps(evaluation: Evaluation) -> list[Gap]:
     return found
 
 
-def skipped(evaluation: Evaluation) -> tuple[list[Gap], int]:
+def skipped(evaluation: Evaluation | VideoEvaluation) -> tuple[list[Gap], int]:
     """Files that were left out, by name, with the reason; the first of them, and how many more there are."""
     root = evaluation.dataset.root
 

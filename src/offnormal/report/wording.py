@@ -50,6 +50,39 @@ def hundred(value: float | None) -> str:
     return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
+def percent(value: float | None) -> str:
+    """A share in 0-1 in per cent.
+
+    >>> percent(0.0812), percent(None)
+    ('8.1 %', '–')
+    """
+    return NONE if value is None else f"{hundred(100 * value)} %"
+
+
+def rate(value: float | None) -> str:
+    """A number per hour with as many digits as its size deserves.
+
+    >>> rate(0.043), rate(4.21), rate(1234.4), rate(0)
+    ('0.043', '4.2', '1,234', '0')
+    """
+    if value is None:
+        return NONE
+    return hundred(value) if value < 10 else f"{value:,.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """A stretch of time in the unit that suits it.
+
+    >>> duration(0.24), duration(59.96), duration(150), duration(9000), duration(None)
+    ('0.24 s', '60 s', '2.5 min', '2.5 h', '–')
+    """
+    if seconds is None:
+        return NONE
+    size, unit = (1, "s") if seconds < 90 else (60, "min") if seconds < 5400 else (3600, "h")
+    value = seconds / size
+    return f"{value:.2g} {unit}" if value < 10 else f"{value:,.0f} {unit}"
+
+
 def interval(found: Share) -> str:
     """The 95 % interval of a share, per 100."""
     return f"{hundred(found.low)} to {hundred(found.high)}"
