@@ -33,6 +33,25 @@ def _size_text(value: Any) -> Any:
     return text
 
 
+def _seconds_text(value: Any) -> Any:
+    """A number of seconds, with or without a unit."""
+    text = str(value).replace(" ", "").lower()
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)(ms|s|min|h)?", text)
+    if match is None or float(match[1]) == 0:
+        raise ValueError("expected a time above 0 such as 5s, 500ms or 2min")
+    return text
+
+
+def seconds(text: str) -> float:
+    """A time as the configuration takes it, in seconds.
+
+    >>> seconds("5s"), seconds("500ms"), seconds("2min"), seconds("0.5")
+    (5.0, 0.5, 120.0, 0.5)
+    """
+    number = text.rstrip("hmins")
+    return float(number) * {"": 1.0, "s": 1.0, "ms": 1e-3, "min": 60.0, "h": 3600.0}[text[len(number) :]]
+
+
 class VerbConfig(BaseModel):
     """What all verbs share: unknown keys are refused."""
 
@@ -139,9 +158,26 @@ class PredictConfig(ComputeConfig):
     threshold: float | None = None
     """Threshold by hand instead of the calibrated one; promises nothing."""
     overlays: Path | None = None
-    """Folder for heat-map pictures and raw maps."""
+    """Folder for heat-map pictures and raw maps; of videos the highest frame of every alarm."""
     csv: Path | None = None
-    """File for the results as CSV."""
+    """File for the results as CSV: one row an image, of videos one row a frame."""
+    annotate: Path | None = None
+    """MP4 to write: the video with heat map, verdict and running score; a folder when there are several videos."""
+    as_video: bool = False
+    """Read folders of pictures as videos, their pictures as frames."""
+    fps: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Frames per second of videos that are folders of pictures; files state their own."""
+    every: Annotated[str, BeforeValidator(_seconds_text)] | None = None
+    """Look at a video only about once every so many seconds, such as 1s; default: at every frame."""
+    hold: bool = False
+    """Give frames that are skipped between windows the score of the frame before."""
+    merge_gap_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    """Alarms of a video nearer than this to each other, in seconds, count as one."""
+
+    @property
+    def every_s(self) -> float | None:
+        """`every` in seconds."""
+        return None if self.every is None else seconds(self.every)
 
     @field_validator("threshold")
     @classmethod
