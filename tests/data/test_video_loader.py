@@ -336,3 +336,13 @@ def test_masks_of_clips_scored_as_a_whole_the_same_video_twice_and_odd_times_are
         VideoLoader([cinema.film("a")] * 2, SPEC, batch_size=1)
     with pytest.raises(ConfigError, match="above 0"):
         VideoLoader([], SPEC, batch_size=1, every_s=0)
+
+
+def test_frames_are_shown_as_they_were_decoded_before_their_clips(cinema):
+    video = cinema.film("a", count=6, size=(16, 24), lost=(3,))
+    seen = []
+    loader = VideoLoader([video], clips(frames=2), batch_size=1, seen=seen.append)
+    for batch in loader:
+        assert batch.samples[0].frame in [frame.index for frame in seen]
+    assert [frame.index for frame in seen] == [0, 1, 2, 4, 5]
+    assert all(frame.image.shape == (16, 24, 3) for frame in seen)

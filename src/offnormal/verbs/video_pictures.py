@@ -93,6 +93,7 @@ class VideoPictures:
                 self._fps,
                 (height, width),
                 threshold=self._threshold,
+                score_range=self._score_range(),
                 pixel_threshold=self._pixel_threshold,
                 map_range=self._range,
             )
@@ -103,6 +104,13 @@ class VideoPictures:
         scored = self._threshold is not None and not np.isnan(found.score)
         verdict = found.score > self._threshold if scored and self._threshold is not None else None
         self._video.add(found.frame.image, found.score, shown, verdict, time_s=found.frame.time_s)
+
+    def _score_range(self) -> tuple[float, float] | None:
+        """Ends of the chart, with the threshold in the middle, so that its height means the same at every moment."""
+        found = self._calibration
+        if found is None or found.by_hand or not found.scores[0] < found.threshold:
+            return None
+        return found.scores[0], 2 * found.threshold - found.scores[0]
 
     def _draw(self, found: ScoredFrame | None) -> None:
         if found is None or self._overlays is None:
