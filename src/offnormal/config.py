@@ -183,9 +183,26 @@ class PredictConfig(ComputeConfig):
     threshold: float | None = None
     """Threshold by hand instead of the calibrated one; promises nothing."""
     overlays: Path | None = None
-    """Folder for heat-map pictures and raw maps."""
+    """Folder for heat-map pictures and raw maps; of videos the highest frame of every alarm."""
     csv: Path | None = None
-    """File for the results as CSV."""
+    """File for the results as CSV: one row an image, of videos one row a frame."""
+    annotate: Path | None = None
+    """MP4 to write: the video with heat map, verdict and running score; a folder when there are several videos."""
+    as_video: bool = False
+    """Read folders of pictures as videos, their pictures as frames."""
+    fps: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Frames per second of videos that are folders of pictures; files state their own."""
+    every: Annotated[str, BeforeValidator(_seconds_text)] | None = None
+    """Look at a video only about once every so many seconds, such as 1s; default: at every frame."""
+    hold: bool = False
+    """Give frames that are skipped between windows the score of the frame before."""
+    merge_gap_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    """Alarms of a video nearer than this to each other, in seconds, count as one."""
+
+    @property
+    def every_s(self) -> float | None:
+        """`every` in seconds."""
+        return None if self.every is None else seconds(self.every)
 
     @field_validator("threshold")
     @classmethod

@@ -346,3 +346,13 @@ def test_a_video_is_cut_into_stretches_that_can_be_read_alone(cinema):
     assert values(loader.only({"a 2/5", "a 5/5"})) == [[2], [3], [8], [9]]
     assert values(loader.only({"b 1/5"})) == []
     assert (loader.given, loader.only({"a 1/5"}).stretches) == (10, 5)
+
+
+def test_frames_are_shown_as_they_were_decoded_before_their_clips(cinema):
+    video = cinema.film("a", count=6, size=(16, 24), lost=(3,))
+    seen = []
+    loader = VideoLoader([video], clips(frames=2), batch_size=1, seen=seen.append)
+    for batch in loader:
+        assert batch.samples[0].frame in [frame.index for frame in seen]
+    assert [frame.index for frame in seen] == [0, 1, 2, 4, 5]
+    assert all(frame.image.shape == (16, 24, 3) for frame in seen)

@@ -1,4 +1,4 @@
-"""offnormal predict BUNDLE IMAGES..."""
+"""offnormal predict BUNDLE INPUTS...: pictures here, videos in cli/predict_videos.py."""
 
 from __future__ import annotations
 
@@ -21,36 +21,40 @@ if TYPE_CHECKING:
 def command(
     bundle: Path,
     /,
-    *images: str,
+    *inputs: str,
     options: Annotated[PredictConfig | None, Parameter(name="*")] = None,
     config: Path | None = None,
     json: bool = False,
     exit_code: bool = False,
 ) -> int:
-    """Say of each image whether, where and how surely it is off.
+    """Say of each image or video whether, where, when and how surely it is off.
 
     Parameters
     ----------
     bundle
         Bundle, or run folder with one.
-    images
-        Files, folders (searched recursively) and globs.
+    inputs
+        Pictures or videos: files, folders (searched recursively) and globs.
     config
         YAML file with the same keys; flags win.
     json
-        Print one JSON object per image.
+        Print one JSON object per image or video.
     exit_code
-        Exit with 3 when any image is anomalous, with 1 when none is but some could not be read.
+        Exit with 3 when any image, or any frame of a video, is anomalous, with 1 when none is but some could not be
+        read.
     """
-    if not images:
-        raise UsageError("predict needs images: files, folders or globs behind the bundle")
+    if not inputs:
+        raise UsageError("predict needs images or videos: files, folders or globs behind the bundle")
     from offnormal.bundle import load
+    from offnormal.cli.predict_videos import predict_videos
     from offnormal.cli.show import progress_bar, say, say_json, warn, warn_skipped
     from offnormal.sources.paths import expand
     from offnormal.verbs.predict import Predictor, apart_from
+    from offnormal.verbs.predict_videos import videos_among
 
     resolved = build(PredictConfig, given_flags(options), file=config)
-    paths = apart_from(expand(images), resolved.overlays, images)
+    videos = videos_among(inputs, resolved)
+    paths = [] if videos else apart_from(expand(inputs), resolved.overlays, inputs)
     loaded = load(bundle)
     if loaded.calibration is None and resolved.threshold is None:
         if exit_code:
@@ -58,6 +62,8 @@ def command(
                 "--exit-code needs verdicts, and this bundle has no calibration: calibrate, or --threshold"
             )
         warn("this bundle has no calibration: scores come without verdicts (offnormal calibrate, or --threshold)")
+    if videos:
+        return predict_videos(loaded, videos, resolved, json=json, exit_code=exit_code)
     anomalous = 0
     with progress_bar() as progress, _table(resolved.csv) as table:
         predictor = Predictor(loaded, resolved, progress)

@@ -24,7 +24,7 @@ from offnormal.data.frame_cache import DiskCache, FrameCache, LaidFrame, RamCach
 from offnormal.data.loader import Batch, OnBad, stack
 from offnormal.data.video_reading import Ended, HowToRead, read_clips
 from offnormal.errors import ConfigError, DataError, ImageError, VideoError
-from offnormal.types import ANOMALOUS, NORMAL, InputSpec, Sample, Video
+from offnormal.types import ANOMALOUS, NORMAL, Frame, InputSpec, Sample, Video
 
 CacheKind = Literal["off", "ram", "disk"]
 _AT_ONCE = 2  # videos that are decoded at the same time, so that none is waited for where one ends
@@ -44,6 +44,8 @@ class VideoLoader:
     every_s: one clip about every so many seconds in place of one every `hop` frames. fps: the rate of folders of
     frames, which have no clock. cache: keeps resized frames for the next pass, also of `only`; on disk in `cache_dir`.
     stretches: how many groups each video without one is cut into, of about the same length, one after the other.
+    seen: called with every frame as it was decoded, at its own size, before the clips that it is in are given, in the
+    thread that decodes; not with frames from a cache.
     Attributes: `skipped` (bad videos of the last pass), `ended` (the others, once their last clip was taken),
     `waited_s` (seconds its user waited for data in that pass), `given` (clips in it).
     """
@@ -63,6 +65,7 @@ class VideoLoader:
         stretches: int = 1,
         workers: int | None = None,
         progress: Callable[[int], None] | None = None,
+        seen: Callable[[Frame], None] | None = None,
     ) -> None:
         if masks and not spec.targets:
             raise ConfigError("masks were asked for, but the clips are scored as a whole, without a map to lay beside")
@@ -83,6 +86,7 @@ class VideoLoader:
             fps=fps,
             cache=_make_cache(cache, cache_dir),
             pending=self.workers + 1,
+            seen=seen,
         )
         self.progress = progress
         self.skipped: list[Skipped] = []

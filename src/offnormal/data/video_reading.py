@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 
@@ -44,6 +44,7 @@ class HowToRead:
     fps: float | None = None  # of folders of frames
     cache: FrameCache | None = None
     pending: int = 2  # frames of a video that are being resized at once
+    seen: Callable[[Frame], None] | None = None  # called with every frame that is decoded
     said: set[str] = field(default_factory=set)  # names of warnings already logged
 
     def open(self, video: Video) -> VideoReader:
@@ -121,6 +122,8 @@ def _resized(
     pending: deque[Future[LaidFrame]] = deque()
     try:
         for frame in frames:
+            if how.seen is not None:
+                how.seen(frame)
             mask = _mask_of(video, masks, frame.index, (frame.image.shape[0], frame.image.shape[1]), how)
             pending.append(pool.submit(_lay, frame, mask, how.spec))
             if len(pending) > how.pending:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from offnormal.errors import DataError
@@ -80,12 +80,17 @@ def expand(names: Iterable[str | Path]) -> list[Path]:
 
 
 def _matches(pattern: str) -> list[Path]:
-    """Pictures that a glob finds, else those it finds with \\ as / (Windows) and [ as itself (`lot [1]/*.png`)."""
-    portable = pattern.replace("\\", "/")
-    for reading in dict.fromkeys((pattern, portable, pattern.replace("[", "[[]"), portable.replace("[", "[[]"))):
-        matches = [Path(match) for match in glob.glob(reading, recursive=True)]  # noqa: PTH207 - absolute ones too
+    """Pictures that a glob finds, in the first of its readings that finds any."""
+    for matches in readings(pattern):
         found = {file for match in matches if match.is_dir() for file in pictures_in(match)}
         found |= {match for match in matches if is_picture(match) and match.is_file()}
         if found:
             return sorted(found, key=natural_key)
     return []
+
+
+def readings(pattern: str) -> Iterator[list[Path]]:
+    """What a glob finds as it stands, then with \\ as / (Windows) and [ as itself (`lot [1]/*.png`)."""
+    portable = pattern.replace("\\", "/")
+    for reading in dict.fromkeys((pattern, portable, pattern.replace("[", "[[]"), portable.replace("[", "[[]"))):
+        yield [Path(match) for match in glob.glob(reading, recursive=True)]  # noqa: PTH207 - absolute ones too

@@ -35,9 +35,9 @@ from offnormal.run import Run, new_run
 from offnormal.scoring import Scorer, choose_device
 from offnormal.sources.image import as_rgb, open_image, open_mask
 from offnormal.types import ANOMALOUS, NORMAL
+from offnormal.verbs.chosen_frames import choose_frames
 from offnormal.verbs.evaluate_videos import evaluate_videos
 from offnormal.verbs.loading import Progress, load_pictures, open_configured
-from offnormal.verbs.video_pictures import choose_frames
 from offnormal.video_evaluation import VideoEvaluation, video_metrics_json, write_frame_scores
 
 _WORST = 8  # misses and false alarms shown

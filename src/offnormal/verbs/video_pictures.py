@@ -1,116 +1,126 @@
-"""Which frames of an evaluation are shown, read again with their maps: peaks, false alarms and misses."""
+"""What is drawn of a video while it is scored: the annotated MP4, and the highest frame of each alarm as a picture."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 from PIL import Image
 
-from offnormal.bundle import Bundle
-from offnormal.config import EvaluateConfig
-from offnormal.data.clips import ClipMaker, clip_maker
-from offnormal.data.frame_cache import LaidFrame
-from offnormal.data.frame_masks import open_masks
-from offnormal.data.geometry import unlay
-from offnormal.data.loader import stack, to_pixels
-from offnormal.report.video_picture import FrameRole, VideoPicture
-from offnormal.scoring import Scorer, choose_device
-from offnormal.sources.video import VideoReader, open_video
-from offnormal.types import Frame, InputSpec
-from offnormal.video_evaluation import ScoredVideo, VideoEvaluation
-
-_EACH = 8  # pictures of a kind at most
-_SLACK = 2  # frames read before what the clock asks for
+from offnormal.calibration.calibration import Calibration
+from offnormal.data.geometry import place, unlay
+from offnormal.files import new_file
+from offnormal.report.overlay import overlay, scale_for
+from offnormal.scoring import ScoredFrame
+from offnormal.sinks.annotate import AnnotatedVideo
+from offnormal.types import InputSpec
+from offnormal.verbs.alarm_peaks import AlarmPeaks
 
 
-def choose_frames(bundle: Bundle, evaluation: VideoEvaluation, config: EvaluateConfig) -> list[VideoPicture]:
-    """The highest frames of false alarms, of spans that were missed, and of whole videos, with their maps."""
-    videos = {video.name: video for video in evaluation.videos}
-    scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
-    return [
-        picture
-        for role, name, frame in _chosen(evaluation, videos)
-        if (picture := _picture(scorer, videos[name], role, frame, config.fps)) is not None
-    ]
+class VideoPictures:
+    """Takes the scored frames of one video in order; a context manager, whose files vanish when it ends badly.
 
+    annotate: MP4 to write; overlays: folder for `<name>-<frame>.png`; None: not wanted. fps: of the frames given.
+    threshold: of the score; without one there are no alarms, and the highest frame of the video is the one drawn.
+    Without a calibration the colours of maps reach from the median to the 99.9th percentile of the first maps.
+    thinned: the frames are some seconds apart on purpose. hold: a held score counts for alarms, too.
+    Attribute: `drawn`, frame -> picture of it.
+    """
 
-def _chosen(evaluation: VideoEvaluation, videos: dict[str, ScoredVideo]) -> Iterator[tuple[FrameRole, str, int]]:
-    operation = evaluation.operation
-    shown: set[tuple[str, int]] = set()
-    if operation is not None:
-        false = [alarm for alarm in operation.alarms if alarm.false]
-        false.sort(key=lambda alarm: -videos[alarm.video].scores.scores[alarm.peak])
-        for alarm in false[:_EACH]:
-            shown.add((alarm.video, alarm.peak))
-            yield "false_alarm", alarm.video, alarm.peak
-        missed = [span for span in operation.spans if span.scored and span.delay_s is None]
-        missed.sort(key=lambda span: span.start_s - span.end_s)  # the longest first
-        for span in missed[:_EACH]:
-            scores = videos[span.video].scores.scores[span.start : span.stop]
-            yield "miss", span.video, span.start + int(np.nanargmax(scores))
-    highest = sorted(
-        ((peak.score, video.name, peak.frame) for video in evaluation.videos for peak in video.peaks[:1]), reverse=True
-    )
-    for _, name, frame in highest[:_EACH]:
-        if (name, frame) not in shown:
-            yield "peak", name, frame
+    def __init__(
+        self,
+        *,
+        spec: InputSpec,
+        calibration: Calibration | None,
+        threshold: float | None,
+        merge_gap_s: float,
+        fps: float,
+        name: str,
+        annotate: Path | None,
+        overlays: Path | None,
+        thinned: bool = False,
+        hold: bool = False,
+    ) -> None:
+        self.drawn: dict[int, Path] = {}
+        self._spec, self._calibration, self._threshold = spec, calibration, threshold
+        self._pixel_threshold = None if calibration is None else calibration.pixel_threshold
+        self._fps, self._name, self._thinned, self._hold = fps, name, thinned, hold
+        self._annotate, self._overlays = annotate, overlays
+        self._peaks = AlarmPeaks(threshold, merge_gap_s) if threshold is not None else AlarmPeaks(-np.inf, np.inf)
+        self._stack = ExitStack()
+        self._video: AnnotatedVideo | None = None
+        self._range: tuple[float, float] | None = None
 
+    def __enter__(self) -> Self:
+        self._stack.__enter__()
+        return self
 
-def _picture(scorer: Scorer, video: ScoredVideo, role: FrameRole, index: int, fps: float | None) -> VideoPicture | None:
-    spec = scorer.detector.input
-    with open_video(video.video.path, fps=fps if video.video.path.is_dir() else None) as reader:
-        clip = _clip_of(reader, spec, index)
-        frame = next((frame for frame in clip if frame.index == index), None)
-    if frame is None:
-        return None  # a damaged stretch that reads otherwise after a seek
-    size = (frame.image.shape[0], frame.image.shape[1])
-    return VideoPicture(
-        role=role,
-        video=video.name,
-        frame=index,
-        time_s=frame.time_s,
-        score=float(video.scores.scores[index]),
-        image=frame.image,
-        map=_map_of(scorer, clip, index, size),
-        mask=_mask_of(video, index),
-        label=None if video.scores.labels is None else int(video.scores.labels[index]),
-    )
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._stack.__exit__(kind, error, trace)
+            return
+        with self._stack:
+            self._draw(self._peaks.end())
 
+    def scale(self, maps: np.ndarray | None) -> None:
+        """Fix the colours, of which the first maps (N, h, w) are told; later ones change nothing."""
+        if self._range is None and maps is not None:
+            self._range = scale_for(self._calibration, [maps])
 
-def _clip_of(reader: VideoReader, spec: InputSpec, index: int) -> list[Frame]:
-    """The frames from which a clip that speaks of one of them can be made, that frame among them."""
-    after = max((-1 - (target if target < 0 else target - spec.frames) for target in spec.targets), default=0)
-    step = 1 if spec.fps is None or reader.info.fps is None else math.ceil(reader.info.fps / spec.fps)
-    start = max(0, index - (spec.frames - 1) * step - _SLACK)
-    return list(reader.frames(start, index + after * step + 1))
+    def add(self, found: ScoredFrame) -> None:
+        """Take one more frame; of a thinned video those with a score alone."""
+        if self._thinned and np.isnan(found.score):
+            return
+        if self._annotate is not None:
+            self._write(self._annotate, found)
+        if found.held and not self._hold:  # it shows the score before, but has none
+            found = replace(found, score=math.nan)
+        time_s = found.frame.time_s if found.frame.time_s is not None else found.frame.index / self._fps
+        self._draw(self._peaks.push(found, time_s, thinned=self._thinned))
 
+    def _write(self, path: Path, found: ScoredFrame) -> None:
+        height, width = found.frame.image.shape[:2]
+        if self._video is None:
+            video = AnnotatedVideo(
+                path,
+                self._fps,
+                (height, width),
+                threshold=self._threshold,
+                score_range=self._score_range(),
+                pixel_threshold=self._pixel_threshold,
+                map_range=self._range,
+            )
+            self._video = self._stack.enter_context(video)
+        shown = None
+        if found.map is not None:  # as coarse as it is: the video's frames are brought to one size anyway
+            shown = unlay(found.map, place((height, width), self._spec).scaled, self._spec)
+        scored = self._threshold is not None and not np.isnan(found.score)
+        verdict = found.score > self._threshold if scored and self._threshold is not None else None
+        self._video.add(found.frame.image, found.score, shown, verdict, time_s=found.frame.time_s)
 
-def _map_of(scorer: Scorer, frames: list[Frame], index: int, size: tuple[int, int]) -> np.ndarray | None:
-    """(H, W) at the frame's own size: the mean over the clips that speak of the frame; None without a map."""
-    spec = scorer.detector.input
-    if spec.sampling == "uniform" or not spec.targets:
-        return None
-    maker: ClipMaker[LaidFrame] = clip_maker(replace(spec, hop=1))
-    maps = []
-    for frame in frames:
-        laid = LaidFrame(frame.index, frame.time_s, to_pixels(Image.fromarray(frame.image), spec), None)
-        for clip in maker.push(laid):
-            places = [place for place, target in enumerate(clip.targets) if target.index == index]
-            pixels = [part.pixels for part in clip.frames]
-            if not places:
-                continue
-            found = scorer.score(stack([pixels[0] if len(pixels) == 1 else np.stack(pixels, 1)])).map
-            if found is None:
-                return None
-            maps += [found[place] for place in places]
-    return unlay(np.mean(maps, 0), size, spec) if maps else None
+    def _score_range(self) -> tuple[float, float] | None:
+        """Ends of the chart, with the threshold in the middle, so that its height means the same at every moment."""
+        found = self._calibration
+        if found is None or found.by_hand or not found.scores[0] < found.threshold:
+            return None
+        return found.scores[0], 2 * found.threshold - found.scores[0]
 
-
-def _mask_of(video: ScoredVideo, index: int) -> np.ndarray | None:
-    if video.video.masks is None:
-        return None
-    with open_masks(video.video.masks) as masks:
-        return masks[index] if index < len(masks) else None
+    def _draw(self, found: ScoredFrame | None) -> None:
+        if found is None or self._overlays is None:
+            return
+        image, path = found.frame.image, self._overlays / f"{self._name}-{found.frame.index:06}.png"
+        picture = Image.fromarray(image)
+        if found.map is not None and self._range is not None:
+            full = unlay(found.map, (image.shape[0], image.shape[1]), self._spec)
+            low, high = self._range
+            picture = overlay(image, full, threshold=self._pixel_threshold, low=low, high=high)
+        with new_file(path) as partial:
+            picture.save(partial)
+        self.drawn[found.frame.index] = path
