@@ -41,6 +41,7 @@ def build_app() -> App:
         ("fit", "learn normality from a data set and calibrate: makes a run folder with a bundle"),
         ("calibrate", "set a bundle's threshold from other normal images"),
         ("evaluate", "score labelled images: metrics, scores table, report"),
+        ("compare", "hold several evaluations of the same data side by side: one table, one page"),
         ("predict", "say of each image whether, where and how surely it is off"),
         ("benchmark", "measure speed, memory, size and start-up of a bundle"),
         ("list", "detectors, backbones or layouts"),
