@@ -246,16 +246,17 @@ def _held_against_first(
     number, unit, units = common.units()
     weights = bootstrap.draws(units) if columns and units > 1 else None
     drawn = [{} if weights is None else _drawn(row, columns, common, number, weights) for row in rows]
-    for row, own in zip(rows, drawn, strict=True):
-        if row is not rows[0]:
-            for name in columns:
-                row.differences[name] = _difference(row, rows[0], name, own, drawn[0])
+    first, others = rows[0], rows[1:]
+    held = [
+        replace(row, differences={name: _difference(row, first, name, own, drawn[0]) for name in columns})
+        for row, own in zip(others, drawn[1:], strict=True)
+    ]
     best = {name: letter for name in columns if (letter := _best(rows, drawn, name)) is not None}
     return Comparison(
         kind=runs[0].kind,
         data=runs[0].data,
         fingerprint=runs[0].fingerprint,
-        rows=rows,
+        rows=[first, *held],
         common=common,
         metrics=columns,
         missing=missing,

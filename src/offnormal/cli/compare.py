@@ -75,7 +75,7 @@ def as_table(comparison: Comparison) -> Table:
             table.add_row("")
         table.add_row(Text(group.title))
         for column in group.columns:
-            table.add_row(Text(f"  {column.title}"), *(shown(cell) for cell in column.cells))
+            table.add_row(Text(f"  {column.name}"), *(shown(cell) for cell in column.cells))
     return table
 
 

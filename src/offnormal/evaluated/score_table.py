@@ -88,7 +88,7 @@ def read_scores(file: Path, kind: Kind) -> ScoreTable:
 
 def _rows(file: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
     """Line numbers and cells by column name."""
-    with file.open(newline="", encoding="utf-8-sig") as opened:
+    with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as opened:
         reader = csv.reader(opened, strict=True)
         try:
             head = next(reader, [])
@@ -104,11 +104,11 @@ def _rows(file: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
                     continue
                 if len(row) != len(head):
                     _fail(file, reader.line_num, f"{len(row)} cells, expected {len(head)} as in the header")
+                if any("\udc80" <= letter <= "\udcff" for cell in row if not cell.isascii() for letter in cell):
+                    _fail(file, reader.line_num, "not a text in UTF-8")
                 yield reader.line_num, dict(zip(head, row, strict=True))
         except csv.Error as error:
             _fail(file, reader.line_num, f"not CSV ({error})")
-        except UnicodeDecodeError:
-            _fail(file, reader.line_num + 1, "not a text in UTF-8 from here on")
 
 
 def _frame(file: Path, line: int, text: str) -> int:

@@ -113,12 +113,12 @@ def _lead(comparison: Comparison) -> str:
         return "Without labels of both kinds there is no metric to compare by."
     name = comparison.metrics[0]
     rows = sorted(comparison.rows, key=lambda row: -row.metrics[name])
-    top = rows[0]
+    top, second = (row.letter if row.run is not None else row.name for row in rows[:2])
     if name in comparison.best:
-        return f"{top.letter} has the best {name}, {top.metrics[name]:.4f}, better than every other beyond noise."
+        return f"{top} has the best {name}, {rows[0].metrics[name]:.4f}, better than every other beyond noise."
     return (
-        f"{top.letter} has the highest {name}, {top.metrics[name]:.4f}, but not beyond noise: "
-        f"{rows[1].letter} has {rows[1].metrics[name]:.4f}."
+        f"{top} has the highest {name}, {rows[0].metrics[name]:.4f}, but not beyond noise: "
+        f"{second} has {rows[1].metrics[name]:.4f}."
     )
 
 

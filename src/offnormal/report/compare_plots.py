@@ -19,8 +19,8 @@ from offnormal.report.figure import COLOURS, new_axes, to_svg
 from offnormal.report.timeline import envelope
 
 _POINTS = 300  # of a curve
-_LANE, _HEIGHT = 1000, 100  # units of a lane's drawing, which is stretched to its place
-_COLUMNS = 700  # of a lane, of each of which the lowest and the highest frame are drawn
+_LANE, _HEIGHT, _ROOM = 1000, 100, 5  # units of a lane's drawing, which is stretched to its place
+_COLUMNS = 500  # of a lane, of each of which the lowest and the highest frame are drawn
 
 # Okabe and Ito (2008), darkened or left out where they would not show on white; style.css sets them anew on dark pages
 RUN_COLOURS = ("#0066a8", "#c24a12", "#00835c", "#a8478a", "#8a6a00", "#4b4fc4", "#b3243f", "#4f6b18", "#3d4654")
@@ -100,7 +100,7 @@ def lane(video: FrameScores, ranks: NDArray[np.float64], style: Style, level: fl
     x, y = envelope((along[:-1] + along[1:]) / (2 * _LANE), ranks, _COLUMNS)
     drawn.append(f'<path class="line" style="stroke: var(--run-{style.number})" d="{_line(x, y)}"/>')
     return (
-        f'<svg class="lane" role="img" aria-label="{escape(name)}" viewBox="0 0 {_LANE} {_HEIGHT}" '
+        f'<svg class="lane" role="img" aria-label="{escape(name)}" viewBox="0 {-_ROOM} {_LANE} {_HEIGHT + 2 * _ROOM}" '
         f'preserveAspectRatio="none">{"".join(drawn)}</svg>'
     )
 
@@ -125,7 +125,7 @@ def _marked(x: NDArray[np.float64], y: NDArray[np.float64], place: int, of: int)
 
 def _boxes(kind: str, stretches: Sequence[tuple[int, int]], along: NDArray[np.float64]) -> str:
     parts = "".join(
-        f"M{along[start]:.1f} 0H{max(along[stop], along[start] + 1):.1f}V{_HEIGHT}H{along[start]:.1f}z"
+        f"M{along[start]:.1f} {-_ROOM}H{max(along[stop], along[start] + 1):.1f}V{_HEIGHT + _ROOM}H{along[start]:.1f}z"
         for start, stop in stretches
     )
     return f'<path class="{kind}" d="{parts}"/>' if parts else ""
@@ -139,10 +139,10 @@ def _line(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
         if not known[place]:
             pen = "M"
             continue
-        text.append(f"{pen}{left:.1f} {height:.1f}")
+        text.append(f"{pen}{left:.0f} {height:.0f}")
         if pen == "M" and (place + 1 == known.size or not known[place + 1]):
             text.append("h1")
-        pen = "L"
+        pen = " "  # more points of the same line
     return "".join(text)
 
 

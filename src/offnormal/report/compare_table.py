@@ -30,6 +30,12 @@ class Column:
     title: str
     cells: list[Cell]
     hint: str = ""
+    suffix: str = ""  # of the metric's name, where the group's title says it already
+
+    @property
+    def name(self) -> str:
+        """The title that stands without the group's."""
+        return self.title + self.suffix
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +54,8 @@ def groups(comparison: Comparison) -> list[Group]:
     found = [
         Group(
             "Metrics",
-            f"on the {counted(comparison.common.count, unit[:-1], unit)} that every run scored; below: 95 % interval "
-            "of the difference to A",
+            f"on the {counted(comparison.common.count, unit[:-1], unit)} that every run scored; with the "
+            "95 % interval of the difference to A",
             [_metric(comparison, name) for name in own],
         ),
         Group(
@@ -59,16 +65,16 @@ def groups(comparison: Comparison) -> list[Group]:
         ),
         Group(
             "Pixel metrics",
-            "from each run's own evaluation, over the frames that it scored; not computed again",
+            f"from each run's own evaluation, over the {unit} that it scored; not computed again",
             _pixel(comparison.rows),
         ),
+        Group("Cost", "of scoring, decoding included; and of what is kept on disk", _cost(comparison)),
         Group(
             "Scores stretched to 0-1 within each video",
             "as many papers do, which looks at a whole video before its first frame is judged; for comparison with "
             "their figures only",
             [_metric(comparison, name) for name in normed],
         ),
-        Group("Cost", "of scoring, decoding included; and of what is kept on disk", _cost(comparison)),
     ]
     return [group for group in found if group.columns]
 
@@ -117,7 +123,7 @@ def markdown(comparison: Comparison) -> str:
         lines.append(_row([row.letter, row.name, detector(row), counts(comparison, row)]))
     for group in groups(comparison):
         lines += ["", f"**{group.title}**, {group.note}", ""]
-        lines += _rows(["run", *(column.title for column in group.columns)], "l" + "r" * len(group.columns))
+        lines += _rows(["run", *(column.name for column in group.columns)], "l" + "r" * len(group.columns))
         for place, row in enumerate(comparison.rows):
             lines.append(
                 _row([f"{row.letter} {row.name}", *(_marked(column.cells[place]) for column in group.columns)])
@@ -148,7 +154,7 @@ def _metric(comparison: Comparison, name: str) -> Column:
             below, noise = signed(difference.low, difference.high), bool(difference.noise)
         cells.append(Cell(metric(row.metrics.get(name)), below, comparison.best.get(name) == row.letter, noise))
     title = name.removesuffix(PER_VIDEO_NORM)
-    return Column(title, cells, "lower is better" if name in LOWER_IS_BETTER else "")
+    return Column(title, cells, "lower is better" if name in LOWER_IS_BETTER else "", name.removeprefix(title))
 
 
 def _operation(comparison: Comparison) -> list[Column]:
@@ -157,7 +163,7 @@ def _operation(comparison: Comparison) -> list[Column]:
         return []
     rates = [row.run.rate if row.run is not None and row.threshold is not None else None for row in rows]
     first = [
-        _texts("promised", [rate or NONE for rate in rates], "share of normal images called anomalous, at most"),
+        _texts("promised", [rate or NONE for rate in rates], "false-alarm rate"),
         _texts("threshold", [score(row.threshold) for row in rows], "raw score"),
     ]
     if comparison.kind == "images":
