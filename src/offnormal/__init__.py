@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from offnormal.api import calibrate, evaluate, fit, load, score
+    from offnormal.api import calibrate, compare, evaluate, fit, load, score
     from offnormal.bundle import Bundle
     from offnormal.calibration.calibration import Calibration
     from offnormal.detectors.base import Detector
@@ -34,6 +34,7 @@ __all__ = [
     "Scores",
     "Verdict",
     "calibrate",
+    "compare",
     "evaluate",
     "fit",
     "load",
@@ -41,7 +42,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    **dict.fromkeys(("calibrate", "evaluate", "fit", "score"), "offnormal.api"),
+    **dict.fromkeys(("calibrate", "compare", "evaluate", "fit", "score"), "offnormal.api"),
     **dict.fromkeys(("InputSpec", "Output", "Rate", "Sample", "Scores", "Verdict"), "offnormal.types"),
     "Bundle": "offnormal.bundle",
     "Calibration": "offnormal.calibration.calibration",

@@ -1,4 +1,4 @@
-"""The Python API of a user: fit, calibrate, score, evaluate, load."""
+"""The Python API of a user: fit, calibrate, score, evaluate, compare, load."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from PIL import Image
 
 from offnormal.bundle import Bundle, load
 from offnormal.calibration.calibration import Calibration
-from offnormal.config import CalibrateConfig, EvaluateConfig, build
+from offnormal.comparison import Comparison
+from offnormal.config import CalibrateConfig, CompareConfig, EvaluateConfig, build
 from offnormal.data.loader import Loader, stack, to_pixels
 from offnormal.errors import DataError, UsageError
 from offnormal.evaluation import Evaluation
@@ -19,13 +20,14 @@ from offnormal.run import Run
 from offnormal.scoring import Scorer, concatenate
 from offnormal.sources.paths import expand
 from offnormal.types import Rate, Sample, Scores
+from offnormal.verbs import compare as compare_verb
 from offnormal.verbs.calibrate import calibrate_bundle
 from offnormal.verbs.evaluate import evaluate_run
 from offnormal.verbs.fit import fit_config, fit_run
 from offnormal.verbs.loading import open_configured
 from offnormal.video_evaluation import VideoEvaluation
 
-__all__ = ["calibrate", "evaluate", "fit", "load", "score"]
+__all__ = ["calibrate", "compare", "evaluate", "fit", "load", "score"]
 
 Images = str | Path | np.ndarray | Image.Image | Iterable[str | Path | np.ndarray | Image.Image]
 
@@ -114,6 +116,17 @@ def evaluate(bundle: Bundle, data: str | Path | None = None, **options: Any) -> 
         raise UsageError("evaluate gives one evaluation: name a category, or use offnormal evaluate --category all")
     config = build(EvaluateConfig, _plain({**options, "data": data}), environment={})
     return evaluate_run(bundle, open_configured(config)[0], config)[0]
+
+
+def compare(*runs: Run | str | Path, **options: Any) -> Comparison:
+    """Several evaluations of the same data side by side, on what all of them scored; the first is the yardstick.
+
+    runs: run folders with an evaluation each; options: those of `offnormal compare` by their names (`combine=True`,
+    `out="results/"`). comparison.json, comparison.md and report.html are written.
+    Raises UsageError, DataError, CalibrationError.
+    """
+    paths = [run.path if isinstance(run, Run) else run for run in runs]
+    return compare_verb.compare(paths, build(CompareConfig, _plain(options), environment={}))[0]
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -177,6 +177,17 @@ class EvaluateConfig(DataConfig, FootageConfig, ComputeConfig):
     """Pixels up to which pixel metrics are exact; above, a histogram whose error is stated."""
 
 
+class CompareConfig(VerbConfig):
+    """offnormal compare."""
+
+    out: Path | None = None
+    """Folder for comparison.json, comparison.md and report.html; default: a new one, runs/<time>-compare."""
+    combine: bool = False
+    """Add a row for all runs together: the sum of their -log tail probabilities."""
+    merge_gap_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    """Seconds between two alarms up to which they count as one."""
+
+
 class PredictConfig(ComputeConfig):
     """offnormal predict."""
 

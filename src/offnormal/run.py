@@ -9,15 +9,17 @@ import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
 
-from offnormal.bundle import Bundle
-from offnormal.data.dataset import Skipped
 from offnormal.errors import OffnormalError
 from offnormal.files import write_text
+
+if TYPE_CHECKING:  # a bundle brings torch along, which a comparison never needs
+    from offnormal.bundle import Bundle
+    from offnormal.data.dataset import Skipped
 
 
 class Run:

@@ -1,0 +1,159 @@
+"""Plots of a comparison: every run's ROC curve in one picture, and its scores over time, one thin lane each.
+
+Runs are told apart by colour, by the form of their line and by their letter, so that no eye depends on one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+from offnormal.metrics.image import roc_curve
+from offnormal.metrics.operational import frame_edges, runs
+from offnormal.metrics.video import FrameScores
+from offnormal.report.figure import COLOURS, new_axes, to_svg
+from offnormal.report.timeline import envelope
+
+_POINTS = 300  # of a curve
+_LANE, _HEIGHT, _ROOM = 1000, 100, 5  # units of a lane's drawing, which is stretched to its place
+_COLUMNS = 500  # of a lane, of each of which the lowest and the highest frame are drawn
+
+# Okabe and Ito (2008), darkened or left out where they would not show on white; style.css sets them anew on dark pages
+RUN_COLOURS = ("#0066a8", "#c24a12", "#00835c", "#a8478a", "#8a6a00", "#4b4fc4", "#b3243f", "#4f6b18", "#3d4654")
+_DASHES = ("", "7 3", "2 2.2", "9 3 2 3", "13 4", "4 2 1.5 2 1.5 2", "1 3.5", "16 3 3 3", "6 6")
+_MARKERS = "os^DvP*Xh"
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a run is drawn."""
+
+    number: int  # of the page's colour variable --run-N
+    colour: str
+    dashes: str  # of SVG; "" for a solid line
+    marker: str  # of matplotlib
+
+
+def styles(count: int) -> list[Style]:
+    """One for each run; beyond nine, colours and forms come again in other pairs.
+
+    >>> len({(style.colour, style.dashes) for style in styles(12)})
+    12
+    """
+    size = len(RUN_COLOURS)
+    return [
+        Style(i % size + 1, RUN_COLOURS[i % size], _DASHES[(i + i // size) % size], _MARKERS[(i + i // size) % size])
+        for i in range(count)
+    ]
+
+
+def roc_curves(labels: np.ndarray, scores: Sequence[np.ndarray], *, unit: str) -> str:
+    """ROC curves in per cent of several runs.
+
+    labels: (R,) of both classes; scores: (R,) of each run; unit: frames or pictures.
+    """
+    figure, axes = new_axes(560, 440, x=f"false alarms per 100 normal {unit}", y=f"caught per 100 anomalous {unit}")
+    axes.plot((0, 100), (0, 100), color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
+    chosen = styles(len(scores))
+    for place, (values, style) in enumerate(zip(scores, chosen, strict=True)):
+        curve = roc_curve(labels, values, points=_POINTS)
+        x, y = 100 * curve.false_positive_rate, 100 * curve.true_positive_rate
+        dashes = [float(part) / 1.8 for part in style.dashes.split()]  # matplotlib counts in widths of the line
+        axes.plot(x, y, color=style.colour, linewidth=1.8, linestyle=(0, dashes) if dashes else "-", clip_on=False)
+        at = _marked(x, y, place, len(scores))
+        axes.plot(*at, style.marker, color=style.colour, markersize=6, linestyle="none", clip_on=False, zorder=5)
+    for which in ("x", "y"):
+        axes.set(**{f"{which}lim": (0, 100), f"{which}ticks": (0, 25, 50, 75, 100)})
+    axes.spines["bottom"].set_visible(False)
+    drawn = to_svg(figure, "ROC curves of the runs")
+    for style in chosen:
+        drawn = drawn.replace(f" {style.colour}", f" var(--run-{style.number}, {style.colour})")
+    return drawn
+
+
+def key(style: Style) -> str:
+    """An <svg> of a piece of the run's line with its marker, for legends."""
+    run = f"var(--run-{style.number})"
+    return (
+        '<svg class="key" viewBox="0 0 40 12" aria-hidden="true">'
+        f'<path style="stroke: {run}" stroke-dasharray="{style.dashes}" d="M0 6H40"/>'
+        f'<g style="fill: {run}">{_SHAPES[style.marker]}</g></svg>'
+    )
+
+
+def lane(video: FrameScores, ranks: NDArray[np.float64], style: Style, level: float | None, name: str) -> str:
+    """An <svg> of one run's ranks (T,), 0-1, NaN where not scored, over the time of a video; labelled spans shaded.
+
+    level: where on that axis the run's threshold lies. Stretched to the width of its place; `name` is read out.
+    """
+    times = video.times_s if video.times_s is not None else np.arange(ranks.size, dtype=np.float64)
+    edges = frame_edges(times)
+    along = _LANE * (edges - edges[0]) / (edges[-1] - edges[0])
+    drawn = [_boxes("span", runs(video.labels), along)] if video.labels is not None else []
+    drawn.append(_boxes("gap", runs(~np.isfinite(ranks)), along))
+    if level is not None:
+        drawn.append(f'<path class="level" d="M0 {_HEIGHT * (1 - level):.0f}H{_LANE}"/>')
+    x, y = envelope((along[:-1] + along[1:]) / (2 * _LANE), ranks, _COLUMNS)
+    drawn.append(f'<path class="line" style="stroke: var(--run-{style.number})" d="{_line(x, y)}"/>')
+    return (
+        f'<svg class="lane" role="img" aria-label="{escape(name)}" viewBox="0 {-_ROOM} {_LANE} {_HEIGHT + 2 * _ROOM}" '
+        f'preserveAspectRatio="none">{"".join(drawn)}</svg>'
+    )
+
+
+def ranks_of(scores: NDArray[np.float64], among: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share, 0-1, of the scores `among` (n,) that lie below each of `scores` (T,), ties counting half; NaN stays.
+
+    >>> ranks_of(np.array([1.0, 5.0, np.nan]), np.array([1.0, 2.0])).tolist()
+    [0.25, 1.0, nan]
+    """
+    ordered = np.sort(among)
+    below, through = (np.searchsorted(ordered, scores, side=side) for side in ("left", "right"))
+    return np.asarray(np.where(np.isfinite(scores), (below + through) / (2 * max(ordered.size, 1)), np.nan))
+
+
+def _marked(x: NDArray[np.float64], y: NDArray[np.float64], place: int, of: int) -> tuple[list[float], list[float]]:
+    """Some points along a curve, at other ways along it for each run, so that markers do not hide each other."""
+    way = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
+    at = way[-1] * (np.arange(4) + (place + 0.5) / of) / 4
+    return np.interp(at, way, x).tolist(), np.interp(at, way, y).tolist()
+
+
+def _boxes(kind: str, stretches: Sequence[tuple[int, int]], along: NDArray[np.float64]) -> str:
+    parts = "".join(
+        f"M{along[start]:.1f} {-_ROOM}H{max(along[stop], along[start] + 1):.1f}V{_HEIGHT + _ROOM}H{along[start]:.1f}z"
+        for start, stop in stretches
+    )
+    return f'<path class="{kind}" d="{parts}"/>' if parts else ""
+
+
+def _line(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
+    """A path through the points, begun anew behind every gap; a point alone is drawn as a short stroke."""
+    text, pen = [], "M"
+    known = np.isfinite(y)
+    for place, (left, height) in enumerate(zip(x * _LANE, (1 - y) * _HEIGHT, strict=True)):
+        if not known[place]:
+            pen = "M"
+            continue
+        text.append(f"{pen}{left:.0f} {height:.0f}")
+        if pen == "M" and (place + 1 == known.size or not known[place + 1]):
+            text.append("h1")
+        pen = " "  # more points of the same line
+    return "".join(text)
+
+
+_SHAPES = {
+    "o": '<circle cx="20" cy="6" r="3.4"/>',
+    "s": '<path d="M16.8 2.8h6.4v6.4h-6.4z"/>',
+    "^": '<path d="M20 2l4 7.4h-8z"/>',
+    "D": '<path d="M20 1.6l4.4 4.4-4.4 4.4-4.4-4.4z"/>',
+    "v": '<path d="M20 10l4-7.4h-8z"/>',
+    "P": '<path d="M18.4 2h3.2v2.4H24v3.2h-2.4V10h-3.2V7.6H16V4.4h2.4z"/>',
+    "*": '<path d="M20 1l1.3 3.4 3.7.2-2.9 2.3 1 3.6L20 8.5l-3.1 2 1-3.6L15 4.6l3.7-.2z"/>',
+    "X": '<path d="M16.3 4l2-2L20 3.700l1.700-1.700 2 2L22 6l1.700 2-2 2L20 8.300l-1.700 1.700-2-2L18 6z"/>',
+    "h": '<path d="M20 1.800l3.700 2.100v4.200L20 10.200l-3.700-2.100V3.900z"/>',
+}

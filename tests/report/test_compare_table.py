@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import doctest
+
+from offnormal.comparison import compare_runs
+from offnormal.report import compare_table as module
+from offnormal.report.compare_table import counts, groups, markdown, reading
+from offnormal.report.wording import NONE
+from tests.evaluations import image_run, video_run
+
+
+def column(comparison, title):
+    return next(one for group in groups(comparison) for one in group.columns if one.name == title)
+
+
+def test_doctests():
+    assert doctest.testmod(module).failed == 0
+
+
+def test_cells_say_what_is_best_and_what_is_noise(tmp_path):
+    folders = [video_run(tmp_path / "a", power=1.0), video_run(tmp_path / "b", power=1.0, seed=1)]
+    found = compare_runs([*folders, video_run(tmp_path / "c", power=4.0, seed=2)])
+    cells = column(found, "frame_AUC_micro").cells
+    assert cells[0].text == f"{found.rows[0].metrics['frame_AUC_micro']:.4f}" and cells[0].below == ""
+    assert [cell.noise for cell in cells] == [False, True, False]
+    assert [cell.best for cell in cells] == [False, False, True]
+    assert " to +" in cells[2].below
+    assert column(found, "frame_AUC_micro_per_video_norm").title == "frame_AUC_micro"
+
+
+def test_thresholds_are_each_run_s_own_and_combined_has_none(tmp_path):
+    found = compare_runs([video_run(tmp_path / "a"), video_run(tmp_path / "b", seed=1)], combine=True)
+    operation = found.rows[0].operation
+    assert column(found, "spans caught").cells[0].text == f"{operation.caught} of 8"
+    assert column(found, "false alarms per hour").cells[0].text == f"{operation.false_alarms_per_hour:.1f}"
+    assert column(found, "threshold").cells[2].text == NONE
+    assert any("-log tail" in line for line in reading(found))
+
+
+def test_a_cost_is_best_only_where_timings_would_not_drift_as_far(tmp_path):
+    folders = [video_run(tmp_path / f"{cost}", seconds_per_frame=cost, seed=i) for i, cost in enumerate((0.01, 0.0105))]
+    assert not any(cell.best for cell in column(compare_runs(folders), "ms per frame").cells)
+    slow = video_run(tmp_path / "slow", seconds_per_frame=0.02)
+    cells = column(compare_runs([folders[0], slow]), "ms per frame").cells
+    assert [(cell.text, cell.best) for cell in cells] == [("10.0", True), ("20.0", False)]
+    unknown = video_run(tmp_path / "unknown", seconds_per_frame=None)
+    cells = column(compare_runs([folders[0], unknown]), "ms per frame").cells
+    assert [(cell.text, cell.best) for cell in cells] == [("10.0", False), (NONE, False)]
+
+
+def test_pixel_metrics_say_that_they_were_not_computed_again(tmp_path):
+    found = compare_runs([image_run(tmp_path / "a"), image_run(tmp_path / "b", seed=1)])
+    (pixel,) = [group for group in groups(found) if group.title == "Pixel metrics"]
+    assert "own evaluation" in pixel.note and pixel.columns[0].cells[0].text == "0.9712"
+
+
+def test_few_videos_are_called_rough(tmp_path):
+    found = compare_runs([video_run(tmp_path / "a", videos=4), video_run(tmp_path / "b", videos=4, seed=1)])
+    assert any("rough" in line for line in reading(found))
+    one = compare_runs([video_run(tmp_path / "c", videos=1), video_run(tmp_path / "d", videos=1, seed=1)])
+    assert any("another video" in line for line in reading(one))
+
+
+def test_markdown_is_a_table_whatever_the_names_are(tmp_path):
+    folders = [video_run(tmp_path / "a | b", unscored=2), video_run(tmp_path / "c", seed=1)]
+    found = compare_runs(folders, combine=True)
+    text = markdown(found)
+    blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    assert len(blocks) == 5  # runs, metrics, thresholds, cost, per video
+    for block in blocks:
+        assert len({line.replace("\\|", "").count("|") for line in block}) == 1
+    assert "a \\| b" in text and counts(found, found.rows[1]) in text
+    assert counts(found, found.rows[0]) == "464 frames scored, 0 left out, 16 not scored"

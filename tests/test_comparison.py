@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from offnormal.comparison import Difference, compare_runs, differing_options
+from offnormal.errors import CalibrationError, DataError, UsageError
+from offnormal.metrics import image
+from offnormal.metrics.operational import operate
+from offnormal.metrics.video import frame_auc, min_max
+from tests.evaluations import image_run, video_run
+
+
+def test_metrics_rest_on_the_frames_that_every_run_scored(tmp_path):
+    first = video_run(tmp_path / "a", videos=3, frames=40)
+    second = video_run(tmp_path / "b", videos=3, frames=40, seed=1, unscored=9)
+    found = compare_runs([first, second])
+    one, two = found.rows
+    assert (one.scored, one.left_out, one.not_scored) == (120, 27, 0)
+    assert (two.scored, two.left_out, two.not_scored) == (93, 0, 27)
+    assert found.common.count == 93
+    for row in found.rows:
+        table = row.run.table
+        kept = np.array([frame >= 9 for _, frame in table.keys])
+        labels, scores = table.labels[kept], table.scores[kept]
+        assert row.metrics["frame_AUC_micro"] == pytest.approx(frame_auc(labels, scores))
+        normed = np.concatenate([min_max(part) for part in scores.reshape(3, -1)])
+        assert row.metrics["frame_AUC_micro_per_video_norm"] == pytest.approx(frame_auc(labels, normed))
+        alone = operate(row.series, row.run.threshold)
+        assert row.operation == alone and alone.footage_s == pytest.approx(9.3)
+
+
+def test_a_clear_difference_is_told_from_noise(tmp_path):
+    first = video_run(tmp_path / "a", power=1.0)
+    same = video_run(tmp_path / "b", power=1.0, seed=1)
+    better = video_run(tmp_path / "c", power=4.0, seed=2)
+    found = compare_runs([first, same, better])
+    assert found.rows[0].differences == {}
+    assert found.rows[1].differences["frame_AUC_micro"].noise
+    for name in found.metrics:
+        assert not found.rows[2].differences[name].noise
+        assert found.best[name] == "C", "EER too: there lower is better"
+    assert (found.unit, found.units, found.draws) == ("videos", 8, 1000)
+    assert Difference(0.1, None, None).noise is None
+
+
+def test_no_row_is_best_among_equals(tmp_path):
+    first = video_run(tmp_path / "a", power=4.0, seed=3)
+    found = compare_runs([first, video_run(tmp_path / "b", power=4.0, seed=3), video_run(tmp_path / "c", power=0.5)])
+    assert found.best == {}
+    tie = found.rows[1].differences["frame_AUC_micro"]
+    assert (tie.value, tie.low, tie.high, tie.noise) == (0, 0, 0, True)
+
+
+def test_differences_are_those_of_the_metrics_and_repeat(tmp_path):
+    folders = [video_run(tmp_path / "a"), video_run(tmp_path / "b", power=3.0, seed=1)]
+    found, again = compare_runs(folders), compare_runs(folders)
+    for name, difference in found.rows[1].differences.items():
+        assert difference.value == found.rows[1].metrics[name] - found.rows[0].metrics[name]
+        assert difference.low < difference.value < difference.high
+    assert found.rows[1].differences == again.rows[1].differences
+
+
+def test_one_video_is_cut_into_stretches(tmp_path):
+    found = compare_runs([video_run(tmp_path / "a", videos=1), video_run(tmp_path / "b", videos=1, seed=1)])
+    assert "stretches" in found.unit and found.units == 20
+    micro, macro = (found.rows[1].differences[f"frame_AUC_{kind}"] for kind in ("micro", "macro"))
+    assert micro == macro and micro.low < micro.high
+
+
+def test_combined_sums_minus_log_tail_probabilities(tmp_path):
+    folders = [video_run(tmp_path / "a"), video_run(tmp_path / "b", seed=1, scale=1e4)]
+    found = compare_runs(folders, combine=True)
+    *runs, combined = found.rows
+    expected = -np.log(runs[0].run.table.tails) - np.log(runs[1].run.table.tails)
+    np.testing.assert_allclose(combined.scores, expected)
+    labels = runs[0].run.table.labels
+    assert combined.metrics["frame_AUC_micro"] == pytest.approx(frame_auc(labels, expected))
+    assert combined.metrics["frame_AUC_micro"] > max(row.metrics["frame_AUC_micro"] for row in runs)
+    assert combined.threshold is combined.operation is combined.run is None
+    assert combined.seconds_per_frame == pytest.approx(0.02)
+    assert combined.bundle_bytes == sum(row.bundle_bytes for row in runs)
+
+
+def test_combine_names_the_run_without_tail_probabilities(tmp_path):
+    folders = [video_run(tmp_path / "a"), video_run(tmp_path / "bare", calibrate=False)]
+    with pytest.raises(CalibrationError, match=r"bare has frames .*offnormal calibrate"):
+        compare_runs(folders, combine=True)
+    found = compare_runs(folders)
+    assert found.rows[1].operation is None and found.rows[0].operation is not None
+
+
+def test_a_cost_that_is_not_known_stays_unknown(tmp_path):
+    folders = [video_run(tmp_path / "a"), video_run(tmp_path / "b", seconds_per_frame=None)]
+    found = compare_runs(folders, combine=True)
+    assert [row.seconds_per_frame for row in found.rows] == [0.01, None, None]
+
+
+def test_pictures_are_compared_as_pictures(tmp_path):
+    folders = [image_run(tmp_path / "a", power=1.0), image_run(tmp_path / "b", power=4.0, seed=1, root="elsewhere")]
+    found = compare_runs(folders, combine=True)
+    assert found.metrics == ("image_AUROC", "image_AP", "image_F1") and found.unit == "pictures"
+    row = found.rows[1]
+    labels, scores = row.run.table.labels, row.run.table.scores
+    assert row.metrics["image_AUROC"] == pytest.approx(image.auroc(labels, scores))
+    assert row.confusion.caught == int(((scores > row.threshold) & (labels == 1)).sum())
+    assert row.pixel == {"pixel_AUROC": 0.9712, "pixel_AUPRO": 0.8934, "pixel_F1": 0.6123}
+    assert set(row.breakdown) == {"crack", "hole"} and found.rows[2].pixel == {}
+    assert not row.differences["image_AUROC"].noise
+
+
+def test_footage_without_a_clock_uses_what_its_evaluation_assumed(tmp_path):
+    found = compare_runs([video_run(tmp_path / "a", fps=None), video_run(tmp_path / "b", fps=None, seed=1)])
+    assert found.rows[0].operation.footage_s == pytest.approx(480 / 25)
+
+
+def test_without_labels_there_are_no_metrics_and_it_is_said_why(tmp_path):
+    found = compare_runs([video_run(tmp_path / "a", labelled=False), video_run(tmp_path / "b", labelled=False, seed=1)])
+    assert found.metrics == () and found.draws == 0 and "label" in found.missing["frame_AUC_micro"]
+    assert found.rows[0].operation.alarms_per_hour is not None
+
+
+def test_only_differing_options_are_listed(tmp_path):
+    folders = [
+        video_run(tmp_path / "a", eps=0.01, motion=True),
+        video_run(tmp_path / "b", seed=1, eps=0.01, motion=False),
+        video_run(tmp_path / "c", seed=2, detector="pixel_gaussian"),
+    ]
+    found = compare_runs(folders)
+    assert found.options == {"eps": {"A": "0.01", "B": "0.01"}, "motion": {"A": "True", "B": "False"}}
+    assert differing_options([found.rows[0].run, found.rows[0].run]) == {}
+
+
+def test_what_cannot_be_compared_is_refused_with_advice(tmp_path):
+    first = video_run(tmp_path / "a")
+    with pytest.raises(UsageError, match="at least two"):
+        compare_runs([first])
+    with pytest.raises(UsageError, match="named twice"):
+        compare_runs([first, tmp_path / "x" / ".." / "a"])
+    with pytest.raises(UsageError, match=r"a is of videos, .*i of images"):
+        compare_runs([first, image_run(tmp_path / "i")])
+    other = video_run(tmp_path / "other", fingerprint="cd" * 32)
+    values = json.loads((other / "metrics.json").read_text())
+    values["data"]["name"] = "harbour"
+    (other / "metrics.json").write_text(json.dumps(values))
+    with pytest.raises(DataError, match=r"'street' \(fingerprint abab.*'harbour' \(cdcd.*offnormal evaluate"):
+        compare_runs([first, other])
+    other.joinpath("metrics.json").unlink()
+    with pytest.raises(UsageError, match="run offnormal evaluate"):
+        compare_runs([first, other])
