@@ -133,16 +133,16 @@ def test_no_file_of_a_bundle_needs_pickle(copy):
 
 
 def test_a_full_disk_leaves_the_old_bundle(copy, monkeypatch):
-    import errno
+    from safetensors import SafetensorError
 
     from offnormal.errors import OffnormalError
 
     loaded = load(copy)
 
     def full(*_args, **_kwargs):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    monkeypatch.setattr("offnormal.bundle.save_file", full)
     with pytest.raises(OffnormalError, match="disk is full"):
         loaded.save(copy)
     assert load(copy).hash == loaded.hash

@@ -5,7 +5,7 @@ import pytest
 
 from offnormal import registry
 from offnormal.data.dataset import Dataset
-from offnormal.data.open import only_pictures, open_datasets
+from offnormal.data.open import open_datasets
 from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import ConfigError, DataError
 from tests.data.footage import clip, film
@@ -105,13 +105,6 @@ def test_videos_that_cannot_be_taken_together_are_refused(tmp_path):
         open_datasets(test=tmp_path / "days", masks=tmp_path)
     with pytest.raises(DataError, match="gone: no such file or folder"):
         open_datasets(normal=tmp_path / "gone", layout="videos")
-
-
-def test_what_works_on_pictures_alone_says_so_of_videos(tmp_path):
-    pictures = open_datasets(draw(tmp_path / "a", *MVTEC))
-    assert only_pictures(pictures) == pictures
-    with pytest.raises(DataError, match=r"b holds videos \(layout videos\); expected pictures"):
-        only_pictures(open_datasets(write_tree(tmp_path / "b", "videos")))
 
 
 def test_a_layout_that_is_named_overrides_what_would_be_recognised(tmp_path):
