@@ -120,3 +120,13 @@ def test_the_explanation_states_rate_interval_and_kind():
     assert "200 normal images" in text
     with pytest.raises(ConfigError):
         Rate(1.5)
+
+
+def test_the_interval_holds_the_rate_also_where_few_groups_promise_little():
+    rng = np.random.default_rng(3)
+    groups = [str(i) for i in range(4) for _ in range(100)]
+    scores = rng.normal(size=400) + np.repeat(rng.normal(0, 5, 4), 100)
+    found = calibrate_scores(scores, None, rate=None, kind="leave_group_out", bundle="b", groups=groups)
+    assert found.effective < 6
+    low, high = found.interval
+    assert low < found.rate.value < high and high > 0.4

@@ -153,14 +153,13 @@ def calibrate_scores(
     effective = effective_number(np.asarray(scores, dtype=np.float64), groups)
     target = rate.value if rate is not None else max(DEFAULT_RATE, smallest_rate(effective))
     k = order_statistic(n, target, effective)
-    share = (effective + 1) / (n + 1)
     return Calibration(
         kind=kind,
         rate=Rate(target, "image" if things == "images" else "frame"),
         explicit=rate is not None,
         threshold=float(ordered[k - 1]),
         pixel_threshold=None if peaks is None else float(np.sort(np.asarray(peaks, dtype=np.float64))[k - 1]),
-        interval=rate_interval(effective, k * share),
+        interval=rate_interval(effective, k * effective / n),
         effective=effective,
         groups=len({group for group in groups if group is not None}),
         scores=tuple(float(value) for value in ordered),

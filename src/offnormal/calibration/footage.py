@@ -65,7 +65,7 @@ def calibrate_footage(
         highest = [_highest(found, block) for found, blocks in zip(peaks, cut, strict=True) for block in blocks]
         pixel = float(np.sort(highest)[k - 1])
     per_block = rate.value / share
-    low, high = rate_interval(effective, k * (effective + 1) / (len(maxima) + 1))
+    low, high = rate_interval(effective, k * effective / len(maxima))
     scores = np.sort(np.concatenate([video.scores[video.scored] for video in videos]))
     return Calibration(
         kind=kind,
