@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offnormal.data.clips import Windows
@@ -22,6 +22,7 @@ def scored(rows, frames):
     return Scored(Scores(score, maps), [Sample(path=None)] * len(frames), None, np.array(frames, np.int64))
 
 
+@settings(deadline=None)
 @given(
     st.data(),
     st.integers(1, 30),

@@ -1,7 +1,7 @@
 import math
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offnormal.metrics.operational import operate
@@ -21,6 +21,7 @@ def peaks(scores, times, merge_gap_s, *, threshold=1.5, lost=(), thinned=False):
     return [one.frame.index for one in [*given_out, found.end()] if one is not None]
 
 
+@settings(deadline=None)  # the first call imports
 @given(st.lists(st.sampled_from([0.0, 1.0, 2.0, 3.0, 4.0, math.nan]), min_size=1, max_size=40), st.integers(0, 5))
 def test_they_are_those_of_the_alarms(scores, gap):
     times = np.arange(len(scores)) / 2
@@ -28,6 +29,7 @@ def test_they_are_those_of_the_alarms(scores, gap):
     assert peaks(scores, times.tolist(), gap / 2) == [alarm.peak for alarm in wanted]
 
 
+@settings(deadline=None)  # the first call imports
 @given(st.sets(st.integers(1, 18)), st.integers(0, 3))
 def test_lost_frames_end_a_run(lost, gap):
     scores = [float(2 + index % 3) for index in range(20)]
