@@ -50,5 +50,8 @@ def test_python_says_the_same_words(folders, tmp_path):
 
 def test_no_torch_is_loaded(folders, tmp_path):
     arguments = ["compare", *map(str, folders), "--out", str(tmp_path / "out")]
-    code = f"import sys; from offnormal.cli.main import run; assert run({arguments!r}) == 0; assert 'torch' not in sys.modules"
+    code = (
+        f"import sys; from offnormal.cli.main import run; assert run({arguments!r}) == 0;"
+        "assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -9,7 +9,7 @@ from offnormal.cli.main import run
 def test_help_and_version(capsys):
     assert run(["--help"]) == 0
     out = capsys.readouterr().out
-    for verb in ("fit", "calibrate", "evaluate", "predict", "list", "doctor", "demo"):
+    for verb in ("fit", "calibrate", "evaluate", "compare", "predict", "list", "doctor", "demo"):
         assert verb in out
     assert run(["--version"]) == 0
     assert capsys.readouterr().out.startswith("offnormal 0.")

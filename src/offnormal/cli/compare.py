@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +10,6 @@ from cyclopts import Parameter
 from offnormal.config import CompareConfig, build, given_flags
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from offnormal.comparison import Comparison
 
 
@@ -47,7 +44,8 @@ def command(
         say(f"{row.letter}  {row.name}{known}: {counts(comparison, row)}")
     say()
     if groups(comparison):
-        _print(as_table(comparison))
+        for line in as_text(comparison):
+            say(line)
         say()
     for line in reading(comparison):
         say(line)
@@ -55,39 +53,24 @@ def command(
     return 0
 
 
-def as_table(comparison: Comparison) -> Table:
-    """Every figure of the comparison, a column a run."""
-    from rich.table import Table
-    from rich.text import Text
+def as_text(comparison: Comparison) -> list[str]:
+    """Every figure of the comparison as aligned lines, a column a run; lines are as wide as the figures are."""
+    from offnormal.report.compare_table import groups
 
-    from offnormal.report.compare_table import Cell, groups
-
-    def shown(cell: Cell) -> Text:
-        mark = "*" if cell.best else "~" if cell.noise else " "
-        return Text(f"{cell.text} {mark}" + (f"\n{cell.below}  " if cell.below else ""))
-
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="")
-    table.add_column("", no_wrap=True)
-    for row in comparison.rows:
-        table.add_column(Text(f"{row.letter}  "), justify="right", no_wrap=True)
-    for place, group in enumerate(groups(comparison)):
-        if place:
-            table.add_row("")
-        table.add_row(Text(group.title))
+    rows: list[list[str]] = [["", *(f"{row.letter}  " for row in comparison.rows)]]
+    for group in groups(comparison):
+        rows += [[], [group.title]]
         for column in group.columns:
-            table.add_row(Text(f"  {column.name}"), *(shown(cell) for cell in column.cells))
-    return table
-
-
-def _print(table: Table) -> None:
-    """The table as it is wide, whatever the terminal is: folded figures are hard to read."""
-    from rich.console import Console
-
-    console = Console(file=sys.stdout, width=1000, no_color=True, highlight=False, soft_wrap=True)
-    with console.capture() as captured:
-        console.print(table)
-    for line in captured.get().splitlines():
-        sys.stdout.write(line.rstrip() + "\n")
+            marks = ["*" if cell.best else "~" if cell.noise else " " for cell in column.cells]
+            rows.append(
+                [f"  {column.name}", *(f"{cell.text} {mark}" for cell, mark in zip(column.cells, marks, strict=True))]
+            )
+            if any(cell.below for cell in column.cells):
+                rows.append(["", *(f"{cell.below}  " for cell in column.cells)])
+    first = max(len(row[0]) for row in rows if row)
+    width = max(len(cell) for row in rows for cell in row[1:])
+    aligned = [[*(name.ljust(first) for name in row[:1]), *(cell.rjust(width + 2) for cell in row[1:])] for row in rows]
+    return ["".join(row).rstrip() for row in aligned]
 
 
 def _unit(comparison: Comparison) -> str:
