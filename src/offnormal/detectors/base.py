@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -30,6 +30,7 @@ class Detector(nn.Module, ABC):
     name: ClassVar[str]  # as registered
     Options: ClassVar[type[DetectorOptions]]
     default_size: ClassVar[int] = 256  # side in pixels of the square whose area the input has by default
+    default_channels: ClassVar[Literal[1, 3]] = 3  # of the input: 1 grey, 3 RGB
     pools_map: ClassVar[bool]  # score = pooling of the map: zones can re-pool it
 
     def __init__(self, options: DetectorOptions, spec: InputSpec) -> None:
@@ -43,6 +44,11 @@ class Detector(nn.Module, ABC):
     def input_multiple(cls, options: DetectorOptions) -> int:
         """Sides of the input are multiples of this many pixels."""
         return 1
+
+    @classmethod
+    def clip(cls, options: DetectorOptions) -> dict[str, Any]:
+        """Fields of InputSpec that say which frames of a video are taken together: frames, fps, hop, targets."""
+        return {}
 
     @property
     @abstractmethod
