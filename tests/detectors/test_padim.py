@@ -8,6 +8,7 @@ from torch import nn
 
 from offnormal.backbones.base import Backbone, WeightCard
 from offnormal.backbones.images import TimmBackbone
+from offnormal.detectors.grid import nearest
 from offnormal.detectors.padim import Padim, PadimOptions, concat_features
 from offnormal.errors import ConfigError, FitError
 from offnormal.metrics import image, pixel
@@ -280,7 +281,7 @@ def test_neighbours_take_the_least_distance_of_the_models_around():
             for k in range(max(0, i - 1), min(height, i + 2))
             for m in range(max(0, j - 1), min(width, j + 2))
         ]
-        found = detector._nearest(features, gaussian.mahalanobis)[:, i, j]
+        found = nearest(features, gaussian.mahalanobis, 1)[:, i, j]
         torch.testing.assert_close(found, torch.stack(around).amin(0))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -72,3 +73,17 @@ def neighbours(x: Tensor, reach: int) -> Iterator[tuple[tuple[slice, slice], tup
             models = (slice(max(0, -dy), height - max(0, dy)), slice(max(0, -dx), width - max(0, dx)))
             seen = (slice(max(0, dy), height + min(0, dy)), slice(max(0, dx), width + min(0, dx)))
             yield models, seen, x if dy == dx == 0 else torch.roll(x, (-dy, -dx), (2, 3))
+
+
+def nearest(x: Tensor, measure: Callable[[Tensor], Tensor], reach: int) -> Tensor:
+    """Least distance (N, h, w) of features (N, D, h, w) by the models of the positions up to `reach` cells around.
+
+    measure: features (N, D, h, w) -> their distances (N, h, w), each by the model of its own position.
+    """
+    if reach == 0:
+        return measure(x)
+    least = torch.full((len(x), *x.shape[2:]), math.inf, device=x.device)
+    for models, seen, features in neighbours(x, reach):
+        there, found = (slice(None), *seen), measure(features)[(slice(None), *models)]
+        least[there] = torch.minimum(least[there], found)
+    return least

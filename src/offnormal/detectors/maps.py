@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 Border = Literal["reflect_scipy", "reflect_torch"]
-Pool = Literal["max", "top"]
+Pool = Literal["max", "mean", "top"]
 _TRUNCATE = 4.0  # radius in sigmas: scipy.ndimage.gaussian_filter's default
 
 
@@ -83,8 +83,10 @@ def enlarge_and_smooth(maps: Tensor, size: tuple[int, int], sigma: float, border
 
 
 def pool(maps: Tensor, how: Pool, share: float) -> Tensor:
-    """Scores (N,) of maps (N, H, W): their highest value, or the mean of the highest `share` of all pixels."""
+    """Scores (N,) of maps (N, H, W): highest value, mean, or (top) mean of the highest `share` of all pixels."""
     flat = maps.flatten(1)
     if how == "max":
         return flat.amax(1)
+    if how == "mean":
+        return flat.mean(1)
     return flat.topk(max(1, round(share * flat.shape[1])), dim=1).values.mean(1)

@@ -3,27 +3,28 @@
 Section III-A: features of several layers of a pretrained network are brought to the finest grid and concatenated,
 and a random subset of the channels is kept. Section III-B: a Gaussian per position. Section III-C: the Mahalanobis
 distance is the anomaly map, its maximum the score. Upsampling to the input and a Gaussian blur with sigma 4 follow
-the reference implementation (xiahaifeng1995/PaDiM), which the paper leaves open.
+the reference implementation (xiahaifeng1995/PaDiM), which the paper leaves open. Ours is `motion`: the
+Gaussian is of a frame's features and of their change since shortly before, each projected at random.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from offnormal.backbones.base import Backbone, WeightCard
 from offnormal.backbones.images import TimmBackbone, input_multiple
 from offnormal.detectors.base import DetectorOptions, StatisticalDetector
 from offnormal.detectors.gaussian import PositionGaussian, Precision
-from offnormal.detectors.grid import concat_features, neighbours, on_grid, select_channels
-from offnormal.detectors.maps import Border, Pool, enlarge_and_smooth, pool, smooth
+from offnormal.detectors.grid import concat_features, nearest, on_grid, select_channels
+from offnormal.detectors.maps import Pool, enlarge_and_smooth, pool, smooth
+from offnormal.detectors.motion import MotionProjection, distinct_frames
+from offnormal.detectors.padim_options import PadimOptions
 from offnormal.errors import ConfigError, FitError
 from offnormal.types import InputSpec, Output
 
@@ -38,49 +39,11 @@ _PRECISIONS: dict[str, Precision] = {
 _CHUNK = 16  # maps at input size made at once from many distances
 
 
-class PadimOptions(DetectorOptions):
-    """What the paper ablates, and what decides cost."""
-
-    backbone: str = "efficientnet_lite0"
-    """Pretrained network: efficientnet_lite0 (offline), resnet18, wide_resnet50_2 or any timm name."""
-    weights: Path | None = None
-    """File with the backbone's weights (.safetensors or .pth) instead of the published ones."""
-    layers: list[str] | None = None
-    """Layers to take features from; default: those with strides 4, 8 and 16."""
-    fusion: Literal["concat", "sum"] = "concat"
-    """concat: one Gaussian over all layers (paper); sum: one map per layer, added up (paper, table I)."""
-    grid_stride: Annotated[int, Field(ge=1)] | None = None
-    """Input pixels per position; default: the coarsest layer's, finer ones averaged onto it (paper: the finest, 4)."""
-    reduce: Literal["random", "pca", "none"] = "none"
-    """How channels are reduced: a random choice (paper), principal components, or not at all."""
-    features: Annotated[int, Field(ge=1)] | None = None
-    """Channels that are left (paper: 100 with resnet18, 550 with wide_resnet50_2); default 100."""
-    eps: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
-    """Variance added to every channel (paper: 0.01, absolute)."""
-    eps_relative: bool = True
-    """Whether eps is a share of the channel's mean variance, so that it suits features of any scale."""
-    shrinkage: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = 0.0
-    """Share by which each covariance is drawn towards a multiple of eps; auto: estimated from the data."""
-    rank: Annotated[int, Field(ge=1)] | None = None
-    """Directions of largest variance kept a position; the others count as varying by eps. Default: all."""
-    precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    """Of the stored factors: halves move distances by 1e-4 to 1e-3; auto: float16 when they take above 512 MB."""
-    neighbours: Literal[1, 3] = 1
-    """3: least distance by the models of 3 x 3 positions, for parts that do not lie quite alike, at 9 x the cost."""
-    pool: Pool = "max"
-    """Score of a map: max (paper), or top: the mean of its highest values."""
-    top_share: Annotated[float, Field(gt=0, le=1)] = 0.001
-    """With pool=top: share of the pixels that are averaged."""
-    sigma: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 4.0
-    """Blur of the anomaly map in input pixels."""
-    border: Border = "reflect_scipy"
-    """Border of that blur: reflect_scipy (reference implementation) or reflect_torch (anomalib)."""
-
-
 class Padim(StatisticalDetector):
-    """Positions learn what their features are like; parts should lie alike in the picture.
+    """Positions learn what their features are like; parts should lie alike in the picture, or the camera be fixed.
 
-    Score: maximum of the map. Map: Mahalanobis distance, upsampled and smoothed; higher = more anomalous.
+    Score: pooling of the map, by default its maximum. Map: Mahalanobis distance, upsampled and smoothed; higher = more
+    anomalous.
     """
 
     name = "padim"
@@ -90,8 +53,19 @@ class Padim(StatisticalDetector):
 
     def __init__(self, options: PadimOptions, spec: InputSpec, *, backbone: Backbone | None = None) -> None:
         super().__init__(options, spec)
-        if spec.channels != 3 or spec.frames != 1:
-            raise ConfigError(f"padim eats RGB images, got {spec.channels} channels and {spec.frames} frames")
+        taken = 2 if options.motion else 1
+        if spec.channels != 3 or spec.frames != taken:
+            raise ConfigError(
+                f"padim eats {taken} RGB image(s) at once, got {spec.channels} channels and {spec.frames} frames"
+            )
+        if options.motion and options.reduce != "none":
+            raise ConfigError(
+                f"--reduce {options.reduce} with --motion, which reduces the channels itself: leave it out"
+            )
+        shrinkage = options.shrinkage if options.shrinkage is not None else (0.2 if options.motion else 0.0)
+        self.pool: Pool = options.pool or ("top" if options.motion else "max")
+        self.top_share = options.top_share or (0.1 if options.motion else 0.001)
+        self.reach = options.neighbours // 2
         self.backbone = backbone if backbone is not None else TimmBackbone(options.backbone, options.layers)
         layers = list(self.backbone.channels)
         self.groups = [layers] if options.fusion == "concat" else [[layer] for layer in layers]
@@ -100,14 +74,19 @@ class Padim(StatisticalDetector):
             PositionGaussian(
                 options.eps,
                 relative=options.eps_relative,
-                shrinkage=options.shrinkage,
+                shrinkage=shrinkage,
                 rank=options.rank,
                 precision=_PRECISIONS[options.precision],
             )
             for _ in self.groups
         )
-        for number, group in enumerate(self.groups):
-            total = sum(self.backbone.channels[layer] for layer in group)
+        totals = [sum(self.backbone.channels[layer] for layer in group) for group in self.groups]
+        self.motion = nn.ModuleList(
+            MotionProjection(total, options.appearance_features, options.motion_features, options.seed)
+            for total in totals
+            if options.motion
+        )
+        for number, total in enumerate(totals):
             kept = self._kept(total)
             chosen = None
             if options.reduce == "random" and kept < total:
@@ -121,6 +100,12 @@ class Padim(StatisticalDetector):
         """Sides of the input are multiples of this many pixels, so that the grids of the layers nest."""
         assert isinstance(options, PadimOptions)
         return math.lcm(input_multiple(options.backbone, options.layers), options.grid_stride or 1)
+
+    @classmethod
+    def clip(cls, options: DetectorOptions) -> dict[str, Any]:
+        """With motion two frames `motion_s` apart; the score speaks of the later one."""
+        assert isinstance(options, PadimOptions)
+        return {"frames": 2, "fps": 1 / options.motion_s, "targets": (-1,)} if options.motion else {}
 
     @property
     def is_fitted(self) -> bool:
@@ -145,14 +130,23 @@ class Padim(StatisticalDetector):
         self.backbone.card = WeightCard(**cards[0])
 
     def forward(self, x: Tensor) -> Output:
-        """Pixels (N, 3, H, W) in 0-1 -> score (N, 1), map (N, 1, H, W); NotFittedError before the fit."""
+        """Pixels (N, 3, H, W) in 0-1, with motion (N, 3, 2, H, W), -> score (N, 1), map (N, 1, H, W).
+
+        Raises NotFittedError before the fit.
+        """
         self.require_fitted()
         return self.score_embedding(self.embed(x))
 
     # --- learning -------------------------------------------------------------------------------------------
 
     def embed(self, x: Tensor) -> Tensor:
-        """Pixels (N, 3, H, W) -> (N, E): chosen channels on their grids, position by position, a flat row a sample."""
+        """Pixels (N, 3, H, W) -> (N, E): chosen channels on their grids, position by position, a flat row a sample.
+
+        With motion (N, 3, 2, H, W), and both frames' features as `MotionProjection` joins them.
+        """
+        earlier = None
+        if self.options.motion:
+            count, (x, earlier) = len(x), distinct_frames(x)
         features = self.backbone(x)
         embedded = []
         for number, (group, grid) in enumerate(zip(self.groups, self.grids, strict=True)):
@@ -160,7 +154,10 @@ class Padim(StatisticalDetector):
             chosen = getattr(self, f"chosen_{number}")
             if chosen is not None:
                 maps = select_channels(maps, chosen)
-            embedded.append(on_grid(maps, grid).flatten(1))
+            rows = on_grid(maps, grid)
+            if earlier is not None:
+                rows = self._motion(number)(rows[earlier], rows[:count])
+            embedded.append(rows.flatten(1))
         return torch.cat(embedded, 1) if len(embedded) > 1 else embedded[0]
 
     def absorb(self, embedding: Tensor) -> None:
@@ -180,6 +177,7 @@ class Padim(StatisticalDetector):
         """A detector of the same options and channel choice without statistics, on the same backbone."""
         other = type(self)(self.options, self.input, backbone=self.backbone)
         other.ignored = self.ignored
+        other.motion = self.motion
         for number in range(len(self.groups)):
             setattr(other, f"chosen_{number}", getattr(self, f"chosen_{number}"))
         return other
@@ -204,7 +202,7 @@ class Padim(StatisticalDetector):
         parts = self._split(embedding)
         distances = []
         for number, gaussian in enumerate(self._gaussians()):
-            distances.append(self._nearest(self._project(number, parts[number]), gaussian.mahalanobis))
+            distances.append(nearest(self._project(number, parts[number]), gaussian.mahalanobis, self.reach))
         return self._output(distances)
 
     def leave_one_out(self, embedding: Tensor) -> Iterator[Output]:
@@ -214,7 +212,7 @@ class Padim(StatisticalDetector):
         for number, gaussian in enumerate(self._gaussians()):
             self._settle(number)
             own = self._project(number, parts[number])
-            distances.append(self._nearest(own, partial(gaussian.leave_one_out, own)))
+            distances.append(nearest(own, partial(gaussian.leave_one_out, own), self.reach))
         for start in range(0, len(embedding), _CHUNK):
             yield self._output([distance[start : start + _CHUNK] for distance in distances])
 
@@ -228,22 +226,17 @@ class Padim(StatisticalDetector):
             shown = sum(enlarge_and_smooth(distance, size, 0, border) for distance in distances)
             maps = smooth(shown * kept, sigma, border) / smooth(kept[None], sigma, border).clamp(min=1e-6) * kept
         assert isinstance(maps, Tensor)
-        return Output(score=pool(maps, self.options.pool, self.options.top_share)[:, None], map=maps[:, None])
-
-    def _nearest(self, x: Tensor, measure: Callable[[Tensor], Tensor]) -> Tensor:
-        """Distances (N, h, w) of features (N, D, h, w): by their own position's model, or the nearest of 3 x 3."""
-        if self.options.neighbours == 1:
-            return measure(x)
-        nearest = torch.full((len(x), *x.shape[2:]), math.inf, device=x.device)
-        for models, seen, features in neighbours(x, reach=1):
-            there, found = (slice(None), *seen), measure(features)[(slice(None), *models)]
-            nearest[there] = torch.minimum(nearest[there], found)
-        return nearest
+        return Output(score=pool(maps, self.pool, self.top_share)[:, None], map=maps[:, None])
 
     # --- parts ----------------------------------------------------------------------------------------------
 
     def _gaussians(self) -> list[PositionGaussian]:
         return [gaussian for gaussian in self.gaussians if isinstance(gaussian, PositionGaussian)]
+
+    def _motion(self, number: int) -> MotionProjection:
+        found = self.motion[number]
+        assert isinstance(found, MotionProjection)
+        return found
 
     def _grid(self, group: list[str]) -> tuple[int, int]:
         stride = self.options.grid_stride or max(self.backbone.strides[layer][0] for layer in group)
@@ -259,14 +252,17 @@ class Padim(StatisticalDetector):
             raise ConfigError(f"--features {self.options.features}: the layers have {total} channels")
         return min(self.options.features or 100, total)  # 100: the paper's choice for resnet18
 
+    def _width(self, number: int) -> int:
+        """Channels of the embedding of a group of layers."""
+        if self.options.motion:
+            return self._motion(number).size
+        chosen = getattr(self, f"chosen_{number}")
+        return sum(self.backbone.channels[layer] for layer in self.groups[number]) if chosen is None else len(chosen)
+
     def _split(self, embedding: Tensor) -> list[Tensor]:
         """(N, E) -> (N, D, h, w) per group of layers, views in channels-last order."""
         areas = [height * width for height, width in self.grids]
-        sizes = []
-        for number, (group, area) in enumerate(zip(self.groups, areas, strict=True)):
-            chosen = getattr(self, f"chosen_{number}")
-            sizes.append((sum(self.backbone.channels[x] for x in group) if chosen is None else len(chosen)) * area)
-        pieces = torch.split(embedding, sizes, dim=1)
+        pieces = torch.split(embedding, [self._width(number) * area for number, area in enumerate(areas)], dim=1)
         return [
             piece.view(len(piece), *grid, -1).permute(0, 3, 1, 2)
             for piece, grid in zip(pieces, self.grids, strict=True)
