@@ -340,3 +340,12 @@ def test_the_input_nests_the_grids_of_the_layers():
 def test_the_backbone_is_cut_behind_the_last_layer_used():
     full, short = TimmBackbone("efficientnet_lite0"), TimmBackbone("efficientnet_lite0", ["blocks.1"])
     assert sum(p.numel() for p in short.parameters()) < 0.05 * sum(p.numel() for p in full.parameters())
+
+
+def test_numbers_that_a_flag_gives_as_text_are_read(parts, tmp_path):
+    from offnormal.cli.main import run
+
+    assert PadimOptions(neighbours="3").neighbours == 3
+    arguments = ["fit", "padim", "--data", str(parts), "--size", "64", "--out", str(tmp_path), "--shrinkage", "0.1"]
+    assert run([*arguments, "--neighbours", "3", "--pool", "top", "--rank", "8"]) == 0
+    assert run([*arguments, "--neighbours", "2"]) == 2

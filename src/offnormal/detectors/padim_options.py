@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from offnormal.detectors.base import DetectorOptions
 from offnormal.detectors.maps import Border, Pool
+
+
+def _whole(value: Any) -> Any:
+    """A number that a flag or the environment gave as text."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 class PadimOptions(DetectorOptions):
@@ -38,7 +43,7 @@ class PadimOptions(DetectorOptions):
     """Directions of largest variance kept a position; the others count as varying by eps. Default: all."""
     precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """Of the stored factors: halves move distances by 1e-4 to 1e-3; auto: float16 when they take above 512 MB."""
-    neighbours: Literal[1, 3] = 1
+    neighbours: Annotated[Literal[1, 3], BeforeValidator(_whole)] = 1
     """3: least distance by the models of 3 x 3 positions, for parts that do not lie quite alike, at 9 x the cost."""
     pool: Pool | None = None
     """Score of a map: max (paper), mean, or top: the mean of its highest values; default: max, with motion top."""
