@@ -356,3 +356,20 @@ def test_frames_are_shown_as_they_were_decoded_before_their_clips(cinema):
         assert batch.samples[0].frame in [frame.index for frame in seen]
     assert [frame.index for frame in seen] == [0, 1, 2, 4, 5]
     assert all(frame.image.shape == (16, 24, 3) for frame in seen)
+
+
+def test_of_clips_some_seconds_apart_only_their_frames_are_resized(cinema, monkeypatch):
+    from offnormal.data import video_reading
+
+    laid = []
+    plain = video_reading._lay
+    monkeypatch.setattr(video_reading, "_lay", lambda frame, *rest: (laid.append(frame.index), plain(frame, *rest))[1])
+    video = cinema.film("a", count=100)
+    every, all_of_them = (
+        list(VideoLoader([video], clips(frames=2), batch_size=50, every_s=s, workers=1)) for s in (1.0, None)
+    )
+    assert len(laid) == 2 * len(every[0].samples) + 100
+    frames = [sample.frame for sample in every[0].samples]
+    dense = {sample.frame: batch.pixels[i] for batch in all_of_them for i, sample in enumerate(batch.samples)}
+    for row, frame in enumerate(frames):
+        assert torch.equal(every[0].pixels[row], dense[frame])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -70,13 +71,10 @@ def read_clips(video: Video, how: HowToRead, pool: Executor) -> Generator[Clip[L
     try:
         with how.open(video) as reader, _masks(video, how) as masks:
             length = reader.info.frames if reader.info.exact else None
-            maker: ClipMaker[LaidFrame] = clip_maker(how.spec, length=length, every_s=how.every_s)
+            maker: ClipMaker[Any] = clip_maker(how.spec, length=length, every_s=how.every_s)
             times: dict[int, float | None] = {}
-            with contextlib.closing(_laid(video, reader, masks, how, pool)) as frames:
-                for frame in frames:
-                    times[frame.index] = frame.time_s
-                    yield from maker.push(frame)
-            yield from maker.end()
+            make = _sparse_clips if how.every_s is not None and how.spec.frames > 1 else _dense_clips
+            yield from make(video, reader, masks, how, pool, maker, times)
             count = max(times, default=-1) + 1
             warnings = [*maker.warnings, *_label_warnings(video, count, thinned=how.every_s is not None)]
             for warning in warnings:
@@ -90,6 +88,53 @@ def read_clips(video: Video, how: HowToRead, pool: Executor) -> Generator[Clip[L
 
 def _masks(video: Video, how: HowToRead) -> contextlib.AbstractContextManager[FrameMasks | None]:
     return open_masks(video.masks) if how.masks and video.masks is not None else contextlib.nullcontext()
+
+
+def _dense_clips(
+    video: Video,
+    reader: VideoReader,
+    masks: FrameMasks | None,
+    how: HowToRead,
+    pool: Executor,
+    maker: ClipMaker[LaidFrame],
+    times: dict[int, float | None],
+) -> Generator[Clip[LaidFrame], None, None]:
+    """Clips of which most frames are used: each is resized, or taken from the cache, as it comes."""
+    with contextlib.closing(_laid(video, reader, masks, how, pool)) as frames:
+        for frame in frames:
+            times[frame.index] = frame.time_s
+            yield from maker.push(frame)
+    yield from maker.end()
+
+
+def _sparse_clips(
+    video: Video,
+    reader: VideoReader,
+    masks: FrameMasks | None,
+    how: HowToRead,
+    pool: Executor,
+    maker: ClipMaker[Frame],
+    times: dict[int, float | None],
+) -> Generator[Clip[LaidFrame], None, None]:
+    """Clips some seconds apart: only the frames in them are resized."""
+
+    def lay(frame: Frame) -> LaidFrame:
+        size = (frame.image.shape[0], frame.image.shape[1])
+        return _lay(frame, _mask_of(video, masks, frame.index, size, how), how.spec)
+
+    def laid(clips: Iterable[Clip[Frame]]) -> Iterator[Clip[LaidFrame]]:
+        for clip in clips:
+            done = dict(zip((frame.index for frame in clip.frames), pool.map(lay, clip.frames), strict=True))
+            yield Clip(
+                tuple(done[frame.index] for frame in clip.frames), tuple(done[frame.index] for frame in clip.targets)
+            )
+
+    for frame in reader.frames():
+        if how.seen is not None:
+            how.seen(frame)
+        times[frame.index] = frame.time_s
+        yield from laid(maker.push(frame))
+    yield from laid(maker.end())
 
 
 def _laid(
