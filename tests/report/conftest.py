@@ -9,10 +9,13 @@ import pytest
 
 from offnormal.calibration.calibration import calibrate_scores
 from offnormal.data.dataset import Dataset, Skipped
+from offnormal.data.video_dataset import VideoDataset
 from offnormal.evaluation import Evaluation, judge, scored_rows
 from offnormal.metrics.accumulate import PixelResult
+from offnormal.metrics.video import FrameScores
 from offnormal.report.picture import Picture
-from offnormal.types import ANOMALOUS, NORMAL, Rate, Sample
+from offnormal.types import ANOMALOUS, NORMAL, Rate, Sample, Video
+from offnormal.video_evaluation import NotScored, ScoredVideo, judge_videos
 
 EXACT = PixelResult(auroc=0.9712, aupro=0.8934, f1=0.6123, f1_threshold=4.0, pixels=1000, regions=3, exact=True)
 
@@ -67,6 +70,46 @@ class Maker:
 @pytest.fixture
 def make(tmp_path):
     return Maker(tmp_path).evaluation
+
+
+def frame_series(rng, name, frames, spans=(), *, fps=5.0, lift=6.0, labelled=True, gone=0):
+    """Scores around 4 that rise by `lift` in the spans (start, stop) labelled anomalous; the first `gone` missing."""
+    labels = np.zeros(frames, bool)
+    for start, stop in spans:
+        labels[start:stop] = True
+    scores = rng.gamma(8.0, 0.5, frames) + lift * labels
+    scores[:gone] = np.nan
+    times = None if fps is None else np.arange(frames) / fps
+    return FrameScores(name, scores, labels if labelled else None, times)
+
+
+def video_evaluation(series, *, calibration="default", pixel=None, not_scored=None, warnings=None, **given):
+    """An evaluation of the given series as `judge_videos` makes it."""
+    root = Path("/footage")
+    warnings, not_scored = warnings or {}, not_scored or {}
+    videos = [
+        ScoredVideo(
+            video=Video(path=root / "test" / f"{one.name}.mp4", name=one.name, labels=one.labels),
+            scores=one,
+            not_scored=tuple(NotScored(*span) for span in not_scored.get(one.name, ())),
+            warnings=tuple(warnings.get(one.name, ())),
+        )
+        for one in series
+    ]
+    values = {
+        "skipped": [],
+        "missing": {"pixel metrics": "there are no masks"} if pixel is None else {},
+        "bundle": "0123abcd",
+        "fingerprint": "a0" * 32,
+        **given,
+    }
+    return judge_videos(
+        VideoDataset(name="street", layout="videos", root=root, test=tuple(video.video for video in videos)),
+        videos,
+        pixel=pixel,
+        calibration=calibrated() if calibration == "default" else calibration,
+        **values,
+    )
 
 
 def picture(evaluation, role, index, *, mapped=True, masked=True, size=(40, 60)):

@@ -6,7 +6,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from offnormal.report.panels import as_data_uri, triptych
+from offnormal.report.panels import as_data_uri, pair, triptych
+from offnormal.report.video_picture import VideoPicture
 from tests.report.conftest import picture
 
 
@@ -33,6 +34,25 @@ def test_mask_outline_lies_on_the_border_of_the_mask(make):
     for inner, outer in ((rows, drawn_rows), (columns, drawn_columns)):
         assert abs(inner[0] - outer[0]) <= 5 and abs(inner[-1] - outer[-1]) <= 5
     assert not changed[large.nonzero()[0].mean().astype(int), large.nonzero()[1].mean().astype(int)]
+
+
+def frame(**given):
+    image = np.full((40, 80, 3), 90, np.uint8)
+    return VideoPicture(role="peak", video="01", frame=3, time_s=None, score=1.0, image=image, **given)
+
+
+def test_a_frame_carries_its_outline_and_stands_beside_its_heat_map():
+    mask = np.zeros((40, 80), bool)
+    mask[10:30, 20:60] = True
+    scale = {"threshold": 5.0, "low": 2.0, "high": 8.0, "side": 160}
+    plain, heat = pair(frame(map=np.full((40, 80), 6.0, np.float32)), **scale)
+    (outlined,) = pair(frame(mask=mask), **scale)
+    assert (plain.caption, heat.caption, outlined.caption) == ("frame", "heat map", "frame")
+    assert {panel.image.size for panel in (plain, heat, outlined)} == {(160, 80)}
+    changed = np.abs(np.asarray(outlined.image).astype(int) - np.asarray(plain.image)).max(axis=2) > 20
+    assert changed[20, 80] and not changed[40, 80], "the border is drawn, what it encloses is left as it is"
+    (unmarked,) = pair(frame(mask=~np.ones((40, 80), bool)), **scale)
+    assert np.array_equal(unmarked.image, plain.image)
 
 
 def test_data_uri_holds_a_small_picture():

@@ -77,7 +77,8 @@ def to_svg(figure: Figure, title: str) -> str:
 
     width, height = (round(float(side) * 72) for side in figure.get_size_inches())
     buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": f"{title} {width}"}):
+    salt = f"{title} {width}".encode("utf-8", "replace").decode()  # of names that may hold undecodable bytes
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     drawn = buffer.getvalue()
     opening = _OUTER.search(drawn)

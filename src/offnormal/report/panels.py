@@ -26,31 +26,28 @@ class Panel:
     image: Image.Image
 
 
-def triptych(
-    picture: Picture | VideoPicture,
-    *,
-    threshold: float | None,
-    low: float,
-    high: float,
-    side: int = SIDE,
-    marked: str = "marked defect",
-) -> list[Panel]:
+def triptych(picture: Picture, *, threshold: float | None, low: float, high: float, side: int = SIDE) -> list[Panel]:
     """The picture, its heat map with the contour at `threshold`, and the outline of its mask; what there is of them.
 
     Everything is brought to `side` pixels on the longer side before lines are drawn, so that they stay crisp.
-    low, high: ends of the colour scale, as for `overlay`; marked: caption of the outline.
+    low, high: ends of the colour scale, as for `overlay`.
     """
-    height, width = picture.image.shape[:2]
-    factor = side / max(height, width)
-    size = max(1, round(width * factor)), max(1, round(height * factor))
-    photo = Image.fromarray(picture.image).resize(size, Image.Resampling.LANCZOS)
+    photo = _sized(picture.image, side)
     panels = [Panel("picture", photo)]
     if picture.map is not None:
-        heat = Image.fromarray(picture.map.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
-        shown = overlay(np.asarray(photo), np.asarray(heat), threshold=threshold, low=low, high=high)
-        panels.append(Panel("heat map", shown))
+        panels.append(Panel("heat map", _heat(photo, picture.map, threshold, low, high)))
     if picture.mask is not None and picture.mask.any():
-        panels.append(Panel(marked, _outlined(photo, picture.mask)))
+        panels.append(Panel("marked defect", _outlined(photo, picture.mask)))
+    return panels
+
+
+def pair(picture: VideoPicture, *, threshold: float | None, low: float, high: float, side: int = SIDE) -> list[Panel]:
+    """The frame with the outline of its mask, if it marks anything, and its heat map, if it has one; else as above."""
+    photo = _sized(picture.image, side)
+    mask = picture.mask
+    panels = [Panel("frame", photo if mask is None or not mask.any() else _outlined(photo, mask))]
+    if picture.map is not None:
+        panels.append(Panel("heat map", _heat(photo, picture.map, threshold, low, high)))
     return panels
 
 
@@ -61,6 +58,18 @@ def as_data_uri(image: Image.Image, side: int = SIDE) -> str:
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=_QUALITY, method=4)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _sized(image: np.ndarray, side: int) -> Image.Image:
+    height, width = image.shape[:2]
+    factor = side / max(height, width)
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    return Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
+
+
+def _heat(photo: Image.Image, map: np.ndarray, threshold: float | None, low: float, high: float) -> Image.Image:
+    heat = Image.fromarray(map.astype(np.float32)).resize(photo.size, Image.Resampling.BILINEAR)
+    return overlay(np.asarray(photo), np.asarray(heat), threshold=threshold, low=low, high=high)
 
 
 def _outlined(photo: Image.Image, mask: np.ndarray) -> Image.Image:

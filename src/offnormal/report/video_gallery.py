@@ -10,7 +10,7 @@ import numpy as np
 
 from offnormal.report.gallery import Scale, Section, Shot, against, frames, known, scale
 from offnormal.report.overlay import scale_for
-from offnormal.report.panels import triptych
+from offnormal.report.panels import pair
 from offnormal.report.timeline import clock_text
 from offnormal.report.video_picture import FrameRole, VideoPicture
 from offnormal.video_evaluation import VideoEvaluation
@@ -50,7 +50,7 @@ _KINDS: dict[FrameRole, _Kind] = {
         "the highest frame of every video, then the next ones",
         "Highest frames",
         "the highest frame of every video, then the next ones",
-        24,
+        16,
         900_000,
     ),
 }
@@ -97,7 +97,7 @@ def _shots(
     room = kind.characters
     for picture in pictures[: kind.most]:
         threshold = calibration.pixel_threshold if calibration is not None else None
-        panels = frames(triptych(picture, threshold=threshold, low=low, high=high, marked="marked region"))
+        panels = frames(pair(picture, threshold=threshold, low=low, high=high))
         room -= sum(len(panel.uri) for panel in panels)
         if room < 0 and shots:
             break

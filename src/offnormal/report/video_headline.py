@@ -91,8 +91,11 @@ def lead(evaluation: VideoEvaluation) -> str:
         half = f", half of them within {duration(found.median_delay_s)}" if found.caught else ""
         parts.append(f"{found.caught:,} of {counted(judged, 'labelled span', 'labelled spans')} caught{half}")
     if found.normal_s:
-        parts.append(f"{rate(found.false_alarms_per_hour)} false alarms per hour of normal footage")
-    return "; ".join([f"{at}: {parts[0]}" if parts else at, *parts[1:], f"in alarm for {share} of the time."])
+        number = counted(found.false_alarms, "false alarm", "false alarms")
+        hourly = f" ({rate(found.false_alarms_per_hour)} per hour)" if found.false_alarms else ""
+        parts.append(f"{number} in {duration(found.normal_s)} of normal footage{hourly}")
+        share = f"{share} of the time, {percent(found.normal_time_in_alarm)} of the normal footage"
+    return f"{at}: {'; '.join([*parts, f'in alarm for {share}.'])}"
 
 
 def figures(evaluation: VideoEvaluation) -> list[Figure]:
@@ -188,12 +191,13 @@ def _frames_promise(evaluation: VideoEvaluation, calibration: Calibration, text:
     if calibration.by_hand:
         return Promise(text, happened, None, ())
     target, low, high = (100 * value for value in (calibration.rate.value, *calibration.interval))
-    end = 1.08 * max(high, seen, target)
+    limit = max(high, target)
+    end = 1.08 * max(limit, seen)
     tracks = (
         Track("promised", target, low, high, end, "ink"),
         Track("on the normal frames of the test", seen, seen, seen, end, "normal"),
     )
-    return Promise(text, f"{happened} {_judged(seen, target, high)}", seen <= high, tracks)
+    return Promise(text, f"{happened} {_judged(seen, target, limit)}", seen <= limit, tracks)
 
 
 def _hourly_promise(found: Operation, calibration: Calibration, text: str) -> Promise:
