@@ -56,9 +56,9 @@ def test_the_figures_say_the_same(street):
 def test_without_labels_alarms_are_counted_per_hour():
     found = video_evaluation([series("01", SCORES, labelled=False)], calibration=at(5.0))
     shown = {figure.title: (figure.value, figure.note) for figure in video_headline.figures(found)}
-    assert shown["Alarms"] == (f"{3 * 3600 / 95:.0f}", "3 alarms in 95 s")
+    assert shown["Alarms"] == (f"{3 * 3600 / 95:.0f}", "3 alarms in 1.6 min")
     assert shown["Longest alarm"][0] == "3 s"
-    assert "3 alarms in 95 s without labels, 114 per hour" in video_headline.lead(found)
+    assert "3 alarms in 1.6 min without labels, 114 per hour" in video_headline.lead(found)
     assert video_headline.tiles(found) == [] and video_headline.variants(found) is None
 
 

@@ -11,6 +11,7 @@ import pytest
 from offnormal.data.dataset import Skipped
 from offnormal.report.video_page import render_videos
 from offnormal.report.video_picture import VideoPicture
+from offnormal.report.wording import NONE
 from offnormal.types import Rate
 from tests.report.conftest import CARD, EXACT, calibrated, frame_series, video_evaluation
 from tests.report.test_page import read
@@ -73,10 +74,10 @@ def test_every_video_stands_in_the_table_with_what_it_lacks(full):
     reader = read(html)
     for line in evaluation.detail.videos:
         row = reader.row(line.name)
-        assert row[1:3] == ["1:20", "400"] and row[3] == "4 4: before the first whole clip"
-        assert row[4].startswith(str(line.anomalous))
-        expected = f"{line.auc:.4f}" if line.auc is not None else "all 396 scored frames are normal"
-        assert expected in row[5]
+        assert row[1:4] == ["1:20", "400", "4"] and row[4].startswith(str(line.anomalous))
+        assert row[5] == (f"{line.auc:.4f}" if line.auc is not None else NONE)
+        assert row[-1].startswith("4 not scored: before the first whole clip")
+        assert ("no AUC: all 396 scored frames are normal" in row[-1]) is (line.auc is None)
 
 
 def test_spans_alarms_pictures_and_warnings_are_listed(full):

@@ -18,7 +18,7 @@ def test_each_video_has_its_own_alarms_spans_and_reasons():
     found = video_evaluation([first, second], not_scored={"01": [(0, 2, "too early"), (2, 3, "cut short")]})
     one, two = video_tables.videos(found)
     assert (one.frames, one.not_scored, one.scored, one.anomalous) == (200, 3, 197, 40)
-    assert one.reasons == ["2: too early", "1: cut short"]
+    assert one.notes == ["2 not scored: too early", "1 not scored: cut short"] and two.notes == []
     assert one.length_s == 40.0 and two.length_s is None
     assert one.judged == 1 and two.judged == 0 and two.anomalous is None
     assert {alarm.video for alarm in one.alarms} == {"01"} and {alarm.video for alarm in two.alarms} <= {"02"}

@@ -25,6 +25,7 @@ _LETTERS = 11  # pixels at the figure's own width
 _OUTER = re.compile(r"<svg .*?>", re.DOTALL)
 _UNUSED = re.compile(r"<metadata>.*?</metadata>|<style type=\"text/css\">.*?</style>|<defs>\s*</defs>", re.DOTALL)
 _FAMILY = re.compile(r" ?font-family: [^;\"]*;?")
+_TAG = re.compile(r"<[^>]*>")
 _LONG_DECIMALS = re.compile(r"(\.\d\d)\d+")
 _ID = re.compile(r' id="([^"]*)"')
 _STILL = re.compile(r' transform="rotate\(-0 [^)]*\)"')
@@ -83,10 +84,15 @@ def to_svg(figure: Figure, title: str) -> str:
     drawn = buffer.getvalue()
     opening = _OUTER.search(drawn)
     drawn = _UNUSED.sub("", drawn[opening.end() :] if opening else drawn)
-    drawn = _STILL.sub("", _LONG_DECIMALS.sub(r"\1", _FAMILY.sub("", drawn))).replace("xlink:href", "href")
+    drawn = _STILL.sub("", _TAG.sub(_shorter, drawn)).replace("xlink:href", "href")
     used = set(re.findall(r"#([\w.-]+)", drawn))
     drawn = _ID.sub(lambda found: found[0] if found[1] in used else "", drawn)
     for name, colour in COLOURS.items():
         drawn = drawn.replace(colour, f"var(--{name}, {colour})")
     drawn = re.sub(r">\s+<", "><", re.sub(r"\s*\n\s*", " ", drawn))
     return f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {width} {height}">{drawn.strip()}'
+
+
+def _shorter(tag: re.Match[str]) -> str:
+    """A tag without its font and with two decimals a coordinate; what stands between tags is for people to read."""
+    return _LONG_DECIMALS.sub(r"\1", _FAMILY.sub("", tag[0]))

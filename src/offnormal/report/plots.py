@@ -111,7 +111,7 @@ def _curve(
     if at is not None:
         place = 100 * at[0], 100 * at[1]
         axes.plot(*place, "o", color=COLOURS["anomalous"], markersize=7, clip_on=False, zorder=5)
-        ha = "right" if left_of_point or place[0] > 60 else "left"
+        ha = "right" if place[0] > (40 if left_of_point else 60) else "left"
         note(axes, *place, "at the threshold", colour="anomalous", ha=ha, va="top")
 
 

@@ -107,13 +107,7 @@ def figures(evaluation: VideoEvaluation) -> list[Figure]:
         longest = max((alarm.end_s - alarm.start_s for alarm in found.alarms), default=None)
         number = f"{counted(len(found.alarms), 'alarm', 'alarms')} in {duration(found.footage_s)}"
         return [
-            Figure(
-                "Alarms",
-                rate(found.alarms_per_hour),
-                "per hour",
-                f"{number} in {duration(found.footage_s)}",
-                "anomalous",
-            ),
+            Figure("Alarms", rate(found.alarms_per_hour), "per hour", number, "anomalous"),
             _time_in_alarm(found),
             Figure("Longest alarm", duration(longest), "", _joined(found), "unknown"),
         ]

@@ -27,11 +27,10 @@ class VideoLine:
     length_s: float | None  # None: no clock
     frames: int
     not_scored: int
-    reasons: list[str]  # why, each with its number of frames
+    notes: list[str]  # why frames have no score, and why the video has no AUC
     anomalous: int | None  # of the scored frames; None: no labels
     scored: int
     auc: float | None
-    reason: str | None  # why there is no AUC
     highest: float | None  # score; None: nothing was scored
     alarms: list[Alarm] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
@@ -74,11 +73,10 @@ def videos(evaluation: VideoEvaluation) -> list[VideoLine]:
             length_s=length_s(video),
             frames=row.frames,
             not_scored=row.not_scored,
-            reasons=_reasons(video),
+            notes=_notes(video, row.reason),
             anomalous=row.anomalous,
             scored=row.frames - row.not_scored,
             auc=row.auc,
-            reason=row.reason,
             highest=float(np.nanmax(video.scores.scores)) if video.scores.scored.any() else None,
             alarms=alarms[row.name],
             spans=spans[row.name],
@@ -130,11 +128,12 @@ def length_s(video: ScoredVideo) -> float | None:
     return float(edges[-1] - edges[0])
 
 
-def _reasons(video: ScoredVideo) -> list[str]:
+def _notes(video: ScoredVideo, no_auc: str | None) -> list[str]:
     frames: Counter[str] = Counter()
     for span in video.not_scored:
         frames[span.reason] += span.stop - span.start
-    return [f"{number:,}: {reason}" for reason, number in frames.most_common()]
+    notes = [f"{number:,} not scored: {reason}" for reason, number in frames.most_common()]
+    return notes if no_auc is None or video.scores.labels is None else [*notes, f"no AUC: {no_auc}"]
 
 
 def _brief(names: Sequence[str]) -> list[str]:
