@@ -9,8 +9,10 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from offnormal.backbones.base import WeightCard
+from offnormal.data.loader import Batches
 from offnormal.errors import ConfigError, NotFittedError
 from offnormal.types import InputSpec, Output
 
@@ -146,3 +148,37 @@ class StatisticalDetector(Detector):
     @abstractmethod
     def leave_one_out(self, embedding: Tensor) -> Iterator[Output]:
         """Before `finish`: outputs, in pieces, for training samples (N, E), each as if it had not been learnt from."""
+
+
+class TrainedDetector(Detector):
+    """Learns by gradient; the loop in `training` drives it.
+
+    Its training is a sequence of steps, each over one batch of normal pixels. What is not a parameter but changes while
+    it learns (memory items, running statistics) lies in buffers, so that checkpoints hold it.
+    """
+
+    default_batch_size: ClassVar[int] = 64  # samples a step
+    default_epochs: ClassVar[int]  # passes over the training samples
+
+    @abstractmethod
+    def optimizers(self) -> dict[str, Optimizer]:
+        """Optimisers by name; together they hold every parameter that learns, none of them twice."""
+
+    @abstractmethod
+    def training_step(self, x: Tensor) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """Normal pixels in 0-1, (N, C, H, W) or (N, C, T, H, W) -> for each optimiser in turn its name and losses.
+
+        "loss" is what that optimiser makes smaller, a scalar; the other entries are recorded. The loop runs backward on
+        the parameters of that optimiser alone, steps it, and only then asks for the next.
+        """
+
+    @abstractmethod
+    def validation_step(self, x: Tensor) -> dict[str, Tensor]:
+        """Pixels of normals kept back, in eval mode -> losses, each a mean over the batch; "loss" chooses the best."""
+
+    def prepare(self, loader: Batches) -> None:
+        """Before the first step: learn from the training samples what training needs, such as standardisation."""
+
+    @abstractmethod
+    def finish(self, loader: Batches) -> None:
+        """After the last step: learn from normals kept back what scoring needs; the detector is then fitted."""
