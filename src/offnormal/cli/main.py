@@ -52,17 +52,19 @@ def build_app() -> App:
     return app
 
 
-def _let_threads_sleep() -> None:
-    """Have threads without work sleep instead of spinning; must come before torch is imported.
+def _spin_briefly() -> None:
+    """Have OpenMP's threads spin for microseconds before they sleep; must come before torch is imported.
 
-    On a machine with other work, spinning threads hold the core that those they wait for need (docs/benchmarks.md).
+    Long spinning holds the core that the awaited thread needs when a machine has other work, and no spinning at all
+    makes every small layer wait for a wake-up (docs/benchmarks.md). What the environment says wins.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "5000")  # libgomp's own default is 300,000
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program and exit: 0 done, 1 failed, 2 wrong use or data, 3 anomalies found, 130 interrupted."""
-    _let_threads_sleep()
+    _spin_briefly()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
