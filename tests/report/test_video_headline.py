@@ -20,8 +20,7 @@ def series(name, scores, spans=(), *, labelled=True, fps=1.0):
 
 def at(limit, rate=None):
     """A calibration with this threshold that promises 2 % of the frames, or `rate`."""
-    found = replace(calibrated(), threshold=limit)
-    return found if rate is None else replace(found, rate=rate)
+    return replace(calibrated(), threshold=limit, rate=Rate(0.02, "frame") if rate is None else rate)
 
 
 # 100 s: one span caught 2 s late, one missed, one not scored, two false alarms.

@@ -100,7 +100,7 @@ def promise(evaluation: Evaluation) -> Promise | None:
     seen = counts.false_alarms_per_100_good if counts is not None else None
     if seen is None or seen.per_100 is None:
         return Promise(text, "It holds no pictures labelled normal, so nothing can be said.", None, ())
-    if calibration.by_hand or calibration.rate.per != "image":
+    if calibration.by_hand or not calibration.rate.is_share:
         return Promise(text, _happened(seen), None, ())
     rate, low, high = (100 * value for value in (calibration.rate.value, *calibration.interval))
     end = 1.08 * max(high, seen.high, rate)

@@ -23,7 +23,6 @@ _MEANING = {
 }
 _SUFFIXES = ("", SMOOTHED, PER_VIDEO_NORM, SMOOTHED + PER_VIDEO_NORM)
 _MOSTLY = 0.5  # share of the time in alarm from which on what it catches says nothing
-_DAY_H = 24.0
 _LEVEL = 0.95
 
 
@@ -163,7 +162,7 @@ def promise(evaluation: VideoEvaluation) -> Promise | None:
     text = promised(calibration)
     if not found.normal_s:
         return Promise(text, "It holds no footage labelled normal, so nothing can be said.", None, ())
-    if calibration.rate.per == "image" or calibration.by_hand:
+    if calibration.rate.is_share or calibration.by_hand:
         return _frames_promise(evaluation, calibration, text)
     return _hourly_promise(found, calibration, text)
 
@@ -199,7 +198,7 @@ def _hourly_promise(found: Operation, calibration: Calibration, text: str) -> Pr
     from scipy.stats import chi2
 
     hours, count = found.normal_s / 3600, found.false_alarms
-    target = calibration.rate.value / (_DAY_H if calibration.rate.per == "day" else 1.0)
+    target = calibration.rate.per_hour
     seen = count / hours
     low = float(chi2.ppf((1 - _LEVEL) / 2, 2 * count)) / 2 / hours if count else 0.0
     high = float(chi2.ppf((1 + _LEVEL) / 2, 2 * count + 2)) / 2 / hours
