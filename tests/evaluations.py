@@ -20,9 +20,10 @@ from offnormal.video_evaluation import ScoredVideo, judge_videos, video_metrics_
 EXACT = PixelResult(auroc=0.9712, aupro=0.8934, f1=0.6123, f1_threshold=4.0, pixels=1000, regions=3, exact=True)
 
 
-def calibrated(scale=1.0):
+def calibrated(scale=1.0, things="images"):
     scores = scale * np.random.default_rng(1).gamma(8.0, 0.5, 199)
-    return calibrate_scores(scores, None, rate=Rate(0.02), kind="held_out", bundle="b0")
+    rate = Rate(0.02, things.removesuffix("s"))
+    return calibrate_scores(scores, None, rate=rate, kind="held_out", bundle="b0", things=things)
 
 
 def write_bundle(folder, bundle, detector, **options):
@@ -56,7 +57,7 @@ def video_run(
     scores: name -> (T,) instead of drawn ones.
     """
     rng = np.random.default_rng(seed)
-    calibration = calibrated(scale) if calibrate else None
+    calibration = calibrated(scale, "frames") if calibrate else None
     made = []
     for number in range(videos):
         name = f"{number:02}.mp4"

@@ -26,7 +26,7 @@ def test_doctests():
 
 def test_what_an_evaluation_wrote_is_read_again(tmp_path):
     found = read_run(video_run(tmp_path / "v", eps=0.5))
-    assert (found.kind, found.data, found.detector, found.rate) == ("videos", "street", "padim", "2 %")
+    assert (found.kind, found.data, found.detector, found.rate) == ("videos", "street", "padim", "2 % of frames")
     assert found.options == {"eps": "0.5", "input.size": "256, 320"}
     assert found.seconds_per_frame == 0.01 and found.threshold > 0
     assert found.bundle_bytes == sum(f.stat().st_size for f in (tmp_path / "v" / "bundle").iterdir())
