@@ -35,7 +35,7 @@ def test_a_fit_learns_from_thinned_frames_and_leaves_whole_videos_out(fitted_on_
     assert (data["kind"], data["videos"], data["images"], data["layout"]) == ("video", 3, 60, "videos")
     calibration = fitted_on_footage.bundle.calibration
     assert (calibration.kind, calibration.groups, calibration.rate.per) == ("leave_group_out", 3, "frame")
-    assert "each scored with its whole video left out" in calibration.explanation
+    assert "each scored with its whole video or stretch left out" in calibration.explanation
 
 
 def test_an_evaluation_finds_the_anomaly_and_writes_every_frame(fitted_on_footage, footage, capsys):

@@ -51,7 +51,7 @@ class Calibration:
         if self.by_hand:
             return f"threshold {self.threshold:.6g} set by hand: no false-alarm rate is promised"
         low, high = (0.0 if bound < 1e-5 else bound for bound in self.interval)
-        things, group = ("images", "group") if self.rate.per == "image" else ("frames", "video")
+        things, group = ("images", "group") if self.rate.per == "image" else ("frames", "video or stretch")
         basis = f"{len(self.scores)} {_EXPLAINED[self.kind].format(things=things, group=group)}"
         if self.rate.is_share:
             bounds = f"95 % interval {low * 100:.2g}-{high * 100:.2g} %"
