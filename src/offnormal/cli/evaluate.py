@@ -92,8 +92,10 @@ def as_text(evaluation: Evaluation) -> list[str]:
 
 def as_text_of_videos(evaluation: VideoEvaluation) -> list[str]:
     """The headline figures of videos, line by line; the per-video-norm ones, for papers, last."""
+    from offnormal.report.wording import counted
+
     frames = sum(len(video.scores.scores) for video in evaluation.videos)
-    lines = [f"{evaluation.dataset.name}: {len(evaluation.videos)} videos, {frames} frames"]
+    lines = [f"{evaluation.dataset.name}: {counted(len(evaluation.videos), 'video', 'videos')}, {frames} frames"]
     order = sorted(evaluation.metrics, key=lambda name: name.endswith("_per_video_norm"))
     width = max((len(name) for name in order), default=15)
     lines += [f"{name:<{width}} {evaluation.metrics[name]:.4f}" for name in order]

@@ -83,10 +83,12 @@ def _fit(name: str, model: Any, options: Any, file: Path | None, json: bool) -> 
 
 
 def _as_text(run: Run) -> list[str]:
+    from offnormal.report.wording import counted
+
     bundle = run.bundle
     data, weights = bundle.card["data"], bundle.card["weights"]
     size = bundle.detector.input.size
-    things = f"frames of {data['videos']} videos" if data["kind"] == "video" else "images"
+    things = f"frames of {counted(data['videos'], 'video', 'videos')}" if data["kind"] == "video" else "images"
     lines = [
         f"{bundle.detector.name} on {data['name']}: {data['images']} normal {things} at {size[1]} x {size[0]} px",
         *(f"weights      {card['backbone']} from {card['source']} ({card['licence']})" for card in weights),
