@@ -162,7 +162,7 @@ def rebuild(config: dict[str, Any]) -> Detector:
     spec["size"] = (spec["size"][0], spec["size"][1])
     if "targets" in spec:  # not in bundles from before clips
         spec["targets"] = tuple(spec["targets"])
-    detector: Detector = made(made.Options(**options), InputSpec(**spec))
+    detector: Detector = made.build(made.Options(**options), InputSpec(**spec))
     detector.restore_cards(config["weights"])
     return detector
 

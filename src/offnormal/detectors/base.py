@@ -32,7 +32,7 @@ class Detector(nn.Module, ABC):
     name: ClassVar[str]  # as registered
     Options: ClassVar[type[DetectorOptions]]
     default_size: ClassVar[int] = 256  # side in pixels of the square whose area the input has by default
-    default_channels: ClassVar[Literal[1, 3]] = 3  # of the input: 1 grey, 3 RGB
+    square_sides: ClassVar[Sequence[int]] = ()  # the input is a square of one of these sides; (): any rectangle
     pools_map: ClassVar[bool]  # score = pooling of the map: zones can re-pool it
 
     def __init__(self, options: DetectorOptions, spec: InputSpec) -> None:
@@ -41,6 +41,16 @@ class Detector(nn.Module, ABC):
         self.input = spec
         self.register_buffer("ignored", None)  # (H, W) bool, or None: pixels that never count
         self.ignored: Tensor | None
+
+    @classmethod
+    def build(cls, options: DetectorOptions, spec: InputSpec) -> Self:
+        """The detector of options and an input specification, as fits and bundles make it."""
+        return cls(options, spec)
+
+    @classmethod
+    def input_channels(cls, options: DetectorOptions) -> Literal[1, 3]:
+        """Channels of the input: 1 grey, 3 RGB."""
+        return 3
 
     @classmethod
     def input_multiple(cls, options: DetectorOptions) -> int:

@@ -140,10 +140,11 @@ def build_detector(name: str, config: FitConfig, dataset: Dataset | VideoDataset
         crop=config.crop,
         interpolation=config.interpolation,
         antialias=config.antialias,
-        channels=made.default_channels,
+        squares=made.square_sides,
+        channels=made.input_channels(options),
         clip=clip,
     )
-    detector = made(options, spec)
+    detector = made.build(options, spec)
     _try_size(detector)
     detector.load_pretrained()
     if config.ignore_mask is not None:

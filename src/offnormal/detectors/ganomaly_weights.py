@@ -1,0 +1,75 @@
+"""Weights that GANomaly's published code has saved -> our networks, and what they say of the networks' structure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from offnormal.errors import WeightsError
+
+_SHOWN = 4  # names in a message
+
+
+def matched(network: nn.Module, state: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
+    """A state dict of the published code as one of ours, by names, or where none is known by their order.
+
+    what: its name in messages. Counters of batch normalisation may be missing, as in files of PyTorch before 0.4.1.
+    Raises WeightsError when entries are missing, unknown or of another shape.
+    """
+    own = network.state_dict()
+    given = {name.removeprefix("module."): value for name, value in state.items()}
+    if not own.keys() & given.keys() and len(own) == len(given):
+        given = dict(zip(own, given.values(), strict=True))
+    missing = [name for name in own if name not in given and not name.endswith("num_batches_tracked")]
+    unknown = [name for name in given if name not in own]
+    other = [
+        f"{name} is {_shape(given[name])}, expected {_shape(own[name])}"
+        for name in own
+        if name in given and given[name].shape != own[name].shape
+    ]
+    faults = [
+        f"{len(found)} {kind}: {_some(found)}"
+        for kind, found in (("missing", missing), ("unknown", unknown), ("of another shape", other))
+        if found
+    ]
+    if faults:
+        raise WeightsError(
+            f"{what}: expected {len(own)} entries as this size, latent length, width and number of layers need them; "
+            f"{'; '.join(faults)}"
+        )
+    return {**own, **given}
+
+
+def structure(generator_state: Mapping[str, Tensor]) -> tuple[int, dict[str, int]]:
+    """Side in pixels, and channels, latent, width and extra_layers, of the networks that netG's state dict belongs to.
+
+    Raises WeightsError when it is none of netG.
+    """
+    shapes = [
+        tuple(value.shape)
+        for name, value in generator_state.items()
+        if name.startswith("encoder1.") and value.ndim == 4
+    ]
+    if len(shapes) < 3 or any(shape[-2:] not in ((4, 4), (3, 3)) for shape in shapes):
+        raise WeightsError(
+            "no weights of GANomaly's generator: expected names such as encoder1.main.initial-conv-3-64.weight, found "
+            f"{_some(list(generator_state)) or 'none'}"
+        )
+    width, channels = shapes[0][:2]
+    extra_layers = sum(shape[-1] == 3 for shape in shapes)
+    pyramid = len(shapes) - 2 - extra_layers
+    return 8 << pyramid, {
+        "channels": channels,
+        "latent": shapes[-1][0],
+        "width": width,
+        "extra_layers": extra_layers,
+    }
+
+
+def _shape(value: Tensor) -> str:
+    return " x ".join(map(str, value.shape)) or "a number"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
