@@ -82,6 +82,8 @@ class DataConfig(VerbConfig):
     """Name of the layout, when it is not to be recognised."""
     category: str | None = None
     """One category of a data set with several, or all."""
+    normal_class: str | None = None
+    """Of a data set of classes, such as MNIST: the one that is normal; all others are anomalous."""
     normal: Path | None = None
     """Plain folder of normal pictures, instead of --data."""
     test: Path | None = None
@@ -138,6 +140,15 @@ class FitConfig(DataConfig, FootageConfig, ComputeConfig):
             return None
         height, _, width = self.size.partition("x")
         return (int(height), int(width)) if width else int(height)
+
+
+class ImportConfig(VerbConfig):
+    """offnormal import."""
+
+    weights: list[Path] = []
+    """Files that the method's published code has saved."""
+    out: Path = Path("runs")
+    """Folder in which the run's folder is made."""
 
 
 class BenchmarkConfig(ComputeConfig):

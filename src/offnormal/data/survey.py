@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from offnormal.data.geometry import fixed_size
@@ -77,6 +78,16 @@ def _bits(path: Path) -> int | None:
         return significant_bits(path)
     except ImageError:
         return None
+
+
+def default_side(found: Survey, side: int, squares: Sequence[int] = ()) -> int:
+    """`side`, or of a detector that takes squares the least side to which half of the pictures need not be shrunk.
+
+    >>> default_side(Survey([(28, 28)], 16), 64, squares=(16, 32, 64))
+    32
+    """
+    shown = median(max(size) for size in found.sizes)
+    return next((square for square in squares if shown <= square < side), side)
 
 
 def choose_input(

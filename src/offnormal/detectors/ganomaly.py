@@ -10,7 +10,7 @@ collapsed discriminator starts anew together with its optimiser.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import torch
@@ -24,7 +24,7 @@ from offnormal.data.loader import Batches
 from offnormal.detectors.base import DetectorOptions, TrainedDetector
 from offnormal.detectors.ganomaly_networks import SMALLEST, Discriminator, Generator, initialise
 from offnormal.detectors.ganomaly_options import GanomalyOptions
-from offnormal.detectors.ganomaly_weights import matched
+from offnormal.detectors.ganomaly_weights import generator_and_discriminator, matched, structure
 from offnormal.detectors.maps import smooth_within
 from offnormal.errors import ConfigError
 from offnormal.types import InputSpec, Output, Resize
@@ -99,6 +99,24 @@ class Ganomaly(TrainedDetector):
         """As the options say."""
         assert isinstance(options, GanomalyOptions)
         return options.channels
+
+    @classmethod
+    def from_reference(cls, states: Sequence[Mapping[str, Tensor]], options: DetectorOptions) -> Self:
+        """The detector of netG's and, where it is there, netD's state dict, in any order; its structure is in the shapes.
+
+        options: whose structure, where it is set, must be the same. Pictures are cut as the published code does it.
+        Raises WeightsError for other states and ConfigError for another structure.
+        """
+        generator_state, discriminator_state = generator_and_discriminator(states)
+        size, found = structure(generator_state)
+        for name in found.keys() & options.model_fields_set:
+            if getattr(options, name) != found[name]:
+                raise ConfigError(f"{name} {getattr(options, name)}: the weights have {found[name]}; leave it out")
+        resize = Resize(policy="short_side", short_side=size, interpolation="bilinear")  # lib/data.py
+        spec = InputSpec(size=(size, size), channels=found["channels"], resize=resize)
+        made = cls(size, spec=spec, **{**options.model_dump(), **found})
+        made.load_reference_state_dict(generator_state, discriminator_state)
+        return made
 
     @property
     def is_fitted(self) -> bool:

@@ -41,10 +41,25 @@ def matched(network: nn.Module, state: Mapping[str, Tensor], what: str) -> dict[
     return {**own, **given}
 
 
+def generator_and_discriminator(
+    states: Sequence[Mapping[str, Tensor]],
+) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor] | None]:
+    """Which of one or two state dicts is netG's, and which netD's, if it is there; WeightsError for others."""
+    generators = [state for state in states if any(name.startswith("encoder1.") for name in state)]
+    discriminators = [state for state in states if any(name.startswith("classifier.") for name in state)]
+    if len(generators) != 1 or len(discriminators) != len(states) - 1 or len(states) > 2:
+        found = "; ".join(_some(list(state)) for state in states) or "no file"
+        raise WeightsError(
+            "expected netG.pth of GANomaly, with names such as encoder1.main.initial-conv-3-64.weight, and where it is "
+            f"there netD.pth, with features.0.weight; found {found}"
+        )
+    return generators[0], discriminators[0] if discriminators else None
+
+
 def structure(generator_state: Mapping[str, Tensor]) -> tuple[int, dict[str, int]]:
     """Side in pixels, and channels, latent, width and extra_layers, of the networks that netG's state dict belongs to.
 
-    Raises WeightsError when it is none of netG.
+    Raises WeightsError when its first encoder is not one of GANomaly.
     """
     shapes = [
         tuple(value.shape)
@@ -52,10 +67,7 @@ def structure(generator_state: Mapping[str, Tensor]) -> tuple[int, dict[str, int
         if name.startswith("encoder1.") and value.ndim == 4
     ]
     if len(shapes) < 3 or any(shape[-2:] not in ((4, 4), (3, 3)) for shape in shapes):
-        raise WeightsError(
-            "no weights of GANomaly's generator: expected names such as encoder1.main.initial-conv-3-64.weight, found "
-            f"{_some(list(generator_state)) or 'none'}"
-        )
+        raise WeightsError(f"netG: expected at least three convolutions in encoder1, 3 x 3 or 4 x 4; found {shapes}")
     width, channels = shapes[0][:2]
     extra_layers = sum(shape[-1] == 3 for shape in shapes)
     pyramid = len(shapes) - 2 - extra_layers
