@@ -65,10 +65,8 @@ def _import(name: str, model: Any, options: Any, file: Path | None, json: bool) 
     if json:
         say_json({"run": run.path, "bundle": bundle.path, "hash": bundle.hash, "imported": bundle.card["imported"]})
         return 0
-    size = bundle.detector.input.size
-    say(
-        f"{name} from {', '.join(bundle.card['imported'])}: {size[1]} x {size[0]} px, {bundle.detector.input.channels} ch"
-    )
+    spec, files = bundle.detector.input, ", ".join(bundle.card["imported"])
+    say(f"{name} from {files}: {spec.size[1]} x {spec.size[0]} px, {'colour' if spec.channels == 3 else 'grey'}")
     say("calibration  none: scores come without verdicts")
     say(f"bundle       {bundle.path}")
     say(f"next         {program()} calibrate {bundle.path} --normals DIR")

@@ -78,7 +78,10 @@ def content_hashes(paths: Iterable[Path]) -> list[str]:
 
 
 def content_hash(path: Path | None) -> str:
-    """sha256 of a file, or of a picture in an IDX file; a word for one that is not there or cannot be read, as a set may hold bad files."""
+    """sha256 of a file, or of a picture in an IDX file.
+
+    A word for one that is not there or cannot be read, as a set may hold bad files.
+    """
     if path is None:
         return "none"
     try:

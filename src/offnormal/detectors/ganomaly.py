@@ -102,9 +102,10 @@ class Ganomaly(TrainedDetector):
 
     @classmethod
     def from_reference(cls, states: Sequence[Mapping[str, Tensor]], options: DetectorOptions) -> Self:
-        """The detector of netG's and, where it is there, netD's state dict, in any order; its structure is in the shapes.
+        """The detector of netG's and, where it is there, netD's state dict, in any order.
 
-        options: whose structure, where it is set, must be the same. Pictures are cut as the published code does it.
+        Its structure is read from the shapes; where the options set it, it must be the same. Pictures are cut as the
+        published code does it.
         Raises WeightsError for other states and ConfigError for another structure.
         """
         generator_state, discriminator_state = generator_and_discriminator(states)

@@ -90,8 +90,8 @@ def _split(root: Path, part: _Part, normal: int) -> tuple[tuple[Sample, ...], tu
     learnt = np.delete(own, slice(_THIRD - 1, None, _THIRD))
     tested = np.setdiff1d(np.arange(len(part.labels)), learnt)
     log.warning(
-        "%s: only %s is there, so that %d of the %d pictures of class %d are learnt from; the others are tested on with "
-        "those of all other classes. Not the published split",
+        "%s: only %s is there: %d of the %d pictures of class %d are learnt from, the others tested on with those of all "
+        "other classes; not the published split",
         root,
         part.file.name,
         len(learnt),
