@@ -212,3 +212,11 @@ def test_layouts_of_plug_ins_come_before_general_ones(tmp_path, monkeypatch, nam
     monkeypatch.setattr(registry, "names", lambda kind: dict.fromkeys(known, ""))
     monkeypatch.setattr(registry, "resolve", lambda kind, name: known[name])
     assert open_datasets(write_tree(tmp_path, name))[0].layout == "frames"
+
+
+def test_a_normal_class_is_for_data_sets_of_classes(tmp_path):
+    draw(tmp_path / "set", "train/good/1.png")
+    with pytest.raises(DataError, match=r"--normal-class 3: the data set in .*set has no classes"):
+        open_datasets(tmp_path / "set", normal_class="3")
+    with pytest.raises(DataError, match="go with --data"):
+        open_datasets(normal=tmp_path / "set", normal_class="3")

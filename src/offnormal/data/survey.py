@@ -137,7 +137,7 @@ def choose_input(
         side = min(squares, key=lambda side: abs(side - math.sqrt(sides[0] * sides[1])))
         raise ConfigError(
             f"an input of {sides[0]} x {sides[1]} pixels: this detector takes squares of "
-            f"{', '.join(map(str, squares[:5]))} ... pixels a side; the nearest is {side} x {side}, --size {side}"
+            f"{', '.join(map(str, squares[:4]))}, ... pixels a side; the nearest is {side} x {side}, --size {side}"
         )
     resize = Resize(policy=policy, interpolation=interpolation, antialias=antialias, short_side=short_side)
     return InputSpec(size=sides, channels=channels, resize=resize, bits=found.bits, **(clip or {}))

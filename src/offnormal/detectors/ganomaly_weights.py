@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
@@ -61,22 +62,21 @@ def structure(generator_state: Mapping[str, Tensor]) -> tuple[int, dict[str, int
 
     Raises WeightsError when its first encoder is not one of GANomaly.
     """
-    shapes = [
-        tuple(value.shape)
-        for name, value in generator_state.items()
-        if name.startswith("encoder1.") and value.ndim == 4
-    ]
-    if len(shapes) < 3 or any(shape[-2:] not in ((4, 4), (3, 3)) for shape in shapes):
-        raise WeightsError(f"netG: expected at least three convolutions in encoder1, 3 x 3 or 4 x 4; found {shapes}")
-    width, channels = shapes[0][:2]
-    extra_layers = sum(shape[-1] == 3 for shape in shapes)
-    pyramid = len(shapes) - 2 - extra_layers
-    return 8 << pyramid, {
-        "channels": channels,
-        "latent": shapes[-1][0],
-        "width": width,
-        "extra_layers": extra_layers,
-    }
+    found: dict[str, list[tuple[int, ...]]] = {
+        role: [] for role in ("initial", "extra", "pyramid", "final")
+    }  # shapes of convolutions
+    for name, value in generator_state.items():
+        role = re.match(r"(?:module\.)?encoder1\.main\.([a-z]+)", name)
+        if value.ndim == 4 and role is not None and role[1] in found:
+            found[role[1]].append(tuple(value.shape))
+    if (len(found["initial"]), len(found["final"])) != (1, 1) or not found["pyramid"]:
+        raise WeightsError(
+            "netG: expected convolutions called initial, pyramid and final in its first encoder, such as "
+            f"encoder1.main.initial-conv-3-64.weight; found {_some(list(generator_state))}"
+        )
+    (width, channels, *_), (latent, *_) = found["initial"][0], found["final"][0]
+    layers = {"channels": channels, "latent": latent, "width": width, "extra_layers": len(found["extra"])}
+    return 8 << len(found["pyramid"]), layers
 
 
 def _shape(value: Tensor) -> str:

@@ -65,7 +65,8 @@ class MnistLayout:
             train = parts["train"].samples(np.flatnonzero(parts["train"].labels == int(category)), int(category))
             test = parts["t10k"].samples(np.arange(len(parts["t10k"].labels)), int(category))
         else:
-            train, test = _split(root, *parts.values(), int(category))
+            (only,) = parts.values()
+            train, test = _split(root, only, int(category))
         name = f"{root.resolve().name}_{category}"
         return Dataset(name=name, layout="mnist", root=root, category=category, train=train, test=test)
 
@@ -90,8 +91,8 @@ def _split(root: Path, part: _Part, normal: int) -> tuple[tuple[Sample, ...], tu
     learnt = np.delete(own, slice(_THIRD - 1, None, _THIRD))
     tested = np.setdiff1d(np.arange(len(part.labels)), learnt)
     log.warning(
-        "%s: only %s is there: %d of the %d pictures of class %d are learnt from, the others tested on with those of all "
-        "other classes; not the published split",
+        "%s: only %s is there: %d of the %d pictures of class %d are learnt from, the others tested on with those of "
+        "all other classes; not the published split",
         root,
         part.file.name,
         len(learnt),
