@@ -62,9 +62,8 @@ def structure(generator_state: Mapping[str, Tensor]) -> tuple[int, dict[str, int
 
     Raises WeightsError when its first encoder is not one of GANomaly.
     """
-    found: dict[str, list[tuple[int, ...]]] = {
-        role: [] for role in ("initial", "extra", "pyramid", "final")
-    }  # shapes of convolutions
+    roles = ("initial", "extra", "pyramid", "final")
+    found: dict[str, list[tuple[int, ...]]] = {role: [] for role in roles}  # shapes of the convolutions
     for name, value in generator_state.items():
         role = re.match(r"(?:module\.)?encoder1\.main\.([a-z]+)", name)
         if value.ndim == 4 and role is not None and role[1] in found:
