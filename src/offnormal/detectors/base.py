@@ -43,6 +43,11 @@ class Detector(nn.Module, ABC):
         self.ignored: Tensor | None
 
     @classmethod
+    def build(cls, options: DetectorOptions, spec: InputSpec) -> Self:
+        """The detector of options and an input specification, as fits and bundles make it."""
+        return cls(options, spec)
+
+    @classmethod
     def input_multiple(cls, options: DetectorOptions) -> int:
         """Sides of the input are multiples of this many pixels."""
         return 1
@@ -154,7 +159,8 @@ class TrainedDetector(Detector):
     """Learns by gradient; the loop in `training` drives it.
 
     Its training is a sequence of steps, each over one batch of normal pixels. What is not a parameter but changes while
-    it learns (memory items, running statistics) lies in buffers, so that checkpoints hold it.
+    it learns (memory items, running statistics) lies in buffers, so that checkpoints hold it. Random numbers of a step
+    come from torch's own generators, which the loop seeds anew for every step.
     """
 
     default_batch_size: ClassVar[int] = 64  # samples a step
