@@ -164,7 +164,8 @@ class TrainedDetector(Detector):
     """Learns by gradient; the loop in `training` drives it.
 
     Its training is a sequence of steps, each over one batch of normal pixels. What is not a parameter but changes while
-    it learns (memory items, running statistics) lies in buffers, so that checkpoints hold it.
+    it learns (memory items, running statistics) lies in buffers, so that checkpoints hold it. Random numbers of a step
+    come from torch's own generators, which the loop seeds anew for every step.
     """
 
     default_batch_size: ClassVar[int] = 64  # samples a step

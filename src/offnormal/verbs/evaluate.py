@@ -34,6 +34,7 @@ from offnormal.report.video_page import render_videos
 from offnormal.run import Run, new_run
 from offnormal.scoring import Scorer, choose_device
 from offnormal.sources.image import as_rgb, open_image, open_mask
+from offnormal.training.history import History, read_history
 from offnormal.types import ANOMALOUS, NORMAL
 from offnormal.verbs.chosen_frames import choose_frames
 from offnormal.verbs.evaluate_videos import evaluate_videos
@@ -96,18 +97,23 @@ def evaluate_run(
         run = place_for(bundle, found, place)
         write_frame_scores(run.path / "scores.csv", found.videos, _threshold(bundle))
         _write_json(run.path / "metrics.json", video_metrics_json(found))
-        page = render_videos(found, choose_frames(bundle, found, config), about)
+        page = render_videos(found, choose_frames(bundle, found, config), about, _history(bundle))
     else:
         found = evaluate_dataset(bundle, dataset, config, progress)
         run = place_for(bundle, found, place)
         write_scores(run.path / "scores.csv", found)
         _write_json(run.path / "metrics.json", metrics_json(found))
-        page = render(found, choose_pictures(bundle, found, config), about)
+        page = render(found, choose_pictures(bundle, found, config), about, _history(bundle))
     write_text(run.path / "report.html", page)
     for bad in found.skipped:
         run.log("skipped", path=str(bad.path), reason=bad.reason)
     run.log("evaluated", data=str(dataset.root), **found.metrics)
     return found, run
+
+
+def _history(bundle: Bundle) -> History | None:
+    """Of the training in the run that the bundle lies in, if it is still there."""
+    return None if bundle.path is None else read_history(bundle.path.parent / "log.jsonl")
 
 
 def _threshold(bundle: Bundle) -> float | None:
