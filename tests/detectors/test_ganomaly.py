@@ -290,6 +290,11 @@ def test_map_and_contextual_part_are_the_residual():
     assert not made.pools_map
 
 
+def test_reconstructions_lie_in_the_range_of_pixels():
+    made, x = small(), pictures(2)
+    torch.testing.assert_close(made.eval().reconstruct(x), (made.generator(2 * x - 1)[0] + 1) / 2)
+
+
 def test_an_ignored_region_changes_nothing():
     made = from_recipe(json.dumps({"isize": 16, "nc": 1, "nz": 6, "ngf": 4}), 1)
     region = torch.zeros(16, 16, dtype=torch.bool)

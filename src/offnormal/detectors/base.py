@@ -71,6 +71,10 @@ class Detector(nn.Module, ABC):
     def forward(self, x: Tensor) -> Output:
         """Pixels in 0-1, (N, C, H, W) or (N, C, T, H, W), -> Output; NotFittedError before the fit."""
 
+    def reconstruct(self, x: Tensor) -> Tensor | None:
+        """What a fitted detector makes of pixels (N, C, H, W), again in 0-1, for people; None: nothing of the kind."""
+        return None
+
     def load_pretrained(self) -> None:
         """Fill in pretrained weights where the method has any; WeightsError when they cannot be had."""
 

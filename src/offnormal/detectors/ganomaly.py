@@ -204,6 +204,11 @@ class Ganomaly(TrainedDetector):
         maps = smooth_within(residual, self.ignored, self.options.sigma)
         return Output(score=parts[self.options.score], map=maps[:, None], parts=parts)
 
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Pixels (N, C, S, S) in 0-1 -> the generator's, in 0-1."""
+        fake: Tensor = self.generator(self._scaled(x))[0]
+        return (fake + 1) / 2
+
     def train(self, mode: bool = True) -> Self:
         """As torch has it, except that with `batch_statistics` scores rest on each batch's own statistics."""
         super().train(mode)
