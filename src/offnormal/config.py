@@ -148,7 +148,7 @@ class TrainConfig(FitConfig):
     epochs: Annotated[int, Field(ge=1)] | None = None
     """Passes over the samples learnt from; default: the detector's."""
     steps: Annotated[int, Field(ge=1)] | None = None
-    """Steps in all, instead of epochs."""
+    """Steps in all, instead of epochs; default: the detector's, where it counts in steps."""
     schedule: Literal["constant", "step", "cosine", "plateau"] = "constant"
     """How learning rates fall: step (to a tenth after 1/2 and after 3/4), cosine, plateau (halved when no better)."""
     floor: Annotated[float, Field(ge=0, lt=1)] | None = None

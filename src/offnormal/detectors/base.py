@@ -174,6 +174,7 @@ class TrainedDetector(Detector):
 
     default_batch_size: ClassVar[int] = 64  # samples a step
     default_epochs: ClassVar[int]  # passes over the training samples
+    default_steps: ClassVar[int | None] = None  # in all, whatever the number of samples; then there are no epochs
 
     @abstractmethod
     def optimizers(self) -> dict[str, Optimizer]:

@@ -45,7 +45,7 @@ class Ganomaly(TrainedDetector):
     Options = GanomalyOptions
     pools_map = False
     default_size = 64
-    default_epochs = 100
+    default_steps = 600
     square_sides = tuple(SMALLEST << k for k in range(8))
     options: GanomalyOptions
 
