@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
 
         data = work / "flanges"
         generate(data, train=120, test_good=20, per_defect=5)
-        images = [str(data / "test" / "*" / "00*.png")]
+        images = [str(data / "test" / "*" / "00[01].png")]
 
     # A generator learns to reconstruct normal pictures against a discriminator. Some normals are kept back: they choose
     # the best moment, and the threshold. Squares of 32 px and few channels make it quick; see docs/ganomaly.md.
@@ -40,15 +40,15 @@ def main(arguments: list[str]) -> None:
 
     # Two terms lie behind a score, both higher = more anomalous: how far the latent vectors of a picture and of its
     # reconstruction are apart, and how much the pictures themselves differ.
-    for path in expand(images)[:12] if images else []:
+    for path in expand(images):
         pixels = stack([read_pixels(path, detector.input)])
         with torch.inference_mode():
             output = detector(pixels)
-            reconstruction = (detector.generator(2 * pixels - 1)[0][0] + 1) / 2
+            reconstruction = detector.reconstruct(pixels)
         verdict = run.bundle.calibration.verdict(float(output.score))
         parts = "  ".join(f"{name} {float(value):.4f}" for name, value in output.parts.items())
         print(f"{path.parent.name}/{path.name}  {parts}  {'anomalous' if verdict.anomalous else 'normal'}")
-        beside = torch.cat([pixels[0], reconstruction], dim=2).permute(1, 2, 0)
+        beside = torch.cat([pixels, reconstruction], dim=3)[0].permute(1, 2, 0)
         shown = Image.fromarray((beside.numpy() * 255).round().astype(np.uint8))
         shown.resize((512, 256), Image.Resampling.NEAREST).save(work / f"{path.parent.name}_{path.stem}.png")
     print(f"pictures beside their reconstructions: {work}")
