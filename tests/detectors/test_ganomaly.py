@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.optim import Adam
 
+from offnormal.data.loader import Batch
 from offnormal.detectors.ganomaly import Ganomaly, GanomalyOptions
 from offnormal.detectors.maps import smooth
 from offnormal.errors import ConfigError, NotFittedError, WeightsError
@@ -258,9 +259,9 @@ def test_batch_statistics_give_the_published_scores(golden):
 
 
 def test_batch_statistics_learn_nothing_from_the_batch_but_do_in_training():
-    made = small(batch_statistics=True)
+    made = small(batch_statistics=True, score="latent")
     train(made, [pictures()])
-    made.finish(())
+    made.finish([])
     state = {name: value.clone() for name, value in made.eval().state_dict().items()}
     made(pictures(5, seed=9))
     assert all(torch.equal(value, state[name]) for name, value in made.state_dict().items())
@@ -314,6 +315,52 @@ def test_an_ignored_region_changes_nothing():
 def test_before_the_fit_there_are_no_scores():
     with pytest.raises(NotFittedError, match="offnormal fit ganomaly"):
         small().eval()(pictures())
+
+
+class Stub(nn.Module):
+    """A generator that knows one picture; what it does not know changes the reconstruction, or the latent vectors."""
+
+    def __init__(self, known, tells):
+        super().__init__()
+        self.known, self.tells = known, tells
+
+    def forward(self, x):
+        strange = (x - self.known).abs().mean((1, 2, 3), keepdim=True)
+        nothing = torch.zeros_like(strange)
+        return (
+            self.known.expand_as(x) if "contextual" in self.tells else x,
+            nothing,
+            strange if "latent" in self.tells else nothing,
+        )
+
+
+@pytest.mark.parametrize(
+    ("tells", "score", "taken"),
+    [
+        ("contextual", "auto", "contextual"),
+        ("latent", "auto", "latent"),
+        ("both latent and contextual", "auto", "latent"),
+        ("latent", "contextual", "contextual"),
+        ("contextual", "latent", "latent"),
+    ],
+)
+def test_the_score_is_the_papers_unless_pasted_pieces_are_told_clearly_better_by_the_other(tells, score, taken):
+    known = pictures(1)
+    batches = [Batch((known + 0.01 * pictures(20, seed=k)).clamp(0, 1), [], None) for k in (1, 2)]
+    made = small(score=score).eval()
+    made.generator = Stub(2 * known - 1, tells)
+    with torch.no_grad():
+        made.finish(batches)
+        output = made(pictures(3, seed=5))
+    assert made.scores_by == taken
+    assert torch.equal(output.score, output.parts[taken])
+
+
+def test_published_weights_are_scored_as_they_were_unless_it_is_said():
+    for score, taken in (("auto", "latent"), ("latent", "latent"), ("contextual", "contextual")):
+        made = small(score=score)
+        made.load_reference_state_dict(recipe(made.generator, 1, 0))
+        assert made.scores_by == taken
 
 
 # --- published weights ------------------------------------------------------------------------------------------

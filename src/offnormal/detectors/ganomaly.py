@@ -10,6 +10,7 @@ collapsed discriminator starts anew together with its optimiser.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Self
 
@@ -22,6 +23,7 @@ from torch.optim import Adam, Optimizer
 from offnormal.config import explain
 from offnormal.data.loader import Batches
 from offnormal.detectors.base import DetectorOptions, TrainedDetector
+from offnormal.detectors.cut_paste import tell_pasted
 from offnormal.detectors.ganomaly_networks import SMALLEST, Discriminator, Generator, initialise
 from offnormal.detectors.ganomaly_options import GanomalyOptions
 from offnormal.detectors.ganomaly_weights import generator_and_discriminator, matched, structure
@@ -31,14 +33,18 @@ from offnormal.types import InputSpec, Output, Resize
 
 __all__ = ["Ganomaly", "GanomalyOptions"]
 
+log = logging.getLogger(__name__)
+
+Score = Literal["latent", "contextual"]
+_CLEARLY = 0.05  # AUROC: twice its standard error for some forty normals
 _BETAS = (0.5, 0.999)  # published code, options.py (beta1) and torch's default
 
 
 class Ganomaly(TrainedDetector):
     """A generator learns to reconstruct normal pictures, from pixels to a latent vector and back, and once more.
 
-    Score: distance of the two latent vectors, or the mean difference of picture and reconstruction. Map: that
-    difference, mean of the channels, smoothed. Parts: `latent`, `contextual`. Higher = more anomalous.
+    Score: distance of the two latent vectors, or the mean difference of picture and reconstruction; see `finish`. Map:
+    that difference, mean of the channels, smoothed. Parts: `latent`, `contextual`. Higher = more anomalous.
     """
 
     name = "ganomaly"
@@ -79,9 +85,9 @@ class Ganomaly(TrainedDetector):
         super().__init__(options, spec)
         self.generator = Generator(size, options.channels, options.latent, options.width, options.extra_layers)
         self.discriminator = Discriminator(size, options.channels, options.width, options.extra_layers)
-        self.register_buffer("fitted", None)
+        self.register_buffer("taken", None)
         self.register_buffer("restarts", torch.tensor(0))
-        self.fitted: Tensor | None  # 1 when scores can be asked for
+        self.taken: Tensor | None  # (2,) shares of the latent and the contextual part in the score: 1 and 0, or 0 and 1
         self.restarts: Tensor  # how often the discriminator has collapsed
         random = torch.Generator().manual_seed(options.seed)
         initialise(self.generator, random)
@@ -122,7 +128,14 @@ class Ganomaly(TrainedDetector):
     @property
     def is_fitted(self) -> bool:
         """Whether scores can be asked for."""
-        return self.fitted is not None
+        return self.taken is not None
+
+    @property
+    def scores_by(self) -> Score:
+        """The part that is the score; NotFittedError before the fit."""
+        self.require_fitted()
+        assert self.taken is not None
+        return "latent" if self.taken[0] else "contextual"
 
     def load_reference_state_dict(
         self, generator_state: Mapping[str, Tensor], discriminator_state: Mapping[str, Tensor] | None = None
@@ -136,7 +149,7 @@ class Ganomaly(TrainedDetector):
         if discriminator_state is not None:
             self.discriminator.load_state_dict(matched(self.discriminator, discriminator_state, "netD"))
         self.generator.load_state_dict(generator)
-        self.fitted = torch.ones(())
+        self._take("contextual" if self.options.score == "contextual" else "latent")
 
     # --- learning -------------------------------------------------------------------------------------------
 
@@ -185,24 +198,26 @@ class Ganomaly(TrainedDetector):
         return {"loss": self._weighted(losses), **losses}
 
     def finish(self, loader: Batches) -> None:
-        """Nothing more is learnt; scores can be asked for."""
-        self.fitted = torch.ones(())
+        """Decide on the part that is the score: with `auto` the latent one, unless it is clearly worse.
+
+        Both are tried on the normals kept back and on copies of them in which a piece was pasted elsewhere.
+        """
+        self._take(self._better(loader) if self.options.score == "auto" else self.options.score)
 
     # --- scoring --------------------------------------------------------------------------------------------
 
     def forward(self, x: Tensor) -> Output:
         """Pixels (N, C, S, S) in 0-1 -> score (N, 1), map (N, 1, S, S); NotFittedError before the fit."""
         self.require_fitted()
-        real = self._scaled(x)
-        fake, z, z_hat = self.generator(real)
-        gap = (z_hat - z).flatten(1)
-        residual = (fake - real).abs().mean(1)  # (N, S, S)
-        parts = {
-            "latent": (gap.square() if self.options.distance == "l2" else gap.abs()).mean(1, keepdim=True),
-            "contextual": residual.flatten(1).mean(1, keepdim=True),
-        }
+        assert self.taken is not None
+        latent, residual = self._compare(x)
+        contextual = residual.flatten(1).mean(1, keepdim=True)
         maps = smooth_within(residual, self.ignored, self.options.sigma)
-        return Output(score=parts[self.options.score], map=maps[:, None], parts=parts)
+        return Output(
+            score=self.taken[0] * latent + self.taken[1] * contextual,
+            map=maps[:, None],
+            parts={"latent": latent, "contextual": contextual},
+        )
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Pixels (N, C, S, S) in 0-1 -> the generator's, in 0-1."""
@@ -217,6 +232,27 @@ class Ganomaly(TrainedDetector):
                 if isinstance(module, nn.BatchNorm2d):
                     module.training, module.track_running_stats = True, mode  # used, but not learnt from
         return self
+
+    def _compare(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels in 0-1 -> distance of the latent vectors (N, 1), difference of the pictures (N, S, S)."""
+        real = self._scaled(x)
+        fake, z, z_hat = self.generator(real)
+        gap = (z_hat - z).flatten(1)
+        distance = gap.square() if self.options.distance == "l2" else gap.abs()
+        return distance.mean(1, keepdim=True), (fake - real).abs().mean(1)
+
+    def _take(self, part: Score) -> None:
+        self.taken = torch.tensor((1.0, 0.0) if part == "latent" else (0.0, 1.0), device=self.restarts.device)
+
+    def _better(self, loader: Batches) -> Score:
+        def parts(x: Tensor) -> dict[str, Tensor]:
+            latent, residual = self._compare(x.to(self.restarts.device))
+            return {"latent": latent[:, 0], "contextual": residual.mean((1, 2))}
+
+        found = tell_pasted(parts, loader, seed=self.options.seed)
+        part: Score = "contextual" if found["contextual"] > found["latent"] + _CLEARLY else "latent"
+        log.info("the score is the %s part; pasted pieces are told with AUROCs of %s", part, found)
+        return part
 
     # --- parts ----------------------------------------------------------------------------------------------
 

@@ -37,8 +37,8 @@ class GanomalyOptions(DetectorOptions):
     """Of both Adam optimisers."""
     collapse: Weight = 1e-5
     """A discriminator whose loss falls below it no longer teaches anything and starts anew; 0: never."""
-    score: Literal["latent", "contextual"] = "latent"
-    """latent: distance of the two latent vectors (paper); contextual: mean difference of picture and reconstruction."""
+    score: Literal["auto", "latent", "contextual"] = "auto"
+    """latent: distance of latent vectors (paper); contextual: of pictures; auto: latent unless it is clearly worse."""
     distance: Literal["l2", "l1"] = "l2"
     """Of the latent vectors: l2: mean squared difference (published code); l1: mean absolute difference (paper)."""
     sigma: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
