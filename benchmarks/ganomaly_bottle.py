@@ -35,7 +35,7 @@ def main() -> None:
     given = parser.parse_args()
     (dataset,) = open_datasets(given.data)
     labels = np.array([sample.label for sample in dataset.test])
-    print("| seed | latent | contextual | fit (s) |\n|---|---|---|---|", flush=True)
+    print("| seed | latent | contextual | taken | fit (s) |\n|---|---|---|---|---|", flush=True)
     rows = []
     for seed in given.seeds:
         fixed = ["--seed", seed, "--steps", given.steps, "--size", given.size, "--keep", "last"]
@@ -50,9 +50,10 @@ def main() -> None:
         found = concatenate(piece.scores for piece in Scorer(detector).over(loader))
         parts = [auroc(labels, found.parts[name].astype(np.float64)) for name in ("latent", "contextual")]
         rows.append(parts)
-        print(f"| {seed} | {parts[0]:.3f} | {parts[1]:.3f} | {seconds:.0f} |", flush=True)
+        taken = detector.scores_by
+        print(f"| {seed} | {parts[0]:.3f} | {parts[1]:.3f} | {taken} | {seconds:.0f} |", flush=True)
     cells = [f"{statistics.mean(column):.3f} ± {statistics.stdev(column):.3f}" for column in zip(*rows, strict=True)]
-    print(f"| mean ± standard deviation | {' | '.join(cells)} | |")
+    print(f"| mean ± standard deviation | {' | '.join(cells)} | | |")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""GANomaly on MNIST, each digit the normal one in turn: image_AUROC of both parts and seconds of a fit, as Markdown.
+"""GANomaly on MNIST, each digit the normal one in turn: image_AUROC of the score and of both parts, and seconds of a fit, as Markdown.
 
     python benchmarks/ganomaly_mnist.py --data MNIST [--digits 0 1 2] [-- fit options, such as --width 64]
 
@@ -25,6 +25,7 @@ from offnormal.data.open import open_datasets
 from offnormal.metrics.image import auroc
 from offnormal.scoring import Scorer, concatenate
 
+PARTS = ("latent", "contextual")
 SMALL = ("--size", "32", "--channels", "1", "--width", "32", "--steps", "600")
 
 
@@ -34,7 +35,7 @@ def main() -> None:
     parser.add_argument("--digits", nargs="+", default=[str(digit) for digit in range(10)])
     parser.add_argument("options", nargs="*", help="of `offnormal fit ganomaly`, after --")
     given = parser.parse_args()
-    print("| digit | latent | contextual | fit (s) |\n|---|---|---|---|", flush=True)
+    print("| digit | score | taken | latent | contextual | fit (s) |\n|---|---|---|---|---|---|", flush=True)
     rows = []
     for digit in given.digits:
         (dataset,) = open_datasets(given.data, layout="mnist", normal_class=digit)
@@ -49,11 +50,12 @@ def main() -> None:
         loader = Loader(dataset.test, detector.input, batch_size=256)
         found = concatenate(piece.scores for piece in Scorer(detector).over(loader))
         labels = np.array([sample.label for sample in dataset.test])
-        parts = [auroc(labels, found.parts[name].astype(np.float64)) for name in ("latent", "contextual")]
-        rows.append((*parts, seconds))
-        print(f"| {digit} | {parts[0]:.3f} | {parts[1]:.3f} | {seconds:.0f} |", flush=True)
-    latent, contextual, seconds = (statistics.mean(column) for column in zip(*rows, strict=True))
-    print(f"| mean | **{latent:.3f}** | {contextual:.3f} | {seconds:.0f} |")
+        columns = [auroc(labels, s.astype(np.float64)) for s in (found.score, *(found.parts[k] for k in PARTS))]
+        rows.append((*columns, seconds))
+        cells = f"{columns[0]:.3f} | {detector.scores_by} | {columns[1]:.3f} | {columns[2]:.3f}"
+        print(f"| {digit} | {cells} | {seconds:.0f} |", flush=True)
+    score, latent, contextual, seconds = (statistics.mean(column) for column in zip(*rows, strict=True))
+    print(f"| mean | **{score:.3f}** | | {latent:.3f} | {contextual:.3f} | {seconds:.0f} |")
 
 
 if __name__ == "__main__":
