@@ -1,4 +1,4 @@
-"""GANomaly on MNIST, each digit the normal one in turn: image_AUROC of the score and of both parts, and seconds of a fit, as Markdown.
+"""GANomaly on MNIST, each digit the normal one in turn: image_AUROC of the score and of its parts, as Markdown.
 
     python benchmarks/ganomaly_mnist.py --data MNIST [--digits 0 1 2] [-- fit options, such as --width 64]
 

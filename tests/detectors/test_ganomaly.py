@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.optim import Adam
 
 from offnormal.data.loader import Batch
@@ -227,6 +227,17 @@ def test_a_collapsed_discriminator_starts_anew_with_its_optimiser():
     assert int(kept.restarts) == 0
 
 
+def test_processes_that_train_together_find_a_collapse_together(monkeypatch):
+    others = torch.tensor(0.5)
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "all_reduce", lambda loss: loss.add_(others))
+    own = torch.tensor(0.1)
+    assert small(collapse=0.31)._collapsed(own)
+    assert not small(collapse=0.29)._collapsed(own)  # although the own loss is below
+    assert own == 0.1
+
+
 def test_weights_stay_laid_out_for_fast_convolutions():
     assert Ganomaly(32, 3, 8, 4).generator.decoder.main[3].weight.is_contiguous(memory_format=torch.channels_last)
 
@@ -354,6 +365,12 @@ def test_the_score_is_the_papers_unless_pasted_pieces_are_told_clearly_better_by
         output = made(pictures(3, seed=5))
     assert made.scores_by == taken
     assert torch.equal(output.score, output.parts[taken])
+
+
+def test_without_normals_kept_back_the_score_is_the_papers():
+    made = small()
+    made.finish([])
+    assert made.scores_by == "latent"
 
 
 def test_published_weights_are_scored_as_they_were_unless_it_is_said():

@@ -49,4 +49,4 @@ def tell_pasted(parts: Callable[[Tensor], dict[str, Tensor]], normals: Batches, 
             labels += [int(number > 0)] * len(pixels)
             for name, values in parts(pixels).items():
                 scores.setdefault(name, []).extend(values.double().tolist())
-    return {name: auroc(labels, values) for name, values in scores.items()}
+    return {name: auroc(labels, values) for name, values in scores.items()}  # nothing where there are no normals

@@ -250,7 +250,7 @@ class Ganomaly(TrainedDetector):
             return {"latent": latent[:, 0], "contextual": residual.mean((1, 2))}
 
         found = tell_pasted(parts, loader, seed=self.options.seed)
-        part: Score = "contextual" if found["contextual"] > found["latent"] + _CLEARLY else "latent"
+        part: Score = "contextual" if found and found["contextual"] > found["latent"] + _CLEARLY else "latent"
         log.info("the score is the %s part; pasted pieces are told with AUROCs of %s", part, found)
         return part
 
@@ -258,7 +258,7 @@ class Ganomaly(TrainedDetector):
 
     def _scaled(self, x: Tensor) -> Tensor:
         """0-1 -> [-1, 1], ignored pixels 0."""
-        scaled = (2 * x - 1).contiguous(memory_format=torch.channels_last)
+        scaled = torch.empty_like(x, memory_format=torch.channels_last).copy_(2 * x - 1)  # of grey it takes a copy
         return scaled if self.ignored is None else scaled.masked_fill(self.ignored, 0)
 
     def _weighted(self, losses: Mapping[str, Tensor]) -> Tensor:
