@@ -40,7 +40,7 @@ def tell_pasted(parts: Callable[[Tensor], dict[str, Tensor]], normals: Batches, 
 
     parts: pixels (N, C, H, W) in 0-1 -> name and scores (N,) of each, higher = more anomalous.
     """
-    random = torch.Generator().manual_seed(seed)
+    random = torch.Generator().manual_seed(seed % (1 << 63))
     labels: list[int] = []
     scores: dict[str, list[float]] = {}
     for batch in normals:

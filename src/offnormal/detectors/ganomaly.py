@@ -35,7 +35,7 @@ __all__ = ["Ganomaly", "GanomalyOptions"]
 
 log = logging.getLogger(__name__)
 
-Score = Literal["latent", "contextual"]
+Part = Literal["latent", "contextual"]
 _CLEARLY = 0.05  # AUROC: twice its standard error for some forty normals
 _BETAS = (0.5, 0.999)  # published code, options.py (beta1) and torch's default
 
@@ -89,7 +89,7 @@ class Ganomaly(TrainedDetector):
         self.register_buffer("restarts", torch.tensor(0))
         self.taken: Tensor | None  # (2,) shares of the latent and the contextual part in the score: 1 and 0, or 0 and 1
         self.restarts: Tensor  # how often the discriminator has collapsed
-        random = torch.Generator().manual_seed(options.seed)
+        random = _random(options.seed)
         initialise(self.generator, random)
         initialise(self.discriminator, random)
         self.to(memory_format=torch.channels_last)  # convolutions compute faster in it, on processors too
@@ -131,7 +131,7 @@ class Ganomaly(TrainedDetector):
         return self.taken is not None
 
     @property
-    def scores_by(self) -> Score:
+    def scores_by(self) -> Part:
         """The part that is the score; NotFittedError before the fit."""
         self.require_fitted()
         assert self.taken is not None
@@ -241,16 +241,16 @@ class Ganomaly(TrainedDetector):
         distance = gap.square() if self.options.distance == "l2" else gap.abs()
         return distance.mean(1, keepdim=True), (fake - real).abs().mean(1)
 
-    def _take(self, part: Score) -> None:
+    def _take(self, part: Part) -> None:
         self.taken = torch.tensor((1.0, 0.0) if part == "latent" else (0.0, 1.0), device=self.restarts.device)
 
-    def _better(self, loader: Batches) -> Score:
+    def _better(self, loader: Batches) -> Part:
         def parts(x: Tensor) -> dict[str, Tensor]:
             latent, residual = self._compare(x.to(self.restarts.device))
             return {"latent": latent[:, 0], "contextual": residual.mean((1, 2))}
 
         found = tell_pasted(parts, loader, seed=self.options.seed)
-        part: Score = "contextual" if found and found["contextual"] > found["latent"] + _CLEARLY else "latent"
+        part: Part = "contextual" if found and found["contextual"] > found["latent"] + _CLEARLY else "latent"
         log.info("the score is the %s part; pasted pieces are told with AUROCs of %s", part, found)
         return part
 
@@ -275,10 +275,13 @@ class Ganomaly(TrainedDetector):
     def _restart_discriminator(self) -> None:
         """Other random weights, fresh running statistics, and an optimiser that remembers nothing."""
         self.restarts += 1
-        random = torch.Generator().manual_seed(self.options.seed + int(self.restarts))
-        initialise(self.discriminator, random)
+        initialise(self.discriminator, _random(self.options.seed + int(self.restarts)))
         if self._critic is not None:
             self._critic.state.clear()
+
+
+def _random(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed % (1 << 63))  # generators take no negative ones
 
 
 def _bce(logits: Tensor, target: float) -> Tensor:
