@@ -254,16 +254,13 @@ class Ganomaly(TrainedDetector):
         log.info("the score is the %s part; pasted pieces are told with AUROCs of %s", part, found)
         return part
 
-    # --- parts ----------------------------------------------------------------------------------------------
-
     def _scaled(self, x: Tensor) -> Tensor:
         """0-1 -> [-1, 1], ignored pixels 0."""
-        scaled = torch.empty_like(x, memory_format=torch.channels_last).copy_(2 * x - 1)  # of grey it takes a copy
+        scaled = (2 * x - 1).contiguous(memory_format=torch.channels_last)
         return scaled if self.ignored is None else scaled.masked_fill(self.ignored, 0)
 
     def _weighted(self, losses: Mapping[str, Tensor]) -> Tensor:
-        weights = {name: getattr(self.options, f"{name}_weight") for name in losses}
-        return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
+        return torch.stack([getattr(self.options, f"{name}_weight") * loss for name, loss in losses.items()]).sum()
 
     def _collapsed(self, loss: Tensor) -> bool:
         if distributed.is_available() and distributed.is_initialized():  # all processes decide alike
