@@ -26,7 +26,7 @@ from offnormal.metrics.image import auroc
 from offnormal.scoring import Scorer, concatenate
 
 PARTS = ("latent", "contextual")
-SMALL = ("--size", "32", "--channels", "1", "--width", "32", "--steps", "600")
+SMALL = ("--size", "32", "--channels", "1", "--width", "32", "--steps", "450")
 
 
 def main() -> None:

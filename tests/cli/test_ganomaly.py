@@ -60,3 +60,12 @@ def test_digits_in_grey_at_the_least_size_that_shrinks_nothing(tmp_path, capsys)
 def test_what_cannot_be_is_refused(parts, tmp_path, capsys, more, message):
     assert run(["fit", "ganomaly", "--data", str(parts), *more, "--out", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_fit_that_is_gone_on_with_ends_as_an_unbroken_one(parts, tmp_path, capsys):
+    given = ("--data", parts, "--size", 16)
+    whole = fitted(capsys, tmp_path, *given)
+    begun = fitted(capsys, tmp_path, *given, "--limit-time", "1ms")
+    assert begun["hash"] != whole["hash"]
+    assert run(["fit", "ganomaly", "--resume", begun["run"], "--limit-time", "1h", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["hash"] == whole["hash"]
