@@ -144,12 +144,12 @@ class KeptBatches:
 
 
 def stack_raw(arrays: Sequence[np.ndarray]) -> Tensor:
-    """Arrays of one shape -> (n, ...) uint8 when all are, else float32 in 0-1."""
-    if all(array.dtype == np.uint8 for array in arrays):
-        return torch.from_numpy(np.stack(arrays))
-    return torch.from_numpy(
-        np.stack([array.astype(np.float32) / 255 if array.dtype == np.uint8 else array for array in arrays])
-    )
+    """Arrays of one shape -> (n, ...) uint8 when all are, else float32 in 0-1; one after the other in memory."""
+    whole = all(array.dtype == np.uint8 for array in arrays)
+    stacked = np.empty((len(arrays), *arrays[0].shape), np.uint8 if whole else np.float32)
+    for number, array in enumerate(arrays):
+        stacked[number] = array if whole or array.dtype != np.uint8 else array.astype(np.float32) / 255
+    return torch.from_numpy(stacked)
 
 
 def to_unit(pixels: Tensor) -> Tensor:
