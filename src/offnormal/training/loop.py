@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +47,11 @@ class Trained:
     best_epoch: int | None
     best_loss: float | None
     waiting_share: float  # of the time of the steps, spent waiting for data
+
+    def rounded(self) -> Trained:
+        """The same with figures that people read."""
+        loss = None if self.best_loss is None else float(f"{self.best_loss:.6g}")
+        return replace(self, best_loss=loss, waiting_share=round(self.waiting_share, 4))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
