@@ -160,6 +160,9 @@ class _Loop:
         self.until = math.inf if self.settings.limit_s is None else time.perf_counter() + self.settings.limit_s
         if found is not None:
             self._restore(found)
+        fabric.barrier()
+        job.learn.shared_by_all()
+        job.held.shared_by_all()
 
     def run(self) -> dict[str, Any]:
         """Train until the end, a lack of improvement or the limit of time."""

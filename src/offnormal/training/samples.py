@@ -73,6 +73,10 @@ class Source(ABC):
     def loader(self, batch_size: int) -> Batches:
         """The same samples in their own order."""
 
+    def shared_by_all(self) -> None:
+        """Hear that every process that is to use them has them."""
+        return
+
     def close(self) -> None:
         """Free what they are kept in."""
         return
@@ -102,6 +106,10 @@ class Kept(Source):
     def loader(self, batch_size: int) -> Batches:
         """The same samples in their own order."""
         return KeptBatches(self, batch_size)
+
+    def shared_by_all(self) -> None:
+        """Hear that every process that is to use them has them."""
+        self.rows.shared_by_all()
 
     def close(self) -> None:
         """Free what they are kept in."""

@@ -1,0 +1,41 @@
+import pytest
+
+from offnormal.config import TrainConfig
+from offnormal.errors import ConfigError
+from offnormal.training.settings import plan
+from offnormal.types import InputSpec
+from tests.training.tiny import Plain, TinyOptions
+
+
+def planned(learnt, **given):
+    detector = Plain(TinyOptions(seed=-3), InputSpec(size=(16, 16)))
+    return plan(TrainConfig(**{"batch_size": 10, **given}), detector, learnt)
+
+
+@pytest.mark.parametrize(
+    ("learnt", "given", "expected"),
+    [
+        (35, {}, (15, 3, 3)),  # the detector's five epochs, validated after each
+        (35, {"epochs": 2}, (6, 3, 3)),
+        (35, {"steps": 1000}, (1000, 3, 50)),
+        (35, {"steps": 7}, (7, 3, 1)),
+        (4, {"epochs": 2}, (2, 1, 1)),  # a set smaller than a batch
+        (10, {"epochs": 2}, (2, 1, 1)),
+    ],
+)
+def test_how_long_and_how_often_validated(learnt, given, expected):
+    found = planned(learnt, **given)
+    assert (found.steps, found.steps_per_epoch, found.validate_every) == expected
+    assert found.seed >= 0
+
+
+def test_more_devices_than_samples_are_refused():
+    with pytest.raises(ConfigError, match="--devices 4 for 3"):
+        planned(3, devices=4)
+
+
+def test_only_what_decides_on_what_is_learnt_is_fixed():
+    one = planned(35, patience=3, keep="last", limit_time="1h", threads=2)
+    assert one.limit_s == 3600
+    assert one.fixed() == planned(35).fixed()
+    assert planned(35, clip=1.0).fixed() != one.fixed()
