@@ -87,15 +87,11 @@ class FileRows(Rows):
         self._shape = pixels.shape
         self._places.append((self.nbytes, pixels.dtype))
         self.nbytes += self._file.write(np.ascontiguousarray(pixels).data)
+        self._file.flush()  # a full disk is to be known now
         return len(self._places) - 1
-
-    def flush(self) -> None:
-        """Give everything to the system; OSError when the disk is full."""
-        self._file.flush()
 
     def __getitem__(self, number: int) -> np.ndarray:
         if self._map is None:
-            self._file.flush()
             self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         offset, dtype = self._places[number]
         return np.frombuffer(self._map, dtype, int(np.prod(self._shape)), offset).reshape(self._shape)
@@ -113,7 +109,6 @@ class FileRows(Rows):
         self.path.unlink(missing_ok=True)
 
     def __getstate__(self) -> dict[str, Any]:
-        self._file.flush()
         return {"path": self.path, "places": self._places, "shape": self._shape, "nbytes": self.nbytes}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
