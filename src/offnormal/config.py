@@ -82,6 +82,8 @@ class DataConfig(VerbConfig):
     """Name of the layout, when it is not to be recognised."""
     category: str | None = None
     """One category of a data set with several, or all."""
+    normal_class: str | None = None
+    """Of a data set of classes, such as MNIST: the one that is normal; all others are anomalous."""
     normal: Path | None = None
     """Plain folder of normal pictures, instead of --data."""
     test: Path | None = None
@@ -146,7 +148,7 @@ class TrainConfig(FitConfig):
     epochs: Annotated[int, Field(ge=1)] | None = None
     """Passes over the samples learnt from; default: the detector's."""
     steps: Annotated[int, Field(ge=1)] | None = None
-    """Steps in all, instead of epochs."""
+    """Steps in all, instead of epochs; default: the detector's, where it counts in steps."""
     schedule: Literal["constant", "step", "cosine", "plateau"] = "constant"
     """How learning rates fall: step (to a tenth after 1/2 and after 3/4), cosine, plateau (halved when no better)."""
     floor: Annotated[float, Field(ge=0, lt=1)] | None = None
@@ -174,6 +176,15 @@ class TrainConfig(FitConfig):
     def limit_s(self) -> float | None:
         """`limit_time` in seconds."""
         return None if self.limit_time is None else seconds(self.limit_time)
+
+
+class ImportConfig(VerbConfig):
+    """offnormal import."""
+
+    weights: list[Path] = []
+    """Files that the method's published code has saved."""
+    out: Path = Path("runs")
+    """Folder in which the run's folder is made."""
 
 
 class BenchmarkConfig(ComputeConfig):

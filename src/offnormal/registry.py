@@ -29,6 +29,10 @@ _BUILT_IN: dict[str, dict[str, Entry]] = {
             "offnormal.detectors.padim:Padim",
             "a Gaussian of pretrained features at every position; parts that lie alike, fixed cameras (--motion)",
         ),
+        "ganomaly": Entry(
+            "offnormal.detectors.ganomaly:Ganomaly",
+            "a generator that reconstructs small normal pictures, learnt against a discriminator; a baseline",
+        ),
         "pixel_gaussian": Entry(
             "offnormal.detectors.pixel_gaussian:PixelGaussian",
             "a baseline: mean and variance of every pixel of small grey frames; fixed cameras",
@@ -46,6 +50,10 @@ _BUILT_IN: dict[str, dict[str, Entry]] = {
         "ganomaly": Entry(
             "offnormal.data.layouts.ganomaly:GanomalyLayout",
             "train/0.normal, test/0.normal, test/1.abnormal",
+        ),
+        "mnist": Entry(
+            "offnormal.data.layouts.mnist:MnistLayout",
+            "MNIST and Fashion-MNIST as published: one class normal (--normal-class), all others anomalous",
         ),
         "ucsd": Entry(
             "offnormal.data.layouts.ucsd:UcsdLayout",

@@ -27,10 +27,14 @@ from offnormal.verbs.fit import fit_config, fit_run
 from tests.conftest import write_parts
 from tests.contracts.scenes import write_scenes
 
-SMALL = {"padim": {"size": 64, "batch_size": 4}}  # what makes a detector small enough for a test
+SMALL = {  # what makes a detector small enough for a test
+    "padim": {"size": 64, "batch_size": 4},
+    "ganomaly": {"size": 16, "batch_size": 4, "steps": 150},
+}
 CASES = {name: (name, {}) for name in sorted(registry.names("detectors"))}
 for plain in ("pixel_gaussian", "frame_difference"):  # whose mean over the frame would drown a small defect
     CASES[plain] = (plain, {"pool": "top"})
+CASES["ganomaly"] = ("ganomaly", {"width": 8, "latent": 8, "score": "contextual", "learning_rate": 2e-3})
 CASES["padim --motion"] = ("padim", {"motion": True})  # an option that makes another input of it
 
 

@@ -7,8 +7,14 @@ from offnormal.types import InputSpec
 from tests.training.tiny import Plain, TinyOptions
 
 
-def planned(learnt, **given):
-    detector = Plain(TinyOptions(seed=-3), InputSpec(size=(16, 16)))
+class Counted(Plain):
+    """Of a method that says how many steps it needs, however many samples there are."""
+
+    default_steps = 90
+
+
+def planned(learnt, made=Plain, **given):
+    detector = made(TinyOptions(seed=-3), InputSpec(size=(16, 16)))
     return plan(TrainConfig(**{"batch_size": 10, **given}), detector, learnt)
 
 
@@ -27,6 +33,14 @@ def test_how_long_and_how_often_validated(learnt, given, expected):
     found = planned(learnt, **given)
     assert (found.steps, found.steps_per_epoch, found.validate_every) == expected
     assert found.seed >= 0
+
+
+@pytest.mark.parametrize(
+    ("given", "steps", "validate_every"), [({}, 90, 5), ({"epochs": 2}, 6, 3), ({"steps": 41}, 41, 3)]
+)
+def test_a_method_may_count_in_steps(given, steps, validate_every):
+    found = planned(35, Counted, **given)
+    assert (found.steps, found.validate_every) == (steps, validate_every)
 
 
 def test_more_devices_than_samples_are_refused():

@@ -77,7 +77,12 @@ def _fit(name: str, model: Any, options: Any, file: Path | None, json: bool) -> 
                 say(line)
     if not json and resolved.data is not None and runs[0].has_test:
         target = [str(runs[0].path / "bundle" if len(runs) == 1 else runs[0].path.parent)]
-        chosen = {"--data": resolved.data, "--category": resolved.category, "--layout": resolved.layout}
+        chosen = {
+            "--data": resolved.data,
+            "--category": resolved.category,
+            "--normal-class": resolved.normal_class,
+            "--layout": resolved.layout,
+        }
         words = [word for flag, value in chosen.items() if value is not None for word in (flag, str(value))]
         say(f"next         {program()} evaluate {shlex.join(target + words)}")
     return 0

@@ -95,6 +95,12 @@ class Scorer:
             )
         return scores
 
+    @torch.inference_mode()
+    def reconstruct(self, pixels: Tensor) -> np.ndarray | None:
+        """Pixels (N, C, H, W) in 0-1 -> what the detector makes of them, (N, C, H, W) in 0-1; None: it does not say."""
+        made = self.detector.reconstruct(pixels.to(self.device))
+        return None if made is None else made.float().clamp(0, 1).cpu().numpy()
+
     def over(self, batches: Iterable[Batch]) -> Iterator[Scored]:
         """Score batch after batch; nothing is kept."""
         for batch in batches:

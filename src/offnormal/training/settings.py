@@ -77,13 +77,14 @@ def plan(config: TrainConfig, detector: TrainedDetector, learnt: int) -> TrainSe
     if smallest < config.devices:
         raise ConfigError(f"--devices {config.devices} for {smallest} sample(s) a step: expected at least one for each")
     per_epoch = max(1, learnt // config.batch_size)
-    steps = config.steps if config.steps is not None else (config.epochs or detector.default_epochs) * per_epoch
+    counted = config.steps or (detector.default_steps if config.epochs is None else None)
+    steps = counted or (config.epochs or detector.default_epochs) * per_epoch
     return TrainSettings(
         seed=detector.options.seed % (1 << 63),  # generators take no negative ones
         batch_size=config.batch_size,
         steps=steps,
         steps_per_epoch=per_epoch,
-        validate_every=per_epoch if config.steps is None else math.ceil(steps / _VALIDATIONS),
+        validate_every=per_epoch if counted is None else math.ceil(steps / _VALIDATIONS),
         schedule=config.schedule,
         floor=config.floor if config.floor is not None else _FLOOR,
         precision=config.precision,

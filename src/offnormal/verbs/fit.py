@@ -20,7 +20,7 @@ from offnormal.calibration.promise import normals_needed, order_statistic
 from offnormal.config import FitConfig, TrainConfig
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.loader import Batches, read_mask
-from offnormal.data.survey import choose_input, survey, survey_videos
+from offnormal.data.survey import choose_input, default_side, survey, survey_videos
 from offnormal.data.video_dataset import VideoDataset
 from offnormal.detectors.base import Detector, DetectorOptions, StatisticalDetector, TrainedDetector
 from offnormal.errors import CalibrationError, ConfigError, DataError, FitError
@@ -157,13 +157,14 @@ def build_detector(name: str, config: FitConfig, dataset: Dataset | VideoDataset
     found = survey(dataset.train) if isinstance(dataset, Dataset) else survey_videos(dataset.train)
     spec = choose_input(
         found,
-        size=config.sides or made.default_size,
+        size=config.sides or default_side(found, made.default_size, made.square_sides),
         multiple=made.input_multiple(options),
         policy=config.resize,
         crop=config.crop,
         interpolation=config.interpolation,
         antialias=config.antialias,
-        channels=made.default_channels,
+        squares=made.square_sides,
+        channels=made.input_channels(options),
         clip=clip,
     )
     with torch.random.fork_rng(range(torch.cuda.device_count())):

@@ -34,6 +34,7 @@ def open_configured(config: DataConfig) -> list[Dataset | VideoDataset]:
         config.data,
         layout=config.layout,
         category=config.category,
+        normal_class=config.normal_class,
         normal=config.normal,
         test=config.test,
         masks=config.masks,
