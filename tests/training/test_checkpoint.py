@@ -38,6 +38,28 @@ def test_detector_and_optimisers_come_back_bit_for_bit(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
 
 
+def test_states_of_fused_optimisers_lie_in_memory_as_their_parameters_do(tmp_path):
+    def made():
+        torch.manual_seed(0)
+        model = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        return model, torch.optim.Adam(model.parameters(), fused=True)
+
+    def step(model, optimizer):
+        optimizer.zero_grad()
+        model(torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))).square().sum().backward()
+        optimizer.step()
+
+    model, adam = made()
+    step(model, adam)
+    checkpoint.save(tmp_path, "last", model.state_dict(), {"step": 1}, adam=adam)
+    other, fresh = made()
+    other.load_state_dict(checkpoint.load(tmp_path).detector())
+    checkpoint.load_optimizer(fresh, "adam", checkpoint.load(tmp_path))
+    for one in ((model, adam), (other, fresh)):
+        step(*one)
+    assert torch.equal(model.weight, other.weight)
+
+
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
     model, _ = trained()
     checkpoint.save(tmp_path, "last", model.state_dict(), {"step": 7})

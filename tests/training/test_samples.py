@@ -210,8 +210,10 @@ def test_shared_rows_go_to_other_processes_and_leave_nothing(tmp_path):
     other = pickle.loads(pickle.dumps(rows))
     assert np.array_equal(other[0], rows[0])
     assert len(list(tmp_path.iterdir())) == 1
-    rows.close()
+    other.shared_by_all()
     assert list(tmp_path.iterdir()) == []
+    assert np.array_equal(other[0], rows[0])
+    rows.close()
 
 
 def test_rows_of_one_process_have_no_name_that_could_be_left_over(tmp_path):

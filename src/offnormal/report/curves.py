@@ -76,9 +76,7 @@ def _plot(title: str, series: Series, history: History, *, best: int | None = No
     if best is not None and loss is not None:
         last = max(series)
         axes.plot(best, loss, "o", color=COLOURS["ink"], markersize=6, zorder=5)
-        note(
-            axes, best, loss, f"lowest {loss:.3g}", colour="ink", ha="right" if best > 0.6 * last else "left", va="top"
-        )
+        note(axes, best, loss, f"lowest {loss:.3g}", colour="ink", ha="right" if best > 0.6 * last else "left")
     return Curves(title, lines, to_svg(figure, f"Losses over the steps: {title}"))
 
 
@@ -104,7 +102,7 @@ def _scale(axes: Axes, losses: list[NDArray[np.float64]]) -> None:
     axis = axis_for(losses)
     if axis.kind == "log":
         axes.set_yscale("log")
-        axes.set_yticks(axis.ticks(most=7))
+        axes.set_yticks(axis.ticks(most=10))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_minor_formatter(NullFormatter())
     elif all((found >= 0).all() for found in losses):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -95,7 +96,7 @@ def load(run: Path, which: str = "last") -> Checkpoint:
 
 
 def load_optimizer(optimizer: Optimizer, name: str, checkpoint: Checkpoint) -> None:
-    """Give an optimiser the state that it had."""
+    """Give an optimiser the state that it had, laid out in memory as its parameters are: fused ones rely on it."""
     plain = checkpoint.state["optimizers"][name]
     state: dict[int, dict[str, Any]] = {int(number): dict(values) for number, values in plain["values"].items()}
     for key, tensor in _below(checkpoint.tensors, f"{_OPTIMIZER}{name}/").items():
@@ -106,6 +107,10 @@ def load_optimizer(optimizer: Optimizer, name: str, checkpoint: Checkpoint) -> N
         for group in plain["groups"]
     ]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    for parameter, values in optimizer.state.items():
+        for key, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def last_step(run: Path) -> int | None:

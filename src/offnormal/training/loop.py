@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +47,11 @@ class Trained:
     best_epoch: int | None
     best_loss: float | None
     waiting_share: float  # of the time of the steps, spent waiting for data
+
+    def rounded(self) -> Trained:
+        """The same with figures that people read."""
+        loss = None if self.best_loss is None else float(f"{self.best_loss:.6g}")
+        return replace(self, best_loss=loss, waiting_share=round(self.waiting_share, 4))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +160,9 @@ class _Loop:
         self.until = math.inf if self.settings.limit_s is None else time.perf_counter() + self.settings.limit_s
         if found is not None:
             self._restore(found)
+        fabric.barrier()
+        job.learn.shared_by_all()
+        job.held.shared_by_all()
 
     def run(self) -> dict[str, Any]:
         """Train until the end, a lack of improvement or the limit of time."""

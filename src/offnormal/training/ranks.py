@@ -26,7 +26,7 @@ _PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 Tell = Callable[[int, int, str], None]
 Work = Callable[[Fabric, Tell | None], dict[str, Any]]
 
-logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces every process
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # here, since every process is to hold its tongue
 
 
 def launch(work: Work, settings: TrainSettings, device: torch.device, tell: Tell | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from offnormal.data.frame_cache import remove_stale
 from offnormal.errors import ConfigError
 
 
@@ -26,6 +27,10 @@ class Rows(ABC):
     @abstractmethod
     def __getitem__(self, number: int) -> np.ndarray:
         """The array of a number; not to be changed."""
+
+    def shared_by_all(self) -> None:
+        """Hear that every process that is to use them has them."""
+        return
 
     @abstractmethod
     def close(self) -> None:
@@ -57,43 +62,44 @@ class RamRows(Rows):
 class FileRows(Rows):
     """In a temporary file, mapped into memory: what does not fit is read again from the disk.
 
-    shared: other processes open it, too, after it was pickled to them; its name then stays until `close`. Otherwise it
+    shared: other processes open it, too, after it was pickled to them; it keeps its name until they have. Otherwise it
     has none from the start, so that nothing is left over however the program ends.
     """
 
     def __init__(self, folder: Path, *, shared: bool = False) -> None:
-        self.path = folder / f".samples.{secrets.token_hex(8)}.partial"  # DiskCache removes what was left over
+        self.path = folder / f".samples.{secrets.token_hex(8)}.partial"
         self._places: list[tuple[int, np.dtype[Any]]] = []
         self._shape: tuple[int, ...] = ()
         self._map: mmap.mmap | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            remove_stale(folder)
             self._file: BinaryIO = self.path.open("w+b")
         except OSError as error:
             raise ConfigError(
                 f"{folder}: no place for samples ({error.strerror}); choose another folder with --cache-dir"
             ) from None
         if not shared:
-            with contextlib.suppress(OSError):  # where an open file cannot lose its name, `close` removes it
-                self.path.unlink()
+            self.shared_by_all()
 
     def add(self, pixels: np.ndarray) -> int:
         """Write one more; before the first is read."""
         self._shape = pixels.shape
         self._places.append((self.nbytes, pixels.dtype))
         self.nbytes += self._file.write(np.ascontiguousarray(pixels).data)
+        self._file.flush()  # a full disk is to be known now
         return len(self._places) - 1
-
-    def flush(self) -> None:
-        """Give everything to the system; OSError when the disk is full."""
-        self._file.flush()
 
     def __getitem__(self, number: int) -> np.ndarray:
         if self._map is None:
-            self._file.flush()
             self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         offset, dtype = self._places[number]
         return np.frombuffer(self._map, dtype, int(np.prod(self._shape)), offset).reshape(self._shape)
+
+    def shared_by_all(self) -> None:
+        """Take the file's name away."""
+        with contextlib.suppress(OSError):  # where an open file cannot lose its name, `close` removes it
+            self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Remove the file; arrays that were given stay valid as long as they are used."""
@@ -103,7 +109,6 @@ class FileRows(Rows):
         self.path.unlink(missing_ok=True)
 
     def __getstate__(self) -> dict[str, Any]:
-        self._file.flush()
         return {"path": self.path, "places": self._places, "shape": self._shape, "nbytes": self.nbytes}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

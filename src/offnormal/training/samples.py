@@ -73,6 +73,10 @@ class Source(ABC):
     def loader(self, batch_size: int) -> Batches:
         """The same samples in their own order."""
 
+    def shared_by_all(self) -> None:
+        """Hear that every process that is to use them has them."""
+        return
+
     def close(self) -> None:
         """Free what they are kept in."""
         return
@@ -102,6 +106,10 @@ class Kept(Source):
     def loader(self, batch_size: int) -> Batches:
         """The same samples in their own order."""
         return KeptBatches(self, batch_size)
+
+    def shared_by_all(self) -> None:
+        """Hear that every process that is to use them has them."""
+        self.rows.shared_by_all()
 
     def close(self) -> None:
         """Free what they are kept in."""
@@ -144,12 +152,12 @@ class KeptBatches:
 
 
 def stack_raw(arrays: Sequence[np.ndarray]) -> Tensor:
-    """Arrays of one shape -> (n, ...) uint8 when all are, else float32 in 0-1."""
-    if all(array.dtype == np.uint8 for array in arrays):
-        return torch.from_numpy(np.stack(arrays))
-    return torch.from_numpy(
-        np.stack([array.astype(np.float32) / 255 if array.dtype == np.uint8 else array for array in arrays])
-    )
+    """Arrays of one shape -> (n, ...) uint8 when all are, else float32 in 0-1; one after the other in memory."""
+    whole = all(array.dtype == np.uint8 for array in arrays)
+    stacked = np.empty((len(arrays), *arrays[0].shape), np.uint8 if whole else np.float32)
+    for number, array in enumerate(arrays):
+        stacked[number] = array if whole or array.dtype != np.uint8 else array.astype(np.float32) / 255
+    return torch.from_numpy(stacked)
 
 
 def to_unit(pixels: Tensor) -> Tensor:

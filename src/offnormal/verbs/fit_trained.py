@@ -121,7 +121,7 @@ def fit_by_training(
             skipped=skipped,
             learnt=len(learn),
             waited_s=parts.learn.waited_s + parts.held.waited_s,
-            card={"kept_back": len(held), **asdict(trained)},
+            card={"kept_back": len(held), **asdict(trained.rounded())},
             unfinished=trained.stopped == "time",
         )
     finally:
