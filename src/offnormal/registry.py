@@ -51,10 +51,6 @@ _BUILT_IN: dict[str, dict[str, Entry]] = {
             "offnormal.data.layouts.ganomaly:GanomalyLayout",
             "train/0.normal, test/0.normal, test/1.abnormal",
         ),
-        "mnist": Entry(
-            "offnormal.data.layouts.mnist:MnistLayout",
-            "MNIST and Fashion-MNIST as published: one class normal (--normal-class), all others anomalous",
-        ),
         "ucsd": Entry(
             "offnormal.data.layouts.ucsd:UcsdLayout",
             "UCSD Ped1 and Ped2 as published: TIFF frames, intervals in a .m file, masks",
@@ -74,6 +70,10 @@ _BUILT_IN: dict[str, dict[str, Entry]] = {
         "memae": Entry(
             "offnormal.data.layouts.memae:MemaeLayout",
             "Train/Video001, Test/Video001, Test_gt/Video001.mat; as MemAE's code expects them",
+        ),
+        "mnist": Entry(
+            "offnormal.data.layouts.mnist:MnistLayout",
+            "MNIST and Fashion-MNIST as published: one class normal (--normal-class), all others anomalous",
         ),
         "videos": Entry(
             "offnormal.data.layouts.videos:VideosLayout",
