@@ -73,10 +73,10 @@ def fit(footage: Footage, setting: str, path: Path) -> Bundle:
         survey_videos(footage.dataset.train),
         size=size or made.default_size,
         multiple=made.input_multiple(chosen),
-        channels=made.default_channels,
+        channels=made.input_channels(chosen),
         clip=made.clip(chosen),
     )
-    detector = made(chosen, spec)
+    detector = made.build(chosen, spec)
     detector.load_pretrained()
     loader = VideoLoader(footage.dataset.train, spec, batch_size=16, every_s=footage.every_s, cache="ram")
     left_out = learn(detector, loader, device=choose_device("cpu"))

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from offnormal import registry
+
 GOLDEN = Path(__file__).parent / "golden"
+_POINTS = "[offnormal.detectors]\nplain = tests.training.tiny:Plain\npair = tests.training.tiny:Pair\n"
 
 
 @pytest.fixture(scope="session")
@@ -77,3 +80,33 @@ def fitted(parts, tmp_path_factory) -> Path:
 
     given = {"data": parts, "out": tmp_path_factory.mktemp("runs"), "size": 64, "batch_size": 4}
     return fit_run("padim", build(fit_config("padim"), given, environment={}))[0].path
+
+
+@pytest.fixture
+def plugged(tmp_path, monkeypatch):
+    """The tiny detectors as another package would bring them, also to programs that are started."""
+    folder = tmp_path / "plugins"
+    (folder / "tiny-1.dist-info").mkdir(parents=True)
+    (folder / "tiny-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny\nVersion: 1\n")
+    (folder / "tiny-1.dist-info" / "entry_points.txt").write_text(_POINTS)
+    root = Path(__file__).parents[1]
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("PYTHONPATH", f"{folder}:{root}")
+    registry._entries.cache_clear()
+    yield folder
+    registry._entries.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory) -> Path:
+    """A folder of 30 small normal pictures, smooth and alike; do not change it."""
+    folder = tmp_path_factory.mktemp("normals")
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:16, :16]
+    for number in range(30):
+        shift = rng.normal(0, 1, 2)
+        image = 120 + 80 * np.sin((x + shift[0]) / 4) * np.cos((y + shift[1]) / 5) + rng.normal(0, 3, (16, 16))
+        Image.fromarray(np.stack([image, image * 0.8, image * 0.6], -1).clip(0, 255).astype(np.uint8)).save(
+            folder / f"{number:03}.png"
+        )
+    return folder

@@ -142,7 +142,7 @@ def test_a_full_disk_leaves_the_old_bundle(copy, monkeypatch):
     def full(*_args, **_kwargs):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("offnormal.bundle.save_file", full)
+    monkeypatch.setattr("offnormal.tensors.save_file", full)
     with pytest.raises(OffnormalError, match="disk is full"):
         loaded.save(copy)
     assert load(copy).hash == loaded.hash

@@ -23,7 +23,7 @@ from offnormal.types import Rate, Sample, Scores
 from offnormal.verbs import compare as compare_verb
 from offnormal.verbs.calibrate import calibrate_bundle
 from offnormal.verbs.evaluate import evaluate_run
-from offnormal.verbs.fit import fit_config, fit_run
+from offnormal.verbs.fit import fit_config, fit_run, resumed_config
 from offnormal.verbs.loading import open_configured
 from offnormal.video_evaluation import VideoEvaluation
 
@@ -50,7 +50,11 @@ def fit(detector: str, /, data: str | Path | None = None, **options: Any) -> Run
     if options.get("category") == "all":
         raise UsageError("fit gives one run: name a category, or use offnormal fit --category all")
     config = build(
-        model, _plain({**options, "data": data, "detector": {**options.get("detector", {}), **own}}), environment={}
+        model,
+        _plain({**options, "data": data, "detector": {**options.get("detector", {}), **own}}),
+        file=resumed_config(options.get("resume")),
+        environment={},
+        detector=detector,
     )
     return fit_run(detector, config)[0]
 

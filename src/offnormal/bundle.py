@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
-import re
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -21,13 +19,14 @@ import torch
 import yaml
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from offnormal import registry
 from offnormal.calibration.calibration import Calibration
 from offnormal.detectors.base import Detector
 from offnormal.errors import BundleError, CalibrationError, OffnormalError
 from offnormal.files import new_folder, write_text
+from offnormal.tensors import write_tensors
 from offnormal.types import InputSpec, Resize
 
 FORMAT_VERSION = 1
@@ -56,9 +55,8 @@ class Bundle:
         self.detector.require_fitted()
         if target.exists() and not (target / _CARD).is_file():
             raise BundleError(f"{target} exists and is not a bundle: choose another path or remove it")
-        state = {key: value.contiguous().cpu() for key, value in self.detector.state_dict().items()}
         with new_folder(target) as folder:
-            _write_tensors(folder / _MODEL, state)
+            write_tensors(folder / _MODEL, self.detector.state_dict())
             write_text(folder / _CONFIG, yaml.safe_dump(describe(self.detector), sort_keys=False, allow_unicode=True))
             if self.calibration is not None:
                 _write_calibration(folder, self.calibration)
@@ -162,7 +160,7 @@ def rebuild(config: dict[str, Any]) -> Detector:
     spec["size"] = (spec["size"][0], spec["size"][1])
     if "targets" in spec:  # not in bundles from before clips
         spec["targets"] = tuple(spec["targets"])
-    detector: Detector = made(made.Options(**options), InputSpec(**spec))
+    detector: Detector = made.build(made.Options(**options), InputSpec(**spec))
     detector.restore_cards(config["weights"])
     return detector
 
@@ -174,17 +172,6 @@ def state_hash(detector: Detector) -> str:
         digest.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
         digest.update(value.detach().contiguous().cpu().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
-
-
-def _write_tensors(path: Path, state: dict[str, torch.Tensor]) -> None:
-    """Straight from memory to disk; what the system says of a full disk becomes the OSError that it is."""
-    try:
-        save_file(state, path)
-    except SafetensorError as error:
-        number = re.search(r"\(os error (\d+)\)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
 
 
 def _write_calibration(folder: Path, calibration: Calibration) -> None:

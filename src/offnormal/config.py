@@ -82,6 +82,8 @@ class DataConfig(VerbConfig):
     """Name of the layout, when it is not to be recognised."""
     category: str | None = None
     """One category of a data set with several, or all."""
+    normal_class: str | None = None
+    """Of a data set of classes, such as MNIST: the one that is normal; all others are anomalous."""
     normal: Path | None = None
     """Plain folder of normal pictures, instead of --data."""
     test: Path | None = None
@@ -138,6 +140,51 @@ class FitConfig(DataConfig, FootageConfig, ComputeConfig):
             return None
         height, _, width = self.size.partition("x")
         return (int(height), int(width)) if width else int(height)
+
+
+class TrainConfig(FitConfig):
+    """offnormal fit of a detector that learns by gradient."""
+
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """Passes over the samples learnt from; default: the detector's."""
+    steps: Annotated[int, Field(ge=1)] | None = None
+    """Steps in all, instead of epochs; default: the detector's, where it counts in steps."""
+    schedule: Literal["constant", "step", "cosine", "plateau"] = "constant"
+    """How learning rates fall: step (to a tenth after 1/2 and after 3/4), cosine, plateau (halved when no better)."""
+    floor: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Share of the first learning rate that a schedule ends at; default: 0.01."""
+    precision: Annotated[Literal["32", "bf16", "16"], BeforeValidator(str)] = "32"
+    """Bits of the arithmetic: 32, or mixed with bf16 or (on a GPU) 16."""
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    """Pieces that a batch is computed in one after the other, where it does not fit into memory as a whole."""
+    clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Norm that the gradient of each optimiser is cut to."""
+    devices: Annotated[int, Field(ge=1)] = 1
+    """GPUs, or with --device cpu processes, that share every batch."""
+    hold_out: Annotated[float, Field(gt=0, le=0.5)] = 0.2
+    """Share of the normal samples kept back from learning, for validation and the threshold."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """Stop after so many validations (one an epoch) without a lower loss; default: never."""
+    keep: Literal["best", "last"] = "best"
+    """Which weights to keep: those of the lowest validation loss, or the last ones."""
+    limit_time: Annotated[str, BeforeValidator(_seconds_text)] | None = None
+    """Stop training after such a time, such as 30min, and finish with what was learnt."""
+    resume: Path | None = None
+    """Run folder of a fit that was broken off: go on from its last checkpoint."""
+
+    @property
+    def limit_s(self) -> float | None:
+        """`limit_time` in seconds."""
+        return None if self.limit_time is None else seconds(self.limit_time)
+
+
+class ImportConfig(VerbConfig):
+    """offnormal import."""
+
+    weights: list[Path] = []
+    """Files that the method's published code has saved."""
+    out: Path = Path("runs")
+    """Folder in which the run's folder is made."""
 
 
 class BenchmarkConfig(ComputeConfig):

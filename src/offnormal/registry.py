@@ -29,6 +29,10 @@ _BUILT_IN: dict[str, dict[str, Entry]] = {
             "offnormal.detectors.padim:Padim",
             "a Gaussian of pretrained features at every position; parts that lie alike, fixed cameras (--motion)",
         ),
+        "ganomaly": Entry(
+            "offnormal.detectors.ganomaly:Ganomaly",
+            "a generator that reconstructs small normal pictures, learnt against a discriminator; a baseline",
+        ),
         "pixel_gaussian": Entry(
             "offnormal.detectors.pixel_gaussian:PixelGaussian",
             "a baseline: mean and variance of every pixel of small grey frames; fixed cameras",
@@ -66,6 +70,10 @@ _BUILT_IN: dict[str, dict[str, Entry]] = {
         "memae": Entry(
             "offnormal.data.layouts.memae:MemaeLayout",
             "Train/Video001, Test/Video001, Test_gt/Video001.mat; as MemAE's code expects them",
+        ),
+        "mnist": Entry(
+            "offnormal.data.layouts.mnist:MnistLayout",
+            "MNIST and Fashion-MNIST as published: one class normal (--normal-class), all others anomalous",
         ),
         "videos": Entry(
             "offnormal.data.layouts.videos:VideosLayout",

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import shlex
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 from offnormal.bundle import load
 from offnormal.cli.main import run
 from tests.conftest import write_parts
+from tests.data.idx_files import write_digits
 
 
 def lines(capsys):
@@ -290,3 +293,26 @@ def test_doctor_notices_damaged_weights(capsys, monkeypatch):
     monkeypatch.setattr("offnormal.backbones.weights.LITE0_SHA256", "0" * 64)
     assert run(["doctor"]) == 1
     assert "reinstall" in capsys.readouterr().out
+
+
+def test_pictures_inside_idx_files_go_all_the_way(tmp_path, capsys):
+    data = write_digits(tmp_path / "digits", parts=("train", "t10k"), per_class=12, before="small_")
+    chosen = ["--data", str(data), "--normal-class", "3"]
+    assert run(["fit", "pixel_gaussian", *chosen, "--size", "16", "--out", str(tmp_path / "runs")]) == 0
+    out = capsys.readouterr().out
+    assert "on digits_3: 12 normal images" in out
+    command = shlex.split(out.split("next")[1])[1:]
+    assert command[-4:] == chosen
+    assert run([*command, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["metrics"]["image_AUROC"] == 1
+    with (Path(found["run"]) / "scores.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len({row["path"] for row in rows}) == 120
+    assert {row["defect"] for row in rows if row["label"] == "1"} == {f"class {k}" for k in range(10)} - {"class 3"}
+    assert "small_t10k-images-idx3-ubyte.gz/" in (Path(found["run"]) / "report.html").read_text(encoding="utf-8")
+    file, drawn = data / "small_t10k-images-idx3-ubyte.gz", tmp_path / "drawn"
+    assert run(["predict", found["run"], str(file), f"{file}/7", "--overlays", str(drawn), "--json"]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["image_path"] for row in told] == [str(file / str(i)) for i in range(120)]
+    assert (drawn / "119.png").is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 
@@ -17,7 +18,7 @@ from offnormal.data.loader import Loader
 from offnormal.data.open import open_datasets
 from offnormal.data.video_dataset import VideoDataset
 from offnormal.data.video_loader import VideoLoader
-from offnormal.detectors.base import StatisticalDetector
+from offnormal.detectors.base import StatisticalDetector, TrainedDetector
 from offnormal.detectors.pixelwise import PixelDetector
 from offnormal.errors import NotFittedError
 from offnormal.scoring import Scorer
@@ -26,10 +27,14 @@ from offnormal.verbs.fit import fit_config, fit_run
 from tests.conftest import write_parts
 from tests.contracts.scenes import write_scenes
 
-SMALL = {"padim": {"size": 64, "batch_size": 4}}  # what makes a detector small enough for a test
+SMALL = {  # what makes a detector small enough for a test
+    "padim": {"size": 64, "batch_size": 4},
+    "ganomaly": {"size": 16, "batch_size": 4, "steps": 150},
+}
 CASES = {name: (name, {}) for name in sorted(registry.names("detectors"))}
 for plain in ("pixel_gaussian", "frame_difference"):  # whose mean over the frame would drown a small defect
     CASES[plain] = (plain, {"pool": "top"})
+CASES["ganomaly"] = ("ganomaly", {"width": 8, "latent": 8, "score": "contextual", "learning_rate": 2e-3})
 CASES["padim --motion"] = ("padim", {"motion": True})  # an option that makes another input of it
 
 
@@ -91,10 +96,10 @@ def test_fit_gives_a_fitted_calibrated_bundle_on_disk(run):
 
 
 def test_scores_before_the_fit_are_refused_with_advice(name, run):
-    detector = registry.resolve("detectors", name)
-    fresh = detector(run.bundle.detector.options, run.bundle.detector.input)
+    made, spec = registry.resolve("detectors", name), run.bundle.detector.input
+    fresh = made.build(run.bundle.detector.options, spec)
     with pytest.raises(NotFittedError, match="offnormal fit"):
-        fresh(torch.zeros(1, 3, *run.bundle.detector.input.size))
+        fresh(torch.zeros(1, spec.channels, *[spec.frames] * (spec.frames > 1), *spec.size))
     with pytest.raises(NotFittedError):
         Scorer(fresh)
 
@@ -207,6 +212,34 @@ def test_options_and_input_come_back_from_the_bundle(run):
     )
     assert isinstance(loaded.detector.input, InputSpec)
     assert loaded.detector.input == run.bundle.detector.input
+
+
+def test_optimisers_hold_every_parameter_that_learns_once(run):
+    detector = run.bundle.detector
+    if not isinstance(detector, TrainedDetector):
+        pytest.skip("only trained detectors have optimisers")
+    held = [
+        p for optimizer in detector.optimizers().values() for group in optimizer.param_groups for p in group["params"]
+    ]
+    learning = {name: p for name, p in detector.named_parameters() if p.requires_grad}
+    assert len(held) == len({id(p) for p in held})
+    assert [name for name, p in learning.items() if all(p is not other for other in held)] == []
+
+
+def test_a_step_asks_for_known_optimisers_and_gives_scalar_losses(run, test_pixels):
+    detector = copy.deepcopy(run.bundle.detector)
+    if not isinstance(detector, TrainedDetector):
+        pytest.skip("only trained detectors have steps")
+    optimizers = detector.optimizers()
+    detector.train()
+    turns = list(detector.training_step(test_pixels[0][:4]))
+    assert {name for name, _ in turns} <= set(optimizers)
+    detector.eval()
+    with torch.no_grad():
+        validation = detector.validation_step(test_pixels[0][:4])
+    for losses in (*(found for _, found in turns), validation):
+        assert "loss" in losses
+        assert all(loss.ndim == 0 and torch.isfinite(loss) for loss in losses.values())
 
 
 def test_two_halves_merged_equal_one_pass(run, data, test_pixels):

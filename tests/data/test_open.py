@@ -9,6 +9,7 @@ from offnormal.data.open import open_datasets
 from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import ConfigError, DataError
 from tests.data.footage import clip, film
+from tests.data.idx_files import write_digits
 from tests.data.tree import draw
 
 MVTEC = ("train/good/1.png", "test/good/1.png", "test/hole/1.png")
@@ -38,6 +39,8 @@ def write_tree(root, name):
     """The tree of a layout in its official form."""
     if name in PICTURES:
         return draw(root, *PICTURES[name])
+    if name == "mnist":
+        return write_digits(root, parts=("train", "t10k"), per_class=1)
     for folder in FRAMES.get(name, ()):
         clip(root / folder, 2)
     if name == "avenue":
@@ -54,8 +57,8 @@ def write_tree(root, name):
 @pytest.mark.parametrize("name", registry.names("layouts"))
 def test_every_official_tree_is_recognised_as_itself(tmp_path, name):
     root = write_tree(tmp_path / "set", name)
-    (found,) = open_datasets(root)
-    assert (found.layout, isinstance(found, VideoDataset)) == (name, name not in PICTURES)
+    (found,) = open_datasets(root, normal_class="0" if name == "mnist" else None)
+    assert (found.layout, isinstance(found, VideoDataset)) == (name, name not in (*PICTURES, "mnist"))
     assert found.train
     assert found.test or name == "folder"
     others = {other for other in registry.names("layouts") if other not in (name, "videos", "folder")}
@@ -212,3 +215,11 @@ def test_layouts_of_plug_ins_come_before_general_ones(tmp_path, monkeypatch, nam
     monkeypatch.setattr(registry, "names", lambda kind: dict.fromkeys(known, ""))
     monkeypatch.setattr(registry, "resolve", lambda kind, name: known[name])
     assert open_datasets(write_tree(tmp_path, name))[0].layout == "frames"
+
+
+def test_a_normal_class_is_for_data_sets_of_classes(tmp_path):
+    draw(tmp_path / "set", "train/good/1.png")
+    with pytest.raises(DataError, match=r"--normal-class 3: the data set in .*set has no classes"):
+        open_datasets(tmp_path / "set", normal_class="3")
+    with pytest.raises(DataError, match="go with --data"):
+        open_datasets(normal=tmp_path / "set", normal_class="3")

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from offnormal.data import survey as survey_module
-from offnormal.data.survey import Survey, choose_input, survey
+from offnormal.data.survey import Survey, choose_input, default_side, survey
 from offnormal.errors import ConfigError, DataError
 from offnormal.types import Sample
 
@@ -114,3 +114,27 @@ def test_contradictory_settings_say_what_to_do(settings, advice):
 
 def test_a_size_for_median_aspect_need_not_be_a_multiple():
     assert choose_input(Survey([(9, 9)], 16), size=250, multiple=32).size == (256, 256)
+
+
+SQUARES = (16, 32, 64, 128)
+
+
+@pytest.mark.parametrize("policy", ["median_aspect", "stretch", "letterbox", "short_side"])
+def test_a_detector_of_squares_gets_a_square(policy):
+    spec = choose_input(WIDE, size=64, multiple=1, policy=policy, squares=SQUARES)
+    assert spec.size == (64, 64)
+    assert spec.resize.policy == ("stretch" if policy == "median_aspect" else policy)
+    assert choose_input(WIDE, size=(32, 32), multiple=1, squares=SQUARES).size == (32, 32)
+
+
+@pytest.mark.parametrize(("size", "nearest"), [(48, 32), (100, 128), ((64, 32), 32), ((64, 80), 64), (500, 128)])
+def test_another_size_for_a_detector_of_squares_is_refused_with_the_nearest(size, nearest):
+    with pytest.raises(ConfigError, match=rf"squares of 16, 32, 64, 128, .*--size {nearest}$"):
+        choose_input(WIDE, size=size, multiple=1, squares=SQUARES)
+
+
+def test_small_pictures_are_not_blown_up_to_the_default_square():
+    assert default_side(Survey([(28, 28)], 16), 64, SQUARES) == 32
+    assert default_side(Survey([(20, 40), (10, 64), (33, 30)], 16), 64, SQUARES) == 64
+    assert default_side(Survey([(300, 200)], 16), 64, SQUARES) == 64
+    assert default_side(Survey([(28, 28)], 16), 256) == 256

@@ -346,6 +346,17 @@ def test_a_video_is_cut_into_stretches_that_can_be_read_alone(cinema):
     assert values(loader.only({"a 2/5", "a 5/5"})) == [[2], [3], [8], [9]]
     assert values(loader.only({"b 1/5"})) == []
     assert (loader.given, loader.only({"a 1/5"}).stretches) == (10, 5)
+    assert loader.groups() == [f"a {number}/5" for number in range(1, 6)]
+
+
+def test_clips_that_begin_in_another_stretch_are_left_out_on_request(cinema):
+    loader = VideoLoader([cinema.film("a", count=10)], clips(), batch_size=4, stretches=5)
+    later = {"a 3/5", "a 4/5", "a 5/5"}
+    assert values(loader.only(later))[0] == [2, 3, 4]
+    apart = loader.only(later, apart=True)
+    assert values(apart) == [[4, 5, 6], [5, 6, 7], [6, 7, 8], [7, 8, 9]]
+    assert apart.given == 4
+    assert values(loader.only({"a 1/5", "a 2/5"}, apart=True)) == [[0, 1, 2], [1, 2, 3]]
 
 
 def test_frames_are_shown_as_they_were_decoded_before_their_clips(cinema):

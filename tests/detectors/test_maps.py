@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 
-from offnormal.detectors.maps import bilinear_matrix, enlarge_and_smooth, smooth
+from offnormal.detectors.maps import bilinear_matrix, enlarge_and_smooth, smooth, smooth_within
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (37, 80), (5, 9), (1, 7)])
@@ -60,3 +60,15 @@ def test_enlarge_and_smooth_equals_its_two_steps_on_rectangles():
     torch.testing.assert_close(
         enlarge_and_smooth(maps, (40, 54), 2.0, "reflect_scipy"), smooth(enlarged, 2.0, "reflect_scipy")
     )
+
+
+def test_ignored_pixels_neither_count_nor_show():
+    maps = torch.rand(2, 12, 14, dtype=torch.float64)
+    ignored = torch.zeros(12, 14, dtype=torch.bool)
+    ignored[:, 9:] = True
+    found = smooth_within(maps, ignored, 2.0)
+    assert torch.equal(found, smooth_within(torch.where(ignored, 9.0, maps), ignored, 2.0))
+    assert not found[:, ignored].any()
+    level = smooth_within(torch.ones(1, 12, 14, dtype=torch.float64), ignored, 2.0)
+    torch.testing.assert_close(level[:, ~ignored], torch.ones(1, 108, dtype=torch.float64))
+    assert torch.equal(smooth_within(maps, None, 2.0), smooth(maps, 2.0))

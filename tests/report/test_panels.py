@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -17,6 +18,14 @@ def test_panels_show_what_there_is(make):
     assert [panel.caption for panel in whole] == ["picture", "heat map", "marked defect"]
     bare = triptych(picture(evaluation, "miss", 45, mapped=False, masked=False), threshold=5.0, low=2.0, high=8.0)
     assert [panel.caption for panel in bare] == ["picture"]
+
+
+def test_a_reconstruction_stands_beside_its_picture(make):
+    shot = replace(picture(make(), "miss", 45), reconstruction=np.full((40, 60, 3), (10, 200, 10), np.uint8))
+    panels = triptych(shot, threshold=5.0, low=2.0, high=8.0)
+    assert [panel.caption for panel in panels] == ["picture", "reconstruction", "heat map", "marked defect"]
+    assert panels[1].image.getpixel((50, 50)) == (10, 200, 10)
+    assert len({panel.image.size for panel in panels}) == 1
 
 
 def test_panels_have_one_size_and_keep_the_aspect(make):

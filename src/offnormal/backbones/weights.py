@@ -52,8 +52,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path}: damaged safetensors file ({error}); fetch it again") from None
     except Exception as error:  # noqa: BLE001 - torch raises many kinds, among them UnpicklingError and RuntimeError
         raise WeightsError(
-            f"{path}: cannot be read as tensors only ({type(error).__name__}). Save its state_dict() with "
-            "safetensors.torch.save_file, or with torch.save, and give that file"
+            f"{path}: cannot be read as tensors only ({type(error).__name__}). If it holds a whole module, and you "
+            "trust it, save its tensors where its code can be imported, and give that file:\n"
+            f"    import torch\n    module = torch.load({str(path)!r}, map_location='cpu', weights_only=False)\n"
+            f"    torch.save(module.state_dict(), {str(path.with_name(f'{path.stem}_tensors.pth'))!r})"
         ) from None
     for key in _WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(key), dict):

@@ -62,9 +62,10 @@ def _command_for(name: str) -> Callable[..., int]:
 def _fit(name: str, model: Any, options: Any, file: Path | None, json: bool) -> int:
     from offnormal.cli.show import program, progress_bar, say, say_json, warn_skipped
     from offnormal.config import build, given_flags
-    from offnormal.verbs.fit import fit_run
+    from offnormal.verbs.fit import fit_run, resumed_config
 
-    resolved = build(model, given_flags(options), file=file, detector=name)
+    given = given_flags(options)
+    resolved = build(model, given, file=file or resumed_config(given.get("resume")), detector=name)
     with progress_bar() as progress:
         runs = fit_run(name, resolved, progress)
     for run in runs:
@@ -76,7 +77,12 @@ def _fit(name: str, model: Any, options: Any, file: Path | None, json: bool) -> 
                 say(line)
     if not json and resolved.data is not None and runs[0].has_test:
         target = [str(runs[0].path / "bundle" if len(runs) == 1 else runs[0].path.parent)]
-        chosen = {"--data": resolved.data, "--category": resolved.category, "--layout": resolved.layout}
+        chosen = {
+            "--data": resolved.data,
+            "--category": resolved.category,
+            "--normal-class": resolved.normal_class,
+            "--layout": resolved.layout,
+        }
         words = [word for flag, value in chosen.items() if value is not None for word in (flag, str(value))]
         say(f"next         {program()} evaluate {shlex.join(target + words)}")
     return 0
@@ -93,12 +99,23 @@ def _as_text(run: Run) -> list[str]:
         f"{bundle.detector.name} on {data['name']}: {data['images']} normal {things} at {size[1]} x {size[0]} px",
         *(f"weights      {card['backbone']} from {card['source']} ({card['licence']})" for card in weights),
     ]
+    if (training := bundle.card.get("training")) is not None:
+        lines.append(f"training     {_trained(training)}")
     if bundle.calibration is None:
         lines.append("calibration  none: too little to leave out; scores come without verdicts (offnormal calibrate)")
     else:
         lines.append(f"threshold    {bundle.calibration.threshold:.6g}")
         lines.append(f"promise      {bundle.calibration.explanation}")
     return [*lines, f"bundle       {bundle.path}"]
+
+
+def _trained(training: dict[str, Any]) -> str:
+    """One line: how long it learnt and why it stopped, and which weights it kept."""
+    why = {"done": "", "early": ", stopped early", "time": ", stopped by --limit-time"}[training["stopped"]]
+    best = "" if training["best_step"] is None else f"; lowest validation loss {training['best_loss']:.4g}"
+    best += "" if training["best_step"] is None else f" after epoch {training['best_epoch']}"
+    kept = f"; {training['kept_back']} kept back"
+    return f"{training['steps']} steps, {training['epochs']} epochs{why}{best}{kept}"
 
 
 def _as_json(run: Run) -> dict[str, Any]:
@@ -108,6 +125,7 @@ def _as_json(run: Run) -> dict[str, Any]:
         "bundle": run.bundle.path,
         "hash": run.bundle.hash,
         "data": run.bundle.card["data"],
+        **({"training": run.bundle.card["training"]} if "training" in run.bundle.card else {}),
         "calibration": None
         if calibration is None
         else {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import logging
 import os
 import sys
@@ -44,11 +45,13 @@ def build_app() -> App:
         ("compare", "hold several evaluations of the same data side by side: one table, one page"),
         ("predict", "say of each image or frame whether, where and how surely it is off"),
         ("benchmark", "measure speed, memory, size and start-up of a bundle"),
+        ("import", "make a bundle of weights that a method's published code has saved"),
         ("list", "detectors, backbones or layouts"),
         ("doctor", "check the installation"),
         ("demo", "generate a small inspection set and run everything on it"),
     ):
-        app.command(f"offnormal.cli.{name}:command", name=name, help=summary)
+        module = f"{name}_" if keyword.iskeyword(name) else name
+        app.command(f"offnormal.cli.{module}:command", name=name, help=summary)
     return app
 
 

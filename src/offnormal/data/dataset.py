@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from offnormal.errors import DataError
+from offnormal.errors import DataError, ImageError
+from offnormal.sources import idx
 from offnormal.types import Sample
 
 if TYPE_CHECKING:
@@ -77,13 +78,18 @@ def content_hashes(paths: Iterable[Path]) -> list[str]:
 
 
 def content_hash(path: Path | None) -> str:
-    """sha256 of a file; a word for one that is not there or cannot be read, as a set may hold bad files."""
+    """sha256 of a file, or of a picture in an IDX file.
+
+    A word for one that is not there or cannot be read, as a set may hold bad files.
+    """
     if path is None:
         return "none"
     try:
+        if (inside := idx.address(path)) is not None:
+            return hashlib.sha256(idx.picture(*inside).tobytes()).hexdigest()
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+    except (OSError, ImageError):
         return "unreadable"
 
 
@@ -114,7 +120,10 @@ class Skipped:
 
 
 class Layout(Protocol):
-    """A form in which a data set lies on disk."""
+    """A form in which a data set lies on disk.
+
+    One whose categories are classes, of which any may be the normal one, also has `by_class = True`.
+    """
 
     tree: str  # the expected tree, for people
     source: str  # where such data come from

@@ -161,9 +161,7 @@ class DiskCache(FrameCache):
         self._said = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for partial in folder.glob(".*.partial"):
-                if time.time() - partial.stat().st_mtime > _STALE_S:
-                    partial.unlink(missing_ok=True)
+            remove_stale(folder)
         except OSError as error:
             raise ConfigError(f"{folder}: no place for a cache ({error.strerror}); choose another folder") from None
 
@@ -193,6 +191,13 @@ class DiskCache(FrameCache):
         if not self._said:
             self._said = True
             log.warning("%s: frames cannot be cached there (%s); going on without", self.folder, error.strerror)
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove what programs that were killed a day ago or longer have left in a cache."""
+    for partial in folder.glob(".*.partial"):
+        if time.time() - partial.stat().st_mtime > _STALE_S:
+            partial.unlink(missing_ok=True)
 
 
 _COLUMNS = ("index", "time_s", "crc", "pixels")

@@ -6,7 +6,7 @@ import copy
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Generator, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from offnormal.sources.image import image_size, open_image, open_mask, to_channe
 from offnormal.types import ANOMALOUS, InputSpec, Sample
 
 OnBad = Literal["stop", "skip"]
+_Laid = tuple[Sample, np.ndarray, np.ndarray | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,26 +143,33 @@ class Loader:
         return other
 
     def __iter__(self) -> Iterator[Batch]:
-        self.skipped, self.waited_s, self.given = [], 0.0, 0
-        ready: list[tuple[Sample, np.ndarray, np.ndarray | None]] = []
-        for sample, future in self._read_ahead():
-            start = time.perf_counter()
-            try:
-                pixels, mask = future.result()
-            except ImageError as error:
-                if self.on_bad == "stop":
-                    raise ImageError(f"{error}; or leave such files out with --on-bad skip") from None
-                self.skipped.append(Skipped(sample.path, str(error)))
-            else:
-                ready.append((sample, pixels, mask))
-            self.waited_s += time.perf_counter() - start
-            if self.progress is not None:
-                self.progress(1)
+        ready: list[_Laid] = []
+        for found in self.laid():
+            ready.append(found)
             if len(ready) == self.batch_size:
                 yield self._batch(ready)
                 ready = []
         if ready:
             yield self._batch(ready)
+
+    def laid(self) -> Generator[_Laid, None, None]:
+        """One pass, sample by sample: pixels (C, H, W) as `read_pixels` gives them, and the mask if wanted."""
+        self.skipped, self.waited_s, self.given = [], 0.0, 0
+        for sample, future in self._read_ahead():
+            start = time.perf_counter()
+            found = None
+            try:
+                found = future.result()
+            except ImageError as error:
+                if self.on_bad == "stop":
+                    raise ImageError(f"{error}; or leave such files out with --on-bad skip") from None
+                self.skipped.append(Skipped(sample.path, str(error)))
+            self.waited_s += time.perf_counter() - start
+            if self.progress is not None:
+                self.progress(1)
+            if found is not None:
+                self.given += 1
+                yield sample, *found
 
     def _read_ahead(self) -> Iterator[tuple[Sample, Future[tuple[np.ndarray, np.ndarray | None]]]]:
         ahead = 2 * self.batch_size + self.workers
@@ -186,8 +194,7 @@ class Loader:
             return pixels, read_mask(sample.mask, self.spec, expected=image_size(sample.path))
         return pixels, np.zeros(self.spec.size, bool)
 
-    def _batch(self, ready: list[tuple[Sample, np.ndarray, np.ndarray | None]]) -> Batch:
-        self.given += len(ready)
+    def _batch(self, ready: list[_Laid]) -> Batch:
         arrays = [pixels for _, pixels, _ in ready]
         masks = [mask for _, _, mask in ready if mask is not None]
         return Batch(

@@ -22,6 +22,7 @@ def open_datasets(
     *,
     layout: str | None = None,
     category: str | None = None,
+    normal_class: str | None = None,
     normal: Path | None = None,
     test: Path | None = None,
     masks: Path | None = None,
@@ -30,27 +31,39 @@ def open_datasets(
     """One data set, or one per category with category="all".
 
     Either `data` (a folder in a registered layout, or one video of normal life) or the plain folders `normal`, `test`,
-    `masks`; `normal` and `test` may also be videos or folders of them.
+    `masks`; `normal` and `test` may also be videos or folders of them. Where the categories of a layout are classes,
+    `normal_class` is another word for `category`: the normal one.
     Raises DataError saying what was found and what each layout expects.
     """
     if data is None:
-        if category is not None or layout not in (None, "folder", "videos"):
-            raise DataError("--layout and --category go with --data, not with --normal and --test")
+        if category is not None or normal_class is not None or layout not in (None, "folder", "videos"):
+            raise DataError("--layout, --category and --normal-class go with --data, not with --normal and --test")
         return [_named(normal, test, masks, layout).grouped(group_by)]
     if normal is not None or test is not None or masks is not None:
         raise DataError("--data goes without --normal, --test and --masks: its layout says what is normal")
     data = as_written(data)
-    if is_video(data) and data.is_file() and category is None and layout in (None, "videos"):
+    if is_video(data) and data.is_file() and category is None and normal_class is None and layout in (None, "videos"):
         return [from_videos(train=data).grouped(group_by)]
     if not data.is_dir():
         raise DataError(f"{data}: {'not a folder' if data.exists() else 'no such folder'}; expected a data set")
     form = registry.resolve("layouts", layout) if layout else _recognise(data)
+    if normal_class is not None:
+        category = _as_category(form, data, normal_class, category)
     if category == "all":
         found = form.categories(data)
         if not found:
             raise DataError(f"{data}: --category all needs a folder of categories; this one is a single category")
         return [form.read(data, name).grouped(group_by) for name in found]
     return [form.read(data, category).grouped(group_by)]
+
+
+def _as_category(form: Layout, data: Path, normal_class: str, category: str | None) -> str:
+    """The class as the category that it is; DataError where there are no classes, or both are named."""
+    if not getattr(form, "by_class", False):
+        raise DataError(f"--normal-class {normal_class}: the data set in {data} has no classes; leave it out")
+    if category is not None:
+        raise DataError(f"--normal-class {normal_class} and --category {category} say the same; give one of them")
+    return normal_class
 
 
 def _named(normal: Path | None, test: Path | None, masks: Path | None, layout: str | None) -> Dataset | VideoDataset:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from offnormal.data.geometry import fixed_size
@@ -79,6 +80,16 @@ def _bits(path: Path) -> int | None:
         return None
 
 
+def default_side(found: Survey, side: int, squares: Sequence[int] = ()) -> int:
+    """`side`, or of a detector that takes squares the least side to which half of the pictures need not be shrunk.
+
+    >>> default_side(Survey([(28, 28)], 16), 64, squares=(16, 32, 64))
+    32
+    """
+    shown = median(max(size) for size in found.sizes)
+    return next((square for square in squares if shown <= square < side), side)
+
+
 def choose_input(
     found: Survey,
     *,
@@ -88,16 +99,19 @@ def choose_input(
     crop: int | None = None,
     interpolation: Interpolation = "bicubic",
     antialias: bool = True,
+    squares: Sequence[int] = (),
     channels: int = 3,
     clip: Mapping[str, Any] | None = None,
 ) -> InputSpec:
     """The input specification for the pictures found.
 
-    channels: 1 grey, 3 RGB; clip: further fields of InputSpec, for detectors that take several frames.
-
     size: N for N x N pixels (with `median_aspect` as many in another shape), or (H, W); multiple: both sides are
-    multiples of so many pixels. Raises ConfigError for settings that contradict each other.
+    multiples of so many pixels; squares: the sides that a square may have, for detectors that take nothing else, onto
+    which `median_aspect` stretches. channels: 1 grey, 3 RGB; clip: further fields of InputSpec, for detectors that take
+    several frames. Raises ConfigError for settings that contradict each other.
     """
+    if squares and policy == "median_aspect":
+        policy = "stretch"
     if crop is not None and policy != "short_side":
         raise ConfigError(f"--crop goes with --resize short_side, not with {policy}")
     short_side = None
@@ -118,6 +132,12 @@ def choose_input(
         raise ConfigError(
             f"an input of {sides[0]} x {sides[1]} pixels: this detector needs multiples of {multiple}; "
             f"the nearest is {nearest[0]} x {nearest[1]}"
+        )
+    if squares and (sides[0] != sides[1] or sides[0] not in squares):
+        side = min(squares, key=lambda side: abs(side - math.sqrt(sides[0] * sides[1])))
+        raise ConfigError(
+            f"an input of {sides[0]} x {sides[1]} pixels: this detector takes squares of "
+            f"{', '.join(map(str, squares[:4]))}, ... pixels a side; the nearest is {side} x {side}, --size {side}"
         )
     resize = Resize(policy=policy, interpolation=interpolation, antialias=antialias, short_side=short_side)
     return InputSpec(size=sides, channels=channels, resize=resize, bits=found.bits, **(clip or {}))

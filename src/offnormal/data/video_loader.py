@@ -30,7 +30,8 @@ CacheKind = Literal["off", "ram", "disk"]
 _AT_ONCE = 2  # videos that are decoded at the same time, so that none is waited for where one ends
 
 
-_Ready = tuple[Video, Clip[LaidFrame]]
+_Found = tuple[Video, Clip[LaidFrame]]
+_Laid = tuple[Sample, Clip[LaidFrame]]
 
 
 class VideoLoader:
@@ -95,6 +96,7 @@ class VideoLoader:
         self.given = 0
         self.stretches = stretches
         self._groups: Set[str | None] | None = None  # of the clips given; None: all
+        self._apart = False
         self._counts: dict[Path, int] = {}
         self._lengths: dict[Path, int] = {}
 
@@ -105,34 +107,52 @@ class VideoLoader:
         """
         return sum(self._count(video) for video in self.videos)
 
-    def only(self, groups: Set[str | None]) -> Self:
-        """A loader over the videos of these groups alone, otherwise the same but without progress."""
+    def groups(self) -> list[str]:
+        """Every group that a sample may be of, in the order of the videos."""
+        return list(dict.fromkeys(f"{_group(video)}{end}" for video in self.videos for end in self._endings(video)))
+
+    def only(self, groups: Set[str | None], *, apart: bool = False) -> Self:
+        """A loader over the videos of these groups alone, otherwise the same but without progress.
+
+        apart: without the clips that begin in another group, where a video is cut.
+        """
         other = copy.copy(self)
         other.videos = [
             video for video in self.videos if any(f"{_group(video)}{end}" in groups for end in self._endings(video))
         ]
-        other._groups = groups
+        other._groups, other._apart = groups, apart
         other.progress, other.skipped, other.ended, other.waited_s = None, [], [], 0.0
         return other
 
     def __iter__(self) -> Iterator[Batch]:
-        self.skipped, self.ended, self.waited_s = [], [], 0.0
-        self.given = 0
-        ready: list[_Ready] = []
-        with contextlib.closing(self._clips()) as clips:
-            for video, clip in clips:
-                if self._groups is not None and self._group_of(video, clip) not in self._groups:
-                    continue
-                ready.append((video, clip))
-                if self.progress is not None:
-                    self.progress(1)
+        ready: list[_Laid] = []
+        with contextlib.closing(self.laid()) as clips:
+            for found in clips:
+                ready.append(found)
                 if len(ready) == self.batch_size:
                     yield self._batch(ready)
                     ready = []
         if ready:
             yield self._batch(ready)
 
-    def _clips(self) -> Generator[_Ready, None, None]:
+    def laid(self) -> Generator[_Laid, None, None]:
+        """One pass, clip by clip, with its frames as they were laid at input size."""
+        self.skipped, self.ended, self.waited_s = [], [], 0.0
+        self.given = 0
+        with contextlib.closing(self._clips()) as clips:
+            for video, clip in clips:
+                group = self._group_of(video, clip.frames[-1])
+                if self._groups is not None and (
+                    group not in self._groups
+                    or (self._apart and self._group_of(video, clip.frames[0]) not in self._groups)
+                ):
+                    continue
+                self.given += 1
+                if self.progress is not None:
+                    self.progress(1)
+                yield _sample(video, clip, group), clip
+
+    def _clips(self) -> Generator[_Found, None, None]:
         """Clips of all videos in order, while the next ones are read."""
         room = max(2, 2 * self.batch_size // self.spec.hop)
         reading: deque[tuple[Video, Ahead[Clip[LaidFrame] | Ended]]] = deque()
@@ -151,7 +171,7 @@ class VideoLoader:
                 for _, ahead in reading:
                     ahead.close()
 
-    def _taken(self, video: Video, ahead: Ahead[Clip[LaidFrame] | Ended]) -> Iterator[_Ready]:
+    def _taken(self, video: Video, ahead: Ahead[Clip[LaidFrame] | Ended]) -> Iterator[_Found]:
         made = iter(ahead)
         while True:
             start = time.perf_counter()
@@ -173,15 +193,14 @@ class VideoLoader:
             else:
                 yield video, found
 
-    def _batch(self, ready: Sequence[_Ready]) -> Batch:
-        self.given += len(ready)
+    def _batch(self, ready: Sequence[_Laid]) -> Batch:
         clips = [clip for _, clip in ready]
         masks = [frame.mask for clip in clips for frame in clip.targets if frame.mask is not None]
         return Batch(
-            pixels=stack([_pixels(clip.frames) for clip in clips]),
-            samples=[_sample(video, clip, self._group_of(video, clip)) for video, clip in ready],
+            pixels=stack([join_frames([frame.pixels for frame in clip.frames]) for clip in clips]),
+            samples=[sample for sample, _ in ready],
             masks=np.stack(masks) if self.how.masks else None,
-            frames=np.array([[frame.index for frame in clip.targets or _ends(clip)] for clip in clips], np.int64),
+            frames=np.array([spoken_of(clip) for clip in clips], np.int64),
         )
 
     def _endings(self, video: Video) -> list[str]:
@@ -189,14 +208,14 @@ class VideoLoader:
         cut = self.stretches > 1 and video.group is None
         return [f" {number + 1}/{self.stretches}" for number in range(self.stretches)] if cut else [""]
 
-    def _group_of(self, video: Video, clip: Clip[LaidFrame]) -> str:
+    def _group_of(self, video: Video, frame: LaidFrame) -> str:
         endings = self._endings(video)
         if len(endings) == 1:
             return _group(video)
         if video.path not in self._lengths:
             with self.how.open(video) as reader:
                 self._lengths[video.path] = reader.info.frames or 1
-        number = clip.frames[-1].index * self.stretches // self._lengths[video.path]
+        number = frame.index * self.stretches // self._lengths[video.path]
         return _group(video) + endings[min(number, self.stretches - 1)]
 
     def _count(self, video: Video) -> int:
@@ -234,9 +253,14 @@ def _ends(clip: Clip[LaidFrame]) -> tuple[LaidFrame, LaidFrame]:
     return clip.frames[0], clip.frames[-1]
 
 
-def _pixels(frames: Sequence[LaidFrame]) -> np.ndarray:
-    """(C, H, W) of one frame, (C, T, H, W) of several; uint8."""
-    return frames[0].pixels if len(frames) == 1 else np.stack([frame.pixels for frame in frames], axis=1)
+def join_frames(frames: Sequence[np.ndarray]) -> np.ndarray:
+    """Frames (C, H, W) -> (C, H, W) of one, (C, T, H, W) of several."""
+    return frames[0] if len(frames) == 1 else np.stack(frames, axis=1)
+
+
+def spoken_of(clip: Clip[LaidFrame]) -> list[int]:
+    """The K frames that the scores of a clip speak of; of a clip as a whole its first and last frame."""
+    return [frame.index for frame in clip.targets or _ends(clip)]
 
 
 def _sample(video: Video, clip: Clip[LaidFrame], group: str) -> Sample:

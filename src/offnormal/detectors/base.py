@@ -32,7 +32,7 @@ class Detector(nn.Module, ABC):
     name: ClassVar[str]  # as registered
     Options: ClassVar[type[DetectorOptions]]
     default_size: ClassVar[int] = 256  # side in pixels of the square whose area the input has by default
-    default_channels: ClassVar[Literal[1, 3]] = 3  # of the input: 1 grey, 3 RGB
+    square_sides: ClassVar[Sequence[int]] = ()  # the input is a square of one of these sides; (): any rectangle
     pools_map: ClassVar[bool]  # score = pooling of the map: zones can re-pool it
 
     def __init__(self, options: DetectorOptions, spec: InputSpec) -> None:
@@ -41,6 +41,16 @@ class Detector(nn.Module, ABC):
         self.input = spec
         self.register_buffer("ignored", None)  # (H, W) bool, or None: pixels that never count
         self.ignored: Tensor | None
+
+    @classmethod
+    def build(cls, options: DetectorOptions, spec: InputSpec) -> Self:
+        """The detector of options and an input specification, as fits and bundles make it."""
+        return cls(options, spec)
+
+    @classmethod
+    def input_channels(cls, options: DetectorOptions) -> Literal[1, 3]:
+        """Channels of the input: 1 grey, 3 RGB."""
+        return 3
 
     @classmethod
     def input_multiple(cls, options: DetectorOptions) -> int:
@@ -60,6 +70,10 @@ class Detector(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor) -> Output:
         """Pixels in 0-1, (N, C, H, W) or (N, C, T, H, W), -> Output; NotFittedError before the fit."""
+
+    def reconstruct(self, x: Tensor) -> Tensor | None:
+        """What a fitted detector makes of pixels (N, C, H, W), again in 0-1, for people; None: nothing of the kind."""
+        return None
 
     def load_pretrained(self) -> None:
         """Fill in pretrained weights where the method has any; WeightsError when they cannot be had."""
@@ -154,11 +168,13 @@ class TrainedDetector(Detector):
     """Learns by gradient; the loop in `training` drives it.
 
     Its training is a sequence of steps, each over one batch of normal pixels. What is not a parameter but changes while
-    it learns (memory items, running statistics) lies in buffers, so that checkpoints hold it.
+    it learns (memory items, running statistics) lies in buffers, so that checkpoints hold it. Random numbers of a step
+    come from torch's own generators, which the loop seeds anew for every step.
     """
 
     default_batch_size: ClassVar[int] = 64  # samples a step
     default_epochs: ClassVar[int]  # passes over the training samples
+    default_steps: ClassVar[int | None] = None  # in all, whatever the number of samples; then there are no epochs
 
     @abstractmethod
     def optimizers(self) -> dict[str, Optimizer]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 Border = Literal["reflect_scipy", "reflect_torch"]
 Pool = Literal["max", "mean", "top"]
+_LITTLE = 1e-6  # of a blurred pixel's weight that is not ignored
 _TRUNCATE = 4.0  # radius in sigmas: scipy.ndimage.gaussian_filter's default
 
 
@@ -72,6 +73,14 @@ def smooth(maps: Tensor, sigma: float = 4.0, border: Border = "reflect_scipy") -
     maps = torch.as_tensor(maps)
     height, width = maps.shape[-2:]
     return _apply(maps, blur_matrix(height, sigma, border), blur_matrix(width, sigma, border))
+
+
+def smooth_within(maps: Tensor, ignored: Tensor | None, sigma: float, border: Border = "reflect_scipy") -> Tensor:
+    """`smooth` of maps (N, H, W) in which ignored pixels (H, W), True = ignored, neither count nor show: they are 0."""
+    if ignored is None:
+        return smooth(maps, sigma, border)
+    kept = (~ignored).to(maps)
+    return smooth(maps * kept, sigma, border) / smooth(kept[None], sigma, border).clamp(min=_LITTLE) * kept
 
 
 def enlarge_and_smooth(maps: Tensor, size: tuple[int, int], sigma: float, border: Border) -> Tensor:

@@ -22,7 +22,7 @@ from offnormal.backbones.images import TimmBackbone, input_multiple
 from offnormal.detectors.base import DetectorOptions, StatisticalDetector
 from offnormal.detectors.gaussian import PositionGaussian, Precision
 from offnormal.detectors.grid import concat_features, nearest, on_grid, select_channels
-from offnormal.detectors.maps import Pool, enlarge_and_smooth, pool, smooth
+from offnormal.detectors.maps import Pool, enlarge_and_smooth, pool, smooth, smooth_within
 from offnormal.detectors.motion import MotionProjection, distinct_frames
 from offnormal.detectors.padim_options import PadimOptions
 from offnormal.errors import ConfigError, FitError
@@ -222,9 +222,9 @@ class Padim(StatisticalDetector):
         if self.ignored is None:
             maps = sum(enlarge_and_smooth(distance, size, sigma, border) for distance in distances)
         else:
-            kept = (~self.ignored).to(distances[0])
             shown = sum(enlarge_and_smooth(distance, size, 0, border) for distance in distances)
-            maps = smooth(shown * kept, sigma, border) / smooth(kept[None], sigma, border).clamp(min=1e-6) * kept
+            assert isinstance(shown, Tensor)
+            maps = smooth_within(shown, self.ignored, sigma, border)
         assert isinstance(maps, Tensor)
         return Output(score=pool(maps, self.pool, self.top_share)[:, None], map=maps[:, None])
 

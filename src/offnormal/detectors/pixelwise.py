@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from offnormal.detectors.base import DetectorOptions, StatisticalDetector
-from offnormal.detectors.maps import Pool, pool, smooth
+from offnormal.detectors.maps import Pool, pool, smooth_within
 from offnormal.detectors.pixel_moments import PixelMoments
 from offnormal.errors import ConfigError, NotFittedError
 from offnormal.types import InputSpec, Output
@@ -36,7 +36,6 @@ class PixelDetector(StatisticalDetector):
     """Standardises every pixel by what it was like on normal frames; a method says of what, and what counts."""
 
     default_size = 64
-    default_channels = 1
     pools_map = True
     options: PixelOptions
 
@@ -52,6 +51,11 @@ class PixelDetector(StatisticalDetector):
         self.centre: Tensor | None  # (H * W,) mean on normals
         self.spread: Tensor | None  # (H * W,) standard deviation on normals, eps included
         self._moments: PixelMoments | None = None  # while learning
+
+    @classmethod
+    def input_channels(cls, options: DetectorOptions) -> Literal[1, 3]:
+        """Grey."""
+        return 1
 
     @abstractmethod
     def excess(self, deviation: Tensor) -> Tensor:
@@ -123,12 +127,7 @@ class PixelDetector(StatisticalDetector):
     def _output(self, deviation: Tensor) -> Output:
         """Standardised deviations (N, H * W) -> map and score."""
         maps = self.excess(deviation).view(-1, *self.input.size)
-        if self.ignored is None:
-            maps = smooth(maps, self.options.sigma)
-        else:
-            kept = (~self.ignored).to(maps)
-            weight = smooth(kept[None], self.options.sigma).clamp(min=1e-6)
-            maps = smooth(maps * kept, self.options.sigma) / weight * kept
+        maps = smooth_within(maps, self.ignored, self.options.sigma)
         return Output(score=pool(maps, self.options.pool, self.options.top_share)[:, None], map=maps[:, None])
 
     def _learning(self) -> PixelMoments:

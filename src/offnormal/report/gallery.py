@@ -47,8 +47,9 @@ class Shot:
 
     @property
     def wide(self) -> bool:
-        """Whether it needs the whole width of the page: three flat panels side by side."""
-        return len(self.frames) > 2 and self.frames[0].width > 1.6 * self.frames[0].height
+        """Whether it needs the whole width of the page: three flat panels side by side, or four."""
+        number, first = len(self.frames), self.frames[0]
+        return number > 3 or (number > 2 and first.width > 1.6 * first.height)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,10 @@ import numpy as np
 from offnormal.evaluation import Evaluation
 from offnormal.report import cards, gallery, headline, plots, tables, wording
 from offnormal.report.axis import ScoreAxis, axis_for
+from offnormal.report.curves import curves
 from offnormal.report.picture import Picture
 from offnormal.report.timeline import clock_text
+from offnormal.training.history import History
 from offnormal.types import ANOMALOUS, NORMAL
 
 if TYPE_CHECKING:
@@ -23,12 +25,15 @@ _GROUPS = (("normal", "normal", NORMAL), ("anomalous", "anomalous", ANOMALOUS), 
 _WIDE, _NARROW = 1060, 380  # pixels of the histogram on a screen and on a telephone
 
 
-def render(evaluation: Evaluation, pictures: Sequence[Picture], card: Mapping[str, Any]) -> str:
+def render(
+    evaluation: Evaluation, pictures: Sequence[Picture], card: Mapping[str, Any], history: History | None = None
+) -> str:
     """The report as HTML.
 
     pictures: those to show, in the order in which each role lists them. card: the bundle's card; its keys `data`,
     `weights`, `versions`, `machine` and `sha256` have places of their own, and any other (such as `detector` and
-    `input` of `bundle.describe`) is listed with the model. All of them may be missing.
+    `input` of `bundle.describe`) is listed with the model. All of them may be missing. history: of the training, where
+    there was one.
     """
     calibration = evaluation.calibration
     axis = axis_for(
@@ -57,6 +62,7 @@ def render(evaluation: Evaluation, pictures: Sequence[Picture], card: Mapping[st
             highest=tables.highest(evaluation),
             sections=sections,
             scale=scale,
+            training=curves(history),
             gaps=tables.gaps(evaluation),
             skipped=skipped,
             more_skipped=more_skipped,

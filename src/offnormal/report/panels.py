@@ -27,13 +27,15 @@ class Panel:
 
 
 def triptych(picture: Picture, *, threshold: float | None, low: float, high: float, side: int = SIDE) -> list[Panel]:
-    """The picture, its heat map with the contour at `threshold`, and the outline of its mask; what there is of them.
+    """The picture, its reconstruction, its heat map with the contour at `threshold`, its outlined mask; what there is.
 
     Everything is brought to `side` pixels on the longer side before lines are drawn, so that they stay crisp.
     low, high: ends of the colour scale, as for `overlay`.
     """
     photo = _sized(picture.image, side)
     panels = [Panel("picture", photo)]
+    if picture.reconstruction is not None:
+        panels.append(Panel("reconstruction", _sized(picture.reconstruction, side)))
     if picture.map is not None:
         panels.append(Panel("heat map", _heat(photo, picture.map, threshold, low, high)))
     if picture.mask is not None and picture.mask.any():

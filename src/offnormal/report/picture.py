@@ -21,3 +21,4 @@ class Picture:
     image: np.ndarray  # (H, W, 3) uint8
     map: np.ndarray | None  # (H, W) float32 at the picture's size; None when the method has no map
     mask: np.ndarray | None  # (H, W) bool, marked defects
+    reconstruction: np.ndarray | None = None  # (H, W, 3) uint8, by detectors that make one

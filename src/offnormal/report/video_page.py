@@ -10,21 +10,28 @@ import numpy as np
 
 from offnormal.report import cards, plots, tables, video_headline, video_tables
 from offnormal.report.axis import ScoreAxis, axis_for
+from offnormal.report.curves import curves
 from offnormal.report.page import environment, printable
 from offnormal.report.video_gallery import video_gallery
 from offnormal.report.video_picture import VideoPicture
 from offnormal.report.video_timelines import timelines
+from offnormal.training.history import History
 from offnormal.video_evaluation import VideoEvaluation
 
 _WIDE, _NARROW = 1060, 380  # pixels of the histogram on a screen and on a telephone
 _KINDS = ("normal frames", "anomalous frames")
 
 
-def render_videos(evaluation: VideoEvaluation, pictures: Sequence[VideoPicture], about: Mapping[str, Any]) -> str:
+def render_videos(
+    evaluation: VideoEvaluation,
+    pictures: Sequence[VideoPicture],
+    about: Mapping[str, Any],
+    history: History | None = None,
+) -> str:
     """The report as HTML, some megabytes at most however many videos there are.
 
     pictures: those to show, in the order in which each role lists them. about: the bundle's card, as for
-    `page.render`; what it lacks is left out.
+    `page.render`; what it lacks is left out. history: of the training, where there was one.
     """
     calibration = evaluation.calibration
     series = [video.scores.scores for video in evaluation.videos]
@@ -66,6 +73,7 @@ def render_videos(evaluation: VideoEvaluation, pictures: Sequence[VideoPicture],
             more_spans=more_spans,
             alarms=alarms,
             more_alarms=more_alarms,
+            training=curves(history),
             gaps=video_tables.gaps(evaluation),
             remarks=remarks,
             more_remarks=more_remarks,

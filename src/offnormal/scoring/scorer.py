@@ -12,6 +12,7 @@ from torch import Tensor
 from offnormal.data.loader import Batch
 from offnormal.detectors.base import Detector
 from offnormal.errors import ConfigError, OffnormalError
+from offnormal.scoring.memory import within_memory
 from offnormal.types import Output, Sample, Scores
 
 
@@ -85,18 +86,20 @@ class Scorer:
         expected = (spec.channels, *([spec.frames] if spec.frames > 1 else []), *spec.size)
         if tuple(pixels.shape[1:]) != expected:
             raise ConfigError(f"pixels of shape {tuple(pixels.shape)}: expected (N, {', '.join(map(str, expected))})")
-        try:
+        with within_memory(f"a batch of {len(pixels)} images", "lower --batch-size"):
             scores = to_scores(self.detector(pixels.to(self.device)))
-        except torch.OutOfMemoryError:
-            raise OffnormalError(
-                f"a batch of {len(pixels)} images does not fit into the memory of {self.device}: lower --batch-size"
-            ) from None
         if not np.isfinite(scores.score).all():
             raise OffnormalError(
                 f"{int((~np.isfinite(scores.score)).sum())} of {len(scores)} scores are not finite: the detector was "
                 "fitted on images that hardly differ, or is damaged; fit it again"
             )
         return scores
+
+    @torch.inference_mode()
+    def reconstruct(self, pixels: Tensor) -> np.ndarray | None:
+        """Pixels (N, C, H, W) in 0-1 -> what the detector makes of them, (N, C, H, W) in 0-1; None: it does not say."""
+        made = self.detector.reconstruct(pixels.to(self.device))
+        return None if made is None else made.float().clamp(0, 1).cpu().numpy()
 
     def over(self, batches: Iterable[Batch]) -> Iterator[Scored]:
         """Score batch after batch; nothing is kept."""

@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from offnormal.errors import ImageError
+from offnormal.sources import idx
 
 _JPEG = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
 _PORTABLE = frozenset({".ppm", ".pgm", ".pbm", ".pnm"})
@@ -77,6 +78,10 @@ def _decode_smaller(image: Image.Image, at_least: tuple[int, int]) -> None:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """The picture with its header read; every fault of the file, also while it is decoded, becomes an ImageError."""
+    inside = idx.address(path)
+    if inside is not None:
+        yield Image.fromarray(idx.picture(*inside))
+        return
     try:
         # by handle: of a path Pillow maps plain TIFF into memory, which scrambles one that lies on its side
         with path.open("rb") as file, Image.open(file) as image:

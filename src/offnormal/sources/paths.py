@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from offnormal.errors import DataError
+from offnormal.sources import idx
 from offnormal.sources.image import SUFFIXES
 
 
@@ -55,8 +56,8 @@ def pictures_in(folder: Path, *, recursive: bool = True) -> list[Path]:
 def expand(names: Iterable[str | Path]) -> list[Path]:
     """Files, globs (`*.png`, `**`) and folders (recursively) -> picture files, each once, in the order named.
 
-    Folders that a glob finds are searched too, as when a shell expands it. Raises DataError for a name that
-    matches nothing.
+    Folders that a glob finds are searched too, as when a shell expands it; an IDX file stands for all pictures in it,
+    FILE/42 for one. Raises DataError for a name that matches nothing.
     """
     files: dict[str, Path] = {}
     for name in names:
@@ -67,8 +68,10 @@ def expand(names: Iterable[str | Path]) -> list[Path]:
             found = pictures_in(path)
             wanted = f"a picture in it ({', '.join(sorted(SUFFIXES)[:6])}, ...)"
         elif path.exists():
-            found = [path]
-            wanted = ""
+            found = idx.pictures_of(path) if idx.is_idx(path) else [path]
+            wanted = "a picture in it"
+        elif idx.address(path) is not None and path.parent.is_file():
+            found, wanted = [path], ""
         else:
             found = _matches(str(name))
             wanted = "an existing file, folder or glob with pictures"

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from offnormal.data.loader import Batch, Batches
 from offnormal.detectors.base import StatisticalDetector
-from offnormal.errors import DataError
+from offnormal.errors import DataError, FitError
 from offnormal.scoring import map_peaks, to_scores
+from offnormal.scoring.memory import within_memory
 from offnormal.types import Output, Sample
 
 log = logging.getLogger(__name__)
@@ -26,12 +27,12 @@ _SAMPLE_LEAST = 128  # images kept all the same: a 1 % rate needs 99
 _FOLDS = 10
 _SCORE_BATCH = 16
 
-Kind = Literal["leave_one_out", "leave_group_out"]
+Kind = Literal["leave_one_out", "leave_group_out", "held_out"]
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Scores of training samples by detectors that had not seen them."""
+    """Scores of normal samples by detectors that had not seen them."""
 
     kind: Kind
     samples: list[Sample]
@@ -52,7 +53,8 @@ def learn(
     detector.to(device).eval()
     kept = _Kept(len(loader), seed, least=max(_SAMPLE_LEAST, wanted))
     seen: Counter[str | None] = Counter()  # samples of each group: of a video every frame is one
-    with torch.no_grad():
+    batch_of = f"a batch of {loader.batch_size} samples, or what is learnt from it,"
+    with torch.no_grad(), within_memory(batch_of, "lower --batch-size or --size", FitError):
         for batch in loader:
             embedding = detector.embed(batch.pixels.to(device))
             detector.absorb(embedding)

@@ -34,7 +34,8 @@ from offnormal.report.video_page import render_videos
 from offnormal.run import Run, new_run
 from offnormal.scoring import Scorer, choose_device
 from offnormal.sources.image import as_rgb, open_image, open_mask
-from offnormal.types import ANOMALOUS, NORMAL
+from offnormal.training.history import History, read_history
+from offnormal.types import ANOMALOUS, NORMAL, InputSpec
 from offnormal.verbs.chosen_frames import choose_frames
 from offnormal.verbs.evaluate_videos import evaluate_videos
 from offnormal.verbs.loading import Progress, load_pictures, open_configured
@@ -96,18 +97,23 @@ def evaluate_run(
         run = place_for(bundle, found, place)
         write_frame_scores(run.path / "scores.csv", found.videos, _threshold(bundle))
         _write_json(run.path / "metrics.json", video_metrics_json(found))
-        page = render_videos(found, choose_frames(bundle, found, config), about)
+        page = render_videos(found, choose_frames(bundle, found, config), about, _history(bundle))
     else:
         found = evaluate_dataset(bundle, dataset, config, progress)
         run = place_for(bundle, found, place)
         write_scores(run.path / "scores.csv", found)
         _write_json(run.path / "metrics.json", metrics_json(found))
-        page = render(found, choose_pictures(bundle, found, config), about)
+        page = render(found, choose_pictures(bundle, found, config), about, _history(bundle))
     write_text(run.path / "report.html", page)
     for bad in found.skipped:
         run.log("skipped", path=str(bad.path), reason=bad.reason)
     run.log("evaluated", data=str(dataset.root), **found.metrics)
     return found, run
+
+
+def _history(bundle: Bundle) -> History | None:
+    """Of the training in the run that the bundle lies in, if it is still there."""
+    return None if bundle.path is None else read_history(bundle.path.parent / "log.jsonl")
 
 
 def _threshold(bundle: Bundle) -> float | None:
@@ -155,17 +161,25 @@ def choose_pictures(bundle: Bundle, evaluation: Evaluation, config: EvaluateConf
         pixels = stack([read_pixels(row.sample.path, spec)])
         maps = scorer.score(pixels).map
         image = np.asarray(as_rgb(open_image(row.sample.path), bits=spec.bits))
-        mask = row.sample.mask
+        size, mask = (image.shape[0], image.shape[1]), row.sample.mask
+        made = scorer.reconstruct(pixels)
         pictures.append(
             Picture(
                 role=role,
                 row=row,
                 image=image,
-                map=None if maps is None else unlay(maps[0], (image.shape[0], image.shape[1]), spec),
+                map=None if maps is None else unlay(maps[0], size, spec),
                 mask=None if mask is None else open_mask(mask),
+                reconstruction=None if made is None else _shown(made[0], size, spec),
             )
         )
     return pictures
+
+
+def _shown(pixels: np.ndarray, size: tuple[int, int], spec: InputSpec) -> np.ndarray:
+    """Pixels (C, H, W) in 0-1 at input size -> RGB (H, W, 3) uint8 at the picture's own; black where it was cropped."""
+    laid = np.stack([unlay(channel, size, spec) for channel in np.broadcast_to(pixels, (3, *pixels.shape[1:]))], -1)
+    return (laid * 255).round().astype(np.uint8)
 
 
 def _chosen_rows(evaluation: Evaluation) -> dict[Role, list[ScoredImage]]:

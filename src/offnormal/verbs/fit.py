@@ -7,36 +7,46 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import create_model
+from pydantic import Field, create_model
 
 from offnormal import registry
 from offnormal.bundle import Bundle
 from offnormal.calibration.calibration import Calibration, calibrate_scores
 from offnormal.calibration.promise import normals_needed, order_statistic
-from offnormal.config import FitConfig
+from offnormal.config import FitConfig, TrainConfig
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.loader import Batches, read_mask
-from offnormal.data.survey import choose_input, survey, survey_videos
+from offnormal.data.survey import choose_input, default_side, survey, survey_videos
 from offnormal.data.video_dataset import VideoDataset
-from offnormal.detectors.base import Detector, DetectorOptions, StatisticalDetector
-from offnormal.errors import ConfigError, DataError, FitError
+from offnormal.detectors.base import Detector, DetectorOptions, StatisticalDetector, TrainedDetector
+from offnormal.errors import CalibrationError, ConfigError, DataError, FitError
 from offnormal.run import Run, new_run
 from offnormal.scoring import choose_device
+from offnormal.training import checkpoint
+from offnormal.training.settings import refuse_contradictions
 from offnormal.training.statistics import LeftOut, learn
 from offnormal.types import Rate
 from offnormal.verbs.loading import Progress, load_pictures, load_videos, open_configured
 
 
 def fit_config(detector: str) -> type[FitConfig]:
-    """The configuration of `fit` with the options of one detector under `detector`."""
-    options: type[DetectorOptions] = registry.resolve("detectors", detector).Options
-    made: type[FitConfig] = create_model(
-        f"Fit{options.__name__.removesuffix('Options')}", __base__=FitConfig, detector=(options, options())
-    )
-    return made
+    """The configuration of `fit` with the options of one detector under `detector`, and of training if it needs any."""
+    made: type[Detector] = registry.resolve("detectors", detector)
+    options = made.Options
+    name = f"Fit{options.__name__.removesuffix('Options')}"
+    if not issubclass(made, TrainedDetector):
+        return create_model(name, __base__=FitConfig, detector=(options, options()))
+    batch = Field(default=made.default_batch_size, ge=1, description="Samples a step, over all devices.")
+    return create_model(name, __base__=TrainConfig, detector=(options, options()), batch_size=(int, batch))
+
+
+def resumed_config(resume: str | Path | None) -> Path | None:
+    """The configuration of a run that is to be gone on with, which what is given now comes on top of."""
+    return None if resume is None else Path(resume) / "config.yaml"
 
 
 def fit_run(name: str, config: FitConfig, progress: Progress | None = None) -> list[Run]:
@@ -45,9 +55,17 @@ def fit_run(name: str, config: FitConfig, progress: Progress | None = None) -> l
     Raises DataError, ConfigError, WeightsError, FitError or CalibrationError with what to do; a run that fails
     leaves its log.
     """
+    device = choose_device(config.device, config.threads)
+    if isinstance(config, TrainConfig):
+        refuse_contradictions(config, device)
     datasets = open_configured(config)
     for dataset in datasets:
         _refuse_hopeless(config, dataset)
+    if isinstance(config, TrainConfig) and config.resume is not None:
+        if len(datasets) > 1:
+            raise ConfigError(f"--resume {config.resume} with --category all: resume the run of one category")
+        checkpoint.load(config.resume)
+        return [_fit_one(name, config, datasets[0], Run(config.resume), progress)]
     if len(datasets) == 1:
         return [_fit_one(name, config, datasets[0], new_run(config.out, name, datasets[0].name), progress)]
     parent = new_run(config.out, name, config.data.resolve().name if config.data else "all")
@@ -78,7 +96,9 @@ def _refuse_hopeless(config: FitConfig, dataset: Dataset | VideoDataset) -> None
 
 def _fit_one(name: str, config: FitConfig, dataset: Dataset | VideoDataset, run: Run, progress: Progress | None) -> Run:
     start = time.perf_counter()
-    run.write_config(_effective(name, config))
+    resumed = isinstance(config, TrainConfig) and config.resume is not None
+    if not resumed:
+        run.write_config(_effective(name, config, dataset))
     run.log(
         "start",
         verb="fit",
@@ -89,19 +109,22 @@ def _fit_one(name: str, config: FitConfig, dataset: Dataset | VideoDataset, run:
     )
     try:
         detector = build_detector(name, config, dataset)
-        loader = _loader(detector, config, dataset, progress, f"fit {name} on {dataset.name}")
-        fitted = _learn(detector, loader, choose_device(config.device, config.threads), _wanted(config.rate))
+        fitted = _learn(detector, config, dataset, run, progress)
         log_skipped(run, fitted.skipped)
         bundle = Bundle(detector.cpu(), card=_card(dataset, fitted))
-        bundle.calibration = _calibrate(bundle, fitted.left_out, config.rate, isinstance(dataset, VideoDataset))
+        bundle.calibration = _calibrate(bundle, fitted, config.rate, dataset, run)
         bundle.save(run.path / "bundle")
+        if resumed:  # and not refused, so that what was changed may stay
+            run.write_config(_effective(name, config, dataset))
+        if fitted.finished:
+            checkpoint.remove(run.path)
     except BaseException as error:
         run.log("failed", error=f"{type(error).__name__}: {error}")
         raise
     run.log(
         "done",
         seconds=round(time.perf_counter() - start, 3),
-        seconds_waiting_for_data=round(loader.waited_s, 3),
+        seconds_waiting_for_data=round(fitted.waited_s, 3),
         skipped=len(fitted.skipped),
         calibration=bundle.calibration.explanation if bundle.calibration else None,
     )
@@ -134,16 +157,19 @@ def build_detector(name: str, config: FitConfig, dataset: Dataset | VideoDataset
     found = survey(dataset.train) if isinstance(dataset, Dataset) else survey_videos(dataset.train)
     spec = choose_input(
         found,
-        size=config.sides or made.default_size,
+        size=config.sides or default_side(found, made.default_size, made.square_sides),
         multiple=made.input_multiple(options),
         policy=config.resize,
         crop=config.crop,
         interpolation=config.interpolation,
         antialias=config.antialias,
-        channels=made.default_channels,
+        squares=made.square_sides,
+        channels=made.input_channels(options),
         clip=clip,
     )
-    detector = made(options, spec)
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        torch.manual_seed(options.seed)  # of weights that are not pretrained
+        detector = made.build(options, spec)
     _try_size(detector)
     detector.load_pretrained()
     if config.ignore_mask is not None:
@@ -168,43 +194,79 @@ def _try_size(detector: Detector) -> None:
         ) from None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Fitted:
     left_out: LeftOut | None
     skipped: Sequence[Skipped]
     count: int  # of images or clips learnt from
+    waited_s: float
+    training: dict[str, Any] | None = None  # for the card
+    finished: bool = True
 
 
-def _learn(detector: Detector, loader: Batches, device: torch.device, wanted: int) -> _Fitted:
+def _learn(
+    detector: Detector,
+    config: FitConfig,
+    dataset: Dataset | VideoDataset,
+    run: Run,
+    progress: Progress | None,
+) -> _Fitted:
+    device, wanted = choose_device(config.device, config.threads), _wanted(config.rate)
+    if isinstance(detector, TrainedDetector) and isinstance(config, TrainConfig):
+        from offnormal.verbs.fit_trained import fit_by_training  # whose libraries no other fit needs
+
+        done = fit_by_training(detector, dataset, config, run, device=device, wanted=wanted, progress=progress)
+        return _Fitted(
+            left_out=done.held_out,
+            skipped=done.skipped,
+            count=done.learnt,
+            waited_s=done.waited_s,
+            training=done.card,
+            finished=not done.unfinished,
+        )
     if not isinstance(detector, StatisticalDetector):
         raise FitError(f"{detector.name}: no fit loop for this kind of detector")
+    loader = _loader(detector, config, dataset, progress, f"fit {detector.name} on {dataset.name}")
     left_out = learn(detector, loader, device=device, seed=detector.options.seed, wanted=wanted)
-    return _Fitted(left_out, loader.skipped, loader.given)
+    return _Fitted(left_out=left_out, skipped=loader.skipped, count=loader.given, waited_s=loader.waited_s)
 
 
 def _wanted(rate: str | None) -> int:
     return normals_needed(Rate.parse(rate).value) if rate is not None else 0
 
 
-def _calibrate(bundle: Bundle, left_out: LeftOut | None, rate: str | None, videos: bool) -> Calibration | None:
+def _calibrate(
+    bundle: Bundle, fitted: _Fitted, rate: str | None, dataset: Dataset | VideoDataset, run: Run
+) -> Calibration | None:
     wanted = Rate.parse(rate) if rate is not None else None
-    if left_out is None:
+    if fitted.left_out is None:
         if wanted is not None:
             raise FitError("two images give no scores to calibrate with: add normal images, or leave out --rate")
         return None
-    return calibrate_scores(
-        left_out.score,
-        left_out.peak,
-        rate=wanted,
-        kind=left_out.kind,
-        bundle=bundle.hash,
-        groups=[sample.group for sample in left_out.samples],
-        things="frames" if videos else "images",
-    )
+    try:
+        return calibrate_scores(
+            fitted.left_out.score,
+            fitted.left_out.peak,
+            rate=wanted,
+            kind=fitted.left_out.kind,
+            bundle=bundle.hash,
+            groups=[sample.group for sample in fitted.left_out.samples],
+            things="frames" if isinstance(dataset, VideoDataset) else "images",
+        )
+    except CalibrationError as error:
+        if fitted.training is None:
+            raise
+        raise CalibrationError(
+            f"{error}. What was learnt is kept: add --resume {run.path} and another --rate"
+        ) from None
 
 
-def _effective(name: str, config: FitConfig) -> dict[str, Any]:
+def _effective(name: str, config: FitConfig, dataset: Dataset | VideoDataset) -> dict[str, Any]:
+    """What was asked for, as a configuration of its own: of one of several categories that one."""
     values = config.model_dump(mode="json")
+    values.pop("resume", None)
+    if config.category == "all":
+        values["category"] = dataset.category
     return {"detector": {"name": name, **values.pop("detector")}, **values}
 
 
@@ -222,6 +284,7 @@ def _card(dataset: Dataset | VideoDataset, fitted: _Fitted) -> dict[str, Any]:
             "fingerprint": dataset.fingerprint("train"),
             "contents": dataset.contents(),
         },
+        **({"training": fitted.training} if fitted.training is not None else {}),
         "machine": {"system": platform.system(), "processors": os.cpu_count()},
     }
 

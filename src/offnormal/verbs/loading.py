@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from offnormal.data.dataset import Dataset
 from offnormal.data.loader import Loader
@@ -16,7 +16,15 @@ from offnormal.types import InputSpec, Sample, Video
 if TYPE_CHECKING:
     from offnormal.config import ComputeConfig, DataConfig, FootageConfig
 
-Progress = Callable[[str, int, int], None]  # what is done, how many are done, of how many
+
+class Progress(Protocol):
+    """Hears how far something is."""
+
+    def __call__(self, what: str, done: int, total: int, note: str = "", /) -> None:
+        """What is done, how many are done, of how many, and how it goes."""
+        ...
+
+
 STRETCHES = 10  # that a single video is cut into, so that some of it can be left out
 
 
@@ -26,6 +34,7 @@ def open_configured(config: DataConfig) -> list[Dataset | VideoDataset]:
         config.data,
         layout=config.layout,
         category=config.category,
+        normal_class=config.normal_class,
         normal=config.normal,
         test=config.test,
         masks=config.masks,

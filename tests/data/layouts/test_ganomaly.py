@@ -37,3 +37,20 @@ def test_other_trees_and_categories_are_refused(tmp_path):
         GanomalyLayout.read(tmp_path)
     with pytest.raises(DataError, match="has no categories"):
         GanomalyLayout.read(draw(tmp_path, *TREE), "xray")
+
+
+def test_several_kinds_of_anomalies_and_folders_inside_are_all_read(tmp_path):
+    names = ("test/1.abnormal/day 1/a.jpg", "test/2.abnormal/b.JPG", "test/0.normal/day 1/c.bmp")
+    found = GanomalyLayout.read(draw(tmp_path, *TREE[:1], "train/0.normal/day 2/d.png", *names))
+    assert len(found.train) == 2
+    assert [(s.label, s.defect) for s in found.test] == [
+        (NORMAL, "good"),
+        (ANOMALOUS, "1.abnormal"),
+        (ANOMALOUS, "2.abnormal"),
+    ]
+
+
+def test_anomalies_beside_the_training_pictures_are_not_learnt_from(tmp_path):
+    """Trees made for torchvision's ImageFolder often have every class in every part."""
+    found = GanomalyLayout.read(draw(tmp_path, *TREE, "train/1.abnormal/2.png"))
+    assert [s.path.parent.name for s in found.train] == ["0.normal"]

@@ -1,0 +1,60 @@
+"""GANomaly on a data set in MVTec's form, both scores over several seeds at one fixed step, as Markdown.
+
+    python benchmarks/ganomaly_bottle.py --data bottle [--seeds 0 1 2] [--steps 600] [-- fit options]
+
+The weights of the last step are taken (`--keep last`), never the best on the test pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from offnormal.bundle import load
+from offnormal.cli.main import run
+from offnormal.data.loader import Loader
+from offnormal.data.open import open_datasets
+from offnormal.metrics.image import auroc
+from offnormal.scoring import Scorer, concatenate
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--seeds", nargs="+", default=["0", "1", "2"])
+    parser.add_argument("--steps", default="600")
+    parser.add_argument("--size", default="64")
+    parser.add_argument("options", nargs="*", help="of `offnormal fit ganomaly`, after --")
+    given = parser.parse_args()
+    (dataset,) = open_datasets(given.data)
+    labels = np.array([sample.label for sample in dataset.test])
+    print("| seed | latent | contextual | taken | fit (s) |\n|---|---|---|---|---|", flush=True)
+    rows = []
+    for seed in given.seeds:
+        fixed = ["--seed", seed, "--steps", given.steps, "--size", given.size, "--keep", "last"]
+        with tempfile.TemporaryDirectory() as out:
+            start = time.perf_counter()
+            with contextlib.redirect_stdout(io.StringIO()):
+                code = run(["fit", "ganomaly", "--data", str(given.data), "--out", out, *fixed, *given.options])
+            seconds = time.perf_counter() - start
+            assert code == 0
+            detector = load(next(Path(out).glob("*/bundle"))).detector
+        loader = Loader(dataset.test, detector.input, batch_size=64)
+        found = concatenate(piece.scores for piece in Scorer(detector).over(loader))
+        parts = [auroc(labels, found.parts[name].astype(np.float64)) for name in ("latent", "contextual")]
+        rows.append(parts)
+        taken = detector.scores_by
+        print(f"| {seed} | {parts[0]:.3f} | {parts[1]:.3f} | {taken} | {seconds:.0f} |", flush=True)
+    cells = [f"{statistics.mean(column):.3f} ± {statistics.stdev(column):.3f}" for column in zip(*rows, strict=True)]
+    print(f"| mean ± standard deviation | {' | '.join(cells)} | | |")
+
+
+if __name__ == "__main__":
+    main()

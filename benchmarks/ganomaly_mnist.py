@@ -1,0 +1,62 @@
+"""GANomaly on MNIST, each digit the normal one in turn: image_AUROC of the score and of its parts, as Markdown.
+
+    python benchmarks/ganomaly_mnist.py --data MNIST [--digits 0 1 2] [-- fit options, such as --width 64]
+
+Where only the test file is there, two of three pictures of the normal digit are learnt from; the third and all other
+digits are tested on. Options are those of `offnormal fit ganomaly`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from offnormal.bundle import load
+from offnormal.cli.main import run
+from offnormal.data.loader import Loader
+from offnormal.data.open import open_datasets
+from offnormal.metrics.image import auroc
+from offnormal.scoring import Scorer, concatenate
+
+PARTS = ("latent", "contextual")
+SMALL = ("--size", "32", "--channels", "1", "--width", "32", "--steps", "450")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--digits", nargs="+", default=[str(digit) for digit in range(10)])
+    parser.add_argument("options", nargs="*", help="of `offnormal fit ganomaly`, after --")
+    given = parser.parse_args()
+    print("| digit | score | taken | latent | contextual | fit (s) |\n|---|---|---|---|---|---|", flush=True)
+    rows = []
+    for digit in given.digits:
+        (dataset,) = open_datasets(given.data, layout="mnist", normal_class=digit)
+        with tempfile.TemporaryDirectory() as out:
+            chosen = ["--data", str(given.data), "--layout", "mnist", "--normal-class", digit, "--out", out]
+            start = time.perf_counter()
+            with contextlib.redirect_stdout(io.StringIO()):
+                code = run(["fit", "ganomaly", *chosen, *(given.options or SMALL)])
+            seconds = time.perf_counter() - start
+            assert code == 0
+            detector = load(next(Path(out).glob("*/bundle"))).detector
+        loader = Loader(dataset.test, detector.input, batch_size=256)
+        found = concatenate(piece.scores for piece in Scorer(detector).over(loader))
+        labels = np.array([sample.label for sample in dataset.test])
+        columns = [auroc(labels, s.astype(np.float64)) for s in (found.score, *(found.parts[k] for k in PARTS))]
+        rows.append((*columns, seconds))
+        cells = f"{columns[0]:.3f} | {detector.scores_by} | {columns[1]:.3f} | {columns[2]:.3f}"
+        print(f"| {digit} | {cells} | {seconds:.0f} |", flush=True)
+    score, latent, contextual, seconds = (statistics.mean(column) for column in zip(*rows, strict=True))
+    print(f"| mean | **{score:.3f}** | | {latent:.3f} | {contextual:.3f} | {seconds:.0f} |")
+
+
+if __name__ == "__main__":
+    main()

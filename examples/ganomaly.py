@@ -1,0 +1,64 @@
+"""GANomaly from a folder of normal images to scores and the reconstructions that they come from, in one script.
+
+    python examples/ganomaly.py bottle/ new/*.png
+
+The first argument is a data set in a layout that `offnormal list layouts` shows (or any folder of normal images),
+the others are images to judge. Without arguments a small inspection set is generated and used, which takes a minute.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+import offnormal as on
+from offnormal.data.loader import read_pixels, stack
+from offnormal.sources.paths import expand
+
+
+def main(arguments: list[str]) -> None:
+    work = Path(tempfile.mkdtemp(prefix="offnormal-"))
+    if arguments:
+        data, images = Path(arguments[0]), arguments[1:]
+    else:
+        from offnormal.demo import generate
+
+        data = work / "flanges"
+        generate(data, train=120, test_good=20, per_defect=5)
+        images = [str(data / "test" / "*" / "00[01].png")]
+
+    # A generator learns to reconstruct normal pictures against a discriminator. Some normals are kept back: they choose
+    # the best moment, and the threshold. Squares of 32 px and few channels make it quick; see docs/ganomaly.md.
+    run = on.fit("ganomaly", data=data, size=32, width=16, steps=300, out=work / "runs")
+    detector = run.bundle.detector
+    print(run.bundle.calibration.explanation)
+
+    # Two terms lie behind a score, both higher = more anomalous: how far the latent vectors of a picture and of its
+    # reconstruction are apart, and how much the pictures themselves differ.
+    for path in expand(images):
+        pixels = stack([read_pixels(path, detector.input)])
+        with torch.inference_mode():
+            output = detector(pixels)
+            reconstruction = detector.reconstruct(pixels)
+        verdict = run.bundle.calibration.verdict(float(output.score))
+        parts = "  ".join(f"{name} {float(value):.4f}" for name, value in output.parts.items())
+        print(f"{path.parent.name}/{path.name}  {parts}  {'anomalous' if verdict.anomalous else 'normal'}")
+        beside = torch.cat([pixels, reconstruction], dim=3)[0].permute(1, 2, 0)
+        shown = Image.fromarray((beside.numpy() * 255).round().astype(np.uint8))
+        shown.resize((512, 256), Image.Resampling.NEAREST).save(work / f"{path.parent.name}_{path.stem}.png")
+    print(f"pictures beside their reconstructions: {work}")
+
+    # Metrics and a report, when the data set has labelled test images.
+    if (data / "test").is_dir():
+        result = on.evaluate(run.bundle, data=data)
+        print("  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items()))
+        print(f"report: {run.path / 'report.html'}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

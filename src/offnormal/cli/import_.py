@@ -1,0 +1,76 @@
+"""offnormal import DETECTOR --weights FILE ...: one command per detector whose published weights can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+_IMPORTABLE = {"ganomaly": "netG.pth and, where it is there, netD.pth, as samet-akcay/ganomaly saves them"}
+
+
+def _tree() -> App:
+    app = App(
+        name="import",
+        help="Make a bundle of weights that a method's published code has saved.",
+        result_action="return_value",
+    )
+    for name, summary in _IMPORTABLE.items():
+        app.command(f"offnormal.cli.import_:{name}", name=name, help=summary)
+    return app
+
+
+def __getattr__(name: str) -> Callable[..., int]:
+    """The command of a detector, made when it is asked for: only then is the detector imported."""
+    if name not in _IMPORTABLE:
+        raise AttributeError(name)
+    return _command_for(name)
+
+
+def _command_for(name: str) -> Callable[..., int]:
+    from offnormal.verbs.import_weights import import_config
+
+    model = import_config(name)
+    model.model_fields["detector"].metadata.append(Parameter(name="*"))
+
+    def import_weights(*, options: Any = None, config: Path | None = None, json: bool = False) -> int:
+        """Make a bundle of weights that the published code has saved; its structure is read from their shapes.
+
+        Parameters
+        ----------
+        config
+            YAML file with the same keys; flags win.
+        json
+            Print the result as one JSON object.
+        """
+        return _import(name, model, options, config, json)
+
+    import_weights.__annotations__.update(
+        options=Annotated[model | None, Parameter(name="*")],
+        config=Path | None,
+        json=bool,
+    )
+    return import_weights
+
+
+def _import(name: str, model: Any, options: Any, file: Path | None, json: bool) -> int:
+    from offnormal.cli.show import program, say, say_json
+    from offnormal.config import build, given_flags
+    from offnormal.verbs.import_weights import import_run
+
+    run = import_run(name, build(model, given_flags(options), file=file, detector=name))
+    bundle = run.bundle
+    if json:
+        say_json({"run": run.path, "bundle": bundle.path, "hash": bundle.hash, "imported": bundle.card["imported"]})
+        return 0
+    spec, files = bundle.detector.input, ", ".join(bundle.card["imported"])
+    say(f"{name} from {files}: {spec.size[1]} x {spec.size[0]} px, {'colour' if spec.channels == 3 else 'grey'}")
+    say("calibration  none: scores come without verdicts")
+    say(f"bundle       {bundle.path}")
+    say(f"next         {program()} calibrate {bundle.path} --normals DIR")
+    return 0
+
+
+command = _tree()

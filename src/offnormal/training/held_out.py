@@ -1,0 +1,44 @@
+"""Scores of the normals that were kept back: what the threshold of a trained detector rests on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from offnormal.data.loader import Batches
+from offnormal.scoring import Scorer, map_peaks
+from offnormal.training.statistics import LeftOut
+from offnormal.types import Sample
+
+
+@dataclass(slots=True)
+class _Frame:
+    sample: Sample
+    total: float = 0.0
+    count: int = 0
+    peak: float = -np.inf
+
+
+def score_held_out(scorer: Scorer, loader: Batches) -> LeftOut:
+    """One score for every picture or frame kept back; of a frame in several clips the mean, as in `align`."""
+    found: dict[object, _Frame] = {}
+    for scored in scorer.over(loader):
+        scores = scored.scores.score.reshape(len(scored.samples), -1)  # (N, K)
+        peaks = map_peaks(scored.scores).reshape(scores.shape)
+        for number, sample in enumerate(scored.samples):
+            for place in range(scores.shape[1]):
+                spoken = None if scored.frames is None else int(scored.frames[number, place - scores.shape[1]])
+                frame = found.setdefault(
+                    len(found) if spoken is None else (sample.path, spoken), _Frame(replace(sample, frame=spoken))
+                )
+                frame.total += float(scores[number, place])
+                frame.count += 1
+                frame.peak = max(frame.peak, float(peaks[number, place]))
+    frames = list(found.values())
+    return LeftOut(
+        "held_out",
+        [frame.sample for frame in frames],
+        np.array([frame.total / frame.count for frame in frames], np.float32),
+        np.array([frame.peak for frame in frames], np.float32),
+    )

@@ -1,0 +1,63 @@
+"""What a run's log says of its training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(slots=True)
+class History:
+    """Losses over the steps (from 1) of a training; of steps taken anew after a resume the last ones."""
+
+    steps: dict[int, dict[str, dict[str, float | None]]] = field(default_factory=dict)  # step -> optimiser -> losses
+    rates: dict[int, dict[str, float]] = field(default_factory=dict)  # step -> learning rate of each optimiser
+    validations: dict[int, dict[str, float | None]] = field(default_factory=dict)  # step -> losses
+    best: int | None = None  # step of the lowest validation loss
+    resumed: list[int] = field(default_factory=list)  # steps after which it was gone on with
+
+
+def read_history(log: Path) -> History | None:
+    """The training in a log.jsonl; None where there is none."""
+    found = History()
+    for line in _lines(log):
+        event, step = line.get("event"), line.get("step")
+        if not isinstance(step, int):
+            continue
+        if event == "resumed":
+            _forget(found, step)
+            found.resumed.append(step)
+        elif event == "step":
+            found.steps[step], found.rates[step] = line["losses"], line["lr"]
+        elif event == "validation":
+            found.validations[step] = line["losses"]
+            found.best = step if line["best"] else found.best
+    return found if found.steps else None
+
+
+def _forget(found: History, step: int) -> None:
+    """What was logged after the checkpoint that was gone on from."""
+    for series in (found.steps, found.rates, found.validations):
+        for later in [at for at in series if at > step]:
+            del series[later]
+    if found.best is not None and found.best > step:
+        losses = {at: loss for at, named in found.validations.items() if (loss := named["loss"]) is not None}
+        found.best = min(losses, key=lambda at: losses[at], default=None)
+
+
+def _lines(log: Path) -> Iterator[dict[str, Any]]:
+    """Lines that can be read: the last one may be cut off in a run that was killed."""
+    try:
+        text = log.read_text(encoding="utf-8")
+    except OSError:
+        return
+    for line in text.splitlines():
+        try:
+            values = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(values, dict):
+            yield values

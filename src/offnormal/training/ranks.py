@@ -1,0 +1,168 @@
+"""Several processes that train one detector: how they are started, how they stay equal, how they fail together."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import logging.handlers
+import multiprocessing
+import multiprocessing.connection
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
+
+from offnormal import errors
+from offnormal.errors import OffnormalError
+from offnormal.training.settings import TrainSettings
+
+_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+Tell = Callable[[int, int, str], None]
+Work = Callable[[Fabric, Tell | None], dict[str, Any]]
+
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # here, since every process is to hold its tongue
+
+
+def launch(work: Work, settings: TrainSettings, device: torch.device, tell: Tell | None) -> dict[str, Any]:
+    """Run `work` on one device here, or in a process for each of several; what rank 0 gave, plain values.
+
+    work: must be able to go to another process when there are several devices. tell: hears from rank 0.
+    Raises what a process raised, when all have ended.
+    """
+    precision: Any = _PRECISION[settings.precision]
+    if settings.devices == 1:
+        one = 1 if device.type == "cpu" else [device.index or 0]
+        return dict(
+            Fabric(accelerator=device.type, devices=one, precision=precision).launch(partial(_alone, work, tell))
+        )
+    fabric = Fabric(accelerator=device.type, devices=settings.devices, strategy="ddp_spawn", precision=precision)
+    threads = settings.threads or max(1, (os.cpu_count() or 1) // settings.devices)
+    with _listening(settings.devices, tell) as (ends, failures):
+        try:
+            return dict(fabric.launch(partial(_in_rank, work, ends, threads)))
+        except (ProcessRaisedException, ProcessExitedException) as error:
+            unexplained = error
+    if failures:
+        raise failures[0]
+    if isinstance(unexplained, ProcessExitedException):
+        how = unexplained.signal_name or f"exit code {unexplained.exit_code}"
+        raise OffnormalError(
+            f"the process of device {unexplained.error_index} ended with {how}: for want of memory, lower --batch-size"
+        )
+    raise unexplained
+
+
+def average_gradients(fabric: Fabric, parameters: Sequence[nn.Parameter]) -> None:
+    """Sum the gradients of all ranks, each of which has weighted its own by its share of the batch."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if fabric.world_size > 1 and gradients:
+        _replace(gradients, _reduced(fabric, _flat(gradients), "sum"))
+
+
+@torch.no_grad()
+def equalise_buffers(fabric: Fabric, module: nn.Module) -> None:
+    """Give every rank the mean of all ranks' buffers; of whole numbers and switches those of rank 0."""
+    if fabric.world_size == 1:
+        return
+    buffers = [buffer for buffer in module.buffers() if buffer.numel()]
+    real = [buffer for buffer in buffers if buffer.is_floating_point()]
+    if real:
+        _replace(real, _reduced(fabric, _flat(real), "mean"))
+    whole = [buffer for buffer in buffers if not buffer.is_floating_point()]
+    if whole:
+        first = _flat(whole) if fabric.is_global_zero else torch.zeros_like(_flat(whole))
+        _replace(whole, _reduced(fabric, first, "sum"))
+
+
+def agreed(fabric: Fabric, flag: bool) -> bool:
+    """Whether rank 0 says so."""
+    if fabric.world_size == 1:
+        return flag
+    said = torch.tensor(float(flag and fabric.is_global_zero), device=fabric.device)
+    return bool(_reduced(fabric, said, "sum") > 0)
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    kind = torch.int64 if not tensors[0].is_floating_point() else torch.float32
+    return torch.cat([tensor.detach().flatten().to(kind) for tensor in tensors])
+
+
+def _reduced(fabric: Fabric, flat: Tensor, how: str) -> Tensor:
+    found = fabric.all_reduce(flat, reduce_op=how)
+    assert isinstance(found, Tensor)
+    return found
+
+
+def _replace(tensors: Sequence[Tensor], flat: Tensor) -> None:
+    parts = torch.split_with_sizes(flat, [tensor.numel() for tensor in tensors])
+    for tensor, part in zip(tensors, parts, strict=True):
+        tensor.copy_(part.view_as(tensor))
+
+
+def _alone(work: Work, tell: Tell | None, fabric: Fabric) -> dict[str, Any]:
+    return work(fabric, tell)
+
+
+def _in_rank(work: Work, ends: Sequence[Any], threads: int, fabric: Fabric) -> dict[str, Any]:
+    """One of several processes: whatever it has to say goes to the one that started it."""
+    end = ends[fabric.global_rank]
+    root = logging.getLogger()
+    root.handlers = [_ToParent(end)] if fabric.is_global_zero else [logging.NullHandler()]
+    if fabric.device.type == "cpu":
+        torch.set_num_threads(threads)
+    torch.backends.cudnn.allow_tf32 = False  # as `choose_device` has it
+
+    def tell(done: int, of: int, note: str) -> None:
+        end.send(("tell", (done, of, note)))
+
+    try:
+        return work(fabric, tell if fabric.is_global_zero else None)
+    except OffnormalError as error:
+        end.send(("failed", (type(error).__name__, str(error))))
+        raise
+
+
+class _ToParent(logging.handlers.QueueHandler):
+    queue: Any  # an end of a pipe
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        self.queue.send(("log", record))
+
+
+@contextlib.contextmanager
+def _listening(ranks: int, tell: Tell | None) -> Iterator[tuple[Sequence[Any], list[OffnormalError]]]:
+    """Ends for the ranks to speak into, and the errors that they told of; a thread hears them."""
+    pipes = [multiprocessing.get_context("spawn").Pipe(duplex=False) for _ in range(ranks)]
+    failures: list[OffnormalError] = []
+
+    def hear() -> None:
+        open_ones: list[Any] = [end for end, _ in pipes]
+        while open_ones:
+            ready: list[Any] = list(multiprocessing.connection.wait(open_ones))
+            for end in ready:
+                try:
+                    kind, value = end.recv()
+                except (EOFError, OSError):  # all have ended, or one was killed while it spoke
+                    open_ones.remove(end)
+                    continue
+                if kind == "tell" and tell is not None:
+                    tell(*value)
+                elif kind == "log":
+                    logging.getLogger(value.name).handle(value)
+                elif kind == "failed":
+                    failures.append(getattr(errors, value[0])(value[1]))
+
+    thread = threading.Thread(target=hear, name="ranks", daemon=True)
+    thread.start()
+    try:
+        yield [end for _, end in pipes], failures
+    finally:
+        for _, end in pipes:
+            end.close()
+        thread.join()

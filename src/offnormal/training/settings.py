@@ -1,0 +1,98 @@
+"""What training is to do, with everything decided: of a configuration, a detector and a number of samples."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+
+from offnormal.config import TrainConfig
+from offnormal.detectors.base import TrainedDetector
+from offnormal.errors import ConfigError, UsageError
+
+_VALIDATIONS = 20  # over a training whose length is given in steps
+_FLOOR = 0.01  # share of the first learning rate
+_FREE = ("patience", "keep", "limit_s", "threads")  # what may change when a training is gone on with
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSettings:
+    """How a detector is trained."""
+
+    seed: int
+    batch_size: int  # samples a step, over all devices
+    steps: int  # in all
+    steps_per_epoch: int
+    validate_every: int  # steps
+    schedule: Literal["constant", "step", "cosine", "plateau"] = "constant"
+    floor: float = _FLOOR
+    precision: Literal["32", "bf16", "16"] = "32"
+    accumulate: int = 1
+    clip: float | None = None
+    devices: int = 1
+    patience: int | None = None  # validations
+    keep: Literal["best", "last"] = "best"
+    limit_s: float | None = None
+    threads: int | None = None
+
+    def fixed(self) -> dict[str, Any]:
+        """The settings that decide on what is learnt, as plain values."""
+        return {name: value for name, value in asdict(self).items() if name not in _FREE}
+
+
+def refuse_contradictions(config: TrainConfig, device: torch.device) -> None:
+    """ConfigError for settings that mean nothing together, before any data is read.
+
+    UsageError in a process that was started to help and runs the user's script once more instead.
+    """
+    if config.devices > 1 and getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise UsageError(
+            "several devices are several processes, each of which reads the script that starts them: put the call "
+            'under if __name__ == "__main__":'
+        )
+    if config.epochs is not None and config.steps is not None:
+        raise ConfigError(f"--epochs {config.epochs} and --steps {config.steps}: give one of them")
+    if config.floor is not None and config.schedule == "constant":
+        raise ConfigError(f"--floor {config.floor:g} without a --schedule: give step, cosine or plateau, too")
+    if config.precision == "16" and device.type == "cpu":
+        raise ConfigError("--precision 16 is for GPUs: on a processor give bf16, or 32")
+    if config.accumulate * config.devices > config.batch_size:
+        raise ConfigError(
+            f"--batch-size {config.batch_size} on {config.devices} device(s) in {config.accumulate} piece(s): a batch "
+            "is shared by all devices and cut into the pieces of --accumulate; expected at least one sample in each"
+        )
+    if config.devices > 1 and device.type == "cuda":
+        if config.device.startswith("cuda:"):
+            raise ConfigError(f"--devices {config.devices} with --device {config.device}: give --device cuda")
+        if config.devices > torch.cuda.device_count():
+            raise ConfigError(f"--devices {config.devices}: this machine has {torch.cuda.device_count()} CUDA devices")
+
+
+def plan(config: TrainConfig, detector: TrainedDetector, learnt: int) -> TrainSettings:
+    """The settings of a training on so many samples; ConfigError when there are fewer than devices."""
+    smallest = min(learnt, config.batch_size)
+    if smallest < config.devices:
+        raise ConfigError(f"--devices {config.devices} for {smallest} sample(s) a step: expected at least one for each")
+    per_epoch = max(1, learnt // config.batch_size)
+    counted = config.steps or (detector.default_steps if config.epochs is None else None)
+    steps = counted or (config.epochs or detector.default_epochs) * per_epoch
+    return TrainSettings(
+        seed=detector.options.seed % (1 << 63),  # generators take no negative ones
+        batch_size=config.batch_size,
+        steps=steps,
+        steps_per_epoch=per_epoch,
+        validate_every=per_epoch if counted is None else math.ceil(steps / _VALIDATIONS),
+        schedule=config.schedule,
+        floor=config.floor if config.floor is not None else _FLOOR,
+        precision=config.precision,
+        accumulate=config.accumulate,
+        clip=config.clip,
+        devices=config.devices,
+        patience=config.patience,
+        keep=config.keep,
+        limit_s=config.limit_s,
+        threads=config.threads,
+    )

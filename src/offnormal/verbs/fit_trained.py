@@ -1,0 +1,177 @@
+"""What `fit` does with a detector that learns by gradient: split, first pass, training, scores of those kept back."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from offnormal.bundle import describe
+from offnormal.config import TrainConfig
+from offnormal.data.dataset import Dataset, Skipped
+from offnormal.data.loader import Loader
+from offnormal.data.video_dataset import VideoDataset
+from offnormal.data.video_loader import VideoLoader
+from offnormal.detectors.base import TrainedDetector
+from offnormal.errors import FitError
+from offnormal.run import Run
+from offnormal.scoring import Scorer
+from offnormal.scoring.memory import within_memory
+from offnormal.training import checkpoint
+from offnormal.training.gather import Room, gather
+from offnormal.training.held_out import score_held_out
+from offnormal.training.loop import Job, seed_everything, train
+from offnormal.training.samples import Source
+from offnormal.training.settings import plan
+from offnormal.training.split import keep_back, last_stretches, number_kept_back, split_pictures
+from offnormal.training.statistics import LeftOut
+from offnormal.types import InputSpec
+from offnormal.verbs.loading import Progress, load_pictures, load_videos
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedByTraining:
+    """What is known after training."""
+
+    held_out: LeftOut
+    skipped: Sequence[Skipped]
+    learnt: int  # images or clips
+    waited_s: float  # for data, in the first pass
+    card: dict[str, Any]
+    unfinished: bool  # stopped by the limit of time: it may be gone on with
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    learn: Loader | VideoLoader
+    held: Loader | VideoLoader
+    asked: int  # samples that were to be kept back, of groups some more
+
+
+def fit_by_training(
+    detector: TrainedDetector,
+    dataset: Dataset | VideoDataset,
+    config: TrainConfig,
+    run: Run,
+    *,
+    device: torch.device,
+    wanted: int,
+    progress: Progress | None,
+) -> FittedByTraining:
+    """Train the detector on some of the normals, and score those kept back with it.
+
+    wanted: normals that the rate asked for needs. Raises CalibrationError when too few can be kept back, and what
+    `train` raises.
+    """
+    seed = detector.options.seed % (1 << 63)  # generators take no negative ones
+    split = _split_pictures if isinstance(dataset, Dataset) else _split_videos
+    parts = split(dataset, detector.input, config, seed, wanted, progress)  # type: ignore[arg-type]
+    room = Room(cache=config.cache, folder=Path(config.cache_dir).expanduser(), shared=config.devices > 1)
+    sources: list[Source] = []
+    skipped: list[Skipped] = []
+    try:
+        for loader in (parts.learn, parts.held):
+            source, bad = gather(loader, room)
+            sources.append(source)
+            skipped += [one for one in bad if one not in skipped]
+        learn, held = sources
+        settings = plan(config, detector, len(learn))
+        batch = max(1, settings.batch_size // settings.accumulate)
+        advice = "raise --accumulate, or lower --batch-size or --size"
+        with torch.random.fork_rng(range(torch.cuda.device_count())), within_memory("a batch", advice, FitError):
+            seed_everything(seed)
+            detector.to(device).prepare(learn.loader(batch))
+        identity = {
+            **describe(detector),
+            "data": dataset.fingerprint("train"),
+            "hold_out": config.hold_out,
+            "asked_to_keep_back": parts.asked,
+            "learnt": len(learn),
+            "kept_back": len(held),
+            "training": settings.fixed(),
+        }
+        detector.cpu()  # from where it can go to other processes
+        trained = train(
+            Job(
+                detector=detector,
+                learn=learn,
+                held=held,
+                settings=settings,
+                run=run.path,
+                identity=json.loads(json.dumps(identity)),
+                resume=config.resume is not None,
+            ),
+            device,
+            None if progress is None else lambda done, of, note: progress(f"train {detector.name}", done, of, note),
+        )
+        run.log("trained", **asdict(trained))
+        with torch.random.fork_rng(range(torch.cuda.device_count())), within_memory("a batch", advice, FitError):
+            seed_everything(seed)
+            with torch.no_grad():
+                detector.finish(held.loader(batch))
+        return FittedByTraining(
+            held_out=score_held_out(Scorer(detector, device), held.loader(batch)),
+            skipped=skipped,
+            learnt=len(learn),
+            waited_s=parts.learn.waited_s + parts.held.waited_s,
+            card={"kept_back": len(held), **asdict(trained.rounded())},
+            unfinished=trained.stopped == "time",
+        )
+    finally:
+        for source in sources:
+            source.close()
+
+
+def _count(total: int, config: TrainConfig, wanted: int, things: str) -> int:
+    """How many samples to keep back: as before in a run that is gone on with, whatever rate is asked for now."""
+    if config.resume is not None:
+        return int(checkpoint.load(config.resume).state["identity"]["asked_to_keep_back"])
+    return number_kept_back(total, share=config.hold_out, wanted=wanted, things=things)
+
+
+def _split_pictures(
+    dataset: Dataset, spec: InputSpec, config: TrainConfig, seed: int, wanted: int, progress: Progress | None
+) -> _Parts:
+    count = _count(len(dataset.train), config, wanted, "images")
+    learn, held = split_pictures(dataset.train, count, seed=seed)
+    if len(held) < wanted and config.resume is None:
+        number_kept_back(len(held), share=config.hold_out, wanted=wanted)
+
+    def loader(samples: Sequence[Any], what: str) -> Loader:
+        return load_pictures(samples, spec, config, progress=progress, what=f"read {dataset.name}{what}")
+
+    return _Parts(learn=loader(learn, ""), held=loader(held, ", kept back"), asked=count)
+
+
+def _split_videos(
+    dataset: VideoDataset, spec: InputSpec, config: TrainConfig, seed: int, wanted: int, progress: Progress | None
+) -> _Parts:
+    videos = dataset.train
+    if len(videos) > 1 and len({video.group or video.name for video in videos}) == 1:
+        log.warning("all videos are of one group (%s): whole videos of it are kept back", videos[0].group)
+        videos = tuple(replace(video, group=None) for video in videos)
+
+    def loader(what: str) -> VideoLoader:
+        return load_videos(
+            videos, spec, config, config, progress=progress, what=f"read {dataset.name}{what}", every_s=config.every_s
+        )
+
+    whole = loader("")
+    groups = whole.groups()
+    total = len(whole)
+    count = _count(total, config, wanted, "frames")
+    if len(videos) > 1:
+        held = keep_back({group: len(whole.only({group})) for group in groups}, count, seed=seed)
+    else:
+        held = last_stretches(groups, total, count)
+    learn = whole.only(set(groups) - held, apart=True)
+    kept = whole.only(set(held), apart=True)
+    learn.progress, kept.progress = loader("").progress, loader(", kept back").progress
+    return _Parts(learn=learn, held=kept, asked=count)

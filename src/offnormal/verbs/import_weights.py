@@ -1,0 +1,60 @@
+"""offnormal import: weights that a method's published code has saved -> a bundle in a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from pydantic import create_model
+from torch import Tensor
+
+from offnormal import registry
+from offnormal.backbones.weights import read_weights, sha256_of
+from offnormal.bundle import Bundle
+from offnormal.config import ImportConfig
+from offnormal.detectors.base import Detector, DetectorOptions
+from offnormal.errors import UsageError
+from offnormal.run import Run, new_run
+from offnormal.sources.paths import as_written
+
+
+class Importable(Protocol):
+    """A detector that can be made of published weights."""
+
+    Options: type[DetectorOptions]
+
+    @classmethod
+    def from_reference(cls, states: Sequence[Mapping[str, Tensor]], options: DetectorOptions) -> Detector:
+        """The fitted detector of the state dicts that were given, one a file."""
+        ...
+
+
+def import_config(detector: str) -> type[ImportConfig]:
+    """The configuration of `import` with the options of one detector under `detector`."""
+    options: type[DetectorOptions] = registry.resolve("detectors", detector).Options
+    made: type[ImportConfig] = create_model(
+        f"Import{options.__name__.removesuffix('Options')}", __base__=ImportConfig, detector=(options, options())
+    )
+    return made
+
+
+def import_run(name: str, config: ImportConfig) -> Run:
+    """Make a bundle of published weights; without normals it has no calibration.
+
+    Only tensors are read: a file that holds a whole module is refused with the lines that convert it. Raises
+    UsageError, WeightsError, or ConfigError for options that are not those of the weights.
+    """
+    if not config.weights:
+        raise UsageError(f"import {name} needs the files that the published code has saved: --weights FILE ...")
+    made: type[Importable] = registry.resolve("detectors", name)
+    options: DetectorOptions = config.detector  # type: ignore[attr-defined]
+    files = [as_written(path) for path in config.weights]
+    detector = made.from_reference([read_weights(path) for path in files], options)
+    imported: dict[str, Any] = {path.name: sha256_of(path) for path in files}
+    run = new_run(config.out, name, "imported")
+    run.log("start", verb="import", detector=name, weights=imported)
+    bundle = Bundle(detector.eval(), card={"imported": imported})
+    bundle.save(run.path / "bundle")
+    run.log("done", bundle=bundle.hash)
+    run.bundle = bundle
+    return run

@@ -1,0 +1,55 @@
+import json
+
+from offnormal.training.history import read_history
+
+
+def line(event, step, loss=1.0, **more):
+    values = {"event": event, "step": step, **more}
+    if event == "step":
+        values |= {"losses": {"a": {"loss": loss}}, "lr": {"a": 0.1}}
+    if event == "validation":
+        values |= {"losses": {"loss": loss}}
+    return json.dumps(values)
+
+
+def written(tmp_path, *lines):
+    path = tmp_path / "log.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_steps_and_validations_come_in_order_with_the_best(tmp_path):
+    log = written(
+        tmp_path,
+        json.dumps({"event": "start"}),
+        line("step", 1, 3.0),
+        line("validation", 1, 2.0, best=True),
+        line("step", 2, 2.5),
+        line("validation", 2, 2.2, best=False),
+    )
+    found = read_history(log)
+    assert found.steps == {1: {"a": {"loss": 3.0}}, 2: {"a": {"loss": 2.5}}}
+    assert found.validations == {1: {"loss": 2.0}, 2: {"loss": 2.2}}
+    assert (found.best, found.resumed) == (1, [])
+
+
+def test_what_was_done_again_after_a_resume_counts_once(tmp_path):
+    log = written(
+        tmp_path,
+        *(line("step", step, 10.0) for step in (1, 2, 3, 4)),
+        line("validation", 2, 5.0, best=True),
+        line("validation", 4, 4.0, best=True),
+        line("resumed", 2),
+        line("step", 3, 7.0),
+    )
+    found = read_history(log)
+    assert {step: losses["a"]["loss"] for step, losses in found.steps.items()} == {1: 10.0, 2: 10.0, 3: 7.0}
+    assert found.validations == {2: {"loss": 5.0}}
+    assert (found.best, found.resumed) == (2, [2])
+
+
+def test_a_log_that_was_cut_off_and_one_without_training(tmp_path):
+    log = written(tmp_path, line("step", 1), '{"event": "ste')
+    assert list(read_history(log).steps) == [1]
+    assert read_history(written(tmp_path, json.dumps({"event": "start"}))) is None
+    assert read_history(tmp_path / "nothing.jsonl") is None

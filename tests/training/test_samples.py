@@ -1,0 +1,230 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from offnormal.data.layouts.labelled import normal_samples
+from offnormal.data.loader import Loader
+from offnormal.data.video_loader import VideoLoader
+from offnormal.errors import DataError
+from offnormal.training import streams
+from offnormal.training.gather import Room, gather
+from offnormal.training.rows import FileRows, RamRows
+from offnormal.training.samples import Kept, Order, to_unit
+from offnormal.training.streams import StreamedPictures, StreamedVideos
+from offnormal.types import InputSpec, Sample, Video
+from tests.footage import film
+from tests.video_files import write_video
+
+SPEC = InputSpec(size=(16, 16))
+CLIPS = InputSpec(size=(16, 16), frames=3, hop=2)
+
+
+def loader(folder, **more):
+    return Loader(normal_samples(folder), SPEC, batch_size=4, **more)
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("footage")
+    return [Video(path=write_video(folder / f"{n}.mp4", film(n, frames=21 + n), fps=10), name=str(n)) for n in range(3)]
+
+
+def videos(footage, spec=CLIPS, **more):
+    return VideoLoader(footage, spec, batch_size=4, **more)
+
+
+def room(tmp_path, cache="ram", **more):
+    return Room(cache=cache, folder=tmp_path / "cache", **more)
+
+
+def order(epoch=0, batch_size=7, **more):
+    return Order(seed=0, epoch=epoch, batch_size=batch_size, **more)
+
+
+def known(source):
+    """Pixels by (path, frame), as one plain pass gives them."""
+    return {
+        (sample.path, sample.frame): pixels
+        for batch in source
+        for sample, pixels in zip(batch.samples, batch.pixels, strict=True)
+    }
+
+
+def passed(source, order):
+    """Names and pixels of a pass over a source."""
+    portions = list(source.epoch(order))
+    names = [(sample.path, sample.frame) for portion in portions for sample in portion.samples]
+    return names, torch.cat([to_unit(portion.pixels) for portion in portions])
+
+
+@pytest.mark.parametrize("cache", ["ram", "disk", "off"])
+def test_pictures_come_as_a_loader_gives_them_in_random_order(pictures, tmp_path, cache):
+    source, skipped = gather(loader(pictures), room(tmp_path, cache))
+    assert skipped == []
+    assert isinstance(source, StreamedPictures if cache == "off" else Kept)
+    expected = known(loader(pictures))
+    names, pixels = passed(source, order())
+    assert len(names) == len(set(names)) == 28  # 4 whole batches of 30 pictures
+    assert all(torch.equal(found, expected[name]) for name, found in zip(names, pixels, strict=True))
+    assert names != passed(source, order(epoch=1))[0]
+    assert names == passed(source, order())[0]
+    source.close()
+    assert list((tmp_path / "cache").glob(".*")) == [] if cache == "disk" else True
+
+
+@pytest.mark.parametrize("cache", ["ram", "disk", "off"])
+@pytest.mark.parametrize("spec", [CLIPS, InputSpec(size=(16, 16)), InputSpec(size=(16, 16), frames=2, fps=5.0)])
+def test_clips_come_as_a_loader_gives_them_in_random_order(footage, tmp_path, spec, cache):
+    source, _ = gather(videos(footage, spec), room(tmp_path, cache))
+    assert isinstance(source, StreamedVideos if cache == "off" else Kept)
+    expected = known(videos(footage, spec))
+    assert len(source) == len(expected)
+    names, pixels = passed(source, order(batch_size=len(source)))
+    assert set(names) == set(expected)
+    assert all(torch.equal(found, expected[name]) for name, found in zip(names, pixels, strict=True))
+    assert names != list(expected)
+    in_order = list(source.loader(5))
+    assert [(s.path, s.frame) for batch in in_order for s in batch.samples] == list(expected)
+    plain = list(videos(footage, spec))
+    assert np.array_equal(
+        np.concatenate([batch.frames for batch in in_order]), np.concatenate([batch.frames for batch in plain])
+    )
+
+
+def test_each_frame_of_overlapping_clips_is_kept_once(footage, tmp_path):
+    spec = InputSpec(size=(16, 16), frames=5)
+    source, _ = gather(videos(footage, spec), room(tmp_path))
+    frames = sum(21 + n for n in range(3))
+    assert source.rows.nbytes == frames * 3 * 16 * 16
+    assert source.places.size > 4 * frames
+
+
+def test_a_resumed_epoch_gives_what_was_left_of_it(pictures, footage, tmp_path):
+    for made in (loader(pictures), videos(footage)):
+        for cache in ("ram", "off"):
+            source, _ = gather(made, room(tmp_path, cache))
+            whole, rest = (list(source.epoch(order(skip=skip))) for skip in (0, 2))
+            assert [p.samples for p in rest] == [p.samples for p in whole[2:]]
+
+
+@pytest.mark.parametrize("cache", ["ram", "off"])
+def test_ranks_share_every_batch(pictures, footage, tmp_path, cache):
+    for made in (loader(pictures), videos(footage)):
+        source, _ = gather(made, room(tmp_path, cache))
+        whole = list(source.epoch(order()))
+        parts = [list(source.epoch(order(rank=rank, ranks=2))) for rank in range(2)]
+        for portion, *shares in zip(whole, *parts, strict=True):
+            assert [len(share.samples) for share in shares] == [4, 3]
+            assert [share.whole for share in shares] == [7, 7]
+            assert sorted(map(str, portion.samples)) == sorted(str(s) for share in shares for s in share.samples)
+
+
+def test_a_set_smaller_than_a_batch_is_one_batch(pictures, tmp_path):
+    source, _ = gather(loader(pictures), room(tmp_path))
+    (portion,) = source.epoch(order(batch_size=64))
+    assert len(portion.samples) == portion.whole == 30
+
+
+def test_what_does_not_fit_is_read_anew_and_said_once(pictures, footage, tmp_path, caplog):
+    source, _ = gather(loader(pictures), room(tmp_path, left=29 * 16 * 16 * 3))
+    assert isinstance(source, StreamedPictures)
+    assert caplog.text.count("do not fit") == 1
+    source, _ = gather(videos(footage), room(tmp_path, left=10_000))
+    assert isinstance(source, StreamedVideos)
+    assert caplog.text.count("do not fit") == 2
+    assert "--cache disk" in caplog.text
+
+
+def test_several_parts_share_the_room(pictures, tmp_path):
+    shared = room(tmp_path, left=50 * 16 * 16 * 3)
+    kinds = [type(gather(loader(pictures), shared)[0]) for _ in range(2)]
+    assert kinds == [Kept, StreamedPictures]
+
+
+@pytest.mark.parametrize("cache", ["ram", "off"])
+def test_bad_files_are_left_out_for_good(pictures, tmp_path, cache):
+    (tmp_path / "bad.png").write_text("no picture")
+    samples = [Sample(path=tmp_path / "bad.png"), *normal_samples(pictures)]
+    source, skipped = gather(Loader(samples, SPEC, batch_size=4, on_bad="skip"), room(tmp_path, cache))
+    assert [found.path.name for found in skipped] == ["bad.png"]
+    assert len(source) == 30
+    assert len(passed(source, order(batch_size=10))[0]) == 30
+    with pytest.raises(DataError, match="none of the normal samples"):
+        gather(Loader(samples[:1], SPEC, batch_size=4, on_bad="skip"), room(tmp_path, cache))
+
+
+def test_clips_are_shuffled_in_a_buffer_of_bounded_size(footage, monkeypatch, tmp_path):
+    monkeypatch.setattr(streams, "_BUFFER_BYTES", 4 * 3 * 16 * 16)
+    source, _ = gather(videos(footage), room(tmp_path, "off"))
+    names, _ = passed(source, order(batch_size=len(source)))
+    assert len(set(names)) == len(source)
+    first = next(source.epoch(order(batch_size=2)))
+    assert len({s.path for s in first.samples}) == 1  # further videos were not waited for
+
+
+def test_fewer_clips_than_before_are_an_error(footage, tmp_path):
+    source, _ = gather(videos(footage), room(tmp_path, "off"))
+    source.count += 50
+    with pytest.raises(DataError, match="fewer now"):
+        list(source.epoch(order(batch_size=20)))
+
+
+def test_deep_pictures_stay_as_precise_as_they_are(tmp_path):
+    from PIL import Image
+
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        Image.fromarray(rng.integers(0, 65536, (16, 16), dtype=np.uint16)).save(folder / f"{number}.png")
+    Image.fromarray(rng.integers(0, 256, (16, 16), dtype=np.uint8)).save(folder / "eight.png")
+    for cache in ("ram", "disk"):
+        source, _ = gather(loader(folder), room(tmp_path, cache))
+        expected = known(loader(folder))
+        names, pixels = passed(source, order(batch_size=4))
+        assert all(torch.equal(found, expected[name]) for name, found in zip(names, pixels, strict=True))
+
+
+@pytest.mark.parametrize("make", [lambda folder: RamRows(), FileRows])
+def test_rows_come_back(make, tmp_path):
+    rows = make(tmp_path)
+    rng = np.random.default_rng(0)
+    grey = np.broadcast_to(rng.integers(0, 256, (4, 5), dtype=np.uint8), (3, 4, 5))
+    given = [
+        rng.integers(0, 256, (4, 5, 3), dtype=np.uint8).transpose(2, 0, 1),
+        grey,
+        rng.random((3, 4, 5), np.float32),
+    ]
+    assert [rows.add(array) for array in given] == [0, 1, 2]
+    for number, array in enumerate(given):
+        assert np.array_equal(rows[number], array)
+        assert rows[number].dtype == array.dtype
+    rows.close()
+
+
+def test_shared_rows_go_to_other_processes_and_leave_nothing(tmp_path):
+    rows = FileRows(tmp_path, shared=True)
+    rows.add(np.arange(6, dtype=np.uint8).reshape(1, 2, 3))
+    other = pickle.loads(pickle.dumps(rows))
+    assert np.array_equal(other[0], rows[0])
+    assert len(list(tmp_path.iterdir())) == 1
+    other.shared_by_all()
+    assert list(tmp_path.iterdir()) == []
+    assert np.array_equal(other[0], rows[0])
+    rows.close()
+
+
+def test_rows_of_one_process_have_no_name_that_could_be_left_over(tmp_path):
+    rows = FileRows(tmp_path)
+    rows.add(np.zeros((1, 2, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == []
+    assert rows[0].sum() == 0
+
+
+def test_kept_samples_can_be_had_by_group(footage, tmp_path):
+    source, _ = gather(videos(footage), room(tmp_path))
+    part = source.loader(4).only({"1"})
+    assert [(s.path, s.frame) for b in part for s in b.samples] == list(known(videos(footage[1:2])))
+    assert part.given == len(part) > 0

@@ -1,0 +1,55 @@
+import pytest
+
+from offnormal.config import TrainConfig
+from offnormal.errors import ConfigError
+from offnormal.training.settings import plan
+from offnormal.types import InputSpec
+from tests.training.tiny import Plain, TinyOptions
+
+
+class Counted(Plain):
+    """Of a method that says how many steps it needs, however many samples there are."""
+
+    default_steps = 90
+
+
+def planned(learnt, made=Plain, **given):
+    detector = made(TinyOptions(seed=-3), InputSpec(size=(16, 16)))
+    return plan(TrainConfig(**{"batch_size": 10, **given}), detector, learnt)
+
+
+@pytest.mark.parametrize(
+    ("learnt", "given", "expected"),
+    [
+        (35, {}, (15, 3, 3)),  # the detector's five epochs, validated after each
+        (35, {"epochs": 2}, (6, 3, 3)),
+        (35, {"steps": 1000}, (1000, 3, 50)),
+        (35, {"steps": 7}, (7, 3, 1)),
+        (4, {"epochs": 2}, (2, 1, 1)),  # a set smaller than a batch
+        (10, {"epochs": 2}, (2, 1, 1)),
+    ],
+)
+def test_how_long_and_how_often_validated(learnt, given, expected):
+    found = planned(learnt, **given)
+    assert (found.steps, found.steps_per_epoch, found.validate_every) == expected
+    assert found.seed >= 0
+
+
+@pytest.mark.parametrize(
+    ("given", "steps", "validate_every"), [({}, 90, 5), ({"epochs": 2}, 6, 3), ({"steps": 41}, 41, 3)]
+)
+def test_a_method_may_count_in_steps(given, steps, validate_every):
+    found = planned(35, Counted, **given)
+    assert (found.steps, found.validate_every) == (steps, validate_every)
+
+
+def test_more_devices_than_samples_are_refused():
+    with pytest.raises(ConfigError, match="--devices 4 for 3"):
+        planned(3, devices=4)
+
+
+def test_only_what_decides_on_what_is_learnt_is_fixed():
+    one = planned(35, patience=3, keep="last", limit_time="1h", threads=2)
+    assert one.limit_s == 3600
+    assert one.fixed() == planned(35).fixed()
+    assert planned(35, clip=1.0).fixed() != one.fixed()

@@ -1,0 +1,113 @@
+"""Two small detectors that learn by gradient, registered by tests alone."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from pydantic import Field
+from torch import nn
+from torch.nn.functional import mse_loss
+
+from offnormal.detectors.base import DetectorOptions, TrainedDetector
+from offnormal.types import Output
+
+
+class TinyOptions(DetectorOptions):
+    learning_rate: float = Field(default=1e-2, gt=0)
+    slow_s: float = 0.0
+    """Seconds that a step takes at least."""
+    nan_at: int | None = None
+    """Step at which the loss is no number."""
+
+
+class Plain(TrainedDetector):
+    """Reconstructs by one hidden layer; keeps a running mean of the pixels in a buffer, which its loss looks at."""
+
+    name = "plain"
+    Options = TinyOptions
+    default_size = 16
+    pools_map = False
+    default_batch_size = 8
+    default_epochs = 5
+
+    def __init__(self, options, spec):
+        super().__init__(options, spec)
+        channels = spec.channels * spec.frames
+        self.hidden = nn.Conv2d(channels, 4, 3, padding=1)
+        self.out = nn.Conv2d(4, channels, 3, padding=1)
+        self.unused = nn.Parameter(torch.ones(3))  # learns nothing: no loss reaches it
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("scale", torch.zeros(()))  # of the scores, from normals kept back
+
+    @property
+    def is_fitted(self):
+        return bool(self.scale > 0)
+
+    def _flat(self, x):
+        return x.flatten(1, 2) if x.ndim == 5 else x
+
+    def _restored(self, x):
+        return self.out(torch.tanh(self.hidden(x - self.mean[:, None, None]))) + self.mean[:, None, None]
+
+    def forward(self, x):
+        self.require_fitted()
+        x = self._flat(x)
+        off = (self._restored(x) - x).abs().mean(1, keepdim=True)  # (N, 1, H, W)
+        return Output(off.mean((2, 3)) / self.scale, off / self.scale)
+
+    def optimizers(self):
+        return {"plain": torch.optim.Adam(self.parameters(), lr=self.options.learning_rate)}
+
+    def training_step(self, x):
+        time.sleep(self.options.slow_s)
+        x = self._flat(x)
+        with torch.no_grad():
+            self.steps += 1
+            self.mean += 0.1 * (x.mean((0, 2, 3)) - self.mean)
+        loss = mse_loss(self._restored(x), x)
+        if self.options.nan_at is not None and int(self.steps) == self.options.nan_at:
+            loss = loss * torch.nan
+        yield "plain", {"loss": loss, "bias": self.out.bias.abs().mean()}
+
+    def validation_step(self, x):
+        x = self._flat(x)
+        return {"loss": mse_loss(self._restored(x), x)}
+
+    def finish(self, loader):
+        off = [(self._restored(self._flat(batch.pixels)) - self._flat(batch.pixels)).abs().mean() for batch in loader]
+        self.scale = torch.stack(off).mean()
+
+
+class Pair(Plain):
+    """Two optimisers whose losses share a graph, batch normalisation, and noise while it learns."""
+
+    name = "pair"
+
+    def __init__(self, options, spec):
+        super().__init__(options, spec)
+        self.norm = nn.BatchNorm2d(4)
+        self.judge = nn.Sequential(nn.Conv2d(spec.channels * spec.frames, 2, 3, 2), nn.BatchNorm2d(2), nn.Flatten(1))
+
+    def _restored(self, x):
+        return self.out(torch.relu(self.norm(self.hidden(x))))
+
+    def optimizers(self):
+        rate = self.options.learning_rate
+        maker = [*self.hidden.parameters(), *self.norm.parameters(), *self.out.parameters(), self.unused]
+        return {
+            "maker": torch.optim.Adam(maker, lr=rate, betas=(0.5, 0.999)),
+            "judge": torch.optim.SGD(self.judge.parameters(), lr=rate, momentum=0.9),
+        }
+
+    def training_step(self, x):
+        time.sleep(self.options.slow_s)
+        x = self._flat(x)
+        self.steps += 1
+        made = self._restored(x + 0.01 * torch.randn_like(x))
+        real, fake = self.judge(x), self.judge(made)
+        content = mse_loss(made, x)
+        yield "maker", {"loss": content + 0.1 * mse_loss(fake, real.detach()), "content": content}
+        # the graph of `fake` was gone through once and the maker has moved since; only the judge learns here
+        yield "judge", {"loss": (fake - 1).square().mean() + real.square().mean()}
