@@ -25,14 +25,16 @@ SPEC = InputSpec(size=(16, 16))
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def sources(pictures, tmp_path_factory):
+def gathered(pictures, folder):
+    """22 pictures to learn from and 8 kept back, in a file for one training: its processes take the name away."""
     samples = normal_samples(pictures)
-    room = Room(cache="ram", folder=tmp_path_factory.mktemp("cache"), shared=True)
-    found = [gather(Loader(part, SPEC, batch_size=8), room)[0] for part in (samples[:22], samples[22:])]
-    yield found
-    for source in found:
-        source.close()
+    room = Room(cache="ram", folder=folder, shared=True)
+    return [gather(Loader(part, SPEC, batch_size=8), room)[0] for part in (samples[:22], samples[22:])]
+
+
+@pytest.fixture
+def sources(pictures, tmp_path):
+    return gathered(pictures, tmp_path / "cache")
 
 
 def made(kind, **options):
@@ -77,10 +79,10 @@ def test_parameters_and_buffers_are_equal_on_both_ranks(sources, tmp_path, kind)
     assert not torch.equal(first["hidden.weight"], made(kind).hidden.weight)
 
 
-def test_two_processes_come_to_what_one_does(sources, tmp_path):
+def test_two_processes_come_to_what_one_does(pictures, tmp_path):
     detectors = {1: made(Plain), 2: made(Plain)}
     for devices, detector in detectors.items():
-        train(job(sources, tmp_path / str(devices), detector, devices=devices), CPU)
+        train(job(gathered(pictures, tmp_path / "cache"), tmp_path / str(devices), detector, devices=devices), CPU)
     one, two = (found.state_dict() for found in detectors.values())
     for key, value in one.items():
         torch.testing.assert_close(value, two[key], rtol=1e-3, atol=2e-3)  # the mean runs over halves of 4 and 3
