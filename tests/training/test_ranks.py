@@ -145,13 +145,16 @@ def test_python_scripts_with_a_guard_can_use_several_devices(plugged, pictures, 
         (tmp_path / "script.py").write_text(
             text.replace("import offnormal as on\n", f"import offnormal as on\n{guard}", 1)
         )
-        done = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, check=False, timeout=600
+        )
         if words is None:
             assert done.returncode == 0, done.stderr
             assert len(done.stdout.split()) == 1
         else:
             assert done.returncode != 0
             assert words in done.stderr
+            assert "what it wrote before says why" in done.stderr
 
 
 def test_the_command_line_can_use_several_devices(plugged, pictures, tmp_path):
@@ -160,7 +163,11 @@ def test_the_command_line_can_use_several_devices(plugged, pictures, tmp_path):
     arguments = ["fit", "pair", "--normal", pictures, "--out", tmp_path / "runs", "--size", 16, "--epochs", 2]
     arguments += ["--devices", 2, "--device", "cpu", "--batch-size", 6, "--json", "--cache-dir", tmp_path / "cache"]
     done = subprocess.run(
-        [sys.executable, tmp_path / "program.py", *map(str, arguments)], capture_output=True, text=True, check=False
+        [sys.executable, tmp_path / "program.py", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)

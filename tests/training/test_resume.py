@@ -25,7 +25,7 @@ def command(*arguments):
 
 
 def fit(*arguments):
-    done = subprocess.run(command(*arguments, "--json"), capture_output=True, text=True, check=False)
+    done = subprocess.run(command(*arguments, "--json"), capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     return Path(json.loads(done.stdout)["run"])
 

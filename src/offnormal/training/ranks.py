@@ -51,9 +51,11 @@ def launch(work: Work, settings: TrainSettings, device: torch.device, tell: Tell
     if failures:
         raise failures[0]
     if isinstance(unexplained, ProcessExitedException):
-        how = unexplained.signal_name or f"exit code {unexplained.exit_code}"
+        which, signal = f"the process of device {unexplained.error_index}", unexplained.signal_name
         raise OffnormalError(
-            f"the process of device {unexplained.error_index} ended with {how}: for want of memory, lower --batch-size"
+            f"{which} was ended by {signal}: if memory ran out, lower --batch-size"
+            if signal is not None
+            else f"{which} could not be started: what it wrote before says why"
         )
     raise unexplained
 
