@@ -149,6 +149,10 @@ class VideoBackbone(Backbone):
         state = self._translate(read_weights(path))
         fill(self.trunk, state, path, self.card.backbone)
         self.card = self.card.model_copy(update={"source": source, "sha256": sha256_of(path)})
+        self.say_licence()
+
+    def say_licence(self) -> None:
+        """Say so when the weights are not for commercial use."""
         if self.card.non_commercial:
             log.warning("weights of %s: %s, not for commercial use", self.card.backbone, self.card.licence)
 

@@ -43,6 +43,7 @@ class Frames(VideoBackbone):
         """
         self.trunk.load_pretrained(weights)
         self.card = _card(self.card.backbone, self.trunk)
+        self.say_licence()
 
 
 def statistics(embeddings: Tensor) -> Tensor:
@@ -63,4 +64,5 @@ def _card(name: str, trunk: TimmBackbone) -> VideoCard:
         layout="frames",
         embedding=3 * sum(trunk.channels.values()),
         published=trunk.card.backbone,
+        non_commercial="-nc" in trunk.card.licence.lower(),
     )

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -20,6 +21,7 @@ from offnormal.errors import ConfigError
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _KINETICS = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
+_OPTIONS = ("image_size", "num_frames", "num_channels")
 _NON_COMMERCIAL = "CC-BY-NC-4.0"
 _HEADS = ("classifier.", "fc_norm.", "pooler.", "predictor.", "decoder.", "encoder_to_decoder.", "mask_token")
 
@@ -104,15 +106,7 @@ class TransformerBackbone(VideoBackbone):
 
     def __init__(self, name: str, *, in_channels: int = 3) -> None:
         recipe = NETWORKS[name]
-        library = _library(name)
-        side = {"crop_size" if recipe.family == "VJEPA2" else "image_size": recipe.side}
-        length = {"frames_per_clip" if recipe.family == "VJEPA2" else "num_frames": recipe.frames}
-        channels = {"in_chans" if recipe.family == "VJEPA2" else "num_channels": in_channels}
-        config = getattr(library, f"{recipe.family}Config")(**{**side, **length, **channels, **recipe.options})
-        model = getattr(library, f"{recipe.family}Model")
-        trunk: Any = model(config, add_pooling_layer=False) if recipe.family == "Vivit" else model(config)
-        if recipe.family == "VJEPA2":
-            trunk.predictor = nn.Identity()  # guesses what is hidden, in training only
+        trunk, config = _build(recipe, _library(name), in_channels)
         card = VideoCard(
             backbone=name,
             source="random weights",
@@ -148,18 +142,51 @@ class TransformerBackbone(VideoBackbone):
         return self.normalise(x).transpose(1, 2)
 
     def _translate(self, state: State) -> State:
-        state = {key.removeprefix(self.recipe.prefix): value for key, value in state.items()}
-        return {key: value for key, value in state.items() if not key.startswith(_HEADS)}
+        """By the library itself, which has renamed many tensors since they were published."""
+        given = {key.removeprefix(self.recipe.prefix): value for key, value in state.items()}
+        given = {key: value for key, value in given.items() if not key.startswith(_HEADS)}
+        library = _library(self.card.backbone)
+        model, config = _build(self.recipe, library, 3)
+        model, found = type(model).from_pretrained(
+            None,
+            config=config,
+            state_dict=given,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **_more(self.recipe),
+        )
+        own = {key: value for key, value in model.state_dict().items() if not key.startswith(_HEADS)}
+        own = {key: value for key, value in own.items() if key not in found["missing_keys"]}
+        left_over = {key: torch.empty(0) for key in found["unexpected_keys"]}
+        wrong = {key: torch.empty(shape, device="meta") for key, shape, _ in found["mismatched_keys"]}
+        return {**own, **left_over, **wrong}
 
     def _find(self) -> tuple[Path, str]:
         recipe = self.recipe
         return fetch_hub(recipe.repository, self.card.backbone, recipe.file), f"Hugging Face {recipe.repository}"
 
 
+def _build(recipe: Recipe, library: Any, in_channels: int) -> tuple[Any, Any]:
+    """The library's network, without parts that only training or classifying needs, and its configuration."""
+    names = ("crop_size", "frames_per_clip", "in_chans") if recipe.family == "VJEPA2" else _OPTIONS
+    given = dict(zip(names, (recipe.side, recipe.frames, in_channels), strict=True))
+    config = getattr(library, f"{recipe.family}Config")(**given, **recipe.options)
+    trunk = getattr(library, f"{recipe.family}Model")(config, **_more(recipe))
+    if recipe.family == "VJEPA2":
+        trunk.predictor = nn.Identity()  # guesses what is hidden, in training only
+    return trunk, config
+
+
+def _more(recipe: Recipe) -> dict[str, Any]:
+    return {"add_pooling_layer": False} if recipe.family == "Vivit" else {}
+
+
 def _library(name: str) -> Any:
     try:
-        return import_module("transformers")
+        library = import_module("transformers")
     except ImportError:
         raise ConfigError(
             f"{name} needs the package transformers, which is not installed: install offnormal[transformers]"
         ) from None
+    library.utils.logging.disable_progress_bar()  # of tensors being copied, in milliseconds
+    return library
