@@ -1,4 +1,4 @@
-"""Residual blocks of clips written out tensor by tensor, as references; and networks whose statistics are not 0 and 1."""
+"""Residual blocks of clips written out tensor by tensor, as references; networks with other statistics than 0, 1."""
 
 import torch
 import torch.nn.functional as F

@@ -60,5 +60,5 @@ def test_other_parts_of_mmaction2_are_left_over_by_name(tmp_path):
     state = as_mmaction(build_embedder("slowonly_r18"), csn=False, bottleneck=False)
     state["backbone.layer1.0.non_local_block.g.conv.weight"] = torch.zeros(2)
     torch.save(state, tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match="do not belong to it.*non_local"):
+    with pytest.raises(WeightsError, match=r"do not belong to it.*non_local"):
         build_embedder("slowonly_r18").load_pretrained(tmp_path / "w.pth")

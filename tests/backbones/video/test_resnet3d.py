@@ -95,7 +95,10 @@ def test_published_checkpoints_load_and_give_their_embeddings(slowonly, tmp_path
     [
         (lambda state: state.pop("blocks.3.res_blocks.1.branch2.conv_b.weight"), r"1 of 318 tensors are missing"),
         (lambda state: state.update({"blocks.9.weight": torch.zeros(2)}), r"do not belong to it.*blocks\.9"),
-        (lambda state: state.update({"blocks.0.conv.weight": torch.zeros(64, 3, 5, 7, 7)}), r"needs \(64, 3, 1, 7, 7\)"),
+        (
+            lambda state: state.update({"blocks.0.conv.weight": torch.zeros(64, 3, 5, 7, 7)}),
+            r"needs \(64, 3, 1, 7, 7\)",
+        ),
     ],
 )
 def test_other_checkpoints_are_refused_by_name(slowonly, tmp_path, change, message):

@@ -31,7 +31,7 @@ class VideoCard(WeightCard):
 
     frames: int  # of a clip that the weights were trained on
     every: int | None  # source frames, of about 30 a second, from one frame of it to the next; None: not said
-    layout: str = "clip"  # what the network itself eats; users always pass clips (N, C, T, H, W)
+    layout: str = "one clip"  # what the network itself eats; users always pass clips (N, C, T, H, W)
     embedding: int  # numbers of a clip's embedding
     top1: float | None = None  # per cent of Kinetics-400, as published with the weights
     published: str | None = None  # name of the published weights; None: there are none

@@ -32,7 +32,12 @@ def build_encoder(name: str, *, in_channels: int = 3, temporal: Temporal = "mixe
 
 def encoder_names() -> list[str]:
     """The networks that `build_encoder` takes."""
-    return [name for name in registry.names("backbones") if _class_of(name).refusal is None]
+    return [name for name in registry.names("backbones") if is_encoder(name)]
+
+
+def is_encoder(name: str) -> bool:
+    """Whether `build_encoder` takes a network; ConfigError for an unknown name."""
+    return _class_of(name).refusal is None
 
 
 def _class_of(name: str) -> Any:

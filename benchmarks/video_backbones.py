@@ -1,0 +1,94 @@
+"""What each network of clips costs on this machine, as a Markdown table: seconds of one clip, four ways.
+
+    python benchmarks/video_backbones.py [--only csn_r50 slowfast_r50 ...] [--input 15x256x256] [--threads 2] [--rounds 3]
+
+Weights are random: the time does not depend on them. Without --input each network gets clips of the size that it was
+trained on. The four ways are the network as it is, in channels-last memory format, with batch normalisation folded
+into the convolutions, and both; they take turns, so that a drifting machine touches all of them, and the shortest
+round counts. An encoder shortens time as it does in MemAE (`mixed`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+
+import torch
+
+from offnormal import registry
+from offnormal.backbones.folding import find_pairs, fold
+from offnormal.backbones.video.base import Size, VideoBackbone
+from offnormal.backbones.video.catalogue import build_embedder, build_encoder, is_encoder
+from offnormal.backbones.video.cost import count
+from offnormal.backbones.video.overview import parse_input
+
+HEAD = ("network", "clip", "parameters (M)", "GMAC", "as it is (s)", "channels last", "folded", "both", "GMAC/s, best")
+
+
+def folded(backbone: VideoBackbone, size: Size) -> VideoBackbone:
+    made = copy.deepcopy(backbone)
+    ghost = copy.deepcopy(backbone).to("meta")
+    ghost.forward = ghost.embed
+    fold(made, find_pairs(ghost, size, backbone.in_channels))
+    return made.requires_grad_(False).eval()
+
+
+def ways(backbone: VideoBackbone, size: Size) -> list[VideoBackbone]:
+    plain, small = backbone, folded(backbone, size)
+    last = [copy.deepcopy(each).to(memory_format=torch.channels_last_3d) for each in (plain, small)]
+    return [plain, last[0], small, last[1]]
+
+
+@torch.inference_mode()
+def seconds(backbones: list[VideoBackbone], size: Size, rounds: int) -> list[float]:
+    plain = torch.rand(1, backbones[0].in_channels, *size)
+    clips = [plain, plain.contiguous(memory_format=torch.channels_last_3d)]
+    best = [float("inf")] * len(backbones)
+    for turn in range(rounds + 1):
+        for number, backbone in enumerate(backbones):
+            start = time.perf_counter()
+            backbone.embed(clips[number % 2])
+            if turn:  # the first warms up
+                best[number] = min(best[number], time.perf_counter() - start)
+    return best
+
+
+def row(name: str, size: Size | None, rounds: int) -> str:
+    build = build_encoder if is_encoder(name) else build_embedder
+    backbone = build(name)
+    backbone.eval().requires_grad_(False)
+    clip = size or (backbone.card.frames, *backbone.card.size)
+    cost = count(backbone, clip)
+    taken = seconds(ways(backbone, clip), clip, rounds)
+    ratios = [f"x {each / taken[0]:.2f}" for each in taken[1:]]
+    speed = cost.macs / 1e9 / min(taken)
+    cells = (
+        name,
+        " x ".join(map(str, clip)),
+        f"{cost.parameters / 1e6:.1f}",
+        f"{cost.macs / 1e9:.1f}",
+        f"{taken[0]:.2f}",
+        *ratios,
+        f"{speed:.0f}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    names = [name if name != "frames" else "frames:efficientnet_lite0" for name in registry.names("backbones")]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", default=names, metavar="NETWORK")
+    parser.add_argument("--input", metavar="TxHxW")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    size = parse_input(given.input)[1:] if given.input else None
+    print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}", flush=True)
+    for name in given.only:
+        print(row(name, size, given.rounds), flush=True)
+
+
+if __name__ == "__main__":
+    main()
