@@ -43,8 +43,15 @@ def ways(backbone: VideoBackbone, size: Size) -> list[nn.Module]:
     small = copy.deepcopy(plain)
     fold(small, find_pairs(copy.deepcopy(plain).to("meta"), size, backbone.in_channels))
     small.requires_grad_(False)
-    last = [copy.deepcopy(each).to(memory_format=torch.channels_last_3d) for each in (plain, small)]
-    return [plain, last[0], small, last[1]]
+    return [plain, channels_last(plain), small, channels_last(small)]
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    made = copy.deepcopy(network)
+    for parameter in made.parameters():
+        if parameter.ndim == 5:  # networks of pictures inside have others, and their own memory format
+            parameter.data = parameter.data.to(memory_format=torch.channels_last_3d)
+    return made
 
 
 @torch.inference_mode()
