@@ -183,6 +183,6 @@ def _within_deadline(ask: Callable[[], None], backbone: str) -> None:
 def _advice(backbone: str, what: str) -> str:
     return (
         f"the weights of {backbone} are not on this machine and {what}. Supply the file with --weights FILE "
-        "(.safetensors or .pth with the network's state dict), or use the default backbone efficientnet_lite0, "
-        "whose weights were installed with the program"
+        "(.safetensors or .pth with the network's state dict), or use efficientnet_lite0 (of clips "
+        "frames:efficientnet_lite0), whose weights were installed with the program"
     )

@@ -1,6 +1,8 @@
+import importlib.util
 import sys
 
 import pytest
+import torch
 
 from offnormal import registry
 from offnormal.backbones.video.catalogue import build_embedder, build_encoder, encoder_names
@@ -34,3 +36,13 @@ def test_without_the_package_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ConfigError, match=r"install offnormal\[transformers\]"):
         build_embedder("vivit_b")
+
+
+@pytest.mark.parametrize("name", registry.names("backbones"))
+def test_embeddings_of_grey_clips_have_the_length_that_the_card_says(name):
+    target = registry._entries("backbones")[name].target
+    if "transformer" in target and importlib.util.find_spec("transformers") is None:
+        pytest.skip("needs the extra transformers")
+    with torch.device("meta"):
+        backbone = build_embedder("frames:efficientnet_lite0" if name == "frames" else name, in_channels=1)
+    assert backbone.dry_embedding((15, 224, 224)).shape == (1, backbone.card.embedding)
