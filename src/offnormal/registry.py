@@ -1,6 +1,7 @@
-"""Names of detectors and layouts -> classes, imported only when asked for; plug-ins through entry points.
+"""Names of detectors, backbones and layouts -> classes, imported only when asked for; plug-ins through entry points.
 
-A package adds its own through the entry-point groups `offnormal.detectors` and `offnormal.layouts`.
+A package adds its own through the entry-point groups `offnormal.detectors`, `offnormal.backbones` and
+`offnormal.layouts`.
 """
 
 from __future__ import annotations
@@ -40,6 +41,77 @@ _BUILT_IN: dict[str, dict[str, Entry]] = {
         "frame_difference": Entry(
             "offnormal.detectors.frame_difference:FrameDifference",
             "a baseline: more change than usual since shortly before; videos of fixed cameras",
+        ),
+    },
+    "backbones": {  # of clips; those of pictures are timm's (offnormal.backbones.images)
+        "slowonly_r18": Entry("offnormal.backbones.video.resnet3d:ResNet3d", "SlowOnly R18; no published weights"),
+        "slowonly_r34": Entry("offnormal.backbones.video.resnet3d:ResNet3d", "SlowOnly R34; no published weights"),
+        "slowonly_r50": Entry(
+            "offnormal.backbones.video.resnet3d:ResNet3d",
+            "SlowOnly R50, Kinetics-400 74.6 %; Apache-2.0",
+        ),
+        "csn_r50": Entry(
+            "offnormal.backbones.video.resnet3d:ResNet3d",
+            "channel-separated R50 (ir-CSN), Kinetics-400 79.2 %, from IG-65M: non-commercial",
+        ),
+        "csn_r101": Entry(
+            "offnormal.backbones.video.resnet3d:ResNet3d",
+            "channel-separated R101, Kinetics-400 77.0 %; Apache-2.0",
+        ),
+        "csn_r152": Entry(
+            "offnormal.backbones.video.resnet3d:ResNet3d",
+            "channel-separated R152, Kinetics-400 76.3 %; Apache-2.0",
+        ),
+        "resnet3d_r18": Entry("offnormal.backbones.video.resnet3d:ResNet3d", "3-D ResNet R18; no published weights"),
+        "resnet3d_r34": Entry("offnormal.backbones.video.resnet3d:ResNet3d", "3-D ResNet R34; no published weights"),
+        "r3d_18": Entry(
+            "offnormal.backbones.video.torchvision_video:TorchvisionResNet",
+            "torchvision's 3-D ResNet, Kinetics-400 63.2 %",
+        ),
+        "mc3_18": Entry(
+            "offnormal.backbones.video.torchvision_video:TorchvisionResNet",
+            "torchvision's ResNet of mixed convolutions, Kinetics-400 64.0 %",
+        ),
+        "r2plus1d_18": Entry(
+            "offnormal.backbones.video.torchvision_video:TorchvisionResNet",
+            "torchvision's R(2+1)D, Kinetics-400 67.5 %",
+        ),
+        "s3d": Entry("offnormal.backbones.video.torchvision_video:S3D", "torchvision's S3D, Kinetics-400 68.4 %"),
+        "swin3d_t": Entry(
+            "offnormal.backbones.video.torchvision_video:Swin3D",
+            "torchvision's Video Swin, tiny, Kinetics-400 77.7 %",
+        ),
+        "slowfast_r50": Entry(
+            "offnormal.backbones.video.slowfast:SlowFast",
+            "SlowFast R50 8 x 8, Kinetics-400 76.9 %; embeddings; Apache-2.0",
+        ),
+        "timesformer_b": Entry(
+            "offnormal.backbones.video.transformer:TransformerBackbone",
+            "TimeSformer, 8 x 224, 77.9 %; embeddings; CC-BY-NC-4.0: non-commercial",
+        ),
+        "timesformer_hr": Entry(
+            "offnormal.backbones.video.transformer:TransformerBackbone",
+            "TimeSformer HR, 16 x 448; embeddings; CC-BY-NC-4.0: non-commercial",
+        ),
+        "timesformer_l": Entry(
+            "offnormal.backbones.video.transformer:TransformerBackbone",
+            "TimeSformer L, 96 x 224; embeddings; CC-BY-NC-4.0: non-commercial",
+        ),
+        "videomae_b": Entry(
+            "offnormal.backbones.video.transformer:TransformerBackbone",
+            "VideoMAE, 16 x 224; embeddings; CC-BY-NC-4.0: non-commercial",
+        ),
+        "vivit_b": Entry(
+            "offnormal.backbones.video.transformer:TransformerBackbone",
+            "ViViT, 32 x 224; embeddings; MIT",
+        ),
+        "vjepa2_l": Entry(
+            "offnormal.backbones.video.transformer:TransformerBackbone",
+            "V-JEPA 2 ViT-L, 16 x 256; embeddings; MIT",
+        ),
+        "frames": Entry(
+            "offnormal.backbones.video.frames:Frames",
+            "frames:<timm network>, of each frame and over the clip; frames:efficientnet_lite0 works offline",
         ),
     },
     "layouts": {  # tried in this order on a folder, the general ones, videos and folder, last
@@ -96,7 +168,7 @@ def _entries(kind: str) -> dict[str, Entry]:
 
 
 def names(kind: str) -> dict[str, str]:
-    """Name -> one-line summary of every registered entry of a kind ("detectors", "layouts")."""
+    """Name -> one-line summary of every registered entry of a kind ("detectors", "backbones", "layouts")."""
     return {name: entry.summary for name, entry in _entries(kind).items()}
 
 

@@ -31,15 +31,16 @@ class Backbone(nn.Module, ABC):
     strides: dict[str, tuple[int, ...]]  # layer -> input pixels per feature step, per axis
     card: WeightCard
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, mean: Sequence[float], std: Sequence[float], *, axes: int = 2) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+        shape = (1, -1, *[1] * axes)  # 2 axes: pictures, 3: clips
+        self.register_buffer("mean", torch.tensor(mean).view(shape))
+        self.register_buffer("std", torch.tensor(std).view(shape))
         self.mean: Tensor
         self.std: Tensor
 
     def normalise(self, x: Tensor) -> Tensor:
-        """Pixels (N, C, H, W) in 0-1 -> what the weights were trained on."""
+        """Pixels (N, C, H, W), or (N, C, T, H, W), in 0-1 -> what the weights were trained on."""
         return (x - self.mean) / self.std
 
     @abstractmethod

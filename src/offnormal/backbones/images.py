@@ -71,6 +71,11 @@ def input_multiple(name: str, layers: Sequence[str] | None = None) -> int:
     return math.lcm(*(stages[layer][1] for layer in _choose(stages, layers, name)))
 
 
+def deepest_layer(name: str) -> str:
+    """The last layer of a network that gives features."""
+    return list(_stages(RECIPES[name].timm_name if name in RECIPES else name, name))[-1]
+
+
 class TimmBackbone(Backbone):
     """A timm network up to the last layer wanted; forward gives one feature map per layer.
 

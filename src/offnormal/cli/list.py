@@ -2,61 +2,105 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
 from offnormal import registry
 from offnormal.cli.show import say, say_json
+from offnormal.errors import UsageError
 
 
-def command(what: Literal["detectors", "backbones", "layouts"], /, *, search: str = "", json: bool = False) -> int:
+def command(
+    what: Literal["detectors", "backbones", "layouts"],
+    name: str | None = None,
+    /,
+    *,
+    search: str = "",
+    input: str | None = None,
+    time: bool = False,
+    json: bool = False,
+) -> int:
     """What there is to choose from.
 
     Parameters
     ----------
     what
         detectors, backbones or layouts.
+    name
+        Only the one of this name; of a backbone of clips all that is known.
     search
         Only names that contain this.
+    input
+        Backbones of clips: what each makes of clips of T x H x W, such as 15x256x256, or 1x15x256x256 for grey ones.
+        An encoder is shown as MemAE uses it, an embedder with its embedding.
+    time
+        With --input: measure on this machine, too, how long a clip takes.
     json
         Print one JSON object per entry.
     """
-    rows = _backbones(search) if what == "backbones" else _registered(what)
-    for row in rows:
-        if search and search not in row["name"]:
-            continue
+    if what != "backbones" and (input is not None or time):
+        raise UsageError(f"--input and --time are for `offnormal list backbones`, not for {what}")
+    if time and input is None:
+        raise UsageError("--time needs --input, the size of the clips: --input 15x256x256")
+    found = _videos(name, search, input, time=time) if _is_of_clips(what, name, input) else _entries(what, name, search)
+    for row in found:
         if json:
-            say_json(row)
+            say_json({key: value for key, value in row.items() if key != "notes"})
         else:
-            name, summary, *more = row.values()
-            say(f"{name:<20} {summary}")
-            for text in more:
-                say(f"{'':<20} {text}")
+            _say(row)
     return 0
 
 
-def _registered(kind: str) -> list[dict[str, str]]:
+def _say(row: dict[str, Any]) -> None:
+    own, summary = row["name"], row["summary"]
+    say(f"{own:<20} {summary}" if len(own) < 20 else f"{own}\n{'':<20} {summary}")
+    for text in row.get("notes", ()):
+        say(f"{'':<20} {text}")
+
+
+def _is_of_clips(what: str, name: str | None, size: str | None) -> bool:
+    of_clips = name is not None and name.partition(":")[0] in registry.names("backbones")
+    return what == "backbones" and (of_clips or size is not None)
+
+
+def _videos(name: str | None, search: str, size: str | None, *, time: bool) -> Iterator[dict[str, Any]]:
+    from offnormal.backbones.video.overview import describe, parse_input
+
+    names = [name] if name is not None else list(registry.names("backbones"))
+    clip = parse_input(size) if size is not None else None
+    for each in names:
+        if search in each:
+            yield describe("frames:efficientnet_lite0" if each == "frames" else each, clip, time=time)
+
+
+def _entries(what: str, name: str | None, search: str) -> list[dict[str, Any]]:
+    rows = _backbones(search or name or "") if what == "backbones" else _registered(what)
+    if name is not None and not any(row["name"] == name for row in rows):
+        if what != "backbones":
+            registry.resolve(what, name)
+        raise UsageError(f"no backbone is called {name!r}; `offnormal list backbones --search WORD` finds names")
+    return [row for row in rows if search in row["name"] and name in (None, row["name"])]
+
+
+def _registered(kind: str) -> list[dict[str, Any]]:
     rows = []
     for name, summary in registry.names(kind).items():
-        row = {"name": name, "summary": summary}
+        row: dict[str, Any] = {"name": name, "summary": summary}
         if kind == "layouts":
             layout = registry.resolve(kind, name)
-            row |= {
-                "tree": f"expected: {layout.tree}",
-                "source": f"data: {layout.source}",
-                "licence": f"licence: {layout.licence}",
-            }
+            row |= {"tree": layout.tree, "source": layout.source, "licence": layout.licence}
+            row["notes"] = [f"expected: {layout.tree}", f"data: {layout.source}", f"licence: {layout.licence}"]
         rows.append(row)
     return rows
 
 
-def _backbones(search: str) -> list[dict[str, str]]:
+def _backbones(search: str) -> list[dict[str, Any]]:
     from offnormal.backbones.images import RECIPES, known_names
 
     rows = [{"name": name, "summary": f"{recipe.summary} ({recipe.licence})"} for name, recipe in RECIPES.items()]
+    clips = _registered("backbones")
     others = [name for name in known_names() if name not in RECIPES]
     if search:
-        return rows + [{"name": name, "summary": "timm"} for name in others]
-    return [
-        *rows,
-        {"name": "<any timm name>", "summary": f"{len(others)} networks; narrow down with --search"},
-    ]
+        return [*rows, *clips, *({"name": name, "summary": "timm"} for name in others)]
+    more = {"name": "<any timm name>", "summary": f"{len(others)} networks; narrow down with --search"}
+    return [*rows, more, *clips]

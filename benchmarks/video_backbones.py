@@ -1,0 +1,108 @@
+"""What each network of clips costs on this machine, as a Markdown table: seconds of one clip, four ways.
+
+    python benchmarks/video_backbones.py [--only csn_r50 ...] [--input 15x256x256] [--threads 2] [--rounds 3]
+
+Weights are random: the time does not depend on them. Without --input each network gets clips of the size that it was
+trained on. The four ways are the network as it is, in channels-last memory format, with batch normalisation folded
+into the convolutions, and both; they take turns, so that a drifting machine touches all of them, and the shortest
+round counts. An encoder shortens time as it does in MemAE (`mixed`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+
+import torch
+from torch import nn
+
+from offnormal import registry
+from offnormal.backbones.folding import find_pairs, fold
+from offnormal.backbones.video.base import Size, VideoBackbone
+from offnormal.backbones.video.catalogue import build_embedder, build_encoder, is_encoder
+from offnormal.backbones.video.cost import count
+from offnormal.backbones.video.overview import parse_input
+
+HEAD = ("network", "clip", "parameters (M)", "GMAC", "as it is (s)", "channels last", "folded", "both", "GMAC/s, best")
+
+
+class Embedding(nn.Module):
+    """A backbone whose forward gives the embedding."""
+
+    def __init__(self, backbone: VideoBackbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, clip: torch.Tensor) -> torch.Tensor:
+        return self.backbone.embed(clip)
+
+
+def ways(backbone: VideoBackbone, size: Size) -> list[nn.Module]:
+    plain = Embedding(backbone)
+    small = copy.deepcopy(plain)
+    fold(small, find_pairs(copy.deepcopy(plain).to("meta"), size, backbone.in_channels))
+    small.requires_grad_(False)
+    return [plain, channels_last(plain), small, channels_last(small)]
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    made = copy.deepcopy(network)
+    for parameter in made.parameters():
+        if parameter.ndim == 5:  # networks of pictures inside have others, and their own memory format
+            parameter.data = parameter.data.to(memory_format=torch.channels_last_3d)
+    return made
+
+
+@torch.inference_mode()
+def seconds(networks: list[nn.Module], channels: int, size: Size, rounds: int) -> list[float]:
+    plain = torch.rand(1, channels, *size)
+    clips = [plain, plain.contiguous(memory_format=torch.channels_last_3d)]
+    best = [float("inf")] * len(networks)
+    for turn in range(rounds + 1):
+        for number, network in enumerate(networks):
+            start = time.perf_counter()
+            network(clips[number % 2])
+            if turn:  # the first warms up
+                best[number] = min(best[number], time.perf_counter() - start)
+    return best
+
+
+def row(name: str, size: Size | None, rounds: int) -> str:
+    build = build_encoder if is_encoder(name) else build_embedder
+    backbone = build(name)
+    backbone.eval().requires_grad_(False)
+    clip = size or (backbone.card.frames, *backbone.card.size)
+    cost = count(backbone, clip)
+    taken = seconds(ways(backbone, clip), backbone.in_channels, clip, rounds)
+    ratios = [f"x {each / taken[0]:.2f}" for each in taken[1:]]
+    speed = cost.macs / 1e9 / min(taken)
+    cells = (
+        name,
+        " x ".join(map(str, clip)),
+        f"{cost.parameters / 1e6:.1f}",
+        f"{cost.macs / 1e9:.1f}",
+        f"{taken[0]:.2f}",
+        *ratios,
+        f"{speed:.0f}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    names = [name if name != "frames" else "frames:efficientnet_lite0" for name in registry.names("backbones")]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", default=names, metavar="NETWORK")
+    parser.add_argument("--input", metavar="TxHxW")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    size = parse_input(given.input)[1:] if given.input else None
+    print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}", flush=True)
+    for name in given.only:
+        print(row(name, size, given.rounds), flush=True)
+
+
+if __name__ == "__main__":
+    main()

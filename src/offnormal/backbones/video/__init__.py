@@ -1,0 +1,1 @@
+"""Networks of clips behind one contract: encoders with stages, embedders with one vector a clip."""

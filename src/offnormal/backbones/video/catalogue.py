@@ -1,0 +1,44 @@
+"""Networks of clips by name: as encoders with a code, or as embedders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from offnormal import registry
+from offnormal.backbones.video.base import Temporal, VideoBackbone
+from offnormal.errors import ConfigError
+
+
+def build_embedder(name: str, *, in_channels: int = 3) -> VideoBackbone:
+    """A network with random weights, as its weights were trained; in_channels: 3 for colour, 1 for grey.
+
+    Raises ConfigError for an unknown name, or a network that needs a package that is not installed.
+    """
+    made: VideoBackbone = _class_of(name)(name, in_channels=in_channels)
+    return made
+
+
+def build_encoder(name: str, *, in_channels: int = 3, temporal: Temporal = "mixed") -> VideoBackbone:
+    """A network with random weights whose last stage is the code of a clip; temporal: how it shortens time.
+
+    Raises ConfigError for an unknown name, and for a network that cannot be an encoder, with the reason.
+    """
+    network = _class_of(name)
+    if network.refusal is not None:
+        raise ConfigError(f"{name} cannot be an encoder: {network.refusal}; encoders are {', '.join(encoder_names())}")
+    made: VideoBackbone = network(name, in_channels=in_channels, temporal=temporal)
+    return made
+
+
+def encoder_names() -> list[str]:
+    """The networks that `build_encoder` takes."""
+    return [name for name in registry.names("backbones") if is_encoder(name)]
+
+
+def is_encoder(name: str) -> bool:
+    """Whether `build_encoder` takes a network; ConfigError for an unknown name."""
+    return _class_of(name).refusal is None
+
+
+def _class_of(name: str) -> Any:
+    return registry.resolve("backbones", name.partition(":")[0])

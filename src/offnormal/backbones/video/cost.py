@@ -1,0 +1,42 @@
+"""What a network of clips costs for clips of a size: parameters, multiplications, seconds."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from offnormal.backbones.video.base import Size, VideoBackbone
+
+_CALLS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of one clip."""
+
+    parameters: int  # without the published classifier
+    macs: int  # multiplications and additions of convolutions, linear layers and attention
+
+
+def count(backbone: VideoBackbone, size: Size) -> Cost:
+    """Parameters, and multiply-adds of the embedding of a clip of (T, H, W), found without computing."""
+    with FlopCounterMode(display=False) as counter:
+        backbone.dry_embedding(size)
+    parameters = sum(parameter.numel() for parameter in backbone.trunk.parameters())
+    return Cost(parameters, counter.get_total_flops() // 2)
+
+
+@torch.inference_mode()
+def seconds_per_clip(backbone: VideoBackbone, size: Size) -> float:
+    """Seconds that the embedding of one clip of noise takes, the shortest of three calls after a first one."""
+    backbone.eval()
+    clip = torch.rand(1, backbone.in_channels, *size, device=backbone.mean.device)
+    taken = []
+    for _ in range(_CALLS + 1):
+        start = time.perf_counter()
+        backbone.embed(clip).sum().item()  # waits for a GPU, too
+        taken.append(time.perf_counter() - start)
+    return min(taken[1:])

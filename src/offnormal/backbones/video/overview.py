@@ -1,0 +1,117 @@
+"""What is to be known of a network of clips before it is chosen: its card, its stages, its cost."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+
+from offnormal import registry
+from offnormal.backbones.video.base import Size, VideoBackbone
+from offnormal.backbones.video.catalogue import build_embedder, build_encoder, is_encoder
+from offnormal.backbones.video.cost import count, seconds_per_clip
+from offnormal.errors import ConfigError
+
+Clip = tuple[int, int, int, int]  # (C, T, H, W)
+
+
+def parse_input(text: str) -> Clip:
+    """`15x256x256`, or with the number of channels before it, 3 if not said -> (C, T, H, W).
+
+    Raises ConfigError for anything else.
+
+    >>> parse_input("15x256x256"), parse_input("1x15x256x256")
+    ((3, 15, 256, 256), (1, 15, 256, 256))
+    """
+    numbers = [int(number) for number in text.split("x")] if re.fullmatch(r"\d+(x\d+){2,3}", text) else []
+    channels, *size = numbers if len(numbers) == 4 else [3, *numbers]
+    if len(size) != 3 or min(size) < 1 or channels not in (1, 3):
+        raise ConfigError(
+            f"input {text!r}: expected frames x height x width, such as 15x256x256, or 1x15x256x256 for grey"
+        )
+    return channels, size[0], size[1], size[2]
+
+
+def describe(name: str, clip: Clip | None = None, *, time: bool = False) -> dict[str, Any]:
+    """Facts by name, with `notes` that put them in words; those of cost and stages only for a clip (C, T, H, W).
+
+    time: measure the seconds of a clip, too. What a network cannot take, or needs and does not find, is a note.
+    Raises ConfigError for an unknown name.
+    """
+    row: dict[str, Any] = {"name": name, "summary": registry.names("backbones").get(name.partition(":")[0], "")}
+    try:
+        backbone = _without_numbers(name, 3 if clip is None else clip[0])
+        if clip is None:
+            row |= backbone.card.model_dump(exclude={"backbone", "source", "sha256"})
+            return {**row, "notes": _card(backbone)}
+        row |= _facts(backbone, clip[1:])
+        if time:
+            row["seconds"] = round(seconds_per_clip(_build(name, clip[0]), clip[1:]), 4)
+    except ConfigError as error:
+        if not row["summary"]:
+            raise
+        return {**row, "problem": str(error), "notes": [str(error)]}
+    return {**row, "notes": _words(row, clip)}
+
+
+def _build(name: str, channels: int) -> VideoBackbone:
+    build = build_encoder if is_encoder(name) else build_embedder
+    return build(name, in_channels=channels)
+
+
+def _without_numbers(name: str, channels: int) -> VideoBackbone:
+    with torch.device("meta"):
+        return _build(name, channels)
+
+
+def _facts(backbone: VideoBackbone, size: Size) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    if backbone.refusal is None:
+        stages = backbone.stages(size)
+        facts["stages"] = {stage.name: (stage.channels, *stage.size) for stage in stages}
+        facts["code"] = (stages[-1].channels, *stages[-1].size)
+    else:
+        facts["embedding"] = backbone.card.embedding
+    cost = count(backbone, size)
+    return {**facts, "parameters": cost.parameters, "macs": cost.macs}
+
+
+def _words(row: dict[str, Any], clip: Clip) -> list[str]:
+    notes = []
+    if "stages" in row:
+        notes.append(", ".join(f"{stage} {_times(shape)}" for stage, shape in row["stages"].items()))
+        notes.append(f"code {_times(row['code'])} of {_times(clip)}")
+    else:
+        notes.append(f"embedding of {row['embedding']} numbers, of {_times(clip)}")
+    cost = f"{row['parameters'] / 1e6:.1f} M parameters, {row['macs'] / 1e9:.1f} GMAC"
+    return [*notes, f"{cost}, {row['seconds']:.3g} s a clip" if "seconds" in row else cost]
+
+
+def _card(backbone: VideoBackbone) -> list[str]:
+    card = backbone.card
+    every = "" if card.every is None else f", one of every {card.every}"
+    clip = f"clips of {card.frames} frames{every}, of {card.size[0]} x {card.size[1]} px"
+    normalisation = f"mean {_listed(card.mean)}, std {_listed(card.std)}"
+    top1 = "" if card.top1 is None else f", Kinetics-400 {card.top1:.1f} %"
+    use = "; not for commercial use" if card.non_commercial else ""
+    if backbone.refusal is None:
+        stages = zip(backbone.channels.items(), backbone.strides.values(), strict=True)
+        role = "encoder: " + ", ".join(f"{name} {width} / {_times(stride)}" for (name, width), stride in stages)
+    else:
+        role = f"no encoder: {backbone.refusal}"
+    return [
+        f"{clip}; {normalisation}; taken as {card.layout}",
+        f"embedding of {card.embedding} numbers",
+        f"{role}{' (channels / strides)' if backbone.refusal is None else ''}",
+        f"weights: {card.published or 'none published'}{top1}",
+        f"licence: {card.licence}{use}",
+    ]
+
+
+def _times(numbers: tuple[int, ...]) -> str:
+    return " x ".join(map(str, numbers))
+
+
+def _listed(numbers: tuple[float, ...]) -> str:
+    return " ".join(f"{number:.3g}" for number in numbers)

@@ -1,0 +1,166 @@
+"""torchvision's networks of clips: R(2+1)D-18, R3D-18, MC3-18, S3D and Swin3D-T, cut before their classifiers."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from offnormal.backbones.video.base import State, Temporal, VideoBackbone, VideoCard, make_grey
+from offnormal.backbones.video.residual import STAGES, halve_time
+from offnormal.backbones.weights import fetch_url
+from offnormal.errors import ConfigError
+
+_LICENCE = "BSD-3-Clause code; torchvision states no licence of the weights"
+_SWIN_SIDE = 4  # pixels of a patch
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What torchvision does not say of a network: its weights' enumeration, clip and embedding."""
+
+    weights: str
+    frames: int
+    embedding: int
+    classifier: str  # the part that is left out
+
+
+NETWORKS = {
+    "r2plus1d_18": Recipe("R2Plus1D_18_Weights", 16, 512, "fc"),
+    "r3d_18": Recipe("R3D_18_Weights", 16, 512, "fc"),
+    "mc3_18": Recipe("MC3_18_Weights", 16, 512, "fc"),
+    "s3d": Recipe("S3D_Weights", 128, 1024, "classifier"),
+    "swin3d_t": Recipe("Swin3D_T_Weights", 32, 768, "head"),
+}
+
+
+class TorchvisionBackbone(VideoBackbone):
+    """What torchvision's networks have in common: where weights and numbers come from."""
+
+    def __init__(self, name: str, *, in_channels: int = 3, temporal: Temporal = "published") -> None:
+        from torchvision.models import video
+
+        if temporal == "stem8":
+            raise ConfigError(f"{name}: temporal 'stem8' is for SlowOnly networks; this one knows 'mixed', 'published'")
+
+        recipe = NETWORKS[name]
+        published: Any = getattr(video, recipe.weights).KINETICS400_V1
+        asked = published.transforms()
+        card = VideoCard(
+            backbone=name,
+            source="random weights",
+            licence=_LICENCE,
+            mean=tuple(asked.mean),
+            std=tuple(asked.std),
+            size=tuple(asked.crop_size),
+            frames=recipe.frames,
+            every=2,  # "frame_rate=15" in all of their notes
+            embedding=recipe.embedding,
+            top1=published.meta["_metrics"]["Kinetics-400"]["acc@1"],
+            published=published.url.rsplit("/", 1)[-1],
+        )
+        trunk = getattr(video, name)(weights=None)
+        setattr(trunk, recipe.classifier, nn.Identity())
+        if in_channels == 1:
+            make_grey(trunk)
+        super().__init__(card, trunk, in_channels)
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Clips (N, C, T, H, W) in 0-1 -> stage -> features (N, C_s, T_s, H_s, W_s); the last one is the code."""
+
+    def _translate(self, state: State) -> State:
+        left_out = f"{NETWORKS[self.card.backbone].classifier}."
+        return {key: value for key, value in state.items() if not key.startswith(left_out)}
+
+    def _find(self) -> tuple[Path, str]:
+        from torchvision.models import video
+
+        weights = NETWORKS[self.card.backbone].weights
+        url: str = getattr(video, weights).KINETICS400_V1.url
+        return fetch_url(url, self.card.backbone), f"torchvision {weights}.KINETICS400_V1"
+
+
+class TorchvisionResNet(TorchvisionBackbone):
+    """R(2+1)D-18, R3D-18 and MC3-18 (Tran et al., CVPR 2018).
+
+    They shorten time eightfold by convolutions that see all frames, but for MC3, which as published keeps it.
+    """
+
+    def __init__(self, name: str, *, in_channels: int = 3, temporal: Temporal = "published") -> None:
+        super().__init__(name, in_channels=in_channels, temporal=temporal)
+        self.channels = dict(zip(STAGES, (64, 64, 128, 256, 512), strict=True))
+        keeps = name == "mc3_18" and temporal == "published"
+        times = (1, 1, 1, 1, 1) if keeps else (1, 1, 2, 4, 8)
+        sides = (2, 2, 4, 8, 16)
+        self.halved = ("layer2", "layer3", "layer4") if name == "mc3_18" and not keeps else ()
+        self.strides = dict(zip(STAGES, zip(times, sides, sides, strict=True), strict=True))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Clips (N, C, T, H, W) in 0-1 -> stage -> features (N, C_s, T_s, H_s, W_s); the last one is the code."""
+        x, found = self.normalise(x), {}
+        for name in STAGES:
+            x = self.trunk.get_submodule(name)(halve_time(x) if name in self.halved else x)
+            found[name] = x
+        return found
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Clips (N, C, T, H, W) in 0-1 -> (N, 512)."""
+        code: Tensor = self(x)[STAGES[-1]]
+        return code.mean((2, 3, 4))
+
+
+_S3D_PARTS = {"stem": (0, 1), "block1": (1, 4), "block2": (4, 7), "block3": (7, 13), "block4": (13, 16)}  # layers
+
+
+class S3D(TorchvisionBackbone):
+    """S3D (Xie et al., ECCV 2018): convolutions of space and of time apart, in blocks of four branches."""
+
+    def __init__(self, name: str, *, in_channels: int = 3, temporal: Temporal = "published") -> None:
+        super().__init__(name, in_channels=in_channels, temporal=temporal)
+        self.channels = dict(zip(_S3D_PARTS, (64, 192, 480, 832, 1024), strict=True))
+        times, sides = (2, 2, 2, 4, 8), (2, 4, 8, 16, 32)
+        self.strides = dict(zip(_S3D_PARTS, zip(times, sides, sides, strict=True), strict=True))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Clips (N, C, T, H, W) in 0-1 -> stage -> features (N, C_s, T_s, H_s, W_s); the last one is the code."""
+        layers: Any = self.trunk.features
+        x, found = self.normalise(x), {}
+        for name, (start, stop) in _S3D_PARTS.items():
+            x = layers[start:stop](x)
+            found[name] = x
+        return found
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Clips (N, C, T, H, W) in 0-1 -> (N, 1024), pooled in windows of 2 x 7 x 7 as before the classifier."""
+        features = self(x)["block4"]
+        window = [min(side, length) for side, length in zip((2, 7, 7), features.shape[2:], strict=True)]
+        return nn.functional.avg_pool3d(features, window, stride=1).mean((2, 3, 4))
+
+
+class Swin3D(TorchvisionBackbone):
+    """Video Swin Transformer, tiny (Liu et al., CVPR 2022): attention in windows that shift; halves time once."""
+
+    def __init__(self, name: str, *, in_channels: int = 3, temporal: Temporal = "published") -> None:
+        super().__init__(name, in_channels=in_channels, temporal=temporal)
+        stages = [f"stage{number}" for number in (1, 2, 3, 4)]
+        self.channels = {stage: 96 * 2**k for k, stage in enumerate(stages)}
+        self.strides = {stage: (2, _SWIN_SIDE * 2**k, _SWIN_SIDE * 2**k) for k, stage in enumerate(stages)}
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Clips (N, C, T, H, W) in 0-1 -> stage -> features (N, C_s, T_s, H_s, W_s); the last one is the code."""
+        trunk: Any = self.trunk
+        x = trunk.pos_drop(trunk.patch_embed(self.normalise(x)))  # (N, T, H, W, C) from here
+        found = {}
+        for number, stage in enumerate(self.channels):
+            x = trunk.features[2 * number](x if number == 0 else trunk.features[2 * number - 1](x))
+            found[stage] = (trunk.norm(x) if number == 3 else x).permute(0, 4, 1, 2, 3)
+        return found
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Clips (N, C, T, H, W) in 0-1 -> (N, 768)."""
+        code: Tensor = self(x)["stage4"]
+        return code.mean((2, 3, 4))

@@ -1,0 +1,192 @@
+"""Transformers of clips from the package transformers: TimeSformer, VideoMAE, ViViT, V-JEPA 2; embedders.
+
+The package is an extra, `offnormal[transformers]`, and is imported when one of these networks is built.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from offnormal.backbones.video.base import State, VideoBackbone, VideoCard, resample
+from offnormal.backbones.weights import fetch_hub
+from offnormal.errors import ConfigError
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+_KINETICS = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
+_OPTIONS = ("image_size", "num_frames", "num_channels")
+_NON_COMMERCIAL = "CC-BY-NC-4.0"
+_HEADS = ("classifier.", "fc_norm.", "pooler.", "predictor.", "decoder.", "encoder_to_decoder.", "mask_token")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """One of these networks, its published weights and what its classifier reads."""
+
+    family: str  # of the library's classes: Timesformer, VideoMAE, Vivit, VJEPA2
+    repository: str  # Hugging Face
+    prefix: str  # of the network's tensors in a checkpoint with a classifier
+    licence: str
+    frames: int
+    every: int | None
+    side: int
+    file: str = "model.safetensors"
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] = _IMAGENET
+    first_token: bool = False  # the embedding is the first token; else the mean of all
+    top1: float | None = None
+    options: dict[str, Any] = field(default_factory=dict)  # of the library's configuration
+
+
+_TIMESFORMER: dict[str, Any] = {
+    "family": "Timesformer",
+    "prefix": "timesformer.",
+    "licence": _NON_COMMERCIAL,
+    "file": "pytorch_model.bin",
+    "normalisation": _KINETICS,
+    "first_token": True,
+}
+NETWORKS = {
+    "timesformer_b": Recipe(
+        **_TIMESFORMER,
+        repository="facebook/timesformer-base-finetuned-k400",
+        frames=8,
+        every=32,
+        side=224,
+        top1=77.9,
+    ),
+    "timesformer_hr": Recipe(
+        **_TIMESFORMER, repository="facebook/timesformer-hr-finetuned-k400", frames=16, every=16, side=448
+    ),
+    "timesformer_l": Recipe(
+        **_TIMESFORMER, repository="fcakyon/timesformer-large-finetuned-k400", frames=96, every=4, side=224
+    ),
+    "videomae_b": Recipe(
+        family="VideoMAE",
+        repository="MCG-NJU/videomae-base-finetuned-kinetics",
+        prefix="videomae.",
+        licence=_NON_COMMERCIAL,
+        frames=16,
+        every=4,
+        side=224,
+    ),
+    "vivit_b": Recipe(
+        family="Vivit",
+        repository="google/vivit-b-16x2-kinetics400",
+        prefix="vivit.",
+        licence="MIT",
+        frames=32,
+        every=2,
+        side=224,
+        normalisation=_HALF,
+        first_token=True,
+    ),
+    "vjepa2_l": Recipe(
+        family="VJEPA2",
+        repository="facebook/vjepa2-vitl-fpc64-256",
+        prefix="vjepa2.",
+        licence="MIT",
+        frames=16,  # it takes any even number; 64 in training
+        every=None,
+        side=256,
+    ),
+}
+
+
+class TransformerBackbone(VideoBackbone):
+    """A transformer of clips by name; clips of another length or size are brought to its own."""
+
+    refusal = "its tokens see the whole clip from the first layer on, and no stage is smaller than the one before"
+
+    def __init__(self, name: str, *, in_channels: int = 3) -> None:
+        recipe = NETWORKS[name]
+        trunk, config = _build(recipe, _library(name), in_channels)
+        card = VideoCard(
+            backbone=name,
+            source="random weights",
+            licence=recipe.licence,
+            mean=recipe.normalisation[0],
+            std=recipe.normalisation[1],
+            size=(recipe.side, recipe.side),
+            frames=recipe.frames,
+            every=recipe.every,
+            layout="frames before channels",
+            embedding=config.hidden_size,
+            top1=recipe.top1,
+            published=recipe.repository,
+            non_commercial=recipe.licence == _NON_COMMERCIAL,
+        )
+        super().__init__(card, trunk, in_channels)
+        self.recipe = recipe
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Clips (N, C, T, H, W) in 0-1 -> (N, D): the first token, or the mean of all where there is no such token."""
+        clips = self.prepare(x)
+        more = {"skip_predictor": True} if self.recipe.family == "VJEPA2" else {}
+        tokens: Tensor = self.trunk(clips, **more).last_hidden_state  # (N, L, D)
+        return tokens[:, 0] if self.recipe.first_token else tokens.mean(1)
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """Clips (N, C, T, H, W) in 0-1 -> what the library's network takes, (N, T', C, side, side)."""
+        x = resample(x, self.recipe.frames)
+        if x.shape[3:] != self.card.size:
+            frames = x.transpose(1, 2).flatten(0, 1)
+            frames = interpolate(frames, self.card.size, mode="bilinear", antialias=x.device.type != "meta")
+            x = frames.view(len(x), -1, *frames.shape[1:]).transpose(1, 2)
+        return self.normalise(x).transpose(1, 2)
+
+    def _translate(self, state: State) -> State:
+        """By the library itself, which has renamed many tensors since they were published."""
+        given = {key.removeprefix(self.recipe.prefix): value for key, value in state.items()}
+        given = {key: value for key, value in given.items() if not key.startswith(_HEADS)}
+        library = _library(self.card.backbone)
+        model, config = _build(self.recipe, library, 3)
+        model, found = type(model).from_pretrained(
+            None,
+            config=config,
+            state_dict=given,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **_more(self.recipe),
+        )
+        own = {key: value for key, value in model.state_dict().items() if not key.startswith(_HEADS)}
+        own = {key: value for key, value in own.items() if key not in found["missing_keys"]}
+        left_over = {key: torch.empty(0) for key in found["unexpected_keys"]}
+        wrong = {key: torch.empty(shape, device="meta") for key, shape, _ in found["mismatched_keys"]}
+        return {**own, **left_over, **wrong}
+
+    def _find(self) -> tuple[Path, str]:
+        recipe = self.recipe
+        return fetch_hub(recipe.repository, self.card.backbone, recipe.file), f"Hugging Face {recipe.repository}"
+
+
+def _build(recipe: Recipe, library: Any, in_channels: int) -> tuple[Any, Any]:
+    """The library's network, without parts that only training or classifying needs, and its configuration."""
+    names = ("crop_size", "frames_per_clip", "in_chans") if recipe.family == "VJEPA2" else _OPTIONS
+    given = dict(zip(names, (recipe.side, recipe.frames, in_channels), strict=True))
+    config = getattr(library, f"{recipe.family}Config")(**given, **recipe.options)
+    trunk = getattr(library, f"{recipe.family}Model")(config, **_more(recipe))
+    if recipe.family == "VJEPA2":
+        trunk.predictor = nn.Identity()  # guesses what is hidden, in training only
+    return trunk, config
+
+
+def _more(recipe: Recipe) -> dict[str, Any]:
+    return {"add_pooling_layer": False} if recipe.family == "Vivit" else {}
+
+
+def _library(name: str) -> Any:
+    try:
+        library = import_module("transformers")
+    except ImportError:
+        raise ConfigError(
+            f"{name} needs the package transformers, which is not installed: install offnormal[transformers]"
+        ) from None
+    library.utils.logging.disable_progress_bar()  # of tensors being copied, in milliseconds
+    return library
