@@ -56,10 +56,11 @@ def fold(network: nn.Module, pairs: Pairs) -> None:
     """Put each normalisation's scale and offset into its convolution and take it out; its activation stays."""
     for convolution_name, name in pairs:
         convolution, normalisation = network.get_submodule(convolution_name), network.get_submodule(name)
-        assert isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d)
+        assert isinstance(convolution, nn.Conv2d | nn.ConvTranspose2d) and isinstance(normalisation, nn.BatchNorm2d)
         scale, offset = _affine(normalisation)
         before = torch.zeros_like(offset) if convolution.bias is None else convolution.bias
-        convolution.weight = nn.Parameter(convolution.weight * scale[:, None, None, None])
+        of_outputs = scale[:, None, None] if isinstance(convolution, nn.ConvTranspose2d) else scale[:, None, None, None]
+        convolution.weight = nn.Parameter(convolution.weight * of_outputs)
         convolution.bias = nn.Parameter(before * scale + offset)
         parent, _, leaf = name.rpartition(".")
         setattr(network.get_submodule(parent), leaf, _rest(normalisation))
