@@ -50,9 +50,9 @@ class _Looked(NamedTuple):
 class MNAD(TrainedDetector, StatefulDetector):
     """Frames are made of those before them, or of themselves, through a memory of normal features.
 
-    Score: weighted sum of PSNR and feature distance, each in standard deviations from its mean on normals; higher = more
-    anomalous. Map: squared error of the frame, mean of the channels, smoothed. Parts: `psnr` in dB, of which less is
-    more anomalous, and `feature_distance`.
+    Score: weighted sum of PSNR and feature distance, each in standard deviations from its mean on normals; higher =
+    more anomalous. Map: squared error of the frame, mean of the channels, smoothed. Parts: `psnr` in dB, which is lower
+    of what is more anomalous, and `feature_distance`.
     """
 
     name = "mnad"
