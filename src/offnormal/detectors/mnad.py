@@ -25,7 +25,7 @@ from offnormal.detectors.in_order import InOrder
 from offnormal.detectors.maps import smooth_within
 from offnormal.detectors.memory import compactness, feature_distance, nearest_items, separateness, update_items
 from offnormal.detectors.mnad_networks import MULTIPLE, Network, ScoringForm
-from offnormal.detectors.mnad_options import MNADOptions
+from offnormal.detectors.mnad_options import MNADImport, MNADOptions
 from offnormal.detectors.mnad_scores import psnr, squared_error, weighted_error
 from offnormal.detectors.mnad_weights import NEVER_USED, memory_of, structure
 from offnormal.detectors.reference_weights import matched
@@ -57,6 +57,7 @@ class MNAD(TrainedDetector, StatefulDetector):
 
     name = "mnad"
     Options = MNADOptions
+    Import = MNADImport
     pools_map = False
     default_batch_size = 4  # Train.py of the published code, as the number of epochs
     default_epochs = 60
@@ -131,7 +132,9 @@ class MNAD(TrainedDetector, StatefulDetector):
         return {"frames": options.frames, "targets": (-1,)} if options.predicts else {}
 
     @classmethod
-    def from_reference(cls, states: Sequence[Mapping[str, Tensor]], options: DetectorOptions, size: Any = 256) -> Self:
+    def from_reference(
+        cls, states: Sequence[Mapping[str, Tensor]], options: DetectorOptions, size: int | tuple[int, int] = 256
+    ) -> Self:
         """The detector of the network's state dict and, under "items", the memory's, in any order.
 
         Its structure is read from the shapes; where the options set it, it must be the same. Frames are resized as the

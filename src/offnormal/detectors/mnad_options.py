@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from offnormal.config import ImportConfig, sides, size_text
 from offnormal.detectors.base import Channels, DetectorOptions
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -90,3 +92,22 @@ class MNADOptions(DetectorOptions):
         if self.update_threshold is not None:
             return self.update_threshold
         return 0.01 if self.predicts else 0.015
+
+
+class MNADImport(ImportConfig):
+    """offnormal import mnad."""
+
+    items: Path | None = None
+    """File of the memory items that belong to the weights: keys.pt, or .npy or .safetensors."""
+    size: Annotated[str, BeforeValidator(size_text)] = "256"
+    """Pixels that frames are resized to: N or HxW, multiples of 8."""
+
+    @property
+    def files(self) -> list[Path]:
+        """Weights and items."""
+        return self.weights if self.items is None else [*self.weights, self.items]
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The size, which the network leaves open."""
+        return {"size": sides(self.size)}
