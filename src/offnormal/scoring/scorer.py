@@ -107,9 +107,18 @@ class Scorer:
 
     @torch.inference_mode()
     def reconstruct(self, pixels: Tensor) -> np.ndarray | None:
-        """Pixels (N, C, H, W) in 0-1 -> what the detector makes of them, (N, C, H, W) in 0-1; None: it does not say."""
+        """Pixels in 0-1 -> what the detector makes of them, (N, C, H, W) in 0-1; None: it does not say.
+
+        Of clips (N, C, T, H, W) it is the last frame.
+        """
         made = self.detector.reconstruct(pixels.to(self.device))
         return None if made is None else made.float().clamp(0, 1).cpu().numpy()
+
+    @torch.inference_mode()
+    def recalled(self, pixels: Tensor) -> np.ndarray | None:
+        """Pixels -> number (N, h, w) of the memory item recalled at each place; None: the detector has no memory."""
+        found = self.detector.recalled(pixels.to(self.device))
+        return None if found is None else found.cpu().numpy()
 
     def over(self, batches: Iterable[Batch]) -> Iterator[Scored]:
         """Score batch after batch; nothing is kept but the state of a detector that learns on."""
