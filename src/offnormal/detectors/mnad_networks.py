@@ -114,7 +114,8 @@ class ScoringForm:
 
     def of(self, network: Network) -> Network:
         """The form of a network in eval mode."""
-        state = tuple((t.data_ptr(), t._version) for t in chain(network.parameters(), network.buffers()))
+        held = chain(network.parameters(), network.buffers())
+        state = tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in held)
         if self._made is None or state != self._state:
             made = _folded(network).to(self.dtype).to(memory_format=torch.channels_last)
             self._made, self._state = made, state
