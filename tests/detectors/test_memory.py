@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import distributed, multiprocessing
 
 from offnormal.detectors.memory import (
     compactness,
@@ -138,3 +139,23 @@ def test_the_margin_is_that_of_the_second_nearest_item():
     places = (rows @ items.T).topk(2).indices
     first, second = ((rows - items[places[:, i]] + 1e-6).norm(dim=1) for i in (0, 1))
     assert separateness(query, items, 0.5).item() == pytest.approx((first - second + 0.5).clamp(min=0).mean().item())
+
+
+def update_in_rank(rank, folder):
+    """One of two processes, with its share of the queries."""
+    distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+    query, items = given(count=3)
+    mine = query[:1] if rank else query[1:]
+    found = [update_items(mine, items, compat, everywhere=True) for compat in ("code", "paper")]
+    torch.save(found, folder / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def test_processes_that_train_together_come_to_the_memory_that_one_would(tmp_path):
+    multiprocessing.spawn(update_in_rank, (tmp_path,), nprocs=2)
+    query, items = given(count=3)
+    found = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
+    for compat, first, second in zip(("code", "paper"), *found, strict=True):
+        assert torch.equal(first, second)
+        torch.testing.assert_close(first, update_items(query, items, compat))
+        assert not torch.allclose(first, update_items(query[1:], items, compat), atol=1e-3)

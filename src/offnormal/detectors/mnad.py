@@ -91,9 +91,8 @@ class MNAD(TrainedDetector, StatefulDetector):
                 f"multiples of {MULTIPLE} px, got {spec.frames} of {spec.channels} with {spec.size[0]} x {spec.size[1]}"
             )
         super().__init__(options, spec)
-        random = torch.Generator().manual_seed(options.seed % (1 << 63))  # generators take no negative ones
         with torch.random.fork_rng([]):
-            torch.manual_seed(int(torch.randint(1 << 62, (), generator=random)))
+            torch.manual_seed(options.seed % (1 << 63))  # generators take no negative ones
             self.net = Network(
                 options.method,
                 options.channels,
@@ -102,8 +101,8 @@ class MNAD(TrainedDetector, StatefulDetector):
                 item_length=options.length,
                 memory=options.memory_size > 0,
             )
-        items = torch.rand(options.memory_size, options.length, generator=random)
-        self.register_buffer("items", F.normalize(items, dim=1))  # (M, D); Train.py starts so, too
+            items = torch.rand(options.memory_size, options.length)  # Train.py starts so, too
+        self.register_buffer("items", F.normalize(items, dim=1))  # (M, D)
         self.register_buffer("normal", None)
         self.items: Tensor
         self.normal: Tensor | None  # (2, 2) mean and standard deviation on normals, of PSNR and feature distance
@@ -137,9 +136,8 @@ class MNAD(TrainedDetector, StatefulDetector):
     ) -> Self:
         """The detector of the network's state dict and, under "items", the memory's, in any order.
 
-        Its structure is read from the shapes; where the options set it, it must be the same. Frames are resized as the
-        published code does it, to 256 x 256 unless size says otherwise, and turned into its order of colours.
-        Raises WeightsError for other states and ConfigError for another structure.
+        Its structure is read from the shapes; frames are resized, and their colours ordered, as the published code does
+        it. Raises WeightsError for other states and ConfigError for options of another structure.
         """
         state, items, found = structure(states)
         for name in found.keys() & options.model_fields_set:
@@ -161,9 +159,8 @@ class MNAD(TrainedDetector, StatefulDetector):
     def load_reference_state_dict(self, state: Mapping[str, Tensor], items: Tensor | None = None) -> None:
         """Take a state dict of the published code and, where it is given, its memory (M, D); then it is fitted.
 
-        The network takes its weights as they are: colours in the order that they were trained with (--colours bgr).
-        Nothing is known of normals: until `finish` has seen some, the score is the PSNR alone, negated.
-        Raises WeightsError saying which entries are missing, unknown or of another shape; nothing is taken then.
+        Colours are then in the order that they were trained with (--colours bgr). Until `finish` has seen normals, the
+        score is the PSNR alone, negated. Raises WeightsError for other entries; nothing is taken then.
         """
         used = {name: value for name, value in state.items() if NEVER_USED not in name}
         found = matched(self.net, used, "network of MNAD")
@@ -183,18 +180,14 @@ class MNAD(TrainedDetector, StatefulDetector):
 
         Losses and reading see the memory before it.
         """
-        frames, target = self._split(x)
-        made, query = self.net(frames, self.items)
-        yield "network", self._losses(made, target, query)
+        losses, query = self._losses(x)
+        yield "network", losses
         if self.options.memory_size:
-            moved = update_items(query.detach(), self.items, self.options.compat, everywhere=True)
-            self.items.copy_(moved)
+            self.items.copy_(update_items(query.detach(), self.items, self.options.compat, everywhere=True))
 
     def validation_step(self, x: Tensor) -> dict[str, Tensor]:
         """The losses of normals kept back."""
-        frames, target = self._split(x)
-        made, query = self.net(frames, self.items)
-        return self._losses(made, target, query)
+        return self._losses(x)[0]
 
     def finish(self, loader: Batches) -> None:
         """Learn mean and standard deviation of the terms of the score from normals kept back, scored as later."""
@@ -212,10 +205,7 @@ class MNAD(TrainedDetector, StatefulDetector):
     # --- scoring --------------------------------------------------------------------------------------------
 
     def forward(self, x: Tensor) -> Output:
-        """Pixels (N, C, T, H, W), or (N, C, H, W) to rebuild, in 0-1 -> score (N, 1), map (N, 1, H, W).
-
-        Raises NotFittedError before the fit.
-        """
+        """Pixels in 0-1, (N, C, T, H, W) or (N, C, H, W), -> score (N, 1), map (N, 1, H, W); NotFittedError."""
         return self._output(self._look(x, self.items))
 
     @property
@@ -298,8 +288,10 @@ class MNAD(TrainedDetector, StatefulDetector):
         """Pixels (N, C, ...) in the network's order of colours, or back."""
         return x.flip(1) if self.options.colours == "bgr" else x
 
-    def _losses(self, made: Tensor, target: Tensor, query: Tensor) -> dict[str, Tensor]:
-        """Equations 7 to 10, all as means (published code)."""
+    def _losses(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Equations 7 to 10, all as means (published code), and the query map."""
+        frames, target = self._split(x)
+        made, query = self.net(frames, self.items)
         if self.ignored is not None:
             made = made.masked_fill(self.ignored, 0)
         losses = {"intensity": F.mse_loss(made.to(target.dtype), target)}
@@ -308,4 +300,4 @@ class MNAD(TrainedDetector, StatefulDetector):
             losses["separateness"] = separateness(query, self.items, self.options.margin)
         weights = self.options.loss_weights
         total = torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
-        return {"loss": total, **{name: loss.detach() for name, loss in losses.items()}}
+        return {"loss": total, **{name: loss.detach() for name, loss in losses.items()}}, query
