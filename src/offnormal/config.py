@@ -23,7 +23,7 @@ from offnormal.types import Interpolation, ResizePolicy
 _Config = TypeVar("_Config", bound="VerbConfig")
 
 
-def _size_text(value: Any) -> Any:
+def size_text(value: Any) -> Any:
     """N, HxW, [H, W] or (H, W) -> "N" or "HxW"; anything else is not a size."""
     if isinstance(value, list | tuple):
         value = "x".join(map(str, value))
@@ -105,13 +105,19 @@ class FootageConfig(VerbConfig):
     """Folder for cache=disk."""
 
 
+def sides(size: str) -> int | tuple[int, int]:
+    """A size as the configuration takes it as numbers: N, or (H, W)."""
+    height, _, width = size.partition("x")
+    return (int(height), int(width)) if width else int(height)
+
+
 class FitConfig(DataConfig, FootageConfig, ComputeConfig):
     """offnormal fit."""
 
     every: Annotated[str, BeforeValidator(_seconds_text)] | None = None
     """Learn from one frame of a video about every so many seconds, such as 5s; default: from every frame."""
 
-    size: Annotated[str, BeforeValidator(_size_text)] | None = None
+    size: Annotated[str, BeforeValidator(size_text)] | None = None
     """Pixels: N for about N x N, or HxW such as 256x320. Default: the detector's (256 for padim)."""
     resize: ResizePolicy = "median_aspect"
     """median_aspect (one rectangle of the median training aspect), stretch, short_side (and crop) or letterbox."""
@@ -136,10 +142,7 @@ class FitConfig(DataConfig, FootageConfig, ComputeConfig):
     @property
     def sides(self) -> int | tuple[int, int] | None:
         """`size` as numbers: N, or (H, W)."""
-        if self.size is None:
-            return None
-        height, _, width = self.size.partition("x")
-        return (int(height), int(width)) if width else int(height)
+        return None if self.size is None else sides(self.size)
 
 
 class TrainConfig(FitConfig):
@@ -185,6 +188,16 @@ class ImportConfig(VerbConfig):
     """Files that the method's published code has saved."""
     out: Path = Path("runs")
     """Folder in which the run's folder is made."""
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file that was given."""
+        return self.weights
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What the files do not say, as arguments of the detector's `from_reference`."""
+        return {}
 
 
 class BenchmarkConfig(ComputeConfig):

@@ -34,6 +34,10 @@ _BUILT_IN: dict[str, dict[str, Entry]] = {
             "offnormal.detectors.ganomaly:Ganomaly",
             "a generator that reconstructs small normal pictures, learnt against a discriminator; a baseline",
         ),
+        "mnad": Entry(
+            "offnormal.detectors.mnad:MNAD",
+            "a frame predicted from those before it, or rebuilt, through a memory of normal features; fixed cameras",
+        ),
         "pixel_gaussian": Entry(
             "offnormal.detectors.pixel_gaussian:PixelGaussian",
             "a baseline: mean and variance of every pixel of small grey frames; fixed cameras",

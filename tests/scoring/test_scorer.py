@@ -1,13 +1,16 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from offnormal.bundle import load
+from offnormal.data.loader import Batch
 from offnormal.errors import ConfigError, NotFittedError, OffnormalError
 from offnormal.scoring import Scorer, choose_device, concatenate, map_peaks, to_scores
-from offnormal.types import Output, Scores
+from offnormal.types import Output, Sample, Scores
+from tests.detectors.test_in_order import Counting
 
 
 def test_outputs_become_numpy_rows():
@@ -95,3 +98,16 @@ def test_scores_that_are_not_numbers_are_never_a_verdict(fitted, monkeypatch):
 def test_detectors_that_are_not_fitted_are_refused(fitted):
     with pytest.raises(NotFittedError):
         Scorer(load(fitted).detector.blank())
+
+
+def test_a_detector_that_learns_on_sees_each_video_in_order_from_its_start():
+    scorer = Scorer(Counting())
+    batches = [
+        Batch(torch.rand(len(names), 3, 2, 2), [Sample(path=Path(name)) for name in names], None)
+        for names in ("aa", "ab")
+    ]
+    for _ in range(2):
+        assert [scored.scores.score.tolist() for scored in scorer.over(batches)] == [[0, 1], [2, 0]]
+    assert scorer.score(torch.rand(2, 3, 2, 2)).score.tolist() == [0, 0]
+    carrying = Scorer(Counting(carries_over=True))
+    assert [scored.scores.score.tolist() for _ in range(2) for scored in carrying.over(batches)][2:] == [[4, 5], [6, 7]]

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -38,8 +39,9 @@ def sha256_of(path: Path) -> str:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors of a .safetensors, .pth, .pt or .bin file; never runs code that a file may carry.
+    """Tensors of a .safetensors, .pth, .pt, .bin or .npy file; never runs code that a file may carry.
 
+    A tensor without a name has that of its file.
     Raises WeightsError for a missing or damaged file, or one that holds more than tensors.
     """
     if not path.is_file():
@@ -47,6 +49,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        if path.suffix == ".npy":
+            return {path.stem: torch.from_numpy(np.load(path, allow_pickle=False))}
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise WeightsError(f"{path}: damaged safetensors file ({error}); fetch it again") from None
@@ -57,6 +61,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"    import torch\n    module = torch.load({str(path)!r}, map_location='cpu', weights_only=False)\n"
             f"    torch.save(module.state_dict(), {str(path.with_name(f'{path.stem}_tensors.pth'))!r})"
         ) from None
+    if isinstance(state, Tensor):
+        return {path.stem: state}
     for key in _WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]

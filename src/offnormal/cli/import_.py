@@ -8,7 +8,10 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-_IMPORTABLE = {"ganomaly": "netG.pth and, where it is there, netD.pth, as samet-akcay/ganomaly saves them"}
+_IMPORTABLE = {
+    "ganomaly": "netG.pth and, where it is there, netD.pth, as samet-akcay/ganomaly saves them",
+    "mnad": "the tensors of model.pth, and the memory items of keys.pt, as cvlab-yonsei/MNAD saves them",
+}
 
 
 def _tree() -> App:

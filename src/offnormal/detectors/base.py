@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -15,6 +15,14 @@ from offnormal.backbones.base import WeightCard
 from offnormal.data.loader import Batches
 from offnormal.errors import ConfigError, NotFittedError
 from offnormal.types import InputSpec, Output
+
+
+def _whole(value: Any) -> Any:
+    """A number that a flag or the environment gave as text."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+Channels = Annotated[Literal[1, 3], BeforeValidator(_whole)]  # as an option
 
 
 class DetectorOptions(BaseModel):
@@ -72,7 +80,14 @@ class Detector(nn.Module, ABC):
         """Pixels in 0-1, (N, C, H, W) or (N, C, T, H, W), -> Output; NotFittedError before the fit."""
 
     def reconstruct(self, x: Tensor) -> Tensor | None:
-        """What a fitted detector makes of pixels (N, C, H, W), again in 0-1, for people; None: nothing of the kind."""
+        """What a fitted detector makes of pixels, for people: (N, C, H, W) in 0-1; None: nothing of the kind.
+
+        Of clips (N, C, T, H, W) it is what the last frame should look like.
+        """
+        return None
+
+    def recalled(self, x: Tensor) -> Tensor | None:
+        """Which item of its memory a fitted detector recalls where, for people: (N, h, w) whole; None: it has none."""
         return None
 
     def load_pretrained(self) -> None:
@@ -175,6 +190,7 @@ class TrainedDetector(Detector):
     default_batch_size: ClassVar[int] = 64  # samples a step
     default_epochs: ClassVar[int]  # passes over the training samples
     default_steps: ClassVar[int | None] = None  # in all, whatever the number of samples; then there are no epochs
+    default_schedule: ClassVar[str] = "constant"  # how learning rates fall
 
     @abstractmethod
     def optimizers(self) -> dict[str, Optimizer]:
@@ -198,3 +214,31 @@ class TrainedDetector(Detector):
     @abstractmethod
     def finish(self, loader: Batches) -> None:
         """After the last step: learn from normals kept back what scoring needs; the detector is then fitted."""
+
+
+class StatefulDetector(Detector):
+    """Can go on learning while it scores: what it has come to know of a stream is its state, a tensor.
+
+    `forward` knows nothing of it: its scores rest on what the fit has left, whatever was scored before.
+    """
+
+    @property
+    @abstractmethod
+    def learns_on(self) -> bool:
+        """Whether streams are scored by `step`, each with a state of its own, and not by `forward`."""
+
+    @property
+    def carries_over(self) -> bool:
+        """Whether the state goes on from one video to the next."""
+        return False
+
+    @abstractmethod
+    def initial_state(self) -> Tensor:
+        """The state of a stream of which nothing has been seen (...)."""
+
+    @abstractmethod
+    def step(self, x: Tensor, state: Tensor) -> tuple[Output, Tensor]:
+        """Pixels of N streams and their states (N, ...) -> the output by these states, and the states after it.
+
+        state: (...) is that of each of them; of one stream the state after it is (...) again.
+        """

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from offnormal.detectors.base import DetectorOptions
+from offnormal.detectors.base import Channels, DetectorOptions
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-def _whole(value: Any) -> Any:
-    """A number that a flag or the environment gave as text."""
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 class GanomalyOptions(DetectorOptions):
     """The networks, the losses with their weights, and what counts as the score."""
 
-    channels: Annotated[Literal[1, 3], BeforeValidator(_whole)] = 3
+    channels: Channels = 3
     """1: pictures are looked at in grey; 3: in colour."""
     latent: Annotated[int, Field(ge=1)] = 100
     """Length of the latent vector."""

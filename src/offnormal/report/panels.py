@@ -44,12 +44,21 @@ def triptych(picture: Picture, *, threshold: float | None, low: float, high: flo
 
 
 def pair(picture: VideoPicture, *, threshold: float | None, low: float, high: float, side: int = SIDE) -> list[Panel]:
-    """The frame with the outline of its mask, if it marks anything, and its heat map, if it has one; else as above."""
+    """The frame with the outline of its mask, if it marks anything; its heat map and how it was expected, if known.
+
+    Otherwise as above.
+    """
     photo = _sized(picture.image, side)
     mask = picture.mask
     panels = [Panel("frame", photo if mask is None or not mask.any() else _outlined(photo, mask))]
     if picture.map is not None:
         panels.append(Panel("heat map", _heat(photo, picture.map, threshold, low, high)))
+    if picture.remade is not None:
+        panels.append(Panel("as expected", _sized(picture.remade.frame, side)))
+        panels.append(Panel("difference, brightened", _sized(picture.remade.difference(picture.image), side)))
+        if picture.remade.items is not None:
+            mosaic = Image.fromarray(picture.remade.mosaic()).resize(photo.size, Image.Resampling.NEAREST)
+            panels.append(Panel(picture.remade.shares(), mosaic))
     return panels
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from offnormal.data.loader import Batch
-from offnormal.detectors.base import Detector
+from offnormal.detectors.base import Detector, StatefulDetector
+from offnormal.detectors.in_order import InOrder
 from offnormal.errors import ConfigError, OffnormalError
 from offnormal.scoring.memory import within_memory
 from offnormal.types import Output, Sample, Scores
@@ -72,22 +74,30 @@ class Scored:
 
 
 class Scorer:
-    """A fitted detector on a device, from pixels to numpy."""
+    """A fitted detector on a device, from pixels to numpy.
+
+    A stateful detector that learns on while it scores sees what `over` is given in order, each video with a state of
+    its own; one that carries its state over goes on with it in the next call.
+    """
 
     def __init__(self, detector: Detector, device: str | torch.device = "cpu") -> None:
         detector.require_fitted()
         self.device = choose_device(device) if isinstance(device, str) else device
         self.detector = detector.to(self.device).eval()
+        self._order = InOrder(detector) if isinstance(detector, StatefulDetector) and detector.learns_on else None
+
+    def score(self, pixels: Tensor) -> Scores:
+        """Pixels (N, C, H, W) or (N, C, T, H, W) in 0-1 -> Scores with N * K rows, see `to_scores`; without a state."""
+        return self._scores(pixels, self.detector)
 
     @torch.inference_mode()
-    def score(self, pixels: Tensor) -> Scores:
-        """Pixels (N, C, H, W) or (N, C, T, H, W) in 0-1 -> Scores with N * K rows, see `to_scores`."""
+    def _scores(self, pixels: Tensor, look: Callable[[Tensor], Output]) -> Scores:
         spec = self.detector.input
         expected = (spec.channels, *([spec.frames] if spec.frames > 1 else []), *spec.size)
         if tuple(pixels.shape[1:]) != expected:
             raise ConfigError(f"pixels of shape {tuple(pixels.shape)}: expected (N, {', '.join(map(str, expected))})")
         with within_memory(f"a batch of {len(pixels)} images", "lower --batch-size"):
-            scores = to_scores(self.detector(pixels.to(self.device)))
+            scores = to_scores(look(pixels.to(self.device)))
         if not np.isfinite(scores.score).all():
             raise OffnormalError(
                 f"{int((~np.isfinite(scores.score)).sum())} of {len(scores)} scores are not finite: the detector was "
@@ -97,11 +107,25 @@ class Scorer:
 
     @torch.inference_mode()
     def reconstruct(self, pixels: Tensor) -> np.ndarray | None:
-        """Pixels (N, C, H, W) in 0-1 -> what the detector makes of them, (N, C, H, W) in 0-1; None: it does not say."""
+        """Pixels in 0-1 -> what the detector makes of them, (N, C, H, W) in 0-1; None: it does not say.
+
+        Of clips (N, C, T, H, W) it is the last frame.
+        """
         made = self.detector.reconstruct(pixels.to(self.device))
         return None if made is None else made.float().clamp(0, 1).cpu().numpy()
 
+    @torch.inference_mode()
+    def recalled(self, pixels: Tensor) -> np.ndarray | None:
+        """Pixels -> number (N, h, w) of the memory item recalled at each place; None: the detector has no memory."""
+        found = self.detector.recalled(pixels.to(self.device))
+        return None if found is None else found.cpu().numpy()
+
     def over(self, batches: Iterable[Batch]) -> Iterator[Scored]:
-        """Score batch after batch; nothing is kept."""
+        """Score batch after batch; nothing is kept but the state of a detector that learns on."""
+        if self._order is not None:
+            self._order.restart()
         for batch in batches:
-            yield Scored(self.score(batch.pixels), batch.samples, batch.masks, batch.frames)
+            look: Callable[[Tensor], Output] = self.detector
+            if self._order is not None:
+                look = partial(self._order.score, videos=[sample.path for sample in batch.samples])
+            yield Scored(self._scores(batch.pixels, look), batch.samples, batch.masks, batch.frames)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from offnormal.bundle import Bundle
 from offnormal.config import EvaluateConfig
@@ -16,10 +17,13 @@ from offnormal.data.frame_cache import LaidFrame
 from offnormal.data.frame_masks import open_masks
 from offnormal.data.geometry import unlay
 from offnormal.data.loader import stack, to_pixels
+from offnormal.data.video_loader import join_frames
+from offnormal.report.remade import Remade
 from offnormal.report.video_picture import FrameRole, VideoPicture
 from offnormal.scoring import Scorer, choose_device
 from offnormal.sources.video import VideoReader, open_video
 from offnormal.types import Frame, InputSpec
+from offnormal.verbs.shown import shown
 from offnormal.video_evaluation import ScoredVideo, VideoEvaluation
 
 _EACH = 8  # pictures of a kind at most
@@ -75,6 +79,7 @@ def _picture(scorer: Scorer, video: ScoredVideo, role: FrameRole, index: int, fp
         score=float(video.scores.scores[index]),
         image=frame.image,
         map=_map_of(scorer, clip, index, size),
+        remade=_remade(scorer, clip, index, size),
         mask=_mask_of(video, index),
         label=None if video.scores.labels is None else int(video.scores.labels[index]),
     )
@@ -90,23 +95,36 @@ def _clip_of(reader: VideoReader, spec: InputSpec, index: int) -> list[Frame]:
 
 def _map_of(scorer: Scorer, frames: list[Frame], index: int, size: tuple[int, int]) -> np.ndarray | None:
     """(H, W) at the frame's own size: the mean over the clips that speak of the frame; None without a map."""
-    spec = scorer.detector.input
-    if spec.sampling == "uniform" or not spec.targets:
-        return None
-    maker: ClipMaker[LaidFrame] = clip_maker(replace(spec, hop=1))
     maps = []
+    for places, pixels in _clips_about(scorer.detector.input, frames, index):
+        found = scorer.score(pixels).map
+        if found is None:
+            return None
+        maps += [found[place] for place in places]
+    return unlay(np.mean(maps, 0), size, scorer.detector.input) if maps else None
+
+
+def _remade(scorer: Scorer, frames: list[Frame], index: int, size: tuple[int, int]) -> Remade | None:
+    """The frame as the detector expects it; None where it says nothing of the kind."""
+    spec = scorer.detector.input
+    for places, pixels in _clips_about(spec, frames, index):
+        made = scorer.reconstruct(pixels)
+        if made is not None and spec.targets[places[0]] % spec.frames == spec.frames - 1:
+            items = scorer.recalled(pixels)
+            return Remade(frame=shown(made[0], size, spec), items=None if items is None else items[0])
+    return None
+
+
+def _clips_about(spec: InputSpec, frames: list[Frame], index: int) -> Iterator[tuple[list[int], Tensor]]:
+    """Pixels (1, ...) of the clips that speak of a frame, and which of their targets it is."""
+    if spec.sampling == "uniform" or not spec.targets:
+        return
+    maker: ClipMaker[LaidFrame] = clip_maker(replace(spec, hop=1))
     for frame in frames:
         laid = LaidFrame(frame.index, frame.time_s, to_pixels(Image.fromarray(frame.image), spec), None)
         for clip in maker.push(laid):
-            places = [place for place, target in enumerate(clip.targets) if target.index == index]
-            pixels = [part.pixels for part in clip.frames]
-            if not places:
-                continue
-            found = scorer.score(stack([pixels[0] if len(pixels) == 1 else np.stack(pixels, 1)])).map
-            if found is None:
-                return None
-            maps += [found[place] for place in places]
-    return unlay(np.mean(maps, 0), size, spec) if maps else None
+            if places := [place for place, target in enumerate(clip.targets) if target.index == index]:
+                yield places, stack([join_frames([part.pixels for part in clip.frames])])
 
 
 def _mask_of(video: ScoredVideo, index: int) -> np.ndarray | None:

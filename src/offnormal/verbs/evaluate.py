@@ -35,10 +35,11 @@ from offnormal.run import Run, new_run
 from offnormal.scoring import Scorer, choose_device
 from offnormal.sources.image import as_rgb, open_image, open_mask
 from offnormal.training.history import History, read_history
-from offnormal.types import ANOMALOUS, NORMAL, InputSpec
+from offnormal.types import ANOMALOUS, NORMAL
 from offnormal.verbs.chosen_frames import choose_frames
 from offnormal.verbs.evaluate_videos import evaluate_videos
 from offnormal.verbs.loading import Progress, load_pictures, open_configured
+from offnormal.verbs.shown import shown
 from offnormal.video_evaluation import VideoEvaluation, video_metrics_json, write_frame_scores
 
 _WORST = 8  # misses and false alarms shown
@@ -170,16 +171,10 @@ def choose_pictures(bundle: Bundle, evaluation: Evaluation, config: EvaluateConf
                 image=image,
                 map=None if maps is None else unlay(maps[0], size, spec),
                 mask=None if mask is None else open_mask(mask),
-                reconstruction=None if made is None else _shown(made[0], size, spec),
+                reconstruction=None if made is None else shown(made[0], size, spec),
             )
         )
     return pictures
-
-
-def _shown(pixels: np.ndarray, size: tuple[int, int], spec: InputSpec) -> np.ndarray:
-    """Pixels (C, H, W) in 0-1 at input size -> RGB (H, W, 3) uint8 at the picture's own; black where it was cropped."""
-    laid = np.stack([unlay(channel, size, spec) for channel in np.broadcast_to(pixels, (3, *pixels.shape[1:]))], -1)
-    return (laid * 255).round().astype(np.uint8)
 
 
 def _chosen_rows(evaluation: Evaluation) -> dict[Role, list[ScoredImage]]:

@@ -41,7 +41,11 @@ def fit_config(detector: str) -> type[FitConfig]:
     if not issubclass(made, TrainedDetector):
         return create_model(name, __base__=FitConfig, detector=(options, options()))
     batch = Field(default=made.default_batch_size, ge=1, description="Samples a step, over all devices.")
-    return create_model(name, __base__=TrainConfig, detector=(options, options()), batch_size=(int, batch))
+    known = TrainConfig.model_fields["schedule"]
+    schedule: Any = (known.annotation, Field(default=made.default_schedule, description=known.description))
+    return create_model(
+        name, __base__=TrainConfig, detector=(options, options()), batch_size=(int, batch), schedule=schedule
+    )
 
 
 def resumed_config(resume: str | Path | None) -> Path | None:

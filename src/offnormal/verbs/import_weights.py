@@ -24,16 +24,20 @@ class Importable(Protocol):
     Options: type[DetectorOptions]
 
     @classmethod
-    def from_reference(cls, states: Sequence[Mapping[str, Tensor]], options: DetectorOptions) -> Detector:
-        """The fitted detector of the state dicts that were given, one a file."""
+    def from_reference(
+        cls, states: Sequence[Mapping[str, Tensor]], options: DetectorOptions, **chosen: Any
+    ) -> Detector:
+        """The fitted detector of the state dicts that were given, one a file; chosen: what they do not say."""
         ...
 
 
 def import_config(detector: str) -> type[ImportConfig]:
     """The configuration of `import` with the options of one detector under `detector`."""
-    options: type[DetectorOptions] = registry.resolve("detectors", detector).Options
+    found = registry.resolve("detectors", detector)
+    options: type[DetectorOptions] = found.Options
+    base: type[ImportConfig] = getattr(found, "Import", ImportConfig)  # where more is asked than files
     made: type[ImportConfig] = create_model(
-        f"Import{options.__name__.removesuffix('Options')}", __base__=ImportConfig, detector=(options, options())
+        f"Import{options.__name__.removesuffix('Options')}", __base__=base, detector=(options, options())
     )
     return made
 
@@ -48,8 +52,8 @@ def import_run(name: str, config: ImportConfig) -> Run:
         raise UsageError(f"import {name} needs the files that the published code has saved: --weights FILE ...")
     made: type[Importable] = registry.resolve("detectors", name)
     options: DetectorOptions = config.detector  # type: ignore[attr-defined]
-    files = [as_written(path) for path in config.weights]
-    detector = made.from_reference([read_weights(path) for path in files], options)
+    files = [as_written(path) for path in config.files]
+    detector = made.from_reference([read_weights(path) for path in files], options, **config.chosen)
     imported: dict[str, Any] = {path.name: sha256_of(path) for path in files}
     run = new_run(config.out, name, "imported")
     run.log("start", verb="import", detector=name, weights=imported)

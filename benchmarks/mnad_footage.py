@@ -1,0 +1,155 @@
+"""MNAD on footage of fixed cameras beside the baselines, with and without its memory and its update, as Markdown.
+
+    python benchmarks/mnad_footage.py --data AVENUE UPCAM:10 --work DIR --limit 30min [--size 64x128] [-- fit options]
+
+UPCAM:10 learns from one clip every ten seconds. Every fit goes through the verb `fit` with the same limit of time, then
+through `evaluate`; runs are kept in DIR and not made again, so that an interrupted benchmark goes on. The row "learning
+on" scores with the weights of the row above it, the memory being updated at test time; it is standardised anew on the
+normals that its fit has kept back. `terms per video` is the papers' form: each term of the score stretched to 0-1 over
+each video before they are added, which looks at a whole video before its first frame is judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import logging
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from offnormal.bundle import Bundle, load
+from offnormal.config import EvaluateConfig, build
+from offnormal.data.open import open_datasets
+from offnormal.data.video_dataset import VideoDataset
+from offnormal.detectors.mnad import MNAD
+from offnormal.detectors.mnad_scores import per_video_score
+from offnormal.metrics.video import FrameScores, video_metrics
+from offnormal.run import Run
+from offnormal.training.split import keep_back, number_kept_back
+from offnormal.verbs.evaluate import evaluate_run
+from offnormal.verbs.fit import fit_config, fit_run
+from offnormal.verbs.loading import load_videos
+
+# row -> (detector, its options)
+FITS: dict[str, tuple[str, dict[str, Any]]] = {
+    "pixel_gaussian": ("pixel_gaussian", {}),
+    "padim": ("padim", {"pool": "top", "top_share": 0.1, "shrinkage": 0.2}),
+    "mnad pred": ("mnad", {}),
+    "mnad pred, no memory": ("mnad", {"memory_size": 0}),
+    "mnad recon": ("mnad", {"method": "recon"}),
+    "mnad recon, no memory": ("mnad", {"method": "recon", "memory_size": 0}),
+}
+COLUMNS = ("frame_AUC_micro", "frame_AUC_macro", "frame_EER", "frame_AP")
+LEARNING_ON = ", learning on"
+
+
+def fitted(name: str, dataset: Path, every: str | None, given: argparse.Namespace) -> Run:
+    """The run of a row, made unless it is there."""
+    detector, options = FITS[name]
+    out = given.work / dataset.name / name
+    if found := sorted(out.glob("*/bundle/card.json")):
+        path = found[-1].parents[1]
+        return Run(path, load(path))
+    chosen: dict[str, Any] = {"data": dataset, "out": out, "every": every, "threads": given.threads}
+    if detector == "mnad":
+        options = {"width": given.width, "learning_rate": given.learning_rate, **options}
+        chosen |= {
+            "size": given.size,
+            "limit_time": given.limit,
+            "epochs": given.epochs,
+            "batch_size": given.batch_size,
+        }
+    chosen = {key: value for key, value in chosen.items() if value is not None}
+    return fit_run(detector, build(fit_config(detector), {**chosen, "detector": options}, environment={}))[0]
+
+
+def learning_on(run: Run, dataset: VideoDataset, every: str | None, given: argparse.Namespace) -> Bundle:
+    """The same weights with the memory updated while scoring, standardised on the videos that were kept back."""
+    assert run.bundle is not None and isinstance(run.bundle.detector, MNAD)
+    known = run.bundle.detector
+    made = MNAD(spec=known.input, **{**known.options.model_dump(), "update": True, "update_threshold": given.threshold})
+    made.load_state(known.state_dict())
+    config = build(fit_config("mnad"), {"every": every} if every else {}, environment={})
+    whole = load_videos(dataset.train, made.input, config, config, progress=None, what="", every_s=config.every_s)
+    count = number_kept_back(len(whole), share=config.hold_out, wanted=0)
+    kept = keep_back({group: len(whole.only({group})) for group in whole.groups()}, count, seed=known.options.seed)
+    with torch.inference_mode():
+        made.eval().finish(whole.only(kept, apart=True))
+    return Bundle(made, card=run.bundle.card)
+
+
+def measured(bundle: Bundle, dataset: VideoDataset, out: Path) -> dict[str, float]:
+    """Metrics of an evaluation, made unless it is there, and those of the per-video form."""
+    if not (out / "metrics.json").is_file():
+        out.mkdir(parents=True, exist_ok=True)
+        evaluate_run(bundle, dataset, EvaluateConfig(), out=out)
+    metrics = dict(json.loads((out / "metrics.json").read_text())["metrics"])
+    if isinstance(bundle.detector, MNAD):
+        metrics["per video"] = per_video(out / "scores.csv", bundle.detector.options.share)
+    return metrics
+
+
+def per_video(table: Path, share: float) -> float:
+    """Micro AUC of scores.csv whose terms are stretched over each video first."""
+    rows: dict[str, list[dict[str, str]]] = defaultdict(list)
+    with table.open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["score"]:
+                rows[row["video"]].append(row)
+    series = [
+        FrameScores(
+            name,
+            per_video_score(*(np.array([float(row[k]) for row in found]) for k in ("psnr", "feature_distance")), share),
+            np.array([int(row["label"]) for row in found]),
+        )
+        for name, found in rows.items()
+    ]
+    return video_metrics(series).metrics["frame_AUC_micro"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", required=True, help="FOLDER or FOLDER:SECONDS")
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", choices=FITS, default=list(FITS), metavar="ROW")
+    parser.add_argument("--limit", default="30min")
+    parser.add_argument("--size", default=None)
+    parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=None)
+    parser.add_argument("--batch-size", type=int, default=None)
+    parser.add_argument("--learning-rate", type=float, default=2e-4)
+    parser.add_argument("--threshold", type=float, default=None, help="of the update; default: the published one")
+    parser.add_argument("--threads", type=int, default=None)
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    for text in given.data:
+        folder, _, seconds = text.partition(":")
+        every = f"{seconds}s" if seconds else None
+        (dataset,) = open_datasets(Path(folder))
+        assert isinstance(dataset, VideoDataset)
+        print(f"### {dataset.name}\n\n| row | {' | '.join(COLUMNS)} | terms per video | steps | fit (s) |")
+        print("|---" * (len(COLUMNS) + 4) + "|", flush=True)
+        for name in given.only:
+            start = time.perf_counter()
+            run = fitted(name, Path(folder), every, given)
+            took = time.perf_counter() - start
+            assert run.bundle is not None
+            rows = {name: run.bundle}
+            if isinstance(run.bundle.detector, MNAD) and run.bundle.detector.options.memory_size:
+                rows[name + LEARNING_ON] = learning_on(run, dataset, every, given)
+            steps = run.bundle.card.get("training", {}).get("steps", "")
+            for row, bundle in rows.items():
+                found = measured(bundle, dataset, given.work / dataset.name / f"{row}, evaluated")
+                cells = [f"{found[column]:.4f}" for column in COLUMNS]
+                cells.append(f"{found['per video']:.4f}" if "per video" in found else "")
+                print(f"| {row} | {' | '.join(cells)} | {steps} | {took:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""MNAD from normal footage of a fixed camera to alarms, and to the frames that it expected instead, in one script.
+
+    python examples/mnad.py yard/ new.mp4
+
+The first argument is a data set of videos in a layout that `offnormal list layouts` shows (or any folder of normal
+videos), the others are videos to judge. Without arguments a small scene is drawn and used, which takes some minutes.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import offnormal as on
+from offnormal.config import PredictConfig
+from offnormal.data.video_loader import VideoLoader
+from offnormal.scoring import Scorer
+from offnormal.types import Video
+from offnormal.verbs.predict_videos import VideoPredictor
+
+
+def draw(folder: Path, *, frames: int = 60, falls: bool = False, seed: int = 0) -> Path:
+    """A ball that rolls from left to right over and over, as a folder of frames; once, it may bounce."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:48, :64]
+    for number in range(frames):
+        centre = 2.0 * number % 64
+        height = 36 - 20 * (falls and 30 <= number < 40)
+        ball = np.hypot(x - centre, y - height) < 5
+        ground = 60 + 60 * (y > 40) + rng.normal(0, 3, y.shape)
+        picture = np.where(ball, 220, ground)[..., None] * np.array([1.0, 0.9, 0.7])
+        Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(folder / f"{number:03}.png")
+    return folder
+
+
+def main(arguments: list[str]) -> None:
+    work = Path(tempfile.mkdtemp(prefix="offnormal-"))
+    if arguments:
+        data, videos = Path(arguments[0]), [Path(name) for name in arguments[1:]]
+    else:
+        data = work / "balls"
+        for number in range(5):
+            draw(data / "train" / f"{number}", seed=number)
+        videos = [draw(work / "new" / "bouncing", falls=True, seed=9)]
+
+    # Four frames predict the fifth through a memory of ten normal patterns. A narrow network of small frames learns
+    # something in a minute or two on a processor; see docs/mnad.md for what it takes to do better.
+    run = on.fit("mnad", data=data, size=64, width=8, epochs=40, learning_rate=1e-3, fps=25, out=work / "runs")
+    print(run.bundle.calibration.explanation)
+
+    # One number a frame, higher = more anomalous, and an alarm wherever it is above the threshold.
+    for video in VideoPredictor(run.bundle, PredictConfig(fps=25)).over(videos):
+        spans = [f"{alarm.start}-{alarm.stop - 1}" for alarm in video.alarms]
+        print(f"{video.path.name}: alarms at frames {', '.join(spans) or 'none'}; highest at frame {video.peak}")
+
+    # What it expected to see beside what it saw.
+    scorer = Scorer(run.bundle.detector)
+    loader = VideoLoader([Video(path=path, name=path.name) for path in videos], run.bundle.detector.input, batch_size=1)
+    highest = max(scorer.over(loader), key=lambda scored: scored.scores.score[0], default=None)
+    if highest is not None:
+        batch = next(b for b in loader if b.samples == highest.samples)
+        beside = np.concatenate([batch.pixels[0, :, -1].numpy(), scorer.reconstruct(batch.pixels)[0]], 2)
+        Image.fromarray((beside.transpose(1, 2, 0) * 255).astype(np.uint8)).save(work / "expected.png")
+        print(f"frame {highest.samples[0].frame} beside what was expected: {work / 'expected.png'}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

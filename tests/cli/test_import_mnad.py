@@ -1,0 +1,93 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from offnormal.bundle import load
+from offnormal.cli.main import run
+from offnormal.config import PredictConfig
+from offnormal.detectors.mnad import MNAD
+from offnormal.scoring import Scorer
+from offnormal.verbs.predict_videos import VideoPredictor
+from tests.detectors.mnad_reference import reference_state
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory, request):
+    """Weights and items of the golden evaluation as files, and its videos as folders of frames."""
+    stored = request.getfixturevalue("golden")("mnad_evaluate_pred")
+    folder = tmp_path_factory.mktemp("published weights")
+    torch.save(reference_state("pred", int(stored["seed"])), folder / "model.pth")
+    items = torch.from_numpy(stored["keys_in"])
+    torch.save(items, folder / "keys.pt")
+    np.save(folder / "keys.npy", stored["keys_in"])
+    save_file({"items": items}, folder / "keys.safetensors")
+    for video in ("01", "02", "03"):
+        (folder / "frames" / video).mkdir(parents=True)
+        for number, frame in enumerate(stored[f"frames__{video}"]):
+            Image.fromarray(frame[..., ::-1]).save(folder / "frames" / video / f"{number:04}.png")  # golden is BGR
+    return folder, stored
+
+
+def imported(capsys, *arguments):
+    assert run(["import", "mnad", *map(str, arguments), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_frames_on_disk_get_the_references_terms_learning_on_from_video_to_video(published, tmp_path, capsys):
+    folder, stored = published
+    threshold = str(float(stored["update__th_f64"]))
+    more = ("--size", "32x48", "--update", "--update-threshold", threshold, "--carry-over", "--out", tmp_path / "runs")
+    found = imported(capsys, "--weights", folder / "model.pth", "--items", folder / "keys.pt", *more)
+    predictor = VideoPredictor(load(found["bundle"]), PredictConfig(fps=25))
+    videos = [made.scored for made in predictor.over([folder / "frames" / video for video in ("01", "02", "03")])]
+    for video, number in zip(videos, ("01", "02", "03"), strict=True):
+        for name, golden in (("psnr", "psnr"), ("feature_distance", "featdist")):
+            expected = stored[f"update__{number}__{golden}_f64"]
+            np.testing.assert_allclose(video.parts[name][4:], expected, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(video.scores.scores[4:], -0.6 * video.parts["psnr"][4:], rtol=1e-4)
+
+
+@pytest.mark.parametrize("items", ["keys.pt", "keys.npy", "keys.safetensors"])
+def test_the_bundle_holds_weights_and_items(published, tmp_path, capsys, items):
+    folder, stored = published
+    found = imported(capsys, "--weights", folder / "model.pth", "--items", folder / items, "--out", tmp_path)
+    bundle = load(found["bundle"])
+    assert set(bundle.card["imported"]) == {"model.pth", items}
+    assert bundle.detector.input.size == (256, 256)
+    np.testing.assert_array_equal(bundle.detector.items.numpy(), stored["keys_in"])
+    clip = torch.rand(1, 3, 5, 256, 256)
+    made = MNAD(colours="bgr")
+    made.load_reference_state_dict(reference_state("pred", int(stored["seed"])), bundle.detector.items)
+    np.testing.assert_array_equal(Scorer(made).score(clip).score, Scorer(bundle.detector).score(clip).score)
+
+
+@pytest.mark.parametrize(
+    ("files", "more", "message"),
+    [
+        ((), (), "--weights FILE"),
+        (("model.pth",), (), "memory items (--items keys.pt)"),
+        (("model.pth",), ("--items", "no.pt"), "no such file"),
+        (("model.pth", "keys.pt"), ("--width", "8"), "width 8: the weights have 64"),
+        (("model.pth", "keys.pt"), ("--size", "100"), "multiples of 8"),
+    ],
+)
+def test_wrong_use_is_explained(published, tmp_path, capsys, files, more, message):
+    folder, _ = published
+    given = ["--weights", *(str(folder / name) for name in files)] if files else []
+    assert run(["import", "mnad", *given, *more, "--out", str(tmp_path / "runs")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_pickled_module_is_refused_with_lines_that_convert_it(tmp_path, capsys):
+    made = MNAD("recon", width=2)
+    torch.save(made.net, tmp_path / "model.pth")
+    given = ["import", "mnad", "--items", str(tmp_path / "keys.pt"), "--out", str(tmp_path / "runs"), "--size", "32"]
+    torch.save(made.items, tmp_path / "keys.pt")
+    assert run([*given, "--weights", str(tmp_path / "model.pth")]) == 2
+    message = capsys.readouterr().err
+    exec("\n".join(line.strip() for line in message.splitlines() if line.startswith("    ")), {})
+    assert run([*given, "--weights", str(tmp_path / "model_tensors.pth")]) == 0
