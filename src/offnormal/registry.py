@@ -33,6 +33,10 @@ _BUILT_IN: dict[str, dict[str, Entry]] = {
             "offnormal.detectors.ganomaly:Ganomaly",
             "a generator that reconstructs small normal pictures, learnt against a discriminator; a baseline",
         ),
+        "memae": Entry(
+            "offnormal.detectors.memae:MemAE",
+            "an autoencoder that can only recall normal patterns from a memory; clips of cameras, or pictures",
+        ),
         "pixel_gaussian": Entry(
             "offnormal.detectors.pixel_gaussian:PixelGaussian",
             "a baseline: mean and variance of every pixel of small grey frames; fixed cameras",

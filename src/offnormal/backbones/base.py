@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -22,6 +23,24 @@ class WeightCard(BaseModel):
     std: tuple[float, ...]
     size: tuple[int, int]  # (H, W) in pixels that the weights were trained at
     sha256: str | None = None  # of the file of weights; None: random weights
+
+
+class Encoder(Protocol):
+    """A network that a decoder can be derived from; every `Backbone` whose last layer is its code is one."""
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Stage -> number of channels, in order of depth; the last stage is the code."""
+        ...
+
+    @property
+    def strides(self) -> dict[str, tuple[int, ...]]:
+        """Stage -> positions of the input per step of its features, on every axis."""
+        ...
+
+    def __call__(self, x: Tensor) -> dict[str, Tensor]:
+        """Input (N, C, ...) -> stage -> features (N, C_l, ...)."""
+        ...
 
 
 class Backbone(nn.Module, ABC):

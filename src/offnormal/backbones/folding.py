@@ -12,25 +12,27 @@ import torch
 from torch import Tensor, nn
 
 Pairs = list[tuple[str, str]]  # names of a convolution and of the normalisation that alone reads it
+_CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_NORMALISATIONS = (nn.BatchNorm2d, nn.BatchNorm3d)
 _TOLERANCE = 1e-3  # of the largest feature, between the network and its folded form
 
 
-def find_pairs(network: nn.Module, size: tuple[int, int]) -> Pairs:
+def find_pairs(network: nn.Module, size: tuple[int, ...], channels: int = 3) -> Pairs:
     """The convolutions whose output a batch normalisation takes as it is, found by running without numbers.
 
-    network: on the device "meta", so that nothing is computed; size: (H, W) in pixels that it takes.
+    network: on the device "meta", so that nothing is computed; size: (H, W) or (T, H, W) that it takes.
     """
     made: dict[int, tuple[str, Tensor]] = {}  # tensors are kept, so that no two get the same identity
     pairs: Pairs = []
     hooks = []
     for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, _CONVOLUTIONS):
             hooks.append(module.register_forward_hook(_remember(made, name)))
-        elif isinstance(module, nn.BatchNorm2d):
+        elif isinstance(module, _NORMALISATIONS):
             hooks.append(module.register_forward_pre_hook(_match(made, pairs, name)))
     try:
         with torch.no_grad():
-            network(torch.zeros(1, 3, *size, device=next(network.parameters()).device))
+            network(torch.zeros(1, channels, *size, device=next(network.parameters()).device))
     finally:
         for hook in hooks:
             hook.remove()
@@ -56,10 +58,13 @@ def fold(network: nn.Module, pairs: Pairs) -> None:
     """Put each normalisation's scale and offset into its convolution and take it out; its activation stays."""
     for convolution_name, name in pairs:
         convolution, normalisation = network.get_submodule(convolution_name), network.get_submodule(name)
-        assert isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d)
+        assert isinstance(convolution, _CONVOLUTIONS) and isinstance(normalisation, _NORMALISATIONS)
         scale, offset = _affine(normalisation)
         before = torch.zeros_like(offset) if convolution.bias is None else convolution.bias
-        convolution.weight = nn.Parameter(convolution.weight * scale[:, None, None, None])
+        weight = convolution.weight  # (out, in, ...), of transposed ones (in, out, ...)
+        axes = [1] * weight.ndim
+        axes[1 if convolution.transposed else 0] = -1
+        convolution.weight = nn.Parameter(weight * scale.view(axes))
         convolution.bias = nn.Parameter(before * scale + offset)
         parent, _, leaf = name.rpartition(".")
         setattr(network.get_submodule(parent), leaf, _rest(normalisation))
@@ -89,7 +94,7 @@ def gives_same(network: nn.Module, folded: nn.Module, size: tuple[int, int]) -> 
     return all(float((a - b).abs().max()) <= _TOLERANCE * float(a.abs().max()) for a, b in pairs)
 
 
-def _affine(normalisation: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def _affine(normalisation: nn.BatchNorm2d | nn.BatchNorm3d) -> tuple[Tensor, Tensor]:
     assert normalisation.running_mean is not None and normalisation.running_var is not None
     scale = (normalisation.running_var.double() + normalisation.eps).rsqrt()
     if normalisation.weight is not None:
@@ -100,7 +105,7 @@ def _affine(normalisation: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return scale.to(normalisation.running_mean.dtype), offset.to(normalisation.running_mean.dtype)
 
 
-def _rest(normalisation: nn.BatchNorm2d) -> nn.Module:
+def _rest(normalisation: nn.BatchNorm2d | nn.BatchNorm3d) -> nn.Module:
     """What a normalisation does besides: timm's carry the activation."""
     rest = [part for part in normalisation.children() if not isinstance(part, nn.Identity)]
     return rest[0] if len(rest) == 1 else nn.Sequential(*rest)

@@ -8,7 +8,10 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-_IMPORTABLE = {"ganomaly": "netG.pth and, where it is there, netD.pth, as samet-akcay/ganomaly saves them"}
+_IMPORTABLE = {
+    "ganomaly": "netG.pth and, where it is there, netD.pth, as samet-akcay/ganomaly saves them",
+    "memae": "a state dict of donggong1/memae-anomaly-detection, for clips",
+}
 
 
 def _tree() -> App:

@@ -26,8 +26,9 @@ from offnormal.detectors.base import DetectorOptions, TrainedDetector
 from offnormal.detectors.cut_paste import tell_pasted
 from offnormal.detectors.ganomaly_networks import SMALLEST, Discriminator, Generator, initialise
 from offnormal.detectors.ganomaly_options import GanomalyOptions
-from offnormal.detectors.ganomaly_weights import generator_and_discriminator, matched, structure
+from offnormal.detectors.ganomaly_weights import generator_and_discriminator, structure
 from offnormal.detectors.maps import smooth_within
+from offnormal.detectors.published_weights import matched
 from offnormal.errors import ConfigError
 from offnormal.types import InputSpec, Output, Resize
 

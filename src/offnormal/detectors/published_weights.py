@@ -1,0 +1,49 @@
+"""State dicts that published code has saved -> those of our networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from offnormal.errors import WeightsError
+
+_SHOWN = 4  # names in a message
+
+
+def matched(network: nn.Module, state: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
+    """A state dict of published code as one of ours, by names, or where none is known by their order.
+
+    what: its name in messages. Counters of batch normalisation may be missing, as in files of PyTorch before 0.4.1.
+    Raises WeightsError when entries are missing, unknown or of another shape.
+    """
+    own = network.state_dict()
+    given = {name.removeprefix("module."): value for name, value in state.items()}
+    if not own.keys() & given.keys() and len(own) == len(given):
+        given = dict(zip(own, given.values(), strict=True))
+    missing = [name for name in own if name not in given and not name.endswith("num_batches_tracked")]
+    unknown = [name for name in given if name not in own]
+    other = [
+        f"{name} is {_shape(given[name])}, expected {_shape(own[name])}"
+        for name in own
+        if name in given and given[name].shape != own[name].shape
+    ]
+    faults = [
+        f"{len(found)} {kind}: {some(found)}"
+        for kind, found in (("missing", missing), ("unknown", unknown), ("of another shape", other))
+        if found
+    ]
+    if faults:
+        raise WeightsError(
+            f"{what}: expected {len(own)} entries, those of a network with these options; " + "; ".join(faults)
+        )
+    return {**own, **given}
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of many names."""
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+
+
+def _shape(value: Tensor) -> str:
+    return " x ".join(map(str, value.shape)) or "a number"
