@@ -1,11 +1,11 @@
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
-from torch.optim import Adam
 
 from offnormal.data.clips import Windows
-from offnormal.detectors.memae import MemAE, MemAEOptions
-from offnormal.errors import ConfigError, NotFittedError, WeightsError
+from offnormal.detectors.memae import MemAE
 from offnormal.metrics.video import FrameScores, video_metrics
 from offnormal.scoring import align
 from offnormal.types import Frame, InputSpec
@@ -23,10 +23,15 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
+@cache
+def weights(which, seed):
+    return state_dict(GOLDEN / f"{which}_params.csv", seed, transposed=2.0, memory=4.0)
+
+
 def published(golden, which):
     name, options = FORWARD[which]
     stored = golden(name)
-    state = state_dict(GOLDEN / f"{which}_params.csv", int(stored["seed"]), transposed=2.0, memory=4.0)
+    state = weights(which, int(stored["seed"]))
     made = MemAE(**options, compat="code", spec=clips(32, 48, targets=(8,)))
     made.load_reference_state_dict(state)
     return made, stored
@@ -94,7 +99,7 @@ def test_names_and_numbers_of_parameters_are_the_references(golden):
     for which, (_, options) in FORWARD.items():
         made = MemAE(**options, spec=clips(16, 16))
         assert sum(p.numel() for p in made.net.parameters()) == numbers[which]
-        state = state_dict(GOLDEN / f"{which}_params.csv", 0)
+        state = weights(which, 23)
         own = {k.replace("memory", "mem_rep.memory.weight"): v for k, v in made.net.state_dict().items()}
         assert {k: v.shape for k, v in own.items() if not k.endswith("tracked")} == {
             k: v.shape for k, v in state.items()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -25,29 +24,20 @@ class WeightCard(BaseModel):
     sha256: str | None = None  # of the file of weights; None: random weights
 
 
-class Encoder(Protocol):
-    """A network that a decoder can be derived from; every `Backbone` whose last layer is its code is one."""
+class Encoder(nn.Module, ABC):
+    """A network with named stages, from which a decoder can be derived that brings its last one back."""
 
-    @property
-    def channels(self) -> dict[str, int]:
-        """Stage -> number of channels, in order of depth; the last stage is the code."""
-        ...
+    channels: dict[str, int]  # stage -> number of channels, in order of depth
+    strides: dict[str, tuple[int, ...]]  # stage -> positions of the input per step of its features, per axis
 
-    @property
-    def strides(self) -> dict[str, tuple[int, ...]]:
-        """Stage -> positions of the input per step of its features, on every axis."""
-        ...
-
-    def __call__(self, x: Tensor) -> dict[str, Tensor]:
-        """Input (N, C, ...) -> stage -> features (N, C_l, ...)."""
-        ...
+    @abstractmethod
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Input (N, C, ...) -> stage -> features (N, C_l, ...), the last of them the code."""
 
 
-class Backbone(nn.Module, ABC):
+class Backbone(Encoder):
     """Pictures in 0-1 -> named feature maps; the normalisation that the weights expect is inside."""
 
-    channels: dict[str, int]  # layer -> number of channels, in order of depth
-    strides: dict[str, tuple[int, ...]]  # layer -> input pixels per feature step, per axis
     card: WeightCard
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:

@@ -20,7 +20,7 @@ _TOLERANCE = 1e-3  # of the largest feature, between the network and its folded 
 def find_pairs(network: nn.Module, size: tuple[int, ...], channels: int = 3) -> Pairs:
     """The convolutions whose output a batch normalisation takes as it is, found by running without numbers.
 
-    network: on the device "meta", so that nothing is computed; size: (H, W) or (T, H, W) that it takes.
+    network: in eval mode; on the device "meta" nothing is computed; size: (H, W) or (T, H, W) that it takes.
     """
     made: dict[int, tuple[str, Tensor]] = {}  # tensors are kept, so that no two get the same identity
     pairs: Pairs = []

@@ -7,7 +7,6 @@ p = (L - 1) mod s gives L back: on every axis, odd sizes included.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from itertools import pairwise, zip_longest
@@ -66,7 +65,7 @@ class Decoder(nn.Sequential):
             here = width
         self.extend(layers[:-2])
 
-    def forward(self, code: Tensor, sizes: Sequence[Size]) -> Tensor:
+    def forward(self, code: Tensor, sizes: Sequence[Size]) -> Tensor:  # type: ignore[override]
         """Code (N, C, ...) -> (N, channels, *sizes[0]); sizes: of what went in and of every stage before the code."""
         targets = [
             target
@@ -93,20 +92,21 @@ def decode(decoder: Decoder, code: Tensor, stages: dict[str, Tensor], x: Tensor)
     return made
 
 
-@torch.no_grad()
-def check_sizes(encoder: nn.Module, decoder: Decoder, shape: Sequence[int]) -> Size:
-    """Shape (C, ...) of the code of inputs of a shape (C, ...), without computing anything but shapes.
+def trial_size(encoder: Encoder, size: Size) -> Size:
+    """The size, on every axis at most two steps of the code: enough to see what becomes of all larger ones."""
+    strides = list(encoder.strides.values())[-1]
+    return tuple(min(n, 2 * stride) for n, stride in zip(size, strides, strict=True))
 
-    Raises ConfigError unless encoder and decoder bring these inputs back, and those a position smaller on every axis.
-    """
-    ghosts = copy.deepcopy(nn.ModuleList([encoder, decoder])).to("meta").eval()
-    codes: list[Size] = []
-    for size in (tuple(shape[1:]), tuple(max(1, n - 1) for n in shape[1:])):
-        x = torch.empty(1, shape[0], *size, device="meta")
+
+@torch.no_grad()
+def check_sizes(encoder: Encoder, decoder: Decoder, shape: Sequence[int]) -> None:
+    """ConfigError unless encoder and decoder bring inputs of a shape (C, ...) back, and those a position smaller."""
+    whole = trial_size(encoder, tuple(shape[1:]))
+    for size in (whole, tuple(max(1, n - 1) for n in whole)):
+        x = torch.zeros(2, shape[0], *size)
         try:
-            stages = ghosts[0](x)
-            code = list(stages.values())[-1]
-            made = tuple(decode(ghosts[1], code, stages, x).shape)  # type: ignore[arg-type]
+            stages = encoder(x)
+            made = tuple(decode(decoder, list(stages.values())[-1], stages, x).shape)
         except (RuntimeError, ValueError, StopIteration) as error:
             raise ConfigError(
                 f"an input of {_times(size)}: encoder and decoder cannot take it ({error}); choose another size, or an "
@@ -117,8 +117,6 @@ def check_sizes(encoder: nn.Module, decoder: Decoder, shape: Sequence[int]) -> S
                 f"an input of {_times(size)} comes back as {_times(made[2:])} with {made[1]} channel(s): expected the "
                 f"same size and {shape[0]}; the stages of the encoder must be named with their channels and strides"
             )
-        codes.append(tuple(code.shape[1:]))
-    return codes[0]
 
 
 def _factors(before: Size, after: Size) -> list[Size]:

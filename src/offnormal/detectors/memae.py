@@ -17,15 +17,17 @@ from typing import Any, Literal, Self
 import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Adam, Optimizer
 
+from offnormal.backbones.base import Encoder
 from offnormal.backbones.folding import find_pairs, fold
 from offnormal.config import explain
 from offnormal.data.loader import Batches
 from offnormal.detectors.base import DetectorOptions, TrainedDetector
+from offnormal.detectors.decoder import trial_size
 from offnormal.detectors.maps import pool, smooth_within
-from offnormal.detectors.memae_networks import FORMS, FormName, MemoryAutoencoder, build_network
+from offnormal.detectors.memae_networks import FormName, MemoryAutoencoder, build_network
 from offnormal.detectors.memae_options import PUBLISHED_SHRINK, MemAEOptions
 from offnormal.detectors.memae_weights import as_ours, structure
 from offnormal.detectors.memory import entropy
@@ -59,13 +61,13 @@ class MemAE(TrainedDetector):
         form: FormName = "video",
         *,
         spec: InputSpec | None = None,
-        encoder: nn.Module | None = None,
+        encoder: Encoder | None = None,
         **further: Any,
     ) -> None:
         """The published networks; of clips with the published threshold, unless shrink or sparsity are given.
 
         further: other options of MemAEOptions; spec: how pictures or clips become the input, by default stretched to
-        the form's size; encoder: an `Encoder` in place of the form's, whose decoder is derived. Raises ConfigError for
+        the form's size; encoder: another one in place of the form's, whose decoder is derived. Raises ConfigError for
         sizes and options that are not possible.
         """
         given = {"form": form, **further}
@@ -191,12 +193,10 @@ class MemAE(TrainedDetector):
         if dead > _STARVED and not self._warned:
             self._warned = True
             log.warning(
-                "%.0f %% of all positions recalled nothing from memory in this epoch, since none of their weights is above "
-                "%.3g, and learn nothing: if that lasts, lower --sparsity (now shrink %.3g for %d items)",
+                "%.0f %% of all positions recalled nothing from memory in this epoch, and so taught nothing: none of "
+                "their weights was above %.3g. If log.jsonl does not show it to fall, lower --sparsity or --shrink",
                 100 * dead,
                 self.net.shrink,
-                self.net.shrink,
-                len(self._recalled),
             )
         self._dead.zero_()
         self._recalled.zero_()
@@ -238,7 +238,7 @@ class MemAE(TrainedDetector):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """Pixels (N, C, H, W) in 0-1 -> the network's, in 0-1."""
-        made, _ = self._for_scoring()(self._scaled(x))
+        made: Tensor = self._for_scoring()(self._scaled(x))[0]
         return (made + 1) / 2
 
     def train(self, mode: bool = True) -> Self:
@@ -253,7 +253,8 @@ class MemAE(TrainedDetector):
 
     def _apply(self, *given: Any, **more: Any) -> Self:
         self._scoring.clear()
-        return super()._apply(*given, **more)
+        super()._apply(*given, **more)  # type: ignore[no-untyped-call]
+        return self
 
     # --- parts ----------------------------------------------------------------------------------------------
 
@@ -268,8 +269,10 @@ class MemAE(TrainedDetector):
             return self.net
         if not self._scoring:
             made = copy.deepcopy(self.net).requires_grad_(False).eval()
-            axes = ((self.input.frames,) if self.input.frames > 1 else ()) + self.input.size
-            fold(made, find_pairs(copy.deepcopy(made).to("meta"), axes, self.input.channels))
+            size = ((self.input.frames,) if self.input.frames > 1 else ()) + self.input.size
+            if made.query == "position":
+                size = trial_size(made.encoder, size)
+            fold(made, find_pairs(made, size, self.input.channels))
             self._scoring.append(made.requires_grad_(False).to(memory_format=self._layout))
         return self._scoring[0]
 
@@ -298,8 +301,8 @@ class MemAE(TrainedDetector):
         expected = (self.input_channels(self.options), self.clip(self.options).get("frames", 1))
         if (self.input.channels, self.input.frames) != expected:
             raise ConfigError(
-                f"memae of the form {self.options.form} takes {expected[0]} channel(s) and {expected[1]} frame(s), got an "
-                f"input of {self.input.channels} and {self.input.frames}"
+                f"memae of the form {self.options.form} takes {expected[0]} channel(s) and {expected[1]} frame(s), got "
+                f"an input of {self.input.channels} and {self.input.frames}"
             )
 
 

@@ -1,6 +1,6 @@
 """The networks of MemAE (Gong et al., ICCV 2019, arXiv 1904.02639): encoder, memory, decoder.
 
-Sources: donggong1/memae-anomaly-detection, models/memae_3dconv.py, for clips; paper, sections 4.1 and 4.2, for pictures.
+Sources: donggong1/memae-anomaly-detection, models/memae_3dconv.py, for clips; paper, section 4.1, for pictures.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ FORMS: Mapping[FormName, Form] = {
 }
 
 
-class PlainEncoder(nn.Sequential):
+class PlainEncoder(nn.Sequential, Encoder):
     """Strided convolutions with batch normalisation and LeakyReLU, one a stage."""
 
     def __init__(
@@ -147,7 +147,7 @@ class MemoryAutoencoder(nn.Module):
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: Encoder,
         decoder: Decoder,
         memory: tuple[int, int] | None,
         *,
@@ -155,7 +155,7 @@ class MemoryAutoencoder(nn.Module):
         similarity: Similarity = "dot",
         query: Query = "position",
     ) -> None:
-        """Of an `Encoder` and its decoder; memory: number and length of the items, None for a plain autoencoder."""
+        """Of an encoder and its decoder; memory: number and length of the items, None for a plain autoencoder."""
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
@@ -188,29 +188,36 @@ def build_network(
     shrink: float,
     similarity: Similarity,
     query: Query,
-    encoder: nn.Module | None = None,
+    encoder: Encoder | None = None,
 ) -> MemoryAutoencoder:
     """The network of a form for an input, with the published code's start, drawn from torch's generator.
 
-    encoder: another `Encoder` in place of the form's. Raises ConfigError for an input that would not come back.
+    encoder: another one in place of the form's. Raises ConfigError for an input that would not come back.
     """
     widths, back = form.scaled(width)
     shape = (spec.channels, *([spec.frames] if spec.frames > 1 else []), *spec.size)
-    chosen = encoder or PlainEncoder(spec.channels, widths, form.strides, form.kernels, form.slope)
-    decoder = Decoder(_as_encoder(chosen), spec.channels, back if encoder is None else None, slope=form.slope)
-    length, *positions = check_sizes(chosen, decoder, shape)
+    chosen: Encoder = encoder or PlainEncoder(spec.channels, widths, form.strides, form.kernels, form.slope)
+    decoder = Decoder(chosen, spec.channels, back if encoder is None else None, slope=form.slope)
+    networks = nn.ModuleList([chosen, decoder]).eval()  # without a trace in its running statistics
+    check_sizes(chosen, decoder, shape)
+    networks.train()
     if encoder is None:
         _initialise(chosen)
     _initialise(decoder)
+    length = list(chosen.channels.values())[-1]
     if query == "whole":
-        length *= math.prod(positions)
+        length *= _positions(chosen, shape)
     return MemoryAutoencoder(
         chosen, decoder, (items, length) if items else None, shrink=shrink, similarity=similarity, query=query
     )
 
 
-def _as_encoder(module: nn.Module) -> Encoder:
-    return module  # type: ignore[return-value]  # which checks at run time: modules have no static protocol
+@torch.no_grad()
+def _positions(encoder: Encoder, shape: Sequence[int]) -> int:
+    """Of the code of an input (C, ...)."""
+    stages: dict[str, Tensor] = encoder.eval()(torch.zeros(1, *shape))
+    encoder.train()
+    return math.prod(list(stages.values())[-1].shape[2:])
 
 
 def _initialise(network: nn.Module) -> None:

@@ -21,7 +21,6 @@ def as_ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def structure(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
     """Options of the network that one state dict of the published code belongs to; WeightsError for others."""
-    first = re.compile(r"encoder\.0\.weight")
     state = as_ours(states[0]) if len(states) == 1 else {}
     kernel = state.get("encoder.0.weight")
     if kernel is None or kernel.ndim != 5:
