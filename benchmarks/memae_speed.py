@@ -74,43 +74,26 @@ def row(what: str, seconds: dict[str, list[float]]) -> str:
     return f"| {what} | {each} | {ratio:.2f} |"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--train-size", type=int, default=64)
-    parser.add_argument("--batch-size", type=int, default=4, help="of training")
-    parser.add_argument("--device", default="cpu")
-    given = parser.parse_args()
-    if given.threads is not None:
-        torch.set_num_threads(given.threads)
-    torch.manual_seed(0)
-    plain = Published().to(given.device)
-    print("| | published (ms) | ours (ms) | published / ours |\n|---|---|---|---|", flush=True)
+def waited(value: Tensor) -> Tensor:
+    if value.device.type == "cuda":
+        torch.cuda.synchronize()
+    return value
 
-    ours = MemAE(spec=InputSpec(size=(given.size,) * 2, channels=1, frames=16)).to(given.device)
+
+def forward(plain: Published, size: int, device: str) -> dict[str, Callable[[], object]]:
+    ours = MemAE(spec=InputSpec(size=(size, size), channels=1, frames=16)).to(device)
     state = {k if k != "memory" else "mem_rep.memory.weight": v for k, v in plain.state_dict().items()}
     ours.load_reference_state_dict(state)
-    clip = torch.rand(1, 1, 16, given.size, given.size, device=given.device)
-    scaled = ours._scaled(clip)
+    clip = torch.rand(1, 1, 16, size, size, device=device)
+    plain.eval()
+    network, scaled = ours.eval()._for_scoring(), ours._scaled(clip)
+    assert torch.allclose(plain(2 * clip - 1)[0], network(scaled)[0], atol=1e-4)
+    return {"published": lambda: waited(plain(2 * clip - 1)[0]), "ours": lambda: waited(network(scaled)[0])}
 
-    def waited(value: Tensor) -> Tensor:
-        if value.device.type == "cuda":
-            torch.cuda.synchronize()
-        return value
 
-    with torch.inference_mode():
-        plain.eval()
-        ours.eval()
-        network = ours._for_scoring()
-        assert torch.allclose(plain(2 * clip - 1)[0], network(scaled)[0], atol=1e-4)
-        forward = {"published": lambda: waited(plain(2 * clip - 1)[0]), "ours": lambda: waited(network(scaled)[0])}
-        print(row(f"forward, 16 x {given.size} x {given.size}", in_turns(forward, given.rounds)), flush=True)
-
-    side, count = given.train_size, given.batch_size
-    ours = MemAE(spec=InputSpec(size=(side, side), channels=1, frames=16)).to(given.device)
-    batch = torch.rand(count, 1, 16, side, side, device=given.device)
+def training(plain: Published, size: int, count: int, device: str) -> dict[str, Callable[[], object]]:
+    ours = MemAE(spec=InputSpec(size=(size, size), channels=1, frames=16)).to(device)
+    batch = torch.rand(count, 1, 16, size, size, device=device)
     adam = Adam(plain.parameters(), lr=1e-4)
     (own,) = ours.optimizers().values()
 
@@ -133,8 +116,29 @@ def main() -> None:
 
     plain.train()
     ours.train()
-    steps = {"published": published_step, "ours": our_step}
-    print(row(f"training step, {count} x 16 x {side} x {side}", in_turns(steps, given.rounds)), flush=True)
+    return {"published": published_step, "ours": our_step}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--train-size", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=4, help="of training")
+    parser.add_argument("--device", default="cpu")
+    given = parser.parse_args()
+    if given.threads is not None:
+        torch.set_num_threads(given.threads)
+    torch.manual_seed(0)
+    plain = Published().to(given.device)
+    print("| | published (ms) | ours (ms) | published / ours |\n|---|---|---|---|", flush=True)
+    with torch.inference_mode():
+        runs = forward(plain, given.size, given.device)
+        print(row(f"forward, 16 x {given.size} x {given.size}", in_turns(runs, given.rounds)), flush=True)
+    side, count = given.train_size, given.batch_size
+    runs = training(plain, side, count, given.device)
+    print(row(f"training step, {count} x 16 x {side} x {side}", in_turns(runs, given.rounds)), flush=True)
 
 
 if __name__ == "__main__":
