@@ -9,7 +9,6 @@ starves all the same is logged; batch normalisation is folded into the convoluti
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Self
@@ -21,19 +20,17 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from offnormal.backbones.base import Encoder
-from offnormal.backbones.folding import find_pairs, fold
 from offnormal.config import explain
 from offnormal.data.loader import Batches
 from offnormal.detectors.base import DetectorOptions, TrainedDetector
-from offnormal.detectors.decoder import trial_size
 from offnormal.detectors.maps import pool, smooth_within
-from offnormal.detectors.memae_networks import FormName, MemoryAutoencoder, build_network
+from offnormal.detectors.memae_networks import FormName, MemoryAutoencoder, build_network, folded
 from offnormal.detectors.memae_options import PUBLISHED_SHRINK, MemAEOptions
 from offnormal.detectors.memae_weights import as_ours, structure
 from offnormal.detectors.memory import entropy
 from offnormal.detectors.published_weights import matched
 from offnormal.errors import ConfigError
-from offnormal.types import InputSpec, Output, Resize
+from offnormal.types import InputSpec, Output
 
 __all__ = ["MemAE", "MemAEOptions"]
 
@@ -77,7 +74,7 @@ class MemAE(TrainedDetector):
             options = MemAEOptions.model_validate(given)
         except ValidationError as error:
             raise ConfigError(explain(error, MemAEOptions)) from None
-        super().__init__(options, spec or _published_input(options))
+        super().__init__(options, spec or options.published_input)
         self._refuse_other_input()
         with torch.random.fork_rng(()):
             torch.manual_seed(options.seed % (1 << 63))  # generators take no negative ones
@@ -124,17 +121,13 @@ class MemAE(TrainedDetector):
     def input_channels(cls, options: DetectorOptions) -> Literal[1, 3]:
         """As the options say, or the form has it."""
         assert isinstance(options, MemAEOptions)
-        return options.channels or options.network.channels
+        return options.input_channels
 
     @classmethod
     def clip(cls, options: DetectorOptions) -> dict[str, Any]:
         """Consecutive frames, all of them scored; with compat=code the one after the middle."""
         assert isinstance(options, MemAEOptions)
-        frames = options.frames or options.network.frames
-        if frames == 1:
-            return {}
-        targets = (frames // 2,) if options.compat == "code" else tuple(range(frames))
-        return {"frames": frames, "hop": options.clip_hop, "targets": targets}
+        return options.clip
 
     @classmethod
     def from_reference(cls, states: Sequence[Mapping[str, Tensor]], options: DetectorOptions) -> Self:
@@ -208,7 +201,7 @@ class MemAE(TrainedDetector):
         for batch in loader:
             _, attention = self._for_scoring()(self._scaled(batch.pixels.to(usage.device)))
             if attention is not None:
-                usage += _by_item(attention)
+                usage += _by_item(attention).sum(0)
         self.usage = usage / usage.sum().clamp(min=1e-12)
 
     # --- scoring --------------------------------------------------------------------------------------------
@@ -220,7 +213,7 @@ class MemAE(TrainedDetector):
         """
         self.require_fitted()
         real = self._scaled(x)
-        made, _ = self._for_scoring()(real)
+        made, attention = self._for_scoring()(real)
         residual = (made - real).square()
         residual = residual.sum(1).sqrt() if self.options.compat == "code" else residual.mean(1)
         if residual.ndim == 3:
@@ -234,6 +227,7 @@ class MemAE(TrainedDetector):
             score=score.view(residual.shape[:2]),
             map=maps.view_as(residual),
             parts={"error": residual.mean((2, 3))},
+            recalled=None if attention is None else F.normalize(_by_item(attention), p=1, dim=1),
         )
 
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -268,12 +262,7 @@ class MemAE(TrainedDetector):
         if self.training:
             return self.net
         if not self._scoring:
-            made = copy.deepcopy(self.net).requires_grad_(False).eval()
-            size = ((self.input.frames,) if self.input.frames > 1 else ()) + self.input.size
-            if made.query == "position":
-                size = trial_size(made.encoder, size)
-            fold(made, find_pairs(made, size, self.input.channels))
-            self._scoring.append(made.requires_grad_(False).to(memory_format=self._layout))
+            self._scoring.append(folded(self.net, self.input).to(memory_format=self._layout))
         return self._scoring[0]
 
     def _scaled(self, x: Tensor) -> Tensor:
@@ -292,7 +281,7 @@ class MemAE(TrainedDetector):
         return {"loss": loss, "reconstruction": error, "entropy": spread}, attention
 
     def _watch(self, attention: Tensor) -> None:
-        self._recalled += _by_item(attention)
+        self._recalled += _by_item(attention).sum(0)
         recalled = attention.sum(1) > 0
         self._dead[0] += (~recalled).sum()
         self._dead[1] += recalled.numel()
@@ -306,13 +295,6 @@ class MemAE(TrainedDetector):
             )
 
 
-def _published_input(options: MemAEOptions) -> InputSpec:
-    """The form's size, stretched."""
-    side = options.network.side
-    channels, resize = MemAE.input_channels(options), Resize(policy="stretch")
-    return InputSpec(size=(side, side), channels=channels, resize=resize, **MemAE.clip(options))
-
-
 def _by_item(attention: Tensor) -> Tensor:
-    """Attention (N, M, ...) -> sum of the weights of each item (M,)."""
-    return attention.flatten(2).sum((0, 2)) if attention.ndim > 2 else attention.sum(0)
+    """Attention (N, M, ...) -> sum of the weights of each item over all positions (N, M)."""
+    return attention.flatten(2).sum(2) if attention.ndim > 2 else attention

@@ -5,6 +5,7 @@ Sources: donggong1/memae-anomaly-detection, models/memae_3dconv.py, for clips; p
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from offnormal.backbones.base import Encoder
-from offnormal.detectors.decoder import Decoder, check_sizes, decode
+from offnormal.backbones.folding import find_pairs, fold
+from offnormal.detectors.decoder import Decoder, check_sizes, decode, trial_size
 from offnormal.detectors.memory import Similarity, address
 from offnormal.types import InputSpec
 
@@ -210,6 +212,16 @@ def build_network(
     return MemoryAutoencoder(
         chosen, decoder, (items, length) if items else None, shrink=shrink, similarity=similarity, query=query
     )
+
+
+def folded(network: MemoryAutoencoder, spec: InputSpec) -> MemoryAutoencoder:
+    """A copy for scoring: batch normalisation is folded into the convolutions before it."""
+    made = copy.deepcopy(network).requires_grad_(False).eval()
+    size = ((spec.frames,) if spec.frames > 1 else ()) + spec.size
+    if made.query == "position":
+        size = trial_size(made.encoder, size)
+    fold(made, find_pairs(made, size, spec.channels))
+    return made.requires_grad_(False)
 
 
 @torch.no_grad()

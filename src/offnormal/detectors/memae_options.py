@@ -10,6 +10,7 @@ from offnormal.detectors.base import DetectorOptions
 from offnormal.detectors.maps import Pool
 from offnormal.detectors.memae_networks import FORMS, Form, FormName, Query
 from offnormal.detectors.memory import Similarity
+from offnormal.types import InputSpec, Resize
 
 PUBLISHED_SHRINK = 0.0025  # published code, script_training.py
 _HOP = 8  # half a clip: every frame but the first and last ones lies in two
@@ -82,9 +83,26 @@ class MemAEOptions(DetectorOptions):
         return self.shrink if self.shrink is not None else min(self.sparsity / max(1, self.items), 1.0)
 
     @property
-    def clip_hop(self) -> int:
-        """Frames from one clip to the next."""
-        return self.hop or (1 if self.compat == "code" else _HOP)
+    def input_channels(self) -> Literal[1, 3]:
+        """1 grey, 3 RGB."""
+        return self.channels or self.network.channels
+
+    @property
+    def clip(self) -> dict[str, Any]:
+        """Fields of InputSpec that say which frames are taken together; none for pictures."""
+        frames = self.frames or self.network.frames
+        if frames == 1:
+            return {}
+        hop = self.hop or (1 if self.compat == "code" else _HOP)
+        targets = (frames // 2,) if self.compat == "code" else tuple(range(frames))
+        return {"frames": frames, "hop": hop, "targets": targets}
+
+    @property
+    def published_input(self) -> InputSpec:
+        """Pictures or clips stretched to the form's size."""
+        side = self.network.side
+        stretched = Resize(policy="stretch")
+        return InputSpec(size=(side, side), channels=self.input_channels, resize=stretched, **self.clip)
 
     def decided(self, *, videos: bool, shown: float) -> Self:
         """The same with a form: of videos, or of pictures whose longer sides are about `shown` pixels."""
