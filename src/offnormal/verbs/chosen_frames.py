@@ -11,7 +11,7 @@ from PIL import Image
 
 from offnormal.bundle import Bundle
 from offnormal.config import EvaluateConfig
-from offnormal.data.clips import ClipMaker, clip_maker
+from offnormal.data.clips import Clip, ClipMaker, clip_maker
 from offnormal.data.frame_cache import LaidFrame
 from offnormal.data.frame_masks import open_masks
 from offnormal.data.geometry import unlay
@@ -89,23 +89,22 @@ def _clip_of(reader: VideoReader, spec: InputSpec, index: int) -> list[Frame]:
 
 
 def _map_of(scorer: Scorer, frames: list[Frame], index: int, size: tuple[int, int]) -> np.ndarray | None:
-    """(H, W) at the frame's own size: the mean over the clips that speak of the frame; None without a map."""
+    """(H, W) at the frame's own size: the mean over the clips that speak of it, a hop apart; None without a map."""
     spec = scorer.detector.input
     if spec.sampling == "uniform" or not spec.targets:
         return None
     maker: ClipMaker[LaidFrame] = clip_maker(replace(spec, hop=1))
-    maps = []
+    spoken: list[Clip[LaidFrame]] = []
     for frame in frames:
         laid = LaidFrame(frame.index, frame.time_s, to_pixels(Image.fromarray(frame.image), spec), None)
-        for clip in maker.push(laid):
-            places = [place for place, target in enumerate(clip.targets) if target.index == index]
-            pixels = [part.pixels for part in clip.frames]
-            if not places:
-                continue
-            found = scorer.score(stack([pixels[0] if len(pixels) == 1 else np.stack(pixels, 1)])).map
-            if found is None:
-                return None
-            maps += [found[place] for place in places]
+        spoken += [clip for clip in maker.push(laid) if any(target.index == index for target in clip.targets)]
+    maps = []
+    for clip in spoken[:: spec.hop]:
+        pixels = [part.pixels for part in clip.frames]
+        found = scorer.score(stack([pixels[0] if len(pixels) == 1 else np.stack(pixels, 1)])).map
+        if found is None:
+            return None
+        maps += [found[place] for place, target in enumerate(clip.targets) if target.index == index]
     return unlay(np.mean(maps, 0), size, spec) if maps else None
 
 
