@@ -15,6 +15,7 @@ from offnormal.data.dataset import Dataset, Skipped
 from offnormal.files import new_file
 from offnormal.metrics import decision, image
 from offnormal.metrics.accumulate import PixelResult
+from offnormal.metrics.item_use import ItemShares
 from offnormal.types import ANOMALOUS, NORMAL, Sample
 
 HEADLINE = ("image_AUROC", "image_AP", "image_F1", "pixel_AUROC", "pixel_AUPRO", "pixel_F1")
@@ -47,6 +48,7 @@ class Evaluation:
     skipped: list[Skipped]
     bundle: str  # hash of the bundle that scored
     fingerprint: str  # of the test pictures
+    items: ItemShares | None = None  # use of the detector's memory; None: it has none
 
     @property
     def labelled(self) -> list[ScoredImage]:
@@ -74,6 +76,7 @@ def judge(
     skipped: list[Skipped],
     bundle: str,
     fingerprint: str,
+    items: ItemShares | None = None,
 ) -> Evaluation:
     """Every metric that labels and masks allow; `missing` says why others are not there."""
     known = [row for row in rows if row.sample.label is not None]
@@ -113,6 +116,7 @@ def judge(
         skipped=skipped,
         bundle=bundle,
         fingerprint=fingerprint,
+        items=items,
     )
 
 

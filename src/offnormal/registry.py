@@ -38,6 +38,10 @@ _BUILT_IN: dict[str, dict[str, Entry]] = {
             "offnormal.detectors.mnad:MNAD",
             "a frame predicted from those before it, or rebuilt, through a memory of normal features; fixed cameras",
         ),
+        "memae": Entry(
+            "offnormal.detectors.memae:MemAE",
+            "an autoencoder that can only recall normal patterns from a memory; clips of cameras, or pictures",
+        ),
         "pixel_gaussian": Entry(
             "offnormal.detectors.pixel_gaussian:PixelGaussian",
             "a baseline: mean and variance of every pixel of small grey frames; fixed cameras",

@@ -139,6 +139,7 @@ class Output:
     score: Tensor  # (N, K)
     map: Tensor | None  # (N, K, H, W) at input size, or None when the method has no map
     parts: dict[str, Tensor] = field(default_factory=dict)  # (N, K) each: the terms behind the score
+    recalled: Tensor | None = None  # (N, M) share of each of the memory's items; None: the method has no memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,7 @@ class Scores:
     score: np.ndarray  # (R,) float32, higher = more anomalous
     map: np.ndarray | None  # (R, H, W) float32
     parts: dict[str, np.ndarray] = field(default_factory=dict)  # (R,) each
+    recalled: np.ndarray | None = None  # (N, M) share of each item of a memory, a row for each of N images or clips
 
     def __len__(self) -> int:
         return len(self.score)

@@ -15,6 +15,7 @@ from offnormal.data.dataset import Skipped
 from offnormal.data.video_dataset import VideoDataset
 from offnormal.files import new_file
 from offnormal.metrics.accumulate import PixelResult
+from offnormal.metrics.item_use import ItemShares
 from offnormal.metrics.operational import Operation, operate
 from offnormal.metrics.video import FrameScores, Smoothing, VideoMetrics, video_metrics
 from offnormal.types import Video
@@ -75,6 +76,7 @@ class VideoEvaluation:
     bundle: str  # hash of the bundle that scored
     fingerprint: str  # of the test videos
     seconds_per_frame: float | None = None  # scoring, decoding included
+    items: ItemShares | None = None  # use of the detector's memory; None: it has none
 
     @property
     def labelled(self) -> list[ScoredVideo]:
@@ -95,6 +97,7 @@ def judge_videos(
     smooth_s: float | None = None,
     merge_gap_s: float = 1.0,
     seconds_per_frame: float | None = None,
+    items: ItemShares | None = None,
 ) -> VideoEvaluation:
     """Every metric that labels and masks allow; `missing` says why others are not there.
 
@@ -128,6 +131,7 @@ def judge_videos(
         bundle=bundle,
         fingerprint=fingerprint,
         seconds_per_frame=seconds_per_frame,
+        items=items,
     )
 
 

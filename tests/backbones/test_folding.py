@@ -77,3 +77,22 @@ def test_a_saved_backbone_comes_back_in_the_form_it_was_saved_in(same, tmp_path,
     expected = fitted.reference()(fitted.normalise(x))
     for one, other in zip(expected, loaded.reference()(loaded.normalise(x)), strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+def test_transposed_convolutions_of_pictures_and_clips_are_folded(axes):
+    convolution, transposed, norm = (
+        (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d),
+        (nn.Conv3d, nn.ConvTranspose3d, nn.BatchNorm3d),
+    )[axes - 2]
+    torch.manual_seed(0)
+    encoder = [convolution(2, 5, 3, 2, 1), norm(5), nn.ReLU()]
+    plain = nn.Sequential(*encoder, transposed(5, 4, 3, 2, 1), norm(4), nn.ReLU(), transposed(4, 2, 3))
+    plain.train()(torch.rand(4, 2, *[9] * axes))
+    plain.eval()
+    pairs = find_pairs(plain, (9,) * axes, channels=2)
+    assert pairs == [("0", "1"), ("3", "4")]
+    folded = copy.deepcopy(plain)
+    fold(folded, pairs)
+    x = torch.rand(2, 2, *[9] * axes)
+    torch.testing.assert_close(folded(x), plain(x), atol=1e-5, rtol=1e-4)

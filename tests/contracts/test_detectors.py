@@ -31,6 +31,7 @@ SMALL = {  # what makes a detector small enough for a test
     "padim": {"size": 64, "batch_size": 4},
     "ganomaly": {"size": 16, "batch_size": 4, "steps": 150},
     "mnad": {"size": 32, "batch_size": 4, "steps": 60},
+    "memae": {"size": 32, "batch_size": 6, "steps": 150},
 }
 CASES = {name: (name, {}) for name in sorted(registry.names("detectors"))}
 for plain in ("pixel_gaussian", "frame_difference"):  # whose mean over the frame would drown a small defect
@@ -38,6 +39,13 @@ for plain in ("pixel_gaussian", "frame_difference"):  # whose mean over the fram
 CASES["ganomaly"] = ("ganomaly", {"width": 8, "latent": 8, "score": "contextual", "learning_rate": 2e-3})
 CASES["mnad"] = ("mnad", {"width": 4, "learning_rate": 2e-3})
 CASES["mnad recon"] = ("mnad", {"method": "recon", "width": 4, "learning_rate": 2e-3, "psnr_share": 1})
+SMALL_MEMAE = {"pool": "top", "learning_rate": 3e-3, "memory": 40}
+CASES["memae"] = (
+    "memae",
+    {**SMALL_MEMAE, "form": "video", "channels": 3, "width": 8, "frames": 4, "hop": 2, "sigma": 1},
+)
+CASES["memae --form mnist"] = ("memae", {**SMALL_MEMAE, "form": "mnist", "channels": 3})
+CASES["memae --form image"] = ("memae", {**SMALL_MEMAE, "form": "image", "width": 8, "sigma": 1})
 CASES["padim --motion"] = ("padim", {"motion": True})  # an option that makes another input of it
 
 
@@ -87,7 +95,8 @@ def run(case, data, tmp_path_factory):
 @pytest.fixture(scope="module")
 def test_pixels(run, data):
     (batch,) = load_part(data, "test", run.bundle.detector.input, batch_size=100)
-    return batch.pixels, np.array([sample.label for sample in batch.samples])
+    spoken = 1 if batch.frames is None else batch.frames.shape[1]  # frames of each clip, all of them of one kind
+    return batch.pixels, np.repeat([sample.label for sample in batch.samples], spoken)
 
 
 def test_fit_gives_a_fitted_calibrated_bundle_on_disk(run):
@@ -111,10 +120,11 @@ def test_output_shapes_and_finiteness(run, test_pixels):
     pixels, _ = test_pixels
     with torch.no_grad():
         output = run.bundle.detector(pixels)
-    assert output.score.shape == (len(pixels), 1)
+    targets = len(run.bundle.detector.input.targets)
+    assert output.score.shape == (len(pixels), targets)
     assert torch.isfinite(output.score).all()
     if output.map is not None:
-        assert output.map.shape == (len(pixels), 1, *run.bundle.detector.input.size)
+        assert output.map.shape == (len(pixels), targets, *run.bundle.detector.input.size)
         assert torch.isfinite(output.map).all()
     for part in output.parts.values():
         assert part.shape == output.score.shape

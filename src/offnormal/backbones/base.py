@@ -24,11 +24,20 @@ class WeightCard(BaseModel):
     sha256: str | None = None  # of the file of weights; None: random weights
 
 
-class Backbone(nn.Module, ABC):
+class Encoder(nn.Module, ABC):
+    """A network with named stages, from which a decoder can be derived that brings its last one back."""
+
+    channels: dict[str, int]  # stage -> number of channels, in order of depth
+    strides: dict[str, tuple[int, ...]]  # stage -> positions of the input per step of its features, per axis
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Input (N, C, ...) -> stage -> features (N, C_l, ...), the last of them the code."""
+
+
+class Backbone(Encoder):
     """Pictures in 0-1 -> named feature maps; the normalisation that the weights expect is inside."""
 
-    channels: dict[str, int]  # layer -> number of channels, in order of depth
-    strides: dict[str, tuple[int, ...]]  # layer -> input pixels per feature step, per axis
     card: WeightCard
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], *, axes: int = 2) -> None:

@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 _IMPORTABLE = {
     "ganomaly": "netG.pth and, where it is there, netD.pth, as samet-akcay/ganomaly saves them",
     "mnad": "the tensors of model.pth, and the memory items of keys.pt, as cvlab-yonsei/MNAD saves them",
+    "memae": "a state dict of donggong1/memae-anomaly-detection, for clips",
 }
 
 

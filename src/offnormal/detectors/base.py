@@ -56,6 +56,16 @@ class Detector(nn.Module, ABC):
         return cls(options, spec)
 
     @classmethod
+    def suited(cls, options: DetectorOptions, *, videos: bool, shown: float) -> DetectorOptions:
+        """The options with what the data decide filled in: whether they are videos, and how many pixels a side."""
+        return options
+
+    @classmethod
+    def default_side(cls, options: DetectorOptions) -> int:
+        """Side in pixels of the square whose area the input has by default."""
+        return cls.default_size
+
+    @classmethod
     def input_channels(cls, options: DetectorOptions) -> Literal[1, 3]:
         """Channels of the input: 1 grey, 3 RGB."""
         return 3
@@ -207,6 +217,10 @@ class TrainedDetector(Detector):
     @abstractmethod
     def validation_step(self, x: Tensor) -> dict[str, Tensor]:
         """Pixels of normals kept back, in eval mode -> losses, each a mean over the batch; "loss" chooses the best."""
+
+    def epoch_ended(self) -> dict[str, float]:
+        """After every pass over the samples: what is to be logged of it, finite numbers by name."""
+        return {}
 
     def prepare(self, loader: Batches) -> None:
         """Before the first step: learn from the training samples what training needs, such as standardisation."""

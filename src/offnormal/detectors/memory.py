@@ -1,9 +1,13 @@
-"""A memory of normal patterns: reading, updating and the two losses of MNAD (Park et al., CVPR 2020, arXiv 2003.13228).
+"""Memories of normal patterns: pure functions on tensors.
 
+MNAD (Park et al., CVPR 2020, arXiv 2003.13228) updates its memory by rule: `read_items`, `update_items` and two losses.
 A query map (N, C, H, W) is normalised to unit length at every position. Memory items are rows of unit length: (M, C),
 one memory for all queries, or (N, M, C), one for each. Similarity is the cosine, the temperature of softmaxes is 1.
 Source: cvlab-yonsei/MNAD, model/memory_final_spatial_sumonly_weight_ranking_top1.py; everything is computed in float32
 or, where it is given, float64, also under autocast.
+
+MemAE (Gong et al., ICCV 2019, arXiv 1904.02639) learns its memory by gradient: `address`, `entropy`. Source:
+donggong1/memae-anomaly-detection, models/memory_module.py and entropy_loss.py.
 """
 
 from __future__ import annotations
@@ -15,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, distributed
 
 Compat = Literal["code", "paper"]
+Similarity = Literal["dot", "cosine"]
+_TINY = 1e-12  # MemAE's code: keeps a sum of weights and a logarithm finite
 
 
 def read_items(query: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,6 +100,40 @@ def nearest_items(query: Tensor, items: Tensor) -> Tensor:
     rows, keys = _rows(query, items)
     height, width = query.shape[2:]
     return _product(rows, keys.mT).argmax(2).view(len(query), height, width)
+
+
+def address(query: Tensor, memory: Tensor, shrink: float, similarity: Similarity = "dot") -> tuple[Tensor, Tensor]:
+    """What a memory recalls at every position of a query, and by which weights of its items.
+
+    query (N, C, ...), memory (M, C) -> recalled (N, C, ...), attention (N, M, ...). The weights are a softmax of the
+    similarities (paper, equations 4 and 5), those up to `shrink` are cut to nothing (equation 6), the others sum to 1.
+    Where all are cut, weights and what is recalled are 0. similarity: "dot", as the published code has it, or "cosine",
+    as the paper.
+
+    >>> recalled, attention = address(torch.tensor([[9.0, 0.0]]), torch.eye(2), shrink=0.1)
+    >>> recalled.tolist(), attention.tolist()
+    ([[1.0, 0.0]], [[1.0, 0.0]])
+    """
+    positions = query.flatten(2).transpose(1, 2) if query.ndim > 2 else query[:, None]  # (N, P, C)
+    if similarity == "cosine":
+        scores = F.normalize(positions, dim=2) @ F.normalize(memory, dim=1).T
+    else:
+        scores = positions @ memory.T
+    weights = scores.softmax(2)  # (N, P, M)
+    if shrink > 0:
+        weights = F.threshold(weights, shrink, 0.0)
+        weights = weights / weights.sum(2, keepdim=True).clamp(min=_TINY)
+    recalled = (weights @ memory).transpose(1, 2).reshape(query.shape)
+    return recalled, weights.transpose(1, 2).reshape(len(query), len(memory), *query.shape[2:])
+
+
+def entropy(attention: Tensor) -> Tensor:
+    """Mean entropy in nats of the weights (N, M, ...) at all positions (paper, equation 9), a scalar.
+
+    >>> entropy(torch.tensor([[0.5, 0.5], [1.0, 0.0]])).item()  # of two positions, ln 2 and 0
+    0.3465735912322998
+    """
+    return -(attention * torch.log(attention + _TINY)).sum(1).mean()
 
 
 def _rows(query: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:

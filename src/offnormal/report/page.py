@@ -13,6 +13,7 @@ from offnormal.evaluation import Evaluation
 from offnormal.report import cards, gallery, headline, plots, tables, wording
 from offnormal.report.axis import ScoreAxis, axis_for
 from offnormal.report.curves import curves
+from offnormal.report.item_plot import item_plot
 from offnormal.report.picture import Picture
 from offnormal.report.timeline import clock_text
 from offnormal.training.history import History
@@ -63,6 +64,7 @@ def render(
             sections=sections,
             scale=scale,
             training=curves(history),
+            items=item_plot(evaluation.items),
             gaps=tables.gaps(evaluation),
             skipped=skipped,
             more_skipped=more_skipped,

@@ -11,6 +11,7 @@ import numpy as np
 from offnormal.report import cards, plots, tables, video_headline, video_tables
 from offnormal.report.axis import ScoreAxis, axis_for
 from offnormal.report.curves import curves
+from offnormal.report.item_plot import item_plot
 from offnormal.report.page import environment, printable
 from offnormal.report.video_gallery import video_gallery
 from offnormal.report.video_picture import VideoPicture
@@ -74,6 +75,7 @@ def render_videos(
             alarms=alarms,
             more_alarms=more_alarms,
             training=curves(history),
+            items=item_plot(evaluation.items),
             gaps=video_tables.gaps(evaluation),
             remarks=remarks,
             more_remarks=more_remarks,

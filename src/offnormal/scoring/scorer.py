@@ -44,17 +44,20 @@ def to_scores(output: Output) -> Scores:
     """(N, K) outputs -> N * K rows, the K scores of an image or clip one after the other, as numpy on the CPU."""
     maps = None if output.map is None else output.map.flatten(0, 1).float().cpu().numpy()
     parts = {name: part.flatten().float().cpu().numpy() for name, part in output.parts.items()}
-    return Scores(output.score.flatten().float().cpu().numpy(), maps, parts)
+    recalled = None if output.recalled is None else output.recalled.float().cpu().numpy()
+    return Scores(output.score.flatten().float().cpu().numpy(), maps, parts, recalled)
 
 
 def concatenate(pieces: Iterable[Scores]) -> Scores:
     """Rows of several pieces one after the other."""
     found = list(pieces)
     maps = [piece.map for piece in found if piece.map is not None]
+    recalled = [piece.recalled for piece in found if piece.recalled is not None]
     return Scores(
         np.concatenate([piece.score for piece in found]) if found else np.zeros(0, np.float32),
         np.concatenate(maps) if maps else None,
         {name: np.concatenate([piece.parts[name] for piece in found]) for name in (found[0].parts if found else ())},
+        np.concatenate(recalled) if recalled else None,
     )
 
 

@@ -211,7 +211,14 @@ class _Loop:
         took = time.perf_counter() - start
         self.waited_s, self.took_s = self.waited_s + waited, self.took_s + took
         share = round(waited / took, 4)
-        self.journal.log("epoch", epoch=epoch + 1, steps=self.step - first, seconds=round(took, 3), waiting_share=share)
+        self.journal.log(
+            "epoch",
+            epoch=epoch + 1,
+            steps=self.step - first,
+            seconds=round(took, 3),
+            waiting_share=share,
+            **self.detector.epoch_ended(),
+        )
 
     def _step(self, portion: Portion, epoch: int) -> StepRecord:
         """One step of every optimiser that the detector asks for."""

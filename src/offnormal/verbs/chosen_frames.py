@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 from PIL import Image
@@ -94,14 +95,15 @@ def _clip_of(reader: VideoReader, spec: InputSpec, index: int) -> list[Frame]:
 
 
 def _map_of(scorer: Scorer, frames: list[Frame], index: int, size: tuple[int, int]) -> np.ndarray | None:
-    """(H, W) at the frame's own size: the mean over the clips that speak of the frame; None without a map."""
+    """(H, W) at the frame's own size: the mean over clips that speak of it, a hop apart; None without a map."""
     maps = []
-    for places, pixels in _clips_about(scorer.detector.input, frames, index):
+    spec = scorer.detector.input
+    for places, pixels in islice(_clips_about(spec, frames, index), 0, None, spec.hop):
         found = scorer.score(pixels).map
         if found is None:
             return None
         maps += [found[place] for place in places]
-    return unlay(np.mean(maps, 0), size, scorer.detector.input) if maps else None
+    return unlay(np.mean(maps, 0), size, spec) if maps else None
 
 
 def _remade(scorer: Scorer, frames: list[Frame], index: int, size: tuple[int, int]) -> Remade | None:

@@ -27,6 +27,7 @@ from offnormal.evaluation import (
 )
 from offnormal.files import write_text
 from offnormal.metrics.accumulate import PixelScores
+from offnormal.metrics.item_use import ItemUse
 from offnormal.report.page import render
 from offnormal.report.picture import Picture, Role
 from offnormal.report.summary import render_summary
@@ -73,13 +74,16 @@ def evaluate_dataset(
         masks=gather is not None,
     )
     rows: list[ScoredImage] = []
+    items = ItemUse()
     for scored in Scorer(bundle.detector, choose_device(config.device, config.threads)).over(loader):
         if gather is not None and scored.scores.map is not None and scored.masks is not None:
             gather.update(scored.masks, scored.scores.map, ignore=ignored)
+        if scored.scores.recalled is not None:
+            items.update(scored.scores.recalled, [sample.label for sample in scored.samples])
         rows += scored_rows(scored.samples, scored.scores.score, bundle.calibration)
     pixel = gather.compute() if gather is not None else None
     seen = dataset.fingerprint("test")
-    return judge(dataset, rows, pixel, bundle.calibration, missing, loader.skipped, bundle.hash, seen)
+    return judge(dataset, rows, pixel, bundle.calibration, missing, loader.skipped, bundle.hash, seen, items.compute())
 
 
 def evaluate_run(

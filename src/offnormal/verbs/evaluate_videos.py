@@ -14,6 +14,7 @@ from offnormal.data.frame_masks import frame_labels, open_masks
 from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import DataError
 from offnormal.metrics.accumulate import PixelScores
+from offnormal.metrics.item_use import ItemUse
 from offnormal.metrics.video import FrameScores
 from offnormal.scoring import Scored, Scorer, VideoScores, choose_device, score_videos
 from offnormal.types import Video
@@ -39,7 +40,11 @@ def evaluate_videos(
     gather = PixelScores(max_pixels=config.max_pixels) if why_not is None else None
     ignored = None if bundle.detector.ignored is None else bundle.detector.ignored.cpu().numpy()
 
+    items = ItemUse()
+
     def each(scored: Scored) -> None:
+        if scored.scores.recalled is not None:  # a clip has the label of the last frame that it speaks of
+            items.update(scored.scores.recalled, [sample.label for sample in scored.samples])
         if gather is not None and scored.scores.map is not None and scored.masks is not None:
             gather.update(scored.masks, scored.scores.map, ignore=ignored)
 
@@ -74,6 +79,7 @@ def evaluate_videos(
         smooth_s=None if config.smooth is None else seconds(config.smooth),
         merge_gap_s=seconds(config.merge_gap),
         seconds_per_frame=taken / max(1, frames),
+        items=items.compute(),
     )
 
 

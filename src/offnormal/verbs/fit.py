@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -152,16 +153,20 @@ def build_detector(name: str, config: FitConfig, dataset: Dataset | VideoDataset
     Raises ConfigError for a detector of clips and a data set of pictures.
     """
     made: type[Detector] = registry.resolve("detectors", name)
-    options: DetectorOptions = config.detector  # type: ignore[attr-defined]
+    found = survey(dataset.train) if isinstance(dataset, Dataset) else survey_videos(dataset.train)
+    options: DetectorOptions = made.suited(
+        config.detector,  # type: ignore[attr-defined]
+        videos=isinstance(dataset, VideoDataset),
+        shown=median(max(size) for size in found.sizes),
+    )
     clip = made.clip(options)
     if isinstance(dataset, Dataset) and clip.get("frames", 1) > 1:
         raise ConfigError(
             f"{name} with these options takes clips of {clip['frames']} frames; {dataset.root} holds pictures"
         )
-    found = survey(dataset.train) if isinstance(dataset, Dataset) else survey_videos(dataset.train)
     spec = choose_input(
         found,
-        size=config.sides or default_side(found, made.default_size, made.square_sides),
+        size=config.sides or default_side(found, made.default_side(options), made.square_sides),
         multiple=made.input_multiple(options),
         policy=config.resize,
         crop=config.crop,

@@ -1,0 +1,79 @@
+"""MemAE on footage: trained within a time, then scored with several hops, with and without memory, as Markdown.
+
+    python benchmarks/memae_footage.py --data AVENUE [--limit 30min] [--hops 1 8] [-- fit options, such as --size 96]
+
+Each row is one bundle scored with one hop: a clip every so many frames, the scores of a frame averaged over the clips
+that it is in. `ms a frame` is all of evaluation, decoding included; `of hop 1` its share of what hop 1 takes. The runs
+lie in --out, ready for `offnormal compare`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from offnormal.bundle import load
+from offnormal.cli.main import run
+from offnormal.config import EvaluateConfig
+from offnormal.data.open import open_datasets
+from offnormal.data.video_dataset import VideoDataset
+from offnormal.verbs.evaluate import evaluate_run
+from offnormal.video_evaluation import VideoEvaluation
+
+SMALL = ("--size", "96", "--width", "32", "--memory", "500")
+METRICS = ("frame_AUC_micro", "frame_AUC_macro", "frame_EER")
+
+
+def fit(data: Path, out: Path, options: list[str]) -> Path:
+    """The run folder of a new fit."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert run(["fit", "memae", "--form", "video", "--data", str(data), "--out", str(out), "--json", *options]) == 0
+    return Path(json.loads(said.getvalue())["run"])
+
+
+def rows(place: Path, dataset: VideoDataset, hops: list[int], config: EvaluateConfig) -> list[str]:
+    """A row for each hop."""
+    found, first = [], None
+    for hop in hops:
+        bundle = load(place)
+        bundle.detector.input = replace(bundle.detector.input, hop=hop)
+        start = time.perf_counter()
+        result, _ = evaluate_run(bundle, dataset, config, out=place.parent / f"{place.name}-hop{hop}")
+        assert isinstance(result, VideoEvaluation)
+        frames = sum(len(video.scores.scores) for video in result.videos)
+        each = (time.perf_counter() - start) / frames if result.seconds_per_frame is None else result.seconds_per_frame
+        first = first or each
+        cells = " | ".join(f"{result.metrics[name]:.3f}" for name in METRICS if name in result.metrics)
+        found.append(f"{hop} | {cells} | {1e3 * each:.1f} | {each / first:.2f}")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("runs/memae-footage"))
+    parser.add_argument("--limit", default="30min", help="time to train, each with and without memory")
+    parser.add_argument("--hops", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--without", action="store_true", help="also without memory")
+    parser.add_argument("options", nargs="*", help="of `offnormal fit memae`, after --")
+    given = parser.parse_args()
+    (dataset,) = open_datasets(given.data)
+    if not isinstance(dataset, VideoDataset):
+        raise SystemExit(f"{given.data} holds no videos")
+    print(f"| | hop | {' | '.join(METRICS)} | ms a frame | of hop {given.hops[0]} |")
+    print("|---" * (len(METRICS) + 4) + "|", flush=True)
+    options = ["--limit-time", given.limit, *(given.options or SMALL)]
+    for name, more in {"memory": [], **({"no memory": ["--memory", "0"]} if given.without else {})}.items():
+        place = fit(given.data, given.out, [*options, *more])
+        for row in rows(place, dataset, given.hops, EvaluateConfig(batch_size=8, cache="off")):
+            print(f"| {name} | {row} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""MemAE from normal footage to the frames that its memory cannot rebuild, in one script.
+
+    python examples/memae.py yard/ new/*.mp4
+
+The first argument is a data set of videos in a layout that `offnormal list layouts` shows (or a folder of normal
+videos), the others are videos to judge. Pictures work the same way. Without arguments a small inspection set is
+generated and used, which takes a minute.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import offnormal as on
+from offnormal.data.loader import Loader
+from offnormal.data.open import open_datasets
+from offnormal.data.video_dataset import VideoDataset
+from offnormal.data.video_loader import VideoLoader
+from offnormal.scoring import Scorer, score_videos
+from offnormal.types import Video
+
+
+def main(arguments: list[str]) -> None:
+    work = Path(tempfile.mkdtemp(prefix="offnormal-"))
+    if arguments:
+        data = Path(arguments[0])
+    else:
+        from offnormal.demo import generate
+
+        data = work / "flanges"
+        generate(data, train=60, test_good=10, per_defect=3)
+
+    # An autoencoder whose decoder never sees the code itself, only what a memory of normal patterns recalls for it. The
+    # form follows the data: clips of 16 grey frames, or pictures. A narrow one at 64 px is quick; see docs/memae.md.
+    run = on.fit("memae", data=data, size=64, width=16, memory=200, epochs=40, limit_time="10min", out=work / "runs")
+    detector = run.bundle.detector
+    print(f"form {detector.options.form}, {run.bundle.calibration.explanation}")
+
+    # How the memory was used by normals that were kept back: many items that nothing recalls are too many items.
+    used = int((detector.usage > 1e-4).sum())
+    print(f"{used} of {len(detector.usage)} items are recalled, weights up to {detector.net.shrink:.4f} are cut")
+
+    # Videos: one score a frame, the mean over the clips that it is in. Higher = more anomalous.
+    videos = [Video(path=Path(path), name=Path(path).stem) for path in arguments[1:]]
+    if videos:
+        for found in score_videos(Scorer(detector), VideoLoader(videos, detector.input, batch_size=4)):
+            frame = int(np.nanargmax(found.aligned.score))
+            print(f"{found.ended.video.name}: the highest of {found.ended.frames} scores is that of frame {frame}")
+
+    # What comes back: the closer to the input, the more normal.
+    (dataset,) = open_datasets(data)
+    loader = (VideoLoader if isinstance(dataset, VideoDataset) else Loader)(dataset.test, detector.input, batch_size=4)
+    for batch in loader:
+        with torch.inference_mode():
+            error = (detector.reconstruct(batch.pixels) - batch.pixels).square().flatten(1).mean(1)
+        for sample, value in zip(batch.samples, error.tolist(), strict=True):
+            print(f"{sample.path.parent.name}/{sample.path.name}  {sample.defect}  mean squared error {value:.5f}")
+        break
+
+    # Metrics and a report, when the data set has labelled test data.
+    if dataset.test:
+        result = on.evaluate(run.bundle, data=data)
+        print("  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items()))
+        print(f"report: {run.path / 'report.html'}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
