@@ -135,19 +135,18 @@ def main() -> None:
         assert isinstance(dataset, VideoDataset)
         print(f"### {dataset.name}\n\n| row | {' | '.join(COLUMNS)} | terms per video | steps | fit (s) |")
         print("|---" * (len(COLUMNS) + 4) + "|", flush=True)
-        for name in given.only:
+        for fit in given.only:
             start = time.perf_counter()
-            run = fitted(name, Path(folder), every, given)
+            run = fitted(fit, Path(folder), every, given)
             took = time.perf_counter() - start
             assert run.bundle is not None
-            rows = {name: run.bundle}
+            rows = {fit: run.bundle}
             if isinstance(run.bundle.detector, MNAD) and run.bundle.detector.options.memory_size:
-                rows[name + LEARNING_ON] = learning_on(run, dataset, every, given)
+                rows[fit + LEARNING_ON] = learning_on(run, dataset, every, given)
             steps = run.bundle.card.get("training", {}).get("steps", "")
             for row, bundle in rows.items():
                 found = measured(bundle, dataset, given.work / dataset.name / f"{row}, evaluated")
-                cells = [f"{found[column]:.4f}" for column in COLUMNS]
-                cells.append(f"{found['per video']:.4f}" if "per video" in found else "")
+                cells = [f"{found[name]:.4f}" if name in found else "" for name in (*COLUMNS, "per video")]
                 print(f"| {row} | {' | '.join(cells)} | {steps} | {took:.0f} |", flush=True)
 
 
