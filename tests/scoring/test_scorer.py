@@ -95,3 +95,15 @@ def test_scores_that_are_not_numbers_are_never_a_verdict(fitted, monkeypatch):
 def test_detectors_that_are_not_fitted_are_refused(fitted):
     with pytest.raises(NotFittedError):
         Scorer(load(fitted).detector.blank())
+
+
+def test_what_was_recalled_from_memory_is_a_row_a_clip(fitted, monkeypatch):
+    scorer = Scorer(load(fitted).detector)
+    shares = torch.tensor([[0.25, 0.75], [1.0, 0.0]])
+    monkeypatch.setattr(
+        scorer.detector, "forward", lambda x: Output(torch.zeros(len(x), 3), map=None, recalled=shares[: len(x)])
+    )
+    found = [scorer.score(torch.zeros(count, 3, 64, 64)) for count in (2, 1)]
+    assert found[0].recalled.tolist() == shares.tolist()
+    assert len(found[0]) == 6
+    assert concatenate(found).recalled.shape == (3, 2)
