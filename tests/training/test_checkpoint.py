@@ -38,6 +38,27 @@ def test_detector_and_optimisers_come_back_bit_for_bit(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
 
 
+def test_what_optimisers_remember_lies_in_memory_as_their_parameters_do(tmp_path):
+    def made():
+        parameter = torch.nn.Parameter(torch.ones(4, 3, 3, 3).to(memory_format=torch.channels_last))
+        return parameter, torch.optim.Adam([parameter], fused=True)
+
+    def step(parameter, adam, seed):
+        gradient = torch.rand(4, 3, 3, 3, generator=torch.Generator().manual_seed(seed))
+        parameter.grad = gradient.to(memory_format=torch.channels_last)
+        adam.step()
+
+    (parameter, adam), (other, fresh) = made(), made()
+    step(parameter, adam, 0)
+    checkpoint.save(tmp_path, "last", {"p": parameter.detach()}, {"step": 1}, adam=adam)
+    found = checkpoint.load(tmp_path)
+    other.data.copy_(found.detector()["p"])
+    checkpoint.load_optimizer(fresh, "adam", found)
+    for one, optimizer in ((parameter, adam), (other, fresh)):
+        step(one, optimizer, 1)
+    assert torch.equal(parameter, other)
+
+
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
     model, _ = trained()
     checkpoint.save(tmp_path, "last", model.state_dict(), {"step": 7})

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -106,6 +107,10 @@ def load_optimizer(optimizer: Optimizer, name: str, checkpoint: Checkpoint) -> N
         for group in plain["groups"]
     ]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    for parameter, values in optimizer.state.items():  # fused optimisers take it for granted that they lie alike
+        for key, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def last_step(run: Path) -> int | None:
