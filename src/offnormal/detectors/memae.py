@@ -36,7 +36,7 @@ __all__ = ["MemAE", "MemAEOptions"]
 
 log = logging.getLogger(__name__)
 
-_SIDES = 64  # of the blur in the shorter side: 4 pixels in 256
+_SIDES = 64  # the blur in the shorter side: 4 pixels in 256
 _STARVED = 0.5  # share of positions that recall nothing, and so learn nothing, from which a warning is due
 
 
@@ -55,12 +55,7 @@ class MemAE(TrainedDetector):
     options: MemAEOptions
 
     def __init__(
-        self,
-        form: FormName = "video",
-        *,
-        spec: InputSpec | None = None,
-        encoder: Encoder | None = None,
-        **further: Any,
+        self, form: FormName = "video", *, spec: InputSpec | None = None, encoder: Encoder | None = None, **further: Any
     ) -> None:
         """The published networks; of clips with the published threshold, unless shrink or sparsity are given.
 
