@@ -45,7 +45,7 @@ CASES["memae"] = (
     {**SMALL_MEMAE, "form": "video", "channels": 3, "width": 8, "frames": 4, "hop": 2, "sigma": 1},
 )
 CASES["memae --form mnist"] = ("memae", {**SMALL_MEMAE, "form": "mnist", "channels": 3})
-CASES["memae --form image"] = ("memae", {**SMALL_MEMAE, "form": "image", "width": 8, "sigma": 1})
+CASES["memae --form image"] = ("memae", {**SMALL_MEMAE, "form": "image", "width": 8})
 CASES["padim --motion"] = ("padim", {"motion": True})  # an option that makes another input of it
 
 

@@ -6,6 +6,7 @@ import torch
 
 from offnormal.data.clips import Windows
 from offnormal.data.loader import Batch
+from offnormal.detectors.maps import smooth
 from offnormal.detectors.memae import MemAE, MemAEOptions
 from offnormal.errors import ConfigError, NotFittedError, WeightsError
 from offnormal.metrics.video import FrameScores, video_metrics
@@ -273,6 +274,13 @@ def test_scores_are_the_squared_error_and_maps_show_where():
     torch.testing.assert_close(made.reconstruct(x), (plain + 1) / 2, atol=1e-5, rtol=1e-4)
     highest = fitted(small(sigma=0, pool="max"))
     assert torch.equal(highest(x).score[:, 0], highest(x).map.amax((1, 2, 3)))
+
+
+def test_maps_are_blurred_by_a_64th_of_the_shorter_side():
+    made, sharp, given = (fitted(small(**more)) for more in ({}, {"sigma": 0}, {"sigma": 2}))
+    x = pixels(2)
+    for blurred, sigma in ((made, 16 / 64), (given, 2)):
+        torch.testing.assert_close(blurred(x).map[:, 0], smooth(sharp(x).map[:, 0], sigma))
 
 
 def test_frames_of_a_clip_have_scores_of_their_own():

@@ -111,3 +111,15 @@ def test_a_detector_that_learns_on_sees_each_video_in_order_from_its_start():
     assert scorer.score(torch.rand(2, 3, 2, 2)).score.tolist() == [0, 0]
     carrying = Scorer(Counting(carries_over=True))
     assert [scored.scores.score.tolist() for _ in range(2) for scored in carrying.over(batches)][2:] == [[4, 5], [6, 7]]
+
+
+def test_what_was_recalled_from_memory_is_a_row_a_clip(fitted, monkeypatch):
+    scorer = Scorer(load(fitted).detector)
+    shares = torch.tensor([[0.25, 0.75], [1.0, 0.0]])
+    monkeypatch.setattr(
+        scorer.detector, "forward", lambda x: Output(torch.zeros(len(x), 3), map=None, recalled=shares[: len(x)])
+    )
+    found = [scorer.score(torch.zeros(count, 3, 64, 64)) for count in (2, 1)]
+    assert found[0].recalled.tolist() == shares.tolist()
+    assert len(found[0]) == 6
+    assert concatenate(found).recalled.shape == (3, 2)

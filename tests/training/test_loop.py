@@ -173,6 +173,18 @@ def test_validation_is_in_eval_mode_over_all_that_was_kept_back(sources, tmp_pat
     assert events(tmp_path, "validation")[-1]["losses"]["loss"] == pytest.approx(expected, rel=1e-5)
 
 
+class Counting(Plain):
+    """Says after every epoch how many steps there were."""
+
+    def epoch_ended(self):
+        return {"told": float(self.steps)}
+
+
+def test_what_a_detector_says_of_each_epoch_is_logged(sources, tmp_path):
+    train(job(sources, tmp_path, made(Counting)), CPU)
+    assert [line["told"] for line in events(tmp_path, "epoch")] == [4, 8, 12]
+
+
 class Worsening(Plain):
     """Is best after the second validation, whatever it learns."""
 

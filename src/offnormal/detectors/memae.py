@@ -36,6 +36,7 @@ __all__ = ["MemAE", "MemAEOptions"]
 
 log = logging.getLogger(__name__)
 
+_SIDES = 64  # the blur in the shorter side: 4 pixels in 256
 _STARVED = 0.5  # share of positions that recall nothing, and so learn nothing, from which a warning is due
 
 
@@ -54,12 +55,7 @@ class MemAE(TrainedDetector):
     options: MemAEOptions
 
     def __init__(
-        self,
-        form: FormName = "video",
-        *,
-        spec: InputSpec | None = None,
-        encoder: Encoder | None = None,
-        **further: Any,
+        self, form: FormName = "video", *, spec: InputSpec | None = None, encoder: Encoder | None = None, **further: Any
     ) -> None:
         """The published networks; of clips with the published threshold, unless shrink or sparsity are given.
 
@@ -220,7 +216,7 @@ class MemAE(TrainedDetector):
             residual = residual[:, None]
         elif self.options.compat == "code":
             residual = residual.mean(1, keepdim=True)  # script_testing.py: one error a clip
-        sigma = self.options.network.sigma if self.options.sigma is None else self.options.sigma
+        sigma = min(self.input.size) / _SIDES if self.options.sigma is None else self.options.sigma
         maps = smooth_within(residual.flatten(0, 1), self.ignored, sigma)
         score = pool(maps, self.options.pool, self.options.top_share)
         return Output(

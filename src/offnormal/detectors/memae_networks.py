@@ -40,7 +40,6 @@ class Form:
     memory: int  # items
     query: Query
     learning_rate: float
-    sigma: float  # blur of the map, pixels
 
     def scaled(self, width: int | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Channels of encoder and decoder when there are `width` after the first convolution."""
@@ -62,7 +61,6 @@ FORMS: Mapping[FormName, Form] = {
         memory=2000,
         query="position",
         learning_rate=1e-4,
-        sigma=4.0,
     ),
     "mnist": Form(  # paper, section 4.1
         widths=(16, 32, 64),
@@ -76,7 +74,6 @@ FORMS: Mapping[FormName, Form] = {
         memory=100,
         query="whole",
         learning_rate=1e-3,
-        sigma=1.0,
     ),
     "cifar": Form(  # paper, section 4.1
         widths=(64, 128, 128, 256),
@@ -90,7 +87,6 @@ FORMS: Mapping[FormName, Form] = {
         memory=500,
         query="whole",
         learning_rate=1e-3,
-        sigma=1.0,
     ),
     "image": Form(  # ours: the video form without time, one stage deeper
         widths=(48, 96, 128, 256, 256),
@@ -104,7 +100,6 @@ FORMS: Mapping[FormName, Form] = {
         memory=1000,
         query="position",
         learning_rate=1e-3,
-        sigma=4.0,
     ),
 }
 

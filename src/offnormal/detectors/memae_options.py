@@ -56,7 +56,7 @@ class MemAEOptions(DetectorOptions):
     top_share: Annotated[float, Field(gt=0, le=1)] = 0.05
     """With pool=top: share of the pixels that are averaged."""
     sigma: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    """Blur of the anomaly map in input pixels; default: the form's."""
+    """Blur of the anomaly map in input pixels; default: a 64th of the shorter side."""
 
     @model_validator(mode="after")
     def _only_of_clips(self) -> Self:

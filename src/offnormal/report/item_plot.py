@@ -44,8 +44,9 @@ def _said(found: ItemShares) -> str:
     total = len(found.normal)
     if not found.normal.any() or not found.anomalous.any():
         kind, shares = ("normal", found.normal) if found.normal.any() else ("anomalous", found.anomalous)
-        return f"{kind} samples recall {found.used(shares)} of {total} items; there are none of the other kind"
+        used = f"{kind.capitalize()} samples recall {found.used(shares)} of {total} items"
+        return f"{used}; there are none of the other kind"
     return (
-        f"normal samples recall {found.used(found.normal)} of {total} items, anomalous ones "
+        f"Normal samples recall {found.used(found.normal)} of {total} items, anomalous ones "
         f"{found.used(found.anomalous)}; {found.overlap:.0%} of what both recall is the same"
     )
