@@ -151,7 +151,8 @@ def test_scores_do_not_depend_on_the_batch(run, test_pixels):
     whole = scorer.score(pixels)
     alone = np.concatenate([scorer.score(pixels[i : i + 1]).score for i in range(len(pixels))])
     pairs = np.concatenate([scorer.score(piece).score for piece in torch.split(pixels, 5)])
-    rounding = {"rtol": 1e-5, "atol": 1e-5 * whole.score.std()}  # standardised scores lie around 0
+    around_0 = run.bundle.detector.name == "mnad"  # whose scores are standardised
+    rounding = {"rtol": 1e-5, "atol": 1e-5 * whole.score.std() if around_0 else 0.0}
     np.testing.assert_allclose(alone, whole.score, **rounding)
     np.testing.assert_allclose(pairs, whole.score, **rounding)
 
