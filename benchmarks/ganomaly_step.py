@@ -1,6 +1,6 @@
 """A training step of ours over one of GANomaly's published code, at the same batch, in turns in one process.
 
-    python benchmarks/ganomaly_step.py [--rounds 20] [--threads 2] [--device cpu]
+    python benchmarks/ganomaly_step.py [--rounds 60] [--threads 2] [--device cpu]
 
 The published step is written down here as it is there (lib/model.py): four passes through the discriminator, gradients
 for its weights in the generator's backward too, plain Adam, torch's default memory format. Both do all of a step:
@@ -80,7 +80,7 @@ def ours(size: int, channels: int, width: int, pixels: Tensor) -> Callable[[], f
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
