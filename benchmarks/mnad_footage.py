@@ -62,7 +62,7 @@ def fitted(name: str, dataset: Path, every: str | None, given: argparse.Namespac
         chosen |= {
             "size": given.size,
             "limit_time": given.limit,
-            "epochs": given.epochs,
+            "steps": given.steps,
             "batch_size": given.batch_size,
         }
     chosen = {key: value for key, value in chosen.items() if value is not None}
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--limit", default="30min")
     parser.add_argument("--size", default=None)
     parser.add_argument("--width", type=int, default=16)
-    parser.add_argument("--epochs", type=int, default=None)
+    parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--batch-size", type=int, default=None)
     parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--threshold", type=float, default=None, help="of the update; default: the published one")

@@ -39,7 +39,7 @@ def made(kind=Plain, **options):
 
 
 def settings(**more):
-    chosen = {"seed": 3, "batch_size": 5, "steps": 12, "steps_per_epoch": 4, "validate_every": 4, **more}
+    chosen = {"seed": 3, "batch_size": 5, "steps": 12, "steps_per_epoch": 4, "validate_every": 4, "validate_on": 99, **more}
     return TrainSettings(**chosen)
 
 
@@ -170,6 +170,18 @@ def test_validation_is_in_eval_mode_over_all_that_was_kept_back(sources, tmp_pat
     detector.eval()
     with torch.no_grad():
         expected = float(detector.validation_step(batch.pixels)["loss"])
+    assert events(tmp_path, "validation")[-1]["losses"]["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_validation_looks_at_no_more_than_it_may_evenly_spread(sources, tmp_path):
+    detector = made(Pair)
+    train(job(sources, tmp_path, detector, keep="last", validate_on=2), CPU)
+    (batch,) = sources[1].loader(100)
+    count = len(batch.pixels)
+    assert count > 3
+    detector.eval()
+    with torch.no_grad():
+        expected = float(detector.validation_step(batch.pixels[[count // 4, 3 * count // 4]])["loss"])
     assert events(tmp_path, "validation")[-1]["losses"]["loss"] == pytest.approx(expected, rel=1e-5)
 
 

@@ -93,6 +93,18 @@ def test_clips_come_as_a_loader_gives_them_in_random_order(footage, tmp_path, sp
     )
 
 
+@pytest.mark.parametrize("cache", ["ram", "off"])
+def test_a_few_are_spread_evenly(pictures, footage, tmp_path, cache):
+    source, _ = gather(loader(pictures), room(tmp_path, cache))
+    expected = list(known(loader(pictures)).items())
+    few = [batch for batch in source.spread(3).loader(2)]
+    assert [(s.path, s.frame) for batch in few for s in batch.samples] == [expected[k][0] for k in (5, 15, 25)]
+    assert torch.equal(torch.cat([batch.pixels for batch in few])[1], expected[15][1])
+    assert len(source.spread(100)) == len(source) == 30
+    clips, _ = gather(videos(footage, CLIPS), room(tmp_path, cache))
+    assert len(clips.spread(3)) == (3 if cache == "ram" else len(clips))  # one after the other, where none is kept
+
+
 def test_each_frame_of_overlapping_clips_is_kept_once(footage, tmp_path):
     spec = InputSpec(size=(16, 16), frames=5)
     source, _ = gather(videos(footage, spec), room(tmp_path))

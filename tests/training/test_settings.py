@@ -43,6 +43,12 @@ def test_a_method_may_count_in_steps(given, steps, validate_every):
     assert (found.steps, found.validate_every) == (steps, validate_every)
 
 
+def test_a_validation_takes_a_quarter_of_what_was_learnt_since_the_one_before():
+    assert planned(35, steps=1000).validate_on == 128  # at least, where there are so many
+    assert planned(35, steps=4000).validate_on == 200 * 10 / 4
+    assert planned(4000, epochs=2).validate_on == 1000
+
+
 def test_more_devices_than_samples_are_refused():
     with pytest.raises(ConfigError, match="--devices 4 for 3"):
         planned(3, devices=4)

@@ -139,6 +139,7 @@ class _Loop:
         self.job = job
         self.settings = job.settings
         self.fabric = fabric
+        self.held = job.held.spread(job.settings.validate_on)
         self.detector = job.detector if fabric.world_size == 1 else copy.deepcopy(job.detector)  # its memory is shared
         found = checkpoint.load(job.run) if job.resume else None
         if found is not None:
@@ -295,7 +296,7 @@ class _Loop:
         rank, world = self.fabric.global_rank, self.fabric.world_size
         sums: dict[str, Tensor] = {}
         count = 0
-        for batch in self.job.held.loader(math.ceil(self.settings.batch_size / self.settings.accumulate)):
+        for batch in self.held.loader(math.ceil(self.settings.batch_size / self.settings.accumulate)):
             mine = batch.pixels[rank::world]
             weight = len(mine)
             with self.fabric.autocast():  # without a share of its own a rank computes one that does not count

@@ -73,6 +73,10 @@ class Source(ABC):
     def loader(self, batch_size: int) -> Batches:
         """The same samples in their own order."""
 
+    def spread(self, count: int) -> Source:
+        """At most so many of them, evenly spread; all of them where one cannot be had without those before it."""
+        return self
+
     def shared_by_all(self) -> None:
         """Hear that every process that is to use them has them."""
         return
@@ -107,6 +111,19 @@ class Kept(Source):
         """The same samples in their own order."""
         return KeptBatches(self, batch_size)
 
+    def spread(self, count: int) -> Kept:
+        """At most so many of them, evenly spread."""
+        return self.chosen(evenly(len(self), count))
+
+    def chosen(self, numbers: Sequence[int] | np.ndarray) -> Kept:
+        """The samples of these numbers, of the same rows."""
+        return replace(
+            self,
+            places=self.places[numbers],
+            samples=[self.samples[number] for number in numbers],
+            frames=None if self.frames is None else self.frames[numbers],
+        )
+
     def shared_by_all(self) -> None:
         """Hear that every process that is to use them has them."""
         self.rows.shared_by_all()
@@ -140,15 +157,18 @@ class KeptBatches:
 
     def only(self, groups: Set[str | None]) -> Self:
         """The same over the samples of these groups alone."""
-        kept = self.kept
-        chosen = [number for number, sample in enumerate(kept.samples) if sample.group in groups]
-        part = replace(
-            kept,
-            places=kept.places[chosen],
-            samples=[kept.samples[number] for number in chosen],
-            frames=None if kept.frames is None else kept.frames[chosen],
-        )
-        return type(self)(part, self.batch_size)
+        numbers = [number for number, sample in enumerate(self.kept.samples) if sample.group in groups]
+        return type(self)(self.kept.chosen(numbers), self.batch_size)
+
+
+def evenly(count: int, wanted: int) -> np.ndarray:
+    """At most `wanted` of `count` numbers, evenly spread.
+
+    >>> evenly(10, 4), evenly(3, 4)
+    (array([1, 3, 6, 8]), array([0, 1, 2]))
+    """
+    wanted = min(count, wanted)
+    return np.asarray((np.arange(wanted) * 2 + 1) * count // (2 * max(1, wanted)))
 
 
 def stack_raw(arrays: Sequence[np.ndarray]) -> Tensor:

@@ -14,6 +14,8 @@ from offnormal.detectors.base import TrainedDetector
 from offnormal.errors import ConfigError, UsageError
 
 _VALIDATIONS = 20  # over a training whose length is given in steps
+_LOOKED_AT = 0.25  # samples a validation takes for each learnt from since the one before: a tenth of the time or less
+_LEAST = 128  # samples that a validation takes where there are so many
 _FLOOR = 0.01  # share of the first learning rate
 _FREE = ("patience", "keep", "limit_s", "threads")  # what may change when a training is gone on with
 
@@ -27,6 +29,7 @@ class TrainSettings:
     steps: int  # in all
     steps_per_epoch: int
     validate_every: int  # steps
+    validate_on: int  # samples at most, spread evenly over those kept back
     schedule: Literal["constant", "step", "cosine", "plateau"] = "constant"
     floor: float = _FLOOR
     precision: Literal["32", "bf16", "16"] = "32"
@@ -79,12 +82,14 @@ def plan(config: TrainConfig, detector: TrainedDetector, learnt: int) -> TrainSe
     per_epoch = max(1, learnt // config.batch_size)
     counted = config.steps or (detector.default_steps if config.epochs is None else None)
     steps = counted or (config.epochs or detector.default_epochs) * per_epoch
+    validate_every = per_epoch if counted is None else math.ceil(steps / _VALIDATIONS)
     return TrainSettings(
         seed=detector.options.seed % (1 << 63),  # generators take no negative ones
         batch_size=config.batch_size,
         steps=steps,
         steps_per_epoch=per_epoch,
-        validate_every=per_epoch if counted is None else math.ceil(steps / _VALIDATIONS),
+        validate_every=validate_every,
+        validate_on=max(_LEAST, math.ceil(_LOOKED_AT * validate_every * config.batch_size)),
         schedule=config.schedule,
         floor=config.floor if config.floor is not None else _FLOOR,
         precision=config.precision,

@@ -15,7 +15,7 @@ from offnormal.data.frame_cache import LaidFrame
 from offnormal.data.loader import Batches, Loader
 from offnormal.data.video_loader import VideoLoader, join_frames
 from offnormal.errors import DataError
-from offnormal.training.samples import Order, Portion, Source, stack_raw
+from offnormal.training.samples import Order, Portion, Source, evenly, stack_raw
 from offnormal.types import Sample
 
 _BUFFER_BYTES = 256 << 20  # of frames whose clips are shuffled among each other
@@ -45,6 +45,12 @@ class StreamedPictures(Source):
         reader = copy.copy(self.base)
         reader.batch_size = batch_size
         return reader
+
+    def spread(self, count: int) -> Source:
+        """At most so many of them, evenly spread."""
+        reader = copy.copy(self.base)
+        reader.samples = [self.base.samples[number] for number in evenly(len(self), count)]
+        return StreamedPictures(reader)
 
 
 @dataclass(slots=True, eq=False)
