@@ -3,10 +3,11 @@ import copy
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.optim import Adam
 
-from offnormal.data.loader import Batch
+from offnormal.data.loader import Batch, to_pixels
 from offnormal.detectors.in_order import InOrder
 from offnormal.detectors.maps import smooth
 from offnormal.detectors.memory import compactness, read_items, separateness, update_items
@@ -348,6 +349,17 @@ def test_weights_say_their_structure(golden):
     with torch.inference_mode():
         frame, _ = made.eval()._made(torch.from_numpy(stored["clip"]), made.items)
     np.testing.assert_allclose(frame.numpy(), stored["eval_output"], atol=1e-5)
+
+
+def test_imported_weights_see_frames_as_the_published_code_does(golden):
+    stored = golden("mnad_score")
+    made = MNAD.from_reference([reference_state("recon", 13), {"items": torch.rand(10, 512)}], MNADOptions(), (32, 48))
+    frame = Image.fromarray(stored["prep__bgr_u8"][:, :, ::-1].copy())
+    x = torch.tensor(to_pixels(frame, made.input))[None] / 255
+    inside = made._split(x)[0][0].permute(1, 2, 0)
+    one_grey_level = 1.01 / 127.5  # OpenCV and Pillow round differently
+    np.testing.assert_allclose(inside.numpy(), stored["prep__out_32x48"], atol=one_grey_level)
+    assert np.abs(inside.numpy() - stored["prep__out_32x48"]).mean() < 0.5 / 127.5
 
 
 def test_other_weights_are_refused_and_nothing_is_taken():
