@@ -163,7 +163,8 @@ def test_without_a_memory_the_psnr_is_the_score_and_nothing_draws_features_toget
     assert set(made.validation_step(x)) == {"loss", "intensity"}
     output = fitted(made)(x)
     torch.testing.assert_close(output.score, (made.normal[0, 0] - output.parts["psnr"]) / made.normal[0, 1])
-    assert made.recalled(x) is None
+    assert made.items_at(x) is None
+    assert made(x).recalled is None
 
 
 @pytest.mark.parametrize(
@@ -222,6 +223,16 @@ def test_a_score_is_the_weighted_sum_of_standardised_terms(method):
         spread, mean = torch.std_mean(learnt[name], correction=0)
         terms.append(sign * (output.parts[name] - mean) / spread)
     torch.testing.assert_close(output.score, share * terms[0] + (1 - share) * terms[1], rtol=1e-3, atol=1e-3)
+
+
+def test_the_items_of_a_frame_are_told_by_place_and_by_share():
+    made = fitted(small())
+    x = pixels(made)
+    query = made.net(*made._split(x)[:1], made.items)[1]
+    similar = torch.einsum("ndhw,md->nmhw", torch.nn.functional.normalize(query, dim=1), made.items)
+    assert torch.equal(made.items_at(x), similar.argmax(1))
+    for shares, places in zip(made(x).recalled, similar.argmax(1), strict=True):
+        assert shares.tolist() == [pytest.approx(float((places == item).float().mean())) for item in range(5)]
 
 
 def test_the_map_is_the_smoothed_squared_error_of_the_predicted_frame():

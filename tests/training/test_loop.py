@@ -39,7 +39,15 @@ def made(kind=Plain, **options):
 
 
 def settings(**more):
-    chosen = {"seed": 3, "batch_size": 5, "steps": 12, "steps_per_epoch": 4, "validate_every": 4, "validate_on": 99, **more}
+    chosen = {
+        "seed": 3,
+        "batch_size": 5,
+        "steps": 12,
+        "steps_per_epoch": 4,
+        "validate_every": 4,
+        "validate_on": 99,
+        **more,
+    }
     return TrainSettings(**chosen)
 
 

@@ -44,7 +44,15 @@ def made(kind, **options):
 
 def job(sources, run, detector, devices=2, kind=Job, **more):
     run.mkdir(exist_ok=True)
-    chosen = {"seed": 0, "batch_size": 7, "steps": 6, "steps_per_epoch": 3, "validate_every": 3, "validate_on": 99, "threads": 1}
+    chosen = {
+        "seed": 0,
+        "batch_size": 7,
+        "steps": 6,
+        "steps_per_epoch": 3,
+        "validate_every": 3,
+        "validate_on": 99,
+        "threads": 1,
+    }
     settings = TrainSettings(devices=devices, keep="last", **{**chosen, **more})
     return kind(
         detector=detector, learn=sources[0], held=sources[1], settings=settings, run=run, identity={"devices": devices}

@@ -11,7 +11,14 @@ def made(kind, steps=100, floor=0.01):
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizers = {"a": torch.optim.SGD([weight], lr=1.0), "b": torch.optim.SGD([weight], lr=0.2)}
     settings = TrainSettings(
-        seed=0, batch_size=1, steps=steps, steps_per_epoch=10, validate_every=10, validate_on=9, schedule=kind, floor=floor
+        seed=0,
+        batch_size=1,
+        steps=steps,
+        steps_per_epoch=10,
+        validate_every=10,
+        validate_on=9,
+        schedule=kind,
+        floor=floor,
     )
     return Schedule(settings, optimizers), optimizers
 

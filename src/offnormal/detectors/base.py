@@ -96,7 +96,7 @@ class Detector(nn.Module, ABC):
         """
         return None
 
-    def recalled(self, x: Tensor) -> Tensor | None:
+    def items_at(self, x: Tensor) -> Tensor | None:
         """Which item of its memory a fitted detector recalls where, for people: (N, h, w) whole; None: it has none."""
         return None
 

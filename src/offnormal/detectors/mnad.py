@@ -26,7 +26,7 @@ from offnormal.detectors.maps import smooth_within
 from offnormal.detectors.memory import compactness, feature_distance, nearest_items, separateness, update_items
 from offnormal.detectors.mnad_networks import MULTIPLE, Network, ScoringForm
 from offnormal.detectors.mnad_options import MNADImport, MNADOptions
-from offnormal.detectors.mnad_scores import psnr, squared_error, weighted_error
+from offnormal.detectors.mnad_scores import headline, psnr, scale_of, squared_error, weighted_error
 from offnormal.detectors.mnad_weights import NEVER_USED, memory_of, structure
 from offnormal.detectors.reference_weights import matched
 from offnormal.errors import ConfigError
@@ -45,6 +45,7 @@ class _Looked(NamedTuple):
     distance: Tensor  # (N,) of features
     error: Tensor  # (N, C, H, W) squared, in 0-1, NaN where ignored
     query: Tensor  # (N, D, h, w)
+    nearest: Tensor | None  # (N, h, w) items; None without a memory
 
 
 class MNAD(TrainedDetector, StatefulDetector):
@@ -199,8 +200,7 @@ class MNAD(TrainedDetector, StatefulDetector):
             found = order.score(pixels, [s.path for s in batch.samples]) if self.learns_on else self(pixels)
             terms.append(torch.cat([found.parts["psnr"], found.parts["feature_distance"]], 1))
         seen = torch.cat(terms).double()  # (R, 2)
-        spread = seen.std(0, correction=0)
-        self.normal = torch.stack([seen.mean(0), spread.where(spread > 0, 1)], 1).float()
+        self.normal = scale_of(seen).float()
 
     # --- scoring --------------------------------------------------------------------------------------------
 
@@ -240,7 +240,7 @@ class MNAD(TrainedDetector, StatefulDetector):
         made = self._made(self._split(x)[0], self.items)[0]
         return self._ordered((made + 1) / 2)
 
-    def recalled(self, x: Tensor) -> Tensor | None:
+    def items_at(self, x: Tensor) -> Tensor | None:
         """Pixels -> number (N, h, w) of the nearest item at each position of the query map; None without a memory."""
         if not self.options.memory_size:
             return None
@@ -253,16 +253,15 @@ class MNAD(TrainedDetector, StatefulDetector):
         error = squared_error((made + 1) / 2, (target + 1) / 2, self.ignored)
         known = self.options.memory_size > 0
         distance = feature_distance(query, items, self.options.compat) if known else query.new_zeros(len(query))
-        return _Looked(psnr(error), distance, error, query)
+        return _Looked(psnr(error), distance, error, query, nearest_items(query, items) if known else None)
 
     def _output(self, seen: _Looked) -> Output:
         assert self.normal is not None
-        mean, spread = self.normal.unbind(1)
-        share = self.options.share
-        score = share * (mean[0] - seen.psnr) / spread[0] + (1 - share) * (seen.distance - mean[1]) / spread[1]
+        score = headline(seen.psnr, seen.distance, self.normal, self.options.share)
         maps = smooth_within(seen.error.nan_to_num(0).mean(1), self.ignored, self.options.sigma)
         parts = {"psnr": seen.psnr[:, None], "feature_distance": seen.distance[:, None]}
-        return Output(score=score[:, None], map=maps[:, None], parts=parts)
+        shares = None if seen.nearest is None else F.one_hot(seen.nearest.flatten(1), len(self.items)).float().mean(1)
+        return Output(score=score[:, None], map=maps[:, None], parts=parts, recalled=shares)
 
     # --- parts ----------------------------------------------------------------------------------------------
 

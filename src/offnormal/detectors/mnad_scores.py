@@ -37,6 +37,21 @@ def weighted_error(error: Tensor, compat: Compat = "code") -> Tensor:
     return (weights * e).nansum(1) / weights.nansum(1).clamp(min=torch.finfo(e.dtype).tiny)
 
 
+def scale_of(terms: Tensor) -> Tensor:
+    """Mean and standard deviation (2, 2) of PSNR and feature distance on normals (R, 2); of what never varies 1."""
+    spread = terms.std(0, correction=0)
+    return torch.stack([terms.mean(0), spread.where(spread > 0, 1)], 1)
+
+
+def headline(psnr_of_frame: Tensor, distance: Tensor, scale: Tensor, share: float) -> Tensor:
+    """Scores (N,) of frames by themselves: how far both terms (N,) lie off those of normals, in standard deviations.
+
+    scale: as `scale_of` gives it; share: of the PSNR, whose low values are anomalous.
+    """
+    mean, spread = scale.unbind(1)
+    return share * (mean[0] - psnr_of_frame) / spread[0] + (1 - share) * (distance - mean[1]) / spread[1]
+
+
 def per_video_score(psnr_of_video: np.ndarray, distance_of_video: np.ndarray, share: float) -> FloatSeries:
     """Scores (T,) of one video as papers have them: each term stretched to 0-1 over the video, then combined.
 

@@ -118,9 +118,9 @@ class Scorer:
         return None if made is None else made.float().clamp(0, 1).cpu().numpy()
 
     @torch.inference_mode()
-    def recalled(self, pixels: Tensor) -> np.ndarray | None:
+    def items_at(self, pixels: Tensor) -> np.ndarray | None:
         """Pixels -> number (N, h, w) of the memory item recalled at each place; None: the detector has no memory."""
-        found = self.detector.recalled(pixels.to(self.device))
+        found = self.detector.items_at(pixels.to(self.device))
         return None if found is None else found.cpu().numpy()
 
     def over(self, batches: Iterable[Batch]) -> Iterator[Scored]:

@@ -112,7 +112,7 @@ def _remade(scorer: Scorer, frames: list[Frame], index: int, size: tuple[int, in
     for places, pixels in _clips_about(spec, frames, index):
         made = scorer.reconstruct(pixels)
         if made is not None and spec.targets[places[0]] % spec.frames == spec.frames - 1:
-            items = scorer.recalled(pixels)
+            items = scorer.items_at(pixels)
             return Remade(frame=shown(made[0], size, spec), items=None if items is None else items[0])
     return None
 
