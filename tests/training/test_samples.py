@@ -97,7 +97,7 @@ def test_clips_come_as_a_loader_gives_them_in_random_order(footage, tmp_path, sp
 def test_a_few_are_spread_evenly(pictures, footage, tmp_path, cache):
     source, _ = gather(loader(pictures), room(tmp_path, cache))
     expected = list(known(loader(pictures)).items())
-    few = [batch for batch in source.spread(3).loader(2)]
+    few = list(source.spread(3).loader(2))
     assert [(s.path, s.frame) for batch in few for s in batch.samples] == [expected[k][0] for k in (5, 15, 25)]
     assert torch.equal(torch.cat([batch.pixels for batch in few])[1], expected[15][1])
     assert len(source.spread(100)) == len(source) == 30
