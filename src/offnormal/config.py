@@ -58,6 +58,16 @@ class VerbConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)  # `rate: 0.01` in YAML
 
 
+def shares_text(value: Any) -> Any:
+    """50/40/10 or [50, 40, 10]: per cent of the clips for learning, tests and validation, together 100."""
+    if isinstance(value, list | tuple):
+        value = "/".join(map(str, value))
+    numbers = re.fullmatch(r"(\d+\.?\d*)/(\d+\.?\d*)/(\d+\.?\d*)", str(value).replace(" ", ""))
+    if numbers is None or min(map(float, numbers.groups())) <= 0 or abs(sum(map(float, numbers.groups())) - 100) > 1e-6:
+        raise ValueError("expected three shares above 0 that make 100, such as 50/40/10 (train/test/validation)")
+    return numbers[0]
+
+
 class ComputeConfig(VerbConfig):
     """Where and in what portions scores are computed."""
 
@@ -84,6 +94,14 @@ class DataConfig(VerbConfig):
     """One category of a data set with several, or all."""
     normal_class: str | None = None
     """Of a data set of classes, such as MNIST: the one that is normal; all others are anomalous."""
+    normal_classes: list[str] | None = None
+    """Of class folders of clips: those that are normal; all others are anomalous, unless those are named, too."""
+    anomalous_classes: list[str] | None = None
+    """Of class folders of clips: those that are anomalous; all others are normal, unless those are named, too."""
+    parts: Annotated[str, BeforeValidator(shares_text)] = "50/40/10"
+    """Of class folders: per cent of each normal class to learn from, to test on and to set the threshold with."""
+    split_seed: int = 0
+    """Of the random choice of these clips."""
     normal: Path | None = None
     """Plain folder of normal pictures, instead of --data."""
     test: Path | None = None
@@ -92,6 +110,12 @@ class DataConfig(VerbConfig):
     """Folder of masks that mirrors the test folder."""
     group_by: str | None = None
     """Sessions or lots that belong together: folder, or a regular expression on the path."""
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """`parts` as numbers: per cent to learn from, to test on, to set the threshold with."""
+        train, test, validation = map(float, self.parts.split("/"))
+        return train, test, validation
 
 
 class FootageConfig(VerbConfig):
