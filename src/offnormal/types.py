@@ -89,6 +89,11 @@ class InputSpec:
                 f"{-self.frames} to {self.frames - 1}, or () for the clip as a whole"
             )
 
+    @property
+    def of_whole_video(self) -> bool:
+        """Whether there is one score for a video, and not one for each of its frames."""
+        return self.sampling == "uniform" and not self.targets
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:

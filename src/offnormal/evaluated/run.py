@@ -177,7 +177,7 @@ def _rate(values: Any) -> str | None:
     if not isinstance(values, Mapping) or (value := _number(values.get("value"))) is None:
         return None
     per = values.get("per", "image")
-    return f"{100 * value:.3g} % of {per}s" if per in ("image", "frame") else f"{value:g} per {per}"
+    return f"{100 * value:.3g} % of {per}s" if per in ("image", "frame", "clip") else f"{value:g} per {per}"
 
 
 def _number(value: Any) -> float | None:
