@@ -289,7 +289,9 @@ def _ground(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     image = np.where((np.arange(height) < horizon)[:, None, None], upper, lower).repeat(width, 1)
     for scale in (6, 14, 30):
         patches = rng.normal(0, 60 / scale**0.5, (height // scale + 2, width // scale + 2)).astype(np.float32)
-        image = image + np.asarray(Image.fromarray(patches).resize((width, height), Image.Resampling.BICUBIC))[..., None]
+        image = (
+            image + np.asarray(Image.fromarray(patches).resize((width, height), Image.Resampling.BICUBIC))[..., None]
+        )
     return image.clip(0, 255).astype(np.uint8)
 
 

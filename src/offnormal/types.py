@@ -169,7 +169,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A false-alarm rate: the share of normal images, frames or clips that may be called anomalous, or alarms in a time.
+    """A false-alarm rate: the share of normal images, frames or clips called anomalous, or alarms in a time.
 
     >>> Rate.parse("1%"), Rate.parse("0.005"), str(Rate(0.01))
     (Rate(value=0.01, per='image'), Rate(value=0.005, per='image'), '1 % of normal images')

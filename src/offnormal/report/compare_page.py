@@ -11,14 +11,13 @@ from offnormal.comparison import Comparison, Contender
 from offnormal.metrics.operational import frame_edges
 from offnormal.report import compare_table
 from offnormal.report.axis import axis_for
-from offnormal.report.compare_plots import RUN_COLOURS, Style, key, lane, ranks_of, roc_curves, styles
+from offnormal.report.compare_plots import Style, key, lane, palette, ranks_of, roc_curves, styles
 from offnormal.report.page import environment, printable
 from offnormal.report.strip import strip
 from offnormal.report.timeline import clock_text
 from offnormal.report.wording import counted
 from offnormal.types import ANOMALOUS, NORMAL
 
-_DARK = ("#5cb3ee", "#f08a5a", "#43c79a", "#dd8fc4", "#d9b84a", "#9a9df5", "#f07a90", "#a6c765", "#c3cad6")
 LANES_SHOWN = 40  # videos; the order is that of the data set
 
 
@@ -101,7 +100,7 @@ def render_comparison(comparison: Comparison) -> str:
             more_lanes=len(lanes) - LANES_SHOWN,
             strips=[_strips(comparison, row) for row in rows] if comparison.kind == "images" else [],
             options=list(comparison.options.items()),
-            palette=list(zip(range(1, len(RUN_COLOURS) + 1), RUN_COLOURS, _DARK, strict=True)),
+            palette=palette(),
             written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         )
     )

@@ -15,7 +15,9 @@ from offnormal.sources.video_paths import is_frame_folder, videos_below, videos_
 from offnormal.types import Video
 
 # what follows the name of an original in those of its copies: `kick_aug3`, `kick-flipped`, `kick (2)`, `kick - copy`
-_COPY = re.compile(r"([ ._-]+(aug|augm|augmented|copy|flip|flipped|mirror|mirrored)[ ._-]*\d*| ?\(\d+\))$", re.IGNORECASE)
+_COPY = re.compile(
+    r"([ ._-]+(aug|augm|augmented|copy|flip|flipped|mirror|mirrored)[ ._-]*\d*| ?\(\d+\))$", re.IGNORECASE
+)
 _SAME_SOURCE = re.compile(r"(v_.+_g\d+)_c\d+", re.IGNORECASE)  # of UCF-50 and UCF-101: a group is cut from one video
 
 
