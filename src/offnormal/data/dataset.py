@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeGuard
 
 from offnormal.errors import DataError, ImageError
 from offnormal.sources import idx
@@ -156,3 +156,8 @@ class ClassLayout(Layout, Protocol):
     def clips(root: Path) -> tuple[Video, ...]:
         """Every clip with its class and, as its group, its original; DataError where there is none."""
         ...
+
+
+def is_of_classes(form: Layout) -> TypeGuard[ClassLayout]:
+    """Whether a layout is one of class folders of clips."""
+    return hasattr(form, "clips")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from offnormal import registry
 from offnormal.data.class_split import ClassChoice, Split
-from offnormal.data.dataset import ClassLayout, Dataset, Layout, group_of
-from offnormal.data.layouts.class_folders import classes_of, divided, with_split
+from offnormal.data.dataset import ClassLayout, Dataset, Layout, group_of, is_of_classes
+from offnormal.data.layouts.class_folders import ClassFoldersLayout, classes_of, divided, with_split
 from offnormal.data.layouts.folder import from_folders, nested
 from offnormal.data.layouts.labelled import subfolders
 from offnormal.data.layouts.videos import from_videos
@@ -41,11 +41,12 @@ def open_datasets(
     normal and how they are divided; split: an earlier division of the same clips, which then holds.
     Raises DataError saying what was found and what each layout expects.
     """
+    named = classes is not None and classes.named
     if data is None:
-        if classes is not None and classes.named:
-            raise DataError("--normal-classes and --anomalous-classes go with --data, a folder of class folders")
-        if category is not None or normal_class is not None or layout not in (None, "folder", "videos"):
-            raise DataError("--layout, --category and --normal-class go with --data, not with --normal and --test")
+        if named or category is not None or normal_class is not None or layout not in (None, "folder", "videos"):
+            raise DataError(
+                "--layout, --category, --normal-class and --normal-classes go with --data, not with --normal and --test"
+            )
         return [_named(normal, test, masks, layout).grouped(group_by)]
     if normal is not None or test is not None or masks is not None:
         raise DataError("--data goes without --normal, --test and --masks: its layout says what is normal")
@@ -57,14 +58,8 @@ def open_datasets(
     if split is not None and layout in (None, split.layout) and (again := _divided_before(data, split, classes)):
         return [again]
     form = _form(data, layout, classes)
-    if hasattr(form, "clips"):
-        if category is not None or normal_class is not None:
-            raise DataError(f"{data}: class folders of clips: several are normal at once; name them: --normal-classes")
-        return [_divided(data, form, classes or ClassChoice(), group_by)]
-    if classes is not None and classes.named:
-        raise DataError(
-            f"{data}: --normal-classes and --anomalous-classes are for class folders of clips (--layout class_folders)"
-        )
+    if named or is_of_classes(form):
+        return [_divided(data, form, classes or ClassChoice(), group_by, category or normal_class)]
     if normal_class is not None:
         category = _as_category(form, data, normal_class, category)
     if category == "all":
@@ -82,12 +77,23 @@ def _form(data: Path, layout: str | None, classes: ClassChoice | None) -> Layout
         return named
     if classes is None or not classes.named:
         return _recognise(data)
-    forms: dict[str, ClassLayout] = {name: registry.resolve("layouts", name) for name in registry.names("layouts")}
-    known = [form for form in forms.values() if hasattr(form, "clips") and form.recognises(data)]
-    return known[0] if known else forms["class_folders"]
+    forms: list[Layout] = [registry.resolve("layouts", name) for name in registry.names("layouts")]
+    known = [form for form in forms if is_of_classes(form) and form.recognises(data)]
+    return known[0] if known else ClassFoldersLayout
 
 
-def _divided(data: Path, form: ClassLayout, classes: ClassChoice, group_by: str | None) -> VideoDataset:
+def _divided(
+    data: Path, form: Layout, classes: ClassChoice, group_by: str | None, category: str | None
+) -> VideoDataset:
+    """Clips divided anew; DataError where they are of no class, or one class alone is named."""
+    if not is_of_classes(form):
+        raise DataError(
+            f"{data}: --normal-classes and --anomalous-classes are for class folders of clips (--layout class_folders)"
+        )
+    if category is not None:
+        raise DataError(
+            f"{category}: of class folders of clips several are normal at once: name them with --normal-classes"
+        )
     clips = form.clips(data)
     if group_by is not None:
         clips = tuple(replace(clip, group=group_of(clip.path, data, group_by)) for clip in clips)

@@ -42,9 +42,9 @@ def figures(evaluation: ClipEvaluation) -> list[Figure]:
     """The accuracy table of the exercise as large figures; empty without a threshold."""
     titles = {
         "anomalous": ("Anomalous caught", "anomalous"),
-        "train": ("Kept, learnt from", "normal"),
-        "validation": ("Kept, kept back", "normal"),
-        "test": ("Kept, tested on", "normal"),
+        "train": ("Normal kept, train", "normal"),
+        "validation": ("Normal kept, validation", "normal"),
+        "test": ("Normal kept, test", "normal"),
     }
     order = sorted(evaluation.accuracy, key=lambda row: list(titles).index(row.part))
     return [_figure(row, *titles[row.part]) for row in order if row.right is not None]
@@ -118,9 +118,9 @@ def _few(calibration: Calibration) -> list[str]:
     number, worth = len(calibration.scores), math.floor(calibration.effective + 1e-9)
     resemble = f", worth {worth} as some are of one original" if worth < number else ""
     return [
-        f"The threshold rests on {counted(number, 'normal clip', 'normal clips')} kept back{resemble}: so few can "
-        f"promise no less than {percent(calibration.rate.value)} false alarms. It takes {normals_needed(0.05)} for 5 %, "
-        f"{normals_needed(DEFAULT_RATE)} for 1 %."
+        f"The threshold rests on {counted(number, 'normal clip', 'normal clips')} kept back for it{resemble}: so "
+        f"few can promise no less than {percent(calibration.rate.value)} false alarms. It takes {normals_needed(0.05)} "
+        f"for 5 %, {normals_needed(DEFAULT_RATE)} for 1 %."
     ]
 
 

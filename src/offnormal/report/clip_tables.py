@@ -15,9 +15,9 @@ from offnormal.report.box import box
 from offnormal.report.tables import NOT_CALIBRATED, Gap
 
 WORDS = {
-    "train": "normal, learnt from",
-    "validation": "normal, kept back",
-    "test": "normal, tested on",
+    "train": "normal, train",
+    "validation": "normal, validation",
+    "test": "normal, test",
     "anomalous": "anomalous",
 }
 SHOWN = 60  # classes

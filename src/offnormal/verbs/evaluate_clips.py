@@ -97,8 +97,8 @@ def refuse_learnt(bundle: Bundle, dataset: VideoDataset) -> None:
     known = learnt & set(content_prefixes(dataset.test))
     if known:
         raise DataError(
-            f"{len(known)} of the {len(dataset.test)} clips to test on (or exact copies of them) were learnt from, or set "
-            "the threshold: name the run's folder, whose split.json says which are which, not a copy of its bundle "
+            f"{len(known)} of the {len(dataset.test)} clips to test on (or exact copies of them) were learnt from, or "
+            "set the threshold: name the run's folder, whose split.json says which are which, not a copy of its bundle "
             "alone; and keep each clip once"
         )
 

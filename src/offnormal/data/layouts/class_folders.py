@@ -1,4 +1,4 @@
-"""Class folders of clips: what each shows is the name of its folder; which classes are normal is for the user to say."""
+"""Class folders of clips: each shows what its folder is called; which classes are normal is for the user to say."""
 
 from __future__ import annotations
 
@@ -78,6 +78,19 @@ def class_clips(root: Path, class_of: Callable[[str], str] = str) -> tuple[Video
     )
 
 
+def clips_of_class(folder: Path, action: str) -> tuple[Video, ...]:
+    """The clips of a single class folder."""
+    return tuple(
+        Video(path=clip, name=clip.relative_to(folder).as_posix(), group=f"{folder.name}/{original}", action=action)
+        for clip, original in _originals(folder)
+    )
+
+
+def is_class_folders(root: Path) -> bool:
+    """Whether there are folders with clips inside."""
+    return bool(_holding(root))
+
+
 def classes_of(clips: tuple[Video, ...]) -> list[str]:
     """Names of the classes, each once, in the order of their first clips."""
     return list(dict.fromkeys(clip.action for clip in clips if clip.action is not None))
@@ -121,13 +134,13 @@ def _originals(folder: Path) -> Iterator[tuple[Path, str]]:
         place = inside[0]
     if is_frame_folder(place):
         yield place, original_of(place.name)
-    for clip in videos_in(place):
+    beside = videos_in(place)
+    for clip in beside:
         yield clip, original_of(clip.stem)
     for inner in _holding(place):
-        below = videos_in(inner, recursive=True) or videos_below(inner) or [inner]  # pictures beside a video are of it
-        alone = original_of(inner.name)
-        for clip in below:
-            yield clip, alone
+        videos = videos_in(inner, recursive=True)
+        for clip in videos or ([] if beside else videos_below(inner) or [inner]):  # pictures beside a video are of it
+            yield clip, original_of(inner.name)
 
 
 def _holding(place: Path) -> list[Path]:

@@ -67,7 +67,7 @@ class UcfSportsLayout:
     @staticmethod
     def clips(root: Path) -> tuple[Video, ...]:
         """Every clip with its class, the views of one action merged; DataError where there is none."""
-        return class_clips(_place(root) or root, lambda name: _BY_NAME.get(name.casefold(), name))
+        return class_clips(_place(root) or root, class_of)
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> VideoDataset:
@@ -75,6 +75,15 @@ class UcfSportsLayout:
         clips = UcfSportsLayout.clips(root)
         classes = ClassChoice().among(classes_of(clips), UcfSportsLayout.default)
         return divided(root, clips, classes, layout="ucf_sports")
+
+
+def class_of(folder: str) -> str:
+    """The class that a folder's name stands for; of one that the set does not know the name itself.
+
+    >>> class_of("Kicking-Front"), class_of("run-side"), class_of("Juggling")
+    ('Kicking', 'Run-Side', 'Juggling')
+    """
+    return _BY_NAME.get(folder.casefold(), folder)
 
 
 def _place(root: Path) -> Path | None:
