@@ -56,7 +56,7 @@ class Lanes:
 
 @dataclass(frozen=True, slots=True)
 class Strips:
-    """The scores of one run's pictures."""
+    """The scores of one run's pictures or clips."""
 
     normal: str  # <svg>
     anomalous: str
@@ -68,7 +68,7 @@ def render_comparison(comparison: Comparison) -> str:
     columns = comparison.metrics
     headline = columns[0] if columns else None
     known = comparison.common.labelled
-    unit = "frames" if comparison.kind == "videos" else "pictures"
+    unit = compare_table.UNITS[comparison.kind][1]
     curves = ""
     if columns:
         curves = roc_curves(comparison.common.labels[known], [row.scores[known] for row in rows], unit=unit)
@@ -76,7 +76,7 @@ def render_comparison(comparison: Comparison) -> str:
         Head(
             letter=row.letter,
             name=row.name,
-            detector=compare_table.detector(row),
+            detector=compare_table.detector(row, comparison.options),
             counts=compare_table.counts(comparison, row),
             key=key(style),
             auc=row.metrics.get(headline) if headline else None,
@@ -98,7 +98,7 @@ def render_comparison(comparison: Comparison) -> str:
             parts=_parts(comparison),
             lanes=lanes[:LANES_SHOWN],
             more_lanes=len(lanes) - LANES_SHOWN,
-            strips=[_strips(comparison, row) for row in rows] if comparison.kind == "images" else [],
+            strips=[_strips(comparison, row) for row in rows] if comparison.kind != "videos" else [],
             options=list(comparison.options.items()),
             palette=palette(),
             written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
@@ -171,7 +171,7 @@ def _lanes(comparison: Comparison, chosen: list[Style]) -> list[Lanes]:
 
 
 def _strips(comparison: Comparison, row: Contender) -> Strips:
-    kept = comparison.common.scored
+    kept = comparison.common.labelled
     axis = axis_for([row.scores[kept]], row.threshold)
     drawn = [
         strip(row.scores[kept & (comparison.common.labels == label)], axis, threshold=row.threshold, colour=colour)
