@@ -95,7 +95,12 @@ def _drawn(evaluation: ClipEvaluation, axis: ScoreAxis) -> dict[str, str]:
         at = false / int((~labels).sum()), recall
         precise = (recall, true / (true + false)) if true + false else None
     return {
-        "trade": kept_and_caught(evaluation.trade, evaluation.hindsight, threshold=evaluation.threshold, axis=axis),
+        **{
+            name: kept_and_caught(
+                evaluation.trade, evaluation.hindsight, threshold=evaluation.threshold, axis=axis, width=width
+            )
+            for name, width in (("wide", 1060), ("narrow", 380))
+        },
         "roc": plots.roc(labels, scores, at=at, kinds=_KINDS),
         "precision_recall": plots.precision_recall(labels, scores, at=precise, kinds=_KINDS),
     }

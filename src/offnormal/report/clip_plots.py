@@ -10,12 +10,14 @@ from offnormal.report.figure import COLOURS, new_axes, note, to_svg
 from offnormal.report.plots import percent_scale, score_scale, threshold_line
 
 
-def kept_and_caught(found: Trade, best: Hindsight, *, threshold: float | None, axis: ScoreAxis) -> str:
+def kept_and_caught(
+    found: Trade, best: Hindsight, *, threshold: float | None, axis: ScoreAxis, width: int = 1060
+) -> str:
     """Both shares in per cent over the threshold: steps, as each score changes one of them.
 
-    best: marked as what it is; threshold: the calibrated one, None without one.
+    best: marked as what it is; threshold: the calibrated one, None without one. width: pixels.
     """
-    figure, axes = new_axes(1060, 340, x="threshold", y="per 100")
+    figure, axes = new_axes(width, 340 if width > 600 else 280, x="threshold", y="per 100")
     edges = [axis.low, *found.thresholds.clip(axis.low, axis.high).tolist(), axis.high]
     for name, shares in (("normal", found.kept), ("anomalous", found.caught)):
         heights = [100 * shares[0], *(100 * shares).tolist()]
