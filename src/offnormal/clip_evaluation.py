@@ -63,6 +63,7 @@ class ClipEvaluation:
     latents: np.ndarray | None = None  # (R, L)
     seconds_per_clip: float | None = None  # scoring, decoding included
     items: ItemShares | None = None  # use of the detector's memory; None: it has none
+    parts: dict[str, dict[str, float]] = field(default_factory=dict)  # part of the score -> metrics of it alone
 
     @property
     def labelled(self) -> list[ScoredClip]:
@@ -136,7 +137,14 @@ def judge_clips(
         latents=latents,
         seconds_per_clip=seconds_per_clip,
         items=items,
+        parts=_parts_alone(tested, labels) if trade is not None else {},
     )
+
+
+def _parts_alone(tested: Sequence[ScoredClip], labels: np.ndarray) -> dict[str, dict[str, float]]:
+    """Metrics of each part of the score, such as those of other heads, as if it were the score."""
+    names = sorted(set.intersection(*(set(row.parts) for row in tested)))
+    return {name: clip.clip_metrics(labels, [row.parts[name] for row in tested]) for name in names}
 
 
 def clip_metrics_json(evaluation: ClipEvaluation) -> dict[str, Any]:
@@ -162,6 +170,7 @@ def clip_metrics_json(evaluation: ClipEvaluation) -> dict[str, Any]:
             }
             for row in evaluation.classes
         ],
+        "parts": evaluation.parts,
         "best_by_hindsight": None if found is None else {**asdict(found), "note": "chosen with the test's labels"},
         "skipped": [{"path": str(bad.path), "reason": bad.reason} for bad in evaluation.skipped],
         "data": {

@@ -95,8 +95,9 @@ def best_by_hindsight(found: Trade) -> Hindsight:
     Hindsight(threshold=3.0, kept=1.0, caught=1.0)
     """
     place = int(np.argmax(found.kept + found.caught))
-    upper = found.thresholds[min(place + 1, found.thresholds.size - 1)]
-    middle = float(found.thresholds[place] / 2 + upper / 2)
+    lower, upper = found.thresholds[place], found.thresholds[min(place + 1, found.thresholds.size - 1)]
+    middle = lower / 2 + upper / 2
+    middle = float(middle if lower < middle < upper else lower)  # neighbouring numbers have none between them
     return Hindsight(middle, float(found.kept[place]), float(found.caught[place]))
 
 
