@@ -54,10 +54,11 @@ def command(
     from offnormal.verbs.predict_videos import videos_among
 
     resolved = build(PredictConfig, given_flags(options), file=config)
-    loaded = load(bundle)
-    whole = loaded.detector.input.of_whole_video
+    found = load(bundle) if bundle.is_dir() else None  # where there is none, wrong inputs are told first
+    whole = found is not None and found.detector.input.of_whole_video
     videos = [] if whole else videos_among(inputs, resolved)
     paths = [] if videos or whole else apart_from(expand(inputs), resolved.overlays, inputs)
+    loaded = found or load(bundle)
     if loaded.calibration is None and resolved.threshold is None:
         if exit_code:
             raise UsageError(
