@@ -154,6 +154,7 @@ def test_compare_shows_accuracies_side_by_side(fit, actions, tmp_path):
         assert shares["test"] == own.metrics["clip_kept_test"]
         assert shares["anomalous"] == own.metrics["clip_caught"]
         assert shares["train"] == own.metrics["clip_kept_train"]
+        assert shares["validation"] == own.metrics["clip_kept_validation"]  # whose highest is the threshold itself
         assert set(row.breakdown) == {"Lifting", "Walk-Front"}
     table = (made.path / "comparison.md").read_text()
     assert "| kept, train | kept, validation | kept, test | caught |" in table
