@@ -201,7 +201,7 @@ def write_clip_scores(path: Path, clips: Sequence[ScoredClip]) -> None:
                     row.part,
                     "" if row.label is None else row.label,
                     row.video.group or "",
-                    f"{row.score:.9g}",  # exactly: the threshold is the score of one of them
+                    repr(row.score),  # exactly: the threshold is the score of one of them
                     "" if row.tail_probability is None else f"{row.tail_probability:.4g}",
                     "" if row.anomalous is None else int(row.anomalous),
                     *(f"{row.parts[name]:.7g}" if name in row.parts else "" for name in names),
