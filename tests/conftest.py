@@ -12,7 +12,11 @@ from PIL import Image
 from offnormal import registry
 
 GOLDEN = Path(__file__).parent / "golden"
-_POINTS = "[offnormal.detectors]\nplain = tests.training.tiny:Plain\npair = tests.training.tiny:Pair\n"
+_POINTS = """[offnormal.detectors]
+plain = tests.training.tiny:Plain
+pair = tests.training.tiny:Pair
+moves = tests.training.tiny_clips:Moves
+"""
 
 
 @pytest.fixture(scope="session")

@@ -203,3 +203,11 @@ def test_times_are_read_with_their_units():
     assert build(FitConfig, {"every": "5 S"}, environment={}).every_s == 5
     assert build(FitConfig, {"every": 0.2}, environment={}).every_s == 0.2
     assert build(FitConfig, {}, environment={}).every_s is None
+
+
+def test_parts_are_three_shares_of_a_hundred():
+    assert build(EvaluateConfig, {"parts": "60/30/10"}, environment={}).shares == (60, 30, 10)
+    assert build(EvaluateConfig, {"parts": [34, 33, 33]}, environment={}).shares == (34, 33, 33)
+    for wrong in ("50/40", "50/50/0", "50/40/20", "a/b/c"):
+        with pytest.raises(ConfigError, match="50/40/10"):
+            build(EvaluateConfig, {"parts": wrong}, environment={})

@@ -15,17 +15,15 @@ from offnormal.comparison import Comparison
 from offnormal.config import CalibrateConfig, CompareConfig, EvaluateConfig, build
 from offnormal.data.loader import Loader, stack, to_pixels
 from offnormal.errors import DataError, UsageError
-from offnormal.evaluation import Evaluation
 from offnormal.run import Run
 from offnormal.scoring import Scorer, concatenate
 from offnormal.sources.paths import expand
 from offnormal.types import Rate, Sample, Scores
 from offnormal.verbs import compare as compare_verb
 from offnormal.verbs.calibrate import calibrate_bundle
-from offnormal.verbs.evaluate import evaluate_run
+from offnormal.verbs.evaluate import AnyEvaluation, checked, evaluate_run
 from offnormal.verbs.fit import fit_config, fit_run, resumed_config
-from offnormal.verbs.loading import open_configured
-from offnormal.video_evaluation import VideoEvaluation
+from offnormal.verbs.loading import open_configured, split_beside
 
 __all__ = ["calibrate", "compare", "evaluate", "fit", "load", "score"]
 
@@ -111,7 +109,7 @@ def _picture(item: object) -> Image.Image:
     return Image.fromarray(item)
 
 
-def evaluate(bundle: Bundle, data: str | Path | None = None, **options: Any) -> Evaluation | VideoEvaluation:
+def evaluate(bundle: Bundle, data: str | Path | None = None, **options: Any) -> AnyEvaluation:
     """Metrics, scores and decisions on labelled pictures or videos; metrics.json, scores.csv, report.html are written.
 
     options: those of `offnormal evaluate` by their names (`test="bad_and_good/"`, `out="results/"`).
@@ -119,7 +117,8 @@ def evaluate(bundle: Bundle, data: str | Path | None = None, **options: Any) -> 
     if options.get("category") == "all":
         raise UsageError("evaluate gives one evaluation: name a category, or use offnormal evaluate --category all")
     config = build(EvaluateConfig, _plain({**options, "data": data}), environment={})
-    return evaluate_run(bundle, open_configured(config)[0], config)[0]
+    split = None if bundle.path is None else split_beside(bundle.path)
+    return evaluate_run(bundle, checked(bundle, open_configured(config, split)[0]), config)[0]
 
 
 def compare(*runs: Run | str | Path, **options: Any) -> Comparison:

@@ -17,14 +17,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from offnormal.data.class_split import PARTS
 from offnormal.errors import CalibrationError, DataError, UsageError
 from offnormal.evaluated.common_rows import Common, common_rows
 from offnormal.evaluated.run import EvaluatedRun, read_run, short_names
 from offnormal.evaluated.score_table import Kind
-from offnormal.metrics import bootstrap, decision, image
+from offnormal.metrics import bootstrap, clips, decision, image
+from offnormal.metrics.clips import PartRow
 from offnormal.metrics.operational import Operation, operate
 from offnormal.metrics.video import PER_VIDEO_NORM, FrameScores, frame_auc, video_metrics
 
+CLIP_METRICS = clips.METRICS
 IMAGE_METRICS = ("image_AUROC", "image_AP", "image_F1")
 FRAME_METRICS = ("frame_AUC_micro", "frame_AUC_macro", "frame_EER", "frame_AP")
 LOWER_IS_BETTER = frozenset({"frame_EER", "frame_EER" + PER_VIDEO_NORM})
@@ -33,6 +36,8 @@ _DRAWN = {
     "image_AUROC": "AUC",
     "image_AP": "AP",
     "image_F1": "F1",
+    "clip_AUROC": "AUC",
+    "clip_AP": "AP",
     "frame_AUC_micro": "AUC",
     "frame_EER": "EER",
     "frame_AP": "AP",
@@ -70,7 +75,8 @@ class Contender:
     breakdown: dict[str, float | None]  # AUC by video, or by kind of defect
     threshold: float | None
     operation: Operation | None  # alarms at its own threshold, of videos
-    confusion: decision.Confusion | None  # decisions at its own threshold, of pictures
+    confusion: decision.Confusion | None  # decisions at its own threshold, of pictures and clips
+    accuracy: tuple[PartRow, ...]  # of clips: what that threshold keeps and catches, by part
     seconds_per_frame: float | None
     bundle_bytes: int | None
     differences: dict[str, Difference]  # to the first run; of the first none
@@ -167,6 +173,7 @@ def _contender(run: EvaluatedRun, common: Common, place: int, name: str) -> Cont
         threshold=run.threshold,
         operation=None,
         confusion=None,
+        accuracy=(),
         seconds_per_frame=run.seconds_per_frame,
         bundle_bytes=run.bundle_bytes,
         differences={},
@@ -221,20 +228,33 @@ def _judged(
         else:
             known = common.labelled
             labels, scores = common.labels[known], row.scores[known]
-            metrics, missing = _image_metrics(labels, scores)
+            metrics, missing = _metrics_of(kind, labels, scores)
             counts = None if row.threshold is None else decision.confusion(labels, scores > row.threshold)
             kinds = [defect for defect, chosen in zip(common.defects, known, strict=True) if chosen]
             by_defect = decision.per_defect(kinds, labels, scores, row.threshold)
             breakdown = {found.defect: found.auroc for found in by_defect}
-            judged.append(replace(row, metrics=metrics, breakdown=breakdown, confusion=counts))
+            accuracy = _accuracy(row, common) if kind == "clips" else ()
+            judged.append(replace(row, metrics=metrics, breakdown=breakdown, confusion=counts, accuracy=accuracy))
     return judged, missing
 
 
-def _image_metrics(labels: NDArray[np.float64], scores: NDArray[np.float64]) -> tuple[dict[str, float], dict[str, str]]:
+def _accuracy(row: Contender, common: Common) -> tuple[PartRow, ...]:
+    """What the run's threshold keeps and catches of the clips that every run scored."""
+    known = np.flatnonzero(common.scored & np.isfinite(common.labels))
+    parts = [common.parts[place] for place in known]
+    return tuple(clips.part_rows(parts, common.labels[known], row.scores[known], row.threshold, order=PARTS))
+
+
+def _metrics_of(
+    kind: Kind, labels: NDArray[np.float64], scores: NDArray[np.float64]
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Metrics of pictures or clips, and why there are none."""
     if 0 not in labels or 1 not in labels:
         only = "anomalous" if 1 in labels else "normal"
-        found = f"only {only} pictures" if labels.size else "no labels"
-        return {}, {"image metrics": f"{found}: both normal and anomalous ones are needed"}
+        found = f"only {only} {'pictures' if kind == 'images' else 'clips'}" if labels.size else "no labels"
+        return {}, {f"{kind[:-1]} metrics": f"{found}: both normal and anomalous ones are needed"}
+    if kind == "clips":
+        return clips.clip_metrics(labels, scores), {}
     values = (image.auroc(labels, scores), image.average_precision(labels, scores), image.best_f1(labels, scores)[0])
     return dict(zip(IMAGE_METRICS, values, strict=True)), {}
 

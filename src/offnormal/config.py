@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import math
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -18,38 +17,10 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from offnormal.errors import ConfigError
+from offnormal.quantities import seconds, seconds_text, shares_text, sides, size_text
 from offnormal.types import Interpolation, ResizePolicy
 
 _Config = TypeVar("_Config", bound="VerbConfig")
-
-
-def size_text(value: Any) -> Any:
-    """N, HxW, [H, W] or (H, W) -> "N" or "HxW"; anything else is not a size."""
-    if isinstance(value, list | tuple):
-        value = "x".join(map(str, value))
-    text = str(value).replace(" ", "").lower()
-    if not re.fullmatch(r"\d+(x\d+)?", text) or any(int(side) < 16 for side in text.split("x")):
-        raise ValueError("expected N or HxW in pixels, at least 16, such as 256 or 256x320")
-    return text
-
-
-def _seconds_text(value: Any) -> Any:
-    """A number of seconds, with or without a unit."""
-    text = str(value).replace(" ", "").lower()
-    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)(ms|s|min|h)?", text)
-    if match is None or float(match[1]) == 0:
-        raise ValueError("expected a time above 0 such as 5s, 500ms or 2min")
-    return text
-
-
-def seconds(text: str) -> float:
-    """A time as the configuration takes it, in seconds.
-
-    >>> seconds("5s"), seconds("500ms"), seconds("2min"), seconds("0.5")
-    (5.0, 0.5, 120.0, 0.5)
-    """
-    number = text.rstrip("hmins")
-    return float(number) * {"": 1.0, "s": 1.0, "ms": 1e-3, "min": 60.0, "h": 3600.0}[text[len(number) :]]
 
 
 class VerbConfig(BaseModel):
@@ -84,6 +55,14 @@ class DataConfig(VerbConfig):
     """One category of a data set with several, or all."""
     normal_class: str | None = None
     """Of a data set of classes, such as MNIST: the one that is normal; all others are anomalous."""
+    normal_classes: list[str] | None = None
+    """Of class folders of clips: those that are normal; all others are anomalous, unless those are named, too."""
+    anomalous_classes: list[str] | None = None
+    """Of class folders of clips: those that are anomalous; all others are normal, unless those are named, too."""
+    parts: Annotated[str, BeforeValidator(shares_text)] = "50/40/10"
+    """Of class folders: per cent of each normal class to learn from, to test on and to set the threshold with."""
+    split_seed: int = 0
+    """Of the random choice of these clips."""
     normal: Path | None = None
     """Plain folder of normal pictures, instead of --data."""
     test: Path | None = None
@@ -92,6 +71,12 @@ class DataConfig(VerbConfig):
     """Folder of masks that mirrors the test folder."""
     group_by: str | None = None
     """Sessions or lots that belong together: folder, or a regular expression on the path."""
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """`parts` as numbers: per cent to learn from, to test on, to set the threshold with."""
+        train, test, validation = map(float, self.parts.split("/"))
+        return train, test, validation
 
 
 class FootageConfig(VerbConfig):
@@ -105,16 +90,10 @@ class FootageConfig(VerbConfig):
     """Folder for cache=disk."""
 
 
-def sides(size: str) -> int | tuple[int, int]:
-    """A size as the configuration takes it as numbers: N, or (H, W)."""
-    height, _, width = size.partition("x")
-    return (int(height), int(width)) if width else int(height)
-
-
 class FitConfig(DataConfig, FootageConfig, ComputeConfig):
     """offnormal fit."""
 
-    every: Annotated[str, BeforeValidator(_seconds_text)] | None = None
+    every: Annotated[str, BeforeValidator(seconds_text)] | None = None
     """Learn from one frame of a video about every so many seconds, such as 5s; default: from every frame."""
 
     size: Annotated[str, BeforeValidator(size_text)] | None = None
@@ -170,7 +149,7 @@ class TrainConfig(FitConfig):
     """Stop after so many validations (one an epoch) without a lower loss; default: never."""
     keep: Literal["best", "last"] = "best"
     """Which weights to keep: those of the lowest validation loss, or the last ones."""
-    limit_time: Annotated[str, BeforeValidator(_seconds_text)] | None = None
+    limit_time: Annotated[str, BeforeValidator(seconds_text)] | None = None
     """Stop training after such a time, such as 30min, and finish with what was learnt."""
     resume: Path | None = None
     """Run folder of a fit that was broken off: go on from its last checkpoint."""
@@ -227,9 +206,9 @@ class EvaluateConfig(DataConfig, FootageConfig, ComputeConfig):
 
     out: Path | None = None
     """Folder for metrics.json, scores.csv and report.html; default: the bundle's run, or a new one beside it."""
-    smooth: Annotated[str, BeforeValidator(_seconds_text)] | None = None
+    smooth: Annotated[str, BeforeValidator(seconds_text)] | None = None
     """Also measure scores smoothed over time by a Gaussian of this width, such as 0.5s; looks ahead."""
-    merge_gap: Annotated[str, BeforeValidator(_seconds_text)] = "1s"
+    merge_gap: Annotated[str, BeforeValidator(seconds_text)] = "1s"
     """Alarms nearer than this to each other count as one."""
     hold: bool = False
     """Give frames that are skipped between windows the score of the frame before."""
@@ -263,7 +242,7 @@ class PredictConfig(ComputeConfig):
     """Read folders of pictures as videos, their pictures as frames."""
     fps: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Frames per second of videos that are folders of pictures; files state their own."""
-    every: Annotated[str, BeforeValidator(_seconds_text)] | None = None
+    every: Annotated[str, BeforeValidator(seconds_text)] | None = None
     """Look at a video only about once every so many seconds, such as 1s; default: at every frame."""
     hold: bool = False
     """Give frames that are skipped between windows the score of the frame before."""

@@ -155,6 +155,14 @@ _BUILT_IN: dict[str, dict[str, Entry]] = {
             "offnormal.data.layouts.mnist:MnistLayout",
             "MNIST and Fashion-MNIST as published: one class normal (--normal-class), all others anomalous",
         ),
+        "ucf_sports": Entry(
+            "offnormal.data.layouts.ucf_sports:UcfSportsLayout",
+            "UCF Sports Action as published: class folders of clips, 7 classes normal, 3 anomalous",
+        ),
+        "class_folders": Entry(
+            "offnormal.data.layouts.class_folders:ClassFoldersLayout",
+            "class folders of clips, some classes normal (--normal-classes or --anomalous-classes)",
+        ),
         "videos": Entry(
             "offnormal.data.layouts.videos:VideosLayout",
             "your own videos: train, optionally test, labels and masks; or one folder of normal videos",

@@ -89,6 +89,11 @@ class InputSpec:
                 f"{-self.frames} to {self.frames - 1}, or () for the clip as a whole"
             )
 
+    @property
+    def of_whole_video(self) -> bool:
+        """Whether there is one score for a video, and not one for each of its frames."""
+        return self.sampling == "uniform" and not self.targets
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
@@ -101,6 +106,7 @@ class Sample:
     group: str | None = None  # session, lot, video: samples of one group are never split
     frame: int | None = None  # position in its video, from 0; None: no frame of a video
     time_s: float | None = None  # seconds since the video's first frame; None: no frame of a video, or no clock
+    action: str | None = None  # class of activity that its clip shows; None: unknown
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,6 +136,8 @@ class Video:
     labels: np.ndarray | None = None  # (T,) uint8, 0 normal, 1 anomalous; None: unknown
     masks: MaskSource | None = None
     group: str | None = None  # videos of one group (a camera, a day) are never split; None: the video is its own
+    label: int | None = None  # of the video as a whole, where it is one: 0 normal, 1 anomalous; None: see `labels`
+    action: str | None = None  # class of activity that the clip shows; None: unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +148,8 @@ class Output:
     map: Tensor | None  # (N, K, H, W) at input size, or None when the method has no map
     parts: dict[str, Tensor] = field(default_factory=dict)  # (N, K) each: the terms behind the score
     recalled: Tensor | None = None  # (N, M) share of each of the memory's items; None: the method has no memory
+    embedding: Tensor | None = None  # (N, D) what was made of each image or clip as a whole; None: nothing of the kind
+    latent: Tensor | None = None  # (N, L) its code between encoder and decoder; None: nothing of the kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +160,8 @@ class Scores:
     map: np.ndarray | None  # (R, H, W) float32
     parts: dict[str, np.ndarray] = field(default_factory=dict)  # (R,) each
     recalled: np.ndarray | None = None  # (N, M) share of each item of a memory, a row for each of N images or clips
+    embedding: np.ndarray | None = None  # (N, D) float32, as in Output
+    latent: np.ndarray | None = None  # (N, L) float32, as in Output
 
     def __len__(self) -> int:
         return len(self.score)
@@ -157,14 +169,14 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A false-alarm rate: the share of normal images or frames that may be called anomalous, or alarms in a time.
+    """A false-alarm rate: the share of normal images, frames or clips called anomalous, or alarms in a time.
 
     >>> Rate.parse("1%"), Rate.parse("0.005"), str(Rate(0.01))
     (Rate(value=0.01, per='image'), Rate(value=0.005, per='image'), '1 % of normal images')
     """
 
     value: float
-    per: Literal["image", "frame", "hour", "day"] = "image"
+    per: Literal["image", "frame", "clip", "hour", "day"] = "image"
 
     def __post_init__(self) -> None:
         if self.is_share and not 0 < self.value < 1:
@@ -176,8 +188,8 @@ class Rate:
 
     @property
     def is_share(self) -> bool:
-        """Whether it is a share of images or frames, not a number of alarms in a time."""
-        return self.per in ("image", "frame")
+        """Whether it is a share of images, frames or clips, not a number of alarms in a time."""
+        return self.per in ("image", "frame", "clip")
 
     @property
     def per_hour(self) -> float:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from offnormal import registry
+from offnormal.data.class_split import ClassChoice
 from offnormal.data.dataset import Dataset
 from offnormal.data.open import open_datasets
 from offnormal.data.video_dataset import VideoDataset
@@ -41,6 +42,11 @@ def write_tree(root, name):
         return draw(root, *PICTURES[name])
     if name == "mnist":
         return write_digits(root, parts=("train", "t10k"), per_class=1)
+    if name in ("ucf_sports", "class_folders"):
+        actions = ("Run-Side", "Lifting") if name == "ucf_sports" else ("walk", "fight")
+        for number in range(4):
+            film(root / actions[0] / f"{number:03}" / f"{number}.avi", 2)
+        film(root / actions[1] / "001" / "a.avi", 2)
     for folder in FRAMES.get(name, ()):
         clip(root / folder, 2)
     if name == "avenue":
@@ -57,7 +63,8 @@ def write_tree(root, name):
 @pytest.mark.parametrize("name", registry.names("layouts"))
 def test_every_official_tree_is_recognised_as_itself(tmp_path, name):
     root = write_tree(tmp_path / "set", name)
-    (found,) = open_datasets(root, normal_class="0" if name == "mnist" else None)
+    classes = ClassChoice(normal=("walk",)) if name == "class_folders" else None
+    (found,) = open_datasets(root, normal_class="0" if name == "mnist" else None, classes=classes)
     assert (found.layout, isinstance(found, VideoDataset)) == (name, name not in (*PICTURES, "mnist"))
     assert found.train
     assert found.test or name == "folder"

@@ -22,6 +22,8 @@ _EXPLAINED: dict[Kind, str] = {
     "leave_one_out": "training {things}, each scored with itself left out; {things} of another day may score higher",
     "leave_group_out": "training {things}, each scored with its whole {group} left out",
 }
+_THINGS = {"image": ("images", "group"), "frame": ("frames", "video or stretch"), "clip": ("clips", "original")}
+_PER: dict[str, Literal["image", "frame", "clip"]] = {"images": "image", "frames": "frame", "clips": "clip"}
 _TAIL_FLOOR = 1e-12  # below it an extrapolation says nothing
 _TAIL_SHARE = 0.1  # of the highest normal scores, whose mean excess sets the decay beyond the highest
 _TAIL_LEAST = 5
@@ -51,7 +53,7 @@ class Calibration:
         if self.by_hand:
             return f"threshold {self.threshold:.6g} set by hand: no false-alarm rate is promised"
         low, high = (0.0 if bound < 1e-5 else bound for bound in self.interval)
-        things, group = ("images", "group") if self.rate.per == "image" else ("frames", "video or stretch")
+        things, group = _THINGS.get(self.rate.per, _THINGS["frame"])
         basis = f"{len(self.scores)} {_EXPLAINED[self.kind].format(things=things, group=group)}"
         if self.rate.is_share:
             bounds = f"95 % interval {low * 100:.2g}-{high * 100:.2g} %"
@@ -135,7 +137,7 @@ def calibrate_scores(
     kind: Kind,
     bundle: str,
     groups: Sequence[str | None] = (),
-    things: Literal["images", "frames"] = "images",
+    things: Literal["images", "frames", "clips"] = "images",
 ) -> Calibration:
     """Threshold of (n,) scores of normals at a rate; None: the smallest that can be promised, down to 1 %.
 
@@ -152,10 +154,10 @@ def calibrate_scores(
     ordered = np.sort(np.asarray(scores, dtype=np.float64))
     effective = effective_number(np.asarray(scores, dtype=np.float64), groups)
     target = rate.value if rate is not None else max(DEFAULT_RATE, smallest_rate(effective))
-    k = order_statistic(n, target, effective)
+    k = order_statistic(n, target, effective, things)
     return Calibration(
         kind=kind,
-        rate=Rate(target, "image" if things == "images" else "frame"),
+        rate=Rate(target, _PER[things]),
         explicit=rate is not None,
         threshold=float(ordered[k - 1]),
         pixel_threshold=None if peaks is None else float(np.sort(np.asarray(peaks, dtype=np.float64))[k - 1]),

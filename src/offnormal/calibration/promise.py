@@ -36,7 +36,7 @@ def _rounded_up(rate: float) -> float:
     return math.ceil(1e4 * rate) / 1e4
 
 
-def order_statistic(n: int, rate: float, effective: float | None = None) -> int:
+def order_statistic(n: int, rate: float, effective: float | None = None, things: str = "images") -> int:
     """k = ceil((n + 1)(1 - rate)): the k-th smallest of n normal scores is the threshold.
 
     effective: how many independent scores the n are worth; k is then the same quantile of what so many promise.
@@ -48,12 +48,12 @@ def order_statistic(n: int, rate: float, effective: float | None = None) -> int:
     worth = n if effective is None else min(effective, n)
     share = (worth + 1) * (1 - rate) / worth
     if share > 1 + _ROUNDING:
-        what = f"{n} normal images"
+        what = f"{n} normal {things}"
         if worth < n:
             what += f" of few groups, worth about {worth:.3g} independent ones"
         raise CalibrationError(
             f"a false-alarm rate of {rate:.3g} cannot be promised from {what}: it needs {normals_needed(rate)}. "
-            f"Add normal images, or ask for {_rounded_up(smallest_rate(worth)):.4g} or more"
+            f"Add normal {things}, or ask for {_rounded_up(smallest_rate(worth)):.4g} or more"
         )
     return min(n, math.ceil(n * share - _ROUNDING * n))
 

@@ -40,7 +40,7 @@ def command(
         return 0
     say(f"{comparison.data}: {comparison.common.count:,} {_unit(comparison)} that every run scored")
     for row in comparison.rows:
-        known = f" ({detector(row)})" if row.run is not None and row.run.detector else ""
+        known = f" ({detector(row, comparison.options)})" if row.run is not None and row.run.detector else ""
         say(f"{row.letter}  {row.name}{known}: {counts(comparison, row)}")
     say()
     if groups(comparison):
@@ -74,4 +74,6 @@ def as_text(comparison: Comparison) -> list[str]:
 
 
 def _unit(comparison: Comparison) -> str:
-    return "frames" if comparison.kind == "videos" else "pictures"
+    from offnormal.report.compare_table import UNITS
+
+    return UNITS[comparison.kind][1]

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from offnormal.config import EvaluateConfig, build, given_flags
 
 if TYPE_CHECKING:
+    from offnormal.clip_evaluation import ClipEvaluation
     from offnormal.evaluation import Evaluation
     from offnormal.metrics.operational import Operation
     from offnormal.video_evaluation import VideoEvaluation
@@ -35,6 +36,7 @@ def command(
         Print one JSON object per data set.
     """
     from offnormal.cli.show import progress_bar, say, say_json, warn_skipped
+    from offnormal.clip_evaluation import ClipEvaluation, clip_metrics_json
     from offnormal.evaluation import mean_row, metrics_json
     from offnormal.verbs.evaluate import evaluate_all
     from offnormal.video_evaluation import VideoEvaluation, video_metrics_json
@@ -44,7 +46,9 @@ def command(
         done = evaluate_all(bundle, resolved, progress)
     for evaluation, run in done:
         warn_skipped(evaluation.skipped, logged=True)
-        if isinstance(evaluation, VideoEvaluation):
+        if isinstance(evaluation, ClipEvaluation):
+            values, lines = clip_metrics_json(evaluation), as_text_of_clips(evaluation)
+        elif isinstance(evaluation, VideoEvaluation):
             values, lines = video_metrics_json(evaluation), as_text_of_videos(evaluation)
         else:
             values, lines = metrics_json(evaluation), as_text(evaluation)
@@ -110,6 +114,36 @@ def as_text_of_videos(evaluation: VideoEvaluation) -> list[str]:
         lines.append(f"{'promise':<{width}} {evaluation.calibration.explanation}")
     if evaluation.operation is not None:
         lines += [f"{name:<{width}} {text}" for name, text in _operation(evaluation.operation)]
+    return lines
+
+
+def as_text_of_clips(evaluation: ClipEvaluation) -> list[str]:
+    """The headline figures of clips, line by line, the accuracy table at the threshold among them."""
+    from offnormal.metrics.clips import METRICS
+    from offnormal.report.wording import counted
+
+    lines = [f"{evaluation.dataset.name}: {counted(len(evaluation.clips), 'clip', 'clips')}"]
+    lines += [f"{name:<15} {evaluation.metrics[name]:.4f}" for name in METRICS if name in evaluation.metrics]
+    lines += [f"{name:<15} not computed: {why}" for name, why in evaluation.missing.items()]
+    if evaluation.calibration is None:
+        return [*lines, "verdicts        none: the bundle is not calibrated (offnormal calibrate)"]
+    lines.append(f"threshold       {evaluation.calibration.threshold:.6g}")
+    lines.append(f"promise         {evaluation.calibration.explanation}")
+    words = {"train": "kept, train", "validation": "kept, held out", "test": "kept, test", "anomalous": "caught"}
+    for row in evaluation.accuracy:
+        if row.right is not None:
+            lines.append(
+                f"{words[row.part]:<15} {row.right.count} of {row.right.of} ({row.right.per_100:.1f} per 100, "
+                f"95 % interval {row.right.low:.1f}-{row.right.high:.1f})"
+            )
+    for one in evaluation.classes:
+        if one.anomalous and one.right is not None:
+            lines.append(f"{'':<15} {one.action}: {one.right.count} of {one.right.of}")
+    if (best := evaluation.hindsight) is not None:
+        lines.append(
+            f"by hindsight    {best.threshold:.6g} would keep {best.kept:.1%} (test) and catch {best.caught:.1%}; "
+            "chosen with the labels in hand"
+        )
     return lines
 
 

@@ -1,4 +1,4 @@
-"""offnormal predict BUNDLE INPUTS...: pictures here, videos in cli/predict_videos.py."""
+"""offnormal predict BUNDLE INPUTS...: pictures here, videos in cli/predict_videos.py, clips in cli/predict_clips.py."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ def command(
     if not inputs:
         raise UsageError("predict needs images or videos: files, folders or globs behind the bundle")
     from offnormal.bundle import load
+    from offnormal.cli.predict_clips import predict_clips
     from offnormal.cli.predict_videos import predict_videos
     from offnormal.cli.show import progress_bar, say, say_json, warn, warn_skipped
     from offnormal.sources.paths import expand
@@ -53,15 +54,19 @@ def command(
     from offnormal.verbs.predict_videos import videos_among
 
     resolved = build(PredictConfig, given_flags(options), file=config)
-    videos = videos_among(inputs, resolved)
-    paths = [] if videos else apart_from(expand(inputs), resolved.overlays, inputs)
-    loaded = load(bundle)
+    found = load(bundle) if bundle.is_dir() else None  # where there is none, wrong inputs are told first
+    whole = found is not None and found.detector.input.of_whole_video
+    videos = [] if whole else videos_among(inputs, resolved)
+    paths = [] if videos or whole else apart_from(expand(inputs), resolved.overlays, inputs)
+    loaded = found or load(bundle)
     if loaded.calibration is None and resolved.threshold is None:
         if exit_code:
             raise UsageError(
                 "--exit-code needs verdicts, and this bundle has no calibration: calibrate, or --threshold"
             )
         warn("this bundle has no calibration: scores come without verdicts (offnormal calibrate, or --threshold)")
+    if whole:
+        return predict_clips(loaded, inputs, resolved, json=json, exit_code=exit_code)
     if videos:
         return predict_videos(loaded, videos, resolved, json=json, exit_code=exit_code)
     anomalous = 0

@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeGuard
 
 from offnormal.errors import DataError, ImageError
 from offnormal.sources import idx
-from offnormal.types import Sample
+from offnormal.types import Sample, Video
 
 if TYPE_CHECKING:
+    from offnormal.data.class_split import ClassChoice
     from offnormal.data.video_dataset import VideoDataset
 
 READERS = 8  # threads
@@ -122,7 +123,8 @@ class Skipped:
 class Layout(Protocol):
     """A form in which a data set lies on disk.
 
-    One whose categories are classes, of which any may be the normal one, also has `by_class = True`.
+    One whose categories are classes, of which any may be the normal one, also has `by_class = True`; one of class
+    folders of clips is a `ClassLayout`.
     """
 
     tree: str  # the expected tree, for people
@@ -143,3 +145,19 @@ class Layout(Protocol):
     def read(root: Path, category: str | None = None) -> Dataset | VideoDataset:
         """The data set of one category; DataError when the tree is not as expected."""
         ...
+
+
+class ClassLayout(Layout, Protocol):
+    """A layout of clips of several classes, of which the user may say which are normal."""
+
+    default: ClassChoice | None  # what is normal when nothing is said; None: it must be said
+
+    @staticmethod
+    def clips(root: Path) -> tuple[Video, ...]:
+        """Every clip with its class and, as its group, its original; DataError where there is none."""
+        ...
+
+
+def is_of_classes(form: Layout) -> TypeGuard[ClassLayout]:
+    """Whether a layout is one of class folders of clips."""
+    return hasattr(form, "clips")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from offnormal import registry
-from offnormal.data.dataset import Dataset, Layout
+from offnormal.data.class_split import ClassChoice, Split
+from offnormal.data.dataset import ClassLayout, Dataset, Layout, group_of, is_of_classes
+from offnormal.data.layouts.class_folders import ClassFoldersLayout, classes_of, divided, with_split
 from offnormal.data.layouts.folder import from_folders, nested
 from offnormal.data.layouts.labelled import subfolders
 from offnormal.data.layouts.videos import from_videos
@@ -27,17 +30,23 @@ def open_datasets(
     test: Path | None = None,
     masks: Path | None = None,
     group_by: str | None = None,
+    classes: ClassChoice | None = None,
+    split: Split | None = None,
 ) -> list[Dataset | VideoDataset]:
     """One data set, or one per category with category="all".
 
     Either `data` (a folder in a registered layout, or one video of normal life) or the plain folders `normal`, `test`,
     `masks`; `normal` and `test` may also be videos or folders of them. Where the categories of a layout are classes,
-    `normal_class` is another word for `category`: the normal one.
+    `normal_class` is another word for `category`: the normal one. Of class folders of clips `classes` says which are
+    normal and how they are divided; split: an earlier division of the same clips, which then holds.
     Raises DataError saying what was found and what each layout expects.
     """
+    named = classes is not None and classes.named
     if data is None:
-        if category is not None or normal_class is not None or layout not in (None, "folder", "videos"):
-            raise DataError("--layout, --category and --normal-class go with --data, not with --normal and --test")
+        if named or category is not None or normal_class is not None or layout not in (None, "folder", "videos"):
+            raise DataError(
+                "--layout, --category, --normal-class and --normal-classes go with --data, not with --normal and --test"
+            )
         return [_named(normal, test, masks, layout).grouped(group_by)]
     if normal is not None or test is not None or masks is not None:
         raise DataError("--data goes without --normal, --test and --masks: its layout says what is normal")
@@ -46,7 +55,11 @@ def open_datasets(
         return [from_videos(train=data).grouped(group_by)]
     if not data.is_dir():
         raise DataError(f"{data}: {'not a folder' if data.exists() else 'no such folder'}; expected a data set")
-    form = registry.resolve("layouts", layout) if layout else _recognise(data)
+    if split is not None and layout in (None, split.layout) and (again := _divided_before(data, split, classes)):
+        return [again]
+    form = _form(data, layout, classes)
+    if named or is_of_classes(form):
+        return [_divided(data, form, classes or ClassChoice(), group_by, category or normal_class)]
     if normal_class is not None:
         category = _as_category(form, data, normal_class, category)
     if category == "all":
@@ -55,6 +68,62 @@ def open_datasets(
             raise DataError(f"{data}: --category all needs a folder of categories; this one is a single category")
         return [form.read(data, name).grouped(group_by) for name in found]
     return [form.read(data, category).grouped(group_by)]
+
+
+def _form(data: Path, layout: str | None, classes: ClassChoice | None) -> Layout:
+    """The layout named or recognised; a folder of which classes are named is one of class folders."""
+    if layout is not None:
+        named: Layout = registry.resolve("layouts", layout)
+        return named
+    if classes is None or not classes.named:
+        return _recognise(data)
+    forms: list[Layout] = [registry.resolve("layouts", name) for name in registry.names("layouts")]
+    known = [form for form in forms if is_of_classes(form) and form.recognises(data)]
+    return known[0] if known else ClassFoldersLayout
+
+
+def _divided(
+    data: Path, form: Layout, classes: ClassChoice, group_by: str | None, category: str | None
+) -> VideoDataset:
+    """Clips divided anew; DataError where they are of no class, or one class alone is named."""
+    if not is_of_classes(form):
+        raise DataError(
+            f"{data}: --normal-classes and --anomalous-classes are for class folders of clips (--layout class_folders)"
+        )
+    if category is not None:
+        raise DataError(
+            f"{category}: of class folders of clips several are normal at once: name them with --normal-classes"
+        )
+    clips = form.clips(data)
+    if group_by is not None:
+        clips = tuple(replace(clip, group=group_of(clip.path, data, group_by)) for clip in clips)
+    return divided(data, clips, classes.among(classes_of(clips), form.default), layout=_name_of(form))
+
+
+def _divided_before(data: Path, split: Split, classes: ClassChoice | None) -> VideoDataset | None:
+    """The data set as it was divided; None where the folder holds none of its clips.
+
+    Raises DataError for other classes than were chosen then.
+    """
+    form: ClassLayout = registry.resolve("layouts", split.layout)
+    try:
+        clips = form.clips(data)
+    except DataError:
+        return None
+    if not split.parts.keys() & {clip.name for clip in clips}:
+        return None
+    if classes is not None and classes.named:
+        known = classes_of(clips)
+        if set(classes.among(known).normal) != set(split.classes.normal) & set(known):
+            raise DataError(
+                f"the run has learnt that {', '.join(split.classes.normal)} are normal, which its split.json decides: "
+                "leave --normal-classes and --anomalous-classes out"
+            )
+    return with_split(data, clips, split)
+
+
+def _name_of(form: Layout) -> str:
+    return next(name for name in registry.names("layouts") if registry.resolve("layouts", name) is form)
 
 
 def _as_category(form: Layout, data: Path, normal_class: str, category: str | None) -> str:

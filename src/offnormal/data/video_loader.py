@@ -275,11 +275,14 @@ def _sample(video: Video, clip: Clip[LaidFrame], group: str) -> Sample:
         group=group,
         frame=last.index,
         time_s=last.time_s,
+        action=video.action,
     )
 
 
 def _label(video: Video, first: int, last: int) -> int | None:
-    """Anomalous when any frame from the first to the last is; None beyond the labels."""
+    """Anomalous when any frame from the first to the last is; None beyond the labels. Of a whole video its label."""
+    if video.label is not None:
+        return video.label
     if video.labels is None or last >= len(video.labels):
         return None
     return ANOMALOUS if video.labels[first : last + 1].any() else NORMAL

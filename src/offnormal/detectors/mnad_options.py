@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from offnormal.config import ImportConfig, sides, size_text
+from offnormal.config import ImportConfig
 from offnormal.detectors.base import Channels, DetectorOptions
+from offnormal.quantities import sides, size_text
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]

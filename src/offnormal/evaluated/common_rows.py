@@ -16,6 +16,7 @@ from offnormal.evaluated.score_table import Key, Kind, ScoreTable
 from offnormal.metrics.inputs import BoolArray
 from offnormal.metrics.video import FrameScores, min_max
 
+_NOT_TESTED = ("train", "validation")
 BLOCKS = 20  # stretches of time that stand for the videos where there is one video only
 
 
@@ -31,6 +32,7 @@ class Common:
     times_s: NDArray[np.float64]  # (R,) NaN: no clock
     defects: list[str]
     groups: list[str]
+    parts: list[str]  # of clips; else ""
 
     @property
     def count(self) -> int:
@@ -39,8 +41,12 @@ class Common:
 
     @property
     def labelled(self) -> BoolArray:
-        """Rows (R,) that every run scored and that have a label: what the metrics rest on."""
-        return np.asarray(self.scored & np.isfinite(self.labels))
+        """Rows (R,) that every run scored and that have a label: what the metrics rest on.
+
+        Not those that were learnt from or that set the threshold.
+        """
+        tested = np.array([part not in _NOT_TESTED for part in self.parts], np.bool_)
+        return np.asarray(self.scored & np.isfinite(self.labels) & tested)
 
     def videos(self) -> list[tuple[str, slice]]:
         """Each video and where its rows lie."""
@@ -50,8 +56,8 @@ class Common:
         return [(str(names[start]), slice(int(start), int(stop))) for start, stop in zip(starts, stops, strict=True)]
 
     def series(self, scores: NDArray[np.float64]) -> tuple[FrameScores, ...]:
-        """Scores (R,) by video, NaN where not every run has one; () for pictures."""
-        if self.kind == "images":
+        """Scores (R,) by video, NaN where not every run has one; () for pictures and clips."""
+        if self.kind != "videos":
             return ()
         found = []
         for name, own in self.videos():
@@ -79,7 +85,9 @@ class Common:
             names, what = [self.keys[row][0] for row in known], "videos"
         else:
             names = [self.groups[row] or self.keys[row][0] for row in known]
-            what = "groups" if any(self.groups) else "pictures"
+            what = "pictures" if self.kind == "images" else "clips"
+            if any(self.groups):
+                what = "groups" if self.kind == "images" else "originals"
         _, number[known] = np.unique(names, return_inverse=True) if names else ((), ())
         count = int(number.max(initial=-1)) + 1
         if self.kind == "videos" and count == 1 and known.size >= BLOCKS:
@@ -134,6 +142,7 @@ def common_rows(tables: Sequence[ScoreTable], kind: Kind) -> Common:
         times_s=first.times_s[lines],
         defects=[first.defects[row] for row in lines],
         groups=[first.groups[row] for row in lines],
+        parts=[first.parts[row] for row in lines],
     )
 
 

@@ -18,7 +18,8 @@ from offnormal.errors import DataError, UsageError
 from offnormal.evaluated.score_table import Kind, ScoreTable, read_scores
 
 _CONFIG, _CARD = "config.yaml", "card.json"
-_ROWS: dict[Kind, str] = {"images": "pictures", "videos": "frames"}
+_ROWS: dict[Kind, str] = {"images": "pictures", "videos": "frames", "clips": "clips"}
+_KINDS: dict[object, Kind] = {"video": "videos", "clip": "clips"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,7 +35,7 @@ class EvaluatedRun:
     threshold: float | None  # calibrated; None: not calibrated
     rate: str | None  # the false-alarm rate that the threshold promises
     fps: float | None  # assumed for footage without a clock
-    seconds_per_frame: float | None  # scoring, decoding included
+    seconds_per_frame: float | None  # of clips per clip; scoring, decoding included
     bundle: str | None  # hash of the bundle that scored
     detector: str | None  # None: neither a configuration nor the bundle was found
     options: dict[str, str]  # effective options of detector and input, flat
@@ -59,7 +60,7 @@ def read_run(path: Path) -> EvaluatedRun:
     data = values.get("data")
     if not isinstance(data, dict) or not isinstance(data.get("fingerprint"), str):
         raise DataError(f"{file}: does not say what data it rests on (data.fingerprint); run offnormal evaluate again")
-    kind: Kind = "videos" if data.get("kind") == "video" else "images"
+    kind = _KINDS.get(data.get("kind"), "images")
     calibration = values.get("calibration")
     calibration = calibration if isinstance(calibration, dict) else {}
     bundle = values.get("bundle") if isinstance(values.get("bundle"), str) else None
@@ -67,7 +68,7 @@ def read_run(path: Path) -> EvaluatedRun:
     detector, options = _described(path, folder)
     metrics = values.get("metrics")
     table = read_scores(path / "scores.csv", kind)
-    expected = data.get("frames" if kind == "videos" else "images")
+    expected = data.get("images" if kind == "images" else _ROWS[kind])
     if isinstance(expected, int) and expected != len(table.keys):
         raise DataError(
             f"{table.file}: has {len(table.keys)} rows where metrics.json speaks of {expected} {_ROWS[kind]}: "
@@ -87,7 +88,7 @@ def read_run(path: Path) -> EvaluatedRun:
         threshold=_number(calibration.get("threshold")),
         rate=_rate(calibration.get("rate")),
         fps=_number(data.get("assumed_fps")),
-        seconds_per_frame=_number(values.get("seconds_per_frame")),
+        seconds_per_frame=_number(values.get("seconds_per_clip" if kind == "clips" else "seconds_per_frame")),
         bundle=bundle,
         detector=detector,
         options=options,
@@ -177,7 +178,7 @@ def _rate(values: Any) -> str | None:
     if not isinstance(values, Mapping) or (value := _number(values.get("value"))) is None:
         return None
     per = values.get("per", "image")
-    return f"{100 * value:.3g} % of {per}s" if per in ("image", "frame") else f"{value:g} per {per}"
+    return f"{100 * value:.3g} % of {per}s" if per in ("image", "frame", "clip") else f"{value:g} per {per}"
 
 
 def _number(value: Any) -> float | None:

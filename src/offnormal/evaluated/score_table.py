@@ -1,4 +1,4 @@
-"""scores.csv read again, of pictures or of videos; every error names the file and the line."""
+"""scores.csv read again, of pictures, of videos or of clips; every error names the file and the line."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from offnormal.errors import DataError
 
-Kind = Literal["images", "videos"]
-Key = tuple[str, int]  # of a video the frame; of a picture 0
+Kind = Literal["images", "videos", "clips"]
+Key = tuple[str, int]  # of a video the frame; of a picture or clip 0
 
 _COLUMNS: dict[Kind, tuple[str, ...]] = {
     "images": ("path", "label", "defect", "group", "score", "tail_probability"),
     "videos": ("video", "frame", "time_s", "label", "score", "tail_probability"),
+    "clips": ("video", "class", "part", "label", "original", "score", "tail_probability"),
 }
 _AGAIN = "run offnormal evaluate again"
 
@@ -34,27 +35,28 @@ class ScoreTable:
     labels: NDArray[np.float64]  # (R,) 0 normal, 1 anomalous
     tails: NDArray[np.float64]  # (R,) tail probabilities
     times_s: NDArray[np.float64]  # (R,) of frames
-    defects: list[str]  # of pictures
-    groups: list[str]  # of pictures; "" where there is none
+    defects: list[str]  # of pictures; of clips their classes
+    groups: list[str]  # of pictures; of clips their originals; "" where there is none
+    parts: list[str]  # of clips; else ""
     lines: list[int]  # where each row stands in the file
 
 
 def read_scores(file: Path, kind: Kind) -> ScoreTable:
-    """Read the scores of an evaluation of pictures or of videos.
+    """Read the scores of an evaluation of pictures, of videos or of clips.
 
     Raises DataError, with file and line, for missing columns, cells that are not what the column holds, rows that
     come twice, a file cut short, times that run backwards, or no rows at all.
     """
     keys: list[Key] = []
     numbers: list[tuple[float, float, float, float]] = []
-    words: list[tuple[str, str]] = []
+    words: list[tuple[str, str, str]] = []
     lines: list[int] = []
     first: dict[Key, int] = {}
     for line, row in _rows(file, _COLUMNS[kind]):
         if kind == "videos":
             key, time = (row["video"], _frame(file, line, row["frame"])), _number(file, line, "time_s", row["time_s"])
         else:
-            key, time = (row["path"], 0), math.nan
+            key, time = (row["path" if kind == "images" else "video"], 0), math.nan
         if key in first:
             _fail(file, line, f"{_shown(key, kind)} is there twice, first in line {first[key]}")
         first[key] = line
@@ -66,7 +68,8 @@ def read_scores(file: Path, kind: Kind) -> ScoreTable:
             _fail(file, line, f"tail_probability {row['tail_probability']!r}: expected above 0 and at most 1")
         keys.append(key)
         numbers.append((_number(file, line, "score", row["score"]), label, tail, time))
-        words.append((row.get("defect", ""), row.get("group", "")))
+        found = ("class", "original", "part") if kind == "clips" else ("defect", "group", "part")
+        words.append((row.get(found[0], ""), row.get(found[1], ""), row.get(found[2], "") if kind == "clips" else ""))
         lines.append(line)
     if not keys:
         raise DataError(f"{file}: has no rows below its header; {_AGAIN}")
@@ -78,8 +81,9 @@ def read_scores(file: Path, kind: Kind) -> ScoreTable:
         labels=labels,
         tails=tails,
         times_s=times,
-        defects=[defect for defect, _ in words],
-        groups=[group for _, group in words],
+        defects=[defect for defect, _, _ in words],
+        groups=[group for _, group, _ in words],
+        parts=[part for _, _, part in words],
         lines=lines,
     )
     _check_clock(table)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from offnormal.clip_evaluation import ClipEvaluation
 from offnormal.data.dataset import Dataset
 from offnormal.data.video_dataset import VideoDataset
 from offnormal.evaluation import Evaluation
@@ -72,6 +73,30 @@ def video_data_card(evaluation: VideoEvaluation, card: Mapping[str, Any]) -> lis
     return facts + fitted_on(card)
 
 
+def clip_data_card(evaluation: ClipEvaluation, card: Mapping[str, Any]) -> list[Fact]:
+    """What clips were tested on and how they were divided, how fast, and what the detector was fitted on."""
+    dataset = evaluation.dataset
+    tested = sum(row.tested for row in evaluation.clips)
+    facts = _where(dataset)
+    facts.append(Fact("tested on", counted(tested, "clip", "clips")))
+    if dataset.split is not None:
+        chosen = dataset.split.classes
+        shares = "/".join(f"{share:g}" for share in chosen.shares)
+        facts += [
+            Fact("normal classes", ", ".join(chosen.normal)),
+            Fact("anomalous classes", ", ".join(chosen.anomalous) or NONE),
+            Fact(
+                "divided", f"{shares} % of each normal class (train/test/validation), by originals, seed {chosen.seed}"
+            ),
+        ]
+    if evaluation.skipped:
+        facts.append(Fact("left out", counted(len(evaluation.skipped), "file", "files")))
+    if evaluation.seconds_per_clip:
+        facts.append(Fact("scoring took", f"{evaluation.seconds_per_clip:.3g} s a clip, decoding included"))
+    facts.append(Fact("fingerprint", evaluation.fingerprint, code=True))
+    return facts + fitted_on(card)
+
+
 def fitted_on(card: Mapping[str, Any]) -> list[Fact]:
     """What the detector was fitted on, as far as its card says."""
     fitted: Mapping[str, Any] = card.get("data") or {}
@@ -86,7 +111,7 @@ def fitted_on(card: Mapping[str, Any]) -> list[Fact]:
     return facts
 
 
-def model_card(evaluation: Evaluation | VideoEvaluation, card: Mapping[str, Any]) -> list[Fact]:
+def model_card(evaluation: Evaluation | VideoEvaluation | ClipEvaluation, card: Mapping[str, Any]) -> list[Fact]:
     """The detector: its options and input where the card has them, weights with licences, versions, hashes."""
     facts = [Fact("bundle", evaluation.bundle, code=True)]
     facts += [Fact(name, value) for name, value in _flat(card, leave=_SHOWN_APART)]

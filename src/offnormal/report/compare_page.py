@@ -11,14 +11,13 @@ from offnormal.comparison import Comparison, Contender
 from offnormal.metrics.operational import frame_edges
 from offnormal.report import compare_table
 from offnormal.report.axis import axis_for
-from offnormal.report.compare_plots import RUN_COLOURS, Style, key, lane, ranks_of, roc_curves, styles
+from offnormal.report.compare_plots import Style, key, lane, palette, ranks_of, roc_curves, styles
 from offnormal.report.page import environment, printable
 from offnormal.report.strip import strip
 from offnormal.report.timeline import clock_text
 from offnormal.report.wording import counted
 from offnormal.types import ANOMALOUS, NORMAL
 
-_DARK = ("#5cb3ee", "#f08a5a", "#43c79a", "#dd8fc4", "#d9b84a", "#9a9df5", "#f07a90", "#a6c765", "#c3cad6")
 LANES_SHOWN = 40  # videos; the order is that of the data set
 
 
@@ -57,7 +56,7 @@ class Lanes:
 
 @dataclass(frozen=True, slots=True)
 class Strips:
-    """The scores of one run's pictures."""
+    """The scores of one run's pictures or clips."""
 
     normal: str  # <svg>
     anomalous: str
@@ -69,7 +68,7 @@ def render_comparison(comparison: Comparison) -> str:
     columns = comparison.metrics
     headline = columns[0] if columns else None
     known = comparison.common.labelled
-    unit = "frames" if comparison.kind == "videos" else "pictures"
+    unit = compare_table.UNITS[comparison.kind][1]
     curves = ""
     if columns:
         curves = roc_curves(comparison.common.labels[known], [row.scores[known] for row in rows], unit=unit)
@@ -77,7 +76,7 @@ def render_comparison(comparison: Comparison) -> str:
         Head(
             letter=row.letter,
             name=row.name,
-            detector=compare_table.detector(row),
+            detector=compare_table.detector(row, comparison.options),
             counts=compare_table.counts(comparison, row),
             key=key(style),
             auc=row.metrics.get(headline) if headline else None,
@@ -99,9 +98,9 @@ def render_comparison(comparison: Comparison) -> str:
             parts=_parts(comparison),
             lanes=lanes[:LANES_SHOWN],
             more_lanes=len(lanes) - LANES_SHOWN,
-            strips=[_strips(comparison, row) for row in rows] if comparison.kind == "images" else [],
+            strips=[_strips(comparison, row) for row in rows] if comparison.kind != "videos" else [],
             options=list(comparison.options.items()),
-            palette=list(zip(range(1, len(RUN_COLOURS) + 1), RUN_COLOURS, _DARK, strict=True)),
+            palette=palette(),
             written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         )
     )
@@ -172,7 +171,7 @@ def _lanes(comparison: Comparison, chosen: list[Style]) -> list[Lanes]:
 
 
 def _strips(comparison: Comparison, row: Contender) -> Strips:
-    kept = comparison.common.scored
+    kept = comparison.common.labelled
     axis = axis_for([row.scores[kept]], row.threshold)
     drawn = [
         strip(row.scores[kept & (comparison.common.labels == label)], axis, threshold=row.threshold, colour=colour)

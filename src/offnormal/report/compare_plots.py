@@ -24,6 +24,7 @@ _COLUMNS = 500  # of a lane, of each of which the lowest and the highest frame a
 
 # Okabe and Ito (2008), darkened or left out where they would not show on white; style.css sets them anew on dark pages
 RUN_COLOURS = ("#0066a8", "#c24a12", "#00835c", "#a8478a", "#8a6a00", "#4b4fc4", "#b3243f", "#4f6b18", "#3d4654")
+_DARK = ("#5cb3ee", "#f08a5a", "#43c79a", "#dd8fc4", "#d9b84a", "#9a9df5", "#f07a90", "#a6c765", "#c3cad6")
 _DASHES = ("", "7 3", "2 2.2", "9 3 2 3", "13 4", "4 2 1.5 2 1.5 2", "1 3.5", "16 3 3 3", "6 6")
 _MARKERS = "os^DvP*Xh"
 
@@ -49,6 +50,11 @@ def styles(count: int) -> list[Style]:
         Style(i % size + 1, RUN_COLOURS[i % size], _DASHES[(i + i // size) % size], _MARKERS[(i + i // size) % size])
         for i in range(count)
     ]
+
+
+def palette() -> list[tuple[int, str, str]]:
+    """Number of each of the page's colour variables --run-N, its colour on light pages, and on dark ones."""
+    return list(zip(range(1, len(RUN_COLOURS) + 1), RUN_COLOURS, _DARK, strict=True))
 
 
 def roc_curves(labels: np.ndarray, scores: Sequence[np.ndarray], *, unit: str) -> str:

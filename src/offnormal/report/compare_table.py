@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from offnormal.comparison import LOWER_IS_BETTER, Comparison, Contender
+from offnormal.evaluated.score_table import Kind
 from offnormal.metrics.operational import Operation
 from offnormal.metrics.video import PER_VIDEO_NORM
 from offnormal.report.wording import NONE, counted, hundred, metric, score
@@ -47,14 +48,24 @@ class Group:
     columns: list[Column]
 
 
+UNITS: dict[Kind, tuple[str, str]] = {
+    "videos": ("frame", "frames"),
+    "images": ("picture", "pictures"),
+    "clips": ("clip", "clips"),
+}
+_PARTS = {"train": "kept, train", "validation": "kept, validation", "test": "kept, test", "anomalous": "caught"}
+_VARIANT = ("embedder", "backbone", "head", "unfreeze", "views")  # options that tell runs of one detector apart
+
+
 def groups(comparison: Comparison) -> list[Group]:
     """All tables; those without any figure are left out."""
     own, normed = _split(comparison.metrics)
-    unit = "frames" if comparison.kind == "videos" else "pictures"
+    one, unit = UNITS[comparison.kind]
+    rests = _rests_on(comparison)
     found = [
         Group(
             "Metrics",
-            f"on the {counted(comparison.common.count, unit[:-1], unit)} that every run scored; with the "
+            f"on the {counted(rests, one, unit)} that every run scored{_tested(comparison)}; with the "
             "95 % interval of the difference to A",
             [_metric(comparison, name) for name in own],
         ),
@@ -101,7 +112,7 @@ def reading(comparison: Comparison) -> list[str]:
 
 def counts(comparison: Comparison, row: Contender) -> str:
     """What a run scored, and what of it is left out here."""
-    unit = ("frame", "frames") if comparison.kind == "videos" else ("picture", "pictures")
+    unit = UNITS[comparison.kind]
     text = f"{counted(row.scored, *unit)} scored, {row.left_out:,} left out"
     return f"{text}, {row.not_scored:,} not scored" if row.not_scored else text
 
@@ -120,7 +131,8 @@ def markdown(comparison: Comparison) -> str:
     lines = [f"# {_plain(comparison.data)}: {len(comparison.rows)} compared", ""]
     lines += _rows(["", "run", "detector", "what it scored"], "lll" + "l")
     for row in comparison.rows:
-        lines.append(_row([row.letter, row.name, detector(row), counts(comparison, row)]))
+        told = detector(row, comparison.options)
+        lines.append(_row([row.letter, row.name, told, counts(comparison, row)]))
     for group in groups(comparison):
         lines += ["", f"**{group.title}**, {group.note}", ""]
         lines += _rows(["run", *(column.name for column in group.columns)], "l" + "r" * len(group.columns))
@@ -136,9 +148,21 @@ def markdown(comparison: Comparison) -> str:
     return "\n".join([*lines, "", *(f"{line}  " for line in reading(comparison))]) + "\n"
 
 
-def detector(row: Contender) -> str:
-    """Name of the detector, or a dash."""
-    return (row.run.detector if row.run is not None else None) or NONE
+def detector(row: Contender, differing: Mapping[str, Mapping[str, str]] | None = None) -> str:
+    """Name of the detector, or a dash; and what of its networks tells it from the other runs.
+
+    differing: the comparison's options that differ.
+    """
+    name = (row.run.detector if row.run is not None else None) or NONE
+    told = [option for option in _VARIANT if row.run is not None and option in (differing or {})]
+    words = [_variant(option, row.run.options.get(option)) for option in told if row.run is not None]
+    return ", ".join([name, *filter(None, words)])
+
+
+def _variant(option: str, value: str | None) -> str | None:
+    if option == "unfreeze":
+        return "frozen" if value is None else f"{value} unfrozen"
+    return f"{value} views" if option == "views" else value
 
 
 def _split(names: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -166,6 +190,8 @@ def _operation(comparison: Comparison) -> list[Column]:
         _texts("promised", [rate or NONE for rate in rates], "false-alarm rate"),
         _texts("threshold", [score(row.threshold) for row in rows], "raw score"),
     ]
+    if comparison.kind == "clips":
+        return first + _accuracies(rows)
     if comparison.kind == "images":
         decided = [row.confusion for row in rows]
         alarms = [None if one is None else one.false_alarms_per_100_good.per_100 for one in decided]
@@ -191,13 +217,36 @@ def _operation(comparison: Comparison) -> list[Column]:
     return first + more
 
 
+def _accuracies(rows: Sequence[Contender]) -> list[Column]:
+    """Per cent of each part that is judged rightly, with the numbers below."""
+    found = []
+    for part, title in _PARTS.items():
+        own = [next((one.right for one in row.accuracy if one.part == part), None) for row in rows]
+        if any(one is not None for one in own):
+            cells = [
+                Cell(NONE) if one is None else Cell(f"{hundred(one.per_100)} %", f"{one.count:,} of {one.of:,}")
+                for one in own
+            ]
+            found.append(Column(title, cells))
+    return found
+
+
+def _rests_on(comparison: Comparison) -> int:
+    common = comparison.common
+    return common.count if comparison.kind != "clips" else int(common.labelled.sum())
+
+
+def _tested(comparison: Comparison) -> str:
+    return " and none has learnt from" if comparison.kind == "clips" else ""
+
+
 def _pixel(rows: Sequence[Contender]) -> list[Column]:
     names = [name for name in ("pixel_AUROC", "pixel_AUPRO", "pixel_F1") if any(name in row.pixel for row in rows)]
     return [_texts(name, [metric(row.pixel.get(name)) for row in rows], "own evaluation") for name in names]
 
 
 def _cost(comparison: Comparison) -> list[Column]:
-    unit = "frame" if comparison.kind == "videos" else "picture"
+    unit = UNITS[comparison.kind][0]
     seconds = [row.seconds_per_frame for row in comparison.rows]
     sizes = [None if row.bundle_bytes is None else row.bundle_bytes / 1e6 for row in comparison.rows]
     kinds = ((f"ms per {unit}", [None if one is None else 1e3 * one for one in seconds]), ("bundle, MB", sizes))

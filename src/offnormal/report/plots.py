@@ -45,10 +45,10 @@ def histogram(
             axes.stairs(shares, edges, color=COLOURS[name], linewidth=1.4)
     if np.size(outline):
         axes.stairs(_shares(outline, edges), edges, color=COLOURS["normal"], linewidth=1.4, linestyle=(0, (3, 2)))
-    _score_scale(axes, axis)
+    score_scale(axes, axis)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    _threshold_line(axes, threshold, axis)
+    threshold_line(axes, threshold, axis)
     return to_svg(figure, "Histogram of the scores")
 
 
@@ -89,9 +89,9 @@ def trade(labels: ArrayLike, scores: ArrayLike, *, threshold: float | None, axis
     escapes = 100 * _share_up_to(values[flags], thresholds)
     for name, height in (("normal", alarms), ("anomalous", escapes)):
         axes.plot(thresholds, height, color=COLOURS[name], linewidth=1.8)
-    _score_scale(axes, axis)
-    _percent(axes, "y")
-    _threshold_line(axes, threshold, axis)
+    score_scale(axes, axis)
+    percent_scale(axes, "y")
+    threshold_line(axes, threshold, axis)
     return to_svg(figure, "False alarms and escapes over the threshold")
 
 
@@ -105,8 +105,8 @@ def _curve(
 ) -> None:
     axes.fill_between(x, y, color=COLOURS["normal"], alpha=0.08, linewidth=0)
     axes.plot(x, y, color=COLOURS["normal"], linewidth=1.8, clip_on=False)
-    _percent(axes, "x")
-    _percent(axes, "y")
+    percent_scale(axes, "x")
+    percent_scale(axes, "y")
     axes.spines["bottom"].set_visible(False)
     if at is not None:
         place = 100 * at[0], 100 * at[1]
@@ -115,11 +115,13 @@ def _curve(
         note(axes, *place, "at the threshold", colour="anomalous", ha=ha, va="top")
 
 
-def _percent(axes: Axes, which: str) -> None:
+def percent_scale(axes: Axes, which: str) -> None:
+    """Let one axis ("x" or "y") go from 0 to 100."""
     axes.set(**{f"{which}lim": (0, 100), f"{which}ticks": (0, 25, 50, 75, 100)})
 
 
-def _score_scale(axes: Axes, axis: ScoreAxis) -> None:
+def score_scale(axes: Axes, axis: ScoreAxis) -> None:
+    """Let the x axis be one of scores."""
     from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
     if axis.kind == "linear":
@@ -134,7 +136,8 @@ def _score_scale(axes: Axes, axis: ScoreAxis) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
 
 
-def _threshold_line(axes: Axes, threshold: float | None, axis: ScoreAxis) -> None:
+def threshold_line(axes: Axes, threshold: float | None, axis: ScoreAxis) -> None:
+    """Draw and name the threshold on an x axis of scores; nothing without one."""
     if threshold is None:
         return
     axes.axvline(threshold, color=COLOURS["ink"], linewidth=1.2)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from offnormal.clip_evaluation import ClipEvaluation
 from offnormal.data.dataset import Skipped
 from offnormal.evaluation import Evaluation, ScoredImage
 from offnormal.metrics.decision import Confusion, OperatingPoint
@@ -146,7 +147,7 @@ def pixel_gaps(evaluation: Evaluation | VideoEvaluation) -> list[Gap]:
     return found
 
 
-def skipped(evaluation: Evaluation | VideoEvaluation) -> tuple[list[Gap], int]:
+def skipped(evaluation: Evaluation | VideoEvaluation | ClipEvaluation) -> tuple[list[Gap], int]:
     """Files that were left out, by name, with the reason; the first of them, and how many more there are."""
     root = evaluation.dataset.root
 

@@ -44,21 +44,29 @@ def to_scores(output: Output) -> Scores:
     """(N, K) outputs -> N * K rows, the K scores of an image or clip one after the other, as numpy on the CPU."""
     maps = None if output.map is None else output.map.flatten(0, 1).float().cpu().numpy()
     parts = {name: part.flatten().float().cpu().numpy() for name, part in output.parts.items()}
-    recalled = None if output.recalled is None else output.recalled.float().cpu().numpy()
-    return Scores(output.score.flatten().float().cpu().numpy(), maps, parts, recalled)
+    rows = (_rows(found) for found in (output.recalled, output.embedding, output.latent))
+    return Scores(output.score.flatten().float().cpu().numpy(), maps, parts, *rows)
+
+
+def _rows(found: Tensor | None) -> np.ndarray | None:
+    return None if found is None else found.float().cpu().numpy()
 
 
 def concatenate(pieces: Iterable[Scores]) -> Scores:
     """Rows of several pieces one after the other."""
     found = list(pieces)
     maps = [piece.map for piece in found if piece.map is not None]
-    recalled = [piece.recalled for piece in found if piece.recalled is not None]
     return Scores(
         np.concatenate([piece.score for piece in found]) if found else np.zeros(0, np.float32),
         np.concatenate(maps) if maps else None,
         {name: np.concatenate([piece.parts[name] for piece in found]) for name in (found[0].parts if found else ())},
-        np.concatenate(recalled) if recalled else None,
+        *(_joined([getattr(piece, name) for piece in found]) for name in ("recalled", "embedding", "latent")),
     )
+
+
+def _joined(pieces: Iterable[np.ndarray | None]) -> np.ndarray | None:
+    known = [piece for piece in pieces if piece is not None]
+    return np.concatenate(known) if known else None
 
 
 def map_peaks(scores: Scores) -> np.ndarray:

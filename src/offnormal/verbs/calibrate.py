@@ -19,6 +19,7 @@ from offnormal.metrics.video import FrameScores
 from offnormal.scoring import Scored, Scorer, choose_device, map_peaks, score_videos
 from offnormal.types import Rate
 from offnormal.verbs.loading import STRETCHES, Progress, load_pictures, load_videos
+from offnormal.verbs.predict_clips import clips_named
 
 
 def calibrate_bundle(
@@ -33,10 +34,14 @@ def calibrate_bundle(
         raise UsageError(
             "calibrate needs normal pictures or videos that the detector has not learnt from: --normals DIR"
         )
-    (dataset,) = open_datasets(normal=config.normals, group_by=config.group_by)
-    _refuse_known(bundle, dataset)
     scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
     rate = Rate.parse(config.rate) if config.rate is not None else None
+    if bundle.detector.input.of_whole_video:
+        calibration, skipped = _from_clips(bundle, scorer, _clips(config), rate, config, progress)
+        bundle.replace_calibration(calibration)
+        return calibration, skipped
+    (dataset,) = open_datasets(normal=config.normals, group_by=config.group_by)
+    _refuse_known(bundle, dataset)
     if isinstance(dataset, VideoDataset):
         calibration, skipped = _from_videos(bundle, scorer, dataset, rate, config, progress)
     else:
@@ -68,6 +73,38 @@ def _from_pictures(
         kind="held_out",
         bundle=bundle.hash,
         groups=groups,
+    )
+    return calibration, loader.skipped
+
+
+def _clips(config: CalibrateConfig) -> VideoDataset:
+    assert config.normals is not None
+    clips = tuple(clips_named([config.normals]))
+    return VideoDataset(name=config.normals.name, layout="class_folders", root=config.normals, train=clips).grouped(
+        config.group_by
+    )
+
+
+def _from_clips(
+    bundle: Bundle,
+    scorer: Scorer,
+    dataset: VideoDataset,
+    rate: Rate | None,
+    config: CalibrateConfig,
+    progress: Progress | None,
+) -> tuple[Calibration, list[Skipped]]:
+    """One score a clip; clips of one original count as alike."""
+    _refuse_known(bundle, dataset)
+    loader = load_videos(dataset.train, bundle.detector.input, config, config, progress=progress, what="calibrate")
+    found = [(scored.scores.score, [sample.group for sample in scored.samples]) for scored in scorer.over(loader)]
+    calibration = calibrate_scores(
+        np.concatenate([np.zeros(0), *(scores for scores, _ in found)]),
+        None,
+        rate=rate,
+        kind="held_out",
+        bundle=bundle.hash,
+        groups=[group for _, groups in found for group in groups],
+        things="clips",
     )
     return calibration, loader.skipped
 

@@ -72,6 +72,7 @@ def _row_json(row: Contender) -> dict[str, Any]:
         "threshold": row.threshold,
         "operation": None if row.operation is None else operation_json(row.operation),
         "confusion": None if row.confusion is None else asdict(row.confusion),
+        "accuracy": [asdict(part) for part in row.accuracy],
         "seconds_per_frame": row.seconds_per_frame,
         "bundle_bytes": row.bundle_bytes,
     }

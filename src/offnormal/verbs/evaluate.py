@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from offnormal.bundle import Bundle, describe, load
+from offnormal.clip_evaluation import ClipEvaluation, clip_metrics_json, write_clip_scores
 from offnormal.config import EvaluateConfig
 from offnormal.data.dataset import Dataset
 from offnormal.data.geometry import unlay
@@ -28,6 +29,7 @@ from offnormal.evaluation import (
 from offnormal.files import write_text
 from offnormal.metrics.accumulate import PixelScores
 from offnormal.metrics.item_use import ItemUse
+from offnormal.report.clip_page import render_clips
 from offnormal.report.page import render
 from offnormal.report.picture import Picture, Role
 from offnormal.report.summary import render_summary
@@ -38,10 +40,13 @@ from offnormal.sources.image import as_rgb, open_image, open_mask
 from offnormal.training.history import History, read_history
 from offnormal.types import ANOMALOUS, NORMAL
 from offnormal.verbs.chosen_frames import choose_frames
+from offnormal.verbs.evaluate_clips import choose_clips, evaluate_clips, refuse_learnt
 from offnormal.verbs.evaluate_videos import evaluate_videos
-from offnormal.verbs.loading import Progress, load_pictures, open_configured
+from offnormal.verbs.loading import Progress, load_pictures, open_configured, split_beside
 from offnormal.verbs.shown import shown
 from offnormal.video_evaluation import VideoEvaluation, video_metrics_json, write_frame_scores
+
+AnyEvaluation = Evaluation | VideoEvaluation | ClipEvaluation
 
 _WORST = 8  # misses and false alarms shown
 _CAUGHT = 8  # defects of which a typical catch is shown
@@ -92,12 +97,18 @@ def evaluate_run(
     config: EvaluateConfig,
     progress: Progress | None = None,
     out: Path | None = None,
-) -> tuple[Evaluation | VideoEvaluation, Run]:
+) -> tuple[AnyEvaluation, Run]:
     """Evaluate on one data set and write metrics.json, scores.csv and report.html; see `place_for` for where."""
     about = {**bundle.card, **describe(bundle.detector)}
     place = out if out is not None else config.out
-    found: Evaluation | VideoEvaluation
-    if isinstance(dataset, VideoDataset):
+    found: AnyEvaluation
+    if isinstance(dataset, VideoDataset) and bundle.detector.input.of_whole_video:
+        found = evaluate_clips(bundle, dataset, config, progress)
+        run = place_for(bundle, found, place)
+        write_clip_scores(run.path / "scores.csv", found.clips)
+        _write_json(run.path / "metrics.json", clip_metrics_json(found))
+        page = render_clips(found, choose_clips(found, config.fps), about, _history(bundle))
+    elif isinstance(dataset, VideoDataset):
         found = evaluate_videos(bundle, dataset, config, progress)
         run = place_for(bundle, found, place)
         write_frame_scores(run.path / "scores.csv", found.videos, _threshold(bundle))
@@ -131,15 +142,18 @@ def _write_json(path: Path, values: dict[str, Any]) -> None:
 
 def evaluate_all(
     path: Path, config: EvaluateConfig, progress: Progress | None = None
-) -> list[tuple[Evaluation | VideoEvaluation, Run]]:
+) -> list[tuple[AnyEvaluation, Run]]:
     """Evaluate a bundle on a data set, or, with category "all", the bundle of each category of a run on its own.
 
     With several categories a summary page with a mean row is written beside them.
     """
-    datasets = open_configured(config)
     if config.category != "all":
-        inner = path / datasets[0].name  # of a run over all categories
-        return [evaluate_run(load(inner if inner.is_dir() else path), datasets[0], config, progress)]
+        split = split_beside(path)
+        (dataset,) = open_configured(config, split)
+        inner = path / dataset.name  # of a run over all categories
+        bundle = load(inner if inner.is_dir() else path)
+        return [evaluate_run(bundle, checked(bundle, dataset), config, progress)]
+    datasets = open_configured(config)
     done = []
     for dataset in datasets:
         if not (path / dataset.name).is_dir():
@@ -155,6 +169,13 @@ def evaluate_all(
     metrics = {"categories": {found.dataset.name: found.metrics for found, _ in done}, **means}
     _write_json(summary / "metrics.json", metrics)
     return done
+
+
+def checked(bundle: Bundle, dataset: Dataset | VideoDataset) -> Dataset | VideoDataset:
+    """The data set; DataError when it tests on clips that the bundle's fit had in another part."""
+    if isinstance(dataset, VideoDataset) and dataset.split is not None:
+        refuse_learnt(bundle, dataset)
+    return dataset
 
 
 def choose_pictures(bundle: Bundle, evaluation: Evaluation, config: EvaluateConfig) -> list[Picture]:
@@ -196,7 +217,7 @@ def _chosen_rows(evaluation: Evaluation) -> dict[Role, list[ScoredImage]]:
     }
 
 
-def place_for(bundle: Bundle, evaluation: Evaluation | VideoEvaluation, out: Path | None) -> Run:
+def place_for(bundle: Bundle, evaluation: AnyEvaluation, out: Path | None) -> Run:
     """Where an evaluation is written: `out`, else the bundle's own run unless that holds one of other data.
 
     Nothing is overwritten but an evaluation of the same data; otherwise a new run is made beside it.

@@ -9,13 +9,14 @@ import numpy as np
 
 from offnormal.bundle import Bundle
 from offnormal.calibration.calibration import Calibration
-from offnormal.config import EvaluateConfig, seconds
+from offnormal.config import EvaluateConfig
 from offnormal.data.frame_masks import frame_labels, open_masks
 from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import DataError
 from offnormal.metrics.accumulate import PixelScores
 from offnormal.metrics.item_use import ItemUse
 from offnormal.metrics.video import FrameScores
+from offnormal.quantities import seconds
 from offnormal.scoring import Scored, Scorer, VideoScores, choose_device, score_videos
 from offnormal.types import Video
 from offnormal.verbs.loading import Progress, load_videos
@@ -105,6 +106,8 @@ def _without_pixels(videos: Sequence[Video]) -> str | None:
 def _scored_video(found: VideoScores, calibration: Calibration | None) -> ScoredVideo:
     ended, score = found.ended, found.aligned.score
     labels = ended.video.labels
+    if ended.video.label is not None:
+        labels = np.full(len(score), ended.video.label, np.uint8)
     if labels is not None and len(labels) != len(score):
         if len(labels) < len(score):
             raise DataError(

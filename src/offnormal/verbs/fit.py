@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, create_model
@@ -30,8 +30,15 @@ from offnormal.scoring import choose_device
 from offnormal.training import checkpoint
 from offnormal.training.settings import refuse_contradictions
 from offnormal.training.statistics import LeftOut, learn
-from offnormal.types import Rate
-from offnormal.verbs.loading import Progress, load_pictures, load_videos, open_configured
+from offnormal.types import InputSpec, Rate
+from offnormal.verbs.loading import (
+    Progress,
+    load_pictures,
+    load_videos,
+    open_configured,
+    split_beside,
+    write_split,
+)
 
 
 def fit_config(detector: str) -> type[FitConfig]:
@@ -63,7 +70,8 @@ def fit_run(name: str, config: FitConfig, progress: Progress | None = None) -> l
     device = choose_device(config.device, config.threads)
     if isinstance(config, TrainConfig):
         refuse_contradictions(config, device)
-    datasets = open_configured(config)
+    resumed = config.resume if isinstance(config, TrainConfig) else None
+    datasets = open_configured(config, None if resumed is None else split_beside(resumed))
     for dataset in datasets:
         _refuse_hopeless(config, dataset)
     if isinstance(config, TrainConfig) and config.resume is not None:
@@ -104,6 +112,8 @@ def _fit_one(name: str, config: FitConfig, dataset: Dataset | VideoDataset, run:
     resumed = isinstance(config, TrainConfig) and config.resume is not None
     if not resumed:
         run.write_config(_effective(name, config, dataset))
+        if isinstance(dataset, VideoDataset) and dataset.split is not None:
+            write_split(run.path, dataset.split)
     run.log(
         "start",
         verb="fit",
@@ -211,6 +221,7 @@ class _Fitted:
     waited_s: float
     training: dict[str, Any] | None = None  # for the card
     finished: bool = True
+    things: str = "frames"
 
 
 def _learn(
@@ -232,12 +243,26 @@ def _learn(
             waited_s=done.waited_s,
             training=done.card,
             finished=not done.unfinished,
+            things=things_scored(detector.input, dataset),
         )
     if not isinstance(detector, StatisticalDetector):
         raise FitError(f"{detector.name}: no fit loop for this kind of detector")
     loader = _loader(detector, config, dataset, progress, f"fit {detector.name} on {dataset.name}")
     left_out = learn(detector, loader, device=device, seed=detector.options.seed, wanted=wanted)
-    return _Fitted(left_out=left_out, skipped=loader.skipped, count=loader.given, waited_s=loader.waited_s)
+    return _Fitted(
+        left_out=left_out,
+        skipped=loader.skipped,
+        count=loader.given,
+        waited_s=loader.waited_s,
+        things=things_scored(detector.input, dataset),
+    )
+
+
+def things_scored(spec: InputSpec, dataset: Dataset | VideoDataset) -> Literal["images", "frames", "clips"]:
+    """What a score speaks of."""
+    if not isinstance(dataset, VideoDataset):
+        return "images"
+    return "clips" if spec.of_whole_video else "frames"
 
 
 def _wanted(rate: str | None) -> int:
@@ -260,7 +285,7 @@ def _calibrate(
             kind=fitted.left_out.kind,
             bundle=bundle.hash,
             groups=[sample.group for sample in fitted.left_out.samples],
-            things="frames" if isinstance(dataset, VideoDataset) else "images",
+            things=things_scored(bundle.detector.input, dataset),
         )
     except CalibrationError as error:
         if fitted.training is None:
@@ -289,6 +314,7 @@ def _card(dataset: Dataset | VideoDataset, fitted: _Fitted) -> dict[str, Any]:
             "category": dataset.category,
             **({"videos": len(dataset.train) - len(fitted.skipped)} if videos else {}),
             "images": fitted.count,
+            **({"things": fitted.things} if fitted.things == "clips" else {}),
             "skipped": len(fitted.skipped),
             "fingerprint": dataset.fingerprint("train"),
             "contents": dataset.contents(),

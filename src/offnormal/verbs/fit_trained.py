@@ -18,7 +18,7 @@ from offnormal.data.loader import Loader
 from offnormal.data.video_dataset import VideoDataset
 from offnormal.data.video_loader import VideoLoader
 from offnormal.detectors.base import TrainedDetector
-from offnormal.errors import FitError
+from offnormal.errors import CalibrationError, FitError
 from offnormal.run import Run
 from offnormal.scoring import Scorer
 from offnormal.scoring.memory import within_memory
@@ -150,6 +150,20 @@ def _split_pictures(
     return _Parts(learn=loader(learn, ""), held=loader(held, ", kept back"), asked=count)
 
 
+def _split_given(
+    dataset: VideoDataset, learn: VideoLoader, held: VideoLoader, wanted: int, config: TrainConfig
+) -> _Parts:
+    """The parts that the data set names; CalibrationError when too few are kept back for the rate asked for."""
+    number = len(held)
+    if wanted > number and config.resume is None:
+        things = "clips" if held.spec.of_whole_video else "frames"
+        raise CalibrationError(
+            f"the rate asked for needs {wanted} normal {things} kept back from learning, and {number} are: give a "
+            f"larger last share of --parts ({config.parts}), more clips, or ask for {1 / (number + 1):.2g} or more"
+        )
+    return _Parts(learn=learn, held=held, asked=number)
+
+
 def _split_videos(
     dataset: VideoDataset, spec: InputSpec, config: TrainConfig, seed: int, wanted: int, progress: Progress | None
 ) -> _Parts:
@@ -159,11 +173,14 @@ def _split_videos(
         videos = tuple(replace(video, group=None) for video in videos)
 
     def loader(what: str) -> VideoLoader:
+        chosen = dataset.validation if dataset.validation and what else videos
         return load_videos(
-            videos, spec, config, config, progress=progress, what=f"read {dataset.name}{what}", every_s=config.every_s
+            chosen, spec, config, config, progress=progress, what=f"read {dataset.name}{what}", every_s=config.every_s
         )
 
     whole = loader("")
+    if dataset.validation:
+        return _split_given(dataset, whole, loader(", kept back"), wanted, config)
     groups = whole.groups()
     total = len(whole)
     count = _count(total, config, wanted, "frames")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from offnormal.data.class_split import ClassChoice, Split
 from offnormal.data.dataset import Dataset
 from offnormal.data.loader import Loader
 from offnormal.data.open import open_datasets
 from offnormal.data.video_dataset import VideoDataset
 from offnormal.data.video_loader import VideoLoader
+from offnormal.errors import DataError
+from offnormal.files import write_text
 from offnormal.types import InputSpec, Sample, Video
 
 if TYPE_CHECKING:
@@ -28,8 +32,8 @@ class Progress(Protocol):
 STRETCHES = 10  # that a single video is cut into, so that some of it can be left out
 
 
-def open_configured(config: DataConfig) -> list[Dataset | VideoDataset]:
-    """The data sets that a configuration names."""
+def open_configured(config: DataConfig, split: Split | None = None) -> list[Dataset | VideoDataset]:
+    """The data sets that a configuration names. split: an earlier division of its clips, which then holds."""
     return open_datasets(
         config.data,
         layout=config.layout,
@@ -39,7 +43,37 @@ def open_configured(config: DataConfig) -> list[Dataset | VideoDataset]:
         test=config.test,
         masks=config.masks,
         group_by=config.group_by,
+        classes=ClassChoice(
+            normal=tuple(config.normal_classes or ()),
+            anomalous=tuple(config.anomalous_classes or ()),
+            shares=config.shares,
+            seed=config.split_seed,
+        ),
+        split=split,
     )
+
+
+SPLIT = "split.json"
+
+
+def split_beside(path: Path) -> Split | None:
+    """How the run that a bundle (or the run itself) lies in divided its clips; None where it had nothing to divide.
+
+    Raises DataError for a damaged file.
+    """
+    file = next((place / SPLIT for place in (path, path.parent) if (place / SPLIT).is_file()), None)
+    if file is None:
+        return None
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        return Split.from_json(values)
+    except (ValueError, DataError) as error:
+        raise DataError(f"{file}: damaged ({error}); copy it again from the run that was fitted") from None
+
+
+def write_split(folder: Path, split: Split) -> None:
+    """split.json in a run's folder."""
+    write_text(folder / SPLIT, json.dumps(split.to_json(), indent=1, ensure_ascii=False) + "\n")
 
 
 def load_pictures(

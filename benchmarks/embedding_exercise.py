@@ -1,0 +1,125 @@
+"""The sports exercise: embedders, frozen and with their last block unfrozen, on clips of some allowed activities.
+
+    python benchmarks/embedding_exercise.py --work DIR [--data UCF] [--embedders r2plus1d_18 ...] [-- fit options]
+
+Without --data clips are generated (benchmarks/action_clips.py): figures told apart by how they move. Every run goes
+through the verbs fit, evaluate and, at the end, compare, on one split; runs are kept in DIR and not made again, so that
+an interrupted benchmark goes on. Published weights are taken where they can be had; --weights NAME=FILE names a file,
+and an embedder without either has random ones, which the table says. What is written behind -- goes to every fit, such
+as `-- --head knn --views 2`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from action_clips import write_tree
+
+from offnormal.cli.main import run as run_verb
+
+
+@dataclass(frozen=True, slots=True)
+class Exercise:
+    """How an embedder is used in the published exercise (action_video_autoencoder, configs/)."""
+
+    unfreeze: tuple[str, ...]  # its last block
+    epochs: int
+    unfreeze_at: int
+    frames: int | None = None  # None: as the embedder was trained
+
+
+EXERCISES = {
+    "r2plus1d_18": Exercise(("layer4.1",), 32, 20, frames=8),
+    "slowfast_r50": Exercise(("blocks.4.multipathway_blocks.1",), 30, 10),
+    "timesformer_b": Exercise(("encoder.layer.11", "layernorm"), 30, 20),
+    "frames:efficientnet_lite0": Exercise(("blocks.6",), 30, 20),
+}
+OFFLINE = ("frames:efficientnet_lite0",)  # whose weights come with the package
+PARTS = {"train": "kept, train", "validation": "kept, validation", "test": "kept, test", "anomalous": "caught"}
+
+
+def offnormal(*words: str) -> None:
+    """Run a verb; its results go to the terminal, an error ends the benchmark."""
+    if code := run_verb(words):
+        raise SystemExit(code)
+
+
+def fitted(name: str, unfrozen: bool, given: argparse.Namespace, more: list[str]) -> Path:
+    """The run of an embedder, made and evaluated unless it is there."""
+    exercise = EXERCISES[name]
+    out = given.work / name.replace(":", "_") / ("unfrozen" if unfrozen else "frozen")
+    if not (bundles := sorted(out.glob("*/bundle/card.json"))):
+        weights = dict(text.split("=", 1) for text in given.weights)
+        chosen = weights.get(name) or (None if name in OFFLINE or given.published else "random")
+        words = ["fit", "embedding_ae", "--data", str(given.data), "--out", str(out), "--embedder", name]
+        words += ["--sampling", "uniform", "--split-seed", str(given.split_seed)]
+        words += ["--epochs", str(given.epochs or exercise.epochs), "--views", str(given.views)]
+        words += ["--weights", chosen] if chosen is not None else []
+        words += ["--frames", str(exercise.frames)] if exercise.frames is not None else []
+        if unfrozen:
+            at = exercise.unfreeze_at if given.epochs is None else max(1, given.epochs // 2)
+            words += ["--unfreeze", *exercise.unfreeze, "--unfreeze-at", str(at)]
+        offnormal(*words, *more)
+        bundles = sorted(out.glob("*/bundle/card.json"))
+    run = bundles[-1].parents[1]
+    if not (run / "metrics.json").is_file():
+        offnormal("evaluate", str(run), "--data", str(given.data))
+    return run
+
+
+def row(name: str, unfrozen: bool, run: Path, took: float) -> str:
+    """A row of the table of the exercise, as Markdown."""
+    found = json.loads((run / "metrics.json").read_text())
+    card = json.loads((run / "bundle" / "card.json").read_text())
+    rates = {part["part"]: part for part in found["accuracy"]}
+    cells = [name, "last block" if unfrozen else "frozen", str(card["weights"][0].get("source") or "random")]
+    cells.append(f"{found['calibration']['threshold']:.4g}" if found["calibration"] else "")
+    cells.append(f"{found['metrics'].get('clip_AUROC', float('nan')):.4f}")
+    for part in PARTS:
+        share = rates.get(part, {}).get("caught_share" if part == "anomalous" else "kept_share")
+        cells.append("" if share is None else f"{share:.2f}")
+    return f"| {' | '.join(cells)} | {took:.0f} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="class folders; default: generated clips")
+    parser.add_argument("--embedders", nargs="+", choices=EXERCISES, default=list(EXERCISES), metavar="NAME")
+    parser.add_argument("--weights", nargs="+", default=[], metavar="NAME=FILE")
+    parser.add_argument("--published", action="store_true", help="look for published weights, also by download")
+    parser.add_argument("--only", choices=("frozen", "unfrozen"))
+    parser.add_argument("--epochs", type=int, help="default: as published")
+    parser.add_argument("--views", type=int, default=4)
+    parser.add_argument("--clips", type=int, default=16, help="of each class, where they are generated")
+    parser.add_argument("--split-seed", type=int, default=0)
+    arguments = sys.argv[1:]
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    given, more = parser.parse_args(arguments[:cut]), arguments[cut + 1 :]
+    if given.data is None:
+        given.data = given.work / "clips"
+        if not given.data.is_dir():
+            write_tree(given.data, clips=given.clips)
+    lines, runs = [], []
+    for name in given.embedders:
+        for unfrozen in (False, True):
+            if given.only is not None and given.only != ("unfrozen" if unfrozen else "frozen"):
+                continue
+            start = time.perf_counter()
+            run = fitted(name, unfrozen, given, more)
+            lines.append(row(name, unfrozen, run, time.perf_counter() - start))
+            runs.append(run)
+            print(lines[-1], flush=True)
+    heads = ["embedder", "", "weights", "threshold", "clip_AUROC", *PARTS.values(), "took (s)"]
+    print("\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *lines]))
+    if len(runs) > 1:
+        offnormal("compare", *map(str, runs), "--out", str(given.work / "comparison"))
+
+
+if __name__ == "__main__":
+    main()

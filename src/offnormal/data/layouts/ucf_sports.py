@@ -1,0 +1,94 @@
+"""UCF Sports Action as published: a folder for each of 13 actions, and in it one for every clip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from offnormal.data.class_split import ClassChoice
+from offnormal.data.layouts.class_folders import class_clips, classes_of, divided
+from offnormal.data.layouts.labelled import subfolders
+from offnormal.data.video_dataset import VideoDataset
+from offnormal.types import Video
+
+# folder -> class: views of one action are one class
+_CLASSES = {
+    "Diving-Side": "Diving-Side",
+    "Golf-Swing-Back": "Golf-Swing",
+    "Golf-Swing-Front": "Golf-Swing",
+    "Golf-Swing-Side": "Golf-Swing",
+    "Kicking-Front": "Kicking",
+    "Kicking-Side": "Kicking",
+    "Lifting": "Lifting",
+    "Riding-Horse": "Riding-Horse",
+    "Run-Side": "Run-Side",
+    "SkateBoarding-Front": "SkateBoarding-Front",
+    "Swing-Bench": "Swing-Bench",
+    "Swing-SideAngle": "Swing-SideAngle",
+    "Walk-Front": "Walk-Front",
+    "Golf-Swing": "Golf-Swing",  # where somebody has merged them already
+    "Kicking": "Kicking",
+}
+_BY_NAME = {name.casefold(): action for name, action in _CLASSES.items()}
+_ANOMALOUS = ("Walk-Front", "SkateBoarding-Front", "Lifting")
+_NORMAL = (
+    "Run-Side",
+    "Swing-SideAngle",
+    "Swing-Bench",
+    "Riding-Horse",
+    "Golf-Swing",
+    "Diving-Side",
+    "Kicking",
+)
+_LEAST = 2  # folders of these names by which it is known
+
+
+class UcfSportsLayout:
+    """`Kicking-Front/001/*.avi`, with the frames beside it in `jpeg/` and boxes in `gt/`, which are passed over.
+
+    Where a clip's video is missing, its frames are read. A clip's folder is its original. Seven classes are normal and
+    Walk-Front, SkateBoarding-Front and Lifting anomalous unless others are named.
+    """
+
+    tree = "[ucf action/]Diving-Side/001/*.avi, Golf-Swing-Back/001/*.avi, ...; jpeg/ and gt/ beside the videos"
+    source = "UCF Sports Action, https://www.crcv.ucf.edu/data/UCF_Sports_Action.php"
+    licence = "for research; cite Rodriguez et al. 2008 and Soomro and Zamir 2014"
+    default: ClassChoice | None = ClassChoice(normal=_NORMAL, anomalous=_ANOMALOUS)
+
+    @staticmethod
+    def recognises(root: Path) -> bool:
+        """Whether at least two of the folders have names of its actions, also one folder down."""
+        return _place(root) is not None
+
+    @staticmethod
+    def categories(root: Path) -> list[str]:
+        """None: several classes are normal at once."""
+        return []
+
+    @staticmethod
+    def clips(root: Path) -> tuple[Video, ...]:
+        """Every clip with its class, the views of one action merged; DataError where there is none."""
+        return class_clips(_place(root) or root, class_of)
+
+    @staticmethod
+    def read(root: Path, category: str | None = None) -> VideoDataset:
+        """The data set with the default classes, divided 50/40/10; DataError where clips are missing."""
+        clips = UcfSportsLayout.clips(root)
+        classes = ClassChoice().among(classes_of(clips), UcfSportsLayout.default)
+        return divided(root, clips, classes, layout="ucf_sports")
+
+
+def class_of(folder: str) -> str:
+    """The class that a folder's name stands for; of one that the set does not know the name itself.
+
+    >>> class_of("Kicking-Front"), class_of("run-side"), class_of("Juggling")
+    ('Kicking', 'Run-Side', 'Juggling')
+    """
+    return _BY_NAME.get(folder.casefold(), folder)
+
+
+def _place(root: Path) -> Path | None:
+    """The folder that the actions lie in: this one or the only one inside; None where there are none."""
+    inside = subfolders(root)
+    if sum(folder.name.casefold() in _BY_NAME for folder in inside) >= _LEAST:
+        return root
+    return _place(inside[0]) if len(inside) == 1 else None

@@ -1,0 +1,135 @@
+"""offnormal predict with a detector of whole clips: bundle x class folders or videos -> one verdict a clip."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from offnormal.bundle import Bundle
+from offnormal.config import PredictConfig
+from offnormal.data.dataset import Skipped
+from offnormal.data.layouts.class_folders import class_clips, clips_of_class, is_class_folders
+from offnormal.data.layouts.ucf_sports import class_of
+from offnormal.data.video_loader import VideoLoader
+from offnormal.errors import DataError, UsageError
+from offnormal.scoring import Scorer, choose_device
+from offnormal.sources.footage import expand_videos
+from offnormal.sources.paths import as_written
+from offnormal.sources.video_paths import is_frame_folder, videos_in
+from offnormal.types import Verdict, Video
+from offnormal.verbs.predict import unique_names
+
+_OF_FRAMES = ("annotate", "overlays", "every", "hold")
+
+
+@dataclass(frozen=True, slots=True)
+class ClipPrediction:
+    """What is said of one clip."""
+
+    video: Video
+    verdict: Verdict
+
+
+class ClipPredictor:
+    """Goes over clips in order; `skipped` lists those that could not be read."""
+
+    def __init__(
+        self, bundle: Bundle, config: PredictConfig, progress: Callable[[str, int, int], None] | None = None
+    ) -> None:
+        self.bundle = bundle
+        self.config = config
+        self.progress = progress
+        self.calibration = bundle.calibration
+        if bundle.calibration is not None and config.threshold is not None:
+            self.calibration = bundle.calibration.with_threshold(config.threshold)
+        self.skipped: list[Skipped] = []
+        self.scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
+
+    def over(self, videos: Sequence[Video]) -> Iterator[ClipPrediction]:
+        """A prediction per readable clip, as soon as its batch is scored; nothing is kept."""
+        by_path = {video.path: video for video in videos}
+        loader = VideoLoader(
+            videos,
+            self.bundle.detector.input,
+            batch_size=self.config.batch_size,
+            on_bad=self.config.on_bad,
+            fps=self.config.fps,
+            workers=self.config.workers,
+            progress=self._counter(len(videos)),
+        )
+        for scored in self.scorer.over(loader):
+            for sample, score in zip(scored.samples, scored.scores.score.tolist(), strict=True):
+                yield ClipPrediction(by_path[sample.path], self._verdict(score))
+        self.skipped = loader.skipped
+
+    def _counter(self, total: int) -> Callable[[int], None] | None:
+        progress, done = self.progress, 0
+        if progress is None:
+            return None
+
+        def count(step: int) -> None:
+            nonlocal done
+            done += step
+            progress("predict", done, max(done, total))
+
+        return count
+
+    def _verdict(self, score: float) -> Verdict:
+        by_hand = self.config.threshold
+        if self.calibration is None:
+            return Verdict(score, None, by_hand, None if by_hand is None else score > by_hand)
+        return self.calibration.verdict(score)
+
+
+def clips_named(names: Sequence[str | Path], *, as_video: bool = False) -> list[Video]:
+    """The clips that a user names: trees of class folders, one class folder, and videos as `expand_videos` takes them.
+
+    Clips of class folders know their class and their original. Raises DataError for a name without any, UsageError for
+    pictures.
+    """
+    found: dict[str, Video] = {}
+    for name in names:
+        place = as_written(name)
+        for clip in _of_folder(place) if place.is_dir() else ():
+            found.setdefault(os.path.abspath(clip.path), clip)  # noqa: PTH100 - links stay apart
+        if place.is_dir() and _holds_clips(place):
+            continue
+        videos = expand_videos([name], as_video=as_video)
+        if not videos:
+            raise UsageError(
+                f"{name}: pictures; this detector scores clips: name videos, or with --as-video folders of frames"
+            )
+        for path in videos:
+            found.setdefault(os.path.abspath(path), Video(path=path, name=""))  # noqa: PTH100
+    clips = list(found.values())
+    if not clips:
+        raise DataError("no clips: expected videos or a folder for each class with some")
+    short = unique_names([clip.path for clip in clips])
+    return [
+        Video(path=clip.path, name=short[clip.path], group=clip.group, label=clip.label, action=clip.action)
+        for clip in clips
+    ]
+
+
+def refuse_options_of_frames(config: PredictConfig) -> None:
+    """UsageError for options that say something of single frames."""
+    for option in _OF_FRAMES:
+        if getattr(config, option) not in (None, False):
+            raise UsageError(
+                f"--{option} is about single frames, and this detector gives one score for a whole clip: leave it out"
+            )
+
+
+def _holds_clips(place: Path) -> bool:
+    return is_class_folders(place) and not videos_in(place) and not is_frame_folder(place)
+
+
+def _of_folder(place: Path) -> Sequence[Video]:
+    if not _holds_clips(place):
+        return ()
+    inside = [folder.name for folder in place.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
+    if all(name.isdecimal() for name in inside):  # the clips of one class, as UCF Sports numbers them
+        return clips_of_class(place, class_of(place.resolve().name))
+    return class_clips(place, class_of)

@@ -1,0 +1,125 @@
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from offnormal.data.class_split import PARTS, ClassChoice, Split, portions, split_clips
+from offnormal.errors import DataError
+from offnormal.types import ANOMALOUS, NORMAL, Video
+
+CHOICE = ClassChoice(normal=("run", "kick"), anomalous=("lift",))
+
+
+def clips_of(counts, copies=1):
+    """`counts` originals of each class with so many files each."""
+    return [
+        Video(path=Path(f"{action}/{i}_{k}.mp4"), name=f"{action}/{i}_{k}", group=f"{action}/{i}", action=action)
+        for action, number in counts.items()
+        for i in range(number)
+        for k in range(copies)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("originals", "train", "test", "validation"),
+    [(11, 6, 4, 1), (10, 5, 4, 1), (20, 10, 8, 2), (12, 6, 5, 1), (17, 8, 7, 2), (4, 1, 2, 1)],
+)
+def test_portions_are_those_of_the_published_exercise(originals, train, test, validation):
+    assert portions(originals) == (train, test, validation)
+
+
+@pytest.mark.parametrize("shares", [(50, 40, 10), (10, 80, 10), (80, 10, 10), (34, 33, 33), (1, 98, 1)])
+def test_portions_use_every_original_once_and_leave_no_part_empty(shares):
+    for number in range(3, 60):
+        found = portions(number, shares)
+        assert sum(found) == number
+        assert min(found) >= 1
+
+
+def test_copies_of_an_original_are_never_parted():
+    split = split_clips(clips_of({"run": 10, "kick": 7, "lift": 3}, copies=4), CHOICE, layout="class_folders")
+    for original in set(split.groups.values()):
+        assert len({split.parts[name] for name, own in split.groups.items() if own == original}) == 1
+    assert Counter(split.parts.values())["anomalous"] == 12
+
+
+def test_every_normal_class_is_divided_for_itself():
+    split = split_clips(clips_of({"run": 10, "kick": 20, "lift": 3}), CHOICE, layout="class_folders")
+    found = Counter((split.actions[name], part) for name, part in split.parts.items())
+    assert [found["run", part] for part in PARTS] == [5, 1, 4, 0]
+    assert [found["kick", part] for part in PARTS] == [10, 2, 8, 0]
+
+
+def test_the_seed_decides_and_other_classes_do_not():
+    clips = clips_of({"run": 12, "kick": 12, "lift": 3})
+    first = split_clips(clips, CHOICE, layout="class_folders")
+    assert split_clips(clips, CHOICE, layout="class_folders") == first
+    assert split_clips(clips, replace(CHOICE, seed=1), layout="class_folders").parts != first.parts
+    alone = split_clips(clips, ClassChoice(normal=("run",), anomalous=("lift",)), layout="class_folders")
+    assert {k: v for k, v in alone.parts.items() if k.startswith("run")} == {
+        k: v for k, v in first.parts.items() if k.startswith("run")
+    }
+
+
+def test_a_split_survives_json():
+    split = split_clips(clips_of({"run": 10, "kick": 7, "lift": 3}), CHOICE, layout="class_folders")
+    assert Split.from_json(json.loads(json.dumps(split.to_json()))) == split
+
+
+def test_a_damaged_split_is_refused():
+    values = split_clips(clips_of({"run": 10, "kick": 7, "lift": 3}), CHOICE, layout="class_folders").to_json()
+    with pytest.raises(DataError, match="seed"):
+        Split.from_json({key: value for key, value in values.items() if key != "seed"})
+    values["clips"][0]["part"] = "learn"
+    with pytest.raises(DataError, match="learn"):
+        Split.from_json(values)
+
+
+def test_clips_that_came_later_go_with_their_original_or_are_tested_on():
+    clips = clips_of({"run": 10, "kick": 7, "lift": 3})
+    split = split_clips(clips, CHOICE, layout="class_folders")
+    learnt = next(clip for clip in clips if split.parts[clip.name] == "train")
+    copy, new = replace(learnt, name="copy"), replace(learnt, name="new", group="run/new")
+    parts = split.of([*clips, copy, new])
+    assert "copy" in {clip.name for clip in parts["train"]}
+    assert "new" in {clip.name for clip in parts["test"]}
+    assert {clip.label for clip in parts["test"]} == {NORMAL}
+    assert {clip.label for clip in parts["anomalous"]} == {ANOMALOUS}
+
+
+def test_with_one_side_named_the_others_are_the_other():
+    known = ["run", "kick", "lift"]
+    assert ClassChoice(normal=("RUN",)).among(known).anomalous == ("kick", "lift")
+    assert ClassChoice(anomalous=("lift",)).among(known).normal == ("run", "kick")
+    both = ClassChoice(normal=("run",), anomalous=("lift",)).among(known)
+    assert (both.normal, both.anomalous) == (("run",), ("lift",))
+    default = ClassChoice(normal=("run", "swim"), anomalous=("lift",))
+    assert ClassChoice(seed=3).among(known, default) == ClassChoice(normal=("run",), anomalous=("lift",), seed=3)
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        (ClassChoice(), "which classes are normal"),
+        (ClassChoice(normal=("kik",)), "did you mean 'kick'"),
+        (ClassChoice(normal=("run",), anomalous=("run",)), "as normal and as anomalous"),
+        (ClassChoice(anomalous=("run", "kick", "lift")), "none is left"),
+    ],
+)
+def test_wrong_classes_are_told(choice, said):
+    with pytest.raises(DataError, match=said):
+        choice.among(["run", "kick", "lift"])
+
+
+def test_too_few_originals_are_told():
+    with pytest.raises(DataError, match="leave none for validation"):
+        split_clips(clips_of({"run": 2, "kick": 2, "lift": 1}), CHOICE, layout="class_folders")
+
+
+def test_parts_are_random_not_the_first_ones():
+    split = split_clips(clips_of({"run": 40, "kick": 3}), replace(CHOICE, anomalous=()), layout="class_folders")
+    order = np.array([split.parts[f"run/{i}_0"] == "train" for i in range(40)])
+    assert 0 < order[:20].sum() < 20

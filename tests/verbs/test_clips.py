@@ -1,0 +1,187 @@
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+
+from offnormal.api import evaluate
+from offnormal.bundle import load
+from offnormal.cli.main import run as program
+from offnormal.config import CalibrateConfig, CompareConfig, EvaluateConfig, PredictConfig, build
+from offnormal.errors import CalibrationError, DataError, UsageError
+from offnormal.verbs.calibrate import calibrate_bundle
+from offnormal.verbs.compare import compare
+from offnormal.verbs.evaluate import evaluate_all
+from offnormal.verbs.fit import fit_config, fit_run
+from offnormal.verbs.predict_clips import ClipPredictor, clips_named
+from tests.actions import NORMAL, write_actions
+
+
+@pytest.fixture(scope="module")
+def actions(tmp_path_factory):
+    return write_actions(tmp_path_factory.mktemp("sets") / "clips")
+
+
+@pytest.fixture
+def fit(plugged, actions, tmp_path):
+    def made(**options):
+        given = {"data": actions, "out": tmp_path / "runs", "device": "cpu", "epochs": 4, **options}
+        return fit_run("moves", build(fit_config("moves"), given, environment={}))[0]
+
+    return made
+
+
+def measured(path, actions, **options):
+    config = build(EvaluateConfig, {"data": actions, "device": "cpu", **options}, environment={})
+    return evaluate_all(path, config)[0]
+
+
+def rows_of(path):
+    with (path / "scores.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_whole_exercise(fit, actions):
+    run = fit(split_seed=3)
+    split = json.loads((run.path / "split.json").read_text())
+    assert set(split["normal_classes"]) == set(NORMAL)
+    learnt = {clip["clip"] for clip in split["clips"] if clip["part"] in ("train", "validation")}
+    calibration = run.bundle.calibration
+    assert (calibration.rate.per, len(calibration.scores), calibration.kind) == ("clip", 5, "held_out")
+    assert "clips" in calibration.explanation
+    found, place = measured(run.path, actions)  # not told the seed: the run knows how it divided
+    assert place.path == run.path
+    rows = rows_of(run.path)
+    assert {row["video"] for row in rows if row["part"] in ("train", "validation")} == learnt
+    assert not learnt & {row["video"] for row in rows if row["part"] in ("test", "anomalous")}
+    assert {row["class"] for row in rows if row["label"] == "1"} == {"Lifting", "Walk-Front"}
+    validation = [float(row["score"]) for row in rows if row["part"] == "validation"]
+    np.testing.assert_allclose(sorted(validation), calibration.scores, rtol=1e-4)
+    normal, odd = ([float(row["score"]) for row in rows if row["part"] == part] for part in ("test", "anomalous"))
+    pairs = [(a > n) + (a == n) / 2 for a in odd for n in normal]
+    assert found.metrics["clip_AUROC"] == pytest.approx(np.mean(pairs))
+    assert found.metrics["clip_caught"] == np.mean([score > calibration.threshold for score in odd])
+    assert found.metrics["clip_kept_test"] == np.mean([score <= calibration.threshold for score in normal])
+    assert found.metrics["clip_kept_validation"] == 1.0  # the threshold is the highest of these
+    assert found.embeddings.shape == (len(rows), 32)
+    assert found.latents.shape == (len(rows), 6)
+    values = json.loads((run.path / "metrics.json").read_text())
+    assert [row["part"] for row in values["accuracy"]] == ["train", "validation", "test", "anomalous"]
+    page = (run.path / "report.html").read_text()
+    for said in ("Scores by class", "t-SNE", "Best by hindsight", "rests on 5 normal clips", "Clips by class and part"):
+        assert said in page
+
+
+def test_a_bundle_without_its_split_is_not_tested_on_what_it_has_learnt(fit, actions, tmp_path):
+    run = fit(split_seed=3)
+    shutil.copytree(run.path / "bundle", tmp_path / "alone" / "bundle")
+    with pytest.raises(DataError, match=r"split\.json"):
+        measured(tmp_path / "alone" / "bundle", actions)
+    assert measured(tmp_path / "alone" / "bundle", actions, split_seed=3)[0].clips
+    with pytest.raises(DataError, match=r"split\.json"):
+        evaluate(load(tmp_path / "alone" / "bundle"), actions, device="cpu")
+    assert evaluate(run.bundle, actions, device="cpu").clips
+
+
+def test_classes_of_ones_own(fit, actions):
+    run = fit(anomalous_classes=["Run-Side"], parts="40/40/20")
+    found, _ = measured(run.path, actions)
+    assert {row.video.action for row in found.clips if row.label == 1} == {"Run-Side"}
+    assert yaml.safe_load((run.path / "config.yaml").read_text())["anomalous_classes"] == ["Run-Side"]
+    with pytest.raises(DataError, match="leave --normal-classes"):
+        measured(run.path, actions, anomalous_classes=["Kicking"])
+
+
+def test_a_rate_that_so_few_clips_cannot_promise_is_refused_before_training(fit):
+    with pytest.raises(CalibrationError, match=r"99 normal clips.*5 are.*--parts"):
+        fit(rate="1%")
+
+
+def test_predict_gives_one_row_a_clip(fit, actions, tmp_path, capsys):
+    run = fit()
+    clips = clips_named([actions])
+    found = list(ClipPredictor(run.bundle, PredictConfig(device="cpu")).over(clips))
+    assert len(found) == len(clips) == 35
+    assert {row.video.action for row in found} == {*NORMAL, "Lifting", "Walk-Front"}
+    measured(run.path, actions)
+    scores = {row["video"]: float(row["score"]) for row in rows_of(run.path)}
+    for row in found:
+        assert scores[row.video.name] == pytest.approx(row.verdict.score, rel=1e-4)
+        assert row.verdict.anomalous == (row.verdict.score > run.bundle.calibration.threshold)
+    table = tmp_path / "out.csv"
+    assert program(["predict", str(run.path), str(actions / "Lifting"), "--csv", str(table), "--device", "cpu"]) == 0
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["video", "class", "score", "tail_probability", "anomalous"]
+    assert [row["class"] for row in rows] == ["Lifting"] * 5
+    assert program(["predict", str(run.path), str(actions), "--json", "--threshold=-1", "--exit-code"]) == 3
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert all(line["pred_label"] for line in lines)
+
+
+def test_options_of_single_frames_are_refused(fit, actions, tmp_path, capsys):
+    run = fit()
+    assert program(["predict", str(run.path), str(actions), "--annotate", str(tmp_path / "a.mp4")]) == 2
+    assert "whole clip" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="pictures"):
+        clips_named([next(actions.rglob("*.jpg"))])
+
+
+def test_calibrate_counts_clips_and_refuses_known_ones(fit, actions, tmp_path):
+    run = fit()
+    others = write_actions(tmp_path / "others", clips=3, seed=7)
+    config = build(CalibrateConfig, {"normals": others, "device": "cpu"}, environment={})
+    calibration, _ = calibrate_bundle(run.bundle, config)
+    assert (len(calibration.scores), calibration.rate.per) == (21, "clip")
+    known = build(CalibrateConfig, {"normals": actions / "Run-Side", "device": "cpu"}, environment={})
+    with pytest.raises(CalibrationError, match="fitted on"):
+        calibrate_bundle(run.bundle, known)
+
+
+def test_compare_shows_accuracies_side_by_side(fit, actions, tmp_path):
+    runs = [fit(detector={"learning_rate": rate}) for rate in (1e-2, 1e-4)]
+    found = [measured(run.path, actions)[0] for run in runs]
+    comparison, made = compare(
+        [run.path for run in runs], build(CompareConfig, {"out": tmp_path / "cmp"}, environment={})
+    )
+    assert comparison.kind == "clips"
+    assert comparison.unit == "originals"
+    for row, own in zip(comparison.rows, found, strict=True):
+        assert row.metrics["clip_AUROC"] == pytest.approx(own.metrics["clip_AUROC"], abs=1e-6)
+        shares = {part.part: part.right.count / part.right.of for part in row.accuracy}
+        assert shares["test"] == own.metrics["clip_kept_test"]
+        assert shares["anomalous"] == own.metrics["clip_caught"]
+        assert shares["train"] == own.metrics["clip_kept_train"]
+        assert shares["validation"] == own.metrics["clip_kept_validation"]  # whose highest is the threshold itself
+        assert set(row.breakdown) == {"Lifting", "Walk-Front"}
+    table = (made.path / "comparison.md").read_text()
+    assert "| kept, train | kept, validation | kept, test | caught |" in table
+    assert "AUC of each anomalous class" in (made.path / "report.html").read_text()
+
+
+def test_detectors_of_frames_see_the_class_in_every_frame(actions, tmp_path):
+    given = {"data": actions, "out": tmp_path / "runs", "device": "cpu", "size": 32}
+    config = build(fit_config("frame_difference"), given, environment={})
+    run = fit_run("frame_difference", config)[0]
+    found, _ = measured(run.path, actions)
+    assert "frame_AUC_micro" in found.metrics
+    labels = {video.video.action: set(video.scores.labels.tolist()) for video in found.videos}
+    assert labels["Lifting"] == {True}
+    assert labels["Run-Side"] == {False}
+
+
+def test_a_resumed_fit_keeps_its_split(fit, actions, tmp_path):
+    run = fit(split_seed=4, limit_time="1ms", epochs=50)
+    before = (run.path / "split.json").read_bytes()
+    again = build(
+        fit_config("moves"),
+        {"resume": run.path, "limit_time": None},
+        file=run.path / "config.yaml",
+        environment={},
+        detector="moves",
+    )
+    resumed = fit_run("moves", again)[0]
+    assert (resumed.path / "split.json").read_bytes() == before
+    assert measured(resumed.path, actions)[0].dataset.split.classes.seed == 4
