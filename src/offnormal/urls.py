@@ -6,7 +6,7 @@ import os
 import re
 
 HIDDEN = "***"
-_LOGIN = re.compile(r"(?<=://)[^/\s@'\"]*@|(?<=://)[^/\s'\"?#]*:[^/\s'\"?#]*@")
+_LOGIN = re.compile(r"(?<=://)[^/\s'\"]*@")  # up to the last @ before a slash
 _QUERY = re.compile(
     r"(?i)([?&;](?:[\w-]*(?:key|secret|token|password|passwd|signature|credential)[\w-]*|sig|pwd)=)[^&;#\s'\"]+"
 )

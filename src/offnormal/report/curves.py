@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _POINTS = 250  # of a curve; where there are more steps, each is the mean of several
 _SIZE = (350, 300)  # pixels
-_STYLES = ("normal", "anomalous", "unknown", "muted")  # of the losses in turn, the one that counts first
+_STYLES = ("normal", "anomalous", "muted", "ink")  # of the losses in turn, the one that counts first
 _DASHED = (0, (4, 2))  # from the fifth loss on
 
 Series = Mapping[int, Mapping[str, float | None]]  # step -> losses by name

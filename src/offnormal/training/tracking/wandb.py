@@ -26,7 +26,7 @@ class WandB:
         self.ident = ident or secrets.token_hex(4)
         # what the program printed, its arguments and its sources stay here: they may hold secrets
         settings = wandb.Settings(console="off", silent=True, disable_git=True, disable_code=True, x_disable_meta=True)
-        self._run = wandb.init(
+        self._run: Any = wandb.init(
             entity=entity or None,
             project=project,
             id=self.ident,
@@ -47,6 +47,8 @@ class WandB:
         """ConfigError when nobody is logged in; asks on a terminal, as `wandb login` does."""
         import wandb
 
+        if wandb.setup().settings.mode != "online":
+            return
         try:
             wandb.login()
         except wandb.errors.UsageError as error:

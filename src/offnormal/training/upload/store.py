@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,22 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.address = redacted(url).rstrip("/")  # may be shown
-        protocol = url.partition("://")[0].split("::")[0] if "://" in url else ""
-        if not protocol:
+        protocol, _, rest = url.partition("://")
+        protocol = protocol.partition("::")[0]
+        if not rest:
             raise ConfigError(f"{self.address}: expected an address such as s3://bucket/prefix or file:///backup")
         if without_login(url):
             raise ConfigError(f"{url}: the login in it was not kept; give --upload with the whole address again")
-        self._root, self._fs = self._opened(url, protocol)
-        self._folders = protocol not in _FLAT
+        if protocol in _FLAT and not rest.strip("/"):
+            raise ConfigError(f"{self.address}: no bucket is named; expected {protocol}://bucket/prefix")
+        self._refuse_unknown(protocol)
+        self._url, self._folders = url, protocol not in _FLAT
 
-    def _opened(self, url: str, protocol: str) -> tuple[str, Any]:
+    def _refuse_unknown(self, protocol: str) -> None:
         import fsspec
 
         try:
-            system, root = fsspec.core.url_to_fs(url)
+            fsspec.get_filesystem_class(protocol)
         except ImportError as error:
             package = _EXTRAS.get(protocol, "")
             advice = f"pip install '{package}'" if package else redacted(str(error))
@@ -41,24 +45,25 @@ class Store:
         except ValueError as error:
             known = "s3, gs, az, sftp, file and others that fsspec names"
             raise ConfigError(f"{self.address}: {redacted(str(error))}; expected one of {known}") from None
-        root = str(root).rstrip("/")
-        if protocol in _FLAT and not root.strip("/"):
-            raise ConfigError(f"{self.address}: no bucket is named; expected {protocol}://bucket/prefix")
-        return root, system
+
+    @cached_property
+    def _fs(self) -> Any:
+        """Connects, for some kinds of stores."""
+        import fsspec
+
+        return fsspec.core.url_to_fs(self._url)[0]
+
+    @cached_property
+    def _root(self) -> str:
+        return str(self._fs._strip_protocol(self._url)).rstrip("/")
 
     def put(self, file: Path, name: str) -> None:
         """Upload a file under a name with forward slashes; what was there is replaced."""
-        path = f"{self._root}/{name}"
-        if self._folders:
-            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-        self._fs.put_file(str(file), path)
+        self._fs.put_file(str(file), self._place(name))
 
     def write(self, name: str, data: bytes) -> None:
         """Upload bytes."""
-        path = f"{self._root}/{name}"
-        if self._folders:
-            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-        self._fs.pipe_file(path, data)
+        self._fs.pipe_file(self._place(name), data)
 
     def read(self, name: str) -> bytes | None:
         """What lies there; None when nothing does."""
@@ -76,8 +81,17 @@ class Store:
         if self._folders:
             self._tidy(f"{self._root}/{name}".rpartition("/")[0])
 
+    def _place(self, name: str) -> str:
+        path = f"{self._root}/{name}"
+        if self._folders:
+            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+        return path
+
     def _tidy(self, folder: str) -> None:
-        try:
-            self._fs.rmdir(folder)
-        except OSError:  # not empty yet
-            return
+        """Remove folders that have become empty, upwards."""
+        while len(folder) > len(self._root):
+            try:
+                self._fs.rmdir(folder)
+            except OSError:  # not empty
+                return
+            folder = folder.rpartition("/")[0]
