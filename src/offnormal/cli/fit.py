@@ -126,7 +126,10 @@ def _as_text(run: Run) -> list[str]:
     else:
         lines.append(f"threshold    {bundle.calibration.threshold:.6g}")
         lines.append(f"promise      {bundle.calibration.explanation}")
-    lines += [f"{one.name:<12} {one.place or 'never reached'}" for one in run.elsewhere]
+    for one in run.elsewhere:
+        lines.append(
+            f"{one.name:<12} {one.place or 'never reached'}{', incomplete' if one.missing and one.place else ''}"
+        )
     return [*lines, f"bundle       {bundle.path}"]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from offnormal.config import ElsewhereConfig
-from offnormal.errors import ConfigError
+from offnormal.errors import ConfigError, OffnormalError
 from offnormal.report.curves import curve_pictures
 from offnormal.run import Elsewhere, Run
 from offnormal.training.history import read_history
@@ -81,7 +81,7 @@ def _tell(run: Run, found: list[Elsewhere]) -> None:
     for one in found:
         if one.missing is None:
             continue
-        advice = f"; offnormal upload {run.path} URL sends the rest" if one.name == "upload" else ""
-        log.warning("%s: %s%s", one.name, one.missing, advice)
-        with contextlib.suppress(Exception):
+        advice = f"offnormal upload {run.path} URL" if one.name == "upload" else "the next --resume or evaluation"
+        log.warning("%s: %s; %s sends the rest", one.name, one.missing, advice)
+        with contextlib.suppress(OffnormalError):  # a full disk, perhaps the one that this is about
             run.log("not_sent", to=one.name, missing=one.missing)

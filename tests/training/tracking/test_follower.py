@@ -145,7 +145,7 @@ def test_a_tracker_that_stays_away_is_reported_with_what_it_lacks_and_catches_up
     assert found.place is None
     assert found.missing == "not sent: 2 line(s) of the log and 1 picture(s) (ConnectionError: away)"
     Told.away = 0
-    (later,) = Tracking(run.path, ["told"]).close()
+    (later,) = Tracking(run.path, trackers_of(run.path)).close()
     assert later.missing is None
     assert steps() == [1, 2]
 

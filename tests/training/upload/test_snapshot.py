@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import torch
 
@@ -45,7 +43,7 @@ def test_a_frozen_file_stays_while_the_log_grows_and_the_bundle_is_replaced(run)
 def test_a_frozen_checkpoint_takes_no_space_and_outlives_the_next_one(run):
     with stage(run) as staged:
         kept = freeze_checkpoint(run, "last", staged)
-        assert os.stat(kept.files[0].path).st_nlink == 2
+        assert kept.files[0].path.stat().st_nlink == 2
         checkpoint.save(run, "last", {"w": torch.ones(3)}, {"step": 8})
         newer = freeze_checkpoint(run, "last", stage_again(staged))
         assert '"step": 7' in kept.files[1].path.read_text()

@@ -201,7 +201,7 @@ def test_a_store_that_is_away_for_ever_costs_nothing_but_a_report(bucket, run, m
     assert "testing-secret" not in found.missing
     assert checkpoint.load(run.path).state["step"] == 1
     assert not (run.path / ".upload").exists()
-    with pytest.raises(OffnormalError, match="not uploaded: config.yaml"):
+    with pytest.raises(OffnormalError, match="not uploaded: config"):
         bring_now(run.path, "s3://kept/p")
     bucket.start()
     assert address_of(run.path) == "s3://kept/p"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from offnormal.errors import ConfigError
+from offnormal.errors import ConfigError, OffnormalError
 from offnormal.files import write_text
 from offnormal.run import Elsewhere
 from offnormal.training.tracking.follower import Follower
@@ -51,6 +52,8 @@ class Tracking:
             known = self._known.setdefault(tracker, {})
             known.setdefault("project", project or _PROJECT)
             known.setdefault("name", name or run.name)
+            with contextlib.suppress(OffnormalError):  # so that one that is never reached can be sent everything later
+                self._remember_as(tracker)({})
             about = About(folder=run, project=known["project"], name=known["name"])
             self._followers.append(Follower(tracker, _resolve(tracker), about, known, self._remember_as(tracker)))
 
@@ -66,7 +69,7 @@ class Tracking:
         with ThreadPoolExecutor(len(self._followers)) as pool:
             return list(pool.map(lambda follower: follower.close(failed=failed, hurry=hurry), self._followers))
 
-    def _remember_as(self, tracker: str) -> Any:
+    def _remember_as(self, tracker: str) -> Callable[[dict[str, Any]], None]:
         def remember(values: dict[str, Any]) -> None:
             with self._lock:
                 self._known[tracker] |= values
