@@ -90,7 +90,25 @@ class FootageConfig(VerbConfig):
     """Folder for cache=disk."""
 
 
-class FitConfig(DataConfig, FootageConfig, ComputeConfig):
+def _listed(value: Any) -> Any:
+    """Names with commas between them, or a list of names."""
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+class ElsewhereConfig(VerbConfig):
+    """Where a run is shown and kept besides its folder."""
+
+    track: Annotated[list[Literal["wandb", "tensorboard", "mlflow"]], BeforeValidator(_listed)] = []
+    """Show the run in wandb, tensorboard or mlflow while it goes on; may be given several times."""
+    track_project: str | None = None
+    """Project of W&B (or entity/project), experiment of MLflow; default: offnormal."""
+    track_run: str | None = None
+    """Name of the tracked run; default: that of the run's folder."""
+    upload: str | None = None
+    """Copy the run there at each checkpoint and at the end: s3://bucket/prefix, file:///backup or what fsspec knows."""
+
+
+class FitConfig(ElsewhereConfig, DataConfig, FootageConfig, ComputeConfig):
     """offnormal fit."""
 
     every: Annotated[str, BeforeValidator(seconds_text)] | None = None

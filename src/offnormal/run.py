@@ -7,6 +7,7 @@ import math
 import re
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +23,22 @@ if TYPE_CHECKING:  # a bundle brings torch along, which a comparison never needs
     from offnormal.data.dataset import Skipped
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A place outside its folder where a run is shown or kept."""
+
+    name: str  # wandb, upload
+    place: str | None  # where people look; None when it was never reached
+    missing: str | None = None  # what it lacks, and why
+
+
 class Run:
     """Where one fit or evaluation keeps what it made; `bundle` is the fitted one."""
 
     def __init__(self, path: Path, bundle: Bundle | None = None) -> None:
         self.path = path
         self.skipped: list[Skipped] = []  # files that the fit left out
+        self.elsewhere: list[Elsewhere] = []  # trackers and stores that the fit was shown in
         self.has_test = False  # whether the data set of the fit has pictures to evaluate on
         self._bundle = bundle
         self._lock = threading.Lock()

@@ -38,6 +38,7 @@ def _command_for(name: str) -> Callable[..., int]:
 
     model = fit_config(name)
     model.model_fields["detector"].metadata.append(Parameter(name="*"))
+    group_flags(name, model)
 
     def fit(*, options: Any = None, config: Path | None = None, json: bool = False) -> int:
         """Learn normality from normal images or videos and calibrate.
@@ -57,6 +58,25 @@ def _command_for(name: str) -> Callable[..., int]:
         json=bool,
     )
     return fit
+
+
+def group_flags(name: str, model: Any) -> None:
+    """Put the flags of a fit under headings, by the configuration that brings each."""
+    from cyclopts import Group
+
+    titles = {
+        "FitConfig": "Input and threshold",
+        "DataConfig": "Data",
+        "FootageConfig": "Videos",
+        "ComputeConfig": "Computing",
+        "TrainConfig": "Training",
+        "ElsewhereConfig": "Tracking and upload",
+    }
+    order = ["Data", "Videos", "Input and threshold", name, "Training", "Computing", "Tracking and upload"]
+    groups = {title: Group(title, sort_key=number) for number, title in enumerate(order)}
+    for field, about in model.model_fields.items():
+        first = next(base.__name__ for base in reversed(model.__mro__) if field in getattr(base, "model_fields", {}))
+        about.metadata = [*about.metadata, Parameter(group=groups[titles.get(first, name)])]
 
 
 def _fit(name: str, model: Any, options: Any, file: Path | None, json: bool) -> int:
@@ -107,6 +127,10 @@ def _as_text(run: Run) -> list[str]:
     else:
         lines.append(f"threshold    {bundle.calibration.threshold:.6g}")
         lines.append(f"promise      {bundle.calibration.explanation}")
+    for one in run.elsewhere:
+        lines.append(
+            f"{one.name:<12} {one.place or 'never reached'}{', incomplete' if one.missing and one.place else ''}"
+        )
     return [*lines, f"bundle       {bundle.path}"]
 
 
@@ -137,6 +161,7 @@ def _as_json(run: Run) -> dict[str, Any]:
             "kind": calibration.kind,
             "normals": len(calibration.scores),
         },
+        "elsewhere": {one.name: {"place": one.place, "missing": one.missing} for one in run.elsewhere},
         "skipped": [{"path": bad.path, "reason": bad.reason} for bad in run.skipped],
     }
 

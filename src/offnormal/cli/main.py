@@ -46,6 +46,7 @@ def build_app() -> App:
         ("predict", "say of each image or frame whether, where and how surely it is off"),
         ("benchmark", "measure speed, memory, size and start-up of a bundle"),
         ("import", "make a bundle of weights that a method's published code has saved"),
+        ("upload", "copy what is left of a run to s3:// or another store"),
         ("list", "detectors, backbones or layouts"),
         ("doctor", "check the installation"),
         ("demo", "generate a small inspection set and run everything on it"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,15 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offnormal.report.axis import axis_for
-from offnormal.report.figure import COLOURS, new_axes, note, to_svg
+from offnormal.report.figure import COLOURS, new_axes, note, to_png, to_svg
 from offnormal.training.history import History
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _POINTS = 250  # of a curve; where there are more steps, each is the mean of several
 _SIZE = (350, 300)  # pixels
-_STYLES = ("normal", "anomalous", "unknown", "muted")  # of the losses in turn, the one that counts first
+_STYLES = ("normal", "anomalous", "muted", "ink")  # of the losses in turn, the one that counts first
 _DASHED = (0, (4, 2))  # from the fifth loss on
 
 Series = Mapping[int, Mapping[str, float | None]]  # step -> losses by name
@@ -35,19 +36,40 @@ class Curves:
 
 def curves(history: History | None) -> list[Curves]:
     """The plots of a training; none without one."""
+    return [
+        Curves(plot.title, plot.lines, to_svg(plot.figure, f"Losses over the steps: {plot.title}"))
+        for plot in _plots(history)
+    ]
+
+
+def curve_pictures(history: History | None) -> dict[str, bytes]:
+    """The same plots as PNG with a legend each, by their titles."""
+    colours = {name: COLOURS[name] for name in _STYLES}
+    return {
+        plot.title: to_png(plot.figure, plot.title, [(name, colours[c], dashed) for name, c, dashed in plot.lines])
+        for plot in _plots(history)
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Plot:
+    title: str
+    lines: list[tuple[str, str, bool]]
+    figure: Figure
+
+
+def _plots(history: History | None) -> Iterator[_Plot]:
     if history is None:
-        return []
+        return
     names = list(dict.fromkeys(name for losses in history.steps.values() for name in losses))
-    drawn = []
     for name in names:
         series = {step: losses[name] for step, losses in history.steps.items() if name in losses}
-        drawn.append(_plot(name, series, history))
+        yield _plot(name, series, history)
     if history.validations:
-        drawn.append(_plot("normals kept back", history.validations, history, best=history.best))
-    return drawn
+        yield _plot("normals kept back", history.validations, history, best=history.best)
 
 
-def _plot(title: str, series: Series, history: History, *, best: int | None = None) -> Curves:
+def _plot(title: str, series: Series, history: History, *, best: int | None = None) -> _Plot:
     figure, axes = new_axes(*_SIZE, x="step", y="")
     names = sorted(
         dict.fromkeys(name for losses in series.values() for name in losses), key=lambda name: name != "loss"
@@ -77,7 +99,7 @@ def _plot(title: str, series: Series, history: History, *, best: int | None = No
         last = max(series)
         axes.plot(best, loss, "o", color=COLOURS["ink"], markersize=6, zorder=5)
         note(axes, best, loss, f"lowest {loss:.3g}", colour="ink", ha="right" if best > 0.6 * last else "left")
-    return Curves(title, lines, to_svg(figure, f"Losses over the steps: {title}"))
+    return _Plot(title, lines, figure)
 
 
 def thinned(

@@ -93,6 +93,36 @@ def to_svg(figure: Figure, title: str) -> str:
     return f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {width} {height}">{drawn.strip()}'
 
 
+def to_png(figure: Figure, title: str, lines: list[tuple[str, str, bool]]) -> bytes:
+    """The figure as a picture on white, twice its size in pixels, with its title and a legend above it.
+
+    lines: name, colour and whether it is dashed, of each line of the legend.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.lines import Line2D
+
+    FigureCanvasAgg(figure)
+    handles = [Line2D([], [], color=colour, linestyle="--" if dashed else "-") for _, colour, dashed in lines]
+    names = [name for name, _, _ in lines]
+    legend = figure.axes[0].legend(
+        handles,
+        names,
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
+        ncols=2,
+        frameon=False,
+        fontsize=_LETTERS,
+        labelcolor=COLOURS["ink"],
+        title=title,
+        alignment="left",
+        title_fontproperties={"size": _LETTERS, "weight": "bold"},
+    )
+    legend.get_title().set_color(COLOURS["ink"])
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=144, facecolor="white", bbox_inches="tight", pad_inches=0.1)
+    return buffer.getvalue()
+
+
 def _shorter(tag: re.Match[str]) -> str:
     """A tag without its font and with two decimals a coordinate; what stands between tags is for people to read."""
     return _LONG_DECIMALS.sub(r"\1", _FAMILY.sub("", tag[0]))

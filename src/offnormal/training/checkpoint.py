@@ -24,6 +24,8 @@ from offnormal.tensors import write_tensors
 
 FORMAT_VERSION = 1
 _FOLDER, _TENSORS, _STATE = "checkpoints", "tensors.safetensors", "state.json"
+FILES = (_TENSORS, _STATE)  # of a checkpoint
+NAMES = f"{_FOLDER}/current.json"  # of an uploaded run: the folder of each checkpoint, since stores cannot replace one
 _DETECTOR, _OPTIMIZER = "detector/", "optimizer/"
 
 
@@ -76,13 +78,11 @@ def load(run: Path, which: str = "last") -> Checkpoint:
     """Read a checkpoint of a run; ConfigError when there is none, DataError when it is damaged."""
     folder = place(run, which)
     if not folder.exists():
-        for moved in folder.parent.glob(f".{which}.*.old"):  # killed between moving the old one away and the new one in
-            moved.replace(folder)
-            break
-        else:
+        if (found := _elsewhere(run, which)) is None:
             raise ConfigError(
                 f"{run}: no checkpoint to go on from ({folder} is missing); a run that has finished has none"
             )
+        found.replace(folder)
     try:
         state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
         if state["format_version"] != FORMAT_VERSION:
@@ -93,6 +93,18 @@ def load(run: Path, which: str = "last") -> Checkpoint:
         return Checkpoint(load_file(folder / _TENSORS), state)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise DataError(f"{folder}: damaged checkpoint ({error}); fit anew") from None
+
+
+def _elsewhere(run: Path, which: str) -> Path | None:
+    """A checkpoint under another name: killed while it took its place, or copied back from an upload."""
+    folder = place(run, which).parent
+    for moved in folder.glob(f".{which}.*.old"):
+        return moved
+    try:
+        named = folder / json.loads((run / NAMES).read_text(encoding="utf-8"))[which]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return named if named.is_dir() and named.parent == folder else None
 
 
 def load_optimizer(optimizer: Optimizer, name: str, checkpoint: Checkpoint) -> None:

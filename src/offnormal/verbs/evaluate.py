@@ -40,6 +40,7 @@ from offnormal.sources.image import as_rgb, open_image, open_mask
 from offnormal.training.history import History, read_history
 from offnormal.types import ANOMALOUS, NORMAL
 from offnormal.verbs.chosen_frames import choose_frames
+from offnormal.verbs.elsewhere import catch_up
 from offnormal.verbs.evaluate_clips import choose_clips, evaluate_clips, refuse_learnt
 from offnormal.verbs.evaluate_videos import evaluate_videos
 from offnormal.verbs.loading import Progress, load_pictures, open_configured, split_beside
@@ -124,6 +125,7 @@ def evaluate_run(
     for bad in found.skipped:
         run.log("skipped", path=str(bad.path), reason=bad.reason)
     run.log("evaluated", data=str(dataset.root), **found.metrics)
+    catch_up(run)
     return found, run
 
 

@@ -31,6 +31,8 @@ from offnormal.training import checkpoint
 from offnormal.training.settings import refuse_contradictions
 from offnormal.training.statistics import LeftOut, learn
 from offnormal.types import InputSpec, Rate
+from offnormal.urls import redacted
+from offnormal.verbs.elsewhere import check_elsewhere, elsewhere
 from offnormal.verbs.loading import (
     Progress,
     load_pictures,
@@ -70,6 +72,7 @@ def fit_run(name: str, config: FitConfig, progress: Progress | None = None) -> l
     device = choose_device(config.device, config.threads)
     if isinstance(config, TrainConfig):
         refuse_contradictions(config, device)
+    check_elsewhere(config)
     resumed = config.resume if isinstance(config, TrainConfig) else None
     datasets = open_configured(config, None if resumed is None else split_beside(resumed))
     for dataset in datasets:
@@ -108,12 +111,23 @@ def _refuse_hopeless(config: FitConfig, dataset: Dataset | VideoDataset) -> None
 
 
 def _fit_one(name: str, config: FitConfig, dataset: Dataset | VideoDataset, run: Run, progress: Progress | None) -> Run:
-    start = time.perf_counter()
-    resumed = isinstance(config, TrainConfig) and config.resume is not None
-    if not resumed:
+    if not _resumed(config):
         run.write_config(_effective(name, config, dataset))
         if isinstance(dataset, VideoDataset) and dataset.split is not None:
             write_split(run.path, dataset.split)
+    with elsewhere(run, config):
+        _fit_here(name, config, dataset, run, progress)
+    return run
+
+
+def _resumed(config: FitConfig) -> bool:
+    return isinstance(config, TrainConfig) and config.resume is not None
+
+
+def _fit_here(
+    name: str, config: FitConfig, dataset: Dataset | VideoDataset, run: Run, progress: Progress | None
+) -> None:
+    start = time.perf_counter()
     run.log(
         "start",
         verb="fit",
@@ -129,12 +143,12 @@ def _fit_one(name: str, config: FitConfig, dataset: Dataset | VideoDataset, run:
         bundle = Bundle(detector.cpu(), card=_card(dataset, fitted))
         bundle.calibration = _calibrate(bundle, fitted, config.rate, dataset, run)
         bundle.save(run.path / "bundle")
-        if resumed:  # and not refused, so that what was changed may stay
+        if _resumed(config):  # and not refused, so that what was changed may stay
             run.write_config(_effective(name, config, dataset))
         if fitted.finished:
             checkpoint.remove(run.path)
     except BaseException as error:
-        run.log("failed", error=f"{type(error).__name__}: {error}")
+        run.log("failed", error=redacted(f"{type(error).__name__}: {error}"))
         raise
     run.log(
         "done",
@@ -144,7 +158,6 @@ def _fit_one(name: str, config: FitConfig, dataset: Dataset | VideoDataset, run:
         calibration=bundle.calibration.explanation if bundle.calibration else None,
     )
     run.bundle, run.skipped, run.has_test = bundle, list(fitted.skipped), bool(dataset.test)
-    return run
 
 
 def _loader(
@@ -299,6 +312,7 @@ def _effective(name: str, config: FitConfig, dataset: Dataset | VideoDataset) ->
     """What was asked for, as a configuration of its own: of one of several categories that one."""
     values = config.model_dump(mode="json")
     values.pop("resume", None)
+    values["upload"] = None if config.upload is None else redacted(config.upload)
     if config.category == "all":
         values["category"] = dataset.category
     return {"detector": {"name": name, **values.pop("detector")}, **values}

@@ -1,0 +1,105 @@
+"""Lines of a run's log as trackers take them: values by step, a rewind, or a summary."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from offnormal.training.tracking.tracker import Point
+
+_CHUNK = 1 << 20  # bytes of the log read at once
+_SUMMARIES = {"trained": "training", "done": "fit", "evaluated": "evaluation"}  # event -> beginning of the names
+
+
+@dataclass(frozen=True, slots=True)
+class Rewind:
+    """The run goes on from a checkpoint: steps after this one are taken anew."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What is known of the run as a whole."""
+
+    values: dict[str, float | str]
+
+
+def read_lines(log: Path, start: int) -> tuple[list[dict[str, Any]], int]:
+    """Whole lines from a byte on, about a MiB of them, and the byte after the last; one being written is left."""
+    with log.open("rb") as file:
+        file.seek(start)
+        data = file.read(_CHUNK)
+        if len(data) == _CHUNK and b"\n" not in data:  # one very long line
+            data += file.readline()
+    data = data[: data.rfind(b"\n") + 1]
+    return [values for line in data.splitlines() if (values := _parsed(line)) is not None], start + len(data)
+
+
+def read_events(lines: list[dict[str, Any]], step: int) -> Iterator[Point | Rewind | Summary]:
+    """What the lines say to trackers. step: of the last event before them that had one."""
+    for line in lines:
+        event = line.get("event")
+        step = line["step"] if isinstance(line.get("step"), int) else step
+        if event == "resumed":
+            yield Rewind(step)
+        elif event in _SUMMARIES:
+            yield Summary(_plain(line, _SUMMARIES[event]))
+        elif (values := _values(line)) and (time_s := _seconds(line)) is not None:
+            yield Point(step, time_s, values)
+
+
+def last_step(lines: list[dict[str, Any]], step: int) -> int:
+    """Of the last line that has one, or `step`."""
+    return next((line["step"] for line in reversed(lines) if isinstance(line.get("step"), int)), step)
+
+
+def _values(line: Mapping[str, Any]) -> dict[str, float]:
+    """Names and numbers of a step, a validation or an epoch; those that are not finite are null in the log."""
+    event = line.get("event")
+    if event == "step":
+        named = {
+            f"train/{optimizer}/{name}": loss for optimizer, of in line["losses"].items() for name, loss in of.items()
+        }
+        named |= {f"lr/{optimizer}": rate for optimizer, rate in line["lr"].items()}
+        named |= {f"gradient/{optimizer}": norm for optimizer, norm in line["gradient"].items()}
+        named |= {"epoch": line["epoch"], "time/step_s": line["seconds"]}
+    elif event == "validation":
+        named = {f"validation/{name}": loss for name, loss in line["losses"].items()}
+    elif event == "epoch":
+        named = {f"epochs/{name}": value for name, value in line.items() if name not in ("time", "event", "epoch")}
+    else:
+        return {}
+    return {name: float(value) for name, value in named.items() if _is_number(value)}
+
+
+def _plain(line: Mapping[str, Any], within: str) -> dict[str, float | str]:
+    found = {}
+    for name, value in line.items():
+        if name not in ("time", "event") and (isinstance(value, str) or _is_number(value)):
+            found[f"{within}/{name}"] = value
+    return found
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _seconds(line: Mapping[str, Any]) -> float | None:
+    try:
+        return datetime.fromisoformat(line["time"]).timestamp()
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """None for a line cut off by a kill."""
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return None
+    return values if isinstance(values, dict) else None
