@@ -19,6 +19,7 @@ from offnormal.sources.address import Address, redact_url
 )
 def test_credentials_are_hidden_and_nothing_else_is(text, shown):
     assert redact_url(text) == shown
+    assert redact_url(f"{shown}: broken") == f"{shown}: broken"
 
 
 def test_an_address_shows_no_credentials_anywhere():

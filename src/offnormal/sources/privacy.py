@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import yaml
-from PIL import Image, ImageDraw, UnidentifiedImageError
+from PIL import Image, ImageColor, ImageDraw, UnidentifiedImageError
 
 from offnormal.errors import ConfigError, ImageError
-from offnormal.sources.image import open_mask
+from offnormal.sources.image import is_deep, open_mask
 from offnormal.sources.paths import is_picture
 from offnormal.types import Mask
 
@@ -80,12 +80,13 @@ def paint_picture(picture: Image.Image, mask: Mask | None) -> Image.Image:
     """`paint` of a Pillow image of any mode."""
     if mask is None:
         return picture
-    shown = picture.convert("RGB") if picture.mode in ("P", "PA") else picture.copy()
+    if is_deep(picture):
+        return Image.fromarray(paint(np.asarray(picture), mask))
+    if picture.mode not in ("1", "L", "RGB") or "transparency" in picture.info:
+        picture = picture.convert("RGB" if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV") else "RGBA")
+    shown = picture.copy()
     stencil = Image.fromarray(area(mask, (picture.height, picture.width)))
-    black: Any = Image.new(shown.mode, (1, 1)).getpixel((0, 0))
-    if shown.mode in ("RGBA", "LA"):
-        black = (*black[:-1], 255)
-    shown.paste(black, (0, 0, picture.width, picture.height), stencil)
+    shown.paste(ImageColor.getcolor("black", shown.mode), (0, 0, picture.width, picture.height), stencil)
     return shown
 
 
@@ -99,10 +100,20 @@ def area(mask: Mask, size: tuple[int, int]) -> np.ndarray:
         draw.polygon([(x * (width - 1), y * (height - 1)) for x, y in polygon], fill=1, outline=1)
     covered = np.asarray(canvas) > 0
     if mask.image is not None:
-        grown = _unpacked(mask.image).convert("F").resize((width, height), Image.Resampling.BOX)
-        covered = covered | (np.asarray(grown) > 0)
+        covered = covered | _touched(_unpacked(mask.image), size)
     covered.setflags(write=False)
     return covered
+
+
+def _touched(marked: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Marked pixels (h, w) -> (H, W), True where a pixel shares any ground with a marked one."""
+    sums = np.pad(marked.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    (top, bottom), (left, right) = (
+        (np.arange(many) * few // many, -(-np.arange(1, many + 1) * few // many))
+        for few, many in zip(marked.shape, size, strict=True)
+    )
+    inside = sums[bottom][:, right] - sums[top][:, right] - sums[bottom][:, left] + sums[top][:, left]
+    return np.asarray(inside > 0)
 
 
 def _packed(marked: np.ndarray) -> str:
@@ -111,9 +122,9 @@ def _packed(marked: np.ndarray) -> str:
         return base64.b64encode(file.getvalue()).decode("ascii")
 
 
-def _unpacked(text: str) -> Image.Image:
+def _unpacked(text: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"]) as image:
-            return image.convert("L")
+            return np.asarray(image.convert("L")) > 0
     except (binascii.Error, UnidentifiedImageError, OSError, ValueError, SyntaxError):
         raise ConfigError("the picture of a mask is damaged; give the mask again") from None

@@ -32,7 +32,8 @@ _SHARE = 5  # times as long as a look takes are between two: of folders with ver
 class Watching:
     """How a folder is watched."""
 
-    poll_s: float = 0.2
+    poll_s: float = 0.2  # seconds between two looks
+    settle_s: float = 0.5  # unchanged for so long, a picture counts as written
     existing: bool = False  # whether pictures that lie there at the start are given too
     memory: Path | None = (
         None  # file that remembers what was given, for the next start; then `existing` is for the first
@@ -46,7 +47,7 @@ _Version = tuple[int, int]  # bytes, time of change in ns: a file that is writte
 class WatchedFolder:
     """Pictures of a folder and the folders below it, as they appear; `shots` goes on until it is told to stop.
 
-    A picture is given when two looks in a row found it unchanged and it can be decoded to its end; one that stays
+    A picture is given when it has not changed for a while and can be decoded to its end; one that stays
     unreadable is passed over with a warning. Pictures found in one look come in natural order. Raises VideoError
     while the folder cannot be read; the same object then goes on where it was.
     """
@@ -60,7 +61,7 @@ class WatchedFolder:
         """New pictures until `stop` is set; one counts as given when the next is asked for."""
         if self._given is None:
             self._given = self._remembered()
-        before: dict[Path, _Version] = {}
+        since: dict[Path, tuple[_Version, float]] = {}  # when a version was seen first
         while not stop.is_set():
             start_s = time.monotonic()
             found = self._look()
@@ -69,11 +70,17 @@ class WatchedFolder:
                 del self._given[path]
             self._unread &= found.keys()
             fresh = [path for path, version in found.items() if self._given.get(path) != version]
+            since = {
+                path: since[path] if path in since and since[path][0] == found[path] else (found[path], start_s)
+                for path in fresh
+            }
             for path in sorted(fresh, key=natural_key):
-                if found[path] == before.get(path) and (image := self._read(path, found[path])) is not None:
+                if (
+                    start_s - since[path][1] >= self.how.settle_s
+                    and (image := self._read(path, found[path])) is not None
+                ):
                     yield Shot(None, partial(np.asarray, image), path)
                     self._remember(path, found[path])
-            before = found
             stop.wait(max(self.how.poll_s, _SHARE * looked_s))
 
     def _look(self) -> dict[Path, _Version]:
