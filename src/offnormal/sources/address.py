@@ -17,7 +17,7 @@ _DEVICE = re.compile(r"v4l2:|/dev/video\d+$")
 _HIDDEN = "***"
 _USER = re.compile(r"(?<=://)[^/?#]*@")  # up to the last @, since passwords hold some
 _SECRET = re.compile(
-    r"(?i)([?&;][^=&;#]*(?:pass|pwd|token|secret|auth|key|sig|user|login|account|credential)[^=&;#]*=)[^&;#\s]*"
+    r"(?i)([?&;][^=&;#]*(?:pass|pwd|token|secret|auth|key|sig|user|login|account|credential)[^=&;#]*=)(?!\*{3})[^&;#\s]*"
 )
 
 
