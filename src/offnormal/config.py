@@ -6,7 +6,6 @@ YAML, numbers and switches as they stand where a text is wanted (`OFFNORMAL_CATE
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
@@ -18,6 +17,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from offnormal.errors import ConfigError
+from offnormal.faults import explain
 from offnormal.types import Interpolation, ResizePolicy
 
 _Config = TypeVar("_Config", bound="VerbConfig")
@@ -73,6 +73,13 @@ class ComputeConfig(VerbConfig):
     """What to do with a file that cannot be read: stop with its name, or leave it out and list it."""
 
 
+class MaskConfig(VerbConfig):
+    """What is hidden from everybody."""
+
+    mask: Path | None = None
+    """Privacy mask, painted black before anything else sees a picture: a picture, or polygons in YAML or JSON."""
+
+
 class DataConfig(VerbConfig):
     """Which pictures."""
 
@@ -111,7 +118,7 @@ def sides(size: str) -> int | tuple[int, int]:
     return (int(height), int(width)) if width else int(height)
 
 
-class FitConfig(DataConfig, FootageConfig, ComputeConfig):
+class FitConfig(DataConfig, FootageConfig, ComputeConfig, MaskConfig):
     """offnormal fit."""
 
     every: Annotated[str, BeforeValidator(_seconds_text)] | None = None
@@ -211,7 +218,7 @@ class BenchmarkConfig(ComputeConfig):
     """Rounds in which detector and reference take turns."""
 
 
-class CalibrateConfig(FootageConfig, ComputeConfig):
+class CalibrateConfig(FootageConfig, ComputeConfig, MaskConfig):
     """offnormal calibrate."""
 
     normals: Path | None = None
@@ -222,7 +229,7 @@ class CalibrateConfig(FootageConfig, ComputeConfig):
     """Sessions or lots that belong together: folder, or a regular expression on the path."""
 
 
-class EvaluateConfig(DataConfig, FootageConfig, ComputeConfig):
+class EvaluateConfig(DataConfig, FootageConfig, ComputeConfig, MaskConfig):
     """offnormal evaluate."""
 
     out: Path | None = None
@@ -248,7 +255,7 @@ class CompareConfig(VerbConfig):
     """Seconds between two alarms up to which they count as one."""
 
 
-class PredictConfig(ComputeConfig):
+class PredictConfig(ComputeConfig, MaskConfig):
     """offnormal predict."""
 
     threshold: float | None = None
@@ -347,42 +354,6 @@ def _read_file(file: Path | None, detector: str | None) -> dict[str, Any]:
             raise ConfigError(f"{file}: written for the detector {inner['name']!r}, not for {detector!r}")
         values = {**values, "detector": {key: value for key, value in inner.items() if key != "name"}}
     return values
-
-
-def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:
-    """One line per fault: where, what was got, what was expected, and the nearest known key for an unknown one."""
-    lines = []
-    for fault in error.errors():
-        keys = [str(key) for key in fault["loc"]]
-        where = ".".join(keys)
-        if fault["type"] == "extra_forbidden":
-            known = _known(_inner(model, keys[:-1])) if model is not None else []
-            near = difflib.get_close_matches(keys[-1], known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            lines.append(f"unknown key {where!r}: {hint}")
-        else:
-            lines.append(f"{where}: {fault['msg'].removeprefix('Value error, ')} (got {fault['input']!r})")
-    return "\n".join(dict.fromkeys(lines))
-
-
-def _known(model: type[BaseModel]) -> list[str]:
-    """Keys of a model and of the models inside it, which flags and keyword arguments do not nest."""
-    inner = [field.annotation for field in model.model_fields.values()]
-    nested = [name for found in inner if _is_model(found) for name in found.model_fields]  # type: ignore[union-attr]
-    return [*model.model_fields, *nested]
-
-
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-def _inner(model: type[BaseModel], keys: list[str]) -> type[BaseModel]:
-    for key in keys:
-        field = model.model_fields.get(key)
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            break
-        model = field.annotation
-    return model
 
 
 def _from_environment(
