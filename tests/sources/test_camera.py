@@ -2,6 +2,8 @@
 
 import itertools
 import logging
+import subprocess
+import sys
 import threading
 import time
 
@@ -102,15 +104,37 @@ def test_closing_returns_soon_while_a_read_hangs_and_the_socket_is_closed_later(
         f"multipart/x-mixed-replace;boundary={BOUNDARY}", lambda: mjpeg(numbered(20), every_s=0.01), hangs=True
     ) as stream:
         it = camera(stream.url, patience=Patience(open_s=2, stall_s=2))
-        take(it, Frame, 5)
+        take(it, Frame, 19)
+        time.sleep(0.3)  # the reader is now where nothing comes
         reader = it._reader
         assert reader.is_alive()
         start = time.monotonic()
         it.close()
         assert time.monotonic() - start < 2
         assert it.take(5) is None
+        assert it.status.hanging == 1
         reader.join(LONG_S)
         assert not reader.is_alive()
+        assert it.status.hanging == 0
+
+
+HANGS = """
+import sys
+from offnormal.sources.camera import Camera, CameraOptions
+from offnormal.sources.connection import Patience
+for name in range(4):
+    camera = Camera(str(name), sys.argv[1], CameraOptions(patience=Patience(open_s=2, stall_s=2)))
+    assert camera.take(20) is not None
+    if name % 2:
+        camera.close()
+"""
+
+
+def test_a_program_ends_well_while_reads_hang():
+    kind = f"multipart/x-mixed-replace;boundary={BOUNDARY}"
+    with HttpStream(kind, lambda: mjpeg(numbered(20), every_s=0.01), hangs=True) as stream:
+        done = subprocess.run([sys.executable, "-c", HANGS, stream.url], capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_one_camera_that_hangs_delays_no_other(server, camera):

@@ -65,12 +65,16 @@ class LiveBatches:
     """Collects what many sources have ready, in the order of each, into batches of at most `batch_size` clips.
 
     A batch is given when it is full, when each of the `sources` has a clip in it, or when its oldest clip has waited
-    `wait_s`. Of a source that is `put` with `drops` at most `room` clips wait: newer ones take the place of the oldest,
-    which is counted in `dropped`; otherwise `put` waits. Gaps always go through. May be used by several threads.
+    `wait_s`. Of a source at most `room` clips wait: with `drops` a new one takes the place of the oldest, also where
+    that has waited for `stale_s`, which is counted in `dropped`; otherwise `put` waits. Gaps always go through. May be
+    used by several threads.
     """
 
-    def __init__(self, *, batch_size: int, wait_s: float = 0.05, room: int = 2, sources: int = 1) -> None:
-        self.batch_size, self.wait_s, self.room, self.sources = batch_size, wait_s, room, sources
+    def __init__(
+        self, *, batch_size: int, wait_s: float = 0.05, room: int = 16, stale_s: float = 1.0, sources: int = 1
+    ) -> None:
+        self.batch_size, self.wait_s, self.room, self.stale_s = batch_size, wait_s, room, stale_s
+        self.sources = sources
         self.dropped: Counter[str] = Counter()
         self._ready: dict[str, deque[Ready]] = {}
         self._changed = threading.Condition()
@@ -84,10 +88,10 @@ class LiveBatches:
                 self._changed.wait_for(lambda: self._closed or _clips(waiting) < self.room)
             if self._closed:
                 return False
-            if drops and not isinstance(item, Gap) and _clips(waiting) >= self.room:
-                waiting.remove(next(one for one in waiting if not isinstance(one.item, Gap)))
-                self.dropped[source] += 1
-            waiting.append(Ready(source, item, time.monotonic()))
+            now_s = time.monotonic()
+            if drops and not isinstance(item, Gap):
+                self._drop(source, waiting, now_s)
+            waiting.append(Ready(source, item, now_s))
             self._changed.notify_all()
             return True
 
@@ -108,6 +112,13 @@ class LiveBatches:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def _drop(self, source: str, waiting: deque[Ready], now_s: float) -> None:
+        clips = [one for one in waiting if not isinstance(one.item, Gap)]
+        for number, one in enumerate(clips):
+            if len(clips) - number >= self.room or now_s - one.since_s > self.stale_s:
+                waiting.remove(one)
+                self.dropped[source] += 1
 
     def _oldest(self) -> float | None:
         return min((waiting[0].since_s for waiting in self._ready.values() if waiting), default=None)

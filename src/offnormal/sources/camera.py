@@ -44,7 +44,7 @@ class CameraStatus:
     given: int  # of them, to whoever uses them
     dropped: int  # of them, because newer ones came before they were taken
     frame_age_s: float | None  # since the last one was taken; None: there was none
-    hanging: int  # readers that were left to themselves and have not ended yet
+    hanging: int  # readers that nobody waits for any more and that have not ended yet
 
 
 class Camera:
@@ -104,7 +104,10 @@ class Camera:
             yield found
 
     def close(self) -> None:
-        """Stop reading; returns within about a second even where a read hangs, which then ends by its deadline."""
+        """Stop reading; returns within about a second even where a read hangs, which then ends by its deadline.
+
+        The interpreter's own end waits for that; a program that cannot leaves with `os._exit` while `status.hanging`.
+        """
         self._stopped.set()
         reader = self._reader
         if reader is not None:
@@ -133,7 +136,7 @@ class Camera:
             given=self._given,
             dropped=self._dropped + (0 if reader is None else reader.frames.dropped),
             frame_age_s=None if taken_s is None else now_s - taken_s,
-            hanging=sum(other is not reader and other.is_alive() for other in self._readers),
+            hanging=sum(other.is_alive() and other.frames.closed.is_set() for other in self._readers),
         )
 
     def _connect(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -20,6 +21,8 @@ from offnormal.sources.privacy import paint
 from offnormal.sources.video_file import VideoFile
 from offnormal.sources.watched_folder import WatchedFolder, Watching
 from offnormal.types import Frame, Mask
+
+_LONGEST_S = 120.0  # that the program's end waits for a read that hangs; FFmpeg's deadlines are shorter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,11 @@ class LiveReader(threading.Thread):
         self._index = first
         self._ticks = None if options.fps is None else Ticks(options.fps)
 
+    def start(self) -> None:
+        """Begin to read."""
+        atexit.register(self._outlive)
+        super().start()
+
     def run(self) -> None:
         """Read until the end, an error, or until nobody wants any more frames."""
         error: Exception | None = None
@@ -72,6 +80,12 @@ class LiveReader(threading.Thread):
         except Exception as found:  # noqa: BLE001 - told to whoever takes the frames
             error = found
         self.frames.end(error)
+        atexit.unregister(self._outlive)
+
+    def _outlive(self) -> None:
+        """Let the interpreter end after this thread: FFmpeg asks Python for the time, also while it hangs."""
+        self.frames.close()
+        self.join(_LONGEST_S)
 
     def _made(self) -> Generator[Frame, None, None]:
         if self._address.kind == "file":

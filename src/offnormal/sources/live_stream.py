@@ -57,7 +57,10 @@ def _open(
     address: Address, open_s: float, read_s: float, transport: Transport, device: dict[str, str]
 ) -> InputContainer:
     more: dict[str, Any] = {}
-    options = {"protocol_whitelist": _PROTOCOLS[address.kind]} if address.kind in _PROTOCOLS else {}
+    options: dict[str, str] = {}
+    if address.kind in _PROTOCOLS:
+        # the rate, which nobody asks for, would be guessed from 20 frames: of slow cameras that takes seconds
+        options = {"protocol_whitelist": _PROTOCOLS[address.kind], "fpsprobesize": "0"}
     if address.kind == "rtsp":
         options |= {"rtsp_transport": transport, "allowed_media_types": "video"}
     elif address.kind == "device":
