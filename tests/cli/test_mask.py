@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from offnormal.api import score
 from offnormal.bundle import load
@@ -14,7 +15,7 @@ from offnormal.data.video_loader import VideoLoader
 from offnormal.sources.privacy import area
 from offnormal.types import Video
 from offnormal.verbs.chosen_frames import choose_frames
-from offnormal.verbs.evaluate import evaluate_all
+from offnormal.verbs.evaluate import choose_pictures, evaluate_all
 from tests.footage import ANOMALY, film, write_footage
 
 OVER_THE_SQUARE = [[[0.05, 0.03], [0.5, 0.03], [0.5, 0.45], [0.05, 0.45]]]
@@ -77,6 +78,22 @@ def test_the_pictures_of_a_report_are_painted(place, masked):
     assert pictures
     for picture in pictures:
         assert not picture.image[area(load(masked).input.mask, picture.image.shape[:2])].any()
+
+
+def test_of_pictures_overlays_and_reports_are_painted_too(place, parts, tmp_path):
+    given = ["--data", str(parts), "--size", "64", "--out", str(tmp_path / "runs")]
+    assert run(["fit", "pixel_gaussian", *given, "--mask", str(place / "square.json")]) == 0
+    (made,) = (tmp_path / "runs").iterdir()
+    picture = parts / "test" / "spot" / "000.png"
+    assert run(["predict", str(made), str(picture), "--overlays", str(tmp_path / "shown")]) == 0
+    shown = np.asarray(Image.open(tmp_path / "shown" / "000.png").convert("RGB"))
+    covered = area(load(made).input.mask, shown.shape[:2])
+    assert np.median(shown[covered]) == 0
+    config = build(EvaluateConfig, {"data": parts, "out": tmp_path / "report"}, environment={})
+    ((evaluation, _),) = evaluate_all(made, config)
+    pictures = choose_pictures(load(made), evaluation, config)
+    assert pictures
+    assert not any(one.image[covered].any() for one in pictures)
 
 
 def test_predict_says_the_same_with_the_mask_named_again_and_refuses_another(place, masked, capsys):

@@ -55,6 +55,12 @@ def test_windows_are_those_of_each_stretch_and_never_reach_across(happenings, le
     assert found == naive(items, length, hop)
 
 
+def test_a_gap_tears_even_where_no_frame_is_lost():
+    windows = LiveWindows(InputSpec(size=SIZE, frames=2))
+    found = [windows.push(item) for item in (frame(0), frame(1), GAP, frame(2), frame(3))]
+    assert [len(made) for made in found] == [0, 1, 0, 0, 1]
+
+
 def test_on_a_clock_frames_are_taken_by_their_times():
     windows = LiveWindows(InputSpec(size=SIZE, frames=3, fps=5.0))
     found = [made for index in range(25) for made in windows.push(frame(index, index / 25))]
