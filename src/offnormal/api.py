@@ -75,7 +75,7 @@ def score(bundle: Bundle, images: Images, *, device: str = "auto", batch_size: i
     several; or one array (N, H, W, 3). Maps are at input size.
     Raises DataError when nothing can be read, ImageError for a bad file.
     """
-    scorer, spec = Scorer(bundle.detector, device), bundle.detector.input
+    scorer, spec = Scorer(bundle.detector, device), bundle.input
     if isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and not _is_stack(images)):
         images = [images]
     found = list(images)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +26,7 @@ from offnormal.calibration.calibration import Calibration
 from offnormal.detectors.base import Detector
 from offnormal.errors import BundleError, CalibrationError, OffnormalError
 from offnormal.files import new_folder, write_text
+from offnormal.sources.privacy import mask_of
 from offnormal.tensors import write_tensors
 from offnormal.types import InputSpec, Resize
 
@@ -45,6 +46,13 @@ class Bundle:
 
     def __post_init__(self) -> None:
         self.hash = self.hash or state_hash(self.detector)
+
+    @property
+    def input(self) -> InputSpec:
+        """What is read for it: the detector's input, with the mask that its calibration was made with."""
+        if self.calibration is None or self.calibration.mask is None:
+            return self.detector.input
+        return replace(self.detector.input, mask=self.calibration.mask)
 
     def save(self, path: str | Path) -> Path:
         """Write the bundle as a folder that appears whole or not at all.
@@ -142,13 +150,14 @@ def describe(detector: Detector) -> dict[str, Any]:
         "detector": {"name": detector.name, **options, "weights": None}
         if "weights" in options
         else {"name": detector.name, **options},
-        "input": {
-            **asdict(detector.input),
-            "size": list(detector.input.size),
-            "targets": list(detector.input.targets),
-        },
+        "input": _described(detector.input),
         "weights": [card.model_dump(mode="json") for card in detector.cards()],
     }
+
+
+def _described(spec: InputSpec) -> dict[str, Any]:
+    values = {**asdict(spec), "size": list(spec.size), "targets": list(spec.targets)}
+    return {key: value for key, value in values.items() if key != "mask" or value is not None}
 
 
 def rebuild(config: dict[str, Any]) -> Detector:
@@ -160,6 +169,8 @@ def rebuild(config: dict[str, Any]) -> Detector:
     spec["size"] = (spec["size"][0], spec["size"][1])
     if "targets" in spec:  # not in bundles from before clips
         spec["targets"] = tuple(spec["targets"])
+    if spec.get("mask") is not None:
+        spec["mask"] = mask_of(spec["mask"])
     detector: Detector = made.build(made.Options(**options), InputSpec(**spec))
     detector.restore_cards(config["weights"])
     return detector

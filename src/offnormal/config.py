@@ -6,7 +6,6 @@ YAML, numbers and switches as they stand where a text is wanted (`OFFNORMAL_CATE
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from offnormal.errors import ConfigError
+from offnormal.faults import explain
 from offnormal.quantities import seconds, seconds_text, shares_text, sides, size_text
 from offnormal.types import Interpolation, ResizePolicy
 
@@ -42,6 +42,13 @@ class ComputeConfig(VerbConfig):
     """Threads that read and resize pictures; default: one a core, at most 8."""
     on_bad: Literal["stop", "skip"] = "stop"
     """What to do with a file that cannot be read: stop with its name, or leave it out and list it."""
+
+
+class MaskConfig(VerbConfig):
+    """What is hidden from everybody."""
+
+    mask: Path | None = None
+    """Privacy mask, painted black before anything else sees a picture: a picture, or polygons in YAML or JSON."""
 
 
 class DataConfig(VerbConfig):
@@ -108,7 +115,7 @@ class ElsewhereConfig(VerbConfig):
     """Copy the run there at each checkpoint and at the end: s3://bucket/prefix, file:///backup or what fsspec knows."""
 
 
-class FitConfig(ElsewhereConfig, DataConfig, FootageConfig, ComputeConfig):
+class FitConfig(ElsewhereConfig, DataConfig, FootageConfig, ComputeConfig, MaskConfig):
     """offnormal fit."""
 
     every: Annotated[str, BeforeValidator(seconds_text)] | None = None
@@ -208,7 +215,7 @@ class BenchmarkConfig(ComputeConfig):
     """Rounds in which detector and reference take turns."""
 
 
-class CalibrateConfig(FootageConfig, ComputeConfig):
+class CalibrateConfig(FootageConfig, ComputeConfig, MaskConfig):
     """offnormal calibrate."""
 
     normals: Path | None = None
@@ -219,7 +226,7 @@ class CalibrateConfig(FootageConfig, ComputeConfig):
     """Sessions or lots that belong together: folder, or a regular expression on the path."""
 
 
-class EvaluateConfig(DataConfig, FootageConfig, ComputeConfig):
+class EvaluateConfig(DataConfig, FootageConfig, ComputeConfig, MaskConfig):
     """offnormal evaluate."""
 
     out: Path | None = None
@@ -245,7 +252,7 @@ class CompareConfig(VerbConfig):
     """Seconds between two alarms up to which they count as one."""
 
 
-class PredictConfig(ComputeConfig):
+class PredictConfig(ComputeConfig, MaskConfig):
     """offnormal predict."""
 
     threshold: float | None = None
@@ -344,42 +351,6 @@ def _read_file(file: Path | None, detector: str | None) -> dict[str, Any]:
             raise ConfigError(f"{file}: written for the detector {inner['name']!r}, not for {detector!r}")
         values = {**values, "detector": {key: value for key, value in inner.items() if key != "name"}}
     return values
-
-
-def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:
-    """One line per fault: where, what was got, what was expected, and the nearest known key for an unknown one."""
-    lines = []
-    for fault in error.errors():
-        keys = [str(key) for key in fault["loc"]]
-        where = ".".join(keys)
-        if fault["type"] == "extra_forbidden":
-            known = _known(_inner(model, keys[:-1])) if model is not None else []
-            near = difflib.get_close_matches(keys[-1], known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            lines.append(f"unknown key {where!r}: {hint}")
-        else:
-            lines.append(f"{where}: {fault['msg'].removeprefix('Value error, ')} (got {fault['input']!r})")
-    return "\n".join(dict.fromkeys(lines))
-
-
-def _known(model: type[BaseModel]) -> list[str]:
-    """Keys of a model and of the models inside it, which flags and keyword arguments do not nest."""
-    inner = [field.annotation for field in model.model_fields.values()]
-    nested = [name for found in inner if _is_model(found) for name in found.model_fields]  # type: ignore[union-attr]
-    return [*model.model_fields, *nested]
-
-
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-def _inner(model: type[BaseModel], keys: list[str]) -> type[BaseModel]:
-    for key in keys:
-        field = model.model_fields.get(key)
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            break
-        model = field.annotation
-    return model
 
 
 def _from_environment(

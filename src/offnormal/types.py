@@ -49,6 +49,22 @@ class Resize:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """Areas of every picture that are painted black before anything else sees it."""
+
+    polygons: tuple[tuple[tuple[float, float], ...], ...] = ()  # corners (x, y), relative to width and height
+    image: str | None = None  # PNG in base64, stretched to the picture's size; what is not black is painted
+
+    def __post_init__(self) -> None:
+        for polygon in self.polygons:
+            if len(polygon) < 3 or not all(0 <= value <= 1 for corner in polygon for value in corner):
+                raise ConfigError(
+                    f"polygon {[list(corner) for corner in polygon]}: expected 3 corners or more, [x, y] each, as "
+                    "shares of width and height from 0 to 1"
+                )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec:
     """Which pixels and frames a detector eats; stored in the bundle."""
@@ -62,6 +78,7 @@ class InputSpec:
     sampling: Sampling = "window"  # window: a stretch of the video, again and again; uniform: spread over all of it
     hop: int = 1  # source frames between the starts of two windows
     targets: tuple[int, ...] = (-1,)  # places in the clip its K scores speak of, negative from the end; (): all of it
+    mask: Mask | None = None  # painted before anything else sees a picture
 
     def __post_init__(self) -> None:
         if min(self.size) < 1 or self.channels not in (1, 3) or self.frames < 1 or not 8 <= self.bits <= 16:
@@ -116,6 +133,18 @@ class Frame:
     index: int  # position in its video, from 0, never the number in a file's name
     time_s: float | None  # seconds since the video's first frame; None where there is no clock
     image: np.ndarray  # (H, W, 3) uint8 RGB, upright
+    arrived_s: float | None = None  # on the monotonic clock, when a live source gave it; None: not live
+    utc_s: float | None = None  # seconds since 1970 at that moment
+    path: Path | None = None  # of the picture itself, in a folder that is watched
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """A break between two frames of a live source, which no window reaches across."""
+
+    reason: str  # begins with a name: `stalled:`, `ended:`, `failed:`
+    arrived_s: float  # on the monotonic clock, when it was noticed
+    utc_s: float  # seconds since 1970 at that moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

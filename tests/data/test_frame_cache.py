@@ -7,7 +7,7 @@ import pytest
 
 from offnormal.data.frame_cache import DiskCache, LaidFrame, RamCache, cache_key
 from offnormal.errors import ConfigError
-from offnormal.types import InputSpec, Resize
+from offnormal.types import InputSpec, Mask, Resize
 
 SPEC = InputSpec(size=(4, 6))
 
@@ -166,3 +166,10 @@ def test_the_key_of_a_folder_follows_its_pictures(tmp_path):
     key = cache_key(folder, SPEC)
     (folder / "1.jpg").write_text("x")
     assert cache_key(folder, SPEC) != key
+
+
+def test_frames_seen_through_another_mask_are_other_frames(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.touch()
+    masks = [None, Mask((((0, 0), (1, 0), (1, 1)),)), Mask((((0, 0), (1, 0), (0, 1)),))]
+    assert len({cache_key(path, InputSpec(size=(8, 8), mask=mask)) for mask in masks}) == 3

@@ -1,7 +1,8 @@
+import pytest
 import torch
 
 from offnormal.detectors.base import DetectorOptions, StatefulDetector
-from offnormal.detectors.in_order import InOrder
+from offnormal.detectors.in_order import InOrder, SideBySide
 from offnormal.types import InputSpec, Output
 
 
@@ -52,3 +53,24 @@ def test_parts_are_those_of_the_clips_in_order():
     found = InOrder(Counting()).score(x, "aabb")
     torch.testing.assert_close(found.parts["brightness"][:, 0], x.mean((1, 2, 3)))
     assert found.map is None
+
+
+def test_streams_side_by_side_each_go_on_with_their_own_state():
+    together = SideBySide(Counting())
+    assert scores(together, "abab") == [0, 0, 1, 1]
+    assert scores(together, "bbca") == [2, 3, 0, 2]
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8])
+def test_streams_side_by_side_are_as_each_alone(batch):
+    x, streams = torch.rand(8, 3, 2, 2), "abbacaab"
+    together = SideBySide(Counting())
+    pieces = [together.score(x[i : i + batch], streams[i : i + batch]) for i in range(0, 8, batch)]
+    found = torch.cat([piece.score for piece in pieces])[:, 0]
+    for stream in "abc":
+        rows = [row for row, one in enumerate(streams) if one == stream]
+        alone = InOrder(Counting()).score(x[rows], stream * len(rows))
+        torch.testing.assert_close(found[rows], alone.score[:, 0])
+        torch.testing.assert_close(
+            torch.cat([piece.parts["brightness"] for piece in pieces])[rows], alone.parts["brightness"]
+        )

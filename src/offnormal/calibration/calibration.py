@@ -13,7 +13,8 @@ import numpy as np
 
 from offnormal.calibration.promise import effective_number, order_statistic, rate_interval, smallest_rate
 from offnormal.errors import CalibrationError
-from offnormal.types import Rate, Verdict
+from offnormal.sources.privacy import mask_of
+from offnormal.types import Mask, Rate, Verdict
 
 DEFAULT_RATE = 0.01
 Kind = Literal["held_out", "leave_one_out", "leave_group_out"]
@@ -45,6 +46,7 @@ class Calibration:
     bundle: str  # hash of the bundle that gave them
     created: str  # UTC, ISO 8601
     by_hand: bool = False
+    mask: Mask | None = None  # privacy mask that the normals were seen through; None: that of the bundle
     block_s: float | None = None  # with a rate in a time: seconds of the blocks in which an alarm counts once
 
     @property
@@ -64,7 +66,7 @@ class Calibration:
     @property
     def id(self) -> str:
         """sha256 of the content, first 12 characters."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(self._plain(), sort_keys=True).encode()).hexdigest()[:12]
 
     def verdict(self, score: float) -> Verdict:
         """The decision on one raw score, with its tail probability."""
@@ -110,7 +112,11 @@ class Calibration:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for calibration.json."""
-        return {**asdict(self), "id": self.id}
+        return {**self._plain(), "id": self.id}
+
+    def _plain(self) -> dict[str, Any]:
+        """Without what calibrations from before masks do not have."""
+        return {key: value for key, value in asdict(self).items() if key != "mask" or value is not None}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Calibration:
@@ -118,10 +124,12 @@ class Calibration:
         stored = dict(values)
         identity = stored.pop("id", None)
         known = {field.name for field in fields(cls)}
+        stored.setdefault("mask", None)
         if set(stored) != known:
             raise CalibrationError(f"calibration with keys {sorted(set(stored) ^ known)} missing or unknown")
         stored["rate"] = Rate(**stored["rate"])
         stored["interval"] = tuple(stored["interval"])
+        stored["mask"] = None if stored["mask"] is None else mask_of(stored["mask"])
         stored["scores"] = tuple(stored["scores"])
         calibration = cls(**stored)
         if calibration.id != identity:

@@ -94,7 +94,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _explain(error: CycloptsError) -> str:
     if isinstance(error, WrongValue) and isinstance(error.__cause__, ValidationError):
-        from offnormal.config import explain
+        from offnormal.faults import explain
 
         return explain(error.__cause__)
     return str(error)

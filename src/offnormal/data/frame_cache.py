@@ -76,6 +76,8 @@ def cache_key(path: Path, spec: InputSpec, *, every_s: float | None = None, fps:
     files = [path] if not path.is_dir() else sorted(path.iterdir())
     stats = [(file.name, found.st_size, found.st_mtime_ns) for file in files if (found := file.stat())]
     pixels = {key: value for key, value in asdict(spec).items() if key in ("size", "channels", "resize", "bits")}
+    if spec.mask is not None:
+        pixels["mask"] = asdict(spec.mask)
     text = json.dumps([path.resolve().as_posix(), stats, pixels, every_s, fps], sort_keys=True)
     return f"{path.stem[:40]}-{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:24]}"
 

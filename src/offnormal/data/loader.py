@@ -21,6 +21,7 @@ from offnormal.data.dataset import Skipped
 from offnormal.data.geometry import lay
 from offnormal.errors import DataError, ImageError
 from offnormal.sources.image import image_size, open_image, open_mask, to_channels
+from offnormal.sources.privacy import paint_picture
 from offnormal.types import ANOMALOUS, InputSpec, Sample
 
 OnBad = Literal["stop", "skip"]
@@ -66,8 +67,8 @@ def read_pixels(path: Path, spec: InputSpec) -> np.ndarray:
 
 
 def to_pixels(image: Image.Image, spec: InputSpec) -> np.ndarray:
-    """A decoded picture as (C, H, W), uint8, or float32 in 0-1 for deep ones; ImageError for values out of range."""
-    pixels = np.asarray(lay(to_channels(image, spec.channels, bits=spec.bits), spec))
+    """A decoded picture, masked: (C, H, W) uint8, or float32 in 0-1 if deep; ImageError for values out of range."""
+    pixels = np.asarray(lay(to_channels(paint_picture(image, spec.mask), spec.channels, bits=spec.bits), spec))
     if pixels.ndim == 2:
         return np.broadcast_to(
             pixels.clip(0, 1) if pixels.dtype != np.uint8 else pixels, (spec.channels, *pixels.shape)

@@ -18,6 +18,7 @@ from offnormal.data.frame_cache import FrameCache, LaidFrame, cache_key
 from offnormal.data.frame_masks import FrameMasks, open_masks
 from offnormal.data.loader import lay_mask, to_pixels
 from offnormal.errors import DataError
+from offnormal.sources.privacy import paint
 from offnormal.sources.video import VideoReader, open_video
 from offnormal.types import Frame, InputSpec, Video
 
@@ -45,7 +46,7 @@ class HowToRead:
     fps: float | None = None  # of folders of frames
     cache: FrameCache | None = None
     pending: int = 2  # frames of a video that are being resized at once
-    seen: Callable[[Frame], None] | None = None  # called with every frame that is decoded
+    seen: Callable[[Frame], None] | None = None  # called with every frame that is decoded, masked
     said: set[str] = field(default_factory=set)  # names of warnings already logged
 
     def open(self, video: Video) -> VideoReader:
@@ -53,6 +54,11 @@ class HowToRead:
         if video.path.is_dir():
             return open_video(video.path, fps=self.fps, bits=self.spec.bits)
         return open_video(video.path)
+
+    def show(self, frame: Frame) -> None:
+        """Let whoever wants to see frames see one, as it was decoded but masked."""
+        if self.seen is not None:
+            self.seen(replace(frame, image=paint(frame.image, self.spec.mask)))
 
     def warn(self, video: Video, warning: str) -> None:
         """Log a warning unless one of its name was logged of another video."""
@@ -130,8 +136,7 @@ def _sparse_clips(
             )
 
     for frame in reader.frames():
-        if how.seen is not None:
-            how.seen(frame)
+        how.show(frame)
         times[frame.index] = frame.time_s
         yield from laid(maker.push(frame))
     yield from laid(maker.end())
@@ -167,8 +172,7 @@ def _resized(
     pending: deque[Future[LaidFrame]] = deque()
     try:
         for frame in frames:
-            if how.seen is not None:
-                how.seen(frame)
+            how.show(frame)
             mask = _mask_of(video, masks, frame.index, (frame.image.shape[0], frame.image.shape[1]), how)
             pending.append(pool.submit(_lay, frame, mask, how.spec))
             if len(pending) > how.pending:

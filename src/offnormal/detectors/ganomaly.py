@@ -20,7 +20,6 @@ from pydantic import ValidationError
 from torch import Tensor, distributed, nn
 from torch.optim import Adam, Optimizer
 
-from offnormal.config import explain
 from offnormal.data.loader import Batches
 from offnormal.detectors.base import DetectorOptions, TrainedDetector
 from offnormal.detectors.cut_paste import tell_pasted
@@ -30,6 +29,7 @@ from offnormal.detectors.ganomaly_weights import generator_and_discriminator, st
 from offnormal.detectors.maps import smooth_within
 from offnormal.detectors.reference_weights import matched
 from offnormal.errors import ConfigError
+from offnormal.faults import explain
 from offnormal.types import InputSpec, Output, Resize
 
 __all__ = ["Ganomaly", "GanomalyOptions"]

@@ -1,9 +1,11 @@
-"""Stateful detectors over clips in order: every video is a stream with a state of its own."""
+"""Stateful detectors over clips in order: every video or camera is a stream with a state of its own."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,13 +23,7 @@ class InOrder:
 
     def score(self, x: Tensor, videos: Sequence[Hashable]) -> Output:
         """The output for pixels (N, ...) that follow those of the call before; videos: the one that each is of."""
-        found = [self._one(clip[None], video) for clip, video in zip(x, videos, strict=True)]
-        maps = [output.map for output in found if output.map is not None]
-        return Output(
-            score=torch.cat([output.score for output in found]),
-            map=torch.cat(maps) if maps else None,
-            parts={name: torch.cat([output.parts[name] for output in found]) for name in found[0].parts},
-        )
+        return _joined([self._one(clip[None], video) for clip, video in zip(x, videos, strict=True)])
 
     def restart(self) -> None:
         """Let what comes next be of another video, unless the state is carried over."""
@@ -42,3 +38,47 @@ class InOrder:
         self._video = video
         output, self._state = self.detector.step(clip, self._state)
         return output
+
+
+class SideBySide:
+    """Scores clips of many streams at once by `step`; each goes on with its own state for as long as this lives."""
+
+    def __init__(self, detector: StatefulDetector) -> None:
+        self.detector = detector
+        self._states: dict[Hashable, Tensor] = {}
+
+    def score(self, x: Tensor, streams: Sequence[Hashable]) -> Output:
+        """The output for pixels (N, ...), those of one stream in order; streams: the one that each is of."""
+        rounds: dict[int, list[int]] = {}
+        seen: Counter[Hashable] = Counter()
+        for row, stream in enumerate(streams):
+            rounds.setdefault(seen[stream], []).append(row)
+            seen[stream] += 1
+        found = [self._step(x[rows], [streams[row] for row in rows]) for rows in rounds.values()]
+        return _picked(_joined(found), np.argsort([row for rows in rounds.values() for row in rows]))
+
+    def _step(self, x: Tensor, streams: Sequence[Hashable]) -> Output:
+        states = [self._states.get(stream) for stream in streams]
+        initial = self.detector.initial_state()
+        before = torch.stack([initial if state is None else state for state in states])
+        output, after = self.detector.step(x, before)
+        self._states.update(zip(streams, after, strict=True))
+        return output
+
+
+def _joined(found: Sequence[Output]) -> Output:
+    maps = [output.map for output in found if output.map is not None]
+    return Output(
+        score=torch.cat([output.score for output in found]),
+        map=torch.cat(maps) if maps else None,
+        parts={name: torch.cat([output.parts[name] for output in found]) for name in found[0].parts},
+    )
+
+
+def _picked(output: Output, rows: np.ndarray) -> Output:
+    places = torch.from_numpy(rows).to(output.score.device)
+    return Output(
+        score=output.score[places],
+        map=None if output.map is None else output.map[places],
+        parts={name: part[places] for name, part in output.parts.items()},
+    )

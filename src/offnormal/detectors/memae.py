@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from offnormal.backbones.base import Encoder
-from offnormal.config import explain
 from offnormal.data.loader import Batches
 from offnormal.detectors.base import DetectorOptions, TrainedDetector
 from offnormal.detectors.maps import pool, smooth_within
@@ -30,6 +29,7 @@ from offnormal.detectors.memae_weights import as_ours, structure
 from offnormal.detectors.memory import entropy
 from offnormal.detectors.reference_weights import matched
 from offnormal.errors import ConfigError
+from offnormal.faults import explain
 from offnormal.types import InputSpec, Output
 
 __all__ = ["MemAE", "MemAEOptions"]

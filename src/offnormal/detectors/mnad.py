@@ -18,7 +18,6 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from offnormal.config import explain
 from offnormal.data.loader import Batches
 from offnormal.detectors.base import DetectorOptions, StatefulDetector, TrainedDetector
 from offnormal.detectors.in_order import InOrder
@@ -30,6 +29,7 @@ from offnormal.detectors.mnad_scores import headline, psnr, scale_of, squared_er
 from offnormal.detectors.mnad_weights import NEVER_USED, memory_of, structure
 from offnormal.detectors.reference_weights import matched
 from offnormal.errors import ConfigError
+from offnormal.faults import explain
 from offnormal.types import InputSpec, Output, Resize
 
 __all__ = ["MNAD", "MNADOptions"]

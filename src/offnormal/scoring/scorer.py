@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from offnormal.data.loader import Batch
 from offnormal.detectors.base import Detector, StatefulDetector
-from offnormal.detectors.in_order import InOrder
+from offnormal.detectors.in_order import InOrder, SideBySide
 from offnormal.errors import ConfigError, OffnormalError
 from offnormal.scoring.memory import within_memory
 from offnormal.types import Output, Sample, Scores
@@ -95,11 +95,22 @@ class Scorer:
         detector.require_fitted()
         self.device = choose_device(device) if isinstance(device, str) else device
         self.detector = detector.to(self.device).eval()
-        self._order = InOrder(detector) if isinstance(detector, StatefulDetector) and detector.learns_on else None
+        learner = detector if isinstance(detector, StatefulDetector) and detector.learns_on else None
+        self._order = None if learner is None else InOrder(learner)
+        self._streams = None if learner is None else SideBySide(learner)
 
     def score(self, pixels: Tensor) -> Scores:
         """Pixels (N, C, H, W) or (N, C, T, H, W) in 0-1 -> Scores with N * K rows, see `to_scores`; without a state."""
         return self._scores(pixels, self.detector)
+
+    def score_streams(self, pixels: Tensor, streams: Sequence[Hashable]) -> Scores:
+        """`score` of pixels of many live streams at once, those of one stream in order; streams: the one of each row.
+
+        A detector that learns on keeps a state for each stream, which goes on from call to call.
+        """
+        if self._streams is None:
+            return self.score(pixels)
+        return self._scores(pixels, partial(self._streams.score, streams=streams))
 
     @torch.inference_mode()
     def _scores(self, pixels: Tensor, look: Callable[[Tensor], Output]) -> Scores:

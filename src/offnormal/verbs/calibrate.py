@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +19,12 @@ from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import CalibrationError, UsageError
 from offnormal.metrics.video import FrameScores
 from offnormal.scoring import Scored, Scorer, choose_device, map_peaks, score_videos
-from offnormal.types import Rate
+from offnormal.sources.privacy import read_privacy_mask
+from offnormal.types import InputSpec, Rate
 from offnormal.verbs.loading import STRETCHES, Progress, load_pictures, load_videos
 from offnormal.verbs.predict_clips import clips_named
+
+log = logging.getLogger(__name__)
 
 
 def calibrate_bundle(
@@ -37,17 +42,28 @@ def calibrate_bundle(
     scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
     rate = Rate.parse(config.rate) if config.rate is not None else None
     if bundle.detector.input.of_whole_video:
-        calibration, skipped = _from_clips(bundle, scorer, _clips(config), rate, config, progress)
-        bundle.replace_calibration(calibration)
-        return calibration, skipped
-    (dataset,) = open_datasets(normal=config.normals, group_by=config.group_by)
+        dataset: Dataset | VideoDataset = _clips(config)
+    else:
+        (dataset,) = open_datasets(normal=config.normals, group_by=config.group_by)
     _refuse_known(bundle, dataset)
-    if isinstance(dataset, VideoDataset):
+    if isinstance(dataset, VideoDataset) and bundle.detector.input.of_whole_video:
+        calibration, skipped = _from_clips(bundle, scorer, dataset, rate, config, progress)
+    elif isinstance(dataset, VideoDataset):
         calibration, skipped = _from_videos(bundle, scorer, dataset, rate, config, progress)
     else:
         calibration, skipped = _from_pictures(bundle, scorer, dataset, rate, config, progress)
+    mask = _input(bundle, config).mask
+    if mask != bundle.detector.input.mask:
+        log.warning("the detector was fitted without this privacy mask: fit it with --mask for better scores")
+        calibration = replace(calibration, mask=mask)
     bundle.replace_calibration(calibration)
     return calibration, skipped
+
+
+def _input(bundle: Bundle, config: CalibrateConfig) -> InputSpec:
+    """The detector's input, with another privacy mask where one is given."""
+    spec = bundle.detector.input
+    return spec if config.mask is None else replace(spec, mask=read_privacy_mask(config.mask))
 
 
 def _from_pictures(
@@ -58,7 +74,7 @@ def _from_pictures(
     config: CalibrateConfig,
     progress: Progress | None,
 ) -> tuple[Calibration, list[Skipped]]:
-    loader = load_pictures(dataset.train, bundle.detector.input, config, progress=progress, what="calibrate")
+    loader = load_pictures(dataset.train, _input(bundle, config), config, progress=progress, what="calibrate")
     scores: list[np.ndarray] = []
     peaks: list[np.ndarray] = []
     groups: list[str | None] = []
@@ -94,8 +110,7 @@ def _from_clips(
     progress: Progress | None,
 ) -> tuple[Calibration, list[Skipped]]:
     """One score a clip; clips of one original count as alike."""
-    _refuse_known(bundle, dataset)
-    loader = load_videos(dataset.train, bundle.detector.input, config, config, progress=progress, what="calibrate")
+    loader = load_videos(dataset.train, _input(bundle, config), config, config, progress=progress, what="calibrate")
     found = [(scored.scores.score, [sample.group for sample in scored.samples]) for scored in scorer.over(loader)]
     calibration = calibrate_scores(
         np.concatenate([np.zeros(0), *(scores for scores, _ in found)]),
@@ -127,7 +142,7 @@ def _from_videos(
         ):
             highest.setdefault(sample.path, []).append((row, frames[-len(row) :]))
 
-    loader = load_videos(dataset.train, bundle.detector.input, config, config, progress=progress, what="calibrate")
+    loader = load_videos(dataset.train, _input(bundle, config), config, config, progress=progress, what="calibrate")
     series, peaks = [], []
     for found in score_videos(scorer, loader, each=each):
         times = found.ended.times_s if np.isfinite(found.ended.times_s).all() else None

@@ -22,8 +22,10 @@ from offnormal.data.video_loader import join_frames
 from offnormal.report.remade import Remade
 from offnormal.report.video_picture import FrameRole, VideoPicture
 from offnormal.scoring import Scorer, choose_device
+from offnormal.sources.privacy import paint
 from offnormal.sources.video import VideoReader, open_video
 from offnormal.types import Frame, InputSpec
+from offnormal.verbs.loading import input_of
 from offnormal.verbs.shown import shown
 from offnormal.video_evaluation import ScoredVideo, VideoEvaluation
 
@@ -35,10 +37,11 @@ def choose_frames(bundle: Bundle, evaluation: VideoEvaluation, config: EvaluateC
     """The highest frames of false alarms, of spans that were missed, and of whole videos, with their maps."""
     videos = {video.name: video for video in evaluation.videos}
     scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
+    spec = input_of(bundle, config.mask)
     return [
         picture
         for role, name, frame in _chosen(evaluation, videos)
-        if (picture := _picture(scorer, videos[name], role, frame, config.fps)) is not None
+        if (picture := _picture(scorer, spec, videos[name], role, frame, config.fps)) is not None
     ]
 
 
@@ -64,8 +67,9 @@ def _chosen(evaluation: VideoEvaluation, videos: dict[str, ScoredVideo]) -> Iter
             yield "peak", name, frame
 
 
-def _picture(scorer: Scorer, video: ScoredVideo, role: FrameRole, index: int, fps: float | None) -> VideoPicture | None:
-    spec = scorer.detector.input
+def _picture(
+    scorer: Scorer, spec: InputSpec, video: ScoredVideo, role: FrameRole, index: int, fps: float | None
+) -> VideoPicture | None:
     with open_video(video.video.path, fps=fps if video.video.path.is_dir() else None) as reader:
         clip = _clip_of(reader, spec, index)
         frame = next((frame for frame in clip if frame.index == index), None)
@@ -91,7 +95,8 @@ def _clip_of(reader: VideoReader, spec: InputSpec, index: int) -> list[Frame]:
     after = max((-1 - (target if target < 0 else target - spec.frames) for target in spec.targets), default=0)
     step = 1 if spec.fps is None or reader.info.fps is None else math.ceil(reader.info.fps / spec.fps)
     start = max(0, index - (spec.frames - 1) * step - _SLACK)
-    return list(reader.frames(start, index + after * step + 1))
+    found = reader.frames(start, index + after * step + 1)
+    return [replace(frame, image=paint(frame.image, spec.mask)) for frame in found]
 
 
 def _map_of(scorer: Scorer, frames: list[Frame], index: int, size: tuple[int, int]) -> np.ndarray | None:

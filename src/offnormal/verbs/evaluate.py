@@ -37,13 +37,14 @@ from offnormal.report.video_page import render_videos
 from offnormal.run import Run, new_run
 from offnormal.scoring import Scorer, choose_device
 from offnormal.sources.image import as_rgb, open_image, open_mask
+from offnormal.sources.privacy import paint
 from offnormal.training.history import History, read_history
 from offnormal.types import ANOMALOUS, NORMAL
 from offnormal.verbs.chosen_frames import choose_frames
 from offnormal.verbs.elsewhere import catch_up
 from offnormal.verbs.evaluate_clips import choose_clips, evaluate_clips, refuse_learnt
 from offnormal.verbs.evaluate_videos import evaluate_videos
-from offnormal.verbs.loading import Progress, load_pictures, open_configured, split_beside
+from offnormal.verbs.loading import Progress, input_of, load_pictures, open_configured, split_beside
 from offnormal.verbs.shown import shown
 from offnormal.video_evaluation import VideoEvaluation, video_metrics_json, write_frame_scores
 
@@ -73,7 +74,7 @@ def evaluate_dataset(
     ignored = None if bundle.detector.ignored is None else bundle.detector.ignored.cpu().numpy()
     loader = load_pictures(
         dataset.test,
-        bundle.detector.input,
+        input_of(bundle, config.mask),
         config,
         progress=progress,
         what=f"evaluate on {dataset.name}",
@@ -183,12 +184,12 @@ def checked(bundle: Bundle, dataset: Dataset | VideoDataset) -> Dataset | VideoD
 def choose_pictures(bundle: Bundle, evaluation: Evaluation, config: EvaluateConfig) -> list[Picture]:
     """The worst misses and false alarms, and the median catch of every defect, scored again for their maps."""
     chosen = [(role, row) for role, rows in _chosen_rows(evaluation).items() for row in rows]
-    scorer, spec = Scorer(bundle.detector, config.device), bundle.detector.input
+    scorer, spec = Scorer(bundle.detector, config.device), input_of(bundle, config.mask)
     pictures = []
     for role, row in chosen:
         pixels = stack([read_pixels(row.sample.path, spec)])
         maps = scorer.score(pixels).map
-        image = np.asarray(as_rgb(open_image(row.sample.path), bits=spec.bits))
+        image = paint(np.asarray(as_rgb(open_image(row.sample.path), bits=spec.bits)), spec.mask)
         size, mask = (image.shape[0], image.shape[1]), row.sample.mask
         made = scorer.reconstruct(pixels)
         pictures.append(

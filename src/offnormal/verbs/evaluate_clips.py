@@ -20,7 +20,7 @@ from offnormal.report.clip_gallery import ClipPicture
 from offnormal.scoring import Scored, Scorer, choose_device
 from offnormal.sources.video import open_video
 from offnormal.types import ANOMALOUS, Frame, InputSpec, Video
-from offnormal.verbs.loading import Progress, load_videos
+from offnormal.verbs.loading import Progress, input_of, load_videos
 
 _SHOWN = 6  # clips of a kind
 _FRAMES = 5  # of each
@@ -39,7 +39,12 @@ def evaluate_clips(
     videos = {video.path: video for video in (*dataset.train, *dataset.validation, *dataset.test)}
     videos = {path: video for path, video in videos.items() if path in part_of}
     loader = load_videos(
-        list(videos.values()), bundle.detector.input, config, config, progress=progress, what=f"evaluate {dataset.name}"
+        list(videos.values()),
+        input_of(bundle, config.mask),
+        config,
+        config,
+        progress=progress,
+        what=f"evaluate {dataset.name}",
     )
     scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
     rows: list[ScoredClip] = []

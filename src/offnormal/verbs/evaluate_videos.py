@@ -19,7 +19,7 @@ from offnormal.metrics.video import FrameScores
 from offnormal.quantities import seconds
 from offnormal.scoring import Scored, Scorer, VideoScores, choose_device, score_videos
 from offnormal.types import Video
-from offnormal.verbs.loading import Progress, load_videos
+from offnormal.verbs.loading import Progress, input_of, load_videos
 from offnormal.video_evaluation import NotScored, PeakFrame, ScoredVideo, VideoEvaluation, judge_videos
 
 PEAKS = 4  # frames of each video kept with their maps
@@ -51,7 +51,7 @@ def evaluate_videos(
 
     loader = load_videos(
         videos,
-        bundle.detector.input,
+        input_of(bundle, config.mask),
         config,
         config,
         progress=progress,

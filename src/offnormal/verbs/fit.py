@@ -6,7 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from offnormal.detectors.base import Detector, DetectorOptions, StatisticalDetec
 from offnormal.errors import CalibrationError, ConfigError, DataError, FitError
 from offnormal.run import Run, new_run
 from offnormal.scoring import choose_device
+from offnormal.sources.privacy import read_privacy_mask
 from offnormal.training import checkpoint
 from offnormal.training.settings import refuse_contradictions
 from offnormal.training.statistics import LeftOut, learn
@@ -199,6 +200,8 @@ def build_detector(name: str, config: FitConfig, dataset: Dataset | VideoDataset
         channels=made.input_channels(options),
         clip=clip,
     )
+    if config.mask is not None:
+        spec = replace(spec, mask=read_privacy_mask(config.mask))
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(options.seed)  # of weights that are not pretrained
         detector = made.build(options, spec)

@@ -21,7 +21,9 @@ from offnormal.files import new_file
 from offnormal.report.overlay import overlay, scale_for
 from offnormal.scoring import Scorer, choose_device
 from offnormal.sources.image import as_rgb, open_image
+from offnormal.sources.privacy import paint
 from offnormal.types import InputSpec, Sample, Verdict
+from offnormal.verbs.loading import input_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Predictor:
         if bundle.calibration is not None and config.threshold is not None:
             self.calibration = bundle.calibration.with_threshold(config.threshold)
         self.skipped: list[Skipped] = []
+        self.input = input_of(bundle, config.mask)
         self.scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
 
     def over(self, paths: Sequence[Path]) -> Iterator[Prediction]:
@@ -63,7 +66,7 @@ class Predictor:
 
         loader = Loader(
             [Sample(path=path) for path in paths],
-            self.bundle.detector.input,
+            self.input,
             batch_size=self.config.batch_size,
             on_bad=self.config.on_bad,
             workers=self.config.workers,
@@ -79,7 +82,7 @@ class Predictor:
                     picture, raw = write_map(
                         sample.path,
                         found,
-                        self.bundle.detector.input,
+                        self.input,
                         self.calibration,
                         names[sample.path],
                         self.config.overlays,
@@ -116,7 +119,7 @@ def write_map(
     path: Path, found: np.ndarray, spec: InputSpec, calibration: Calibration | None, name: str, folder: Path
 ) -> tuple[Path, Path]:
     """A heat-map picture `<name>.png` and the raw map `<name>.tiff` (32-bit float), both at the picture's own size."""
-    image = np.asarray(as_rgb(open_image(path), bits=spec.bits))
+    image = paint(np.asarray(as_rgb(open_image(path), bits=spec.bits)), spec.mask)
     full = unlay(found, (image.shape[0], image.shape[1]), spec)
     low, high = scale_for(calibration, [full])
     threshold = calibration.pixel_threshold if calibration is not None else None

@@ -19,6 +19,7 @@ from offnormal.sources.footage import expand_videos
 from offnormal.sources.paths import as_written
 from offnormal.sources.video_paths import is_frame_folder, videos_in
 from offnormal.types import Verdict, Video
+from offnormal.verbs.loading import input_of
 from offnormal.verbs.predict import unique_names
 
 _OF_FRAMES = ("annotate", "overlays", "every", "hold")
@@ -45,6 +46,7 @@ class ClipPredictor:
         if bundle.calibration is not None and config.threshold is not None:
             self.calibration = bundle.calibration.with_threshold(config.threshold)
         self.skipped: list[Skipped] = []
+        self.input = input_of(bundle, config.mask)
         self.scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
 
     def over(self, videos: Sequence[Video]) -> Iterator[ClipPrediction]:
@@ -52,7 +54,7 @@ class ClipPredictor:
         by_path = {video.path: video for video in videos}
         loader = VideoLoader(
             videos,
-            self.bundle.detector.input,
+            self.input,
             batch_size=self.config.batch_size,
             on_bad=self.config.on_bad,
             fps=self.config.fps,

@@ -18,8 +18,10 @@ from offnormal.metrics.operational import Alarm, Operation, frame_edges, operate
 from offnormal.metrics.video import FrameScores
 from offnormal.scoring import FrameStream, Scored, ScoredFrame, Scorer, VideoScores, choose_device, score_videos
 from offnormal.sources.footage import expand_videos
+from offnormal.sources.privacy import paint
 from offnormal.sources.video import VideoInfo, open_video
 from offnormal.types import Video
+from offnormal.verbs.loading import input_of
 from offnormal.verbs.predict import unique_names
 from offnormal.verbs.video_pictures import VideoPictures
 from offnormal.video_evaluation import DEFAULT_FPS, NotScored, ScoredVideo
@@ -84,6 +86,7 @@ class VideoPredictor:
             else:
                 self.threshold = bundle.calibration.threshold
         self.skipped: list[Skipped] = []
+        self.input = input_of(bundle, config.mask)
         self.scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
 
     def over(self, paths: Sequence[Path]) -> Iterator[VideoPrediction]:
@@ -100,9 +103,7 @@ class VideoPredictor:
         progress = self.progress
         if progress is None:
             return None
-        loader = VideoLoader(
-            videos, self.bundle.detector.input, batch_size=1, every_s=self.config.every_s, fps=self.config.fps
-        )
+        loader = VideoLoader(videos, self.input, batch_size=1, every_s=self.config.every_s, fps=self.config.fps)
         total, done = len(loader), 0
 
         def count(step: int) -> None:
@@ -114,7 +115,7 @@ class VideoPredictor:
 
     def _one(self, video: Video, target: Path | None, count: Callable[[int], None] | None) -> Iterator[VideoPrediction]:
         """One video, or nothing when it is left out."""
-        config, spec = self.config, self.bundle.detector.input
+        config, spec = self.config, self.input
         drawing = target is not None or config.overlays is not None
         info = _info(video.path, config.fps) if drawing else None
         at_once = spec.sampling == "window"  # a clip over the whole video is scored before its first frame is drawn
@@ -152,7 +153,7 @@ class VideoPredictor:
         every_s = self.config.every_s
         fps = 1 / every_s if every_s is not None else info.fps if info is not None else None
         return VideoPictures(
-            spec=self.bundle.detector.input,
+            spec=self.input,
             calibration=self.calibration,
             threshold=self.threshold,
             merge_gap_s=self.config.merge_gap_s,
@@ -277,7 +278,7 @@ def _second_pass(path: Path, fps: float | None, stream: FrameStream) -> Iterator
     """The frames of a video that was scored before, decoded again."""
     with open_video(path, fps=fps if path.is_dir() else None) as reader:
         for frame in reader.frames():
-            stream.see(frame)
+            stream.see(replace(frame, image=paint(frame.image, stream.spec.mask)))
             yield from stream.until(frame.index + 1)
 
 

@@ -1,0 +1,44 @@
+"""What is wrong with a configuration, in words."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+
+def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:
+    """One line per fault: where, what was got, what was expected, and the nearest known key for an unknown one."""
+    lines = []
+    for fault in error.errors():
+        keys = [str(key) for key in fault["loc"]]
+        where = ".".join(keys)
+        if fault["type"] == "extra_forbidden":
+            known = _known(_inner(model, keys[:-1])) if model is not None else []
+            near = difflib.get_close_matches(keys[-1], known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            lines.append(f"unknown key {where!r}: {hint}")
+        else:
+            lines.append(f"{where}: {fault['msg'].removeprefix('Value error, ')} (got {fault['input']!r})")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _known(model: type[BaseModel]) -> list[str]:
+    """Keys of a model and of the models inside it, which flags and keyword arguments do not nest."""
+    inner = [field.annotation for field in model.model_fields.values()]
+    nested = [name for found in inner if _is_model(found) for name in found.model_fields]  # type: ignore[union-attr]
+    return [*model.model_fields, *nested]
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _inner(model: type[BaseModel], keys: list[str]) -> type[BaseModel]:
+    for key in keys:
+        field = model.model_fields.get(key)
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            break
+        model = field.annotation
+    return model

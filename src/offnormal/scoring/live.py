@@ -1,0 +1,113 @@
+"""Many live sources through one detector: batches of their clips -> scored frames and gaps of each, in order."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from offnormal.data.clips import Clip
+from offnormal.data.frame_cache import LaidFrame
+from offnormal.data.live_windows import Ready, live_pixels
+from offnormal.data.video_loader import spoken_of
+from offnormal.scoring.scorer import Scored, Scorer
+from offnormal.scoring.stream import FrameStream, ScoredFrame
+from offnormal.types import Frame, Gap, Sample, Scores
+
+
+class LiveScorer:
+    """Scores what `LiveBatches` gives; a source's frames are told by `see` before they are pushed into its windows.
+
+    Every frame comes back once, in order, as soon as no further clip speaks of it, without a score where no clip did;
+    gaps come where they were. hold: see `FrameStream`. `see` may be called from any thread, `score` from one.
+    """
+
+    def __init__(self, scorer: Scorer, *, hold: bool = True) -> None:
+        self.scorer = scorer
+        self.hold = hold
+        self._streams: dict[str, _Stream] = {}
+        self._lock = threading.Lock()
+
+    def see(self, source: str, item: Frame | Gap) -> None:
+        """Take the next frame or gap of a source."""
+        self._stream(source).see(item)
+
+    def score(self, batch: Sequence[Ready]) -> Iterator[tuple[str, ScoredFrame | Gap]]:
+        """Score one batch; what is known now, with the source of each."""
+        clips = [(ready.source, ready.item) for ready in batch if not isinstance(ready.item, Gap)]
+        scored = iter(self._scored(clips))
+        for ready in batch:
+            stream = self._stream(ready.source)
+            found = stream.end_of_stretch() if isinstance(ready.item, Gap) else stream.take(next(scored))
+            for one in found:
+                yield ready.source, one
+
+    def end(self, source: str) -> Iterator[ScoredFrame | Gap]:
+        """What is left of a source that gives no more."""
+        return self._stream(source).end()
+
+    def _scored(self, clips: Sequence[tuple[str, Clip[LaidFrame]]]) -> Iterator[Scored]:
+        if not clips:
+            return
+        scores = self.scorer.score_streams(live_pixels([clip for _, clip in clips]), [source for source, _ in clips])
+        width = len(scores) // len(clips)
+        for row, (source, clip) in enumerate(clips):
+            last = clip.frames[-1]
+            sample = Sample(path=Path(source), frame=last.index, time_s=last.time_s)
+            rows = slice(row * width, (row + 1) * width)
+            yield Scored(_part(scores, rows), [sample], None, np.array([spoken_of(clip)], np.int64))
+
+    def _stream(self, source: str) -> _Stream:
+        with self._lock:
+            if source not in self._streams:
+                self._streams[source] = _Stream(FrameStream(self.scorer.detector.input, hold=self.hold))
+            return self._streams[source]
+
+
+class _Stream:
+    """The frames of one source, and the gaps among them by the index of the frame that each follows."""
+
+    def __init__(self, frames: FrameStream) -> None:
+        self._frames = frames
+        self._gaps: deque[tuple[int, Gap]] = deque()
+        self._last = -1
+
+    def see(self, item: Frame | Gap) -> None:
+        if isinstance(item, Gap):
+            self._gaps.append((self._last, item))
+        else:
+            self._last = item.index
+            self._frames.see(item)
+
+    def take(self, scored: Scored) -> Iterator[ScoredFrame | Gap]:
+        for found in self._frames.take(scored):
+            yield from self._gaps_before(found.frame.index)
+            yield found
+
+    def end_of_stretch(self) -> Iterator[ScoredFrame | Gap]:
+        """What lies before the next gap, and the gap."""
+        if self._gaps:
+            after, _ = self._gaps[0]
+            yield from self._frames.until(after + 1)
+            yield self._gaps.popleft()[1]
+
+    def end(self) -> Iterator[ScoredFrame | Gap]:
+        for found in self._frames.end():
+            yield from self._gaps_before(found.frame.index)
+            yield found
+        yield from (self._gaps.popleft()[1] for _ in range(len(self._gaps)))
+
+    def _gaps_before(self, index: int) -> Iterator[Gap]:
+        while self._gaps and self._gaps[0][0] < index:
+            yield self._gaps.popleft()[1]
+
+
+def _part(scores: Scores, rows: slice) -> Scores:
+    return Scores(
+        scores.score[rows],
+        None if scores.map is None else scores.map[rows],
+        {name: part[rows] for name, part in scores.parts.items()},
+    )

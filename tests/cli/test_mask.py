@@ -1,0 +1,138 @@
+"""--mask as a user types it: what lies under it is seen by nothing, and a threshold belongs to its mask."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from offnormal.api import score
+from offnormal.bundle import load
+from offnormal.cli.main import run
+from offnormal.config import EvaluateConfig, build
+from offnormal.data.video_loader import VideoLoader
+from offnormal.sources.privacy import area
+from offnormal.types import Video
+from offnormal.verbs.chosen_frames import choose_frames
+from offnormal.verbs.evaluate import choose_pictures, evaluate_all
+from tests.footage import ANOMALY, film, write_footage
+
+OVER_THE_SQUARE = [[[0.05, 0.03], [0.5, 0.03], [0.5, 0.45], [0.05, 0.45]]]
+ELSEWHERE = [[[0.6, 0.6], [0.9, 0.6], [0.9, 0.9]]]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("masked")
+    write_footage(folder / "data")
+    (folder / "square.json").write_text(json.dumps(OVER_THE_SQUARE))
+    (folder / "else.json").write_text(json.dumps(ELSEWHERE))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def masked(place):
+    """Run folder of a detector that was fitted with the mask over the square."""
+    given = ["--data", str(place / "data"), "--size", "64", "--out", str(place / "runs")]
+    assert run(["fit", "pixel_gaussian", *given, "--mask", str(place / "square.json")]) == 0
+    (made,) = (place / "runs").iterdir()
+    return made
+
+
+def test_a_bundle_keeps_its_mask_and_is_another_one_for_it(place, masked):
+    bundle = load(masked)
+    assert [list(map(list, polygon)) for polygon in bundle.input.mask.polygons] == OVER_THE_SQUARE
+    assert yaml.safe_load((masked / "bundle" / "config.yaml").read_text())["input"]["mask"]["image"] is None
+    given = ["--data", str(place / "data"), "--size", "64", "--out", str(place / "plain")]
+    assert run(["fit", "pixel_gaussian", *given]) == 0
+    (plain,) = (place / "plain").iterdir()
+    assert load(plain).hash != bundle.hash
+    assert "mask" not in yaml.safe_load((plain / "bundle" / "config.yaml").read_text())["input"]
+
+
+def test_what_lies_under_the_mask_changes_no_score(masked):
+    bundle = load(masked)
+    odd, calm = film(77, anomaly=ANOMALY), film(77)
+    shown = range(*ANOMALY)
+    assert all((odd[i] != calm[i]).any() for i in shown)
+    found = [score(bundle, [frames[i] for i in shown]) for frames in (odd, calm)]
+    np.testing.assert_array_equal(found[0].score, found[1].score)
+    np.testing.assert_array_equal(found[0].map, found[1].map)
+
+
+def test_whoever_sees_frames_sees_them_painted(place, masked):
+    bundle, seen = load(masked), []
+    videos = [Video(path=place / "data" / "test" / "odd.mp4", name="odd")]
+    list(VideoLoader(videos, bundle.input, batch_size=8, seen=seen.append, cache="ram"))
+    covered = area(bundle.input.mask, seen[0].image.shape[:2])
+    assert len(seen) == 40
+    assert not any(frame.image[covered].any() for frame in seen)
+    assert all(frame.image[~covered].any() for frame in seen)
+
+
+def test_the_pictures_of_a_report_are_painted(place, masked):
+    config = build(EvaluateConfig, {"data": place / "data", "out": place / "report"}, environment={})
+    ((evaluation, _),) = evaluate_all(masked, config)
+    pictures = choose_frames(load(masked), evaluation, config)
+    assert pictures
+    for picture in pictures:
+        assert not picture.image[area(load(masked).input.mask, picture.image.shape[:2])].any()
+
+
+def test_of_pictures_overlays_and_reports_are_painted_too(place, parts, tmp_path):
+    given = ["--data", str(parts), "--size", "64", "--out", str(tmp_path / "runs")]
+    assert run(["fit", "pixel_gaussian", *given, "--mask", str(place / "square.json")]) == 0
+    (made,) = (tmp_path / "runs").iterdir()
+    picture = parts / "test" / "spot" / "000.png"
+    assert run(["predict", str(made), str(picture), "--overlays", str(tmp_path / "shown")]) == 0
+    shown = np.asarray(Image.open(tmp_path / "shown" / "000.png").convert("RGB"))
+    covered = area(load(made).input.mask, shown.shape[:2])
+    assert np.median(shown[covered]) == 0
+    config = build(EvaluateConfig, {"data": parts, "out": tmp_path / "report"}, environment={})
+    ((evaluation, _),) = evaluate_all(made, config)
+    pictures = choose_pictures(load(made), evaluation, config)
+    assert pictures
+    assert not any(one.image[covered].any() for one in pictures)
+
+
+def test_predict_says_the_same_with_the_mask_named_again_and_refuses_another(place, masked, capsys):
+    video = str(place / "data" / "test" / "odd.mp4")
+    said = []
+    for more in ([], ["--mask", str(place / "square.json")]):
+        capsys.readouterr()
+        assert run(["predict", str(masked), video, "--json", *more]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    assert run(["predict", str(masked), video, "--mask", str(place / "else.json")]) == 2
+    assert "calibrate with it first" in capsys.readouterr().err
+
+
+def test_a_calibration_with_another_mask_brings_it_along(place, masked, tmp_path):
+    bundle = load(masked)
+    bundle.save(tmp_path / "bundle")
+    given = ["--normals", str(place / "data" / "test" / "calm.mp4"), "--mask", str(place / "else.json")]
+    assert run(["calibrate", str(tmp_path / "bundle"), *given]) == 0
+    again = load(tmp_path / "bundle")
+    assert again.calibration.mask == again.input.mask != bundle.input.mask
+    assert again.detector.input.mask == bundle.input.mask
+    assert again.calibration.id != bundle.calibration.id
+    video = str(place / "data" / "test" / "odd.mp4")
+    assert run(["predict", str(tmp_path / "bundle"), video]) == 0
+    assert run(["predict", str(tmp_path / "bundle"), video, "--mask", str(place / "else.json")]) == 0
+    assert run(["predict", str(tmp_path / "bundle"), video, "--mask", str(place / "square.json")]) == 2
+
+
+def test_a_calibration_from_before_masks_is_read_as_it_was(masked):
+    plain = load(masked).calibration.to_json()
+    assert "mask" not in plain
+    assert type(load(masked).calibration).from_json(plain) == load(masked).calibration
+
+
+def test_a_mask_that_is_none_is_refused(place, masked, capsys):
+    (place / "bad.json").write_text("[[[0, 0], [2, 0], [1, 1]]]")
+    given = ["--data", str(place / "data"), "--out", str(place / "none")]
+    assert run(["fit", "pixel_gaussian", *given, "--mask", str(place / "bad.json")]) == 2
+    assert "shares of width and height" in capsys.readouterr().err
+    assert run(["evaluate", str(masked), "--data", str(place / "data"), "--mask", str(place / "no.png")]) == 2
+    assert "no such file" in capsys.readouterr().err

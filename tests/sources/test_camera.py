@@ -1,0 +1,254 @@
+"""Cameras against real servers on loopback: killed, stalled, refused, started again."""
+
+import itertools
+import logging
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from offnormal.errors import VideoError
+from offnormal.sources.camera import Camera, CameraOptions
+from offnormal.sources.connection import Patience
+from offnormal.types import Frame, Gap, Mask
+from tests.servers import BOUNDARY, HttpStream, RtspServer, free_port, mjpeg, paced
+from tests.video_files import number_in, numbered, write_video
+
+QUICK = Patience(open_s=6, stall_s=1, retry_s=0.1, cap_s=0.5)
+LONG_S = 20  # more than any of this takes
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("published")
+    write_video(folder / "numbers.mp4", itertools.islice(itertools.cycle(numbered(200)), 800), fps=25)
+    made = RtspServer(folder)
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def camera():
+    made = []
+
+    def make(address, **options):
+        made.append(Camera("door", address, CameraOptions(**{"patience": QUICK, **options})))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def take(camera, wanted, count=1):
+    """What a camera gives until `count` things of a kind have come."""
+    found, until = [], time.monotonic() + LONG_S
+    while sum(isinstance(one, wanted) for one in found) < count:
+        assert time.monotonic() < until, (camera.status, found[-3:])
+        one = camera.take(0.1)
+        if one is not None:
+            found.append(one)
+    return found
+
+
+def test_rtsp_gives_frames_with_the_clock_of_the_stream(server, camera):
+    it = camera(server.url("numbers.mp4", "user:secret@"))
+    frames = take(it, Frame, 30)
+    numbers = [number_in(frame.image) for frame in frames]
+    assert [frame.index - frames[0].index for frame in frames] == [number - numbers[0] for number in numbers]
+    times = [frame.time_s for frame in frames[1:]]  # the first one comes without a stamp
+    np.testing.assert_allclose(np.diff(times), np.diff(numbers[1:]) / 25, atol=1e-3)
+    assert all(abs(frame.utc_s - time.time()) < LONG_S and frame.arrived_s <= time.monotonic() for frame in frames)
+    assert (it.status.state, it.status.attempts, it.status.gaps) == ("online", 1, 0)
+
+
+@pytest.mark.parametrize("trouble", ["kill", "stall"])
+def test_a_camera_that_dies_or_hangs_comes_back_behind_one_gap(server, camera, caplog, trouble):
+    caplog.set_level(logging.INFO)
+    it = camera(server.url("numbers.mp4", "user:secret@"))
+    before = take(it, Frame, 5)[-1]
+    getattr(server, trouble)()
+    rest = take(it, Gap)
+    gap = rest[-1]
+    assert gap.reason.startswith("stalled: no frame for 1 s" if trouble == "stall" else ("ended:", "failed:"))
+    assert it.status.state == ("stalled" if trouble == "stall" else "offline")
+    server.kill()
+    assert it.take(0.7) is None  # refused again and again: one gap is all there is
+    server.start()
+    after = take(it, Frame)
+    assert not any(isinstance(one, Gap) for one in after)
+    last = next((one for one in reversed(rest) if isinstance(one, Frame)), before)
+    assert after[0].index > last.index + 1
+    assert after[0].time_s > last.time_s
+    assert after[0].arrived_s >= gap.arrived_s
+    assert (it.status.state, it.status.gaps) == ("online", 1)
+    assert "secret" not in caplog.text
+    assert "secret" not in f"{it.status} {gap}"
+
+
+def test_a_camera_that_was_never_there_gives_nothing_and_says_so_once(camera, caplog):
+    it = camera(f"rtsp://user:secret@127.0.0.1:{free_port()}/x")
+    assert it.take(2) is None
+    assert it.status.attempts >= 3
+    assert it.status.gaps == 0
+    assert "refused" in it.status.reason
+    assert caplog.text.count("refused") == 1
+    assert "secret" not in caplog.text + it.status.reason
+
+
+def test_closing_returns_soon_while_a_read_hangs_and_the_socket_is_closed_later(camera):
+    with HttpStream(
+        f"multipart/x-mixed-replace;boundary={BOUNDARY}", lambda: mjpeg(numbered(20), every_s=0.01), hangs=True
+    ) as stream:
+        it = camera(stream.url, patience=Patience(open_s=2, stall_s=2))
+        take(it, Frame, 19)
+        time.sleep(0.3)  # the reader is now where nothing comes
+        reader = it._reader
+        assert reader.is_alive()
+        start = time.monotonic()
+        it.close()
+        assert time.monotonic() - start < 2
+        assert it.take(5) is None
+        assert it.status.hanging == 1
+        reader.join(LONG_S)
+        assert not reader.is_alive()
+        assert it.status.hanging == 0
+
+
+HANGS = """
+import atexit, sys, threading
+atexit.register(lambda: print(sum(thread.name.startswith("read ") for thread in threading.enumerate())))  # runs last
+from offnormal.sources.camera import Camera, CameraOptions
+from offnormal.sources.connection import Patience
+for name in range(4):
+    camera = Camera(str(name), sys.argv[1], CameraOptions(patience=Patience(open_s=2, stall_s=2)))
+    assert camera.take(20) is not None
+    if name % 2:
+        camera.close()
+"""
+
+
+def test_a_program_ends_well_while_reads_hang():
+    kind = f"multipart/x-mixed-replace;boundary={BOUNDARY}"
+    with HttpStream(kind, lambda: mjpeg(numbered(20), every_s=0.01), hangs=True) as stream:
+        done = subprocess.run([sys.executable, "-c", HANGS, stream.url], capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, b"0", b"")
+
+
+def test_one_camera_that_hangs_delays_no_other(server, camera):
+    content = f"multipart/x-mixed-replace;boundary={BOUNDARY}"
+    with HttpStream(content, list, hangs=True) as silent:
+        dead, alive = camera(silent.url), camera(server.url("numbers.mp4"))
+        waiting = threading.Thread(target=dead.take, args=(LONG_S,), daemon=True)
+        waiting.start()
+        assert len(take(alive, Frame, 30)) == 30
+        assert dead.status.given == 0
+        dead.close()
+        waiting.join(LONG_S)
+        assert not waiting.is_alive()
+
+
+def test_mjpeg_over_http_has_the_times_of_arrival(camera):
+    shown = numbered(40)
+    with HttpStream(f"multipart/x-mixed-replace;boundary={BOUNDARY}", lambda: mjpeg(shown, every_s=0.1)) as stream:
+        it = camera(stream.url)
+        found = take(it, Frame, 12)
+        times = [frame.time_s for frame in found]
+        arrivals = [frame.arrived_s - found[0].arrived_s for frame in found]
+        np.testing.assert_allclose(np.subtract(times, times[0]), arrivals, atol=1e-6)
+        assert times[-1] - times[4] > 0.5  # FFmpeg would say 0.28: it counts 25 a second
+        gap = take(it, Gap)[-1]
+        assert gap.reason.startswith(("ended:", "failed:"))
+        assert number_in(take(it, Frame)[0].image) <= 5  # served from its start again
+
+
+def test_mpeg_ts_over_http(camera, tmp_path):
+    content = write_video(tmp_path / "x.ts", numbered(100), fps=25).read_bytes()
+    with HttpStream("video/mp2t", lambda: paced(content, pieces=100, every_s=0.03)) as stream:
+        found = take(camera(stream.url), Frame, 40)
+    frames = [one for one in found if isinstance(one, Frame)]
+    numbers = [number_in(frame.image) for frame in frames]
+    assert numbers == sorted(numbers)
+    np.testing.assert_allclose(np.diff([frame.time_s for frame in frames]), np.diff(numbers) / 25, atol=2e-3)
+
+
+@pytest.mark.parametrize("fps", [None, 5])
+def test_a_file_is_read_whole_and_as_fast_as_it_is_taken(camera, tmp_path, fps):
+    path = write_video(tmp_path / "clip.mp4", numbered(100), fps=25)
+    it = camera(str(path), fps=fps)
+    found = []
+    for frame in it:
+        time.sleep(0.001)
+        found.append(frame)
+    step = 5 if fps else 1
+    assert [number_in(frame.image) for frame in found] == list(range(0, 100, step))
+    np.testing.assert_allclose([frame.time_s for frame in found], np.arange(0, 100, step) / 25, atol=1e-6)
+    assert [frame.index for frame in found] == list(range(len(found)))
+    assert it.ended
+    assert (it.status.dropped, it.status.decoded, it.status.given) == (0, 100, len(found))
+
+
+def test_a_file_in_realtime_takes_its_time_and_drops_what_comes_too_late(camera, tmp_path):
+    path = write_video(tmp_path / "clip.mp4", numbered(50), fps=25)
+    it = camera(str(path), realtime=True)
+    first = it.take(LONG_S)
+    time.sleep(1.5)
+    rest = list(it)
+    found = [first, *rest]
+    assert found[-1].arrived_s - first.arrived_s == pytest.approx(49 / 25, abs=0.3)
+    assert it.status.dropped > 0
+    assert len(found) == 50 - it.status.dropped
+    assert [frame.index for frame in found] == [number_in(frame.image) for frame in found]
+    assert all(frame.utc_s is not None for frame in found)
+
+
+def test_a_file_that_is_no_video_ends_with_an_error(camera, tmp_path):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"nothing of the kind")
+    it = camera(str(path))
+    with pytest.raises(VideoError, match="not a video"):
+        it.take(LONG_S)
+    assert it.ended
+    assert it.take(0) is None
+
+
+def test_masks_are_painted_before_a_frame_is_seen(camera, tmp_path):
+    path = write_video(tmp_path / "clip.mp4", [np.full((48, 64, 3), 200, np.uint8)] * 5, fps=25)
+    mask = Mask(polygons=(((0, 0), (0.5, 0), (0.5, 1), (0, 1)),))
+    for frame in camera(str(path), mask=mask):
+        assert (frame.image[:, :31] == 0).all()
+        assert (frame.image[:, 34:] > 150).all()
+
+
+def test_a_fault_of_the_reader_is_told_and_does_not_end_the_camera(camera, monkeypatch, caplog):
+    calls = []
+
+    def broken(*_, **__):
+        calls.append(1)
+        raise ZeroDivisionError("a fault of the program")
+
+    monkeypatch.setattr("offnormal.sources.live_reader.stream_shots", broken)
+    it = camera("rtsp://127.0.0.1/x")
+    assert it.take(1) is None
+    assert len(calls) >= 2
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_local_cameras_and_transports_are_opened_as_asked(camera, monkeypatch):
+    asked = []
+
+    def remember(target, **how):
+        asked.append((target, how))
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr("av.open", remember)
+    camera("/dev/video3", device={"video_size": "640x480"}).take(0.3)
+    target, how = asked[0]
+    assert (target, how["format"], how["container_options"]) == ("/dev/video3", "v4l2", {"video_size": "640x480"})
+    asked.clear()
+    camera("rtsp://cam/1", transport="udp").take(0.3)
+    assert asked[0][1]["container_options"]["rtsp_transport"] == "udp"
+    assert asked[0][1]["timeout"] == (QUICK.open_s, QUICK.stall_s)

@@ -1,0 +1,161 @@
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from offnormal.errors import ConfigError, VideoError
+from offnormal.sources.camera import Camera, CameraOptions
+from offnormal.sources.watched_folder import WatchedFolder, Watching
+
+LONG_S = 20
+FILL = """
+import sys, time
+from pathlib import Path
+from PIL import Image
+import io
+folder = Path(sys.argv[1])
+for number in range(int(sys.argv[2]), int(sys.argv[3])):
+    file = io.BytesIO()
+    Image.effect_noise((96, 64), 60 + number).convert("RGB").save(file, "PNG")
+    content = file.getvalue()
+    with (folder / f"{number:03}.png").open("wb") as out:
+        for start in range(0, len(content), len(content) // 4):
+            out.write(content[start : start + len(content) // 4])
+            out.flush()
+            time.sleep(0.03)
+"""
+
+
+def save(path, value=0):
+    Image.fromarray(np.full((16, 24, 3), value, np.uint8)).save(path)
+    return path
+
+
+def gather(folder, count, how=None, pause=0.4):
+    """The first `count` pictures of a folder, and what comes within `pause` seconds after them."""
+    stop, found, until = threading.Event(), [], time.monotonic() + LONG_S
+    watched = (
+        folder
+        if isinstance(folder, WatchedFolder)
+        else WatchedFolder(folder, how or Watching(poll_s=0.02, settle_s=0.1))
+    )
+
+    def run():
+        for shot in watched.shots(stop):
+            found.append((shot.path.name, shot.image()))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while len(found) < count and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(pause)
+    stop.set()
+    thread.join()
+    return found
+
+
+def names(found):
+    return [name for name, _ in found]
+
+
+def test_pictures_that_another_program_writes_slowly_come_once_and_whole(tmp_path):
+    with Camera("line", str(tmp_path), CameraOptions(watching=Watching(poll_s=0.02, settle_s=0.1))) as camera:
+        camera.take(0.2)  # what lies there now is known
+        writer = subprocess.Popen([sys.executable, "-c", FILL, str(tmp_path), "0", "8"])
+        found = []
+        while len(found) < 8:
+            found.append(camera.take(LONG_S))
+        writer.wait()
+        assert camera.take(0.5) is None
+    assert [frame.path.name for frame in found] == [f"{number:03}.png" for number in range(8)]
+    for frame in found:
+        np.testing.assert_array_equal(frame.image, np.asarray(Image.open(frame.path)))
+    assert (camera.status.dropped, camera.status.gaps) == (0, 0)
+
+
+def test_what_lies_there_at_the_start_is_for_those_who_ask(tmp_path):
+    for number in (10, 2, 1):
+        save(tmp_path / f"{number}.png")
+    assert gather(tmp_path, 0) == []
+    assert names(gather(tmp_path, 3, Watching(poll_s=0.02, settle_s=0.1, existing=True))) == [
+        "1.png",
+        "2.png",
+        "10.png",
+    ]
+
+
+def test_half_a_picture_is_waited_for(tmp_path):
+    whole = save(tmp_path / "whole.png", 7).read_bytes()
+    (tmp_path / "whole.png").unlink()
+    watched = WatchedFolder(tmp_path, Watching(poll_s=0.02, settle_s=0.1, existing=True))
+    (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
+    assert gather(watched, 0) == []
+    (tmp_path / "half.png").write_bytes(whole)
+    assert [(name, int(image[0, 0, 0])) for name, image in gather(watched, 1)] == [("half.png", 7)]
+
+
+def test_what_never_becomes_a_picture_is_passed_over_with_one_warning(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("offnormal.sources.watched_folder._GIVEN_UP_S", 0.1)
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    save(tmp_path / "good.png")
+    assert names(gather(tmp_path, 1, Watching(poll_s=0.02, settle_s=0.1, existing=True))) == ["good.png"]
+    assert caplog.text.count("bad.png") == 1
+
+
+def test_a_picture_written_anew_is_another_one(tmp_path):
+    watched = WatchedFolder(tmp_path, Watching(poll_s=0.02, settle_s=0.1, existing=True))
+    save(tmp_path / "a.png", 1)
+    assert names(gather(watched, 1)) == ["a.png"]
+    time.sleep(0.02)
+    save(tmp_path / "a.png", 2)
+    assert [int(image[0, 0, 0]) for _, image in gather(watched, 1)] == [2]
+
+
+def test_a_restart_goes_on_where_it_was(tmp_path):
+    folder, memory = tmp_path / "line", tmp_path / "memory.jsonl"
+    folder.mkdir()
+    how = Watching(poll_s=0.02, settle_s=0.1, existing=True, memory=memory)
+    for number in range(3):
+        save(folder / f"{number}.png")
+    assert len(gather(folder, 3, how)) == 3
+    for number in range(3, 5):
+        save(folder / f"{number} ä\u2028.png")
+    assert names(gather(folder, 2, how)) == ["3 ä\u2028.png", "4 ä\u2028.png"]
+    assert gather(folder, 0, how) == []
+    (folder / "0.png").unlink()
+    with memory.open("a") as file:
+        file.write('["5.png", 12')  # killed while it wrote
+    save(folder / "5.png")
+    assert names(gather(folder, 1, how)) == ["5.png"]
+    assert "0.png" not in memory.read_text()
+
+
+def test_a_memory_that_is_something_else_is_refused(tmp_path):
+    memory = tmp_path / "notes.txt"
+    memory.write_text("buy milk\n")
+    with pytest.raises(ConfigError, match="remove it"):
+        next(WatchedFolder(tmp_path, Watching(memory=memory)).shots(threading.Event()))
+    assert memory.read_text() == "buy milk\n"
+
+
+def test_a_folder_that_goes_away_is_an_error_and_a_gap_and_comes_back(tmp_path):
+    folder = tmp_path / "share"
+    folder.mkdir()
+    with Camera("line", str(folder), CameraOptions(watching=Watching(poll_s=0.02, settle_s=0.1))) as camera:
+        camera.take(0.2)
+        save(folder / "1.png")
+        assert camera.take(LONG_S).path.name == "1.png"
+        folder.rename(tmp_path / "away")
+        assert camera.take(LONG_S).reason.startswith("failed:")
+        save(tmp_path / "away" / "2.png")
+        (tmp_path / "away").rename(folder)
+        assert camera.take(LONG_S).path.name == "2.png"
+
+
+def test_an_unreadable_folder_is_told(tmp_path):
+    with pytest.raises(VideoError, match="cannot be read"):
+        next(WatchedFolder(tmp_path / "none", Watching()).shots(threading.Event()))
