@@ -127,8 +127,8 @@ def budget_events(
     above = max(events, int((highest > threshold).sum()))
     k = (len(highest) - above) * blocks.effective / len(highest)
     per_block = rate.value / blocks.share(rate)
-    bounds = tuple(per_block * bound for bound in rate_interval(blocks.effective, k))
-    calibration = replace(found, threshold=threshold, interval=bounds, scores=tuple(float(score) for score in scores))
+    least, most = rate_interval(blocks.effective, k)
+    calibration = replace(found, threshold=threshold, interval=(per_block * least, per_block * most), scores=tuple(float(score) for score in scores))
     return AlarmBudget(
         calibration=calibration,
         low_threshold=low,
