@@ -128,7 +128,12 @@ def budget_events(
     k = (len(highest) - above) * blocks.effective / len(highest)
     per_block = rate.value / blocks.share(rate)
     least, most = rate_interval(blocks.effective, k)
-    calibration = replace(found, threshold=threshold, interval=(per_block * least, per_block * most), scores=tuple(float(score) for score in scores))
+    calibration = replace(
+        found,
+        threshold=threshold,
+        interval=(per_block * least, per_block * most),
+        scores=tuple(float(score) for score in scores),
+    )
     return AlarmBudget(
         calibration=calibration,
         low_threshold=low,

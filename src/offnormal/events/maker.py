@@ -81,7 +81,7 @@ def event_id(camera: str, kind: str, start_s: float) -> str:
     """A name that says when, and is the same whenever the same event is told.
 
     >>> event_id("porch", "anomaly", 0.25)
-    '19700101T000000.250Z-9c5a5d37'
+    '19700101T000000.250Z-700f8dd2'
     """
     time = as_time(start_s)
     digest = hashlib.sha256(f"{camera}\n{kind}\n{start_s:.3f}".encode()).hexdigest()[:8]
