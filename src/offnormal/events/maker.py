@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from importlib.metadata import version
 
 import numpy as np
@@ -93,6 +94,7 @@ def as_time(time_s: float) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=round(time_s * 1000))
 
 
+@cache
 def software() -> str:
     """Name and version of this program."""
     return f"offnormal {version('offnormal')}"
