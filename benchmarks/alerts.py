@@ -91,6 +91,18 @@ def started(folder: Path, port: int, first: int, count: int, every_s: float) -> 
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+def report(count: int, arrived: list[int], file: Path, took: dict[str, list[float]]) -> None:
+    lines = [json.loads(line)["event"]["detail"] for line in file.read_text().splitlines()]
+    for name, found in (("webhook", arrived), ("jsonl", [int(line) for line in lines])):
+        firsts = list(dict.fromkeys(found))
+        twice = sum(n > 1 for n in Counter(found).values())
+        print(f"{name}: {len(firsts)} of {count} arrived, twice {twice}, in order {firsts == sorted(firsts)}")
+    print("| endpoint | calls | p50 ms | p99 ms | longest ms |\n|---|---|---|---|---|")
+    for name, seconds_each in took.items():
+        p50, p99 = np.percentile(seconds_each, (50, 99)) * 1e3
+        print(f"| {name} | {len(seconds_each)} | {p50:.2f} | {p99:.2f} | {max(seconds_each) * 1e3:.2f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--alerts", type=int, default=1000)
@@ -136,17 +148,9 @@ def main() -> None:
     all_there_s = time.monotonic() - returned
     program.wait(60)
     endpoint.stop()
-    lines = [json.loads(line)["event"]["detail"] for line in (folder / "events.jsonl").read_text().splitlines()]
     print(f"told {count}, killed after {killed_at}; endpoint away from {count // 4} to {count * 3 // 4}")
-    for name, found in (("webhook", arrived), ("jsonl", [int(line) for line in lines])):
-        firsts = list(dict.fromkeys(found))
-        twice = sum(n > 1 for n in Counter(found).values())
-        print(f"{name}: {len(firsts)} of {count} arrived, twice {twice}, in order {firsts == sorted(firsts)}")
     print(f"the last one {all_there_s:.1f} s after the endpoint's return, {count // 4} of them told after it")
-    print("| endpoint | calls | p50 ms | p99 ms | longest ms |\n|---|---|---|---|---|")
-    for name, seconds_each in took.items():
-        p50, p99 = np.percentile(seconds_each, (50, 99)) * 1e3
-        print(f"| {name} | {len(seconds_each)} | {p50:.2f} | {p99:.2f} | {max(seconds_each) * 1e3:.2f} |")
+    report(count, arrived, folder / "events.jsonl", took)
 
 
 if __name__ == "__main__":

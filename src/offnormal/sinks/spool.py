@@ -28,6 +28,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS waiting (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, sink TEXT NOT NULL, id TEXT NOT NULL, what TEXT NOT NULL,
     message TEXT NOT NULL, folder TEXT, refused TEXT, UNIQUE (sink, id));
+CREATE INDEX IF NOT EXISTS in_order ON waiting (sink, refused, seq);
 CREATE TABLE IF NOT EXISTS held (id TEXT PRIMARY KEY, event TEXT NOT NULL, folder TEXT);
 CREATE TABLE IF NOT EXISTS dropped (sink TEXT PRIMARY KEY, number INTEGER NOT NULL);
 PRAGMA user_version = 1;
