@@ -109,6 +109,15 @@ def test_without_clips_or_maps_there_is_a_snapshot_alone(tmp_path):
     assert closed.snapshot is not None and closed.clip is None and closed.heat_map is None and closed.problems == ()
 
 
+def test_a_heat_map_below_the_pixel_threshold_still_shows_where(tmp_path):
+    with Scene(tmp_path, scale=HeatScale(SCALE.spec, 100.0, 50.0, 200.0)) as scene:
+        scene.watch(QUIET_LOUD_QUIET)
+        (_, closed) = scene.end()
+    pictures = [Image.open(tmp_path / "events" / path) for path in (closed.snapshot, closed.heat_map)]
+    plain, heat = (np.asarray(picture).astype(int) for picture in pictures)
+    assert np.abs(heat - plain)[:, :14].mean() > 20 and np.abs(heat - plain)[:, 20:].mean() < 3
+
+
 def test_events_that_follow_each_other_each_have_their_own(tmp_path):
     rules = EventRules(min_duration_s=0.4, merge_gap_s=1.0, max_length_s=2.0)
     with Scene(tmp_path, rules=rules) as scene:

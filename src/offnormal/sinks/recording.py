@@ -14,7 +14,7 @@ from PIL import Image
 from offnormal.data.geometry import unlay
 from offnormal.errors import OffnormalError
 from offnormal.files import new_file
-from offnormal.report.overlay import overlay
+from offnormal.report.overlay import overlay, scale_for
 from offnormal.sinks.clip_ring import StoredFrame, compressed, decompressed
 from offnormal.sinks.mp4 import Mp4File
 from offnormal.types import InputSpec
@@ -124,13 +124,18 @@ def write_picture(path: Path, image: np.ndarray) -> None:
 
 
 def heated(highest: Highest, scale: HeatScale) -> np.ndarray | None:
-    """The frame under its heat map (H, W, 3); None where there is no map."""
+    """The frame under its heat map (H, W, 3); None where there is no map.
+
+    Where nothing is above the pixel threshold, as when the score is a mean, the colours are the map's own.
+    """
     if highest.map is None:
         return None
     height, width = highest.image.shape[:2]
     map = unlay(highest.map, (height, width), scale.spec)
-    shown = overlay(highest.image, map, threshold=scale.pixel_threshold, low=scale.low, high=scale.high)
-    return np.asarray(shown)
+    threshold, low, high = scale.pixel_threshold, scale.low, scale.high
+    if threshold is not None and map.max() <= threshold:
+        threshold, (low, high) = None, scale_for(None, [map])
+    return np.asarray(overlay(highest.image, map, threshold=threshold, low=low, high=high))
 
 
 def _fitted(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
