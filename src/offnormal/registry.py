@@ -1,7 +1,7 @@
-"""Names of detectors, backbones and layouts -> classes, imported only when asked for; plug-ins through entry points.
+"""Names of detectors, backbones, layouts and sinks -> classes, imported when asked for; plug-ins by entry points.
 
-A package adds its own through the entry-point groups `offnormal.detectors`, `offnormal.backbones` and
-`offnormal.layouts`.
+A package adds its own through the entry-point groups `offnormal.detectors`, `offnormal.backbones`, `offnormal.layouts`
+and `offnormal.sinks`.
 """
 
 from __future__ import annotations
@@ -172,6 +172,19 @@ _BUILT_IN: dict[str, dict[str, Entry]] = {
             "a folder of normal images, optionally a test folder",
         ),
     },
+    "sinks": {
+        "jsonl": Entry("offnormal.sinks.jsonl:JsonlSink", "a file with one JSON object a line"),
+        "csv": Entry("offnormal.sinks.csv_file:CsvSink", "a table with one row an event"),
+        "files": Entry(
+            "offnormal.sinks.event_files:EventFilesSink",
+            "a folder: JSON, snapshot, heat map and clip of each event",
+        ),
+        "webhook": Entry("offnormal.sinks.webhook:WebhookSink", "JSON posted to an address, signed with a secret"),
+        "apprise": Entry(
+            "offnormal.sinks.alert:AlertSink",
+            "mail, MQTT, chat and more by an Apprise address, with the picture (extra [alerts])",
+        ),
+    },
 }
 
 
@@ -184,7 +197,7 @@ def _entries(kind: str) -> dict[str, Entry]:
 
 
 def names(kind: str) -> dict[str, str]:
-    """Name -> one-line summary of every registered entry of a kind ("detectors", "backbones", "layouts")."""
+    """Name -> one-line summary of every registered entry of a kind ("detectors", "backbones", "layouts", "sinks")."""
     return {name: entry.summary for name, entry in _entries(kind).items()}
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from offnormal.errors import ConfigError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import numpy as np
     from torch import Tensor
 
@@ -19,6 +21,8 @@ NORMAL, ANOMALOUS = 0, 1
 ResizePolicy = Literal["median_aspect", "stretch", "short_side", "letterbox"]
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 Sampling = Literal["window", "uniform"]
+Pool = Literal["max", "mean", "top"]
+Severity = Literal["low", "medium", "high"]
 _POINT_FILTERS = ("nearest", "bilinear", "bicubic")  # those that exist without antialiasing
 
 
@@ -197,6 +201,14 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True)
+class Pooling:
+    """How a score comes out of a map: its highest value, its mean, or (top) the mean of its highest `share`."""
+
+    how: Pool
+    share: float = 1.0  # of the pixels that are averaged, with `top`
+
+
+@dataclass(frozen=True, slots=True)
 class Rate:
     """A false-alarm rate: the share of normal images, frames or clips called anomalous, or alarms in a time.
 
@@ -262,3 +274,40 @@ class Verdict:
     tail_probability: float | None  # chance of a normal image scoring at least this high; None: not calibrated
     threshold: float | None  # a score above it is anomalous
     anomalous: bool | None  # None: there is no threshold to decide by
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A span of time in which a camera showed what is not normal, with all it takes to explain it a year later."""
+
+    id: str  # the same whenever it is told again; a legal file name
+    camera: str
+    kind: str = "anomaly"  # or what befell the camera itself: no_frames, frozen, ...
+    state: Literal["open", "closed"]  # of an open one the end, the peak and the scores are those so far
+    start: datetime  # UTC
+    end: datetime  # UTC
+    source: str = ""  # what is watched, without credentials
+    position_s: float | None = None  # of the start in a recording; None: live
+    continues: str | None = None  # id of the event that grew too long and goes on in this one
+    detail: str = ""  # in words, where the kind does not say it all
+    peak: datetime | None = None  # UTC, of the highest score; None: it has no scores, as events of the camera itself
+    peak_score: float | None = None  # raw, higher = more anomalous
+    tail_probability: float | None = None  # of the peak among normals; None: not calibrated
+    severity: Severity | None = None
+    scores: tuple[tuple[float, float], ...] = ()  # seconds since the start, highest score until the next
+    threshold: float | None = None  # opened above it
+    low_threshold: float | None = None  # closed at or below it
+    rules: dict[str, float] = field(default_factory=dict)  # durations by which it was opened, merged and closed
+    bundle: str | None = None  # hash of the detector
+    calibration: str | None = None  # id of the calibration
+    conditions: str | None = None  # hash of masks and zones that the calibration belongs to
+    software: str = ""  # name and version of what raised it
+    snapshot: str | None = None  # path of the frame at the peak, relative to the folder of events
+    heat_map: str | None = None  # the same under its heat map
+    clip: str | None = None  # path of the MP4, from before the start until after the end
+    problems: tuple[str, ...] = ()  # why a picture or the clip is missing
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from start to end."""
+        return (self.end - self.start).total_seconds()

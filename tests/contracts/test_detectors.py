@@ -21,6 +21,7 @@ from offnormal.data.video_loader import VideoLoader
 from offnormal.detectors.base import StatisticalDetector, TrainedDetector
 from offnormal.detectors.pixelwise import PixelDetector
 from offnormal.errors import NotFittedError
+from offnormal.events.zones import pool_pixels
 from offnormal.scoring import Scorer
 from offnormal.types import InputSpec
 from offnormal.verbs.fit import fit_config, fit_run
@@ -192,6 +193,15 @@ def test_the_map_points_at_the_defect(run, data):
     assert marked
     for found, mask in marked:
         assert found[mask].mean() > 1.2 * found[~mask].mean()
+
+
+def test_a_score_that_pools_the_map_comes_out_of_it_again_by_numpy(run, test_pixels):
+    detector = run.bundle.detector
+    assert (detector.pooling is not None) == detector.pools_map
+    if detector.pooling is not None:
+        scores = Scorer(detector).score(test_pixels[0])
+        again = pool_pixels(scores.map.reshape(len(scores), -1), detector.pooling)
+        np.testing.assert_allclose(again, scores.score, rtol=1e-5)
 
 
 def test_the_state_holds_tensors_only(run):

@@ -12,7 +12,7 @@ import pytest
 
 from offnormal.errors import DataError, OffnormalError, UsageError
 from offnormal.report.overlay import scale_for
-from offnormal.sinks import annotate
+from offnormal.sinks import mp4
 from offnormal.sinks.annotate import AnnotatedVideo
 
 GREY = np.full((120, 480, 3), 90, np.uint8)
@@ -152,19 +152,19 @@ def failing(number):
 def test_errors_while_writing_are_ours(tmp_path, number, message, early):
     with pytest.raises(OffnormalError, match=message), AnnotatedVideo(tmp_path / "x.mp4", 25, (120, 480)) as video:
         video.add(GREY)
-        video._stream = type("Broken", (), {"encode": failing(number)})()
+        video._file._stream = type("Broken", (), {"encode": failing(number)})()
         if early:
             video.add(GREY)
     assert not list(tmp_path.iterdir())
 
 
 def test_another_encoder_serves_where_the_first_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setattr(annotate, "ENCODERS", ("not_there", "mpeg4"))
+    monkeypatch.setattr(mp4, "ENCODERS", ("not_there", "mpeg4"))
     with AnnotatedVideo(tmp_path / "x.mp4", 25, (120, 480)) as video:
         for frame in range(5):
             video.add(GREY, time_s=frame / 10)
     assert video.encoder == "mpeg4" and len(read(tmp_path / "x.mp4")[2]) == 5
-    monkeypatch.setattr(annotate, "ENCODERS", ("not_there",))
+    monkeypatch.setattr(mp4, "ENCODERS", ("not_there",))
     with pytest.raises(OffnormalError, match="was built without not_there; install its wheel"):
         AnnotatedVideo(tmp_path / "x.mp4", 25, (120, 480))
 

@@ -11,18 +11,65 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
 
 from offnormal.calibration.calibration import Calibration, Kind
-from offnormal.calibration.promise import effective_of_series, normals_needed, order_statistic, rate_interval
+from offnormal.calibration.promise import (
+    effective_of_series,
+    normals_needed,
+    order_statistic,
+    rate_interval,
+    smallest_rate,
+)
 from offnormal.errors import CalibrationError
 from offnormal.metrics.video import FrameScores
 from offnormal.types import Rate
 
 BLOCK_S = 60.0  # seconds; shorter where more alarms are allowed than one in four blocks
 _LEAST_FULL = 0.5  # of a block with fewer scored frames than this share of the usual nothing is learnt
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BlockMaxima:
+    """The highest score of each block of some footage, and how many independent ones they are worth."""
+
+    block_s: float
+    cut: list[list[np.ndarray]]  # for each video the frames (n,) of its blocks
+    maxima: np.ndarray  # (n,)
+    effective: float
+
+    @property
+    def hours(self) -> float:
+        """Footage in the blocks."""
+        return len(self.maxima) * self.block_s / 3600
+
+    def share(self, rate: Rate) -> float:
+        """The share of blocks that a number of alarms in a time allows."""
+        return rate.per_hour * self.block_s / 3600
+
+    def smallest(self, rate: Rate) -> Rate:
+        """The smallest rate, in the unit of another, that so much footage can promise; rounded up to two digits."""
+        value = rate.value / self.share(rate) * smallest_rate(self.effective)
+        digits = 1 - math.floor(math.log10(value))
+        return replace(rate, value=math.ceil(round(value * 10**digits, 6)) / 10**digits)
+
+
+def block_seconds(rate: Rate) -> float:
+    """Length of the blocks for a number of alarms in a time."""
+    return min(BLOCK_S, 3600 / rate.per_hour / 4)
+
+
+def block_maxima(videos: Sequence[FrameScores], block_s: float, fps: float | None = None) -> BlockMaxima:
+    """Cut videos into blocks; fps: the clock of those that have none (else CalibrationError)."""
+    cut = [_blocks(video, block_s, fps) for video in videos]
+    series = [
+        np.array([_highest(video.scores, block) for block in blocks]) for video, blocks in zip(videos, cut, strict=True)
+    ]
+    maxima = np.concatenate([np.zeros(0), *series])
+    return BlockMaxima(block_s, cut, maxima, effective_of_series(series) if len(maxima) else 0.0)
 
 
 def calibrate_footage(
@@ -40,29 +87,23 @@ def calibrate_footage(
     that have none of their own.
     Raises CalibrationError when there is too little footage to promise the rate, saying how much it takes.
     """
-    block_s = min(BLOCK_S, 3600 / rate.per_hour / 4)
-    cut = [_blocks(video, block_s, fps) for video in videos]
-    series = [
-        np.array([_highest(video.scores, block) for block in blocks]) for video, blocks in zip(videos, cut, strict=True)
-    ]
-    maxima = np.concatenate([np.zeros(0), *series])
-    share = rate.per_hour * block_s / 3600
-    effective = effective_of_series(series) if len(maxima) else 0.0
+    blocks = block_maxima(videos, block_seconds(rate), fps)
+    maxima, effective, share = blocks.maxima, blocks.effective, blocks.share(rate)
     if effective < normals_needed(share):
-        hours = normals_needed(share) * block_s / 3600
         raise CalibrationError(
-            f"{rate} cannot be promised from {len(maxima) * block_s / 3600:.2g} h of footage"
+            f"{rate} cannot be promised from {blocks.hours:.2g} h of footage"
             + (
-                f", worth {effective * block_s / 3600:.2g} h as its minutes resemble each other"
+                f", worth {effective * blocks.block_s / 3600:.2g} h as its minutes resemble each other"
                 if effective < len(maxima)
                 else ""
             )
-            + f": it needs {hours:.2g} h. Add normal footage, or ask for a higher rate"
+            + f": it needs {normals_needed(share) * blocks.block_s / 3600:.2g} h. Add normal footage, or ask for "
+            + (f"{blocks.smallest(rate)} or more" if len(maxima) else "a higher rate")
         )
     k = order_statistic(len(maxima), share, effective)
     pixel = None
     if peaks is not None:
-        highest = [_highest(found, block) for found, blocks in zip(peaks, cut, strict=True) for block in blocks]
+        highest = [_highest(found, block) for found, cut in zip(peaks, blocks.cut, strict=True) for block in cut]
         pixel = float(np.sort(highest)[k - 1])
     per_block = rate.value / share
     low, high = rate_interval(effective, k * effective / len(maxima))
@@ -79,7 +120,7 @@ def calibrate_footage(
         scores=tuple(float(score) for score in scores),
         bundle=bundle,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        block_s=block_s,
+        block_s=blocks.block_s,
     )
 
 

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from offnormal.backbones.base import WeightCard
 from offnormal.data.loader import Batches
 from offnormal.errors import ConfigError, NotFittedError
-from offnormal.types import InputSpec, Output
+from offnormal.types import InputSpec, Output, Pooling
 
 
 def _whole(value: Any) -> Any:
@@ -88,6 +88,11 @@ class Detector(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor) -> Output:
         """Pixels in 0-1, (N, C, H, W) or (N, C, T, H, W), -> Output; NotFittedError before the fit."""
+
+    @property
+    def pooling(self) -> Pooling | None:
+        """How the score comes out of the map, where `pools_map`; None: it does not."""
+        return None
 
     def reconstruct(self, x: Tensor) -> Tensor | None:
         """What a fitted detector makes of pixels, for people: (N, C, H, W) in 0-1; None: nothing of the kind.

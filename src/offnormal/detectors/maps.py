@@ -11,8 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from offnormal.types import Pool
+
 Border = Literal["reflect_scipy", "reflect_torch"]
-Pool = Literal["max", "mean", "top"]
 _LITTLE = 1e-6  # of a blurred pixel's weight that is not ignored
 _TRUNCATE = 4.0  # radius in sigmas: scipy.ndimage.gaussian_filter's default
 

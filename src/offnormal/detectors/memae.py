@@ -30,14 +30,14 @@ from offnormal.detectors.memory import entropy
 from offnormal.detectors.reference_weights import matched
 from offnormal.errors import ConfigError
 from offnormal.faults import explain
-from offnormal.types import InputSpec, Output
+from offnormal.types import InputSpec, Output, Pooling
 
 __all__ = ["MemAE", "MemAEOptions"]
 
 log = logging.getLogger(__name__)
 
 _SIDES = 64  # the blur in the shorter side: 4 pixels in 256
-_STARVED = 0.5  # share of positions that recall nothing, and so learn nothing, from which a warning is due
+_STARVED = 0.5  # share of positions that recall, and so learn, nothing, from which a warning is due
 
 
 class MemAE(TrainedDetector):
@@ -63,9 +63,8 @@ class MemAE(TrainedDetector):
         the form's size; encoder: another one in place of the form's, whose decoder is derived. Raises ConfigError for
         sizes and options that are not possible.
         """
-        given = {"form": form, **further}
-        if form == "video" and not {"shrink", "sparsity"} & further.keys():
-            given["shrink"] = PUBLISHED_SHRINK
+        published = form == "video" and not {"shrink", "sparsity"} & further.keys()
+        given = {"form": form, **({"shrink": PUBLISHED_SHRINK} if published else {}), **further}
         try:
             options = MemAEOptions.model_validate(given)
         except ValidationError as error:
@@ -201,6 +200,11 @@ class MemAE(TrainedDetector):
         self.usage = usage / usage.sum().clamp(min=1e-12)
 
     # --- scoring --------------------------------------------------------------------------------------------
+
+    @property
+    def pooling(self) -> Pooling:
+        """How the score comes out of the map."""
+        return Pooling(self.options.pool, self.options.top_share)
 
     def forward(self, x: Tensor) -> Output:
         """Pixels (N, C, H, W) or (N, C, T, H, W) in 0-1 -> scores (N, K), maps (N, K, H, W).

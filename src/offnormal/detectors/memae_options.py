@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from offnormal.detectors.base import DetectorOptions
-from offnormal.detectors.maps import Pool
 from offnormal.detectors.memae_networks import FORMS, Form, FormName, Query
 from offnormal.detectors.memory import Similarity
-from offnormal.types import InputSpec, Resize
+from offnormal.types import InputSpec, Pool, Resize
 
 PUBLISHED_SHRINK = 0.0025  # published code, script_training.py
 _HOP = 8  # half a clip: every frame but the first and last ones lies in two

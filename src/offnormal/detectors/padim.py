@@ -22,11 +22,11 @@ from offnormal.backbones.images import TimmBackbone, input_multiple
 from offnormal.detectors.base import DetectorOptions, StatisticalDetector
 from offnormal.detectors.gaussian import PositionGaussian, Precision
 from offnormal.detectors.grid import concat_features, nearest, on_grid, select_channels
-from offnormal.detectors.maps import Pool, enlarge_and_smooth, pool, smooth, smooth_within
+from offnormal.detectors.maps import enlarge_and_smooth, pool, smooth, smooth_within
 from offnormal.detectors.motion import MotionProjection, distinct_frames
 from offnormal.detectors.padim_options import PadimOptions
 from offnormal.errors import ConfigError, FitError
-from offnormal.types import InputSpec, Output
+from offnormal.types import InputSpec, Output, Pool, Pooling
 
 __all__ = ["Padim", "PadimOptions", "PositionGaussian", "concat_features", "smooth"]
 
@@ -128,6 +128,11 @@ class Padim(StatisticalDetector):
     def restore_cards(self, cards: Sequence[dict[str, Any]]) -> None:
         """Take the card of the weights that the bundle was fitted with."""
         self.backbone.card = WeightCard(**cards[0])
+
+    @property
+    def pooling(self) -> Pooling:
+        """How the score comes out of the map."""
+        return Pooling(self.pool, self.top_share)
 
     def forward(self, x: Tensor) -> Output:
         """Pixels (N, 3, H, W) in 0-1, with motion (N, 3, 2, H, W), -> score (N, 1), map (N, 1, H, W).

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from offnormal.detectors.base import DetectorOptions
-from offnormal.detectors.maps import Border, Pool
+from offnormal.detectors.maps import Border
+from offnormal.types import Pool
 
 
 def _whole(value: Any) -> Any:

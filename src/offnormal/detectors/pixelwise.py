@@ -11,10 +11,10 @@ from pydantic import Field
 from torch import Tensor
 
 from offnormal.detectors.base import DetectorOptions, StatisticalDetector
-from offnormal.detectors.maps import Pool, pool, smooth_within
+from offnormal.detectors.maps import pool, smooth_within
 from offnormal.detectors.pixel_moments import PixelMoments
 from offnormal.errors import ConfigError, NotFittedError
-from offnormal.types import InputSpec, Output
+from offnormal.types import InputSpec, Output, Pool, Pooling
 
 _PIECE = 64  # samples scored at once
 
@@ -65,6 +65,11 @@ class PixelDetector(StatisticalDetector):
     def is_fitted(self) -> bool:
         """Whether scores can be asked for."""
         return self.centre is not None
+
+    @property
+    def pooling(self) -> Pooling:
+        """How the score comes out of the map."""
+        return Pooling(self.options.pool, self.options.top_share)
 
     def forward(self, x: Tensor) -> Output:
         """Pixels in 0-1 -> score (N, 1), map (N, 1, H, W); NotFittedError before the fit."""

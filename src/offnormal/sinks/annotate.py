@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from offnormal.errors import DataError, OffnormalError, UsageError
-from offnormal.files import explained, new_file
+from offnormal.errors import DataError, UsageError
 from offnormal.report.overlay import colour_table, scale_position
+from offnormal.sinks.mp4 import Mp4File
 from offnormal.sinks.panel import ALARM, GROUND, ScorePanel
 
-if TYPE_CHECKING:
-    from av.container import OutputContainer
-    from av.video.stream import VideoStream
-
-ENCODERS = ("libx264", "libopenh264", "mpeg4")  # by preference; of the last not every browser plays the video
-_OPTIONS = {"libx264": {"preset": "veryfast", "crf": "21"}}  # smaller crf: better and larger; 18 shows no loss
-_BIT_RATE = 4_000_000  # bits a second, where the encoder has no crf
-_CLOCK = 60_000  # ticks a second of the time stamps: whole for usual rates; MPEG-4 part 2 allows up to 65,535
 _LEAST_WIDTH = 480  # pixels: smaller pictures are enlarged by a whole factor, so that the words fit below
-_KEY_FRAME_S = 2.0  # at most so long apart, so that a player jumps quickly
 _OPACITY = 0.75  # of the report's overlays: what moves under the heat map is to be seen
-_BT709 = 1  # colour space, primaries, transfer: the number of BT.709 in each of the three standards' tables
-_LIMITED = 1  # colour range: 16-235
 
 
 class AnnotatedVideo:
@@ -64,9 +49,7 @@ class AnnotatedVideo:
             if ends is not None and not -math.inf < ends[0] < ends[1] < math.inf:
                 raise UsageError(f"{name} from {ends[0]:g} to {ends[1]:g}: expected low < high, both finite")
         self.path = Path(path)
-        self.frames = 0
-        self.encoder = _encoder()
-        self._fps, self._size = float(fps), size
+        self._size = size
         self._factor = max(1, math.ceil(_LEAST_WIDTH / size[1]))
         self._picture = size[1] * self._factor, size[0] * self._factor  # (W, H) as shown
         self._panel = ScorePanel(self._picture[0] + self._picture[0] % 2, fps, threshold, score_range)
@@ -75,22 +58,27 @@ class AnnotatedVideo:
         if map_range is None and pixel_threshold is not None:
             size_of = abs(pixel_threshold) or 1.0
             self._map_range = pixel_threshold - size_of / 2, pixel_threshold + size_of
-        self._stack: ExitStack | None = None
-        self._clock = 0  # ticks of the newest frame
+        height = self._picture[1] + self._panel.height
+        self._file = Mp4File(self.path, float(fps), (height + height % 2, self._panel.width))
+
+    @property
+    def frames(self) -> int:
+        """Frames written so far."""
+        return self._file.frames
+
+    @property
+    def encoder(self) -> str:
+        """Which one writes it."""
+        return self._file.encoder
 
     def __enter__(self) -> AnnotatedVideo:
-        with ExitStack() as stack:
-            partial = stack.enter_context(new_file(self.path))
-            stack.enter_context(self._encoding(partial))
-            self._stack = stack.pop_all()
+        self._file.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        stack, self._stack = self._stack, None
-        if stack is not None:
-            stack.__exit__(kind, error, trace)
+        self._file.__exit__(kind, error, trace)
 
     def add(
         self,
@@ -109,33 +97,15 @@ class AnnotatedVideo:
         Raises DataError for another size, UsageError outside the `with` block, OffnormalError where it cannot be
         written.
         """
-        import av
-
-        if self._stack is None:
+        if not self._file.is_open:
             raise UsageError(f"{self.path}: frames are added inside its `with` block")
         if image.shape != (*self._size, 3) or image.dtype != np.uint8:
             raise DataError(
                 f"{self.path}: frame {self.frames} of shape {image.shape} and {image.dtype}, expected "
                 f"{(*self._size, 3)} and uint8: bring all frames to one size"
             )
-        ticks = self._ticks(time_s)
-        seconds = ticks / _CLOCK + self._start_s
-        frame = av.VideoFrame.from_ndarray(self._drawn(image, score, map, anomalous, label, seconds), format="rgb24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED)
-        frame.pts, frame.time_base = ticks, Fraction(1, _CLOCK)
-        with self._named():
-            self._container.mux(self._stream.encode(frame))
-        self.frames += 1
-        self._clock = ticks
-
-    def _ticks(self, time_s: float | None) -> int:
-        """When the next frame is shown, after the first one."""
-        step = max(1, round(_CLOCK / self._fps))
-        if self.frames == 0:
-            self._start_s = 0.0 if time_s is None else float(time_s)
-            return 0
-        wanted = self._clock + step if time_s is None else round((time_s - self._start_s) * _CLOCK)
-        return wanted if wanted > self._clock else self._clock + step
+        seconds = self._file.shown_s(time_s)
+        self._file.add(self._drawn(image, score, map, anomalous, label, seconds), time_s)
 
     def _drawn(
         self,
@@ -183,78 +153,3 @@ class AnnotatedVideo:
         heat = levels.copy()
         heat.putpalette(table[:, :3].tobytes())
         return Image.composite(heat.convert("RGB"), photo, levels.point(cover.tolist()))
-
-    @contextmanager
-    def _encoding(self, partial: Path) -> Iterator[None]:
-        """The encoder and its container, finished when the block ends well and thrown away when it does not."""
-        import av
-
-        with self._named():
-            container = av.open(str(partial.absolute()), "w", format="mp4", options={"movflags": "+faststart"})
-        try:
-            with self._named():
-                self._container, self._stream = container, self._opened(container)
-            yield
-            if not self.frames:
-                raise DataError(f"{self.path}: no frame was added, so there is no video to write")
-            with self._named():
-                container.mux(self._stream.encode(None))
-                container.close()
-        except BaseException:
-            with suppress(av.FFmpegError, OSError):
-                container.close()
-            raise
-
-    def _opened(self, container: OutputContainer) -> VideoStream:
-        rate = Fraction(self._fps).limit_denominator(1001)
-        added = container.add_stream(self.encoder, rate=rate, options=_OPTIONS.get(self.encoder, {}))
-        stream = cast("VideoStream", added)
-        height = self._picture[1] + self._panel.height
-        stream.width, stream.height, stream.pix_fmt = self._panel.width, height + height % 2, "yuv420p"
-        codec = stream.codec_context
-        codec.time_base = Fraction(1, _CLOCK)
-        codec.gop_size = max(1, round(_KEY_FRAME_S * self._fps))
-        codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
-        codec.color_range = _LIMITED
-        if self.encoder not in _OPTIONS:
-            codec.bit_rate = _BIT_RATE
-        return stream
-
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        """Errors of the encoder as ours."""
-        import av
-
-        try:
-            with explained(self.path):
-                try:
-                    yield
-                except av.FFmpegError as error:
-                    raise OSError(error.errno, error.strerror) from None
-        except OSError as error:
-            raise OffnormalError(
-                f"{self.path}: the video cannot be written ({error.strerror}); try another place or another size"
-            ) from None
-
-
-def _encoder() -> str:
-    """The first of ENCODERS that this build of FFmpeg has; OffnormalError where there is none."""
-    import av
-
-    found = next((name for name in ENCODERS if _has(name)), None)
-    if found is None:
-        raise OffnormalError(
-            f"PyAV {av.__version__} was built without {', '.join(ENCODERS)}; install its wheel from PyPI "
-            "(pip install --force-reinstall --only-binary av av), which has the first"
-        )
-    return found
-
-
-def _has(name: str) -> bool:
-    import av
-
-    try:
-        av.Codec(name, "w")
-    except ValueError:  # as PyAV's UnknownCodecError is
-        return False
-    return True

@@ -1,0 +1,188 @@
+"""One camera's scores over time -> events: when one begins, goes on and is over.
+
+Each score holds until the next one. An event *opens* when the score has been above the threshold for
+`min_duration_s` without a break, and begins where that run began. It *ends* where the score first is at or below the
+low threshold, is missing (NaN), or where nothing follows for longer than `gap_s`. It is *over*, and told as closed,
+when the score has not been above the threshold again for `merge_gap_s`; otherwise it goes on. After that nothing
+begins until `cool_down_s` after its end. One that has lasted for `max_length_s` is closed, and goes on as another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from offnormal.errors import ConfigError, DataError
+from offnormal.events.rules import EventRules
+from offnormal.events.series import PeakSeries
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occurrence:
+    """What the machine says of one event, when it opens and once it is over."""
+
+    is_over: bool  # if not, all below is so far
+    start_s: float
+    end_s: float
+    peak_s: float  # of the highest score, the first where there are several
+    peak: float
+    scores: tuple[tuple[float, float], ...]  # seconds since the start, highest score until the next
+    continues_s: float | None  # start of the event that grew too long and goes on in this one
+
+
+class _Run:
+    """Scores of an event, or of what may become one."""
+
+    def __init__(self, start_s: float, continues_s: float | None = None) -> None:
+        self.start_s = start_s
+        self.continues_s = continues_s
+        self.peak_s, self.peak = start_s, -math.inf
+        self.series = PeakSeries()
+
+    def add(self, time_s: float, score: float) -> None:
+        if score > self.peak:
+            self.peak_s, self.peak = time_s, score
+        self.series.add(time_s, score)
+
+    def told(self, end_s: float, *, is_over: bool) -> Occurrence:
+        points = self.series.since(self.start_s)
+        return Occurrence(
+            is_over=is_over,
+            start_s=self.start_s,
+            end_s=end_s,
+            peak_s=self.peak_s,
+            peak=self.peak,
+            scores=tuple(point for point in points if point[0] <= end_s - self.start_s),
+            continues_s=self.continues_s,
+        )
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "start_s": self.start_s,
+            "continues_s": self.continues_s,
+            "peak_s": self.peak_s,
+            "peak": self.peak,
+            "series": self.series.state(),
+        }
+
+    @classmethod
+    def of(cls, state: dict[str, Any]) -> _Run:
+        made = cls(state["start_s"], state["continues_s"])
+        made.peak_s, made.peak = state["peak_s"], state["peak"]
+        made.series = PeakSeries.of(state["series"])
+        return made
+
+
+class EventMachine:
+    """The events of one camera; its memory is bounded however long it runs.
+
+    threshold: an event opens above it. low_threshold: it ends at or below it, None: the same one.
+    What it says depends on times and scores alone: not on how they are grouped, when `tick` is called, or whether a
+    new machine went on from `state` in between. Raises ConfigError for a low threshold above the other.
+    """
+
+    def __init__(self, rules: EventRules, threshold: float, low_threshold: float | None = None) -> None:
+        low = threshold if low_threshold is None else low_threshold
+        if not low <= threshold < math.inf:
+            raise ConfigError(
+                f"thresholds {threshold:g} and {low:g} to close: expected finite numbers, the second no higher"
+            )
+        self.rules = rules
+        self.threshold, self.low_threshold = threshold, low
+        self._last_s: float | None = None  # time of the newest score
+        self._rising: _Run | None = None  # above the threshold, not yet for long enough
+        self._open: _Run | None = None
+        self._end_s: float | None = None  # of the open event, while it waits whether it goes on
+        self._quiet_until_s = -math.inf
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is an event that is not over."""
+        return self._open is not None
+
+    def push(self, time_s: float, score: float) -> list[Occurrence]:
+        """Take the next score, NaN where there is none; what opened or is over by it, in order.
+
+        Raises DataError for a time that does not rise, or an infinite score.
+        """
+        after = -math.inf if self._last_s is None else self._last_s
+        if not after < time_s < math.inf or math.isinf(score):
+            raise DataError(
+                f"score {score:g} at {time_s:.3f} s after {self._last_s} s: expected finite scores and times that "
+                "rise; take them from a clock that is never set back"
+            )
+        told = self.tick(time_s)
+        if self._open is not None:
+            told += self._go_on(self._open, time_s, score)
+        elif score > self.threshold and time_s >= self._quiet_until_s:
+            self._rising = self._rising or _Run(time_s)
+            self._rising.add(time_s, score)
+            if time_s - self._rising.start_s >= self.rules.min_duration_s:
+                self._open, self._rising = self._rising, None
+                told.append(self._open.told(time_s, is_over=False))
+        else:
+            self._rising = None
+        self._last_s = time_s
+        return told
+
+    def over(self, times_s: Iterable[float], scores: Iterable[float]) -> list[Occurrence]:
+        """`push` for scores in order."""
+        pushed = zip(times_s, scores, strict=True)
+        return [told for time_s, score in pushed for told in self.push(float(time_s), float(score))]
+
+    def tick(self, time_s: float) -> list[Occurrence]:
+        """Say that nothing more comes from before this time; what is over by that."""
+        if self._last_s is not None and time_s - self._last_s > self.rules.gap_s:
+            self._rising = None
+            if self._open is not None and self._end_s is None:
+                self._end_s = self._last_s
+        if self._open is not None and self._end_s is not None and time_s - self._end_s > self.rules.merge_gap_s:
+            return [self._close(self._open, self._end_s)]
+        return []
+
+    def finish(self) -> list[Occurrence]:
+        """Close what is open, as at the end of a recording or of the program."""
+        if self._open is None:
+            return []
+        end_s = self._end_s if self._end_s is not None else self._last_s
+        assert end_s is not None
+        return [self._close(self._open, end_s)]
+
+    def state(self) -> dict[str, Any]:
+        """All that it remembers, as plain values for JSON."""
+        return {
+            "last_s": self._last_s,
+            "end_s": self._end_s,
+            "quiet_until_s": None if self._quiet_until_s == -math.inf else self._quiet_until_s,
+            "rising": None if self._rising is None else self._rising.state(),
+            "open": None if self._open is None else self._open.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from the `state` of a machine of the same rules and thresholds."""
+        self._last_s, self._end_s = state["last_s"], state["end_s"]
+        self._quiet_until_s = -math.inf if state["quiet_until_s"] is None else state["quiet_until_s"]
+        self._rising = None if state["rising"] is None else _Run.of(state["rising"])
+        self._open = None if state["open"] is None else _Run.of(state["open"])
+
+    def _go_on(self, run: _Run, time_s: float, score: float) -> list[Occurrence]:
+        """The next score of an event that is not over."""
+        waiting = self._end_s is not None
+        if not score > (self.threshold if waiting else self.low_threshold):
+            self._end_s = self._end_s if waiting else time_s
+            return []
+        if time_s - run.start_s >= self.rules.max_length_s:
+            closed = self._close(run, self._end_s if self._end_s is not None else time_s)
+            self._open = _Run(time_s, run.start_s)
+            self._open.add(time_s, score)
+            return [closed, self._open.told(time_s, is_over=False)]
+        self._end_s = None
+        run.add(time_s, score)
+        return []
+
+    def _close(self, run: _Run, end_s: float) -> Occurrence:
+        self._open, self._end_s = None, None
+        self._quiet_until_s = end_s + self.rules.cool_down_s
+        return run.told(end_s, is_over=True)

@@ -1,0 +1,110 @@
+"""What a machine says, joined with all that is known of the camera and its calibration: a whole Event."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib.metadata import version
+
+import numpy as np
+
+from offnormal.calibration.calibration import Calibration
+from offnormal.events.machine import Occurrence
+from offnormal.events.rules import EventRules
+from offnormal.types import Event, Severity
+
+_MEDIUM, _HIGH = 0.1, 0.001  # of the threshold's tail probability: a peak ten times, a thousand times rarer than that
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """What stays the same from one event of a camera to the next."""
+
+    camera: str
+    source: str  # what is watched, without credentials
+    threshold: float
+    low_threshold: float
+    bundle: str | None = None  # hash
+    calibration: str | None = None  # id
+    conditions: str | None = None  # hash of masks and zones
+    recording_s: float | None = None  # when a recording begins, seconds since 1970; None: live
+
+
+def make_event(watched: Watched, rules: EventRules, calibration: Calibration | None, found: Occurrence) -> Event:
+    """The event of an occurrence whose times are seconds since 1970 UTC."""
+    tail = None if calibration is None else calibration.tail_probability
+    probability = None if tail is None else float(tail(np.array([found.peak]))[0])
+    return Event(
+        id=event_id(watched.camera, "anomaly", found.start_s),
+        camera=watched.camera,
+        state="closed" if found.is_over else "open",
+        start=as_time(found.start_s),
+        end=as_time(found.end_s),
+        source=watched.source,
+        position_s=None if watched.recording_s is None else round(found.start_s - watched.recording_s, 3),
+        continues=None if found.continues_s is None else event_id(watched.camera, "anomaly", found.continues_s),
+        peak=as_time(found.peak_s),
+        peak_score=found.peak,
+        tail_probability=probability,
+        severity=_severity(probability, tail, watched.threshold),
+        scores=found.scores,
+        threshold=watched.threshold,
+        low_threshold=watched.low_threshold,
+        rules=rules.model_dump(),
+        bundle=watched.bundle,
+        calibration=watched.calibration,
+        conditions=watched.conditions,
+        software=software(),
+    )
+
+
+def camera_event(
+    camera: str, kind: str, start_s: float, end_s: float, *, is_over: bool, source: str = "", detail: str = ""
+) -> Event:
+    """An event of the camera itself, such as no frames or a covered lens, which has no scores."""
+    return Event(
+        id=event_id(camera, kind, start_s),
+        camera=camera,
+        kind=kind,
+        state="closed" if is_over else "open",
+        start=as_time(start_s),
+        end=as_time(end_s),
+        source=source,
+        detail=detail,
+        software=software(),
+    )
+
+
+def event_id(camera: str, kind: str, start_s: float) -> str:
+    """A name that says when, and is the same whenever the same event is told.
+
+    >>> event_id("porch", "anomaly", 0.25)
+    '19700101T000000.250Z-700f8dd2'
+    """
+    time = as_time(start_s)
+    digest = hashlib.sha256(f"{camera}\n{kind}\n{start_s:.3f}".encode()).hexdigest()[:8]
+    return f"{time:%Y%m%dT%H%M%S}.{time.microsecond // 1000:03}Z-{digest}"
+
+
+def as_time(time_s: float) -> datetime:
+    """Seconds since 1970 UTC as a time, to the millisecond."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=round(time_s * 1000))
+
+
+@cache
+def software() -> str:
+    """Name and version of this program."""
+    return f"offnormal {version('offnormal')}"
+
+
+def _severity(
+    probability: float | None, tail: Callable[[np.ndarray], np.ndarray] | None, threshold: float
+) -> Severity | None:
+    """How much rarer than the threshold itself the peak is among normals; None: not calibrated."""
+    if probability is None or tail is None:
+        return None
+    rarer = probability / float(tail(np.array([threshold]))[0])
+    return "high" if rarer <= _HIGH else "medium" if rarer <= _MEDIUM else "low"

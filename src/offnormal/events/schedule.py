@@ -1,0 +1,107 @@
+"""When a camera is watched: windows of the week on the wall clock of a place."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from functools import cached_property
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, field_validator
+
+from offnormal.config import VerbConfig
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_FORM = "expected days, times or both, such as 'mon-fri 18:00-06:00', 'sat,sun' or '08:00-16:30'"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Some days of the week from one time of day to another; one that ends earlier ends on the day after."""
+
+    days: frozenset[int]  # 0 Monday, on which it begins
+    start: time
+    end: time | None  # exclusive; None: midnight
+
+    @classmethod
+    def parse(cls, text: str) -> Window:
+        """Read `mon-fri 18:00-06:00`, `sat,sun` or `08:00-16:30`; ValueError for anything else."""
+        words = text.lower().split()
+        times = [word for word in words if ":" in word]
+        days = [word for word in words if ":" not in word]
+        if not words or len(times) > 1 or len(days) > 1:
+            raise ValueError(f"window {text!r}: {_FORM}")
+        start, end = _times(times[0], text) if times else (time(0), None)
+        if start == end:
+            raise ValueError(f"window {text!r} begins and ends at the same time; leave the times out for whole days")
+        return cls(_days(days[0], text) if days else frozenset(range(7)), start, end)
+
+    def holds(self, local: datetime) -> bool:
+        """Whether it is on at a local time."""
+        today, now = local.weekday(), local.time()
+        if self.end is None or self.start < self.end:
+            return today in self.days and self.start <= now and (self.end is None or now < self.end)
+        return (today in self.days and now >= self.start) or ((today - 1) % 7 in self.days and now < self.end)
+
+
+class Schedule(VerbConfig):
+    """Windows of the week in which events are raised, by the wall clock of a time zone.
+
+    When clocks are set back, an hour that comes twice is watched twice; when they are set forward, the hour that is
+    left out is not.
+    """
+
+    timezone: str = "UTC"
+    """IANA name such as Europe/Berlin."""
+    windows: list[str] = Field(min_length=1)
+    """Such as 'mon-fri 18:00-06:00', 'sat,sun' or '08:00-16:30'."""
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (OSError, ValueError, KeyError):  # ZoneInfoNotFoundError is a KeyError
+            raise ValueError("expected an IANA time zone such as Europe/Berlin") from None
+        return value
+
+    @field_validator("windows")
+    @classmethod
+    def _readable(cls, value: list[str]) -> list[str]:
+        for text in value:
+            Window.parse(text)
+        return value
+
+    @cached_property
+    def _parsed(self) -> tuple[ZoneInfo, list[Window]]:
+        return ZoneInfo(self.timezone), [Window.parse(text) for text in self.windows]
+
+    def is_on(self, time_s: float) -> bool:
+        """Whether a time, in seconds since 1970 UTC, lies in one of the windows."""
+        zone, windows = self._parsed
+        local = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=time_s)).astimezone(zone)
+        return any(window.holds(local) for window in windows)
+
+
+def _days(text: str, whole: str) -> frozenset[int]:
+    found: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if first not in DAYS or (dash and last not in DAYS):
+            raise ValueError(f"window {whole!r}: days are {', '.join(DAYS)}; {_FORM}")
+        start = DAYS.index(first)
+        count = (DAYS.index(last) - start) % 7 if dash else 0
+        found |= {(start + i) % 7 for i in range(count + 1)}
+    return frozenset(found)
+
+
+def _times(text: str, whole: str) -> tuple[time, time | None]:
+    match = re.fullmatch(r"(\d\d?):(\d\d)-(\d\d?):(\d\d)", text)
+    try:
+        if match is None:
+            raise ValueError
+        from_h, from_m, to_h, to_m = (int(number) for number in match.groups())
+        return time(from_h, from_m), None if (to_h, to_m) in ((24, 0), (0, 0)) else time(to_h, to_m)
+    except ValueError:
+        raise ValueError(f"window {whole!r}: {_FORM}") from None

@@ -1,0 +1,140 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from offnormal.errors import CalibrationError
+from offnormal.events.budget import AlarmBudget, budget_events, opening_levels
+from offnormal.events.machine import EventMachine
+from offnormal.events.rules import EventRules
+from offnormal.metrics.video import FrameScores
+from offnormal.types import Rate
+
+RULES = EventRules(min_duration_s=1, merge_gap_s=5)
+
+
+def hours(number, *, fps=5.0, seed=0, burst=0):
+    """So many videos of an hour: slow noise, fast noise, and single frames that are far too high."""
+    rng = np.random.default_rng(seed)
+    frames = int(3600 * fps)
+    for i in range(number):
+        scores = np.repeat(rng.normal(0, 1, frames // 25), 25) + rng.normal(0, 0.1, frames)
+        scores[rng.integers(0, frames, burst)] += 20
+        yield FrameScores(f"v{i}", scores, None, np.arange(frames) / fps)
+
+
+def budget(videos, rate="2/hour", **more):
+    given = {"rate": Rate.parse(rate), "rules": RULES, "kind": "held_out", "bundle": "b", "camera": "porch", **more}
+    return budget_events(list(videos), None, **given)
+
+
+def raised(videos, found, rules=RULES):
+    """Events opened in some videos, by the machine."""
+    count = 0
+    for video in videos:
+        machine = EventMachine(rules, found.calibration.threshold, found.low_threshold)
+        count += sum(not one.is_over for one in machine.over(video.times_s, video.scores))
+    return count
+
+
+score = st.one_of(st.integers(0, 5).map(float), st.just(float("nan")))
+gap = st.sampled_from([0.2, 0.5, 1.0, 4.0])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(gap, score), min_size=1, max_size=60), st.sampled_from([0.0, 0.4, 1.0, 2.5]))
+def test_a_threshold_below_the_level_opens_an_event_there_and_one_above_does_not(found, duration):
+    times = np.round(np.cumsum([step for step, _ in found]), 3)
+    scores = np.array([value for _, value in found])
+    rules = EventRules(min_duration_s=duration, merge_gap_s=0)
+    levels = opening_levels(times, scores, rules)
+    for i in range(len(times)):  # by definition, from all stretches that end here
+        lowest = np.nan
+        for j in range(i, -1, -1):
+            if np.isnan(scores[j]) or (j < i and times[j + 1] - times[j] > rules.gap_s):
+                break
+            if times[i] - times[j] >= duration:
+                lowest = scores[j : i + 1].min()
+                break
+        assert levels[i] == lowest or (np.isnan(levels[i]) and np.isnan(lowest))
+    for threshold in (0.5, 2.5, 4.5):
+        told = EventMachine(rules, threshold).over(times, scores)
+        opened = [one.end_s for one in told if not one.is_over]
+        first = times[levels > threshold][:1].tolist()
+        assert opened[:1] == first
+
+
+def test_the_budget_is_kept_on_other_footage():
+    kept = [raised(hours(8, seed=100 + seed), budget(hours(8, seed=seed))) / 8 for seed in range(8)]
+    assert 0.5 < np.mean(kept) <= 2.3
+
+
+def test_single_high_frames_do_not_raise_the_threshold():
+    clean, spiked = budget(hours(6)), budget(hours(6, burst=40))
+    assert spiked.calibration.threshold == pytest.approx(clean.calibration.threshold, abs=0.1)
+    without = budget(hours(6, burst=40), rules=EventRules(min_duration_s=0))
+    assert without.calibration.threshold > 15
+
+
+def test_events_of_its_own_footage_are_counted_by_the_machine_and_fit_the_promise():
+    videos = list(hours(6))
+    found = budget(videos)
+    assert found.events == raised(videos, found) <= 12
+    low, high = found.calibration.interval
+    assert low < 2 <= high and found.hours == 6
+    assert "6 h of footage, which would have raised" in found.explanation
+    assert found.low_threshold < found.calibration.threshold
+
+
+def test_many_short_events_in_one_block_raise_the_threshold():
+    def with_bursts(number):
+        for video in hours(number):
+            scores = video.scores.copy()
+            for start in range(9000, 9300, 30):  # one minute with ten events
+                scores[start : start + 8] += 30
+            yield FrameScores(video.name, scores, None, video.times_s)
+
+    rules = EventRules(min_duration_s=1, merge_gap_s=0.5)
+    found = budget(with_bursts(6), rules=rules)
+    assert found.events <= 12, "sixty events in six blocks"
+    assert found.calibration.threshold > 25
+
+
+def test_too_little_footage_is_refused_with_what_it_can_promise():
+    with pytest.raises(CalibrationError, match=r"2 per day cannot be promised from 3 h.* ask for ([\d.]+) per day"):
+        budget(hours(3), "2/day")
+    with pytest.raises(CalibrationError, match=r"from 0 h of footage.*ask for a higher rate"):
+        budget([FrameScores("short", [1.0, 2.0], None, [0.0, 0.2])])
+
+
+def test_what_a_refusal_says_can_be_promised_can():
+    with pytest.raises(CalibrationError) as refused:
+        budget(hours(3), "2/day")
+    offered = str(refused.value).split("ask for ")[1].split(" or more")[0].replace(" per ", "/")
+    assert budget(hours(3), offered).calibration.rate == Rate.parse(offered)
+
+
+def test_it_belongs_to_bundle_zones_and_rules():
+    found = budget(hours(2), conditions="z1")
+    found.require(bundle="b", conditions="z1", rules=RULES)
+    with pytest.raises(CalibrationError, match=r"made with other masks and zones \(z1, now None\).*calibrate"):
+        found.require(bundle="b", conditions=None, rules=RULES)
+    with pytest.raises(CalibrationError, match="other rules"):
+        found.require(bundle="b", conditions="z1", rules=EventRules(min_duration_s=2))
+
+
+def test_it_comes_back_from_json():
+    found = budget(hours(2))
+    stored = json.loads(json.dumps(found.to_json()))
+    assert AlarmBudget.from_json(stored) == found
+    with pytest.raises(CalibrationError, match="format 7"):
+        AlarmBudget.from_json({**stored, "format_version": 7})
+
+
+def test_footage_without_a_clock_needs_one():
+    bare = [FrameScores(video.name, video.scores) for video in hours(2)]
+    with pytest.raises(CalibrationError, match="--fps"):
+        budget(bare)
+    assert budget(bare, fps=5).calibration.threshold == budget(hours(2)).calibration.threshold

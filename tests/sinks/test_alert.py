@@ -1,0 +1,177 @@
+import asyncio
+import email
+import email.policy
+import socket
+import sys
+import threading
+import warnings
+from contextlib import contextmanager
+
+import pytest
+from PIL import Image
+
+from offnormal.errors import ConfigError
+from offnormal.sinks.alert import body, title
+from offnormal.sinks.base import DeliveryError
+from offnormal.sinks.open import open_sinks
+from offnormal.sinks.outlets import Outlets
+from tests.sinks.test_outlets import FAST, until
+from tests.sinks.told import event, message
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def alert(url, **given):
+    (sink,) = open_sinks([{"kind": "apprise", "url": url, **given}], environment={}).values()
+    sink._server.request_rate_per_sec = 0  # Apprise waits 5.5 s between two mails
+    return sink
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Mailbox:
+    """What a mail server does with what it gets."""
+
+    def __init__(self):
+        self.mails, self.refusing = [], False
+
+    async def handle_DATA(self, server, session, envelope):  # noqa: N802 - aiosmtpd's name
+        if self.refusing:
+            return "451 try again later"
+        self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
+        return "250 OK"
+
+
+@contextmanager
+def mail_server(port):
+    from aiosmtpd.controller import Controller
+
+    box = Mailbox()
+    controller = Controller(box, hostname="127.0.0.1", port=port)
+    controller.start()
+    try:
+        yield box
+    finally:
+        controller.stop()
+
+
+@contextmanager
+def mqtt_broker(port):
+    """A real broker in a loop of its own."""
+    from amqtt.broker import Broker
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loop = asyncio.new_event_loop()
+        config = {
+            "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
+            "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
+        }
+
+        async def begin():
+            broker = Broker(config)
+            await broker.start()
+            return broker
+
+        broker = loop.run_until_complete(begin())
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        asyncio.run_coroutine_threadsafe(broker.shutdown(), loop).result(20)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+
+@contextmanager
+def listening(port, topic):
+    """Payloads that a client of the broker receives on a topic."""
+    import paho.mqtt.client as mqtt
+
+    got, ready = [], threading.Event()
+    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+    client.on_connect = lambda client, *_: client.subscribe(topic)
+    client.on_subscribe = lambda *_: ready.set()
+    client.on_message = lambda _client, _data, found: got.append(found.payload.decode())
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    assert ready.wait(20)
+    try:
+        yield got
+    finally:
+        client.loop_stop()
+        client.disconnect()
+
+
+@pytest.fixture
+def picture(tmp_path):
+    Image.new("RGB", (64, 48), (200, 30, 30)).save(tmp_path / "heat.jpg")
+    return message(folder=tmp_path, state="open", heat_map="heat.jpg", snapshot="gone.jpg")
+
+
+def mailto(port):
+    return f"mailto://127.0.0.1:{port}/?from=camera@example.org&to=guard@example.org&mode=insecure"
+
+
+def test_a_mail_arrives_with_the_picture(picture):
+    port = free_port()
+    with mail_server(port) as box:
+        alert(mailto(port)).deliver(picture)
+        (mail,) = box.mails
+    assert mail["subject"] == "porch: anomaly (high), since 2026-11-21 12:00:00 UTC"
+    assert "guard@example.org" in mail["to"]
+    (attached,) = mail.iter_attachments()
+    assert attached.get_content_type() == "image/jpeg" and attached.get_content()[:2] == b"\xff\xd8"
+    text = mail.get_body(("plain", "html")).get_content()
+    assert "Highest score 4.5 at threshold 3" in text and picture.event.id in text
+
+
+def test_mails_wait_while_the_server_is_away_or_refuses(tmp_path, caplog):
+    port = free_port()
+    sinks = {"mail": alert(mailto(port), when=["closed"])}
+    with Outlets(sinks, tmp_path / "s.db", **FAST) as outlets:
+        outlets.send(event(0))
+        until(lambda: outlets.deliveries()[0].failures > 0)
+        with mail_server(port) as box:
+            box.refusing = True
+            seen = outlets.deliveries()[0].failures
+            until(lambda: outlets.deliveries()[0].failures > seen + 1)
+            outlets.send(event(1))
+            box.refusing = False
+            assert outlets.drain(30)
+            assert [mail["subject"] for mail in box.mails] == [title(event(number), "closed") for number in range(2)]
+
+
+def test_a_message_arrives_at_a_real_broker():
+    port = free_port()
+    with mqtt_broker(port), listening(port, "cameras/porch") as got:
+        sink = alert(f"mqtt://127.0.0.1:{port}/cameras/porch", when=["closed"])
+        sink.deliver(message(0))
+        until(lambda: got)
+    assert title(event(0), "closed") in got[0] and body(event(0)).splitlines()[-1] in got[0]
+
+
+def test_troubles_are_told_without_passwords(caplog):
+    port = free_port()
+    sink = alert(f"mailto://user:hunter2@127.0.0.1:{port}/?from=c@example.org&to=g@example.org&mode=insecure")
+    with pytest.raises(DeliveryError) as error:
+        sink.deliver(message(0))
+    assert "hunter2" not in str(error.value) + caplog.text + sink.shown and "127.0.0.1" in sink.shown
+
+
+def test_an_outlet_without_apprise_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    with pytest.raises(ConfigError, match=r"an alert to mailto:// needs Apprise: pip install 'offnormal\[alerts\]'"):
+        alert(mailto(25))
+
+
+def test_words():
+    assert title(event(0, severity=None, kind="no_frames"), "opened").startswith("porch: no frames, since 2026")
+    lines = body(event(0, state="open", detail="dark", problems=("clip: full",))).splitlines()
+    assert lines[0].endswith("and still on") and lines[1] == "dark" and lines[3] == "Missing: clip: full"
+    assert lines[2] == "Highest score 4.5 at threshold 3, tail probability 1e-07"

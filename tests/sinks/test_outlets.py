@@ -1,0 +1,197 @@
+import logging
+import socket
+import threading
+import time
+
+import pytest
+
+from offnormal.errors import OffnormalError
+from offnormal.sinks.base import DeliveryError, Sink, SinkOptions
+from offnormal.sinks.open import open_sinks
+from offnormal.sinks.outlets import INTERRUPTED, Outlets
+from offnormal.sinks.spool import Spool
+from tests.sinks.told import event, hook
+
+FAST = {"first_s": 0.01, "cap_s": 0.05}
+
+
+class Kept(Sink):
+    """Keeps what it takes; `trouble` is raised instead."""
+
+    Options, target_option = SinkOptions, "name"
+    default_when = ("opened", "closed")
+    shown = "kept"
+
+    def __init__(self, trouble=None):
+        super().__init__(SinkOptions())
+        self.trouble, self.taken, self.attempts, self.closed = trouble, [], 0, False
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def deliver(self, message):
+        self.attempts += 1
+        self.gate.wait(20)
+        if self.trouble is not None:
+            raise self.trouble
+        self.taken.append(message)
+
+    def close(self):
+        self.closed = True
+
+
+def numbers(sink):
+    return [int(one.event.id[-8:], 16) for one in sink.taken]
+
+
+def until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came about"
+        time.sleep(0.005)
+
+
+def test_every_sink_gets_every_event_in_order(tmp_path):
+    sinks = {"a": Kept(), "b": Kept()}
+    with Outlets(sinks, tmp_path / "s.db", folder=tmp_path, **FAST) as outlets:
+        for number in range(20):
+            outlets.send(event(number))
+        assert outlets.drain(20)
+        assert [(fares.sink, fares.delivered, fares.waiting) for fares in outlets.deliveries()] == [
+            ("a", 20, 0),
+            ("b", 20, 0),
+        ]
+    assert numbers(sinks["a"]) == numbers(sinks["b"]) == list(range(20))
+    assert sinks["a"].taken[0].folder == tmp_path and sinks["a"].closed
+
+
+def test_sinks_get_what_they_want(tmp_path):
+    sink = Kept()
+    sink.wants = ("closed",)
+    with Outlets({"a": sink}, tmp_path / "s.db", **FAST) as outlets:
+        outlets.send(event(0, state="open"))
+        outlets.send(event(0))
+        assert outlets.drain(20)
+    assert [one.what for one in sink.taken] == ["closed"]
+
+
+def test_a_sink_that_hangs_holds_nobody_up(tmp_path):
+    hung, other = Kept(), Kept()
+    hung.gate.clear()
+    outlets = Outlets({"hung": hung, "other": other}, tmp_path / "s.db", **FAST)
+    with outlets:
+        for number in range(50):
+            outlets.send(event(number))
+        until(lambda: len(other.taken) == 50)
+        assert hung.taken == [] and outlets.deliveries()[0].waiting == 50
+        outlets.close(timeout_s=0.1)
+    hung.gate.set()
+
+
+@pytest.mark.parametrize("trouble", [DeliveryError("answered 500"), ZeroDivisionError("a sink of somebody else's")])
+def test_after_trouble_all_arrives_once_and_in_order(tmp_path, trouble, caplog):
+    caplog.set_level(logging.INFO)
+    sink = Kept(trouble)
+    with Outlets({"a": sink}, tmp_path / "s.db", **FAST) as outlets:
+        for number in range(10):
+            outlets.send(event(number))
+        until(lambda: sink.attempts > 3)
+        (fares,) = outlets.deliveries()
+        assert str(trouble) in fares.trouble and fares.waiting == 10 and fares.failures >= 3
+        sink.trouble = None
+        assert outlets.drain(20)
+    assert numbers(sink) == list(range(10))
+    assert caplog.text.count("trying again until it is delivered") == 1 and "takes events again" in caplog.text
+
+
+def test_what_is_refused_for_good_blocks_no_other(tmp_path):
+    class Picky(Kept):
+        def deliver(self, message):
+            if message.event.id == event(1).id:
+                raise DeliveryError("answered 400", refused=True)
+            super().deliver(message)
+
+    sink = Picky()
+    with Outlets({"a": sink}, tmp_path / "s.db", **FAST) as outlets:
+        for number in range(3):
+            outlets.send(event(number))
+        assert outlets.drain(20)
+        assert outlets.deliveries()[0].refused == 1 and outlets.deliveries()[0].delivered == 2
+    assert numbers(sink) == [0, 2]
+
+
+def test_the_wait_that_was_asked_for_is_kept_up_to_the_cap(tmp_path):
+    sink = Kept(DeliveryError("answered 429", wait_s=3600.0))
+    with Outlets({"a": sink}, tmp_path / "s.db", first_s=0.01, cap_s=0.3) as outlets:
+        outlets.send(event(0))
+        until(lambda: sink.attempts == 1)
+        time.sleep(0.15)
+        assert sink.attempts == 1
+        until(lambda: sink.attempts == 2)
+
+
+def test_what_was_left_is_delivered_after_a_restart(tmp_path):
+    with Outlets({"a": Kept(DeliveryError("down"))}, tmp_path / "s.db", first_s=60) as outlets:
+        for number in range(5):
+            outlets.send(event(number))
+    sink = Kept()
+    with Outlets({"a": sink}, tmp_path / "s.db", **FAST) as outlets:
+        outlets.send(event(5))
+        assert outlets.drain(20)
+    assert numbers(sink) == list(range(6))
+
+
+def test_a_held_event_is_told_after_a_restart_and_says_what_it_lacks(tmp_path):
+    spool = Spool(tmp_path / "s.db")
+    spool.hold(event(7, clip="c.mp4", problems=("x",)), tmp_path)
+    spool.close()
+    sink = Kept()
+    with Outlets({"a": sink}, tmp_path / "s.db", **FAST) as outlets:
+        assert outlets.drain(20)
+    (told,) = sink.taken
+    assert told.event.clip is None and told.event.problems == ("x", INTERRUPTED) and told.folder == tmp_path
+
+
+def test_a_full_disk_keeps_events_in_memory(tmp_path, caplog):
+    sink = Kept()
+    with Outlets({"a": sink}, tmp_path / "s.db", **FAST) as outlets:
+
+        def full(*_):
+            raise OffnormalError("s.db: cannot be written (disk is full)")
+
+        outlets._spool.put = full
+        outlets.send(event(0))
+        until(lambda: sink.taken)
+    assert numbers(sink) == [0] and "kept in memory alone" in caplog.text
+
+
+def test_events_of_a_sink_that_is_gone_are_named(tmp_path, caplog):
+    with Outlets({"old": Kept(DeliveryError("down"))}, tmp_path / "s.db") as outlets:
+        outlets.send(event(0))
+    with Outlets({"new": Kept()}, tmp_path / "s.db"):
+        pass
+    assert "events wait for old, which no sink is called any more" in caplog.text
+
+
+def test_a_real_endpoint_that_refuses_hangs_fails_and_recovers(tmp_path, caplog):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://user:hunter2@127.0.0.1:{port}/hook?token=t0ken"
+    sinks = open_sinks([{"kind": "webhook", "url": address, "timeout_s": 0.3, "secret": "s3cret"}], environment={})
+    with Outlets(sinks, tmp_path / "s.db", **FAST) as outlets:
+        outlets.send(event(0))
+        until(lambda: outlets.deliveries()[0].failures > 2)  # nobody listens
+        with hook(port) as server:
+            server.answer = "hang"
+            until(lambda: server.attempts > 1)
+            server.answer = 500
+            server.released.set()
+            seen = server.attempts
+            until(lambda: server.attempts > seen + 2)
+            outlets.send(event(1))
+            server.answer = 204
+            assert outlets.drain(20)
+            arrived = [headers["Idempotency-Key"] for headers, _ in server.posts]
+        fares = outlets.deliveries()[0]
+    assert list(dict.fromkeys(arrived)) == [f"{event(number).id}-closed" for number in range(2)]
+    assert not any(secret in caplog.text + str(fares) for secret in ("hunter2", "t0ken", "s3cret"))

@@ -1,0 +1,94 @@
+import base64
+import hashlib
+import hmac
+import json
+import socket
+import time
+
+import pytest
+
+from offnormal.errors import ConfigError
+from offnormal.sinks.base import DeliveryError
+from offnormal.sinks.open import open_sinks
+from tests.sinks.told import event, hook, message
+
+
+def webhook(url, **given):
+    (sink,) = open_sinks([{"kind": "webhook", "url": url, **given}], environment={}).values()
+    return sink
+
+
+@pytest.fixture
+def server():
+    with hook() as made:
+        yield made
+
+
+def test_a_message_arrives_signed(server):
+    webhook(server.url, secret="k\u00e9y").deliver(message(3))
+    ((headers, body),) = server.posts
+    values = json.loads(body)
+    assert values["id"] == headers["Idempotency-Key"] == f"{event(3).id}-closed"
+    assert values["event"]["camera"] == "porch" and values["event"]["format_version"] == 1
+    stamp = headers["X-Offnormal-Timestamp"]
+    assert abs(int(stamp) - time.time()) < 60
+    expected = hmac.new("k\u00e9y".encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+    assert headers["X-Offnormal-Signature"] == f"sha256={expected}"
+    assert headers["Content-Type"] == "application/json" and "Authorization" not in headers
+
+
+def test_user_and_password_are_sent_and_never_shown(server):
+    address = server.url.replace("//", "//us%20er:hunter2@")
+    sink = webhook(address + "?token=abc")
+    sink.deliver(message())
+    assert base64.b64decode(server.posts[0][0]["Authorization"].removeprefix("Basic ")) == b"us er:hunter2"
+    assert sink.shown == f"webhook http://***@{server.url[7:]}?token=***"
+
+
+def test_pictures_go_along_when_asked_for(server, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"picture")
+    told = message(folder=tmp_path, snapshot="a.jpg", heat_map="gone.jpg")
+    webhook(server.url, pictures=True).deliver(told)
+    webhook(server.url).deliver(told)
+    with_pictures, without = (json.loads(body) for _, body in server.posts)
+    assert base64.b64decode(with_pictures["pictures"]["snapshot"]) == b"picture"
+    assert list(with_pictures["pictures"]) == ["snapshot"] and "pictures" not in without
+
+
+@pytest.mark.parametrize(
+    ("answer", "refused"),
+    [(500, False), (503, False), (401, False), (404, False), (429, False), (302, False), (400, True), (422, True)],
+)
+def test_answers(server, answer, refused):
+    server.answer = answer
+    server.headers_sent = {"Location": server.url + "/elsewhere"}
+    with pytest.raises(DeliveryError, match=f"answered {answer}") as error:
+        webhook(server.url).deliver(message())
+    assert error.value.refused is refused and server.attempts == 1
+
+
+@pytest.mark.parametrize(("asked", "wait_s"), [("7", 7.0), ("soon", None), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0)])
+def test_the_wait_that_an_answer_asks_for(server, asked, wait_s):
+    server.answer, server.headers_sent = 503, {"Retry-After": asked}
+    with pytest.raises(DeliveryError) as error:
+        webhook(server.url).deliver(message())
+    assert error.value.wait_s == wait_s
+
+
+def test_nobody_there_nobody_answers_and_connections_that_break(server):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        with pytest.raises(DeliveryError, match="refused"):
+            webhook(f"http://127.0.0.1:{free.getsockname()[1]}/").deliver(message())
+    server.answer = "hang"
+    with pytest.raises(DeliveryError, match="timed out"):
+        webhook(server.url, timeout_s=0.2).deliver(message())
+    server.answer = "close"
+    with pytest.raises(DeliveryError, match="closed connection"):
+        webhook(server.url).deliver(message())
+
+
+@pytest.mark.parametrize("url", ["ftp://x/", "http://", "http://a b/", "http://x:99999/", "x.example/hook"])
+def test_addresses_that_are_none(url):
+    with pytest.raises(ConfigError, match=r"url: (expected an address|the port)"):
+        webhook(url)
