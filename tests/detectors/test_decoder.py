@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from offnormal.backbones.base import Encoder
-from offnormal.detectors.decoder import Decoder, check_sizes, decode, trial_size
+from offnormal.detectors.decoder import Decoder, check_sizes, decode
 from offnormal.detectors.memae_networks import PlainEncoder
 from offnormal.errors import ConfigError
 
@@ -115,7 +115,3 @@ def test_widths_must_be_as_many_as_blocks():
     with pytest.raises(ConfigError, match="nothing to decode"):
         Decoder(Stages([(1, 1)]), 2)
 
-
-def test_a_size_is_tried_small():
-    encoder = Stages([(1, 2, 2), (2, 2, 2)])
-    assert trial_size(encoder, (16, 256, 5)) == (4, 8, 5)
