@@ -235,9 +235,9 @@ class MemAE(TrainedDetector):
         )
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Pixels (N, C, H, W) in 0-1 -> the network's, in 0-1."""
+        """Pixels (N, C, H, W) in 0-1 -> the network's, in 0-1; of clips (N, C, T, H, W) its last frame."""
         made: Tensor = self._for_scoring()(self._scaled(x))[0]
-        return (made + 1) / 2
+        return ((made if made.ndim == 4 else made[:, :, -1]) + 1) / 2
 
     def train(self, mode: bool = True) -> Self:
         """As torch has it; what was made for scoring is dropped."""
