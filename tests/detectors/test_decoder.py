@@ -114,4 +114,3 @@ def test_widths_must_be_as_many_as_blocks():
         Decoder(Stages([(2, 2), (2, 2)]), 2, (4, 4, 4))
     with pytest.raises(ConfigError, match="nothing to decode"):
         Decoder(Stages([(1, 1)]), 2)
-

@@ -31,6 +31,7 @@ class Block:
     """What one transposed convolution makes, and by which numbers."""
 
     channels: int
+    reads: Size  # positions that it takes; what comes in other sizes is resized to it
     size: Size
     kernel: Size
     stride: Size
@@ -84,7 +85,7 @@ class Decoder(nn.Sequential):
         for layer in self:
             if isinstance(layer, _TRANSPOSED):
                 target = next(remaining)
-                before = tuple(_ceil(n, s) for n, s in zip(target, layer.stride, strict=True))
+                before = _before(target, layer)
                 if x.shape[2:] != before:  # made by another rule, such as pooling without its last odd position
                     x = F.interpolate(x, before, mode=self.mode)
                 x = layer(x, output_size=list(target))
@@ -98,6 +99,7 @@ class Decoder(nn.Sequential):
         return [
             Block(
                 layer.out_channels,
+                _before(target, layer),
                 target,
                 tuple(layer.kernel_size),
                 tuple(layer.stride),
@@ -191,6 +193,11 @@ def _steps(size: Size, factors: Sequence[Size]) -> list[Size]:
     for factor in reversed(factors[1:]):
         found.append(tuple(_ceil(n, s) for n, s in zip(found[-1], factor, strict=True)))
     return found[::-1] if factors else []
+
+
+def _before(target: Size, layer: nn.Module) -> Size:
+    """The size from which a transposed convolution makes the target."""
+    return tuple(_ceil(n, s) for n, s in zip(target, layer.stride, strict=True))  # type: ignore[arg-type]
 
 
 def _halved(channels: int, count: int) -> list[int]:

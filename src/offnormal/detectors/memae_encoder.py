@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 
+import torch
 from torch import Tensor
 
 from offnormal import registry
 from offnormal.backbones.base import Encoder
 from offnormal.backbones.video.base import Temporal, VideoBackbone
 from offnormal.backbones.video.catalogue import build_encoder, encoder_names, is_encoder
+from offnormal.detectors.decoder import Block, Decoder
 from offnormal.errors import ConfigError
 
 PLAIN = "plain"  # MemAE's own
@@ -34,6 +36,19 @@ class ClipEncoder(Encoder):
         """Clips (N, C, T, H, W) in [-1, 1] -> stage -> features; the last is the code."""
         found: dict[str, Tensor] = self.backbone((x + 1) / 2)
         return found
+
+
+def derived_blocks(name: str, clip: tuple[int, int, int, int]) -> list[Block]:
+    """The decoder that MemAE derives for an encoder and clips (C, T, H, W), deepest block first; nothing is computed.
+
+    Raises ConfigError for a network that is no encoder, or that cannot take such clips.
+    """
+    channels, *size = clip
+    with torch.device("meta"):
+        encoder = ClipEncoder(name, channels)
+        decoder = Decoder(encoder, channels)
+    stages = encoder.backbone.stages((size[0], size[1], size[2]))
+    return decoder.blocks([clip[1:], *(stage.size for stage in stages[:-1])])
 
 
 def refuse_other_names(name: str) -> None:

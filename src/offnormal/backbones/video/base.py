@@ -83,7 +83,8 @@ class VideoBackbone(Backbone):
         Raises ConfigError for a network that cannot be an encoder, or that cannot take this size.
         """
         found = self._dry(self.forward, size)
-        return tuple(Stage(name, features.shape[1], tuple(features.shape[2:])) for name, features in found.items())
+        shapes = {name: features.shape for name, features in found.items()}
+        return tuple(Stage(name, c, (t, h, w)) for name, (_, c, t, h, w) in shapes.items())
 
     def dry_embedding(self, size: Size) -> Tensor:
         """An embedding (1, D) without numbers, of a clip of (T, H, W)."""
