@@ -11,7 +11,7 @@ from offnormal.errors import ConfigError, WeightsError
 from offnormal.types import InputSpec
 from tests.backbones.video.naive import with_statistics
 
-SIZES = {"s3d": (16, 64, 64)}  # the least that it takes
+SIZES = {"s3d": (8, 32, 48)}  # it takes 5 frames of 17 pixels at least
 TINY = (4, 32, 48)
 
 
@@ -67,7 +67,6 @@ def test_codes_of_15_grey_frames_of_256_pixels_come_back_as_15_frames(name, code
 @pytest.mark.parametrize("size", [(16, 61, 97), (9, 33, 130)])
 @pytest.mark.parametrize("name", encoder_names())
 def test_clips_of_odd_sizes_come_back(name, size):
-    size = (16, 65, 97) if name in SIZES else size
     made = without_numbers(name, size, channels=3)
     clip = torch.empty(2, 3, *size, device="meta")
     assert made.net(clip)[0].shape == clip.shape
