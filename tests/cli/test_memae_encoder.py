@@ -16,22 +16,8 @@ from offnormal.types import InputSpec
 from tests.backbones.video.naive import with_statistics
 from tests.contracts.scenes import write_scenes
 
-QUICK = [
-    "--size",
-    "32",
-    "--steps",
-    "2",
-    "--batch-size",
-    "4",
-    "--frames",
-    "5",
-    "--hop",
-    "4",
-    "--memory",
-    "6",
-    "--threads",
-    "1",
-]
+QUICK = ["--size", "32", "--frames", "5", "--hop", "4", "--memory", "6"]
+QUICK += ["--steps", "2", "--batch-size", "4", "--threads", "1"]
 
 
 @pytest.fixture(scope="module")

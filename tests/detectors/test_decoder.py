@@ -93,7 +93,7 @@ def test_channels_are_halved_down_to_the_first_ones(channels, expected):
 def test_blocks_say_what_each_makes_of_what():
     encoder = Stages([(1, 2), (2, 4)], channels=6)
     first, second, third = Decoder(encoder, 2, (5, 4)).blocks([(15, 30), (15, 15)])
-    assert (first.channels, first.reads, first.size, first.stride) == (5, (15, 4), (15, 8), (1, 2))
+    assert (first.channels, first.reads, first.size, first.stride) == (5, (8, 4), (8, 8), (1, 2))
     assert (second.channels, second.reads, second.size, second.stride) == (4, (8, 8), (15, 15), (2, 2))
     assert (third.channels, third.reads, third.size, third.kernel) == (2, (15, 15), (15, 30), (3, 3))
     assert [block.output_padding for block in (first, second, third)] == [(0, 1), (0, 0), (0, 1)]
