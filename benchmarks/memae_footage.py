@@ -6,7 +6,8 @@
 Each row is one bundle scored with one hop: a clip every so many frames, the scores of a frame averaged over the clips
 that it is in. `ms a frame` is all of evaluation, decoding included; `of hop 1` its share of what hop 1 takes. Below
 stands what a clip costs each network: its parameters, how many of them learnt, multiply-adds, and the time of one clip
-of a batch of eight, scored as it is in use, the shortest of three. The runs lie in --out, ready for `offnormal compare`.
+of a batch of eight, scored as it is in use, the shortest of three. The runs lie in --out, ready
+for `offnormal compare`.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ def test_shapes_come_out_and_nothing_changes():
     found = dry_run(made, made, (1, 2, 9, 12))
     assert (found.device.type, found.shape) == ("meta", (1, 4, 5, 6))
     assert not found.requires_grad
+    assert dry_run(made, made, (1, 2, 2, 2)).shape == (1, 4, 1, 1)  # too little for the statistics of training
     assert [module.training for module in made.modules()] == modes == [True, True, True, False]
     assert all(torch.equal(value, state[name]) for name, value in made.state_dict().items())
 
