@@ -1,10 +1,13 @@
 """MemAE on footage: trained within a time, then scored with several hops, with and without memory, as Markdown.
 
     python benchmarks/memae_footage.py --data AVENUE [--limit 30min] [--hops 1 8] [-- fit options, such as --size 96]
+    python benchmarks/memae_footage.py --data UPCAM --hops 8 -- --encoder csn_r50 --size 96 --memory 500
 
 Each row is one bundle scored with one hop: a clip every so many frames, the scores of a frame averaged over the clips
-that it is in. `ms a frame` is all of evaluation, decoding included; `of hop 1` its share of what hop 1 takes. The runs
-lie in --out, ready for `offnormal compare`.
+that it is in. `ms a frame` is all of evaluation, decoding included; `of hop 1` its share of what hop 1 takes. Below
+stands what a clip costs each network: its parameters, how many of them learnt, multiply-adds, and the time of one clip
+of a batch of eight, scored as it is in use, the shortest of three. The runs lie in --out, ready
+for `offnormal compare`.
 """
 
 from __future__ import annotations
@@ -17,15 +20,21 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
+from offnormal.backbones.dry import dry_run
+from offnormal.backbones.video.cost import multiply_adds
 from offnormal.bundle import load
 from offnormal.cli.main import run
 from offnormal.config import EvaluateConfig
 from offnormal.data.open import open_datasets
 from offnormal.data.video_dataset import VideoDataset
+from offnormal.detectors.memae import MemAE
 from offnormal.verbs.evaluate import evaluate_run
 from offnormal.video_evaluation import VideoEvaluation
 
 SMALL = ("--size", "96", "--width", "32", "--memory", "500")
+_BATCH = 8  # clips
 METRICS = ("frame_AUC_micro", "frame_AUC_macro", "frame_EER")
 
 
@@ -35,6 +44,12 @@ def fit(data: Path, out: Path, options: list[str]) -> Path:
     with contextlib.redirect_stdout(said):
         assert run(["fit", "memae", "--form", "video", "--data", str(data), "--out", str(out), "--json", *options]) == 0
     return Path(json.loads(said.getvalue())["run"])
+
+
+def without_memory(options: list[str]) -> list[str]:
+    """Options of a fit with that of the memory put to 0."""
+    before = options.index("--memory") if "--memory" in options else len(options)
+    return [*options[:before], *options[before + 2 :], "--memory", "0"]
 
 
 def rows(place: Path, dataset: VideoDataset, hops: list[int], config: EvaluateConfig) -> list[str]:
@@ -49,9 +64,28 @@ def rows(place: Path, dataset: VideoDataset, hops: list[int], config: EvaluateCo
         frames = sum(len(video.scores.scores) for video in result.videos)
         each = (time.perf_counter() - start) / frames if result.seconds_per_frame is None else result.seconds_per_frame
         first = first or each
-        cells = " | ".join(f"{result.metrics[name]:.3f}" for name in METRICS if name in result.metrics)
+        cells = " | ".join(f"{result.metrics[name]:.3f}" if name in result.metrics else "" for name in METRICS)
         found.append(f"{hop} | {cells} | {1e3 * each:.1f} | {each / first:.2f}")
     return found
+
+
+@torch.inference_mode()
+def cost(place: Path) -> str:
+    """Of one clip."""
+    bundle = load(place)
+    detector, parameters = bundle.detector, bundle.card["training"]["parameters"]
+    assert isinstance(detector, MemAE)
+    spec = detector.input
+    shape = (spec.channels, spec.frames, *spec.size)
+    macs = multiply_adds(lambda: dry_run(detector.net, detector.net, (1, *shape)))
+    clips, taken = torch.rand(_BATCH, *shape), []
+    for _ in range(4):  # the first warms up
+        start = time.perf_counter()
+        detector(clips)
+        taken.append(time.perf_counter() - start)
+    millions = " | ".join(f"{parameters[what] / 1e6:.1f}" for what in ("total", "learning"))
+    size = " x ".join(map(str, shape))
+    return f"{detector.options.encoder} | {size} | {millions} | {macs / 1e9:.1f} | {1e3 * min(taken[1:]) / _BATCH:.0f}"
 
 
 def main() -> None:
@@ -69,10 +103,14 @@ def main() -> None:
     print(f"| | hop | {' | '.join(METRICS)} | ms a frame | of hop {given.hops[0]} |")
     print("|---" * (len(METRICS) + 4) + "|", flush=True)
     options = ["--limit-time", given.limit, *(given.options or SMALL)]
-    for name, more in {"memory": [], **({"no memory": ["--memory", "0"]} if given.without else {})}.items():
-        place = fit(given.data, given.out, [*options, *more])
-        for row in rows(place, dataset, given.hops, EvaluateConfig(batch_size=8, cache="off")):
+    costs = []
+    for name in ("memory", "no memory") if given.without else ("memory",):
+        place = fit(given.data, given.out, options if name == "memory" else without_memory(options))
+        for row in rows(place, dataset, given.hops, EvaluateConfig(batch_size=_BATCH, cache="off")):
             print(f"| {name} | {row} |", flush=True)
+        costs.append(f"| {name} | {cost(place)} |")
+    print("\n| | encoder | clip | parameters (M) | learnt (M) | GMAC a clip | ms a clip |")
+    print("\n".join(["|---|---|---|---|---|---|---|", *costs]))
 
 
 if __name__ == "__main__":

@@ -15,54 +15,42 @@ import copy
 import time
 
 import torch
-from torch import nn
 
 from offnormal import registry
-from offnormal.backbones.folding import find_pairs, fold
 from offnormal.backbones.video.base import Size, VideoBackbone
 from offnormal.backbones.video.catalogue import build_embedder, build_encoder, is_encoder
 from offnormal.backbones.video.cost import count
+from offnormal.backbones.video.inference import for_inference
 from offnormal.backbones.video.overview import parse_input
 
 HEAD = ("network", "clip", "parameters (M)", "GMAC", "as it is (s)", "channels last", "folded", "both", "GMAC/s, best")
 
 
-class Embedding(nn.Module):
-    """A backbone whose forward gives the embedding."""
-
-    def __init__(self, backbone: VideoBackbone) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, clip: torch.Tensor) -> torch.Tensor:
-        return self.backbone.embed(clip)
+def ways(backbone: VideoBackbone, size: Size) -> list[VideoBackbone]:
+    both = for_inference(backbone, size)
+    folded = copy.deepcopy(both)
+    for parameter in folded.parameters():
+        parameter.data = parameter.data.contiguous() if parameter.ndim == 5 else parameter.data
+    return [backbone, channels_last(backbone), folded, both]
 
 
-def ways(backbone: VideoBackbone, size: Size) -> list[nn.Module]:
-    plain = Embedding(backbone)
-    small = copy.deepcopy(plain)
-    fold(small, find_pairs(copy.deepcopy(plain).to("meta"), size, backbone.in_channels))
-    small.requires_grad_(False)
-    return [plain, channels_last(plain), small, channels_last(small)]
-
-
-def channels_last(network: nn.Module) -> nn.Module:
-    made = copy.deepcopy(network)
+def channels_last(backbone: VideoBackbone) -> VideoBackbone:
+    made = copy.deepcopy(backbone)
     for parameter in made.parameters():
         if parameter.ndim == 5:  # networks of pictures inside have others, and their own memory format
-            parameter.data = parameter.data.to(memory_format=torch.channels_last_3d)
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
     return made
 
 
 @torch.inference_mode()
-def seconds(networks: list[nn.Module], channels: int, size: Size, rounds: int) -> list[float]:
+def seconds(networks: list[VideoBackbone], channels: int, size: Size, rounds: int) -> list[float]:
     plain = torch.rand(1, channels, *size)
     clips = [plain, plain.contiguous(memory_format=torch.channels_last_3d)]
     best = [float("inf")] * len(networks)
     for turn in range(rounds + 1):
         for number, network in enumerate(networks):
             start = time.perf_counter()
-            network(clips[number % 2])
+            network.embed(clips[number % 2])
             if turn:  # the first warms up
                 best[number] = min(best[number], time.perf_counter() - start)
     return best

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from offnormal.backbones.base import Encoder
-from offnormal.detectors.decoder import Decoder, check_sizes, decode, trial_size
+from offnormal.detectors.decoder import Decoder, check_sizes, decode
 from offnormal.detectors.memae_networks import PlainEncoder
 from offnormal.errors import ConfigError
 
@@ -90,6 +90,24 @@ def test_channels_are_halved_down_to_the_first_ones(channels, expected):
     assert [layer.out_channels for layer in decoder if isinstance(layer, nn.ConvTranspose3d)] == expected
 
 
+def test_blocks_say_what_each_makes_of_what():
+    encoder = Stages([(1, 2), (2, 4)], channels=6)
+    first, second, third = Decoder(encoder, 2, (5, 4)).blocks([(15, 30), (15, 15)])
+    assert (first.channels, first.reads, first.size, first.stride) == (5, (8, 4), (8, 8), (1, 2))
+    assert (second.channels, second.reads, second.size, second.stride) == (4, (8, 8), (15, 15), (2, 2))
+    assert (third.channels, third.reads, third.size, third.kernel) == (2, (15, 15), (15, 30), (3, 3))
+    assert [block.output_padding for block in (first, second, third)] == [(0, 1), (0, 0), (0, 1)]
+
+
+def test_trying_changes_nothing():
+    encoder = PlainEncoder(1, (4, 8), ((2, 2),) * 2, (3, 3), 0.0).train()
+    decoder = Decoder(encoder, 1, (4,)).train()
+    before = [value.clone() for value in (*encoder.buffers(), *decoder.buffers())]
+    check_sizes(encoder, decoder, (1, 40, 41))
+    assert encoder.training and decoder.training
+    assert all(torch.equal(a, b) for a, b in zip((*encoder.buffers(), *decoder.buffers()), before, strict=True))
+
+
 def test_kernels_leave_no_holes():
     decoder = Decoder(Stages([(5, 7)]), 1)
     assert decoder[0].kernel_size == (5, 7)
@@ -114,8 +132,3 @@ def test_widths_must_be_as_many_as_blocks():
         Decoder(Stages([(2, 2), (2, 2)]), 2, (4, 4, 4))
     with pytest.raises(ConfigError, match="nothing to decode"):
         Decoder(Stages([(1, 1)]), 2)
-
-
-def test_a_size_is_tried_small():
-    encoder = Stages([(1, 2, 2), (2, 2, 2)])
-    assert trial_size(encoder, (16, 256, 5)) == (4, 8, 5)

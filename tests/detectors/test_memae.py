@@ -289,7 +289,9 @@ def test_frames_of_a_clip_have_scores_of_their_own():
     clip = torch.rand(2, 1, 4, 16, 16)
     with torch.no_grad():
         output, plain = made.eval()(clip), made.net(2 * clip - 1)[0]
+        remade = made.reconstruct(clip)
     assert output.score.shape == (2, 4)
+    torch.testing.assert_close(remade, (plain[:, :, -1] + 1) / 2, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(output.score, (plain - (2 * clip - 1)).square().mean((1, 3, 4)), atol=1e-5, rtol=1e-4)
 
 

@@ -11,16 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from offnormal.backbones.dry import dry_run
+
 Pairs = list[tuple[str, str]]  # names of a convolution and of the normalisation that alone reads it
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _NORMALISATIONS = (nn.BatchNorm2d, nn.BatchNorm3d)
 _TOLERANCE = 1e-3  # of the largest feature, between the network and its folded form
 
 
-def find_pairs(network: nn.Module, size: tuple[int, ...], channels: int = 3) -> Pairs:
-    """The convolutions whose output a batch normalisation takes as it is, found by running without numbers.
+def find_pairs(
+    network: nn.Module, size: tuple[int, ...], channels: int = 3, call: Callable[[Tensor], Any] | None = None
+) -> Pairs:
+    """The convolutions whose output a batch normalisation takes as it is, found without computing.
 
-    network: in eval mode; on the device "meta" nothing is computed; size: (H, W) or (T, H, W) that it takes.
+    size: (H, W) or (T, H, W) that the network takes; call: what to run of it instead of all.
     """
     made: dict[int, tuple[str, Tensor]] = {}  # tensors are kept, so that no two get the same identity
     pairs: Pairs = []
@@ -31,8 +35,7 @@ def find_pairs(network: nn.Module, size: tuple[int, ...], channels: int = 3) -> 
         elif isinstance(module, _NORMALISATIONS):
             hooks.append(module.register_forward_pre_hook(_match(made, pairs, name)))
     try:
-        with torch.no_grad():
-            network(torch.zeros(1, channels, *size, device=next(network.parameters()).device))
+        dry_run(network, call or network, (1, channels, *size))
     finally:
         for hook in hooks:
             hook.remove()

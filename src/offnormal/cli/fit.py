@@ -122,6 +122,9 @@ def _as_text(run: Run) -> list[str]:
     ]
     if (training := bundle.card.get("training")) is not None:
         lines.append(f"training     {_trained(training)}")
+        learning, total = training["parameters"]["learning"], training["parameters"]["total"]
+        if learning < total:
+            lines.append(f"parameters   {learning / 1e6:.2f} of {total / 1e6:.2f} million learnt")
     if bundle.calibration is None:
         lines.append("calibration  none: too little to leave out; scores come without verdicts (offnormal calibrate)")
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any, Literal
 
 from offnormal import registry
@@ -32,7 +33,8 @@ def command(
         Only names that contain this.
     input
         Backbones of clips: what each makes of clips of T x H x W, such as 15x256x256, or 1x15x256x256 for grey ones.
-        An encoder is shown as MemAE uses it, an embedder with its embedding.
+        An encoder is shown as MemAE uses it, by its name also with the decoder derived for it; an embedder with its
+        embedding.
     time
         With --input: measure on this machine, too, how long a clip takes.
     json
@@ -70,7 +72,23 @@ def _videos(name: str | None, search: str, size: str | None, *, time: bool) -> I
     clip = parse_input(size) if size is not None else None
     for each in names:
         if search in each:
-            yield describe("frames:efficientnet_lite0" if each == "frames" else each, clip, time=time)
+            row = describe("frames:efficientnet_lite0" if each == "frames" else each, clip, time=time)
+            yield _with_decoder(row, clip) if name is not None and clip is not None and "code" in row else row
+
+
+def _with_decoder(row: dict[str, Any], clip: tuple[int, int, int, int]) -> dict[str, Any]:
+    """A description of an encoder with the decoder that MemAE derives for it."""
+    from offnormal.backbones.video.overview import times
+    from offnormal.detectors.memae_encoder import derived_blocks
+
+    blocks, lines, before = derived_blocks(row["name"], clip), [], row["code"][1:]
+    for block in blocks:
+        numbers = {"kernel": block.kernel, "stride": block.stride, "output padding": block.output_padding}
+        line = ", ".join(f"{what} {times(values)}" for what, values in numbers.items())
+        resized = "" if block.reads == before else f", its input resized to {times(block.reads)}"
+        lines.append(f"decoder {times((block.channels, *block.size))}: {line}{resized}")
+        before = block.size
+    return {**row, "decoder": [asdict(block) for block in blocks], "notes": [*row["notes"], *lines]}
 
 
 def _entries(what: str, name: str | None, search: str) -> list[dict[str, Any]]:

@@ -9,19 +9,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise, zip_longest
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from offnormal.backbones.base import Encoder
+from offnormal.backbones.dry import dry_run
 from offnormal.errors import ConfigError
 
 Size = tuple[int, ...]  # of every axis
 _KERNEL = 3
 _NARROWEST = 96  # channels that halving stops at: those after MemAE's first convolution
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What one transposed convolution makes, and by which numbers."""
+
+    channels: int
+    reads: Size  # positions that it takes; what comes in other sizes is resized to it
+    size: Size
+    kernel: Size
+    stride: Size
+    output_padding: Size
 
 
 class Decoder(nn.Sequential):
@@ -54,7 +68,7 @@ class Decoder(nn.Sequential):
             raise ConfigError(
                 f"{len(widths)} widths for {len(blocks)} blocks: expected one for each block but the last"
             )
-        convolution = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[axes - 1]
+        convolution = _TRANSPOSED[axes - 1]
         normalisation = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[axes - 1]
         layers: list[nn.Module] = []
         for stride, width in zip_longest(blocks, widths, fillvalue=channels):
@@ -67,22 +81,40 @@ class Decoder(nn.Sequential):
 
     def forward(self, code: Tensor, sizes: Sequence[Size]) -> Tensor:  # type: ignore[override]
         """Code (N, C, ...) -> (N, channels, *sizes[0]); sizes: of what went in and of every stage before the code."""
-        targets = [
-            target
-            for size, factors in zip(reversed(sizes), reversed(self.stages), strict=True)
-            for target in _steps(size, factors)
-        ]
-        x, remaining = code, iter(targets)
+        x, remaining = code, iter(self._targets(sizes))
         for layer in self:
-            if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+            if isinstance(layer, _TRANSPOSED):
                 target = next(remaining)
-                before = tuple(_ceil(n, s) for n, s in zip(target, layer.stride, strict=True))
+                before = _before(target, layer)
                 if x.shape[2:] != before:  # made by another rule, such as pooling without its last odd position
                     x = F.interpolate(x, before, mode=self.mode)
                 x = layer(x, output_size=list(target))
             else:
                 x = layer(x)
         return x
+
+    def blocks(self, sizes: Sequence[Size]) -> list[Block]:
+        """Its blocks, deepest first, for what went in and every stage before the code of these sizes."""
+        layers = [layer for layer in self if isinstance(layer, _TRANSPOSED)]
+        return [
+            Block(
+                layer.out_channels,
+                _before(target, layer),
+                target,
+                tuple(layer.kernel_size),
+                tuple(layer.stride),
+                tuple((n - 1) % s for n, s in zip(target, layer.stride, strict=True)),
+            )
+            for layer, target in zip(layers, self._targets(sizes), strict=True)
+        ]
+
+    def _targets(self, sizes: Sequence[Size]) -> list[Size]:
+        """What each block brings its input to."""
+        return [
+            target
+            for size, factors in zip(reversed(sizes), reversed(self.stages), strict=True)
+            for target in _steps(size, factors)
+        ]
 
 
 def decode(decoder: Decoder, code: Tensor, stages: dict[str, Tensor], x: Tensor) -> Tensor:
@@ -92,27 +124,29 @@ def decode(decoder: Decoder, code: Tensor, stages: dict[str, Tensor], x: Tensor)
     return made
 
 
-def trial_size(encoder: Encoder, size: Size) -> Size:
-    """The size, on every axis at most two steps of the code: enough to see what becomes of all larger ones."""
-    strides = list(encoder.strides.values())[-1]
-    return tuple(min(n, 2 * stride) for n, stride in zip(size, strides, strict=True))
-
-
-@torch.no_grad()
 def check_sizes(encoder: Encoder, decoder: Decoder, shape: Sequence[int]) -> None:
-    """ConfigError unless encoder and decoder bring inputs of a shape (C, ...) back, and those a position smaller."""
-    whole = trial_size(encoder, tuple(shape[1:]))
-    for size in (whole, tuple(max(1, n - 1) for n in whole)):
-        x = torch.zeros(2, shape[0], *size)
+    """ConfigError unless encoder and decoder bring inputs of a shape (C, ...) back, and those a position larger.
+
+    Nothing is computed, and nothing changes in either of them.
+    """
+
+    def through(x: Tensor) -> Tensor:
+        stages = encoder(x)
+        found = {name: features.shape[1] for name, features in stages.items()}
+        if found != encoder.channels:  # which is not noticed where nothing is computed
+            raise ValueError(f"its stages have {found} channels and say {encoder.channels}")
+        return decode(decoder, list(stages.values())[-1], stages, x)
+
+    for size in (tuple(shape[1:]), tuple(n + 1 for n in shape[1:])):
+        expected = (1, shape[0], *size)
         try:
-            stages = encoder(x)
-            made = tuple(decode(decoder, list(stages.values())[-1], stages, x).shape)
+            made = tuple(dry_run(nn.ModuleList([encoder, decoder]), through, expected).shape)
         except (RuntimeError, ValueError, StopIteration) as error:
             raise ConfigError(
                 f"an input of {_times(size)}: encoder and decoder cannot take it ({error}); choose another size, or an "
                 "encoder whose channels and strides are those of its stages"
             ) from None
-        if made != tuple(x.shape):
+        if made != expected:
             raise ConfigError(
                 f"an input of {_times(size)} comes back as {_times(made[2:])} with {made[1]} channel(s): expected the "
                 f"same size and {shape[0]}; the stages of the encoder must be named with their channels and strides"
@@ -159,6 +193,11 @@ def _steps(size: Size, factors: Sequence[Size]) -> list[Size]:
     for factor in reversed(factors[1:]):
         found.append(tuple(_ceil(n, s) for n, s in zip(found[-1], factor, strict=True)))
     return found[::-1] if factors else []
+
+
+def _before(target: Size, layer: nn.Module) -> Size:
+    """The size from which a transposed convolution makes the target."""
+    return tuple(_ceil(n, s) for n, s in zip(target, layer.stride, strict=True))  # type: ignore[arg-type]
 
 
 def _halved(channels: int, count: int) -> list[int]:

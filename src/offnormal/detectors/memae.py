@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
@@ -19,14 +20,17 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from offnormal.backbones.base import Encoder
+from offnormal.backbones.base import WeightCard
+from offnormal.backbones.video.base import VideoBackbone, VideoCard
 from offnormal.data.loader import Batches
 from offnormal.detectors.base import DetectorOptions, TrainedDetector
 from offnormal.detectors.maps import pool, smooth_within
+from offnormal.detectors.memae_encoder import PLAIN, ClipEncoder
 from offnormal.detectors.memae_networks import FormName, MemoryAutoencoder, build_network, folded
-from offnormal.detectors.memae_options import PUBLISHED_SHRINK, MemAEOptions
+from offnormal.detectors.memae_options import PUBLISHED_SHRINK, MemAEOptions, PublishedOptions
 from offnormal.detectors.memae_weights import as_ours, structure
 from offnormal.detectors.memory import entropy
+from offnormal.detectors.memory_watch import MemoryWatch, by_item
 from offnormal.detectors.reference_weights import matched
 from offnormal.errors import ConfigError
 from offnormal.faults import explain
@@ -37,7 +41,6 @@ __all__ = ["MemAE", "MemAEOptions"]
 log = logging.getLogger(__name__)
 
 _SIDES = 64  # the blur in the shorter side: 4 pixels in 256
-_STARVED = 0.5  # share of positions that recall, and so learn, nothing, from which a warning is due
 
 
 class MemAE(TrainedDetector):
@@ -49,19 +52,17 @@ class MemAE(TrainedDetector):
 
     name = "memae"
     Options = MemAEOptions
+    ImportOptions = PublishedOptions
     pools_map = True
     default_batch_size = 10  # published code, train_video_MemAE.sh
     default_epochs = 100  # the same
     options: MemAEOptions
 
-    def __init__(
-        self, form: FormName = "video", *, spec: InputSpec | None = None, encoder: Encoder | None = None, **further: Any
-    ) -> None:
+    def __init__(self, form: FormName = "video", *, spec: InputSpec | None = None, **further: Any) -> None:
         """The published networks; of clips with the published threshold, unless shrink or sparsity are given.
 
         further: other options of MemAEOptions; spec: how pictures or clips become the input, by default stretched to
-        the form's size; encoder: another one in place of the form's, whose decoder is derived. Raises ConfigError for
-        sizes and options that are not possible.
+        the form's size. Raises ConfigError for sizes and options that are not possible.
         """
         published = form == "video" and not {"shrink", "sparsity"} & further.keys()
         given = {"form": form, **({"shrink": PUBLISHED_SHRINK} if published else {}), **further}
@@ -73,6 +74,10 @@ class MemAE(TrainedDetector):
         self._refuse_other_input()
         with torch.random.fork_rng(()):
             torch.manual_seed(options.seed % (1 << 63))  # generators take no negative ones
+            encoder = None
+            if options.encoder != PLAIN:
+                frozen = options.freeze_encoder
+                encoder = ClipEncoder(options.encoder, self.input.channels, options.temporal, frozen=frozen)
             self.net: MemoryAutoencoder = build_network(
                 options.network,
                 self.input,
@@ -84,13 +89,9 @@ class MemAE(TrainedDetector):
                 encoder=encoder,
             )
         self.register_buffer("usage", None)
-        self.register_buffer("_recalled", torch.zeros(options.items), persistent=False)
-        self.register_buffer("_dead", torch.zeros(2), persistent=False)
         self.usage: Tensor | None  # (M,) share of each item in what normals kept back recalled; 0 where that is unknown
-        self._recalled: Tensor  # (M,) weight that each item had since the last epoch ended
-        self._dead: Tensor  # positions that recalled nothing since then, and all positions
+        self.watch = MemoryWatch(options.items, options.threshold)
         self._scoring: list[MemoryAutoencoder] = []  # the network as it scores, once it is needed; in no state
-        self._warned = False
         self.to(memory_format=self._layout)
 
     @classmethod
@@ -151,21 +152,41 @@ class MemAE(TrainedDetector):
         """
         self.net.load_state_dict(matched(self.net, as_ours(state), "memae"))
         self._scoring.clear()
-        self.usage = torch.zeros_like(self._recalled)
+        self.usage = torch.zeros_like(self.watch.recalled)
+
+    def load_pretrained(self) -> None:
+        """Fill in weights of the encoder where they are asked for; WeightsError when they cannot be had."""
+        weights = self.options.weights
+        if self._backbone is not None and weights is not None:
+            self._backbone.load_pretrained(weights if isinstance(weights, Path) else None)
+            self._scoring.clear()
+        elif self.options.freeze_encoder:
+            log.warning("--freeze-encoder without --weights: the encoder keeps random weights and never learns")
+
+    def cards(self) -> list[WeightCard]:
+        """The card of the encoder's pretrained weights; nothing where it started at random."""
+        return [] if self._backbone is None or self._backbone.card.sha256 is None else [self._backbone.card]
+
+    def restore_cards(self, cards: Sequence[dict[str, Any]]) -> None:
+        """Take the card of the weights that the bundle was fitted with, if there were any."""
+        for card in cards:
+            assert self._backbone is not None
+            self._backbone.card = VideoCard(**card)
+            self._backbone.say_licence()
 
     # --- learning -------------------------------------------------------------------------------------------
 
     def optimizers(self) -> dict[str, Optimizer]:
-        """One Adam."""
+        """One Adam, of all but a frozen encoder."""
         rate = self.options.learning_rate or self.options.network.learning_rate
-        return {"autoencoder": Adam(self.net.parameters(), lr=rate, fused=True)}
+        learning = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
+        return {"autoencoder": Adam(learning, lr=rate, fused=True)}
 
     def training_step(self, x: Tensor) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Normal pixels in 0-1 -> the squared error and the weighted entropy (paper, equation 10)."""
         losses, attention = self._losses(x)
         if attention is not None:
-            with torch.no_grad():
-                self._watch(attention)
+            self.watch.see(attention)
         yield "autoencoder", {name: loss if name == "loss" else loss.detach() for name, loss in losses.items()}
 
     def validation_step(self, x: Tensor) -> dict[str, Tensor]:
@@ -175,28 +196,15 @@ class MemAE(TrainedDetector):
 
     def epoch_ended(self) -> dict[str, float]:
         """Share of the positions that recalled nothing in the epoch, and of the items that were never recalled."""
-        if self.net.memory is None or not self._dead[1]:
-            return {}
-        dead, unused = float(self._dead[0] / self._dead[1]), float((self._recalled == 0).float().mean())
-        if dead > _STARVED and not self._warned:
-            self._warned = True
-            log.warning(
-                "%.0f %% of all positions recalled nothing from memory in this epoch, and so taught nothing: none of "
-                "their weights was above %.3g. If log.jsonl does not show it to fall, lower --sparsity or --shrink",
-                100 * dead,
-                self.net.shrink,
-            )
-        self._dead.zero_()
-        self._recalled.zero_()
-        return {"dead_positions": round(dead, 4), "unused_items": round(unused, 4)}
+        return {} if self.net.memory is None else self.watch.epoch_ended()
 
     def finish(self, loader: Batches) -> None:
         """Note how often normals kept back recall each item."""
-        usage = torch.zeros_like(self._recalled)
+        usage = torch.zeros_like(self.watch.recalled)
         for batch in loader:
             _, attention = self._for_scoring()(self._scaled(batch.pixels.to(usage.device)))
             if attention is not None:
-                usage += _by_item(attention).sum(0)
+                usage += by_item(attention).sum(0)
         self.usage = usage / usage.sum().clamp(min=1e-12)
 
     # --- scoring --------------------------------------------------------------------------------------------
@@ -227,13 +235,13 @@ class MemAE(TrainedDetector):
             score=score.view(residual.shape[:2]),
             map=maps.view_as(residual),
             parts={"error": residual.mean((2, 3))},
-            recalled=None if attention is None else F.normalize(_by_item(attention), p=1, dim=1),
+            recalled=None if attention is None else F.normalize(by_item(attention), p=1, dim=1),
         )
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Pixels (N, C, H, W) in 0-1 -> the network's, in 0-1."""
+        """Pixels (N, C, H, W) in 0-1 -> the network's, in 0-1; of clips (N, C, T, H, W) its last frame."""
         made: Tensor = self._for_scoring()(self._scaled(x))[0]
-        return (made + 1) / 2
+        return ((made if made.ndim == 4 else made[:, :, -1]) + 1) / 2
 
     def train(self, mode: bool = True) -> Self:
         """As torch has it; what was made for scoring is dropped."""
@@ -256,6 +264,11 @@ class MemAE(TrainedDetector):
     def _layout(self) -> torch.memory_format:
         """In which convolutions compute faster."""
         return torch.channels_last_3d if self.input.frames > 1 else torch.channels_last
+
+    @property
+    def _backbone(self) -> VideoBackbone | None:
+        """The network of clips that is the encoder; None: the plain one is."""
+        return self.net.encoder.backbone if isinstance(self.net.encoder, ClipEncoder) else None
 
     def _for_scoring(self) -> MemoryAutoencoder:
         """The network, in eval mode a copy with its batch normalisation folded into the convolutions."""
@@ -280,12 +293,6 @@ class MemAE(TrainedDetector):
         loss = error + self.options.entropy_weight * spread
         return {"loss": loss, "reconstruction": error, "entropy": spread}, attention
 
-    def _watch(self, attention: Tensor) -> None:
-        self._recalled += _by_item(attention).sum(0)
-        recalled = attention.sum(1) > 0
-        self._dead[0] += (~recalled).sum()
-        self._dead[1] += recalled.numel()
-
     def _refuse_other_input(self) -> None:
         expected = (self.input_channels(self.options), self.clip(self.options).get("frames", 1))
         if (self.input.channels, self.input.frames) != expected:
@@ -293,8 +300,3 @@ class MemAE(TrainedDetector):
                 f"memae of the form {self.options.form} takes {expected[0]} channel(s) and {expected[1]} frame(s), got "
                 f"an input of {self.input.channels} and {self.input.frames}"
             )
-
-
-def _by_item(attention: Tensor) -> Tensor:
-    """Attention (N, M, ...) -> sum of the weights of each item over all positions (N, M)."""
-    return attention.flatten(2).sum(2) if attention.ndim > 2 else attention

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from offnormal.backbones.base import Encoder
+from offnormal.backbones.dry import dry_run
 from offnormal.backbones.folding import find_pairs, fold
-from offnormal.detectors.decoder import Decoder, check_sizes, decode, trial_size
+from offnormal.detectors.decoder import Decoder, check_sizes, decode
 from offnormal.detectors.memory import Similarity, address
 from offnormal.types import InputSpec
 
@@ -189,15 +190,13 @@ def build_network(
 ) -> MemoryAutoencoder:
     """The network of a form for an input, with the published code's start, drawn from torch's generator.
 
-    encoder: another one in place of the form's. Raises ConfigError for an input that would not come back.
+    encoder: another one in place of the form's, left as it is. Raises ConfigError for an input that does not come back.
     """
     widths, back = form.scaled(width)
     shape = (spec.channels, *([spec.frames] if spec.frames > 1 else []), *spec.size)
     chosen: Encoder = encoder or PlainEncoder(spec.channels, widths, form.strides, form.kernels, form.slope)
     decoder = Decoder(chosen, spec.channels, back if encoder is None else None, slope=form.slope)
-    networks = nn.ModuleList([chosen, decoder]).eval()  # without a trace in its running statistics
     check_sizes(chosen, decoder, shape)
-    networks.train()
     if encoder is None:
         _initialise(chosen)
     _initialise(decoder)
@@ -213,17 +212,13 @@ def folded(network: MemoryAutoencoder, spec: InputSpec) -> MemoryAutoencoder:
     """A copy for scoring: batch normalisation is folded into the convolutions before it."""
     made = copy.deepcopy(network).requires_grad_(False).eval()
     size = ((spec.frames,) if spec.frames > 1 else ()) + spec.size
-    if made.query == "position":
-        size = trial_size(made.encoder, size)
     fold(made, find_pairs(made, size, spec.channels))
     return made.requires_grad_(False)
 
 
-@torch.no_grad()
 def _positions(encoder: Encoder, shape: Sequence[int]) -> int:
     """Of the code of an input (C, ...)."""
-    stages: dict[str, Tensor] = encoder.eval()(torch.zeros(1, *shape))
-    encoder.train()
+    stages: dict[str, Tensor] = dry_run(encoder, encoder, (1, *shape))
     return math.prod(list(stages.values())[-1].shape[2:])
 
 

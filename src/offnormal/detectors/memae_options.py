@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from offnormal.detectors.base import DetectorOptions
+from offnormal.backbones.video.base import Temporal
+from offnormal.detectors.base import Channels, DetectorOptions
+from offnormal.detectors.memae_encoder import PLAIN, refuse_other_names
 from offnormal.detectors.memae_networks import FORMS, Form, FormName, Query
 from offnormal.detectors.memory import Similarity
+from offnormal.errors import ConfigError
+from offnormal.faults import explain
 from offnormal.types import InputSpec, Pool, Resize
 
 PUBLISHED_SHRINK = 0.0025  # published code, script_training.py
@@ -16,17 +21,12 @@ _HOP = 8  # half a clip: every frame but the first and last ones lies in two
 _SMALL = 32  # pixels a side of the pictures that the paper's small networks are for
 
 
-def _whole(value: Any) -> Any:
-    """A number that a flag or the environment gave as text."""
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
-
-
-class MemAEOptions(DetectorOptions):
-    """The networks, how the memory is addressed, and what counts as the score."""
+class PublishedOptions(DetectorOptions):
+    """Of the published networks: how wide they are, how the memory is addressed, and what counts as the score."""
 
     form: Literal["auto", FormName] = "auto"
     """video: clips (published code); mnist, cifar: small pictures (paper); image: other pictures; auto: as data are."""
-    channels: Annotated[Literal[1, 3], BeforeValidator(_whole)] | None = None
+    channels: Channels | None = None
     """1: grey; 3: colour. Default: the form's."""
     width: Annotated[int, Field(ge=1)] | None = None
     """Channels after the first convolution, the others in proportion; default: the form's."""
@@ -103,10 +103,50 @@ class MemAEOptions(DetectorOptions):
         stretched = Resize(policy="stretch")
         return InputSpec(size=(side, side), channels=self.input_channels, resize=stretched, **self.clip)
 
+
+class MemAEOptions(PublishedOptions):
+    """The networks, how the memory is addressed, and what counts as the score."""
+
+    encoder: str = PLAIN
+    """Of clips: plain (published code), or a network such as slowonly_r18 or csn_r50 (offnormal list backbones)."""
+    temporal: Temporal = "mixed"
+    """How that network shortens time: mixed, published (as it was trained), or stem8: it sees one frame of eight."""
+    weights: Literal["published"] | Path | None = None
+    """File with that network's weights, or published: those that can be downloaded; default: random ones."""
+    freeze_encoder: bool = False
+    """Whether that network keeps its weights and does not learn."""
+
+    @field_validator("encoder")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        refuse_other_names(name)
+        return name
+
+    @model_validator(mode="after")
+    def _suits_the_encoder(self) -> Self:
+        if self.encoder == PLAIN:
+            given = {
+                "temporal": self.temporal != "mixed",
+                "weights": self.weights,
+                "freeze_encoder": self.freeze_encoder,
+            }
+            if named := [name for name, value in given.items() if value]:
+                raise ValueError(
+                    f"{' and '.join(named)} with encoder=plain: for a network of clips, such as slowonly_r18"
+                )
+        elif self.form not in ("auto", "video"):
+            raise ValueError(f"encoder={self.encoder} with form={self.form}: only the form video takes clips")
+        elif self.width is not None:
+            raise ValueError(f"width with encoder={self.encoder}: only the plain encoder has one that can be chosen")
+        return self
+
     def decided(self, *, videos: bool, shown: float) -> Self:
         """The same with a form: of videos, or of pictures whose longer sides are about `shown` pixels."""
         if self.form != "auto":
             return self
         small: FormName = "mnist" if self.channels == 1 else "cifar"
         form: FormName = "video" if videos else small if shown <= _SMALL else "image"
-        return type(self).model_validate({**self.model_dump(exclude_unset=True), "form": form})
+        try:
+            return type(self).model_validate({**self.model_dump(exclude_unset=True), "form": form})
+        except ValidationError as error:
+            raise ConfigError(explain(error, type(self))) from None

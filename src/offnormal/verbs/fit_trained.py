@@ -82,6 +82,9 @@ def fit_by_training(
             sources.append(source)
             skipped += [one for one in bad if one not in skipped]
         learn, held = sources
+        sizes = [(parameter.numel(), parameter.requires_grad) for parameter in detector.parameters()]
+        learning, total = sum(count for count, learns in sizes if learns), sum(count for count, _ in sizes)
+        run.log("parameters", learning=learning, total=total)
         settings = plan(config, detector, len(learn))
         batch = max(1, settings.batch_size // settings.accumulate)
         advice = "raise --accumulate, or lower --batch-size or --size"
@@ -121,7 +124,11 @@ def fit_by_training(
             skipped=skipped,
             learnt=len(learn),
             waited_s=parts.learn.waited_s + parts.held.waited_s,
-            card={"kept_back": len(held), **asdict(trained.rounded())},
+            card={
+                "kept_back": len(held),
+                "parameters": {"learning": learning, "total": total},
+                **asdict(trained.rounded()),
+            },
             unfinished=trained.stopped == "time",
         )
     finally:

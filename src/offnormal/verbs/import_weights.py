@@ -34,7 +34,7 @@ class Importable(Protocol):
 def import_config(detector: str) -> type[ImportConfig]:
     """The configuration of `import` with the options of one detector under `detector`."""
     found = registry.resolve("detectors", detector)
-    options: type[DetectorOptions] = found.Options
+    options: type[DetectorOptions] = getattr(found, "ImportOptions", found.Options)  # where some are of other networks
     base: type[ImportConfig] = getattr(found, "Import", ImportConfig)  # where more is asked than files
     made: type[ImportConfig] = create_model(
         f"Import{options.__name__.removesuffix('Options')}", __base__=base, detector=(options, options())

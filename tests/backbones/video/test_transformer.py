@@ -6,6 +6,7 @@ import torch
 
 from offnormal.backbones.video import transformer
 from offnormal.backbones.video.catalogue import build_embedder
+from offnormal.backbones.video.inference import for_inference
 from offnormal.errors import WeightsError
 
 transformers = pytest.importorskip("transformers")
@@ -51,6 +52,17 @@ def test_embedding_equals_the_librarys_own_forward(name):
         expected = tokens[:, 0] if name in ("timesformer_b", "vivit_b") else tokens.mean(1)
         torch.testing.assert_close(backbone.embed(clip), expected)
     assert expected.shape[1] == backbone.card.embedding
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_what_is_made_for_inference_gives_the_same(name):
+    backbone = build_embedder(name, in_channels=1)
+    jittered(backbone.trunk)
+    clip = torch.rand(2, 1, 5, 40, 40)
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            for_inference(backbone, (5, 40, 40)).embed(clip), backbone.embed(clip), rtol=1e-4, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("name", ["timesformer_b", "videomae_b", "vivit_b"])

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from offnormal.backbones.base import Backbone, WeightCard
+from offnormal.backbones.dry import dry_run
 from offnormal.backbones.weights import fill, read_weights, sha256_of
 from offnormal.errors import ConfigError, WeightsError
 
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 Size = tuple[int, int, int]  # (T, H, W)
 State = dict[str, Tensor]
+_Found = TypeVar("_Found")
 Temporal = Literal["published", "mixed", "stem8"]
 # How an encoder shortens time. published: as its weights were trained. mixed: eightfold, each step a mixture of all
 # its frames. stem8: one frame of eight, the others never looked at (mmaction2's conv1_stride_t=8), for comparison.
@@ -81,32 +82,17 @@ class VideoBackbone(Backbone):
 
         Raises ConfigError for a network that cannot be an encoder, or that cannot take this size.
         """
-        with self._dry(size) as call:
-            found = call(self.forward)
-        return tuple(Stage(name, features.shape[1], tuple(features.shape[2:])) for name, features in found.items())
+        found = self._dry(self.forward, size)
+        shapes = {name: features.shape for name, features in found.items()}
+        return tuple(Stage(name, c, (t, h, w)) for name, (_, c, t, h, w) in shapes.items())
 
     def dry_embedding(self, size: Size) -> Tensor:
         """An embedding (1, D) without numbers, of a clip of (T, H, W)."""
-        with self._dry(size) as call:
-            found: Tensor = call(self.embed)
-        return found
+        return self._dry(self.embed, size)
 
-    @contextmanager
-    def _dry(self, size: Size) -> Iterator[Any]:
-        """A way to call a method on tensors that have shapes and no numbers; parameters are left as they are."""
-        training = self.training
-        empty = {name: value.to("meta") for name, value in (*self.named_parameters(), *self.named_buffers())}
-        clip = torch.empty(1, self.in_channels, *size, device="meta")
-        caller = _Caller(self)
-
-        def call(method: Any) -> Any:
-            given = {f"backbone.{name}": value for name, value in empty.items()}
-            return torch.func.functional_call(caller, given, (method.__name__, clip))
-
-        self.eval()
+    def _dry(self, call: Callable[[Tensor], _Found], size: Size) -> _Found:
         try:
-            with torch.no_grad():
-                yield call
+            return dry_run(self, call, (1, self.in_channels, *size))
         except RuntimeError as error:
             shape = " x ".join(map(str, size))
             reason = str(error).splitlines()[0]
@@ -114,8 +100,6 @@ class VideoBackbone(Backbone):
                 f"{self.card.backbone} cannot take clips of {shape} (T x H x W): {reason}; its weights were trained on "
                 f"{self.card.frames} x {self.card.size[0]} x {self.card.size[1]}"
             ) from None
-        finally:
-            self.train(training)
 
     def freeze(self, leave: Sequence[str] = ()) -> None:
         """Learn nothing more, but for the parts of the trunk that are named, such as `layer4.1`.
@@ -175,15 +159,6 @@ def _normalisation(card: WeightCard, in_channels: int) -> tuple[Sequence[float],
     if in_channels == 3:
         return card.mean, card.std
     return [sum(card.mean) / 3], [sum(card.std) / 3]
-
-
-class _Caller(nn.Module):
-    def __init__(self, backbone: VideoBackbone) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, method: str, clip: Tensor) -> Any:
-        return getattr(self.backbone, method)(clip)
 
 
 def make_grey(trunk: nn.Module) -> None:

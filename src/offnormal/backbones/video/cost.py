@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -23,10 +24,15 @@ class Cost:
 
 def count(backbone: VideoBackbone, size: Size) -> Cost:
     """Parameters, and multiply-adds of the embedding of a clip of (T, H, W), found without computing."""
-    with FlopCounterMode(display=False) as counter:
-        backbone.dry_embedding(size)
     parameters = sum(parameter.numel() for parameter in backbone.trunk.parameters())
-    return Cost(parameters, counter.get_total_flops() // 2)
+    return Cost(parameters, multiply_adds(lambda: backbone.dry_embedding(size)))
+
+
+def multiply_adds(call: Callable[[], object]) -> int:
+    """Those of convolutions, linear layers and attention in a call."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return int(counter.get_total_flops()) // 2
 
 
 @torch.inference_mode()

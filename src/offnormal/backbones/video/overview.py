@@ -80,10 +80,10 @@ def _facts(backbone: VideoBackbone, size: Size) -> dict[str, Any]:
 def _words(row: dict[str, Any], clip: Clip) -> list[str]:
     notes = []
     if "stages" in row:
-        notes.append(", ".join(f"{stage} {_times(shape)}" for stage, shape in row["stages"].items()))
-        notes.append(f"code {_times(row['code'])} of {_times(clip)}")
+        notes.append(", ".join(f"{stage} {times(shape)}" for stage, shape in row["stages"].items()))
+        notes.append(f"code {times(row['code'])} of {times(clip)}")
     else:
-        notes.append(f"embedding of {row['embedding']} numbers, of {_times(clip)}")
+        notes.append(f"embedding of {row['embedding']} numbers, of {times(clip)}")
     cost = f"{row['parameters'] / 1e6:.1f} M parameters, {row['macs'] / 1e9:.1f} GMAC"
     return [*notes, f"{cost}, {row['seconds']:.3g} s a clip" if "seconds" in row else cost]
 
@@ -97,7 +97,7 @@ def _card(backbone: VideoBackbone) -> list[str]:
     use = "; not for commercial use" if card.non_commercial else ""
     if backbone.refusal is None:
         stages = zip(backbone.channels.items(), backbone.strides.values(), strict=True)
-        role = "encoder: " + ", ".join(f"{name} {width} / {_times(stride)}" for (name, width), stride in stages)
+        role = "encoder: " + ", ".join(f"{name} {width} / {times(stride)}" for (name, width), stride in stages)
     else:
         role = f"no encoder: {backbone.refusal}"
     return [
@@ -109,7 +109,12 @@ def _card(backbone: VideoBackbone) -> list[str]:
     ]
 
 
-def _times(numbers: tuple[int, ...]) -> str:
+def times(numbers: tuple[int, ...]) -> str:
+    """Numbers as sizes are written.
+
+    >>> times((15, 256, 256))
+    '15 x 256 x 256'
+    """
     return " x ".join(map(str, numbers))
 
 

@@ -1,0 +1,65 @@
+import pytest
+import torch
+from torch import nn
+
+from offnormal import registry
+from offnormal.backbones.video.catalogue import build_embedder, build_encoder, encoder_names, is_encoder
+from offnormal.backbones.video.inference import for_inference
+from offnormal.errors import ConfigError
+from tests.backbones.video.naive import with_statistics
+
+SIZES = {"s3d": (8, 32, 48)}  # it takes 5 frames of 17 pixels at least; the transformers have sizes of their own
+OURS = [name for name in registry.names("backbones") if is_encoder(name)] + ["slowfast_r50", "frames:resnet18"]
+SIZE = (4, 32, 48)
+
+
+def norms(network):
+    return sum(isinstance(part, nn.BatchNorm3d) for part in network.modules())
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_embeddings_are_those_of_the_network_itself(name):
+    torch.manual_seed(0)
+    backbone = with_statistics(build_embedder(name)).eval()
+    size = SIZES.get(name, SIZE)
+    fast = for_inference(backbone, size)
+    assert norms(fast) == 0 and not any(parameter.requires_grad for parameter in fast.parameters())
+    clip = torch.rand(2, 3, *size)
+    with torch.inference_mode():
+        expected = backbone.embed(clip)
+        for given in (clip, clip.contiguous(memory_format=torch.channels_last_3d)):
+            torch.testing.assert_close(fast.embed(given), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("name", encoder_names())
+def test_stages_of_encoders_are_those_of_the_network_itself(name):
+    torch.manual_seed(0)
+    encoder = with_statistics(build_encoder(name, in_channels=1)).eval()
+    size = SIZES.get(name, SIZE)
+    fast = for_inference(encoder, size)
+    clip = torch.rand(1, 1, *(n + 1 for n in size))  # another size than it was made for
+    with torch.inference_mode():
+        found = fast(clip)
+        for stage, expected in encoder(clip).items():
+            torch.testing.assert_close(found[stage], expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_the_network_itself_stays_as_it_is():
+    encoder = build_encoder("slowonly_r18", in_channels=1).train()
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    fast = for_inference(encoder, SIZE)
+    assert encoder.training and not fast.train().training
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+    assert all(parameter.requires_grad for parameter in encoder.parameters())
+
+
+def test_weights_lie_channels_last():
+    convolutions = [
+        part for part in for_inference(build_encoder("csn_r50"), SIZE).modules() if isinstance(part, nn.Conv3d)
+    ]
+    assert all(part.weight.is_contiguous(memory_format=torch.channels_last_3d) for part in convolutions)
+
+
+def test_clips_that_a_network_cannot_take_are_refused():
+    with pytest.raises(ConfigError, match="s3d cannot take clips of 1 x 8 x 8"):
+        for_inference(build_embedder("s3d"), (1, 8, 8))
