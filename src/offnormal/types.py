@@ -101,6 +101,7 @@ class Sample:
     group: str | None = None  # session, lot, video: samples of one group are never split
     frame: int | None = None  # position in its video, from 0; None: no frame of a video
     time_s: float | None = None  # seconds since the video's first frame; None: no frame of a video, or no clock
+    action: str | None = None  # class of activity that the clip shows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,6 +131,7 @@ class Video:
     labels: np.ndarray | None = None  # (T,) uint8, 0 normal, 1 anomalous; None: unknown
     masks: MaskSource | None = None
     group: str | None = None  # videos of one group (a camera, a day) are never split; None: the video is its own
+    action: str | None = None  # class of activity that the clip shows
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class VideoDataset:
         """
         videos = [("train", video) for video in self.train if part != "test"]
         videos += [("test", video) for video in self.test if part != "train"]
-        contents = _contents(path for _, video in videos for path in _paths(video))
+        contents = content_of(path for _, video in videos for path in _paths(video))
         digest = hashlib.sha256()
         for role, video in videos:
             labels = "none" if video.labels is None else hashlib.sha256(video.labels.tobytes()).hexdigest()
@@ -51,7 +51,7 @@ class VideoDataset:
 
     def contents(self) -> list[str]:
         """First 16 characters of the sha256 of every training video, sorted: to notice them elsewhere."""
-        return sorted(found[:16] for found in _contents(video.path for video in self.train).values())
+        return sorted(found[:16] for found in content_of(video.path for video in self.train).values())
 
     def grouped(self, group_by: str | None) -> VideoDataset:
         """The same data set with every video's group set, as `Dataset.grouped` does it for pictures.
@@ -71,7 +71,7 @@ def _paths(video: Video) -> list[Path]:
     return [video.path] if video.masks is None else [video.path, video.masks.path]
 
 
-def _contents(paths: Iterable[Path]) -> dict[Path, str]:
+def content_of(paths: Iterable[Path]) -> dict[Path, str]:
     """Path -> sha256; that of a folder is over the names and the contents of the files in it."""
     files = {path: _files(path) for path in dict.fromkeys(paths)}
     every = list(dict.fromkeys(file for inside in files.values() for file in inside))

@@ -1,12 +1,13 @@
 """Detectors over batches, loaders and videos; scores of clips become scores of frames here and nowhere else."""
 
 from offnormal.scoring.alignment import AlignedScores, Span, align
-from offnormal.scoring.scorer import Scored, Scorer, choose_device, concatenate, map_peaks, to_scores
+from offnormal.scoring.scorer import EmbeddedScorer, Scored, Scorer, choose_device, concatenate, map_peaks, to_scores
 from offnormal.scoring.stream import FrameStream, ScoredFrame
 from offnormal.scoring.videos import Peak, VideoScores, score_videos
 
 __all__ = [
     "AlignedScores",
+    "EmbeddedScorer",
     "FrameStream",
     "Peak",
     "Scored",

@@ -187,6 +187,7 @@ class _Loop:
     def _epoch(self, epoch: int) -> None:
         """The batches of an epoch that have not been learnt from yet."""
         settings, first, start = self.settings, self.step, time.perf_counter()
+        begun = self.detector.epoch_begins(epoch)
         order = Order(
             seed=settings.seed,
             epoch=epoch,
@@ -195,7 +196,7 @@ class _Loop:
             rank=self.fabric.global_rank,
             ranks=self.fabric.world_size,
         )
-        ahead = Ahead(partial(self.job.learn.epoch, order), room=_AHEAD, name="batches")
+        ahead = Ahead(partial(self.job.learn.during(epoch).epoch, order), room=_AHEAD, name="batches")
         waited = 0.0
         with contextlib.closing(ahead):
             portions = iter(ahead)
@@ -217,6 +218,7 @@ class _Loop:
             steps=self.step - first,
             seconds=round(took, 3),
             waiting_share=share,
+            **begun,
             **self.detector.epoch_ended(),
         )
 
@@ -295,7 +297,8 @@ class _Loop:
         rank, world = self.fabric.global_rank, self.fabric.world_size
         sums: dict[str, Tensor] = {}
         count = 0
-        for batch in self.job.held.loader(math.ceil(self.settings.batch_size / self.settings.accumulate)):
+        held = self.job.held.during(epoch - 1)
+        for batch in held.loader(math.ceil(self.settings.batch_size / self.settings.accumulate)):
             mine = batch.pixels[rank::world]
             weight = len(mine)
             with self.fabric.autocast():  # without a share of its own a rank computes one that does not count

@@ -73,6 +73,10 @@ class Source(ABC):
     def loader(self, batch_size: int) -> Batches:
         """The same samples in their own order."""
 
+    def during(self, epoch: int) -> Source:
+        """What an epoch, from 0, draws from."""
+        return self
+
     def shared_by_all(self) -> None:
         """Hear that every process that is to use them has them."""
         return
