@@ -16,9 +16,8 @@ from offnormal.backbones.video.frames import PREFIX
 from offnormal.detectors.base import Channels, DetectorOptions
 from offnormal.detectors.embedding_heads import Subsample
 
-HEADS = ("ae", "centroid", "mahalanobis", "knn")
 Head = Literal["ae", "centroid", "mahalanobis", "knn"]
-_WIDE = 512  # numbers of an embedding from which on the published layers begin with 512; configs of its repository
+_WIDE = 512  # numbers of an embedding above which the published layers begin with 512, not 384
 _CAMERA_FPS = 30  # "source frames, of about 30 a second" (VideoCard.every)
 
 
@@ -82,10 +81,9 @@ class EmbeddingAEOptions(DetectorOptions):
         """Of the embedder, as published."""
         return _card(self.embedder)
 
-    @property
-    def layers(self) -> list[int]:
-        """Sizes of the autoencoder's layers down to its latent."""
-        return self.hidden or [384 if self.card.embedding <= _WIDE else 512, 256, 128]
+    def layers(self, width: int) -> list[int]:
+        """Sizes of the autoencoder's layers down to its latent, for embeddings of so many numbers."""
+        return self.hidden or [384 if width <= _WIDE else 512, 256, 128]
 
     @property
     def multiple(self) -> int:

@@ -1,4 +1,4 @@
-"""Samples as the embeddings that a detector learns from: computed in one pass, of videos kept on disk for other fits."""
+"""Samples as embeddings that a detector learns from: computed in one pass, of videos kept on disk for other fits."""
 
 from __future__ import annotations
 
