@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -28,7 +29,7 @@ from offnormal.data.loader import Batches
 from offnormal.detectors import clip_views
 from offnormal.detectors.base import DetectorOptions, EmbeddedDetector
 from offnormal.detectors.embedding_ae_options import EmbeddingAEOptions
-from offnormal.detectors.embedding_heads import Centroids, Neighbours, ShrunkGaussian, classes_of
+from offnormal.detectors.embedding_heads import Heads, Neighbours
 from offnormal.detectors.embedding_network import EmbeddingAutoencoder
 from offnormal.types import InputSpec, Output
 
@@ -38,15 +39,16 @@ log = logging.getLogger(__name__)
 
 _LEAST = 0.01  # of the mean spread: what a number of the embedding that hardly differs is taken to differ by
 _SHRUNK = 0.5  # share of their first spread from which on embeddings count as shrinking
-_MOST = 50_000  # embeddings that the heads learn from, at random
-_PARTS = {"ae": "error", "centroid": "centroid", "mahalanobis": "mahalanobis", "knn": "knn"}  # head -> its part
+_MOST = 50_000  # embeddings, evenly spread, that the heads learn from
+_STEPS = 3000  # of a training on embeddings, whatever their number: seconds
 
 
 class EmbeddingAE(EmbeddedDetector):
     """A pretrained network embeds clips; embeddings that are not like normal ones are anomalous.
 
-    Score: by the head. Parts: `error` (mean squared, of the standardised embedding), `latent` (distance to the nearest
-    class in the autoencoder's latent), `centroid`, `mahalanobis`, `knn`. Higher = more anomalous. No map.
+    Score: that of the head. Parts: those of all heads, `ae` (mean squared error of the standardised embedding),
+    `centroid`, `mahalanobis`, `knn`, and `latent` (distance to the nearest class in the autoencoder's latent). Higher =
+    more anomalous. No map.
     """
 
     name = "embedding_ae"
@@ -62,24 +64,18 @@ class EmbeddingAE(EmbeddedDetector):
         super().__init__(options, spec)
         with torch.random.fork_rng([]):
             torch.manual_seed(options.seed % (1 << 63))  # generators take no negative ones
-            self.embedder = embedder or build_embedder(options.embedder, in_channels=spec.channels)  # type: ignore[arg-type]
+            self.embedder = embedder or build_embedder(options.embedder, in_channels=spec.channels)
             width = self.embedder.card.embedding
-            hidden = options.layers if embedder is None else options.hidden or [width]
-            self.net = EmbeddingAutoencoder(width, hidden, options.dropout)
-        self.embedder.freeze(options.unfrozen)  # ConfigError for a part that it has not
-        self.unfrozen = [parameter for parameter in self.embedder.parameters() if parameter.requires_grad]
+            self.net = EmbeddingAutoencoder(width, options.layers(width), options.dropout)
         self.embedder.freeze()
-        self.default_steps = None if self.unfrozen else 3000
+        self.default_steps = _STEPS if options.unfreeze is None else None
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
         self.register_buffer("_spreads", torch.zeros(2), persistent=False)
         self.centre: Tensor  # (D,) mean of the training embeddings
         self.spread: Tensor  # (D,) and their standard deviation
         self._spreads: Tensor  # sum over batches of how far embeddings differ in one, and number of batches
-        self.centroids = Centroids()
-        self.latents = Centroids()
-        self.gaussian = ShrunkGaussian()
-        self.neighbours = Neighbours(options.neighbours, options.bank, options.subsample)
+        self.heads = Heads(options.clusters, Neighbours(options.neighbours, options.bank, options.subsample))
         self._teacher: list[VideoBackbone] = []  # in no state: it is the embedder as it was loaded
         self._warned = False
 
@@ -118,18 +114,15 @@ class EmbeddingAE(EmbeddedDetector):
     @property
     def is_fitted(self) -> bool:
         """Whether scores can be asked for."""
-        return self.neighbours.kept is not None
+        return self.heads.neighbours.kept is not None
 
     def load_pretrained(self) -> None:
         """Fill in the embedder's weights, unless they are to be random; WeightsError when they cannot be had."""
         if self.options.weights == "random":
             log.warning("%s has random weights: its embeddings say little", self.options.embedder)
         else:
-            frozen = len(list(self.embedder.parameters()))
             self.embedder.load_pretrained(self.options.weights)
-            if len(list(self.embedder.parameters())) != frozen or self.unfrozen:  # loading may make it anew
-                self.embedder.freeze(self.options.unfrozen)
-                self.unfrozen = [parameter for parameter in self.embedder.parameters() if parameter.requires_grad]
+        self.embedder.freeze(self.options.unfrozen)  # ConfigError for a part that it has not
         self.embedder.freeze()
 
     def cards(self) -> list[WeightCard]:
@@ -150,7 +143,7 @@ class EmbeddingAE(EmbeddedDetector):
     @property
     def pixels_from(self) -> int | None:
         """The epoch, from 0, from which on parts of the embedder learn."""
-        return self.options.unfreeze_at - 1 if self.unfrozen else None
+        return None if self.options.unfreeze is None else self.options.unfreeze_at - 1
 
     def embed(self, x: Tensor) -> Tensor:
         """Pixels (N, C, H, W) or (N, C, T, H, W) in 0-1 -> embeddings (N, D) as the embedder gives them."""
@@ -174,7 +167,7 @@ class EmbeddingAE(EmbeddedDetector):
         if self.ignored is not None:
             clips = torch.where(self.ignored, embedder.mean, clips)
         if clips.device.type == "cpu" and not torch.is_grad_enabled():  # so that no number depends on the batch
-            return torch.cat([embedder.embed(clip) for clip in clips.split(1)])
+            return torch.cat([embedder.embed(clip) for clip in torch.split(clips, 1)])
         return embedder.embed(clips)
 
     def _standardised(self, embedding: Tensor) -> Tensor:
@@ -196,13 +189,13 @@ class EmbeddingAE(EmbeddedDetector):
     def optimizers(self) -> dict[str, Optimizer]:
         """One Adam, with a rate of its own for what learns of the embedder."""
         groups: list[dict[str, Any]] = [{"params": list(self.net.parameters())}]
-        if self.unfrozen:
-            groups.append({"params": self.unfrozen, "lr": self.options.unfrozen_rate})
+        if unfrozen := self._unfrozen():
+            groups.append({"params": unfrozen, "lr": self.options.unfrozen_rate})
         return {"autoencoder": Adam(groups, lr=self.options.learning_rate, fused=True)}
 
     def epoch_begins(self, epoch: int) -> dict[str, float]:
         """Parameters that learn in it, and all; parts of the embedder join in when their time has come."""
-        if self.pixels_from is not None and epoch >= self.pixels_from and not self.unfrozen[0].requires_grad:
+        if self.pixels_from is not None and epoch >= self.pixels_from and not self._learns():
             before = self._learning()
             self.embedder.freeze(self.options.unfrozen)
             log.info("from epoch %d on %d parameters learn, before %d", epoch + 1, self._learning(), before)
@@ -232,7 +225,7 @@ class EmbeddingAE(EmbeddedDetector):
             return {}
         spread = float(self._spreads[0] / self._spreads[1])
         self._spreads.zero_()
-        if spread < _SHRUNK and self.unfrozen[0].requires_grad and not self._warned:
+        if spread < _SHRUNK and self._learns() and not self._warned:
             self._warned = True
             log.warning(
                 "the embeddings of normal clips differ by %.2f of what they did at first: they shrink, and errors "
@@ -249,12 +242,7 @@ class EmbeddingAE(EmbeddedDetector):
             self.embedder.card = self.embedder.card.model_copy(update={"source": changed})
         rows, actions = self._rows(loader)
         rows = self._standardised(rows)
-        latents = self.net(rows)[1]
-        classes = classes_of(actions, rows, self.options.clusters, self.options.seed % (1 << 32)).to(rows.device)
-        self.centroids.learn(rows, classes)
-        self.latents.learn(latents, classes)
-        self.gaussian.learn(rows)
-        self.neighbours.learn(rows, self.options.seed % (1 << 63))
+        self.heads.learn(rows, self.net(rows)[1], actions, self.options.seed % (1 << 63))
 
     def finish(self, loader: Batches) -> None:
         """Nothing: distances and errors stand as they are."""
@@ -273,15 +261,9 @@ class EmbeddingAE(EmbeddedDetector):
         """Output for embedded clips (N, D)."""
         x = self._standardised(embedding)
         rebuilt, latent = self.net(x)
-        parts = {
-            "error": (rebuilt - x).square().mean(1),
-            "latent": self.latents(latent),
-            "centroid": self.centroids(x),
-            "mahalanobis": self.gaussian(x),
-            "knn": self.neighbours(x),
-        }
+        parts = {"ae": (rebuilt - x).square().mean(1), **self.heads(x, latent)}
         columns = {name: part[:, None] for name, part in parts.items()}
-        return Output(score=columns[_PARTS[self.options.head]], map=None, parts=columns)
+        return Output(score=columns[self.options.head], map=None, parts=columns)
 
     def latent(self, embedding: Tensor) -> Tensor:
         """Embeddings (N, D) -> what the autoencoder makes of them in its middle (N, L)."""
@@ -309,25 +291,27 @@ class EmbeddingAE(EmbeddedDetector):
         return torch.where(plain.to(x.device).view(-1, *[1] * (x.ndim - 1)), x, made)
 
     def _rows(self, loader: Batches) -> tuple[Tensor, list[str | None]]:
-        """Embeddings (n, D) of a loader's samples, pixels or embedded already, and their classes; at random of many."""
-        total = len(loader)
-        kept = None
-        if total > _MOST:
-            generator = torch.Generator().manual_seed(self.options.seed % (1 << 63))
-            kept = torch.zeros(total, dtype=torch.bool)
-            kept[torch.randperm(total, generator=generator)[:_MOST]] = True
+        """Embeddings (n, D) of a loader's samples, pixels or embedded already, and their classes; of many only some."""
+        every = math.ceil(len(loader) / _MOST)
         rows, actions, start = [], [], 0
         with torch.no_grad():
             for batch in loader:
-                chosen = torch.arange(len(batch.samples))
-                if kept is not None:
-                    chosen = chosen[kept[start : start + len(chosen)]]
+                chosen = range(-start % every, len(batch.samples), every)
                 start += len(batch.samples)
-                if len(chosen):
-                    x = batch.pixels[chosen].to(self.centre.device)
+                if chosen:
+                    x = batch.pixels[list(chosen)].to(self.centre.device)
                     rows.append(x if x.ndim == 2 else self.embed(x))
-                    actions += [batch.samples[number].action for number in chosen.tolist()]
+                    actions += [batch.samples[number].action for number in chosen]
         return torch.cat(rows), actions
+
+    def _unfrozen(self) -> list[nn.Parameter]:
+        """What learns of the embedder when its time has come, each once."""
+        parts = [self.embedder.trunk.get_submodule(name) for name in self.options.unfrozen]
+        return list(dict.fromkeys(parameter for part in parts for parameter in part.parameters()))
+
+    def _learns(self) -> bool:
+        """Whether a part of the embedder learns now."""
+        return any(parameter.requires_grad for parameter in self.embedder.parameters())
 
     def _learning(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)

@@ -33,7 +33,8 @@ class Centroids(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Vectors (N, D) -> (N,)."""
         assert self.means is not None
-        return _distances(x, self.means).amin(1) / x.shape[1] ** 0.5
+        nearest: Tensor = _distances(x, self.means).amin(1)
+        return nearest / x.shape[1] ** 0.5
 
 
 class ShrunkGaussian(nn.Module):
@@ -98,8 +99,37 @@ class Neighbours(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Vectors (N, D) -> (N,)."""
         assert self.kept is not None
-        nearest = _distances(x, self.kept).topk(min(self.count, len(self.kept)), largest=False).values
+        nearest: Tensor = _distances(x, self.kept).topk(min(self.count, len(self.kept)), largest=False).values
         return nearest.mean(1) / x.shape[1] ** 0.5
+
+
+class Heads(nn.Module):
+    """All of them on the same embeddings, and the nearest class in the autoencoder's latent."""
+
+    def __init__(self, clusters: int, neighbours: Neighbours) -> None:
+        super().__init__()
+        self.clusters = clusters
+        self.centroids = Centroids()
+        self.latents = Centroids()
+        self.gaussian = ShrunkGaussian()
+        self.neighbours = neighbours
+
+    def learn(self, rows: Tensor, latents: Tensor, names: Sequence[str | None], seed: int) -> None:
+        """From embeddings (n, D), their latents (n, L) and the names of their classes, where they are known."""
+        classes = classes_of(names, rows, self.clusters, seed).to(rows.device)
+        self.centroids.learn(rows, classes)
+        self.latents.learn(latents, classes)
+        self.gaussian.learn(rows)
+        self.neighbours.learn(rows, seed)
+
+    def forward(self, x: Tensor, latent: Tensor) -> dict[str, Tensor]:
+        """Embeddings (N, D) and latents (N, L) -> (N,) each, by name."""
+        return {
+            "centroid": self.centroids(x),
+            "mahalanobis": self.gaussian(x),
+            "knn": self.neighbours(x),
+            "latent": self.latents(latent),
+        }
 
 
 def shrinkage(centred: Tensor, variances: Tensor) -> tuple[float, float]:
@@ -140,7 +170,7 @@ def classes_of(names: Sequence[str | None], rows: Tensor, clusters: int, seed: i
 
     if clusters == 1 or len(rows) <= clusters:
         return torch.zeros(len(rows), dtype=torch.long)
-    found = KMeans(clusters, n_init=4, random_state=seed).fit_predict(rows.cpu().numpy())
+    found = KMeans(clusters, n_init=4, random_state=seed % (1 << 32)).fit_predict(rows.cpu().numpy())
     return torch.from_numpy(np.unique(found, return_inverse=True)[1]).long()
 
 

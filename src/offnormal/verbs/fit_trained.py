@@ -124,8 +124,11 @@ def fit_by_training(
                 if isinstance(detector, EmbeddedDetector):
                     detector.learn_heads(learn.loader(batch))
                 detector.finish(held.loader(batch))
-        embedded = isinstance(detector, EmbeddedDetector) and isinstance(held, KeptEmbeddings)
-        scorer = EmbeddedScorer(detector, device) if embedded else Scorer(detector, device)
+        scorer: Scorer | EmbeddedScorer
+        if isinstance(detector, EmbeddedDetector) and isinstance(held, KeptEmbeddings):
+            scorer = EmbeddedScorer(detector, device)
+        else:
+            scorer = Scorer(detector, device)
         return FittedByTraining(
             held_out=score_held_out(scorer, held.loader(batch)),
             skipped=skipped,
