@@ -5,6 +5,7 @@ Each learns from rows at once and gives root mean squares per number of the vect
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -33,8 +34,7 @@ class Centroids(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Vectors (N, D) -> (N,)."""
         assert self.means is not None
-        nearest: Tensor = _distances(x, self.means).amin(1)
-        return nearest / x.shape[1] ** 0.5
+        return _per_number(_distances(x, self.means).amin(1), x)
 
 
 class ShrunkGaussian(nn.Module):
@@ -72,7 +72,7 @@ class ShrunkGaussian(nn.Module):
         along = centred @ self.directions
         beside = centred - along @ self.directions.T
         total = (along.square() / self.variances).sum(1) + beside.square().sum(1) / self.rest
-        return (total / x.shape[1]).sqrt()
+        return _per_number(total.sqrt(), x)
 
 
 class Neighbours(nn.Module):
@@ -100,7 +100,7 @@ class Neighbours(nn.Module):
         """Vectors (N, D) -> (N,)."""
         assert self.kept is not None
         nearest: Tensor = _distances(x, self.kept).topk(min(self.count, len(self.kept)), largest=False).values
-        return nearest.mean(1) / x.shape[1] ** 0.5
+        return _per_number(nearest.mean(1), x)
 
 
 class Heads(nn.Module):
@@ -189,3 +189,8 @@ def _principal(centred: Tensor) -> tuple[Tensor, Tensor]:
 def _distances(x: Tensor, rows: Tensor) -> Tensor:
     """Euclidean distances (N, M), not by way of products: those of near rows would be rounding alone."""
     return torch.cdist(x, rows, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _per_number(distances: Tensor, x: Tensor) -> Tensor:
+    """Distances (N,) of vectors (N, D), so that they do not grow with D."""
+    return distances / math.sqrt(x.shape[1])
