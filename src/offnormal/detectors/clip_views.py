@@ -45,6 +45,14 @@ def views(clips: Tensor, seeds: Sequence[int]) -> Tensor:
     return torch.stack([view(clip, seed) for clip, seed in zip(clips, seeds, strict=True)])
 
 
+def some_views(clips: Tensor, count: int) -> Tensor:
+    """A random view of each of (N, C, ...), or one time in count + 1 itself; seeds from torch's own generator."""
+    seeds = torch.randint(1 << 62, (len(clips),)).tolist()
+    plain = torch.randint(count + 1, (len(clips),)).tolist()
+    pairs = zip(clips, seeds, plain, strict=True)
+    return torch.stack([view(clip, seed) if chosen else clip for clip, seed, chosen in pairs])
+
+
 def _moved(frames: Tensor, random: Generator) -> Tensor:
     """Turned, enlarged and cut at a random place; what comes in from outside mirrors what is inside."""
     height, width = frames.shape[2:]

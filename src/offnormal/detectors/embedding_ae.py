@@ -31,6 +31,7 @@ from offnormal.detectors.base import DetectorOptions, EmbeddedDetector
 from offnormal.detectors.embedding_ae_options import EmbeddingAEOptions
 from offnormal.detectors.embedding_heads import Heads, Neighbours
 from offnormal.detectors.embedding_network import EmbeddingAutoencoder
+from offnormal.tensors import add_tensors
 from offnormal.types import InputSpec, Output
 
 __all__ = ["EmbeddingAE", "EmbeddingAEOptions"]
@@ -71,10 +72,10 @@ class EmbeddingAE(EmbeddedDetector):
         self.default_steps = _STEPS if options.unfreeze is None else None
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
-        self.register_buffer("_spreads", torch.zeros(2), persistent=False)
+        self.register_buffer("variances", torch.zeros(2))
         self.centre: Tensor  # (D,) mean of the training embeddings
         self.spread: Tensor  # (D,) and their standard deviation
-        self._spreads: Tensor  # sum over batches of how far embeddings differ in one, and number of batches
+        self.variances: Tensor  # sum over the batches of an epoch of how embeddings vary in each, and number of batches
         self.heads = Heads(options.clusters, Neighbours(options.neighbours, options.bank, options.subsample))
         self._teacher: list[VideoBackbone] = []  # in no state: it is the embedder as it was loaded
         self._warned = False
@@ -157,9 +158,7 @@ class EmbeddingAE(EmbeddedDetector):
         """The embedder's name and numbers, what is ignored, and of views what makes them."""
         digest = hashlib.sha256(self.options.embedder.encode())
         region = {} if self.ignored is None else {"ignored": self.ignored}
-        for name, value in {**self.embedder.state_dict(), **region}.items():
-            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-            digest.update(value.detach().contiguous().cpu().flatten().view(torch.uint8).numpy())
+        add_tensors(digest, {**self.embedder.state_dict(), **region})
         return f"{digest.hexdigest()} {clip_views.VERSION} {self.options.seed}" if view else digest.hexdigest()
 
     def _embedded(self, x: Tensor, embedder: VideoBackbone) -> Tensor:
@@ -183,8 +182,6 @@ class EmbeddingAE(EmbeddedDetector):
         self.spread = spread.clamp(min=_LEAST * float(spread.mean())) if spread.any() else torch.ones_like(spread)
         if self.options.target == "teacher":
             self._teacher = [copy.deepcopy(self.embedder)]
-        total = sum(parameter.numel() for parameter in self.parameters())
-        log.info("%d of %d parameters learn, none of the embedder's yet", self._learning(), total)
 
     def optimizers(self) -> dict[str, Optimizer]:
         """One Adam, with a rate of its own for what learns of the embedder."""
@@ -194,38 +191,41 @@ class EmbeddingAE(EmbeddedDetector):
         return {"autoencoder": Adam(groups, lr=self.options.learning_rate, fused=True)}
 
     def epoch_begins(self, epoch: int) -> dict[str, float]:
-        """Parameters that learn in it, and all; parts of the embedder join in when their time has come."""
-        if self.pixels_from is not None and epoch >= self.pixels_from and not self._learns():
-            before = self._learning()
+        """Parameters that learn from then on, and all; parts of the embedder join in when their time has come."""
+        if self.pixels_from is not None and epoch >= self.pixels_from and not self._unfrozen()[0].requires_grad:
             self.embedder.freeze(self.options.unfrozen)
-            log.info("from epoch %d on %d parameters learn, before %d", epoch + 1, self._learning(), before)
-        return {"learning": self._learning(), "parameters": sum(p.numel() for p in self.parameters())}
+        elif epoch:
+            return {}
+        learning = sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+        total = sum(parameter.numel() for parameter in self.parameters())
+        log.info("from epoch %d on %d of %d parameters learn", epoch + 1, learning, total)
+        return {"learning_parameters": learning, "parameters": total}
 
     def training_step(self, x: Tensor) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """Embeddings (N, D), or normal pixels, of which then a view is taken -> the error of what is rebuilt."""
         if x.ndim > 2 and self.views:
-            seeds = torch.randint(1 << 62, (len(x), 2))  # of the step
-            x = self._seen(x, seeds)
+            x = clip_views.some_views(x, self.views)
         embedding, target = self._both(x)
         rebuilt, _ = self.net(embedding)
-        with torch.no_grad():
-            self._spreads += torch.stack([embedding.std(0, correction=0).mean(), torch.ones_like(self._spreads[0])])
+        if x.ndim > 2 and len(x) > 1:
+            variance = embedding.detach().var(0).mean()
+            self.variances += torch.stack([variance, torch.ones_like(variance)])
         yield "autoencoder", {"loss": F.mse_loss(rebuilt, target)}
 
     def validation_step(self, x: Tensor) -> dict[str, Tensor]:
-        """The error for normals kept back; of an embedder that learns per variance, so that no shrinking lowers it."""
+        """The error for normals kept back; where the target may shrink, per its variance in the epoch so far."""
         embedding, target = self._both(x)
         error = F.mse_loss(self.net(embedding)[0], target)
-        learns = x.ndim > 2 and not self._teacher
-        return {"loss": error / target.square().mean().clamp(min=1e-12) if learns else error, "error": error}
+        shrinks = x.ndim > 2 and not self._teacher and self.variances[1] > 0
+        return {"loss": error * self.variances[1] / self.variances[0].clamp(min=1e-12) if shrinks else error}
 
     def epoch_ended(self) -> dict[str, float]:
-        """How far embeddings differed in the epoch's batches, 1 being as they did at first; where they can change."""
-        if self.pixels_from is None or not self._spreads[1]:
+        """How far embeddings differed in the epoch, 1 being as they did at first; only where they can change."""
+        if not self.variances[1]:
             return {}
-        spread = float(self._spreads[0] / self._spreads[1])
-        self._spreads.zero_()
-        if spread < _SHRUNK and self._learns() and not self._warned:
+        spread = float(self.variances[0] / self.variances[1]) ** 0.5
+        self.variances.zero_()
+        if spread < _SHRUNK and not self._warned:
             self._warned = True
             log.warning(
                 "the embeddings of normal clips differ by %.2f of what they did at first: they shrink, and errors "
@@ -240,8 +240,8 @@ class EmbeddingAE(EmbeddedDetector):
         if self.options.unfreeze is not None:
             changed = f"{self.embedder.card.source}, {' and '.join(self.options.unfreeze)} trained further"
             self.embedder.card = self.embedder.card.model_copy(update={"source": changed})
-        rows, actions = self._rows(loader)
-        rows = self._standardised(rows)
+        embeddings, actions = self._rows(loader)
+        rows = self._standardised(embeddings)
         self.heads.learn(rows, self.net(rows)[1], actions, self.options.seed % (1 << 63))
 
     def finish(self, loader: Batches) -> None:
@@ -262,33 +262,24 @@ class EmbeddingAE(EmbeddedDetector):
         x = self._standardised(embedding)
         rebuilt, latent = self.net(x)
         parts = {"ae": (rebuilt - x).square().mean(1), **self.heads(x, latent)}
-        columns = {name: part[:, None] for name, part in parts.items()}
-        return Output(score=columns[self.options.head], map=None, parts=columns)
+        return Output(parts[self.options.head][:, None], None, {name: part[:, None] for name, part in parts.items()})
 
     def latent(self, embedding: Tensor) -> Tensor:
         """Embeddings (N, D) -> what the autoencoder makes of them in its middle (N, L)."""
-        found: Tensor = self.net(self._standardised(embedding))[1]
-        return found
+        return self.net.encode(self._standardised(embedding))
 
     # --- parts ----------------------------------------------------------------------------------------------
 
     def _both(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Standardised embeddings and what is to be made of them, which never learns."""
         if x.ndim == 2:
-            known = self._standardised(x)
-            return known, known
+            return (known := self._standardised(x)), known
         embedding = self._standardised(self._embedded(x, self.embedder))
         if not self._teacher:
             return embedding, embedding.detach()
         with torch.no_grad():
             teacher = self._teacher[0].to(x.device).eval()
             return embedding, self._standardised(self._embedded(x, teacher))
-
-    def _seen(self, x: Tensor, seeds: Tensor) -> Tensor:
-        """Pixels or, one time in as many as there are views, the samples themselves."""
-        made = self.view(x, seeds[:, 0].tolist())
-        plain = seeds[:, 1] % (self.views + 1) == 0
-        return torch.where(plain.to(x.device).view(-1, *[1] * (x.ndim - 1)), x, made)
 
     def _rows(self, loader: Batches) -> tuple[Tensor, list[str | None]]:
         """Embeddings (n, D) of a loader's samples, pixels or embedded already, and their classes; of many only some."""
@@ -308,10 +299,3 @@ class EmbeddingAE(EmbeddedDetector):
         """What learns of the embedder when its time has come, each once."""
         parts = [self.embedder.trunk.get_submodule(name) for name in self.options.unfrozen]
         return list(dict.fromkeys(parameter for part in parts for parameter in part.parameters()))
-
-    def _learns(self) -> bool:
-        """Whether a part of the embedder learns now."""
-        return any(parameter.requires_grad for parameter in self.embedder.parameters())
-
-    def _learning(self) -> int:
-        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)

@@ -26,8 +26,13 @@ class EmbeddingAutoencoder(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors (N, D) -> the same rebuilt, and latents (N, L)."""
-        latent = self.encoder(self.normalisation(x))
+        latent = self.encode(x)
         return self.decoder(latent), latent
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Vectors (N, D) -> latents (N, L)."""
+        latent: Tensor = self.encoder(self.normalisation(x))
+        return latent
 
 
 def _layers(sizes: Sequence[int], dropout: float, *, last: Sequence[nn.Module]) -> nn.Sequential:

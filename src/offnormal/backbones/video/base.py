@@ -133,11 +133,12 @@ class VideoBackbone(Backbone):
         for name in leave:
             parts[name].requires_grad_(True)
         self._frozen = True
-        self.eval()
+        nn.Module.train(self, False)
 
     def train(self, mode: bool = True) -> VideoBackbone:
         """As in every module, but a frozen network stays in evaluation mode."""
-        nn.Module.train(self, mode and not self._frozen)
+        if not self._frozen:  # else it is in evaluation mode, and need not be gone through in every step
+            nn.Module.train(self, mode)
         return self
 
     def load_pretrained(self, weights: Path | None = None) -> None:
