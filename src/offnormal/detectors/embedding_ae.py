@@ -297,5 +297,5 @@ class EmbeddingAE(EmbeddedDetector):
 
     def _unfrozen(self) -> list[nn.Parameter]:
         """What learns of the embedder when its time has come, each once."""
-        parts = [self.embedder.trunk.get_submodule(name) for name in self.options.unfrozen]
+        parts = [self.embedder.network.get_submodule(name) for name in self.options.unfrozen]
         return list(dict.fromkeys(parameter for part in parts for parameter in part.parameters()))

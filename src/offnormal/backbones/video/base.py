@@ -117,13 +117,18 @@ class VideoBackbone(Backbone):
         finally:
             self.train(training)
 
+    @property
+    def network(self) -> nn.Module:
+        """That whose parts `freeze` names."""
+        return self.trunk
+
     def freeze(self, leave: Sequence[str] = ()) -> None:
-        """Learn nothing more, but for the parts of the trunk that are named, such as `layer4.1`.
+        """Learn nothing more, but for the parts of the network that are named, such as `layer4.1`; "" is all of it.
 
         The network stays in evaluation mode, also while the named parts learn: batch statistics are never touched.
         Raises ConfigError for a part that does not exist.
         """
-        parts = dict(self.trunk.named_modules())
+        parts = dict(self.network.named_modules())
         for name in leave:
             if name not in parts or not any(True for _ in parts[name].parameters()):
                 raise ConfigError(
@@ -208,5 +213,5 @@ def resample(x: Tensor, frames: int) -> Tensor:
 
 def _top(parts: dict[str, nn.Module]) -> str:
     return ", ".join(
-        name for name, part in parts.items() if name.count(".") < 2 and any(True for _ in part.parameters())
+        name for name, part in parts.items() if name and name.count(".") < 2 and any(True for _ in part.parameters())
     )
