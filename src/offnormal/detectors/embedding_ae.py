@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
-import math
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -31,6 +31,7 @@ from offnormal.detectors.base import DetectorOptions, EmbeddedDetector
 from offnormal.detectors.embedding_ae_options import EmbeddingAEOptions
 from offnormal.detectors.embedding_heads import Heads, Neighbours
 from offnormal.detectors.embedding_network import EmbeddingAutoencoder
+from offnormal.detectors.thinned import thinned
 from offnormal.tensors import add_tensors
 from offnormal.types import InputSpec, Output
 
@@ -162,7 +163,7 @@ class EmbeddingAE(EmbeddedDetector):
         return f"{digest.hexdigest()} {clip_views.VERSION} {self.options.seed}" if view else digest.hexdigest()
 
     def _embedded(self, x: Tensor, embedder: VideoBackbone) -> Tensor:
-        clips = x[:, :, None] if x.ndim == 4 else x
+        clips = x[:, :, None] if x.ndim == 4 else x  # (N, C, T, H, W)
         if self.ignored is not None:
             clips = torch.where(self.ignored, embedder.mean, clips)
         if clips.device.type == "cpu" and not torch.is_grad_enabled():  # so that no number depends on the batch
@@ -282,18 +283,19 @@ class EmbeddingAE(EmbeddedDetector):
             return embedding, self._standardised(self._embedded(x, teacher))
 
     def _rows(self, loader: Batches) -> tuple[Tensor, list[str | None]]:
-        """Embeddings (n, D) of a loader's samples, pixels or embedded already, and their classes; of many only some."""
-        every = math.ceil(len(loader) / _MOST)
-        rows, actions, start = [], [], 0
+        """Embeddings (n, D) of samples, or of pixels and their views, and the classes of all; of many only some."""
+        rows, actions = [], []
         with torch.no_grad():
-            for batch in loader:
-                chosen = range(-start % every, len(batch.samples), every)
-                start += len(batch.samples)
-                if chosen:
-                    x = batch.pixels[list(chosen)].to(self.centre.device)
-                    rows.append(x if x.ndim == 2 else self.embed(x))
-                    actions += [batch.samples[number].action for number in chosen]
+            for number, batch in enumerate(thinned(loader, _MOST)):
+                x = batch.pixels.to(self.centre.device)
+                found = [x] if x.ndim == 2 else [self.embed(seen) for seen in (x, *self._views_of(x, number))]
+                rows += found
+                actions += len(found) * [sample.action for sample in batch.samples]
         return torch.cat(rows), actions
+
+    def _views_of(self, x: Tensor, number: int) -> Iterator[Tensor]:
+        for view in range(self.views):
+            yield self.view(x, [zlib.crc32(f"{number} {view} {place}".encode()) for place in range(len(x))])
 
     def _unfrozen(self) -> list[nn.Parameter]:
         """What learns of the embedder when its time has come, each once."""

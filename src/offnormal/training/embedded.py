@@ -26,28 +26,32 @@ from offnormal.errors import DataError
 from offnormal.training.embedding_store import EmbeddedClips, EmbeddingStore, key_of
 from offnormal.training.gather import Room
 from offnormal.training.rows import FileRows, RamRows, Rows
-from offnormal.training.samples import Kept, Order, Portion, Source, stack_raw, to_unit
+from offnormal.training.samples import Kept, KeptBatches, Order, Portion, Source, stack_raw, to_unit
 from offnormal.types import Sample, Video
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(slots=True, eq=False)
 class KeptEmbeddings(Kept):
-    """Embedded samples: rows are (1 + V, E), the sample and its views, one of which each epoch takes at random."""
+    """Embedded samples, each with its views in the rows behind it, one of which an epoch takes at random."""
 
-    def pixels(self, chosen: Sequence[int] | np.ndarray) -> Tensor:
-        """Embeddings (n, E) of the samples of these numbers themselves."""
-        return self._embeddings(chosen, np.zeros(len(self), np.int64))
+    views: int = 0  # besides the sample itself
 
     def epoch(self, order: Order) -> Generator[Portion, None, None]:
         """The portions of a pass in random order."""
-        views = len(self.rows[int(self.places[0, 0])])
-        taken = np.random.default_rng((order.seed, order.epoch, 2)).integers(views, size=len(self))
+        taken = np.random.default_rng((order.seed, order.epoch, 2)).integers(self.views + 1, size=(len(self), 1))
+        places = self.places + taken
         for chosen, whole in order.rows(len(self)):
-            yield Portion(self._embeddings(chosen, taken), [self.samples[number] for number in chosen], whole)
+            embeddings = stack_raw([self.rows[int(places[number, 0])] for number in chosen])
+            yield Portion(embeddings, [self.samples[number] for number in chosen], whole)
 
-    def _embeddings(self, chosen: Sequence[int] | np.ndarray, views: np.ndarray) -> Tensor:
-        return stack_raw([self.rows[int(self.places[number, 0])][views[number]] for number in chosen])
+    def loader(self, batch_size: int) -> Batches:
+        """The samples in their own order, each followed by its views."""
+        number = np.repeat(np.arange(len(self)), self.views + 1)
+        places = np.arange(len(number))[:, None]
+        frames = None if self.frames is None else self.frames[number]
+        return KeptBatches(Kept(self.rows, places, [self.samples[n] for n in number], frames), batch_size)
 
 
 @dataclass(slots=True, eq=False)
@@ -106,7 +110,8 @@ class EmbeddingPass:
             given = self._pictures(loader, views) if isinstance(loader, Loader) else self._videos(loader, views)
             for sample, embedded, spoken in given:
                 rows = rows or self._rows(len(loader) * embedded.nbytes)
-                rows.add(embedded)
+                for view in embedded:
+                    rows.add(view)
                 samples.append(sample)
                 if spoken is not None:
                     frames.append(spoken)
@@ -121,8 +126,9 @@ class EmbeddingPass:
             raise DataError(why)
         if self.room.left is not None:
             self.room.left -= rows.nbytes
-        spoken_frames = np.array(frames) if frames else None
-        return KeptEmbeddings(rows, np.arange(len(samples))[:, None], samples, spoken_frames), list(loader.skipped)
+        places = (views + 1) * np.arange(len(samples))[:, None]
+        kept = KeptEmbeddings(rows, places, samples, np.array(frames) if frames else None, views)
+        return kept, list(loader.skipped)
 
     def _rows(self, expected: int) -> Rows:
         """In memory, where so many bytes are expected to fit, else in a file."""
