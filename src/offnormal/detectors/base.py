@@ -268,7 +268,7 @@ class EmbeddedDetector(TrainedDetector):
 
     @abstractmethod
     def learn_heads(self, loader: Batches) -> None:
-        """After the last step, before `finish`: learn from the training samples, pixels or embedded as they are then."""
+        """After the last step, before `finish`: learn from the training samples, pixels or embedded as then."""
 
 
 class StatefulDetector(Detector):

@@ -35,8 +35,6 @@ from offnormal.detectors.thinned import thinned
 from offnormal.tensors import add_tensors
 from offnormal.types import InputSpec, Output
 
-__all__ = ["EmbeddingAE", "EmbeddingAEOptions"]
-
 log = logging.getLogger(__name__)
 
 _LEAST = 0.01  # of the mean spread: what a number of the embedding that hardly differs is taken to differ by
@@ -242,8 +240,9 @@ class EmbeddingAE(EmbeddedDetector):
             changed = f"{self.embedder.card.source}, {' and '.join(self.options.unfreeze)} trained further"
             self.embedder.card = self.embedder.card.model_copy(update={"source": changed})
         embeddings, actions = self._rows(loader)
-        rows = self._standardised(embeddings)
-        self.heads.learn(rows, self.net(rows)[1], actions, self.options.seed % (1 << 63))
+        self.heads.learn(
+            self._standardised(embeddings), self.latent(embeddings), actions, self.options.seed % (1 << 63)
+        )
 
     def finish(self, loader: Batches) -> None:
         """Nothing: distances and errors stand as they are."""
@@ -268,8 +267,6 @@ class EmbeddingAE(EmbeddedDetector):
     def latent(self, embedding: Tensor) -> Tensor:
         """Embeddings (N, D) -> what the autoencoder makes of them in its middle (N, L)."""
         return self.net.encode(self._standardised(embedding))
-
-    # --- parts ----------------------------------------------------------------------------------------------
 
     def _both(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Standardised embeddings and what is to be made of them, which never learns."""
