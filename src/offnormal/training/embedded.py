@@ -158,7 +158,12 @@ class EmbeddingPass:
             for video in loader.videos
         }
         missing = {path: [v for v, key in enumerate(of) if self._read(key) is None] for path, of in keys.items()}
-        made = self._compute(loader, keys, {path: lacking for path, lacking in missing.items() if lacking})
+        growing = {
+            path: _Growing(contents[path], {view: [] for view in lacking})
+            for path, lacking in missing.items()
+            if lacking
+        }
+        made = self._compute(loader, keys, growing)
         with contextlib.closing(made):
             ready = next(made, None)
             for video in loader.videos:
@@ -200,12 +205,11 @@ class EmbeddingPass:
         )
 
     def _compute(
-        self, loader: VideoLoader, keys: Mapping[Path, Sequence[str]], missing: Mapping[Path, Sequence[int]]
+        self, loader: VideoLoader, keys: Mapping[Path, Sequence[str]], growing: dict[Path, _Growing]
     ) -> Generator[tuple[Path, dict[int, EmbeddedClips]], None, None]:
         """The missing views of videos, each as soon as it ends and is stored; those that break off are not given."""
-        reader = loader.over([video for video in loader.videos if video.path in missing])
+        reader = loader.over([video for video in loader.videos if video.path in growing])
         reader.progress = loader.progress
-        growing = {path: {view: _Growing() for view in lacking} for path, lacking in missing.items()}
         done = 0
         with contextlib.closing(reader.laid()) as clips:
             more = True
@@ -216,22 +220,22 @@ class EmbeddingPass:
                 ended, done = reader.ended[done:], len(reader.ended)
                 for end in ended:  # all of its clips have been taken, hence embedded
                     path = end.video.path
-                    made = {v: one.whole(loader.spec.frames, end.warnings) for v, one in growing.pop(path).items()}
+                    made = growing.pop(path).whole(loader.spec.frames, end.warnings)
                     for view, whole in made.items():
                         self._keep(keys[path][view], whole, cut=loader.stretches > 1)
                     yield path, made
         loader.skipped, loader.waited_s = reader.skipped, reader.waited_s
 
-    def _embed_clips(
-        self, clips: Sequence[tuple[Path, Clip[LaidFrame]]], growing: Mapping[Path, Mapping[int, _Growing]]
-    ) -> None:
-        for view in sorted({view for path, _ in clips for view in growing[path]}):
-            mine = [(path, clip) for path, clip in clips if view in growing[path]]
+    def _embed_clips(self, clips: Sequence[tuple[Path, Clip[LaidFrame]]], growing: Mapping[Path, _Growing]) -> None:
+        for path, clip in clips:
+            growing[path].add(clip)
+        for view in sorted({view for path, _ in clips for view in growing[path].rows}):
+            mine = [(growing[path], clip) for path, clip in clips if view in growing[path].rows]
             raw = stack_raw([join_frames([frame.pixels for frame in clip.frames]) for _, clip in mine])
-            names = [f"{clip.frames[0].index} {clip.frames[-1].index}" for _, clip in mine]
+            names = [f"{video.content} {clip.frames[0].index} {clip.frames[-1].index}" for video, clip in mine]
             embedded = self._embedded(to_unit(raw.to(self.device)), view, names)
-            for (path, clip), row in zip(mine, embedded, strict=True):
-                growing[path][view].add(clip, row)
+            for (video, _), row in zip(mine, embedded, strict=True):
+                video.rows[view].append(row)
 
     def _keep(self, key: str, clips: EmbeddedClips, *, cut: bool) -> None:
         if self.store is not None:
@@ -251,26 +255,26 @@ class EmbeddingPass:
 
 @dataclass(slots=True)
 class _Growing:
-    """One view of a video of which more clips may come."""
+    """Missing views of a video of which more clips may come."""
 
+    content: str  # sha256 of the video
+    rows: dict[int, list[np.ndarray]]  # view -> embedding (E,) of each clip
     frames: list[list[int]] = field(default_factory=list)
     times_s: list[list[float]] = field(default_factory=list)
-    rows: list[np.ndarray] = field(default_factory=list)
 
-    def add(self, clip: Clip[LaidFrame], row: np.ndarray) -> None:
-        """Take the next clip."""
+    def add(self, clip: Clip[LaidFrame]) -> None:
+        """Take the places and times of the next clip."""
         self.frames.append([frame.index for frame in clip.frames])
         self.times_s.append([np.nan if frame.time_s is None else frame.time_s for frame in clip.frames])
-        self.rows.append(row)
 
-    def whole(self, frames: int, warnings: tuple[str, ...]) -> EmbeddedClips:
-        """What there is at the end of the video."""
-        return EmbeddedClips(
-            np.array(self.frames, np.int64).reshape(-1, frames),
-            np.array(self.times_s, np.float64).reshape(-1, frames),
-            np.stack(self.rows) if self.rows else np.zeros((0, 0), np.float32),
-            warnings,
-        )
+    def whole(self, frames: int, warnings: tuple[str, ...]) -> dict[int, EmbeddedClips]:
+        """What there is at the end of the video: view -> all of its clips."""
+        indices = np.array(self.frames, np.int64).reshape(-1, frames)
+        times_s = np.array(self.times_s, np.float64).reshape(-1, frames)
+        return {
+            view: EmbeddedClips(indices, times_s, np.stack(rows) if rows else np.zeros((0, 0), np.float32), warnings)
+            for view, rows in self.rows.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)
