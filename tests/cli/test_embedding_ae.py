@@ -1,9 +1,8 @@
-"""The embedding autoencoder as a new user tries it: on footage, on clips as a whole, on pictures, with other networks."""
+"""The embedding autoencoder as a new user tries it: on footage, whole clips and pictures, with other networks."""
 
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -84,25 +83,15 @@ def test_networks_of_clips_with_random_weights_and_with_weights_from_a_file(yard
     assert "random weights" in json.loads((Path(made["bundle"]) / "card.json").read_text())["weights"][0]["source"]
     theirs = build_embedder("r2plus1d_18").trunk.state_dict()
     torch.save({**theirs, "fc.weight": torch.zeros(400, 512), "fc.bias": torch.zeros(400)}, tmp_path / "theirs.pth")
-    made = fitted(
-        capsys,
-        tmp_path,
-        yard,
-        *given,
-        "--weights",
-        tmp_path / "theirs.pth",
-        "--unfreeze",
-        "layer4.1",
-        "--unfreeze-at",
-        5,
-    )
+    given += ["--weights", tmp_path / "theirs.pth", "--unfreeze", "layer4.1", "--unfreeze-at", 5, "--keep", "last"]
+    made = fitted(capsys, tmp_path, yard, *given)
     detector = load(made["bundle"]).detector
     own = detector.embedder.trunk.state_dict()
     changed = {name for name, value in own.items() if not torch.equal(value, theirs[name])}
     assert changed and all(name.startswith("layer4.1.") for name in changed)
     assert not any("running" in name for name in changed)
     assert "layer4.1 trained further" in detector.cards()[0].source
-    assert np.isfinite(detector.forward(torch.rand(1, 3, 4, 32, 32)).score.detach()).all()
+    assert torch.isfinite(detector(torch.rand(1, 3, 4, 32, 32)).score).all()
 
 
 def test_pictures_are_judged_one_by_one(parts, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""A fit on embeddings that is killed for real, when the embedder has begun to learn, goes on as if nothing had been."""
+"""A fit on embeddings, killed when the embedder has begun to learn, goes on as if nothing had been."""
 
 from __future__ import annotations
 

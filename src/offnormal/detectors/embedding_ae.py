@@ -77,6 +77,7 @@ class EmbeddingAE(EmbeddedDetector):
         self.variances: Tensor  # sum over the batches of an epoch of how embeddings vary in each, and number of batches
         self.heads = Heads(options.clusters, Neighbours(options.neighbours, options.bank, options.subsample))
         self._teacher: list[VideoBackbone] = []  # in no state: it is the embedder as it was loaded
+        self._as_loaded = ""
         self._warned = False
 
     @classmethod
@@ -179,6 +180,7 @@ class EmbeddingAE(EmbeddedDetector):
         self.centre = rows.mean(0)
         spread = rows.std(0, correction=0)
         self.spread = spread.clamp(min=_LEAST * float(spread.mean())) if spread.any() else torch.ones_like(spread)
+        self._as_loaded = self.embedding_key(0)
         if self.options.target == "teacher":
             self._teacher = [copy.deepcopy(self.embedder)]
 
@@ -236,7 +238,7 @@ class EmbeddingAE(EmbeddedDetector):
     def learn_heads(self, loader: Batches) -> None:
         """Learn centroids, Gaussian and neighbours from the training samples."""
         self.embedder.freeze()
-        if self.options.unfreeze is not None:
+        if self.options.unfreeze is not None and self.embedding_key(0) != self._as_loaded:
             changed = f"{self.embedder.card.source}, {' and '.join(self.options.unfreeze)} trained further"
             self.embedder.card = self.embedder.card.model_copy(update={"source": changed})
         embeddings, actions = self._rows(loader)
@@ -250,10 +252,7 @@ class EmbeddingAE(EmbeddedDetector):
     # --- scoring --------------------------------------------------------------------------------------------
 
     def forward(self, x: Tensor) -> Output:
-        """Pixels (N, C, T, H, W), or (N, C, H, W) of pictures, in 0-1 -> scores (N, 1).
-
-        Raises NotFittedError before the fit.
-        """
+        """Pixels (N, C, T, H, W) or (N, C, H, W) in 0-1 -> scores (N, 1); NotFittedError before the fit."""
         self.require_fitted()
         return self.score_embedding(self.embed(x))
 
