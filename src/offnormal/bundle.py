@@ -27,7 +27,7 @@ from offnormal.detectors.base import Detector
 from offnormal.errors import BundleError, CalibrationError, OffnormalError
 from offnormal.files import new_folder, write_text
 from offnormal.sources.privacy import mask_of
-from offnormal.tensors import write_tensors
+from offnormal.tensors import add_tensors, write_tensors
 from offnormal.types import InputSpec, Resize
 
 FORMAT_VERSION = 1
@@ -179,9 +179,7 @@ def rebuild(config: dict[str, Any]) -> Detector:
 def state_hash(detector: Detector) -> str:
     """sha256 over configuration and tensors, first 16 characters: the same detector gives the same value."""
     digest = hashlib.sha256(json.dumps(describe(detector), sort_keys=True).encode())
-    for key, value in sorted(detector.state_dict().items()):
-        digest.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
-        digest.update(value.detach().contiguous().cpu().flatten().view(torch.uint8).numpy())
+    add_tensors(digest, detector.state_dict())
     return digest.hexdigest()[:16]
 
 

@@ -42,6 +42,10 @@ _BUILT_IN: dict[str, dict[str, Entry]] = {
             "offnormal.detectors.memae:MemAE",
             "an autoencoder that can only recall normal patterns from a memory; clips of cameras, or pictures",
         ),
+        "embedding_ae": Entry(
+            "offnormal.detectors.embedding_ae:EmbeddingAE",
+            "embeddings of clips by a pretrained network, rebuilt by a small autoencoder; activities, cameras",
+        ),
         "pixel_gaussian": Entry(
             "offnormal.detectors.pixel_gaussian:PixelGaussian",
             "a baseline: mean and variance of every pixel of small grey frames; fixed cameras",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from offnormal.files import new_file
 from offnormal.metrics.accumulate import PixelResult
 from offnormal.metrics.item_use import ItemShares
 from offnormal.metrics.operational import Operation, operate
-from offnormal.metrics.video import FrameScores, Smoothing, VideoMetrics, video_metrics
+from offnormal.metrics.video import METRICS, FrameScores, Smoothing, VideoMetrics, video_metrics
 from offnormal.types import Video
 
 HEADLINE = ("frame_AUC_micro", "frame_AUC_macro", "frame_EER", "frame_AP", "pixel_AUROC", "pixel_AUPRO")
@@ -77,6 +77,7 @@ class VideoEvaluation:
     fingerprint: str  # of the test videos
     seconds_per_frame: float | None = None  # scoring, decoding included
     items: ItemShares | None = None  # use of the detector's memory; None: it has none
+    parts: dict[str, dict[str, float]] = field(default_factory=dict)  # part of the score -> metrics of it alone
 
     @property
     def labelled(self) -> list[ScoredVideo]:
@@ -132,7 +133,19 @@ def judge_videos(
         fingerprint=fingerprint,
         seconds_per_frame=seconds_per_frame,
         items=items,
+        parts=_parts_alone(videos),
     )
+
+
+def _parts_alone(videos: Sequence[ScoredVideo]) -> dict[str, dict[str, float]]:
+    """Metrics of each part of the score, as if it were the score; none without labels of both kinds."""
+    found = {}
+    for name in sorted({name for video in videos for name in video.parts}):
+        alone = [replace(video.scores, scores=video.parts[name]) for video in videos if name in video.parts]
+        metrics = video_metrics(alone).metrics
+        if kept := {metric: metrics[metric] for metric in METRICS if metric in metrics}:
+            found[name] = kept
+    return found
 
 
 def video_metrics_json(evaluation: VideoEvaluation) -> dict[str, Any]:
@@ -142,6 +155,7 @@ def video_metrics_json(evaluation: VideoEvaluation) -> dict[str, Any]:
         "metrics": evaluation.metrics,
         "missing": evaluation.missing,
         "smoothing": evaluation.detail.smoothing,
+        "parts": evaluation.parts,
         "eer_threshold": evaluation.detail.eer_threshold,
         "pixel": asdict(evaluation.pixel) if evaluation.pixel is not None else None,
         "calibration": None if calibration is None else calibration.summary(),

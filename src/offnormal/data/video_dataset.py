@@ -44,7 +44,7 @@ class VideoDataset:
         videos = [("train", video) for video in self.train if part != "test"]
         videos += [("validation", video) for video in self.validation if part != "test"]
         videos += [("test", video) for video in self.test if part != "train"]
-        contents = _contents(path for _, video in videos for path in _paths(video))
+        contents = content_of(path for _, video in videos for path in _paths(video))
         digest = hashlib.sha256()
         for role, video in videos:
             labels = "none" if video.labels is None else hashlib.sha256(video.labels.tobytes()).hexdigest()
@@ -77,14 +77,14 @@ class VideoDataset:
 
 def content_prefixes(videos: Iterable[Video]) -> list[str]:
     """First 16 characters of the sha256 of each video, sorted."""
-    return sorted(found[:16] for found in _contents(video.path for video in videos).values())
+    return sorted(found[:16] for found in content_of(video.path for video in videos).values())
 
 
 def _paths(video: Video) -> list[Path]:
     return [video.path] if video.masks is None else [video.path, video.masks.path]
 
 
-def _contents(paths: Iterable[Path]) -> dict[Path, str]:
+def content_of(paths: Iterable[Path]) -> dict[Path, str]:
     """Path -> sha256; that of a folder is over the names and the contents of the files in it."""
     files = {path: _files(path) for path in dict.fromkeys(paths)}
     every = list(dict.fromkeys(file for inside in files.values() for file in inside))

@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
 from offnormal.data.ahead import Ahead
-from offnormal.data.clips import Clip, most_clips
+from offnormal.data.clips import Clip, Timed, most_clips
 from offnormal.data.dataset import Skipped
 from offnormal.data.frame_cache import DiskCache, FrameCache, LaidFrame, RamCache
 from offnormal.data.loader import Batch, OnBad, stack
@@ -124,6 +124,14 @@ class VideoLoader:
         other.progress, other.skipped, other.ended, other.waited_s = None, [], [], 0.0
         return other
 
+    def over(self, videos: Sequence[Video]) -> Self:
+        """A loader over all clips of these videos, of whatever group, otherwise the same."""
+        other = copy.copy(self)
+        other.videos = list(videos)
+        other._groups, other._apart = None, False
+        other.skipped, other.ended, other.waited_s = [], [], 0.0
+        return other
+
     def __iter__(self) -> Iterator[Batch]:
         ready: list[_Laid] = []
         with contextlib.closing(self.laid()) as clips:
@@ -141,16 +149,22 @@ class VideoLoader:
         self.given = 0
         with contextlib.closing(self._clips()) as clips:
             for video, clip in clips:
-                group = self._group_of(video, clip.frames[-1])
-                if self._groups is not None and (
-                    group not in self._groups
-                    or (self._apart and self._group_of(video, clip.frames[0]) not in self._groups)
-                ):
+                sample = self.sample_of(video, clip)
+                if sample is None:
                     continue
                 self.given += 1
                 if self.progress is not None:
                     self.progress(1)
-                yield _sample(video, clip, group), clip
+                yield sample, clip
+
+    def sample_of(self, video: Video, clip: Clip[Any]) -> Sample | None:
+        """What is known of a clip of a video, of whose frames only places and times count; None: it is not given."""
+        group = self._group_of(video, clip.frames[-1])
+        if self._groups is not None and (
+            group not in self._groups or (self._apart and self._group_of(video, clip.frames[0]) not in self._groups)
+        ):
+            return None
+        return _sample(video, clip, group)
 
     def _clips(self) -> Generator[_Found, None, None]:
         """Clips of all videos in order, while the next ones are read."""
@@ -208,7 +222,7 @@ class VideoLoader:
         cut = self.stretches > 1 and video.group is None
         return [f" {number + 1}/{self.stretches}" for number in range(self.stretches)] if cut else [""]
 
-    def _group_of(self, video: Video, frame: LaidFrame) -> str:
+    def _group_of(self, video: Video, frame: Timed) -> str:
         endings = self._endings(video)
         if len(endings) == 1:
             return _group(video)
@@ -249,7 +263,7 @@ def _group(video: Video) -> str:
     return video.group if video.group is not None else video.name
 
 
-def _ends(clip: Clip[LaidFrame]) -> tuple[LaidFrame, LaidFrame]:
+def _ends(clip: Clip[Any]) -> tuple[Timed, Timed]:
     return clip.frames[0], clip.frames[-1]
 
 
@@ -258,12 +272,12 @@ def join_frames(frames: Sequence[np.ndarray]) -> np.ndarray:
     return frames[0] if len(frames) == 1 else np.stack(frames, axis=1)
 
 
-def spoken_of(clip: Clip[LaidFrame]) -> list[int]:
+def spoken_of(clip: Clip[Any]) -> list[int]:
     """The K frames that the scores of a clip speak of; of a clip as a whole its first and last frame."""
     return [frame.index for frame in clip.targets or _ends(clip)]
 
 
-def _sample(video: Video, clip: Clip[LaidFrame], group: str) -> Sample:
+def _sample(video: Video, clip: Clip[Any], group: str) -> Sample:
     first, last = _ends(clip)
     if clip.targets:
         first = last = max(clip.targets, key=lambda frame: frame.index)

@@ -204,7 +204,7 @@ class TrainedDetector(Detector):
 
     default_batch_size: ClassVar[int] = 64  # samples a step
     default_epochs: ClassVar[int]  # passes over the training samples
-    default_steps: ClassVar[int | None] = None  # in all, whatever the number of samples; then there are no epochs
+    default_steps: int | None = None  # in all, whatever the number of samples; then epochs do not count
     default_schedule: ClassVar[str] = "constant"  # how learning rates fall
 
     @abstractmethod
@@ -223,6 +223,10 @@ class TrainedDetector(Detector):
     def validation_step(self, x: Tensor) -> dict[str, Tensor]:
         """Pixels of normals kept back, in eval mode -> losses, each a mean over the batch; "loss" chooses the best."""
 
+    def epoch_begins(self, epoch: int) -> dict[str, float]:
+        """Before the steps of an epoch, from 0, also when it is gone on with: what is to be logged of it."""
+        return {}
+
     def epoch_ended(self) -> dict[str, float]:
         """After every pass over the samples: what is to be logged of it, finite numbers by name."""
         return {}
@@ -233,6 +237,43 @@ class TrainedDetector(Detector):
     @abstractmethod
     def finish(self, loader: Batches) -> None:
         """After the last step: learn from normals kept back what scoring needs; the detector is then fitted."""
+
+
+class EmbeddedDetector(TrainedDetector):
+    """Learns from embeddings, which are computed of each sample once; its steps and loaders then give these, (N, E).
+
+    Where a part of what embeds is to learn, too, steps are over pixels again from some epoch on.
+    """
+
+    @property
+    @abstractmethod
+    def views(self) -> int:
+        """Random views that each training sample is learnt from, besides the sample itself."""
+
+    @property
+    @abstractmethod
+    def pixels_from(self) -> int | None:
+        """The epoch, from 0, from which on steps are over pixels; None: never."""
+
+    @abstractmethod
+    def embed(self, x: Tensor) -> Tensor:
+        """Pixels in 0-1, (N, C, H, W) or (N, C, T, H, W), -> embeddings (N, E), each of its sample alone."""
+
+    @abstractmethod
+    def view(self, x: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Pixels (N, ...) in 0-1 -> a random view of each sample, which its seed decides."""
+
+    @abstractmethod
+    def embedding_key(self, view: int) -> str:
+        """A text that differs where embeddings of the same pixels may; view 0 is the sample itself."""
+
+    @abstractmethod
+    def score_embedding(self, embedding: Tensor) -> Output:
+        """Output for embedded samples (N, E) of a fitted detector."""
+
+    @abstractmethod
+    def learn_heads(self, loader: Batches) -> None:
+        """After the last step, before `finish`: learn from the training samples, pixels or embedded as then."""
 
 
 class StatefulDetector(Detector):

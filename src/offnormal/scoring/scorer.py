@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from offnormal.data.loader import Batch
-from offnormal.detectors.base import Detector, StatefulDetector
+from offnormal.detectors.base import Detector, EmbeddedDetector, StatefulDetector
 from offnormal.detectors.in_order import InOrder, SideBySide
 from offnormal.errors import ConfigError, OffnormalError
 from offnormal.scoring.memory import within_memory
@@ -82,6 +82,22 @@ class Scored:
     samples: list[Sample] = field(default_factory=list)
     masks: np.ndarray | None = None
     frames: np.ndarray | None = None  # (N, K) as in Batch
+
+
+class EmbeddedScorer:
+    """A fitted detector over batches of embeddings (N, E), as its training gives them."""
+
+    def __init__(self, detector: EmbeddedDetector, device: torch.device) -> None:
+        detector.require_fitted()
+        self.device = device
+        self.detector = detector.to(device).eval()
+
+    @torch.inference_mode()
+    def over(self, batches: Iterable[Batch]) -> Iterator[Scored]:
+        """Score batch after batch."""
+        for batch in batches:
+            scores = to_scores(self.detector.score_embedding(batch.pixels.to(self.device)))
+            yield Scored(scores, batch.samples, None, batch.frames)
 
 
 class Scorer:

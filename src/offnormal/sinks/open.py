@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from offnormal import registry
-from offnormal.config import explain
 from offnormal.errors import ConfigError
+from offnormal.faults import explain
 from offnormal.redact import redact
 from offnormal.sinks.base import Sink
 

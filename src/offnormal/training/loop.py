@@ -139,7 +139,6 @@ class _Loop:
         self.job = job
         self.settings = job.settings
         self.fabric = fabric
-        self.held = job.held.spread(job.settings.validate_on)
         self.detector = job.detector if fabric.world_size == 1 else copy.deepcopy(job.detector)  # its memory is shared
         found = checkpoint.load(job.run) if job.resume else None
         if found is not None:
@@ -188,6 +187,7 @@ class _Loop:
     def _epoch(self, epoch: int) -> None:
         """The batches of an epoch that have not been learnt from yet."""
         settings, first, start = self.settings, self.step, time.perf_counter()
+        begun = self.detector.epoch_begins(epoch)
         order = Order(
             seed=settings.seed,
             epoch=epoch,
@@ -196,7 +196,7 @@ class _Loop:
             rank=self.fabric.global_rank,
             ranks=self.fabric.world_size,
         )
-        ahead = Ahead(partial(self.job.learn.epoch, order), room=_AHEAD, name="batches")
+        ahead = Ahead(partial(self.job.learn.during(epoch).epoch, order), room=_AHEAD, name="batches")
         waited = 0.0
         with contextlib.closing(ahead):
             portions = iter(ahead)
@@ -218,6 +218,7 @@ class _Loop:
             steps=self.step - first,
             seconds=round(took, 3),
             waiting_share=share,
+            **begun,
             **self.detector.epoch_ended(),
         )
 
@@ -296,7 +297,8 @@ class _Loop:
         rank, world = self.fabric.global_rank, self.fabric.world_size
         sums: dict[str, Tensor] = {}
         count = 0
-        for batch in self.held.loader(math.ceil(self.settings.batch_size / self.settings.accumulate)):
+        held = self.job.held.during(epoch - 1).spread(self.settings.validate_on)
+        for batch in held.loader(math.ceil(self.settings.batch_size / self.settings.accumulate)):
             mine = batch.pixels[rank::world]
             weight = len(mine)
             with self.fabric.autocast():  # without a share of its own a rank computes one that does not count

@@ -77,6 +77,10 @@ class Source(ABC):
         """At most so many of them, evenly spread; all of them where one cannot be had without those before it."""
         return self
 
+    def during(self, epoch: int) -> Source:
+        """What an epoch, from 0, draws from."""
+        return self
+
     def shared_by_all(self) -> None:
         """Hear that every process that is to use them has them."""
         return

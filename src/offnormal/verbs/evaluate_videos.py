@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from offnormal.metrics.item_use import ItemUse
 from offnormal.metrics.video import FrameScores
 from offnormal.quantities import seconds
 from offnormal.scoring import Scored, Scorer, VideoScores, choose_device, score_videos
-from offnormal.types import Video
+from offnormal.types import InputSpec, Video
 from offnormal.verbs.loading import Progress, input_of, load_videos
 from offnormal.video_evaluation import NotScored, PeakFrame, ScoredVideo, VideoEvaluation, judge_videos
 
@@ -37,7 +38,7 @@ def evaluate_videos(
     if not dataset.test:
         raise DataError(f"{dataset.root}: no test videos; expected some in test (or --test DIR)")
     videos = [_with_labels(video) for video in dataset.test]
-    why_not = _without_pixels(videos)
+    why_not = _without_pixels(videos, bundle.detector.input)
     gather = PixelScores(max_pixels=config.max_pixels) if why_not is None else None
     ignored = None if bundle.detector.ignored is None else bundle.detector.ignored.cpu().numpy()
 
@@ -90,11 +91,13 @@ def _with_labels(video: Video) -> Video:
         return video
     with open_masks(video.masks) as masks:
         labels = frame_labels(masks)
-    return Video(path=video.path, name=video.name, labels=labels, masks=video.masks, group=video.group)
+    return replace(video, labels=labels)
 
 
-def _without_pixels(videos: Sequence[Video]) -> str | None:
+def _without_pixels(videos: Sequence[Video], spec: InputSpec) -> str | None:
     """Why pixel metrics cannot be computed; None when they can."""
+    if not spec.targets:
+        return "the detector scores clips as a whole"
     if all(video.masks is None for video in videos):
         return "there are no masks"
     bare = [video.name for video in videos if video.masks is None and (video.labels is None or video.labels.any())]

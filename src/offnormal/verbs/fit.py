@@ -23,12 +23,13 @@ from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.loader import Batches, read_mask
 from offnormal.data.survey import choose_input, default_side, survey, survey_videos
 from offnormal.data.video_dataset import VideoDataset
-from offnormal.detectors.base import Detector, DetectorOptions, StatisticalDetector, TrainedDetector
+from offnormal.detectors.base import Detector, DetectorOptions, EmbeddedDetector, StatisticalDetector, TrainedDetector
 from offnormal.errors import CalibrationError, ConfigError, DataError, FitError
 from offnormal.run import Run, new_run
 from offnormal.scoring import choose_device
 from offnormal.sources.privacy import read_privacy_mask
 from offnormal.training import checkpoint
+from offnormal.training.embedded_config import EmbeddedTrainConfig
 from offnormal.training.settings import refuse_contradictions
 from offnormal.training.statistics import LeftOut, learn
 from offnormal.types import InputSpec, Rate
@@ -51,12 +52,11 @@ def fit_config(detector: str) -> type[FitConfig]:
     name = f"Fit{options.__name__.removesuffix('Options')}"
     if not issubclass(made, TrainedDetector):
         return create_model(name, __base__=FitConfig, detector=(options, options()))
+    base = EmbeddedTrainConfig if issubclass(made, EmbeddedDetector) else TrainConfig
     batch = Field(default=made.default_batch_size, ge=1, description="Samples a step, over all devices.")
     known = TrainConfig.model_fields["schedule"]
     schedule: Any = (known.annotation, Field(default=made.default_schedule, description=known.description))
-    return create_model(
-        name, __base__=TrainConfig, detector=(options, options()), batch_size=(int, batch), schedule=schedule
-    )
+    return create_model(name, __base__=base, detector=(options, options()), batch_size=(int, batch), schedule=schedule)
 
 
 def resumed_config(resume: str | Path | None) -> Path | None:
@@ -215,7 +215,7 @@ def build_detector(name: str, config: FitConfig, dataset: Dataset | VideoDataset
 
 def _try_size(detector: Detector) -> None:
     """ConfigError when the detector's networks cannot take its input size, before any data is read."""
-    if not isinstance(detector, StatisticalDetector):
+    if not isinstance(detector, StatisticalDetector | EmbeddedDetector):
         return
     height, width = detector.input.size
     frames = (detector.input.frames,) if detector.input.frames > 1 else ()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,17 +19,20 @@ from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.loader import Loader
 from offnormal.data.video_dataset import VideoDataset
 from offnormal.data.video_loader import VideoLoader
-from offnormal.detectors.base import TrainedDetector
-from offnormal.errors import CalibrationError, FitError
+from offnormal.detectors.base import EmbeddedDetector, TrainedDetector
+from offnormal.errors import CalibrationError, ConfigError, FitError
 from offnormal.run import Run
-from offnormal.scoring import Scorer
+from offnormal.scoring import EmbeddedScorer, Scorer
 from offnormal.scoring.memory import within_memory
 from offnormal.training import checkpoint
+from offnormal.training.embedded import EmbeddedAtFirst, EmbeddingPass, KeptEmbeddings
+from offnormal.training.embedded_config import EmbeddedTrainConfig
+from offnormal.training.embedding_store import EmbeddingStore
 from offnormal.training.gather import Room, gather
 from offnormal.training.held_out import score_held_out
 from offnormal.training.loop import Job, seed_everything, train
 from offnormal.training.samples import Source
-from offnormal.training.settings import plan
+from offnormal.training.settings import TrainSettings, plan
 from offnormal.training.split import keep_back, last_stretches, number_kept_back, split_pictures
 from offnormal.training.statistics import LeftOut
 from offnormal.types import InputSpec
@@ -77,8 +82,7 @@ def fit_by_training(
     sources: list[Source] = []
     skipped: list[Skipped] = []
     try:
-        for loader in (parts.learn, parts.held):
-            source, bad = gather(loader, room)
+        for source, bad in _sources(detector, parts, room, config, device, run):
             sources.append(source)
             skipped += [one for one in bad if one not in skipped]
         learn, held = sources
@@ -86,6 +90,7 @@ def fit_by_training(
         learning, total = sum(count for count, learns in sizes if learns), sum(count for count, _ in sizes)
         run.log("parameters", learning=learning, total=total)
         settings = plan(config, detector, len(learn))
+        _refuse_late(detector, settings)
         batch = max(1, settings.batch_size // settings.accumulate)
         advice = "raise --accumulate, or lower --batch-size or --size"
         with torch.random.fork_rng(range(torch.cuda.device_count())), within_memory("a batch", advice, FitError):
@@ -115,12 +120,20 @@ def fit_by_training(
             None if progress is None else lambda done, of, note: progress(f"train {detector.name}", done, of, note),
         )
         run.log("trained", **asdict(trained))
+        learn, held = (source.during(max(0, trained.epochs - 1)) for source in sources)
         with torch.random.fork_rng(range(torch.cuda.device_count())), within_memory("a batch", advice, FitError):
             seed_everything(seed)
             with torch.no_grad():
+                if isinstance(detector, EmbeddedDetector):
+                    detector.learn_heads(learn.loader(batch))
                 detector.finish(held.loader(batch))
+        scorer: Scorer | EmbeddedScorer
+        if isinstance(detector, EmbeddedDetector) and isinstance(held, KeptEmbeddings):
+            scorer = EmbeddedScorer(detector, device)
+        else:
+            scorer = Scorer(detector, device)
         return FittedByTraining(
-            held_out=score_held_out(Scorer(detector, device), held.loader(batch)),
+            held_out=score_held_out(scorer, held.loader(batch)),
             skipped=skipped,
             learnt=len(learn),
             waited_s=parts.learn.waited_s + parts.held.waited_s,
@@ -134,6 +147,47 @@ def fit_by_training(
     finally:
         for source in sources:
             source.close()
+
+
+def _sources(
+    detector: TrainedDetector, parts: _Parts, room: Room, config: TrainConfig, device: torch.device, run: Run
+) -> Iterator[tuple[Source, list[Skipped]]]:
+    """Samples to learn from and those kept back, each with its bad files; embedded where the detector learns so."""
+    if not isinstance(detector, EmbeddedDetector) or not isinstance(config, EmbeddedTrainConfig):
+        yield from (gather(loader, room) for loader in (parts.learn, parts.held))
+        return
+    start = time.perf_counter()
+    store = EmbeddingStore(config.embeddings_dir.expanduser(), int(config.embeddings_gb * 2**30))
+    batch = max(1, config.batch_size // config.accumulate)
+    detector.to(device).eval()
+    embedding = EmbeddingPass(
+        detector=detector,
+        device=device,
+        batch_size=batch,
+        room=room,
+        store=store if config.embeddings_gb else None,
+    )
+    with within_memory(f"a batch of {batch} samples", "raise --accumulate, or lower --batch-size or --size", FitError):
+        for loader, views in ((parts.learn, detector.views), (parts.held, 0)):
+            embedded, bad = embedding.embed(loader, views)
+            if detector.pixels_from is None:
+                yield embedded, bad
+                continue
+            pixels, more = gather(loader, room)
+            yield EmbeddedAtFirst(embedded, pixels, detector.pixels_from), more
+    seconds = round(time.perf_counter() - start, 3)
+    run.log("embedded", computed=embedding.computed, found=embedding.found, views=detector.views, seconds=seconds)
+
+
+def _refuse_late(detector: TrainedDetector, settings: TrainSettings) -> None:
+    """ConfigError when the embedder would begin to learn after the last epoch."""
+    first = detector.pixels_from if isinstance(detector, EmbeddedDetector) else None
+    epochs = math.ceil(settings.steps / settings.steps_per_epoch)
+    if first is not None and first >= epochs:
+        raise ConfigError(
+            f"the embedder is to learn from epoch {first + 1} on, and there are {epochs}: raise --epochs, or begin "
+            "earlier with --unfreeze-at"
+        )
 
 
 def _count(total: int, config: TrainConfig, wanted: int, things: str) -> int:

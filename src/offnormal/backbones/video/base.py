@@ -101,13 +101,18 @@ class VideoBackbone(Backbone):
                 f"{self.card.frames} x {self.card.size[0]} x {self.card.size[1]}"
             ) from None
 
+    @property
+    def network(self) -> nn.Module:
+        """That whose parts `freeze` names."""
+        return self.trunk
+
     def freeze(self, leave: Sequence[str] = ()) -> None:
-        """Learn nothing more, but for the parts of the trunk that are named, such as `layer4.1`.
+        """Learn nothing more, but for the parts of the network that are named, such as `layer4.1`; "" is all of it.
 
         The network stays in evaluation mode, also while the named parts learn: batch statistics are never touched.
         Raises ConfigError for a part that does not exist.
         """
-        parts = dict(self.trunk.named_modules())
+        parts = dict(self.network.named_modules())
         for name in leave:
             if name not in parts or not any(True for _ in parts[name].parameters()):
                 raise ConfigError(
@@ -117,11 +122,12 @@ class VideoBackbone(Backbone):
         for name in leave:
             parts[name].requires_grad_(True)
         self._frozen = True
-        self.eval()
+        nn.Module.train(self, False)
 
     def train(self, mode: bool = True) -> VideoBackbone:
         """As in every module, but a frozen network stays in evaluation mode."""
-        nn.Module.train(self, mode and not self._frozen)
+        if not self._frozen:  # else it is in evaluation mode, and need not be gone through in every step
+            nn.Module.train(self, mode)
         return self
 
     def load_pretrained(self, weights: Path | None = None) -> None:
@@ -182,5 +188,5 @@ def resample(x: Tensor, frames: int) -> Tensor:
 
 def _top(parts: dict[str, nn.Module]) -> str:
     return ", ".join(
-        name for name, part in parts.items() if name.count(".") < 2 and any(True for _ in part.parameters())
+        name for name, part in parts.items() if name and name.count(".") < 2 and any(True for _ in part.parameters())
     )

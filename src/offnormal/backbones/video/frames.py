@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from offnormal.backbones.images import TimmBackbone, deepest_layer
 from offnormal.backbones.video.base import VideoBackbone, VideoCard
@@ -29,6 +29,12 @@ class Frames(VideoBackbone):
             )
         trunk = TimmBackbone(network, [deepest_layer(network)])
         super().__init__(_card(name, trunk), trunk, in_channels)
+
+    @property
+    def network(self) -> nn.Module:
+        """The network of pictures, its parts named as timm names them."""
+        inner = getattr(self.trunk.trunk, "model", None)  # within what timm wraps around it to get features
+        return inner if isinstance(inner, nn.Module) else self.trunk.trunk
 
     def embed(self, x: Tensor) -> Tensor:
         """Clips (N, C, T, H, W) in 0-1 -> (N, 3 D): mean, standard deviation, mean absolute change between frames."""

@@ -1,0 +1,68 @@
+"""Embeddings of clips, from normal footage to scores by four heads, in one script.
+
+    python examples/embedding_ae.py yard/ new/*.mp4
+
+The first argument is a data set of videos in a layout that `offnormal list layouts` shows (or a folder of normal
+videos), the others are videos to judge. Without arguments a few moving discs are drawn and used, which takes a minute.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+import offnormal as on
+from offnormal.data.video_loader import VideoLoader
+from offnormal.scoring import Scorer, score_videos
+from offnormal.types import Video
+
+
+def draw(path: Path, seed: int, *, jumps: bool = False) -> Path:
+    """A disc that swings from side to side, or in the middle of the video jumps up and down."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    y, x = np.mgrid[:96, :128]
+    noise = np.random.default_rng(seed)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(10))
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for i in range(60):
+            across, up = 64 + 40 * np.sin(i / 6 + seed), 30 * np.sin(i) if jumps and 25 <= i < 40 else 0
+            picture = 80 + 10 * np.sin(x / 9) + noise.normal(0, 3, x.shape)
+            picture[np.hypot(x - across, y - 55 + up) < 12] = 200
+            shown = np.repeat(picture.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(shown)))
+        container.mux(stream.encode())
+    return path
+
+
+def main(arguments: list[str]) -> None:
+    work = Path(tempfile.mkdtemp(prefix="offnormal-"))
+    data, new = (Path(arguments[0]), [Path(path) for path in arguments[1:]]) if arguments else (work / "train", [])
+    if not arguments:
+        for seed in range(5):
+            draw(data / f"{seed}.mp4", seed)
+        new = [draw(work / "new" / "calm.mp4", 7), draw(work / "new" / "jumps.mp4", 8, jumps=True)]
+
+    # Each clip of 8 frames becomes one vector, once; the autoencoder then learns on vectors, which takes seconds.
+    # embedder="r2plus1d_18", "slowfast_r50", ... see motion better, where their weights are at hand.
+    run = on.fit("embedding_ae", data=data, size=96, out=work / "runs")
+    detector = run.bundle.detector
+    print(f"{detector.embedder.card.embedding} numbers a clip, {run.bundle.calibration.explanation}")
+
+    # One score a frame, the mean over the clips that it lies in; and what each head says of the same embeddings.
+    videos = [Video(path=path, name=path.stem) for path in new]
+    for found in score_videos(Scorer(detector), VideoLoader(videos, detector.input, batch_size=4)):
+        name, score = found.ended.video.name, found.aligned.score
+        alarms = float((score > run.bundle.calibration.threshold).mean())
+        print(f"{name}: highest score {np.nanmax(score):.2f} at frame {np.nanargmax(score)}, {alarms:.0%} in alarm")
+        for head, series in found.parts.items():
+            print(f"    {head:<12} median {np.nanmedian(series):6.2f}, highest {np.nanmax(series):6.2f}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

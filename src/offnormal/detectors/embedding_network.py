@@ -1,0 +1,43 @@
+"""The autoencoder of embeddings: layers as in enrico310786/action_video_autoencoder (src/models.py), sizes free."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+_DROPOUT = 0.3  # published code
+
+
+class EmbeddingAutoencoder(nn.Module):
+    """Rebuilds vectors through a few numbers.
+
+    Batch normalisation, then linear layers with ReLU down to the latent and, mirrored, up again; dropout after every
+    ReLU but the latent's; nothing after the last layer.
+    """
+
+    def __init__(self, width: int, hidden: Sequence[int], dropout: float = _DROPOUT) -> None:
+        """Of vectors of so many numbers; hidden: sizes of the layers down to the latent."""
+        super().__init__()
+        self.normalisation = nn.BatchNorm1d(width)
+        self.encoder = _layers((width, *hidden), dropout, last=[nn.ReLU()])
+        self.decoder = _layers((*reversed(hidden), width), dropout, last=[])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors (N, D) -> the same rebuilt, and latents (N, L)."""
+        latent = self.encode(x)
+        return self.decoder(latent), latent
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Vectors (N, D) -> latents (N, L)."""
+        latent: Tensor = self.encoder(self.normalisation(x))
+        return latent
+
+
+def _layers(sizes: Sequence[int], dropout: float, *, last: Sequence[nn.Module]) -> nn.Sequential:
+    made: list[nn.Module] = []
+    for number, (before, after) in enumerate(pairwise(sizes), 1):
+        made.append(nn.Linear(before, after))
+        made += last if number == len(sizes) - 1 else [nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*made)

@@ -1,0 +1,118 @@
+"""The embedding autoencoder as a new user tries it: on footage, whole clips and pictures, with other networks."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from offnormal.backbones.video.catalogue import build_embedder
+from offnormal.bundle import load
+from offnormal.cli.main import run
+from tests.contracts.scenes import write_scenes
+
+QUICK = ["--steps", "20", "--batch-size", "4", "--hidden", "16", "8"]
+
+
+@pytest.fixture(scope="module")
+def yard(tmp_path_factory):
+    return write_scenes(tmp_path_factory.mktemp("scenes") / "yard", train=4, frames=16)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home" / "torch"))
+
+
+def fitted(capsys, tmp_path, data, *arguments):
+    given = ["--data", str(data), *map(str, arguments), *QUICK, "--out", str(tmp_path / "runs"), "--json"]
+    assert run(["fit", "embedding_ae", *given]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def events(made, event):
+    lines = (Path(made["run"]) / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [line for line in map(json.loads, lines) if line["event"] == event]
+
+
+def test_footage_gives_every_frame_a_score_and_a_table_of_heads(yard, tmp_path, capsys):
+    made = fitted(capsys, tmp_path, yard, "--size", 32, "--frames", 4, "--hop", 2, "--head", "mahalanobis")
+    (told,) = events(made, "embedded")
+    assert (told["computed"], told["found"], told["views"]) == (28, 0, 0)
+    assert run(["evaluate", made["bundle"], "--data", str(yard), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["metrics"]["frame_AUC_micro"] > 0.9
+    parts = json.loads((Path(made["run"]) / "metrics.json").read_text())["parts"]
+    assert set(parts) == {"ae", "centroid", "mahalanobis", "knn", "latent"}
+    assert parts["mahalanobis"]["frame_AUC_micro"] == found["metrics"]["frame_AUC_micro"]
+    assert "Each part of the score alone" in (Path(found["run"]) / "report.html").read_text(encoding="utf-8")
+    assert run(["predict", made["bundle"], str(yard / "test" / "odd.mp4"), "--csv", str(tmp_path / "odd.csv")]) == 0
+    rows = (tmp_path / "odd.csv").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 17
+    assert all(row.split(",")[4] for row in rows)  # windows cover all frames
+
+
+def test_another_head_on_the_same_videos_embeds_nothing(yard, tmp_path, capsys):
+    given = ("--size", 32, "--frames", 4, "--hop", 2)
+    first = fitted(capsys, tmp_path, yard, *given)
+    again = fitted(capsys, tmp_path, yard, *given, "--head", "knn")
+    (told,) = events(again, "embedded")
+    assert (told["computed"], told["found"]) == (0, 28)
+    one, two = (load(made["bundle"]).detector for made in (first, again))
+    assert torch.equal(one.heads.neighbours.kept, two.heads.neighbours.kept)
+    assert list((tmp_path / "home" / ".cache" / "offnormal" / "embeddings").iterdir())
+    fresh = fitted(capsys, tmp_path, yard, *given, "--embeddings-gb", 0)
+    assert events(fresh, "embedded")[0]["computed"] == 28
+    assert fresh["hash"] == first["hash"]
+
+
+def test_clips_as_a_whole_have_one_score(yard, tmp_path, capsys):
+    made = fitted(capsys, tmp_path, yard, "--size", 32, "--sampling", "uniform", "--frames", 4, "--views", 2)
+    bundle = load(made["bundle"])
+    assert bundle.detector.input.sampling == "uniform"
+    assert made["data"]["images"] + made["training"]["kept_back"] == 4
+    assert run(["predict", made["bundle"], str(yard / "test" / "odd.mp4"), "--csv", str(tmp_path / "odd.csv")]) == 0
+    rows = [row.split(",") for row in (tmp_path / "odd.csv").read_text(encoding="utf-8").splitlines()]
+    assert len({row[rows[0].index("score")] for row in rows[1:]}) == 1
+
+
+def test_networks_of_clips_with_random_weights_and_with_weights_from_a_file(yard, tmp_path, capsys):
+    given = ["--embedder", "r2plus1d_18", "--size", "32", "--frames", "4", "--hop", "6", "--clip-fps", "10"]
+    made = fitted(capsys, tmp_path, yard, *given, "--weights", "random")
+    assert "random weights" in json.loads((Path(made["bundle"]) / "card.json").read_text())["weights"][0]["source"]
+    theirs = build_embedder("r2plus1d_18").trunk.state_dict()
+    torch.save({**theirs, "fc.weight": torch.zeros(400, 512), "fc.bias": torch.zeros(400)}, tmp_path / "theirs.pth")
+    given += ["--weights", tmp_path / "theirs.pth", "--unfreeze", "layer4.1", "--unfreeze-at", 5, "--keep", "last"]
+    made = fitted(capsys, tmp_path, yard, *given)
+    detector = load(made["bundle"]).detector
+    own = detector.embedder.trunk.state_dict()
+    changed = {name for name, value in own.items() if not torch.equal(value, theirs[name])}
+    assert changed and all(name.startswith("layer4.1.") for name in changed)
+    assert not any("running" in name for name in changed)
+    assert "layer4.1 trained further" in detector.cards()[0].source
+    assert torch.isfinite(detector(torch.rand(1, 3, 4, 32, 32)).score).all()
+
+
+def test_pictures_are_judged_one_by_one(parts, tmp_path, capsys):
+    made = fitted(capsys, tmp_path, parts, "--size", 64, "--head", "knn")
+    assert load(made["bundle"]).detector.input.frames == 1
+    assert run(["evaluate", made["bundle"], "--data", str(parts), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["image_AUROC"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--embedder", "slowfast_r50"], "--weights"),
+        (["--embedder", "slowfast_r60"], "did you mean 'slowfast_r50'"),
+        (["--unfreeze", "layer4"], "parts are"),
+        (["--unfreeze", "blocks.6", "--unfreeze-at", "30", "--epochs", "10"], "raise --epochs"),
+        (["--sampling", "uniform", "--hop", "2"], "hop with sampling=uniform"),
+        (["--views", "-1"], "views"),
+    ],
+)
+def test_what_cannot_be_is_refused(yard, tmp_path, capsys, more, message):
+    given = ["--data", str(yard), "--size", "32", *more, "--out", str(tmp_path / "runs")]
+    assert run(["fit", "embedding_ae", *given]) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,74 @@
+"""A small detector that learns from embeddings, and says how often it embedded anything."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.functional import avg_pool2d, mse_loss
+
+from offnormal.detectors.base import EmbeddedDetector
+from offnormal.types import Output
+from tests.training.tiny import TinyOptions
+
+
+class Glance(EmbeddedDetector):
+    """Embeds by the means of blocks of pixels, times a number that may learn."""
+
+    name = "glance"
+    Options = TinyOptions
+    pools_map = False
+    default_epochs = 2
+
+    def __init__(self, options, spec, *, views=0, pixels_from=None):
+        super().__init__(options, spec)
+        self.times = nn.Parameter(torch.ones(()))
+        width = spec.channels * spec.frames * 4
+        self.net = nn.Linear(width, width)
+        self.register_buffer("kept", None)
+        self.given_views, self.given_from = views, pixels_from
+        self.embedded = 0  # samples
+        self.steps_over = []  # number of axes of what each step was given
+
+    views = property(lambda self: self.given_views)
+    pixels_from = property(lambda self: self.given_from)
+
+    @property
+    def is_fitted(self):
+        return self.kept is not None
+
+    def embed(self, x):
+        self.embedded += len(x)
+        frames = x.transpose(1, 2).flatten(1, 2) if x.ndim == 5 else x
+        return self.times * avg_pool2d(frames, frames.shape[-1] // 2).flatten(1)
+
+    def view(self, x, seeds):
+        return x + torch.tensor([seed % 1000 / 1000 for seed in seeds]).view(-1, *[1] * (x.ndim - 1))
+
+    def embedding_key(self, view):
+        return f"{self.times.item()} {view}"
+
+    def _rows(self, x):
+        return x if x.ndim == 2 else self.embed(x)
+
+    def optimizers(self):
+        return {"net": torch.optim.Adam(self.parameters(), lr=self.options.learning_rate)}
+
+    def training_step(self, x):
+        self.steps_over.append(x.ndim)
+        rows = self._rows(x)
+        yield "net", {"loss": mse_loss(self.net(rows), rows.detach())}
+
+    def validation_step(self, x):
+        return {"loss": mse_loss(self.net(self._rows(x)), self._rows(x))}
+
+    def learn_heads(self, loader):
+        self.kept = torch.cat([self._rows(batch.pixels) for batch in loader]).detach()
+
+    def finish(self, loader):
+        pass
+
+    def score_embedding(self, embedding):
+        return Output((embedding[:, None] - self.kept).square().mean(2).amin(1)[:, None], None)
+
+    def forward(self, x):
+        return self.score_embedding(self.embed(x))

@@ -1,0 +1,98 @@
+import os
+
+import numpy as np
+import pytest
+
+from offnormal.errors import ConfigError
+from offnormal.training.embedding_store import EmbeddedClips, EmbeddingStore, key_of
+
+
+def clips(n=3, seed=0, warnings=()):
+    rng = np.random.default_rng(seed)
+    frames = np.arange(2 * n).reshape(n, 2)
+    return EmbeddedClips(frames, frames / 10, rng.normal(size=(n, 5)).astype(np.float32), warnings)
+
+
+def equal(a, b):
+    return a.warnings == b.warnings and all(
+        np.array_equal(getattr(a, name), getattr(b, name), equal_nan=True)
+        for name in ("frames", "times_s", "embeddings")
+    )
+
+
+@pytest.mark.parametrize("n", [3, 0])
+def test_what_was_written_is_read(tmp_path, n):
+    store = EmbeddingStore(tmp_path / "kept", 1 << 20)
+    assert store.read("a") is None
+    store.write("a", clips(n, warnings=("slow: late",)))
+    assert equal(store.read("a"), clips(n, warnings=("slow: late",)))
+    assert store.read("b") is None
+    assert len(list((tmp_path / "kept").iterdir())) == 1
+
+
+@pytest.mark.parametrize("harm", ["cut", "bit", "other", "nothing"])
+def test_a_damaged_entry_is_not_taken(tmp_path, caplog, harm):
+    store = EmbeddingStore(tmp_path, 1 << 20)
+    store.write("a", clips())
+    (path,) = tmp_path.iterdir()
+    content = bytearray(path.read_bytes())
+    if harm == "bit":
+        content[-3] ^= 1
+    path.write_bytes({"cut": content[:-8], "bit": content, "other": b"text", "nothing": b""}[harm])
+    assert store.read("a") is None
+    assert "damaged embeddings" in caplog.text
+    store.write("a", clips())
+    assert equal(store.read("a"), clips())
+
+
+def test_an_entry_under_another_name_is_not_taken(tmp_path):
+    store = EmbeddingStore(tmp_path, 1 << 20)
+    store.write("a", clips())
+    (path,) = tmp_path.iterdir()
+    store.write("b", clips(seed=1))
+    (other,) = [found for found in tmp_path.iterdir() if found != path]
+    other.replace(path)
+    assert store.read("a") is None
+
+
+def test_those_used_longest_ago_are_forgotten(tmp_path):
+    store = EmbeddingStore(tmp_path, 1 << 20)
+    for number, key in enumerate("abc"):
+        store.write(key, clips())
+        os.utime(store._path(key), (number, number))
+    store.read("a")  # used last
+    size = store._path("a").stat().st_size
+    small = EmbeddingStore(tmp_path, 3 * size)
+    small.write("d", clips())
+    assert [key for key in "abcd" if small.read(key) is not None] == ["a", "c", "d"]
+
+
+def test_what_killed_programs_left_is_removed_a_day_later(tmp_path):
+    old, new = tmp_path / ".a.1.partial.safetensors", tmp_path / ".b.2.partial.safetensors"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    EmbeddingStore(tmp_path, 1 << 20)
+    assert not old.exists() and new.exists()
+
+
+def test_a_place_that_cannot_be_is_refused_and_a_full_one_done_without(tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="--embeddings-gb 0"):
+        EmbeddingStore(tmp_path / "file" / "inside", 1)
+    store = EmbeddingStore(tmp_path / "kept", 1 << 20)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("offnormal.training.embedding_store.save_file", full)
+    store.write("a", clips())
+    store.write("b", clips())
+    assert store.read("a") is None
+    assert caplog.text.count("cannot be kept") == 1
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_a_key_follows_everything_in_it():
+    assert key_of(a=1, b=(2, 3)) == key_of(b=[2, 3], a=1)
+    assert key_of(a=1, b=2) != key_of(a=1, b=3)

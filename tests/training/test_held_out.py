@@ -1,0 +1,37 @@
+"""Whole clips that were kept back: what the frames of windows have for scores, and what whole videos have."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from offnormal.scoring import Scored, align
+from offnormal.training.held_out import score_held_out
+from offnormal.types import InputSpec, Sample, Scores
+
+
+def held_out(spec, path):
+    """Windows of frames 0-5, 3-8 and 9-14 with scores 1, 2 and 4."""
+    frames = np.array([[0, 5], [3, 8], [9, 14]])
+    score = np.array([1, 2, 4], np.float32)
+    scored = Scored(Scores(score, None), [Sample(path=path, frame=int(last)) for _, last in frames], None, frames)
+    scorer = SimpleNamespace(detector=SimpleNamespace(input=spec), over=lambda _: [scored])
+    return score_held_out(scorer, None), frames, score
+
+
+def test_every_frame_of_a_window_has_the_mean_of_those_it_lies_in(tmp_path):
+    found, frames, score = held_out(InputSpec(size=(8, 8), frames=6, hop=3, targets=()), tmp_path)
+    spread = [
+        (value, frame) for (first, last), value in zip(frames, score, strict=True) for frame in range(first, last + 1)
+    ]
+    expected = align(np.array([[v] for v, _ in spread]), np.array([[f] for _, f in spread]), 15).score
+    assert [sample.frame for sample in found.samples] == list(range(15))
+    np.testing.assert_allclose(found.score, expected)
+    assert found.score[4] == pytest.approx(1.5)
+    assert found.peak[4] == 2
+
+
+def test_a_video_that_is_one_clip_has_one_score(tmp_path):
+    found, _, score = held_out(InputSpec(size=(8, 8), frames=6, sampling="uniform", targets=()), tmp_path)
+    assert found.score.tolist() == score.tolist()
+    assert [sample.frame for sample in found.samples] == [5, 8, 14]
