@@ -321,9 +321,18 @@ def test_layers_are_the_published_ones_unless_given(width, expected):
     assert EmbeddingAEOptions(hidden=[64, 32]).layers(width) == [64, 32]
 
 
+def test_clips_of_activities_are_taken_whole_unless_windows_are_asked_for():
+    def sampling(of, **given):
+        return EmbeddingAE.suited(EmbeddingAEOptions(**given), of=of, shown=64).sampling
+
+    assert [sampling(of) for of in ("clips", "videos", "pictures")] == ["uniform", "window", "window"]
+    assert sampling("clips", hop=4) == sampling("clips", sampling="window") == "window"
+    assert sampling("videos", sampling="uniform") == "uniform"
+
+
 def test_pictures_are_taken_one_at_a_time():
-    assert EmbeddingAE.suited(EmbeddingAEOptions(), videos=False, shown=64).frames == 1
-    assert EmbeddingAE.suited(EmbeddingAEOptions(), videos=True, shown=64).frames is None
+    assert EmbeddingAE.suited(EmbeddingAEOptions(), of="pictures", shown=64).frames == 1
+    assert EmbeddingAE.suited(EmbeddingAEOptions(), of="videos", shown=64).frames is None
     detector = EmbeddingAE(EmbeddingAEOptions(frames=1, hidden=[8]), InputSpec(size=(16, 16)), embedder=Small())
     with torch.no_grad():
         assert detector.eval()._embedded(torch.rand(2, 3, 16, 16).expand(2, 3, 16, 16), _First()).shape == (2, WIDTH)

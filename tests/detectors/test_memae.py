@@ -173,11 +173,11 @@ def test_the_form_follows_the_data_and_is_kept():
     def form(options, **data):
         return MemAE.suited(MemAEOptions(**options), **data).form
 
-    assert form({}, videos=True, shown=320) == "video"
-    assert form({}, videos=False, shown=28) == "cifar"
-    assert form({"channels": 1}, videos=False, shown=28) == "mnist"
-    assert form({}, videos=False, shown=320) == "image"
-    assert form({"form": "image"}, videos=True, shown=320) == "image"
+    assert form({}, of="videos", shown=320) == "video"
+    assert form({}, of="pictures", shown=28) == "cifar"
+    assert form({"channels": 1}, of="pictures", shown=28) == "mnist"
+    assert form({}, of="pictures", shown=320) == "image"
+    assert form({"form": "image"}, of="videos", shown=320) == "image"
     built = MemAE.build(MemAEOptions(width=4, memory=5), InputSpec(size=(40, 40)))
     assert built.options.form == "image"
     again = MemAE.build(built.options, built.input)

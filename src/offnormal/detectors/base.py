@@ -22,6 +22,7 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
+DataKind = Literal["pictures", "videos", "clips"]  # clips: of activities, each judged as a whole
 Channels = Annotated[Literal[1, 3], BeforeValidator(_whole)]  # as an option
 
 
@@ -56,8 +57,8 @@ class Detector(nn.Module, ABC):
         return cls(options, spec)
 
     @classmethod
-    def suited(cls, options: DetectorOptions, *, videos: bool, shown: float) -> DetectorOptions:
-        """The options with what the data decide filled in: whether they are videos, and how many pixels a side."""
+    def suited(cls, options: DetectorOptions, *, of: DataKind, shown: float) -> DetectorOptions:
+        """The options with what the data decide filled in: what they are, and how many pixels a side."""
         return options
 
     @classmethod

@@ -27,7 +27,7 @@ from offnormal.backbones.video.base import VideoBackbone, VideoCard
 from offnormal.backbones.video.catalogue import build_embedder
 from offnormal.data.loader import Batches
 from offnormal.detectors import clip_views
-from offnormal.detectors.base import DetectorOptions, EmbeddedDetector
+from offnormal.detectors.base import DataKind, DetectorOptions, EmbeddedDetector
 from offnormal.detectors.embedding_ae_options import EmbeddingAEOptions
 from offnormal.detectors.embedding_heads import Heads, Neighbours
 from offnormal.detectors.embedding_network import EmbeddingAutoencoder
@@ -81,12 +81,10 @@ class EmbeddingAE(EmbeddedDetector):
         self._warned = False
 
     @classmethod
-    def suited(cls, options: DetectorOptions, *, videos: bool, shown: float) -> DetectorOptions:
-        """Of pictures one at a time, unless the options say otherwise."""
+    def suited(cls, options: DetectorOptions, *, of: DataKind, shown: float) -> DetectorOptions:
+        """Clips of activities as wholes, videos by windows, pictures one at a time, unless options differ."""
         assert isinstance(options, EmbeddingAEOptions)
-        if videos or options.frames is not None or options.sampling == "uniform":
-            return options
-        return EmbeddingAEOptions.model_validate({**options.model_dump(exclude_unset=True), "frames": 1})
+        return options.decided(of)
 
     @classmethod
     def default_side(cls, options: DetectorOptions) -> int:
@@ -261,7 +259,13 @@ class EmbeddingAE(EmbeddedDetector):
         x = self._standardised(embedding)
         rebuilt, latent = self.net(x)
         parts = {"ae": (rebuilt - x).square().mean(1), **self.heads(x, latent)}
-        return Output(parts[self.options.head][:, None], None, {name: part[:, None] for name, part in parts.items()})
+        return Output(
+            score=parts[self.options.head][:, None],
+            map=None,
+            parts={name: part[:, None] for name, part in parts.items()},
+            embedding=embedding,
+            latent=latent,
+        )
 
     def latent(self, embedding: Tensor) -> Tensor:
         """Embeddings (N, D) -> what the autoencoder makes of them in its middle (N, L)."""

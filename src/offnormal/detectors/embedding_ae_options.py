@@ -13,7 +13,7 @@ from offnormal.backbones.images import deepest_layer, input_multiple
 from offnormal.backbones.video.base import VideoCard
 from offnormal.backbones.video.catalogue import build_embedder
 from offnormal.backbones.video.frames import PREFIX
-from offnormal.detectors.base import Channels, DetectorOptions
+from offnormal.detectors.base import Channels, DataKind, DetectorOptions
 from offnormal.detectors.embedding_heads import Subsample
 
 Head = Literal["ae", "centroid", "mahalanobis", "knn"]
@@ -30,8 +30,8 @@ class EmbeddingAEOptions(DetectorOptions):
     """File with its weights instead of the published ones; random: none, for trying things out."""
     channels: Channels = 3
     """1: grey; 3: colour."""
-    sampling: Literal["window", "uniform"] = "window"
-    """window: clips one after the other, a score for every frame; uniform: one clip spread over a video, one score."""
+    sampling: Literal["auto", "window", "uniform"] = "auto"
+    """window: clips one after the other, a score a frame; uniform: one clip spread over a video; auto: as data are."""
     frames: Annotated[int, Field(ge=1)] | None = None
     """Of a clip; default: as the embedder was trained."""
     clip_fps: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
@@ -67,14 +67,28 @@ class EmbeddingAEOptions(DetectorOptions):
 
     @model_validator(mode="after")
     def _together(self) -> Self:
-        given = [name for name in ("clip_fps", "hop") if getattr(self, name) is not None]
-        if self.sampling == "uniform" and given:
-            raise ValueError(f"{' and '.join(given)} with sampling=uniform: one clip is spread over the whole video")
+        if self.sampling == "uniform" and self.by_windows:
+            raise ValueError(f"{self.by_windows} with sampling=uniform: one clip is spread over the whole video")
         if self.unfreeze is not None and not self.unfreeze:
             raise ValueError("unfreeze without a part: name some, such as layer4.1, or all")
         if self.unfreeze is None and self.target == "teacher":
             raise ValueError("target=teacher without unfreeze: the embedder never differs from its teacher")
         return self
+
+    @property
+    def by_windows(self) -> str | None:
+        """Names of the options that only windows have, where some are given."""
+        given = [name for name in ("clip_fps", "hop") if getattr(self, name) is not None]
+        return " and ".join(given) or None
+
+    def decided(self, of: DataKind) -> Self:
+        """The same with the sampling that suits the data, and of pictures one at a time."""
+        found: dict[str, Any] = {}
+        if self.sampling == "auto":
+            found["sampling"] = "uniform" if of == "clips" and self.by_windows is None else "window"
+        if of == "pictures" and self.frames is None and self.sampling != "uniform":
+            found["frames"] = 1
+        return type(self).model_validate({**self.model_dump(exclude_unset=True), **found})
 
     @property
     def card(self) -> VideoCard:

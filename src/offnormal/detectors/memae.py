@@ -23,7 +23,7 @@ from torch.optim import Adam, Optimizer
 from offnormal.backbones.base import WeightCard
 from offnormal.backbones.video.base import VideoBackbone, VideoCard
 from offnormal.data.loader import Batches
-from offnormal.detectors.base import DetectorOptions, TrainedDetector
+from offnormal.detectors.base import DataKind, DetectorOptions, TrainedDetector
 from offnormal.detectors.maps import pool, smooth_within
 from offnormal.detectors.memae_encoder import PLAIN, ClipEncoder
 from offnormal.detectors.memae_networks import FormName, MemoryAutoencoder, build_network, folded
@@ -102,10 +102,10 @@ class MemAE(TrainedDetector):
         return cls(spec=spec, **decided.model_dump())
 
     @classmethod
-    def suited(cls, options: DetectorOptions, *, videos: bool, shown: float) -> DetectorOptions:
+    def suited(cls, options: DetectorOptions, *, of: DataKind, shown: float) -> DetectorOptions:
         """With the form that suits the data."""
         assert isinstance(options, MemAEOptions)
-        return options.decided(videos=videos, shown=shown)
+        return options.decided(videos=of != "pictures", shown=shown)
 
     @classmethod
     def default_side(cls, options: DetectorOptions) -> int:

@@ -23,7 +23,14 @@ from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.loader import Batches, read_mask
 from offnormal.data.survey import choose_input, default_side, survey, survey_videos
 from offnormal.data.video_dataset import VideoDataset
-from offnormal.detectors.base import Detector, DetectorOptions, EmbeddedDetector, StatisticalDetector, TrainedDetector
+from offnormal.detectors.base import (
+    DataKind,
+    Detector,
+    DetectorOptions,
+    EmbeddedDetector,
+    StatisticalDetector,
+    TrainedDetector,
+)
 from offnormal.errors import CalibrationError, ConfigError, DataError, FitError
 from offnormal.run import Run, new_run
 from offnormal.scoring import choose_device
@@ -180,7 +187,7 @@ def build_detector(name: str, config: FitConfig, dataset: Dataset | VideoDataset
     found = survey(dataset.train) if isinstance(dataset, Dataset) else survey_videos(dataset.train)
     options: DetectorOptions = made.suited(
         config.detector,  # type: ignore[attr-defined]
-        videos=isinstance(dataset, VideoDataset),
+        of=_kind_of(dataset),
         shown=median(max(size) for size in found.sizes),
     )
     clip = made.clip(options)
@@ -211,6 +218,12 @@ def build_detector(name: str, config: FitConfig, dataset: Dataset | VideoDataset
         same = found.sizes[0] if len(set(found.sizes)) == 1 else None
         detector.ignore(torch.from_numpy(read_mask(config.ignore_mask, spec, expected=same)))
     return detector
+
+
+def _kind_of(dataset: Dataset | VideoDataset) -> DataKind:
+    if isinstance(dataset, Dataset):
+        return "pictures"
+    return "videos" if dataset.split is None else "clips"
 
 
 def _try_size(detector: Detector) -> None:
