@@ -25,7 +25,7 @@ from offnormal.backbones.video.base import VideoBackbone, VideoCard
 from offnormal.data.loader import Batches
 from offnormal.detectors.base import DataKind, DetectorOptions, TrainedDetector
 from offnormal.detectors.maps import pool, smooth_within
-from offnormal.detectors.memae_encoder import PLAIN, ClipEncoder
+from offnormal.detectors.memae_encoder import ClipEncoder, other_encoder
 from offnormal.detectors.memae_networks import FormName, MemoryAutoencoder, build_network, folded
 from offnormal.detectors.memae_options import PUBLISHED_SHRINK, MemAEOptions, PublishedOptions
 from offnormal.detectors.memae_weights import as_ours, structure
@@ -74,10 +74,6 @@ class MemAE(TrainedDetector):
         self._refuse_other_input()
         with torch.random.fork_rng(()):
             torch.manual_seed(options.seed % (1 << 63))  # generators take no negative ones
-            encoder = None
-            if options.encoder != PLAIN:
-                frozen = options.freeze_encoder
-                encoder = ClipEncoder(options.encoder, self.input.channels, options.temporal, frozen=frozen)
             self.net: MemoryAutoencoder = build_network(
                 options.network,
                 self.input,
@@ -86,7 +82,9 @@ class MemAE(TrainedDetector):
                 shrink=options.threshold,
                 similarity=options.similarity,
                 query=options.query or options.network.query,
-                encoder=encoder,
+                encoder=other_encoder(
+                    options.encoder, self.input.channels, options.temporal, frozen=options.freeze_encoder
+                ),
             )
         self.register_buffer("usage", None)
         self.usage: Tensor | None  # (M,) share of each item in what normals kept back recalled; 0 where that is unknown
