@@ -228,7 +228,12 @@ def test_a_training_is_over_embeddings_and_then_over_pixels(footage, tmp_path):
     pass_.detector.embedded = 0
     per_epoch = len(learn) // 4
     settings = TrainSettings(
-        seed=0, batch_size=4, steps=4 * per_epoch, steps_per_epoch=per_epoch, validate_every=per_epoch
+        seed=0,
+        batch_size=4,
+        steps=4 * per_epoch,
+        steps_per_epoch=per_epoch,
+        validate_every=per_epoch,
+        validate_on=99,
     )
     job = Job(detector=pass_.detector, learn=learn, held=held, settings=settings, run=tmp_path, identity={})
     train(job, CPU)

@@ -51,11 +51,12 @@ def losses(run):
 
 @pytest.mark.parametrize("schedule", ["cosine", "plateau"])
 def test_a_killed_fit_is_gone_on_with_and_gives_the_same(plugged, pictures, tmp_path, schedule):
-    arguments = ["pair", "--normal", pictures, "--device", "cpu", "--epochs", 60, "--batch-size", 6, "--size", 16]
+    arguments = ["pair", "--normal", pictures, "--device", "cpu", "--epochs", 120, "--batch-size", 6, "--size", 16]
     arguments += ["--schedule", schedule, "--threads", 1, "--slow-s", 0.01]
     whole = fit(*arguments, "--out", tmp_path / "whole")
     broken = killed(40, tmp_path / "broken", *arguments, "--out", tmp_path / "broken")
-    assert killed(90, tmp_path / "broken", "pair", "--resume", broken) == broken
+    further = checkpoint.last_step(broken) + 20  # a checkpoint that only a resumed fit can have written
+    assert killed(further, tmp_path / "broken", "pair", "--resume", broken) == broken
     assert fit("pair", "--resume", broken) == broken
     assert load(broken).hash == load(whole).hash
     assert load(broken).calibration.scores == load(whole).calibration.scores
