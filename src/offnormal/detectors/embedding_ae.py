@@ -25,6 +25,7 @@ from torch.optim import Adam, Optimizer
 from offnormal.backbones.base import WeightCard
 from offnormal.backbones.video.base import VideoBackbone, VideoCard
 from offnormal.backbones.video.catalogue import build_embedder
+from offnormal.backbones.video.inference import InferenceForm
 from offnormal.data.loader import Batches
 from offnormal.detectors import clip_views
 from offnormal.detectors.base import DataKind, DetectorOptions, EmbeddedDetector
@@ -76,6 +77,7 @@ class EmbeddingAE(EmbeddedDetector):
         self.spread: Tensor  # (D,) and their standard deviation
         self.variances: Tensor  # sum over the batches of an epoch of how embeddings vary in each, and number of batches
         self.heads = Heads(options.clusters, Neighbours(options.neighbours, options.bank, options.subsample))
+        self._form = InferenceForm()
         self._teacher: list[VideoBackbone] = []  # in no state: it is the embedder as it was loaded
         self._as_loaded = ""
         self._warned = False
@@ -163,9 +165,12 @@ class EmbeddingAE(EmbeddedDetector):
         clips = x[:, :, None] if x.ndim == 4 else x  # (N, C, T, H, W)
         if self.ignored is not None:
             clips = torch.where(self.ignored, embedder.mean, clips)
-        if clips.device.type == "cpu" and not torch.is_grad_enabled():  # so that no number depends on the batch
-            return torch.cat([embedder.embed(clip) for clip in torch.split(clips, 1)])
-        return embedder.embed(clips)
+        if torch.is_grad_enabled():
+            return embedder.embed(clips)
+        if embedder is self.embedder:
+            embedder = self._form.of(embedder, (clips.shape[2], clips.shape[3], clips.shape[4]))
+        pieces = torch.split(clips, 1) if clips.device.type == "cpu" else [clips]  # no number depends on the batch
+        return torch.cat([embedder.embed(piece) for piece in pieces])
 
     def _standardised(self, embedding: Tensor) -> Tensor:
         return (embedding - self.centre) / self.spread

@@ -4,7 +4,7 @@ from torch import nn
 
 from offnormal import registry
 from offnormal.backbones.video.catalogue import build_embedder, build_encoder, encoder_names, is_encoder
-from offnormal.backbones.video.inference import for_inference
+from offnormal.backbones.video.inference import InferenceForm, for_inference
 from offnormal.errors import ConfigError
 from tests.backbones.video.naive import with_statistics
 
@@ -63,3 +63,27 @@ def test_weights_lie_channels_last():
 def test_clips_that_a_network_cannot_take_are_refused():
     with pytest.raises(ConfigError, match="s3d cannot take clips of 1 x 8 x 8"):
         for_inference(build_embedder("s3d"), (1, 8, 8))
+
+
+def test_the_form_follows_every_change_of_the_network():
+    torch.manual_seed(0)
+    backbone = with_statistics(build_embedder("r3d_18")).eval()
+    form, clip = InferenceForm(), torch.rand(1, 3, *SIZE)
+
+    def equal():
+        with torch.inference_mode():
+            found, expected = form.of(backbone, SIZE).embed(clip), backbone.embed(clip)
+        return torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+    assert equal() and form.of(backbone, SIZE) is form.of(backbone, SIZE) is not backbone
+    before = form.of(backbone, SIZE)
+    with torch.no_grad():
+        next(backbone.trunk.parameters()).mul_(2)
+    assert form.of(backbone, SIZE) is not before and equal()
+    backbone.load_state_dict(with_statistics(build_embedder("r3d_18")).state_dict())
+    assert equal()
+
+
+def test_a_network_with_nothing_to_fold_stays_itself():
+    backbone = build_embedder("frames:resnet18").eval()
+    assert InferenceForm().of(backbone, SIZE) is backbone
