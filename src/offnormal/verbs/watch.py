@@ -126,6 +126,7 @@ class Watch:
                 batches = LiveBatches(batch_size=self.config.batch_size, sources=len(views))
                 groups.append(Group(live, batches, cameras))
             running = Running(WatchLoop(groups, outlets, worker))
+            stack.callback(running.loop.close)
             if self.config.metrics is not None:
                 server = MetricsServer(self.config.metrics, running.page)
                 stack.callback(server.close)

@@ -139,7 +139,7 @@ class MetricsServer:
         except (OSError, OverflowError) as error:
             raise ConfigError(f"--metrics {where}: nobody can listen there ({error}); choose another port") from None
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(0.2,), name="metrics", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.1,), name="metrics", daemon=True).start()
 
     @property
     def url(self) -> str:

@@ -21,7 +21,7 @@ from offnormal.watching.camera import WatchedCamera
 log = logging.getLogger(__name__)
 
 _WAIT_S = 0.2  # for a frame or a batch, before time is looked at
-_LAST_S = 2.0  # for what was read before the program was asked to end
+_LAST_S = 1.5  # for what was read before the program was asked to end
 _MEDIA_S, _SINKS_S = 1.0, 1.0  # for clips and deliveries then; what is left is told after the next start
 _PATIENT_S = 60.0  # for the same where every recording has ended by itself
 
@@ -57,7 +57,7 @@ class WatchLoop:
         self._stop.set()
 
     def run(self) -> None:
-        """Watch; when it returns every event is closed, and told or safe on disk."""
+        """Watch; when it returns every event is closed, and `close` is to follow."""
         readers, scorers = [], []
         for group in self.groups:
             for one in group.cameras.values():
@@ -71,6 +71,10 @@ class WatchLoop:
         self._deadline_s = time.monotonic() + _LAST_S
         for thread in scorers:
             thread.join(_LAST_S + _WAIT_S if asked else None)
+
+    def close(self) -> None:
+        """Write the last clips and deliver what can be delivered; in a hurry where it was asked to stop."""
+        asked = self._stop.is_set()
         self.worker.close(_MEDIA_S if asked else _PATIENT_S)
         self.outlets.close(_SINKS_S if asked else _PATIENT_S)
 
