@@ -36,10 +36,13 @@ def config(yard, tmp_path):
 
 
 def started(config, *more):
-    command = [sys.executable, "-m", "offnormal.cli.main", "watch", "--config", str(config), "--json", *more]
-    command = [sys.executable, "-c", "from offnormal.cli.main import main; main()", *command[3:]]
+    program = [sys.executable, "-c", "from offnormal.cli.main import main; main()"]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        [*program, "watch", "--config", str(config), "--json", *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
 
@@ -65,16 +68,13 @@ def test_a_dry_run_prints_events_and_a_table(yard, tmp_path, capsys):
 
 
 def test_a_check_says_what_would_be_watched(yard, config, capsys):
-    assert (
-        run(["watch", "--config", str(config), "--check", "--connect", "--zone", "0,0 1,0 1,1", "--threshold", "3"])
-        == 0
-    )
+    more = ["--check", "--connect", "--zone", "0,0 1,0 1,1", "--threshold", "3"]
+    assert run(["watch", "--config", str(config), *more]) == 0
     out = capsys.readouterr().out
     for word in ("gate", "pixel_gaussian", "64 x 64", "nothing is promised", "jsonl"):
         assert word in out
-    assert (
-        run(["watch", str(yard / "bundle"), "rtsp://user:secret@127.0.0.1:1/x", "--check", "--connect", "--json"]) == 1
-    )
+    source = "rtsp://user:secret@127.0.0.1:1/x"
+    assert run(["watch", str(yard / "bundle"), source, "--check", "--connect", "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert found["gives"].startswith("no frame") and "secret" not in str(found)
 

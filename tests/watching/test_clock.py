@@ -1,4 +1,5 @@
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -42,6 +43,6 @@ def test_set_back_it_still_rises_until_the_time_of_day_is_reached(clocks):
     for _ in range(300):
         clocks.pass_by(1)
         told.append(clock.now())
-    steps = [later - earlier for earlier, later in zip(told, told[1:], strict=False)]
+    steps = [later - earlier for earlier, later in pairwise(told)]
     assert min(steps) == pytest.approx(0.95)
     assert told[-1] == pytest.approx(clocks.wall_s)

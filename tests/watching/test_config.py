@@ -59,7 +59,7 @@ def test_what_a_camera_does_not_say_is_as_said_for_all(read):
     ],
 )
 def test_faults_are_told_with_their_place(read, change, said):
-    with pytest.raises(ConfigError, match=".*") as fault:
+    with pytest.raises(ConfigError) as fault:
         read(FULL.replace(*change)).each()
     assert said in str(fault.value)
     assert "secret" not in str(fault.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from offnormal.watching.told import ToldSink
 log = logging.getLogger(__name__)
 
 _CONNECT_S = 15.0  # that a check waits for the first frame of a source
+_LOOK_S = 0.2  # between two looks at whether it was refused
 _NO_ROOM = 1000  # events that wait for whoever iterates over them
 
 
@@ -125,7 +127,7 @@ class Watch:
                     cameras[view.name] = WatchedCamera(seen[view.name], found, recorder=recorder, state=state)
                 batches = LiveBatches(batch_size=self.config.batch_size, sources=len(views))
                 groups.append(Group(live, batches, cameras))
-            running = Running(WatchLoop(groups, outlets, worker))
+            running = Running(WatchLoop(groups, self._sources(), outlets, worker))
             stack.callback(running.loop.close)
             if self.config.metrics is not None:
                 server = MetricsServer(self.config.metrics, running.page)
@@ -143,6 +145,7 @@ class Watch:
 
             def watch() -> None:
                 running.loop.run()
+                running.loop.close()
                 waiting.put(None)
 
             thread = threading.Thread(target=watch, name="watch", daemon=True)
@@ -157,6 +160,13 @@ class Watch:
                         thread.join(0.05)
         if running.loop.failed:
             raise OffnormalError("; ".join(running.loop.failed.values()))
+
+    def _sources(self) -> dict[str, Camera]:
+        state = self.config.out / "state"
+        return {
+            view.name: Camera(view.name, view.address, view.options(state / f"{view.name}.pictures.json"))
+            for view in self.views
+        }
 
     def _bundle(self, path: Path | None) -> Bundle:
         assert path is not None
@@ -217,8 +227,10 @@ def _recorder(view: View, found: Thresholds, folder: Path, outlets: Outlets, wor
 
 def _first_frame(view: View) -> str:
     """What a source gave within some seconds, in words."""
-    with Camera(view.name, view.address, view.options) as camera:
-        item = camera.take(_CONNECT_S)
+    with Camera(view.name, view.address, view.options()) as camera:
+        item, end_s = None, time.monotonic() + _CONNECT_S
+        while item is None and camera.status.state == "connecting" and time.monotonic() < end_s:
+            item = camera.take(_LOOK_S)
         if not isinstance(item, Frame):
             return f"no frame: {camera.status.reason or f'nothing within {_CONNECT_S:g} s'}"
         height, width = item.image.shape[:2]

@@ -38,10 +38,10 @@ class Group:
 class WatchLoop:
     """Watches until every source has ended or it is asked to stop; no camera delays another."""
 
-    def __init__(self, groups: Sequence[Group], outlets: Outlets, worker: MediaWorker) -> None:
-        self.groups, self.outlets, self.worker = groups, outlets, worker
-        views = [one.seen.view for group in groups for one in group.cameras.values()]
-        self.sources = {view.name: Camera(view.name, view.address, view.options) for view in views}
+    def __init__(
+        self, groups: Sequence[Group], sources: dict[str, Camera], outlets: Outlets, worker: MediaWorker
+    ) -> None:
+        self.groups, self.sources, self.outlets, self.worker = groups, sources, outlets, worker
         self.failed: dict[str, str] = {}  # recordings that could not be read, and why
         self._stop = threading.Event()
         self._deadline_s = float("inf")

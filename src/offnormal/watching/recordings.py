@@ -113,7 +113,7 @@ def _scored(
 
     def frames() -> Iterator[ScoredFrame | Gap]:
         batch: list[Ready] = []
-        with Camera(view.name, view.address, view.options) as camera:
+        with Camera(view.name, view.address, view.options()) as camera:
             for item in camera:
                 batch += [Ready(view.name, clip, 0.0) for clip in seen.look(item)]
                 if isinstance(item, Frame) and count is not None:

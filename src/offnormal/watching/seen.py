@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from offnormal.sources.camera import CameraOptions
 from offnormal.sources.connection import Patience
 from offnormal.sources.health import CameraHealth, Finding, HealthOptions, SmallPicture
 from offnormal.sources.privacy import read_privacy_mask
+from offnormal.sources.watched_folder import Watching
 from offnormal.types import Frame, Gap, Mask, Scores
 from offnormal.watching.clock import WallClock
 from offnormal.watching.config import CameraConfig, address_of, options_of
@@ -61,15 +63,15 @@ class View:
         if config.zones:
             self.pooling(self.spec.size)  # refuses zones where there is nothing to pool
 
-    @property
-    def options(self) -> CameraOptions:
-        """How the source is read."""
+    def options(self, memory: Path | None = None) -> CameraOptions:
+        """How the source is read. memory: file by which a watched folder goes on after a restart."""
         chosen = self.config
         return CameraOptions(
             fps=chosen.fps,
             mask=self.mask,
             realtime=chosen.realtime,
             transport=chosen.transport,
+            watching=Watching(memory=memory),
             patience=options_of(Patience, chosen.patience),
         )
 
