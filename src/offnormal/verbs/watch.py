@@ -61,6 +61,7 @@ class Watch:
         self.config = config
         self._progress = progress
         self._bundles: dict[Path, Bundle] = {}
+        self._thresholds: dict[str, Thresholds] = {}  # by all that they depend on: of many recordings found out once
         self.views = [View(one, self._bundle(one.bundle)) for one in config.each() if one.bundle is not None]
         self.sinks: dict[str, Sink] = open_sinks(config.sinks)
         for view in self.views:
@@ -80,7 +81,10 @@ class Watch:
                 view, videos, self._scorer(view), batch_size=self.config.batch_size, count=self._counter("calibrate")
             )
 
-        return thresholds_of(view, self.config.out, measure)
+        alike = view.config.model_dump_json(exclude={"source", "name", "began"})
+        if alike not in self._thresholds:
+            self._thresholds[alike] = thresholds_of(view, self.config.out, measure)
+        return self._thresholds[alike]
 
     def check(self, *, connect: bool = False) -> Iterator[Checked]:
         """Each camera, with its thresholds where no footage is to be scored first. connect: ask its source, too."""
