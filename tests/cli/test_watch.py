@@ -84,6 +84,7 @@ def test_a_check_says_what_would_be_watched(yard, config, capsys):
     [
         ([], "such as rtsp://camera/1, or --config"),
         (["BUNDLE", "nowhere.mp4"], "no such file or folder"),
+        (["BUNDLE", "ODD", "nowhere.mp4", "--dry-run"], "no such file or folder"),
         (["BUNDLE", "ODD", "--rate", "1%"], "expected such as 2/day"),
         (["BUNDLE", "ODD", "--rate", "2/day", "--dry-run"], "--calibrate-on DIR"),
         (["BUNDLE", "ODD", "--sink", "jsn:x"], "did you mean jsonl"),

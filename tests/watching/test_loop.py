@@ -11,10 +11,13 @@ import av
 import numpy as np
 import pytest
 
+from offnormal.bundle import Bundle
+from offnormal.detectors.base import DetectorOptions
 from offnormal.types import Event
 from offnormal.verbs.watch import Watch
 from offnormal.watching.config import WatchConfig
 from tests.footage import FPS, film
+from tests.scoring.test_live import SPECS, Change, Learner
 from tests.servers import RtspServer, free_port
 from tests.sinks.told import hook
 from tests.video_files import write_video
@@ -161,3 +164,27 @@ def test_events_can_be_iterated_over_and_left(yard, tmp_path):
         assert event.state == "open"
         break
     assert not [thread for thread in threading.enumerate() if thread.name in ("watch", "score", "odd")]
+
+
+@pytest.mark.parametrize("kind", [*SPECS, "learner"])
+def test_clips_windows_and_states_are_each_camera_s_own(yard, tmp_path, monkeypatch, kind):
+    """What two recordings give side by side is what each gives alone."""
+    spec = SPECS.get(kind, SPECS["picture"])
+    detector = (Learner if kind == "learner" else Change)(DetectorOptions(), spec)
+    monkeypatch.setattr("offnormal.verbs.watch.load", lambda path: Bundle(detector, None, {}, path, "stub"))
+    write_video(tmp_path / "b.mp4", film(4, frames=60), fps=FPS)
+    cameras = [{"name": name, "source": str(path)} for name, path in
+               (("a", yard / "odd.mp4"), ("b", tmp_path / "b.mp4"))]  # fmt: skip
+    always = {"threshold": -1.0, "rules": {"min_duration_s": 0, "gap_s": 5}, "record": {"clips": False}}
+    alone = {}
+    for camera in cameras:
+        config = {"bundle": yard / "bundle", "out": tmp_path, "cameras": [camera], **always}
+        (run,) = Watch(WatchConfig.model_validate(config)).dry_runs()
+        alone[camera["name"]] = [event.scores for event in run.events]
+    with Live(tmp_path / "out", yard, cameras, **always) as live:
+        live.until(lambda: not live._thread.is_alive())
+    for name, expected in alone.items():
+        assert expected and len(expected[0]) > 30
+        found = [event.scores for event in live.closed() if event.camera == name]
+        assert [[point[0] for point in one] for one in found] == [[point[0] for point in one] for one in expected]
+        np.testing.assert_allclose(np.concatenate(found), np.concatenate(expected), rtol=1e-4)

@@ -121,11 +121,10 @@ def configured(
     if bundle is not None:
         given["bundle"] = bundle
     if sources:
-        named = [str(path) for path in expand_videos(sources)] if dry_run else list(sources)
-        names = [named_after(source) for source in named or sources]
+        named = [str(found) for one in sources for found in (expand_videos([one]) if dry_run else ()) or (one,)]
+        names = [named_after(source) for source in named]
         taken = [name if names.count(name) == 1 else f"{name[:50]}-{i}" for i, name in enumerate(names, 1)]
-        pairs = zip(named or sources, taken, strict=True)
-        given["cameras"] = [{"source": source, "name": name} for source, name in pairs]
+        given["cameras"] = [{"source": source, "name": name} for source, name in zip(named, taken, strict=True)]
     elif file is None:
         raise UsageError("watch needs a bundle and sources, such as rtsp://camera/1, or --config with cameras")
     return build(WatchConfig, given, file=file)
