@@ -30,7 +30,7 @@ import numpy as np
 FPS, SIZE = 5, (180, 320)
 WARM_UP_S, START_S, SAMPLE_S = 10.0, 120.0, 15.0
 CAMERAS_A_SERVER = 6
-ROW = re.compile(r"offnormal_(\w+?)(?:\{(.*)\})? (\S+)")
+ROW = re.compile(r"^offnormal_(\w+?)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 BIN = Path(sys.executable).parent
 
 
