@@ -90,6 +90,14 @@ def fitted(parts, tmp_path_factory) -> Path:
     return fit_run("padim", build(fit_config("padim"), given, environment={}))[0].path
 
 
+@pytest.fixture(scope="session")
+def yard(tmp_path_factory) -> Path:
+    """A bundle that watches a small yard, and films of it; do not change them."""
+    from tests.watching.yard import make_yard
+
+    return make_yard(tmp_path_factory.mktemp("yard"))
+
+
 @pytest.fixture
 def plugged(tmp_path, monkeypatch):
     """The tiny detectors as another package would bring them, also to programs that are started."""

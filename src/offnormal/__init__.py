@@ -11,20 +11,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from offnormal.api import calibrate, compare, evaluate, fit, load, score
+    from offnormal.api import calibrate, compare, evaluate, fit, load, score, watch
     from offnormal.bundle import Bundle
     from offnormal.calibration.calibration import Calibration
     from offnormal.detectors.base import Detector
     from offnormal.errors import OffnormalError
     from offnormal.evaluation import Evaluation
     from offnormal.run import Run
-    from offnormal.types import InputSpec, Output, Rate, Sample, Scores, Verdict
+    from offnormal.types import Event, InputSpec, Output, Rate, Sample, Scores, Verdict
 
 __all__ = [
     "Bundle",
     "Calibration",
     "Detector",
     "Evaluation",
+    "Event",
     "InputSpec",
     "OffnormalError",
     "Output",
@@ -39,11 +40,12 @@ __all__ = [
     "fit",
     "load",
     "score",
+    "watch",
 ]
 
 _HOMES = {
-    **dict.fromkeys(("calibrate", "compare", "evaluate", "fit", "score"), "offnormal.api"),
-    **dict.fromkeys(("InputSpec", "Output", "Rate", "Sample", "Scores", "Verdict"), "offnormal.types"),
+    **dict.fromkeys(("calibrate", "compare", "evaluate", "fit", "score", "watch"), "offnormal.api"),
+    **dict.fromkeys(("Event", "InputSpec", "Output", "Rate", "Sample", "Scores", "Verdict"), "offnormal.types"),
     "Bundle": "offnormal.bundle",
     "Calibration": "offnormal.calibration.calibration",
     "Detector": "offnormal.detectors.base",

@@ -1,8 +1,8 @@
-"""The Python API of a user: fit, calibrate, score, evaluate, compare, load."""
+"""The Python API of a user: fit, calibrate, score, evaluate, compare, watch, load."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,16 @@ from offnormal.errors import DataError, UsageError
 from offnormal.run import Run
 from offnormal.scoring import Scorer, concatenate
 from offnormal.sources.paths import expand
-from offnormal.types import Rate, Sample, Scores
+from offnormal.types import Event, Rate, Sample, Scores
 from offnormal.verbs import compare as compare_verb
 from offnormal.verbs.calibrate import calibrate_bundle
 from offnormal.verbs.evaluate import AnyEvaluation, checked, evaluate_run
 from offnormal.verbs.fit import fit_config, fit_run, resumed_config
 from offnormal.verbs.loading import open_configured, split_beside
+from offnormal.verbs.watch import Watch
+from offnormal.watching.config import WatchConfig
 
-__all__ = ["calibrate", "compare", "evaluate", "fit", "load", "score"]
+__all__ = ["calibrate", "compare", "evaluate", "fit", "load", "score", "watch"]
 
 Images = str | Path | np.ndarray | Image.Image | Iterable[str | Path | np.ndarray | Image.Image]
 
@@ -132,10 +134,31 @@ def compare(*runs: Run | str | Path, **options: Any) -> Comparison:
     return compare_verb.compare(paths, build(CompareConfig, _plain(options), environment={}))[0]
 
 
+def watch(
+    bundle: Bundle | str | Path, source: str | Path, rate: Rate | str | None = None, **options: Any
+) -> Iterator[Event]:
+    """The events of a camera or recording as they open and as they are closed; ends where a recording does.
+
+    bundle: one that lies on disk, or where it lies. options: keys of a configuration file of `offnormal watch`
+    (`sinks=["jsonl:events.jsonl"]`, `zones=[...]`, `calibrate_on=[...]`, `out="watching"`). Leaving the loop early
+    ends the watching.
+    Raises ConfigError, UsageError, BundleError, CalibrationError at once, and OffnormalError for a recording that
+    cannot be read.
+    """
+    path = bundle.path if isinstance(bundle, Bundle) else Path(bundle)
+    if path is None:
+        raise UsageError("watch needs a bundle on disk: bundle.save(...) first")
+    camera = {"source": str(source), "name": options.pop("name", "")}
+    given = _plain({**options, "bundle": path, "rate": rate, "cameras": [camera]})
+    return Watch(build(WatchConfig, given, environment={})).events()
+
+
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
     """Values as the configuration takes them: unset ones left out, rates as text."""
-    return {
-        name: str(value.value if isinstance(value, Rate) else value) if name == "rate" else value
-        for name, value in values.items()
-        if value is not None
-    }
+    return {name: _rate(value) if name == "rate" else value for name, value in values.items() if value is not None}
+
+
+def _rate(value: object) -> str:
+    if not isinstance(value, Rate):
+        return str(value)
+    return str(value.value) if value.is_share else f"{value.value:g}/{value.per}"

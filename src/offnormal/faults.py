@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -37,8 +37,18 @@ def _is_model(annotation: Any) -> bool:
 
 def _inner(model: type[BaseModel], keys: list[str]) -> type[BaseModel]:
     for key in keys:
+        if key.isdecimal():  # place in a list of models
+            continue
         field = model.model_fields.get(key)
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+        found = None if field is None else _model_in(field.annotation)
+        if found is None:
             break
-        model = field.annotation
+        model = found
     return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that an annotation is, or is a list or an option of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _model_in(inner)) is not None), None)

@@ -64,10 +64,19 @@ def test_a_frame_is_given_as_soon_as_nothing_more_can_be_said_of_it():
     stream = FrameStream(InputSpec(size=SIZE, frames=3, targets=(0, 2)))
     for index in range(4):
         stream.see(frame(index))
-    assert list(stream.take(scored([[1, 3]], [[0, 2]]))) == []
-    first = list(stream.take(scored([[5, 7]], [[1, 3]])))
-    assert [(one.frame.index, one.score) for one in first] == [(0, 1)]
-    assert [one.score for one in stream.end()] == [5, 3, 7]
+    first = list(stream.take(scored([[1, 3]], [[0, 2]])))
+    assert [(one.frame.index, one.score) for one in first] == [(0, 1)], "no later clip begins with it"
+    second = list(stream.take(scored([[5, 7]], [[1, 3]])))
+    assert [(one.frame.index, one.score) for one in second] == [(1, 5)]
+    assert [one.score for one in stream.end()] == [3, 7]
+
+
+def test_on_a_clock_a_frame_may_be_repeated_and_is_given_behind_the_next_clip():
+    stream = FrameStream(InputSpec(size=SIZE, frames=2, fps=5.0, targets=(0, 1)))
+    for index in range(2):
+        stream.see(frame(index))
+    assert list(stream.take(scored([[1, 3]], [[0, 0]]))) == []
+    assert [one.score for one in [*stream.take(scored([[5, 7]], [[0, 1]])), *stream.end()]] == [3, 7]
 
 
 def test_a_clip_as_a_whole_speaks_of_all_its_frames():

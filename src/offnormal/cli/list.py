@@ -1,4 +1,4 @@
-"""offnormal list detectors|backbones|layouts."""
+"""offnormal list detectors|backbones|layouts|sinks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from offnormal.errors import UsageError
 
 
 def command(
-    what: Literal["detectors", "backbones", "layouts"],
+    what: Literal["detectors", "backbones", "layouts", "sinks"],
     name: str | None = None,
     /,
     *,
@@ -26,7 +26,7 @@ def command(
     Parameters
     ----------
     what
-        detectors, backbones or layouts.
+        detectors, backbones, layouts or sinks.
     name
         Only the one of this name; of a backbone of clips all that is known.
     search
@@ -108,8 +108,18 @@ def _registered(kind: str) -> list[dict[str, Any]]:
             layout = registry.resolve(kind, name)
             row |= {"tree": layout.tree, "source": layout.source, "licence": layout.licence}
             row["notes"] = [f"expected: {layout.tree}", f"data: {layout.source}", f"licence: {layout.licence}"]
+        if kind == "sinks":
+            row["notes"] = _said(name, registry.resolve(kind, name))
+            row["options"] = list(registry.resolve(kind, name).Options.model_fields)
         rows.append(row)
     return rows
+
+
+def _said(name: str, sink: Any) -> list[str]:
+    """How a sink is given, and when it is told."""
+    keys = [key for key in sink.Options.model_fields if key not in ("name", "when")]
+    when = " and ".join(sink.default_when)
+    return [f"--sink {name}:{sink.target_option.upper()}; told when {when}; keys in a file: {', '.join(keys)}"]
 
 
 def _backbones(search: str) -> list[dict[str, Any]]:

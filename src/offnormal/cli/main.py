@@ -44,10 +44,11 @@ def build_app() -> App:
         ("evaluate", "score labelled images or videos: metrics, scores table, report"),
         ("compare", "hold several evaluations of the same data side by side: one table, one page"),
         ("predict", "say of each image or frame whether, where and how surely it is off"),
+        ("watch", "watch cameras, open and close events, tell people"),
         ("benchmark", "measure speed, memory, size and start-up of a bundle"),
         ("import", "make a bundle of weights that a method's published code has saved"),
         ("upload", "copy what is left of a run to s3:// or another store"),
-        ("list", "detectors, backbones or layouts"),
+        ("list", "detectors, backbones, layouts or sinks"),
         ("doctor", "check the installation"),
         ("demo", "generate a small inspection set and run everything on it"),
     ):

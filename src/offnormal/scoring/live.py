@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +22,16 @@ class LiveScorer:
     """Scores what `LiveBatches` gives; a source's frames are told by `see` before they are pushed into its windows.
 
     Every frame comes back once, in order, as soon as no further clip speaks of it, without a score where no clip did;
-    gaps come where they were. hold: see `FrameStream`. `see` may be called from any thread, `score` from one.
+    gaps come where they were. hold: see `FrameStream`. rescore: what becomes of a source's scores before they are
+    joined with its frames, such as zones. `see` may be called from any thread, `score` from one.
     """
 
-    def __init__(self, scorer: Scorer, *, hold: bool = True) -> None:
+    def __init__(
+        self, scorer: Scorer, *, hold: bool = True, rescore: Callable[[str, Scores], Scores] | None = None
+    ) -> None:
         self.scorer = scorer
         self.hold = hold
+        self._rescore = rescore
         self._streams: dict[str, _Stream] = {}
         self._lock = threading.Lock()
 
@@ -58,7 +62,10 @@ class LiveScorer:
             last = clip.frames[-1]
             sample = Sample(path=Path(source), frame=last.index, time_s=last.time_s)
             rows = slice(row * width, (row + 1) * width)
-            yield Scored(_part(scores, rows), [sample], None, np.array([spoken_of(clip)], np.int64))
+            own = _part(scores, rows)
+            if self._rescore is not None:
+                own = self._rescore(source, own)
+            yield Scored(own, [sample], None, np.array([spoken_of(clip)], np.int64))
 
     def _stream(self, source: str) -> _Stream:
         with self._lock:

@@ -35,6 +35,8 @@ class FrameStream:
     def __init__(self, spec: InputSpec, *, hold: bool = False) -> None:
         self.spec = spec
         self._reach = spec.hop - 1 if hold and spec.sampling == "window" else 0
+        # by how many frames the next clip's first target lies behind this one's; on a clock a frame may be repeated
+        self._moves = int(spec.fps is None or spec.targets in ((-1,), (spec.frames - 1,)))
         self._frames: deque[Frame] = deque()
         self._sums: dict[int, _Sum] = {}
         self._last: ScoredFrame | None = None  # with a score of its own
@@ -58,7 +60,7 @@ class FrameStream:
                 for index in range(spoken[0], spoken[-1] + 1) if whole else (spoken[column],):
                     self._sums.setdefault(index, _Sum()).add(float(scores[row, column]), found)
         if len(scored.frames):
-            yield from self.until(int(scored.frames[-1].min()))
+            yield from self.until(int(scored.frames[-1].min()) + self._moves)
 
     def end(self) -> Iterator[ScoredFrame]:
         """The frames that are left."""

@@ -153,6 +153,7 @@ class Outlets:
     ) -> None:
         self.folder = folder
         self._spool = Spool(spool) if limit is None else Spool(spool, limit=limit)
+        self._closed = False
         self.outlets = [Outlet(name, sink, self._spool, Backoff(first_s, cap_s)) for name, sink in sinks.items()]
 
     def __enter__(self) -> Outlets:
@@ -193,7 +194,10 @@ class Outlets:
         return True
 
     def close(self, timeout_s: float = 2.0) -> None:
-        """End the workers, after a last chance to deliver what can be delivered at once."""
+        """End the workers, after a last chance to deliver what can be delivered at once; a second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         end = time.monotonic() + timeout_s
         while time.monotonic() < end and any(
             fares.waiting and fares.trouble is None for fares in (outlet.deliveries for outlet in self.outlets)

@@ -1,0 +1,102 @@
+"""UPCam's labelled hour watched as a dry run, with a budget of 2 alarms an hour: what is raised, caught and how late.
+
+    python benchmarks/watch_upcam.py --data UPCAM --work DIR [--rate 2/hour] [--every 5s] [--detector padim --motion]
+
+Fitted on days 05 and 06 (one frame every five seconds), calibrated on day 07, one camera's three hours. An event of
+the labels is caught by an alarm that is on during it; its delay counts from its start to the moment at which people
+are told, which is when the alarm opens. What follows --detector is given to `offnormal fit` as it stands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+FPS = 5.0
+
+
+def offnormal(*arguments: str) -> str:
+    program = Path(sys.executable).with_name("offnormal")
+    return subprocess.run([str(program), *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def fitted(data: Path, work: Path, detector: list[str], every: str) -> Path:
+    bundle = work / "run"
+    if not bundle.exists():
+        days = work / "days"
+        days.mkdir(parents=True)
+        for path in sorted(data.glob("train/0[56]-*.mp4")):
+            shutil.copy(path, days)
+        out = work / "runs"
+        offnormal("fit", *detector, "--normal", str(days), "--every", every, "--out", str(out))
+        next(out.iterdir()).rename(bundle)
+    return bundle
+
+
+def labelled(path: Path) -> list[tuple[float, float]]:
+    """Seconds of each anomalous stretch."""
+    flags, spans, place = [int(line) for line in path.read_text().split()], [], 0
+    for value, run in groupby(flags):
+        length = len(list(run))
+        if value:
+            spans.append((place / FPS, (place + length) / FPS))
+        place += length
+    return spans
+
+
+def report(run: dict[str, Any], spans: list[tuple[float, float]]) -> None:
+    alarms = [event for event in run["events"] if event["kind"] == "anomaly"]
+    on = [(one["position_s"], one["position_s"] + one["duration_s"]) for one in alarms]
+    told = [start + one["rules"]["min_duration_s"] for (start, _), one in zip(on, alarms, strict=True)]
+    hits = [
+        [max(0.0, at - start) for (begin, end), at in zip(on, told, strict=True) if begin < stop and end > start]
+        for start, stop in spans
+    ]
+    false = sum(not any(begin < stop and end > start for start, stop in spans) for begin, end in on)
+    hours = run["seconds"] / 3600
+    normal_hours = hours - sum(stop - start for start, stop in spans) / 3600
+    delays = sorted(min(found) for found in hits if found)
+    print(f"threshold {run['threshold']:.5g}; {run['promise']}")
+    print("| | |\n|---|---|")
+    print(f"| alarms an hour | {run['alarms'] / hours:.1f} |")
+    print(f"| of them beside every event | {false}, {false / normal_hours:.1f} an hour of normal life |")
+    print(f"| events caught | {len(delays)} of {len(spans)} |")
+    if delays:
+        print(f"| delay, median and longest | {delays[len(delays) // 2]:.1f} s, {delays[-1]:.1f} s |")
+    others = [event["kind"] for event in run["events"] if event["kind"] != "anomaly"]
+    print(f"| of the camera itself | {', '.join(others) or 'none'} |")
+    print(f"| frames above the threshold while the scene changed | {run['passed_over_frames']} |")
+    print(f"| speed | {run['seconds'] / run['took_s']:.0f} x real time |")
+    print("\n| event | length | caught after |\n|---|---|---|")
+    for (start, stop), found in zip(spans, hits, strict=True):
+        print(f"| {start:.0f} s | {stop - start:.0f} s | {f'{min(found):.1f} s' if found else '-'} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with train/ and eval/")
+    parser.add_argument("--work", type=Path, required=True, help="folder for what is made; kept")
+    parser.add_argument("--rate", default="2/hour")
+    parser.add_argument("--every", default="5s", help="learn from one frame in so many seconds")
+    parser.add_argument("--threads", default="2")
+    parser.add_argument("--detector", nargs=argparse.REMAINDER, default=["padim"], help="and options of `fit`, last")
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    bundle = fitted(given.data, given.work, given.detector, given.every)
+    normal = [str(path) for path in sorted(given.data.glob("train/07-*.mp4"))]
+    found = offnormal(
+        "watch", str(bundle), str(given.data / "eval/00.mp4"), "--dry-run", "--json", "--rate", given.rate,
+        "--calibrate-on", *normal, "--out", str(given.work / "watching"), "--threads", given.threads,
+    )  # fmt: skip
+    (given.work / "dry_run.json").write_text(found)
+    report(json.loads(found), labelled(given.data / "eval/00.csv"))
+
+
+if __name__ == "__main__":
+    main()

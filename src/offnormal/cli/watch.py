@@ -1,0 +1,269 @@
+"""offnormal watch BUNDLE SOURCE..., or --config cameras.yaml."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+from pydantic import Field
+
+from offnormal.config import VerbConfig, build, given_flags
+from offnormal.errors import UsageError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from offnormal.types import Event
+    from offnormal.verbs.watch import Checked
+    from offnormal.watching.config import WatchConfig
+    from offnormal.watching.recordings import DryRun
+
+
+class WatchFlags(VerbConfig):
+    """What can be said on the command line; a configuration file can say more."""
+
+    rate: str | None = None
+    """Events to expect of normal life at most, such as 2/day or 1/hour; default: the bundle's own threshold."""
+    calibrate_on: list[Path] = Field(default=[])
+    """Videos of this camera's normal life, files or folders, that the detector has not learnt from; for --rate."""
+    threshold: float | None = None
+    """Threshold by hand instead; promises nothing."""
+    sink: list[str] = Field(default=[])
+    """Where events are told, KIND:TARGET such as jsonl:events.jsonl (offnormal list sinks); may be repeated."""
+    zone: list[str] = Field(default=[])
+    """Polygon that counts, in shares of the picture: '0.1,0.2 0.9,0.2 0.5,0.8'; 'exclude:...': one that does not."""
+    mask: Path | None = None
+    """Privacy mask, painted black before anything else sees a picture: a picture, or polygons in YAML or JSON."""
+    schedule: list[str] = Field(default=[])
+    """When events are raised: 'mon-fri 18:00-06:00'; may be given several times."""
+    timezone: str | None = None
+    """Of the schedule, such as Europe/Berlin; default: UTC."""
+    fps: float | None = None
+    """Frames a second that are looked at; default: all."""
+    realtime: bool = False
+    """Video files as if they were live."""
+    began: str | None = None
+    """When a recording begins, such as 2026-11-20T18:00+01:00."""
+    out: Path | None = None
+    """Folder for pictures and clips of events, what is still to be delivered, and alarm budgets; default: watching."""
+    metrics: str | None = None
+    """Port of a page of metrics for Prometheus on this machine alone; HOST:PORT for others."""
+    device: str | None = None
+    """auto, cpu, cuda or cuda:N."""
+    batch_size: int | None = None
+    """Frames or clips of all cameras computed at once, at most."""
+    threads: int | None = None
+    """Threads that compute on the processor; default: one a core."""
+
+
+def command(
+    bundle: Path | None = None,
+    /,
+    *sources: str,
+    options: Annotated[WatchFlags | None, Parameter(name="*")] = None,
+    config: Path | None = None,
+    dry_run: bool = False,
+    check: bool = False,
+    connect: bool = False,
+    json: bool = False,
+) -> int:
+    """Watch cameras and tell of what is off, until it is asked to end (Ctrl-C, SIGTERM).
+
+    Parameters
+    ----------
+    bundle
+        Bundle, or run folder with one.
+    sources
+        rtsp://, http(s)://, v4l2:/dev/video0, video files, folders that are filled with pictures.
+    config
+        YAML file with cameras, bundles, zones, schedules and sinks; flags win.
+    dry_run
+        Of recordings, as fast as possible: the events that would have been raised. Nothing is sent.
+    check
+        Check everything and say what would be watched.
+    connect
+        With --check: ask every source for a picture.
+    json
+        Print JSON: one object an event, with --dry-run one a recording, with --check one a camera.
+    """
+    from offnormal.cli.show import progress_bar
+    from offnormal.verbs.watch import Watch
+
+    if connect and not check:
+        raise UsageError("--connect is for --check")
+    said = configured(bundle, sources, given_flags(options), config, dry_run=dry_run)
+    with progress_bar() as progress:
+        watch = Watch(said, progress)
+        if check:
+            return _check(watch, connect=connect, json=json)
+        if dry_run:
+            return _dry_run(watch, json=json)
+    return _watch(watch, json=json)
+
+
+def configured(
+    bundle: Path | None, sources: tuple[str, ...], flags: dict[str, Any], file: Path | None, *, dry_run: bool = False
+) -> WatchConfig:
+    """The configuration that flags and a file make together."""
+    from offnormal.sources.footage import expand_videos
+    from offnormal.watching.config import WatchConfig, named_after
+
+    given = {{"sink": "sinks", "zone": "zones"}.get(key, key): value for key, value in flags.items()}
+    windows, zone = given.pop("schedule", None), given.pop("timezone", None)
+    if windows:
+        given["schedule"] = {"windows": windows, **({} if zone is None else {"timezone": zone})}
+    elif zone is not None:
+        raise UsageError("--timezone without --schedule: say which windows of the week, too")
+    if bundle is not None:
+        given["bundle"] = bundle
+    if sources:
+        named = [str(found) for one in sources for found in (expand_videos([one]) if dry_run else ()) or (one,)]
+        names = [named_after(source) for source in named]
+        taken = [name if names.count(name) == 1 else f"{name[:50]}-{i}" for i, name in enumerate(names, 1)]
+        given["cameras"] = [{"source": source, "name": name} for source, name in zip(named, taken, strict=True)]
+    elif file is None:
+        raise UsageError("watch needs a bundle and sources, such as rtsp://camera/1, or --config with cameras")
+    return build(WatchConfig, given, file=file)
+
+
+def _watch(watch: Any, *, json: bool) -> int:
+    from offnormal.cli.show import say, say_json, warn
+    from offnormal.events.form import event_to_json
+
+    def tell(event: Event) -> None:
+        if json:
+            say_json(event_to_json(event))
+        else:
+            say(line(event))
+
+    with watch.running(tell) as running:
+        for one in running.cameras:
+            warn(f"{one.name}: {one.seen.view.address}; {one.thresholds.promise}")
+        if running.metrics_url is not None:
+            warn(f"metrics at {running.metrics_url}")
+
+        def end(_: int, __: FrameType | None) -> None:
+            running.loop.stop()
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends it at once
+
+        before = [(number, signal.signal(number, end)) for number in (signal.SIGTERM, signal.SIGINT)]
+        try:
+            running.loop.run()
+        finally:
+            for number, handler in before:
+                signal.signal(number, handler)
+    code = 1 if running.loop.failed else 0
+    if running.loop.hanging:  # whose deadline the interpreter would wait for
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _check(watch: Any, *, connect: bool, json: bool) -> int:
+    from offnormal.cli.show import say, say_json
+
+    silent = 0
+    for found in watch.check(connect=connect):
+        silent += found.source.startswith("no frame")
+        if json:
+            say_json(_checked(found))
+            continue
+        values = _checked(found)
+        say(f"{values.pop('camera'):<12} {values.pop('source')}")
+        for key, value in values.items():
+            if value not in (None, "", 0):
+                say(f"{'':<12} {key:<10} {value}")
+    for sink in watch.sinks.values():
+        if not json:
+            say(f"{'sink':<12} {sink.shown}")
+    return 1 if silent else 0
+
+
+def _checked(found: Checked) -> dict[str, Any]:
+    view, known = found.view, found.thresholds
+    schedule = view.config.schedule
+    return {
+        "camera": view.name,
+        "source": str(view.address),
+        "bundle": f"{view.bundle.detector.name} {view.bundle.hash}",
+        "threshold": None if known is None else round(known.threshold, 6),
+        "promise": "from the footage named, at the start" if known is None else known.promise,
+        "zones": len(view.config.zones),
+        "schedule": None if schedule is None else f"{', '.join(schedule.windows)} ({schedule.timezone})",
+        "gives": found.source,
+    }
+
+
+def _dry_run(watch: Any, *, json: bool) -> int:
+    from offnormal.cli.show import say, say_json
+
+    found = []
+    for run in watch.dry_runs():
+        found.append(run)
+        if json:
+            say_json(dry_run_json(run))
+            continue
+        for event in run.events:
+            say(line(event))
+    if not json:
+        for text in table(found):
+            say(text)
+    return 0
+
+
+def line(event: Event) -> str:
+    """One event in one line."""
+    if event.position_s is not None:
+        from offnormal.sinks.panel import clock
+
+        start, end = clock(event.position_s), clock(event.position_s + event.duration_s)
+    else:
+        start, end = f"{event.start:%Y-%m-%d %H:%M:%S}", f"{event.end:%H:%M:%S}"
+    facts = [event.camera, f"{start}-{end}" if event.state == "closed" else f"{start}-", event.kind]
+    if event.peak_score is not None:
+        facts.append(f"peak {event.peak_score:.4g}")
+    if event.severity is not None:
+        facts.append(event.severity)
+    if event.tail_probability is not None:
+        facts.append(f"tail {event.tail_probability:.2g}")
+    return "  ".join([*facts, *filter(None, [event.detail])])
+
+
+def dry_run_json(run: DryRun) -> dict[str, Any]:
+    """One recording as plain values."""
+    from offnormal.events.form import event_to_json
+
+    return {
+        "camera": run.camera,
+        "source": run.source,
+        "threshold": run.thresholds.threshold,
+        "low_threshold": run.thresholds.low,
+        "promise": run.thresholds.promise,
+        "seconds": round(run.seconds, 3),
+        "frames": run.frames,
+        "scored_frames": run.scored,
+        "passed_over_frames": run.passed_over,
+        "alarms": run.alarms,
+        "took_s": round(run.took_s, 3),
+        "events": [event_to_json(event) for event in run.events],
+    }
+
+
+def table(runs: list[DryRun]) -> list[str]:
+    """A row a recording: its length, alarms, their rate, time in alarm, speed."""
+    rows = [("recording", "hours", "alarms", "an hour", "in alarm", "others", "x real time")]
+    for run in runs:
+        hours = run.seconds / 3600
+        inside = sum(event.duration_s for event in run.anomalies)
+        per_hour = f"{run.alarms / hours:.2f}" if hours else "-"
+        share = f"{inside / run.seconds:.1%}" if run.seconds else "-"
+        others = str(len(run.events) - len(run.anomalies))
+        speed = f"{run.seconds / run.took_s:.0f}" if run.took_s else "-"
+        rows.append((run.camera, f"{hours:.2f}", str(run.alarms), per_hour, share, others, speed))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,0 +1,1 @@
+"""Cameras from their frames to events that people are told of, in one process and for months."""

@@ -1,0 +1,212 @@
+"""What is watched, and how: flags for one bundle, a YAML file for many cameras."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model, field_validator, model_validator
+
+from offnormal.config import VerbConfig
+from offnormal.errors import ConfigError
+from offnormal.events.budget import DEFAULT_HYSTERESIS
+from offnormal.events.rules import EventRules
+from offnormal.events.schedule import Schedule
+from offnormal.events.zones import Zone
+from offnormal.faults import explain
+from offnormal.sinks.recorder import RecordOptions
+from offnormal.sources.address import Address, redact_url
+from offnormal.sources.connection import Patience
+from offnormal.sources.health import HealthOptions
+from offnormal.sources.live_stream import Transport
+from offnormal.types import Rate
+
+_UNFIT = re.compile(r"[^\w.-]+")  # for names of cameras, which become names of files
+
+
+def _model_of(options: type[Any], doc: str) -> type[VerbConfig]:
+    """The fields of frozen options as a model, so that unknown keys are refused with a suggestion."""
+    found: dict[str, Any] = {
+        field.name: (float, field.default) for field in fields(options) if field.default is not MISSING
+    }
+    return create_model(f"{options.__name__}Config", __base__=VerbConfig, __doc__=doc, **found)
+
+
+if TYPE_CHECKING:
+
+    class HealthConfig(VerbConfig): ...  # noqa: D101
+
+    class PatienceConfig(VerbConfig): ...  # noqa: D101
+
+else:
+    HealthConfig = _model_of(HealthOptions, "When a camera itself counts as in trouble; see sources/health.py.")
+    PatienceConfig = _model_of(Patience, "How long a source is waited for; see sources/connection.py.")
+
+
+def _zone(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return Zone.parse(value)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+def _schedule(value: Any) -> Any:
+    """Windows alone are by UTC."""
+    if isinstance(value, str):
+        value = [value]
+    return {"windows": value} if isinstance(value, list) else value
+
+
+class CameraChoices(VerbConfig):
+    """What can be chosen for all cameras, and for each of them anew."""
+
+    bundle: Path | None = None
+    """Bundle, or run folder with one."""
+    rate: str | None = None
+    """Events to expect of normal life at most, such as 2/day or 1/hour; default: the bundle's own threshold."""
+    calibrate_on: list[Path] = Field(default=[])
+    """Videos of this camera's normal life, files or folders, that the detector has not learnt from; for the rate."""
+    threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """Threshold by hand instead; promises nothing."""
+    hysteresis: Annotated[float, Field(ge=0, lt=1)] = DEFAULT_HYSTERESIS
+    """Share of the threshold's distance from usual scores by which the score must fall before an event ends."""
+    mask: Path | None = None
+    """Privacy mask, painted black before anything else sees a picture: a picture, or polygons in YAML or JSON."""
+    zones: list[Annotated[Zone, BeforeValidator(_zone)]] = Field(default=[])
+    """Areas that count, or do not: '0.1,0.2 0.9,0.2 0.5,0.8', 'exclude:...', or mappings."""
+    schedule: Annotated[Schedule | None, BeforeValidator(_schedule)] = None
+    """When events are raised: windows such as 'mon-fri 18:00-06:00' (UTC), or timezone and windows."""
+    fps: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Frames a second that are looked at; default: all."""
+    realtime: bool = False
+    """A video file as if it were live."""
+    began: datetime | None = None
+    """When a recording begins, such as 2026-11-20T18:00+01:00; default: unknown, its events count from 1970."""
+    transport: Transport = "tcp"
+    """Of RTSP: tcp or udp."""
+    rules: EventRules = EventRules()
+    """What makes an event of scores."""
+    record: RecordOptions = RecordOptions()
+    """What is kept of an event."""
+    health: HealthConfig = HealthConfig()
+    """When the camera itself counts as in trouble."""
+    patience: PatienceConfig = PatienceConfig()
+    """How long the source is waited for, and when it is tried again."""
+
+    @field_validator("rate")
+    @classmethod
+    def _in_a_time(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                rate = Rate.parse(value)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+            if rate.is_share:
+                raise ValueError("events are counted in a time: expected such as 2/day or 1/hour")
+        return value
+
+    @field_validator("began")
+    @classmethod
+    def _placed(cls, value: datetime | None) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> CameraChoices:
+        if self.threshold is not None and (self.rate is not None or self.calibrate_on):
+            raise ValueError("threshold with rate or calibrate_on: a threshold by hand promises no rate; drop one")
+        if self.calibrate_on and self.rate is None:
+            raise ValueError("calibrate_on without rate: say what is to be promised, such as rate: 2/day")
+        return self
+
+
+class CameraConfig(CameraChoices):
+    """One camera."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]{0,60}$")] = ""
+    """Its name in events, files and metrics; default: after its source."""
+    source: str
+    """rtsp://, http(s)://, v4l2:/dev/video0, a video file, or a folder that is filled with pictures."""
+
+
+class WatchConfig(CameraChoices):
+    """offnormal watch; what a camera does not say is as said beside `cameras`."""
+
+    cameras: list[CameraConfig] = Field(min_length=1)
+    """The cameras."""
+    sinks: list[str | dict[str, Any]] = Field(default=[])
+    """Where events are told: 'jsonl:events.jsonl', or mappings with kind (offnormal list sinks)."""
+    out: Path = Path("watching")
+    """Folder for pictures and clips of events, what is still to be delivered, and alarm budgets."""
+    metrics: Annotated[str, Field(pattern=r"^([^\s/]+:)?\d{1,5}$")] | None = None
+    """Port of a page of metrics for Prometheus on this machine alone; HOST:PORT for others."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    """Frames or clips of all cameras computed at once, at most."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """Threads that compute on the processor; default: one a core."""
+
+    def each(self) -> list[CameraConfig]:
+        """The cameras with what is said for all of them, each with a name; ConfigError for two of one name."""
+        common = _given(self, only=set(CameraChoices.model_fields))
+        found: dict[str, CameraConfig] = {}
+        for camera in self.cameras:
+            values = _merged(common, _given(camera))
+            if "threshold" in camera.model_fields_set:  # in place of what was said for all
+                values = {key: value for key, value in values.items() if key not in ("rate", "calibrate_on")}
+            elif "rate" in camera.model_fields_set:
+                values.pop("threshold", None)
+            try:
+                made = CameraConfig.model_validate({**values, "name": camera.name or named_after(camera.source)})
+            except ValidationError as error:
+                raise ConfigError(f"camera {camera.name}: {explain(error, CameraConfig)}") from None
+            if made.bundle is None:
+                raise ConfigError(f"camera {made.name} has no bundle: name one for it, or one for all cameras")
+            if made.name in found:
+                raise ConfigError(
+                    f"two cameras are called {made.name!r}: give one of them another `name` (in a configuration file)"
+                )
+            found[made.name] = made
+        return list(found.values())
+
+
+def named_after(source: str) -> str:
+    """A name for a source that says nothing secret and is fit for a file.
+
+    >>> named_after("rtsp://admin:pw@10.0.0.7:554/live/1"), named_after("days/03.mp4")
+    ('10.0.0.7-554-live-1', '03')
+    """
+    if "://" not in source:
+        return _UNFIT.sub("-", Path(source).stem).strip("-")[:60] or "camera"
+    shown = redact_url(source).partition("://")[2].partition("?")[0].rpartition("@")[2]
+    return _UNFIT.sub("-", re.sub(r"[:/]+", "-", shown)).strip("-")[:60] or "camera"
+
+
+def options_of(made: type[Any], chosen: VerbConfig) -> Any:
+    """The options that a model of `_model_of` stands for."""
+    return made(**chosen.model_dump())
+
+
+def address_of(camera: CameraConfig) -> Address:
+    """What a camera is opened by; UsageError for something that is no source."""
+    return Address.parse(camera.source)
+
+
+def _given(model: BaseModel, only: set[str] | None = None) -> dict[str, Any]:
+    """What was said, as plain values."""
+    return model.model_dump(exclude_unset=True, include=only)
+
+
+def _merged(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Own values over common ones, rules and the like key by key."""
+    found = dict(common)
+    for key, value in own.items():
+        inner = key in ("rules", "record", "health", "patience") and isinstance(found.get(key), Mapping)
+        found[key] = {**found[key], **value} if inner else value
+    return found

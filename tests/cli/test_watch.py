@@ -1,0 +1,159 @@
+"""The verb `watch` as a user types it: dry runs, checks, signals, kills."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from offnormal.cli.main import run
+from tests.footage import FPS, film
+from tests.servers import HttpStream, mjpeg
+from tests.video_files import write_video
+from tests.watching.yard import ODD, QUICK_RECORD, QUICK_RULES
+
+LONG_S = 60  # more than any of this takes
+
+
+@pytest.fixture
+def config(yard, tmp_path):
+    """A configuration file with one live camera whose event goes on to the end of its film."""
+    write_video(tmp_path / "stays.mp4", film(9, anomaly=(15, 600), frames=600), fps=FPS, gop=5)
+    values = {
+        "bundle": str(yard / "bundle"),
+        "out": str(tmp_path / "out"),
+        "threads": 1,
+        "rules": QUICK_RULES,
+        "record": QUICK_RECORD,
+        "sinks": [f"jsonl:{tmp_path / 'events.jsonl'}"],
+        "cameras": [{"name": "gate", "source": str(tmp_path / "stays.mp4"), "realtime": True}],
+    }
+    (tmp_path / "cameras.yaml").write_text(json.dumps(values))
+    return tmp_path / "cameras.yaml"
+
+
+def started(config, *more):
+    program = [sys.executable, "-c", "from offnormal.cli.main import main; main()"]
+    return subprocess.Popen(
+        [*program, "watch", "--config", str(config), "--json", *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def ended(program):
+    out, err = program.communicate(timeout=LONG_S)
+    return [json.loads(line) for line in out.splitlines()], err
+
+
+def rows(config):
+    return [json.loads(line)["event"] for line in (config.parent / "events.jsonl").read_text().splitlines()]
+
+
+def test_a_dry_run_prints_events_and_a_table(yard, tmp_path, capsys):
+    given = ["watch", str(yard / "bundle"), str(yard / "odd.mp4"), "--dry-run", "--out", str(tmp_path)]
+    assert run(given) == 0
+    event, head, row = capsys.readouterr().out.splitlines()
+    assert event.split()[:3] == ["odd", "0:02.5-0:04.5", "anomaly"] and "high" in event
+    assert head.split()[:3] == ["recording", "hours", "alarms"] and row.split()[:3] == ["odd", "0.00", "1"]
+    assert run([*given, "--json"]) == 0
+    (found,) = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert [one["position_s"] for one in found["events"]] == [ODD[0] / FPS] and found["alarms"] == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_check_says_what_would_be_watched(yard, config, capsys):
+    more = ["--check", "--connect", "--zone", "0,0 1,0 1,1", "--threshold", "3"]
+    assert run(["watch", "--config", str(config), *more]) == 0
+    out = capsys.readouterr().out
+    for word in ("gate", "pixel_gaussian", "64 x 64", "nothing is promised", "jsonl"):
+        assert word in out
+    source = "rtsp://user:secret@127.0.0.1:1/x"
+    assert run(["watch", str(yard / "bundle"), source, "--check", "--connect", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["gives"].startswith("no frame") and "secret" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "such as rtsp://camera/1, or --config"),
+        (["BUNDLE", "nowhere.mp4"], "no such file or folder"),
+        (["BUNDLE", "ODD", "nowhere.mp4", "--dry-run"], "no such file or folder"),
+        (["BUNDLE", "ODD", "--rate", "1%"], "expected such as 2/day"),
+        (["BUNDLE", "ODD", "--rate", "2/day", "--dry-run"], "--calibrate-on DIR"),
+        (["BUNDLE", "ODD", "--sink", "jsn:x"], "did you mean jsonl"),
+        (["BUNDLE", "ODD", "--zone", "0,0"], "expected 3 points"),
+        (["BUNDLE", "ODD", "--schedule", "noon"], "expected days, times or both"),
+        (["BUNDLE", "ODD", "--timezone", "Europe/Berlin"], "without --schedule"),
+        (["BUNDLE", "rtsp://host/1", "--dry-run"], "is for recordings"),
+        (["BUNDLE", "ODD", "--connect"], "is for --check"),
+    ],
+)
+def test_wrong_use_is_told_in_a_line(yard, capsys, arguments, said):
+    names = {"BUNDLE": str(yard / "bundle"), "ODD": str(yard / "odd.mp4")}
+    assert run(["watch", *(names.get(one, one) for one in arguments)]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_sigterm_closes_what_is_open_and_ends_well_within_five_seconds(config):
+    program = started(config)
+    opened = json.loads(program.stdout.readline())
+    time.sleep(0.5)
+    start_s = time.monotonic()
+    program.send_signal(signal.SIGTERM)
+    told, err = ended(program)
+    assert (program.returncode, time.monotonic() - start_s < 5) == (0, True), err
+    assert [(one["id"], one["state"]) for one in [opened, *told]] == [(opened["id"], "open"), (opened["id"], "closed")]
+    (row,) = rows(config)
+    assert row["id"] == opened["id"] and row["clip"] is not None
+    assert "Traceback" not in err
+
+
+def test_after_a_kill_what_was_open_is_closed_and_told_once(config):
+    program = started(config)
+    opened = json.loads(program.stdout.readline())
+    time.sleep(0.5)
+    program.kill()
+    program.wait(LONG_S)
+    assert not (config.parent / "events.jsonl").exists()
+    program = started(config)
+    told = []
+    while not any(one["state"] == "closed" for one in told):
+        told.append(json.loads(program.stdout.readline()))
+    program.send_signal(signal.SIGTERM)
+    told += ended(program)[0]
+    assert next(one for one in told if one["state"] == "closed")["id"] == opened["id"]
+    ids = [row["id"] for row in rows(config)]
+    assert ids[0] == opened["id"] and len(ids) == len(set(ids))
+
+
+def test_a_source_that_hangs_keeps_the_program_from_nothing(config, yard):
+    kind = "multipart/x-mixed-replace;boundary=frame"
+    with HttpStream(kind, lambda: mjpeg(film(1, anomaly=(5, 20), frames=20), every_s=0.1), hangs=True) as stream:
+        values = json.loads(config.read_text())
+        values["cameras"] = [{"name": "gate", "source": stream.url, "patience": {"stall_s": 20, "open_s": 20}}]
+        config.write_text(json.dumps(values))
+        program = started(config)
+        json.loads(program.stdout.readline())
+        time.sleep(2)
+        start_s = time.monotonic()
+        program.send_signal(signal.SIGTERM)
+        _, err = ended(program)
+    assert (program.returncode, time.monotonic() - start_s < 5) == (0, True), err
+
+
+def test_two_programs_do_not_share_a_folder(config, capsys):
+    program = started(config)
+    program.stdout.readline()
+    try:
+        assert run(["watch", "--config", str(config)]) == 2
+        assert "another offnormal watch uses this folder" in capsys.readouterr().err
+    finally:
+        program.send_signal(signal.SIGTERM)
+        ended(program)

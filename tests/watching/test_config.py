@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+
+from offnormal.config import build
+from offnormal.errors import ConfigError
+from offnormal.watching.config import WatchConfig, named_after
+
+FULL = """
+bundle: porch.bundle
+rate: 2/day
+calibrate_on: [normal/]
+rules: {min_duration_s: 2}
+cameras:
+  - source: rtsp://admin:secret@10.0.0.5:554/1
+    zones: ["exclude:0,0 1,0 1,0.2 0,0.2", {points: [[0, 0], [1, 0], [1, 1]], name: lawn}]
+    schedule: {timezone: Europe/Berlin, windows: ["mon-fri 18:00-06:00"]}
+    rules: {cool_down_s: 60}
+    health: {frozen_s: 90}
+  - {name: yard, source: yard.mp4, bundle: yard.bundle, threshold: 3}
+  - {source: line/, schedule: sat}
+sinks: [jsonl:events.jsonl, {kind: webhook, url: "http://127.0.0.1:9000/hook"}]
+"""
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(text):
+        (tmp_path / "cameras.yaml").write_text(text)
+        return build(WatchConfig, {}, file=tmp_path / "cameras.yaml", environment={})
+
+    return read
+
+
+def test_what_a_camera_does_not_say_is_as_said_for_all(read):
+    porch, yard, line = read(FULL).each()
+    assert (porch.name, yard.name, line.name) == ("10.0.0.5-554-1", "yard", "line")
+    assert (porch.bundle, yard.bundle) == (Path("porch.bundle"), Path("yard.bundle"))
+    assert (porch.rules.min_duration_s, porch.rules.cool_down_s, porch.rules.merge_gap_s) == (2, 60, 5)
+    assert [zone.kind for zone in porch.zones] == ["exclude", "include"]
+    assert porch.schedule.timezone == "Europe/Berlin" and line.schedule.windows == ["sat"]
+    assert porch.health.frozen_s == 90
+    assert (porch.rate, line.rate) == ("2/day", "2/day")
+    assert (yard.threshold, yard.rate, yard.calibrate_on) == (3, None, []), "its own threshold in place of the rate"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("zones:", "zonez:"), "unknown key 'cameras.0.zonez': did you mean 'zones'?"),
+        (("frozen_s", "frozn_s"), "unknown key 'cameras.0.health.frozn_s': did you mean 'frozen_s'?"),
+        (("sinks:", "sink:"), "unknown key 'sink': did you mean 'sinks'?"),
+        (("cool_down_s: 60", "cool_down_s: -1"), "cameras.0.rules.cool_down_s"),
+        (("rate: 2/day", "rate: 1%"), "expected such as 2/day"),
+        (("threshold: 3", "threshold: 3, rate: 2/day"), "promises no rate; drop one"),
+        (("mon-fri 18", "man-fri 18"), "days are mon"),
+        (("0.2 0,0.2", ""), "expected 3 points"),
+        (("name: yard", "name: a/b"), "cameras.1.name"),
+    ],
+)
+def test_faults_are_told_with_their_place(read, change, said):
+    with pytest.raises(ConfigError) as fault:
+        read(FULL.replace(*change)).each()
+    assert said in str(fault.value)
+    assert "secret" not in str(fault.value)
+
+
+def test_cameras_need_a_bundle_and_a_name_of_their_own(read):
+    with pytest.raises(ConfigError, match="camera a has no bundle"):
+        read("cameras: [{source: a.mp4}]").each()
+    with pytest.raises(ConfigError, match="two cameras are called 'a'"):
+        read("bundle: b\ncameras: [{source: x/a.mp4}, {source: y/a.mp4}]").each()
+
+
+def test_names_hold_no_secrets():
+    assert named_after("rtsp://me:pa@ss@host/live?token=abc") == "host-live"
