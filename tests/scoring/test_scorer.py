@@ -113,6 +113,12 @@ def test_a_detector_that_learns_on_sees_each_video_in_order_from_its_start():
     assert [scored.scores.score.tolist() for _ in range(2) for scored in carrying.over(batches)][2:] == [[4, 5], [6, 7]]
 
 
+def test_what_is_kept_of_a_batch_holds_on_to_nothing_of_torchs():
+    ones = torch.ones(2, 1)
+    found = to_scores(Output(ones, map=None, parts={"error": ones}, recalled=torch.ones(2, 5)))
+    assert all(kept.base is None for kept in (found.score, found.parts["error"], found.recalled))
+
+
 def test_what_was_recalled_from_memory_is_a_row_a_clip(fitted, monkeypatch):
     scorer = Scorer(load(fitted).detector)
     shares = torch.tensor([[0.25, 0.75], [1.0, 0.0]])

@@ -43,13 +43,15 @@ def choose_device(name: str = "auto", threads: int | None = None) -> torch.devic
 def to_scores(output: Output) -> Scores:
     """(N, K) outputs -> N * K rows, the K scores of an image or clip one after the other, as numpy on the CPU."""
     maps = None if output.map is None else output.map.flatten(0, 1).float().cpu().numpy()
-    parts = {name: part.flatten().float().cpu().numpy() for name, part in output.parts.items()}
-    rows = (_rows(found) for found in (output.recalled, output.embedding, output.latent))
-    return Scores(output.score.flatten().float().cpu().numpy(), maps, parts, *rows)
+    parts = {name: _kept(part.flatten()) for name, part in output.parts.items()}
+    rows = (None if found is None else _kept(found) for found in (output.recalled, output.embedding, output.latent))
+    return Scores(_kept(output.score.flatten()), maps, parts, *rows)
 
 
-def _rows(found: Tensor | None) -> np.ndarray | None:
-    return None if found is None else found.float().cpu().numpy()
+def _kept(found: Tensor) -> np.ndarray:
+    """Numbers that live on while maps come and go, in memory of numpy's: torch's lies between the maps, whose place
+    could then not be used again, so that memory grew with every batch."""
+    return np.array(found.float().cpu().numpy())
 
 
 def concatenate(pieces: Iterable[Scores]) -> Scores:
