@@ -1,25 +1,54 @@
+"""Secrets do not get into anything that is written or shown."""
+
 import pytest
 
-from offnormal.redact import redact
+from offnormal.redact import redact, redact_hooks, without_login
 
 
 @pytest.mark.parametrize(
-    ("given", "shown"),
+    ("text", "shown"),
     [
         ("rtsp://admin:pw@10.0.0.5:554/stream?channel=1", "rtsp://***@10.0.0.5:554/stream?channel=1"),
         ("rtsp://cam/s?user=a&password=b%40&x=1", "rtsp://cam/s?user=***&password=***&x=1"),
-        ("https://hooks.slack.com/services/T0AB1/B0CD2/XyZ0123456789abcdefg", None),
         ("http://a:b@c@d/e", "http://***@d/e"),
         ("see 'http://u:p@h/x' and mqtts://u:p@h2.", "see 'http://***@h/x' and mqtts://***@h2."),
-        ("recordings/day 07.mp4", "recordings/day 07.mp4"),
+        ("failed: https://token@host/x and ftp://u:v@h", "failed: https://***@host/x and ftp://***@h"),
+        ("sftp://me:p@ss:word@host:22/x", "sftp://***@host:22/x"),
+        ("https://h/x?X-Amz-Signature=abc&n=1", "https://h/x?X-Amz-Signature=***&n=1"),
+        ("https://h/x?sig=a%2Fb&api_key=1", "https://h/x?sig=***&api_key=***"),
+        ("s3://bucket/a@b/20261121-105426-padim-bottle", "s3://bucket/a@b/20261121-105426-padim-bottle"),
+        ("recordings/day 07.mp4, mail me@home.org", "recordings/day 07.mp4, mail me@home.org"),
+    ],
+)
+def test_logins_and_tokens_are_hidden_and_nothing_else_is(text, shown):
+    assert redact(text) == shown
+    assert redact(shown) == shown
+    assert without_login(shown) == ("***" in shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "https://hooks.slack.com/services/T0AB1/B0CD2/XyZ0123456789abcdefg",
+            "https://hooks.slack.com/services/T0AB1/B0CD2/***",
+        ),
+        ("http://u:p@h/hook?token=1", "http://***@h/hook?token=***"),
         ("http://[::1", "http://***"),
         ("http://[fe80::1]:80/a#frag", "http://[fe80::1]:80/a#***"),
     ],
 )
-def test_addresses(given, shown):
-    found = redact(given)
-    assert found == (shown or "https://hooks.slack.com/services/T0AB1/B0CD2/***")
+def test_of_addresses_that_are_secrets_themselves_so_is_their_path(text, shown):
+    assert redact_hooks(text) == shown
 
 
 def test_known_secrets_are_hidden_wherever_they_stand():
     assert redact("signed with s3cret, s3cret-longer", "s3cret", "s3cret-longer", "") == "signed with ***, ***"
+
+
+def test_secrets_of_the_environment_are_hidden_wherever_they_turn_up(monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdef")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIA0123456789")
+    monkeypatch.setenv("HOMELY", "somewhere")
+    found = redact("denied: key 0123456789abcdef of AKIA0123456789 in somewhere")
+    assert found == "denied: key *** of *** in somewhere"

@@ -1,46 +1,55 @@
-"""Secrets out of what people see: passwords and tokens in addresses, and any secret that is known."""
+"""Secrets out of what people see: logins and tokens in addresses, and any secret that is known."""
 
 from __future__ import annotations
 
+import os
 import re
 from urllib.parse import SplitResult, urlsplit
 
 HIDDEN = "***"
+_LOGIN = re.compile(r"(?<=://)[^/?#\s'\"]*@")  # up to the last @, since passwords hold some
+_QUERY = re.compile(
+    r"(?i)([?&;][^=&;#\s]*(?:pass|pwd|token|secret|auth|key|sig|user|login|account|cred)[^=&;#\s]*=)"
+    r"(?!\*{3})[^&;#\s'\"]*"
+)
+_SECRET_NAME = re.compile(r"(?i)(key|secret|token|password|passwd)(_id)?$")
+_SHORTEST = 8  # characters of a value of the environment that is looked for
 _ADDRESS = re.compile(r"\b[a-z][a-z0-9+.\-]*://[^\s'\"<>]+", re.IGNORECASE)
-_SECRET_KEYS = re.compile(r"pass|pwd|^pw$|token|secret|key|auth|sig|cred|user|login", re.IGNORECASE)
 _TOKEN = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9_\-:.=+]{16,}$")  # a part of a path that nobody would choose
 
 
 def redact(text: str, *secrets: str) -> str:
-    """The text with whatever is secret in its addresses hidden, and every one of `secrets`.
+    """The text without `secrets`, values of the environment that are secret, and what is secret in its addresses.
 
-    Of an address these are user and password, values of keys such as token or password, and parts of the path that
-    look like tokens.
+    Of an address these are user and password, and values of keys such as token or password.
 
-    >>> redact("rtsp://admin:hunter2@10.0.0.5/1?token=abc&fps=5 refused")
+    >>> redact("rtsp://admin:p@ss@10.0.0.5/1?token=abc&fps=5 refused")
     'rtsp://***@10.0.0.5/1?token=***&fps=5 refused'
     """
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+    known = [value for name, value in os.environ.items() if len(value) >= _SHORTEST and _SECRET_NAME.search(name)]
+    for secret in sorted(filter(None, (*secrets, *known)), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
-    return _ADDRESS.sub(lambda found: _address(found[0]), text)
+    return _QUERY.sub(rf"\g<1>{HIDDEN}", _LOGIN.sub(f"{HIDDEN}@", text))
 
 
-def _address(address: str) -> str:
+def redact_hooks(text: str, *secrets: str) -> str:
+    """As `redact`, and without fragments and parts of paths that look like tokens: to know such an address is enough.
+
+    >>> redact_hooks("https://hooks.example/services/XyZ0123456789abcdefg")
+    'https://hooks.example/services/***'
+    """
+    return _ADDRESS.sub(lambda found: _without_tokens(found[0]), redact(text, *secrets))
+
+
+def without_login(url: str) -> bool:
+    """Whether an address was stored by `redact` and lacks what it takes to use it."""
+    return HIDDEN in url
+
+
+def _without_tokens(address: str) -> str:
     try:
         parts = urlsplit(address)
     except ValueError:
         return f"{address.partition('://')[0]}://{HIDDEN}"
-    host = parts.netloc.rpartition("@")[2]
-    hidden = SplitResult(
-        parts.scheme,
-        f"{HIDDEN}@{host}" if "@" in parts.netloc else host,
-        "/".join(HIDDEN if _TOKEN.match(part) else part for part in parts.path.split("/")),
-        "&".join(_value(pair) for pair in parts.query.split("&")),
-        parts.fragment and HIDDEN,
-    )
-    return hidden.geturl()
-
-
-def _value(pair: str) -> str:
-    name, equals, value = pair.partition("=")
-    return f"{name}={HIDDEN}" if equals and value and _SECRET_KEYS.search(name) else pair
+    path = "/".join(HIDDEN if _TOKEN.match(part) else part for part in parts.path.split("/"))
+    return SplitResult(parts.scheme, parts.netloc, path, parts.query, parts.fragment and HIDDEN).geturl()

@@ -1,7 +1,8 @@
 import pytest
 
 from offnormal.errors import UsageError
-from offnormal.sources.address import Address, redact_url
+from offnormal.redact import redact
+from offnormal.sources.address import Address
 
 
 @pytest.mark.parametrize(
@@ -18,8 +19,8 @@ from offnormal.sources.address import Address, redact_url
     ],
 )
 def test_credentials_are_hidden_and_nothing_else_is(text, shown):
-    assert redact_url(text) == shown
-    assert redact_url(f"{shown}: broken") == f"{shown}: broken"
+    assert redact(text) == shown
+    assert redact(f"{shown}: broken") == f"{shown}: broken"
 
 
 def test_an_address_shows_no_credentials_anywhere():

@@ -12,7 +12,7 @@ from pydantic import SecretStr, field_validator
 
 from offnormal.errors import ConfigError
 from offnormal.events.form import iso
-from offnormal.redact import redact
+from offnormal.redact import redact_hooks
 from offnormal.sinks.base import DeliveryError, Message, Sink, SinkOptions, What
 from offnormal.types import Event
 
@@ -70,7 +70,7 @@ class AlertSink(Sink):
         self._server = server
         self._apprise = apprise.Apprise()
         self._apprise.add(found)
-        self._shown = f"alert {redact(server.url(privacy=True)).partition('?')[0]}"
+        self._shown = f"alert {redact_hooks(server.url(privacy=True)).partition('?')[0]}"
         self._secret = url
         self._picture, self._clip = options.picture, options.clip
 
@@ -93,7 +93,7 @@ class AlertSink(Sink):
                 attach=attached,
             )
         if not taken:
-            raise DeliveryError(redact("; ".join(said) or "Apprise could not deliver it", self._secret))
+            raise DeliveryError(redact_hooks("; ".join(said) or "Apprise could not deliver it", self._secret))
 
 
 def title(event: Event, what: What) -> str:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from offnormal import registry
 from offnormal.errors import ConfigError
 from offnormal.faults import explain
-from offnormal.redact import redact
+from offnormal.redact import redact_hooks
 from offnormal.sinks.base import Sink
 
 SECRET_VARIABLE = "OFFNORMAL_WEBHOOK_SECRET"
@@ -34,7 +34,7 @@ def open_sinks(said: Iterable[str | Mapping[str, Any]], environment: Mapping[str
             checked = made.Options.model_validate(options)
         except ValidationError as error:
             hidden = [repr(options[key]) for key in ("secret", made.target_option) if key in options]
-            raise ConfigError(f"sink {kind}: {redact(explain(error, made.Options), *hidden)}") from None
+            raise ConfigError(f"sink {kind}: {redact_hooks(explain(error, made.Options), *hidden)}") from None
         sink: Sink = made(checked)
         name = checked.name or f"{kind}-{hashlib.sha256(sink.shown.encode()).hexdigest()[:8]}"
         if name in found:
@@ -54,7 +54,7 @@ def _read(said: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
             near = difflib.get_close_matches(kind.lower(), known, n=1)
             hint = f"did you mean {near[0]}:...? " if near else ""
             raise ConfigError(
-                f"sink {redact(said)!r}: {hint}expected KIND:TARGET such as jsonl:events.jsonl or "
+                f"sink {redact_hooks(said)!r}: {hint}expected KIND:TARGET such as jsonl:events.jsonl or "
                 f"webhook:http://127.0.0.1:9000/hook; kinds are {', '.join(known)}"
             )
         return kind, {registry.resolve("sinks", kind).target_option: target}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from offnormal.errors import OffnormalError
-from offnormal.redact import redact
+from offnormal.redact import redact_hooks
 from offnormal.sinks.backoff import Backoff
 from offnormal.sinks.base import DeliveryError, Message, Sink
 from offnormal.sinks.spool import Spool
@@ -106,9 +106,10 @@ class Outlet:
         except DeliveryError as error:
             if not error.refused:
                 raise
-            log.error("%s refused %s, which is not tried again: %s", self.sink.shown, message.id, redact(str(error)))
+            said = redact_hooks(str(error))
+            log.error("%s refused %s, which is not tried again: %s", self.sink.shown, message.id, said)
             if found is not None:
-                self._spool.refused(found.seq, self.name, redact(str(error)))
+                self._spool.refused(found.seq, self.name, said)
             else:
                 self._beside.popleft()
             return True
@@ -126,8 +127,8 @@ class Outlet:
     def _failed(self, why: str, asked_s: float | None) -> float:
         self._failures += 1
         if self._trouble is None:
-            log.warning("%s: %s; trying again until it is delivered", self.sink.shown, redact(why))
-        self._trouble = redact(why)
+            log.warning("%s: %s; trying again until it is delivered", self.sink.shown, redact_hooks(why))
+        self._trouble = redact_hooks(why)
         wait_s = self._backoff.failed()
         return wait_s if asked_s is None else min(max(wait_s, asked_s), self._backoff.cap_s)
 

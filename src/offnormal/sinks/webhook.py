@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from pydantic import Field, SecretStr, field_validator
 
 from offnormal.events.maker import software
-from offnormal.redact import redact
+from offnormal.redact import redact_hooks
 from offnormal.sinks.base import DeliveryError, Message, Sink, SinkOptions
 
 SIGNATURE, TIMESTAMP, IDENTITY = "X-Offnormal-Signature", "X-Offnormal-Timestamp", "Idempotency-Key"
@@ -85,7 +85,7 @@ class WebhookSink(Sink):
             self._hidden += [user, unquote(user), *user.split(":", 1)[1:], *unquote(user).split(":", 1)[1:]]
         self._pictures, self._timeout_s = options.pictures, options.timeout_s
         self._opener = urllib.request.build_opener(_NoRedirection)
-        self._shown = f"webhook {redact(options.url)}"
+        self._shown = f"webhook {redact_hooks(options.url)}"
 
     @property
     def shown(self) -> str:
@@ -110,7 +110,7 @@ class WebhookSink(Sink):
             raise self._error(str(getattr(error, "reason", "") or error or type(error).__name__)) from None
 
     def _error(self, why: str, **more: Any) -> DeliveryError:
-        return DeliveryError(redact(why, *self._hidden), **more)
+        return DeliveryError(redact_hooks(why, *self._hidden), **more)
 
     def _body(self, message: Message) -> bytes:
         values = message.to_json()

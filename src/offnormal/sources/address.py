@@ -9,25 +9,13 @@ from typing import Literal
 from urllib.parse import quote, unquote, urlsplit
 
 from offnormal.errors import UsageError
+from offnormal.redact import HIDDEN, redact
 from offnormal.sources.paths import as_written
 
 Kind = Literal["rtsp", "http", "device", "file", "folder"]
 _SCHEMES: dict[str, Kind] = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "https": "http"}
 _DEVICE = re.compile(r"v4l2:|/dev/video\d+$")
-_HIDDEN = "***"
-_USER = re.compile(r"(?<=://)[^/?#]*@")  # up to the last @, since passwords hold some
-_SECRET = re.compile(
-    r"(?i)([?&;][^=&;#]*(?:pass|pwd|token|secret|auth|key|sig|user|login|account|credential)[^=&;#]*=)(?!\*{3})[^&;#\s]*"
-)
-
-
-def redact_url(text: str) -> str:
-    """The text with user names, passwords and tokens of every address in it hidden.
-
-    >>> redact_url("rtsp://admin:p@ss@10.0.0.7:554/live?channel=1&token=abc")
-    'rtsp://***@10.0.0.7:554/live?channel=1&token=***'
-    """
-    return _SECRET.sub(rf"\1{_HIDDEN}", _USER.sub(f"{_HIDDEN}@", text))
+_LOGIN = re.compile(r"(?<=://)[^/?#]*@")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -48,7 +36,7 @@ class Address:
             kind = _SCHEMES.get(scheme.lower())
             if kind is None or not _host(text):
                 raise UsageError(
-                    f"{redact_url(text)}: not a source; expected rtsp://HOST/..., http(s)://HOST/..., "
+                    f"{redact(text)}: not a source; expected rtsp://HOST/..., http(s)://HOST/..., "
                     "v4l2:/dev/video0, a video file or a folder"
                 )
             return cls(kind, text)
@@ -74,13 +62,13 @@ class Address:
 
     def scrub(self, text: str) -> str:
         """A message about this source without its credentials, however they are written in it."""
-        found = _USER.search(self.target) if self.kind in ("rtsp", "http") else None
+        found = _LOGIN.search(self.target) if self.kind in ("rtsp", "http") else None
         for secret in _spellings(found[0][:-1]) if found else ():
-            text = text.replace(secret, _HIDDEN)
-        return redact_url(text)
+            text = text.replace(secret, HIDDEN)
+        return redact(text)
 
     def __str__(self) -> str:
-        return redact_url(self.target)
+        return redact(self.target)
 
     def __repr__(self) -> str:
         return f"Address({self.kind!r}, {str(self)!r})"

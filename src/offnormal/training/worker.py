@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from offnormal.urls import redacted
+from offnormal.redact import redact
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Worker:
 
     def _failed(self, error: Exception, *, told: bool) -> None:
         said = " ".join(str(error).split())
-        self.error = redacted(f"{type(error).__name__}: {said}" if said else type(error).__name__)[:_LONGEST]
+        self.error = redact(f"{type(error).__name__}: {said}" if said else type(error).__name__)[:_LONGEST]
         if not (told or self._told):
             self._told = True
             log.warning("%s fails (%s): the fit goes on, and it is tried again", self._what, self.error)

@@ -32,6 +32,7 @@ from offnormal.detectors.base import (
     TrainedDetector,
 )
 from offnormal.errors import CalibrationError, ConfigError, DataError, FitError
+from offnormal.redact import redact
 from offnormal.run import Run, new_run
 from offnormal.scoring import choose_device
 from offnormal.sources.privacy import read_privacy_mask
@@ -40,7 +41,6 @@ from offnormal.training.embedded_config import EmbeddedTrainConfig
 from offnormal.training.settings import refuse_contradictions
 from offnormal.training.statistics import LeftOut, learn
 from offnormal.types import InputSpec, Rate
-from offnormal.urls import redacted
 from offnormal.verbs.elsewhere import check_elsewhere, elsewhere
 from offnormal.verbs.loading import (
     Progress,
@@ -156,7 +156,7 @@ def _fit_here(
         if fitted.finished:
             checkpoint.remove(run.path)
     except BaseException as error:
-        run.log("failed", error=redacted(f"{type(error).__name__}: {error}"))
+        run.log("failed", error=redact(f"{type(error).__name__}: {error}"))
         raise
     run.log(
         "done",
@@ -328,7 +328,7 @@ def _effective(name: str, config: FitConfig, dataset: Dataset | VideoDataset) ->
     """What was asked for, as a configuration of its own: of one of several categories that one."""
     values = config.model_dump(mode="json")
     values.pop("resume", None)
-    values["upload"] = None if config.upload is None else redacted(config.upload)
+    values["upload"] = None if config.upload is None else redact(config.upload)
     if config.category == "all":
         values["category"] = dataset.category
     return {"detector": {"name": name, **values.pop("detector")}, **values}

@@ -18,8 +18,9 @@ from offnormal.events.rules import EventRules
 from offnormal.events.schedule import Schedule
 from offnormal.events.zones import Zone
 from offnormal.faults import explain
+from offnormal.redact import redact
 from offnormal.sinks.recorder import RecordOptions
-from offnormal.sources.address import Address, redact_url
+from offnormal.sources.address import Address
 from offnormal.sources.connection import Patience
 from offnormal.sources.health import HealthOptions
 from offnormal.sources.live_stream import Transport
@@ -184,7 +185,7 @@ def named_after(source: str) -> str:
     """
     if "://" not in source:
         return _UNFIT.sub("-", Path(source).stem).strip("-")[:60] or "camera"
-    shown = redact_url(source).partition("://")[2].partition("?")[0].rpartition("@")[2]
+    shown = redact(source).partition("://")[2].partition("?")[0].rpartition("@")[2]
     return _UNFIT.sub("-", re.sub(r"[:/]+", "-", shown)).strip("-")[:60] or "camera"
 
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
+from offnormal.redact import redact
 from offnormal.training.tracking.tracker import About, Point, flat
-from offnormal.urls import redacted
 
 _AT_ONCE = 1000  # metrics of a request, the server's limit
 _PARAMETERS = 100  # of a request
@@ -35,7 +35,7 @@ class MLflow:
         else:
             self._client.update_run(ident, status="RUNNING")
         self.ident = ident
-        self.place = f"run {ident} in {redacted(str(get_tracking_uri()))}"
+        self.place = f"run {ident} in {redact(str(get_tracking_uri()))}"
 
     @staticmethod
     def check() -> None:

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 from PIL import Image
 
 from offnormal.errors import ConfigError
+from offnormal.redact import redact
 from offnormal.training.tracking.tracker import About, Point
-from offnormal.urls import redacted
 
 
 class WandB:
@@ -39,7 +39,7 @@ class WandB:
             folder = about.folder / "wandb" / f"offline-run-*-{self.ident}"
             self.place = f"offline; wandb sync --append {folder}"
         else:
-            self.place = redacted(self._run.url or "")
+            self.place = redact(self._run.url or "")
         self._step = self._run.step  # smaller ones are not taken
 
     @staticmethod
@@ -53,7 +53,7 @@ class WandB:
             wandb.login()
         except wandb.errors.UsageError as error:
             raise ConfigError(
-                f"--track wandb: {redacted(str(error))} Or set WANDB_API_KEY, or WANDB_MODE=offline to send it later"
+                f"--track wandb: {redact(str(error))} Or set WANDB_API_KEY, or WANDB_MODE=offline to send it later"
             ) from None
         except wandb.Error:
             return  # cannot be reached now; tried again while it learns

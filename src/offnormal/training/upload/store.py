@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from offnormal.errors import ConfigError
-from offnormal.urls import redacted, without_login
+from offnormal.redact import redact, without_login
 
 # of stores without folders, where making one could make a bucket that somebody mistyped
 _FLAT = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "cos", "r2"}
@@ -21,7 +21,7 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        self.address = redacted(url).rstrip("/")  # may be shown
+        self.address = redact(url).rstrip("/")  # may be shown
         protocol, _, rest = url.partition("://")
         protocol = protocol.partition("::")[0]
         if not rest:
@@ -40,11 +40,11 @@ class Store:
             fsspec.get_filesystem_class(protocol)
         except ImportError as error:
             package = _EXTRAS.get(protocol, "")
-            advice = f"pip install '{package}'" if package else redacted(str(error))
+            advice = f"pip install '{package}'" if package else redact(str(error))
             raise ConfigError(f"{self.address}: the package for {protocol}:// is not installed; {advice}") from None
         except ValueError as error:
             known = "s3, gs, az, sftp, file and others that fsspec names"
-            raise ConfigError(f"{self.address}: {redacted(str(error))}; expected one of {known}") from None
+            raise ConfigError(f"{self.address}: {redact(str(error))}; expected one of {known}") from None
 
     @cached_property
     def _fs(self) -> Any:
