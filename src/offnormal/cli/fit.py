@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from cyclopts import App, Parameter
 
 from offnormal import registry
+from offnormal.cli.detector_command import detector_command
 
 if TYPE_CHECKING:
     from offnormal.run import Run
@@ -37,27 +38,8 @@ def _command_for(name: str) -> Callable[..., int]:
     from offnormal.verbs.fit import fit_config
 
     model = fit_config(name)
-    model.model_fields["detector"].metadata.append(Parameter(name="*"))
     group_flags(name, model)
-
-    def fit(*, options: Any = None, config: Path | None = None, json: bool = False) -> int:
-        """Learn normality from normal images or videos and calibrate.
-
-        Parameters
-        ----------
-        config
-            YAML file with the same keys; flags win.
-        json
-            Print the result as one JSON object.
-        """
-        return _fit(name, model, options, config, json)
-
-    fit.__annotations__.update(
-        options=Annotated[model | None, Parameter(name="*")],
-        config=Path | None,
-        json=bool,
-    )
-    return fit
+    return detector_command(name, model, _fit, "Learn normality from normal images or videos and calibrate.")
 
 
 def group_flags(name: str, model: Any) -> None:
@@ -66,6 +48,7 @@ def group_flags(name: str, model: Any) -> None:
 
     titles = {
         "FitConfig": "Input and threshold",
+        "MaskConfig": "Input and threshold",
         "DataConfig": "Data",
         "FootageConfig": "Videos",
         "ComputeConfig": "Computing",

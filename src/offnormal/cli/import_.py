@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
+from offnormal.cli.detector_command import detector_command
+
+_SUMMARY = "Make a bundle of weights that the published code has saved; its structure is read from their shapes."
 _IMPORTABLE = {
     "ganomaly": "netG.pth and, where it is there, netD.pth, as samet-akcay/ganomaly saves them",
     "mnad": "the tensors of model.pth, and the memory items of keys.pt, as cvlab-yonsei/MNAD saves them",
@@ -36,27 +39,7 @@ def __getattr__(name: str) -> Callable[..., int]:
 def _command_for(name: str) -> Callable[..., int]:
     from offnormal.verbs.import_weights import import_config
 
-    model = import_config(name)
-    model.model_fields["detector"].metadata.append(Parameter(name="*"))
-
-    def import_weights(*, options: Any = None, config: Path | None = None, json: bool = False) -> int:
-        """Make a bundle of weights that the published code has saved; its structure is read from their shapes.
-
-        Parameters
-        ----------
-        config
-            YAML file with the same keys; flags win.
-        json
-            Print the result as one JSON object.
-        """
-        return _import(name, model, options, config, json)
-
-    import_weights.__annotations__.update(
-        options=Annotated[model | None, Parameter(name="*")],
-        config=Path | None,
-        json=bool,
-    )
-    return import_weights
+    return detector_command(name, import_config(name), _import, _SUMMARY)
 
 
 def _import(name: str, model: Any, options: Any, file: Path | None, json: bool) -> int:
