@@ -24,7 +24,8 @@ import numpy as np
 import torch
 
 from offnormal.bundle import Bundle, load
-from offnormal.config import EvaluateConfig, build
+from offnormal.config import EvaluateConfig
+from offnormal.config_layers import build
 from offnormal.data.open import open_datasets
 from offnormal.data.video_dataset import VideoDataset
 from offnormal.detectors.mnad import MNAD

@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from offnormal import run as run_module
+from offnormal.config import FitConfig
+from offnormal.config_layers import build
 from offnormal.errors import OffnormalError
 from offnormal.run import Run, new_run
 
@@ -121,6 +123,12 @@ def test_the_configuration_is_yaml_in_its_own_order(tmp_path):
     assert yaml.safe_load(text) == values
     assert list(yaml.safe_load(text)) == list(values)
     assert "Prüflinge/ä b" in text
+
+
+@pytest.mark.parametrize("text", ["${LOT}", "$${LOT}", "a ${LOT} b $5 ${}"])
+def test_a_configuration_is_read_as_it_was(tmp_path, text):
+    Run(tmp_path).write_config({"category": text})
+    assert build(FitConfig, {}, file=tmp_path / "config.yaml", environment={}).category == text
 
 
 def test_a_run_without_a_bundle_says_so(tmp_path):

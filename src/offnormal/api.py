@@ -12,7 +12,8 @@ from PIL import Image
 from offnormal.bundle import Bundle, load
 from offnormal.calibration.calibration import Calibration
 from offnormal.comparison import Comparison
-from offnormal.config import CalibrateConfig, CompareConfig, EvaluateConfig, build
+from offnormal.config import CalibrateConfig, CompareConfig, EvaluateConfig
+from offnormal.config_layers import build
 from offnormal.data.loader import Loader, stack, to_pixels
 from offnormal.errors import DataError, UsageError
 from offnormal.run import Run

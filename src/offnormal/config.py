@@ -1,26 +1,15 @@
-"""Every verb's configuration: YAML file < environment < flag; an unknown key is an error with a suggestion.
-
-Environment variables are OFFNORMAL_<FIELD>, those of a detector OFFNORMAL_DETECTOR_<FIELD>; values are read as
-YAML, numbers and switches as they stand where a text is wanted (`OFFNORMAL_CATEGORY=007`).
-"""
+"""Every verb's configuration; how it comes together is told in config_layers.py."""
 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from offnormal.errors import ConfigError
-from offnormal.faults import explain
 from offnormal.quantities import seconds, seconds_text, shares_text, sides, size_text
 from offnormal.types import Interpolation, ResizePolicy
-
-_Config = TypeVar("_Config", bound="VerbConfig")
 
 
 class VerbConfig(BaseModel):
@@ -285,83 +274,3 @@ class PredictConfig(ComputeConfig, MaskConfig):
         if value is not None and not math.isfinite(value):
             raise ValueError("a threshold must be a finite number")
         return value
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; ConfigError when it is missing or not a mapping."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML ({error})") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected a mapping of keys to values, got {type(values).__name__}")
-    return values
-
-
-def build(
-    model: type[_Config],
-    given: Mapping[str, Any],
-    *,
-    file: Path | None = None,
-    environment: Mapping[str, str] = os.environ,
-    detector: str | None = None,
-) -> _Config:
-    """The configuration of a verb from a YAML file, the environment and what was given, the last one winning.
-
-    detector: the name that a file may repeat under `detector: {name: ...}`, as a run's config.yaml does.
-    Raises ConfigError for unknown keys, with the nearest known one, and for values that are not valid.
-    """
-    merged: dict[str, Any] = {}
-    for layer in (_read_file(file, detector), _from_environment(model, environment), given):
-        for key, value in layer.items():
-            if isinstance(value, Mapping) and isinstance(merged.get(key), dict):
-                merged[key] = {**merged[key], **value}
-            else:
-                merged[key] = dict(value) if isinstance(value, Mapping) else value
-    try:
-        return model.model_validate(merged)
-    except ValidationError as error:
-        raise ConfigError(explain(error, model)) from None
-
-
-def _environment_value(text: str) -> Any:
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-    return value if value is None or isinstance(value, str | list) else text
-
-
-def given_flags(options: BaseModel | None) -> dict[str, Any]:
-    """Only what was set on the command line, so that file and environment can fill in the rest."""
-    return {} if options is None else options.model_dump(exclude_unset=True)
-
-
-def _read_file(file: Path | None, detector: str | None) -> dict[str, Any]:
-    values = read_yaml(file) if file is not None else {}
-    inner = values.get("detector")
-    if isinstance(inner, str):  # `detector: padim`
-        inner = {"name": inner}
-    if detector is not None and isinstance(inner, dict) and "name" in inner:
-        if inner["name"] != detector:
-            raise ConfigError(f"{file}: written for the detector {inner['name']!r}, not for {detector!r}")
-        values = {**values, "detector": {key: value for key, value in inner.items() if key != "name"}}
-    return values
-
-
-def _from_environment(
-    model: type[BaseModel], environment: Mapping[str, str], prefix: str = "OFFNORMAL"
-) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, field in model.model_fields.items():
-        variable = f"{prefix}_{name.upper()}"
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            if inner := _from_environment(field.annotation, environment, variable):
-                found[name] = inner
-        elif variable in environment:
-            found[name] = _environment_value(environment[variable])
-    return found

@@ -70,7 +70,8 @@ class Run:
 
     def write_config(self, values: dict[str, Any]) -> None:
         """The effective configuration as config.yaml."""
-        write_text(self.path / "config.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        write_text(self.path / "config.yaml", text.replace("${", "$${"))  # no variable of the environment
 
 
 def new_run(root: Path, *names: str) -> Run:

@@ -10,7 +10,8 @@ from PIL import Image
 from offnormal.api import score
 from offnormal.bundle import load
 from offnormal.cli.main import run
-from offnormal.config import EvaluateConfig, build
+from offnormal.config import EvaluateConfig
+from offnormal.config_layers import build
 from offnormal.data.video_loader import VideoLoader
 from offnormal.sources.privacy import area
 from offnormal.types import Video

@@ -128,6 +128,7 @@ def test_a_mail_arrives_with_the_picture(picture):
     (attached,) = mail.iter_attachments()
     assert attached.get_content_type() == "image/jpeg" and attached.get_content()[:2] == b"\xff\xd8"
     text = mail.get_body(("plain", "html")).get_content()
+    assert text.splitlines() == body(picture.event).splitlines()
     assert "Highest score 4.5 at threshold 3" in text and picture.event.id in text
 
 

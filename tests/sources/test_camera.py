@@ -85,6 +85,8 @@ def test_a_camera_that_dies_or_hangs_comes_back_behind_one_gap(server, camera, c
     assert after[0].time_s > last.time_s
     assert after[0].arrived_s >= gap.arrived_s
     assert (it.status.state, it.status.gaps) == ("online", 1)
+    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert told[-1].endswith("online again") and "online" not in told[0]
     assert "secret" not in caplog.text
     assert "secret" not in f"{it.status} {gap}"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from offnormal.bundle import load
-from offnormal.config import build
+from offnormal.config_layers import build
 from offnormal.errors import CalibrationError, ConfigError
 from offnormal.training import checkpoint
 from offnormal.training.history import read_history

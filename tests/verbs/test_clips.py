@@ -9,7 +9,8 @@ import yaml
 from offnormal.api import evaluate
 from offnormal.bundle import load
 from offnormal.cli.main import run as program
-from offnormal.config import CalibrateConfig, CompareConfig, EvaluateConfig, PredictConfig, build
+from offnormal.config import CalibrateConfig, CompareConfig, EvaluateConfig, PredictConfig
+from offnormal.config_layers import build
 from offnormal.errors import CalibrationError, DataError, UsageError
 from offnormal.verbs.calibrate import calibrate_bundle
 from offnormal.verbs.compare import compare

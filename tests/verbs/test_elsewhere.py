@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from offnormal.bundle import load
-from offnormal.config import EvaluateConfig, build
+from offnormal.config import EvaluateConfig
+from offnormal.config_layers import build
 from offnormal.data.open import open_datasets
 from offnormal.errors import ConfigError, FitError
 from offnormal.training import worker

@@ -10,7 +10,8 @@ import torch
 import yaml
 
 from offnormal.bundle import load
-from offnormal.config import BenchmarkConfig, EvaluateConfig, build
+from offnormal.config import BenchmarkConfig, EvaluateConfig
+from offnormal.config_layers import build
 from offnormal.data.open import open_datasets
 from offnormal.errors import CalibrationError, ConfigError
 from offnormal.scoring import Scorer

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from offnormal.cli.main import run
-from offnormal.config import build
+from offnormal.config_layers import build
 from offnormal.data.open import open_datasets
 from offnormal.errors import CalibrationError, ConfigError, DataError
 from offnormal.verbs.fit import fit_config, fit_run

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from offnormal.config import build
+from offnormal.config_layers import build
 from offnormal.errors import ConfigError
 from offnormal.watching.config import WatchConfig, named_after
 

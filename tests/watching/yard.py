@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from offnormal.config import build
+from offnormal.config_layers import build
 from offnormal.verbs.fit import fit_config, fit_run
 from tests.footage import FPS, film, write_footage
 from tests.video_files import write_video

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from offnormal.config import BenchmarkConfig, build, given_flags
+from offnormal.config import BenchmarkConfig
+from offnormal.config_layers import build, given_flags
 
 if TYPE_CHECKING:
     from offnormal.verbs.benchmark import Benchmark

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from offnormal.config import CalibrateConfig, build, given_flags
+from offnormal.config import CalibrateConfig
+from offnormal.config_layers import build, given_flags
 
 
 def command(

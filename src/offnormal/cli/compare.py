@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from offnormal.config import CompareConfig, build, given_flags
+from offnormal.config import CompareConfig
+from offnormal.config_layers import build, given_flags
 
 if TYPE_CHECKING:
     from offnormal.comparison import Comparison

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from offnormal.config import EvaluateConfig, build, given_flags
+from offnormal.config import EvaluateConfig
+from offnormal.config_layers import build, given_flags
 
 if TYPE_CHECKING:
     from offnormal.clip_evaluation import ClipEvaluation

@@ -64,7 +64,7 @@ def group_flags(name: str, model: Any) -> None:
 
 def _fit(name: str, model: Any, options: Any, file: Path | None, json: bool) -> int:
     from offnormal.cli.show import program, progress_bar, say, say_json, warn_skipped
-    from offnormal.config import build, given_flags
+    from offnormal.config_layers import build, given_flags
     from offnormal.verbs.fit import fit_run, resumed_config
 
     given = given_flags(options)

@@ -44,7 +44,7 @@ def _command_for(name: str) -> Callable[..., int]:
 
 def _import(name: str, model: Any, options: Any, file: Path | None, json: bool) -> int:
     from offnormal.cli.show import program, say, say_json
-    from offnormal.config import build, given_flags
+    from offnormal.config_layers import build, given_flags
     from offnormal.verbs.import_weights import import_run
 
     run = import_run(name, build(model, given_flags(options), file=file, detector=name))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from offnormal.config import PredictConfig, build, given_flags
+from offnormal.config import PredictConfig
+from offnormal.config_layers import build, given_flags
 from offnormal.errors import UsageError
 
 if TYPE_CHECKING:

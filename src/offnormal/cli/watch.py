@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from pydantic import Field
 
-from offnormal.config import VerbConfig, build, given_flags
+from offnormal.config import VerbConfig
+from offnormal.config_layers import build, given_flags
 from offnormal.errors import UsageError
 
 if TYPE_CHECKING:

@@ -89,6 +89,7 @@ class AlertSink(Sink):
             taken = self._apprise.notify(
                 title=title(message.event, message.what),
                 body=body(message.event),
+                body_format="text",  # else mails take it for HTML, and lose its lines
                 notify_type=_KINDS[message.event.severity],
                 attach=attached,
             )

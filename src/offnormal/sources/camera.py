@@ -164,7 +164,10 @@ class Camera:
 
     def _seen(self, frame: Frame, now_s: float) -> Frame:
         if self._connection.state != "online":
-            log.info("%s (%s): online", self.name, self.address)
+            if self._connection.reason:  # whoever was told of the trouble is told of its end
+                log.warning("%s (%s): online again", self.name, self.address)
+            else:
+                log.info("%s (%s): online", self.name, self.address)
         self._connection.frame(now_s)
         if self._reader is not None:
             self._origin_s = self._reader.origin_s

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from offnormal.config import read_yaml
+from offnormal.config_layers import read_yaml
 from offnormal.run import Elsewhere
 from offnormal.training.tracking.reading import Rewind, Summary, last_step, read_events, read_lines
 from offnormal.training.tracking.tracker import About, Point, Tracker
