@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from offnormal.bundle import Bundle
 from offnormal.calibration.calibration import Calibration
-from offnormal.config import PredictConfig
-from offnormal.data.dataset import Skipped
 from offnormal.data.geometry import unlay
 from offnormal.data.loader import Loader
 from offnormal.errors import UsageError
 from offnormal.files import new_file
 from offnormal.report.overlay import overlay, scale_for
-from offnormal.scoring import Scorer, choose_device
 from offnormal.sources.image import as_rgb, open_image
 from offnormal.sources.privacy import paint
 from offnormal.types import InputSpec, Sample, Verdict
-from offnormal.verbs.loading import input_of
+from offnormal.verbs.judging import Judging
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,45 +33,24 @@ class Prediction:
     anomaly_map_path: Path | None = None
 
 
-class Predictor:
+class Predictor(Judging):
     """Goes over pictures in order; `skipped` lists those that could not be read."""
-
-    def __init__(
-        self, bundle: Bundle, config: PredictConfig, progress: Callable[[str, int, int], None] | None = None
-    ) -> None:
-        self.bundle = bundle
-        self.config = config
-        self.progress = progress
-        self.calibration = bundle.calibration
-        if bundle.calibration is not None and config.threshold is not None:
-            self.calibration = bundle.calibration.with_threshold(config.threshold)
-        self.skipped: list[Skipped] = []
-        self.input = input_of(bundle, config.mask)
-        self.scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
 
     def over(self, paths: Sequence[Path]) -> Iterator[Prediction]:
         """A prediction per readable picture, as soon as its batch is scored; nothing is kept."""
         names = unique_names(paths)
-        done = 0
-
-        def count(step: int) -> None:
-            nonlocal done
-            done += step
-            if self.progress is not None:
-                self.progress("predict", done, len(paths))
-
         loader = Loader(
             [Sample(path=path) for path in paths],
             self.input,
             batch_size=self.config.batch_size,
             on_bad=self.config.on_bad,
             workers=self.config.workers,
-            progress=count,
+            progress=self.counter(len(paths)),
         )
         for scored in self.scorer.over(loader):
             maps = scored.scores.map
             for row, sample in enumerate(scored.samples):
-                verdict = self._verdict(float(scored.scores.score[row]))
+                verdict = self.verdict(float(scored.scores.score[row]))
                 found = None if maps is None else maps[row]
                 picture = raw = None
                 if self.config.overlays is not None and found is not None:
@@ -89,12 +64,6 @@ class Predictor:
                     )
                 yield Prediction(sample.path, verdict, found, picture, raw)
         self.skipped = loader.skipped
-
-    def _verdict(self, score: float) -> Verdict:
-        by_hand = self.config.threshold
-        if self.calibration is None:
-            return Verdict(score, None, by_hand, None if by_hand is None else score > by_hand)
-        return self.calibration.verdict(score)
 
 
 def apart_from(paths: Sequence[Path], overlays: Path | None, names: Sequence[str]) -> list[Path]:

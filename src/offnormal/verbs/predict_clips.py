@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from offnormal.bundle import Bundle
 from offnormal.config import PredictConfig
-from offnormal.data.dataset import Skipped
 from offnormal.data.layouts.class_folders import class_clips, clips_of_class, is_class_folders
 from offnormal.data.layouts.ucf_sports import class_of
 from offnormal.data.video_loader import VideoLoader
 from offnormal.errors import DataError, UsageError
-from offnormal.scoring import Scorer, choose_device
 from offnormal.sources.footage import expand_videos
 from offnormal.sources.paths import as_written
 from offnormal.sources.video_paths import is_frame_folder, videos_in
 from offnormal.types import Verdict, Video
-from offnormal.verbs.loading import input_of
+from offnormal.verbs.judging import Judging
 from offnormal.verbs.predict import unique_names
 
 _OF_FRAMES = ("annotate", "overlays", "every", "hold")
@@ -33,21 +30,8 @@ class ClipPrediction:
     verdict: Verdict
 
 
-class ClipPredictor:
+class ClipPredictor(Judging):
     """Goes over clips in order; `skipped` lists those that could not be read."""
-
-    def __init__(
-        self, bundle: Bundle, config: PredictConfig, progress: Callable[[str, int, int], None] | None = None
-    ) -> None:
-        self.bundle = bundle
-        self.config = config
-        self.progress = progress
-        self.calibration = bundle.calibration
-        if bundle.calibration is not None and config.threshold is not None:
-            self.calibration = bundle.calibration.with_threshold(config.threshold)
-        self.skipped: list[Skipped] = []
-        self.input = input_of(bundle, config.mask)
-        self.scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
 
     def over(self, videos: Sequence[Video]) -> Iterator[ClipPrediction]:
         """A prediction per readable clip, as soon as its batch is scored; nothing is kept."""
@@ -59,30 +43,12 @@ class ClipPredictor:
             on_bad=self.config.on_bad,
             fps=self.config.fps,
             workers=self.config.workers,
-            progress=self._counter(len(videos)),
+            progress=self.counter(len(videos)),
         )
         for scored in self.scorer.over(loader):
             for sample, score in zip(scored.samples, scored.scores.score.tolist(), strict=True):
-                yield ClipPrediction(by_path[sample.path], self._verdict(score))
+                yield ClipPrediction(by_path[sample.path], self.verdict(score))
         self.skipped = loader.skipped
-
-    def _counter(self, total: int) -> Callable[[int], None] | None:
-        progress, done = self.progress, 0
-        if progress is None:
-            return None
-
-        def count(step: int) -> None:
-            nonlocal done
-            done += step
-            progress("predict", done, max(done, total))
-
-        return count
-
-    def _verdict(self, score: float) -> Verdict:
-        by_hand = self.config.threshold
-        if self.calibration is None:
-            return Verdict(score, None, by_hand, None if by_hand is None else score > by_hand)
-        return self.calibration.verdict(score)
 
 
 def clips_named(names: Sequence[str | Path], *, as_video: bool = False) -> list[Video]:
