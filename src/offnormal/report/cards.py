@@ -15,11 +15,6 @@ from offnormal.report.wording import NONE, counted
 from offnormal.types import ANOMALOUS, NORMAL
 from offnormal.video_evaluation import VideoEvaluation
 
-_FITTED = {
-    "images": ("normal picture", "normal pictures"),
-    "videos": ("normal video", "normal videos"),
-    "frames": ("frame", "frames"),
-}
 _SHOWN_APART = ("data", "weights", "versions", "machine", "sha256", "bundle", "created", "format_version")
 
 
@@ -102,13 +97,25 @@ def fitted_on(card: Mapping[str, Any]) -> list[Fact]:
     fitted: Mapping[str, Any] = card.get("data") or {}
     if not fitted:
         return []
-    counts = [counted(fitted[key], *words) for key, words in _FITTED.items() if isinstance(fitted.get(key), int)]
     where = f"{fitted.get('name', NONE)}, {fitted.get('layout', NONE)} layout"
-    facts = [Fact("fitted on", f"{', '.join(counts)} of {where}" if counts else where)]
+    what = _learnt_from(fitted)
+    facts = [Fact("fitted on", f"{what} of {where}" if what else where)]
     facts.append(Fact("fingerprint of these", str(fitted.get("fingerprint", NONE)), code=True))
     if fitted.get("skipped"):
         facts.append(Fact("left out of the fit", f"{fitted['skipped']}"))
     return facts
+
+
+def _learnt_from(fitted: Mapping[str, Any]) -> str:
+    videos, number = fitted.get("videos"), fitted.get("images")
+    if videos is None:
+        return "" if number is None else counted(number, "normal picture", "normal pictures")
+    if number is None:
+        return counted(videos, "normal video", "normal videos")
+    if fitted.get("things") == "clips" and number == videos:  # one clip of each
+        return counted(number, "normal clip", "normal clips")
+    windows = ("normal clip", "normal clips") if fitted.get("things") == "clips" else ("normal frame", "normal frames")
+    return f"{counted(number, *windows)} in {counted(videos, 'video', 'videos')}"
 
 
 def model_card(evaluation: Evaluation | VideoEvaluation | ClipEvaluation, card: Mapping[str, Any]) -> list[Fact]:
