@@ -18,15 +18,17 @@ from offnormal.data.loader import Loader
 from offnormal.data.open import open_datasets
 from offnormal.data.video_dataset import VideoDataset
 from offnormal.data.video_loader import VideoLoader
-from offnormal.detectors.base import StatisticalDetector, TrainedDetector
+from offnormal.detectors.base import StatefulDetector, StatisticalDetector, TrainedDetector
 from offnormal.detectors.pixelwise import PixelDetector
 from offnormal.errors import NotFittedError
 from offnormal.events.zones import pool_pixels
-from offnormal.scoring import Scorer
-from offnormal.types import InputSpec
+from offnormal.scoring import Scorer, score_videos
+from offnormal.types import InputSpec, Video
 from offnormal.verbs.fit import fit_config, fit_run
-from tests.conftest import write_parts
-from tests.contracts.scenes import write_scenes
+from tests.conftest import draw_part, write_parts
+from tests.contracts.scenes import FPS, write_scenes
+from tests.scoring.test_live import run_live
+from tests.video_files import write_video
 
 SMALL = {  # what makes a detector small enough for a test
     "padim": {"size": 64, "batch_size": 4},
@@ -160,6 +162,27 @@ def test_scores_do_not_depend_on_the_batch(run, test_pixels):
     rounding = {"rtol": 1e-5, "atol": 1e-5 * whole.score.std() if around_0 else 0.0}
     np.testing.assert_allclose(alone, whole.score, **rounding)
     np.testing.assert_allclose(pairs, whole.score, **rounding)
+
+
+def test_cameras_watched_together_score_as_each_film_does_offline(run, tmp_path):
+    known, rng = run.bundle.detector, np.random.default_rng(9)
+    films = [tmp_path / "long.mp4", tmp_path / "short.mp4"]
+    for path, frames in zip(films, (23, 14), strict=True):
+        write_video(path, [draw_part(rng, size=64)[0] for _ in range(frames)], fps=FPS)
+    videos, detectors = [Video(path=path, name=path.name) for path in films], [known]
+    if isinstance(known, StatefulDetector):  # also with a memory of each camera's own
+        learning = type(known)(spec=known.input, **{**known.options.model_dump(), "update": True})
+        learning.load_state(known.state_dict())
+        detectors.append(learning)
+    for detector in detectors:
+        live = run_live(detector, films, batch_size=5)
+        offline = list(score_videos(Scorer(detector), VideoLoader(videos, detector.input, batch_size=4)))
+        spread = np.nanstd(np.concatenate([one.aligned.score for one in offline]))
+        assert spread > 0
+        for one in offline:
+            found = [scored.score for scored in live[one.ended.video.name]]
+            np.testing.assert_allclose(found, one.aligned.score, rtol=1e-5, atol=1e-5 * spread)
+            assert np.isfinite(found).sum() > len(found) / 2
 
 
 def test_a_fit_repeats_exactly(case, data, run, tmp_path):
