@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from offnormal.backoff import Backoff
 from offnormal.errors import OffnormalError
 from offnormal.redact import redact_hooks
-from offnormal.sinks.backoff import Backoff
 from offnormal.sinks.base import DeliveryError, Message, Sink
 from offnormal.sinks.spool import Spool
 from offnormal.types import Event

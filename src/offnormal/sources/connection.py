@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from offnormal.backoff import delay_s
 from offnormal.errors import ConfigError
 
 State = Literal["connecting", "online", "stalled", "offline"]
@@ -30,13 +31,8 @@ class Patience:
             raise ConfigError(f"{self}: expected seconds above 0 and a jitter from 0 to 1")
 
     def delay_s(self, failures: int, chance: float) -> float:
-        """Seconds to wait after so many failures in a row (from 1); chance: uniform in 0-1.
-
-        >>> [Patience(cap_s=3, jitter=0).delay_s(failures, 0.5) for failures in (1, 2, 3, 4, 5000)]
-        [0.5, 1.0, 2.0, 3, 3]
-        """
-        grown = math.inf if failures > 64 else self.retry_s * 2 ** (failures - 1)
-        return min(self.cap_s, grown) * (1 - self.jitter * chance)
+        """Seconds to wait after so many failures in a row (from 1); chance: uniform in 0-1."""
+        return delay_s(failures, first_s=self.retry_s, cap_s=self.cap_s, jitter=self.jitter, chance=chance)
 
 
 EVER_PATIENT = Patience(open_s=math.inf, stall_s=math.inf)  # with a source that gives frames when it has some

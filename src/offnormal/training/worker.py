@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from offnormal.backoff import Backoff
 from offnormal.redact import redact
 
 log = logging.getLogger(__name__)
@@ -52,24 +53,23 @@ class Worker:
         return self.error
 
     def _run(self) -> None:
-        delay, failures = _FIRST_S, 0
+        backoff = Backoff(_FIRST_S, _LONGEST_S, jitter=0)  # alone with its server
         while True:
             closing = self._closing.is_set()  # before the turn, so that one follows the close
             try:
                 self._turn()
             except Exception as error:  # noqa: BLE001 - whatever a server or its library raises
-                failures += 1
-                self._failed(error, told=closing or failures < _TELL_AFTER)
+                delay = backoff.failed()
+                self._failed(error, told=closing or backoff.failures < _TELL_AFTER)
                 if closing:
                     if time.monotonic() + delay > self._until:
                         return
                     time.sleep(delay)
                 elif self._closing.wait(delay):
-                    delay = _FIRST_S
-                    continue
-                delay = min(2 * delay, _LONGEST_S)
+                    backoff.succeeded()  # the last turns come quickly again
                 continue
-            self.error, failures, delay = None, 0, _FIRST_S
+            self.error = None
+            backoff.succeeded()
             if closing:
                 return
             self._closing.wait(self._every_s)

@@ -1,4 +1,4 @@
-from offnormal.sinks.backoff import Backoff
+from offnormal.backoff import Backoff
 
 
 def test_waits_grow_to_the_cap_and_differ():
