@@ -11,8 +11,9 @@ from offnormal.events.camera import CameraEvents
 from offnormal.events.maker import Watched, camera_event
 from offnormal.events.rules import EventRules
 from offnormal.sinks import recording
+from offnormal.sinks.media_worker import MediaWorker
 from offnormal.sinks.outlets import Outlets
-from offnormal.sinks.recorder import ANEW, BUSY, MediaWorker, Recorder, RecordOptions
+from offnormal.sinks.recorder import ANEW, BUSY, Recorder, RecordOptions
 from offnormal.sinks.recording import HeatScale
 from offnormal.types import InputSpec, Resize
 from tests.sinks.test_outlets import FAST, Kept

@@ -51,6 +51,10 @@ class WatchFlags(VerbConfig):
     """When a recording begins, such as 2026-11-20T18:00+01:00."""
     out: Path | None = None
     """Folder for pictures and clips of events, what is still to be delivered, and alarm budgets; default: watching."""
+    keep_days: float | None = None
+    """Days after which pictures and clips of events are removed; default: never."""
+    keep_gb: float | None = None
+    """Gigabytes beyond which those of the oldest events are removed; default: 20."""
     metrics: str | None = None
     """Port of a page of metrics for Prometheus on this machine alone; HOST:PORT for others."""
     device: str | None = None

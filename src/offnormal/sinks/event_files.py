@@ -8,10 +8,13 @@ import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from offnormal.files import explained, new_file, write_text
 from offnormal.sinks.base import Message, Sink, SinkOptions
+from offnormal.sinks.retention import Retention
 
 _MEDIA: tuple[tuple[Literal["snapshot", "heat_map", "clip"], str], ...] = (
     ("snapshot", ""),
@@ -25,6 +28,10 @@ class EventFilesOptions(SinkOptions):
 
     folder: Path
     """Folder in which each day and camera gets one of its own."""
+    keep_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Days after which an event's files are removed; default: never."""
+    keep_gb: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Gigabytes beyond which files of the oldest events are removed; default: never."""
 
 
 class EventFilesSink(Sink):
@@ -36,6 +43,7 @@ class EventFilesSink(Sink):
     def __init__(self, options: EventFilesOptions) -> None:
         super().__init__(options)
         self.folder = options.folder
+        self._retention = Retention(options.folder, days=options.keep_days, gigabytes=options.keep_gb)
 
     @property
     def shown(self) -> str:
@@ -53,6 +61,8 @@ class EventFilesSink(Sink):
                 if source is not None:
                     _place(source, folder / f"{event.id}{ending}{source.suffix}")
         write_text(folder / f"{event.id}.json", json.dumps(message.to_json(), indent=1, ensure_ascii=False) + "\n")
+        with suppress(OSError):  # of older events; this one is there
+            self._retention.look()
 
 
 def _place(source: Path, target: Path) -> None:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-import queue
 import re
 import shutil
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,12 +15,12 @@ from pydantic import Field
 from offnormal.config import VerbConfig
 from offnormal.events.rules import EventRules, Seconds
 from offnormal.sinks.clip_ring import ClipRing
+from offnormal.sinks.media_worker import MediaWorker
 from offnormal.sinks.outlets import Outlets
 from offnormal.sinks.recording import HeatScale, Highest, Recording, heated, write_picture
 from offnormal.types import Event
 
 log = logging.getLogger(__name__)
-_JOBS = 256  # that may wait to be written; beyond it pictures are left out, never events
 _SLACK_S = 2.0  # kept before the pre-roll, for frames that come unevenly
 ANEW = "the program was started anew during the event, so there is no picture of it"
 BUSY = "too many pictures were waiting to be written"
@@ -40,39 +37,6 @@ class RecordOptions(VerbConfig):
     """Write clips; without, snapshot and heat map alone."""
     longest: int | None = Field(default=1280, ge=64)
     """Longer side of the clip in pixels, to which larger frames are shrunk."""
-
-
-class MediaWorker:
-    """Writes pictures and clips of all cameras, one after the other, in a thread of its own."""
-
-    def __init__(self) -> None:
-        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(_JOBS)
-        self._thread = threading.Thread(target=self._run, name="media", daemon=True)
-        self._thread.start()
-
-    def submit(self, job: Callable[[], None]) -> bool:
-        """Do something later; whether there was room."""
-        try:
-            self._jobs.put_nowait(job)
-        except queue.Full:
-            return False
-        return True
-
-    def close(self, timeout_s: float) -> bool:
-        """Do what waits and end; whether that came about in time."""
-        try:
-            self._jobs.put(None, timeout=timeout_s)
-        except queue.Full:
-            return False
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            try:
-                job()
-            except Exception:  # the edge: one picture must not end the pictures of all others
-                log.exception("a picture could not be written")
 
 
 @dataclass(slots=True)

@@ -17,10 +17,12 @@ from offnormal.errors import OffnormalError, UsageError
 from offnormal.report.overlay import scale_for
 from offnormal.scoring import LiveScorer, Scorer, choose_device
 from offnormal.sinks.base import Sink
+from offnormal.sinks.media_worker import MediaWorker
 from offnormal.sinks.open import open_sinks
 from offnormal.sinks.outlets import Outlets
-from offnormal.sinks.recorder import MediaWorker, Recorder
+from offnormal.sinks.recorder import Recorder
 from offnormal.sinks.recording import HeatScale
+from offnormal.sinks.retention import Retention
 from offnormal.sources.camera import Camera
 from offnormal.types import Event, Frame
 from offnormal.verbs.loading import Progress
@@ -116,7 +118,8 @@ class Watch:
             folder = (out / "events").resolve()
             sinks = {**self.sinks, "told": ToldSink(tell)}
             outlets = stack.enter_context(Outlets(sinks, out / "spool.db", folder=folder))
-            worker, clock = MediaWorker(), WallClock()
+            old = Retention(folder, days=self.config.keep_days, gigabytes=self.config.keep_gb)
+            worker, clock = MediaWorker(old), WallClock()
             groups = []
             for bundle in self._bundles.values():
                 views = [view for view in self.views if view.bundle is bundle]

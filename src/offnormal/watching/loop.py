@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from offnormal.data.live_windows import LiveBatches, Ready
 from offnormal.errors import OffnormalError
 from offnormal.scoring import LiveScorer, ScoredFrame
+from offnormal.sinks.media_worker import MediaWorker
 from offnormal.sinks.outlets import Outlets
-from offnormal.sinks.recorder import MediaWorker
 from offnormal.sources.camera import Camera
 from offnormal.types import Gap
 from offnormal.watching.camera import WatchedCamera
