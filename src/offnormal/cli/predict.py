@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,9 +12,17 @@ from offnormal.config_layers import build, given_flags
 from offnormal.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from offnormal.verbs.predict import Prediction
+
+COLUMNS = (
+    "image_path",
+    "pred_score",
+    "pred_label",
+    "tail_probability",
+    "threshold",
+    "anomaly_map_path",
+    "overlay_path",
+)
 
 
 def command(
@@ -47,6 +53,7 @@ def command(
     if not inputs:
         raise UsageError("predict needs images or videos: files, folders or globs behind the bundle")
     from offnormal.bundle import load
+    from offnormal.cli.csv_table import csv_table
     from offnormal.cli.predict_clips import predict_clips
     from offnormal.cli.predict_videos import predict_videos
     from offnormal.cli.show import progress_bar, say, say_json, warn, warn_skipped
@@ -71,7 +78,7 @@ def command(
     if videos:
         return predict_videos(loaded, videos, resolved, json=json, exit_code=exit_code)
     anomalous = 0
-    with progress_bar() as progress, _table(resolved.csv) as table:
+    with progress_bar() as progress, csv_table(resolved.csv, COLUMNS) as table:
         predictor = Predictor(loaded, resolved, progress)
         for prediction in predictor.over(paths):
             anomalous += bool(prediction.verdict.anomalous)
@@ -102,35 +109,14 @@ def as_text(prediction: Prediction) -> str:
 def as_json(prediction: Prediction) -> dict[str, Any]:
     """One prediction as plain values, with anomalib's field names where they exist."""
     verdict = prediction.verdict
-    return {
-        "image_path": str(prediction.path),
-        "pred_score": verdict.score,
-        "pred_label": verdict.anomalous,
-        "tail_probability": verdict.tail_probability,
-        "threshold": verdict.threshold,
-        "anomaly_map_path": None if prediction.anomaly_map_path is None else str(prediction.anomaly_map_path),
-        "overlay_path": None if prediction.overlay_path is None else str(prediction.overlay_path),
-    }
-
-
-@contextlib.contextmanager
-def _table(path: Path | None) -> Iterator[Any]:
-    if path is None:
-        yield None
-        return
-    from offnormal.files import new_file
-
-    with new_file(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        table = csv.writer(file)
-        table.writerow(
-            [
-                "image_path",
-                "pred_score",
-                "pred_label",
-                "tail_probability",
-                "threshold",
-                "anomaly_map_path",
-                "overlay_path",
-            ]
-        )
-        yield table
+    raw, picture = prediction.anomaly_map_path, prediction.overlay_path
+    values = (
+        str(prediction.path),
+        verdict.score,
+        verdict.anomalous,
+        verdict.tail_probability,
+        verdict.threshold,
+        None if raw is None else str(raw),
+        None if picture is None else str(picture),
+    )
+    return dict(zip(COLUMNS, values, strict=True))

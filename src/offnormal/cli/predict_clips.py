@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from offnormal.bundle import Bundle
+from offnormal.cli.csv_table import csv_table
 from offnormal.cli.show import progress_bar, say, say_json, warn_skipped
 from offnormal.config import PredictConfig
-from offnormal.files import new_file
 from offnormal.verbs.predict_clips import ClipPredictor, clips_named, refuse_options_of_frames
 
 if TYPE_CHECKING:
@@ -27,7 +23,7 @@ def predict_clips(
     refuse_options_of_frames(config)
     clips = clips_named(inputs, as_video=config.as_video)
     anomalous = 0
-    with progress_bar() as progress, _table(config.csv) as table:
+    with progress_bar() as progress, csv_table(config.csv, COLUMNS) as table:
         predictor = ClipPredictor(bundle, config, progress)
         for prediction in predictor.over(clips):
             anomalous += bool(prediction.verdict.anomalous)
@@ -79,14 +75,3 @@ def row(prediction: ClipPrediction) -> list[Any]:
         "" if verdict.tail_probability is None else f"{verdict.tail_probability:.4g}",
         "" if verdict.anomalous is None else int(verdict.anomalous),
     ]
-
-
-@contextlib.contextmanager
-def _table(path: Path | None) -> Iterator[Any]:
-    if path is None:
-        yield None
-        return
-    with new_file(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        table = csv.writer(file)
-        table.writerow(COLUMNS)
-        yield table

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from offnormal.bundle import Bundle
+from offnormal.cli.csv_table import csv_table
 from offnormal.cli.show import progress_bar, say, say_json, warn, warn_skipped
 from offnormal.config import PredictConfig
-from offnormal.files import new_file
 from offnormal.report.timeline import clock_text
 from offnormal.sinks.panel import clock
 from offnormal.verbs.predict_videos import VideoPredictor
@@ -29,7 +27,7 @@ def predict_videos(bundle: Bundle, paths: list[Path], config: PredictConfig, *, 
     """Predict on videos and say what was found, video by video; the exit code."""
     alarmed = False
     assumed: set[float] = set()
-    with progress_bar() as progress, _table(config.csv) as table:
+    with progress_bar() as progress, csv_table(config.csv, COLUMNS) as table:
         predictor = VideoPredictor(bundle, config, progress)
         for prediction in predictor.over(paths):
             alarmed = alarmed or bool(prediction.alarms)
@@ -152,15 +150,3 @@ def rows(prediction: VideoPrediction) -> Iterator[list[Any]]:
             int(score > threshold) if threshold is not None and scored else "",
             span.reason if span is not None and span.start <= frame else "",
         ]
-
-
-@contextlib.contextmanager
-def _table(path: Path | None) -> Iterator[Any]:
-    """The CSV file, row by row on disk as videos end; it takes its name when all of them have."""
-    if path is None:
-        yield None
-        return
-    with new_file(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        table = csv.writer(file)
-        table.writerow(COLUMNS)
-        yield table

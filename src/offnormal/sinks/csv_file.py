@@ -50,12 +50,13 @@ class CsvSink(Sink):
         with explained(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab+") as file:
-                rows = list(csv.reader(cut_torn_line(file).decode(errors="replace").splitlines()))
+                tail = cut_torn_line(file) if self._known is None else b""
                 file.seek(0)
                 header = file.readline().decode(errors="replace").strip()
                 if header and header != ",".join(COLUMNS):
                     raise DeliveryError(f"{self.path} has other columns ({header[:60]}...): move it away")
                 if self._known is None:
+                    rows = csv.reader(tail.decode(errors="replace").splitlines())
                     self._known = {(row[0], row[1]) for row in rows if len(row) > 1}
                 if (message.event.id, message.what) in self._known:
                     return
