@@ -18,6 +18,13 @@ def test_help_and_version(capsys):
     assert "Usage" in capsys.readouterr().out
 
 
+def test_it_is_a_module_that_runs_too():
+    said = subprocess.run([sys.executable, "-m", "offnormal", "--version"], check=True, capture_output=True, text=True)
+    assert said.stdout.startswith("offnormal 0.")
+    wrong = subprocess.run([sys.executable, "-m", "offnormal", "predikt"], check=False, capture_output=True, text=True)
+    assert wrong.returncode == 2 and "predict" in wrong.stderr and "Traceback" not in wrong.stderr
+
+
 def test_help_imports_nothing_heavy():
     code = (
         "import sys; from offnormal.cli.main import run; run(['--help']);"

@@ -15,7 +15,7 @@ from offnormal.files import new_file
 def csv_table(path: Path | None, columns: Sequence[str]) -> Iterator[Any]:
     """The file, with its header, as something with `writerow`; it takes its name when all rows are in it.
 
-    None where no file is wanted. Its disk holds each row soon, so that memory does not grow with it.
+    None where no file is wanted. Rows are not kept in memory.
     """
     if path is None:
         yield None
