@@ -31,7 +31,7 @@ def build_app() -> App:
     """The command tree; nothing heavy is imported for it."""
     app = App(
         name="offnormal",
-        help="Learns normality from normal images or video alone and says whether, where and how surely something is off.",
+        help="Learns normality from normal images or video alone; says whether, where and how surely something is off.",
         version=lambda: f"offnormal {version('offnormal')}",
         help_format="plaintext",
         suppress_keyboard_interrupt=False,
