@@ -154,6 +154,31 @@ def test_text_that_only_looks_like_a_variable_stays(tmp_path):
     assert (found.category, found.layout) == ("${LOT} costs $5 in ${}", "$$x")
 
 
+@pytest.mark.parametrize("name", ["LOT-1", "LOT:-none", "1LOT"])
+def test_what_looks_like_a_variable_and_is_none_is_an_error(tmp_path, name):
+    file = written(tmp_path, f"category: ${{{name}}}\n")
+    with pytest.raises(ConfigError, match="names no variable of the environment"):
+        build(FitSome, {}, file=file, environment={"LOT": "1"})
+
+
+@pytest.mark.parametrize("password", ["pa/ss", "p?x", "p#x", "p@ss", "p s"])
+def test_a_password_that_an_address_cannot_hold_is_refused_without_being_told(tmp_path, password):
+    file = written(tmp_path, "category: rtsp://admin:${CODE}@camera/1\n")
+    with pytest.raises(ConfigError, match="CODE is part of an address and holds one of") as fault:
+        build(FitSome, {}, file=file, environment={"CODE": password})
+    assert password not in str(fault.value)
+    path = written(tmp_path, "category: http://camera/${CODE}\n")
+    assert build(FitSome, {}, file=path, environment={"CODE": "a/b"}).category == "http://camera/a/b"
+
+
+def test_faults_tell_nothing_that_stood_in_the_environment(tmp_path):
+    file = written(tmp_path, "detector: {layers: {a: '${CODE}'}}\nsize: '${CODE}'\nsise: '${CODE}'\n")
+    with pytest.raises(ConfigError) as fault:
+        build(FitSome, {}, file=file, environment={"CODE": "hunter2"})
+    assert "hunter2" not in str(fault.value)
+    assert "detector.layers" in str(fault.value) and "got a mapping with a" in str(fault.value)
+
+
 def test_a_variable_that_is_not_set_is_an_error(tmp_path):
     file = written(tmp_path, "detector: {layers: ['${LAYER}']}\n")
     with pytest.raises(ConfigError, match=r"config\.yaml: the environment has no LAYER, which \$\{LAYER\} stands for"):

@@ -12,7 +12,7 @@ from offnormal import run as run_module
 from offnormal.config import FitConfig
 from offnormal.config_layers import build
 from offnormal.errors import OffnormalError
-from offnormal.run import Run, new_run
+from offnormal.run import Run, new_run, read_config
 
 
 def lines(run):
@@ -129,6 +129,7 @@ def test_the_configuration_is_yaml_in_its_own_order(tmp_path):
 def test_a_configuration_is_read_as_it_was(tmp_path, text):
     Run(tmp_path).write_config({"category": text})
     assert build(FitConfig, {}, file=tmp_path / "config.yaml", environment={}).category == text
+    assert read_config(tmp_path / "config.yaml") == {"category": text}
 
 
 def test_a_run_without_a_bundle_says_so(tmp_path):

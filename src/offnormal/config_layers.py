@@ -19,9 +19,12 @@ from pydantic import BaseModel, ValidationError
 from offnormal.config import VerbConfig
 from offnormal.errors import ConfigError
 from offnormal.faults import explain
+from offnormal.redact import redact
 
 _Config = TypeVar("_Config", bound=VerbConfig)
-_VARIABLE = re.compile(r"\$\$\{|\$\{(\w+)\}")
+_VARIABLE = re.compile(r"\$\$\{|\$\{([^}]+)\}")
+_IN_A_LOGIN = re.compile(r"://[^/?#\s]*$")  # what stands before a variable in the login of an address
+_TO_ENCODE = re.compile(r"[/?#@\s]")  # in a login
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -53,7 +56,8 @@ def build(
     Raises ConfigError for unknown keys, with the nearest known one, and for values that are not valid.
     """
     merged: dict[str, Any] = {}
-    for layer in (_read_file(file, detector, environment), _from_environment(model, environment), given):
+    filled: list[str] = []
+    for layer in (_read_file(file, detector, environment, filled), _from_environment(model, environment), given):
         for key, value in layer.items():
             if isinstance(value, Mapping) and isinstance(merged.get(key), dict):
                 merged[key] = {**merged[key], **value}
@@ -62,7 +66,7 @@ def build(
     try:
         return model.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError(explain(error, model)) from None
+        raise ConfigError(redact(explain(error, model), *filled)) from None
 
 
 def _environment_value(text: str) -> Any:
@@ -78,8 +82,11 @@ def given_flags(options: BaseModel | None) -> dict[str, Any]:
     return {} if options is None else options.model_dump(exclude_unset=True)
 
 
-def _read_file(file: Path | None, detector: str | None, environment: Mapping[str, str]) -> dict[str, Any]:
-    values: dict[str, Any] = {} if file is None else _filled(read_yaml(file), environment, file)
+def _read_file(
+    file: Path | None, detector: str | None, environment: Mapping[str, str], filled: list[str]
+) -> dict[str, Any]:
+    """filled: takes what was put in for variables."""
+    values: dict[str, Any] = {} if file is None else _filled(read_yaml(file), environment, file, filled)
     inner = values.get("detector")
     if isinstance(inner, str):  # `detector: padim`
         inner = {"name": inner}
@@ -90,12 +97,12 @@ def _read_file(file: Path | None, detector: str | None, environment: Mapping[str
     return values
 
 
-def _filled(value: Any, environment: Mapping[str, str], file: Path) -> Any:
+def _filled(value: Any, environment: Mapping[str, str], file: Path, filled: list[str]) -> Any:
     """With variables of the environment put in, wherever there is text."""
     if isinstance(value, Mapping):
-        return {key: _filled(inner, environment, file) for key, inner in value.items()}
+        return {key: _filled(inner, environment, file, filled) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_filled(inner, environment, file) for inner in value]
+        return [_filled(inner, environment, file, filled) for inner in value]
     if not isinstance(value, str):
         return value
 
@@ -103,8 +110,18 @@ def _filled(value: Any, environment: Mapping[str, str], file: Path) -> Any:
         name = match[1]
         if name is None:
             return "${"
+        if not name.isidentifier():
+            raise ConfigError(
+                f"{file}: ${{{name}}} names no variable of the environment; write $${{ for the text itself"
+            )
         if name not in environment:
             raise ConfigError(f"{file}: the environment has no {name}, which ${{{name}}} stands for: set it")
+        if _IN_A_LOGIN.search(value[: match.start()]) and _TO_ENCODE.search(environment[name]):
+            raise ConfigError(
+                f"{file}: {name} is part of an address and holds one of / ? # @ or a space: write them as "
+                "%2F %3F %23 %40 %20 in the variable"
+            )
+        filled.append(environment[name])
         return environment[name]
 
     return _VARIABLE.sub(found, value)

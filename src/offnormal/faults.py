@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+
+from offnormal.redact import redact
 
 
 def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:
@@ -20,8 +23,19 @@ def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
             lines.append(f"unknown key {where!r}: {hint}")
         else:
-            lines.append(f"{where}: {fault['msg'].removeprefix('Value error, ')} (got {fault['input']!r})")
+            lines.append(f"{where}: {fault['msg'].removeprefix('Value error, ')} (got {_shown(fault['input'])})")
     return "\n".join(dict.fromkeys(lines))
+
+
+def _shown(value: Any) -> str:
+    """What was got, without what is secret in it; of a mapping nothing but its keys, since it may hold anything."""
+    if isinstance(value, Mapping):
+        return f"a mapping with {', '.join(map(str, value)) or 'nothing'}"
+    if isinstance(value, BaseModel):
+        return f"a {type(value).__name__}"
+    if isinstance(value, list | tuple) and not all(isinstance(one, int | float) for one in value):
+        return f"a list of {len(value)}"
+    return redact(repr(value))
 
 
 def _known(model: type[BaseModel]) -> list[str]:

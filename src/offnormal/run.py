@@ -74,6 +74,11 @@ class Run:
         write_text(self.path / "config.yaml", text.replace("${", "$${"))  # no variable of the environment
 
 
+def read_config(path: Path) -> Any:
+    """What `Run.write_config` wrote, as it was; OSError, UnicodeDecodeError and YAMLError for what cannot be read."""
+    return yaml.safe_load(path.read_text(encoding="utf-8").replace("$${", "${"))
+
+
 def new_run(root: Path, *names: str) -> Run:
     """A fresh folder `<time>-<name>-<name>` below `root`; OffnormalError when it cannot be made."""
     stem = "-".join([datetime.now().strftime("%Y%m%d-%H%M%S"), *(_plain(name) for name in names)])

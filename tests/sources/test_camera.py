@@ -98,6 +98,7 @@ def test_a_camera_that_was_never_there_gives_nothing_and_says_so_once(camera, ca
     assert it.status.gaps == 0
     assert "refused" in it.status.reason
     assert caplog.text.count("refused") == 1
+    assert "again" not in caplog.text.replace("trying again", "")
     assert "secret" not in caplog.text + it.status.reason
 
 

@@ -65,6 +65,22 @@ def test_faults_are_told_with_their_place(read, change, said):
     assert "secret" not in str(fault.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("bundle: b\ncameras: [{sorce: 'rtsp://me:hunter2@a/1'}]", "cameras.0.source: Field required"),
+        ("threshold: 1\nrate: 2/day\ncameras: [{source: 'rtsp://me:hunter2@a/1'}]", "promises no rate"),
+        ("cameras: 'rtsp://me:hunter2@a/1'", "cameras: "),
+        ("cameras: [{source: ['rtsp://me:hunter2@a/1']}]", "cameras.0.source: "),
+    ],
+)
+def test_faults_tell_no_passwords(read, text, said):
+    with pytest.raises(ConfigError) as fault:
+        read(text)
+    assert said in str(fault.value)
+    assert "hunter2" not in str(fault.value)
+
+
 def test_cameras_need_a_bundle_and_a_name_of_their_own(read):
     with pytest.raises(ConfigError, match="camera a has no bundle"):
         read("cameras: [{source: a.mp4}]").each()

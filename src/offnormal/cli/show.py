@@ -45,6 +45,8 @@ def progress_bar() -> Iterator[Tell | None]:
 def program() -> str:
     """How to call this program again: by its name where a shell finds it, else by the path it was called with."""
     called = sys.argv[0]
+    if Path(called).stem == "__main__":
+        return f"{Path(sys.executable).name} -m offnormal"
     if Path(called).stem != "offnormal" or shutil.which("offnormal"):
         return "offnormal"
     return called if os.path.relpath(called).startswith("..") else os.path.relpath(called)

@@ -54,7 +54,7 @@ class WatchFlags(VerbConfig):
     keep_days: float | None = None
     """Days after which pictures and clips of events are removed; default: never."""
     keep_gb: float | None = None
-    """Gigabytes beyond which those of the oldest events are removed; default: 20."""
+    """Gigabytes beyond which those written first are removed; inf: never; default: 20."""
     metrics: str | None = None
     """Port of a page of metrics for Prometheus on this machine alone; HOST:PORT for others."""
     device: str | None = None

@@ -16,6 +16,7 @@ import yaml
 
 from offnormal.errors import DataError, UsageError
 from offnormal.evaluated.score_table import Kind, ScoreTable, read_scores
+from offnormal.run import read_config
 
 _CONFIG, _CARD = "config.yaml", "card.json"
 _ROWS: dict[Kind, str] = {"images": "pictures", "videos": "frames", "clips": "clips"}
@@ -153,7 +154,7 @@ def _described(path: Path, bundle: Path | None) -> tuple[str | None, dict[str, s
         if file is None or not file.is_file():
             continue
         try:
-            values = yaml.safe_load(file.read_text(encoding="utf-8"))
+            values = read_config(file) if file.parent == path else yaml.safe_load(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise DataError(f"{file}: cannot be read as YAML ({error}); mend or remove it") from None
         detector = values.get("detector") if isinstance(values, dict) else None

@@ -83,6 +83,10 @@ class Sink(ABC):
     def deliver(self, message: Message) -> None:
         """Deliver one message, again if need be; DeliveryError when it could not be."""
 
+    def idle(self) -> None:
+        """Called every few seconds while there is nothing to deliver."""
+        return
+
     def close(self) -> None:
         """Let go of what is held."""
         return

@@ -30,7 +30,7 @@ class EventFilesOptions(SinkOptions):
     """Folder in which each day and camera gets one of its own."""
     keep_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Days after which an event's files are removed; default: never."""
-    keep_gb: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    keep_gb: Annotated[float, Field(gt=0)] | None = None
     """Gigabytes beyond which files of the oldest events are removed; default: never."""
 
 
@@ -43,7 +43,7 @@ class EventFilesSink(Sink):
     def __init__(self, options: EventFilesOptions) -> None:
         super().__init__(options)
         self.folder = options.folder
-        self._retention = Retention(options.folder, days=options.keep_days, gigabytes=options.keep_gb)
+        self._retention = Retention(options.folder, days=options.keep_days, gigabytes=options.keep_gb, cameras=True)
 
     @property
     def shown(self) -> str:
@@ -61,8 +61,10 @@ class EventFilesSink(Sink):
                 if source is not None:
                     _place(source, folder / f"{event.id}{ending}{source.suffix}")
         write_text(folder / f"{event.id}.json", json.dumps(message.to_json(), indent=1, ensure_ascii=False) + "\n")
-        with suppress(OSError):  # of older events; this one is there
-            self._retention.look()
+
+    def idle(self) -> None:
+        """Let old files go."""
+        self._retention.look()
 
 
 def _place(source: Path, target: Path) -> None:

@@ -56,8 +56,9 @@ def append_whole(file: BinaryIO, content: bytes) -> None:
     """Append to a file opened with "ab+", whole and on the disk, or not at all."""
     before = file.seek(0, os.SEEK_END)
     try:
-        file.write(content)
-        file.flush()
+        left = memoryview(content)
+        while left:  # not by the file, which would keep what a full disk refused, and write it when it is closed
+            left = left[os.write(file.fileno(), left) :]
         os.fsync(file.fileno())
     except OSError:
         os.truncate(file.fileno(), before)

@@ -40,24 +40,20 @@ class MediaWorker:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        job: Callable[[], None] | None = self._look
-        while job is not None:
-            try:
-                job()
-            except Exception:  # the edge: one picture must not end the pictures of all others
-                log.exception("a picture could not be written")
+        while True:
             try:
                 job = self._jobs.get(timeout=SWEEP_S)
             except queue.Empty:
-                job = self._look
-            else:
-                self._look()
+                job = _nothing
+            if job is None:
+                return
+            try:
+                job()
+                if self._retention is not None and self._jobs.empty():  # nobody waits for a picture
+                    self._retention.look()
+            except Exception:  # the edge: one picture must not end the pictures of all others
+                log.exception("a picture could not be written, or an old one not removed")
 
-    def _look(self) -> None:
-        """Between two pictures, and in quiet times."""
-        if self._retention is None:
-            return
-        try:
-            self._retention.look()
-        except OSError as error:
-            log.warning("%s: old files cannot be looked for (%s)", self._retention.folder, error.strerror)
+
+def _nothing() -> None:
+    """What there is to do in quiet times."""

@@ -86,6 +86,7 @@ class Outlet:
             try:
                 if self._deliver_next():
                     continue
+                self.sink.idle()
                 wait_s = _LOOK_AGAIN_S
             except DeliveryError as error:
                 wait_s = self._failed(str(error), error.wait_s)

@@ -3,99 +3,150 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 SWEEP_S = 600.0  # between two looks
-_OF_AN_EVENT = re.compile(r"(\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8})(?:-opened)?(?:-heat)?\.(?:jpg|mp4|json)")
+_ID = r"(?P<id>\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8})"
+_OF_AN_EVENT = re.compile(rf"{_ID}(?:-opened)?(?:-heat)?\.(?:jpg|mp4|json)")
+_UNFINISHED = re.compile(rf"\.{_ID}[-a-z]*\.[0-9a-f]{{8}}\.partial\.(?:jpg|mp4|json)")  # of a program that was killed
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _DAY_S, _GB = 86_400.0, 1e9
+_FRESH_S = 3600.0  # so young a file may still be on its way to somebody: it is not removed for room
+_EPOCH_S = 1.5e9  # 2017: files written before that were by a machine that did not know the time yet
+_STEADY_S = 60.0  # by which two looks may find the clock set: more, and nothing is known of ages
 
 
 @dataclass(slots=True)
 class _Files:
     """Of one event."""
 
-    paths: list[Path] = field(default_factory=list)
-    size: int = 0
-    newest_s: float = 0.0
+    began_s: float  # as its id says
+    paths: dict[str, int] = field(default_factory=dict)  # and their bytes
+    newest_s: float = -math.inf  # when the last of them was written
+
+    @property
+    def size(self) -> int:
+        return sum(self.paths.values())
 
 
 class Retention:
-    """Removes files of events below a folder, and folders that this leaves empty; of anything else nothing.
+    """Removes files of events from FOLDER/DAY/, or FOLDER/DAY/CAMERA/, and folders that this leaves empty.
 
-    days: how long files stay after they were written; gigabytes: how much all of them take at most, when looked at;
-    None: for ever, and as much as there is.
+    Nothing else is touched. days: how long files stay, by the event's time and by when they were written; gigabytes:
+    how much all of them take at most, when looked at, but for the last hour's; None: for ever, and as much as there is.
     """
 
-    def __init__(self, folder: Path, *, days: float | None, gigabytes: float | None) -> None:
+    def __init__(self, folder: Path, *, days: float | None, gigabytes: float | None, cameras: bool = False) -> None:
+        """cameras: folders of days have one for each camera."""
         self.folder = folder
         self.days, self.gigabytes = days, gigabytes
-        self._looked_s: float | None = None
+        self._cameras = cameras
+        self._looked_s: float | None = None  # by a clock that is never set
+        self._ahead_s: float | None = None  # the time of day, less that
 
     def look(self) -> None:
-        """Remove what is to go, unless it was looked for within the last ten minutes."""
+        """Remove what is to go, unless it was looked for within the last ten minutes.
+
+        Ages count from the second look on, and only while nobody sets the clock: a machine may begin with a wrong one.
+        """
         now_s = time.monotonic()
         if self._looked_s is None or now_s - self._looked_s >= SWEEP_S:
-            self._looked_s = now_s
-            self.sweep(time.time())
+            ahead_s = time.time() - now_s
+            steady = self._ahead_s is not None and abs(ahead_s - self._ahead_s) < _STEADY_S
+            self._looked_s, self._ahead_s = now_s, ahead_s
+            self.sweep(time.time(), ages=steady)
 
-    def sweep(self, now_s: float) -> int:
-        """Remove what is to go, by the time of day; the number of events whose files went."""
+    def sweep(self, now_s: float, *, ages: bool = True) -> int:
+        """Remove what is to go, by the time of day; the number of events whose files went. ages: go by them, too."""
         if self.days is None and self.gigabytes is None:
             return 0
-        events: dict[str, _Files] = {}
-        for entry, event in _files(self.folder):
-            with suppress(FileNotFoundError):  # somebody else removed it
-                found = entry.stat(follow_symlinks=False)
-                files = events.setdefault(event, _Files())
-                files.paths.append(Path(entry.path))
-                files.size += found.st_size
-                files.newest_s = max(files.newest_s, found.st_mtime)
-        total, removed, refused = sum(files.size for files in events.values()), 0, ""
-        for _, files in sorted(events.items()):  # ids begin with the time
-            old = self.days is not None and now_s - files.newest_s > self.days * _DAY_S
-            if not old and (self.gigabytes is None or total <= self.gigabytes * _GB):
+        troubles: list[str] = []
+        events = self._events(troubles)
+        total, removed = sum(files.size for files in events), 0
+        for files in sorted(events, key=lambda one: one.newest_s):
+            known = ages and files.newest_s > _EPOCH_S
+            age_s = now_s - max(files.newest_s, files.began_s)
+            old = known and self.days is not None and age_s > self.days * _DAY_S
+            crowded = self.gigabytes is not None and total > self.gigabytes * _GB
+            if not old and not (crowded and abs(now_s - files.newest_s) > _FRESH_S):
                 continue
-            total -= files.size
-            removed += 1
-            for path in files.paths:
-                try:
-                    self._remove(path)
-                except OSError as error:
-                    refused = f"{path}: cannot be removed ({error.strerror})"
-        if refused:
-            log.warning("%s", refused)
+            freed = self._removed(files, troubles)
+            total -= freed
+            removed += freed == files.size
+        if troubles:
+            log.warning("%s: old files stay: %s", self.folder, "; ".join(troubles[:3]))
         if removed:
             log.info("%s: files of %d old event(s) removed", self.folder, removed)
         return removed
 
-    def _remove(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
-        for folder in path.parents:
-            if folder == self.folder:
-                return
+    def _events(self, troubles: list[str]) -> list[_Files]:
+        found: dict[str, _Files] = {}
+        for day in _entries(self.folder, troubles):
+            if not (_DAY.fullmatch(day.name) and day.is_dir(follow_symlinks=False)):
+                continue
+            folders = [day]
+            if self._cameras:
+                folders = [one for one in _entries(Path(day.path), troubles) if one.is_dir(follow_symlinks=False)]
+            for folder in folders:
+                for entry in _entries(Path(folder.path), troubles):
+                    named = _OF_AN_EVENT.fullmatch(entry.name) or _UNFINISHED.fullmatch(entry.name)
+                    if named is None or not named["id"].startswith(day.name.replace("-", "")):
+                        continue
+                    try:
+                        known = entry.stat(follow_symlinks=False)
+                    except OSError as error:  # somebody else removed it
+                        troubles.extend([] if isinstance(error, FileNotFoundError) else [_said(error, entry.path)])
+                        continue
+                    files = found.setdefault(f"{folder.path} {named['id']}", _Files(_time(named["id"])))
+                    files.paths[entry.path] = known.st_size
+                    files.newest_s = max(files.newest_s, known.st_mtime)
+        return list(found.values())
+
+    def _removed(self, files: _Files, troubles: list[str]) -> int:
+        """Bytes that were freed."""
+        freed = 0
+        for name, size in files.paths.items():
+            path = Path(name)
             try:
-                folder.rmdir()
-            except OSError:  # there is more in it
-                return
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                troubles.append(_said(error, name))
+                continue
+            freed += size
+            for folder in (path.parent, path.parent.parent) if self._cameras else (path.parent,):
+                try:
+                    folder.rmdir()
+                except OSError:  # there is more in it
+                    break
+        return freed
 
 
-def _files(folder: Path) -> Iterator[tuple[os.DirEntry[str], str]]:
-    """Files of events and the ids of these, hidden folders left out."""
+def _entries(folder: Path, troubles: list[str]) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    if not entry.name.startswith("."):
-                        yield from _files(Path(entry.path))
-                elif named := _OF_AN_EVENT.fullmatch(entry.name):
-                    yield entry, named[1]
+            yield from entries
     except FileNotFoundError:
         return
+    except OSError as error:
+        troubles.append(_said(error, str(folder)))
+
+
+def _said(error: OSError, path: str) -> str:
+    return f"{path} ({error.strerror})"
+
+
+def _time(event: str) -> float:
+    """When an event began, by its id."""
+    try:
+        return datetime.strptime(event.partition("-")[0], "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC).timestamp()
+    except ValueError:  # no such day
+        return math.inf

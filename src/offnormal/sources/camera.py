@@ -165,7 +165,7 @@ class Camera:
     def _seen(self, frame: Frame, now_s: float) -> Frame:
         if self._connection.state != "online":
             if self._connection.reason:  # whoever was told of the trouble is told of its end
-                log.warning("%s (%s): online again", self.name, self.address)
+                log.warning("%s (%s): online%s", self.name, self.address, " again" if self._given else "")
             else:
                 log.info("%s (%s): online", self.name, self.address)
         self._connection.frame(now_s)

@@ -11,17 +11,16 @@ import numpy as np
 
 from offnormal.bundle import Bundle
 from offnormal.config import PredictConfig
-from offnormal.data.dataset import Skipped
 from offnormal.data.video_loader import VideoLoader
 from offnormal.errors import UsageError, VideoError
 from offnormal.metrics.operational import Alarm, Operation, frame_edges, operate
 from offnormal.metrics.video import FrameScores
-from offnormal.scoring import FrameStream, Scored, ScoredFrame, Scorer, VideoScores, choose_device, score_videos
+from offnormal.scoring import FrameStream, Scored, ScoredFrame, VideoScores, score_videos
 from offnormal.sources.footage import expand_videos
 from offnormal.sources.privacy import paint
 from offnormal.sources.video import VideoInfo, open_video
 from offnormal.types import Video
-from offnormal.verbs.loading import input_of
+from offnormal.verbs.judging import Judging
 from offnormal.verbs.predict import unique_names
 from offnormal.verbs.video_pictures import VideoPictures
 from offnormal.video_evaluation import DEFAULT_FPS, NotScored, ScoredVideo
@@ -67,7 +66,7 @@ class VideoPrediction:
         return None if np.isnan(scores).all() else int(np.nanargmax(scores))
 
 
-class VideoPredictor:
+class VideoPredictor(Judging):
     """Goes over videos in order, each decoded once; `skipped` lists those that could not be read."""
 
     def __init__(
@@ -75,43 +74,24 @@ class VideoPredictor:
     ) -> None:
         if config.hold and config.every is not None:
             raise UsageError("--hold and --every together: scores are held between windows, not over seconds; drop one")
-        self.bundle = bundle
-        self.config = config
-        self.progress = progress
-        self.calibration = bundle.calibration
-        self.threshold = config.threshold
-        if bundle.calibration is not None:
-            if config.threshold is not None:
-                self.calibration = bundle.calibration.with_threshold(config.threshold)
-            else:
-                self.threshold = bundle.calibration.threshold
-        self.skipped: list[Skipped] = []
-        self.input = input_of(bundle, config.mask)
-        self.scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
+        super().__init__(bundle, config, progress)
+        self.threshold = config.threshold if self.calibration is None else self.calibration.threshold
 
     def over(self, paths: Sequence[Path]) -> Iterator[VideoPrediction]:
         """A prediction per readable video as soon as it is finished; of one video memory holds a number a frame."""
         names = unique_names(paths)
         written = annotated_paths(self.config.annotate, names)
         videos = [Video(path=path, name=names[path]) for path in paths]
-        count = self._counter(videos)
+        count = self._clips_counted(videos)
         for video in videos:
             yield from self._one(video, written.get(video.path), count)
 
-    def _counter(self, videos: Sequence[Video]) -> Callable[[int], None] | None:
+    def _clips_counted(self, videos: Sequence[Video]) -> Callable[[int], None] | None:
         """What counts clips for the progress of all videos together."""
-        progress = self.progress
-        if progress is None:
+        if self.progress is None:
             return None
         loader = VideoLoader(videos, self.input, batch_size=1, every_s=self.config.every_s, fps=self.config.fps)
-        total, done = len(loader), 0
-
-        def count(step: int) -> None:
-            nonlocal done
-            done += step
-            progress("predict", done, max(total, done))
-
-        return count
+        return self.counter(len(loader))
 
     def _one(self, video: Video, target: Path | None, count: Callable[[int], None] | None) -> Iterator[VideoPrediction]:
         """One video, or nothing when it is left out."""

@@ -120,6 +120,7 @@ class Watch:
             outlets = stack.enter_context(Outlets(sinks, out / "spool.db", folder=folder))
             old = Retention(folder, days=self.config.keep_days, gigabytes=self.config.keep_gb)
             worker, clock = MediaWorker(old), WallClock()
+            stack.callback(worker.close, 0.0)  # also where nothing comes of the rest
             groups = []
             for bundle in self._bundles.values():
                 views = [view for view in self.views if view.bundle is bundle]

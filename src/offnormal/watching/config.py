@@ -146,8 +146,8 @@ class WatchConfig(CameraChoices):
     """Folder for pictures and clips of events, what is still to be delivered, and alarm budgets."""
     keep_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Days after which pictures and clips of events are removed; default: never."""
-    keep_gb: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 20
-    """Gigabytes beyond which those of the oldest events are removed; null: never."""
+    keep_gb: Annotated[float, Field(gt=0)] = 20
+    """Gigabytes beyond which those written first are removed; inf: never."""
     metrics: Annotated[str, Field(pattern=r"^([^\s/]+:)?\d{1,5}$")] | None = None
     """Port of a page of metrics for Prometheus on this machine alone; HOST:PORT for others."""
     device: str = "auto"

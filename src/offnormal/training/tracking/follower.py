@@ -7,8 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from offnormal.config_layers import read_yaml
-from offnormal.run import Elsewhere
+from offnormal.run import Elsewhere, read_config
 from offnormal.training.tracking.reading import Rewind, Summary, last_step, read_events, read_lines
 from offnormal.training.tracking.tracker import About, Point, Tracker
 from offnormal.training.worker import Worker
@@ -71,7 +70,7 @@ class Follower:
         self._known |= {"id": tracker.ident, "place": tracker.place}
         self._remember(self._known)
         if not self._known["configured"]:
-            tracker.configure(read_yaml(self._about.folder / "config.yaml"))
+            tracker.configure(read_config(self._about.folder / "config.yaml"))
             self._known["configured"] = True
 
     def _send(self) -> bool:
