@@ -45,6 +45,20 @@ def test_kinds_are_told_by_what_is_written(text, kind, target):
     assert (found.kind, found.target, found.lasts) == (kind, target, True)
 
 
+@pytest.mark.parametrize("login", ["admin:pa/ss", "admin:pa?ss", "admin:pa#ss", "admin:12/ss", ":ss/ss"])
+def test_passwords_that_end_the_host_are_refused_and_not_shown(login):
+    with pytest.raises(UsageError, match="expected them as %2F") as found:
+        Address.parse(f"rtsp://{login}@10.0.0.5/1")
+    assert "ss" not in str(found.value).partition("expected")[0] and "12" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["http://cam:80/a@b?to=x@y", "http://cam/a@b", "rtsp://u:p@cam:554/a@b", "http://[::1]/@"]
+)
+def test_an_at_sign_in_a_path_is_none_of_a_login(text):
+    assert Address.parse(text).target == text
+
+
 def test_files_and_folders_are_looked_for(tmp_path):
     video = tmp_path / "a b.mp4"
     video.touch()

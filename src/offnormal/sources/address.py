@@ -34,6 +34,11 @@ class Address:
         scheme, separator, _ = text.partition("://")
         if separator:
             kind = _SCHEMES.get(scheme.lower())
+            if _torn_login(text):  # shown nowhere, since nobody knows where its password ends
+                raise UsageError(
+                    f"{scheme}://... with an @ behind the first / ? or #: expected them as %2F %3F %23 and @ as %40, "
+                    "in user and password, too"
+                )
             if kind is None or not _host(text):
                 raise UsageError(
                     f"{redact(text)}: not a source; expected rtsp://HOST/..., http(s)://HOST/..., "
@@ -72,6 +77,16 @@ class Address:
 
     def __repr__(self) -> str:
         return f"Address({self.kind!r}, {str(self)!r})"
+
+
+def _torn_login(text: str) -> bool:
+    """Whether what stands for the host ends within a password: `admin:pa` of rtsp://admin:pa/ss@10.0.0.5/1."""
+    scheme, _, behind = text.partition("://")
+    host, _, rest = behind.replace("?", "/").replace("#", "/").partition("/")
+    _, colon, port = host.rpartition("]")[2].partition(":")
+    if "@" not in rest or "@" in host or not colon:
+        return False
+    return not port.isdecimal() or scheme.lower().startswith("rtsp")
 
 
 def _host(text: str) -> str | None:
