@@ -181,7 +181,8 @@ def test_cameras_watched_together_score_as_each_film_does_offline(run, tmp_path)
         assert spread > 0
         for one in offline:
             found = [scored.score for scored in live[one.ended.video.name]]
-            np.testing.assert_allclose(found, one.aligned.score, rtol=1e-5, atol=1e-5 * spread)
+            # another frame would differ by the spread, another batch does so by rounding
+            np.testing.assert_allclose(found, one.aligned.score, rtol=1e-4, atol=1e-4 * spread)
             assert np.isfinite(found).sum() > len(found) / 2
 
 
