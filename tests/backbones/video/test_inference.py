@@ -87,3 +87,9 @@ def test_the_form_follows_every_change_of_the_network():
 def test_a_network_with_nothing_to_fold_stays_itself():
     backbone = build_embedder("frames:resnet18").eval()
     assert InferenceForm().of(backbone, SIZE) is backbone
+
+
+def test_weights_stay_as_they_are_where_channels_last_is_slower():
+    made = for_inference(build_embedder("slowfast_r50"), (8, 64, 64))
+    convolutions = [part for part in made.modules() if isinstance(part, torch.nn.Conv3d) and part.kernel_size[1] > 1]
+    assert convolutions and all(part.weight.is_contiguous() for part in convolutions)

@@ -54,6 +54,7 @@ class VideoBackbone(Backbone):
     card: VideoCard
     trunk: nn.Module  # the network, its parameters named as published
     refusal: str | None = None  # why it cannot be an encoder
+    faster_channels_last: bool = True  # whether its convolutions are, on a processor (benchmarks/video_backbones.py)
 
     def __init__(self, card: VideoCard, trunk: nn.Module, in_channels: int) -> None:
         if in_channels not in (1, 3):

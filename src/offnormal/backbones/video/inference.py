@@ -16,9 +16,9 @@ from offnormal.backbones.video.base import Size, VideoBackbone
 def for_inference(backbone: VideoBackbone, size: Size) -> VideoBackbone:
     """A copy of a network that gives the same of clips (T, H, W), and of others, in less time, and cannot learn.
 
-    Batch normalisation is folded into the convolutions before it, and weights lie in channels-last order. Networks of
-    pictures inside are left as they are: they fold by themselves. Its state is not one that the network itself could
-    load. Raises ConfigError for clips that the network cannot take.
+    Batch normalisation is folded into the convolutions before it, and weights lie in channels-last order where that is
+    faster. Networks of pictures inside are left as they are: they fold by themselves. Its state is not one that the
+    network itself could load. Raises ConfigError for clips that the network cannot take.
     """
     made = copy.deepcopy(backbone)
     made.freeze()
@@ -27,7 +27,7 @@ def for_inference(backbone: VideoBackbone, size: Size) -> VideoBackbone:
     pairs = find_pairs(made, size, made.in_channels, made.embed)
     fold(made, [pair for pair in pairs if not pair[0].startswith(pictures)])
     for parameter in made.parameters():
-        if parameter.ndim == 5:  # those of pictures have an order of their own
+        if parameter.ndim == 5 and made.faster_channels_last:  # those of pictures have an order of their own
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
     made.freeze()  # what was folded, too
     return made

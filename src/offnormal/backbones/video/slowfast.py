@@ -84,6 +84,7 @@ class SlowFast(VideoBackbone):
     """SlowFast 8 x 8 with ResNet-50 pathways."""
 
     trunk: SlowFastNetwork
+    faster_channels_last = False  # its fast pathway begins with 8 channels
     refusal = "its two pathways end in two tensors of different length, and no single one holds the clip"
 
     def __init__(self, name: str, *, in_channels: int = 3) -> None:
