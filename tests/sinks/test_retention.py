@@ -175,7 +175,7 @@ def test_the_worker_sees_to_it_in_quiet_times_and_after_a_picture(tmp_path, monk
     monkeypatch.setattr("offnormal.sinks.media_worker.SWEEP_S", 0.02 if quiet else 60.0)
     events = tmp_path / "events"
     write(tmp_path / "made", 2)
-    shutil.copytree(tmp_path / "made", events)  # with files that are written now, then long ago
+    shutil.copytree(tmp_path / "made", events)  # whole, before anybody looks, with the times of the files
     retention = Retention(events, days=None, gigabytes=1e-9)
     worker = MediaWorker(retention)
     if not quiet:
@@ -185,6 +185,7 @@ def test_the_worker_sees_to_it_in_quiet_times_and_after_a_picture(tmp_path, monk
         assert time.monotonic() < end_s
         time.sleep(0.01)
     assert worker.close(20)
+    assert left(events) == []
 
 
 def test_a_folder_of_events_forgets_them_when_nothing_is_to_be_delivered(tmp_path, monkeypatch):
