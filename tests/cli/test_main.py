@@ -82,7 +82,7 @@ def test_a_reader_that_goes_away_is_no_error():
     [({}, "5000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
 )
 def test_waiting_threads_spin_briefly_unless_the_user_says_otherwise(given, expected, monkeypatch):
-    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "THP_MEM_ALLOC_ENABLE"):
         monkeypatch.setenv(name, "")  # so that what main sets is undone
         monkeypatch.delenv(name)
     for name, value in given.items():
@@ -90,3 +90,13 @@ def test_waiting_threads_spin_briefly_unless_the_user_says_otherwise(given, expe
     with pytest.raises(SystemExit):
         main(["--version"])
     assert os.environ.get("GOMP_SPINCOUNT") == expected
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "1"), ("0", "0")])
+def test_torch_takes_huge_pages_unless_the_user_says_otherwise(given, expected, monkeypatch):
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "" if given is None else given)
+    if given is None:
+        monkeypatch.delenv("THP_MEM_ALLOC_ENABLE")
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert os.environ["THP_MEM_ALLOC_ENABLE"] == expected

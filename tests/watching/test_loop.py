@@ -13,7 +13,9 @@ import pytest
 
 from offnormal.bundle import Bundle
 from offnormal.detectors.base import DetectorOptions
+from offnormal.scoring import Scorer
 from offnormal.types import Event
+from offnormal.verbs import watch as watch_verb
 from offnormal.verbs.watch import Watch
 from offnormal.watching.config import WatchConfig
 from tests.footage import FPS, film
@@ -113,6 +115,35 @@ def test_many_cameras_are_scored_together_each_with_events_of_its_own(yard, tmp_
     assert {event.position_s for event in live.closed()} == {ODD[0] / FPS}
     assert live.camera("calm").counted.scored == 600, "nothing is dropped of a recording"
     assert all(event.clip is not None and event.problems == () for event in live.closed())
+
+
+def test_several_bundles_and_their_thresholds_are_computed_in_one_thread(yard, tmp_path, monkeypatch):
+    """Of several threads that compute, OpenMP's workers would put each other to sleep."""
+    threads = {"load": set(), "score": set()}
+    load, score = watch_verb.load, Scorer.score_streams
+
+    def loaded(*given):
+        threads["load"].add(threading.current_thread())
+        return load(*given)
+
+    def scored(*given):
+        threads["score"].add(threading.current_thread())
+        return score(*given)
+
+    monkeypatch.setattr(watch_verb, "load", loaded)
+    monkeypatch.setattr(Scorer, "score_streams", scored)
+    shutil.copytree(yard / "bundle", tmp_path / "second.bundle")
+    rate = {"rate": "200/hour", "calibrate_on": [str(yard / "calm.mp4")]}
+    cameras = [
+        {"name": "first", "source": str(yard / "odd.mp4"), **rate},
+        {"name": "second", "source": str(yard / "odd.mp4"), "bundle": str(tmp_path / "second.bundle")},
+    ]
+    with Live(tmp_path / "out", yard, cameras) as live:
+        live.until(lambda: not live._thread.is_alive())
+    assert len(live.running.loop.groups) == 2
+    assert {one.name for one in live.running.cameras if one.counted.scored} == {"first", "second"}
+    assert threads["load"] == threads["score"]
+    assert len(threads["load"]) == 1
 
 
 def test_one_that_cannot_be_read_harms_no_other(yard, tmp_path):

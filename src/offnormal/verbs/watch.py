@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from offnormal.bundle import Bundle, load
@@ -28,6 +29,7 @@ from offnormal.types import Event, Frame
 from offnormal.verbs.loading import Progress
 from offnormal.watching.camera import WatchedCamera, file_name
 from offnormal.watching.clock import WallClock
+from offnormal.watching.compute import ComputeThread
 from offnormal.watching.config import WatchConfig
 from offnormal.watching.exposition import MetricsServer, exposition
 from offnormal.watching.loop import Group, WatchLoop
@@ -62,6 +64,8 @@ class Watch:
     def __init__(self, config: WatchConfig, progress: Progress | None = None) -> None:
         self.config = config
         self._progress = progress
+        self._compute = ComputeThread()
+        self._device = self._compute.call(lambda: choose_device(config.device, config.threads))
         self._bundles: dict[Path, Bundle] = {}
         self._thresholds: dict[str, Thresholds] = {}  # by all that they depend on: of many recordings found out once
         self.views = [View(one, self._bundle(one.bundle)) for one in config.each() if one.bundle is not None]
@@ -72,16 +76,15 @@ class Watch:
                     f"camera {view.name}: a schedule for a recording whose time nobody knows: say when it began "
                     "(--began 2026-11-20T18:00+01:00), or leave the schedule out"
                 )
-        self._device = choose_device(config.device, config.threads)
         self._scorers = {id(bundle): Scorer(bundle.detector, self._device) for bundle in self._bundles.values()}
 
     def thresholds(self, view: View) -> Thresholds:
         """Of one camera; from footage where that is asked for, which may take long."""
 
         def measure(videos: Sequence[Path]) -> Measured:
-            return measured(
-                view, videos, self._scorer(view), batch_size=self.config.batch_size, count=self._counter("calibrate")
-            )
+            scorer, count = self._scorer(view), self._counter("calibrate")
+            size = self.config.batch_size
+            return self._compute.call(lambda: measured(view, videos, scorer, batch_size=size, count=count))
 
         alike = view.config.model_dump_json(exclude={"source", "name", "began"})
         if alike not in self._thresholds:
@@ -100,12 +103,15 @@ class Watch:
             if view.address.kind != "file":
                 raise UsageError(f"camera {view.name}: --dry-run is for recordings, and {view.address} is none")
         for view in self.views:
-            yield dry_run(
-                View(view.config.model_copy(update={"realtime": False}), view.bundle),
-                self.thresholds(view),
-                self._scorer(view),
-                batch_size=self.config.batch_size,
-                count=self._counter("watch"),
+            yield self._compute.call(
+                partial(
+                    dry_run,
+                    View(view.config.model_copy(update={"realtime": False}), view.bundle),
+                    self.thresholds(view),
+                    self._scorer(view),
+                    batch_size=self.config.batch_size,
+                    count=self._counter("watch"),
+                )
             )
 
     @contextmanager
@@ -135,7 +141,7 @@ class Watch:
                     cameras[view.name] = WatchedCamera(seen[view.name], found, recorder=recorder, state=state)
                 batches = LiveBatches(batch_size=self.config.batch_size, sources=len(views))
                 groups.append(Group(live, batches, cameras))
-            running = Running(WatchLoop(groups, self._sources(), outlets, worker))
+            running = Running(WatchLoop(groups, self._sources(), outlets, worker, self._compute))
             stack.callback(running.loop.close)
             if self.config.metrics is not None:
                 server = MetricsServer(self.config.metrics, running.page)
@@ -180,7 +186,7 @@ class Watch:
         assert path is not None
         place = path.resolve()
         if place not in self._bundles:
-            self._bundles[place] = load(path)
+            self._bundles[place] = self._compute.call(lambda: load(path))
         return self._bundles[place]
 
     def _scorer(self, view: View) -> Scorer:

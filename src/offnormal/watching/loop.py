@@ -1,4 +1,5 @@
-"""The live loop: sources -> clips -> batches -> scores -> events -> sinks, a thread a camera and one a bundle."""
+"""The live loop: sources -> clips -> batches -> scores -> events -> sinks, a thread a camera and one a bundle;
+all of them compute in one."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from offnormal.sinks.outlets import Outlets
 from offnormal.sources.camera import Camera
 from offnormal.types import Gap
 from offnormal.watching.camera import WatchedCamera
+from offnormal.watching.compute import ComputeThread
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +41,15 @@ class WatchLoop:
     """Watches until every source has ended or it is asked to stop; no camera delays another."""
 
     def __init__(
-        self, groups: Sequence[Group], sources: dict[str, Camera], outlets: Outlets, worker: MediaWorker
+        self,
+        groups: Sequence[Group],
+        sources: dict[str, Camera],
+        outlets: Outlets,
+        worker: MediaWorker,
+        compute: ComputeThread,
     ) -> None:
         self.groups, self.sources, self.outlets, self.worker = groups, sources, outlets, worker
+        self.compute = compute
         self.failed: dict[str, str] = {}  # recordings that could not be read, and why
         self._stop = threading.Event()
         self._deadline_s = float("inf")
@@ -130,7 +138,7 @@ class WatchLoop:
         clips = [ready.source for ready in batch if not isinstance(ready.item, Gap)]
         start_s = time.perf_counter()
         try:
-            found = list(group.live.score(batch))
+            found = self.compute.call(lambda: list(group.live.score(batch)))
         except Exception as error:
             log.error("a batch could not be scored: %s", error, exc_info=not isinstance(error, OffnormalError))
             clips, found = [], list(group.live.score([ready for ready in batch if isinstance(ready.item, Gap)]))
