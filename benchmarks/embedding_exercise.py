@@ -62,7 +62,9 @@ def fitted(name: str, unfrozen: bool, given: argparse.Namespace, more: list[str]
         words += ["--weights", chosen] if chosen is not None else []
         words += ["--frames", str(exercise.frames)] if exercise.frames is not None else []
         if unfrozen:
-            at = exercise.unfreeze_at if given.epochs is None else max(1, given.epochs // 2)
+            epochs = given.epochs or exercise.epochs
+            last = given.unfrozen_epochs or round(epochs * (1 - exercise.unfreeze_at / exercise.epochs))
+            at = max(1, epochs - last)
             words += ["--unfreeze", *exercise.unfreeze, "--unfreeze-at", str(at)]
         offnormal(*words, *more)
         bundles = sorted(out.glob("*/bundle/card.json"))
@@ -95,6 +97,7 @@ def main() -> None:
     parser.add_argument("--published", action="store_true", help="look for published weights, also by download")
     parser.add_argument("--only", choices=("frozen", "unfrozen"))
     parser.add_argument("--epochs", type=int, help="default: as published")
+    parser.add_argument("--unfrozen-epochs", type=int, help="the last so many; default: the published share")
     parser.add_argument("--views", type=int, default=4)
     parser.add_argument("--clips", type=int, default=16, help="of each class, where they are generated")
     parser.add_argument("--split-seed", type=int, default=0)
