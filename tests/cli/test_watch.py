@@ -35,14 +35,32 @@ def config(yard, tmp_path):
     return tmp_path / "cameras.yaml"
 
 
-def started(config, *more):
-    program = [sys.executable, "-c", "from offnormal.cli.main import main; main()"]
+SLOW = """
+import os, time, torch
+from offnormal.cli.main import main
+from offnormal.scoring import Scorer
+
+score, much = Scorer.score_streams, torch.ones(300, 300)
+
+def slow(*given):
+    end_s = time.monotonic() + float(os.environ["SLOW_S"])
+    while os.path.exists(os.environ["SLOW"]) and time.monotonic() < end_s:
+        much @ much
+    return score(*given)
+
+Scorer.score_streams = slow
+main()
+"""
+
+
+def started(config, *more, code="from offnormal.cli.main import main; main()", slow_s=20):
+    program = [sys.executable, "-c", code]
     return subprocess.Popen(
         [*program, "watch", "--config", str(config), "--json", *more],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "SLOW": str(config.parent / "slow"), "SLOW_S": str(slow_s)},
     )
 
 
@@ -113,6 +131,33 @@ def test_sigterm_closes_what_is_open_and_ends_well_within_five_seconds(config):
     (row,) = rows(config)
     assert row["id"] == opened["id"] and row["clip"] is not None
     assert "Traceback" not in err
+
+
+def test_sigterm_while_a_batch_takes_long_ends_as_well(config):
+    """Where torch computes, no interpreter can end: the thread would come back to one that is gone."""
+    program = started(config, code=SLOW)
+    opened = json.loads(program.stdout.readline())
+    (config.parent / "slow").touch()
+    time.sleep(1)
+    start_s = time.monotonic()
+    program.send_signal(signal.SIGTERM)
+    told, err = ended(program)
+    assert (program.returncode, time.monotonic() - start_s < 5) == (0, True), err
+    assert [(one["id"], one["state"]) for one in told] == [(opened["id"], "closed")]
+    assert [row["id"] for row in rows(config)] == [opened["id"]]
+
+
+def test_an_interrupt_while_a_recording_is_scored_ends_it(config, yard):
+    (config.parent / "slow").touch()
+    values = {**json.loads(config.read_text()), "cameras": [{"name": "gate", "source": str(yard / "calm.mp4")}]}
+    config.write_text(json.dumps(values))
+    program = started(config, "--dry-run", code=SLOW, slow_s=1)  # a batch, of which there are 38
+    time.sleep(8)
+    start_s = time.monotonic()
+    program.send_signal(signal.SIGINT)
+    _, err = ended(program)
+    assert (program.returncode, time.monotonic() - start_s < 15) == (130, True), err
+    assert "interrupted" in err and "Traceback" not in err
 
 
 def test_after_a_kill_what_was_open_is_closed_and_told_once(config):

@@ -61,6 +61,17 @@ def test_a_gap_tears_even_where_no_frame_is_lost():
     assert [len(made) for made in found] == [0, 1, 0, 0, 1]
 
 
+def test_it_says_where_frames_were_lost_without_a_gap():
+    windows = LiveWindows(InputSpec(size=SIZE, frames=2))
+    said = []
+    for item in (frame(0), frame(1), frame(3), GAP, frame(5), frame(6), frame(8)):
+        windows.push(item)
+        said.append(windows.torn)
+    assert [torn for torn, item in zip(said, "ff3G56 8".replace(" ", ""), strict=True) if item != "G"] == [
+        False, False, True, False, False, True,
+    ]  # fmt: skip
+
+
 def test_on_a_clock_frames_are_taken_by_their_times():
     windows = LiveWindows(InputSpec(size=SIZE, frames=3, fps=5.0))
     found = [made for index in range(25) for made in windows.push(frame(index, index / 25))]
@@ -99,6 +110,14 @@ def test_a_batch_takes_from_each_source_in_turn_and_in_its_order():
     assert taken(batches.take(0)) == [("a", 0), ("b", 7), ("a", 1), ("b", 8)]
     assert taken(batches.take(0)) == [("a", 2)]
     assert batches.take(0) == []
+
+
+def test_a_batch_may_be_kept_small():
+    batches = LiveBatches(batch_size=8, wait_s=0, room=10, sources=2)
+    for source, index in [("a", 0), ("a", 1), ("b", 7)]:
+        batches.put(source, clip(index))
+    assert taken(batches.take(0, at_most=2)) == [("a", 0), ("b", 7)]
+    assert taken(batches.take(0, at_most=20)) == [("a", 1)]
 
 
 def test_who_waits_longest_is_not_left_out_of_small_batches():

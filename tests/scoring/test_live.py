@@ -120,6 +120,37 @@ def test_gaps_come_back_where_they_were_and_tear_windows():
     assert not any(one.held for one in found if one is not GAP)
 
 
+class Broken(Change):
+    """Cannot score what begins with a white picture."""
+
+    def forward(self, x):
+        if (x[:, :, 0] if x.ndim == 5 else x).mean((1, 2, 3)).max() > 0.99:
+            raise RuntimeError("out of memory")
+        return super().forward(x)
+
+
+def test_a_batch_that_cannot_be_scored_changes_nothing_and_can_be_passed_over():
+    """A gap, frames before it and after it: each comes back once and in order, those of the clip without a score."""
+    detector = Broken(DetectorOptions(), SPECS["prediction"])
+    windows, batches = LiveWindows(detector.input), LiveBatches(batch_size=9, wait_s=0, room=100)
+    live = LiveScorer(Scorer(detector))
+    numbers = [0, 1, 2, None, 4, 5, 6, 7, 8, 9]
+    for number in numbers:
+        bright = 255 if number == 4 else 60 + (number or 0)
+        item = GAP if number is None else Frame(number, number / 10, np.full((*SIZE, 3), bright, np.uint8), 0.0, 0.0)
+        live.see("a", item)
+        for ready in [*windows.push(item), *([item] if item is GAP else [])]:
+            batches.put("a", ready)
+    batch = batches.take(0)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="out of memory"):
+            list(live.score(batch))
+    found = [one for _, one in live.pass_over(batch)]
+    assert [None if one is GAP else one.frame.index for one in found] == numbers
+    assert all(one is GAP or np.isnan(one.score) for one in found)
+    assert list(live.end("a")) == []
+
+
 def test_windows_that_were_dropped_leave_frames_without_scores():
     detector = Change(DetectorOptions(), SPECS["picture"])
     windows, batches = LiveWindows(detector.input), LiveBatches(batch_size=3, wait_s=0, room=1)

@@ -37,11 +37,13 @@ class Mailbox:
     """What a mail server does with what it gets."""
 
     def __init__(self):
-        self.mails, self.refusing = [], False
+        self.mails, self.refusing, self.limit = [], False, 10**9
 
     async def handle_DATA(self, server, session, envelope):  # noqa: N802 - aiosmtpd's name
         if self.refusing:
             return "451 try again later"
+        if len(envelope.content) > self.limit:
+            return "552 message too large"
         self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
         return "250 OK"
 
@@ -146,6 +148,26 @@ def test_mails_wait_while_the_server_is_away_or_refuses(tmp_path, caplog):
             box.refusing = False
             assert outlets.drain(30)
             assert [mail["subject"] for mail in box.mails] == [title(event(number), "closed") for number in range(2)]
+
+
+def test_what_is_too_large_for_the_server_is_told_with_less_attached(tmp_path):
+    Image.new("RGB", (64, 48), (200, 30, 30)).save(tmp_path / "heat.jpg")
+    (tmp_path / "clip.mp4").write_bytes(bytes(200_000))
+    port = free_port()
+    sinks = {"mail": alert(mailto(port), when=["closed"], clip=True)}
+    with mail_server(port) as box, Outlets(sinks, tmp_path / "s.db", folder=tmp_path, **FAST) as outlets:
+        box.limit = 100_000
+        for number in range(2):
+            outlets.send(event(number, heat_map="heat.jpg", clip="clip.mp4"))
+        assert outlets.drain(30)
+        assert [mail["subject"] for mail in box.mails] == [title(event(number), "closed") for number in range(2)]
+        for mail in box.mails:
+            assert [part.get_filename() for part in mail.iter_attachments()] == ["heat.jpg"]
+            assert "not taken with it: clip.mp4" in mail.get_body(("plain", "html")).get_content()
+        box.limit = 10**9
+        outlets.send(event(2, heat_map="heat.jpg", clip="clip.mp4"))
+        assert outlets.drain(30)
+    assert len(list(box.mails[-1].iter_attachments())) == 2
 
 
 def test_a_message_arrives_at_a_real_broker():

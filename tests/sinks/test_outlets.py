@@ -164,6 +164,33 @@ def test_a_full_disk_keeps_events_in_memory(tmp_path, caplog):
     assert numbers(sink) == [0] and "kept in memory alone" in caplog.text
 
 
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_full_disk_has_nothing_told_twice_and_holds_nothing_up(tmp_path, caplog, refuses):
+    """What was delivered cannot be taken off the list: it is not delivered again, and what comes after it is."""
+    sink = Kept(DeliveryError("never", refused=True) if refuses else None)
+    with Outlets({"a": sink}, tmp_path / "s.db", **FAST) as outlets:
+        taken, refused = outlets._spool.taken, outlets._spool.refused
+
+        def full(*_):
+            raise OffnormalError("s.db: cannot be written (disk is full)")
+
+        outlets._spool.taken = outlets._spool.refused = full
+        for number in range(3):
+            outlets.send(event(number))
+        until(lambda: sink.attempts == 3)
+        outlets._spool.put = full
+        outlets.send(event(3))
+        until(lambda: sink.attempts == 4)
+        assert outlets.drain(20)
+        time.sleep(0.2)
+        assert sink.attempts == 4
+        assert caplog.text.count("would be told again after a restart") == 1
+        outlets._spool.taken, outlets._spool.refused = taken, refused
+    assert numbers(sink) == ([] if refuses else [0, 1, 2, 3])
+    again = Spool(tmp_path / "s.db")
+    assert (again.waiting("a"), again.refusals("a")) == ((0, 3) if refuses else (0, 0))
+
+
 def test_events_of_a_sink_that_is_gone_are_named(tmp_path, caplog):
     with Outlets({"old": Kept(DeliveryError("down"))}, tmp_path / "s.db") as outlets:
         outlets.send(event(0))

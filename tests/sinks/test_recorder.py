@@ -1,5 +1,7 @@
 import errno
 import math
+import threading
+import time
 from datetime import UTC, datetime
 
 import av
@@ -16,7 +18,7 @@ from offnormal.sinks.outlets import Outlets
 from offnormal.sinks.recorder import ANEW, BUSY, Recorder, RecordOptions
 from offnormal.sinks.recording import HeatScale
 from offnormal.types import InputSpec, Resize
-from tests.sinks.test_outlets import FAST, Kept
+from tests.sinks.test_outlets import FAST, Kept, until
 from tests.video_files import number_in, numbered
 
 T0 = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
@@ -184,6 +186,35 @@ def test_an_event_that_was_open_when_the_program_ended(tmp_path):
     assert closed.problems == (ANEW,)
 
 
+def test_a_picture_does_not_wait_for_clips_and_an_event_opens_before_it_is_over(tmp_path):
+    with Scene(tmp_path) as scene:
+        go = threading.Event()
+        scene.worker.submit_clip(lambda: go.wait(20), 1)  # another camera's long one
+        scene.watch(QUIET_LOUD_QUIET)
+        until(lambda: scene.sink.taken)
+        assert [told.what for told in scene.sink.taken] == ["opened"]
+        go.set()
+        assert [told.state for told in scene.end()] == ["open", "closed"]
+    with Scene(tmp_path / "b") as scene:
+        go = threading.Event()
+        scene.worker.submit(lambda: go.wait(20))  # pictures are slow, clips are not
+        scene.watch(QUIET_LOUD_QUIET)
+        time.sleep(0.3)
+        assert not scene.sink.taken
+        go.set()
+        assert [told.state for told in scene.end()] == ["open", "closed"]
+
+
+def test_frames_that_wait_to_become_clips_are_bounded(monkeypatch):
+    monkeypatch.setattr("offnormal.sinks.media_worker._BYTES", 100)
+    worker, go = MediaWorker(), threading.Event()
+    assert worker.submit_clip(lambda: go.wait(20), 150), "one is taken whatever its size"
+    assert not worker.submit_clip(go.set, 1)
+    go.set()
+    until(lambda: worker.submit_clip(go.set, 90))
+    assert worker.close(20)
+
+
 def test_events_of_the_camera_itself_pass_through(tmp_path):
     with Scene(tmp_path) as scene:
         for over in (False, True):
@@ -194,6 +225,7 @@ def test_events_of_the_camera_itself_pass_through(tmp_path):
 def test_when_too_much_waits_pictures_are_left_out_and_events_are_not(tmp_path):
     with Scene(tmp_path) as scene:
         scene.worker.submit = lambda _: False
+        scene.worker.submit_clip = lambda _, __: False
         scene.watch(QUIET_LOUD_QUIET)
         assert [event.problems for event in scene.end()] == [(BUSY,), (BUSY,)]
 

@@ -171,7 +171,7 @@ def test_it_is_looked_for_seldom_and_by_age_only_when_the_clock_is_steady(tmp_pa
 
 
 @pytest.mark.parametrize("quiet", [True, False])
-def test_the_worker_sees_to_it_in_quiet_times_and_after_a_picture(tmp_path, monkeypatch, quiet):
+def test_the_worker_sees_to_it_in_quiet_times_and_after_a_clip(tmp_path, monkeypatch, quiet):
     monkeypatch.setattr("offnormal.sinks.media_worker.SWEEP_S", 0.02 if quiet else 60.0)
     events = tmp_path / "events"
     write(tmp_path / "made", 2)
@@ -179,7 +179,7 @@ def test_the_worker_sees_to_it_in_quiet_times_and_after_a_picture(tmp_path, monk
     retention = Retention(events, days=None, gigabytes=1e-9)
     worker = MediaWorker(retention)
     if not quiet:
-        worker.submit(lambda: None)
+        worker.submit_clip(lambda: None, 1)
     end_s = time.monotonic() + 20
     while retention._looked_s is None:
         assert time.monotonic() < end_s

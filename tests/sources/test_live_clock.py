@@ -34,6 +34,18 @@ def test_a_clock_that_jumps_is_tied_anew(jump):
     np.testing.assert_allclose(found, range(20), atol=0.1)
 
 
+def test_after_a_burst_of_old_frames_times_are_led_back_to_arrival_within_minutes():
+    """A camera sends the last four seconds at once, and then goes on."""
+    clock = LiveClock(0.0)
+    for i in range(100):
+        clock(i / 25, i * 0.002)
+    found = [clock(4 + i / 25, 0.2 + i / 25) for i in range(3000)]
+    late = np.array(found) - (0.2 + np.arange(3000) / 25)
+    assert late[0] > 3
+    assert late[-1] < 0.26
+    np.testing.assert_allclose(np.diff(found), 1 / 25, rtol=0.041)
+
+
 @given(st.lists(st.tuples(st.none() | st.floats(-1e6, 1e6), st.floats(0, 10)), min_size=1, max_size=50))
 def test_times_never_run_backwards(frames):
     clock, now, found = LiveClock(0.0), 0.0, []

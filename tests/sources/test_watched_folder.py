@@ -134,6 +134,21 @@ def test_a_restart_goes_on_where_it_was(tmp_path):
     assert "0.png" not in memory.read_text()
 
 
+def test_the_memory_does_not_grow_with_pictures_that_are_gone(tmp_path, monkeypatch):
+    monkeypatch.setattr("offnormal.sources.watched_folder._SPARE", 5)
+    folder, memory = tmp_path / "line", tmp_path / "memory.jsonl"
+    folder.mkdir()
+    how = Watching(poll_s=0.01, settle_s=0.02, existing=True, memory=memory)
+    shots = WatchedFolder(folder, how).shots(threading.Event())
+    most = 0
+    for number in range(30):
+        save(folder / f"{number}.png")
+        assert next(shots).path.name == f"{number}.png"
+        (folder / f"{number}.png").unlink()
+        most = max(most, len(memory.read_text().splitlines()))
+    assert most <= 9
+
+
 def test_a_memory_that_is_something_else_is_refused(tmp_path):
     memory = tmp_path / "notes.txt"
     memory.write_text("buy milk\n")

@@ -14,7 +14,9 @@ import pytest
 from offnormal.bundle import Bundle
 from offnormal.detectors.base import DetectorOptions
 from offnormal.scoring import Scorer
-from offnormal.types import Event
+from offnormal.scoring.stream import FrameStream
+from offnormal.sources.camera import Camera
+from offnormal.types import Event, Frame
 from offnormal.verbs import watch as watch_verb
 from offnormal.verbs.watch import Watch
 from offnormal.watching.config import WatchConfig
@@ -144,6 +146,111 @@ def test_several_bundles_and_their_thresholds_are_computed_in_one_thread(yard, t
     assert {one.name for one in live.running.cameras if one.counted.scored} == {"first", "second"}
     assert threads["load"] == threads["score"]
     assert len(threads["load"]) == 1
+
+
+class Held:
+    """Holds the scoring up while `closed`; what is scored is not."""
+
+    def __init__(self, monkeypatch):
+        self.gate, score = threading.Event(), Scorer.score_streams
+        self.gate.set()
+        self.calls = self.over = 0
+
+        def scored(*given):
+            self.calls += 1
+            self.gate.wait(LONG_S)
+            found = score(*given)
+            self.over += 1
+            return found
+
+        monkeypatch.setattr(Scorer, "score_streams", scored)
+
+
+def test_scores_that_come_after_the_end_change_nothing(yard, tmp_path, monkeypatch):
+    """An event is open, and a batch takes longer than the program is given to end."""
+    held = Held(monkeypatch)
+    camera = {"name": "gate", "source": str(yard / "odd.mp4"), "realtime": True}
+    with Live(tmp_path, yard, [camera]) as live:
+        live.until(lambda: live.told)
+        held.gate.clear()
+        live.until(lambda: held.calls > held.over)
+        start_s = time.monotonic()
+        live.running.loop.stop()
+        live._thread.join(LONG_S)
+        assert time.monotonic() - start_s < 4
+        assert live.running.loop.hanging == 1
+        live.running.loop.close()
+        state = (tmp_path / "state").glob("*.json")
+        before = [path.read_bytes() for path in state]
+        (closed,), scored = live.closed(), live.camera("gate").counted.scored
+        held.gate.set()
+        live.until(lambda: not live.running.loop.hanging)
+        assert [path.read_bytes() for path in (tmp_path / "state").glob("*.json")] == before
+        assert live.camera("gate").counted.scored == scored
+    assert [(event.id, event.state) for event in live.told] == [(closed.id, "open"), (closed.id, "closed")]
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("out of memory"), ValueError("odd")])
+def test_frames_that_cannot_be_scored_harm_no_other_camera_and_are_let_go(yard, tmp_path, monkeypatch, caplog, fault):
+    score = Scorer.score_streams
+
+    def scored(self, pixels, streams):
+        if "bad" in streams:
+            raise fault
+        return score(self, pixels, streams)
+
+    monkeypatch.setattr(Scorer, "score_streams", scored)
+    cameras = [{"name": name, "source": str(yard / "odd.mp4")} for name in ("bad", "good")]
+    with Live(tmp_path, yard, cameras) as live:
+        live.until(lambda: not live._thread.is_alive())
+    assert [event.camera for event in live.closed()] == ["good"]
+    bad, good = live.camera("bad").counted, live.camera("good").counted
+    assert (bad.scored, bad.unscored) == (0, 80)
+    assert (good.scored, good.unscored) == (80, 0)
+    assert caplog.text.count(str(fault)) == 1 + caplog.text.count(f"Error: {fault}"), "told once, with a trace"
+
+
+def test_frames_do_not_pile_up_where_no_clip_is_ever_complete(yard, tmp_path, monkeypatch):
+    """Of every four frames one is lost, and a clip takes five."""
+    write_video(tmp_path / "long.mp4", film(4, frames=200), fps=FPS)
+    detector = Change(DetectorOptions(), SPECS["prediction"])
+    monkeypatch.setattr("offnormal.verbs.watch.load", lambda path: Bundle(detector, None, {}, path, "stub"))
+    take, most = Camera.take, []
+
+    def losing(self, wait_s):
+        item = take(self, wait_s)
+        time.sleep(0.01)  # slower than gaps are looked at
+        return take(self, wait_s) if isinstance(item, Frame) and item.index % 4 == 3 else item
+
+    seen = FrameStream.see
+    monkeypatch.setattr(Camera, "take", losing)
+    monkeypatch.setattr(FrameStream, "see", lambda self, frame: (seen(self, frame), most.append(len(self._frames))))
+    camera = {"name": "gate", "source": str(tmp_path / "long.mp4"), "threshold": 1.0}
+    with Live(tmp_path / "out", yard, [camera]) as live:
+        live.until(lambda: not live._thread.is_alive())
+    counted = live.camera("gate").counted
+    assert (counted.scored, counted.unscored) == (0, 150)
+    assert max(most) < 60
+
+
+def test_a_slow_bundle_does_not_keep_another_waiting(yard, tmp_path, monkeypatch):
+    score = Scorer.score_streams
+
+    def scored(self, pixels, streams):
+        if "quick" not in streams:
+            time.sleep(0.1 * len(streams))
+        return score(self, pixels, streams)
+
+    monkeypatch.setattr(Scorer, "score_streams", scored)
+    shutil.copytree(yard / "bundle", tmp_path / "slow.bundle")
+    slow = [{"name": f"slow{i}", "bundle": str(tmp_path / "slow.bundle")} for i in range(4)]
+    cameras = [{**one, "source": str(yard / "odd.mp4"), "realtime": True} for one in [{"name": "quick"}, *slow]]
+    with Live(tmp_path / "out", yard, cameras) as live:
+        live.until(lambda: not live._thread.is_alive())
+    quick = live.camera("quick").counted
+    assert sum(live.camera(one["name"]).counted.dropped for one in slow) > 0, "otherwise nothing is slow"
+    assert (quick.scored, quick.dropped) == (80, 0)
+    assert quick.lag.counts[-1] == 0
 
 
 def test_one_that_cannot_be_read_harms_no_other(yard, tmp_path):

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Generic, Protocol, TypeVar
 
 from offnormal.errors import DataError
 from offnormal.types import InputSpec
 
 GAP = 5  # times the usual spacing: a longer jump of the clock is a gap in the video
-_SPACINGS = 25  # last ones, whose median is the usual spacing
+_SPACINGS = 25  # last ones, of which nine tenths are not above the usual spacing
 _KNOWN = 3  # spacings before a jump is judged by them
 _ROUNDING_S = 0.0015  # containers round times to a millisecond: a frame this late for a tick still counts as on it
 _STEADY = 0.98  # share of the nominal frame rate that clips are counted with beforehand
@@ -133,7 +132,7 @@ class Windows(Generic[F]):
         jumped = False
         if last.time_s is not None and frame.time_s is not None:
             spacing = frame.time_s - last.time_s
-            usual = median(self._spacings) if len(self._spacings) >= _KNOWN else math.inf
+            usual = _usual(self._spacings) if len(self._spacings) >= _KNOWN else math.inf
             jumped = spacing < 0 or spacing > GAP * usual
             if spacing > 0:
                 self._spacings.append(spacing)
@@ -261,6 +260,11 @@ def _nearest(places: Sequence[int], wanted: int) -> int:
     if after == len(places) or (after > 0 and wanted - places[after - 1] <= places[after] - wanted):
         return after - 1
     return after
+
+
+def _usual(spacings: Collection[float]) -> float:
+    """A spacing that few exceed, so that frames which come in bursts are no gaps; one long gap among them is none."""
+    return sorted(spacings)[9 * (len(spacings) - 1) // 10]
 
 
 def _time(frame: Timed) -> float:

@@ -22,8 +22,9 @@ from offnormal.types import Frame, Gap, InputSpec
 class LiveWindows:
     """Clips of one source as the input says; never across a gap. Each frame is resized once, when it is pushed.
 
-    every_s: see `Windows`. Raises ConfigError for an input that is spread over a whole video, which a live source
-    never is.
+    `torn` says of the last frame pushed whether it begins anew without a gap having been told: frames were lost, or
+    its clock jumped. every_s: see `Windows`. Raises ConfigError for an input that is spread over a whole video, which
+    a live source never is.
     """
 
     def __init__(self, spec: InputSpec, *, every_s: float | None = None) -> None:
@@ -33,7 +34,9 @@ class LiveWindows:
                 "watch with one that takes windows"
             )
         self.spec = spec
+        self.torn = False
         self._windows: Windows[LaidFrame] = Windows(spec, every_s=every_s)
+        self._told = False  # of a gap since the last frame
 
     @property
     def warnings(self) -> list[str]:
@@ -44,10 +47,13 @@ class LiveWindows:
         """Take the next frame or gap; the clip that it completes, if it does."""
         if isinstance(item, Gap):
             self._windows.reset()
+            self._told = True
             return []
         found = self._windows.push(
             LaidFrame(item.index, item.time_s, to_pixels(Image.fromarray(item.image), self.spec))
         )
+        self.torn = bool(self._windows.gaps) and not self._told
+        self._told = False
         self._windows.gaps.clear()  # which a source that runs for months would make ever longer
         return found
 
@@ -95,15 +101,19 @@ class LiveBatches:
             self._changed.notify_all()
             return True
 
-    def take(self, timeout_s: float | None = None) -> list[Ready]:
-        """The next batch, with the gaps that lie before its clips or have nothing behind them; [] after the time."""
+    def take(self, timeout_s: float | None = None, *, at_most: int | None = None) -> list[Ready]:
+        """The next batch, with the gaps that lie before its clips or have nothing behind them; [] after the time.
+
+        at_most: clips in it, where that is below the batch size.
+        """
+        size = self.batch_size if at_most is None else min(self.batch_size, at_most)
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._oldest() is not None, timeout_s)
             oldest = self._oldest()
             if oldest is not None and not self._closed:
                 left_s = oldest + self.wait_s - time.monotonic()
-                self._changed.wait_for(lambda: self._closed or self._is_full(), max(0.0, left_s))
-            found = self._taken()
+                self._changed.wait_for(lambda: self._closed or self._is_full(size), max(0.0, left_s))
+            found = self._taken(size)
             self._changed.notify_all()
             return found
 
@@ -123,11 +133,11 @@ class LiveBatches:
     def _oldest(self) -> float | None:
         return min((waiting[0].since_s for waiting in self._ready.values() if waiting), default=None)
 
-    def _is_full(self) -> bool:
+    def _is_full(self, size: int) -> bool:
         counts = [_clips(waiting) for waiting in self._ready.values()]
-        return sum(counts) >= self.batch_size or sum(count > 0 for count in counts) >= self.sources
+        return sum(counts) >= size or sum(count > 0 for count in counts) >= self.sources
 
-    def _taken(self) -> list[Ready]:
+    def _taken(self, size: int) -> list[Ready]:
         """One clip of each source in turn, then the next of each, beginning with the source that waits longest."""
         found: list[Ready] = []
         clips = 0
@@ -135,10 +145,10 @@ class LiveBatches:
             for each in sorted(waiting, key=lambda one: one[0].since_s):
                 while each and isinstance(each[0].item, Gap):
                     found.append(each.popleft())
-                if each and clips < self.batch_size:
+                if each and clips < size:
                     found.append(each.popleft())
                     clips += 1
-            if clips >= self.batch_size:
+            if clips >= size:
                 break
         return found
 

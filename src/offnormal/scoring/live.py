@@ -40,12 +40,20 @@ class LiveScorer:
         self._stream(source).see(item)
 
     def score(self, batch: Sequence[Ready]) -> Iterator[tuple[str, ScoredFrame | Gap]]:
-        """Score one batch; what is known now, with the source of each."""
+        """Score one batch; what is known now, with the source of each. A fault changes nothing: see `pass_over`."""
         clips = [(ready.source, ready.item) for ready in batch if not isinstance(ready.item, Gap)]
-        scored = iter(self._scored(clips))
+        scored = iter(list(self._scored(clips)))
         for ready in batch:
             stream = self._stream(ready.source)
             found = stream.end_of_stretch() if isinstance(ready.item, Gap) else stream.take(next(scored))
+            for one in found:
+                yield ready.source, one
+
+    def pass_over(self, batch: Sequence[Ready]) -> Iterator[tuple[str, ScoredFrame | Gap]]:
+        """What is known where a batch cannot be scored: its frames come back without scores of it."""
+        for ready in batch:
+            stream = self._stream(ready.source)
+            found = stream.end_of_stretch() if isinstance(ready.item, Gap) else stream.skip(spoken_of(ready.item))
             for one in found:
                 yield ready.source, one
 
@@ -91,6 +99,12 @@ class _Stream:
 
     def take(self, scored: Scored) -> Iterator[ScoredFrame | Gap]:
         for found in self._frames.take(scored):
+            yield from self._gaps_before(found.frame.index)
+            yield found
+
+    def skip(self, spoken: Sequence[int]) -> Iterator[ScoredFrame | Gap]:
+        """Pass over a clip that speaks of these frames."""
+        for found in self._frames.skip(spoken):
             yield from self._gaps_before(found.frame.index)
             yield found
 

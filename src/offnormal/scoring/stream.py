@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +61,10 @@ class FrameStream:
                     self._sums.setdefault(index, _Sum()).add(float(scores[row, column]), found)
         if len(scored.frames):
             yield from self.until(int(scored.frames[-1].min()) + self._moves)
+
+    def skip(self, spoken: Sequence[int]) -> Iterator[ScoredFrame]:
+        """Pass over a clip that was not scored; spoken: the frames that its scores would have spoken of."""
+        return self.until(min(spoken) + self._moves)
 
     def end(self) -> Iterator[ScoredFrame]:
         """The frames that are left."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr, field_validator
@@ -16,6 +17,7 @@ from offnormal.redact import redact_hooks
 from offnormal.sinks.base import DeliveryError, Message, Sink, SinkOptions, What
 from offnormal.types import Event
 
+_WHOLE = 2  # attempts with all that is to be attached, before less is tried, too
 _KINDS: dict[str | None, str] = {"high": "failure", "medium": "warning", "low": "info", None: "warning"}
 
 
@@ -73,6 +75,7 @@ class AlertSink(Sink):
         self._shown = f"alert {redact_hooks(server.url(privacy=True)).partition('?')[0]}"
         self._secret = url
         self._picture, self._clip = options.picture, options.clip
+        self._refused = ("", 0)  # the message tried last, and how often it was not taken
 
     @property
     def shown(self) -> str:
@@ -80,21 +83,35 @@ class AlertSink(Sink):
         return self._shown
 
     def deliver(self, message: Message) -> None:
-        """Notify; DeliveryError when Apprise says that it could not."""
-        wanted = [message.file("heat_map") or message.file("snapshot")] if self._picture else []
-        wanted += [message.file("clip")] if self._clip else []
-        files = [str(path) for path in wanted if path is not None]
-        attached = files if files and self._server.attachment_support else None
+        """Notify; DeliveryError when Apprise says that it could not.
+
+        A message that was not taken some times is then tried with less attached, too, for its attachment may be why.
+        """
+        picture = message.file("heat_map") or message.file("snapshot") if self._picture else None
+        clip = message.file("clip") if self._clip else None
+        files = [path for path in (picture, clip) if path is not None] if self._server.attachment_support else []
+        refused = self._refused[1] if self._refused[0] == message.id else 0
         with _said() as said:
-            taken = self._apprise.notify(
-                title=title(message.event, message.what),
-                body=body(message.event),
-                body_format="text",  # else mails take it for HTML, and lose its lines
-                notify_type=_KINDS[message.event.severity],
-                attach=attached,
-            )
+            taken = self._notified(message, files)
+            for kept in range(len(files) - 1, -1, -1):
+                if taken or refused < _WHOLE:
+                    break
+                taken = self._notified(message, files[:kept], files[kept:])
+        self._refused = (message.id, refused + 1)
         if not taken:
             raise DeliveryError(redact_hooks("; ".join(said) or "Apprise could not deliver it", self._secret))
+
+    def _notified(self, message: Message, files: Sequence[Path], left_out: Sequence[Path] = ()) -> bool:
+        names = ", ".join(path.name for path in left_out)
+        missing = f"\nNot attached, since the message was not taken with it: {names}" if names else ""
+        taken = self._apprise.notify(
+            title=title(message.event, message.what),
+            body=body(message.event) + missing,
+            body_format="text",  # else mails take it for HTML, and lose its lines
+            notify_type=_KINDS[message.event.severity],
+            attach=[str(path) for path in files] or None,
+        )
+        return bool(taken)
 
 
 def title(event: Event, what: What) -> str:

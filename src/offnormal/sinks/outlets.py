@@ -47,6 +47,8 @@ class Outlet:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._beside: deque[Message] = deque(maxlen=_MEMORY)  # what the spool could not take
+        self._settled: dict[int, str | None] = {}  # what the sink took, or refused and why, and the spool still has
+        self._unsettled = ""  # why
         self._delivered = self._failures = 0
         self._trouble: str | None = None
         self._thread = threading.Thread(target=self._run, name=f"sink {name}", daemon=True)
@@ -55,6 +57,7 @@ class Outlet:
     def deliveries(self) -> Deliveries:
         """How it fares."""
         waiting, refused = self._spool.waiting(self.name) + len(self._beside), self._spool.refusals(self.name)
+        waiting = max(0, waiting - len(self._settled))
         dropped = self._spool.dropped(self.name)
         return Deliveries(self.name, self._delivered, self._failures, refused, waiting, dropped, self._trouble)
 
@@ -94,11 +97,13 @@ class Outlet:
                 wait_s = self._failed(f"{type(error).__name__}: {error}", None)
             self._wake.wait(wait_s) if not self._backoff.failures else self._stop.wait(wait_s)
             self._wake.clear()
+        self._settle()
         self.sink.close()
 
     def _deliver_next(self) -> bool:
         """Deliver the oldest message; whether there was one."""
-        found = self._spool.next(self.name)
+        self._settle()
+        found = self._spool.next(self.name, after=max(self._settled, default=0))
         message = found.message if found is not None else self._beside[0] if self._beside else None
         if message is None:
             return False
@@ -110,12 +115,14 @@ class Outlet:
             said = redact_hooks(str(error))
             log.error("%s refused %s, which is not tried again: %s", self.sink.shown, message.id, said)
             if found is not None:
-                self._spool.refused(found.seq, self.name, said)
+                self._settled[found.seq] = said
+                self._settle()
             else:
                 self._beside.popleft()
             return True
         if found is not None:
-            self._spool.taken(found.seq)
+            self._settled[found.seq] = None
+            self._settle()
         else:
             self._beside.popleft()
         self._delivered += 1
@@ -124,6 +131,21 @@ class Outlet:
         self._trouble = None
         self._backoff.succeeded()
         return True
+
+    def _settle(self) -> None:
+        """Have the spool forget what is done with; where its disk is full later, with nothing told twice meanwhile."""
+        try:
+            for seq, refused in list(self._settled.items()):
+                if refused is None:
+                    self._spool.taken(seq)
+                else:
+                    self._spool.refused(seq, self.name, refused)
+                del self._settled[seq]
+            self._unsettled = ""
+        except OffnormalError as error:
+            if not self._unsettled:
+                log.error("%s: what it took would be told again after a restart: %s", self.sink.shown, error)
+            self._unsettled = str(error)
 
     def _failed(self, why: str, asked_s: float | None) -> float:
         self._failures += 1

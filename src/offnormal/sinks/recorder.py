@@ -6,7 +6,8 @@ import logging
 import math
 import re
 import shutil
-from dataclasses import dataclass, replace
+import threading
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from offnormal.types import Event
 log = logging.getLogger(__name__)
 _SLACK_S = 2.0  # kept before the pre-roll, for frames that come unevenly
 ANEW = "the program was started anew during the event, so there is no picture of it"
+_ORDER_S = 60.0  # that an event which is over waits for having been told to open
 BUSY = "too many pictures were waiting to be written"
 
 
@@ -45,6 +47,7 @@ class _Active:
     start_s: float
     event: Event | None = None  # the closed one; None: still open
     until_s: float = math.inf  # end of the post-roll
+    told: threading.Event = field(default_factory=threading.Event)  # that it has opened
 
 
 class Recorder:
@@ -134,13 +137,17 @@ class Recorder:
             return
         frames = self._ring.since(start_s - self.options.pre_roll_s) if self.options.clips else []
         recording = Recording(self._scratch / f"{event.id}.frames", frames, highest)
-        self._active[event.id] = _Active(recording, start_s)
+        active = self._active[event.id] = _Active(recording, start_s)
 
         def job() -> None:
-            self.outlets.send(self._pictured(event, highest, "-opened"))
+            try:
+                self.outlets.send(self._pictured(event, highest, "-opened"))
+            finally:
+                active.told.set()
 
         if not self._worker.submit(job):
             self.outlets.send(replace(event, problems=(*event.problems, BUSY)))
+            active.told.set()
 
     def _submit(self, active: _Active, event: Event) -> None:
         def job() -> None:
@@ -148,9 +155,10 @@ class Recorder:
             if self.options.clips:
                 told = self._clipped(told, active)
             active.recording.close()
+            active.told.wait(_ORDER_S)
             self.outlets.send(told)
 
-        if not self._worker.submit(job):
+        if not self._worker.submit_clip(job, active.recording.size):
             active.recording.close()
             self.outlets.send(replace(event, problems=(*event.problems, BUSY)))
 

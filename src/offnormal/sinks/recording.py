@@ -60,6 +60,11 @@ class Recording:
         for stored in frames:
             self.add(stored)
 
+    @property
+    def size(self) -> int:
+        """Bytes of the frames."""
+        return self._size
+
     def add(self, stored: StoredFrame) -> None:
         """Take the next frame."""
         if self.problem is not None or self._file is None:

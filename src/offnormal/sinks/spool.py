@@ -79,13 +79,14 @@ class Spool:
             if message.what == "closed":
                 self._db.execute("DELETE FROM held WHERE id = ?", (message.event.id,))
 
-    def next(self, sink: str) -> Waiting | None:
-        """The oldest message that waits for a sink; what another version wrote and nobody can read is set aside."""
+    def next(self, sink: str, *, after: int = 0) -> Waiting | None:
+        """The oldest message behind `after` that waits for a sink; what nobody can read any more is set aside."""
         while True:
             with self._lock:
                 row = self._db.execute(
-                    "SELECT seq, message, folder FROM waiting WHERE sink = ? AND refused IS NULL ORDER BY seq LIMIT 1",
-                    (sink,),
+                    "SELECT seq, message, folder FROM waiting WHERE sink = ? AND refused IS NULL AND seq > ? "
+                    "ORDER BY seq LIMIT 1",
+                    (sink, after),
                 ).fetchone()
             if row is None:
                 return None

@@ -9,6 +9,8 @@ from statistics import median
 from offnormal.errors import ConfigError
 
 _LOST_S = 5.0  # further from their arrival the stream's own times say nothing
+_AHEAD_S = 0.25  # by which a frame may be said to be of a time after its arrival: the network is uneven
+_CATCH_UP = 0.04  # the same as the drift where it is more than that
 _DRIFT = 0.001  # seconds a second by which its clock may be led back to ours
 _SPACINGS = 25  # last ones, whose median is the usual spacing
 _ROUNDING = 1e-6  # of a tick: times are sums of fractions
@@ -18,8 +20,9 @@ class LiveClock:
     """A stream's own times, tied to their arrival; arrival where it has none, or where its times make no sense.
 
     Its own times keep the distances between frames that the network disturbs; they are led back to the arrival slowly,
-    since no two clocks agree for months, and tied anew where they jump or run backwards. Times never run backwards.
-    origin_s: the moment on the monotonic clock that is time 0.
+    since no two clocks agree for months, and tied anew where they jump or run backwards. Frames that are said to be of
+    a time well after their arrival, as those are that follow a burst of old ones, are led back within minutes. Times
+    never run backwards. origin_s: the moment on the monotonic clock that is time 0.
     """
 
     def __init__(self, origin_s: float) -> None:
@@ -38,7 +41,8 @@ class LiveClock:
         if self._offset_s is not None:
             passed, error = stamp_s - self._stamp_s, arrival_s - (stamp_s + self._offset_s)
             if passed > 0 and abs(error) <= _LOST_S:
-                self._offset_s += math.copysign(min(abs(error), _DRIFT * passed), error)
+                drift = _CATCH_UP if error < -_AHEAD_S else _DRIFT
+                self._offset_s += math.copysign(min(abs(error), drift * passed), error)
             else:
                 self._offset_s = None
         if self._offset_s is None:

@@ -25,6 +25,7 @@ from offnormal.sources.paths import is_picture, natural_key
 log = logging.getLogger(__name__)
 
 _GIVEN_UP_S = 10.0  # a file that has not changed for so long and still cannot be read never will be
+_SPARE = 1000  # lines of pictures gone since that the memory's file may hold, besides as many as are there
 _SHARE = 5  # times as long as a look takes are between two: of folders with very many files
 
 
@@ -56,6 +57,7 @@ class WatchedFolder:
         self.folder, self.how = folder, how
         self._given: dict[Path, _Version] | None = None
         self._unread: set[Path] = set()
+        self._lines = 0  # of the memory's file
 
     def shots(self, stop: threading.Event) -> Iterator[Shot]:
         """New pictures until `stop` is set; one counts as given when the next is asked for."""
@@ -119,15 +121,23 @@ class WatchedFolder:
             given = {self.folder / name: version for name, version in _journal(memory)}
             given = {path: version for path, version in given.items() if path in found}
         if memory is not None:
-            write_text(memory, "".join(self._line(path, version) for path, version in given.items()))
+            self._rewrite(memory, given)
         return given
+
+    def _rewrite(self, memory: Path, given: dict[Path, _Version]) -> None:
+        write_text(memory, "".join(self._line(path, version) for path, version in given.items()))
+        self._lines = len(given)
 
     def _remember(self, path: Path, version: _Version) -> None:
         assert self._given is not None
         self._given[path] = version
         if self.how.memory is not None:
+            if self._lines > 2 * len(self._given) + _SPARE:
+                self._rewrite(self.how.memory, self._given)
+                return
             with explained(self.how.memory), self.how.memory.open("a", encoding="utf-8") as file:
                 file.write(self._line(path, version))
+            self._lines += 1
 
     def _line(self, path: Path, version: _Version) -> str:
         return json.dumps([path.relative_to(self.folder).as_posix(), *version]) + "\n"

@@ -7,10 +7,11 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from offnormal.bundle import Bundle, load
 from offnormal.data.live_windows import LiveBatches
@@ -29,7 +30,6 @@ from offnormal.types import Event, Frame
 from offnormal.verbs.loading import Progress
 from offnormal.watching.camera import WatchedCamera, file_name
 from offnormal.watching.clock import WallClock
-from offnormal.watching.compute import ComputeThread
 from offnormal.watching.config import WatchConfig
 from offnormal.watching.exposition import MetricsServer, exposition
 from offnormal.watching.loop import Group, WatchLoop
@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 _CONNECT_S = 15.0  # that a check waits for the first frame of a source
 _LOOK_S = 0.2  # between two looks at whether it was refused
 _NO_ROOM = 1000  # events that wait for whoever iterates over them
+_Given = ParamSpec("_Given")
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +60,19 @@ class Checked:
 class Watch:
     """Cameras as configured; bundles are opened and everything is checked when it is made.
 
+    Everything that torch computes is computed in one thread. OpenMP keeps workers for every thread that has ever
+    computed, and as soon as these are more than the processor has cores, libgomp puts each to sleep between two layers:
+    two cores then do little more than one.
+
     Raises ConfigError, UsageError, BundleError, CalibrationError.
     """
 
     def __init__(self, config: WatchConfig, progress: Progress | None = None) -> None:
         self.config = config
         self._progress = progress
-        self._compute = ComputeThread()
-        self._device = self._compute.call(lambda: choose_device(config.device, config.threads))
+        self._compute = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        self._given_up = threading.Event()
+        self._device = self._computed(choose_device, config.device, config.threads)
         self._bundles: dict[Path, Bundle] = {}
         self._thresholds: dict[str, Thresholds] = {}  # by all that they depend on: of many recordings found out once
         self.views = [View(one, self._bundle(one.bundle)) for one in config.each() if one.bundle is not None]
@@ -82,9 +89,8 @@ class Watch:
         """Of one camera; from footage where that is asked for, which may take long."""
 
         def measure(videos: Sequence[Path]) -> Measured:
-            scorer, count = self._scorer(view), self._counter("calibrate")
-            size = self.config.batch_size
-            return self._compute.call(lambda: measured(view, videos, scorer, batch_size=size, count=count))
+            size, count = self.config.batch_size, self._counter("calibrate")
+            return self._computed(measured, view, videos, self._scorer(view), batch_size=size, count=count)
 
         alike = view.config.model_dump_json(exclude={"source", "name", "began"})
         if alike not in self._thresholds:
@@ -103,15 +109,13 @@ class Watch:
             if view.address.kind != "file":
                 raise UsageError(f"camera {view.name}: --dry-run is for recordings, and {view.address} is none")
         for view in self.views:
-            yield self._compute.call(
-                partial(
-                    dry_run,
-                    View(view.config.model_copy(update={"realtime": False}), view.bundle),
-                    self.thresholds(view),
-                    self._scorer(view),
-                    batch_size=self.config.batch_size,
-                    count=self._counter("watch"),
-                )
+            yield self._computed(
+                dry_run,
+                View(view.config.model_copy(update={"realtime": False}), view.bundle),
+                self.thresholds(view),
+                self._scorer(view),
+                batch_size=self.config.batch_size,
+                count=self._counter("watch"),
             )
 
     @contextmanager
@@ -186,22 +190,30 @@ class Watch:
         assert path is not None
         place = path.resolve()
         if place not in self._bundles:
-            self._bundles[place] = self._compute.call(lambda: load(path))
+            self._bundles[place] = self._computed(load, path)
         return self._bundles[place]
 
     def _scorer(self, view: View) -> Scorer:
         return self._scorers[id(view.bundle)]
 
-    def _counter(self, what: str) -> Callable[[int], None] | None:
-        if self._progress is None:
-            return None
-        tell, done = self._progress, 0
+    def _computed(self, function: Callable[_Given, _Found], *given: _Given.args, **named: _Given.kwargs) -> _Found:
+        """What a function gives or raises, called where torch computes; ended where the user interrupts."""
+        try:
+            return self._compute.submit(function, *given, **named).result()
+        except KeyboardInterrupt:
+            self._given_up.set()
+            raise
+
+    def _counter(self, what: str) -> Callable[[int], None]:
+        done = 0
 
         def count(step: int) -> None:
             nonlocal done
+            if self._given_up.is_set():
+                raise OffnormalError("interrupted")  # which nobody waits for any more
             done += step
-            if done % 50 == 0:
-                tell(what, done, done)
+            if done % 50 == 0 and self._progress is not None:
+                self._progress(what, done, done)
 
         return count
 

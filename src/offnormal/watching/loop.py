@@ -1,5 +1,4 @@
-"""The live loop: sources -> clips -> batches -> scores -> events -> sinks, a thread a camera and one a bundle;
-all of them compute in one."""
+"""The live loop: sources -> clips -> batches -> scores -> events -> sinks, a thread a camera and one a bundle."""
 
 from __future__ import annotations
 
@@ -7,8 +6,9 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from offnormal.data.live_windows import LiveBatches, Ready
 from offnormal.errors import OffnormalError
@@ -18,27 +18,38 @@ from offnormal.sinks.outlets import Outlets
 from offnormal.sources.camera import Camera
 from offnormal.types import Gap
 from offnormal.watching.camera import WatchedCamera
-from offnormal.watching.compute import ComputeThread
+from offnormal.watching.turns import Turns
 
 log = logging.getLogger(__name__)
 
 _WAIT_S = 0.2  # for a frame or a batch, before time is looked at
-_LAST_S = 1.5  # for what was read before the program was asked to end
-_MEDIA_S, _SINKS_S = 1.0, 1.0  # for clips and deliveries then; what is left is told after the next start
+_LAST_S = 1.5  # after it was asked to stop, for what was read before
+_LAST_BATCH_S = 1.7  # for the batch that is being scored then
+_CLOSED_S = 4.0  # for clips and deliveries; what is left is told after the next start
 _PATIENT_S = 60.0  # for the same where every recording has ended by itself
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Group:
     """The cameras of one bundle, whose frames are scored together."""
 
     live: LiveScorer
     batches: LiveBatches
     cameras: dict[str, WatchedCamera]
+    left: dict[str, WatchedCamera] = field(init=False)  # that are not at their end yet
+    telling: threading.Lock = field(default_factory=threading.Lock)  # held by whoever hands cameras their scores
+    given_up: bool = False  # whether what is still being scored comes too late
+    failing: dict[str, str] = field(default_factory=dict)  # why a camera's frames cannot be scored
+
+    def __post_init__(self) -> None:
+        self.left = dict(self.cameras)
 
 
 class WatchLoop:
-    """Watches until every source has ended or it is asked to stop; no camera delays another."""
+    """Watches until every source has ended or it is asked to stop; no camera delays another.
+
+    compute: one thread for everything that torch computes (`Watch` says why); bundles take turns in it.
+    """
 
     def __init__(
         self,
@@ -46,45 +57,57 @@ class WatchLoop:
         sources: dict[str, Camera],
         outlets: Outlets,
         worker: MediaWorker,
-        compute: ComputeThread,
+        compute: Executor,
     ) -> None:
         self.groups, self.sources, self.outlets, self.worker = groups, sources, outlets, worker
-        self.compute = compute
         self.failed: dict[str, str] = {}  # recordings that could not be read, and why
+        self._compute = compute
+        self._turns = Turns(len(groups))
         self._stop = threading.Event()
-        self._deadline_s = float("inf")
+        self._asked_s = float("inf")  # when it was asked to stop
+        self._scorers: list[threading.Thread] = []
         self._ends: dict[str, Gap] = {}  # behind the last frame of a camera
 
     @property
     def hanging(self) -> int:
-        """Readers that nobody waits for; they keep the interpreter, not the watching, from ending."""
-        return sum(camera.status.hanging for camera in self.sources.values())
+        """Threads that nobody waits for; they keep the interpreter, not the watching, from ending."""
+        readers = sum(camera.status.hanging for camera in self.sources.values())
+        return readers + sum(thread.is_alive() for thread in self._scorers)
 
     def stop(self) -> None:
         """Ask it to end; may be called by a signal handler."""
+        self._asked_s = min(self._asked_s, time.monotonic())
         self._stop.set()
 
     def run(self) -> None:
         """Watch; when it returns every event is closed, and `close` is to follow."""
-        readers, scorers = [], []
+        readers = []
         for group in self.groups:
             for one in group.cameras.values():
                 readers.append(threading.Thread(target=self._read, args=(group, one), name=one.name, daemon=True))
-            scorers.append(threading.Thread(target=self._score, args=(group,), name="score", daemon=True))
-        for thread in (*readers, *scorers):
+            self._scorers.append(threading.Thread(target=self._score, args=(group,), name="score", daemon=True))
+        for thread in (*readers, *self._scorers):
             thread.start()
-        while not self._stop.is_set() and any(thread.is_alive() for thread in scorers):
+        while not self._stop.is_set() and any(thread.is_alive() for thread in self._scorers):
             self._stop.wait(_WAIT_S)
-        asked = self._stop.is_set()
-        self._deadline_s = time.monotonic() + _LAST_S
-        for thread in scorers:
-            thread.join(_LAST_S + _WAIT_S if asked else None)
+        for thread in self._scorers:
+            thread.join(self._left(_LAST_BATCH_S) if self._stop.is_set() else None)
+        for group in self.groups:
+            with group.telling:
+                group.given_up = True
+            for name, one in group.left.items():
+                with _told(name):
+                    one.finish()
 
     def close(self) -> None:
         """Write the last clips and deliver what can be delivered; in a hurry where it was asked to stop."""
         asked = self._stop.is_set()
-        self.worker.close(_MEDIA_S if asked else _PATIENT_S)
-        self.outlets.close(_SINKS_S if asked else _PATIENT_S)
+        self.worker.close(self._left(_CLOSED_S) / 2 if asked else _PATIENT_S)
+        self.outlets.close(self._left(_CLOSED_S) if asked else _PATIENT_S)
+
+    def _left(self, allowed_s: float) -> float:
+        """Seconds until so many have passed since it was asked to stop."""
+        return max(0.0, self._asked_s + allowed_s - time.monotonic())
 
     def _read(self, group: Group, one: WatchedCamera) -> None:
         """One camera's thread."""
@@ -100,8 +123,8 @@ class WatchLoop:
                     log.error("%s: %s", one.name, error, exc_info=not isinstance(error, OffnormalError))
                     known = str(error)
         end = self._ends[one.name] = Gap(reason="ended: it is watched no more", arrived_s=time.monotonic(), utc_s=0.0)
-        seen.look(end)
-        group.batches.put(one.name, end)
+        for item in seen.look(end):
+            group.batches.put(one.name, item)
         camera.close()
 
     def _step(self, group: Group, one: WatchedCamera, camera: Camera) -> None:
@@ -110,43 +133,60 @@ class WatchLoop:
             one.seen.idle()
             return
         waits = one.seen.view.is_recording or one.seen.view.address.kind == "folder"
-        for clip in one.seen.look(item):
-            group.batches.put(one.name, clip, drops=not waits)
-        if isinstance(item, Gap):
-            group.batches.put(one.name, item)
+        for found in one.seen.look(item):
+            group.batches.put(one.name, found, drops=not waits)
 
     def _score(self, group: Group) -> None:
         """One bundle's thread."""
-        left = dict(group.cameras)
-        while left and time.monotonic() < self._deadline_s:
-            for name, found in self._scored(group, group.batches.take(_WAIT_S)):
-                with _told(name):
-                    group.cameras[name].take(found)
-                if found is self._ends.get(name):
+        while group.left and time.monotonic() < self._asked_s + _LAST_S:
+            found = self._scored(group, group.batches.take(_WAIT_S, at_most=self._turns.clips(group)))
+            with group.telling:
+                if group.given_up:
+                    break
+                for name, one in found:
                     with _told(name):
-                        left.pop(name).finish()
-            for name, one in left.items():
-                one.counted.dropped = group.batches.dropped[name]
-                with _told(name):
-                    one.tick()
-        for name, one in left.items():
-            with _told(name):
-                one.finish()
+                        group.cameras[name].take(one)
+                    if one is self._ends.get(name):
+                        with _told(name):
+                            group.left.pop(name).finish()
+                for name, camera in group.left.items():
+                    camera.counted.dropped = group.batches.dropped[name]
+                    with _told(name):
+                        camera.tick()
         group.batches.close()
 
-    def _scored(self, group: Group, batch: list[Ready]) -> Iterator[tuple[str, ScoredFrame | Gap]]:
-        clips = [ready.source for ready in batch if not isinstance(ready.item, Gap)]
-        start_s = time.perf_counter()
+    def _scored(self, group: Group, batch: list[Ready]) -> list[tuple[str, ScoredFrame | Gap]]:
+        """What is known of a batch; a camera whose frames cannot be scored harms no other."""
         try:
-            found = self.compute.call(lambda: list(group.live.score(batch)))
-        except Exception as error:
-            log.error("a batch could not be scored: %s", error, exc_info=not isinstance(error, OffnormalError))
-            clips, found = [], list(group.live.score([ready for ready in batch if isinstance(ready.item, Gap)]))
+            found, took_s = self._compute.submit(_timed, group.live, batch).result()
+        except Exception as error:  # noqa: BLE001 - the edge: whatever a network raises, others are watched on
+            return self._unscored(group, batch, error)
+        clips = [ready.source for ready in batch if not isinstance(ready.item, Gap)]
+        self._turns.took(group, len(clips), took_s)
         for name in clips:
+            group.failing.pop(name, None)
             counted = group.cameras[name].counted
             counted.inferred += 1
-            counted.inference_s += (time.perf_counter() - start_s) / len(clips)
-        yield from found
+            counted.inference_s += took_s / len(clips)
+        return found
+
+    def _unscored(self, group: Group, batch: list[Ready], error: Exception) -> list[tuple[str, ScoredFrame | Gap]]:
+        names = list(dict.fromkeys(ready.source for ready in batch))
+        if len(names) > 1:
+            alone = ([ready for ready in batch if ready.source == name] for name in names)
+            return [one for each in alone for one in self._scored(group, each)]
+        (name,) = names
+        if group.failing.get(name) != str(error):
+            trace = not isinstance(error, OffnormalError)
+            log.error("%s: its frames cannot be scored: %s", name, error, exc_info=error if trace else None)
+        group.failing[name] = str(error)
+        return list(group.live.pass_over(batch))
+
+
+def _timed(live: LiveScorer, batch: list[Ready]) -> tuple[list[tuple[str, ScoredFrame | Gap]], float]:
+    """What is known of a batch, and the seconds that it took."""
+    start_s = time.perf_counter()
+    return list(live.score(batch)), time.perf_counter() - start_s
 
 
 @contextmanager

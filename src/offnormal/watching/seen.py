@@ -27,6 +27,7 @@ from offnormal.types import Frame, Gap, Mask, Scores
 from offnormal.watching.clock import WallClock
 from offnormal.watching.config import CameraConfig, address_of, options_of
 
+TORN = "torn: frames were lost, or their clock jumped"
 _STEP_S = 0.001  # between two frames at least: events bear times to the millisecond
 
 
@@ -114,13 +115,17 @@ class Seen:
         self._waiting: deque[tuple[int, dict[str, Any]]] = deque()  # index of a frame, and what is known of it
         self._beside: deque[Finding] = deque()  # found while no frame came
 
-    def look(self, item: Frame | Gap) -> list[Clip[LaidFrame]]:
-        """Take the next frame or gap; the clip that it completes, if it does."""
+    def look(self, item: Frame | Gap) -> list[Clip[LaidFrame] | Gap]:
+        """Take the next frame or gap; the gap, or the clip that the frame completes, if it does.
+
+        Before the clip comes a gap where the frame begins anew without one: no clip will speak of those before it.
+        """
         if isinstance(item, Gap):
             if self._health is not None:
                 self._health.gap()
             self._live.see(self.view.name, item)
-            return self._windows.push(item)
+            self._windows.push(item)
+            return [item]
         size = (item.image.shape[0], item.image.shape[1])
         if size != self._size:
             self._size, self._pooling = size, self.view.pooling(size)
@@ -130,8 +135,12 @@ class Seen:
         arrived_s = None if self.clock is None else item.arrived_s
         known = {"time_s": time_s, "arrived_s": arrived_s, "quiet": quiet, "findings": tuple(findings)}
         self._waiting.append((item.index, known))
+        clips = self._windows.push(item)
+        gaps = [Gap(reason=TORN, arrived_s=time.monotonic(), utc_s=0.0)] if self._windows.torn else []
+        for gap in gaps:
+            self._live.see(self.view.name, gap)
         self._live.see(self.view.name, replace(item, image=self._kept(item.image)))
-        return self._windows.push(item)
+        return [*gaps, *clips]
 
     def idle(self) -> None:
         """No frame has come."""
@@ -145,6 +154,8 @@ class Seen:
     def judged(self, found: ScoredFrame) -> Judged:
         """A scored frame with what was known of it."""
         index, known = self._waiting.popleft()
+        while index < found.frame.index:  # one that was lost on its way
+            index, known = self._waiting.popleft()
         assert index == found.frame.index, "frames come back once and in order"
         return Judged(image=found.frame.image, score=found.score, map=found.map, **known)
 
