@@ -126,6 +126,45 @@ def test_what_has_changed_is_computed_anew(footage, tmp_path, change):
         torch.testing.assert_close(row, expected[sample.path, sample.frame])
 
 
+@pytest.mark.parametrize("views", [0, 2])
+def test_more_than_may_be_kept_is_embedded_all_the_same(footage, tmp_path, views):
+    """The second pass finds some, and what it computes drives others out."""
+    plain, _ = embedding(tmp_path, store=False).embed(loader(footage), views)
+    for number in range(3):
+        pass_ = embedding(tmp_path)
+        if number == 1:
+            pass_.store.limit = sum(path.stat().st_size for path in pass_.store.folder.iterdir()) // 2
+            pass_.store.tidy()
+        kept, _ = pass_.embed(loader(footage), views)
+        assert kept.samples == plain.samples
+        for a, b in zip(plain.loader(7), kept.loader(7), strict=True):
+            torch.testing.assert_close(a.pixels, b.pixels)
+        assert number != 1 or 0 < pass_.computed < len(plain) * (views + 1)
+
+
+def test_what_another_program_removes_meanwhile_is_told(footage, tmp_path, monkeypatch):
+    embedding(tmp_path).embed(loader(footage), 0)
+    pass_ = embedding(tmp_path)
+    told = EmbeddingPass._told
+
+    def emptied(self, *given):
+        for path in pass_.store.folder.iterdir():
+            path.unlink()
+        told(self, *given)
+
+    monkeypatch.setattr(EmbeddingPass, "_told", emptied)
+    with pytest.raises(DataError, match="were removed while they were being read"):
+        pass_.embed(loader(footage), 0)
+
+
+def test_the_embedder_is_looked_at_once_a_view_and_not_once_a_video(footage, tmp_path):
+    pass_, asked = embedding(tmp_path), []
+    key = pass_.detector.embedding_key
+    pass_.detector.embedding_key = lambda view: (asked.append(view), key(view))[1]
+    pass_.embed(loader(footage), 2)
+    assert asked == [0, 1, 2]
+
+
 def test_a_file_may_move(footage, tmp_path):
     embedding(tmp_path).embed(loader([footage[0]]), 0)
     moved = tmp_path / "elsewhere.mp4"

@@ -64,6 +64,10 @@ def test_those_used_longest_ago_are_forgotten(tmp_path):
     size = store._path("a").stat().st_size
     small = EmbeddingStore(tmp_path, 3 * size)
     small.write("d", clips())
+    assert [key for key in "abcd" if store._path(key).exists()] == ["a", "b", "c", "d"], (
+        "not while a pass counts on them"
+    )
+    small.tidy()
     assert [key for key in "abcd" if small.read(key) is not None] == ["a", "c", "d"]
 
 

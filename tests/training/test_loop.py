@@ -147,6 +147,24 @@ class Simple(Plain):
         yield "plain", {"loss": torch.nn.functional.mse_loss(self._restored(x), x)}
 
 
+def test_what_a_fused_optimizer_changes_is_seen_to_have_changed(sources, tmp_path):
+    """Networks in the form that scores fastest are made anew by that; fused steps alone do not tell."""
+    seen = []
+
+    class Watched(Plain):
+        def optimizers(self):
+            return {"one": torch.optim.Adam(self.parameters(), lr=1e-2, fused=True)}
+
+        def training_step(self, x):
+            seen.append((self.out.weight._version, float(self.out.weight.detach().sum())))
+            for _, losses in super().training_step(x):
+                yield "one", losses
+
+    train(job(sources, tmp_path, detector=made(Watched)), CPU)
+    versions, sums = zip(*seen, strict=True)
+    assert len(set(versions)) == len(set(sums)) == len(seen) > 3
+
+
 def test_a_batch_in_pieces_gives_the_same_gradient(sources, tmp_path):
     detectors = []
     for pieces in (1, 3):

@@ -12,9 +12,11 @@ from offnormal.cli.main import run as program
 from offnormal.config import CalibrateConfig, CompareConfig, EvaluateConfig, PredictConfig
 from offnormal.config_layers import build
 from offnormal.errors import CalibrationError, DataError, UsageError
+from offnormal.types import Mask
 from offnormal.verbs.calibrate import calibrate_bundle
 from offnormal.verbs.compare import compare
 from offnormal.verbs.evaluate import evaluate_all
+from offnormal.verbs.evaluate_clips import choose_clips
 from offnormal.verbs.fit import fit_config, fit_run
 from offnormal.verbs.predict_clips import ClipPredictor, clips_named
 from tests.actions import NORMAL, write_actions
@@ -171,6 +173,33 @@ def test_detectors_of_frames_see_the_class_in_every_frame(actions, tmp_path):
     labels = {video.video.action: set(video.scores.labels.tolist()) for video in found.videos}
     assert labels["Lifting"] == {True}
     assert labels["Run-Side"] == {False}
+
+
+def test_originals_that_an_expression_named_stay_what_they_were(fit, actions, tmp_path):
+    """A clip that comes later goes with its original, as the expression has it and the layout does not."""
+    shutil.copytree(actions, tmp_path / "set")
+    run = fit(data=tmp_path / "set", group_by=r"/\d*(\d)/[^/]*$")
+    split = json.loads((run.path / "split.json").read_text())
+    parts = {row["original"]: row["part"] for row in split["clips"] if row["class"] == "Run-Side"}
+    assert sorted(parts) == ["1", "2", "3", "4", "5"]
+    learnt = next(original for original, part in parts.items() if part == "train")
+    (place,) = (tmp_path / "set").glob(f"**/Run-Side/00{learnt}")
+    shutil.copytree(place, place.with_name(f"01{learnt}"))
+    found, _ = measured(run.path, tmp_path / "set")
+    later = [video for video in found.dataset.train if f"01{learnt}" in str(video.path)]
+    assert [video.group for video in later] == [learnt]
+    assert {row.video.group for row in found.clips if row.video.action == "Run-Side"} <= set(parts)
+
+
+def test_what_is_masked_is_in_no_thumbnail(fit, actions):
+    run = fit()
+    found, _ = measured(run.path, actions)
+    left_half = Mask((((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)),), None)
+    for mask, dark in ((None, False), (left_half, True)):
+        pictures = choose_clips(found, None, mask)
+        assert pictures
+        halves = [image[:, : image.shape[1] // 2 - 1] for picture in pictures for image in picture.images]
+        assert {not half.any() for half in halves} == {dark}
 
 
 def test_a_resumed_fit_keeps_its_split(fit, actions, tmp_path):

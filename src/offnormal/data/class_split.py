@@ -73,6 +73,7 @@ class Split:
     parts: Mapping[str, Part]  # by the name of the clip
     groups: Mapping[str, str] = field(default_factory=dict)  # the original of each clip, by its name
     actions: Mapping[str, str] = field(default_factory=dict)  # its class
+    group_by: str | None = None  # the expression that named the originals; None: the layout did
 
     def of(self, clips: Sequence[Video]) -> dict[Part, tuple[Video, ...]]:
         """The clips by part, labelled by their class; those of classes that are left out are in none.
@@ -80,7 +81,8 @@ class Split:
         A clip that was not there when the split was made goes with its original, or else is tested on.
         """
         normal, anomalous = self.classes.normal, self.classes.anomalous
-        by_group = {self.groups[name]: part for name, part in self.parts.items() if name in self.groups}
+        kept = {name: part for name, part in self.parts.items() if part != "anomalous" and name in self.groups}
+        by_group = {self.groups[name]: part for name, part in kept.items()}
         found: dict[Part, list[Video]] = {part: [] for part in PARTS}
         for clip in clips:
             if clip.action in normal:
@@ -99,6 +101,7 @@ class Split:
             "anomalous_classes": list(chosen.anomalous),
             "parts": dict(zip(("train", "test", "validation"), chosen.shares, strict=True)),
             "seed": chosen.seed,
+            "group_by": self.group_by,
             "clips": [
                 {"clip": name, "class": self.actions.get(name), "original": self.groups.get(name), "part": part}
                 for name, part in self.parts.items()
@@ -124,15 +127,17 @@ class Split:
                 parts={clip["clip"]: clip["part"] for clip in clips},
                 groups={clip["clip"]: clip["original"] for clip in clips if clip["original"] is not None},
                 actions={clip["clip"]: clip["class"] for clip in clips if clip["class"] is not None},
+                group_by=values.get("group_by"),
             )
         except (KeyError, TypeError) as error:
             raise DataError(f"the split lacks {error}, or it is not what offnormal fit wrote") from None
 
 
-def split_clips(clips: Sequence[Video], classes: ClassChoice, *, layout: str) -> Split:
+def split_clips(clips: Sequence[Video], classes: ClassChoice, *, layout: str, group_by: str | None = None) -> Split:
     """Divide clips by their originals (`group`), each normal class for itself, at random as the seed says.
 
-    classes: complete, see `ClassChoice.among`. Raises DataError when nothing is left for one of the parts.
+    classes: complete, see `ClassChoice.among`. group_by: what named the originals, to be kept.
+    Raises DataError when nothing is left for one of the parts.
     """
     parts: dict[str, Part] = {}  # by original
     for name in classes.normal:
@@ -158,6 +163,7 @@ def split_clips(clips: Sequence[Video], classes: ClassChoice, *, layout: str) ->
         },
         groups={clip.name: _original(clip) for clip in taken},
         actions={clip.name: clip.action for clip in taken if clip.action is not None},
+        group_by=group_by,
     )
 
 

@@ -16,6 +16,7 @@ from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import DataError
 from offnormal.sources.paths import as_written, pictures_in
 from offnormal.sources.video_paths import is_video, videos_in
+from offnormal.types import Video
 
 _GENERAL = {"videos": 1, "folder": 2}  # what fits nearly everything is tried last, in this order
 
@@ -97,7 +98,8 @@ def _divided(
     clips = form.clips(data)
     if group_by is not None:
         clips = tuple(replace(clip, group=group_of(clip.path, data, group_by)) for clip in clips)
-    return divided(data, clips, classes.among(classes_of(clips), form.default), layout=_name_of(form))
+    chosen = classes.among(classes_of(clips), form.default)
+    return divided(data, clips, chosen, layout=_name_of(form), group_by=group_by)
 
 
 def _divided_before(data: Path, split: Split, classes: ClassChoice | None) -> VideoDataset | None:
@@ -119,7 +121,14 @@ def _divided_before(data: Path, split: Split, classes: ClassChoice | None) -> Vi
                 f"the run has learnt that {', '.join(split.classes.normal)} are normal, which its split.json decides: "
                 "leave --normal-classes and --anomalous-classes out"
             )
-    return with_split(data, clips, split)
+    return with_split(data, tuple(replace(clip, group=_original(clip, data, split)) for clip in clips), split)
+
+
+def _original(clip: Video, data: Path, split: Split) -> str | None:
+    """The original of a clip as it was when the clips were divided, or as it would have been."""
+    if clip.name in split.groups:
+        return split.groups[clip.name]
+    return clip.group if split.group_by is None else group_of(clip.path, data, split.group_by)
 
 
 def _name_of(form: Layout) -> str:

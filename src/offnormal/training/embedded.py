@@ -126,6 +126,8 @@ class EmbeddingPass:
             raise DataError(why)
         if self.room.left is not None:
             self.room.left -= rows.nbytes
+        if self.store is not None:
+            self.store.tidy()
         places = (views + 1) * np.arange(len(samples))[:, None]
         kept = KeptEmbeddings(rows, places, samples, np.array(frames) if frames else None, views)
         return kept, list(loader.skipped)
@@ -153,10 +155,8 @@ class EmbeddingPass:
 
     def _videos(self, loader: VideoLoader, views: int) -> Iterator[tuple[Sample, np.ndarray, list[int]]]:
         contents = content_of(video.path for video in loader.videos)
-        keys = {
-            video.path: [self._key(loader, contents[video.path], view) for view in range(views + 1)]
-            for video in loader.videos
-        }
+        by = [(view, self.detector.embedding_key(view)) for view in range(views + 1)]
+        keys = {video.path: [self._key(loader, contents[video.path], view) for view in by] for video in loader.videos}
         missing = {path: [v for v, key in enumerate(of) if self._read(key) is None] for path, of in keys.items()}
         growing = {
             path: _Growing(contents[path], {view: [] for view in lacking})
@@ -175,14 +175,21 @@ class EmbeddingPass:
                     ready = next(made, None)
                 else:
                     self._told(loader, video, keys[video.path][0])
-                read = [found[v] if v in found else self._read(key) for v, key in enumerate(keys[video.path])]
-                yield from _given(loader, video, [clips for clips in read if clips is not None])
+                read = [found.get(view) or self._kept(key, video) for view, key in enumerate(keys[video.path])]
+                yield from _given(loader, video, read)
+
+    def _kept(self, key: str, video: Video) -> EmbeddedClips:
+        """A view that was there when the pass began."""
+        if (clips := self._read(key)) is None:
+            raise DataError(
+                f"{video.path}: its embeddings were removed while they were being read, as by another program with a "
+                "lower --embeddings-gb; run this again"
+            )
+        return clips
 
     def _told(self, loader: VideoLoader, video: Video, key: str) -> None:
         """Tell of a video that was found on disk what reading it would have told."""
-        clips = self._read(key)
-        if clips is None:
-            return
+        clips = self._kept(key, video)
         self.found += len(clips.frames)
         if loader.progress is not None:
             loader.progress(len(clips.frames))
@@ -192,14 +199,16 @@ class EmbeddingPass:
     def _read(self, key: str) -> EmbeddedClips | None:
         return self._cut[key] if key in self._cut else None if self.store is None else self.store.read(key)
 
-    def _key(self, loader: VideoLoader, content: str, view: int) -> str:
+    def _key(self, loader: VideoLoader, content: str, view: tuple[int, str]) -> str:
+        """view: its number, and what its embeddings depend on of the detector."""
+        number, by = view
         return key_of(
             content=content,
             input=asdict(loader.spec),
             every_s=loader.how.every_s,
             fps=loader.how.fps,
-            view=view,
-            by=self.detector.embedding_key(view),
+            view=number,
+            by=by,
             device=self.device.type,
             torch=torch.__version__,
         )

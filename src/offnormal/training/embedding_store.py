@@ -39,7 +39,7 @@ class EmbeddedClips:
 
 @dataclass(slots=True)
 class EmbeddingStore:
-    """Keeps views of videos by a key, those used last up to a number of bytes.
+    """Keeps views of videos by a key; `tidy` leaves those used last, up to a number of bytes.
 
     An entry that is damaged or not ours is computed anew. When nothing can be written, because the disk is full for
     one, that is said once. Raises ConfigError when the folder cannot be made.
@@ -80,19 +80,19 @@ class EmbeddingStore:
         return EmbeddedClips(**found, warnings=tuple(noted["warnings"]))
 
     def write(self, key: str, clips: EmbeddedClips) -> None:
-        """Keep a view, and forget those used longest ago when there are too many bytes."""
+        """Keep a view."""
         arrays = {name: np.ascontiguousarray(getattr(clips, name)) for name in _ARRAYS}
         noted = {"key": key, "crc": _sum(arrays), "warnings": clips.warnings}
         try:
             with new_file(self._path(key)) as partial:
                 save_file(arrays, partial, {"offnormal": json.dumps(noted)})
-            self._forget()
         except (OSError, OffnormalError, SafetensorError) as error:
             if not self._said:
                 self._said = True
                 log.warning("%s: embeddings cannot be kept there (%s); going on without", self.folder, error)
 
-    def _forget(self) -> None:
+    def tidy(self) -> None:
+        """Forget those used longest ago where there are too many bytes; not while a pass still counts on them."""
         kept: list[tuple[float, int, Path]] = []
         for path in self.folder.glob("*.safetensors"):
             with contextlib.suppress(FileNotFoundError):
@@ -102,8 +102,9 @@ class EmbeddingStore:
         for _, size, path in sorted(kept):
             if total <= self.limit:
                 return
-            path.unlink(missing_ok=True)
-            total -= size
+            with contextlib.suppress(OSError):  # a folder that may be read alone
+                path.unlink(missing_ok=True)
+                total -= size
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.safetensors"

@@ -264,6 +264,7 @@ class _Loop:
                 clip_grads_with_norm_(parameters, self.settings.clip, norm)
             record.norms[name] = norm.detach()
             scaler.step(optimizer)
+            torch.autograd.graph.increment_version(parameters)  # fused optimisers do not, and what is folded asks
             scaler.update()
             optimizer.zero_grad(set_to_none=True)
 

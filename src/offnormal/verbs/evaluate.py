@@ -109,7 +109,9 @@ def evaluate_run(
         run = place_for(bundle, found, place)
         write_clip_scores(run.path / "scores.csv", found.clips)
         _write_json(run.path / "metrics.json", clip_metrics_json(found))
-        page = render_clips(found, choose_clips(found, config.fps), about, _history(bundle))
+        page = render_clips(
+            found, choose_clips(found, config.fps, input_of(bundle, config.mask).mask), about, _history(bundle)
+        )
     elif isinstance(dataset, VideoDataset):
         found = evaluate_videos(bundle, dataset, config, progress)
         run = place_for(bundle, found, place)

@@ -18,8 +18,9 @@ from offnormal.errors import DataError, ImageError, VideoError
 from offnormal.metrics.item_use import ItemUse
 from offnormal.report.clip_gallery import ClipPicture
 from offnormal.scoring import Scored, Scorer, choose_device
+from offnormal.sources.privacy import paint
 from offnormal.sources.video import open_video
-from offnormal.types import ANOMALOUS, Frame, InputSpec, Video
+from offnormal.types import ANOMALOUS, Frame, InputSpec, Mask, Video
 from offnormal.verbs.loading import Progress, input_of, load_videos
 
 _SHOWN = 6  # clips of a kind
@@ -108,20 +109,23 @@ def refuse_learnt(bundle: Bundle, dataset: VideoDataset) -> None:
         )
 
 
-def choose_clips(evaluation: ClipEvaluation, fps: float | None) -> list[ClipPicture]:
-    """Some frames of the clips that fared worst: anomalous ones that score low, normal ones that score high."""
+def choose_clips(evaluation: ClipEvaluation, fps: float | None, mask: Mask | None) -> list[ClipPicture]:
+    """Some frames of the clips that fared worst: anomalous ones that score low, normal ones that score high.
+
+    mask: painted over all of them.
+    """
     known = sorted(evaluation.labelled, key=lambda row: row.score)
     misses = [row for row in known if row.label == ANOMALOUS][:_SHOWN]
     alarms = [row for row in reversed(known) if row.label != ANOMALOUS][:_SHOWN]
     found = [(role, row) for role, rows in (("miss", misses), ("false_alarm", alarms)) for row in rows]
-    return [ClipPicture(role, row, images) for role, row in found if (images := _some_frames(row.video, fps))]  # type: ignore[arg-type]
+    return [ClipPicture(role, row, images) for role, row in found if (images := _some_frames(row.video, fps, mask))]  # type: ignore[arg-type]
 
 
-def _some_frames(video: Video, fps: float | None) -> tuple[np.ndarray, ...]:
+def _some_frames(video: Video, fps: float | None, mask: Mask | None) -> tuple[np.ndarray, ...]:
     """Frames (H, W, 3) spread over a video; () when it cannot be read any more."""
     try:
         with open_video(video.path, fps=fps if video.path.is_dir() else None) as reader:
-            return tuple(frame.image for frame in _spread(reader.frames(), reader.info.frames))
+            return tuple(paint(frame.image, mask) for frame in _spread(reader.frames(), reader.info.frames))
     except (VideoError, ImageError):
         return ()
 

@@ -96,9 +96,11 @@ def classes_of(clips: tuple[Video, ...]) -> list[str]:
     return list(dict.fromkeys(clip.action for clip in clips if clip.action is not None))
 
 
-def divided(root: Path, clips: tuple[Video, ...], classes: ClassChoice, *, layout: str) -> VideoDataset:
+def divided(
+    root: Path, clips: tuple[Video, ...], classes: ClassChoice, *, layout: str, group_by: str | None = None
+) -> VideoDataset:
     """The data set of clips that are divided anew among complete classes; errors as of `split_clips`."""
-    return with_split(root, clips, split_clips(clips, classes, layout=layout))
+    return with_split(root, clips, split_clips(clips, classes, layout=layout, group_by=group_by))
 
 
 def with_split(root: Path, clips: tuple[Video, ...], split: Split) -> VideoDataset:
