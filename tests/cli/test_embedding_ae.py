@@ -90,6 +90,10 @@ def test_networks_of_clips_with_random_weights_and_with_weights_from_a_file(yard
     changed = {name for name, value in own.items() if not torch.equal(value, theirs[name])}
     assert changed and all(name.startswith("layer4.1.") for name in changed)
     assert not any("running" in name for name in changed)
+    part = sum(parameter.numel() for parameter in detector.embedder.trunk.layer4[1].parameters())
+    learnt = made["training"]["parameters"]
+    assert learnt["learning"] == part + sum(parameter.numel() for parameter in detector.net.parameters())
+    assert learnt["total"] == sum(parameter.numel() for parameter in detector.parameters())
     assert "layer4.1 trained further" in detector.cards()[0].source
     assert torch.isfinite(detector(torch.rand(1, 3, 4, 32, 32)).score).all()
 

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import doctest
+from types import SimpleNamespace
 
 from offnormal.comparison import compare_runs
 from offnormal.report import compare_table as module
-from offnormal.report.compare_table import counts, groups, markdown, reading
+from offnormal.report.compare_table import counts, detector, groups, markdown, reading
 from offnormal.report.wording import NONE
 from tests.evaluations import image_run, video_run
 
@@ -15,6 +16,20 @@ def column(comparison, title):
 
 def test_doctests():
     assert doctest.testmod(module).failed == 0
+
+
+def test_runs_are_told_apart_by_options_that_they_have():
+    differing = {option: {} for option in ("embedder", "backbone", "unfreeze", "views")}
+
+    def named(name, **options):
+        return detector(SimpleNamespace(run=SimpleNamespace(detector=name, options=options)), differing)
+
+    assert named("pixel_gaussian") == "pixel_gaussian"
+    assert named("padim", backbone="resnet18") == "padim, resnet18"
+    assert named("embedding_ae", embedder="slowfast_r50", views="4") == "embedding_ae, slowfast_r50, frozen, 4 views"
+    assert named("embedding_ae", embedder="r2plus1d_18", unfreeze="layer4.1") == (
+        "embedding_ae, r2plus1d_18, layer4.1 unfrozen"
+    )
 
 
 def test_cells_say_what_is_best_and_what_is_noise(tmp_path):

@@ -155,14 +155,15 @@ def detector(row: Contender, differing: Mapping[str, Mapping[str, str]] | None =
     """
     name = (row.run.detector if row.run is not None else None) or NONE
     told = [option for option in _VARIANT if row.run is not None and option in (differing or {})]
-    words = [_variant(option, row.run.options.get(option)) for option in told if row.run is not None]
+    words = [_variant(option, row.run.options) for option in told if row.run is not None]
     return ", ".join([name, *filter(None, words)])
 
 
-def _variant(option: str, value: str | None) -> str | None:
-    if option == "unfreeze":
-        return "frozen" if value is None else f"{value} unfrozen"
-    return f"{value} views" if option == "views" else value
+def _variant(option: str, options: Mapping[str, str]) -> str | None:
+    value = options.get(option)
+    if value is None:
+        return "frozen" if option == "unfreeze" and "embedder" in options else None
+    return {"unfreeze": f"{value} unfrozen", "views": f"{value} views"}.get(option, value)
 
 
 def _split(names: Sequence[str]) -> tuple[list[str], list[str]]:

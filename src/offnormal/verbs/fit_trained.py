@@ -86,9 +86,7 @@ def fit_by_training(
             sources.append(source)
             skipped += [one for one in bad if one not in skipped]
         learn, held = sources
-        sizes = [(parameter.numel(), parameter.requires_grad) for parameter in detector.parameters()]
-        learning, total = sum(count for count, learns in sizes if learns), sum(count for count, _ in sizes)
-        run.log("parameters", learning=learning, total=total)
+        run.log("parameters", **_parameters(detector))
         settings = plan(config, detector, len(learn))
         _refuse_late(detector, settings)
         batch = max(1, settings.batch_size // settings.accumulate)
@@ -120,7 +118,10 @@ def fit_by_training(
             None if progress is None else lambda done, of, note: progress(f"train {detector.name}", done, of, note),
         )
         run.log("trained", **asdict(trained))
-        learn, held = (source.during(max(0, trained.epochs - 1)) for source in sources)
+        last = max(0, trained.epochs - 1)
+        detector.epoch_begins(last)  # of several processes it has begun in others
+        parameters = _parameters(detector)
+        learn, held = (source.during(last) for source in sources)
         with torch.random.fork_rng(range(torch.cuda.device_count())), within_memory("a batch", advice, FitError):
             seed_everything(seed)
             with torch.no_grad():
@@ -139,7 +140,7 @@ def fit_by_training(
             waited_s=parts.learn.waited_s + parts.held.waited_s,
             card={
                 "kept_back": len(held),
-                "parameters": {"learning": learning, "total": total},
+                "parameters": parameters,
                 **asdict(trained.rounded()),
             },
             unfinished=trained.stopped == "time",
@@ -147,6 +148,12 @@ def fit_by_training(
     finally:
         for source in sources:
             source.close()
+
+
+def _parameters(detector: TrainedDetector) -> dict[str, int]:
+    """How many learn, and all."""
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in detector.parameters()]
+    return {"learning": sum(count for count, learns in sizes if learns), "total": sum(count for count, _ in sizes)}
 
 
 def _sources(

@@ -100,3 +100,15 @@ def test_who_is_not_logged_in_hears_it_before_anything_is_learnt(about, monkeypa
     wandb.teardown()
     with pytest.raises(ConfigError, match=r"--track wandb: .*WANDB_API_KEY"):
         opened(about)
+
+
+def test_a_run_that_the_caller_has_open_stays_another(about, tmp_path):
+    own = wandb.init(project="theirs", dir=str(tmp_path))
+    tracker = opened(about)
+    assert tracker.ident != own.id
+    tracker.points([Point(0, 1000.0, {"loss": 1.0})])
+    tracker.close(failed=False)
+    own.log({"theirs": 3})  # it goes on
+    assert wandb.run is own
+    own.finish()
+    assert all("theirs" not in row for row in history(about))

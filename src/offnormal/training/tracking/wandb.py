@@ -33,6 +33,7 @@ class WandB:
             name=about.name,
             dir=str(about.folder),
             resume="allow",
+            reinit="create_new",  # beside a run that the caller has open, never as part of it
             settings=settings,
         )
         if self._run.offline:
