@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -122,6 +123,22 @@ def test_predict_gives_one_row_a_clip(fit, actions, tmp_path, capsys):
     assert program(["predict", str(run.path), str(actions), "--json", "--threshold=-1", "--exit-code"]) == 3
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
     assert all(line["pred_label"] for line in lines)
+
+
+def test_originals_are_known_where_classes_are_not(actions, tmp_path):
+    """Copies of one original in a plain folder, and a tree whose actions lie one folder down."""
+    (source,) = sorted(actions.glob("**/Run-Side/001/*.avi"))
+    for name in ("a.avi", "a_aug1.avi", "a-flipped.avi", "b.avi"):
+        (tmp_path / "plain").mkdir(exist_ok=True)
+        shutil.copy(source, tmp_path / "plain" / name)
+    clips = clips_named([tmp_path / "plain"])
+    assert [(clip.name, clip.action) for clip in clips] == [(name, None) for name in ("a-flipped", "a", "a_aug1", "b")]
+    assert sorted(Counter(clip.group for clip in clips).values()) == [1, 3]
+    shutil.copytree(next(actions.glob("**/Run-Side")).parent, tmp_path / "up" / "ucf action")
+    for named in (tmp_path / "up", tmp_path / "up" / "ucf action"):
+        clips = clips_named([named])
+        assert {clip.action for clip in clips} == {*NORMAL, "Lifting", "Walk-Front"}
+        assert len({clip.group for clip in clips}) == 35
 
 
 def test_options_of_single_frames_are_refused(fit, actions, tmp_path, capsys):

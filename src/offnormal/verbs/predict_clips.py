@@ -9,7 +9,7 @@ from pathlib import Path
 
 from offnormal.config import PredictConfig
 from offnormal.data.layouts.class_folders import class_clips, clips_of_class, is_class_folders
-from offnormal.data.layouts.ucf_sports import class_of
+from offnormal.data.layouts.ucf_sports import UcfSportsLayout, class_of
 from offnormal.data.video_loader import VideoLoader
 from offnormal.errors import DataError, UsageError
 from offnormal.sources.footage import expand_videos
@@ -54,8 +54,8 @@ class ClipPredictor(Judging):
 def clips_named(names: Sequence[str | Path], *, as_video: bool = False) -> list[Video]:
     """The clips that a user names: trees of class folders, one class folder, and videos as `expand_videos` takes them.
 
-    Clips of class folders know their class and their original. Raises DataError for a name without any, UsageError for
-    pictures.
+    Clips of class folders know their class and their original, those in a folder of videos alone their original.
+    Raises DataError for a name without any, UsageError for pictures.
     """
     found: dict[str, Video] = {}
     for name in names:
@@ -95,6 +95,10 @@ def _holds_clips(place: Path) -> bool:
 
 
 def _of_folder(place: Path) -> Sequence[Video]:
+    if UcfSportsLayout.recognises(place):
+        return UcfSportsLayout.clips(place)
+    if videos_in(place):  # of one class, but which one nobody says
+        return clips_of_class(place, None)
     if not _holds_clips(place):
         return ()
     inside = [folder.name for folder in place.iterdir() if folder.is_dir() and not folder.name.startswith(".")]

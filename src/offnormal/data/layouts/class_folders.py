@@ -78,8 +78,8 @@ def class_clips(root: Path, class_of: Callable[[str], str] = str) -> tuple[Video
     )
 
 
-def clips_of_class(folder: Path, action: str) -> tuple[Video, ...]:
-    """The clips of a single class folder."""
+def clips_of_class(folder: Path, action: str | None) -> tuple[Video, ...]:
+    """The clips of a single class folder; None: of a class that is not known."""
     return tuple(
         Video(path=clip, name=clip.relative_to(folder).as_posix(), group=f"{folder.name}/{original}", action=action)
         for clip, original in _originals(folder)
