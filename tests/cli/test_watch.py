@@ -44,6 +44,8 @@ score, much = Scorer.score_streams, torch.ones(300, 300)
 
 def slow(*given):
     end_s = time.monotonic() + float(os.environ["SLOW_S"])
+    if os.path.exists(os.environ["SLOW"]):
+        open(os.environ["SLOW"] + ".begun", "w").close()
     while os.path.exists(os.environ["SLOW"]) and time.monotonic() < end_s:
         much @ much
     return score(*given)
@@ -133,12 +135,20 @@ def test_sigterm_closes_what_is_open_and_ends_well_within_five_seconds(config):
     assert "Traceback" not in err
 
 
+def begun(config):
+    """Wait until a slow batch is being scored."""
+    end_s = time.monotonic() + LONG_S
+    while not (config.parent / "slow.begun").exists():
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
+
+
 def test_sigterm_while_a_batch_takes_long_ends_as_well(config):
     """Where torch computes, no interpreter can end: the thread would come back to one that is gone."""
     program = started(config, code=SLOW)
     opened = json.loads(program.stdout.readline())
     (config.parent / "slow").touch()
-    time.sleep(1)
+    begun(config)
     start_s = time.monotonic()
     program.send_signal(signal.SIGTERM)
     told, err = ended(program)
@@ -152,7 +162,7 @@ def test_an_interrupt_while_a_recording_is_scored_ends_it(config, yard):
     values = {**json.loads(config.read_text()), "cameras": [{"name": "gate", "source": str(yard / "calm.mp4")}]}
     config.write_text(json.dumps(values))
     program = started(config, "--dry-run", code=SLOW, slow_s=1)  # a batch, of which there are 38
-    time.sleep(8)
+    begun(config)
     start_s = time.monotonic()
     program.send_signal(signal.SIGINT)
     _, err = ended(program)

@@ -151,6 +151,26 @@ def test_a_batch_that_cannot_be_scored_changes_nothing_and_can_be_passed_over():
     assert list(live.end("a")) == []
 
 
+class Faltering(Learner):
+    """Fails at a white picture, once those before it were learnt from."""
+
+    def step(self, x, state):
+        if x.max() > 0.99:
+            raise RuntimeError("out of memory")
+        return super().step(x, state)
+
+
+def test_a_batch_that_fails_half_way_is_learnt_from_by_nobody():
+    """Two pictures of one camera, of which the second fails, and one of another that is scored alone afterwards."""
+    pixels = torch.tensor([0.2, 0.6, 1.0]).reshape(3, 1, 1, 1).expand(3, 3, *SIZE)
+    scorer = Scorer(Faltering(DetectorOptions(), InputSpec(size=SIZE)))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        scorer.score_streams(pixels, ["a", "b", "a"])
+    alone = [float(scorer.score_streams(pixels[row : row + 1], [name]).score[0]) for row, name in ((0, "a"), (1, "b"))]
+    assert alone == pytest.approx([0.2, 0.6])
+    assert float(scorer.score_streams(pixels[:1], ["a"]).score[0]) == pytest.approx(0.2 - 0.2 * 0.2)
+
+
 def test_windows_that_were_dropped_leave_frames_without_scores():
     detector = Change(DetectorOptions(), SPECS["picture"])
     windows, batches = LiveWindows(detector.input), LiveBatches(batch_size=3, wait_s=0, room=1)

@@ -48,21 +48,27 @@ class SideBySide:
         self._states: dict[Hashable, Tensor] = {}
 
     def score(self, x: Tensor, streams: Sequence[Hashable]) -> Output:
-        """The output for pixels (N, ...), those of one stream in order; streams: the one that each is of."""
+        """The output for pixels (N, ...), those of one stream in order; streams: the one that each is of.
+
+        Where it fails no stream has moved.
+        """
+        states = dict(self._states)
         rounds: dict[int, list[int]] = {}
         seen: Counter[Hashable] = Counter()
         for row, stream in enumerate(streams):
             rounds.setdefault(seen[stream], []).append(row)
             seen[stream] += 1
-        found = [self._step(x[rows], [streams[row] for row in rows]) for rows in rounds.values()]
-        return _picked(_joined(found), np.argsort([row for rows in rounds.values() for row in rows]))
+        found = [self._step(x[rows], [streams[row] for row in rows], states) for rows in rounds.values()]
+        output = _picked(_joined(found), np.argsort([row for rows in rounds.values() for row in rows]))
+        if bool(torch.isfinite(output.score).all()):  # otherwise whoever asked refuses it
+            self._states = states
+        return output
 
-    def _step(self, x: Tensor, streams: Sequence[Hashable]) -> Output:
-        states = [self._states.get(stream) for stream in streams]
+    def _step(self, x: Tensor, streams: Sequence[Hashable], states: dict[Hashable, Tensor]) -> Output:
         initial = self.detector.initial_state()
-        before = torch.stack([initial if state is None else state for state in states])
+        before = torch.stack([states.get(stream, initial) for stream in streams])
         output, after = self.detector.step(x, before)
-        self._states.update(zip(streams, after, strict=True))
+        states.update(zip(streams, after, strict=True))
         return output
 
 

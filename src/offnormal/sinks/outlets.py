@@ -56,8 +56,8 @@ class Outlet:
     @property
     def deliveries(self) -> Deliveries:
         """How it fares."""
-        waiting, refused = self._spool.waiting(self.name) + len(self._beside), self._spool.refusals(self.name)
-        waiting = max(0, waiting - len(self._settled))
+        waiting = self._spool.waiting(self.name, after=max(list(self._settled), default=0)) + len(self._beside)
+        refused = self._spool.refusals(self.name)
         dropped = self._spool.dropped(self.name)
         return Deliveries(self.name, self._delivered, self._failures, refused, waiting, dropped, self._trouble)
 

@@ -158,9 +158,15 @@ class Recorder:
             active.told.wait(_ORDER_S)
             self.outlets.send(told)
 
-        if not self._worker.submit_clip(job, active.recording.size):
-            active.recording.close()
+        if self._worker.submit_clip(job, active.recording.size):
+            return
+        active.recording.close()
+
+        def told() -> None:
             self.outlets.send(replace(event, problems=(*event.problems, BUSY)))
+
+        if active.told.is_set() or not self._worker.submit(told):  # behind the picture of its opening
+            told()
 
     def _pictured(self, event: Event, highest: Highest, ending: str = "") -> Event:
         """The event with snapshot and heat map on disk."""

@@ -121,9 +121,13 @@ class Spool:
             rows = self._db.execute("SELECT event, folder FROM held ORDER BY rowid").fetchall()
         return [(event_from_json(json.loads(text)), _path(folder)) for text, folder in rows]
 
-    def waiting(self, sink: str) -> int:
-        """How many messages wait for a sink."""
-        return self._number("SELECT count(*) FROM waiting WHERE sink = ? AND refused IS NULL", sink)
+    def waiting(self, sink: str, *, after: int = 0) -> int:
+        """How many messages behind `after` wait for a sink."""
+        with self._lock:
+            found = self._db.execute(
+                "SELECT count(*) FROM waiting WHERE sink = ? AND refused IS NULL AND seq > ?", (sink, after)
+            )
+            return int(found.fetchone()[0])
 
     def refusals(self, sink: str) -> int:
         """How many messages a sink has refused for good."""

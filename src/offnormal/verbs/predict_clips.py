@@ -95,10 +95,10 @@ def _holds_clips(place: Path) -> bool:
 
 
 def _of_folder(place: Path) -> Sequence[Video]:
+    if own := set(videos_in(place)):  # of one class, but which one nobody says; those further down are taken singly
+        return [clip for clip in clips_of_class(place, None) if clip.path in own]
     if UcfSportsLayout.recognises(place):
         return UcfSportsLayout.clips(place)
-    if videos_in(place):  # of one class, but which one nobody says
-        return clips_of_class(place, None)
     if not _holds_clips(place):
         return ()
     inside = [folder.name for folder in place.iterdir() if folder.is_dir() and not folder.name.startswith(".")]

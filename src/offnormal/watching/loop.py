@@ -39,7 +39,7 @@ class Group:
     left: dict[str, WatchedCamera] = field(init=False)  # that are not at their end yet
     telling: threading.Lock = field(default_factory=threading.Lock)  # held by whoever hands cameras their scores
     given_up: bool = False  # whether what is still being scored comes too late
-    failing: dict[str, str] = field(default_factory=dict)  # why a camera's frames cannot be scored
+    failing: dict[str, str] = field(default_factory=dict)  # the error of a camera whose frames cannot be scored
 
     def __post_init__(self) -> None:
         self.left = dict(self.cameras)
@@ -157,6 +157,12 @@ class WatchLoop:
 
     def _scored(self, group: Group, batch: list[Ready]) -> list[tuple[str, ScoredFrame | Gap]]:
         """What is known of a batch; a camera whose frames cannot be scored harms no other."""
+        alone = list(dict.fromkeys(ready.source for ready in batch if ready.source in group.failing))
+        if alone and any(ready.source not in group.failing for ready in batch):
+            found = self._scored(group, [ready for ready in batch if ready.source not in alone])
+            for name in alone:
+                found += self._scored(group, [ready for ready in batch if ready.source == name])
+            return found
         try:
             found, took_s = self._compute.submit(_timed, group.live, batch).result()
         except Exception as error:  # noqa: BLE001 - the edge: whatever a network raises, others are watched on
@@ -176,10 +182,10 @@ class WatchLoop:
             alone = ([ready for ready in batch if ready.source == name] for name in names)
             return [one for each in alone for one in self._scored(group, each)]
         (name,) = names
-        if group.failing.get(name) != str(error):
+        if group.failing.get(name) != type(error).__name__:
             trace = not isinstance(error, OffnormalError)
             log.error("%s: its frames cannot be scored: %s", name, error, exc_info=error if trace else None)
-        group.failing[name] = str(error)
+        group.failing[name] = type(error).__name__
         return list(group.live.pass_over(batch))
 
 

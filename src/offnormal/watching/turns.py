@@ -17,6 +17,9 @@ class Turns:
     >>> turns.took("slow", 1, 0.05)
     >>> turns.clips("slow")
     5
+    >>> turns.took("dear at first", 1, 0.2)  # much of which may not be the clip's
+    >>> turns.clips("dear at first")
+    2
     >>> Turns(bundles=1).clips("alone") is None
     True
     """
@@ -24,16 +27,20 @@ class Turns:
     def __init__(self, bundles: int) -> None:
         self._alone = bundles < 2
         self._clip_s: dict[Hashable, float] = {}
+        self._more: dict[Hashable, int] = {}  # clips that are tried after a turn that was short enough
 
     def clips(self, bundle: Hashable) -> int | None:
         """The most that may be scored at once, of an unknown bundle one; None: as many as there are."""
         if self._alone:
             return None
         took_s = self._clip_s.get(bundle)
-        return 1 if took_s is None else max(1, int(_TURN_S / max(took_s, 1e-6)))
+        if took_s is None:
+            return 1
+        return max(1, int(_TURN_S / max(took_s, 1e-6)), self._more.get(bundle, 1))
 
     def took(self, bundle: Hashable, clips: int, seconds: float) -> None:
         """Say how long a turn of so many clips took."""
         if clips:
             last_s = seconds / clips
             self._clip_s[bundle] = last_s + (1 - _NEWEST) * (self._clip_s.get(bundle, last_s) - last_s)
+            self._more[bundle] = 2 * clips if seconds < _TURN_S else 1
