@@ -134,6 +134,11 @@ def test_originals_are_known_where_classes_are_not(actions, tmp_path):
     clips = clips_named([tmp_path / "plain"])
     assert [(clip.name, clip.action) for clip in clips] == [(name, None) for name in ("a-flipped", "a", "a_aug1", "b")]
     assert sorted(Counter(clip.group for clip in clips).values()) == [1, 3]
+    (tmp_path / "plain" / "monday").mkdir()
+    for name in ("c.avi", "d.avi"):
+        shutil.copy(source, tmp_path / "plain" / "monday" / name)
+    below = [clip for clip in clips_named([tmp_path / "plain"]) if clip.path.parent.name == "monday"]
+    assert [clip.group for clip in below] == [None, None], "they are not of one original because they lie together"
     shutil.copytree(next(actions.glob("**/Run-Side")).parent, tmp_path / "up" / "ucf action")
     for named in (tmp_path / "up", tmp_path / "up" / "ucf action"):
         clips = clips_named([named])

@@ -43,4 +43,4 @@ class Turns:
         if clips:
             last_s = seconds / clips
             self._clip_s[bundle] = last_s + (1 - _NEWEST) * (self._clip_s.get(bundle, last_s) - last_s)
-            self._more[bundle] = 2 * clips if seconds < _TURN_S else 1
+            self._more[bundle] = clips + 1 if seconds < _TURN_S else 1
