@@ -28,16 +28,15 @@ class Exercise:
     """How an embedder is used in the published exercise (action_video_autoencoder, configs/)."""
 
     unfreeze: tuple[str, ...]  # its last block
-    epochs: int
-    unfreeze_at: int
+    unfrozen_epochs: int
     frames: int | None = None  # None: as the embedder was trained
 
 
 EXERCISES = {
-    "r2plus1d_18": Exercise(("layer4.1",), 32, 20, frames=8),
-    "slowfast_r50": Exercise(("blocks.4.multipathway_blocks.1",), 30, 10),
-    "timesformer_b": Exercise(("encoder.layer.11", "layernorm"), 30, 20),
-    "frames:efficientnet_lite0": Exercise(("blocks.6",), 30, 20),
+    "r2plus1d_18": Exercise(("layer4.1",), 12, frames=8),
+    "slowfast_r50": Exercise(("blocks.4.multipathway_blocks.1",), 20),
+    "timesformer_b": Exercise(("encoder.layer.11", "layernorm"), 10),
+    "frames:efficientnet_lite0": Exercise(("blocks.6",), 10),  # not among them
 }
 OFFLINE = ("frames:efficientnet_lite0",)  # whose weights come with the package
 PARTS = {"train": "kept, train", "validation": "kept, validation", "test": "kept, test", "anomalous": "caught"}
@@ -58,14 +57,12 @@ def fitted(name: str, unfrozen: bool, given: argparse.Namespace, more: list[str]
         chosen = weights.get(name) or (None if name in OFFLINE or given.published else "random")
         words = ["fit", "embedding_ae", "--data", str(given.data), "--out", str(out), "--embedder", name]
         words += ["--sampling", "uniform", "--split-seed", str(given.split_seed)]
-        words += ["--epochs", str(given.epochs or exercise.epochs), "--views", str(given.views)]
+        words += ["--views", str(given.views), "--batch-size", "8"]
         words += ["--weights", chosen] if chosen is not None else []
         words += ["--frames", str(exercise.frames)] if exercise.frames is not None else []
         if unfrozen:
-            epochs = given.epochs or exercise.epochs
-            last = given.unfrozen_epochs or round(epochs * (1 - exercise.unfreeze_at / exercise.epochs))
-            at = max(1, epochs - last)
-            words += ["--unfreeze", *exercise.unfreeze, "--unfreeze-at", str(at)]
+            words += ["--unfreeze", *exercise.unfreeze]
+            words += ["--unfrozen-epochs", str(given.unfrozen_epochs or exercise.unfrozen_epochs)]
         offnormal(*words, *more)
         bundles = sorted(out.glob("*/bundle/card.json"))
     run = bundles[-1].parents[1]
@@ -96,8 +93,7 @@ def main() -> None:
     parser.add_argument("--weights", nargs="+", default=[], metavar="NAME=FILE")
     parser.add_argument("--published", action="store_true", help="look for published weights, also by download")
     parser.add_argument("--only", choices=("frozen", "unfrozen"))
-    parser.add_argument("--epochs", type=int, help="default: as published")
-    parser.add_argument("--unfrozen-epochs", type=int, help="the last so many; default: the published share")
+    parser.add_argument("--unfrozen-epochs", type=int, help="in which the last block learns; default: as published")
     parser.add_argument("--views", type=int, default=4)
     parser.add_argument("--clips", type=int, default=16, help="of each class, where they are generated")
     parser.add_argument("--split-seed", type=int, default=0)

@@ -9,9 +9,10 @@ import torch
 from offnormal.backbones.video.catalogue import build_embedder
 from offnormal.bundle import load
 from offnormal.cli.main import run
+from offnormal.detectors import embedding_ae_options
 from tests.contracts.scenes import write_scenes
 
-QUICK = ["--steps", "20", "--batch-size", "4", "--hidden", "16", "8"]
+SMALL = ["--batch-size", "4", "--hidden", "16", "8"]
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +26,9 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home" / "torch"))
 
 
-def fitted(capsys, tmp_path, data, *arguments):
-    given = ["--data", str(data), *map(str, arguments), *QUICK, "--out", str(tmp_path / "runs"), "--json"]
+def fitted(capsys, tmp_path, data, *arguments, steps=20):
+    given = ["--data", str(data), *map(str, arguments), *SMALL, "--out", str(tmp_path / "runs"), "--json"]
+    given += ["--steps", str(steps)] if steps else []
     assert run(["fit", "embedding_ae", *given]) == 0
     return json.loads(capsys.readouterr().out)
 
@@ -98,6 +100,34 @@ def test_networks_of_clips_with_random_weights_and_with_weights_from_a_file(yard
     assert torch.isfinite(detector(torch.rand(1, 3, 4, 32, 32)).score).all()
 
 
+def test_the_embedder_learns_for_some_epochs_when_the_rest_has_learnt(yard, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(embedding_ae_options, "STEPS", 40)
+    given = ("--size", 32, "--frames", 4, "--hop", 2, "--unfreeze", "blocks.6", "--unfrozen-epochs", 3)
+    made = fitted(capsys, tmp_path, yard, *given, "--keep", "last", steps=None)
+    steps = events(made, "step")
+    per_epoch = next(line["steps"] for line in events(made, "epoch"))
+    late = [line for line in steps if "embedder" in line["lr"]]
+    assert len(late) == 3 * per_epoch and len(steps) - len(late) == 40 + -40 % per_epoch
+    assert late == steps[-len(late) :] and late[0]["lr"]["embedder"] == 1e-4
+    assert late[-1]["lr"]["embedder"] == pytest.approx(1e-6)
+    assert "blocks.6 trained further" in load(made["bundle"]).detector.cards()[0].source
+
+
+def test_an_embedder_that_learns_to_no_avail_stays_as_it_was(yard, tmp_path, capsys, caplog):
+    given = ("--size", 32, "--frames", 4, "--hop", 2, "--unfreeze", "blocks.6", "--unfrozen-rate", 10)
+    made = fitted(capsys, tmp_path, yard, *given, "--unfreeze-at", 4, "--keep", "best")
+    (trained,) = events(made, "trained")
+    first = next(line["step"] for line in events(made, "step") if "embedder" in line["lr"])
+    assert trained["best_step"] < first
+    assert f"best after step {trained['best_step']}, before the embedder began to learn" in caplog.text
+    detector = load(made["bundle"]).detector
+    assert "trained further" not in detector.cards()[0].source
+    assert made["training"]["parameters"]["learning"] == sum(p.numel() for p in detector.net.parameters())
+    frozen = build_embedder(detector.options.embedder)
+    frozen.load_pretrained()
+    assert all(torch.equal(value, frozen.state_dict()[name]) for name, value in detector.embedder.state_dict().items())
+
+
 def test_pictures_are_judged_one_by_one(parts, tmp_path, capsys):
     made = fitted(capsys, tmp_path, parts, "--size", 64, "--head", "knn")
     assert load(made["bundle"]).detector.input.frames == 1
@@ -112,6 +142,7 @@ def test_pictures_are_judged_one_by_one(parts, tmp_path, capsys):
         (["--embedder", "slowfast_r60"], "did you mean 'slowfast_r50'"),
         (["--unfreeze", "layer4"], "parts are"),
         (["--unfreeze", "blocks.6", "--unfreeze-at", "30", "--epochs", "10"], "raise --epochs"),
+        (["--unfrozen-epochs", "3"], "unfrozen_epochs without unfreeze"),
         (["--sampling", "uniform", "--hop", "2"], "hop with sampling=uniform"),
         (["--views", "-1"], "views"),
     ],

@@ -76,10 +76,10 @@ def fitted(**options):
     return detector
 
 
-def step(detector, x, epoch=0):
+def step(detector, x, epoch=0, late=False):
     """One step as the loop takes it; its loss."""
     detector.train()
-    detector.epoch_begins(epoch)
+    detector.epoch_begins(epoch, late=late)
     (optimizer,) = detector.optimizers().values()
     ((_, losses),) = detector.training_step(x)
     losses["loss"].backward()
@@ -166,25 +166,25 @@ def test_steps_over_embeddings_are_those_over_their_pixels():
 
 
 def test_named_parts_learn_from_their_epoch_on_and_batch_statistics_never():
-    detector = fitted(unfreeze=["last"], unfreeze_at=3)
-    assert (detector.pixels_from, detector.default_steps) == (2, None)
-    first = detector.epoch_begins(0)
+    detector = fitted(unfreeze=["last"])
+    assert detector.learns_late and not fitted().learns_late
+    first = detector.epoch_begins(0, late=False)
     step(detector, clips(8), epoch=1)
     before = copy.deepcopy(detector.embedder.state_dict())
     assert not any(p.requires_grad for p in detector.embedder.parameters())
-    later = detector.epoch_begins(2)
+    later = detector.epoch_begins(2, late=True)
     last = sum(p.numel() for p in detector.embedder.trunk.last.parameters())
     assert later["learning_parameters"] == first["learning_parameters"] + last
     assert later["parameters"] == first["parameters"] == sum(p.numel() for p in detector.parameters())
-    step(detector, clips(8), epoch=2)
+    step(detector, clips(8), epoch=2, late=True)
     changed = {name for name, value in detector.embedder.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"trunk.last.weight", "trunk.last.bias"}
     assert not detector.embedder.trunk.norm.training
 
 
 def test_all_of_it_may_learn():
-    detector = fitted(unfreeze=["all"], unfreeze_at=1)
-    step(detector, clips(8))
+    detector = fitted(unfreeze=["all"])
+    step(detector, clips(8), late=True)
     assert all(p.requires_grad for p in detector.embedder.parameters())
     held = [p for group in detector.optimizers()["autoencoder"].param_groups for p in group["params"]]
     assert len(held) == len({id(p) for p in held}) == len(list(detector.parameters()))
@@ -193,13 +193,49 @@ def test_all_of_it_may_learn():
 def test_optimisers_hold_what_will_learn_from_the_start_at_a_rate_of_its_own():
     (optimizer,) = made(unfreeze=["last", "last"], unfrozen_rate=3e-5).optimizers().values()
     assert [group["lr"] for group in optimizer.param_groups] == [1e-3, 3e-5]
+    assert [group.get("late") for group in optimizer.param_groups] == [None, "embedder"]
     assert len(optimizer.param_groups[1]["params"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "per_epoch", "epochs", "expected"),
+    [
+        ({}, 1, None, (3000, 100)),
+        ({}, 200, None, (15, 10)),
+        ({}, 7, None, (429, 15)),
+        ({}, 5, 30, (20, 10)),
+        ({}, 5, 1, (0, 1)),
+        ({"unfreeze_at": 4}, 200, None, (3, 10)),
+        ({"unfreeze_at": 1}, 200, 2, (0, 2)),
+        ({"unfrozen_epochs": 2}, 1, None, (3000, 2)),
+        ({"unfrozen_epochs": 2}, 1, 30, (28, 2)),
+        ({"unfreeze_at": 4, "unfrozen_epochs": 2}, 1, None, (3, 2)),
+        ({"unfreeze_at": 4, "unfrozen_epochs": 2}, 1, 5, (3, 2)),
+    ],
+)
+def test_when_the_embedder_learns(options, per_epoch, epochs, expected):
+    assert made(unfreeze=["last"], **options).stages(per_epoch, epochs) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "epochs"),
+    [({"unfreeze_at": 3}, 2), ({"unfrozen_epochs": 3}, 2), ({"unfreeze_at": 2, "unfrozen_epochs": 3}, 5)],
+)
+def test_an_embedder_that_would_never_learn_is_refused(options, epochs):
+    with pytest.raises(ConfigError, match=f"there are {epochs}: raise --epochs"):
+        made(unfreeze=["last"], **options).stages(1, epochs)
+
+
+@pytest.mark.parametrize("options", [{"unfreeze_at": 3}, {"unfrozen_epochs": 3}])
+def test_when_without_what_is_refused(options):
+    with pytest.raises(ValidationError, match=f"{next(iter(options))} without unfreeze"):
+        EmbeddingAEOptions(**options)
 
 
 @pytest.mark.parametrize("target", ["detached", "teacher"])
 def test_what_is_to_be_rebuilt_never_learns(target):
-    detector = fitted(unfreeze=["all"], unfreeze_at=1, target=target)
-    detector.epoch_begins(0)
+    detector = fitted(unfreeze=["all"], target=target)
+    detector.epoch_begins(0, late=True)
     with torch.no_grad():
         at_first = (detector.embed(clips(8)) - detector.centre) / detector.spread
         detector.embedder.trunk.last.weight *= 0.5  # as if it had learnt
@@ -210,21 +246,21 @@ def test_what_is_to_be_rebuilt_never_learns(target):
 
 
 def test_embeddings_that_shrink_are_noticed(caplog):
-    detector = fitted(unfreeze=["all"], unfreeze_at=1)
-    step(detector, clips(16))
+    detector = fitted(unfreeze=["all"])
+    step(detector, clips(16), late=True)
     told = detector.epoch_ended()
     assert told["embedding_spread"] == pytest.approx(1, abs=0.3)
     assert "shrink" not in caplog.text
     with torch.no_grad():
         detector.embedder.trunk.last.weight *= 0.1
-    step(detector, clips(16))
+    step(detector, clips(16), late=True)
     assert detector.epoch_ended()["embedding_spread"] < 0.3
     assert "shrink" in caplog.text
     assert detector.epoch_ended() == {}  # no step since
 
 
 def test_a_shrunk_embedding_does_not_look_better_on_normals_kept_back():
-    detector = fitted(unfreeze=["all"], unfreeze_at=1, learning_rate=1e-9, unfrozen_rate=1e-9)
+    detector = fitted(unfreeze=["all"], learning_rate=1e-9, unfrozen_rate=1e-9)
     losses = []
     for factor in (1.0, 0.1):
         with torch.no_grad():
@@ -232,7 +268,7 @@ def test_a_shrunk_embedding_does_not_look_better_on_normals_kept_back():
             detector.prepare(Rows(clips(20)))  # so that nothing but the spread is another
             detector.spread /= factor
         detector.variances.zero_()
-        step(detector, clips(16))
+        step(detector, clips(16), late=True)
         detector.eval()
         with torch.no_grad():
             losses.append(float(detector.validation_step(clips(8, seed=1))["loss"]))
@@ -240,8 +276,8 @@ def test_a_shrunk_embedding_does_not_look_better_on_normals_kept_back():
 
 
 def test_views_are_taken_of_pixels_and_decided_by_the_step():
-    detector = fitted(views=2, unfreeze=["last"], unfreeze_at=1)
-    detector.epoch_begins(0)
+    detector = fitted(views=2, unfreeze=["last"])
+    detector.epoch_begins(0, late=True)
     found = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
@@ -381,8 +417,8 @@ def test_without_published_weights_a_file_is_asked_for():
 def test_the_card_says_what_was_trained_further():
     assert fitted().cards()[0].source == "random weights"
     assert fitted(unfreeze=["last"]).cards()[0].source == "random weights"  # it never came to it
-    detector = fitted(unfreeze=["last"], unfreeze_at=1)
-    step(detector, clips(8))
+    detector = fitted(unfreeze=["last"])
+    step(detector, clips(8), late=True)
     with torch.no_grad():
         detector.learn_heads(Rows(clips(20)))
     assert detector.cards()[0].source == "random weights, last trained further"

@@ -19,18 +19,21 @@ class Glance(EmbeddedDetector):
     pools_map = False
     default_epochs = 2
 
-    def __init__(self, options, spec, *, views=0, pixels_from=None):
+    def __init__(self, options, spec, *, views=0, stages=None):
         super().__init__(options, spec)
         self.times = nn.Parameter(torch.ones(()))
         width = spec.channels * spec.frames * 4
         self.net = nn.Linear(width, width)
         self.register_buffer("kept", None)
-        self.given_views, self.given_from = views, pixels_from
+        self.given_views, self.given_stages = views, stages
         self.embedded = 0  # samples
         self.steps_over = []  # number of axes of what each step was given
 
     views = property(lambda self: self.given_views)
-    pixels_from = property(lambda self: self.given_from)
+    learns_late = property(lambda self: self.given_stages is not None)
+
+    def stages(self, steps_per_epoch, epochs):
+        return self.given_stages if epochs is None else (self.given_stages[0], epochs - self.given_stages[0])
 
     @property
     def is_fitted(self):

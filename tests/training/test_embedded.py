@@ -16,7 +16,7 @@ from offnormal.training.gather import Room, gather
 from offnormal.training.loop import Job, train
 from offnormal.training.rows import FileRows, RamRows
 from offnormal.training.samples import Order
-from offnormal.training.settings import TrainSettings
+from offnormal.training.settings import Late, TrainSettings
 from offnormal.types import InputSpec, Video
 from tests.footage import film
 from tests.training.glance import Glance
@@ -257,12 +257,12 @@ def test_what_does_not_fit_into_memory_lies_in_a_file(footage, tmp_path):
 
 
 def test_a_training_is_over_embeddings_and_then_over_pixels(footage, tmp_path):
-    pass_ = embedding(tmp_path, pixels_from=2)
+    pass_ = embedding(tmp_path, stages=(2, 2))
     room = Room(cache="ram", folder=tmp_path / "rows")
     sources = []
     for part in (footage[:3], footage[3:]):
         kept, _ = pass_.embed(loader(part), 0)
-        sources.append(EmbeddedAtFirst(kept, gather(loader(part), room)[0], 2))
+        sources.append(EmbeddedAtFirst(kept, gather(loader(part), room)[0]))
     learn, held = sources
     pass_.detector.embedded = 0
     per_epoch = len(learn) // 4
@@ -273,10 +273,11 @@ def test_a_training_is_over_embeddings_and_then_over_pixels(footage, tmp_path):
         steps_per_epoch=per_epoch,
         validate_every=per_epoch,
         validate_on=99,
+        late=Late(epoch=2, step=2 * per_epoch, validate_every=per_epoch, validate_on=99),
     )
     job = Job(detector=pass_.detector, learn=learn, held=held, settings=settings, run=tmp_path, identity={})
     train(job, CPU)
     assert pass_.detector.steps_over == [2] * 2 * per_epoch + [5] * 2 * per_epoch
     # twice in a validation (what is rebuilt, and what is to be)
     assert pass_.detector.embedded == 2 * (4 * per_epoch + 2 * len(held))
-    assert learn.during(1) is learn.embeddings and learn.during(2) is learn.pixels
+    assert learn.during(late=False) is learn.embeddings and learn.during(late=True) is learn.pixels

@@ -17,7 +17,7 @@ from offnormal.training.gather import Room, gather
 from offnormal.training.history import read_history
 from offnormal.training.loop import Job, seed_everything, train
 from offnormal.training.samples import Order, to_unit
-from offnormal.training.settings import TrainSettings
+from offnormal.training.settings import Late, TrainSettings
 from offnormal.types import InputSpec
 from tests.training.tiny import Pair, Plain, TinyOptions
 
@@ -243,6 +243,21 @@ def test_it_stops_when_validation_no_longer_improves(sources, tmp_path):
     found = train(job(sources, tmp_path, detector, steps=40, patience=2), CPU)
     assert (found.steps, found.stopped, found.best_step) == (16, "early", 8)
     assert int(detector.steps) == 8
+
+
+class InStages(Worsening):
+    """Says when parts of it begin to learn."""
+
+    def epoch_begins(self, epoch, *, late):
+        return {"late": float(late)}
+
+
+def test_patience_waits_for_what_learns_late(sources, tmp_path):
+    late = Late(epoch=7, step=28, validate_every=2, validate_on=3)
+    found = train(job(sources, tmp_path, made(InStages), steps=60, patience=3, late=late), CPU)
+    assert (found.steps, found.stopped, found.best_step) == (34, "early", 8)
+    assert [line["step"] for line in events(tmp_path, "validation")][-5:] == [24, 28, 30, 32, 34]
+    assert [line["late"] for line in events(tmp_path, "epoch")] == [0.0] * 7 + [1.0] * 2
 
 
 def test_it_stops_at_the_limit_of_time_and_can_be_gone_on_with(sources, tmp_path):

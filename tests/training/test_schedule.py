@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from offnormal.training.schedule import Schedule
-from offnormal.training.settings import TrainSettings
+from offnormal.training.settings import Late, TrainSettings
 
 
-def made(kind, steps=100, floor=0.01):
+def made(kind, steps=100, floor=0.01, late=None):
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizers = {"a": torch.optim.SGD([weight], lr=1.0), "b": torch.optim.SGD([weight], lr=0.2)}
     settings = TrainSettings(
@@ -19,7 +19,10 @@ def made(kind, steps=100, floor=0.01):
         validate_on=9,
         schedule=kind,
         floor=floor,
+        late=late,
     )
+    if late is not None:
+        optimizers["b"].add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 0.5, "late": "c"})
     return Schedule(settings, optimizers), optimizers
 
 
@@ -50,20 +53,59 @@ def test_no_schedule_goes_below_the_floor():
 def test_a_plateau_halves_the_rates():
     schedule, optimizers = made("plateau", floor=0.2)
     for loss in (3.0, 2.0, 2.0, 2.5, 2.0, 2.1):
-        schedule.validated(loss)
+        schedule.validated(loss, 5)
     assert rates(schedule, optimizers, 5)[0] == 1
-    schedule.validated(2.0)  # the fifth that is no lower than 2
+    schedule.validated(2.0, 5)  # the fifth that is no lower than 2
     assert rates(schedule, optimizers, 5) == pytest.approx([0.5, 0.1])
     for _ in range(20):
-        schedule.validated(2.0)
+        schedule.validated(2.0, 5)
     assert rates(schedule, optimizers, 5)[0] == 0.2
 
 
 def test_a_plateau_is_gone_on_with():
     schedule, _ = made("plateau")
     for loss in (1.0, 2.0, 2.0, 2.0, 2.0):
-        schedule.validated(loss)
+        schedule.validated(loss, 5)
     other, optimizers = made("plateau")
     other.load_state(schedule.state())
-    other.validated(2.0)
+    other.validated(2.0, 5)
     assert rates(other, optimizers, 0)[0] == 0.5
+
+
+LATE = Late(epoch=6, step=60, validate_every=10, validate_on=9)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("constant", {60: 1, 99: 1}),
+        ("step", {60: 1, 79: 1, 80: 0.1, 89: 0.1, 90: 0.01}),
+        ("cosine", {60: 1, 80: 0.505}),
+    ],
+)
+def test_what_learns_late_begins_at_its_own_rate(kind, expected):
+    schedule, optimizers = made(kind, late=LATE)
+    for step, share in expected.items():
+        assert schedule.set(step)["c"] == pytest.approx(0.5 * share)
+        assert optimizers["b"].param_groups[1]["lr"] == pytest.approx(0.5 * share)
+    plain, _ = made(kind)
+    assert {name: rate for name, rate in schedule.set(70).items() if name != "c"} == plain.set(70)
+
+
+def test_rates_are_told_of_what_learns():
+    schedule, _ = made("constant", late=LATE)
+    assert schedule.set(59) == {"a": 1.0, "b": 0.2}
+    assert schedule.set(60) == {"a": 1.0, "b": 0.2, "c": 0.5}
+
+
+def test_plateaus_from_before_it_learnt_do_not_lower_its_rate():
+    schedule, _ = made("plateau", late=LATE)
+    for _ in range(6):
+        schedule.validated(1.0, 60)
+    other, _ = made("plateau", late=LATE)
+    other.load_state(schedule.state())
+    for one in (schedule, other):
+        assert one.set(60) == {"a": 0.5, "b": 0.1, "c": 0.5}
+        for _ in range(5):
+            one.validated(1.0, 61)
+        assert one.set(61) == {"a": 0.25, "b": 0.05, "c": 0.25}

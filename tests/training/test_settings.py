@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 
 from offnormal.config import TrainConfig
 from offnormal.errors import ConfigError
-from offnormal.training.settings import plan
+from offnormal.training.settings import Late, plan
 from offnormal.types import InputSpec
+from tests.training.glance import Glance
 from tests.training.tiny import Plain, TinyOptions
 
 
@@ -41,6 +44,31 @@ def test_how_long_and_how_often_validated(learnt, given, expected):
 def test_a_method_may_count_in_steps(given, steps, validate_every):
     found = planned(35, Counted, **given)
     assert (found.steps, found.validate_every) == (steps, validate_every)
+
+
+@pytest.mark.parametrize(
+    ("given", "steps", "every", "late"),
+    [
+        ({}, 33, 2, Late(epoch=9, step=27, validate_every=1, validate_on=128)),  # twenty validations in each stage
+        ({"epochs": 12}, 36, 3, Late(epoch=9, step=27, validate_every=3, validate_on=128)),
+        ({"steps": 32}, 32, 2, Late(epoch=9, step=27, validate_every=1, validate_on=128)),
+        ({"steps": 500}, 500, 2, Late(epoch=9, step=27, validate_every=24, validate_on=128)),
+    ],
+)
+def test_what_learns_late_has_a_stage_with_validations_of_its_own(monkeypatch, given, steps, every, late):
+    monkeypatch.setattr(Glance, "default_steps", 90)
+    made = Glance(TinyOptions(), InputSpec(size=(16, 16)), stages=(9, 2))
+    found = plan(TrainConfig(**{"batch_size": 10, **given}), made, 35)
+    assert (found.steps, found.validate_every, found.late) == (steps, every, late)
+
+
+def test_a_stage_ends_with_a_validation():
+    late = Late(epoch=9, step=27, validate_every=4, validate_on=7)
+    found = replace(planned(35, epochs=12), validate_every=5, validate_on=9, late=late)
+    assert [step for step in range(1, 37) if found.validates(step)] == [5, 10, 15, 20, 25, 27, 31, 35, 36]
+    assert [found.validates_on(step) for step in (27, 28)] == [9, 7]
+    assert [found.is_late(step) for step in (27, 28)] == [False, True]
+    assert not planned(35).is_late(15)
 
 
 def test_a_validation_takes_a_quarter_of_what_was_learnt_since_the_one_before():

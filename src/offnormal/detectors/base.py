@@ -224,8 +224,11 @@ class TrainedDetector(Detector):
     def validation_step(self, x: Tensor) -> dict[str, Tensor]:
         """Pixels of normals kept back, in eval mode -> losses, each a mean over the batch; "loss" chooses the best."""
 
-    def epoch_begins(self, epoch: int) -> dict[str, float]:
-        """Before the steps of an epoch, from 0, also when it is gone on with: what is to be logged of it."""
+    def epoch_begins(self, epoch: int, *, late: bool) -> dict[str, float]:
+        """Before the steps of an epoch, from 0, also when it is gone on with: what is to be logged of it.
+
+        late: whether parts that learn only late do so by now.
+        """
         return {}
 
     def epoch_ended(self) -> dict[str, float]:
@@ -243,7 +246,8 @@ class TrainedDetector(Detector):
 class EmbeddedDetector(TrainedDetector):
     """Learns from embeddings, which are computed of each sample once; its steps and loaders then give these, (N, E).
 
-    Where a part of what embeds is to learn, too, steps are over pixels again from some epoch on.
+    Where a part of what embeds is to learn, too, steps are over pixels again from some epoch on. Groups of parameters
+    that learn only from then on have a name under "late" in their optimiser.
     """
 
     @property
@@ -253,8 +257,15 @@ class EmbeddedDetector(TrainedDetector):
 
     @property
     @abstractmethod
-    def pixels_from(self) -> int | None:
-        """The epoch, from 0, from which on steps are over pixels; None: never."""
+    def learns_late(self) -> bool:
+        """Whether a part of what embeds is to learn, too, when the rest has learnt for a while."""
+
+    @abstractmethod
+    def stages(self, steps_per_epoch: int, epochs: int | None) -> tuple[int, int]:
+        """Of one that learns late: how many epochs are over embeddings, and how many then over pixels.
+
+        epochs: of the whole training; None: as many as suit it. ConfigError when none would be over pixels.
+        """
 
     @abstractmethod
     def embed(self, x: Tensor) -> Tensor:

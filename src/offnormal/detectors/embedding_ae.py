@@ -29,7 +29,7 @@ from offnormal.backbones.video.inference import InferenceForm
 from offnormal.data.loader import Batches
 from offnormal.detectors import clip_views
 from offnormal.detectors.base import DataKind, DetectorOptions, EmbeddedDetector
-from offnormal.detectors.embedding_ae_options import EmbeddingAEOptions
+from offnormal.detectors.embedding_ae_options import STEPS, EmbeddingAEOptions
 from offnormal.detectors.embedding_heads import Heads, Neighbours
 from offnormal.detectors.embedding_network import EmbeddingAutoencoder
 from offnormal.detectors.thinned import thinned
@@ -41,7 +41,6 @@ log = logging.getLogger(__name__)
 _LEAST = 0.01  # of the mean spread: what a number of the embedding that hardly differs is taken to differ by
 _SHRUNK = 0.5  # share of their first spread from which on embeddings count as shrinking
 _MOST = 50_000  # embeddings, evenly spread, that the heads learn from
-_STEPS = 3000  # of a training on embeddings, whatever their number: seconds
 
 
 class EmbeddingAE(EmbeddedDetector):
@@ -57,6 +56,7 @@ class EmbeddingAE(EmbeddedDetector):
     pools_map = False
     default_batch_size = 32
     default_epochs = 30  # published configs
+    default_steps = STEPS
     default_schedule = "step"  # published configs, though at fixed epochs
     options: EmbeddingAEOptions
 
@@ -69,7 +69,6 @@ class EmbeddingAE(EmbeddedDetector):
             width = self.embedder.card.embedding
             self.net = EmbeddingAutoencoder(width, options.layers(width), options.dropout)
         self.embedder.freeze()
-        self.default_steps = _STEPS if options.unfreeze is None else None
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
         self.register_buffer("variances", torch.zeros(2))
@@ -142,9 +141,13 @@ class EmbeddingAE(EmbeddedDetector):
         return self.options.views
 
     @property
-    def pixels_from(self) -> int | None:
-        """The epoch, from 0, from which on parts of the embedder learn."""
-        return None if self.options.unfreeze is None else self.options.unfreeze_at - 1
+    def learns_late(self) -> bool:
+        """Whether parts of the embedder are to learn."""
+        return self.options.unfreeze is not None
+
+    def stages(self, steps_per_epoch: int, epochs: int | None) -> tuple[int, int]:
+        """As the options say."""
+        return self.options.stages(steps_per_epoch, epochs)
 
     def embed(self, x: Tensor) -> Tensor:
         """Pixels (N, C, H, W) or (N, C, T, H, W) in 0-1 -> embeddings (N, D) as the embedder gives them."""
@@ -191,12 +194,12 @@ class EmbeddingAE(EmbeddedDetector):
         """One Adam, with a rate of its own for what learns of the embedder."""
         groups: list[dict[str, Any]] = [{"params": list(self.net.parameters())}]
         if unfrozen := self._unfrozen():
-            groups.append({"params": unfrozen, "lr": self.options.unfrozen_rate})
+            groups.append({"params": unfrozen, "lr": self.options.unfrozen_rate, "late": "embedder"})
         return {"autoencoder": Adam(groups, lr=self.options.learning_rate, fused=True)}
 
-    def epoch_begins(self, epoch: int) -> dict[str, float]:
+    def epoch_begins(self, epoch: int, *, late: bool) -> dict[str, float]:
         """Parameters that learn from then on, and all; parts of the embedder join in when their time has come."""
-        if self.pixels_from is not None and epoch >= self.pixels_from and not self._unfrozen()[0].requires_grad:
+        if late and not self._unfrozen()[0].requires_grad:
             self.embedder.freeze(self.options.unfrozen)
         elif epoch:
             return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -15,9 +16,14 @@ from offnormal.backbones.video.catalogue import build_embedder
 from offnormal.backbones.video.frames import PREFIX
 from offnormal.detectors.base import Channels, DataKind, DetectorOptions
 from offnormal.detectors.embedding_heads import Subsample
+from offnormal.errors import ConfigError
 
 Head = Literal["ae", "centroid", "mahalanobis", "knn"]
 _WIDE = 512  # numbers of an embedding above which the published layers begin with 512, not 384
+STEPS = 3000  # of a training on embeddings, whatever their number: seconds
+_UNFROZEN_EPOCHS = 10  # published configs: 10, 12 and 20 of about 30
+_UNFROZEN_STEPS = 100  # at least, where clips are few
+_FROZEN_SHARE = 2 / 3  # of a training whose length is given; published configs, but for SlowFast's third
 _CAMERA_FPS = 30  # "source frames, of about 30 a second" (VideoCard.every)
 
 
@@ -50,8 +56,10 @@ class EmbeddingAEOptions(DetectorOptions):
     """Random views of each clip to learn from besides itself: moved, recoloured, blurred, with pixels dropped."""
     unfreeze: list[str] | None = None
     """Parts of the embedder that learn, too, such as layer4.1; or all."""
-    unfreeze_at: Annotated[int, Field(ge=1)] = 20
-    """Epoch, from 1, from which on they do."""
+    unfreeze_at: Annotated[int, Field(ge=1)] | None = None
+    """Epoch, from 1, from which on they do; default: after 3000 steps, or two thirds of --epochs or --steps."""
+    unfrozen_epochs: Annotated[int, Field(ge=1)] | None = None
+    """The last ones, in which they do; default: 10, and at least 100 steps."""
     unfrozen_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
     """Their learning rate."""
     target: Literal["detached", "teacher"] = "detached"
@@ -71,6 +79,8 @@ class EmbeddingAEOptions(DetectorOptions):
             raise ValueError(f"{self.by_windows} with sampling=uniform: one clip is spread over the whole video")
         if self.unfreeze is not None and not self.unfreeze:
             raise ValueError("unfreeze without a part: name some, such as layer4.1, or all")
+        if self.unfreeze is None and self.learning_when:
+            raise ValueError(f"{self.learning_when} without unfreeze: nothing of the embedder learns")
         if self.unfreeze is None and self.target == "teacher":
             raise ValueError("target=teacher without unfreeze: the embedder never differs from its teacher")
         return self
@@ -109,6 +119,37 @@ class EmbeddingAEOptions(DetectorOptions):
     def unfrozen(self) -> list[str]:
         """Names of the embedder's modules that learn; its own is empty."""
         return [""] if self.unfreeze is not None and "all" in self.unfreeze else self.unfreeze or []
+
+    @property
+    def learning_when(self) -> str | None:
+        """Names of the options that say when they learn, where some are given."""
+        given = [name for name in ("unfreeze_at", "unfrozen_epochs") if getattr(self, name) is not None]
+        return " and ".join(given) or None
+
+    def stages(self, steps_per_epoch: int, epochs: int | None) -> tuple[int, int]:
+        """Epochs in which the embedder is frozen, and then not, of a training of so many or as many as suit.
+
+        ConfigError when it would never learn, or both are given and come to another number.
+        """
+        frozen = None if self.unfreeze_at is None else self.unfreeze_at - 1
+        unfrozen = self.unfrozen_epochs
+        if epochs is None:
+            frozen = math.ceil(STEPS / steps_per_epoch) if frozen is None else frozen
+            return frozen, unfrozen or max(_UNFROZEN_EPOCHS, math.ceil(_UNFROZEN_STEPS / steps_per_epoch))
+        if frozen is None:
+            frozen = int(_FROZEN_SHARE * epochs) if unfrozen is None else epochs - unfrozen
+        if frozen < 0 or frozen >= epochs or (unfrozen is not None and frozen + unfrozen != epochs):
+            raise ConfigError(
+                f"the embedder is to learn {self._asked}, and there are {epochs}: raise --epochs, or give neither it "
+                "nor --steps"
+            )
+        return frozen, epochs - frozen
+
+    @property
+    def _asked(self) -> str:
+        begin = None if self.unfreeze_at is None else f"from epoch {self.unfreeze_at} on"
+        length = None if self.unfrozen_epochs is None else f"for {self.unfrozen_epochs} epoch(s)"
+        return " ".join(filter(None, (begin, length)))
 
     @property
     def clip(self) -> dict[str, Any]:

@@ -56,22 +56,21 @@ class KeptEmbeddings(Kept):
 
 @dataclass(slots=True, eq=False)
 class EmbeddedAtFirst(Source):
-    """Embeddings up to an epoch, from which on it is pixels of the same samples."""
+    """Embeddings, and pixels of the same samples for when a part of what embeds learns, too."""
 
     embeddings: KeptEmbeddings
     pixels: Source
-    pixels_from: int  # epoch, from 0
 
     def __len__(self) -> int:
         return len(self.embeddings)
 
-    def during(self, epoch: int) -> Source:
-        """What an epoch, from 0, draws from."""
-        return self.embeddings if epoch < self.pixels_from else self.pixels
+    def during(self, *, late: bool) -> Source:
+        """What an epoch draws from."""
+        return self.pixels if late else self.embeddings
 
     def epoch(self, order: Order) -> Generator[Portion, None, None]:
-        """The portions of a pass in random order."""
-        yield from self.during(order.epoch).epoch(order)
+        """The portions of a pass in random order, embedded."""
+        yield from self.embeddings.epoch(order)
 
     def loader(self, batch_size: int) -> Batches:
         """The same samples in their own order, embedded."""

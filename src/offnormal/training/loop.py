@@ -187,7 +187,8 @@ class _Loop:
     def _epoch(self, epoch: int) -> None:
         """The batches of an epoch that have not been learnt from yet."""
         settings, first, start = self.settings, self.step, time.perf_counter()
-        begun = self.detector.epoch_begins(epoch)
+        late = settings.is_late(self.step + 1)
+        begun = self.detector.epoch_begins(epoch, late=late)
         order = Order(
             seed=settings.seed,
             epoch=epoch,
@@ -196,7 +197,7 @@ class _Loop:
             rank=self.fabric.global_rank,
             ranks=self.fabric.world_size,
         )
-        ahead = Ahead(partial(self.job.learn.during(epoch).epoch, order), room=_AHEAD, name="batches")
+        ahead = Ahead(partial(self.job.learn.during(late=late).epoch, order), room=_AHEAD, name="batches")
         waited = 0.0
         with contextlib.closing(ahead):
             portions = iter(ahead)
@@ -226,9 +227,7 @@ class _Loop:
         """One step of every optimiser that the detector asks for."""
         self.detector.train()
         seed_everything(self.settings.seed, self.step, self.fabric.global_rank)
-        self.schedule.set(self.step)
-        rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in self.optimizers.items()}
-        record = StepRecord(self.step + 1, epoch, portion.samples, rates)
+        record = StepRecord(self.step + 1, epoch, portion.samples, self.schedule.set(self.step))
         pixels = to_unit(portion.pixels.to(self.fabric.device))
         whole = portion.whole
         if len(pixels) == 1 and len(self.job.learn) == 1:  # batch normalisation needs two values
@@ -273,7 +272,7 @@ class _Loop:
         settings = self.settings
         looked = self.journal.add(record)
         done = self.step >= settings.steps
-        due = done or self.step % settings.validate_every == 0
+        due = settings.validates(self.step)
         if due:
             self.journal.flush()
             self._validate(record.epoch)
@@ -298,8 +297,9 @@ class _Loop:
         rank, world = self.fabric.global_rank, self.fabric.world_size
         sums: dict[str, Tensor] = {}
         count = 0
-        held = self.job.held.during(epoch - 1).spread(self.settings.validate_on)
-        for batch in held.loader(math.ceil(self.settings.batch_size / self.settings.accumulate)):
+        settings, late = self.settings, self.settings.is_late(self.step)
+        held = self.job.held.during(late=late).spread(settings.validates_on(self.step))
+        for batch in held.loader(math.ceil(settings.batch_size / settings.accumulate)):
             mine = batch.pixels[rank::world]
             weight = len(mine)
             with self.fabric.autocast():  # without a share of its own a rank computes one that does not count
@@ -315,8 +315,9 @@ class _Loop:
         better = losses["loss"] < self.best["loss"]
         taken = time.perf_counter() - start
         self.journal.validated(self.step, epoch, losses, best=better, seconds=taken)
-        self.schedule.validated(losses["loss"])
-        self.worse = 0 if better else self.worse + 1
+        self.schedule.validated(losses["loss"], self.step)
+        waits = late or settings.late is None  # patience: what learns only late is to have its time
+        self.worse = self.worse + 1 if waits and not better else 0
         if better:
             self.best = {"step": self.step, "epoch": epoch, "loss": losses["loss"]}
             if self.fabric.is_global_zero:

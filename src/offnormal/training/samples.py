@@ -77,8 +77,8 @@ class Source(ABC):
         """At most so many of them, evenly spread; all of them where one cannot be had without those before it."""
         return self
 
-    def during(self, epoch: int) -> Source:
-        """What an epoch, from 0, draws from."""
+    def during(self, *, late: bool) -> Source:
+        """What an epoch draws from; late: in which parts learn that learn only late."""
         return self
 
     def shared_by_all(self) -> None:

@@ -17,7 +17,10 @@ _PLATEAU = 0.5
 
 
 class Schedule:
-    """Sets the learning rates of all optimisers before each step, each relative to its own first one."""
+    """Sets the learning rates of all optimisers before each step, each relative to its own first one.
+
+    What learns only late (groups of parameters with a name under "late") begins then at the first of its rates.
+    """
 
     def __init__(self, settings: TrainSettings, optimizers: Mapping[str, Optimizer]) -> None:
         self.settings = settings
@@ -25,39 +28,46 @@ class Schedule:
         self._first = {name: [group["lr"] for group in found.param_groups] for name, found in optimizers.items()}
         self._lowest = math.inf  # validation loss
         self._worse = 0  # validations since then, or since the last fall
-        self._share = 1.0  # of the first rate, on plateaus
+        self._shares = {False: 1.0, True: 1.0}  # of the first rate, on plateaus; of what learns only late
 
-    def set(self, step: int) -> None:
-        """Set the rates for the step after so many."""
-        share = self.share(step)
+    def set(self, step: int) -> dict[str, float]:
+        """Set the rates for the step after so many; those of what learns in it, by name."""
+        rates = {}
         for name, optimizer in self.optimizers.items():
             for group, first in zip(optimizer.param_groups, self._first[name], strict=True):
-                group["lr"] = first * share
+                late = group.get("late")
+                group["lr"] = first * self.share(step, late=late is not None)
+                if late is None or self.settings.is_late(step + 1):
+                    rates[late or name] = group["lr"]
+        return rates
 
-    def share(self, step: int) -> float:
-        """Share of the first learning rate after so many steps."""
-        done, floor = step / self.settings.steps, self.settings.floor
+    def share(self, step: int, *, late: bool = False) -> float:
+        """Share of the first learning rate after so many steps; late: of what learns only late."""
+        begin = self.settings.late.step if late and self.settings.late is not None else 0
+        done, floor = max(0, step - begin) / (self.settings.steps - begin), self.settings.floor
         if self.settings.schedule == "step":
             return max(floor, _DROP ** sum(done >= drop for drop in _DROPS))
         if self.settings.schedule == "cosine":
             return floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2
-        return self._share
+        return self._shares[late]
 
-    def validated(self, loss: float) -> None:
-        """Hear of a validation loss: a plateau lowers the rates."""
+    def validated(self, loss: float, step: int) -> None:
+        """Hear of the validation loss after so many steps: a plateau lowers the rates of what has learnt by then."""
         if loss < self._lowest:
             self._lowest, self._worse = loss, 0
             return
         self._worse += 1
         if self.settings.schedule == "plateau" and self._worse >= _PATIENCE:
-            self._share, self._worse = max(self.settings.floor, self._share * _PLATEAU), 0
+            self._worse = 0
+            for late in (False, True) if self.settings.is_late(step) else (False,):
+                self._shares[late] = max(self.settings.floor, self._shares[late] * _PLATEAU)
 
     def state(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
         lowest = self._lowest if math.isfinite(self._lowest) else None
-        return {"lowest": lowest, "worse": self._worse, "share": self._share}
+        return {"lowest": lowest, "worse": self._worse, "share": self._shares[False], "late": self._shares[True]}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`."""
         self._lowest = math.inf if state["lowest"] is None else state["lowest"]
-        self._worse, self._share = state["worse"], state["share"]
+        self._worse, self._shares = state["worse"], {False: state["share"], True: state["late"]}

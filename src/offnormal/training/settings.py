@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from offnormal.config import TrainConfig
-from offnormal.detectors.base import TrainedDetector
+from offnormal.detectors.base import EmbeddedDetector, TrainedDetector
 from offnormal.errors import ConfigError, UsageError
 
 _VALIDATIONS = 20  # over a training whose length is given in steps
@@ -18,6 +18,16 @@ _LOOKED_AT = 0.25  # samples a validation takes for each learnt from since the o
 _LEAST = 128  # samples that a validation takes where there are so many
 _FLOOR = 0.01  # share of the first learning rate
 _FREE = ("patience", "keep", "limit_s", "threads")  # what may change when a training is gone on with
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Late:
+    """The last stage of a training, in which parts learn that learn only late; its validations are its own."""
+
+    epoch: int  # its first, from 0
+    step: int  # steps before it
+    validate_every: int  # steps from there on
+    validate_on: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +40,7 @@ class TrainSettings:
     steps_per_epoch: int
     validate_every: int  # steps
     validate_on: int  # samples at most, spread evenly over those kept back
+    late: Late | None = None
     schedule: Literal["constant", "step", "cosine", "plateau"] = "constant"
     floor: float = _FLOOR
     precision: Literal["32", "bf16", "16"] = "32"
@@ -44,6 +55,22 @@ class TrainSettings:
     def fixed(self) -> dict[str, Any]:
         """The settings that decide on what is learnt, as plain values."""
         return {name: value for name, value in asdict(self).items() if name not in _FREE}
+
+    def is_late(self, step: int) -> bool:
+        """Whether the step, from 1, is one of the last stage."""
+        return self.late is not None and step > self.late.step
+
+    def validates(self, step: int) -> bool:
+        """Whether there is a validation after so many steps: also where a stage ends."""
+        if step == self.steps or (self.late is not None and step == self.late.step):
+            return True
+        if self.late is not None and step > self.late.step:
+            return (step - self.late.step) % self.late.validate_every == 0
+        return step % self.validate_every == 0
+
+    def validates_on(self, step: int) -> int:
+        """Samples at most that the validation after so many steps takes."""
+        return self.late.validate_on if self.late is not None and step > self.late.step else self.validate_on
 
 
 def refuse_contradictions(config: TrainConfig, device: torch.device) -> None:
@@ -82,14 +109,27 @@ def plan(config: TrainConfig, detector: TrainedDetector, learnt: int) -> TrainSe
     per_epoch = max(1, learnt // config.batch_size)
     counted = config.steps or (detector.default_steps if config.epochs is None else None)
     steps = counted or (config.epochs or detector.default_epochs) * per_epoch
-    validate_every = per_epoch if counted is None else math.ceil(steps / _VALIDATIONS)
+    late = None
+    if isinstance(detector, EmbeddedDetector) and detector.learns_late:
+        given = None if config.epochs is None and config.steps is None else math.ceil(steps / per_epoch)
+        first, last = detector.stages(per_epoch, given)
+        steps = steps if given is not None else (first + last) * per_epoch
+        every = _every(steps - first * per_epoch, per_epoch, counted)
+        late = Late(
+            epoch=first,
+            step=first * per_epoch,
+            validate_every=every,
+            validate_on=_on(every, config.batch_size),
+        )
+    validate_every = _every(steps if late is None else late.step, per_epoch, counted)
     return TrainSettings(
         seed=detector.options.seed % (1 << 63),  # generators take no negative ones
         batch_size=config.batch_size,
         steps=steps,
         steps_per_epoch=per_epoch,
         validate_every=validate_every,
-        validate_on=max(_LEAST, math.ceil(_LOOKED_AT * validate_every * config.batch_size)),
+        validate_on=_on(validate_every, config.batch_size),
+        late=late,
         schedule=config.schedule,
         floor=config.floor if config.floor is not None else _FLOOR,
         precision=config.precision,
@@ -101,3 +141,12 @@ def plan(config: TrainConfig, detector: TrainedDetector, learnt: int) -> TrainSe
         limit_s=config.limit_s,
         threads=config.threads,
     )
+
+
+def _every(steps: int, per_epoch: int, counted: int | None) -> int:
+    """Steps from one validation to the next, of a stage of so many: an epoch, unless length is counted in steps."""
+    return per_epoch if counted is None else max(1, math.ceil(steps / _VALIDATIONS))
+
+
+def _on(every: int, batch_size: int) -> int:
+    return max(_LEAST, math.ceil(_LOOKED_AT * every * batch_size))

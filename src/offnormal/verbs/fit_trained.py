@@ -88,7 +88,6 @@ def fit_by_training(
         learn, held = sources
         run.log("parameters", **_parameters(detector))
         settings = plan(config, detector, len(learn))
-        _refuse_late(detector, settings)
         batch = max(1, settings.batch_size // settings.accumulate)
         advice = "raise --accumulate, or lower --batch-size or --size"
         with torch.random.fork_rng(range(torch.cuda.device_count())), within_memory("a batch", advice, FitError):
@@ -118,10 +117,17 @@ def fit_by_training(
             None if progress is None else lambda done, of, note: progress(f"train {detector.name}", done, of, note),
         )
         run.log("trained", **asdict(trained))
-        last = max(0, trained.epochs - 1)
-        detector.epoch_begins(last)  # of several processes it has begun in others
+        kept = trained.best_step if settings.keep == "best" and trained.best_step is not None else trained.steps
+        late = settings.is_late(kept)
+        if settings.is_late(trained.steps) and not late:
+            log.warning(
+                "normals kept back were rebuilt best after step %d, before the embedder began to learn: that is kept. "
+                "Lower --unfrozen-rate or give more clips; --keep last keeps what was learnt since",
+                kept,
+            )
+        detector.epoch_begins(max(0, trained.epochs - 1), late=late)  # of several processes it has begun in others
         parameters = _parameters(detector)
-        learn, held = (source.during(last) for source in sources)
+        learn, held = (source.during(late=late) for source in sources)
         with torch.random.fork_rng(range(torch.cuda.device_count())), within_memory("a batch", advice, FitError):
             seed_everything(seed)
             with torch.no_grad():
@@ -163,6 +169,8 @@ def _sources(
     if not isinstance(detector, EmbeddedDetector) or not isinstance(config, EmbeddedTrainConfig):
         yield from (gather(loader, room) for loader in (parts.learn, parts.held))
         return
+    if detector.learns_late and config.epochs is not None:
+        detector.stages(1, config.epochs)  # what cannot be is refused before anything is embedded
     start = time.perf_counter()
     store = EmbeddingStore(config.embeddings_dir.expanduser(), int(config.embeddings_gb * 2**30))
     batch = max(1, config.batch_size // config.accumulate)
@@ -177,24 +185,13 @@ def _sources(
     with within_memory(f"a batch of {batch} samples", "raise --accumulate, or lower --batch-size or --size", FitError):
         for loader, views in ((parts.learn, detector.views), (parts.held, 0)):
             embedded, bad = embedding.embed(loader, views)
-            if detector.pixels_from is None:
+            if not detector.learns_late:
                 yield embedded, bad
                 continue
             pixels, more = gather(loader, room)
-            yield EmbeddedAtFirst(embedded, pixels, detector.pixels_from), more
+            yield EmbeddedAtFirst(embedded, pixels), more
     seconds = round(time.perf_counter() - start, 3)
     run.log("embedded", computed=embedding.computed, found=embedding.found, views=detector.views, seconds=seconds)
-
-
-def _refuse_late(detector: TrainedDetector, settings: TrainSettings) -> None:
-    """ConfigError when the embedder would begin to learn after the last epoch."""
-    first = detector.pixels_from if isinstance(detector, EmbeddedDetector) else None
-    epochs = math.ceil(settings.steps / settings.steps_per_epoch)
-    if first is not None and first >= epochs:
-        raise ConfigError(
-            f"the embedder is to learn from epoch {first + 1} on, and there are {epochs}: raise --epochs, or begin "
-            "earlier with --unfreeze-at"
-        )
 
 
 def _count(total: int, config: TrainConfig, wanted: int, things: str) -> int:
