@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +19,7 @@ from offnormal.data.loader import Loader
 from offnormal.data.video_dataset import VideoDataset
 from offnormal.data.video_loader import VideoLoader
 from offnormal.detectors.base import EmbeddedDetector, TrainedDetector
-from offnormal.errors import CalibrationError, ConfigError, FitError
+from offnormal.errors import CalibrationError, FitError
 from offnormal.run import Run
 from offnormal.scoring import EmbeddedScorer, Scorer
 from offnormal.scoring.memory import within_memory
@@ -32,7 +31,7 @@ from offnormal.training.gather import Room, gather
 from offnormal.training.held_out import score_held_out
 from offnormal.training.loop import Job, seed_everything, train
 from offnormal.training.samples import Source
-from offnormal.training.settings import TrainSettings, plan
+from offnormal.training.settings import plan
 from offnormal.training.split import keep_back, last_stretches, number_kept_back, split_pictures
 from offnormal.training.statistics import LeftOut
 from offnormal.types import InputSpec
