@@ -125,6 +125,26 @@ def test_predict_gives_one_row_a_clip(fit, actions, tmp_path, capsys):
     assert all(line["pred_label"] for line in lines)
 
 
+def test_the_run_tells_a_class_with_a_folder_for_each_clip_from_a_tree_of_classes(fit, actions, tmp_path, capsys):
+    run = fit()
+    for name in ("Run-Side", "Kicking-Front", "Juggling"):
+        for number, clip in enumerate(sorted((actions / "Run-Side").glob("*/*.*"))[:2]):
+            folder = tmp_path / "more" / name / f"{'ab'[number]}-morning"
+            folder.mkdir(parents=True)
+            shutil.copy(clip, folder)
+    classes = {}
+    for name in ("Run-Side", "Kicking-Front", "Juggling", "."):
+        table = tmp_path / "out.csv"
+        given = ["predict", str(run.path), str(tmp_path / "more" / name), "--csv", str(table), "--device", "cpu"]
+        assert program(given) == 0
+        with table.open(newline="") as file:
+            classes[name] = sorted(row["class"] for row in csv.DictReader(file))
+    assert classes["Run-Side"] == ["Run-Side"] * 2
+    assert classes["Kicking-Front"] == ["Kicking"] * 2
+    assert classes["Juggling"] == ["a-morning", "b-morning"], "the run does not know it: a tree of two classes"
+    assert classes["."] == ["Juggling"] * 2 + ["Kicking"] * 2 + ["Run-Side"] * 2
+
+
 def test_originals_are_known_where_classes_are_not(actions, tmp_path):
     """Copies of one original in a plain folder, and a tree whose actions lie one folder down."""
     (source,) = sorted(actions.glob("**/Run-Side/001/*.avi"))

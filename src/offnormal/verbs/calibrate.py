@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from offnormal.scoring import Scored, Scorer, choose_device, map_peaks, score_vi
 from offnormal.sources.privacy import read_privacy_mask
 from offnormal.types import InputSpec, Rate
 from offnormal.verbs.loading import STRETCHES, Progress, load_pictures, load_videos
-from offnormal.verbs.predict_clips import clips_named
+from offnormal.verbs.predict_clips import classes_known, clips_named
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def calibrate_bundle(
     scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
     rate = Rate.parse(config.rate) if config.rate is not None else None
     if bundle.detector.input.of_whole_video:
-        dataset: Dataset | VideoDataset = _clips(config)
+        dataset: Dataset | VideoDataset = _clips(config, classes_known(bundle))
     else:
         (dataset,) = open_datasets(normal=config.normals, group_by=config.group_by)
     _refuse_known(bundle, dataset)
@@ -93,9 +93,9 @@ def _from_pictures(
     return calibration, loader.skipped
 
 
-def _clips(config: CalibrateConfig) -> VideoDataset:
+def _clips(config: CalibrateConfig, known: Collection[str]) -> VideoDataset:
     assert config.normals is not None
-    clips = tuple(clips_named([config.normals]))
+    clips = tuple(clips_named([config.normals], known=known))
     return VideoDataset(name=config.normals.name, layout="class_folders", root=config.normals, train=clips).grouped(
         config.group_by
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from offnormal.bundle import Bundle
 from offnormal.config import PredictConfig
 from offnormal.data.layouts.class_folders import class_clips, clips_of_class, is_class_folders
 from offnormal.data.layouts.ucf_sports import UcfSportsLayout, class_of
@@ -17,6 +19,7 @@ from offnormal.sources.paths import as_written
 from offnormal.sources.video_paths import is_frame_folder, videos_in
 from offnormal.types import Verdict, Video
 from offnormal.verbs.judging import Judging
+from offnormal.verbs.loading import split_beside
 from offnormal.verbs.predict import unique_names
 
 _OF_FRAMES = ("annotate", "overlays", "every", "hold")
@@ -51,16 +54,24 @@ class ClipPredictor(Judging):
         self.skipped = loader.skipped
 
 
-def clips_named(names: Sequence[str | Path], *, as_video: bool = False) -> list[Video]:
+def classes_known(bundle: Bundle) -> frozenset[str]:
+    """The classes that the run of a bundle was divided by; none of a bundle that is not in its run."""
+    split = None if bundle.path is None else split_beside(bundle.path)
+    return frozenset() if split is None else frozenset((*split.classes.normal, *split.classes.anomalous))
+
+
+def clips_named(names: Sequence[str | Path], *, known: Collection[str] = (), as_video: bool = False) -> list[Video]:
     """The clips that a user names: trees of class folders, one class folder, and videos as `expand_videos` takes them.
 
     Clips of class folders know their class and their original, those in a folder of videos alone their original.
+    known: classes, by which a class folder with a folder for each clip is told from a tree of class folders; without
+    them it is one where these folders have numbers for names.
     Raises DataError for a name without any, UsageError for pictures.
     """
     found: dict[str, Video] = {}
     for name in names:
         place = as_written(name)
-        for clip in _of_folder(place) if place.is_dir() else ():
+        for clip in _of_folder(place, known) if place.is_dir() else ():
             found.setdefault(os.path.abspath(clip.path), clip)  # noqa: PTH100 - links stay apart
         if place.is_dir() and _holds_clips(place):
             continue
@@ -94,7 +105,7 @@ def _holds_clips(place: Path) -> bool:
     return is_class_folders(place) and not videos_in(place) and not is_frame_folder(place)
 
 
-def _of_folder(place: Path) -> Sequence[Video]:
+def _of_folder(place: Path, known: Collection[str]) -> Sequence[Video]:
     if own := set(videos_in(place)):  # of one class, but which one nobody says; those further down are taken singly
         return [clip for clip in clips_of_class(place, None) if clip.path in own]
     if UcfSportsLayout.recognises(place):
@@ -102,6 +113,12 @@ def _of_folder(place: Path) -> Sequence[Video]:
     if not _holds_clips(place):
         return ()
     inside = [folder.name for folder in place.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
-    if all(name.isdecimal() for name in inside):  # the clips of one class, as UCF Sports numbers them
-        return clips_of_class(place, class_of(place.resolve().name))
-    return class_clips(place, class_of)
+    action = _class(place.resolve().name, known)
+    is_one = action in known and not any(_class(name, known) in known for name in inside)
+    if is_one or all(name.isdecimal() for name in inside):  # as UCF Sports numbers them
+        return clips_of_class(place, action)
+    return class_clips(place, partial(_class, known=known))
+
+
+def _class(folder: str, known: Collection[str]) -> str:
+    return folder if folder in known else class_of(folder)
