@@ -25,6 +25,13 @@ def test_one_plot_for_each_optimiser_and_one_for_the_validation():
     assert "lowest" not in drawn[0].svg
 
 
+def test_what_is_told_of_epochs_has_a_plot_of_its_own():
+    found = history()
+    found.epochs = {10: {"spread": 1.0}, 20: {"spread": 0.8, "dead": 0.1}}
+    assert [one.title for one in curves(found)] == ["maker", "judge", "normals kept back", "in each epoch"]
+    assert sorted(name for name, _, _ in curves(found)[3].lines) == ["dead", "spread"]
+
+
 def test_there_is_nothing_to_draw_without_training():
     assert curves(None) == []
 

@@ -48,6 +48,28 @@ def test_what_was_done_again_after_a_resume_counts_once(tmp_path):
     assert (found.best, found.resumed) == (2, [2])
 
 
+def epoch(number, **more):
+    loop = {"steps": 2, "seconds": 0.1, "waiting_share": 0.0, "learning_parameters": 5, "parameters": 9}
+    return json.dumps({"event": "epoch", "epoch": number, **loop, **more})
+
+
+def test_what_a_detector_tells_of_its_epochs_lies_at_their_last_steps(tmp_path):
+    log = written(
+        tmp_path,
+        *(line("step", step) for step in (1, 2)),
+        epoch(1),
+        *(line("step", step) for step in (3, 4)),
+        epoch(2, spread=0.9),
+        line("step", 5),
+        epoch(3, spread=0.8),
+        line("resumed", 4),
+        epoch(2, spread=0.7),  # of no step of its own: the checkpoint was at its end
+        *(line("step", step) for step in (5, 6)),
+        epoch(3, spread=0.6),
+    )
+    assert read_history(log).epochs == {4: {"spread": 0.7}, 6: {"spread": 0.6}}
+
+
 def test_a_log_that_was_cut_off_and_one_without_training(tmp_path):
     log = written(tmp_path, line("step", 1), '{"event": "ste')
     assert list(read_history(log).steps) == [1]

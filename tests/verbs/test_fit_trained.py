@@ -138,7 +138,7 @@ def test_the_report_shows_how_it_learnt(parts, tmp_path):
     _, evaluated = evaluate_run(run.bundle, dataset, build(EvaluateConfig, {"device": "cpu"}, environment={}))
     page = (evaluated.path / "report.html").read_text()
     assert "<h2>Training</h2>" in page
-    assert "Losses over the steps: maker" in page
+    assert "Over the steps: maker" in page
 
 
 def test_the_report_of_videos_shows_it_too(plugged, tmp_path):
@@ -146,7 +146,7 @@ def test_the_report_of_videos_shows_it_too(plugged, tmp_path):
     run = fit(data=root, out=tmp_path / "runs", epochs=1)
     (dataset,) = open_datasets(root)
     _, evaluated = evaluate_run(run.bundle, dataset, build(EvaluateConfig, {"device": "cpu"}, environment={}))
-    assert "Losses over the steps: plain" in (evaluated.path / "report.html").read_text()
+    assert "Over the steps: plain" in (evaluated.path / "report.html").read_text()
 
 
 def test_a_trained_bundle_is_measured_without_a_reference(parts, tmp_path):

@@ -1,4 +1,4 @@
-"""How the losses went while a detector was trained: one plot for each optimiser and one for the normals kept back."""
+"""How a training went: losses by each optimiser, those of normals kept back, what a detector tells of its epochs."""
 
 from __future__ import annotations
 
@@ -37,8 +37,7 @@ class Curves:
 def curves(history: History | None) -> list[Curves]:
     """The plots of a training; none without one."""
     return [
-        Curves(plot.title, plot.lines, to_svg(plot.figure, f"Losses over the steps: {plot.title}"))
-        for plot in _plots(history)
+        Curves(plot.title, plot.lines, to_svg(plot.figure, f"Over the steps: {plot.title}")) for plot in _plots(history)
     ]
 
 
@@ -67,6 +66,8 @@ def _plots(history: History | None) -> Iterator[_Plot]:
         yield _plot(name, series, history)
     if history.validations:
         yield _plot("normals kept back", history.validations, history, best=history.best)
+    if history.epochs:
+        yield _plot("in each epoch", history.epochs, history)
 
 
 def _plot(title: str, series: Series, history: History, *, best: int | None = None) -> _Plot:

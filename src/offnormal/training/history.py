@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+_OF_LOOP = ("time", "event", "epoch", "steps", "seconds", "waiting_share", "learning_parameters", "parameters")
+
 
 @dataclass(slots=True)
 class History:
@@ -16,22 +18,26 @@ class History:
     steps: dict[int, dict[str, dict[str, float | None]]] = field(default_factory=dict)  # step -> optimiser -> losses
     rates: dict[int, dict[str, float]] = field(default_factory=dict)  # step -> learning rate of each optimiser
     validations: dict[int, dict[str, float | None]] = field(default_factory=dict)  # step -> losses
+    epochs: dict[int, dict[str, float | None]] = field(default_factory=dict)  # last step -> what is told of it
     best: int | None = None  # step of the lowest validation loss
     resumed: list[int] = field(default_factory=list)  # steps after which it was gone on with
 
 
 def read_history(log: Path) -> History | None:
     """The training in a log.jsonl; None where there is none."""
-    found = History()
+    found, last = History(), 0
     for line in _lines(log):
         event, step = line.get("event"), line.get("step")
+        if event == "epoch" and (told := {name: value for name, value in line.items() if name not in _OF_LOOP}):
+            found.epochs[last] = told
         if not isinstance(step, int):
             continue
         if event == "resumed":
             _forget(found, step)
             found.resumed.append(step)
+            last = step
         elif event == "step":
-            found.steps[step], found.rates[step] = line["losses"], line["lr"]
+            found.steps[step], found.rates[step], last = line["losses"], line["lr"], step
         elif event == "validation":
             found.validations[step] = line["losses"]
             found.best = step if line["best"] else found.best
@@ -40,7 +46,7 @@ def read_history(log: Path) -> History | None:
 
 def _forget(found: History, step: int) -> None:
     """What was logged after the checkpoint that was gone on from."""
-    for series in (found.steps, found.rates, found.validations):
+    for series in (found.steps, found.rates, found.validations, found.epochs):
         for later in [at for at in series if at > step]:
             del series[later]
     if found.best is not None and found.best > step:
