@@ -1,6 +1,7 @@
 """UPCam's labelled hour watched as a dry run, with a budget of 2 alarms an hour: what is raised, caught and how late.
 
-    python benchmarks/watch_upcam.py --data UPCAM --work DIR [--rate 2/hour] [--every 5s] [--detector padim --motion]
+    python benchmarks/watch_upcam.py --data UPCAM --work DIR [--rate 2/hour] [--min-duration 1] [--every 5s]
+        [--threads 2] [--detector padim --size 128]
 
 Fitted on days 05 and 06 (one frame every five seconds), calibrated on day 07, one camera's three hours. An event of
 the labels is caught by an alarm that is on during it; its delay counts from its start to the moment at which people
@@ -14,6 +15,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -69,8 +71,9 @@ def report(run: dict[str, Any], spans: list[tuple[float, float]]) -> None:
     print(f"| events caught | {len(delays)} of {len(spans)} |")
     if delays:
         print(f"| delay, median and longest | {delays[len(delays) // 2]:.1f} s, {delays[-1]:.1f} s |")
-    others = [event["kind"] for event in run["events"] if event["kind"] != "anomaly"]
-    print(f"| of the camera itself | {', '.join(others) or 'none'} |")
+    others = Counter(event["kind"] for event in run["events"] if event["kind"] != "anomaly")
+    told = ", ".join(f"{count} {kind}" for kind, count in others.items())
+    print(f"| of the camera itself | {told or 'none'} |")
     print(f"| frames above the threshold while the scene changed | {run['passed_over_frames']} |")
     print(f"| speed | {run['seconds'] / run['took_s']:.0f} x real time |")
     print("\n| event | length | caught after |\n|---|---|---|")
@@ -83,17 +86,24 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with train/ and eval/")
     parser.add_argument("--work", type=Path, required=True, help="folder for what is made; kept")
     parser.add_argument("--rate", default="2/hour")
+    parser.add_argument("--min-duration", type=float, default=1.0, help="seconds that an alarm must last to be told")
     parser.add_argument("--every", default="5s", help="learn from one frame in so many seconds")
     parser.add_argument("--threads", default="2")
     parser.add_argument("--detector", nargs=argparse.REMAINDER, default=["padim"], help="and options of `fit`, last")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     bundle = fitted(given.data, given.work, given.detector, given.every)
-    normal = [str(path) for path in sorted(given.data.glob("train/07-*.mp4"))]
-    found = offnormal(
-        "watch", str(bundle), str(given.data / "eval/00.mp4"), "--dry-run", "--json", "--rate", given.rate,
-        "--calibrate-on", *normal, "--out", str(given.work / "watching"), "--threads", given.threads,
-    )  # fmt: skip
+    watched = {
+        "bundle": str(bundle.resolve()),
+        "rate": given.rate,
+        "calibrate_on": [str(path.resolve()) for path in sorted(given.data.glob("train/07-*.mp4"))],
+        "rules": {"min_duration_s": given.min_duration},
+        "out": str((given.work / "watching").resolve()),
+        "cameras": [{"name": "upcam", "source": str((given.data / "eval/00.mp4").resolve())}],
+    }
+    configuration = given.work / "watch.yaml"
+    configuration.write_text(json.dumps(watched))  # which is YAML, too
+    found = offnormal("watch", "--config", str(configuration), "--dry-run", "--json", "--threads", given.threads)
     (given.work / "dry_run.json").write_text(found)
     report(json.loads(found), labelled(given.data / "eval/00.csv"))
 
