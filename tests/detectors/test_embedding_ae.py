@@ -180,6 +180,9 @@ def test_named_parts_learn_from_their_epoch_on_and_batch_statistics_never():
     changed = {name for name, value in detector.embedder.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"trunk.last.weight", "trunk.last.bias"}
     assert not detector.embedder.trunk.norm.training
+    assert detector.epoch_begins(3, late=True) == {}
+    assert detector.epoch_begins(3, late=False) == first
+    assert not any(p.requires_grad for p in detector.embedder.parameters())
 
 
 def test_all_of_it_may_learn():

@@ -260,6 +260,20 @@ def test_patience_waits_for_what_learns_late(sources, tmp_path):
     assert [line["late"] for line in events(tmp_path, "epoch")] == [0.0] * 7 + [1.0] * 2
 
 
+@pytest.mark.parametrize(("keep", "at_first"), [("best", 8), ("last", 12)])
+def test_what_learns_late_begins_where_the_rest_was_best(sources, tmp_path, keep, at_first):
+    begun = []
+
+    class Begun(InStages):
+        def training_step(self, x):
+            begun.append(int(self.steps))
+            yield from super().training_step(x)
+
+    late = Late(epoch=3, step=12, validate_every=4, validate_on=3)
+    train(job(sources, tmp_path, made(Begun), steps=16, late=late, keep=keep), CPU)
+    assert begun == [*range(12), *range(at_first, at_first + 4)]
+
+
 def test_it_stops_at_the_limit_of_time_and_can_be_gone_on_with(sources, tmp_path):
     whole, part = made(Pair), made(Pair)
     train(job(sources, tmp_path / "whole", whole), CPU)

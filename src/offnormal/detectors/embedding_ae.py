@@ -199,8 +199,9 @@ class EmbeddingAE(EmbeddedDetector):
 
     def epoch_begins(self, epoch: int, *, late: bool) -> dict[str, float]:
         """Parameters that learn from then on, and all; parts of the embedder join in when their time has come."""
-        if late and not self._unfrozen()[0].requires_grad:
-            self.embedder.freeze(self.options.unfrozen)
+        parts = self._unfrozen()
+        if parts and late != parts[0].requires_grad:
+            self.embedder.freeze(self.options.unfrozen if late else ())
         elif epoch:
             return {}
         learning = sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)

@@ -188,6 +188,8 @@ class _Loop:
         """The batches of an epoch that have not been learnt from yet."""
         settings, first, start = self.settings, self.step, time.perf_counter()
         late = settings.is_late(self.step + 1)
+        if settings.late is not None and self.step == settings.late.step:
+            self._go_back_to_best()
         begun = self.detector.epoch_begins(epoch, late=late)
         order = Order(
             seed=settings.seed,
@@ -341,6 +343,16 @@ class _Loop:
         checkpoint.save(self.job.run, "last", self.detector.state_dict(), state, **self.optimizers)
         self.saved_at = time.perf_counter()
         self.save_took_s = self.saved_at - start
+
+    def _go_back_to_best(self) -> None:
+        """Let what learns late begin where the rest was best, not where it has learnt its samples by heart."""
+        if self.best["step"] is None or self.settings.keep == "last":
+            return
+        if self.fabric.is_global_zero:
+            self._save()
+        self.fabric.barrier()
+        self.detector.load_state(checkpoint.load(self.job.run, "best").detector())
+        self.detector.to(self.fabric.device)  # its buffers are new
 
     def _restore(self, found: checkpoint.Checkpoint) -> None:
         state = found.state
