@@ -4,9 +4,9 @@
 
 Without --data clips are generated (benchmarks/action_clips.py): figures told apart by how they move. Every run goes
 through the verbs fit, evaluate and, at the end, compare, on one split; runs are kept in DIR and not made again, so that
-an interrupted benchmark goes on. Published weights are taken where they can be had; --weights NAME=FILE names a file,
-and an embedder without either has random ones, which the table says. What is written behind -- goes to every fit, such
-as `-- --head knn --views 2`.
+an interrupted benchmark goes on, with the same options. Published weights are taken where they can be had; --weights
+NAME=FILE names a file, and an embedder without either has random ones, which the table says. What is written behind
+-- goes to every fit, such as `-- --head knn --views 2`.
 """
 
 from __future__ import annotations
@@ -52,18 +52,24 @@ def fitted(name: str, unfrozen: bool, given: argparse.Namespace, more: list[str]
     """The run of an embedder, made and evaluated unless it is there."""
     exercise = EXERCISES[name]
     out = given.work / name.replace(":", "_") / ("unfrozen" if unfrozen else "frozen")
+    weights = dict(text.split("=", 1) for text in given.weights)
+    chosen = weights.get(name) or (None if name in OFFLINE or given.published else "random")
+    words = ["fit", "embedding_ae", "--data", str(given.data), "--out", str(out), "--embedder", name]
+    words += ["--sampling", "uniform", "--split-seed", str(given.split_seed)]
+    words += ["--views", str(given.views), "--batch-size", "8"]
+    words += ["--weights", chosen] if chosen is not None else []
+    words += ["--frames", str(exercise.frames)] if exercise.frames is not None else []
+    if unfrozen:
+        words += ["--unfreeze", *exercise.unfreeze]
+        words += ["--unfrozen-epochs", str(given.unfrozen_epochs or exercise.unfrozen_epochs)]
+    words += more
+    asked = out / "asked.json"
+    if asked.is_file() and json.loads(asked.read_text()) != words:
+        raise SystemExit(f"{out} was fitted with other options ({asked}): give another --work")
     if not (bundles := sorted(out.glob("*/bundle/card.json"))):
-        weights = dict(text.split("=", 1) for text in given.weights)
-        chosen = weights.get(name) or (None if name in OFFLINE or given.published else "random")
-        words = ["fit", "embedding_ae", "--data", str(given.data), "--out", str(out), "--embedder", name]
-        words += ["--sampling", "uniform", "--split-seed", str(given.split_seed)]
-        words += ["--views", str(given.views), "--batch-size", "8"]
-        words += ["--weights", chosen] if chosen is not None else []
-        words += ["--frames", str(exercise.frames)] if exercise.frames is not None else []
-        if unfrozen:
-            words += ["--unfreeze", *exercise.unfreeze]
-            words += ["--unfrozen-epochs", str(given.unfrozen_epochs or exercise.unfrozen_epochs)]
-        offnormal(*words, *more)
+        out.mkdir(parents=True, exist_ok=True)
+        asked.write_text(json.dumps(words))
+        offnormal(*words)
         bundles = sorted(out.glob("*/bundle/card.json"))
     run = bundles[-1].parents[1]
     if not (run / "metrics.json").is_file():

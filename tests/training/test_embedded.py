@@ -273,7 +273,7 @@ def test_a_training_is_over_embeddings_and_then_over_pixels(footage, tmp_path):
         steps_per_epoch=per_epoch,
         validate_every=per_epoch,
         validate_on=99,
-        late=Late(epoch=2, step=2 * per_epoch, validate_every=per_epoch, validate_on=99),
+        late=Late(step=2 * per_epoch, validate_every=per_epoch),
     )
     job = Job(detector=pass_.detector, learn=learn, held=held, settings=settings, run=tmp_path, identity={})
     train(job, CPU)

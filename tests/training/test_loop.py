@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+from dataclasses import replace
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -253,25 +256,98 @@ class InStages(Worsening):
 
 
 def test_patience_waits_for_what_learns_late(sources, tmp_path):
-    late = Late(epoch=7, step=28, validate_every=2, validate_on=3)
+    late = Late(step=28, validate_every=2)
     found = train(job(sources, tmp_path, made(InStages), steps=60, patience=3, late=late), CPU)
     assert (found.steps, found.stopped, found.best_step) == (34, "early", 8)
     assert [line["step"] for line in events(tmp_path, "validation")][-5:] == [24, 28, 30, 32, 34]
     assert [line["late"] for line in events(tmp_path, "epoch")] == [0.0] * 7 + [1.0] * 2
 
 
-@pytest.mark.parametrize(("keep", "at_first"), [("best", 8), ("last", 12)])
-def test_what_learns_late_begins_where_the_rest_was_best(sources, tmp_path, keep, at_first):
+@pytest.mark.parametrize(("keep", "at_first", "moments"), [("best", 8, 0), ("last", 12, 4)])
+def test_what_learns_late_begins_where_the_rest_was_best(sources, tmp_path, keep, at_first, moments):
     begun = []
 
     class Begun(InStages):
+        def optimizers(self):
+            self.made = super().optimizers()
+            return self.made
+
         def training_step(self, x):
-            begun.append(int(self.steps))
+            begun.append((int(self.steps), len(self.made["plain"].state)))
             yield from super().training_step(x)
 
-    late = Late(epoch=3, step=12, validate_every=4, validate_on=3)
+    late = Late(step=12, validate_every=4)
     train(job(sources, tmp_path, made(Begun), steps=16, late=late, keep=keep), CPU)
-    assert begun == [*range(12), *range(at_first, at_first + 4)]
+    assert begun[0] == (0, 0) and begun[12] == (at_first, moments)
+    assert [steps for steps, _ in begun] == [*range(12), *range(at_first, at_first + 4)]
+
+
+def test_plateaus_are_counted_anew_where_a_part_begins_to_learn(sources, tmp_path):
+    late = Late(step=24, validate_every=2)  # by then four validations were no better than that after step 8
+    train(job(sources, tmp_path, made(InStages), steps=36, late=late, schedule="plateau"), CPU)
+    rates = [line["lr"]["plain"] for line in events(tmp_path, "step")]
+    assert rates == [0.01] * 34 + [0.005] * 2
+
+
+class Unfrozen(Worsening):
+    """Worse and worse until a part of it learns late, and then better and better; tells of the steps of an epoch."""
+
+    def __init__(self, options, spec):
+        super().__init__(options, spec)
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("late", torch.zeros((), dtype=torch.int64))
+        self.is_late = False
+
+    def optimizers(self):
+        groups = [{"params": [*self.hidden.parameters()]}, {"params": [*self.out.parameters()], "late": "out"}]
+        return {"plain": torch.optim.Adam(groups, lr=0.01)}
+
+    def epoch_begins(self, epoch, *, late):
+        self.is_late = late
+        self.out.requires_grad_(late)
+        return {}
+
+    def training_step(self, x):
+        self.seen += 1
+        self.late += self.is_late
+        yield from super().training_step(x)
+
+    def validation_step(self, x):
+        return {"loss": 1 / (1 + self.late)} if self.late else super().validation_step(x)
+
+    def epoch_ended(self):
+        told = {"seen": float(self.seen)}
+        self.seen.zero_()
+        return told
+
+
+@pytest.mark.parametrize("schedule", ["step", "plateau"])
+def test_killed_after_any_write_it_goes_on_as_if_nothing_had_been(sources, tmp_path, monkeypatch, schedule):
+    late = Late(step=12, validate_every=2)
+    more = {"steps": 22, "late": late, "validate_every": 4, "schedule": schedule}
+    shots = []
+    keep = checkpoint.save
+
+    def save(run, which, *given, **named):
+        keep(run, which, *given, **named)
+        shots.append(shutil.copytree(run, tmp_path / f"shot-{len(shots)}-{which}"))
+
+    monkeypatch.setattr(loop, "_SAVE_SHARE", 1e9)
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "save", save)
+        whole = made(Unfrozen)
+        found = train(job(sources, tmp_path / "whole", whole, **more), CPU)
+    assert (found.best_step, [shot.name.split("-")[-1] for shot in shots].count("best")) == (22, 7)
+    history = read_history(tmp_path / "whole" / "log.jsonl")
+    steps = [line["step"] for line in events(tmp_path / "whole", "step") if "out" in line["lr"]]
+    assert steps == list(range(13, 23)) and [told["seen"] for told in history.epochs.values()] == [4, 4, 4, 4, 4, 2]
+    for shot in shots[1:]:  # the first one lies beside no `last` yet
+        again = made(Unfrozen)
+        assert train(job(sources, shot, again, resume=True, **more), CPU) == replace(found, waiting_share=ANY), shot
+        assert equal(state(whole), state(again)), shot
+        known = read_history(shot / "log.jsonl")
+        assert (known.steps, known.rates, known.validations) == (history.steps, history.rates, history.validations)
+        assert known.epochs == history.epochs, shot
 
 
 def test_it_stops_at_the_limit_of_time_and_can_be_gone_on_with(sources, tmp_path):

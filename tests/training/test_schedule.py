@@ -72,24 +72,38 @@ def test_a_plateau_is_gone_on_with():
     assert rates(other, optimizers, 0)[0] == 0.5
 
 
-LATE = Late(epoch=6, step=60, validate_every=10, validate_on=9)
+LATE = Late(step=60, validate_every=10)
 
 
 @pytest.mark.parametrize(
-    ("kind", "expected"),
+    ("kind", "late", "others"),
     [
-        ("constant", {60: 1, 99: 1}),
-        ("step", {60: 1, 79: 1, 80: 0.1, 89: 0.1, 90: 0.01}),
-        ("cosine", {60: 1, 80: 0.505}),
+        ("constant", {60: 1, 99: 1}, {0: 1, 59: 1, 60: 1, 99: 1}),
+        (
+            "step",
+            {60: 1, 79: 1, 80: 0.1, 90: 0.01},
+            {0: 1, 29: 1, 30: 0.1, 45: 0.01, 60: 0.1, 79: 0.1, 80: 0.01, 90: 0.01},
+        ),
+        ("cosine", {60: 1, 80: 0.505}, {0: 1, 30: 0.505, 60: 0.1, 80: 0.055}),
     ],
 )
-def test_what_learns_late_begins_at_its_own_rate(kind, expected):
+def test_rates_fall_in_each_stage(kind, late, others):
     schedule, optimizers = made(kind, late=LATE)
-    for step, share in expected.items():
+    for step, share in late.items():
         assert schedule.set(step)["c"] == pytest.approx(0.5 * share)
         assert optimizers["b"].param_groups[1]["lr"] == pytest.approx(0.5 * share)
-    plain, _ = made(kind)
-    assert {name: rate for name, rate in schedule.set(70).items() if name != "c"} == plain.set(70)
+    for step, share in others.items():
+        told = schedule.set(step)
+        assert [told["a"], told["b"]] == pytest.approx([share, 0.2 * share])
+
+
+def test_a_training_that_is_late_from_the_start_has_one_stage():
+    schedule, _ = made("step", late=Late(step=0, validate_every=10))
+    plain, _ = made("step")
+    for step in (0, 50, 75):
+        told = schedule.set(step)
+        assert {name: told[name] for name in "ab"} == plain.set(step)
+        assert told["c"] == 0.5 * told["a"]
 
 
 def test_rates_are_told_of_what_learns():
@@ -100,12 +114,15 @@ def test_rates_are_told_of_what_learns():
 
 def test_plateaus_from_before_it_learnt_do_not_lower_its_rate():
     schedule, _ = made("plateau", late=LATE)
-    for _ in range(6):
+    for _ in range(10):
         schedule.validated(1.0, 60)
+    schedule.begin_late()
     other, _ = made("plateau", late=LATE)
     other.load_state(schedule.state())
     for one in (schedule, other):
         assert one.set(60) == {"a": 0.5, "b": 0.1, "c": 0.5}
-        for _ in range(5):
+        for _ in range(4):
             one.validated(1.0, 61)
+        assert one.set(61)["c"] == 0.5
+        one.validated(1.0, 61)
         assert one.set(61) == {"a": 0.25, "b": 0.05, "c": 0.25}

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -49,10 +50,10 @@ def test_a_method_may_count_in_steps(given, steps, validate_every):
 @pytest.mark.parametrize(
     ("given", "steps", "every", "late"),
     [
-        ({}, 33, 2, Late(epoch=9, step=27, validate_every=1, validate_on=128)),  # twenty validations in each stage
-        ({"epochs": 12}, 36, 3, Late(epoch=9, step=27, validate_every=3, validate_on=128)),
-        ({"steps": 32}, 32, 2, Late(epoch=9, step=27, validate_every=1, validate_on=128)),
-        ({"steps": 500}, 500, 2, Late(epoch=9, step=27, validate_every=24, validate_on=128)),
+        ({}, 33, 2, Late(step=27, validate_every=1)),  # twenty validations in each stage
+        ({"epochs": 12}, 36, 3, Late(step=27, validate_every=3)),
+        ({"steps": 32}, 32, 2, Late(step=27, validate_every=1)),
+        ({"steps": 500}, 500, 2, Late(step=27, validate_every=24)),
     ],
 )
 def test_what_learns_late_has_a_stage_with_validations_of_its_own(monkeypatch, given, steps, every, late):
@@ -62,11 +63,17 @@ def test_what_learns_late_has_a_stage_with_validations_of_its_own(monkeypatch, g
     assert (found.steps, found.validate_every, found.late) == (steps, every, late)
 
 
+def test_both_stages_are_validated_on_as_many_as_the_dearer_one_can_afford():
+    made = Glance(TinyOptions(), InputSpec(size=(16, 16)), stages=(9, 2))
+    found = plan(TrainConfig(batch_size=10, steps=20000), made, 35)
+    assert (found.validate_every, found.late.validate_every) == (2, 999)
+    assert found.validate_on == math.ceil(999 * 10 / 4)
+
+
 def test_a_stage_ends_with_a_validation():
-    late = Late(epoch=9, step=27, validate_every=4, validate_on=7)
-    found = replace(planned(35, epochs=12), validate_every=5, validate_on=9, late=late)
+    late = Late(step=27, validate_every=4)
+    found = replace(planned(35, epochs=12), validate_every=5, late=late)
     assert [step for step in range(1, 37) if found.validates(step)] == [5, 10, 15, 20, 25, 27, 31, 35, 36]
-    assert [found.validates_on(step) for step in (27, 28)] == [9, 7]
     assert [found.is_late(step) for step in (27, 28)] == [False, True]
     assert not planned(35).is_late(15)
 
@@ -87,3 +94,5 @@ def test_only_what_decides_on_what_is_learnt_is_fixed():
     assert one.limit_s == 3600
     assert one.fixed() == planned(35).fixed()
     assert planned(35, clip=1.0).fixed() != one.fixed()
+    staged = replace(one, late=Late(step=3, validate_every=1))
+    assert replace(staged, keep="best").fixed() != staged.fixed(), "it decides where the last stage begins"

@@ -145,6 +145,22 @@ def test_the_run_tells_a_class_with_a_folder_for_each_clip_from_a_tree_of_classe
     assert classes["."] == ["Juggling"] * 2 + ["Kicking"] * 2 + ["Run-Side"] * 2
 
 
+def test_known_classes_go_before_numbers_and_links_keep_their_names(actions, tmp_path):
+    (source,) = sorted(actions.glob("**/Run-Side/001/*.avi"))
+    for place in ("digits/0", "digits/1", "elsewhere/mon", "elsewhere/tue"):
+        (tmp_path / place).mkdir(parents=True)
+        shutil.copy(source, tmp_path / place)
+    (tmp_path / "Walk").symlink_to(tmp_path / "elsewhere")
+
+    def classes(place, *known):
+        return [clip.action for clip in clips_named([tmp_path / place], known=known)]
+
+    assert classes("digits") == ["digits"] * 2
+    assert classes("digits", "0", "1") == ["0", "1"]
+    assert classes("Walk", "Walk") == ["Walk"] * 2
+    assert classes("Walk") == ["mon", "tue"]
+
+
 def test_originals_are_known_where_classes_are_not(actions, tmp_path):
     """Copies of one original in a plain folder, and a tree whose actions lie one folder down."""
     (source,) = sorted(actions.glob("**/Run-Side/001/*.avi"))

@@ -187,7 +187,7 @@ class EmbeddingAE(EmbeddedDetector):
         spread = rows.std(0, correction=0)
         self.spread = spread.clamp(min=_LEAST * float(spread.mean())) if spread.any() else torch.ones_like(spread)
         self._as_loaded = self.embedding_key(0)
-        if self.options.target == "teacher":
+        if self.learns_late:
             self._teacher = [copy.deepcopy(self.embedder)]
 
     def optimizers(self) -> dict[str, Optimizer]:
@@ -221,11 +221,12 @@ class EmbeddingAE(EmbeddedDetector):
         yield "autoencoder", {"loss": F.mse_loss(rebuilt, target)}
 
     def validation_step(self, x: Tensor) -> dict[str, Tensor]:
-        """The error for normals kept back; where the target may shrink, per its variance in the epoch so far."""
+        """The error for normals kept back; if their embeddings have shrunk, as if these varied as they did at first."""
         embedding, target = self._both(x)
         error = F.mse_loss(self.net(embedding)[0], target)
-        shrinks = x.ndim > 2 and not self._teacher and self.variances[1] > 0
-        return {"loss": error * self.variances[1] / self.variances[0].clamp(min=1e-12) if shrinks else error}
+        if x.ndim == 2 or self.options.target == "teacher":
+            return {"loss": error}
+        return {"loss": error * _varies(self._taught(x)) / _varies(target).clamp(min=1e-12)}
 
     def epoch_ended(self) -> dict[str, float]:
         """How far embeddings differed in the epoch, 1 being as they did at first; only where they can change."""
@@ -285,11 +286,12 @@ class EmbeddingAE(EmbeddedDetector):
         if x.ndim == 2:
             return (known := self._standardised(x)), known
         embedding = self._standardised(self._embedded(x, self.embedder))
-        if not self._teacher:
-            return embedding, embedding.detach()
-        with torch.no_grad():
-            teacher = self._teacher[0].to(x.device).eval()
-            return embedding, self._standardised(self._embedded(x, teacher))
+        return embedding, self._taught(x) if self.options.target == "teacher" else embedding.detach()
+
+    @torch.no_grad()
+    def _taught(self, x: Tensor) -> Tensor:
+        """Standardised embeddings of pixels by the embedder as it was before it learnt."""
+        return self._standardised(self._embedded(x, self._teacher[0].to(x.device).eval()))
 
     def _rows(self, loader: Batches) -> tuple[Tensor, list[str | None]]:
         """Embeddings (n, D) of samples, or of pixels and their views, and the classes of all; of many only some."""
@@ -310,3 +312,8 @@ class EmbeddingAE(EmbeddedDetector):
         """What learns of the embedder when its time has come, each once."""
         parts = [self.embedder.network.get_submodule(name) for name in self.options.unfrozen]
         return list(dict.fromkeys(parameter for part in parts for parameter in part.parameters()))
+
+
+def _varies(x: Tensor) -> Tensor:
+    """How much rows (N, D) vary: about their mean, a single one about that of training."""
+    return (x - x.mean(0) if len(x) > 1 else x).square().mean()

@@ -79,8 +79,6 @@ class EmbeddingAEOptions(DetectorOptions):
             raise ValueError(f"{self.by_windows} with sampling=uniform: one clip is spread over the whole video")
         if self.unfreeze is not None and not self.unfreeze:
             raise ValueError("unfreeze without a part: name some, such as layer4.1, or all")
-        if self.unfreeze is None and self.learning_when:
-            raise ValueError(f"{self.learning_when} without unfreeze: nothing of the embedder learns")
         if self.unfreeze is None and self.target == "teacher":
             raise ValueError("target=teacher without unfreeze: the embedder never differs from its teacher")
         return self
@@ -92,7 +90,12 @@ class EmbeddingAEOptions(DetectorOptions):
         return " and ".join(given) or None
 
     def decided(self, of: DataKind) -> Self:
-        """The same with the sampling that suits the data, and of pictures one at a time."""
+        """The same with the sampling that suits the data, and of pictures one at a time.
+
+        ConfigError for options that say when the embedder learns where it does not; bundles may hold them.
+        """
+        if self.unfreeze is None and self.learning_when:
+            raise ConfigError(f"{self.learning_when} without unfreeze: nothing of the embedder learns")
         found: dict[str, Any] = {}
         if self.sampling == "auto":
             found["sampling"] = "uniform" if of == "clips" and self.by_windows is None else "window"
@@ -140,16 +143,16 @@ class EmbeddingAEOptions(DetectorOptions):
             frozen = int(_FROZEN_SHARE * epochs) if unfrozen is None else epochs - unfrozen
         if frozen < 0 or frozen >= epochs or (unfrozen is not None and frozen + unfrozen != epochs):
             raise ConfigError(
-                f"the embedder is to learn {self._asked}, and there are {epochs}: raise --epochs, or give neither it "
-                "nor --steps"
+                f"{self._asked} make no training of {epochs} epoch(s) of which the last ones are the embedder's: give "
+                "another length, or leave it out and have one that suits"
             )
         return frozen, epochs - frozen
 
     @property
     def _asked(self) -> str:
-        begin = None if self.unfreeze_at is None else f"from epoch {self.unfreeze_at} on"
-        length = None if self.unfrozen_epochs is None else f"for {self.unfrozen_epochs} epoch(s)"
-        return " ".join(filter(None, (begin, length)))
+        begin = None if self.unfreeze_at is None else f"--unfreeze-at {self.unfreeze_at}"
+        length = None if self.unfrozen_epochs is None else f"--unfrozen-epochs {self.unfrozen_epochs}"
+        return " and ".join(filter(None, (begin, length)))
 
     @property
     def clip(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from offnormal.errors import ConfigError, DataError, FitError, OffnormalError
 from offnormal.files import new_folder, write_text
 from offnormal.tensors import write_tensors
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _FOLDER, _TENSORS, _STATE = "checkpoints", "tensors.safetensors", "state.json"
 FILES = (_TENSORS, _STATE)  # of a checkpoint
 NAMES = f"{_FOLDER}/current.json"  # of an uploaded run: the folder of each checkpoint, since stores cannot replace one

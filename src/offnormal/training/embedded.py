@@ -64,6 +64,11 @@ class EmbeddedAtFirst(Source):
     def __len__(self) -> int:
         return len(self.embeddings)
 
+    def spread(self, count: int) -> Source:
+        """At most so many of them, the same as embeddings and as pixels."""
+        pixels = self.pixels.spread(count)
+        return self if pixels is self.pixels else EmbeddedAtFirst(self.embeddings.spread(count), pixels)
+
     def during(self, *, late: bool) -> Source:
         """What an epoch draws from."""
         return self.pixels if late else self.embeddings

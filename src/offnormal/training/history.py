@@ -35,7 +35,6 @@ def read_history(log: Path) -> History | None:
         if event == "resumed":
             _forget(found, step)
             found.resumed.append(step)
-            last = step
         elif event == "step":
             found.steps[step], found.rates[step], last = line["losses"], line["lr"], step
         elif event == "validation":

@@ -157,6 +157,8 @@ class _Loop:
         self.waited_s = self.took_s = 0.0
         self.saved_at = time.perf_counter()
         self.save_took_s = 0.0
+        self.save_late = False  # a checkpoint is due, when what the epoch has to tell is told
+        self.late_begun = False
         self.until = math.inf if self.settings.limit_s is None else time.perf_counter() + self.settings.limit_s
         if found is not None:
             self._restore(found)
@@ -188,8 +190,8 @@ class _Loop:
         """The batches of an epoch that have not been learnt from yet."""
         settings, first, start = self.settings, self.step, time.perf_counter()
         late = settings.is_late(self.step + 1)
-        if settings.late is not None and self.step == settings.late.step:
-            self._go_back_to_best()
+        if late and not self.late_begun:
+            self._begin_late()
         begun = self.detector.epoch_begins(epoch, late=late)
         order = Order(
             seed=settings.seed,
@@ -224,6 +226,8 @@ class _Loop:
             **begun,
             **self.detector.epoch_ended(),
         )
+        if self.save_late:
+            self._save()
 
     def _step(self, portion: Portion, epoch: int) -> StepRecord:
         """One step of every optimiser that the detector asks for."""
@@ -288,7 +292,9 @@ class _Loop:
         elif self.fabric.is_global_zero and (due or looked):
             since = time.perf_counter() - self.saved_at
             if since > (self.save_took_s / _SAVE_SHARE if due else _SAVE_S):
-                self._save()
+                self.save_late = self.step % settings.steps_per_epoch == 0  # behind what is told of the epoch
+                if not self.save_late:
+                    self._save()
 
     @torch.no_grad()
     def _validate(self, epoch: int) -> None:
@@ -300,7 +306,7 @@ class _Loop:
         sums: dict[str, Tensor] = {}
         count = 0
         settings, late = self.settings, self.settings.is_late(self.step)
-        held = self.job.held.during(late=late).spread(settings.validates_on(self.step))
+        held = self.job.held.spread(settings.validate_on).during(late=late)
         for batch in held.loader(math.ceil(settings.batch_size / settings.accumulate)):
             mine = batch.pixels[rank::world]
             weight = len(mine)
@@ -337,22 +343,33 @@ class _Loop:
             "stopped": None if self.stopped == "time" else self.stopped,
             "best": self.best if self.best["step"] is not None else None,
             "worse": self.worse,
+            "late_begun": self.late_begun,
             "schedule": self.schedule.state(),
             "scalers": {name: scaler.state_dict() for name, scaler in self.scalers.items()},
         }
         checkpoint.save(self.job.run, "last", self.detector.state_dict(), state, **self.optimizers)
         self.saved_at = time.perf_counter()
         self.save_took_s = self.saved_at - start
+        self.save_late = False
 
-    def _go_back_to_best(self) -> None:
-        """Let what learns late begin where the rest was best, not where it has learnt its samples by heart."""
-        if self.best["step"] is None or self.settings.keep == "last":
-            return
+    def _begin_late(self) -> None:
+        """Let what learns late begin where the rest was best, not where it has learnt its samples by heart.
+
+        The checkpoint behind it is of these weights: `best` may soon be another one.
+        """
+        if self.best["step"] is not None and self.settings.keep == "best":
+            if self.fabric.is_global_zero:
+                self._save()
+            self.fabric.barrier()
+            self.detector.load_state(checkpoint.load(self.job.run, "best").detector())
+            self.detector.to(self.fabric.device)  # its buffers are new
+            self.detector.epoch_ended()  # what that epoch had to tell has been told
+            for optimizer in self.optimizers.values():
+                optimizer.state.clear()  # of other weights
+        self.schedule.begin_late()
+        self.late_begun = True
         if self.fabric.is_global_zero:
             self._save()
-        self.fabric.barrier()
-        self.detector.load_state(checkpoint.load(self.job.run, "best").detector())
-        self.detector.to(self.fabric.device)  # its buffers are new
 
     def _restore(self, found: checkpoint.Checkpoint) -> None:
         state = found.state
@@ -362,6 +379,7 @@ class _Loop:
                 self.scalers[name].load_state_dict(state["scalers"][name])
         self.schedule.load_state(state["schedule"])
         self.step, self.stopped, self.worse = state["step"], state["stopped"], state["worse"]
+        self.late_begun = state["late_begun"]
         if state["best"] is not None:
             self.best = state["best"]
         self.journal.log("resumed", step=self.step)

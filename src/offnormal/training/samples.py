@@ -115,11 +115,11 @@ class Kept(Source):
         """The same samples in their own order."""
         return KeptBatches(self, batch_size)
 
-    def spread(self, count: int) -> Kept:
+    def spread(self, count: int) -> Self:
         """At most so many of them, evenly spread."""
         return self.chosen(evenly(len(self), count))
 
-    def chosen(self, numbers: Sequence[int] | np.ndarray) -> Kept:
+    def chosen(self, numbers: Sequence[int] | np.ndarray) -> Self:
         """The samples of these numbers, of the same rows."""
         return replace(
             self,

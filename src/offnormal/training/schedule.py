@@ -14,12 +14,14 @@ _DROPS = (0.5, 0.75)  # of the training; He et al., Deep Residual Learning, 2016
 _DROP = 0.1  # there, too
 _PATIENCE = 5  # validations without a lower loss until a plateau is seen
 _PLATEAU = 0.5
+_LATE = 0.1  # of what has learnt before; action_video_autoencoder, configs: StepLR falls where the embedder unfreezes
 
 
 class Schedule:
     """Sets the learning rates of all optimisers before each step, each relative to its own first one.
 
-    What learns only late (groups of parameters with a name under "late") begins then at the first of its rates.
+    Where some learns only late (groups of parameters with a name under "late"), rates fall in each stage anew: those
+    of what learns late from the first on, the others' from a tenth.
     """
 
     def __init__(self, settings: TrainSettings, optimizers: Mapping[str, Optimizer]) -> None:
@@ -43,13 +45,23 @@ class Schedule:
 
     def share(self, step: int, *, late: bool = False) -> float:
         """Share of the first learning rate after so many steps; late: of what learns only late."""
-        begin = self.settings.late.step if late and self.settings.late is not None else 0
-        done, floor = max(0, step - begin) / (self.settings.steps - begin), self.settings.floor
-        if self.settings.schedule == "step":
-            return max(floor, _DROP ** sum(done >= drop for drop in _DROPS))
-        if self.settings.schedule == "cosine":
-            return floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2
+        settings = self.settings
+        begin, end, most = 0, settings.steps, 1.0
+        if settings.late is not None and settings.late.step:
+            if settings.is_late(step + 1):
+                begin, most = settings.late.step, 1.0 if late else _LATE
+            else:
+                end = settings.late.step
+        done = (step - begin) / (end - begin)
+        if settings.schedule == "step":
+            return max(settings.floor, most * _DROP ** sum(done >= drop for drop in _DROPS))
+        if settings.schedule == "cosine":
+            return settings.floor + (most - settings.floor) * (1 + math.cos(math.pi * done)) / 2
         return self._shares[late]
+
+    def begin_late(self) -> None:
+        """Hear that what learns only late begins: it has had no plateau yet."""
+        self._worse = 0
 
     def validated(self, loss: float, step: int) -> None:
         """Hear of the validation loss after so many steps: a plateau lowers the rates of what has learnt by then."""

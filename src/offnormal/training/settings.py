@@ -22,12 +22,10 @@ _FREE = ("patience", "keep", "limit_s", "threads")  # what may change when a tra
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Late:
-    """The last stage of a training, in which parts learn that learn only late; its validations are its own."""
+    """The last stage of a training, in which parts learn that learn only late."""
 
-    epoch: int  # its first, from 0
     step: int  # steps before it
     validate_every: int  # steps from there on
-    validate_on: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +52,8 @@ class TrainSettings:
 
     def fixed(self) -> dict[str, Any]:
         """The settings that decide on what is learnt, as plain values."""
-        return {name: value for name, value in asdict(self).items() if name not in _FREE}
+        free = _FREE if self.late is None else [name for name in _FREE if name != "keep"]  # the stage begins at it
+        return {name: value for name, value in asdict(self).items() if name not in free}
 
     def is_late(self, step: int) -> bool:
         """Whether the step, from 1, is one of the last stage."""
@@ -67,10 +66,6 @@ class TrainSettings:
         if self.late is not None and step > self.late.step:
             return (step - self.late.step) % self.late.validate_every == 0
         return step % self.validate_every == 0
-
-    def validates_on(self, step: int) -> int:
-        """Samples at most that the validation after so many steps takes."""
-        return self.late.validate_on if self.late is not None and step > self.late.step else self.validate_on
 
 
 def refuse_contradictions(config: TrainConfig, device: torch.device) -> None:
@@ -114,21 +109,16 @@ def plan(config: TrainConfig, detector: TrainedDetector, learnt: int) -> TrainSe
         given = None if config.epochs is None and config.steps is None else math.ceil(steps / per_epoch)
         first, last = detector.stages(per_epoch, given)
         steps = steps if given is not None else (first + last) * per_epoch
-        every = _every(steps - first * per_epoch, per_epoch, counted)
-        late = Late(
-            epoch=first,
-            step=first * per_epoch,
-            validate_every=every,
-            validate_on=_on(every, config.batch_size),
-        )
+        late = Late(step=first * per_epoch, validate_every=_every(steps - first * per_epoch, per_epoch, counted))
     validate_every = _every(steps if late is None else late.step, per_epoch, counted)
+    dearest = validate_every if late is None else late.validate_every
     return TrainSettings(
         seed=detector.options.seed % (1 << 63),  # generators take no negative ones
         batch_size=config.batch_size,
         steps=steps,
         steps_per_epoch=per_epoch,
         validate_every=validate_every,
-        validate_on=_on(validate_every, config.batch_size),
+        validate_on=max(_LEAST, math.ceil(_LOOKED_AT * dearest * config.batch_size)),
         late=late,
         schedule=config.schedule,
         floor=config.floor if config.floor is not None else _FLOOR,
@@ -146,7 +136,3 @@ def plan(config: TrainConfig, detector: TrainedDetector, learnt: int) -> TrainSe
 def _every(steps: int, per_epoch: int, counted: int | None) -> int:
     """Steps from one validation to the next, of a stage of so many: an epoch, unless length is counted in steps."""
     return per_epoch if counted is None else max(1, math.ceil(steps / _VALIDATIONS))
-
-
-def _on(every: int, batch_size: int) -> int:
-    return max(_LEAST, math.ceil(_LOOKED_AT * every * batch_size))

@@ -77,6 +77,7 @@ def fit_by_training(
     seed = detector.options.seed % (1 << 63)  # generators take no negative ones
     split = _split_pictures if isinstance(dataset, Dataset) else _split_videos
     parts = split(dataset, detector.input, config, seed, wanted, progress)  # type: ignore[arg-type]
+    plan(config, detector, len(parts.learn))  # what cannot be is refused before anything is read
     room = Room(cache=config.cache, folder=Path(config.cache_dir).expanduser(), shared=config.devices > 1)
     sources: list[Source] = []
     skipped: list[Skipped] = []
@@ -118,7 +119,7 @@ def fit_by_training(
         run.log("trained", **asdict(trained))
         kept = trained.best_step if settings.keep == "best" and trained.best_step is not None else trained.steps
         late = settings.is_late(kept)
-        if settings.is_late(trained.steps) and not late:
+        if settings.is_late(trained.steps) and not late and trained.stopped != "time":
             log.warning(
                 "normals kept back were rebuilt best after step %d, before the embedder began to learn: that is kept. "
                 "Lower --unfrozen-rate or give more clips; --keep last keeps what was learnt since",
@@ -168,8 +169,6 @@ def _sources(
     if not isinstance(detector, EmbeddedDetector) or not isinstance(config, EmbeddedTrainConfig):
         yield from (gather(loader, room) for loader in (parts.learn, parts.held))
         return
-    if detector.learns_late and config.epochs is not None:
-        detector.stages(1, config.epochs)  # what cannot be is refused before anything is embedded
     start = time.perf_counter()
     store = EmbeddingStore(config.embeddings_dir.expanduser(), int(config.embeddings_gb * 2**30))
     batch = max(1, config.batch_size // config.accumulate)

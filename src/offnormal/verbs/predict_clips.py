@@ -113,9 +113,9 @@ def _of_folder(place: Path, known: Collection[str]) -> Sequence[Video]:
     if not _holds_clips(place):
         return ()
     inside = [folder.name for folder in place.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
-    action = _class(place.resolve().name, known)
-    is_one = action in known and not any(_class(name, known) in known for name in inside)
-    if is_one or all(name.isdecimal() for name in inside):  # as UCF Sports numbers them
+    action = _class(Path(os.path.abspath(place)).name, known)  # noqa: PTH100 - links keep their names
+    is_tree = any(_class(name, known) in known for name in inside)
+    if not is_tree and (action in known or all(name.isdecimal() for name in inside)):  # as UCF Sports numbers them
         return clips_of_class(place, action)
     return class_clips(place, partial(_class, known=known))
 
