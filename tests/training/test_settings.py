@@ -50,9 +50,9 @@ def test_a_method_may_count_in_steps(given, steps, validate_every):
 @pytest.mark.parametrize(
     ("given", "steps", "every", "late"),
     [
-        ({}, 33, 2, Late(step=27, validate_every=1)),  # twenty validations in each stage
+        ({}, 33, 2, Late(step=27, validate_every=3)),  # twenty validations, then one an epoch
         ({"epochs": 12}, 36, 3, Late(step=27, validate_every=3)),
-        ({"steps": 32}, 32, 2, Late(step=27, validate_every=1)),
+        ({"steps": 32}, 32, 2, Late(step=27, validate_every=3)),
         ({"steps": 500}, 500, 2, Late(step=27, validate_every=24)),
     ],
 )

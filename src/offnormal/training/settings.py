@@ -109,7 +109,8 @@ def plan(config: TrainConfig, detector: TrainedDetector, learnt: int) -> TrainSe
         given = None if config.epochs is None and config.steps is None else math.ceil(steps / per_epoch)
         first, last = detector.stages(per_epoch, given)
         steps = steps if given is not None else (first + last) * per_epoch
-        late = Late(step=first * per_epoch, validate_every=_every(steps - first * per_epoch, per_epoch, counted))
+        every = _every(steps - first * per_epoch, per_epoch, counted)
+        late = Late(step=first * per_epoch, validate_every=max(every, per_epoch))  # its validations are dear
     validate_every = _every(steps if late is None else late.step, per_epoch, counted)
     dearest = validate_every if late is None else late.validate_every
     return TrainSettings(
