@@ -52,6 +52,12 @@ def labelled(path: Path) -> list[tuple[float, float]]:
     return spans
 
 
+def outside(on: list[tuple[float, float]], spans: list[tuple[float, float]]) -> float:
+    """Seconds of alarms, none of which overlap, in which no event is."""
+    inside = sum(max(0.0, min(end, stop) - max(begin, start)) for begin, end in on for start, stop in spans)
+    return sum(end - begin for begin, end in on) - inside
+
+
 def report(run: dict[str, Any], spans: list[tuple[float, float]]) -> None:
     alarms = [event for event in run["events"] if event["kind"] == "anomaly"]
     on = [(one["position_s"], one["position_s"] + one["duration_s"]) for one in alarms]
@@ -68,6 +74,7 @@ def report(run: dict[str, Any], spans: list[tuple[float, float]]) -> None:
     print("| | |\n|---|---|")
     print(f"| alarms an hour | {run['alarms'] / hours:.1f} |")
     print(f"| of them beside every event | {false}, {false / normal_hours:.1f} an hour of normal life |")
+    print(f"| of normal life, in alarm | {outside(on, spans) / (3600 * normal_hours):.0%} |")
     print(f"| events caught | {len(delays)} of {len(spans)} |")
     if delays:
         print(f"| delay, median and longest | {delays[len(delays) // 2]:.1f} s, {delays[-1]:.1f} s |")
