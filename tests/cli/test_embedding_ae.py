@@ -142,7 +142,7 @@ def test_pictures_are_judged_one_by_one(parts, tmp_path, capsys):
         (["--embedder", "slowfast_r60"], "did you mean 'slowfast_r50'"),
         (["--unfreeze", "layer4"], "parts are"),
         (["--unfreeze", "blocks.6", "--unfreeze-at", "30", "--epochs", "10"], "no training of 10 epoch(s)"),
-        (["--unfreeze", "blocks.6", "--unfreeze-at", "30", "--steps", "3"], "no training of 1 epoch(s)"),
+        (["--unfreeze", "blocks.6", "--unfreeze-at", "30", "--steps", "3"], "no training of 3 epoch(s)"),
         (["--unfrozen-epochs", "3"], "unfrozen_epochs without unfreeze"),
         (["--sampling", "uniform", "--hop", "2"], "hop with sampling=uniform"),
         (["--views", "-1"], "views"),

@@ -224,7 +224,7 @@ class EmbeddingAE(EmbeddedDetector):
         """The error for normals kept back; if their embeddings have shrunk, as if these varied as they did at first."""
         embedding, target = self._both(x)
         error = F.mse_loss(self.net(embedding)[0], target)
-        if x.ndim == 2 or self.options.target == "teacher":
+        if x.ndim == 2 or not self._teacher or self.options.target == "teacher":
             return {"loss": error}
         return {"loss": error * _varies(self._taught(x)) / _varies(target).clamp(min=1e-12)}
 
@@ -286,7 +286,8 @@ class EmbeddingAE(EmbeddedDetector):
         if x.ndim == 2:
             return (known := self._standardised(x)), known
         embedding = self._standardised(self._embedded(x, self.embedder))
-        return embedding, self._taught(x) if self.options.target == "teacher" else embedding.detach()
+        taught = self._teacher and self.options.target == "teacher"
+        return embedding, self._taught(x) if taught else embedding.detach()
 
     @torch.no_grad()
     def _taught(self, x: Tensor) -> Tensor:
