@@ -258,8 +258,8 @@ class InStages(Worsening):
 def test_patience_waits_for_what_learns_late(sources, tmp_path):
     late = Late(step=28, validate_every=2)
     found = train(job(sources, tmp_path, made(InStages), steps=60, patience=3, late=late), CPU)
-    assert (found.steps, found.stopped, found.best_step) == (34, "early", 8)
-    assert [line["step"] for line in events(tmp_path, "validation")][-5:] == [24, 28, 30, 32, 34]
+    assert (found.steps, found.stopped, found.best_step, found.early_loss) == (36, "early", 30, 1.0)
+    assert [line["step"] for line in events(tmp_path, "validation")][-5:] == [28, 30, 32, 34, 36]
     assert [line["late"] for line in events(tmp_path, "epoch")] == [0.0] * 7 + [1.0] * 2
 
 
@@ -283,10 +283,11 @@ def test_what_learns_late_begins_where_the_rest_was_best(sources, tmp_path, keep
 
 
 def test_plateaus_are_counted_anew_where_a_part_begins_to_learn(sources, tmp_path):
-    late = Late(step=24, validate_every=2)  # by then four validations were no better than that after step 8
-    train(job(sources, tmp_path, made(InStages), steps=36, late=late, schedule="plateau"), CPU)
+    late = Late(step=24, validate_every=2)  # by then four validations were no better than that after step 8, and the
+    # first one since is better than those after it
+    train(job(sources, tmp_path, made(InStages), steps=40, late=late, schedule="plateau"), CPU)
     rates = [line["lr"]["plain"] for line in events(tmp_path, "step")]
-    assert rates == [0.01] * 34 + [0.005] * 2
+    assert rates == [0.01] * 36 + [0.005] * 4
 
 
 class Unfrozen(Worsening):

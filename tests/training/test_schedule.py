@@ -121,7 +121,7 @@ def test_plateaus_from_before_it_learnt_do_not_lower_its_rate():
     other.load_state(schedule.state())
     for one in (schedule, other):
         assert one.set(60) == {"a": 0.5, "b": 0.1, "c": 0.5}
-        for _ in range(4):
+        for _ in range(5):
             one.validated(1.0, 61)
         assert one.set(61)["c"] == 0.5
         one.validated(1.0, 61)

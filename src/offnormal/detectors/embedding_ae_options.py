@@ -60,8 +60,8 @@ class EmbeddingAEOptions(DetectorOptions):
     """Epoch, from 1, from which on they do; default: after 3000 steps, or two thirds of --epochs or --steps."""
     unfrozen_epochs: Annotated[int, Field(ge=1)] | None = None
     """The last ones, in which they do; default: 10, and at least 100 steps."""
-    unfrozen_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
-    """Their learning rate."""
+    unfrozen_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-5
+    """Their learning rate; published configs: 5e-6 to 1e-4."""
     target: Literal["detached", "teacher"] = "detached"
     """With unfreeze, what is to be rebuilt: the embedding as it is, or as the embedder made it before it learnt."""
     clusters: Annotated[int, Field(ge=1)] = 8

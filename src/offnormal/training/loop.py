@@ -46,12 +46,13 @@ class Trained:
     best_step: int | None  # None: there was no validation
     best_epoch: int | None
     best_loss: float | None
+    early_loss: float | None  # the best before parts began to learn that learn only late; best_*: since
     waiting_share: float  # of the time of the steps, spent waiting for data
 
     def rounded(self) -> Trained:
         """The same with figures that people read."""
-        loss = None if self.best_loss is None else float(f"{self.best_loss:.6g}")
-        return replace(self, best_loss=loss, waiting_share=round(self.waiting_share, 4))
+        best, early = (None if x is None else float(f"{x:.6g}") for x in (self.best_loss, self.early_loss))
+        return replace(self, best_loss=best, early_loss=early, waiting_share=round(self.waiting_share, 4))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +133,11 @@ def seed_everything(*numbers: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]))
 
 
+def _unknown() -> dict[str, Any]:
+    """What is known of the best validation before there is one."""
+    return {"step": None, "epoch": None, "loss": math.inf}
+
+
 class _Loop:
     """The training of one process; all ranks do the same on their shares of every batch."""
 
@@ -151,7 +157,7 @@ class _Loop:
         self.journal = Journal(fabric, job.run, self.settings.steps, forgiving=half, tell=tell)
         self.step = 0
         self.stopped: Stopped | None = None
-        self.best: dict[str, Any] = {"step": None, "epoch": None, "loss": math.inf}
+        self.best = _unknown()
         self.worse = 0  # validations since the best
         self.best_state: dict[str, Tensor] | None = None  # on the CPU, until it is written
         self.waited_s = self.took_s = 0.0
@@ -159,6 +165,7 @@ class _Loop:
         self.save_took_s = 0.0
         self.save_late = False  # a checkpoint is due, when what the epoch has to tell is told
         self.late_begun = False
+        self.early_loss: float | None = None  # the best before that
         self.until = math.inf if self.settings.limit_s is None else time.perf_counter() + self.settings.limit_s
         if found is not None:
             self._restore(found)
@@ -183,6 +190,7 @@ class _Loop:
             "best_step": self.best["step"],
             "best_epoch": self.best["epoch"],
             "best_loss": self.best["loss"] if known else None,
+            "early_loss": self.early_loss,
             "waiting_share": self.waited_s / self.took_s if self.took_s else 0.0,
         }
 
@@ -344,6 +352,7 @@ class _Loop:
             "best": self.best if self.best["step"] is not None else None,
             "worse": self.worse,
             "late_begun": self.late_begun,
+            "early_loss": self.early_loss,
             "schedule": self.schedule.state(),
             "scalers": {name: scaler.state_dict() for name, scaler in self.scalers.items()},
         }
@@ -355,7 +364,8 @@ class _Loop:
     def _begin_late(self) -> None:
         """Let what learns late begin where the rest was best, not where it has learnt its samples by heart.
 
-        The checkpoint behind it is of these weights: `best` may soon be another one.
+        From there on the best is looked for anew: whoever lets more learn asks for what that comes to. The checkpoint
+        behind it is of these weights: `best` may soon be another one.
         """
         if self.best["step"] is not None and self.settings.keep == "best":
             if self.fabric.is_global_zero:
@@ -366,6 +376,9 @@ class _Loop:
             self.detector.epoch_ended()  # what that epoch had to tell has been told
             for optimizer in self.optimizers.values():
                 optimizer.state.clear()  # of other weights
+        if self.best["step"] is not None:
+            self.early_loss = self.best["loss"]
+            self.best = _unknown()
         self.schedule.begin_late()
         self.late_begun = True
         if self.fabric.is_global_zero:
@@ -379,7 +392,7 @@ class _Loop:
                 self.scalers[name].load_state_dict(state["scalers"][name])
         self.schedule.load_state(state["schedule"])
         self.step, self.stopped, self.worse = state["step"], state["stopped"], state["worse"]
-        self.late_begun = state["late_begun"]
+        self.late_begun, self.early_loss = state["late_begun"], state["early_loss"]
         if state["best"] is not None:
             self.best = state["best"]
         self.journal.log("resumed", step=self.step)

@@ -61,7 +61,7 @@ class Schedule:
 
     def begin_late(self) -> None:
         """Hear that what learns only late begins: it has had no plateau yet."""
-        self._worse = 0
+        self._lowest, self._worse = math.inf, 0
 
     def validated(self, loss: float, step: int) -> None:
         """Hear of the validation loss after so many steps: a plateau lowers the rates of what has learnt by then."""

@@ -117,13 +117,14 @@ def fit_by_training(
             None if progress is None else lambda done, of, note: progress(f"train {detector.name}", done, of, note),
         )
         run.log("trained", **asdict(trained))
-        kept = trained.best_step if settings.keep == "best" and trained.best_step is not None else trained.steps
-        late = settings.is_late(kept)
-        if settings.is_late(trained.steps) and not late and trained.stopped != "time":
+        late = settings.is_late(trained.steps)
+        early, since = trained.early_loss, trained.best_loss
+        if early is not None and since is not None and early < since:
             log.warning(
-                "normals kept back were rebuilt best after step %d, before the embedder began to learn: that is kept. "
-                "Lower --unfrozen-rate or give more clips; --keep last keeps what was learnt since",
-                kept,
+                "normals kept back were rebuilt better before the embedder began to learn (loss %.4g) than since "
+                "(%.4g): try a lower --unfrozen-rate, more clips, or leave it frozen",
+                early,
+                since,
             )
         detector.epoch_begins(max(0, trained.epochs - 1), late=late)  # of several processes it has begun in others
         parameters = _parameters(detector)
