@@ -46,7 +46,7 @@ def killed(step, out, *arguments):
 
 def losses(run):
     history = read_history(run / "log.jsonl")
-    return history.steps, history.validations, history.rates
+    return history.steps, history.validations, history.rates, history.epochs
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "plateau"])
