@@ -8,6 +8,7 @@ import torch
 
 from offnormal.backbones.video.catalogue import build_embedder
 from offnormal.bundle import load
+from offnormal.cli.fit import _trained
 from offnormal.cli.main import run
 from offnormal.detectors import embedding_ae_options
 from tests.contracts.scenes import write_scenes
@@ -124,6 +125,7 @@ def test_an_embedder_that_learns_to_no_avail_is_told_of(yard, tmp_path, capsys, 
     assert "rebuilt better before the embedder began to learn" in caplog.text
     detector = load(made["bundle"]).detector
     assert "blocks.6 trained further" in detector.cards()[0].source
+    assert f", {trained['early_loss']:.4g} while the embedder was frozen; " in _trained(made["training"])
 
 
 def test_pictures_are_judged_one_by_one(parts, tmp_path, capsys):

@@ -123,8 +123,11 @@ def _as_text(run: Run) -> list[str]:
 def _trained(training: dict[str, Any]) -> str:
     """One line: how long it learnt and why it stopped, and which weights it kept."""
     why = {"done": "", "early": ", stopped early", "time": ", stopped by --limit-time"}[training["stopped"]]
-    best = "" if training["best_step"] is None else f"; lowest validation loss {training['best_loss']:.4g}"
-    best += "" if training["best_step"] is None else f" after epoch {training['best_epoch']}"
+    best = ""
+    if training["best_step"] is not None:
+        best = f"; lowest validation loss {training['best_loss']:.4g} after epoch {training['best_epoch']}"
+    if training["early_loss"] is not None:
+        best += f", {training['early_loss']:.4g} while the embedder was frozen"
     kept = f"; {training['kept_back']} kept back"
     return f"{training['steps']} steps, {training['epochs']} epochs{why}{best}{kept}"
 

@@ -77,7 +77,8 @@ def fit_by_training(
     seed = detector.options.seed % (1 << 63)  # generators take no negative ones
     split = _split_pictures if isinstance(dataset, Dataset) else _split_videos
     parts = split(dataset, detector.input, config, seed, wanted, progress)  # type: ignore[arg-type]
-    plan(config, detector, len(parts.learn))  # what cannot be is refused before anything is read
+    if len(parts.learn):
+        plan(config, detector, len(parts.learn))  # what cannot be is refused before anything is read
     room = Room(cache=config.cache, folder=Path(config.cache_dir).expanduser(), shared=config.devices > 1)
     sources: list[Source] = []
     skipped: list[Skipped] = []
