@@ -161,6 +161,16 @@ def test_known_classes_go_before_numbers_and_links_keep_their_names(actions, tmp
     assert classes("Walk") == ["mon", "tue"]
 
 
+def test_pictures_beside_a_clip_are_of_it(actions, tmp_path):
+    (source,) = sorted(actions.glob("**/Run-Side/001/*.avi"))
+    assert list(source.parent.glob("jpeg/*.jpg")), "frames lie below, as in the published set"
+    assert [clip.path for clip in clips_named([source.parent])] == [source]
+    shutil.copy(next(source.parent.glob("jpeg/*.jpg")), tmp_path)
+    shutil.copy(source, tmp_path)
+    with pytest.raises(UsageError, match="a video and"):
+        clips_named([tmp_path])
+
+
 def test_originals_are_known_where_classes_are_not(actions, tmp_path):
     """Copies of one original in a plain folder, and a tree whose actions lie one folder down."""
     (source,) = sorted(actions.glob("**/Run-Side/001/*.avi"))

@@ -15,7 +15,7 @@ from offnormal.data.layouts.ucf_sports import UcfSportsLayout, class_of
 from offnormal.data.video_loader import VideoLoader
 from offnormal.errors import DataError, UsageError
 from offnormal.sources.footage import expand_videos
-from offnormal.sources.paths import as_written
+from offnormal.sources.paths import as_written, is_picture
 from offnormal.sources.video_paths import is_frame_folder, videos_in
 from offnormal.types import Verdict, Video
 from offnormal.verbs.judging import Judging
@@ -75,7 +75,7 @@ def clips_named(names: Sequence[str | Path], *, known: Collection[str] = (), as_
             found.setdefault(os.path.abspath(clip.path), clip)  # noqa: PTH100 - links stay apart
         if place.is_dir() and _holds_clips(place):
             continue
-        videos = expand_videos([name], as_video=as_video)
+        videos = expand_videos(_with_its_frames(place) or [name], as_video=as_video)
         if not videos:
             raise UsageError(
                 f"{name}: pictures; this detector scores clips: name videos, or with --as-video folders of frames"
@@ -103,6 +103,13 @@ def refuse_options_of_frames(config: PredictConfig) -> None:
 
 def _holds_clips(place: Path) -> bool:
     return is_class_folders(place) and not videos_in(place) and not is_frame_folder(place)
+
+
+def _with_its_frames(place: Path) -> list[Path]:
+    """The videos in a folder that has folders of pictures beside them, as UCF Sports has: these show the same."""
+    if not place.is_dir() or not videos_in(place) or any(is_picture(path) for path in place.iterdir()):
+        return []
+    return videos_in(place, recursive=True)
 
 
 def _of_folder(place: Path, known: Collection[str]) -> Sequence[Video]:
