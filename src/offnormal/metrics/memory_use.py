@@ -13,7 +13,7 @@ _USED = 1e-4  # of all that is recalled: less than that of an item does not coun
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ItemShares:
+class MemoryShares:
     """Of M items the share that each has in what was recalled, (M,) adding up to 1, or to 0 where there was nothing."""
 
     normal: np.ndarray
@@ -29,10 +29,10 @@ class ItemShares:
         return float(np.minimum(self.normal, self.anomalous).sum())
 
 
-class ItemUse:
+class MemoryUse:
     """Adds up what samples with labels recall.
 
-    >>> use = ItemUse()
+    >>> use = MemoryUse()
     >>> use.update(np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 0.0]]), [0, 1, None])
     >>> found = use.compute()
     >>> found.normal.tolist(), found.anomalous.tolist(), found.overlap
@@ -48,9 +48,14 @@ class ItemUse:
             rows = recalled[[found == label for found in labels]].sum(0, dtype=np.float64)
             self._sums[label] = self._sums[label] + rows if label in self._sums else rows
 
-    def compute(self) -> ItemShares | None:
+    def merge(self, other: MemoryUse) -> None:
+        """Add what another gathered."""
+        for label, rows in other._sums.items():
+            self._sums[label] = self._sums[label] + rows if label in self._sums else rows
+
+    def compute(self) -> MemoryShares | None:
         """The shares; None when no sample was given."""
         if not self._sums:
             return None
         normal, anomalous = (self._sums[label] / max(self._sums[label].sum(), 1e-12) for label in (NORMAL, ANOMALOUS))
-        return ItemShares(normal, anomalous)
+        return MemoryShares(normal, anomalous)

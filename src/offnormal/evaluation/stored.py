@@ -1,6 +1,6 @@
-"""What an evaluation left in its folder, read again: metrics.json, scores.csv and what the bundle says of itself.
+"""An evaluation read back from its folder: metrics.json, scores.csv, and what the bundle says about itself.
 
-Files may have been edited or cut short since; what does not fit is an error that names the file, and the line.
+Files may have been edited or cut short since; what does not fit is an error that names the file and the line.
 """
 
 from __future__ import annotations
@@ -15,35 +15,34 @@ from typing import Any
 import yaml
 
 from offnormal.errors import DataError, UsageError
-from offnormal.evaluated.score_table import Kind, ScoreTable, read_scores
+from offnormal.evaluation.table import ScoreTable, read_table
 from offnormal.run import read_config
+from offnormal.types import Unit
 
 _CONFIG, _CARD = "config.yaml", "card.json"
-_ROWS: dict[Kind, str] = {"images": "pictures", "videos": "frames", "clips": "clips"}
-_KINDS: dict[object, Kind] = {"video": "videos", "clip": "clips"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class EvaluatedRun:
+class StoredEvaluation:
     """One evaluation: its scores, and what is known of the detector that gave them."""
 
     path: Path
-    kind: Kind
-    data: str  # name of the data set
-    fingerprint: str  # of its test part
+    data: str  # name of the dataset
+    fingerprint: str  # of the items tested on
     table: ScoreTable
     metrics: dict[str, float]  # as the evaluation wrote them
     threshold: float | None  # calibrated; None: not calibrated
-    rate: str | None  # the false-alarm rate that the threshold promises
-    fps: float | None  # assumed for footage without a clock
-    seconds_per_frame: float | None  # of clips per clip; scoring, decoding included
+    low_threshold: float | None  # of alarms; None: not calibrated, or no videos
+    rate: str | None  # the expected false-alarm rate
+    assumed_fps: float | None  # of footage without a clock
+    seconds_per_unit: float | None  # scoring, decoding included
     bundle: str | None  # hash of the bundle that scored
     detector: str | None  # None: neither a configuration nor the bundle was found
     options: dict[str, str]  # effective options of detector and input, flat
     bundle_bytes: int | None
 
 
-def read_run(path: Path) -> EvaluatedRun:
+def read_evaluation(path: Path) -> StoredEvaluation:
     """Read the evaluation in a run folder.
 
     Raises UsageError where there is none, DataError naming file and line where its files are damaged.
@@ -60,24 +59,28 @@ def read_run(path: Path) -> EvaluatedRun:
         raise UsageError(f"{path}: is a run over several categories ({names}); compare the folder of one of them")
     data = values.get("data")
     if not isinstance(data, dict) or not isinstance(data.get("fingerprint"), str):
-        raise DataError(f"{file}: does not say what data it rests on (data.fingerprint); run offnormal evaluate again")
-    kind = _KINDS.get(data.get("kind"), "images")
-    calibration = values.get("calibration")
-    calibration = calibration if isinstance(calibration, dict) else {}
+        raise DataError(f"{file}: does not name the data it rests on (data.fingerprint); run offnormal evaluate again")
+    try:
+        unit = Unit(values.get("unit"))
+    except ValueError:
+        units = ", ".join(unit.value for unit in Unit)
+        raise DataError(f"{file}: unit {values.get('unit')!r}, expected {units}; run offnormal evaluate again") from None
+    calibration, alarms = (
+        part if isinstance(part := values.get(name), dict) else {} for name in ("calibration", "alarms")
+    )
     bundle = values.get("bundle") if isinstance(values.get("bundle"), str) else None
     folder = _bundle_folder(path, bundle)
-    detector, options = _described(path, folder)
+    detector, options = _detector_of(path, folder)
     metrics = values.get("metrics")
-    table = read_scores(path / "scores.csv", kind)
-    expected = data.get("images" if kind == "images" else _ROWS[kind])
-    if isinstance(expected, int) and expected != len(table.keys):
+    table = read_table(path / "scores.csv", unit)
+    expected = data.get("rows")
+    if isinstance(expected, int) and expected != len(table):
         raise DataError(
-            f"{table.file}: has {len(table.keys)} rows where metrics.json speaks of {expected} {_ROWS[kind]}: "
-            "it was cut short or edited; run offnormal evaluate again"
+            f"{path / 'scores.csv'}: has {len(table)} rows, metrics.json names {expected}: it was cut short or "
+            "edited; run offnormal evaluate again"
         )
-    return EvaluatedRun(
+    return StoredEvaluation(
         path=path,
-        kind=kind,
         data=str(data.get("name", path.name)),
         fingerprint=data["fingerprint"],
         table=table,
@@ -87,9 +90,10 @@ def read_run(path: Path) -> EvaluatedRun:
             if (number := _number(value)) is not None
         },
         threshold=_number(calibration.get("threshold")),
+        low_threshold=_number(alarms.get("low_threshold")),
         rate=_rate(calibration.get("rate")),
-        fps=_number(data.get("assumed_fps")),
-        seconds_per_frame=_number(values.get("seconds_per_clip" if kind == "clips" else "seconds_per_frame")),
+        assumed_fps=_number(data.get("assumed_fps")),
+        seconds_per_unit=_number(values.get("seconds_per_unit")),
         bundle=bundle,
         detector=detector,
         options=options,
@@ -148,7 +152,7 @@ def _bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
 
 
-def _described(path: Path, bundle: Path | None) -> tuple[str | None, dict[str, str]]:
+def _detector_of(path: Path, bundle: Path | None) -> tuple[str | None, dict[str, str]]:
     """Name and options of the detector, from its bundle or else from the run's configuration."""
     for file in (None if bundle is None else bundle / _CONFIG, path / _CONFIG):
         if file is None or not file.is_file():

@@ -1,0 +1,325 @@
+"""Scores -> everything that labels, masks, and the threshold say about them: one evaluation for every unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from offnormal.calibration.calibration import Calibration
+from offnormal.calibration.check import GuaranteeCheck
+from offnormal.data.class_split import SPLITS
+from offnormal.data.dataset import Dataset, Skipped
+from offnormal.evaluation.alarms import AlarmReport, report_alarms
+from offnormal.evaluation.guarantee import check_guarantee
+from offnormal.evaluation.table import TESTED, ScoreTable, join_tables
+from offnormal.evaluation.units import TRAITS, measure, why_no_metrics
+from offnormal.events.rules import EventRules
+from offnormal.metrics import decision
+from offnormal.metrics.accumulate import PixelResult, PixelScores
+from offnormal.metrics.classes import ClassRow, SplitRow, class_rows, split_rows
+from offnormal.metrics.decision import Share
+from offnormal.metrics.memory_use import MemoryShares, MemoryUse
+from offnormal.metrics.sweep import OracleThreshold, ThresholdSweep, oracle_threshold, threshold_sweep
+from offnormal.metrics.video import VideoMetrics, video_metrics
+from offnormal.types import Unit
+
+
+@dataclass(slots=True, kw_only=True)
+class Partial:
+    """What scoring some of the items gives; partials of a dataset are joined in the order of its items."""
+
+    tables: list[ScoreTable] = field(default_factory=list)
+    pixels: PixelScores | None = None  # None: no masks, or no maps
+    memory_use: MemoryUse = field(default_factory=MemoryUse)
+    embeddings: list[np.ndarray] = field(default_factory=list)  # (n, D) of clips, row for row
+    latents: list[np.ndarray] = field(default_factory=list)  # (n, L)
+    skipped: list[Skipped] = field(default_factory=list)
+    warnings: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by item
+    assumed_fps: float | None = None  # of footage without a clock
+    seconds: float = 0.0  # scoring, decoding included
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Evaluation:
+    """Everything that is known after a dataset was scored; the report draws it."""
+
+    dataset: Dataset
+    table: ScoreTable
+    metrics: dict[str, float]  # names of TRAITS, only those that labels and masks allow
+    missing: dict[str, str]  # metric -> why it could not be computed
+    terms: dict[str, dict[str, float]]  # term of the score -> metrics of it alone
+    pixel: PixelResult | None
+    calibration: Calibration | None
+    guarantee: GuaranteeCheck | None  # whether the expected false-alarm rate held; None: nothing to check it with
+    confusion: decision.Confusion | None  # images and clips at the calibrated threshold
+    classification: dict[str, Any] | None  # scikit-learn's report at that threshold
+    operating: list[decision.OperatingPoint]  # images and clips
+    sweep: ThresholdSweep | None  # images and clips
+    oracle: OracleThreshold | None
+    classes: list[ClassRow]  # types of anomaly or classes of activity
+    splits: list[SplitRow]  # of datasets that are divided
+    frames: VideoMetrics | None  # of videos scored frame by frame
+    alarms: AlarmReport | None  # of the same, at the calibrated threshold
+    memory: MemoryShares | None  # use of the detector's memory; None: it has none
+    embeddings: np.ndarray | None  # (R, D) of clips; None: the detector gives none
+    latents: np.ndarray | None  # (R, L)
+    skipped: list[Skipped]
+    warnings: Mapping[str, tuple[str, ...]]  # by item
+    assumed_fps: float | None  # of footage without a clock; None: none was needed
+    seconds_per_unit: float | None  # scoring, decoding included
+    bundle: str  # hash of the bundle that scored
+    fingerprint: str  # of the items tested on
+
+    @property
+    def unit(self) -> Unit:
+        """What got one score."""
+        return self.table.unit
+
+    @property
+    def threshold(self) -> float | None:
+        """The calibrated threshold; None: not calibrated."""
+        return None if self.calibration is None else self.calibration.threshold
+
+    @property
+    def labeled(self) -> bool:
+        """Whether any unit that was tested on has a label."""
+        return bool(self.table.labeled.any())
+
+
+def join_partials(partials: Sequence[Partial]) -> Partial:
+    """Several partials as one."""
+    joined = Partial()
+    for partial in partials:
+        joined.tables += partial.tables
+        joined.memory_use.merge(partial.memory_use)
+        joined.embeddings += partial.embeddings
+        joined.latents += partial.latents
+        joined.skipped += partial.skipped
+        joined.warnings |= partial.warnings
+        joined.assumed_fps = joined.assumed_fps or partial.assumed_fps
+        joined.seconds += partial.seconds
+        if partial.pixels is not None:
+            joined.pixels = partial.pixels if joined.pixels is None else joined.pixels.merge(partial.pixels)
+    return joined
+
+
+def evaluate_scores(
+    dataset: Dataset,
+    partial: Partial,
+    *,
+    calibration: Calibration | None,
+    missing: Mapping[str, str],
+    bundle: str,
+    fingerprint: str,
+    rules: EventRules,
+    hysteresis: float,
+    smooth_s: float | None = None,
+) -> Evaluation:
+    """Every metric that labels and masks allow.
+
+    missing: metrics that are known to be impossible, with the reason. rules, hysteresis: what makes an alarm.
+    smooth_s: standard deviation in seconds of a Gaussian over time for further frame metrics named `_smoothed`.
+    """
+    table = join_tables(partial.tables)
+    threshold = None if calibration is None else calibration.threshold
+    frames = alarms = None
+    if table.unit is Unit.FRAME:
+        frames = video_metrics(table.series(), smooth_sigma_s=smooth_s)
+        metrics, reasons = dict(frames.metrics), dict(frames.missing)
+        if calibration is not None:
+            low = calibration.low_threshold(hysteresis)
+            alarms = report_alarms(table.series(), calibration.threshold, rules, low)
+        decisions = _Decisions()
+    else:
+        metrics, reasons = _measured(table)
+        decisions = _decide(table, threshold)
+        metrics |= decisions.rates()
+    pixel = None if partial.pixels is None else partial.pixels.compute()
+    metrics |= _pixel_metrics(pixel, TRAITS[table.unit].pixel)
+    return Evaluation(
+        dataset=dataset,
+        table=table,
+        metrics=metrics,
+        missing={**reasons, **missing},
+        terms=_term_metrics(table),
+        pixel=pixel,
+        calibration=calibration,
+        guarantee=check_guarantee(table, calibration, alarms),
+        confusion=decisions.confusion,
+        classification=decisions.classification,
+        operating=decisions.operating,
+        sweep=decisions.sweep,
+        oracle=None if decisions.sweep is None else oracle_threshold(decisions.sweep),
+        classes=decisions.classes,
+        splits=decisions.splits,
+        frames=frames,
+        alarms=alarms,
+        memory=partial.memory_use.compute(),
+        embeddings=np.concatenate(partial.embeddings) if partial.embeddings else None,
+        latents=np.concatenate(partial.latents) if partial.latents else None,
+        skipped=partial.skipped,
+        warnings=partial.warnings,
+        assumed_fps=partial.assumed_fps,
+        seconds_per_unit=partial.seconds / len(table) if len(table) else None,
+        bundle=bundle,
+        fingerprint=fingerprint,
+    )
+
+
+def mean_metrics(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of every metric over the categories that have it, in the order of the first."""
+    names = dict.fromkeys(name for of_category in metrics for name in of_category)
+    return {name: float(np.mean([own[name] for own in metrics if name in own])) for name in names}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decisions:
+    """What the threshold, and every other one, does to images or clips."""
+
+    confusion: decision.Confusion | None = None
+    classification: dict[str, Any] | None = None
+    operating: list[decision.OperatingPoint] = field(default_factory=list)
+    sweep: ThresholdSweep | None = None
+    classes: list[ClassRow] = field(default_factory=list)
+    splits: list[SplitRow] = field(default_factory=list)
+
+    def rates(self) -> dict[str, float]:
+        """Shares that were judged correctly, by split, as metrics of divided datasets."""
+        return {
+            "clip_detected" if row.split == "anomalous" else f"clip_passed_{row.split}": row.correct.count / row.correct.of
+            for row in self.splits
+            if row.correct is not None and row.correct.of
+        }
+
+
+def _measured(table: ScoreTable) -> tuple[dict[str, float], dict[str, str]]:
+    """Metrics of images or clips, and why there are none."""
+    rows = table.labeled
+    labels, scores = table.label[rows], table.score[rows]
+    if why := why_no_metrics(table.unit, labels):
+        return {}, {f"{table.unit.value} metrics": why}
+    return measure(table.unit, labels, scores), {}
+
+
+def _decide(table: ScoreTable, threshold: float | None) -> _Decisions:
+    rows = table.labeled
+    labels, scores = table.label[rows], table.score[rows]
+    if not labels.size:
+        return _Decisions()
+    both = why_no_metrics(table.unit, labels) is None
+    known = np.flatnonzero(table.scored & np.isfinite(table.label))  # of every split
+    classes, splits = (
+        [column[row] for row in known]
+        for column in (
+            table.item_column(lambda item: item.class_name),
+            table.item_column(lambda item: item.split),
+        )
+    )
+    columns = table.label[known], table.score[known], threshold
+    verdicts = None if threshold is None else scores > threshold
+    return _Decisions(
+        confusion=None if verdicts is None else decision.confusion(labels, verdicts),
+        classification=None if verdicts is None else dict(decision.classification_report(labels, verdicts)),
+        operating=decision.operating_table(labels, scores) if both else [],
+        sweep=threshold_sweep(labels, scores) if both else None,
+        classes=class_rows(classes, splits, *columns, tested=TESTED) if all(classes) else [],
+        splits=split_rows(splits, *columns, order=SPLITS) if any(splits) else [],
+    )
+
+
+def _pixel_metrics(pixel: PixelResult | None, names: Sequence[str]) -> dict[str, float]:
+    if pixel is None:
+        return {}
+    values = {"pixel_AUROC": pixel.auroc, "pixel_AUPRO": pixel.aupro, "pixel_F1": pixel.f1}
+    return {name: value for name in names if (value := values[name]) is not None}
+
+
+def _term_metrics(table: ScoreTable) -> dict[str, dict[str, float]]:
+    """Metrics of each term, as if it were the score; none without labels of both kinds."""
+    metrics: dict[str, dict[str, float]] = {}
+    for name, values in table.terms.items():
+        alone = replace(table, score=values)
+        if table.unit is Unit.FRAME:
+            of_term = video_metrics(alone.series()).metrics
+            metrics[name] = {metric: of_term[metric] for metric in TRAITS[table.unit].metrics if metric in of_term}
+        else:
+            metrics[name] = _measured(alone)[0]
+    return {name: of_term for name, of_term in metrics.items() if of_term}
+
+
+def metrics_json(evaluation: Evaluation) -> dict[str, Any]:
+    """What metrics.json holds: one schema for every unit, null or empty where something does not apply."""
+    calibration, dataset = evaluation.calibration, evaluation.dataset
+    return {
+        "unit": evaluation.unit.value,
+        "metrics": evaluation.metrics,
+        "missing": evaluation.missing,
+        "terms": evaluation.terms,
+        "pixel": None if evaluation.pixel is None else asdict(evaluation.pixel),
+        "calibration": None if calibration is None else calibration.summary(),
+        "guarantee": None if evaluation.guarantee is None else evaluation.guarantee.to_json(),
+        "confusion": None if evaluation.confusion is None else asdict(evaluation.confusion),
+        "classification_report": evaluation.classification,
+        "operating_points": [asdict(point) for point in evaluation.operating],
+        "oracle_threshold": None if evaluation.oracle is None else asdict(evaluation.oracle),
+        "classes": [
+            {
+                "class": row.name,
+                "anomalous": row.is_anomalous,
+                "counts": row.counts,
+                "median_score": row.median,
+                "AUROC": row.auroc,
+                **_correct(row.correct, is_anomalous=row.is_anomalous),
+            }
+            for row in evaluation.classes
+        ],
+        "splits": [
+            {"split": row.split, "count": row.count, **_correct(row.correct, is_anomalous=row.split == "anomalous")}
+            for row in evaluation.splits
+        ],
+        "frames": None if evaluation.frames is None else _frames_json(evaluation.frames),
+        "alarms": None if evaluation.alarms is None else evaluation.alarms.to_json(),
+        "warnings": {item: list(texts) for item, texts in evaluation.warnings.items() if texts},
+        "skipped": [{"item": str(bad.path), "reason": bad.reason} for bad in evaluation.skipped],
+        "data": {
+            "name": dataset.name,
+            "layout": dataset.layout,
+            "category": dataset.category,
+            "items": len(evaluation.table.items),
+            "rows": len(evaluation.table),
+            "assumed_fps": evaluation.assumed_fps,
+            "split_seed": None if dataset.split is None else dataset.split.classes.seed,
+            "fingerprint": evaluation.fingerprint,
+        },
+        "seconds_per_unit": evaluation.seconds_per_unit,
+        "bundle": evaluation.bundle,
+    }
+
+
+def _correct(correct: Share | None, *, is_anomalous: bool) -> dict[str, Any]:
+    name = "detected" if is_anomalous else "passed"
+    if correct is None or not correct.of:
+        return {name: None}
+    share = correct.count / correct.of
+    return {name: correct.count, f"{name}_share": share, "interval": [correct.low / 100, correct.high / 100]}
+
+
+def _frames_json(frames: VideoMetrics) -> dict[str, Any]:
+    return {
+        "smoothing": frames.smoothing,
+        "EER_threshold": frames.eer_threshold,
+        "videos": [
+            {
+                "item": row.name,
+                "frames": row.frames,
+                "not_scored": row.not_scored,
+                "anomalous": row.anomalous,
+                "frame_AUC": row.auc,
+                "reason": row.reason,
+            }
+            for row in frames.videos
+        ],
+    }
