@@ -50,8 +50,8 @@ def row(name: str, given: argparse.Namespace) -> str:
     fit += ["--clip-fps", given.clip_fps, "--size", given.size, *EMBEDDERS[name]]
     made = said(*fit, *(["--every", given.every] if given.every else []), *given.options)
     said("evaluate", made["bundle"], "--data", str(given.data), "--cache", "off")
-    parts = json.loads((Path(made["run"]) / "metrics.json").read_text(encoding="utf-8"))["parts"]
-    heads = " | ".join(f"{parts[head]['frame_AUC_micro']:.3f}" for head in HEADS)
+    terms = json.loads((Path(made["run"]) / "metrics.json").read_text(encoding="utf-8"))["terms"]
+    heads = " | ".join(f"{terms[head]['frame_AUC_micro']:.3f}" for head in HEADS)
     whole, epoch, clips = costs(Path(made["run"]) / "log.jsonl")
     return f"| {name} | {clips:,} | {heads} | {whole:.1f} | {epoch:.3f} | {whole / epoch:.0f} |"
 

@@ -48,10 +48,10 @@ def main() -> None:
             detector = load(next(Path(out).glob("*/bundle"))).detector
         loader = Loader(dataset.test, detector.input, batch_size=64)
         found = concatenate(piece.scores for piece in Scorer(detector).over(loader))
-        parts = [auroc(labels, found.parts[name].astype(np.float64)) for name in ("latent", "contextual")]
-        rows.append(parts)
+        terms = [auroc(labels, found.terms[name].astype(np.float64)) for name in ("latent", "contextual")]
+        rows.append(terms)
         taken = detector.scores_by
-        print(f"| {seed} | {parts[0]:.3f} | {parts[1]:.3f} | {taken} | {seconds:.0f} |", flush=True)
+        print(f"| {seed} | {terms[0]:.3f} | {terms[1]:.3f} | {taken} | {seconds:.0f} |", flush=True)
     cells = [f"{statistics.mean(column):.3f} ± {statistics.stdev(column):.3f}" for column in zip(*rows, strict=True)]
     print(f"| mean ± standard deviation | {' | '.join(cells)} | | |")
 

@@ -1,4 +1,4 @@
-"""GANomaly on MNIST, each digit the normal one in turn: image_AUROC of the score and of its parts, as Markdown.
+"""GANomaly on MNIST, each digit the normal one in turn: image_AUROC of the score and of its terms, as Markdown.
 
     python benchmarks/ganomaly_mnist.py --data MNIST [--digits 0 1 2] [-- fit options, such as --width 64]
 
@@ -25,7 +25,7 @@ from offnormal.data.open import open_datasets
 from offnormal.metrics.image import auroc
 from offnormal.scoring import Scorer, concatenate
 
-PARTS = ("latent", "contextual")
+TERMS = ("latent", "contextual")
 SMALL = ("--size", "32", "--channels", "1", "--width", "32", "--steps", "450")
 
 
@@ -50,7 +50,7 @@ def main() -> None:
         loader = Loader(dataset.test, detector.input, batch_size=256)
         found = concatenate(piece.scores for piece in Scorer(detector).over(loader))
         labels = np.array([sample.label for sample in dataset.test])
-        columns = [auroc(labels, s.astype(np.float64)) for s in (found.score, *(found.parts[k] for k in PARTS))]
+        columns = [auroc(labels, s.astype(np.float64)) for s in (found.score, *(found.terms[k] for k in TERMS))]
         rows.append((*columns, seconds))
         cells = f"{columns[0]:.3f} | {detector.scores_by} | {columns[1]:.3f} | {columns[2]:.3f}"
         print(f"| {digit} | {cells} | {seconds:.0f} |", flush=True)

@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> None:
         name, score = found.ended.video.name, found.aligned.score
         alarms = float((score > run.bundle.calibration.threshold).mean())
         print(f"{name}: highest score {np.nanmax(score):.2f} at frame {np.nanargmax(score)}, {alarms:.0%} in alarm")
-        for head, series in found.parts.items():
+        for head, series in found.terms.items():
             print(f"    {head:<12} median {np.nanmedian(series):6.2f}, highest {np.nanmax(series):6.2f}")
 
 

@@ -35,7 +35,7 @@ class ScoredClip:
     score: float  # raw, higher = more anomalous
     tail_probability: float | None = None  # None: not calibrated
     anomalous: bool | None = None  # None: not calibrated
-    parts: dict[str, float] = field(default_factory=dict)  # the terms behind the score
+    terms: dict[str, float] = field(default_factory=dict)  # the terms behind the score
 
     @property
     def tested(self) -> bool:
@@ -63,7 +63,7 @@ class ClipEvaluation:
     latents: np.ndarray | None = None  # (R, L)
     seconds_per_clip: float | None = None  # scoring, decoding included
     items: ItemShares | None = None  # use of the detector's memory; None: it has none
-    parts: dict[str, dict[str, float]] = field(default_factory=dict)  # part of the score -> metrics of it alone
+    terms: dict[str, dict[str, float]] = field(default_factory=dict)  # term of the score -> metrics of it alone
 
     @property
     def labelled(self) -> list[ScoredClip]:
@@ -137,14 +137,14 @@ def judge_clips(
         latents=latents,
         seconds_per_clip=seconds_per_clip,
         items=items,
-        parts=_parts_alone(tested, labels) if trade is not None else {},
+        terms=_terms_alone(tested, labels) if trade is not None else {},
     )
 
 
-def _parts_alone(tested: Sequence[ScoredClip], labels: np.ndarray) -> dict[str, dict[str, float]]:
-    """Metrics of each part of the score, such as those of other heads, as if it were the score."""
-    names = sorted(set.intersection(*(set(row.parts) for row in tested)))
-    return {name: clip.clip_metrics(labels, [row.parts[name] for row in tested]) for name in names}
+def _terms_alone(tested: Sequence[ScoredClip], labels: np.ndarray) -> dict[str, dict[str, float]]:
+    """Metrics of each term of the score, such as those of other heads, as if it were the score."""
+    names = sorted(set.intersection(*(set(row.terms) for row in tested)))
+    return {name: clip.clip_metrics(labels, [row.terms[name] for row in tested]) for name in names}
 
 
 def clip_metrics_json(evaluation: ClipEvaluation) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def clip_metrics_json(evaluation: ClipEvaluation) -> dict[str, Any]:
             }
             for row in evaluation.classes
         ],
-        "parts": evaluation.parts,
+        "terms": evaluation.terms,
         "best_by_hindsight": None if found is None else {**asdict(found), "note": "chosen with the test's labels"},
         "skipped": [{"path": str(bad.path), "reason": bad.reason} for bad in evaluation.skipped],
         "data": {
@@ -189,7 +189,7 @@ def clip_metrics_json(evaluation: ClipEvaluation) -> dict[str, Any]:
 
 def write_clip_scores(path: Path, clips: Sequence[ScoredClip]) -> None:
     """scores.csv: one row a clip, COLUMNS and then the terms behind the score."""
-    names = sorted({name for row in clips for name in row.parts})
+    names = sorted({name for row in clips for name in row.terms})
     with new_file(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         table = csv.writer(file)
         table.writerow([*COLUMNS, *names])
@@ -204,7 +204,7 @@ def write_clip_scores(path: Path, clips: Sequence[ScoredClip]) -> None:
                     repr(row.score),  # exactly: the threshold is the score of one of them
                     "" if row.tail_probability is None else f"{row.tail_probability:.4g}",
                     "" if row.anomalous is None else int(row.anomalous),
-                    *(f"{row.parts[name]:.7g}" if name in row.parts else "" for name in names),
+                    *(f"{row.terms[name]:.7g}" if name in row.terms else "" for name in names),
                 ]
             )
 

@@ -179,7 +179,7 @@ class Output:
 
     score: Tensor  # (N, K)
     map: Tensor | None  # (N, K, H, W) at input size, or None when the method has no map
-    parts: dict[str, Tensor] = field(default_factory=dict)  # (N, K) each: the terms behind the score
+    terms: dict[str, Tensor] = field(default_factory=dict)  # (N, K) each: the terms behind the score
     recalled: Tensor | None = None  # (N, M) share of each of the memory's items; None: the method has no memory
     embedding: Tensor | None = None  # (N, D) what was made of each image or clip as a whole; None: nothing of the kind
     latent: Tensor | None = None  # (N, L) its code between encoder and decoder; None: nothing of the kind
@@ -191,7 +191,7 @@ class Scores:
 
     score: np.ndarray  # (R,) float32, higher = more anomalous
     map: np.ndarray | None  # (R, H, W) float32
-    parts: dict[str, np.ndarray] = field(default_factory=dict)  # (R,) each
+    terms: dict[str, np.ndarray] = field(default_factory=dict)  # (R,) each
     recalled: np.ndarray | None = None  # (N, M) share of each item of a memory, a row for each of N images or clips
     embedding: np.ndarray | None = None  # (N, D) float32, as in Output
     latent: np.ndarray | None = None  # (N, L) float32, as in Output

@@ -49,7 +49,7 @@ class ScoredVideo:
     scores: FrameScores  # (T,) NaN where there is none; labels; times
     tail_probability: np.ndarray | None = None  # (T,) NaN where not scored; None: not calibrated
     not_scored: tuple[NotScored, ...] = ()
-    parts: dict[str, np.ndarray] = field(default_factory=dict)  # (T,) each
+    terms: dict[str, np.ndarray] = field(default_factory=dict)  # (T,) each
     peaks: tuple[PeakFrame, ...] = ()  # highest first, some seconds apart
     warnings: tuple[str, ...] = ()
 
@@ -77,7 +77,7 @@ class VideoEvaluation:
     fingerprint: str  # of the test videos
     seconds_per_frame: float | None = None  # scoring, decoding included
     items: ItemShares | None = None  # use of the detector's memory; None: it has none
-    parts: dict[str, dict[str, float]] = field(default_factory=dict)  # part of the score -> metrics of it alone
+    terms: dict[str, dict[str, float]] = field(default_factory=dict)  # term of the score -> metrics of it alone
 
     @property
     def labelled(self) -> list[ScoredVideo]:
@@ -133,15 +133,15 @@ def judge_videos(
         fingerprint=fingerprint,
         seconds_per_frame=seconds_per_frame,
         items=items,
-        parts=_parts_alone(videos),
+        terms=_terms_alone(videos),
     )
 
 
-def _parts_alone(videos: Sequence[ScoredVideo]) -> dict[str, dict[str, float]]:
-    """Metrics of each part of the score, as if it were the score; none without labels of both kinds."""
+def _terms_alone(videos: Sequence[ScoredVideo]) -> dict[str, dict[str, float]]:
+    """Metrics of each term of the score, as if it were the score; none without labels of both kinds."""
     found = {}
-    for name in sorted({name for video in videos for name in video.parts}):
-        alone = [replace(video.scores, scores=video.parts[name]) for video in videos if name in video.parts]
+    for name in sorted({name for video in videos for name in video.terms}):
+        alone = [replace(video.scores, scores=video.terms[name]) for video in videos if name in video.terms]
         metrics = video_metrics(alone).metrics
         if kept := {metric: metrics[metric] for metric in METRICS if metric in metrics}:
             found[name] = kept
@@ -155,7 +155,7 @@ def video_metrics_json(evaluation: VideoEvaluation) -> dict[str, Any]:
         "metrics": evaluation.metrics,
         "missing": evaluation.missing,
         "smoothing": evaluation.detail.smoothing,
-        "parts": evaluation.parts,
+        "terms": evaluation.terms,
         "eer_threshold": evaluation.detail.eer_threshold,
         "pixel": asdict(evaluation.pixel) if evaluation.pixel is not None else None,
         "calibration": None if calibration is None else calibration.summary(),
@@ -209,9 +209,9 @@ def operation_json(operation: Operation) -> dict[str, Any]:
 def write_frame_scores(path: Path, videos: Sequence[ScoredVideo], threshold: float | None) -> None:
     """scores.csv: one row per frame of every video, empty score and a reason where a frame has none.
 
-    Columns: video, frame, time_s, label, score, tail_probability, anomalous, not_scored, then the parts of the score.
+    Columns: video, frame, time_s, label, score, tail_probability, anomalous, not_scored, then the terms of the score.
     """
-    names = sorted({name for video in videos for name in video.parts})
+    names = sorted({name for video in videos for name in video.terms})
     with new_file(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         table = csv.writer(file)
         head = ["video", "frame", "time_s", "label", "score", "tail_probability", "anomalous", "not_scored"]
@@ -237,11 +237,11 @@ def _rows(video: ScoredVideo, threshold: float | None, names: Sequence[str]) -> 
                 f"{tail[frame]:.4g}" if tail is not None and scored else "",
                 int(score > threshold) if threshold is not None and scored else "",
                 reasons.get(frame, ""),
-                *(_number(video.parts.get(name), frame) for name in names),
+                *(_number(video.terms.get(name), frame) for name in names),
             ]
         )
     return rows
 
 
-def _number(part: np.ndarray | None, frame: int) -> str:
-    return "" if part is None or np.isnan(part[frame]) else f"{part[frame]:.7g}"
+def _number(term: np.ndarray | None, frame: int) -> str:
+    return "" if term is None or np.isnan(term[frame]) else f"{term[frame]:.7g}"

@@ -47,8 +47,8 @@ def test_frames_on_disk_get_the_references_terms_learning_on_from_video_to_video
     for video, number in zip(videos, ("01", "02", "03"), strict=True):
         for name, golden in (("psnr", "psnr"), ("feature_distance", "featdist")):
             expected = stored[f"update__{number}__{golden}_f64"]
-            np.testing.assert_allclose(video.parts[name][4:], expected, atol=1e-4, err_msg=name)
-        np.testing.assert_allclose(video.scores.scores[4:], -0.6 * video.parts["psnr"][4:], rtol=1e-4)
+            np.testing.assert_allclose(video.terms[name][4:], expected, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(video.scores.scores[4:], -0.6 * video.terms["psnr"][4:], rtol=1e-4)
 
 
 @pytest.mark.parametrize("items", ["keys.pt", "keys.npy", "keys.safetensors"])

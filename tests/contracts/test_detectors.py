@@ -133,8 +133,8 @@ def test_output_shapes_and_finiteness(run, test_pixels):
     if output.map is not None:
         assert output.map.shape == (len(pixels), targets, *run.bundle.detector.input.size)
         assert torch.isfinite(output.map).all()
-    for part in output.parts.values():
-        assert part.shape == output.score.shape
+    for term in output.terms.values():
+        assert term.shape == output.score.shape
 
 
 def test_the_input_is_not_changed_and_nothing_is_learnt_from_it(run, test_pixels):

@@ -39,11 +39,11 @@ def test_what_sees_pasted_pieces_is_told_from_what_does_not():
     ]
     plain = torch.linspace(0, 1, 256).view(16, 16)
 
-    def parts(x):
+    def terms(x):
         off = (x - plain).abs().mean((1, 2, 3))
         return {"sees": off, "blind": torch.zeros(len(x)), "inverted": -off}
 
-    found = tell_pasted(parts, normals, seed=0)
+    found = tell_pasted(terms, normals, seed=0)
     assert found["sees"] > 0.9
     assert found["blind"] == 0.5
     assert found["inverted"] < 0.1

@@ -316,13 +316,13 @@ def test_views_are_taken_of_pixels_and_decided_by_the_step():
 
 
 @pytest.mark.parametrize("head", ["ae", "centroid", "mahalanobis", "knn"])
-def test_the_score_is_that_of_the_head_and_all_are_parts(head):
+def test_the_score_is_that_of_the_head_and_all_are_terms(head):
     detector = fitted(head=head, clusters=3)
     with torch.no_grad():
         found = detector(clips(5, seed=2))
-    assert set(found.parts) == {"ae", "centroid", "mahalanobis", "knn", "latent"}
-    assert torch.equal(found.score, found.parts[head])
-    assert all(part.shape == (5, 1) for part in found.parts.values())
+    assert set(found.terms) == {"ae", "centroid", "mahalanobis", "knn", "latent"}
+    assert torch.equal(found.score, found.terms[head])
+    assert all(term.shape == (5, 1) for term in found.terms.values())
     assert found.map is None
 
 
@@ -331,7 +331,7 @@ def test_the_error_is_the_mean_square_of_the_standardised_embedding():
     with torch.no_grad():
         x = (detector.embed(clips(5)) - detector.centre) / detector.spread
         expected = (detector.net(x)[0] - x).numpy()
-        found = detector(clips(5)).parts["ae"]
+        found = detector(clips(5)).terms["ae"]
     np.testing.assert_allclose(found[:, 0], (expected**2).mean(1), rtol=1e-5)
 
 

@@ -296,7 +296,7 @@ def test_map_and_contextual_part_are_the_residual():
     output = made(x)
     residual = np.abs(made.generator(2 * x - 1)[0].detach().numpy() - (2 * x - 1).numpy())
     np.testing.assert_allclose(output.score[:, 0].detach(), residual.mean((1, 2, 3)), rtol=1e-4)
-    assert torch.equal(output.score, output.parts["contextual"])
+    assert torch.equal(output.score, output.terms["contextual"])
     expected = smooth(torch.from_numpy(residual.mean(1)), 1.5)
     torch.testing.assert_close(output.map[:, 0].detach(), expected, rtol=1e-4, atol=1e-5)
     assert not made.pools_map
@@ -364,7 +364,7 @@ def test_the_score_is_the_papers_unless_pasted_pieces_are_told_clearly_better_by
         made.finish(batches)
         output = made(pictures(3, seed=5))
     assert made.scores_by == taken
-    assert torch.equal(output.score, output.parts[taken])
+    assert torch.equal(output.score, output.terms[taken])
 
 
 def test_without_normals_kept_back_the_score_is_the_papers():

@@ -26,7 +26,7 @@ class Counting(StatefulDetector):
 
     def step(self, x, state):
         seen = state.expand(len(x), 1)
-        return Output(score=seen, map=None, parts={"brightness": x.mean((1, 2, 3))[:, None]}), state + 1
+        return Output(score=seen, map=None, terms={"brightness": x.mean((1, 2, 3))[:, None]}), state + 1
 
 
 def scores(order, videos):
@@ -48,10 +48,10 @@ def test_a_state_that_is_carried_over_goes_on():
     assert scores(order, "b") == [3]
 
 
-def test_parts_are_those_of_the_clips_in_order():
+def test_terms_are_those_of_the_clips_in_order():
     x = torch.rand(4, 3, 2, 2)
     found = InOrder(Counting()).score(x, "aabb")
-    torch.testing.assert_close(found.parts["brightness"][:, 0], x.mean((1, 2, 3)))
+    torch.testing.assert_close(found.terms["brightness"][:, 0], x.mean((1, 2, 3)))
     assert found.map is None
 
 
@@ -72,5 +72,5 @@ def test_streams_side_by_side_are_as_each_alone(batch):
         alone = InOrder(Counting()).score(x[rows], stream * len(rows))
         torch.testing.assert_close(found[rows], alone.score[:, 0])
         torch.testing.assert_close(
-            torch.cat([piece.parts["brightness"] for piece in pieces])[rows], alone.parts["brightness"]
+            torch.cat([piece.terms["brightness"] for piece in pieces])[rows], alone.terms["brightness"]
         )

@@ -270,7 +270,7 @@ def test_scores_are_the_squared_error_and_maps_show_where():
     expected = (plain - (2 * x - 1)).square()
     torch.testing.assert_close(output.map, expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(output.score[:, 0], expected.mean((1, 2, 3)), atol=1e-6, rtol=1e-4)
-    torch.testing.assert_close(output.parts["error"], output.score, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(output.terms["error"], output.score, atol=1e-6, rtol=1e-4)
     torch.testing.assert_close(made.reconstruct(x), (plain + 1) / 2, atol=1e-5, rtol=1e-4)
     highest = fitted(small(sigma=0, pool="max"))
     assert torch.equal(highest(x).score[:, 0], highest(x).map.amax((1, 2, 3)))

@@ -162,7 +162,7 @@ def test_without_a_memory_the_psnr_is_the_score_and_nothing_draws_features_toget
     x = pixels(made)
     assert set(made.validation_step(x)) == {"loss", "intensity"}
     output = fitted(made)(x)
-    torch.testing.assert_close(output.score, (made.normal[0, 0] - output.parts["psnr"]) / made.normal[0, 1])
+    torch.testing.assert_close(output.score, (made.normal[0, 0] - output.terms["psnr"]) / made.normal[0, 1])
     assert made.items_at(x) is None
     assert made(x).recalled is None
 
@@ -205,7 +205,7 @@ def test_the_whole_evaluation_equals_the_references(golden, method, how):
     with torch.inference_mode():
         for video in ("01", "02", "03"):
             x = clips_of(stored[f"frames__{video}"], method)
-            found = order.score(x, [video] * len(x)).parts
+            found = order.score(x, [video] * len(x)).terms
             for part, name in (("psnr", "psnr"), ("feature_distance", "featdist")):
                 expected = stored[f"{how}__{video}__{name}_f64"]
                 np.testing.assert_allclose(found[part][:, 0].numpy(), expected, atol=1e-4, rtol=1e-4, err_msg=name)
@@ -216,12 +216,12 @@ def test_the_whole_evaluation_equals_the_references(golden, method, how):
 def test_a_score_is_the_weighted_sum_of_standardised_terms(method):
     made = fitted(small(method))
     x = pixels(made, seed=3)
-    learnt, output = made(pixels(made, seed=1)).parts, made(x)
+    learnt, output = made(pixels(made, seed=1)).terms, made(x)
     share = 0.6 if method == "pred" else 0.7
     terms = []
     for name, sign in (("psnr", -1), ("feature_distance", 1)):
         spread, mean = torch.std_mean(learnt[name], correction=0)
-        terms.append(sign * (output.parts[name] - mean) / spread)
+        terms.append(sign * (output.terms[name] - mean) / spread)
     torch.testing.assert_close(output.score, share * terms[0] + (1 - share) * terms[1], rtol=1e-3, atol=1e-3)
 
 
@@ -240,7 +240,7 @@ def test_the_map_is_the_smoothed_squared_error_of_the_predicted_frame():
     x = pixels(made)
     error = (made.reconstruct(x) - x[:, :, -1]).square()
     torch.testing.assert_close(made(x).map[:, 0], smooth(error.mean(1), 2.0), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(made(x).parts["psnr"][:, 0], -10 * error.mean((1, 2, 3)).log10(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(made(x).terms["psnr"][:, 0], -10 * error.mean((1, 2, 3)).log10(), rtol=1e-4, atol=1e-4)
 
 
 def test_ignored_pixels_neither_count_nor_show():
@@ -301,7 +301,7 @@ def test_only_frames_below_the_threshold_are_learnt_from():
 def test_the_terms_of_a_detector_that_learns_on_are_standardised_as_it_scores():
     made = small(update=True, update_threshold=1.0)
     fitted(made)
-    found = InOrder(made).score(pixels(made, seed=1), [0] * 6).parts
+    found = InOrder(made).score(pixels(made, seed=1), [0] * 6).terms
     spread, mean = torch.std_mean(torch.cat([found["psnr"], found["feature_distance"]], 1), 0, correction=0)
     torch.testing.assert_close(made.normal, torch.stack([mean, spread], 1), rtol=1e-3, atol=1e-6)
     assert not torch.allclose(made.normal, fitted(small()).normal)
@@ -340,8 +340,8 @@ def test_bfloat16_scores_nearly_the_same():
     with torch.inference_mode():
         a, b = exact(x), rough(x)
     assert b.score.dtype == torch.float32
-    torch.testing.assert_close(a.parts["psnr"], b.parts["psnr"], atol=0.1, rtol=0)
-    assert not torch.equal(a.parts["psnr"], b.parts["psnr"])
+    torch.testing.assert_close(a.terms["psnr"], b.terms["psnr"], atol=0.1, rtol=0)
+    assert not torch.equal(a.terms["psnr"], b.terms["psnr"])
 
 
 # --- published weights ------------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def test_scores_come_from_the_zone_alone():
     zoned = zoned_pooling([LEFT], spec=STRETCH, size=(20, 30), pooling=Pooling("max"), detector="padim")
     found = zoned.rescore(scores)
     np.testing.assert_array_equal(found.score, maps[:, :, :15].max((1, 2)))
-    assert found.map is not None and found.map.max() < 1 and found.parts is scores.parts
+    assert found.map is not None and found.map.max() < 1 and found.terms is scores.terms
     np.testing.assert_array_equal(found.map[:, :, :15], maps[:, :, :15])
     with pytest.raises(ConfigError, match=r"zones made for maps of \(20, 30\), got \(5, 5\)"):
         zoned.rescore(Scores(np.zeros(1), np.zeros((1, 5, 5))))

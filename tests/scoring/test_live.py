@@ -27,7 +27,7 @@ class Change(Detector):
         clip = x if x.ndim == 5 else x[:, :, None]
         difference = (clip - clip.mean(2, keepdim=True)).abs().mean(1)  # (N, T, H, W)
         shown = difference[:, list(self.input.targets)] if x.ndim == 5 else clip.mean(1)
-        return Output(score=shown.mean((2, 3)), map=shown, parts={"highest": shown.amax((2, 3))})
+        return Output(score=shown.mean((2, 3)), map=shown, terms={"highest": shown.amax((2, 3))})
 
 
 class Learner(StatefulDetector):

@@ -15,22 +15,22 @@ from tests.detectors.test_in_order import Counting
 
 def test_outputs_become_numpy_rows():
     output = Output(
-        score=torch.tensor([[1.0], [2.0]]), map=torch.rand(2, 1, 3, 4), parts={"a": torch.tensor([[3.0], [4.0]])}
+        score=torch.tensor([[1.0], [2.0]]), map=torch.rand(2, 1, 3, 4), terms={"a": torch.tensor([[3.0], [4.0]])}
     )
     scores = to_scores(output)
     assert scores.score.dtype == np.float32
     assert scores.score.tolist() == [1, 2]
     assert scores.map.shape == (2, 3, 4)
-    assert scores.parts["a"].tolist() == [3, 4]
+    assert scores.terms["a"].tolist() == [3, 4]
     assert to_scores(Output(score=torch.ones(2, 1), map=None)).map is None
 
 
 def test_the_scores_of_a_clip_are_rows_one_after_the_other():
     score, maps = torch.arange(6.0).reshape(2, 3), torch.rand(2, 3, 4, 5)
-    scores = to_scores(Output(score=score, map=maps, parts={"a": score * 2}))
+    scores = to_scores(Output(score=score, map=maps, terms={"a": score * 2}))
     assert scores.score.tolist() == [0, 1, 2, 3, 4, 5]
     np.testing.assert_array_equal(scores.map[4], maps[1, 1])
-    assert scores.parts["a"].tolist() == [0, 2, 4, 6, 8, 10]
+    assert scores.terms["a"].tolist() == [0, 2, 4, 6, 8, 10]
 
 
 def test_pieces_are_put_one_after_the_other():
@@ -39,7 +39,7 @@ def test_pieces_are_put_one_after_the_other():
     joined = concatenate(iter([a, b]))
     assert joined.score.tolist() == [1, 2, 3]
     assert joined.map.shape == (3, 2, 2)
-    assert joined.parts["p"].tolist() == [5, 6, 7]
+    assert joined.terms["p"].tolist() == [5, 6, 7]
     assert len(concatenate([])) == 0
 
 
@@ -115,8 +115,8 @@ def test_a_detector_that_learns_on_sees_each_video_in_order_from_its_start():
 
 def test_what_is_kept_of_a_batch_holds_on_to_nothing_of_torchs():
     ones = torch.ones(2, 1)
-    found = to_scores(Output(ones, map=None, parts={"error": ones}, recalled=torch.ones(2, 5)))
-    assert all(kept.base is None for kept in (found.score, found.parts["error"], found.recalled))
+    found = to_scores(Output(ones, map=None, terms={"error": ones}, recalled=torch.ones(2, 5)))
+    assert all(kept.base is None for kept in (found.score, found.terms["error"], found.recalled))
 
 
 def test_what_was_recalled_from_memory_is_a_row_a_clip(fitted, monkeypatch):

@@ -30,7 +30,7 @@ class Brightness(torch.nn.Module):
         targets = list(self.input.targets)
         score = frames[:, targets] if targets else frames.mean(1, keepdim=True)
         maps = score[:, :, None, None].expand(-1, -1, *SIZE) if targets else None
-        return Output(score=score, map=maps, parts={"twice": score * 2})
+        return Output(score=score, map=maps, terms={"twice": score * 2})
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_every_frame_has_its_score_or_a_reason_whatever_the_size_of_a_batch(cine
     assert [tuple(span) for span in a.reasons] == [(0, 2, EARLY), (6, 9, GAP)]
     assert [tuple(span) for span in b.reasons] == [(0, 2, NEVER)]
     np.testing.assert_allclose(d.score[2:], [92, 93], atol=1e-4)
-    np.testing.assert_allclose(found[2].parts["twice"], d.score * 2, atol=1e-4)
+    np.testing.assert_allclose(found[2].terms["twice"], d.score * 2, atol=1e-4)
 
 
 def test_several_targets_and_whole_clips_cover_more_frames(cinema):

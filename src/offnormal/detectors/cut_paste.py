@@ -35,10 +35,10 @@ def cut_paste(pictures: Tensor, random: torch.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def tell_pasted(parts: Callable[[Tensor], dict[str, Tensor]], normals: Batches, *, seed: int) -> dict[str, float]:
+def tell_pasted(terms: Callable[[Tensor], dict[str, Tensor]], normals: Batches, *, seed: int) -> dict[str, float]:
     """How well each of several scores tells normals from copies of them with a pasted piece: its AUROC, 0-1.
 
-    parts: pixels (N, C, H, W) in 0-1 -> name and scores (N,) of each, higher = more anomalous.
+    terms: pixels (N, C, H, W) in 0-1 -> name and scores (N,) of each, higher = more anomalous.
     """
     random = torch.Generator().manual_seed(seed % (1 << 63))
     labels: list[int] = []
@@ -47,6 +47,6 @@ def tell_pasted(parts: Callable[[Tensor], dict[str, Tensor]], normals: Batches, 
         shown = [batch.pixels, *(cut_paste(batch.pixels, random) for _ in range(_COPIES))]
         for number, pixels in enumerate(shown):
             labels += [int(number > 0)] * len(pixels)
-            for name, values in parts(pixels).items():
+            for name, values in terms(pixels).items():
                 scores.setdefault(name, []).extend(values.double().tolist())
     return {name: auroc(labels, values) for name, values in scores.items()}  # nothing where there are no normals

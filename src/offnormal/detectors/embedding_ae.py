@@ -5,7 +5,7 @@ an autoencoder learns to rebuild the embeddings of allowed activities, and what 
 Without its defects: a frozen network stays in evaluation mode, so that batch statistics do not drift; what is to be
 rebuilt never learns, so that nothing is won by embeddings that shrink; embeddings are standardised, so that errors are
 of one scale; they are computed once, and clips may be windows of a stream. Ours, too, are the other heads on the same
-embeddings: centroids, Gaussian and neighbours, each a part of the score whichever is chosen.
+embeddings: centroids, Gaussian and neighbours, each a term of the score whichever is chosen.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _MOST = 50_000  # embeddings, evenly spread, that the heads learn from
 class EmbeddingAE(EmbeddedDetector):
     """A pretrained network embeds clips; embeddings that are not like normal ones are anomalous.
 
-    Score: that of the head. Parts: those of all heads, `ae` (mean squared error of the standardised embedding),
+    Score: that of the head. Terms: those of all heads, `ae` (mean squared error of the standardised embedding),
     `centroid`, `mahalanobis`, `knn`, and `latent` (distance to the nearest class in the autoencoder's latent). Higher =
     more anomalous. No map.
     """
@@ -268,11 +268,11 @@ class EmbeddingAE(EmbeddedDetector):
         """Output for embedded clips (N, D)."""
         x = self._standardised(embedding)
         rebuilt, latent = self.net(x)
-        parts = {"ae": (rebuilt - x).square().mean(1), **self.heads(x, latent)}
+        terms = {"ae": (rebuilt - x).square().mean(1), **self.heads(x, latent)}
         return Output(
-            score=parts[self.options.head][:, None],
+            score=terms[self.options.head][:, None],
             map=None,
-            parts={name: part[:, None] for name, part in parts.items()},
+            terms={name: term[:, None] for name, term in terms.items()},
             embedding=embedding,
             latent=latent,
         )

@@ -45,7 +45,7 @@ class Ganomaly(TrainedDetector):
     """A generator learns to reconstruct normal pictures, from pixels to a latent vector and back, and once more.
 
     Score: distance of the two latent vectors, or the mean difference of picture and reconstruction; see `finish`. Map:
-    that difference, mean of the channels, smoothed. Parts: `latent`, `contextual`. Higher = more anomalous.
+    that difference, mean of the channels, smoothed. Terms: `latent`, `contextual`. Higher = more anomalous.
     """
 
     name = "ganomaly"
@@ -217,7 +217,7 @@ class Ganomaly(TrainedDetector):
         return Output(
             score=self.taken[0] * latent + self.taken[1] * contextual,
             map=maps[:, None],
-            parts={"latent": latent, "contextual": contextual},
+            terms={"latent": latent, "contextual": contextual},
         )
 
     def reconstruct(self, x: Tensor) -> Tensor:
@@ -246,11 +246,11 @@ class Ganomaly(TrainedDetector):
         self.taken = torch.tensor((1.0, 0.0) if part == "latent" else (0.0, 1.0), device=self.restarts.device)
 
     def _better(self, loader: Batches) -> Part:
-        def parts(x: Tensor) -> dict[str, Tensor]:
+        def terms(x: Tensor) -> dict[str, Tensor]:
             latent, residual = self._compare(x.to(self.restarts.device))
             return {"latent": latent[:, 0], "contextual": residual.mean((1, 2))}
 
-        found = tell_pasted(parts, loader, seed=self.options.seed)
+        found = tell_pasted(terms, loader, seed=self.options.seed)
         part: Part = "contextual" if found and found["contextual"] > found["latent"] + _CLEARLY else "latent"
         log.info("the score is the %s part; pasted pieces are told with AUROCs of %s", part, found)
         return part

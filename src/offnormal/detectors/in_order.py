@@ -77,7 +77,7 @@ def _joined(found: Sequence[Output]) -> Output:
     return Output(
         score=torch.cat([output.score for output in found]),
         map=torch.cat(maps) if maps else None,
-        parts={name: torch.cat([output.parts[name] for output in found]) for name in found[0].parts},
+        terms={name: torch.cat([output.terms[name] for output in found]) for name in found[0].terms},
     )
 
 
@@ -86,5 +86,5 @@ def _picked(output: Output, rows: np.ndarray) -> Output:
     return Output(
         score=output.score[places],
         map=None if output.map is None else output.map[places],
-        parts={name: part[places] for name, part in output.parts.items()},
+        terms={name: term[places] for name, term in output.terms.items()},
     )

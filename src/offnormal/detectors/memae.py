@@ -47,7 +47,7 @@ class MemAE(TrainedDetector):
     """An autoencoder whose decoder sees what a memory of normal patterns recalls for the code.
 
     Score: mean squared error of a picture, or of each frame of a clip, in [-1, 1]. Map: that error, mean of the
-    channels, smoothed. Part: `error`, its mean. Higher = more anomalous.
+    channels, smoothed. Term: `error`, its mean. Higher = more anomalous.
     """
 
     name = "memae"
@@ -232,7 +232,7 @@ class MemAE(TrainedDetector):
         return Output(
             score=score.view(residual.shape[:2]),
             map=maps.view_as(residual),
-            parts={"error": residual.mean((2, 3))},
+            terms={"error": residual.mean((2, 3))},
             recalled=None if attention is None else F.normalize(by_item(attention), p=1, dim=1),
         )
 

@@ -52,7 +52,7 @@ class MNAD(TrainedDetector, StatefulDetector):
     """Frames are made of those before them, or of themselves, through a memory of normal features.
 
     Score: weighted sum of PSNR and feature distance, each in standard deviations from its mean on normals; higher =
-    more anomalous. Map: squared error of the frame, mean of the channels, smoothed. Parts: `psnr` in dB, which is lower
+    more anomalous. Map: squared error of the frame, mean of the channels, smoothed. Terms: `psnr` in dB, which is lower
     of what is more anomalous, and `feature_distance`.
     """
 
@@ -198,7 +198,7 @@ class MNAD(TrainedDetector, StatefulDetector):
         for batch in loader:
             pixels = batch.pixels.to(self.items.device)
             found = order.score(pixels, [s.path for s in batch.samples]) if self.learns_on else self(pixels)
-            terms.append(torch.cat([found.parts["psnr"], found.parts["feature_distance"]], 1))
+            terms.append(torch.cat([found.terms["psnr"], found.terms["feature_distance"]], 1))
         seen = torch.cat(terms).double()  # (R, 2)
         self.normal = scale_of(seen).float()
 
@@ -259,9 +259,9 @@ class MNAD(TrainedDetector, StatefulDetector):
         assert self.normal is not None
         score = headline(seen.psnr, seen.distance, self.normal, self.options.share)
         maps = smooth_within(seen.error.nan_to_num(0).mean(1), self.ignored, self.options.sigma)
-        parts = {"psnr": seen.psnr[:, None], "feature_distance": seen.distance[:, None]}
+        terms = {"psnr": seen.psnr[:, None], "feature_distance": seen.distance[:, None]}
         shares = None if seen.nearest is None else F.one_hot(seen.nearest.flatten(1), len(self.items)).float().mean(1)
-        return Output(score=score[:, None], map=maps[:, None], parts=parts, recalled=shares)
+        return Output(score=score[:, None], map=maps[:, None], terms=terms, recalled=shares)
 
     # --- parts ----------------------------------------------------------------------------------------------
 

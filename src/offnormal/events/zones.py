@@ -62,7 +62,7 @@ class ZonedPooling:
             raise ConfigError(f"zones made for maps of {self.kept.shape}, got {found}: make them for this detector")
         low = scores.map.min(axis=(1, 2), initial=np.inf)
         maps = np.where(self.kept, scores.map, low[:, None, None])
-        return Scores(pool_pixels(scores.map[:, self.kept], self.pooling), maps, scores.parts, scores.recalled)
+        return Scores(pool_pixels(scores.map[:, self.kept], self.pooling), maps, scores.terms, scores.recalled)
 
 
 def zoned_pooling(

@@ -18,8 +18,8 @@ from offnormal.report.compare_plots import palette
 from offnormal.report.curves import curves
 from offnormal.report.item_plot import item_plot
 from offnormal.report.page import environment, printable
-from offnormal.report.part_table import part_table
 from offnormal.report.scatter import ClassKey, class_keys, project, scatter, some
+from offnormal.report.term_table import term_table
 from offnormal.training.history import History
 from offnormal.types import ANOMALOUS
 
@@ -67,7 +67,7 @@ def render_clips(
             more_classes=max(len(evaluation.classes) - clip_tables.SHOWN, 0),
             counts=clip_tables.counts(evaluation),
             plots=_drawn(evaluation, axis),
-            alone=part_table(evaluation.parts),
+            alone=term_table(evaluation.terms),
             planes=_planes(evaluation),
             palette=palette(),
             sections=clip_gallery(evaluation, pictures),

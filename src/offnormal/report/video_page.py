@@ -13,7 +13,7 @@ from offnormal.report.axis import ScoreAxis, axis_for
 from offnormal.report.curves import curves
 from offnormal.report.item_plot import item_plot
 from offnormal.report.page import environment, printable
-from offnormal.report.part_table import part_table
+from offnormal.report.term_table import term_table
 from offnormal.report.video_gallery import video_gallery
 from offnormal.report.video_picture import VideoPicture
 from offnormal.report.video_timelines import timelines
@@ -77,7 +77,7 @@ def render_videos(
             more_alarms=more_alarms,
             training=curves(history),
             items=item_plot(evaluation.items),
-            parts=part_table(evaluation.parts),
+            terms=term_table(evaluation.terms),
             gaps=video_tables.gaps(evaluation),
             remarks=remarks,
             more_remarks=more_remarks,

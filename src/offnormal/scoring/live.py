@@ -130,5 +130,5 @@ def _part(scores: Scores, rows: slice) -> Scores:
     return Scores(
         scores.score[rows],
         None if scores.map is None else scores.map[rows],
-        {name: part[rows] for name, part in scores.parts.items()},
+        {name: term[rows] for name, term in scores.terms.items()},
     )

@@ -43,9 +43,9 @@ def choose_device(name: str = "auto", threads: int | None = None) -> torch.devic
 def to_scores(output: Output) -> Scores:
     """(N, K) outputs -> N * K rows, the K scores of an image or clip one after the other, as numpy on the CPU."""
     maps = None if output.map is None else output.map.flatten(0, 1).float().cpu().numpy()
-    parts = {name: _kept(part.flatten()) for name, part in output.parts.items()}
+    terms = {name: _kept(term.flatten()) for name, term in output.terms.items()}
     rows = (None if found is None else _kept(found) for found in (output.recalled, output.embedding, output.latent))
-    return Scores(_kept(output.score.flatten()), maps, parts, *rows)
+    return Scores(_kept(output.score.flatten()), maps, terms, *rows)
 
 
 def _kept(found: Tensor) -> np.ndarray:
@@ -61,7 +61,7 @@ def concatenate(pieces: Iterable[Scores]) -> Scores:
     return Scores(
         np.concatenate([piece.score for piece in found]) if found else np.zeros(0, np.float32),
         np.concatenate(maps) if maps else None,
-        {name: np.concatenate([piece.parts[name] for piece in found]) for name in (found[0].parts if found else ())},
+        {name: np.concatenate([piece.terms[name] for piece in found]) for name in (found[0].terms if found else ())},
         *(_joined([getattr(piece, name) for piece in found]) for name in ("recalled", "embedding", "latent")),
     )
 

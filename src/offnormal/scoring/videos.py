@@ -31,7 +31,7 @@ class VideoScores:
 
     ended: Ended  # the video, its number of frames T, their times, gaps and warnings
     aligned: AlignedScores  # (T,)
-    parts: dict[str, np.ndarray]  # (T,) float32 each, aligned as the scores are
+    terms: dict[str, np.ndarray]  # (T,) float32 each, aligned as the scores are
     peaks: list[Peak]  # highest first
 
 
@@ -99,7 +99,7 @@ class _Rows:
     highest: _Highest = field(default_factory=_Highest)
     frames: list[np.ndarray] = field(default_factory=list)  # (n, K) each; of clips as a whole (n, 2)
     scores: list[np.ndarray] = field(default_factory=list)  # (n, K) each
-    parts: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    terms: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
     def take(self, scored: Scored, start: int, stop: int) -> None:
         """Add the clips `start` to `stop` of a batch."""
@@ -109,8 +109,8 @@ class _Rows:
         score = scored.scores.score.reshape(count, -1)[start:stop]
         self.frames.append(frames)
         self.scores.append(score)
-        for name, part in scored.scores.parts.items():
-            self.parts.setdefault(name, []).append(part.reshape(count, -1)[start:stop])
+        for name, term in scored.scores.terms.items():
+            self.terms.setdefault(name, []).append(term.reshape(count, -1)[start:stop])
         if self.highest.count:
             width, maps = score.shape[1], scored.scores.map
             for row in range(len(score)):
@@ -130,8 +130,8 @@ class _Rows:
                 rows, spoken = _spread(rows, frames)
             return align(rows, spoken, ended.frames, hop=hop, gaps=ended.gaps, hold=hold)
 
-        parts = {name: aligned(pieces).score for name, pieces in self.parts.items()}
-        return VideoScores(ended, aligned(self.scores), parts, self.highest.kept)
+        terms = {name: aligned(pieces).score for name, pieces in self.terms.items()}
+        return VideoScores(ended, aligned(self.scores), terms, self.highest.kept)
 
 
 def _spread(scores: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

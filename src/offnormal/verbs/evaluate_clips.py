@@ -93,7 +93,7 @@ def clip_rows(
             score=score,
             tail_probability=None if tails is None else float(tails[number]),
             anomalous=None if calibration is None else score > calibration.threshold,
-            parts={name: float(values[number]) for name, values in scored.scores.parts.items()},
+            terms={name: float(values[number]) for name, values in scored.scores.terms.items()},
         )
 
 

@@ -128,7 +128,7 @@ def _scored_video(found: VideoScores, calibration: Calibration | None) -> Scored
         scores=FrameScores(ended.video.name, score, labels, times),
         tail_probability=tail,
         not_scored=tuple(NotScored(*span) for span in found.aligned.reasons),
-        parts=found.parts,
+        terms=found.terms,
         peaks=tuple(PeakFrame(peak.frame, peak.score, peak.map) for peak in found.peaks),
         warnings=ended.warnings,
     )

@@ -157,7 +157,7 @@ class VideoPredictor(Judging):
             scores=FrameScores(name, score, times_s=times),
             tail_probability=tail,
             not_scored=tuple(NotScored(*span) for span in found.aligned.reasons),
-            parts=found.parts,
+            terms=found.terms,
             warnings=ended.warnings,
         )
         assumed = (self.config.fps or DEFAULT_FPS) if times is None else None
