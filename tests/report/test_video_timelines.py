@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from offnormal.drawing.axis import axis_for
 from offnormal.report import video_tables, video_timelines
-from offnormal.report.axis import axis_for
 from offnormal.report.video_timelines import LARGE_SHOWN, SMALL_SHOWN, timelines
 from tests.report.conftest import frame_series, video_evaluation
 

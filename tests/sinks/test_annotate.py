@@ -10,8 +10,8 @@ import av
 import numpy as np
 import pytest
 
+from offnormal.drawing.overlay import scale_for
 from offnormal.errors import DataError, OffnormalError, UsageError
-from offnormal.report.overlay import scale_for
 from offnormal.sinks import mp4
 from offnormal.sinks.annotate import AnnotatedVideo
 

@@ -12,8 +12,7 @@ from offnormal.bundle import Bundle
 from offnormal.cli.csv_table import csv_table
 from offnormal.cli.show import progress_bar, say, say_json, warn, warn_skipped
 from offnormal.config import PredictConfig
-from offnormal.report.timeline import clock_text
-from offnormal.sinks.panel import clock
+from offnormal.drawing.time_text import clock_tenths, clock_text
 from offnormal.verbs.predict_videos import VideoPredictor
 
 if TYPE_CHECKING:
@@ -59,15 +58,15 @@ def as_text(prediction: VideoPrediction) -> list[str]:
     if prediction.peak is None:
         facts.append("not scored: " + "; ".join(dict.fromkeys(span.reason for span in prediction.scored.not_scored)))
     else:
-        facts.append(f"peak {scores.scores[prediction.peak]:.4g} at {clock(times[prediction.peak])}")
+        facts.append(f"peak {scores.scores[prediction.peak]:.4g} at {clock_tenths(times[prediction.peak])}")
     if prediction.operation is None:
         facts.append("no threshold")
     elif prediction.peak is not None:
         facts.append(_in_alarm(prediction))
     lines = ["  ".join([str(prediction.path), *facts])]
     for alarm in prediction.alarms:
-        found = f"  {clock(alarm.start_s)}-{clock(alarm.end_s)}  peak {scores.scores[alarm.peak]:.4g}"
-        found += f" at {clock(times[alarm.peak])}"
+        found = f"  {clock_tenths(alarm.start_s)}-{clock_tenths(alarm.end_s)}  peak {scores.scores[alarm.peak]:.4g}"
+        found += f" at {clock_tenths(times[alarm.peak])}"
         if prediction.scored.tail_probability is not None:
             found += f"  tail {prediction.scored.tail_probability[alarm.peak]:.2g}"
         picture = prediction.pictures.get(alarm.peak)

@@ -224,9 +224,9 @@ def _dry_run(watch: Any, *, json: bool) -> int:
 def line(event: Event) -> str:
     """One event in one line."""
     if event.position_s is not None:
-        from offnormal.sinks.panel import clock
+        from offnormal.drawing.time_text import clock_tenths
 
-        start, end = clock(event.position_s), clock(event.position_s + event.duration_s)
+        start, end = clock_tenths(event.position_s), clock_tenths(event.position_s + event.duration_s)
     else:
         start, end = f"{event.start:%Y-%m-%d %H:%M:%S}", f"{event.end:%H:%M:%S}"
     facts = [event.camera, f"{start}-{end}" if event.state == "closed" else f"{start}-", event.kind]

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from offnormal.clip_evaluation import ClipEvaluation, ScoredClip
+from offnormal.drawing.panels import Panel
 from offnormal.report.gallery import Section, Shot, against, frames, known
-from offnormal.report.panels import Panel
 from offnormal.types import ANOMALOUS
 
 ClipRole = Literal["miss", "false_alarm"]

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 
 from offnormal.clip_evaluation import ClipEvaluation
-from offnormal.report import cards, clip_headline, clip_tables, plots, tables
-from offnormal.report.axis import ScoreAxis, axis_for
+from offnormal.drawing import plots
+from offnormal.drawing.axis import ScoreAxis, axis_for
+from offnormal.drawing.curves import curves
+from offnormal.drawing.plots import kept_and_caught
+from offnormal.drawing.scatter import ClassKey, class_keys, project, scatter, some
+from offnormal.report import cards, clip_headline, clip_tables, tables
 from offnormal.report.clip_gallery import ClipPicture, clip_gallery
-from offnormal.report.clip_plots import kept_and_caught
 from offnormal.report.compare_plots import palette
-from offnormal.report.curves import curves
 from offnormal.report.item_plot import item_plot
 from offnormal.report.page import environment, printable
-from offnormal.report.scatter import ClassKey, class_keys, project, scatter, some
 from offnormal.report.term_table import term_table
 from offnormal.training.history import History
 from offnormal.types import ANOMALOUS

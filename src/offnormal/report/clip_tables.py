@@ -9,9 +9,9 @@ import numpy as np
 
 from offnormal.clip_evaluation import ClipEvaluation, ScoredClip
 from offnormal.data.class_split import PARTS
+from offnormal.drawing.axis import ScoreAxis
+from offnormal.drawing.score_rows import box
 from offnormal.metrics.decision import Share
-from offnormal.report.axis import ScoreAxis
-from offnormal.report.box import box
 from offnormal.report.tables import NOT_CALIBRATED, Gap
 
 WORDS = {

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 import numpy as np
 
 from offnormal.comparison import Comparison, Contender
+from offnormal.drawing.axis import axis_for
+from offnormal.drawing.score_rows import strip
+from offnormal.drawing.time_text import clock_text
 from offnormal.metrics.operational import frame_edges
 from offnormal.report import compare_table
-from offnormal.report.axis import axis_for
 from offnormal.report.compare_plots import Style, key, lane, palette, ranks_of, roc_curves, styles
 from offnormal.report.page import environment, printable
-from offnormal.report.strip import strip
-from offnormal.report.timeline import clock_text
 from offnormal.report.wording import counted
 from offnormal.types import ANOMALOUS, NORMAL
 

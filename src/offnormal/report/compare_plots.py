@@ -12,18 +12,16 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
+from offnormal.drawing.figure import COLOURS, RUN_COLOURS, new_axes, to_svg
+from offnormal.drawing.timeline import envelope
 from offnormal.metrics.image import roc_curve
 from offnormal.metrics.operational import frame_edges, runs
 from offnormal.metrics.video import FrameScores
-from offnormal.report.figure import COLOURS, new_axes, to_svg
-from offnormal.report.timeline import envelope
 
 _POINTS = 300  # of a curve
 _LANE, _HEIGHT, _ROOM = 1000, 100, 5  # units of a lane's drawing, which is stretched to its place
 _COLUMNS = 500  # of a lane, of each of which the lowest and the highest frame are drawn
 
-# Okabe and Ito (2008), darkened or left out where they would not show on white; style.css sets them anew on dark pages
-RUN_COLOURS = ("#0066a8", "#c24a12", "#00835c", "#a8478a", "#8a6a00", "#4b4fc4", "#b3243f", "#4f6b18", "#3d4654")
 _DARK = ("#5cb3ee", "#f08a5a", "#43c79a", "#dd8fc4", "#d9b84a", "#9a9df5", "#f07a90", "#a6c765", "#c3cad6")
 _DASHES = ("", "7 3", "2 2.2", "9 3 2 3", "13 4", "4 2 1.5 2 1.5 2", "1 3.5", "16 3 3 3", "6 6")
 _MARKERS = "os^DvP*Xh"

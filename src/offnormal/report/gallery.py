@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from offnormal.drawing.overlay import gradient, scale_for
+from offnormal.drawing.panels import Panel, as_data_uri, image_panels
 from offnormal.evaluation import Evaluation
 from offnormal.report import wording
-from offnormal.report.overlay import gradient, scale_for
-from offnormal.report.panels import Panel, as_data_uri, triptych
 from offnormal.report.picture import Picture, Role
 from offnormal.types import ANOMALOUS
 
@@ -120,5 +120,15 @@ def _shot(picture: Picture, evaluation: Evaluation, threshold: float | None, low
         score=row.score,
         against=against(row.score, limit),
         tail=row.tail_probability,
-        frames=frames(triptych(picture, threshold=threshold, low=low, high=high)),
+        frames=frames(
+            image_panels(
+                picture.image,
+                map=picture.map,
+                mask=picture.mask,
+                reconstruction=picture.reconstruction,
+                threshold=threshold,
+                low=low,
+                high=high,
+            )
+        ),
     )

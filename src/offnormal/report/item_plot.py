@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from offnormal.drawing.figure import COLOURS, new_axes, to_svg
 from offnormal.metrics.item_use import ItemShares
-from offnormal.report.figure import COLOURS, new_axes, to_svg
 
 _SIZE = (760, 260)  # pixels
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from offnormal.drawing import plots
+from offnormal.drawing.axis import ScoreAxis, axis_for
+from offnormal.drawing.curves import curves
+from offnormal.drawing.time_text import clock_text
 from offnormal.evaluation import Evaluation
-from offnormal.report import cards, gallery, headline, plots, tables, wording
-from offnormal.report.axis import ScoreAxis, axis_for
-from offnormal.report.curves import curves
+from offnormal.report import cards, gallery, headline, tables, wording
 from offnormal.report.item_plot import item_plot
 from offnormal.report.picture import Picture
-from offnormal.report.timeline import clock_text
 from offnormal.training.history import History
 from offnormal.types import ANOMALOUS, NORMAL
 

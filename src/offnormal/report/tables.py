@@ -8,10 +8,10 @@ import numpy as np
 
 from offnormal.clip_evaluation import ClipEvaluation
 from offnormal.data.dataset import Skipped
+from offnormal.drawing.axis import ScoreAxis
+from offnormal.drawing.score_rows import strip
 from offnormal.evaluation import Evaluation, ScoredImage
 from offnormal.metrics.decision import Confusion, OperatingPoint
-from offnormal.report.axis import ScoreAxis
-from offnormal.report.strip import strip
 from offnormal.report.wording import counted, name_of
 from offnormal.types import ANOMALOUS, NORMAL
 from offnormal.video_evaluation import VideoEvaluation

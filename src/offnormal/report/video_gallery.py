@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from offnormal.drawing.overlay import scale_for
+from offnormal.drawing.panels import frame_panels
+from offnormal.drawing.time_text import clock_text
 from offnormal.report.gallery import Scale, Section, Shot, against, frames, known, scale
-from offnormal.report.overlay import scale_for
-from offnormal.report.panels import pair
-from offnormal.report.timeline import clock_text
 from offnormal.report.video_picture import FrameRole, VideoPicture
 from offnormal.video_evaluation import VideoEvaluation
 
@@ -97,7 +97,17 @@ def _shots(
     room = kind.characters
     for picture in pictures[: kind.most]:
         threshold = calibration.pixel_threshold if calibration is not None else None
-        panels = frames(pair(picture, threshold=threshold, low=low, high=high))
+        panels = frames(
+            frame_panels(
+                picture.image,
+                map=picture.map,
+                mask=picture.mask,
+                reconstruction=picture.remade,
+                threshold=threshold,
+                low=low,
+                high=high,
+            )
+        )
         room -= sum(len(panel.uri) for panel in panels)
         if room < 0 and shots:
             break

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from offnormal.report import cards, plots, tables, video_headline, video_tables
-from offnormal.report.axis import ScoreAxis, axis_for
-from offnormal.report.curves import curves
+from offnormal.drawing import plots
+from offnormal.drawing.axis import ScoreAxis, axis_for
+from offnormal.drawing.curves import curves
+from offnormal.report import cards, tables, video_headline, video_tables
 from offnormal.report.item_plot import item_plot
 from offnormal.report.page import environment, printable
 from offnormal.report.term_table import term_table

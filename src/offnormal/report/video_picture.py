@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from offnormal.report.remade import Remade
+from offnormal.drawing.reconstruction import Reconstruction
 
 FrameRole = Literal["false_alarm", "miss", "peak"]
 
@@ -24,5 +24,5 @@ class VideoPicture:
     image: np.ndarray  # (H, W, 3) uint8
     map: np.ndarray | None = None  # (H, W) float32 at the picture's size; None when the method has no map
     mask: np.ndarray | None = None  # (H, W) bool, marked regions
-    remade: Remade | None = None  # the frame as the detector expects it; None: it says nothing of the kind
+    remade: Reconstruction | None = None  # the frame as the detector expects it; None: it says nothing of the kind
     label: int | None = None  # 0 normal, 1 anomalous, None unknown

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from offnormal.report.axis import ScoreAxis
-from offnormal.report.timeline import clock_text, timeline
+from offnormal.drawing.axis import ScoreAxis
+from offnormal.drawing.time_text import clock_text
+from offnormal.drawing.timeline import timeline
 from offnormal.report.video_tables import VideoLine
 from offnormal.report.wording import counted, share
 from offnormal.video_evaluation import ScoredVideo, VideoEvaluation

@@ -9,10 +9,10 @@ from types import TracebackType
 import numpy as np
 from PIL import Image, ImageDraw
 
+from offnormal.drawing.overlay import colour_table, scale_position
+from offnormal.drawing.score_panel import ALARM, GROUND, ScorePanel
 from offnormal.errors import DataError, UsageError
-from offnormal.report.overlay import colour_table, scale_position
 from offnormal.sinks.mp4 import Mp4File
-from offnormal.sinks.panel import ALARM, GROUND, ScorePanel
 
 _LEAST_WIDTH = 480  # pixels: smaller pictures are enlarged by a whole factor, so that the words fit below
 _OPACITY = 0.75  # of the report's overlays: what moves under the heat map is to be seen
@@ -23,7 +23,7 @@ class AnnotatedVideo:
 
     fps: of the frames added without a time of their own. size: (H, W) of the pictures. threshold: of the score, for the
     line in the chart. score_range: ends of the chart; None: what was seen so far. pixel_threshold: the heat map is
-    laid over only where the map is above it. map_range: ends of its colours, as of `report.overlay.scale_for`; None:
+    laid over only where the map is above it. map_range: ends of its colours, as of `drawing.overlay.scale_for`; None:
     from half the pixel threshold to twice it.
 
         with AnnotatedVideo("out.mp4", fps=25, size=(360, 640), threshold=3.2, pixel_threshold=5.0) as video:

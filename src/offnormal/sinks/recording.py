@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from offnormal.data.geometry import unlay
+from offnormal.drawing.overlay import overlay, scale_for
 from offnormal.errors import OffnormalError
 from offnormal.files import new_file
-from offnormal.report.overlay import overlay, scale_for
 from offnormal.sinks.clip_ring import StoredFrame, compressed, decompressed
 from offnormal.sinks.mp4 import Mp4File
 from offnormal.types import InputSpec
@@ -34,7 +34,7 @@ class Highest:
 
 @dataclass(frozen=True, slots=True)
 class HeatScale:
-    """How maps become colours, the same for all pictures of one calibration (`report.overlay.scale_for`)."""
+    """How maps become colours, the same for all pictures of one calibration (`drawing.overlay.scale_for`)."""
 
     spec: InputSpec
     pixel_threshold: float | None

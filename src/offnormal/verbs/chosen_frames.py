@@ -19,7 +19,7 @@ from offnormal.data.frame_masks import open_masks
 from offnormal.data.geometry import unlay
 from offnormal.data.loader import stack, to_pixels
 from offnormal.data.video_loader import join_frames
-from offnormal.report.remade import Remade
+from offnormal.drawing.reconstruction import Reconstruction
 from offnormal.report.video_picture import FrameRole, VideoPicture
 from offnormal.scoring import Scorer, choose_device
 from offnormal.sources.privacy import paint
@@ -111,14 +111,14 @@ def _map_of(scorer: Scorer, frames: list[Frame], index: int, size: tuple[int, in
     return unlay(np.mean(maps, 0), size, spec) if maps else None
 
 
-def _remade(scorer: Scorer, frames: list[Frame], index: int, size: tuple[int, int]) -> Remade | None:
+def _remade(scorer: Scorer, frames: list[Frame], index: int, size: tuple[int, int]) -> Reconstruction | None:
     """The frame as the detector expects it; None where it says nothing of the kind."""
     spec = scorer.detector.input
     for places, pixels in _clips_about(spec, frames, index):
         made = scorer.reconstruct(pixels)
         if made is not None and spec.targets[places[0]] % spec.frames == spec.frames - 1:
             items = scorer.items_at(pixels)
-            return Remade(frame=shown(made[0], size, spec), items=None if items is None else items[0])
+            return Reconstruction(frame=shown(made[0], size, spec), items=None if items is None else items[0])
     return None
 
 

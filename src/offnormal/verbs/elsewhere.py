@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from offnormal.config import ElsewhereConfig
+from offnormal.drawing.curves import curve_pictures
 from offnormal.errors import ConfigError, OffnormalError
-from offnormal.report.curves import curve_pictures
 from offnormal.run import Elsewhere, Run
 from offnormal.training.history import read_history
 from offnormal.training.tracking.session import Tracking, check, trackers_of

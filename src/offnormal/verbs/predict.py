@@ -13,9 +13,9 @@ from PIL import Image
 from offnormal.calibration.calibration import Calibration
 from offnormal.data.geometry import unlay
 from offnormal.data.loader import Loader
+from offnormal.drawing.overlay import overlay, scale_for
 from offnormal.errors import UsageError
 from offnormal.files import new_file
-from offnormal.report.overlay import overlay, scale_for
 from offnormal.sources.image import as_rgb, open_image
 from offnormal.sources.privacy import paint
 from offnormal.types import InputSpec, Sample, Verdict

@@ -14,8 +14,8 @@ from PIL import Image
 
 from offnormal.calibration.calibration import Calibration
 from offnormal.data.geometry import place, unlay
+from offnormal.drawing.overlay import overlay, scale_for
 from offnormal.files import new_file
-from offnormal.report.overlay import overlay, scale_for
 from offnormal.scoring import ScoredFrame
 from offnormal.sinks.annotate import AnnotatedVideo
 from offnormal.types import InputSpec

@@ -15,8 +15,8 @@ from typing import ParamSpec, TypeVar
 
 from offnormal.bundle import Bundle, load
 from offnormal.data.live_windows import LiveBatches
+from offnormal.drawing.overlay import scale_for
 from offnormal.errors import OffnormalError, UsageError
-from offnormal.report.overlay import scale_for
 from offnormal.scoring import LiveScorer, Scorer, choose_device
 from offnormal.sinks.base import Sink
 from offnormal.sinks.media_worker import MediaWorker

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from offnormal.report.overlay import draw_contour, line_width, overlay
-from offnormal.report.picture import Picture
-from offnormal.report.video_picture import VideoPicture
+from offnormal.drawing.overlay import draw_contour, line_width, overlay
+from offnormal.drawing.reconstruction import Reconstruction
 
 SIDE = 400  # pixels of the longer side in a report: sharp at the width of a column, some 15 kB each
 _MARK = (64, 224, 208)  # turquoise: far from every colour of the heat map
@@ -26,39 +25,55 @@ class Panel:
     image: Image.Image
 
 
-def triptych(picture: Picture, *, threshold: float | None, low: float, high: float, side: int = SIDE) -> list[Panel]:
-    """The picture, its reconstruction, its heat map with the contour at `threshold`, its outlined mask; what there is.
+def image_panels(
+    image: np.ndarray,
+    *,
+    map: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+    reconstruction: np.ndarray | None = None,
+    threshold: float | None,
+    low: float,
+    high: float,
+    side: int = SIDE,
+) -> list[Panel]:
+    """The image, its reconstruction, its heat map with the contour at `threshold`, its outlined mask; what there is.
 
-    Everything is brought to `side` pixels on the longer side before lines are drawn, so that they stay crisp.
-    low, high: ends of the colour scale, as for `overlay`.
+    Everything is resized to `side` pixels on the longer side before lines are drawn, so that they stay crisp.
+    low, high: ends of the color scale, as for `overlay`.
     """
-    photo = _sized(picture.image, side)
+    photo = _sized(image, side)
     panels = [Panel("picture", photo)]
-    if picture.reconstruction is not None:
-        panels.append(Panel("reconstruction", _sized(picture.reconstruction, side)))
-    if picture.map is not None:
-        panels.append(Panel("heat map", _heat(photo, picture.map, threshold, low, high)))
-    if picture.mask is not None and picture.mask.any():
-        panels.append(Panel("marked defect", _outlined(photo, picture.mask)))
+    if reconstruction is not None:
+        panels.append(Panel("reconstruction", _sized(reconstruction, side)))
+    if map is not None:
+        panels.append(Panel("heat map", _heat(photo, map, threshold, low, high)))
+    if mask is not None and mask.any():
+        panels.append(Panel("marked defect", _outlined(photo, mask)))
     return panels
 
 
-def pair(picture: VideoPicture, *, threshold: float | None, low: float, high: float, side: int = SIDE) -> list[Panel]:
-    """The frame with the outline of its mask, if it marks anything; its heat map and how it was expected, if known.
-
-    Otherwise as above.
-    """
-    photo = _sized(picture.image, side)
-    mask = picture.mask
+def frame_panels(
+    image: np.ndarray,
+    *,
+    map: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+    reconstruction: Reconstruction | None = None,
+    threshold: float | None,
+    low: float,
+    high: float,
+    side: int = SIDE,
+) -> list[Panel]:
+    """The frame with its mask outlined, its heat map, its reconstruction and the difference; otherwise as above."""
+    photo = _sized(image, side)
     panels = [Panel("frame", photo if mask is None or not mask.any() else _outlined(photo, mask))]
-    if picture.map is not None:
-        panels.append(Panel("heat map", _heat(photo, picture.map, threshold, low, high)))
-    if picture.remade is not None:
-        panels.append(Panel("as expected", _sized(picture.remade.frame, side)))
-        panels.append(Panel("difference, brightened", _sized(picture.remade.difference(picture.image), side)))
-        if picture.remade.items is not None:
-            mosaic = Image.fromarray(picture.remade.mosaic()).resize(photo.size, Image.Resampling.NEAREST)
-            panels.append(Panel(picture.remade.shares(), mosaic))
+    if map is not None:
+        panels.append(Panel("heat map", _heat(photo, map, threshold, low, high)))
+    if reconstruction is not None:
+        panels.append(Panel("as expected", _sized(reconstruction.frame, side)))
+        panels.append(Panel("difference, brightened", _sized(reconstruction.difference(image), side)))
+        if reconstruction.items is not None:
+            mosaic = Image.fromarray(reconstruction.mosaic()).resize(photo.size, Image.Resampling.NEAREST)
+            panels.append(Panel(reconstruction.shares(), mosaic))
     return panels
 
 

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from offnormal.report.timeline import clock_text
+from offnormal.drawing.time_text import clock_tenths
 
 GROUND = (18, 22, 29)  # colours of the report's dark page
 ALARM = (235, 62, 40)
@@ -107,7 +107,7 @@ class ScorePanel:
                 pen.text((right, middle), text, colour, font, anchor="rm")
                 right -= math.ceil(font.getlength(text)) + 2 * room
         left = room
-        marks: list[tuple[str, _Colour, _Colour | None]] = [(clock(time_s), _INK, None)]
+        marks: list[tuple[str, _Colour, _Colour | None]] = [(clock_tenths(time_s), _INK, None)]
         if anomalous is not None:
             marks.append(("ANOMALOUS", (255, 255, 255), ALARM) if anomalous else ("normal", _MUTED, None))
         if label is not None:
@@ -127,16 +127,6 @@ class ScorePanel:
             pen.text((left, middle), text, colour, font, anchor="lm")
             left += wide + 2 * room
         return np.asarray(row)
-
-
-def clock(seconds: float) -> str:
-    """Seconds as m:ss.s, cut off and not rounded, so that a frame never shows a time to come.
-
-    >>> clock(75.29), clock(3600)
-    ('1:15.2', '1:00:00.0')
-    """
-    tenths = math.floor(seconds * 10 + 1e-6)
-    return f"{clock_text(tenths // 10)}.{tenths % 10}"
 
 
 def _limit(threshold: float | None) -> str:

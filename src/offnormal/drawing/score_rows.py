@@ -1,13 +1,27 @@
-"""A box plot of one kind of clips as a thin row on a shared axis of scores, small enough to stand in a table."""
+"""Scores as a thin row on a shared axis, small enough for a table: a stroke each, or a box plot."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from offnormal.report.axis import ScoreAxis
+from offnormal.drawing.axis import ScoreAxis
 
-_WIDTH, _HEIGHT = 1000, 28  # units of the drawing, which is stretched to its cell
+_WIDTH = 1000  # units of the drawing, which is stretched to its cell
+_STRIP_HEIGHT, _BOX_HEIGHT = 20, 28
 _REACH = 1.5  # times the box, on the axis as drawn: whiskers go to the furthest score within (Tukey, 1977, section 2C)
+
+
+def strip(scores: np.ndarray, axis: ScoreAxis, *, threshold: float | None, colour: str) -> str:
+    """An <svg> with one stroke for each of the scores (R,) and a taller one for the threshold.
+
+    colour: name of a colour of the page (`figure.COLOURS`). Scores that fall on one stroke are drawn once.
+    """
+    strokes = "".join(f"M{place} 4v12" for place in np.unique(_places(scores, axis).round().astype(int)))
+    line = ""
+    if threshold is not None:
+        line = f'<path class="limit" d="M{round(_places(threshold, axis)[0])} 0v{_STRIP_HEIGHT}"/>'
+    return _row("strip", _STRIP_HEIGHT, f'{line}<path style="stroke: var(--{colour})" d="{strokes}"/>')
 
 
 def box(scores: np.ndarray, axis: ScoreAxis, *, threshold: float | None, colour: str, also: float | None = None) -> str:
@@ -15,10 +29,9 @@ def box(scores: np.ndarray, axis: ScoreAxis, *, threshold: float | None, colour:
 
     colour: name of a colour of the page (`figure.COLOURS`). also: another threshold, dashed.
     """
-    finite = np.asarray(scores, dtype=np.float64)
-    places = np.sort(axis.position(finite[np.isfinite(finite)]) * _WIDTH)
+    places = np.sort(_places(scores, axis))
     drawn = [
-        f'<path class="{name}" d="M{_place(value, axis)} 0v{_HEIGHT}"/>'
+        f'<path class="{name}" d="M{_places(value, axis)[0]:.1f} 0v{_BOX_HEIGHT}"/>'
         for name, value in (("limit", threshold), ("limit other", also))
         if value is not None
     ]
@@ -32,10 +45,7 @@ def box(scores: np.ndarray, axis: ScoreAxis, *, threshold: float | None, colour:
             f'<path class="each" {tone} d="{"".join(f"M{place:.0f} 11v6" for place in np.unique(places.round()))}"/>',
             f'<path class="middle" {tone} d="M{middle:.1f} 4v20"/>',
         ]
-    return (
-        f'<svg class="box" viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" aria-hidden="true">'
-        f"{''.join(drawn)}</svg>"
-    )
+    return _row("box", _BOX_HEIGHT, "".join(drawn))
 
 
 def whiskers(places: np.ndarray) -> tuple[float, float, float, float, float]:
@@ -50,5 +60,14 @@ def whiskers(places: np.ndarray) -> tuple[float, float, float, float, float]:
     return float(min(inside[0], first)), float(first), float(middle), float(third), float(max(inside[-1], third))
 
 
-def _place(value: float, axis: ScoreAxis) -> str:
-    return f"{float(axis.position(np.array([value]))[0]) * _WIDTH:.1f}"
+def _places(scores: ArrayLike, axis: ScoreAxis) -> NDArray[np.float64]:
+    """Where on the row each finite score is."""
+    values = np.atleast_1d(np.asarray(scores, dtype=np.float64))
+    return axis.position(values[np.isfinite(values)]) * _WIDTH
+
+
+def _row(kind: str, height: int, drawn: str) -> str:
+    return (
+        f'<svg class="{kind}" viewBox="0 0 {_WIDTH} {height}" preserveAspectRatio="none" aria-hidden="true">'
+        f"{drawn}</svg>"
+    )

@@ -4,7 +4,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from offnormal.report.curves import curves, thinned
+from offnormal.drawing.curves import curves, thinned
 from offnormal.training.history import History
 
 

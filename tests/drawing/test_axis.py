@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from offnormal.report.axis import ScoreAxis, axis_for
+from offnormal.drawing.axis import ScoreAxis, axis_for
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from offnormal.report.axis import axis_for
-from offnormal.report.figure import COLOURS, new_axes, note, to_png, to_svg
+from offnormal.drawing.axis import axis_for
+from offnormal.drawing.figure import COLOURS, new_axes, note, to_png, to_svg
 from offnormal.training.history import History
 
 if TYPE_CHECKING:

@@ -2,42 +2,46 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import replace
 
 import numpy as np
 from PIL import Image
 
-from offnormal.report.panels import as_data_uri, pair, triptych
-from offnormal.report.video_picture import VideoPicture
-from tests.report.conftest import picture
+from offnormal.drawing.panels import as_data_uri, frame_panels, image_panels
+
+SCALE = {"threshold": 5.0, "low": 2.0, "high": 8.0}
 
 
-def test_panels_show_what_there_is(make):
-    evaluation = make()
-    whole = triptych(picture(evaluation, "miss", 45), threshold=5.0, low=2.0, high=8.0)
+def shown(size=(40, 60)):
+    """A gray image with a bump in its map, whose upper half is marked."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    bump = np.exp(-((y - 20) ** 2 + (x - 30) ** 2) / 60).astype(np.float32)
+    return {"image": np.full((*size, 3), 120, np.uint8), "map": 10 * bump, "mask": bump > 0.5}
+
+
+def test_panels_show_what_there_is():
+    whole = image_panels(**shown(), **SCALE)
     assert [panel.caption for panel in whole] == ["picture", "heat map", "marked defect"]
-    bare = triptych(picture(evaluation, "miss", 45, mapped=False, masked=False), threshold=5.0, low=2.0, high=8.0)
+    bare = image_panels(shown()["image"], mask=np.zeros((40, 60), bool), **SCALE)
     assert [panel.caption for panel in bare] == ["picture"]
 
 
-def test_a_reconstruction_stands_beside_its_picture(make):
-    shot = replace(picture(make(), "miss", 45), reconstruction=np.full((40, 60, 3), (10, 200, 10), np.uint8))
-    panels = triptych(shot, threshold=5.0, low=2.0, high=8.0)
+def test_a_reconstruction_stands_beside_its_picture():
+    panels = image_panels(**shown(), reconstruction=np.full((40, 60, 3), (10, 200, 10), np.uint8), **SCALE)
     assert [panel.caption for panel in panels] == ["picture", "reconstruction", "heat map", "marked defect"]
     assert panels[1].image.getpixel((50, 50)) == (10, 200, 10)
     assert len({panel.image.size for panel in panels}) == 1
 
 
-def test_panels_have_one_size_and_keep_the_aspect(make):
-    panels = triptych(picture(make(), "miss", 45, size=(40, 120)), threshold=5.0, low=2.0, high=8.0, side=300)
+def test_panels_have_one_size_and_keep_the_aspect():
+    panels = image_panels(**shown(size=(40, 120)), **SCALE, side=300)
     assert {panel.image.size for panel in panels} == {(300, 100)}
 
 
-def test_mask_outline_lies_on_the_border_of_the_mask(make):
-    shot = picture(make(), "miss", 45)
-    photo, *_, marked = triptych(shot, threshold=None, low=2.0, high=8.0, side=240)  # four times the picture
+def test_mask_outline_lies_on_the_border_of_the_mask():
+    given = shown()
+    photo, *_, marked = image_panels(**given, **{**SCALE, "threshold": None}, side=240)  # four times the image
     changed = np.abs(np.asarray(marked.image).astype(int) - np.asarray(photo.image)).max(axis=2) > 40
-    large = np.kron(shot.mask, np.ones((4, 4), bool))
+    large = np.kron(given["mask"], np.ones((4, 4), bool))
     rows, columns = np.flatnonzero(large.any(axis=1)), np.flatnonzero(large.any(axis=0))
     drawn_rows, drawn_columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
     for inner, outer in ((rows, drawn_rows), (columns, drawn_columns)):
@@ -45,22 +49,17 @@ def test_mask_outline_lies_on_the_border_of_the_mask(make):
     assert not changed[large.nonzero()[0].mean().astype(int), large.nonzero()[1].mean().astype(int)]
 
 
-def frame(**given):
-    image = np.full((40, 80, 3), 90, np.uint8)
-    return VideoPicture(role="peak", video="01", frame=3, time_s=None, score=1.0, image=image, **given)
-
-
 def test_a_frame_carries_its_outline_and_stands_beside_its_heat_map():
-    mask = np.zeros((40, 80), bool)
+    image, mask = np.full((40, 80, 3), 90, np.uint8), np.zeros((40, 80), bool)
     mask[10:30, 20:60] = True
-    scale = {"threshold": 5.0, "low": 2.0, "high": 8.0, "side": 160}
-    plain, heat = pair(frame(map=np.full((40, 80), 6.0, np.float32)), **scale)
-    (outlined,) = pair(frame(mask=mask), **scale)
+    scale = {**SCALE, "side": 160}
+    plain, heat = frame_panels(image, map=np.full((40, 80), 6.0, np.float32), **scale)
+    (outlined,) = frame_panels(image, mask=mask, **scale)
     assert (plain.caption, heat.caption, outlined.caption) == ("frame", "heat map", "frame")
     assert {panel.image.size for panel in (plain, heat, outlined)} == {(160, 80)}
     changed = np.abs(np.asarray(outlined.image).astype(int) - np.asarray(plain.image)).max(axis=2) > 20
     assert changed[20, 80] and not changed[40, 80], "the border is drawn, what it encloses is left as it is"
-    (unmarked,) = pair(frame(mask=~np.ones((40, 80), bool)), **scale)
+    (unmarked,) = frame_panels(image, mask=~np.ones((40, 80), bool), **scale)
     assert np.array_equal(unmarked.image, plain.image)
 
 

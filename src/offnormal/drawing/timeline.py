@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from offnormal.drawing.axis import ScoreAxis, axis_for
+from offnormal.drawing.figure import COLOURS, new_axes, note, to_svg
+from offnormal.drawing.time_text import clock_text
 from offnormal.metrics.operational import frame_edges, runs
 from offnormal.metrics.video import FrameScores
-from offnormal.report.axis import ScoreAxis, axis_for
-from offnormal.report.figure import COLOURS, new_axes, note, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -167,15 +168,3 @@ def _time_ticks(axes: Axes, edges: Points, *, clock: bool, most: int) -> None:
     axes.set_xticks(ticks, [clock_text(float(tick)) for tick in ticks])
     if ticks.size and end - ticks[-1] < 0.02 * (end - start):  # at the edge, where half of it would be cut off
         axes.get_xticklabels()[-1].set_horizontalalignment("right")
-
-
-def clock_text(seconds: float) -> str:
-    """Seconds as m:ss, or h:mm:ss from an hour on.
-
-    >>> clock_text(75), clock_text(3600), clock_text(-5)
-    ('1:15', '1:00:00', '-0:05')
-    """
-    minutes, rest = divmod(round(abs(seconds)), 60)
-    sign = "-" if seconds < 0 and (minutes or rest) else ""
-    hours, minutes = divmod(minutes, 60)
-    return f"{sign}{hours}:{minutes:02}:{rest:02}" if hours else f"{sign}{minutes}:{rest:02}"

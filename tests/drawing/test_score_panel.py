@@ -5,8 +5,8 @@ import doctest
 import numpy as np
 import pytest
 
-from offnormal.sinks import panel
-from offnormal.sinks.panel import ALARM, ScorePanel
+from offnormal.drawing import score_panel as panel
+from offnormal.drawing.score_panel import ALARM, ScorePanel
 
 NORMAL, ABOVE, LABELLED, INK = (82, 130, 180), (240, 132, 90), (64, 224, 208), (232, 235, 240)
 

@@ -21,6 +21,8 @@ COLOURS = {
     "anomalous": "#cf4f22",
     "unknown": "#6b6f82",
 }
+# Of several runs or classes, from the same palette; style.css of the report sets them anew on dark pages.
+RUN_COLOURS = ("#0066a8", "#c24a12", "#00835c", "#a8478a", "#8a6a00", "#4b4fc4", "#b3243f", "#4f6b18", "#3d4654")
 _LETTERS = 11  # pixels at the figure's own width
 _OUTER = re.compile(r"<svg .*?>", re.DOTALL)
 _UNUSED = re.compile(r"<metadata>.*?</metadata>|<style type=\"text/css\">.*?</style>|<defs>\s*</defs>", re.DOTALL)

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from offnormal.drawing import timeline as module
+from offnormal.drawing.axis import ScoreAxis
+from offnormal.drawing.figure import COLOURS
+from offnormal.drawing.timeline import envelope, timeline
 from offnormal.metrics.operational import runs
 from offnormal.metrics.video import FrameScores
-from offnormal.report import timeline as module
-from offnormal.report.axis import ScoreAxis
-from offnormal.report.figure import COLOURS
-from offnormal.report.timeline import envelope, timeline
 
 LEFT, WIDTH = 46, 1002  # pixels of the plot area
 RNG = np.random.default_rng(3)

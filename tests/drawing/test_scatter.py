@@ -1,6 +1,6 @@
 import numpy as np
 
-from offnormal.report.scatter import MOST, class_keys, project, scatter, some
+from offnormal.drawing.scatter import MOST, class_keys, project, scatter, some
 
 
 def test_groups_that_lie_apart_stay_apart():

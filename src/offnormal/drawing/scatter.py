@@ -9,8 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from offnormal.report.compare_plots import RUN_COLOURS
-from offnormal.report.figure import new_axes, to_svg
+from offnormal.drawing.figure import RUN_COLOURS, new_axes, to_svg
 
 LEAST = 8  # clips below which neighbours say nothing
 MOST = 2000  # clips drawn

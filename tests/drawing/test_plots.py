@@ -6,10 +6,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from offnormal.drawing.axis import axis_for
+from offnormal.drawing.figure import COLOURS
+from offnormal.drawing.plots import histogram, precision_recall, roc, trade
 from offnormal.errors import DataError
-from offnormal.report.axis import axis_for
-from offnormal.report.figure import COLOURS
-from offnormal.report.plots import histogram, precision_recall, roc, trade
 
 RNG = np.random.default_rng(3)
 NORMAL, ANOMALOUS = RNG.normal(5, 1, 80), RNG.normal(9, 2, 50)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from offnormal.report.figure import new_axes, note, to_svg
+from offnormal.drawing.figure import new_axes, note, to_svg
 
 
 def test_coordinates_are_shortened_and_what_people_read_is_not():

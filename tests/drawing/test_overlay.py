@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from offnormal.drawing.overlay import draw_contour, gradient, line_width, overlay, scale_for
 from offnormal.errors import DataError, UsageError
-from offnormal.report.overlay import draw_contour, gradient, line_width, overlay, scale_for
 from tests.report.conftest import calibrated
 
 GREY = np.full((60, 90, 3), 90, np.uint8)

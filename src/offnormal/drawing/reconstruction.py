@@ -13,7 +13,7 @@ _NAMED = 4  # items whose shares are told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Remade:
+class Reconstruction:
     """One frame as a detector expects it."""
 
     frame: np.ndarray  # (H, W, 3) uint8
@@ -33,7 +33,7 @@ class Remade:
     def shares(self) -> str:
         """The items that were recalled most, in words.
 
-        >>> Remade(frame=np.zeros((1, 1, 3), np.uint8), items=np.array([[3, 3], [3, 7]])).shares()
+        >>> Reconstruction(frame=np.zeros((1, 1, 3), np.uint8), items=np.array([[3, 3], [3, 7]])).shares()
         'memory items: 3 (75 %), 7 (25 %)'
         """
         assert self.items is not None

@@ -1,0 +1,18 @@
+import pytest
+
+from offnormal.drawing.time_text import clock_tenths, clock_text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00"), (59.6, "1:00"), (3599.4, "59:59"), (3600, "1:00:00"), (-0.2, "0:00"), (-75, "-1:15")],
+)
+def test_whole_seconds_are_rounded(seconds, text):
+    assert clock_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.99, "0:00.9"), (0.3, "0:00.3"), (59.99, "0:59.9"), (3601.25, "1:00:01.2")]
+)
+def test_tenths_are_cut_off_and_never_show_a_time_to_come(seconds, text):
+    assert clock_tenths(seconds) == text
