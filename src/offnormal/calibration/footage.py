@@ -116,6 +116,7 @@ def calibrate_footage(
         pixel_threshold=pixel,
         interval=(low * per_block, high * per_block),
         effective=effective,
+        rank=effective + 1 - k * effective / len(maxima),
         groups=len(videos),
         scores=tuple(float(score) for score in scores),
         bundle=bundle,

@@ -132,6 +132,7 @@ def budget_events(
         found,
         threshold=threshold,
         interval=(per_block * least, per_block * most),
+        rank=blocks.effective + 1 - k,
         scores=tuple(float(score) for score in scores),
     )
     return AlarmBudget(
