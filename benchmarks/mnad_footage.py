@@ -29,7 +29,7 @@ from offnormal.config_layers import build
 from offnormal.data.open import open_datasets
 from offnormal.data.video_dataset import VideoDataset
 from offnormal.detectors.mnad import MNAD
-from offnormal.detectors.mnad_scores import per_video_score
+from offnormal.detectors.mnad.scores import per_video_score
 from offnormal.metrics.video import FrameScores, video_metrics
 from offnormal.run import Run
 from offnormal.training.split import keep_back, number_kept_back

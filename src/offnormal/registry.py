@@ -47,11 +47,11 @@ _BUILT_IN: dict[str, dict[str, Entry]] = {
             "embeddings of clips by a pretrained network, rebuilt by a small autoencoder; activities, cameras",
         ),
         "pixel_gaussian": Entry(
-            "offnormal.detectors.pixel_gaussian:PixelGaussian",
+            "offnormal.detectors.baselines:PixelGaussian",
             "a baseline: mean and variance of every pixel of small grey frames; fixed cameras",
         ),
         "frame_difference": Entry(
-            "offnormal.detectors.frame_difference:FrameDifference",
+            "offnormal.detectors.baselines:FrameDifference",
             "a baseline: more change than usual since shortly before; videos of fixed cameras",
         ),
     },

@@ -19,7 +19,7 @@ from offnormal.data.open import open_datasets
 from offnormal.data.video_dataset import VideoDataset
 from offnormal.data.video_loader import VideoLoader
 from offnormal.detectors.base import StatefulDetector, StatisticalDetector, TrainedDetector
-from offnormal.detectors.pixelwise import PixelDetector
+from offnormal.detectors.baselines.pixel_detector import PixelDetector
 from offnormal.errors import NotFittedError
 from offnormal.events.zones import pool_pixels
 from offnormal.scoring import Scorer, score_videos

@@ -10,7 +10,7 @@ from offnormal.data.loader import Batch
 from offnormal.errors import ConfigError, NotFittedError, OffnormalError
 from offnormal.scoring import Scorer, choose_device, concatenate, map_peaks, to_scores
 from offnormal.types import Output, Sample, Scores
-from tests.detectors.test_in_order import Counting
+from tests.detectors.parts.test_stream_states import Counting
 
 
 def test_outputs_become_numpy_rows():

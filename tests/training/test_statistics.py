@@ -11,7 +11,7 @@ from offnormal.errors import DataError
 from offnormal.training import statistics
 from offnormal.training.statistics import _folds, learn
 from offnormal.types import InputSpec, Sample
-from tests.detectors.test_padim import Toy
+from tests.detectors.padim.test_detector import Toy
 
 SPEC = InputSpec(size=(64, 64))
 CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from offnormal.data.loader import Batch
 from offnormal.detectors.base import Detector, EmbeddedDetector, StatefulDetector
-from offnormal.detectors.in_order import InOrder, SideBySide
+from offnormal.detectors.parts.stream_states import InOrder, SideBySide
 from offnormal.errors import ConfigError, OffnormalError
 from offnormal.scoring.memory import within_memory
 from offnormal.types import Output, Sample, Scores
