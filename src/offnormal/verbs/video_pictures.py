@@ -16,8 +16,8 @@ from offnormal.calibration.calibration import Calibration
 from offnormal.data.geometry import place, unlay
 from offnormal.drawing.overlay import overlay, scale_for
 from offnormal.files import new_file
+from offnormal.recording.annotate import AnnotatedVideo
 from offnormal.scoring import ScoredFrame
-from offnormal.sinks.annotate import AnnotatedVideo
 from offnormal.types import InputSpec
 from offnormal.verbs.alarm_peaks import AlarmPeaks
 
