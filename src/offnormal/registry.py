@@ -180,7 +180,7 @@ _BUILT_IN: dict[str, dict[str, Entry]] = {
         "jsonl": Entry("offnormal.sinks.jsonl:JsonlSink", "a file with one JSON object a line"),
         "csv": Entry("offnormal.sinks.csv_file:CsvSink", "a table with one row an event"),
         "files": Entry(
-            "offnormal.sinks.event_files:EventFilesSink",
+            "offnormal.sinks.files:EventFilesSink",
             "a folder: JSON, snapshot, heat map and clip of each event",
         ),
         "webhook": Entry("offnormal.sinks.webhook:WebhookSink", "JSON posted to an address, signed with a secret"),

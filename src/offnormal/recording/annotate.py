@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from offnormal.drawing.overlay import colour_table, scale_position
 from offnormal.drawing.score_panel import ALARM, GROUND, ScorePanel
 from offnormal.errors import DataError, UsageError
-from offnormal.sinks.mp4 import Mp4File
+from offnormal.recording.mp4 import Mp4File
 
 _LEAST_WIDTH = 480  # pixels: smaller pictures are enlarged by a whole factor, so that the words fit below
 _OPACITY = 0.75  # of the report's overlays: what moves under the heat map is to be seen

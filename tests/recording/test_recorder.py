@@ -12,13 +12,12 @@ from PIL import Image
 from offnormal.events.camera import CameraEvents
 from offnormal.events.maker import Watched, camera_event
 from offnormal.events.rules import EventRules
-from offnormal.sinks import recording
-from offnormal.sinks.media_worker import MediaWorker
-from offnormal.sinks.outlets import Outlets
-from offnormal.sinks.recorder import ANEW, BUSY, Recorder, RecordOptions
-from offnormal.sinks.recording import HeatScale
+from offnormal.recording import clips
+from offnormal.recording.media_worker import MediaWorker
+from offnormal.recording.recorder import ANEW, BUSY, HeatScale, Recorder, RecordOptions
+from offnormal.sinks.dispatcher import Dispatcher
 from offnormal.types import InputSpec, Resize
-from tests.sinks.test_outlets import FAST, Kept, until
+from tests.sinks.test_dispatcher import FAST, Kept, until
 from tests.video_files import number_in, numbered
 
 T0 = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
@@ -32,21 +31,21 @@ class Scene:
 
     def __init__(self, folder, **given):
         self.folder, self.sink = folder, Kept()
-        self.outlets = Outlets({"kept": self.sink}, folder / "spool.db", folder=folder / "events", **FAST)
+        self.dispatcher = Dispatcher({"kept": self.sink}, folder / "spool.db", folder=folder / "events", **FAST)
         self.worker = MediaWorker()
         options = RecordOptions(**{"pre_roll_s": 2, "post_roll_s": 1, **given.pop("options", {})})
         more = {"rules": RULES, "options": options, "threshold": 3.0, "scale": SCALE, **given}
-        self.recorder = Recorder("porch", folder / "events", self.outlets, self.worker, **more)
+        self.recorder = Recorder("porch", folder / "events", self.dispatcher, self.worker, **more)
         watched = Watched(camera="porch", source="", threshold=3.0, low_threshold=2.0)
         self.events = CameraEvents(watched, given.get("rules", RULES))
 
     def __enter__(self):
-        self.outlets.__enter__()
+        self.dispatcher.__enter__()
         return self
 
     def __exit__(self, *_):
         self.worker.close(20)
-        self.outlets.close()
+        self.dispatcher.close()
 
     def watch(self, scores, frames=FRAMES, start=0):
         for i, score in enumerate(scores, start):
@@ -60,8 +59,8 @@ class Scene:
         for event in self.events.finish():
             self.recorder.take(event)
         self.recorder.finish()
-        assert self.worker.close(20) and self.outlets.drain(20)
-        return [told.event for told in self.sink.taken]
+        assert self.worker.close(20) and self.dispatcher.drain(20)
+        return [message.event for message in self.sink.taken]
 
 
 def clip_numbers(path):
@@ -134,17 +133,17 @@ def test_events_that_follow_each_other_each_have_their_own(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["scratch", "clip", "picture"])
-def test_on_a_full_disk_the_event_is_told_without_its_files(tmp_path, monkeypatch, where):
+def test_on_a_full_disk_the_event_is_delivered_without_its_files(tmp_path, monkeypatch, where):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with Scene(tmp_path) as scene:
         if where == "scratch":
-            monkeypatch.setattr(recording.Recording, "_opened", full)
+            monkeypatch.setattr(clips.EventFrames, "_opened", full)
         elif where == "clip":
-            monkeypatch.setattr(recording.Mp4File, "add", full)
+            monkeypatch.setattr(clips.Mp4File, "add", full)
         else:
-            monkeypatch.setattr("offnormal.sinks.recorder.write_picture", full)
+            monkeypatch.setattr("offnormal.recording.recorder._write_jpeg", full)
         scene.watch(QUIET_LOUD_QUIET)
         events = scene.end()
     assert [event.state for event in events] == ["open", "closed"]
@@ -155,7 +154,7 @@ def test_on_a_full_disk_the_event_is_told_without_its_files(tmp_path, monkeypatc
 
 
 def test_a_fault_in_drawing_loses_no_event(tmp_path, monkeypatch):
-    monkeypatch.setattr("offnormal.sinks.recorder.heated", lambda *_: 1 / 0)
+    monkeypatch.setattr("offnormal.recording.recorder.heat_map", lambda *_: 1 / 0)
     with Scene(tmp_path) as scene:
         scene.watch(QUIET_LOUD_QUIET)
         (_, closed) = scene.end()
@@ -165,13 +164,13 @@ def test_a_fault_in_drawing_loses_no_event(tmp_path, monkeypatch):
 def test_a_closed_event_is_safe_before_its_clip_is_written(tmp_path):
     scene = Scene(tmp_path, options={"post_roll_s": 5})
     scene.watch(QUIET_LOUD_QUIET[:50])
-    (held,) = scene.outlets._spool.held()
-    assert held[0].state == "closed" and scene.outlets._spool.waiting("kept") <= 1
+    (held,) = scene.dispatcher._spool.held()
+    assert held[0].state == "closed" and scene.dispatcher._spool.waiting("kept") <= 1
     scene.worker.close(20)
     again = Scene(tmp_path)
     with again:
-        assert again.outlets.drain(20)
-    assert [told.event.state for told in again.sink.taken][-1] == "closed"
+        assert again.dispatcher.drain(20)
+    assert [message.event.state for message in again.sink.taken][-1] == "closed"
     assert not list((tmp_path / "events").rglob("*.frames")), "scratch of the killed program"
 
 
@@ -192,9 +191,9 @@ def test_a_picture_does_not_wait_for_clips_and_an_event_opens_before_it_is_over(
         scene.worker.submit_clip(lambda: go.wait(20), 1)  # another camera's long one
         scene.watch(QUIET_LOUD_QUIET)
         until(lambda: scene.sink.taken)
-        assert [told.what for told in scene.sink.taken] == ["opened"]
+        assert [message.what for message in scene.sink.taken] == ["opened"]
         go.set()
-        assert [told.state for told in scene.end()] == ["open", "closed"]
+        assert [message.state for message in scene.end()] == ["open", "closed"]
     with Scene(tmp_path / "b") as scene:
         go = threading.Event()
         scene.worker.submit(lambda: go.wait(20))  # pictures are slow, clips are not
@@ -202,11 +201,11 @@ def test_a_picture_does_not_wait_for_clips_and_an_event_opens_before_it_is_over(
         time.sleep(0.3)
         assert not scene.sink.taken
         go.set()
-        assert [told.state for told in scene.end()] == ["open", "closed"]
+        assert [message.state for message in scene.end()] == ["open", "closed"]
 
 
 def test_frames_that_wait_to_become_clips_are_bounded(monkeypatch):
-    monkeypatch.setattr("offnormal.sinks.media_worker._BYTES", 100)
+    monkeypatch.setattr("offnormal.recording.media_worker._BYTES", 100)
     worker, go = MediaWorker(), threading.Event()
     assert worker.submit_clip(lambda: go.wait(20), 150), "one is taken whatever its size"
     assert not worker.submit_clip(go.set, 1)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from offnormal.sinks.retention import SWEEP_S, Retention
+from offnormal.recording.retention import SWEEP_S, Retention
 
 log = logging.getLogger(__name__)
 _JOBS = 256  # that may wait to be written; beyond it pictures are left out, never events

@@ -7,10 +7,10 @@ import pytest
 
 from offnormal.events.maker import event_id
 from offnormal.files import new_file
-from offnormal.sinks.event_files import EventFilesOptions, EventFilesSink
-from offnormal.sinks.media_worker import MediaWorker
-from offnormal.sinks.retention import Retention
-from tests.sinks.told import message
+from offnormal.recording.media_worker import MediaWorker
+from offnormal.recording.retention import Retention
+from offnormal.sinks.files import EventFilesOptions, EventFilesSink
+from tests.sinks.events import message
 
 DAY_S, NOW_S = 86_400.0, 1_760_000_000.0
 ENDINGS = (".jpg", "-heat.jpg", "-opened.jpg", "-opened-heat.jpg", ".mp4")
@@ -172,7 +172,7 @@ def test_it_is_looked_for_seldom_and_by_age_only_when_the_clock_is_steady(tmp_pa
 
 @pytest.mark.parametrize("quiet", [True, False])
 def test_the_worker_sees_to_it_in_quiet_times_and_after_a_clip(tmp_path, monkeypatch, quiet):
-    monkeypatch.setattr("offnormal.sinks.media_worker.SWEEP_S", 0.02 if quiet else 60.0)
+    monkeypatch.setattr("offnormal.recording.media_worker.SWEEP_S", 0.02 if quiet else 60.0)
     events = tmp_path / "events"
     write(tmp_path / "made", 2)
     shutil.copytree(tmp_path / "made", events)  # whole, before anybody looks, with the times of the files

@@ -12,8 +12,8 @@ import pytest
 
 from offnormal.drawing.overlay import scale_for
 from offnormal.errors import DataError, OffnormalError, UsageError
-from offnormal.sinks import mp4
-from offnormal.sinks.annotate import AnnotatedVideo
+from offnormal.recording import mp4
+from offnormal.recording.annotate import AnnotatedVideo
 
 GREY = np.full((120, 480, 3), 90, np.uint8)
 

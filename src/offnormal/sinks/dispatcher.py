@@ -24,7 +24,7 @@ INTERRUPTED = "the program ended before the clip was written"
 
 
 @dataclass(frozen=True, slots=True)
-class Deliveries:
+class DeliveryStatus:
     """How a sink fares."""
 
     sink: str
@@ -36,7 +36,7 @@ class Deliveries:
     trouble: str | None  # why the last attempt failed; None: it did not
 
 
-class Outlet:
+class Delivery:
     """One sink and its worker: takes messages from the spool in order, and tries each until the sink has it."""
 
     def __init__(self, name: str, sink: Sink, spool: Spool, backoff: Backoff) -> None:
@@ -54,12 +54,12 @@ class Outlet:
         self._thread = threading.Thread(target=self._run, name=f"sink {name}", daemon=True)
 
     @property
-    def deliveries(self) -> Deliveries:
+    def status(self) -> DeliveryStatus:
         """How it fares."""
         waiting = self._spool.waiting(self.name, after=max(list(self._settled), default=0)) + len(self._beside)
         refused = self._spool.refusals(self.name)
         dropped = self._spool.dropped(self.name)
-        return Deliveries(self.name, self._delivered, self._failures, refused, waiting, dropped, self._trouble)
+        return DeliveryStatus(self.name, self._delivered, self._failures, refused, waiting, dropped, self._trouble)
 
     def start(self) -> None:
         """Begin with what waits."""
@@ -107,24 +107,21 @@ class Outlet:
         message = found.message if found is not None else self._beside[0] if self._beside else None
         if message is None:
             return False
+        reason = None
         try:
             self.sink.deliver(message)
         except DeliveryError as error:
             if not error.refused:
                 raise
-            said = redact_hooks(str(error))
-            log.error("%s refused %s, which is not tried again: %s", self.sink.shown, message.id, said)
-            if found is not None:
-                self._settled[found.seq] = said
-                self._settle()
-            else:
-                self._beside.popleft()
-            return True
-        if found is not None:
-            self._settled[found.seq] = None
-            self._settle()
-        else:
+            reason = redact_hooks(str(error))
+            log.error("%s refused %s, which is not tried again: %s", self.sink.shown, message.id, reason)
+        if found is None:
             self._beside.popleft()
+        else:
+            self._settled[found.seq] = reason
+            self._settle()
+        if reason is not None:
+            return True
         self._delivered += 1
         if self._trouble is not None:
             log.info("%s takes events again", self.sink.shown)
@@ -133,7 +130,7 @@ class Outlet:
         return True
 
     def _settle(self) -> None:
-        """Have the spool forget what is done with; where its disk is full later, with nothing told twice meanwhile."""
+        """Remove what is done from the spool; where its disk is full later, with nothing delivered twice meanwhile."""
         try:
             for seq, refused in list(self._settled.items()):
                 if refused is None:
@@ -144,7 +141,7 @@ class Outlet:
             self._unsettled = ""
         except OffnormalError as error:
             if not self._unsettled:
-                log.error("%s: what it took would be told again after a restart: %s", self.sink.shown, error)
+                log.error("%s: what it took would be delivered again after a restart: %s", self.sink.shown, error)
             self._unsettled = str(error)
 
     def _failed(self, why: str, asked_s: float | None) -> float:
@@ -156,13 +153,13 @@ class Outlet:
         return wait_s if asked_s is None else min(max(wait_s, asked_s), self._backoff.cap_s)
 
 
-class Outlets:
+class Dispatcher:
     """Every sink of a program. Used as a block: what was left over is delivered first, and what is left stays on disk.
 
     sinks: by names that stay the same from one start to the next. folder: that pictures of events are relative to.
 
-        with Outlets(sinks, Path("state/spool.db"), folder=Path("events")) as outlets:
-            outlets.send(event)
+        with Dispatcher(sinks, Path("state/spool.db"), folder=Path("events")) as dispatcher:
+            dispatcher.send(event)
     """
 
     def __init__(
@@ -178,40 +175,40 @@ class Outlets:
         self.folder = folder
         self._spool = Spool(spool) if limit is None else Spool(spool, limit=limit)
         self._closed = False
-        self.outlets = [Outlet(name, sink, self._spool, Backoff(first_s, cap_s)) for name, sink in sinks.items()]
+        self.deliveries = [Delivery(name, sink, self._spool, Backoff(first_s, cap_s)) for name, sink in sinks.items()]
 
-    def __enter__(self) -> Outlets:
-        unknown = set(self._spool.sinks()) - {outlet.name for outlet in self.outlets}
+    def __enter__(self) -> Dispatcher:
+        unknown = set(self._spool.sinks()) - {delivery.name for delivery in self.deliveries}
         if unknown:
             log.warning("events wait for %s, which no sink is called any more", ", ".join(sorted(unknown)))
         for event, folder in self._spool.held():
             self._put(Message("closed", replace(event, clip=None, problems=(*event.problems, INTERRUPTED)), folder))
-        for outlet in self.outlets:
-            outlet.start()
+        for delivery in self.deliveries:
+            delivery.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def send(self, event: Event) -> None:
-        """Tell every sink that wants it of an event that opened or is over; returns when it is safe on disk."""
+        """Deliver an event that opened or is over to every sink that wants it; returns when it is safe on disk."""
         self._put(Message("closed" if event.state == "closed" else "opened", event, self.folder))
 
     def hold(self, event: Event) -> None:
-        """Make sure that a closed event is told even if the program ends before `send`, which is to follow."""
+        """Make sure that a closed event is delivered even if the program ends before `send`, which is to follow."""
         try:
             self._spool.hold(event, self.folder)
         except OffnormalError as error:
             log.error("event %s: %s", event.id, error)
 
-    def deliveries(self) -> Sequence[Deliveries]:
+    def statuses(self) -> Sequence[DeliveryStatus]:
         """How every sink fares."""
-        return [outlet.deliveries for outlet in self.outlets]
+        return [delivery.status for delivery in self.deliveries]
 
     def drain(self, timeout_s: float) -> bool:
         """Wait until nothing waits any more; whether that came about in time."""
         end = time.monotonic() + timeout_s
-        while any(outlet.deliveries.waiting for outlet in self.outlets):
+        while any(delivery.status.waiting for delivery in self.deliveries):
             if time.monotonic() >= end:
                 return False
             time.sleep(0.01)
@@ -223,23 +220,21 @@ class Outlets:
             return
         self._closed = True
         end = time.monotonic() + timeout_s
-        while time.monotonic() < end and any(
-            fares.waiting and fares.trouble is None for fares in (outlet.deliveries for outlet in self.outlets)
-        ):
+        while time.monotonic() < end and any(status.waiting and status.trouble is None for status in self.statuses()):
             time.sleep(0.01)
-        for outlet in self.outlets:
-            outlet.stop()
-        left = [outlet.name for outlet in self.outlets if not outlet.join(max(0.1, end - time.monotonic()))]
+        for delivery in self.deliveries:
+            delivery.stop()
+        left = [delivery.name for delivery in self.deliveries if not delivery.join(max(0.1, end - time.monotonic()))]
         if not left:
             self._spool.close()
 
     def _put(self, message: Message) -> None:
-        wanted = [outlet for outlet in self.outlets if message.what in outlet.sink.wants]
+        wanted = [delivery for delivery in self.deliveries if message.what in delivery.sink.wants]
         try:
-            self._spool.put(message, [outlet.name for outlet in wanted])
+            self._spool.put(message, [delivery.name for delivery in wanted])
         except OffnormalError as error:
             log.error("event %s is kept in memory alone: %s", message.event.id, error)
-            for outlet in wanted:
-                outlet.beside(message)
-        for outlet in wanted:
-            outlet.wake()
+            for delivery in wanted:
+                delivery.beside(message)
+        for delivery in wanted:
+            delivery.wake()

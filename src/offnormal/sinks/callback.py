@@ -8,16 +8,16 @@ from offnormal.sinks.base import Message, Sink, SinkOptions
 from offnormal.types import Event
 
 
-class ToldSink(Sink):
+class CallbackSink(Sink):
     """Hands events to a function, in a thread of its own."""
 
     Options = SinkOptions
     default_when = ("opened", "closed")
     target_option = "name"
 
-    def __init__(self, tell: Callable[[Event], None]) -> None:
+    def __init__(self, callback: Callable[[Event], None]) -> None:
         super().__init__(SinkOptions())
-        self._tell = tell
+        self._callback = callback
 
     @property
     def shown(self) -> str:
@@ -26,4 +26,4 @@ class ToldSink(Sink):
 
     def deliver(self, message: Message) -> None:
         """Hand the event over."""
-        self._tell(message.event)
+        self._callback(message.event)

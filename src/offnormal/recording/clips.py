@@ -1,53 +1,66 @@
-"""What is kept of one event while it is on: its frames, compressed on disk, and the highest of them."""
+"""Frames on their way to a clip: the last seconds of a camera in memory, those of an event on disk, and the MP4."""
 
 from __future__ import annotations
 
+import io
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from offnormal.data.geometry import unlay
-from offnormal.drawing.overlay import overlay, scale_for
 from offnormal.errors import OffnormalError
-from offnormal.files import new_file
-from offnormal.sinks.clip_ring import StoredFrame, compressed, decompressed
-from offnormal.sinks.mp4 import Mp4File
-from offnormal.types import InputSpec
+from offnormal.recording.mp4 import Mp4File
 
 _FPS = 5.0  # of a clip of one frame
+_QUALITY = 85  # of JPEG
+_MOST_BYTES = 16 << 20  # a camera: 40 of them fit into 640 MB whatever they show
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Highest:
-    """The frame with the highest score."""
+class StoredFrame(NamedTuple):
+    """One compressed picture."""
 
     time_s: float
-    score: float
-    image: np.ndarray  # (H, W, 3) uint8
-    map: np.ndarray | None  # (h, w) float32 at input size
+    jpeg: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class HeatScale:
-    """How maps become colours, the same for all pictures of one calibration (`drawing.overlay.scale_for`)."""
+class ClipRing:
+    """Frames of the last `seconds`, fewer where they would take more than `most_bytes`.
 
-    spec: InputSpec
-    pixel_threshold: float | None
-    low: float
-    high: float
+    longest: side in pixels to which larger pictures are shrunk, None: none.
+    """
+
+    def __init__(self, seconds: float, *, longest: int | None = 1280, most_bytes: int = _MOST_BYTES) -> None:
+        self.seconds = seconds
+        self.longest = longest
+        self.most_bytes = most_bytes
+        self.bytes = 0
+        self._frames: deque[StoredFrame] = deque()
+
+    def push(self, time_s: float, image: np.ndarray) -> StoredFrame:
+        """Compress and keep a frame (H, W, 3) uint8 RGB; what is too old or too much goes."""
+        stored = StoredFrame(time_s, compressed(image, self.longest))
+        self._frames.append(stored)
+        self.bytes += len(stored.jpeg)
+        while len(self._frames) > 1 and (
+            self._frames[0].time_s < time_s - self.seconds or self.bytes > self.most_bytes
+        ):
+            self.bytes -= len(self._frames.popleft().jpeg)
+        return stored
+
+    def since(self, time_s: float) -> list[StoredFrame]:
+        """The frames that are left from a time on."""
+        return [stored for stored in self._frames if stored.time_s >= time_s]
 
 
-class Recording:
+class EventFrames:
     """Frames of one event on their way to a clip; a full disk ends it, and is remembered as its `problem`."""
 
-    def __init__(self, scratch: Path, frames: Iterable[StoredFrame], highest: Highest) -> None:
+    def __init__(self, scratch: Path, frames: Iterable[StoredFrame]) -> None:
         self.scratch = scratch
-        self.highest = highest
         self.problem: str | None = None
         self._places: list[tuple[float, int, int]] = []  # time, offset and length of each frame
         self._size = 0
@@ -76,11 +89,6 @@ class Recording:
             return
         self._places.append((stored.time_s, self._size, len(stored.jpeg)))
         self._size += len(stored.jpeg)
-
-    def offer(self, highest: Highest) -> None:
-        """Take a frame as the highest where it is higher."""
-        if highest.score > self.highest.score:
-            self.highest = highest
 
     def write_clip(self, path: Path, start_s: float, end_s: float) -> None:
         """Write the frames from start to end as MP4; OffnormalError where that cannot be done."""
@@ -122,25 +130,19 @@ class Recording:
         self.problem = f"the clip could not be recorded ({error.strerror})"
 
 
-def write_picture(path: Path, image: np.ndarray) -> None:
-    """Write a picture as JPEG in one step; OffnormalError when the disk is full."""
-    with new_file(path) as partial:
-        partial.write_bytes(compressed(image))
+def compressed(image: np.ndarray, longest: int | None = None) -> bytes:
+    """A picture (H, W, 3) uint8 RGB as JPEG, its longer side no longer than `longest` pixels."""
+    picture = Image.fromarray(image)
+    if longest is not None:
+        picture.thumbnail((longest, longest), Image.Resampling.BILINEAR)
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=_QUALITY)
+    return out.getvalue()
 
 
-def heated(highest: Highest, scale: HeatScale) -> np.ndarray | None:
-    """The frame under its heat map (H, W, 3); None where there is no map.
-
-    Where nothing is above the pixel threshold, as when the score is a mean, the colours are the map's own.
-    """
-    if highest.map is None:
-        return None
-    height, width = highest.image.shape[:2]
-    map = unlay(highest.map, (height, width), scale.spec)
-    threshold, low, high = scale.pixel_threshold, scale.low, scale.high
-    if threshold is not None and map.max() <= threshold:
-        threshold, (low, high) = None, scale_for(None, [map])
-    return np.asarray(overlay(highest.image, map, threshold=threshold, low=low, high=high))
+def decompressed(jpeg: bytes) -> np.ndarray:
+    """The picture (H, W, 3) uint8 RGB of `compressed`."""
+    return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
 
 
 def _fitted(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from offnormal.errors import DataError, UsageError
-from offnormal.sinks.mp4 import Mp4File
+from offnormal.recording.mp4 import Mp4File
 
 GREY = np.full((48, 64, 3), 90, np.uint8)
 

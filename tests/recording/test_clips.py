@@ -1,6 +1,6 @@
 import numpy as np
 
-from offnormal.sinks.clip_ring import ClipRing, compressed, decompressed
+from offnormal.recording.clips import ClipRing, compressed, decompressed
 
 
 def noise(seed=0, size=(180, 320)):

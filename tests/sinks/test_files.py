@@ -3,8 +3,8 @@ import os
 
 import pytest
 
-from offnormal.sinks.event_files import EventFilesOptions, EventFilesSink
-from tests.sinks.told import message
+from offnormal.sinks.files import EventFilesOptions, EventFilesSink
+from tests.sinks.events import message
 
 
 @pytest.mark.parametrize("links", [True, False])

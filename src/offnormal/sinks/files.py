@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from offnormal.files import explained, new_file, write_text
+from offnormal.recording.retention import Retention
 from offnormal.sinks.base import Message, Sink, SinkOptions
-from offnormal.sinks.retention import Retention
 
 _MEDIA: tuple[tuple[Literal["snapshot", "heat_map", "clip"], str], ...] = (
     ("snapshot", ""),

@@ -7,10 +7,10 @@ import pytest
 
 from offnormal.errors import OffnormalError
 from offnormal.sinks.base import DeliveryError, Sink, SinkOptions
+from offnormal.sinks.dispatcher import INTERRUPTED, Dispatcher
 from offnormal.sinks.open import open_sinks
-from offnormal.sinks.outlets import INTERRUPTED, Outlets
 from offnormal.sinks.spool import Spool
-from tests.sinks.told import event, hook
+from tests.sinks.events import event, hook
 
 FAST = {"first_s": 0.01, "cap_s": 0.05}
 
@@ -52,11 +52,11 @@ def until(condition, seconds=20):
 
 def test_every_sink_gets_every_event_in_order(tmp_path):
     sinks = {"a": Kept(), "b": Kept()}
-    with Outlets(sinks, tmp_path / "s.db", folder=tmp_path, **FAST) as outlets:
+    with Dispatcher(sinks, tmp_path / "s.db", folder=tmp_path, **FAST) as dispatcher:
         for number in range(20):
-            outlets.send(event(number))
-        assert outlets.drain(20)
-        assert [(fares.sink, fares.delivered, fares.waiting) for fares in outlets.deliveries()] == [
+            dispatcher.send(event(number))
+        assert dispatcher.drain(20)
+        assert [(fares.sink, fares.delivered, fares.waiting) for fares in dispatcher.statuses()] == [
             ("a", 20, 0),
             ("b", 20, 0),
         ]
@@ -67,23 +67,23 @@ def test_every_sink_gets_every_event_in_order(tmp_path):
 def test_sinks_get_what_they_want(tmp_path):
     sink = Kept()
     sink.wants = ("closed",)
-    with Outlets({"a": sink}, tmp_path / "s.db", **FAST) as outlets:
-        outlets.send(event(0, state="open"))
-        outlets.send(event(0))
-        assert outlets.drain(20)
+    with Dispatcher({"a": sink}, tmp_path / "s.db", **FAST) as dispatcher:
+        dispatcher.send(event(0, state="open"))
+        dispatcher.send(event(0))
+        assert dispatcher.drain(20)
     assert [one.what for one in sink.taken] == ["closed"]
 
 
 def test_a_sink_that_hangs_holds_nobody_up(tmp_path):
     hung, other = Kept(), Kept()
     hung.gate.clear()
-    outlets = Outlets({"hung": hung, "other": other}, tmp_path / "s.db", **FAST)
-    with outlets:
+    dispatcher = Dispatcher({"hung": hung, "other": other}, tmp_path / "s.db", **FAST)
+    with dispatcher:
         for number in range(50):
-            outlets.send(event(number))
+            dispatcher.send(event(number))
         until(lambda: len(other.taken) == 50)
-        assert hung.taken == [] and outlets.deliveries()[0].waiting == 50
-        outlets.close(timeout_s=0.1)
+        assert hung.taken == [] and dispatcher.statuses()[0].waiting == 50
+        dispatcher.close(timeout_s=0.1)
     hung.gate.set()
 
 
@@ -91,14 +91,14 @@ def test_a_sink_that_hangs_holds_nobody_up(tmp_path):
 def test_after_trouble_all_arrives_once_and_in_order(tmp_path, trouble, caplog):
     caplog.set_level(logging.INFO)
     sink = Kept(trouble)
-    with Outlets({"a": sink}, tmp_path / "s.db", **FAST) as outlets:
+    with Dispatcher({"a": sink}, tmp_path / "s.db", **FAST) as dispatcher:
         for number in range(10):
-            outlets.send(event(number))
+            dispatcher.send(event(number))
         until(lambda: sink.attempts > 3)
-        (fares,) = outlets.deliveries()
+        (fares,) = dispatcher.statuses()
         assert str(trouble) in fares.trouble and fares.waiting == 10 and fares.failures >= 3
         sink.trouble = None
-        assert outlets.drain(20)
+        assert dispatcher.drain(20)
     assert numbers(sink) == list(range(10))
     assert caplog.text.count("trying again until it is delivered") == 1 and "takes events again" in caplog.text
 
@@ -111,18 +111,18 @@ def test_what_is_refused_for_good_blocks_no_other(tmp_path):
             super().deliver(message)
 
     sink = Picky()
-    with Outlets({"a": sink}, tmp_path / "s.db", **FAST) as outlets:
+    with Dispatcher({"a": sink}, tmp_path / "s.db", **FAST) as dispatcher:
         for number in range(3):
-            outlets.send(event(number))
-        assert outlets.drain(20)
-        assert outlets.deliveries()[0].refused == 1 and outlets.deliveries()[0].delivered == 2
+            dispatcher.send(event(number))
+        assert dispatcher.drain(20)
+        assert dispatcher.statuses()[0].refused == 1 and dispatcher.statuses()[0].delivered == 2
     assert numbers(sink) == [0, 2]
 
 
 def test_the_wait_that_was_asked_for_is_kept_up_to_the_cap(tmp_path):
     sink = Kept(DeliveryError("answered 429", wait_s=3600.0))
-    with Outlets({"a": sink}, tmp_path / "s.db", first_s=0.01, cap_s=0.3) as outlets:
-        outlets.send(event(0))
+    with Dispatcher({"a": sink}, tmp_path / "s.db", first_s=0.01, cap_s=0.3) as dispatcher:
+        dispatcher.send(event(0))
         until(lambda: sink.attempts == 1)
         time.sleep(0.15)
         assert sink.attempts == 1
@@ -130,71 +130,71 @@ def test_the_wait_that_was_asked_for_is_kept_up_to_the_cap(tmp_path):
 
 
 def test_what_was_left_is_delivered_after_a_restart(tmp_path):
-    with Outlets({"a": Kept(DeliveryError("down"))}, tmp_path / "s.db", first_s=60) as outlets:
+    with Dispatcher({"a": Kept(DeliveryError("down"))}, tmp_path / "s.db", first_s=60) as dispatcher:
         for number in range(5):
-            outlets.send(event(number))
+            dispatcher.send(event(number))
     sink = Kept()
-    with Outlets({"a": sink}, tmp_path / "s.db", **FAST) as outlets:
-        outlets.send(event(5))
-        assert outlets.drain(20)
+    with Dispatcher({"a": sink}, tmp_path / "s.db", **FAST) as dispatcher:
+        dispatcher.send(event(5))
+        assert dispatcher.drain(20)
     assert numbers(sink) == list(range(6))
 
 
-def test_a_held_event_is_told_after_a_restart_and_says_what_it_lacks(tmp_path):
+def test_a_held_event_is_delivered_after_a_restart_and_says_what_it_lacks(tmp_path):
     spool = Spool(tmp_path / "s.db")
     spool.hold(event(7, clip="c.mp4", problems=("x",)), tmp_path)
     spool.close()
     sink = Kept()
-    with Outlets({"a": sink}, tmp_path / "s.db", **FAST) as outlets:
-        assert outlets.drain(20)
-    (told,) = sink.taken
-    assert told.event.clip is None and told.event.problems == ("x", INTERRUPTED) and told.folder == tmp_path
+    with Dispatcher({"a": sink}, tmp_path / "s.db", **FAST) as dispatcher:
+        assert dispatcher.drain(20)
+    (message,) = sink.taken
+    assert message.event.clip is None and message.event.problems == ("x", INTERRUPTED) and message.folder == tmp_path
 
 
 def test_a_full_disk_keeps_events_in_memory(tmp_path, caplog):
     sink = Kept()
-    with Outlets({"a": sink}, tmp_path / "s.db", **FAST) as outlets:
+    with Dispatcher({"a": sink}, tmp_path / "s.db", **FAST) as dispatcher:
 
         def full(*_):
             raise OffnormalError("s.db: cannot be written (disk is full)")
 
-        outlets._spool.put = full
-        outlets.send(event(0))
+        dispatcher._spool.put = full
+        dispatcher.send(event(0))
         until(lambda: sink.taken)
     assert numbers(sink) == [0] and "kept in memory alone" in caplog.text
 
 
 @pytest.mark.parametrize("refuses", [False, True])
-def test_a_full_disk_has_nothing_told_twice_and_holds_nothing_up(tmp_path, caplog, refuses):
+def test_a_full_disk_has_nothing_delivered_twice_and_holds_nothing_up(tmp_path, caplog, refuses):
     """What was delivered cannot be taken off the list: it is not delivered again, and what comes after it is."""
     sink = Kept(DeliveryError("never", refused=True) if refuses else None)
-    with Outlets({"a": sink}, tmp_path / "s.db", **FAST) as outlets:
-        taken, refused = outlets._spool.taken, outlets._spool.refused
+    with Dispatcher({"a": sink}, tmp_path / "s.db", **FAST) as dispatcher:
+        taken, refused = dispatcher._spool.taken, dispatcher._spool.refused
 
         def full(*_):
             raise OffnormalError("s.db: cannot be written (disk is full)")
 
-        outlets._spool.taken = outlets._spool.refused = full
+        dispatcher._spool.taken = dispatcher._spool.refused = full
         for number in range(3):
-            outlets.send(event(number))
+            dispatcher.send(event(number))
         until(lambda: sink.attempts == 3)
-        outlets._spool.put = full
-        outlets.send(event(3))
+        dispatcher._spool.put = full
+        dispatcher.send(event(3))
         until(lambda: sink.attempts == 4)
-        assert outlets.drain(20)
+        assert dispatcher.drain(20)
         time.sleep(0.2)
         assert sink.attempts == 4
-        assert caplog.text.count("would be told again after a restart") == 1
-        outlets._spool.taken, outlets._spool.refused = taken, refused
+        assert caplog.text.count("would be delivered again after a restart") == 1
+        dispatcher._spool.taken, dispatcher._spool.refused = taken, refused
     assert numbers(sink) == ([] if refuses else [0, 1, 2, 3])
     again = Spool(tmp_path / "s.db")
     assert (again.waiting("a"), again.refusals("a")) == ((0, 3) if refuses else (0, 0))
 
 
 def test_events_of_a_sink_that_is_gone_are_named(tmp_path, caplog):
-    with Outlets({"old": Kept(DeliveryError("down"))}, tmp_path / "s.db") as outlets:
-        outlets.send(event(0))
-    with Outlets({"new": Kept()}, tmp_path / "s.db"):
+    with Dispatcher({"old": Kept(DeliveryError("down"))}, tmp_path / "s.db") as dispatcher:
+        dispatcher.send(event(0))
+    with Dispatcher({"new": Kept()}, tmp_path / "s.db"):
         pass
     assert "events wait for old, which no sink is called any more" in caplog.text
 
@@ -205,9 +205,9 @@ def test_a_real_endpoint_that_refuses_hangs_fails_and_recovers(tmp_path, caplog)
         port = free.getsockname()[1]
     address = f"http://user:hunter2@127.0.0.1:{port}/hook?token=t0ken"
     sinks = open_sinks([{"kind": "webhook", "url": address, "timeout_s": 0.3, "secret": "s3cret"}], environment={})
-    with Outlets(sinks, tmp_path / "s.db", **FAST) as outlets:
-        outlets.send(event(0))
-        until(lambda: outlets.deliveries()[0].failures > 2)  # nobody listens
+    with Dispatcher(sinks, tmp_path / "s.db", **FAST) as dispatcher:
+        dispatcher.send(event(0))
+        until(lambda: dispatcher.statuses()[0].failures > 2)  # nobody listens
         with hook(port) as server:
             server.answer = "hang"
             until(lambda: server.attempts > 1)
@@ -215,10 +215,10 @@ def test_a_real_endpoint_that_refuses_hangs_fails_and_recovers(tmp_path, caplog)
             server.released.set()
             seen = server.attempts
             until(lambda: server.attempts > seen + 2)
-            outlets.send(event(1))
+            dispatcher.send(event(1))
             server.answer = 204
-            assert outlets.drain(20)
+            assert dispatcher.drain(20)
             arrived = [headers["Idempotency-Key"] for headers, _ in server.posts]
-        fares = outlets.deliveries()[0]
+        fares = dispatcher.statuses()[0]
     assert list(dict.fromkeys(arrived)) == [f"{event(number).id}-closed" for number in range(2)]
     assert not any(secret in caplog.text + str(fares) for secret in ("hunter2", "t0ken", "s3cret"))
