@@ -15,7 +15,7 @@ from PIL import Image
 
 from offnormal.config.rules import RulesConfig
 from offnormal.data.geometry import place, unlay
-from offnormal.drawing.annotate import AnnotatedVideo
+from offnormal.recording.annotate import AnnotatedVideo
 from offnormal.drawing.overlay import overlay, scale_for
 from offnormal.errors import VideoError
 from offnormal.evaluation.decision_rule import DecisionRule
