@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 
 from offnormal.calibration.calibration import Calibration
-from offnormal.data.class_split import PARTS
-from offnormal.data.dataset import Skipped
-from offnormal.data.video_dataset import VideoDataset
+from offnormal.data.class_split import SPLITS
+from offnormal.data.dataset import Dataset, Skipped
 from offnormal.files import new_file
 from offnormal.metrics import clips as clip
 from offnormal.metrics.clips import ClassRow, Hindsight, PartRow, Trade
 from offnormal.metrics.decision import Share
 from offnormal.metrics.item_use import ItemShares
-from offnormal.types import ANOMALOUS, NORMAL, Video
+from offnormal.types import ANOMALOUS, NORMAL, Item
 
 TESTED = ("test", "anomalous")  # parts that metrics rest on
 COLUMNS = ("video", "class", "part", "label", "original", "score", "tail_probability", "anomalous")
@@ -29,8 +28,8 @@ COLUMNS = ("video", "class", "part", "label", "original", "score", "tail_probabi
 class ScoredClip:
     """One clip with its score."""
 
-    video: Video
-    part: str  # of `class_split.PARTS`
+    video: Item
+    part: str  # of `class_split.SPLITS`
     label: int | None  # 0 normal, 1 anomalous, None unknown
     score: float  # raw, higher = more anomalous
     tail_probability: float | None = None  # None: not calibrated
@@ -47,7 +46,7 @@ class ScoredClip:
 class ClipEvaluation:
     """Everything that is known after scoring the clips of a data set; the report draws it."""
 
-    dataset: VideoDataset
+    dataset: Dataset
     clips: list[ScoredClip]
     metrics: dict[str, float]  # names of DESIGN, over the clips tested on
     missing: dict[str, str]  # metric -> why it could not be computed
@@ -76,15 +75,15 @@ class ClipEvaluation:
         return None if self.calibration is None else self.calibration.threshold
 
 
-def label_of(video: Video) -> int | None:
+def label_of(video: Item) -> int | None:
     """Of a video as a whole: its own, or anomalous when any of its frames is; None: unknown."""
-    if video.label is not None or video.labels is None:
+    if video.label is not None or video.frame_labels is None:
         return video.label
-    return ANOMALOUS if video.labels.any() else NORMAL
+    return ANOMALOUS if video.frame_labels.any() else NORMAL
 
 
 def judge_clips(
-    dataset: VideoDataset,
+    dataset: Dataset,
     clips: list[ScoredClip],
     *,
     calibration: Calibration | None,
@@ -111,8 +110,8 @@ def judge_clips(
         found = "no labels" if not tested else f"only {'anomalous' if ANOMALOUS in labels else 'normal'} clips"
         missing["clip metrics"] = f"{found}: both normal and anomalous ones are needed"
     columns = [row.part for row in known], [row.label for row in known], [row.score for row in known]
-    accuracy = clip.part_rows(*columns, threshold, order=PARTS) if known else []  # type: ignore[arg-type]
-    actions = [row.video.action for row in known]
+    accuracy = clip.part_rows(*columns, threshold, order=SPLITS) if known else []  # type: ignore[arg-type]
+    actions = [row.video.class_name for row in known]
     classes = []
     if known and None not in actions:
         classes = clip.class_rows([str(name) for name in actions], *columns, threshold, tested=TESTED)  # type: ignore[arg-type]
@@ -197,7 +196,7 @@ def write_clip_scores(path: Path, clips: Sequence[ScoredClip]) -> None:
             table.writerow(
                 [
                     row.video.name,
-                    row.video.action or "",
+                    row.video.class_name or "",
                     row.part,
                     "" if row.label is None else row.label,
                     row.video.group or "",

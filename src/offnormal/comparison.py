@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from offnormal.data.class_split import PARTS
+from offnormal.data.class_split import SPLITS
 from offnormal.errors import CalibrationError, DataError, UsageError
 from offnormal.evaluated.common_rows import Common, common_rows
 from offnormal.evaluated.run import EvaluatedRun, read_run, short_names
@@ -242,7 +242,7 @@ def _accuracy(row: Contender, common: Common) -> tuple[PartRow, ...]:
     """What the run's threshold keeps and catches of the clips that every run scored."""
     known = np.flatnonzero(common.scored & np.isfinite(common.labels))
     parts = [common.parts[place] for place in known]
-    return tuple(clips.part_rows(parts, common.labels[known], row.scores[known], row.threshold, order=PARTS))
+    return tuple(clips.part_rows(parts, common.labels[known], row.scores[known], row.threshold, order=SPLITS))
 
 
 def _metrics_of(

@@ -112,7 +112,11 @@ def judge(
         confusion=decision.confusion(labels, verdicts) if decided else None,
         classification=dict(decision.classification_report(labels, verdicts)) if decided else None,
         operating=decision.operating_table(labels, scores) if both else [],
-        defects=decision.per_defect([row.sample.defect for row in known], labels, scores, threshold) if known else [],
+        defects=decision.per_defect(
+            [row.sample.item.class_name or "unlabelled" for row in known], labels, scores, threshold
+        )
+        if known
+        else [],
         skipped=skipped,
         bundle=bundle,
         fingerprint=fingerprint,
@@ -153,9 +157,9 @@ def write_scores(path: Path, evaluation: Evaluation) -> None:
             sample = row.sample
             table.writerow(
                 [
-                    sample.path.as_posix(),
+                    sample.item.path.as_posix(),
                     "" if sample.label is None else sample.label,
-                    sample.defect,
+                    sample.item.class_name or "unlabelled",
                     sample.group or "",
                     f"{row.score:.7g}",
                     "" if row.tail_probability is None else f"{row.tail_probability:.4g}",

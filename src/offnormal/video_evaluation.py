@@ -11,14 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from offnormal.calibration.calibration import Calibration
-from offnormal.data.dataset import Skipped
-from offnormal.data.video_dataset import VideoDataset
+from offnormal.data.dataset import Dataset, Skipped
 from offnormal.files import new_file
 from offnormal.metrics.accumulate import PixelResult
 from offnormal.metrics.item_use import ItemShares
 from offnormal.metrics.operational import Operation, operate
 from offnormal.metrics.video import METRICS, FrameScores, Smoothing, VideoMetrics, video_metrics
-from offnormal.types import Video
+from offnormal.types import Item
 
 HEADLINE = ("frame_AUC_micro", "frame_AUC_macro", "frame_EER", "frame_AP", "pixel_AUROC", "pixel_AUPRO")
 DEFAULT_FPS = 25.0  # of footage without a clock, said wherever seconds are made of it
@@ -45,7 +44,7 @@ class PeakFrame:
 class ScoredVideo:
     """One test video with the scores of its frames."""
 
-    video: Video
+    video: Item
     scores: FrameScores  # (T,) NaN where there is none; labels; times
     tail_probability: np.ndarray | None = None  # (T,) NaN where not scored; None: not calibrated
     not_scored: tuple[NotScored, ...] = ()
@@ -63,7 +62,7 @@ class ScoredVideo:
 class VideoEvaluation:
     """Everything that is known after scoring the test videos of a data set; the report draws it."""
 
-    dataset: VideoDataset
+    dataset: Dataset
     videos: list[ScoredVideo]
     metrics: dict[str, float]  # names of DESIGN, only those that labels and masks allow
     missing: dict[str, str]  # metric -> why it could not be computed
@@ -86,7 +85,7 @@ class VideoEvaluation:
 
 
 def judge_videos(
-    dataset: VideoDataset,
+    dataset: Dataset,
     videos: list[ScoredVideo],
     *,
     pixel: PixelResult | None,

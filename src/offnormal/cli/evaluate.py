@@ -130,7 +130,7 @@ def as_text_of_clips(evaluation: ClipEvaluation) -> list[str]:
         return [*lines, "verdicts        none: the bundle is not calibrated (offnormal calibrate)"]
     lines.append(f"threshold       {evaluation.calibration.threshold:.6g}")
     lines.append(f"promise         {evaluation.calibration.explanation}")
-    words = {"train": "kept, train", "validation": "kept, held out", "test": "kept, test", "anomalous": "caught"}
+    words = {"train": "kept, train", "calibration": "kept, held out", "test": "kept, test", "anomalous": "caught"}
     for row in evaluation.accuracy:
         if row.right is not None:
             lines.append(

@@ -47,7 +47,7 @@ def as_text(prediction: ClipPrediction) -> str:
     verdict, video = prediction.verdict, prediction.video
     tail = "-" if verdict.tail_probability is None else f"{verdict.tail_probability:.2g}"
     word = {None: "no threshold", True: "ANOMALOUS", False: "normal"}[verdict.anomalous]
-    action = "" if video.action is None else f"  {video.action}"
+    action = "" if video.class_name is None else f"  {video.class_name}"
     return f"{video.path}{action}  score {verdict.score:.4g}  tail {tail}  {word}"
 
 
@@ -57,7 +57,7 @@ def as_json(prediction: ClipPrediction) -> dict[str, Any]:
     return {
         "video_path": str(video.path),
         "video": video.name,
-        "class": video.action,
+        "class": video.class_name,
         "pred_score": verdict.score,
         "pred_label": verdict.anomalous,
         "tail_probability": verdict.tail_probability,
@@ -70,7 +70,7 @@ def row(prediction: ClipPrediction) -> list[Any]:
     verdict, video = prediction.verdict, prediction.video
     return [
         video.name,
-        video.action or "",
+        video.class_name or "",
         f"{verdict.score:.7g}",
         "" if verdict.tail_probability is None else f"{verdict.tail_probability:.4g}",
         "" if verdict.anomalous is None else int(verdict.anomalous),

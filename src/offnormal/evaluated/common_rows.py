@@ -16,7 +16,7 @@ from offnormal.evaluated.score_table import Key, Kind, ScoreTable
 from offnormal.metrics.inputs import BoolArray
 from offnormal.metrics.video import FrameScores, min_max
 
-_NOT_TESTED = ("train", "validation")
+_NOT_TESTED = ("train", "calibration")
 BLOCKS = 20  # stretches of time that stand for the videos where there is one video only
 
 

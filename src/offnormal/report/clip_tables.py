@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from offnormal.clip_evaluation import ClipEvaluation, ScoredClip
-from offnormal.data.class_split import PARTS
+from offnormal.data.class_split import SPLITS
 from offnormal.metrics.decision import Share
 from offnormal.report.axis import ScoreAxis
 from offnormal.report.box import box
@@ -16,7 +16,7 @@ from offnormal.report.tables import NOT_CALIBRATED, Gap
 
 WORDS = {
     "train": "normal, train",
-    "validation": "normal, validation",
+    "calibration": "normal, calibration",
     "test": "normal, test",
     "anomalous": "anomalous",
 }
@@ -62,7 +62,7 @@ def by_class(evaluation: ClipEvaluation, axis: ScoreAxis) -> list[BoxRow]:
     """A row for each class, of the clips tested on."""
     rows = []
     for found in evaluation.classes[:SHOWN]:
-        own = [row for row in evaluation.labelled if row.video.action == found.action]
+        own = [row for row in evaluation.labelled if row.video.class_name == found.action]
         colour = "anomalous" if found.anomalous else "normal"
         rows.append(_row(found.action, own, found.right, found.auroc, colour, evaluation, axis))
     return rows
@@ -72,7 +72,7 @@ def counts(evaluation: ClipEvaluation) -> Counts | None:
     """Clips by class and part; None without classes."""
     if not evaluation.classes:
         return None
-    parts = [part for part in PARTS if any(row.counts.get(part) for row in evaluation.classes)]
+    parts = [part for part in SPLITS if any(row.counts.get(part) for row in evaluation.classes)]
     rows = [(row.action, row.anomalous, [row.counts.get(part, 0) for part in parts]) for row in evaluation.classes]
     originals = {row.video.group for row in evaluation.clips if row.video.group is not None}
     return Counts(

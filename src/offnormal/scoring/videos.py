@@ -64,7 +64,7 @@ def score_videos(
         if each is not None:
             each(scored)
         start = 0
-        for path, samples in groupby(scored.samples, key=lambda sample: sample.path):
+        for path, samples in groupby(scored.samples, key=lambda sample: sample.item.path):
             stop = start + len(list(samples))
             rows.setdefault(path, _Rows(_Highest(peaks, apart))).take(scored, start, stop)
             start = stop

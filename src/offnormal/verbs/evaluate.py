@@ -15,7 +15,6 @@ from offnormal.config import EvaluateConfig
 from offnormal.data.dataset import Dataset
 from offnormal.data.geometry import unlay
 from offnormal.data.loader import read_pixels, stack, unmasked_anomalies
-from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import DataError
 from offnormal.evaluation import (
     Evaluation,
@@ -63,7 +62,7 @@ def evaluate_dataset(
     """
     if not dataset.test:
         raise DataError(f"{dataset.root}: no test pictures; expected test/good and test/<defect> (or --test DIR)")
-    masks = any(sample.mask is not None for sample in dataset.test)
+    masks = any(item.masks is not None for item in dataset.test)
     bare = unmasked_anomalies(dataset.test)
     missing: dict[str, str] = {}
     if masks and bare:
@@ -95,7 +94,7 @@ def evaluate_dataset(
 
 def evaluate_run(
     bundle: Bundle,
-    dataset: Dataset | VideoDataset,
+    dataset: Dataset,
     config: EvaluateConfig,
     progress: Progress | None = None,
     out: Path | None = None,
@@ -104,7 +103,7 @@ def evaluate_run(
     about = {**bundle.card, **describe(bundle.detector)}
     place = out if out is not None else config.out
     found: AnyEvaluation
-    if isinstance(dataset, VideoDataset) and bundle.detector.input.of_whole_video:
+    if dataset.is_video and bundle.detector.input.of_whole_video:
         found = evaluate_clips(bundle, dataset, config, progress)
         run = place_for(bundle, found, place)
         write_clip_scores(run.path / "scores.csv", found.clips)
@@ -112,7 +111,7 @@ def evaluate_run(
         page = render_clips(
             found, choose_clips(found, config.fps, input_of(bundle, config.mask).mask), about, _history(bundle)
         )
-    elif isinstance(dataset, VideoDataset):
+    elif dataset.is_video:
         found = evaluate_videos(bundle, dataset, config, progress)
         run = place_for(bundle, found, place)
         write_frame_scores(run.path / "scores.csv", found.videos, _threshold(bundle))
@@ -176,9 +175,9 @@ def evaluate_all(
     return done
 
 
-def checked(bundle: Bundle, dataset: Dataset | VideoDataset) -> Dataset | VideoDataset:
+def checked(bundle: Bundle, dataset: Dataset) -> Dataset:
     """The data set; DataError when it tests on clips that the bundle's fit had in another part."""
-    if isinstance(dataset, VideoDataset) and dataset.split is not None:
+    if dataset.split is not None:
         refuse_learnt(bundle, dataset)
     return dataset
 
@@ -189,10 +188,10 @@ def choose_pictures(bundle: Bundle, evaluation: Evaluation, config: EvaluateConf
     scorer, spec = Scorer(bundle.detector, config.device), input_of(bundle, config.mask)
     pictures = []
     for role, row in chosen:
-        pixels = stack([read_pixels(row.sample.path, spec)])
+        pixels = stack([read_pixels(row.sample.item.path, spec)])
         maps = scorer.score(pixels).map
-        image = paint(np.asarray(as_rgb(open_image(row.sample.path), bits=spec.bits)), spec.mask)
-        size, mask = (image.shape[0], image.shape[1]), row.sample.mask
+        image = paint(np.asarray(as_rgb(open_image(row.sample.item.path), bits=spec.bits)), spec.mask)
+        size, mask = (image.shape[0], image.shape[1]), row.sample.item.masks
         made = scorer.reconstruct(pixels)
         pictures.append(
             Picture(
@@ -200,7 +199,7 @@ def choose_pictures(bundle: Bundle, evaluation: Evaluation, config: EvaluateConf
                 row=row,
                 image=image,
                 map=None if maps is None else unlay(maps[0], size, spec),
-                mask=None if mask is None else open_mask(mask),
+                mask=None if mask is None else open_mask(mask.path),
                 reconstruction=None if made is None else shown(made[0], size, spec),
             )
         )
@@ -212,9 +211,9 @@ def _chosen_rows(evaluation: Evaluation) -> dict[Role, list[ScoredImage]]:
     normal = [row for row in known if row.sample.label == NORMAL]
     anomalous = [row for row in known if row.sample.label == ANOMALOUS]
     caught = [row for row in anomalous if row.anomalous is not False]
-    by_defect: dict[str, list[ScoredImage]] = {}
+    by_defect: dict[str | None, list[ScoredImage]] = {}
     for row in caught:
-        by_defect.setdefault(row.sample.defect, []).append(row)
+        by_defect.setdefault(row.sample.item.class_name, []).append(row)
     return {
         "miss": [row for row in anomalous if row.anomalous is False][:_WORST],
         "false_alarm": [row for row in reversed(normal) if row.anomalous is not False][:_WORST],

@@ -13,14 +13,14 @@ from offnormal.calibration.calibration import Calibration
 from offnormal.clip_evaluation import ClipEvaluation, ScoredClip, judge_clips, label_of
 from offnormal.config import EvaluateConfig
 from offnormal.data.clips import ClipMaker, clip_maker
-from offnormal.data.video_dataset import VideoDataset, content_prefixes
+from offnormal.data.dataset import Dataset, content_prefixes
 from offnormal.errors import DataError, ImageError, VideoError
 from offnormal.metrics.item_use import ItemUse
 from offnormal.report.clip_gallery import ClipPicture
 from offnormal.scoring import Scored, Scorer, choose_device
 from offnormal.sources.privacy import paint
 from offnormal.sources.video import open_video
-from offnormal.types import ANOMALOUS, Frame, InputSpec, Mask, Video
+from offnormal.types import ANOMALOUS, Frame, InputSpec, Item, Mask
 from offnormal.verbs.loading import Progress, input_of, load_videos
 
 _SHOWN = 6  # clips of a kind
@@ -28,7 +28,7 @@ _FRAMES = 5  # of each
 
 
 def evaluate_clips(
-    bundle: Bundle, dataset: VideoDataset, config: EvaluateConfig, progress: Progress | None = None
+    bundle: Bundle, dataset: Dataset, config: EvaluateConfig, progress: Progress | None = None
 ) -> ClipEvaluation:
     """Score every clip of a data set: those tested on, and of class folders those learnt from and kept back, too.
 
@@ -37,7 +37,7 @@ def evaluate_clips(
     if not dataset.test:
         raise DataError(f"{dataset.root}: no clips to test on; expected class folders, or videos in test")
     part_of = _parts(dataset)
-    videos = {video.path: video for video in (*dataset.train, *dataset.validation, *dataset.test)}
+    videos = {video.path: video for video in (*dataset.train, *dataset.calibration, *dataset.test)}
     videos = {path: video for path, video in videos.items() if path in part_of}
     loader = load_videos(
         list(videos.values()),
@@ -80,15 +80,15 @@ def evaluate_clips(
 
 
 def clip_rows(
-    scored: Scored, videos: dict[Path, Video], part_of: dict[Path, str], calibration: Calibration | None
+    scored: Scored, videos: dict[Path, Item], part_of: dict[Path, str], calibration: Calibration | None
 ) -> Iterator[ScoredClip]:
     """The clips of a batch, each with its score, tail probability and verdict."""
     tails = None if calibration is None else calibration.tail_probability(scored.scores.score.astype(np.float64))
     for number, (sample, score) in enumerate(zip(scored.samples, scored.scores.score.tolist(), strict=True)):
-        video = videos[sample.path]
+        video = videos[sample.item.path]
         yield ScoredClip(
             video=video,
-            part=part_of[sample.path],
+            part=part_of[sample.item.path],
             label=label_of(video),
             score=score,
             tail_probability=None if tails is None else float(tails[number]),
@@ -97,7 +97,7 @@ def clip_rows(
         )
 
 
-def refuse_learnt(bundle: Bundle, dataset: VideoDataset) -> None:
+def refuse_learnt(bundle: Bundle, dataset: Dataset) -> None:
     """DataError when clips that were divided anew are tested on though the detector knows them."""
     learnt = set(bundle.card.get("data", {}).get("contents", ()))
     known = learnt & set(content_prefixes(dataset.test))
@@ -121,7 +121,7 @@ def choose_clips(evaluation: ClipEvaluation, fps: float | None, mask: Mask | Non
     return [ClipPicture(role, row, images) for role, row in found if (images := _some_frames(row.video, fps, mask))]  # type: ignore[arg-type]
 
 
-def _some_frames(video: Video, fps: float | None, mask: Mask | None) -> tuple[np.ndarray, ...]:
+def _some_frames(video: Item, fps: float | None, mask: Mask | None) -> tuple[np.ndarray, ...]:
     """Frames (H, W, 3) spread over a video; () when it cannot be read any more."""
     try:
         with open_video(video.path, fps=fps if video.path.is_dir() else None) as reader:
@@ -139,10 +139,10 @@ def _spread(frames: Iterable[Frame], length: int | None) -> tuple[Frame, ...]:
     return next((clip.frames for clip in maker.end()), ())
 
 
-def _parts(dataset: VideoDataset) -> dict[Path, str]:
+def _parts(dataset: Dataset) -> dict[Path, str]:
     """Part by path: of divided clips all of them, else those tested on alone."""
     tested = {video.path: "anomalous" if label_of(video) == ANOMALOUS else "test" for video in dataset.test}
     if dataset.split is None:
         return tested
-    others = {video.path: "train" for video in dataset.train} | {v.path: "validation" for v in dataset.validation}
+    others = {video.path: "train" for video in dataset.train} | {v.path: "calibration" for v in dataset.calibration}
     return others | tested

@@ -11,15 +11,15 @@ import numpy as np
 from offnormal.bundle import Bundle
 from offnormal.calibration.calibration import Calibration
 from offnormal.config import EvaluateConfig
+from offnormal.data.dataset import Dataset
 from offnormal.data.frame_masks import frame_labels, open_masks
-from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import DataError
 from offnormal.metrics.accumulate import PixelScores
 from offnormal.metrics.item_use import ItemUse
 from offnormal.metrics.video import FrameScores
 from offnormal.quantities import seconds
 from offnormal.scoring import Scored, Scorer, VideoScores, choose_device, score_videos
-from offnormal.types import InputSpec, Video
+from offnormal.types import InputSpec, Item
 from offnormal.verbs.loading import Progress, input_of, load_videos
 from offnormal.video_evaluation import NotScored, PeakFrame, ScoredVideo, VideoEvaluation, judge_videos
 
@@ -28,7 +28,7 @@ _APART = 50  # frames between two of them at least
 
 
 def evaluate_videos(
-    bundle: Bundle, dataset: VideoDataset, config: EvaluateConfig, progress: Progress | None = None
+    bundle: Bundle, dataset: Dataset, config: EvaluateConfig, progress: Progress | None = None
 ) -> VideoEvaluation:
     """Score every frame of the test videos and compute every metric that labels and masks allow.
 
@@ -85,22 +85,26 @@ def evaluate_videos(
     )
 
 
-def _with_labels(video: Video) -> Video:
+def _with_labels(video: Item) -> Item:
     """The video with the labels that its masks give, where it has no others."""
-    if video.labels is not None or video.masks is None:
+    if video.frame_labels is not None or video.masks is None:
         return video
     with open_masks(video.masks) as masks:
         labels = frame_labels(masks)
-    return replace(video, labels=labels)
+    return replace(video, frame_labels=labels)
 
 
-def _without_pixels(videos: Sequence[Video], spec: InputSpec) -> str | None:
+def _without_pixels(videos: Sequence[Item], spec: InputSpec) -> str | None:
     """Why pixel metrics cannot be computed; None when they can."""
     if not spec.targets:
         return "the detector scores clips as a whole"
     if all(video.masks is None for video in videos):
         return "there are no masks"
-    bare = [video.name for video in videos if video.masks is None and (video.labels is None or video.labels.any())]
+    bare = [
+        video.name
+        for video in videos
+        if video.masks is None and (video.frame_labels is None or video.frame_labels.any())
+    ]
     if bare:
         return f"{len(bare)} videos with anomalies, or without labels, have no masks: {', '.join(bare[:5])}"
     return None
@@ -108,7 +112,7 @@ def _without_pixels(videos: Sequence[Video], spec: InputSpec) -> str | None:
 
 def _scored_video(found: VideoScores, calibration: Calibration | None) -> ScoredVideo:
     ended, score = found.ended, found.aligned.score
-    labels = ended.video.labels
+    labels = ended.video.frame_labels
     if ended.video.label is not None:
         labels = np.full(len(score), ended.video.label, np.uint8)
     if labels is not None and len(labels) != len(score):

@@ -18,7 +18,7 @@ from offnormal.files import new_file
 from offnormal.report.overlay import overlay, scale_for
 from offnormal.sources.image import as_rgb, open_image
 from offnormal.sources.privacy import paint
-from offnormal.types import InputSpec, Sample, Verdict
+from offnormal.types import InputSpec, Item, Verdict
 from offnormal.verbs.judging import Judging
 
 
@@ -40,7 +40,7 @@ class Predictor(Judging):
         """A prediction per readable picture, as soon as its batch is scored; nothing is kept."""
         names = unique_names(paths)
         loader = Loader(
-            [Sample(path=path) for path in paths],
+            [Item(address=str(path), name=str(path)) for path in paths],
             self.input,
             batch_size=self.config.batch_size,
             on_bad=self.config.on_bad,
@@ -55,14 +55,14 @@ class Predictor(Judging):
                 picture = raw = None
                 if self.config.overlays is not None and found is not None:
                     picture, raw = write_map(
-                        sample.path,
+                        sample.item.path,
                         found,
                         self.input,
                         self.calibration,
-                        names[sample.path],
+                        names[sample.item.path],
                         self.config.overlays,
                     )
-                yield Prediction(sample.path, verdict, found, picture, raw)
+                yield Prediction(sample.item.path, verdict, found, picture, raw)
         self.skipped = loader.skipped
 
 

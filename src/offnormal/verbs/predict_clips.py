@@ -17,7 +17,7 @@ from offnormal.errors import DataError, UsageError
 from offnormal.sources.footage import expand_videos
 from offnormal.sources.paths import as_written, is_picture
 from offnormal.sources.video_paths import is_frame_folder, videos_in
-from offnormal.types import Verdict, Video
+from offnormal.types import Item, Verdict
 from offnormal.verbs.judging import Judging
 from offnormal.verbs.loading import split_beside
 from offnormal.verbs.predict import unique_names
@@ -29,14 +29,14 @@ _OF_FRAMES = ("annotate", "overlays", "every", "hold")
 class ClipPrediction:
     """What is said of one clip."""
 
-    video: Video
+    video: Item
     verdict: Verdict
 
 
 class ClipPredictor(Judging):
     """Goes over clips in order; `skipped` lists those that could not be read."""
 
-    def over(self, videos: Sequence[Video]) -> Iterator[ClipPrediction]:
+    def over(self, videos: Sequence[Item]) -> Iterator[ClipPrediction]:
         """A prediction per readable clip, as soon as its batch is scored; nothing is kept."""
         by_path = {video.path: video for video in videos}
         loader = VideoLoader(
@@ -50,7 +50,7 @@ class ClipPredictor(Judging):
         )
         for scored in self.scorer.over(loader):
             for sample, score in zip(scored.samples, scored.scores.score.tolist(), strict=True):
-                yield ClipPrediction(by_path[sample.path], self.verdict(score))
+                yield ClipPrediction(by_path[sample.item.path], self.verdict(score))
         self.skipped = loader.skipped
 
 
@@ -60,7 +60,7 @@ def classes_known(bundle: Bundle) -> frozenset[str]:
     return frozenset() if split is None else frozenset((*split.classes.normal, *split.classes.anomalous))
 
 
-def clips_named(names: Sequence[str | Path], *, known: Collection[str] = (), as_video: bool = False) -> list[Video]:
+def clips_named(names: Sequence[str | Path], *, known: Collection[str] = (), as_video: bool = False) -> list[Item]:
     """The clips that a user names: trees of class folders, one class folder, and videos as `expand_videos` takes them.
 
     Clips of class folders know their class and their original, those in a folder of videos alone their original.
@@ -68,7 +68,7 @@ def clips_named(names: Sequence[str | Path], *, known: Collection[str] = (), as_
     them it is one where these folders have numbers for names.
     Raises DataError for a name without any, UsageError for pictures.
     """
-    found: dict[str, Video] = {}
+    found: dict[str, Item] = {}
     for name in names:
         place = as_written(name)
         for clip in _of_folder(place, known) if place.is_dir() else ():
@@ -81,13 +81,20 @@ def clips_named(names: Sequence[str | Path], *, known: Collection[str] = (), as_
                 f"{name}: pictures; this detector scores clips: name videos, or with --as-video folders of frames"
             )
         for path in videos:
-            found.setdefault(os.path.abspath(path), Video(path=path, name=""))  # noqa: PTH100
+            found.setdefault(os.path.abspath(path), Item(address=str(path), is_video=True, name=""))  # noqa: PTH100
     clips = list(found.values())
     if not clips:
         raise DataError("no clips: expected videos or a folder for each class with some")
     short = unique_names([clip.path for clip in clips])
     return [
-        Video(path=clip.path, name=short[clip.path], group=clip.group, label=clip.label, action=clip.action)
+        Item(
+            address=str(clip.path),
+            is_video=True,
+            name=short[clip.path],
+            group=clip.group,
+            label=clip.label,
+            class_name=clip.class_name,
+        )
         for clip in clips
     ]
 
@@ -112,7 +119,7 @@ def _with_its_frames(place: Path) -> list[Path]:
     return videos_in(place, recursive=True)
 
 
-def _of_folder(place: Path, known: Collection[str]) -> Sequence[Video]:
+def _of_folder(place: Path, known: Collection[str]) -> Sequence[Item]:
     if own := set(videos_in(place)):  # of one class, but which one nobody says; those further down are taken singly
         return [clip for clip in clips_of_class(place, None) if clip.path in own]
     if UcfSportsLayout.recognises(place):

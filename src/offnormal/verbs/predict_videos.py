@@ -19,7 +19,7 @@ from offnormal.scoring import FrameStream, Scored, ScoredFrame, VideoScores, sco
 from offnormal.sources.footage import expand_videos
 from offnormal.sources.privacy import paint
 from offnormal.sources.video import VideoInfo, open_video
-from offnormal.types import Video
+from offnormal.types import Item
 from offnormal.verbs.judging import Judging
 from offnormal.verbs.predict import unique_names
 from offnormal.verbs.video_pictures import VideoPictures
@@ -81,19 +81,19 @@ class VideoPredictor(Judging):
         """A prediction per readable video as soon as it is finished; of one video memory holds a number a frame."""
         names = unique_names(paths)
         written = annotated_paths(self.config.annotate, names)
-        videos = [Video(path=path, name=names[path]) for path in paths]
+        videos = [Item(address=str(path), is_video=True, name=names[path]) for path in paths]
         count = self._clips_counted(videos)
         for video in videos:
             yield from self._one(video, written.get(video.path), count)
 
-    def _clips_counted(self, videos: Sequence[Video]) -> Callable[[int], None] | None:
+    def _clips_counted(self, videos: Sequence[Item]) -> Callable[[int], None] | None:
         """What counts clips for the progress of all videos together."""
         if self.progress is None:
             return None
         loader = VideoLoader(videos, self.input, batch_size=1, every_s=self.config.every_s, fps=self.config.fps)
         return self.counter(len(loader))
 
-    def _one(self, video: Video, target: Path | None, count: Callable[[int], None] | None) -> Iterator[VideoPrediction]:
+    def _one(self, video: Item, target: Path | None, count: Callable[[int], None] | None) -> Iterator[VideoPrediction]:
         """One video, or nothing when it is left out."""
         config, spec = self.config, self.input
         drawing = target is not None or config.overlays is not None
@@ -129,7 +129,7 @@ class VideoPredictor(Judging):
         for video_scores in scores:
             yield self._prediction(video_scores, target, pictures.drawn)
 
-    def _pictures(self, video: Video, target: Path | None, info: VideoInfo | None) -> VideoPictures:
+    def _pictures(self, video: Item, target: Path | None, info: VideoInfo | None) -> VideoPictures:
         every_s = self.config.every_s
         fps = 1 / every_s if every_s is not None else info.fps if info is not None else None
         return VideoPictures(
