@@ -10,12 +10,12 @@ import yaml
 
 from offnormal.calibration.calibration import calibrate_scores
 from offnormal.data.dataset import Dataset
-from offnormal.data.video_dataset import VideoDataset
 from offnormal.evaluation import judge, metrics_json, scored_rows, write_scores
 from offnormal.metrics.accumulate import PixelResult
 from offnormal.metrics.video import FrameScores
-from offnormal.types import ANOMALOUS, NORMAL, Rate, Sample, Video
+from offnormal.types import ANOMALOUS, NORMAL, Rate
 from offnormal.video_evaluation import ScoredVideo, judge_videos, video_metrics_json, write_frame_scores
+from tests.items import sample, video
 
 EXACT = PixelResult(auroc=0.9712, aupro=0.8934, f1=0.6123, f1_threshold=4.0, pixels=1000, regions=3, exact=True)
 
@@ -69,10 +69,8 @@ def video_run(
         tail = None
         if calibration is not None:
             tail = np.where(np.isnan(values), np.nan, calibration.tail_probability(np.nan_to_num(values)))
-        made.append(
-            ScoredVideo(video=Video(path=Path(name), name=name, labels=known), scores=found, tail_probability=tail)
-        )
-    dataset = VideoDataset(
+        made.append(ScoredVideo(video=video(name, name=name, frame_labels=known), scores=found, tail_probability=tail))
+    dataset = Dataset(
         name="street", layout="videos", root=Path("street"), train=(), test=tuple(one.video for one in made)
     )
     bundle = f"bundle-{folder.name}"
@@ -101,17 +99,17 @@ def image_run(
     rng = np.random.default_rng(seed)
     kinds = [(NORMAL, "good")] * normal + [(ANOMALOUS, "crack")] * 12 + [(ANOMALOUS, "hole")] * 9
     samples = [
-        Sample(
-            path=Path(root) / "test" / defect / f"{i:03}.png",
+        sample(
+            Path(root) / "test" / defect / f"{i:03}.png",
             label=label,
-            defect=defect,
+            class_name=defect,
             group=None if groups is None else f"lot {i % groups}",
         )
         for i, (label, defect) in enumerate(kinds)
     ]
     scores = rng.gamma(8.0, 0.5, len(samples)) + power * np.array([label for label, _ in kinds])
     calibration = calibrated() if calibrate else None
-    dataset = Dataset(name="parts", layout="mvtec", root=Path(root), test=tuple(samples))
+    dataset = Dataset(name="parts", layout="mvtec", root=Path(root), test=tuple(row.item for row in samples))
     rows = scored_rows(samples, scores, calibration)
     evaluation = judge(dataset, rows, EXACT, calibration, {}, [], f"bundle-{folder.name}", fingerprint)
     folder.mkdir(parents=True)

@@ -10,7 +10,8 @@ import numpy as np
 
 from offnormal.errors import VideoError
 from offnormal.sources.video import VideoInfo
-from offnormal.types import Frame, Video
+from offnormal.types import Frame, Item
+from tests.items import video
 
 SIZE = (8, 12)
 
@@ -78,12 +79,12 @@ class Cinema:
         self.decoded: list[tuple[str, int]] = []
         self.open: list[str] = []
 
-    def film(self, name: str, *, labels: object = None, group: str | None = None, **more: object) -> Video:
+    def film(self, name: str, *, labels: object = None, group: str | None = None, **more: object) -> Item:
         """A new film as a video of a data set."""
         path = self.folder / f"{name}.mp4"
         path.write_text(name)
         self.films[path.name] = Film(**more)
-        return Video(path=path, name=name, labels=None if labels is None else np.array(labels, np.uint8), group=group)
+        return video(path, name=name, frame_labels=None if labels is None else np.array(labels, np.uint8), group=group)
 
     def open_video(self, path: Path, **_: object) -> FilmReader:
         """Stands in for sources.video.open_video."""

@@ -20,7 +20,7 @@ from offnormal.data.loader import lay_mask, to_pixels
 from offnormal.errors import DataError
 from offnormal.sources.privacy import paint
 from offnormal.sources.video import VideoReader, open_video
-from offnormal.types import Frame, InputSpec, Video
+from offnormal.types import Frame, InputSpec, Item
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 class Ended:
     """What is known of a video when its last clip was given."""
 
-    video: Video
+    video: Item
     frames: int  # T, up to the last one read, those lost in gaps included
     times_s: np.ndarray  # (T,) float64; NaN for frames that were not read, or where there is no clock
     gaps: tuple[int, ...]  # index of the first frame after each gap
@@ -49,7 +49,7 @@ class HowToRead:
     seen: Callable[[Frame], None] | None = None  # called with every frame that is decoded, masked
     said: set[str] = field(default_factory=set)  # names of warnings already logged
 
-    def open(self, video: Video) -> VideoReader:
+    def open(self, video: Item) -> VideoReader:
         """The reader of a video; VideoError when it cannot be read."""
         if video.path.is_dir():
             return open_video(video.path, fps=self.fps, bits=self.spec.bits)
@@ -60,7 +60,7 @@ class HowToRead:
         if self.seen is not None:
             self.seen(replace(frame, image=paint(frame.image, self.spec.mask)))
 
-    def warn(self, video: Video, warning: str) -> None:
+    def warn(self, video: Item, warning: str) -> None:
         """Log a warning unless one of its name was logged of another video."""
         name = warning.partition(":")[0]
         if name not in self.said:
@@ -68,7 +68,7 @@ class HowToRead:
             log.warning("video %s: %s; the same of other videos is not said again", video.name, warning)
 
 
-def read_clips(video: Video, how: HowToRead, pool: Executor) -> Generator[Clip[LaidFrame] | Ended, None, None]:
+def read_clips(video: Item, how: HowToRead, pool: Executor) -> Generator[Clip[LaidFrame] | Ended, None, None]:
     """The clips of one video in order, and what is known of it at the end.
 
     pool: resizes frames. Whatever is raised names the video in a note; VideoError when it cannot be read, DataError
@@ -92,12 +92,12 @@ def read_clips(video: Video, how: HowToRead, pool: Executor) -> Generator[Clip[L
         raise
 
 
-def _masks(video: Video, how: HowToRead) -> contextlib.AbstractContextManager[FrameMasks | None]:
+def _masks(video: Item, how: HowToRead) -> contextlib.AbstractContextManager[FrameMasks | None]:
     return open_masks(video.masks) if how.masks and video.masks is not None else contextlib.nullcontext()
 
 
 def _dense_clips(
-    video: Video,
+    video: Item,
     reader: VideoReader,
     masks: FrameMasks | None,
     how: HowToRead,
@@ -114,7 +114,7 @@ def _dense_clips(
 
 
 def _sparse_clips(
-    video: Video,
+    video: Item,
     reader: VideoReader,
     masks: FrameMasks | None,
     how: HowToRead,
@@ -143,7 +143,7 @@ def _sparse_clips(
 
 
 def _laid(
-    video: Video, reader: VideoReader, masks: FrameMasks | None, how: HowToRead, pool: Executor
+    video: Item, reader: VideoReader, masks: FrameMasks | None, how: HowToRead, pool: Executor
 ) -> Generator[LaidFrame, None, None]:
     """Frames at input size from the cache or from the reader, which then fills the cache."""
     thinned = how.every_s if how.spec.frames == 1 else None
@@ -167,7 +167,7 @@ def _laid(
 
 
 def _resized(
-    video: Video, frames: Iterator[Frame], masks: FrameMasks | None, how: HowToRead, pool: Executor
+    video: Item, frames: Iterator[Frame], masks: FrameMasks | None, how: HowToRead, pool: Executor
 ) -> Generator[LaidFrame, None, None]:
     pending: deque[Future[LaidFrame]] = deque()
     try:
@@ -189,7 +189,7 @@ def _lay(frame: Frame, mask: np.ndarray | None, spec: InputSpec) -> LaidFrame:
 
 
 def _mask_of(
-    video: Video, masks: FrameMasks | None, index: int, size: tuple[int, int], how: HowToRead
+    video: Item, masks: FrameMasks | None, index: int, size: tuple[int, int], how: HowToRead
 ) -> np.ndarray | None:
     """(H, W) bool at input size, empty for a video without masks; None when none are wanted."""
     if not how.masks:
@@ -207,8 +207,8 @@ def _mask_of(
     return lay_mask(marked, how.spec)
 
 
-def _label_warnings(video: Video, count: int, *, thinned: bool) -> list[str]:
-    labels = video.labels
+def _label_warnings(video: Item, count: int, *, thinned: bool) -> list[str]:
+    labels = video.frame_labels
     if labels is None or len(labels) == count or (thinned and len(labels) > count):
         return []
     return [f"labels: {len(labels)} labels for {count} frames; they are taken to begin with the same frame"]

@@ -9,7 +9,6 @@ from typing import Any
 
 from offnormal.clip_evaluation import ClipEvaluation
 from offnormal.data.dataset import Dataset
-from offnormal.data.video_dataset import VideoDataset
 from offnormal.evaluation import Evaluation
 from offnormal.report.wording import NONE, counted
 from offnormal.types import ANOMALOUS, NORMAL
@@ -45,7 +44,7 @@ def data_card(evaluation: Evaluation, card: Mapping[str, Any]) -> list[Fact]:
     groups = len({row.sample.group for row in evaluation.rows} - {None})
     if groups:
         facts.append(Fact("groups", f"{groups:,} (sessions, lots or videos)"))
-    masks = sum(row.sample.mask is not None for row in evaluation.rows)
+    masks = sum(row.sample.item.masks is not None for row in evaluation.rows)
     facts.append(Fact("masks", counted(masks, "picture has one", "pictures have one") if masks else "none"))
     facts.append(Fact("fingerprint", evaluation.fingerprint, code=True))
     return facts + fitted_on(card)
@@ -81,7 +80,7 @@ def clip_data_card(evaluation: ClipEvaluation, card: Mapping[str, Any]) -> list[
             Fact("normal classes", ", ".join(chosen.normal)),
             Fact("anomalous classes", ", ".join(chosen.anomalous) or NONE),
             Fact(
-                "divided", f"{shares} % of each normal class (train/test/validation), by originals, seed {chosen.seed}"
+                "divided", f"{shares} % of each normal class (train/test/calibration), by originals, seed {chosen.seed}"
             ),
         ]
     if evaluation.skipped:
@@ -155,7 +154,7 @@ def detector(card: Mapping[str, Any]) -> str:
     return " on ".join(str(part) for part in (named, *backbones) if part)
 
 
-def _where(dataset: Dataset | VideoDataset) -> list[Fact]:
+def _where(dataset: Dataset) -> list[Fact]:
     facts = [Fact("data set", dataset.name), Fact("layout", dataset.layout)]
     if dataset.category is not None:
         facts.append(Fact("category", dataset.category))

@@ -63,7 +63,7 @@ def _shot(picture: ClipPicture, evaluation: ClipEvaluation) -> Shot:
     panels = [Panel("", _small(image)) for image in picture.images]
     return Shot(
         name=row.video.name,
-        kind=row.video.action or known(row.label),
+        kind=row.video.class_name or known(row.label),
         score=row.score,
         against=against(row.score, evaluation.threshold),
         tail=row.tail_probability,

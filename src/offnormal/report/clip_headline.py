@@ -43,7 +43,7 @@ def figures(evaluation: ClipEvaluation) -> list[Figure]:
     titles = {
         "anomalous": ("Anomalous caught", "anomalous"),
         "train": ("Normal kept, train", "normal"),
-        "validation": ("Normal kept, validation", "normal"),
+        "calibration": ("Normal kept, calibration", "normal"),
         "test": ("Normal kept, test", "normal"),
     }
     order = sorted(evaluation.accuracy, key=lambda row: list(titles).index(row.part))

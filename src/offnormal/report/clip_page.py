@@ -113,7 +113,7 @@ def _planes(evaluation: ClipEvaluation) -> Planes | None:
     """None where the detector gives no vectors, or there are too few clips."""
     shown = some(len(evaluation.clips))
     clips = [evaluation.clips[number] for number in shown]
-    actions = [row.video.action or ("anomalous" if row.label == ANOMALOUS else "normal") for row in clips]
+    actions = [row.video.class_name or ("anomalous" if row.label == ANOMALOUS else "normal") for row in clips]
     anomalous = [action for action, row in zip(actions, clips, strict=True) if row.label == ANOMALOUS]
     tested = np.array([row.tested for row in clips])
     keys = class_keys(actions, anomalous)

@@ -53,7 +53,7 @@ UNITS: dict[Kind, tuple[str, str]] = {
     "images": ("picture", "pictures"),
     "clips": ("clip", "clips"),
 }
-_PARTS = {"train": "kept, train", "validation": "kept, validation", "test": "kept, test", "anomalous": "caught"}
+_PARTS = {"train": "kept, train", "calibration": "kept, calibration", "test": "kept, test", "anomalous": "caught"}
 _VARIANT = ("embedder", "backbone", "head", "unfreeze", "views")  # options that tell runs of one detector apart
 
 

@@ -115,8 +115,8 @@ def _shot(picture: Picture, evaluation: Evaluation, threshold: float | None, low
     row, root = picture.row, evaluation.dataset.root
     limit = evaluation.calibration.threshold if evaluation.calibration is not None else None
     return Shot(
-        name=wording.name_of(row.sample.path, root),
-        kind=row.sample.defect if row.sample.label == ANOMALOUS else known(row.sample.label),
+        name=wording.name_of(row.sample.item.path, root),
+        kind=row.sample.item.class_name or "" if row.sample.label == ANOMALOUS else known(row.sample.label),
         score=row.score,
         against=against(row.score, limit),
         tail=row.tail_probability,

@@ -70,7 +70,7 @@ def kinds(evaluation: Evaluation, axis: ScoreAxis) -> list[KindRow]:
 
     def chosen(label: int | None, defect: str | None = None) -> list[ScoredImage]:
         same = [found for found in evaluation.rows if found.sample.label == label]
-        return [found for found in same if defect is None or found.sample.defect == defect]
+        return [found for found in same if defect is None or found.sample.item.class_name == defect]
 
     table = []
     if calibration is not None:
@@ -165,7 +165,7 @@ def highest(evaluation: Evaluation) -> list[tuple[str, ScoredImage]]:
     if evaluation.labelled:
         return []
     rows = sorted(evaluation.rows, key=lambda row: -row.score)[:TOP_SHOWN]
-    return [(name_of(row.sample.path, evaluation.dataset.root), row) for row in rows]
+    return [(name_of(row.sample.item.path, evaluation.dataset.root), row) for row in rows]
 
 
 def _point(threshold: float, counts: Confusion) -> OperatingPoint:

@@ -167,5 +167,5 @@ class Scorer:
         for batch in batches:
             look: Callable[[Tensor], Output] = self.detector
             if self._order is not None:
-                look = partial(self._order.score, videos=[sample.path for sample in batch.samples])
+                look = partial(self._order.score, videos=[sample.item.path for sample in batch.samples])
             yield Scored(self._scores(batch.pixels, look), batch.samples, batch.masks, batch.frames)

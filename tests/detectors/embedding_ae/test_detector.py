@@ -13,7 +13,8 @@ from offnormal.backbones.video.base import VideoBackbone, VideoCard
 from offnormal.data.loader import Batch
 from offnormal.detectors.embedding_ae import EmbeddingAE, EmbeddingAEOptions
 from offnormal.errors import ConfigError, WeightsError
-from offnormal.types import InputSpec, Sample
+from offnormal.types import InputSpec
+from tests.items import sample
 
 SPEC = InputSpec(size=(16, 16), frames=3, targets=())
 WIDTH = 12
@@ -54,7 +55,7 @@ class Rows:
 
     def __init__(self, x, actions=None):
         self.x = x
-        self.samples = [Sample(path=None, action=None if actions is None else actions[i]) for i in range(len(x))]
+        self.samples = [sample(class_name=None if actions is None else actions[i]) for i in range(len(x))]
 
     def __len__(self):
         return len(self.x)

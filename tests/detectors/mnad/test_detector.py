@@ -13,8 +13,9 @@ from offnormal.detectors.parts.maps import smooth
 from offnormal.detectors.parts.memory import compactness, read_items, separateness, update_items
 from offnormal.detectors.parts.stream_states import InOrder
 from offnormal.errors import ConfigError, NotFittedError, WeightsError
-from offnormal.types import InputSpec, Sample
+from offnormal.types import InputSpec
 from tests.detectors.mnad.reference import clips_of, from_recipe, reference_state
+from tests.items import sample
 
 METHODS = ("pred", "recon")
 
@@ -40,7 +41,7 @@ def pixels(made, n=6, seed=0):
 def fitted(made, seed=1):
     made.eval()
     with torch.no_grad():
-        made.finish([Batch(pixels(made, seed=seed), [Sample(path=f"{seed}")] * 6, None, None)])
+        made.finish([Batch(pixels(made, seed=seed), [sample(f"{seed}")] * 6, None, None)])
     return made
 
 

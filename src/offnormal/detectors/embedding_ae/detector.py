@@ -302,7 +302,7 @@ class EmbeddingAE(EmbeddedDetector):
                 x = batch.pixels.to(self.centre.device)
                 found = [x] if x.ndim == 2 else [self.embed(seen) for seen in (x, *self._views_of(x, number))]
                 rows += found
-                actions += len(found) * [sample.action for sample in batch.samples]
+                actions += len(found) * [sample.item.class_name for sample in batch.samples]
         return torch.cat(rows), actions
 
     def _views_of(self, x: Tensor, number: int) -> Iterator[Tensor]:

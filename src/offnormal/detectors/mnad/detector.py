@@ -195,7 +195,7 @@ class MNAD(TrainedDetector, StatefulDetector):
         terms = []
         for batch in loader:
             pixels = batch.pixels.to(self.items.device)
-            found = order.score(pixels, [s.path for s in batch.samples]) if self.learns_on else self(pixels)
+            found = order.score(pixels, [s.item.path for s in batch.samples]) if self.learns_on else self(pixels)
             terms.append(torch.cat([found.terms["psnr"], found.terms["feature_distance"]], 1))
         seen = torch.cat(terms).double()  # (R, 2)
         self.normal = scale_of(seen).float()

@@ -4,10 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from offnormal.data.video_dataset import VideoDataset
+from offnormal.data.dataset import Dataset
 from offnormal.errors import DataError
-from offnormal.types import MaskSource, Video
+from offnormal.types import MaskSource
 from tests.data.footage import clip
+from tests.items import image, video
 
 LABELS = np.array([0, 1], np.uint8)
 
@@ -21,10 +22,10 @@ def write(root):
 
 
 def read(root):
-    train = tuple(Video(path=root / f"train/{n}", name=n) for n in ("cam1_a.mp4", "cam2_a.mp4", "cam3_a"))
+    train = tuple(video(root / f"train/{n}", name=n) for n in ("cam1_a.mp4", "cam2_a.mp4", "cam3_a"))
     masks = MaskSource(path=root / "masks.npz", key="x")
-    test = Video(path=root / "test/cam1_b.mp4", name="cam1_b", labels=LABELS, masks=masks)
-    return VideoDataset(name="x", layout="videos", root=root, train=train, test=(test,))
+    test = video(root / "test/cam1_b.mp4", frame_labels=LABELS, masks=masks)
+    return Dataset(name="x", layout="videos", root=root, train=train, test=(test,))
 
 
 @pytest.fixture
@@ -51,8 +52,8 @@ def test_the_fingerprint_changes_with_frames_labels_parts_and_masks(dataset):
     test = dataset.test[0]
     variants = [
         dataset,
-        replace(dataset, test=(replace(test, labels=1 - LABELS),)),
-        replace(dataset, test=(replace(test, labels=None),)),
+        replace(dataset, test=(replace(test, frame_labels=1 - LABELS),)),
+        replace(dataset, test=(replace(test, frame_labels=None),)),
         replace(dataset, test=(replace(test, masks=None),)),
         replace(dataset, test=(replace(test, masks=replace(test.masks, key="y")),)),
         replace(dataset, test=(replace(test, name="other"),)),
@@ -74,7 +75,7 @@ def test_contents_are_one_hash_a_training_video_wherever_it_is_called_what(datas
     before = dataset.contents()
     assert (len(before), before) == (3, sorted(before))
     moved = dataset.train[0].path.rename(dataset.root / "moved.mp4")
-    renamed = replace(dataset, train=(replace(dataset.train[0], path=moved, name="m"), *dataset.train[1:]))
+    renamed = replace(dataset, train=(replace(dataset.train[0], address=str(moved), name="m"), *dataset.train[1:]))
     assert renamed.contents() == before
 
 
@@ -98,3 +99,10 @@ def test_names_are_unique_within_a_part(dataset):
     with pytest.raises(DataError, match="are both called 'a'; rename one"):
         replace(dataset, train=tuple(replace(video, name="a") for video in dataset.train))
     assert replace(dataset, test=tuple(replace(v, name=dataset.train[0].name) for v in dataset.test))
+
+
+def test_images_and_videos_are_never_in_one_dataset(dataset):
+    assert dataset.is_video
+    assert not replace(dataset, train=(), test=(image("a.png"),)).is_video
+    with pytest.raises(DataError, match="expected all items to be of one kind"):
+        replace(dataset, test=(*dataset.test, image("a.png")))
