@@ -62,6 +62,9 @@ class FilmReader:
         step = round(every_s * (self.film.fps or 1))
         return (frame for frame in self.frames() if frame.index % step == 0)
 
+    def times(self) -> list[float | None]:
+        return [frame.time_s for frame in self.frames()]
+
     def __enter__(self) -> FilmReader:
         self.cinema.open.append(self.path.name)
         return self

@@ -31,7 +31,10 @@ class Ended:
 
     video: Item
     frames: int  # T, up to the last one read, those lost in gaps included
-    times_s: np.ndarray  # (T,) float64; NaN for frames that were not read, or where there is no clock
+    times_s: np.ndarray  # (T,) float64; NaN for frames that were lost, or where there is no clock
+    fps: float | None  # as the container says, or as was given for a folder
+    restarts: tuple[int, ...]  # frames with which the clock starts anew; times go on
+    is_thinned: bool  # whether clips are some seconds apart on purpose
     gaps: tuple[int, ...]  # index of the first frame after each gap
     warnings: tuple[str, ...]  # each begins with a name, such as `slow:`
 
@@ -81,12 +84,23 @@ def read_clips(video: Item, how: HowToRead, pool: Executor) -> Generator[Clip[La
             times: dict[int, float | None] = {}
             make = _sparse_clips if how.every_s is not None and how.spec.frames > 1 else _dense_clips
             yield from make(video, reader, masks, how, pool, maker, times)
+            if how.every_s is not None and how.spec.frames == 1:  # frames were passed over
+                times = dict(enumerate(reader.times())) | times
             count = max(times, default=-1) + 1
-            warnings = [*maker.warnings, *_label_warnings(video, count, thinned=how.every_s is not None)]
+            warnings = [*maker.warnings, *_clock_warnings(reader.restarts), *_label_warnings(video, count, thinned=how.every_s is not None)]
             for warning in warnings:
                 how.warn(video, warning)
             in_order = np.array([times.get(index) for index in range(count)], np.float64)
-            yield Ended(video, count, in_order, tuple(maker.gaps), (*reader.warnings, *warnings))
+            yield Ended(
+                video,
+                count,
+                in_order,
+                reader.info.fps,
+                tuple(reader.restarts),
+                how.every_s is not None,
+                tuple(maker.gaps),
+                (*reader.warnings, *warnings),
+            )
     except Exception as error:
         error.add_note(f"while reading video {video.name} ({video.path})")
         raise
@@ -109,6 +123,8 @@ def _dense_clips(
     with contextlib.closing(_laid(video, reader, masks, how, pool)) as frames:
         for frame in frames:
             times[frame.index] = frame.time_s
+            if frame.index in reader.restarts:
+                maker.reset()
             yield from maker.push(frame)
     yield from maker.end()
 
@@ -138,6 +154,8 @@ def _sparse_clips(
     for frame in reader.frames():
         how.show(frame)
         times[frame.index] = frame.time_s
+        if frame.index in reader.restarts:
+            maker.reset()
         yield from laid(maker.push(frame))
     yield from laid(maker.end())
 
@@ -159,7 +177,7 @@ def _laid(
             if recording is not None:
                 recording.add(laid)
             yield laid
-        if recording is not None and not reader.warnings:  # a faulty video is read anew, for its warnings
+        if recording is not None and not (reader.warnings or reader.restarts):  # which are found by reading it
             recording.commit()
     finally:
         if recording is not None:
@@ -205,6 +223,13 @@ def _mask_of(
             f"{size[1]} x {size[0]}; expected the same size"
         )
     return lay_mask(marked, how.spec)
+
+
+def _clock_warnings(restarts: Sequence[int]) -> list[str]:
+    if not restarts:
+        return []
+    times = "once" if len(restarts) == 1 else f"{len(restarts)} times"
+    return [f"restarted: the clock of the file starts anew {times}, first with frame {restarts[0]}; its times go on"]
 
 
 def _label_warnings(video: Item, count: int, *, thinned: bool) -> list[str]:

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from offnormal.scoring.pipeline import ItemScores
 
 
-def tabulate(
-    scores: ItemScores, unit: Unit, decide: DecisionRule, *, split: str = "", is_thinned: bool = False
-) -> ScoreTable:
+def tabulate(scores: ItemScores, unit: Unit, decide: DecisionRule, *, split: str = "") -> ScoreTable:
     """One item as a table; split: where it belongs in a dataset that is divided. DataError for labels that do not fit.
 
     Times are those of the one clock rule (`metrics.clock`): positions in the video, NaN where it has no clock.
     """
     item, count = scores.item, len(scores.score)
-    clock = None if scores.video is None else Clock.of(scores.video.times_s, name=item.name)
+    video, clock = scores.video, None
+    if video is not None:
+        clock = Clock.of(video.times_s, fps=video.fps, restarts=video.restarts, name=item.name)
     return ScoreTable(
         unit=unit,
         items=(
@@ -35,7 +35,7 @@ def tabulate(
                 group=item.group or "",
                 split=split,
                 restarts=() if clock is None else tuple(sorted(clock.restarts)),
-                is_thinned=is_thinned,
+                is_thinned=video is not None and video.is_thinned,
             ),
         ),
         frame=np.arange(count) if unit is Unit.FRAME else np.full(count, -1),

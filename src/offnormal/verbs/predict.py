@@ -177,7 +177,7 @@ class Predictor:
 
     def _prediction(self, scores: ItemScores, target: Path | None, drawn: dict[int, Path]) -> Prediction:
         assert scores.video is not None
-        table = tabulate(scores, Unit.FRAME, self.decide, is_thinned=self.config.every is not None)
+        table = tabulate(scores, Unit.FRAME, self.decide)
         assumed_fps = None if table.has_clock else self.config.fps or ASSUMED_FPS
         (series,) = table.series(fps=assumed_fps)
         alarms = None
