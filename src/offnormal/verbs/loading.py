@@ -95,29 +95,14 @@ def write_split(folder: Path, split: Split) -> None:
     write_text(folder / SPLIT, json.dumps(split.to_json(), indent=1, ensure_ascii=False) + "\n")
 
 
-def load_pictures(
+def known_classes(path: Path | None) -> frozenset[str]:
+    """The classes by which the run of a bundle was divided; none of a bundle that is not in its run."""
+    split = None if path is None else split_beside(path)
+    return frozenset() if split is None else frozenset((*split.classes.normal, *split.classes.anomalous))
+
+
+def load_items(
     items: Sequence[Item],
-    spec: InputSpec,
-    config: ComputeConfig,
-    *,
-    progress: Progress | None,
-    what: str,
-    masks: bool = False,
-) -> Loader:
-    """A loader of pictures; progress hears `what` is done."""
-    return Loader(
-        items,
-        spec,
-        batch_size=config.batch_size,
-        masks=masks,
-        on_bad=config.on_bad,
-        workers=config.workers,
-        progress=_counted(progress, what, lambda: len(items)),
-    )
-
-
-def load_videos(
-    videos: Sequence[Item],
     spec: InputSpec,
     compute: ComputeConfig,
     footage: FootageConfig,
@@ -127,21 +112,26 @@ def load_videos(
     masks: bool = False,
     every_s: float | None = None,
     again: bool = False,
-) -> VideoLoader:
-    """A loader of videos. again: it is passed over more than once, so that caching pays."""
-    groups = {video.group if video.group is not None else video.name for video in videos}
+) -> Loader | VideoLoader:
+    """A loader of images or videos; progress hears `what` is done. again: several passes, so that caching pays."""
+    common: _Common = {
+        "batch_size": compute.batch_size,
+        "masks": masks,
+        "on_error": compute.on_error,
+        "workers": compute.workers,
+    }
+    if not items or not items[0].is_video:
+        return Loader(items, spec, progress=_counted(progress, what, lambda: len(items)), **common)
+    groups = {video.group if video.group is not None else video.name for video in items}
     loader = VideoLoader(
-        videos,
+        items,
         spec,
-        batch_size=compute.batch_size,
         every_s=every_s,
-        masks=masks,
-        on_bad=compute.on_bad,
         cache=footage.cache if again else "off",
         cache_dir=Path(footage.cache_dir).expanduser(),
         fps=footage.fps,
         stretches=STRETCHES if len(groups) == 1 else 1,
-        workers=compute.workers,
+        **common,
     )
     loader.progress = _counted(progress, what, lambda: len(loader))
     return loader
