@@ -66,12 +66,10 @@ def video_run(
         values[:unscored] = np.nan
         known = labels if labelled else None
         found = FrameScores(name, values, known, None if fps is None else np.arange(frames) / fps)
-        tail = None
+        p_value = None
         if calibration is not None:
-            tail = np.where(np.isnan(values), np.nan, calibration.tail_probability(np.nan_to_num(values)))
-        made.append(
-            ScoredVideo(video=Video(path=Path(name), name=name, labels=known), scores=found, tail_probability=tail)
-        )
+            p_value = np.where(np.isnan(values), np.nan, calibration.p_value(np.nan_to_num(values)))
+        made.append(ScoredVideo(video=Video(path=Path(name), name=name, labels=known), scores=found, p_value=p_value))
     dataset = VideoDataset(
         name="street", layout="videos", root=Path("street"), train=(), test=tuple(one.video for one in made)
     )

@@ -22,7 +22,7 @@ from offnormal.metrics.item_use import ItemShares
 from offnormal.types import ANOMALOUS, NORMAL, Video
 
 TESTED = ("test", "anomalous")  # parts that metrics rest on
-COLUMNS = ("video", "class", "part", "label", "original", "score", "tail_probability", "anomalous")
+COLUMNS = ("video", "class", "part", "label", "original", "score", "p_value", "anomalous")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class ScoredClip:
     part: str  # of `class_split.PARTS`
     label: int | None  # 0 normal, 1 anomalous, None unknown
     score: float  # raw, higher = more anomalous
-    tail_probability: float | None = None  # None: not calibrated
+    p_value: float | None = None  # None: not calibrated
     anomalous: bool | None = None  # None: not calibrated
     parts: dict[str, float] = field(default_factory=dict)  # the terms behind the score
 
@@ -202,7 +202,7 @@ def write_clip_scores(path: Path, clips: Sequence[ScoredClip]) -> None:
                     "" if row.label is None else row.label,
                     row.video.group or "",
                     repr(row.score),  # exactly: the threshold is the score of one of them
-                    "" if row.tail_probability is None else f"{row.tail_probability:.4g}",
+                    "" if row.p_value is None else f"{row.p_value:.4g}",
                     "" if row.anomalous is None else int(row.anomalous),
                     *(f"{row.parts[name]:.7g}" if name in row.parts else "" for name in names),
                 ]

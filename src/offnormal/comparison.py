@@ -3,7 +3,7 @@
 Every metric is computed again from the scores on the frames (or pictures) that all runs scored, so that no run gains by
 leaving hard ones out. Differences to the first run come with 95 % intervals from draws of whole videos (groups,
 pictures), the same draws for every run: where 0 lies inside, the difference may be noise. `combined` sums the runs'
--log tail probabilities, as Fisher does with independent tests (Statistical Methods for Research Workers, 1925, sec.
+-log p-values, as Fisher does with independent tests (Statistical Methods for Research Workers, 1925, sec.
 21.1). Detectors that look at the same frames are not independent, so the sum ranks frames and is no probability, and
 nothing calibrates a threshold for it.
 """
@@ -104,9 +104,9 @@ class Comparison:
 def compare_runs(paths: Sequence[str | Path], *, combine: bool = False, merge_gap_s: float = 1.0) -> Comparison:
     """Read runs and hold them against the first on what all of them scored.
 
-    combine: adds a row for the sum of -log tail probabilities. merge_gap_s: alarms no further apart count as one.
+    combine: adds a row for the sum of -log p-values. merge_gap_s: alarms no further apart count as one.
     Raises UsageError for fewer than two runs, one named twice, one without an evaluation, or pictures beside videos;
-    DataError for runs of different data and damaged files; CalibrationError where `combine` lacks tail probabilities.
+    DataError for runs of different data and damaged files; CalibrationError where `combine` lacks p-values.
     """
     folders = [Path(path) for path in paths]
     if len(folders) < 2:
@@ -181,14 +181,14 @@ def _contender(run: EvaluatedRun, common: Common, place: int, name: str) -> Cont
 
 
 def _combined(runs: Sequence[EvaluatedRun], rows: Sequence[Contender], common: Common) -> Contender:
-    tails = np.stack([run.table.tails[own] for run, own in zip(runs, common.rows, strict=True)])
-    bare = [str(run.path) for run, own in zip(runs, tails, strict=True) if np.isnan(own[common.scored]).any()]
+    p_values = np.stack([run.table.p_values[own] for run, own in zip(runs, common.rows, strict=True)])
+    bare = [str(run.path) for run, own in zip(runs, p_values, strict=True) if np.isnan(own[common.scored]).any()]
     if bare:
         raise CalibrationError(
-            f"--combine adds tail probabilities, and {', '.join(bare)} has frames or pictures without one: run "
+            f"--combine adds p-values, and {', '.join(bare)} has frames or pictures without one: run "
             "offnormal calibrate and offnormal evaluate again, or leave --combine out"
         )
-    scores = np.where(common.scored, -np.log(tails).sum(axis=0), np.nan)
+    scores = np.where(common.scored, -np.log(p_values).sum(axis=0), np.nan)
     costs, sizes = [row.seconds_per_frame for row in rows], [row.bundle_bytes for row in rows]
     return replace(
         rows[0],

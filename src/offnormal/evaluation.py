@@ -27,7 +27,7 @@ class ScoredImage:
 
     sample: Sample
     score: float  # raw, higher = more anomalous
-    tail_probability: float | None  # None: not calibrated
+    p_value: float | None  # None: not calibrated
     anomalous: bool | None  # None: not calibrated
 
 
@@ -57,13 +57,13 @@ class Evaluation:
 
 
 def scored_rows(samples: Sequence[Sample], scores: np.ndarray, calibration: Calibration | None) -> list[ScoredImage]:
-    """Samples with their scores (N,), tail probabilities and decisions."""
+    """Samples with their scores (N,), p-values and decisions."""
     if calibration is None:
         return [ScoredImage(sample, float(score), None, None) for sample, score in zip(samples, scores, strict=True)]
-    tails = calibration.tail_probability(scores)
+    p_values = calibration.p_value(scores)
     return [
-        ScoredImage(sample, float(score), float(tail), bool(score > calibration.threshold))
-        for sample, score, tail in zip(samples, scores, tails, strict=True)
+        ScoredImage(sample, float(score), float(p_value), bool(score > calibration.threshold))
+        for sample, score, p_value in zip(samples, scores, p_values, strict=True)
     ]
 
 
@@ -148,7 +148,7 @@ def write_scores(path: Path, evaluation: Evaluation) -> None:
     """scores.csv: one row per picture, in the order of the data set."""
     with new_file(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         table = csv.writer(file)
-        table.writerow(["path", "label", "defect", "group", "score", "tail_probability", "anomalous"])
+        table.writerow(["path", "label", "defect", "group", "score", "p_value", "anomalous"])
         for row in evaluation.rows:
             sample = row.sample
             table.writerow(
@@ -158,7 +158,7 @@ def write_scores(path: Path, evaluation: Evaluation) -> None:
                     sample.defect,
                     sample.group or "",
                     f"{row.score:.7g}",
-                    "" if row.tail_probability is None else f"{row.tail_probability:.4g}",
+                    "" if row.p_value is None else f"{row.p_value:.4g}",
                     "" if row.anomalous is None else int(row.anomalous),
                 ]
             )

@@ -47,7 +47,7 @@ class ScoredVideo:
 
     video: Video
     scores: FrameScores  # (T,) NaN where there is none; labels; times
-    tail_probability: np.ndarray | None = None  # (T,) NaN where not scored; None: not calibrated
+    p_value: np.ndarray | None = None  # (T,) NaN where not scored; None: not calibrated
     not_scored: tuple[NotScored, ...] = ()
     parts: dict[str, np.ndarray] = field(default_factory=dict)  # (T,) each
     peaks: tuple[PeakFrame, ...] = ()  # highest first, some seconds apart
@@ -209,12 +209,12 @@ def operation_json(operation: Operation) -> dict[str, Any]:
 def write_frame_scores(path: Path, videos: Sequence[ScoredVideo], threshold: float | None) -> None:
     """scores.csv: one row per frame of every video, empty score and a reason where a frame has none.
 
-    Columns: video, frame, time_s, label, score, tail_probability, anomalous, not_scored, then the parts of the score.
+    Columns: video, frame, time_s, label, score, p_value, anomalous, not_scored, then the parts of the score.
     """
     names = sorted({name for video in videos for name in video.parts})
     with new_file(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         table = csv.writer(file)
-        head = ["video", "frame", "time_s", "label", "score", "tail_probability", "anomalous", "not_scored"]
+        head = ["video", "frame", "time_s", "label", "score", "p_value", "anomalous", "not_scored"]
         table.writerow([*head, *names])
         for video in videos:
             table.writerows(_rows(video, threshold, names))
@@ -226,7 +226,7 @@ def _rows(video: ScoredVideo, threshold: float | None, names: Sequence[str]) -> 
     rows = []
     for frame, score in enumerate(found.scores.tolist()):
         scored = not np.isnan(score)
-        tail = video.tail_probability
+        p_value = video.p_value
         rows.append(
             [
                 video.name,
@@ -234,7 +234,7 @@ def _rows(video: ScoredVideo, threshold: float | None, names: Sequence[str]) -> 
                 "" if found.times_s is None else f"{found.times_s[frame]:.3f}",
                 "" if found.labels is None else int(found.labels[frame]),
                 f"{score:.7g}" if scored else "",
-                f"{tail[frame]:.4g}" if tail is not None and scored else "",
+                f"{p_value[frame]:.4g}" if p_value is not None and scored else "",
                 int(score > threshold) if threshold is not None and scored else "",
                 reasons.get(frame, ""),
                 *(_number(video.parts.get(name), frame) for name in names),

@@ -47,50 +47,50 @@ def test_unusable_scores_are_refused(scores):
 
 
 @given(st.integers(2, 300), st.integers(0, 5), st.floats(0.005, 0.4))
-def test_verdict_and_tail_probability_agree(n, seed, rate):
+def test_verdict_and_p_value_agree(n, seed, rate):
     scores = normals(n, seed)
     if n < (1 - rate) / rate:
         return
     calibration = made(scores, Rate(rate))
     queries = np.concatenate([scores, scores + 1e-9, [0.0, calibration.threshold, 1e3]])
-    tails = calibration.tail_probability(queries)
-    assert ((queries > calibration.threshold) <= (tails <= rate + 1e-9)).all()
-    assert ((tails > 0) & (tails <= 1)).all()
+    p_values = calibration.p_value(queries)
+    assert ((queries > calibration.threshold) <= (p_values <= rate + 1e-9)).all()
+    assert ((p_values > 0) & (p_values <= 1)).all()
 
 
-def test_tail_probabilities_fall_with_the_score_and_count_the_normals():
+def test_p_values_fall_with_the_score_and_count_the_normals():
     scores = normals()
     calibration = made(scores)
     grid = np.linspace(0, 40, 500)
-    tails = calibration.tail_probability(grid)
-    assert (np.diff(tails) <= 0).all()
-    assert tails[0] == 1
+    p_values = calibration.p_value(grid)
+    assert (np.diff(p_values) <= 0).all()
+    assert p_values[0] == 1
     naive = [(1 + sum(s >= q for s in scores)) / 201 for q in grid[:100]]
-    np.testing.assert_allclose(tails[:100], naive)
-    beyond = calibration.tail_probability(scores.max() + np.array([0.0, 1.0, 2.0]))
+    np.testing.assert_allclose(p_values[:100], naive)
+    beyond = calibration.p_value(scores.max() + np.array([0.0, 1.0, 2.0]))
     assert beyond[0] == pytest.approx(2 / 201)
     assert (np.diff(beyond) < 0).all()
 
 
 @pytest.mark.parametrize("n", [10, 19, 50, 200])
 @pytest.mark.parametrize("law", ["exponential", "normal", "gamma"])
-def test_small_tail_probabilities_are_not_far_too_small(n, law):
+def test_small_p_values_are_not_far_too_small(n, law):
     rng = np.random.default_rng(9)
     draw = {"exponential": rng.exponential, "normal": rng.normal, "gamma": lambda size: rng.gamma(3, size=size)}[law]
-    tails = np.concatenate([made(draw(size=n)).tail_probability(draw(size=400)) for _ in range(400)])
-    assert (tails <= 0.001).mean() <= 0.004
+    p_values = np.concatenate([made(draw(size=n)).p_value(draw(size=400)) for _ in range(400)])
+    assert (p_values <= 0.001).mean() <= 0.004
 
 
 def test_equal_normals_still_give_finite_tails():
-    tails = made(np.ones(30)).tail_probability(np.array([0.5, 1.0, 1.5]))
-    assert np.isfinite(tails).all()
-    assert tails[0] == 1
-    assert tails[2] < 1 / 31
+    p_values = made(np.ones(30)).p_value(np.array([0.5, 1.0, 1.5]))
+    assert np.isfinite(p_values).all()
+    assert p_values[0] == 1
+    assert p_values[2] < 1 / 31
 
 
 def test_conformal_p_values_of_fresh_normals_are_valid():
     rng = np.random.default_rng(3)
-    hits = [made(rng.normal(size=99)).tail_probability(rng.normal(size=1))[0] <= 0.05 for _ in range(1500)]
+    hits = [made(rng.normal(size=99)).p_value(rng.normal(size=1))[0] <= 0.05 for _ in range(1500)]
     assert np.mean(hits) <= 0.065
 
 

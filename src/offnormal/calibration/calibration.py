@@ -1,4 +1,4 @@
-"""A calibration: threshold, pixel threshold and tail probability, learnt from scores of normal samples alone."""
+"""A calibration: threshold, pixel threshold and p-value, learnt from scores of normal samples alone."""
 
 from __future__ import annotations
 
@@ -71,12 +71,10 @@ class Calibration:
         return hashlib.sha256(json.dumps(self._plain(), sort_keys=True).encode()).hexdigest()[:12]
 
     def verdict(self, score: float) -> Verdict:
-        """The decision on one raw score, with its tail probability."""
-        return Verdict(
-            score, float(self.tail_probability(np.array([score]))[0]), self.threshold, score > self.threshold
-        )
+        """The decision on one raw score, with its p-value."""
+        return Verdict(score, float(self.p_value(np.array([score]))[0]), self.threshold, score > self.threshold)
 
-    def tail_probability(self, scores: np.ndarray) -> np.ndarray:
+    def p_value(self, scores: np.ndarray) -> np.ndarray:
         """Chance (R,) that a normal sample scores at least as high as each of `scores` (R,); small = surely off.
 
         Within the normals' range the conformal p-value (1 + number at least as high) / (n + 1). Beyond the highest

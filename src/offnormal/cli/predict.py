@@ -18,7 +18,7 @@ COLUMNS = (
     "image_path",
     "pred_score",
     "pred_label",
-    "tail_probability",
+    "p_value",
     "threshold",
     "anomaly_map_path",
     "overlay_path",
@@ -99,11 +99,11 @@ def command(
 
 
 def as_text(prediction: Prediction) -> str:
-    """Path, score, tail probability and verdict in one line."""
+    """Path, score, p-value and verdict in one line."""
     verdict = prediction.verdict
-    tail = "-" if verdict.tail_probability is None else f"{verdict.tail_probability:.2g}"
+    p_value = "-" if verdict.p_value is None else f"{verdict.p_value:.2g}"
     word = {None: "no threshold", True: "ANOMALOUS", False: "normal"}[verdict.anomalous]
-    return f"{prediction.path}  score {verdict.score:.4g}  tail {tail}  {word}"
+    return f"{prediction.path}  score {verdict.score:.4g}  p-value {p_value}  {word}"
 
 
 def as_json(prediction: Prediction) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def as_json(prediction: Prediction) -> dict[str, Any]:
         str(prediction.path),
         verdict.score,
         verdict.anomalous,
-        verdict.tail_probability,
+        verdict.p_value,
         verdict.threshold,
         None if raw is None else str(raw),
         None if picture is None else str(picture),

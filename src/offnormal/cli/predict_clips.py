@@ -13,7 +13,7 @@ from offnormal.verbs.predict_clips import ClipPredictor, classes_known, clips_na
 if TYPE_CHECKING:
     from offnormal.verbs.predict_clips import ClipPrediction
 
-COLUMNS = ("video", "class", "score", "tail_probability", "anomalous")
+COLUMNS = ("video", "class", "score", "p_value", "anomalous")
 
 
 def predict_clips(
@@ -43,12 +43,12 @@ def predict_clips(
 
 
 def as_text(prediction: ClipPrediction) -> str:
-    """Path, class, score, tail probability and verdict in one line."""
+    """Path, class, score, p-value and verdict in one line."""
     verdict, video = prediction.verdict, prediction.video
-    tail = "-" if verdict.tail_probability is None else f"{verdict.tail_probability:.2g}"
+    p_value = "-" if verdict.p_value is None else f"{verdict.p_value:.2g}"
     word = {None: "no threshold", True: "ANOMALOUS", False: "normal"}[verdict.anomalous]
     action = "" if video.action is None else f"  {video.action}"
-    return f"{video.path}{action}  score {verdict.score:.4g}  tail {tail}  {word}"
+    return f"{video.path}{action}  score {verdict.score:.4g}  p-value {p_value}  {word}"
 
 
 def as_json(prediction: ClipPrediction) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def as_json(prediction: ClipPrediction) -> dict[str, Any]:
         "class": video.action,
         "pred_score": verdict.score,
         "pred_label": verdict.anomalous,
-        "tail_probability": verdict.tail_probability,
+        "p_value": verdict.p_value,
         "threshold": verdict.threshold,
     }
 
@@ -72,6 +72,6 @@ def row(prediction: ClipPrediction) -> list[Any]:
         video.name,
         video.action or "",
         f"{verdict.score:.7g}",
-        "" if verdict.tail_probability is None else f"{verdict.tail_probability:.4g}",
+        "" if verdict.p_value is None else f"{verdict.p_value:.4g}",
         "" if verdict.anomalous is None else int(verdict.anomalous),
     ]

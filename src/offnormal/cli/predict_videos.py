@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from offnormal.metrics.operational import Alarm
     from offnormal.verbs.predict_videos import VideoPrediction
 
-COLUMNS = ("video", "frame", "time_s", "score", "tail_probability", "anomalous", "not_scored")
+COLUMNS = ("video", "frame", "time_s", "score", "p_value", "anomalous", "not_scored")
 
 
 def predict_videos(bundle: Bundle, paths: list[Path], config: PredictConfig, *, json: bool, exit_code: bool) -> int:
@@ -68,8 +68,8 @@ def as_text(prediction: VideoPrediction) -> list[str]:
     for alarm in prediction.alarms:
         found = f"  {clock(alarm.start_s)}-{clock(alarm.end_s)}  peak {scores.scores[alarm.peak]:.4g}"
         found += f" at {clock(times[alarm.peak])}"
-        if prediction.scored.tail_probability is not None:
-            found += f"  tail {prediction.scored.tail_probability[alarm.peak]:.2g}"
+        if prediction.scored.p_value is not None:
+            found += f"  p-value {prediction.scored.p_value[alarm.peak]:.2g}"
         picture = prediction.pictures.get(alarm.peak)
         lines.append(found if picture is None else f"{found}  {picture}")
     if prediction.annotated is not None:
@@ -94,7 +94,7 @@ def as_json(prediction: VideoPrediction) -> dict[str, Any]:
         "video": scored.name,
         "pred_score": None if peak is None else float(scores.scores[peak]),
         "pred_label": None if operation is None or peak is None else bool(prediction.alarms),
-        "tail_probability": None if peak is None else _tail(prediction, peak),
+        "p_value": None if peak is None else _p_value(prediction, peak),
         "threshold": prediction.threshold,
         "peak_frame": peak,
         "frames": len(scores.scores),
@@ -121,19 +121,19 @@ def _alarm(prediction: VideoPrediction, alarm: Alarm) -> dict[str, Any]:
         "peak_frame": alarm.peak,
         "peak_s": float(prediction.times_s[alarm.peak]),
         "peak_score": float(prediction.scored.scores.scores[alarm.peak]),
-        "tail_probability": _tail(prediction, alarm.peak),
+        "p_value": _p_value(prediction, alarm.peak),
         "overlay_path": None if picture is None else str(picture),
     }
 
 
-def _tail(prediction: VideoPrediction, frame: int) -> float | None:
-    tail = prediction.scored.tail_probability
-    return None if tail is None else float(tail[frame])
+def _p_value(prediction: VideoPrediction, frame: int) -> float | None:
+    p_value = prediction.scored.p_value
+    return None if p_value is None else float(p_value[frame])
 
 
 def rows(prediction: VideoPrediction) -> Iterator[list[Any]]:
     """Rows of COLUMNS, one a frame, as `evaluate` writes them; with `every` the frames that were looked at alone."""
-    found, tail, threshold = prediction.scored.scores, prediction.scored.tail_probability, prediction.threshold
+    found, p_value, threshold = prediction.scored.scores, prediction.scored.p_value, prediction.threshold
     spans = iter([*prediction.scored.not_scored, None])
     span = next(spans)
     for frame in np.flatnonzero(prediction.looked_at).tolist():
@@ -146,7 +146,7 @@ def rows(prediction: VideoPrediction) -> Iterator[list[Any]]:
             frame,
             "" if found.times_s is None else f"{found.times_s[frame]:.3f}",
             f"{score:.7g}" if scored else "",
-            f"{tail[frame]:.4g}" if tail is not None and scored else "",
+            f"{p_value[frame]:.4g}" if p_value is not None and scored else "",
             int(score > threshold) if threshold is not None and scored else "",
             span.reason if span is not None and span.start <= frame else "",
         ]

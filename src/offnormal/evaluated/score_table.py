@@ -18,9 +18,9 @@ Kind = Literal["images", "videos", "clips"]
 Key = tuple[str, int]  # of a video the frame; of a picture or clip 0
 
 _COLUMNS: dict[Kind, tuple[str, ...]] = {
-    "images": ("path", "label", "defect", "group", "score", "tail_probability"),
-    "videos": ("video", "frame", "time_s", "label", "score", "tail_probability"),
-    "clips": ("video", "class", "part", "label", "original", "score", "tail_probability"),
+    "images": ("path", "label", "defect", "group", "score", "p_value"),
+    "videos": ("video", "frame", "time_s", "label", "score", "p_value"),
+    "clips": ("video", "class", "part", "label", "original", "score", "p_value"),
 }
 _AGAIN = "run offnormal evaluate again"
 
@@ -33,7 +33,7 @@ class ScoreTable:
     keys: list[Key]  # path of a picture or name of a video, and the frame
     scores: NDArray[np.float64]  # (R,) higher = more anomalous
     labels: NDArray[np.float64]  # (R,) 0 normal, 1 anomalous
-    tails: NDArray[np.float64]  # (R,) tail probabilities
+    p_values: NDArray[np.float64]  # (R,) p-values
     times_s: NDArray[np.float64]  # (R,) of frames
     defects: list[str]  # of pictures; of clips their classes
     groups: list[str]  # of pictures; of clips their originals; "" where there is none
@@ -63,23 +63,23 @@ def read_scores(file: Path, kind: Kind) -> ScoreTable:
         label = _number(file, line, "label", row["label"])
         if not math.isnan(label) and label not in (0, 1):
             _fail(file, line, f"label {row['label']!r}: expected 0 (normal), 1 (anomalous) or nothing")
-        tail = _number(file, line, "tail_probability", row["tail_probability"])
-        if not math.isnan(tail) and not 0 < tail <= 1:
-            _fail(file, line, f"tail_probability {row['tail_probability']!r}: expected above 0 and at most 1")
+        p_value = _number(file, line, "p_value", row["p_value"])
+        if not math.isnan(p_value) and not 0 < p_value <= 1:
+            _fail(file, line, f"p_value {row['p_value']!r}: expected above 0 and at most 1")
         keys.append(key)
-        numbers.append((_number(file, line, "score", row["score"]), label, tail, time))
+        numbers.append((_number(file, line, "score", row["score"]), label, p_value, time))
         found = ("class", "original", "part") if kind == "clips" else ("defect", "group", "part")
         words.append((row.get(found[0], ""), row.get(found[1], ""), row.get(found[2], "") if kind == "clips" else ""))
         lines.append(line)
     if not keys:
         raise DataError(f"{file}: has no rows below its header; {_AGAIN}")
-    scores, labels, tails, times = np.array(numbers, dtype=np.float64).T.copy()
+    scores, labels, p_values, times = np.array(numbers, dtype=np.float64).T.copy()
     table = ScoreTable(
         file=file,
         keys=keys,
         scores=scores,
         labels=labels,
-        tails=tails,
+        p_values=p_values,
         times_s=times,
         defects=[defect for defect, _, _ in words],
         groups=[group for _, group, _ in words],

@@ -42,7 +42,7 @@ class Shot:
     kind: str  # its defect, or what is known of it
     score: float
     against: float | None  # score over threshold; None where that says nothing
-    tail: float | None
+    p_value: float | None
     frames: list[Frame]
 
     @property
@@ -119,6 +119,6 @@ def _shot(picture: Picture, evaluation: Evaluation, threshold: float | None, low
         kind=row.sample.defect if row.sample.label == ANOMALOUS else known(row.sample.label),
         score=row.score,
         against=against(row.score, limit),
-        tail=row.tail_probability,
+        p_value=row.p_value,
         frames=frames(triptych(picture, threshold=threshold, low=low, high=high)),
     )

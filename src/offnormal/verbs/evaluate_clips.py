@@ -82,8 +82,8 @@ def evaluate_clips(
 def clip_rows(
     scored: Scored, videos: dict[Path, Video], part_of: dict[Path, str], calibration: Calibration | None
 ) -> Iterator[ScoredClip]:
-    """The clips of a batch, each with its score, tail probability and verdict."""
-    tails = None if calibration is None else calibration.tail_probability(scored.scores.score.astype(np.float64))
+    """The clips of a batch, each with its score, p-value and verdict."""
+    p_values = None if calibration is None else calibration.p_value(scored.scores.score.astype(np.float64))
     for number, (sample, score) in enumerate(zip(scored.samples, scored.scores.score.tolist(), strict=True)):
         video = videos[sample.path]
         yield ScoredClip(
@@ -91,7 +91,7 @@ def clip_rows(
             part=part_of[sample.path],
             label=label_of(video),
             score=score,
-            tail_probability=None if tails is None else float(tails[number]),
+            p_value=None if p_values is None else float(p_values[number]),
             anomalous=None if calibration is None else score > calibration.threshold,
             parts={name: float(values[number]) for name, values in scored.scores.parts.items()},
         )

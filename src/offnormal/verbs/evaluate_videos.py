@@ -118,15 +118,15 @@ def _scored_video(found: VideoScores, calibration: Calibration | None) -> Scored
             )
         labels = labels[: len(score)]  # of a truncated file; the reader has warned
     times = ended.times_s if np.isfinite(ended.times_s).all() and _rises(ended.times_s) else None
-    tail = None
+    p_value = None
     if calibration is not None:
-        tail = np.full(len(score), np.nan)
+        p_value = np.full(len(score), np.nan)
         scored = np.isfinite(score)
-        tail[scored] = calibration.tail_probability(score[scored].astype(np.float64))
+        p_value[scored] = calibration.p_value(score[scored].astype(np.float64))
     return ScoredVideo(
         video=ended.video,
         scores=FrameScores(ended.video.name, score, labels, times),
-        tail_probability=tail,
+        p_value=p_value,
         not_scored=tuple(NotScored(*span) for span in found.aligned.reasons),
         parts=found.parts,
         peaks=tuple(PeakFrame(peak.frame, peak.score, peak.map) for peak in found.peaks),

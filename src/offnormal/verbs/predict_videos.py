@@ -148,14 +148,14 @@ class VideoPredictor(Judging):
     def _prediction(self, found: VideoScores, target: Path | None, pictures: dict[int, Path]) -> VideoPrediction:
         ended, score = found.ended, found.aligned.score
         name, times = ended.video.name, _times(ended.times_s)
-        tail = None
+        p_value = None
         if self.calibration is not None:
-            tail = np.full(len(score), np.nan)
-            tail[~np.isnan(score)] = self.calibration.tail_probability(score[~np.isnan(score)].astype(np.float64))
+            p_value = np.full(len(score), np.nan)
+            p_value[~np.isnan(score)] = self.calibration.p_value(score[~np.isnan(score)].astype(np.float64))
         scored = ScoredVideo(
             video=ended.video,
             scores=FrameScores(name, score, times_s=times),
-            tail_probability=tail,
+            p_value=p_value,
             not_scored=tuple(NotScored(*span) for span in found.aligned.reasons),
             parts=found.parts,
             warnings=ended.warnings,
