@@ -33,7 +33,7 @@ def test_the_default_is_the_smallest_rate_down_to_one_percent():
     assert not made(normals(20)).explicit
 
 
-def test_a_rate_that_cannot_be_promised_is_refused_with_the_number_needed():
+def test_a_rate_that_cannot_be_guaranteed_is_refused_with_the_number_needed():
     with pytest.raises(CalibrationError, match="99"):
         made(normals(50), Rate(0.01))
     with pytest.raises(CalibrationError, match="footage"):
@@ -105,7 +105,7 @@ def test_json_brings_the_same_calibration_back_and_notices_changes():
         Calibration.from_json({**stored, "more": 1})
 
 
-def test_a_threshold_by_hand_promises_nothing():
+def test_a_threshold_by_hand_guarantees_nothing():
     calibration = made(normals()).with_threshold(2.5)
     assert calibration.verdict(2.6).anomalous
     assert not calibration.verdict(2.5).anomalous
@@ -122,7 +122,7 @@ def test_the_explanation_states_rate_interval_and_kind():
         Rate(1.5)
 
 
-def test_the_interval_holds_the_rate_also_where_few_groups_promise_little():
+def test_the_interval_holds_the_rate_also_where_few_groups_guarantee_little():
     rng = np.random.default_rng(3)
     groups = [str(i) for i in range(4) for _ in range(100)]
     scores = rng.normal(size=400) + np.repeat(rng.normal(0, 5, 4), 100)

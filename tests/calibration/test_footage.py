@@ -28,7 +28,7 @@ def blocks_in_alarm(videos, threshold, block=300):
     return sum(found) / len(found) * 60
 
 
-def test_the_threshold_keeps_its_promise_on_other_footage():
+def test_the_threshold_keeps_its_guarantee_on_other_footage():
     kept = [blocks_in_alarm(hours(8, seed=100 + seed), calibrated(hours(8, seed=seed)).threshold) for seed in range(12)]
     assert 0.8 < np.mean(kept) <= 2.4
 
@@ -51,7 +51,7 @@ def test_explanations_say_the_rate_the_interval_and_what_it_rests_on():
 
 
 def test_too_little_footage_is_refused_with_what_it_takes():
-    with pytest.raises(CalibrationError, match=r"2 per day cannot be promised from 3 h of footage.*: it needs 12 h"):
+    with pytest.raises(CalibrationError, match=r"2 per day cannot be guaranteed from 3 h of footage.*: it needs 12 h"):
         calibrated(hours(3), "2/day")
     with pytest.raises(CalibrationError, match=r"from 0 h of footage: it needs 0\.48 h"):
         calibrated([FrameScores("short", [1.0, 2.0], None, [0.0, 0.2])])

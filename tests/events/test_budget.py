@@ -78,7 +78,7 @@ def test_single_high_frames_do_not_raise_the_threshold():
     assert without.calibration.threshold > 15
 
 
-def test_events_of_its_own_footage_are_counted_by_the_machine_and_fit_the_promise():
+def test_events_of_its_own_footage_are_counted_by_the_machine_and_fit_the_guarantee():
     videos = list(hours(6))
     found = budget(videos)
     assert found.events == raised(videos, found) <= 12
@@ -102,14 +102,14 @@ def test_many_short_events_in_one_block_raise_the_threshold():
     assert found.calibration.threshold > 25
 
 
-def test_too_little_footage_is_refused_with_what_it_can_promise():
-    with pytest.raises(CalibrationError, match=r"2 per day cannot be promised from 3 h.* ask for ([\d.]+) per day"):
+def test_too_little_footage_is_refused_with_what_it_can_guarantee():
+    with pytest.raises(CalibrationError, match=r"2 per day cannot be guaranteed from 3 h.* ask for ([\d.]+) per day"):
         budget(hours(3), "2/day")
     with pytest.raises(CalibrationError, match=r"from 0 h of footage.*ask for a higher rate"):
         budget([FrameScores("short", [1.0, 2.0], None, [0.0, 0.2])])
 
 
-def test_what_a_refusal_says_can_be_promised_can():
+def test_what_a_refusal_says_can_be_guaranteed_can():
     with pytest.raises(CalibrationError) as refused:
         budget(hours(3), "2/day")
     offered = str(refused.value).split("ask for ")[1].split(" or more")[0].replace(" per ", "/")
