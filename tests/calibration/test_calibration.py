@@ -130,3 +130,24 @@ def test_the_interval_holds_the_rate_also_where_few_groups_guarantee_little():
     assert found.effective < 6
     low, high = found.interval
     assert low < found.rate.value < high and high > 0.4
+
+
+def test_p_values_beyond_the_highest_of_few_normals_by_hand():
+    """Normals 1 to 20: the highest five exceed 15 by 3 on average, so that 50 has 1/21 (1 + 30 / (5 * 3))^-5."""
+    p_value = made(np.arange(1, 21)).p_value(np.array([20, 20.5, 50]))
+    assert p_value == pytest.approx([2 / 21, 1 / 21 * (1 + 0.5 / 15) ** -5, 1 / 21 / 3**5], rel=1e-9)
+
+
+def test_p_values_beyond_the_highest_of_many_normals_by_hand():
+    """Normals 1 to 100: the highest tenth exceeds 90 by 5.5 on average."""
+    assert made(np.arange(1, 101)).p_value(np.array([155.0])) == pytest.approx([1 / 101 / 2**10], rel=1e-9)
+
+
+def test_a_threshold_by_hand_is_that_of_the_map_only_where_the_score_is_its_highest_value():
+    scores = normals()
+    calibration = made(scores)
+    assert calibration.with_threshold(2.5).pixel_threshold == calibration.pixel_threshold != 2.5
+    same = calibrate_scores(scores, scores, rate=None, kind="held_out", bundle="b")
+    assert same.with_threshold(2.5).pixel_threshold == 2.5
+    bare = calibrate_scores(scores, None, rate=None, kind="held_out", bundle="b")
+    assert bare.with_threshold(2.5).pixel_threshold is None

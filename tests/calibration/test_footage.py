@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from offnormal.calibration.calibration import Calibration
-from offnormal.calibration.footage import calibrate_footage
+from offnormal.calibration.footage import block_maxima, calibrate_footage
 from offnormal.errors import CalibrationError
 from offnormal.metrics.video import FrameScores
 from offnormal.types import Rate
@@ -79,3 +79,19 @@ def test_many_allowed_alarms_take_shorter_blocks():
     found = calibrated(hours(2), "60/hour")
     assert found.block_s == 15
     assert found.rate == Rate(60, "hour")
+
+
+def test_blocks_of_which_less_than_half_was_scored_do_not_count():
+    """Four minutes at one frame a second, of which 60, 24, 36, and 20 have a score."""
+    scores = np.arange(240.0)
+    for minute, missing in enumerate([0, 36, 24, 40]):
+        scores[60 * minute + 1 : 60 * minute + 1 + missing] = np.nan
+    blocks = block_maxima([FrameScores("v", scores, None, np.arange(240.0))], 60.0)
+    assert blocks.maxima.tolist() == [59, 179]
+    assert blocks.hours == 2 / 60
+
+
+def test_footage_slower_than_the_rest_counts_if_it_fills_half_a_block():
+    """A video of 25 s fills less than half a block, one of 35 s fills more."""
+    videos = [FrameScores(f"{length} s", np.arange(length), None, np.arange(length)) for length in (25.0, 35.0)]
+    assert block_maxima(videos, 60.0).maxima.tolist() == [34]

@@ -110,3 +110,20 @@ def test_a_series_is_worth_what_its_autocorrelation_leaves():
     halves = [white[:2000], white[2000:] + 5]  # two files that differ say little of a third
     assert effective_of_series(halves) < 20
     assert effective_of_series([np.ones(5)]) == 5
+
+
+def test_the_number_that_groups_of_different_sizes_are_worth_by_hand():
+    """Groups (0, 4), (3, 7), (5, 6, 7): means 2, 5, 6 around 32/7; the 10 % quantile of F(2, 4) is 2 (0.9^-1/2 - 1)."""
+    between = (2 * (18 / 7) ** 2 + 2 * (3 / 7) ** 2 + 3 * (10 / 7) ** 2) / 2
+    within = (8 + 8 + 2) / 4
+    size = (7 - (4 + 4 + 9) / 7) / 2
+    f_ratio = between / within / (2 * (0.9**-0.5 - 1))
+    icc = (f_ratio - 1) / (f_ratio + size - 1)
+    scores = np.array([0.0, 4, 3, 7, 5, 6, 7])
+    assert 0.5 < icc < 0.95
+    assert effective_number(scores, list("aabbccc")) == pytest.approx(7 / (1 + (7 / 3 - 1) * icc), rel=1e-9)
+
+
+def test_the_number_that_a_series_is_worth_by_hand():
+    """Lags 1 and 2 sum to (1 + 0) / 10, lags 3 and 4 to (-2 - 4) / 10, which ends the sum: 6 / (1 + 2 / 10)."""
+    assert effective_of_series([np.array([-2.0, -1, 1, 0, 2, 0])]) == pytest.approx(5)
