@@ -236,7 +236,7 @@ class CompareConfig(VerbConfig):
     out: Path | None = None
     """Folder for comparison.json, comparison.md and report.html; default: a new one, runs/<time>-compare."""
     combine: bool = False
-    """Add a row for all runs together: the sum of their -log tail probabilities."""
+    """Add a row for all runs together: the sum of their -log p-values."""
     merge_gap_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     """Seconds between two alarms up to which they count as one."""
 

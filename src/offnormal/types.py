@@ -284,7 +284,7 @@ class Verdict:
     """What is said of one image: raw score, how rare it is among normals, and the decision."""
 
     score: float  # raw, higher = more anomalous
-    tail_probability: float | None  # chance of a normal image scoring at least this high; None: not calibrated
+    p_value: float | None  # chance of a normal image scoring at least this high; None: not calibrated
     threshold: float | None  # a score above it is anomalous
     anomalous: bool | None  # None: there is no threshold to decide by
 
@@ -305,7 +305,7 @@ class Event:
     detail: str = ""  # in words, where the kind does not say it all
     peak: datetime | None = None  # UTC, of the highest score; None: it has no scores, as events of the camera itself
     peak_score: float | None = None  # raw, higher = more anomalous
-    tail_probability: float | None = None  # of the peak among normals; None: not calibrated
+    p_value: float | None = None  # of the peak among normals; None: not calibrated
     severity: Severity | None = None
     scores: tuple[tuple[float, float], ...] = ()  # seconds since the start, highest score until the next
     threshold: float | None = None  # opened above it

@@ -191,7 +191,7 @@ def test_predict_prints_a_line_per_image(bundle, parts, capsys):
     assert len(found) == 6
     assert all("ANOMALOUS" in line for line in found[1:])
     assert "score" in found[0]
-    assert "tail" in found[0]
+    assert "p-value" in found[0]
 
 
 def test_predict_json_overlays_csv_and_exit_code(bundle, parts, tmp_path, capsys):
@@ -202,7 +202,7 @@ def test_predict_json_overlays_csv_and_exit_code(bundle, parts, tmp_path, capsys
     loaded = load(bundle)
     for row in found:
         assert row["pred_label"] == (row["pred_score"] > loaded.calibration.threshold)
-        assert 0 < row["tail_probability"] <= 1
+        assert 0 < row["p_value"] <= 1
         picture = Image.open(row["overlay_path"])
         assert picture.size == (64, 64)
         values = np.asarray(Image.open(row["anomaly_map_path"]))

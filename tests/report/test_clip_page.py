@@ -31,7 +31,7 @@ def evaluation(*, calibrated=True, labels=True, n=9, vectors=False, classes=True
             part=part,
             label=int(part == "anomalous") if labels else None,
             score=score,
-            tail_probability=None if calibration is None else 0.1,
+            p_value=None if calibration is None else 0.1,
             anomalous=None if calibration is None else score > calibration.threshold,
         )
         for (action, part), found in SCORES.items()

@@ -49,7 +49,7 @@ def test_thresholds_are_each_run_s_own_and_combined_has_none(tmp_path):
     assert column(found, "spans caught").cells[0].text == f"{operation.caught} of 8"
     assert column(found, "false alarms per hour").cells[0].text == f"{operation.false_alarms_per_hour:.1f}"
     assert column(found, "threshold").cells[2].text == NONE
-    assert any("-log tail" in line for line in reading(found))
+    assert any("-log p-values" in line for line in reading(found))
 
 
 def test_a_cost_is_best_only_where_timings_would_not_drift_as_far(tmp_path):

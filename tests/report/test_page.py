@@ -114,7 +114,7 @@ def test_a_broken_promise_is_said(make):
 def test_a_threshold_by_hand_promises_nothing(make):
     evaluation = make(calibration=calibrated().with_threshold(6.5))
     reader = read(render(evaluation, [], CARD))
-    assert "no false-alarm rate is promised" in reader.words and "by hand 6.5" in reader.words
+    assert "no false-alarm rate is guaranteed" in reader.words and "by hand 6.5" in reader.words
     assert "agrees with" not in reader.words
 
 

@@ -33,14 +33,14 @@ def test_roles_have_their_sections_with_how_many_there_are(street):
     first = sections[0].shots[0]
     assert (first.name, first.kind, first.score) == ("01 · 1:15 · frame 7", "normal", 8.0)
     assert first.against == pytest.approx(8.0 / street.calibration.threshold)
-    assert first.tail == pytest.approx(street.calibration.tail_probability(np.array([8.0]))[0])
+    assert first.p_value == pytest.approx(street.calibration.p_value(np.array([8.0]))[0])
 
 
 def test_without_a_threshold_nothing_is_called_false_or_missed():
     found = video_evaluation([frame_series(RNG, "01", 60, ((20, 30),))], calibration=None)
     sections, _ = video_gallery(found, [shot("false_alarm", 8.0), shot("miss", 2.0)])
     assert [section.title for section in sections] == ["Highest normal frames", "Lowest labelled spans"]
-    assert all(section.shots[0].against is None and section.shots[0].tail is None for section in sections)
+    assert all(section.shots[0].against is None and section.shots[0].p_value is None for section in sections)
 
 
 def test_peaks_come_in_turns_of_the_videos(street):

@@ -118,7 +118,7 @@ def test_predict_gives_one_row_a_clip(fit, actions, tmp_path, capsys):
     assert program(["predict", str(run.path), str(actions / "Lifting"), "--csv", str(table), "--device", "cpu"]) == 0
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["video", "class", "score", "tail_probability", "anomalous"]
+    assert list(rows[0]) == ["video", "class", "score", "p_value", "anomalous"]
     assert [row["class"] for row in rows] == ["Lifting"] * 5
     assert program(["predict", str(run.path), str(actions), "--json", "--threshold=-1", "--exit-code"]) == 3
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]

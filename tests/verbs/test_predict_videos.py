@@ -75,8 +75,8 @@ def test_alarms_with_their_times_and_peaks(tmp_path):
     assert [(alarm.start, alarm.stop, alarm.peak) for alarm in found.alarms] == [(10, 20, 18), (40, 44, 40)]
     assert lasting(found) == pytest.approx([1.0, 2.0, 4.0, 4.4])
     assert found.seconds == pytest.approx(4.4)
-    tail = found.scored.tail_probability
-    assert tail[12] < 0.02 and tail[2] > 0.4
+    p_value = found.scored.p_value
+    assert p_value[12] < 0.02 and p_value[2] > 0.4
     (apart,), _ = predict(bundle(), [tmp_path / "a.mp4"], merge_gap_s=0.1)
     assert [alarm.start for alarm in apart.alarms] == [10, 18, 40]
     (none,), _ = predict(bundle(), [tmp_path / "a.mp4"], threshold=250)
@@ -149,7 +149,7 @@ def test_without_a_calibration_there_are_scores_and_pictures_but_no_alarms(tmp_p
     (found,), _ = predict(
         bundle(calibrated=False, frames=3), [path], annotate=tmp_path / "x.mp4", overlays=tmp_path / "o"
     )
-    assert (found.operation, found.threshold, found.alarms, found.scored.tail_probability) == (None, None, [], None)
+    assert (found.operation, found.threshold, found.alarms, found.scored.p_value) == (None, None, [], None)
     assert len(decoded(found.annotated)) == 44 and list(found.pictures) == [18]
     (found,), _ = predict(bundle(calibrated=False), [path], threshold=210)
     assert [alarm.start for alarm in found.alarms] == [18]

@@ -234,8 +234,8 @@ def line(event: Event) -> str:
         facts.append(f"peak {event.peak_score:.4g}")
     if event.severity is not None:
         facts.append(event.severity)
-    if event.tail_probability is not None:
-        facts.append(f"tail {event.tail_probability:.2g}")
+    if event.p_value is not None:
+        facts.append(f"p-value {event.p_value:.2g}")
     return "  ".join([*facts, *filter(None, [event.detail])])
 
 

@@ -66,7 +66,7 @@ def _shot(picture: ClipPicture, evaluation: ClipEvaluation) -> Shot:
         kind=row.video.class_name or known(row.label),
         score=row.score,
         against=against(row.score, evaluation.threshold),
-        tail=row.tail_probability,
+        p_value=row.p_value,
         frames=frames(panels),
     )
 

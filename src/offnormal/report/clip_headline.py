@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from offnormal.calibration.calibration import DEFAULT_RATE, Calibration
-from offnormal.calibration.promise import normals_needed
+from offnormal.calibration.guarantee import normals_needed
 from offnormal.clip_evaluation import ClipEvaluation
 from offnormal.metrics.clips import METRICS, PartRow
 from offnormal.report.headline import Promise, Tile, Track, promised, tile

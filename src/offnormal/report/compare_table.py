@@ -106,7 +106,7 @@ def reading(comparison: Comparison) -> list[str]:
         lines.append(f"With {comparison.units} {comparison.unit} they are rough, and rather too narrow.")
     lines.append("The best of a column is marked (*) only where it is better than every other run beyond noise.")
     if any(row.run is None for row in comparison.rows):
-        lines.append("combined: sum of the runs' -log tail probabilities; it has no calibrated threshold.")
+        lines.append("combined: sum of the runs' -log p-values; it has no calibrated threshold.")
     return lines
 
 

@@ -112,14 +112,14 @@ def _shots(
         if room < 0 and shots:
             break
         when = [] if picture.time_s is None else [clock_text(picture.time_s)]
-        tail = None if calibration is None else float(calibration.tail_probability(np.array([picture.score]))[0])
+        p_value = None if calibration is None else float(calibration.p_value(np.array([picture.score]))[0])
         shots.append(
             Shot(
                 name=" · ".join([picture.video, *when, f"frame {picture.frame:,}"]),
                 kind=known(picture.label),
                 score=picture.score,
                 against=against(picture.score, calibration.threshold if calibration is not None else None),
-                tail=tail,
+                p_value=p_value,
                 frames=panels,
             )
         )

@@ -17,7 +17,7 @@ from pydantic import Field, create_model
 from offnormal import registry
 from offnormal.bundle import Bundle
 from offnormal.calibration.calibration import Calibration, calibrate_scores
-from offnormal.calibration.promise import normals_needed, order_statistic
+from offnormal.calibration.guarantee import normals_needed, order_statistic
 from offnormal.config import FitConfig, TrainConfig
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.loader import Batches, read_mask

@@ -34,7 +34,7 @@ class Thresholds:
 
     threshold: float  # an event opens above it
     low: float  # and ends at or below it
-    calibration: Calibration | None  # that gives tail probabilities and colours; None: there is none
+    calibration: Calibration | None  # that gives p-values and colours; None: there is none
     conditions: str | None  # hash of mask and zones
     promise: str  # what it means, one sentence
 

@@ -1,8 +1,8 @@
-"""What n normal scores can promise: order statistics, the numbers they need, and the spread of the realised rate.
+"""What n normal scores can guarantee: order statistics, the numbers they need, and the spread of the realized rate.
 
 Split conformal prediction (Vovk et al., 2005; Lei et al., 2018, section 2): if n normal scores and the next one are
 exchangeable, the next exceeds the k-th smallest with probability at most 1 - k / (n + 1). Over many calibrations the
-realised rate of that threshold is Beta(n + 1 - k, k) (Vovk, 2012).
+realized rate of that threshold is Beta(n + 1 - k, k) (Vovk, 2012).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ROUNDING = 1e-9  # (n + 1)(1 - rate) may come out a hair above a whole number
 
 
 def normals_needed(rate: float) -> int:
-    """Fewest normal scores with which a rate can be promised.
+    """Fewest normal scores with which a rate can be guaranteed.
 
     >>> normals_needed(0.01), normals_needed(0.05)
     (99, 19)
@@ -28,7 +28,7 @@ def normals_needed(rate: float) -> int:
 
 
 def smallest_rate(n: float) -> float:
-    """The smallest rate that n normal scores can promise: 1 / (n + 1)."""
+    """The smallest rate that n normal scores can guarantee: 1 / (n + 1)."""
     return 1 / (n + 1)
 
 
@@ -39,8 +39,8 @@ def _rounded_up(rate: float) -> float:
 def order_statistic(n: int, rate: float, effective: float | None = None, things: str = "images") -> int:
     """k = ceil((n + 1)(1 - rate)): the k-th smallest of n normal scores is the threshold.
 
-    effective: how many independent scores the n are worth; k is then the same quantile of what so many promise.
-    Raises CalibrationError naming the number needed when n normal scores cannot promise the rate.
+    effective: how many independent scores the n are worth; k is then the same quantile of what so many guarantee.
+    Raises CalibrationError naming the number needed when n normal scores cannot guarantee the rate.
 
     >>> order_statistic(209, 0.01)
     208
@@ -52,14 +52,14 @@ def order_statistic(n: int, rate: float, effective: float | None = None, things:
         if worth < n:
             what += f" of few groups, worth about {worth:.3g} independent ones"
         raise CalibrationError(
-            f"a false-alarm rate of {rate:.3g} cannot be promised from {what}: it needs {normals_needed(rate)}. "
+            f"a false-alarm rate of {rate:.3g} cannot be guaranteed from {what}: it needs {normals_needed(rate)}. "
             f"Add normal {things}, or ask for {_rounded_up(smallest_rate(worth)):.4g} or more"
         )
     return min(n, math.ceil(n * share - _ROUNDING * n))
 
 
 def rate_interval(n: float, k: float, level: float = 0.95) -> tuple[float, float]:
-    """Central interval of the realised false-alarm rate of the k-th of n scores: quantiles of Beta(n + 1 - k, k).
+    """Central interval of the realized false-alarm rate of the k-th of n scores: quantiles of Beta(n + 1 - k, k).
 
     n and k may be fractional: an effective number of scores for samples that resemble each other.
     """
@@ -107,13 +107,13 @@ def effective_of_series(series: Sequence[np.ndarray]) -> float:
     """
     n = sum(len(values) for values in series)
     mean = float(np.concatenate(series).mean()) if n else 0.0
-    centred = [values - mean for values in series]
-    power = sum(float(values @ values) for values in centred)
+    centered = [values - mean for values in series]
+    power = sum(float(values @ values) for values in centered)
     if power == 0:
         return float(n)
 
     def correlation(lag: int) -> float:
-        return sum(float(values[:-lag] @ values[lag:]) for values in centred if len(values) > lag) / power
+        return sum(float(values[:-lag] @ values[lag:]) for values in centered if len(values) > lag) / power
 
     total = 0.0
     for lag in range(1, max(len(values) for values in series), 2):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.stats import beta, norm
 
 from offnormal.calibration.calibration import calibrate_scores
-from offnormal.calibration.promise import (
+from offnormal.calibration.guarantee import (
     effective_number,
     effective_of_series,
     normals_needed,
@@ -30,7 +30,7 @@ def test_the_order_statistic_exists_exactly_when_there_are_enough_normals(n, rat
 
 
 @given(st.integers(1, 100_000))
-def test_the_smallest_rate_can_always_be_promised(n):
+def test_the_smallest_rate_can_always_be_guaranteed(n):
     assert order_statistic(n, smallest_rate(n)) == n
 
 
@@ -42,14 +42,14 @@ def test_one_percent_needs_99_normals():
 
 
 @pytest.mark.parametrize(("n", "rate"), [(99, 0.01), (200, 0.05), (500, 0.02)])
-def test_the_promise_holds_as_often_as_stated_over_200_resamples(n, rate):
+def test_the_guarantee_holds_as_often_as_stated_over_200_resamples(n, rate):
     rng = np.random.default_rng(7)
     k = order_statistic(n, rate)
     low, high = rate_interval(n, k)
-    realised = np.array([np.exp(-np.sort(rng.exponential(size=n))[k - 1]) for _ in range(200)])  # P(score > threshold)
-    assert realised.mean() <= rate * 1.15
-    assert realised.mean() >= (1 - k / (n + 1)) * 0.8
-    inside = ((realised >= low) & (realised <= high)).mean()
+    realized = np.array([np.exp(-np.sort(rng.exponential(size=n))[k - 1]) for _ in range(200)])  # P(score > threshold)
+    assert realized.mean() <= rate * 1.15
+    assert realized.mean() >= (1 - k / (n + 1)) * 0.8
+    inside = ((realized >= low) & (realized <= high)).mean()
     assert 0.90 <= inside <= 0.99
 
 
@@ -73,21 +73,21 @@ def test_images_of_one_session_count_less_than_independent_ones():
 
 
 @pytest.mark.parametrize(("groups", "size", "icc"), [(2, 60, 0.5), (5, 40, 0.8), (10, 20, 0.5), (20, 10, 0.3)])
-def test_the_promise_holds_for_images_of_new_groups(groups, size, icc):
-    """200 calibrations on grouped scores: a fresh image of a fresh group is called anomalous as seldom as promised."""
+def test_the_guarantee_holds_for_images_of_new_groups(groups, size, icc):
+    """200 calibrations on grouped scores: a new image of a new group is called anomalous as rarely as guaranteed."""
     rng = np.random.default_rng(11)
     names = [f"lot {i // size}" for i in range(groups * size)]
-    realised, promised = [], []
+    realized, guaranteed = [], []
     for _ in range(200):
         lots = np.repeat(rng.normal(0, np.sqrt(icc), groups), size)
         scores = lots + rng.normal(0, np.sqrt(1 - icc), groups * size)
         made = calibrate_scores(scores, scores, rate=None, kind="leave_group_out", bundle="b", groups=names)
-        realised.append(norm.sf(made.threshold))  # lots and images together are standard normal
-        promised.append(made.rate.value)
-    assert np.mean(realised) <= 1.15 * np.mean(promised)
+        realized.append(norm.sf(made.threshold))  # lots and images together are standard normal
+        guaranteed.append(made.rate.value)
+    assert np.mean(realized) <= 1.15 * np.mean(guaranteed)
 
 
-def test_the_verdicts_of_a_calibration_keep_its_promise_over_200_resamples():
+def test_the_verdicts_of_a_calibration_keep_its_guarantee_over_200_resamples():
     rng = np.random.default_rng(5)
     alarms = []
     for _ in range(200):
@@ -110,3 +110,20 @@ def test_a_series_is_worth_what_its_autocorrelation_leaves():
     halves = [white[:2000], white[2000:] + 5]  # two files that differ say little of a third
     assert effective_of_series(halves) < 20
     assert effective_of_series([np.ones(5)]) == 5
+
+
+def test_the_number_that_groups_of_different_sizes_are_worth_by_hand():
+    """Groups (0, 4), (3, 7), (5, 6, 7): means 2, 5, 6 around 32/7; the 10 % quantile of F(2, 4) is 2 (0.9^-1/2 - 1)."""
+    between = (2 * (18 / 7) ** 2 + 2 * (3 / 7) ** 2 + 3 * (10 / 7) ** 2) / 2
+    within = (8 + 8 + 2) / 4
+    size = (7 - (4 + 4 + 9) / 7) / 2
+    f_ratio = between / within / (2 * (0.9**-0.5 - 1))
+    icc = (f_ratio - 1) / (f_ratio + size - 1)
+    scores = np.array([0.0, 4, 3, 7, 5, 6, 7])
+    assert 0.5 < icc < 0.95
+    assert effective_number(scores, list("aabbccc")) == pytest.approx(7 / (1 + (7 / 3 - 1) * icc), rel=1e-9)
+
+
+def test_the_number_that_a_series_is_worth_by_hand():
+    """Lags 1 and 2 sum to (1 + 0) / 10, lags 3 and 4 to (-2 - 4) / 10, which ends the sum: 6 / (1 + 2 / 10)."""
+    assert effective_of_series([np.array([-2.0, -1, 1, 0, 2, 0])]) == pytest.approx(5)
