@@ -6,19 +6,19 @@ import torch
 
 from offnormal.data.layouts.labelled import normal_samples
 from offnormal.data.loader import Loader
-from offnormal.detectors.padim import Padim, PadimOptions
+from offnormal.detectors.padim import PadimOptions
 from offnormal.errors import DataError
 from offnormal.training import statistics
 from offnormal.training.statistics import _folds, learn
 from offnormal.types import InputSpec, Sample
-from tests.detectors.padim.test_detector import Toy
+from tests.detectors.padim.test_detector import ToyPadim
 
 SPEC = InputSpec(size=(64, 64))
 CPU = torch.device("cpu")
 
 
 def detector():
-    return Padim(PadimOptions(eps_relative=False), SPEC, backbone=Toy())
+    return ToyPadim(PadimOptions(eps_relative=False), SPEC)
 
 
 def loader(samples, **more):
