@@ -74,9 +74,9 @@ def fit(footage: Footage, setting: str, path: Path) -> Bundle:
         size=size or made.default_size,
         multiple=made.input_multiple(chosen),
         channels=made.input_channels(chosen),
-        clip=made.clip(chosen),
+        clip=made.clip_spec(chosen),
     )
-    detector = made.build(chosen, spec)
+    detector = made(chosen, spec)
     detector.load_pretrained()
     loader = VideoLoader(footage.dataset.train, spec, batch_size=16, every_s=footage.every_s, cache="ram")
     left_out = learn(detector, loader, device=choose_device("cpu"))

@@ -80,6 +80,17 @@ class Mask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClipSpec:
+    """Which frames of a video a detector takes at once, and which of them its scores describe; see InputSpec."""
+
+    frames: int = 1
+    fps: float | None = None
+    sampling: Sampling = "window"
+    hop: int = 1
+    targets: tuple[int, ...] = (-1,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec:
     """Which pixels and frames a detector eats; stored in the bundle."""
 

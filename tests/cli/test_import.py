@@ -15,7 +15,7 @@ from tests.detectors.ganomaly.reference import recipe
 @pytest.fixture
 def published(tmp_path):
     """netG.pth and netD.pth as the published code saves them, and the detector that they are of."""
-    made = Ganomaly(32, 3, 9, 4, 1)
+    made = Ganomaly.create(32, 3, 9, 4, 1)
     made.load_reference_state_dict(recipe(made.generator, 3, 0), recipe(made.discriminator, 3, 500))
     folder = tmp_path / "published weights"
     folder.mkdir()

@@ -113,7 +113,7 @@ def test_pictures_have_no_encoder_of_clips(parts, tmp_path, capsys):
 
 def test_imported_weights_are_those_of_the_plain_encoder(tmp_path, capsys):
     spec = InputSpec(size=(16, 16), channels=1, frames=16)
-    torch.save(MemAE(width=3, memory=0, spec=spec).net.state_dict(), tmp_path / "ped2.pt")
+    torch.save(MemAE.create(width=3, memory=0, spec=spec).net.state_dict(), tmp_path / "ped2.pt")
     assert run(["import", "memae", "--weights", str(tmp_path / "ped2.pt"), "--out", str(tmp_path), "--json"]) == 0
     assert load(json.loads(capsys.readouterr().out)["bundle"]).detector.options.encoder == "plain"
     assert run(["import", "memae", "--weights", str(tmp_path / "ped2.pt"), "--encoder", "csn_r50"]) == 2

@@ -73,7 +73,7 @@ def data(case, tmp_path_factory):
     name, options = case
     made = registry.resolve("detectors", name)
     folder = tmp_path_factory.mktemp("contract") / "parts"
-    if made.clip(made.Options(**options)).get("frames", 1) > 1:
+    if made.clip_spec(made.Options(**options)).frames > 1:
         return write_scenes(folder, seed=3)
     return write_parts(folder, train=14, good=6, bad=6, seed=3)
 
@@ -116,7 +116,7 @@ def test_fit_gives_a_fitted_calibrated_bundle_on_disk(run):
 
 def test_scores_before_the_fit_are_refused_with_advice(name, run):
     made, spec = registry.resolve("detectors", name), run.bundle.detector.input
-    fresh = made.build(run.bundle.detector.options, spec)
+    fresh = made(run.bundle.detector.options, spec)
     with pytest.raises(NotFittedError, match="offnormal fit"):
         fresh(torch.zeros(1, spec.channels, *[spec.frames] * (spec.frames > 1), *spec.size))
     with pytest.raises(NotFittedError):
@@ -171,7 +171,7 @@ def test_cameras_watched_together_score_as_each_film_does_offline(run, tmp_path)
         write_video(path, [draw_part(rng, size=64)[0] for _ in range(frames)], fps=FPS)
     videos, detectors = [video(path, name=path.name) for path in films], [known]
     if isinstance(known, StatefulDetector):  # also with a memory of each camera's own
-        learning = type(known)(spec=known.input, **{**known.options.model_dump(), "update": True})
+        learning = type(known)(known.options.model_copy(update={"update": True}), known.input)
         learning.load_state(known.state_dict())
         detectors.append(learning)
     for detector in detectors:

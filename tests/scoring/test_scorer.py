@@ -100,7 +100,7 @@ def test_detectors_that_are_not_fitted_are_refused(fitted):
         Scorer(load(fitted).detector.blank())
 
 
-def test_a_detector_that_learns_on_sees_each_video_in_order_from_its_start():
+def test_a_detector_that_updates_online_sees_each_video_in_order_from_its_start():
     scorer = Scorer(Counting())
     batches = [Batch(torch.rand(len(names), 3, 2, 2), [sample(name) for name in names], None) for names in ("aa", "ab")]
     for _ in range(2):

@@ -6,12 +6,12 @@ import torch
 
 from offnormal.data.layouts.labelled import normal_items
 from offnormal.data.loader import Loader
-from offnormal.detectors.padim import Padim, PadimOptions
+from offnormal.detectors.padim import PadimOptions
 from offnormal.errors import DataError
 from offnormal.training import statistics
 from offnormal.training.statistics import _folds, learn
 from offnormal.types import InputSpec
-from tests.detectors.padim.test_detector import Toy
+from tests.detectors.padim.test_detector import ToyPadim
 from tests.items import image
 
 SPEC = InputSpec(size=(64, 64))
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 def detector():
-    return Padim(PadimOptions(eps_relative=False), SPEC, backbone=Toy())
+    return ToyPadim(PadimOptions(eps_relative=False), SPEC)
 
 
 def loader(samples, **more):

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from offnormal.detectors.base import DetectorOptions, TrainedDetector
-from offnormal.types import Output
+from offnormal.types import ClipSpec, Output
 
 _GRID, _CODE = 4, 6
 
@@ -35,8 +35,8 @@ class Moves(TrainedDetector):
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
 
     @classmethod
-    def clip(cls, options):
-        return {"frames": 8, "sampling": "uniform", "targets": ()}
+    def clip_spec(cls, options):
+        return ClipSpec(frames=8, sampling="uniform", targets=())
 
     @property
     def is_fitted(self):

@@ -113,7 +113,7 @@ class Scorer:
         detector.require_fitted()
         self.device = choose_device(device) if isinstance(device, str) else device
         self.detector = detector.to(self.device).eval()
-        learner = detector if isinstance(detector, StatefulDetector) and detector.learns_on else None
+        learner = detector if isinstance(detector, StatefulDetector) and detector.updates_online else None
         self._order = None if learner is None else InOrder(learner)
         self._streams = None if learner is None else SideBySide(learner)
 

@@ -180,15 +180,15 @@ def build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
     """
     made: type[Detector] = registry.resolve("detectors", name)
     found = survey_videos(dataset.train) if dataset.is_video else survey(dataset.train)
-    options: DetectorOptions = made.suited(
+    options: DetectorOptions = made.adapt_options(
         config.detector,  # type: ignore[attr-defined]
-        of=_kind_of(dataset),
+        data=_kind_of(dataset),
         shown=median(max(size) for size in found.sizes),
     )
-    clip = made.clip(options)
-    if not dataset.is_video and clip.get("frames", 1) > 1:
+    clip = made.clip_spec(options)
+    if not dataset.is_video and clip.frames > 1:
         raise ConfigError(
-            f"{name} with these options takes clips of {clip['frames']} frames; {dataset.root} holds pictures"
+            f"{name} with these options takes clips of {clip.frames} frames; {dataset.root} holds pictures"
         )
     spec = choose_input(
         found,
@@ -206,7 +206,7 @@ def build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
         spec = replace(spec, mask=read_privacy_mask(config.mask))
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(options.seed)  # of weights that are not pretrained
-        detector = made.build(options, spec)
+        detector = made(options, spec)
     _try_size(detector)
     detector.load_pretrained()
     if config.ignore_mask is not None:

@@ -30,7 +30,7 @@ def clips(frames, height, width, channels=1):
 def memae(name, size=None, channels=1, **more):
     size = size or SIZES.get(name, TINY)
     spec = clips(*size, channels)
-    return MemAE(**{"encoder": name, "memory": 6, "frames": size[0], "channels": channels, "spec": spec, **more})
+    return MemAE.create(**{"encoder": name, "memory": 6, "frames": size[0], "channels": channels, "spec": spec, **more})
 
 
 def without_numbers(name, size, **more):
@@ -238,7 +238,7 @@ def test_options_that_do_not_go_together_are_refused(options, named):
 
 def test_pictures_have_no_encoder_of_clips():
     with pytest.raises(ConfigError, match="only the form video"):
-        MemAE.suited(MemAEOptions(encoder="csn_r50"), of="pictures", shown=320)
+        MemAE.adapt_options(MemAEOptions(encoder="csn_r50"), data="pictures", shown=320)
 
 
 def test_time_is_shortened_in_a_way_that_the_network_knows():
