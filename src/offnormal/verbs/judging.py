@@ -9,15 +9,13 @@ from offnormal.config import PredictConfig
 from offnormal.data.dataset import Skipped
 from offnormal.scoring import Scorer, choose_device
 from offnormal.types import Verdict
-from offnormal.verbs.loading import input_of
+from offnormal.verbs.loading import Progress, count_steps, input_of
 
 
 class Judging:
     """A bundle ready to judge as configured; `skipped` lists what could not be read."""
 
-    def __init__(
-        self, bundle: Bundle, config: PredictConfig, progress: Callable[[str, int, int], None] | None = None
-    ) -> None:
+    def __init__(self, bundle: Bundle, config: PredictConfig, progress: Progress | None = None) -> None:
         self.bundle = bundle
         self.config = config
         self.progress = progress
@@ -35,14 +33,6 @@ class Judging:
         by_hand = self.config.threshold
         return Verdict(score, None, by_hand, None if by_hand is None else score > by_hand)
 
-    def counter(self, total: int) -> Callable[[int], None]:
-        """Tells the progress of what is counted by it."""
-        done = 0
-
-        def count(step: int) -> None:
-            nonlocal done
-            done += step
-            if self.progress is not None:
-                self.progress("predict", done, max(done, total))
-
-        return count
+    def counter(self, total: int) -> Callable[[int], None] | None:
+        """Counts items for the progress bar."""
+        return count_steps(self.progress, "predict", lambda: total)

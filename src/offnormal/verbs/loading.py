@@ -113,7 +113,7 @@ def load_pictures(
         masks=masks,
         on_bad=config.on_bad,
         workers=config.workers,
-        progress=_counted(progress, what, lambda: len(samples)),
+        progress=count_steps(progress, what, lambda: len(samples)),
     )
 
 
@@ -144,21 +144,24 @@ def load_videos(
         stretches=STRETCHES if len(groups) == 1 else 1,
         workers=compute.workers,
     )
-    loader.progress = _counted(progress, what, lambda: len(loader))
+    loader.progress = count_steps(progress, what, lambda: len(loader))
     return loader
 
 
-def _counted(progress: Progress | None, what: str, total: Callable[[], int]) -> Callable[[int], None] | None:
-    """A callback for steps that tells `progress` how far it is; the total is asked for once, at the first step."""
+def count_steps(
+    progress: Progress | None, what: str, total: Callable[[], int] | None = None
+) -> Callable[[int], None] | None:
+    """A callback for steps that reports to `progress`; the total is asked for once, at the first step."""
     if progress is None:
         return None
     done = 0
-    known: int | None = None
+    expected: int | None = None
 
     def count(step: int) -> None:
-        nonlocal done, known
-        known = total() if known is None else known
+        nonlocal done, expected
+        if expected is None:
+            expected = 0 if total is None else total()
         done += step
-        progress(what, done, max(done, known))
+        progress(what, done, max(done, expected))
 
     return count

@@ -21,6 +21,7 @@ from offnormal.sources.privacy import paint
 from offnormal.sources.video import VideoInfo, open_video
 from offnormal.types import Video
 from offnormal.verbs.judging import Judging
+from offnormal.verbs.loading import Progress
 from offnormal.verbs.predict import unique_names
 from offnormal.verbs.video_pictures import VideoPictures
 from offnormal.video_evaluation import DEFAULT_FPS, NotScored, ScoredVideo
@@ -69,9 +70,7 @@ class VideoPrediction:
 class VideoPredictor(Judging):
     """Goes over videos in order, each decoded once; `skipped` lists those that could not be read."""
 
-    def __init__(
-        self, bundle: Bundle, config: PredictConfig, progress: Callable[[str, int, int], None] | None = None
-    ) -> None:
+    def __init__(self, bundle: Bundle, config: PredictConfig, progress: Progress | None = None) -> None:
         if config.hold and config.every is not None:
             raise UsageError("--hold and --every together: scores are held between windows, not over seconds; drop one")
         super().__init__(bundle, config, progress)
