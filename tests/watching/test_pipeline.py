@@ -295,18 +295,6 @@ def test_pictures_of_a_folder_are_parts_each_of_its_own(yard, tmp_path):
     assert {event.kind for event in live.told} == {"anomaly"}, "an empty line is no trouble of the camera"
 
 
-def test_events_can_be_iterated_over_and_left(yard, tmp_path):
-    import offnormal as on
-
-    given = {"rules": QUICK_RULES, "threads": 1}
-    found = list(on.watch(yard / "bundle", yard / "odd.mp4", out=tmp_path / "a", **given))
-    assert [event.state for event in found] == ["open", "closed"]
-    for event in on.watch(yard / "bundle", yard / "odd.mp4", out=tmp_path / "b", realtime=True, **given):
-        assert event.state == "open"
-        break
-    assert not [thread for thread in threading.enumerate() if thread.name in ("watch", "score", "odd")]
-
-
 @pytest.mark.parametrize("kind", [*SPECS, "learner"])
 def test_clips_windows_and_states_are_each_camera_s_own(yard, tmp_path, monkeypatch, kind):
     """What two recordings give side by side is what each gives alone."""

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -44,6 +44,16 @@ class JudgedFrame:
     map: np.ndarray | None
     quiet: bool  # the whole scene changes: anomalies say nothing
     findings: tuple[Finding, ...]  # about the camera itself
+
+
+class _PushedFrame(NamedTuple):
+    """What is known of a frame before its score."""
+
+    index: int
+    time_s: float
+    arrived_s: float | None
+    quiet: bool
+    findings: tuple[Finding, ...]
 
 
 class CameraSetup:
@@ -114,7 +124,7 @@ class CameraFrames:
         self._last_s = -np.inf
         self._size: tuple[int, int] | None = None
         self._pooling: ZonedPooling | None = None
-        self._waiting: deque[tuple[int, dict[str, Any]]] = deque()  # index of a frame, and what is known of it
+        self._waiting: deque[_PushedFrame] = deque()
         self._idle_findings: deque[Finding] = deque()  # found while no frame came
 
     def push(self, item: Frame | Gap) -> list[Clip[LaidFrame] | Gap]:
@@ -135,8 +145,7 @@ class CameraFrames:
         findings = [] if self._health is None else self._health.look(SmallPicture.of(item.image), time_s)
         quiet = self._health is not None and self._health.suppresses
         arrived_s = None if self.clock is None else item.arrived_s
-        known = {"time_s": time_s, "arrived_s": arrived_s, "quiet": quiet, "findings": tuple(findings)}
-        self._waiting.append((item.index, known))
+        self._waiting.append(_PushedFrame(item.index, time_s, arrived_s, quiet, tuple(findings)))
         clips = self._windows.push(item)
         gaps = [Gap(reason=TORN, arrived_s=time.monotonic(), utc_s=0.0)] if self._windows.torn else []
         for gap in gaps:
@@ -155,11 +164,12 @@ class CameraFrames:
 
     def judge(self, scored: ScoredFrame) -> JudgedFrame:
         """A scored frame with what was known of it."""
-        index, known = self._waiting.popleft()
-        while index < scored.frame.index:  # one that was lost on its way
-            index, known = self._waiting.popleft()
-        assert index == scored.frame.index, "frames come back once and in order"
-        return JudgedFrame(image=scored.frame.image, score=scored.score, map=scored.map, **known)
+        pushed = self._waiting.popleft()
+        while pushed.index < scored.frame.index:  # one that was lost on its way
+            pushed = self._waiting.popleft()
+        assert pushed.index == scored.frame.index, "frames come back once and in order"
+        _, time_s, arrived_s, quiet, findings = pushed
+        return JudgedFrame(time_s, arrived_s, scored.frame.image, scored.score, scored.map, quiet, findings)
 
     def idle_findings(self) -> list[Finding]:
         """What was found while no frame came."""
@@ -172,7 +182,7 @@ class CameraFrames:
             return None
         now_s = self.clock.now() - 1.0  # what is read now may bear a time a little earlier
         try:
-            return min(now_s, float(self._waiting[0][1]["time_s"]) - _STEP_S)
+            return min(now_s, self._waiting[0].time_s - _STEP_S)
         except IndexError:
             return now_s
 
