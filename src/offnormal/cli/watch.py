@@ -145,24 +145,24 @@ def _watch(watch: Any, *, json: bool) -> int:
         else:
             say(line(event))
 
-    with watch.running(tell) as running:
-        for one in running.cameras:
-            warn(f"{one.name}: {one.seen.view.address}; {one.thresholds.promise}")
-        if running.metrics_url is not None:
-            warn(f"metrics at {running.metrics_url}")
+    with watch.running(tell) as pipeline:
+        for one in pipeline.cameras:
+            warn(f"{one.name}: {one.frames.setup.address}; {one.thresholds.promise}")
+        if pipeline.metrics_url is not None:
+            warn(f"metrics at {pipeline.metrics_url}")
 
         def end(_: int, __: FrameType | None) -> None:
-            running.loop.stop()
+            pipeline.stop()
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends it at once
 
         before = [(number, signal.signal(number, end)) for number in (signal.SIGTERM, signal.SIGINT)]
         try:
-            running.loop.run()
+            pipeline.run()
         finally:
             for number, handler in before:
                 signal.signal(number, handler)
-    code = 1 if running.loop.failed else 0
-    if running.loop.hanging:  # whose deadline the interpreter would wait for
+    code = 1 if pipeline.failed else 0
+    if pipeline.hanging:  # whose deadline the interpreter would wait for
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -190,15 +190,15 @@ def _check(watch: Any, *, connect: bool, json: bool) -> int:
 
 
 def _checked(found: Checked) -> dict[str, Any]:
-    view, known = found.view, found.thresholds
-    schedule = view.config.schedule
+    setup, known = found.setup, found.thresholds
+    schedule = setup.config.schedule
     return {
-        "camera": view.name,
-        "source": str(view.address),
-        "bundle": f"{view.bundle.detector.name} {view.bundle.hash}",
+        "camera": setup.name,
+        "source": str(setup.address),
+        "bundle": f"{setup.bundle.detector.name} {setup.bundle.hash}",
         "threshold": None if known is None else round(known.threshold, 6),
         "promise": "from the footage named, at the start" if known is None else known.promise,
-        "zones": len(view.config.zones),
+        "zones": len(setup.config.zones),
         "schedule": None if schedule is None else f"{', '.join(schedule.windows)} ({schedule.timezone})",
         "gives": found.source,
     }

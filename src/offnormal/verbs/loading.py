@@ -121,7 +121,7 @@ def load_items(
         "workers": compute.workers,
     }
     if not items or not items[0].is_video:
-        return Loader(items, spec, progress=_counted(progress, what, lambda: len(items)), **common)
+        return Loader(items, spec, progress=count_steps(progress, what, lambda: len(items)), **common)
     groups = {video.group if video.group is not None else video.name for video in items}
     loader = VideoLoader(
         items,
@@ -133,21 +133,24 @@ def load_items(
         stretches=STRETCHES if len(groups) == 1 else 1,
         **common,
     )
-    loader.progress = _counted(progress, what, lambda: len(loader))
+    loader.progress = count_steps(progress, what, lambda: len(loader))
     return loader
 
 
-def _counted(progress: Progress | None, what: str, total: Callable[[], int]) -> Callable[[int], None] | None:
-    """A callback for steps that tells `progress` how far it is; the total is asked for once, at the first step."""
+def count_steps(
+    progress: Progress | None, what: str, total: Callable[[], int] | None = None
+) -> Callable[[int], None] | None:
+    """A callback for steps that reports to `progress`; the total is asked for once, at the first step."""
     if progress is None:
         return None
     done = 0
-    known: int | None = None
+    expected: int | None = None
 
     def count(step: int) -> None:
-        nonlocal done, known
-        known = total() if known is None else known
+        nonlocal done, expected
+        if expected is None:
+            expected = 0 if total is None else total()
         done += step
-        progress(what, done, max(done, known))
+        progress(what, done, max(done, expected))
 
     return count

@@ -1,4 +1,4 @@
-"""One camera up to its scores: frames become clips, clips scores of frames, and the camera itself is looked after."""
+"""One camera up to its scores: its setup, frames that become clips, their scores by zone, and the camera's health."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -18,7 +18,7 @@ from offnormal.data.frame_cache import LaidFrame
 from offnormal.data.live_windows import LiveWindows
 from offnormal.events.zones import ZonedPooling, zoned_pooling
 from offnormal.scoring import LiveScorer, ScoredFrame
-from offnormal.sources.camera import CameraOptions
+from offnormal.sources.camera import Camera, CameraOptions
 from offnormal.sources.connection import Patience
 from offnormal.sources.health import CameraHealth, Finding, HealthOptions, SmallPicture
 from offnormal.sources.privacy import read_privacy_mask
@@ -28,11 +28,13 @@ from offnormal.watching.clock import WallClock
 from offnormal.watching.config import CameraConfig, address_of, options_of
 
 TORN = "torn: frames were lost, or their clock jumped"
+_CONNECT_S = 15.0  # that a check waits for the first frame of a source
+_POLL_S = 0.2  # between two looks at whether it was refused
 _STEP_S = 0.001  # between two frames at least: events bear times to the millisecond
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class JudgedFrame:
     """A frame with all that events are made of."""
 
     time_s: float  # seconds since 1970
@@ -44,8 +46,18 @@ class Judged:
     findings: tuple[Finding, ...]  # about the camera itself
 
 
-class View:
-    """What a camera shows and with which eyes it is looked at: source, bundle, mask, zones.
+class _PushedFrame(NamedTuple):
+    """What is known of a frame before its score."""
+
+    index: int
+    time_s: float
+    arrived_s: float | None
+    quiet: bool
+    findings: tuple[Finding, ...]
+
+
+class CameraSetup:
+    """What is watched and how: source, bundle, mask, zones, rules.
 
     Raises ConfigError for zones with a detector whose score is not pooled from a map.
     """
@@ -91,31 +103,31 @@ class View:
         )
 
 
-class Seen:
+class CameraFrames:
     """The frames of one camera on their way to their scores.
 
-    `look` and `idle` are called by the thread that reads the camera, `rescore`, `judged` and the rest by the one that
-    scores. clock: None for a recording, whose frames bear times from `began`.
+    `push` and `idle` are called by the thread that reads the camera, `rescore`, `judge` and the rest by the one that
+    scores. clock: None for a recording, whose frames have times from `began`.
     """
 
-    def __init__(self, view: View, live: LiveScorer, clock: WallClock | None, *, pictures: bool = True) -> None:
-        self.view, self.clock = view, clock
+    def __init__(self, setup: CameraSetup, live: LiveScorer, clock: WallClock | None, *, pictures: bool = True) -> None:
+        self.setup, self.clock = setup, clock
         self._live = live
         self._pictures = pictures
-        began = view.config.began
+        began = setup.config.began
         self.began_s = 0.0 if began is None else began.timestamp()
-        self._windows = LiveWindows(view.spec)
-        how: HealthOptions = options_of(HealthOptions, view.config.health)
-        parts = view.address.kind == "folder"  # of an inspection line, each a picture of its own
-        self._health = None if parts else CameraHealth(how, now_s=self.began_s if clock is None else clock.now())
+        self._windows = LiveWindows(setup.spec)
+        health: HealthOptions = options_of(HealthOptions, setup.config.health)
+        parts = setup.address.kind == "folder"  # of an inspection line, each a picture of its own
+        self._health = None if parts else CameraHealth(health, now_s=self.began_s if clock is None else clock.now())
         self._origin_s: float | None = None  # of the frames' times, on the monotonic clock
         self._last_s = -np.inf
         self._size: tuple[int, int] | None = None
         self._pooling: ZonedPooling | None = None
-        self._waiting: deque[tuple[int, dict[str, Any]]] = deque()  # index of a frame, and what is known of it
-        self._beside: deque[Finding] = deque()  # found while no frame came
+        self._waiting: deque[_PushedFrame] = deque()
+        self._idle_findings: deque[Finding] = deque()  # found while no frame came
 
-    def look(self, item: Frame | Gap) -> list[Clip[LaidFrame] | Gap]:
+    def push(self, item: Frame | Gap) -> list[Clip[LaidFrame] | Gap]:
         """Take the next frame or gap; the gap, or the clip that the frame completes, if it does.
 
         Before the clip comes a gap where the frame begins anew without one: no clip will speak of those before it.
@@ -123,45 +135,45 @@ class Seen:
         if isinstance(item, Gap):
             if self._health is not None:
                 self._health.gap()
-            self._live.see(self.view.name, item)
+            self._live.see(self.setup.name, item)
             self._windows.push(item)
             return [item]
         size = (item.image.shape[0], item.image.shape[1])
         if size != self._size:
-            self._size, self._pooling = size, self.view.pooling(size)
+            self._size, self._pooling = size, self.setup.pooling(size)
         time_s = self._time(item)
         findings = [] if self._health is None else self._health.look(SmallPicture.of(item.image), time_s)
         quiet = self._health is not None and self._health.suppresses
         arrived_s = None if self.clock is None else item.arrived_s
-        known = {"time_s": time_s, "arrived_s": arrived_s, "quiet": quiet, "findings": tuple(findings)}
-        self._waiting.append((item.index, known))
+        self._waiting.append(_PushedFrame(item.index, time_s, arrived_s, quiet, tuple(findings)))
         clips = self._windows.push(item)
         gaps = [Gap(reason=TORN, arrived_s=time.monotonic(), utc_s=0.0)] if self._windows.torn else []
         for gap in gaps:
-            self._live.see(self.view.name, gap)
-        self._live.see(self.view.name, replace(item, image=self._kept(item.image)))
+            self._live.see(self.setup.name, gap)
+        self._live.see(self.setup.name, replace(item, image=self._kept(item.image)))
         return [*gaps, *clips]
 
     def idle(self) -> None:
         """No frame has come."""
         if self._health is not None and self.clock is not None:
-            self._beside.extend(self._health.tick(self.clock.now()))
+            self._idle_findings.extend(self._health.tick(self.clock.now()))
 
     def rescore(self, scores: Scores) -> Scores:
         """Scores by the zones alone."""
         return scores if self._pooling is None else self._pooling.rescore(scores)
 
-    def judged(self, found: ScoredFrame) -> Judged:
+    def judge(self, scored: ScoredFrame) -> JudgedFrame:
         """A scored frame with what was known of it."""
-        index, known = self._waiting.popleft()
-        while index < found.frame.index:  # one that was lost on its way
-            index, known = self._waiting.popleft()
-        assert index == found.frame.index, "frames come back once and in order"
-        return Judged(image=found.frame.image, score=found.score, map=found.map, **known)
+        pushed = self._waiting.popleft()
+        while pushed.index < scored.frame.index:  # one that was lost on its way
+            pushed = self._waiting.popleft()
+        assert pushed.index == scored.frame.index, "frames come back once and in order"
+        _, time_s, arrived_s, quiet, findings = pushed
+        return JudgedFrame(time_s, arrived_s, scored.frame.image, scored.score, scored.map, quiet, findings)
 
-    def beside(self) -> list[Finding]:
+    def idle_findings(self) -> list[Finding]:
         """What was found while no frame came."""
-        return [self._beside.popleft() for _ in range(len(self._beside))]
+        return [self._idle_findings.popleft() for _ in range(len(self._idle_findings))]
 
     @property
     def over_s(self) -> float | None:
@@ -170,13 +182,9 @@ class Seen:
             return None
         now_s = self.clock.now() - 1.0  # what is read now may bear a time a little earlier
         try:
-            return min(now_s, float(self._waiting[0][1]["time_s"]) - _STEP_S)
+            return min(now_s, self._waiting[0].time_s - _STEP_S)
         except IndexError:
             return now_s
-
-    def not_before(self, time_s: float) -> None:
-        """Give no frame a time that is not after this."""
-        self._last_s = max(self._last_s, time_s)
 
     def _time(self, frame: Frame) -> float:
         time_s = self.began_s + (frame.time_s or 0.0)
@@ -192,7 +200,7 @@ class Seen:
         """A frame as it waits for its score: no larger than it is recorded, since many wait."""
         if not self._pictures:
             return image[:1, :1].copy()
-        longest = self.view.config.record.longest
+        longest = self.setup.config.record.longest
         if longest is None or max(image.shape[:2]) <= longest:
             return image
         shown = Image.fromarray(image)
@@ -200,6 +208,19 @@ class Seen:
         return np.asarray(shown)
 
 
-def rescoring(cameras: dict[str, Seen]) -> Callable[[str, Scores], Scores]:
+def rescore_by_zones(cameras: dict[str, CameraFrames]) -> Callable[[str, Scores], Scores]:
     """For a `LiveScorer`: the scores of each source by its own zones."""
     return lambda source, scores: cameras[source].rescore(scores)
+
+
+def first_frame(setup: CameraSetup) -> str:
+    """What a source gave within some seconds, in words."""
+    with Camera(setup.name, setup.address, setup.options()) as camera:
+        item, end_s = None, time.monotonic() + _CONNECT_S
+        while item is None and camera.status.state == "connecting" and time.monotonic() < end_s:
+            item = camera.take(_POLL_S)
+        if not isinstance(item, Frame):
+            return f"no frame: {camera.status.reason or f'nothing within {_CONNECT_S:g} s'}"
+        height, width = item.image.shape[:2]
+        setup.pooling((height, width))
+        return f"{width} x {height}"

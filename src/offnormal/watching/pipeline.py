@@ -1,72 +1,79 @@
-"""The live loop: sources -> clips -> batches -> scores -> events -> sinks, a thread a camera and one a bundle."""
+"""The live pipeline: sources -> clips -> batches -> scores -> events -> sinks, a thread a camera and one a bundle."""
 
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from offnormal.data.live_windows import LiveBatches, Ready
-from offnormal.errors import OffnormalError
+from offnormal.errors import OffnormalError, UsageError
 from offnormal.recording.media_worker import MediaWorker
 from offnormal.scoring import LiveScorer, ScoredFrame
 from offnormal.sinks.dispatcher import Dispatcher
 from offnormal.sources.camera import Camera
-from offnormal.types import Gap
+from offnormal.types import Event, Gap
 from offnormal.watching.camera import WatchedCamera
-from offnormal.watching.turns import Turns
+from offnormal.watching.time_slices import ComputeThread, TimeSlices
 
 log = logging.getLogger(__name__)
 
 _WAIT_S = 0.2  # for a frame or a batch, before time is looked at
 _LAST_S = 1.5  # after it was asked to stop, for what was read before
 _LAST_BATCH_S = 1.7  # for the batch that is being scored then
-_CLOSED_S = 4.0  # for clips and deliveries; what is left is told after the next start
+_CLOSED_S = 4.0  # for clips and deliveries; what is left is delivered after the next start
 _PATIENT_S = 60.0  # for the same where every recording has ended by itself
 
 
 @dataclass(slots=True, eq=False)
-class Group:
+class BundleGroup:
     """The cameras of one bundle, whose frames are scored together."""
 
     live: LiveScorer
     batches: LiveBatches
     cameras: dict[str, WatchedCamera]
-    left: dict[str, WatchedCamera] = field(init=False)  # that are not at their end yet
-    telling: threading.Lock = field(default_factory=threading.Lock)  # held by whoever hands cameras their scores
-    given_up: bool = False  # whether what is still being scored comes too late
+    unfinished: dict[str, WatchedCamera] = field(init=False)  # that are not at their end yet
+    emitting: threading.Lock = field(default_factory=threading.Lock)  # held by whoever hands cameras their scores
+    abandoned: bool = False  # whether what is still being scored comes too late
     failing: dict[str, str] = field(default_factory=dict)  # the error of a camera whose frames cannot be scored
 
     def __post_init__(self) -> None:
-        self.left = dict(self.cameras)
+        self.unfinished = dict(self.cameras)
 
 
-class WatchLoop:
+class WatchPipeline:
     """Watches until every source has ended or it is asked to stop; no camera delays another.
 
-    compute: one thread for everything that torch computes (`Watch` says why); bundles take turns in it.
+    compute: the thread that bundles share in time slices.
     """
 
     def __init__(
         self,
-        groups: Sequence[Group],
+        groups: Sequence[BundleGroup],
         sources: dict[str, Camera],
         dispatcher: Dispatcher,
         worker: MediaWorker,
-        compute: Executor,
+        compute: ComputeThread,
     ) -> None:
         self.groups, self.sources, self.dispatcher, self.worker = groups, sources, dispatcher, worker
         self.failed: dict[str, str] = {}  # recordings that could not be read, and why
+        self.metrics_url: str | None = None  # where metrics are served
         self._compute = compute
-        self._turns = Turns(len(groups))
+        self._slices = TimeSlices(len(groups))
         self._stop = threading.Event()
         self._asked_s = float("inf")  # when it was asked to stop
         self._scorers: list[threading.Thread] = []
         self._ends: dict[str, Gap] = {}  # behind the last frame of a camera
+
+    @property
+    def cameras(self) -> list[WatchedCamera]:
+        """All of them."""
+        return [camera for group in self.groups for camera in group.cameras.values()]
 
     @property
     def hanging(self) -> int:
@@ -91,27 +98,47 @@ class WatchLoop:
         while not self._stop.is_set() and any(thread.is_alive() for thread in self._scorers):
             self._stop.wait(_WAIT_S)
         for thread in self._scorers:
-            thread.join(self._left(_LAST_BATCH_S) if self._stop.is_set() else None)
+            thread.join(self._remaining_s(_LAST_BATCH_S) if self._stop.is_set() else None)
         for group in self.groups:
-            with group.telling:
-                group.given_up = True
-            for name, one in group.left.items():
-                with _told(name):
+            with group.emitting:
+                group.abandoned = True
+            for name, one in group.unfinished.items():
+                with _isolated(name):
                     one.finish()
 
     def close(self) -> None:
         """Write the last clips and deliver what can be delivered; in a hurry where it was asked to stop."""
         asked = self._stop.is_set()
-        self.worker.close(self._left(_CLOSED_S) / 2 if asked else _PATIENT_S)
-        self.dispatcher.close(self._left(_CLOSED_S) if asked else _PATIENT_S)
+        self.worker.close(self._remaining_s(_CLOSED_S) / 2 if asked else _PATIENT_S)
+        self.dispatcher.close(self._remaining_s(_CLOSED_S) if asked else _PATIENT_S)
 
-    def _left(self, allowed_s: float) -> float:
+    def events(self, waiting: queue.Queue[Event | None]) -> Iterator[Event]:
+        """Watch in a thread, and yield the events that a sink puts into `waiting`; leaving early ends the watching."""
+
+        def watch() -> None:
+            self.run()
+            self.close()
+            waiting.put(None)
+
+        thread = threading.Thread(target=watch, name="watch", daemon=True)
+        thread.start()
+        try:
+            while (event := waiting.get()) is not None:
+                yield event
+        finally:
+            self.stop()
+            while thread.is_alive():
+                while not waiting.empty():  # or whoever puts something in would wait for ever
+                    waiting.get_nowait()
+                thread.join(0.05)
+
+    def _remaining_s(self, allowed_s: float) -> float:
         """Seconds until so many have passed since it was asked to stop."""
         return max(0.0, self._asked_s + allowed_s - time.monotonic())
 
-    def _read(self, group: Group, one: WatchedCamera) -> None:
+    def _read(self, group: BundleGroup, one: WatchedCamera) -> None:
         """One camera's thread."""
-        camera, seen = self.sources[one.name], one.seen
+        camera, frames = self.sources[one.name], one.frames
         known = ""
         while not (self._stop.is_set() or camera.ended):
             try:
@@ -123,39 +150,39 @@ class WatchLoop:
                     log.error("%s: %s", one.name, error, exc_info=not isinstance(error, OffnormalError))
                     known = str(error)
         end = self._ends[one.name] = Gap(reason="ended: it is watched no more", arrived_s=time.monotonic(), utc_s=0.0)
-        for item in seen.look(end):
+        for item in frames.push(end):
             group.batches.put(one.name, item)
         camera.close()
 
-    def _step(self, group: Group, one: WatchedCamera, camera: Camera) -> None:
+    def _step(self, group: BundleGroup, one: WatchedCamera, camera: Camera) -> None:
         item = camera.take(_WAIT_S)
         if item is None:
-            one.seen.idle()
+            one.frames.idle()
             return
-        waits = one.seen.view.is_recording or one.seen.view.address.kind == "folder"
-        for found in one.seen.look(item):
+        waits = one.frames.setup.is_recording or one.frames.setup.address.kind == "folder"
+        for found in one.frames.push(item):
             group.batches.put(one.name, found, drops=not waits)
 
-    def _score(self, group: Group) -> None:
+    def _score(self, group: BundleGroup) -> None:
         """One bundle's thread."""
-        while group.left and time.monotonic() < self._asked_s + _LAST_S:
-            found = self._scored(group, group.batches.take(_WAIT_S, at_most=self._turns.clips(group)))
-            with group.telling:
-                if group.given_up:
+        while group.unfinished and time.monotonic() < self._asked_s + _LAST_S:
+            found = self._scored(group, group.batches.take(_WAIT_S, at_most=self._slices.clips(group)))
+            with group.emitting:
+                if group.abandoned:
                     break
                 for name, one in found:
-                    with _told(name):
+                    with _isolated(name):
                         group.cameras[name].take(one)
                     if one is self._ends.get(name):
-                        with _told(name):
-                            group.left.pop(name).finish()
-                for name, camera in group.left.items():
+                        with _isolated(name):
+                            group.unfinished.pop(name).finish()
+                for name, camera in group.unfinished.items():
                     camera.counted.dropped = group.batches.dropped[name]
-                    with _told(name):
+                    with _isolated(name):
                         camera.tick()
         group.batches.close()
 
-    def _scored(self, group: Group, batch: list[Ready]) -> list[tuple[str, ScoredFrame | Gap]]:
+    def _scored(self, group: BundleGroup, batch: list[Ready]) -> list[tuple[str, ScoredFrame | Gap]]:
         """What is known of a batch; a camera whose frames cannot be scored harms no other."""
         alone = list(dict.fromkeys(ready.source for ready in batch if ready.source in group.failing))
         if alone and any(ready.source not in group.failing for ready in batch):
@@ -168,7 +195,7 @@ class WatchLoop:
         except Exception as error:  # noqa: BLE001 - the edge: whatever a network raises, others are watched on
             return self._unscored(group, batch, error)
         clips = [ready.source for ready in batch if not isinstance(ready.item, Gap)]
-        self._turns.took(group, len(clips), took_s)
+        self._slices.took(group, len(clips), took_s)
         for name in clips:
             group.failing.pop(name, None)
             counted = group.cameras[name].counted
@@ -176,7 +203,9 @@ class WatchLoop:
             counted.inference_s += took_s / len(clips)
         return found
 
-    def _unscored(self, group: Group, batch: list[Ready], error: Exception) -> list[tuple[str, ScoredFrame | Gap]]:
+    def _unscored(
+        self, group: BundleGroup, batch: list[Ready], error: Exception
+    ) -> list[tuple[str, ScoredFrame | Gap]]:
         names = list(dict.fromkeys(ready.source for ready in batch))
         if len(names) > 1:
             alone = ([ready for ready in batch if ready.source == name] for name in names)
@@ -196,9 +225,28 @@ def _timed(live: LiveScorer, batch: list[Ready]) -> tuple[list[tuple[str, Scored
 
 
 @contextmanager
-def _told(camera: str) -> Iterator[None]:
+def _isolated(camera: str) -> Iterator[None]:
     """What goes wrong with one camera's events is logged, and harms no other camera."""
     try:
         yield
     except Exception:  # the edge
         log.exception("%s: its events could not be followed", camera)
+
+
+@contextmanager
+def exclusive_folder(folder: Path) -> Iterator[None]:
+    """The folder for this program alone: two would deliver every event twice. UsageError where another one has it."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(
+                f"{folder}: another offnormal watch uses this folder; give this one its own with --out"
+            ) from None
+        yield

@@ -42,12 +42,12 @@ class Live:
 
     def __enter__(self):
         self.running = self._manager.__enter__()
-        self._thread = threading.Thread(target=self.running.loop.run, daemon=True)
+        self._thread = threading.Thread(target=self.running.run, daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *faults):
-        self.running.loop.stop()
+        self.running.stop()
         self._thread.join(LONG_S)
         self._manager.__exit__(*faults)
         assert not self._thread.is_alive()
@@ -84,7 +84,7 @@ def test_a_camera_with_sinks_whose_server_is_killed_and_comes_back(server, yard,
         with Live(tmp_path / "out", yard, [{"name": "gate", "source": source}], sinks=sinks, metrics=metrics) as live:
             live.until(lambda: len(live.closed()) == 1)
             server.kill()
-            live.until(lambda: live.running.loop.sources["gate"].status.state == "offline")
+            live.until(lambda: live.running.sources["gate"].status.state == "offline")
             server.start()
             live.until(lambda: len(live.closed()) == 2)  # played from its start again
             with urllib.request.urlopen(live.running.metrics_url, timeout=10) as answer:
@@ -145,7 +145,7 @@ def test_several_bundles_and_their_thresholds_are_computed_in_one_thread(yard, t
     ]
     with Live(tmp_path / "out", yard, cameras) as live:
         live.until(lambda: not live._thread.is_alive())
-    assert len(live.running.loop.groups) == 2
+    assert len(live.running.groups) == 2
     assert {one.name for one in live.running.cameras if one.counted.scored} == {"first", "second"}
     assert threads["load"] == threads["score"]
     assert len(threads["load"]) == 1
@@ -177,16 +177,16 @@ def test_scores_that_come_after_the_end_change_nothing(yard, tmp_path, monkeypat
         live.until(lambda: live.told)
         held.gate.clear()
         live.until(lambda: held.calls > held.over)
-        live.running.loop.stop()
+        live.running.stop()
         live._thread.join(LONG_S / 2)
         assert not live._thread.is_alive() and held.calls > held.over
-        assert live.running.loop.hanging == 1
-        live.running.loop.close()
+        assert live.running.hanging == 1
+        live.running.close()
         state = (tmp_path / "state").glob("*.json")
         before = [path.read_bytes() for path in state]
         (closed,), scored = live.closed(), live.camera("gate").counted.scored
         held.gate.set()
-        live.until(lambda: not live.running.loop.hanging)
+        live.until(lambda: not live.running.hanging)
         assert [path.read_bytes() for path in (tmp_path / "state").glob("*.json")] == before
         assert live.camera("gate").counted.scored == scored
     assert [(event.id, event.state) for event in live.told] == [(closed.id, "open"), (closed.id, "closed")]
@@ -263,7 +263,7 @@ def test_one_that_cannot_be_read_harms_no_other(yard, tmp_path):
     with Live(tmp_path / "out", yard, cameras) as live:
         live.until(lambda: not live._thread.is_alive())
     assert [event.camera for event in live.closed()] == ["odd"]
-    assert list(live.running.loop.failed) == ["broken"]
+    assert list(live.running.failed) == ["broken"]
 
 
 def test_a_change_of_the_whole_scene_is_told_and_raises_no_anomaly(yard, tmp_path):
@@ -286,25 +286,13 @@ def test_pictures_of_a_folder_are_parts_each_of_its_own(yard, tmp_path):
 
     good, bad = film(4, frames=4), film(4, frames=4, anomaly=(0, 4))
     with Live(tmp_path / "out", yard, [{"source": str(folder)}], rules={"merge_gap_s": 0.2, "gap_s": 0.3}) as live:
-        live.until(lambda: live.running.loop.sources["line"].status.attempts)
+        live.until(lambda: live.running.sources["line"].status.attempts)
         time.sleep(0.3)  # what lies there already is passed over
         for i, picture in enumerate([good[0], bad[1], good[2]]):
             Image.fromarray(np.asarray(picture)).save(folder / f"{i}.png")
             live.until(lambda i=i: live.camera("line").counted.scored == i + 1)
         live.until(lambda: len(live.closed()) == 1)
     assert {event.kind for event in live.told} == {"anomaly"}, "an empty line is no trouble of the camera"
-
-
-def test_events_can_be_iterated_over_and_left(yard, tmp_path):
-    import offnormal as on
-
-    given = {"rules": QUICK_RULES, "threads": 1}
-    found = list(on.watch(yard / "bundle", yard / "odd.mp4", out=tmp_path / "a", **given))
-    assert [event.state for event in found] == ["open", "closed"]
-    for event in on.watch(yard / "bundle", yard / "odd.mp4", out=tmp_path / "b", realtime=True, **given):
-        assert event.state == "open"
-        break
-    assert not [thread for thread in threading.enumerate() if thread.name in ("watch", "score", "odd")]
 
 
 @pytest.mark.parametrize("kind", [*SPECS, "learner"])
