@@ -18,7 +18,7 @@ from PIL import Image
 
 import offnormal as on
 from offnormal.data.loader import read_pixels, stack
-from offnormal.sources.paths import expand
+from offnormal.data.resolve import resolve_items
 
 
 def main(arguments: list[str]) -> None:
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
 
     # Two terms lie behind a score, both higher = more anomalous: how far the latent vectors of a picture and of its
     # reconstruction are apart, and how much the pictures themselves differ.
-    for path in expand(images):
+    for path in [item.path for item in resolve_items(images)]:
         pixels = stack([read_pixels(path, detector.input)])
         with torch.inference_mode():
             output = detector(pixels)

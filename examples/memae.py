@@ -58,9 +58,8 @@ def main(arguments: list[str]) -> None:
         with torch.inference_mode():
             error = (detector.reconstruct(batch.pixels) - batch.pixels).square().flatten(1).mean(1)
         for sample, value in zip(batch.samples, error.tolist(), strict=True):
-            print(
-                f"{sample.item.path.parent.name}/{sample.item.path.name}  {sample.item.class_name}  mean squared error {value:.5f}"
-            )
+            path = sample.item.path
+            print(f"{path.parent.name}/{path.name}  label {sample.label}  mean squared error {value:.5f}")
         break
 
     # Metrics and a report, when the data set has labelled test data.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,8 @@ from offnormal.config_layers import build, given_flags
 from offnormal.errors import UsageError
 
 if TYPE_CHECKING:
+    from offnormal.bundle import Bundle
+    from offnormal.types import Item
     from offnormal.verbs.predict import Prediction
 
 COLUMNS = (
@@ -57,15 +60,13 @@ def command(
     from offnormal.cli.predict_clips import predict_clips
     from offnormal.cli.predict_videos import predict_videos
     from offnormal.cli.show import progress_bar, say, say_json, warn, warn_skipped
-    from offnormal.sources.paths import expand
-    from offnormal.verbs.predict import Predictor, apart_from
-    from offnormal.verbs.predict_videos import videos_among
+    from offnormal.verbs.predict import Predictor
 
     resolved = build(PredictConfig, given_flags(options), file=config)
     found = load(bundle) if bundle.is_dir() else None  # where there is none, wrong inputs are told first
     whole = found is not None and found.detector.input.of_whole_video
-    videos = [] if whole else videos_among(inputs, resolved)
-    paths = [] if videos or whole else apart_from(expand(inputs), resolved.overlays, inputs)
+    items = _resolve(inputs, resolved, found)
+    paths = [item.path for item in items]
     loaded = found or load(bundle)
     if loaded.calibration is None and resolved.threshold is None:
         if exit_code:
@@ -74,9 +75,9 @@ def command(
             )
         warn("this bundle has no calibration: scores come without verdicts (offnormal calibrate, or --threshold)")
     if whole:
-        return predict_clips(loaded, inputs, resolved, json=json, exit_code=exit_code)
-    if videos:
-        return predict_videos(loaded, videos, resolved, json=json, exit_code=exit_code)
+        return predict_clips(loaded, items, resolved, json=json, exit_code=exit_code)
+    if items[0].is_video:
+        return predict_videos(loaded, paths, resolved, json=json, exit_code=exit_code)
     anomalous = 0
     with progress_bar() as progress, csv_table(resolved.csv, COLUMNS) as table:
         predictor = Predictor(loaded, resolved, progress)
@@ -96,6 +97,28 @@ def command(
     if exit_code and anomalous:
         return 3
     return 1 if exit_code and predictor.skipped else 0
+
+
+def _resolve(inputs: Sequence[str], config: PredictConfig, bundle: Bundle | None) -> list[Item]:
+    """The items named, for which all options are valid."""
+    from offnormal.data.resolve import resolve_items
+    from offnormal.verbs.loading import known_classes
+    from offnormal.verbs.predict_clips import refuse_options_of_frames
+    from offnormal.verbs.predict_videos import refuse_options
+
+    wants_clips = bundle is not None and bundle.detector.input.of_whole_video
+    if wants_clips:
+        refuse_options_of_frames(config)
+    items = resolve_items(
+        inputs,
+        wants_clips=wants_clips,
+        as_video=config.as_video,
+        known_classes=() if bundle is None else known_classes(bundle),
+        written=[path for path in (config.overlays, config.annotate) if path is not None],
+    )
+    if not wants_clips:
+        refuse_options(config, [item.path for item in items if item.is_video])
+    return items
 
 
 def as_text(prediction: Prediction) -> str:

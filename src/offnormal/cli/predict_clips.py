@@ -8,7 +8,8 @@ from offnormal.bundle import Bundle
 from offnormal.cli.csv_table import csv_table
 from offnormal.cli.show import progress_bar, say, say_json, warn_skipped
 from offnormal.config import PredictConfig
-from offnormal.verbs.predict_clips import ClipPredictor, classes_known, clips_named, refuse_options_of_frames
+from offnormal.types import Item
+from offnormal.verbs.predict_clips import ClipPredictor
 
 if TYPE_CHECKING:
     from offnormal.verbs.predict_clips import ClipPrediction
@@ -16,12 +17,8 @@ if TYPE_CHECKING:
 COLUMNS = ("video", "class", "score", "tail_probability", "anomalous")
 
 
-def predict_clips(
-    bundle: Bundle, inputs: tuple[str, ...], config: PredictConfig, *, json: bool, exit_code: bool
-) -> int:
+def predict_clips(bundle: Bundle, clips: list[Item], config: PredictConfig, *, json: bool, exit_code: bool) -> int:
     """Predict on clips and say what was found, clip by clip; the exit code."""
-    refuse_options_of_frames(config)
-    clips = clips_named(inputs, known=classes_known(bundle), as_video=config.as_video)
     anomalous = 0
     with progress_bar() as progress, csv_table(config.csv, COLUMNS) as table:
         predictor = ClipPredictor(bundle, config, progress)

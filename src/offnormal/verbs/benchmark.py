@@ -25,12 +25,12 @@ from torch import Tensor, nn
 from offnormal.bundle import Bundle
 from offnormal.config import BenchmarkConfig
 from offnormal.data.loader import Batches, Loader, read_pixels, stack
+from offnormal.data.resolve import resolve_items
 from offnormal.data.video_loader import VideoLoader
 from offnormal.demo import generate
-from offnormal.errors import DataError, OffnormalError
+from offnormal.errors import OffnormalError
 from offnormal.scoring import Scorer, choose_device
-from offnormal.sources.paths import expand
-from offnormal.sources.video_paths import is_video, videos_in
+from offnormal.sources.paths import is_video, videos_in
 from offnormal.types import InputSpec, Item
 
 BATCHES = (1, 16)
@@ -41,6 +41,7 @@ _CHILD = """
 import json, resource, sys, time
 start = time.perf_counter()
 from offnormal.bundle import load
+from offnormal.data.resolve import resolve_items
 from offnormal.data.loader import read_pixels, stack
 from offnormal.scoring import Scorer, choose_device
 bundle = load(sys.argv[1])
@@ -133,10 +134,7 @@ def _pictures(data: Path | None, work: Path) -> list[Path]:
     if data is None:
         generate(work / "parts", train=2, test_good=30, per_defect=0)
         data = work / "parts" / "test"
-    found = expand([data])
-    if not found:
-        raise DataError(f"{data}: no picture to measure with")
-    return found
+    return [item.path for item in resolve_items([data], kind="image")]
 
 
 def _pixels(pictures: list[Path], spec: InputSpec) -> Tensor:

@@ -15,13 +15,13 @@ from offnormal.calibration.footage import calibrate_footage
 from offnormal.config import CalibrateConfig
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.open import open_datasets
+from offnormal.data.resolve import resolve_items
 from offnormal.errors import CalibrationError, UsageError
 from offnormal.metrics.video import FrameScores
 from offnormal.scoring import Scored, Scorer, choose_device, map_peaks, score_videos
 from offnormal.sources.privacy import read_privacy_mask
 from offnormal.types import InputSpec, Rate
-from offnormal.verbs.loading import STRETCHES, Progress, load_pictures, load_videos
-from offnormal.verbs.predict_clips import classes_known, clips_named
+from offnormal.verbs.loading import STRETCHES, Progress, known_classes, load_pictures, load_videos
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def calibrate_bundle(
     scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
     rate = Rate.parse(config.rate) if config.rate is not None else None
     if bundle.detector.input.of_whole_video:
-        dataset: Dataset = _clips(config, classes_known(bundle))
+        dataset: Dataset = _clips(config, known_classes(bundle))
     else:
         (dataset,) = open_datasets(normal=config.normals, group_by=config.group_by)
     _refuse_known(bundle, dataset)
@@ -94,7 +94,7 @@ def _from_pictures(
 
 def _clips(config: CalibrateConfig, known: Collection[str]) -> Dataset:
     assert config.normals is not None
-    clips = tuple(clips_named([config.normals], known=known))
+    clips = tuple(resolve_items([config.normals], wants_clips=True, known_classes=known))
     return Dataset(name=config.normals.name, layout="class_folders", root=config.normals, train=clips).grouped(
         config.group_by
     )

@@ -90,6 +90,12 @@ def split_beside(path: Path) -> Split | None:
         raise DataError(f"{file}: damaged ({error}); copy it again from the run that was fitted") from None
 
 
+def known_classes(bundle: Bundle) -> frozenset[str]:
+    """The classes by which the run of a bundle divided its clips; none of a bundle that is not in its run."""
+    split = None if bundle.path is None else split_beside(bundle.path)
+    return frozenset() if split is None else frozenset((*split.classes.normal, *split.classes.anomalous))
+
+
 def write_split(folder: Path, split: Split) -> None:
     """split.json in a run's folder."""
     write_text(folder / SPLIT, json.dumps(split.to_json(), indent=1, ensure_ascii=False) + "\n")

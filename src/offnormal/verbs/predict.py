@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from PIL import Image
 from offnormal.calibration.calibration import Calibration
 from offnormal.data.geometry import unlay
 from offnormal.data.loader import Loader
-from offnormal.errors import UsageError
+from offnormal.data.resolve import unique_names
 from offnormal.files import new_file
 from offnormal.report.overlay import overlay, scale_for
 from offnormal.sources.image import as_rgb, open_image
@@ -66,24 +65,6 @@ class Predictor(Judging):
         self.skipped = loader.skipped
 
 
-def apart_from(paths: Sequence[Path], overlays: Path | None, names: Sequence[str]) -> list[Path]:
-    """The pictures less earlier overlays below a folder named, so that nothing is ever written over a picture.
-
-    Raises UsageError when pictures to judge lie in the overlays' folder otherwise.
-    """
-    if overlays is None:
-        return list(paths)
-    out = overlays.resolve()
-    kept = [path for path in paths if not path.resolve().is_relative_to(out)]
-    folders = [Path(name).resolve() for name in names if Path(name).is_dir()]
-    below = any(out != folder and out.is_relative_to(folder) for folder in folders)
-    if len(kept) < len(paths) and not (below and kept):
-        raise UsageError(
-            f"--overlays {overlays} holds the pictures themselves: choose another folder for what is drawn"
-        )
-    return kept
-
-
 def write_map(
     path: Path, found: np.ndarray, spec: InputSpec, calibration: Calibration | None, name: str, folder: Path
 ) -> tuple[Path, Path]:
@@ -98,19 +79,3 @@ def write_map(
     with new_file(raw) as partial:
         Image.fromarray(full).save(partial, compression="tiff_adobe_deflate")
     return picture, raw
-
-
-def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """Path -> name without suffix for what is written about it, below their common folder; no two are the same.
-
-    >>> sorted(unique_names([Path("a/x.png"), Path("b/x.png"), Path("b/x.jpg")]).values())
-    ['a/x', 'b/x.jpg', 'b/x.png']
-    """
-    if not paths:
-        return {}
-    root = Path(os.path.commonpath([path.absolute().parent for path in paths]))
-    inside = {path: path.absolute().relative_to(root) for path in paths}
-    stems: dict[Path, int] = {}
-    for name in inside.values():
-        stems[name.with_suffix("")] = stems.get(name.with_suffix(""), 0) + 1
-    return {path: (n if stems[n.with_suffix("")] > 1 else n.with_suffix("")).as_posix() for path, n in inside.items()}

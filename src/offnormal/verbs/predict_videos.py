@@ -11,17 +11,16 @@ import numpy as np
 
 from offnormal.bundle import Bundle
 from offnormal.config import PredictConfig
+from offnormal.data.resolve import unique_names
 from offnormal.data.video_loader import VideoLoader
 from offnormal.errors import UsageError, VideoError
 from offnormal.metrics.operational import Alarm, Operation, frame_edges, operate
 from offnormal.metrics.video import FrameScores
 from offnormal.scoring import FrameStream, Scored, ScoredFrame, VideoScores, score_videos
-from offnormal.sources.footage import expand_videos
 from offnormal.sources.privacy import paint
 from offnormal.sources.video import VideoInfo, open_video
 from offnormal.types import Item
 from offnormal.verbs.judging import Judging
-from offnormal.verbs.predict import unique_names
 from offnormal.verbs.video_pictures import VideoPictures
 from offnormal.video_evaluation import DEFAULT_FPS, NotScored, ScoredVideo
 
@@ -193,14 +192,8 @@ class _LeftOutError(Exception):
     """The video could not be read to its end, and nothing is to be written of it."""
 
 
-def videos_among(names: Sequence[str], config: PredictConfig) -> list[Path]:
-    """The videos that a user named, or none where these are pictures.
-
-    Raises UsageError for pictures beside videos, for options that belong to videos alone with pictures, and where a
-    video would be written over; DataError with `as_video` for names without a video.
-    """
-    written = [path for path in (config.overlays, config.annotate) if path is not None]
-    videos = expand_videos(names, as_video=config.as_video, written=written)
+def refuse_options(config: PredictConfig, videos: Sequence[Path]) -> None:
+    """UsageError for options of videos where there are none, and where a video would be written over."""
     if not videos:
         for option in _VIDEOS_ONLY:
             if getattr(config, option) not in (None, False):
@@ -208,14 +201,13 @@ def videos_among(names: Sequence[str], config: PredictConfig) -> list[Path]:
                     f"--{option.replace('_', '-')} is for videos, and these are pictures; with --as-video a folder of "
                     "pictures is read as a video"
                 )
-        return []
+        return
     if config.fps is not None and not any(path.is_dir() for path in videos):
         raise UsageError("--fps is the rate of folders of frames; video files state their own: leave it out")
     own = {path.resolve() for path in videos}
     for path in annotated_paths(config.annotate, unique_names(videos)).values():
         if path.resolve() in own:
             raise UsageError(f"--annotate would write over the video {path} itself: choose another name")
-    return videos
 
 
 def annotated_paths(target: Path | None, names: dict[Path, str]) -> dict[Path, Path]:
