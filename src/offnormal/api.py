@@ -14,7 +14,8 @@ from offnormal.calibration.calibration import Calibration
 from offnormal.comparison import Comparison
 from offnormal.config import CalibrateConfig, CompareConfig, EvaluateConfig
 from offnormal.config_layers import build
-from offnormal.data.loader import Loader, stack, to_pixels
+from offnormal.data.image_loader import ImageLoader
+from offnormal.data.images import stack, to_pixels
 from offnormal.data.resolve import resolve_items
 from offnormal.errors import DataError, UsageError
 from offnormal.run import Run
@@ -86,7 +87,7 @@ def score(bundle: Bundle, images: Images, *, device: str = "auto", batch_size: i
         raise DataError("no images to score")
     if all(isinstance(item, str | Path) for item in found):
         items = resolve_items([name for name in found if isinstance(name, str | Path)], kind="image")
-        return concatenate(piece.scores for piece in scorer.over(Loader(items, spec, batch_size=batch_size)))
+        return concatenate(piece.scores for piece in scorer.over(ImageLoader(items, spec, batch_size=batch_size)))
     arrays = [to_pixels(_picture(item), spec) for item in found]
     batches = (stack(arrays[start : start + batch_size]) for start in range(0, len(arrays), batch_size))
     return concatenate(scorer.score(batch) for batch in batches)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from offnormal.backbones.base import WeightCard
-from offnormal.data.loader import Batches
+from offnormal.data.batches import Batches
 from offnormal.errors import ConfigError, NotFittedError
 from offnormal.types import InputSpec, Output, Pooling
 

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from torch import Tensor, distributed, nn
 from torch.optim import Adam, Optimizer
 
-from offnormal.data.loader import Batches
+from offnormal.data.batches import Batches
 from offnormal.detectors.base import DetectorOptions, TrainedDetector
 from offnormal.detectors.cut_paste import tell_pasted
 from offnormal.detectors.ganomaly_networks import SMALLEST, Discriminator, Generator, initialise

@@ -22,7 +22,7 @@ from torch.optim import Adam, Optimizer
 
 from offnormal.backbones.base import WeightCard
 from offnormal.backbones.video.base import VideoBackbone, VideoCard
-from offnormal.data.loader import Batches
+from offnormal.data.batches import Batches
 from offnormal.detectors.base import DataKind, DetectorOptions, TrainedDetector
 from offnormal.detectors.maps import pool, smooth_within
 from offnormal.detectors.memae_encoder import ClipEncoder, other_encoder
@@ -200,7 +200,7 @@ class MemAE(TrainedDetector):
         """Note how often normals kept back recall each item."""
         usage = torch.zeros_like(self.watch.recalled)
         for batch in loader:
-            _, attention = self._for_scoring()(self._scaled(batch.pixels.to(usage.device)))
+            _, attention = self._for_scoring()(self._scaled(torch.from_numpy(batch.pixels).to(usage.device)))
             if attention is not None:
                 usage += by_item(attention).sum(0)
         self.usage = usage / usage.sum().clamp(min=1e-12)

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from offnormal.data.loader import Batches
+from offnormal.data.batches import Batches
 from offnormal.detectors.base import DetectorOptions, StatefulDetector, TrainedDetector
 from offnormal.detectors.in_order import InOrder
 from offnormal.detectors.maps import smooth_within
@@ -196,7 +196,7 @@ class MNAD(TrainedDetector, StatefulDetector):
         order = InOrder(self)
         terms = []
         for batch in loader:
-            pixels = batch.pixels.to(self.items.device)
+            pixels = torch.from_numpy(batch.pixels).to(self.items.device)
             found = order.score(pixels, [s.item.path for s in batch.samples]) if self.learns_on else self(pixels)
             terms.append(torch.cat([found.parts["psnr"], found.parts["feature_distance"]], 1))
         seen = torch.cat(terms).double()  # (R, 2)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from offnormal.data.video_loader import VideoLoader
+from offnormal.data.batches import Loader
 from offnormal.data.video_reading import Ended
 from offnormal.errors import ConfigError
 from offnormal.scoring.alignment import AlignedScores, align
@@ -37,7 +37,7 @@ class VideoScores:
 
 def score_videos(
     scorer: Scorer,
-    loader: VideoLoader,
+    loader: Loader,
     *,
     hold: bool = False,
     peaks: int = 0,
@@ -118,9 +118,9 @@ class _Rows:
                     shown = None if maps is None else maps[(start + row) * width + column]
                     self.highest.offer(int(frames[row, column - width]), float(score[row, column]), shown)
 
-    def finish(self, ended: Ended, loader: VideoLoader, *, hold: bool) -> VideoScores:
+    def finish(self, ended: Ended, loader: Loader, *, hold: bool) -> VideoScores:
         """The aligned series of the finished video."""
-        spec, every_s = loader.spec, loader.how.every_s
+        spec, every_s = loader.spec, loader.every_s
         hop = spec.hop if every_s is None and spec.sampling == "window" else None
         frames = np.concatenate(self.frames) if self.frames else np.zeros((0, 1), np.int64)
 

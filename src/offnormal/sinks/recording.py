@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from offnormal.data.geometry import unlay
+from offnormal.data.geometry import restore_size
 from offnormal.errors import OffnormalError
 from offnormal.files import new_file
 from offnormal.report.overlay import overlay, scale_for
@@ -136,7 +136,7 @@ def heated(highest: Highest, scale: HeatScale) -> np.ndarray | None:
     if highest.map is None:
         return None
     height, width = highest.image.shape[:2]
-    map = unlay(highest.map, (height, width), scale.spec)
+    map = restore_size(highest.map, (height, width), scale.spec)
     threshold, low, high = scale.pixel_threshold, scale.low, scale.high
     if threshold is not None and map.max() <= threshold:
         threshold, (low, high) = None, scale_for(None, [map])

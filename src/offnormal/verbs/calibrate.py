@@ -21,7 +21,7 @@ from offnormal.metrics.video import FrameScores
 from offnormal.scoring import Scored, Scorer, choose_device, map_peaks, score_videos
 from offnormal.sources.privacy import read_privacy_mask
 from offnormal.types import InputSpec, Rate
-from offnormal.verbs.loading import STRETCHES, Progress, known_classes, load_pictures, load_videos
+from offnormal.verbs.loading import STRETCHES, Progress, known_classes, load_items
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def _from_pictures(
     config: CalibrateConfig,
     progress: Progress | None,
 ) -> tuple[Calibration, list[Skipped]]:
-    loader = load_pictures(dataset.train, _input(bundle, config), config, progress=progress, what="calibrate")
+    loader = load_items(dataset.train, _input(bundle, config), config, config, progress=progress, what="calibrate")
     scores: list[np.ndarray] = []
     peaks: list[np.ndarray] = []
     groups: list[str | None] = []
@@ -109,7 +109,7 @@ def _from_clips(
     progress: Progress | None,
 ) -> tuple[Calibration, list[Skipped]]:
     """One score a clip; clips of one original count as alike."""
-    loader = load_videos(dataset.train, _input(bundle, config), config, config, progress=progress, what="calibrate")
+    loader = load_items(dataset.train, _input(bundle, config), config, config, progress=progress, what="calibrate")
     found = [(scored.scores.score, [sample.group for sample in scored.samples]) for scored in scorer.over(loader)]
     calibration = calibrate_scores(
         np.concatenate([np.zeros(0), *(scores for scores, _ in found)]),
@@ -141,7 +141,7 @@ def _from_videos(
         ):
             highest.setdefault(sample.item.path, []).append((row, frames[-len(row) :]))
 
-    loader = load_videos(dataset.train, _input(bundle, config), config, config, progress=progress, what="calibrate")
+    loader = load_items(dataset.train, _input(bundle, config), config, config, progress=progress, what="calibrate")
     series, peaks = [], []
     for found in score_videos(scorer, loader, each=each):
         times = found.ended.times_s if np.isfinite(found.ended.times_s).all() else None

@@ -9,16 +9,15 @@ from itertools import islice
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from offnormal.bundle import Bundle
 from offnormal.config import EvaluateConfig
+from offnormal.data.batches import clip_pixels
 from offnormal.data.clips import ClipMaker, clip_maker
-from offnormal.data.frame_cache import LaidFrame
+from offnormal.data.frame_cache import ResizedFrame
 from offnormal.data.frame_masks import open_masks
-from offnormal.data.geometry import unlay
-from offnormal.data.loader import stack, to_pixels
-from offnormal.data.video_loader import join_frames
+from offnormal.data.geometry import restore_size
+from offnormal.data.images import stack, to_pixels
 from offnormal.report.remade import Remade
 from offnormal.report.video_picture import FrameRole, VideoPicture
 from offnormal.scoring import Scorer, choose_device
@@ -108,7 +107,7 @@ def _map_of(scorer: Scorer, frames: list[Frame], index: int, size: tuple[int, in
         if found is None:
             return None
         maps += [found[place] for place in places]
-    return unlay(np.mean(maps, 0), size, spec) if maps else None
+    return restore_size(np.mean(maps, 0), size, spec) if maps else None
 
 
 def _remade(scorer: Scorer, frames: list[Frame], index: int, size: tuple[int, int]) -> Remade | None:
@@ -122,16 +121,16 @@ def _remade(scorer: Scorer, frames: list[Frame], index: int, size: tuple[int, in
     return None
 
 
-def _clips_about(spec: InputSpec, frames: list[Frame], index: int) -> Iterator[tuple[list[int], Tensor]]:
+def _clips_about(spec: InputSpec, frames: list[Frame], index: int) -> Iterator[tuple[list[int], np.ndarray]]:
     """Pixels (1, ...) of the clips that speak of a frame, and which of their targets it is."""
     if spec.sampling == "uniform" or not spec.targets:
         return
-    maker: ClipMaker[LaidFrame] = clip_maker(replace(spec, hop=1))
+    maker: ClipMaker[ResizedFrame] = clip_maker(replace(spec, hop=1))
     for frame in frames:
-        laid = LaidFrame(frame.index, frame.time_s, to_pixels(Image.fromarray(frame.image), spec), None)
-        for clip in maker.push(laid):
+        resized = ResizedFrame(frame.index, frame.time_s, to_pixels(Image.fromarray(frame.image), spec), None)
+        for clip in maker.push(resized):
             if places := [place for place, target in enumerate(clip.targets) if target.index == index]:
-                yield places, stack([join_frames([part.pixels for part in clip.frames])])
+                yield places, stack([clip_pixels(clip)])
 
 
 def _mask_of(video: ScoredVideo, index: int) -> np.ndarray | None:

@@ -12,9 +12,9 @@ import numpy as np
 from offnormal.bundle import Bundle, describe, load
 from offnormal.clip_evaluation import ClipEvaluation, clip_metrics_json, write_clip_scores
 from offnormal.config import EvaluateConfig
-from offnormal.data.dataset import Dataset
-from offnormal.data.geometry import unlay
-from offnormal.data.loader import read_pixels, stack, unmasked_anomalies
+from offnormal.data.dataset import Dataset, unmasked_anomalies
+from offnormal.data.geometry import restore_size
+from offnormal.data.images import read_pixels, stack
 from offnormal.errors import DataError
 from offnormal.evaluation import (
     Evaluation,
@@ -43,7 +43,7 @@ from offnormal.verbs.chosen_frames import choose_frames
 from offnormal.verbs.elsewhere import catch_up
 from offnormal.verbs.evaluate_clips import choose_clips, evaluate_clips, refuse_learnt
 from offnormal.verbs.evaluate_videos import evaluate_videos
-from offnormal.verbs.loading import Progress, input_of, load_pictures, open_configured, split_beside
+from offnormal.verbs.loading import Progress, input_of, load_items, open_configured, split_beside
 from offnormal.verbs.shown import shown
 from offnormal.video_evaluation import VideoEvaluation, video_metrics_json, write_frame_scores
 
@@ -71,9 +71,10 @@ def evaluate_dataset(
         missing["pixel metrics"] = "there are no masks"
     gather = PixelScores(max_pixels=config.max_pixels) if masks and not bare else None
     ignored = None if bundle.detector.ignored is None else bundle.detector.ignored.cpu().numpy()
-    loader = load_pictures(
+    loader = load_items(
         dataset.test,
         input_of(bundle, config.mask),
+        config,
         config,
         progress=progress,
         what=f"evaluate on {dataset.name}",
@@ -198,7 +199,7 @@ def choose_pictures(bundle: Bundle, evaluation: Evaluation, config: EvaluateConf
                 role=role,
                 row=row,
                 image=image,
-                map=None if maps is None else unlay(maps[0], size, spec),
+                map=None if maps is None else restore_size(maps[0], size, spec),
                 mask=None if mask is None else open_mask(mask.path),
                 reconstruction=None if made is None else shown(made[0], size, spec),
             )

@@ -21,7 +21,7 @@ from offnormal.scoring import Scored, Scorer, choose_device
 from offnormal.sources.privacy import paint
 from offnormal.sources.video import open_video
 from offnormal.types import ANOMALOUS, Frame, InputSpec, Item, Mask
-from offnormal.verbs.loading import Progress, input_of, load_videos
+from offnormal.verbs.loading import Progress, input_of, load_items
 
 _SHOWN = 6  # clips of a kind
 _FRAMES = 5  # of each
@@ -39,7 +39,7 @@ def evaluate_clips(
     part_of = _parts(dataset)
     videos = {video.path: video for video in (*dataset.train, *dataset.calibration, *dataset.test)}
     videos = {path: video for path, video in videos.items() if path in part_of}
-    loader = load_videos(
+    loader = load_items(
         list(videos.values()),
         input_of(bundle, config.mask),
         config,

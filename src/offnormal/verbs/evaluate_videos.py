@@ -20,7 +20,7 @@ from offnormal.metrics.video import FrameScores
 from offnormal.quantities import seconds
 from offnormal.scoring import Scored, Scorer, VideoScores, choose_device, score_videos
 from offnormal.types import InputSpec, Item
-from offnormal.verbs.loading import Progress, input_of, load_videos
+from offnormal.verbs.loading import Progress, input_of, load_items
 from offnormal.video_evaluation import NotScored, PeakFrame, ScoredVideo, VideoEvaluation, judge_videos
 
 PEAKS = 4  # frames of each video kept with their maps
@@ -50,7 +50,7 @@ def evaluate_videos(
         if gather is not None and scored.scores.map is not None and scored.masks is not None:
             gather.update(scored.masks, scored.scores.map, ignore=ignored)
 
-    loader = load_videos(
+    loader = load_items(
         videos,
         input_of(bundle, config.mask),
         config,

@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from offnormal.data.batches import Loader
 from offnormal.data.class_split import ClassChoice, Split
 from offnormal.data.dataset import Dataset
-from offnormal.data.loader import Loader
+from offnormal.data.loaders import open_loader
 from offnormal.data.open import open_datasets
-from offnormal.data.video_loader import VideoLoader
+from offnormal.data.video_loader import VideoOptions
 from offnormal.errors import CalibrationError, DataError
 from offnormal.files import write_text
 from offnormal.sources.privacy import read_privacy_mask
@@ -101,29 +102,8 @@ def write_split(folder: Path, split: Split) -> None:
     write_text(folder / SPLIT, json.dumps(split.to_json(), indent=1, ensure_ascii=False) + "\n")
 
 
-def load_pictures(
+def load_items(
     items: Sequence[Item],
-    spec: InputSpec,
-    config: ComputeConfig,
-    *,
-    progress: Progress | None,
-    what: str,
-    masks: bool = False,
-) -> Loader:
-    """A loader of pictures; progress hears `what` is done."""
-    return Loader(
-        items,
-        spec,
-        batch_size=config.batch_size,
-        masks=masks,
-        on_bad=config.on_bad,
-        workers=config.workers,
-        progress=_counted(progress, what, lambda: len(items)),
-    )
-
-
-def load_videos(
-    videos: Sequence[Item],
     spec: InputSpec,
     compute: ComputeConfig,
     footage: FootageConfig,
@@ -133,21 +113,23 @@ def load_videos(
     masks: bool = False,
     every_s: float | None = None,
     again: bool = False,
-) -> VideoLoader:
-    """A loader of videos. again: it is passed over more than once, so that caching pays."""
-    groups = {video.group if video.group is not None else video.name for video in videos}
-    loader = VideoLoader(
-        videos,
+) -> Loader:
+    """A loader of items; progress hears `what` is done. again: it is passed over more than once: caching pays."""
+    groups = {item.group if item.group is not None else item.name for item in items}
+    loader = open_loader(
+        items,
         spec,
         batch_size=compute.batch_size,
-        every_s=every_s,
         masks=masks,
         on_bad=compute.on_bad,
-        cache=footage.cache if again else "off",
-        cache_dir=Path(footage.cache_dir).expanduser(),
-        fps=footage.fps,
-        stretches=STRETCHES if len(groups) == 1 else 1,
         workers=compute.workers,
+        videos=VideoOptions(
+            every_s=every_s,
+            cache=footage.cache if again else "off",
+            cache_dir=Path(footage.cache_dir).expanduser(),
+            fps=footage.fps,
+            stretches=STRETCHES if len(groups) == 1 else 1,
+        ),
     )
     loader.progress = _counted(progress, what, lambda: len(loader))
     return loader

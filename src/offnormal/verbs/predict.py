@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from offnormal.calibration.calibration import Calibration
-from offnormal.data.geometry import unlay
-from offnormal.data.loader import Loader
+from offnormal.data.geometry import restore_size
+from offnormal.data.image_loader import ImageLoader
 from offnormal.data.resolve import unique_names
 from offnormal.files import new_file
 from offnormal.report.overlay import overlay, scale_for
@@ -38,7 +38,7 @@ class Predictor(Judging):
     def over(self, paths: Sequence[Path]) -> Iterator[Prediction]:
         """A prediction per readable picture, as soon as its batch is scored; nothing is kept."""
         names = unique_names(paths)
-        loader = Loader(
+        loader = ImageLoader(
             [Item(address=str(path), name=str(path)) for path in paths],
             self.input,
             batch_size=self.config.batch_size,
@@ -70,7 +70,7 @@ def write_map(
 ) -> tuple[Path, Path]:
     """A heat-map picture `<name>.png` and the raw map `<name>.tiff` (32-bit float), both at the picture's own size."""
     image = paint(np.asarray(as_rgb(open_image(path), bits=spec.bits)), spec.mask)
-    full = unlay(found, (image.shape[0], image.shape[1]), spec)
+    full = restore_size(found, (image.shape[0], image.shape[1]), spec)
     low, high = scale_for(calibration, [full])
     threshold = calibration.pixel_threshold if calibration is not None else None
     picture, raw = folder / f"{name}.png", folder / f"{name}.tiff"

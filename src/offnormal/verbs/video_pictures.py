@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from offnormal.calibration.calibration import Calibration
-from offnormal.data.geometry import place, unlay
+from offnormal.data.geometry import place, restore_size
 from offnormal.files import new_file
 from offnormal.report.overlay import overlay, scale_for
 from offnormal.scoring import ScoredFrame
@@ -100,7 +100,7 @@ class VideoPictures:
             self._video = self._stack.enter_context(video)
         shown = None
         if found.map is not None:  # as coarse as it is: the video's frames are brought to one size anyway
-            shown = unlay(found.map, place((height, width), self._spec).scaled, self._spec)
+            shown = restore_size(found.map, place((height, width), self._spec).scaled, self._spec)
         scored = self._threshold is not None and not np.isnan(found.score)
         verdict = found.score > self._threshold if scored and self._threshold is not None else None
         self._video.add(found.frame.image, found.score, shown, verdict, time_s=found.frame.time_s)
@@ -118,7 +118,7 @@ class VideoPictures:
         image, path = found.frame.image, self._overlays / f"{self._name}-{found.frame.index:06}.png"
         picture = Image.fromarray(image)
         if found.map is not None and self._range is not None:
-            full = unlay(found.map, (image.shape[0], image.shape[1]), self._spec)
+            full = restore_size(found.map, (image.shape[0], image.shape[1]), self._spec)
             low, high = self._range
             picture = overlay(image, full, threshold=self._pixel_threshold, low=low, high=high)
         with new_file(path) as partial:
