@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from offnormal import registry
 from offnormal.bundle import load
 from offnormal.config_layers import build
-from offnormal.data.loader import Loader
+from offnormal.data.image_loader import ImageLoader
 from offnormal.data.open import open_datasets
 from offnormal.data.video_loader import VideoLoader
 from offnormal.detectors.base import StatefulDetector, StatisticalDetector, TrainedDetector
@@ -91,7 +91,7 @@ def load_part(data, part, spec, *, batch_size=4, masks=False):
 
 
 def loader_of(dataset, items, spec, **more):
-    return (VideoLoader if dataset.is_video else Loader)(items, spec, **more)
+    return (VideoLoader if dataset.is_video else ImageLoader)(items, spec, **more)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def run(case, data, tmp_path_factory):
 def test_pixels(run, data):
     (batch,) = load_part(data, "test", run.bundle.detector.input, batch_size=100)
     spoken = max(1, len(run.bundle.detector.input.targets))  # frames of each clip, all of them of one kind
-    return batch.pixels, np.repeat([sample.label for sample in batch.samples], spoken)
+    return torch.from_numpy(batch.pixels), np.repeat([sample.label for sample in batch.samples], spoken)
 
 
 def test_fit_gives_a_fitted_calibrated_bundle_on_disk(run):
@@ -307,7 +307,7 @@ def test_two_halves_merged_equal_one_pass(run, data, test_pixels):
     whole, first, second = made.blank(), made.blank(), made.blank()
     for detector, part in zip((whole, first, second), parts, strict=True):
         for batch in loader_of(dataset, part, made.input, batch_size=4):
-            detector.update(batch.pixels)
+            detector.update(torch.from_numpy(batch.pixels))
     first.merge(second)
     whole.finish()
     first.finish()

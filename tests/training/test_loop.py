@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from offnormal.data.image_loader import ImageLoader
 from offnormal.data.layouts.labelled import normal_items
-from offnormal.data.loader import Loader
 from offnormal.errors import ConfigError, FitError
 from offnormal.training import checkpoint, loop
 from offnormal.training.gather import Room, gather
@@ -33,7 +33,7 @@ def sources(pictures, tmp_path_factory):
     """22 pictures to learn from and 8 kept back."""
     samples = normal_items(pictures)
     room = Room(cache="ram", folder=tmp_path_factory.mktemp("cache"))
-    return [gather(Loader(part, SPEC, batch_size=8), room)[0] for part in (samples[:22], samples[22:])]
+    return [gather(ImageLoader(part, SPEC, batch_size=8), room)[0] for part in (samples[:22], samples[22:])]
 
 
 def made(kind=Plain, **options):
@@ -198,7 +198,7 @@ def test_validation_is_in_eval_mode_over_all_that_was_kept_back(sources, tmp_pat
     (batch,) = sources[1].loader(100)
     detector.eval()
     with torch.no_grad():
-        expected = float(detector.validation_step(batch.pixels)["loss"])
+        expected = float(detector.validation_step(torch.from_numpy(batch.pixels))["loss"])
     assert events(tmp_path, "validation")[-1]["losses"]["loss"] == pytest.approx(expected, rel=1e-5)
 
 
@@ -210,7 +210,7 @@ def test_validation_looks_at_no_more_than_it_may_evenly_spread(sources, tmp_path
     assert count > 3
     detector.eval()
     with torch.no_grad():
-        expected = float(detector.validation_step(batch.pixels[[count // 4, 3 * count // 4]])["loss"])
+        expected = float(detector.validation_step(torch.from_numpy(batch.pixels[[count // 4, 3 * count // 4]]))["loss"])
     assert events(tmp_path, "validation")[-1]["losses"]["loss"] == pytest.approx(expected, rel=1e-5)
 
 
@@ -404,7 +404,7 @@ class Narrow(Plain):
 
 def test_a_single_sample_trains_and_single_samples_a_batch_are_explained(pictures, sources, tmp_path):
     one, _ = gather(
-        Loader(normal_items(pictures)[:1], SPEC, batch_size=8), Room(cache="ram", folder=tmp_path / "cache")
+        ImageLoader(normal_items(pictures)[:1], SPEC, batch_size=8), Room(cache="ram", folder=tmp_path / "cache")
     )
     alone = {"steps": 2, "steps_per_epoch": 1, "validate_every": 1}
     train(job((one, sources[1]), tmp_path / "one", made(Narrow), **alone), CPU)

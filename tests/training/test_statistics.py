@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from offnormal.data.image_loader import ImageLoader
 from offnormal.data.layouts.labelled import normal_items
-from offnormal.data.loader import Loader
 from offnormal.detectors.padim import PadimOptions
 from offnormal.errors import DataError
 from offnormal.training import statistics
@@ -23,7 +23,7 @@ def detector():
 
 
 def loader(samples, **more):
-    return Loader(samples, SPEC, batch_size=5, **more)
+    return ImageLoader(samples, SPEC, batch_size=5, **more)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_every_image_is_scored_by_a_detector_that_has_not_seen_it(samples):
     other = detector()
     learn(other, loader([s for s in samples if s.path != samples[3].path]), device=CPU)
     (batch,) = loader(samples[3:4])
-    expected = other(batch.pixels)
+    expected = other(torch.from_numpy(batch.pixels))
     np.testing.assert_allclose(left_out.score[number], expected.score[0, 0], rtol=1e-3)
     np.testing.assert_allclose(left_out.peak[number], expected.map.max(), rtol=1e-3)
 
@@ -55,7 +55,7 @@ def test_known_groups_are_left_out_whole(samples):
     other = detector()
     learn(other, loader([s for s in grouped if s.group != "lot 1"]), device=CPU)
     (batch,) = loader(grouped[4:5])
-    np.testing.assert_allclose(left_out.score[number], other(batch.pixels).score[0, 0], rtol=1e-3)
+    np.testing.assert_allclose(left_out.score[number], other(torch.from_numpy(batch.pixels)).score[0, 0], rtol=1e-3)
 
 
 def test_groups_are_dealt_whole_into_at_most_ten_folds():

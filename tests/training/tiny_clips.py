@@ -61,7 +61,7 @@ class Moves(TrainedDetector):
         return {"moves": torch.optim.Adam(self.parameters(), lr=self.options.learning_rate)}
 
     def prepare(self, loader):
-        found = torch.cat([self.embed(batch.pixels.to(self.mean.device)) for batch in loader])
+        found = torch.cat([self.embed(torch.from_numpy(batch.pixels).to(self.mean.device)) for batch in loader])
         self.mean.copy_(found.mean(0))
         self.spread.copy_(found.std(0).clamp(min=1e-6))
 

@@ -12,7 +12,7 @@ from offnormal.config import PredictConfig
 from offnormal.errors import UsageError, VideoError
 from offnormal.types import InputSpec, Output, Resize
 from offnormal.verbs import predict_videos
-from offnormal.verbs.predict_videos import VideoPredictor, annotated_paths, videos_among
+from offnormal.verbs.predict_videos import VideoPredictor, annotated_paths, refuse_options
 from tests.video_files import cut, write_video
 
 SIZE = (32, 48)
@@ -236,13 +236,12 @@ def test_where_annotated_videos_go(tmp_path):
 
 def test_options_that_fit_neither_pictures_nor_videos(tmp_path):
     path = write(tmp_path / "a.mp4", [9])
-    Image.new("RGB", (4, 4)).save(tmp_path / "1.png")
     for option in ({"annotate": tmp_path / "x.mp4"}, {"every": "1s"}, {"hold": True}, {"fps": 5}):
         with pytest.raises(UsageError, match=f"--{next(iter(option))} is for videos"):
-            videos_among([str(tmp_path / "1.png")], PredictConfig(**option))
+            refuse_options(PredictConfig(**option), [])
     with pytest.raises(UsageError, match="video files state their own"):
-        videos_among([str(path)], PredictConfig(fps=5))
+        refuse_options(PredictConfig(fps=5), [path])
     with pytest.raises(UsageError, match="would write over the video"):
-        videos_among([str(path)], PredictConfig(annotate=path))
+        refuse_options(PredictConfig(annotate=path), [path])
     with pytest.raises(UsageError, match="would write over the video"):
-        videos_among([str(path)], PredictConfig(annotate=tmp_path))
+        refuse_options(PredictConfig(annotate=tmp_path), [path])

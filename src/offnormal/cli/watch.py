@@ -114,7 +114,7 @@ def configured(
     bundle: Path | None, sources: tuple[str, ...], flags: dict[str, Any], file: Path | None, *, dry_run: bool = False
 ) -> WatchConfig:
     """The configuration that flags and a file make together."""
-    from offnormal.sources.footage import expand_videos
+    from offnormal.data.resolve import resolve_items
     from offnormal.watching.config import WatchConfig, named_after
 
     given = {{"sink": "sinks", "zone": "zones"}.get(key, key): value for key, value in flags.items()}
@@ -126,7 +126,10 @@ def configured(
     if bundle is not None:
         given["bundle"] = bundle
     if sources:
-        named = [str(found) for one in sources for found in (expand_videos([one]) if dry_run else ()) or (one,)]
+        named = []
+        for source in sources:
+            videos = resolve_items([source], kind="video") if dry_run else []
+            named += [video.address for video in videos] or [source]
         names = [named_after(source) for source in named]
         taken = [name if names.count(name) == 1 else f"{name[:50]}-{i}" for i, name in enumerate(names, 1)]
         given["cameras"] = [{"source": source, "name": name} for source, name in zip(named, taken, strict=True)]

@@ -11,7 +11,7 @@ from statistics import median
 from offnormal.data.geometry import fixed_size
 from offnormal.errors import ConfigError, DataError, ImageError, VideoError
 from offnormal.sources.image import image_size, significant_bits
-from offnormal.sources.paths import pictures_in
+from offnormal.sources.paths import images_in
 from offnormal.sources.video import open_video
 from offnormal.types import ClipSpec, InputSpec, Interpolation, Item, Resize, ResizePolicy
 
@@ -63,7 +63,7 @@ def survey_videos(videos: Sequence[Item]) -> Survey:
         except (VideoError, ImageError):
             continue
         if video.path.is_dir():
-            frames = pictures_in(video.path, recursive=False)
+            frames = images_in(video.path, recursive=False)
             depths += [
                 bits for path in frames[:: math.ceil(len(frames) * len(chosen) / _DEPTHS)] if (bits := _bits(path))
             ]

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from typing_extensions import TypeVar
 
 from offnormal.backbones.base import WeightCard
-from offnormal.data.loader import Batches
+from offnormal.data.batches import Batches
 from offnormal.errors import ConfigError, NotFittedError
 from offnormal.faults import explain
 from offnormal.types import ClipSpec, InputSpec, Output, Pooling, Resize

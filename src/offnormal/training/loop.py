@@ -19,7 +19,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from offnormal.data.ahead import Ahead
+from offnormal.data.prefetch import Prefetch
 from offnormal.detectors.base import TrainedDetector
 from offnormal.errors import ConfigError, FitError
 from offnormal.scoring.memory import within_memory
@@ -209,7 +209,7 @@ class _Loop:
             rank=self.fabric.global_rank,
             ranks=self.fabric.world_size,
         )
-        ahead = Ahead(partial(self.job.learn.during(late=late).epoch, order), room=_AHEAD, name="batches")
+        ahead = Prefetch(partial(self.job.learn.during(late=late).epoch, order), room=_AHEAD, name="batches")
         waited = 0.0
         with contextlib.closing(ahead):
             portions = iter(ahead)
@@ -316,10 +316,11 @@ class _Loop:
         settings, late = self.settings, self.settings.is_late(self.step)
         held = self.job.held.spread(settings.validate_on).during(late=late)
         for batch in held.loader(math.ceil(settings.batch_size / settings.accumulate)):
-            mine = batch.pixels[rank::world]
+            pixels = torch.from_numpy(batch.pixels)
+            mine = pixels[rank::world]
             weight = len(mine)
             with self.fabric.autocast():  # without a share of its own a rank computes one that does not count
-                found = self.detector.validation_step((mine if weight else batch.pixels[:1]).to(self.fabric.device))
+                found = self.detector.validation_step((mine if weight else pixels[:1]).to(self.fabric.device))
             for name, loss in found.items():
                 share = torch.as_tensor(loss, device=self.fabric.device).double() * weight
                 sums[name] = sums[name] + share if name in sums else share

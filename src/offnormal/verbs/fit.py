@@ -19,8 +19,9 @@ from offnormal.bundle import Bundle
 from offnormal.calibration.calibration import Calibration, calibrate_scores
 from offnormal.calibration.guarantee import normals_needed, order_statistic
 from offnormal.config import FitConfig, TrainConfig
+from offnormal.data.batches import Batches
 from offnormal.data.dataset import Dataset, Skipped
-from offnormal.data.loader import Batches, read_mask
+from offnormal.data.images import read_mask
 from offnormal.data.survey import choose_input, default_side, survey, survey_videos
 from offnormal.detectors.base import (
     DataKind,
@@ -43,8 +44,7 @@ from offnormal.types import InputSpec, Rate
 from offnormal.verbs.elsewhere import check_elsewhere, elsewhere
 from offnormal.verbs.loading import (
     Progress,
-    load_pictures,
-    load_videos,
+    load_items,
     open_configured,
     split_beside,
     write_split,
@@ -166,9 +166,7 @@ def _fit_here(name: str, config: FitConfig, dataset: Dataset, run: Run, progress
 
 
 def _loader(detector: Detector, config: FitConfig, dataset: Dataset, progress: Progress | None, what: str) -> Batches:
-    if not dataset.is_video:
-        return load_pictures(dataset.train, detector.input, config, progress=progress, what=what)
-    return load_videos(
+    return load_items(
         dataset.train, detector.input, config, config, progress=progress, what=what, every_s=config.every_s, again=True
     )
 

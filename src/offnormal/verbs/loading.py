@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from offnormal.data.batches import Loader
 from offnormal.data.class_split import ClassChoice, Split
 from offnormal.data.dataset import Dataset
-from offnormal.data.loader import Loader
+from offnormal.data.loaders import open_loader
 from offnormal.data.open import open_datasets
-from offnormal.data.video_loader import VideoLoader
+from offnormal.data.video_loader import VideoOptions
 from offnormal.errors import CalibrationError, DataError
 from offnormal.files import write_text
 from offnormal.sources.privacy import read_privacy_mask
@@ -90,6 +91,12 @@ def split_beside(path: Path) -> Split | None:
         raise DataError(f"{file}: damaged ({error}); copy it again from the run that was fitted") from None
 
 
+def known_classes(bundle: Bundle) -> frozenset[str]:
+    """The classes by which the run of a bundle divided its clips; none of a bundle that is not in its run."""
+    split = None if bundle.path is None else split_beside(bundle.path)
+    return frozenset() if split is None else frozenset((*split.classes.normal, *split.classes.anomalous))
+
+
 def write_split(folder: Path, split: Split) -> None:
     """split.json in a run's folder."""
     write_text(folder / SPLIT, json.dumps(split.to_json(), indent=1, ensure_ascii=False) + "\n")
@@ -112,26 +119,23 @@ def load_items(
     masks: bool = False,
     every_s: float | None = None,
     again: bool = False,
-) -> Loader | VideoLoader:
-    """A loader of images or videos; progress hears `what` is done. again: several passes, so that caching pays."""
-    common: _Common = {
-        "batch_size": compute.batch_size,
-        "masks": masks,
-        "on_error": compute.on_error,
-        "workers": compute.workers,
-    }
-    if not items or not items[0].is_video:
-        return Loader(items, spec, progress=count_steps(progress, what, lambda: len(items)), **common)
-    groups = {video.group if video.group is not None else video.name for video in items}
-    loader = VideoLoader(
+) -> Loader:
+    """A loader of items; progress hears `what` is done. again: it is passed over more than once: caching pays."""
+    groups = {item.group if item.group is not None else item.name for item in items}
+    loader = open_loader(
         items,
         spec,
-        every_s=every_s,
-        cache=footage.cache if again else "off",
-        cache_dir=Path(footage.cache_dir).expanduser(),
-        fps=footage.fps,
-        stretches=STRETCHES if len(groups) == 1 else 1,
-        **common,
+        batch_size=compute.batch_size,
+        masks=masks,
+        on_error=compute.on_error,
+        workers=compute.workers,
+        videos=VideoOptions(
+            every_s=every_s,
+            cache=footage.cache if again else "off",
+            cache_dir=Path(footage.cache_dir).expanduser(),
+            fps=footage.fps,
+            stretches=STRETCHES if len(groups) == 1 else 1,
+        ),
     )
     loader.progress = count_steps(progress, what, lambda: len(loader))
     return loader

@@ -14,7 +14,7 @@ from PIL import Image
 
 from offnormal.bundle import Bundle
 from offnormal.data.clips import Clip
-from offnormal.data.frame_cache import LaidFrame
+from offnormal.data.frame_cache import ResizedFrame
 from offnormal.data.live_windows import LiveWindows
 from offnormal.events.zones import ZonedPooling, zoned_pooling
 from offnormal.scoring import LiveScorer, ScoredFrame
@@ -127,7 +127,7 @@ class CameraFrames:
         self._waiting: deque[_PushedFrame] = deque()
         self._idle_findings: deque[Finding] = deque()  # found while no frame came
 
-    def push(self, item: Frame | Gap) -> list[Clip[LaidFrame] | Gap]:
+    def push(self, item: Frame | Gap) -> list[Clip[ResizedFrame] | Gap]:
         """Take the next frame or gap; the gap, or the clip that the frame completes, if it does.
 
         Before the clip comes a gap where the frame begins anew without one: no clip will speak of those before it.

@@ -13,13 +13,13 @@ import numpy as np
 
 from offnormal.calibration.calibration import Calibration
 from offnormal.data.dataset import content_prefixes
+from offnormal.data.resolve import resolve_items
 from offnormal.errors import CalibrationError, UsageError
 from offnormal.events.budget import AlarmBudget, budget_events
 from offnormal.events.rules import low_threshold
 from offnormal.events.zones import conditions_hash
 from offnormal.files import write_text
 from offnormal.metrics.video import FrameScores
-from offnormal.sources.footage import expand_videos
 from offnormal.types import Item, Rate
 from offnormal.watching.frames import CameraSetup
 
@@ -79,7 +79,7 @@ def needs_footage(setup: CameraSetup, out: Path) -> bool:
 
 def footage(setup: CameraSetup) -> list[Path]:
     """The videos of normal life that a camera names; UsageError where there is none."""
-    found = expand_videos(setup.config.calibrate_on)
+    found = [item.path for item in resolve_items(setup.config.calibrate_on, kind="video")]
     if setup.config.calibrate_on and not found:
         named = ", ".join(map(str, setup.config.calibrate_on))
         raise UsageError(f"camera {setup.name}: no video in {named}; expected video files or folders of them")

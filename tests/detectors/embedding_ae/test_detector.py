@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from offnormal.backbones.video.base import VideoBackbone, VideoCard
-from offnormal.data.loader import Batch
+from offnormal.data.batches import Batch
 from offnormal.detectors.embedding_ae import EmbeddingAE, EmbeddingAEOptions
 from offnormal.errors import ConfigError, WeightsError
 from offnormal.types import ClipSpec, InputSpec
@@ -66,7 +66,7 @@ class Rows:
 
     def __iter__(self):
         for start in range(0, len(self.x), 4):
-            yield Batch(self.x[start : start + 4], self.samples[start : start + 4], None)
+            yield Batch(self.x[start : start + 4].numpy(), self.samples[start : start + 4], None)
 
 
 def clips(n, seed=0):

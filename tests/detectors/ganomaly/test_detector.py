@@ -8,7 +8,7 @@ import torch
 from torch import distributed, nn
 from torch.optim import Adam
 
-from offnormal.data.loader import Batch
+from offnormal.data.batches import Batch
 from offnormal.detectors.ganomaly import Ganomaly, GanomalyOptions
 from offnormal.detectors.parts.maps import smooth
 from offnormal.errors import ConfigError, NotFittedError, WeightsError
@@ -359,7 +359,7 @@ class Stub(nn.Module):
 )
 def test_the_score_is_the_papers_unless_pasted_pieces_are_told_clearly_better_by_the_other(tells, score, taken):
     known = pictures(1)
-    batches = [Batch((known + 0.01 * pictures(20, seed=k)).clamp(0, 1), [], None) for k in (1, 2)]
+    batches = [Batch((known + 0.01 * pictures(20, seed=k)).clamp(0, 1).numpy(), [], None) for k in (1, 2)]
     made = small(score=score).eval()
     made.generator = Stub(2 * known - 1, tells)
     with torch.no_grad():

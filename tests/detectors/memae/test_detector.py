@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from offnormal.data.batches import Batch
 from offnormal.data.clips import Windows
-from offnormal.data.loader import Batch
 from offnormal.detectors.memae import MemAE, MemAEOptions
 from offnormal.detectors.parts.maps import smooth
 from offnormal.errors import ConfigError, NotFittedError, WeightsError
@@ -258,7 +258,7 @@ def fitted(made, batches=2):
     for seed in range(3):  # running statistics of its own
         list(made.train().training_step(pixels(seed=seed, size=made.input.size[0])))
     made.eval()
-    made.finish([Batch(pixels(seed=seed, size=made.input.size[0]), [], None) for seed in range(batches)])
+    made.finish([Batch(pixels(seed=seed, size=made.input.size[0]).numpy(), [], None) for seed in range(batches)])
     return made
 
 

@@ -4,7 +4,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from offnormal.backbones.video.catalogue import build_encoder, encoder_names
-from offnormal.data.loader import Batch
+from offnormal.data.batches import Batch
 from offnormal.detectors.memae import MemAE, MemAEOptions
 from offnormal.detectors.memae.encoder import ClipEncoder, derived_blocks
 from offnormal.errors import ConfigError, WeightsError
@@ -86,7 +86,7 @@ def test_every_encoder_learns_and_scores_as_it_learnt(name):
     optimizer.step()
     moved = [key for key, value in made.net.named_parameters() if not torch.equal(value, before[key])]
     assert len(moved) > 0.9 * len(before) and "memory" in moved
-    made.eval().finish([Batch(x, [], None)])
+    made.eval().finish([Batch(x.numpy(), [], None)])
     with torch.inference_mode():
         plain, remade = made.net(2 * x - 1)[0], made._for_scoring()(made._scaled(x))[0]
         torch.testing.assert_close(remade, plain, rtol=1e-4, atol=1e-4)

@@ -7,7 +7,8 @@ from PIL import Image
 from torch import nn
 from torch.optim import Adam
 
-from offnormal.data.loader import Batch, to_pixels
+from offnormal.data.batches import Batch
+from offnormal.data.images import to_pixels
 from offnormal.detectors.mnad import MNAD, MNADOptions
 from offnormal.detectors.parts.maps import smooth
 from offnormal.detectors.parts.memory import compactness, read_items, separateness, update_items
@@ -41,7 +42,7 @@ def pixels(made, n=6, seed=0):
 def fitted(made, seed=1):
     made.eval()
     with torch.no_grad():
-        made.finish([Batch(pixels(made, seed=seed), [sample(f"{seed}")] * 6, None, None)])
+        made.finish([Batch(pixels(made, seed=seed).numpy(), [sample(f"{seed}")] * 6, None, None)])
     return made
 
 

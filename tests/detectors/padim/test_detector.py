@@ -96,11 +96,11 @@ def test_end_to_end_equals_the_reference(golden, tmp_path):
     random.seed(1024)
     detector.chosen_0 = torch.tensor(random.sample(range(448), 100))
 
-    from offnormal.data.geometry import lay
-    from offnormal.data.loader import stack
+    from offnormal.data.geometry import resize
+    from offnormal.data.images import stack
 
     def pixels(images):
-        return stack([np.asarray(lay(Image.fromarray(x), spec)).transpose(2, 0, 1) for x in images])
+        return stack([np.asarray(resize(Image.fromarray(x), spec)).transpose(2, 0, 1) for x in images])
 
     with torch.inference_mode():
         test = pixels(stored["test"])
@@ -118,7 +118,7 @@ def test_end_to_end_equals_the_reference(golden, tmp_path):
     np.testing.assert_allclose(scaled.max((1, 2)), stored["image_scores"], atol=1e-4)
     assert image.auroc(stored["labels"], output.score[:, 0]) == pytest.approx(float(stored["image_auroc"]))
     masks = np.stack(
-        [np.asarray(lay(Image.fromarray(m), spec, mask=True)) > 0 for m in (stored["masks"] > 0).astype(np.uint8)]
+        [np.asarray(resize(Image.fromarray(m), spec, mask=True)) > 0 for m in (stored["masks"] > 0).astype(np.uint8)]
     )
     assert pixel.auroc(masks, scaled) == pytest.approx(float(stored["pixel_auroc"]), abs=1e-4)
 

@@ -26,7 +26,7 @@ from offnormal.backbones.base import WeightCard
 from offnormal.backbones.video.base import VideoBackbone, VideoCard
 from offnormal.backbones.video.catalogue import build_embedder
 from offnormal.backbones.video.inference import InferenceForm
-from offnormal.data.loader import Batches
+from offnormal.data.batches import Batches
 from offnormal.detectors.base import DataKind, EmbeddedDetector
 from offnormal.detectors.embedding_ae.heads import Heads, Neighbours
 from offnormal.detectors.embedding_ae.networks import EmbeddingAutoencoder
@@ -294,7 +294,7 @@ class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
         rows, actions = [], []
         with torch.no_grad():
             for number, batch in enumerate(thin_out(loader, _MOST)):
-                x = batch.pixels.to(self.centre.device)
+                x = torch.from_numpy(batch.pixels).to(self.centre.device)
                 found = [x] if x.ndim == 2 else [self.embed(seen) for seen in (x, *self._views_of(x, number))]
                 rows += found
                 actions += len(found) * [sample.item.class_name for sample in batch.samples]

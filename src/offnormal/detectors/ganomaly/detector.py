@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 from torch.optim import Adam, Optimizer
 
-from offnormal.data.loader import Batches
+from offnormal.data.batches import Batches
 from offnormal.detectors.base import TrainedDetector
 from offnormal.detectors.ganomaly.networks import SMALLEST, Discriminator, Generator, initialise
 from offnormal.detectors.ganomaly.options import GanomalyOptions

@@ -21,7 +21,7 @@ from torch.optim import Adam, Optimizer
 
 from offnormal.backbones.base import WeightCard
 from offnormal.backbones.video.base import VideoBackbone, VideoCard
-from offnormal.data.loader import Batches
+from offnormal.data.batches import Batches
 from offnormal.detectors.base import DataKind, TrainedDetector
 from offnormal.detectors.memae.encoder import ClipEncoder, other_encoder
 from offnormal.detectors.memae.networks import FormName, MemoryAutoencoder, build_network, folded
@@ -190,7 +190,7 @@ class MemAE(TrainedDetector[MemAEOptions]):
         """Note how often normals kept back recall each item."""
         usage = torch.zeros_like(self.watch.recalled)
         for batch in loader:
-            _, attention = self._for_scoring()(self._scaled(batch.pixels.to(usage.device)))
+            _, attention = self._for_scoring()(self._scaled(torch.from_numpy(batch.pixels).to(usage.device)))
             if attention is not None:
                 usage += by_item(attention).sum(0)
         self.usage = usage / usage.sum().clamp(min=1e-12)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from offnormal.data.loader import Batches
+from offnormal.data.batches import Batches
 from offnormal.detectors.base import StatefulDetector, TrainedDetector
 from offnormal.detectors.mnad.networks import MULTIPLE, Network, ScoringForm
 from offnormal.detectors.mnad.options import MNADImport, MNADOptions
@@ -180,7 +180,7 @@ class MNAD(TrainedDetector[MNADOptions], StatefulDetector[MNADOptions]):
         order = InOrder(self)
         terms = []
         for batch in loader:
-            pixels = batch.pixels.to(self.items.device)
+            pixels = torch.from_numpy(batch.pixels).to(self.items.device)
             found = order.score(pixels, [s.item.path for s in batch.samples]) if self.updates_online else self(pixels)
             terms.append(torch.cat([found.terms["psnr"], found.terms["feature_distance"]], 1))
         seen = torch.cat(terms).double()  # (R, 2)

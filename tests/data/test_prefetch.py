@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from offnormal.data.ahead import Ahead
+from offnormal.data.prefetch import Prefetch
 
 
 def threads():
@@ -36,14 +36,14 @@ def settled(made):
 @pytest.mark.parametrize("room", [1, 3, 100])
 def test_items_come_in_order_and_all_of_them(room):
     made = []
-    assert list(Ahead(counting(made, 50), room=room, name="counting")) == list(range(50))
+    assert list(Prefetch(counting(made, 50), room=room, name="counting")) == list(range(50))
     assert set(made) == {"counting"}
     assert not threads()
 
 
 def test_no_more_items_than_there_is_room_for_are_made_ahead():
     made = []
-    ahead = Ahead(counting(made), room=3, name="counting")
+    ahead = Prefetch(counting(made), room=3, name="counting")
     assert settled(made) == 4
     taken = iter(ahead)
     assert [next(taken), next(taken)] == [0, 1]
@@ -53,7 +53,7 @@ def test_no_more_items_than_there_is_room_for_are_made_ahead():
 
 def test_closing_ends_the_thread_and_cleans_up_in_it():
     made, ended = [], []
-    ahead = Ahead(counting(made, ended=ended), room=2, name="counting")
+    ahead = Prefetch(counting(made, ended=ended), room=2, name="counting")
     next(iter(ahead))
     ahead.close()
     assert not threads()
@@ -68,7 +68,7 @@ def test_an_error_is_raised_after_the_items_before_it():
         yield 2
         raise ValueError("third")
 
-    taken = iter(Ahead(failing, room=5, name="counting"))
+    taken = iter(Prefetch(failing, room=5, name="counting"))
     assert [next(taken), next(taken)] == [1, 2]
     with pytest.raises(ValueError, match="third"):
         next(taken)
@@ -80,13 +80,13 @@ def test_an_error_at_the_very_beginning_is_raised():
         raise OSError("no such thing")
 
     with pytest.raises(OSError, match="no such thing"):
-        list(Ahead(failing, room=5, name="counting"))
+        list(Prefetch(failing, room=5, name="counting"))
 
 
 def test_a_program_ends_though_nobody_closed_it():
     program = (
-        "import itertools\nfrom offnormal.data.ahead import Ahead\n"
-        "taken = iter(Ahead(lambda: (i for i in itertools.count()), room=2, name='x'))\nprint(next(taken))\n"
+        "import itertools\nfrom offnormal.data.prefetch import Prefetch\n"
+        "taken = iter(Prefetch(lambda: (i for i in itertools.count()), room=2, name='x'))\nprint(next(taken))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], timeout=30, capture_output=True, text=True, check=True)
     assert done.stdout == "0\n"

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Ahead(Generic[T]):
+class Prefetch(Generic[T]):
     """Iterates what the generator `make()` yields; up to `room` items are made before they are asked for.
 
     The whole generator, its beginning and its clean-up included, runs in one thread. What it raises is raised where

@@ -5,14 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from offnormal.data import loader as loader_module
-from offnormal.data.geometry import place
-from offnormal.data.loader import Loader, read_mask, read_pixels, stack, unmasked_anomalies
+from offnormal.data import image_loader as loader_module
+from offnormal.data.dataset import unmasked_anomalies
+from offnormal.data.image_loader import ImageLoader
 from offnormal.errors import DataError, ImageError
-from offnormal.types import ANOMALOUS, NORMAL, InputSpec, Resize
+from offnormal.types import ANOMALOUS, NORMAL, InputSpec
 from tests.items import image
 
 SPEC = InputSpec(size=(8, 12))
@@ -30,7 +29,7 @@ def pictures(tmp_path):
 
 
 def values(batch):
-    return [round(float(v)) for v in batch.pixels.amax((1, 2, 3)) * 255]
+    return [round(float(v)) for v in batch.pixels.max((1, 2, 3)) * 255]
 
 
 def spoil(sample):
@@ -43,16 +42,16 @@ def decoders():
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_batches_come_in_order_with_a_short_last_one(pictures, workers):
-    batches = list(Loader(pictures, SPEC, batch_size=3, workers=workers))
+    batches = list(ImageLoader(pictures, SPEC, batch_size=3, workers=workers))
     assert [values(batch) for batch in batches] == [[0, 10, 20], [30, 40, 50], [60]]
     assert [sample.item for batch in batches for sample in batch.samples] == pictures
-    assert all(batch.pixels.shape[1:] == (3, 8, 12) and batch.pixels.dtype == torch.float32 for batch in batches)
+    assert all(batch.pixels.shape[1:] == (3, 8, 12) and batch.pixels.dtype == np.float32 for batch in batches)
     assert all(batch.masks is None for batch in batches)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 50])
 def test_every_batch_size_gives_every_picture_once(pictures, batch_size):
-    loader = Loader(pictures, SPEC, batch_size=batch_size)
+    loader = ImageLoader(pictures, SPEC, batch_size=batch_size)
     assert [v for batch in loader for v in values(batch)] == [10 * i for i in range(7)]
     assert len(loader) == 7
 
@@ -63,7 +62,7 @@ def test_only_some_groups(pictures):
         for sample, group in zip(pictures, ["a", "b", None, "a", "c", "b", "a"], strict=True)
     ]
     done = []
-    loader = Loader(grouped, SPEC, batch_size=2, on_bad="skip", progress=done.append)
+    loader = ImageLoader(grouped, SPEC, batch_size=2, on_bad="skip", progress=done.append)
     spoil(pictures[3])
     some = loader.only({"a", None})
     assert [values(batch) for batch in some] == [[0, 20], [60]]
@@ -73,12 +72,12 @@ def test_only_some_groups(pictures):
 
 
 def test_no_samples_give_no_batches():
-    assert list(Loader([], SPEC, batch_size=2)) == []
+    assert list(ImageLoader([], SPEC, batch_size=2)) == []
 
 
 def test_a_second_pass_gives_the_same_and_starts_its_lists_anew(pictures):
     spoil(pictures[2])
-    loader = Loader(pictures, SPEC, batch_size=2, on_bad="skip")
+    loader = ImageLoader(pictures, SPEC, batch_size=2, on_bad="skip")
     first, second = list(loader), list(loader)
     assert [values(batch) for batch in first] == [values(batch) for batch in second]
     assert len(loader.skipped) == 1
@@ -88,7 +87,7 @@ def test_a_second_pass_gives_the_same_and_starts_its_lists_anew(pictures):
 def test_progress_counts_every_sample_before_its_batch_is_given(pictures):
     spoil(pictures[6])
     done, seen = [], []
-    for batch in Loader(pictures, SPEC, batch_size=3, on_bad="skip", progress=done.append):
+    for batch in ImageLoader(pictures, SPEC, batch_size=3, on_bad="skip", progress=done.append):
         seen.append((len(batch.samples), sum(done)))
     assert seen == [(3, 3), (3, 6)]
     assert sum(done) == 7
@@ -97,14 +96,14 @@ def test_progress_counts_every_sample_before_its_batch_is_given(pictures):
 def test_a_bad_file_stops_with_its_name_and_a_way_out(pictures):
     spoil(pictures[3])
     with pytest.raises(ImageError, match=r"3\.png: .*--on-bad skip"):
-        list(Loader(pictures, SPEC, batch_size=2))
+        list(ImageLoader(pictures, SPEC, batch_size=2))
     assert not decoders()
 
 
 def test_bad_files_are_left_out_and_listed(pictures):
     for i in (0, 4, 6):
         spoil(pictures[i])
-    loader = Loader(pictures, SPEC, batch_size=3, on_bad="skip")
+    loader = ImageLoader(pictures, SPEC, batch_size=3, on_bad="skip")
     assert [values(batch) for batch in loader] == [[10, 20, 30], [50]]
     assert [bad.path for bad in loader.skipped] == [pictures[i].path for i in (0, 4, 6)]
     assert all(bad.path.name in bad.reason for bad in loader.skipped)
@@ -113,13 +112,13 @@ def test_bad_files_are_left_out_and_listed(pictures):
 def test_nothing_but_bad_files_give_no_batch(pictures):
     for sample in pictures:
         sample.path.write_text("no picture")
-    loader = Loader(pictures, SPEC, batch_size=3, on_bad="skip")
+    loader = ImageLoader(pictures, SPEC, batch_size=3, on_bad="skip")
     assert list(loader) == []
     assert len(loader.skipped) == 7
 
 
 def test_leaving_early_ends_the_threads(pictures):
-    for batch in Loader(pictures * 20, SPEC, batch_size=2, workers=4):
+    for batch in ImageLoader(pictures * 20, SPEC, batch_size=2, workers=4):
         assert values(batch) == [0, 10]
         assert decoders()
         break
@@ -137,7 +136,7 @@ def test_leaving_early_leaves_undone_what_was_not_begun(pictures, monkeypatch):
         return real(path, spec)
 
     monkeypatch.setattr(loader_module, "read_pixels", slow)
-    for _ in Loader(pictures, SPEC, batch_size=2, workers=1):
+    for _ in ImageLoader(pictures, SPEC, batch_size=2, workers=1):
         break
     gc.collect()
     assert len(started) < len(pictures)
@@ -145,7 +144,7 @@ def test_leaving_early_leaves_undone_what_was_not_begun(pictures, monkeypatch):
 
 def test_an_error_of_the_user_of_the_batches_ends_the_threads(pictures):
     with pytest.raises(ZeroDivisionError):
-        for batch in Loader(pictures * 20, SPEC, batch_size=2, workers=4):
+        for batch in ImageLoader(pictures * 20, SPEC, batch_size=2, workers=4):
             len(batch.samples) / 0
     gc.collect()
     assert not decoders()
@@ -164,7 +163,7 @@ def test_no_more_than_a_few_pictures_are_held_at_once(pictures, monkeypatch):
         return real(path, spec)
 
     monkeypatch.setattr(loader_module, "read_pixels", counted)
-    for batch in Loader(pictures * 30, SPEC, batch_size=batch_size, workers=workers):
+    for batch in ImageLoader(pictures * 30, SPEC, batch_size=batch_size, workers=workers):
         taken += len(batch.samples)
     assert started == taken == 210
     assert most <= 3 * batch_size + workers + 1  # whatever the number of pictures
@@ -176,72 +175,10 @@ def test_8_bit_and_16_bit_pictures_share_a_batch_on_one_scale(tmp_path):
     Image.fromarray(np.full((8, 12), 0.2, np.float32)).save(tmp_path / "f.tif")
     spec = InputSpec(size=(8, 12), bits=12)
     samples = [image(tmp_path / name) for name in ("8.png", "12.png", "f.tif")]
-    (batch,) = Loader(samples, spec, batch_size=3)
-    torch.testing.assert_close(batch.pixels, torch.full((3, 3, 8, 12), 0.2), atol=1e-6, rtol=0)
-    alone = [b.pixels for b in Loader(samples, spec, batch_size=1)]
-    assert torch.equal(torch.cat(alone), batch.pixels)
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_pixels_have_the_channels_and_the_order_of_the_specification(tmp_path, channels):
-    Image.new("RGB", (12, 8), (255, 0, 0)).save(tmp_path / "x.png")
-    pixels = read_pixels(tmp_path / "x.png", InputSpec(size=(8, 12), channels=channels))
-    assert pixels.shape == (channels, 8, 12)
-    assert pixels.dtype == np.uint8
-    assert pixels[:, 0, 0].tolist() == ([255, 0, 0] if channels == 3 else [76])
-
-
-def test_deep_pixels_stay_between_0_and_1_however_the_filter_swings(tmp_path):
-    steps = np.kron(np.array([[0, 1], [1, 0]] * 3), np.ones((5, 5))) * 65535
-    Image.fromarray(steps.astype(np.uint16)).save(tmp_path / "x.png")
-    pixels = read_pixels(tmp_path / "x.png", InputSpec(size=(64, 32), resize=Resize(interpolation="lanczos")))
-    assert pixels.dtype == np.float32
-    assert (pixels.min(), pixels.max()) == (0, 1)
-
-
-def test_values_that_cannot_be_used_name_the_file(tmp_path):
-    Image.fromarray(np.full((4, 4), 2, np.float32)).save(tmp_path / "x.tif")
-    with pytest.raises(ImageError, match=r"x\.tif: float picture with values 2 to 2"):
-        read_pixels(tmp_path / "x.tif", SPEC)
-
-
-@pytest.mark.parametrize("policy", ["median_aspect", "letterbox", "short_side"])
-@pytest.mark.parametrize("orientation", [1, 6])
-def test_a_large_jpeg_gives_nearly_the_pixels_of_the_same_picture_decoded_whole(tmp_path, policy, orientation):
-    blocks = np.random.default_rng(0).integers(60, 200, (6, 9, 3), dtype=np.uint8)
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    large = Image.fromarray(blocks).resize((288, 192), Image.Resampling.BICUBIC)
-    large.save(tmp_path / "x.jpg", quality=95, exif=exif)
-    Image.open(tmp_path / "x.jpg").save(tmp_path / "x.png", exif=exif)
-    resize = Resize(policy=policy, short_side=24 if policy == "short_side" else None)
-    spec = InputSpec(size=(20, 24), resize=resize)
-    small, whole = (read_pixels(tmp_path / name, spec).astype(int) for name in ("x.jpg", "x.png"))
-    assert np.abs(small - whole).max() <= 6
-    assert np.abs(small - whole).mean() < 1
-
-
-@pytest.mark.parametrize("size", [(96, 64), (64, 96), (512, 32), (160, 160)])
-@pytest.mark.parametrize("policy", ["median_aspect", "letterbox", "short_side"])
-def test_at_least_twice_what_the_filter_makes_of_a_picture_is_decoded(tmp_path, monkeypatch, policy, size):
-    decoded, real = [], loader_module.open_image
-    monkeypatch.setattr(loader_module, "open_image", lambda *a, **k: decoded.append(real(*a, **k)) or decoded[-1])
-    Image.new("RGB", size).save(tmp_path / "x.jpg")
-    spec = InputSpec(size=(8, 8), resize=Resize(policy=policy, short_side=8 if policy == "short_side" else None))
-    read_pixels(tmp_path / "x.jpg", spec)
-    height, width = place(size[::-1], spec).scaled
-    (image,) = decoded
-    assert image.size != size or min(size) == 32
-    assert image.width >= 2 * width
-    assert image.height >= 2 * height
-
-
-@pytest.mark.parametrize(("interpolation", "antialias"), [("nearest", True), ("bilinear", False)])
-def test_points_are_taken_from_the_picture_decoded_whole(tmp_path, interpolation, antialias):
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 96), dtype=np.uint8)).save(tmp_path / "x.jpg")
-    Image.open(tmp_path / "x.jpg").save(tmp_path / "x.png")
-    spec = InputSpec(size=(8, 12), resize=Resize(interpolation=interpolation, antialias=antialias))
-    np.testing.assert_array_equal(read_pixels(tmp_path / "x.jpg", spec), read_pixels(tmp_path / "x.png", spec))
+    (batch,) = ImageLoader(samples, spec, batch_size=3)
+    np.testing.assert_allclose(batch.pixels, np.full((3, 3, 8, 12), 0.2), atol=1e-6, rtol=0)
+    alone = [b.pixels for b in ImageLoader(samples, spec, batch_size=1)]
+    assert np.array_equal(np.concatenate(alone), batch.pixels)
 
 
 def with_mask(tmp_path, mask, *, size=(12, 8), name="m.png", **save):
@@ -255,29 +192,17 @@ def test_masks_come_at_input_size_and_empty_for_pictures_without_one(tmp_path):
     marks[4:8, 6:12] = 1
     bad = with_mask(tmp_path, marks, size=(24, 16))
     good = image(bad.path, label=NORMAL)
-    (batch,) = Loader([bad, good], SPEC, batch_size=2, masks=True)
+    (batch,) = ImageLoader([bad, good], SPEC, batch_size=2, masks=True)
     assert batch.masks.shape == (2, 8, 12)
     assert batch.masks.dtype == bool
     np.testing.assert_array_equal(batch.masks[0], marks[1::2, 1::2] > 0)
     assert not batch.masks[1].any()
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "I;16"])
-def test_masks_of_every_mode(tmp_path, mode):
-    marks = np.zeros((8, 12), np.uint8)
-    marks[2:5, 3:7] = 1
-    image = Image.fromarray(marks if mode in ("P", "I;16") else marks * 255)
-    if mode == "P":
-        image.putpalette([0, 0, 0, 0, 0, 128])
-    image = Image.fromarray(marks.astype(np.uint16)) if mode == "I;16" else image.convert(mode)
-    image.save(tmp_path / "m.png")
-    np.testing.assert_array_equal(read_mask(tmp_path / "m.png", SPEC, expected=(8, 12)), marks > 0)
-
-
 def test_a_mask_of_another_size_is_an_error_that_names_both_sizes_also_when_bad_files_are_skipped(tmp_path):
     sample = with_mask(tmp_path, np.ones((12, 8), np.uint8))
     with pytest.raises(DataError, match=r"m\.png: the mask is 8 x 12 pixels, its picture 12 x 8"):
-        list(Loader([sample], SPEC, batch_size=1, masks=True, on_bad="skip"))
+        list(ImageLoader([sample], SPEC, batch_size=1, masks=True, on_bad="skip"))
 
 
 def test_the_mask_of_a_turned_picture_has_the_size_that_people_see(tmp_path):
@@ -286,25 +211,16 @@ def test_the_mask_of_a_turned_picture_has_the_size_that_people_see(tmp_path):
     marks = np.zeros((12, 8), np.uint8)
     marks[:3] = 255
     sample = with_mask(tmp_path, marks, exif=exif)
-    (batch,) = Loader([sample], InputSpec(size=(12, 8)), batch_size=1, masks=True)
+    (batch,) = ImageLoader([sample], InputSpec(size=(12, 8)), batch_size=1, masks=True)
     np.testing.assert_array_equal(batch.masks[0], marks > 0)
 
 
 def test_a_damaged_mask_leaves_its_picture_out_with_the_mask_named(tmp_path):
     sample = with_mask(tmp_path, np.ones((8, 12), np.uint8))
     sample.masks.path.write_text("no picture")
-    loader = Loader([sample], SPEC, batch_size=1, masks=True, on_bad="skip")
+    loader = ImageLoader([sample], SPEC, batch_size=1, masks=True, on_bad="skip")
     assert list(loader) == []
     assert "m.png" in loader.skipped[0].reason
-
-
-def test_stack_scales_8_bit_and_leaves_floats():
-    eight, floats = np.full((3, 2, 2), 255, np.uint8), np.full((3, 2, 2), 0.25, np.float32)
-    for arrays, expected in (([eight], [1]), ([floats], [0.25]), ([eight, floats], [1, 0.25])):
-        stacked = stack(arrays)
-        assert stacked.dtype == torch.float32
-        assert stacked[:, 0, 0, 0].tolist() == expected
-    assert stack([np.broadcast_to(eight[0], (3, 2, 2))]).shape == (1, 3, 2, 2)
 
 
 def test_unmasked_anomalies(tmp_path):
