@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
+from pydantic import BaseModel
 
-from offnormal.config import EvaluateConfig
-from offnormal.config_layers import build, given_flags
+from offnormal.cli.flags import takes_flags
+from offnormal.config.layers import build
+from offnormal.config.model import set_values
+from offnormal.config.score import EvaluateConfig
 
 if TYPE_CHECKING:
     from offnormal.clip_evaluation import ClipEvaluation
@@ -17,11 +19,12 @@ if TYPE_CHECKING:
     from offnormal.video_evaluation import VideoEvaluation
 
 
+@takes_flags(EvaluateConfig)
 def command(
     bundle: Path,
     /,
     *,
-    options: Annotated[EvaluateConfig | None, Parameter(name="*")] = None,
+    options: BaseModel | None = None,
     config: Path | None = None,
     json: bool = False,
 ) -> int:
@@ -42,7 +45,7 @@ def command(
     from offnormal.verbs.evaluate import evaluate_all
     from offnormal.video_evaluation import VideoEvaluation, video_metrics_json
 
-    resolved = build(EvaluateConfig, given_flags(options), file=config)
+    resolved = build(EvaluateConfig, set_values(options), file=config)
     with progress_bar() as progress:
         done = evaluate_all(bundle, resolved, progress)
     for evaluation, run in done:

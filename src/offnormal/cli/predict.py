@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
+from pydantic import BaseModel
 
-from offnormal.config import PredictConfig
-from offnormal.config_layers import build, given_flags
+from offnormal.cli.flags import takes_flags
+from offnormal.config.layers import build
+from offnormal.config.model import set_values
+from offnormal.config.score import PredictConfig
 from offnormal.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,11 +27,12 @@ COLUMNS = (
 )
 
 
+@takes_flags(PredictConfig)
 def command(
     bundle: Path,
     /,
     *inputs: str,
-    options: Annotated[PredictConfig | None, Parameter(name="*")] = None,
+    options: BaseModel | None = None,
     config: Path | None = None,
     json: bool = False,
     exit_code: bool = False,
@@ -61,7 +64,7 @@ def command(
     from offnormal.verbs.predict import Predictor, apart_from
     from offnormal.verbs.predict_videos import videos_among
 
-    resolved = build(PredictConfig, given_flags(options), file=config)
+    resolved = build(PredictConfig, set_values(options), file=config)
     found = load(bundle) if bundle.is_dir() else None  # where there is none, wrong inputs are told first
     whole = found is not None and found.detector.input.of_whole_video
     videos = [] if whole else videos_among(inputs, resolved)

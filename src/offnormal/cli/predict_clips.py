@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from offnormal.bundle import Bundle
 from offnormal.cli.csv_table import csv_table
 from offnormal.cli.show import progress_bar, say, say_json, warn_skipped
-from offnormal.config import PredictConfig
+from offnormal.config.score import PredictConfig
 from offnormal.verbs.predict_clips import ClipPredictor, classes_known, clips_named, refuse_options_of_frames
 
 if TYPE_CHECKING:

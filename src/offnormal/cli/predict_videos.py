@@ -11,7 +11,7 @@ import numpy as np
 from offnormal.bundle import Bundle
 from offnormal.cli.csv_table import csv_table
 from offnormal.cli.show import progress_bar, say, say_json, warn, warn_skipped
-from offnormal.config import PredictConfig
+from offnormal.config.score import PredictConfig
 from offnormal.report.timeline import clock_text
 from offnormal.sinks.panel import clock
 from offnormal.verbs.predict_videos import VideoPredictor

@@ -152,7 +152,7 @@ def split_clips(clips: Sequence[Video], classes: ClassChoice, *, layout: str, gr
             raise DataError(
                 f"{len(parts)} originals of normal classes ({', '.join(classes.normal)}) leave none for {part} at "
                 f"{classes.shares[0]:g}/{classes.shares[1]:g}/{classes.shares[2]:g} (train/test/validation): give more "
-                "clips, or other --parts; clips of one original are never parted"
+                "clips, or other --split; clips of one original are never parted"
             )
     taken = [clip for clip in clips if clip.action in (*classes.normal, *classes.anomalous)]
     return Split(

@@ -24,7 +24,7 @@ from offnormal.sources.image import image_size, open_image, open_mask, to_channe
 from offnormal.sources.privacy import paint_picture
 from offnormal.types import ANOMALOUS, InputSpec, Sample
 
-OnBad = Literal["stop", "skip"]
+OnError = Literal["fail", "skip"]
 _Laid = tuple[Sample, np.ndarray, np.ndarray | None]
 
 
@@ -117,7 +117,7 @@ class Loader:
         *,
         batch_size: int,
         masks: bool = False,
-        on_bad: OnBad = "stop",
+        on_error: OnError = "fail",
         workers: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> None:
@@ -125,7 +125,7 @@ class Loader:
         self.spec = spec
         self.batch_size = batch_size
         self.masks = masks
-        self.on_bad = on_bad
+        self.on_error = on_error
         self.workers = workers or min(8, os.cpu_count() or 1)
         self.progress = progress
         self.skipped: list[Skipped] = []
@@ -162,8 +162,8 @@ class Loader:
             try:
                 found = future.result()
             except ImageError as error:
-                if self.on_bad == "stop":
-                    raise ImageError(f"{error}; or leave such files out with --on-bad skip") from None
+                if self.on_error == "fail":
+                    raise ImageError(f"{error}; or leave such files out with --on-error skip") from None
                 self.skipped.append(Skipped(sample.path, str(error)))
             self.waited_s += time.perf_counter() - start
             if self.progress is not None:

@@ -21,7 +21,7 @@ from offnormal.data.ahead import Ahead
 from offnormal.data.clips import Clip, Timed, most_clips
 from offnormal.data.dataset import Skipped
 from offnormal.data.frame_cache import DiskCache, FrameCache, LaidFrame, RamCache
-from offnormal.data.loader import Batch, OnBad, stack
+from offnormal.data.loader import Batch, OnError, stack
 from offnormal.data.video_reading import Ended, HowToRead, read_clips
 from offnormal.errors import ConfigError, DataError, ImageError, VideoError
 from offnormal.types import ANOMALOUS, NORMAL, Frame, InputSpec, Sample, Video
@@ -59,7 +59,7 @@ class VideoLoader:
         batch_size: int,
         every_s: float | None = None,
         masks: bool = False,
-        on_bad: OnBad = "stop",
+        on_error: OnError = "fail",
         cache: CacheKind = "off",
         cache_dir: Path | None = None,
         fps: float | None = None,
@@ -78,7 +78,7 @@ class VideoLoader:
         self.videos = list(videos)
         self.spec = spec
         self.batch_size = batch_size
-        self.on_bad = on_bad
+        self.on_error = on_error
         self.workers = workers or min(8, os.cpu_count() or 1)
         self.how = HowToRead(
             spec=spec,
@@ -192,9 +192,9 @@ class VideoLoader:
             try:
                 found = next(made, None)
             except (VideoError, ImageError) as error:
-                if self.on_bad == "stop":
+                if self.on_error == "fail":
                     raise VideoError(
-                        f"video {video.name}: {error}; or leave such videos out with --on-bad skip"
+                        f"video {video.name}: {error}; or leave such videos out with --on-error skip"
                     ) from None
                 self.skipped.append(Skipped(video.path, str(error)))
                 return

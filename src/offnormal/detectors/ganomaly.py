@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from torch import Tensor, distributed, nn
 from torch.optim import Adam, Optimizer
 
+from offnormal.config.validation import format_validation_error
 from offnormal.data.loader import Batches
 from offnormal.detectors.base import DetectorOptions, TrainedDetector
 from offnormal.detectors.cut_paste import tell_pasted
@@ -29,7 +30,6 @@ from offnormal.detectors.ganomaly_weights import generator_and_discriminator, st
 from offnormal.detectors.maps import smooth_within
 from offnormal.detectors.reference_weights import matched
 from offnormal.errors import ConfigError
-from offnormal.faults import explain
 from offnormal.types import InputSpec, Output, Resize
 
 __all__ = ["Ganomaly", "GanomalyOptions"]
@@ -76,7 +76,7 @@ class Ganomaly(TrainedDetector):
         try:
             options = GanomalyOptions.model_validate({**structure, **further})
         except ValidationError as error:
-            raise ConfigError(explain(error, GanomalyOptions)) from None
+            raise ConfigError(format_validation_error(error, GanomalyOptions)) from None
         spec = spec or InputSpec(size=(size, size), channels=options.channels, resize=Resize(policy="stretch"))
         if (spec.size, spec.channels, spec.frames) != ((size, size), options.channels, 1):
             raise ConfigError(

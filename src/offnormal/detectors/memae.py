@@ -22,6 +22,7 @@ from torch.optim import Adam, Optimizer
 
 from offnormal.backbones.base import WeightCard
 from offnormal.backbones.video.base import VideoBackbone, VideoCard
+from offnormal.config.validation import format_validation_error
 from offnormal.data.loader import Batches
 from offnormal.detectors.base import DataKind, DetectorOptions, TrainedDetector
 from offnormal.detectors.maps import pool, smooth_within
@@ -33,7 +34,6 @@ from offnormal.detectors.memory import entropy
 from offnormal.detectors.memory_watch import MemoryWatch, by_item
 from offnormal.detectors.reference_weights import matched
 from offnormal.errors import ConfigError
-from offnormal.faults import explain
 from offnormal.types import InputSpec, Output, Pooling
 
 __all__ = ["MemAE", "MemAEOptions"]
@@ -69,7 +69,7 @@ class MemAE(TrainedDetector):
         try:
             options = MemAEOptions.model_validate(given)
         except ValidationError as error:
-            raise ConfigError(explain(error, MemAEOptions)) from None
+            raise ConfigError(format_validation_error(error, MemAEOptions)) from None
         super().__init__(options, spec or options.published_input)
         self._refuse_other_input()
         with torch.random.fork_rng(()):

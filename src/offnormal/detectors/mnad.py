@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
+from offnormal.config.validation import format_validation_error
 from offnormal.data.loader import Batches
 from offnormal.detectors.base import DetectorOptions, StatefulDetector, TrainedDetector
 from offnormal.detectors.in_order import InOrder
@@ -29,7 +30,6 @@ from offnormal.detectors.mnad_scores import headline, psnr, scale_of, squared_er
 from offnormal.detectors.mnad_weights import NEVER_USED, memory_of, structure
 from offnormal.detectors.reference_weights import matched
 from offnormal.errors import ConfigError
-from offnormal.faults import explain
 from offnormal.types import InputSpec, Output, Resize
 
 __all__ = ["MNAD", "MNADOptions"]
@@ -81,7 +81,7 @@ class MNAD(TrainedDetector, StatefulDetector):
         try:
             options = MNADOptions.model_validate({"method": method, **further})
         except ValidationError as error:
-            raise ConfigError(explain(error, MNADOptions)) from None
+            raise ConfigError(format_validation_error(error, MNADOptions)) from None
         sides = (size, size) if isinstance(size, int) else size
         resize = Resize(policy="stretch")
         spec = spec or InputSpec(size=sides, channels=options.channels, resize=resize, **self.clip(options))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from offnormal.config import VerbConfig
+from offnormal.config.model import VerbConfig
 from offnormal.events.rules import EventRules, Seconds
 from offnormal.sinks.clip_ring import ClipRing
 from offnormal.sinks.media_worker import MediaWorker

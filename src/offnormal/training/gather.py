@@ -60,7 +60,7 @@ def gather(loader: Loader | VideoLoader, room: Room) -> tuple[Source, list[Skipp
                 found.targets.append(targets)
             if found.rows is not None:
                 _keep(found, frames, loader, room)
-            if found.rows is None and isinstance(loader, Loader) and loader.on_bad == "stop":
+            if found.rows is None and isinstance(loader, Loader) and loader.on_error == "fail":
                 return StreamedPictures(_silent(loader)), []  # of which all is known
     except BaseException:
         found.drop()
@@ -78,7 +78,7 @@ def gather(loader: Loader | VideoLoader, room: Room) -> tuple[Source, list[Skipp
         return Kept(found.rows, np.array(found.places)[whole], samples, frames_of), list(loader.skipped)
     if isinstance(loader, Loader):
         pictures = _silent(loader)
-        pictures.samples, pictures.on_bad = samples, "stop"  # every process must get the same ones
+        pictures.samples, pictures.on_error = samples, "fail"  # every process must get the same ones
         return StreamedPictures(pictures), list(loader.skipped)
     videos = _silent(loader)
     videos.videos = [video for video in videos.videos if video.path not in bad]

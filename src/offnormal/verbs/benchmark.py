@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from offnormal.bundle import Bundle
-from offnormal.config import BenchmarkConfig
+from offnormal.config.score import BenchmarkConfig
 from offnormal.data.loader import Batches, Loader, read_pixels, stack
 from offnormal.data.video_loader import VideoLoader
 from offnormal.demo import generate
@@ -226,7 +226,7 @@ def _loader(pictures: list[Path], videos: list[Video], spec: InputSpec, config: 
         fps = None if videos else _FPS  # which pictures do not have
         return VideoLoader(found, spec, batch_size=config.batch_size, fps=fps, workers=config.workers)
     samples = [Sample(path=path) for path in itertools.islice(itertools.cycle(pictures), config.images)]
-    return Loader(samples, spec, batch_size=config.batch_size, on_bad=config.on_bad, workers=config.workers)
+    return Loader(samples, spec, batch_size=config.batch_size, on_error=config.on_error, workers=config.workers)
 
 
 def _from_files(scorer: Scorer, loader: Batches, most: int) -> tuple[float, float]:

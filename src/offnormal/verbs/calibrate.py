@@ -12,7 +12,7 @@ import numpy as np
 from offnormal.bundle import Bundle
 from offnormal.calibration.calibration import Calibration, calibrate_scores
 from offnormal.calibration.footage import calibrate_footage
-from offnormal.config import CalibrateConfig
+from offnormal.config.score import CalibrateConfig
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.open import open_datasets
 from offnormal.data.video_dataset import VideoDataset
@@ -20,7 +20,7 @@ from offnormal.errors import CalibrationError, UsageError
 from offnormal.metrics.video import FrameScores
 from offnormal.scoring import Scored, Scorer, choose_device, map_peaks, score_videos
 from offnormal.sources.privacy import read_privacy_mask
-from offnormal.types import InputSpec, Rate
+from offnormal.types import InputSpec
 from offnormal.verbs.loading import STRETCHES, Progress, load_pictures, load_videos
 from offnormal.verbs.predict_clips import classes_known, clips_named
 
@@ -35,23 +35,22 @@ def calibrate_bundle(
     A bundle that lies on disk gets the new calibration.json at once, in one step; a rate that cannot be promised
     is refused (CalibrationError) and the old calibration stays.
     """
-    if config.normals is None:
+    if config.normal is None:
         raise UsageError(
-            "calibrate needs normal pictures or videos that the detector has not learnt from: --normals DIR"
+            "calibrate needs normal pictures or videos that the detector has not learnt from: --normal DIR"
         )
     scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
-    rate = Rate.parse(config.rate) if config.rate is not None else None
     if bundle.detector.input.of_whole_video:
         dataset: Dataset | VideoDataset = _clips(config, classes_known(bundle))
     else:
-        (dataset,) = open_datasets(normal=config.normals, group_by=config.group_by)
+        (dataset,) = open_datasets(normal=config.normal, group_by=config.group_by)
     _refuse_known(bundle, dataset)
     if isinstance(dataset, VideoDataset) and bundle.detector.input.of_whole_video:
-        calibration, skipped = _from_clips(bundle, scorer, dataset, rate, config, progress)
+        calibration, skipped = _from_clips(bundle, scorer, dataset, config, progress)
     elif isinstance(dataset, VideoDataset):
-        calibration, skipped = _from_videos(bundle, scorer, dataset, rate, config, progress)
+        calibration, skipped = _from_videos(bundle, scorer, dataset, config, progress)
     else:
-        calibration, skipped = _from_pictures(bundle, scorer, dataset, rate, config, progress)
+        calibration, skipped = _from_pictures(bundle, scorer, dataset, config, progress)
     mask = _input(bundle, config).mask
     if mask != bundle.detector.input.mask:
         log.warning("the detector was fitted without this privacy mask: fit it with --mask for better scores")
@@ -70,7 +69,6 @@ def _from_pictures(
     bundle: Bundle,
     scorer: Scorer,
     dataset: Dataset,
-    rate: Rate | None,
     config: CalibrateConfig,
     progress: Progress | None,
 ) -> tuple[Calibration, list[Skipped]]:
@@ -85,7 +83,7 @@ def _from_pictures(
     calibration = calibrate_scores(
         np.concatenate([np.zeros(0), *scores]),
         np.concatenate([np.zeros(0), *peaks]),
-        rate=rate,
+        rate=config.rate,
         kind="held_out",
         bundle=bundle.hash,
         groups=groups,
@@ -94,9 +92,9 @@ def _from_pictures(
 
 
 def _clips(config: CalibrateConfig, known: Collection[str]) -> VideoDataset:
-    assert config.normals is not None
-    clips = tuple(clips_named([config.normals], known=known))
-    return VideoDataset(name=config.normals.name, layout="class_folders", root=config.normals, train=clips).grouped(
+    assert config.normal is not None
+    clips = tuple(clips_named([config.normal], known=known))
+    return VideoDataset(name=config.normal.name, layout="class_folders", root=config.normal, train=clips).grouped(
         config.group_by
     )
 
@@ -105,7 +103,6 @@ def _from_clips(
     bundle: Bundle,
     scorer: Scorer,
     dataset: VideoDataset,
-    rate: Rate | None,
     config: CalibrateConfig,
     progress: Progress | None,
 ) -> tuple[Calibration, list[Skipped]]:
@@ -115,7 +112,7 @@ def _from_clips(
     calibration = calibrate_scores(
         np.concatenate([np.zeros(0), *(scores for scores, _ in found)]),
         None,
-        rate=rate,
+        rate=config.rate,
         kind="held_out",
         bundle=bundle.hash,
         groups=[group for _, groups in found for group in groups],
@@ -128,7 +125,6 @@ def _from_videos(
     bundle: Bundle,
     scorer: Scorer,
     dataset: VideoDataset,
-    rate: Rate | None,
     config: CalibrateConfig,
     progress: Progress | None,
 ) -> tuple[Calibration, list[Skipped]]:
@@ -151,14 +147,16 @@ def _from_videos(
         for row, frames in highest.pop(found.ended.video.path, ()):
             top[frames] = np.fmax(top[frames], row)
         peaks.append(top)
-    if rate is not None and not rate.is_share:
-        calibration = calibrate_footage(series, peaks, rate=rate, kind="held_out", bundle=bundle.hash, fps=config.fps)
+    if config.rate is not None and not config.rate.is_share:
+        calibration = calibrate_footage(
+            series, peaks, rate=config.rate, kind="held_out", bundle=bundle.hash, fps=config.fps
+        )
         return calibration, loader.skipped
     kept = [np.flatnonzero(found.scored) for found in series]
     calibration = calibrate_scores(
         np.concatenate([np.zeros(0), *(found.scores[here] for found, here in zip(series, kept, strict=True))]),
         np.concatenate([np.zeros(0), *(top[here] for top, here in zip(peaks, kept, strict=True))]),
-        rate=rate,
+        rate=config.rate,
         kind="held_out",
         bundle=bundle.hash,
         groups=_groups(series, kept),

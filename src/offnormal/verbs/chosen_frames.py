@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from offnormal.bundle import Bundle
-from offnormal.config import EvaluateConfig
+from offnormal.config.score import EvaluateConfig
 from offnormal.data.clips import ClipMaker, clip_maker
 from offnormal.data.frame_cache import LaidFrame
 from offnormal.data.frame_masks import open_masks

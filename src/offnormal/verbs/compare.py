@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from offnormal.comparison import Comparison, Contender, compare_runs
-from offnormal.config import CompareConfig
+from offnormal.config.score import CompareConfig
 from offnormal.files import explained, write_text
 from offnormal.report.compare_page import render_comparison
 from offnormal.report.compare_table import markdown
@@ -19,7 +19,7 @@ from offnormal.video_evaluation import operation_json
 
 def compare(paths: Sequence[str | Path], config: CompareConfig) -> tuple[Comparison, Run]:
     """Compare runs and write comparison.json, comparison.md and report.html; errors as of `compare_runs`."""
-    comparison = compare_runs(paths, combine=config.combine, merge_gap_s=config.merge_gap_s)
+    comparison = compare_runs(paths, combine=config.combine, merge_gap_s=config.rules.merge_gap)
     if config.out is None:
         run = new_run(Path("runs"), "compare")
     else:

@@ -11,7 +11,7 @@ import numpy as np
 
 from offnormal.bundle import Bundle, describe, load
 from offnormal.clip_evaluation import ClipEvaluation, clip_metrics_json, write_clip_scores
-from offnormal.config import EvaluateConfig
+from offnormal.config.score import EvaluateConfig
 from offnormal.data.dataset import Dataset
 from offnormal.data.geometry import unlay
 from offnormal.data.loader import read_pixels, stack, unmasked_anomalies

@@ -11,7 +11,7 @@ import numpy as np
 from offnormal.bundle import Bundle
 from offnormal.calibration.calibration import Calibration
 from offnormal.clip_evaluation import ClipEvaluation, ScoredClip, judge_clips, label_of
-from offnormal.config import EvaluateConfig
+from offnormal.config.score import EvaluateConfig
 from offnormal.data.clips import ClipMaker, clip_maker
 from offnormal.data.video_dataset import VideoDataset, content_prefixes
 from offnormal.errors import DataError, ImageError, VideoError

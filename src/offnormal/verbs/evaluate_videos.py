@@ -10,14 +10,13 @@ import numpy as np
 
 from offnormal.bundle import Bundle
 from offnormal.calibration.calibration import Calibration
-from offnormal.config import EvaluateConfig
+from offnormal.config.score import EvaluateConfig
 from offnormal.data.frame_masks import frame_labels, open_masks
 from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import DataError
 from offnormal.metrics.accumulate import PixelScores
 from offnormal.metrics.item_use import ItemUse
 from offnormal.metrics.video import FrameScores
-from offnormal.quantities import seconds
 from offnormal.scoring import Scored, Scorer, VideoScores, choose_device, score_videos
 from offnormal.types import InputSpec, Video
 from offnormal.verbs.loading import Progress, input_of, load_videos
@@ -78,8 +77,8 @@ def evaluate_videos(
         skipped=loader.skipped,
         bundle=bundle.hash,
         fingerprint=dataset.fingerprint("test"),
-        smooth_s=None if config.smooth is None else seconds(config.smooth),
-        merge_gap_s=seconds(config.merge_gap),
+        smooth_s=config.smooth,
+        merge_gap_s=config.rules.merge_gap,
         seconds_per_frame=taken / max(1, frames),
         items=items.compute(),
     )

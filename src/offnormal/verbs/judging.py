@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from offnormal.bundle import Bundle
-from offnormal.config import PredictConfig
+from offnormal.config.score import PredictConfig
 from offnormal.data.dataset import Skipped
 from offnormal.scoring import Scorer, choose_device
 from offnormal.types import Verdict

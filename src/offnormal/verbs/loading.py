@@ -21,7 +21,7 @@ from offnormal.types import InputSpec, Sample, Video
 
 if TYPE_CHECKING:
     from offnormal.bundle import Bundle
-    from offnormal.config import ComputeConfig, DataConfig, FootageConfig
+    from offnormal.config.data import ComputeConfig, DataConfig, FootageConfig
 
 
 class Progress(Protocol):
@@ -66,7 +66,7 @@ def open_configured(config: DataConfig, split: Split | None = None) -> list[Data
         classes=ClassChoice(
             normal=tuple(config.normal_classes or ()),
             anomalous=tuple(config.anomalous_classes or ()),
-            shares=config.shares,
+            shares=config.split,
             seed=config.split_seed,
         ),
         split=split,
@@ -111,7 +111,7 @@ def load_pictures(
         spec,
         batch_size=config.batch_size,
         masks=masks,
-        on_bad=config.on_bad,
+        on_error=config.on_error,
         workers=config.workers,
         progress=_counted(progress, what, lambda: len(samples)),
     )
@@ -137,7 +137,7 @@ def load_videos(
         batch_size=compute.batch_size,
         every_s=every_s,
         masks=masks,
-        on_bad=compute.on_bad,
+        on_error=compute.on_error,
         cache=footage.cache if again else "off",
         cache_dir=Path(footage.cache_dir).expanduser(),
         fps=footage.fps,

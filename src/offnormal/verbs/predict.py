@@ -43,7 +43,7 @@ class Predictor(Judging):
             [Sample(path=path) for path in paths],
             self.input,
             batch_size=self.config.batch_size,
-            on_bad=self.config.on_bad,
+            on_error=self.config.on_error,
             workers=self.config.workers,
             progress=self.counter(len(paths)),
         )

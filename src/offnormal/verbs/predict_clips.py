@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from offnormal.bundle import Bundle
-from offnormal.config import PredictConfig
+from offnormal.config.score import PredictConfig
 from offnormal.data.layouts.class_folders import class_clips, clips_of_class, is_class_folders
 from offnormal.data.layouts.ucf_sports import UcfSportsLayout, class_of
 from offnormal.data.video_loader import VideoLoader
@@ -43,7 +43,7 @@ class ClipPredictor(Judging):
             videos,
             self.input,
             batch_size=self.config.batch_size,
-            on_bad=self.config.on_bad,
+            on_error=self.config.on_error,
             fps=self.config.fps,
             workers=self.config.workers,
             progress=self.counter(len(videos)),

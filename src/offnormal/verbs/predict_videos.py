@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from offnormal.bundle import Bundle
-from offnormal.config import PredictConfig
+from offnormal.config.score import PredictConfig
 from offnormal.data.video_loader import VideoLoader
 from offnormal.errors import UsageError, VideoError
 from offnormal.metrics.operational import Alarm, Operation, frame_edges, operate
@@ -90,7 +90,7 @@ class VideoPredictor(Judging):
         """What counts clips for the progress of all videos together."""
         if self.progress is None:
             return None
-        loader = VideoLoader(videos, self.input, batch_size=1, every_s=self.config.every_s, fps=self.config.fps)
+        loader = VideoLoader(videos, self.input, batch_size=1, every_s=self.config.every, fps=self.config.fps)
         return self.counter(len(loader))
 
     def _one(self, video: Video, target: Path | None, count: Callable[[int], None] | None) -> Iterator[VideoPrediction]:
@@ -104,8 +104,8 @@ class VideoPredictor(Judging):
             [video],
             spec,
             batch_size=_batch_size(config.batch_size, info),
-            every_s=config.every_s,
-            on_bad=config.on_bad,
+            every_s=config.every,
+            on_error=config.on_error,
             fps=config.fps,
             workers=config.workers,
             progress=count,
@@ -130,13 +130,13 @@ class VideoPredictor(Judging):
             yield self._prediction(video_scores, target, pictures.drawn)
 
     def _pictures(self, video: Video, target: Path | None, info: VideoInfo | None) -> VideoPictures:
-        every_s = self.config.every_s
+        every_s = self.config.every
         fps = 1 / every_s if every_s is not None else info.fps if info is not None else None
         return VideoPictures(
             spec=self.input,
             calibration=self.calibration,
             threshold=self.threshold,
-            merge_gap_s=self.config.merge_gap_s,
+            merge_gap_s=self.config.rules.merge_gap,
             fps=fps or DEFAULT_FPS,
             name=video.name,
             annotate=target,
@@ -181,7 +181,7 @@ class VideoPredictor(Judging):
             return None
         kept = np.flatnonzero(looked_at)
         series = FrameScores(name, score[kept], times_s=clock[kept])
-        found = operate([series], self.threshold, merge_gap_s=self.config.merge_gap_s)
+        found = operate([series], self.threshold, merge_gap_s=self.config.rules.merge_gap)
         alarms = [
             replace(alarm, start=int(kept[alarm.start]), stop=int(kept[alarm.stop - 1]) + 1, peak=int(kept[alarm.peak]))
             for alarm in found.alarms

@@ -78,10 +78,10 @@ class Watch:
         self.views = [View(one, self._bundle(one.bundle)) for one in config.each() if one.bundle is not None]
         self.sinks: dict[str, Sink] = open_sinks(config.sinks)
         for view in self.views:
-            if view.config.schedule is not None and view.is_recording and view.config.began is None:
+            if view.config.schedule is not None and view.is_recording and view.config.start_time is None:
                 raise UsageError(
-                    f"camera {view.name}: a schedule for a recording whose time nobody knows: say when it began "
-                    "(--began 2026-11-20T18:00+01:00), or leave the schedule out"
+                    f"camera {view.name}: a schedule for a recording whose time nobody knows: say when it started "
+                    "(--start-time 2026-11-20T18:00+01:00), or leave the schedule out"
                 )
         self._scorers = {id(bundle): Scorer(bundle.detector, self._device) for bundle in self._bundles.values()}
 
@@ -92,7 +92,7 @@ class Watch:
             size, count = self.config.batch_size, self._counter("calibrate")
             return self._computed(measured, view, videos, self._scorer(view), batch_size=size, count=count)
 
-        alike = view.config.model_dump_json(exclude={"source", "name", "began"})
+        alike = view.config.model_dump_json(exclude={"source", "name", "start_time"})
         if alike not in self._thresholds:
             self._thresholds[alike] = thresholds_of(view, self.config.out, measure)
         return self._thresholds[alike]

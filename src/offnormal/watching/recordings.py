@@ -15,7 +15,6 @@ from offnormal.scoring import LiveScorer, ScoredFrame, Scorer
 from offnormal.sources.camera import Camera
 from offnormal.types import Event, Frame, Gap
 from offnormal.watching.camera import WatchedCamera
-from offnormal.watching.config import CameraConfig
 from offnormal.watching.seen import Seen, View, rescoring
 from offnormal.watching.thresholds import Measured, Thresholds
 
@@ -79,9 +78,7 @@ def measured(
     """
     series, peaks = [], []
     for number, path in enumerate(videos):
-        config = CameraConfig.model_validate(
-            {**view.config.model_dump(exclude_unset=True), "source": str(path), "realtime": False, "began": None}
-        )
+        config = view.config.model_copy(update={"source": str(path), "realtime": False, "start_time": None})
         seen, frames = _scored(View(config, view.bundle), scorer, batch_size, count)
         rows = []
         for found in frames:
