@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 from offnormal.bundle import Bundle, load
-from offnormal.config import EvaluateConfig
-from offnormal.config_layers import build
+from offnormal.config.layers import build
+from offnormal.config.score import EvaluateConfig
 from offnormal.data.dataset import Dataset
 from offnormal.data.open import open_datasets
 from offnormal.detectors.mnad import MNAD
@@ -62,7 +62,7 @@ def fitted(name: str, dataset: Path, every: str | None, given: argparse.Namespac
         options = {"width": given.width, "learning_rate": given.learning_rate, **options}
         chosen |= {
             "size": given.size,
-            "limit_time": given.limit,
+            "max_time": given.limit,
             "steps": given.steps,
             "batch_size": given.batch_size,
         }

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 import offnormal as on
-from offnormal.config import PredictConfig
+from offnormal.config.score import PredictConfig
 from offnormal.data.video_loader import VideoLoader
 from offnormal.scoring import Scorer
 from offnormal.types import Item

@@ -12,8 +12,8 @@ from PIL import Image
 from offnormal.bundle import Bundle, load
 from offnormal.calibration.calibration import Calibration
 from offnormal.comparison import Comparison
-from offnormal.config import CalibrateConfig, CompareConfig, EvaluateConfig
-from offnormal.config_layers import build
+from offnormal.config.layers import build
+from offnormal.config.score import CalibrateConfig, CompareConfig, EvaluateConfig
 from offnormal.data.image_loader import ImageLoader
 from offnormal.data.images import stack, to_pixels
 from offnormal.data.resolve import resolve_items
@@ -62,13 +62,13 @@ def fit(detector: str, /, data: str | Path | None = None, **options: Any) -> Run
 
 
 def calibrate(
-    bundle: Bundle, normals: str | Path, rate: Rate | str | float | None = None, **options: Any
+    bundle: Bundle, normal: str | Path, rate: Rate | str | float | None = None, **options: Any
 ) -> Calibration:
     """Set the bundle's threshold from normal images that it has not learnt from; also on disk where it is saved.
 
     Raises CalibrationError when the rate cannot be promised.
     """
-    config = build(CalibrateConfig, _plain({**options, "normals": normals, "rate": rate}), environment={})
+    config = build(CalibrateConfig, _plain({**options, "normal": normal, "rate": rate}), environment={})
     return calibrate_bundle(bundle, config)[0]
 
 
@@ -156,11 +156,5 @@ def watch(
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Values as the configuration takes them: unset ones left out, rates as text."""
-    return {name: _rate(value) if name == "rate" else value for name, value in values.items() if value is not None}
-
-
-def _rate(value: object) -> str:
-    if not isinstance(value, Rate):
-        return str(value)
-    return str(value.value) if value.is_share else f"{value.value:g}/{value.per}"
+    """Values without those that are not set."""
+    return {name: value for name, value in values.items() if value is not None}

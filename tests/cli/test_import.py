@@ -58,12 +58,12 @@ def test_a_new_user_goes_on_to_calibrate_and_predict(published, tmp_path, capsys
     out = capsys.readouterr().out
     assert "32 x 32 px, colour" in out
     assert "calibration  none" in out
-    bundle = out.split("calibrate ")[1].split(" --normals")[0]
+    bundle = out.split("calibrate ")[1].split(" --normal")[0]
     (tmp_path / "good").mkdir()
     for i in range(12):
         noise = np.random.default_rng(i).integers(0, 255, (40, 48, 3), np.uint8)
         Image.fromarray(noise).save(tmp_path / "good" / f"{i}.png")
-    assert run(["calibrate", bundle, "--normals", str(tmp_path / "good")]) == 0
+    assert run(["calibrate", bundle, "--normal", str(tmp_path / "good")]) == 0
     assert run(["predict", bundle, str(tmp_path / "good" / "1.png")]) == 0
     assert "p-value" in capsys.readouterr().out
 

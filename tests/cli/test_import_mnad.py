@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from offnormal.bundle import load
 from offnormal.cli.main import run
-from offnormal.config import PredictConfig
+from offnormal.config.score import PredictConfig
 from offnormal.detectors.mnad import MNAD
 from offnormal.scoring import Scorer
 from offnormal.verbs.predict_videos import VideoPredictor

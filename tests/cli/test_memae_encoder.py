@@ -84,9 +84,9 @@ def test_a_frozen_encoder_is_saved_as_it_came_and_the_log_says_what_learnt(scene
 def test_a_fit_that_is_gone_on_with_ends_as_an_unbroken_one(scenes, tmp_path, capsys):
     given = ["--data", scenes, *QUICK, "--encoder", "slowonly_r18"]
     whole = fitted(capsys, tmp_path / "a", *given)
-    begun = fitted(capsys, tmp_path / "b", *given, "--limit-time", "1ms")
+    begun = fitted(capsys, tmp_path / "b", *given, "--max-time", "1ms")
     assert begun["hash"] != whole["hash"]
-    assert run(["fit", "memae", "--resume", begun["run"], "--limit-time", "1h", "--json"]) == 0
+    assert run(["fit", "memae", "--resume", begun["run"], "--max-time", "1h", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["hash"] == whole["hash"]
 
 

@@ -99,8 +99,8 @@ def test_bad_videos_are_named_or_left_out(fitted, footage, tmp_path, capsys):
     capsys.readouterr()
     assert run(arguments) == 2
     said = capsys.readouterr().err
-    assert "bad.mp4" in said and "--on-bad skip" in said
-    assert run([*arguments, "--on-bad", "skip", "--exit-code", "--json"]) == 1
+    assert "bad.mp4" in said and "--on-error skip" in said
+    assert run([*arguments, "--on-error", "skip", "--exit-code", "--json"]) == 1
     said = capsys.readouterr()
     good, bad = [json.loads(line) for line in said.out.splitlines()]
     assert good["video"].endswith("/b") and bad["video_path"].endswith("bad.mp4") and "left out" in said.err

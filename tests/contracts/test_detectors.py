@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from offnormal import registry
 from offnormal.bundle import load
-from offnormal.config_layers import build
+from offnormal.config.layers import build
 from offnormal.data.image_loader import ImageLoader
 from offnormal.data.open import open_datasets
 from offnormal.data.video_loader import VideoLoader

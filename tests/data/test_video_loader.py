@@ -138,7 +138,7 @@ def test_a_slow_source_is_said_once_and_known_of_every_video(cinema, caplog):
 
 
 def test_a_second_pass_gives_the_same(cinema):
-    loader = VideoLoader([cinema.film("a"), cinema.film("b", unreadable=True)], clips(), batch_size=3, on_bad="skip")
+    loader = VideoLoader([cinema.film("a"), cinema.film("b", unreadable=True)], clips(), batch_size=3, on_error="skip")
     assert values(list(loader)) == values(list(loader))
     assert (len(loader.skipped), len(loader.ended)) == (1, 1)
     assert loader.waited_s > 0
@@ -185,14 +185,14 @@ def test_a_uniform_clip_of_each_video(cinema):
 
 def test_an_unreadable_video_stops_with_its_name_and_a_way_out(cinema):
     videos = [cinema.film("a"), cinema.film("b", unreadable=True), cinema.film("c")]
-    with pytest.raises(VideoError, match=r"video b: .*b\.mp4: no video stream; .*--on-bad skip"):
+    with pytest.raises(VideoError, match=r"video b: .*b\.mp4: no video stream; .*--on-error skip"):
         list(VideoLoader(videos, SPEC, batch_size=2))
     assert not threads()
 
 
 def test_bad_videos_are_left_out_and_listed(cinema):
     videos = [cinema.film("a", unreadable=True), cinema.film("b", count=3), cinema.film("c", fails_at=2, base=60)]
-    loader = VideoLoader(videos, SPEC, batch_size=2, on_bad="skip", workers=1)
+    loader = VideoLoader(videos, SPEC, batch_size=2, on_error="skip", workers=1)
     assert values(loader)[:3] == [[0], [1], [2]]
     assert [(bad.path.stem, bad.reason.split()[-1]) for bad in loader.skipped] == [("a", "stream"), ("c", "damaged")]
     assert [e.video.name for e in loader.ended] == ["b"]
@@ -200,7 +200,7 @@ def test_bad_videos_are_left_out_and_listed(cinema):
 
 def test_a_fault_of_the_program_is_raised_with_the_name_of_the_video_also_when_bad_ones_are_skipped(cinema):
     with pytest.raises(ZeroDivisionError) as raised:
-        list(VideoLoader([cinema.film("a"), cinema.film("b", breaks_at=3)], SPEC, batch_size=2, on_bad="skip"))
+        list(VideoLoader([cinema.film("a"), cinema.film("b", breaks_at=3)], SPEC, batch_size=2, on_error="skip"))
     assert "video b" in raised.value.__notes__[0]
     assert not threads()
 
@@ -329,7 +329,7 @@ def test_masks_are_laid_as_the_frames_are(masked):
 )
 def test_masks_that_do_not_belong_to_the_video_are_an_error(masked, marks, what):
     with pytest.raises(DataError, match=f"video m: .*{what}"):
-        list(VideoLoader([masked(marks, count=5)], SPEC, batch_size=9, masks=True, on_bad="skip"))
+        list(VideoLoader([masked(marks, count=5)], SPEC, batch_size=9, masks=True, on_error="skip"))
 
 
 def test_masks_of_clips_scored_as_a_whole_the_same_video_twice_and_odd_times_are_refused(cinema):

@@ -46,7 +46,7 @@ def spec(**more):
 
 
 def scored(videos, spec, batch_size=4, loader=None, **more):
-    loading = {"batch_size": batch_size, "on_bad": "skip", **(loader or {})}
+    loading = {"batch_size": batch_size, "on_error": "skip", **(loader or {})}
     return list(score_videos(Scorer(Brightness(spec)), VideoLoader(videos, spec, **loading), **more))
 
 

@@ -224,11 +224,11 @@ def test_an_epoch_takes_each_sample_in_one_of_its_views(footage, tmp_path):
 def test_bad_videos_are_left_out_and_named(footage, tmp_path):
     bad = video(cut(footage[2].path, tmp_path / "cut.mp4", 0.5), name="bad")
     pass_ = embedding(tmp_path)
-    kept, skipped = pass_.embed(loader([footage[0], bad, footage[3]], on_bad="skip"), 0)
+    kept, skipped = pass_.embed(loader([footage[0], bad, footage[3]], on_error="skip"), 0)
     assert [one.path for one in skipped] == [bad.path]
     assert {sample.item.path for sample in kept.samples} == {footage[0].path, footage[3].path}
     with pytest.raises(DataError, match="none of the normal samples"):
-        pass_.embed(loader([bad], on_bad="skip"), 0)
+        pass_.embed(loader([bad], on_error="skip"), 0)
     with pytest.raises(DataError, match="too short"):
         pass_.embed(loader([footage[1]]), 0)
 

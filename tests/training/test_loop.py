@@ -116,7 +116,7 @@ def by_hand(sources, detector, settings, clip=None):
 def test_it_is_plain_training(sources, tmp_path, kind, clip):
     detector, naive = made(kind), made(kind)
     before = state(detector)
-    found = train(job(sources, tmp_path, detector, keep="last", clip=clip), CPU)
+    found = train(job(sources, tmp_path, detector, keep="last", clip_grad_norm=clip), CPU)
     expected = by_hand(sources, naive, settings(), clip)
     close(state(detector), state(naive), rtol=1e-5, atol=1e-6)
     assert torch.equal(detector.unused, before["unused"])
@@ -354,9 +354,9 @@ def test_killed_after_any_write_it_goes_on_as_if_nothing_had_been(sources, tmp_p
 def test_it_stops_at_the_limit_of_time_and_can_be_gone_on_with(sources, tmp_path):
     whole, part = made(Pair), made(Pair)
     train(job(sources, tmp_path / "whole", whole), CPU)
-    found = train(job(sources, tmp_path / "part", part, limit_s=1e-6), CPU)
+    found = train(job(sources, tmp_path / "part", part, max_time_s=1e-6), CPU)
     assert (found.steps, found.stopped, found.best_step) == (1, "time", None)
-    found = train(job(sources, tmp_path / "part", made(Pair), resume=True, limit_s=None), CPU)
+    found = train(job(sources, tmp_path / "part", made(Pair), resume=True, max_time_s=None), CPU)
     again = made(Pair)
     found = train(job(sources, tmp_path / "part", again, resume=True), CPU)  # of what has ended nothing is done again
     assert (found.steps, found.stopped) == (12, "done")

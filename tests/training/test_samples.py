@@ -160,12 +160,12 @@ def test_several_parts_share_the_room(pictures, tmp_path):
 def test_bad_files_are_left_out_for_good(pictures, tmp_path, cache):
     (tmp_path / "bad.png").write_text("no picture")
     samples = [image(tmp_path / "bad.png"), *normal_items(pictures)]
-    source, skipped = gather(ImageLoader(samples, SPEC, batch_size=4, on_bad="skip"), room(tmp_path, cache))
+    source, skipped = gather(ImageLoader(samples, SPEC, batch_size=4, on_error="skip"), room(tmp_path, cache))
     assert [found.path.name for found in skipped] == ["bad.png"]
     assert len(source) == 30
     assert len(passed(source, order(batch_size=10))[0]) == 30
     with pytest.raises(DataError, match="none of the normal samples"):
-        gather(ImageLoader(samples[:1], SPEC, batch_size=4, on_bad="skip"), room(tmp_path, cache))
+        gather(ImageLoader(samples[:1], SPEC, batch_size=4, on_error="skip"), room(tmp_path, cache))
 
 
 def test_clips_are_shuffled_in_a_buffer_of_bounded_size(footage, monkeypatch, tmp_path):

@@ -74,7 +74,7 @@ def test_few_groups_are_a_fold_each():
 def test_bad_pictures_are_left_out_of_every_pass(samples, tmp_path):
     (tmp_path / "bad.png").write_text("no picture")
     grouped = [replace(s, group=f"lot {i % 3}") for i, s in enumerate([*samples, image(tmp_path / "bad.png")])]
-    left_out = learn(detector(), loader(grouped, on_bad="skip"), device=CPU)
+    left_out = learn(detector(), loader(grouped, on_error="skip"), device=CPU)
     assert sorted(s.item.path for s in left_out.samples) == [s.path for s in samples]
 
 

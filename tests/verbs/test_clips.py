@@ -10,8 +10,8 @@ import yaml
 from offnormal.api import evaluate
 from offnormal.bundle import load
 from offnormal.cli.main import run as program
-from offnormal.config import CalibrateConfig, CompareConfig, EvaluateConfig, PredictConfig
-from offnormal.config_layers import build
+from offnormal.config.layers import build
+from offnormal.config.score import CalibrateConfig, CompareConfig, EvaluateConfig, PredictConfig
 from offnormal.data.resolve import resolve_items
 from offnormal.errors import CalibrationError, DataError, UsageError
 from offnormal.types import Mask
@@ -95,7 +95,7 @@ def test_a_bundle_without_its_split_is_not_tested_on_what_it_has_learnt(fit, act
 
 
 def test_classes_of_ones_own(fit, actions):
-    run = fit(anomalous_classes=["Run-Side"], parts="40/40/20")
+    run = fit(anomalous_classes=["Run-Side"], split="40/40/20")
     found, _ = measured(run.path, actions)
     assert {row.video.class_name for row in found.clips if row.label == 1} == {"Run-Side"}
     assert yaml.safe_load((run.path / "config.yaml").read_text())["anomalous_classes"] == ["Run-Side"]
@@ -104,7 +104,7 @@ def test_classes_of_ones_own(fit, actions):
 
 
 def test_a_rate_that_so_few_clips_cannot_promise_is_refused_before_training(fit):
-    with pytest.raises(CalibrationError, match=r"99 normal clips.*5 are.*--parts"):
+    with pytest.raises(CalibrationError, match=r"99 normal clips.*5 are.*--split"):
         fit(rate="1%")
 
 
@@ -278,11 +278,11 @@ def test_what_is_masked_is_in_no_thumbnail(fit, actions):
 
 
 def test_a_resumed_fit_keeps_its_split(fit, actions, tmp_path):
-    run = fit(split_seed=4, limit_time="1ms", epochs=50)
+    run = fit(split_seed=4, max_time="1ms", epochs=50)
     before = (run.path / "split.json").read_bytes()
     again = build(
         fit_config("moves"),
-        {"resume": run.path, "limit_time": None},
+        {"resume": run.path, "max_time": None},
         file=run.path / "config.yaml",
         environment={},
         detector="moves",

@@ -10,8 +10,8 @@ import torch
 import yaml
 
 from offnormal.bundle import load
-from offnormal.config import BenchmarkConfig, EvaluateConfig
-from offnormal.config_layers import build
+from offnormal.config.layers import build
+from offnormal.config.score import BenchmarkConfig, EvaluateConfig
 from offnormal.data.open import open_datasets
 from offnormal.errors import CalibrationError, ConfigError
 from offnormal.scoring import Scorer
@@ -106,7 +106,7 @@ def test_the_run_of_one_of_several_categories_says_which(plugged, tmp_path):
         ({"accumulate": 5}, "at least one sample in each"),
         ({"devices": 3, "accumulate": 2}, "at least one sample in each"),
         ({"epochs": 0}, "epochs"),
-        ({"limit_time": "soon"}, "limit_time"),
+        ({"max_time": "soon"}, "max_time"),
     ],
 )
 def test_settings_that_mean_nothing_together_are_refused_with_advice(parts, tmp_path, given, message):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from offnormal.bundle import Bundle
 from offnormal.calibration.calibration import calibrate_scores
-from offnormal.config import PredictConfig
+from offnormal.config.score import PredictConfig
 from offnormal.errors import UsageError, VideoError
 from offnormal.types import InputSpec, Output, Resize
 from offnormal.verbs import predict_videos
@@ -77,7 +77,7 @@ def test_alarms_with_their_times_and_peaks(tmp_path):
     assert found.seconds == pytest.approx(4.4)
     p_value = found.scored.p_value
     assert p_value[12] < 0.02 and p_value[2] > 0.4
-    (apart,), _ = predict(bundle(), [tmp_path / "a.mp4"], merge_gap_s=0.1)
+    (apart,), _ = predict(bundle(), [tmp_path / "a.mp4"], rules={"merge_gap": 0.1})
     assert [alarm.start for alarm in apart.alarms] == [10, 18, 40]
     (none,), _ = predict(bundle(), [tmp_path / "a.mp4"], threshold=250)
     assert none.alarms == [] and none.threshold == 250
@@ -175,7 +175,7 @@ def test_bad_videos_stop_or_are_left_out_and_leave_no_file(tmp_path):
     with pytest.raises(VideoError, match=r"9\.png"):
         predict(bundle(), paths, annotate=tmp_path / "x")
     assert not list((tmp_path / "x").iterdir())
-    found, predictor = predict(bundle(), paths, annotate=tmp_path / "x", on_bad="skip")
+    found, predictor = predict(bundle(), paths, annotate=tmp_path / "x", on_error="skip")
     assert [one.path for one in found] == [good]
     assert [bad.path for bad in predictor.skipped] == [folder, tmp_path / "b.mp4"]
     assert [path.name for path in (tmp_path / "x").iterdir()] == ["c.mp4"]

@@ -285,7 +285,7 @@ def test_pictures_of_a_folder_are_parts_each_of_its_own(yard, tmp_path):
     from PIL import Image
 
     good, bad = film(4, frames=4), film(4, frames=4, anomaly=(0, 4))
-    with Live(tmp_path / "out", yard, [{"source": str(folder)}], rules={"merge_gap_s": 0.2, "gap_s": 0.3}) as live:
+    with Live(tmp_path / "out", yard, [{"source": str(folder)}], rules={"merge_gap": 0.2, "gap": 0.3}) as live:
         live.until(lambda: live.running.sources["line"].status.attempts)
         time.sleep(0.3)  # what lies there already is passed over
         for i, picture in enumerate([good[0], bad[1], good[2]]):
@@ -304,7 +304,7 @@ def test_clips_windows_and_states_are_each_camera_s_own(yard, tmp_path, monkeypa
     write_video(tmp_path / "b.mp4", film(4, frames=60), fps=FPS)
     cameras = [{"name": name, "source": str(path)} for name, path in
                (("a", yard / "odd.mp4"), ("b", tmp_path / "b.mp4"))]  # fmt: skip
-    always = {"threshold": -1.0, "rules": {"min_duration_s": 0, "gap_s": 5}, "record": {"clips": False}}
+    always = {"threshold": -1.0, "rules": {"min_duration": 0, "gap": 5}, "record": {"clips": False}}
     alone = {}
     for camera in cameras:
         config = {"bundle": yard / "bundle", "out": tmp_path, "cameras": [camera], **always}

@@ -36,11 +36,11 @@ def test_a_dry_run_raises_what_the_machine_says_of_the_scores(yard, tmp_path):
 
 
 def test_a_schedule_passes_over_what_lies_outside_of_it(yard, tmp_path):
-    with pytest.raises(UsageError, match="--began"):
+    with pytest.raises(UsageError, match="--start-time"):
         watch(yard, tmp_path, schedule="mon 10:00-12:00")
-    began = "2026-11-23T10:30+00:00"  # a Monday
-    (inside,) = watch(yard, tmp_path, schedule="mon 10:00-12:00", began=began).dry_runs()
-    (outside,) = watch(yard, tmp_path, schedule="tue", began=began).dry_runs()
+    start_time = "2026-11-23T10:30+00:00"  # a Monday
+    (inside,) = watch(yard, tmp_path, schedule="mon 10:00-12:00", start_time=start_time).dry_runs()
+    (outside,) = watch(yard, tmp_path, schedule="tue", start_time=start_time).dry_runs()
     assert [f"{event.start:%a %H:%M}" for event in inside.events] == ["Mon 10:30"]
     assert outside.events == [] and outside.passed_over == pytest.approx(ODD[1] - ODD[0], abs=2)
 

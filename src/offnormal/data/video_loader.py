@@ -56,7 +56,7 @@ class VideoLoader(Loader):
         *,
         batch_size: int,
         masks: bool = False,
-        on_bad: OnBad = "stop",
+        on_error: OnError = "fail",
         workers: int | None = None,
         progress: Callable[[int], None] | None = None,
         **options: Unpack[VideoOptions],
@@ -70,7 +70,7 @@ class VideoLoader(Loader):
         if repeated:
             raise DataError(f"{repeated[0]}: the same video is given more than once; leave it out")
         super().__init__(
-            items, spec, batch_size=batch_size, masks=masks, on_bad=on_bad, workers=workers, progress=progress
+            items, spec, batch_size=batch_size, masks=masks, on_error=on_error, workers=workers, progress=progress
         )
         self.reading = ReadOptions(
             spec=spec,

@@ -32,7 +32,7 @@ Channels = Annotated[Literal[1, 3], BeforeValidator(read_whole)]  # as an option
 class DetectorOptions(BaseModel):
     """Options of a detector: flags, the YAML key `detector:` and the bundle's configuration derive from them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     seed: int = 0
     """Of every random choice; what it chose is stored in the bundle."""

@@ -19,6 +19,7 @@ import numpy as np
 from offnormal.calibration.calibration import Calibration, Kind
 from offnormal.calibration.footage import block_maxima, block_seconds, calibrate_footage
 from offnormal.calibration.guarantee import order_statistic, rate_interval
+from offnormal.config.rules import RulesConfig
 from offnormal.errors import CalibrationError
 from offnormal.events.machine import EventMachine
 from offnormal.events.rules import EventRules, low_threshold
@@ -26,7 +27,6 @@ from offnormal.metrics.video import FrameScores
 from offnormal.types import Rate
 
 FORMAT_VERSION = 1
-DEFAULT_HYSTERESIS = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ def budget_events(
     bundle: str,
     camera: str = "",
     conditions: str | None = None,
-    hysteresis: float = DEFAULT_HYSTERESIS,
+    hysteresis: float = RulesConfig().hysteresis,
 ) -> AlarmBudget:
     """Thresholds for at most so many events in a time, from the scores of normal footage of one camera.
 

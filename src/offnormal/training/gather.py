@@ -57,7 +57,7 @@ def gather(loader: Loader, room: Room) -> tuple[Source, list[Skipped]]:
                     found.targets.append(described_frames(clip))
                 if found.rows is not None:
                     _keep(found, (sample, clip), loader, room)
-                if found.rows is None and isinstance(loader, ImageLoader) and loader.on_bad == "stop":
+                if found.rows is None and isinstance(loader, ImageLoader) and loader.on_error == "fail":
                     return StreamedPictures(loader.silent()), []  # of which all is known
     except BaseException:
         found.drop()
@@ -75,7 +75,7 @@ def gather(loader: Loader, room: Room) -> tuple[Source, list[Skipped]]:
         return Kept(found.rows, np.array(found.places)[whole], samples, frames_of), list(loader.skipped)
     if isinstance(loader, ImageLoader):
         pictures = loader.silent().over([sample.item for sample in samples])
-        pictures.on_bad = "stop"  # every process must get the same ones
+        pictures.on_error = "fail"  # every process must get the same ones
         return StreamedPictures(pictures), list(loader.skipped)
     videos = loader.silent()
     videos.items = [video for video in videos.items if video.path not in bad]

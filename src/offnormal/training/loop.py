@@ -166,7 +166,7 @@ class _Loop:
         self.save_late = False  # a checkpoint is due, when what the epoch has to tell is told
         self.late_begun = False
         self.early_loss: float | None = None  # the best before that
-        self.until = math.inf if self.settings.limit_s is None else time.perf_counter() + self.settings.limit_s
+        self.until = math.inf if self.settings.max_time_s is None else time.perf_counter() + self.settings.max_time_s
         if found is not None:
             self._restore(found)
         fabric.barrier()
@@ -273,8 +273,8 @@ class _Loop:
             ranks.average_gradients(self.fabric, parameters)
             scaler.unscale_(optimizer)
             norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
-            if self.settings.clip is not None:
-                clip_grads_with_norm_(parameters, self.settings.clip, norm)
+            if self.settings.clip_grad_norm is not None:
+                clip_grads_with_norm_(parameters, self.settings.clip_grad_norm, norm)
             record.norms[name] = norm.detach()
             scaler.step(optimizer)
             torch.autograd.graph.increment_version(parameters)  # fused optimisers do not, and what is folded asks
@@ -294,7 +294,7 @@ class _Loop:
             self.stopped = "done"
         elif settings.patience is not None and self.worse >= settings.patience:
             self.stopped = "early"
-        elif settings.limit_s is not None and ranks.agreed(self.fabric, time.perf_counter() >= self.until):
+        elif settings.max_time_s is not None and ranks.agreed(self.fabric, time.perf_counter() >= self.until):
             self.journal.flush()
             self.stopped = "time"
         elif self.fabric.is_global_zero and (due or looked):

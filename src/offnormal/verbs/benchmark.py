@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from offnormal.bundle import Bundle
-from offnormal.config import BenchmarkConfig
+from offnormal.config.score import BenchmarkConfig
 from offnormal.data.batches import Batches
 from offnormal.data.image_loader import ImageLoader
 from offnormal.data.images import read_pixels, stack

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from offnormal.bundle import describe
-from offnormal.config import TrainConfig
+from offnormal.config.fields import format_split
+from offnormal.config.fit import TrainConfig
 from offnormal.data.batches import Loader
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.detectors.base import EmbeddedDetector, TrainedDetector
@@ -220,7 +221,8 @@ def _split_given(dataset: Dataset, learn: Loader, held: Loader, wanted: int, con
         things = "clips" if held.spec.of_whole_video else "frames"
         raise CalibrationError(
             f"the rate asked for needs {wanted} normal {things} kept back from learning, and {number} are: give a "
-            f"larger last share of --parts ({config.parts}), more clips, or ask for {1 / (number + 1):.2g} or more"
+            f"larger last share of --split ({format_split(config.split)}), more clips, or ask for "
+            f"{1 / (number + 1):.2g} or more"
         )
     return _Parts(learn=learn, held=held, asked=number)
 
@@ -236,7 +238,7 @@ def _split_videos(
     def loader(what: str) -> Loader:
         chosen = dataset.calibration if dataset.calibration and what else videos
         return load_items(
-            chosen, spec, config, config, progress=progress, what=f"read {dataset.name}{what}", every_s=config.every_s
+            chosen, spec, config, config, progress=progress, what=f"read {dataset.name}{what}", every_s=config.every
         )
 
     whole = loader("")

@@ -21,7 +21,7 @@ from offnormal.types import InputSpec, Item
 
 if TYPE_CHECKING:
     from offnormal.bundle import Bundle
-    from offnormal.config import ComputeConfig, DataConfig, FootageConfig
+    from offnormal.config.data import ComputeConfig, DataConfig, FootageConfig
 
 
 class Progress(Protocol):
@@ -66,7 +66,7 @@ def open_configured(config: DataConfig, split: Split | None = None) -> list[Data
         classes=ClassChoice(
             normal=tuple(config.normal_classes or ()),
             anomalous=tuple(config.anomalous_classes or ()),
-            shares=config.shares,
+            shares=config.split,
             seed=config.split_seed,
         ),
         split=split,

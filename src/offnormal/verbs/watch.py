@@ -60,10 +60,10 @@ class Watch:
         self.setups = [CameraSetup(one, self._bundle(one.bundle)) for one in config.each() if one.bundle is not None]
         self.sinks: dict[str, Sink] = open_sinks(config.sinks)
         for setup in self.setups:
-            if setup.config.schedule is not None and setup.is_recording and setup.config.began is None:
+            if setup.config.schedule is not None and setup.is_recording and setup.config.start_time is None:
                 raise UsageError(
-                    f"camera {setup.name}: a schedule for a recording whose time nobody knows: say when it began "
-                    "(--began 2026-11-20T18:00+01:00), or leave the schedule out"
+                    f"camera {setup.name}: a schedule for a recording whose time nobody knows: say when it started "
+                    "(--start-time 2026-11-20T18:00+01:00), or leave the schedule out"
                 )
         self._scorers = {id(bundle): Scorer(bundle.detector, self._device) for bundle in self._bundles.values()}
 
@@ -74,7 +74,7 @@ class Watch:
             size, count = self.config.batch_size, self._counter("calibrate")
             return self._compute.run(score_footage, setup, videos, self._scorer(setup), batch_size=size, count=count)
 
-        alike = setup.config.model_dump_json(exclude={"source", "name", "began"})
+        alike = setup.config.model_dump_json(exclude={"source", "name", "start_time"})
         if alike not in self._thresholds:
             self._thresholds[alike] = thresholds_of(setup, self.config.out, measure)
         return self._thresholds[alike]

@@ -16,6 +16,7 @@ from offnormal.bundle import Bundle
 from offnormal.data.clips import Clip
 from offnormal.data.frame_cache import ResizedFrame
 from offnormal.data.live_windows import LiveWindows
+from offnormal.events.rules import EventRules
 from offnormal.events.zones import ZonedPooling, zoned_pooling
 from offnormal.scoring import LiveScorer, ScoredFrame
 from offnormal.sources.camera import Camera, CameraOptions
@@ -68,9 +69,9 @@ class CameraSetup:
         self.address = address_of(config)
         self.mask: Mask | None = bundle.input.mask if config.mask is None else read_privacy_mask(config.mask)
         self.is_recording = self.address.kind == "file" and not config.realtime
-        self.rules = config.rules
-        if self.address.kind == "folder" and "min_duration_s" not in config.rules.model_fields_set:
-            self.rules = config.rules.model_copy(update={"min_duration_s": 0.0})  # each picture is a part of its own
+        self.rules = EventRules.of(config.rules)
+        if self.address.kind == "folder" and "min_duration" not in config.rules.model_fields_set:
+            self.rules = self.rules.model_copy(update={"min_duration_s": 0.0})  # each picture is a part of its own
         self.spec = replace(bundle.detector.input, mask=None)  # frames come with their mask painted
         LiveWindows(self.spec)  # refuses what no live source can give
         if config.zones:
@@ -114,7 +115,7 @@ class CameraFrames:
         self.setup, self.clock = setup, clock
         self._live = live
         self._pictures = pictures
-        began = setup.config.began
+        began = setup.config.start_time
         self.began_s = 0.0 if began is None else began.timestamp()
         self._windows = LiveWindows(setup.spec)
         health: HealthOptions = options_of(HealthOptions, setup.config.health)

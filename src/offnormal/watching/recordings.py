@@ -15,7 +15,6 @@ from offnormal.scoring import LiveScorer, ScoredFrame, Scorer
 from offnormal.sources.camera import Camera
 from offnormal.types import Event, Frame, Gap
 from offnormal.watching.camera import WatchedCamera
-from offnormal.watching.config import CameraConfig
 from offnormal.watching.frames import CameraFrames, CameraSetup, rescore_by_zones
 from offnormal.watching.thresholds import Measured, Thresholds
 
@@ -79,9 +78,7 @@ def score_footage(
     """
     series, peaks = [], []
     for number, path in enumerate(videos):
-        config = CameraConfig.model_validate(
-            {**setup.config.model_dump(exclude_unset=True), "source": str(path), "realtime": False, "began": None}
-        )
+        config = setup.config.model_copy(update={"source": str(path), "realtime": False, "start_time": None})
         frames, scores = _scored(CameraSetup(config, setup.bundle), scorer, batch_size, count)
         rows = []
         for scored in scores:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from offnormal.calibration.calibration import Calibration
+from offnormal.config.fields import format_rate
 from offnormal.data.dataset import content_prefixes
 from offnormal.data.resolve import resolve_items
 from offnormal.errors import CalibrationError, UsageError
@@ -53,13 +54,13 @@ def thresholds_of(setup: CameraSetup, out: Path, measure: Callable[[Sequence[Pat
     if config.threshold is not None:
         found = None if own is None else own.with_threshold(config.threshold)
         usual = config.threshold if own is None else float(np.median(own.scores))
-        low = low_threshold(config.threshold, usual, config.hysteresis)
+        low = low_threshold(config.threshold, usual, config.rules.hysteresis)
         promise = f"threshold {config.threshold:.6g} set by hand: nothing is promised"
         return Thresholds(
             threshold=config.threshold, low=low, calibration=found, conditions=conditions, promise=promise
         )
     if config.rate is not None:
-        budget = _budget(setup, Rate.parse(config.rate), conditions, out, measure, own)
+        budget = _budget(setup, config.rate, conditions, out, measure, own)
         if budget is not None:
             return Thresholds(
                 threshold=budget.calibration.threshold,
@@ -103,7 +104,7 @@ def _of_bundle(setup: CameraSetup, own: Calibration | None, conditions: str | No
             f"camera {name}: the bundle's threshold was made for other masks and zones and says nothing of these: ask "
             "for a rate with footage of normal life (--rate 2/day --calibrate-on DIR), or give --threshold"
         )
-    low = low_threshold(own.threshold, float(np.median(own.scores)), setup.config.hysteresis)
+    low = low_threshold(own.threshold, float(np.median(own.scores)), setup.config.rules.hysteresis)
     promise = own.explanation
     if own.rate.is_share:
         promise += "; no number of events is promised: --rate 2/day --calibrate-on DIR does that"
@@ -129,9 +130,9 @@ def _budget(
             return None
         has = "none" if setup.bundle.calibration is None else str(setup.bundle.calibration.rate)
         raise CalibrationError(
-            f"camera {setup.name}: {rate} cannot be promised without footage of this camera's normal life, seen "
-            f"through its mask and zones: --calibrate-on DIR (the bundle is calibrated for {has}; offnormal calibrate "
-            f"BUNDLE --normals DIR --rate {setup.config.rate} would do for the whole picture)"
+            f"camera {setup.name}: {rate} cannot be guaranteed without footage of this camera's normal life, seen through "
+            f"its mask and zones: --calibrate-on DIR (the bundle is calibrated for {has}; offnormal calibrate BUNDLE "
+            f"--normal DIR --rate {format_rate(rate)} would do for the whole picture)"
         )
     _refuse_known(setup, videos)
     series, peaks = measure(videos)
@@ -144,7 +145,7 @@ def _budget(
         bundle=setup.bundle.hash,
         camera=setup.name,
         conditions=conditions,
-        hysteresis=setup.config.hysteresis,
+        hysteresis=setup.config.rules.hysteresis,
     )
     write_text(path, json.dumps({"key": key, "budget": budget.to_json()}) + "\n")
     return budget
@@ -169,8 +170,8 @@ def _key(setup: CameraSetup, videos: Sequence[Path]) -> dict[str, Any]:
         "bundle": setup.bundle.hash,
         "conditions": conditions_hash(chosen.zones, mask),
         "rules": setup.rules.model_dump(),
-        "rate": str(Rate.parse(chosen.rate or "")),
-        "hysteresis": chosen.hysteresis,
+        "rate": str(chosen.rate),
+        "hysteresis": chosen.rules.hysteresis,
         "fps": chosen.fps,
         "health": chosen.health.model_dump(),
         "footage": [[str(path.resolve()), *_state(path)] for path in videos],

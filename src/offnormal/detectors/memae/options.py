@@ -8,12 +8,12 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from offnormal.backbones.video.base import Temporal
+from offnormal.config.validation import format_validation_error
 from offnormal.detectors.base import Channels, DetectorOptions
 from offnormal.detectors.memae.encoder import PLAIN, refuse_other_names
 from offnormal.detectors.memae.networks import FORMS, Form, FormName, Query
 from offnormal.detectors.parts.memory import Similarity
 from offnormal.errors import ConfigError
-from offnormal.faults import explain
 from offnormal.types import ClipSpec, Pool
 
 PUBLISHED_SHRINK = 0.0025  # published code, script_training.py
@@ -142,4 +142,4 @@ class MemAEOptions(PublishedOptions):
         try:
             return type(self).model_validate({**self.model_dump(exclude_unset=True), "form": form})
         except ValidationError as error:
-            raise ConfigError(explain(error, type(self))) from None
+            raise ConfigError(format_validation_error(error, type(self))) from None

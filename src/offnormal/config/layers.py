@@ -2,7 +2,8 @@
 
 Environment variables are OFFNORMAL_<FIELD>, those of a detector OFFNORMAL_DETECTOR_<FIELD>; values are read as
 YAML, numbers and switches as they stand where a text is wanted (`OFFNORMAL_CATEGORY=007`). In a file ${NAME} stands
-for what the environment has under that name, so that no password need lie in it; $${ is ${ itself.
+for what the environment has under that name, so that no password need be in it; $${ is ${ itself. Where a model has a
+file of its own (`rules: rules.yaml`, OFFNORMAL_RULES, --rules), single keys of the same layer win over it.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from offnormal.config import VerbConfig
+from offnormal.config.model import Flattened, VerbConfig, find_mark, nested_model
+from offnormal.config.validation import format_validation_error
 from offnormal.errors import ConfigError
-from offnormal.faults import explain
 from offnormal.redact import redact
 
 _Config = TypeVar("_Config", bound=VerbConfig)
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]+)\}")
 _IN_A_LOGIN = re.compile(r"://[^/?#\s]*$")  # what stands before a variable in the login of an address
+FILE = "file"  # key beside single ones by which a layer names the file of a model
 _TO_ENCODE = re.compile(r"[/?#@\s]")  # in a login
 
 
@@ -58,7 +60,7 @@ def build(
     merged: dict[str, Any] = {}
     filled: list[str] = []
     for layer in (_read_file(file, detector, environment, filled), _from_environment(model, environment), given):
-        for key, value in layer.items():
+        for key, value in _with_files(model, layer, environment, filled).items():
             if isinstance(value, Mapping) and isinstance(merged.get(key), dict):
                 merged[key] = {**merged[key], **value}
             else:
@@ -66,7 +68,7 @@ def build(
     try:
         return model.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError(redact(explain(error, model), *filled)) from None
+        raise ConfigError(redact(format_validation_error(error, model), *filled)) from None
 
 
 def _environment_value(text: str) -> Any:
@@ -77,9 +79,19 @@ def _environment_value(text: str) -> Any:
     return value if value is None or isinstance(value, str | list) else text
 
 
-def given_flags(options: BaseModel | None) -> dict[str, Any]:
-    """Only what was set on the command line, so that file and environment can fill in the rest."""
-    return {} if options is None else options.model_dump(exclude_unset=True)
+def _with_files(
+    model: type[BaseModel], layer: Mapping[str, Any], environment: Mapping[str, str], filled: list[str]
+) -> dict[str, Any]:
+    """A layer with the keys of the files that it names in place of their paths."""
+    values = dict(layer)
+    for key, field in model.model_fields.items():
+        mark = find_mark(field, Flattened)
+        if mark is not None and mark.file_flag is not None and key in values:
+            value = values[key] if isinstance(values[key], Mapping) else {FILE: values[key]}
+            if isinstance(path := value.get(FILE), str | Path):
+                values[key] = {**_filled(read_yaml(Path(path)), environment, Path(path), filled), **value}
+                del values[key][FILE]
+    return values
 
 
 def _read_file(
@@ -130,12 +142,14 @@ def _filled(value: Any, environment: Mapping[str, str], file: Path, filled: list
 def _from_environment(
     model: type[BaseModel], environment: Mapping[str, str], prefix: str = "OFFNORMAL"
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         variable = f"{prefix}_{name.upper()}"
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            if inner := _from_environment(field.annotation, environment, variable):
-                found[name] = inner
-        elif variable in environment:
-            found[name] = _environment_value(environment[variable])
-    return found
+        nested = nested_model(field.annotation)
+        inner = {} if nested is None else _from_environment(nested, environment, variable)
+        if variable in environment:
+            value = _environment_value(environment[variable])
+            values[name] = {FILE: value, **inner} if inner else value
+        elif inner:
+            values[name] = inner
+    return values

@@ -1,11 +1,14 @@
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from offnormal.config import FitConfig
-from offnormal.config_layers import build, given_flags, read_yaml
+from offnormal.config.fit import FitConfig
+from offnormal.config.layers import build, read_yaml
+from offnormal.config.model import Flattened
 from offnormal.errors import ConfigError
+from offnormal.types import Rate
 
 
 class Options(BaseModel):
@@ -17,7 +20,7 @@ class Options(BaseModel):
 
 
 class FitSome(FitConfig):
-    detector: Options = Options()
+    detector: Annotated[Options, Flattened()] = Options()
 
 
 def written(tmp_path, text, encoding="utf-8"):
@@ -31,7 +34,7 @@ def test_file_gives_way_to_environment_and_environment_to_what_was_given(tmp_pat
     environment = {"OFFNORMAL_WORKERS": "2", "OFFNORMAL_CATEGORY": "environment"}
     found = build(FitConfig, {"category": "given"}, file=file, environment=environment)
     assert (found.batch_size, found.workers, found.category, found.layout) == (1, 2, "given", "file")
-    assert found.on_bad == "stop"
+    assert found.on_error == "fail"
 
 
 def test_keys_of_the_detector_are_merged_one_by_one(tmp_path):
@@ -88,8 +91,8 @@ def test_every_fault_has_its_line():
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
-        ("rate", "0.01", "0.01"),
-        ("rate", "1%", "1%"),
+        ("rate", "0.01", Rate(0.01)),
+        ("rate", "1%", Rate(0.01)),
         ("category", "007", "007"),
         ("category", "no", "no"),
         ("data", "C:\\sets\\a b", Path("C:\\sets\\a b")),
@@ -98,8 +101,8 @@ def test_every_fault_has_its_line():
         ("antialias", "off", False),
         ("batch_size", "4", 4),
         ("workers", "null", None),
-        ("size", "256x320", "256x320"),
-        ("size", "[256, 320]", "256x320"),
+        ("size", "256x320", (256, 320)),
+        ("size", "[256, 320]", (256, 320)),
     ],
 )
 def test_values_of_the_environment(name, text, value):
@@ -132,12 +135,6 @@ def test_files_that_are_missing_empty_broken_or_of_another_encoding(tmp_path):
 def test_a_file_cannot_run_code(tmp_path):
     with pytest.raises(ConfigError, match="not YAML"):
         read_yaml(written(tmp_path, "a: !!python/object/apply:os.getcwd []"))
-
-
-def test_given_flags_are_only_those_that_were_set():
-    assert given_flags(None) == {}
-    flags = FitSome(batch_size=16, detector=Options(sigma=4.0))
-    assert given_flags(flags) == {"batch_size": 16, "detector": {"sigma": 4.0}}
 
 
 def test_variables_of_the_environment_stand_in_a_file_wherever_there_is_text(tmp_path):

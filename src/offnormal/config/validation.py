@@ -1,17 +1,17 @@
-"""What is wrong with a configuration, in words."""
+"""What is wrong with a configuration, in words that say what to do."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from offnormal.config.model import Flattened, find_mark, nested_model
 from offnormal.redact import redact
 
 
-def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:
+def format_validation_error(error: ValidationError, model: type[BaseModel] | None = None) -> str:
     """One line per fault: where, what was got, what was expected, and the nearest known key for an unknown one."""
     lines = []
     for fault in error.errors():
@@ -27,7 +27,7 @@ def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str
     return "\n".join(dict.fromkeys(lines))
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """What was got, without what is secret in it; of a mapping nothing but its keys, since it may hold anything."""
     if isinstance(value, Mapping):
         return f"a mapping with {', '.join(map(str, value)) or 'nothing'}"
@@ -40,13 +40,8 @@ def _shown(value: Any) -> str:
 
 def _known(model: type[BaseModel]) -> list[str]:
     """Keys of a model and of the models inside it, which flags and keyword arguments do not nest."""
-    inner = [field.annotation for field in model.model_fields.values()]
-    nested = [name for found in inner if _is_model(found) for name in found.model_fields]  # type: ignore[union-attr]
-    return [*model.model_fields, *nested]
-
-
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    inner = [nested_model(field.annotation) for field in model.model_fields.values() if find_mark(field, Flattened)]
+    return [*model.model_fields, *(name for found in inner if found is not None for name in found.model_fields)]
 
 
 def _inner(model: type[BaseModel], keys: list[str]) -> type[BaseModel]:
@@ -54,15 +49,8 @@ def _inner(model: type[BaseModel], keys: list[str]) -> type[BaseModel]:
         if key.isdecimal():  # place in a list of models
             continue
         field = model.model_fields.get(key)
-        found = None if field is None else _model_in(field.annotation)
-        if found is None:
+        inner = None if field is None else nested_model(field.annotation)
+        if inner is None:
             break
-        model = found
+        model = inner
     return model
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model that an annotation is, or is a list or an option of."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for inner in get_args(annotation) if (found := _model_in(inner)) is not None), None)
