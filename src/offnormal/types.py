@@ -131,6 +131,12 @@ class InputSpec:
                 f"{-self.frames} to {self.frames - 1}, or () for the clip as a whole"
             )
 
+    def unit(self, is_video: bool) -> Unit:
+        """What gets one score, of images or of videos."""
+        if not is_video:
+            return Unit.IMAGE
+        return Unit.CLIP if self.of_whole_video else Unit.FRAME
+
     @property
     def of_whole_video(self) -> bool:
         """Whether there is one score for a video, and not one for each of its frames."""

@@ -62,7 +62,7 @@ def test_only_some_groups(pictures):
         for sample, group in zip(pictures, ["a", "b", None, "a", "c", "b", "a"], strict=True)
     ]
     done = []
-    loader = ImageLoader(grouped, SPEC, batch_size=2, on_bad="skip", progress=done.append)
+    loader = ImageLoader(grouped, SPEC, batch_size=2, on_error="skip", progress=done.append)
     spoil(pictures[3])
     some = loader.only({"a", None})
     assert [values(batch) for batch in some] == [[0, 20], [60]]
@@ -77,7 +77,7 @@ def test_no_samples_give_no_batches():
 
 def test_a_second_pass_gives_the_same_and_starts_its_lists_anew(pictures):
     spoil(pictures[2])
-    loader = ImageLoader(pictures, SPEC, batch_size=2, on_bad="skip")
+    loader = ImageLoader(pictures, SPEC, batch_size=2, on_error="skip")
     first, second = list(loader), list(loader)
     assert [values(batch) for batch in first] == [values(batch) for batch in second]
     assert len(loader.skipped) == 1
@@ -87,7 +87,7 @@ def test_a_second_pass_gives_the_same_and_starts_its_lists_anew(pictures):
 def test_progress_counts_every_sample_before_its_batch_is_given(pictures):
     spoil(pictures[6])
     done, seen = [], []
-    for batch in ImageLoader(pictures, SPEC, batch_size=3, on_bad="skip", progress=done.append):
+    for batch in ImageLoader(pictures, SPEC, batch_size=3, on_error="skip", progress=done.append):
         seen.append((len(batch.samples), sum(done)))
     assert seen == [(3, 3), (3, 6)]
     assert sum(done) == 7
@@ -95,7 +95,7 @@ def test_progress_counts_every_sample_before_its_batch_is_given(pictures):
 
 def test_a_bad_file_stops_with_its_name_and_a_way_out(pictures):
     spoil(pictures[3])
-    with pytest.raises(ImageError, match=r"3\.png: .*--on-bad skip"):
+    with pytest.raises(ImageError, match=r"3\.png: .*--on-error skip"):
         list(ImageLoader(pictures, SPEC, batch_size=2))
     assert not decoders()
 
@@ -103,7 +103,7 @@ def test_a_bad_file_stops_with_its_name_and_a_way_out(pictures):
 def test_bad_files_are_left_out_and_listed(pictures):
     for i in (0, 4, 6):
         spoil(pictures[i])
-    loader = ImageLoader(pictures, SPEC, batch_size=3, on_bad="skip")
+    loader = ImageLoader(pictures, SPEC, batch_size=3, on_error="skip")
     assert [values(batch) for batch in loader] == [[10, 20, 30], [50]]
     assert [bad.path for bad in loader.skipped] == [pictures[i].path for i in (0, 4, 6)]
     assert all(bad.path.name in bad.reason for bad in loader.skipped)
@@ -112,7 +112,7 @@ def test_bad_files_are_left_out_and_listed(pictures):
 def test_nothing_but_bad_files_give_no_batch(pictures):
     for sample in pictures:
         sample.path.write_text("no picture")
-    loader = ImageLoader(pictures, SPEC, batch_size=3, on_bad="skip")
+    loader = ImageLoader(pictures, SPEC, batch_size=3, on_error="skip")
     assert list(loader) == []
     assert len(loader.skipped) == 7
 
@@ -202,7 +202,7 @@ def test_masks_come_at_input_size_and_empty_for_pictures_without_one(tmp_path):
 def test_a_mask_of_another_size_is_an_error_that_names_both_sizes_also_when_bad_files_are_skipped(tmp_path):
     sample = with_mask(tmp_path, np.ones((12, 8), np.uint8))
     with pytest.raises(DataError, match=r"m\.png: the mask is 8 x 12 pixels, its picture 12 x 8"):
-        list(ImageLoader([sample], SPEC, batch_size=1, masks=True, on_bad="skip"))
+        list(ImageLoader([sample], SPEC, batch_size=1, masks=True, on_error="skip"))
 
 
 def test_the_mask_of_a_turned_picture_has_the_size_that_people_see(tmp_path):
@@ -218,7 +218,7 @@ def test_the_mask_of_a_turned_picture_has_the_size_that_people_see(tmp_path):
 def test_a_damaged_mask_leaves_its_picture_out_with_the_mask_named(tmp_path):
     sample = with_mask(tmp_path, np.ones((8, 12), np.uint8))
     sample.masks.path.write_text("no picture")
-    loader = ImageLoader([sample], SPEC, batch_size=1, masks=True, on_bad="skip")
+    loader = ImageLoader([sample], SPEC, batch_size=1, masks=True, on_error="skip")
     assert list(loader) == []
     assert "m.png" in loader.skipped[0].reason
 

@@ -22,7 +22,7 @@ from offnormal.data.video_reading import Ended
 from offnormal.errors import ImageError, VideoError
 from offnormal.types import InputSpec, Item, Sample
 
-OnBad = Literal["stop", "skip"]
+OnError = Literal["fail", "skip"]
 Row = tuple[Sample, Clip[ResizedFrame]]  # an image is a clip of one frame
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class Batches(Protocol):
 class Loader(ABC):
     """Iterates batches of items, read by threads in advance, in their order; pass over it as often as needed.
 
-    on_bad: "stop" raises ImageError or VideoError at a bad file, "skip" skips and lists it. progress: called with the
+    on_error: "fail" raises ImageError or VideoError at a bad file, "skip" skips and lists it. progress: called with the
     number of further items (of videos: clips) that are done.
     Attributes: `skipped` (bad files of the last pass), `ended` (the videos that are not in `skipped`, once their last
     clip was taken), `waited_s` (seconds its user waited for data in that pass), `given` (samples in it).
@@ -74,7 +74,7 @@ class Loader(ABC):
         *,
         batch_size: int,
         masks: bool = False,
-        on_bad: OnBad = "stop",
+        on_error: OnError = "fail",
         workers: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> None:
@@ -82,7 +82,7 @@ class Loader(ABC):
         self.spec = spec
         self.batch_size = batch_size
         self.masks = masks
-        self.on_bad = on_bad
+        self.on_error = on_error
         self.workers = workers or min(8, os.cpu_count() or 1)
         self.progress = progress
         self._reset()
@@ -149,12 +149,12 @@ class Loader(ABC):
         try:
             return take()
         except (VideoError, ImageError) as error:
-            if self.on_bad == "skip":
+            if self.on_error == "skip":
                 self.skipped.append(Skipped(item.path, str(error)))
                 return None
             if item.is_video:
-                raise VideoError(f"video {item.name}: {error}; or leave such videos out with --on-bad skip") from None
-            raise ImageError(f"{error}; or leave such files out with --on-bad skip") from None
+                raise VideoError(f"video {item.name}: {error}; or leave such videos out with --on-error skip") from None
+            raise ImageError(f"{error}; or leave such files out with --on-error skip") from None
         finally:
             self.waited_s += time.perf_counter() - start
 

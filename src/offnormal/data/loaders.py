@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypedDict, Unpack
 
-from offnormal.data.batches import Loader, OnBad
+from offnormal.data.batches import Loader, OnError
 from offnormal.data.image_loader import ImageLoader
 from offnormal.data.video_loader import VideoLoader, VideoOptions
 from offnormal.types import InputSpec, Item
@@ -15,7 +15,7 @@ class LoadOptions(TypedDict, total=False):
     """What a loader of any kind takes, see `Loader`."""
 
     masks: bool
-    on_bad: OnBad
+    on_error: OnError
     workers: int | None
     progress: Callable[[int], None] | None
 

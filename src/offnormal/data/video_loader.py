@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, Unpack
 
-from offnormal.data.batches import Loader, OnBad, Row
+from offnormal.data.batches import Loader, OnError, Row
 from offnormal.data.clips import Clip, Timed, most_clips
 from offnormal.data.frame_cache import DiskCache, FrameCache, RamCache, ResizedFrame
 from offnormal.data.prefetch import Prefetch

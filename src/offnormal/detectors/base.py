@@ -14,9 +14,9 @@ from torch.optim import Optimizer
 from typing_extensions import TypeVar
 
 from offnormal.backbones.base import WeightCard
+from offnormal.config.validation import format_validation_error
 from offnormal.data.batches import Batches
 from offnormal.errors import ConfigError, NotFittedError
-from offnormal.faults import explain
 from offnormal.types import ClipSpec, InputSpec, Output, Pooling, Resize
 
 
@@ -91,7 +91,7 @@ class Detector(nn.Module, ABC, Generic[OptionsT]):
         try:
             return cls.Options.model_validate(values)
         except ValidationError as error:
-            raise ConfigError(explain(error, cls.Options)) from None
+            raise ConfigError(format_validation_error(error, cls.Options)) from None
 
     @classmethod
     def adapt_options(cls, options: OptionsT, *, data: DataKind, shown: float) -> OptionsT:

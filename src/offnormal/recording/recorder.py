@@ -242,7 +242,7 @@ def heat_map(peak: PeakFrame, scale: HeatScale) -> np.ndarray | None:
     if peak.map is None:
         return None
     height, width = peak.image.shape[:2]
-    map = unlay(peak.map, (height, width), scale.spec)
+    map = restore_size(peak.map, (height, width), scale.spec)
     threshold, low, high = scale.pixel_threshold, scale.low, scale.high
     if threshold is not None and map.max() <= threshold:
         threshold, (low, high) = None, scale_for(None, [map])

@@ -2,9 +2,9 @@
 
 from offnormal.scoring.alignment import AlignedScores, Span, align
 from offnormal.scoring.live import LiveScorer
+from offnormal.scoring.pipeline import ItemScores, score_items, was_skipped
 from offnormal.scoring.scorer import EmbeddedScorer, Scored, Scorer, choose_device, concatenate, map_peaks, to_scores
 from offnormal.scoring.stream import FrameStream, ScoredFrame
-from offnormal.scoring.pipeline import ItemScores, score_items, was_skipped
 
 __all__ = [
     "AlignedScores",

@@ -227,7 +227,7 @@ def _loader(pictures: list[Path], videos: list[Item], spec: InputSpec, config: B
     items = [
         Item(address=str(path), name=str(path)) for path in itertools.islice(itertools.cycle(pictures), config.images)
     ]
-    return ImageLoader(items, spec, batch_size=config.batch_size, on_bad=config.on_bad, workers=config.workers)
+    return ImageLoader(items, spec, batch_size=config.batch_size, on_error=config.on_error, workers=config.workers)
 
 
 def _from_files(scorer: Scorer, loader: Batches, most: int) -> tuple[float, float]:

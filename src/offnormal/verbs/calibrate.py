@@ -12,8 +12,8 @@ import numpy as np
 from offnormal.bundle import Bundle
 from offnormal.calibration.calibration import Calibration, calibrate_scores
 from offnormal.config.score import CalibrateConfig
+from offnormal.data.batches import Loader
 from offnormal.data.dataset import Dataset, Skipped
-from offnormal.data.loader import Batches
 from offnormal.data.open import open_datasets
 from offnormal.data.resolve import resolve_items
 from offnormal.errors import CalibrationError, UsageError
@@ -107,7 +107,7 @@ def _dataset(bundle: Bundle, config: CalibrateConfig) -> Dataset:
     return Dataset(name=root.name, layout="class_folders", root=root, train=clips).grouped(config.group_by)
 
 
-def _score(scorer: Scorer, loader: Batches, unit: Unit, fps: float | None) -> _Normals:
+def _score(scorer: Scorer, loader: Loader, unit: Unit, fps: float | None) -> _Normals:
     """The scores of normals, without files that turn out to be damaged; fps: of videos without a clock."""
     of_batches: dict[str, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
 
