@@ -106,7 +106,7 @@ def _decisions(evaluation: Evaluation) -> list[Line]:
     """What the threshold did."""
     lines: list[Line] = []
     if evaluation.splits:
-        names = {"train": "passed, train", "calibration": "passed, calib.", "test": "passed, test", "anomalous": "detected"}
+        names = {row.split: f"passed, {row.split}" for row in evaluation.splits} | {"anomalous": "detected"}
         lines += [(names[row.split], _share(row.correct)) for row in evaluation.splits if row.correct is not None]
     elif evaluation.confusion is not None:
         alarms, misses = evaluation.confusion.false_alarms_per_100_good, evaluation.confusion.escapes_per_100_bad

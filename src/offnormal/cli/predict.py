@@ -60,7 +60,7 @@ def command(
     loaded = known or load(bundle)
     if loaded.calibration is None and resolved.threshold is None:
         if exit_code:
-            raise UsageError("--exit-code needs verdicts, and this bundle has no calibration: calibrate, or --threshold")
+            raise UsageError("--exit-code needs verdicts, and this bundle is not calibrated: calibrate, or --threshold")
         warn("this bundle has no calibration: scores come without verdicts (offnormal calibrate, or --threshold)")
     anomalous = 0
     assumed: set[float] = set()

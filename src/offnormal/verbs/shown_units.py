@@ -60,8 +60,10 @@ class ExtremeImages:
                 self._keep(("false_alarm", ""), scores, _EACH)
         elif self.calibration is not None and not above:
             self._keep(("miss", ""), scores, _EACH, highest=False)
-        elif len([role for role, _ in self._kept if role == "detected"]) < _EACH or ("detected", item.class_name or "") in self._kept:
-            self._keep(("detected", item.class_name or ""), scores, 1)
+        else:
+            key: tuple[Role, str] = ("detected", item.class_name or "")
+            if key in self._kept or sum(role == "detected" for role, _ in self._kept) < _EACH:
+                self._keep(key, scores, 1)
 
     def __iter__(self) -> Iterator[tuple[Role, ItemScores]]:
         for role in ("miss", "false_alarm", "detected", "peak"):
