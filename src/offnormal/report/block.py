@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from offnormal.report.wording import hundred
 
 ColumnKind = Literal["text", "num", "path", "wide", "notes"]
+Tone = Literal["", "quiet", "plain", "held", "broken"]  # of a text; from "plain" on in a box
 Colored = tuple[str, str, str]  # name, color of the page, form: "" a square, or a class of style.css
 
 
@@ -19,7 +20,7 @@ class Text:
     macro: ClassVar[str] = "text"
     text: str
     label: str = ""  # in bold before it
-    tone: Literal["", "quiet", "plain", "held", "broken"] = ""  # from "plain" on in a box
+    tone: Tone = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class Plots:
 
     macro: ClassVar[str] = "plots"
     plots: Sequence[Plot]
-    columns: Literal["two", "three", "squares"] = "three"
+    columns: Literal["two", "three", "two squares"] = "three"
     summary: str = ""
 
 

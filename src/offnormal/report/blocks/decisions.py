@@ -63,7 +63,7 @@ def thresholds(evaluation: Evaluation) -> Block | None:
             "measures how well scores separate, and is not a threshold to run with."
         )
         elements.append(Text(label="Oracle threshold.", text=text))
-    elements.append(Plots(plots=_curves(evaluation, known), columns="squares"))
+    elements.append(Plots(plots=_curves(evaluation, known), columns="two squares"))
     if evaluation.operating:
         elements += _operating(evaluation)
     title = "Every threshold" if threshold is None else "Any other threshold"
@@ -144,7 +144,7 @@ def _operating(evaluation: Evaluation) -> list[Element]:
     )
     return [
         Table(
-            columns=[Column(title) for title in titles],
+            columns=[Column(titles[0], "text"), *map(Column, titles[1:])],
             rows=rows,
             groups=[("", 1), ("false alarms", 2), ("missed", 2), ("", 3)],
             chosen=chosen,

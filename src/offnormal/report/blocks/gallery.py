@@ -22,8 +22,8 @@ from offnormal.types import ANOMALOUS, NORMAL
 
 Role = Literal["miss", "false_alarm", "detected", "peak"]
 _ROLES: dict[Role, tuple[int, int]] = {  # most units of each, and most characters of the page
-    "false_alarm": (12, 700_000),
     "miss": (12, 700_000),
+    "false_alarm": (12, 700_000),
     "detected": (12, 700_000),
     "peak": (16, 900_000),
 }

@@ -9,12 +9,12 @@ from offnormal.calibration.check import Answer
 from offnormal.evaluation.alarms import AlarmReport
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
-from offnormal.report.block import Block, Element, Side, Text, Track, Tracks
+from offnormal.report.block import Block, Element, Side, Text, Tone, Track, Tracks
 from offnormal.report.blocks.scores import labeled_scores
 from offnormal.report.wording import counted, duration, hundred, interval, rate
 
 _LEVEL = 0.95
-_TONES: dict[Answer, str] = {Answer.HELD: "held", Answer.BROKEN: "broken", Answer.NOT_ENOUGH_DATA: "plain"}
+_TONES: dict[Answer, Tone] = {Answer.HELD: "held", Answer.BROKEN: "broken", Answer.NOT_ENOUGH_DATA: "plain"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,10 @@ def guarantee(evaluation: Evaluation) -> Block | None:
         if (text := answer_text(evaluation)) is not None and evaluation.guarantee is not None:
             answer = evaluation.guarantee.answer
             label = f"{answer.value.capitalize()}."
-            left.append(Text(label=label, text=text, tone=_TONES[answer]))  # type: ignore[arg-type]
+            left.append(Text(label=label, text=text, tone=_TONES[answer]))
+        elif not calibration.by_hand:
+            text = "Not checked: the calibration has no times, and frames that follow each other are alike."
+            left.append(Text(text=text, tone="plain"))
         if not calibration.by_hand:
             right.append(_tracks(calibration, seen))
     return Block(name="guarantee", title="Expected and seen false alarms", elements=[Side(left, right)], style="card whole")
@@ -56,18 +59,16 @@ def answer_text(evaluation: Evaluation) -> str | None:
     check, traits = evaluation.guarantee, TRAITS[evaluation.unit]
     if check is None:
         return None
-    normals = "normal footage" if evaluation.alarms is not None else f"normal {traits.noun[1]}"
-    sure = f"(p-value {check.p_value:.2g})"
+    normals = f"normal {'footage' if evaluation.alarms is not None else traits.noun[1]}"
+    p_value = f"(p-value {check.p_value:.2g})"
     if check.answer is Answer.BROKEN:
         return (
-            f"More false alarms than expected, beyond chance {sure}: these {'' if normals[-1] == 's' else 'hours of '}"
-            f"{normals} differ from the calibration. Calibrate again on {normals} of the same days and setup."
+            f"More false alarms than expected, beyond chance {p_value}: the {normals} of the test and of the calibration "
+            f"differ. Calibrate again on {normals} of the same days and setup."
         )
     if check.answer is Answer.HELD:
-        return f"No more false alarms than expected, within chance {sure}."
-    return f"This much {normals} could not show even ten times the expected rate {sure}." if normals[-1] != "s" else (
-        f"So few {normals} could not show even ten times the expected rate {sure}."
-    )
+        return f"No more false alarms than expected, within chance {p_value}."
+    return f"Even ten times the expected rate could go unnoticed in the {normals} of the test {p_value}."
 
 
 def seen_rate(evaluation: Evaluation) -> Seen | None:
