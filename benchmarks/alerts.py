@@ -24,8 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
+from offnormal.sinks.dispatcher import Dispatcher
 from offnormal.sinks.open import open_sinks
-from offnormal.sinks.outlets import Outlets
 from offnormal.types import Event
 
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -75,15 +75,15 @@ def tell(folder: Path, port: int, first: int, count: int, every_s: float) -> Non
         "timeout_s": 1,
     }
     sinks = open_sinks([webhook, f"jsonl:{folder / 'events.jsonl'}"])
-    with Outlets(sinks, folder / "spool.db", first_s=0.1, cap_s=1.0) as outlets:
+    with Dispatcher(sinks, folder / "spool.db", first_s=0.1, cap_s=1.0) as dispatcher:
         for number in range(first, count):
             start = STARTED + timedelta(minutes=number)
             event = Event(id=f"{number:06}", camera="c", state="closed", start=start, end=start, detail=str(number))
             before = time.perf_counter()
-            outlets.send(event)
+            dispatcher.send(event)
             print(number, time.perf_counter() - before, flush=True)
             time.sleep(every_s)
-        outlets.drain(120)
+        dispatcher.drain(120)
 
 
 def started(folder: Path, port: int, first: int, count: int, every_s: float) -> subprocess.Popen[str]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 from offnormal.detectors.ganomaly import Ganomaly
-from offnormal.detectors.ganomaly_networks import Discriminator, Generator
+from offnormal.detectors.ganomaly.networks import Discriminator, Generator
 
 SETTINGS = ((32, 3, 64), (32, 1, 32), (64, 3, 64))  # size, channels, width
 _BATCH = 64

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from offnormal.detectors.gaussian import PositionGaussian
+from offnormal.detectors.parts.gaussian import PositionGaussian
 
 CHANNELS, GRID, BATCH = 550, (56, 56), 16
 _POSITIONS = 12  # checked naively

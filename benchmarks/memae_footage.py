@@ -27,8 +27,8 @@ from offnormal.backbones.video.cost import multiply_adds
 from offnormal.bundle import load
 from offnormal.cli.main import run
 from offnormal.config import EvaluateConfig
+from offnormal.data.dataset import Dataset
 from offnormal.data.open import open_datasets
-from offnormal.data.video_dataset import VideoDataset
 from offnormal.detectors.memae import MemAE
 from offnormal.verbs.evaluate import evaluate_run
 from offnormal.video_evaluation import VideoEvaluation
@@ -52,7 +52,7 @@ def without_memory(options: list[str]) -> list[str]:
     return [*options[:before], *options[before + 2 :], "--memory", "0"]
 
 
-def rows(place: Path, dataset: VideoDataset, hops: list[int], config: EvaluateConfig) -> list[str]:
+def rows(place: Path, dataset: Dataset, hops: list[int], config: EvaluateConfig) -> list[str]:
     """A row for each hop."""
     found, first = [], None
     for hop in hops:
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("options", nargs="*", help="of `offnormal fit memae`, after --")
     given = parser.parse_args()
     (dataset,) = open_datasets(given.data)
-    if not isinstance(dataset, VideoDataset):
+    if not dataset.is_video:
         raise SystemExit(f"{given.data} holds no videos")
     print(f"| | hop | {' | '.join(METRICS)} | ms a frame | of hop {given.hops[0]} |")
     print("|---" * (len(METRICS) + 4) + "|", flush=True)

@@ -26,10 +26,10 @@ import torch
 from offnormal.bundle import Bundle, load
 from offnormal.config import EvaluateConfig
 from offnormal.config_layers import build
+from offnormal.data.dataset import Dataset
 from offnormal.data.open import open_datasets
-from offnormal.data.video_dataset import VideoDataset
 from offnormal.detectors.mnad import MNAD
-from offnormal.detectors.mnad_scores import per_video_score
+from offnormal.detectors.mnad.scores import per_video_score
 from offnormal.metrics.video import FrameScores, video_metrics
 from offnormal.run import Run
 from offnormal.training.split import keep_back, number_kept_back
@@ -70,7 +70,7 @@ def fitted(name: str, dataset: Path, every: str | None, given: argparse.Namespac
     return fit_run(detector, build(fit_config(detector), {**chosen, "detector": options}, environment={}))[0]
 
 
-def learning_on(run: Run, dataset: VideoDataset, every: str | None, given: argparse.Namespace) -> Bundle:
+def learning_on(run: Run, dataset: Dataset, every: str | None, given: argparse.Namespace) -> Bundle:
     """The same weights with the memory updated while scoring, standardised on the videos that were kept back."""
     assert run.bundle is not None and isinstance(run.bundle.detector, MNAD)
     known = run.bundle.detector
@@ -85,7 +85,7 @@ def learning_on(run: Run, dataset: VideoDataset, every: str | None, given: argpa
     return Bundle(made, card=run.bundle.card)
 
 
-def measured(bundle: Bundle, dataset: VideoDataset, out: Path) -> dict[str, float]:
+def measured(bundle: Bundle, dataset: Dataset, out: Path) -> dict[str, float]:
     """Metrics of an evaluation, made unless it is there, and those of the per-video form."""
     if not (out / "metrics.json").is_file():
         out.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ def main() -> None:
         folder, _, seconds = text.partition(":")
         every = f"{seconds}s" if seconds else None
         (dataset,) = open_datasets(Path(folder))
-        assert isinstance(dataset, VideoDataset)
+        assert dataset.is_video
         print(f"### {dataset.name}\n\n| row | {' | '.join(COLUMNS)} | terms per video | steps | fit (s) |")
         print("|---" * (len(COLUMNS) + 4) + "|", flush=True)
         for fit in given.only:

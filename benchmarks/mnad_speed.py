@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from offnormal.detectors.memory import compactness, read_items, separateness, update_items
 from offnormal.detectors.mnad import MNAD
-from offnormal.detectors.mnad_networks import ScoringForm
+from offnormal.detectors.mnad.networks import ScoringForm
+from offnormal.detectors.parts.memory import compactness, read_items, separateness, update_items
 
 _SIZE = 256
 

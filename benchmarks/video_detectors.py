@@ -22,9 +22,9 @@ import numpy as np
 from offnormal import registry
 from offnormal.bundle import Bundle, load
 from offnormal.calibration.calibration import calibrate_scores
+from offnormal.data.dataset import Dataset
 from offnormal.data.open import open_datasets
 from offnormal.data.survey import choose_input, survey_videos
-from offnormal.data.video_dataset import VideoDataset
 from offnormal.data.video_loader import VideoLoader
 from offnormal.metrics.video import FrameScores, VideoMetrics, video_metrics
 from offnormal.scoring import Scorer, choose_device, score_videos
@@ -51,7 +51,7 @@ SMOOTHED = ("frame_AUC_micro_smoothed", "frame_AUC_macro_smoothed")
 class Footage:
     """A data set and how densely it is learnt from."""
 
-    dataset: VideoDataset
+    dataset: Dataset
     every_s: float | None
 
     @classmethod
@@ -59,7 +59,7 @@ class Footage:
         """FOLDER or FOLDER:SECONDS."""
         folder, _, every = text.partition(":")
         (dataset,) = open_datasets(Path(folder))
-        if not isinstance(dataset, VideoDataset):
+        if not dataset.is_video:
             raise SystemExit(f"{folder} holds no videos")
         return cls(dataset, float(every) if every else None)
 
@@ -122,7 +122,7 @@ def measure(footage: Footage, parts: list[dict[str, np.ndarray]]) -> VideoMetric
         FrameScores(
             video.name,
             np.sum([part[f"{kind} {video.name}"].astype(np.float64) for part in parts], axis=0),
-            video.labels,
+            video.frame_labels,
             parts[0][f"times {video.name}"],
         )
         for video in footage.dataset.test

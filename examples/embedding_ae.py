@@ -19,7 +19,7 @@ import numpy as np
 import offnormal as on
 from offnormal.data.video_loader import VideoLoader
 from offnormal.scoring import Scorer, score_videos
-from offnormal.types import Video
+from offnormal.types import Item
 
 
 def draw(path: Path, seed: int, *, jumps: bool = False) -> Path:
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> None:
     print(f"{detector.embedder.card.embedding} numbers a clip, {run.bundle.calibration.explanation}")
 
     # One score a frame, the mean over the clips that it lies in; and what each head says of the same embeddings.
-    videos = [Video(path=path, name=path.stem) for path in new]
+    videos = [Item(address=str(path), name=path.stem, is_video=True) for path in new]
     for found in score_videos(Scorer(detector), VideoLoader(videos, detector.input, batch_size=4)):
         name, score = found.ended.video.name, found.aligned.score
         alarms = float((score > run.bundle.calibration.threshold).mean())

@@ -19,10 +19,9 @@ import torch
 import offnormal as on
 from offnormal.data.loader import Loader
 from offnormal.data.open import open_datasets
-from offnormal.data.video_dataset import VideoDataset
 from offnormal.data.video_loader import VideoLoader
 from offnormal.scoring import Scorer, score_videos
-from offnormal.types import Video
+from offnormal.types import Item
 
 
 def main(arguments: list[str]) -> None:
@@ -46,7 +45,7 @@ def main(arguments: list[str]) -> None:
     print(f"{used} of {len(detector.usage)} items are recalled, weights up to {detector.net.shrink:.4f} are cut")
 
     # Videos: one score a frame, the mean over the clips that it is in. Higher = more anomalous.
-    videos = [Video(path=Path(path), name=Path(path).stem) for path in arguments[1:]]
+    videos = [Item(address=path, name=Path(path).stem, is_video=True) for path in arguments[1:]]
     if videos:
         for found in score_videos(Scorer(detector), VideoLoader(videos, detector.input, batch_size=4)):
             frame = int(np.nanargmax(found.aligned.score))
@@ -54,12 +53,14 @@ def main(arguments: list[str]) -> None:
 
     # What comes back: the closer to the input, the more normal.
     (dataset,) = open_datasets(data)
-    loader = (VideoLoader if isinstance(dataset, VideoDataset) else Loader)(dataset.test, detector.input, batch_size=4)
+    loader = (VideoLoader if dataset.is_video else Loader)(dataset.test, detector.input, batch_size=4)
     for batch in loader:
         with torch.inference_mode():
             error = (detector.reconstruct(batch.pixels) - batch.pixels).square().flatten(1).mean(1)
         for sample, value in zip(batch.samples, error.tolist(), strict=True):
-            print(f"{sample.path.parent.name}/{sample.path.name}  {sample.defect}  mean squared error {value:.5f}")
+            print(
+                f"{sample.item.path.parent.name}/{sample.item.path.name}  {sample.item.class_name}  mean squared error {value:.5f}"
+            )
         break
 
     # Metrics and a report, when the data set has labelled test data.

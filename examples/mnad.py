@@ -19,7 +19,7 @@ import offnormal as on
 from offnormal.config import PredictConfig
 from offnormal.data.video_loader import VideoLoader
 from offnormal.scoring import Scorer
-from offnormal.types import Video
+from offnormal.types import Item
 from offnormal.verbs.predict_videos import VideoPredictor
 
 
@@ -60,7 +60,8 @@ def main(arguments: list[str]) -> None:
 
     # What it expected to see beside what it saw.
     scorer = Scorer(run.bundle.detector)
-    loader = VideoLoader([Video(path=path, name=path.name) for path in videos], run.bundle.detector.input, batch_size=1)
+    items = [Item(address=str(path), name=path.name, is_video=True) for path in videos]
+    loader = VideoLoader(items, run.bundle.detector.input, batch_size=1)
     highest = max(scorer.over(loader), key=lambda scored: scored.scores.score[0], default=None)
     if highest is not None:
         batch = next(b for b in loader if b.samples == highest.samples)

@@ -19,7 +19,7 @@ from offnormal.errors import DataError, UsageError
 from offnormal.run import Run
 from offnormal.scoring import Scorer, concatenate
 from offnormal.sources.paths import expand
-from offnormal.types import Event, Rate, Sample, Scores
+from offnormal.types import Event, Item, Rate, Scores
 from offnormal.verbs import compare as compare_verb
 from offnormal.verbs.calibrate import calibrate_bundle
 from offnormal.verbs.evaluate import AnyEvaluation, checked, evaluate_run
@@ -85,8 +85,11 @@ def score(bundle: Bundle, images: Images, *, device: str = "auto", batch_size: i
     if not found:
         raise DataError("no images to score")
     if all(isinstance(item, str | Path) for item in found):
-        samples = [Sample(path=path) for path in expand([item for item in found if isinstance(item, str | Path)])]
-        return concatenate(piece.scores for piece in scorer.over(Loader(samples, spec, batch_size=batch_size)))
+        items = [
+            Item(address=str(path), name=str(path))
+            for path in expand([item for item in found if isinstance(item, str | Path)])
+        ]
+        return concatenate(piece.scores for piece in scorer.over(Loader(items, spec, batch_size=batch_size)))
     arrays = [to_pixels(_picture(item), spec) for item in found]
     batches = (stack(arrays[start : start + batch_size]) for start in range(0, len(arrays), batch_size))
     return concatenate(scorer.score(batch) for batch in batches)

@@ -71,8 +71,8 @@ class DataConfig(VerbConfig):
     @property
     def shares(self) -> tuple[float, float, float]:
         """`parts` as numbers: per cent to learn from, to test on, to set the threshold with."""
-        train, test, validation = map(float, self.parts.split("/"))
-        return train, test, validation
+        train, test, calibration = map(float, self.parts.split("/"))
+        return train, test, calibration
 
 
 class FootageConfig(VerbConfig):

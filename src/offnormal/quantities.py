@@ -42,10 +42,10 @@ def sides(size: str) -> int | tuple[int, int]:
 
 
 def shares_text(value: Any) -> Any:
-    """50/40/10 or [50, 40, 10]: per cent of the clips for learning, tests and validation, together 100."""
+    """50/40/10 or [50, 40, 10]: per cent of the clips for learning, tests and calibration, together 100."""
     if isinstance(value, list | tuple):
         value = "/".join(map(str, value))
     numbers = re.fullmatch(r"(\d+\.?\d*)/(\d+\.?\d*)/(\d+\.?\d*)", str(value).replace(" ", ""))
     if numbers is None or min(map(float, numbers.groups())) <= 0 or abs(sum(map(float, numbers.groups())) - 100) > 1e-6:
-        raise ValueError("expected three shares above 0 that make 100, such as 50/40/10 (train/test/validation)")
+        raise ValueError("expected three shares above 0 that make 100, such as 50/40/10 (train/test/calibration)")
     return numbers[0]

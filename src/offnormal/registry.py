@@ -47,11 +47,11 @@ _BUILT_IN: dict[str, dict[str, Entry]] = {
             "embeddings of clips by a pretrained network, rebuilt by a small autoencoder; activities, cameras",
         ),
         "pixel_gaussian": Entry(
-            "offnormal.detectors.pixel_gaussian:PixelGaussian",
+            "offnormal.detectors.baselines:PixelGaussian",
             "a baseline: mean and variance of every pixel of small grey frames; fixed cameras",
         ),
         "frame_difference": Entry(
-            "offnormal.detectors.frame_difference:FrameDifference",
+            "offnormal.detectors.baselines:FrameDifference",
             "a baseline: more change than usual since shortly before; videos of fixed cameras",
         ),
     },
@@ -180,7 +180,7 @@ _BUILT_IN: dict[str, dict[str, Entry]] = {
         "jsonl": Entry("offnormal.sinks.jsonl:JsonlSink", "a file with one JSON object a line"),
         "csv": Entry("offnormal.sinks.csv_file:CsvSink", "a table with one row an event"),
         "files": Entry(
-            "offnormal.sinks.event_files:EventFilesSink",
+            "offnormal.sinks.files:EventFilesSink",
             "a folder: JSON, snapshot, heat map and clip of each event",
         ),
         "webhook": Entry("offnormal.sinks.webhook:WebhookSink", "JSON posted to an address, signed with a secret"),

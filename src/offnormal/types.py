@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NORMAL, ANOMALOUS = 0, 1
+
+
+class Unit(Enum):
+    """What gets one score."""
+
+    IMAGE = "image"
+    FRAME = "frame"
+    CLIP = "clip"
+
 
 ResizePolicy = Literal["median_aspect", "stretch", "short_side", "letterbox"]
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
@@ -116,20 +126,6 @@ class InputSpec:
         return self.sampling == "uniform" and not self.targets
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One picture of a data set, or one frame of a video of it."""
-
-    path: Path  # of the picture or of the whole video
-    label: int | None = None  # 0 normal, 1 anomalous, None unknown
-    defect: str = "good"  # name of the defect's folder; "good" for normal samples
-    mask: Path | None = None  # nonzero = anomalous pixel; None where there is none
-    group: str | None = None  # session, lot, video: samples of one group are never split
-    frame: int | None = None  # position in its video, from 0; None: no frame of a video
-    time_s: float | None = None  # seconds since the video's first frame; None: no frame of a video, or no clock
-    action: str | None = None  # class of activity that its clip shows; None: unknown
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One picture of a video."""
@@ -153,24 +149,41 @@ class Gap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskSource:
-    """Where the masks of a video's frames lie: nonzero = anomalous pixel, one mask a frame."""
+    """Where the mask of an image, or the masks of a video's frames, are stored: nonzero = anomalous pixel."""
 
-    path: Path  # a folder of pictures in frame order, a .npy (T, H, W), a .npz, or a .mat
+    path: Path  # an image file; of a video, one mask a frame: a folder of images, a .npy (T, H, W), a .npz, or a .mat
     key: str | None = None  # name inside a .npz or .mat
     size: tuple[int, int] | None = None  # (H, W) of masks packed to bits along their last axis; None: not packed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Video:
-    """One video of a data set."""
+class Item:
+    """One thing of a dataset: an image or a video."""
 
-    path: Path  # a video file or a folder of frames
-    name: str  # unique among the training or the test videos of a data set
-    labels: np.ndarray | None = None  # (T,) uint8, 0 normal, 1 anomalous; None: unknown
+    address: str  # path of the image, the video file, or the folder of frames; FILE/42 of an image inside an IDX file
+    name: str  # unique among the items of one split; of images the path below the dataset's root, with suffix
+    is_video: bool = False
+    label: int | None = None  # of the item as a whole: 0 normal, 1 anomalous, None unknown
+    frame_labels: np.ndarray | None = None  # (T,) uint8, of a video: 0 normal, 1 anomalous; None: unknown
+    class_name: str | None = None  # folder of the type of anomaly ("scratch", "good"), or class of activity
     masks: MaskSource | None = None
-    group: str | None = None  # videos of one group (a camera, a day) are never split; None: the video is its own
-    label: int | None = None  # of the video as a whole, where it is one: 0 normal, 1 anomalous; None: see `labels`
-    action: str | None = None  # class of activity that the clip shows; None: unknown
+    group: str | None = None  # session, lot, original: items of one group are never split; None: the item is its own
+
+    @property
+    def path(self) -> Path:
+        """The address as a local path."""
+        return Path(self.address)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One row of a batch: an image, or a frame or clip of a video."""
+
+    item: Item
+    label: int | None  # of this row: 0 normal, 1 anomalous, None unknown
+    group: str | None  # the item's, or the stretch of a video that is cut into several
+    frame: int | None = None  # position in its video, from 0; None: an image
+    time_s: float | None = None  # seconds since the video's first frame; None: an image, or no clock
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from offnormal.backbones.video.catalogue import build_embedder
 from offnormal.bundle import load
 from offnormal.cli.fit import _trained
 from offnormal.cli.main import run
-from offnormal.detectors import embedding_ae_options
+from offnormal.detectors.embedding_ae import options as embedding_ae_options
 from tests.contracts.scenes import write_scenes
 
 SMALL = ["--batch-size", "4", "--hidden", "16", "8"]

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from offnormal.bundle import load
 from offnormal.cli.main import run
 from offnormal.detectors.ganomaly import Ganomaly
-from tests.detectors.ganomaly_reference import recipe
+from tests.detectors.ganomaly.reference import recipe
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from offnormal.config import PredictConfig
 from offnormal.detectors.mnad import MNAD
 from offnormal.scoring import Scorer
 from offnormal.verbs.predict_videos import VideoPredictor
-from tests.detectors.mnad_reference import reference_state
+from tests.detectors.mnad.reference import reference_state
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from offnormal.config import EvaluateConfig
 from offnormal.config_layers import build
 from offnormal.data.video_loader import VideoLoader
 from offnormal.sources.privacy import area
-from offnormal.types import Video
 from offnormal.verbs.chosen_frames import choose_frames
 from offnormal.verbs.evaluate import choose_pictures, evaluate_all
 from tests.footage import ANOMALY, film, write_footage
+from tests.items import video
 
 OVER_THE_SQUARE = [[[0.05, 0.03], [0.5, 0.03], [0.5, 0.45], [0.05, 0.45]]]
 ELSEWHERE = [[[0.6, 0.6], [0.9, 0.6], [0.9, 0.9]]]
@@ -64,7 +64,7 @@ def test_what_lies_under_the_mask_changes_no_score(masked):
 
 def test_whoever_sees_frames_sees_them_painted(place, masked):
     bundle, seen = load(masked), []
-    videos = [Video(path=place / "data" / "test" / "odd.mp4", name="odd")]
+    videos = [video(place / "data" / "test" / "odd.mp4", name="odd")]
     list(VideoLoader(videos, bundle.input, batch_size=8, seen=seen.append, cache="ram"))
     covered = area(bundle.input.mask, seen[0].image.shape[:2])
     assert len(seen) == 40

@@ -16,17 +16,17 @@ from offnormal.bundle import load
 from offnormal.config_layers import build
 from offnormal.data.loader import Loader
 from offnormal.data.open import open_datasets
-from offnormal.data.video_dataset import VideoDataset
 from offnormal.data.video_loader import VideoLoader
 from offnormal.detectors.base import StatefulDetector, StatisticalDetector, TrainedDetector
-from offnormal.detectors.pixelwise import PixelDetector
+from offnormal.detectors.baselines.pixel_detector import PixelDetector
 from offnormal.errors import NotFittedError
 from offnormal.events.zones import pool_pixels
 from offnormal.scoring import Scorer, score_videos
-from offnormal.types import InputSpec, Video
+from offnormal.types import InputSpec
 from offnormal.verbs.fit import fit_config, fit_run
 from tests.conftest import draw_part, write_parts
 from tests.contracts.scenes import FPS, write_scenes
+from tests.items import video
 from tests.scoring.test_live import run_live
 from tests.video_files import write_video
 
@@ -91,7 +91,7 @@ def load_part(data, part, spec, *, batch_size=4, masks=False):
 
 
 def loader_of(dataset, items, spec, **more):
-    return (VideoLoader if isinstance(dataset, VideoDataset) else Loader)(items, spec, **more)
+    return (VideoLoader if dataset.is_video else Loader)(items, spec, **more)
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ def test_cameras_watched_together_score_as_each_film_does_offline(run, tmp_path)
     films = [tmp_path / "long.mp4", tmp_path / "short.mp4"]
     for path, frames in zip(films, (23, 14), strict=True):
         write_video(path, [draw_part(rng, size=64)[0] for _ in range(frames)], fps=FPS)
-    videos, detectors = [Video(path=path, name=path.name) for path in films], [known]
+    videos, detectors = [video(path, name=path.name) for path in films], [known]
     if isinstance(known, StatefulDetector):  # also with a memory of each camera's own
         learning = type(known)(spec=known.input, **{**known.options.model_dump(), "update": True})
         learning.load_state(known.state_dict())

@@ -10,7 +10,8 @@ import numpy as np
 
 from offnormal.errors import VideoError
 from offnormal.sources.video import VideoInfo
-from offnormal.types import Frame, Video
+from offnormal.types import Frame, Item
+from tests.items import video
 
 SIZE = (8, 12)
 
@@ -61,6 +62,9 @@ class FilmReader:
         step = round(every_s * (self.film.fps or 1))
         return (frame for frame in self.frames() if frame.index % step == 0)
 
+    def times(self) -> list[float | None]:
+        return [frame.time_s for frame in self.frames()]
+
     def __enter__(self) -> FilmReader:
         self.cinema.open.append(self.path.name)
         return self
@@ -78,12 +82,12 @@ class Cinema:
         self.decoded: list[tuple[str, int]] = []
         self.open: list[str] = []
 
-    def film(self, name: str, *, labels: object = None, group: str | None = None, **more: object) -> Video:
+    def film(self, name: str, *, labels: object = None, group: str | None = None, **more: object) -> Item:
         """A new film as a video of a data set."""
         path = self.folder / f"{name}.mp4"
         path.write_text(name)
         self.films[path.name] = Film(**more)
-        return Video(path=path, name=name, labels=None if labels is None else np.array(labels, np.uint8), group=group)
+        return video(path, name=name, frame_labels=None if labels is None else np.array(labels, np.uint8), group=group)
 
     def open_video(self, path: Path, **_: object) -> FilmReader:
         """Stands in for sources.video.open_video."""

@@ -1,14 +1,14 @@
 import json
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from offnormal.data.class_split import PARTS, ClassChoice, Split, portions, split_clips
+from offnormal.data.class_split import SPLITS, ClassChoice, Split, portions, split_clips
 from offnormal.errors import DataError
-from offnormal.types import ANOMALOUS, NORMAL, Video
+from offnormal.types import ANOMALOUS, NORMAL
+from tests.items import video
 
 CHOICE = ClassChoice(normal=("run", "kick"), anomalous=("lift",))
 
@@ -16,7 +16,7 @@ CHOICE = ClassChoice(normal=("run", "kick"), anomalous=("lift",))
 def clips_of(counts, copies=1):
     """`counts` originals of each class with so many files each."""
     return [
-        Video(path=Path(f"{action}/{i}_{k}.mp4"), name=f"{action}/{i}_{k}", group=f"{action}/{i}", action=action)
+        video(f"{action}/{i}_{k}.mp4", name=f"{action}/{i}_{k}", group=f"{action}/{i}", class_name=action)
         for action, number in counts.items()
         for i in range(number)
         for k in range(copies)
@@ -24,11 +24,11 @@ def clips_of(counts, copies=1):
 
 
 @pytest.mark.parametrize(
-    ("originals", "train", "test", "validation"),
+    ("originals", "train", "test", "calibration"),
     [(11, 6, 4, 1), (10, 5, 4, 1), (20, 10, 8, 2), (12, 6, 5, 1), (17, 8, 7, 2), (4, 1, 2, 1)],
 )
-def test_portions_are_those_of_the_published_exercise(originals, train, test, validation):
-    assert portions(originals) == (train, test, validation)
+def test_portions_are_those_of_the_published_exercise(originals, train, test, calibration):
+    assert portions(originals) == (train, test, calibration)
 
 
 @pytest.mark.parametrize("shares", [(50, 40, 10), (10, 80, 10), (80, 10, 10), (34, 33, 33), (1, 98, 1)])
@@ -42,25 +42,25 @@ def test_portions_use_every_original_once_and_leave_no_part_empty(shares):
 def test_copies_of_an_original_are_never_parted():
     split = split_clips(clips_of({"run": 10, "kick": 7, "lift": 3}, copies=4), CHOICE, layout="class_folders")
     for original in set(split.groups.values()):
-        assert len({split.parts[name] for name, own in split.groups.items() if own == original}) == 1
-    assert Counter(split.parts.values())["anomalous"] == 12
+        assert len({split.splits[name] for name, own in split.groups.items() if own == original}) == 1
+    assert Counter(split.splits.values())["anomalous"] == 12
 
 
 def test_every_normal_class_is_divided_for_itself():
     split = split_clips(clips_of({"run": 10, "kick": 20, "lift": 3}), CHOICE, layout="class_folders")
-    found = Counter((split.actions[name], part) for name, part in split.parts.items())
-    assert [found["run", part] for part in PARTS] == [5, 1, 4, 0]
-    assert [found["kick", part] for part in PARTS] == [10, 2, 8, 0]
+    found = Counter((split.class_names[name], part) for name, part in split.splits.items())
+    assert [found["run", part] for part in SPLITS] == [5, 1, 4, 0]
+    assert [found["kick", part] for part in SPLITS] == [10, 2, 8, 0]
 
 
 def test_the_seed_decides_and_other_classes_do_not():
     clips = clips_of({"run": 12, "kick": 12, "lift": 3})
     first = split_clips(clips, CHOICE, layout="class_folders")
     assert split_clips(clips, CHOICE, layout="class_folders") == first
-    assert split_clips(clips, replace(CHOICE, seed=1), layout="class_folders").parts != first.parts
+    assert split_clips(clips, replace(CHOICE, seed=1), layout="class_folders").splits != first.splits
     alone = split_clips(clips, ClassChoice(normal=("run",), anomalous=("lift",)), layout="class_folders")
-    assert {k: v for k, v in alone.parts.items() if k.startswith("run")} == {
-        k: v for k, v in first.parts.items() if k.startswith("run")
+    assert {k: v for k, v in alone.splits.items() if k.startswith("run")} == {
+        k: v for k, v in first.splits.items() if k.startswith("run")
     }
 
 
@@ -73,7 +73,7 @@ def test_a_damaged_split_is_refused():
     values = split_clips(clips_of({"run": 10, "kick": 7, "lift": 3}), CHOICE, layout="class_folders").to_json()
     with pytest.raises(DataError, match="seed"):
         Split.from_json({key: value for key, value in values.items() if key != "seed"})
-    values["clips"][0]["part"] = "learn"
+    values["clips"][0]["split"] = "learn"
     with pytest.raises(DataError, match="learn"):
         Split.from_json(values)
 
@@ -81,7 +81,7 @@ def test_a_damaged_split_is_refused():
 def test_clips_that_came_later_go_with_their_original_or_are_tested_on():
     clips = clips_of({"run": 10, "kick": 7, "lift": 3})
     split = split_clips(clips, CHOICE, layout="class_folders")
-    learnt = next(clip for clip in clips if split.parts[clip.name] == "train")
+    learnt = next(clip for clip in clips if split.splits[clip.name] == "train")
     copy, new = replace(learnt, name="copy"), replace(learnt, name="new", group="run/new")
     parts = split.of([*clips, copy, new])
     assert "copy" in {clip.name for clip in parts["train"]}
@@ -115,11 +115,11 @@ def test_wrong_classes_are_told(choice, said):
 
 
 def test_too_few_originals_are_told():
-    with pytest.raises(DataError, match="leave none for validation"):
+    with pytest.raises(DataError, match="leave none for calibration"):
         split_clips(clips_of({"run": 2, "kick": 2, "lift": 1}), CHOICE, layout="class_folders")
 
 
 def test_parts_are_random_not_the_first_ones():
     split = split_clips(clips_of({"run": 40, "kick": 3}), replace(CHOICE, anomalous=()), layout="class_folders")
-    order = np.array([split.parts[f"run/{i}_0"] == "train" for i in range(40)])
+    order = np.array([split.splits[f"run/{i}_0"] == "train" for i in range(40)])
     assert 0 < order[:20].sum() < 20

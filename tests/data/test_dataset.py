@@ -6,7 +6,8 @@ import pytest
 
 from offnormal.data.dataset import Dataset
 from offnormal.errors import DataError
-from offnormal.types import ANOMALOUS, NORMAL, Sample
+from offnormal.types import ANOMALOUS, NORMAL
+from tests.items import image
 
 
 def write(root):
@@ -17,8 +18,12 @@ def write(root):
 
 
 def read(root):
-    train = tuple(Sample(path=root / f"train/good/{name}.png", label=NORMAL) for name in ("lot1_1", "lot2_1"))
-    test = Sample(path=root / "test/hole/lot1_2.png", label=ANOMALOUS, defect="hole", mask=root / "truth/lot1_2.png")
+    train = tuple(
+        image(root / f"train/good/{name}.png", name=f"train/good/{name}.png", label=NORMAL)
+        for name in ("lot1_1", "lot2_1")
+    )
+    name, mask = "test/hole/lot1_2.png", root / "truth/lot1_2.png"
+    test = image(root / name, name=name, label=ANOMALOUS, class_name="hole", mask=mask)
     return Dataset(name="x", layout="mvtec", root=root, train=train, test=(test,))
 
 
@@ -44,13 +49,15 @@ def test_the_fingerprint_changes_with_any_file_also_when_its_size_stays(dataset,
 
 def test_the_fingerprint_changes_with_names_labels_parts_and_masks(dataset):
     renamed = dataset.train[0].path.rename(dataset.train[0].path.with_name("lot1_9.png"))
-    other_name = replace(dataset, train=(replace(dataset.train[0], path=renamed), dataset.train[1]))
+    other_name = replace(
+        dataset, train=(replace(dataset.train[0], address=str(renamed), name="train/good/lot1_9.png"), dataset.train[1])
+    )
     shutil.copy(renamed, dataset.train[0].path)
     variants = [
         dataset,
         other_name,
         replace(dataset, test=(replace(dataset.test[0], label=NORMAL),)),
-        replace(dataset, test=(replace(dataset.test[0], mask=None),)),
+        replace(dataset, test=(replace(dataset.test[0], masks=None),)),
         replace(dataset, train=dataset.train[:1]),
         replace(dataset, train=dataset.train[:1], test=(dataset.train[1], *dataset.test)),
     ]
@@ -76,7 +83,7 @@ def test_a_file_that_is_gone_or_not_unicode_has_a_fingerprint_too(dataset):
     before = dataset.fingerprint()
     dataset.train[0].path.unlink()
     assert dataset.fingerprint() != before
-    odd = Sample(path=dataset.root / os.fsdecode(b"l\xe4ufer.png"))
+    odd = image(dataset.root / os.fsdecode(b"l\xe4ufer.png"))
     assert len(replace(dataset, train=(odd,)).fingerprint()) == 64
 
 

@@ -12,7 +12,8 @@ from offnormal.data import loader as loader_module
 from offnormal.data.geometry import place
 from offnormal.data.loader import Loader, read_mask, read_pixels, stack, unmasked_anomalies
 from offnormal.errors import DataError, ImageError
-from offnormal.types import ANOMALOUS, NORMAL, InputSpec, Resize, Sample
+from offnormal.types import ANOMALOUS, NORMAL, InputSpec, Resize
+from tests.items import image
 
 SPEC = InputSpec(size=(8, 12))
 
@@ -24,7 +25,7 @@ def pictures(tmp_path):
     for i in range(7):
         path = tmp_path / f"{i}.png"
         Image.new("RGB", (12 + i, 9 + 2 * i), (10 * i,) * 3).save(path)
-        found.append(Sample(path=path))
+        found.append(image(path))
     return found
 
 
@@ -44,7 +45,7 @@ def decoders():
 def test_batches_come_in_order_with_a_short_last_one(pictures, workers):
     batches = list(Loader(pictures, SPEC, batch_size=3, workers=workers))
     assert [values(batch) for batch in batches] == [[0, 10, 20], [30, 40, 50], [60]]
-    assert [sample for batch in batches for sample in batch.samples] == pictures
+    assert [sample.item for batch in batches for sample in batch.samples] == pictures
     assert all(batch.pixels.shape[1:] == (3, 8, 12) and batch.pixels.dtype == torch.float32 for batch in batches)
     assert all(batch.masks is None for batch in batches)
 
@@ -174,7 +175,7 @@ def test_8_bit_and_16_bit_pictures_share_a_batch_on_one_scale(tmp_path):
     Image.fromarray(np.full((8, 12), 819, np.uint16)).save(tmp_path / "12.png")
     Image.fromarray(np.full((8, 12), 0.2, np.float32)).save(tmp_path / "f.tif")
     spec = InputSpec(size=(8, 12), bits=12)
-    samples = [Sample(path=tmp_path / name) for name in ("8.png", "12.png", "f.tif")]
+    samples = [image(tmp_path / name) for name in ("8.png", "12.png", "f.tif")]
     (batch,) = Loader(samples, spec, batch_size=3)
     torch.testing.assert_close(batch.pixels, torch.full((3, 3, 8, 12), 0.2), atol=1e-6, rtol=0)
     alone = [b.pixels for b in Loader(samples, spec, batch_size=1)]
@@ -246,14 +247,14 @@ def test_points_are_taken_from_the_picture_decoded_whole(tmp_path, interpolation
 def with_mask(tmp_path, mask, *, size=(12, 8), name="m.png", **save):
     Image.new("RGB", size).save(tmp_path / "x.png", **save)
     Image.fromarray(mask).save(tmp_path / name)
-    return Sample(path=tmp_path / "x.png", label=ANOMALOUS, mask=tmp_path / name)
+    return image(tmp_path / "x.png", label=ANOMALOUS, mask=tmp_path / name)
 
 
 def test_masks_come_at_input_size_and_empty_for_pictures_without_one(tmp_path):
     marks = np.zeros((16, 24), np.uint8)
     marks[4:8, 6:12] = 1
     bad = with_mask(tmp_path, marks, size=(24, 16))
-    good = Sample(path=bad.path, label=NORMAL)
+    good = image(bad.path, label=NORMAL)
     (batch,) = Loader([bad, good], SPEC, batch_size=2, masks=True)
     assert batch.masks.shape == (2, 8, 12)
     assert batch.masks.dtype == bool
@@ -291,7 +292,7 @@ def test_the_mask_of_a_turned_picture_has_the_size_that_people_see(tmp_path):
 
 def test_a_damaged_mask_leaves_its_picture_out_with_the_mask_named(tmp_path):
     sample = with_mask(tmp_path, np.ones((8, 12), np.uint8))
-    sample.mask.write_text("no picture")
+    sample.masks.path.write_text("no picture")
     loader = Loader([sample], SPEC, batch_size=1, masks=True, on_bad="skip")
     assert list(loader) == []
     assert "m.png" in loader.skipped[0].reason
@@ -307,5 +308,5 @@ def test_stack_scales_8_bit_and_leaves_floats():
 
 
 def test_unmasked_anomalies(tmp_path):
-    bare, marked = Sample(path=tmp_path / "a", label=ANOMALOUS), Sample(path=tmp_path, label=ANOMALOUS, mask=tmp_path)
-    assert unmasked_anomalies([bare, marked, Sample(path=tmp_path, label=NORMAL), Sample(path=tmp_path)]) == [bare]
+    bare, marked = image(tmp_path / "a", label=ANOMALOUS), image(tmp_path, label=ANOMALOUS, mask=tmp_path)
+    assert unmasked_anomalies([bare, marked, image(tmp_path, label=NORMAL), image(tmp_path)]) == [bare]

@@ -7,7 +7,6 @@ from offnormal import registry
 from offnormal.data.class_split import ClassChoice
 from offnormal.data.dataset import Dataset
 from offnormal.data.open import open_datasets
-from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import ConfigError, DataError
 from tests.data.footage import clip, film
 from tests.data.idx_files import write_digits
@@ -65,7 +64,7 @@ def test_every_official_tree_is_recognised_as_itself(tmp_path, name):
     root = write_tree(tmp_path / "set", name)
     classes = ClassChoice(normal=("walk",)) if name == "class_folders" else None
     (found,) = open_datasets(root, normal_class="0" if name == "mnist" else None, classes=classes)
-    assert (found.layout, isinstance(found, VideoDataset)) == (name, name not in (*PICTURES, "mnist"))
+    assert (found.layout, found.is_video) == (name, name not in (*PICTURES, "mnist"))
     assert found.train
     assert found.test or name == "folder"
     others = {other for other in registry.names("layouts") if other not in (name, "videos", "folder")}
@@ -83,7 +82,7 @@ def test_folders_of_data_sets_are_recognised_too(tmp_path, name):
 
 def test_one_video_is_a_data_set(tmp_path):
     (found,) = open_datasets(film(tmp_path / "hall.mp4"))
-    assert isinstance(found, VideoDataset)
+    assert found.is_video
     assert ([video.name for video in found.train], found.test) == (["hall"], ())
 
 
@@ -99,9 +98,9 @@ def test_folders_of_videos_and_single_videos_are_named_one_by_one(tmp_path):
     film(tmp_path / "days/1.mp4")
     (tmp_path / "new.csv").write_text("0\n1\n")
     (found,) = open_datasets(normal=tmp_path / "days", test=film(tmp_path / "new.mp4", 2), group_by="folder")
-    assert isinstance(found, VideoDataset)
+    assert found.is_video
     assert found.train[0].group == (tmp_path / "days").as_posix()
-    assert found.test[0].labels.tolist() == [0, 1]
+    assert found.test[0].frame_labels.tolist() == [0, 1]
     clip(tmp_path / "frames")
     assert open_datasets(normal=tmp_path / "frames")[0].layout == "folder"
     assert [video.name for video in open_datasets(normal=tmp_path / "frames", layout="videos")[0].train] == ["frames"]

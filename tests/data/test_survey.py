@@ -5,7 +5,7 @@ from PIL import Image
 from offnormal.data import survey as survey_module
 from offnormal.data.survey import Survey, choose_input, default_side, survey
 from offnormal.errors import ConfigError, DataError
-from offnormal.types import Sample
+from tests.items import image
 
 WIDE = Survey(sizes=[(100, 200)] * 3, bits=16)
 
@@ -14,7 +14,7 @@ def grey(path, highest, size=(6, 4)):
     values = np.zeros(size[::-1], np.uint16)
     values[0, 0] = highest
     Image.fromarray(values).save(path)
-    return Sample(path=path)
+    return image(path)
 
 
 def test_sizes_are_those_that_people_see(tmp_path):
@@ -23,7 +23,7 @@ def test_sizes_are_those_that_people_see(tmp_path):
     Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
     Image.new("RGB", (6, 4)).save(tmp_path / "b.jpg", exif=exif)
     Image.new("RGB", (6, 4)).save(tmp_path / "c.tif", exif=exif)
-    found = survey([Sample(path=tmp_path / name) for name in ("a.png", "b.jpg", "c.tif")])
+    found = survey([image(tmp_path / name) for name in ("a.png", "b.jpg", "c.tif")])
     assert found.sizes == [(4, 6), (6, 4), (6, 4)]
     assert found.bits == 16
 
@@ -37,10 +37,10 @@ def test_unreadable_pictures_are_passed_over(tmp_path):
     samples = [grey(tmp_path / "a.png", 4000)]
     for name, content in (("b.png", b""), ("c.jpg", b"text"), ("d.pgm", b"P5 x 3 255\n")):
         (tmp_path / name).write_bytes(content)
-        samples.insert(0, Sample(path=tmp_path / name))
+        samples.insert(0, image(tmp_path / name))
     truncated = grey(tmp_path / "e.tif", 60000, size=(60, 40)).path
     truncated.write_bytes(truncated.read_bytes()[:2000])
-    found = survey([*samples, Sample(path=truncated), Sample(path=tmp_path / "missing.png")])
+    found = survey([*samples, image(truncated), image(tmp_path / "missing.png")])
     assert (4, 6) in found.sizes
     assert found.bits == 12
 
@@ -48,7 +48,7 @@ def test_unreadable_pictures_are_passed_over(tmp_path):
 def test_no_readable_picture_is_an_error(tmp_path):
     (tmp_path / "a.png").write_text("text")
     with pytest.raises(DataError, match=r"none of the 2 training pictures can be read, the first is .*a\.png"):
-        survey([Sample(path=tmp_path / "a.png"), Sample(path=tmp_path / "b.png")])
+        survey([image(tmp_path / "a.png"), image(tmp_path / "b.png")])
     with pytest.raises(DataError, match="no training pictures"):
         survey([])
 
@@ -58,7 +58,7 @@ def test_a_bounded_number_is_looked_at_evenly_spread(tmp_path, monkeypatch, numb
     sizes, depths = [], []
     monkeypatch.setattr(survey_module, "image_size", lambda path: sizes.append(int(path.stem)) or (4, 6))
     monkeypatch.setattr(survey_module, "significant_bits", lambda path: depths.append(int(path.stem)))
-    survey([Sample(path=tmp_path / f"{i}.png") for i in range(number)])
+    survey([image(tmp_path / f"{i}.png") for i in range(number)])
     for looked, limit in ((sizes, 2000), (depths, 32)):
         assert min(number, limit) / 2 <= len(looked) <= limit
         assert looked[0] == 0

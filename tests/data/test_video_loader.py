@@ -58,7 +58,10 @@ def test_frames_of_several_videos_in_order_in_full_batches(cinema, workers):
     assert batches[0].pixels.shape == (3, 3, *SIZE)
     assert batches[0].pixels.dtype == torch.float32
     samples = [sample for batch in batches for sample in batch.samples]
-    assert [(s.path.stem, s.group, s.frame, s.time_s) for s in samples[:2]] == [("a", "a", 0, 0.0), ("a", "a", 1, 0.04)]
+    assert [(s.item.path.stem, s.group, s.frame, s.time_s) for s in samples[:2]] == [
+        ("a", "a", 0, 0.0),
+        ("a", "a", 1, 0.04),
+    ]
     assert all(batch.masks is None for batch in batches)
     assert not cinema.open
 
@@ -68,7 +71,7 @@ def test_clips_lie_along_their_own_axis_and_never_span_two_videos(cinema):
     (batch,) = VideoLoader(videos, clips(), batch_size=5)
     assert batch.pixels.shape == (3, 3, 3, *SIZE)
     assert values([batch]) == [[0, 1, 2], [1, 2, 3], [90, 91, 92]]
-    assert [(s.path.stem, s.frame) for s in batch.samples] == [("a", 2), ("a", 3), ("c", 2)]
+    assert [(s.item.path.stem, s.frame) for s in batch.samples] == [("a", 2), ("a", 3), ("c", 2)]
     assert batch.frames.tolist() == [[2], [3], [2]]
 
 
@@ -112,7 +115,6 @@ def test_other_lengths_of_labels_are_said_and_what_has_none_is_unlabelled(cinema
     loader = VideoLoader([cinema.film("a", count=4, labels=[0, 1, 0])], SPEC, batch_size=9)
     (batch,) = loader
     assert [s.label for s in batch.samples] == [0, 1, 0, None]
-    assert [s.defect for s in batch.samples] == ["good", "anomalous", "good", "unlabelled"]
     assert "3 labels for 4 frames" in loader.ended[0].warnings[0]
     assert "3 labels for 4 frames" in caplog.text
 
@@ -120,7 +122,7 @@ def test_other_lengths_of_labels_are_said_and_what_has_none_is_unlabelled(cinema
 def test_what_is_known_of_a_video_comes_after_its_last_clip(cinema):
     videos = [cinema.film("a", count=6, lost=(2,)), cinema.film("b", count=1), cinema.film("c", truncated=True)]
     loader = VideoLoader(videos, clips(), batch_size=2)
-    seen = [([s.path.stem for s in batch.samples], [e.video.name for e in loader.ended]) for batch in loader]
+    seen = [([s.item.path.stem for s in batch.samples], [e.video.name for e in loader.ended]) for batch in loader]
     assert seen[0] == (["a", "c"], ["a", "b"])
     assert [e.video for e in loader.ended] == videos
     assert [(e.frames, e.gaps) for e in loader.ended] == [(6, (3,)), (1, ()), (10, ())]
@@ -148,7 +150,7 @@ def test_only_some_groups(cinema):
     done = []
     loader = VideoLoader(videos, SPEC, batch_size=4, progress=done.append)
     some = loader.only({"x"})
-    assert {s.path.stem for batch in some for s in batch.samples} == {"a", "c"}
+    assert {s.item.path.stem for batch in some for s in batch.samples} == {"a", "c"}
     assert (len(some), len(loader), done) == (12, 22, [])
     assert len(loader.only({"b"})) == 10
 

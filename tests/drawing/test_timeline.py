@@ -13,7 +13,7 @@ from offnormal.drawing import timeline as module
 from offnormal.drawing.axis import ScoreAxis
 from offnormal.drawing.figure import COLOURS
 from offnormal.drawing.timeline import envelope, timeline
-from offnormal.metrics.operational import runs
+from offnormal.metrics.clock import runs
 from offnormal.metrics.video import FrameScores
 
 LEFT, WIDTH = 46, 1002  # pixels of the plot area

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offnormal.config_layers import build
-from offnormal.detectors.maps import pool
+from offnormal.detectors.parts.maps import pool
 from offnormal.errors import ConfigError
 from offnormal.events.zones import Zone, conditions_hash, kept_pixels, pool_pixels, zoned_pooling
 from offnormal.types import InputSpec, Pooling, Resize, Scores

@@ -42,11 +42,11 @@ def test_auroc_is_the_share_of_pairs_in_order():
 
 
 def test_parts_are_counted_at_the_threshold_where_equal_is_kept():
-    parts = ["train", "train", "validation", "test", "anomalous", "anomalous", "anomalous"]
-    rows = part_rows(parts, LABELS, SCORES, 2.0, order=("train", "validation", "test", "anomalous"))
+    parts = ["train", "train", "calibration", "test", "anomalous", "anomalous", "anomalous"]
+    rows = part_rows(parts, LABELS, SCORES, 2.0, order=("train", "calibration", "test", "anomalous"))
     assert [(row.part, row.right.count, row.right.of) for row in rows] == [
         ("train", 2, 2),
-        ("validation", 1, 1),
+        ("calibration", 1, 1),
         ("test", 0, 1),
         ("anomalous", 2, 3),
     ]
@@ -55,10 +55,10 @@ def test_parts_are_counted_at_the_threshold_where_equal_is_kept():
 
 def test_classes_are_judged_by_the_clips_tested_on_alone():
     actions = ["run", "run", "kick", "run", "lift", "lift", "walk"]
-    parts = ["train", "test", "test", "validation", "anomalous", "anomalous", "anomalous"]
+    parts = ["train", "test", "test", "calibration", "anomalous", "anomalous", "anomalous"]
     rows = {row.action: row for row in class_rows(actions, parts, LABELS, SCORES, 2.0, tested=("test", "anomalous"))}
     assert list(rows) == ["run", "kick", "lift", "walk"]
-    assert rows["run"].counts == {"train": 1, "test": 1, "validation": 1, "anomalous": 0}
+    assert rows["run"].counts == {"train": 1, "test": 1, "calibration": 1, "anomalous": 0}
     assert (rows["run"].right.count, rows["run"].right.of, rows["run"].median) == (1, 1, 2.0)
     assert rows["run"].auroc is None
     assert rows["lift"].auroc == pytest.approx(0.75)  # 2 and 4 against 2 and 2

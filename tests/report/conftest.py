@@ -9,13 +9,13 @@ import pytest
 
 from offnormal.calibration.calibration import calibrate_scores
 from offnormal.data.dataset import Dataset, Skipped
-from offnormal.data.video_dataset import VideoDataset
 from offnormal.evaluation import Evaluation, judge, scored_rows
 from offnormal.metrics.accumulate import PixelResult
 from offnormal.metrics.video import FrameScores
 from offnormal.report.picture import Picture
-from offnormal.types import ANOMALOUS, NORMAL, Rate, Sample, Video
+from offnormal.types import ANOMALOUS, NORMAL, Rate
 from offnormal.video_evaluation import NotScored, ScoredVideo, judge_videos
+from tests.items import sample, video
 
 EXACT = PixelResult(auroc=0.9712, aupro=0.8934, f1=0.6123, f1_threshold=4.0, pixels=1000, regions=3, exact=True)
 
@@ -52,7 +52,7 @@ class Maker:
         samples = []
         for number, (label, defect) in enumerate(kinds):
             path = self.root / f"{number:03}.png"
-            samples.append(Sample(path=path, label=label, defect=defect))
+            samples.append(sample(path, label=label, class_name=defect))
         scores = rng.gamma(8.0, 0.5, len(samples)) + shift
         scores += np.array([3.5 * (sample.label == ANOMALOUS) for sample in samples])
         found = calibrated() if calibration == "default" else calibration
@@ -60,7 +60,7 @@ class Maker:
             Skipped(self.root / f"bad/{i:03}.png", f"{self.root / f'bad/{i:03}.png'}: is cut short")
             for i in range(skipped)
         ]
-        dataset = Dataset(name=name, layout="mvtec", root=self.root, test=tuple(samples))
+        dataset = Dataset(name=name, layout="mvtec", root=self.root, test=tuple(row.item for row in samples))
         reasons = dict(missing or {}) if pixel is not None else {"pixel metrics": "there are no masks"}
         return judge(
             dataset, scored_rows(samples, scores, found), pixel, found, reasons, left_out, "0123abcd", "a0" * 32
@@ -89,7 +89,7 @@ def video_evaluation(series, *, calibration="default", pixel=None, not_scored=No
     warnings, not_scored = warnings or {}, not_scored or {}
     videos = [
         ScoredVideo(
-            video=Video(path=root / "test" / f"{one.name}.mp4", name=one.name, labels=one.labels),
+            video=video(root / "test" / f"{one.name}.mp4", name=one.name, frame_labels=one.labels),
             scores=one,
             not_scored=tuple(NotScored(*span) for span in not_scored.get(one.name, ())),
             warnings=tuple(warnings.get(one.name, ())),
@@ -104,7 +104,7 @@ def video_evaluation(series, *, calibration="default", pixel=None, not_scored=No
         **given,
     }
     return judge_videos(
-        VideoDataset(name="street", layout="videos", root=root, test=tuple(video.video for video in videos)),
+        Dataset(name="street", layout="videos", root=root, test=tuple(video.video for video in videos)),
         videos,
         pixel=pixel,
         calibration=calibrated() if calibration == "default" else calibration,

@@ -6,15 +6,15 @@ import pytest
 
 from offnormal.calibration.calibration import calibrate_scores
 from offnormal.clip_evaluation import ScoredClip, judge_clips
-from offnormal.data.video_dataset import VideoDataset
+from offnormal.data.dataset import Dataset
 from offnormal.report.clip_gallery import ClipPicture
 from offnormal.report.clip_headline import lead, promise, warnings
 from offnormal.report.clip_page import render_clips
-from offnormal.types import Video
+from tests.items import video
 
 SCORES = {
     ("run <1>", "train"): [1.0, 1.1, 1.2],
-    ("run <1>", "validation"): [1.4],
+    ("run <1>", "calibration"): [1.4],
     ("run <1>", "test"): [1.3, 2.5],
     ("lift", "anomalous"): [1.35, 3.0, 4.0],
 }
@@ -27,7 +27,7 @@ def evaluation(*, calibrated=True, labels=True, n=9, vectors=False, classes=True
         calibration = calibrate_scores(held, None, rate=None, kind="held_out", bundle="b", things="clips")
     rows = [
         ScoredClip(
-            video=Video(path=Path(f"{action}/{i}.mp4"), name=f"{action}/{i}", action=action if classes else None),
+            video=video(f"{action}/{i}.mp4", name=f"{action}/{i}", class_name=action if classes else None),
             part=part,
             label=int(part == "anomalous") if labels else None,
             score=score,
@@ -42,7 +42,7 @@ def evaluation(*, calibrated=True, labels=True, n=9, vectors=False, classes=True
     rows = [replace(row, video=replace(row.video, name=f"{row.video.name}-{row.part}")) for row in rows]
     rng = np.random.default_rng(0)
     return judge_clips(
-        VideoDataset(name="acts", layout="class_folders", root=Path("acts")),
+        Dataset(name="acts", layout="class_folders", root=Path("acts")),
         rows,
         calibration=calibration,
         skipped=[],

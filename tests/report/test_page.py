@@ -210,7 +210,7 @@ def test_no_labels_at_all(make):
     assert "no labels: both normal and anomalous ones are needed" in reader.words
     assert "It holds no pictures labelled normal" in reader.words
     best = max(evaluation.rows, key=lambda row: row.score)
-    assert reader.row(best.sample.path.name)[1] == f"{best.score:#.4g}"
+    assert reader.row(best.sample.item.path.name)[1] == f"{best.score:#.4g}"
 
 
 def test_scores_only(make):
@@ -265,7 +265,8 @@ def test_hundreds_of_skipped_files_are_counted_and_capped(make):
 def test_any_name_is_text(make, name):
     evaluation = make(name=name, defects={name: 10})
     shot = picture(evaluation, "miss", 45)
-    sample = replace(shot.row.sample, path=evaluation.dataset.root / f"{name.replace('/', '|')}.png")
+    item = replace(shot.row.sample.item, address=str(evaluation.dataset.root / f"{name.replace('/', '|')}.png"))
+    sample = replace(shot.row.sample, item=item)
     html = render(evaluation, [replace(shot, row=replace(shot.row, sample=sample))], CARD)
     reader = read(html.encode("utf-8").decode("utf-8"))
     assert reader.row(" ".join(name.replace("\udcff", "?").split()))[1] == "10"

@@ -11,7 +11,8 @@ from offnormal.data.video_loader import VideoLoader
 from offnormal.detectors.base import Detector, DetectorOptions, StatefulDetector
 from offnormal.scoring import LiveScorer, Scorer, score_videos
 from offnormal.sources.camera import Camera
-from offnormal.types import Frame, Gap, InputSpec, Output, Video
+from offnormal.types import Frame, Gap, InputSpec, Output
+from tests.items import video
 from tests.video_files import write_video
 
 SIZE = (16, 24)
@@ -92,7 +93,7 @@ def test_files_watched_together_score_as_each_does_offline(tmp_path, kind, made)
     detector = made(DetectorOptions(), spec)
     paths = [film(tmp_path / f"{seed}.mp4", seed, count) for seed, count in ((1, 41), (2, 30), (3, 4))]
     live = run_live(detector, paths, batch_size=4)
-    videos = [Video(path=path, name=path.name) for path in paths]
+    videos = [video(path, name=path.name) for path in paths]
     for offline in score_videos(Scorer(detector), VideoLoader(videos, spec, batch_size=7)):
         found = live[offline.ended.video.name]
         assert [one.frame.index for one in found] == list(range(offline.ended.frames))

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +8,9 @@ from offnormal.bundle import load
 from offnormal.data.loader import Batch
 from offnormal.errors import ConfigError, NotFittedError, OffnormalError
 from offnormal.scoring import Scorer, choose_device, concatenate, map_peaks, to_scores
-from offnormal.types import Output, Sample, Scores
-from tests.detectors.test_in_order import Counting
+from offnormal.types import Output, Scores
+from tests.detectors.parts.test_stream_states import Counting
+from tests.items import sample
 
 
 def test_outputs_become_numpy_rows():
@@ -102,10 +102,7 @@ def test_detectors_that_are_not_fitted_are_refused(fitted):
 
 def test_a_detector_that_learns_on_sees_each_video_in_order_from_its_start():
     scorer = Scorer(Counting())
-    batches = [
-        Batch(torch.rand(len(names), 3, 2, 2), [Sample(path=Path(name)) for name in names], None)
-        for names in ("aa", "ab")
-    ]
+    batches = [Batch(torch.rand(len(names), 3, 2, 2), [sample(name) for name in names], None) for names in ("aa", "ab")]
     for _ in range(2):
         assert [scored.scores.score.tolist() for scored in scorer.over(batches)] == [[0, 1], [2, 0]]
     assert scorer.score(torch.rand(2, 3, 2, 2)).score.tolist() == [0, 0]

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from offnormal.data.clips import Windows
 from offnormal.errors import ConfigError
 from offnormal.scoring import FrameStream, Scored, align
-from offnormal.types import Frame, InputSpec, Sample, Scores
+from offnormal.types import Frame, InputSpec, Scores
+from tests.items import sample
 
 SIZE = (2, 2)
 
@@ -19,7 +20,7 @@ def scored(rows, frames):
     """A batch of clips with scores (R, K) of frames (R, K); each map is the score everywhere."""
     score = np.float32(rows).ravel()
     maps = np.broadcast_to(score[:, None, None], (score.size, *SIZE)).copy()
-    return Scored(Scores(score, maps), [Sample(path=None)] * len(frames), None, np.array(frames, np.int64))
+    return Scored(Scores(score, maps), [sample()] * len(frames), None, np.array(frames, np.int64))
 
 
 @settings(deadline=None)
@@ -90,4 +91,4 @@ def test_a_clip_as_a_whole_speaks_of_all_its_frames():
 def test_batches_of_pictures_are_refused():
     stream = FrameStream(InputSpec(size=SIZE))
     with pytest.raises(ConfigError, match="takes those of a VideoLoader"):
-        list(stream.take(Scored(Scores(np.zeros(1, np.float32), None), [Sample(path=None)])))
+        list(stream.take(Scored(Scores(np.zeros(1, np.float32), None), [sample()])))

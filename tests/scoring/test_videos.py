@@ -8,8 +8,9 @@ from offnormal.data.video_loader import VideoLoader
 from offnormal.errors import ConfigError
 from offnormal.scoring import Scorer, score_videos
 from offnormal.scoring.alignment import EARLY, GAP, NEVER
-from offnormal.types import InputSpec, Output, Sample
+from offnormal.types import InputSpec, Output
 from tests.data.film import SIZE, Cinema
+from tests.items import sample
 
 
 class Brightness(torch.nn.Module):
@@ -124,6 +125,6 @@ def test_batches_of_pictures_are_refused():
     class Pictures(list):
         ended = ()
 
-    batch = Batch(torch.zeros(1, 3, *SIZE), [Sample(path=None)], None)
+    batch = Batch(torch.zeros(1, 3, *SIZE), [sample()], None)
     with pytest.raises(ConfigError, match="takes those of a VideoLoader"):
         list(score_videos(Scorer(Brightness(InputSpec(size=SIZE))), Pictures([batch])))

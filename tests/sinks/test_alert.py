@@ -13,10 +13,10 @@ from PIL import Image
 from offnormal.errors import ConfigError
 from offnormal.sinks.alert import body, title
 from offnormal.sinks.base import DeliveryError
+from offnormal.sinks.dispatcher import Dispatcher
 from offnormal.sinks.open import open_sinks
-from offnormal.sinks.outlets import Outlets
-from tests.sinks.test_outlets import FAST, until
-from tests.sinks.told import event, message
+from tests.sinks.events import event, message
+from tests.sinks.test_dispatcher import FAST, until
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -137,16 +137,16 @@ def test_a_mail_arrives_with_the_picture(picture):
 def test_mails_wait_while_the_server_is_away_or_refuses(tmp_path, caplog):
     port = free_port()
     sinks = {"mail": alert(mailto(port), when=["closed"])}
-    with Outlets(sinks, tmp_path / "s.db", **FAST) as outlets:
-        outlets.send(event(0))
-        until(lambda: outlets.deliveries()[0].failures > 0)
+    with Dispatcher(sinks, tmp_path / "s.db", **FAST) as dispatcher:
+        dispatcher.send(event(0))
+        until(lambda: dispatcher.statuses()[0].failures > 0)
         with mail_server(port) as box:
             box.refusing = True
-            seen = outlets.deliveries()[0].failures
-            until(lambda: outlets.deliveries()[0].failures > seen + 1)
-            outlets.send(event(1))
+            seen = dispatcher.statuses()[0].failures
+            until(lambda: dispatcher.statuses()[0].failures > seen + 1)
+            dispatcher.send(event(1))
             box.refusing = False
-            assert outlets.drain(30)
+            assert dispatcher.drain(30)
             assert [mail["subject"] for mail in box.mails] == [title(event(number), "closed") for number in range(2)]
 
 
@@ -155,18 +155,18 @@ def test_what_is_too_large_for_the_server_is_told_with_less_attached(tmp_path):
     (tmp_path / "clip.mp4").write_bytes(bytes(200_000))
     port = free_port()
     sinks = {"mail": alert(mailto(port), when=["closed"], clip=True)}
-    with mail_server(port) as box, Outlets(sinks, tmp_path / "s.db", folder=tmp_path, **FAST) as outlets:
+    with mail_server(port) as box, Dispatcher(sinks, tmp_path / "s.db", folder=tmp_path, **FAST) as dispatcher:
         box.limit = 100_000
         for number in range(2):
-            outlets.send(event(number, heat_map="heat.jpg", clip="clip.mp4"))
-        assert outlets.drain(30)
+            dispatcher.send(event(number, heat_map="heat.jpg", clip="clip.mp4"))
+        assert dispatcher.drain(30)
         assert [mail["subject"] for mail in box.mails] == [title(event(number), "closed") for number in range(2)]
         for mail in box.mails:
             assert [part.get_filename() for part in mail.iter_attachments()] == ["heat.jpg"]
             assert "not taken with it: clip.mp4" in mail.get_body(("plain", "html")).get_content()
         box.limit = 10**9
-        outlets.send(event(2, heat_map="heat.jpg", clip="clip.mp4"))
-        assert outlets.drain(30)
+        dispatcher.send(event(2, heat_map="heat.jpg", clip="clip.mp4"))
+        assert dispatcher.drain(30)
     assert len(list(box.mails[-1].iter_attachments())) == 2
 
 
@@ -187,7 +187,7 @@ def test_troubles_are_told_without_passwords(caplog):
     assert "hunter2" not in str(error.value) + caplog.text + sink.shown and "127.0.0.1" in sink.shown
 
 
-def test_an_outlet_without_apprise_says_what_to_install(monkeypatch):
+def test_an_alert_without_apprise_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "apprise", None)
     with pytest.raises(ConfigError, match=r"an alert to mailto:// needs Apprise: pip install 'offnormal\[alerts\]'"):
         alert(mailto(25))

@@ -7,7 +7,7 @@ import pytest
 
 from offnormal.sinks.csv_file import CsvOptions, CsvSink
 from offnormal.sinks.jsonl import JsonlOptions, JsonlSink
-from tests.sinks.told import message
+from tests.sinks.events import message
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from offnormal.errors import OffnormalError
 from offnormal.sinks import jsonl
 from offnormal.sinks.jsonl import JsonlOptions, JsonlSink
-from tests.sinks.told import message
+from tests.sinks.events import message
 
 
 def sink(path):

@@ -2,7 +2,7 @@ import pytest
 
 from offnormal.errors import ConfigError
 from offnormal.sinks.open import open_sinks
-from tests.sinks.told import hook, message
+from tests.sinks.events import hook, message
 
 MAIL = "mailto://u:hunter2@mail.example.org?to=a@example.org"
 

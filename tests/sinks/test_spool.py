@@ -7,7 +7,7 @@ import pytest
 
 from offnormal.errors import OffnormalError
 from offnormal.sinks.spool import Spool
-from tests.sinks.told import event, message
+from tests.sinks.events import event, message
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_what_is_refused_stays_and_is_not_tried_again(spool):
     assert spool.next("a") is None and spool.waiting("a") == 0 and spool.refusals("a") == 4
 
 
-def test_held_events_are_told_once(spool, tmp_path):
+def test_held_events_are_delivered_once(spool, tmp_path):
     spool.hold(event(1), tmp_path)
     spool.hold(event(0), None)
     assert spool.held() == [(event(1), tmp_path), (event(0), None)]
@@ -67,7 +67,7 @@ def test_held_events_are_told_once(spool, tmp_path):
 def test_a_killed_program_loses_nothing(tmp_path):
     code = (
         "import os, sys\nfrom pathlib import Path\nfrom offnormal.sinks.spool import Spool\n"
-        "from tests.sinks.told import event, message\n"
+        "from tests.sinks.events import event, message\n"
         "spool = Spool(Path(sys.argv[1]))\n"
         "for number in range(50): spool.put(message(number), ['a'])\n"
         "spool.hold(event(99))\nos.kill(os.getpid(), 9)"

@@ -10,7 +10,7 @@ import pytest
 from offnormal.errors import ConfigError
 from offnormal.sinks.base import DeliveryError
 from offnormal.sinks.open import open_sinks
-from tests.sinks.told import event, hook, message
+from tests.sinks.events import event, hook, message
 
 
 def webhook(url, **given):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from offnormal.data.layouts.labelled import normal_samples
+from offnormal.data.layouts.labelled import normal_items
 from offnormal.data.loader import Loader
 from offnormal.data.video_loader import VideoLoader
 from offnormal.errors import DataError
@@ -17,8 +17,9 @@ from offnormal.training.loop import Job, train
 from offnormal.training.rows import FileRows, RamRows
 from offnormal.training.samples import Order
 from offnormal.training.settings import Late, TrainSettings
-from offnormal.types import InputSpec, Video
+from offnormal.types import InputSpec
 from tests.footage import film
+from tests.items import video
 from tests.training.glance import Glance
 from tests.training.tiny import TinyOptions
 from tests.video_files import cut, write_video
@@ -33,7 +34,7 @@ def footage(tmp_path_factory):
     folder = tmp_path_factory.mktemp("footage")
     lengths = (21, 2, 34, 27)  # the second is too short for a clip
     return [
-        Video(path=write_video(folder / f"{n}.mp4", film(n, frames=f), fps=10), name=str(n), action=f"act {n}")
+        video(write_video(folder / f"{n}.mp4", film(n, frames=f), fps=10), name=str(n), class_name=f"act {n}")
         for n, f in enumerate(lengths)
     ]
 
@@ -53,7 +54,7 @@ def known(pass_, given):
     """Embeddings of each sample, by (path, frame), as a plain pass over the pixels gives them."""
     with torch.no_grad():
         return {
-            (sample.path, sample.frame): pass_.detector.embed(pixels[None])[0]
+            (sample.item.path, sample.frame): pass_.detector.embed(pixels[None])[0]
             for batch in given
             for sample, pixels in zip(batch.samples, batch.pixels, strict=True)
         }
@@ -68,12 +69,12 @@ def test_every_sample_is_embedded_once_in_order(footage, tmp_path, spec, cache):
     assert skipped == []
     assert pass_.computed == len(kept) == len(plain.samples)
     assert kept.samples == plain.samples
-    assert {sample.action for sample in kept.samples} <= {"act 0", "act 1", "act 2", "act 3"}
+    assert {sample.item.class_name for sample in kept.samples} <= {"act 0", "act 1", "act 2", "act 3"}
     (batch,) = list(kept.loader(1000))
     assert np.array_equal(batch.frames, plain.frames)
     expected = known(pass_, [plain])
     for sample, row in zip(batch.samples, batch.pixels, strict=True):
-        torch.testing.assert_close(row, expected[sample.path, sample.frame])
+        torch.testing.assert_close(row, expected[sample.item.path, sample.frame])
 
 
 def test_a_second_fit_finds_them_and_decodes_nothing(footage, tmp_path, monkeypatch):
@@ -104,8 +105,8 @@ def test_only_what_is_missing_is_computed(footage, tmp_path):
 def test_what_has_changed_is_computed_anew(footage, tmp_path, change):
     place = tmp_path / "moved.mp4"
     place.write_bytes(footage[0].path.read_bytes())
-    video, spec, every_s = Video(path=place, name="moved"), CLIPS, None
-    embedding(tmp_path).embed(loader([video]), 0)
+    moved, spec, every_s = video(place, name="moved"), CLIPS, None
+    embedding(tmp_path).embed(loader([moved]), 0)
     if change == "content":
         place.write_bytes(footage[2].path.read_bytes())
     if change == "spec":
@@ -118,12 +119,12 @@ def test_what_has_changed_is_computed_anew(footage, tmp_path, change):
     pass_ = embedding(tmp_path, spec)
     if change == "detector":
         pass_.detector.times.data *= 2
-    kept, _ = pass_.embed(loader([video], spec, every_s=every_s), 0)
+    kept, _ = pass_.embed(loader([moved], spec, every_s=every_s), 0)
     assert pass_.computed == len(kept) > 0
-    expected = known(pass_, loader([video], spec, every_s=every_s))
+    expected = known(pass_, loader([moved], spec, every_s=every_s))
     (batch,) = list(kept.loader(1000))
     for sample, row in zip(batch.samples, batch.pixels, strict=True):
-        torch.testing.assert_close(row, expected[sample.path, sample.frame])
+        torch.testing.assert_close(row, expected[sample.item.path, sample.frame])
 
 
 @pytest.mark.parametrize("views", [0, 2])
@@ -170,7 +171,7 @@ def test_a_file_may_move(footage, tmp_path):
     moved = tmp_path / "elsewhere.mp4"
     moved.write_bytes(footage[0].path.read_bytes())
     again = embedding(tmp_path)
-    again.embed(loader([Video(path=moved, name="other")]), 0)
+    again.embed(loader([video(moved, name="other")]), 0)
     assert again.computed == 0
 
 
@@ -206,13 +207,13 @@ def test_an_epoch_takes_each_sample_in_one_of_its_views(footage, tmp_path):
     kept, _ = embedding(tmp_path).embed(loader(footage), 2)
     (every,) = list(kept.loader(1000))
     rows = every.pixels.unflatten(0, (-1, 3))
-    place = {(sample.path, sample.frame): number for number, sample in enumerate(kept.samples)}
+    place = {(sample.item.path, sample.frame): number for number, sample in enumerate(kept.samples)}
     taken = []
     for epoch in range(8):
         for portion in kept.epoch(Order(seed=1, epoch=epoch, batch_size=len(kept))):
-            assert len({(s.path, s.frame) for s in portion.samples}) == len(kept)
+            assert len({(s.item.path, s.frame) for s in portion.samples}) == len(kept)
             for sample, row in zip(portion.samples, portion.pixels, strict=True):
-                same = (rows[place[sample.path, sample.frame]] == row).all(1)
+                same = (rows[place[sample.item.path, sample.frame]] == row).all(1)
                 assert same.sum() == 1
                 taken.append(int(same.nonzero()))
     assert all(0.2 < taken.count(view) / len(taken) < 0.5 for view in range(3))
@@ -221,11 +222,11 @@ def test_an_epoch_takes_each_sample_in_one_of_its_views(footage, tmp_path):
 
 
 def test_bad_videos_are_left_out_and_named(footage, tmp_path):
-    bad = Video(path=cut(footage[2].path, tmp_path / "cut.mp4", 0.5), name="bad")
+    bad = video(cut(footage[2].path, tmp_path / "cut.mp4", 0.5), name="bad")
     pass_ = embedding(tmp_path)
     kept, skipped = pass_.embed(loader([footage[0], bad, footage[3]], on_bad="skip"), 0)
     assert [one.path for one in skipped] == [bad.path]
-    assert {sample.path for sample in kept.samples} == {footage[0].path, footage[3].path}
+    assert {sample.item.path for sample in kept.samples} == {footage[0].path, footage[3].path}
     with pytest.raises(DataError, match="none of the normal samples"):
         pass_.embed(loader([bad], on_bad="skip"), 0)
     with pytest.raises(DataError, match="too short"):
@@ -235,13 +236,13 @@ def test_bad_videos_are_left_out_and_named(footage, tmp_path):
 def test_pictures_are_embedded_as_well(pictures, tmp_path):
     spec = InputSpec(size=(16, 16))
     pass_ = embedding(tmp_path, spec)
-    given = Loader(normal_samples(pictures), spec, batch_size=7)
+    given = Loader(normal_items(pictures), spec, batch_size=7)
     kept, _ = pass_.embed(given, 1)
     assert (len(kept), pass_.computed, kept.frames) == (30, 60, None)
     expected = known(pass_, given)
     (batch,) = list(kept.loader(100))
     for sample, row in list(zip(batch.samples, batch.pixels, strict=True))[::2]:
-        torch.testing.assert_close(row, expected[sample.path, None])
+        torch.testing.assert_close(row, expected[sample.item.path, None])
 
 
 def test_what_does_not_fit_into_memory_lies_in_a_file(footage, tmp_path):

@@ -7,14 +7,15 @@ import pytest
 
 from offnormal.scoring import Scored, align
 from offnormal.training.held_out import score_held_out
-from offnormal.types import InputSpec, Sample, Scores
+from offnormal.types import InputSpec, Scores
+from tests.items import sample
 
 
 def held_out(spec, path):
     """Windows of frames 0-5, 3-8 and 9-14 with scores 1, 2 and 4."""
     frames = np.array([[0, 5], [3, 8], [9, 14]])
     score = np.array([1, 2, 4], np.float32)
-    scored = Scored(Scores(score, None), [Sample(path=path, frame=int(last)) for _, last in frames], None, frames)
+    scored = Scored(Scores(score, None), [sample(path, frame=int(last)) for _, last in frames], None, frames)
     scorer = SimpleNamespace(detector=SimpleNamespace(input=spec), over=lambda _: [scored])
     return score_held_out(scorer, None), frames, score
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from offnormal.data.layouts.labelled import normal_samples
+from offnormal.data.layouts.labelled import normal_items
 from offnormal.data.loader import Loader
 from offnormal.errors import ConfigError, FitError
 from offnormal.training import checkpoint, loop
@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def sources(pictures, tmp_path_factory):
     """22 pictures to learn from and 8 kept back."""
-    samples = normal_samples(pictures)
+    samples = normal_items(pictures)
     room = Room(cache="ram", folder=tmp_path_factory.mktemp("cache"))
     return [gather(Loader(part, SPEC, batch_size=8), room)[0] for part in (samples[:22], samples[22:])]
 
@@ -371,7 +371,7 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_the_files(sources, tmp
     assert "checkpoint is that of step 4" in message
     assert checkpoint.load(tmp_path).state["step"] == 4
     portions = list(sources[0].epoch(Order(seed=3, epoch=1, batch_size=5)))
-    assert all(str(sample.path) in message for sample in portions[2].samples)
+    assert all(str(sample.item.path) in message for sample in portions[2].samples)
     assert [line["step"] for line in events(tmp_path, "step")] == list(range(1, 7))
 
 
@@ -404,7 +404,7 @@ class Narrow(Plain):
 
 def test_a_single_sample_trains_and_single_samples_a_batch_are_explained(pictures, sources, tmp_path):
     one, _ = gather(
-        Loader(normal_samples(pictures)[:1], SPEC, batch_size=8), Room(cache="ram", folder=tmp_path / "cache")
+        Loader(normal_items(pictures)[:1], SPEC, batch_size=8), Room(cache="ram", folder=tmp_path / "cache")
     )
     alone = {"steps": 2, "steps_per_epoch": 1, "validate_every": 1}
     train(job((one, sources[1]), tmp_path / "one", made(Narrow), **alone), CPU)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from offnormal.data.layouts.labelled import normal_samples
+from offnormal.data.layouts.labelled import normal_items
 from offnormal.data.loader import Loader
 from offnormal.data.video_loader import VideoLoader
 from offnormal.errors import DataError
@@ -13,8 +13,9 @@ from offnormal.training.gather import Room, gather
 from offnormal.training.rows import FileRows, RamRows
 from offnormal.training.samples import Kept, Order, to_unit
 from offnormal.training.streams import StreamedPictures, StreamedVideos
-from offnormal.types import InputSpec, Sample, Video
+from offnormal.types import InputSpec
 from tests.footage import film
+from tests.items import image, video
 from tests.video_files import write_video
 
 SPEC = InputSpec(size=(16, 16))
@@ -22,13 +23,13 @@ CLIPS = InputSpec(size=(16, 16), frames=3, hop=2)
 
 
 def loader(folder, **more):
-    return Loader(normal_samples(folder), SPEC, batch_size=4, **more)
+    return Loader(normal_items(folder), SPEC, batch_size=4, **more)
 
 
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory):
     folder = tmp_path_factory.mktemp("footage")
-    return [Video(path=write_video(folder / f"{n}.mp4", film(n, frames=21 + n), fps=10), name=str(n)) for n in range(3)]
+    return [video(write_video(folder / f"{n}.mp4", film(n, frames=21 + n), fps=10), name=str(n)) for n in range(3)]
 
 
 def videos(footage, spec=CLIPS, **more):
@@ -46,7 +47,7 @@ def order(epoch=0, batch_size=7, **more):
 def known(source):
     """Pixels by (path, frame), as one plain pass gives them."""
     return {
-        (sample.path, sample.frame): pixels
+        (sample.item.path, sample.frame): pixels
         for batch in source
         for sample, pixels in zip(batch.samples, batch.pixels, strict=True)
     }
@@ -55,7 +56,7 @@ def known(source):
 def passed(source, order):
     """Names and pixels of a pass over a source."""
     portions = list(source.epoch(order))
-    names = [(sample.path, sample.frame) for portion in portions for sample in portion.samples]
+    names = [(sample.item.path, sample.frame) for portion in portions for sample in portion.samples]
     return names, torch.cat([to_unit(portion.pixels) for portion in portions])
 
 
@@ -86,7 +87,7 @@ def test_clips_come_as_a_loader_gives_them_in_random_order(footage, tmp_path, sp
     assert all(torch.equal(found, expected[name]) for name, found in zip(names, pixels, strict=True))
     assert names != list(expected)
     in_order = list(source.loader(5))
-    assert [(s.path, s.frame) for batch in in_order for s in batch.samples] == list(expected)
+    assert [(s.item.path, s.frame) for batch in in_order for s in batch.samples] == list(expected)
     plain = list(videos(footage, spec))
     assert np.array_equal(
         np.concatenate([batch.frames for batch in in_order]), np.concatenate([batch.frames for batch in plain])
@@ -98,7 +99,7 @@ def test_a_few_are_spread_evenly(pictures, footage, tmp_path, cache):
     source, _ = gather(loader(pictures), room(tmp_path, cache))
     expected = list(known(loader(pictures)).items())
     few = list(source.spread(3).loader(2))
-    assert [(s.path, s.frame) for batch in few for s in batch.samples] == [expected[k][0] for k in (5, 15, 25)]
+    assert [(s.item.path, s.frame) for batch in few for s in batch.samples] == [expected[k][0] for k in (5, 15, 25)]
     assert torch.equal(torch.cat([batch.pixels for batch in few])[1], expected[15][1])
     assert len(source.spread(100)) == len(source) == 30
     clips, _ = gather(videos(footage, CLIPS), room(tmp_path, cache))
@@ -158,7 +159,7 @@ def test_several_parts_share_the_room(pictures, tmp_path):
 @pytest.mark.parametrize("cache", ["ram", "off"])
 def test_bad_files_are_left_out_for_good(pictures, tmp_path, cache):
     (tmp_path / "bad.png").write_text("no picture")
-    samples = [Sample(path=tmp_path / "bad.png"), *normal_samples(pictures)]
+    samples = [image(tmp_path / "bad.png"), *normal_items(pictures)]
     source, skipped = gather(Loader(samples, SPEC, batch_size=4, on_bad="skip"), room(tmp_path, cache))
     assert [found.path.name for found in skipped] == ["bad.png"]
     assert len(source) == 30
@@ -173,7 +174,7 @@ def test_clips_are_shuffled_in_a_buffer_of_bounded_size(footage, monkeypatch, tm
     names, _ = passed(source, order(batch_size=len(source)))
     assert len(set(names)) == len(source)
     first = next(source.epoch(order(batch_size=2)))
-    assert len({s.path for s in first.samples}) == 1  # further videos were not waited for
+    assert len({s.item.path for s in first.samples}) == 1  # further videos were not waited for
 
 
 def test_fewer_clips_than_before_are_an_error(footage, tmp_path):
@@ -238,5 +239,5 @@ def test_rows_of_one_process_have_no_name_that_could_be_left_over(tmp_path):
 def test_kept_samples_can_be_had_by_group(footage, tmp_path):
     source, _ = gather(videos(footage), room(tmp_path))
     part = source.loader(4).only({"1"})
-    assert [(s.path, s.frame) for b in part for s in b.samples] == list(known(videos(footage[1:2])))
+    assert [(s.item.path, s.frame) for b in part for s in b.samples] == list(known(videos(footage[1:2])))
     assert part.given == len(part) > 0

@@ -3,11 +3,11 @@ import pytest
 
 from offnormal.errors import CalibrationError, DataError
 from offnormal.training.split import keep_back, last_stretches, number_kept_back, split_pictures
-from offnormal.types import Sample
+from tests.items import image
 
 
 def samples(*groups):
-    return [Sample(path=f"{number}.png", group=group) for number, group in enumerate(groups)]
+    return [image(f"{number}.png", group=group) for number, group in enumerate(groups)]
 
 
 @pytest.mark.parametrize(
@@ -29,11 +29,12 @@ def test_one_picture_is_too_few():
 
 
 def test_pictures_without_groups_are_kept_back_one_by_one_at_random():
-    found = split_pictures(samples(*[None] * 20), 4, seed=0)
+    given = samples(*[None] * 20)
+    found = split_pictures(given, 4, seed=0)
     assert [len(part) for part in found] == [16, 4]
-    assert {s.path for part in found for s in part} == {f"{n}.png" for n in range(20)}
-    assert found == split_pictures(samples(*[None] * 20), 4, seed=0)
-    assert found != split_pictures(samples(*[None] * 20), 4, seed=1)
+    assert {s.address for part in found for s in part} == {f"{n}.png" for n in range(20)}
+    assert found == split_pictures(given, 4, seed=0)
+    assert found != split_pictures(given, 4, seed=1)
 
 
 def test_whole_groups_are_kept_back():

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from offnormal.data.layouts.labelled import normal_samples
+from offnormal.data.layouts.labelled import normal_items
 from offnormal.data.loader import Loader
 from offnormal.detectors.padim import Padim, PadimOptions
 from offnormal.errors import DataError
 from offnormal.training import statistics
 from offnormal.training.statistics import _folds, learn
-from offnormal.types import InputSpec, Sample
-from tests.detectors.test_padim import Toy
+from offnormal.types import InputSpec
+from tests.detectors.padim.test_detector import Toy
+from tests.items import image
 
 SPEC = InputSpec(size=(64, 64))
 CPU = torch.device("cpu")
@@ -27,7 +28,7 @@ def loader(samples, **more):
 
 @pytest.fixture
 def samples(parts):
-    return normal_samples(parts / "train" / "good")
+    return normal_items(parts / "train" / "good")
 
 
 def test_every_image_is_scored_by_a_detector_that_has_not_seen_it(samples):
@@ -35,8 +36,8 @@ def test_every_image_is_scored_by_a_detector_that_has_not_seen_it(samples):
     left_out = learn(fitted, loader(samples), device=CPU)
     assert fitted.is_fitted
     assert left_out.kind == "leave_one_out"
-    assert sorted(s.path for s in left_out.samples) == [s.path for s in samples]
-    number = next(i for i, s in enumerate(left_out.samples) if s.path == samples[3].path)
+    assert sorted(s.item.path for s in left_out.samples) == [s.path for s in samples]
+    number = next(i for i, s in enumerate(left_out.samples) if s.item.path == samples[3].path)
     other = detector()
     learn(other, loader([s for s in samples if s.path != samples[3].path]), device=CPU)
     (batch,) = loader(samples[3:4])
@@ -50,7 +51,7 @@ def test_known_groups_are_left_out_whole(samples):
     left_out = learn(detector(), loader(grouped), device=CPU)
     assert left_out.kind == "leave_group_out"
     assert len(left_out.samples) == len(samples)
-    number = next(i for i, s in enumerate(left_out.samples) if s.path == samples[4].path)
+    number = next(i for i, s in enumerate(left_out.samples) if s.item.path == samples[4].path)
     other = detector()
     learn(other, loader([s for s in grouped if s.group != "lot 1"]), device=CPU)
     (batch,) = loader(grouped[4:5])
@@ -72,16 +73,17 @@ def test_few_groups_are_a_fold_each():
 
 def test_bad_pictures_are_left_out_of_every_pass(samples, tmp_path):
     (tmp_path / "bad.png").write_text("no picture")
-    grouped = [replace(s, group=f"lot {i % 3}") for i, s in enumerate([*samples, Sample(path=tmp_path / "bad.png")])]
+    grouped = [replace(s, group=f"lot {i % 3}") for i, s in enumerate([*samples, image(tmp_path / "bad.png")])]
     left_out = learn(detector(), loader(grouped, on_bad="skip"), device=CPU)
-    assert sorted(s.path for s in left_out.samples) == [s.path for s in samples]
+    assert sorted(s.item.path for s in left_out.samples) == [s.path for s in samples]
 
 
 def test_the_sample_kept_is_bounded_and_random(samples, monkeypatch):
     monkeypatch.setattr(statistics, "_SAMPLE_BYTES", 1)
     monkeypatch.setattr(statistics, "_SAMPLE_LEAST", 5)
     chosen = [
-        tuple(s.path.name for s in learn(detector(), loader(samples), device=CPU, seed=s).samples) for s in (0, 0, 1)
+        tuple(s.item.path.name for s in learn(detector(), loader(samples), device=CPU, seed=s).samples)
+        for s in (0, 0, 1)
     ]
     assert len(chosen[0]) == 5
     assert chosen[0] == chosen[1] != chosen[2]

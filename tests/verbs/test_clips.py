@@ -20,7 +20,7 @@ from offnormal.verbs.evaluate import evaluate_all
 from offnormal.verbs.evaluate_clips import choose_clips
 from offnormal.verbs.fit import fit_config, fit_run
 from offnormal.verbs.predict_clips import ClipPredictor, clips_named
-from tests.actions import NORMAL, write_actions
+from tests.class_names import NORMAL, write_actions
 
 
 @pytest.fixture(scope="module")
@@ -51,28 +51,28 @@ def test_the_whole_exercise(fit, actions):
     run = fit(split_seed=3)
     split = json.loads((run.path / "split.json").read_text())
     assert set(split["normal_classes"]) == set(NORMAL)
-    learnt = {clip["clip"] for clip in split["clips"] if clip["part"] in ("train", "validation")}
+    learnt = {clip["clip"] for clip in split["clips"] if clip["split"] in ("train", "calibration")}
     calibration = run.bundle.calibration
     assert (calibration.rate.per, len(calibration.scores), calibration.kind) == ("clip", 5, "held_out")
     assert "clips" in calibration.explanation
     found, place = measured(run.path, actions)  # not told the seed: the run knows how it divided
     assert place.path == run.path
     rows = rows_of(run.path)
-    assert {row["video"] for row in rows if row["part"] in ("train", "validation")} == learnt
+    assert {row["video"] for row in rows if row["part"] in ("train", "calibration")} == learnt
     assert not learnt & {row["video"] for row in rows if row["part"] in ("test", "anomalous")}
     assert {row["class"] for row in rows if row["label"] == "1"} == {"Lifting", "Walk-Front"}
-    validation = [float(row["score"]) for row in rows if row["part"] == "validation"]
-    np.testing.assert_allclose(sorted(validation), calibration.scores, rtol=1e-4)
+    held_out = [float(row["score"]) for row in rows if row["part"] == "calibration"]
+    np.testing.assert_allclose(sorted(held_out), calibration.scores, rtol=1e-4)
     normal, odd = ([float(row["score"]) for row in rows if row["part"] == part] for part in ("test", "anomalous"))
     pairs = [(a > n) + (a == n) / 2 for a in odd for n in normal]
     assert found.metrics["clip_AUROC"] == pytest.approx(np.mean(pairs))
     assert found.metrics["clip_caught"] == np.mean([score > calibration.threshold for score in odd])
     assert found.metrics["clip_kept_test"] == np.mean([score <= calibration.threshold for score in normal])
-    assert found.metrics["clip_kept_validation"] == 1.0  # the threshold is the highest of these
+    assert found.metrics["clip_kept_calibration"] == 1.0  # the threshold is the highest of these
     assert found.embeddings.shape == (len(rows), 32)
     assert found.latents.shape == (len(rows), 6)
     values = json.loads((run.path / "metrics.json").read_text())
-    assert [row["part"] for row in values["accuracy"]] == ["train", "validation", "test", "anomalous"]
+    assert [row["part"] for row in values["accuracy"]] == ["train", "calibration", "test", "anomalous"]
     page = (run.path / "report.html").read_text()
     for said in ("Scores by class", "t-SNE", "Best by hindsight", "rests on 5 normal clips", "Clips by class and part"):
         assert said in page
@@ -92,7 +92,7 @@ def test_a_bundle_without_its_split_is_not_tested_on_what_it_has_learnt(fit, act
 def test_classes_of_ones_own(fit, actions):
     run = fit(anomalous_classes=["Run-Side"], parts="40/40/20")
     found, _ = measured(run.path, actions)
-    assert {row.video.action for row in found.clips if row.label == 1} == {"Run-Side"}
+    assert {row.video.class_name for row in found.clips if row.label == 1} == {"Run-Side"}
     assert yaml.safe_load((run.path / "config.yaml").read_text())["anomalous_classes"] == ["Run-Side"]
     with pytest.raises(DataError, match="leave --normal-classes"):
         measured(run.path, actions, anomalous_classes=["Kicking"])
@@ -108,7 +108,7 @@ def test_predict_gives_one_row_a_clip(fit, actions, tmp_path, capsys):
     clips = clips_named([actions])
     found = list(ClipPredictor(run.bundle, PredictConfig(device="cpu")).over(clips))
     assert len(found) == len(clips) == 35
-    assert {row.video.action for row in found} == {*NORMAL, "Lifting", "Walk-Front"}
+    assert {row.video.class_name for row in found} == {*NORMAL, "Lifting", "Walk-Front"}
     measured(run.path, actions)
     scores = {row["video"]: float(row["score"]) for row in rows_of(run.path)}
     for row in found:
@@ -153,7 +153,7 @@ def test_known_classes_go_before_numbers_and_links_keep_their_names(actions, tmp
     (tmp_path / "Walk").symlink_to(tmp_path / "elsewhere")
 
     def classes(place, *known):
-        return [clip.action for clip in clips_named([tmp_path / place], known=known)]
+        return [clip.class_name for clip in clips_named([tmp_path / place], known=known)]
 
     assert classes("digits") == ["digits"] * 2
     assert classes("digits", "0", "1") == ["0", "1"]
@@ -178,7 +178,9 @@ def test_originals_are_known_where_classes_are_not(actions, tmp_path):
         (tmp_path / "plain").mkdir(exist_ok=True)
         shutil.copy(source, tmp_path / "plain" / name)
     clips = clips_named([tmp_path / "plain"])
-    assert [(clip.name, clip.action) for clip in clips] == [(name, None) for name in ("a-flipped", "a", "a_aug1", "b")]
+    assert [(clip.name, clip.class_name) for clip in clips] == [
+        (name, None) for name in ("a-flipped", "a", "a_aug1", "b")
+    ]
     assert sorted(Counter(clip.group for clip in clips).values()) == [1, 3]
     (tmp_path / "plain" / "monday").mkdir()
     for name in ("c.avi", "d.avi"):
@@ -188,7 +190,7 @@ def test_originals_are_known_where_classes_are_not(actions, tmp_path):
     shutil.copytree(next(actions.glob("**/Run-Side")).parent, tmp_path / "up" / "ucf action")
     for named in (tmp_path / "up", tmp_path / "up" / "ucf action"):
         clips = clips_named([named])
-        assert {clip.action for clip in clips} == {*NORMAL, "Lifting", "Walk-Front"}
+        assert {clip.class_name for clip in clips} == {*NORMAL, "Lifting", "Walk-Front"}
         assert len({clip.group for clip in clips}) == 35
 
 
@@ -225,10 +227,10 @@ def test_compare_shows_accuracies_side_by_side(fit, actions, tmp_path):
         assert shares["test"] == own.metrics["clip_kept_test"]
         assert shares["anomalous"] == own.metrics["clip_caught"]
         assert shares["train"] == own.metrics["clip_kept_train"]
-        assert shares["validation"] == own.metrics["clip_kept_validation"]  # whose highest is the threshold itself
+        assert shares["calibration"] == own.metrics["clip_kept_calibration"]  # whose highest is the threshold itself
         assert set(row.breakdown) == {"Lifting", "Walk-Front"}
     table = (made.path / "comparison.md").read_text()
-    assert "| kept, train | kept, validation | kept, test | caught |" in table
+    assert "| kept, train | kept, calibration | kept, test | caught |" in table
     assert "AUC of each anomalous class" in (made.path / "report.html").read_text()
 
 
@@ -238,7 +240,7 @@ def test_detectors_of_frames_see_the_class_in_every_frame(actions, tmp_path):
     run = fit_run("frame_difference", config)[0]
     found, _ = measured(run.path, actions)
     assert "frame_AUC_micro" in found.metrics
-    labels = {video.video.action: set(video.scores.labels.tolist()) for video in found.videos}
+    labels = {video.video.class_name: set(video.scores.labels.tolist()) for video in found.videos}
     assert labels["Lifting"] == {True}
     assert labels["Run-Side"] == {False}
 
@@ -248,7 +250,7 @@ def test_originals_that_an_expression_named_stay_what_they_were(fit, actions, tm
     shutil.copytree(actions, tmp_path / "set")
     run = fit(data=tmp_path / "set", group_by=r"/\d*(\d)/[^/]*$")
     split = json.loads((run.path / "split.json").read_text())
-    parts = {row["original"]: row["part"] for row in split["clips"] if row["class"] == "Run-Side"}
+    parts = {row["original"]: row["split"] for row in split["clips"] if row["class"] == "Run-Side"}
     assert sorted(parts) == ["1", "2", "3", "4", "5"]
     learnt = next(original for original, part in parts.items() if part == "train")
     (place,) = (tmp_path / "set").glob(f"**/Run-Side/00{learnt}")
@@ -256,7 +258,7 @@ def test_originals_that_an_expression_named_stay_what_they_were(fit, actions, tm
     found, _ = measured(run.path, tmp_path / "set")
     later = [video for video in found.dataset.train if f"01{learnt}" in str(video.path)]
     assert [video.group for video in later] == [learnt]
-    assert {row.video.group for row in found.clips if row.video.action == "Run-Side"} <= set(parts)
+    assert {row.video.group for row in found.clips if row.video.class_name == "Run-Side"} <= set(parts)
 
 
 def test_what_is_masked_is_in_no_thumbnail(fit, actions):

@@ -5,7 +5,7 @@ import urllib.request
 import pytest
 
 from offnormal.errors import ConfigError
-from offnormal.sinks.outlets import Deliveries
+from offnormal.sinks.dispatcher import DeliveryStatus
 from offnormal.sources.camera import CameraStatus
 from offnormal.watching.exposition import MetricsServer, exposition
 from offnormal.watching.statistics import CameraStatistics
@@ -41,7 +41,7 @@ def rows(page):
 
 @pytest.fixture
 def page():
-    sink = Deliveries("webhook", 11, 2, 1, 4, 0, None)
+    sink = DeliveryStatus("webhook", 11, 2, 1, 4, 0, None)
     return exposition([(STATUS, Camera())], [sink], 1 << 20)
 
 

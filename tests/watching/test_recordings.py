@@ -7,10 +7,10 @@ from offnormal.data.video_loader import VideoLoader
 from offnormal.errors import CalibrationError, ConfigError, UsageError
 from offnormal.events.machine import EventMachine
 from offnormal.scoring import score_videos
-from offnormal.types import Video
 from offnormal.verbs.watch import Watch
 from offnormal.watching.config import WatchConfig
 from tests.footage import FPS
+from tests.items import video
 from tests.watching.yard import ODD, QUICK_RULES
 
 
@@ -23,7 +23,7 @@ def test_a_dry_run_raises_what_the_machine_says_of_the_scores(yard, tmp_path):
     it = watch(yard, tmp_path)
     (run,) = it.dry_runs()
     view = it.views[0]
-    loader = VideoLoader([Video(path=yard / "odd.mp4", name="odd")], view.bundle.input, batch_size=4)
+    loader = VideoLoader([video(yard / "odd.mp4", name="odd")], view.bundle.input, batch_size=4)
     (scored,) = score_videos(it._scorer(view), loader)
     machine = EventMachine(view.rules, run.thresholds.threshold, run.thresholds.low)
     times = np.arange(len(scored.aligned.score)) / FPS

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from offnormal.calibration.check import count_events
 from offnormal.calibration.promise import effective_number, order_statistic, rate_interval, smallest_rate
 from offnormal.errors import CalibrationError
 from offnormal.sources.privacy import mask_of
@@ -41,13 +42,14 @@ class Calibration:
     pixel_threshold: float | None  # on the map; the rate is of images with any pixel above it
     interval: tuple[float, float]  # 95 % interval of the realised rate
     effective: float  # how many independent normals the scores are worth
+    rank: float  # the threshold is the rank-th highest of so many; for frames with times 1 + the events above it
     groups: int  # number of groups among them, 0 where unknown
     scores: tuple[float, ...]  # sorted scores of the normals
     bundle: str  # hash of the bundle that gave them
     created: str  # UTC, ISO 8601
     by_hand: bool = False
     mask: Mask | None = None  # privacy mask that the normals were seen through; None: that of the bundle
-    block_s: float | None = None  # with a rate in a time: seconds of the blocks in which an alarm counts once
+    block_s: float | None = None  # seconds of footage that count as one independent normal; None: no times
 
     @property
     def explanation(self) -> str:
@@ -146,10 +148,12 @@ def calibrate_scores(
     bundle: str,
     groups: Sequence[str | None] = (),
     things: Literal["images", "frames", "clips"] = "images",
+    times_s: np.ndarray | None = None,
 ) -> Calibration:
     """Threshold of (n,) scores of normals at a rate; None: the smallest that can be promised, down to 1 %.
 
     peaks: (n,) highest value of each normal's map, for the pixel threshold. things: what the scores are of.
+    times_s: (n,) of frames, rising within a group; without them a share of frames cannot be checked later.
     Raises CalibrationError when a stated rate cannot be promised or the scores are not finite.
     """
     n = len(scores)
@@ -163,16 +167,38 @@ def calibrate_scores(
     effective = effective_number(np.asarray(scores, dtype=np.float64), groups)
     target = rate.value if rate is not None else max(DEFAULT_RATE, smallest_rate(effective))
     k = order_statistic(n, target, effective, things)
+    threshold = float(ordered[k - 1])
+    rank, block_s = effective + 1 - k * effective / n, None
+    series = [] if times_s is None else _series(times_s, groups)
+    if times_s is not None and (length_s := sum(_length_s(times_s[rows]) for rows in series)):
+        block_s = length_s / effective
+        events = sum(count_events(times_s[rows][scores[rows] > threshold], block_s) for rows in series)
+        rank = min(1.0 + events, effective)
     return Calibration(
         kind=kind,
         rate=Rate(target, _PER[things]),
         explicit=rate is not None,
-        threshold=float(ordered[k - 1]),
+        threshold=threshold,
         pixel_threshold=None if peaks is None else float(np.sort(np.asarray(peaks, dtype=np.float64))[k - 1]),
         interval=rate_interval(effective, k * effective / n),
         effective=effective,
+        rank=rank,
+        block_s=block_s,
         groups=len({group for group in groups if group is not None}),
         scores=tuple(float(value) for value in ordered),
         bundle=bundle,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _series(times_s: np.ndarray, groups: Sequence[str | None]) -> list[np.ndarray]:
+    """Rows (n_i,) of stretches of frames that follow each other: of one group, with times that rise."""
+    names = np.asarray(groups) if len(groups) else np.zeros(len(times_s))
+    starts = np.flatnonzero((names[1:] != names[:-1]) | (np.diff(times_s) <= 0)) + 1
+    return np.split(np.arange(len(times_s)), starts)
+
+
+def _length_s(times_s: np.ndarray) -> float:
+    """Seconds that frames at these times (n,) show: the last one as long as they usually last."""
+    spacings = np.diff(times_s)
+    return float(spacings.sum() + np.median(spacings)) if len(spacings) else 0.0

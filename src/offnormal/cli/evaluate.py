@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
+from pydantic import BaseModel
 
-from offnormal.config import EvaluateConfig
-from offnormal.config_layers import build, given_flags
+from offnormal.cli.flags import takes_flags
+from offnormal.config.layers import build
+from offnormal.config.model import set_values
+from offnormal.config.score import EvaluateConfig
 
 if TYPE_CHECKING:
-    from offnormal.clip_evaluation import ClipEvaluation
-    from offnormal.evaluation import Evaluation
-    from offnormal.metrics.operational import Operation
-    from offnormal.video_evaluation import VideoEvaluation
+    from offnormal.evaluation.alarms import AlarmReport
+    from offnormal.evaluation.evaluate import Evaluation
+    from offnormal.metrics.decision import Share
+
+Line = tuple[str, str]
 
 
+@takes_flags(EvaluateConfig)
 def command(
     bundle: Path,
     /,
     *,
-    options: Annotated[EvaluateConfig | None, Parameter(name="*")] = None,
+    options: BaseModel | None = None,
     config: Path | None = None,
     json: bool = False,
 ) -> int:
-    """Score labelled images or videos: metrics, scores table, report.
+    """Score labeled images, videos, or clips: metrics, score table, report.
 
     Parameters
     ----------
@@ -34,33 +38,27 @@ def command(
     config
         YAML file with the same keys; flags win.
     json
-        Print one JSON object per data set.
+        Print one JSON object per dataset.
     """
     from offnormal.cli.show import progress_bar, say, say_json, warn_skipped
-    from offnormal.clip_evaluation import ClipEvaluation, clip_metrics_json
-    from offnormal.evaluation import mean_row, metrics_json
+    from offnormal.evaluation.evaluate import mean_metrics, metrics_json
     from offnormal.verbs.evaluate import evaluate_all
-    from offnormal.video_evaluation import VideoEvaluation, video_metrics_json
 
-    resolved = build(EvaluateConfig, given_flags(options), file=config)
+    resolved = build(EvaluateConfig, set_values(options), file=config)
     with progress_bar() as progress:
         done = evaluate_all(bundle, resolved, progress)
     for evaluation, run in done:
         warn_skipped(evaluation.skipped, logged=True)
-        if isinstance(evaluation, ClipEvaluation):
-            values, lines = clip_metrics_json(evaluation), as_text_of_clips(evaluation)
-        elif isinstance(evaluation, VideoEvaluation):
-            values, lines = video_metrics_json(evaluation), as_text_of_videos(evaluation)
-        else:
-            values, lines = metrics_json(evaluation), as_text(evaluation)
         if json:
-            say_json({"run": run.path, **values})
+            say_json({"run": run.path, **metrics_json(evaluation)})
             continue
-        for line in lines:
-            say(line)
-        say(f"report          {run.path / 'report.html'}")
+        lines = [*as_lines(evaluation), ("report", str(run.path / "report.html"))]
+        width = max(15, *(len(name) for name, _ in lines))
+        say(title(evaluation))
+        for name, text in lines:
+            say(f"{name:<{width}} {text}")
     if len(done) > 1:
-        means = mean_row([evaluation.metrics for evaluation, _ in done])
+        means = mean_metrics([evaluation.metrics for evaluation, _ in done])
         if json:
             say_json({"mean": means})
         else:
@@ -68,101 +66,74 @@ def command(
     return 0
 
 
-def as_text(evaluation: Evaluation) -> list[str]:
-    """The headline figures, line by line."""
-    lines = [f"{evaluation.dataset.name}: {len(evaluation.rows)} images"]
-    lines += [f"{name:<15} {value:.4f}" for name, value in evaluation.metrics.items()]
-    lines += [f"{name:<15} not computed: {why}" for name, why in evaluation.missing.items()]
+def title(evaluation: Evaluation) -> str:
+    """Name of the dataset and how much of it was scored."""
+    from offnormal.evaluation.units import TRAITS
+    from offnormal.report.wording import counted
+
+    traits = TRAITS[evaluation.unit]
+    number = counted(len(evaluation.table.items), *traits.item)
+    frames = f", {counted(len(evaluation.table), *traits.noun)}" if traits.item != traits.noun else ""
+    return f"{evaluation.dataset.name}: {number}{frames}"
+
+
+def as_lines(evaluation: Evaluation) -> list[Line]:
+    """The key figures as (name, text); the per-video-norm ones, for papers, last."""
+    order = sorted(evaluation.metrics, key=lambda name: name.endswith("_per_video_norm"))
+    lines = [(name, f"{evaluation.metrics[name]:.4f}") for name in order if not name.startswith(("clip_p", "clip_d"))]
+    lines += [
+        (name, f"not computed: {why}")
+        for name, why in evaluation.missing.items()
+        if not name.endswith("_per_video_norm")
+    ]
     pixel = evaluation.pixel
     if pixel is not None and not pixel.exact:
         bounds = f"AUROC {pixel.auroc_error_bound:.2g}, AUPRO {pixel.aupro_error_bound:.2g}"
-        lines.append(f"pixel errors    at most {bounds}: a histogram over {pixel.pixels} pixels")
+        lines.append(("pixel errors", f"at most {bounds}: a histogram over {pixel.pixels} pixels"))
+    if not_scored := sum(stop - start for start, stop, _ in evaluation.table.reason):
+        lines.append(("not scored", f"{not_scored} frames, listed with the reason in scores.csv"))
     if evaluation.calibration is None:
-        lines.append("verdicts        none: the bundle is not calibrated (offnormal calibrate)")
-    else:
-        lines.append(f"promise         {evaluation.calibration.explanation}")
-    if evaluation.confusion is not None:
-        alarms, escapes = (
-            evaluation.confusion.false_alarms_per_100_good,
-            evaluation.confusion.escapes_per_100_bad,
-        )
-        for name, share, kind in (("false alarms", alarms, "good"), ("escapes", escapes, "bad")):
-            if share is not None and share.of:
-                lines.append(
-                    f"{name:<15} {share.count} of {share.of} ({share.per_100:.1f} per 100 {kind}, "
-                    f"95 % interval {share.low:.1f}-{share.high:.1f})"
-                )
+        return [*lines, ("verdicts", "none: the bundle is not calibrated (offnormal calibrate)")]
+    lines.append(("threshold", f"{evaluation.calibration.threshold:.6g}"))
+    lines.append(("guarantee", evaluation.calibration.explanation))
+    if evaluation.guarantee is not None:
+        answer = f"{evaluation.guarantee.answer.value} on the test set (p-value {evaluation.guarantee.p_value:.2g})"
+        lines.append(("guarantee was", answer))
+    return lines + _decisions(evaluation)
+
+
+def _decisions(evaluation: Evaluation) -> list[Line]:
+    """What the threshold did."""
+    lines: list[Line] = []
+    if evaluation.splits:
+        names = {"train": "passed, train", "calibration": "passed, calib.", "test": "passed, test", "anomalous": "detected"}
+        lines += [(names[row.split], _share(row.correct)) for row in evaluation.splits if row.correct is not None]
+    elif evaluation.confusion is not None:
+        alarms, misses = evaluation.confusion.false_alarms_per_100_good, evaluation.confusion.escapes_per_100_bad
+        lines += [(name, _share(share)) for name, share in (("false alarms", alarms), ("missed", misses)) if share.of]
+    if evaluation.splits and (oracle := evaluation.oracle) is not None:
+        text = f"{oracle.threshold:.6g}: {oracle.passed:.1%} passed (test), {oracle.detected:.1%} detected"
+        lines.append(("oracle threshold", f"{text}; chosen with the labels of the test set"))
+    if evaluation.alarms is not None:
+        lines += _alarms(evaluation.alarms)
     return lines
 
 
-def as_text_of_videos(evaluation: VideoEvaluation) -> list[str]:
-    """The headline figures of videos, line by line; the per-video-norm ones, for papers, last."""
-    from offnormal.report.wording import counted
+def _share(share: Share) -> str:
+    return f"{share.count} of {share.of} ({share.per_100:.1f} per 100, 95 % CI {share.low:.1f}-{share.high:.1f})"
 
-    frames = sum(len(video.scores.scores) for video in evaluation.videos)
-    lines = [f"{evaluation.dataset.name}: {counted(len(evaluation.videos), 'video', 'videos')}, {frames} frames"]
-    order = sorted(evaluation.metrics, key=lambda name: name.endswith("_per_video_norm"))
-    width = max((len(name) for name in order), default=15)
-    lines += [f"{name:<{width}} {evaluation.metrics[name]:.4f}" for name in order]
-    reasons = {name: why for name, why in evaluation.missing.items() if not name.endswith("_per_video_norm")}
-    lines += [f"{name:<{width}} not computed: {why}" for name, why in reasons.items()]
-    not_scored = sum(span.stop - span.start for video in evaluation.videos for span in video.not_scored)
-    if not_scored:
-        lines.append(f"{'not scored':<{width}} {not_scored} frames, listed with the reason in scores.csv")
-    if evaluation.calibration is None:
-        lines.append(f"{'verdicts':<{width}} none: the bundle is not calibrated (offnormal calibrate)")
-    else:
-        lines.append(f"{'promise':<{width}} {evaluation.calibration.explanation}")
-    if evaluation.operation is not None:
-        lines += [f"{name:<{width}} {text}" for name, text in _operation(evaluation.operation)]
+
+def _alarms(report: AlarmReport) -> list[Line]:
+    lines: list[Line] = []
+    if report.false_alarms_per_hour is not None:
+        hours = report.normal_s / 3600
+        text = f"{report.false_alarms_per_hour:.3g} per hour ({report.false_alarms} in {hours:.2f} h)"
+        lines.append(("false alarms", text))
+    elif report.alarms_per_hour is not None:
+        lines.append(("alarms", f"{report.alarms_per_hour:.3g} per hour ({len(report.alarms)})"))
+    if spans := report.detected + report.missed:
+        delay = "" if report.median_delay_s is None else f", median delay {report.median_delay_s:.1f} s"
+        lines.append(("spans detected", f"{report.detected} of {spans}{delay}"))
+    if report.time_in_alarm is not None:
+        lines.append(("time in alarm", f"{report.time_in_alarm:.1%}"))
     return lines
-
-
-def as_text_of_clips(evaluation: ClipEvaluation) -> list[str]:
-    """The headline figures of clips, line by line, the accuracy table at the threshold among them."""
-    from offnormal.metrics.clips import METRICS
-    from offnormal.report.wording import counted
-
-    lines = [f"{evaluation.dataset.name}: {counted(len(evaluation.clips), 'clip', 'clips')}"]
-    lines += [f"{name:<15} {evaluation.metrics[name]:.4f}" for name in METRICS if name in evaluation.metrics]
-    lines += [f"{name:<15} not computed: {why}" for name, why in evaluation.missing.items()]
-    if evaluation.calibration is None:
-        return [*lines, "verdicts        none: the bundle is not calibrated (offnormal calibrate)"]
-    lines.append(f"threshold       {evaluation.calibration.threshold:.6g}")
-    lines.append(f"promise         {evaluation.calibration.explanation}")
-    words = {"train": "kept, train", "validation": "kept, held out", "test": "kept, test", "anomalous": "caught"}
-    for row in evaluation.accuracy:
-        if row.right is not None:
-            lines.append(
-                f"{words[row.part]:<15} {row.right.count} of {row.right.of} ({row.right.per_100:.1f} per 100, "
-                f"95 % interval {row.right.low:.1f}-{row.right.high:.1f})"
-            )
-    for one in evaluation.classes:
-        if one.anomalous and one.right is not None:
-            lines.append(f"{'':<15} {one.action}: {one.right.count} of {one.right.of}")
-    if (best := evaluation.hindsight) is not None:
-        lines.append(
-            f"by hindsight    {best.threshold:.6g} would keep {best.kept:.1%} (test) and catch {best.caught:.1%}; "
-            "chosen with the labels in hand"
-        )
-    return lines
-
-
-def _operation(operation: Operation) -> list[tuple[str, str]]:
-    found = []
-    if operation.false_alarms_per_hour is not None:
-        normal = operation.normal_s / 3600
-        found.append(
-            (
-                "false alarms",
-                f"{operation.false_alarms_per_hour:.3g} per hour ({operation.false_alarms} in {normal:.2f} h)",
-            )
-        )
-    elif operation.alarms_per_hour is not None:
-        found.append(("alarms", f"{operation.alarms_per_hour:.3g} per hour ({len(operation.alarms)})"))
-    if operation.caught + operation.missed:
-        delay = "" if operation.median_delay_s is None else f", median delay {operation.median_delay_s:.1f} s"
-        found.append(("spans caught", f"{operation.caught} of {operation.caught + operation.missed}{delay}"))
-    if operation.time_in_alarm is not None:
-        found.append(("time in alarm", f"{operation.time_in_alarm:.1%}"))
-    return found

@@ -79,7 +79,7 @@ def _videos(name: str | None, search: str, size: str | None, *, time: bool) -> I
 def _with_decoder(row: dict[str, Any], clip: tuple[int, int, int, int]) -> dict[str, Any]:
     """A description of an encoder with the decoder that MemAE derives for it."""
     from offnormal.backbones.video.overview import times
-    from offnormal.detectors.memae_encoder import derived_blocks
+    from offnormal.detectors.memae.encoder import derived_blocks
 
     blocks, lines, before = derived_blocks(row["name"], clip), [], row["code"][1:]
     for block in blocks:

@@ -1,122 +1,194 @@
-"""offnormal predict BUNDLE INPUTS...: pictures here, videos in cli/predict_videos.py, clips in cli/predict_clips.py."""
+"""offnormal predict BUNDLE INPUTS..."""
 
 from __future__ import annotations
 
+import contextlib
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
+from pydantic import BaseModel
 
-from offnormal.config import PredictConfig
-from offnormal.config_layers import build, given_flags
+from offnormal.cli.flags import takes_flags
+from offnormal.config.layers import build
+from offnormal.config.model import set_values
+from offnormal.config.score import PredictConfig
 from offnormal.errors import UsageError
 
 if TYPE_CHECKING:
+    from offnormal.evaluation.alarms import VideoAlarm
     from offnormal.verbs.predict import Prediction
 
-COLUMNS = (
-    "image_path",
-    "pred_score",
-    "pred_label",
-    "tail_probability",
-    "threshold",
-    "anomaly_map_path",
-    "overlay_path",
-)
+_WORDS = {None: "no threshold", True: "ANOMALOUS", False: "normal"}
 
 
+@takes_flags(PredictConfig)
 def command(
     bundle: Path,
     /,
     *inputs: str,
-    options: Annotated[PredictConfig | None, Parameter(name="*")] = None,
+    options: BaseModel | None = None,
     config: Path | None = None,
     json: bool = False,
     exit_code: bool = False,
 ) -> int:
-    """Say of each image or video whether, where, when and how surely it is off.
+    """Judge images, videos, or clips: whether, where, and when they are anomalous, with p-values.
 
     Parameters
     ----------
     bundle
         Bundle, or run folder with one.
     inputs
-        Pictures or videos: files, folders (searched recursively) and globs.
+        Images or videos: files, folders (searched recursively), and globs.
     config
         YAML file with the same keys; flags win.
     json
-        Print one JSON object per image or video.
+        Print one JSON object per image, video, or clip.
     exit_code
-        Exit with 3 when any image, or any frame of a video, is anomalous, with 1 when none is but some could not be
-        read.
+        Exit with 3 when anything is anomalous, with 1 when nothing is but some files could not be read.
     """
     if not inputs:
-        raise UsageError("predict needs images or videos: files, folders or globs behind the bundle")
+        raise UsageError("predict needs images or videos: files, folders, or globs after the bundle")
     from offnormal.bundle import load
-    from offnormal.cli.csv_table import csv_table
-    from offnormal.cli.predict_clips import predict_clips
-    from offnormal.cli.predict_videos import predict_videos
     from offnormal.cli.show import progress_bar, say, say_json, warn, warn_skipped
-    from offnormal.sources.paths import expand
-    from offnormal.verbs.predict import Predictor, apart_from
-    from offnormal.verbs.predict_videos import videos_among
+    from offnormal.evaluation.table import score_writer
+    from offnormal.verbs.predict import Predictor, items_to_predict
 
-    resolved = build(PredictConfig, given_flags(options), file=config)
-    found = load(bundle) if bundle.is_dir() else None  # where there is none, wrong inputs are told first
-    whole = found is not None and found.detector.input.of_whole_video
-    videos = [] if whole else videos_among(inputs, resolved)
-    paths = [] if videos or whole else apart_from(expand(inputs), resolved.overlays, inputs)
-    loaded = found or load(bundle)
+    resolved = build(PredictConfig, set_values(options), file=config)
+    known = load(bundle) if bundle.is_dir() else None  # where there is none, wrong inputs are reported first
+    items = items_to_predict(inputs, resolved, known, bundle)
+    loaded = known or load(bundle)
     if loaded.calibration is None and resolved.threshold is None:
         if exit_code:
-            raise UsageError(
-                "--exit-code needs verdicts, and this bundle has no calibration: calibrate, or --threshold"
-            )
+            raise UsageError("--exit-code needs verdicts, and this bundle has no calibration: calibrate, or --threshold")
         warn("this bundle has no calibration: scores come without verdicts (offnormal calibrate, or --threshold)")
-    if whole:
-        return predict_clips(loaded, inputs, resolved, json=json, exit_code=exit_code)
-    if videos:
-        return predict_videos(loaded, videos, resolved, json=json, exit_code=exit_code)
     anomalous = 0
-    with progress_bar() as progress, csv_table(resolved.csv, COLUMNS) as table:
+    assumed: set[float] = set()
+    with progress_bar() as progress, contextlib.ExitStack() as files:
         predictor = Predictor(loaded, resolved, progress)
-        for prediction in predictor.over(paths):
-            anomalous += bool(prediction.verdict.anomalous)
-            values = as_json(prediction)
+        write = files.enter_context(score_writer(resolved.csv)) if resolved.csv is not None else None
+        for prediction in predictor.over(items):
+            anomalous += bool(prediction.is_anomalous)
+            if write is not None:
+                write(prediction.table)
             if json:
-                say_json(values)
+                say_json(as_json(prediction))
             else:
-                say(as_text(prediction))
-            if table is not None:
-                table.writerow(["" if value is None else value for value in values.values()])
+                for line in as_text(prediction):
+                    say(line)
+            fps = prediction.assumed_fps
+            if fps is not None and fps not in assumed:
+                assumed.add(fps)
+                warn(f"{prediction.item.name}: has no clock; times assume {fps:g} frames a second (--fps)")
         if json:
             for bad in predictor.skipped:
-                say_json({"image_path": bad.path, "error": bad.reason})
+                say_json({"item": str(bad.path), "error": bad.reason})
     warn_skipped(predictor.skipped)
     if exit_code and anomalous:
         return 3
     return 1 if exit_code and predictor.skipped else 0
 
 
-def as_text(prediction: Prediction) -> str:
-    """Path, score, tail probability and verdict in one line."""
-    verdict = prediction.verdict
-    tail = "-" if verdict.tail_probability is None else f"{verdict.tail_probability:.2g}"
-    word = {None: "no threshold", True: "ANOMALOUS", False: "normal"}[verdict.anomalous]
-    return f"{prediction.path}  score {verdict.score:.4g}  tail {tail}  {word}"
+def as_text(prediction: Prediction) -> list[str]:
+    """One line for an image or clip: name, score, p-value, verdict; of a video also one for each alarm."""
+    if prediction.seconds is not None or prediction.alarms is not None or len(prediction.table) != 1:
+        return _video_text(prediction)
+    p_value = prediction.table.p_value[0]
+    name = prediction.item.name
+    class_name = "" if prediction.item.class_name is None else f"  {prediction.item.class_name}"
+    p_text = "-" if math.isnan(p_value) else f"{p_value:.2g}"
+    score = f"score {prediction.table.score[0]:.4g}  p-value {p_text}"
+    return [f"{name}{class_name}  {score}  {_WORDS[prediction.is_anomalous]}"]
+
+
+def _video_text(prediction: Prediction) -> list[str]:
+    """Length, frames, highest score, and time in alarm in one line, then a line for each alarm."""
+    from offnormal.drawing.time_text import clock, clock_text
+
+    table, peak = prediction.table, prediction.peak
+    frames, scored = len(table), int(table.scored.sum())
+    facts = [] if prediction.seconds is None else [clock_text(prediction.seconds)]
+    facts.append(f"{frames} frame{'s' * (frames != 1)}" + (f", {scored} scored" if scored < frames else ""))
+    if peak is None:
+        facts.append("not scored: " + "; ".join(dict.fromkeys(why for _, _, why in table.reason)))
+    else:
+        facts.append(f"peak {table.score[peak]:.4g} at {clock(_time(prediction, peak))}")
+        facts.append("no threshold" if prediction.alarms is None else _in_alarm(prediction))
+    lines = ["  ".join([prediction.item.name, *facts])]
+    for found in prediction.alarms.alarms if prediction.alarms is not None else ():
+        alarm = found.alarm
+        line = f"  {clock(alarm.start_s)}-{clock(alarm.end_s)}  peak {table.score[alarm.peak]:.4g}"
+        line += f" at {clock(_time(prediction, alarm.peak))}"
+        if not math.isnan(table.p_value[alarm.peak]):
+            line += f"  p-value {table.p_value[alarm.peak]:.2g}"
+        picture = prediction.overlays.get(alarm.peak)
+        lines.append(line if picture is None else f"{line}  {picture}")
+    if prediction.annotated is not None:
+        lines.append(f"  annotated {prediction.annotated}")
+    return lines
+
+
+def _in_alarm(prediction: Prediction) -> str:
+    report = prediction.alarms
+    if report is None or not report.alarms:
+        return "no alarm"
+    number, share = len(report.alarms), report.time_in_alarm or 0.0
+    return f"{number} alarm{'s' * (number > 1)}, {report.footage_in_alarm_s:.1f} s ({share:.1%}) in alarm"
+
+
+def _time(prediction: Prediction, frame: int) -> float:
+    time_s = float(prediction.table.time_s[frame])
+    return frame / (prediction.assumed_fps or 1.0) if math.isnan(time_s) else time_s
 
 
 def as_json(prediction: Prediction) -> dict[str, Any]:
-    """One prediction as plain values, with anomalib's field names where they exist."""
-    verdict = prediction.verdict
-    raw, picture = prediction.anomaly_map_path, prediction.overlay_path
-    values = (
-        str(prediction.path),
-        verdict.score,
-        verdict.anomalous,
-        verdict.tail_probability,
-        verdict.threshold,
-        None if raw is None else str(raw),
-        None if picture is None else str(picture),
-    )
-    return dict(zip(COLUMNS, values, strict=True))
+    """One prediction as plain values: the same keys for every unit, null where one does not apply."""
+    table, peak, report = prediction.table, prediction.peak, prediction.alarms
+    is_video = prediction.seconds is not None or report is not None
+    verdict = prediction.is_anomalous
+    thinned = any(item.is_thinned for item in table.items)
+    return {
+        "item": prediction.item.name,
+        "unit": table.unit.value,
+        "class": prediction.item.class_name,
+        "score": None if peak is None else float(table.score[peak]),
+        "p_value": None if peak is None else _number(table.p_value[peak]),
+        "verdict": None if verdict is None else "anomalous" if verdict else "normal",
+        "threshold": prediction.threshold,
+        "terms": {} if peak is None else {name: _number(values[peak]) for name, values in table.terms.items()},
+        "peak_frame": peak if is_video else None,
+        "frames": len(table) if is_video else None,
+        "scored_frames": int(table.scored.sum()) if is_video else None,
+        "seconds": prediction.seconds,
+        "assumed_fps": prediction.assumed_fps,
+        "seconds_in_alarm": None if report is None else report.footage_in_alarm_s,
+        "time_in_alarm": None if report is None else report.time_in_alarm,
+        "alarms": [] if report is None else [_alarm_json(prediction, alarm) for alarm in report.alarms],
+        "not_scored": [
+            {"start": start, "stop": stop, "reason": why} for start, stop, why in (() if thinned else table.reason)
+        ],
+        "warnings": list(prediction.warnings),
+        "map_path": None if prediction.map_path is None else str(prediction.map_path),
+        "overlay_paths": [str(path) for path in prediction.overlays.values()],
+        "annotated_path": None if prediction.annotated is None else str(prediction.annotated),
+    }
+
+
+def _alarm_json(prediction: Prediction, found: VideoAlarm) -> dict[str, Any]:
+    alarm, table = found.alarm, prediction.table
+    picture = prediction.overlays.get(alarm.peak)
+    return {
+        "start_s": alarm.start_s,
+        "end_s": alarm.end_s,
+        "start_frame": alarm.start,
+        "stop_frame": alarm.stop,
+        "peak_frame": alarm.peak,
+        "peak_s": _time(prediction, alarm.peak),
+        "peak_score": float(table.score[alarm.peak]),
+        "p_value": _number(table.p_value[alarm.peak]),
+        "overlay_path": None if picture is None else str(picture),
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

@@ -1,6 +1,6 @@
 """Clips of several classes -> those learnt from, those the threshold is set with, those tested on.
 
-Whole originals go to one part, never copies of them apart from each other; every normal class is divided for itself in
+Whole originals go to one split, never copies of them apart from each other; every normal class is divided for itself in
 the same shares, so that each is learnt from and tested on. Clips of anomalous classes are tested on alone.
 """
 
@@ -15,11 +15,11 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 
 from offnormal.errors import DataError
-from offnormal.types import ANOMALOUS, NORMAL, Video
+from offnormal.types import ANOMALOUS, NORMAL, Item
 
-Part = Literal["train", "validation", "test", "anomalous"]
-PARTS: tuple[Part, ...] = get_args(Part)
-Shares = tuple[float, float, float]  # per cent: train, test, validation
+SplitName = Literal["train", "calibration", "test", "anomalous"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+Shares = tuple[float, float, float]  # per cent: train, test, calibration
 SHARES: Shares = (50, 40, 10)
 
 
@@ -66,31 +66,31 @@ class ClassChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Which clip belongs to which part: kept with a run, so that what was learnt from is never tested on."""
+    """Which clip belongs to which split: kept with a run, so that what was learnt from is never tested on."""
 
     layout: str
     classes: ClassChoice  # complete
-    parts: Mapping[str, Part]  # by the name of the clip
+    splits: Mapping[str, SplitName]  # by the name of the clip
     groups: Mapping[str, str] = field(default_factory=dict)  # the original of each clip, by its name
-    actions: Mapping[str, str] = field(default_factory=dict)  # its class
+    class_names: Mapping[str, str] = field(default_factory=dict)  # its class
     group_by: str | None = None  # the expression that named the originals; None: the layout did
 
-    def of(self, clips: Sequence[Video]) -> dict[Part, tuple[Video, ...]]:
-        """The clips by part, labelled by their class; those of classes that are left out are in none.
+    def of(self, clips: Sequence[Item]) -> dict[SplitName, tuple[Item, ...]]:
+        """The clips by split, labelled by their class; those of classes that are left out are in none.
 
         A clip that was not there when the split was made goes with its original, or else is tested on.
         """
         normal, anomalous = self.classes.normal, self.classes.anomalous
-        kept = {name: part for name, part in self.parts.items() if part != "anomalous" and name in self.groups}
-        by_group = {self.groups[name]: part for name, part in kept.items()}
-        found: dict[Part, list[Video]] = {part: [] for part in PARTS}
+        normal_clips = {name: split for name, split in self.splits.items() if split != "anomalous"}
+        by_group = {self.groups[name]: split for name, split in normal_clips.items() if name in self.groups}
+        items: dict[SplitName, list[Item]] = {split: [] for split in SPLITS}
         for clip in clips:
-            if clip.action in normal:
-                part = self.parts.get(clip.name) or by_group.get(clip.group or clip.name, "test")
-                found[part].append(replace(clip, label=NORMAL))
-            elif clip.action in anomalous:
-                found["anomalous"].append(replace(clip, label=ANOMALOUS))
-        return {part: tuple(own) for part, own in found.items()}
+            if clip.class_name in normal:
+                split = self.splits.get(clip.name) or by_group.get(clip.group or clip.name, "test")
+                items[split].append(replace(clip, label=NORMAL))
+            elif clip.class_name in anomalous:
+                items["anomalous"].append(replace(clip, label=ANOMALOUS))
+        return {split: tuple(clips) for split, clips in items.items()}
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for split.json."""
@@ -99,12 +99,12 @@ class Split:
             "layout": self.layout,
             "normal_classes": list(chosen.normal),
             "anomalous_classes": list(chosen.anomalous),
-            "parts": dict(zip(("train", "test", "validation"), chosen.shares, strict=True)),
+            "shares": dict(zip(("train", "test", "calibration"), chosen.shares, strict=True)),
             "seed": chosen.seed,
             "group_by": self.group_by,
             "clips": [
-                {"clip": name, "class": self.actions.get(name), "original": self.groups.get(name), "part": part}
-                for name, part in self.parts.items()
+                {"clip": name, "class": self.class_names.get(name), "original": self.groups.get(name), "split": split}
+                for name, split in self.splits.items()
             ],
         }
 
@@ -112,57 +112,58 @@ class Split:
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """The split of `to_json`; DataError when something of it is missing or unknown."""
         try:
-            clips, shares = values["clips"], values["parts"]
-            wrong = {clip["part"] for clip in clips} - set(PARTS)
+            clips, shares = values["clips"], values["shares"]
+            wrong = {clip["split"] for clip in clips} - set(SPLITS)
             if wrong:
-                raise DataError(f"the split knows no part {', '.join(map(str, sorted(wrong)))}")
+                raise DataError(f"unknown split {', '.join(map(str, sorted(wrong)))}")
             return cls(
                 layout=values["layout"],
                 classes=ClassChoice(
                     normal=tuple(values["normal_classes"]),
                     anomalous=tuple(values["anomalous_classes"]),
-                    shares=(shares["train"], shares["test"], shares["validation"]),
+                    shares=(shares["train"], shares["test"], shares["calibration"]),
                     seed=values["seed"],
                 ),
-                parts={clip["clip"]: clip["part"] for clip in clips},
+                splits={clip["clip"]: clip["split"] for clip in clips},
                 groups={clip["clip"]: clip["original"] for clip in clips if clip["original"] is not None},
-                actions={clip["clip"]: clip["class"] for clip in clips if clip["class"] is not None},
+                class_names={clip["clip"]: clip["class"] for clip in clips if clip["class"] is not None},
                 group_by=values.get("group_by"),
             )
         except (KeyError, TypeError) as error:
             raise DataError(f"the split lacks {error}, or it is not what offnormal fit wrote") from None
 
 
-def split_clips(clips: Sequence[Video], classes: ClassChoice, *, layout: str, group_by: str | None = None) -> Split:
+def split_clips(clips: Sequence[Item], classes: ClassChoice, *, layout: str, group_by: str | None = None) -> Split:
     """Divide clips by their originals (`group`), each normal class for itself, at random as the seed says.
 
     classes: complete, see `ClassChoice.among`. group_by: what named the originals, to be kept.
-    Raises DataError when nothing is left for one of the parts.
+    Raises DataError when nothing is left for one of the splits.
     """
-    parts: dict[str, Part] = {}  # by original
+    splits: dict[str, SplitName] = {}  # by original
     for name in classes.normal:
-        own = list(dict.fromkeys(_original(clip) for clip in clips if clip.action == name))
-        free = [original for original in own if original not in parts]  # one may show several activities
+        own = list(dict.fromkeys(_original(clip) for clip in clips if clip.class_name == name))
+        free = [original for original in own if original not in splits]  # one may show several activities
         order = np.random.default_rng((classes.seed, zlib.crc32(name.encode()))).permutation(len(free))
         train, test, _ = portions(len(free), classes.shares)
         for place, number in enumerate(order):
-            parts[free[number]] = "train" if place < train else "test" if place < train + test else "validation"
-    for part in ("train", "validation", "test"):
-        if part not in parts.values():
+            splits[free[number]] = "train" if place < train else "test" if place < train + test else "calibration"
+    for split in ("train", "calibration", "test"):
+        if split not in splits.values():
             raise DataError(
-                f"{len(parts)} originals of normal classes ({', '.join(classes.normal)}) leave none for {part} at "
-                f"{classes.shares[0]:g}/{classes.shares[1]:g}/{classes.shares[2]:g} (train/test/validation): give more "
-                "clips, or other --parts; clips of one original are never parted"
+                f"{len(splits)} originals of normal classes ({', '.join(classes.normal)}) leave none for {split} at "
+                f"{classes.shares[0]:g}/{classes.shares[1]:g}/{classes.shares[2]:g} (train/test/calibration): give "
+                "more clips, or other --parts; clips of one original are never parted"
             )
-    taken = [clip for clip in clips if clip.action in (*classes.normal, *classes.anomalous)]
+    taken = [clip for clip in clips if clip.class_name in (*classes.normal, *classes.anomalous)]
     return Split(
         layout=layout,
         classes=classes,
-        parts={
-            clip.name: "anomalous" if clip.action in classes.anomalous else parts[_original(clip)] for clip in taken
+        splits={
+            clip.name: "anomalous" if clip.class_name in classes.anomalous else splits[_original(clip)]
+            for clip in taken
         },
         groups={clip.name: _original(clip) for clip in taken},
-        actions={clip.name: clip.action for clip in taken if clip.action is not None},
+        class_names={clip.name: clip.class_name for clip in taken if clip.class_name is not None},
         group_by=group_by,
     )
 
@@ -186,7 +187,7 @@ def portions(originals: int, shares: Shares = SHARES) -> tuple[int, int, int]:
     return train, test, originals - train - test
 
 
-def _original(clip: Video) -> str:
+def _original(clip: Item) -> str:
     return clip.group if clip.group is not None else clip.name
 
 

@@ -1,4 +1,4 @@
-"""A data set: which pictures are normal and for learning, which are for testing, with labels, masks and groups."""
+"""A dataset: which items are normal and for learning, which are for testing, with labels, masks and groups."""
 
 from __future__ import annotations
 
@@ -8,83 +8,116 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeGuard
+from typing import Literal, Protocol, TypeGuard
 
+from offnormal.data.class_split import ClassChoice, Split
 from offnormal.errors import DataError, ImageError
 from offnormal.sources import idx
-from offnormal.types import Sample, Video
+from offnormal.sources.paths import natural_key
+from offnormal.types import Item
 
-if TYPE_CHECKING:
-    from offnormal.data.class_split import ClassChoice
-    from offnormal.data.video_dataset import VideoDataset
-
-READERS = 8  # threads
+_READERS = 8  # threads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """Training normals and labelled (or unlabelled) test pictures of one category."""
+    """Training normals and labelled (or unlabelled) test items of one category: all images, or all videos."""
 
     name: str
     layout: str
     root: Path
     category: str | None = None
-    train: tuple[Sample, ...] = ()  # normal only
-    test: tuple[Sample, ...] = ()
+    train: tuple[Item, ...] = ()  # normal only
+    test: tuple[Item, ...] = ()
+    calibration: tuple[Item, ...] = ()  # normal, not used for training; (): the fit holds some of `train` out
+    split: Split | None = None  # how clips of several classes were divided; None: the dataset says itself
 
-    def fingerprint(self, part: Literal["train", "test", "all"] = "all") -> str:
-        """sha256 over the relative name, content and label of every picture and mask of a part.
+    def __post_init__(self) -> None:
+        for items in (self.train, self.test, self.calibration):
+            addresses: dict[str, str] = {}
+            for item in items:
+                if (other := addresses.setdefault(item.name, item.address)) != item.address:
+                    raise DataError(f"{other} and {item.address} are both called {item.name!r}; rename one of them")
+        if len({item.is_video for item in (*self.train, *self.test, *self.calibration)}) > 1:
+            raise DataError(f"{self.root}: a dataset of images and videos; expected all items to be of one kind")
 
-        The same files give the same value wherever they lie. Reads every file of the part.
+    @property
+    def is_video(self) -> bool:
+        """Whether the items are videos."""
+        return any(item.is_video for items in (self.train, self.test, self.calibration) for item in items[:1])
+
+    def fingerprint(self, split: Literal["train", "test", "all"] = "all") -> str:
+        """sha256 over the name, content, labels and masks of every item of a split; "train" includes calibration.
+
+        The same files give the same value wherever they are stored. Reads every file of the split.
         """
-        samples = [("train", s) for s in self.train if part != "test"]
-        samples += [("test", s) for s in self.test if part != "train"]
-        with ThreadPoolExecutor(READERS) as pool:
-            contents = pool.map(content_hash, (path for _, s in samples for path in (s.path, s.mask)))
-            digest = hashlib.sha256()
-            for role, sample in samples:
-                line = (role, self._short(sample.path), next(contents), next(contents), str(sample.label))
-                digest.update(("\0".join(line) + "\n").encode("utf-8", "surrogateescape"))
+        items = [("train", item) for item in self.train if split != "test"]
+        items += [("calibration", item) for item in self.calibration if split != "test"]
+        items += [("test", item) for item in self.test if split != "train"]
+        paths = [item.path for _, item in items] + [item.masks.path for _, item in items if item.masks is not None]
+        contents = content_of(paths)
+        digest = hashlib.sha256()
+        for role, item in items:
+            masks = "none" if item.masks is None else f"{contents[item.masks.path]}:{item.masks.key}"
+            line = (role, item.name, contents[item.path], _labels(item), masks)
+            digest.update(("\0".join(line) + "\n").encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def contents(self) -> list[str]:
-        """First 16 characters of the sha256 of every training picture, sorted: to notice them elsewhere."""
-        return content_hashes(s.path for s in self.train)
-
-    def _short(self, path: Path) -> str:
-        """The path below the root; of a folder elsewhere only its name and the file's."""
-        inside = path.relative_to(self.root) if path.is_relative_to(self.root) else Path(*path.parts[-2:])
-        return inside.as_posix()
+        """First 16 characters of the sha256 of every item for training or calibration, sorted: to notice them again."""
+        return content_prefixes([*self.train, *self.calibration])
 
     def grouped(self, group_by: str | None) -> Dataset:
-        """The same data set with every sample's group set.
+        """The same dataset with every item's group set.
 
-        group_by: None (no groups), "folder" (the folder that holds the picture) or a regular expression
-        searched in the path relative to the root, whose first (...) that matches (or whole match) names the group.
-        Raises DataError when the expression is wrong or does not match every picture.
+        group_by: None (an item is its own group), "folder" (the folder that holds the item) or a regular expression
+        searched in the path relative to the root, whose first (...) that matches (or whole match) names the group. A
+        dataset with a split keeps its groups, since the split was made by them.
+        Raises DataError when the expression is wrong or does not match every item.
         """
-        if group_by is None:
+        if group_by is None or self.split is not None:
             return self
 
-        def group(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
-            return tuple(replace(sample, group=group_of(sample.path, self.root, group_by)) for sample in samples)
+        def group(items: tuple[Item, ...]) -> tuple[Item, ...]:
+            return tuple(replace(item, group=group_of(item.path, self.root, group_by)) for item in items)
 
         return replace(self, train=group(self.train), test=group(self.test))
 
 
-def content_hashes(paths: Iterable[Path]) -> list[str]:
-    """First 16 characters of the sha256 of every file, sorted."""
-    with ThreadPoolExecutor(READERS) as pool:
-        return sorted(found[:16] for found in pool.map(content_hash, paths))
+def _labels(item: Item) -> str:
+    if item.label is not None:
+        return f"{item.label} {item.class_name}"
+    return "none" if item.frame_labels is None else hashlib.sha256(item.frame_labels.tobytes()).hexdigest()
 
 
-def content_hash(path: Path | None) -> str:
-    """sha256 of a file, or of a picture in an IDX file.
+def content_prefixes(items: Iterable[Item]) -> list[str]:
+    """First 16 characters of the sha256 of each item, sorted."""
+    return sorted(content[:16] for content in content_of(item.path for item in items).values())
 
-    A word for one that is not there or cannot be read, as a set may hold bad files.
+
+def content_of(paths: Iterable[Path]) -> dict[Path, str]:
+    """Path -> sha256 of a file, or of an image in an IDX file; of a folder over the names and contents of its files.
+
+    "unreadable" for a file that is missing or cannot be read, since a dataset may hold bad files.
     """
-    if path is None:
-        return "none"
+    files = {path: _files(path) for path in dict.fromkeys(paths)}
+    every = list(dict.fromkeys(file for inside in files.values() for file in inside))
+    with ThreadPoolExecutor(_READERS) as pool:
+        hashes = dict(zip(every, pool.map(_content, every), strict=True))
+    return {
+        path: hashes[path] if inside == [path] else _together((file.name, hashes[file]) for file in inside)
+        for path, inside in files.items()
+    }
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    inside = (file for file in path.iterdir() if not file.name.startswith(".") and file.is_file())
+    return sorted(inside, key=natural_key)
+
+
+def _content(path: Path) -> str:
     try:
         if (inside := idx.address(path)) is not None:
             return hashlib.sha256(idx.picture(*inside).tobytes()).hexdigest()
@@ -94,8 +127,15 @@ def content_hash(path: Path | None) -> str:
         return "unreadable"
 
 
+def _together(named: Iterable[tuple[str, str]]) -> str:
+    digest = hashlib.sha256()
+    for name, content in named:
+        digest.update(f"{name}\0{content}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
 def group_of(path: Path, root: Path, group_by: str) -> str:
-    """The group of a picture or video; see `Dataset.grouped`."""
+    """The group of an item; see `Dataset.grouped`."""
     if group_by == "folder":
         return path.parent.as_posix()
     name = (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
@@ -114,14 +154,14 @@ def group_of(path: Path, root: Path, group_by: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file that was left out, and why."""
+    """A file that was skipped, and why."""
 
     path: Path
     reason: str
 
 
 class Layout(Protocol):
-    """A form in which a data set lies on disk.
+    """How a dataset is stored on disk.
 
     One whose categories are classes, of which any may be the normal one, also has `by_class = True`; one of class
     folders of clips is a `ClassLayout`.
@@ -142,8 +182,8 @@ class Layout(Protocol):
         ...
 
     @staticmethod
-    def read(root: Path, category: str | None = None) -> Dataset | VideoDataset:
-        """The data set of one category; DataError when the tree is not as expected."""
+    def read(root: Path, category: str | None = None) -> Dataset:
+        """The dataset of one category; DataError when the tree is not as expected."""
         ...
 
 
@@ -153,7 +193,7 @@ class ClassLayout(Layout, Protocol):
     default: ClassChoice | None  # what is normal when nothing is said; None: it must be said
 
     @staticmethod
-    def clips(root: Path) -> tuple[Video, ...]:
+    def clips(root: Path) -> tuple[Item, ...]:
         """Every clip with its class and, as its group, its original; DataError where there is none."""
         ...
 

@@ -22,7 +22,7 @@ from offnormal.data.geometry import lay
 from offnormal.errors import DataError, ImageError
 from offnormal.sources.image import image_size, open_image, open_mask, to_channels
 from offnormal.sources.privacy import paint_picture
-from offnormal.types import ANOMALOUS, InputSpec, Sample
+from offnormal.types import ANOMALOUS, InputSpec, Item, Sample
 
 OnBad = Literal["stop", "skip"]
 _Laid = tuple[Sample, np.ndarray, np.ndarray | None]
@@ -104,7 +104,7 @@ def lay_mask(marked: np.ndarray, spec: InputSpec) -> np.ndarray:
 
 
 class Loader:
-    """Iterates batches in the order of the samples; pass over it as often as needed.
+    """Iterates batches in the order of the items; pass over it as often as needed.
 
     Attributes: `skipped` (bad files of the last pass), `waited_s` (seconds its user waited for data in that pass),
     `given` (samples in it).
@@ -112,7 +112,7 @@ class Loader:
 
     def __init__(
         self,
-        samples: Sequence[Sample],
+        items: Sequence[Item],
         spec: InputSpec,
         *,
         batch_size: int,
@@ -121,7 +121,7 @@ class Loader:
         workers: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> None:
-        self.samples = list(samples)
+        self.items = list(items)
         self.spec = spec
         self.batch_size = batch_size
         self.masks = masks
@@ -133,13 +133,13 @@ class Loader:
         self.given = 0
 
     def __len__(self) -> int:
-        """Number of samples, bad ones included."""
-        return len(self.samples)
+        """Number of items, bad ones included."""
+        return len(self.items)
 
     def only(self, groups: Set[str | None]) -> Self:
-        """A loader over the samples of these groups alone, otherwise the same but without progress."""
+        """A loader over the items of these groups alone, otherwise the same but without progress."""
         other = copy.copy(self)
-        other.samples = [sample for sample in self.samples if sample.group in groups]
+        other.items = [item for item in self.items if item.group in groups]
         other.progress, other.skipped, other.waited_s = None, [], 0.0
         return other
 
@@ -156,7 +156,7 @@ class Loader:
     def laid(self) -> Generator[_Laid, None, None]:
         """One pass, sample by sample: pixels (C, H, W) as `read_pixels` gives them, and the mask if wanted."""
         self.skipped, self.waited_s, self.given = [], 0.0, 0
-        for sample, future in self._read_ahead():
+        for item, future in self._read_ahead():
             start = time.perf_counter()
             found = None
             try:
@@ -164,21 +164,21 @@ class Loader:
             except ImageError as error:
                 if self.on_bad == "stop":
                     raise ImageError(f"{error}; or leave such files out with --on-bad skip") from None
-                self.skipped.append(Skipped(sample.path, str(error)))
+                self.skipped.append(Skipped(item.path, str(error)))
             self.waited_s += time.perf_counter() - start
             if self.progress is not None:
                 self.progress(1)
             if found is not None:
                 self.given += 1
-                yield sample, *found
+                yield Sample(item=item, label=item.label, group=item.group), *found
 
-    def _read_ahead(self) -> Iterator[tuple[Sample, Future[tuple[np.ndarray, np.ndarray | None]]]]:
+    def _read_ahead(self) -> Iterator[tuple[Item, Future[tuple[np.ndarray, np.ndarray | None]]]]:
         ahead = 2 * self.batch_size + self.workers
         with ThreadPoolExecutor(self.workers, thread_name_prefix="decode") as pool:
-            waiting: deque[tuple[Sample, Future[tuple[np.ndarray, np.ndarray | None]]]] = deque()
+            waiting: deque[tuple[Item, Future[tuple[np.ndarray, np.ndarray | None]]]] = deque()
             try:
-                for sample in self.samples:
-                    waiting.append((sample, pool.submit(self._read, sample)))
+                for item in self.items:
+                    waiting.append((item, pool.submit(self._read, item)))
                     if len(waiting) > ahead:
                         yield waiting.popleft()
                 while waiting:
@@ -187,12 +187,12 @@ class Loader:
                 for _, future in waiting:
                     future.cancel()
 
-    def _read(self, sample: Sample) -> tuple[np.ndarray, np.ndarray | None]:
-        pixels = read_pixels(sample.path, self.spec)
+    def _read(self, item: Item) -> tuple[np.ndarray, np.ndarray | None]:
+        pixels = read_pixels(item.path, self.spec)
         if not self.masks:
             return pixels, None
-        if sample.mask is not None:
-            return pixels, read_mask(sample.mask, self.spec, expected=image_size(sample.path))
+        if item.masks is not None:
+            return pixels, read_mask(item.masks.path, self.spec, expected=image_size(item.path))
         return pixels, np.zeros(self.spec.size, bool)
 
     def _batch(self, ready: list[_Laid]) -> Batch:
@@ -213,6 +213,6 @@ def stack(arrays: Sequence[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(scaled)).float()
 
 
-def unmasked_anomalies(samples: Sequence[Sample]) -> list[Sample]:
-    """Anomalous samples without a mask: with them in a set, pixel metrics would call their defects normal."""
-    return [sample for sample in samples if sample.label == ANOMALOUS and sample.mask is None]
+def unmasked_anomalies(items: Sequence[Item]) -> list[Item]:
+    """Anomalous items without a mask: with them in a set, pixel metrics would call their defects normal."""
+    return [item for item in items if item.label == ANOMALOUS and item.masks is None]

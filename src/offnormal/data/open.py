@@ -12,11 +12,10 @@ from offnormal.data.layouts.class_folders import ClassFoldersLayout, classes_of,
 from offnormal.data.layouts.folder import from_folders, nested
 from offnormal.data.layouts.labelled import subfolders
 from offnormal.data.layouts.videos import from_videos
-from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import DataError
 from offnormal.sources.paths import as_written, pictures_in
 from offnormal.sources.video_paths import is_video, videos_in
-from offnormal.types import Video
+from offnormal.types import Item
 
 _GENERAL = {"videos": 1, "folder": 2}  # what fits nearly everything is tried last, in this order
 
@@ -33,7 +32,7 @@ def open_datasets(
     group_by: str | None = None,
     classes: ClassChoice | None = None,
     split: Split | None = None,
-) -> list[Dataset | VideoDataset]:
+) -> list[Dataset]:
     """One data set, or one per category with category="all".
 
     Either `data` (a folder in a registered layout, or one video of normal life) or the plain folders `normal`, `test`,
@@ -83,9 +82,7 @@ def _form(data: Path, layout: str | None, classes: ClassChoice | None) -> Layout
     return known[0] if known else ClassFoldersLayout
 
 
-def _divided(
-    data: Path, form: Layout, classes: ClassChoice, group_by: str | None, category: str | None
-) -> VideoDataset:
+def _divided(data: Path, form: Layout, classes: ClassChoice, group_by: str | None, category: str | None) -> Dataset:
     """Clips divided anew; DataError where they are of no class, or one class alone is named."""
     if not is_of_classes(form):
         raise DataError(
@@ -102,7 +99,7 @@ def _divided(
     return divided(data, clips, chosen, layout=_name_of(form), group_by=group_by)
 
 
-def _divided_before(data: Path, split: Split, classes: ClassChoice | None) -> VideoDataset | None:
+def _divided_before(data: Path, split: Split, classes: ClassChoice | None) -> Dataset | None:
     """The data set as it was divided; None where the folder holds none of its clips.
 
     Raises DataError for other classes than were chosen then.
@@ -112,7 +109,7 @@ def _divided_before(data: Path, split: Split, classes: ClassChoice | None) -> Vi
         clips = form.clips(data)
     except DataError:
         return None
-    if not split.parts.keys() & {clip.name for clip in clips}:
+    if not split.splits.keys() & {clip.name for clip in clips}:
         return None
     if classes is not None and classes.named:
         known = classes_of(clips)
@@ -124,7 +121,7 @@ def _divided_before(data: Path, split: Split, classes: ClassChoice | None) -> Vi
     return with_split(data, tuple(replace(clip, group=_original(clip, data, split)) for clip in clips), split)
 
 
-def _original(clip: Video, data: Path, split: Split) -> str | None:
+def _original(clip: Item, data: Path, split: Split) -> str | None:
     """The original of a clip as it was when the clips were divided, or as it would have been."""
     if clip.name in split.groups:
         return split.groups[clip.name]
@@ -144,7 +141,7 @@ def _as_category(form: Layout, data: Path, normal_class: str, category: str | No
     return normal_class
 
 
-def _named(normal: Path | None, test: Path | None, masks: Path | None, layout: str | None) -> Dataset | VideoDataset:
+def _named(normal: Path | None, test: Path | None, masks: Path | None, layout: str | None) -> Dataset:
     normal, test = (None if p is None else as_written(p) for p in (normal, test))
     given = [place for place in (normal, test) if place is not None]
     if layout != "videos" and not (given and all(_holds_videos(place) for place in given)):

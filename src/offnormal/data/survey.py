@@ -14,7 +14,7 @@ from offnormal.errors import ConfigError, DataError, ImageError, VideoError
 from offnormal.sources.image import image_size, significant_bits
 from offnormal.sources.paths import pictures_in
 from offnormal.sources.video import open_video
-from offnormal.types import InputSpec, Interpolation, Resize, ResizePolicy, Sample, Video
+from offnormal.types import InputSpec, Interpolation, Item, Resize, ResizePolicy
 
 _SIZES = 2000  # headers read at most
 _DEPTHS = 32  # deep pictures decoded at most
@@ -29,26 +29,26 @@ class Survey:
     bits: int  # significant bits of 16-bit pictures; 16 where there are none
 
 
-def survey(samples: Sequence[Sample]) -> Survey:
+def survey(items: Sequence[Item]) -> Survey:
     """Sizes of up to 2000 pictures and the depth of up to 32, evenly spread; unreadable ones are passed over here.
 
     Raises DataError when there is none or not one can be read.
     """
-    if not samples:
+    if not items:
         raise DataError("no training pictures to look at")
     sizes = []
-    for sample in samples[:: math.ceil(len(samples) / _SIZES)]:
+    for item in items[:: math.ceil(len(items) / _SIZES)]:
         try:
-            sizes.append(image_size(sample.path))
+            sizes.append(image_size(item.path))
         except ImageError:
             continue  # the loader stops at it or lists it
     if not sizes:
-        raise DataError(f"none of the {len(samples)} training pictures can be read, the first is {samples[0].path}")
-    depths = [bits for s in samples[:: math.ceil(len(samples) / _DEPTHS)] if (bits := _bits(s.path)) is not None]
+        raise DataError(f"none of the {len(items)} training pictures can be read, the first is {items[0].path}")
+    depths = [bits for item in items[:: math.ceil(len(items) / _DEPTHS)] if (bits := _bits(item.path)) is not None]
     return Survey(sizes, max(depths, default=16))
 
 
-def survey_videos(videos: Sequence[Video]) -> Survey:
+def survey_videos(videos: Sequence[Item]) -> Survey:
     """Frame sizes of up to 100 videos and the depth of frame folders; unreadable ones are passed over here.
 
     Raises DataError when there is none or not one can be read.

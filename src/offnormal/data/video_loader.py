@@ -24,13 +24,13 @@ from offnormal.data.frame_cache import DiskCache, FrameCache, LaidFrame, RamCach
 from offnormal.data.loader import Batch, OnBad, stack
 from offnormal.data.video_reading import Ended, HowToRead, read_clips
 from offnormal.errors import ConfigError, DataError, ImageError, VideoError
-from offnormal.types import ANOMALOUS, NORMAL, Frame, InputSpec, Sample, Video
+from offnormal.types import ANOMALOUS, NORMAL, Frame, InputSpec, Item, Sample
 
 CacheKind = Literal["off", "ram", "disk"]
 _AT_ONCE = 2  # videos that are decoded at the same time, so that none is waited for where one ends
 
 
-_Found = tuple[Video, Clip[LaidFrame]]
+_Found = tuple[Item, Clip[LaidFrame]]
 _Laid = tuple[Sample, Clip[LaidFrame]]
 
 
@@ -53,7 +53,7 @@ class VideoLoader:
 
     def __init__(
         self,
-        videos: Sequence[Video],
+        videos: Sequence[Item],
         spec: InputSpec,
         *,
         batch_size: int,
@@ -124,7 +124,7 @@ class VideoLoader:
         other.progress, other.skipped, other.ended, other.waited_s = None, [], [], 0.0
         return other
 
-    def over(self, videos: Sequence[Video]) -> Self:
+    def over(self, videos: Sequence[Item]) -> Self:
         """A loader over all clips of these videos, of whatever group, otherwise the same."""
         other = copy.copy(self)
         other.videos = list(videos)
@@ -157,7 +157,7 @@ class VideoLoader:
                     self.progress(1)
                 yield sample, clip
 
-    def sample_of(self, video: Video, clip: Clip[Any]) -> Sample | None:
+    def sample_of(self, video: Item, clip: Clip[Any]) -> Sample | None:
         """What is known of a clip of a video, of whose frames only places and times count; None: it is not given."""
         group = self._group_of(video, clip.frames[-1])
         if self._groups is not None and (
@@ -169,7 +169,7 @@ class VideoLoader:
     def _clips(self) -> Generator[_Found, None, None]:
         """Clips of all videos in order, while the next ones are read."""
         room = max(2, 2 * self.batch_size // self.spec.hop)
-        reading: deque[tuple[Video, Ahead[Clip[LaidFrame] | Ended]]] = deque()
+        reading: deque[tuple[Item, Ahead[Clip[LaidFrame] | Ended]]] = deque()
         waiting = deque(self.videos)
         with ThreadPoolExecutor(self.workers, thread_name_prefix="resize") as pool:
             try:
@@ -185,7 +185,7 @@ class VideoLoader:
                 for _, ahead in reading:
                     ahead.close()
 
-    def _taken(self, video: Video, ahead: Ahead[Clip[LaidFrame] | Ended]) -> Iterator[_Found]:
+    def _taken(self, video: Item, ahead: Ahead[Clip[LaidFrame] | Ended]) -> Iterator[_Found]:
         made = iter(ahead)
         while True:
             start = time.perf_counter()
@@ -217,12 +217,12 @@ class VideoLoader:
             frames=np.array([spoken_of(clip) for clip in clips], np.int64),
         )
 
-    def _endings(self, video: Video) -> list[str]:
+    def _endings(self, video: Item) -> list[str]:
         """What follows a video's name in the groups it is cut into."""
         cut = self.stretches > 1 and video.group is None
         return [f" {number + 1}/{self.stretches}" for number in range(self.stretches)] if cut else [""]
 
-    def _group_of(self, video: Video, frame: Timed) -> str:
+    def _group_of(self, video: Item, frame: Timed) -> str:
         endings = self._endings(video)
         if len(endings) == 1:
             return _group(video)
@@ -232,7 +232,7 @@ class VideoLoader:
         number = frame.index * self.stretches // self._lengths[video.path]
         return _group(video) + endings[min(number, self.stretches - 1)]
 
-    def _count(self, video: Video) -> int:
+    def _count(self, video: Item) -> int:
         if video.path not in self._counts:
             try:
                 self._counts[video.path] = self._clips_in(video)
@@ -240,7 +240,7 @@ class VideoLoader:
                 self._counts[video.path] = 0
         return self._counts[video.path]
 
-    def _clips_in(self, video: Video) -> int:
+    def _clips_in(self, video: Item) -> int:
         with self.how.open(video) as reader:
             info = reader.info
             frames = info.frames if info.frames is not None else sum(1 for _ in reader.frames())
@@ -259,7 +259,7 @@ def _make_cache(kind: CacheKind, folder: Path | None) -> FrameCache | None:
     return RamCache() if kind == "ram" else None
 
 
-def _group(video: Video) -> str:
+def _group(video: Item) -> str:
     return video.group if video.group is not None else video.name
 
 
@@ -277,26 +277,23 @@ def spoken_of(clip: Clip[Any]) -> list[int]:
     return [frame.index for frame in clip.targets or _ends(clip)]
 
 
-def _sample(video: Video, clip: Clip[Any], group: str) -> Sample:
+def _sample(video: Item, clip: Clip[Any], group: str) -> Sample:
     first, last = _ends(clip)
     if clip.targets:
         first = last = max(clip.targets, key=lambda frame: frame.index)
-    label = _label(video, first.index, last.index)
     return Sample(
-        path=video.path,
-        label=label,
-        defect="unlabelled" if label is None else ("good", "anomalous")[label],
+        item=video,
+        label=_label(video, first.index, last.index),
         group=group,
         frame=last.index,
         time_s=last.time_s,
-        action=video.action,
     )
 
 
-def _label(video: Video, first: int, last: int) -> int | None:
+def _label(video: Item, first: int, last: int) -> int | None:
     """Anomalous when any frame from the first to the last is; None beyond the labels. Of a whole video its label."""
     if video.label is not None:
         return video.label
-    if video.labels is None or last >= len(video.labels):
+    if video.frame_labels is None or last >= len(video.frame_labels):
         return None
-    return ANOMALOUS if video.labels[first : last + 1].any() else NORMAL
+    return ANOMALOUS if video.frame_labels[first : last + 1].any() else NORMAL

@@ -20,7 +20,7 @@ from offnormal.data.loader import lay_mask, to_pixels
 from offnormal.errors import DataError
 from offnormal.sources.privacy import paint
 from offnormal.sources.video import VideoReader, open_video
-from offnormal.types import Frame, InputSpec, Video
+from offnormal.types import Frame, InputSpec, Item
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +29,12 @@ log = logging.getLogger(__name__)
 class Ended:
     """What is known of a video when its last clip was given."""
 
-    video: Video
+    video: Item
     frames: int  # T, up to the last one read, those lost in gaps included
-    times_s: np.ndarray  # (T,) float64; NaN for frames that were not read, or where there is no clock
+    times_s: np.ndarray  # (T,) float64; NaN for frames that were lost, or where there is no clock
+    fps: float | None  # as the container says, or as was given for a folder
+    restarts: tuple[int, ...]  # frames with which the clock starts anew; times go on
+    is_thinned: bool  # whether clips are some seconds apart on purpose
     gaps: tuple[int, ...]  # index of the first frame after each gap
     warnings: tuple[str, ...]  # each begins with a name, such as `slow:`
 
@@ -49,7 +52,7 @@ class HowToRead:
     seen: Callable[[Frame], None] | None = None  # called with every frame that is decoded, masked
     said: set[str] = field(default_factory=set)  # names of warnings already logged
 
-    def open(self, video: Video) -> VideoReader:
+    def open(self, video: Item) -> VideoReader:
         """The reader of a video; VideoError when it cannot be read."""
         if video.path.is_dir():
             return open_video(video.path, fps=self.fps, bits=self.spec.bits)
@@ -60,7 +63,7 @@ class HowToRead:
         if self.seen is not None:
             self.seen(replace(frame, image=paint(frame.image, self.spec.mask)))
 
-    def warn(self, video: Video, warning: str) -> None:
+    def warn(self, video: Item, warning: str) -> None:
         """Log a warning unless one of its name was logged of another video."""
         name = warning.partition(":")[0]
         if name not in self.said:
@@ -68,7 +71,7 @@ class HowToRead:
             log.warning("video %s: %s; the same of other videos is not said again", video.name, warning)
 
 
-def read_clips(video: Video, how: HowToRead, pool: Executor) -> Generator[Clip[LaidFrame] | Ended, None, None]:
+def read_clips(video: Item, how: HowToRead, pool: Executor) -> Generator[Clip[LaidFrame] | Ended, None, None]:
     """The clips of one video in order, and what is known of it at the end.
 
     pool: resizes frames. Whatever is raised names the video in a note; VideoError when it cannot be read, DataError
@@ -81,23 +84,34 @@ def read_clips(video: Video, how: HowToRead, pool: Executor) -> Generator[Clip[L
             times: dict[int, float | None] = {}
             make = _sparse_clips if how.every_s is not None and how.spec.frames > 1 else _dense_clips
             yield from make(video, reader, masks, how, pool, maker, times)
+            if how.every_s is not None and how.spec.frames == 1:  # frames were passed over
+                times = dict(enumerate(reader.times())) | times
             count = max(times, default=-1) + 1
-            warnings = [*maker.warnings, *_label_warnings(video, count, thinned=how.every_s is not None)]
+            warnings = [*maker.warnings, *_clock_warnings(reader.restarts), *_label_warnings(video, count, thinned=how.every_s is not None)]
             for warning in warnings:
                 how.warn(video, warning)
             in_order = np.array([times.get(index) for index in range(count)], np.float64)
-            yield Ended(video, count, in_order, tuple(maker.gaps), (*reader.warnings, *warnings))
+            yield Ended(
+                video,
+                count,
+                in_order,
+                reader.info.fps,
+                tuple(reader.restarts),
+                how.every_s is not None,
+                tuple(maker.gaps),
+                (*reader.warnings, *warnings),
+            )
     except Exception as error:
         error.add_note(f"while reading video {video.name} ({video.path})")
         raise
 
 
-def _masks(video: Video, how: HowToRead) -> contextlib.AbstractContextManager[FrameMasks | None]:
+def _masks(video: Item, how: HowToRead) -> contextlib.AbstractContextManager[FrameMasks | None]:
     return open_masks(video.masks) if how.masks and video.masks is not None else contextlib.nullcontext()
 
 
 def _dense_clips(
-    video: Video,
+    video: Item,
     reader: VideoReader,
     masks: FrameMasks | None,
     how: HowToRead,
@@ -109,12 +123,14 @@ def _dense_clips(
     with contextlib.closing(_laid(video, reader, masks, how, pool)) as frames:
         for frame in frames:
             times[frame.index] = frame.time_s
+            if frame.index in reader.restarts:
+                maker.reset()
             yield from maker.push(frame)
     yield from maker.end()
 
 
 def _sparse_clips(
-    video: Video,
+    video: Item,
     reader: VideoReader,
     masks: FrameMasks | None,
     how: HowToRead,
@@ -138,12 +154,14 @@ def _sparse_clips(
     for frame in reader.frames():
         how.show(frame)
         times[frame.index] = frame.time_s
+        if frame.index in reader.restarts:
+            maker.reset()
         yield from laid(maker.push(frame))
     yield from laid(maker.end())
 
 
 def _laid(
-    video: Video, reader: VideoReader, masks: FrameMasks | None, how: HowToRead, pool: Executor
+    video: Item, reader: VideoReader, masks: FrameMasks | None, how: HowToRead, pool: Executor
 ) -> Generator[LaidFrame, None, None]:
     """Frames at input size from the cache or from the reader, which then fills the cache."""
     thinned = how.every_s if how.spec.frames == 1 else None
@@ -159,7 +177,7 @@ def _laid(
             if recording is not None:
                 recording.add(laid)
             yield laid
-        if recording is not None and not reader.warnings:  # a faulty video is read anew, for its warnings
+        if recording is not None and not (reader.warnings or reader.restarts):  # which are found by reading it
             recording.commit()
     finally:
         if recording is not None:
@@ -167,7 +185,7 @@ def _laid(
 
 
 def _resized(
-    video: Video, frames: Iterator[Frame], masks: FrameMasks | None, how: HowToRead, pool: Executor
+    video: Item, frames: Iterator[Frame], masks: FrameMasks | None, how: HowToRead, pool: Executor
 ) -> Generator[LaidFrame, None, None]:
     pending: deque[Future[LaidFrame]] = deque()
     try:
@@ -189,7 +207,7 @@ def _lay(frame: Frame, mask: np.ndarray | None, spec: InputSpec) -> LaidFrame:
 
 
 def _mask_of(
-    video: Video, masks: FrameMasks | None, index: int, size: tuple[int, int], how: HowToRead
+    video: Item, masks: FrameMasks | None, index: int, size: tuple[int, int], how: HowToRead
 ) -> np.ndarray | None:
     """(H, W) bool at input size, empty for a video without masks; None when none are wanted."""
     if not how.masks:
@@ -207,8 +225,15 @@ def _mask_of(
     return lay_mask(marked, how.spec)
 
 
-def _label_warnings(video: Video, count: int, *, thinned: bool) -> list[str]:
-    labels = video.labels
+def _clock_warnings(restarts: Sequence[int]) -> list[str]:
+    if not restarts:
+        return []
+    times = "once" if len(restarts) == 1 else f"{len(restarts)} times"
+    return [f"restarted: the clock of the file starts anew {times}, first with frame {restarts[0]}; its times go on"]
+
+
+def _label_warnings(video: Item, count: int, *, thinned: bool) -> list[str]:
+    labels = video.frame_labels
     if labels is None or len(labels) == count or (thinned and len(labels) > count):
         return []
     return [f"labels: {len(labels)} labels for {count} frames; they are taken to begin with the same frame"]

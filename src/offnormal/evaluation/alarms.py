@@ -15,11 +15,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from offnormal.events.alarms import Alarm, find_alarms
 from offnormal.events.rules import EventRules
-from offnormal.metrics.runs import frame_edges, runs
 from offnormal.metrics.video import FrameScores
 
 _HOUR_S = 3600.0
@@ -127,21 +125,18 @@ def report_alarms(
     spans: list[Span] = []
     seconds = np.zeros(4)
     for video in videos:
-        edges = frame_edges(video.seconds)
-        found = find_alarms(video.seconds, video.scores, threshold, rules, low_threshold)
+        of_video = find_alarms(video, threshold, rules, low_threshold)
         in_alarm = np.zeros(video.scores.size, np.bool_)
-        for alarm in found:
+        for alarm in of_video:
             in_alarm[alarm.start : alarm.stop] = True
             is_false = None if video.labels is None else not video.labels[alarm.start : alarm.stop].any()
             alarms.append(VideoAlarm(video=video.name, alarm=alarm, is_false=is_false))
-        normal = video.scored & (False if video.labels is None else ~video.labels)
+        scored = np.isfinite(video.standing)
+        normal = scored & (False if video.labels is None else ~video.labels)
         if video.labels is not None:
-            spans += [_span(video, edges, found, start, stop) for start, stop in runs(video.labels)]
-        lasting = np.diff(edges)
-        seconds += [
-            float(lasting[rows].sum())
-            for rows in (video.scored, video.scored & in_alarm, normal, normal & in_alarm)
-        ]
+            spans += [_span(video, of_video, *run) for run in video.clock.runs(video.labels, rules.gap_s)]
+        lasting = video.clock.durations_s
+        seconds += [float(lasting[rows].sum()) for rows in (scored, scored & in_alarm, normal, normal & in_alarm)]
     return AlarmReport(
         threshold=float(threshold),
         low_threshold=float(threshold if low_threshold is None else low_threshold),
@@ -160,15 +155,16 @@ def alarm_json(alarm: VideoAlarm) -> dict[str, Any]:
     return {"video": alarm.video, **asdict(alarm.alarm), "false": alarm.is_false}
 
 
-def _span(video: FrameScores, edges: NDArray[np.float64], alarms: list[Alarm], start: int, stop: int) -> Span:
-    is_scored = bool(video.scored[start:stop].any())
+def _span(video: FrameScores, alarms: list[Alarm], start: int, stop: int) -> Span:
+    is_scored = bool(np.isfinite(video.standing[start:stop]).any())
+    start_s = float(video.clock.times_s[start])
     during = [alarm for alarm in alarms if alarm.start < stop and alarm.stop > start] if is_scored else []
     return Span(
         video=video.name,
         start=start,
         stop=stop,
-        start_s=float(edges[start]),
-        end_s=float(edges[stop]),
+        start_s=start_s,
+        end_s=float(video.clock.ends_s[stop - 1]),
         is_scored=is_scored,
-        delay_s=max(0.0, min(alarm.opened_s for alarm in during) - float(edges[start])) if during else None,
+        delay_s=max(0.0, min(alarm.opened_s for alarm in during) - start_s) if during else None,
     )

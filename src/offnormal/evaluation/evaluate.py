@@ -10,10 +10,11 @@ import numpy as np
 
 from offnormal.calibration.calibration import Calibration
 from offnormal.calibration.check import GuaranteeCheck
+from offnormal.evaluation.decision_rule import DecisionRule
 from offnormal.data.class_split import SPLITS
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.evaluation.alarms import AlarmReport, report_alarms
-from offnormal.evaluation.guarantee import check_guarantee
+from offnormal.evaluation.guarantee import guarantee_held
 from offnormal.evaluation.table import TESTED, ScoreTable, join_tables
 from offnormal.evaluation.units import TRAITS, measure, why_no_metrics
 from offnormal.events.rules import EventRules
@@ -23,7 +24,7 @@ from offnormal.metrics.classes import ClassRow, SplitRow, class_rows, split_rows
 from offnormal.metrics.decision import Share
 from offnormal.metrics.memory_use import MemoryShares, MemoryUse
 from offnormal.metrics.sweep import OracleThreshold, ThresholdSweep, oracle_threshold, threshold_sweep
-from offnormal.metrics.video import VideoMetrics, video_metrics
+from offnormal.metrics.video import FrameScores, VideoMetrics, video_metrics
 from offnormal.types import Unit
 
 
@@ -102,7 +103,8 @@ def join_partials(partials: Sequence[Partial]) -> Partial:
         joined.assumed_fps = joined.assumed_fps or partial.assumed_fps
         joined.seconds += partial.seconds
         if partial.pixels is not None:
-            joined.pixels = partial.pixels if joined.pixels is None else joined.pixels.merge(partial.pixels)
+            joined.pixels = joined.pixels or PixelScores(partial.pixels.max_pixels)
+            joined.pixels.merge(partial.pixels)
     return joined
 
 
@@ -126,12 +128,14 @@ def evaluate_scores(
     table = join_tables(partial.tables)
     threshold = None if calibration is None else calibration.threshold
     frames = alarms = None
+    series: list[FrameScores] = []
     if table.unit is Unit.FRAME:
-        frames = video_metrics(table.series(), smooth_sigma_s=smooth_s)
+        series = table.series(fps=partial.assumed_fps)
+        frames = video_metrics(series, smooth_sigma=smooth_s)
         metrics, reasons = dict(frames.metrics), dict(frames.missing)
         if calibration is not None:
-            low = calibration.low_threshold(hysteresis)
-            alarms = report_alarms(table.series(), calibration.threshold, rules, low)
+            low = DecisionRule.of(calibration).low_threshold(hysteresis)
+            alarms = report_alarms(series, calibration.threshold, rules, low)
         decisions = _Decisions()
     else:
         metrics, reasons = _measured(table)
@@ -147,7 +151,7 @@ def evaluate_scores(
         terms=_term_metrics(table),
         pixel=pixel,
         calibration=calibration,
-        guarantee=check_guarantee(table, calibration, alarms),
+        guarantee=guarantee_held(table, series, calibration, alarms),
         confusion=decisions.confusion,
         classification=decisions.classification,
         operating=decisions.operating,
@@ -260,7 +264,10 @@ def metrics_json(evaluation: Evaluation) -> dict[str, Any]:
         "terms": evaluation.terms,
         "pixel": None if evaluation.pixel is None else asdict(evaluation.pixel),
         "calibration": None if calibration is None else calibration.summary(),
-        "guarantee": None if evaluation.guarantee is None else evaluation.guarantee.to_json(),
+        "guarantee": None if evaluation.guarantee is None else {
+            "answer": evaluation.guarantee.answer.value,
+            "p_value": evaluation.guarantee.p_value,
+        },
         "confusion": None if evaluation.confusion is None else asdict(evaluation.confusion),
         "classification_report": evaluation.classification,
         "operating_points": [asdict(point) for point in evaluation.operating],

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,6 +24,7 @@ Floats = NDArray[np.float64]
 COLUMNS = (
     "item", "frame", "time_s", "label", "class", "group", "split", "score", "p_value", "verdict", "reason",
 )  # fmt: skip
+ASSUMED_FPS = 25.0  # of footage without a clock; reported wherever seconds are derived from it
 TERM = "terms."  # prefix of the columns of terms
 TESTED = ("", "test", "anomalous")  # splits that metrics rest on
 _WORDS = {"normal": float(NORMAL), "anomalous": float(ANOMALOUS), "": math.nan}
@@ -37,7 +39,9 @@ class ItemRow:
     rows: slice
     class_name: str = ""  # type of anomaly or class of activity; "" unknown
     group: str = ""  # session, lot, original; "" none
-    split: str = ""  # of datasets that are divided: training, calibration, test, anomalous
+    split: str = ""  # of datasets that are divided; see `TESTED`
+    restarts: tuple[int, ...] = ()  # frames with which a video's clock starts again
+    is_thinned: bool = False  # whether frames were left out on purpose, so that each score holds until the next
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,6 +61,11 @@ class ScoreTable:
 
     def __len__(self) -> int:
         return self.score.size
+
+    @property
+    def has_clock(self) -> bool:
+        """Whether any row has a time."""
+        return bool(np.isfinite(self.time_s).any())
 
     @property
     def scored(self) -> BoolArray:
@@ -81,32 +90,34 @@ class ScoreTable:
         """A word for each row, from its item."""
         return [text for item in self.items for text in [value(item)] * (item.rows.stop - item.rows.start)]
 
-    def series(self, scores: Floats | None = None) -> list[FrameScores]:
-        """Each video's frames as a series; scores: others than its own (R,)."""
-        scores = self.score if scores is None else scores
+    def series(self, *, fps: float | None = None) -> list[FrameScores]:
+        """Each video's frames as a series; fps: assumed for videos without a clock, None: they stay without one."""
         return [
             FrameScores(
                 item.name,
-                scores[item.rows],
+                self.score[item.rows],
                 labels if np.isfinite(labels := self.label[item.rows]).all() else None,
-                times if np.isfinite(times := self.time_s[item.rows]).all() else None,
+                None if np.isnan(times := self.time_s[item.rows]).all() else times,
+                fps=fps,
+                restarts=item.restarts,
+                is_thinned=item.is_thinned,
             )
             for item in self.items
         ]
 
     def write(self, path: Path) -> None:
-        """scores.csv: COLUMNS, then one column for each term, empty where there is nothing to say."""
-        with new_file(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            table = csv.writer(file)
-            table.writerow([*COLUMNS, *(TERM + name for name in self.terms)])
-            table.writerows(self.cells())
+        """Write scores.csv: COLUMNS, then one column for each term, empty where there is nothing to say."""
+        with score_writer(path) as write:
+            write(self)
 
     def cells(self) -> Iterator[list[str]]:
-        """The rows as text, in the order of the columns."""
+        """The rows as text, in the order of the columns; of a thinned video those that were looked at."""
         reasons = {row: why for start, stop, why in self.reason for row in range(start, stop)}
         terms = list(self.terms.values())
         for item in self.items:
             for row in range(item.rows.start, item.rows.stop):
+                if item.is_thinned and math.isnan(self.score[row]):
+                    continue
                 yield [
                     item.name,
                     "" if self.frame[row] < 0 else str(self.frame[row]),
@@ -123,6 +134,25 @@ class ScoreTable:
                 ]
 
 
+@contextmanager
+def score_writer(path: Path) -> Iterator[Callable[[ScoreTable], None]]:
+    """A scores.csv to which tables are written one after the other; it takes its name when all rows are in it."""
+    with new_file(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        rows = csv.writer(file)
+        terms: list[str] | None = None
+
+        def write(table: ScoreTable) -> None:
+            nonlocal terms
+            if terms is None:
+                terms = list(table.terms)
+                rows.writerow([*COLUMNS, *(TERM + name for name in terms)])
+            rows.writerows(table.cells())
+
+        yield write
+        if terms is None:
+            rows.writerow(COLUMNS)
+
+
 def join_tables(tables: Sequence[ScoreTable]) -> ScoreTable:
     """The rows of several tables one after the other; terms that only some of them have are NaN elsewhere.
 
@@ -134,14 +164,7 @@ def join_tables(tables: Sequence[ScoreTable]) -> ScoreTable:
     items, reasons, start = [], [], 0
     for table in tables:
         items += [
-            ItemRow(
-                name=item.name,
-                rows=slice(item.rows.start + start, item.rows.stop + start),
-                class_name=item.class_name,
-                group=item.group,
-                split=item.split,
-            )
-            for item in table.items
+            replace(item, rows=slice(item.rows.start + start, item.rows.stop + start)) for item in table.items
         ]
         reasons += [(first + start, stop + start, why) for first, stop, why in table.reason]
         start += len(table)

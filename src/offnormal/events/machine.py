@@ -102,6 +102,11 @@ class EventMachine:
         """Whether there is an event that is not over."""
         return self._open is not None
 
+    @property
+    def is_rising(self) -> bool:
+        """Whether the score is above the threshold, though not yet for long enough."""
+        return self._rising is not None
+
     def push(self, time_s: float, score: float) -> list[Occurrence]:
         """Take the next score, NaN where there is none; what opened or is over by it, in order.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from offnormal.data.live_windows import Ready, live_pixels
 from offnormal.data.video_loader import spoken_of
 from offnormal.scoring.scorer import Scored, Scorer
 from offnormal.scoring.stream import FrameStream, ScoredFrame
-from offnormal.types import Frame, Gap, Sample, Scores
+from offnormal.types import Frame, Gap, Item, Sample, Scores
 
 
 class LiveScorer:
@@ -68,7 +67,13 @@ class LiveScorer:
         width = len(scores) // len(clips)
         for row, (source, clip) in enumerate(clips):
             last = clip.frames[-1]
-            sample = Sample(path=Path(source), frame=last.index, time_s=last.time_s)
+            sample = Sample(
+                item=Item(address=source, name=source, is_video=True),
+                label=None,
+                group=None,
+                frame=last.index,
+                time_s=last.time_s,
+            )
             rows = slice(row * width, (row + 1) * width)
             own = _part(scores, rows)
             if self._rescore is not None:

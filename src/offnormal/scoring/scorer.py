@@ -12,7 +12,7 @@ from torch import Tensor
 
 from offnormal.data.loader import Batch
 from offnormal.detectors.base import Detector, EmbeddedDetector, StatefulDetector
-from offnormal.detectors.in_order import InOrder, SideBySide
+from offnormal.detectors.parts.stream_states import InOrder, SideBySide
 from offnormal.errors import ConfigError, OffnormalError
 from offnormal.scoring.memory import within_memory
 from offnormal.types import Output, Sample, Scores
@@ -167,5 +167,5 @@ class Scorer:
         for batch in batches:
             look: Callable[[Tensor], Output] = self.detector
             if self._order is not None:
-                look = partial(self._order.score, videos=[sample.path for sample in batch.samples])
+                look = partial(self._order.score, videos=[sample.item.path for sample in batch.samples])
             yield Scored(self._scores(batch.pixels, look), batch.samples, batch.masks, batch.frames)

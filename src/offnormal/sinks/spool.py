@@ -1,9 +1,9 @@
 """What is still to be delivered, on disk: SQLite in WAL mode, which a killed program or a power cut leaves whole.
 
-One row a message and sink, in order, from the moment the event is told until the sink has taken it. Bounded: when a
+One row a message and sink, in order, from the moment the event is sent until the sink has taken it. Bounded: when a
 sink has `limit` messages waiting, the oldest that an event *opened* gives way to a new one, or where there is none the
 oldest of all; `dropped` counts them. Messages that a sink refused for good stay for a person to look at, up to the same
-limit. Events whose pictures are still being written are *held*: told after a restart, too.
+limit. Events whose pictures are still being written are *held*: delivered after a restart, too.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Spool:
             self._db.execute("UPDATE waiting SET refused = ? WHERE seq = ?", (why, seq))
 
     def hold(self, event: Event, folder: Path | None = None) -> None:
-        """Keep a closed event that is not to be told yet; OffnormalError when the disk is full."""
+        """Keep a closed event that is not to be delivered yet; OffnormalError when the disk is full."""
         with self._changing():
             self._db.execute(
                 "INSERT OR REPLACE INTO held (id, event, folder) VALUES (?, ?, ?)",

@@ -33,7 +33,8 @@ class VideoInfo:
 class VideoReader(ABC):
     """Frames of one video in order, or any of them by index; a context manager.
 
-    `warnings` fills while frames are read, with what is wrong with the video that does not keep the rest from being
+    `restarts` fills while frames are read, with the index of each with which the clock of the video goes back; their
+    times go on. `warnings` fills, too, with what is wrong with the video that does not keep the rest from being
     read: each begins with the path and a name (`truncated`, `damaged`, `resized`). The same is logged.
     Iterators of one reader are independent of each other; `frame` and `close` belong to one thread.
     """
@@ -41,6 +42,7 @@ class VideoReader(ABC):
     path: Path
     info: VideoInfo
     warnings: list[str]
+    restarts: list[int]
 
     @abstractmethod
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
@@ -59,6 +61,10 @@ class VideoReader(ABC):
 
         Raises VideoError for an interval that is not positive and for a video without a clock.
         """
+
+    @abstractmethod
+    def times(self) -> list[float | None]:
+        """The time of every frame, of those that `thinned` passes over, too; None: lost, or no clock."""
 
     @abstractmethod
     def close(self) -> None:

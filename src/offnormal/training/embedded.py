@@ -16,10 +16,9 @@ from torch import Tensor
 
 from offnormal.data import frame_cache
 from offnormal.data.clips import Clip
-from offnormal.data.dataset import Skipped
+from offnormal.data.dataset import Skipped, content_of
 from offnormal.data.frame_cache import LaidFrame
 from offnormal.data.loader import Batches, Loader
-from offnormal.data.video_dataset import content_of
 from offnormal.data.video_loader import VideoLoader, join_frames, spoken_of
 from offnormal.detectors.base import EmbeddedDetector
 from offnormal.errors import DataError
@@ -27,7 +26,7 @@ from offnormal.training.embedding_store import EmbeddedClips, EmbeddingStore, ke
 from offnormal.training.gather import Room
 from offnormal.training.rows import FileRows, RamRows, Rows
 from offnormal.training.samples import Kept, KeptBatches, Order, Portion, Source, stack_raw, to_unit
-from offnormal.types import Sample, Video
+from offnormal.types import Item, Sample
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +181,7 @@ class EmbeddingPass:
                 read = [found.get(view) or self._kept(key, video) for view, key in enumerate(keys[video.path])]
                 yield from _given(loader, video, read)
 
-    def _kept(self, key: str, video: Video) -> EmbeddedClips:
+    def _kept(self, key: str, video: Item) -> EmbeddedClips:
         """A view that was there when the pass began."""
         if (clips := self._read(key)) is None:
             raise DataError(
@@ -191,7 +190,7 @@ class EmbeddingPass:
             )
         return clips
 
-    def _told(self, loader: VideoLoader, video: Video, key: str) -> None:
+    def _told(self, loader: VideoLoader, video: Item, key: str) -> None:
         """Tell of a video that was found on disk what reading it would have told."""
         clips = self._kept(key, video)
         self.found += len(clips.frames)
@@ -229,7 +228,7 @@ class EmbeddingPass:
             while more:
                 some = list(islice(clips, self.batch_size))
                 more = len(some) == self.batch_size
-                self._embed_clips([(sample.path, clip) for sample, clip in some], growing)
+                self._embed_clips([(sample.item.path, clip) for sample, clip in some], growing)
                 ended, done = reader.ended[done:], len(reader.ended)
                 for end in ended:  # all of its clips have been taken, hence embedded
                     path = end.video.path
@@ -299,7 +298,7 @@ class _Place:
 
 
 def _given(
-    loader: VideoLoader, video: Video, views: Sequence[EmbeddedClips]
+    loader: VideoLoader, video: Item, views: Sequence[EmbeddedClips]
 ) -> Iterator[tuple[Sample, np.ndarray, list[int]]]:
     """The clips of a video that a loader gives, with all of their views."""
     first = views[0]

@@ -66,7 +66,9 @@ def gather(loader: Loader | VideoLoader, room: Room) -> tuple[Source, list[Skipp
         found.drop()
         raise
     bad = {one.path for one in loader.skipped}
-    whole = [number for number, sample in enumerate(found.samples) if sample.path not in bad]  # no video that broke off
+    whole = [
+        number for number, sample in enumerate(found.samples) if sample.item.path not in bad
+    ]  # no video that broke off
     if not whole:
         found.drop()
         raise DataError(f"none of the normal samples can be read, the first: {loader.skipped[0].reason}")
@@ -78,7 +80,10 @@ def gather(loader: Loader | VideoLoader, room: Room) -> tuple[Source, list[Skipp
         return Kept(found.rows, np.array(found.places)[whole], samples, frames_of), list(loader.skipped)
     if isinstance(loader, Loader):
         pictures = _silent(loader)
-        pictures.samples, pictures.on_bad = samples, "stop"  # every process must get the same ones
+        pictures.items, pictures.on_bad = (
+            [sample.item for sample in samples],
+            "stop",
+        )  # every process must get the same ones
         return StreamedPictures(pictures), list(loader.skipped)
     videos = _silent(loader)
     videos.videos = [video for video in videos.videos if video.path not in bad]
@@ -135,7 +140,7 @@ def _framed(loader: Loader | VideoLoader) -> Iterator[_Framed]:
         return
     with contextlib.closing(loader.laid()) as clips:
         for sample, clip in clips:
-            yield sample, [((sample.path, frame.index), frame.pixels) for frame in clip.frames], spoken_of(clip)
+            yield sample, [((sample.item.path, frame.index), frame.pixels) for frame in clip.frames], spoken_of(clip)
 
 
 _AnyLoader = TypeVar("_AnyLoader", Loader, VideoLoader)

@@ -36,7 +36,7 @@ def score_held_out(scorer: Scorer | EmbeddedScorer, loader: Batches) -> LeftOut:
         for number, sample in enumerate(scored.samples):
             for place, spoken in _spoken(scored, number, scores.shape[1], spreads):
                 frame = found.setdefault(
-                    len(found) if spoken is None else (sample.path, spoken), _Frame(replace(sample, frame=spoken))
+                    len(found) if spoken is None else (sample.item.path, spoken), _Frame(replace(sample, frame=spoken))
                 )
                 frame.total += float(scores[number, place])
                 frame.count += 1

@@ -142,5 +142,7 @@ class Journal:
 
 def _described(sample: Sample) -> str:
     if sample.frame is None:
-        return str(sample.path)
-    return f"{sample.path} frame {sample.frame}" + (f" ({sample.time_s:.2f} s)" if sample.time_s is not None else "")
+        return str(sample.item.path)
+    return f"{sample.item.path} frame {sample.frame}" + (
+        f" ({sample.time_s:.2f} s)" if sample.time_s is not None else ""
+    )

@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from offnormal.errors import CalibrationError, DataError
-from offnormal.types import Sample
+from offnormal.types import Item
 
 log = logging.getLogger(__name__)
 
@@ -55,17 +55,17 @@ def keep_back(sizes: Mapping[_Unit, int], count: int, *, seed: int) -> set[_Unit
     return kept
 
 
-def split_pictures(samples: Sequence[Sample], count: int, *, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """Samples to learn from and about `count` kept back: whole groups where there are several, else at random."""
-    groups = Counter(sample.group for sample in samples)
+def split_pictures(items: Sequence[Item], count: int, *, seed: int) -> tuple[list[Item], list[Item]]:
+    """Items to learn from and about `count` kept back: whole groups where there are several, else at random."""
+    groups = Counter(item.group for item in items)
     if None not in groups and len(groups) > 1:
         kept = keep_back(groups, count, seed=seed)
-        return [s for s in samples if s.group not in kept], [s for s in samples if s.group in kept]
+        return [i for i in items if i.group not in kept], [i for i in items if i.group in kept]
     if None not in groups:
         log.warning("all images are of one group (%s): those kept back are chosen one by one", next(iter(groups)))
-    alone = keep_back(dict.fromkeys(range(len(samples)), 1), count, seed=seed)
-    learnt = [sample for number, sample in enumerate(samples) if number not in alone]
-    return learnt, [sample for number, sample in enumerate(samples) if number in alone]
+    alone = keep_back(dict.fromkeys(range(len(items)), 1), count, seed=seed)
+    learnt = [item for number, item in enumerate(items) if number not in alone]
+    return learnt, [item for number, item in enumerate(items) if number in alone]
 
 
 def last_stretches(stretches: Sequence[str], total: int, count: int) -> set[str]:

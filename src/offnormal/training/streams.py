@@ -28,13 +28,13 @@ class StreamedPictures(Source):
     base: Loader  # over pictures that can all be read
 
     def __len__(self) -> int:
-        return len(self.base.samples)
+        return len(self.base.items)
 
     def epoch(self, order: Order) -> Generator[Portion, None, None]:
         """The portions of a pass in random order."""
         plan = list(order.rows(len(self)))
         reader = copy.copy(self.base)
-        reader.samples = [self.base.samples[number] for number in chain.from_iterable(rows for rows, _ in plan)]
+        reader.items = [self.base.items[number] for number in chain.from_iterable(rows for rows, _ in plan)]
         with contextlib.closing(reader.laid()) as read:
             for rows, whole in plan:
                 found = [next(read) for _ in rows]
@@ -49,7 +49,7 @@ class StreamedPictures(Source):
     def spread(self, count: int) -> Source:
         """At most so many of them, evenly spread."""
         reader = copy.copy(self.base)
-        reader.samples = [self.base.samples[number] for number in evenly(len(self), count)]
+        reader.items = [self.base.items[number] for number in evenly(len(self), count)]
         return StreamedPictures(reader)
 
 

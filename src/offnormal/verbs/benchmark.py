@@ -31,7 +31,7 @@ from offnormal.errors import DataError, OffnormalError
 from offnormal.scoring import Scorer, choose_device
 from offnormal.sources.paths import expand
 from offnormal.sources.video_paths import is_video, videos_in
-from offnormal.types import InputSpec, Sample, Video
+from offnormal.types import InputSpec, Item
 
 BATCHES = (1, 16)
 REFERENCE_BATCHES = (1, 32)
@@ -213,20 +213,22 @@ def _ratios(own: Times, other: Times) -> dict[str, float]:
     }
 
 
-def _videos(data: Path) -> list[Video]:
+def _videos(data: Path) -> list[Item]:
     """The video files that were named or lie below a folder; none where there are only pictures."""
     found = [data] if is_video(data) else videos_in(data, recursive=True) if data.is_dir() else []
-    return [Video(path=path, name=path.stem) for path in found]
+    return [Item(address=str(path), is_video=True, name=path.stem) for path in found]
 
 
-def _loader(pictures: list[Path], videos: list[Video], spec: InputSpec, config: BenchmarkConfig) -> Batches:
+def _loader(pictures: list[Path], videos: list[Item], spec: InputSpec, config: BenchmarkConfig) -> Batches:
     """So many images, or clips of videos; pictures make the frames of a video where clips are wanted."""
     if videos or spec.frames > 1:
-        found = videos or [Video(path=pictures[0].parent, name="pictures")]
+        found = videos or [Item(address=str(pictures[0].parent), is_video=True, name="pictures")]
         fps = None if videos else _FPS  # which pictures do not have
         return VideoLoader(found, spec, batch_size=config.batch_size, fps=fps, workers=config.workers)
-    samples = [Sample(path=path) for path in itertools.islice(itertools.cycle(pictures), config.images)]
-    return Loader(samples, spec, batch_size=config.batch_size, on_bad=config.on_bad, workers=config.workers)
+    items = [
+        Item(address=str(path), name=str(path)) for path in itertools.islice(itertools.cycle(pictures), config.images)
+    ]
+    return Loader(items, spec, batch_size=config.batch_size, on_bad=config.on_bad, workers=config.workers)
 
 
 def _from_files(scorer: Scorer, loader: Batches, most: int) -> tuple[float, float]:

@@ -15,7 +15,6 @@ from offnormal.calibration.footage import calibrate_footage
 from offnormal.config import CalibrateConfig
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.open import open_datasets
-from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import CalibrationError, UsageError
 from offnormal.metrics.video import FrameScores
 from offnormal.scoring import Scored, Scorer, choose_device, map_peaks, score_videos
@@ -42,13 +41,13 @@ def calibrate_bundle(
     scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
     rate = Rate.parse(config.rate) if config.rate is not None else None
     if bundle.detector.input.of_whole_video:
-        dataset: Dataset | VideoDataset = _clips(config, classes_known(bundle))
+        dataset: Dataset = _clips(config, classes_known(bundle))
     else:
         (dataset,) = open_datasets(normal=config.normals, group_by=config.group_by)
     _refuse_known(bundle, dataset)
-    if isinstance(dataset, VideoDataset) and bundle.detector.input.of_whole_video:
+    if dataset.is_video and bundle.detector.input.of_whole_video:
         calibration, skipped = _from_clips(bundle, scorer, dataset, rate, config, progress)
-    elif isinstance(dataset, VideoDataset):
+    elif dataset.is_video:
         calibration, skipped = _from_videos(bundle, scorer, dataset, rate, config, progress)
     else:
         calibration, skipped = _from_pictures(bundle, scorer, dataset, rate, config, progress)
@@ -93,10 +92,10 @@ def _from_pictures(
     return calibration, loader.skipped
 
 
-def _clips(config: CalibrateConfig, known: Collection[str]) -> VideoDataset:
+def _clips(config: CalibrateConfig, known: Collection[str]) -> Dataset:
     assert config.normals is not None
     clips = tuple(clips_named([config.normals], known=known))
-    return VideoDataset(name=config.normals.name, layout="class_folders", root=config.normals, train=clips).grouped(
+    return Dataset(name=config.normals.name, layout="class_folders", root=config.normals, train=clips).grouped(
         config.group_by
     )
 
@@ -104,7 +103,7 @@ def _clips(config: CalibrateConfig, known: Collection[str]) -> VideoDataset:
 def _from_clips(
     bundle: Bundle,
     scorer: Scorer,
-    dataset: VideoDataset,
+    dataset: Dataset,
     rate: Rate | None,
     config: CalibrateConfig,
     progress: Progress | None,
@@ -127,7 +126,7 @@ def _from_clips(
 def _from_videos(
     bundle: Bundle,
     scorer: Scorer,
-    dataset: VideoDataset,
+    dataset: Dataset,
     rate: Rate | None,
     config: CalibrateConfig,
     progress: Progress | None,
@@ -140,7 +139,7 @@ def _from_videos(
         for sample, row, frames in zip(
             scored.samples, found, scored.frames if scored.frames is not None else (), strict=True
         ):
-            highest.setdefault(sample.path, []).append((row, frames[-len(row) :]))
+            highest.setdefault(sample.item.path, []).append((row, frames[-len(row) :]))
 
     loader = load_videos(dataset.train, _input(bundle, config), config, config, progress=progress, what="calibrate")
     series, peaks = [], []
@@ -174,12 +173,12 @@ def _groups(series: Sequence[FrameScores], kept: Sequence[np.ndarray]) -> list[s
     return [f"{found.name} {i * STRETCHES // len(found.scores)}" for found in series for i in kept[0]]
 
 
-def _refuse_known(bundle: Bundle, dataset: Dataset | VideoDataset) -> None:
+def _refuse_known(bundle: Bundle, dataset: Dataset) -> None:
     """CalibrationError when the detector has learnt from some of the data: their scores would flatter."""
     learnt = set(bundle.card.get("data", {}).get("contents", ()))
     known = learnt & set(dataset.contents())
     if known:
-        things = "videos" if isinstance(dataset, VideoDataset) else "pictures"
+        things = "videos" if dataset.is_video else "pictures"
         raise CalibrationError(
             f"{len(known)} of {len(dataset.train)} {things} are among those the detector was fitted on: "
             f"their scores flatter; give normal {things} that it has not seen"

@@ -22,7 +22,6 @@ from offnormal.config import FitConfig, TrainConfig
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.loader import Batches, read_mask
 from offnormal.data.survey import choose_input, default_side, survey, survey_videos
-from offnormal.data.video_dataset import VideoDataset
 from offnormal.detectors.base import (
     DataKind,
     Detector,
@@ -101,9 +100,9 @@ def fit_run(name: str, config: FitConfig, progress: Progress | None = None) -> l
     return runs
 
 
-def _refuse_hopeless(config: FitConfig, dataset: Dataset | VideoDataset) -> None:
+def _refuse_hopeless(config: FitConfig, dataset: Dataset) -> None:
     """DataError without anything to learn from; a rate is refused now when it could not be promised after the fit."""
-    videos = isinstance(dataset, VideoDataset)
+    videos = dataset.is_video
     if not dataset.train:
         expected = "videos; expected some in train" if videos else "pictures; expected some in train/good"
         raise DataError(f"{dataset.root}: no normal training {expected} (or --normal DIR)")
@@ -118,10 +117,10 @@ def _refuse_hopeless(config: FitConfig, dataset: Dataset | VideoDataset) -> None
         order_statistic(len(dataset.train), rate.value)
 
 
-def _fit_one(name: str, config: FitConfig, dataset: Dataset | VideoDataset, run: Run, progress: Progress | None) -> Run:
+def _fit_one(name: str, config: FitConfig, dataset: Dataset, run: Run, progress: Progress | None) -> Run:
     if not _resumed(config):
         run.write_config(_effective(name, config, dataset))
-        if isinstance(dataset, VideoDataset) and dataset.split is not None:
+        if dataset.split is not None:
             write_split(run.path, dataset.split)
     with elsewhere(run, config):
         _fit_here(name, config, dataset, run, progress)
@@ -132,9 +131,7 @@ def _resumed(config: FitConfig) -> bool:
     return isinstance(config, TrainConfig) and config.resume is not None
 
 
-def _fit_here(
-    name: str, config: FitConfig, dataset: Dataset | VideoDataset, run: Run, progress: Progress | None
-) -> None:
+def _fit_here(name: str, config: FitConfig, dataset: Dataset, run: Run, progress: Progress | None) -> None:
     start = time.perf_counter()
     run.log(
         "start",
@@ -142,7 +139,7 @@ def _fit_here(
         detector=name,
         data=str(dataset.root),
         layout=dataset.layout,
-        **{"videos" if isinstance(dataset, VideoDataset) else "images": len(dataset.train)},
+        **{"videos" if dataset.is_video else "images": len(dataset.train)},
     )
     try:
         detector = build_detector(name, config, dataset)
@@ -168,30 +165,28 @@ def _fit_here(
     run.bundle, run.skipped, run.has_test = bundle, list(fitted.skipped), bool(dataset.test)
 
 
-def _loader(
-    detector: Detector, config: FitConfig, dataset: Dataset | VideoDataset, progress: Progress | None, what: str
-) -> Batches:
-    if isinstance(dataset, Dataset):
+def _loader(detector: Detector, config: FitConfig, dataset: Dataset, progress: Progress | None, what: str) -> Batches:
+    if not dataset.is_video:
         return load_pictures(dataset.train, detector.input, config, progress=progress, what=what)
     return load_videos(
         dataset.train, detector.input, config, config, progress=progress, what=what, every_s=config.every_s, again=True
     )
 
 
-def build_detector(name: str, config: FitConfig, dataset: Dataset | VideoDataset) -> Detector:
+def build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
     """The detector with its pretrained weights and the input that suits the training data, not yet fitted.
 
     Raises ConfigError for a detector of clips and a data set of pictures.
     """
     made: type[Detector] = registry.resolve("detectors", name)
-    found = survey(dataset.train) if isinstance(dataset, Dataset) else survey_videos(dataset.train)
+    found = survey_videos(dataset.train) if dataset.is_video else survey(dataset.train)
     options: DetectorOptions = made.suited(
         config.detector,  # type: ignore[attr-defined]
         of=_kind_of(dataset),
         shown=median(max(size) for size in found.sizes),
     )
     clip = made.clip(options)
-    if isinstance(dataset, Dataset) and clip.get("frames", 1) > 1:
+    if not dataset.is_video and clip.get("frames", 1) > 1:
         raise ConfigError(
             f"{name} with these options takes clips of {clip['frames']} frames; {dataset.root} holds pictures"
         )
@@ -220,8 +215,8 @@ def build_detector(name: str, config: FitConfig, dataset: Dataset | VideoDataset
     return detector
 
 
-def _kind_of(dataset: Dataset | VideoDataset) -> DataKind:
-    if isinstance(dataset, Dataset):
+def _kind_of(dataset: Dataset) -> DataKind:
+    if not dataset.is_video:
         return "pictures"
     return "videos" if dataset.split is None else "clips"
 
@@ -256,7 +251,7 @@ class _Fitted:
 def _learn(
     detector: Detector,
     config: FitConfig,
-    dataset: Dataset | VideoDataset,
+    dataset: Dataset,
     run: Run,
     progress: Progress | None,
 ) -> _Fitted:
@@ -287,9 +282,9 @@ def _learn(
     )
 
 
-def things_scored(spec: InputSpec, dataset: Dataset | VideoDataset) -> Literal["images", "frames", "clips"]:
+def things_scored(spec: InputSpec, dataset: Dataset) -> Literal["images", "frames", "clips"]:
     """What a score speaks of."""
-    if not isinstance(dataset, VideoDataset):
+    if not dataset.is_video:
         return "images"
     return "clips" if spec.of_whole_video else "frames"
 
@@ -298,9 +293,7 @@ def _wanted(rate: str | None) -> int:
     return normals_needed(Rate.parse(rate).value) if rate is not None else 0
 
 
-def _calibrate(
-    bundle: Bundle, fitted: _Fitted, rate: str | None, dataset: Dataset | VideoDataset, run: Run
-) -> Calibration | None:
+def _calibrate(bundle: Bundle, fitted: _Fitted, rate: str | None, dataset: Dataset, run: Run) -> Calibration | None:
     wanted = Rate.parse(rate) if rate is not None else None
     if fitted.left_out is None:
         if wanted is not None:
@@ -324,7 +317,7 @@ def _calibrate(
         ) from None
 
 
-def _effective(name: str, config: FitConfig, dataset: Dataset | VideoDataset) -> dict[str, Any]:
+def _effective(name: str, config: FitConfig, dataset: Dataset) -> dict[str, Any]:
     """What was asked for, as a configuration of its own: of one of several categories that one."""
     values = config.model_dump(mode="json")
     values.pop("resume", None)
@@ -334,8 +327,8 @@ def _effective(name: str, config: FitConfig, dataset: Dataset | VideoDataset) ->
     return {"detector": {"name": name, **values.pop("detector")}, **values}
 
 
-def _card(dataset: Dataset | VideoDataset, fitted: _Fitted) -> dict[str, Any]:
-    videos = isinstance(dataset, VideoDataset)
+def _card(dataset: Dataset, fitted: _Fitted) -> dict[str, Any]:
+    videos = dataset.is_video
     return {
         "data": {
             "kind": "video" if videos else "image",

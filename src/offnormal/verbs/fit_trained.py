@@ -16,7 +16,6 @@ from offnormal.bundle import describe
 from offnormal.config import TrainConfig
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.loader import Loader
-from offnormal.data.video_dataset import VideoDataset
 from offnormal.data.video_loader import VideoLoader
 from offnormal.detectors.base import EmbeddedDetector, TrainedDetector
 from offnormal.errors import CalibrationError, FitError
@@ -61,7 +60,7 @@ class _Parts:
 
 def fit_by_training(
     detector: TrainedDetector,
-    dataset: Dataset | VideoDataset,
+    dataset: Dataset,
     config: TrainConfig,
     run: Run,
     *,
@@ -75,8 +74,8 @@ def fit_by_training(
     `train` raises.
     """
     seed = detector.options.seed % (1 << 63)  # generators take no negative ones
-    split = _split_pictures if isinstance(dataset, Dataset) else _split_videos
-    parts = split(dataset, detector.input, config, seed, wanted, progress)  # type: ignore[arg-type]
+    split = _split_videos if dataset.is_video else _split_pictures
+    parts = split(dataset, detector.input, config, seed, wanted, progress)
     if len(parts.learn):
         plan(config, detector, len(parts.learn))  # what cannot be is refused before anything is read
     room = Room(cache=config.cache, folder=Path(config.cache_dir).expanduser(), shared=config.devices > 1)
@@ -215,9 +214,7 @@ def _split_pictures(
     return _Parts(learn=loader(learn, ""), held=loader(held, ", kept back"), asked=count)
 
 
-def _split_given(
-    dataset: VideoDataset, learn: VideoLoader, held: VideoLoader, wanted: int, config: TrainConfig
-) -> _Parts:
+def _split_given(dataset: Dataset, learn: VideoLoader, held: VideoLoader, wanted: int, config: TrainConfig) -> _Parts:
     """The parts that the data set names; CalibrationError when too few are kept back for the rate asked for."""
     number = len(held)
     if wanted > number and config.resume is None:
@@ -230,7 +227,7 @@ def _split_given(
 
 
 def _split_videos(
-    dataset: VideoDataset, spec: InputSpec, config: TrainConfig, seed: int, wanted: int, progress: Progress | None
+    dataset: Dataset, spec: InputSpec, config: TrainConfig, seed: int, wanted: int, progress: Progress | None
 ) -> _Parts:
     videos = dataset.train
     if len(videos) > 1 and len({video.group or video.name for video in videos}) == 1:
@@ -238,13 +235,13 @@ def _split_videos(
         videos = tuple(replace(video, group=None) for video in videos)
 
     def loader(what: str) -> VideoLoader:
-        chosen = dataset.validation if dataset.validation and what else videos
+        chosen = dataset.calibration if dataset.calibration and what else videos
         return load_videos(
             chosen, spec, config, config, progress=progress, what=f"read {dataset.name}{what}", every_s=config.every_s
         )
 
     whole = loader("")
-    if dataset.validation:
+    if dataset.calibration:
         return _split_given(dataset, whole, loader(", kept back"), wanted, config)
     groups = whole.groups()
     total = len(whole)

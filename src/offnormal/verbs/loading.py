@@ -12,12 +12,11 @@ from offnormal.data.class_split import ClassChoice, Split
 from offnormal.data.dataset import Dataset
 from offnormal.data.loader import Loader
 from offnormal.data.open import open_datasets
-from offnormal.data.video_dataset import VideoDataset
 from offnormal.data.video_loader import VideoLoader
 from offnormal.errors import CalibrationError, DataError
 from offnormal.files import write_text
 from offnormal.sources.privacy import read_privacy_mask
-from offnormal.types import InputSpec, Sample, Video
+from offnormal.types import InputSpec, Item
 
 if TYPE_CHECKING:
     from offnormal.bundle import Bundle
@@ -52,7 +51,7 @@ def input_of(bundle: Bundle, mask: Path | None) -> InputSpec:
 STRETCHES = 10  # that a single video is cut into, so that some of it can be left out
 
 
-def open_configured(config: DataConfig, split: Split | None = None) -> list[Dataset | VideoDataset]:
+def open_configured(config: DataConfig, split: Split | None = None) -> list[Dataset]:
     """The data sets that a configuration names. split: an earlier division of its clips, which then holds."""
     return open_datasets(
         config.data,
@@ -97,7 +96,7 @@ def write_split(folder: Path, split: Split) -> None:
 
 
 def load_pictures(
-    samples: Sequence[Sample],
+    items: Sequence[Item],
     spec: InputSpec,
     config: ComputeConfig,
     *,
@@ -107,18 +106,18 @@ def load_pictures(
 ) -> Loader:
     """A loader of pictures; progress hears `what` is done."""
     return Loader(
-        samples,
+        items,
         spec,
         batch_size=config.batch_size,
         masks=masks,
         on_bad=config.on_bad,
         workers=config.workers,
-        progress=_counted(progress, what, lambda: len(samples)),
+        progress=_counted(progress, what, lambda: len(items)),
     )
 
 
 def load_videos(
-    videos: Sequence[Video],
+    videos: Sequence[Item],
     spec: InputSpec,
     compute: ComputeConfig,
     footage: FootageConfig,

@@ -1,116 +1,263 @@
-"""offnormal predict: bundle x pictures -> verdicts one by one, with maps."""
+"""offnormal predict: bundle x images, videos, or clips -> their rows of the score table, alarms, and pictures."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from offnormal.calibration.calibration import Calibration
-from offnormal.data.geometry import unlay
+from offnormal.bundle import Bundle
+from offnormal.config.score import PredictConfig
+from offnormal.data.dataset import Skipped
 from offnormal.data.loader import Loader
-from offnormal.drawing.overlay import overlay, scale_for
+from offnormal.data.resolve import resolve_items, unique_names
+from offnormal.data.video_loader import VideoLoader
 from offnormal.errors import UsageError
-from offnormal.files import new_file
-from offnormal.sources.image import as_rgb, open_image
-from offnormal.sources.privacy import paint
-from offnormal.types import InputSpec, Sample, Verdict
-from offnormal.verbs.judging import Judging
+from offnormal.evaluation.alarms import AlarmReport, report_alarms
+from offnormal.evaluation.decision_rule import DecisionRule
+from offnormal.evaluation.table import ASSUMED_FPS, ScoreTable
+from offnormal.evaluation.tabulate import tabulate
+from offnormal.scoring import FrameStream, ItemScores, Scored, Scorer, choose_device, score_items
+from offnormal.sources.video import VideoInfo
+from offnormal.types import Item, Unit
+from offnormal.verbs.loading import input_of, split_beside
+from offnormal.verbs.pictures import VideoPictures, second_pass, video_info, write_map
+
+_HELD_BYTES = 256 << 20  # of decoded frames that wait for their scores, about
+_IN_FLIGHT = 4  # times the batch: frames that wait at once, those read ahead included
+_OF_VIDEOS = ("annotate", "fps", "every", "hold", "as_video")
+_OF_FRAMES = ("annotate", "overlays", "every", "hold")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Prediction:
-    """What is said of one picture, and where its map was written."""
+    """The scores and decisions of one item, and what was written about it."""
 
-    path: Path
-    verdict: Verdict
-    map: np.ndarray | None  # (H, W) float32 at input size; None when the method has no map
-    overlay_path: Path | None = None
-    anomaly_map_path: Path | None = None
+    item: Item
+    table: ScoreTable  # its rows; of a thinned video all frames, those not looked at without a score
+    threshold: float | None  # a score above it is anomalous
+    map: np.ndarray | None = None  # (H, W) float32 at input size, of an image
+    alarms: AlarmReport | None = None  # of a video, where there is a threshold
+    seconds: float | None = None  # of footage that a video shows
+    assumed_fps: float | None = None  # of a video without a clock
+    warnings: tuple[str, ...] = ()
+    map_path: Path | None = None
+    overlays: dict[int, Path] = field(default_factory=dict)  # row -> picture of it
+    annotated: Path | None = None
 
+    @property
+    def peak(self) -> int | None:
+        """The row with the highest score; None when none has one."""
+        return None if np.isnan(self.table.score).all() else int(np.nanargmax(self.table.score))
 
-class Predictor(Judging):
-    """Goes over pictures in order; `skipped` lists those that could not be read."""
-
-    def over(self, paths: Sequence[Path]) -> Iterator[Prediction]:
-        """A prediction per readable picture, as soon as its batch is scored; nothing is kept."""
-        names = unique_names(paths)
-        loader = Loader(
-            [Sample(path=path) for path in paths],
-            self.input,
-            batch_size=self.config.batch_size,
-            on_bad=self.config.on_bad,
-            workers=self.config.workers,
-            progress=self.counter(len(paths)),
-        )
-        for scored in self.scorer.over(loader):
-            maps = scored.scores.map
-            for row, sample in enumerate(scored.samples):
-                verdict = self.verdict(float(scored.scores.score[row]))
-                found = None if maps is None else maps[row]
-                picture = raw = None
-                if self.config.overlays is not None and found is not None:
-                    picture, raw = write_map(
-                        sample.path,
-                        found,
-                        self.input,
-                        self.calibration,
-                        names[sample.path],
-                        self.config.overlays,
-                    )
-                yield Prediction(sample.path, verdict, found, picture, raw)
-        self.skipped = loader.skipped
+    @property
+    def is_anomalous(self) -> bool | None:
+        """The verdict: of a video, whether it has an alarm; None without a threshold, or without any score."""
+        if self.threshold is None or self.peak is None:
+            return None
+        return bool(self.alarms.alarms) if self.alarms is not None else bool(self.table.verdict[0])
 
 
-def apart_from(paths: Sequence[Path], overlays: Path | None, names: Sequence[str]) -> list[Path]:
-    """The pictures less earlier overlays below a folder named, so that nothing is ever written over a picture.
+class Predictor:
+    """A bundle ready to judge items as configured; `skipped` lists those that could not be read.
 
-    Raises UsageError when pictures to judge lie in the overlays' folder otherwise.
+    progress: hears (what, done, total). Raises UsageError for options that contradict each other or do not apply.
     """
-    if overlays is None:
-        return list(paths)
-    out = overlays.resolve()
-    kept = [path for path in paths if not path.resolve().is_relative_to(out)]
-    folders = [Path(name).resolve() for name in names if Path(name).is_dir()]
-    below = any(out != folder and out.is_relative_to(folder) for folder in folders)
-    if len(kept) < len(paths) and not (below and kept):
-        raise UsageError(
-            f"--overlays {overlays} holds the pictures themselves: choose another folder for what is drawn"
+
+    def __init__(
+        self, bundle: Bundle, config: PredictConfig, progress: Callable[[str, int, int], None] | None = None
+    ) -> None:
+        if config.hold and config.every is not None:
+            raise UsageError("--hold and --every together: scores are held between windows, not over seconds; drop one")
+        self.config = config
+        self.skipped: list[Skipped] = []
+        self.input = input_of(bundle, config.mask)
+        self.decide = DecisionRule.of(bundle.calibration, config.threshold)
+        self.scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
+        self._progress, self._done = progress, 0
+
+    def over(self, items: Sequence[Item]) -> Iterator[Prediction]:
+        """A prediction for each readable item as soon as it is scored; of a video memory holds a number a frame."""
+        unit = self.input.unit(items[0].is_video) if items else Unit.IMAGE
+        names = unique_names([item.path for item in items])
+        if unit is not Unit.FRAME:
+            yield from self._at_once(items, unit, names)
+            return
+        written = annotated_paths(self.config.annotate, names)
+        total = len(self._loader(items, 1)) if self._progress is not None else 0
+        for item in items:
+            yield from self._video(item, names[item.path], written.get(item.path), total)
+
+    def _at_once(self, items: Sequence[Item], unit: Unit, names: dict[Path, str]) -> Iterator[Prediction]:
+        """Images or clips, in batches."""
+        loader = self._loader(items, self.config.batch_size, total=len(items))
+        for scores in score_items(self.scorer, loader, unit=unit):
+            raw = picture = None
+            if self.config.overlays is not None and scores.map is not None:
+                picture, raw = write_map(
+                    scores.item.path,
+                    scores.map,
+                    self.input,
+                    self.decide,
+                    self.config.overlays / names[scores.item.path],
+                )
+            yield Prediction(
+                item=scores.item,
+                table=tabulate(scores, unit, self.decide),
+                threshold=self.decide.threshold,
+                map=scores.map,
+                map_path=raw,
+                overlays={} if picture is None else {0: picture},
+            )
+        self.skipped += loader.skipped
+
+    def _video(self, item: Item, name: str, target: Path | None, total: int) -> Iterator[Prediction]:
+        """One video, or nothing when it is skipped."""
+        is_drawing = target is not None or self.config.overlays is not None
+        info = video_info(item.path, self.config.fps) if is_drawing else None
+        in_one_pass = self.input.sampling == "window"  # a clip over the whole video is scored before it can be drawn
+        stream = FrameStream(self.input, hold=True)
+        see = stream.see if is_drawing and in_one_pass else None
+        loader = self._loader([item], _batch_size(self.config.batch_size, info), total=total, see=see)
+        with contextlib.suppress(_SkippedError), self._pictures(name, target, info) as pictures:
+
+            def on_batch(scored: Scored) -> None:
+                if is_drawing:
+                    pictures.scale(scored.scores.map)
+                    for frame in stream.take(scored):
+                        pictures.add(frame)
+
+            scores = next(
+                iter(score_items(self.scorer, loader, unit=Unit.FRAME, hold=self.config.hold, on_batch=on_batch)), None
+            )
+            self.skipped += loader.skipped
+            if scores is None:
+                raise _SkippedError
+            if is_drawing:
+                frames = stream.end() if in_one_pass else second_pass(item.path, self.config.fps, stream)
+                for frame in frames:
+                    pictures.add(frame)
+        if scores is not None:
+            yield self._prediction(scores, target, pictures.drawn)
+
+    def _loader(
+        self, items: Sequence[Item], batch_size: int, *, total: int = 0, see: Callable[..., None] | None = None
+    ) -> Loader | VideoLoader:
+        config = self.config
+        common = {"batch_size": batch_size, "on_error": config.on_error, "workers": config.workers}
+        count = None if self._progress is None else self._counter(total)
+        if not items[0].is_video:
+            return Loader(items, self.input, progress=count, **common)
+        return VideoLoader(items, self.input, every_s=config.every, fps=config.fps, progress=count, seen=see, **common)
+
+    def _counter(self, total: int) -> Callable[[int], None]:
+        def count(step: int) -> None:
+            self._done += step
+            if self._progress is not None:
+                self._progress("predict", self._done, max(self._done, total))
+
+        return count
+
+    def _pictures(self, name: str, target: Path | None, info: VideoInfo | None) -> VideoPictures:
+        every_s = self.config.every
+        fps = 1 / every_s if every_s is not None else info.fps if info is not None else None
+        return VideoPictures(
+            spec=self.input,
+            decide=self.decide,
+            rules=self.config.rules,
+            fps=fps or self.config.fps or ASSUMED_FPS,
+            annotate=target,
+            overlays=None if self.config.overlays is None else self.config.overlays / name,
+            is_thinned=every_s is not None,
+            hold=self.config.hold,
         )
-    return kept
+
+    def _prediction(self, scores: ItemScores, target: Path | None, drawn: dict[int, Path]) -> Prediction:
+        assert scores.video is not None
+        table = tabulate(scores, Unit.FRAME, self.decide)
+        assumed_fps = None if table.has_clock else self.config.fps or ASSUMED_FPS
+        (series,) = table.series(fps=assumed_fps)
+        alarms = None
+        if self.decide.threshold is not None:
+            rules = self.config.rules
+            low = self.decide.low_threshold(rules.hysteresis)
+            alarms = report_alarms([series], self.decide.threshold, rules, low)
+        return Prediction(
+            item=scores.item,
+            table=table,
+            threshold=self.decide.threshold,
+            alarms=alarms,
+            seconds=series.clock.seconds,
+            assumed_fps=assumed_fps,
+            warnings=scores.video.warnings,
+            overlays=drawn,
+            annotated=target,
+        )
 
 
-def write_map(
-    path: Path, found: np.ndarray, spec: InputSpec, calibration: Calibration | None, name: str, folder: Path
-) -> tuple[Path, Path]:
-    """A heat-map picture `<name>.png` and the raw map `<name>.tiff` (32-bit float), both at the picture's own size."""
-    image = paint(np.asarray(as_rgb(open_image(path), bits=spec.bits)), spec.mask)
-    full = unlay(found, (image.shape[0], image.shape[1]), spec)
-    low, high = scale_for(calibration, [full])
-    threshold = calibration.pixel_threshold if calibration is not None else None
-    picture, raw = folder / f"{name}.png", folder / f"{name}.tiff"
-    with new_file(picture) as partial:
-        overlay(image, full, threshold=threshold, low=low, high=high).save(partial)
-    with new_file(raw) as partial:
-        Image.fromarray(full).save(partial, compression="tiff_adobe_deflate")
-    return picture, raw
+class _SkippedError(Exception):
+    """The video could not be read to its end, and nothing is to be written about it."""
 
 
-def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """Path -> name without suffix for what is written about it, below their common folder; no two are the same.
+def items_to_predict(names: Sequence[str], config: PredictConfig, bundle: Bundle | None, path: Path) -> list[Item]:
+    """The items that a user named, as the bundle scores them.
 
-    >>> sorted(unique_names([Path("a/x.png"), Path("b/x.png"), Path("b/x.jpg")]).values())
-    ['a/x', 'b/x.jpg', 'b/x.png']
+    bundle: None where it cannot be loaded, so that wrong names are reported first. Raises UsageError for images
+    beside videos, for options that do not apply to what was named, and where an input would be overwritten; DataError
+    for names without any item.
     """
-    if not paths:
+    wants_clips = bundle is not None and bundle.input.of_whole_video
+    split = split_beside(path) if wants_clips else None
+    written = [place for place in (config.overlays, config.annotate) if place is not None]
+    items = resolve_items(
+        names,
+        wants_clips=wants_clips,
+        as_video=config.as_video,
+        known_classes=frozenset() if split is None else frozenset((*split.classes.normal, *split.classes.anomalous)),
+        written=written,
+    )
+    if wants_clips:
+        _refuse(config, _OF_FRAMES, "is about single frames, and this detector gives one score for a whole clip")
+    elif not items[0].is_video:
+        _refuse(config, _OF_VIDEOS, "is for videos, and these are images; --as-video reads a folder of images as one")
+    elif config.fps is not None and not any(item.path.is_dir() for item in items):
+        raise UsageError("--fps is the rate of folders of frames; video files state their own: leave it out")
+    inputs = {item.path.resolve() for item in items}
+    for target in annotated_paths(config.annotate, unique_names([item.path for item in items])).values():
+        if target.resolve() in inputs:
+            raise UsageError(f"--annotate would overwrite the video {target} itself: choose another name")
+    return items
+
+
+def annotated_paths(target: Path | None, names: dict[Path, str]) -> dict[Path, Path]:
+    """Video -> MP4 to write of it: `target` itself for one video, else `<name>.mp4` in the folder `target`.
+
+    Raises UsageError for a file that is to hold several videos, or is no MP4.
+    """
+    if target is None:
         return {}
-    root = Path(os.path.commonpath([path.absolute().parent for path in paths]))
-    inside = {path: path.absolute().relative_to(root) for path in paths}
-    stems: dict[Path, int] = {}
-    for name in inside.values():
-        stems[name.with_suffix("")] = stems.get(name.with_suffix(""), 0) + 1
-    return {path: (n if stems[n.with_suffix("")] > 1 else n.with_suffix("")).as_posix() for path, n in inside.items()}
+    suffix = target.suffix.lower()
+    if target.is_dir() or not suffix:
+        return {path: target / f"{name}.mp4" for path, name in names.items()}
+    if suffix != ".mp4":
+        raise UsageError(f"--annotate {target}: only MP4 is written; end the name in .mp4, or name a folder")
+    if len(names) > 1:
+        raise UsageError(f"--annotate {target}: one file for {len(names)} videos; name a folder, which gets one of each")
+    return dict.fromkeys(names, target)
+
+
+def _refuse(config: PredictConfig, options: Sequence[str], why: str) -> None:
+    for option in options:
+        if getattr(config, option) not in (None, False):
+            raise UsageError(f"--{option.replace('_', '-')} {why}: leave it out")
+
+
+def _batch_size(wanted: int, info: VideoInfo | None) -> int:
+    """The batch, smaller for large frames that wait for their scores, so that they fit into bounded memory."""
+    if info is None:
+        return wanted
+    height, width = info.size
+    return max(1, min(wanted, _HELD_BYTES // (_IN_FLIGHT * 3 * height * width)))

@@ -17,14 +17,14 @@ from offnormal.bundle import Bundle, load
 from offnormal.data.live_windows import LiveBatches
 from offnormal.drawing.overlay import scale_for
 from offnormal.errors import OffnormalError, UsageError
+from offnormal.recording.media_worker import MediaWorker
+from offnormal.recording.recorder import HeatScale, Recorder
+from offnormal.recording.retention import Retention
 from offnormal.scoring import LiveScorer, Scorer, choose_device
 from offnormal.sinks.base import Sink
-from offnormal.sinks.media_worker import MediaWorker
+from offnormal.sinks.callback import CallbackSink
+from offnormal.sinks.dispatcher import Dispatcher
 from offnormal.sinks.open import open_sinks
-from offnormal.sinks.outlets import Outlets
-from offnormal.sinks.recorder import Recorder
-from offnormal.sinks.recording import HeatScale
-from offnormal.sinks.retention import Retention
 from offnormal.sources.camera import Camera
 from offnormal.types import Event, Frame
 from offnormal.verbs.loading import Progress
@@ -37,7 +37,6 @@ from offnormal.watching.memory import resident_bytes
 from offnormal.watching.recordings import DryRun, dry_run, measured
 from offnormal.watching.seen import Seen, View, rescoring
 from offnormal.watching.thresholds import Measured, Thresholds, needs_footage, thresholds_of
-from offnormal.watching.told import ToldSink
 
 log = logging.getLogger(__name__)
 
@@ -126,8 +125,8 @@ class Watch:
         with ExitStack() as stack:
             stack.enter_context(_alone(out))
             folder = (out / "events").resolve()
-            sinks = {**self.sinks, "told": ToldSink(tell)}
-            outlets = stack.enter_context(Outlets(sinks, out / "spool.db", folder=folder))
+            sinks = {**self.sinks, "told": CallbackSink(tell)}
+            dispatcher = stack.enter_context(Dispatcher(sinks, out / "spool.db", folder=folder))
             old = Retention(folder, days=self.config.keep_days, gigabytes=self.config.keep_gb)
             worker, clock = MediaWorker(old), WallClock()
             stack.callback(worker.close, 0.0)  # also where nothing comes of the rest
@@ -140,12 +139,12 @@ class Watch:
                 for view in views:
                     found = thresholds[view.name]
                     seen[view.name] = Seen(view, live, None if view.is_recording else clock)
-                    recorder = _recorder(view, found, folder, outlets, worker)
+                    recorder = _recorder(view, found, folder, dispatcher, worker)
                     state = None if view.is_recording else out / "state" / f"{file_name(view.name)}.json"
                     cameras[view.name] = WatchedCamera(seen[view.name], found, recorder=recorder, state=state)
                 batches = LiveBatches(batch_size=self.config.batch_size, sources=len(views))
                 groups.append(Group(live, batches, cameras))
-            running = Running(WatchLoop(groups, self._sources(), outlets, worker, self._compute))
+            running = Running(WatchLoop(groups, self._sources(), dispatcher, worker, self._compute))
             stack.callback(running.loop.close)
             if self.config.metrics is not None:
                 server = MetricsServer(self.config.metrics, running.page)
@@ -233,16 +232,16 @@ class Running:
     def page(self) -> str:
         """Metrics for Prometheus."""
         found = [(self.loop.sources[one.name].status, one) for one in self.cameras]
-        return exposition(found, self.loop.outlets.deliveries(), resident_bytes())
+        return exposition(found, self.loop.dispatcher.statuses(), resident_bytes())
 
 
-def _recorder(view: View, found: Thresholds, folder: Path, outlets: Outlets, worker: MediaWorker) -> Recorder:
+def _recorder(view: View, found: Thresholds, folder: Path, dispatcher: Dispatcher, worker: MediaWorker) -> Recorder:
     pixel = None if found.calibration is None else found.calibration.pixel_threshold
     scale = None if pixel is None else HeatScale(view.spec, pixel, *scale_for(found.calibration))
     return Recorder(
         file_name(view.name),
         folder,
-        outlets,
+        dispatcher,
         worker,
         rules=view.rules,
         options=view.config.record,

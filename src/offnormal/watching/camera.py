@@ -14,8 +14,8 @@ from offnormal.errors import DataError, OffnormalError
 from offnormal.events.camera import CameraEvents
 from offnormal.events.maker import Watched, camera_event
 from offnormal.files import write_text
+from offnormal.recording.recorder import Recorder
 from offnormal.scoring import ScoredFrame
-from offnormal.sinks.recorder import Recorder
 from offnormal.sources.health import Finding
 from offnormal.types import Event, Gap
 from offnormal.watching.seen import Seen

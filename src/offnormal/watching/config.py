@@ -18,8 +18,8 @@ from offnormal.events.rules import EventRules
 from offnormal.events.schedule import Schedule
 from offnormal.events.zones import Zone
 from offnormal.faults import explain
+from offnormal.recording.recorder import RecordOptions
 from offnormal.redact import redact
-from offnormal.sinks.recorder import RecordOptions
 from offnormal.sources.address import Address
 from offnormal.sources.connection import Patience
 from offnormal.sources.health import HealthOptions

@@ -10,7 +10,7 @@ from typing import get_args
 
 from offnormal.errors import ConfigError
 from offnormal.events.maker import software
-from offnormal.sinks.outlets import Deliveries
+from offnormal.sinks.dispatcher import DeliveryStatus
 from offnormal.sources.camera import CameraStatus
 from offnormal.sources.connection import State
 from offnormal.watching.camera import WatchedCamera
@@ -21,7 +21,7 @@ _Row = tuple[Mapping[str, str], float]
 
 
 def exposition(
-    cameras: Sequence[tuple[CameraStatus, WatchedCamera]], sinks: Sequence[Deliveries], memory_bytes: int | None
+    cameras: Sequence[tuple[CameraStatus, WatchedCamera]], sinks: Sequence[DeliveryStatus], memory_bytes: int | None
 ) -> str:
     """The page: every metric with its help, type and values."""
     status = [({"camera": one.name}, one, camera) for one, camera in cameras]
@@ -67,7 +67,7 @@ def exposition(
         for (kind, state), number in sorted(camera.counted.events.copy().items())
     ]
     page.add("events_total", "counter", "Events opened and closed, those of the camera itself, too.", events)
-    deliveries: tuple[tuple[str, str, str, Callable[[Deliveries], float]], ...] = (
+    deliveries: tuple[tuple[str, str, str, Callable[[DeliveryStatus], float]], ...] = (
         ("deliveries_total", "counter", "Messages that a sink has taken.", lambda one: one.delivered),
         ("delivery_failures_total", "counter", "Attempts that failed.", lambda one: one.failures),
         ("deliveries_waiting", "gauge", "Messages still to be delivered.", lambda one: one.waiting),

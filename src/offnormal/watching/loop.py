@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from offnormal.data.live_windows import LiveBatches, Ready
 from offnormal.errors import OffnormalError
+from offnormal.recording.media_worker import MediaWorker
 from offnormal.scoring import LiveScorer, ScoredFrame
-from offnormal.sinks.media_worker import MediaWorker
-from offnormal.sinks.outlets import Outlets
+from offnormal.sinks.dispatcher import Dispatcher
 from offnormal.sources.camera import Camera
 from offnormal.types import Gap
 from offnormal.watching.camera import WatchedCamera
@@ -55,11 +55,11 @@ class WatchLoop:
         self,
         groups: Sequence[Group],
         sources: dict[str, Camera],
-        outlets: Outlets,
+        dispatcher: Dispatcher,
         worker: MediaWorker,
         compute: Executor,
     ) -> None:
-        self.groups, self.sources, self.outlets, self.worker = groups, sources, outlets, worker
+        self.groups, self.sources, self.dispatcher, self.worker = groups, sources, dispatcher, worker
         self.failed: dict[str, str] = {}  # recordings that could not be read, and why
         self._compute = compute
         self._turns = Turns(len(groups))
@@ -103,7 +103,7 @@ class WatchLoop:
         """Write the last clips and deliver what can be delivered; in a hurry where it was asked to stop."""
         asked = self._stop.is_set()
         self.worker.close(self._left(_CLOSED_S) / 2 if asked else _PATIENT_S)
-        self.outlets.close(self._left(_CLOSED_S) if asked else _PATIENT_S)
+        self.dispatcher.close(self._left(_CLOSED_S) if asked else _PATIENT_S)
 
     def _left(self, allowed_s: float) -> float:
         """Seconds until so many have passed since it was asked to stop."""

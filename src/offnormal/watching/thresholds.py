@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from offnormal.calibration.calibration import Calibration
-from offnormal.data.video_dataset import content_prefixes
+from offnormal.data.dataset import content_prefixes
 from offnormal.errors import CalibrationError, UsageError
 from offnormal.events.budget import AlarmBudget, budget_events
 from offnormal.events.rules import low_threshold
@@ -20,7 +20,7 @@ from offnormal.events.zones import conditions_hash
 from offnormal.files import write_text
 from offnormal.metrics.video import FrameScores
 from offnormal.sources.footage import expand_videos
-from offnormal.types import Rate, Video
+from offnormal.types import Item, Rate
 from offnormal.watching.seen import View
 
 log = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ def _budget(
 def _refuse_known(view: View, videos: Sequence[Path]) -> None:
     """CalibrationError for footage that the detector has learnt from."""
     learnt = set(view.bundle.card.get("data", {}).get("contents", ()))
-    known = learnt & set(content_prefixes([Video(path=path, name=str(path)) for path in videos]))
+    known = learnt & set(content_prefixes([Item(address=str(path), is_video=True, name=str(path)) for path in videos]))
     if known:
         raise CalibrationError(
             f"camera {view.name}: {len(known)} of {len(videos)} videos of --calibrate-on are among those that the "

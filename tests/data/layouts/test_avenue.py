@@ -35,7 +35,7 @@ def test_masks_and_labels_in_either_matlab_format_in_the_folder_or_beside_it(tmp
     root = avenue(tmp_path / "Avenue Dataset", truth, hdf5)
     found = AvenueLayout.read(root)
     assert (found.layout, found.root, [video.name for video in found.train]) == ("avenue", root, ["01", "02", "10"])
-    assert {video.name: np.flatnonzero(video.labels).tolist() for video in found.test} == {
+    assert {video.name: np.flatnonzero(video.frame_labels).tolist() for video in found.test} == {
         "01": [0],
         "02": [1, 2],
         "10": [5],
@@ -50,13 +50,13 @@ def test_the_folder_around_it_is_recognised_too(tmp_path):
     assert AvenueLayout.recognises(tmp_path)
     assert AvenueLayout.recognises(tmp_path / "Avenue Dataset")
     assert AvenueLayout.categories(tmp_path) == []
-    assert AvenueLayout.read(tmp_path).test[0].labels is not None
+    assert AvenueLayout.read(tmp_path).test[0].frame_labels is not None
 
 
 def test_without_masks_labels_are_unknown_and_one_missing_leaves_its_video_unknown(tmp_path):
     root = avenue(tmp_path / "a")
     (root / "ground_truth_demo/testing_label_mask/2_label.mat").unlink()
-    assert [video.labels is None for video in AvenueLayout.read(root).test] == [False, True, False]
+    assert [video.frame_labels is None for video in AvenueLayout.read(root).test] == [False, True, False]
     for number in (1, 10):
         (root / f"ground_truth_demo/testing_label_mask/{number}_label.mat").unlink()
     with pytest.raises(DataError, match=r"no mask file for any of the test videos; expected 1_label\.mat"):

@@ -25,12 +25,12 @@ def test_the_official_tree_is_recognised_and_its_views_are_merged(official):
     assert UcfSportsLayout.recognises(official.parent)  # as the archive unpacks
     (dataset,) = open_datasets(official)
     assert dataset.layout == "ucf_sports"
-    assert {clip.action for clip in dataset.train} == set(NORMAL)
-    assert {clip.action for clip in dataset.test if clip.label == 1} == {"Lifting", "Walk-Front"}
-    clips = (*dataset.train, *dataset.validation, *dataset.test)
+    assert {clip.class_name for clip in dataset.train} == set(NORMAL)
+    assert {clip.class_name for clip in dataset.test if clip.label == 1} == {"Lifting", "Walk-Front"}
+    clips = (*dataset.train, *dataset.calibration, *dataset.test)
     assert len(clips) == 35  # neither jpeg nor gt are clips
     assert {clip.path.suffix for clip in clips} == {".avi", ".mp4"}
-    kicks = {clip.name.split("/")[0] for clip in clips if clip.action == "Kicking"}
+    kicks = {clip.name.split("/")[0] for clip in clips if clip.class_name == "Kicking"}
     assert kicks == {"Kicking-Front", "Kicking-Side"}
 
 
@@ -77,7 +77,7 @@ def test_class_folders_are_chosen_by_naming_classes(tmp_path):
     assert open_datasets(root)[0].layout == "videos"
     (dataset,) = open_datasets(root, classes=ClassChoice(anomalous=("fight",)))
     assert dataset.layout == "class_folders"
-    assert {clip.action for clip in dataset.train} == {"walk", "run"}
+    assert {clip.class_name for clip in dataset.train} == {"walk", "run"}
     with pytest.raises(DataError, match="--normal-classes"):
         open_datasets(root, layout="class_folders")
     with pytest.raises(DataError, match="class folders"):
@@ -87,15 +87,15 @@ def test_class_folders_are_chosen_by_naming_classes(tmp_path):
 def test_groups_of_ones_own_are_kept_together(tmp_path):
     root = touch(tmp_path, *(f"run/cam{i // 3}_{i}.mp4" for i in range(30)), "fight/cam0_1.mp4")
     (dataset,) = open_datasets(root, classes=ClassChoice(anomalous=("fight",)), group_by=r"cam(\d+)")
-    assert not {clip.group for clip in dataset.train} & {clip.group for clip in (*dataset.validation, *dataset.test)}
+    assert not {clip.group for clip in dataset.train} & {clip.group for clip in (*dataset.calibration, *dataset.test)}
     assert len({clip.group for clip in dataset.train}) == 5
 
 
 def test_a_split_made_before_holds(official):
     (first,) = open_datasets(official, classes=ClassChoice(seed=5))
     (again,) = open_datasets(official, split=first.split)
-    for part in ("train", "validation", "test"):
-        assert [clip.name for clip in getattr(again, part)] == [clip.name for clip in getattr(first, part)]
+    for split in ("train", "calibration", "test"):
+        assert [clip.name for clip in getattr(again, split)] == [clip.name for clip in getattr(first, split)]
     assert again.fingerprint() == first.fingerprint()
     with pytest.raises(DataError, match=r"split\.json"):
         open_datasets(official, split=first.split, classes=ClassChoice(normal=("Run-Side",)))
@@ -110,4 +110,4 @@ def test_fingerprints_know_classes_and_validation(official):
     (first,) = open_datasets(official)
     (other,) = open_datasets(official, classes=ClassChoice(normal=(*NORMAL, "Lifting")))
     assert first.fingerprint("test") != other.fingerprint("test")
-    assert len(first.contents()) == len(first.train) + len(first.validation)
+    assert len(first.contents()) == len(first.train) + len(first.calibration)

@@ -37,15 +37,15 @@ def test_categories_and_empty_folders_are_refused(tmp_path):
 def test_test_pictures_are_labelled_when_one_folder_is_normal(tmp_path):
     draw(tmp_path, "fine/1.png", "new/ok/1.png", "new/hole/1.png", "masks/hole/1.png")
     found = from_folders(normal=tmp_path / "fine", test=tmp_path / "new", masks=tmp_path / "masks")
-    assert [(s.label, s.defect) for s in found.test] == [(ANOMALOUS, "hole"), (NORMAL, "good")]
-    assert found.test[0].mask == tmp_path / "masks/hole/1.png"
+    assert [(s.label, s.class_name) for s in found.test] == [(ANOMALOUS, "hole"), (NORMAL, "good")]
+    assert found.test[0].masks.path == tmp_path / "masks/hole/1.png"
     assert found.name == "fine"
 
 
 def test_test_pictures_are_unlabelled_otherwise(tmp_path):
     draw(tmp_path, "1.png", "hole/1.png")
     found = from_folders(test=tmp_path)
-    assert [(s.label, s.defect) for s in found.test] == [(None, "unlabelled")] * 2
+    assert [(s.label, s.class_name) for s in found.test] == [(None, None)] * 2
     assert found.train == ()
 
 

@@ -14,7 +14,7 @@ def test_the_tree(tmp_path):
     assert GanomalyLayout.categories(root) == []
     found = GanomalyLayout.read(root)
     assert (found.name, found.layout, found.root, len(found.train)) == ("x rays", "ganomaly", root, 1)
-    assert [(s.label, s.defect, s.mask) for s in found.test] == [
+    assert [(s.label, s.class_name, s.masks) for s in found.test] == [
         (NORMAL, "good", None),
         (ANOMALOUS, "1.abnormal", None),
     ]
@@ -22,7 +22,7 @@ def test_the_tree(tmp_path):
 
 def test_masks_where_there_are_any(tmp_path):
     found = GanomalyLayout.read(draw(tmp_path, *TREE, "ground_truth/1.abnormal/1_mask.png"))
-    assert found.test[1].mask == tmp_path / "ground_truth/1.abnormal/1_mask.png"
+    assert found.test[1].masks.path == tmp_path / "ground_truth/1.abnormal/1_mask.png"
 
 
 def test_parts_may_be_missing(tmp_path):
@@ -43,7 +43,7 @@ def test_several_kinds_of_anomalies_and_folders_inside_are_all_read(tmp_path):
     names = ("test/1.abnormal/day 1/a.jpg", "test/2.abnormal/b.JPG", "test/0.normal/day 1/c.bmp")
     found = GanomalyLayout.read(draw(tmp_path, *TREE[:1], "train/0.normal/day 2/d.png", *names))
     assert len(found.train) == 2
-    assert [(s.label, s.defect) for s in found.test] == [
+    assert [(s.label, s.class_name) for s in found.test] == [
         (NORMAL, "good"),
         (ANOMALOUS, "1.abnormal"),
         (ANOMALOUS, "2.abnormal"),

@@ -22,7 +22,7 @@ def test_the_tree(tmp_path):
     assert MemaeLayout.recognises(root)
     found = MemaeLayout.read(root)
     assert (found.name, found.layout, [video.name for video in found.train]) == ("UCSD_P2_256", "memae", ["Video001"])
-    assert [video.labels.tolist() for video in found.test] == [[1] * 6, [0, 0, 0, 0, 1, 1]]
+    assert [video.frame_labels.tolist() for video in found.test] == [[1] * 6, [0, 0, 0, 0, 1, 1]]
 
 
 def test_several_in_a_folder_are_categories(tmp_path):
@@ -42,7 +42,7 @@ def test_labels_may_be_missing_as_a_whole_but_must_fit(tmp_path):
     with pytest.raises(DataError, match=r"Video002\.mat: no such file"):
         MemaeLayout.read(root)
     clip(tmp_path / "b/Test/Video001")
-    assert MemaeLayout.read(tmp_path / "b").test[0].labels is None
+    assert MemaeLayout.read(tmp_path / "b").test[0].frame_labels is None
 
 
 def test_other_trees_are_refused(tmp_path):

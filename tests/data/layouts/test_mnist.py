@@ -25,7 +25,7 @@ def test_with_both_files_one_is_learnt_from_and_the_other_tested_on(tmp_path, ca
     assert np.array_equal(shown(found.train), draw_digits(labels, seed=0)[labels == 3])
     assert np.array_equal(shown(found.test), draw_digits(labels, seed=1))
     assert [s.label for s in found.test] == [NORMAL if number == 3 else ANOMALOUS for number in labels]
-    assert [s.defect for s in found.test[:5]] == ["class 0", "class 1", "class 2", "good", "class 4"]
+    assert [s.class_name for s in found.test[:5]] == ["class 0", "class 1", "class 2", "good", "class 4"]
     assert not caplog.records
 
 

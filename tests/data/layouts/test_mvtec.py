@@ -23,7 +23,7 @@ def test_one_category(tmp_path):
     found = MvtecLayout.read(root)
     assert (found.name, found.layout, found.root, found.category) == ("bottle ß", "mvtec", root, None)
     assert [sample.path.name for sample in found.train] == ["0.png", "1.png"]
-    assert [(s.label, s.defect, s.mask and s.mask.name) for s in found.test] == [
+    assert [(s.label, s.class_name, s.masks and s.masks.path.name) for s in found.test] == [
         (NORMAL, "good", None),
         (ANOMALOUS, "hole", "0_mask.png"),
         (ANOMALOUS, "scratch", "0_mask.png"),
@@ -32,7 +32,7 @@ def test_one_category(tmp_path):
 
 def test_without_ground_truth_there_are_no_masks(tmp_path):
     found = MvtecLayout.read(draw(tmp_path, *TREE[:5]))
-    assert [sample.mask for sample in found.test] == [None] * 3
+    assert [sample.masks for sample in found.test] == [None] * 3
 
 
 def test_without_train_there_is_only_a_test_part_and_the_reverse(tmp_path):

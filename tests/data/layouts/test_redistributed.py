@@ -31,7 +31,7 @@ def test_parts_are_cut_by_the_numbers_of_frames(tmp_path):
     labels(root / "frame_labels_ped2.npy")
     found = RedistributedLayout.read(root)
     assert (found.name, found.layout, [video.name for video in found.train]) == ("ped2", "redistributed", ["01"])
-    assert [video.labels.tolist() for video in found.test] == [[0, 1, 1, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0, 1]]
+    assert [video.frame_labels.tolist() for video in found.test] == [[0, 1, 1, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0, 1]]
 
 
 @pytest.mark.parametrize("shape", [(-1,), (1, -1)])
@@ -54,26 +54,26 @@ def test_labels_are_found_where_they_are_usually_kept(tmp_path, place, shape):
     labels(tmp_path / place, shape)
     labels(tmp_path / "data/frame_labels_avenue.npy")  # of another data set
     found = RedistributedLayout.read(root)
-    np.testing.assert_array_equal(np.concatenate([video.labels for video in found.test]), LABELS)
+    np.testing.assert_array_equal(np.concatenate([video.frame_labels for video in found.test]), LABELS)
 
 
 def test_one_event_a_video_may_have_lost_its_cells(tmp_path):
     root = frames(tmp_path / "ped2")
     savemat(root / "ped2.mat", {"gt": np.hstack(EVENTS)})
     found = RedistributedLayout.read(root)
-    np.testing.assert_array_equal(np.concatenate([video.labels for video in found.test]), LABELS)
+    np.testing.assert_array_equal(np.concatenate([video.frame_labels for video in found.test]), LABELS)
 
 
 def test_shanghai_is_known_by_both_names(tmp_path):
     root = frames(tmp_path / "shanghaitech")
     labels(tmp_path / "data/frame_labels_shanghai.npy")
-    assert RedistributedLayout.read(root).test[0].labels is not None
+    assert RedistributedLayout.read(root).test[0].frame_labels is not None
 
 
 def test_labels_of_another_data_set_outside_are_not_taken(tmp_path):
     root = frames(tmp_path / "ped2")
     labels(tmp_path / "data/frame_labels_ped1.npy")
-    assert [video.labels for video in RedistributedLayout.read(root).test] == [None] * 3
+    assert [video.frame_labels for video in RedistributedLayout.read(root).test] == [None] * 3
 
 
 def test_labels_that_do_not_fit_are_errors(tmp_path):
@@ -94,7 +94,7 @@ def test_several_label_files_of_other_names_inside_are_not_guessed_among(tmp_pat
     with pytest.raises(DataError, match=r"frame_labels_a\.npy, frame_labels_b\.npy; expected one label file"):
         RedistributedLayout.read(root)
     labels(root / "frame_labels_mine.npy")
-    assert RedistributedLayout.read(root).test[0].labels is not None
+    assert RedistributedLayout.read(root).test[0].frame_labels is not None
 
 
 def test_several_in_a_folder_are_categories(tmp_path):
@@ -123,5 +123,5 @@ def test_real_labels_are_cut_for_the_clips_of_ped2(real_data, tmp_path):
             (folder / f"{j:03}.jpg").touch()
     (tmp_path / "data").symlink_to(real_data / "video/labels_only")
     found = RedistributedLayout.read(tmp_path / "ped2")
-    assert [len(video.labels) for video in found.test] == lengths
-    assert [int(video.labels.sum()) for video in found.test][:3] == [120, 86, 146]
+    assert [len(video.frame_labels) for video in found.test] == lengths
+    assert [int(video.frame_labels.sum()) for video in found.test][:3] == [120, 86, 146]

@@ -33,7 +33,7 @@ def test_videos_or_frames_to_learn_from_and_labelled_frames(tmp_path, train, tru
     assert (found.layout, [video.name for video in found.train]) == ("shanghaitech", ["01_001", "13_007"])
     assert [video.name for video in found.test] == ["01_0014", "12_0142"]
     for video in found.test:
-        np.testing.assert_array_equal(video.labels, LABELS)
+        np.testing.assert_array_equal(video.frame_labels, LABELS)
         with open_masks(video.masks) as masks:
             assert (len(masks), masks[2].sum(), masks[0].sum()) == (6, 4, 0)
 

@@ -32,8 +32,8 @@ def test_one_of_the_two(tmp_path):
     found = UcsdLayout.read(root)
     assert (found.name, found.layout, found.root, found.category) == ("UCSDped1", "ucsd", root, None)
     assert [video.name for video in found.train] == ["Train001", "Train002"]
-    assert [video.labels for video in found.train] == [None, None]
-    assert {video.name: video.labels.tolist() for video in found.test} == {
+    assert [video.frame_labels for video in found.train] == [None, None]
+    assert {video.name: video.frame_labels.tolist() for video in found.test} == {
         "Test001": [0, 1, 1, 0, 0, 0],
         "Test002": [1, 0, 0, 0, 0, 1],  # those of the script, not of the masks
     }
@@ -56,14 +56,14 @@ def test_the_whole_data_set_has_two_categories(tmp_path, inner):
 
 def test_without_the_script_frames_with_a_marked_pixel_are_anomalous(tmp_path):
     found = UcsdLayout.read(ped(tmp_path / "UCSDped1", script=""))
-    assert found.test[0].labels is None
-    assert found.test[1].labels.tolist() == [0, 0, 1, 1, 0, 0]
+    assert found.test[0].frame_labels is None
+    assert found.test[1].frame_labels.tolist() == [0, 0, 1, 1, 0, 0]
 
 
 def test_single_clips_keep_the_labels_of_their_number(tmp_path):
     root = ped(tmp_path / "UCSDped1")
     shutil.rmtree(root / "Test/Test001")
-    assert UcsdLayout.read(root).test[0].labels.tolist() == [1, 0, 0, 0, 0, 1]
+    assert UcsdLayout.read(root).test[0].frame_labels.tolist() == [1, 0, 0, 0, 0, 1]
 
 
 def test_labels_that_do_not_fit_are_errors(tmp_path):
@@ -100,7 +100,7 @@ def test_real_frames_and_masks(real_data, tmp_path):
     (found,) = UcsdLayout.read(tmp_path / "UCSDped1").test
     with open_masks(found.masks) as masks:
         assert (len(masks), masks[0].shape) == (16, (158, 238))
-        np.testing.assert_array_equal(found.labels, [mask.any() for mask in masks])
+        np.testing.assert_array_equal(found.frame_labels, [mask.any() for mask in masks])
     shutil.copy(real_data / "video/labels_only/UCSDped1.m", tmp_path / "UCSDped1/Test")
     with pytest.raises(DataError, match=r"clip 3: anomalous frames 90 to 199 .* has 16 frames"):
         UcsdLayout.read(tmp_path / "UCSDped1")

@@ -33,25 +33,25 @@ def test_labels_in_their_folder_or_beside_the_video(root, place, suffix):
         write(root / place / f"{name}{suffix}")
     found = VideosLayout.read(root)
     for video in found.test:
-        np.testing.assert_array_equal(video.labels, LABELS)
-    assert [video.labels for video in found.train] == [None]
+        np.testing.assert_array_equal(video.frame_labels, LABELS)
+    assert [video.frame_labels for video in found.train] == [None]
 
 
 def test_the_folder_of_labels_goes_before_those_beside_the_video_and_the_archive(root):
     np.savez(root / "gt.npz", frame_labels_08=np.zeros(6))
-    assert VideosLayout.read(root).test[0].labels.sum() == 0
+    assert VideosLayout.read(root).test[0].frame_labels.sum() == 0
     (root / "test/08.csv").write_text("1\n" * 6)
-    assert VideosLayout.read(root).test[0].labels.sum() == 6
+    assert VideosLayout.read(root).test[0].frame_labels.sum() == 6
     write(root / "labels/08.npy")
-    assert VideosLayout.read(root).test[0].labels.sum() == 2
+    assert VideosLayout.read(root).test[0].frame_labels.sum() == 2
 
 
 @pytest.mark.parametrize("key", ["08", "8", "008"])
 def test_an_archive_may_label_more_videos_than_there_are(root, key):
     np.savez(root / "gt.npz", **{f"frame_labels_{key}": LABELS.astype(bool), "frame_labels_09": np.ones(9)})
     numbered, named = VideosLayout.read(root).test
-    np.testing.assert_array_equal(numbered.labels, LABELS)
-    assert named.labels is None
+    np.testing.assert_array_equal(numbered.frame_labels, LABELS)
+    assert named.frame_labels is None
 
 
 def test_labels_of_none_of_the_videos_are_an_error(root):
@@ -117,4 +117,4 @@ def test_masks_and_labels_are_as_many(root):
 def test_labels_beside_a_single_video(tmp_path):
     video = film(tmp_path / "hall.mp4")
     write(tmp_path / "hall.csv")
-    np.testing.assert_array_equal(from_videos(test=video).test[0].labels, LABELS)
+    np.testing.assert_array_equal(from_videos(test=video).test[0].frame_labels, LABELS)

@@ -20,7 +20,7 @@ def test_the_usual_names_of_both_parts(tmp_path, train, test):
     found = VideosLayout.read(tmp_path)
     assert (found.name, found.layout, found.root) == (tmp_path.name, "videos", tmp_path)
     assert (names(found.train), names(found.test)) == (["2", "10"], ["a b"])
-    assert (found.test[0].labels, found.test[0].masks, found.test[0].group) == (None, None, None)
+    assert (found.test[0].frame_labels, found.test[0].masks, found.test[0].group) == (None, None, None)
 
 
 def test_only_one_part_of_a_kind(tmp_path):
@@ -117,7 +117,7 @@ def test_labels_and_masks_in_the_test_folder_are_no_videos(tmp_path):
 def test_real_upcam(real_data):
     found = VideosLayout.read(real_data / "video/upcam")
     assert (len(found.train), names(found.train)[0], names(found.test)) == (8, "05-20", ["00"])
-    assert (len(found.test[0].labels), int(found.test[0].labels.sum())) == (18066, 5517)
+    assert (len(found.test[0].frame_labels), int(found.test[0].frame_labels.sum())) == (18066, 5517)
     assert [video.group for video in found.grouped(r"(\d+)-\d+|eval").train][:3] == ["05", "05", "06"]
 
 
@@ -128,9 +128,9 @@ def test_real_avenue_mini(real_data):
     found = VideosLayout.read(real_data / "video/avenue_mini")
     assert names(found.train) == ["10_0000", "11_0000", "12", "16"]
     assert names(found.test) == ["08", "17", "18", "19", "20", "21"]  # of the 21 that gt.npz labels
-    assert [len(video.labels) for video in found.test] == [36, 426, 294, 248, 273, 76]
-    assert sum(int(video.labels.sum()) for video in found.test) == 1061
+    assert [len(video.frame_labels) for video in found.test] == [36, 426, 294, 248, 273, 76]
+    assert sum(int(video.frame_labels.sum()) for video in found.test) == 1061
     for video in found.test:
         with open_masks(video.masks) as masks:
             assert masks[0].shape == (180, 320)
-            assert frame_labels(masks).tolist() == video.labels.tolist()
+            assert frame_labels(masks).tolist() == video.frame_labels.tolist()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from offnormal.data.dataset import Dataset
 from offnormal.data.frame_masks import frame_labels, open_masks
 from offnormal.data.layouts.clips import holds
-from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import DataError
 from offnormal.sources.video_paths import videos_in
-from offnormal.types import MaskSource, Video
+from offnormal.types import Item, MaskSource
 
 _WHOLE = "Avenue Dataset"
 _PARTS = ("training_videos", "testing_videos")
@@ -41,7 +41,7 @@ class AvenueLayout:
         return []
 
     @staticmethod
-    def read(root: Path, category: str | None = None) -> VideoDataset:
+    def read(root: Path, category: str | None = None) -> Dataset:
         """The data set; DataError when the tree or a mask file is not as expected, or a category is asked for."""
         if category is not None:
             raise DataError(f"--category {category}: the layout 'avenue' has no categories; leave it out")
@@ -49,11 +49,11 @@ class AvenueLayout:
         if not AvenueLayout.recognises(root):
             raise DataError(f"{root}: expected the tree {AvenueLayout.tree}")
         train, test = (videos_in(path) if (path := folder / name).is_dir() else [] for name in _PARTS)
-        return VideoDataset(
+        return Dataset(
             name=root.resolve().name,
             layout="avenue",
             root=folder,
-            train=tuple(Video(path=path, name=path.stem) for path in train),
+            train=tuple(Item(address=str(path), is_video=True, name=path.stem) for path in train),
             test=_with_masks(test, _masks(folder)),
         )
 
@@ -68,7 +68,7 @@ def _masks(folder: Path) -> Path | None:
     return next((place for place in places if place.is_dir()), None)
 
 
-def _with_masks(videos: list[Path], folder: Path | None) -> tuple[Video, ...]:
+def _with_masks(videos: list[Path], folder: Path | None) -> tuple[Item, ...]:
     files = () if folder is None else folder.glob("*_label.mat")
     known = {_number(path): path for path in files if not path.name.startswith(".")}
     if videos and folder is not None and not any(_number(path) in known for path in videos):
@@ -76,12 +76,12 @@ def _with_masks(videos: list[Path], folder: Path | None) -> tuple[Video, ...]:
     return tuple(_labelled(path, known.get(_number(path))) for path in videos)
 
 
-def _labelled(path: Path, file: Path | None) -> Video:
+def _labelled(path: Path, file: Path | None) -> Item:
     if file is None:
-        return Video(path=path, name=path.stem)
+        return Item(address=str(path), is_video=True, name=path.stem)
     masks = MaskSource(path=file, key="volLabel")
     with open_masks(masks) as opened:
-        return Video(path=path, name=path.stem, labels=frame_labels(opened), masks=masks)
+        return Item(address=str(path), is_video=True, name=path.stem, frame_labels=frame_labels(opened), masks=masks)
 
 
 def _number(path: Path) -> str:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from offnormal.data.class_split import ClassChoice, Split, split_clips
+from offnormal.data.dataset import Dataset
 from offnormal.data.layouts.labelled import subfolders
-from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import DataError
 from offnormal.sources.video_paths import is_frame_folder, videos_below, videos_in
-from offnormal.types import Video
+from offnormal.types import Item
 
 # what follows the name of an original in those of its copies: `kick_aug3`, `kick-flipped`, `kick (2)`, `kick - copy`
 _COPY = re.compile(
@@ -44,18 +44,18 @@ class ClassFoldersLayout:
         return []
 
     @staticmethod
-    def clips(root: Path) -> tuple[Video, ...]:
+    def clips(root: Path) -> tuple[Item, ...]:
         """Every clip with its class and its original; DataError where there is none, or one of no class."""
         return class_clips(root)
 
     @staticmethod
-    def read(root: Path, category: str | None = None) -> VideoDataset:
+    def read(root: Path, category: str | None = None) -> Dataset:
         """DataError: it takes the classes that are normal."""
         clips = class_clips(root)
         return divided(root, clips, ClassChoice().among(classes_of(clips)), layout="class_folders")
 
 
-def class_clips(root: Path, class_of: Callable[[str], str] = str) -> tuple[Video, ...]:
+def class_clips(root: Path, class_of: Callable[[str], str] = str) -> tuple[Item, ...]:
     """The clips of a folder of class folders; class_of: name of a folder -> class.
 
     Raises DataError for videos beside the folders, and where there is no clip at all.
@@ -73,15 +73,27 @@ def class_clips(root: Path, class_of: Callable[[str], str] = str) -> tuple[Video
     short = {clip: name if clip.is_dir() else name.removesuffix(clip.suffix) for clip, name in paths.items()}
     shared = Counter(short.values())
     return tuple(
-        Video(path=clip, name=short[clip] if shared[short[clip]] == 1 else paths[clip], group=original, action=action)
+        Item(
+            address=str(clip),
+            is_video=True,
+            name=short[clip] if shared[short[clip]] == 1 else paths[clip],
+            group=original,
+            class_name=action,
+        )
         for clip, original, action in found
     )
 
 
-def clips_of_class(folder: Path, action: str | None) -> tuple[Video, ...]:
+def clips_of_class(folder: Path, action: str | None) -> tuple[Item, ...]:
     """The clips of a single class folder; None: of a class that is not known."""
     return tuple(
-        Video(path=clip, name=clip.relative_to(folder).as_posix(), group=f"{folder.name}/{original}", action=action)
+        Item(
+            address=str(clip),
+            is_video=True,
+            name=clip.relative_to(folder).as_posix(),
+            group=f"{folder.name}/{original}",
+            class_name=action,
+        )
         for clip, original in _originals(folder)
     )
 
@@ -91,28 +103,28 @@ def is_class_folders(root: Path) -> bool:
     return bool(_holding(root))
 
 
-def classes_of(clips: tuple[Video, ...]) -> list[str]:
+def classes_of(clips: tuple[Item, ...]) -> list[str]:
     """Names of the classes, each once, in the order of their first clips."""
-    return list(dict.fromkeys(clip.action for clip in clips if clip.action is not None))
+    return list(dict.fromkeys(clip.class_name for clip in clips if clip.class_name is not None))
 
 
 def divided(
-    root: Path, clips: tuple[Video, ...], classes: ClassChoice, *, layout: str, group_by: str | None = None
-) -> VideoDataset:
+    root: Path, clips: tuple[Item, ...], classes: ClassChoice, *, layout: str, group_by: str | None = None
+) -> Dataset:
     """The data set of clips that are divided anew among complete classes; errors as of `split_clips`."""
     return with_split(root, clips, split_clips(clips, classes, layout=layout, group_by=group_by))
 
 
-def with_split(root: Path, clips: tuple[Video, ...], split: Split) -> VideoDataset:
+def with_split(root: Path, clips: tuple[Item, ...], split: Split) -> Dataset:
     """The data set of clips as a split divides them."""
-    parts = split.of(clips)
-    return VideoDataset(
+    splits = split.of(clips)
+    return Dataset(
         name=root.resolve().name,
         layout=split.layout,
         root=root,
-        train=parts["train"],
-        validation=parts["validation"],
-        test=parts["test"] + parts["anomalous"],
+        train=splits["train"],
+        calibration=splits["calibration"],
+        test=splits["test"] + splits["anomalous"],
         split=split,
     )
 

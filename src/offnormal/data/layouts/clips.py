@@ -12,7 +12,7 @@ from offnormal.data.layouts.labelled import subfolders
 from offnormal.errors import DataError
 from offnormal.sources.video_index import count_frames
 from offnormal.sources.video_paths import is_frame_folder
-from offnormal.types import MaskSource, Video
+from offnormal.types import Item, MaskSource
 
 
 def holds(root: Path, *names: str) -> bool:
@@ -38,9 +38,9 @@ def _clips(folder: Path, pattern: str) -> Iterator[Path]:
             yield path
 
 
-def training_clips(folder: Path, pattern: str = ".*") -> tuple[Video, ...]:
+def training_clips(folder: Path, pattern: str = ".*") -> tuple[Item, ...]:
     """Folders of frames as training videos."""
-    return tuple(Video(path=path, name=path.name) for path in clip_folders(folder, pattern))
+    return tuple(Item(address=str(path), is_video=True, name=path.name) for path in clip_folders(folder, pattern))
 
 
 def checked_masks(masks: MaskSource, video: Path, frames: int | None = None) -> MaskSource:

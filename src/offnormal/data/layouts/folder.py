@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from offnormal.data.dataset import Dataset
-from offnormal.data.layouts.labelled import NORMAL_NAMES, labelled_samples, normal_samples, subfolders
+from offnormal.data.layouts.labelled import NORMAL_NAMES, image_name, labelled_items, normal_items, subfolders
 from offnormal.errors import DataError
 from offnormal.sources.paths import as_written, pictures_in
-from offnormal.types import Sample
+from offnormal.types import Item
 
 _STRUCTURED = ("train", "test", "ground_truth")
 
@@ -60,17 +60,18 @@ def from_folders(*, normal: Path | None = None, test: Path | None = None, masks:
         raise DataError(f"--normal {normal} and --test {test} share pictures: keep them in folders apart")
     if normal is not None:
         _refuse_mixed(normal)
-    train = normal_samples(normal) if normal is not None else ()
+    train = normal_items(normal, root) if normal is not None else ()
     if normal is not None and not train:
         raise DataError(f"{normal}: no picture in it or below it; expected normal pictures to learn from")
-    tested: tuple[Sample, ...] = ()
+    tested: tuple[Item, ...] = ()
     if test is not None:
+        above = root if test.is_relative_to(root) else test.parent
         if any(folder.name.casefold() in NORMAL_NAMES for folder in subfolders(test)):
-            tested = labelled_samples(test, masks)
+            tested = labelled_items(test, masks, above)
         else:
             if masks is not None:
                 raise DataError(f"--masks needs labels: sort {test} into good/ and one folder per defect")
-            tested = tuple(Sample(path=path, defect="unlabelled") for path in pictures_in(test))
+            tested = tuple(Item(address=str(path), name=image_name(path, above)) for path in pictures_in(test))
         if not tested:
             raise DataError(f"{test}: no picture in it or below it; expected pictures to test on")
     return Dataset(name=root.resolve().name, layout="folder", root=root, train=train, test=tested)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from offnormal.data.dataset import Dataset
-from offnormal.data.layouts.labelled import labelled_samples, normal_samples
+from offnormal.data.layouts.labelled import labelled_items, normal_items
 from offnormal.errors import DataError
 
 
@@ -38,6 +38,6 @@ class GanomalyLayout:
             name=root.resolve().name,
             layout="ganomaly",
             root=root,
-            train=normal_samples(train) if train.is_dir() else (),
-            test=labelled_samples(test, masks if masks.is_dir() else None) if test.is_dir() else (),
+            train=normal_items(train, root) if train.is_dir() else (),
+            test=labelled_items(test, masks if masks.is_dir() else None, root) if test.is_dir() else (),
         )

@@ -1,4 +1,4 @@
-"""What layouts with one folder per defect share: defects -> labelled samples, and finding their masks."""
+"""What layouts with one folder per defect share: types of anomalies -> labelled items, and finding their masks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from offnormal.errors import DataError
 from offnormal.sources.paths import natural_key, pictures_in
-from offnormal.types import ANOMALOUS, NORMAL, Sample
+from offnormal.types import ANOMALOUS, NORMAL, Item, MaskSource
 
 _MASK_ENDINGS = ("_mask", "", "_gt")  # after the picture's name, in the order tried
 NORMAL_NAMES = frozenset({"good", "normal", "ok", "0.normal"})
@@ -18,13 +18,21 @@ def subfolders(folder: Path) -> list[Path]:
     return sorted((p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")), key=natural_key)
 
 
-def normal_samples(folder: Path) -> tuple[Sample, ...]:
-    """Every picture of a folder (recursively) as a normal sample."""
-    return tuple(Sample(path=path, label=NORMAL) for path in pictures_in(folder))
+def image_name(path: Path, root: Path) -> str:
+    """The path below a dataset's root in POSIX form."""
+    return path.relative_to(root).as_posix()
 
 
-def labelled_samples(test: Path, masks: Path | None) -> tuple[Sample, ...]:
-    """One folder per defect, the normal ones named good, normal, ok or 0.normal; masks matched by name.
+def normal_items(folder: Path, root: Path | None = None) -> tuple[Item, ...]:
+    """Every image of a folder (recursively) as a normal item of the dataset in `root`, by default the folder itself."""
+    return tuple(
+        Item(address=str(path), name=image_name(path, root or folder), label=NORMAL, class_name="good")
+        for path in pictures_in(folder)
+    )
+
+
+def labelled_items(test: Path, masks: Path | None, root: Path | None = None) -> tuple[Item, ...]:
+    """One folder per type of anomaly, the normal ones named good, normal, ok or 0.normal; masks matched by name.
 
     Raises DataError when the masks of a defect exist for some pictures only, and for pictures beside the folders.
     """
@@ -33,16 +41,23 @@ def labelled_samples(test: Path, masks: Path | None) -> tuple[Sample, ...]:
             f"{loose[0]} lies in {test} itself, where every picture is labelled by its folder: sort it into good/ or "
             "the folder of a defect, or take it away"
         )
-    samples: list[Sample] = []
+    items: list[Item] = []
     for folder in subfolders(test):
         normal = folder.name.casefold() in NORMAL_NAMES
         mask_folder = masks / folder.name if masks is not None and not normal else None
         known = _mask_index(mask_folder) if mask_folder is not None and mask_folder.is_dir() else {}
         for path in pictures_in(folder):
             mask = _mask_of(path, folder, mask_folder, known) if known else None
-            defect = "good" if normal else folder.name
-            samples.append(Sample(path=path, label=NORMAL if normal else ANOMALOUS, defect=defect, mask=mask))
-    return tuple(samples)
+            items.append(
+                Item(
+                    address=str(path),
+                    name=image_name(path, root or test),
+                    label=NORMAL if normal else ANOMALOUS,
+                    class_name="good" if normal else folder.name,
+                    masks=None if mask is None else MaskSource(path=mask),
+                )
+            )
+    return tuple(items)
 
 
 def _mask_index(folder: Path) -> dict[str, Path]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from offnormal.data.dataset import Dataset
 from offnormal.data.frame_labels import checked, memae_labels
 from offnormal.data.layouts.categories import one_category
 from offnormal.data.layouts.clips import clip_folders, has_clips, training_clips
 from offnormal.data.layouts.labelled import subfolders
-from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import DataError
-from offnormal.types import Video
+from offnormal.types import Item
 
 _CLIPS = r"Video\d+"
 
@@ -36,13 +36,13 @@ class MemaeLayout:
         return [] if _is_set(root) else [folder.name for folder in subfolders(root) if _is_set(folder)]
 
     @staticmethod
-    def read(root: Path, category: str | None = None) -> VideoDataset:
+    def read(root: Path, category: str | None = None) -> Dataset:
         """The data set of one category; DataError when the tree or a label file is not as expected."""
         folder, category = one_category(root, category, MemaeLayout.categories(root))
         if not _is_set(folder):
             raise DataError(f"{folder}: expected the tree {MemaeLayout.tree}")
         clips = clip_folders(folder / "Test", _CLIPS)
-        return VideoDataset(
+        return Dataset(
             name=category or folder.resolve().name,
             layout="memae",
             root=folder,
@@ -56,8 +56,10 @@ def _is_set(folder: Path) -> bool:
     return has_clips(folder / "Train", _CLIPS) or has_clips(folder / "Test", _CLIPS)
 
 
-def _labelled(clip: Path, labels: Path) -> Video:
+def _labelled(clip: Path, labels: Path) -> Item:
     if not labels.is_dir():
-        return Video(path=clip, name=clip.name)
+        return Item(address=str(clip), is_video=True, name=clip.name)
     file = labels / f"{clip.name}.mat"
-    return Video(path=clip, name=clip.name, labels=checked(memae_labels(file), clip, str(file)))
+    return Item(
+        address=str(clip), is_video=True, name=clip.name, frame_labels=checked(memae_labels(file), clip, str(file))
+    )

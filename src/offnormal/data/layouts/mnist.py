@@ -12,9 +12,10 @@ from typing import Literal
 import numpy as np
 
 from offnormal.data.dataset import Dataset
+from offnormal.data.layouts.labelled import image_name
 from offnormal.errors import DataError
 from offnormal.sources.idx import idx_shape, pictures_of, read_idx
-from offnormal.types import ANOMALOUS, NORMAL, Sample
+from offnormal.types import ANOMALOUS, NORMAL, Item
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +63,8 @@ class MnistLayout:
         if not parts:
             raise DataError(f"{root}: expected the tree {MnistLayout.tree}")
         if len(parts) == 2:
-            train = parts["train"].samples(np.flatnonzero(parts["train"].labels == int(category)), int(category))
-            test = parts["t10k"].samples(np.arange(len(parts["t10k"].labels)), int(category))
+            train = parts["train"].items(np.flatnonzero(parts["train"].labels == int(category)), int(category))
+            test = parts["t10k"].items(np.arange(len(parts["t10k"].labels)), int(category))
         else:
             (only,) = parts.values()
             train, test = _split(root, only, int(category))
@@ -73,20 +74,24 @@ class MnistLayout:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
+    root: Path
     file: Path
     labels: np.ndarray  # (N,) uint8, classes
 
-    def samples(self, numbers: Iterable[int], normal: int) -> tuple[Sample, ...]:
+    def items(self, numbers: Iterable[int], normal: int) -> tuple[Item, ...]:
         paths = pictures_of(self.file)
         return tuple(
-            Sample(path=paths[i], label=NORMAL)
-            if self.labels[i] == normal
-            else Sample(path=paths[i], label=ANOMALOUS, defect=f"class {self.labels[i]}")
+            Item(
+                address=str(paths[i]),
+                name=image_name(paths[i], self.root),
+                label=NORMAL if self.labels[i] == normal else ANOMALOUS,
+                class_name="good" if self.labels[i] == normal else f"class {self.labels[i]}",
+            )
             for i in numbers
         )
 
 
-def _split(root: Path, part: _Part, normal: int) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+def _split(root: Path, part: _Part, normal: int) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     own = np.flatnonzero(part.labels == normal)
     learnt = np.delete(own, slice(_THIRD - 1, None, _THIRD))
     tested = np.setdiff1d(np.arange(len(part.labels)), learnt)
@@ -99,7 +104,7 @@ def _split(root: Path, part: _Part, normal: int) -> tuple[tuple[Sample, ...], tu
         len(own),
         normal,
     )
-    return part.samples(learnt, normal), part.samples(tested, normal)
+    return part.items(learnt, normal), part.items(tested, normal)
 
 
 def _read(root: Path, part: str) -> _Part | None:
@@ -113,7 +118,7 @@ def _read(root: Path, part: str) -> _Part | None:
         raise DataError(f"{labels}: labels of shape {found.shape} for pictures of shape {shape} in {images.name}")
     if len(found) and found.max() >= _CLASSES:
         raise DataError(f"{labels}: a label of {found.max()}; expected classes from 0 to {_CLASSES - 1}")
-    return _Part(images, found)
+    return _Part(root, images, found)
 
 
 def _found(root: Path, part: str, what: str) -> Path | None:

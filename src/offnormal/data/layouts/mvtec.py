@@ -6,7 +6,7 @@ from pathlib import Path
 
 from offnormal.data.dataset import Dataset
 from offnormal.data.layouts.categories import one_category
-from offnormal.data.layouts.labelled import labelled_samples, normal_samples, subfolders
+from offnormal.data.layouts.labelled import labelled_items, normal_items, subfolders
 from offnormal.errors import DataError
 
 
@@ -41,8 +41,8 @@ class MvtecLayout:
             layout="mvtec",
             root=folder,
             category=category,
-            train=normal_samples(train) if train.is_dir() else (),
-            test=labelled_samples(test, masks if masks.is_dir() else None) if test.is_dir() else (),
+            train=normal_items(train, folder) if train.is_dir() else (),
+            test=labelled_items(test, masks if masks.is_dir() else None, folder) if test.is_dir() else (),
         )
 
 

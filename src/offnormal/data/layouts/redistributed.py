@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from offnormal.data.array_files import read_npy
+from offnormal.data.dataset import Dataset
 from offnormal.data.frame_labels import as_labels, from_spans, mat_spans, split_labels
 from offnormal.data.layouts.categories import one_category
 from offnormal.data.layouts.clips import clip_folders, has_clips, training_clips
 from offnormal.data.layouts.labelled import subfolders
-from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import DataError
 from offnormal.sources.video_index import count_frames
-from offnormal.types import Video
+from offnormal.types import Item
 
 _PREFIX = "frame_labels_"
 _ALSO = {"shanghaitech": "shanghai", "shanghai": "shanghaitech"}
@@ -46,7 +46,7 @@ class RedistributedLayout:
         return [] if _is_set(root) else [folder.name for folder in subfolders(root) if _is_set(folder)]
 
     @staticmethod
-    def read(root: Path, category: str | None = None) -> VideoDataset:
+    def read(root: Path, category: str | None = None) -> Dataset:
         """The data set of one category; DataError when the tree or the label file is not as expected."""
         folder, category = one_category(root, category, RedistributedLayout.categories(root))
         if not _is_set(folder):
@@ -54,13 +54,16 @@ class RedistributedLayout:
         clips = clip_folders(folder / "testing" / "frames")
         file = _label_file(folder) if clips else None
         labels = [None] * len(clips) if file is None else _labels(file, [count_frames(clip) for clip in clips])
-        return VideoDataset(
+        return Dataset(
             name=category or folder.resolve().name,
             layout="redistributed",
             root=folder,
             category=category,
             train=training_clips(folder / "training" / "frames"),
-            test=tuple(Video(path=clip, name=clip.name, labels=own) for clip, own in zip(clips, labels, strict=True)),
+            test=tuple(
+                Item(address=str(clip), is_video=True, name=clip.name, frame_labels=own)
+                for clip, own in zip(clips, labels, strict=True)
+            ),
         )
 
 

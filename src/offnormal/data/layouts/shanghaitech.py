@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from offnormal.data.array_files import read_npy
+from offnormal.data.dataset import Dataset
 from offnormal.data.frame_labels import as_labels, checked
 from offnormal.data.layouts.clips import checked_masks, clip_folders, holds, training_clips
-from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import DataError
 from offnormal.sources.video_paths import videos_in
-from offnormal.types import MaskSource, Video
+from offnormal.types import Item, MaskSource
 
 _LABELS, _MASKS = "test_frame_mask", "test_pixel_mask"
 
@@ -46,7 +46,7 @@ class ShanghaiTechLayout:
         return []
 
     @staticmethod
-    def read(root: Path, category: str | None = None) -> VideoDataset:
+    def read(root: Path, category: str | None = None) -> Dataset:
         """The data set; DataError when the tree or a label file is not as expected, or a category is asked for."""
         if category is not None:
             raise DataError(f"--category {category}: the layout 'shanghaitech' has no categories; leave it out")
@@ -54,7 +54,7 @@ class ShanghaiTechLayout:
             raise DataError(f"{root}: expected the tree {ShanghaiTechLayout.tree}")
         clips = clip_folders(root / "testing" / "frames")
         labels, masks = (_folder(root, name) for name in (_LABELS, _MASKS))
-        return VideoDataset(
+        return Dataset(
             name=root.resolve().name,
             layout="shanghaitech",
             root=root,
@@ -68,16 +68,21 @@ def _folder(root: Path, name: str) -> Path | None:
     return next((place for place in places if place.is_dir()), None)
 
 
-def _training_videos(folder: Path) -> tuple[Video, ...]:
-    return tuple(Video(path=path, name=path.stem) for path in videos_in(folder)) if folder.is_dir() else ()
+def _training_videos(folder: Path) -> tuple[Item, ...]:
+    return (
+        tuple(Item(address=str(path), is_video=True, name=path.stem) for path in videos_in(folder))
+        if folder.is_dir()
+        else ()
+    )
 
 
-def _labelled(clip: Path, labels: Path | None, masks: Path | None) -> Video:
+def _labelled(clip: Path, labels: Path | None, masks: Path | None) -> Item:
     source = masks / f"{clip.name}.npy" if masks is not None else None
-    return Video(
-        path=clip,
+    return Item(
+        address=str(clip),
+        is_video=True,
         name=clip.name,
-        labels=_labels(clip, labels / f"{clip.name}.npy") if labels is not None else None,
+        frame_labels=_labels(clip, labels / f"{clip.name}.npy") if labels is not None else None,
         masks=checked_masks(MaskSource(path=source), clip) if source is not None and source.is_file() else None,
     )
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from offnormal.data.class_split import ClassChoice
+from offnormal.data.dataset import Dataset
 from offnormal.data.layouts.class_folders import class_clips, classes_of, divided
 from offnormal.data.layouts.labelled import subfolders
-from offnormal.data.video_dataset import VideoDataset
-from offnormal.types import Video
+from offnormal.types import Item
 
 # folder -> class: views of one action are one class
 _CLASSES = {
@@ -65,12 +65,12 @@ class UcfSportsLayout:
         return []
 
     @staticmethod
-    def clips(root: Path) -> tuple[Video, ...]:
+    def clips(root: Path) -> tuple[Item, ...]:
         """Every clip with its class, the views of one action merged; DataError where there is none."""
         return class_clips(_place(root) or root, class_of)
 
     @staticmethod
-    def read(root: Path, category: str | None = None) -> VideoDataset:
+    def read(root: Path, category: str | None = None) -> Dataset:
         """The data set with the default classes, divided 50/40/10; DataError where clips are missing."""
         clips = UcfSportsLayout.clips(root)
         classes = ClassChoice().among(classes_of(clips), UcfSportsLayout.default)

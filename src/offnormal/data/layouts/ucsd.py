@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from offnormal.data.dataset import Dataset
 from offnormal.data.frame_labels import Span, from_spans, ucsd_spans
 from offnormal.data.frame_masks import frame_labels, open_masks
 from offnormal.data.layouts.categories import one_category
 from offnormal.data.layouts.clips import checked_masks, clip_folders, has_clips, training_clips
 from offnormal.data.layouts.labelled import subfolders
-from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import DataError
 from offnormal.sources.video_index import count_frames
 from offnormal.sources.video_paths import is_frame_folder
-from offnormal.types import MaskSource, Video
+from offnormal.types import Item, MaskSource
 
 _WHOLE = "UCSD_Anomaly_Dataset.v1p2"
 _TRAIN, _TEST = r"Train\d+", r"Test\d+"
@@ -50,12 +50,12 @@ class UcsdLayout:
         return [folder.name for folder in subfolders(_inner(root)) if _is_pedestrians(folder)]
 
     @staticmethod
-    def read(root: Path, category: str | None = None) -> VideoDataset:
+    def read(root: Path, category: str | None = None) -> Dataset:
         """The data set of one of the two; DataError when the tree or the labels are not as expected."""
         folder, category = one_category(_inner(root), category, UcsdLayout.categories(root))
         if not _is_pedestrians(folder):
             raise DataError(f"{folder}: expected the tree {UcsdLayout.tree}")
-        return VideoDataset(
+        return Dataset(
             name=category or folder.resolve().name,
             layout="ucsd",
             root=folder,
@@ -73,7 +73,7 @@ def _is_pedestrians(folder: Path) -> bool:
     return has_clips(folder / "Train", _TRAIN) or has_clips(folder / "Test", _TEST)
 
 
-def _test_clips(folder: Path) -> tuple[Video, ...]:
+def _test_clips(folder: Path) -> tuple[Item, ...]:
     clips = clip_folders(folder, _TEST)
     script = _script(folder) if clips else None
     spans = ucsd_spans(script) if script else None
@@ -81,7 +81,7 @@ def _test_clips(folder: Path) -> tuple[Video, ...]:
     for clip in clips:
         masks = _masks(clip)
         labels = _labels(clip, masks) if script is None or spans is None else _from_script(clip, script, spans)
-        videos.append(Video(path=clip, name=clip.name, labels=labels, masks=masks))
+        videos.append(Item(address=str(clip), is_video=True, name=clip.name, frame_labels=labels, masks=masks))
     return tuple(videos)
 
 

@@ -20,7 +20,7 @@ from offnormal.data.layouts.clips import checked_masks
 from offnormal.errors import DataError
 from offnormal.sources.video_index import frame_size
 from offnormal.sources.video_paths import is_frame_folder
-from offnormal.types import MaskSource, Video
+from offnormal.types import Item, MaskSource
 
 LABELS, MASKS, ARCHIVE = "labels", "masks", "gt.npz"
 TRUTH_FOLDERS = (LABELS, MASKS)
@@ -41,21 +41,21 @@ class Truth:
         found = _first(place / ARCHIVE for place in places)
         return cls(places, Archive(found) if found else None)
 
-    def videos(self, named: Mapping[str, Path]) -> tuple[Video, ...]:
+    def videos(self, named: Mapping[str, Path]) -> tuple[Item, ...]:
         """Test videos with what is known of each; DataError when labels are there and none of them fits any video."""
         videos = tuple(self._video(name, path) for name, path in named.items())
-        if videos and all(video.labels is None for video in videos) and (unused := self._label_names()):
+        if videos and all(video.frame_labels is None for video in videos) and (unused := self._label_names()):
             raise DataError(
                 f"{self.places[0]}: labels for {', '.join(unused[:4])}, but the test videos are called "
                 f"{', '.join(list(named)[:4])}; give both the same names"
             )
         return videos
 
-    def _video(self, name: str, path: Path) -> Video:
+    def _video(self, name: str, path: Path) -> Item:
         labels, masks = self._labels(name, path), self._masks(name, path)
         if masks is not None:
             checked_masks(masks, path, None if labels is None else len(labels))
-        return Video(path=path, name=name, labels=labels, masks=masks)
+        return Item(address=str(path), is_video=True, name=name, frame_labels=labels, masks=masks)
 
     def _labels(self, name: str, path: Path) -> np.ndarray | None:
         beside = path.parent / Path(name).name

@@ -6,14 +6,14 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from offnormal.data.dataset import Dataset
 from offnormal.data.layouts.categories import one_category
 from offnormal.data.layouts.labelled import NORMAL_NAMES, subfolders
 from offnormal.data.layouts.video_truth import TRUTH_FOLDERS, Truth
-from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import DataError
 from offnormal.sources.paths import pictures_in
 from offnormal.sources.video_paths import VIDEO_SUFFIXES, is_frame_folder, is_video, videos_below, videos_in
-from offnormal.types import Video
+from offnormal.types import Item
 
 _TRAIN = ("train", "training", "normal")
 _TEST = ("test", "testing", "eval", "evaluation")
@@ -46,7 +46,7 @@ class VideosLayout:
         return [] if _is_set(root) else [folder.name for folder in subfolders(root) if _is_set(folder)]
 
     @staticmethod
-    def read(root: Path, category: str | None = None) -> VideoDataset:
+    def read(root: Path, category: str | None = None) -> Dataset:
         """The data set of one category; DataError for an empty tree and for labels or masks that do not fit."""
         folder, category = one_category(root, category, VideosLayout.categories(root))
         train, test = _part(folder, _TRAIN), _part(folder, _TEST)
@@ -57,7 +57,7 @@ class VideosLayout:
 
 def from_videos(
     *, train: Path | None = None, test: Path | None = None, root: Path | None = None, category: str | None = None
-) -> VideoDataset:
+) -> Dataset:
     """A data set from folders of videos, single video files, or single folders of frames.
 
     Raises DataError for one that holds no video, and for labels or masks that do not fit.
@@ -67,12 +67,12 @@ def from_videos(
         raise DataError("no data: expected a folder of videos, or one video")
     training = _named(train) if train is not None else {}
     tested = _named(test) if test is not None else {}
-    return VideoDataset(
+    return Dataset(
         name=category or (root.stem if root.is_file() else root.resolve().name),
         layout="videos",
         root=root if root.is_dir() else root.parent,
         category=category,
-        train=tuple(Video(path=path, name=name) for name, path in training.items()),
+        train=tuple(Item(address=str(path), is_video=True, name=name) for name, path in training.items()),
         test=Truth.near(test).videos(tested) if test is not None else (),
     )
 

@@ -1,0 +1,43 @@
+"""A baseline that keeps others honest: what moves more than usual between a frame and the one shortly before."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+from torch import Tensor
+
+from offnormal.detectors.base import DetectorOptions
+from offnormal.detectors.baselines.pixel_detector import PixelDetector, PixelOptions
+
+
+class FrameDifferenceOptions(PixelOptions):
+    """Options of `frame_difference`."""
+
+    lag_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.4
+    """Seconds between the two frames."""
+
+
+class FrameDifference(PixelDetector):
+    """Pixels learn how much they change.
+
+    Score: mean of the map. Map: absolute difference of the two frames in standard deviations above its mean on
+    normals, 0 where there is less than usual, smoothed; higher = more anomalous.
+    """
+
+    name = "frame_difference"
+    Options = FrameDifferenceOptions
+
+    @classmethod
+    def clip(cls, options: DetectorOptions) -> dict[str, Any]:
+        """Two frames `lag_s` apart; the score speaks of the later one."""
+        assert isinstance(options, FrameDifferenceOptions)
+        return {"frames": 2, "fps": 1 / options.lag_s, "targets": (-1,)}
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Pixels (N, 1, 2, H, W) -> absolute differences (N, H * W)."""
+        return (x[:, :, 1] - x[:, :, 0]).abs().flatten(1)
+
+    def excess(self, deviation: Tensor) -> Tensor:
+        """Only what is above the mean: that something rests is no alarm."""
+        return deviation.clamp(min=0)

@@ -1,0 +1,174 @@
+"""Options of the embedding autoencoder: which network embeds which clips, what learns, and what is the score."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+
+from offnormal.backbones.images import deepest_layer, input_multiple
+from offnormal.backbones.video.base import VideoCard
+from offnormal.backbones.video.catalogue import build_embedder
+from offnormal.backbones.video.frames import PREFIX
+from offnormal.detectors.base import Channels, DataKind, DetectorOptions
+from offnormal.detectors.embedding_ae.heads import Subsample
+from offnormal.errors import ConfigError
+
+Head = Literal["ae", "centroid", "mahalanobis", "knn"]
+_WIDE = 512  # numbers of an embedding above which the published layers begin with 512, not 384
+STEPS = 3000  # of a training on embeddings, whatever their number: seconds
+_UNFROZEN_EPOCHS = 10  # published configs: 10, 12 and 20 of about 30
+_UNFROZEN_STEPS = 100  # at least, where clips are few
+_FROZEN_SHARE = 2 / 3  # of a training whose length is given; published configs, but for SlowFast's third
+_CAMERA_FPS = 30  # "source frames, of about 30 a second" (VideoCard.every)
+
+
+class EmbeddingAEOptions(DetectorOptions):
+    """The embedder, its clips, the autoencoder, and what else can judge embeddings."""
+
+    embedder: str = f"{PREFIX}efficientnet_lite0"
+    """Network that embeds: r2plus1d_18, slowfast_r50, timesformer_b, ... (offnormal list backbones)."""
+    weights: Literal["random"] | Path | None = None
+    """File with its weights instead of the published ones; random: none, for trying things out."""
+    channels: Channels = 3
+    """1: grey; 3: colour."""
+    sampling: Literal["auto", "window", "uniform"] = "auto"
+    """window: clips one after the other, a score a frame; uniform: one clip spread over a video; auto: as data are."""
+    frames: Annotated[int, Field(ge=1)] | None = None
+    """Of a clip; default: as the embedder was trained."""
+    clip_fps: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Frames of a clip a second, by the clock; 0: consecutive ones. Default: as the embedder was trained."""
+    hop: Annotated[int, Field(ge=1)] | None = None
+    """Source frames from one window to the next; default: half as many as a clip has."""
+    head: Head = "ae"
+    """The score: error of the autoencoder, or distance by class centroids, a shrunk Gaussian, nearest neighbours."""
+    hidden: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None = None
+    """Sizes of the autoencoder's layers down to its latent; default: 384 or 512, 256, 128."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    """Share of a layer's numbers left out while it learns."""
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
+    """Of Adam."""
+    views: Annotated[int, Field(ge=0)] = 0
+    """Random views of each clip to learn from besides itself: moved, recoloured, blurred, with pixels dropped."""
+    unfreeze: list[str] | None = None
+    """Parts of the embedder that learn, too, such as layer4.1; or all."""
+    unfreeze_at: Annotated[int, Field(ge=1)] | None = None
+    """Epoch, from 1, from which on they do; default: after 3000 steps, or two thirds of --epochs or --steps."""
+    unfrozen_epochs: Annotated[int, Field(ge=1)] | None = None
+    """The last ones, in which they do; default: 10, and at least 100 steps."""
+    unfrozen_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-5
+    """Their learning rate; published configs: 5e-6 to 1e-4."""
+    target: Literal["detached", "teacher"] = "detached"
+    """With unfreeze, what is to be rebuilt: the embedding as it is, or as the embedder made it before it learnt."""
+    clusters: Annotated[int, Field(ge=1)] = 8
+    """Centroids where classes are not known."""
+    neighbours: Annotated[int, Field(ge=1)] = 5
+    """Nearest ones whose distances are averaged."""
+    bank: Annotated[int, Field(ge=1)] = 2000
+    """Embeddings kept to look for neighbours in."""
+    subsample: Subsample = "coreset"
+    """How they are chosen among more: so that they cover all (coreset), or at random."""
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.sampling == "uniform" and self.by_windows:
+            raise ValueError(f"{self.by_windows} with sampling=uniform: one clip is spread over the whole video")
+        if self.unfreeze is not None and not self.unfreeze:
+            raise ValueError("unfreeze without a part: name some, such as layer4.1, or all")
+        if self.unfreeze is None and self.target == "teacher":
+            raise ValueError("target=teacher without unfreeze: the embedder never differs from its teacher")
+        return self
+
+    @property
+    def by_windows(self) -> str | None:
+        """Names of the options that only windows have, where some are given."""
+        given = [name for name in ("clip_fps", "hop") if getattr(self, name) is not None]
+        return " and ".join(given) or None
+
+    def decided(self, of: DataKind) -> Self:
+        """The same with the sampling that suits the data, and of pictures one at a time.
+
+        ConfigError for options that say when the embedder learns where it does not; bundles may hold them.
+        """
+        if self.unfreeze is None and self.learning_when:
+            raise ConfigError(f"{self.learning_when} without unfreeze: nothing of the embedder learns")
+        found: dict[str, Any] = {}
+        if self.sampling == "auto":
+            found["sampling"] = "uniform" if of == "clips" and self.by_windows is None else "window"
+        if of == "pictures" and self.frames is None and self.sampling != "uniform":
+            found["frames"] = 1
+        return type(self).model_validate({**self.model_dump(exclude_unset=True), **found})
+
+    @property
+    def card(self) -> VideoCard:
+        """Of the embedder, as published."""
+        return _card(self.embedder)
+
+    def layers(self, width: int) -> list[int]:
+        """Sizes of the autoencoder's layers down to its latent, for embeddings of so many numbers."""
+        return self.hidden or [384 if width <= _WIDE else 512, 256, 128]
+
+    @property
+    def multiple(self) -> int:
+        """Sides of the input are multiples of this many pixels."""
+        network = self.embedder.removeprefix(PREFIX)
+        return input_multiple(network, [deepest_layer(network)]) if network != self.embedder else 1
+
+    @property
+    def unfrozen(self) -> list[str]:
+        """Names of the embedder's modules that learn; its own is empty."""
+        return [""] if self.unfreeze is not None and "all" in self.unfreeze else self.unfreeze or []
+
+    @property
+    def learning_when(self) -> str | None:
+        """Names of the options that say when they learn, where some are given."""
+        given = [name for name in ("unfreeze_at", "unfrozen_epochs") if getattr(self, name) is not None]
+        return " and ".join(given) or None
+
+    def stages(self, steps_per_epoch: int, epochs: int | None) -> tuple[int, int]:
+        """Epochs in which the embedder is frozen, and then not, of a training of so many or as many as suit.
+
+        ConfigError when it would never learn, or both are given and come to another number.
+        """
+        frozen = None if self.unfreeze_at is None else self.unfreeze_at - 1
+        unfrozen = self.unfrozen_epochs
+        if epochs is None:
+            frozen = math.ceil(STEPS / steps_per_epoch) if frozen is None else frozen
+            return frozen, unfrozen or max(_UNFROZEN_EPOCHS, math.ceil(_UNFROZEN_STEPS / steps_per_epoch))
+        if frozen is None:
+            frozen = int(_FROZEN_SHARE * epochs) if unfrozen is None else epochs - unfrozen
+        if frozen < 0 or frozen >= epochs or (unfrozen is not None and frozen + unfrozen != epochs):
+            raise ConfigError(
+                f"{self._asked} make no training of {epochs} epoch(s) of which the last ones are the embedder's: give "
+                "another length, or leave it out and have one that suits"
+            )
+        return frozen, epochs - frozen
+
+    @property
+    def _asked(self) -> str:
+        begin = None if self.unfreeze_at is None else f"--unfreeze-at {self.unfreeze_at}"
+        length = None if self.unfrozen_epochs is None else f"--unfrozen-epochs {self.unfrozen_epochs}"
+        return " and ".join(filter(None, (begin, length)))
+
+    @property
+    def clip(self) -> dict[str, Any]:
+        """Fields of InputSpec that say which frames are taken together."""
+        frames = self.frames or self.card.frames
+        if self.sampling == "uniform":
+            return {"frames": frames, "sampling": "uniform", "targets": ()}
+        hop = self.hop or max(1, frames // 2)
+        if frames == 1:
+            return {"hop": hop}
+        every = self.card.every
+        fps = self.clip_fps if self.clip_fps is not None else _CAMERA_FPS / every if every else 0
+        return {"frames": frames, "fps": fps or None, "hop": hop, "targets": ()}
+
+
+@cache
+def _card(embedder: str) -> VideoCard:
+    with torch.device("meta"):  # without numbers
+        return build_embedder(embedder).card

@@ -1,0 +1,298 @@
+"""MemAE: an autoencoder that can only recall normal patterns (Gong et al., ICCV 2019, arXiv 1904.02639).
+
+The code of an input is replaced by a sparse mixture of learnt prototypes before it is decoded (section 3): what is not
+like them is rebuilt badly. Clips are handled as in the published code (donggong1/memae-anomaly-detection), pictures as
+in the paper. Where the two differ: similarities are dot products (code) or cosines (paper), errors are squared (paper)
+or absolute (code, `compat`). Ours: weights are cut at sparsity / memory, so that a small memory is not starved; what
+starves all the same is logged; batch normalisation is folded into the convolutions for scoring.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import ValidationError
+from torch import Tensor
+from torch.optim import Adam, Optimizer
+
+from offnormal.backbones.base import WeightCard
+from offnormal.backbones.video.base import VideoBackbone, VideoCard
+from offnormal.data.loader import Batches
+from offnormal.detectors.base import DataKind, DetectorOptions, TrainedDetector
+from offnormal.detectors.memae.encoder import ClipEncoder, other_encoder
+from offnormal.detectors.memae.networks import FormName, MemoryAutoencoder, build_network, folded
+from offnormal.detectors.memae.options import PUBLISHED_SHRINK, MemAEOptions, PublishedOptions
+from offnormal.detectors.memae.weights import as_ours, structure
+from offnormal.detectors.parts.maps import pool, smooth_within
+from offnormal.detectors.parts.memory import entropy
+from offnormal.detectors.parts.memory_watch import MemoryWatch, by_item
+from offnormal.detectors.parts.reference_weights import matched
+from offnormal.errors import ConfigError
+from offnormal.faults import explain
+from offnormal.types import InputSpec, Output, Pooling
+
+log = logging.getLogger(__name__)
+
+_SIDES = 64  # the blur in the shorter side: 4 pixels in 256
+
+
+class MemAE(TrainedDetector):
+    """An autoencoder whose decoder sees what a memory of normal patterns recalls for the code.
+
+    Score: mean squared error of a picture, or of each frame of a clip, in [-1, 1]. Map: that error, mean of the
+    channels, smoothed. Term: `error`, its mean. Higher = more anomalous.
+    """
+
+    name = "memae"
+    Options = MemAEOptions
+    ImportOptions = PublishedOptions
+    pools_map = True
+    default_batch_size = 10  # published code, train_video_MemAE.sh
+    default_epochs = 100  # the same
+    options: MemAEOptions
+
+    def __init__(self, form: FormName = "video", *, spec: InputSpec | None = None, **further: Any) -> None:
+        """The published networks; of clips with the published threshold, unless shrink or sparsity are given.
+
+        further: other options of MemAEOptions; spec: how pictures or clips become the input, by default stretched to
+        the form's size. Raises ConfigError for sizes and options that are not possible.
+        """
+        published = form == "video" and not {"shrink", "sparsity"} & further.keys()
+        given = {"form": form, **({"shrink": PUBLISHED_SHRINK} if published else {}), **further}
+        try:
+            options = MemAEOptions.model_validate(given)
+        except ValidationError as error:
+            raise ConfigError(explain(error, MemAEOptions)) from None
+        super().__init__(options, spec or options.published_input)
+        self._refuse_other_input()
+        with torch.random.fork_rng(()):
+            torch.manual_seed(options.seed % (1 << 63))  # generators take no negative ones
+            self.net: MemoryAutoencoder = build_network(
+                options.network,
+                self.input,
+                width=options.width,
+                items=options.items,
+                shrink=options.threshold,
+                similarity=options.similarity,
+                query=options.query or options.network.query,
+                encoder=other_encoder(
+                    options.encoder, self.input.channels, options.temporal, frozen=options.freeze_encoder
+                ),
+            )
+        self.register_buffer("usage", None)
+        self.usage: Tensor | None  # (M,) share of each item in what normals kept back recalled; 0 where that is unknown
+        self.watch = MemoryWatch(options.items, options.threshold)
+        self._scoring: list[MemoryAutoencoder] = []  # the network as it scores, once it is needed; in no state
+        self.to(memory_format=self._layout)
+
+    @classmethod
+    def build(cls, options: DetectorOptions, spec: InputSpec) -> Self:
+        """The detector of options and an input specification, as fits and bundles make it."""
+        assert isinstance(options, MemAEOptions)
+        decided = options.decided(videos=spec.frames > 1, shown=max(spec.size))
+        return cls(spec=spec, **decided.model_dump())
+
+    @classmethod
+    def suited(cls, options: DetectorOptions, *, of: DataKind, shown: float) -> DetectorOptions:
+        """With the form that suits the data."""
+        assert isinstance(options, MemAEOptions)
+        return options.decided(videos=of != "pictures", shown=shown)
+
+    @classmethod
+    def default_side(cls, options: DetectorOptions) -> int:
+        """As the form has it."""
+        assert isinstance(options, MemAEOptions)
+        return options.network.side
+
+    @classmethod
+    def input_channels(cls, options: DetectorOptions) -> Literal[1, 3]:
+        """As the options say, or the form has it."""
+        assert isinstance(options, MemAEOptions)
+        return options.input_channels
+
+    @classmethod
+    def clip(cls, options: DetectorOptions) -> dict[str, Any]:
+        """Consecutive frames, all of them scored; with compat=code the one after the middle."""
+        assert isinstance(options, MemAEOptions)
+        return options.clip
+
+    @classmethod
+    def from_reference(cls, states: Sequence[Mapping[str, Tensor]], options: DetectorOptions) -> Self:
+        """The video form of the published code's state dict; what the options set must agree with it.
+
+        Raises WeightsError for other states and ConfigError for another structure.
+        """
+        found = structure(states)
+        given = options.model_dump(exclude_unset=True)
+        for name in found.keys() & given.keys():
+            if given[name] != found[name]:
+                raise ConfigError(f"{name} {given[name]}: the weights have {found[name]}; leave it out")
+        made = cls(**{**given, **found})
+        made.load_reference_state_dict(states[0])
+        return made
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether scores can be asked for."""
+        return self.usage is not None
+
+    def load_reference_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take a state dict of the published code; the detector is then fitted.
+
+        Raises WeightsError saying which entries are missing, unknown or of another shape; nothing is taken then.
+        """
+        self.net.load_state_dict(matched(self.net, as_ours(state), "memae"))
+        self._scoring.clear()
+        self.usage = torch.zeros_like(self.watch.recalled)
+
+    def load_pretrained(self) -> None:
+        """Fill in weights of the encoder where they are asked for; WeightsError when they cannot be had."""
+        weights = self.options.weights
+        if self._backbone is not None and weights is not None:
+            self._backbone.load_pretrained(weights if isinstance(weights, Path) else None)
+            self._scoring.clear()
+        elif self.options.freeze_encoder:
+            log.warning("--freeze-encoder without --weights: the encoder keeps random weights and never learns")
+
+    def cards(self) -> list[WeightCard]:
+        """The card of the encoder's pretrained weights; nothing where it started at random."""
+        return [] if self._backbone is None or self._backbone.card.sha256 is None else [self._backbone.card]
+
+    def restore_cards(self, cards: Sequence[dict[str, Any]]) -> None:
+        """Take the card of the weights that the bundle was fitted with, if there were any."""
+        for card in cards:
+            assert self._backbone is not None
+            self._backbone.card = VideoCard(**card)
+            self._backbone.say_licence()
+
+    # --- learning -------------------------------------------------------------------------------------------
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        """One Adam, of all but a frozen encoder."""
+        rate = self.options.learning_rate or self.options.network.learning_rate
+        learning = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
+        return {"autoencoder": Adam(learning, lr=rate, fused=True)}
+
+    def training_step(self, x: Tensor) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        """Normal pixels in 0-1 -> the squared error and the weighted entropy (paper, equation 10)."""
+        losses, attention = self._losses(x)
+        if attention is not None:
+            self.watch.see(attention)
+        yield "autoencoder", {name: loss if name == "loss" else loss.detach() for name, loss in losses.items()}
+
+    def validation_step(self, x: Tensor) -> dict[str, Tensor]:
+        """The same losses of normals kept back; "loss" is the squared error, by which anomalies are scored."""
+        losses, _ = self._losses(x)
+        return {**losses, "loss": losses["reconstruction"]}
+
+    def epoch_ended(self) -> dict[str, float]:
+        """Share of the positions that recalled nothing in the epoch, and of the items that were never recalled."""
+        return {} if self.net.memory is None else self.watch.epoch_ended()
+
+    def finish(self, loader: Batches) -> None:
+        """Note how often normals kept back recall each item."""
+        usage = torch.zeros_like(self.watch.recalled)
+        for batch in loader:
+            _, attention = self._for_scoring()(self._scaled(batch.pixels.to(usage.device)))
+            if attention is not None:
+                usage += by_item(attention).sum(0)
+        self.usage = usage / usage.sum().clamp(min=1e-12)
+
+    # --- scoring --------------------------------------------------------------------------------------------
+
+    @property
+    def pooling(self) -> Pooling:
+        """How the score comes out of the map."""
+        return Pooling(self.options.pool, self.options.top_share)
+
+    def forward(self, x: Tensor) -> Output:
+        """Pixels (N, C, H, W) or (N, C, T, H, W) in 0-1 -> scores (N, K), maps (N, K, H, W).
+
+        K is 1 of pictures, T of clips, or with compat=code 1. Raises NotFittedError before the fit.
+        """
+        self.require_fitted()
+        real = self._scaled(x)
+        made, attention = self._for_scoring()(real)
+        residual = (made - real).square()
+        residual = residual.sum(1).sqrt() if self.options.compat == "code" else residual.mean(1)
+        if residual.ndim == 3:
+            residual = residual[:, None]
+        elif self.options.compat == "code":
+            residual = residual.mean(1, keepdim=True)  # script_testing.py: one error a clip
+        sigma = min(self.input.size) / _SIDES if self.options.sigma is None else self.options.sigma
+        maps = smooth_within(residual.flatten(0, 1), self.ignored, sigma)
+        score = pool(maps, self.options.pool, self.options.top_share)
+        return Output(
+            score=score.view(residual.shape[:2]),
+            map=maps.view_as(residual),
+            terms={"error": residual.mean((2, 3))},
+            recalled=None if attention is None else F.normalize(by_item(attention), p=1, dim=1),
+        )
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Pixels (N, C, H, W) in 0-1 -> the network's, in 0-1; of clips (N, C, T, H, W) its last frame."""
+        made: Tensor = self._for_scoring()(self._scaled(x))[0]
+        return ((made if made.ndim == 4 else made[:, :, -1]) + 1) / 2
+
+    def train(self, mode: bool = True) -> Self:
+        """As torch has it; what was made for scoring is dropped."""
+        self._scoring.clear()
+        return super().train(mode)
+
+    def load_state_dict(self, *given: Any, **more: Any) -> Any:
+        """As torch has it; what was made for scoring is dropped."""
+        self._scoring.clear()
+        return super().load_state_dict(*given, **more)
+
+    def _apply(self, *given: Any, **more: Any) -> Self:
+        self._scoring.clear()
+        super()._apply(*given, **more)  # type: ignore[no-untyped-call]
+        return self
+
+    # --- parts ----------------------------------------------------------------------------------------------
+
+    @property
+    def _layout(self) -> torch.memory_format:
+        """In which convolutions compute faster."""
+        return torch.channels_last_3d if self.input.frames > 1 else torch.channels_last
+
+    @property
+    def _backbone(self) -> VideoBackbone | None:
+        """The network of clips that is the encoder; None: the plain one is."""
+        return self.net.encoder.backbone if isinstance(self.net.encoder, ClipEncoder) else None
+
+    def _for_scoring(self) -> MemoryAutoencoder:
+        """The network, in eval mode a copy with its batch normalisation folded into the convolutions."""
+        if self.training:
+            return self.net
+        if not self._scoring:
+            self._scoring.append(folded(self.net, self.input).to(memory_format=self._layout))
+        return self._scoring[0]
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        """0-1 -> [-1, 1], ignored pixels 0."""
+        scaled = torch.empty_like(x, memory_format=self._layout).copy_(2 * x - 1)
+        return scaled if self.ignored is None else scaled.masked_fill(self.ignored, 0)
+
+    def _losses(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+        real = self._scaled(x)
+        made, attention = self.net(real)
+        error = F.mse_loss(made, real)
+        if attention is None:
+            return {"loss": error, "reconstruction": error}, None
+        spread = entropy(attention)
+        loss = error + self.options.entropy_weight * spread
+        return {"loss": loss, "reconstruction": error, "entropy": spread}, attention
+
+    def _refuse_other_input(self) -> None:
+        expected = (self.input_channels(self.options), self.clip(self.options).get("frames", 1))
+        if (self.input.channels, self.input.frames) != expected:
+            raise ConfigError(
+                f"memae of the form {self.options.form} takes {expected[0]} channel(s) and {expected[1]} frame(s), got "
+                f"an input of {self.input.channels} and {self.input.frames}"
+            )

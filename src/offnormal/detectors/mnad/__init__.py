@@ -1,0 +1,6 @@
+"""MNAD: frames predicted or rebuilt through a memory of normal features."""
+
+from offnormal.detectors.mnad.detector import MNAD
+from offnormal.detectors.mnad.options import MNADOptions
+
+__all__ = ["MNAD", "MNADOptions"]

@@ -1,0 +1,145 @@
+"""The network of MNAD (Park et al., CVPR 2020, arXiv 2003.13228): a U-Net whose bottleneck is read through a memory.
+
+Source: cvlab-yonsei/MNAD, model/final_future_prediction_with_memory_spatial_sumonly_weight_ranking_top1.py and
+model/Reconstruction.py. Modules carry the names that they have there, so that its weights load by name; its
+`encoder.moduleBatchNorm`, which is never called, is left out.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from itertools import chain
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from offnormal.backbones.folding import Pairs, fold
+from offnormal.detectors.parts.memory import recall
+
+Method = Literal["pred", "recon"]
+MULTIPLE = 8  # of the sides: they are halved three times
+
+
+def _block(before: int, after: int) -> list[nn.Module]:
+    return [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+
+
+def _twice(before: int, after: int) -> nn.Sequential:
+    return nn.Sequential(*_block(before, after), *_block(after, after))
+
+
+def _doubled(before: int, after: int) -> nn.Sequential:
+    """Twice the sides."""
+    up = nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1)
+    return nn.Sequential(up, nn.BatchNorm2d(after), nn.ReLU(inplace=True))
+
+
+class _Encoder(nn.Module):
+    def __init__(self, channels: int, width: int, item_length: int) -> None:
+        super().__init__()
+        self.moduleConv1 = _twice(channels, width)
+        self.moduleConv2 = _twice(width, 2 * width)
+        self.moduleConv3 = _twice(2 * width, 4 * width)
+        last = nn.Conv2d(8 * width, item_length, 3, padding=1)  # neither normalised nor cut at 0: a direction
+        self.moduleConv4 = nn.Sequential(*_block(4 * width, 8 * width), last)
+        self.halve = nn.MaxPool2d(2)
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Frames (N, channels, H, W) -> query map (N, C, H / 8, W / 8), and features of the sizes above it."""
+        first = self.moduleConv1(frames)
+        second = self.moduleConv2(self.halve(first))
+        third = self.moduleConv3(self.halve(second))
+        return self.moduleConv4(self.halve(third)), [first, second, third]
+
+
+class _Decoder(nn.Module):
+    def __init__(self, features: int, channels: int, width: int, *, skips: bool) -> None:
+        super().__init__()
+        part = 1 if skips else 2  # what does not come from the encoder is made here
+        self.moduleConv = _twice(features, 8 * width)
+        self.moduleUpsample4 = _doubled(8 * width, 4 * width * part)
+        self.moduleDeconv3 = _twice(8 * width, 4 * width)
+        self.moduleUpsample3 = _doubled(4 * width, 2 * width * part)
+        self.moduleDeconv2 = _twice(4 * width, 2 * width)
+        self.moduleUpsample2 = _doubled(2 * width, width * part)
+        self.moduleDeconv1 = nn.Sequential(
+            *_twice(2 * width, width), nn.Conv2d(width, channels, 3, padding=1), nn.Tanh()
+        )
+
+    def forward(self, features: Tensor, skips: Sequence[Tensor]) -> Tensor:
+        """Features (N, features, H / 8, W / 8) and, to predict, those of the encoder -> a frame in [-1, 1]."""
+        found = self.moduleUpsample4(self.moduleConv(features))
+        found = self.moduleUpsample3(self.moduleDeconv3(_joined(skips, 2, found)))
+        found = self.moduleUpsample2(self.moduleDeconv2(_joined(skips, 1, found)))
+        frame: Tensor = self.moduleDeconv1(_joined(skips, 0, found))
+        return frame
+
+
+class Network(nn.Module):
+    """Encoder, memory, decoder (paper, figure 2); to predict, the decoder sees features of the encoder, too."""
+
+    def __init__(
+        self, method: Method, channels: int, *, frames: int, width: int, item_length: int, memory: bool = True
+    ) -> None:
+        """channels: of a frame; frames: that the network sees, stacked on the channels; memory: whether it has one."""
+        super().__init__()
+        self.skips = method == "pred"
+        self.memory = memory
+        self.encoder = _Encoder(frames * channels, width, item_length)
+        self.decoder = _Decoder(item_length * (2 if memory else 1), channels, width, skips=self.skips)
+
+    def forward(self, frames: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames (N, frames * channels, H, W) in [-1, 1] -> the frame made of them, and the raw query map.
+
+        items: (M, C), or (N, M, C) one memory for each.
+        """
+        query, skips = self.encoder(frames)
+        features = recall(query, items).to(query.dtype) if self.memory else query
+        return self.decoder(features, skips if self.skips else ()), query
+
+
+class ScoringForm:
+    """The same network as it computes fastest without gradients, made anew whenever the network has changed.
+
+    Batch normalisation is folded into the convolutions, and everything lies in channels-last order; the network itself,
+    which is trained and saved, stays as it is.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self._made: Network | None = None
+        self._state: tuple[tuple[int, int], ...] = ()  # of the network that it was made of
+
+    def of(self, network: Network) -> Network:
+        """The form of a network in eval mode."""
+        held = chain(network.parameters(), network.buffers())
+        state = tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in held)
+        if self._made is None or state != self._state:
+            made = _folded(network).to(self.dtype).to(memory_format=torch.channels_last)
+            self._made, self._state = made, state
+        return self._made
+
+
+def _folded(network: Network) -> Network:
+    made = copy.deepcopy(network).eval().requires_grad_(False)
+    fold(made, _pairs(made))
+    return made.requires_grad_(False)
+
+
+def _pairs(network: nn.Module) -> Pairs:
+    """Each convolution and the normalisation that follows it."""
+    return [
+        (f"{path}.{name}", f"{path}.{following}")
+        for path, module in network.named_modules()
+        if isinstance(module, nn.Sequential)
+        for (name, _), (following, after) in zip(
+            module.named_children(), list(module.named_children())[1:], strict=False
+        )
+        if isinstance(after, nn.BatchNorm2d)
+    ]
+
+
+def _joined(skips: Sequence[Tensor], level: int, found: Tensor) -> Tensor:
+    return torch.cat([skips[level], found], 1) if skips else found

@@ -1,0 +1,8 @@
+"""PaDiM: a Gaussian of pretrained features at every position."""
+
+from offnormal.detectors.padim.detector import Padim
+from offnormal.detectors.padim.options import PadimOptions
+from offnormal.detectors.parts.grid import concat_features
+from offnormal.detectors.parts.maps import smooth
+
+__all__ = ["Padim", "PadimOptions", "concat_features", "smooth"]

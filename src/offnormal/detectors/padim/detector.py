@@ -1,0 +1,290 @@
+"""PaDiM: a Gaussian of pretrained features at every position (Defard et al., ICPR 2020 workshops, arXiv 2011.08785).
+
+Section III-A: features of several layers of a pretrained network are brought to the finest grid and concatenated,
+and a random subset of the channels is kept. Section III-B: a Gaussian per position. Section III-C: the Mahalanobis
+distance is the anomaly map, its maximum the score. Upsampling to the input and a Gaussian blur with sigma 4 follow
+the reference implementation (xiahaifeng1995/PaDiM), which the paper leaves open. Ours is `motion`: the
+Gaussian is of a frame's features and of their change since shortly before, each projected at random.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from offnormal.backbones.base import Backbone, WeightCard
+from offnormal.backbones.images import TimmBackbone, input_multiple
+from offnormal.detectors.base import DetectorOptions, StatisticalDetector
+from offnormal.detectors.padim.options import PadimOptions
+from offnormal.detectors.parts.gaussian import PositionGaussian, Precision
+from offnormal.detectors.parts.grid import nearest, on_grid, select_channels
+from offnormal.detectors.parts.maps import enlarge_and_smooth, pool, smooth_within
+from offnormal.detectors.parts.motion import MotionProjection, distinct_frames
+from offnormal.errors import ConfigError, FitError
+from offnormal.types import InputSpec, Output, Pool, Pooling
+
+_PRECISIONS: dict[str, Precision] = {
+    "auto": "auto",
+    "float32": None,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+_CHUNK = 16  # maps at input size made at once from many distances
+
+
+class Padim(StatisticalDetector):
+    """Positions learn what their features are like; parts should lie alike in the picture, or the camera be fixed.
+
+    Score: pooling of the map, by default its maximum. Map: Mahalanobis distance, upsampled and smoothed; higher = more
+    anomalous.
+    """
+
+    name = "padim"
+    Options = PadimOptions
+    pools_map = True
+    options: PadimOptions
+
+    def __init__(self, options: PadimOptions, spec: InputSpec, *, backbone: Backbone | None = None) -> None:
+        super().__init__(options, spec)
+        taken = 2 if options.motion else 1
+        if spec.channels != 3 or spec.frames != taken:
+            raise ConfigError(
+                f"padim eats {taken} RGB image(s) at once, got {spec.channels} channels and {spec.frames} frames"
+            )
+        if options.motion and options.reduce != "none":
+            raise ConfigError(
+                f"--reduce {options.reduce} with --motion, which reduces the channels itself: leave it out"
+            )
+        shrinkage = options.shrinkage if options.shrinkage is not None else (0.2 if options.motion else 0.0)
+        self.pool: Pool = options.pool or ("top" if options.motion else "max")
+        self.top_share = options.top_share or (0.1 if options.motion else 0.001)
+        self.reach = options.neighbours // 2
+        self.backbone = backbone if backbone is not None else TimmBackbone(options.backbone, options.layers)
+        layers = list(self.backbone.channels)
+        self.groups = [layers] if options.fusion == "concat" else [[layer] for layer in layers]
+        self.grids = [self._grid(group) for group in self.groups]
+        self.gaussians = nn.ModuleList(
+            PositionGaussian(
+                options.eps,
+                relative=options.eps_relative,
+                shrinkage=shrinkage,
+                rank=options.rank,
+                precision=_PRECISIONS[options.precision],
+            )
+            for _ in self.groups
+        )
+        totals = [sum(self.backbone.channels[layer] for layer in group) for group in self.groups]
+        self.motion = nn.ModuleList(
+            MotionProjection(total, options.appearance_features, options.motion_features, options.seed)
+            for total in totals
+            if options.motion
+        )
+        for number, total in enumerate(totals):
+            kept = self._kept(total)
+            chosen = None
+            if options.reduce == "random" and kept < total:
+                generator = torch.Generator().manual_seed(options.seed)
+                chosen = torch.randperm(total, generator=generator)[:kept].sort().values
+            self.register_buffer(f"chosen_{number}", chosen)  # (d,) channel numbers, or None: all of them
+            self.register_buffer(f"components_{number}", None)  # (sum C, d) principal components
+
+    @classmethod
+    def input_multiple(cls, options: DetectorOptions) -> int:
+        """Sides of the input are multiples of this many pixels, so that the grids of the layers nest."""
+        assert isinstance(options, PadimOptions)
+        return math.lcm(input_multiple(options.backbone, options.layers), options.grid_stride or 1)
+
+    @classmethod
+    def clip(cls, options: DetectorOptions) -> dict[str, Any]:
+        """With motion two frames `motion_s` apart; the score speaks of the later one."""
+        assert isinstance(options, PadimOptions)
+        return {"frames": 2, "fps": 1 / options.motion_s, "targets": (-1,)} if options.motion else {}
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether scores can be asked for."""
+        return all(gaussian.is_finished for gaussian in self._gaussians())
+
+    def load_pretrained(self) -> None:
+        """Fill in the backbone's weights; WeightsError when they cannot be had."""
+        if isinstance(self.backbone, TimmBackbone):
+            self.backbone.load_pretrained(self.options.weights)
+
+    def cards(self) -> list[WeightCard]:
+        """The card of the backbone's weights."""
+        return [self.backbone.card]
+
+    def reference(self) -> nn.Module | None:
+        """The backbone as its library makes it."""
+        return self.backbone.reference()
+
+    def restore_cards(self, cards: Sequence[dict[str, Any]]) -> None:
+        """Take the card of the weights that the bundle was fitted with."""
+        self.backbone.card = WeightCard(**cards[0])
+
+    @property
+    def pooling(self) -> Pooling:
+        """How the score comes out of the map."""
+        return Pooling(self.pool, self.top_share)
+
+    def forward(self, x: Tensor) -> Output:
+        """Pixels (N, 3, H, W) in 0-1, with motion (N, 3, 2, H, W), -> score (N, 1), map (N, 1, H, W).
+
+        Raises NotFittedError before the fit.
+        """
+        self.require_fitted()
+        return self.score_embedding(self.embed(x))
+
+    # --- learning -------------------------------------------------------------------------------------------
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Pixels (N, 3, H, W) -> (N, E): chosen channels on their grids, position by position, a flat row a sample.
+
+        With motion (N, 3, 2, H, W), and both frames' features as `MotionProjection` joins them.
+        """
+        earlier = None
+        if self.options.motion:
+            count, (x, earlier) = len(x), distinct_frames(x)
+        features = self.backbone(x)
+        embedded = []
+        for number, (group, grid) in enumerate(zip(self.groups, self.grids, strict=True)):
+            maps = [features[layer] for layer in group]
+            chosen = getattr(self, f"chosen_{number}")
+            if chosen is not None:
+                maps = select_channels(maps, chosen)
+            rows = on_grid(maps, grid)
+            if earlier is not None:
+                rows = self._motion(number)(rows[earlier], rows[:count])
+            embedded.append(rows.flatten(1))
+        return torch.cat(embedded, 1) if len(embedded) > 1 else embedded[0]
+
+    def absorb(self, embedding: Tensor) -> None:
+        """Add the statistics of embedded samples (N, E)."""
+        for gaussian, features in zip(self._gaussians(), self._split(embedding), strict=True):
+            gaussian.update(features)
+
+    def merge(self, other: Self) -> None:
+        """Add the statistics of another detector of the same options and channel choice; associative."""
+        for number, (mine, theirs) in enumerate(zip(self._gaussians(), other._gaussians(), strict=True)):
+            a, b = getattr(self, f"chosen_{number}"), getattr(other, f"chosen_{number}")
+            if (a is None) != (b is None) or (a is not None and not torch.equal(a, b)):
+                raise FitError("the two detectors chose different channels: give them the same options and seed")
+            mine.merge(theirs)
+
+    def blank(self) -> Self:
+        """A detector of the same options and channel choice without statistics, on the same backbone."""
+        other = type(self)(self.options, self.input, backbone=self.backbone)
+        other.ignored = self.ignored
+        other.motion = self.motion
+        for number in range(len(self.groups)):
+            setattr(other, f"chosen_{number}", getattr(self, f"chosen_{number}"))
+        return other
+
+    def without(self, part: Self) -> Self:
+        """The detector learnt from the samples that `part` has not seen."""
+        rest = self.blank()
+        for number, (mine, theirs) in enumerate(zip(self._gaussians(), part._gaussians(), strict=True)):
+            rest.gaussians[number] = mine.without(theirs)
+        return rest
+
+    def finish(self, *, keep: bool = False) -> None:
+        """Factorise the covariances; FitError with fewer than two samples."""
+        for number, gaussian in enumerate(self._gaussians()):
+            self._settle(number)
+            gaussian.finish(keep=keep)
+
+    # --- scoring --------------------------------------------------------------------------------------------
+
+    def score_embedding(self, embedding: Tensor) -> Output:
+        """Output for embedded samples (N, E)."""
+        parts = self._split(embedding)
+        distances = []
+        for number, gaussian in enumerate(self._gaussians()):
+            distances.append(nearest(self._project(number, parts[number]), gaussian.mahalanobis, self.reach))
+        return self._output(distances)
+
+    def leave_one_out(self, embedding: Tensor) -> Iterator[Output]:
+        """Outputs for training samples (N, E), each scored by the Gaussian of all others; before `finish`."""
+        parts = self._split(embedding)
+        distances = []
+        for number, gaussian in enumerate(self._gaussians()):
+            self._settle(number)
+            own = self._project(number, parts[number])
+            distances.append(nearest(own, partial(gaussian.leave_one_out, own), self.reach))
+        for start in range(0, len(embedding), _CHUNK):
+            yield self._output([distance[start : start + _CHUNK] for distance in distances])
+
+    def _output(self, distances: list[Tensor]) -> Output:
+        """Distances (N, h, w) per group of layers -> map and score."""
+        size, (sigma, border) = self.input.size, (self.options.sigma, self.options.border)
+        if self.ignored is None:
+            maps = sum(enlarge_and_smooth(distance, size, sigma, border) for distance in distances)
+        else:
+            shown = sum(enlarge_and_smooth(distance, size, 0, border) for distance in distances)
+            assert isinstance(shown, Tensor)
+            maps = smooth_within(shown, self.ignored, sigma, border)
+        assert isinstance(maps, Tensor)
+        return Output(score=pool(maps, self.pool, self.top_share)[:, None], map=maps[:, None])
+
+    # --- parts ----------------------------------------------------------------------------------------------
+
+    def _gaussians(self) -> list[PositionGaussian]:
+        return [gaussian for gaussian in self.gaussians if isinstance(gaussian, PositionGaussian)]
+
+    def _motion(self, number: int) -> MotionProjection:
+        found = self.motion[number]
+        assert isinstance(found, MotionProjection)
+        return found
+
+    def _grid(self, group: list[str]) -> tuple[int, int]:
+        stride = self.options.grid_stride or max(self.backbone.strides[layer][0] for layer in group)
+        height, width = self.input.size
+        return max(1, height // stride), max(1, width // stride)
+
+    def _kept(self, total: int) -> int:
+        if self.options.reduce == "none":
+            if self.options.features is not None:
+                raise ConfigError("--features goes with --reduce random or --reduce pca")
+            return total
+        if self.options.features is not None and self.options.features > total:
+            raise ConfigError(f"--features {self.options.features}: the layers have {total} channels")
+        return min(self.options.features or 100, total)  # 100: the paper's choice for resnet18
+
+    def _width(self, number: int) -> int:
+        """Channels of the embedding of a group of layers."""
+        if self.options.motion:
+            return self._motion(number).size
+        chosen = getattr(self, f"chosen_{number}")
+        return sum(self.backbone.channels[layer] for layer in self.groups[number]) if chosen is None else len(chosen)
+
+    def _split(self, embedding: Tensor) -> list[Tensor]:
+        """(N, E) -> (N, D, h, w) per group of layers, views in channels-last order."""
+        areas = [height * width for height, width in self.grids]
+        pieces = torch.split(embedding, [self._width(number) * area for number, area in enumerate(areas)], dim=1)
+        return [
+            piece.view(len(piece), *grid, -1).permute(0, 3, 1, 2)
+            for piece, grid in zip(pieces, self.grids, strict=True)
+        ]
+
+    def _settle(self, number: int) -> None:
+        """With principal components: choose them from the pooled second moments and project the statistics."""
+        gaussian = self._gaussians()[number]
+        if self.options.reduce != "pca" or getattr(self, f"components_{number}") is not None:
+            return
+        moments = gaussian.pooled_moments()
+        kept = self._kept(moments.shape[0])
+        components = torch.linalg.eigh(moments).eigenvectors[:, -kept:].to(gaussian.mean).contiguous()
+        gaussian.project(components)
+        setattr(self, f"components_{number}", components)
+
+    def _project(self, number: int, features: Tensor) -> Tensor:
+        components = getattr(self, f"components_{number}")
+        if components is None:
+            return features
+        projected: Tensor = features.permute(0, 2, 3, 1).to(components) @ components
+        return projected.permute(0, 3, 1, 2)

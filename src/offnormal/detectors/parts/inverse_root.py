@@ -1,0 +1,178 @@
+"""From moments to inverse roots of covariances, block by block: the only place where something is solved.
+
+All in units of the square root of the ridge, in which what is added to every covariance is the identity, or the
+floor of each position times it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from offnormal.detectors.parts.moments import PositionMoments
+from offnormal.detectors.parts.triangles import packed_size
+from offnormal.errors import FitError
+
+_SOLVED_WHOLE = 64  # rows up to which a triangle is inverted in one piece
+
+
+@dataclass(frozen=True, slots=True)
+class Regularisation:
+    """How the learnt covariance is regularised: (1 - shrinkage) * covariance + floor * ridge."""
+
+    ridge: Tensor  # (D,)
+    shrinkage: float
+    floor: Tensor | None  # (P,); None: 1 everywhere
+    rank: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class InverseRoot:
+    """Inverse root of the covariances of some positions, in units of the ridge."""
+
+    lower: Tensor  # (p, R, R) Cholesky factor of the covariance, inside the basis where there is one
+    basis: Tensor | None  # (p, D, R)
+    floor: Tensor | None  # (p, 1), of what lies outside the basis
+    complete: bool  # whether no sample reaches outside the basis
+
+    def left_out(self, z: Tensor, share: float) -> Tensor:
+        """Squared distances (p, N) of z (p, N, D) itself by the covariance from which share * z z' was taken."""
+        q = self._whitened(z).square_().sum(-1)
+        found = q / (1 - share * q).clamp(min=1e-9)
+        return found if self.complete else found + self._outside(z)
+
+    def probed(self, z: Tensor, v: Tensor, share: float) -> Tensor:
+        """Squared distances (p, N) of v (p, N, D) by the covariance from which share * z z' was taken."""
+        wz, wv = self._whitened(z), self._whitened(v)
+        leverage, inner = share * wz.square().sum(-1), (wv * wz).sum(-1)
+        found = wv.square_().sum(-1) + share * inner.square_() / (1 - leverage).clamp(min=1e-9)
+        return found if self.basis is None else found + self._outside(v)
+
+    def _outside(self, v: Tensor) -> Tensor:
+        """Squared lengths (p, N) of what reaches outside the basis, by the floor."""
+        assert self.basis is not None
+        squared = torch.baddbmm(v, torch.bmm(v, self.basis), self.basis.mT, alpha=-1).square_().sum(-1)
+        return squared if self.floor is None else squared / self.floor
+
+    def whitener(self) -> Tensor:
+        """(p, R, R) upper triangular W with W W' = covariance^-1."""
+        return inverse_of_lower(self.lower).mT
+
+    def _whitened(self, v: Tensor) -> Tensor:
+        """(p, N, R) of unit covariance; by a triangular solve, which is cheaper than an inverse for a few vectors."""
+        inside = v if self.basis is None else torch.bmm(v, self.basis)
+        solved: Tensor = torch.linalg.solve_triangular(self.lower.mT, inside, upper=True, left=False)
+        return solved
+
+
+class Solver:
+    """From moments to inverse roots, block by block."""
+
+    def __init__(
+        self,
+        moments: PositionMoments,
+        settings: Regularisation,
+        *,
+        degrees: int | None = None,
+        precise: torch.dtype | None = None,
+    ) -> None:
+        self.moments = moments
+        self.settings = settings
+        self.degrees = degrees or moments.count - 1
+        self.precise = precise or settings.ridge.dtype
+        n, channels = moments.count, moments.channels
+        self.rank: int | None = None
+        few = moments.has_rows and n * channels + packed_size(n) < packed_size(channels)
+        if settings.rank is not None and settings.rank < min(n - 1, channels):
+            self.rank = settings.rank
+        elif few:
+            self.rank = n
+        if self.rank is None:
+            moments.to_scatter()  # which is read more than once
+        self._truncates = self.rank is not None and self.rank != n
+
+    def factor(self, block: slice) -> InverseRoot:
+        """The inverse roots at a block of positions; FitError when a covariance is not positive definite."""
+        floor = None if self.settings.floor is None else self.settings.floor[block, None].to(self.precise)
+        if self.rank is None:
+            return InverseRoot(_cholesky(self.scaled_covariance(block).to(self.precise)), None, None, complete=True)
+        if self._truncates:
+            return self._largest(block, floor)
+        samples = (self.moments.centred(block) / self.settings.ridge.sqrt()).to(self.precise)
+        basis, coordinates = torch.linalg.qr(samples.mT)  # (p, D, n), (p, n, n): samples' = basis @ coordinates
+        inside = coordinates @ coordinates.mT * ((1 - self.settings.shrinkage) / self.degrees)
+        inside.diagonal(dim1=1, dim2=2).add_(1 if floor is None else floor)
+        return InverseRoot(_cholesky(inside), basis, floor, complete=True)
+
+    def scaled_covariance(self, block: slice) -> Tensor:
+        """(p, D, D) covariance with ridge and shrinkage in units of the ridge."""
+        scale = self.settings.ridge.rsqrt()
+        weight = (1 - self.settings.shrinkage) / self.degrees
+        covariance = self.moments.scatter(block) * (scale[:, None] * scale * weight)
+        covariance.diagonal(dim1=1, dim2=2).add_(1 if self.settings.floor is None else self.settings.floor[block, None])
+        return covariance
+
+    def _largest(self, block: slice, floor: Tensor | None) -> InverseRoot:
+        """The directions of largest variance, each on its own."""
+        assert self.rank is not None
+        weight = (1 - self.settings.shrinkage) / self.degrees
+        lowest = 1.0 if floor is None else floor
+        if self.moments.has_rows and self.moments.count < self.moments.channels:
+            samples = (self.moments.centred(block) / self.settings.ridge.sqrt()).to(self.precise)
+            squares, mixed = torch.linalg.eigh(samples @ samples.mT)
+            squares, mixed = squares[:, -self.rank :].clamp(min=1e-12), mixed[:, :, -self.rank :]
+            basis = samples.mT @ mixed / squares[:, None].sqrt()
+            variances = squares * weight + lowest
+        else:
+            found, vectors = torch.linalg.eigh(self.scaled_covariance(block).to(self.precise))
+            variances, basis = found[:, -self.rank :], vectors[:, :, -self.rank :]
+        return InverseRoot(torch.diag_embed(variances.sqrt()), basis, floor, complete=False)
+
+
+def oracle_shrinkage(trace: Tensor, squares: Tensor, count: int, channels: int) -> float:
+    """Share 0-1 of the oracle approximating shrinkage (Chen et al. 2010, eq. 23), pooled over positions.
+
+    trace, squares: (P,) trace of every covariance and of its square.
+    """
+    own, both = float(squares.double().sum()), float(trace.double().square().sum())
+    upper = (1 - 2 / channels) * own + both
+    lower = (count + 1 - 2 / channels) * (own - both / channels)
+    return 1.0 if lower <= 0 else min(1.0, upper / lower)
+
+
+def traces(moments: PositionMoments, ridge: Tensor) -> tuple[Tensor, Tensor]:
+    """(P,) traces of the covariances and of their squares, in units of the ridge."""
+    scale = ridge.rsqrt() / max(1, moments.count - 1) ** 0.5
+    pairs = []
+    for block in moments.blocks():
+        covariance = moments.scatter(block) * (scale[:, None] * scale)
+        pairs.append((covariance.diagonal(dim1=1, dim2=2).sum(-1), covariance.square_().sum((1, 2))))
+    return torch.cat([trace for trace, _ in pairs]), torch.cat([squares for _, squares in pairs])
+
+
+def _cholesky(matrices: Tensor) -> Tensor:
+    factor: Tensor
+    factor, failed = torch.linalg.cholesky_ex(matrices)
+    if bool(failed.any()):
+        raise FitError(
+            f"the covariance of {int((failed != 0).sum())} positions is not positive definite: raise eps, or check "
+            "that the features are finite"
+        )
+    return factor
+
+
+def inverse_of_lower(lower: Tensor) -> Tensor:
+    """Inverse of lower triangular matrices (p, R, R), by halves, whose products are faster than one large solve."""
+    size = lower.shape[-1]
+    if size <= _SOLVED_WHOLE:
+        eye = torch.eye(size, dtype=lower.dtype, device=lower.device).expand_as(lower)
+        solved: Tensor = torch.linalg.solve_triangular(lower, eye, upper=False)
+        return solved
+    half = size // 2
+    inverse = torch.zeros_like(lower, memory_format=torch.contiguous_format)
+    upper_left, lower_right = inverse_of_lower(lower[:, :half, :half]), inverse_of_lower(lower[:, half:, half:])
+    inverse[:, :half, :half], inverse[:, half:, half:] = upper_left, lower_right
+    inverse[:, half:, :half] = (lower_right @ (lower[:, half:, :half] @ upper_left)).neg_()
+    return inverse

@@ -1,0 +1,165 @@
+"""What predict draws: heat maps of images, the annotated video, and the highest frame of each alarm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from PIL import Image
+
+from offnormal.config.rules import RulesConfig
+from offnormal.data.geometry import place, unlay
+from offnormal.recording.annotate import AnnotatedVideo
+from offnormal.drawing.overlay import overlay, scale_for
+from offnormal.errors import VideoError
+from offnormal.evaluation.decision_rule import DecisionRule
+from offnormal.events.alarms import AlarmPeaks
+from offnormal.files import new_file
+from offnormal.scoring import FrameStream, ScoredFrame
+from offnormal.sources.image import as_rgb, open_image
+from offnormal.sources.privacy import paint
+from offnormal.sources.video import VideoInfo, open_video
+from offnormal.types import InputSpec
+
+
+def write_map(path: Path, anomaly_map: np.ndarray, spec: InputSpec, decide: DecisionRule, target: Path) -> tuple[Path, Path]:
+    """A heat-map picture `<target>.png` and the raw map `<target>.tiff` (32-bit float), both at the image's own size."""
+    image = paint(np.asarray(as_rgb(open_image(path), bits=spec.bits)), spec.mask)
+    full = unlay(anomaly_map, (image.shape[0], image.shape[1]), spec)
+    low, high = scale_for(decide.calibration, [full])
+    picture, raw = (target.with_name(target.name + suffix) for suffix in (".png", ".tiff"))
+    with new_file(picture) as partial:
+        overlay(image, full, threshold=decide.pixel_threshold, low=low, high=high).save(partial)
+    with new_file(raw) as partial:
+        Image.fromarray(full).save(partial, compression="tiff_adobe_deflate")
+    return picture, raw
+
+
+def video_info(path: Path, fps: float | None) -> VideoInfo | None:
+    """What the container says about a video; None where it cannot be read, which is reported when it is scored."""
+    try:
+        with open_video(path, fps=fps if path.is_dir() else None) as reader:
+            return reader.info
+    except VideoError:
+        return None
+
+
+def second_pass(path: Path, fps: float | None, stream: FrameStream) -> Iterator[ScoredFrame]:
+    """The frames of a video that was scored before, decoded again."""
+    with open_video(path, fps=fps if path.is_dir() else None) as reader:
+        for frame in reader.frames():
+            stream.see(replace(frame, image=paint(frame.image, stream.spec.mask)))
+            yield from stream.until(frame.index + 1)
+
+
+class VideoPictures:
+    """Takes the scored frames of one video in order; a context manager, whose files vanish when it ends badly.
+
+    annotate: MP4 to write; overlays: stem of `<overlays>-<frame>.png`; None: not wanted. fps: of the frames given.
+    Without a threshold there are no alarms, and the highest frame of the video is the one drawn. Without a calibration
+    the colors of maps reach from the median to the 99.9th percentile of the first maps. is_thinned: the frames are
+    some seconds apart on purpose. hold: a held score counts for alarms, too. Attribute: `drawn`, frame -> picture.
+    """
+
+    def __init__(
+        self,
+        *,
+        spec: InputSpec,
+        decide: DecisionRule,
+        rules: RulesConfig,
+        fps: float,
+        annotate: Path | None,
+        overlays: Path | None,
+        is_thinned: bool = False,
+        hold: bool = False,
+    ) -> None:
+        self.drawn: dict[int, Path] = {}
+        self._spec, self._decide = spec, decide
+        self._fps, self._is_thinned, self._hold = fps, is_thinned, hold
+        self._annotate, self._overlays = annotate, overlays
+        self._peaks: AlarmPeaks[ScoredFrame] = AlarmPeaks(
+            decide.threshold, rules, decide.low_threshold(rules.hysteresis)
+        )
+        self._last: ScoredFrame | None = None
+        self._stack = ExitStack()
+        self._video: AnnotatedVideo | None = None
+        self._range: tuple[float, float] | None = None
+
+    def __enter__(self) -> Self:
+        self._stack.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._stack.__exit__(kind, error, trace)
+            return
+        with self._stack:
+            self._draw(self._peaks.end())
+
+    def scale(self, maps: np.ndarray | None) -> None:
+        """Fix the colors by the first maps (N, h, w); later ones change nothing."""
+        if self._range is None and maps is not None:
+            self._range = scale_for(self._decide.calibration, [maps])
+
+    def add(self, scored: ScoredFrame) -> None:
+        """Take one more frame; of a thinned video those without a score show nothing."""
+        time_s = scored.frame.time_s if scored.frame.time_s is not None else scored.frame.index / self._fps
+        if self._is_thinned and np.isnan(scored.score):  # the last score holds until the next one
+            if self._last is not None:
+                self._draw(self._peaks.push(self._last, self._last.score, time_s))
+            return
+        self._last = scored
+        if self._annotate is not None:
+            self._write(self._annotate, scored)
+        score = math.nan if scored.held and not self._hold else scored.score  # it shows the score before, but has none
+        self._draw(self._peaks.push(scored, score, time_s))
+
+    def _write(self, path: Path, scored: ScoredFrame) -> None:
+        height, width = scored.frame.image.shape[:2]
+        if self._video is None:
+            video = AnnotatedVideo(
+                path,
+                self._fps,
+                (height, width),
+                threshold=self._decide.threshold,
+                score_range=self._score_range(),
+                pixel_threshold=self._decide.pixel_threshold,
+                map_range=self._range,
+            )
+            self._video = self._stack.enter_context(video)
+        shown = None
+        if scored.map is not None:  # as coarse as it is: the video's frames are brought to one size anyway
+            shown = unlay(scored.map, place((height, width), self._spec).scaled, self._spec)
+        verdict = None
+        if self._decide.threshold is not None and not np.isnan(scored.score):
+            verdict = scored.score > self._decide.threshold
+        self._video.add(scored.frame.image, scored.score, shown, verdict, time_s=scored.frame.time_s)
+
+    def _score_range(self) -> tuple[float, float] | None:
+        """Ends of the chart, with the threshold in the middle, so that its height means the same at every moment."""
+        calibration = self._decide.calibration
+        if calibration is None or calibration.by_hand or not calibration.scores[0] < calibration.threshold:
+            return None
+        return calibration.scores[0], 2 * calibration.threshold - calibration.scores[0]
+
+    def _draw(self, scored: ScoredFrame | None) -> None:
+        if scored is None or self._overlays is None:
+            return
+        image = scored.frame.image
+        path = self._overlays.with_name(f"{self._overlays.name}-{scored.frame.index:06}.png")
+        picture = Image.fromarray(image)
+        if scored.map is not None and self._range is not None:
+            full = unlay(scored.map, (image.shape[0], image.shape[1]), self._spec)
+            low, high = self._range
+            picture = overlay(image, full, threshold=self._decide.pixel_threshold, low=low, high=high)
+        with new_file(path) as partial:
+            picture.save(partial)
+        self.drawn[scored.frame.index] = path

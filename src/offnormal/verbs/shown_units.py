@@ -1,0 +1,250 @@
+"""Which units of an evaluation the report shows, with their images, maps, and reconstructions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+import numpy as np
+from PIL import Image
+
+from offnormal.bundle import Bundle
+from offnormal.calibration.calibration import Calibration
+from offnormal.config.score import EvaluateConfig
+from offnormal.data.clips import ClipMaker, clip_maker
+from offnormal.data.frame_cache import LaidFrame
+from offnormal.data.frame_masks import open_masks
+from offnormal.data.geometry import unlay
+from offnormal.data.loader import read_pixels, stack, to_pixels
+from offnormal.data.video_loader import join_frames
+from offnormal.drawing.reconstruction import Reconstruction
+from offnormal.errors import ImageError, VideoError
+from offnormal.evaluation.evaluate import Evaluation
+from offnormal.report.gallery import Role, ShownUnit
+from offnormal.scoring import ItemScores, Scorer, choose_device
+from offnormal.sources.image import as_rgb, open_image, open_mask
+from offnormal.sources.privacy import paint
+from offnormal.sources.video import VideoReader, open_video
+from offnormal.types import ANOMALOUS, Frame, InputSpec, Item, Mask, Unit
+from offnormal.verbs.loading import input_of
+
+_EACH = 8  # units of a role at most
+_CLIPS = 6
+_CLIP_FRAMES = 5  # of each clip
+_SLACK = 2  # frames read before what the clock asks for
+
+
+@dataclass(slots=True)
+class ExtremeImages:
+    """Maps of the images that a report may show, kept while a dataset is scored: at most `_EACH` for each role.
+
+    Misses are the anomalous images with the lowest scores, false alarms the normal ones with the highest; of each
+    class of anomaly the clearest detection is kept; without labels the highest scores.
+    """
+
+    calibration: Calibration | None
+    _kept: dict[tuple[Role, str], list[ItemScores]] = field(default_factory=dict)
+
+    def offer(self, scores: ItemScores) -> None:
+        """Keep an image if it is among the most extreme ones so far; anything else is ignored."""
+        item = scores.item
+        if item.is_video:
+            return
+        above = self.calibration is None or float(scores.score[0]) > self.calibration.threshold
+        if item.label is None:
+            self._keep(("peak", ""), scores, _EACH)
+        elif item.label != ANOMALOUS:
+            if above:
+                self._keep(("false_alarm", ""), scores, _EACH)
+        elif self.calibration is not None and not above:
+            self._keep(("miss", ""), scores, _EACH, highest=False)
+        elif len([role for role, _ in self._kept if role == "detected"]) < _EACH or ("detected", item.class_name or "") in self._kept:
+            self._keep(("detected", item.class_name or ""), scores, 1)
+
+    def __iter__(self) -> Iterator[tuple[Role, ItemScores]]:
+        for role in ("miss", "false_alarm", "detected", "peak"):
+            for (of, _), images in self._kept.items():
+                if of == role:
+                    yield from ((of, scores) for scores in images)
+
+    def _keep(self, key: tuple[Role, str], scores: ItemScores, number: int, *, highest: bool = True) -> None:
+        images = self._kept.setdefault(key, [])
+        sign = -1 if highest else 1
+        if len(images) == number and sign * float(scores.score[0]) >= sign * float(images[-1].score[0]):
+            return
+        anomaly_map = None if scores.map is None else scores.map.copy()
+        images.append(replace(scores, map=anomaly_map))
+        images.sort(key=lambda image: sign * float(image.score[0]))
+        del images[number:]
+
+
+def shown_units(
+    bundle: Bundle, evaluation: Evaluation, config: EvaluateConfig, extremes: ExtremeImages
+) -> list[ShownUnit]:
+    """The units to show, in the order in which each role lists them.
+
+    Images keep the maps of the pass that scored them. Which frames are false alarms or misses is known only once a
+    video is scored to its end, so that their few windows are scored again: maps of all frames would not fit memory.
+    """
+    spec = input_of(bundle, config.mask)
+    scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
+    if evaluation.unit is Unit.IMAGE:
+        rows = {item.name: item.rows.start for item in evaluation.table.items}
+        return [_image(scorer, spec, role, rows[scores.item.name], scores) for role, scores in extremes]
+    videos = {item.name: item for item in evaluation.dataset.test}
+    if evaluation.unit is Unit.CLIP:
+        return list(_clips(evaluation, videos, config.fps, spec.mask))
+    return [
+        unit
+        for role, name, frame in _frames(evaluation)
+        if (unit := _frame(scorer, spec, evaluation, videos[name], role, frame, config.fps)) is not None
+    ]
+
+
+def _image(scorer: Scorer, spec: InputSpec, role: Role, row: int, scores: ItemScores) -> ShownUnit:
+    item = scores.item
+    image = paint(np.asarray(as_rgb(open_image(item.path), bits=spec.bits)), spec.mask)
+    size = image.shape[0], image.shape[1]
+    reconstruction = None
+    if scorer.detector.reconstructs:
+        pixels = scorer.reconstruct(stack([read_pixels(item.path, spec)]))
+        reconstruction = None if pixels is None else Reconstruction(frame=as_image(pixels[0], size, spec))
+    return ShownUnit(
+        role=role,
+        row=row,
+        frames=(image,),
+        map=None if scores.map is None else unlay(scores.map, size, spec),
+        mask=None if item.masks is None else open_mask(item.masks.path),
+        reconstruction=reconstruction,
+    )
+
+
+def as_image(pixels: np.ndarray, size: tuple[int, int], spec: InputSpec) -> np.ndarray:
+    """Pixels (C, H, W) in 0-1 at input size -> RGB (H, W, 3) uint8 at the image's own; black where it was cropped."""
+    channels = np.broadcast_to(pixels, (3, *pixels.shape[1:]))
+    return (np.stack([unlay(channel, size, spec) for channel in channels], -1) * 255).round().astype(np.uint8)
+
+
+def _clips(
+    evaluation: Evaluation, videos: dict[str, Item], fps: float | None, mask: Mask | None
+) -> Iterator[ShownUnit]:
+    """Some frames of the clips that fared worst: anomalous ones that score low, normal ones that score high."""
+    table = evaluation.table
+    order = sorted(np.flatnonzero(table.labeled).tolist(), key=lambda row: float(table.score[row]))
+    misses = [row for row in order if table.label[row] == ANOMALOUS][:_CLIPS]
+    alarms = [row for row in reversed(order) if table.label[row] != ANOMALOUS][:_CLIPS]
+    chosen: list[tuple[Role, int]] = [*(("miss", row) for row in misses), *(("false_alarm", row) for row in alarms)]
+    for role, row in chosen:
+        if frames := _spread_frames(videos[table.items[row].name], fps, mask):
+            yield ShownUnit(role=role, row=row, frames=frames)
+
+
+def _spread_frames(item: Item, fps: float | None, mask: Mask | None) -> tuple[np.ndarray, ...]:
+    """Frames (H, W, 3) spread over a video; () when it cannot be read any more."""
+    spec = InputSpec(size=(1, 1), frames=_CLIP_FRAMES, sampling="uniform", targets=())
+    try:
+        with open_video(item.path, fps=fps if item.path.is_dir() else None) as reader:
+            maker: ClipMaker[Frame] = clip_maker(spec, length=reader.info.frames or None)
+            for frame in reader.frames():
+                maker.push(frame)
+        clip = next(iter(maker.end()), None)
+    except (VideoError, ImageError):
+        return ()
+    return () if clip is None else tuple(paint(frame.image, mask) for frame in clip.frames)
+
+
+def _frames(evaluation: Evaluation) -> Iterator[tuple[Role, str, int]]:
+    """The peaks of the highest false alarms, the highest frames of the longest missed spans, and of whole videos."""
+    table, report = evaluation.table, evaluation.alarms
+    scores = {item.name: table.score[item.rows] for item in table.items}
+    chosen: set[tuple[str, int]] = set()
+    if report is not None:
+        false = [found for found in report.alarms if found.is_false]
+        false.sort(key=lambda found: -scores[found.video][found.alarm.peak])
+        for found in false[:_EACH]:
+            chosen.add((found.video, found.alarm.peak))
+            yield "false_alarm", found.video, found.alarm.peak
+        missed = [span for span in report.spans if span.is_scored and span.delay_s is None]
+        missed.sort(key=lambda span: span.start_s - span.end_s)
+        for span in missed[:_EACH]:
+            yield "miss", span.video, span.start + int(np.nanargmax(scores[span.video][span.start : span.stop]))
+    peaks = [(name, int(np.nanargmax(values))) for name, values in scores.items() if np.isfinite(values).any()]
+    peaks.sort(key=lambda peak: -scores[peak[0]][peak[1]])
+    yield from (("peak", *peak) for peak in peaks[:_EACH] if peak not in chosen)
+
+
+def _frame(
+    scorer: Scorer, spec: InputSpec, evaluation: Evaluation, item: Item, role: Role, index: int, fps: float | None
+) -> ShownUnit | None:
+    with open_video(item.path, fps=fps if item.path.is_dir() else None) as reader:
+        frames = _frames_around(reader, spec, index)
+    frame = next((frame for frame in frames if frame.index == index), None)
+    if frame is None:
+        return None  # a damaged stretch that reads otherwise after a seek
+    size = (frame.image.shape[0], frame.image.shape[1])
+    rows = next(row.rows for row in evaluation.table.items if row.name == item.name)
+    return ShownUnit(
+        role=role,
+        row=rows.start + index,
+        frames=(frame.image,),
+        map=_frame_map(scorer, frames, index, size),
+        mask=_frame_mask(item, index),
+        reconstruction=_frame_reconstruction(scorer, frames, index, size),
+    )
+
+
+def _frames_around(reader: VideoReader, spec: InputSpec, index: int) -> list[Frame]:
+    """The frames from which a clip that scores one of them can be made, that frame among them."""
+    after = max((-1 - (target if target < 0 else target - spec.frames) for target in spec.targets), default=0)
+    step = 1 if spec.fps is None or reader.info.fps is None else math.ceil(reader.info.fps / spec.fps)
+    start = max(0, index - (spec.frames - 1) * step - _SLACK)
+    frames = reader.frames(start, index + after * step + 1)
+    return [replace(frame, image=paint(frame.image, spec.mask)) for frame in frames]
+
+
+def _frame_map(scorer: Scorer, frames: list[Frame], index: int, size: tuple[int, int]) -> np.ndarray | None:
+    """(H, W) at the frame's own size: the mean over clips that score it, a hop apart; None without a map."""
+    maps: list[np.ndarray] = []
+    spec = scorer.detector.input
+    for places, pixels in islice(_clips_about(spec, frames, index), 0, None, spec.hop):
+        of_clip = scorer.score(pixels).map
+        if of_clip is None:
+            return None
+        maps += [of_clip[place] for place in places]
+    return unlay(np.mean(maps, 0), size, spec) if maps else None
+
+
+def _frame_reconstruction(
+    scorer: Scorer, frames: list[Frame], index: int, size: tuple[int, int]
+) -> Reconstruction | None:
+    """The frame as the detector expects it; None where it has no such thing."""
+    spec = scorer.detector.input
+    for places, pixels in _clips_about(spec, frames, index):
+        expected = scorer.reconstruct(pixels)
+        if expected is not None and spec.targets[places[0]] % spec.frames == spec.frames - 1:
+            items = scorer.items_at(pixels)
+            return Reconstruction(
+                frame=as_image(expected[0], size, spec), items=None if items is None else items[0]
+            )
+    return None
+
+
+def _clips_about(spec: InputSpec, frames: list[Frame], index: int) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Pixels (1, ...) of the clips that score a frame, and which of their targets it is."""
+    if spec.sampling == "uniform" or not spec.targets:
+        return
+    maker: ClipMaker[LaidFrame] = clip_maker(replace(spec, hop=1))
+    for frame in frames:
+        laid = LaidFrame(frame.index, frame.time_s, to_pixels(Image.fromarray(frame.image), spec), None)
+        for clip in maker.push(laid):
+            if places := [place for place, target in enumerate(clip.targets) if target.index == index]:
+                yield places, stack([join_frames([part.pixels for part in clip.frames])])
+
+
+def _frame_mask(item: Item, index: int) -> np.ndarray | None:
+    if item.masks is None:
+        return None
+    with open_masks(item.masks) as masks:
+        return masks[index] if index < len(masks) else None

@@ -1,0 +1,21 @@
+import pytest
+import torch
+
+from offnormal.detectors.baselines import FrameDifference, FrameDifferenceOptions
+from offnormal.types import InputSpec
+
+
+def test_two_frames_some_seconds_apart_are_asked_for():
+    assert FrameDifference.clip(FrameDifferenceOptions(lag_s=0.2)) == {"frames": 2, "fps": 5.0, "targets": (-1,)}
+    assert FrameDifference.clip(FrameDifferenceOptions())["fps"] == pytest.approx(2.5)
+
+
+def test_rest_is_no_alarm_and_change_in_either_direction_is_the_same():
+    detector = FrameDifference(FrameDifferenceOptions(sigma=0), InputSpec(size=(4, 6), channels=1, frames=2, fps=2.5))
+    detector.update(torch.rand(30, 1, 2, 4, 6, generator=torch.Generator().manual_seed(0)))
+    detector.finish()
+    still = torch.full((1, 1, 2, 4, 6), 0.7)
+    brighter = torch.stack([torch.zeros(1, 1, 4, 6), torch.ones(1, 1, 4, 6)], 2)
+    assert detector(still).score == 0
+    assert detector(brighter).score > 0
+    torch.testing.assert_close(detector(brighter).map, detector(brighter.flip(2)).map)

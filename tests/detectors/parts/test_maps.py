@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter
+
+from offnormal.detectors.parts.maps import bilinear_matrix, enlarge_and_smooth, smooth, smooth_within
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (37, 80), (5, 9), (1, 7)])
+@pytest.mark.parametrize("sigma", [4.0, 1.3])
+def test_smooth_equals_scipy_also_where_the_kernel_is_wider_than_the_map(shape, sigma):
+    maps = torch.from_numpy(np.random.default_rng(0).normal(size=(3, *shape)))
+    expected = np.stack([gaussian_filter(m, sigma) for m in maps.numpy()])
+    np.testing.assert_allclose(smooth(maps, sigma).numpy(), expected, atol=1e-12)
+
+
+def test_smooth_with_torch_border_equals_padding_and_convolution():
+    maps = torch.rand(2, 40, 50, dtype=torch.float64)
+    offsets = torch.arange(-16, 17, dtype=torch.float64)
+    kernel = torch.exp(-0.5 * (offsets / 4) ** 2)
+    kernel = (kernel[:, None] * kernel[None, :]) / kernel.sum() ** 2
+    padded = F.pad(maps[:, None], (16,) * 4, mode="reflect")
+    expected = F.conv2d(padded, kernel[None, None])[:, 0]
+    torch.testing.assert_close(smooth(maps, 4.0, "reflect_torch"), expected)
+
+
+def test_smooth_without_sigma_changes_nothing():
+    maps = torch.rand(2, 6, 6)
+    assert torch.equal(smooth(maps, 0), maps)
+
+
+@pytest.mark.parametrize(("source", "target"), [(8, 64), (7, 30), (1, 5), (9, 9), (12, 5)])
+def test_bilinear_matrix_equals_torch(source, target):
+    row = torch.rand(source, dtype=torch.float64)
+    expected = F.interpolate(row[None, None], size=target, mode="linear", align_corners=False)[0, 0]
+    torch.testing.assert_close(bilinear_matrix(source, target) @ row, expected)
+
+
+def test_enlarge_and_smooth_equals_the_reference(golden):
+    stored = golden("padim_gaussian_mahalanobis")
+    size = int(stored["out_size"])
+    maps = enlarge_and_smooth(torch.from_numpy(stored["dist"]), (size, size), 4.0, "reflect_scipy")
+    np.testing.assert_allclose(maps.numpy(), stored["score_map"], rtol=1e-5)
+    scaled = (maps - maps.min()) / (maps.max() - maps.min())
+    np.testing.assert_allclose(scaled.numpy(), stored["scores"], atol=1e-5)
+    np.testing.assert_allclose(scaled.amax((1, 2)).numpy(), stored["image_scores"], atol=1e-5)
+
+
+def test_enlarge_and_smooth_with_torch_border_equals_anomalib(golden):
+    stored = golden("padim_anomalib_variant")
+    maps = enlarge_and_smooth(torch.from_numpy(stored["dist"][:, 0]), (64, 64), 4.0, "reflect_torch")
+    np.testing.assert_allclose(maps.numpy(), stored["anomaly_map"][:, 0], rtol=1e-3)
+    np.testing.assert_allclose(maps.amax((1, 2)).numpy(), stored["pred_score"][:, 0], rtol=1e-3)
+
+
+def test_enlarge_and_smooth_equals_its_two_steps_on_rectangles():
+    maps = torch.rand(2, 5, 9, dtype=torch.float64)
+    enlarged = F.interpolate(maps[:, None], size=(40, 54), mode="bilinear", align_corners=False)[:, 0]
+    torch.testing.assert_close(
+        enlarge_and_smooth(maps, (40, 54), 2.0, "reflect_scipy"), smooth(enlarged, 2.0, "reflect_scipy")
+    )
+
+
+def test_ignored_pixels_neither_count_nor_show():
+    maps = torch.rand(2, 12, 14, dtype=torch.float64)
+    ignored = torch.zeros(12, 14, dtype=torch.bool)
+    ignored[:, 9:] = True
+    found = smooth_within(maps, ignored, 2.0)
+    assert torch.equal(found, smooth_within(torch.where(ignored, 9.0, maps), ignored, 2.0))
+    assert not found[:, ignored].any()
+    level = smooth_within(torch.ones(1, 12, 14, dtype=torch.float64), ignored, 2.0)
+    torch.testing.assert_close(level[:, ~ignored], torch.ones(1, 108, dtype=torch.float64))
+    assert torch.equal(smooth_within(maps, None, 2.0), smooth(maps, 2.0))

@@ -1,0 +1,246 @@
+import errno
+import math
+import threading
+import time
+from datetime import UTC, datetime
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from offnormal.events.camera import CameraEvents
+from offnormal.events.maker import Watched, camera_event
+from offnormal.events.rules import EventRules
+from offnormal.recording import clips
+from offnormal.recording.media_worker import MediaWorker
+from offnormal.recording.recorder import ANEW, BUSY, HeatScale, Recorder, RecordOptions
+from offnormal.sinks.dispatcher import Dispatcher
+from offnormal.types import InputSpec, Resize
+from tests.sinks.test_dispatcher import FAST, Kept, until
+from tests.video_files import number_in, numbered
+
+T0 = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
+RULES = EventRules(min_duration_s=0.4, merge_gap_s=1.0)
+FRAMES = numbered(200)
+SCALE = HeatScale(InputSpec(size=(24, 32), resize=Resize(policy="stretch")), 3.0, 1.5, 6.0)
+
+
+class Scene:
+    """One camera with everything behind it."""
+
+    def __init__(self, folder, **given):
+        self.folder, self.sink = folder, Kept()
+        self.dispatcher = Dispatcher({"kept": self.sink}, folder / "spool.db", folder=folder / "events", **FAST)
+        self.worker = MediaWorker()
+        options = RecordOptions(**{"pre_roll_s": 2, "post_roll_s": 1, **given.pop("options", {})})
+        more = {"rules": RULES, "options": options, "threshold": 3.0, "scale": SCALE, **given}
+        self.recorder = Recorder("porch", folder / "events", self.dispatcher, self.worker, **more)
+        watched = Watched(camera="porch", source="", threshold=3.0, low_threshold=2.0)
+        self.events = CameraEvents(watched, given.get("rules", RULES))
+
+    def __enter__(self):
+        self.dispatcher.__enter__()
+        return self
+
+    def __exit__(self, *_):
+        self.worker.close(20)
+        self.dispatcher.close()
+
+    def watch(self, scores, frames=FRAMES, start=0):
+        for i, score in enumerate(scores, start):
+            map = np.zeros((24, 32), np.float32)
+            map[:, :8] = max(score, 0)
+            self.recorder.push(T0 + i / 5, frames[i], score, map)
+            for event in self.events.push(T0 + i / 5, score):
+                self.recorder.take(event)
+
+    def end(self):
+        for event in self.events.finish():
+            self.recorder.take(event)
+        self.recorder.finish()
+        assert self.worker.close(20) and self.dispatcher.drain(20)
+        return [message.event for message in self.sink.taken]
+
+
+def clip_numbers(path):
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].codec_context.name == "h264"
+        return [number_in(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+
+
+QUIET_LOUD_QUIET = [1.0] * 30 + [4, 4, 5, 9, 5, 4] + [1.0] * 30
+
+
+def test_an_event_gets_snapshot_heat_map_and_a_clip_with_pre_and_post_roll(tmp_path):
+    with Scene(tmp_path) as scene:
+        scene.watch(QUIET_LOUD_QUIET)
+        opened, closed = scene.end()
+    assert (opened.state, closed.state, closed.id) == ("open", "closed", opened.id)
+    folder = tmp_path / "events"
+    clip = clip_numbers(folder / closed.clip)
+    assert clip == list(range(20, 42)), "two seconds before frame 30, one after frame 36"
+    assert number_in(np.asarray(Image.open(folder / closed.snapshot))) == 33, "the highest"
+    assert number_in(np.asarray(Image.open(folder / opened.snapshot))) == 32, "the highest until then"
+    plain, heat = (np.asarray(Image.open(folder / path)).astype(int) for path in (closed.snapshot, closed.heat_map))
+    assert np.abs(heat - plain)[:, :14].mean() > 20 and np.abs(heat - plain)[:, 20:].mean() < 3
+    assert closed.problems == () and not list(folder.rglob("*.frames"))
+
+
+def test_a_clip_begins_where_the_recording_does(tmp_path):
+    with Scene(tmp_path) as scene:
+        scene.watch([4.0] * 10)
+        (_, closed) = scene.end()
+    assert clip_numbers(tmp_path / "events" / closed.clip) == list(range(10))
+
+
+def test_without_frames_after_the_event_the_clip_is_written_when_time_has_passed(tmp_path):
+    with Scene(tmp_path) as scene:
+        scene.watch([4.0] * 5)
+        for event in scene.events.tick(T0 + 10):
+            scene.recorder.take(event)
+        assert len(scene.sink.taken) <= 1
+        scene.recorder.tick(T0 + 10)
+        assert [event.clip is None for event in scene.end()] == [True, False]
+
+
+def test_without_clips_or_maps_there_is_a_snapshot_alone(tmp_path):
+    with Scene(tmp_path, options={"clips": False}, scale=None) as scene:
+        scene.watch(QUIET_LOUD_QUIET)
+        (_, closed) = scene.end()
+    assert closed.snapshot is not None and closed.clip is None and closed.heat_map is None and closed.problems == ()
+
+
+def test_a_heat_map_below_the_pixel_threshold_still_shows_where(tmp_path):
+    with Scene(tmp_path, scale=HeatScale(SCALE.spec, 100.0, 50.0, 200.0)) as scene:
+        scene.watch(QUIET_LOUD_QUIET)
+        (_, closed) = scene.end()
+    pictures = [Image.open(tmp_path / "events" / path) for path in (closed.snapshot, closed.heat_map)]
+    plain, heat = (np.asarray(picture).astype(int) for picture in pictures)
+    assert np.abs(heat - plain)[:, :14].mean() > 20 and np.abs(heat - plain)[:, 20:].mean() < 3
+
+
+def test_events_that_follow_each_other_each_have_their_own(tmp_path):
+    rules = EventRules(min_duration_s=0.4, merge_gap_s=1.0, max_length_s=2.0)
+    with Scene(tmp_path, rules=rules) as scene:
+        scene.watch([1.0] * 5 + [4.0] * 15 + [8.0] + [4.0] * 4 + [1.0] * 15)
+        events = [event for event in scene.end() if event.state == "closed"]
+    assert [event.continues for event in events] == [None, events[0].id]
+    first, second = (clip_numbers(tmp_path / "events" / event.clip) for event in events)
+    assert first == list(range(21)) and second == list(range(5, 31))
+    shown = [number_in(np.asarray(Image.open(tmp_path / "events" / event.snapshot))) for event in events]
+    assert shown == [5, 20]
+
+
+@pytest.mark.parametrize("where", ["scratch", "clip", "picture"])
+def test_on_a_full_disk_the_event_is_delivered_without_its_files(tmp_path, monkeypatch, where):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with Scene(tmp_path) as scene:
+        if where == "scratch":
+            monkeypatch.setattr(clips.EventFrames, "_opened", full)
+        elif where == "clip":
+            monkeypatch.setattr(clips.Mp4File, "add", full)
+        else:
+            monkeypatch.setattr("offnormal.recording.recorder._write_jpeg", full)
+        scene.watch(QUIET_LOUD_QUIET)
+        events = scene.end()
+    assert [event.state for event in events] == ["open", "closed"]
+    assert "No space left" in events[1].problems[-1] or "disk is full" in events[1].problems[-1]
+    assert (events[1].snapshot is None) == (where == "picture") or where == "scratch"
+    assert (events[1].clip is None) == (where != "picture")
+    assert not list((tmp_path / "events").rglob("*.partial*"))
+
+
+def test_a_fault_in_drawing_loses_no_event(tmp_path, monkeypatch):
+    monkeypatch.setattr("offnormal.recording.recorder.heat_map", lambda *_: 1 / 0)
+    with Scene(tmp_path) as scene:
+        scene.watch(QUIET_LOUD_QUIET)
+        (_, closed) = scene.end()
+    assert "division by zero" in closed.problems[0] and closed.clip is not None
+
+
+def test_a_closed_event_is_safe_before_its_clip_is_written(tmp_path):
+    scene = Scene(tmp_path, options={"post_roll_s": 5})
+    scene.watch(QUIET_LOUD_QUIET[:50])
+    (held,) = scene.dispatcher._spool.held()
+    assert held[0].state == "closed" and scene.dispatcher._spool.waiting("kept") <= 1
+    scene.worker.close(20)
+    again = Scene(tmp_path)
+    with again:
+        assert again.dispatcher.drain(20)
+    assert [message.event.state for message in again.sink.taken][-1] == "closed"
+    assert not list((tmp_path / "events").rglob("*.frames")), "scratch of the killed program"
+
+
+def test_an_event_that_was_open_when_the_program_ended(tmp_path):
+    with Scene(tmp_path) as scene:
+        scene.watch([4.0] * 10)
+        saved = scene.events.state()
+    with Scene(tmp_path) as scene:
+        scene.events.restore(saved)
+        scene.watch([1.0] * 20, start=10)
+        (closed,) = scene.end()
+    assert closed.problems == (ANEW,)
+
+
+def test_a_picture_does_not_wait_for_clips_and_an_event_opens_before_it_is_over(tmp_path):
+    with Scene(tmp_path) as scene:
+        go = threading.Event()
+        scene.worker.submit_clip(lambda: go.wait(20), 1)  # another camera's long one
+        scene.watch(QUIET_LOUD_QUIET)
+        until(lambda: scene.sink.taken)
+        assert [message.what for message in scene.sink.taken] == ["opened"]
+        go.set()
+        assert [message.state for message in scene.end()] == ["open", "closed"]
+    with Scene(tmp_path / "b") as scene:
+        go = threading.Event()
+        scene.worker.submit(lambda: go.wait(20))  # pictures are slow, clips are not
+        scene.watch(QUIET_LOUD_QUIET)
+        time.sleep(0.3)
+        assert not scene.sink.taken
+        go.set()
+        assert [message.state for message in scene.end()] == ["open", "closed"]
+
+
+def test_frames_that_wait_to_become_clips_are_bounded(monkeypatch):
+    monkeypatch.setattr("offnormal.recording.media_worker._BYTES", 100)
+    worker, go = MediaWorker(), threading.Event()
+    assert worker.submit_clip(lambda: go.wait(20), 150), "one is taken whatever its size"
+    assert not worker.submit_clip(go.set, 1)
+    go.set()
+    until(lambda: worker.submit_clip(go.set, 90))
+    assert worker.close(20)
+
+
+def test_events_of_the_camera_itself_pass_through(tmp_path):
+    with Scene(tmp_path) as scene:
+        for over in (False, True):
+            scene.recorder.take(camera_event("porch", "frozen", T0, T0 + 5, is_over=over))
+        assert [event.kind for event in scene.end()] == ["frozen", "frozen"]
+
+
+def test_when_too_much_waits_pictures_are_left_out_and_events_are_not(tmp_path):
+    with Scene(tmp_path) as scene:
+        scene.worker.submit = lambda _: False
+        scene.worker.submit_clip = lambda _, __: False
+        scene.watch(QUIET_LOUD_QUIET)
+        assert [event.problems for event in scene.end()] == [(BUSY,), (BUSY,)]
+
+
+def test_odd_and_changing_sizes(tmp_path):
+    frames = [np.full((49, 63, 3), 90, np.uint8)] * 32 + [np.full((120, 160, 3), 90, np.uint8)] * 40
+    with Scene(tmp_path, scale=None) as scene:
+        scene.watch(QUIET_LOUD_QUIET, frames)
+        (_, closed) = scene.end()
+    with av.open(str(tmp_path / "events" / closed.clip)) as container:
+        shapes = {frame.to_ndarray(format="rgb24").shape for frame in container.decode(video=0)}
+    assert shapes == {(48, 62, 3)}
+
+
+def test_frames_without_scores_are_recorded_too(tmp_path):
+    with Scene(tmp_path) as scene:
+        scene.watch([math.nan] * 10 + [4.0] * 6 + [math.nan] * 20)
+        (_, closed) = scene.end()
+    assert clip_numbers(tmp_path / "events" / closed.clip) == list(range(22))

@@ -1,0 +1,205 @@
+import logging
+import os
+import shutil
+import time
+
+import pytest
+
+from offnormal.events.maker import event_id
+from offnormal.files import new_file
+from offnormal.recording.media_worker import MediaWorker
+from offnormal.recording.retention import Retention
+from offnormal.sinks.files import EventFilesOptions, EventFilesSink
+from tests.sinks.events import message
+
+DAY_S, NOW_S = 86_400.0, 1_760_000_000.0
+ENDINGS = (".jpg", "-heat.jpg", "-opened.jpg", "-opened-heat.jpg", ".mp4")
+SIZE = 100 * len(ENDINGS)  # bytes of an event
+
+
+def write(folder, days_ago, *, camera="porch", below="", written=None):
+    """Files of an event of that age, written then or so many days ago; and its id."""
+    start_s = NOW_S - days_ago * DAY_S
+    event = event_id(camera, "anomaly", start_s)
+    day = folder / time.strftime("%Y-%m-%d", time.gmtime(start_s)) / below
+    day.mkdir(parents=True, exist_ok=True)
+    at_s = start_s if written is None else NOW_S - written * DAY_S
+    for ending in ENDINGS:
+        path = day / f"{event}{ending}"
+        path.write_bytes(bytes(100))
+        os.utime(path, (at_s, at_s))
+    return event
+
+
+def left(folder):
+    return sorted({path.name[:29] for path in folder.rglob("*") if path.is_file()})
+
+
+def room_for(folder, events):
+    return Retention(folder, days=None, gigabytes=(events + 0.2) * SIZE / 1e9)
+
+
+def test_events_beyond_an_age_go_whole_with_the_folders_of_their_days(tmp_path):
+    old, young = write(tmp_path, 31), write(tmp_path, 29)
+    assert Retention(tmp_path, days=30, gigabytes=None).sweep(NOW_S) == 1
+    assert left(tmp_path) == [young] and old != young
+    assert len(list(tmp_path.iterdir())) == 1 and len(list(tmp_path.rglob("*.jpg"))) == 4
+
+
+def test_what_was_written_first_goes_until_the_others_have_room(tmp_path):
+    events = [write(tmp_path, days) for days in (3, 2.9, 2, 1.9, 1, 0.9)]
+    room = room_for(tmp_path, 3)
+    assert room.sweep(NOW_S) == 3
+    assert left(tmp_path) == events[3:]
+    assert room.sweep(NOW_S) == 0
+
+
+def test_what_is_fresh_stays_whatever_its_event_s_time_and_however_little_room(tmp_path):
+    recorded = write(tmp_path, 20_000, written=0.001)  # of a recording whose time nobody knows
+    live = write(tmp_path, 0.5)
+    assert room_for(tmp_path, 0).sweep(NOW_S) == 1
+    assert left(tmp_path) == [recorded] and live != recorded
+    Retention(tmp_path, days=1, gigabytes=None).sweep(NOW_S)
+    assert left(tmp_path) == [recorded]
+
+
+def test_files_of_a_machine_that_did_not_know_the_time_do_not_count_as_old(tmp_path):
+    unset = write(tmp_path, NOW_S / DAY_S - 1)  # the second day of 1970
+    assert Retention(tmp_path, days=30, gigabytes=None).sweep(NOW_S) == 0
+    assert left(tmp_path) == [unset]
+    assert room_for(tmp_path, 0).sweep(NOW_S) == 1
+
+
+def test_nothing_goes_without_limits_or_that_does_not_lie_where_events_are_written(tmp_path):
+    event = write(tmp_path, 400)
+    (day,) = tmp_path.iterdir()
+    assert Retention(tmp_path, days=None, gigabytes=None).sweep(NOW_S) == 0
+    assert left(tmp_path) == [event]
+    inside = (f"{event}.txt", f"x{event}.jpg", "notes.txt", f"evidence/{event}.mp4")
+    beside = (f"evidence/{event}.mp4", f".recording/{event}.jpg", f"{event}.jpg", f"2024-01-01/{event}.jpg")
+    kept = [*(day / name for name in inside), *(tmp_path / name for name in beside)]
+    for path in kept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(1000))
+        os.utime(path, (NOW_S - 400 * DAY_S,) * 2)
+    Retention(tmp_path, days=1, gigabytes=1e-9).sweep(NOW_S)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+
+
+def test_what_a_killed_program_left_unfinished_goes_with_its_event(tmp_path):
+    write(tmp_path, 400)
+    (day,) = tmp_path.iterdir()
+    for name in sorted(path.name for path in day.iterdir()):
+        target = day / name
+        before = target.stat().st_mtime
+        with pytest.raises(KeyboardInterrupt), new_file(target) as partial:
+            partial.write_bytes(b"half")
+            os.utime(partial, (before, before))
+            shutil.copy2(partial, tmp_path / partial.name)
+            raise KeyboardInterrupt
+    for path in tmp_path.glob(".*.partial*"):
+        path.rename(day / path.name)
+    assert len(list(day.iterdir())) == 2 * len(ENDINGS)
+    Retention(tmp_path, days=30, gigabytes=None).sweep(NOW_S)
+    assert not day.exists()
+
+
+def test_links_are_not_followed(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    event = write(elsewhere, 400)
+    (day,) = elsewhere.iterdir()
+    folder = tmp_path / "events"
+    folder.mkdir()
+    (folder / day.name).symlink_to(day)
+    assert Retention(folder, days=1, gigabytes=1e-9).sweep(NOW_S) == 0
+    assert left(elsewhere) == [event]
+
+
+def test_a_folder_that_is_not_there_is_empty(tmp_path):
+    assert Retention(tmp_path / "gone", days=1, gigabytes=1).sweep(NOW_S) == 0
+
+
+def test_a_file_that_cannot_be_removed_frees_nothing_and_keeps_no_other(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    held, free, young = write(tmp_path, 40), write(tmp_path, 39), write(tmp_path, 38)
+    unlink = os.unlink
+
+    def refuse(path):
+        if held in str(path):
+            raise PermissionError(13, "Permission denied")
+        unlink(path)
+
+    monkeypatch.setattr("pathlib.Path.unlink", lambda path, missing_ok=False: refuse(path))
+    assert room_for(tmp_path, 2).sweep(NOW_S) == 1
+    assert left(tmp_path) == sorted([held, young]) and free not in left(tmp_path)
+    warned, removed = caplog.records
+    assert "Permission denied" in warned.getMessage() and "files of 1 old event" in removed.getMessage()
+
+
+def test_a_folder_that_cannot_be_read_hides_no_other(tmp_path, monkeypatch, caplog):
+    write(tmp_path, 40)
+    (tmp_path / "2020-01-01").mkdir()
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("2020-01-01"):
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert Retention(tmp_path, days=30, gigabytes=None).sweep(NOW_S) == 1
+    assert "2020-01-01 (Permission denied)" in caplog.text
+
+
+class Clocks:
+    """The time of day and one that is never set."""
+
+    def __init__(self, monkeypatch):
+        self.s, self.wrong_s = 5.0, 0.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.s)
+        monkeypatch.setattr(time, "time", lambda: NOW_S + self.s + self.wrong_s)
+
+
+def test_it_is_looked_for_seldom_and_by_age_only_when_the_clock_is_steady(tmp_path, monkeypatch):
+    clocks = Clocks(monkeypatch)
+    retention = Retention(tmp_path, days=1, gigabytes=None)
+    steps = ((5, 0, False), (606, 0, True), (900, 0, False), (1300, 9e8, False), (2000, 0, False), (2700, 0, True))
+    for clocks.s, clocks.wrong_s, removes in steps:
+        event = write(tmp_path, 400)
+        retention.look()
+        assert left(tmp_path) == ([] if removes else [event]), clocks.s
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_the_worker_sees_to_it_in_quiet_times_and_after_a_clip(tmp_path, monkeypatch, quiet):
+    monkeypatch.setattr("offnormal.recording.media_worker.SWEEP_S", 0.02 if quiet else 60.0)
+    events = tmp_path / "events"
+    write(tmp_path / "made", 2)
+    shutil.copytree(tmp_path / "made", events)  # whole, before anybody looks, with the times of the files
+    retention = Retention(events, days=None, gigabytes=1e-9)
+    worker = MediaWorker(retention)
+    if not quiet:
+        worker.submit_clip(lambda: None, 1)
+    end_s = time.monotonic() + 20
+    while retention._looked_s is None:
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+    assert worker.close(20)
+    assert left(events) == []
+
+
+def test_a_folder_of_events_forgets_them_when_nothing_is_to_be_delivered(tmp_path, monkeypatch):
+    clocks = Clocks(monkeypatch)
+    old = write(tmp_path, 40, below="porch")
+    plain = EventFilesSink(EventFilesOptions(folder=tmp_path))
+    forgetful = EventFilesSink(EventFilesOptions(folder=tmp_path, keep_days=30))
+    for sink in (plain, forgetful):
+        sink.deliver(message(0, folder=tmp_path))
+        sink.idle()
+    assert old in left(tmp_path)
+    clocks.s += 1000
+    plain.idle()
+    assert old in left(tmp_path)
+    forgetful.idle()
+    assert len(left(tmp_path)) == 1 and old not in left(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["2026-11-21"]
