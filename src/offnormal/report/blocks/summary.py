@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from offnormal.calibration.calibration import DEFAULT_RATE, Calibration
-from offnormal.calibration.promise import normals_needed
+from offnormal.calibration.guarantee import normals_needed
 from offnormal.evaluation.alarms import AlarmReport
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
@@ -41,6 +41,8 @@ def lead(evaluation: Evaluation) -> str:
     at = f"At the threshold {score(evaluation.threshold)}"
     if evaluation.alarms is not None:
         return f"{at}: {_alarm_lead(evaluation.alarms, is_labeled=evaluation.labeled)}"
+    if evaluation.frames is not None:
+        return f"{number} scored. No alarms: {evaluation.missing.get('alarms', 'the footage has no clock')}."
     if evaluation.confusion is None:
         above = int((table.score[table.tested] > evaluation.threshold).sum())
         return f"{at}: {above:,} of {number} without labels score above it."
