@@ -5,63 +5,82 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from offnormal.report import video_tables
-from tests.report.conftest import calibrated, frame_series, video_evaluation
+from offnormal.report.blocks.videos import alarms, spans, video_lines, videos
+from offnormal.report.wording import NONE
+from tests.evaluations import Scored, calibrated, image_evaluation, street, video, video_evaluation
+from tests.report.blocks.test_summary import AT_ONCE
 
 
-def series(name, seed=0, frames=200, spans=((50, 90),), **given):
-    return frame_series(np.random.default_rng(seed), name, frames, spans, **given)
+def series(name, seed=0, frames=200, spans=((50, 90),), **options):
+    return video(np.random.default_rng(seed), name, frames, spans, **options)
+
+
+def titles(block):
+    return [column.title for column in block.elements[-1].columns]
 
 
 def test_each_video_has_its_own_alarms_spans_and_reasons():
-    first, second = series("01", gone=3), series("02", spans=(), labelled=False, fps=None)
-    found = video_evaluation([first, second], not_scored={"01": [(0, 2, "too early"), (2, 3, "cut short")]})
-    one, two = video_tables.videos(found)
-    assert (one.frames, one.not_scored, one.scored, one.anomalous) == (200, 3, 197, 40)
+    first = replace(series("01", gone=3), reasons=((0, 2, "too early"), (2, 3, "cut short")))
+    second = series("02", spans=(), labeled=False)
+    evaluation = video_evaluation([first, second])
+    one, two = video_lines(evaluation)
+    assert (one.frames, one.not_scored, one.anomalous) == (200, 3, 40)
     assert one.notes == ["2 not scored: too early", "1 not scored: cut short"] and two.notes == []
-    assert one.length_s == 40.0 and two.length_s is None
-    assert one.judged == 1 and two.judged == 0 and two.anomalous is None
-    assert {alarm.video for alarm in one.alarms} == {"01"} and {alarm.video for alarm in two.alarms} <= {"02"}
-    assert one.false_alarms + two.false_alarms == found.operation.false_alarms
+    assert one.length_s == 40.0
+    assert one.scored_spans == 1 and two.scored_spans == 0 and two.anomalous is None
+    assert {row.video for row in one.alarms} == {"01"} and {row.video for row in two.alarms} <= {"02"}
+    assert one.false_alarms + two.false_alarms == evaluation.alarms.false_alarms
     assert one.highest == np.nanmax(first.scores)
 
 
+def test_columns_that_nothing_fills_are_left_out():
+    assert titles(videos(video_evaluation())) == [
+        "video", "length", "frames", "not scored", "anomalous frames", "AUC", "spans detected", "false alarms",
+        "highest score", "notes",
+    ]  # fmt: skip
+    unlabeled = videos(video_evaluation([series("01", labeled=False)]))
+    assert titles(unlabeled) == ["video", "length", "frames", "not scored", "alarms", "highest score"]
+    no_clock = videos(video_evaluation([series("01", labeled=False, fps=None)], calibration=None))
+    assert no_clock.elements[0].rows[0][:4] == ["01", NONE, "200", "0"]
+    assert videos(image_evaluation()) is None
+
+
 def test_spans_come_missed_first_then_slowest_and_are_capped():
-    scores = np.ones(4000)
-    labels = np.zeros(4000, bool)
+    scores, labels = np.ones(4000), np.zeros(4000)
     for number in range(130):
-        labels[30 * number : 30 * number + 10] = True
+        labels[30 * number : 30 * number + 10] = 1
         if number:  # the first is missed
             scores[30 * number + number % 9] = 50.0
-    one = replace(series("01", frames=4000), scores=scores, labels=labels)
-    shown, more = video_tables.spans(video_evaluation([one]))
-    assert (len(shown), more) == (100, 30)
-    assert shown[0].delay_s is None
-    delays = [span.delay_s for span in shown[1:]]
-    assert delays == sorted(delays, reverse=True) and delays[0] == pytest.approx(8 / 5)
+    item = Scored(name="01", scores=scores, labels=labels, fps=5.0)
+    table = spans(video_evaluation([item], rules=AT_ONCE)).elements[-1]
+    assert (len(table.rows), table.more) == (100, 30)
+    assert table.rows[0][-1].badge == "missed" and table.rows[0][3] == "0 to 9"
+    assert table.rows[1][-1] == "1.6 s" and table.rows[-1][-1] in ("0.2 s", "0.4 s", "0.6 s")
 
 
 def test_alarms_come_false_first_then_by_their_peak():
-    shown, more = video_tables.alarms(video_evaluation([series("01", lift=9.0), series("02", 4)]))
-    assert more == 0 and shown
-    false = [line.alarm.false for line in shown]
-    assert false == sorted(false, reverse=True)
-    peaks = [line.score for line in shown if line.alarm.false]
-    assert peaks == sorted(peaks, reverse=True)
-    assert video_tables.alarms(video_evaluation([series("01")], calibration=None)) == ([], 0)
+    items = [series("01", lift=9.0), series("02", 4)]
+    evaluation = video_evaluation(items, rules=AT_ONCE, calibration=replace(calibrated("frame"), threshold=7.0))
+    note, table = alarms(evaluation).elements
+    assert note.text.endswith("Alarms: at least 0 s long, gaps up to 1 s are merged.")
+    kinds = [row[-1] for row in table.rows]
+    assert set(kinds) == {"false", "true"} and kinds == sorted(kinds)
+    peaks = [float(row[-2]) for row in table.rows if row[-1] == "false"]
+    assert len(peaks) > 1 and peaks == sorted(peaks, reverse=True)
+    assert alarms(video_evaluation(calibration=None)) is None and spans(video_evaluation(calibration=None)) is None
+    assert titles(alarms(video_evaluation(street(labeled=False))))[-1] == "score"
 
 
-def test_metrics_missing_for_one_reason_stand_together():
-    found = video_evaluation([series("01", labelled=False)], smooth_s=1.0, calibration=None)
-    gaps = {gap.name: gap.reason for gap in video_tables.gaps(found)}
-    assert gaps["frame_AUC_micro, frame_EER, frame_AP, frame_AUC_macro, and 12 variants"].startswith("no frame has")
-    assert gaps["pixel metrics"] == "there are no masks" and "threshold and verdicts" in gaps
-    assert "threshold and verdicts" not in {
-        gap.name for gap in video_tables.gaps(video_evaluation([series("01")], calibration=calibrated()))
-    }
+def test_a_span_that_was_not_scored_is_neither_missed_nor_detected():
+    one = series("01", frames=100, spans=((0, 10), (50, 60)), gone=10)
+    table = spans(video_evaluation([one])).elements[-1]
+    assert [getattr(row[-1], "note", "") for row in table.rows] == ["not scored", ""]
+    assert video_lines(video_evaluation([one]))[0].missed == 0
 
 
-def test_remarks_are_capped():
-    found = video_evaluation([series("01")], warnings={"01": [f"warning {i}" for i in range(40)]})
-    shown, more = video_tables.remarks(found)
-    assert (shown[0].name, shown[0].reason, len(shown), more) == ("01", "warning 0", 25, 15)
+@pytest.mark.parametrize("labels", [True, False])
+def test_the_peak_of_an_alarm_is_in_its_own_video(labels):
+    quiet = Scored(name="a", scores=np.ones(50), labels=np.zeros(50) if labels else None, fps=5.0)
+    loud = replace(quiet, name="b", scores=np.where(np.arange(50) == 30, 99.0, 1.0))
+    table = alarms(video_evaluation([quiet, loud], rules=AT_ONCE)).elements[-1]
+    assert table.rows[0][0] == "b" and table.rows[0][4:6] == ["30", "99.00"]
