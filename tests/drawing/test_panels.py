@@ -6,7 +6,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from offnormal.drawing.panels import as_data_uri, frame_panels, image_panels
+from offnormal.drawing.panels import as_data_uri, panels_of
+from offnormal.drawing.reconstruction import Reconstruction
 
 SCALE = {"threshold": 5.0, "low": 2.0, "high": 8.0}
 
@@ -19,27 +20,29 @@ def shown(size=(40, 60)):
 
 
 def test_panels_show_what_there_is():
-    whole = image_panels(**shown(), **SCALE)
-    assert [panel.caption for panel in whole] == ["picture", "heat map", "marked defect"]
-    bare = image_panels(shown()["image"], mask=np.zeros((40, 60), bool), **SCALE)
-    assert [panel.caption for panel in bare] == ["picture"]
+    whole = panels_of(**shown(), noun="image", **SCALE)
+    assert [panel.caption for panel in whole] == ["image", "heat map", "marked region"]
+    bare = panels_of(shown()["image"], "image", mask=np.zeros((40, 60), bool), **SCALE)
+    assert [panel.caption for panel in bare] == ["image"]
 
 
-def test_a_reconstruction_stands_beside_its_picture():
-    panels = image_panels(**shown(), reconstruction=np.full((40, 60, 3), (10, 200, 10), np.uint8), **SCALE)
-    assert [panel.caption for panel in panels] == ["picture", "reconstruction", "heat map", "marked defect"]
-    assert panels[1].image.getpixel((50, 50)) == (10, 200, 10)
+def test_a_reconstruction_and_the_difference_come_last():
+    reconstruction = Reconstruction(frame=np.full((40, 60, 3), (10, 200, 10), np.uint8))
+    panels = panels_of(**shown(), noun="frame", reconstruction=reconstruction, **SCALE)
+    captions = ["frame", "heat map", "marked region", "reconstruction", "difference, brightened"]
+    assert [panel.caption for panel in panels] == captions
+    assert panels[3].image.getpixel((50, 50)) == (10, 200, 10)
     assert len({panel.image.size for panel in panels}) == 1
 
 
 def test_panels_have_one_size_and_keep_the_aspect():
-    panels = image_panels(**shown(size=(40, 120)), **SCALE, side=300)
+    panels = panels_of(**shown(size=(40, 120)), noun="image", **SCALE, side=300)
     assert {panel.image.size for panel in panels} == {(300, 100)}
 
 
 def test_mask_outline_lies_on_the_border_of_the_mask():
     given = shown()
-    photo, *_, marked = image_panels(**given, **{**SCALE, "threshold": None}, side=240)  # four times the image
+    photo, _, marked = panels_of(**given, noun="image", **{**SCALE, "threshold": None}, side=240)  # four times the image
     changed = np.abs(np.asarray(marked.image).astype(int) - np.asarray(photo.image)).max(axis=2) > 40
     large = np.kron(given["mask"], np.ones((4, 4), bool))
     rows, columns = np.flatnonzero(large.any(axis=1)), np.flatnonzero(large.any(axis=0))
@@ -47,20 +50,6 @@ def test_mask_outline_lies_on_the_border_of_the_mask():
     for inner, outer in ((rows, drawn_rows), (columns, drawn_columns)):
         assert abs(inner[0] - outer[0]) <= 5 and abs(inner[-1] - outer[-1]) <= 5
     assert not changed[large.nonzero()[0].mean().astype(int), large.nonzero()[1].mean().astype(int)]
-
-
-def test_a_frame_carries_its_outline_and_stands_beside_its_heat_map():
-    image, mask = np.full((40, 80, 3), 90, np.uint8), np.zeros((40, 80), bool)
-    mask[10:30, 20:60] = True
-    scale = {**SCALE, "side": 160}
-    plain, heat = frame_panels(image, map=np.full((40, 80), 6.0, np.float32), **scale)
-    (outlined,) = frame_panels(image, mask=mask, **scale)
-    assert (plain.caption, heat.caption, outlined.caption) == ("frame", "heat map", "frame")
-    assert {panel.image.size for panel in (plain, heat, outlined)} == {(160, 80)}
-    changed = np.abs(np.asarray(outlined.image).astype(int) - np.asarray(plain.image)).max(axis=2) > 20
-    assert changed[20, 80] and not changed[40, 80], "the border is drawn, what it encloses is left as it is"
-    (unmarked,) = frame_panels(image, mask=~np.ones((40, 80), bool), **scale)
-    assert np.array_equal(unmarked.image, plain.image)
 
 
 def test_data_uri_holds_a_small_picture():

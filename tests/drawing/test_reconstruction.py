@@ -1,6 +1,6 @@
 import numpy as np
 
-from offnormal.drawing.panels import frame_panels
+from offnormal.drawing.panels import panels_of
 from offnormal.drawing.reconstruction import Reconstruction
 
 FRAME = np.full((8, 16, 3), 100, np.uint8)
@@ -28,11 +28,11 @@ def test_the_most_used_items_are_told_first():
 
 def test_what_was_expected_stands_beside_the_frame():
     def captions(reconstruction):
-        panels = frame_panels(FRAME, reconstruction=reconstruction, threshold=None, low=0.0, high=1.0, side=32)
+        panels = panels_of(FRAME, "frame", reconstruction=reconstruction, threshold=None, low=0.0, high=1.0, side=32)
         assert {panel.image.size for panel in panels} == {(32, 16)}
         return [panel.caption for panel in panels]
 
     assert captions(None) == ["frame"]
-    assert captions(Reconstruction(frame=FRAME)) == ["frame", "as expected", "difference, brightened"]
+    assert captions(Reconstruction(frame=FRAME)) == ["frame", "reconstruction", "difference, brightened"]
     items = np.zeros((1, 2), np.int64)
     assert captions(Reconstruction(frame=FRAME, items=items))[3:] == ["memory items: 0 (100 %)"]

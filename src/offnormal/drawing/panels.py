@@ -25,35 +25,9 @@ class Panel:
     image: Image.Image
 
 
-def image_panels(
+def panels_of(
     image: np.ndarray,
-    *,
-    map: np.ndarray | None = None,
-    mask: np.ndarray | None = None,
-    reconstruction: np.ndarray | None = None,
-    threshold: float | None,
-    low: float,
-    high: float,
-    side: int = SIDE,
-) -> list[Panel]:
-    """The image, its reconstruction, its heat map with the contour at `threshold`, its outlined mask; what there is.
-
-    Everything is resized to `side` pixels on the longer side before lines are drawn, so that they stay crisp.
-    low, high: ends of the color scale, as for `overlay`.
-    """
-    photo = _sized(image, side)
-    panels = [Panel("picture", photo)]
-    if reconstruction is not None:
-        panels.append(Panel("reconstruction", _sized(reconstruction, side)))
-    if map is not None:
-        panels.append(Panel("heat map", _heat(photo, map, threshold, low, high)))
-    if mask is not None and mask.any():
-        panels.append(Panel("marked defect", _outlined(photo, mask)))
-    return panels
-
-
-def frame_panels(
-    image: np.ndarray,
+    noun: str,
     *,
     map: np.ndarray | None = None,
     mask: np.ndarray | None = None,
@@ -63,13 +37,19 @@ def frame_panels(
     high: float,
     side: int = SIDE,
 ) -> list[Panel]:
-    """The frame with its mask outlined, its heat map, its reconstruction and the difference; otherwise as above."""
+    """The image, its heat map with the contour at `threshold`, its outlined mask, its reconstruction; what there is.
+
+    Everything is resized to `side` pixels on the longer side before lines are drawn, so that they stay crisp.
+    noun: what the image is. low, high: ends of the color scale, as for `overlay`.
+    """
     photo = _sized(image, side)
-    panels = [Panel("frame", photo if mask is None or not mask.any() else _outlined(photo, mask))]
+    panels = [Panel(noun, photo)]
     if map is not None:
         panels.append(Panel("heat map", _heat(photo, map, threshold, low, high)))
+    if mask is not None and mask.any():
+        panels.append(Panel("marked region", _outlined(photo, mask)))
     if reconstruction is not None:
-        panels.append(Panel("as expected", _sized(reconstruction.frame, side)))
+        panels.append(Panel("reconstruction", _sized(reconstruction.frame, side)))
         panels.append(Panel("difference, brightened", _sized(reconstruction.difference(image), side)))
         if reconstruction.items is not None:
             mosaic = Image.fromarray(reconstruction.mosaic()).resize(photo.size, Image.Resampling.NEAREST)

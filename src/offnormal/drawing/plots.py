@@ -10,13 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from offnormal.drawing.axis import ScoreAxis, axis_for
 from offnormal.drawing.figure import COLOURS, new_axes, note, to_svg
-from offnormal.metrics.clips import Hindsight, Trade
 from offnormal.metrics.image import precision_recall_curve, roc_curve
+from offnormal.metrics.sweep import OracleThreshold, ThresholdSweep
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _POINTS = 300  # of a curve: more than a plot of this size can show
+_STEPS = 800  # of a sweep
 _SMALL = (350, 300)  # width and height of a square plot in pixels
 _FILLED = 0.28  # opacity of a filled area
 
@@ -54,14 +55,14 @@ def histogram(
 
 
 def roc(
-    labels: ArrayLike, scores: ArrayLike, *, at: tuple[float, float] | None, kinds: tuple[str, str] = ("good", "bad")
+    labels: ArrayLike, scores: ArrayLike, *, at: tuple[float, float] | None, kinds: tuple[str, str]
 ) -> str:
     """The ROC curve in per cent; `at`: false-alarm rate and recall, 0-1, of the calibrated threshold.
 
     labels, scores: (R,) each, of both classes; DataError as in `metrics.image`. kinds: what the two are called.
     """
     curve = roc_curve(labels, scores, points=_POINTS)
-    figure, axes = new_axes(*_SMALL, x=f"false alarms per 100 {kinds[0]}", y=f"caught per 100 {kinds[1]}")
+    figure, axes = new_axes(*_SMALL, x=f"false alarms per 100 {kinds[0]}", y=f"detected per 100 {kinds[1]}")
     axes.plot((0, 100), (0, 100), color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
     x, y = 100 * curve.false_positive_rate, 100 * curve.true_positive_rate
     _curve(axes, x, y, at, left_of_point=False)
@@ -69,53 +70,39 @@ def roc(
 
 
 def precision_recall(
-    labels: ArrayLike, scores: ArrayLike, *, at: tuple[float, float] | None, kinds: tuple[str, str] = ("good", "bad")
+    labels: ArrayLike, scores: ArrayLike, *, at: tuple[float, float] | None, kinds: tuple[str, str]
 ) -> str:
     """Precision over recall in per cent; `at`: recall and precision, 0-1, of the calibrated threshold."""
     curve = precision_recall_curve(labels, scores, points=_POINTS)
-    figure, axes = new_axes(*_SMALL, x=f"caught per 100 {kinds[1]}", y=f"{kinds[1]} per 100 called anomalous")
+    figure, axes = new_axes(*_SMALL, x=f"detected per 100 {kinds[1]}", y=f"{kinds[1]} per 100 called anomalous")
     chance = 100 * float(np.mean(np.asarray(labels, dtype=np.float64)))
     axes.axhline(chance, color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
     _curve(axes, 100 * curve.recall, 100 * curve.precision, at, left_of_point=True)
     return to_svg(figure, "Precision over recall")
 
 
-def trade(labels: ArrayLike, scores: ArrayLike, *, threshold: float | None, axis: ScoreAxis | None = None) -> str:
-    """False alarms per 100 good and escapes per 100 bad for every threshold; a score above it is anomalous."""
-    flags, values = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
-    axis = axis or axis_for([values], threshold)
-    figure, axes = new_axes(*_SMALL, x="threshold", y="per 100")
-    thresholds = axis.edges(_POINTS)
-    alarms = 100 - 100 * _share_up_to(values[~flags], thresholds)
-    escapes = 100 * _share_up_to(values[flags], thresholds)
-    for name, height in (("normal", alarms), ("anomalous", escapes)):
-        axes.plot(thresholds, height, color=COLOURS[name], linewidth=1.8)
-    score_scale(axes, axis)
-    percent_scale(axes, "y")
-    threshold_line(axes, threshold, axis)
-    return to_svg(figure, "False alarms and escapes over the threshold")
-
-
-def kept_and_caught(
-    found: Trade, best: Hindsight, *, threshold: float | None, axis: ScoreAxis, width: int = 1060
+def sweep(
+    found: ThresholdSweep, oracle: OracleThreshold | None, *, threshold: float | None, axis: ScoreAxis, width: int = 1060
 ) -> str:
-    """Both shares in per cent over the threshold: steps, as each score changes one of them.
+    """Shares passed and detected in percent over the threshold: steps, as each score changes one of them.
 
-    best: marked as what it is; threshold: the calibrated one, None without one. width: pixels.
+    oracle: marked as what it is; threshold: the calibrated one, None without one. width: pixels.
     """
     figure, axes = new_axes(width, 340 if width > 600 else 280, x="threshold", y="per 100")
-    edges = [axis.low, *found.thresholds.clip(axis.low, axis.high).tolist(), axis.high]
-    for name, shares in (("normal", found.kept), ("anomalous", found.caught)):
+    rows = np.unique(np.linspace(0, found.thresholds.size - 1, min(found.thresholds.size, _STEPS)).round().astype(int))
+    edges = [axis.low, *found.thresholds[rows].clip(axis.low, axis.high).tolist(), axis.high]
+    for name, shares in (("normal", found.passed[rows]), ("anomalous", found.detected[rows])):
         heights = [100 * shares[0], *(100 * shares).tolist()]
         axes.stairs(heights, edges, baseline=None, color=COLOURS[name], linewidth=1.8)
     score_scale(axes, axis)
     percent_scale(axes, "y")
-    axes.axvline(best.threshold, color=COLOURS["muted"], linewidth=1.2, linestyle=(0, (4, 3)))
-    right_half = float(axis.position(np.array([best.threshold]))[0]) > 0.6
-    side = "right" if right_half else "left"
-    note(axes, best.threshold, 3, f"best by hindsight {best.threshold:.4g}", colour="muted", ha=side)
+    if oracle is not None:
+        axes.axvline(oracle.threshold, color=COLOURS["muted"], linewidth=1.2, linestyle=(0, (4, 3)))
+        right_half = float(axis.position(np.array([oracle.threshold]))[0]) > 0.6
+        side = "right" if right_half else "left"
+        note(axes, oracle.threshold, 3, f"oracle threshold {oracle.threshold:.4g}", colour="muted", ha=side)
     threshold_line(axes, threshold, axis)
-    return to_svg(figure, "Clips kept and caught over the threshold")
+    return to_svg(figure, "Passed and detected over the threshold")
 
 
 def _curve(
@@ -179,8 +166,3 @@ def _shares(scores: np.ndarray, edges: NDArray[np.float64]) -> NDArray[np.float6
     finite = np.asarray(scores, dtype=np.float64)
     finite = finite[np.isfinite(finite)].clip(edges[0], edges[-1])
     return np.histogram(finite, edges)[0] * (100 / max(finite.size, 1))
-
-
-def _share_up_to(scores: NDArray[np.float64], thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share (T,), 0-1, of the scores that are not above each threshold (T,)."""
-    return np.searchsorted(np.sort(scores), thresholds, side="right") / max(scores.size, 1)

@@ -58,9 +58,9 @@ def palette() -> list[tuple[int, str, str]]:
 def roc_curves(labels: np.ndarray, scores: Sequence[np.ndarray], *, unit: str) -> str:
     """ROC curves in per cent of several runs.
 
-    labels: (R,) of both classes; scores: (R,) of each run; unit: frames or pictures.
+    labels: (R,) of both classes; scores: (R,) of each run; unit: what has one score, in the plural.
     """
-    figure, axes = new_axes(560, 440, x=f"false alarms per 100 normal {unit}", y=f"caught per 100 anomalous {unit}")
+    figure, axes = new_axes(560, 440, x=f"false alarms per 100 normal {unit}", y=f"detected per 100 anomalous {unit}")
     axes.plot((0, 100), (0, 100), color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
     chosen = styles(len(scores))
     for place, (values, style) in enumerate(zip(scores, chosen, strict=True)):
@@ -90,7 +90,7 @@ def key(style: Style) -> str:
 
 
 def lane(video: FrameScores, ranks: NDArray[np.float64], style: Style, level: float | None, name: str) -> str:
-    """An <svg> of one run's ranks (T,), 0-1, NaN where not scored, over the time of a video; labelled spans shaded.
+    """An <svg> of one run's ranks (T,), 0-1, NaN where not scored, over the time of a video; labeled spans shaded.
 
     level: where on that axis the run's threshold lies. Stretched to the width of its place; `name` is read out.
     """

@@ -1,17 +1,17 @@
-"""The figures of a comparison as cells of tables: the same for the terminal, Markdown and the page."""
+"""The figures of a comparison as cells of tables: the same for the terminal, Markdown, and the page."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from offnormal.comparison import LOWER_IS_BETTER, Comparison, Contender
-from offnormal.evaluated.score_table import Kind
-from offnormal.metrics.operational import Operation
+from offnormal.evaluation.alarms import AlarmReport
+from offnormal.evaluation.compare import Comparison, Contender
+from offnormal.evaluation.units import LOWER_IS_BETTER, PIXEL_METRICS, TRAITS
 from offnormal.metrics.video import PER_VIDEO_NORM
-from offnormal.report.wording import NONE, counted, hundred, metric, score
+from offnormal.report.wording import NONE, counted, hundred, metric, percent, score
 
-_COST_MARGIN = 0.1  # costs nearer than that are no better and no worse: timings drift by as much
+_COST_MARGIN = 0.1  # costs closer than that are the same: timings drift by as much
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,11 @@ class Column:
     title: str
     cells: list[Cell]
     hint: str = ""
-    suffix: str = ""  # of the metric's name, where the group's title says it already
+    suffix: str = ""  # of the metric's name, where the title of the group says it already
 
     @property
     def name(self) -> str:
-        """The title that stands without the group's."""
+        """The title where the group has none."""
         return self.title + self.suffix
 
 
@@ -48,42 +48,42 @@ class Group:
     columns: list[Column]
 
 
-UNITS: dict[Kind, tuple[str, str]] = {
-    "videos": ("frame", "frames"),
-    "images": ("picture", "pictures"),
-    "clips": ("clip", "clips"),
+_SPLITS = {
+    "train": "passed, training",
+    "calibration": "passed, calibration",
+    "test": "passed, test",
+    "anomalous": "detected",
 }
-_PARTS = {"train": "kept, train", "calibration": "kept, calibration", "test": "kept, test", "anomalous": "caught"}
 _VARIANT = ("embedder", "backbone", "head", "unfreeze", "views")  # options that tell runs of one detector apart
 
 
 def groups(comparison: Comparison) -> list[Group]:
     """All tables; those without any figure are left out."""
-    own, normed = _split(comparison.metrics)
-    one, unit = UNITS[comparison.kind]
-    rests = _rests_on(comparison)
+    plain, normed = _split(comparison.metrics)
+    one, several = TRAITS[comparison.unit].noun
+    tested = int(comparison.rows[0].table.labeled.sum()) or comparison.common
     found = [
         Group(
             "Metrics",
-            f"on the {counted(rests, one, unit)} that every run scored{_tested(comparison)}; with the "
-            "95 % interval of the difference to A",
-            [_metric(comparison, name) for name in own],
+            f"on the {counted(tested, one, several)} of the test that every run scored; with the 95 % interval of the "
+            "difference to A",
+            [_metric(comparison, name) for name in plain],
         ),
         Group(
             "At each run's own threshold",
-            "calibrated by each run for itself; at another threshold the same detector would trade one for the other",
-            _operation(comparison),
+            "calibrated by each run for itself; another threshold trades detections for false alarms",
+            _decisions(comparison.rows),
         ),
         Group(
             "Pixel metrics",
-            f"from each run's own evaluation, over the {unit} that it scored; not computed again",
+            f"from each run's own evaluation, over the {several} that it scored; not computed again",
             _pixel(comparison.rows),
         ),
-        Group("Cost", "of scoring, decoding included; and of what is kept on disk", _cost(comparison)),
+        Group("Cost", "of scoring, decoding included; and on disk", _cost(comparison.rows, one)),
         Group(
             "Scores stretched to 0-1 within each video",
-            "as many papers do, which looks at a whole video before its first frame is judged; for comparison with "
-            "their figures only",
+            "as many papers do, which looks at a whole video before its first frame is judged; to compare with papers "
+            "only",
             [_metric(comparison, name) for name in normed],
         ),
     ]
@@ -91,19 +91,20 @@ def groups(comparison: Comparison) -> list[Group]:
 
 
 def reading(comparison: Comparison) -> list[str]:
-    """How the figures are to be read: what was drawn, what is marked."""
+    """How to read the figures: what was drawn, what is marked."""
     if not comparison.metrics:
         return [f"{name}: {why}" for name, why in comparison.missing.items()]
+    drawn = comparison.drawn
     if not comparison.draws:
-        return [f"There is only one of what would be drawn ({comparison.unit}), so no interval can be given."]
+        return [f"No intervals: the draws would be over {drawn.noun}, of which there is only one."]
     lines = [
-        f"Intervals: {comparison.draws:,} draws with replacement over {comparison.units} {comparison.unit}, the same "
-        f"for every run (seed {comparison.seed}). Where 0 lies inside, the difference to A may be noise (~)."
+        f"Intervals: {comparison.draws:,} draws with replacement over {drawn.count} {drawn.noun}, the same for every "
+        f"run (seed {comparison.seed}). Where 0 lies inside, the difference to A may be noise (~)."
     ]
-    if comparison.unit.startswith("stretches"):
-        lines.append("They say nothing of how another video would come out.")
-    elif comparison.units < 10:
-        lines.append(f"With {comparison.units} {comparison.unit} they are rough, and rather too narrow.")
+    if drawn.noun.startswith("stretches"):
+        lines.append("They do not tell how another video would come out.")
+    elif drawn.count < 10:
+        lines.append(f"With {drawn.count} {drawn.noun} they are rough, and rather too narrow.")
     lines.append("The best of a column is marked (*) only where it is better than every other run beyond noise.")
     if any(row.run is None for row in comparison.rows):
         lines.append("combined: sum of the runs' -log p-values; it has no calibrated threshold.")
@@ -111,9 +112,8 @@ def reading(comparison: Comparison) -> list[str]:
 
 
 def counts(comparison: Comparison, row: Contender) -> str:
-    """What a run scored, and what of it is left out here."""
-    unit = UNITS[comparison.kind]
-    text = f"{counted(row.scored, *unit)} scored, {row.left_out:,} left out"
+    """What a run scored, and what of it is not compared."""
+    text = f"{counted(row.scored, *TRAITS[comparison.unit].noun)} scored, {row.excluded:,} excluded"
     return f"{text}, {row.not_scored:,} not scored" if row.not_scored else text
 
 
@@ -129,10 +129,9 @@ def signed(low: float, high: float) -> str:
 def markdown(comparison: Comparison) -> str:
     """The tables as Markdown, for documentation."""
     lines = [f"# {_plain(comparison.data)}: {len(comparison.rows)} compared", ""]
-    lines += _rows(["", "run", "detector", "what it scored"], "lll" + "l")
+    lines += _rows(["", "run", "detector", "what it scored"], "llll")
     for row in comparison.rows:
-        told = detector(row, comparison.options)
-        lines.append(_row([row.letter, row.name, told, counts(comparison, row)]))
+        lines.append(_row([row.letter, row.name, detector(row, comparison.options), counts(comparison, row)]))
     for group in groups(comparison):
         lines += ["", f"**{group.title}**, {group.note}", ""]
         lines += _rows(["run", *(column.name for column in group.columns)], "l" + "r" * len(group.columns))
@@ -154,8 +153,8 @@ def detector(row: Contender, differing: Mapping[str, Mapping[str, str]] | None =
     differing: the comparison's options that differ.
     """
     name = (row.run.detector if row.run is not None else None) or NONE
-    told = [option for option in _VARIANT if row.run is not None and option in (differing or {})]
-    words = [_variant(option, row.run.options) for option in told if row.run is not None]
+    options = [option for option in _VARIANT if row.run is not None and option in (differing or {})]
+    words = [_variant(option, row.run.options) for option in options if row.run is not None]
     return ", ".join([name, *filter(None, words)])
 
 
@@ -182,79 +181,70 @@ def _metric(comparison: Comparison, name: str) -> Column:
     return Column(title, cells, "lower is better" if name in LOWER_IS_BETTER else "", name.removeprefix(title))
 
 
-def _operation(comparison: Comparison) -> list[Column]:
-    rows = comparison.rows
-    if all(row.operation is None and row.confusion is None for row in rows):
+def _decisions(rows: Sequence[Contender]) -> list[Column]:
+    """What each run's threshold does: alarms of videos, else accuracies by split, else missed and false alarms."""
+    if all(row.alarms is None and row.confusion is None for row in rows):
         return []
     rates = [row.run.rate if row.run is not None and row.threshold is not None else None for row in rows]
-    first = [
-        _texts("promised", [rate or NONE for rate in rates], "false-alarm rate"),
+    columns = [
+        _texts("expected at most", [rate or NONE for rate in rates], "false-alarm rate"),
         _texts("threshold", [score(row.threshold) for row in rows], "raw score"),
     ]
-    if comparison.kind == "clips":
-        return first + _accuracies(rows)
-    if comparison.kind == "images":
-        decided = [row.confusion for row in rows]
-        alarms = [None if one is None else one.false_alarms_per_100_good.per_100 for one in decided]
-        escapes = [None if one is None else one.escapes_per_100_bad.per_100 for one in decided]
-        titles = (("false alarms per 100 good", alarms), ("escapes per 100 bad", escapes))
-        return first + [_texts(title, [hundred(value) for value in own]) for title, own in titles]
-    found = [row.operation for row in rows]
+    if any(row.alarms is not None for row in rows):
+        return columns + _alarms([row.alarms for row in rows])
+    if any(row.splits for row in rows):
+        return columns + _accuracies(rows)
+    decided = [row.confusion for row in rows]
+    false = [None if one is None else one.false_alarms_per_100_good.per_100 for one in decided]
+    missed = [None if one is None else one.escapes_per_100_bad.per_100 for one in decided]
+    titles = (("false alarms per 100 normal", false), ("missed per 100 anomalous", missed))
+    return columns + [_texts(title, [hundred(value) for value in values]) for title, values in titles]
 
-    def column(title: str, say: Callable[[Operation], str], hint: str = "") -> Column:
-        return _texts(title, [NONE if one is None else say(one) for one in found], hint)
 
-    more = [column("alarms per hour", lambda one: _decimal(one.alarms_per_hour))]
-    if any(one is not None and one.normal_s for one in found):
-        more = [
-            column("false alarms per hour", lambda one: _decimal(one.false_alarms_per_hour)),
-            column("normal time in alarm", lambda one: _per_cent(one.normal_time_in_alarm)),
+def _alarms(reports: Sequence[AlarmReport | None]) -> list[Column]:
+    def column(title: str, text: Callable[[AlarmReport], str]) -> Column:
+        return _texts(title, [NONE if report is None else text(report) for report in reports])
+
+    columns = [column("alarms per hour", lambda report: _decimal(report.alarms_per_hour))]
+    if any(report is not None and report.normal_s for report in reports):
+        columns = [
+            column("false alarms per hour", lambda report: _decimal(report.false_alarms_per_hour)),
+            column("normal time in alarm", lambda report: percent(report.normal_time_in_alarm)),
         ]
-    if any(one is not None and one.spans for one in found):
-        more += [
-            column("spans caught", lambda one: f"{one.caught} of {one.caught + one.missed}"),
-            column("median delay", lambda one: _seconds(one.median_delay_s)),
+    if any(report is not None and report.spans for report in reports):
+        columns += [
+            column("spans detected", lambda report: f"{report.detected} of {report.detected + report.missed}"),
+            column("median delay", lambda report: _seconds(report.median_delay_s)),
         ]
-    return first + more
+    return columns
 
 
 def _accuracies(rows: Sequence[Contender]) -> list[Column]:
-    """Per cent of each part that is judged rightly, with the numbers below."""
-    found = []
-    for part, title in _PARTS.items():
-        own = [next((one.right for one in row.accuracy if one.part == part), None) for row in rows]
-        if any(one is not None for one in own):
+    """Percent of each split that is judged correctly, with the numbers below."""
+    columns = []
+    for split, title in _SPLITS.items():
+        shares = [next((found.correct for found in row.splits if found.split == split), None) for row in rows]
+        if any(share is not None for share in shares):
             cells = [
-                Cell(NONE) if one is None else Cell(f"{hundred(one.per_100)} %", f"{one.count:,} of {one.of:,}")
-                for one in own
+                Cell(NONE) if share is None else Cell(f"{hundred(share.per_100)} %", f"{share.count:,} of {share.of:,}")
+                for share in shares
             ]
-            found.append(Column(title, cells))
-    return found
-
-
-def _rests_on(comparison: Comparison) -> int:
-    common = comparison.common
-    return common.count if comparison.kind != "clips" else int(common.labelled.sum())
-
-
-def _tested(comparison: Comparison) -> str:
-    return " and none has learnt from" if comparison.kind == "clips" else ""
+            columns.append(Column(title, cells))
+    return columns
 
 
 def _pixel(rows: Sequence[Contender]) -> list[Column]:
-    names = [name for name in ("pixel_AUROC", "pixel_AUPRO", "pixel_F1") if any(name in row.pixel for row in rows)]
+    names = [name for name in PIXEL_METRICS if any(name in row.pixel for row in rows)]
     return [_texts(name, [metric(row.pixel.get(name)) for row in rows], "own evaluation") for name in names]
 
 
-def _cost(comparison: Comparison) -> list[Column]:
-    unit = UNITS[comparison.kind][0]
-    seconds = [row.seconds_per_frame for row in comparison.rows]
-    sizes = [None if row.bundle_bytes is None else row.bundle_bytes / 1e6 for row in comparison.rows]
-    kinds = ((f"ms per {unit}", [None if one is None else 1e3 * one for one in seconds]), ("bundle, MB", sizes))
+def _cost(rows: Sequence[Contender], one: str) -> list[Column]:
+    times = [None if row.seconds_per_unit is None else 1e3 * row.seconds_per_unit for row in rows]
+    sizes = [None if row.bundle_bytes is None else row.bundle_bytes / 1e6 for row in rows]
     return [
-        Column(title, [Cell(_three_digits(value), best=_least(own, value)) for value in own])
-        for title, own in kinds
-        if any(value is not None for value in own)
+        Column(title, [Cell(_three_digits(value), best=_least(values, value)) for value in values])
+        for title, values in ((f"ms per {one}", times), ("bundle, MB", sizes))
+        if any(value is not None for value in values)
     ]
 
 
@@ -275,10 +265,6 @@ def _decimal(value: float | None) -> str:
 
 def _three_digits(value: float | None) -> str:
     return NONE if value is None else f"{value:#.3g}".rstrip(".")
-
-
-def _per_cent(value: float | None) -> str:
-    return NONE if value is None else f"{hundred(100 * value)} %"
 
 
 def _seconds(value: float | None) -> str:

@@ -3,48 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from urllib.parse import quote
 
-from offnormal.evaluation import HEADLINE, Evaluation, mean_row
-from offnormal.report import headline
-from offnormal.report.page import environment, printable
-
-
-@dataclass(frozen=True, slots=True)
-class SummaryRow:
-    """One category of the table."""
-
-    name: str
-    href: str  # relative, quoted
-    evaluation: Evaluation
-    note: str  # what its promise says, where it was not kept
+from offnormal.calibration.check import Answer
+from offnormal.evaluation.evaluate import Evaluation, mean_metrics
+from offnormal.evaluation.units import TRAITS
+from offnormal.metrics.decision import Share
+from offnormal.report.block import Block, Cell, Column, Table
+from offnormal.report.blocks.metrics import headline
+from offnormal.report.page import Page, render_page
+from offnormal.report.wording import NONE, counted, hundred, metric, rate
 
 
 def render_summary(evaluations: Sequence[tuple[str, Evaluation, str]]) -> str:
-    """The table of categories as HTML, from (name, evaluation, path of its report relative to this page).
+    """The table of categories of one unit as HTML, from (name, evaluation, path of its report relative to this page).
 
-    Means are over the categories that have the metric; where some have not, their number is given.
+    Means are over the categories that have the metric; where some do not, their number is given.
     """
-    rows = [
-        SummaryRow(name, quote(href, safe="/"), evaluation, _note(evaluation)) for name, evaluation, href in evaluations
-    ]
-    found = [row.evaluation for row in rows]
-    page = environment().get_template("summary.html.j2")
-    return printable(
-        page.render(
-            rows=rows,
-            columns=[name for name in HEADLINE if any(name in one.metrics for one in found)],
-            means=mean_row([one.metrics for one in found]),
-            having={name: sum(name in one.metrics for one in found) for name in HEADLINE},
-            written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        )
+    every = [evaluation for _, evaluation, _ in evaluations]
+    names = [name for name in headline(every[0]) if any(name in evaluation.metrics for evaluation in every)]
+    means = mean_metrics([evaluation.metrics for evaluation in every])
+    table = Table(
+        columns=[
+            Column("category", "path"),
+            Column(TRAITS[every[0].unit].item[1]),
+            *map(Column, names),
+            Column("missed"),
+            Column("false alarms"),
+        ],
+        rows=[
+            [
+                Cell(text=name, href=quote(href, safe="/"), below=_note(evaluation)),
+                f"{len(evaluation.table.items):,}",
+                *(_metric(evaluation.metrics.get(column)) for column in names),
+                *_decisions(evaluation),
+            ]
+            for name, evaluation, href in evaluations
+        ],
+        foot=["mean", "", *(_mean(means[name], name, every) for name in names), "", ""],
     )
+    heading = counted(len(evaluations), "category", "categories")
+    foot = "Missed and false alarms are at the calibrated threshold of each category."
+    block = Block(name="categories", title="Categories", elements=[table])
+    return render_page(Page(kind="evaluation", heading=heading, blocks=[block], foot=foot))
 
 
 def _note(evaluation: Evaluation) -> str:
-    found = headline.promise(evaluation)
-    if found is None:
+    """What is wrong with its calibration."""
+    if evaluation.calibration is None:
         return "not calibrated"
-    return "more false alarms than promised" if found.kept is False else ""
+    is_broken = evaluation.guarantee is not None and evaluation.guarantee.answer is Answer.BROKEN
+    return "more false alarms than expected" if is_broken else ""
+
+
+def _metric(value: float | None) -> str | Cell:
+    return NONE if value is None else Cell(text=metric(value), bar=value)
+
+
+def _mean(value: float, name: str, evaluations: Sequence[Evaluation]) -> str | Cell:
+    number = sum(name in evaluation.metrics for evaluation in evaluations)
+    return Cell(text=metric(value), below=f"over {number}" if number < len(evaluations) else "")
+
+
+def _decisions(evaluation: Evaluation) -> list[str | Cell]:
+    """Missed units or spans, and false alarms."""
+    if (alarms := evaluation.alarms) is not None:
+        scored = alarms.detected + alarms.missed
+        return [
+            f"{alarms.missed:,} of {scored:,}" if scored else NONE,
+            Cell(text=f"{alarms.false_alarms:,}", below=f"{rate(alarms.false_alarms_per_hour)} per hour"),
+        ]
+    if evaluation.confusion is None:
+        return [NONE, NONE]
+    shares = evaluation.confusion.escapes_per_100_bad, evaluation.confusion.false_alarms_per_100_good
+    return [_share(share) for share in shares]
+
+
+def _share(share: Share) -> str | Cell:
+    if not share.of:
+        return NONE
+    return Cell(text=f"{share.count:,} of {share.of:,}", below=f"{hundred(share.per_100)} per 100")

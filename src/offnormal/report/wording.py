@@ -51,7 +51,7 @@ def hundred(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A share in 0-1 in per cent.
+    """A share in 0-1 in percent.
 
     >>> percent(0.0812), percent(None)
     ('8.1 %', '–')
@@ -88,19 +88,28 @@ def interval(found: Share) -> str:
     return f"{hundred(found.low)} to {hundred(found.high)}"
 
 
+def count(number: int) -> str:
+    """A whole number.
+
+    >>> count(12400)
+    '12,400'
+    """
+    return f"{number:,}"
+
+
 def counted(number: int, one: str, many: str) -> str:
     """A number with its noun.
 
-    >>> counted(1, "picture", "pictures"), counted(12400, "picture", "pictures")
-    ('1 picture', '12,400 pictures')
+    >>> counted(1, "image", "images"), counted(12400, "image", "images")
+    ('1 image', '12,400 images')
     """
     return f"{number:,} {one if number == 1 else many}"
 
 
 def name_of(path: Path, root: Path) -> str:
-    """A file's name below the data set's root, with slashes; the whole path where it lies elsewhere.
+    """A file's name below the dataset's root, with slashes; the whole path where it is stored elsewhere.
 
-    What has no letter of its own (undecodable bytes, control characters) is written as a replacement mark.
+    Undecodable bytes and control characters are written as replacement marks.
     """
     shown = (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
     return "".join("\ufffd" if unicodedata.category(letter) in ("Cs", "Cc") else letter for letter in shown)

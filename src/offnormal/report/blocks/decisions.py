@@ -1,0 +1,168 @@
+"""Decisions at the calibrated threshold, and what any other one would do."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from offnormal.drawing import plots
+from offnormal.evaluation.evaluate import Evaluation
+from offnormal.evaluation.units import TRAITS
+from offnormal.metrics.decision import Confusion, OperatingPoint
+from offnormal.metrics.sweep import threshold_sweep
+from offnormal.report.block import Block, Cell, Column, Element, Legend, Matrix, Plot, Plots, Side, Table, Text
+from offnormal.report.blocks.distribution import NARROW, WIDE
+from offnormal.report.blocks.scores import LabeledScores, labeled_scores, score_axis
+from offnormal.report.wording import hundred, metric, percent, score, share
+
+TOP_SHOWN = 15
+
+
+def decisions(evaluation: Evaluation) -> Block | None:
+    """Verdicts against labels; None without a threshold, without labels, and for videos, of which alarms are judged."""
+    confusion, report = evaluation.confusion, evaluation.classification
+    if confusion is None or report is None:
+        return None
+    rows, supports = [], []
+    for name in ("normal", "anomalous"):
+        supports.append(int(report[name]["support"]))
+        values = (report[name][key] if supports[-1] else None for key in ("precision", "recall", "f1-score"))
+        rows.append([name, *map(share, values), f"{supports[-1]:,}"])
+    total = f"{sum(supports):,}"
+    rows.append(["micro average (accuracy)", *[share(report["accuracy"])] * 3, total])
+    for key, name in (("macro avg", "macro average"), ("weighted avg", "weighted average")):
+        rows.append([name, *(share(report[key][column]) for column in ("precision", "recall", "f1-score")), total])
+    columns = [Column("class", "text"), *map(Column, ("precision", "recall", "F1", "support"))]
+    right: list[Element] = [Table(columns=columns, rows=rows, ruled=2)]
+    if 0 in supports:
+        several = TRAITS[evaluation.unit].noun[1]
+        right.append(Text(text=f"A class without {several} counts as 0 in the macro average.", tone="quiet"))
+    matrix = Matrix(confusion.true_normal, confusion.false_alarm, confusion.escape, confusion.caught)
+    title = f"Decisions at the threshold {score(evaluation.threshold)}"
+    return Block(name="decisions", title=title, elements=[Side([matrix], right)], style="card whole")
+
+
+def thresholds(evaluation: Evaluation) -> Block | None:
+    """What every threshold would do; None unless there are units of both labels."""
+    known = labeled_scores(evaluation)
+    if not known.has_both:
+        return None
+    several, threshold = TRAITS[evaluation.unit].noun[1], evaluation.threshold
+    axis, sweep = score_axis(evaluation), evaluation.sweep or threshold_sweep(known.labels, known.scores)
+    wide, narrow = (
+        plots.sweep(sweep, evaluation.oracle, threshold=threshold, axis=axis, width=width) for width in (WIDE, NARROW)
+    )
+    keys = [
+        (f"normal {several} passed, per 100", "normal", ""),
+        (f"anomalous {several} detected, per 100", "anomalous", ""),
+    ]
+    elements: list[Element] = [Legend(keys), Plot(svg=wide, narrow=narrow)]
+    if (oracle := evaluation.oracle) is not None:
+        text = (
+            f"{score(oracle.threshold)} would pass {percent(oracle.passed)} of the normal and detect "
+            f"{percent(oracle.detected)} of the anomalous {several}. It was chosen with the labels of the test set: it "
+            "measures how well scores separate, and is not a threshold to run with."
+        )
+        elements.append(Text(label="Oracle threshold.", text=text))
+    elements.append(Plots(plots=_curves(evaluation, known), columns="two squares"))
+    if evaluation.operating:
+        elements += _operating(evaluation)
+    title = "Every threshold" if threshold is None else "Any other threshold"
+    return Block(name="thresholds", title=title, elements=elements)
+
+
+def highest_scores(evaluation: Evaluation) -> Block | None:
+    """The highest scores with their names; None where there are labels, and for videos, which have alarms."""
+    table, several = evaluation.table, TRAITS[evaluation.unit].noun
+    if evaluation.frames is not None or evaluation.labeled or not table.scored.any():
+        return None
+    names = table.item_column(lambda item: item.name)
+    order = [row for row in np.argsort(-table.score, kind="stable") if table.scored[row]][:TOP_SHOWN]
+    columns = [Column(several[0], "path"), Column("score")]
+    rows = [[names[row], score(table.score[row])] for row in order]
+    if evaluation.threshold is not None:
+        columns += [Column("p-value"), Column("verdict", "text")]
+        for cells, row in zip(rows, order, strict=True):
+            is_anomalous = table.score[row] > evaluation.threshold
+            cells += [f"{table.p_value[row]:.2g}", "anomalous" if is_anomalous else "normal"]
+    return Block(name="highest", title="Highest scores", elements=[Table(columns=columns, rows=rows)])
+
+
+def _curves(evaluation: Evaluation, known: LabeledScores) -> list[Plot]:
+    """ROC and precision-recall with the point of the calibrated threshold."""
+    names = list(TRAITS[evaluation.unit].metrics)
+    area, precision_name = names[0], next(name for name in names if name.endswith("_AP"))
+    at = point = None
+    if evaluation.threshold is not None:
+        above = known.scores > evaluation.threshold
+        true, called = int((above & known.labels).sum()), int(above.sum())
+        recall = true / int(known.labels.sum())
+        at = (called - true) / int((~known.labels).sum()), recall
+        point = (recall, true / called) if called else None
+    several = TRAITS[evaluation.unit].noun[1]
+    kinds = f"normal {several}", f"anomalous {several}"
+    return [
+        Plot(
+            svg=plots.roc(known.labels, known.scores, at=at, kinds=kinds),
+            title="ROC",
+            about=f"area {metric(evaluation.metrics.get(area))}",
+        ),
+        Plot(
+            svg=plots.precision_recall(known.labels, known.scores, at=point, kinds=kinds),
+            title="Precision over recall",
+            about=f"average precision {metric(evaluation.metrics.get(precision_name))}",
+        ),
+    ]
+
+
+def _operating(evaluation: Evaluation) -> list[Element]:
+    """The operating points with the calibrated threshold in its place."""
+    calibration, confusion = evaluation.calibration, evaluation.confusion
+    points = list(evaluation.operating)
+    chosen = None
+    if calibration is not None and confusion is not None:
+        calibrated = _point(calibration.threshold, confusion)
+        points = [point for point in points if point.threshold != calibrated.threshold]
+        points = sorted([*points, calibrated], key=lambda point: point.threshold)
+        chosen = points.index(calibrated)
+    badge = "by hand" if calibration is not None and calibration.by_hand else "calibrated"
+    rows: list[list[str | Cell]] = [
+        [
+            Cell(text=score(point.threshold), badge=badge if number == chosen else ""),
+            f"{point.false_alarms:,}",
+            hundred(point.false_alarms_per_100_good),
+            f"{point.escapes:,}",
+            hundred(point.escapes_per_100_bad),
+            *map(share, (point.precision, point.recall, point.f1)),
+        ]
+        for number, point in enumerate(points)
+    ]
+    several = TRAITS[evaluation.unit].noun[1]
+    titles = ("threshold", "count", "per 100 normal", "count", "per 100 anomalous", "precision", "recall", "F1")
+    note = (
+        f"{'These' if chosen is None else 'All but the marked row'} were chosen with the labels of the test set: they "
+        f"guarantee nothing for other {several}."
+    )
+    return [
+        Table(
+            columns=[Column(titles[0], "text"), *map(Column, titles[1:])],
+            rows=rows,
+            groups=[("", 1), ("false alarms", 2), ("missed", 2), ("", 3)],
+            chosen=chosen,
+            style="roomy",
+        ),
+        Text(text=note, tone="quiet"),
+    ]
+
+
+def _point(threshold: float, confusion: Confusion) -> OperatingPoint:
+    called, anomalous = confusion.caught + confusion.false_alarm, confusion.caught + confusion.escape
+    return OperatingPoint(
+        threshold=threshold,
+        false_alarms=confusion.false_alarm,
+        false_alarms_per_100_good=confusion.false_alarms_per_100_good.per_100,
+        escapes=confusion.escape,
+        escapes_per_100_bad=confusion.escapes_per_100_bad.per_100,
+        precision=confusion.caught / called if called else None,
+        recall=confusion.caught / anomalous if anomalous else None,
+        f1=2 * confusion.caught / (anomalous + called) if anomalous else None,
+    )

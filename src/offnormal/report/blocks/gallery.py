@@ -1,0 +1,191 @@
+"""The gallery of a report: misses, false alarms, and typical or highest units, with heat maps and masks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from offnormal.drawing.overlay import gradient, scale_for
+from offnormal.drawing.panels import Panel, as_data_uri, panels_of
+from offnormal.drawing.reconstruction import Reconstruction
+from offnormal.drawing.time_text import clock_text
+from offnormal.evaluation.evaluate import Evaluation
+from offnormal.evaluation.units import TRAITS
+from offnormal.report.block import Block, Element, Heading, Picture, Scale, Shot, Shots, Text
+from offnormal.report.wording import score
+from offnormal.types import ANOMALOUS, NORMAL
+
+Role = Literal["miss", "false_alarm", "detected", "peak"]
+_ROLES: dict[Role, tuple[int, int]] = {  # most units of each, and most characters of the page
+    "miss": (12, 700_000),
+    "false_alarm": (12, 700_000),
+    "detected": (12, 700_000),
+    "peak": (16, 900_000),
+}
+_CLIP_SIDE = 200  # pixels of the longer side of each frame of a clip
+# role -> title and note; {0} anomalous units, {1} normal units, in the plural
+_DECIDED: dict[Role, tuple[str, str]] = {
+    "miss": ("Worst misses", "{0} that were called normal, the lowest score first"),
+    "false_alarm": ("Worst false alarms", "{1} that were called anomalous, the highest score first"),
+    "detected": ("Typical detections", "{0} that were called anomalous"),
+}
+_CORRECT: dict[Role, tuple[str, str]] = {  # where none of them was judged wrongly
+    "miss": ("{0} closest to the threshold", "none was missed; the lowest score first"),
+    "false_alarm": ("{1} closest to the threshold", "none was a false alarm; the highest score first"),
+}
+_UNDECIDED: dict[Role, tuple[str, str]] = {  # without a threshold
+    "miss": ("Lowest {0}", "the lowest score first"),
+    "false_alarm": ("Highest {1}", "the highest score first"),
+    "detected": ("{0}", "typical ones"),
+    "peak": ("Highest frames", "the highest frame of every video, then the next ones"),
+}
+_SPANS: dict[Role, tuple[str, str]] = {  # of videos, in which alarms are judged
+    "miss": ("Missed", "labeled spans without an alarm, each at its highest frame"),
+    "false_alarm": ("Worst false alarms", "alarms outside labeled spans, each at its highest frame"),
+    "peak": _UNDECIDED["peak"],
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ShownUnit:
+    """One scored unit as it is shown."""
+
+    role: Role
+    row: int  # its row in the score table
+    frames: tuple[np.ndarray, ...]  # (H, W, 3) uint8 RGB: the image, the frame, or some frames of a clip
+    map: np.ndarray | None = None  # (H, W) float32 at the size of the first frame; None: the detector has no map
+    mask: np.ndarray | None = None  # (H, W) bool, marked regions
+    reconstruction: Reconstruction | None = None
+
+
+def gallery(evaluation: Evaluation, shown: Sequence[ShownUnit]) -> Block | None:
+    """Sections by role in the order of `shown` (peaks: the highest of each video first); None where there are none."""
+    maps = [unit.map for unit in shown if unit.map is not None]
+    low, high = scale_for(evaluation.calibration, maps)
+    threshold = None if evaluation.calibration is None else evaluation.calibration.pixel_threshold
+    elements: list[Element] = [_scale(low, high, threshold)] if maps else []
+    for role in _ROLES:
+        units = [unit for unit in shown if unit.role == role]
+        if units:
+            elements += _section(evaluation, role, _by_turns(units, evaluation) if role == "peak" else units, low, high)
+    several = TRAITS[evaluation.unit].noun[1]
+    return Block(name="gallery", title=several.capitalize(), elements=elements) if shown else None
+
+
+def _section(
+    evaluation: Evaluation, role: Role, units: Sequence[ShownUnit], low: float, high: float
+) -> list[Element]:
+    """A heading, how many of how many are shown, and the units."""
+    total = None
+    titles = _UNDECIDED if evaluation.threshold is None else _DECIDED
+    if evaluation.frames is not None and evaluation.alarms is not None:
+        titles, total = _SPANS, {"miss": evaluation.alarms.missed, "false_alarm": evaluation.alarms.false_alarms}.get(role)
+    elif evaluation.confusion is not None:
+        confusion = evaluation.confusion
+        total = {"miss": confusion.escape, "false_alarm": confusion.false_alarm, "detected": confusion.caught}.get(role)
+        wrong = [unit for unit in units if _is_wrong(evaluation, unit.row)]
+        if role in _CORRECT and not wrong:
+            titles, total = _CORRECT, None
+        elif role in _CORRECT:
+            units = wrong
+    shots = _shots(evaluation, role, units, low, high)
+    if total is None and len(units) > len(shots):
+        total = len(units)
+    several = TRAITS[evaluation.unit].noun[1]
+    title, note = (
+        text.format(f"anomalous {several}", f"normal {several}") for text in titles.get(role, _UNDECIDED[role])
+    )
+    if total is not None:
+        note += f"; {len(shots)} of {total:,} shown"
+    return [Heading(title[:1].upper() + title[1:]), Text(text=note, tone="quiet"), Shots(shots)]
+
+
+def _is_wrong(evaluation: Evaluation, row: int) -> bool:
+    """Whether the verdict on a labeled unit contradicts its label."""
+    label, is_above = evaluation.table.label[row], evaluation.table.score[row] > (evaluation.threshold or 0.0)
+    return bool((label == ANOMALOUS) != is_above)
+
+
+def _by_turns(units: Sequence[ShownUnit], evaluation: Evaluation) -> list[ShownUnit]:
+    """The highest of each item by score, then the second of each, and so on."""
+    names = evaluation.table.item_column(lambda item: item.name)
+    turns: Counter[str] = Counter()
+    ordered: list[tuple[int, ShownUnit]] = []
+    for unit in sorted(units, key=lambda unit: -evaluation.table.score[unit.row]):
+        ordered.append((turns[names[unit.row]], unit))
+        turns[names[unit.row]] += 1
+    return [unit for _, unit in sorted(ordered, key=lambda pair: pair[0])]
+
+
+def _shots(
+    evaluation: Evaluation, role: Role, units: Sequence[ShownUnit], low: float, high: float
+) -> list[Shot]:
+    """The first of the units, as many as the page can hold."""
+    most, room = _ROLES[role]
+    shots: list[Shot] = []
+    for unit in units[:most]:
+        pictures = [
+            Picture(panel.caption, as_data_uri(panel.image), *panel.image.size)
+            for panel in _panels(evaluation, unit, low, high)
+        ]
+        room -= sum(len(picture.uri) for picture in pictures)
+        if room < 0 and shots:
+            break
+        shots.append(Shot(_name(evaluation, unit.row), _about(evaluation, unit.row), pictures))
+    return shots
+
+
+def _panels(evaluation: Evaluation, unit: ShownUnit, low: float, high: float) -> list[Panel]:
+    if len(unit.frames) > 1:
+        return [Panel("", _thumbnail(frame)) for frame in unit.frames]
+    return panels_of(
+        unit.frames[0],
+        TRAITS[evaluation.unit].noun[0],
+        map=unit.map,
+        mask=unit.mask,
+        reconstruction=unit.reconstruction,
+        threshold=None if evaluation.calibration is None else evaluation.calibration.pixel_threshold,
+        low=low,
+        high=high,
+    )
+
+
+def _name(evaluation: Evaluation, row: int) -> str:
+    table = evaluation.table
+    texts = [next(item.name for item in table.items if item.rows.start <= row < item.rows.stop)]
+    if table.frame[row] >= 0:
+        texts += [] if np.isnan(table.time_s[row]) else [clock_text(float(table.time_s[row]))]
+        texts.append(f"frame {table.frame[row]:,}")
+    return " · ".join(texts)
+
+
+def _about(evaluation: Evaluation, row: int) -> list[str]:
+    """What is known of a unit, its score, and its p-value."""
+    table, threshold = evaluation.table, evaluation.threshold
+    item = next(item for item in table.items if item.rows.start <= row < item.rows.stop)
+    label = {float(NORMAL): "normal", float(ANOMALOUS): "anomalous"}.get(float(table.label[row]), "no label")
+    kind = item.class_name if item.class_name and label != "normal" else label
+    value = float(table.score[row])
+    times = f" ({value / threshold:.2f} × threshold)" if threshold is not None and threshold > 0 and value > 0 else ""
+    texts = [kind, f"score {score(value)}{times}"]
+    return texts if np.isnan(table.p_value[row]) else [*texts, f"p-value {table.p_value[row]:.2g}"]
+
+
+def _thumbnail(frame: np.ndarray) -> Image.Image:
+    small = Image.fromarray(frame)
+    small.thumbnail((_CLIP_SIDE, _CLIP_SIDE), Image.Resampling.LANCZOS)
+    return small
+
+
+def _scale(low: float, high: float, threshold: float | None) -> Scale:
+    """The legend of heat maps drawn between two ends."""
+    stops = ", ".join(f"rgb({red} {green} {blue} / {cover})" for red, green, blue, cover in gradient())
+    line = "" if threshold is None else "; the white line is where it crosses the threshold"
+    about = f"Color of the heat map, the same on every image{line}. Turquoise: outline of the marked region."
+    name = "" if threshold is None else f"pixel threshold {score(threshold)}"
+    return Scale(f"linear-gradient(90deg, {stops})", score(low), score(high), name, about)

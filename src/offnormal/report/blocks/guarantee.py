@@ -1,0 +1,135 @@
+"""What the calibration guarantees, what was seen, and the one answer whether that fits together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from offnormal.calibration.calibration import Calibration
+from offnormal.calibration.check import Answer
+from offnormal.evaluation.alarms import AlarmReport
+from offnormal.evaluation.evaluate import Evaluation
+from offnormal.evaluation.units import TRAITS
+from offnormal.report.block import Block, Element, Side, Text, Tone, Track, Tracks
+from offnormal.report.blocks.scores import labeled_scores
+from offnormal.report.wording import counted, duration, hundred, interval, rate
+
+_LEVEL = 0.95
+_TONES: dict[Answer, Tone] = {Answer.HELD: "held", Answer.BROKEN: "broken", Answer.NOT_ENOUGH_DATA: "plain"}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """False alarms on the normals of the test, in words and as a rate with its interval."""
+
+    text: str
+    rate: float  # per 100, or per hour
+    low: float
+    high: float
+    unit: str
+
+
+def guarantee(evaluation: Evaluation) -> Block | None:
+    """The expected false-alarm rate beside the one that was seen, and the answer; None without a calibration."""
+    calibration = evaluation.calibration
+    if calibration is None:
+        return None
+    seen = seen_rate(evaluation)
+    stated = calibration.explanation
+    left: list[Element] = [Text(label="Guarantee.", text=f"{stated[:1].upper()}{stated[1:]}.")]
+    right: list[Element] = []
+    if seen is None:
+        noun = "footage" if evaluation.alarms is not None else TRAITS[evaluation.unit].noun[1]
+        left.append(Text(label="Test.", text=f"It has no {noun} labeled normal to check this with.", tone="plain"))
+    else:
+        left.append(Text(label="Test.", text=seen.text))
+        if (text := answer_text(evaluation)) is not None and evaluation.guarantee is not None:
+            answer = evaluation.guarantee.answer
+            label = f"{answer.value.capitalize()}."
+            left.append(Text(label=label, text=text, tone=_TONES[answer]))
+        elif not calibration.by_hand:
+            text = "Not checked: the calibration has no times, and frames that follow each other are alike."
+            left.append(Text(text=text, tone="plain"))
+        if not calibration.by_hand:
+            right.append(_tracks(calibration, seen))
+    return Block(name="guarantee", title="Expected and seen false alarms", elements=[Side(left, right)], style="card whole")
+
+
+def answer_text(evaluation: Evaluation) -> str | None:
+    """What the answer means; None where nothing was checked."""
+    check, traits = evaluation.guarantee, TRAITS[evaluation.unit]
+    if check is None:
+        return None
+    normals = f"normal {'footage' if evaluation.alarms is not None else traits.noun[1]}"
+    p_value = f"(p-value {check.p_value:.2g})"
+    if check.answer is Answer.BROKEN:
+        return (
+            f"More false alarms than expected, beyond chance {p_value}: the {normals} of the test and of the calibration "
+            f"differ. Calibrate again on {normals} of the same days and setup."
+        )
+    if check.answer is Answer.HELD:
+        return f"No more false alarms than expected, within chance {p_value}."
+    return f"Even ten times the expected rate could go unnoticed in the {normals} of the test {p_value}."
+
+
+def seen_rate(evaluation: Evaluation) -> Seen | None:
+    """What happened on the normals of the test; None where there are none."""
+    calibration, alarms = evaluation.calibration, evaluation.alarms
+    if calibration is None:
+        return None
+    if alarms is not None and not (calibration.rate.is_share or calibration.by_hand):
+        return _per_hour(alarms)
+    if alarms is not None:
+        return _of_frames(evaluation, calibration)
+    normal = None if evaluation.confusion is None else evaluation.confusion.false_alarms_per_100_good
+    if normal is None or normal.per_100 is None:
+        return None
+    one, several = TRAITS[evaluation.unit].noun
+    number = counted(normal.of, f"normal {one}", f"normal {several}")
+    text = (
+        f"{counted(normal.count, 'false alarm', 'false alarms')} on {number}: {hundred(normal.per_100)} per 100 (95 % interval {interval(normal)})."
+    )
+    return Seen(text, normal.per_100, normal.low, normal.high, f"false alarms per 100 normal {several}")
+
+
+def _of_frames(evaluation: Evaluation, calibration: Calibration) -> Seen | None:
+    """A share of the normal frames; frames resemble their neighbors, so it has no interval."""
+    known = labeled_scores(evaluation)
+    normal = known.scores[~known.labels]
+    if not normal.size:
+        return None
+    above = int((normal > calibration.threshold).sum())
+    seen = 100 * above / normal.size
+    number = counted(normal.size, "normal frame", "normal frames")
+    text = f"{above:,} of {number} above the threshold: {hundred(seen)} per 100."
+    return Seen(text, seen, seen, seen, "per 100 normal frames")
+
+
+def _per_hour(alarms: AlarmReport) -> Seen | None:
+    """False alarms per hour, with the interval of a Poisson count."""
+    from scipy.stats import chi2
+
+    if not alarms.normal_s:
+        return None
+    hours, number = alarms.normal_s / 3600, alarms.false_alarms
+    low = float(chi2.ppf((1 - _LEVEL) / 2, 2 * number)) / 2 / hours if number else 0.0
+    high = float(chi2.ppf((1 + _LEVEL) / 2, 2 * number + 2)) / 2 / hours
+    text = (
+        f"{counted(number, 'false alarm', 'false alarms')} in {duration(alarms.normal_s)} of normal footage: "
+        f"{rate(number / hours)} per hour (95 % interval {rate(low)} to {rate(high)})."
+    )
+    return Seen(text, number / hours, low, high, "false alarms per hour")
+
+
+def _tracks(calibration: Calibration, seen: Seen) -> Tracks:
+    target = calibration.rate.per_hour if not calibration.rate.is_share else 100 * calibration.rate.value
+    low, high = target, target
+    if calibration.rate.is_share:
+        low, high = (100 * value for value in calibration.interval)
+    per_100 = " per 100" if calibration.rate.is_share else ""
+    return Tracks(
+        [
+            Track(f"{per_100} expected at most", target, low, high, "ink"),
+            Track(f"{per_100} seen in the test", seen.rate, seen.low, seen.high, "normal"),
+        ],
+        seen.unit,
+    )

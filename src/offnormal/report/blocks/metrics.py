@@ -1,0 +1,99 @@
+"""The metrics of a report: headline tiles, variants of frame metrics, and the terms of the score alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from offnormal.evaluation.evaluate import Evaluation
+from offnormal.evaluation.units import TRAITS
+from offnormal.metrics.video import PER_VIDEO_NORM, SMOOTHED
+from offnormal.report.block import Block, Column, Element, Table, Text, Tile
+from offnormal.report.wording import counted, metric
+
+_PIXEL = {
+    "pixel_AUROC": "how often a marked pixel scores above an unmarked one",
+    "pixel_AUPRO": "overlap with marked regions, up to 30 % false pixels",
+    "pixel_F1": "best F1 over all thresholds on pixels",
+}
+_SUFFIXES = ("", SMOOTHED, PER_VIDEO_NORM, SMOOTHED + PER_VIDEO_NORM)
+
+
+def headline(evaluation: Evaluation) -> tuple[str, ...]:
+    """Names of the metrics that a report puts first."""
+    traits = TRAITS[evaluation.unit]
+    return (*traits.metrics, *traits.pixel)
+
+
+def tiles(evaluation: Evaluation) -> list[Tile]:
+    """The headline metrics, the missing ones with the reason; none without labels."""
+    if not evaluation.labeled and not evaluation.metrics:
+        return []
+    meanings = TRAITS[evaluation.unit].metrics | _PIXEL
+    tiles = [_tile(name, evaluation.metrics, evaluation.missing, meanings[name]) for name in headline(evaluation)]
+    if evaluation.frames is None:
+        return tiles
+    videos = evaluation.frames.videos
+    over = f" over {sum(row.auc is not None for row in videos):,} of {counted(len(videos), 'video', 'videos')}"
+    return [
+        Tile(tile.name, tile.value, tile.note + over) if tile.name == "frame_AUC_macro" and tile.value is not None else tile
+        for tile in tiles
+    ]
+
+
+def variants(evaluation: Evaluation) -> Block | None:
+    """Raw, smoothed, and per-video-normalized metrics of frames side by side; None where there is one of them only."""
+    metrics = evaluation.metrics
+    names = tuple(TRAITS[evaluation.unit].metrics)
+    suffixes = [suffix for suffix in _SUFFIXES if any(name + suffix in metrics for name in names)]
+    if evaluation.frames is None or len(suffixes) < 2:
+        return None
+    papers = sum(suffix.endswith(PER_VIDEO_NORM) for suffix in suffixes)
+    groups = [("", 1), ("one threshold for every video", len(suffixes) - papers), ("to compare with papers only", papers)]
+    elements: list[Element] = [
+        Table(
+            columns=[Column("metric", "text"), *(Column(suffix or "raw scores") for suffix in suffixes)],
+            rows=[[name, *(metric(metrics.get(name + suffix)) for suffix in suffixes)] for name in names],
+            groups=[(title, span) for title, span in groups if span],
+            style="roomy",
+        )
+    ]
+    if evaluation.frames.smoothing:
+        elements.append(Text(label="_smoothed:", text=f"{evaluation.frames.smoothing}.", tone="quiet"))
+    if papers:
+        elements.append(
+            Text(
+                label="_per_video_norm:",
+                text="each video's scores are stretched to 0-1 first, as many papers do. That looks at a whole video "
+                "before its first frame is judged and makes a quiet video as loud as any other: no camera can do so.",
+                tone="quiet",
+            )
+        )
+    return Block(name="variants", title="Metrics of processed scores", elements=elements)
+
+
+def terms(evaluation: Evaluation) -> Block | None:
+    """Each term as if it were the score, best first by the first metric; None with fewer than two."""
+    measured = {name: values for name, values in evaluation.terms.items() if values}
+    if len(measured) < 2:
+        return None
+    metrics = list(dict.fromkeys(name for values in measured.values() for name in values))
+    ordered = sorted(measured, key=lambda name: -measured[name].get(metrics[0], 0.0))
+    table = Table(
+        columns=[Column("term", "text"), *(Column(name) for name in metrics)],
+        rows=[[name, *(metric(measured[name].get(column)) for column in metrics)] for name in ordered],
+        style="roomy",
+    )
+    note = Text(
+        text="Best first on this test set: choose on data that is not tested on. A term that falls where "
+        "there are anomalies has an AUC below 0.5.",
+        tone="quiet",
+    )
+    return Block(name="terms", title="Each term of the score alone", elements=[table, note])
+
+
+def _tile(name: str, metrics: Mapping[str, float], missing: Mapping[str, str], meaning: str) -> Tile:
+    if name in metrics:
+        return Tile(name, metrics[name], meaning)
+    kind = name.partition("_")[0]
+    reason = missing.get(name) or missing.get(f"{kind} metrics")
+    return Tile(name, None, reason or ("there is no map to measure" if kind == "pixel" else "not computed"))

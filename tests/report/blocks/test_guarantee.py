@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from offnormal.calibration.check import Answer, GuaranteeCheck
+from offnormal.report.blocks.guarantee import answer_text, guarantee, seen_rate
+from offnormal.types import Rate
+from tests.evaluations import (
+    Scored,
+    calibrated,
+    clip_evaluation,
+    image_evaluation,
+    images,
+    street,
+    video,
+    video_evaluation,
+)
+from tests.report.blocks.test_summary import AT_ONCE
+
+
+def texts(evaluation):
+    side = guarantee(evaluation).elements[0]
+    return [(text.label, text.text, text.tone) for text in side.left], side.right
+
+
+def test_it_is_held_where_few_normals_are_above():
+    (stated, test, answer), (tracks,) = texts(image_evaluation())
+    assert stated[0] == "Guarantee." and stated[1].startswith("On average at most 2 %")
+    assert test[1] == "0 false alarms on 40 normal images: 0 per 100 (95 % interval 0 to 8.8)."
+    assert answer[0] == "Held." and answer[2] == "held" and "(p-value 1)" in answer[1]
+    assert [track.rate for track in tracks.rows] == [2.0, 0.0]
+    assert tracks.unit == "false alarms per 100 normal images"
+
+
+def test_it_is_broken_beyond_chance():
+    (_, test, answer), _ = texts(image_evaluation(items=images(shift=4.0)))
+    assert test[1].startswith("23 false alarms on 40 normal images")
+    assert answer[0] == "Broken." and answer[2] == "broken"
+    assert "Calibrate again on normal images of the same days and setup" in answer[1]
+
+
+def test_few_normals_are_not_enough():
+    (_, _, answer), _ = texts(image_evaluation(items=images(normal=2)))
+    assert answer[0] == "Not enough data." and answer[2] == "plain"
+    assert "in the normal images of the test" in answer[1]
+
+
+@pytest.mark.parametrize("answer", list(Answer))
+def test_the_answer_is_the_evaluation_s(answer):
+    evaluation = replace(image_evaluation(), guarantee=GuaranteeCheck(answer, 0.0123))
+    assert "(p-value 0.012)" in answer_text(evaluation)
+    assert texts(evaluation)[0][2][0] == f"{answer.value.capitalize()}."
+
+
+def test_a_threshold_by_hand_guarantees_nothing():
+    rows, tracks = texts(image_evaluation(calibration=calibrated().with_threshold(6.5)))
+    assert len(rows) == 2 and "set by hand" in rows[0][1] and tracks == []
+    assert guarantee(image_evaluation(calibration=None)) is None
+
+
+def test_without_normals_there_is_nothing_to_check():
+    rows, tracks = texts(image_evaluation(items=images(normal=0)))
+    assert rows[1][1] == "It has no images labeled normal to check this with." and tracks == []
+    rows, _ = texts(video_evaluation(street(labeled=False)))
+    assert rows[1][1] == "It has no footage labeled normal to check this with."
+
+
+def test_clips_tested_on_are_counted():
+    seen = seen_rate(clip_evaluation())
+    assert seen.text.startswith("1 false alarm on 2 normal clips: 50.0 per 100")
+    assert seen.low == pytest.approx(1.26, abs=0.01) and seen.high == pytest.approx(98.74, abs=0.01)
+
+
+def test_a_share_of_frames_has_no_interval():
+    scores = np.array([9.0] * 10 + [1.0] * 490 + [9.0] * 100)
+    labels = np.repeat([0, 1], (500, 100))
+    item = Scored(name="01", scores=scores, labels=labels, fps=5.0)
+    evaluation = video_evaluation([item], calibration=replace(calibrated("frame"), threshold=5.0))
+    seen = seen_rate(evaluation)
+    assert seen.text == "10 of 500 normal frames above the threshold: 2.0 per 100."
+    assert seen.low == seen.rate == seen.high == 2.0
+    assert texts(evaluation)[0][2][1].startswith("Not checked: the calibration has no times")
+
+
+def test_a_rate_per_hour_is_seen_in_false_alarms():
+    one = video(np.random.default_rng(0), "01", 7200, fps=1.0)
+    scores = np.ones(7200)
+    scores[100:7000:300] = 9.0
+    calibration = replace(calibrated("frame"), threshold=5.0, rate=Rate(10, "hour"))
+    evaluation = video_evaluation([replace(one, scores=scores)], calibration=calibration, rules=AT_ONCE)
+    seen = seen_rate(evaluation)
+    assert seen.text.startswith("23 false alarms in 2 h of normal footage: 12 per hour")
+    assert (seen.low, seen.high) == (pytest.approx(14.58 / 2, abs=0.01), pytest.approx(34.51 / 2, abs=0.01))
+    assert texts(evaluation)[1][0].unit == "false alarms per hour"

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from offnormal.report.blocks.metrics import terms, tiles, variants
+from offnormal.report.wording import NONE
+from tests.evaluations import EXACT, clip_evaluation, image_evaluation, images, street, video, video_evaluation
+
+
+def test_tiles_have_every_metric_or_the_reason():
+    evaluation = image_evaluation(pixel=None)
+    rows = {tile.name: tile for tile in tiles(evaluation)}
+    assert list(rows) == ["image_AUROC", "image_AP", "image_F1", "pixel_AUROC", "pixel_AUPRO", "pixel_F1"]
+    assert rows["image_AUROC"].value == evaluation.metrics["image_AUROC"]
+    assert (rows["pixel_AUPRO"].value, rows["pixel_AUPRO"].note) == (None, "there are no masks")
+    only_normal = {tile.name: tile.note for tile in tiles(image_evaluation(items=images(anomalies={})))}
+    assert only_normal["image_AUROC"] == "only normal images: both normal and anomalous ones are needed"
+    assert tiles(image_evaluation(items=images(normal=0, anomalies={}, unlabeled=9), pixel=None)) == []
+    assert [tile.name for tile in tiles(clip_evaluation())] == ["clip_AUROC", "clip_AP"]
+
+
+def test_macro_says_over_how_many_videos():
+    items = [*street()[:1], video(np.random.default_rng(0), "02", 40)]
+    rows = {tile.name: tile for tile in tiles(video_evaluation(items, calibration=None, pixel=EXACT))}
+    assert rows["frame_AUC_macro"].note == "the same within each video, averaged over 1 of 2 videos"
+    assert rows["pixel_AUPRO"].value == 0.8934 and "pixel_F1" not in rows
+
+
+def test_variants_keep_what_is_for_papers_apart():
+    plain, smooth = video_evaluation(), video_evaluation(smooth_s=2.0)
+    table, papers = variants(plain).elements
+    assert [column.title for column in table.columns] == ["metric", "raw scores", "_per_video_norm"]
+    assert papers.label == "_per_video_norm:"
+    table, smoothing, papers = variants(smooth).elements
+    assert table.groups == [("", 1), ("one threshold for every video", 2), ("to compare with papers only", 2)]
+    assert table.rows[0][:2] == ["frame_AUC_micro", f"{plain.metrics['frame_AUC_micro']:.4f}"]
+    assert "sigma 2 seconds" in smoothing.text
+    assert variants(image_evaluation()) is None
+    assert variants(video_evaluation(street(labeled=False))) is None
+
+
+def test_terms_come_best_first_with_what_is_known_of_each():
+    measured = {"ae": {"frame_AUC_micro": 0.6, "frame_EER": 0.4}, "knn": {"frame_AUC_micro": 0.7}, "psnr": {}}
+    table = terms(replace(image_evaluation(), terms=measured)).elements[0]
+    assert [column.title for column in table.columns] == ["term", "frame_AUC_micro", "frame_EER"]
+    assert table.rows == [["knn", "0.7000", NONE], ["ae", "0.6000", "0.4000"]]
+
+
+def test_one_term_alone_is_the_score_itself():
+    assert terms(replace(image_evaluation(), terms={"error": {"image_AUROC": 0.7}})) is None
+    assert terms(image_evaluation()) is None
