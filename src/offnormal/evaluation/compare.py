@@ -94,9 +94,7 @@ class Comparison:
         return int(self.rows[0].table.scored.sum())
 
 
-def compare_runs(
-    paths: Sequence[str | Path], *, combine: bool = False, rules: EventRules | None = None
-) -> Comparison:
+def compare_runs(paths: Sequence[str | Path], *, combine: bool = False, rules: EventRules | None = None) -> Comparison:
     """Read runs and compare them with the first on what all of them scored.
 
     combine: adds a row for the sum of -log p-values. rules: what makes an alarm; None: the default.

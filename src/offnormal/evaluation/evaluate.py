@@ -262,7 +262,9 @@ def metrics_json(evaluation: Evaluation) -> dict[str, Any]:
         "terms": evaluation.terms,
         "pixel": None if evaluation.pixel is None else asdict(evaluation.pixel),
         "calibration": None if calibration is None else calibration.summary(),
-        "guarantee": None if evaluation.guarantee is None else {
+        "guarantee": None
+        if evaluation.guarantee is None
+        else {
             "answer": evaluation.guarantee.answer.value,
             "p_value": evaluation.guarantee.p_value,
         },

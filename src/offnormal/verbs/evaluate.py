@@ -159,8 +159,8 @@ def refuse_learned(bundle: Bundle, dataset: Dataset) -> None:
     if known := learned & set(content_prefixes(dataset.test)):
         raise DataError(
             f"{len(known)} of the {len(dataset.test)} clips to test on (or exact copies of them) were used for "
-            "training or for the threshold: name the run's folder, whose split.json lists which are which, not a copy of its "
-            "bundle alone; and keep each clip once"
+            "training or for the threshold: name the run's folder, whose split.json lists which are which, not a "
+            "copy of its bundle alone; and keep each clip once"
         )
 
 

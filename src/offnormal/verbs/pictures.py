@@ -86,9 +86,7 @@ class VideoPictures:
         self._spec, self._decide = spec, decide
         self._fps, self._is_thinned, self._hold = fps, is_thinned, hold
         self._annotate, self._overlays = annotate, overlays
-        self._peaks: AlarmPeaks[ScoredFrame] = AlarmPeaks(
-            decide.threshold, rules, low_threshold
-        )
+        self._peaks: AlarmPeaks[ScoredFrame] = AlarmPeaks(decide.threshold, rules, low_threshold)
         self._last: ScoredFrame | None = None
         self._stack = ExitStack()
         self._video: AnnotatedVideo | None = None

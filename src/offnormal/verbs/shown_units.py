@@ -22,7 +22,7 @@ from offnormal.data.images import read_pixels, stack, to_pixels
 from offnormal.drawing.reconstruction import Reconstruction
 from offnormal.errors import ImageError, VideoError
 from offnormal.evaluation.evaluate import Evaluation
-from offnormal.report.gallery import Role, ShownUnit
+from offnormal.report.blocks.gallery import Role, ShownUnit
 from offnormal.scoring import ItemScores, Scorer, choose_device
 from offnormal.sources.image import as_rgb, open_image, open_mask
 from offnormal.sources.privacy import paint
@@ -224,9 +224,7 @@ def _frame_reconstruction(
         expected = scorer.reconstruct(pixels)
         if expected is not None and spec.targets[places[0]] % spec.frames == spec.frames - 1:
             items = scorer.items_at(pixels)
-            return Reconstruction(
-                frame=as_image(expected[0], size, spec), items=None if items is None else items[0]
-            )
+            return Reconstruction(frame=as_image(expected[0], size, spec), items=None if items is None else items[0])
     return None
 
 
