@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from offnormal.cli.main import run
-from tests.conftest import draw_part
+from offnormal.testing.scenes import draw_part
 from tests.video_files import write_video
 
 
