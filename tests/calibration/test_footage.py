@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from offnormal.calibration.calibration import Calibration
-from offnormal.calibration.footage import calibrate_footage
+from offnormal.calibration.footage import block_maxima, calibrate_footage
 from offnormal.errors import CalibrationError
 from offnormal.metrics.video import FrameScores
 from offnormal.types import Rate
@@ -58,10 +58,34 @@ def test_too_little_footage_is_refused_with_what_it_takes():
 
 
 def test_footage_without_a_clock_needs_a_rate_of_frames():
-    bare = [FrameScores(video.name, video.scores) for video in hours(2)]
     with pytest.raises(CalibrationError, match="--fps"):
-        calibrated(bare)
-    assert calibrated(bare, fps=5).threshold == calibrated(hours(2)).threshold
+        calibrated([FrameScores(video.name, video.scores) for video in hours(2)])
+    told = [FrameScores(video.name, video.scores, fps=5) for video in hours(2)]
+    assert calibrated(told).threshold == calibrated(hours(2)).threshold
+
+
+def test_footage_is_what_was_shown_whatever_time_passed_in_between():
+    """Bursts of 10 s, one every 10 minutes: six of them are a minute."""
+    (video,) = hours(1)
+    bursts = np.arange(18000) // 50
+    sparse = FrameScores("motion", video.scores, None, np.arange(18000) / 5 + bursts * 590)
+    assert block_maxima([sparse], 60.0).hours == 1
+    assert calibrated([sparse], "4/hour").threshold == calibrated([video], "4/hour").threshold
+    with pytest.raises(CalibrationError, match=r"from 1 h of footage"):
+        calibrated([sparse], "1/day")
+
+
+def test_one_lost_frame_costs_no_block():
+    (video,) = hours(1)
+    times, scores = video.times_s.copy(), video.scores.copy()
+    times[4000], scores[4000] = np.nan, np.nan
+    assert block_maxima([FrameScores("damaged", scores, None, times)], 60.0).hours == 1
+
+
+def test_thinned_footage_is_as_long():
+    (video,) = hours(1)
+    scores = np.where(np.arange(18000) % 50 == 0, video.scores, np.nan)  # one frame in ten seconds
+    assert block_maxima([FrameScores("v", scores, None, video.times_s, is_thinned=True)], 60.0).hours == 1
 
 
 def test_frames_without_scores_and_rests_of_blocks_do_not_count():

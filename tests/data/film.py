@@ -38,6 +38,7 @@ class FilmReader:
     def __init__(self, path: Path, film: Film, cinema: Cinema) -> None:
         self.path, self.film, self.cinema = path, film, cinema
         self.warnings: list[str] = []
+        self.restarts: list[int] = []
         frames = film.count if film.promised == -1 else film.promised
         seconds = frames / film.fps if film.fps and frames is not None else None
         self.info = VideoInfo(frames=frames, exact=film.exact, fps=film.fps, size=film.size, duration_s=seconds)
@@ -60,6 +61,10 @@ class FilmReader:
     def thinned(self, every_s: float) -> Iterator[Frame]:
         step = round(every_s * (self.film.fps or 1))
         return (frame for frame in self.frames() if frame.index % step == 0)
+
+    def times(self) -> list[float | None]:
+        every = range(self.film.count)
+        return [None if i in self.film.lost or not self.film.fps else i / self.film.fps for i in every]
 
     def __enter__(self) -> FilmReader:
         self.cinema.open.append(self.path.name)

@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offnormal.data import clips as clips_module
-from offnormal.data.clips import GAP, Uniform, Windows, most_clips, spread
+from offnormal.data.clips import Uniform, Windows, most_clips, spread
 from offnormal.errors import DataError
+from offnormal.metrics import clock
+from offnormal.metrics.clock import GAP
 from offnormal.types import InputSpec
 
 
@@ -110,7 +112,7 @@ def test_a_pause_below_the_limit_is_no_gap_and_a_lasting_change_of_rate_one_at_m
     slower = [*steady(30, fps=25), *(Still(i, 29 / 25 + (i - 29)) for i in range(30, 80))]
     maker = Windows(spec(3))
     made(maker, slower)
-    assert 1 <= len(maker.gaps) <= clips_module._SPACINGS // 2 + 1
+    assert 1 <= len(maker.gaps) <= clock._SPACINGS // 2 + 1
 
 
 def test_frames_that_come_in_bursts_are_no_gaps():
@@ -194,8 +196,8 @@ def naive_windows(spec, frames):
         gap = before is not None and frame.index != before.index + 1
         if before is not None:
             spacing = frame.time_s - before.time_s
-            recent = spacings[-clips_module._SPACINGS :]
-            gap |= spacing < 0 or (len(recent) >= clips_module._KNOWN and spacing > GAP * nine_tenths(recent))
+            recent = spacings[-clock._SPACINGS :]
+            gap |= spacing < 0 or (len(recent) >= clock._KNOWN and spacing > GAP * nine_tenths(recent))
             spacings += [spacing] if spacing > 0 else []
         if before is None or gap:
             stretches.append([])

@@ -134,7 +134,7 @@ def test_it_comes_back_from_json():
 
 
 def test_footage_without_a_clock_needs_one():
-    bare = [FrameScores(video.name, video.scores) for video in hours(2)]
     with pytest.raises(CalibrationError, match="--fps"):
-        budget(bare)
-    assert budget(bare, fps=5).calibration.threshold == budget(hours(2)).calibration.threshold
+        budget([FrameScores(video.name, video.scores) for video in hours(2)])
+    told = [FrameScores(video.name, video.scores, fps=5) for video in hours(2)]
+    assert budget(told).calibration.threshold == budget(hours(2)).calibration.threshold

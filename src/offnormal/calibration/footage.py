@@ -62,9 +62,9 @@ def block_seconds(rate: Rate) -> float:
     return min(BLOCK_S, 3600 / rate.per_hour / 4)
 
 
-def block_maxima(videos: Sequence[FrameScores], block_s: float, fps: float | None = None) -> BlockMaxima:
-    """Cut videos into blocks; fps: the clock of those that have none (else CalibrationError)."""
-    cut = [_blocks(video, block_s, fps) for video in videos]
+def block_maxima(videos: Sequence[FrameScores], block_s: float) -> BlockMaxima:
+    """Cut videos into blocks; CalibrationError for one without a clock."""
+    cut = [_blocks(video, block_s) for video in videos]
     series = [
         np.array([_highest(video.scores, block) for block in blocks]) for video, blocks in zip(videos, cut, strict=True)
     ]
@@ -79,15 +79,14 @@ def calibrate_footage(
     rate: Rate,
     kind: Kind,
     bundle: str,
-    fps: float | None = None,
 ) -> Calibration:
     """Threshold for at most so many false alarms in a time, from the scores of normal videos.
 
-    peaks: for each video the highest map value of every frame (T,), for the pixel threshold. fps: the clock of videos
-    that have none of their own.
-    Raises CalibrationError when there is too little footage to promise the rate, saying how much it takes.
+    peaks: for each video the highest map value of every frame (T,), for the pixel threshold.
+    Raises CalibrationError for a video without a clock, and when there is too little footage to promise the rate,
+    saying how much it takes.
     """
-    blocks = block_maxima(videos, block_seconds(rate), fps)
+    blocks = block_maxima(videos, block_seconds(rate))
     maxima, effective, share = blocks.maxima, blocks.effective, blocks.share(rate)
     if effective < normals_needed(share):
         raise CalibrationError(
@@ -124,21 +123,25 @@ def calibrate_footage(
     )
 
 
-def _blocks(video: FrameScores, block_s: float, fps: float | None) -> list[np.ndarray]:
-    """Frames (n,) with a score of every block that is full enough."""
-    times = video.times_s
-    if times is None:
-        if fps is None:
-            raise CalibrationError(f"{video.name} has no clock, which alarms in a time need: give its rate with --fps")
-        times = np.arange(len(video.scores)) / fps
-    scored = np.flatnonzero(video.scored & np.isfinite(times))
+def _blocks(video: FrameScores, block_s: float) -> list[np.ndarray]:
+    """Frames (n,) with a score of every block, of seconds that were shown, that is full enough."""
+    clock = video.clock
+    if not clock.has_clock:
+        raise CalibrationError(f"{video.name} has no clock, which alarms in a time need: give its rate with --fps")
+    scored = np.flatnonzero(video.scored)
     if not len(scored):
         return []
-    numbers = np.floor((times[scored] - times[scored[0]]) / block_s).astype(np.int64)
+    shown = clock.shown_s
+    numbers = np.floor((shown[scored] - shown[scored[0]]) / block_s).astype(np.int64)
     blocks = [scored[numbers == number] for number in np.unique(numbers)]
     usual = max(1, math.ceil(_LEAST_FULL * max(len(block) for block in blocks)))
-    spacing = float(np.median(np.diff(times[scored]))) if len(scored) > 1 else 0.0
-    return [block for block in blocks if len(block) >= usual and len(block) * spacing >= _LEAST_FULL * block_s]
+    standing = np.where(np.isnan(video.standing), 0.0, clock.durations_s)
+    seconds = np.bincount(np.floor((shown - shown[scored[0]]).clip(0) / block_s).astype(np.int64), standing)
+    return [
+        block
+        for number, block in zip(np.unique(numbers), blocks, strict=True)
+        if len(block) >= usual and seconds[number] >= _LEAST_FULL * block_s
+    ]
 
 
 def _highest(series: np.ndarray, block: np.ndarray) -> float:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from offnormal.errors import DataError
+from offnormal.metrics.clock import Jumps
 from offnormal.types import InputSpec
 
-GAP = 5  # times the usual spacing: a longer jump of the clock is a gap in the video
-_SPACINGS = 25  # last ones, of which nine tenths are not above the usual spacing
-_KNOWN = 3  # spacings before a jump is judged by them
 _ROUNDING_S = 0.0015  # containers round times to a millisecond: a frame this late for a tick still counts as on it
 _STEADY = 0.98  # share of the nominal frame rate that clips are counted with beforehand
 _DENSITY = 8  # frames held for each frame of a uniform clip while the length of the video is unknown
@@ -59,6 +57,10 @@ class ClipMaker(Protocol[F]):
         """The clips that only the end of the video completes."""
         ...
 
+    def reset(self) -> None:
+        """Let no clip reach across this moment, but one that is spread over the whole video."""
+        ...
+
 
 def clip_maker(spec: InputSpec, *, length: int | None = None, every_s: float | None = None) -> ClipMaker[F]:
     """What makes the clips of one video.
@@ -73,8 +75,8 @@ class Windows(Generic[F]):
 
     On a clock (`fps`) the clip that ends with the frame at time t has, for each k below T, the last frame that is not
     later than t - k/fps. A source slower than the clock repeats frames, since leaving clips out would leave frames
-    without scores; `warnings` says so once. After a gap (a missing index, a clock that runs backwards or jumps by more
-    than `GAP` times its usual spacing) everything starts anew. every_s: seconds between the ends of two clips, in
+    without scores; `warnings` says so once. After a gap (a missing index, a clock that runs backwards or jumps, as
+    `metrics.clock` says) everything starts anew. every_s: seconds between the ends of two clips, in
     place of the hop; frames given for images are then taken as thinned already.
     """
 
@@ -84,7 +86,7 @@ class Windows(Generic[F]):
         self.warnings: list[str] = []
         self.gaps: list[int] = []
         self._ring: deque[F] = deque()
-        self._spacings: deque[float] = deque(maxlen=_SPACINGS)
+        self._jumps = Jumps()
         self._last: F | None = None
         self._since: int | None = None  # frames since the last clip of this stretch; None: no clip yet
         self._due_s = -math.inf  # of the next clip, with every_s
@@ -132,10 +134,7 @@ class Windows(Generic[F]):
         jumped = False
         if last.time_s is not None and frame.time_s is not None:
             spacing = frame.time_s - last.time_s
-            usual = _usual(self._spacings) if len(self._spacings) >= _KNOWN else math.inf
-            jumped = spacing < 0 or spacing > GAP * usual
-            if spacing > 0:
-                self._spacings.append(spacing)
+            jumped = self._jumps.take(spacing) or spacing < 0
         return torn or jumped or frame.index != last.index + 1
 
     def _drop_old(self) -> None:
@@ -224,6 +223,9 @@ class Uniform(Generic[F]):
         chosen = tuple(self._kept[_nearest(places, place)] for place in spread(self._seen, self.spec.frames))
         return [Clip(chosen, tuple(chosen[target] for target in self.spec.targets))]
 
+    def reset(self) -> None:
+        """Nothing: the one clip is spread over the whole video."""
+
     def _wants(self, index: int) -> bool:
         return index % self._step == 0 if self._wanted is None else index in self._wanted
 
@@ -260,11 +262,6 @@ def _nearest(places: Sequence[int], wanted: int) -> int:
     if after == len(places) or (after > 0 and wanted - places[after - 1] <= places[after] - wanted):
         return after - 1
     return after
-
-
-def _usual(spacings: Collection[float]) -> float:
-    """A spacing that few exceed, so that frames which come in bursts are no gaps; one long gap among them is none."""
-    return sorted(spacings)[9 * (len(spacings) - 1) // 10]
 
 
 def _time(frame: Timed) -> float:

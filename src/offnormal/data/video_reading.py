@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +18,7 @@ from offnormal.data.frame_cache import FrameCache, LaidFrame, cache_key
 from offnormal.data.frame_masks import FrameMasks, open_masks
 from offnormal.data.loader import lay_mask, to_pixels
 from offnormal.errors import DataError
+from offnormal.metrics.video import FrameScores
 from offnormal.sources.privacy import paint
 from offnormal.sources.video import VideoReader, open_video
 from offnormal.types import Frame, InputSpec, Video
@@ -31,9 +32,24 @@ class Ended:
 
     video: Video
     frames: int  # T, up to the last one read, those lost in gaps included
-    times_s: np.ndarray  # (T,) float64; NaN for frames that were not read, or where there is no clock
+    times_s: np.ndarray  # (T,) float64; NaN for frames that were lost, or where there is no clock
+    fps: float | None  # as the container says, or as was given for a folder
+    restarts: tuple[int, ...]  # frames with which the clock starts anew; times go on
+    is_thinned: bool  # whether clips are some seconds apart on purpose
     gaps: tuple[int, ...]  # index of the first frame after each gap
     warnings: tuple[str, ...]  # each begins with a name, such as `slow:`
+
+    def scores(self, scores: np.ndarray, labels: np.ndarray | None = None) -> FrameScores:
+        """Scores (T,) of the frames with the clock of the video."""
+        return FrameScores(
+            self.video.name,
+            scores,
+            labels,
+            self.times_s,
+            fps=self.fps,
+            restarts=self.restarts,
+            is_thinned=self.is_thinned,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,12 +97,27 @@ def read_clips(video: Video, how: HowToRead, pool: Executor) -> Generator[Clip[L
             times: dict[int, float | None] = {}
             make = _sparse_clips if how.every_s is not None and how.spec.frames > 1 else _dense_clips
             yield from make(video, reader, masks, how, pool, maker, times)
+            if how.every_s is not None and how.spec.frames == 1:  # frames were passed over
+                times = dict(enumerate(reader.times())) | times
             count = max(times, default=-1) + 1
-            warnings = [*maker.warnings, *_label_warnings(video, count, thinned=how.every_s is not None)]
+            warnings = [
+                *maker.warnings,
+                *_clock_warnings(reader.restarts),
+                *_label_warnings(video, count, thinned=how.every_s is not None),
+            ]
             for warning in warnings:
                 how.warn(video, warning)
             in_order = np.array([times.get(index) for index in range(count)], np.float64)
-            yield Ended(video, count, in_order, tuple(maker.gaps), (*reader.warnings, *warnings))
+            yield Ended(
+                video,
+                count,
+                in_order,
+                reader.info.fps,
+                tuple(reader.restarts),
+                how.every_s is not None,
+                tuple(maker.gaps),
+                (*reader.warnings, *warnings),
+            )
     except Exception as error:
         error.add_note(f"while reading video {video.name} ({video.path})")
         raise
@@ -109,6 +140,8 @@ def _dense_clips(
     with contextlib.closing(_laid(video, reader, masks, how, pool)) as frames:
         for frame in frames:
             times[frame.index] = frame.time_s
+            if frame.index in reader.restarts:
+                maker.reset()
             yield from maker.push(frame)
     yield from maker.end()
 
@@ -138,6 +171,8 @@ def _sparse_clips(
     for frame in reader.frames():
         how.show(frame)
         times[frame.index] = frame.time_s
+        if frame.index in reader.restarts:
+            maker.reset()
         yield from laid(maker.push(frame))
     yield from laid(maker.end())
 
@@ -159,7 +194,7 @@ def _laid(
             if recording is not None:
                 recording.add(laid)
             yield laid
-        if recording is not None and not reader.warnings:  # a faulty video is read anew, for its warnings
+        if recording is not None and not (reader.warnings or reader.restarts):  # which are found by reading it
             recording.commit()
     finally:
         if recording is not None:
@@ -205,6 +240,13 @@ def _mask_of(
             f"{size[1]} x {size[0]}; expected the same size"
         )
     return lay_mask(marked, how.spec)
+
+
+def _clock_warnings(restarts: Sequence[int]) -> list[str]:
+    if not restarts:
+        return []
+    times = "once" if len(restarts) == 1 else f"{len(restarts)} times"
+    return [f"restarted: the clock of the file starts anew {times}, first with frame {restarts[0]}; its times go on"]
 
 
 def _label_warnings(video: Video, count: int, *, thinned: bool) -> list[str]:

@@ -100,21 +100,20 @@ def budget_events(
     camera: str = "",
     conditions: str | None = None,
     hysteresis: float = DEFAULT_HYSTERESIS,
-    fps: float | None = None,
 ) -> AlarmBudget:
     """Thresholds for at most so many events in a time, from the scores of normal footage of one camera.
 
-    peaks: for each video the highest map value of every frame (T,), for the pixel threshold. fps: the clock of videos
-    that have none of their own.
-    Raises CalibrationError when the footage cannot promise the rate, saying what it can and how much it would take.
+    peaks: for each video the highest map value of every frame (T,), for the pixel threshold.
+    Raises CalibrationError for a video without a clock, and when the footage cannot promise the rate, saying what it
+    can and how much it would take.
     """
-    timed = [_with_clock(video, fps) for video in videos]
+    timed = [_times_of(video) for video in videos]
     opening = [
         replace(video, scores=opening_levels(times, video.scores, rules))
         for video, times in zip(videos, timed, strict=True)
     ]
-    found = calibrate_footage(opening, peaks, rate=rate, kind=kind, bundle=bundle, fps=fps)
-    blocks = block_maxima(opening, block_seconds(rate), fps)
+    found = calibrate_footage(opening, peaks, rate=rate, kind=kind, bundle=bundle)
+    blocks = block_maxima(opening, block_seconds(rate))
     highest = np.sort(blocks.maxima)
     allowed = len(highest) - order_statistic(len(highest), blocks.share(rate), blocks.effective)
     scores = np.sort(np.concatenate([video.scores[video.scored] for video in videos]))
@@ -179,10 +178,8 @@ def _raised(video: FrameScores, times: np.ndarray, rules: EventRules, threshold:
     return sum(not one.is_over and one.continues_s is None for one in told)
 
 
-def _with_clock(video: FrameScores, fps: float | None) -> np.ndarray:
+def _times_of(video: FrameScores) -> np.ndarray:
     """(T,) seconds."""
-    if video.times_s is not None:
-        return video.times_s
-    if fps is None:
+    if not video.clock.has_clock:
         raise CalibrationError(f"{video.name} has no clock, which events in a time need: give its rate with --fps")
-    return np.asarray(np.arange(len(video.scores)) / fps)
+    return video.clock.times_s

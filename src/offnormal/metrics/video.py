@@ -9,8 +9,8 @@ never in their place. Frames without a score (NaN) are left out and counted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from offnormal.errors import DataError, UsageError
 from offnormal.metrics import image
+from offnormal.metrics.clock import Clock
 from offnormal.metrics.inputs import BoolArray, as_array, as_binary, check_both_classes, check_finite, labelled_scores
 
 METRICS = ("frame_AUC_micro", "frame_AUC_macro", "frame_EER", "frame_AP")
@@ -32,14 +33,19 @@ Smoothing = Literal["frames", "seconds"]
 class FrameScores:
     """The scores of one video, one a frame, with what is known of its frames.
 
-    Lists are read as arrays. Raises DataError for other lengths or shapes, an infinite score, labels other than
-    0 and 1, or times that do not rise.
+    Lists are read as arrays. times_s, fps, restarts: what `Clock.of` makes the clock of. is_thinned: only some frames
+    were looked at on purpose, so that each score stands until the next one. Raises DataError for other lengths or
+    shapes, an infinite score or time, or labels other than 0 and 1.
     """
 
     name: str
     scores: np.ndarray  # (T,) float64, higher = more anomalous; NaN: not scored
     labels: np.ndarray | None = None  # (T,) bool, true = anomalous; None: unknown
-    times_s: np.ndarray | None = None  # (T,) float64 seconds, rising; None: no clock
+    times_s: np.ndarray | None = None  # (T,) float64 seconds, rising, as the clock has them; None: no clock
+    fps: float | None = None
+    restarts: Collection[int] = ()
+    is_thinned: bool = False
+    clock: Clock = field(init=False)
 
     def __post_init__(self) -> None:
         scores = _series(self.scores, f"{self.name}: scores")
@@ -49,12 +55,21 @@ class FrameScores:
             object.__setattr__(self, "labels", as_binary(self.labels, f"{self.name}: labels"))
         if self.times_s is not None:
             self._same_length(self.times_s, "times")
-            object.__setattr__(self, "times_s", _clock(self.times_s, f"{self.name}: times"))
+        times = np.full(scores.size, np.nan) if self.times_s is None else self.times_s
+        clock = Clock.of(times, fps=self.fps, restarts=self.restarts, name=self.name)
+        object.__setattr__(self, "clock", clock)
+        object.__setattr__(self, "restarts", clock.restarts)
+        object.__setattr__(self, "times_s", clock.times_s if clock.has_clock else None)
 
     @property
     def scored(self) -> BoolArray:
         """Which frames (T,) have a score."""
         return np.asarray(~np.isnan(self.scores))
+
+    @property
+    def standing(self) -> FloatSeries:
+        """The score (T,) that stands while each frame is shown: its own, or that of the last one looked at."""
+        return self.clock.held(self.scores) if self.is_thinned else self.scores
 
     def _same_length(self, values: ArrayLike, what: str) -> None:
         shape = as_array(values, f"{self.name}: {what}").shape

@@ -28,6 +28,7 @@ class Picture:
     time_s: float
     pts: int | None
     frame: av.VideoFrame
+    restarts: bool = False  # the clock of the file goes back with it; its time goes on
 
 
 class Cursor:
@@ -137,6 +138,7 @@ class Cursor:
                     self._numbers.failure(packet.pts)
             for frame in frames:
                 pts = frame.pts if timed else None
+                back = pts is not None and last is not None and pts < last
                 if pts is None:
                     time += step
                 else:
@@ -144,7 +146,7 @@ class Cursor:
                         origin = pts * base - (time + step)
                     time, last = pts * base - origin, pts
                 self._flawed += frame.is_corrupt
-                yield Picture(self._numbers.picture(pts), float(time), pts, frame)
+                yield Picture(self._numbers.picture(pts), float(time), pts, frame, back)
 
     def _decoded(
         self, found: Iterable[Packet[VideoStream]], *, from_key: bool = False

@@ -28,7 +28,7 @@ class FrameFolder(VideoReader):
     def __init__(self, path: Path, *, fps: float | None = None, bits: int | None = None) -> None:
         if fps is not None and not fps > 0:
             raise VideoError(f"{path}: a rate of {fps:g} frames/s was given; expected a number above 0")
-        self.path, self.warnings = path, []
+        self.path, self.warnings, self.restarts = path, [], []
         self._files = pictures_in(path, recursive=False)
         if not self._files:
             raise VideoError(
@@ -63,6 +63,10 @@ class FrameFolder(VideoReader):
         fps = self.info.fps
         return (self._read(index) for index in range(len(self._files)) if keep(index / fps))
 
+    def times(self) -> list[float | None]:
+        """See `VideoReader.times`."""
+        return [self._time_s(index) for index in range(len(self._files))]
+
     def close(self) -> None:
         """Nothing is kept open between frames."""
 
@@ -82,7 +86,10 @@ class FrameFolder(VideoReader):
                 f"{path}: {width} x {height} pixels, but {self._files[0].name} has {wanted_width} x {wanted_height}; "
                 "the frames of one video have one size: move pictures that do not belong to it elsewhere"
             )
-        return Frame(index, index / self.info.fps if self.info.fps else None, image)
+        return Frame(index, self._time_s(index), image)
+
+    def _time_s(self, index: int) -> float | None:
+        return index / self.info.fps if self.info.fps else None
 
 
 def _bits(files: list[Path]) -> int:

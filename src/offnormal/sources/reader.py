@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from offnormal.errors import VideoError
+from offnormal.metrics.clock import Jumps
 from offnormal.types import Frame
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,8 @@ class VideoInfo:
 class VideoReader(ABC):
     """Frames of one video in order, or any of them by index; a context manager.
 
-    `warnings` fills while frames are read, with what is wrong with the video that does not keep the rest from being
+    `restarts` fills while frames are read, with the index of each with which the clock of the video goes back; their
+    times go on. `warnings` fills, too, with what is wrong with the video that does not keep the rest from being
     read: each begins with the path and a name (`truncated`, `damaged`, `resized`). The same is logged.
     Iterators of one reader are independent of each other; `frame` and `close` belong to one thread.
     """
@@ -41,6 +43,7 @@ class VideoReader(ABC):
     path: Path
     info: VideoInfo
     warnings: list[str]
+    restarts: list[int]
 
     @abstractmethod
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
@@ -57,8 +60,14 @@ class VideoReader(ABC):
     def thinned(self, every_s: float) -> Iterator[Frame]:
         """The first frame of each interval of `every_s` seconds (above 0) that has one, with its true index.
 
+        So is the first one after a jump or a restart of the clock.
+
         Raises VideoError for an interval that is not positive and for a video without a clock.
         """
+
+    @abstractmethod
+    def times(self) -> list[float | None]:
+        """The time of every frame, of those that `thinned` passes over, too; None: lost, or no clock."""
 
     @abstractmethod
     def close(self) -> None:
@@ -82,7 +91,7 @@ class VideoReader(ABC):
 
 
 class Thinning:
-    """Says of times in ascending order which are the first of their interval.
+    """Says of times in ascending order which are the first of their interval, or come after a jump of the clock.
 
     >>> keep = Thinning(0.5)
     >>> [time_s for time_s in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 2.9) if keep(time_s)]
@@ -94,10 +103,14 @@ class Thinning:
             raise VideoError(f"one frame every {every_s:g} s was asked for; expected a number of seconds above 0")
         self._every_s = every_s
         self._interval = -1
+        self._last_s = math.inf
+        self._jumps = Jumps()
 
     def __call__(self, time_s: float) -> bool:
-        """Whether this time is the first of its interval."""
+        """Whether this time is the first of its interval, or of a segment as `metrics.clock` says."""
         interval = math.floor((time_s + _ROUNDING_S) / self._every_s)
-        first = interval > self._interval
+        jumped = self._jumps.take(time_s - self._last_s)
+        self._last_s = time_s
+        first = jumped or interval > self._interval
         self._interval = max(interval, self._interval)
         return first

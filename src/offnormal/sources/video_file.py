@@ -25,8 +25,9 @@ class VideoFile(VideoReader):
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.warnings = path, []
+        self.path, self.warnings, self.restarts = path, [], []
         self._surveyed: tuple[Timeline | None] | None = None
+        self._times: list[float | None] | None = None
         self._cursor: Cursor | None = None
         with Cursor(path, _quietly) as cursor:
             first = cursor.read()
@@ -56,6 +57,7 @@ class VideoFile(VideoReader):
         with Cursor(self.path, self._warn, self._timeline() if start > PROBED else None) as cursor:
             cursor.move(start)
             while (picture := cursor.read()) is not None and (stop is None or picture.index < stop):
+                self._note(picture)
                 yield self._shown(picture, show)
                 if picture.index + 1 == stop:
                     return
@@ -74,15 +76,21 @@ class VideoFile(VideoReader):
 
     def thinned(self, every_s: float) -> Iterator[Frame]:
         """See `VideoReader.thinned`; decodes only from the key picture before each frame where that saves work."""
-        return self._thinned(Thinning(every_s))
+        return self._thinned(every_s, Thinning(every_s))
 
-    def _thinned(self, keep: Thinning) -> Iterator[Frame]:
+    def _thinned(self, every_s: float, keep: Thinning) -> Iterator[Frame]:
         show, known = Upright(self._first), self._timeline()
         with Cursor(self.path, self._warn, known) as cursor:
             if known is None:
+                times: list[float | None] = []
                 while (picture := cursor.read()) is not None:
+                    self._note(picture)
+                    _append(times, picture)
+                    if picture.restarts:
+                        keep = Thinning(every_s)
                     if keep(picture.time_s):
                         yield self._shown(picture, show)
+                self._times = times
                 return
             given = -1
             for index in range(len(known.pts)):
@@ -92,6 +100,23 @@ class VideoFile(VideoReader):
                         return
                     given = picture.index  # a later one where `index` is lost
                     yield self._shown(picture, show)
+
+    def times(self) -> list[float | None]:
+        """See `VideoReader.times`; decodes a file whose packets do not tell, unless `thinned` has done so."""
+        if self._times is None:
+            self._times, known = [], self._timeline()
+            if known is not None:
+                self._times += [known.time_s(index) for index in range(len(known.pts))]
+                return self._times
+            with Cursor(self.path, _quietly) as cursor:
+                while (picture := cursor.read()) is not None:
+                    self._note(picture)
+                    _append(self._times, picture)
+        return self._times
+
+    def _note(self, picture: Picture) -> None:
+        if picture.restarts and picture.index not in self.restarts:
+            self.restarts.append(picture.index)
 
     def close(self) -> None:
         """See `VideoReader.close`."""
@@ -112,6 +137,12 @@ class VideoFile(VideoReader):
                 f"{picture.frame.height}; such frames are scaled to the first size"
             )
         return Frame(picture.index, picture.time_s, show.image(picture.frame))
+
+
+def _append(times: list[float | None], picture: Picture) -> None:
+    """Add the time of a picture, after None for each that was lost before it."""
+    times += [None] * (picture.index - len(times))
+    times.append(picture.time_s)
 
 
 def _quietly(_: str) -> None:

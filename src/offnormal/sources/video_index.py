@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import av
 import numpy as np
 
 from offnormal.errors import DataError
+from offnormal.metrics.clock import Clock
+from offnormal.sources.container import mean_rate
 from offnormal.sources.image import image_size
 from offnormal.sources.paths import pictures_in
 
@@ -20,21 +25,42 @@ def count_frames(folder: Path) -> int:
 def frame_times(path: Path) -> np.ndarray:
     """Seconds since the first frame at which each frame of a video file is shown, (T,) float64, ascending.
 
-    Reads the whole file but decodes nothing; a damaged file may yield fewer frames when it is decoded.
-    Raises DataError for a file that is missing, not a video or without timestamps.
+    Those of `metrics.clock`: where the clock of the file starts anew, times go on. Without timestamps they follow from
+    the rate. Reads the whole file but decodes nothing; a damaged file may yield fewer frames when it is decoded.
+    Raises DataError for a file that is missing or not a video.
     """
     try:
         with av.open(str(path)) as container:
             stream = _video_stream(container, path)
-            packets = (packet for packet in container.demux(stream) if packet.size and not packet.is_discard)
-            stamps = [packet.dts if packet.pts is None else packet.pts for packet in packets]  # .avi has only dts
-            base = stream.time_base
+            found = (packet for packet in container.demux(stream) if packet.size and not packet.is_discard)
+            packets = [(p.dts if p.pts is None else p.pts, p.is_keyframe) for p in found]  # .avi has only dts
+            base, rate = float(stream.time_base or 1), float(mean_rate(stream))
     except (av.FFmpegError, OSError) as error:
         raise DataError(f"{path}: cannot be read as a video ({error}); replace or remove it") from None
-    if not stamps or base is None or None in stamps:
-        raise DataError(f"{path}: its frames have no timestamps; give one label a frame, or convert it to .mp4")
-    times = np.sort(np.array(stamps, dtype=np.float64)) * float(base)
-    return np.asarray(times - times[0])
+    if not packets:
+        raise DataError(f"{path}: holds no frame; copy it again or remove it")
+    clock = Clock.of(_in_order_shown(packets) * base, fps=rate, name=str(path))
+    return np.asarray(clock.times_s - clock.times_s[0])
+
+
+def _in_order_shown(packets: Sequence[tuple[int | None, bool]]) -> np.ndarray:
+    """Timestamps (T,) in the order in which frames are shown, of packets (timestamp, key) as they are stored.
+
+    Frames are stored out of order between two restarts of the clock, which begin with a key frame. NaN: none.
+    """
+    stamps = np.array([np.nan if stamp is None else stamp for stamp, _ in packets], dtype=np.float64)
+    starts, newest = [0], -math.inf
+    for place, (stamp, key) in enumerate(packets):
+        if stamp is None:
+            continue
+        if key and stamp <= newest:
+            starts.append(place)
+            newest = -math.inf
+        newest = max(newest, stamp)
+    for start, stop in pairwise([*starts, len(stamps)]):
+        own = stamps[start:stop]
+        own[~np.isnan(own)] = np.sort(own[~np.isnan(own)])
+    return stamps
 
 
 def frame_size(path: Path) -> tuple[int, int]:

@@ -145,14 +145,13 @@ def _from_videos(
     loader = load_videos(dataset.train, _input(bundle, config), config, config, progress=progress, what="calibrate")
     series, peaks = [], []
     for found in score_videos(scorer, loader, each=each):
-        times = found.ended.times_s if np.isfinite(found.ended.times_s).all() else None
-        series.append(FrameScores(found.ended.video.name, found.aligned.score, None, times))
+        series.append(found.ended.scores(found.aligned.score))
         top = np.full(len(found.aligned.score), np.nan)
         for row, frames in highest.pop(found.ended.video.path, ()):
             top[frames] = np.fmax(top[frames], row)
         peaks.append(top)
     if rate is not None and not rate.is_share:
-        calibration = calibrate_footage(series, peaks, rate=rate, kind="held_out", bundle=bundle.hash, fps=config.fps)
+        calibration = calibrate_footage(series, peaks, rate=rate, kind="held_out", bundle=bundle.hash)
         return calibration, loader.skipped
     kept = [np.flatnonzero(found.scored) for found in series]
     calibration = calibrate_scores(
