@@ -217,12 +217,10 @@ def _judged(
         if kind == "videos":
             found = video_metrics(row.series)
             missing = found.missing
-            clockless = any(video.times_s is None for video in row.series)
-            fps = next((own.run.fps for own in rows if own.run is not None and own.run.fps), None)
-            operable = row.threshold is not None and (fps is not None or not clockless)
             alarms = None
-            if operable and row.threshold is not None:
-                alarms = operate(row.series, row.threshold, merge_gap_s=merge_gap_s, fps=fps if clockless else None)
+            clocked = [video for video in row.series if video.clock.has_clock]
+            if row.threshold is not None and clocked:
+                alarms = operate(clocked, row.threshold, merge_gap_s=merge_gap_s)
             breakdown = {video.name: video.auc for video in found.videos}
             judged.append(replace(row, metrics=found.metrics, breakdown=breakdown, operation=alarms))
         else:

@@ -17,11 +17,10 @@ from offnormal.files import new_file
 from offnormal.metrics.accumulate import PixelResult
 from offnormal.metrics.item_use import ItemShares
 from offnormal.metrics.operational import Operation, operate
-from offnormal.metrics.video import METRICS, FrameScores, Smoothing, VideoMetrics, video_metrics
+from offnormal.metrics.video import METRICS, FrameScores, VideoMetrics, video_metrics
 from offnormal.types import Video
 
 HEADLINE = ("frame_AUC_micro", "frame_AUC_macro", "frame_EER", "frame_AP", "pixel_AUROC", "pixel_AUPRO")
-DEFAULT_FPS = 25.0  # of footage without a clock, said wherever seconds are made of it
 
 
 class NotScored(NamedTuple):
@@ -70,8 +69,7 @@ class VideoEvaluation:
     detail: VideoMetrics
     pixel: PixelResult | None
     calibration: Calibration | None
-    operation: Operation | None  # alarms at the calibrated threshold; None: there is none
-    fps: float | None  # assumed for footage without a clock; None: none was needed
+    operation: Operation | None  # alarms at the calibrated threshold; None: there is none, or no video has a clock
     skipped: list[Skipped]
     bundle: str  # hash of the bundle that scored
     fingerprint: str  # of the test videos
@@ -105,19 +103,23 @@ def judge_videos(
     smooth_s: standard deviation in seconds of a Gaussian over time for further metrics named `_smoothed`.
     """
     series = [video.scores for video in videos]
-    unit: Smoothing = "seconds"
-    clockless = any(found.times_s is None for found in series)
-    if smooth_s is not None and clockless:
-        smooth_s, unit = smooth_s * DEFAULT_FPS, "frames"
-    detail = video_metrics(series, smooth_sigma=smooth_s, smooth_unit=unit)
+    clocked = [found for found in series if found.clock.has_clock]
+    missing = dict(missing)
+    if len(clocked) < len(series):
+        first = next(found.name for found in series if not found.clock.has_clock)
+        reason = f"{first} has no clock: give its frames per second with --fps"
+        if calibration is not None:
+            missing["alarms of some videos" if clocked else "alarms"] = reason
+        if smooth_s is not None:
+            missing["smoothed metrics"], smooth_s = reason, None
+    detail = video_metrics(series, smooth_sigma=smooth_s)
     metrics = dict(detail.metrics)
     for name, value in () if pixel is None else (("pixel_AUROC", pixel.auroc), ("pixel_AUPRO", pixel.aupro)):
         if value is not None:
             metrics[name] = value
     operation = None
-    if calibration is not None:
-        fps = DEFAULT_FPS if clockless else None
-        operation = operate(series, calibration.threshold, merge_gap_s=merge_gap_s, fps=fps)
+    if calibration is not None and clocked:
+        operation = operate(clocked, calibration.threshold, merge_gap_s=merge_gap_s)
     return VideoEvaluation(
         dataset=dataset,
         videos=videos,
@@ -127,7 +129,6 @@ def judge_videos(
         pixel=pixel,
         calibration=calibration,
         operation=operation,
-        fps=DEFAULT_FPS if clockless else None,
         skipped=skipped,
         bundle=bundle,
         fingerprint=fingerprint,
@@ -180,7 +181,6 @@ def video_metrics_json(evaluation: VideoEvaluation) -> dict[str, Any]:
             "category": evaluation.dataset.category,
             "videos": len(evaluation.videos),
             "frames": sum(len(video.scores.scores) for video in evaluation.videos),
-            "assumed_fps": evaluation.fps,
             "fingerprint": evaluation.fingerprint,
         },
         "seconds_per_frame": evaluation.seconds_per_frame,

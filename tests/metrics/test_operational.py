@@ -21,7 +21,7 @@ def clip(name, scores, labels=None, *, fps=1.0, times=None):
 @st.composite
 def footage(draw, name="v", labels=True):
     """A video with runs of scores above 0, runs of labels, frames not scored and uneven frames."""
-    size = draw(st.integers(1, 40))
+    size = draw(st.integers(2, 40))
     scores = draw(st.lists(st.sampled_from([-1.0, -1.0, 1.0, 2.0, np.nan]), min_size=size, max_size=size))
     flags = draw(st.lists(st.integers(0, 1), min_size=size, max_size=size)) if labels else None
     gaps = draw(st.lists(st.sampled_from([0.25, 0.5, 2.0]), min_size=size, max_size=size))
@@ -83,15 +83,62 @@ def test_without_labels_alarms_are_neither_true_nor_false():
 
 
 def test_a_clock_can_be_given():
-    silent = FrameScores("v", [0, 9])
-    assert operate([silent], 5, fps=10).footage_s == pytest.approx(0.2)
+    assert operate([FrameScores("v", [0, 9], fps=10)], 5).footage_s == pytest.approx(0.2)
     with pytest.raises(UsageError, match="v: has no clock, so nothing can be said per hour"):
-        operate([silent], 5)
+        operate([FrameScores("v", [0, 9])], 5)
 
 
-@pytest.mark.parametrize("given", [{"threshold": np.nan}, {"merge_gap_s": -1}, {"fps": 0}])
+def test_one_lost_frame_costs_one_frame_and_not_the_clock():
+    times = np.arange(1500) / 25
+    times[100] = np.nan
+    scores = np.where(np.arange(1500) % 500 < 5, 9.0, 0.0)
+    scores[100] = np.nan
+    found = operate([FrameScores("v", scores, np.zeros(1500), times)], 5)
+    assert found.footage_s == pytest.approx(60 - 0.04) and found.false_alarms == 3
+    assert found.false_alarms_per_hour == pytest.approx(3 * 3600 / 59.96)
+
+
+def test_an_alarm_of_a_motion_recording_ends_with_its_burst():
+    times = np.concatenate([np.arange(250) / 25 + 600 * burst for burst in range(60)])
+    scores = np.tile(np.arange(250) < 170, 60) * 9.0
+    scores[250 * 23 :] = 0
+    found = operate([clip("v", scores, np.zeros(15000), times=times)], 5)
+    assert [alarm.end_s - alarm.start_s for alarm in found.alarms] == pytest.approx([6.8] * 23)
+    assert found.footage_s == pytest.approx(600) and found.footage_in_alarm_s == pytest.approx(23 * 6.8)
+    always = operate([clip("v", np.full(15000, 9.0), times=times)], 5)
+    assert len(always.alarms) == 60, "no alarm reaches over ten minutes that nobody saw"
+
+
+def test_an_hour_that_was_skipped_is_no_footage():
+    times = np.concatenate([np.arange(200) / 25, 3600 + np.arange(200) / 25])
+    found = operate([clip("v", np.where(np.arange(400) == 300, 9.0, 0.0), np.zeros(400), times=times)], 5)
+    assert found.footage_s == pytest.approx(16) and found.false_alarms_per_hour == pytest.approx(225)
+    assert found.alarms[0].start_s == pytest.approx(3604), "where it is in the file"
+
+
+@pytest.mark.parametrize(("hole_s", "alarms"), [(0.9, 1), (1.1, 2)])
+def test_a_short_hole_joins_alarms_as_low_scores_do_and_a_restart_never(hole_s, alarms):
+    first = np.arange(50) / 25
+    held = clip("v", np.full(100, 9.0), np.ones(100), times=[*first, *(first + 2 + hole_s)])
+    found = operate([held], 5)
+    assert (len(found.alarms), len(found.spans), found.caught) == (alarms, alarms, alarms)
+    assert len(operate([clip("v", np.full(100, 9.0), times=[*first, *first])], 5, merge_gap_s=99).alarms) == 2
+
+
+@pytest.mark.parametrize("every", [1, 5, 10, 25])
+def test_thinning_changes_neither_footage_nor_alarms(every):
+    loud = (np.arange(200) >= 50) & (np.arange(200) < 100)
+    scores = np.where(np.arange(200) % every == 0, np.where(loud, 9.0, 0.0), np.nan)
+    found = operate([FrameScores("v", scores, loud, np.arange(200) / 25, is_thinned=True)], 5)
+    assert found.footage_s == pytest.approx(8) and found.normal_s == pytest.approx(6)
+    ((start, stop),) = [(alarm.start, alarm.stop) for alarm in found.alarms]
+    assert (start, stop, found.spans[0].delay_s) == (50, 100, 0.0)
+    assert found.alarms[0].end_s == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize("given", [{"threshold": np.nan}, {"merge_gap_s": -1}])
 def test_mistakes_are_named(given):
-    with pytest.raises(UsageError, match="expected a number, 0 or more seconds"):
+    with pytest.raises(UsageError, match="expected a number, and 0 or more seconds"):
         operate([clip("v", [1])], **{"threshold": 1, **given})
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offnormal.metrics.operational import runs
+from offnormal.metrics.clock import runs
 from offnormal.metrics.video import FrameScores
 from offnormal.report import timeline as module
 from offnormal.report.axis import ScoreAxis

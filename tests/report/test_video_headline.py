@@ -77,9 +77,10 @@ def test_an_alarm_that_never_ends_is_said():
     assert not video_headline.warnings(video_evaluation([series("01", SCORES, SPANS)], calibration=at(5.0)))
 
 
-def test_a_clock_that_was_assumed_is_said():
+def test_without_a_clock_there_are_no_alarms_and_the_reason_is_given():
     found = video_evaluation([series("01", SCORES, SPANS, fps=None)], calibration=at(5.0))
-    assert "assume 25 frames per second" in video_headline.warnings(found)[0]
+    assert "No alarms: 01 has no clock: give its frames per second with --fps" in video_headline.lead(found)
+    assert video_headline.figures(found) == []
 
 
 @pytest.mark.parametrize(("loud", "kept"), [(1, True), (10, True), (60, False)])

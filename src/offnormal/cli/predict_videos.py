@@ -26,11 +26,11 @@ COLUMNS = ("video", "frame", "time_s", "score", "tail_probability", "anomalous",
 def predict_videos(bundle: Bundle, paths: list[Path], config: PredictConfig, *, json: bool, exit_code: bool) -> int:
     """Predict on videos and say what was found, video by video; the exit code."""
     alarmed = False
-    assumed: set[float] = set()
+    clockless = False
     with progress_bar() as progress, csv_table(config.csv, COLUMNS) as table:
         predictor = VideoPredictor(bundle, config, progress)
         for prediction in predictor.over(paths):
-            alarmed = alarmed or bool(prediction.alarms)
+            alarmed = alarmed or prediction.is_anomalous
             if table is not None:
                 table.writerows(rows(prediction))
             if json:
@@ -38,10 +38,9 @@ def predict_videos(bundle: Bundle, paths: list[Path], config: PredictConfig, *, 
             else:
                 for line in as_text(prediction):
                     say(line)
-            fps = prediction.assumed_fps
-            if fps is not None and fps not in assumed:
-                assumed.add(fps)
-                warn(f"{prediction.path}: has no clock; times are those of {fps:g} frames a second (--fps)")
+            if prediction.seconds is None and not clockless:
+                clockless = True
+                warn(f"{prediction.path}: has no clock, which alarms need: give its frames per second with --fps")
         if json:
             for bad in predictor.skipped:
                 say_json({"video_path": bad.path, "error": bad.reason})
@@ -53,21 +52,25 @@ def predict_videos(bundle: Bundle, paths: list[Path], config: PredictConfig, *, 
 
 def as_text(prediction: VideoPrediction) -> list[str]:
     """Length, frames, highest score and time in alarm in one line, then a line for every alarm."""
-    scores, times = prediction.scored.scores, prediction.times_s
+    scores, times = prediction.scored.scores, prediction.scored.scores.times_s
     number, scored = len(scores.scores), int(scores.scored.sum())
-    facts = [clock_text(prediction.seconds), f"{number} frames" + (f", {scored} scored" if scored < number else "")]
+    facts = ["no clock" if prediction.seconds is None else clock_text(prediction.seconds)]
+    facts.append(f"{number} frames" + (f", {scored} scored" if scored < number else ""))
     if prediction.peak is None:
         facts.append("not scored: " + "; ".join(dict.fromkeys(span.reason for span in prediction.scored.not_scored)))
     else:
-        facts.append(f"peak {scores.scores[prediction.peak]:.4g} at {clock(times[prediction.peak])}")
-    if prediction.operation is None:
+        at = f"in frame {prediction.peak}" if times is None else f"at {clock(times[prediction.peak])}"
+        facts.append(f"peak {scores.scores[prediction.peak]:.4g} {at}")
+    if prediction.threshold is None:
         facts.append("no threshold")
+    elif times is None:
+        facts.append(f"{int((scores.scores > prediction.threshold).sum())} frames anomalous")
     elif prediction.peak is not None:
         facts.append(_in_alarm(prediction))
     lines = ["  ".join([str(prediction.path), *facts])]
     for alarm in prediction.alarms:
         found = f"  {clock(alarm.start_s)}-{clock(alarm.end_s)}  peak {scores.scores[alarm.peak]:.4g}"
-        found += f" at {clock(times[alarm.peak])}"
+        found += f" at {clock(scores.clock.times_s[alarm.peak])}"
         if prediction.scored.tail_probability is not None:
             found += f"  tail {prediction.scored.tail_probability[alarm.peak]:.2g}"
         picture = prediction.pictures.get(alarm.peak)
@@ -93,14 +96,13 @@ def as_json(prediction: VideoPrediction) -> dict[str, Any]:
         "video_path": str(prediction.path),
         "video": scored.name,
         "pred_score": None if peak is None else float(scores.scores[peak]),
-        "pred_label": None if operation is None or peak is None else bool(prediction.alarms),
+        "pred_label": None if prediction.threshold is None or peak is None else prediction.is_anomalous,
         "tail_probability": None if peak is None else _tail(prediction, peak),
         "threshold": prediction.threshold,
         "peak_frame": peak,
         "frames": len(scores.scores),
         "scored_frames": int(scores.scored.sum()),
         "seconds": prediction.seconds,
-        "assumed_fps": prediction.assumed_fps,
         "seconds_in_alarm": None if operation is None else operation.footage_in_alarm_s,
         "time_in_alarm": None if operation is None else operation.time_in_alarm,
         "alarms": [_alarm(prediction, alarm) for alarm in prediction.alarms],
@@ -119,7 +121,7 @@ def _alarm(prediction: VideoPrediction, alarm: Alarm) -> dict[str, Any]:
         "start_frame": alarm.start,
         "stop_frame": alarm.stop,
         "peak_frame": alarm.peak,
-        "peak_s": float(prediction.times_s[alarm.peak]),
+        "peak_s": float(prediction.scored.scores.clock.times_s[alarm.peak]),
         "peak_score": float(prediction.scored.scores.scores[alarm.peak]),
         "tail_probability": _tail(prediction, alarm.peak),
         "overlay_path": None if picture is None else str(picture),

@@ -67,7 +67,7 @@ class Common:
                     name,
                     np.where(self.scored[own], scores[own], np.nan),
                     labels if np.isfinite(labels).all() else None,
-                    times if np.isfinite(times).all() and (times.size < 2 or times[-1] > times[0]) else None,
+                    times,
                 )
             )
         return tuple(found)

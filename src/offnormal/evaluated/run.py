@@ -35,7 +35,6 @@ class EvaluatedRun:
     metrics: dict[str, float]  # as the evaluation wrote them
     threshold: float | None  # calibrated; None: not calibrated
     rate: str | None  # the false-alarm rate that the threshold promises
-    fps: float | None  # assumed for footage without a clock
     seconds_per_frame: float | None  # of clips per clip; scoring, decoding included
     bundle: str | None  # hash of the bundle that scored
     detector: str | None  # None: neither a configuration nor the bundle was found
@@ -88,7 +87,6 @@ def read_run(path: Path) -> EvaluatedRun:
         },
         threshold=_number(calibration.get("threshold")),
         rate=_rate(calibration.get("rate")),
-        fps=_number(data.get("assumed_fps")),
         seconds_per_frame=_number(values.get("seconds_per_clip" if kind == "clips" else "seconds_per_frame")),
         bundle=bundle,
         detector=detector,

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 import numpy as np
 
 from offnormal.comparison import Comparison, Contender
-from offnormal.metrics.operational import frame_edges
 from offnormal.report import compare_table
 from offnormal.report.axis import axis_for
 from offnormal.report.compare_plots import Style, key, lane, palette, ranks_of, roc_curves, styles
@@ -164,7 +163,7 @@ def _lanes(comparison: Comparison, chosen: list[Style]) -> list[Lanes]:
         if video.times_s is None:
             ends = "frame 0", f"frame {video.scores.size - 1:,}"
         else:
-            edges = frame_edges(video.times_s)
+            edges = video.clock.edges_s
             ends = clock_text(float(edges[0])), clock_text(float(edges[-1]))
         found.append(Lanes(video.name, note, *ends, drawn))
     return found

@@ -12,8 +12,8 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
+from offnormal.metrics.clock import runs
 from offnormal.metrics.image import roc_curve
-from offnormal.metrics.operational import frame_edges, runs
 from offnormal.metrics.video import FrameScores
 from offnormal.report.figure import COLOURS, new_axes, to_svg
 from offnormal.report.timeline import envelope
@@ -96,8 +96,7 @@ def lane(video: FrameScores, ranks: NDArray[np.float64], style: Style, level: fl
 
     level: where on that axis the run's threshold lies. Stretched to the width of its place; `name` is read out.
     """
-    times = video.times_s if video.times_s is not None else np.arange(ranks.size, dtype=np.float64)
-    edges = frame_edges(times)
+    edges = video.clock.edges_s if video.clock.has_clock else np.arange(ranks.size + 1, dtype=np.float64)
     along = _LANE * (edges - edges[0]) / (edges[-1] - edges[0])
     drawn = [_boxes("span", runs(video.labels), along)] if video.labels is not None else []
     drawn.append(_boxes("gap", runs(~np.isfinite(ranks)), along))

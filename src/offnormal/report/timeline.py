@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from offnormal.metrics.operational import frame_edges, runs
+from offnormal.metrics.clock import runs
 from offnormal.metrics.video import FrameScores
 from offnormal.report.axis import ScoreAxis, axis_for
 from offnormal.report.figure import COLOURS, new_axes, note, to_svg
@@ -44,9 +44,8 @@ def timeline(
     axis = axis or axis_for([video.scores], threshold)
     if alarms is None:
         alarms = runs(video.scores > threshold) if threshold is not None else []
-    clock = video.times_s is not None
-    times = video.times_s if video.times_s is not None else np.arange(video.scores.size, dtype=np.float64)
-    edges = frame_edges(times)
+    clock = video.clock.has_clock
+    edges = video.clock.edges_s if clock else np.arange(video.scores.size + 1, dtype=np.float64)
     figure, axes = new_axes(width, _HEIGHT, x="time" if clock else "frame", y="score")
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0, 1)
@@ -55,7 +54,7 @@ def timeline(
         _areas(axes, _stretches(runs(video.labels), edges, pixels), "anomalous", alpha=0.16)
     _areas(axes, _stretches(runs(~video.scored), edges, pixels), "muted", hatched=True)
     _areas(axes, _stretches(alarms, edges, pixels), "anomalous", lane=_LANE)
-    place = (np.asarray((times + edges[1:]) / 2) - edges[0]) / (edges[-1] - edges[0])
+    place = (np.asarray((edges[:-1] + edges[1:]) / 2) - edges[0]) / (edges[-1] - edges[0])
     x, y = envelope(place, axis.position(video.scores), round(pixels / _COLUMN))
     x, y = np.round(x * pixels, 1) / pixels, np.round(y * high, 1) / high  # what is shorter to write down
     marker = "o" if y.size == 1 else ""

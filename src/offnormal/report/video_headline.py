@@ -76,6 +76,8 @@ def lead(evaluation: VideoEvaluation) -> str:
     scored = sum(row.frames - row.not_scored for row in evaluation.detail.videos)
     number = f"{counted(scored, 'frame', 'frames')} of {counted(len(evaluation.videos), 'video', 'videos')}"
     found = evaluation.operation
+    if found is None and evaluation.calibration is not None:
+        return f"{number} scored. No alarms: {evaluation.missing['alarms']}."
     if found is None:
         return f"{number} scored, without verdicts: the detector is not calibrated, so there is no threshold."
     at, share = f"At the threshold {score(found.threshold)}", percent(found.time_in_alarm)
@@ -149,8 +151,6 @@ def warnings(evaluation: VideoEvaluation) -> list[str]:
             f"The alarm hardly ever ends: it is on during {percent(share)} of the footage. Unless that much is off "
             "normal, calibrate on footage of this camera, days and hours."
         )
-    if evaluation.fps is not None:
-        said.append(f"Footage without a clock: all seconds here assume {evaluation.fps:g} frames per second.")
     return said
 
 

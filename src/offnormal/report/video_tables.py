@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from offnormal.metrics.operational import Alarm, Span, frame_edges
+from offnormal.metrics.operational import Alarm, Span
 from offnormal.metrics.video import METRICS, PER_VIDEO_NORM, SMOOTHED
 from offnormal.report.tables import NOT_CALIBRATED, Gap, pixel_gaps
 from offnormal.report.wording import counted
@@ -121,11 +121,7 @@ def remarks(evaluation: VideoEvaluation) -> tuple[list[Gap], int]:
 
 def length_s(video: ScoredVideo) -> float | None:
     """How long a video lasts in seconds; None where it has no clock."""
-    times = video.scores.times_s
-    if times is None or not times.size:
-        return None
-    edges = frame_edges(times)
-    return float(edges[-1] - edges[0])
+    return video.scores.clock.seconds
 
 
 def _notes(video: ScoredVideo, no_auc: str | None) -> list[str]:

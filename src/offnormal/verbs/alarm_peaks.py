@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from offnormal.metrics.clock import Jumps
 from offnormal.scoring import ScoredFrame
 
 
@@ -17,6 +18,7 @@ class AlarmPeaks:
         self._highest: ScoredFrame | None = None
         self._over_s: float | None = None  # when the last run above the threshold ended; None: it is still on
         self._last: tuple[int, float] | None = None  # index and time of the frame before
+        self._jumps = Jumps()
 
     def push(self, found: ScoredFrame, time_s: float, *, thinned: bool = False) -> ScoredFrame | None:
         """Take the next frame; the highest frame of an alarm that is certainly over now.
@@ -45,9 +47,15 @@ class AlarmPeaks:
         return highest
 
     def _notice_lost(self, index: int, time_s: float, *, thinned: bool) -> None:
-        """A run above the threshold ends with the first frame that was lost."""
-        if self._last is None or thinned or self._highest is None or self._over_s is not None:
+        """A run above the threshold ends with the first frame that was lost, and where the clock jumps."""
+        if self._last is None:
             return
         before, before_s = self._last
-        if index > before + 1:
+        usual_s = self._jumps.median_s
+        jumped = self._jumps.take((time_s - before_s) / (1 if thinned else index - before))
+        if self._highest is None or self._over_s is not None:
+            return
+        if jumped:
+            self._over_s = before_s + usual_s
+        elif index > before + 1 and not thinned:
             self._over_s = before_s + (time_s - before_s) / (index - before)

@@ -16,7 +16,6 @@ from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import DataError
 from offnormal.metrics.accumulate import PixelScores
 from offnormal.metrics.item_use import ItemUse
-from offnormal.metrics.video import FrameScores
 from offnormal.quantities import seconds
 from offnormal.scoring import Scored, Scorer, VideoScores, choose_device, score_videos
 from offnormal.types import InputSpec, Video
@@ -117,7 +116,6 @@ def _scored_video(found: VideoScores, calibration: Calibration | None) -> Scored
                 f"video {ended.video.name}: {len(labels)} labels for {len(score)} frames; expected one label a frame"
             )
         labels = labels[: len(score)]  # of a truncated file; the reader has warned
-    times = ended.times_s if np.isfinite(ended.times_s).all() and _rises(ended.times_s) else None
     tail = None
     if calibration is not None:
         tail = np.full(len(score), np.nan)
@@ -125,14 +123,10 @@ def _scored_video(found: VideoScores, calibration: Calibration | None) -> Scored
         tail[scored] = calibration.tail_probability(score[scored].astype(np.float64))
     return ScoredVideo(
         video=ended.video,
-        scores=FrameScores(ended.video.name, score, labels, times),
+        scores=ended.scores(score, labels),
         tail_probability=tail,
         not_scored=tuple(NotScored(*span) for span in found.aligned.reasons),
         parts=found.parts,
         peaks=tuple(PeakFrame(peak.frame, peak.score, peak.map) for peak in found.peaks),
         warnings=ended.warnings,
     )
-
-
-def _rises(times: np.ndarray) -> bool:
-    return bool((np.diff(times) > 0).all())

@@ -13,7 +13,7 @@ from offnormal.bundle import Bundle
 from offnormal.config import PredictConfig
 from offnormal.data.video_loader import VideoLoader
 from offnormal.errors import UsageError, VideoError
-from offnormal.metrics.operational import Alarm, Operation, frame_edges, operate
+from offnormal.metrics.operational import Alarm, Operation, operate
 from offnormal.metrics.video import FrameScores
 from offnormal.scoring import FrameStream, Scored, ScoredFrame, VideoScores, score_videos
 from offnormal.sources.footage import expand_videos
@@ -23,9 +23,10 @@ from offnormal.types import Video
 from offnormal.verbs.judging import Judging
 from offnormal.verbs.predict import unique_names
 from offnormal.verbs.video_pictures import VideoPictures
-from offnormal.video_evaluation import DEFAULT_FPS, NotScored, ScoredVideo
+from offnormal.video_evaluation import NotScored, ScoredVideo
 
 _HELD_BYTES = 256 << 20  # of decoded frames that wait for their scores, about
+_PLAYED_FPS = 25.0  # at which an annotated video is played whose frames have no clock
 _IN_FLIGHT = 4  # times the batch: frames that wait at once, those read ahead included
 _VIDEOS_ONLY = ("annotate", "fps", "every", "hold", "as_video")
 
@@ -36,9 +37,8 @@ class VideoPrediction:
 
     scored: ScoredVideo
     threshold: float | None  # a score above it is anomalous
-    operation: Operation | None  # its alarms; None: there is no threshold
-    seconds: float  # how long it lasts
-    assumed_fps: float | None  # of a video without a clock; None: it has one
+    operation: Operation | None  # its alarms; None: there is no threshold, or no clock
+    seconds: float | None  # of footage; None: it has no clock
     looked_at: np.ndarray  # (T,) bool: all frames, or with `every` those with a score
     annotated: Path | None = None
     pictures: dict[int, Path] = field(default_factory=dict)  # frame -> picture of it: of each alarm the highest
@@ -50,14 +50,13 @@ class VideoPrediction:
 
     @property
     def alarms(self) -> list[Alarm]:
-        """By time; none where there is no threshold."""
+        """By time; none where there is no threshold or no clock."""
         return [] if self.operation is None else self.operation.alarms
 
     @property
-    def times_s(self) -> np.ndarray:
-        """(T,) seconds since the first frame, by the assumed rate where there is no clock."""
-        times = self.scored.scores.times_s
-        return times if times is not None else np.arange(len(self.scored.scores.scores)) / (self.assumed_fps or 1)
+    def is_anomalous(self) -> bool:
+        """Whether a frame is above the threshold."""
+        return self.threshold is not None and bool((self.scored.scores.scores > self.threshold).any())
 
     @property
     def peak(self) -> int | None:
@@ -137,7 +136,7 @@ class VideoPredictor(Judging):
             calibration=self.calibration,
             threshold=self.threshold,
             merge_gap_s=self.config.merge_gap_s,
-            fps=fps or DEFAULT_FPS,
+            fps=fps or _PLAYED_FPS,
             name=video.name,
             annotate=target,
             overlays=self.config.overlays,
@@ -147,46 +146,36 @@ class VideoPredictor(Judging):
 
     def _prediction(self, found: VideoScores, target: Path | None, pictures: dict[int, Path]) -> VideoPrediction:
         ended, score = found.ended, found.aligned.score
-        name, times = ended.video.name, _times(ended.times_s)
+        series = ended.scores(score)
         tail = None
         if self.calibration is not None:
             tail = np.full(len(score), np.nan)
             tail[~np.isnan(score)] = self.calibration.tail_probability(score[~np.isnan(score)].astype(np.float64))
         scored = ScoredVideo(
             video=ended.video,
-            scores=FrameScores(name, score, times_s=times),
+            scores=series,
             tail_probability=tail,
             not_scored=tuple(NotScored(*span) for span in found.aligned.reasons),
             parts=found.parts,
             warnings=ended.warnings,
         )
-        assumed = (self.config.fps or DEFAULT_FPS) if times is None else None
-        clock = times if times is not None else np.arange(len(score)) / (assumed or 1)
         thinned = self.config.every is not None and not np.isnan(score).all()
         looked_at = ~np.isnan(score) if thinned else np.ones(len(score), np.bool_)
         return VideoPrediction(
             scored=scored,
             threshold=self.threshold,
-            operation=self._operation(name, score, clock, looked_at),
-            seconds=float(frame_edges(clock[looked_at])[-1]),
-            assumed_fps=assumed,
+            operation=self._operation(series),
+            seconds=series.clock.seconds,
             looked_at=looked_at,
             annotated=target,
             pictures=pictures,
         )
 
-    def _operation(self, name: str, score: np.ndarray, clock: np.ndarray, looked_at: np.ndarray) -> Operation | None:
-        """Alarms of one video; a frame that is looked at lasts until the next one is."""
-        if self.threshold is None:
+    def _operation(self, series: FrameScores) -> Operation | None:
+        """Alarms of one video."""
+        if self.threshold is None or not series.clock.has_clock:
             return None
-        kept = np.flatnonzero(looked_at)
-        series = FrameScores(name, score[kept], times_s=clock[kept])
-        found = operate([series], self.threshold, merge_gap_s=self.config.merge_gap_s)
-        alarms = [
-            replace(alarm, start=int(kept[alarm.start]), stop=int(kept[alarm.stop - 1]) + 1, peak=int(kept[alarm.peak]))
-            for alarm in found.alarms
-        ]
-        return replace(found, alarms=alarms)
+        return operate([series], self.threshold, merge_gap_s=self.config.merge_gap_s)
 
 
 class _LeftOutError(Exception):
@@ -260,12 +249,3 @@ def _second_pass(path: Path, fps: float | None, stream: FrameStream) -> Iterator
         for frame in reader.frames():
             stream.see(replace(frame, image=paint(frame.image, stream.spec.mask)))
             yield from stream.until(frame.index + 1)
-
-
-def _times(times_s: np.ndarray) -> np.ndarray | None:
-    """Times (T,) with those of frames that were not read between their neighbours; None where there is no clock."""
-    known = np.flatnonzero(np.isfinite(times_s))
-    if not known.size:
-        return None
-    filled = np.interp(np.arange(len(times_s)), known, times_s[known])
-    return filled if (np.diff(filled) > 0).all() else None
