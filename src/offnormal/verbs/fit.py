@@ -22,7 +22,7 @@ from offnormal.config import FitConfig, TrainConfig
 from offnormal.data.batches import Batches
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.images import read_mask
-from offnormal.data.survey import choose_input, default_side, survey, survey_videos
+from offnormal.data.survey import choose_input, default_side, survey
 from offnormal.detectors.base import (
     DataKind,
     Detector,
@@ -177,7 +177,7 @@ def build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
     Raises ConfigError for a detector of clips and a data set of pictures.
     """
     made: type[Detector] = registry.resolve("detectors", name)
-    found = survey_videos(dataset.train) if dataset.is_video else survey(dataset.train)
+    found = survey(dataset.train)
     options: DetectorOptions = made.suited(
         config.detector,  # type: ignore[attr-defined]
         of=_kind_of(dataset),
