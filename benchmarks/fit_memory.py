@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from offnormal.sources.paths import pictures_in
+from offnormal.sources.paths import images_in
 
 FIT = """
 import resource, sys
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with normal images")
     parser.add_argument("--images", type=int, nargs="+", default=[200, 2000])
     arguments, options = parser.parse_known_args()
-    pictures = pictures_in(arguments.data)
+    pictures = images_in(arguments.data)
     print("| images | peak memory (MB) |\n|---|---|")
     for number in arguments.images:
         print(f"| {number} | {peak_mb(pictures, number, options):.0f} |", flush=True)

@@ -20,20 +20,20 @@ import torch
 
 from offnormal.bundle import load
 from offnormal.cli.main import run
-from offnormal.data.loader import Loader
+from offnormal.data.image_loader import ImageLoader
 from offnormal.data.open import open_datasets
 
 _BATCH = 32
 
 
 @torch.inference_mode()
-def yardstick(reference: torch.nn.Module, loader: Loader) -> tuple[float, float]:
+def yardstick(reference: torch.nn.Module, loader: ImageLoader) -> tuple[float, float]:
     """Seconds to decode every picture, and seconds of the plain backbone over them."""
     start = time.perf_counter()
     batches = [batch.pixels for batch in loader]
     decoded = time.perf_counter()
     for pixels in batches:
-        reference(pixels)
+        reference(torch.from_numpy(pixels))
     return decoded - start, time.perf_counter() - decoded
 
 
@@ -56,7 +56,7 @@ def main() -> None:
             detector = load(next(Path(out).glob("*/bundle"))).detector
         reference = detector.reference()
         assert reference is not None
-        decoding, plain = yardstick(reference, Loader(dataset.train, detector.input, batch_size=_BATCH))
+        decoding, plain = yardstick(reference, ImageLoader(dataset.train, detector.input, batch_size=_BATCH))
         if number:
             rows.append((fitted, decoding, plain))
             print(f"fit {fitted:6.2f} s   decoding {decoding:5.2f} s + plain backbone {plain:6.2f} s", flush=True)

@@ -19,7 +19,7 @@ import numpy as np
 
 from offnormal.bundle import load
 from offnormal.cli.main import run
-from offnormal.data.loader import Loader
+from offnormal.data.image_loader import ImageLoader
 from offnormal.data.open import open_datasets
 from offnormal.metrics.image import auroc
 from offnormal.scoring import Scorer, concatenate
@@ -46,7 +46,7 @@ def main() -> None:
             seconds = time.perf_counter() - start
             assert code == 0
             detector = load(next(Path(out).glob("*/bundle"))).detector
-        loader = Loader(dataset.test, detector.input, batch_size=64)
+        loader = ImageLoader(dataset.test, detector.input, batch_size=64)
         found = concatenate(piece.scores for piece in Scorer(detector).over(loader))
         terms = [auroc(labels, found.terms[name].astype(np.float64)) for name in ("latent", "contextual")]
         rows.append(terms)

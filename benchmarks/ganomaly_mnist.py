@@ -20,7 +20,7 @@ import numpy as np
 
 from offnormal.bundle import load
 from offnormal.cli.main import run
-from offnormal.data.loader import Loader
+from offnormal.data.image_loader import ImageLoader
 from offnormal.data.open import open_datasets
 from offnormal.metrics.image import auroc
 from offnormal.scoring import Scorer, concatenate
@@ -47,7 +47,7 @@ def main() -> None:
             seconds = time.perf_counter() - start
             assert code == 0
             detector = load(next(Path(out).glob("*/bundle"))).detector
-        loader = Loader(dataset.test, detector.input, batch_size=256)
+        loader = ImageLoader(dataset.test, detector.input, batch_size=256)
         found = concatenate(piece.scores for piece in Scorer(detector).over(loader))
         labels = np.array([sample.label for sample in dataset.test])
         columns = [auroc(labels, s.astype(np.float64)) for s in (found.score, *(found.terms[k] for k in TERMS))]

@@ -59,7 +59,7 @@ def published(size: int, channels: int, width: int, real: Tensor) -> Callable[[]
 
 
 def ours(size: int, channels: int, width: int, pixels: Tensor) -> Callable[[], float]:
-    detector = Ganomaly(size, channels, _LATENT, width).to(pixels.device).train()
+    detector = Ganomaly.create(size, channels, _LATENT, width).to(pixels.device).train()
     optimizers = detector.optimizers()
     parameters = {
         name: [one for group in optimizer.param_groups for one in group["params"]]

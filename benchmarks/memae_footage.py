@@ -26,7 +26,7 @@ from offnormal.backbones.dry import dry_run
 from offnormal.backbones.video.cost import multiply_adds
 from offnormal.bundle import load
 from offnormal.cli.main import run
-from offnormal.config import EvaluateConfig
+from offnormal.config.score import EvaluateConfig
 from offnormal.data.dataset import Dataset
 from offnormal.data.open import open_datasets
 from offnormal.detectors.memae import MemAE
@@ -102,7 +102,7 @@ def main() -> None:
         raise SystemExit(f"{given.data} holds no videos")
     print(f"| | hop | {' | '.join(METRICS)} | ms a frame | of hop {given.hops[0]} |")
     print("|---" * (len(METRICS) + 4) + "|", flush=True)
-    options = ["--limit-time", given.limit, *(given.options or SMALL)]
+    options = ["--max-time", given.limit, *(given.options or SMALL)]
     costs = []
     for name in ("memory", "no memory") if given.without else ("memory",):
         place = fit(given.data, given.out, options if name == "memory" else without_memory(options))

@@ -81,7 +81,7 @@ def waited(value: Tensor) -> Tensor:
 
 
 def forward(plain: Published, size: int, device: str) -> dict[str, Callable[[], object]]:
-    ours = MemAE(spec=InputSpec(size=(size, size), channels=1, frames=16)).to(device)
+    ours = MemAE.create(spec=InputSpec(size=(size, size), channels=1, frames=16)).to(device)
     state = {k if k != "memory" else "mem_rep.memory.weight": v for k, v in plain.state_dict().items()}
     ours.load_reference_state_dict(state)
     clip = torch.rand(1, 1, 16, size, size, device=device)
@@ -92,7 +92,7 @@ def forward(plain: Published, size: int, device: str) -> dict[str, Callable[[], 
 
 
 def training(plain: Published, size: int, count: int, device: str) -> dict[str, Callable[[], object]]:
-    ours = MemAE(spec=InputSpec(size=(size, size), channels=1, frames=16)).to(device)
+    ours = MemAE.create(spec=InputSpec(size=(size, size), channels=1, frames=16)).to(device)
     batch = torch.rand(count, 1, 16, size, size, device=device)
     adam = Adam(plain.parameters(), lr=1e-4)
     (own,) = ours.optimizers().values()

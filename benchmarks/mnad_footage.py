@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 from offnormal.bundle import Bundle, load
-from offnormal.config import EvaluateConfig
-from offnormal.config_layers import build
+from offnormal.config.layers import build
+from offnormal.config.score import EvaluateConfig
 from offnormal.data.dataset import Dataset
 from offnormal.data.open import open_datasets
 from offnormal.detectors.mnad import MNAD
@@ -62,7 +62,7 @@ def fitted(name: str, dataset: Path, every: str | None, given: argparse.Namespac
         options = {"width": given.width, "learning_rate": given.learning_rate, **options}
         chosen |= {
             "size": given.size,
-            "limit_time": given.limit,
+            "max_time": given.limit,
             "steps": given.steps,
             "batch_size": given.batch_size,
         }
@@ -74,7 +74,7 @@ def learning_on(run: Run, dataset: Dataset, every: str | None, given: argparse.N
     """The same weights with the memory updated while scoring, standardised on the videos that were kept back."""
     assert run.bundle is not None and isinstance(run.bundle.detector, MNAD)
     known = run.bundle.detector
-    made = MNAD(spec=known.input, **{**known.options.model_dump(), "update": True, "update_threshold": given.threshold})
+    made = MNAD(known.options.model_copy(update={"update": True, "update_threshold": given.threshold}), known.input)
     made.load_state(known.state_dict())
     config = build(fit_config("mnad"), {"every": every} if every else {}, environment={})
     whole = load_videos(dataset.train, made.input, config, config, progress=None, what="", every_s=config.every_s)

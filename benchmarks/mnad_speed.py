@@ -46,7 +46,7 @@ def ratio(seconds: dict[str, list[float]], name: str) -> float:
 
 
 def detector(method: str, device: str, precision: str = "float32") -> MNAD:
-    made = MNAD(method, _SIZE, score_precision=precision)
+    made = MNAD.create(method, _SIZE, score_precision=precision)
     made.load_reference_state_dict(made.net.state_dict(), made.items)
     return made.to(device).eval()
 

@@ -4,7 +4,7 @@
 
 UPCAM:10 learns from one clip every ten seconds. Fitted bundles and frame scores are kept in DIR, one file each, and
 not made again, so that an interrupted run goes on, and two that are there can be combined: a row `a + b` sums the
-logarithms of the tail probabilities that each gives by its own calibration. `smoothed` is a Gaussian over time with
+logarithms of the p-values that each gives by its own calibration. `smoothed` is a Gaussian over time with
 a sigma of one second, which looks into the future; every other column is of raw scores.
 """
 
@@ -74,9 +74,9 @@ def fit(footage: Footage, setting: str, path: Path) -> Bundle:
         size=size or made.default_size,
         multiple=made.input_multiple(chosen),
         channels=made.input_channels(chosen),
-        clip=made.clip(chosen),
+        clip=made.clip_spec(chosen),
     )
-    detector = made.build(chosen, spec)
+    detector = made(chosen, spec)
     detector.load_pretrained()
     loader = VideoLoader(footage.dataset.train, spec, batch_size=16, every_s=footage.every_s, cache="ram")
     left_out = learn(detector, loader, device=choose_device("cpu"))
@@ -91,7 +91,7 @@ def fit(footage: Footage, setting: str, path: Path) -> Bundle:
 
 
 def scored(footage: Footage, setting: str, work: Path) -> dict[str, np.ndarray]:
-    """Raw scores of every frame of every test video, and minus the logarithms of their tail probabilities."""
+    """Raw scores of every frame of every test video, and minus the logarithms of their p-values."""
     path = work / f"{footage.dataset.name} {setting}".replace(" ", "_").replace("%", "pc").replace(",", "")
     stored = path.with_suffix(".npz")
     if not stored.is_file():
@@ -103,10 +103,10 @@ def scored(footage: Footage, setting: str, work: Path) -> dict[str, np.ndarray]:
         loader = VideoLoader(footage.dataset.test, bundle.detector.input, batch_size=16)
         for video in score_videos(Scorer(bundle.detector), loader):
             name, score = video.ended.video.name, video.aligned.score
-            tail = np.full(len(score), np.nan)
+            p_value = np.full(len(score), np.nan)
             known = ~np.isnan(score)
-            tail[known] = -np.log(bundle.calibration.tail_probability(score[known]))
-            rows |= {f"score {name}": score, f"tail {name}": tail, f"times {name}": video.ended.times_s}
+            p_value[known] = -np.log(bundle.calibration.p_value(score[known]))
+            rows |= {f"score {name}": score, f"p-value {name}": p_value, f"times {name}": video.ended.times_s}
         frames = sum(len(value) for key, value in rows.items() if key.startswith("score"))
         logging.info(
             "%s: fit %.0f s, then %.0f frames/s", path.name, fitted - start, frames / (time.perf_counter() - fitted)
@@ -117,7 +117,7 @@ def scored(footage: Footage, setting: str, work: Path) -> dict[str, np.ndarray]:
 
 def measure(footage: Footage, parts: list[dict[str, np.ndarray]]) -> VideoMetrics:
     """Of raw scores of one detector, or of the sum of what several say of each frame."""
-    kind = "score" if len(parts) == 1 else "tail"
+    kind = "score" if len(parts) == 1 else "p-value"
     series = [
         FrameScores(
             video.name,

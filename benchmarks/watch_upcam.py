@@ -104,7 +104,7 @@ def main() -> None:
         "bundle": str(bundle.resolve()),
         "rate": given.rate,
         "calibrate_on": [str(path.resolve()) for path in sorted(given.data.glob("train/07-*.mp4"))],
-        "rules": {"min_duration_s": given.min_duration},
+        "rules": {"min_duration": given.min_duration},
         "out": str((given.work / "watching").resolve()),
         "cameras": [{"name": "upcam", "source": str((given.data / "eval/00.mp4").resolve())}],
     }

@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 import offnormal as on
-from offnormal.data.loader import read_pixels, stack
-from offnormal.sources.paths import expand
+from offnormal.data.images import read_pixels, stack
+from offnormal.data.resolve import resolve_items
 
 
 def main(arguments: list[str]) -> None:
@@ -40,8 +40,8 @@ def main(arguments: list[str]) -> None:
 
     # Two terms lie behind a score, both higher = more anomalous: how far the latent vectors of a picture and of its
     # reconstruction are apart, and how much the pictures themselves differ.
-    for path in expand(images):
-        pixels = stack([read_pixels(path, detector.input)])
+    for path in [item.path for item in resolve_items(images)]:
+        pixels = torch.from_numpy(stack([read_pixels(path, detector.input)]))
         with torch.inference_mode():
             output = detector(pixels)
             reconstruction = detector.reconstruct(pixels)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import offnormal as on
-from offnormal.data.loader import Loader
+from offnormal.data.image_loader import ImageLoader
 from offnormal.data.open import open_datasets
 from offnormal.data.video_loader import VideoLoader
 from offnormal.scoring import Scorer, score_videos
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> None:
 
     # An autoencoder whose decoder never sees the code itself, only what a memory of normal patterns recalls for it. The
     # form follows the data: clips of 16 grey frames, or pictures. A narrow one at 64 px is quick; see docs/memae.md.
-    run = on.fit("memae", data=data, size=64, width=16, memory=200, epochs=40, limit_time="10min", out=work / "runs")
+    run = on.fit("memae", data=data, size=64, width=16, memory=200, epochs=40, max_time="10min", out=work / "runs")
     detector = run.bundle.detector
     print(f"form {detector.options.form}, {run.bundle.calibration.explanation}")
 
@@ -53,14 +53,14 @@ def main(arguments: list[str]) -> None:
 
     # What comes back: the closer to the input, the more normal.
     (dataset,) = open_datasets(data)
-    loader = (VideoLoader if dataset.is_video else Loader)(dataset.test, detector.input, batch_size=4)
+    loader = (VideoLoader if dataset.is_video else ImageLoader)(dataset.test, detector.input, batch_size=4)
     for batch in loader:
         with torch.inference_mode():
-            error = (detector.reconstruct(batch.pixels) - batch.pixels).square().flatten(1).mean(1)
+            pixels = torch.from_numpy(batch.pixels)
+            error = (detector.reconstruct(pixels) - pixels).square().flatten(1).mean(1)
         for sample, value in zip(batch.samples, error.tolist(), strict=True):
-            print(
-                f"{sample.item.path.parent.name}/{sample.item.path.name}  {sample.item.class_name}  mean squared error {value:.5f}"
-            )
+            path = sample.item.path
+            print(f"{path.parent.name}/{path.name}  label {sample.label}  mean squared error {value:.5f}")
         break
 
     # Metrics and a report, when the data set has labelled test data.

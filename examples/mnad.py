@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 import offnormal as on
-from offnormal.config import PredictConfig
+from offnormal.config.score import PredictConfig
 from offnormal.data.video_loader import VideoLoader
 from offnormal.scoring import Scorer
 from offnormal.types import Item
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> None:
     highest = max(scorer.over(loader), key=lambda scored: scored.scores.score[0], default=None)
     if highest is not None:
         batch = next(b for b in loader if b.samples == highest.samples)
-        beside = np.concatenate([batch.pixels[0, :, -1].numpy(), scorer.reconstruct(batch.pixels)[0]], 2)
+        beside = np.concatenate([batch.pixels[0, :, -1], scorer.reconstruct(batch.pixels)[0]], 2)
         Image.fromarray((beside.transpose(1, 2, 0) * 255).astype(np.uint8)).save(work / "expected.png")
         print(f"frame {highest.samples[0].frame} beside what was expected: {work / 'expected.png'}")
 

@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> None:
         for score in scores.score:
             verdict = run.bundle.calibration.verdict(float(score))
             word = "anomalous" if verdict.anomalous else "normal"
-            print(f"{verdict.score:8.2f}  tail probability {verdict.tail_probability:.2g}  {word}")
+            print(f"{verdict.score:8.2f}  p-value {verdict.p_value:.2g}  {word}")
         where = scores.map[scores.score.argmax()]
         row, column = divmod(int(where.argmax()), where.shape[1])
         print(f"the most suspicious image is off at row {row}, column {column} of its {where.shape} map")

@@ -83,7 +83,7 @@ def parts(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def fitted(parts, tmp_path_factory) -> Path:
     """Run folder of PaDiM fitted on `parts`; do not change it."""
-    from offnormal.config_layers import build
+    from offnormal.config.layers import build
     from offnormal.verbs.fit import fit_config, fit_run
 
     given = {"data": parts, "out": tmp_path_factory.mktemp("runs"), "size": 64, "batch_size": 4}

@@ -70,11 +70,11 @@ def test_one_video_is_cut_into_stretches(tmp_path):
     assert micro == macro and micro.low < micro.high
 
 
-def test_combined_sums_minus_log_tail_probabilities(tmp_path):
+def test_combined_sums_minus_log_p_values(tmp_path):
     folders = [video_run(tmp_path / "a"), video_run(tmp_path / "b", seed=1, scale=1e4)]
     found = compare_runs(folders, combine=True)
     *runs, combined = found.rows
-    expected = -np.log(runs[0].run.table.tails) - np.log(runs[1].run.table.tails)
+    expected = -np.log(runs[0].run.table.p_values) - np.log(runs[1].run.table.p_values)
     np.testing.assert_allclose(combined.scores, expected)
     labels = runs[0].run.table.labels
     assert combined.metrics["frame_AUC_micro"] == pytest.approx(frame_auc(labels, expected))
@@ -84,7 +84,7 @@ def test_combined_sums_minus_log_tail_probabilities(tmp_path):
     assert combined.bundle_bytes == sum(row.bundle_bytes for row in runs)
 
 
-def test_combine_names_the_run_without_tail_probabilities(tmp_path):
+def test_combine_names_the_run_without_p_values(tmp_path):
     folders = [video_run(tmp_path / "a"), video_run(tmp_path / "bare", calibrate=False)]
     with pytest.raises(CalibrationError, match=r"bare has frames .*offnormal calibrate"):
         compare_runs(folders, combine=True)

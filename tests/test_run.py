@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from offnormal import run as run_module
-from offnormal.config import FitConfig
-from offnormal.config_layers import build
+from offnormal.config.fit import FitConfig
+from offnormal.config.layers import build
 from offnormal.errors import OffnormalError
 from offnormal.run import Run, new_run, read_config
 

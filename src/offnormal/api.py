@@ -12,14 +12,15 @@ from PIL import Image
 from offnormal.bundle import Bundle, load
 from offnormal.calibration.calibration import Calibration
 from offnormal.comparison import Comparison
-from offnormal.config import CalibrateConfig, CompareConfig, EvaluateConfig
-from offnormal.config_layers import build
-from offnormal.data.loader import Loader, stack, to_pixels
+from offnormal.config.layers import build
+from offnormal.config.score import CalibrateConfig, CompareConfig, EvaluateConfig
+from offnormal.data.image_loader import ImageLoader
+from offnormal.data.images import stack, to_pixels
+from offnormal.data.resolve import resolve_items
 from offnormal.errors import DataError, UsageError
 from offnormal.run import Run
 from offnormal.scoring import Scorer, concatenate
-from offnormal.sources.paths import expand
-from offnormal.types import Event, Item, Rate, Scores
+from offnormal.types import Event, Rate, Scores
 from offnormal.verbs import compare as compare_verb
 from offnormal.verbs.calibrate import calibrate_bundle
 from offnormal.verbs.evaluate import AnyEvaluation, checked, evaluate_run
@@ -61,13 +62,13 @@ def fit(detector: str, /, data: str | Path | None = None, **options: Any) -> Run
 
 
 def calibrate(
-    bundle: Bundle, normals: str | Path, rate: Rate | str | float | None = None, **options: Any
+    bundle: Bundle, normal: str | Path, rate: Rate | str | float | None = None, **options: Any
 ) -> Calibration:
     """Set the bundle's threshold from normal images that it has not learnt from; also on disk where it is saved.
 
     Raises CalibrationError when the rate cannot be promised.
     """
-    config = build(CalibrateConfig, _plain({**options, "normals": normals, "rate": rate}), environment={})
+    config = build(CalibrateConfig, _plain({**options, "normal": normal, "rate": rate}), environment={})
     return calibrate_bundle(bundle, config)[0]
 
 
@@ -85,11 +86,8 @@ def score(bundle: Bundle, images: Images, *, device: str = "auto", batch_size: i
     if not found:
         raise DataError("no images to score")
     if all(isinstance(item, str | Path) for item in found):
-        items = [
-            Item(address=str(path), name=str(path))
-            for path in expand([item for item in found if isinstance(item, str | Path)])
-        ]
-        return concatenate(piece.scores for piece in scorer.over(Loader(items, spec, batch_size=batch_size)))
+        items = resolve_items([name for name in found if isinstance(name, str | Path)], kind="image")
+        return concatenate(piece.scores for piece in scorer.over(ImageLoader(items, spec, batch_size=batch_size)))
     arrays = [to_pixels(_picture(item), spec) for item in found]
     batches = (stack(arrays[start : start + batch_size]) for start in range(0, len(arrays), batch_size))
     return concatenate(scorer.score(batch) for batch in batches)
@@ -158,11 +156,5 @@ def watch(
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Values as the configuration takes them: unset ones left out, rates as text."""
-    return {name: _rate(value) if name == "rate" else value for name, value in values.items() if value is not None}
-
-
-def _rate(value: object) -> str:
-    if not isinstance(value, Rate):
-        return str(value)
-    return str(value.value) if value.is_share else f"{value.value:g}/{value.per}"
+    """Values without those that are not set."""
+    return {name: value for name, value in values.items() if value is not None}

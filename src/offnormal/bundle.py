@@ -171,7 +171,7 @@ def rebuild(config: dict[str, Any]) -> Detector:
         spec["targets"] = tuple(spec["targets"])
     if spec.get("mask") is not None:
         spec["mask"] = mask_of(spec["mask"])
-    detector: Detector = made.build(made.Options(**options), InputSpec(**spec))
+    detector: Detector = made(made.Options(**options), InputSpec(**spec))
     detector.restore_cards(config["weights"])
     return detector
 

@@ -44,4 +44,4 @@ class FitError(OffnormalError):
 
 
 class CalibrationError(OffnormalError):
-    """A threshold cannot be promised, or a calibration is missing or does not belong to the bundle."""
+    """A threshold cannot be guaranteed, or a calibration is missing or does not belong to the bundle."""

@@ -80,6 +80,17 @@ class Mask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClipSpec:
+    """Which frames of a video a detector takes at once, and which of them its scores describe; see InputSpec."""
+
+    frames: int = 1
+    fps: float | None = None
+    sampling: Sampling = "window"
+    hop: int = 1
+    targets: tuple[int, ...] = (-1,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec:
     """Which pixels and frames a detector eats; stored in the bundle."""
 
@@ -119,6 +130,12 @@ class InputSpec:
                 f"targets {self.targets} of a clip of {self.frames} frames: expected different places from "
                 f"{-self.frames} to {self.frames - 1}, or () for the clip as a whole"
             )
+
+    def unit(self, is_video: bool) -> Unit:
+        """What gets one score, of images or of videos."""
+        if not is_video:
+            return Unit.IMAGE
+        return Unit.CLIP if self.of_whole_video else Unit.FRAME
 
     @property
     def of_whole_video(self) -> bool:
@@ -284,7 +301,7 @@ class Verdict:
     """What is said of one image: raw score, how rare it is among normals, and the decision."""
 
     score: float  # raw, higher = more anomalous
-    tail_probability: float | None  # chance of a normal image scoring at least this high; None: not calibrated
+    p_value: float | None  # chance of a normal image scoring at least this high; None: not calibrated
     threshold: float | None  # a score above it is anomalous
     anomalous: bool | None  # None: there is no threshold to decide by
 
@@ -305,7 +322,7 @@ class Event:
     detail: str = ""  # in words, where the kind does not say it all
     peak: datetime | None = None  # UTC, of the highest score; None: it has no scores, as events of the camera itself
     peak_score: float | None = None  # raw, higher = more anomalous
-    tail_probability: float | None = None  # of the peak among normals; None: not calibrated
+    p_value: float | None = None  # of the peak among normals; None: not calibrated
     severity: Severity | None = None
     scores: tuple[tuple[float, float], ...] = ()  # seconds since the start, highest score until the next
     threshold: float | None = None  # opened above it

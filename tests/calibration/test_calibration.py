@@ -33,7 +33,7 @@ def test_the_default_is_the_smallest_rate_down_to_one_percent():
     assert not made(normals(20)).explicit
 
 
-def test_a_rate_that_cannot_be_promised_is_refused_with_the_number_needed():
+def test_a_rate_that_cannot_be_guaranteed_is_refused_with_the_number_needed():
     with pytest.raises(CalibrationError, match="99"):
         made(normals(50), Rate(0.01))
     with pytest.raises(CalibrationError, match="footage"):
@@ -47,50 +47,50 @@ def test_unusable_scores_are_refused(scores):
 
 
 @given(st.integers(2, 300), st.integers(0, 5), st.floats(0.005, 0.4))
-def test_verdict_and_tail_probability_agree(n, seed, rate):
+def test_verdict_and_p_value_agree(n, seed, rate):
     scores = normals(n, seed)
     if n < (1 - rate) / rate:
         return
     calibration = made(scores, Rate(rate))
     queries = np.concatenate([scores, scores + 1e-9, [0.0, calibration.threshold, 1e3]])
-    tails = calibration.tail_probability(queries)
-    assert ((queries > calibration.threshold) <= (tails <= rate + 1e-9)).all()
-    assert ((tails > 0) & (tails <= 1)).all()
+    p_values = calibration.p_value(queries)
+    assert ((queries > calibration.threshold) <= (p_values <= rate + 1e-9)).all()
+    assert ((p_values > 0) & (p_values <= 1)).all()
 
 
-def test_tail_probabilities_fall_with_the_score_and_count_the_normals():
+def test_p_values_fall_with_the_score_and_count_the_normals():
     scores = normals()
     calibration = made(scores)
     grid = np.linspace(0, 40, 500)
-    tails = calibration.tail_probability(grid)
-    assert (np.diff(tails) <= 0).all()
-    assert tails[0] == 1
+    p_values = calibration.p_value(grid)
+    assert (np.diff(p_values) <= 0).all()
+    assert p_values[0] == 1
     naive = [(1 + sum(s >= q for s in scores)) / 201 for q in grid[:100]]
-    np.testing.assert_allclose(tails[:100], naive)
-    beyond = calibration.tail_probability(scores.max() + np.array([0.0, 1.0, 2.0]))
+    np.testing.assert_allclose(p_values[:100], naive)
+    beyond = calibration.p_value(scores.max() + np.array([0.0, 1.0, 2.0]))
     assert beyond[0] == pytest.approx(2 / 201)
     assert (np.diff(beyond) < 0).all()
 
 
 @pytest.mark.parametrize("n", [10, 19, 50, 200])
 @pytest.mark.parametrize("law", ["exponential", "normal", "gamma"])
-def test_small_tail_probabilities_are_not_far_too_small(n, law):
+def test_small_p_values_are_not_far_too_small(n, law):
     rng = np.random.default_rng(9)
     draw = {"exponential": rng.exponential, "normal": rng.normal, "gamma": lambda size: rng.gamma(3, size=size)}[law]
-    tails = np.concatenate([made(draw(size=n)).tail_probability(draw(size=400)) for _ in range(400)])
-    assert (tails <= 0.001).mean() <= 0.004
+    p_values = np.concatenate([made(draw(size=n)).p_value(draw(size=400)) for _ in range(400)])
+    assert (p_values <= 0.001).mean() <= 0.004
 
 
 def test_equal_normals_still_give_finite_tails():
-    tails = made(np.ones(30)).tail_probability(np.array([0.5, 1.0, 1.5]))
-    assert np.isfinite(tails).all()
-    assert tails[0] == 1
-    assert tails[2] < 1 / 31
+    p_values = made(np.ones(30)).p_value(np.array([0.5, 1.0, 1.5]))
+    assert np.isfinite(p_values).all()
+    assert p_values[0] == 1
+    assert p_values[2] < 1 / 31
 
 
 def test_conformal_p_values_of_fresh_normals_are_valid():
     rng = np.random.default_rng(3)
-    hits = [made(rng.normal(size=99)).tail_probability(rng.normal(size=1))[0] <= 0.05 for _ in range(1500)]
+    hits = [made(rng.normal(size=99)).p_value(rng.normal(size=1))[0] <= 0.05 for _ in range(1500)]
     assert np.mean(hits) <= 0.065
 
 
@@ -105,7 +105,7 @@ def test_json_brings_the_same_calibration_back_and_notices_changes():
         Calibration.from_json({**stored, "more": 1})
 
 
-def test_a_threshold_by_hand_promises_nothing():
+def test_a_threshold_by_hand_guarantees_nothing():
     calibration = made(normals()).with_threshold(2.5)
     assert calibration.verdict(2.6).anomalous
     assert not calibration.verdict(2.5).anomalous
@@ -122,7 +122,7 @@ def test_the_explanation_states_rate_interval_and_kind():
         Rate(1.5)
 
 
-def test_the_interval_holds_the_rate_also_where_few_groups_promise_little():
+def test_the_interval_holds_the_rate_also_where_few_groups_guarantee_little():
     rng = np.random.default_rng(3)
     groups = [str(i) for i in range(4) for _ in range(100)]
     scores = rng.normal(size=400) + np.repeat(rng.normal(0, 5, 4), 100)
@@ -130,3 +130,24 @@ def test_the_interval_holds_the_rate_also_where_few_groups_promise_little():
     assert found.effective < 6
     low, high = found.interval
     assert low < found.rate.value < high and high > 0.4
+
+
+def test_p_values_beyond_the_highest_of_few_normals_by_hand():
+    """Normals 1 to 20: the highest five exceed 15 by 3 on average, so that 50 has 1/21 (1 + 30 / (5 * 3))^-5."""
+    p_value = made(np.arange(1, 21)).p_value(np.array([20, 20.5, 50]))
+    assert p_value == pytest.approx([2 / 21, 1 / 21 * (1 + 0.5 / 15) ** -5, 1 / 21 / 3**5], rel=1e-9)
+
+
+def test_p_values_beyond_the_highest_of_many_normals_by_hand():
+    """Normals 1 to 100: the highest tenth exceeds 90 by 5.5 on average."""
+    assert made(np.arange(1, 101)).p_value(np.array([155.0])) == pytest.approx([1 / 101 / 2**10], rel=1e-9)
+
+
+def test_a_threshold_by_hand_is_that_of_the_map_only_where_the_score_is_its_highest_value():
+    scores = normals()
+    calibration = made(scores)
+    assert calibration.with_threshold(2.5).pixel_threshold == calibration.pixel_threshold != 2.5
+    same = calibrate_scores(scores, scores, rate=None, kind="held_out", bundle="b")
+    assert same.with_threshold(2.5).pixel_threshold == 2.5
+    bare = calibrate_scores(scores, None, rate=None, kind="held_out", bundle="b")
+    assert bare.with_threshold(2.5).pixel_threshold is None

@@ -28,7 +28,7 @@ def blocks_in_alarm(videos, threshold, block=300):
     return sum(found) / len(found) * 60
 
 
-def test_the_threshold_keeps_its_promise_on_other_footage():
+def test_the_threshold_keeps_its_guarantee_on_other_footage():
     kept = [blocks_in_alarm(hours(8, seed=100 + seed), calibrated(hours(8, seed=seed)).threshold) for seed in range(12)]
     assert 0.8 < np.mean(kept) <= 2.4
 
@@ -51,7 +51,7 @@ def test_explanations_say_the_rate_the_interval_and_what_it_rests_on():
 
 
 def test_too_little_footage_is_refused_with_what_it_takes():
-    with pytest.raises(CalibrationError, match=r"2 per day cannot be promised from 3 h of footage.*: it needs 12 h"):
+    with pytest.raises(CalibrationError, match=r"2 per day cannot be guaranteed from 3 h of footage.*: it needs 12 h"):
         calibrated(hours(3), "2/day")
     with pytest.raises(CalibrationError, match=r"from 0 h of footage: it needs 0\.48 h"):
         calibrated([FrameScores("short", [1.0, 2.0], None, [0.0, 0.2])])
@@ -103,3 +103,19 @@ def test_many_allowed_alarms_take_shorter_blocks():
     found = calibrated(hours(2), "60/hour")
     assert found.block_s == 15
     assert found.rate == Rate(60, "hour")
+
+
+def test_blocks_of_which_less_than_half_was_scored_do_not_count():
+    """Four minutes at one frame a second, of which 60, 24, 36, and 20 have a score."""
+    scores = np.arange(240.0)
+    for minute, missing in enumerate([0, 36, 24, 40]):
+        scores[60 * minute + 1 : 60 * minute + 1 + missing] = np.nan
+    blocks = block_maxima([FrameScores("v", scores, None, np.arange(240.0))], 60.0)
+    assert blocks.maxima.tolist() == [59, 179]
+    assert blocks.hours == 2 / 60
+
+
+def test_footage_slower_than_the_rest_counts_if_it_fills_half_a_block():
+    """A video of 25 s fills less than half a block, one of 35 s fills more."""
+    videos = [FrameScores(f"{length} s", np.arange(length), None, np.arange(length)) for length in (25.0, 35.0)]
+    assert block_maxima(videos, 60.0).maxima.tolist() == [34]

@@ -6,7 +6,7 @@ import torch
 
 from offnormal.bundle import load
 from offnormal.cli.main import run
-from offnormal.config import BenchmarkConfig
+from offnormal.config.score import BenchmarkConfig
 from offnormal.errors import OffnormalError
 from offnormal.verbs import benchmark
 from offnormal.verbs.benchmark import benchmark_bundle

@@ -65,7 +65,7 @@ def test_what_cannot_be_is_refused(parts, tmp_path, capsys, more, message):
 def test_a_fit_that_is_gone_on_with_ends_as_an_unbroken_one(parts, tmp_path, capsys):
     given = ("--data", parts, "--size", 16)
     whole = fitted(capsys, tmp_path, *given)
-    begun = fitted(capsys, tmp_path, *given, "--limit-time", "1ms")
+    begun = fitted(capsys, tmp_path, *given, "--max-time", "1ms")
     assert begun["hash"] != whole["hash"]
-    assert run(["fit", "ganomaly", "--resume", begun["run"], "--limit-time", "1h", "--json"]) == 0
+    assert run(["fit", "ganomaly", "--resume", begun["run"], "--max-time", "1h", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["hash"] == whole["hash"]

@@ -15,7 +15,7 @@ from tests.detectors.ganomaly.reference import recipe
 @pytest.fixture
 def published(tmp_path):
     """netG.pth and netD.pth as the published code saves them, and the detector that they are of."""
-    made = Ganomaly(32, 3, 9, 4, 1)
+    made = Ganomaly.create(32, 3, 9, 4, 1)
     made.load_reference_state_dict(recipe(made.generator, 3, 0), recipe(made.discriminator, 3, 500))
     folder = tmp_path / "published weights"
     folder.mkdir()
@@ -58,14 +58,14 @@ def test_a_new_user_goes_on_to_calibrate_and_predict(published, tmp_path, capsys
     out = capsys.readouterr().out
     assert "32 x 32 px, colour" in out
     assert "calibration  none" in out
-    bundle = out.split("calibrate ")[1].split(" --normals")[0]
+    bundle = out.split("calibrate ")[1].split(" --normal")[0]
     (tmp_path / "good").mkdir()
     for i in range(12):
         noise = np.random.default_rng(i).integers(0, 255, (40, 48, 3), np.uint8)
         Image.fromarray(noise).save(tmp_path / "good" / f"{i}.png")
-    assert run(["calibrate", bundle, "--normals", str(tmp_path / "good")]) == 0
+    assert run(["calibrate", bundle, "--normal", str(tmp_path / "good")]) == 0
     assert run(["predict", bundle, str(tmp_path / "good" / "1.png")]) == 0
-    assert "tail" in capsys.readouterr().out
+    assert "p-value" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from offnormal.bundle import load
 from offnormal.cli.main import run
-from offnormal.config import PredictConfig
+from offnormal.config.score import PredictConfig
 from offnormal.detectors.mnad import MNAD
 from offnormal.scoring import Scorer
 from offnormal.verbs.predict_videos import VideoPredictor
@@ -60,7 +60,7 @@ def test_the_bundle_holds_weights_and_items(published, tmp_path, capsys, items):
     assert bundle.detector.input.size == (256, 256)
     np.testing.assert_array_equal(bundle.detector.items.numpy(), stored["keys_in"])
     clip = torch.rand(1, 3, 5, 256, 256)
-    made = MNAD(colours="bgr")
+    made = MNAD.create(colours="bgr")
     made.load_reference_state_dict(reference_state("pred", int(stored["seed"])), bundle.detector.items)
     np.testing.assert_array_equal(Scorer(made).score(clip).score, Scorer(bundle.detector).score(clip).score)
 
@@ -83,7 +83,7 @@ def test_wrong_use_is_explained(published, tmp_path, capsys, files, more, messag
 
 
 def test_a_pickled_module_is_refused_with_lines_that_convert_it(tmp_path, capsys):
-    made = MNAD("recon", width=2)
+    made = MNAD.create("recon", width=2)
     torch.save(made.net, tmp_path / "model.pth")
     given = ["import", "mnad", "--items", str(tmp_path / "keys.pt"), "--out", str(tmp_path / "runs"), "--size", "32"]
     torch.save(made.items, tmp_path / "keys.pt")

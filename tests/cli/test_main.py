@@ -43,11 +43,11 @@ def test_help_imports_nothing_heavy():
         (["fit", "padim", "--data", "/no/such"], "no such folder"),
         (["fit", "padim", "--data", ".", "--eps", "-1"], "greater than 0"),
         (["fit", "padim", "--data", ".", "--size", "tiny"], "256x320"),
-        (["fit", "padim", "--data", ".", "--on-bad", "cry"], "skip"),
+        (["fit", "padim", "--data", ".", "--on-error", "cry"], "skip"),
         (["predict", "/no/bundle", "x.png"], "x.png"),
         (["predict", "/no/bundle"], "predict needs images"),
         (["evaluate", "/no/bundle", "--data", "/no"], "/no"),
-        (["calibrate", "/no/bundle", "--normals", "/no"], "no bundle there"),
+        (["calibrate", "/no/bundle", "--normal", "/no"], "no bundle there"),
         (["list", "things"], "detectors"),
     ],
 )

@@ -10,8 +10,8 @@ from PIL import Image
 from offnormal.api import score
 from offnormal.bundle import load
 from offnormal.cli.main import run
-from offnormal.config import EvaluateConfig
-from offnormal.config_layers import build
+from offnormal.config.layers import build
+from offnormal.config.score import EvaluateConfig
 from offnormal.data.video_loader import VideoLoader
 from offnormal.sources.privacy import area
 from offnormal.verbs.chosen_frames import choose_frames
@@ -112,7 +112,7 @@ def test_predict_says_the_same_with_the_mask_named_again_and_refuses_another(pla
 def test_a_calibration_with_another_mask_brings_it_along(place, masked, tmp_path):
     bundle = load(masked)
     bundle.save(tmp_path / "bundle")
-    given = ["--normals", str(place / "data" / "test" / "calm.mp4"), "--mask", str(place / "else.json")]
+    given = ["--normal", str(place / "data" / "test" / "calm.mp4"), "--mask", str(place / "else.json")]
     assert run(["calibrate", str(tmp_path / "bundle"), *given]) == 0
     again = load(tmp_path / "bundle")
     assert again.calibration.mask == again.input.mask != bundle.input.mask

@@ -84,9 +84,9 @@ def test_a_frozen_encoder_is_saved_as_it_came_and_the_log_says_what_learnt(scene
 def test_a_fit_that_is_gone_on_with_ends_as_an_unbroken_one(scenes, tmp_path, capsys):
     given = ["--data", scenes, *QUICK, "--encoder", "slowonly_r18"]
     whole = fitted(capsys, tmp_path / "a", *given)
-    begun = fitted(capsys, tmp_path / "b", *given, "--limit-time", "1ms")
+    begun = fitted(capsys, tmp_path / "b", *given, "--max-time", "1ms")
     assert begun["hash"] != whole["hash"]
-    assert run(["fit", "memae", "--resume", begun["run"], "--limit-time", "1h", "--json"]) == 0
+    assert run(["fit", "memae", "--resume", begun["run"], "--max-time", "1h", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["hash"] == whole["hash"]
 
 
@@ -113,7 +113,7 @@ def test_pictures_have_no_encoder_of_clips(parts, tmp_path, capsys):
 
 def test_imported_weights_are_those_of_the_plain_encoder(tmp_path, capsys):
     spec = InputSpec(size=(16, 16), channels=1, frames=16)
-    torch.save(MemAE(width=3, memory=0, spec=spec).net.state_dict(), tmp_path / "ped2.pt")
+    torch.save(MemAE.create(width=3, memory=0, spec=spec).net.state_dict(), tmp_path / "ped2.pt")
     assert run(["import", "memae", "--weights", str(tmp_path / "ped2.pt"), "--out", str(tmp_path), "--json"]) == 0
     assert load(json.loads(capsys.readouterr().out)["bundle"]).detector.options.encoder == "plain"
     assert run(["import", "memae", "--weights", str(tmp_path / "ped2.pt"), "--encoder", "csn_r50"]) == 2

@@ -47,7 +47,7 @@ def test_a_line_for_each_video_and_each_alarm(fitted, footage, threshold, capsys
     assert run(["predict", str(fitted), str(footage / "*.mp4"), "--threshold", threshold, "--exit-code"]) == 3
     first, alarm, second = capsys.readouterr().out.splitlines()
     assert first.startswith(str(footage / "a.mp4")) and "25 frames" in first and "1 alarm, 0.5 s (20.0%)" in first
-    assert alarm.startswith("  0:00.8-0:01.3  peak ") and "tail" in alarm
+    assert alarm.startswith("  0:00.8-0:01.3  peak ") and "p-value" in alarm
     assert second.startswith(str(footage / "b.mp4")) and "no alarm" in second
 
 
@@ -60,13 +60,13 @@ def test_json_csv_annotated_videos_and_peaks(fitted, footage, threshold, tmp_pat
     assert a["seconds_in_alarm"] == pytest.approx(0.5) and b["alarms"] == []
     (alarm,) = a["alarms"]
     assert (alarm["start_s"], alarm["end_s"], alarm["start_frame"], alarm["stop_frame"]) == (0.8, 1.3, 8, 13)
-    assert alarm["peak_score"] == a["pred_score"] and 0 < alarm["tail_probability"] <= 1
+    assert alarm["peak_score"] == a["pred_score"] and 0 < alarm["p_value"] <= 1
     assert Image.open(alarm["overlay_path"]).size == (64, 64)
     for values in (a, b):
         with av.open(values["annotated_path"]) as container:
             assert sum(1 for _ in container.decode(video=0)) == 25
     rows = list(csv.DictReader((tmp_path / "s.csv").open(encoding="utf-8")))
-    assert list(rows[0]) == ["video", "frame", "time_s", "score", "tail_probability", "anomalous", "not_scored"]
+    assert list(rows[0]) == ["video", "frame", "time_s", "score", "p_value", "anomalous", "not_scored"]
     assert [(row["video"], row["frame"]) for row in rows] == [(name, str(i)) for name in "ab" for i in range(25)]
     assert [i for i, row in enumerate(rows) if row["anomalous"] == "1"] == list(range(8, 13))
     assert rows[12]["time_s"] == "1.200" and rows[12]["not_scored"] == ""
@@ -89,7 +89,7 @@ def test_without_calibration_scores_come_without_verdicts(fitted, footage, tmp_p
     said = capsys.readouterr()
     assert "no calibration" in said.err and "no threshold" in said.out
     row = next(csv.DictReader((tmp_path / "s.csv").open(encoding="utf-8")))
-    assert row["score"] and row["tail_probability"] == row["anomalous"] == ""
+    assert row["score"] and row["p_value"] == row["anomalous"] == ""
     assert run(["predict", str(bare), str(footage / "a.mp4"), "--exit-code"]) == 2
 
 
@@ -99,8 +99,8 @@ def test_bad_videos_are_named_or_left_out(fitted, footage, tmp_path, capsys):
     capsys.readouterr()
     assert run(arguments) == 2
     said = capsys.readouterr().err
-    assert "bad.mp4" in said and "--on-bad skip" in said
-    assert run([*arguments, "--on-bad", "skip", "--exit-code", "--json"]) == 1
+    assert "bad.mp4" in said and "--on-error skip" in said
+    assert run([*arguments, "--on-error", "skip", "--exit-code", "--json"]) == 1
     said = capsys.readouterr()
     good, bad = [json.loads(line) for line in said.out.splitlines()]
     assert good["video"].endswith("/b") and bad["video_path"].endswith("bad.mp4") and "left out" in said.err

@@ -108,8 +108,8 @@ def test_a_corrupt_file_stops_with_its_name_or_is_left_out_and_listed(tmp_path, 
     assert run(arguments) == 2
     said = capsys.readouterr().err
     assert "004.png" in said
-    assert "--on-bad skip" in said
-    assert run([*arguments, "--on-bad", "skip"]) == 0
+    assert "--on-error skip" in said
+    assert run([*arguments, "--on-error", "skip"]) == 0
     captured = capsys.readouterr()
     (made,) = [json.loads(line) for line in captured.out.splitlines()]
     assert "004.png" in captured.err
@@ -126,7 +126,7 @@ def test_a_rate_that_cannot_be_promised_is_refused_before_fitting(parts, tmp_pat
 
 def test_calibrate_refuses_pictures_that_the_detector_was_fitted_on(bundle, parts, capsys):
     before = load(bundle).calibration
-    assert run(["calibrate", str(bundle), "--normals", str(parts / "train" / "good")]) == 2
+    assert run(["calibrate", str(bundle), "--normal", str(parts / "train" / "good")]) == 2
     assert "12 of 12 pictures" in capsys.readouterr().err
     assert load(bundle).calibration == before
 
@@ -134,13 +134,13 @@ def test_calibrate_refuses_pictures_that_the_detector_was_fitted_on(bundle, part
 def test_a_damaged_calibration_can_be_replaced(bundle, parts, capsys):
     (bundle / "bundle" / "calibration.json").write_text("{}")
     assert run(["predict", str(bundle), str(parts / "test")]) == 2
-    assert run(["calibrate", str(bundle), "--normals", str(parts / "test" / "good")]) == 0
+    assert run(["calibrate", str(bundle), "--normal", str(parts / "test" / "good")]) == 0
     assert load(bundle).calibration.kind == "held_out"
 
 
 def test_calibrate_replaces_and_refuses(bundle, tmp_path, capsys):
     more = write_parts(tmp_path / "more", train=12, seed=21)
-    arguments = ["calibrate", str(bundle), "--normals", str(more / "train" / "good")]
+    arguments = ["calibrate", str(bundle), "--normal", str(more / "train" / "good")]
     assert run([*arguments, "--rate", "0.01"]) == 2
     assert "99" in capsys.readouterr().err
     before = load(bundle).calibration
@@ -191,7 +191,7 @@ def test_predict_prints_a_line_per_image(bundle, parts, capsys):
     assert len(found) == 6
     assert all("ANOMALOUS" in line for line in found[1:])
     assert "score" in found[0]
-    assert "tail" in found[0]
+    assert "p-value" in found[0]
 
 
 def test_predict_json_overlays_csv_and_exit_code(bundle, parts, tmp_path, capsys):
@@ -202,7 +202,7 @@ def test_predict_json_overlays_csv_and_exit_code(bundle, parts, tmp_path, capsys
     loaded = load(bundle)
     for row in found:
         assert row["pred_label"] == (row["pred_score"] > loaded.calibration.threshold)
-        assert 0 < row["tail_probability"] <= 1
+        assert 0 < row["p_value"] <= 1
         picture = Image.open(row["overlay_path"])
         assert picture.size == (64, 64)
         values = np.asarray(Image.open(row["anomaly_map_path"]))
@@ -237,13 +237,13 @@ def test_predict_leaves_out_what_it_cannot_read_and_lists_it(bundle, parts, tmp_
     (tmp_path / "new" / "zz.png").write_bytes(b"")
     assert run(["predict", str(bundle), str(tmp_path / "new"), "--json"]) == 2
     assert "zz.png" in capsys.readouterr().err
-    assert run(["predict", str(bundle), str(tmp_path / "new"), "--json", "--on-bad", "skip"]) == 0
+    assert run(["predict", str(bundle), str(tmp_path / "new"), "--json", "--on-error", "skip"]) == 0
     *good, bad = lines(capsys)
     assert len(good) == 5
     assert bad["image_path"].endswith("zz.png")
     assert "empty" in bad["error"]
     assert (
-        run(["predict", str(bundle), str(tmp_path / "new"), "--on-bad", "skip", "--exit-code", "--threshold", "1e9"])
+        run(["predict", str(bundle), str(tmp_path / "new"), "--on-error", "skip", "--exit-code", "--threshold", "1e9"])
         == 1
     )
 

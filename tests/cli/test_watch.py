@@ -110,7 +110,7 @@ def test_a_check_says_what_would_be_watched(yard, config, capsys):
         (["BUNDLE", "ODD", "--sink", "jsn:x"], "did you mean jsonl"),
         (["BUNDLE", "ODD", "--zone", "0,0"], "expected 3 points"),
         (["BUNDLE", "ODD", "--schedule", "noon"], "expected days, times or both"),
-        (["BUNDLE", "ODD", "--timezone", "Europe/Berlin"], "without --schedule"),
+        (["BUNDLE", "ODD", "--timezone", "Europe/Berlin"], "without windows"),
         (["BUNDLE", "rtsp://host/1", "--dry-run"], "is for recordings"),
         (["BUNDLE", "ODD", "--connect"], "is for --check"),
     ],

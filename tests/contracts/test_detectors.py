@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from offnormal import registry
 from offnormal.bundle import load
-from offnormal.config_layers import build
-from offnormal.data.loader import Loader
+from offnormal.config.layers import build
+from offnormal.data.image_loader import ImageLoader
 from offnormal.data.open import open_datasets
 from offnormal.data.video_loader import VideoLoader
 from offnormal.detectors.base import StatefulDetector, StatisticalDetector, TrainedDetector
@@ -73,7 +73,7 @@ def data(case, tmp_path_factory):
     name, options = case
     made = registry.resolve("detectors", name)
     folder = tmp_path_factory.mktemp("contract") / "parts"
-    if made.clip(made.Options(**options)).get("frames", 1) > 1:
+    if made.clip_spec(made.Options(**options)).frames > 1:
         return write_scenes(folder, seed=3)
     return write_parts(folder, train=14, good=6, bad=6, seed=3)
 
@@ -91,7 +91,7 @@ def load_part(data, part, spec, *, batch_size=4, masks=False):
 
 
 def loader_of(dataset, items, spec, **more):
-    return (VideoLoader if dataset.is_video else Loader)(items, spec, **more)
+    return (VideoLoader if dataset.is_video else ImageLoader)(items, spec, **more)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def run(case, data, tmp_path_factory):
 def test_pixels(run, data):
     (batch,) = load_part(data, "test", run.bundle.detector.input, batch_size=100)
     spoken = max(1, len(run.bundle.detector.input.targets))  # frames of each clip, all of them of one kind
-    return batch.pixels, np.repeat([sample.label for sample in batch.samples], spoken)
+    return torch.from_numpy(batch.pixels), np.repeat([sample.label for sample in batch.samples], spoken)
 
 
 def test_fit_gives_a_fitted_calibrated_bundle_on_disk(run):
@@ -116,7 +116,7 @@ def test_fit_gives_a_fitted_calibrated_bundle_on_disk(run):
 
 def test_scores_before_the_fit_are_refused_with_advice(name, run):
     made, spec = registry.resolve("detectors", name), run.bundle.detector.input
-    fresh = made.build(run.bundle.detector.options, spec)
+    fresh = made(run.bundle.detector.options, spec)
     with pytest.raises(NotFittedError, match="offnormal fit"):
         fresh(torch.zeros(1, spec.channels, *[spec.frames] * (spec.frames > 1), *spec.size))
     with pytest.raises(NotFittedError):
@@ -171,7 +171,7 @@ def test_cameras_watched_together_score_as_each_film_does_offline(run, tmp_path)
         write_video(path, [draw_part(rng, size=64)[0] for _ in range(frames)], fps=FPS)
     videos, detectors = [video(path, name=path.name) for path in films], [known]
     if isinstance(known, StatefulDetector):  # also with a memory of each camera's own
-        learning = type(known)(spec=known.input, **{**known.options.model_dump(), "update": True})
+        learning = type(known)(known.options.model_copy(update={"update": True}), known.input)
         learning.load_state(known.state_dict())
         detectors.append(learning)
     for detector in detectors:
@@ -307,7 +307,7 @@ def test_two_halves_merged_equal_one_pass(run, data, test_pixels):
     whole, first, second = made.blank(), made.blank(), made.blank()
     for detector, part in zip((whole, first, second), parts, strict=True):
         for batch in loader_of(dataset, part, made.input, batch_size=4):
-            detector.update(batch.pixels)
+            detector.update(torch.from_numpy(batch.pixels))
     first.merge(second)
     whole.finish()
     first.finish()

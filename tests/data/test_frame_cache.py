@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from offnormal.data.frame_cache import DiskCache, LaidFrame, RamCache, cache_key
+from offnormal.data.frame_cache import DiskCache, RamCache, ResizedFrame, cache_key
 from offnormal.errors import ConfigError
 from offnormal.types import InputSpec, Mask, Resize
 
@@ -15,7 +15,7 @@ SPEC = InputSpec(size=(4, 6))
 def frames(count=5, start=0):
     rng = np.random.default_rng(start)
     return [
-        LaidFrame(i, i / 25 if i % 2 else None, rng.integers(0, 256, (4, 6, 3), np.uint8).transpose(2, 0, 1))
+        ResizedFrame(i, i / 25 if i % 2 else None, rng.integers(0, 256, (4, 6, 3), np.uint8).transpose(2, 0, 1))
         for i in range(start, start + count)
     ]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from offnormal.data import geometry
-from offnormal.data.geometry import fixed_size, lay, place, unlay
+from offnormal.data.geometry import fixed_size, place, resize, restore_size
 from offnormal.errors import ConfigError
 from offnormal.types import InputSpec, Resize
 
@@ -93,7 +93,7 @@ def test_a_marked_spot_lands_where_the_naive_formula_says(name, size):
     for y, x in ((size[0] // 2, size[1] // 2), (size[0] // 2 - 3, size[1] // 2 + 4), (size[0] // 2 + 5, size[1] // 2)):
         picture = np.zeros(size, np.float32)
         picture[y - 1 : y + 2, x - 1 : x + 2] = 1
-        laid = np.asarray(lay(Image.fromarray(picture), spec)) * inside(size, spec)
+        laid = np.asarray(resize(Image.fromarray(picture), spec)) * inside(size, spec)
         weights = laid / laid.sum()
         rows, columns = np.mgrid[: spec.size[0], : spec.size[1]] + 0.5
         centre = (weights * rows).sum(), (weights * columns).sum()
@@ -102,7 +102,7 @@ def test_a_marked_spot_lands_where_the_naive_formula_says(name, size):
 
 def inside(size, spec):
     """Target pixels that show the picture."""
-    return np.asarray(lay(Image.new("L", size[::-1], 1), spec, mask=True)) > 0
+    return np.asarray(resize(Image.new("L", size[::-1], 1), spec, mask=True)) > 0
 
 
 @pytest.mark.parametrize("size", [(40, 40), (37, 81), (90, 31), (64, 96)])
@@ -113,8 +113,8 @@ def test_unlay_brings_a_blob_back_to_its_place(name, size):
     for dy, dx in ((0, 0), (-4, 3), (5, -2)):
         y, x = size[0] / 2 + dy, size[1] / 2 + dx
         blob = np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * 2.5**2)).astype(np.float32)
-        laid = np.asarray(lay(Image.fromarray(blob), spec)) * inside(size, spec)
-        back = unlay(laid, size, spec)
+        laid = np.asarray(resize(Image.fromarray(blob), spec)) * inside(size, spec)
+        back = restore_size(laid, size, spec)
         assert back.shape == size
         assert back.dtype == np.float32
         weights = np.where(back > 0.3 * back.max(), back, 0)
@@ -129,16 +129,16 @@ def test_unlay_brings_a_blob_back_to_its_place(name, size):
 @pytest.mark.parametrize("mode", ["L", "RGB", "F"])
 def test_every_size_is_laid_and_comes_back(name, size, antialias, mode):
     spec = filtered(SPECS[name], antialias=antialias)
-    laid = lay(Image.new(mode, size[::-1], {"L": 200, "RGB": (200, 10, 90), "F": 0.8}[mode]), spec)
+    laid = resize(Image.new(mode, size[::-1], {"L": 200, "RGB": (200, 10, 90), "F": 0.8}[mode]), spec)
     assert (laid.height, laid.width) == spec.size
     assert laid.mode == mode
-    assert unlay(np.ones(spec.size), size, spec).shape == size
+    assert restore_size(np.ones(spec.size), size, spec).shape == size
 
 
 @pytest.mark.parametrize("size", [(40, 40), (37, 81), (90, 31), (20, 300)])
 def test_unlay_of_a_letterbox_loses_nothing_and_of_a_crop_gives_zero_where_it_was_cut(size):
-    np.testing.assert_allclose(unlay(np.ones(LETTERBOX.size), size, LETTERBOX), 1)
-    back = unlay(np.ones(SHORT_SIDE.size), size, SHORT_SIDE)
+    np.testing.assert_allclose(restore_size(np.ones(LETTERBOX.size), size, LETTERBOX), 1)
+    back = restore_size(np.ones(SHORT_SIDE.size), size, SHORT_SIDE)
     assert back[size[0] // 2, size[1] // 2] == 1
     assert back[0].max() == back[-1].max() == back[:, 0].max() == back[:, -1].max() == 0  # 24 of 32 pixels are seen
     share = min(size) * 24 / 32
@@ -147,13 +147,13 @@ def test_unlay_of_a_letterbox_loses_nothing_and_of_a_crop_gives_zero_where_it_wa
 
 def test_a_letterbox_is_grey_around_a_picture_and_zero_around_a_mask():
     wide = Image.new("RGB", (80, 20), (200, 100, 0))
-    laid = np.asarray(lay(wide, LETTERBOX))
+    laid = np.asarray(resize(wide, LETTERBOX))
     np.testing.assert_array_equal(laid[:10], np.full((10, 48, 3), 128))
     np.testing.assert_array_equal(laid[10:22], np.broadcast_to([200, 100, 0], (12, 48, 3)))
     np.testing.assert_array_equal(laid[22:], np.full((10, 48, 3), 128))
-    np.testing.assert_array_equal(np.asarray(lay(Image.new("F", (80, 20), 1), LETTERBOX))[:10], 0.5)
-    np.testing.assert_array_equal(np.asarray(lay(Image.new("L", (80, 20), 9), LETTERBOX))[0], 128)
-    mask = np.asarray(lay(Image.new("L", (80, 20), 1), LETTERBOX, mask=True))
+    np.testing.assert_array_equal(np.asarray(resize(Image.new("F", (80, 20), 1), LETTERBOX))[:10], 0.5)
+    np.testing.assert_array_equal(np.asarray(resize(Image.new("L", (80, 20), 9), LETTERBOX))[0], 128)
+    mask = np.asarray(resize(Image.new("L", (80, 20), 1), LETTERBOX, mask=True))
     assert mask.sum() == 12 * 48
     assert mask[10:22].all()
 
@@ -162,14 +162,14 @@ def test_short_side_cuts_the_centre():
     picture = np.zeros((64, 128), np.uint8)
     picture[:, 32:96] = 255
     spec = InputSpec(size=(32, 32), resize=Resize(policy="short_side", short_side=32, interpolation="box"))
-    assert np.asarray(lay(Image.fromarray(picture), spec)).min() == 255
+    assert np.asarray(resize(Image.fromarray(picture), spec)).min() == 255
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_masks_stay_masks(name):
     mask = np.random.default_rng(0).integers(0, 2, (53, 77), dtype=np.uint8)
     spec = filtered(SPECS[name], interpolation="lanczos")
-    laid = np.asarray(lay(Image.fromarray(mask), spec, mask=True))
+    laid = np.asarray(resize(Image.fromarray(mask), spec, mask=True))
     assert set(np.unique(laid)) <= {0, 1}
     if name == "stretch":
         rows = ((np.arange(32) + 0.5) * 53 / 32).astype(int)
@@ -179,10 +179,10 @@ def test_masks_stay_masks(name):
 
 def test_antialias_averages_and_without_it_points_are_taken():
     stripes = np.tile(np.array([0, 1], np.float32), (64, 48))
-    averaged = np.asarray(lay(Image.fromarray(stripes), filtered(STRETCH, interpolation="bilinear")))
+    averaged = np.asarray(resize(Image.fromarray(stripes), filtered(STRETCH, interpolation="bilinear")))
     assert np.abs(averaged - 0.5)[:, 2:-2].max() < 0.1
     picture = np.random.default_rng(0).random((65, 150), np.float32)
-    taken = np.asarray(lay(Image.fromarray(picture), filtered(STRETCH, interpolation="bilinear", antialias=False)))
+    taken = np.asarray(resize(Image.fromarray(picture), filtered(STRETCH, interpolation="bilinear", antialias=False)))
     y = np.clip((np.arange(32) + 0.5) * 65 / 32 - 0.5, 0, 64)
     x = np.clip((np.arange(48) + 0.5) * 150 / 48 - 0.5, 0, 149)
     top, left = np.minimum(y.astype(int), 63), np.minimum(x.astype(int), 148)
@@ -196,7 +196,7 @@ def test_antialias_averages_and_without_it_points_are_taken():
 @pytest.mark.parametrize("interpolation", ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"])
 def test_interpolation_is_the_one_of_pillow(interpolation):
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 90, 3), dtype=np.uint8))
-    laid = lay(picture, filtered(STRETCH, interpolation=interpolation))
+    laid = resize(picture, filtered(STRETCH, interpolation=interpolation))
     expected = picture.resize((48, 32), Image.Resampling[interpolation.upper()])
     np.testing.assert_array_equal(np.asarray(laid), np.asarray(expected))
 
@@ -210,4 +210,4 @@ def test_filters_that_need_antialiasing_are_refused_without_it(interpolation):
 def test_a_picture_of_the_right_size_is_left_as_it_is():
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8))
     for spec in (STRETCH, LETTERBOX):
-        np.testing.assert_array_equal(np.asarray(lay(picture, spec)), np.asarray(picture))
+        np.testing.assert_array_equal(np.asarray(resize(picture, spec)), np.asarray(picture))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offnormal.data.clips import Clip
-from offnormal.data.frame_cache import LaidFrame
+from offnormal.data.frame_cache import ResizedFrame
 from offnormal.data.live_windows import LiveBatches, LiveWindows, live_pixels
 from offnormal.errors import ConfigError
 from offnormal.types import Frame, Gap, InputSpec
@@ -21,7 +21,7 @@ def frame(index, time_s=None):
 
 
 def clip(index):
-    laid = LaidFrame(index, index / 5, np.zeros((3, *SIZE), np.uint8))
+    laid = ResizedFrame(index, index / 5, np.zeros((3, *SIZE), np.uint8))
     return Clip((laid,), (laid,))
 
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from offnormal.data import video_reading
 from offnormal.data.video_loader import VideoLoader
@@ -31,7 +30,7 @@ def clips(**more):
 def values(batches):
     """The first pixel of every frame of every clip."""
     return [
-        (clip.reshape(clip.shape[0], -1, *SIZE)[0, :, 0, 0] * 255).round().int().tolist()
+        (clip.reshape(clip.shape[0], -1, *SIZE)[0, :, 0, 0] * 255).round().astype(int).tolist()
         for batch in batches
         for clip in batch.pixels
     ]
@@ -56,7 +55,7 @@ def test_frames_of_several_videos_in_order_in_full_batches(cinema, workers):
     assert [len(batch.samples) for batch in batches] == [3, 3, 1]
     assert values(batches) == [[0], [1], [2], [3], [50], [90], [91]]
     assert batches[0].pixels.shape == (3, 3, *SIZE)
-    assert batches[0].pixels.dtype == torch.float32
+    assert batches[0].pixels.dtype == np.float32
     samples = [sample for batch in batches for sample in batch.samples]
     assert [(s.item.path.stem, s.group, s.frame, s.time_s) for s in samples[:2]] == [
         ("a", "a", 0, 0.0),
@@ -76,11 +75,11 @@ def test_clips_lie_along_their_own_axis_and_never_span_two_videos(cinema):
 
 
 def test_a_frame_is_resized_once_for_all_its_clips(cinema, monkeypatch):
-    laid, real = [], video_reading.to_pixels
-    monkeypatch.setattr(video_reading, "to_pixels", lambda image, spec: laid.append(image) or real(image, spec))
+    resized, real = [], video_reading.to_pixels
+    monkeypatch.setattr(video_reading, "to_pixels", lambda image, spec: resized.append(image) or real(image, spec))
     (batch,) = VideoLoader([cinema.film("a", size=(20, 30))], clips(frames=5), batch_size=50)
     assert batch.pixels.shape == (6, 3, 5, *SIZE)
-    assert len(laid) == 10
+    assert len(resized) == 10
 
 
 def test_grey_clips_and_every_resize_policy(cinema):
@@ -139,7 +138,7 @@ def test_a_slow_source_is_said_once_and_known_of_every_video(cinema, caplog):
 
 
 def test_a_second_pass_gives_the_same(cinema):
-    loader = VideoLoader([cinema.film("a"), cinema.film("b", unreadable=True)], clips(), batch_size=3, on_bad="skip")
+    loader = VideoLoader([cinema.film("a"), cinema.film("b", unreadable=True)], clips(), batch_size=3, on_error="skip")
     assert values(list(loader)) == values(list(loader))
     assert (len(loader.skipped), len(loader.ended)) == (1, 1)
     assert loader.waited_s > 0
@@ -186,14 +185,14 @@ def test_a_uniform_clip_of_each_video(cinema):
 
 def test_an_unreadable_video_stops_with_its_name_and_a_way_out(cinema):
     videos = [cinema.film("a"), cinema.film("b", unreadable=True), cinema.film("c")]
-    with pytest.raises(VideoError, match=r"video b: .*b\.mp4: no video stream; .*--on-bad skip"):
+    with pytest.raises(VideoError, match=r"video b: .*b\.mp4: no video stream; .*--on-error skip"):
         list(VideoLoader(videos, SPEC, batch_size=2))
     assert not threads()
 
 
 def test_bad_videos_are_left_out_and_listed(cinema):
     videos = [cinema.film("a", unreadable=True), cinema.film("b", count=3), cinema.film("c", fails_at=2, base=60)]
-    loader = VideoLoader(videos, SPEC, batch_size=2, on_bad="skip", workers=1)
+    loader = VideoLoader(videos, SPEC, batch_size=2, on_error="skip", workers=1)
     assert values(loader)[:3] == [[0], [1], [2]]
     assert [(bad.path.stem, bad.reason.split()[-1]) for bad in loader.skipped] == [("a", "stream"), ("c", "damaged")]
     assert [e.video.name for e in loader.ended] == ["b"]
@@ -201,7 +200,7 @@ def test_bad_videos_are_left_out_and_listed(cinema):
 
 def test_a_fault_of_the_program_is_raised_with_the_name_of_the_video_also_when_bad_ones_are_skipped(cinema):
     with pytest.raises(ZeroDivisionError) as raised:
-        list(VideoLoader([cinema.film("a"), cinema.film("b", breaks_at=3)], SPEC, batch_size=2, on_bad="skip"))
+        list(VideoLoader([cinema.film("a"), cinema.film("b", breaks_at=3)], SPEC, batch_size=2, on_error="skip"))
     assert "video b" in raised.value.__notes__[0]
     assert not threads()
 
@@ -251,7 +250,9 @@ def test_a_cached_pass_decodes_nothing_and_gives_the_same(cinema, tmp_path, kind
     ended, cinema.decoded = loader.ended, []
     second = list(loader)
     assert cinema.decoded == []
-    assert all(torch.equal(a.pixels, b.pixels) and a.samples == b.samples for a, b in zip(first, second, strict=True))
+    assert all(
+        np.array_equal(a.pixels, b.pixels) and a.samples == b.samples for a, b in zip(first, second, strict=True)
+    )
     assert [(e.video, e.frames, e.gaps) for e in loader.ended] == [(e.video, e.frames, e.gaps) for e in ended]
     list(loader.only({"x"}))
     assert cinema.decoded == []
@@ -328,7 +329,7 @@ def test_masks_are_laid_as_the_frames_are(masked):
 )
 def test_masks_that_do_not_belong_to_the_video_are_an_error(masked, marks, what):
     with pytest.raises(DataError, match=f"video m: .*{what}"):
-        list(VideoLoader([masked(marks, count=5)], SPEC, batch_size=9, masks=True, on_bad="skip"))
+        list(VideoLoader([masked(marks, count=5)], SPEC, batch_size=9, masks=True, on_error="skip"))
 
 
 def test_masks_of_clips_scored_as_a_whole_the_same_video_twice_and_odd_times_are_refused(cinema):
@@ -374,15 +375,17 @@ def test_frames_are_shown_as_they_were_decoded_before_their_clips(cinema):
 def test_of_clips_some_seconds_apart_only_their_frames_are_resized(cinema, monkeypatch):
     from offnormal.data import video_reading
 
-    laid = []
-    plain = video_reading._lay
-    monkeypatch.setattr(video_reading, "_lay", lambda frame, *rest: (laid.append(frame.index), plain(frame, *rest))[1])
+    resized = []
+    plain = video_reading._resize
+    monkeypatch.setattr(
+        video_reading, "_resize", lambda frame, *rest: (resized.append(frame.index), plain(frame, *rest))[1]
+    )
     video = cinema.film("a", count=100)
     every, all_of_them = (
         list(VideoLoader([video], clips(frames=2), batch_size=50, every_s=s, workers=1)) for s in (1.0, None)
     )
-    assert len(laid) == 2 * len(every[0].samples) + 100
+    assert len(resized) == 2 * len(every[0].samples) + 100
     frames = [sample.frame for sample in every[0].samples]
     dense = {sample.frame: batch.pixels[i] for batch in all_of_them for i, sample in enumerate(batch.samples)}
     for row, frame in enumerate(frames):
-        assert torch.equal(every[0].pixels[row], dense[frame])
+        assert np.array_equal(every[0].pixels[row], dense[frame])

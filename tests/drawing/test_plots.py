@@ -6,10 +6,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from offnormal.drawing.axis import axis_for
+from offnormal.drawing.axis import ScoreAxis, axis_for
 from offnormal.drawing.figure import COLOURS
-from offnormal.drawing.plots import histogram, precision_recall, roc, trade
+from offnormal.drawing.plots import histogram, kept_and_caught, precision_recall, roc, trade
 from offnormal.errors import DataError
+from offnormal.metrics.clips import Hindsight, Trade
 
 RNG = np.random.default_rng(3)
 NORMAL, ANOMALOUS = RNG.normal(5, 1, 80), RNG.normal(9, 2, 50)
@@ -123,3 +124,12 @@ def test_histogram_of_any_scores(scores):
 def test_curves_need_both_classes():
     with pytest.raises(DataError):
         roc(np.zeros(3), np.arange(3.0), at=None)
+
+
+def test_shares_of_clips_change_at_each_threshold_and_the_best_is_named():
+    found = Trade(np.array([4.0, 6.0]), np.array([0.5, 1.0]), np.array([1.0, 0.25]))
+    axis = ScoreAxis("linear", 2.0, 8.0)
+    drawn = kept_and_caught(found, Hindsight(4.0, 0.5, 1.0), threshold=6.0, axis=axis, width=480)
+    assert "best by hindsight 4" in drawn and "threshold 6" in drawn
+    x, y = path_in(drawn, "anomalous", axes=((2, 8), (0, 100)))
+    assert y[(x > 2.5) & (x < 5.5)] == pytest.approx(100, abs=1) and y[x > 6.5] == pytest.approx(25, abs=1)

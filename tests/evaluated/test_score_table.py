@@ -6,7 +6,7 @@ import pytest
 from offnormal.errors import DataError
 from offnormal.evaluated.score_table import read_scores
 
-HEAD = "video,frame,time_s,label,score,tail_probability,anomalous,not_scored,psnr\n"
+HEAD = "video,frame,time_s,label,score,p_value,anomalous,not_scored,psnr\n"
 ROWS = ("a,0,0.000,0,1.5,0.5,0,,9\n", "a,1,0.040,1,2.5,0.01,1,,9\n", "b,0,,,,,,too short,\n")
 
 
@@ -21,7 +21,7 @@ def test_rows_become_columns_and_empty_cells_nan(tmp_path):
     assert table.keys == [("a", 0), ("a", 1), ("b", 0)] and table.lines == [2, 3, 4]
     np.testing.assert_array_equal(table.scores, [1.5, 2.5, np.nan])
     np.testing.assert_array_equal(table.labels, [0, 1, np.nan])
-    np.testing.assert_array_equal(table.tails, [0.5, 0.01, np.nan])
+    np.testing.assert_array_equal(table.p_values, [0.5, 0.01, np.nan])
     np.testing.assert_array_equal(table.times_s, [0, 0.04, np.nan])
 
 
@@ -38,8 +38,8 @@ def test_rows_become_columns_and_empty_cells_nan(tmp_path):
         (HEAD + ROWS[0].replace("a,0,", "a,-1,"), 2, "frame '-1'"),
         (HEAD + ROWS[0].replace("a,0,", "a,1.0,"), 2, "frame '1.0'"),
         (HEAD + ROWS[0].replace(",0,1.5", ",2,1.5"), 2, "label '2'"),
-        (HEAD + ROWS[0].replace(",0.5,", ",0,"), 2, "tail_probability '0'"),
-        (HEAD + ROWS[0].replace(",0.5,", ",1.5,"), 2, "tail_probability '1.5'"),
+        (HEAD + ROWS[0].replace(",0.5,", ",0,"), 2, "p_value '0'"),
+        (HEAD + ROWS[0].replace(",0.5,", ",1.5,"), 2, "p_value '1.5'"),
         (HEAD + ROWS[0].replace("0.000", "9.000") + ROWS[1], 3, "before frame 0"),
         (HEAD + ROWS[0] + '"a,1,0', 3, "not CSV"),
         (HEAD + ROWS[0] + "a\udcff,1" + ROWS[1][3:], 3, "UTF-8"),
@@ -58,9 +58,7 @@ def test_a_table_without_rows_is_refused(tmp_path):
 
 
 def test_pictures_have_columns_of_their_own(tmp_path):
-    file = write(
-        tmp_path, 'path,label,defect,group,score,tail_probability,anomalous\n"a,1.png",1,cut,lot 1,3.25,0.25,1\n'
-    )
+    file = write(tmp_path, 'path,label,defect,group,score,p_value,anomalous\n"a,1.png",1,cut,lot 1,3.25,0.25,1\n')
     table = read_scores(file, "images")
     assert table.keys == [("a,1.png", 0)] and table.defects == ["cut"] and table.groups == ["lot 1"]
     with pytest.raises(DataError, match="no column video"):

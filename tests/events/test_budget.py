@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from offnormal.calibration.guarantee import rate_interval
 from offnormal.errors import CalibrationError
 from offnormal.events.budget import AlarmBudget, budget_events, opening_levels
 from offnormal.events.machine import EventMachine
@@ -78,7 +79,7 @@ def test_single_high_frames_do_not_raise_the_threshold():
     assert without.calibration.threshold > 15
 
 
-def test_events_of_its_own_footage_are_counted_by_the_machine_and_fit_the_promise():
+def test_events_of_its_own_footage_are_counted_by_the_machine_and_fit_the_guarantee():
     videos = list(hours(6))
     found = budget(videos)
     assert found.events == raised(videos, found) <= 12
@@ -102,14 +103,14 @@ def test_many_short_events_in_one_block_raise_the_threshold():
     assert found.calibration.threshold > 25
 
 
-def test_too_little_footage_is_refused_with_what_it_can_promise():
-    with pytest.raises(CalibrationError, match=r"2 per day cannot be promised from 3 h.* ask for ([\d.]+) per day"):
+def test_too_little_footage_is_refused_with_what_it_can_guarantee():
+    with pytest.raises(CalibrationError, match=r"2 per day cannot be guaranteed from 3 h.* ask for ([\d.]+) per day"):
         budget(hours(3), "2/day")
     with pytest.raises(CalibrationError, match=r"from 0 h of footage.*ask for a higher rate"):
         budget([FrameScores("short", [1.0, 2.0], None, [0.0, 0.2])])
 
 
-def test_what_a_refusal_says_can_be_promised_can():
+def test_what_a_refusal_says_can_be_guaranteed_can():
     with pytest.raises(CalibrationError) as refused:
         budget(hours(3), "2/day")
     offered = str(refused.value).split("ask for ")[1].split(" or more")[0].replace(" per ", "/")
@@ -138,3 +139,42 @@ def test_footage_without_a_clock_needs_one():
         budget([FrameScores(video.name, video.scores) for video in hours(2)])
     told = [FrameScores(video.name, video.scores, fps=5) for video in hours(2)]
     assert budget(told).calibration.threshold == budget(hours(2)).calibration.threshold
+
+
+def minutes(*heights):
+    """A video with a score a second: each minute is 0 but for single frames of these heights, ten seconds apart."""
+    scores = np.zeros(60 * len(heights))
+    for minute, values in enumerate(heights):
+        for i, value in enumerate(values):
+            scores[60 * minute + 10 * (i + 1)] = value
+    return FrameScores("v", scores, None, np.arange(float(len(scores))))
+
+
+SINGLE = EventRules(min_duration_s=0, merge_gap_s=5)
+
+
+def test_one_event_more_than_allowed_raises_the_threshold():
+    """15 an hour are a quarter of the minutes: of seven one may be above, and the highest minute has two events."""
+    found = budget([minutes([1], [9, 9], [2], [8], [1.5], [2.5], [1])], "15/hour", rules=SINGLE)
+    assert found.calibration.effective == 7
+    assert (found.calibration.threshold, found.events) == (9, 0)
+    enough = budget([minutes([1], [9], [2], [8], [1.5], [2.5], [1])], "15/hour", rules=SINGLE)
+    assert (enough.calibration.threshold, enough.events) == (8, 1)
+
+
+def test_the_interval_counts_events_where_a_minute_has_several():
+    """Of eleven minutes two may be above; only one is, since two are equal, but it has two events."""
+    heights = [[8], [8], [1], [2], [1], [2.5], [1], [9, 9], [1], [1.5], [1]]
+    found = budget([minutes(*heights)], "15/hour", rules=SINGLE)
+    assert found.calibration.effective == 11
+    assert (found.calibration.threshold, found.events, found.calibration.rank) == (8, 2, 3)
+    least, most = rate_interval(11, 9)
+    assert found.calibration.interval == pytest.approx((60 * least, 60 * most))
+
+
+def test_opening_levels_hold_across_exactly_the_gap():
+    rules = EventRules(min_duration_s=3, gap_s=3)
+    np.testing.assert_array_equal(opening_levels(np.array([0.0, 3, 6]), np.array([5.0, 4, 6]), rules), [np.nan, 4, 4])
+    np.testing.assert_array_equal(
+        opening_levels(np.array([0.0, 3.5, 6.5]), np.array([5.0, 4, 6]), rules), [np.nan, np.nan, 4]
+    )

@@ -44,7 +44,7 @@ def test_an_event_says_all_it_takes_to_explain_it():
     assert closed.start == datetime(2026, 11, 21, 12, 0, 0, 500_000, UTC) and closed.duration_s == 2
     assert closed.id.startswith("20261121T120000.500Z-") and closed.position_s == 60.5
     assert (closed.peak_score, closed.peak) == (1.4, datetime(2026, 11, 21, 12, 0, 1, tzinfo=UTC))
-    assert closed.tail_probability == pytest.approx(NORMALS.verdict(1.4).tail_probability)
+    assert closed.p_value == pytest.approx(NORMALS.verdict(1.4).p_value)
     assert closed.scores == ((0, 1.2), (0.5, 1.4), (1, 1.3), (1.5, 0.95))
     assert (closed.threshold, closed.low_threshold, closed.rules) == (NORMALS.threshold, 0.9, RULES.model_dump())
     assert (closed.bundle, closed.calibration, closed.conditions) == ("b1", NORMALS.id, "z1")

@@ -169,8 +169,16 @@ def test_times_rise_and_scores_are_finite(time_s, value):
 def test_wrong_thresholds_and_rules():
     with pytest.raises(ConfigError, match="the second no higher"):
         EventMachine(rules(), 1.0, 2.0)
-    with pytest.raises(ValueError, match="allowed to last longer than it takes to open"):
-        EventRules(min_duration_s=5, max_length_s=5)
     with pytest.raises(ConfigError, match="hysteresis 1"):
         low_threshold(3, 1, 1.0)
     assert low_threshold(3, 5, 0.5) == 3, "a threshold below what is usual has nothing to give"
+
+
+def test_while_it_waits_only_a_score_above_the_opening_threshold_continues_it():
+    assert spans(run([3, 0, 1.5, 0, 0, 0], merge_gap_s=2)) == [(0, 1)]
+    assert spans(run([3, 0, 2.5, 0, 0, 0], merge_gap_s=2)) == [(0, 3)]
+
+
+def test_scores_exactly_the_gap_apart_follow_each_other():
+    assert spans(run([3, 3, 0], step_s=3, merge_gap_s=0)) == [(0, 6)]
+    assert spans(run([3, 3, 0], step_s=3.5, merge_gap_s=0)) == [(0, 0), (3.5, 3.5)]

@@ -3,7 +3,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from offnormal.config_layers import build
+from offnormal.config.layers import build
 from offnormal.errors import ConfigError
 from offnormal.events.schedule import Schedule, Window
 

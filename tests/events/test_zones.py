@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offnormal.config_layers import build
+from offnormal.config.layers import build
 from offnormal.detectors.parts.maps import pool
 from offnormal.errors import ConfigError
 from offnormal.events.zones import Zone, conditions_hash, kept_pixels, pool_pixels, zoned_pooling

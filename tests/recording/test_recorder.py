@@ -204,16 +204,6 @@ def test_a_picture_does_not_wait_for_clips_and_an_event_opens_before_it_is_over(
         assert [message.state for message in scene.end()] == ["open", "closed"]
 
 
-def test_frames_that_wait_to_become_clips_are_bounded(monkeypatch):
-    monkeypatch.setattr("offnormal.recording.media_worker._BYTES", 100)
-    worker, go = MediaWorker(), threading.Event()
-    assert worker.submit_clip(lambda: go.wait(20), 150), "one is taken whatever its size"
-    assert not worker.submit_clip(go.set, 1)
-    go.set()
-    until(lambda: worker.submit_clip(go.set, 90))
-    assert worker.close(20)
-
-
 def test_events_of_the_camera_itself_pass_through(tmp_path):
     with Scene(tmp_path) as scene:
         for over in (False, True):

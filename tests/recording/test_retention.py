@@ -7,7 +7,6 @@ import pytest
 
 from offnormal.events.maker import event_id
 from offnormal.files import new_file
-from offnormal.recording.media_worker import MediaWorker
 from offnormal.recording.retention import Retention
 from offnormal.sinks.files import EventFilesOptions, EventFilesSink
 from tests.sinks.events import message
@@ -168,24 +167,6 @@ def test_it_is_looked_for_seldom_and_by_age_only_when_the_clock_is_steady(tmp_pa
         event = write(tmp_path, 400)
         retention.look()
         assert left(tmp_path) == ([] if removes else [event]), clocks.s
-
-
-@pytest.mark.parametrize("quiet", [True, False])
-def test_the_worker_sees_to_it_in_quiet_times_and_after_a_clip(tmp_path, monkeypatch, quiet):
-    monkeypatch.setattr("offnormal.recording.media_worker.SWEEP_S", 0.02 if quiet else 60.0)
-    events = tmp_path / "events"
-    write(tmp_path / "made", 2)
-    shutil.copytree(tmp_path / "made", events)  # whole, before anybody looks, with the times of the files
-    retention = Retention(events, days=None, gigabytes=1e-9)
-    worker = MediaWorker(retention)
-    if not quiet:
-        worker.submit_clip(lambda: None, 1)
-    end_s = time.monotonic() + 20
-    while retention._looked_s is None:
-        assert time.monotonic() < end_s
-        time.sleep(0.01)
-    assert worker.close(20)
-    assert left(events) == []
 
 
 def test_a_folder_of_events_forgets_them_when_nothing_is_to_be_delivered(tmp_path, monkeypatch):

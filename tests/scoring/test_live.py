@@ -34,7 +34,7 @@ class Change(Detector):
 class Learner(StatefulDetector):
     """The score is the distance from a running mean of the brightness, which is the state."""
 
-    name, is_fitted, learns_on, pools_map = "learner", True, True, False
+    name, is_fitted, updates_online, pools_map = "learner", True, True, False
 
     def forward(self, x):
         return self.step(x, self.initial_state())[0]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from offnormal.bundle import load
-from offnormal.data.loader import Batch
+from offnormal.data.batches import Batch
 from offnormal.errors import ConfigError, NotFittedError, OffnormalError
 from offnormal.scoring import Scorer, choose_device, concatenate, map_peaks, to_scores
 from offnormal.types import Output, Scores
@@ -100,9 +100,12 @@ def test_detectors_that_are_not_fitted_are_refused(fitted):
         Scorer(load(fitted).detector.blank())
 
 
-def test_a_detector_that_learns_on_sees_each_video_in_order_from_its_start():
+def test_a_detector_that_updates_online_sees_each_video_in_order_from_its_start():
     scorer = Scorer(Counting())
-    batches = [Batch(torch.rand(len(names), 3, 2, 2), [sample(name) for name in names], None) for names in ("aa", "ab")]
+    batches = [
+        Batch(np.ones((len(names), 3, 2, 2), np.float32), [sample(name) for name in names], None)
+        for names in ("aa", "ab")
+    ]
     for _ in range(2):
         assert [scored.scores.score.tolist() for scored in scorer.over(batches)] == [[0, 1], [2, 0]]
     assert scorer.score(torch.rand(2, 3, 2, 2)).score.tolist() == [0, 0]

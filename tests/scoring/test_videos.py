@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from offnormal.data import video_reading
-from offnormal.data.loader import Batch
+from offnormal.data.batches import Batch
 from offnormal.data.video_loader import VideoLoader
 from offnormal.errors import ConfigError
 from offnormal.scoring import Scorer, score_videos
@@ -46,7 +46,7 @@ def spec(**more):
 
 
 def scored(videos, spec, batch_size=4, loader=None, **more):
-    loading = {"batch_size": batch_size, "on_bad": "skip", **(loader or {})}
+    loading = {"batch_size": batch_size, "on_error": "skip", **(loader or {})}
     return list(score_videos(Scorer(Brightness(spec)), VideoLoader(videos, spec, **loading), **more))
 
 
@@ -125,6 +125,6 @@ def test_batches_of_pictures_are_refused():
     class Pictures(list):
         ended = ()
 
-    batch = Batch(torch.zeros(1, 3, *SIZE), [sample()], None)
+    batch = Batch(np.zeros((1, 3, *SIZE), np.float32), [sample()], None)
     with pytest.raises(ConfigError, match="takes those of a VideoLoader"):
         list(score_videos(Scorer(Brightness(InputSpec(size=SIZE))), Pictures([batch])))

@@ -27,7 +27,7 @@ def event(number=0, **given) -> Event:
         peak_score=4.5,
         threshold=3.0,
         severity="high",
-        tail_probability=1e-7,
+        p_value=1e-7,
         scores=((0.0, 4.5),),
         software="offnormal 0",
     )

@@ -197,4 +197,4 @@ def test_words():
     assert title(event(0, severity=None, kind="no_frames"), "opened").startswith("porch: no frames, since 2026")
     lines = body(event(0, state="open", detail="dark", problems=("clip: full",))).splitlines()
     assert lines[0].endswith("and still on") and lines[1] == "dark" and lines[3] == "Missing: clip: full"
-    assert lines[2] == "Highest score 4.5 at threshold 3, tail probability 1e-07"
+    assert lines[2] == "Highest score 4.5 at threshold 3, p-value 1e-07"

@@ -133,6 +133,66 @@ def test_blocks_are_means_of_all_pixels(shape):
     np.testing.assert_allclose(_blocks(grey), wanted, rtol=1e-5)
 
 
+def striped(detail, *, number, changed=0):
+    """Columns of two values around 120 that differ by `detail`; the first `changed` of 16 are 40 levels brighter."""
+    grey = np.tile(120 + detail / 2 * (-1.0) ** np.arange(16), (4, 1)).astype(np.float32)
+    grey[:, :changed] += 40
+    return SmallPicture(grey, np.full((4, 16, 3), number % 251, np.uint8))  # no two frames in a row are the same
+
+
+def seen(health, picture_of, from_s, until_s):
+    """What is found in pictures five times a second."""
+    numbers = range(round(from_s * FPS), round(until_s * FPS))
+    return [finding for number in numbers for finding in health.look(picture_of(number), number / FPS)]
+
+
+def steady(detail):
+    return lambda number: striped(detail, number=number)
+
+
+def test_little_detail_with_the_usual_contrast_is_bad_focus():
+    """Half the columns 100, half 140: contrast as before, one edge instead of fifteen; half the parts change by 40."""
+    health = CameraHealth(HealthOptions(learn_s=1, covered_s=1, defocused_s=1))
+    edge = np.where(np.arange(16) < 8, 100, 140)[None].repeat(4, 0).astype(np.float32)
+    assert seen(health, steady(40), 0, 5) == []
+    found = seen(health, lambda number: SmallPicture(edge, striped(40, number=number).lattice), 5, 8)
+    assert told(found) == [("defocused", True, 6.0)]
+    assert found[0].detail == "7% of the usual detail, 100% of the usual contrast"
+
+
+@pytest.mark.parametrize(("columns", "findings"), [(9, []), (10, [("scene_change", True, 5.0)])])
+def test_the_scene_changes_where_more_than_its_share_of_parts_does(columns, findings):
+    health = CameraHealth(HealthOptions(learn_s=1))  # 9 of 16 are 56 %, 10 are 63 %, 60 % are needed
+    assert seen(health, steady(40), 0, 5) == []
+    found = seen(health, lambda number: striped(40, number=number, changed=columns), 5, 5.2)
+    assert told(found) == findings
+
+
+def test_one_frame_after_a_long_silence_counts_for_a_second():
+    """5 s of detail 40 and 1 s of 24 are 37.3 on average, of which 15 is 40 %; of 24 it would be 62 %."""
+    health = CameraHealth(HealthOptions(learn_s=1, defocused_s=1))
+    seen(health, steady(40), 0, 5)
+    health.gap()
+    assert seen(health, steady(24), 1000, 1000.2) == []
+    found = seen(health, steady(15), 1000.2, 1002)
+    assert told(found) == [("defocused", True, 1001.2)]
+
+
+def test_the_usual_is_a_mean_over_the_memory():
+    """20 s of detail 40, then 10 s of 24 with a memory of 10 s: 24 + 16 * 0.98^50 = 29.8; 34.7 without forgetting."""
+    health = CameraHealth(HealthOptions(learn_s=1, memory_s=10, defocused_s=1))
+    assert seen(health, steady(40), 0, 20) + seen(health, steady(24), 20, 30) == []
+    assert seen(health, steady(16), 30, 33) == []  # 54 % of 29.8, 46 % of 34.7
+    assert told(seen(health, steady(10), 33, 35)) == [("defocused", True, 34.0)]
+
+
+def test_a_trouble_is_over_once_it_was_clear_for_exactly_its_time():
+    health = CameraHealth(HealthOptions(learn_s=1, defocused_s=1, clear_s=2))
+    seen(health, steady(40), 0, 5)
+    assert told(seen(health, steady(10), 5, 10)) == [("defocused", True, 6.0)]
+    assert told(seen(health, steady(40), 10, 14)) == [("defocused", False, 12.0)]
+
+
 def test_large_frames_are_looked_at_small():
     small = SmallPicture.of(np.zeros((1080, 1920, 3), np.uint8))
     assert max(small.grey.shape) <= 320

@@ -4,10 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from offnormal.errors import DataError, ImageError
+from offnormal.errors import ImageError
 from offnormal.sources import idx
 from offnormal.sources.image import image_size, open_image, significant_bits
-from offnormal.sources.paths import expand
 from tests.data.idx_files import idx_bytes, write_idx
 
 PICTURES = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
@@ -31,17 +30,14 @@ def test_names_tell_what_is_inside(file):
         assert idx.address(path) is None
 
 
-def test_a_file_stands_for_its_pictures_and_a_number_for_one(file):
-    assert expand([file]) == idx.pictures_of(file) == [file / "0", file / "1", file / "2"]
-    assert expand([f"{file}/1"]) == [file / "1"]
-    with pytest.raises(DataError, match="nothing to read"):
-        expand([file.with_name("b-images-idx3-ubyte") / "1"])
+def test_every_image_has_a_path_of_its_own(file):
+    assert idx.images_of(file) == [file / "0", file / "1", file / "2"]
 
 
 def test_a_changed_file_is_read_again(file):
-    assert idx.picture(file, 0).max() == PICTURES[0].max()
+    assert idx.image(file, 0).max() == PICTURES[0].max()
     write_idx(file, np.concatenate([PICTURES + 1, PICTURES]))
-    assert np.array_equal(idx.picture(file, 0), PICTURES[0] + 1)
+    assert np.array_equal(idx.image(file, 0), PICTURES[0] + 1)
 
 
 def test_numbers_beyond_the_last_are_refused(file):
@@ -76,4 +72,4 @@ def test_a_truncated_archive_a_missing_file_and_labels_are_explained(tmp_path):
     with pytest.raises(ImageError, match="cannot be read"):
         open_image(tmp_path / "no-images-idx3-ubyte" / "0")
     with pytest.raises(ImageError, match="expected pictures"):
-        idx.pictures_of(write_idx(tmp_path / "t-labels-idx1-ubyte", np.arange(3)))
+        idx.images_of(write_idx(tmp_path / "t-labels-idx1-ubyte", np.arange(3)))

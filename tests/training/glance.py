@@ -65,7 +65,7 @@ class Glance(EmbeddedDetector):
         return {"loss": mse_loss(self.net(self._rows(x)), self._rows(x))}
 
     def learn_heads(self, loader):
-        self.kept = torch.cat([self._rows(batch.pixels) for batch in loader]).detach()
+        self.kept = torch.cat([self._rows(torch.from_numpy(batch.pixels)) for batch in loader]).detach()
 
     def finish(self, loader):
         pass

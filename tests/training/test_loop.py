@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from offnormal.data.image_loader import ImageLoader
 from offnormal.data.layouts.labelled import normal_items
-from offnormal.data.loader import Loader
 from offnormal.errors import ConfigError, FitError
 from offnormal.training import checkpoint, loop
 from offnormal.training.gather import Room, gather
@@ -33,7 +33,7 @@ def sources(pictures, tmp_path_factory):
     """22 pictures to learn from and 8 kept back."""
     samples = normal_items(pictures)
     room = Room(cache="ram", folder=tmp_path_factory.mktemp("cache"))
-    return [gather(Loader(part, SPEC, batch_size=8), room)[0] for part in (samples[:22], samples[22:])]
+    return [gather(ImageLoader(part, SPEC, batch_size=8), room)[0] for part in (samples[:22], samples[22:])]
 
 
 def made(kind=Plain, **options):
@@ -116,7 +116,7 @@ def by_hand(sources, detector, settings, clip=None):
 def test_it_is_plain_training(sources, tmp_path, kind, clip):
     detector, naive = made(kind), made(kind)
     before = state(detector)
-    found = train(job(sources, tmp_path, detector, keep="last", clip=clip), CPU)
+    found = train(job(sources, tmp_path, detector, keep="last", clip_grad_norm=clip), CPU)
     expected = by_hand(sources, naive, settings(), clip)
     close(state(detector), state(naive), rtol=1e-5, atol=1e-6)
     assert torch.equal(detector.unused, before["unused"])
@@ -198,7 +198,7 @@ def test_validation_is_in_eval_mode_over_all_that_was_kept_back(sources, tmp_pat
     (batch,) = sources[1].loader(100)
     detector.eval()
     with torch.no_grad():
-        expected = float(detector.validation_step(batch.pixels)["loss"])
+        expected = float(detector.validation_step(torch.from_numpy(batch.pixels))["loss"])
     assert events(tmp_path, "validation")[-1]["losses"]["loss"] == pytest.approx(expected, rel=1e-5)
 
 
@@ -210,7 +210,7 @@ def test_validation_looks_at_no_more_than_it_may_evenly_spread(sources, tmp_path
     assert count > 3
     detector.eval()
     with torch.no_grad():
-        expected = float(detector.validation_step(batch.pixels[[count // 4, 3 * count // 4]])["loss"])
+        expected = float(detector.validation_step(torch.from_numpy(batch.pixels[[count // 4, 3 * count // 4]]))["loss"])
     assert events(tmp_path, "validation")[-1]["losses"]["loss"] == pytest.approx(expected, rel=1e-5)
 
 
@@ -354,9 +354,9 @@ def test_killed_after_any_write_it_goes_on_as_if_nothing_had_been(sources, tmp_p
 def test_it_stops_at_the_limit_of_time_and_can_be_gone_on_with(sources, tmp_path):
     whole, part = made(Pair), made(Pair)
     train(job(sources, tmp_path / "whole", whole), CPU)
-    found = train(job(sources, tmp_path / "part", part, limit_s=1e-6), CPU)
+    found = train(job(sources, tmp_path / "part", part, max_time_s=1e-6), CPU)
     assert (found.steps, found.stopped, found.best_step) == (1, "time", None)
-    found = train(job(sources, tmp_path / "part", made(Pair), resume=True, limit_s=None), CPU)
+    found = train(job(sources, tmp_path / "part", made(Pair), resume=True, max_time_s=None), CPU)
     again = made(Pair)
     found = train(job(sources, tmp_path / "part", again, resume=True), CPU)  # of what has ended nothing is done again
     assert (found.steps, found.stopped) == (12, "done")
@@ -404,7 +404,7 @@ class Narrow(Plain):
 
 def test_a_single_sample_trains_and_single_samples_a_batch_are_explained(pictures, sources, tmp_path):
     one, _ = gather(
-        Loader(normal_items(pictures)[:1], SPEC, batch_size=8), Room(cache="ram", folder=tmp_path / "cache")
+        ImageLoader(normal_items(pictures)[:1], SPEC, batch_size=8), Room(cache="ram", folder=tmp_path / "cache")
     )
     alone = {"steps": 2, "steps_per_epoch": 1, "validate_every": 1}
     train(job((one, sources[1]), tmp_path / "one", made(Narrow), **alone), CPU)

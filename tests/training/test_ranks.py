@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from offnormal.data.image_loader import ImageLoader
 from offnormal.data.layouts.labelled import normal_items
-from offnormal.data.loader import Loader
 from offnormal.errors import DataError, FitError
 from offnormal.training import ranks
 from offnormal.training.gather import Room, gather
@@ -29,7 +29,7 @@ def gathered(pictures, folder):
     """22 pictures to learn from and 8 kept back, in a file for one training: its processes take the name away."""
     samples = normal_items(pictures)
     room = Room(cache="ram", folder=folder, shared=True)
-    return [gather(Loader(part, SPEC, batch_size=8), room)[0] for part in (samples[:22], samples[22:])]
+    return [gather(ImageLoader(part, SPEC, batch_size=8), room)[0] for part in (samples[:22], samples[22:])]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from offnormal.bundle import load
-from offnormal.config_layers import build
+from offnormal.config.layers import build
 from offnormal.errors import CalibrationError, ConfigError
 from offnormal.training import checkpoint
 from offnormal.training.history import read_history
@@ -68,7 +68,7 @@ def test_a_killed_fit_is_gone_on_with_and_gives_the_same(plugged, pictures, tmp_
 @pytest.fixture
 def stopped(plugged, pictures, tmp_path):
     """A run that the limit of time has stopped after a step."""
-    given = {"normal": pictures, "out": tmp_path / "runs", "size": 16, "limit_time": "1ms", "batch_size": 6}
+    given = {"normal": pictures, "out": tmp_path / "runs", "size": 16, "max_time": "1ms", "batch_size": 6}
     return fit_run("plain", build(fit_config("plain"), given, environment={}))[0]
 
 
@@ -114,9 +114,9 @@ def test_other_data_are_refused(stopped, pictures, tmp_path):
 def test_what_does_not_matter_may_change(stopped):
     assert stopped.bundle.card["training"]["stopped"] == "time"
     with pytest.raises(CalibrationError, match=f"What was learnt is kept: add --resume {stopped.path}"):
-        resume(stopped, limit_time=None, patience=100, workers=1, rate="10%")  # needs 9, and 6 were kept back
+        resume(stopped, max_time=None, patience=100, workers=1, rate="10%")  # needs 9, and 6 were kept back
     learnt = len(read_history(stopped.path / "log.jsonl").steps)
-    run = resume(stopped, limit_time=None, rate="25%")
+    run = resume(stopped, max_time=None, rate="25%")
     assert run.path == stopped.path
     assert len(read_history(stopped.path / "log.jsonl").steps) == learnt == 20
     assert run.bundle.card["training"]["steps"] == 20

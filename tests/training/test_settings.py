@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from offnormal.config import TrainConfig
+from offnormal.config.fit import TrainConfig
 from offnormal.errors import ConfigError
 from offnormal.training.settings import Late, plan
 from offnormal.types import InputSpec
@@ -90,9 +90,9 @@ def test_more_devices_than_samples_are_refused():
 
 
 def test_only_what_decides_on_what_is_learnt_is_fixed():
-    one = planned(35, patience=3, keep="last", limit_time="1h", threads=2)
-    assert one.limit_s == 3600
+    one = planned(35, patience=3, keep="last", max_time="1h", threads=2)
+    assert one.max_time_s == 3600
     assert one.fixed() == planned(35).fixed()
-    assert planned(35, clip=1.0).fixed() != one.fixed()
+    assert planned(35, clip_grad_norm=1.0).fixed() != one.fixed()
     staged = replace(one, late=Late(step=3, validate_every=1))
     assert replace(staged, keep="best").fixed() != staged.fixed(), "it decides where the last stage begins"

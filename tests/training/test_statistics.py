@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from offnormal.data.image_loader import ImageLoader
 from offnormal.data.layouts.labelled import normal_items
-from offnormal.data.loader import Loader
-from offnormal.detectors.padim import Padim, PadimOptions
+from offnormal.detectors.padim import PadimOptions
 from offnormal.errors import DataError
 from offnormal.training import statistics
 from offnormal.training.statistics import _folds, learn
 from offnormal.types import InputSpec
-from tests.detectors.padim.test_detector import Toy
+from tests.detectors.padim.test_detector import ToyPadim
 from tests.items import image
 
 SPEC = InputSpec(size=(64, 64))
@@ -19,11 +19,11 @@ CPU = torch.device("cpu")
 
 
 def detector():
-    return Padim(PadimOptions(eps_relative=False), SPEC, backbone=Toy())
+    return ToyPadim(PadimOptions(eps_relative=False), SPEC)
 
 
 def loader(samples, **more):
-    return Loader(samples, SPEC, batch_size=5, **more)
+    return ImageLoader(samples, SPEC, batch_size=5, **more)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_every_image_is_scored_by_a_detector_that_has_not_seen_it(samples):
     other = detector()
     learn(other, loader([s for s in samples if s.path != samples[3].path]), device=CPU)
     (batch,) = loader(samples[3:4])
-    expected = other(batch.pixels)
+    expected = other(torch.from_numpy(batch.pixels))
     np.testing.assert_allclose(left_out.score[number], expected.score[0, 0], rtol=1e-3)
     np.testing.assert_allclose(left_out.peak[number], expected.map.max(), rtol=1e-3)
 
@@ -55,7 +55,7 @@ def test_known_groups_are_left_out_whole(samples):
     other = detector()
     learn(other, loader([s for s in grouped if s.group != "lot 1"]), device=CPU)
     (batch,) = loader(grouped[4:5])
-    np.testing.assert_allclose(left_out.score[number], other(batch.pixels).score[0, 0], rtol=1e-3)
+    np.testing.assert_allclose(left_out.score[number], other(torch.from_numpy(batch.pixels)).score[0, 0], rtol=1e-3)
 
 
 def test_groups_are_dealt_whole_into_at_most_ten_folds():
@@ -74,7 +74,7 @@ def test_few_groups_are_a_fold_each():
 def test_bad_pictures_are_left_out_of_every_pass(samples, tmp_path):
     (tmp_path / "bad.png").write_text("no picture")
     grouped = [replace(s, group=f"lot {i % 3}") for i, s in enumerate([*samples, image(tmp_path / "bad.png")])]
-    left_out = learn(detector(), loader(grouped, on_bad="skip"), device=CPU)
+    left_out = learn(detector(), loader(grouped, on_error="skip"), device=CPU)
     assert sorted(s.item.path for s in left_out.samples) == [s.path for s in samples]
 
 

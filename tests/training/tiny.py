@@ -76,7 +76,8 @@ class Plain(TrainedDetector):
         return {"loss": mse_loss(self._restored(x), x)}
 
     def finish(self, loader):
-        off = [(self._restored(self._flat(batch.pixels)) - self._flat(batch.pixels)).abs().mean() for batch in loader]
+        flat = [self._flat(torch.from_numpy(batch.pixels)) for batch in loader]
+        off = [(self._restored(rows) - rows).abs().mean() for rows in flat]
         self.scale = torch.stack(off).mean()
 
 

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from offnormal.detectors.base import DetectorOptions, TrainedDetector
-from offnormal.types import Output
+from offnormal.types import ClipSpec, Output
 
 _GRID, _CODE = 4, 6
 
@@ -35,8 +35,8 @@ class Moves(TrainedDetector):
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
 
     @classmethod
-    def clip(cls, options):
-        return {"frames": 8, "sampling": "uniform", "targets": ()}
+    def clip_spec(cls, options):
+        return ClipSpec(frames=8, sampling="uniform", targets=())
 
     @property
     def is_fitted(self):
@@ -61,7 +61,7 @@ class Moves(TrainedDetector):
         return {"moves": torch.optim.Adam(self.parameters(), lr=self.options.learning_rate)}
 
     def prepare(self, loader):
-        found = torch.cat([self.embed(batch.pixels.to(self.mean.device)) for batch in loader])
+        found = torch.cat([self.embed(torch.from_numpy(batch.pixels).to(self.mean.device)) for batch in loader])
         self.mean.copy_(found.mean(0))
         self.spread.copy_(found.std(0).clamp(min=1e-6))
 

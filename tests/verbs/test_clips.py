@@ -10,8 +10,9 @@ import yaml
 from offnormal.api import evaluate
 from offnormal.bundle import load
 from offnormal.cli.main import run as program
-from offnormal.config import CalibrateConfig, CompareConfig, EvaluateConfig, PredictConfig
-from offnormal.config_layers import build
+from offnormal.config.layers import build
+from offnormal.config.score import CalibrateConfig, CompareConfig, EvaluateConfig, PredictConfig
+from offnormal.data.resolve import resolve_items
 from offnormal.errors import CalibrationError, DataError, UsageError
 from offnormal.types import Mask
 from offnormal.verbs.calibrate import calibrate_bundle
@@ -19,8 +20,12 @@ from offnormal.verbs.compare import compare
 from offnormal.verbs.evaluate import evaluate_all
 from offnormal.verbs.evaluate_clips import choose_clips
 from offnormal.verbs.fit import fit_config, fit_run
-from offnormal.verbs.predict_clips import ClipPredictor, clips_named
+from offnormal.verbs.predict_clips import ClipPredictor
 from tests.class_names import NORMAL, write_actions
+
+
+def clips_in(*names, **more):
+    return resolve_items(names, wants_clips=True, **more)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +95,7 @@ def test_a_bundle_without_its_split_is_not_tested_on_what_it_has_learnt(fit, act
 
 
 def test_classes_of_ones_own(fit, actions):
-    run = fit(anomalous_classes=["Run-Side"], parts="40/40/20")
+    run = fit(anomalous_classes=["Run-Side"], split="40/40/20")
     found, _ = measured(run.path, actions)
     assert {row.video.class_name for row in found.clips if row.label == 1} == {"Run-Side"}
     assert yaml.safe_load((run.path / "config.yaml").read_text())["anomalous_classes"] == ["Run-Side"]
@@ -99,13 +104,13 @@ def test_classes_of_ones_own(fit, actions):
 
 
 def test_a_rate_that_so_few_clips_cannot_promise_is_refused_before_training(fit):
-    with pytest.raises(CalibrationError, match=r"99 normal clips.*5 are.*--parts"):
+    with pytest.raises(CalibrationError, match=r"99 normal clips.*5 are.*--split"):
         fit(rate="1%")
 
 
 def test_predict_gives_one_row_a_clip(fit, actions, tmp_path, capsys):
     run = fit()
-    clips = clips_named([actions])
+    clips = clips_in(actions)
     found = list(ClipPredictor(run.bundle, PredictConfig(device="cpu")).over(clips))
     assert len(found) == len(clips) == 35
     assert {row.video.class_name for row in found} == {*NORMAL, "Lifting", "Walk-Front"}
@@ -118,7 +123,7 @@ def test_predict_gives_one_row_a_clip(fit, actions, tmp_path, capsys):
     assert program(["predict", str(run.path), str(actions / "Lifting"), "--csv", str(table), "--device", "cpu"]) == 0
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["video", "class", "score", "tail_probability", "anomalous"]
+    assert list(rows[0]) == ["video", "class", "score", "p_value", "anomalous"]
     assert [row["class"] for row in rows] == ["Lifting"] * 5
     assert program(["predict", str(run.path), str(actions), "--json", "--threshold=-1", "--exit-code"]) == 3
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
@@ -153,7 +158,7 @@ def test_known_classes_go_before_numbers_and_links_keep_their_names(actions, tmp
     (tmp_path / "Walk").symlink_to(tmp_path / "elsewhere")
 
     def classes(place, *known):
-        return [clip.class_name for clip in clips_named([tmp_path / place], known=known)]
+        return [clip.class_name for clip in clips_in(tmp_path / place, known_classes=known)]
 
     assert classes("digits") == ["digits"] * 2
     assert classes("digits", "0", "1") == ["0", "1"]
@@ -164,11 +169,11 @@ def test_known_classes_go_before_numbers_and_links_keep_their_names(actions, tmp
 def test_pictures_beside_a_clip_are_of_it(actions, tmp_path):
     (source,) = sorted(actions.glob("**/Run-Side/001/*.avi"))
     assert list(source.parent.glob("jpeg/*.jpg")), "frames lie below, as in the published set"
-    assert [clip.path for clip in clips_named([source.parent])] == [source]
+    assert [clip.path for clip in clips_in(source.parent)] == [source]
     shutil.copy(next(source.parent.glob("jpeg/*.jpg")), tmp_path)
     shutil.copy(source, tmp_path)
     with pytest.raises(UsageError, match="a video and"):
-        clips_named([tmp_path])
+        clips_in(tmp_path)
 
 
 def test_originals_are_known_where_classes_are_not(actions, tmp_path):
@@ -177,7 +182,7 @@ def test_originals_are_known_where_classes_are_not(actions, tmp_path):
     for name in ("a.avi", "a_aug1.avi", "a-flipped.avi", "b.avi"):
         (tmp_path / "plain").mkdir(exist_ok=True)
         shutil.copy(source, tmp_path / "plain" / name)
-    clips = clips_named([tmp_path / "plain"])
+    clips = clips_in(tmp_path / "plain")
     assert [(clip.name, clip.class_name) for clip in clips] == [
         (name, None) for name in ("a-flipped", "a", "a_aug1", "b")
     ]
@@ -185,11 +190,11 @@ def test_originals_are_known_where_classes_are_not(actions, tmp_path):
     (tmp_path / "plain" / "monday").mkdir()
     for name in ("c.avi", "d.avi"):
         shutil.copy(source, tmp_path / "plain" / "monday" / name)
-    below = [clip for clip in clips_named([tmp_path / "plain"]) if clip.path.parent.name == "monday"]
+    below = [clip for clip in clips_in(tmp_path / "plain") if clip.path.parent.name == "monday"]
     assert [clip.group for clip in below] == [None, None], "they are not of one original because they lie together"
     shutil.copytree(next(actions.glob("**/Run-Side")).parent, tmp_path / "up" / "ucf action")
     for named in (tmp_path / "up", tmp_path / "up" / "ucf action"):
-        clips = clips_named([named])
+        clips = clips_in(named)
         assert {clip.class_name for clip in clips} == {*NORMAL, "Lifting", "Walk-Front"}
         assert len({clip.group for clip in clips}) == 35
 
@@ -198,8 +203,8 @@ def test_options_of_single_frames_are_refused(fit, actions, tmp_path, capsys):
     run = fit()
     assert program(["predict", str(run.path), str(actions), "--annotate", str(tmp_path / "a.mp4")]) == 2
     assert "whole clip" in capsys.readouterr().err
-    with pytest.raises(UsageError, match="pictures"):
-        clips_named([next(actions.rglob("*.jpg"))])
+    with pytest.raises(UsageError, match="images; this detector scores clips"):
+        clips_in(next(actions.rglob("*.jpg")))
 
 
 def test_calibrate_counts_clips_and_refuses_known_ones(fit, actions, tmp_path):
@@ -273,11 +278,11 @@ def test_what_is_masked_is_in_no_thumbnail(fit, actions):
 
 
 def test_a_resumed_fit_keeps_its_split(fit, actions, tmp_path):
-    run = fit(split_seed=4, limit_time="1ms", epochs=50)
+    run = fit(split_seed=4, max_time="1ms", epochs=50)
     before = (run.path / "split.json").read_bytes()
     again = build(
         fit_config("moves"),
-        {"resume": run.path, "limit_time": None},
+        {"resume": run.path, "max_time": None},
         file=run.path / "config.yaml",
         environment={},
         detector="moves",

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from offnormal.comparison import compare_runs
-from offnormal.config import CompareConfig
+from offnormal.config.score import CompareConfig
 from offnormal.verbs.compare import compare, comparison_json
 from tests.evaluations import image_run, video_run
 
@@ -37,4 +37,4 @@ def test_alarms_near_each_other_are_one_as_asked(tmp_path):
     alarms = [len(compare_runs(folders, merge_gap_s=gap).rows[0].operation.alarms) for gap in (0.0, 5.0)]
     assert alarms[0] > alarms[1]
     with pytest.raises(ValueError, match="greater than or equal to 0"):
-        CompareConfig(merge_gap_s=-1)
+        CompareConfig(rules={"merge_gap": -1})

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from offnormal.bundle import load
-from offnormal.config import EvaluateConfig
-from offnormal.config_layers import build
+from offnormal.config.layers import build
+from offnormal.config.score import EvaluateConfig
 from offnormal.data.open import open_datasets
 from offnormal.errors import ConfigError, FitError
 from offnormal.training import worker
@@ -138,8 +138,8 @@ def test_a_fit_that_fails_keeps_its_checkpoint_elsewhere_and_its_own_error(given
 
 def test_a_fit_stopped_in_time_can_be_gone_on_with_from_its_copy(given, tmp_path):
     plain = fit(**given)
-    run = fit(**given, limit_time="1ms", upload=f"file://{tmp_path}/kept")
-    again = fit(resume=tmp_path / "kept" / run.path.name, limit_time=None, upload=None)
+    run = fit(**given, max_time="1ms", upload=f"file://{tmp_path}/kept")
+    again = fit(resume=tmp_path / "kept" / run.path.name, max_time=None, upload=None)
     assert again.path.parent == tmp_path / "kept"
     assert again.bundle.hash == plain.bundle.hash
 
@@ -193,6 +193,6 @@ def test_no_secret_is_written_anywhere_in_the_run_or_its_copy(given, monkeypatch
     for data in (*(path.read_bytes() for path in run.path.rglob("*") if path.is_file()), *copy):
         assert b"pass-word" not in data
         assert b"a-secret-of-the-environment" not in data
-    stopped = fit(**given, limit_time="1ms", upload="memory://me:pass-word@kept")
+    stopped = fit(**given, max_time="1ms", upload="memory://me:pass-word@kept")
     with pytest.raises(ConfigError, match="give --upload with the whole address again"):
         fit(resume=stopped.path)

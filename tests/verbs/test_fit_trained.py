@@ -10,8 +10,8 @@ import torch
 import yaml
 
 from offnormal.bundle import load
-from offnormal.config import BenchmarkConfig, EvaluateConfig
-from offnormal.config_layers import build
+from offnormal.config.layers import build
+from offnormal.config.score import BenchmarkConfig, EvaluateConfig
 from offnormal.data.open import open_datasets
 from offnormal.errors import CalibrationError, ConfigError
 from offnormal.scoring import Scorer
@@ -53,9 +53,9 @@ def test_a_fit_gives_a_bundle_calibrated_on_what_was_kept_back(parts, tmp_path):
 def test_the_threshold_rests_on_the_scores_of_the_finished_detector(parts, tmp_path):
     run = fit(data=parts, out=tmp_path / "runs", epochs=1, group_by=r"(\d)\.png")
     (dataset,) = open_datasets(parts, group_by=r"(\d)\.png")
-    from offnormal.data.loader import Loader
+    from offnormal.data.image_loader import ImageLoader
 
-    scored = Scorer(run.bundle.detector).over(Loader(dataset.train, run.bundle.detector.input, batch_size=4))
+    scored = Scorer(run.bundle.detector).over(ImageLoader(dataset.train, run.bundle.detector.input, batch_size=4))
     every = {
         float(s): sample.group for batch in scored for s, sample in zip(batch.scores.score, batch.samples, strict=True)
     }
@@ -106,7 +106,7 @@ def test_the_run_of_one_of_several_categories_says_which(plugged, tmp_path):
         ({"accumulate": 5}, "at least one sample in each"),
         ({"devices": 3, "accumulate": 2}, "at least one sample in each"),
         ({"epochs": 0}, "epochs"),
-        ({"limit_time": "soon"}, "limit_time"),
+        ({"max_time": "soon"}, "max_time"),
     ],
 )
 def test_settings_that_mean_nothing_together_are_refused_with_advice(parts, tmp_path, given, message):

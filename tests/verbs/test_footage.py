@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from offnormal.cli.main import run
-from offnormal.config_layers import build
+from offnormal.config.layers import build
 from offnormal.data.open import open_datasets
 from offnormal.errors import CalibrationError, ConfigError, DataError
 from offnormal.verbs.fit import fit_config, fit_run
@@ -78,7 +78,7 @@ def test_calibrating_with_other_footage_by_share_and_by_alarms_in_a_time(fitted_
 
     bundle = copytree(fitted_on_footage.path / "bundle", tmp_path / "bundle")
     write_video(tmp_path / "other.mp4", film(5, frames=300), fps=10)
-    base = ["calibrate", str(bundle), "--normals", str(tmp_path / "other.mp4")]
+    base = ["calibrate", str(bundle), "--normal", str(tmp_path / "other.mp4")]
     assert run([*base, "--rate", "5%"]) == 0
     assert "at most 5 % of normal frames" in capsys.readouterr().out
     assert run([*base, "--rate", "900/hour"]) == 0

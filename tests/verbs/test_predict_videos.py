@@ -8,11 +8,11 @@ from PIL import Image
 
 from offnormal.bundle import Bundle
 from offnormal.calibration.calibration import calibrate_scores
-from offnormal.config import PredictConfig
+from offnormal.config.score import PredictConfig
 from offnormal.errors import UsageError, VideoError
 from offnormal.types import InputSpec, Output, Resize
 from offnormal.verbs import predict_videos
-from offnormal.verbs.predict_videos import VideoPredictor, annotated_paths, videos_among
+from offnormal.verbs.predict_videos import VideoPredictor, annotated_paths, refuse_options
 from tests.video_files import cut, write_video
 
 SIZE = (32, 48)
@@ -75,9 +75,9 @@ def test_alarms_with_their_times_and_peaks(tmp_path):
     assert [(alarm.start, alarm.stop, alarm.peak) for alarm in found.alarms] == [(10, 20, 18), (40, 44, 40)]
     assert lasting(found) == pytest.approx([1.0, 2.0, 4.0, 4.4])
     assert found.seconds == pytest.approx(4.4)
-    tail = found.scored.tail_probability
-    assert tail[12] < 0.02 and tail[2] > 0.4
-    (apart,), _ = predict(bundle(), [tmp_path / "a.mp4"], merge_gap_s=0.1)
+    p_value = found.scored.p_value
+    assert p_value[12] < 0.02 and p_value[2] > 0.4
+    (apart,), _ = predict(bundle(), [tmp_path / "a.mp4"], rules={"merge_gap": 0.1})
     assert [alarm.start for alarm in apart.alarms] == [10, 18, 40]
     (none,), _ = predict(bundle(), [tmp_path / "a.mp4"], threshold=250)
     assert none.alarms == [] and none.threshold == 250
@@ -149,7 +149,7 @@ def test_without_a_calibration_there_are_scores_and_pictures_but_no_alarms(tmp_p
     (found,), _ = predict(
         bundle(calibrated=False, frames=3), [path], annotate=tmp_path / "x.mp4", overlays=tmp_path / "o"
     )
-    assert (found.operation, found.threshold, found.alarms, found.scored.tail_probability) == (None, None, [], None)
+    assert (found.operation, found.threshold, found.alarms, found.scored.p_value) == (None, None, [], None)
     assert len(decoded(found.annotated)) == 44 and list(found.pictures) == [18]
     (found,), _ = predict(bundle(calibrated=False), [path], threshold=210)
     assert [alarm.start for alarm in found.alarms] == [18]
@@ -175,7 +175,7 @@ def test_bad_videos_stop_or_are_left_out_and_leave_no_file(tmp_path):
     with pytest.raises(VideoError, match=r"9\.png"):
         predict(bundle(), paths, annotate=tmp_path / "x")
     assert not list((tmp_path / "x").iterdir())
-    found, predictor = predict(bundle(), paths, annotate=tmp_path / "x", on_bad="skip")
+    found, predictor = predict(bundle(), paths, annotate=tmp_path / "x", on_error="skip")
     assert [one.path for one in found] == [good]
     assert [bad.path for bad in predictor.skipped] == [folder, tmp_path / "b.mp4"]
     assert [path.name for path in (tmp_path / "x").iterdir()] == ["c.mp4"]
@@ -236,13 +236,12 @@ def test_where_annotated_videos_go(tmp_path):
 
 def test_options_that_fit_neither_pictures_nor_videos(tmp_path):
     path = write(tmp_path / "a.mp4", [9])
-    Image.new("RGB", (4, 4)).save(tmp_path / "1.png")
     for option in ({"annotate": tmp_path / "x.mp4"}, {"every": "1s"}, {"hold": True}, {"fps": 5}):
         with pytest.raises(UsageError, match=f"--{next(iter(option))} is for videos"):
-            videos_among([str(tmp_path / "1.png")], PredictConfig(**option))
+            refuse_options(PredictConfig(**option), [])
     with pytest.raises(UsageError, match="video files state their own"):
-        videos_among([str(path)], PredictConfig(fps=5))
+        refuse_options(PredictConfig(fps=5), [path])
     with pytest.raises(UsageError, match="would write over the video"):
-        videos_among([str(path)], PredictConfig(annotate=path))
+        refuse_options(PredictConfig(annotate=path), [path])
     with pytest.raises(UsageError, match="would write over the video"):
-        videos_among([str(path)], PredictConfig(annotate=tmp_path))
+        refuse_options(PredictConfig(annotate=tmp_path), [path])

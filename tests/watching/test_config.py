@@ -2,20 +2,21 @@ from pathlib import Path
 
 import pytest
 
-from offnormal.config_layers import build
+from offnormal.config.layers import build
 from offnormal.errors import ConfigError
+from offnormal.types import Rate
 from offnormal.watching.config import WatchConfig, named_after
 
 FULL = """
 bundle: porch.bundle
 rate: 2/day
 calibrate_on: [normal/]
-rules: {min_duration_s: 2}
+rules: {min_duration: 2s}
 cameras:
   - source: rtsp://admin:secret@10.0.0.5:554/1
     zones: ["exclude:0,0 1,0 1,0.2 0,0.2", {points: [[0, 0], [1, 0], [1, 1]], name: lawn}]
     schedule: {timezone: Europe/Berlin, windows: ["mon-fri 18:00-06:00"]}
-    rules: {cool_down_s: 60}
+    rules: {cool_down: 1m}
     health: {frozen_s: 90}
   - {name: yard, source: yard.mp4, bundle: yard.bundle, threshold: 3}
   - {source: line/, schedule: sat}
@@ -36,11 +37,11 @@ def test_what_a_camera_does_not_say_is_as_said_for_all(read):
     porch, yard, line = read(FULL).each()
     assert (porch.name, yard.name, line.name) == ("10.0.0.5-554-1", "yard", "line")
     assert (porch.bundle, yard.bundle) == (Path("porch.bundle"), Path("yard.bundle"))
-    assert (porch.rules.min_duration_s, porch.rules.cool_down_s, porch.rules.merge_gap_s) == (2, 60, 5)
+    assert (porch.rules.min_duration, porch.rules.cool_down, porch.rules.merge_gap) == (2, 60, 5)
     assert [zone.kind for zone in porch.zones] == ["exclude", "include"]
     assert porch.schedule.timezone == "Europe/Berlin" and line.schedule.windows == ["sat"]
     assert porch.health.frozen_s == 90
-    assert (porch.rate, line.rate) == ("2/day", "2/day")
+    assert (porch.rate, line.rate) == (Rate(2, "day"), Rate(2, "day"))
     assert (yard.threshold, yard.rate, yard.calibrate_on) == (3, None, []), "its own threshold in place of the rate"
 
 
@@ -50,7 +51,7 @@ def test_what_a_camera_does_not_say_is_as_said_for_all(read):
         (("zones:", "zonez:"), "unknown key 'cameras.0.zonez': did you mean 'zones'?"),
         (("frozen_s", "frozn_s"), "unknown key 'cameras.0.health.frozn_s': did you mean 'frozen_s'?"),
         (("sinks:", "sink:"), "unknown key 'sink': did you mean 'sinks'?"),
-        (("cool_down_s: 60", "cool_down_s: -1"), "cameras.0.rules.cool_down_s"),
+        (("cool_down: 1m", "cool_down: -1"), "cameras.0.rules.cool_down: expected a time such as 5s"),
         (("rate: 2/day", "rate: 1%"), "expected such as 2/day"),
         (("threshold: 3", "threshold: 3, rate: 2/day"), "promises no rate; drop one"),
         (("mon-fri 18", "man-fri 18"), "days are mon"),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from offnormal.config_layers import build
+from offnormal.config.layers import build
 from offnormal.verbs.fit import fit_config, fit_run
 from tests.footage import FPS, film, write_footage
 from tests.video_files import write_video
 
 ODD = (25, 45)  # frames of `odd.mp4` with the square: seconds 2.5 to 4.5
 ODD_FRAMES = 80
-QUICK_RULES = {"min_duration_s": 0.3, "merge_gap_s": 0.5, "gap_s": 2.0}
+QUICK_RULES = {"min_duration": 0.3, "merge_gap": 0.5, "gap": 2.0}
 QUICK_RECORD = {"pre_roll_s": 0.5, "post_roll_s": 0.5}
 
 

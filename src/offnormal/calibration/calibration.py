@@ -1,4 +1,4 @@
-"""A calibration: threshold, pixel threshold and tail probability, learnt from scores of normal samples alone."""
+"""A calibration: threshold, pixel threshold and p-value, learnt from scores of normal samples alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from offnormal.calibration.check import count_events
-from offnormal.calibration.promise import effective_number, order_statistic, rate_interval, smallest_rate
+from offnormal.calibration.guarantee import effective_number, order_statistic, rate_interval, smallest_rate
 from offnormal.errors import CalibrationError
 from offnormal.sources.privacy import mask_of
 from offnormal.types import Mask, Rate, Verdict
@@ -40,7 +40,7 @@ class Calibration:
     explicit: bool  # whether the user asked for this rate
     threshold: float  # a score above it is anomalous; NaN-free; by hand where `by_hand`
     pixel_threshold: float | None  # on the map; the rate is of images with any pixel above it
-    interval: tuple[float, float]  # 95 % interval of the realised rate
+    interval: tuple[float, float]  # 95 % interval of the realized rate
     effective: float  # how many independent normals the scores are worth
     rank: float  # the threshold is the rank-th highest of so many; for frames with times 1 + the events above it
     groups: int  # number of groups among them, 0 where unknown
@@ -55,7 +55,7 @@ class Calibration:
     def explanation(self) -> str:
         """One sentence: what the rate is, what it rests on and how sure it is."""
         if self.by_hand:
-            return f"threshold {self.threshold:.6g} set by hand: no false-alarm rate is promised"
+            return f"threshold {self.threshold:.6g} set by hand: no false-alarm rate is guaranteed"
         low, high = (0.0 if bound < 1e-5 else bound for bound in self.interval)
         things, group = _THINGS.get(self.rate.per, _THINGS["frame"])
         basis = f"{len(self.scores)} {_EXPLAINED[self.kind].format(things=things, group=group)}"
@@ -71,12 +71,10 @@ class Calibration:
         return hashlib.sha256(json.dumps(self._plain(), sort_keys=True).encode()).hexdigest()[:12]
 
     def verdict(self, score: float) -> Verdict:
-        """The decision on one raw score, with its tail probability."""
-        return Verdict(
-            score, float(self.tail_probability(np.array([score]))[0]), self.threshold, score > self.threshold
-        )
+        """The decision on one raw score, with its p-value."""
+        return Verdict(score, float(self.p_value(np.array([score]))[0]), self.threshold, score > self.threshold)
 
-    def tail_probability(self, scores: np.ndarray) -> np.ndarray:
+    def p_value(self, scores: np.ndarray) -> np.ndarray:
         """Chance (R,) that a normal sample scores at least as high as each of `scores` (R,); small = surely off.
 
         Within the normals' range the conformal p-value (1 + number at least as high) / (n + 1). Beyond the highest
@@ -95,7 +93,7 @@ class Calibration:
         return np.asarray(np.maximum(probability * (1 + beyond / scale) ** -max(top, 1), _TAIL_FLOOR))
 
     def with_threshold(self, threshold: float) -> Calibration:
-        """The same with a threshold set by hand, which promises nothing."""
+        """The same with a threshold set by hand, which guarantees nothing."""
         same = self.pixel_threshold == self.threshold  # the score is the highest value of the map
         pixel_threshold = threshold if same else self.pixel_threshold
         return replace(self, threshold=threshold, pixel_threshold=pixel_threshold, by_hand=True)
@@ -150,11 +148,11 @@ def calibrate_scores(
     things: Literal["images", "frames", "clips"] = "images",
     times_s: np.ndarray | None = None,
 ) -> Calibration:
-    """Threshold of (n,) scores of normals at a rate; None: the smallest that can be promised, down to 1 %.
+    """Threshold of (n,) scores of normals at a rate; None: the smallest that can be guaranteed, down to 1 %.
 
     peaks: (n,) highest value of each normal's map, for the pixel threshold. things: what the scores are of.
     times_s: (n,) of frames, rising within a group; without them a share of frames cannot be checked later.
-    Raises CalibrationError when a stated rate cannot be promised or the scores are not finite.
+    Raises CalibrationError when a stated rate cannot be guaranteed or the scores are not finite.
     """
     n = len(scores)
     if rate is not None and not rate.is_share:

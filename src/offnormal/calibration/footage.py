@@ -2,7 +2,7 @@
 
 Frames that follow each other resemble each other, so that the share of frames says little of how often an alarm
 begins. Footage is cut into blocks long enough to hold most of that resemblance; the threshold is an order statistic
-of the blocks' highest scores, as for images, with as many blocks as their autocorrelation leaves, and promises the
+of the blocks' highest scores, as for images, with as many blocks as their autocorrelation leaves, and guarantees the
 share of blocks with an alarm (block maxima, as in extreme value statistics: Coles, An Introduction to Statistical
 Modeling of Extreme Values, 2001, section 3.3).
 """
@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from offnormal.calibration.calibration import Calibration, Kind
-from offnormal.calibration.promise import (
+from offnormal.calibration.guarantee import (
     effective_of_series,
     normals_needed,
     order_statistic,
@@ -51,7 +51,7 @@ class BlockMaxima:
         return rate.per_hour * self.block_s / 3600
 
     def smallest(self, rate: Rate) -> Rate:
-        """The smallest rate, in the unit of another, that so much footage can promise; rounded up to two digits."""
+        """The smallest rate, in the unit of another, that so much footage can guarantee; rounded up to two digits."""
         value = rate.value / self.share(rate) * smallest_rate(self.effective)
         digits = 1 - math.floor(math.log10(value))
         return replace(rate, value=math.ceil(round(value * 10**digits, 6)) / 10**digits)
@@ -83,14 +83,14 @@ def calibrate_footage(
     """Threshold for at most so many false alarms in a time, from the scores of normal videos.
 
     peaks: for each video the highest map value of every frame (T,), for the pixel threshold.
-    Raises CalibrationError for a video without a clock, and when there is too little footage to promise the rate,
+    Raises CalibrationError for a video without a clock, and when there is too little footage to guarantee the rate,
     saying how much it takes.
     """
     blocks = block_maxima(videos, block_seconds(rate))
     maxima, effective, share = blocks.maxima, blocks.effective, blocks.share(rate)
     if effective < normals_needed(share):
         raise CalibrationError(
-            f"{rate} cannot be promised from {blocks.hours:.2g} h of footage"
+            f"{rate} cannot be guaranteed from {blocks.hours:.2g} h of footage"
             + (
                 f", worth {effective * blocks.block_s / 3600:.2g} h as its minutes resemble each other"
                 if effective < len(maxima)

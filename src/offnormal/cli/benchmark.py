@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
+from pydantic import BaseModel
 
-from offnormal.config import BenchmarkConfig
-from offnormal.config_layers import build, given_flags
+from offnormal.cli.flags import takes_flags
+from offnormal.config.layers import build
+from offnormal.config.model import set_values
+from offnormal.config.score import BenchmarkConfig
 
 if TYPE_CHECKING:
     from offnormal.verbs.benchmark import Benchmark
 
 
+@takes_flags(BenchmarkConfig)
 def command(
     bundle: Path,
     /,
     *,
-    options: Annotated[BenchmarkConfig | None, Parameter(name="*")] = None,
+    options: BaseModel | None = None,
     config: Path | None = None,
     json: bool = False,
 ) -> int:
@@ -38,7 +41,7 @@ def command(
     from offnormal.cli.show import say, say_json
     from offnormal.verbs.benchmark import benchmark_bundle
 
-    resolved = build(BenchmarkConfig, given_flags(options), file=config)
+    resolved = build(BenchmarkConfig, set_values(options), file=config)
     found = benchmark_bundle(load(bundle), resolved)
     if json:
         say_json(asdict(found))

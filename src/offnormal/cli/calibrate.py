@@ -1,21 +1,23 @@
-"""offnormal calibrate BUNDLE --normals DIR."""
+"""offnormal calibrate BUNDLE --normal DIR."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
+from pydantic import BaseModel
 
-from offnormal.config import CalibrateConfig
-from offnormal.config_layers import build, given_flags
+from offnormal.cli.flags import takes_flags
+from offnormal.config.layers import build
+from offnormal.config.model import set_values
+from offnormal.config.score import CalibrateConfig
 
 
+@takes_flags(CalibrateConfig)
 def command(
     bundle: Path,
     /,
     *,
-    options: Annotated[CalibrateConfig | None, Parameter(name="*")] = None,
+    options: BaseModel | None = None,
     config: Path | None = None,
     json: bool = False,
 ) -> int:
@@ -34,7 +36,7 @@ def command(
     from offnormal.cli.show import progress_bar, say, say_json, warn_skipped
     from offnormal.verbs.calibrate import calibrate_bundle
 
-    resolved = build(CalibrateConfig, given_flags(options), file=config)
+    resolved = build(CalibrateConfig, set_values(options), file=config)
     loaded = load(bundle, calibrated=False)
     with progress_bar() as progress:
         calibration, skipped = calibrate_bundle(loaded, resolved, progress)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
+from pydantic import BaseModel
 
-from offnormal.config import CompareConfig
-from offnormal.config_layers import build, given_flags
+from offnormal.cli.flags import takes_flags
+from offnormal.config.layers import build
+from offnormal.config.model import set_values
+from offnormal.config.score import CompareConfig
 
 if TYPE_CHECKING:
     from offnormal.comparison import Comparison
 
 
+@takes_flags(CompareConfig)
 def command(
     *runs: Path,
-    options: Annotated[CompareConfig | None, Parameter(name="*")] = None,
+    options: BaseModel | None = None,
     config: Path | None = None,
     json: bool = False,
 ) -> int:
@@ -35,7 +38,7 @@ def command(
     from offnormal.report.compare_table import counts, detector, groups, reading
     from offnormal.verbs.compare import compare, comparison_json
 
-    comparison, made = compare(runs, build(CompareConfig, given_flags(options), file=config))
+    comparison, made = compare(runs, build(CompareConfig, set_values(options), file=config))
     if json:
         say_json({"run": made.path, **comparison_json(comparison)})
         return 0

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TypeVar
 
-from cyclopts import Parameter
+from pydantic import BaseModel
 
-Work = Callable[[str, Any, Any, Path | None, bool], int]  # detector, configuration, flags, file, json -> exit code
+from offnormal.cli.flags import takes_flags
+
+_Model = TypeVar("_Model", bound=BaseModel)
+Work = Callable[[str, type[_Model], BaseModel | None, Path | None, bool], int]
+"""Of a detector, a configuration, flags, a file, and whether to print JSON the exit code."""
 _FLAGS = """
 
 Parameters
@@ -20,20 +24,14 @@ json
 """
 
 
-def detector_command(name: str, model: Any, work: Work, summary: str) -> Callable[..., int]:
+def detector_command(name: str, model: type[_Model], work: Work[_Model], summary: str) -> Callable[..., int]:
     """The command of a detector, whose options stand beside those of the verb.
 
     model: the verb's configuration with the detector's options under `detector`; summary: first line of its help.
     """
-    model.model_fields["detector"].metadata.append(Parameter(name="*"))
 
-    def command(*, options: Any = None, config: Path | None = None, json: bool = False) -> int:
+    def command(*, options: BaseModel | None = None, config: Path | None = None, json: bool = False) -> int:
         return work(name, model, options, config, json)
 
     command.__doc__ = summary + _FLAGS
-    command.__annotations__.update(
-        options=Annotated[model | None, Parameter(name="*")],
-        config=Path | None,
-        json=bool,
-    )
-    return command
+    return takes_flags(model, heading=name)(command)

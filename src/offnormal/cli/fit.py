@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cyclopts import App, Parameter
+from cyclopts import App
+from pydantic import BaseModel
 
 from offnormal import registry
 from offnormal.cli.detector_command import detector_command
 
 if TYPE_CHECKING:
+    from offnormal.config.fit import FitConfig
     from offnormal.run import Run
 
 
@@ -37,37 +39,16 @@ def __getattr__(name: str) -> Callable[..., int]:
 def _command_for(name: str) -> Callable[..., int]:
     from offnormal.verbs.fit import fit_config
 
-    model = fit_config(name)
-    group_flags(name, model)
-    return detector_command(name, model, _fit, "Learn normality from normal images or videos and calibrate.")
+    return detector_command(name, fit_config(name), _fit, "Learn normality from normal images or videos and calibrate.")
 
 
-def group_flags(name: str, model: Any) -> None:
-    """Put the flags of a fit under headings, by the configuration that brings each."""
-    from cyclopts import Group
-
-    titles = {
-        "FitConfig": "Input and threshold",
-        "MaskConfig": "Input and threshold",
-        "DataConfig": "Data",
-        "FootageConfig": "Videos",
-        "ComputeConfig": "Computing",
-        "TrainConfig": "Training",
-        "ElsewhereConfig": "Tracking and upload",
-    }
-    order = ["Data", "Videos", "Input and threshold", name, "Training", "Computing", "Tracking and upload"]
-    groups = {title: Group(title, sort_key=number) for number, title in enumerate(order)}
-    for field, about in model.model_fields.items():
-        first = next(base.__name__ for base in reversed(model.__mro__) if field in getattr(base, "model_fields", {}))
-        about.metadata = [*about.metadata, Parameter(group=groups[titles.get(first, name)])]
-
-
-def _fit(name: str, model: Any, options: Any, file: Path | None, json: bool) -> int:
+def _fit(name: str, model: type[FitConfig], options: BaseModel | None, file: Path | None, json: bool) -> int:
     from offnormal.cli.show import program, progress_bar, say, say_json, warn_skipped
-    from offnormal.config_layers import build, given_flags
+    from offnormal.config.layers import build
+    from offnormal.config.model import set_values
     from offnormal.verbs.fit import fit_run, resumed_config
 
-    given = given_flags(options)
+    given = set_values(options)
     resolved = build(model, given, file=file or resumed_config(given.get("resume")), detector=name)
     with progress_bar() as progress:
         runs = fit_run(name, resolved, progress)
@@ -122,7 +103,7 @@ def _as_text(run: Run) -> list[str]:
 
 def _trained(training: dict[str, Any]) -> str:
     """One line: how long it learnt and why it stopped, and which weights it kept."""
-    why = {"done": "", "early": ", stopped early", "time": ", stopped by --limit-time"}[training["stopped"]]
+    why = {"done": "", "early": ", stopped early", "time": ", stopped by --max-time"}[training["stopped"]]
     best = ""
     if training["best_step"] is not None:
         best = f"; lowest validation loss {training['best_loss']:.4g} after epoch {training['best_epoch']}"

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cyclopts import App
+from pydantic import BaseModel
 
 from offnormal.cli.detector_command import detector_command
+
+if TYPE_CHECKING:
+    from offnormal.config.fit import ImportConfig
 
 _SUMMARY = "Make a bundle of weights that the published code has saved; its structure is read from their shapes."
 _IMPORTABLE = {
@@ -42,12 +46,13 @@ def _command_for(name: str) -> Callable[..., int]:
     return detector_command(name, import_config(name), _import, _SUMMARY)
 
 
-def _import(name: str, model: Any, options: Any, file: Path | None, json: bool) -> int:
+def _import(name: str, model: type[ImportConfig], options: BaseModel | None, file: Path | None, json: bool) -> int:
     from offnormal.cli.show import program, say, say_json
-    from offnormal.config_layers import build, given_flags
+    from offnormal.config.layers import build
+    from offnormal.config.model import set_values
     from offnormal.verbs.import_weights import import_run
 
-    run = import_run(name, build(model, given_flags(options), file=file, detector=name))
+    run = import_run(name, build(model, set_values(options), file=file, detector=name))
     bundle = run.bundle
     if json:
         say_json({"run": run.path, "bundle": bundle.path, "hash": bundle.hash, "imported": bundle.card["imported"]})
@@ -56,7 +61,7 @@ def _import(name: str, model: Any, options: Any, file: Path | None, json: bool) 
     say(f"{name} from {files}: {spec.size[1]} x {spec.size[0]} px, {'colour' if spec.channels == 3 else 'grey'}")
     say("calibration  none: scores come without verdicts")
     say(f"bundle       {bundle.path}")
-    say(f"next         {program()} calibrate {bundle.path} --normals DIR")
+    say(f"next         {program()} calibrate {bundle.path} --normal DIR")
     return 0
 
 

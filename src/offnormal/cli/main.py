@@ -97,9 +97,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def _explain(error: CycloptsError) -> str:
     if isinstance(error, WrongValue) and isinstance(error.__cause__, ValidationError):
-        from offnormal.faults import explain
+        from offnormal.config.validation import format_validation_error
 
-        return explain(error.__cause__)
+        return format_validation_error(error.__cause__)
     return str(error)
 
 

@@ -6,70 +6,30 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-from pydantic import Field
+from pydantic import BaseModel
 
-from offnormal.config import VerbConfig
-from offnormal.config_layers import build, given_flags
+from offnormal.cli.flags import takes_flags
+from offnormal.config.layers import build
+from offnormal.config.model import set_values
 from offnormal.errors import UsageError
+from offnormal.watching.config import WatchConfig, named_after
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from offnormal.types import Event
     from offnormal.verbs.watch import Checked
-    from offnormal.watching.config import WatchConfig
     from offnormal.watching.recordings import DryRun
 
 
-class WatchFlags(VerbConfig):
-    """What can be said on the command line; a configuration file can say more."""
-
-    rate: str | None = None
-    """Events to expect of normal life at most, such as 2/day or 1/hour; default: the bundle's own threshold."""
-    calibrate_on: list[Path] = Field(default=[])
-    """Videos of this camera's normal life, files or folders, that the detector has not learnt from; for --rate."""
-    threshold: float | None = None
-    """Threshold by hand instead; promises nothing."""
-    sink: list[str] = Field(default=[])
-    """Where events are told, KIND:TARGET such as jsonl:events.jsonl (offnormal list sinks); may be repeated."""
-    zone: list[str] = Field(default=[])
-    """Polygon that counts, in shares of the picture: '0.1,0.2 0.9,0.2 0.5,0.8'; 'exclude:...': one that does not."""
-    mask: Path | None = None
-    """Privacy mask, painted black before anything else sees a picture: a picture, or polygons in YAML or JSON."""
-    schedule: list[str] = Field(default=[])
-    """When events are raised: 'mon-fri 18:00-06:00'; may be given several times."""
-    timezone: str | None = None
-    """Of the schedule, such as Europe/Berlin; default: UTC."""
-    fps: float | None = None
-    """Frames a second that are looked at; default: all."""
-    realtime: bool = False
-    """Video files as if they were live."""
-    began: str | None = None
-    """When a recording begins, such as 2026-11-20T18:00+01:00."""
-    out: Path | None = None
-    """Folder for pictures and clips of events, what is still to be delivered, and alarm budgets; default: watching."""
-    keep_days: float | None = None
-    """Days after which pictures and clips of events are removed; default: never."""
-    keep_gb: float | None = None
-    """Gigabytes beyond which those written first are removed; inf: never; default: 20."""
-    metrics: str | None = None
-    """Port of a page of metrics for Prometheus on this machine alone; HOST:PORT for others."""
-    device: str | None = None
-    """auto, cpu, cuda or cuda:N."""
-    batch_size: int | None = None
-    """Frames or clips of all cameras computed at once, at most."""
-    threads: int | None = None
-    """Threads that compute on the processor; default: one a core."""
-
-
+@takes_flags(WatchConfig, without=("bundle", "cameras"))
 def command(
     bundle: Path | None = None,
     /,
     *sources: str,
-    options: Annotated[WatchFlags | None, Parameter(name="*")] = None,
+    options: BaseModel | None = None,
     config: Path | None = None,
     dry_run: bool = False,
     check: bool = False,
@@ -100,7 +60,7 @@ def command(
 
     if connect and not check:
         raise UsageError("--connect is for --check")
-    said = configured(bundle, sources, given_flags(options), config, dry_run=dry_run)
+    said = configured(bundle, sources, set_values(options), config, dry_run=dry_run)
     with progress_bar() as progress:
         watch = Watch(said, progress)
         if check:
@@ -114,19 +74,16 @@ def configured(
     bundle: Path | None, sources: tuple[str, ...], flags: dict[str, Any], file: Path | None, *, dry_run: bool = False
 ) -> WatchConfig:
     """The configuration that flags and a file make together."""
-    from offnormal.sources.footage import expand_videos
-    from offnormal.watching.config import WatchConfig, named_after
+    from offnormal.data.resolve import resolve_items
 
-    given = {{"sink": "sinks", "zone": "zones"}.get(key, key): value for key, value in flags.items()}
-    windows, zone = given.pop("schedule", None), given.pop("timezone", None)
-    if windows:
-        given["schedule"] = {"windows": windows, **({} if zone is None else {"timezone": zone})}
-    elif zone is not None:
-        raise UsageError("--timezone without --schedule: say which windows of the week, too")
+    given = dict(flags)
     if bundle is not None:
         given["bundle"] = bundle
     if sources:
-        named = [str(found) for one in sources for found in (expand_videos([one]) if dry_run else ()) or (one,)]
+        named = []
+        for source in sources:
+            videos = resolve_items([source], kind="video") if dry_run else []
+            named += [video.address for video in videos] or [source]
         names = [named_after(source) for source in named]
         taken = [name if names.count(name) == 1 else f"{name[:50]}-{i}" for i, name in enumerate(names, 1)]
         given["cameras"] = [{"source": source, "name": name} for source, name in zip(named, taken, strict=True)]
@@ -145,24 +102,24 @@ def _watch(watch: Any, *, json: bool) -> int:
         else:
             say(line(event))
 
-    with watch.running(tell) as running:
-        for one in running.cameras:
-            warn(f"{one.name}: {one.seen.view.address}; {one.thresholds.promise}")
-        if running.metrics_url is not None:
-            warn(f"metrics at {running.metrics_url}")
+    with watch.running(tell) as pipeline:
+        for one in pipeline.cameras:
+            warn(f"{one.name}: {one.frames.setup.address}; {one.thresholds.promise}")
+        if pipeline.metrics_url is not None:
+            warn(f"metrics at {pipeline.metrics_url}")
 
         def end(_: int, __: FrameType | None) -> None:
-            running.loop.stop()
+            pipeline.stop()
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends it at once
 
         before = [(number, signal.signal(number, end)) for number in (signal.SIGTERM, signal.SIGINT)]
         try:
-            running.loop.run()
+            pipeline.run()
         finally:
             for number, handler in before:
                 signal.signal(number, handler)
-    code = 1 if running.loop.failed else 0
-    if running.loop.hanging:  # whose deadline the interpreter would wait for
+    code = 1 if pipeline.failed else 0
+    if pipeline.hanging:  # whose deadline the interpreter would wait for
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -190,15 +147,15 @@ def _check(watch: Any, *, connect: bool, json: bool) -> int:
 
 
 def _checked(found: Checked) -> dict[str, Any]:
-    view, known = found.view, found.thresholds
-    schedule = view.config.schedule
+    setup, known = found.setup, found.thresholds
+    schedule = setup.config.schedule
     return {
-        "camera": view.name,
-        "source": str(view.address),
-        "bundle": f"{view.bundle.detector.name} {view.bundle.hash}",
+        "camera": setup.name,
+        "source": str(setup.address),
+        "bundle": f"{setup.bundle.detector.name} {setup.bundle.hash}",
         "threshold": None if known is None else round(known.threshold, 6),
         "promise": "from the footage named, at the start" if known is None else known.promise,
-        "zones": len(view.config.zones),
+        "zones": len(setup.config.zones),
         "schedule": None if schedule is None else f"{', '.join(schedule.windows)} ({schedule.timezone})",
         "gives": found.source,
     }
@@ -234,8 +191,8 @@ def line(event: Event) -> str:
         facts.append(f"peak {event.peak_score:.4g}")
     if event.severity is not None:
         facts.append(event.severity)
-    if event.tail_probability is not None:
-        facts.append(f"tail {event.tail_probability:.2g}")
+    if event.p_value is not None:
+        facts.append(f"p-value {event.p_value:.2g}")
     return "  ".join([*facts, *filter(None, [event.detail])])
 
 

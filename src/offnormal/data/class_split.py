@@ -152,7 +152,7 @@ def split_clips(clips: Sequence[Item], classes: ClassChoice, *, layout: str, gro
             raise DataError(
                 f"{len(splits)} originals of normal classes ({', '.join(classes.normal)}) leave none for {split} at "
                 f"{classes.shares[0]:g}/{classes.shares[1]:g}/{classes.shares[2]:g} (train/test/calibration): give "
-                "more clips, or other --parts; clips of one original are never parted"
+                "more clips, or other --split; clips of one original are never parted"
             )
     taken = [clip for clip in clips if clip.class_name in (*classes.normal, *classes.anomalous)]
     return Split(

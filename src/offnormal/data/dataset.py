@@ -14,7 +14,7 @@ from offnormal.data.class_split import ClassChoice, Split
 from offnormal.errors import DataError, ImageError
 from offnormal.sources import idx
 from offnormal.sources.paths import natural_key
-from offnormal.types import Item
+from offnormal.types import ANOMALOUS, Item
 
 _READERS = 8  # threads
 
@@ -120,7 +120,7 @@ def _files(path: Path) -> list[Path]:
 def _content(path: Path) -> str:
     try:
         if (inside := idx.address(path)) is not None:
-            return hashlib.sha256(idx.picture(*inside).tobytes()).hexdigest()
+            return hashlib.sha256(idx.image(*inside).tobytes()).hexdigest()
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ImageError):
@@ -150,6 +150,11 @@ def group_of(path: Path, root: Path, group_by: str) -> str:
             "(...) names the session, lot or camera"
         )
     return found
+
+
+def unmasked_anomalies(items: Iterable[Item]) -> list[Item]:
+    """Anomalous items without a mask: with them in a set, pixel metrics would call their defects normal."""
+    return [item for item in items if item.label == ANOMALOUS and item.masks is None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Frames of a video as they were laid at input size, kept in memory or on disk so that they are decoded once."""
+"""Frames of a video at input size, kept in memory or on disk so that they are decoded once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _STALE_S = 86_400.0  # an unfinished file this old is of a program that was kill
 
 
 @dataclass(frozen=True, slots=True)
-class LaidFrame:
+class ResizedFrame:
     """One frame of a video at input size."""
 
     index: int
@@ -43,7 +43,7 @@ class Recording(ABC):
     """Takes the frames of one video in order; without `commit` at the end nothing of them is kept."""
 
     @abstractmethod
-    def add(self, frame: LaidFrame) -> None:
+    def add(self, frame: ResizedFrame) -> None:
         """Take the next frame."""
 
     @abstractmethod
@@ -56,10 +56,10 @@ class Recording(ABC):
 
 
 class FrameCache(ABC):
-    """Keeps laid frames by the key that `cache_key` gives; may be used by several threads."""
+    """Keeps resized frames by the key that `cache_key` gives; may be used by several threads."""
 
     @abstractmethod
-    def read(self, key: str) -> Sequence[LaidFrame] | None:
+    def read(self, key: str) -> Sequence[ResizedFrame] | None:
         """All frames of a video, or None when they are not kept."""
 
     @abstractmethod
@@ -88,11 +88,11 @@ class RamCache(FrameCache):
     def __init__(self, limit: int = RAM_BYTES) -> None:
         self.limit = limit
         self._used = 0
-        self._videos: dict[str, list[LaidFrame]] = {}
+        self._videos: dict[str, list[ResizedFrame]] = {}
         self._lock = threading.Lock()
         self._said = False
 
-    def read(self, key: str) -> Sequence[LaidFrame] | None:
+    def read(self, key: str) -> Sequence[ResizedFrame] | None:
         """All frames of a video, or None when they are not kept."""
         return self._videos.get(key)
 
@@ -120,7 +120,7 @@ class RamCache(FrameCache):
         with self._lock:
             self._used -= size
 
-    def keep(self, key: str, frames: list[LaidFrame]) -> None:
+    def keep(self, key: str, frames: list[ResizedFrame]) -> None:
         """Keep a whole video."""
         self._videos[key] = frames
 
@@ -129,17 +129,17 @@ class _RamRecording(Recording):
     def __init__(self, cache: RamCache, key: str) -> None:
         self._cache = cache
         self._key = key
-        self._frames: list[LaidFrame] | None = []  # None: given up
+        self._frames: list[ResizedFrame] | None = []  # None: given up
         self._size = 0
 
-    def add(self, frame: LaidFrame) -> None:
+    def add(self, frame: ResizedFrame) -> None:
         if self._frames is None:
             return
         if not self._cache.take(frame.pixels.nbytes):
             self.close()
             return
         self._size += frame.pixels.nbytes
-        self._frames.append(LaidFrame(frame.index, frame.time_s, frame.pixels))
+        self._frames.append(ResizedFrame(frame.index, frame.time_s, frame.pixels))
 
     def commit(self) -> None:
         if self._frames is not None:
@@ -167,7 +167,7 @@ class DiskCache(FrameCache):
         except OSError as error:
             raise ConfigError(f"{folder}: no place for a cache ({error.strerror}); choose another folder") from None
 
-    def read(self, key: str) -> Sequence[LaidFrame] | None:
+    def read(self, key: str) -> Sequence[ResizedFrame] | None:
         """All frames of a video, or None when they are not kept or damaged."""
         path = self.folder / f"{key}.npy"
         try:
@@ -209,7 +209,7 @@ def _row_type(shape: tuple[int, ...]) -> np.dtype[Any]:
     return np.dtype([("index", "<i8"), ("time_s", "<f8"), ("crc", "<u4"), ("pixels", "u1", shape)])
 
 
-class _Stored(Sequence[LaidFrame]):
+class _Stored(Sequence[ResizedFrame]):
     def __init__(self, rows: np.ndarray) -> None:
         self._rows = rows
 
@@ -219,7 +219,7 @@ class _Stored(Sequence[LaidFrame]):
     def __getitem__(self, index: Any) -> Any:
         row = self._rows[index]
         time_s = float(row["time_s"])
-        return LaidFrame(int(row["index"]), None if math.isnan(time_s) else time_s, np.array(row["pixels"]))
+        return ResizedFrame(int(row["index"]), None if math.isnan(time_s) else time_s, np.array(row["pixels"]))
 
 
 class _DiskRecording(Recording):
@@ -232,7 +232,7 @@ class _DiskRecording(Recording):
         self._count = 0
         self._given_up = False
 
-    def add(self, frame: LaidFrame) -> None:
+    def add(self, frame: ResizedFrame) -> None:
         if self._given_up:
             return
         pixels = np.ascontiguousarray(frame.pixels)

@@ -12,7 +12,7 @@ import numpy as np
 from offnormal.data.array_files import Archive, read_mat, read_npy
 from offnormal.errors import DataError
 from offnormal.sources.image import open_mask
-from offnormal.sources.paths import pictures_in
+from offnormal.sources.paths import images_in
 from offnormal.types import MaskSource
 
 
@@ -67,7 +67,7 @@ def frame_labels(masks: FrameMasks) -> np.ndarray:
 
 class _PictureMasks(FrameMasks):
     def __init__(self, folder: Path) -> None:
-        self._paths = pictures_in(folder, recursive=False)
+        self._paths = images_in(folder, recursive=False)
         if not self._paths:
             raise DataError(f"{folder}: no picture in it; expected one mask a frame")
 

@@ -48,7 +48,7 @@ def fixed_size(sizes: Sequence[tuple[int, int]], side: int, *, multiple: int) ->
 
 
 def place(size: tuple[int, int], spec: InputSpec) -> Placement:
-    """How a picture of `size` (H, W) is laid into the rectangle of the specification."""
+    """How a picture of `size` (H, W) is placed in the rectangle of the specification."""
     height, width = spec.size
     if spec.resize.policy in ("median_aspect", "stretch"):
         return Placement(spec.size, 0, 0)
@@ -60,7 +60,7 @@ def place(size: tuple[int, int], spec: InputSpec) -> Placement:
     return Placement(scaled, (scaled[0] - height) // 2, (scaled[1] - width) // 2)
 
 
-def lay(image: Image.Image, spec: InputSpec, *, mask: bool = False) -> Image.Image:
+def resize(image: Image.Image, spec: InputSpec, *, mask: bool = False) -> Image.Image:
     """The picture in the rectangle of the specification; masks by nearest neighbour with zeros outside."""
     placement = place((image.height, image.width), spec)
     scaled = _scale(image, placement.scaled, Resize(interpolation="nearest") if mask else spec.resize)
@@ -86,7 +86,7 @@ def _scale(image: Image.Image, size: tuple[int, int], resize: Resize) -> Image.I
     return image.transform((width, height), Image.Transform.AFFINE, steps, _FILTERS[resize.interpolation])
 
 
-def unlay(values: np.ndarray, size: tuple[int, int], spec: InputSpec) -> np.ndarray:
+def restore_size(values: np.ndarray, size: tuple[int, int], spec: InputSpec) -> np.ndarray:
     """A map (H, W) at input size -> float32 map at the picture's own size; zero where the picture was cropped."""
     placement = place(size, spec)
     canvas = np.zeros(placement.scaled, np.float32)

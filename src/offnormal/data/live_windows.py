@@ -8,13 +8,13 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image
-from torch import Tensor
 
+from offnormal.data.batches import clip_pixels
 from offnormal.data.clips import Clip, Windows
-from offnormal.data.frame_cache import LaidFrame
-from offnormal.data.loader import stack, to_pixels
-from offnormal.data.video_loader import join_frames
+from offnormal.data.frame_cache import ResizedFrame
+from offnormal.data.images import stack, to_pixels
 from offnormal.errors import ConfigError
 from offnormal.types import Frame, Gap, InputSpec
 
@@ -35,7 +35,7 @@ class LiveWindows:
             )
         self.spec = spec
         self.torn = False
-        self._windows: Windows[LaidFrame] = Windows(spec, every_s=every_s)
+        self._windows: Windows[ResizedFrame] = Windows(spec, every_s=every_s)
         self._told = False  # of a gap since the last frame
 
     @property
@@ -43,14 +43,14 @@ class LiveWindows:
         """See `Windows`."""
         return self._windows.warnings
 
-    def push(self, item: Frame | Gap) -> list[Clip[LaidFrame]]:
+    def push(self, item: Frame | Gap) -> list[Clip[ResizedFrame]]:
         """Take the next frame or gap; the clip that it completes, if it does."""
         if isinstance(item, Gap):
             self._windows.reset()
             self._told = True
             return []
         found = self._windows.push(
-            LaidFrame(item.index, item.time_s, to_pixels(Image.fromarray(item.image), self.spec))
+            ResizedFrame(item.index, item.time_s, to_pixels(Image.fromarray(item.image), self.spec))
         )
         self.torn = bool(self._windows.gaps) and not self._told
         self._told = False
@@ -63,7 +63,7 @@ class Ready:
     """A clip of a source that waits to be scored, or a gap between two of them."""
 
     source: str
-    item: Clip[LaidFrame] | Gap
+    item: Clip[ResizedFrame] | Gap
     since_s: float  # on the monotonic clock
 
 
@@ -86,7 +86,7 @@ class LiveBatches:
         self._changed = threading.Condition()
         self._closed = False
 
-    def put(self, source: str, item: Clip[LaidFrame] | Gap, *, drops: bool = True) -> bool:
+    def put(self, source: str, item: Clip[ResizedFrame] | Gap, *, drops: bool = True) -> bool:
         """Add what a source has ready; False: closed."""
         with self._changed:
             waiting = self._ready.setdefault(source, deque())
@@ -153,9 +153,9 @@ class LiveBatches:
         return found
 
 
-def live_pixels(clips: Sequence[Clip[LaidFrame]]) -> Tensor:
+def live_pixels(clips: Sequence[Clip[ResizedFrame]]) -> np.ndarray:
     """Clips -> (N, C, H, W) or (N, C, T, H, W) float32 in 0-1, as a VideoLoader makes them."""
-    return stack([join_frames([frame.pixels for frame in clip.frames]) for clip in clips])
+    return stack([clip_pixels(clip) for clip in clips])
 
 
 def _clips(waiting: deque[Ready]) -> int:

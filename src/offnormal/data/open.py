@@ -13,8 +13,7 @@ from offnormal.data.layouts.folder import from_folders, nested
 from offnormal.data.layouts.labelled import subfolders
 from offnormal.data.layouts.videos import from_videos
 from offnormal.errors import DataError
-from offnormal.sources.paths import as_written, pictures_in
-from offnormal.sources.video_paths import is_video, videos_in
+from offnormal.sources.paths import as_written, images_in, is_video, videos_in
 from offnormal.types import Item
 
 _GENERAL = {"videos": 1, "folder": 2}  # what fits nearly everything is tried last, in this order
@@ -158,7 +157,7 @@ def _named(normal: Path | None, test: Path | None, masks: Path | None, layout: s
 
 def _holds_videos(place: Path) -> bool:
     if place.is_dir():
-        return bool(videos_in(place, recursive=True)) and not pictures_in(place)
+        return bool(videos_in(place, recursive=True)) and not images_in(place)
     return is_video(place) and place.is_file()
 
 

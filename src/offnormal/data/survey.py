@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from offnormal.data.geometry import fixed_size
 from offnormal.errors import ConfigError, DataError, ImageError, VideoError
 from offnormal.sources.image import image_size, significant_bits
-from offnormal.sources.paths import pictures_in
+from offnormal.sources.paths import images_in
 from offnormal.sources.video import open_video
-from offnormal.types import InputSpec, Interpolation, Item, Resize, ResizePolicy
+from offnormal.types import ClipSpec, InputSpec, Interpolation, Item, Resize, ResizePolicy
 
 _SIZES = 2000  # headers read at most
 _DEPTHS = 32  # deep pictures decoded at most
@@ -64,7 +63,7 @@ def survey_videos(videos: Sequence[Item]) -> Survey:
         except (VideoError, ImageError):
             continue
         if video.path.is_dir():
-            frames = pictures_in(video.path, recursive=False)
+            frames = images_in(video.path, recursive=False)
             depths += [
                 bits for path in frames[:: math.ceil(len(frames) * len(chosen) / _DEPTHS)] if (bits := _bits(path))
             ]
@@ -101,14 +100,14 @@ def choose_input(
     antialias: bool = True,
     squares: Sequence[int] = (),
     channels: int = 3,
-    clip: Mapping[str, Any] | None = None,
+    clip: ClipSpec | None = None,
 ) -> InputSpec:
     """The input specification for the pictures found.
 
     size: N for N x N pixels (with `median_aspect` as many in another shape), or (H, W); multiple: both sides are
     multiples of so many pixels; squares: the sides that a square may have, for detectors that take nothing else, onto
-    which `median_aspect` stretches. channels: 1 grey, 3 RGB; clip: further fields of InputSpec, for detectors that take
-    several frames. Raises ConfigError for settings that contradict each other.
+    which `median_aspect` stretches. channels: 1 grey, 3 RGB; clip: for detectors that take several
+    frames. Raises ConfigError for settings that contradict each other.
     """
     if squares and policy == "median_aspect":
         policy = "stretch"
@@ -140,4 +139,4 @@ def choose_input(
             f"{', '.join(map(str, squares[:4]))}, ... pixels a side; the nearest is {side} x {side}, --size {side}"
         )
     resize = Resize(policy=policy, interpolation=interpolation, antialias=antialias, short_side=short_side)
-    return InputSpec(size=sides, channels=channels, resize=resize, bits=found.bits, **(clip or {}))
+    return InputSpec(size=sides, channels=channels, resize=resize, bits=found.bits, **asdict(clip or ClipSpec()))

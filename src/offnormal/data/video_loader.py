@@ -1,28 +1,21 @@
-"""Videos -> batches of frames or clips, decoded and resized ahead by threads; bad videos stop or are left out."""
+"""Videos -> batches of frames or clips, decoded and resized by threads in advance."""
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import math
-import os
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypedDict, Unpack
 
-import numpy as np
-
-from offnormal.data.ahead import Ahead
+from offnormal.data.batches import Loader, OnError, Row
 from offnormal.data.clips import Clip, Timed, most_clips
-from offnormal.data.dataset import Skipped
-from offnormal.data.frame_cache import DiskCache, FrameCache, LaidFrame, RamCache
-from offnormal.data.loader import Batch, OnBad, stack
-from offnormal.data.video_reading import Ended, HowToRead, read_clips
+from offnormal.data.frame_cache import DiskCache, FrameCache, RamCache, ResizedFrame
+from offnormal.data.prefetch import Prefetch
+from offnormal.data.video_reading import Ended, ReadOptions, read_clips
 from offnormal.errors import ConfigError, DataError, ImageError, VideoError
 from offnormal.types import ANOMALOUS, NORMAL, Frame, InputSpec, Item, Sample
 
@@ -30,12 +23,19 @@ CacheKind = Literal["off", "ram", "disk"]
 _AT_ONCE = 2  # videos that are decoded at the same time, so that none is waited for where one ends
 
 
-_Found = tuple[Item, Clip[LaidFrame]]
-_Laid = tuple[Sample, Clip[LaidFrame]]
+class VideoOptions(TypedDict, total=False):
+    """What a VideoLoader takes besides the options of every loader; see there."""
+
+    every_s: float | None
+    cache: CacheKind
+    cache_dir: Path | None
+    fps: float | None
+    stretches: int
+    seen: Callable[[Frame], None] | None
 
 
-class VideoLoader:
-    """Iterates batches of frames (N, C, H, W) or clips (N, C, T, H, W) of videos in order, as the input says.
+class VideoLoader(Loader):
+    """See `Loader`; batches of frames (N, C, H, W) or clips (N, C, T, H, W) of videos in order, as the input says.
 
     One sample a clip: its `frame` is the last of the clip's targets, whose time, label and mask it bears (of a clip
     scored as a whole the last frame, anomalous when any frame of it is), and its group that of its video, or the
@@ -47,54 +47,41 @@ class VideoLoader:
     stretches: how many groups each video without one is cut into, of about the same length, one after the other.
     seen: called with every frame as it was decoded, at its own size, before the clips that it is in are given, in the
     thread that decodes; not with frames from a cache.
-    Attributes: `skipped` (bad videos of the last pass), `ended` (the others, once their last clip was taken),
-    `waited_s` (seconds its user waited for data in that pass), `given` (clips in it).
     """
 
     def __init__(
         self,
-        videos: Sequence[Item],
+        items: Sequence[Item],
         spec: InputSpec,
         *,
         batch_size: int,
-        every_s: float | None = None,
         masks: bool = False,
-        on_bad: OnBad = "stop",
-        cache: CacheKind = "off",
-        cache_dir: Path | None = None,
-        fps: float | None = None,
-        stretches: int = 1,
+        on_error: OnError = "fail",
         workers: int | None = None,
         progress: Callable[[int], None] | None = None,
-        seen: Callable[[Frame], None] | None = None,
+        **options: Unpack[VideoOptions],
     ) -> None:
+        self.every_s = every_s = options.get("every_s")
         if masks and not spec.targets:
             raise ConfigError("masks were asked for, but the clips are scored as a whole, without a map to lay beside")
         if every_s is not None and not 0 < every_s < math.inf:
             raise ConfigError(f"one clip every {every_s:g} s: expected a number of seconds above 0")
-        twice = [path for path, count in Counter(video.path for video in videos).items() if count > 1]
-        if twice:
-            raise DataError(f"{twice[0]}: the same video is given more than once; leave it out")
-        self.videos = list(videos)
-        self.spec = spec
-        self.batch_size = batch_size
-        self.on_bad = on_bad
-        self.workers = workers or min(8, os.cpu_count() or 1)
-        self.how = HowToRead(
+        repeated = [path for path, count in Counter(video.path for video in items).items() if count > 1]
+        if repeated:
+            raise DataError(f"{repeated[0]}: the same video is given more than once; leave it out")
+        super().__init__(
+            items, spec, batch_size=batch_size, masks=masks, on_error=on_error, workers=workers, progress=progress
+        )
+        self.reading = ReadOptions(
             spec=spec,
             every_s=every_s,
             masks=masks,
-            fps=fps,
-            cache=_make_cache(cache, cache_dir),
+            fps=options.get("fps"),
+            cache=_make_cache(options.get("cache", "off"), options.get("cache_dir")),
             pending=self.workers + 1,
-            seen=seen,
+            seen=options.get("seen"),
         )
-        self.progress = progress
-        self.skipped: list[Skipped] = []
-        self.ended: list[Ended] = []
-        self.waited_s = 0.0
-        self.given = 0
-        self.stretches = stretches
+        self.stretches = options.get("stretches", 1)
         self._groups: Set[str | None] | None = None  # of the clips given; None: all
         self._apart = False
         self._counts: dict[Path, int] = {}
@@ -105,57 +92,26 @@ class VideoLoader:
 
         A video that says neither its length nor its duration is decoded to be counted.
         """
-        return sum(self._count(video) for video in self.videos)
+        return sum(self._count_clips(video) for video in self.items)
 
     def groups(self) -> list[str]:
         """Every group that a sample may be of, in the order of the videos."""
-        return list(dict.fromkeys(f"{_group(video)}{end}" for video in self.videos for end in self._endings(video)))
+        return list(dict.fromkeys(group for video in self.items for group in self._groups_of(video)))
 
     def only(self, groups: Set[str | None], *, apart: bool = False) -> Self:
         """A loader over the videos of these groups alone, otherwise the same but without progress.
 
         apart: without the clips that begin in another group, where a video is cut.
         """
-        other = copy.copy(self)
-        other.videos = [
-            video for video in self.videos if any(f"{_group(video)}{end}" in groups for end in self._endings(video))
-        ]
+        other = self.silent().over([video for video in self.items if not groups.isdisjoint(self._groups_of(video))])
         other._groups, other._apart = groups, apart
-        other.progress, other.skipped, other.ended, other.waited_s = None, [], [], 0.0
         return other
 
-    def over(self, videos: Sequence[Item]) -> Self:
+    def over(self, items: Sequence[Item]) -> Self:
         """A loader over all clips of these videos, of whatever group, otherwise the same."""
-        other = copy.copy(self)
-        other.videos = list(videos)
+        other = super().over(items)
         other._groups, other._apart = None, False
-        other.skipped, other.ended, other.waited_s = [], [], 0.0
         return other
-
-    def __iter__(self) -> Iterator[Batch]:
-        ready: list[_Laid] = []
-        with contextlib.closing(self.laid()) as clips:
-            for found in clips:
-                ready.append(found)
-                if len(ready) == self.batch_size:
-                    yield self._batch(ready)
-                    ready = []
-        if ready:
-            yield self._batch(ready)
-
-    def laid(self) -> Generator[_Laid, None, None]:
-        """One pass, clip by clip, with its frames as they were laid at input size."""
-        self.skipped, self.ended, self.waited_s = [], [], 0.0
-        self.given = 0
-        with contextlib.closing(self._clips()) as clips:
-            for video, clip in clips:
-                sample = self.sample_of(video, clip)
-                if sample is None:
-                    continue
-                self.given += 1
-                if self.progress is not None:
-                    self.progress(1)
-                yield sample, clip
 
     def sample_of(self, video: Item, clip: Clip[Any]) -> Sample | None:
         """What is known of a clip of a video, of whose frames only places and times count; None: it is not given."""
@@ -166,73 +122,51 @@ class VideoLoader:
             return None
         return _sample(video, clip, group)
 
-    def _clips(self) -> Generator[_Found, None, None]:
+    def _rows(self) -> Generator[Row, None, None]:
         """Clips of all videos in order, while the next ones are read."""
         room = max(2, 2 * self.batch_size // self.spec.hop)
-        reading: deque[tuple[Item, Ahead[Clip[LaidFrame] | Ended]]] = deque()
-        waiting = deque(self.videos)
+        reading: deque[tuple[Item, Prefetch[Clip[ResizedFrame] | Ended]]] = deque()
+        waiting = deque(self.items)
         with ThreadPoolExecutor(self.workers, thread_name_prefix="resize") as pool:
             try:
                 while reading or waiting:
                     while waiting and len(reading) < max(_AT_ONCE, self.workers // 2):
                         video = waiting.popleft()
-                        reading.append(
-                            (video, Ahead(partial(read_clips, video, self.how, pool), room=room, name="decode"))
-                        )
-                    yield from self._taken(*reading[0])
+                        read = partial(read_clips, video, self.reading, pool)
+                        reading.append((video, Prefetch(read, room=room, name="decode")))
+                    yield from self._rows_of(*reading[0])
                     reading.popleft()
             finally:
-                for _, ahead in reading:
-                    ahead.close()
+                for _, prefetch in reading:
+                    prefetch.close()
 
-    def _taken(self, video: Item, ahead: Ahead[Clip[LaidFrame] | Ended]) -> Iterator[_Found]:
-        made = iter(ahead)
-        while True:
-            start = time.perf_counter()
-            try:
-                found = next(made, None)
-            except (VideoError, ImageError) as error:
-                if self.on_bad == "stop":
-                    raise VideoError(
-                        f"video {video.name}: {error}; or leave such videos out with --on-bad skip"
-                    ) from None
-                self.skipped.append(Skipped(video.path, str(error)))
-                return
-            finally:
-                self.waited_s += time.perf_counter() - start
-            if found is None:
-                return
-            if isinstance(found, Ended):
-                self.ended.append(found)
-            else:
-                yield video, found
+    def _rows_of(self, video: Item, prefetch: Prefetch[Clip[ResizedFrame] | Ended]) -> Iterator[Row]:
+        clips = iter(prefetch)
+        while (clip := self._next(video, lambda: next(clips, None))) is not None:
+            if isinstance(clip, Ended):
+                self.ended.append(clip)
+            elif (sample := self.sample_of(video, clip)) is not None:
+                self._count()
+                yield sample, clip
 
-    def _batch(self, ready: Sequence[_Laid]) -> Batch:
-        clips = [clip for _, clip in ready]
-        masks = [frame.mask for clip in clips for frame in clip.targets if frame.mask is not None]
-        return Batch(
-            pixels=stack([join_frames([frame.pixels for frame in clip.frames]) for clip in clips]),
-            samples=[sample for sample, _ in ready],
-            masks=np.stack(masks) if self.how.masks else None,
-            frames=np.array([spoken_of(clip) for clip in clips], np.int64),
-        )
-
-    def _endings(self, video: Item) -> list[str]:
-        """What follows a video's name in the groups it is cut into."""
-        cut = self.stretches > 1 and video.group is None
-        return [f" {number + 1}/{self.stretches}" for number in range(self.stretches)] if cut else [""]
+    def _groups_of(self, video: Item) -> list[str]:
+        """The groups that a video is cut into."""
+        name = _group(video)
+        if self.stretches == 1 or video.group is not None:
+            return [name]
+        return [f"{name} {number + 1}/{self.stretches}" for number in range(self.stretches)]
 
     def _group_of(self, video: Item, frame: Timed) -> str:
-        endings = self._endings(video)
-        if len(endings) == 1:
-            return _group(video)
+        groups = self._groups_of(video)
+        if len(groups) == 1:
+            return groups[0]
         if video.path not in self._lengths:
-            with self.how.open(video) as reader:
+            with self.reading.open(video) as reader:
                 self._lengths[video.path] = reader.info.frames or 1
         number = frame.index * self.stretches // self._lengths[video.path]
-        return _group(video) + endings[min(number, self.stretches - 1)]
+        return groups[min(number, self.stretches - 1)]
 
-    def _count(self, video: Item) -> int:
+    def _count_clips(self, video: Item) -> int:
         if video.path not in self._counts:
             try:
                 self._counts[video.path] = self._clips_in(video)
@@ -241,14 +175,13 @@ class VideoLoader:
         return self._counts[video.path]
 
     def _clips_in(self, video: Item) -> int:
-        with self.how.open(video) as reader:
+        with self.reading.open(video) as reader:
             info = reader.info
             frames = info.frames if info.frames is not None else sum(1 for _ in reader.frames())
-        every_s = self.how.every_s
-        if every_s is None:
+        if self.every_s is None:
             return most_clips(self.spec, frames, info.fps)
         seconds = info.duration_s if info.duration_s is not None else frames / (info.fps or 1)
-        return min(most_clips(replace(self.spec, hop=1), frames, info.fps), math.floor(seconds / every_s) + 1)
+        return min(most_clips(replace(self.spec, hop=1), frames, info.fps), math.floor(seconds / self.every_s) + 1)
 
 
 def _make_cache(kind: CacheKind, folder: Path | None) -> FrameCache | None:
@@ -263,22 +196,8 @@ def _group(video: Item) -> str:
     return video.group if video.group is not None else video.name
 
 
-def _ends(clip: Clip[Any]) -> tuple[Timed, Timed]:
-    return clip.frames[0], clip.frames[-1]
-
-
-def join_frames(frames: Sequence[np.ndarray]) -> np.ndarray:
-    """Frames (C, H, W) -> (C, H, W) of one, (C, T, H, W) of several."""
-    return frames[0] if len(frames) == 1 else np.stack(frames, axis=1)
-
-
-def spoken_of(clip: Clip[Any]) -> list[int]:
-    """The K frames that the scores of a clip speak of; of a clip as a whole its first and last frame."""
-    return [frame.index for frame in clip.targets or _ends(clip)]
-
-
 def _sample(video: Item, clip: Clip[Any], group: str) -> Sample:
-    first, last = _ends(clip)
+    first, last = clip.frames[0], clip.frames[-1]
     if clip.targets:
         first = last = max(clip.targets, key=lambda frame: frame.index)
     return Sample(

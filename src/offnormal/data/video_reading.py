@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 
 from offnormal.data.clips import Clip, ClipMaker, clip_maker
-from offnormal.data.frame_cache import FrameCache, LaidFrame, cache_key
+from offnormal.data.frame_cache import FrameCache, ResizedFrame, cache_key
 from offnormal.data.frame_masks import FrameMasks, open_masks
-from offnormal.data.loader import lay_mask, to_pixels
+from offnormal.data.images import resize_mask, to_pixels
 from offnormal.errors import DataError
 from offnormal.sources.privacy import paint
 from offnormal.sources.video import VideoReader, open_video
@@ -40,7 +40,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HowToRead:
+class ReadOptions:
     """What is wanted of videos."""
 
     spec: InputSpec
@@ -71,25 +71,25 @@ class HowToRead:
             log.warning("video %s: %s; the same of other videos is not said again", video.name, warning)
 
 
-def read_clips(video: Item, how: HowToRead, pool: Executor) -> Generator[Clip[LaidFrame] | Ended, None, None]:
+def read_clips(video: Item, reading: ReadOptions, pool: Executor) -> Generator[Clip[ResizedFrame] | Ended, None, None]:
     """The clips of one video in order, and what is known of it at the end.
 
     pool: resizes frames. Whatever is raised names the video in a note; VideoError when it cannot be read, DataError
     when its masks do not belong to it.
     """
     try:
-        with how.open(video) as reader, _masks(video, how) as masks:
+        with reading.open(video) as reader, _masks(video, reading) as masks:
             length = reader.info.frames if reader.info.exact else None
-            maker: ClipMaker[Any] = clip_maker(how.spec, length=length, every_s=how.every_s)
+            maker: ClipMaker[Any] = clip_maker(reading.spec, length=length, every_s=reading.every_s)
             times: dict[int, float | None] = {}
-            make = _sparse_clips if how.every_s is not None and how.spec.frames > 1 else _dense_clips
-            yield from make(video, reader, masks, how, pool, maker, times)
-            if how.every_s is not None and how.spec.frames == 1:  # frames were passed over
+            make = _sparse_clips if reading.every_s is not None and reading.spec.frames > 1 else _dense_clips
+            yield from make(video, reader, masks, reading, pool, maker, times)
+            if reading.every_s is not None and reading.spec.frames == 1:  # frames were passed over
                 times = dict(enumerate(reader.times())) | times
             count = max(times, default=-1) + 1
-            warnings = [*maker.warnings, *_clock_warnings(reader.restarts), *_label_warnings(video, count, thinned=how.every_s is not None)]
+            warnings = [*maker.warnings, *_clock_warnings(reader.restarts), *_label_warnings(video, count, thinned=reading.every_s is not None)]
             for warning in warnings:
-                how.warn(video, warning)
+                reading.warn(video, warning)
             in_order = np.array([times.get(index) for index in range(count)], np.float64)
             yield Ended(
                 video,
@@ -97,7 +97,7 @@ def read_clips(video: Item, how: HowToRead, pool: Executor) -> Generator[Clip[La
                 in_order,
                 reader.info.fps,
                 tuple(reader.restarts),
-                how.every_s is not None,
+                reading.every_s is not None,
                 tuple(maker.gaps),
                 (*reader.warnings, *warnings),
             )
@@ -106,21 +106,21 @@ def read_clips(video: Item, how: HowToRead, pool: Executor) -> Generator[Clip[La
         raise
 
 
-def _masks(video: Item, how: HowToRead) -> contextlib.AbstractContextManager[FrameMasks | None]:
-    return open_masks(video.masks) if how.masks and video.masks is not None else contextlib.nullcontext()
+def _masks(video: Item, reading: ReadOptions) -> contextlib.AbstractContextManager[FrameMasks | None]:
+    return open_masks(video.masks) if reading.masks and video.masks is not None else contextlib.nullcontext()
 
 
 def _dense_clips(
     video: Item,
     reader: VideoReader,
     masks: FrameMasks | None,
-    how: HowToRead,
+    reading: ReadOptions,
     pool: Executor,
-    maker: ClipMaker[LaidFrame],
+    maker: ClipMaker[ResizedFrame],
     times: dict[int, float | None],
-) -> Generator[Clip[LaidFrame], None, None]:
+) -> Generator[Clip[ResizedFrame], None, None]:
     """Clips of which most frames are used: each is resized, or taken from the cache, as it comes."""
-    with contextlib.closing(_laid(video, reader, masks, how, pool)) as frames:
+    with contextlib.closing(_frames(video, reader, masks, reading, pool)) as frames:
         for frame in frames:
             times[frame.index] = frame.time_s
             if frame.index in reader.restarts:
@@ -133,50 +133,51 @@ def _sparse_clips(
     video: Item,
     reader: VideoReader,
     masks: FrameMasks | None,
-    how: HowToRead,
+    reading: ReadOptions,
     pool: Executor,
     maker: ClipMaker[Frame],
     times: dict[int, float | None],
-) -> Generator[Clip[LaidFrame], None, None]:
+) -> Generator[Clip[ResizedFrame], None, None]:
     """Clips some seconds apart: only the frames in them are resized."""
 
-    def lay(frame: Frame) -> LaidFrame:
+    def resize(frame: Frame) -> ResizedFrame:
         size = (frame.image.shape[0], frame.image.shape[1])
-        return _lay(frame, _mask_of(video, masks, frame.index, size, how), how.spec)
+        return _resize(frame, _mask_of(video, masks, frame.index, size, reading), reading.spec)
 
-    def laid(clips: Iterable[Clip[Frame]]) -> Iterator[Clip[LaidFrame]]:
+    def resized(clips: Iterable[Clip[Frame]]) -> Iterator[Clip[ResizedFrame]]:
         for clip in clips:
-            done = dict(zip((frame.index for frame in clip.frames), pool.map(lay, clip.frames), strict=True))
+            done = dict(zip((frame.index for frame in clip.frames), pool.map(resize, clip.frames), strict=True))
             yield Clip(
                 tuple(done[frame.index] for frame in clip.frames), tuple(done[frame.index] for frame in clip.targets)
             )
 
     for frame in reader.frames():
-        how.show(frame)
+        reading.show(frame)
         times[frame.index] = frame.time_s
         if frame.index in reader.restarts:
             maker.reset()
-        yield from laid(maker.push(frame))
-    yield from laid(maker.end())
+        yield from resized(maker.push(frame))
+    yield from resized(maker.end())
 
 
-def _laid(
-    video: Item, reader: VideoReader, masks: FrameMasks | None, how: HowToRead, pool: Executor
-) -> Generator[LaidFrame, None, None]:
+def _frames(
+    video: Item, reader: VideoReader, masks: FrameMasks | None, reading: ReadOptions, pool: Executor
+) -> Generator[ResizedFrame, None, None]:
     """Frames at input size from the cache or from the reader, which then fills the cache."""
-    thinned = how.every_s if how.spec.frames == 1 else None
-    key = cache_key(video.path, how.spec, every_s=thinned, fps=how.fps) if how.cache is not None else ""
-    stored = how.cache.read(key) if how.cache is not None else None
+    thinned = reading.every_s if reading.spec.frames == 1 else None
+    key = cache_key(video.path, reading.spec, every_s=thinned, fps=reading.fps) if reading.cache is not None else ""
+    stored = reading.cache.read(key) if reading.cache is not None else None
     if stored is not None:
         for frame in stored:
-            yield replace(frame, mask=_mask_of(video, masks, frame.index, reader.info.size, how))
+            yield replace(frame, mask=_mask_of(video, masks, frame.index, reader.info.size, reading))
         return
-    recording = how.cache.record(key) if how.cache is not None else None
+    recording = reading.cache.record(key) if reading.cache is not None else None
     try:
-        for laid in _resized(video, reader.frames() if thinned is None else reader.thinned(thinned), masks, how, pool):
+        decoded = reader.frames() if thinned is None else reader.thinned(thinned)
+        for frame in _resized(video, decoded, masks, reading, pool):
             if recording is not None:
-                recording.add(laid)
-            yield laid
+                recording.add(frame)
+            yield frame
         if recording is not None and not (reader.warnings or reader.restarts):  # which are found by reading it
             recording.commit()
     finally:
@@ -185,15 +186,15 @@ def _laid(
 
 
 def _resized(
-    video: Item, frames: Iterator[Frame], masks: FrameMasks | None, how: HowToRead, pool: Executor
-) -> Generator[LaidFrame, None, None]:
-    pending: deque[Future[LaidFrame]] = deque()
+    video: Item, frames: Iterator[Frame], masks: FrameMasks | None, reading: ReadOptions, pool: Executor
+) -> Generator[ResizedFrame, None, None]:
+    pending: deque[Future[ResizedFrame]] = deque()
     try:
         for frame in frames:
-            how.show(frame)
-            mask = _mask_of(video, masks, frame.index, (frame.image.shape[0], frame.image.shape[1]), how)
-            pending.append(pool.submit(_lay, frame, mask, how.spec))
-            if len(pending) > how.pending:
+            reading.show(frame)
+            mask = _mask_of(video, masks, frame.index, (frame.image.shape[0], frame.image.shape[1]), reading)
+            pending.append(pool.submit(_resize, frame, mask, reading.spec))
+            if len(pending) > reading.pending:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
@@ -202,18 +203,18 @@ def _resized(
             future.cancel()
 
 
-def _lay(frame: Frame, mask: np.ndarray | None, spec: InputSpec) -> LaidFrame:
-    return LaidFrame(frame.index, frame.time_s, to_pixels(Image.fromarray(frame.image), spec), mask)
+def _resize(frame: Frame, mask: np.ndarray | None, spec: InputSpec) -> ResizedFrame:
+    return ResizedFrame(frame.index, frame.time_s, to_pixels(Image.fromarray(frame.image), spec), mask)
 
 
 def _mask_of(
-    video: Item, masks: FrameMasks | None, index: int, size: tuple[int, int], how: HowToRead
+    video: Item, masks: FrameMasks | None, index: int, size: tuple[int, int], reading: ReadOptions
 ) -> np.ndarray | None:
     """(H, W) bool at input size, empty for a video without masks; None when none are wanted."""
-    if not how.masks:
+    if not reading.masks:
         return None
     if masks is None:
-        return np.zeros(how.spec.size, bool)
+        return np.zeros(reading.spec.size, bool)
     if index >= len(masks):
         raise DataError(f"video {video.name}: {len(masks)} masks, but there is a frame {index}; expected one a frame")
     marked = masks[index]
@@ -222,7 +223,7 @@ def _mask_of(
             f"video {video.name}: the mask of frame {index} is {marked.shape[1]} x {marked.shape[0]} pixels, the frame "
             f"{size[1]} x {size[0]}; expected the same size"
         )
-    return lay_mask(marked, how.spec)
+    return resize_mask(marked, reading.spec)
 
 
 def _clock_warnings(restarts: Sequence[int]) -> list[str]:

@@ -3,48 +3,62 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from typing_extensions import TypeVar
 
 from offnormal.backbones.base import WeightCard
-from offnormal.data.loader import Batches
+from offnormal.config.validation import format_validation_error
+from offnormal.data.batches import Batches
 from offnormal.errors import ConfigError, NotFittedError
-from offnormal.types import InputSpec, Output, Pooling
+from offnormal.types import ClipSpec, InputSpec, Output, Pooling, Resize
 
 
-def _whole(value: Any) -> Any:
+def read_whole(value: object) -> object:
     """A number that a flag or the environment gave as text."""
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 DataKind = Literal["pictures", "videos", "clips"]  # clips: of activities, each judged as a whole
-Channels = Annotated[Literal[1, 3], BeforeValidator(_whole)]  # as an option
+Channels = Annotated[Literal[1, 3], BeforeValidator(read_whole)]  # as an option
 
 
 class DetectorOptions(BaseModel):
     """Options of a detector: flags, the YAML key `detector:` and the bundle's configuration derive from them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     seed: int = 0
     """Of every random choice; what it chose is stored in the bundle."""
 
+    @property
+    def torch_seed(self) -> int:
+        """The seed as generators take it: never negative."""
+        return self.seed % (1 << 63)
 
-class Detector(nn.Module, ABC):
-    """Learns from normal samples alone; gives higher scores to what is less normal."""
+
+OptionsT = TypeVar("OptionsT", bound=DetectorOptions, default=Any)
+
+
+class Detector(nn.Module, ABC, Generic[OptionsT]):
+    """Learns from normal samples alone; gives higher scores to what is less normal.
+
+    The constructor of every detector takes its options and its input, and nothing else.
+    """
 
     name: ClassVar[str]  # as registered
-    Options: ClassVar[type[DetectorOptions]]
+    Options: type[OptionsT]
     default_size: ClassVar[int] = 256  # side in pixels of the square whose area the input has by default
     square_sides: ClassVar[Sequence[int]] = ()  # the input is a square of one of these sides; (): any rectangle
     pools_map: ClassVar[bool]  # score = pooling of the map: zones can re-pool it
 
-    def __init__(self, options: DetectorOptions, spec: InputSpec) -> None:
+    def __init__(self, options: OptionsT, spec: InputSpec) -> None:
         super().__init__()
         self.options = options
         self.input = spec
@@ -52,34 +66,57 @@ class Detector(nn.Module, ABC):
         self.ignored: Tensor | None
 
     @classmethod
-    def build(cls, options: DetectorOptions, spec: InputSpec) -> Self:
-        """The detector of options and an input specification, as fits and bundles make it."""
-        return cls(options, spec)
+    def create(
+        cls, *, size: int | tuple[int, int] | None = None, spec: InputSpec | None = None, **options: Any
+    ) -> Self:
+        """The detector of options by name, for use in Python; it has no pretrained weights yet.
+
+        size: input in pixels, N (square) or (H, W), to which images are stretched; default: the detector's. spec: the
+        whole input instead. Raises ConfigError for options and sizes that are not possible.
+        """
+        chosen = cls.read_options(options)
+        if spec is None:
+            side = cls.default_side(chosen) if size is None else size
+            spec = InputSpec(
+                size=(side, side) if isinstance(side, int) else side,
+                channels=cls.input_channels(chosen),
+                resize=Resize(policy="stretch"),
+                **asdict(cls.clip_spec(chosen)),
+            )
+        return cls(chosen, spec)
 
     @classmethod
-    def suited(cls, options: DetectorOptions, *, of: DataKind, shown: float) -> DetectorOptions:
+    def read_options(cls, values: Mapping[str, object]) -> OptionsT:
+        """Options by name, checked; ConfigError with what to do for others."""
+        try:
+            return cls.Options.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError(format_validation_error(error, cls.Options)) from None
+
+    @classmethod
+    def adapt_options(cls, options: OptionsT, *, data: DataKind, shown: float) -> OptionsT:
         """The options with what the data decide filled in: what they are, and how many pixels a side."""
         return options
 
     @classmethod
-    def default_side(cls, options: DetectorOptions) -> int:
+    def default_side(cls, options: OptionsT) -> int:
         """Side in pixels of the square whose area the input has by default."""
         return cls.default_size
 
     @classmethod
-    def input_channels(cls, options: DetectorOptions) -> Literal[1, 3]:
+    def input_channels(cls, options: OptionsT) -> Literal[1, 3]:
         """Channels of the input: 1 grey, 3 RGB."""
         return 3
 
     @classmethod
-    def input_multiple(cls, options: DetectorOptions) -> int:
+    def input_multiple(cls, options: OptionsT) -> int:
         """Sides of the input are multiples of this many pixels."""
         return 1
 
     @classmethod
-    def clip(cls, options: DetectorOptions) -> dict[str, Any]:
-        """Fields of InputSpec that say which frames of a video are taken together: frames, fps, hop, targets."""
-        return {}
+    def clip_spec(cls, options: OptionsT) -> ClipSpec:
+        """Which frames of a video are taken together."""
+        return ClipSpec()
 
     @property
     @abstractmethod
@@ -117,7 +154,7 @@ class Detector(nn.Module, ABC):
         """What a user would compare the cost with: for detectors on a backbone the plain backbone, else None."""
         return None
 
-    def restore_cards(self, cards: Sequence[dict[str, Any]]) -> None:
+    def restore_cards(self, cards: Sequence[Mapping[str, object]]) -> None:
         """Take the cards of the weights that a saved detector was built with."""
 
     def ignore(self, region: Tensor) -> None:
@@ -150,7 +187,7 @@ class Detector(nn.Module, ABC):
             )
 
 
-class StatisticalDetector(Detector):
+class StatisticalDetector(Detector[OptionsT]):
     """Learns without an optimiser, from sufficient statistics that add up.
 
     `update` is `absorb(embed(x))`; whoever wants to score training samples later keeps their embeddings, so that
@@ -195,7 +232,7 @@ class StatisticalDetector(Detector):
         """Before `finish`: outputs, in pieces, for training samples (N, E), each as if it had not been learnt from."""
 
 
-class TrainedDetector(Detector):
+class TrainedDetector(Detector[OptionsT]):
     """Learns by gradient; the loop in `training` drives it.
 
     Its training is a sequence of steps, each over one batch of normal pixels. What is not a parameter but changes while
@@ -243,7 +280,7 @@ class TrainedDetector(Detector):
         """After the last step: learn from normals kept back what scoring needs; the detector is then fitted."""
 
 
-class EmbeddedDetector(TrainedDetector):
+class EmbeddedDetector(TrainedDetector[OptionsT]):
     """Learns from embeddings, which are computed of each sample once; its steps and loaders then give these, (N, E).
 
     Where a part of what embeds is to learn, too, steps are over pixels again from some epoch on. Groups of parameters
@@ -288,7 +325,7 @@ class EmbeddedDetector(TrainedDetector):
         """After the last step, before `finish`: learn from the training samples, pixels or embedded as then."""
 
 
-class StatefulDetector(Detector):
+class StatefulDetector(Detector[OptionsT]):
     """Can go on learning while it scores: what it has come to know of a stream is its state, a tensor.
 
     `forward` knows nothing of it: its scores rest on what the fit has left, whatever was scored before.
@@ -296,7 +333,7 @@ class StatefulDetector(Detector):
 
     @property
     @abstractmethod
-    def learns_on(self) -> bool:
+    def updates_online(self) -> bool:
         """Whether streams are scored by `step`, each with a state of its own, and not by `forward`."""
 
     @property

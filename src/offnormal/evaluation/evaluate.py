@@ -10,10 +10,10 @@ import numpy as np
 
 from offnormal.calibration.calibration import Calibration
 from offnormal.calibration.check import GuaranteeCheck
-from offnormal.evaluation.decision_rule import DecisionRule
 from offnormal.data.class_split import SPLITS
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.evaluation.alarms import AlarmReport, report_alarms
+from offnormal.evaluation.decision_rule import DecisionRule
 from offnormal.evaluation.guarantee import guarantee_held
 from offnormal.evaluation.table import TESTED, ScoreTable, join_tables
 from offnormal.evaluation.units import TRAITS, measure, why_no_metrics

@@ -3,7 +3,7 @@
 A score opens an event when the lowest of the last `min_duration_s` is above the threshold, so the highest such value
 of each block of footage says at which thresholds that block would have raised one. The threshold is an order statistic
 of these block maxima (`calibration.footage`), with as many blocks as their autocorrelation leaves. Where the whole
-machine, with hysteresis, merging and cool-down, still raises more events on that footage than the promise leaves room
+machine, with hysteresis, merging and cool-down, still raises more events on that footage than the guarantee leaves room
 for, since a block can raise several, the threshold is raised from one block's value to the next.
 """
 
@@ -18,7 +18,8 @@ import numpy as np
 
 from offnormal.calibration.calibration import Calibration, Kind
 from offnormal.calibration.footage import block_maxima, block_seconds, calibrate_footage
-from offnormal.calibration.promise import order_statistic, rate_interval
+from offnormal.calibration.guarantee import order_statistic, rate_interval
+from offnormal.config.rules import RulesConfig
 from offnormal.errors import CalibrationError
 from offnormal.events.machine import EventMachine
 from offnormal.events.rules import EventRules, low_threshold
@@ -26,7 +27,6 @@ from offnormal.metrics.video import FrameScores
 from offnormal.types import Rate
 
 FORMAT_VERSION = 1
-DEFAULT_HYSTERESIS = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class AlarmBudget:
 
     @property
     def explanation(self) -> str:
-        """What is promised, what it rests on, and what the footage itself would have raised."""
+        """What is guaranteed, what it rests on, and what the footage itself would have raised."""
         return (
             f"{self.calibration.explanation}; {self.hours:.3g} h of footage, which would have raised {self.events}. "
             "It speaks of hours, seasons and weather that the footage shows, and of no others"
@@ -60,7 +60,7 @@ class AlarmBudget:
             if mine != theirs:
                 raise CalibrationError(
                     f"the alarm budget of camera {self.camera} was made with other {what} ({mine}, now {theirs}): "
-                    "its promise does not hold here; calibrate this camera again"
+                    "its guarantee does not hold here; calibrate this camera again"
                 )
 
     def to_json(self) -> dict[str, Any]:
@@ -99,12 +99,12 @@ def budget_events(
     bundle: str,
     camera: str = "",
     conditions: str | None = None,
-    hysteresis: float = DEFAULT_HYSTERESIS,
+    hysteresis: float = RulesConfig().hysteresis,
 ) -> AlarmBudget:
     """Thresholds for at most so many events in a time, from the scores of normal footage of one camera.
 
     peaks: for each video the highest map value of every frame (T,), for the pixel threshold.
-    Raises CalibrationError for a video without a clock, and when the footage cannot promise the rate, saying what it
+    Raises CalibrationError for a video without a clock, and when the footage cannot guarantee the rate, saying what it
     can and how much it would take.
     """
     timed = [_times_of(video) for video in videos]

@@ -16,7 +16,7 @@ from offnormal.events.machine import Occurrence
 from offnormal.events.rules import EventRules
 from offnormal.types import Event, Severity
 
-_MEDIUM, _HIGH = 0.1, 0.001  # of the threshold's tail probability: a peak ten times, a thousand times rarer than that
+_MEDIUM, _HIGH = 0.1, 0.001  # of the threshold's p-value: a peak ten times, a thousand times rarer than that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +35,8 @@ class Watched:
 
 def make_event(watched: Watched, rules: EventRules, calibration: Calibration | None, found: Occurrence) -> Event:
     """The event of an occurrence whose times are seconds since 1970 UTC."""
-    tail = None if calibration is None else calibration.tail_probability
-    probability = None if tail is None else float(tail(np.array([found.peak]))[0])
+    p_value = None if calibration is None else calibration.p_value
+    probability = None if p_value is None else float(p_value(np.array([found.peak]))[0])
     return Event(
         id=event_id(watched.camera, "anomaly", found.start_s),
         camera=watched.camera,
@@ -48,8 +48,8 @@ def make_event(watched: Watched, rules: EventRules, calibration: Calibration | N
         continues=None if found.continues_s is None else event_id(watched.camera, "anomaly", found.continues_s),
         peak=as_time(found.peak_s),
         peak_score=found.peak,
-        tail_probability=probability,
-        severity=_severity(probability, tail, watched.threshold),
+        p_value=probability,
+        severity=_severity(probability, p_value, watched.threshold),
         scores=found.scores,
         threshold=watched.threshold,
         low_threshold=watched.low_threshold,
@@ -101,10 +101,10 @@ def software() -> str:
 
 
 def _severity(
-    probability: float | None, tail: Callable[[np.ndarray], np.ndarray] | None, threshold: float
+    probability: float | None, p_value: Callable[[np.ndarray], np.ndarray] | None, threshold: float
 ) -> Severity | None:
     """How much rarer than the threshold itself the peak is among normals; None: not calibrated."""
-    if probability is None or tail is None:
+    if probability is None or p_value is None:
         return None
-    rarer = probability / float(tail(np.array([threshold]))[0])
+    rarer = probability / float(p_value(np.array([threshold]))[0])
     return "high" if rarer <= _HIGH else "medium" if rarer <= _MEDIUM else "low"

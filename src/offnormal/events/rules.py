@@ -5,37 +5,37 @@ from __future__ import annotations
 import math
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from offnormal.config import VerbConfig
+from offnormal.config.model import VerbConfig
+from offnormal.config.rules import RulesConfig
 from offnormal.errors import ConfigError
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 SomeSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class EventRules(VerbConfig):
-    """How long, how far apart and how often; all in seconds."""
+_DEFAULT = RulesConfig()
 
-    min_duration_s: Seconds = 1.0
+
+class EventRules(VerbConfig):
+    """The rules as the machine applies them; all in seconds."""
+
+    min_duration_s: Seconds = _DEFAULT.min_duration
     """An event opens once the score has been above the threshold for so long without a break."""
-    merge_gap_s: Seconds = 5.0
+    merge_gap_s: Seconds = _DEFAULT.merge_gap
     """It stays open, and goes on, when the score is above the threshold again no later than this after its end."""
-    cool_down_s: Seconds = 0.0
+    cool_down_s: Seconds = _DEFAULT.cool_down
     """After the end of an event no other one begins for so long; what lasts longer than that begins then."""
-    max_length_s: SomeSeconds = 600.0
+    max_length_s: SomeSeconds = _DEFAULT.max_length
     """An event that lasts longer is closed, and goes on as another one."""
-    gap_s: SomeSeconds = 3.0
+    gap_s: SomeSeconds = _DEFAULT.gap
     """Where scores are further apart than this, nothing is known in between: an event ends with the first of them."""
 
-    @model_validator(mode="after")
-    def _long_enough(self) -> EventRules:
-        if self.max_length_s <= self.min_duration_s:
-            raise ValueError(
-                f"max_length_s {self.max_length_s:g} with min_duration_s {self.min_duration_s:g}: an event must be "
-                "allowed to last longer than it takes to open"
-            )
-        return self
+    @classmethod
+    def of(cls, chosen: RulesConfig) -> EventRules:
+        """The rules of a configuration, but for its hysteresis, which is a matter of thresholds."""
+        return cls(**{f"{name}_s": value for name, value in chosen if name != "hysteresis"})
 
 
 def low_threshold(threshold: float, normals: float, hysteresis: float) -> float:

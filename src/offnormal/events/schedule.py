@@ -6,11 +6,13 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from functools import cached_property
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from offnormal.config import VerbConfig
+from offnormal.config.fields import SEVERAL
+from offnormal.config.model import FlagName, VerbConfig
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _FORM = "expected days, times or both, such as 'mon-fri 18:00-06:00', 'sat,sun' or '08:00-16:30'"
@@ -52,10 +54,10 @@ class Schedule(VerbConfig):
     left out is not.
     """
 
+    windows: Annotated[list[str], SEVERAL, FlagName("--schedule")] = Field(default=[])
+    """When events are raised: 'mon-fri 18:00-06:00', 'sat,sun' or '08:00-16:30'; may be given several times."""
     timezone: str = "UTC"
-    """IANA name such as Europe/Berlin."""
-    windows: list[str] = Field(min_length=1)
-    """Such as 'mon-fri 18:00-06:00', 'sat,sun' or '08:00-16:30'."""
+    """Of the windows, an IANA name such as Europe/Berlin."""
 
     @field_validator("timezone")
     @classmethod
@@ -72,6 +74,14 @@ class Schedule(VerbConfig):
         for text in value:
             Window.parse(text)
         return value
+
+    @model_validator(mode="after")
+    def _has_windows(self) -> Schedule:
+        if not self.windows:
+            raise ValueError(
+                f"timezone {self.timezone} without windows: give the windows of the week, too (--schedule)"
+            )
+        return self
 
     @cached_property
     def _parsed(self) -> tuple[ZoneInfo, list[Window]]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from offnormal.config import VerbConfig
+from offnormal.config.model import VerbConfig
 from offnormal.data.geometry import place
 from offnormal.errors import ConfigError
 from offnormal.types import InputSpec, Pooling, Scores

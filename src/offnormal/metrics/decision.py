@@ -92,7 +92,7 @@ class DefectRow:
 def share(count: int, of: int) -> Share:
     """`count` of `of` parts per 100, with its exact (Clopper-Pearson) 95 % interval.
 
-    The interval never promises more than the data hold: 0 of 20 still leaves up to 16.8 per 100 open. Source:
+    The interval never guarantees more than the data hold: 0 of 20 still leaves up to 16.8 per 100 open. Source:
     Clopper and Pearson, The use of confidence or fiducial limits, Biometrika 26 (1934) 404-413, by quantiles
     of the beta distribution. Raises UsageError unless 0 <= count <= of.
 
@@ -164,7 +164,7 @@ def operating_table(
     Without `thresholds` at most `rows` are chosen, rising: those that keep the false-alarm rate on these
     normal scores at 20, 10, 5, 2, 1, 0.5, 0.2, 0.1 and 0 %, the highest that lets nothing escape, and between
     and beyond them some that spread over the scores of the anomalous parts. All are scores seen, where there
-    are any below. They look at the labels: they show the trade, and promise nothing for new parts. Raises
+    are any below. They look at the labels: they show the trade, and guarantee nothing for new parts. Raises
     UsageError for fewer than 2 rows.
 
     >>> table = operating_table([0, 0, 1, 1], [1, 3, 2, 4], rows=4)

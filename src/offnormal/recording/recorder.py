@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 from pydantic import Field
 
-from offnormal.config import VerbConfig
-from offnormal.data.geometry import unlay
+from offnormal.config.model import VerbConfig
+from offnormal.data.geometry import restore_size
 from offnormal.drawing.overlay import overlay, scale_for
 from offnormal.events.rules import EventRules, Seconds
 from offnormal.files import new_file
@@ -242,7 +242,7 @@ def heat_map(peak: PeakFrame, scale: HeatScale) -> np.ndarray | None:
     if peak.map is None:
         return None
     height, width = peak.image.shape[:2]
-    map = unlay(peak.map, (height, width), scale.spec)
+    map = restore_size(peak.map, (height, width), scale.spec)
     threshold, low, high = scale.pixel_threshold, scale.low, scale.high
     if threshold is not None and map.max() <= threshold:
         threshold, (low, high) = None, scale_for(None, [map])

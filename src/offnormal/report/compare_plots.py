@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from offnormal.drawing.figure import COLOURS, RUN_COLOURS, new_axes, to_svg
 from offnormal.drawing.timeline import envelope
-from offnormal.metrics.image import roc_curve
 from offnormal.metrics.clock import runs
+from offnormal.metrics.image import roc_curve
 from offnormal.metrics.video import FrameScores
 
 _POINTS = 300  # of a curve

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from offnormal.data.batches import described_frames
 from offnormal.data.clips import Clip
-from offnormal.data.frame_cache import LaidFrame
+from offnormal.data.frame_cache import ResizedFrame
 from offnormal.data.live_windows import Ready, live_pixels
-from offnormal.data.video_loader import spoken_of
 from offnormal.scoring.scorer import Scored, Scorer
 from offnormal.scoring.stream import FrameStream, ScoredFrame
 from offnormal.types import Frame, Gap, Item, Sample, Scores
@@ -52,7 +52,9 @@ class LiveScorer:
         """What is known where a batch cannot be scored: its frames come back without scores of it."""
         for ready in batch:
             stream = self._stream(ready.source)
-            found = stream.end_of_stretch() if isinstance(ready.item, Gap) else stream.skip(spoken_of(ready.item))
+            found = (
+                stream.end_of_stretch() if isinstance(ready.item, Gap) else stream.skip(described_frames(ready.item))
+            )
             for one in found:
                 yield ready.source, one
 
@@ -60,7 +62,7 @@ class LiveScorer:
         """What is left of a source that gives no more."""
         return self._stream(source).end()
 
-    def _scored(self, clips: Sequence[tuple[str, Clip[LaidFrame]]]) -> Iterator[Scored]:
+    def _scored(self, clips: Sequence[tuple[str, Clip[ResizedFrame]]]) -> Iterator[Scored]:
         if not clips:
             return
         scores = self.scorer.score_streams(live_pixels([clip for _, clip in clips]), [source for source, _ in clips])
@@ -78,7 +80,7 @@ class LiveScorer:
             own = _part(scores, rows)
             if self._rescore is not None:
                 own = self._rescore(source, own)
-            yield Scored(own, [sample], None, np.array([spoken_of(clip)], np.int64))
+            yield Scored(own, [sample], None, np.array([described_frames(clip)], np.int64))
 
     def _stream(self, source: str) -> _Stream:
         with self._lock:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from offnormal.data.batches import Loader
 from offnormal.data.dataset import Skipped
-from offnormal.data.loader import Batches
-from offnormal.data.video_loader import VideoLoader
 from offnormal.data.video_reading import Ended
 from offnormal.scoring.alignment import AlignedScores, Span, align
 from offnormal.types import Item, Unit
@@ -39,7 +38,7 @@ class ItemScores:
 
 def score_items(
     scorer: Scorer,
-    loader: Batches,
+    loader: Loader,
     *,
     unit: Unit,
     hold: bool = False,
@@ -51,7 +50,6 @@ def score_items(
     before they are dropped.
     """
     if unit is Unit.FRAME:
-        assert isinstance(loader, VideoLoader)
         yield from _videos(scorer, loader, hold=hold, on_batch=on_batch)
         return
     for scored in scorer.over(loader):
@@ -76,7 +74,7 @@ def was_skipped(item: Item, skipped: list[Skipped]) -> bool:
 
 def _videos(
     scorer: Scorer,
-    loader: VideoLoader,
+    loader: Loader,
     *,
     hold: bool,
     on_batch: Callable[[Scored], None] | None,
@@ -121,10 +119,10 @@ class _Rows:
         for name, term in scored.scores.terms.items():
             self.terms.setdefault(name, []).append(term.reshape(count, -1)[start:stop])
 
-    def finish(self, ended: Ended, loader: VideoLoader, *, hold: bool) -> ItemScores:
+    def finish(self, ended: Ended, loader: Loader, *, hold: bool) -> ItemScores:
         """The aligned series of the finished video."""
-        spec, every_s = loader.spec, loader.how.every_s
-        hop = spec.hop if every_s is None and spec.sampling == "window" else None
+        spec = loader.spec
+        hop = spec.hop if loader.every_s is None and spec.sampling == "window" else None
         frames = np.concatenate(self.frames) if self.frames else np.zeros((0, 1), np.int64)
 
         def aligned(pieces: list[np.ndarray]) -> AlignedScores:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from offnormal.data.loader import Batch
+from offnormal.data.batches import Batch
 from offnormal.detectors.base import Detector, EmbeddedDetector, StatefulDetector
 from offnormal.detectors.parts.stream_states import InOrder, SideBySide
 from offnormal.errors import ConfigError, OffnormalError
@@ -98,7 +98,7 @@ class EmbeddedScorer:
     def over(self, batches: Iterable[Batch]) -> Iterator[Scored]:
         """Score batch after batch."""
         for batch in batches:
-            scores = to_scores(self.detector.score_embedding(batch.pixels.to(self.device)))
+            scores = to_scores(self.detector.score_embedding(torch.as_tensor(batch.pixels, device=self.device)))
             yield Scored(scores, batch.samples, None, batch.frames)
 
 
@@ -113,15 +113,15 @@ class Scorer:
         detector.require_fitted()
         self.device = choose_device(device) if isinstance(device, str) else device
         self.detector = detector.to(self.device).eval()
-        learner = detector if isinstance(detector, StatefulDetector) and detector.learns_on else None
+        learner = detector if isinstance(detector, StatefulDetector) and detector.updates_online else None
         self._order = None if learner is None else InOrder(learner)
         self._streams = None if learner is None else SideBySide(learner)
 
-    def score(self, pixels: Tensor) -> Scores:
+    def score(self, pixels: np.ndarray) -> Scores:
         """Pixels (N, C, H, W) or (N, C, T, H, W) in 0-1 -> Scores with N * K rows, see `to_scores`; without a state."""
         return self._scores(pixels, self.detector)
 
-    def score_streams(self, pixels: Tensor, streams: Sequence[Hashable]) -> Scores:
+    def score_streams(self, pixels: np.ndarray, streams: Sequence[Hashable]) -> Scores:
         """`score` of pixels of many live streams at once, those of one stream in order; streams: the one of each row.
 
         A detector that learns on keeps a state for each stream, which goes on from call to call.
@@ -131,13 +131,13 @@ class Scorer:
         return self._scores(pixels, partial(self._streams.score, streams=streams))
 
     @torch.inference_mode()
-    def _scores(self, pixels: Tensor, look: Callable[[Tensor], Output]) -> Scores:
+    def _scores(self, pixels: np.ndarray, look: Callable[[Tensor], Output]) -> Scores:
         spec = self.detector.input
         expected = (spec.channels, *([spec.frames] if spec.frames > 1 else []), *spec.size)
         if tuple(pixels.shape[1:]) != expected:
             raise ConfigError(f"pixels of shape {tuple(pixels.shape)}: expected (N, {', '.join(map(str, expected))})")
         with within_memory(f"a batch of {len(pixels)} images", "lower --batch-size"):
-            scores = to_scores(look(pixels.to(self.device)))
+            scores = to_scores(look(self._tensor(pixels)))
         if not np.isfinite(scores.score).all():
             raise OffnormalError(
                 f"{int((~np.isfinite(scores.score)).sum())} of {len(scores)} scores are not finite: the detector was "
@@ -146,19 +146,22 @@ class Scorer:
         return scores
 
     @torch.inference_mode()
-    def reconstruct(self, pixels: Tensor) -> np.ndarray | None:
+    def reconstruct(self, pixels: np.ndarray) -> np.ndarray | None:
         """Pixels in 0-1 -> what the detector makes of them, (N, C, H, W) in 0-1; None: it does not say.
 
         Of clips (N, C, T, H, W) it is the last frame.
         """
-        made = self.detector.reconstruct(pixels.to(self.device))
+        made = self.detector.reconstruct(self._tensor(pixels))
         return None if made is None else made.float().clamp(0, 1).cpu().numpy()
 
     @torch.inference_mode()
-    def items_at(self, pixels: Tensor) -> np.ndarray | None:
+    def items_at(self, pixels: np.ndarray) -> np.ndarray | None:
         """Pixels -> number (N, h, w) of the memory item recalled at each place; None: the detector has no memory."""
-        found = self.detector.items_at(pixels.to(self.device))
+        found = self.detector.items_at(self._tensor(pixels))
         return None if found is None else found.cpu().numpy()
+
+    def _tensor(self, pixels: np.ndarray) -> Tensor:
+        return torch.as_tensor(pixels, device=self.device)
 
     def over(self, batches: Iterable[Batch]) -> Iterator[Scored]:
         """Score batch after batch; nothing is kept but the state of a detector that learns on."""

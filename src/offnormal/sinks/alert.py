@@ -135,7 +135,7 @@ def body(event: Event) -> str:
     if event.detail:
         lines.append(event.detail)
     if event.peak_score is not None and event.threshold is not None:
-        rare = "" if event.tail_probability is None else f", tail probability {event.tail_probability:.2g}"
+        rare = "" if event.p_value is None else f", p-value {event.p_value:.2g}"
         lines.append(f"Highest score {event.peak_score:.4g} at threshold {event.threshold:.4g}{rare}")
     lines += [f"Missing: {problem}" for problem in event.problems]
     lines.append(f"Event {event.id}")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from offnormal.config import VerbConfig
+from offnormal.config.model import VerbConfig
 from offnormal.errors import OffnormalError
 from offnormal.events.form import event_from_json, event_to_json
 from offnormal.types import Event

@@ -14,7 +14,7 @@ from offnormal.sinks.jsonl import append_whole, cut_torn_line
 
 COLUMNS = (
     "id", "what", "camera", "kind", "start", "end", "duration_s", "severity", "peak_score", "threshold",
-    "tail_probability", "peak", "position_s", "continues", "detail", "snapshot", "heat_map", "clip", "problems",
+    "p_value", "peak", "position_s", "continues", "detail", "snapshot", "heat_map", "clip", "problems",
     "bundle", "calibration", "software",
 )  # fmt: skip
 

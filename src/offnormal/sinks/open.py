@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from offnormal import registry
+from offnormal.config.validation import format_validation_error
 from offnormal.errors import ConfigError
-from offnormal.faults import explain
 from offnormal.redact import redact_hooks
 from offnormal.sinks.base import Sink
 
@@ -34,7 +34,9 @@ def open_sinks(said: Iterable[str | Mapping[str, Any]], environment: Mapping[str
             checked = made.Options.model_validate(options)
         except ValidationError as error:
             hidden = [repr(options[key]) for key in ("secret", made.target_option) if key in options]
-            raise ConfigError(f"sink {kind}: {redact_hooks(explain(error, made.Options), *hidden)}") from None
+            raise ConfigError(
+                f"sink {kind}: {redact_hooks(format_validation_error(error, made.Options), *hidden)}"
+            ) from None
         sink: Sink = made(checked)
         name = checked.name or f"{kind}-{hashlib.sha256(sink.shown.encode()).hexdigest()[:8]}"
         if name in found:

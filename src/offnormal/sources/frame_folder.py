@@ -10,7 +10,7 @@ import numpy as np
 
 from offnormal.errors import ImageError, VideoError
 from offnormal.sources.image import SUFFIXES, as_rgb, image_size, open_image, significant_bits
-from offnormal.sources.paths import pictures_in
+from offnormal.sources.paths import images_in
 from offnormal.sources.reader import Thinning, VideoInfo, VideoReader
 from offnormal.types import Frame
 
@@ -29,7 +29,7 @@ class FrameFolder(VideoReader):
         if fps is not None and not fps > 0:
             raise VideoError(f"{path}: a rate of {fps:g} frames/s was given; expected a number above 0")
         self.path, self.warnings, self.restarts = path, [], []
-        self._files = pictures_in(path, recursive=False)
+        self._files = images_in(path, recursive=False)
         if not self._files:
             raise VideoError(
                 f"{path}: a folder without pictures; expected a video file or a folder of frames "

@@ -40,7 +40,7 @@ def address(path: Path) -> tuple[Path, int] | None:
     return (path.parent, int(path.name)) if path.name.isdecimal() and is_idx(path.parent) else None
 
 
-def pictures_of(file: Path) -> list[Path]:
+def images_of(file: Path) -> list[Path]:
     """Paths of all pictures inside a file; ImageError when it is not an IDX file of pictures."""
     count, *size = idx_shape(file)
     if len(size) != 2:
@@ -48,7 +48,7 @@ def pictures_of(file: Path) -> list[Path]:
     return [file / str(number) for number in range(count)]
 
 
-def picture(file: Path, number: int) -> np.ndarray:
+def image(file: Path, number: int) -> np.ndarray:
     """One picture (H, W) uint8; ImageError when the file is damaged or has no such picture."""
     stack = read_idx(file)
     if stack.ndim != 3 or number >= len(stack):

@@ -80,7 +80,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """The picture with its header read; every fault of the file, also while it is decoded, becomes an ImageError."""
     inside = idx.address(path)
     if inside is not None:
-        yield Image.fromarray(idx.picture(*inside))
+        yield Image.fromarray(idx.image(*inside))
         return
     try:
         # by handle: of a path Pillow maps plain TIFF into memory, which scrambles one that lies on its side

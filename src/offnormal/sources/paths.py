@@ -1,16 +1,17 @@
-"""Files, globs and folders, as a user names them, -> picture files in natural order."""
+"""Which files are images and which are videos, by their names alone, and what a name on the command line stands for."""
 
 from __future__ import annotations
 
 import glob
-import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from offnormal.errors import DataError
-from offnormal.sources import idx
 from offnormal.sources.image import SUFFIXES
+
+_MPEG = frozenset({".mp4", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".vob", ".3gp"})
+_BARE = frozenset({".mjpg", ".mjpeg", ".h264", ".264", ".h265", ".265", ".hevc", ".y4m"})  # no container around them
+VIDEO_SUFFIXES = _MPEG | _BARE | {".avi", ".mkv", ".mov", ".webm", ".wmv", ".asf", ".flv", ".ogv", ".mxf"}
 
 
 def natural_key(path: Path) -> tuple[tuple[int, int, str], ...]:
@@ -24,9 +25,58 @@ def natural_key(path: Path) -> tuple[tuple[int, int, str], ...]:
     return (*key, (2, 0, str(path)))  # `a` and `A`, `1` and `01`: in the same order on every file system
 
 
-def is_picture(path: Path) -> bool:
-    """Whether the name ends like a picture's and is not hidden (`._x.jpg`)."""
+def is_image(path: Path) -> bool:
+    """Whether the name ends like an image's and is not hidden (`._x.jpg`)."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def is_video(path: Path) -> bool:
+    """Whether the name ends like a video file's and is not hidden (`._x.mp4`)."""
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
+
+
+def images_in(folder: Path, *, recursive: bool = True) -> list[Path]:
+    """Every image file in a folder, naturally sorted; hidden files and folders are skipped."""
+    return _files_in(folder, is_image, recursive=recursive)
+
+
+def videos_in(folder: Path, *, recursive: bool = False) -> list[Path]:
+    """Every video file in a folder, naturally sorted; hidden files and folders are skipped."""
+    return _files_in(folder, is_video, recursive=recursive)
+
+
+def _files_in(folder: Path, is_wanted: Callable[[Path], bool], *, recursive: bool) -> list[Path]:
+    def is_visible(path: Path) -> bool:
+        return not any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+    paths = folder.rglob("*") if recursive else folder.iterdir()
+    return sorted((p for p in paths if is_wanted(p) and is_visible(p) and p.is_file()), key=natural_key)
+
+
+def is_frame_folder(path: Path) -> bool:
+    """Whether a folder directly holds images, the frames of one video, and no video file."""
+    if not path.is_dir():
+        return False
+    names = list(path.iterdir())
+    return any(map(is_image, names)) and not any(map(is_video, names))
+
+
+def videos_below(folder: Path) -> list[Path]:
+    """Video files and frame folders below a folder at any depth, naturally sorted; not the folder itself."""
+    return sorted(_below(folder), key=natural_key)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            if is_frame_folder(path):
+                yield path
+            else:
+                yield from _below(path)
+        elif is_video(path):
+            yield path
 
 
 def as_written(name: str | Path) -> Path:
@@ -38,62 +88,15 @@ def as_written(name: str | Path) -> Path:
     return portable if portable.exists() and not path.exists() else path
 
 
-def pictures_in(folder: Path, *, recursive: bool = True) -> list[Path]:
-    """Every picture file in a folder, naturally sorted; hidden files and folders are passed over."""
-    found = folder.rglob("*") if recursive else folder.iterdir()
-    return sorted(
-        (
-            path
-            for path in found
-            if is_picture(path)
-            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-            and path.is_file()
-        ),
-        key=natural_key,
-    )
+def glob_matches(pattern: str) -> list[Path]:
+    """Folders, images and videos that a glob finds, naturally sorted.
 
-
-def expand(names: Iterable[str | Path]) -> list[Path]:
-    """Files, globs (`*.png`, `**`) and folders (recursively) -> picture files, each once, in the order named.
-
-    Folders that a glob finds are searched too, as when a shell expands it; an IDX file stands for all pictures in it,
-    FILE/42 for one. Raises DataError for a name that matches nothing.
+    It is read as it stands, then with \\ as / (Windows) and [ as itself (`lot [1]/*.png`); the first reading that
+    finds any counts.
     """
-    files: dict[str, Path] = {}
-    for name in names:
-        path = as_written(name)
-        if not str(name):
-            raise DataError("an empty name: nothing to read; expected a file, folder or glob (. is this folder)")
-        if path.is_dir():
-            found = pictures_in(path)
-            wanted = f"a picture in it ({', '.join(sorted(SUFFIXES)[:6])}, ...)"
-        elif path.exists():
-            found = idx.pictures_of(path) if idx.is_idx(path) else [path]
-            wanted = "a picture in it"
-        elif idx.address(path) is not None and path.parent.is_file():
-            found, wanted = [path], ""
-        else:
-            found = _matches(str(name))
-            wanted = "an existing file, folder or glob with pictures"
-        if not found:
-            raise DataError(f"{name}: nothing to read; expected {wanted}")
-        for file in found:
-            files.setdefault(os.path.abspath(file), file)  # noqa: PTH100 - links stay apart
-    return list(files.values())
-
-
-def _matches(pattern: str) -> list[Path]:
-    """Pictures that a glob finds, in the first of its readings that finds any."""
-    for matches in readings(pattern):
-        found = {file for match in matches if match.is_dir() for file in pictures_in(match)}
-        found |= {match for match in matches if is_picture(match) and match.is_file()}
-        if found:
-            return sorted(found, key=natural_key)
-    return []
-
-
-def readings(pattern: str) -> Iterator[list[Path]]:
-    """What a glob finds as it stands, then with \\ as / (Windows) and [ as itself (`lot [1]/*.png`)."""
     portable = pattern.replace("\\", "/")
     for reading in dict.fromkeys((pattern, portable, pattern.replace("[", "[[]"), portable.replace("[", "[[]"))):
-        yield [Path(match) for match in glob.glob(reading, recursive=True)]  # noqa: PTH207 - absolute ones too
+        paths = map(Path, glob.glob(reading, recursive=True))  # noqa: PTH207 - absolute ones too
+        if matches := [path for path in paths if path.is_dir() or is_image(path) or is_video(path)]:
+            return sorted(matches, key=natural_key)
+    return []

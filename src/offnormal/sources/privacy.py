@@ -17,7 +17,7 @@ from PIL import Image, ImageColor, ImageDraw, UnidentifiedImageError
 
 from offnormal.errors import ConfigError, ImageError
 from offnormal.sources.image import is_deep, open_mask
-from offnormal.sources.paths import is_picture
+from offnormal.sources.paths import is_image
 from offnormal.types import Mask
 
 _FORM = (
@@ -33,7 +33,7 @@ def read_privacy_mask(path: str | Path) -> Mask:
     path = Path(path)
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; expected {_FORM}")
-    if is_picture(path):
+    if is_image(path):
         try:
             mask = Mask(image=_packed(open_mask(path)))
         except ImageError as error:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from offnormal.errors import VideoError
 from offnormal.sources.frame_folder import FrameFolder
-from offnormal.sources.paths import as_written
+from offnormal.sources.paths import VIDEO_SUFFIXES, as_written, is_frame_folder, is_video, videos_in
 from offnormal.sources.reader import VideoInfo, VideoReader
-from offnormal.sources.video_paths import VIDEO_SUFFIXES, is_frame_folder, is_video, videos_in
 
 __all__ = [
     "VIDEO_SUFFIXES",

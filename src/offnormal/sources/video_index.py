@@ -14,12 +14,12 @@ from offnormal.errors import DataError
 from offnormal.metrics.clock import Clock
 from offnormal.sources.container import mean_rate
 from offnormal.sources.image import image_size
-from offnormal.sources.paths import pictures_in
+from offnormal.sources.paths import images_in
 
 
 def count_frames(folder: Path) -> int:
     """Number of frames in a folder of pictures."""
-    return len(pictures_in(folder, recursive=False))
+    return len(images_in(folder, recursive=False))
 
 
 def frame_times(path: Path) -> np.ndarray:
@@ -66,7 +66,7 @@ def _in_order_shown(packets: Sequence[tuple[int | None, bool]]) -> np.ndarray:
 def frame_size(path: Path) -> tuple[int, int]:
     """(H, W) of a video's frames as they are stored, before any rotation; DataError when it cannot be read."""
     if path.is_dir():
-        pictures = pictures_in(path, recursive=False)
+        pictures = images_in(path, recursive=False)
         if not pictures:
             raise DataError(f"{path}: no picture in it; expected the frames of a video")
         return image_size(pictures[0])

@@ -20,7 +20,7 @@ from offnormal.errors import ConfigError, ImageError, VideoError
 from offnormal.files import explained, write_text
 from offnormal.sources.image import as_rgb, open_image
 from offnormal.sources.live_stream import Shot
-from offnormal.sources.paths import is_picture, natural_key
+from offnormal.sources.paths import is_image, natural_key
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class WatchedFolder:
         for place, folders, names in os.walk(self.folder, onerror=fail):
             folders[:] = [name for name in folders if not name.startswith(".")]
             for path in (Path(place, name) for name in names):
-                if is_picture(path):
+                if is_image(path):
                     with contextlib.suppress(OSError):  # gone since
                         stat = path.stat()
                         found[path] = (stat.st_size, stat.st_mtime_ns)

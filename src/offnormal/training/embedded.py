@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from offnormal.data import frame_cache
+from offnormal.data.batches import Batches, Loader, clip_pixels, described_frames
 from offnormal.data.clips import Clip
 from offnormal.data.dataset import Skipped, content_of
-from offnormal.data.frame_cache import LaidFrame
-from offnormal.data.loader import Batches, Loader
-from offnormal.data.video_loader import VideoLoader, join_frames, spoken_of
+from offnormal.data.frame_cache import ResizedFrame
+from offnormal.data.video_loader import VideoLoader
 from offnormal.detectors.base import EmbeddedDetector
 from offnormal.errors import DataError
 from offnormal.training.embedding_store import EmbeddedClips, EmbeddingStore, key_of
@@ -104,13 +104,13 @@ class EmbeddingPass:
     found: int = 0  # on disk
     _cut: dict[str, EmbeddedClips] = field(default_factory=dict)  # of a video that several loaders share
 
-    def embed(self, loader: Loader | VideoLoader, views: int) -> tuple[KeptEmbeddings, list[Skipped]]:
+    def embed(self, loader: Loader, views: int) -> tuple[KeptEmbeddings, list[Skipped]]:
         """The samples of a loader with so many views each, and its bad files; DataError when not one can be read."""
         rows: Rows | None = None
         samples: list[Sample] = []
         frames: list[list[int]] = []
         try:
-            given = self._pictures(loader, views) if isinstance(loader, Loader) else self._videos(loader, views)
+            given = self._videos(loader, views) if isinstance(loader, VideoLoader) else self._pictures(loader, views)
             for sample, embedded, spoken in given:
                 rows = rows or self._rows(len(loader) * embedded.nbytes)
                 for view in embedded:
@@ -147,7 +147,7 @@ class EmbeddingPass:
     def _pictures(self, loader: Loader, views: int) -> Iterator[tuple[Sample, np.ndarray, None]]:
         number = 0
         for batch in loader:
-            pixels = batch.pixels.to(self.device)
+            pixels = torch.from_numpy(batch.pixels).to(self.device)
             keys = [f"{number + place}" for place in range(len(pixels))]
             made = [self._embedded(pixels, view, keys) for view in range(views + 1)]
             number += len(pixels)
@@ -157,9 +157,9 @@ class EmbeddingPass:
     # --- videos ---------------------------------------------------------------------------------------------
 
     def _videos(self, loader: VideoLoader, views: int) -> Iterator[tuple[Sample, np.ndarray, list[int]]]:
-        contents = content_of(video.path for video in loader.videos)
+        contents = content_of(video.path for video in loader.items)
         by = [(view, self.detector.embedding_key(view)) for view in range(views + 1)]
-        keys = {video.path: [self._key(loader, contents[video.path], view) for view in by] for video in loader.videos}
+        keys = {video.path: [self._key(loader, contents[video.path], view) for view in by] for video in loader.items}
         missing = {path: [v for v, key in enumerate(of) if self._read(key) is None] for path, of in keys.items()}
         growing = {
             path: _Growing(contents[path], {view: [] for view in lacking})
@@ -169,7 +169,7 @@ class EmbeddingPass:
         made = self._compute(loader, keys, growing)
         with contextlib.closing(made):
             ready = next(made, None)
-            for video in loader.videos:
+            for video in loader.items:
                 found: dict[int, EmbeddedClips] = {}
                 if missing[video.path]:
                     if ready is None or ready[0] != video.path:
@@ -197,7 +197,7 @@ class EmbeddingPass:
         if loader.progress is not None:
             loader.progress(len(clips.frames))
         for warning in clips.warnings:
-            loader.how.warn(video, warning)
+            loader.reading.warn(video, warning)
 
     def _read(self, key: str) -> EmbeddedClips | None:
         return self._cut[key] if key in self._cut else None if self.store is None else self.store.read(key)
@@ -208,8 +208,8 @@ class EmbeddingPass:
         return key_of(
             content=content,
             input=asdict(loader.spec),
-            every_s=loader.how.every_s,
-            fps=loader.how.fps,
+            every_s=loader.every_s,
+            fps=loader.reading.fps,
             view=number,
             by=by,
             device=self.device.type,
@@ -220,10 +220,10 @@ class EmbeddingPass:
         self, loader: VideoLoader, keys: Mapping[Path, Sequence[str]], growing: dict[Path, _Growing]
     ) -> Generator[tuple[Path, dict[int, EmbeddedClips]], None, None]:
         """The missing views of videos, each as soon as it ends and is stored; those that break off are not given."""
-        reader = loader.over([video for video in loader.videos if video.path in growing])
+        reader = loader.over([video for video in loader.items if video.path in growing])
         reader.progress = loader.progress
         done = 0
-        with contextlib.closing(reader.laid()) as clips:
+        with contextlib.closing(reader.iter_samples()) as clips:
             more = True
             while more:
                 some = list(islice(clips, self.batch_size))
@@ -238,12 +238,12 @@ class EmbeddingPass:
                     yield path, made
         loader.skipped, loader.waited_s = reader.skipped, reader.waited_s
 
-    def _embed_clips(self, clips: Sequence[tuple[Path, Clip[LaidFrame]]], growing: Mapping[Path, _Growing]) -> None:
+    def _embed_clips(self, clips: Sequence[tuple[Path, Clip[ResizedFrame]]], growing: Mapping[Path, _Growing]) -> None:
         for path, clip in clips:
             growing[path].add(clip)
         for view in sorted({view for path, _ in clips for view in growing[path].rows}):
             mine = [(growing[path], clip) for path, clip in clips if view in growing[path].rows]
-            raw = stack_raw([join_frames([frame.pixels for frame in clip.frames]) for _, clip in mine])
+            raw = stack_raw([clip_pixels(clip) for _, clip in mine])
             names = [f"{video.content} {clip.frames[0].index} {clip.frames[-1].index}" for video, clip in mine]
             embedded = self._embedded(to_unit(raw.to(self.device)), view, names)
             for (video, _), row in zip(mine, embedded, strict=True):
@@ -274,7 +274,7 @@ class _Growing:
     frames: list[list[int]] = field(default_factory=list)
     times_s: list[list[float]] = field(default_factory=list)
 
-    def add(self, clip: Clip[LaidFrame]) -> None:
+    def add(self, clip: Clip[ResizedFrame]) -> None:
         """Take the places and times of the next clip."""
         self.frames.append([frame.index for frame in clip.frames])
         self.times_s.append([np.nan if frame.time_s is None else frame.time_s for frame in clip.frames])
@@ -309,4 +309,4 @@ def _given(
         clip = Clip(frames, tuple(frames[target] for target in loader.spec.targets))
         sample = loader.sample_of(video, clip)
         if sample is not None:
-            yield sample, np.stack([view.embeddings[number] for view in views]), spoken_of(clip)
+            yield sample, np.stack([view.embeddings[number] for view in views]), described_frames(clip)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from offnormal.config import TrainConfig
+from offnormal.config.fit import TrainConfig
 
 
 class EmbeddedTrainConfig(TrainConfig):

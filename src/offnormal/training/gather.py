@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import logging
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from offnormal.data import frame_cache
+from offnormal.data.batches import Loader, Row, described_frames
 from offnormal.data.dataset import Skipped
-from offnormal.data.loader import Loader
-from offnormal.data.video_loader import CacheKind, VideoLoader, spoken_of
+from offnormal.data.image_loader import ImageLoader
+from offnormal.data.video_loader import CacheKind
 from offnormal.errors import DataError
 from offnormal.training.rows import FileRows, RamRows, Rows
 from offnormal.training.samples import Kept, Source
@@ -23,8 +21,6 @@ from offnormal.training.streams import StreamedPictures, StreamedVideos
 from offnormal.types import Sample
 
 log = logging.getLogger(__name__)
-
-_Framed = tuple[Sample, Sequence[tuple[object, np.ndarray]], list[int] | None]  # frames with what tells them apart
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,28 +43,27 @@ class Room:
         return FileRows(self.folder, shared=self.shared) if self.cache == "disk" or self.shared else RamRows()
 
 
-def gather(loader: Loader | VideoLoader, room: Room) -> tuple[Source, list[Skipped]]:
+def gather(loader: Loader, room: Room) -> tuple[Source, list[Skipped]]:
     """The samples of a loader, kept where there is room for all, else read anew in each epoch; and its bad files.
 
     Raises DataError when not one can be read.
     """
     found = _Found(room.rows())
     try:
-        for sample, frames, targets in _framed(loader):
-            found.samples.append(sample)
-            if targets is not None:
-                found.targets.append(targets)
-            if found.rows is not None:
-                _keep(found, frames, loader, room)
-            if found.rows is None and isinstance(loader, Loader) and loader.on_bad == "stop":
-                return StreamedPictures(_silent(loader)), []  # of which all is known
+        with contextlib.closing(loader.iter_samples()) as rows:
+            for sample, clip in rows:
+                found.samples.append(sample)
+                if sample.item.is_video:
+                    found.targets.append(described_frames(clip))
+                if found.rows is not None:
+                    _keep(found, (sample, clip), loader, room)
+                if found.rows is None and isinstance(loader, ImageLoader) and loader.on_error == "fail":
+                    return StreamedPictures(loader.silent()), []  # of which all is known
     except BaseException:
         found.drop()
         raise
     bad = {one.path for one in loader.skipped}
-    whole = [
-        number for number, sample in enumerate(found.samples) if sample.item.path not in bad
-    ]  # no video that broke off
+    whole = [i for i, sample in enumerate(found.samples) if sample.item.path not in bad]  # no video that broke off
     if not whole:
         found.drop()
         raise DataError(f"none of the normal samples can be read, the first: {loader.skipped[0].reason}")
@@ -78,15 +73,12 @@ def gather(loader: Loader | VideoLoader, room: Room) -> tuple[Source, list[Skipp
             room.left -= found.rows.nbytes
         frames_of = np.array(found.targets)[whole] if found.targets else None
         return Kept(found.rows, np.array(found.places)[whole], samples, frames_of), list(loader.skipped)
-    if isinstance(loader, Loader):
-        pictures = _silent(loader)
-        pictures.items, pictures.on_bad = (
-            [sample.item for sample in samples],
-            "stop",
-        )  # every process must get the same ones
+    if isinstance(loader, ImageLoader):
+        pictures = loader.silent().over([sample.item for sample in samples])
+        pictures.on_error = "fail"  # every process must get the same ones
         return StreamedPictures(pictures), list(loader.skipped)
-    videos = _silent(loader)
-    videos.videos = [video for video in videos.videos if video.path not in bad]
+    videos = loader.silent()
+    videos.items = [video for video in videos.items if video.path not in bad]
     return StreamedVideos(videos, len(samples)), list(loader.skipped)
 
 
@@ -98,7 +90,7 @@ class _Found:
     samples: list[Sample] = field(default_factory=list)
     targets: list[list[int]] = field(default_factory=list)  # of clips
     places: list[list[int]] = field(default_factory=list)  # rows of the frames of each sample
-    known: dict[object, int] = field(default_factory=dict)  # frame -> its row
+    known: dict[tuple[str, int], int] = field(default_factory=dict)  # address and frame -> row
 
     def drop(self) -> None:
         """Keep nothing from now on."""
@@ -107,21 +99,22 @@ class _Found:
             self.rows = None
 
 
-def _keep(found: _Found, frames: Sequence[tuple[object, np.ndarray]], loader: Loader | VideoLoader, room: Room) -> None:
+def _keep(found: _Found, row: Row, loader: Loader, room: Room) -> None:
     """Keep the frames of a sample that are not kept yet, or give up keeping."""
-    rows = found.rows
+    rows, (sample, clip) = found.rows, row
     assert rows is not None
+    frames = {(sample.item.address, frame.index): frame.pixels for frame in clip.frames}
     try:
-        for key, pixels in frames:
+        for key, pixels in frames.items():
             if key not in found.known:
                 found.known[key] = rows.add(pixels)
     except OSError as error:
         log.warning("%s: samples cannot be kept there (%s): they are decoded anew in every epoch", room.folder, error)
         found.drop()
         return
-    found.places.append([found.known[key] for key, _ in frames])
-    pictures = isinstance(loader, Loader)  # of which it is known how many there are
-    expected = rows.nbytes * (len(loader) / len(found.samples) if pictures else 1)
+    found.places.append([found.known[sample.item.address, frame.index] for frame in clip.frames])
+    known = isinstance(loader, ImageLoader)  # how many there are
+    expected = rows.nbytes * (len(loader) / len(found.samples) if known else 1)
     if room.left is not None and expected > room.left:
         found.drop()
         log.warning(
@@ -129,25 +122,3 @@ def _keep(found: _Found, frames: Sequence[tuple[object, np.ndarray]], loader: Lo
             "a cache on disk has more room (--cache disk)",
             room.left / 2**30,
         )
-
-
-def _framed(loader: Loader | VideoLoader) -> Iterator[_Framed]:
-    """Samples one by one with their frames, each of which has a key of its own."""
-    if isinstance(loader, Loader):
-        with contextlib.closing(loader.laid()) as pictures:
-            for number, (sample, pixels, _) in enumerate(pictures):
-                yield sample, [(number, pixels)], None
-        return
-    with contextlib.closing(loader.laid()) as clips:
-        for sample, clip in clips:
-            yield sample, [((sample.item.path, frame.index), frame.pixels) for frame in clip.frames], spoken_of(clip)
-
-
-_AnyLoader = TypeVar("_AnyLoader", Loader, VideoLoader)
-
-
-def _silent(loader: _AnyLoader) -> _AnyLoader:
-    """The same without progress, which belongs to the first pass and cannot go to other processes."""
-    other = copy.copy(loader)
-    other.progress = None
-    return other

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from offnormal.data.loader import Batches
+from offnormal.data.batches import Batches
 from offnormal.scoring import EmbeddedScorer, Scored, Scorer, map_peaks
 from offnormal.training.statistics import LeftOut
 from offnormal.types import Sample

@@ -137,7 +137,7 @@ class Journal:
             else (f"The last good checkpoint is that of step {step} ({checkpoint.place(self.folder, 'last')})")
         )
         finer = ", --precision bf16 or 32" if self.forgiving else ""
-        return f"{kept}. Look at these files, and fit again with a lower learning rate or --clip 1{finer}"
+        return f"{kept}. Look at these files, and fit again with a lower learning rate or --clip-grad-norm 1{finer}"
 
 
 def _described(sample: Sample) -> str:

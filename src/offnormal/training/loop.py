@@ -19,7 +19,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from offnormal.data.ahead import Ahead
+from offnormal.data.prefetch import Prefetch
 from offnormal.detectors.base import TrainedDetector
 from offnormal.errors import ConfigError, FitError
 from offnormal.scoring.memory import within_memory
@@ -166,7 +166,7 @@ class _Loop:
         self.save_late = False  # a checkpoint is due, when what the epoch has to tell is told
         self.late_begun = False
         self.early_loss: float | None = None  # the best before that
-        self.until = math.inf if self.settings.limit_s is None else time.perf_counter() + self.settings.limit_s
+        self.until = math.inf if self.settings.max_time_s is None else time.perf_counter() + self.settings.max_time_s
         if found is not None:
             self._restore(found)
         fabric.barrier()
@@ -209,7 +209,7 @@ class _Loop:
             rank=self.fabric.global_rank,
             ranks=self.fabric.world_size,
         )
-        ahead = Ahead(partial(self.job.learn.during(late=late).epoch, order), room=_AHEAD, name="batches")
+        ahead = Prefetch(partial(self.job.learn.during(late=late).epoch, order), room=_AHEAD, name="batches")
         waited = 0.0
         with contextlib.closing(ahead):
             portions = iter(ahead)
@@ -273,8 +273,8 @@ class _Loop:
             ranks.average_gradients(self.fabric, parameters)
             scaler.unscale_(optimizer)
             norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
-            if self.settings.clip is not None:
-                clip_grads_with_norm_(parameters, self.settings.clip, norm)
+            if self.settings.clip_grad_norm is not None:
+                clip_grads_with_norm_(parameters, self.settings.clip_grad_norm, norm)
             record.norms[name] = norm.detach()
             scaler.step(optimizer)
             torch.autograd.graph.increment_version(parameters)  # fused optimisers do not, and what is folded asks
@@ -294,7 +294,7 @@ class _Loop:
             self.stopped = "done"
         elif settings.patience is not None and self.worse >= settings.patience:
             self.stopped = "early"
-        elif settings.limit_s is not None and ranks.agreed(self.fabric, time.perf_counter() >= self.until):
+        elif settings.max_time_s is not None and ranks.agreed(self.fabric, time.perf_counter() >= self.until):
             self.journal.flush()
             self.stopped = "time"
         elif self.fabric.is_global_zero and (due or looked):
@@ -316,10 +316,11 @@ class _Loop:
         settings, late = self.settings, self.settings.is_late(self.step)
         held = self.job.held.spread(settings.validate_on).during(late=late)
         for batch in held.loader(math.ceil(settings.batch_size / settings.accumulate)):
-            mine = batch.pixels[rank::world]
+            pixels = torch.from_numpy(batch.pixels)
+            mine = pixels[rank::world]
             weight = len(mine)
             with self.fabric.autocast():  # without a share of its own a rank computes one that does not count
-                found = self.detector.validation_step((mine if weight else batch.pixels[:1]).to(self.fabric.device))
+                found = self.detector.validation_step((mine if weight else pixels[:1]).to(self.fabric.device))
             for name, loss in found.items():
                 share = torch.as_tensor(loss, device=self.fabric.device).double() * weight
                 sums[name] = sums[name] + share if name in sums else share

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from offnormal.data.batches import Batch, Batches, join_frames
 from offnormal.data.dataset import Skipped
-from offnormal.data.loader import Batch, Batches
-from offnormal.data.video_loader import join_frames
 from offnormal.training.rows import Rows
 from offnormal.types import Sample
 
@@ -138,7 +137,7 @@ class Kept(Source):
 
 
 class KeptBatches:
-    """Batches of kept samples in their own order, as a Loader would give them."""
+    """Batches of kept samples in their own order, as a ImageLoader would give them."""
 
     def __init__(self, kept: Kept, batch_size: int) -> None:
         self.kept = kept
@@ -157,7 +156,8 @@ class KeptBatches:
             stop = min(start + self.batch_size, len(kept))
             self.given += stop - start
             frames = None if kept.frames is None else kept.frames[start:stop]
-            yield Batch(to_unit(kept.pixels(range(start, stop))), kept.samples[start:stop], None, frames)
+            pixels = to_unit(kept.pixels(range(start, stop))).numpy()
+            yield Batch(pixels, kept.samples[start:stop], None, frames)
 
     def only(self, groups: Set[str | None]) -> Self:
         """The same over the samples of these groups alone."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from offnormal.config import TrainConfig
+from offnormal.config.fit import TrainConfig
 from offnormal.detectors.base import EmbeddedDetector, TrainedDetector
 from offnormal.errors import ConfigError, UsageError
 
@@ -17,7 +17,7 @@ _VALIDATIONS = 20  # over a training whose length is given in steps
 _LOOKED_AT = 0.25  # samples a validation takes for each learnt from since the one before: a tenth of the time or less
 _LEAST = 128  # samples that a validation takes where there are so many
 _FLOOR = 0.01  # share of the first learning rate
-_FREE = ("patience", "keep", "limit_s", "threads")  # what may change when a training is gone on with
+_FREE = ("patience", "keep", "max_time_s", "threads")  # what may change when a training is gone on with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +43,11 @@ class TrainSettings:
     floor: float = _FLOOR
     precision: Literal["32", "bf16", "16"] = "32"
     accumulate: int = 1
-    clip: float | None = None
+    clip_grad_norm: float | None = None
     devices: int = 1
     patience: int | None = None  # validations
     keep: Literal["best", "last"] = "best"
-    limit_s: float | None = None
+    max_time_s: float | None = None
     threads: int | None = None
 
     def fixed(self) -> dict[str, Any]:
@@ -125,11 +125,11 @@ def plan(config: TrainConfig, detector: TrainedDetector, learnt: int) -> TrainSe
         floor=config.floor if config.floor is not None else _FLOOR,
         precision=config.precision,
         accumulate=config.accumulate,
-        clip=config.clip,
+        clip_grad_norm=config.clip_grad_norm,
         devices=config.devices,
         patience=config.patience,
         keep=config.keep,
-        limit_s=config.limit_s,
+        max_time_s=config.max_time,
         threads=config.threads,
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from offnormal.data.loader import Batch, Batches
+from offnormal.data.batches import Batch, Batches
 from offnormal.detectors.base import StatisticalDetector
 from offnormal.errors import DataError, FitError
 from offnormal.scoring import map_peaks, to_scores
@@ -56,7 +56,7 @@ def learn(
     batch_of = f"a batch of {loader.batch_size} samples, or what is learnt from it,"
     with torch.no_grad(), within_memory(batch_of, "lower --batch-size or --size", FitError):
         for batch in loader:
-            embedding = detector.embed(batch.pixels.to(device))
+            embedding = detector.embed(torch.from_numpy(batch.pixels).to(device))
             detector.absorb(embedding)
             kept.offer(embedding, batch)
             seen.update(sample.group for sample in batch.samples)
@@ -144,7 +144,7 @@ def _by_groups(
         part = detector.blank().to(device)
         kept = _Kept(count, seed, least=max(_SAMPLE_LEAST, wanted), share=count / total)
         for batch in loader.only(fold):
-            embedding = part.embed(batch.pixels.to(device))
+            embedding = part.embed(torch.from_numpy(batch.pixels).to(device))
             part.absorb(embedding)
             kept.offer(embedding, batch)
         rest = detector.without(part)

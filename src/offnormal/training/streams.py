@@ -10,10 +10,10 @@ from itertools import chain, islice
 
 import numpy as np
 
+from offnormal.data.batches import Batches, Loader, clip_pixels
 from offnormal.data.clips import Clip
-from offnormal.data.frame_cache import LaidFrame
-from offnormal.data.loader import Batches, Loader
-from offnormal.data.video_loader import VideoLoader, join_frames
+from offnormal.data.frame_cache import ResizedFrame
+from offnormal.data.image_loader import ImageLoader
 from offnormal.errors import DataError
 from offnormal.training.samples import Order, Portion, Source, evenly, stack_raw
 from offnormal.types import Sample
@@ -25,7 +25,7 @@ _BUFFER_BYTES = 256 << 20  # of frames whose clips are shuffled among each other
 class StreamedPictures(Source):
     """Pictures read in the random order itself; each rank reads those of its own alone."""
 
-    base: Loader  # over pictures that can all be read
+    base: ImageLoader  # over pictures that can all be read
 
     def __len__(self) -> int:
         return len(self.base.items)
@@ -33,12 +33,12 @@ class StreamedPictures(Source):
     def epoch(self, order: Order) -> Generator[Portion, None, None]:
         """The portions of a pass in random order."""
         plan = list(order.rows(len(self)))
-        reader = copy.copy(self.base)
-        reader.items = [self.base.items[number] for number in chain.from_iterable(rows for rows, _ in plan)]
-        with contextlib.closing(reader.laid()) as read:
+        reader = self.base.over([self.base.items[number] for number in chain.from_iterable(rows for rows, _ in plan)])
+        with contextlib.closing(reader.iter_samples()) as read:
             for rows, whole in plan:
                 found = [next(read) for _ in rows]
-                yield Portion(stack_raw([pixels for _, pixels, _ in found]), [sample for sample, *_ in found], whole)
+                pixels = stack_raw([clip_pixels(clip) for _, clip in found])
+                yield Portion(pixels, [sample for sample, _ in found], whole)
 
     def loader(self, batch_size: int) -> Batches:
         """The same samples in their own order."""
@@ -48,16 +48,14 @@ class StreamedPictures(Source):
 
     def spread(self, count: int) -> Source:
         """At most so many of them, evenly spread."""
-        reader = copy.copy(self.base)
-        reader.items = [self.base.items[number] for number in evenly(len(self), count)]
-        return StreamedPictures(reader)
+        return StreamedPictures(self.base.over([self.base.items[number] for number in evenly(len(self), count)]))
 
 
 @dataclass(slots=True, eq=False)
 class StreamedVideos(Source):
     """Clips of videos in random order, shuffled further in a buffer of bounded size; every rank reads all videos."""
 
-    base: VideoLoader
+    base: Loader
     count: int  # clips in a pass
 
     def __len__(self) -> int:
@@ -66,8 +64,8 @@ class StreamedVideos(Source):
     def epoch(self, order: Order) -> Generator[Portion, None, None]:
         """The portions of a pass in random order."""
         reader = copy.copy(self.base)
-        reader.videos = [self.base.videos[number] for number in order.permutation(len(self.base.videos))]
-        with contextlib.closing(reader.laid()) as read:
+        reader.items = [self.base.items[number] for number in order.permutation(len(self.base.items))]
+        with contextlib.closing(reader.iter_samples()) as read:
             clips = self._shuffled(read, np.random.default_rng((order.seed, order.epoch, 1)))
             for number in range(order.batches(self.count)):
                 whole = list(islice(clips, order.batch_size))
@@ -79,8 +77,8 @@ class StreamedVideos(Source):
                 if number < order.skip:
                     continue
                 mine = whole[order.rank :: order.ranks]
-                pixels = [join_frames([frame.pixels for frame in clip.frames]) for _, clip in mine]
-                yield Portion(stack_raw(pixels), [sample for sample, _ in mine], len(whole))
+                pixels = stack_raw([clip_pixels(clip) for _, clip in mine])
+                yield Portion(pixels, [sample for sample, _ in mine], len(whole))
 
     def loader(self, batch_size: int) -> Batches:
         """The same samples in their own order."""
@@ -89,10 +87,10 @@ class StreamedVideos(Source):
         return reader
 
     def _shuffled(
-        self, clips: Iterator[tuple[Sample, Clip[LaidFrame]]], rng: np.random.Generator
-    ) -> Iterator[tuple[Sample, Clip[LaidFrame]]]:
+        self, clips: Iterator[tuple[Sample, Clip[ResizedFrame]]], rng: np.random.Generator
+    ) -> Iterator[tuple[Sample, Clip[ResizedFrame]]]:
         """Each clip takes the place of a random one of the buffer; clips share the frames they have in common."""
-        held: list[tuple[Sample, Clip[LaidFrame]]] = []
+        held: list[tuple[Sample, Clip[ResizedFrame]]] = []
         for found in clips:
             frame = found[1].frames[0].pixels.nbytes
             if len(held) < max(2, _BUFFER_BYTES // (frame * min(self.base.spec.hop, self.base.spec.frames))):

@@ -20,17 +20,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from offnormal.bundle import Bundle
-from offnormal.config import BenchmarkConfig
-from offnormal.data.loader import Batches, Loader, read_pixels, stack
+from offnormal.config.score import BenchmarkConfig
+from offnormal.data.batches import Batches
+from offnormal.data.image_loader import ImageLoader
+from offnormal.data.images import read_pixels, stack
+from offnormal.data.resolve import resolve_items
 from offnormal.data.video_loader import VideoLoader
 from offnormal.demo import generate
-from offnormal.errors import DataError, OffnormalError
+from offnormal.errors import OffnormalError
 from offnormal.scoring import Scorer, choose_device
-from offnormal.sources.paths import expand
-from offnormal.sources.video_paths import is_video, videos_in
+from offnormal.sources.paths import is_video, videos_in
 from offnormal.types import InputSpec, Item
 
 BATCHES = (1, 16)
@@ -41,17 +43,17 @@ _CHILD = """
 import json, resource, sys, time
 start = time.perf_counter()
 from offnormal.bundle import load
-from offnormal.data.loader import read_pixels, stack
+from offnormal.data.images import read_pixels, stack
 from offnormal.scoring import Scorer, choose_device
 bundle = load(sys.argv[1])
 scorer = Scorer(bundle.detector, choose_device(sys.argv[2], int(sys.argv[3]) or None))
 spec = bundle.detector.input
 batch = stack([read_pixels(__import__("pathlib").Path(sys.argv[4]), spec)])
 if spec.frames > 1:
-    batch = batch[:, :, None].expand(-1, -1, spec.frames, -1, -1).contiguous()
+    batch = batch[:, :, None].repeat(spec.frames, 2)
 scorer.score(batch)
 first = time.perf_counter() - start
-scorer.score(batch.repeat(16, *[1] * (batch.ndim - 1)))
+scorer.score(batch.repeat(16, 0))
 try:  # what getrusage says would include the parent's memory, which an exec on Linux hands down
     lines = open("/proc/self/status").read().splitlines()
     peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
@@ -133,25 +135,22 @@ def _pictures(data: Path | None, work: Path) -> list[Path]:
     if data is None:
         generate(work / "parts", train=2, test_good=30, per_defect=0)
         data = work / "parts" / "test"
-    found = expand([data])
-    if not found:
-        raise DataError(f"{data}: no picture to measure with")
-    return found
+    return [item.path for item in resolve_items([data], kind="image")]
 
 
-def _pixels(pictures: list[Path], spec: InputSpec) -> Tensor:
+def _pixels(pictures: list[Path], spec: InputSpec) -> np.ndarray:
     """32 images (N, C, H, W), or as many clips (N, C, T, H, W) of which each shows one picture after the other."""
     read = [read_pixels(path, spec) for path in itertools.islice(itertools.cycle(pictures), 32)]
     if spec.frames == 1:
         return stack(read)
     clips = [[read[(start + k) % 32] for k in range(spec.frames)] for start in range(32)]
-    return torch.stack([stack(clip).transpose(0, 1) for clip in clips])
+    return np.stack([stack(clip).swapaxes(0, 1) for clip in clips])
 
 
 Times = dict[int, list[np.ndarray]]  # batch -> per round the seconds of each call
 
 
-def _take_turns(scorer: Scorer, reference: nn.Module | None, pixels: Tensor, rounds: int) -> tuple[Times, Times]:
+def _take_turns(scorer: Scorer, reference: nn.Module | None, pixels: np.ndarray, rounds: int) -> tuple[Times, Times]:
     own: Times = {batch: [] for batch in BATCHES}
     other: Times = {batch: [] for batch in REFERENCE_BATCHES} if reference is not None else {}
     plain = _plain(reference, scorer.device) if reference is not None else None
@@ -168,17 +167,17 @@ def _take_turns(scorer: Scorer, reference: nn.Module | None, pixels: Tensor, rou
     return own, other
 
 
-def _plain(reference: nn.Module, device: torch.device) -> Callable[[Tensor], Any]:
+def _plain(reference: nn.Module, device: torch.device) -> Callable[[np.ndarray], Any]:
     module = reference.to(device)
 
     @torch.inference_mode()
-    def call(pixels: Tensor) -> Any:
-        return module(pixels.to(device))
+    def call(pixels: np.ndarray) -> Any:
+        return module(torch.from_numpy(pixels).to(device))
 
     return call
 
 
-def _timed(call: Callable[[Tensor], Any], pixels: Tensor, device: torch.device) -> np.ndarray:
+def _timed(call: Callable[[np.ndarray], Any], pixels: np.ndarray, device: torch.device) -> np.ndarray:
     seconds = []
     for _ in range(_SINGLES if len(pixels) == 1 else 2):
         start = time.perf_counter()
@@ -228,7 +227,7 @@ def _loader(pictures: list[Path], videos: list[Item], spec: InputSpec, config: B
     items = [
         Item(address=str(path), name=str(path)) for path in itertools.islice(itertools.cycle(pictures), config.images)
     ]
-    return Loader(items, spec, batch_size=config.batch_size, on_bad=config.on_bad, workers=config.workers)
+    return ImageLoader(items, spec, batch_size=config.batch_size, on_error=config.on_error, workers=config.workers)
 
 
 def _from_files(scorer: Scorer, loader: Batches, most: int) -> tuple[float, float]:

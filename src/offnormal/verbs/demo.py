@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from offnormal.config import EvaluateConfig
-from offnormal.config_layers import build
+from offnormal.config.layers import build
+from offnormal.config.score import EvaluateConfig
 from offnormal.demo import generate
 from offnormal.evaluation import Evaluation
 from offnormal.run import Run

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from offnormal.config import ElsewhereConfig
+from offnormal.config.fit import TrackingConfig
 from offnormal.drawing.curves import curve_pictures
 from offnormal.errors import ConfigError, OffnormalError
 from offnormal.run import Elsewhere, Run
@@ -19,7 +19,7 @@ from offnormal.training.upload.uploader import Mirror, Uploader
 log = logging.getLogger(__name__)
 
 
-def check_elsewhere(config: ElsewhereConfig) -> None:
+def check_elsewhere(config: TrackingConfig) -> None:
     """ConfigError for a tracker or an address that cannot be used here, before anything is read."""
     if not config.track:
         for flag, value in (("--track-project", config.track_project), ("--track-run", config.track_run)):
@@ -31,7 +31,7 @@ def check_elsewhere(config: ElsewhereConfig) -> None:
 
 
 @contextlib.contextmanager
-def elsewhere(run: Run, config: ElsewhereConfig) -> Iterator[None]:
+def elsewhere(run: Run, config: TrackingConfig) -> Iterator[None]:
     """Show the run in its trackers and upload it while the block works on it; nothing of that can fail the block.
 
     What came of it is in `run.elsewhere`, and what is missing somewhere is warned of at the end.
@@ -68,7 +68,7 @@ def catch_up(run: Run) -> None:
     _tell(run, run.elsewhere)
 
 
-def _category(path: Path, config: ElsewhereConfig) -> str:
+def _category(path: Path, config: TrackingConfig) -> str:
     return f"/{path.name}" if getattr(config, "category", None) == "all" else ""
 
 

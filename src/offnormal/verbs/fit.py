@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, create_model
@@ -17,10 +17,12 @@ from pydantic import Field, create_model
 from offnormal import registry
 from offnormal.bundle import Bundle
 from offnormal.calibration.calibration import Calibration, calibrate_scores
-from offnormal.calibration.promise import normals_needed, order_statistic
-from offnormal.config import FitConfig, TrainConfig
+from offnormal.calibration.guarantee import normals_needed, order_statistic
+from offnormal.config.fit import FitConfig, TrainConfig
+from offnormal.config.model import Flattened
+from offnormal.data.batches import Batches
 from offnormal.data.dataset import Dataset, Skipped
-from offnormal.data.loader import Batches, read_mask
+from offnormal.data.images import read_mask
 from offnormal.data.survey import choose_input, default_side, survey, survey_videos
 from offnormal.detectors.base import (
     DataKind,
@@ -43,8 +45,7 @@ from offnormal.types import InputSpec, Rate
 from offnormal.verbs.elsewhere import check_elsewhere, elsewhere
 from offnormal.verbs.loading import (
     Progress,
-    load_pictures,
-    load_videos,
+    load_items,
     open_configured,
     split_beside,
     write_split,
@@ -56,13 +57,14 @@ def fit_config(detector: str) -> type[FitConfig]:
     made: type[Detector] = registry.resolve("detectors", detector)
     options = made.Options
     name = f"Fit{options.__name__.removesuffix('Options')}"
+    own: Any = (Annotated[options, Flattened()], options())
     if not issubclass(made, TrainedDetector):
-        return create_model(name, __base__=FitConfig, detector=(options, options()))
+        return create_model(name, __base__=FitConfig, detector=own)
     base = EmbeddedTrainConfig if issubclass(made, EmbeddedDetector) else TrainConfig
     batch = Field(default=made.default_batch_size, ge=1, description="Samples a step, over all devices.")
     known = TrainConfig.model_fields["schedule"]
     schedule: Any = (known.annotation, Field(default=made.default_schedule, description=known.description))
-    return create_model(name, __base__=base, detector=(options, options()), batch_size=(int, batch), schedule=schedule)
+    return create_model(name, __base__=base, detector=own, batch_size=(int, batch), schedule=schedule)
 
 
 def resumed_config(resume: str | Path | None) -> Path | None:
@@ -108,13 +110,12 @@ def _refuse_hopeless(config: FitConfig, dataset: Dataset) -> None:
         raise DataError(f"{dataset.root}: no normal training {expected} (or --normal DIR)")
     if config.rate is None:
         return
-    rate = Rate.parse(config.rate)
-    if not rate.is_share:
+    if not config.rate.is_share:
         things = "frames" if videos else "images"
-        advice = "; then offnormal calibrate --normals VIDEOS --rate with footage kept apart" if videos else ""
-        raise ConfigError(f"--rate {config.rate}: a fit promises a share of {things}, such as 0.01{advice}")
+        advice = "; then offnormal calibrate --normal VIDEOS --rate with footage kept apart" if videos else ""
+        raise ConfigError(f"--rate {config.rate}: expected a share of {things}, such as 0.01{advice}")
     if not videos:
-        order_statistic(len(dataset.train), rate.value)
+        order_statistic(len(dataset.train), config.rate.value)
 
 
 def _fit_one(name: str, config: FitConfig, dataset: Dataset, run: Run, progress: Progress | None) -> Run:
@@ -166,10 +167,8 @@ def _fit_here(name: str, config: FitConfig, dataset: Dataset, run: Run, progress
 
 
 def _loader(detector: Detector, config: FitConfig, dataset: Dataset, progress: Progress | None, what: str) -> Batches:
-    if not dataset.is_video:
-        return load_pictures(dataset.train, detector.input, config, progress=progress, what=what)
-    return load_videos(
-        dataset.train, detector.input, config, config, progress=progress, what=what, every_s=config.every_s, again=True
+    return load_items(
+        dataset.train, detector.input, config, config, progress=progress, what=what, every_s=config.every, again=True
     )
 
 
@@ -180,19 +179,19 @@ def build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
     """
     made: type[Detector] = registry.resolve("detectors", name)
     found = survey_videos(dataset.train) if dataset.is_video else survey(dataset.train)
-    options: DetectorOptions = made.suited(
+    options: DetectorOptions = made.adapt_options(
         config.detector,  # type: ignore[attr-defined]
-        of=_kind_of(dataset),
+        data=_kind_of(dataset),
         shown=median(max(size) for size in found.sizes),
     )
-    clip = made.clip(options)
-    if not dataset.is_video and clip.get("frames", 1) > 1:
+    clip = made.clip_spec(options)
+    if not dataset.is_video and clip.frames > 1:
         raise ConfigError(
-            f"{name} with these options takes clips of {clip['frames']} frames; {dataset.root} holds pictures"
+            f"{name} with these options takes clips of {clip.frames} frames; {dataset.root} holds pictures"
         )
     spec = choose_input(
         found,
-        size=config.sides or default_side(found, made.default_side(options), made.square_sides),
+        size=config.size or default_side(found, made.default_side(options), made.square_sides),
         multiple=made.input_multiple(options),
         policy=config.resize,
         crop=config.crop,
@@ -206,7 +205,7 @@ def build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
         spec = replace(spec, mask=read_privacy_mask(config.mask))
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(options.seed)  # of weights that are not pretrained
-        detector = made.build(options, spec)
+        detector = made(options, spec)
     _try_size(detector)
     detector.load_pretrained()
     if config.ignore_mask is not None:
@@ -289,21 +288,20 @@ def things_scored(spec: InputSpec, dataset: Dataset) -> Literal["images", "frame
     return "clips" if spec.of_whole_video else "frames"
 
 
-def _wanted(rate: str | None) -> int:
-    return normals_needed(Rate.parse(rate).value) if rate is not None else 0
+def _wanted(rate: Rate | None) -> int:
+    return normals_needed(rate.value) if rate is not None else 0
 
 
-def _calibrate(bundle: Bundle, fitted: _Fitted, rate: str | None, dataset: Dataset, run: Run) -> Calibration | None:
-    wanted = Rate.parse(rate) if rate is not None else None
+def _calibrate(bundle: Bundle, fitted: _Fitted, rate: Rate | None, dataset: Dataset, run: Run) -> Calibration | None:
     if fitted.left_out is None:
-        if wanted is not None:
+        if rate is not None:
             raise FitError("two images give no scores to calibrate with: add normal images, or leave out --rate")
         return None
     try:
         return calibrate_scores(
             fitted.left_out.score,
             fitted.left_out.peak,
-            rate=wanted,
+            rate=rate,
             kind=fitted.left_out.kind,
             bundle=bundle.hash,
             groups=[sample.group for sample in fitted.left_out.samples],

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from offnormal.bundle import describe
-from offnormal.config import TrainConfig
+from offnormal.config.fields import format_split
+from offnormal.config.fit import TrainConfig
+from offnormal.data.batches import Loader
 from offnormal.data.dataset import Dataset, Skipped
-from offnormal.data.loader import Loader
-from offnormal.data.video_loader import VideoLoader
 from offnormal.detectors.base import EmbeddedDetector, TrainedDetector
 from offnormal.errors import CalibrationError, FitError
 from offnormal.run import Run
@@ -33,8 +33,8 @@ from offnormal.training.samples import Source
 from offnormal.training.settings import plan
 from offnormal.training.split import keep_back, last_stretches, number_kept_back, split_pictures
 from offnormal.training.statistics import LeftOut
-from offnormal.types import InputSpec
-from offnormal.verbs.loading import Progress, load_pictures, load_videos
+from offnormal.types import InputSpec, Item
+from offnormal.verbs.loading import Progress, load_items
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ class FittedByTraining:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
-    learn: Loader | VideoLoader
-    held: Loader | VideoLoader
+    learn: Loader
+    held: Loader
     asked: int  # samples that were to be kept back, of groups some more
 
 
@@ -208,20 +208,21 @@ def _split_pictures(
     if len(held) < wanted and config.resume is None:
         number_kept_back(len(held), share=config.hold_out, wanted=wanted)
 
-    def loader(samples: Sequence[Any], what: str) -> Loader:
-        return load_pictures(samples, spec, config, progress=progress, what=f"read {dataset.name}{what}")
+    def loader(items: Sequence[Item], what: str) -> Loader:
+        return load_items(items, spec, config, config, progress=progress, what=f"read {dataset.name}{what}")
 
     return _Parts(learn=loader(learn, ""), held=loader(held, ", kept back"), asked=count)
 
 
-def _split_given(dataset: Dataset, learn: VideoLoader, held: VideoLoader, wanted: int, config: TrainConfig) -> _Parts:
+def _split_given(dataset: Dataset, learn: Loader, held: Loader, wanted: int, config: TrainConfig) -> _Parts:
     """The parts that the data set names; CalibrationError when too few are kept back for the rate asked for."""
     number = len(held)
     if wanted > number and config.resume is None:
         things = "clips" if held.spec.of_whole_video else "frames"
         raise CalibrationError(
             f"the rate asked for needs {wanted} normal {things} kept back from learning, and {number} are: give a "
-            f"larger last share of --parts ({config.parts}), more clips, or ask for {1 / (number + 1):.2g} or more"
+            f"larger last share of --split ({format_split(config.split)}), more clips, or ask for "
+            f"{1 / (number + 1):.2g} or more"
         )
     return _Parts(learn=learn, held=held, asked=number)
 
@@ -234,10 +235,10 @@ def _split_videos(
         log.warning("all videos are of one group (%s): whole videos of it are kept back", videos[0].group)
         videos = tuple(replace(video, group=None) for video in videos)
 
-    def loader(what: str) -> VideoLoader:
+    def loader(what: str) -> Loader:
         chosen = dataset.calibration if dataset.calibration and what else videos
-        return load_videos(
-            chosen, spec, config, config, progress=progress, what=f"read {dataset.name}{what}", every_s=config.every_s
+        return load_items(
+            chosen, spec, config, config, progress=progress, what=f"read {dataset.name}{what}", every_s=config.every
         )
 
     whole = loader("")

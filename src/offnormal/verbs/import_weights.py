@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 from pydantic import create_model
 from torch import Tensor
@@ -11,7 +11,8 @@ from torch import Tensor
 from offnormal import registry
 from offnormal.backbones.weights import read_weights, sha256_of
 from offnormal.bundle import Bundle
-from offnormal.config import ImportConfig
+from offnormal.config.fit import ImportConfig
+from offnormal.config.model import Flattened
 from offnormal.detectors.base import Detector, DetectorOptions
 from offnormal.errors import UsageError
 from offnormal.run import Run, new_run
@@ -36,9 +37,9 @@ def import_config(detector: str) -> type[ImportConfig]:
     found = registry.resolve("detectors", detector)
     options: type[DetectorOptions] = getattr(found, "ImportOptions", found.Options)  # where some are of other networks
     base: type[ImportConfig] = getattr(found, "Import", ImportConfig)  # where more is asked than files
-    made: type[ImportConfig] = create_model(
-        f"Import{options.__name__.removesuffix('Options')}", __base__=base, detector=(options, options())
-    )
+    own: Any = (Annotated[options, Flattened()], options())
+    name = f"Import{options.__name__.removesuffix('Options')}"
+    made: type[ImportConfig] = create_model(name, __base__=base, detector=own)
     return made
 
 

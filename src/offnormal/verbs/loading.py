@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from offnormal.data.batches import Loader
 from offnormal.data.class_split import ClassChoice, Split
 from offnormal.data.dataset import Dataset
-from offnormal.data.loader import Loader
+from offnormal.data.loaders import open_loader
 from offnormal.data.open import open_datasets
-from offnormal.data.video_loader import VideoLoader
+from offnormal.data.video_loader import VideoOptions
 from offnormal.errors import CalibrationError, DataError
 from offnormal.files import write_text
 from offnormal.sources.privacy import read_privacy_mask
@@ -20,7 +21,7 @@ from offnormal.types import InputSpec, Item
 
 if TYPE_CHECKING:
     from offnormal.bundle import Bundle
-    from offnormal.config import ComputeConfig, DataConfig, FootageConfig
+    from offnormal.config.data import ComputeConfig, DataConfig, FootageConfig
 
 
 class Progress(Protocol):
@@ -65,7 +66,7 @@ def open_configured(config: DataConfig, split: Split | None = None) -> list[Data
         classes=ClassChoice(
             normal=tuple(config.normal_classes or ()),
             anomalous=tuple(config.anomalous_classes or ()),
-            shares=config.shares,
+            shares=config.split,
             seed=config.split_seed,
         ),
         split=split,
@@ -90,34 +91,25 @@ def split_beside(path: Path) -> Split | None:
         raise DataError(f"{file}: damaged ({error}); copy it again from the run that was fitted") from None
 
 
+def known_classes(bundle: Bundle) -> frozenset[str]:
+    """The classes by which the run of a bundle divided its clips; none of a bundle that is not in its run."""
+    split = None if bundle.path is None else split_beside(bundle.path)
+    return frozenset() if split is None else frozenset((*split.classes.normal, *split.classes.anomalous))
+
+
 def write_split(folder: Path, split: Split) -> None:
     """split.json in a run's folder."""
     write_text(folder / SPLIT, json.dumps(split.to_json(), indent=1, ensure_ascii=False) + "\n")
 
 
-def load_pictures(
+def known_classes(path: Path | None) -> frozenset[str]:
+    """The classes by which the run of a bundle was divided; none of a bundle that is not in its run."""
+    split = None if path is None else split_beside(path)
+    return frozenset() if split is None else frozenset((*split.classes.normal, *split.classes.anomalous))
+
+
+def load_items(
     items: Sequence[Item],
-    spec: InputSpec,
-    config: ComputeConfig,
-    *,
-    progress: Progress | None,
-    what: str,
-    masks: bool = False,
-) -> Loader:
-    """A loader of pictures; progress hears `what` is done."""
-    return Loader(
-        items,
-        spec,
-        batch_size=config.batch_size,
-        masks=masks,
-        on_bad=config.on_bad,
-        workers=config.workers,
-        progress=_counted(progress, what, lambda: len(items)),
-    )
-
-
-def load_videos(
-    videos: Sequence[Item],
     spec: InputSpec,
     compute: ComputeConfig,
     footage: FootageConfig,
@@ -127,37 +119,42 @@ def load_videos(
     masks: bool = False,
     every_s: float | None = None,
     again: bool = False,
-) -> VideoLoader:
-    """A loader of videos. again: it is passed over more than once, so that caching pays."""
-    groups = {video.group if video.group is not None else video.name for video in videos}
-    loader = VideoLoader(
-        videos,
+) -> Loader:
+    """A loader of items; progress hears `what` is done. again: it is passed over more than once: caching pays."""
+    groups = {item.group if item.group is not None else item.name for item in items}
+    loader = open_loader(
+        items,
         spec,
         batch_size=compute.batch_size,
-        every_s=every_s,
         masks=masks,
-        on_bad=compute.on_bad,
-        cache=footage.cache if again else "off",
-        cache_dir=Path(footage.cache_dir).expanduser(),
-        fps=footage.fps,
-        stretches=STRETCHES if len(groups) == 1 else 1,
+        on_error=compute.on_error,
         workers=compute.workers,
+        videos=VideoOptions(
+            every_s=every_s,
+            cache=footage.cache if again else "off",
+            cache_dir=Path(footage.cache_dir).expanduser(),
+            fps=footage.fps,
+            stretches=STRETCHES if len(groups) == 1 else 1,
+        ),
     )
-    loader.progress = _counted(progress, what, lambda: len(loader))
+    loader.progress = count_steps(progress, what, lambda: len(loader))
     return loader
 
 
-def _counted(progress: Progress | None, what: str, total: Callable[[], int]) -> Callable[[int], None] | None:
-    """A callback for steps that tells `progress` how far it is; the total is asked for once, at the first step."""
+def count_steps(
+    progress: Progress | None, what: str, total: Callable[[], int] | None = None
+) -> Callable[[int], None] | None:
+    """A callback for steps that reports to `progress`; the total is asked for once, at the first step."""
     if progress is None:
         return None
     done = 0
-    known: int | None = None
+    expected: int | None = None
 
     def count(step: int) -> None:
-        nonlocal done, known
-        known = total() if known is None else known
+        nonlocal done, expected
+        if expected is None:
+            expected = 0 if total is None else total()
         done += step
-        progress(what, done, max(done, known))
+        progress(what, done, max(done, expected))
 
     return count

@@ -14,13 +14,13 @@ import numpy as np
 from PIL import Image
 
 from offnormal.config.rules import RulesConfig
-from offnormal.data.geometry import place, unlay
-from offnormal.recording.annotate import AnnotatedVideo
+from offnormal.data.geometry import place, restore_size
 from offnormal.drawing.overlay import overlay, scale_for
 from offnormal.errors import VideoError
 from offnormal.evaluation.decision_rule import DecisionRule
 from offnormal.events.alarms import AlarmPeaks
 from offnormal.files import new_file
+from offnormal.recording.annotate import AnnotatedVideo
 from offnormal.scoring import FrameStream, ScoredFrame
 from offnormal.sources.image import as_rgb, open_image
 from offnormal.sources.privacy import paint
@@ -31,7 +31,7 @@ from offnormal.types import InputSpec
 def write_map(path: Path, anomaly_map: np.ndarray, spec: InputSpec, decide: DecisionRule, target: Path) -> tuple[Path, Path]:
     """A heat-map picture `<target>.png` and the raw map `<target>.tiff` (32-bit float), both at the image's own size."""
     image = paint(np.asarray(as_rgb(open_image(path), bits=spec.bits)), spec.mask)
-    full = unlay(anomaly_map, (image.shape[0], image.shape[1]), spec)
+    full = restore_size(anomaly_map, (image.shape[0], image.shape[1]), spec)
     low, high = scale_for(decide.calibration, [full])
     picture, raw = (target.with_name(target.name + suffix) for suffix in (".png", ".tiff"))
     with new_file(picture) as partial:
@@ -137,7 +137,7 @@ class VideoPictures:
             self._video = self._stack.enter_context(video)
         shown = None
         if scored.map is not None:  # as coarse as it is: the video's frames are brought to one size anyway
-            shown = unlay(scored.map, place((height, width), self._spec).scaled, self._spec)
+            shown = restore_size(scored.map, place((height, width), self._spec).scaled, self._spec)
         verdict = None
         if self._decide.threshold is not None and not np.isnan(scored.score):
             verdict = scored.score > self._decide.threshold
@@ -157,7 +157,7 @@ class VideoPictures:
         path = self._overlays.with_name(f"{self._overlays.name}-{scored.frame.index:06}.png")
         picture = Image.fromarray(image)
         if scored.map is not None and self._range is not None:
-            full = unlay(scored.map, (image.shape[0], image.shape[1]), self._spec)
+            full = restore_size(scored.map, (image.shape[0], image.shape[1]), self._spec)
             low, high = self._range
             picture = overlay(image, full, threshold=self._decide.pixel_threshold, low=low, high=high)
         with new_file(path) as partial:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from offnormal.bundle import Bundle
 from offnormal.config.score import PredictConfig
+from offnormal.data.batches import Loader
 from offnormal.data.dataset import Skipped
-from offnormal.data.loader import Loader
+from offnormal.data.loaders import open_loader
 from offnormal.data.resolve import resolve_items, unique_names
-from offnormal.data.video_loader import VideoLoader
+from offnormal.data.video_loader import VideoOptions
 from offnormal.errors import UsageError
 from offnormal.evaluation.alarms import AlarmReport, report_alarms
 from offnormal.evaluation.decision_rule import DecisionRule
@@ -145,13 +146,16 @@ class Predictor:
 
     def _loader(
         self, items: Sequence[Item], batch_size: int, *, total: int = 0, see: Callable[..., None] | None = None
-    ) -> Loader | VideoLoader:
-        config = self.config
-        common = {"batch_size": batch_size, "on_error": config.on_error, "workers": config.workers}
-        count = None if self._progress is None else self._counter(total)
-        if not items[0].is_video:
-            return Loader(items, self.input, progress=count, **common)
-        return VideoLoader(items, self.input, every_s=config.every, fps=config.fps, progress=count, seen=see, **common)
+    ) -> Loader:
+        return open_loader(
+            items,
+            self.input,
+            batch_size=batch_size,
+            on_error=self.config.on_error,
+            workers=self.config.workers,
+            progress=None if self._progress is None else self._counter(total),
+            videos=VideoOptions(every_s=self.config.every, fps=self.config.fps, seen=see),
+        )
 
     def _counter(self, total: int) -> Callable[[int], None]:
         def count(step: int) -> None:
@@ -219,6 +223,7 @@ def items_to_predict(names: Sequence[str], config: PredictConfig, bundle: Bundle
         known_classes=frozenset() if split is None else frozenset((*split.classes.normal, *split.classes.anomalous)),
         written=written,
     )
+    items = [replace(item, name=item.address) for item in items]  # results are named as the user named the files
     if wants_clips:
         _refuse(config, _OF_FRAMES, "is about single frames, and this detector gives one score for a whole clip")
     elif not items[0].is_video:

@@ -13,12 +13,12 @@ from PIL import Image
 from offnormal.bundle import Bundle
 from offnormal.calibration.calibration import Calibration
 from offnormal.config.score import EvaluateConfig
+from offnormal.data.batches import clip_pixels
 from offnormal.data.clips import ClipMaker, clip_maker
-from offnormal.data.frame_cache import LaidFrame
+from offnormal.data.frame_cache import ResizedFrame
 from offnormal.data.frame_masks import open_masks
-from offnormal.data.geometry import unlay
-from offnormal.data.loader import read_pixels, stack, to_pixels
-from offnormal.data.video_loader import join_frames
+from offnormal.data.geometry import restore_size
+from offnormal.data.images import read_pixels, stack, to_pixels
 from offnormal.drawing.reconstruction import Reconstruction
 from offnormal.errors import ImageError, VideoError
 from offnormal.evaluation.evaluate import Evaluation
@@ -107,24 +107,21 @@ def _image(scorer: Scorer, spec: InputSpec, role: Role, row: int, scores: ItemSc
     item = scores.item
     image = paint(np.asarray(as_rgb(open_image(item.path), bits=spec.bits)), spec.mask)
     size = image.shape[0], image.shape[1]
-    reconstruction = None
-    if scorer.detector.reconstructs:
-        pixels = scorer.reconstruct(stack([read_pixels(item.path, spec)]))
-        reconstruction = None if pixels is None else Reconstruction(frame=as_image(pixels[0], size, spec))
+    pixels = scorer.reconstruct(stack([read_pixels(item.path, spec)]))
     return ShownUnit(
         role=role,
         row=row,
         frames=(image,),
-        map=None if scores.map is None else unlay(scores.map, size, spec),
+        map=None if scores.map is None else restore_size(scores.map, size, spec),
         mask=None if item.masks is None else open_mask(item.masks.path),
-        reconstruction=reconstruction,
+        reconstruction=None if pixels is None else Reconstruction(frame=as_image(pixels[0], size, spec), items=None),
     )
 
 
 def as_image(pixels: np.ndarray, size: tuple[int, int], spec: InputSpec) -> np.ndarray:
     """Pixels (C, H, W) in 0-1 at input size -> RGB (H, W, 3) uint8 at the image's own; black where it was cropped."""
     channels = np.broadcast_to(pixels, (3, *pixels.shape[1:]))
-    return (np.stack([unlay(channel, size, spec) for channel in channels], -1) * 255).round().astype(np.uint8)
+    return (np.stack([restore_size(channel, size, spec) for channel in channels], -1) * 255).round().astype(np.uint8)
 
 
 def _clips(
@@ -213,7 +210,7 @@ def _frame_map(scorer: Scorer, frames: list[Frame], index: int, size: tuple[int,
         if of_clip is None:
             return None
         maps += [of_clip[place] for place in places]
-    return unlay(np.mean(maps, 0), size, spec) if maps else None
+    return restore_size(np.mean(maps, 0), size, spec) if maps else None
 
 
 def _frame_reconstruction(
@@ -235,12 +232,12 @@ def _clips_about(spec: InputSpec, frames: list[Frame], index: int) -> Iterator[t
     """Pixels (1, ...) of the clips that score a frame, and which of their targets it is."""
     if spec.sampling == "uniform" or not spec.targets:
         return
-    maker: ClipMaker[LaidFrame] = clip_maker(replace(spec, hop=1))
+    maker: ClipMaker[ResizedFrame] = clip_maker(replace(spec, hop=1))
     for frame in frames:
-        laid = LaidFrame(frame.index, frame.time_s, to_pixels(Image.fromarray(frame.image), spec), None)
+        laid = ResizedFrame(frame.index, frame.time_s, to_pixels(Image.fromarray(frame.image), spec), None)
         for clip in maker.push(laid):
             if places := [place for place, target in enumerate(clip.targets) if target.index == index]:
-                yield places, stack([join_frames([part.pixels for part in clip.frames])])
+                yield places, stack([clip_pixels(clip)])
 
 
 def _frame_mask(item: Item, index: int) -> np.ndarray | None:

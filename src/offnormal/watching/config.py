@@ -7,24 +7,24 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, create_model, field_validator, model_validator
 
-from offnormal.config import VerbConfig
+from offnormal.config.data import DeviceConfig, MaskConfig
+from offnormal.config.fields import SEVERAL, EventRate, Text
+from offnormal.config.model import FlagName, Flattened, VerbConfig, set_values
+from offnormal.config.rules import AlarmConfig
+from offnormal.config.validation import format_validation_error
 from offnormal.errors import ConfigError
-from offnormal.events.budget import DEFAULT_HYSTERESIS
-from offnormal.events.rules import EventRules
 from offnormal.events.schedule import Schedule
 from offnormal.events.zones import Zone
-from offnormal.faults import explain
 from offnormal.recording.recorder import RecordOptions
 from offnormal.redact import redact
 from offnormal.sources.address import Address
 from offnormal.sources.connection import Patience
 from offnormal.sources.health import HealthOptions
 from offnormal.sources.live_stream import Transport
-from offnormal.types import Rate
 
 _UNFIT = re.compile(r"[^\w.-]+")  # for names of cameras, which become names of files
 
@@ -59,40 +59,37 @@ def _zone(value: Any) -> Any:
 
 def _schedule(value: Any) -> Any:
     """Windows alone are by UTC."""
-    if isinstance(value, str):
-        value = [value]
-    return {"windows": value} if isinstance(value, list) else value
+    return {"windows": value} if isinstance(value, str | list) else value
 
 
-class CameraChoices(VerbConfig):
+Sink = Annotated[str | dict[str, Any], Text(lambda value: value)]
+
+
+class CameraChoices(MaskConfig, AlarmConfig):
     """What can be chosen for all cameras, and for each of them anew."""
+
+    heading: ClassVar[str | None] = "Cameras"
 
     bundle: Path | None = None
     """Bundle, or run folder with one."""
-    rate: str | None = None
+    rate: EventRate | None = None
     """Events to expect of normal life at most, such as 2/day or 1/hour; default: the bundle's own threshold."""
-    calibrate_on: list[Path] = Field(default=[])
-    """Videos of this camera's normal life, files or folders, that the detector has not learnt from; for the rate."""
+    calibrate_on: Annotated[list[Path], SEVERAL] = Field(default=[])
+    """Videos of this camera's normal life, files or folders, that the detector has not learned from; for the rate."""
     threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    """Threshold by hand instead; promises nothing."""
-    hysteresis: Annotated[float, Field(ge=0, lt=1)] = DEFAULT_HYSTERESIS
-    """Share of the threshold's distance from usual scores by which the score must fall before an event ends."""
-    mask: Path | None = None
-    """Privacy mask, painted black before anything else sees a picture: a picture, or polygons in YAML or JSON."""
-    zones: list[Annotated[Zone, BeforeValidator(_zone)]] = Field(default=[])
-    """Areas that count, or do not: '0.1,0.2 0.9,0.2 0.5,0.8', 'exclude:...', or mappings."""
-    schedule: Annotated[Schedule | None, BeforeValidator(_schedule)] = None
+    """Threshold by hand instead; no guarantee."""
+    zones: Annotated[list[Annotated[Zone, Text(_zone)]], SEVERAL, FlagName("--zone")] = Field(default=[])
+    """Areas that count, or do not, in shares of the image: '0.1,0.2 0.9,0.2 0.5,0.8', 'exclude:...', or mappings."""
+    schedule: Annotated[Schedule | None, BeforeValidator(_schedule), Flattened()] = None
     """When events are raised: windows such as 'mon-fri 18:00-06:00' (UTC), or timezone and windows."""
     fps: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Frames a second that are looked at; default: all."""
     realtime: bool = False
-    """A video file as if it were live."""
-    began: datetime | None = None
-    """When a recording begins, such as 2026-11-20T18:00+01:00; default: unknown, its events count from 1970."""
+    """Read video files as if they were live."""
+    start_time: datetime | None = None
+    """When a recording starts, such as 2026-11-20T18:00+01:00; default: unknown, its events count from 1970."""
     transport: Transport = "tcp"
     """Of RTSP: tcp or udp."""
-    rules: EventRules = EventRules()
-    """What makes an event of scores."""
     record: RecordOptions = RecordOptions()
     """What is kept of an event."""
     health: HealthConfig = HealthConfig()
@@ -100,21 +97,9 @@ class CameraChoices(VerbConfig):
     patience: PatienceConfig = PatienceConfig()
     """How long the source is waited for, and when it is tried again."""
 
-    @field_validator("rate")
+    @field_validator("start_time")
     @classmethod
-    def _in_a_time(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                rate = Rate.parse(value)
-            except ConfigError as error:
-                raise ValueError(str(error)) from None
-            if rate.is_share:
-                raise ValueError("events are counted in a time: expected such as 2/day or 1/hour")
-        return value
-
-    @field_validator("began")
-    @classmethod
-    def _placed(cls, value: datetime | None) -> datetime | None:
+    def _with_timezone(cls, value: datetime | None) -> datetime | None:
         return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
     @model_validator(mode="after")
@@ -135,34 +120,30 @@ class CameraConfig(CameraChoices):
     """rtsp://, http(s)://, v4l2:/dev/video0, a video file, or a folder that is filled with pictures."""
 
 
-class WatchConfig(CameraChoices):
+class WatchConfig(CameraChoices, DeviceConfig):
     """offnormal watch; what a camera does not say is as said beside `cameras`."""
+
+    heading: ClassVar[str | None] = "Events"
 
     cameras: list[CameraConfig] = Field(min_length=1)
     """The cameras."""
-    sinks: list[str | dict[str, Any]] = Field(default=[])
-    """Where events are told: 'jsonl:events.jsonl', or mappings with kind (offnormal list sinks)."""
+    sinks: Annotated[list[Sink], SEVERAL, FlagName("--sink")] = Field(default=[])
+    """Where events are sent: KIND:TARGET such as jsonl:events.jsonl (offnormal list sinks), or mappings with kind."""
     out: Path = Path("watching")
-    """Folder for pictures and clips of events, what is still to be delivered, and alarm budgets."""
+    """Folder for images and clips of events, what is still to be delivered, and alarm budgets."""
     keep_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Days after which pictures and clips of events are removed; default: never."""
+    """Days after which images and clips of events are removed; default: never."""
     keep_gb: Annotated[float, Field(gt=0)] = 20
     """Gigabytes beyond which those written first are removed; inf: never."""
     metrics: Annotated[str, Field(pattern=r"^([^\s/]+:)?\d{1,5}$")] | None = None
     """Port of a page of metrics for Prometheus on this machine alone; HOST:PORT for others."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    batch_size: Annotated[int, Field(ge=1)] = 16
-    """Frames or clips of all cameras computed at once, at most."""
-    threads: Annotated[int, Field(ge=1)] | None = None
-    """Threads that compute on the processor; default: one a core."""
 
     def each(self) -> list[CameraConfig]:
         """The cameras with what is said for all of them, each with a name; ConfigError for two of one name."""
-        common = _given(self, only=set(CameraChoices.model_fields))
+        common = {key: value for key, value in set_values(self).items() if key in CameraChoices.model_fields}
         found: dict[str, CameraConfig] = {}
         for camera in self.cameras:
-            values = _merged(common, _given(camera))
+            values = _merged(common, set_values(camera))
             if "threshold" in camera.model_fields_set:  # in place of what was said for all
                 values = {key: value for key, value in values.items() if key not in ("rate", "calibrate_on")}
             elif "rate" in camera.model_fields_set:
@@ -170,7 +151,7 @@ class WatchConfig(CameraChoices):
             try:
                 made = CameraConfig.model_validate({**values, "name": camera.name or named_after(camera.source)})
             except ValidationError as error:
-                raise ConfigError(f"camera {camera.name}: {explain(error, CameraConfig)}") from None
+                raise ConfigError(f"camera {camera.name}: {format_validation_error(error, CameraConfig)}") from None
             if made.bundle is None:
                 raise ConfigError(f"camera {made.name} has no bundle: name one for it, or one for all cameras")
             if made.name in found:
@@ -203,15 +184,10 @@ def address_of(camera: CameraConfig) -> Address:
     return Address.parse(camera.source)
 
 
-def _given(model: BaseModel, only: set[str] | None = None) -> dict[str, Any]:
-    """What was said, as plain values."""
-    return model.model_dump(exclude_unset=True, include=only)
-
-
 def _merged(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """Own values over common ones, rules and the like key by key."""
     found = dict(common)
     for key, value in own.items():
-        inner = key in ("rules", "record", "health", "patience") and isinstance(found.get(key), Mapping)
+        inner = key != "schedule" and isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
         found[key] = {**found[key], **value} if inner else value
     return found

@@ -15,8 +15,7 @@ from offnormal.scoring import LiveScorer, ScoredFrame, Scorer
 from offnormal.sources.camera import Camera
 from offnormal.types import Event, Frame, Gap
 from offnormal.watching.camera import WatchedCamera
-from offnormal.watching.config import CameraConfig
-from offnormal.watching.seen import Seen, View, rescoring
+from offnormal.watching.frames import CameraFrames, CameraSetup, rescore_by_zones
 from offnormal.watching.thresholds import Measured, Thresholds
 
 Count = Callable[[int], None]
@@ -43,35 +42,35 @@ class DryRun:
 
     @property
     def alarms(self) -> int:
-        """How many people would have been told of."""
+        """How many alerts there would have been."""
         return sum(event.continues is None for event in self.anomalies)
 
 
 def dry_run(
-    view: View, thresholds: Thresholds, scorer: Scorer, *, batch_size: int, count: Count | None = None
+    setup: CameraSetup, thresholds: Thresholds, scorer: Scorer, *, batch_size: int, count: Count | None = None
 ) -> DryRun:
-    """The events of a recording; nothing is recorded and nobody told. count: hears of frames as they are scored."""
-    found = DryRun(view.name, str(view.address), thresholds)
+    """The events of a recording; nothing is recorded or delivered. count: called with frames as they are scored."""
+    run = DryRun(setup.name, str(setup.address), thresholds)
     start_s = perf_counter()
-    seen, frames = _scored(view, scorer, batch_size, count)
-    camera = WatchedCamera(seen, thresholds, tell=lambda event: _keep(found, event))
+    frames, scores = _scored(setup, scorer, batch_size, count)
+    camera = WatchedCamera(frames, thresholds, callback=lambda event: _keep(run, event))
     first_s = last_s = None
-    for one in frames:
-        if isinstance(one, ScoredFrame):
-            time_s = one.frame.time_s or 0.0
+    for scored in scores:
+        if isinstance(scored, ScoredFrame):
+            time_s = scored.frame.time_s or 0.0
             first_s, last_s = time_s if first_s is None else first_s, time_s
-        camera.take(one)
+        camera.take(scored)
     camera.finish()
-    found.seconds = 0.0 if first_s is None or last_s is None else last_s - first_s
-    found.scored = camera.counted.scored
-    found.frames = camera.counted.scored + camera.counted.unscored
-    found.passed_over = camera.events.missed
-    found.took_s = perf_counter() - start_s
-    return found
+    run.seconds = 0.0 if first_s is None or last_s is None else last_s - first_s
+    run.scored = camera.counted.scored
+    run.frames = camera.counted.scored + camera.counted.unscored
+    run.passed_over = camera.events.missed
+    run.took_s = perf_counter() - start_s
+    return run
 
 
-def measured(
-    view: View, videos: Sequence[Path], scorer: Scorer, *, batch_size: int, count: Count | None = None
+def score_footage(
+    setup: CameraSetup, videos: Sequence[Path], scorer: Scorer, *, batch_size: int, count: Count | None = None
 ) -> Measured:
     """Scores over time of a camera's recordings, as watching makes them, and the highest value of every map.
 
@@ -79,14 +78,12 @@ def measured(
     """
     series, peaks = [], []
     for number, path in enumerate(videos):
-        config = CameraConfig.model_validate(
-            {**view.config.model_dump(exclude_unset=True), "source": str(path), "realtime": False, "began": None}
-        )
-        seen, frames = _scored(View(config, view.bundle), scorer, batch_size, count)
+        config = setup.config.model_copy(update={"source": str(path), "realtime": False, "start_time": None})
+        frames, scores = _scored(CameraSetup(config, setup.bundle), scorer, batch_size, count)
         rows = []
-        for found in frames:
-            if isinstance(found, ScoredFrame):
-                judged = seen.judged(found)
+        for scored in scores:
+            if isinstance(scored, ScoredFrame):
+                judged = frames.judge(scored)
                 peak = judged.score if judged.map is None else float(judged.map.max())
                 rows.append((judged.time_s, np.nan if judged.quiet else judged.score, peak))
         table = np.array(rows, dtype=np.float64).reshape(-1, 3)
@@ -95,33 +92,33 @@ def measured(
     return series, peaks
 
 
-def _keep(found: DryRun, event: Event) -> None:
+def _keep(run: DryRun, event: Event) -> None:
     if event.state == "closed":
-        found.events.append(event)
+        run.events.append(event)
 
 
 def _scored(
-    view: View, scorer: Scorer, batch_size: int, count: Count | None
-) -> tuple[Seen, Iterator[ScoredFrame | Gap]]:
+    setup: CameraSetup, scorer: Scorer, batch_size: int, count: Count | None
+) -> tuple[CameraFrames, Iterator[ScoredFrame | Gap]]:
     """The scored frames of a recording, in order, and what is known of them.
 
     One reader thread decodes ahead while batches are scored here.
     """
-    cameras: dict[str, Seen] = {}
-    live = LiveScorer(scorer, rescore=rescoring(cameras))
-    seen = cameras[view.name] = Seen(view, live, None, pictures=False)
+    cameras: dict[str, CameraFrames] = {}
+    live = LiveScorer(scorer, rescore=rescore_by_zones(cameras))
+    frames = cameras[setup.name] = CameraFrames(setup, live, None, pictures=False)
 
-    def frames() -> Iterator[ScoredFrame | Gap]:
+    def scores() -> Iterator[ScoredFrame | Gap]:
         batch: list[Ready] = []
-        with Camera(view.name, view.address, view.options()) as camera:
+        with Camera(setup.name, setup.address, setup.options()) as camera:
             for item in camera:
-                batch += [Ready(view.name, clip, 0.0) for clip in seen.look(item)]
+                batch += [Ready(setup.name, clip, 0.0) for clip in frames.push(item)]
                 if isinstance(item, Frame) and count is not None:
                     count(1)
                 if len(batch) >= batch_size:
                     yield from (one for _, one in live.score(batch))
                     batch = []
         yield from (one for _, one in live.score(batch))
-        yield from live.end(view.name)
+        yield from live.end(setup.name)
 
-    return seen, frames()
+    return frames, scores()

@@ -3,8 +3,8 @@ import logging
 import numpy as np
 import pytest
 
+from offnormal.data.image_loader import ImageLoader
 from offnormal.data.layouts.mnist import MnistLayout
-from offnormal.data.loader import Loader
 from offnormal.data.open import open_datasets
 from offnormal.errors import DataError
 from offnormal.types import ANOMALOUS, NORMAL, InputSpec
@@ -13,8 +13,8 @@ from tests.data.idx_files import draw_digits, write_digits, write_idx
 
 def shown(samples):
     """Pictures of samples, at their own size."""
-    (batch,) = Loader(samples, InputSpec(size=(12, 12), channels=1), batch_size=1000)
-    return (batch.pixels[:, 0].numpy() * 255).round().astype(np.uint8)
+    (batch,) = ImageLoader(samples, InputSpec(size=(12, 12), channels=1), batch_size=1000)
+    return (batch.pixels[:, 0] * 255).round().astype(np.uint8)
 
 
 def test_with_both_files_one_is_learnt_from_and_the_other_tested_on(tmp_path, caplog):

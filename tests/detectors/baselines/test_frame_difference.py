@@ -2,12 +2,12 @@ import pytest
 import torch
 
 from offnormal.detectors.baselines import FrameDifference, FrameDifferenceOptions
-from offnormal.types import InputSpec
+from offnormal.types import ClipSpec, InputSpec
 
 
 def test_two_frames_some_seconds_apart_are_asked_for():
-    assert FrameDifference.clip(FrameDifferenceOptions(lag_s=0.2)) == {"frames": 2, "fps": 5.0, "targets": (-1,)}
-    assert FrameDifference.clip(FrameDifferenceOptions())["fps"] == pytest.approx(2.5)
+    assert FrameDifference.clip_spec(FrameDifferenceOptions(lag_s=0.2)) == ClipSpec(frames=2, fps=5.0)
+    assert FrameDifference.clip_spec(FrameDifferenceOptions()).fps == pytest.approx(2.5)
 
 
 def test_rest_is_no_alarm_and_change_in_either_direction_is_the_same():

@@ -1,7 +1,7 @@
 import torch
 
 from offnormal.detectors.baselines import PixelGaussian, PixelGaussianOptions
-from offnormal.types import InputSpec
+from offnormal.types import ClipSpec, InputSpec
 
 
 def test_the_mean_of_the_map_orders_frames_as_their_likelihood_does():
@@ -16,4 +16,4 @@ def test_the_mean_of_the_map_orders_frames_as_their_likelihood_does():
 
 
 def test_single_frames_are_asked_for():
-    assert PixelGaussian.clip(PixelGaussianOptions()) == {}
+    assert PixelGaussian.clip_spec(PixelGaussianOptions()) == ClipSpec()

@@ -10,10 +10,10 @@ import torch
 from pydantic import ValidationError
 
 from offnormal.backbones.video.base import VideoBackbone, VideoCard
-from offnormal.data.loader import Batch
+from offnormal.data.batches import Batch
 from offnormal.detectors.embedding_ae import EmbeddingAE, EmbeddingAEOptions
 from offnormal.errors import ConfigError, WeightsError
-from offnormal.types import InputSpec
+from offnormal.types import ClipSpec, InputSpec
 from tests.items import sample
 
 SPEC = InputSpec(size=(16, 16), frames=3, targets=())
@@ -45,9 +45,13 @@ class Small(VideoBackbone):
         return self.trunk(self.normalise(x)).tanh().mean((2, 3, 4))
 
 
+class SmallAE(EmbeddingAE):
+    def make_embedder(self):
+        return Small()
+
+
 def made(**options):
-    torch.manual_seed(0)
-    return EmbeddingAE(EmbeddingAEOptions(hidden=[8, 4], **options), SPEC, embedder=Small())
+    return SmallAE(EmbeddingAEOptions(hidden=[8, 4], **options), SPEC)
 
 
 class Rows:
@@ -62,7 +66,7 @@ class Rows:
 
     def __iter__(self):
         for start in range(0, len(self.x), 4):
-            yield Batch(self.x[start : start + 4], self.samples[start : start + 4], None)
+            yield Batch(self.x[start : start + 4].numpy(), self.samples[start : start + 4], None)
 
 
 def clips(n, seed=0):
@@ -233,7 +237,7 @@ def test_an_embedder_that_would_never_learn_is_refused(options, epochs):
 @pytest.mark.parametrize("options", [{"unfreeze_at": 3}, {"unfrozen_epochs": 3}])
 def test_when_without_what_is_refused(options):
     with pytest.raises(ConfigError, match=f"{next(iter(options))} without unfreeze"):
-        EmbeddingAE.suited(EmbeddingAEOptions(**options), of="videos", shown=0.5)
+        EmbeddingAE.adapt_options(EmbeddingAEOptions(**options), data="videos", shown=0.5)
 
 
 @pytest.mark.parametrize("target", ["detached", "teacher"])
@@ -361,20 +365,15 @@ def test_views_count_as_normal_for_the_heads():
 
 
 def clip_of(**options):
-    return EmbeddingAEOptions(**options).clip
+    return EmbeddingAEOptions(**options).clip_spec
 
 
 def test_clips_are_taken_as_the_embedder_was_trained():
-    assert clip_of() == {"frames": 8, "fps": None, "hop": 4, "targets": ()}
-    assert clip_of(embedder="r2plus1d_18") == {"frames": 16, "fps": 15.0, "hop": 8, "targets": ()}
-    assert clip_of(embedder="r2plus1d_18", clip_fps=0, frames=8, hop=3) == {
-        "frames": 8,
-        "fps": None,
-        "hop": 3,
-        "targets": (),
-    }
-    assert clip_of(embedder="slowfast_r50", sampling="uniform") == {"frames": 32, "sampling": "uniform", "targets": ()}
-    assert clip_of(frames=1) == {"hop": 1}
+    assert clip_of() == ClipSpec(frames=8, hop=4, targets=())
+    assert clip_of(embedder="r2plus1d_18") == ClipSpec(frames=16, fps=15.0, hop=8, targets=())
+    assert clip_of(embedder="r2plus1d_18", clip_fps=0, frames=8, hop=3) == ClipSpec(frames=8, hop=3, targets=())
+    assert clip_of(embedder="slowfast_r50", sampling="uniform") == ClipSpec(frames=32, sampling="uniform", targets=())
+    assert clip_of(frames=1) == ClipSpec()
     assert EmbeddingAE.default_side(EmbeddingAEOptions(embedder="r2plus1d_18")) == 112
 
 
@@ -386,7 +385,7 @@ def test_layers_are_the_published_ones_unless_given(width, expected):
 
 def test_clips_of_activities_are_taken_whole_unless_windows_are_asked_for():
     def sampling(of, **given):
-        return EmbeddingAE.suited(EmbeddingAEOptions(**given), of=of, shown=64).sampling
+        return EmbeddingAE.adapt_options(EmbeddingAEOptions(**given), data=of, shown=64).sampling
 
     assert [sampling(of) for of in ("clips", "videos", "pictures")] == ["uniform", "window", "window"]
     assert sampling("clips", hop=4) == sampling("clips", sampling="window") == "window"
@@ -394,9 +393,9 @@ def test_clips_of_activities_are_taken_whole_unless_windows_are_asked_for():
 
 
 def test_pictures_are_taken_one_at_a_time():
-    assert EmbeddingAE.suited(EmbeddingAEOptions(), of="pictures", shown=64).frames == 1
-    assert EmbeddingAE.suited(EmbeddingAEOptions(), of="videos", shown=64).frames is None
-    detector = EmbeddingAE(EmbeddingAEOptions(frames=1, hidden=[8]), InputSpec(size=(16, 16)), embedder=Small())
+    assert EmbeddingAE.adapt_options(EmbeddingAEOptions(), data="pictures", shown=64).frames == 1
+    assert EmbeddingAE.adapt_options(EmbeddingAEOptions(), data="videos", shown=64).frames is None
+    detector = SmallAE(EmbeddingAEOptions(frames=1, hidden=[8]), InputSpec(size=(16, 16)))
     with torch.no_grad():
         assert detector.eval()._embedded(torch.rand(2, 3, 16, 16).expand(2, 3, 16, 16), _First()).shape == (2, WIDTH)
 

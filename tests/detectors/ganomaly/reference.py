@@ -39,7 +39,7 @@ def recipe(network, seed, base):
 def from_recipe(config, seed, **further):
     """A detector with the recipe's weights, of a configuration as golden files write it."""
     given = json.loads(str(config))
-    made = Ganomaly(
+    made = Ganomaly.create(
         given["isize"], given.get("nc", 3), given["nz"], given["ngf"], given.get("extralayers", 0), **further
     )
     made.load_reference_state_dict(recipe(made.generator, seed, 0), recipe(made.discriminator, seed, 500))

@@ -8,7 +8,7 @@ import torch
 from torch import distributed, nn
 from torch.optim import Adam
 
-from offnormal.data.loader import Batch
+from offnormal.data.batches import Batch
 from offnormal.detectors.ganomaly import Ganomaly, GanomalyOptions
 from offnormal.detectors.parts.maps import smooth
 from offnormal.errors import ConfigError, NotFittedError, WeightsError
@@ -28,7 +28,7 @@ def _one_thread_of_float32():
 
 
 def small(**further):
-    return Ganomaly(16, 1, 6, 4, **further)
+    return Ganomaly.create(16, 1, 6, 4, **further)
 
 
 def pictures(n=12, channels=1, seed=0, size=16):
@@ -65,7 +65,7 @@ def test_names_shapes_and_their_order_are_the_references(golden, case):
 
 
 def test_weights_start_as_in_dcgan():
-    made = Ganomaly(32, 3, 50, 64)
+    made = Ganomaly.create(32, 3, 50, 64)
     for module in made.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             assert module.bias is None
@@ -91,12 +91,12 @@ def test_the_start_is_that_of_the_seed():
 )
 def test_other_sizes_are_refused_with_the_nearest(size, nearest):
     with pytest.raises(ConfigError, match=rf"{size} x {size} pixels.*power of two.*nearest is {nearest}"):
-        Ganomaly(size)
+        Ganomaly.create(size)
 
 
 @pytest.mark.parametrize("size", [16, 32, 64, 128])
 def test_powers_of_two_work(size):
-    x_hat, z, z_hat = Ganomaly(size, 3, 5, 2).generator(pictures(2, 3, size=size))
+    x_hat, z, z_hat = Ganomaly.create(size, 3, 5, 2).generator(pictures(2, 3, size=size))
     assert (x_hat.shape, z.shape, z_hat.shape) == ((2, 3, size, size), (2, 5, 1, 1), (2, 5, 1, 1))
 
 
@@ -104,10 +104,10 @@ def test_powers_of_two_work(size):
 
 
 def test_made_of_options_it_is_the_same_as_made_of_numbers():
-    mine = Ganomaly(32, 1, latent=7, width=4, extra_layers=1, seed=2, score="contextual")
+    mine = Ganomaly.create(32, 1, latent=7, width=4, extra_layers=1, seed=2, score="contextual")
     spec = InputSpec(size=(32, 32), channels=1)
     options = GanomalyOptions(channels=1, latent=7, width=4, extra_layers=1, seed=2, score="contextual")
-    theirs = Ganomaly.build(options, spec)
+    theirs = Ganomaly(options, spec)
     assert (theirs.options, theirs.input) == (mine.options, spec)
     assert mine.input.size == (32, 32)
     assert mine.input.resize.policy == "stretch"
@@ -125,14 +125,14 @@ def test_made_of_options_it_is_the_same_as_made_of_numbers():
 )
 def test_an_input_that_does_not_fit_is_refused(spec, named):
     with pytest.raises(ConfigError, match=named):
-        Ganomaly.build(GanomalyOptions(), spec)
+        Ganomaly(GanomalyOptions(), spec)
 
 
 def test_wrong_options_are_explained():
     with pytest.raises(ConfigError, match="channels"):
-        Ganomaly(32, 2)
+        Ganomaly.create(32, 2)
     with pytest.raises(ConfigError, match="unknown key 'widht': did you mean 'width'"):
-        Ganomaly(32, widht=3)
+        Ganomaly.create(32, widht=3)
 
 
 # --- training ---------------------------------------------------------------------------------------------------
@@ -239,7 +239,9 @@ def test_processes_that_train_together_find_a_collapse_together(monkeypatch):
 
 
 def test_weights_stay_laid_out_for_fast_convolutions():
-    assert Ganomaly(32, 3, 8, 4).generator.decoder.main[3].weight.is_contiguous(memory_format=torch.channels_last)
+    assert (
+        Ganomaly.create(32, 3, 8, 4).generator.decoder.main[3].weight.is_contiguous(memory_format=torch.channels_last)
+    )
 
 
 # --- scoring ----------------------------------------------------------------------------------------------------
@@ -357,7 +359,7 @@ class Stub(nn.Module):
 )
 def test_the_score_is_the_papers_unless_pasted_pieces_are_told_clearly_better_by_the_other(tells, score, taken):
     known = pictures(1)
-    batches = [Batch((known + 0.01 * pictures(20, seed=k)).clamp(0, 1), [], None) for k in (1, 2)]
+    batches = [Batch((known + 0.01 * pictures(20, seed=k)).clamp(0, 1).numpy(), [], None) for k in (1, 2)]
     made = small(score=score).eval()
     made.generator = Stub(2 * known - 1, tells)
     with torch.no_grad():

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from offnormal.data.batches import Batch
 from offnormal.data.clips import Windows
-from offnormal.data.loader import Batch
 from offnormal.detectors.memae import MemAE, MemAEOptions
 from offnormal.detectors.parts.maps import smooth
 from offnormal.errors import ConfigError, NotFittedError, WeightsError
 from offnormal.metrics.video import FrameScores, video_metrics
 from offnormal.scoring import align
-from offnormal.types import Frame, InputSpec
+from offnormal.types import ClipSpec, Frame, InputSpec
 from tests.conftest import GOLDEN
 from tests.hash_recipe import state_dict
 
@@ -35,7 +35,7 @@ def published(golden, which):
     name, options = FORWARD[which]
     stored = golden(name)
     state = weights(which, int(stored["seed"]))
-    made = MemAE(**options, compat="code", spec=clips(32, 48, targets=(8,)))
+    made = MemAE.create(**options, compat="code", spec=clips(32, 48, targets=(8,)))
     made.load_reference_state_dict(state)
     return made, stored
 
@@ -100,7 +100,7 @@ def test_two_training_steps_are_the_references(golden, which):
 def test_names_and_numbers_of_parameters_are_the_references(golden):
     numbers = {"memae": 6_492_801, "ae": 5_980_801}
     for which, (_, options) in FORWARD.items():
-        made = MemAE(**options, spec=clips(16, 16))
+        made = MemAE.create(**options, spec=clips(16, 16))
         assert sum(p.numel() for p in made.net.parameters()) == numbers[which]
         state = weights(which, 23)
         own = {k.replace("memory", "mem_rep.memory.weight"): v for k, v in made.net.state_dict().items()}
@@ -112,7 +112,7 @@ def test_names_and_numbers_of_parameters_are_the_references(golden):
 def test_alignment_and_auc_of_the_published_script(golden):
     stored = golden("memae_score")
     videos = sorted({key.split("__")[0] for key in stored if "__" in key})
-    spec = MemAE(compat="code", width=1, memory=1).input
+    spec = MemAE.create(compat="code", width=1, memory=1).input
     assert spec.hop == 1
     series = []
     for name in videos:
@@ -143,18 +143,18 @@ def test_alignment_and_auc_of_the_published_script(golden):
     ],
 )
 def test_every_form_brings_every_size_back(options, spec):
-    made = MemAE(spec=spec, memory=7, **options).train()
+    made = MemAE.create(spec=spec, memory=7, **options).train()
     shape = (2, spec.channels, *([spec.frames] if spec.frames > 1 else []), *spec.size)
     output, attention = made.net(torch.rand(shape))
     assert output.shape == shape
     assert attention.shape[:2] == (2, 7)
     assert (attention.ndim == 2) == (made.options.network.query == "whole" and options.get("query") != "position")
-    other, _ = MemAE(spec=spec, memory=0, **options).net(torch.rand(shape))
+    other, _ = MemAE.create(spec=spec, memory=0, **options).net(torch.rand(shape))
     assert other.shape == shape
 
 
 def test_without_anything_said_it_is_the_published_form():
-    made = MemAE(width=1)  # narrow, so that it is made quickly
+    made = MemAE.create(width=1)  # narrow, so that it is made quickly
     assert (made.input.size, made.input.frames, made.input.channels) == ((256, 256), 16, 1)
     assert made.input.targets == tuple(range(16))
     assert (made.net.shrink, len(made.net.memory)) == (0.0025, 2000)
@@ -171,16 +171,16 @@ def test_the_threshold_follows_the_size_of_the_memory(options, expected):
 
 def test_the_form_follows_the_data_and_is_kept():
     def form(options, **data):
-        return MemAE.suited(MemAEOptions(**options), **data).form
+        return MemAE.adapt_options(MemAEOptions(**options), **data).form
 
-    assert form({}, of="videos", shown=320) == "video"
-    assert form({}, of="pictures", shown=28) == "cifar"
-    assert form({"channels": 1}, of="pictures", shown=28) == "mnist"
-    assert form({}, of="pictures", shown=320) == "image"
-    assert form({"form": "image"}, of="videos", shown=320) == "image"
-    built = MemAE.build(MemAEOptions(width=4, memory=5), InputSpec(size=(40, 40)))
+    assert form({}, data="videos", shown=320) == "video"
+    assert form({}, data="pictures", shown=28) == "cifar"
+    assert form({"channels": 1}, data="pictures", shown=28) == "mnist"
+    assert form({}, data="pictures", shown=320) == "image"
+    assert form({"form": "image"}, data="videos", shown=320) == "image"
+    built = MemAE(MemAEOptions(width=4, memory=5), InputSpec(size=(40, 40)))
     assert built.options.form == "image"
-    again = MemAE.build(built.options, built.input)
+    again = MemAE(built.options, built.input)
     assert again.options == built.options
     assert all(torch.equal(p, q) for p, q in zip(built.parameters(), again.parameters(), strict=True))
 
@@ -197,14 +197,14 @@ def test_the_form_follows_the_data_and_is_kept():
 )
 def test_what_cannot_be_is_refused(options, named):
     with pytest.raises(ConfigError, match=named):
-        MemAE(**options)
+        MemAE.create(**options)
 
 
 def test_clips_overlap_by_half_unless_the_published_script_is_followed():
-    assert MemAE.clip(MemAEOptions()) == {"frames": 16, "hop": 8, "targets": tuple(range(16))}
-    assert MemAE.clip(MemAEOptions(compat="code")) == {"frames": 16, "hop": 1, "targets": (8,)}
-    assert MemAE.clip(MemAEOptions(hop=3, frames=15))["targets"] == tuple(range(15))
-    assert MemAE.clip(MemAEOptions(form="image")) == {}
+    assert MemAE.clip_spec(MemAEOptions()) == ClipSpec(frames=16, hop=8, targets=tuple(range(16)))
+    assert MemAE.clip_spec(MemAEOptions(compat="code")) == ClipSpec(frames=16, targets=(8,))
+    assert MemAE.clip_spec(MemAEOptions(hop=3, frames=15)).targets == tuple(range(15))
+    assert MemAE.clip_spec(MemAEOptions(form="image")) == ClipSpec()
 
 
 # --- learning ---------------------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def test_clips_overlap_by_half_unless_the_published_script_is_followed():
 
 def small(**options):
     spec = InputSpec(size=(16, 16), channels=1)
-    return MemAE(**{"form": "image", "width": 6, "memory": 5, "channels": 1, "spec": spec, **options})
+    return MemAE.create(**{"form": "image", "width": 6, "memory": 5, "channels": 1, "spec": spec, **options})
 
 
 def pixels(count=4, seed=0, size=16):
@@ -258,7 +258,7 @@ def fitted(made, batches=2):
     for seed in range(3):  # running statistics of its own
         list(made.train().training_step(pixels(seed=seed, size=made.input.size[0])))
     made.eval()
-    made.finish([Batch(pixels(seed=seed, size=made.input.size[0]), [], None) for seed in range(batches)])
+    made.finish([Batch(pixels(seed=seed, size=made.input.size[0]).numpy(), [], None) for seed in range(batches)])
     return made
 
 
@@ -284,7 +284,7 @@ def test_maps_are_blurred_by_a_64th_of_the_shorter_side():
 
 
 def test_frames_of_a_clip_have_scores_of_their_own():
-    made = MemAE(width=4, memory=5, frames=4, spec=clips(16, 16, 4, targets=(0, 1, 2, 3)))
+    made = MemAE.create(width=4, memory=5, frames=4, spec=clips(16, 16, 4, targets=(0, 1, 2, 3)))
     made.usage = torch.ones(5)
     clip = torch.rand(2, 1, 4, 16, 16)
     with torch.no_grad():
@@ -335,7 +335,7 @@ def test_usage_is_the_share_of_each_item_among_normals_kept_back():
 
 
 def narrow_state(memory=5):
-    state = MemAE(width=3, memory=memory, spec=clips(16, 16)).net.state_dict()
+    state = MemAE.create(width=3, memory=memory, spec=clips(16, 16)).net.state_dict()
     return {k.replace("memory", "mem_rep.memory.weight"): v for k, v in state.items()}
 
 
@@ -350,7 +350,7 @@ def test_structure_is_read_from_published_weights():
 
 
 def test_other_weights_are_refused():
-    made = MemAE(width=3, memory=5, spec=clips(16, 16))
+    made = MemAE.create(width=3, memory=5, spec=clips(16, 16))
     with pytest.raises(WeightsError, match=r"1 missing: memory"):
         made.load_reference_state_dict({k: v for k, v in narrow_state().items() if "mem_rep" not in k})
     assert not made.is_fitted

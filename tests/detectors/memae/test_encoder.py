@@ -4,7 +4,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from offnormal.backbones.video.catalogue import build_encoder, encoder_names
-from offnormal.data.loader import Batch
+from offnormal.data.batches import Batch
 from offnormal.detectors.memae import MemAE, MemAEOptions
 from offnormal.detectors.memae.encoder import ClipEncoder, derived_blocks
 from offnormal.errors import ConfigError, WeightsError
@@ -30,7 +30,7 @@ def clips(frames, height, width, channels=1):
 def memae(name, size=None, channels=1, **more):
     size = size or SIZES.get(name, TINY)
     spec = clips(*size, channels)
-    return MemAE(**{"encoder": name, "memory": 6, "frames": size[0], "channels": channels, "spec": spec, **more})
+    return MemAE.create(**{"encoder": name, "memory": 6, "frames": size[0], "channels": channels, "spec": spec, **more})
 
 
 def without_numbers(name, size, **more):
@@ -86,7 +86,7 @@ def test_every_encoder_learns_and_scores_as_it_learnt(name):
     optimizer.step()
     moved = [key for key, value in made.net.named_parameters() if not torch.equal(value, before[key])]
     assert len(moved) > 0.9 * len(before) and "memory" in moved
-    made.eval().finish([Batch(x, [], None)])
+    made.eval().finish([Batch(x.numpy(), [], None)])
     with torch.inference_mode():
         plain, remade = made.net(2 * x - 1)[0], made._for_scoring()(made._scaled(x))[0]
         torch.testing.assert_close(remade, plain, rtol=1e-4, atol=1e-4)
@@ -238,7 +238,7 @@ def test_options_that_do_not_go_together_are_refused(options, named):
 
 def test_pictures_have_no_encoder_of_clips():
     with pytest.raises(ConfigError, match="only the form video"):
-        MemAE.suited(MemAEOptions(encoder="csn_r50"), of="pictures", shown=320)
+        MemAE.adapt_options(MemAEOptions(encoder="csn_r50"), data="pictures", shown=320)
 
 
 def test_time_is_shortened_in_a_way_that_the_network_knows():

@@ -43,7 +43,7 @@ def reference_state(method, seed):
 
 def from_recipe(method, seed, items, **further):
     """A detector with the recipe's weights and the given items."""
-    made = MNAD(method, **further)
+    made = MNAD.create(method, **further)
     made.load_reference_state_dict(reference_state(method, seed), torch.from_numpy(items))
     return made.eval()
 

@@ -7,7 +7,8 @@ from PIL import Image
 from torch import nn
 from torch.optim import Adam
 
-from offnormal.data.loader import Batch, to_pixels
+from offnormal.data.batches import Batch
+from offnormal.data.images import to_pixels
 from offnormal.detectors.mnad import MNAD, MNADOptions
 from offnormal.detectors.parts.maps import smooth
 from offnormal.detectors.parts.memory import compactness, read_items, separateness, update_items
@@ -29,7 +30,7 @@ def _one_thread():
 
 
 def small(method="pred", **further):
-    return MNAD(method, (16, 24), **{"width": 4, "memory_size": 5, **further})
+    return MNAD.create(method, (16, 24), **{"width": 4, "memory_size": 5, **further})
 
 
 def pixels(made, n=6, seed=0):
@@ -41,7 +42,7 @@ def pixels(made, n=6, seed=0):
 def fitted(made, seed=1):
     made.eval()
     with torch.no_grad():
-        made.finish([Batch(pixels(made, seed=seed), [sample(f"{seed}")] * 6, None, None)])
+        made.finish([Batch(pixels(made, seed=seed).numpy(), [sample(f"{seed}")] * 6, None, None)])
     return made
 
 
@@ -136,7 +137,7 @@ def test_a_training_step_is_the_plain_step_and_its_memory_is_updated_after_it(me
 
 @pytest.mark.parametrize(("method", "number"), [("pred", 15_651_843), ("recon", 17_196_291)])
 def test_it_has_the_references_parameters_but_for_those_never_used(method, number):
-    assert sum(p.numel() for p in MNAD(method).net.parameters()) == number - 1024
+    assert sum(p.numel() for p in MNAD.create(method).net.parameters()) == number - 1024
 
 
 @pytest.mark.parametrize(
@@ -181,12 +182,12 @@ def test_without_a_memory_the_psnr_is_the_score_and_nothing_draws_features_toget
 )
 def test_what_is_not_possible_is_refused(given, named):
     with pytest.raises(ConfigError, match=named):
-        MNAD(**given)
+        MNAD.create(**given)
 
 
 def test_made_of_options_it_is_the_same_as_made_of_numbers():
     mine = small(seed=2, frames=3)
-    theirs = MNAD.build(MNADOptions(seed=2, frames=3, width=4, memory_size=5), mine.input)
+    theirs = MNAD(MNADOptions(seed=2, frames=3, width=4, memory_size=5), mine.input)
     assert theirs.options == mine.options
     assert all(torch.equal(a, b) for a, b in zip(mine.state_dict().values(), theirs.state_dict().values(), strict=True))
     assert not torch.equal(mine.items, small(seed=3, frames=3).items)
@@ -299,7 +300,7 @@ def test_only_frames_below_the_threshold_are_learnt_from():
     assert torch.equal(made.step(x, made.initial_state())[1], made.items.expand(6, -1, -1))
 
 
-def test_the_terms_of_a_detector_that_learns_on_are_standardised_as_it_scores():
+def test_the_terms_of_a_detector_that_updates_online_are_standardised_as_it_scores():
     made = small(update=True, update_threshold=1.0)
     fitted(made)
     found = InOrder(made).score(pixels(made, seed=1), [0] * 6).terms
@@ -376,7 +377,7 @@ def test_imported_weights_see_frames_as_the_published_code_does(golden):
 
 def test_other_weights_are_refused_and_nothing_is_taken():
     state, items = reference_state("recon", 13), torch.eye(10, 512)
-    made = MNAD("recon")
+    made = MNAD.create("recon")
     before = {name: value.clone() for name, value in made.state_dict().items()}
     for given, memory, named in (
         ({k: v for k, v in state.items() if not k.endswith("moduleConv2.0.bias")}, items, "1 missing: .*Conv2.0.bias"),

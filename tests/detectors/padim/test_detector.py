@@ -36,6 +36,11 @@ class Toy(Backbone):
         return {"a": self.a(x).tanh(), "b": self.b(x).tanh()}
 
 
+class ToyPadim(Padim):
+    def make_backbone(self):
+        return Toy()
+
+
 SPEC = InputSpec(size=(32, 48))
 
 
@@ -44,7 +49,7 @@ def pictures(n, seed=0):
 
 
 def toy(n=30, **options):
-    detector = Padim(PadimOptions(**options), SPEC, backbone=Toy())
+    detector = ToyPadim(PadimOptions(**options), SPEC)
     for batch in torch.split(pictures(n), 7):
         detector.update(batch)
     return detector
@@ -91,11 +96,11 @@ def test_end_to_end_equals_the_reference(golden, tmp_path):
     random.seed(1024)
     detector.chosen_0 = torch.tensor(random.sample(range(448), 100))
 
-    from offnormal.data.geometry import lay
-    from offnormal.data.loader import stack
+    from offnormal.data.geometry import resize
+    from offnormal.data.images import stack
 
     def pixels(images):
-        return stack([np.asarray(lay(Image.fromarray(x), spec)).transpose(2, 0, 1) for x in images])
+        return stack([np.asarray(resize(Image.fromarray(x), spec)).transpose(2, 0, 1) for x in images])
 
     with torch.inference_mode():
         test = pixels(stored["test"])
@@ -113,7 +118,7 @@ def test_end_to_end_equals_the_reference(golden, tmp_path):
     np.testing.assert_allclose(scaled.max((1, 2)), stored["image_scores"], atol=1e-4)
     assert image.auroc(stored["labels"], output.score[:, 0]) == pytest.approx(float(stored["image_auroc"]))
     masks = np.stack(
-        [np.asarray(lay(Image.fromarray(m), spec, mask=True)) > 0 for m in (stored["masks"] > 0).astype(np.uint8)]
+        [np.asarray(resize(Image.fromarray(m), spec, mask=True)) > 0 for m in (stored["masks"] > 0).astype(np.uint8)]
     )
     assert pixel.auroc(masks, scaled) == pytest.approx(float(stored["pixel_auroc"]), abs=1e-4)
 
@@ -134,8 +139,8 @@ def test_end_to_end_equals_the_reference(golden, tmp_path):
 def test_halves_merged_equal_the_whole(options, n):
     whole = toy(n, **options)
     first, second = (
-        Padim(PadimOptions(**options), SPEC, backbone=Toy()),
-        Padim(PadimOptions(**options), SPEC, backbone=Toy()),
+        ToyPadim(PadimOptions(**options), SPEC),
+        ToyPadim(PadimOptions(**options), SPEC),
     )
     first.update(pictures(n)[: n // 2])
     second.update(pictures(n)[n // 2 :])
@@ -191,7 +196,7 @@ def test_left_out_scores_with_default_options_equal_refitting_but_for_the_ridge(
     detector = toy(n)
     left_out = torch.cat([output.score for output in detector.leave_one_out(detector.embed(pictures(n)))])
     for i in (0, 11):
-        other = Padim(PadimOptions(), SPEC, backbone=Toy())
+        other = ToyPadim(PadimOptions(), SPEC)
         other.update(torch.cat([pictures(n)[:i], pictures(n)[i + 1 :]]))
         other.finish()
         torch.testing.assert_close(left_out[i : i + 1], other(pictures(n)[i : i + 1]).score, rtol=0.02, atol=0)
@@ -208,7 +213,11 @@ def test_the_sum_of_maps_is_the_sum_of_the_maps_of_each_layer():
                 super().__init__()
                 self.channels, self.strides = {layer: self.channels[layer]}, {layer: self.strides[layer]}
 
-        single = Padim(PadimOptions(), SPEC, backbone=One())
+        class OfOne(Padim):
+            def make_backbone(self, of=One):
+                return of()
+
+        single = OfOne(PadimOptions(), SPEC)
         single.update(pictures(30))
         single.finish()
         singles.append(single(pictures(2, seed=3)).map)
@@ -246,7 +255,7 @@ def test_left_out_scores_equal_refitting_without_the_image():
     embedding = detector.embed(pictures(12))
     left_out = torch.cat([output.score for output in detector.leave_one_out(embedding)])
     for i in (0, 7):
-        other = Padim(PadimOptions(eps_relative=False), SPEC, backbone=Toy())
+        other = ToyPadim(PadimOptions(eps_relative=False), SPEC)
         other.update(torch.cat([pictures(12)[:i], pictures(12)[i + 1 :]]))
         other.finish()
         torch.testing.assert_close(left_out[i : i + 1], other(pictures(12)[i : i + 1]).score, rtol=1e-3, atol=1e-3)
@@ -262,7 +271,7 @@ def test_left_out_scores_come_near_refitting_without_the_image(options, rtol):
     embedding = detector.embed(pictures(40))
     left_out = torch.cat([output.score for output in detector.leave_one_out(embedding)])
     for i in (0, 7):
-        other = Padim(PadimOptions(eps_relative=False, **options), SPEC, backbone=Toy())
+        other = ToyPadim(PadimOptions(eps_relative=False, **options), SPEC)
         other.update(torch.cat([pictures(40)[:i], pictures(40)[i + 1 :]]))
         other.finish()
         found = other(pictures(40)[i : i + 1]).score
@@ -299,7 +308,7 @@ def test_top_pooling_is_the_mean_of_the_highest_values():
 def test_an_ignored_region_never_counts():
     region = torch.zeros(32, 48, dtype=torch.bool)
     region[:, :20] = True
-    detector = Padim(PadimOptions(), SPEC, backbone=Toy())
+    detector = ToyPadim(PadimOptions(), SPEC)
     detector.ignore(region)
     detector.update(pictures(30))
     detector.finish()
@@ -315,7 +324,7 @@ def test_an_ignored_region_never_counts():
 
 
 def test_an_ignored_region_must_fit_and_leave_something():
-    detector = Padim(PadimOptions(), SPEC, backbone=Toy())
+    detector = ToyPadim(PadimOptions(), SPEC)
     with pytest.raises(ConfigError, match="expected"):
         detector.ignore(torch.zeros(3, 3, dtype=torch.bool))
     with pytest.raises(ConfigError, match="100%"):
@@ -328,7 +337,7 @@ def test_wrong_options_are_explained():
     with pytest.raises(ConfigError, match="--reduce"):
         toy(features=5)
     with pytest.raises(ConfigError, match="RGB"):
-        Padim(PadimOptions(), InputSpec(size=(32, 32), channels=1), backbone=Toy())
+        ToyPadim(PadimOptions(), InputSpec(size=(32, 32), channels=1))
 
 
 def test_the_input_nests_the_grids_of_the_layers():

@@ -1,6 +1,6 @@
 import torch
 
-from offnormal.data.loader import Batch
+from offnormal.data.batches import Batch
 from offnormal.detectors.parts.cut_paste import cut_paste, tell_pasted
 
 
@@ -35,7 +35,8 @@ def test_it_repeats_with_the_seed():
 
 def test_what_sees_pasted_pieces_is_told_from_what_does_not():
     normals = [
-        Batch(0.01 * torch.rand(n, 1, 16, 16) + torch.linspace(0, 1, 256).view(16, 16), [], None) for n in (7, 5)
+        Batch((0.01 * torch.rand(n, 1, 16, 16) + torch.linspace(0, 1, 256).view(16, 16)).numpy(), [], None)
+        for n in (7, 5)
     ]
     plain = torch.linspace(0, 1, 256).view(16, 16)
 

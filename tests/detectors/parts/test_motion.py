@@ -5,8 +5,8 @@ import torch
 from offnormal.detectors.padim import Padim, PadimOptions
 from offnormal.detectors.parts.motion import MotionProjection, distinct_frames
 from offnormal.errors import ConfigError
-from offnormal.types import InputSpec
-from tests.detectors.padim.test_detector import Toy
+from offnormal.types import ClipSpec, InputSpec
+from tests.detectors.padim.test_detector import ToyPadim
 
 SPEC = InputSpec(size=(32, 48), frames=2, fps=2.5)
 SMALL = {"motion": True, "appearance_features": 4, "motion_features": 3}
@@ -23,7 +23,7 @@ def overlapping(n, apart):
 
 
 def padim(n=30, **options):
-    detector = Padim(PadimOptions(**{**SMALL, **options}), SPEC, backbone=Toy())
+    detector = ToyPadim(PadimOptions(**{**SMALL, **options}), SPEC)
     for batch in torch.split(clips(n), 7):
         detector.update(batch)
     return detector
@@ -134,8 +134,8 @@ def test_what_only_moves_is_seen():
     ground = clips(1, seed=3)[0, :, 0]
     frames = torch.stack([ground + torch.sin(at) for at in phase])
     slow, fast = (torch.stack([frames[:-step], frames[step:]], 2) for step in (2, 40))
-    moving = Padim(PadimOptions(**SMALL), SPEC, backbone=Toy())
-    still = Padim(PadimOptions(), InputSpec(size=(32, 48)), backbone=Toy())
+    moving = ToyPadim(PadimOptions(**SMALL), SPEC)
+    still = ToyPadim(PadimOptions(), InputSpec(size=(32, 48)))
     moving.update(slow)
     still.update(slow[:, :, 1])
     moving.finish()
@@ -158,23 +158,23 @@ def test_projections_are_of_the_seed_and_keep_lengths_on_average():
 def test_the_projections_are_saved_with_the_detector():
     detector = padim()
     detector.finish()
-    other = Padim(PadimOptions(**SMALL, seed=5), SPEC, backbone=Toy())
+    other = ToyPadim(PadimOptions(**SMALL, seed=5), SPEC)
     other.load_state(detector.state_dict())
     assert torch.equal(other(clips(2)).score, detector(clips(2)).score)
 
 
 def test_two_frames_are_asked_for_and_images_refused():
-    assert Padim.clip(PadimOptions()) == {}
-    assert Padim.clip(PadimOptions(motion=True, motion_s=0.5)) == {"frames": 2, "fps": 2.0, "targets": (-1,)}
+    assert Padim.clip_spec(PadimOptions()) == ClipSpec()
+    assert Padim.clip_spec(PadimOptions(motion=True, motion_s=0.5)) == ClipSpec(frames=2, fps=2.0)
     with pytest.raises(ConfigError, match="2 RGB"):
-        Padim(PadimOptions(motion=True), InputSpec(size=(32, 48)), backbone=Toy())
+        ToyPadim(PadimOptions(motion=True), InputSpec(size=(32, 48)))
     with pytest.raises(ConfigError, match="1 RGB"):
-        Padim(PadimOptions(), SPEC, backbone=Toy())
+        ToyPadim(PadimOptions(), SPEC)
 
 
 def test_defaults_with_motion_give_way_to_what_was_chosen():
     image, motion, chosen = (
-        Padim(PadimOptions(**options), spec, backbone=Toy())
+        ToyPadim(PadimOptions(**options), spec)
         for options, spec in (
             ({}, InputSpec(size=(32, 48))),
             (SMALL, SPEC),

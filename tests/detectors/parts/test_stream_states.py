@@ -10,7 +10,7 @@ class Counting(StatefulDetector):
     """Scores by how many it has seen before."""
 
     name = "counting"
-    learns_on = True
+    updates_online = True
     is_fitted = True
     carries_over = False
 

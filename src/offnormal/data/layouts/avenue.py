@@ -8,7 +8,7 @@ from offnormal.data.dataset import Dataset
 from offnormal.data.frame_masks import frame_labels, open_masks
 from offnormal.data.layouts.clips import holds
 from offnormal.errors import DataError
-from offnormal.sources.video_paths import videos_in
+from offnormal.sources.paths import videos_in
 from offnormal.types import Item, MaskSource
 
 _WHOLE = "Avenue Dataset"

@@ -11,7 +11,7 @@ from offnormal.data.class_split import ClassChoice, Split, split_clips
 from offnormal.data.dataset import Dataset
 from offnormal.data.layouts.labelled import subfolders
 from offnormal.errors import DataError
-from offnormal.sources.video_paths import is_frame_folder, videos_below, videos_in
+from offnormal.sources.paths import is_frame_folder, videos_below, videos_in
 from offnormal.types import Item
 
 # what follows the name of an original in those of its copies: `kick_aug3`, `kick-flipped`, `kick (2)`, `kick - copy`

@@ -10,8 +10,8 @@ from offnormal.data.array_files import Archive
 from offnormal.data.frame_masks import open_masks
 from offnormal.data.layouts.labelled import subfolders
 from offnormal.errors import DataError
+from offnormal.sources.paths import is_frame_folder
 from offnormal.sources.video_index import count_frames
-from offnormal.sources.video_paths import is_frame_folder
 from offnormal.types import Item, MaskSource
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from offnormal.data.dataset import Dataset
 from offnormal.data.layouts.labelled import NORMAL_NAMES, image_name, labelled_items, normal_items, subfolders
 from offnormal.errors import DataError
-from offnormal.sources.paths import as_written, pictures_in
+from offnormal.sources.paths import as_written, images_in
 from offnormal.types import Item
 
 _STRUCTURED = ("train", "test", "ground_truth")
@@ -23,7 +23,7 @@ class FolderLayout:
     @staticmethod
     def recognises(root: Path) -> bool:
         """Whether the folder holds pictures and none of train, test, ground_truth (which other layouts explain)."""
-        return not any((root / name).is_dir() for name in _STRUCTURED) and bool(pictures_in(root))
+        return not any((root / name).is_dir() for name in _STRUCTURED) and bool(images_in(root))
 
     @staticmethod
     def categories(root: Path) -> list[str]:
@@ -71,7 +71,7 @@ def from_folders(*, normal: Path | None = None, test: Path | None = None, masks:
         else:
             if masks is not None:
                 raise DataError(f"--masks needs labels: sort {test} into good/ and one folder per defect")
-            tested = tuple(Item(address=str(path), name=image_name(path, above)) for path in pictures_in(test))
+            tested = tuple(Item(address=str(path), name=image_name(path, above)) for path in images_in(test))
         if not tested:
             raise DataError(f"{test}: no picture in it or below it; expected pictures to test on")
     return Dataset(name=root.resolve().name, layout="folder", root=root, train=train, test=tested)

@@ -6,7 +6,7 @@ import unicodedata
 from pathlib import Path
 
 from offnormal.errors import DataError
-from offnormal.sources.paths import natural_key, pictures_in
+from offnormal.sources.paths import images_in, natural_key
 from offnormal.types import ANOMALOUS, NORMAL, Item, MaskSource
 
 _MASK_ENDINGS = ("_mask", "", "_gt")  # after the picture's name, in the order tried
@@ -27,7 +27,7 @@ def normal_items(folder: Path, root: Path | None = None) -> tuple[Item, ...]:
     """Every image of a folder (recursively) as a normal item of the dataset in `root`, by default the folder itself."""
     return tuple(
         Item(address=str(path), name=image_name(path, root or folder), label=NORMAL, class_name="good")
-        for path in pictures_in(folder)
+        for path in images_in(folder)
     )
 
 
@@ -36,7 +36,7 @@ def labelled_items(test: Path, masks: Path | None, root: Path | None = None) -> 
 
     Raises DataError when the masks of a defect exist for some pictures only, and for pictures beside the folders.
     """
-    if loose := pictures_in(test, recursive=False):
+    if loose := images_in(test, recursive=False):
         raise DataError(
             f"{loose[0]} lies in {test} itself, where every picture is labelled by its folder: sort it into good/ or "
             "the folder of a defect, or take it away"
@@ -46,7 +46,7 @@ def labelled_items(test: Path, masks: Path | None, root: Path | None = None) -> 
         normal = folder.name.casefold() in NORMAL_NAMES
         mask_folder = masks / folder.name if masks is not None and not normal else None
         known = _mask_index(mask_folder) if mask_folder is not None and mask_folder.is_dir() else {}
-        for path in pictures_in(folder):
+        for path in images_in(folder):
             mask = _mask_of(path, folder, mask_folder, known) if known else None
             items.append(
                 Item(
@@ -61,7 +61,7 @@ def labelled_items(test: Path, masks: Path | None, root: Path | None = None) -> 
 
 
 def _mask_index(folder: Path) -> dict[str, Path]:
-    return {_name(path, folder): path for path in pictures_in(folder)}
+    return {_name(path, folder): path for path in images_in(folder)}
 
 
 def _mask_of(path: Path, folder: Path, mask_folder: Path | None, known: dict[str, Path]) -> Path:

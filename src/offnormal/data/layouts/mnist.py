@@ -14,7 +14,7 @@ import numpy as np
 from offnormal.data.dataset import Dataset
 from offnormal.data.layouts.labelled import image_name
 from offnormal.errors import DataError
-from offnormal.sources.idx import idx_shape, pictures_of, read_idx
+from offnormal.sources.idx import idx_shape, images_of, read_idx
 from offnormal.types import ANOMALOUS, NORMAL, Item
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class _Part:
     labels: np.ndarray  # (N,) uint8, classes
 
     def items(self, numbers: Iterable[int], normal: int) -> tuple[Item, ...]:
-        paths = pictures_of(self.file)
+        paths = images_of(self.file)
         return tuple(
             Item(
                 address=str(paths[i]),

@@ -11,7 +11,7 @@ from offnormal.data.dataset import Dataset
 from offnormal.data.frame_labels import as_labels, checked
 from offnormal.data.layouts.clips import checked_masks, clip_folders, holds, training_clips
 from offnormal.errors import DataError
-from offnormal.sources.video_paths import videos_in
+from offnormal.sources.paths import videos_in
 from offnormal.types import Item, MaskSource
 
 _LABELS, _MASKS = "test_frame_mask", "test_pixel_mask"

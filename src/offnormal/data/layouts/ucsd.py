@@ -14,8 +14,8 @@ from offnormal.data.layouts.categories import one_category
 from offnormal.data.layouts.clips import checked_masks, clip_folders, has_clips, training_clips
 from offnormal.data.layouts.labelled import subfolders
 from offnormal.errors import DataError
+from offnormal.sources.paths import is_frame_folder
 from offnormal.sources.video_index import count_frames
-from offnormal.sources.video_paths import is_frame_folder
 from offnormal.types import Item, MaskSource
 
 _WHOLE = "UCSD_Anomaly_Dataset.v1p2"

@@ -18,8 +18,8 @@ from offnormal.data.array_files import Archive
 from offnormal.data.frame_labels import LABEL_SUFFIXES, as_labels, checked, read_labels
 from offnormal.data.layouts.clips import checked_masks
 from offnormal.errors import DataError
+from offnormal.sources.paths import is_frame_folder
 from offnormal.sources.video_index import frame_size
-from offnormal.sources.video_paths import is_frame_folder
 from offnormal.types import Item, MaskSource
 
 LABELS, MASKS, ARCHIVE = "labels", "masks", "gt.npz"

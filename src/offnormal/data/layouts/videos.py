@@ -11,8 +11,7 @@ from offnormal.data.layouts.categories import one_category
 from offnormal.data.layouts.labelled import NORMAL_NAMES, subfolders
 from offnormal.data.layouts.video_truth import TRUTH_FOLDERS, Truth
 from offnormal.errors import DataError
-from offnormal.sources.paths import pictures_in
-from offnormal.sources.video_paths import VIDEO_SUFFIXES, is_frame_folder, is_video, videos_below, videos_in
+from offnormal.sources.paths import VIDEO_SUFFIXES, images_in, is_frame_folder, is_video, videos_below, videos_in
 from offnormal.types import Item
 
 _TRAIN = ("train", "training", "normal")
@@ -111,7 +110,7 @@ def _is_set(root: Path) -> bool:
 def _is_sequence(clip: Path) -> bool:
     if clip.name.casefold() in NORMAL_NAMES:
         return False
-    numbers = [re.search(r"(\d+)$", path.stem) for path in pictures_in(clip, recursive=False)]
+    numbers = [re.search(r"(\d+)$", path.stem) for path in images_in(clip, recursive=False)]
     found = [int(number[1]) for number in numbers if number]
     return len(found) > 1 and len(found) == len(numbers) and found == list(range(found[0], found[0] + len(found)))
 
@@ -119,4 +118,4 @@ def _is_sequence(clip: Path) -> bool:
 def _is_plain(root: Path) -> bool:
     found = videos_in(root, recursive=True)
     folders = {folder.casefold() for path in found for folder in path.relative_to(root).parts[:-1]}
-    return bool(found) and not folders.intersection((*_TRAIN, *_TEST)) and not pictures_in(root)
+    return bool(found) and not folders.intersection((*_TRAIN, *_TEST)) and not images_in(root)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor
 
-from offnormal.detectors.base import DetectorOptions
 from offnormal.detectors.baselines.pixel_detector import PixelDetector, PixelOptions
+from offnormal.types import ClipSpec
 
 
 class FrameDifferenceOptions(PixelOptions):
@@ -18,7 +18,7 @@ class FrameDifferenceOptions(PixelOptions):
     """Seconds between the two frames."""
 
 
-class FrameDifference(PixelDetector):
+class FrameDifference(PixelDetector[FrameDifferenceOptions]):
     """Pixels learn how much they change.
 
     Score: mean of the map. Map: absolute difference of the two frames in standard deviations above its mean on
@@ -29,10 +29,9 @@ class FrameDifference(PixelDetector):
     Options = FrameDifferenceOptions
 
     @classmethod
-    def clip(cls, options: DetectorOptions) -> dict[str, Any]:
-        """Two frames `lag_s` apart; the score speaks of the later one."""
-        assert isinstance(options, FrameDifferenceOptions)
-        return {"frames": 2, "fps": 1 / options.lag_s, "targets": (-1,)}
+    def clip_spec(cls, options: FrameDifferenceOptions) -> ClipSpec:
+        """Two frames `lag_s` apart, of which the later one is scored."""
+        return ClipSpec(frames=2, fps=1 / options.lag_s)
 
     def embed(self, x: Tensor) -> Tensor:
         """Pixels (N, 1, 2, H, W) -> absolute differences (N, H * W)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 import torch
 from pydantic import Field
@@ -32,16 +32,18 @@ class PixelOptions(DetectorOptions):
     """With pool=top: share of the pixels that are averaged."""
 
 
-class PixelDetector(StatisticalDetector):
+PixelOptionsT = TypeVar("PixelOptionsT", bound=PixelOptions)
+
+
+class PixelDetector(StatisticalDetector[PixelOptionsT]):
     """Standardises every pixel by what it was like on normal frames; a method says of what, and what counts."""
 
     default_size = 64
     pools_map = True
-    options: PixelOptions
 
-    def __init__(self, options: PixelOptions, spec: InputSpec) -> None:
+    def __init__(self, options: PixelOptionsT, spec: InputSpec) -> None:
         super().__init__(options, spec)
-        taken = self.clip(options).get("frames", 1)
+        taken = self.clip_spec(options).frames
         if spec.channels != 1 or spec.frames != taken:
             raise ConfigError(
                 f"{self.name} eats {taken} grey frame(s) at once, got {spec.channels} channels and {spec.frames} frames"
@@ -53,7 +55,7 @@ class PixelDetector(StatisticalDetector):
         self._moments: PixelMoments | None = None  # while learning
 
     @classmethod
-    def input_channels(cls, options: DetectorOptions) -> Literal[1, 3]:
+    def input_channels(cls, options: PixelOptionsT) -> Literal[1, 3]:
         """Grey."""
         return 1
 

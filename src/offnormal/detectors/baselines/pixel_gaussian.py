@@ -11,7 +11,7 @@ class PixelGaussianOptions(PixelOptions):
     """Options of `pixel_gaussian`."""
 
 
-class PixelGaussian(PixelDetector):
+class PixelGaussian(PixelDetector[PixelGaussianOptions]):
     """Pixels learn how bright they are.
 
     Score: mean of the map, which but for constants is minus the logarithm of the frame's likelihood when pixels are

@@ -14,7 +14,7 @@ import copy
 import hashlib
 import logging
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -26,15 +26,15 @@ from offnormal.backbones.base import WeightCard
 from offnormal.backbones.video.base import VideoBackbone, VideoCard
 from offnormal.backbones.video.catalogue import build_embedder
 from offnormal.backbones.video.inference import InferenceForm
-from offnormal.data.loader import Batches
-from offnormal.detectors.base import DataKind, DetectorOptions, EmbeddedDetector
+from offnormal.data.batches import Batches
+from offnormal.detectors.base import DataKind, EmbeddedDetector
 from offnormal.detectors.embedding_ae.heads import Heads, Neighbours
 from offnormal.detectors.embedding_ae.networks import EmbeddingAutoencoder
 from offnormal.detectors.embedding_ae.options import STEPS, EmbeddingAEOptions
 from offnormal.detectors.parts import clip_views
 from offnormal.detectors.parts.thinning import thin_out
 from offnormal.tensors import add_tensors
-from offnormal.types import InputSpec, Output
+from offnormal.types import ClipSpec, InputSpec, Output
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ _SHRUNK = 0.5  # share of their first spread from which on embeddings count as s
 _MOST = 50_000  # embeddings, evenly spread, that the heads learn from
 
 
-class EmbeddingAE(EmbeddedDetector):
+class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
     """A pretrained network embeds clips; embeddings that are not like normal ones are anomalous.
 
     Score: that of the head. Terms: those of all heads, `ae` (mean squared error of the standardised embedding),
@@ -58,14 +58,12 @@ class EmbeddingAE(EmbeddedDetector):
     default_epochs = 30  # published configs
     default_steps = STEPS
     default_schedule = "step"  # published configs, though at fixed epochs
-    options: EmbeddingAEOptions
 
-    def __init__(self, options: EmbeddingAEOptions, spec: InputSpec, *, embedder: VideoBackbone | None = None) -> None:
-        """embedder: in place of the one that the options name."""
+    def __init__(self, options: EmbeddingAEOptions, spec: InputSpec) -> None:
         super().__init__(options, spec)
         with torch.random.fork_rng([]):
-            torch.manual_seed(options.seed % (1 << 63))  # generators take no negative ones
-            self.embedder = embedder or build_embedder(options.embedder, in_channels=spec.channels)
+            torch.manual_seed(options.torch_seed)
+            self.embedder = self.make_embedder()
             width = self.embedder.card.embedding
             self.net = EmbeddingAutoencoder(width, options.layers(width), options.dropout)
         self.embedder.freeze()
@@ -82,34 +80,33 @@ class EmbeddingAE(EmbeddedDetector):
         self._warned = False
 
     @classmethod
-    def suited(cls, options: DetectorOptions, *, of: DataKind, shown: float) -> DetectorOptions:
+    def adapt_options(cls, options: EmbeddingAEOptions, *, data: DataKind, shown: float) -> EmbeddingAEOptions:
         """Clips of activities as wholes, videos by windows, pictures one at a time, unless options differ."""
-        assert isinstance(options, EmbeddingAEOptions)
-        return options.decided(of)
+        return options.decided(data)
 
     @classmethod
-    def default_side(cls, options: DetectorOptions) -> int:
+    def default_side(cls, options: EmbeddingAEOptions) -> int:
         """As the embedder was trained."""
-        assert isinstance(options, EmbeddingAEOptions)
         return options.card.size[0]
 
     @classmethod
-    def input_channels(cls, options: DetectorOptions) -> Literal[1, 3]:
+    def input_channels(cls, options: EmbeddingAEOptions) -> Literal[1, 3]:
         """As the options say."""
-        assert isinstance(options, EmbeddingAEOptions)
         return options.channels
 
     @classmethod
-    def input_multiple(cls, options: DetectorOptions) -> int:
+    def input_multiple(cls, options: EmbeddingAEOptions) -> int:
         """As the embedder needs it."""
-        assert isinstance(options, EmbeddingAEOptions)
         return options.multiple
 
     @classmethod
-    def clip(cls, options: DetectorOptions) -> dict[str, Any]:
+    def clip_spec(cls, options: EmbeddingAEOptions) -> ClipSpec:
         """Windows, or the whole video; scored as a whole either way."""
-        assert isinstance(options, EmbeddingAEOptions)
-        return options.clip
+        return options.clip_spec
+
+    def make_embedder(self) -> VideoBackbone:
+        """The network that the options name, without pretrained weights."""
+        return build_embedder(self.options.embedder, in_channels=self.input.channels)
 
     @property
     def is_fitted(self) -> bool:
@@ -129,9 +126,9 @@ class EmbeddingAE(EmbeddedDetector):
         """The card of the embedder's weights."""
         return [self.embedder.card]
 
-    def restore_cards(self, cards: Sequence[dict[str, Any]]) -> None:
+    def restore_cards(self, cards: Sequence[Mapping[str, object]]) -> None:
         """Take the card of the weights that the bundle was fitted with."""
-        self.embedder.card = VideoCard(**cards[0])
+        self.embedder.card = VideoCard.model_validate(cards[0])
 
     # --- embedding ------------------------------------------------------------------------------------------
 
@@ -250,9 +247,7 @@ class EmbeddingAE(EmbeddedDetector):
             changed = f"{self.embedder.card.source}, {' and '.join(self.options.unfreeze)} trained further"
             self.embedder.card = self.embedder.card.model_copy(update={"source": changed})
         embeddings, actions = self._rows(loader)
-        self.heads.learn(
-            self._standardised(embeddings), self.latent(embeddings), actions, self.options.seed % (1 << 63)
-        )
+        self.heads.learn(self._standardised(embeddings), self.latent(embeddings), actions, self.options.torch_seed)
 
     def finish(self, loader: Batches) -> None:
         """Nothing: distances and errors stand as they are."""
@@ -299,7 +294,7 @@ class EmbeddingAE(EmbeddedDetector):
         rows, actions = [], []
         with torch.no_grad():
             for number, batch in enumerate(thin_out(loader, _MOST)):
-                x = batch.pixels.to(self.centre.device)
+                x = torch.from_numpy(batch.pixels).to(self.centre.device)
                 found = [x] if x.ndim == 2 else [self.embed(seen) for seen in (x, *self._views_of(x, number))]
                 rows += found
                 actions += len(found) * [sample.item.class_name for sample in batch.samples]

@@ -17,6 +17,7 @@ from offnormal.backbones.video.frames import PREFIX
 from offnormal.detectors.base import Channels, DataKind, DetectorOptions
 from offnormal.detectors.embedding_ae.heads import Subsample
 from offnormal.errors import ConfigError
+from offnormal.types import ClipSpec
 
 Head = Literal["ae", "centroid", "mahalanobis", "knn"]
 _WIDE = 512  # numbers of an embedding above which the published layers begin with 512, not 384
@@ -155,17 +156,17 @@ class EmbeddingAEOptions(DetectorOptions):
         return " and ".join(filter(None, (begin, length)))
 
     @property
-    def clip(self) -> dict[str, Any]:
-        """Fields of InputSpec that say which frames are taken together."""
+    def clip_spec(self) -> ClipSpec:
+        """Which frames are taken together."""
         frames = self.frames or self.card.frames
         if self.sampling == "uniform":
-            return {"frames": frames, "sampling": "uniform", "targets": ()}
+            return ClipSpec(frames=frames, sampling="uniform", targets=())
         hop = self.hop or max(1, frames // 2)
         if frames == 1:
-            return {"hop": hop}
+            return ClipSpec(hop=hop)
         every = self.card.every
         fps = self.clip_fps if self.clip_fps is not None else _CAMERA_FPS / every if every else 0
-        return {"frames": frames, "fps": fps or None, "hop": hop, "targets": ()}
+        return ClipSpec(frames=frames, fps=fps or None, hop=hop, targets=())
 
 
 @cache

@@ -16,12 +16,11 @@ from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import ValidationError
 from torch import Tensor, distributed, nn
 from torch.optim import Adam, Optimizer
 
-from offnormal.data.loader import Batches
-from offnormal.detectors.base import DetectorOptions, TrainedDetector
+from offnormal.data.batches import Batches
+from offnormal.detectors.base import TrainedDetector
 from offnormal.detectors.ganomaly.networks import SMALLEST, Discriminator, Generator, initialise
 from offnormal.detectors.ganomaly.options import GanomalyOptions
 from offnormal.detectors.ganomaly.weights import generator_and_discriminator, structure
@@ -29,17 +28,16 @@ from offnormal.detectors.parts.cut_paste import tell_pasted
 from offnormal.detectors.parts.maps import smooth_within
 from offnormal.detectors.parts.reference_weights import matched
 from offnormal.errors import ConfigError
-from offnormal.faults import explain
 from offnormal.types import InputSpec, Output, Resize
 
 log = logging.getLogger(__name__)
 
-Part = Literal["latent", "contextual"]
+Term = Literal["latent", "contextual"]
 _CLEARLY = 0.05  # AUROC: twice its standard error for some forty normals
 _BETAS = (0.5, 0.999)  # published code, options.py (beta1) and torch's default
 
 
-class Ganomaly(TrainedDetector):
+class Ganomaly(TrainedDetector[GanomalyOptions]):
     """A generator learns to reconstruct normal pictures, from pixels to a latent vector and back, and once more.
 
     Score: distance of the two latent vectors, or the mean difference of picture and reconstruction; see `finish`. Map:
@@ -52,33 +50,13 @@ class Ganomaly(TrainedDetector):
     default_size = 64
     default_steps = 600
     square_sides = tuple(SMALLEST << k for k in range(8))
-    options: GanomalyOptions
 
-    def __init__(
-        self,
-        size: int,
-        channels: int = 3,
-        latent: int = 100,
-        width: int = 64,
-        extra_layers: int = 0,
-        *,
-        spec: InputSpec | None = None,
-        **further: Any,
-    ) -> None:
-        """Networks for pictures of size x size pixels, a power of two from 16 on, with DCGAN's start.
-
-        further: other options of GanomalyOptions; spec: how pictures become such squares, by default stretched.
-        Raises ConfigError for sizes and options that are not possible.
-        """
-        structure = {"channels": channels, "latent": latent, "width": width, "extra_layers": extra_layers}
-        try:
-            options = GanomalyOptions.model_validate({**structure, **further})
-        except ValidationError as error:
-            raise ConfigError(explain(error, GanomalyOptions)) from None
-        spec = spec or InputSpec(size=(size, size), channels=options.channels, resize=Resize(policy="stretch"))
+    def __init__(self, options: GanomalyOptions, spec: InputSpec) -> None:
+        """Networks for images whose side is a power of two from 16 on, with DCGAN's start."""
+        size = spec.size[0]
         if (spec.size, spec.channels, spec.frames) != ((size, size), options.channels, 1):
             raise ConfigError(
-                f"ganomaly for pictures of {size} x {size} pixels and {options.channels} channel(s), got an input of "
+                f"ganomaly with these options takes squares of {options.channels} channel(s), got an input of "
                 f"{spec.size[0]} x {spec.size[1]}, {spec.channels} channel(s) and {spec.frames} frame(s)"
             )
         super().__init__(options, spec)
@@ -86,27 +64,37 @@ class Ganomaly(TrainedDetector):
         self.discriminator = Discriminator(size, options.channels, options.width, options.extra_layers)
         self.register_buffer("taken", None)
         self.register_buffer("restarts", torch.tensor(0))
-        self.taken: Tensor | None  # (2,) shares of the latent and the contextual part in the score: 1 and 0, or 0 and 1
+        self.taken: Tensor | None  # (2,) shares of the latent and the contextual term in the score: 1 and 0, or 0 and 1
         self.restarts: Tensor  # how often the discriminator has collapsed
-        random = _random(options.seed)
+        random = torch.Generator().manual_seed(options.torch_seed)
         initialise(self.generator, random)
         initialise(self.discriminator, random)
         self.to(memory_format=torch.channels_last)  # convolutions compute faster in it, on processors too
         self._critic: Optimizer | None = None
 
     @classmethod
-    def build(cls, options: DetectorOptions, spec: InputSpec) -> Self:
-        """The detector of options and an input specification, as fits and bundles make it."""
-        return cls(spec.size[0], spec=spec, **options.model_dump())
+    def create(
+        cls,
+        size: int | tuple[int, int] | None = None,
+        channels: int = 3,
+        latent: int = 100,
+        width: int = 64,
+        extra_layers: int = 0,
+        *,
+        spec: InputSpec | None = None,
+        **options: Any,
+    ) -> Self:
+        """As `Detector.create`, the options of the networks in the order of the published code."""
+        networks = {"channels": channels, "latent": latent, "width": width, "extra_layers": extra_layers}
+        return super().create(size=size, spec=spec, **networks, **options)
 
     @classmethod
-    def input_channels(cls, options: DetectorOptions) -> Literal[1, 3]:
+    def input_channels(cls, options: GanomalyOptions) -> Literal[1, 3]:
         """As the options say."""
-        assert isinstance(options, GanomalyOptions)
         return options.channels
 
     @classmethod
-    def from_reference(cls, states: Sequence[Mapping[str, Tensor]], options: DetectorOptions) -> Self:
+    def from_reference(cls, states: Sequence[Mapping[str, Tensor]], options: GanomalyOptions) -> Self:
         """The detector of netG's and, where it is there, netD's state dict, in any order.
 
         Its structure is read from the shapes; where the options set it, it must be the same. Pictures are cut as the
@@ -120,7 +108,7 @@ class Ganomaly(TrainedDetector):
                 raise ConfigError(f"{name} {getattr(options, name)}: the weights have {found[name]}; leave it out")
         resize = Resize(policy="short_side", short_side=size, interpolation="bilinear")  # lib/data.py
         spec = InputSpec(size=(size, size), channels=found["channels"], resize=resize)
-        made = cls(size, spec=spec, **{**options.model_dump(), **found})
+        made = cls.create(spec=spec, **{**options.model_dump(), **found})
         made.load_reference_state_dict(generator_state, discriminator_state)
         return made
 
@@ -130,8 +118,8 @@ class Ganomaly(TrainedDetector):
         return self.taken is not None
 
     @property
-    def scores_by(self) -> Part:
-        """The part that is the score; NotFittedError before the fit."""
+    def scores_by(self) -> Term:
+        """The term that is the score; NotFittedError before the fit."""
         self.require_fitted()
         assert self.taken is not None
         return "latent" if self.taken[0] else "contextual"
@@ -197,7 +185,7 @@ class Ganomaly(TrainedDetector):
         return {"loss": self._weighted(losses), **losses}
 
     def finish(self, loader: Batches) -> None:
-        """Decide on the part that is the score: with `auto` the latent one, unless it is clearly worse.
+        """Decide on the term that is the score: with `auto` the latent one, unless it is clearly worse.
 
         Both are tried on the normals kept back and on copies of them in which a piece was pasted elsewhere.
         """
@@ -240,18 +228,18 @@ class Ganomaly(TrainedDetector):
         distance = gap.square() if self.options.distance == "l2" else gap.abs()
         return distance.mean(1, keepdim=True), (fake - real).abs().mean(1)
 
-    def _take(self, part: Part) -> None:
-        self.taken = torch.tensor((1.0, 0.0) if part == "latent" else (0.0, 1.0), device=self.restarts.device)
+    def _take(self, term: Term) -> None:
+        self.taken = torch.tensor((1.0, 0.0) if term == "latent" else (0.0, 1.0), device=self.restarts.device)
 
-    def _better(self, loader: Batches) -> Part:
+    def _better(self, loader: Batches) -> Term:
         def terms(x: Tensor) -> dict[str, Tensor]:
             latent, residual = self._compare(x.to(self.restarts.device))
             return {"latent": latent[:, 0], "contextual": residual.mean((1, 2))}
 
         found = tell_pasted(terms, loader, seed=self.options.seed)
-        part: Part = "contextual" if found and found["contextual"] > found["latent"] + _CLEARLY else "latent"
-        log.info("the score is the %s part; pasted pieces are told with AUROCs of %s", part, found)
-        return part
+        term: Term = "contextual" if found and found["contextual"] > found["latent"] + _CLEARLY else "latent"
+        log.info("the score is the %s term; pasted pieces are told with AUROCs of %s", term, found)
+        return term
 
     def _scaled(self, x: Tensor) -> Tensor:
         """0-1 -> [-1, 1], ignored pixels 0."""

@@ -10,20 +10,19 @@ starves all the same is logged; batch normalisation is folded into the convoluti
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from offnormal.backbones.base import WeightCard
 from offnormal.backbones.video.base import VideoBackbone, VideoCard
-from offnormal.data.loader import Batches
-from offnormal.detectors.base import DataKind, DetectorOptions, TrainedDetector
+from offnormal.data.batches import Batches
+from offnormal.detectors.base import DataKind, TrainedDetector
 from offnormal.detectors.memae.encoder import ClipEncoder, other_encoder
 from offnormal.detectors.memae.networks import FormName, MemoryAutoencoder, build_network, folded
 from offnormal.detectors.memae.options import PUBLISHED_SHRINK, MemAEOptions, PublishedOptions
@@ -33,15 +32,14 @@ from offnormal.detectors.parts.memory import entropy
 from offnormal.detectors.parts.memory_watch import MemoryWatch, by_item
 from offnormal.detectors.parts.reference_weights import matched
 from offnormal.errors import ConfigError
-from offnormal.faults import explain
-from offnormal.types import InputSpec, Output, Pooling
+from offnormal.types import ClipSpec, InputSpec, Output, Pooling
 
 log = logging.getLogger(__name__)
 
 _SIDES = 64  # the blur in the shorter side: 4 pixels in 256
 
 
-class MemAE(TrainedDetector):
+class MemAE(TrainedDetector[MemAEOptions]):
     """An autoencoder whose decoder sees what a memory of normal patterns recalls for the code.
 
     Score: mean squared error of a picture, or of each frame of a clip, in [-1, 1]. Map: that error, mean of the
@@ -54,24 +52,14 @@ class MemAE(TrainedDetector):
     pools_map = True
     default_batch_size = 10  # published code, train_video_MemAE.sh
     default_epochs = 100  # the same
-    options: MemAEOptions
 
-    def __init__(self, form: FormName = "video", *, spec: InputSpec | None = None, **further: Any) -> None:
-        """The published networks; of clips with the published threshold, unless shrink or sparsity are given.
-
-        further: other options of MemAEOptions; spec: how pictures or clips become the input, by default stretched to
-        the form's size. Raises ConfigError for sizes and options that are not possible.
-        """
-        published = form == "video" and not {"shrink", "sparsity"} & further.keys()
-        given = {"form": form, **({"shrink": PUBLISHED_SHRINK} if published else {}), **further}
-        try:
-            options = MemAEOptions.model_validate(given)
-        except ValidationError as error:
-            raise ConfigError(explain(error, MemAEOptions)) from None
-        super().__init__(options, spec or options.published_input)
+    def __init__(self, options: MemAEOptions, spec: InputSpec) -> None:
+        """Networks of the form that the options name, or that suits the input; ConfigError for another input."""
+        options = options.decided(videos=spec.frames > 1, shown=max(spec.size))
+        super().__init__(options, spec)
         self._refuse_other_input()
         with torch.random.fork_rng(()):
-            torch.manual_seed(options.seed % (1 << 63))  # generators take no negative ones
+            torch.manual_seed(options.torch_seed)
             self.net: MemoryAutoencoder = build_network(
                 options.network,
                 self.input,
@@ -88,41 +76,45 @@ class MemAE(TrainedDetector):
         self.usage: Tensor | None  # (M,) share of each item in what normals kept back recalled; 0 where that is unknown
         self.watch = MemoryWatch(options.items, options.threshold)
         self._scoring: list[MemoryAutoencoder] = []  # the network as it scores, once it is needed; in no state
+        self.register_load_state_dict_post_hook(_forget_scoring)  # type: ignore[no-untyped-call]
         self.to(memory_format=self._layout)
 
     @classmethod
-    def build(cls, options: DetectorOptions, spec: InputSpec) -> Self:
-        """The detector of options and an input specification, as fits and bundles make it."""
-        assert isinstance(options, MemAEOptions)
-        decided = options.decided(videos=spec.frames > 1, shown=max(spec.size))
-        return cls(spec=spec, **decided.model_dump())
+    def create(
+        cls,
+        form: FormName = "video",
+        *,
+        size: int | tuple[int, int] | None = None,
+        spec: InputSpec | None = None,
+        **options: Any,
+    ) -> Self:
+        """As `Detector.create`; of clips with the published threshold, unless shrink or sparsity are given."""
+        published = form == "video" and not {"shrink", "sparsity"} & options.keys()
+        threshold = {"shrink": PUBLISHED_SHRINK} if published else {}
+        return super().create(size=size, spec=spec, form=form, **threshold, **options)
 
     @classmethod
-    def suited(cls, options: DetectorOptions, *, of: DataKind, shown: float) -> DetectorOptions:
+    def adapt_options(cls, options: MemAEOptions, *, data: DataKind, shown: float) -> MemAEOptions:
         """With the form that suits the data."""
-        assert isinstance(options, MemAEOptions)
-        return options.decided(videos=of != "pictures", shown=shown)
+        return options.decided(videos=data != "pictures", shown=shown)
 
     @classmethod
-    def default_side(cls, options: DetectorOptions) -> int:
+    def default_side(cls, options: MemAEOptions) -> int:
         """As the form has it."""
-        assert isinstance(options, MemAEOptions)
         return options.network.side
 
     @classmethod
-    def input_channels(cls, options: DetectorOptions) -> Literal[1, 3]:
+    def input_channels(cls, options: MemAEOptions) -> Literal[1, 3]:
         """As the options say, or the form has it."""
-        assert isinstance(options, MemAEOptions)
         return options.input_channels
 
     @classmethod
-    def clip(cls, options: DetectorOptions) -> dict[str, Any]:
+    def clip_spec(cls, options: MemAEOptions) -> ClipSpec:
         """Consecutive frames, all of them scored; with compat=code the one after the middle."""
-        assert isinstance(options, MemAEOptions)
-        return options.clip
+        return options.clip_spec
 
     @classmethod
-    def from_reference(cls, states: Sequence[Mapping[str, Tensor]], options: DetectorOptions) -> Self:
+    def from_reference(cls, states: Sequence[Mapping[str, Tensor]], options: MemAEOptions) -> Self:
         """The video form of the published code's state dict; what the options set must agree with it.
 
         Raises WeightsError for other states and ConfigError for another structure.
@@ -132,7 +124,7 @@ class MemAE(TrainedDetector):
         for name in found.keys() & given.keys():
             if given[name] != found[name]:
                 raise ConfigError(f"{name} {given[name]}: the weights have {found[name]}; leave it out")
-        made = cls(**{**given, **found})
+        made = cls.create(**{**given, **found})
         made.load_reference_state_dict(states[0])
         return made
 
@@ -163,11 +155,11 @@ class MemAE(TrainedDetector):
         """The card of the encoder's pretrained weights; nothing where it started at random."""
         return [] if self._backbone is None or self._backbone.card.sha256 is None else [self._backbone.card]
 
-    def restore_cards(self, cards: Sequence[dict[str, Any]]) -> None:
+    def restore_cards(self, cards: Sequence[Mapping[str, object]]) -> None:
         """Take the card of the weights that the bundle was fitted with, if there were any."""
         for card in cards:
             assert self._backbone is not None
-            self._backbone.card = VideoCard(**card)
+            self._backbone.card = VideoCard.model_validate(card)
             self._backbone.say_licence()
 
     # --- learning -------------------------------------------------------------------------------------------
@@ -198,7 +190,7 @@ class MemAE(TrainedDetector):
         """Note how often normals kept back recall each item."""
         usage = torch.zeros_like(self.watch.recalled)
         for batch in loader:
-            _, attention = self._for_scoring()(self._scaled(batch.pixels.to(usage.device)))
+            _, attention = self._for_scoring()(self._scaled(torch.from_numpy(batch.pixels).to(usage.device)))
             if attention is not None:
                 usage += by_item(attention).sum(0)
         self.usage = usage / usage.sum().clamp(min=1e-12)
@@ -244,14 +236,9 @@ class MemAE(TrainedDetector):
         self._scoring.clear()
         return super().train(mode)
 
-    def load_state_dict(self, *given: Any, **more: Any) -> Any:
-        """As torch has it; what was made for scoring is dropped."""
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self._scoring.clear()
-        return super().load_state_dict(*given, **more)
-
-    def _apply(self, *given: Any, **more: Any) -> Self:
-        self._scoring.clear()
-        super()._apply(*given, **more)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
     # --- parts ----------------------------------------------------------------------------------------------
@@ -290,9 +277,15 @@ class MemAE(TrainedDetector):
         return {"loss": loss, "reconstruction": error, "entropy": spread}, attention
 
     def _refuse_other_input(self) -> None:
-        expected = (self.input_channels(self.options), self.clip(self.options).get("frames", 1))
+        expected = (self.input_channels(self.options), self.clip_spec(self.options).frames)
         if (self.input.channels, self.input.frames) != expected:
             raise ConfigError(
                 f"memae of the form {self.options.form} takes {expected[0]} channel(s) and {expected[1]} frame(s), got "
                 f"an input of {self.input.channels} and {self.input.frames}"
             )
+
+
+def _forget_scoring(detector: nn.Module, _: object) -> None:
+    """Drop what was made for scoring with other weights."""
+    if isinstance(detector, MemAE):
+        detector._scoring.clear()

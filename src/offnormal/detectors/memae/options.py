@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from offnormal.backbones.video.base import Temporal
+from offnormal.config.validation import format_validation_error
 from offnormal.detectors.base import Channels, DetectorOptions
 from offnormal.detectors.memae.encoder import PLAIN, refuse_other_names
 from offnormal.detectors.memae.networks import FORMS, Form, FormName, Query
 from offnormal.detectors.parts.memory import Similarity
 from offnormal.errors import ConfigError
-from offnormal.faults import explain
-from offnormal.types import InputSpec, Pool, Resize
+from offnormal.types import ClipSpec, Pool
 
 PUBLISHED_SHRINK = 0.0025  # published code, script_training.py
 _HOP = 8  # half a clip: every frame but the first and last ones lies in two
@@ -87,21 +87,14 @@ class PublishedOptions(DetectorOptions):
         return self.channels or self.network.channels
 
     @property
-    def clip(self) -> dict[str, Any]:
-        """Fields of InputSpec that say which frames are taken together; none for pictures."""
+    def clip_spec(self) -> ClipSpec:
+        """Which frames are taken together; one for pictures."""
         frames = self.frames or self.network.frames
         if frames == 1:
-            return {}
+            return ClipSpec()
         hop = self.hop or (1 if self.compat == "code" else _HOP)
         targets = (frames // 2,) if self.compat == "code" else tuple(range(frames))
-        return {"frames": frames, "hop": hop, "targets": targets}
-
-    @property
-    def published_input(self) -> InputSpec:
-        """Pictures or clips stretched to the form's size."""
-        side = self.network.side
-        stretched = Resize(policy="stretch")
-        return InputSpec(size=(side, side), channels=self.input_channels, resize=stretched, **self.clip)
+        return ClipSpec(frames=frames, hop=hop, targets=targets)
 
 
 class MemAEOptions(PublishedOptions):
@@ -149,4 +142,4 @@ class MemAEOptions(PublishedOptions):
         try:
             return type(self).model_validate({**self.model_dump(exclude_unset=True), "form": form})
         except ValidationError as error:
-            raise ConfigError(explain(error, type(self))) from None
+            raise ConfigError(format_validation_error(error, type(self))) from None

@@ -10,16 +10,16 @@ one frame can be scored without the rest of its video; the memory is part of the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import ValidationError
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from offnormal.data.loader import Batches
-from offnormal.detectors.base import DetectorOptions, StatefulDetector, TrainedDetector
+from offnormal.data.batches import Batches
+from offnormal.detectors.base import StatefulDetector, TrainedDetector
 from offnormal.detectors.mnad.networks import MULTIPLE, Network, ScoringForm
 from offnormal.detectors.mnad.options import MNADImport, MNADOptions
 from offnormal.detectors.mnad.scores import headline, psnr, scale_of, squared_error, weighted_error
@@ -29,8 +29,7 @@ from offnormal.detectors.parts.memory import compactness, feature_distance, near
 from offnormal.detectors.parts.reference_weights import matched
 from offnormal.detectors.parts.stream_states import InOrder
 from offnormal.errors import ConfigError
-from offnormal.faults import explain
-from offnormal.types import InputSpec, Output, Resize
+from offnormal.types import ClipSpec, InputSpec, Output, Resize
 
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _UNSCALED = ((0.0, 1.0), (0.0, torch.inf))  # of a detector that has seen no normals: its score is the PSNR alone
@@ -46,7 +45,7 @@ class _Looked(NamedTuple):
     nearest: Tensor | None  # (N, h, w) items; None without a memory
 
 
-class MNAD(TrainedDetector, StatefulDetector):
+class MNAD(TrainedDetector[MNADOptions], StatefulDetector[MNADOptions]):
     """Frames are made of those before them, or of themselves, through a memory of normal features.
 
     Score: weighted sum of PSNR and feature distance, each in standard deviations from its mean on normals; higher =
@@ -61,29 +60,10 @@ class MNAD(TrainedDetector, StatefulDetector):
     default_batch_size = 4  # Train.py of the published code, as the number of epochs
     default_epochs = 60
     default_schedule = "cosine"
-    options: MNADOptions
 
-    def __init__(
-        self,
-        method: Literal["pred", "recon"] = "pred",
-        size: int | tuple[int, int] = 256,
-        *,
-        spec: InputSpec | None = None,
-        **further: Any,
-    ) -> None:
-        """Network and memory for frames of size x size, or (H, W), pixels, multiples of 8.
-
-        further: other options of MNADOptions; spec: how pictures become such frames, by default stretched.
-        Raises ConfigError for sizes and options that are not possible.
-        """
-        try:
-            options = MNADOptions.model_validate({"method": method, **further})
-        except ValidationError as error:
-            raise ConfigError(explain(error, MNADOptions)) from None
-        sides = (size, size) if isinstance(size, int) else size
-        resize = Resize(policy="stretch")
-        spec = spec or InputSpec(size=sides, channels=options.channels, resize=resize, **self.clip(options))
-        taken = self.clip(options).get("frames", 1)
+    def __init__(self, options: MNADOptions, spec: InputSpec) -> None:
+        """Network and memory for frames whose sides are multiples of 8 pixels; ConfigError for another input."""
+        taken = self.clip_spec(options).frames
         if (spec.channels, spec.frames) != (options.channels, taken) or any(side % MULTIPLE for side in spec.size):
             raise ConfigError(
                 f"mnad with these options takes {taken} frame(s) of {options.channels} channel(s) whose sides are "
@@ -91,7 +71,7 @@ class MNAD(TrainedDetector, StatefulDetector):
             )
         super().__init__(options, spec)
         with torch.random.fork_rng([]):
-            torch.manual_seed(options.seed % (1 << 63))  # generators take no negative ones
+            torch.manual_seed(options.torch_seed)
             self.net = Network(
                 options.method,
                 options.channels,
@@ -108,30 +88,35 @@ class MNAD(TrainedDetector, StatefulDetector):
         self._form = ScoringForm(_PRECISIONS[options.score_precision])
 
     @classmethod
-    def build(cls, options: DetectorOptions, spec: InputSpec) -> Self:
-        """The detector of options and an input specification, as fits and bundles make it."""
-        return cls(spec=spec, **options.model_dump())
+    def create(
+        cls,
+        method: Literal["pred", "recon"] = "pred",
+        size: int | tuple[int, int] | None = None,
+        *,
+        spec: InputSpec | None = None,
+        **options: Any,
+    ) -> Self:
+        """As `Detector.create`; method: what is made of frames."""
+        return super().create(size=size, spec=spec, method=method, **options)
 
     @classmethod
-    def input_channels(cls, options: DetectorOptions) -> Literal[1, 3]:
+    def input_channels(cls, options: MNADOptions) -> Literal[1, 3]:
         """As the options say."""
-        assert isinstance(options, MNADOptions)
         return options.channels
 
     @classmethod
-    def input_multiple(cls, options: DetectorOptions) -> int:
+    def input_multiple(cls, options: MNADOptions) -> int:
         """The sides are halved three times."""
         return MULTIPLE
 
     @classmethod
-    def clip(cls, options: DetectorOptions) -> dict[str, Any]:
+    def clip_spec(cls, options: MNADOptions) -> ClipSpec:
         """Consecutive frames, of which the last is predicted; one frame to rebuild."""
-        assert isinstance(options, MNADOptions)
-        return {"frames": options.frames, "targets": (-1,)} if options.predicts else {}
+        return ClipSpec(frames=options.frames) if options.predicts else ClipSpec()
 
     @classmethod
     def from_reference(
-        cls, states: Sequence[Mapping[str, Tensor]], options: DetectorOptions, size: int | tuple[int, int] = 256
+        cls, states: Sequence[Mapping[str, Tensor]], options: MNADOptions, size: int | tuple[int, int] = 256
     ) -> Self:
         """The detector of the network's state dict and, under "items", the memory's, in any order.
 
@@ -143,10 +128,11 @@ class MNAD(TrainedDetector, StatefulDetector):
             if getattr(options, name) != found[name]:
                 raise ConfigError(f"{name} {getattr(options, name)}: the weights have {found[name]}; leave it out")
         chosen = {"colours": "bgr", **options.model_dump(include=options.model_fields_set), **found}
-        clip = cls.clip(MNADOptions.model_validate(chosen))
         resize = Resize(policy="stretch", interpolation="bilinear", antialias=False)  # model/utils.py
         sides = (size, size) if isinstance(size, int) else size
-        made = cls(spec=InputSpec(size=sides, channels=found["channels"], resize=resize, **clip), **chosen)
+        decided = cls.read_options(chosen)
+        clip = asdict(cls.clip_spec(decided))
+        made = cls(decided, InputSpec(size=sides, channels=found["channels"], resize=resize, **clip))
         made.load_reference_state_dict(state, items)
         return made
 
@@ -194,8 +180,8 @@ class MNAD(TrainedDetector, StatefulDetector):
         order = InOrder(self)
         terms = []
         for batch in loader:
-            pixels = batch.pixels.to(self.items.device)
-            found = order.score(pixels, [s.item.path for s in batch.samples]) if self.learns_on else self(pixels)
+            pixels = torch.from_numpy(batch.pixels).to(self.items.device)
+            found = order.score(pixels, [s.item.path for s in batch.samples]) if self.updates_online else self(pixels)
             terms.append(torch.cat([found.terms["psnr"], found.terms["feature_distance"]], 1))
         seen = torch.cat(terms).double()  # (R, 2)
         self.normal = scale_of(seen).float()
@@ -207,7 +193,7 @@ class MNAD(TrainedDetector, StatefulDetector):
         return self._output(self._look(x, self.items))
 
     @property
-    def learns_on(self) -> bool:
+    def updates_online(self) -> bool:
         """As the option `update` says."""
         return self.options.update
 

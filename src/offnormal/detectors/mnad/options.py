@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from offnormal.config import ImportConfig
+from offnormal.config.fields import Size
+from offnormal.config.fit import ImportConfig
 from offnormal.detectors.base import Channels, DetectorOptions
-from offnormal.quantities import sides, size_text
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -100,7 +100,7 @@ class MNADImport(ImportConfig):
 
     items: Path | None = None
     """File of the memory items that belong to the weights: keys.pt, or .npy or .safetensors."""
-    size: Annotated[str, BeforeValidator(size_text)] = "256"
+    size: Size = 256
     """Pixels that frames are resized to: N or HxW, multiples of 8."""
 
     @property
@@ -111,4 +111,4 @@ class MNADImport(ImportConfig):
     @property
     def chosen(self) -> dict[str, Any]:
         """The size, which the network leaves open."""
-        return {"size": sides(self.size)}
+        return {"size": self.size}

@@ -9,24 +9,25 @@ Gaussian is of a frame's features and of their change since shortly before, each
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterator, Sequence
-from functools import partial
-from typing import Any, Self
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial, reduce
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from offnormal.backbones.base import Backbone, WeightCard
 from offnormal.backbones.images import TimmBackbone, input_multiple
-from offnormal.detectors.base import DetectorOptions, StatisticalDetector
+from offnormal.detectors.base import StatisticalDetector
 from offnormal.detectors.padim.options import PadimOptions
 from offnormal.detectors.parts.gaussian import PositionGaussian, Precision
 from offnormal.detectors.parts.grid import nearest, on_grid, select_channels
 from offnormal.detectors.parts.maps import enlarge_and_smooth, pool, smooth_within
 from offnormal.detectors.parts.motion import MotionProjection, distinct_frames
 from offnormal.errors import ConfigError, FitError
-from offnormal.types import InputSpec, Output, Pool, Pooling
+from offnormal.types import ClipSpec, InputSpec, Output, Pool, Pooling
 
 _PRECISIONS: dict[str, Precision] = {
     "auto": "auto",
@@ -37,7 +38,7 @@ _PRECISIONS: dict[str, Precision] = {
 _CHUNK = 16  # maps at input size made at once from many distances
 
 
-class Padim(StatisticalDetector):
+class Padim(StatisticalDetector[PadimOptions]):
     """Positions learn what their features are like; parts should lie alike in the picture, or the camera be fixed.
 
     Score: pooling of the map, by default its maximum. Map: Mahalanobis distance, upsampled and smoothed; higher = more
@@ -47,9 +48,8 @@ class Padim(StatisticalDetector):
     name = "padim"
     Options = PadimOptions
     pools_map = True
-    options: PadimOptions
 
-    def __init__(self, options: PadimOptions, spec: InputSpec, *, backbone: Backbone | None = None) -> None:
+    def __init__(self, options: PadimOptions, spec: InputSpec) -> None:
         super().__init__(options, spec)
         taken = 2 if options.motion else 1
         if spec.channels != 3 or spec.frames != taken:
@@ -60,24 +60,14 @@ class Padim(StatisticalDetector):
             raise ConfigError(
                 f"--reduce {options.reduce} with --motion, which reduces the channels itself: leave it out"
             )
-        shrinkage = options.shrinkage if options.shrinkage is not None else (0.2 if options.motion else 0.0)
         self.pool: Pool = options.pool or ("top" if options.motion else "max")
         self.top_share = options.top_share or (0.1 if options.motion else 0.001)
         self.reach = options.neighbours // 2
-        self.backbone = backbone if backbone is not None else TimmBackbone(options.backbone, options.layers)
+        self.backbone = self.make_backbone()
         layers = list(self.backbone.channels)
         self.groups = [layers] if options.fusion == "concat" else [[layer] for layer in layers]
         self.grids = [self._grid(group) for group in self.groups]
-        self.gaussians = nn.ModuleList(
-            PositionGaussian(
-                options.eps,
-                relative=options.eps_relative,
-                shrinkage=shrinkage,
-                rank=options.rank,
-                precision=_PRECISIONS[options.precision],
-            )
-            for _ in self.groups
-        )
+        self.gaussians = self._blank_gaussians()
         totals = [sum(self.backbone.channels[layer] for layer in group) for group in self.groups]
         self.motion = nn.ModuleList(
             MotionProjection(total, options.appearance_features, options.motion_features, options.seed)
@@ -94,16 +84,18 @@ class Padim(StatisticalDetector):
             self.register_buffer(f"components_{number}", None)  # (sum C, d) principal components
 
     @classmethod
-    def input_multiple(cls, options: DetectorOptions) -> int:
+    def input_multiple(cls, options: PadimOptions) -> int:
         """Sides of the input are multiples of this many pixels, so that the grids of the layers nest."""
-        assert isinstance(options, PadimOptions)
         return math.lcm(input_multiple(options.backbone, options.layers), options.grid_stride or 1)
 
     @classmethod
-    def clip(cls, options: DetectorOptions) -> dict[str, Any]:
-        """With motion two frames `motion_s` apart; the score speaks of the later one."""
-        assert isinstance(options, PadimOptions)
-        return {"frames": 2, "fps": 1 / options.motion_s, "targets": (-1,)} if options.motion else {}
+    def clip_spec(cls, options: PadimOptions) -> ClipSpec:
+        """With motion two frames `motion_s` apart, of which the later one is scored."""
+        return ClipSpec(frames=2, fps=1 / options.motion_s) if options.motion else ClipSpec()
+
+    def make_backbone(self) -> Backbone:
+        """The feature extractor that the options name, without pretrained weights."""
+        return TimmBackbone(self.options.backbone, self.options.layers)
 
     @property
     def is_fitted(self) -> bool:
@@ -123,9 +115,9 @@ class Padim(StatisticalDetector):
         """The backbone as its library makes it."""
         return self.backbone.reference()
 
-    def restore_cards(self, cards: Sequence[dict[str, Any]]) -> None:
+    def restore_cards(self, cards: Sequence[Mapping[str, object]]) -> None:
         """Take the card of the weights that the bundle was fitted with."""
-        self.backbone.card = WeightCard(**cards[0])
+        self.backbone.card = WeightCard.model_validate(cards[0])
 
     @property
     def pooling(self) -> Pooling:
@@ -178,11 +170,11 @@ class Padim(StatisticalDetector):
 
     def blank(self) -> Self:
         """A detector of the same options and channel choice without statistics, on the same backbone."""
-        other = type(self)(self.options, self.input, backbone=self.backbone)
-        other.ignored = self.ignored
-        other.motion = self.motion
+        shared = (self.backbone, self.motion, self.ignored)
+        replaced = {id(self.gaussians): self._blank_gaussians(), **{id(part): part for part in shared}}
+        other = copy.deepcopy(self, replaced)
         for number in range(len(self.groups)):
-            setattr(other, f"chosen_{number}", getattr(self, f"chosen_{number}"))
+            setattr(other, f"components_{number}", None)
         return other
 
     def without(self, part: Self) -> Self:
@@ -223,15 +215,29 @@ class Padim(StatisticalDetector):
         """Distances (N, h, w) per group of layers -> map and score."""
         size, (sigma, border) = self.input.size, (self.options.sigma, self.options.border)
         if self.ignored is None:
-            maps = sum(enlarge_and_smooth(distance, size, sigma, border) for distance in distances)
+            maps = reduce(torch.add, (enlarge_and_smooth(distance, size, sigma, border) for distance in distances))
         else:
-            shown = sum(enlarge_and_smooth(distance, size, 0, border) for distance in distances)
-            assert isinstance(shown, Tensor)
-            maps = smooth_within(shown, self.ignored, sigma, border)
-        assert isinstance(maps, Tensor)
+            enlarged = reduce(torch.add, (enlarge_and_smooth(distance, size, 0, border) for distance in distances))
+            maps = smooth_within(enlarged, self.ignored, sigma, border)
         return Output(score=pool(maps, self.pool, self.top_share)[:, None], map=maps[:, None])
 
     # --- parts ----------------------------------------------------------------------------------------------
+
+    def _blank_gaussians(self) -> nn.ModuleList:
+        """A Gaussian without statistics for each group of layers."""
+        shrinkage = self.options.shrinkage
+        if shrinkage is None:
+            shrinkage = 0.2 if self.options.motion else 0.0
+        return nn.ModuleList(
+            PositionGaussian(
+                self.options.eps,
+                relative=self.options.eps_relative,
+                shrinkage=shrinkage,
+                rank=self.options.rank,
+                precision=_PRECISIONS[self.options.precision],
+            )
+            for _ in self.groups
+        )
 
     def _gaussians(self) -> list[PositionGaussian]:
         return [gaussian for gaussian in self.gaussians if isinstance(gaussian, PositionGaussian)]

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from offnormal.detectors.base import DetectorOptions
+from offnormal.detectors.base import DetectorOptions, read_whole
 from offnormal.detectors.parts.maps import Border
 from offnormal.types import Pool
-
-
-def _whole(value: Any) -> Any:
-    """A number that a flag or the environment gave as text."""
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 class PadimOptions(DetectorOptions):
@@ -44,7 +39,7 @@ class PadimOptions(DetectorOptions):
     """Directions of largest variance kept a position; the others count as varying by eps. Default: all."""
     precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """Of the stored factors: halves move distances by 1e-4 to 1e-3; auto: float16 when they take above 512 MB."""
-    neighbours: Annotated[Literal[1, 3], BeforeValidator(_whole)] = 1
+    neighbours: Annotated[Literal[1, 3], BeforeValidator(read_whole)] = 1
     """3: least distance by the models of 3 x 3 positions, for parts that do not lie quite alike, at 9 x the cost."""
     pool: Pool | None = None
     """Score of a map: max (paper), mean, or top: the mean of its highest values; default: max, with motion top."""

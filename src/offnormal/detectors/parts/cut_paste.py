@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from offnormal.data.loader import Batches
+from offnormal.data.batches import Batches
 from offnormal.metrics.image import auroc
 
 _AREA = (0.02, 0.15)  # share of the picture; the paper's section 3.1 and appendix
@@ -44,7 +44,8 @@ def tell_pasted(terms: Callable[[Tensor], dict[str, Tensor]], normals: Batches, 
     labels: list[int] = []
     scores: dict[str, list[float]] = {}
     for batch in normals:
-        shown = [batch.pixels, *(cut_paste(batch.pixels, random) for _ in range(_COPIES))]
+        normal = torch.from_numpy(batch.pixels)
+        shown = [normal, *(cut_paste(normal, random) for _ in range(_COPIES))]
         for number, pixels in enumerate(shown):
             labels += [int(number > 0)] * len(pixels)
             for name, values in terms(pixels).items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from offnormal.data.loader import Batch, Batches
+from offnormal.data.batches import Batch, Batches
 
 
 def thin_out(loader: Batches, most: int) -> Iterator[Batch]:

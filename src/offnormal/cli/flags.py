@@ -1,0 +1,101 @@
+"""Flags from configurations: every field of a model is a flag, so that none is declared twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+from cyclopts import Group, Parameter
+from pydantic import BaseModel, Field, create_model
+
+from offnormal.config.fields import Text
+from offnormal.config.layers import FILE
+from offnormal.config.model import FlagName, Flattened, find_mark, nested_model
+
+_Command = TypeVar("_Command", bound=Callable[..., int])
+_BEFORE = ("Data", "Videos", "Cameras", "Input and threshold")  # headings before a detector's name
+_AFTER = ("Training", "Alarms", "Events", "Computing", "Tracking and upload")
+
+
+def takes_flags(
+    model: type[BaseModel], *, without: Collection[str] = (), heading: str | None = None
+) -> Callable[[_Command], _Command]:
+    """Give a command's parameter `options` the flags of a configuration, as `flags_of` derives them."""
+
+    def decorate(command: _Command) -> _Command:
+        flags = flags_of(model, without, heading=heading)
+        command.__annotations__["options"] = Annotated[flags | None, Parameter(name="*")]
+        return command
+
+    return decorate
+
+
+def flags_of(model: type[BaseModel], without: Collection[str] = (), *, heading: str | None = None) -> type[BaseModel]:
+    """A model of the fields that can be flags, none of them required; values that have a text form stay text.
+
+    They are read where all layers come together (`config.layers.build`), since a file may hold the rest. Fields that
+    are models or lists of models are for files alone, unless they are flattened or have a text form.
+    without: fields that are given otherwise. heading: over fields whose model has none of its own.
+    """
+    return create_model(f"{model.__name__}Flags", **_flags(model, without, heading))
+
+
+def _flags(model: type[BaseModel], without: Collection[str], heading: str | None) -> dict[str, Any]:
+    """Annotation and default of each flag."""
+    flags: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        if name in without:
+            continue
+        title, named = _heading(model, name) or heading, find_mark(field, FlagName)
+        nested, flattened = nested_model(field.annotation), find_mark(field, Flattened)
+        written_as = None if named is None else named.name
+        flag = Parameter(name=written_as, group=_group(title), show_default=False if field.default == [] else None)
+        if nested is not None and flattened is not None:
+            inner = _flags(nested, (), title)
+            if flattened.file_flag is not None:
+                file = Parameter(name=flattened.file_flag, group=_group(vars(nested).get("heading", title)))
+                inner = {FILE: (Annotated[Path | None, file], Field(None, description=field.description)), **inner}
+            made = create_model(f"{nested.__name__}Flags", **inner)
+            flags[name] = (Annotated[made, Parameter(name="*")], made())
+        elif (text := _text(field.annotation, field.metadata)) is not None:
+            written = list[str] if _is_list(field.annotation) else str
+            default = text.show(field.default) if text.show is not None and field.default is not None else None
+            flags[name] = (Annotated[written | None, flag], Field(default, description=field.description))
+        elif nested is None:
+            default = None if field.is_required() else field.default
+            flags[name] = (
+                Annotated[field.annotation, *field.metadata, flag],
+                Field(default, description=field.description),
+            )
+    return flags
+
+
+def _text(annotation: Any, metadata: Sequence[object] = ()) -> Text | None:
+    """The text form of a field's type, which may be an option or a list of it."""
+    for mark in metadata:
+        if isinstance(mark, Text):
+            return mark
+    inner = (_text(part, getattr(part, "__metadata__", ())) for part in get_args(annotation))
+    return next((mark for mark in inner if mark is not None), None)
+
+
+def _is_list(annotation: Any) -> bool:
+    return get_origin(annotation) is list or any(map(_is_list, get_args(annotation)))
+
+
+def _heading(model: type[BaseModel], name: str) -> str | None:
+    """That of the first of a model's bases that has the field."""
+    first = next(base for base in reversed(model.__mro__) if name in getattr(base, "model_fields", ()))
+    heading: str | None = vars(first).get("heading")
+    return heading
+
+
+@cache
+def _group(heading: str | None) -> tuple[Group, ...]:
+    """Headings in the order in which they are read: a detector's name comes before how it is trained."""
+    if heading is None:
+        return (Group.create_default_parameters(),)
+    place = _AFTER.index(heading) + 1 if heading in _AFTER else 0
+    return (Group(heading, sort_key=len(_BEFORE) + place if heading not in _BEFORE else _BEFORE.index(heading)),)

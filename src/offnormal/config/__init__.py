@@ -1,0 +1,1 @@
+"""Every verb's configuration: YAML keys, environment variables, and flags derive from the models here."""

@@ -1,0 +1,167 @@
+"""Types of fields that people write as text: read once, when a configuration is made, and typed from then on.
+
+Each is written back as text in JSON, so that a run's config.yaml reads as it was given. What cannot be read is a
+ValueError that says what was expected.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from offnormal.errors import ConfigError
+from offnormal.types import Rate
+
+_UNITS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Marks a type that people write as text: read once by `parse`, shown and written to JSON by `show`."""
+
+    parse: Callable[[Any], Any]
+    show: Callable[[Any], str] | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema = core_schema.no_info_before_validator_function(self.parse, handler(source))
+        if self.show is not None:
+            schema["serialization"] = core_schema.plain_serializer_function_ser_schema(self.show, when_used="json")
+        return schema
+
+
+def parse_duration(value: object) -> float:
+    """A time in seconds, from a number of seconds or a number with a unit.
+
+    >>> parse_duration("5s"), parse_duration("500ms"), parse_duration("10m"), parse_duration("2 h"), parse_duration(0.5)
+    (5.0, 0.5, 600.0, 7200.0, 0.5)
+    """
+    text = "" if isinstance(value, bool) else str(value).replace(" ", "").lower()
+    match = re.fullmatch(r"(\d+\.?\d*(?:e-?\d+)?|\.\d+)(ms|s|m|min|h)?", text)
+    if match is None:
+        raise ValueError("expected a time such as 5s, 500ms, 10m or 2h")
+    return float(match[1]) * _UNITS[match[2] or ""]
+
+
+def format_duration(seconds: float) -> str:
+    """The text of a time, in the largest unit that it is a whole number of.
+
+    >>> format_duration(0.25), format_duration(90.0), format_duration(600.0), format_duration(7200.0)
+    ('0.25s', '90s', '10m', '2h')
+    """
+    for unit, size in (("h", 3600), ("m", 60)):
+        if seconds and seconds % size == 0:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds:.12g}s"
+
+
+def _above_zero(seconds: float) -> float:
+    if seconds == 0:
+        raise ValueError("expected a time above 0 such as 5s, 500ms, 10m or 2h")
+    return seconds
+
+
+def parse_size(value: object) -> int | tuple[int, int]:
+    """A size in pixels: N for a square or what has its area, or (H, W); from a number, `HxW` or [H, W].
+
+    >>> parse_size("256"), parse_size("256x320"), parse_size([256, 320])
+    (256, (256, 320), (256, 320))
+    """
+    text = "x".join(map(str, value)) if isinstance(value, list | tuple) else str(value).replace(" ", "").lower()
+    if not re.fullmatch(r"\d+(x\d+)?", text) or any(int(side) < 16 for side in text.split("x")):
+        raise ValueError("expected N or HxW in pixels, at least 16, such as 256 or 256x320")
+    height, _, width = text.partition("x")
+    return (int(height), int(width)) if width else int(height)
+
+
+def format_size(size: int | tuple[int, int]) -> str:
+    """The text of a size.
+
+    >>> format_size(256), format_size((256, 320))
+    ('256', '256x320')
+    """
+    return str(size) if isinstance(size, int) else f"{size[0]}x{size[1]}"
+
+
+def parse_split(value: object) -> tuple[float, float, float]:
+    """Percentages of training, test, and calibration, 100 together; from `50/40/10` or [50, 40, 10].
+
+    >>> parse_split("50/40/10")
+    (50.0, 40.0, 10.0)
+    """
+    text = "/".join(map(str, value)) if isinstance(value, list | tuple) else str(value).replace(" ", "")
+    match = re.fullmatch(r"(\d+\.?\d*)/(\d+\.?\d*)/(\d+\.?\d*)", text)
+    shares = [float(share) for share in match.groups()] if match else [0.0]
+    if min(shares) <= 0 or abs(sum(shares) - 100) > 1e-6:
+        raise ValueError("expected three shares above 0 that make 100, such as 50/40/10 (training/test/calibration)")
+    train, test, calibration = shares
+    return train, test, calibration
+
+
+def format_split(split: tuple[float, float, float]) -> str:
+    """The text of a split.
+
+    >>> format_split((50.0, 40.0, 10.0))
+    '50/40/10'
+    """
+    return "/".join(f"{share:.10g}" for share in split)
+
+
+def parse_rate(value: object) -> Rate:
+    """A false-alarm rate: a share such as 0.01 or 1%, or alarms in a time such as 2/hour."""
+    try:
+        return Rate.parse(value if isinstance(value, Rate) else str(value))
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+def format_rate(rate: Rate) -> str:
+    """The text that `parse_rate` reads.
+
+    >>> format_rate(parse_rate("1%")), format_rate(parse_rate("2 / Hour"))
+    ('0.01', '2/hour')
+    """
+    return f"{rate.value!r}" if rate.is_share else f"{rate.value:g}/{rate.per}"
+
+
+def _per_time(rate: Rate) -> Rate:
+    if rate.is_share:
+        raise ValueError("events are counted in a time: expected such as 2/day or 1/hour")
+    return rate
+
+
+def parse_device(value: object) -> str:
+    """The name of a device; whether this machine has it is found out where it is used."""
+    text = str(value).strip().lower()
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+        raise ValueError("expected auto, cpu, cuda or cuda:N")
+    return text
+
+
+def parse_names(value: object) -> Any:
+    """A list of names, or a text with commas between them.
+
+    >>> parse_names("a, b"), parse_names(["a,b"])
+    (['a', 'b'], ['a,b'])
+    """
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+def _several(value: object) -> Any:
+    return [value] if isinstance(value, str | Path) else value
+
+
+Duration = Annotated[float, Text(parse_duration, format_duration)]
+PositiveDuration = Annotated[Duration, AfterValidator(_above_zero)]
+Size = Annotated[int | tuple[int, int], Text(parse_size, format_size)]
+Split = Annotated[tuple[float, float, float], Text(parse_split, format_split)]
+FalseAlarmRate = Annotated[Rate, Text(parse_rate, format_rate)]
+EventRate = Annotated[FalseAlarmRate, AfterValidator(_per_time)]
+Device = Annotated[str, BeforeValidator(parse_device)]
+Names = Annotated[list[str], BeforeValidator(parse_names)]
+SEVERAL = BeforeValidator(_several)  # one value where a list is expected, as the environment gives it

@@ -1,0 +1,28 @@
+from offnormal.config.fit import FitConfig
+from offnormal.config.model import Flattened, find_mark, nested_model, set_values
+from offnormal.config.rules import AlarmConfig, RulesConfig
+
+
+class Some(FitConfig):
+    rules: RulesConfig = RulesConfig()
+
+
+def test_set_values_are_only_those_that_were_set():
+    assert set_values(None) == {}
+    given = Some(batch_size=16, rules=RulesConfig(merge_gap="5s"))
+    assert set_values(given) == {"batch_size": 16, "rules": {"merge_gap": 5.0}}, "also where they are the defaults"
+
+
+def test_a_model_is_found_in_options_and_lists():
+    assert nested_model(RulesConfig) is RulesConfig
+    assert nested_model(list[RulesConfig]) is nested_model(RulesConfig | None) is RulesConfig
+    assert nested_model(int | None) is None
+
+
+def test_marks_are_found_by_their_kind():
+    assert find_mark(AlarmConfig.model_fields["rules"], Flattened) == Flattened("--rules")
+    assert find_mark(FitConfig.model_fields["size"], Flattened) is None
+
+
+def test_docstrings_of_fields_are_their_descriptions():
+    assert FitConfig.model_fields["resize"].description.startswith("median_aspect (one rectangle")

@@ -1,0 +1,73 @@
+import pytest
+
+from offnormal.config.layers import build
+from offnormal.config.rules import AlarmConfig, RulesConfig
+from offnormal.errors import ConfigError
+from offnormal.events.rules import EventRules
+
+
+def rules(given=None, *, file=None, environment=None):
+    return build(AlarmConfig, {} if given is None else {"rules": given}, file=file, environment=environment or {}).rules
+
+
+def written(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_rules_are_seconds_whatever_they_are_written_in():
+    found = rules({"min_duration": "500ms", "merge_gap": 2, "cool_down": "1m", "max_length": "1h", "gap": "10s"})
+    assert found == RulesConfig(min_duration=0.5, merge_gap=2.0, cool_down=60.0, max_length=3600.0, gap=10.0)
+
+
+def test_events_are_made_by_the_rules_of_the_configuration():
+    assert EventRules.of(RulesConfig()) == EventRules()
+    found = EventRules.of(rules({"min_duration": "2s", "merge_gap": 0, "cool_down": 9, "max_length": "1h", "gap": 4}))
+    assert found.model_dump() == {
+        "min_duration_s": 2,
+        "merge_gap_s": 0,
+        "cool_down_s": 9,
+        "max_length_s": 3600,
+        "gap_s": 4,
+    }
+
+
+def test_an_alarm_must_be_allowed_to_last_longer_than_it_takes_to_open():
+    for wrong in ({"min_duration": "5s", "max_length": "5s"}, {"min_duration": "1h"}):
+        with pytest.raises(ConfigError, match="allowed to last longer than it takes to open"):
+            rules(wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"merge_gap": "soon"}, "rules.merge_gap: expected a time such as 5s, 500ms, 10m or 2h (got 'soon')"),
+        ({"gap": 0}, "rules.gap: expected a time above 0"),
+        ({"hysteresis": 1}, "rules.hysteresis: Input should be less than 1"),
+        ({"merge_gap_s": 2}, "unknown key 'rules.merge_gap_s': did you mean 'merge_gap'?"),
+    ],
+)
+def test_wrong_rules_are_refused(wrong, said):
+    with pytest.raises(ConfigError) as error:
+        rules(wrong)
+    assert said in str(error.value)
+
+
+def test_a_file_of_rules_gives_way_to_single_ones_of_its_layer_and_to_later_layers(tmp_path):
+    mine = written(tmp_path / "mine.yaml", "{merge_gap: 2s, cool_down: 3s, gap: 9s}")
+    config = written(tmp_path / "config.yaml", "rules: {min_duration: 4s, merge_gap: 7s, max_length: 1m}")
+    found = rules({"file": mine, "gap": "8s"}, file=config, environment={"OFFNORMAL_RULES_COOL_DOWN": "6s"})
+    assert found == RulesConfig(min_duration=4, merge_gap=2, cool_down=3, max_length=60, gap=8)
+    environment = {"OFFNORMAL_RULES": str(mine), "OFFNORMAL_RULES_COOL_DOWN": "6s"}
+    assert rules(environment=environment) == RulesConfig(merge_gap=2, cool_down=6, gap=9)
+    assert rules(file=written(tmp_path / "c.yaml", f"rules: {mine}")) == RulesConfig(merge_gap=2, cool_down=3, gap=9)
+
+
+def test_a_file_of_rules_may_hold_variables_and_nothing_else(tmp_path):
+    mine = written(tmp_path / "mine.yaml", "merge_gap: ${GAP}")
+    assert rules(str(mine), environment={"GAP": "2s"}).merge_gap == 2
+    written(mine, "threshold: 3")
+    with pytest.raises(ConfigError, match=r"unknown key 'rules\.threshold'"):
+        rules(str(mine))
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read"):
+        rules("nowhere.yaml")

@@ -1,0 +1,149 @@
+"""One camera up to its scores, without a detector."""
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from offnormal.bundle import load
+from offnormal.errors import ConfigError
+from offnormal.scoring.stream import ScoredFrame
+from offnormal.types import Frame, Gap, InputSpec
+from offnormal.watching.config import CameraConfig
+from offnormal.watching.frames import TORN, CameraFrames, CameraSetup, first_frame
+
+BEGAN_S = datetime(2026, 11, 23, 10, tzinfo=UTC).timestamp()
+
+
+class Live:
+    """Keeps what it sees."""
+
+    def __init__(self):
+        self.seen = []
+
+    def see(self, _, item):
+        self.seen.append(item)
+
+
+class Clock:
+    """An hour ahead of the monotonic clock."""
+
+    now_s = 50.0
+
+    def of(self, monotonic_s):
+        return monotonic_s + 3600
+
+    def now(self):
+        return self.now_s
+
+
+def camera_frames(clock=None, spec=None, live=None, **given):
+    config = CameraConfig(source="x.mp4", bundle="b", began="2026-11-23T10:00+00:00", **given)
+    setup = SimpleNamespace(
+        name="gate", config=config, spec=spec or InputSpec(size=(8, 8)), address=SimpleNamespace(kind="file"),
+        pooling=lambda size: None,
+    )  # fmt: skip
+    return CameraFrames(setup, live or Live(), clock)
+
+
+def frame(index, time_s, arrived_s=None, size=(8, 12)):
+    return Frame(index, time_s, np.full((*size, 3), index, np.uint8), arrived_s=arrived_s)
+
+
+def scored(shown, score=1.0):
+    return ScoredFrame(shown, score, None)
+
+
+def test_frames_of_a_recording_have_times_from_when_it_began_and_these_rise():
+    frames = camera_frames()
+    for index, time_s in enumerate((0.0, 0.5, 0.5, 0.2, 1.0)):  # a clock that stands still, and is set back
+        frames.push(frame(index, time_s))
+    times = [frames.judge(scored(frame(index, None))).time_s - BEGAN_S for index in range(5)]
+    assert times == pytest.approx([0, 0.5, 0.501, 0.502, 1.0], abs=1e-5)
+    assert frames.over_s is None
+
+
+def test_frames_of_a_camera_have_the_time_of_day_by_their_own_clock():
+    frames = camera_frames(Clock())
+    frames.push(frame(0, 7.0, arrived_s=20.0))
+    frames.push(frame(1, 7.2, arrived_s=21.5))  # late: its own clock counts
+    judged = [frames.judge(scored(frame(index, None))) for index in range(2)]
+    assert [one.time_s for one in judged] == pytest.approx([3620.0, 3620.2])
+    assert [one.arrived_s for one in judged] == [20.0, 21.5]
+
+
+def test_nothing_comes_from_before_what_waits_for_its_score():
+    clock = Clock()
+    frames = camera_frames(clock)
+    assert frames.over_s == clock.now_s - 1
+    frames.push(frame(0, 0.0, arrived_s=10.0 - 3600))
+    assert frames.over_s == pytest.approx(10.0 - 0.001)
+    frames.judge(scored(frame(0, None)))
+    assert frames.over_s == clock.now_s - 1
+
+
+def test_frames_that_were_lost_on_the_way_are_skipped():
+    frames = camera_frames()
+    for index in range(4):
+        frames.push(frame(index, index / 4))
+    assert frames.judge(scored(frame(2, None))).time_s == BEGAN_S + 0.5
+    with pytest.raises(AssertionError, match="once and in order"):
+        frames.judge(scored(frame(1, None)))
+
+
+def test_a_clip_never_reaches_across_a_gap_or_a_loss():
+    live = Live()
+    frames = camera_frames(spec=InputSpec(size=(8, 8), frames=2), live=live)
+    gap = Gap(reason="stalled", arrived_s=0.0, utc_s=0.0)
+    assert frames.push(frame(0, 0.0)) == []
+    assert len(frames.push(frame(1, 0.1))) == 1
+    assert frames.push(gap) == [gap]
+    assert frames.push(frame(2, 5.0)) == []
+    (torn,) = frames.push(frame(4, 5.2))  # the one before is missing
+    assert torn.reason == TORN
+    assert [type(item).__name__ for item in live.seen] == ["Frame", "Frame", "Gap", "Frame", "Gap", "Frame"]
+
+
+def test_frames_wait_no_larger_than_they_are_recorded():
+    live = Live()
+    frames = camera_frames(live=live, record={"longest": 64})
+    frames.push(frame(0, 0.0, size=(100, 200)))
+    frames.push(frame(1, 0.1, size=(30, 60)))
+    assert [item.image.shape for item in live.seen] == [(32, 64, 3), (30, 60, 3)]
+
+
+def test_a_missing_frame_is_found_while_none_comes():
+    clock = Clock()
+    frames = camera_frames(clock, health={"no_frames_s": 20})
+    frames.idle()
+    assert frames.idle_findings() == []
+    clock.now_s += 21
+    frames.idle()
+    assert [(one.trouble, one.begins) for one in frames.idle_findings()] == [("no_frames", True)]
+    assert frames.idle_findings() == [], "each is given once"
+
+
+def test_a_setup_is_checked_against_its_bundle(yard, tmp_path):
+    bundle = load(yard / "bundle")
+
+    def setup(source, **given):
+        return CameraSetup(CameraConfig(name="x", source=str(source), bundle=yard / "bundle", **given), bundle)
+
+    assert setup(yard / "odd.mp4").is_recording and not setup(yard / "odd.mp4", realtime=True).is_recording
+    assert setup(tmp_path).rules.min_duration_s == 0.0, "each image of a folder is a part of its own"
+    assert setup(tmp_path, rules={"min_duration_s": 3}).rules.min_duration_s == 3
+    assert setup(yard / "odd.mp4").pooling((64, 64)) is None
+    assert setup(yard / "odd.mp4", zones=["0,0 0.5,0 0.5,1 0,1"]).pooling((64, 64)) is not None
+    with pytest.raises(ConfigError, match="leave no pixel"):
+        setup(yard / "odd.mp4", zones=["exclude:0,0 1,0 1,1 0,1"])
+
+
+def test_a_check_says_what_a_source_gives(yard, tmp_path):
+    bundle = load(yard / "bundle")
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+
+    def gives(path):
+        return first_frame(CameraSetup(CameraConfig(name="x", source=str(path), bundle=yard / "bundle"), bundle))
+
+    assert gives(yard / "odd.mp4") == "64 x 64"

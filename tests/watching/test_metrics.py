@@ -1,0 +1,135 @@
+import re
+import subprocess
+import sys
+import urllib.request
+from types import SimpleNamespace
+
+import pytest
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from offnormal.errors import ConfigError
+from offnormal.sinks.dispatcher import DeliveryStatus
+from offnormal.sources.camera import CameraStatus
+from offnormal.watching.camera import CameraCounts
+from offnormal.watching.metrics import WatchCollector, serve_metrics
+from tests.servers import free_port
+
+NAME = 'po"rch\\'
+STATUS = CameraStatus(
+    name=NAME, address="rtsp://***@host/1", state="online", in_state_s=3, reason="", attempts=4, gaps=2, decoded=90,
+    given=80, dropped=7, frame_age_s=0.25, hanging=0,
+)  # fmt: skip
+
+
+def pipeline(last_score=None):
+    """As much of a WatchPipeline as is shown."""
+    counted = CameraCounts(scored=70, dropped=3, inferred=70, inference_s=1.5, last_score=last_score)
+    counted.events["anomaly", "opened"] = 5
+    for lag in (0.01, 0.2, 0.21, 99):
+        counted.lag.add(lag)
+    thresholds, events = SimpleNamespace(threshold=3.5), SimpleNamespace(is_open=True)
+    return SimpleNamespace(
+        cameras=[SimpleNamespace(name=NAME, counted=counted, thresholds=thresholds, events=events)],
+        sources={NAME: SimpleNamespace(status=STATUS)},
+        dispatcher=SimpleNamespace(statuses=lambda: [DeliveryStatus("webhook", 11, 2, 1, 4, 0, None)]),
+    )
+
+
+def families(page):
+    return list(text_string_to_metric_families(page))
+
+
+def rows(page):
+    """Name and values of the labels -> number."""
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value for one in families(page) for sample in one.samples
+    }
+
+
+@pytest.fixture
+def page():
+    registry = CollectorRegistry()
+    registry.register(WatchCollector(pipeline()))
+    return generate_latest(registry).decode()
+
+
+def test_what_is_counted_is_on_the_page(page):
+    found = rows(page)
+    expected = {
+        ("offnormal_reconnects_total", NAME): 3,
+        ("offnormal_gaps_total", NAME): 2,
+        ("offnormal_frames_decoded_total", NAME): 90,
+        ("offnormal_frames_scored_total", NAME): 70,
+        ("offnormal_frames_unscored_total", NAME): 0,
+        ("offnormal_inferences_total", NAME): 70,
+        ("offnormal_inference_seconds_total", NAME): 1.5,
+        ("offnormal_frames_dropped_total", NAME, "source"): 7,
+        ("offnormal_frames_dropped_total", NAME, "scoring"): 3,
+        ("offnormal_frame_age_seconds", NAME): 0.25,
+        ("offnormal_camera_state", NAME, "online"): 1,
+        ("offnormal_camera_state", NAME, "stalled"): 0,
+        ("offnormal_threshold", NAME): 3.5,
+        ("offnormal_event_open", NAME): 1,
+        ("offnormal_events_total", "anomaly", "opened", NAME): 5,
+        ("offnormal_deliveries_total", "webhook"): 11,
+        ("offnormal_delivery_failures_total", "webhook"): 2,
+        ("offnormal_deliveries_waiting", "webhook"): 4,
+        ("offnormal_deliveries_refused", "webhook"): 1,
+        ("offnormal_deliveries_dropped", "webhook"): 0,
+    }
+    found |= {(name, *sorted(labels)): value for (name, *labels), value in found.items()}
+    assert {key: found[key[0], *sorted(key[1:])] for key in expected} == expected
+    assert found["offnormal_memory_bytes",] > 1 << 20
+    assert next(key[1] for key in found if key[0] == "offnormal_info").startswith("offnormal ")
+    assert not any(name == "offnormal_score" for name, *_ in found), "there was none"
+
+
+def test_a_score_is_shown_once_there_is_one():
+    registry = CollectorRegistry()
+    registry.register(WatchCollector(pipeline(last_score=2.5)))
+    assert rows(generate_latest(registry).decode())["offnormal_score", NAME] == 2.5
+
+
+def test_the_histogram_is_cumulated_with_everything_below_infinity(page):
+    (lag,) = (one for one in families(page) if one.name == "offnormal_lag_seconds")
+    by_bound = {sample.labels["le"]: sample.value for sample in lag.samples if "le" in sample.labels}
+    assert (by_bound["0.025"], by_bound["0.2"], by_bound["0.3"], by_bound["10.0"], by_bound["+Inf"]) == (1, 2, 3, 3, 4)
+    values = {sample.name: sample.value for sample in lag.samples if "le" not in sample.labels}
+    assert values == {"offnormal_lag_seconds_count": 4, "offnormal_lag_seconds_sum": pytest.approx(99.42)}
+
+
+def test_every_metric_has_help_and_a_type_once(page):
+    names = re.findall(r"^# TYPE (\S+) (?:counter|gauge|histogram)$", page, re.MULTILINE)
+    assert len(names) == len(set(names)) == page.count("# HELP ")
+    assert all(one.documentation and one.type != "unknown" for one in families(page))
+
+
+def test_the_page_is_served_on_this_machine_alone_and_a_port_in_use_refused():
+    with serve_metrics(str(free_port()), pipeline()) as url:
+        assert url.startswith("http://127.0.0.1:") and url.endswith("/metrics")
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            served, kind = answer.read().decode(), answer.headers["Content-Type"].split(";")[0]
+        assert rows(served)["offnormal_gaps_total", NAME] == 2 and kind == "text/plain"
+        with (
+            pytest.raises(ConfigError, match="choose another port"),
+            serve_metrics(url.split(":")[2].split("/")[0], pipeline()),
+        ):
+            pass
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(url, timeout=10)
+
+
+@pytest.mark.parametrize("where", ["70000", "nowhere.invalid:9108"])
+def test_an_address_that_is_none_is_refused(where):
+    with pytest.raises(ConfigError, match="nobody can listen there"), serve_metrics(where, pipeline()):
+        pass
+
+
+def test_nothing_is_registered_for_the_whole_program(page):
+    assert not [name for name in REGISTRY._names_to_collectors if name.startswith("offnormal")]
+
+
+def test_the_library_is_imported_only_where_metrics_are_served():
+    code = "import sys, offnormal.verbs.watch, offnormal.cli.watch; print('prometheus_client' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
