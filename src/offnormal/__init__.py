@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from offnormal.calibration.calibration import Calibration
     from offnormal.detectors.base import Detector
     from offnormal.errors import OffnormalError
-    from offnormal.evaluation import Evaluation
+    from offnormal.evaluation.evaluate import Evaluation
     from offnormal.run import Run
     from offnormal.types import Event, InputSpec, Output, Rate, Sample, Scores, Verdict
 
@@ -49,7 +49,7 @@ _HOMES = {
     "Bundle": "offnormal.bundle",
     "Calibration": "offnormal.calibration.calibration",
     "Detector": "offnormal.detectors.base",
-    "Evaluation": "offnormal.evaluation",
+    "Evaluation": "offnormal.evaluation.evaluate",
     "OffnormalError": "offnormal.errors",
     "Run": "offnormal.run",
     "load": "offnormal.bundle",

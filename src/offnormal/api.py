@@ -11,19 +11,20 @@ from PIL import Image
 
 from offnormal.bundle import Bundle, load
 from offnormal.calibration.calibration import Calibration
-from offnormal.comparison import Comparison
 from offnormal.config.layers import build
 from offnormal.config.score import CalibrateConfig, CompareConfig, EvaluateConfig
 from offnormal.data.image_loader import ImageLoader
 from offnormal.data.images import stack, to_pixels
 from offnormal.data.resolve import resolve_items
 from offnormal.errors import DataError, UsageError
+from offnormal.evaluation.compare import Comparison
+from offnormal.evaluation.evaluate import Evaluation
 from offnormal.run import Run
 from offnormal.scoring import Scorer, concatenate
 from offnormal.types import Event, Rate, Scores
 from offnormal.verbs import compare as compare_verb
 from offnormal.verbs.calibrate import calibrate_bundle
-from offnormal.verbs.evaluate import AnyEvaluation, checked, evaluate_run
+from offnormal.verbs.evaluate import evaluate_run, refuse_learned
 from offnormal.verbs.fit import fit_config, fit_run, resumed_config
 from offnormal.verbs.loading import open_configured, split_beside
 from offnormal.verbs.watch import Watch
@@ -113,7 +114,7 @@ def _picture(item: object) -> Image.Image:
     return Image.fromarray(item)
 
 
-def evaluate(bundle: Bundle, data: str | Path | None = None, **options: Any) -> AnyEvaluation:
+def evaluate(bundle: Bundle, data: str | Path | None = None, **options: Any) -> Evaluation:
     """Metrics, scores and decisions on labelled pictures or videos; metrics.json, scores.csv, report.html are written.
 
     options: those of `offnormal evaluate` by their names (`test="bad_and_good/"`, `out="results/"`).
@@ -122,7 +123,9 @@ def evaluate(bundle: Bundle, data: str | Path | None = None, **options: Any) -> 
         raise UsageError("evaluate gives one evaluation: name a category, or use offnormal evaluate --category all")
     config = build(EvaluateConfig, _plain({**options, "data": data}), environment={})
     split = None if bundle.path is None else split_beside(bundle.path)
-    return evaluate_run(bundle, checked(bundle, open_configured(config, split)[0]), config)[0]
+    (dataset,) = open_configured(config, split)
+    refuse_learned(bundle, dataset)
+    return evaluate_run(bundle, dataset, config)[0]
 
 
 def compare(*runs: Run | str | Path, **options: Any) -> Comparison:

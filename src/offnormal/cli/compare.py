@@ -13,7 +13,7 @@ from offnormal.config.model import set_values
 from offnormal.config.score import CompareConfig
 
 if TYPE_CHECKING:
-    from offnormal.comparison import Comparison
+    from offnormal.evaluation.compare import Comparison
 
 
 @takes_flags(CompareConfig)
@@ -23,26 +23,29 @@ def command(
     config: Path | None = None,
     json: bool = False,
 ) -> int:
-    """Hold several evaluations of the same data side by side: one table, one page.
+    """Compare several evaluations of the same data: one table, one page.
 
     Parameters
     ----------
     runs
-        Folders of runs (or evaluations) of the same test data; the others are held against the first.
+        Folders of runs (or evaluations) of the same test data; the others are compared with the first.
     config
         YAML file with the same keys; flags win.
     json
         Print the comparison as one JSON object.
     """
     from offnormal.cli.show import say, say_json
+    from offnormal.evaluation.compare import comparison_json
+    from offnormal.evaluation.units import TRAITS
     from offnormal.report.compare_table import counts, detector, groups, reading
-    from offnormal.verbs.compare import compare, comparison_json
+    from offnormal.verbs.compare import compare
 
     comparison, made = compare(runs, build(CompareConfig, set_values(options), file=config))
     if json:
         say_json({"run": made.path, **comparison_json(comparison)})
         return 0
-    say(f"{comparison.data}: {comparison.common.count:,} {_unit(comparison)} that every run scored")
+    noun = TRAITS[comparison.unit].noun[1]
+    say(f"{comparison.data}: {comparison.common:,} {noun} that every run scored")
     for row in comparison.rows:
         known = f" ({detector(row, comparison.options)})" if row.run is not None and row.run.detector else ""
         say(f"{row.letter}  {row.name}{known}: {counts(comparison, row)}")
@@ -76,8 +79,3 @@ def as_text(comparison: Comparison) -> list[str]:
     aligned = [[*(name.ljust(first) for name in row[:1]), *(cell.rjust(width + 2) for cell in row[1:])] for row in rows]
     return ["".join(row).rstrip() for row in aligned]
 
-
-def _unit(comparison: Comparison) -> str:
-    from offnormal.report.compare_table import UNITS
-
-    return UNITS[comparison.kind][1]

@@ -31,7 +31,7 @@ def command(
     """
     from offnormal.cli.evaluate import as_text
     from offnormal.cli.show import program, progress_bar, say, say_json
-    from offnormal.evaluation import metrics_json
+    from offnormal.evaluation.evaluate import metrics_json
     from offnormal.verbs.demo import demonstrate
 
     with progress_bar() as progress:
@@ -42,10 +42,9 @@ def command(
         return 0
     card = made.run.bundle.card
     say(f"generated       {made.data}: {card['data']['images']} normal images to learn from")
-    for line in as_text(made.evaluation):
+    for line in as_text(made.evaluation, made.run.path / "report.html"):
         say(line)
     say(f"bundle          {made.run.path / 'bundle'}")
-    say(f"report          {made.run.path / 'report.html'}")
     say()
     say("try it on single images:")
     bundle, pictures = made.run.path / "bundle", made.data / "test" / "scratch"

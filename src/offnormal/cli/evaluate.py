@@ -52,11 +52,8 @@ def command(
         if json:
             say_json({"run": run.path, **metrics_json(evaluation)})
             continue
-        lines = [*as_lines(evaluation), ("report", str(run.path / "report.html"))]
-        width = max(15, *(len(name) for name, _ in lines))
-        say(title(evaluation))
-        for name, text in lines:
-            say(f"{name:<{width}} {text}")
+        for line in as_text(evaluation, run.path / "report.html"):
+            say(line)
     if len(done) > 1:
         means = mean_metrics([evaluation.metrics for evaluation, _ in done])
         if json:
@@ -66,7 +63,14 @@ def command(
     return 0
 
 
-def title(evaluation: Evaluation) -> str:
+def as_text(evaluation: Evaluation, report: Path) -> list[str]:
+    """The key figures, aligned, line by line; report: where the page is."""
+    lines = [*_figures(evaluation), ("report", str(report))]
+    width = max(15, *(len(name) for name, _ in lines))
+    return [_title(evaluation), *(f"{name:<{width}} {text}" for name, text in lines)]
+
+
+def _title(evaluation: Evaluation) -> str:
     """Name of the dataset and how much of it was scored."""
     from offnormal.evaluation.units import TRAITS
     from offnormal.report.wording import counted
@@ -77,7 +81,7 @@ def title(evaluation: Evaluation) -> str:
     return f"{evaluation.dataset.name}: {number}{frames}"
 
 
-def as_lines(evaluation: Evaluation) -> list[Line]:
+def _figures(evaluation: Evaluation) -> list[Line]:
     """The key figures as (name, text); the per-video-norm ones, for papers, last."""
     order = sorted(evaluation.metrics, key=lambda name: name.endswith("_per_video_norm"))
     lines = [(name, f"{evaluation.metrics[name]:.4f}") for name in order if not name.startswith(("clip_p", "clip_d"))]
@@ -106,7 +110,7 @@ def _decisions(evaluation: Evaluation) -> list[Line]:
     """What the threshold did."""
     lines: list[Line] = []
     if evaluation.splits:
-        names = {"train": "passed, train", "calibration": "passed, calib.", "test": "passed, test", "anomalous": "detected"}
+        names = {row.split: f"passed, {row.split}" for row in evaluation.splits} | {"anomalous": "detected"}
         lines += [(names[row.split], _share(row.correct)) for row in evaluation.splits if row.correct is not None]
     elif evaluation.confusion is not None:
         alarms, misses = evaluation.confusion.false_alarms_per_100_good, evaluation.confusion.escapes_per_100_bad

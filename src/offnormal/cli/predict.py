@@ -60,7 +60,7 @@ def command(
     loaded = known or load(bundle)
     if loaded.calibration is None and resolved.threshold is None:
         if exit_code:
-            raise UsageError("--exit-code needs verdicts, and this bundle has no calibration: calibrate, or --threshold")
+            raise UsageError("--exit-code needs verdicts, and this bundle is not calibrated: calibrate, or --threshold")
         warn("this bundle has no calibration: scores come without verdicts (offnormal calibrate, or --threshold)")
     anomalous = 0
     assumed: set[float] = set()
@@ -103,7 +103,7 @@ def as_text(prediction: Prediction) -> list[str]:
 
 def _video_text(prediction: Prediction) -> list[str]:
     """Length, frames, highest score, and time in alarm in one line, then a line for each alarm."""
-    from offnormal.drawing.time_text import clock, clock_text
+    from offnormal.drawing.time_text import clock_tenths, clock_text
 
     table, peak = prediction.table, prediction.peak
     frames, scored = len(table), int(table.scored.sum())
@@ -112,13 +112,13 @@ def _video_text(prediction: Prediction) -> list[str]:
     if peak is None:
         facts.append("not scored: " + "; ".join(dict.fromkeys(why for _, _, why in table.reason)))
     else:
-        facts.append(f"peak {table.score[peak]:.4g} at {clock(_time(prediction, peak))}")
+        facts.append(f"peak {table.score[peak]:.4g} at {clock_tenths(_time(prediction, peak))}")
         facts.append("no threshold" if prediction.alarms is None else _in_alarm(prediction))
     lines = ["  ".join([prediction.item.name, *facts])]
     for found in prediction.alarms.alarms if prediction.alarms is not None else ():
         alarm = found.alarm
-        line = f"  {clock(alarm.start_s)}-{clock(alarm.end_s)}  peak {table.score[alarm.peak]:.4g}"
-        line += f" at {clock(_time(prediction, alarm.peak))}"
+        line = f"  {clock_tenths(alarm.start_s)}-{clock_tenths(alarm.end_s)}  peak {table.score[alarm.peak]:.4g}"
+        line += f" at {clock_tenths(_time(prediction, alarm.peak))}"
         if not math.isnan(table.p_value[alarm.peak]):
             line += f"  p-value {table.p_value[alarm.peak]:.2g}"
         picture = prediction.overlays.get(alarm.peak)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -87,7 +87,11 @@ def read_clips(video: Item, reading: ReadOptions, pool: Executor) -> Generator[C
             if reading.every_s is not None and reading.spec.frames == 1:  # frames were passed over
                 times = dict(enumerate(reader.times())) | times
             count = max(times, default=-1) + 1
-            warnings = [*maker.warnings, *_clock_warnings(reader.restarts), *_label_warnings(video, count, thinned=reading.every_s is not None)]
+            warnings = [
+                *maker.warnings,
+                *_clock_warnings(reader.restarts),
+                *_label_warnings(video, count, thinned=reading.every_s is not None),
+            ]
             for warning in warnings:
                 reading.warn(video, warning)
             in_order = np.array([times.get(index) for index in range(count)], np.float64)

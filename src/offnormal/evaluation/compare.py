@@ -94,9 +94,7 @@ class Comparison:
         return int(self.rows[0].table.scored.sum())
 
 
-def compare_runs(
-    paths: Sequence[str | Path], *, combine: bool = False, rules: EventRules | None = None
-) -> Comparison:
+def compare_runs(paths: Sequence[str | Path], *, combine: bool = False, rules: EventRules | None = None) -> Comparison:
     """Read runs and compare them with the first on what all of them scored.
 
     combine: adds a row for the sum of -log p-values. rules: what makes an alarm; None: the default.
@@ -127,7 +125,7 @@ def differing_options(runs: Sequence[StoredEvaluation]) -> dict[str, dict[str, s
     """Option -> value by letter of the run, of the options that differ between runs whose detector is known."""
     known = {letter_of(number): run.options for number, run in enumerate(runs) if run.detector is not None}
     names = dict.fromkeys(name for options in known.values() for name in options)
-    by_option = {name: {letter: options[name] for letter, options in known.items() if name in options} for name in names}
+    by_option = {name: {letter: own[name] for letter, own in known.items() if name in own} for name in names}
     return {
         name: values for name, values in by_option.items() if len(values) < len(known) or len(set(values.values())) > 1
     }
@@ -275,7 +273,8 @@ def _draw(row: Contender, columns: Sequence[str], drawn: DrawnUnits, weights: ND
     table, names = row.table, TRAITS[row.table.unit].drawn
     known, found = table.labeled, Draws()
     for suffix in ("", PER_VIDEO_NORM):
-        plain = {name: name.removesuffix(PER_VIDEO_NORM) for name in columns if name.endswith(PER_VIDEO_NORM) == bool(suffix)}
+        of_kind = [name for name in columns if name.endswith(PER_VIDEO_NORM) == bool(suffix)]
+        plain = {name: name.removesuffix(PER_VIDEO_NORM) for name in of_kind}
         if not plain:
             continue
         scores = table.score

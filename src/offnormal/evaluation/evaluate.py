@@ -192,11 +192,9 @@ class _Decisions:
 
     def rates(self) -> dict[str, float]:
         """Shares that were judged correctly, by split, as metrics of divided datasets."""
-        return {
-            "clip_detected" if row.split == "anomalous" else f"clip_passed_{row.split}": row.correct.count / row.correct.of
-            for row in self.splits
-            if row.correct is not None and row.correct.of
-        }
+        shares = {row.split: row.correct for row in self.splits if row.correct is not None and row.correct.of}
+        names = {split: "clip_detected" if split == "anomalous" else f"clip_passed_{split}" for split in shares}
+        return {names[split]: share.count / share.of for split, share in shares.items()}
 
 
 def _measured(table: ScoreTable) -> tuple[dict[str, float], dict[str, str]]:
@@ -264,7 +262,9 @@ def metrics_json(evaluation: Evaluation) -> dict[str, Any]:
         "terms": evaluation.terms,
         "pixel": None if evaluation.pixel is None else asdict(evaluation.pixel),
         "calibration": None if calibration is None else calibration.summary(),
-        "guarantee": None if evaluation.guarantee is None else {
+        "guarantee": None
+        if evaluation.guarantee is None
+        else {
             "answer": evaluation.guarantee.answer.value,
             "p_value": evaluation.guarantee.p_value,
         },

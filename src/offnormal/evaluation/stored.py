@@ -64,7 +64,8 @@ def read_evaluation(path: Path) -> StoredEvaluation:
         unit = Unit(values.get("unit"))
     except ValueError:
         units = ", ".join(unit.value for unit in Unit)
-        raise DataError(f"{file}: unit {values.get('unit')!r}, expected {units}; run offnormal evaluate again") from None
+        unit_text = values.get("unit")
+        raise DataError(f"{file}: unit {unit_text!r}, expected {units}; run offnormal evaluate again") from None
     calibration, alarms = (
         part if isinstance(part := values.get(name), dict) else {} for name in ("calibration", "alarms")
     )

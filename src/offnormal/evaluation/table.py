@@ -163,9 +163,7 @@ def join_tables(tables: Sequence[ScoreTable]) -> ScoreTable:
         raise DataError(f"{len(tables)} tables of {len(units)} units: expected one unit, such as frames")
     items, reasons, start = [], [], 0
     for table in tables:
-        items += [
-            replace(item, rows=slice(item.rows.start + start, item.rows.stop + start)) for item in table.items
-        ]
+        items += [replace(item, rows=slice(item.rows.start + start, item.rows.stop + start)) for item in table.items]
         reasons += [(first + start, stop + start, why) for first, stop, why in table.reason]
         start += len(table)
     names = dict.fromkeys(name for table in tables for name in table.terms)

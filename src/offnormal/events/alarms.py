@@ -71,9 +71,7 @@ def _in_segment(
     return alarms
 
 
-def _alarm(
-    occurrence: Occurrence, opened_s: float, index: dict[float, int], scores: np.ndarray, low: float
-) -> Alarm:
+def _alarm(occurrence: Occurrence, opened_s: float, index: dict[float, int], scores: np.ndarray, low: float) -> Alarm:
     end = index[occurrence.end_s]
     return Alarm(
         start=index[occurrence.start_s],
@@ -85,9 +83,7 @@ def _alarm(
     )
 
 
-def _joined(
-    before: Alarm, occurrence: Occurrence, index: dict[float, int], scores: np.ndarray, low: float
-) -> Alarm:
+def _joined(before: Alarm, occurrence: Occurrence, index: dict[float, int], scores: np.ndarray, low: float) -> Alarm:
     after = _alarm(occurrence, before.opened_s, index, scores, low)
     return Alarm(
         start=before.start,

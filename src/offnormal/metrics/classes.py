@@ -94,5 +94,7 @@ def split_rows(
     return rows
 
 
-def _correct(flags: NDArray[np.bool_], values: NDArray[np.float64], threshold: float | None) -> NDArray[np.bool_] | None:
+def _correct(
+    flags: NDArray[np.bool_], values: NDArray[np.float64], threshold: float | None
+) -> NDArray[np.bool_] | None:
     return None if threshold is None else np.asarray((values > threshold) == flags)

@@ -11,7 +11,21 @@ from offnormal.evaluation.compare import Comparison, Contender
 from offnormal.evaluation.units import TRAITS
 from offnormal.metrics.video import FrameScores
 from offnormal.report import compare_table
-from offnormal.report.block import Block, Cell, Column, Element, Fact, Facts, Heading, Lanes, Legend, Plot, Side, Table, Text
+from offnormal.report.block import (
+    Block,
+    Cell,
+    Column,
+    Element,
+    Fact,
+    Facts,
+    Heading,
+    Lanes,
+    Legend,
+    Plot,
+    Side,
+    Table,
+    Text,
+)
 from offnormal.report.compare_plots import Style, key, lane, ranks_of, roc_curves, styles
 from offnormal.report.page import Page, render_page
 from offnormal.report.wording import NONE, counted, metric

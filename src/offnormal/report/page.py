@@ -13,8 +13,20 @@ from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
 from offnormal.report import compare_plots, wording
 from offnormal.report.block import Block, Plot, Plots
-from offnormal.report.blocks import cards, classes, decisions, distribution, guarantee, memory, metrics, missing
-from offnormal.report.blocks import plane, summary, timeline, videos
+from offnormal.report.blocks import (
+    cards,
+    classes,
+    decisions,
+    distribution,
+    guarantee,
+    memory,
+    metrics,
+    missing,
+    plane,
+    summary,
+    timeline,
+    videos,
+)
 from offnormal.report.blocks.gallery import ShownUnit, gallery
 from offnormal.training.history import History
 

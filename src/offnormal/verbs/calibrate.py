@@ -21,6 +21,7 @@ from offnormal.evaluation.decision_rule import DecisionRule
 from offnormal.evaluation.tabulate import tabulate
 from offnormal.evaluation.units import TRAITS
 from offnormal.events.budget import budget_events
+from offnormal.events.rules import EventRules
 from offnormal.metrics.video import FrameScores
 from offnormal.scoring import ItemScores, Scored, Scorer, choose_device, map_peaks, score_items, was_skipped
 from offnormal.sources.privacy import read_privacy_mask
@@ -75,7 +76,8 @@ def calibrate_bundle(
             normals.series,
             normals.peaks,
             rate=rate,
-            rules=config.rules,
+            rules=EventRules.of(config.rules),
+            hysteresis=config.rules.hysteresis,
             kind="held_out",
             bundle=bundle.hash,
         ).calibration
@@ -102,7 +104,7 @@ def _dataset(bundle: Bundle, config: CalibrateConfig) -> Dataset:
     assert config.normal is not None
     if not bundle.detector.input.of_whole_video:
         return open_datasets(normal=config.normal, group_by=config.group_by)[0]
-    clips = tuple(resolve_items([str(config.normal)], wants_clips=True, known_classes=known_classes(bundle.path)))
+    clips = tuple(resolve_items([str(config.normal)], wants_clips=True, known_classes=known_classes(bundle)))
     root = config.normal
     return Dataset(name=root.name, layout="class_folders", root=root, train=clips).grouped(config.group_by)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from offnormal.config.score import CompareConfig
 from offnormal.evaluation.compare import Comparison, compare_runs, comparison_json
+from offnormal.events.rules import EventRules
 from offnormal.files import explained, write_text
 from offnormal.report.compare import render_comparison
 from offnormal.report.compare_table import markdown
@@ -16,7 +17,7 @@ from offnormal.run import Run, new_run
 
 def compare(paths: Sequence[str | Path], config: CompareConfig) -> tuple[Comparison, Run]:
     """Compare runs and write comparison.json, comparison.md, and report.html; errors as of `compare_runs`."""
-    comparison = compare_runs(paths, combine=config.combine, rules=config.rules)
+    comparison = compare_runs(paths, combine=config.combine, rules=EventRules.of(config.rules))
     if config.out is None:
         run = new_run(Path("runs"), "compare")
     else:

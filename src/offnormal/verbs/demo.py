@@ -8,7 +8,7 @@ from pathlib import Path
 from offnormal.config.layers import build
 from offnormal.config.score import EvaluateConfig
 from offnormal.demo import generate
-from offnormal.evaluation import Evaluation
+from offnormal.evaluation.evaluate import Evaluation
 from offnormal.run import Run
 from offnormal.verbs.evaluate import evaluate_run
 from offnormal.verbs.fit import fit_config, fit_run
@@ -47,5 +47,4 @@ def demonstrate(
     run = fit_run(detector, build(fit_config(detector), given, environment={}), progress)[0]
     config = build(EvaluateConfig, {"data": data, "device": device}, environment={})
     evaluation, _ = evaluate_run(run.bundle, open_configured(config)[0], config, progress)
-    assert isinstance(evaluation, Evaluation)
     return Demonstration(data, run, evaluation)

@@ -19,6 +19,7 @@ from offnormal.evaluation.evaluate import Evaluation, Partial, evaluate_scores, 
 from offnormal.evaluation.table import ASSUMED_FPS
 from offnormal.evaluation.tabulate import label_of, tabulate
 from offnormal.evaluation.units import TRAITS
+from offnormal.events.rules import EventRules
 from offnormal.files import write_text
 from offnormal.metrics.accumulate import PixelScores
 from offnormal.report.page import render_evaluation
@@ -104,7 +105,8 @@ def evaluate_run(
         missing=missing,
         bundle=bundle.hash,
         fingerprint=dataset.fingerprint("test"),
-        rules=config.rules,
+        rules=EventRules.of(config.rules),
+        hysteresis=config.rules.hysteresis,
         smooth_s=config.smooth,
     )
     run = place_for(bundle, evaluation, out if out is not None else config.out)
@@ -156,9 +158,9 @@ def refuse_learned(bundle: Bundle, dataset: Dataset) -> None:
     learned = set(bundle.card.get("data", {}).get("contents", ()))
     if known := learned & set(content_prefixes(dataset.test)):
         raise DataError(
-            f"{len(known)} of the {len(dataset.test)} clips to test on (or exact copies of them) were used for training "
-            "or for the threshold: name the run's folder, whose split.json lists which are which, not a copy of its "
-            "bundle alone; and keep each clip once"
+            f"{len(known)} of the {len(dataset.test)} clips to test on (or exact copies of them) were used for "
+            "training or for the threshold: name the run's folder, whose split.json lists which are which, not a "
+            "copy of its bundle alone; and keep each clip once"
         )
 
 

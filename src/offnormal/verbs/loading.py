@@ -102,12 +102,6 @@ def write_split(folder: Path, split: Split) -> None:
     write_text(folder / SPLIT, json.dumps(split.to_json(), indent=1, ensure_ascii=False) + "\n")
 
 
-def known_classes(path: Path | None) -> frozenset[str]:
-    """The classes by which the run of a bundle was divided; none of a bundle that is not in its run."""
-    split = None if path is None else split_beside(path)
-    return frozenset() if split is None else frozenset((*split.classes.normal, *split.classes.anomalous))
-
-
 def load_items(
     items: Sequence[Item],
     spec: InputSpec,

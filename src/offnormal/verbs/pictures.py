@@ -13,12 +13,12 @@ from typing import Self
 import numpy as np
 from PIL import Image
 
-from offnormal.config.rules import RulesConfig
 from offnormal.data.geometry import place, restore_size
 from offnormal.drawing.overlay import overlay, scale_for
 from offnormal.errors import VideoError
 from offnormal.evaluation.decision_rule import DecisionRule
 from offnormal.events.alarms import AlarmPeaks
+from offnormal.events.rules import EventRules
 from offnormal.files import new_file
 from offnormal.recording.annotate import AnnotatedVideo
 from offnormal.scoring import FrameStream, ScoredFrame
@@ -28,8 +28,10 @@ from offnormal.sources.video import VideoInfo, open_video
 from offnormal.types import InputSpec
 
 
-def write_map(path: Path, anomaly_map: np.ndarray, spec: InputSpec, decide: DecisionRule, target: Path) -> tuple[Path, Path]:
-    """A heat-map picture `<target>.png` and the raw map `<target>.tiff` (32-bit float), both at the image's own size."""
+def write_map(
+    path: Path, anomaly_map: np.ndarray, spec: InputSpec, decide: DecisionRule, target: Path
+) -> tuple[Path, Path]:
+    """A heat map `<target>.png` and the raw map `<target>.tiff` (32-bit float), both at the image's own size."""
     image = paint(np.asarray(as_rgb(open_image(path), bits=spec.bits)), spec.mask)
     full = restore_size(anomaly_map, (image.shape[0], image.shape[1]), spec)
     low, high = scale_for(decide.calibration, [full])
@@ -72,7 +74,8 @@ class VideoPictures:
         *,
         spec: InputSpec,
         decide: DecisionRule,
-        rules: RulesConfig,
+        rules: EventRules,
+        low_threshold: float | None,
         fps: float,
         annotate: Path | None,
         overlays: Path | None,
@@ -83,9 +86,7 @@ class VideoPictures:
         self._spec, self._decide = spec, decide
         self._fps, self._is_thinned, self._hold = fps, is_thinned, hold
         self._annotate, self._overlays = annotate, overlays
-        self._peaks: AlarmPeaks[ScoredFrame] = AlarmPeaks(
-            decide.threshold, rules, decide.low_threshold(rules.hysteresis)
-        )
+        self._peaks: AlarmPeaks[ScoredFrame] = AlarmPeaks(decide.threshold, rules, low_threshold)
         self._last: ScoredFrame | None = None
         self._stack = ExitStack()
         self._video: AnnotatedVideo | None = None

@@ -21,6 +21,7 @@ from offnormal.evaluation.alarms import AlarmReport, report_alarms
 from offnormal.evaluation.decision_rule import DecisionRule
 from offnormal.evaluation.table import ASSUMED_FPS, ScoreTable
 from offnormal.evaluation.tabulate import tabulate
+from offnormal.events.rules import EventRules
 from offnormal.scoring import FrameStream, ItemScores, Scored, Scorer, choose_device, score_items
 from offnormal.sources.video import VideoInfo
 from offnormal.types import Item, Unit
@@ -78,6 +79,8 @@ class Predictor:
         self.input = input_of(bundle, config.mask)
         self.decide = DecisionRule.of(bundle.calibration, config.threshold)
         self.scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
+        self._rules = EventRules.of(config.rules)
+        self._low_threshold = self.decide.low_threshold(config.rules.hysteresis)
         self._progress, self._done = progress, 0
 
     def over(self, items: Sequence[Item]) -> Iterator[Prediction]:
@@ -171,7 +174,8 @@ class Predictor:
         return VideoPictures(
             spec=self.input,
             decide=self.decide,
-            rules=self.config.rules,
+            rules=self._rules,
+            low_threshold=self._low_threshold,
             fps=fps or self.config.fps or ASSUMED_FPS,
             annotate=target,
             overlays=None if self.config.overlays is None else self.config.overlays / name,
@@ -186,9 +190,7 @@ class Predictor:
         (series,) = table.series(fps=assumed_fps)
         alarms = None
         if self.decide.threshold is not None:
-            rules = self.config.rules
-            low = self.decide.low_threshold(rules.hysteresis)
-            alarms = report_alarms([series], self.decide.threshold, rules, low)
+            alarms = report_alarms([series], self.decide.threshold, self._rules, self._low_threshold)
         return Prediction(
             item=scores.item,
             table=table,
@@ -250,7 +252,7 @@ def annotated_paths(target: Path | None, names: dict[Path, str]) -> dict[Path, P
     if suffix != ".mp4":
         raise UsageError(f"--annotate {target}: only MP4 is written; end the name in .mp4, or name a folder")
     if len(names) > 1:
-        raise UsageError(f"--annotate {target}: one file for {len(names)} videos; name a folder, which gets one of each")
+        raise UsageError(f"--annotate {target}: one file for {len(names)} videos; name a folder instead")
     return dict.fromkeys(names, target)
 
 

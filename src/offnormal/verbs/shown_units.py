@@ -22,7 +22,7 @@ from offnormal.data.images import read_pixels, stack, to_pixels
 from offnormal.drawing.reconstruction import Reconstruction
 from offnormal.errors import ImageError, VideoError
 from offnormal.evaluation.evaluate import Evaluation
-from offnormal.report.gallery import Role, ShownUnit
+from offnormal.report.blocks.gallery import Role, ShownUnit
 from offnormal.scoring import ItemScores, Scorer, choose_device
 from offnormal.sources.image import as_rgb, open_image, open_mask
 from offnormal.sources.privacy import paint
@@ -60,8 +60,10 @@ class ExtremeImages:
                 self._keep(("false_alarm", ""), scores, _EACH)
         elif self.calibration is not None and not above:
             self._keep(("miss", ""), scores, _EACH, highest=False)
-        elif len([role for role, _ in self._kept if role == "detected"]) < _EACH or ("detected", item.class_name or "") in self._kept:
-            self._keep(("detected", item.class_name or ""), scores, 1)
+        else:
+            key: tuple[Role, str] = ("detected", item.class_name or "")
+            if key in self._kept or sum(role == "detected" for role, _ in self._kept) < _EACH:
+                self._keep(key, scores, 1)
 
     def __iter__(self) -> Iterator[tuple[Role, ItemScores]]:
         for role in ("miss", "false_alarm", "detected", "peak"):
@@ -222,9 +224,7 @@ def _frame_reconstruction(
         expected = scorer.reconstruct(pixels)
         if expected is not None and spec.targets[places[0]] % spec.frames == spec.frames - 1:
             items = scorer.items_at(pixels)
-            return Reconstruction(
-                frame=as_image(expected[0], size, spec), items=None if items is None else items[0]
-            )
+            return Reconstruction(frame=as_image(expected[0], size, spec), items=None if items is None else items[0])
     return None
 
 
