@@ -8,7 +8,7 @@ from PIL import Image
 
 from offnormal.drawing.overlay import draw_contour, faint_overlay, gradient, line_width, overlay, scale_for
 from offnormal.errors import DataError, UsageError
-from tests.report.conftest import calibrated
+from tests.evaluations import calibrated
 
 GREY = np.full((60, 90, 3), 90, np.uint8)
 

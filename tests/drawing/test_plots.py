@@ -8,13 +8,15 @@ import pytest
 
 from offnormal.drawing.axis import ScoreAxis, axis_for
 from offnormal.drawing.figure import COLOURS
-from offnormal.drawing.plots import histogram, kept_and_caught, precision_recall, roc, trade
+from offnormal.drawing.plots import histogram, precision_recall, roc, sweep
 from offnormal.errors import DataError
-from offnormal.metrics.clips import Hindsight, Trade
+from offnormal.metrics.sweep import oracle_threshold, threshold_sweep
 
 RNG = np.random.default_rng(3)
 NORMAL, ANOMALOUS = RNG.normal(5, 1, 80), RNG.normal(9, 2, 50)
+KINDS = ("normal images", "anomalous images")
 LABELS, SCORES = np.repeat([0, 1], (80, 50)), np.concatenate([NORMAL, ANOMALOUS])
+SWEEP = threshold_sweep(LABELS, SCORES)
 
 
 def every_plot():
@@ -22,9 +24,9 @@ def every_plot():
     return {
         "histogram": histogram(groups, NORMAL, threshold=7.0),
         "narrow": histogram(groups, NORMAL, threshold=7.0, width=380),
-        "roc": roc(LABELS, SCORES, at=(0.1, 0.8)),
-        "precision_recall": precision_recall(LABELS, SCORES, at=(0.8, 0.9)),
-        "trade": trade(LABELS, SCORES, threshold=7.0),
+        "roc": roc(LABELS, SCORES, at=(0.1, 0.8), kinds=KINDS),
+        "precision_recall": precision_recall(LABELS, SCORES, at=(0.8, 0.9), kinds=KINDS),
+        "sweep": sweep(SWEEP, oracle_threshold(SWEEP), threshold=7.0, axis=axis_for([SCORES], 7.0)),
     }
 
 
@@ -63,31 +65,37 @@ def test_ids_differ_between_plots():
 def test_roc_runs_where_scikit_learn_says_and_marks_the_threshold():
     from sklearn.metrics import roc_curve
 
-    svg = roc(LABELS, SCORES, at=(0.1, 0.8))
+    svg = roc(LABELS, SCORES, at=(0.1, 0.8), kinds=KINDS)
     x, y = path_in(svg, "normal", axes=((0, 100), (0, 100)))
     false_rate, true_rate, _ = roc_curve(LABELS, SCORES)
     for place, height in zip(x, y, strict=True):
         near = np.hypot(100 * false_rate - place, 100 * true_rate - height).min()
         assert near < 0.5
     assert "at the threshold" in svg
-    assert "at the threshold" not in roc(LABELS, SCORES, at=None)
+    assert "at the threshold" not in roc(LABELS, SCORES, at=None, kinds=KINDS)
 
 
-def test_trade_counts_escapes_and_false_alarms():
+def test_the_sweep_counts_passed_and_detected():
     axis = axis_for([SCORES], 7.0)
-    svg = trade(LABELS, SCORES, threshold=7.0, axis=axis)
-    ends = ((axis.low, axis.high), (0, 100))
-    for colour, naive in (
-        ("normal", lambda at: 100 * np.mean(at < NORMAL)),
-        ("anomalous", lambda at: 100 * np.mean(at >= ANOMALOUS)),
+    svg = sweep(SWEEP, oracle_threshold(SWEEP), threshold=7.0, axis=axis)
+    assert "oracle threshold" in svg and "threshold 7" in svg
+    assert "oracle threshold" not in sweep(SWEEP, None, threshold=None, axis=axis)
+    for color, naive in (
+        ("normal", lambda at: 100 * np.mean(at >= NORMAL)),
+        ("anomalous", lambda at: 100 * np.mean(at < ANOMALOUS)),
     ):
-        x, y = path_in(svg, colour, axes=ends)
+        x, y = path_in(svg, color, axes=((axis.low, axis.high), (0, 100)))
         assert len(x) > 20
         for place, height in zip(x[::10], y[::10], strict=True):
             step = (axis.high - axis.low) / 300
-            # drawn between thresholds: the value lies between those of its neighbours
             lower, upper = sorted((naive(place - step), naive(place + step)))
             assert lower - 0.5 <= height <= upper + 0.5
+
+
+def test_a_sweep_of_very_many_scores_stays_small():
+    scores = np.random.default_rng(0).normal(size=50_000) + np.arange(50_000) % 2
+    drawn = sweep(threshold_sweep(np.arange(50_000) % 2, scores), None, threshold=None, axis=axis_for([scores]))
+    assert len(drawn) < 60_000
 
 
 def test_histogram_names_the_threshold_and_keeps_to_its_groups():
@@ -123,13 +131,4 @@ def test_histogram_of_any_scores(scores):
 
 def test_curves_need_both_classes():
     with pytest.raises(DataError):
-        roc(np.zeros(3), np.arange(3.0), at=None)
-
-
-def test_shares_of_clips_change_at_each_threshold_and_the_best_is_named():
-    found = Trade(np.array([4.0, 6.0]), np.array([0.5, 1.0]), np.array([1.0, 0.25]))
-    axis = ScoreAxis("linear", 2.0, 8.0)
-    drawn = kept_and_caught(found, Hindsight(4.0, 0.5, 1.0), threshold=6.0, axis=axis, width=480)
-    assert "best by hindsight 4" in drawn and "threshold 6" in drawn
-    x, y = path_in(drawn, "anomalous", axes=((2, 8), (0, 100)))
-    assert y[(x > 2.5) & (x < 5.5)] == pytest.approx(100, abs=1) and y[x > 6.5] == pytest.approx(25, abs=1)
+        roc(np.zeros(3), np.arange(3.0), at=None, kinds=KINDS)
