@@ -39,10 +39,10 @@ def _described(make: Callable[[], Any]) -> Any:
     except LookupError as error:
         return str(error.args[0])
     tensors = network.state_dict()
-    after = float(torch.rand(()))  # how many numbers were drawn
+    after = float(torch.rand(()))  # tells how many numbers were drawn
     return {
         "tensors": [f"{name} {list(value.shape)} {str(value.dtype).removeprefix('torch.')}" for name, value in tensors.items()],
-        "draws": {name: "sha256!" + _hash(value) for name, value in tensors.items()},
+        "draws": {name: "sha256!" + _hash(value) for name, value in tensors.items() if value.device.type == "cpu"},
         "next draw": after,
     }
 
@@ -51,43 +51,63 @@ def _hash(value: Any) -> str:
     return hashlib.sha256(value.detach().contiguous().numpy().tobytes()).hexdigest()[:16]
 
 
-def _detector(name: str, **options: Any) -> Callable[[], Any]:
-    """A detector by its registry name, made as this version of the program makes one."""
+def _by_options(name: str, size: tuple[int, int], frames: dict[str, Any], **options: Any) -> Callable[[], Any]:
+    """A detector of options and an input specification."""
 
     def make() -> Any:
-        spec, size = internal("offnormal:InputSpec"), options.pop("size", None)
         kind = internal("offnormal.registry:resolve")("detectors", name)
-        fields = {"size": size} if size else {}
-        create = getattr(kind, "create", None)
-        if create is not None:
-            return create(**fields, **options)
-        chosen = _options(kind, options)
-        for build in (lambda: kind(chosen, spec(**fields)), lambda: kind(chosen)):
-            try:
-                return build()
-            except TypeError:
-                continue
-        raise LookupError(f"moved: the constructor of {name}")
+        return kind(kind.Options(**options), internal("offnormal:InputSpec")(size=size, **frames))
 
     return make
 
 
-def _options(kind: Any, options: dict[str, Any]) -> Any:
-    for holder in (kind, internal(kind.__module__ + ":" + kind.__qualname__)):
-        for attribute in ("Options", "options_type"):
-            if hasattr(holder, attribute):
-                return getattr(holder, attribute)(**options)
-    raise LookupError(f"moved: the options of {kind.__qualname__}")
+def _for_people(name: str, *first: Any, **options: Any) -> Callable[[], Any]:
+    """A detector as a person makes it: `create`, or the class itself where that is missing."""
 
-
-def _backbone(name: str) -> Callable[[], Any]:
     def make() -> Any:
-        return internal("offnormal.backbones.images:load")(name)
+        kind = internal("offnormal.registry:resolve")("detectors", name)
+        return getattr(kind, "create", kind)(*first, **options)
 
     return make
 
 
-_NETWORKS: dict[str, Callable[[], Any]] = {}
+def _made(place: str, *given: Any, meta: bool = False) -> Callable[[], Any]:
+    """What a function makes; meta: names and shapes alone, no numbers."""
+
+    def make() -> Any:
+        import torch
+
+        with torch.device("meta" if meta else "cpu"):
+            return internal(place)(*given)
+
+    return make
+
+
+_EMBEDDER, _ENCODER = "offnormal.backbones.video.catalogue:build_embedder", "offnormal.backbones.video.catalogue:build_encoder"
+_NETWORKS: dict[str, Callable[[], Any]] = {
+    "padim": _by_options("padim", (64, 64), {}),
+    "pixel_gaussian": _by_options("pixel_gaussian", (32, 32), {"channels": 1}),
+    "frame_difference": _by_options("frame_difference", (32, 32), {"channels": 1, "frames": 2, "fps": 2.5}),
+    "ganomaly": _for_people("ganomaly", 32),
+    "ganomaly small": _for_people("ganomaly", 64, channels=1, latent=10, width=8, extra_layers=2),
+    "mnad pred": _for_people("mnad", "pred"),
+    "mnad recon": _for_people("mnad", "recon", width=16),
+    "memae video": _for_people("memae", "video", width=32),
+    **{f"memae {form}": _for_people("memae", form) for form in ("mnist", "cifar")},
+    "memae encoder": _for_people("memae", "video", encoder="slowonly_r18", frames=8),
+    **{
+        f"embedding_ae {head}": _by_options("embedding_ae", (32, 32), {"frames": 4, "targets": ()}, head=head, frames=4)
+        for head in ("ae", "knn")
+    },
+    "image backbone": _made("offnormal.backbones.images:TimmBackbone", "efficientnet_lite0"),
+    "embedder r3d_18": _made(_EMBEDDER, "r3d_18"),
+    "encoder slowonly_r18": _made(_ENCODER, "slowonly_r18"),
+    **{
+        f"embedder {name}": _made(_EMBEDDER, name, meta=True)
+        for name in ("r2plus1d_18", "slow_r50", "slowfast_r50", "csn_r101", "timesformer_b", "videomae_b", "x3d_m")
+    },
+    "encoder csn_r50": _made(_ENCODER, "csn_r50", meta=True),
+}
 
 
 def _pinned() -> dict[str, str]:
