@@ -5,7 +5,8 @@
 
 Runs the `offnormal` that this Python imports, through its command line and its public API, on fixed and seeded
 inputs, with one thread; sections that use real data read them from OFFNORMAL_TEST_DATA and are smaller without it.
-Writes DIR/SECTION.json, one for each of SECTIONS below. Record a version twice and compare the two, to see that nothing in it depends on the moment.
+Writes DIR/SECTION.json, one for each of SECTIONS below. Record a version twice and compare the two, to see that nothing
+in it depends on the moment.
 
 `--compare` prints every difference: entries that are missing or new, text that differs, and numbers that differ by
 more than a relative 1e-6 (or the section's tolerance, renames.TOLERANCE); it exits with 1 when there is one. What was

@@ -12,8 +12,10 @@ import inputs
 from fitted import FEW, fit
 from program import Program, files_below, read_yaml
 
-_VERBS = ("fit", "calibrate", "evaluate", "compare", "predict", "watch", "benchmark", "import", "upload", "list", "demo",
-          "doctor")  # fmt: skip
+_VERBS = [
+    "fit", "calibrate", "evaluate", "compare", "predict", "watch", "benchmark", "import", "upload", "list", "demo",
+    "doctor",
+]  # fmt: skip
 _DETECTORS = ("padim", "ganomaly", "memae", "mnad", "embedding_ae", "pixel_gaussian", "frame_difference")
 
 
@@ -34,42 +36,115 @@ def record(program: Program) -> dict[str, Any]:
     return found
 
 
-_RIGHT = [
-    "", "--help", "--version", "list detectors", "list layouts", "list sinks", "list backbones", "list detectors --json",
-    "list layouts --json", "fit padim --data PARTS --size 64 --out OUT", "fit padim --normal PARTS/train/good --size 64 --out OUT",
-    "fit padim --config CONFIG --out OUT", "fit pixel_gaussian --data YARD --size 32 --out OUT",
-    "fit ganomaly --data PARTS --size 32 --width 8 --steps 2 --batch-size 4 --out OUT",
-    "calibrate RUN --normals MORE", "calibrate RUN --normals MORE --rate 10%", "evaluate RUN --data PARTS",
-    "evaluate RUN --data PARTS --out OUT", "evaluate RUN --test PARTS/test --out OUT", "evaluate VRUN --data YARD --out OUT",
-    "predict BUNDLE TEST", "predict BUNDLE TEST --json", "predict BUNDLE TEST --exit-code", "predict BUNDLE ONE --exit-code",
-    "predict BUNDLE TEST --threshold 100 --csv OUT/rows.csv", "predict BUNDLE TEST --csv -", "predict VBUNDLE FILM",
-    "predict VBUNDLE FILM --every 1s --merge-gap-s 0.2", "predict VBUNDLE FILM --hold --json --exit-code",
-    "predict VBUNDLE FRAMES --as-video --fps 10", "predict BUNDLE FILM", "predict BUNDLE TEST ONE --on-bad skip",
-    "compare RUN RUN2", "compare RUN RUN2 --json", "watch VBUNDLE FILM --dry-run --out OUT",
-    "watch VBUNDLE FILM --dry-run --out OUT --json", "watch VBUNDLE FILM --check --out OUT",
-    "watch VBUNDLE FILM --check --json --out OUT --zone EXCLUDE", "watch VBUNDLE FILM --check --connect --out OUT",
-    "predict BUNDLE BROKEN --on-bad skip",
-]  # fmt: skip
-_WRONG = [
-    "predikt", "fit", "fit padin", "fit padim", "fit padim --dat x", "fit padim --data nowhere", "fit padim --data PARTS --eps -1",
-    "fit padim --data PARTS --size tiny", "fit padim --data PARTS --size 1x1", "fit padim --data PARTS --on-bad cry",
-    "fit padim --data PARTS --rate 1% --out OUT", "fit padim --data PARTS --rate 2/day --out OUT", "fit padim --data PARTS --rate 200%",
-    "fit padim --data PARTS --layers nothing --out OUT", "fit padim --data PARTS --backbone resnet_none --out OUT",
-    "fit padim --data PARTS --device cuda:9 --out OUT", "fit padim --config WRONGKEY", "fit padim --config NOTYAML",
-    "fit padim --config nowhere.yaml", "fit ganomaly --config CONFIG", "fit mnad --data PARTS --size 32 --out OUT",
-    "fit mnad --data YARD --memory-size 1", "fit memae --data PARTS --frames 4 --form image", "fit ganomaly --data PARTS --size 33 --out OUT",
-    "fit ganomaly --data PARTS --epochs 1 --steps 1 --out OUT", "fit embedding_ae --data YARD --unfreeze nothing --out OUT --size 32",
-    "predict", "predict BUNDLE", "predict nowhere ONE", "predict BUNDLE nowhere.png", "predict BUNDLE BROKEN", "predict VBUNDLE TEST",
-    "predict BUNDLE TEST --annotate x.mp4", "predict BUNDLE TEST --threshold nan", "predict VBUNDLE FILM --every 0s",
-    "evaluate BUNDLE", "evaluate BUNDLE --data nowhere", "evaluate BUNDLE --data YARD --out OUT", "evaluate VBUNDLE --data PARTS --out OUT",
-    "evaluate RUN --data PARTS --smooth 1s --out OUT", "evaluate DAMAGED --data PARTS", "calibrate BUNDLE",
-    "calibrate RUN --normals PARTS/train/good", "calibrate RUN --normals MORE --rate 0.1%", "calibrate RUN --normals MORE --rate often",
-    "compare RUN", "compare RUN nowhere", "compare RUN VRUN", "list things", "import padim x.pth", "import mnad nowhere.pth",
-    "upload nowhere s3://x/y", "watch", "watch VBUNDLE", "watch VBUNDLE nowhere.mp4", "watch VBUNDLE FILM --rate 1%",
-    "watch VBUNDLE FILM --rate 2/day --dry-run", "watch VBUNDLE FILM --sink jsn:x", "watch VBUNDLE FILM --zone 0,0",
-    "watch VBUNDLE FILM --schedule noon", "watch VBUNDLE FILM --timezone Europe/Berlin", "watch VBUNDLE FILM --connect",
-    "watch VBUNDLE rtsp://host/1 --dry-run", "watch --config WRONGKEY", "benchmark nowhere",
-]  # fmt: skip
+_RIGHT = """\
+
+--help
+--version
+list detectors
+list layouts
+list sinks
+list backbones
+list detectors --json
+list layouts --json
+fit padim --data PARTS --size 64 --out OUT
+fit padim --normal PARTS/train/good --size 64 --out OUT
+fit padim --config CONFIG --out OUT
+fit pixel_gaussian --data YARD --size 32 --out OUT
+fit ganomaly --data PARTS --size 32 --width 8 --steps 2 --batch-size 4 --out OUT
+calibrate RUN --normals MORE
+calibrate RUN --normals MORE --rate 10%
+evaluate RUN --data PARTS
+evaluate RUN --data PARTS --out OUT
+evaluate RUN --test PARTS/test --out OUT
+evaluate VRUN --data YARD --out OUT
+predict BUNDLE TEST
+predict BUNDLE TEST --json
+predict BUNDLE TEST --exit-code
+predict BUNDLE ONE --exit-code
+predict BUNDLE TEST --threshold 100 --csv OUT/rows.csv
+predict BUNDLE TEST --csv -
+predict VBUNDLE FILM
+predict VBUNDLE FILM --every 1s --merge-gap-s 0.2
+predict VBUNDLE FILM --hold --json --exit-code
+predict VBUNDLE FRAMES --as-video --fps 10
+predict BUNDLE FILM
+predict BUNDLE TEST ONE --on-bad skip
+compare RUN RUN2
+compare RUN RUN2 --json
+watch VBUNDLE FILM --dry-run --out OUT
+watch VBUNDLE FILM --dry-run --out OUT --json
+watch VBUNDLE FILM --check --out OUT
+watch VBUNDLE FILM --check --json --out OUT --zone EXCLUDE
+watch VBUNDLE FILM --check --connect --out OUT
+predict BUNDLE BROKEN --on-bad skip
+""".splitlines()
+_WRONG = """\
+predikt
+fit
+fit padin
+fit padim
+fit padim --dat x
+fit padim --data nowhere
+fit padim --data PARTS --eps -1
+fit padim --data PARTS --size tiny
+fit padim --data PARTS --size 1x1
+fit padim --data PARTS --on-bad cry
+fit padim --data PARTS --rate 1% --out OUT
+fit padim --data PARTS --rate 2/day --out OUT
+fit padim --data PARTS --rate 200%
+fit padim --data PARTS --layers nothing --out OUT
+fit padim --data PARTS --backbone resnet_none --out OUT
+fit padim --data PARTS --device cuda:9 --out OUT
+fit padim --config WRONGKEY
+fit padim --config NOTYAML
+fit padim --config nowhere.yaml
+fit ganomaly --config CONFIG
+fit mnad --data PARTS --size 32 --out OUT
+fit mnad --data YARD --memory-size 1
+fit memae --data PARTS --frames 4 --form image
+fit ganomaly --data PARTS --size 33 --out OUT
+fit ganomaly --data PARTS --epochs 1 --steps 1 --out OUT
+fit embedding_ae --data YARD --unfreeze nothing --out OUT --size 32
+predict
+predict BUNDLE
+predict nowhere ONE
+predict BUNDLE nowhere.png
+predict BUNDLE BROKEN
+predict VBUNDLE TEST
+predict BUNDLE TEST --annotate x.mp4
+predict BUNDLE TEST --threshold nan
+predict VBUNDLE FILM --every 0s
+evaluate BUNDLE
+evaluate BUNDLE --data nowhere
+evaluate BUNDLE --data YARD --out OUT
+evaluate VBUNDLE --data PARTS --out OUT
+evaluate RUN --data PARTS --smooth 1s --out OUT
+evaluate DAMAGED --data PARTS
+calibrate BUNDLE
+calibrate RUN --normals PARTS/train/good
+calibrate RUN --normals MORE --rate 0.1%
+calibrate RUN --normals MORE --rate often
+compare RUN
+compare RUN nowhere
+compare RUN VRUN
+list things
+import padim x.pth
+import mnad nowhere.pth
+upload nowhere s3://x/y
+watch
+watch VBUNDLE
+watch VBUNDLE nowhere.mp4
+watch VBUNDLE FILM --rate 1%
+watch VBUNDLE FILM --rate 2/day --dry-run
+watch VBUNDLE FILM --sink jsn:x
+watch VBUNDLE FILM --zone 0,0
+watch VBUNDLE FILM --schedule noon
+watch VBUNDLE FILM --timezone Europe/Berlin
+watch VBUNDLE FILM --connect
+watch VBUNDLE rtsp://host/1 --dry-run
+watch --config WRONGKEY
+benchmark nowhere
+""".splitlines()
 
 
 def _inputs(program: Program, root: Path) -> dict[str, str]:
@@ -89,13 +164,16 @@ def _inputs(program: Program, root: Path) -> dict[str, str]:
     if run is not None:
         shutil.copytree(run / "bundle", damaged)
         (damaged / "config.yaml").write_text("format_version: 1\n")
-    (root / "fit.yaml").write_text(json.dumps({"data": str(parts), "size": 64, "detector": {"name": "padim", "eps": 0.5}}))
+    (root / "fit.yaml").write_text(
+        json.dumps({"data": str(parts), "size": 64, "detector": {"name": "padim", "eps": 0.5}})
+    )
     (root / "wrong.yaml").write_text(json.dumps({"dataa": str(parts)}))
     (root / "not.yaml").write_text("a: [1\n")
     return {
         "PARTS": str(parts), "MORE": str(more / "train/good"), "YARD": str(yard), "OUT": str(root / "out"),
         "CONFIG": str(root / "fit.yaml"), "WRONGKEY": str(root / "wrong.yaml"), "NOTYAML": str(root / "not.yaml"),
-        "RUN": str(run), "RUN2": str(second), "VRUN": str(films), "BUNDLE": f"{run}/bundle", "VBUNDLE": f"{films}/bundle",
+        "RUN": str(run), "RUN2": str(second), "VRUN": str(films),
+        "BUNDLE": f"{run}/bundle", "VBUNDLE": f"{films}/bundle",
         "TEST": str(parts / "test"), "ONE": str(parts / "test/good/000.png"), "FILM": str(yard / "test/odd.mp4"),
         "FRAMES": str(root / "frames"), "BROKEN": str(root / "broken.png"), "DAMAGED": str(damaged),
         "EXCLUDE": "exclude:0,0 1,0 1,1",
@@ -110,7 +188,9 @@ def _called(program: Program, root: Path, names: dict[str, str], words: str) -> 
     """Exit code, output, and what was written to OUT."""
     out = root / "out"
     shutil.rmtree(out, ignore_errors=True)
-    saved = {name: Path(names[name]) for name in ("RUN", "RUN2", "VRUN") if words.startswith("calibrate") and name in words}
+    saved = {
+        name: Path(names[name]) for name in ("RUN", "RUN2", "VRUN") if words.startswith("calibrate") and name in words
+    }
     for name, path in saved.items():
         shutil.copytree(path, root / f"saved-{name}")
     if "OUT/" in words:
@@ -121,7 +201,10 @@ def _called(program: Program, root: Path, names: dict[str, str], words: str) -> 
         shutil.rmtree(path)
         (root / f"saved-{name}").rename(path)
     found = done.entry(json="--json" in words)
-    return {**found, "written": [re.sub(r"^\d{8}-\d{6}", "RUN", name) for name in files_below(out)] if out.is_dir() else []}
+    return {
+        **found,
+        "written": [re.sub(r"^\d{8}-\d{6}", "RUN", name) for name in files_below(out)] if out.is_dir() else [],
+    }
 
 
 def _flags(text: str) -> dict[str, str]:
@@ -162,7 +245,10 @@ def _keys(program: Program, root: Path, names: dict[str, str]) -> dict[str, Any]
     found = {}
     for name, words in calls.items():
         done = program.call(*_filled(words, names), cwd=root, env={"OFFNORMAL_THREADS": "1"})
-        found[f"keys of {name}"] = {"exit": done.code, "keys": sorted({key for value in done.json for key in _names(value)})}
+        found[f"keys of {name}"] = {
+            "exit": done.code,
+            "keys": sorted({key for value in done.json for key in _names(value)}),
+        }
     return found
 
 

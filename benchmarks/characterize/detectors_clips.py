@@ -25,7 +25,15 @@ _OF_CLIPS: dict[str, tuple[object, ...]] = {
     **{f"clips {head}": (*_WHOLE, "--head", head) for head in ("ae", "centroid", "mahalanobis", "knn")},
     "clips network": (*_WHOLE, "--embedder", "r3d_18", "--weights", "random", "--head", "centroid"),
 }
-_MEASURED = {"windows ae", "windows knn", "memae encoder", "clips ae", "clips centroid", "clips mahalanobis", "clips knn"}
+_MEASURED = {
+    "windows ae",
+    "windows knn",
+    "memae encoder",
+    "clips ae",
+    "clips centroid",
+    "clips mahalanobis",
+    "clips knn",
+}
 
 
 def record(program: Program) -> dict[str, Any]:

@@ -30,7 +30,9 @@ def record(program: Program) -> dict[str, Any]:
         "padim random": (*padim, "--reduce", "random", "--features", 30, "--seed", 4),
         "padim pca": (*padim, "--reduce", "pca", "--features", 30, "--shrinkage", "auto"),
         "padim sum": (*padim, "--fusion", "sum", "--rank", 5),
-        "padim neighbors": (*padim, "--neighbours", 3, "--pool", "top", "--top-share", 0.01, "--border", "reflect_torch"),
+        "padim neighbors": (
+            *padim, "--neighbours", 3, "--pool", "top", "--top-share", 0.01, "--border", "reflect_torch",
+        ),
         "padim letterbox": (*padim, "--resize", "letterbox", "--interpolation", "bilinear", "--precision", "float16"),
         "padim crop": (*padim, "--resize", "short_side", "--crop", 48, "--eps", 0.1, "--no-eps-relative"),
         "pixel_gaussian": ("pixel_gaussian", "--size", 32),
@@ -48,13 +50,19 @@ def record(program: Program) -> dict[str, Any]:
     measured = {"padim", "padim grid", "padim privacy mask", "padim ignored region", "ganomaly", "memae", "mnad recon"}
     through_python = {"padim", "padim grid", "padim random", "pixel_gaussian", "ganomaly", "memae", "mnad recon"}
     found: dict[str, Any] = {}
+    images = sorted((parts / "test").rglob("*.png"))
     for name, (detector, *options) in forms.items():
         out = root / "runs" / name.replace(" ", "-")
         found[name] = whole(
-            program, str(detector), ["--data", parts], *options, out=out, test=[parts / "test"], measured=name in measured
+            program,
+            str(detector),
+            ["--data", parts],
+            *options,
+            out=out,
+            test=[parts / "test"],
+            measured=name in measured,
         )
         if name in through_python and (runs := sorted(path.parent for path in out.glob("*/bundle"))):
-            images = sorted((parts / "test").rglob("*.png"))
             found[f"{name} through Python"] = program.ask(lambda run=runs[0]: scored(run, images))
     for name, size in (("padim rectangle", "48x80"), ("padim aspect", 64)):
         out = root / "runs" / name.replace(" ", "-")

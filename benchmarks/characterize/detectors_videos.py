@@ -26,7 +26,15 @@ _FORMS: dict[str, tuple[object, ...]] = {  # name -> detector and options
     "memae clips": ("memae", *_TINY, "--frames", 8, "--hop", 4),
     "memae code": ("memae", *_TINY, "--frames", 8, "--compat", "code"),
 }
-_MEASURED = {"padim motion", "pixel_gaussian", "frame_difference", "mnad pred", "mnad recon", "mnad update", "memae clips"}
+_MEASURED = {
+    "padim motion",
+    "pixel_gaussian",
+    "frame_difference",
+    "mnad pred",
+    "mnad recon",
+    "mnad update",
+    "memae clips",
+}
 
 
 def record(program: Program) -> dict[str, Any]:
@@ -36,7 +44,13 @@ def record(program: Program) -> dict[str, Any]:
     for name, (detector, *options) in _FORMS.items():
         out = root / "runs" / name.replace(" ", "-")
         found[name] = whole(
-            program, str(detector), ["--data", yard], *options, out=out, test=[yard / "test"], measured=name in _MEASURED
+            program,
+            str(detector),
+            ["--data", yard],
+            *options,
+            out=out,
+            test=[yard / "test"],
+            measured=name in _MEASURED,
         )
     runs = sorted(path.parent for path in (root / "runs" / "pixel_gaussian").glob("*/bundle"))
     if runs:

@@ -7,7 +7,7 @@ import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import inputs
 import renames
@@ -101,7 +101,7 @@ def _budgets(program: Program, root: Path, common: dict[str, Any], cameras: list
 
 
 class _Taker(BaseHTTPRequestHandler):
-    taken: list[Any] = []
+    taken: ClassVar[list[Any]] = []
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -162,7 +162,9 @@ def _steady(value: Any) -> Any:
     if isinstance(value, dict):
         loose = ("start", "end", "peak", "scores", "position_s", "duration_s", "peak_score", "p_value",
                  "tail_probability", "start_s", "end_s", "peak_s", "time", "told")  # fmt: skip
-        return {key: "<loose>" if key in loose and inner is not None else _steady(inner) for key, inner in value.items()}
+        return {
+            key: "<loose>" if key in loose and inner is not None else _steady(inner) for key, inner in value.items()
+        }
     if isinstance(value, list):
         return [_steady(inner) for inner in value]
     return value

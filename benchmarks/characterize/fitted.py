@@ -46,9 +46,12 @@ def weights(run: Path) -> dict[str, Any]:
 
 def content_hash(run: Path) -> str:
     """Of all tensors of a run's bundle, in the order of their names."""
-    return "sha256!" + hashlib.sha256(
-        json.dumps(weights(run), sort_keys=True).encode() + b"".join(_raw(path) for path in _tensor_files(run))
-    ).hexdigest()
+    return (
+        "sha256!"
+        + hashlib.sha256(
+            json.dumps(weights(run), sort_keys=True).encode() + b"".join(_raw(path) for path in _tensor_files(run))
+        ).hexdigest()
+    )
 
 
 def _tensor_files(run: Path) -> list[Path]:
@@ -107,7 +110,9 @@ def scored(run: Path, images: list[Path]) -> dict[str, Any]:
     import offnormal as on
 
     found = on.score(on.load(run), images, device="cpu", batch_size=4)
-    answer = {name: np.asarray(getattr(found, name)) for name in ("score", "map") if getattr(found, name, None) is not None}
+    answer = {
+        name: np.asarray(getattr(found, name)) for name in ("score", "map") if getattr(found, name, None) is not None
+    }
     terms = getattr(found, "parts", None) or getattr(found, "terms", None) or {}
     maps = answer.get("map")
     return {
@@ -118,7 +123,13 @@ def scored(run: Path, images: list[Path]) -> dict[str, Any]:
 
 
 def whole(
-    program: Program, detector: str, data: list[Any], *options: object, out: Path, test: list[Any], measured: bool = True
+    program: Program,
+    detector: str,
+    data: list[Any],
+    *options: object,
+    out: Path,
+    test: list[Any],
+    measured: bool = True,
 ) -> Any:
     """Everything: fit, what is stored, evaluate (when measured), predict."""
     done, run = fit(program, detector, *data, *options, out=out)

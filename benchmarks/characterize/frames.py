@@ -54,7 +54,15 @@ def _predicted(program: Program, run: Path | None, path: Path, table: Path, *fla
 def _evaluated(program: Program, run: Path | None, recordings: dict[str, Path], root: Path) -> dict[str, Any]:
     """Seconds and rates of evaluations of single recordings, half of each anomalous."""
     found = {}
-    for name in ("constant", "variable", "lost packet", "no time in one packet", "clock jumps", "raw h264", "transport stream"):
+    for name in (
+        "constant",
+        "variable",
+        "lost packet",
+        "no time in one packet",
+        "clock jumps",
+        "raw h264",
+        "transport stream",
+    ):
         folder = root / "sets" / name.replace(" ", "-")
         (folder / "test").mkdir(parents=True)
         path = recordings[name]
@@ -65,7 +73,9 @@ def _evaluated(program: Program, run: Path | None, recordings: dict[str, Path], 
         program.call("predict", run, path, "--csv", rows, *FEW)
         count = len(rows.read_text().splitlines()) - 1 if rows.is_file() else 0
         (folder / "labels").mkdir()
-        (folder / "labels" / f"{path.stem}.csv").write_text("\n".join(str(int(i > count / 2)) for i in range(count)) + "\n")
+        (folder / "labels" / f"{path.stem}.csv").write_text(
+            "\n".join(str(int(i > count / 2)) for i in range(count)) + "\n"
+        )
         out = folder / "out"
         done = program.call("evaluate", run, "--data", folder, "--out", out, *FEW)
         found[f"evaluate {name}"] = {

@@ -73,7 +73,7 @@ def video(
     codec: str = "libx264",
     gop: int = 5,
     times: Sequence[float] | None = None,
-    format: str | None = None,  # noqa: A002 - as av calls it
+    format: str | None = None,
     lost: int | None = None,
     lost_clock: int | None = None,
 ) -> Path:
@@ -169,7 +169,9 @@ def digits(root: Path, *, train: int = 60, test: int = 40, real: Path | None = N
     root.mkdir(parents=True)
     for name, span in (("train", slice(0, train)), ("t10k", slice(train, train + test))):
         count = len(images[span])
-        (root / f"{name}-images-idx3-ubyte").write_bytes(struct.pack(">4I", 2051, count, 28, 28) + images[span].tobytes())
+        (root / f"{name}-images-idx3-ubyte").write_bytes(
+            struct.pack(">4I", 2051, count, 28, 28) + images[span].tobytes()
+        )
         (root / f"{name}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 2049, count) + labels[span].tobytes())
     return root
 

@@ -14,7 +14,9 @@ from fitted import fit
 from inputs import frame_folder
 from program import Program, internal, read_json
 
-_INTERVALS = "TestVideoFile = {};\nTestVideoFile{end+1}.gt_frame = [2:3];\nTestVideoFile{end+1}.gt_frame = [1:1, 6:6];\n"
+_INTERVALS = (
+    "TestVideoFile = {};\nTestVideoFile{end+1}.gt_frame = [2:3];\nTestVideoFile{end+1}.gt_frame = [1:1, 6:6];\n"
+)
 
 
 def record(program: Program) -> dict[str, Any]:
@@ -26,7 +28,9 @@ def record(program: Program) -> dict[str, Any]:
         found[f"tree {name}"] = program.ask(lambda folder=folder, given=given: _listed(folder, given))
     for name, (make, flags) in _WRONG.items():
         folder = make(root / f"wrong-{name.replace(' ', '-')}")
-        words = [str(folder) if flag == "ROOT" else str(folder / flag[5:]) if flag[:5] == "ROOT/" else flag for flag in flags]
+        words = [
+            str(folder) if flag == "ROOT" else str(folder / flag[5:]) if flag[:5] == "ROOT/" else flag for flag in flags
+        ]
         done, _ = fit(program, "pixel_gaussian", *words, "--size", 16, out=folder.parent / "runs")
         found[f"refused {name}"] = done.entry(json=True)
     for name in ("mvtec", "videos", "classes"):
@@ -35,7 +39,10 @@ def record(program: Program) -> dict[str, Any]:
         for key, value in given.items():
             words += [f"--{key.replace('_', '-')}", *(value if isinstance(value, list) else [value])]
         done, run = fit(program, "pixel_gaussian", "--data", folder, *words, "--size", 16, out=root / f"runs-{name}")
-        found[f"fit {name}"] = {**done.entry(json=True), "split": None if run is None else read_json(run / "split.json")}
+        found[f"fit {name}"] = {
+            **done.entry(json=True),
+            "split": None if run is None else read_json(run / "split.json"),
+        }
     return found
 
 
@@ -94,16 +101,24 @@ def _images(root: Path, *names: str) -> Path:
 
 
 def _mvtec(root: Path) -> Path:
-    names = [f"train/good/{i}.png" for i in (1, 2, 10)] + ["test/good/1.png", "test/scratch/1.png", "test/scratch/2.png"]
+    names = [f"train/good/{i}.png" for i in (1, 2, 10)] + [
+        "test/good/1.png",
+        "test/scratch/1.png",
+        "test/scratch/2.png",
+    ]
     return _images(root, *names, "ground_truth/scratch/1_mask.png", "ground_truth/scratch/2_mask.png")
 
 
 def _ganomaly(root: Path) -> Path:
-    return _images(root, "train/0.normal/1.png", "test/0.normal/2.png", "test/1.abnormal/3.png", "test/1.abnormal/4.jpg")
+    return _images(
+        root, "train/0.normal/1.png", "test/0.normal/2.png", "test/1.abnormal/3.png", "test/1.abnormal/4.jpg"
+    )
 
 
 def _lots(root: Path) -> Path:
-    return _images(root, *(f"good/lot{lot}/{i}.png" for lot in (1, 2) for i in (1, 2)), "bad/good/1.png", "bad/dent/2.png")
+    return _images(
+        root, *(f"good/lot{lot}/{i}.png" for lot in (1, 2) for i in (1, 2)), "bad/good/1.png", "bad/dent/2.png"
+    )
 
 
 def _ucsd(root: Path) -> Path:
@@ -136,7 +151,10 @@ def _shanghaitech(root: Path) -> Path:
     inputs.video(root / "training/videos/01_001.avi", inputs.film(1, frames=6), codec="mpeg4")
     for name in ("01_0014", "12_0142"):
         frame_folder(root / "testing/frames" / name, first=0, suffix=".jpg")
-        for folder, values in (("test_frame_mask", labels), ("test_pixel_mask", labels[:, None, None] * np.ones((32, 48)))):
+        for folder, values in (
+            ("test_frame_mask", labels),
+            ("test_pixel_mask", labels[:, None, None] * np.ones((32, 48))),
+        ):
             (root / "testing" / folder).mkdir(parents=True, exist_ok=True)
             np.save(root / "testing" / folder / f"{name}.npy", values.astype(np.uint8))
     return root

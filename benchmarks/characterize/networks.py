@@ -41,7 +41,9 @@ def _described(make: Callable[[], Any]) -> Any:
     tensors = network.state_dict()
     after = float(torch.rand(()))  # tells how many numbers were drawn
     return {
-        "tensors": [f"{name} {list(value.shape)} {str(value.dtype).removeprefix('torch.')}" for name, value in tensors.items()],
+        "tensors": [
+            f"{name} {list(value.shape)} {str(value.dtype).removeprefix('torch.')}" for name, value in tensors.items()
+        ],
         "draws": {name: "sha256!" + _hash(value) for name, value in tensors.items() if value.device.type == "cpu"},
         "next draw": after,
     }
@@ -51,12 +53,12 @@ def _hash(value: Any) -> str:
     return hashlib.sha256(value.detach().contiguous().numpy().tobytes()).hexdigest()[:16]
 
 
-def _by_options(name: str, size: tuple[int, int], frames: dict[str, Any], **options: Any) -> Callable[[], Any]:
+def _by_options(name: str, size: tuple[int, int], fields: dict[str, Any], **options: Any) -> Callable[[], Any]:
     """A detector of options and an input specification."""
 
     def make() -> Any:
         kind = internal("offnormal.registry:resolve")("detectors", name)
-        return kind(kind.Options(**options), internal("offnormal:InputSpec")(size=size, **frames))
+        return kind(kind.Options(**options), internal("offnormal:InputSpec")(size=size, **fields))
 
     return make
 
@@ -83,7 +85,10 @@ def _made(place: str, *given: Any, meta: bool = False) -> Callable[[], Any]:
     return make
 
 
-_EMBEDDER, _ENCODER = "offnormal.backbones.video.catalogue:build_embedder", "offnormal.backbones.video.catalogue:build_encoder"
+_EMBEDDER, _ENCODER = (
+    "offnormal.backbones.video.catalogue:build_embedder",
+    "offnormal.backbones.video.catalogue:build_encoder",
+)
 _NETWORKS: dict[str, Callable[[], Any]] = {
     "padim": _by_options("padim", (64, 64), {}),
     "pixel_gaussian": _by_options("pixel_gaussian", (32, 32), {"channels": 1}),

@@ -44,7 +44,7 @@ def record(program: Program) -> dict[str, Any]:
         file.write_text(json.dumps(values))
         process = program.start("watch", "--config", file, "--json")
         output: list[str] = []
-        threads = [threading.Thread(target=lambda pipe=pipe: output.extend(pipe), daemon=True)
+        threads = [threading.Thread(target=lambda pipe=pipe, output=output: output.extend(pipe), daemon=True)
                    for pipe in (process.stdout, process.stderr)]  # fmt: skip
         for thread in threads:
             thread.start()
@@ -54,8 +54,12 @@ def record(program: Program) -> dict[str, Any]:
         time.sleep(3)
         process.send_signal(signal.SIGTERM)
         code = process.wait(60)
-        found[f"watch {name}"] = {"exit": code, "an event was told": any('"closed"' in line for line in output),
-                                  "secrets in output": _inside("".join(output)), "secrets in files": _files(root)}  # fmt: skip
+        found[f"watch {name}"] = {
+            "exit": code,
+            "an event was told": any('"closed"' in line for line in output),
+            "secrets in output": _inside("".join(output)),
+            "secrets in files": _files(root),
+        }
         found[f"check {name}"] = _judged(program.call("watch", "--config", file, "--check", "--connect", "--json"))
     file = root.parent / "secrets-wrong.yaml"
     for name, values in {
@@ -68,7 +72,9 @@ def record(program: Program) -> dict[str, Any]:
     file.write_text(json.dumps({**common, "sinks": ["webhook:http://127.0.0.1:1/${HOOK}"], "rate": "${PASSWORD}"}))
     env = {"HOOK": hook, "PASSWORD": pw, "OFFNORMAL_WEBHOOK_SECRET": hmac}
     found["wrong variable"] = _judged(program.call("watch", "--config", file, "--check", env=env))
-    done = program.call("watch", f"{run}/bundle", sources[0], "--check", "--connect", "--sink", f"webhook:http://h/{hook}")
+    done = program.call(
+        "watch", f"{run}/bundle", sources[0], "--check", "--connect", "--sink", f"webhook:http://h/{hook}"
+    )
     found["flags"] = _judged(done)
     return found
 

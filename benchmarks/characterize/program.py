@@ -203,7 +203,16 @@ class Program:
 
 def _import_all() -> None:
     """What calls need, once for all of them; optional packages may be missing."""
-    for name in ("torch", "timm", "sklearn.metrics", "scipy.stats", "matplotlib.pyplot", "av", "jinja2", "rich.progress"):
+    for name in (
+        "torch",
+        "timm",
+        "sklearn.metrics",
+        "scipy.stats",
+        "matplotlib.pyplot",
+        "av",
+        "jinja2",
+        "rich.progress",
+    ):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     package = importlib.import_module("offnormal")

@@ -72,7 +72,11 @@ def record(program: Program) -> dict[str, Any]:
     for name, data, options in (
         ("images", ["--data", parts], ("padim", "--size", 64)),
         ("images 2", ["--data", parts], ("pixel_gaussian", "--size", 64)),
-        ("images trained", ["--data", parts], ("ganomaly", "--size", 32, "--width", 8, "--epochs", 2, "--batch-size", 8)),
+        (
+            "images trained",
+            ["--data", parts],
+            ("ganomaly", "--size", 32, "--width", 8, "--epochs", 2, "--batch-size", 8),
+        ),
         ("videos", ["--data", yard], ("pixel_gaussian", "--size", 64)),
         ("videos 2", ["--data", yard], ("frame_difference", "--size", 64)),
         ("videos trained", ["--data", yard], ("mnad", "--size", 32, "--width", 8, "--epochs", 2, "--batch-size", 8)),
@@ -107,6 +111,8 @@ def record(program: Program) -> dict[str, Any]:
                 "files": files_below(out),
                 "page": page(out / "report.html"),
                 "json": read_json(out / "comparison.json"),
-                "markdown": (out / "comparison.md").read_text().splitlines() if (out / "comparison.md").is_file() else None,
+                "markdown": (out / "comparison.md").read_text().splitlines()
+                if (out / "comparison.md").is_file()
+                else None,
             }
     return found

@@ -173,21 +173,31 @@ def _folder(program: Program, root: Path) -> dict[str, Any]:
     told = []
     for turn, names in enumerate((("a", "b"), ("c",))):
         process = program.start("watch", "--config", file, "--json")
-        lines: list[str] = []
-        threading.Thread(target=lambda process=process, lines=lines: lines.extend(process.stdout or ()), daemon=True).start()
-        time.sleep(12)
+        lines, logged = _read(process.stdout), _read(process.stderr)
+        _until(lambda logged=logged: any("inbox" in line for line in logged))
+        time.sleep(2)  # for the first look
         for i, name in enumerate(names):
             inputs.picture(folder / f"{name}.png", images[1 + turn * 2 + i])
-            time.sleep(4)
+            _until(
+                lambda lines=lines, name=name: any(f"{name}.png" in line and '"closed"' in line for line in lines), 20
+            )
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        code = process.wait(_LIMIT_S)
         time.sleep(0.5)
         events = [json.loads(line) for line in lines]
-        told.append({"exit": process.returncode, "images": sorted({Path(str(event.get("detail") or event["source"])).name for event in events}),
-                     "states": sorted(event["state"] for event in events)})  # fmt: skip
+        seen = {name for name in ("before", "a", "b", "between", "c") if any(f"{name}.png" in line for line in lines)}
+        states = [event["state"] for event in events]
+        told.append({"exit": code, "images": sorted(seen), "closed": states.count("closed")})
         inputs.picture(folder / "between.png", images[5])
     written = sink.read_text().splitlines() if sink.is_file() else []
     return {"folder": {"starts": told, "jsonl": len(written)}}
+
+
+def _read(pipe: Any) -> list[str]:
+    """Lines of a pipe as they come."""
+    lines: list[str] = []
+    threading.Thread(target=lambda: lines.extend(pipe), daemon=True).start()
+    return lines
 
 
 def _retention(program: Program, root: Path) -> dict[str, Any]:
