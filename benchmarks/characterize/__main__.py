@@ -71,7 +71,9 @@ def _section(program: Program, name: str, out: Path) -> int:
         entries, failed = {"section failed": f"{type(error).__name__}: {error}"}, 1
     text = json.dumps(program.normalized(entries), indent=1, ensure_ascii=False)
     (out / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-    print(f"{name}: {len(entries)} entries, {time.monotonic() - start_s:.0f} s", file=sys.stderr, flush=True)
+    took, times = time.monotonic() - start_s, os.times()
+    busy = times.user + times.system + times.children_user + times.children_system
+    print(f"{name}: {len(entries)} entries in {took:.0f} s, {busy:.0f} s of a core", file=sys.stderr, flush=True)
     return failed
 
 

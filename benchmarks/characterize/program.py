@@ -21,6 +21,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,24 @@ _DROPPED = {"took_s", "seconds_waiting_for_data", "created", "versions", "machin
 _TEXT = (
     (re.compile(r"\b\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}"), "<event>"),
     (re.compile(r"\b\d{8}-\d{6}(-\d+)?-(?=[a-z])"), "<start>-"),
-    (re.compile(r"\b20[2-9]\d-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d| UTC)?"), "<time>"),
-    (re.compile(r"\b(?=[0-9]*[a-f])[0-9a-f]{12,64}\b|\b\d{12,64}\b"), "<hash>"),  # weights' hashes are entries
+    (
+        re.compile(r"\b(?=[0-9]*[a-f])[0-9a-f]{12,64}\b|(?<![\d.])\b\d{12,64}\b"),
+        "<hash>",
+    ),  # weights' hashes are entries
     (re.compile(r"\bin \d+(\.\d+)? (s|min|ms)\b"), "in <took>"),
     (re.compile(r"characterize-\w+"), "<work>"),
 )
+
+
+_MOMENT = re.compile(r"\b(20[2-9]\d-\d\d-\d\d)([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d| UTC)?)?")
+
+
+def _without_moment(match: re.Match[str]) -> str:
+    """Times of these days say when something was run; others belong to the inputs."""
+    with contextlib.suppress(ValueError):
+        if abs((date.fromisoformat(match[1]) - date.today()).days) <= 2:
+            return "<time>"
+    return match[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +210,7 @@ class Program:
                 return value
             for place, name in self._places:
                 value = value.replace(place, name)
+            value = _MOMENT.sub(_without_moment, value)
             for pattern, instead in _TEXT:
                 value = pattern.sub(instead, value)
         return value
