@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from program import Done, Program, files_below, read_csv, read_json, read_yaml
 
 FEW = ("--threads", 1, "--workers", 1, "--device", "cpu")
@@ -96,8 +97,13 @@ def predicted(program: Program, run: Path, folder: Path, *arguments: object) -> 
     flags = ("--csv", table, "--overlays", overlays, "--exit-code", "--json")
     done = program.call("predict", run, *arguments, *flags, *FEW)
     maps = {path.name: _sums(np.load(path)) for path in sorted(overlays.rglob("*.npy"))}
-    files = files_below(overlays) if overlays.is_dir() else []
+    files = {path.name: _seen(path) for path in sorted(overlays.rglob("*.png"))}  # of videos there are no raw maps
     return {"predict": done.entry(json=True), "rows": read_csv(table), "maps": maps, "overlays": files}
+
+
+def _seen(path: Path) -> dict[str, Any]:
+    with Image.open(path) as image:
+        return {"size": list(image.size), "mean": np.asarray(image.convert("RGB")).mean((0, 1)).round(3).tolist()}
 
 
 def _sums(array: np.ndarray) -> dict[str, Any]:

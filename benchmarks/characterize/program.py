@@ -17,6 +17,7 @@ import re
 import runpy
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -79,6 +80,7 @@ class Program:
         self.work = work
         self.home = work / "home"
         self.home.mkdir()
+        os.environ.setdefault("MPLCONFIGDIR", str(Path(tempfile.gettempdir()) / "characterize-fonts"))  # slow to make
         os.environ.update({"HOME": str(self.home), "XDG_CACHE_HOME": str(self.home / ".cache")})
         given = os.environ.get("OFFNORMAL_TEST_DATA")
         self.data = Path(given).resolve() if given and Path(given).is_dir() else None
