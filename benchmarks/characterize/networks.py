@@ -109,7 +109,18 @@ _NETWORKS: dict[str, Callable[[], Any]] = {
     "encoder slowonly_r18": _made(_ENCODER, "slowonly_r18"),
     **{
         f"embedder {name}": _made(_EMBEDDER, name, meta=True)
-        for name in ("r2plus1d_18", "slow_r50", "slowfast_r50", "csn_r101", "timesformer_b", "videomae_b", "x3d_m")
+        for name in (
+            "r2plus1d_18",
+            "slowonly_r50",
+            "slowfast_r50",
+            "csn_r101",
+            "timesformer_b",
+            "videomae_b",
+            "vivit_b",
+            "s3d",
+            "swin3d_t",
+            "mc3_18",
+        )
     },
     "encoder csn_r50": _made(_ENCODER, "csn_r50", meta=True),
 }

@@ -48,12 +48,12 @@ def record(program: Program) -> dict[str, Any]:
                    for pipe in (process.stdout, process.stderr)]  # fmt: skip
         for thread in threads:
             thread.start()
-        end_s = time.monotonic() + 60
+        end_s = time.monotonic() + 240
         while time.monotonic() < end_s and process.poll() is None and not any('"closed"' in line for line in output):
             time.sleep(0.1)
         time.sleep(3)
         process.send_signal(signal.SIGTERM)
-        code = process.wait(60)
+        code = process.wait(120)
         found[f"watch {name}"] = {
             "exit": code,
             "an event was told": any('"closed"' in line for line in output),

@@ -17,7 +17,7 @@ import inputs
 from fitted import FEW, content_hash, fit, stored
 from program import Program, files_below, internal
 
-_LIMIT_S = 120
+_LIMIT_S = 240
 
 
 def record(program: Program) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def _until(holds: Callable[[], Any], limit_s: float = _LIMIT_S) -> bool:
 def _resumed(program: Program, root: Path) -> dict[str, Any]:
     """A training killed in the middle and resumed has the weights of one that was left alone."""
     parts, found = inputs.parts(root / "parts"), {}
-    data = ("--data", parts, "--size", 32, "--width", 8, "--epochs", 60, "--batch-size", 4, "--schedule", "cosine")
+    data = ("--data", parts, "--size", 32, "--width", 8, "--epochs", 30, "--batch-size", 4, "--schedule", "cosine")
     for detector in ("ganomaly", "mnad"):
         more = ("--method", "recon") if detector == "mnad" else ()
         _, whole = fit(program, detector, *data, *more, out=root / f"{detector}-whole")
@@ -134,7 +134,7 @@ def _spooled(program: Program, root: Path) -> dict[str, Any]:
     lines: list[str] = []
     reader = threading.Thread(target=lambda: lines.extend(process.stdout or ()), daemon=True)
     reader.start()
-    _until(lambda: process.poll() is not None or (len(lines) >= 4 and waiting() >= 2), 60)
+    _until(lambda: process.poll() is not None or (len(lines) >= 4 and waiting() >= 2), 240)
     kept = waiting()
     process.send_signal(signal.SIGKILL)
     process.wait()
