@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-
 from offnormal.comparison import Difference, compare_runs, differing_options
+
 from offnormal.errors import CalibrationError, DataError, UsageError
 from offnormal.metrics import image
 from offnormal.metrics.operational import operate

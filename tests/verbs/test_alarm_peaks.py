@@ -3,12 +3,12 @@ import math
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from offnormal.verbs.alarm_peaks import AlarmPeaks
 
 from offnormal.metrics.operational import operate
 from offnormal.metrics.video import FrameScores
 from offnormal.scoring import ScoredFrame
 from offnormal.types import Frame
-from offnormal.verbs.alarm_peaks import AlarmPeaks
 
 
 def peaks(scores, times, merge_gap_s, *, threshold=1.5, lost=(), thinned=False):

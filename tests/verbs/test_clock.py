@@ -4,18 +4,18 @@ import json
 
 import numpy as np
 import pytest
+from offnormal.cli.predict_videos import as_json, as_text
+from offnormal.data.video_dataset import VideoDataset
+from offnormal.verbs.evaluate_videos import evaluate_videos
+from offnormal.video_evaluation import video_metrics_json
 from PIL import Image
 
 from offnormal.bundle import Bundle
-from offnormal.cli.predict_videos import as_json, as_text
 from offnormal.config import CalibrateConfig, EvaluateConfig
 from offnormal.data.label_table import read_table
-from offnormal.data.video_dataset import VideoDataset
 from offnormal.errors import CalibrationError
 from offnormal.types import Video
 from offnormal.verbs.calibrate import calibrate_bundle
-from offnormal.verbs.evaluate_videos import evaluate_videos
-from offnormal.video_evaluation import video_metrics_json
 from tests.verbs.test_predict_videos import SIZE, bundle, predict
 from tests.video_files import write_video
 

@@ -4,6 +4,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from offnormal.verbs.predict_videos import VideoPredictor, annotated_paths, refuse_options
 from PIL import Image
 
 from offnormal.bundle import Bundle
@@ -12,7 +13,6 @@ from offnormal.config.score import PredictConfig
 from offnormal.errors import UsageError, VideoError
 from offnormal.types import InputSpec, Output, Resize
 from offnormal.verbs import predict_videos
-from offnormal.verbs.predict_videos import VideoPredictor, annotated_paths, refuse_options
 from tests.video_files import cut, write_video
 
 SIZE = (32, 48)

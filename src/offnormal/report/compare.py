@@ -94,7 +94,10 @@ def _figures(comparison: Comparison) -> Block:
     elements: list[Element] = []
     for group in compare_table.groups(comparison):
         rows = [
-            [Cell(text=row.letter, note=_short(comparison, row)), *(_cell(column.cells[number]) for column in group.columns)]
+            [
+                Cell(text=row.letter, note=_short(comparison, row)),
+                *(_cell(column.cells[number]) for column in group.columns),
+            ]
             for number, row in enumerate(comparison.rows)
         ]
         columns = [Column("", "text"), *(Column(column.title, hint=column.hint) for column in group.columns)]
@@ -198,7 +201,9 @@ def _strips(comparison: Comparison) -> Block | None:
             (
                 row.letter,
                 [
-                    strip(table.score[table.labeled & (table.label == label)], axis, threshold=row.threshold, colour=color)
+                    strip(
+                        table.score[table.labeled & (table.label == label)], axis, threshold=row.threshold, colour=color
+                    )
                     for label, color in ((NORMAL, "normal"), (ANOMALOUS, "anomalous"))
                 ],
             )

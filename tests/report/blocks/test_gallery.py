@@ -39,7 +39,9 @@ def test_images_have_a_section_for_each_role_with_how_many_there_are():
 def test_the_scale_is_there_where_there_are_maps():
     evaluation = image_evaluation()
     scale = gallery(evaluation, [shown_unit(evaluation, "miss", 45)]).elements[0]
-    assert isinstance(scale, Scale) and scale.threshold == f"pixel threshold {evaluation.calibration.pixel_threshold:#.4g}"
+    assert (
+        isinstance(scale, Scale) and scale.threshold == f"pixel threshold {evaluation.calibration.pixel_threshold:#.4g}"
+    )
     bare = gallery(evaluation, [shown_unit(evaluation, "miss", 45, has_map=False, has_mask=False)])
     assert not any(isinstance(element, Scale) for element in bare.elements)
     assert gallery(evaluation, []) is None
@@ -49,7 +51,10 @@ def test_where_none_was_judged_wrongly_the_closest_are_shown():
     evaluation = image_evaluation()
     normals = [shown_unit(evaluation, "false_alarm", row) for row in (3, 4)]
     ((title, note, _),) = sections(gallery(evaluation, normals))
-    assert (title, note) == ("Normal images closest to the threshold", "none was a false alarm; the highest score first")
+    assert (title, note) == (
+        "Normal images closest to the threshold",
+        "none was a false alarm; the highest score first",
+    )
 
 
 def test_of_clips_judged_wrongly_those_alone_are_shown():

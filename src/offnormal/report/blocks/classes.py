@@ -94,5 +94,8 @@ def _correct(correct: Share | None, color: str) -> str | Cell:
         return NONE
     word = "detected" if color == "anomalous" else "passed"
     return Cell(
-        text=f"{word} {correct.count:,}", note=f"{hundred(correct.per_100)} %", bar=correct.count / correct.of, color=color
+        text=f"{word} {correct.count:,}",
+        note=f"{hundred(correct.per_100)} %",
+        bar=correct.count / correct.of,
+        color=color,
     )

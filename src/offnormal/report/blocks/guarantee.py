@@ -51,7 +51,9 @@ def guarantee(evaluation: Evaluation) -> Block | None:
             left.append(Text(text=text, tone="plain"))
         if not calibration.by_hand:
             right.append(_tracks(calibration, seen))
-    return Block(name="guarantee", title="Expected and seen false alarms", elements=[Side(left, right)], style="card whole")
+    return Block(
+        name="guarantee", title="Expected and seen false alarms", elements=[Side(left, right)], style="card whole"
+    )
 
 
 def answer_text(evaluation: Evaluation) -> str | None:
@@ -85,9 +87,7 @@ def seen_rate(evaluation: Evaluation) -> Seen | None:
         return None
     one, several = TRAITS[evaluation.unit].noun
     number = counted(normal.of, f"normal {one}", f"normal {several}")
-    text = (
-        f"{counted(normal.count, 'false alarm', 'false alarms')} on {number}: {hundred(normal.per_100)} per 100 (95 % interval {interval(normal)})."
-    )
+    text = f"{counted(normal.count, 'false alarm', 'false alarms')} on {number}: {hundred(normal.per_100)} per 100 (95 % interval {interval(normal)})."
     return Seen(text, normal.per_100, normal.low, normal.high, f"false alarms per 100 normal {several}")
 
 

@@ -111,10 +111,7 @@ def videos(evaluation: Evaluation) -> Block | None:
     filled = {title: cells for title, cells in columns.items() if cells}
     table = Table(
         columns=[Column("video", "path"), *(Column(title, "notes" if title == "notes" else "num") for title in filled)],
-        rows=[
-            [line.name, *cells]
-            for line, *cells in list(zip(lines, *filled.values(), strict=True))[:VIDEOS_SHOWN]
-        ],
+        rows=[[line.name, *cells] for line, *cells in list(zip(lines, *filled.values(), strict=True))[:VIDEOS_SHOWN]],
         more=max(len(lines) - VIDEOS_SHOWN, 0),
         style="tall",
     )
@@ -183,9 +180,7 @@ def _anomalous(line: VideoLine) -> str | Cell:
     if line.anomalous is None:
         return Cell(note="no labels")
     share = line.anomalous / scored if scored else None
-    return Cell(
-        text=f"{line.anomalous:,}", note="" if share is None else percent(share), bar=share, color="anomalous"
-    )
+    return Cell(text=f"{line.anomalous:,}", note="" if share is None else percent(share), bar=share, color="anomalous")
 
 
 def _detected(line: VideoLine) -> str:
