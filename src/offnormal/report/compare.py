@@ -79,7 +79,7 @@ def lead(comparison: Comparison) -> str:
 
 
 def _runs(comparison: Comparison, drawn: list[Style]) -> Block:
-    rows = [
+    rows: list[list[str | Cell]] = [
         [row.letter, Cell(svg=key(style)), row.name, _detector(comparison, row), compare_table.counts(comparison, row)]
         for row, style in zip(comparison.rows, drawn, strict=True)
     ]

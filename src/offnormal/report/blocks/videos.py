@@ -94,7 +94,7 @@ def videos(evaluation: Evaluation) -> Block | None:
     if not lines:
         return None
     has_alarms, is_labeled = evaluation.alarms is not None, evaluation.labeled
-    columns = {
+    columns: dict[str, list[str]] = {
         "length": [NONE if line.length_s is None else clock_text(line.length_s) for line in lines],
         "frames": [f"{line.frames:,}" for line in lines],
         "not scored": [f"{line.not_scored:,}" for line in lines],
@@ -111,7 +111,7 @@ def videos(evaluation: Evaluation) -> Block | None:
     filled = {title: cells for title, cells in columns.items() if cells}
     table = Table(
         columns=[Column("video", "path"), *(Column(title, "notes" if title == "notes" else "num") for title in filled)],
-        rows=[[line.name, *cells] for line, *cells in list(zip(lines, *filled.values(), strict=True))[:VIDEOS_SHOWN]],
+        rows=[[line.name, *(cells[row] for cells in filled.values())] for row, line in enumerate(lines[:VIDEOS_SHOWN])],
         more=max(len(lines) - VIDEOS_SHOWN, 0),
         style="tall",
     )

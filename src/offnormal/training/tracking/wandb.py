@@ -112,7 +112,8 @@ def _wait_for_end(file: Path) -> None:
 def _has_end(data: bytes) -> bool:
     from wandb.proto import wandb_internal_pb2
 
-    return any(wandb_internal_pb2.Record.FromString(record).HasField("exit") for record in _records(data))
+    record_type = wandb_internal_pb2.Record  # type: ignore[attr-defined]
+    return any(record_type.FromString(record).HasField("exit") for record in _records(data))
 
 
 def _records(data: bytes) -> Iterator[bytes]:
