@@ -94,7 +94,7 @@ def videos(evaluation: Evaluation) -> Block | None:
     if not lines:
         return None
     has_alarms, is_labeled = evaluation.alarms is not None, evaluation.labeled
-    columns: dict[str, list[str]] = {
+    columns: dict[str, list[str | Cell]] = {
         "length": [NONE if line.length_s is None else clock_text(line.length_s) for line in lines],
         "frames": [f"{line.frames:,}" for line in lines],
         "not scored": [f"{line.not_scored:,}" for line in lines],
