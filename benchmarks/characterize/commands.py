@@ -201,6 +201,8 @@ def _called(program: Program, root: Path, names: dict[str, str], words: str) -> 
         shutil.rmtree(path)
         (root / f"saved-{name}").rename(path)
     found = done.entry(json="--json" in words)
+    if "--dry-run" in words and "--json" not in words:  # the last column is the speed
+        found["stdout"] = [re.sub(r"(%.*\d)\s+\d+$", r"\1", line) for line in found["stdout"]]
     return {
         **found,
         "written": [re.sub(r"^\d{8}-\d{6}", "RUN", name) for name in files_below(out)] if out.is_dir() else [],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -44,10 +45,11 @@ def record(program: Program) -> dict[str, Any]:
     one = [{"name": "yard", "source": str(films["two far"])}]
     inside, outside = "0.1,0.05 0.45,0.05 0.45,0.4 0.1,0.4", "0.6,0.6 1,0.6 1,1 0.6,1"
     choices: dict[str, dict[str, Any]] = {
-        "zone inside": {"zones": [inside]},
-        "zone outside": {"zones": [outside]},
-        "zone excluded": {"zones": [f"exclude:{inside}"]},
-        "zones both": {"zones": [inside, f"exclude:{outside}"]},
+        "zone inside": {"zones": [inside], "threshold": 30.0},
+        "zone outside": {"zones": [outside], "threshold": 30.0},
+        "zone excluded": {"zones": [f"exclude:{inside}"], "threshold": 30.0},
+        "zones both": {"zones": [inside, f"exclude:{outside}"], "threshold": 30.0},
+        "zone, threshold of the bundle": {"zones": [inside]},
         "hysteresis none": {"hysteresis": 0.0},
         "hysteresis high": {"hysteresis": 0.9},
         "threshold by hand": {"threshold": 30.0},
@@ -65,7 +67,9 @@ def record(program: Program) -> dict[str, Any]:
         values = {**common, "rules": _RULES["quick"], **chosen, "cameras": one}
         found[name] = _dry(program, root, values)
     found |= _budgets(program, root, common, one)
-    found["text"] = program.call("watch", run, *films.values(), "--dry-run", "--out", root / "out", *FEW[:2]).entry()
+    text = program.call("watch", run, *films.values(), "--dry-run", "--out", root / "out", *FEW[:2]).entry()
+    text["stdout"] = [re.sub(r"(%.*\d)\s+\d+$", r"\1", line) for line in text["stdout"]]  # the last column is the speed
+    found["text"] = text
     found |= _real_time(program, root, common, films["two far"])
     return found | _upcam(program, root)
 
@@ -151,8 +155,6 @@ def _real_time(program: Program, root: Path, common: dict[str, Any], film: Path)
 
 def _kinds(folder: Path) -> list[str]:
     """Names of files without the moments in them."""
-    import re
-
     names = [re.sub(r"\d{4}-\d\d-\d\d/", "DAY/", name) for name in files_below(folder)] if folder.is_dir() else []
     return sorted(re.sub(r"\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}", "EVENT", name) for name in names)
 

@@ -81,7 +81,7 @@ def record(program: Program) -> dict[str, Any]:
         ("videos 2", ["--data", yard], ("frame_difference", "--size", 64)),
         ("videos trained", ["--data", yard], ("mnad", "--size", 32, "--width", 8, "--epochs", 2, "--batch-size", 8)),
         ("clips", of_moves, ("embedding_ae", "--size", 32, "--frames", 4, "--steps", 20)),
-        ("clips 2", of_moves, ("embedding_ae", "--size", 32, "--frames", 4, "--head", "knn")),
+        ("clips 2", of_moves, ("embedding_ae", "--size", 32, "--frames", 4, "--steps", 20, "--head", "knn")),
     ):
         _, run = fit(program, str(options[0]), *data, *options[1:], out=root / "runs" / name.replace(" ", "-"))
         if run is None:
