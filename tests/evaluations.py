@@ -66,9 +66,12 @@ def table_of(unit, items, calibration=None, terms=None):
     scores = np.concatenate([np.asarray(item.scores, float) for item in items])
     sizes = [len(item.scores) for item in items]
     starts = np.concatenate([[0], np.cumsum(sizes)])
-    labels = [np.full(size, np.nan) if item.labels is None else item.labels for item, size in zip(items, sizes)]
+    labels = [
+        np.full(size, np.nan) if item.labels is None else item.labels for item, size in zip(items, sizes, strict=True)
+    ]
     times = [
-        np.full(size, np.nan) if item.fps is None else np.arange(size) / item.fps for item, size in zip(items, sizes)
+        np.full(size, np.nan) if item.fps is None else np.arange(size) / item.fps
+        for item, size in zip(items, sizes, strict=True)
     ]
     p_values, verdicts = np.full(scores.size, np.nan), np.full(scores.size, np.nan)
     if calibration is not None:
@@ -86,7 +89,7 @@ def table_of(unit, items, calibration=None, terms=None):
                 group=item.group,
                 split=item.split,
             )
-            for item, start, size in zip(items, starts, sizes)
+            for item, start, size in zip(items, starts[:-1], sizes, strict=True)
         ),
         frame=np.concatenate(frames),
         time_s=np.concatenate(times),
@@ -96,7 +99,7 @@ def table_of(unit, items, calibration=None, terms=None):
         verdict=verdicts,
         reason=tuple(
             (int(start + first), int(start + stop), why)
-            for item, start in zip(items, starts)
+            for item, start in zip(items, starts[:-1], strict=True)
             for first, stop, why in item.reasons
         ),
         terms=terms or {},
@@ -290,10 +293,13 @@ def video_run(
         missing={},
         bundle=bundle,
         fingerprint=fingerprint,
-        seconds=seconds_per_frame * videos * frames,
+        seconds=(seconds_per_frame or 0.0) * videos * frames,
         assumed_fps=25.0 if fps is None else None,
     )
     write_run(folder, evaluation)
+    if seconds_per_frame is None:
+        values = json.loads((folder / "metrics.json").read_text())
+        (folder / "metrics.json").write_text(json.dumps({**values, "seconds_per_unit": None}))
     write_bundle(folder, bundle, detector, **options)
     return folder
 

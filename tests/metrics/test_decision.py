@@ -13,8 +13,6 @@ from sklearn import metrics as sklearn_metrics
 from offnormal.errors import DataError, UsageError
 from offnormal.metrics import decision
 
-from . import naive
-
 LABELS = [0, 0, 0, 0, 1, 1, 1]
 VERDICTS = [0, 1, 0, 0, 1, 0, 1]
 SCORES = [0.1, 0.7, 0.3, 0.2, 0.9, 0.25, 0.8]
@@ -76,9 +74,6 @@ def test_report_is_that_of_scikit_learn(verdicts):
     )
     assert list(report) == [*names, "accuracy", "macro avg", "weighted avg"]
     assert json.loads(json.dumps(report)) == report
-    assert decision.classification_text(LABELS, verdicts, digits=2) == sklearn_metrics.classification_report(
-        LABELS, verdicts, target_names=names, zero_division=0
-    )
 
 
 def test_report_of_a_loop():
@@ -166,20 +161,6 @@ def test_the_table_of_normals_alone_still_tells_false_alarms():
     assert {row.recall for row in table} == {None}
 
 
-def test_per_defect_counts_each_kind_and_ranks_it_against_all_normals():
-    defects = ["good", "cut", "good", "hole", "cut", "hole", "cut"]  # what a normal part is called is no defect
-    cut, hole = decision.per_defect(defects, LABELS, SCORES, threshold=0.8)
-    assert (cut.defect, cut.count, cut.caught, cut.recall, cut.auroc) == ("cut", 2, 1, 0.5, 1.0)
-    assert (hole.defect, hole.count, hole.caught, hole.recall) == ("hole", 1, 0, 0.0)
-    assert hole.auroc == pytest.approx(naive.auroc([*LABELS[:4], 1], [*SCORES[:4], 0.25]))
-
-
-def test_per_defect_without_a_threshold_or_normals_leaves_out_what_needs_them():
-    (row,) = decision.per_defect(["cut", "cut"], [1, 1], [1, 2], threshold=None)
-    assert row == decision.DefectRow("cut", 2, None, None, None)
-    assert decision.per_defect(["good"], [0], [1], threshold=0) == []
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -190,13 +171,12 @@ def test_per_defect_without_a_threshold_or_normals_leaves_out_what_needs_them():
         (lambda: decision.confusion([0, 1], [0.2, 1]), "verdicts: got the value 0.2; expected only 0"),
         (lambda: decision.confusion([0, 1], [None, True]), "verdicts: got values of type object"),
         (lambda: decision.classification_report([], []), "labels: got no values"),
-        (lambda: decision.classification_text([2], [1]), "labels: got the value 2"),
+        (lambda: decision.classification_report([2], [1]), "labels: got the value 2"),
         (lambda: decision.operating_table([0, 1], [0, np.nan]), "scores: 1 of 2 values are NaN"),
         (
             lambda: decision.operating_table([0, 1], [0, 1], [np.inf]),
             "thresholds: 1 of 1 values are NaN or infinite",
         ),
-        (lambda: decision.per_defect(["cut"], [0, 1], [0, 1], 0.5), "defects: got 1 names for 2 labels"),
     ],
 )
 def test_a_mistake_is_named_with_advice(call, message):

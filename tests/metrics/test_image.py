@@ -145,7 +145,7 @@ def test_a_thinned_curve_keeps_its_ends_and_its_shape(golden, points):
 
 
 def test_importing_the_metrics_loads_neither_scipy_nor_sklearn_nor_torch():
-    names = ("accumulate", "decision", "image", "operational", "pixel", "video")
+    names = ("accumulate", "decision", "image", "pixel", "video", "sweep", "classes", "clock", "memory_use")
     code = (
         f"import sys, {', '.join('offnormal.metrics.' + name for name in names)}\n"
         "sys.exit(' '.join({'scipy', 'sklearn', 'torch'} & set(sys.modules)) or 0)"

@@ -39,7 +39,7 @@ def timeline(
 
     Of frames closer than the line is wide the lowest and the highest are drawn, so no peak is lost. Labelled spans
     are shaded, frames without a score hatched, and alarms are bars above the plot. alarms: (start, stop) frames each,
-    start <= i < stop, as `metrics.operational.alarm_runs` gives them; None: every run above the threshold. axis: of
+    start <= i < stop; None: every run above the threshold. axis: of
     the scores, one for all videos that are to be compared; width: pixels.
     """
     axis = axis or axis_for([video.scores], threshold)

@@ -7,14 +7,12 @@ else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from offnormal.errors import DataError, UsageError
-from offnormal.metrics import image
 from offnormal.metrics.inputs import BoolArray, as_binary, as_finite, labelled_scores
 
 CONFIDENCE = 0.95
@@ -78,17 +76,6 @@ class OperatingPoint:
     f1: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class DefectRow:
-    """How one kind of defect fares."""
-
-    defect: str
-    count: int
-    caught: int | None  # None without a threshold
-    recall: float | None
-    auroc: float | None  # against all normal parts; None where there are none
-
-
 def share(count: int, of: int) -> Share:
     """`count` of `of` parts per 100, with its exact (Clopper-Pearson) 95 % interval.
 
@@ -144,18 +131,6 @@ def classification_report(labels: ArrayLike, verdicts: ArrayLike) -> Report:
     }
 
 
-def classification_text(labels: ArrayLike, verdicts: ArrayLike, digits: int = 3) -> str:
-    """The same report as scikit-learn's table of text."""
-    from sklearn.metrics import classification_report as sklearn_report
-
-    truth, called = _paired(labels, verdicts)
-    return str(
-        sklearn_report(
-            truth, called, labels=[0, 1], target_names=["normal", "anomalous"], zero_division=0, digits=digits
-        )
-    )
-
-
 def operating_table(
     labels: ArrayLike, scores: ArrayLike, thresholds: ArrayLike | None = None, rows: int = 21
 ) -> list[OperatingPoint]:
@@ -184,32 +159,6 @@ def operating_table(
         )
         for threshold in chosen
     ]
-
-
-def per_defect(
-    defects: Sequence[str], labels: ArrayLike, scores: ArrayLike, threshold: float | None
-) -> list[DefectRow]:
-    """One row for each kind of defect among the anomalous parts, by name: how many, how many caught, AUROC.
-
-    `defects` names the defect of each part; the names of normal parts are not looked at. Without a threshold
-    (None: nothing was calibrated) `caught` and `recall` are None. Raises DataError where the lengths differ.
-
-    >>> per_defect(["good", "cut", "hole", "cut"], [0, 1, 1, 1], [1, 2, 5, 0], threshold=3)[0]
-    DefectRow(defect='cut', count=2, caught=0, recall=0.0, auroc=0.5)
-    """
-    flags, values = labelled_scores(labels, scores)
-    if len(defects) != flags.size:
-        raise DataError(f"defects: got {len(defects)} names for {flags.size} labels; expected one for each")
-    names = np.asarray(defects, dtype=str)
-    table = []
-    for name in sorted({str(defect) for defect in names[flags]}):
-        own = flags & (names == name)
-        count = int(np.count_nonzero(own))
-        caught = None if threshold is None else int(np.count_nonzero(values[own] > threshold))
-        used = own | ~flags
-        auroc = image.auroc(flags[used], values[used]) if not flags.all() else None
-        table.append(DefectRow(name, count, caught, None if caught is None else caught / count, auroc))
-    return table
 
 
 def _paired(labels: ArrayLike, verdicts: ArrayLike) -> tuple[BoolArray, BoolArray]:

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
-from offnormal.metrics.item_use import ItemShares, ItemUse
+
+from offnormal.metrics.memory_use import MemoryShares, MemoryUse
 
 
 def test_shares_are_those_of_all_batches_together():
     rng = np.random.default_rng(0)
     recalled, labels = rng.random((20, 6)), [0, 1, None, 0] * 5
-    use = ItemUse()
+    use = MemoryUse()
     for start in range(0, 20, 7):
         use.update(recalled[start : start + 7], labels[start : start + 7])
     found = use.compute()
@@ -16,8 +17,8 @@ def test_shares_are_those_of_all_batches_together():
 
 
 def test_without_samples_or_with_one_kind_only():
-    assert ItemUse().compute() is None
-    use = ItemUse()
+    assert MemoryUse().compute() is None
+    use = MemoryUse()
     use.update(np.ones((2, 3)), [0, None])
     found = use.compute()
     assert found.normal.tolist() == pytest.approx([1 / 3] * 3)
@@ -25,6 +26,17 @@ def test_without_samples_or_with_one_kind_only():
 
 
 def test_used_and_overlap():
-    found = ItemShares(np.array([0.5, 0.5, 0.0, 0.0]), np.array([0.0, 0.2, 0.79995, 0.00005]))
+    found = MemoryShares(np.array([0.5, 0.5, 0.0, 0.0]), np.array([0.0, 0.2, 0.79995, 0.00005]))
     assert (found.used(found.normal), found.used(found.anomalous)) == (2, 2)
     assert found.overlap == pytest.approx(0.2)
+
+
+def test_merged_use_is_that_of_all_samples():
+    recalled, labels = np.random.default_rng(1).random((9, 4)), [0, 1, 0] * 3
+    whole, first, second = MemoryUse(), MemoryUse(), MemoryUse()
+    whole.update(recalled, labels)
+    first.update(recalled[:5], labels[:5])
+    second.update(recalled[5:], labels[5:])
+    first.merge(second)
+    np.testing.assert_allclose(first.compute().normal, whole.compute().normal)
+    np.testing.assert_allclose(first.compute().anomalous, whole.compute().anomalous)

@@ -4,11 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from offnormal.comparison import Difference, compare_runs, differing_options
 
 from offnormal.errors import CalibrationError, DataError, UsageError
+from offnormal.evaluation.alarms import report_alarms
+from offnormal.evaluation.compare import Difference, compare_runs, differing_options
+from offnormal.events.rules import EventRules
 from offnormal.metrics import image
-from offnormal.metrics.operational import operate
 from offnormal.metrics.video import frame_auc, min_max
 from tests.evaluations import image_run, video_run
 
@@ -18,18 +19,18 @@ def test_metrics_rest_on_the_frames_that_every_run_scored(tmp_path):
     second = video_run(tmp_path / "b", videos=3, frames=40, seed=1, unscored=9)
     found = compare_runs([first, second])
     one, two = found.rows
-    assert (one.scored, one.left_out, one.not_scored) == (120, 27, 0)
-    assert (two.scored, two.left_out, two.not_scored) == (93, 0, 27)
-    assert found.common.count == 93
+    assert (one.scored, one.excluded, one.not_scored) == (120, 27, 0)
+    assert (two.scored, two.excluded, two.not_scored) == (93, 0, 27)
+    assert found.common == 93
     for row in found.rows:
         table = row.run.table
-        kept = np.array([frame >= 9 for _, frame in table.keys])
-        labels, scores = table.labels[kept], table.scores[kept]
+        kept = table.frame >= 9
+        labels, scores = table.label[kept], table.score[kept]
         assert row.metrics["frame_AUC_micro"] == pytest.approx(frame_auc(labels, scores))
         normed = np.concatenate([min_max(part) for part in scores.reshape(3, -1)])
         assert row.metrics["frame_AUC_micro_per_video_norm"] == pytest.approx(frame_auc(labels, normed))
-        alone = operate(row.series, row.run.threshold)
-        assert row.operation == alone and alone.footage_s == pytest.approx(9.3)
+        alone = report_alarms(row.table.series(), row.run.threshold, EventRules(), row.run.low_threshold)
+        assert row.alarms == alone and alone.footage_s == pytest.approx(9.3)
 
 
 def test_a_clear_difference_is_told_from_noise(tmp_path):
@@ -42,7 +43,7 @@ def test_a_clear_difference_is_told_from_noise(tmp_path):
     for name in found.metrics:
         assert not found.rows[2].differences[name].noise
         assert found.best[name] == "C", "EER too: there lower is better"
-    assert (found.unit, found.units, found.draws) == ("videos", 8, 1000)
+    assert (found.drawn.noun, found.drawn.count, found.draws) == ("videos", 8, 1000)
     assert Difference(0.1, None, None).noise is None
 
 
@@ -65,7 +66,7 @@ def test_differences_are_those_of_the_metrics_and_repeat(tmp_path):
 
 def test_one_video_is_cut_into_stretches(tmp_path):
     found = compare_runs([video_run(tmp_path / "a", videos=1), video_run(tmp_path / "b", videos=1, seed=1)])
-    assert "stretches" in found.unit and found.units == 20
+    assert "stretches" in found.drawn.noun and found.drawn.count == 20
     micro, macro = (found.rows[1].differences[f"frame_AUC_{kind}"] for kind in ("micro", "macro"))
     assert micro == macro and micro.low < micro.high
 
@@ -74,13 +75,13 @@ def test_combined_sums_minus_log_p_values(tmp_path):
     folders = [video_run(tmp_path / "a"), video_run(tmp_path / "b", seed=1, scale=1e4)]
     found = compare_runs(folders, combine=True)
     *runs, combined = found.rows
-    expected = -np.log(runs[0].run.table.p_values) - np.log(runs[1].run.table.p_values)
-    np.testing.assert_allclose(combined.scores, expected)
-    labels = runs[0].run.table.labels
+    expected = -np.log(runs[0].run.table.p_value) - np.log(runs[1].run.table.p_value)
+    np.testing.assert_allclose(combined.table.score, expected)
+    labels = runs[0].run.table.label
     assert combined.metrics["frame_AUC_micro"] == pytest.approx(frame_auc(labels, expected))
     assert combined.metrics["frame_AUC_micro"] > max(row.metrics["frame_AUC_micro"] for row in runs)
-    assert combined.threshold is combined.operation is combined.run is None
-    assert combined.seconds_per_frame == pytest.approx(0.02)
+    assert combined.threshold is combined.alarms is combined.run is None
+    assert combined.seconds_per_unit == pytest.approx(0.02)
     assert combined.bundle_bytes == sum(row.bundle_bytes for row in runs)
 
 
@@ -89,21 +90,21 @@ def test_combine_names_the_run_without_p_values(tmp_path):
     with pytest.raises(CalibrationError, match=r"bare has frames .*offnormal calibrate"):
         compare_runs(folders, combine=True)
     found = compare_runs(folders)
-    assert found.rows[1].operation is None and found.rows[0].operation is not None
+    assert found.rows[1].alarms is None and found.rows[0].alarms is not None
 
 
 def test_a_cost_that_is_not_known_stays_unknown(tmp_path):
     folders = [video_run(tmp_path / "a"), video_run(tmp_path / "b", seconds_per_frame=None)]
     found = compare_runs(folders, combine=True)
-    assert [row.seconds_per_frame for row in found.rows] == [0.01, None, None]
+    assert [row.seconds_per_unit for row in found.rows] == [pytest.approx(0.01), None, None]
 
 
-def test_pictures_are_compared_as_pictures(tmp_path):
-    folders = [image_run(tmp_path / "a", power=1.0), image_run(tmp_path / "b", power=4.0, seed=1, root="elsewhere")]
+def test_images_are_compared_as_images(tmp_path):
+    folders = [image_run(tmp_path / "a", power=1.0), image_run(tmp_path / "b", power=4.0, seed=1)]
     found = compare_runs(folders, combine=True)
-    assert found.metrics == ("image_AUROC", "image_AP", "image_F1") and found.unit == "pictures"
+    assert found.metrics == ("image_AUROC", "image_AP", "image_F1") and found.drawn.noun == "images"
     row = found.rows[1]
-    labels, scores = row.run.table.labels, row.run.table.scores
+    labels, scores = row.run.table.label, row.run.table.score
     assert row.metrics["image_AUROC"] == pytest.approx(image.auroc(labels, scores))
     assert row.confusion.caught == int(((scores > row.threshold) & (labels == 1)).sum())
     assert row.pixel == {"pixel_AUROC": 0.9712, "pixel_AUPRO": 0.8934, "pixel_F1": 0.6123}
@@ -111,15 +112,15 @@ def test_pictures_are_compared_as_pictures(tmp_path):
     assert not row.differences["image_AUROC"].noise
 
 
-def test_footage_without_a_clock_has_no_alarms(tmp_path):
+def test_footage_without_a_clock_has_the_rate_that_its_evaluation_assumed(tmp_path):
     found = compare_runs([video_run(tmp_path / "a", fps=None), video_run(tmp_path / "b", fps=None, seed=1)])
-    assert found.rows[0].operation is None and "frame_AUC_micro" in found.rows[0].metrics
+    assert found.rows[0].alarms.footage_s == pytest.approx(480 / 25)
 
 
 def test_without_labels_there_are_no_metrics_and_it_is_said_why(tmp_path):
-    found = compare_runs([video_run(tmp_path / "a", labelled=False), video_run(tmp_path / "b", labelled=False, seed=1)])
+    found = compare_runs([video_run(tmp_path / "a", labeled=False), video_run(tmp_path / "b", labeled=False, seed=1)])
     assert found.metrics == () and found.draws == 0 and "label" in found.missing["frame_AUC_micro"]
-    assert found.rows[0].operation.alarms_per_hour is not None
+    assert found.rows[0].alarms.alarms_per_hour is not None
 
 
 def test_only_differing_options_are_listed(tmp_path):
@@ -139,7 +140,7 @@ def test_what_cannot_be_compared_is_refused_with_advice(tmp_path):
         compare_runs([first])
     with pytest.raises(UsageError, match="named twice"):
         compare_runs([first, tmp_path / "x" / ".." / "a"])
-    with pytest.raises(UsageError, match=r"a is of videos, .*i of images"):
+    with pytest.raises(UsageError, match=r"a scores frames, .*i images"):
         compare_runs([first, image_run(tmp_path / "i")])
     other = video_run(tmp_path / "other", fingerprint="cd" * 32)
     values = json.loads((other / "metrics.json").read_text())
