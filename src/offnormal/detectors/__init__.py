@@ -1,1 +1,1 @@
-"""Methods that learn normality, one file each, and the parts they are made of."""
+"""Methods that learn normality, a folder each, and the parts that they share."""
