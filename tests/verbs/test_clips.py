@@ -21,7 +21,7 @@ from offnormal.verbs.evaluate import evaluate_all
 from offnormal.verbs.evaluate_clips import choose_clips
 from offnormal.verbs.fit import fit_config, fit_run
 from offnormal.verbs.predict_clips import ClipPredictor
-from tests.class_names import NORMAL, write_actions
+from tests.actions import NORMAL, write_actions
 
 
 def clips_in(*names, **more):
