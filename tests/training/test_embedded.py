@@ -194,7 +194,7 @@ def test_views_belong_to_their_clip_and_not_to_its_batch(footage, tmp_path):
         pass_ = embedding(tmp_path, store=False)
         pass_.batch_size = batch
         (given,) = list(pass_.embed(loader(footage), 2)[0].loader(1000))
-        found.append(given.pixels)
+        found.append(torch.from_numpy(given.pixels))
     torch.testing.assert_close(found[1], found[0])
     torch.testing.assert_close(found[2], found[0])
     rows = found[0].unflatten(0, (-1, 3))
