@@ -67,7 +67,7 @@ def test_no_event_is_lost_and_none_overlap(found, given_rules):
         assert before.start_s <= before.end_s <= after.start_s
         gap = after.start_s - before.end_s
         assert after.continues_s == before.start_s or (gap > given_rules.merge_gap_s or gap == 0)
-        assert after.continues_s == before.start_s or gap >= given_rules.cool_down_s
+        assert after.continues_s == before.start_s or after.start_s >= before.end_s + given_rules.cool_down_s
     if given_rules.cool_down_s == 0:  # every run above the threshold that is long enough lies in events, whole
         start = None
         for i, value in enumerate([*scores, NAN]):

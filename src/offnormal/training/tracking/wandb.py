@@ -6,6 +6,7 @@ import io
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -110,10 +111,8 @@ def _wait_for_end(file: Path) -> None:
 
 
 def _has_end(data: bytes) -> bool:
-    from wandb.proto import wandb_internal_pb2
-
-    record_type = wandb_internal_pb2.Record  # type: ignore[attr-defined]
-    return any(record_type.FromString(record).HasField("exit") for record in _records(data))
+    messages: Any = import_module("wandb.proto.wandb_internal_pb2")  # its types are made at import
+    return any(messages.Record.FromString(record).HasField("exit") for record in _records(data))
 
 
 def _records(data: bytes) -> Iterator[bytes]:
