@@ -66,8 +66,13 @@ def table_of(unit, items, calibration=None, terms=None):
     scores = np.concatenate([np.asarray(item.scores, float) for item in items])
     sizes = [len(item.scores) for item in items]
     starts = np.concatenate([[0], np.cumsum(sizes)])
-    labels = [np.full(size, np.nan) if item.labels is None else item.labels for item, size in zip(items, sizes)]
-    times = [np.full(size, np.nan) if item.fps is None else np.arange(size) / item.fps for item, size in zip(items, sizes)]
+    labels = [
+        np.full(size, np.nan) if item.labels is None else item.labels for item, size in zip(items, sizes, strict=True)
+    ]
+    times = [
+        np.full(size, np.nan) if item.fps is None else np.arange(size) / item.fps
+        for item, size in zip(items, sizes, strict=True)
+    ]
     p_values, verdicts = np.full(scores.size, np.nan), np.full(scores.size, np.nan)
     if calibration is not None:
         scored = ~np.isnan(scores)
@@ -84,7 +89,7 @@ def table_of(unit, items, calibration=None, terms=None):
                 group=item.group,
                 split=item.split,
             )
-            for item, start, size in zip(items, starts, sizes)
+            for item, start, size in zip(items, starts[:-1], sizes, strict=True)
         ),
         frame=np.concatenate(frames),
         time_s=np.concatenate(times),
@@ -94,7 +99,7 @@ def table_of(unit, items, calibration=None, terms=None):
         verdict=verdicts,
         reason=tuple(
             (int(start + first), int(start + stop), why)
-            for item, start in zip(items, starts)
+            for item, start in zip(items, starts[:-1], strict=True)
             for first, stop, why in item.reasons
         ),
         terms=terms or {},
@@ -123,10 +128,7 @@ def evaluation_of(
 ):
     """What `evaluate_scores` says of items."""
     root = Path(root)
-    test = tuple(
-        Item(address=str(root / item.name), name=item.name, is_video=unit is not Unit.IMAGE)
-        for item in items
-    )
+    test = tuple(Item(address=str(root / item.name), name=item.name, is_video=unit is not Unit.IMAGE) for item in items)
     bad = [root / f"bad/{number:03}.png" for number in range(skipped)]
     return evaluate_scores(
         Dataset(name=name, layout=layout, root=root, test=test, split=split),
@@ -169,7 +171,9 @@ def images(*, normal=40, anomalies=None, unlabeled=0, shift=0.0, power=3.5, seed
 def image_evaluation(*, calibration="default", pixel=EXACT, items=None, **options):
     """An evaluation of images."""
     calibration = calibrated() if calibration == "default" else calibration
-    return evaluation_of(Unit.IMAGE, images() if items is None else items, calibration=calibration, pixel=pixel, **options)
+    return evaluation_of(
+        Unit.IMAGE, images() if items is None else items, calibration=calibration, pixel=pixel, **options
+    )
 
 
 def video(rng, name, frames, spans=(), *, fps=5.0, lift=6.0, labeled=True, gone=0):

@@ -42,7 +42,9 @@ def test_panels_have_one_size_and_keep_the_aspect():
 
 def test_mask_outline_lies_on_the_border_of_the_mask():
     given = shown()
-    photo, _, marked = panels_of(**given, noun="image", **{**SCALE, "threshold": None}, side=240)  # four times the image
+    photo, _, marked = panels_of(
+        **given, noun="image", **{**SCALE, "threshold": None}, side=240
+    )  # four times the image
     changed = np.abs(np.asarray(marked.image).astype(int) - np.asarray(photo.image)).max(axis=2) > 40
     large = np.kron(given["mask"], np.ones((4, 4), bool))
     rows, columns = np.flatnonzero(large.any(axis=1)), np.flatnonzero(large.any(axis=0))

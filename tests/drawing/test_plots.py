@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from offnormal.drawing.axis import ScoreAxis, axis_for
+from offnormal.drawing.axis import axis_for
 from offnormal.drawing.figure import COLOURS
 from offnormal.drawing.plots import histogram, precision_recall, roc, sweep
 from offnormal.errors import DataError

@@ -54,9 +54,7 @@ def histogram(
     return to_svg(figure, "Histogram of the scores")
 
 
-def roc(
-    labels: ArrayLike, scores: ArrayLike, *, at: tuple[float, float] | None, kinds: tuple[str, str]
-) -> str:
+def roc(labels: ArrayLike, scores: ArrayLike, *, at: tuple[float, float] | None, kinds: tuple[str, str]) -> str:
     """The ROC curve in per cent; `at`: false-alarm rate and recall, 0-1, of the calibrated threshold.
 
     labels, scores: (R,) each, of both classes; DataError as in `metrics.image`. kinds: what the two are called.
@@ -82,7 +80,12 @@ def precision_recall(
 
 
 def sweep(
-    found: ThresholdSweep, oracle: OracleThreshold | None, *, threshold: float | None, axis: ScoreAxis, width: int = 1060
+    found: ThresholdSweep,
+    oracle: OracleThreshold | None,
+    *,
+    threshold: float | None,
+    axis: ScoreAxis,
+    width: int = 1060,
 ) -> str:
     """Shares passed and detected in percent over the threshold: steps, as each score changes one of them.
 

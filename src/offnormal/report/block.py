@@ -268,7 +268,21 @@ class Lanes:
 
 
 Element = (
-    Text | Figures | Tiles | Tracks | Legend | Plot | Plots | Table | Matrix | Facts | Side | Heading | Scale | Shots | Lanes
+    Text
+    | Figures
+    | Tiles
+    | Tracks
+    | Legend
+    | Plot
+    | Plots
+    | Table
+    | Matrix
+    | Facts
+    | Side
+    | Heading
+    | Scale
+    | Shots
+    | Lanes
 )
 
 

@@ -115,8 +115,10 @@ def training(history: History | None) -> Block | None:
 
 def render_page(page: Page) -> str:
     """A page as HTML, what UTF-8 cannot hold (halves of broken file names) as question marks."""
-    html = _environment().get_template("page.html.j2").render(
-        page=page, palette=compare_plots.palette(), written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    html = (
+        _environment()
+        .get_template("page.html.j2")
+        .render(page=page, palette=compare_plots.palette(), written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
     )
     return html.encode("utf-8", "replace").decode("utf-8")
 

@@ -31,7 +31,10 @@ def test_images_have_a_section_for_each_role_with_how_many_there_are():
     assert [picture.caption for picture in shots[0].pictures] == ["image", "heat map", "marked region"]
     score = evaluation.table.score[below[0]]
     kind, value, p_value = shots[0].about
-    assert kind == "crack" and value == f"score {score:#.4g} ({score / evaluation.threshold:.2f} × threshold)"
+    assert (
+        kind == "crack"
+        and value == f"score {score:#.4g} ({score / evaluation.threshold:.2f} \N{MULTIPLICATION SIGN} threshold)"
+    )
     assert p_value == f"p-value {evaluation.table.p_value[below[0]]:.2g}"
     assert shots[0].name == f"crack/{below[0]:03}.png"
 
@@ -39,7 +42,9 @@ def test_images_have_a_section_for_each_role_with_how_many_there_are():
 def test_the_scale_is_there_where_there_are_maps():
     evaluation = image_evaluation()
     scale = gallery(evaluation, [shown_unit(evaluation, "miss", 45)]).elements[0]
-    assert isinstance(scale, Scale) and scale.threshold == f"pixel threshold {evaluation.calibration.pixel_threshold:#.4g}"
+    assert (
+        isinstance(scale, Scale) and scale.threshold == f"pixel threshold {evaluation.calibration.pixel_threshold:#.4g}"
+    )
     bare = gallery(evaluation, [shown_unit(evaluation, "miss", 45, has_map=False, has_mask=False)])
     assert not any(isinstance(element, Scale) for element in bare.elements)
     assert gallery(evaluation, []) is None
@@ -49,7 +54,10 @@ def test_where_none_was_judged_wrongly_the_closest_are_shown():
     evaluation = image_evaluation()
     normals = [shown_unit(evaluation, "false_alarm", row) for row in (3, 4)]
     ((title, note, _),) = sections(gallery(evaluation, normals))
-    assert (title, note) == ("Normal images closest to the threshold", "none was a false alarm; the highest score first")
+    assert (title, note) == (
+        "Normal images closest to the threshold",
+        "none was a false alarm; the highest score first",
+    )
 
 
 def test_of_clips_judged_wrongly_those_alone_are_shown():
@@ -65,7 +73,11 @@ def test_without_a_threshold_nothing_is_called_false_or_missed():
     shown = [shown_unit(evaluation, "false_alarm", 8), shown_unit(evaluation, "miss", 60)]
     rows = sections(gallery(evaluation, shown))
     assert [title for title, _, _ in rows] == ["Lowest anomalous frames", "Highest normal frames"]
-    assert all(len(shot.about) == 2 and "×" not in shot.about[1] for _, _, shots in rows for shot in shots)
+    assert all(
+        len(shot.about) == 2 and "\N{MULTIPLICATION SIGN}" not in shot.about[1]
+        for _, _, shots in rows
+        for shot in shots
+    )
 
 
 def test_frames_have_their_time_and_alarms_are_counted():

@@ -38,7 +38,9 @@ def test_masks_that_mark_nothing():
     assert rows["pixel metrics"] == "the masks mark no pixel, or every pixel"
 
 
-@pytest.mark.parametrize(("number", "title", "link"), [(1, "1 file", "1 file was"), (312, "312 files", "312 files were")])
+@pytest.mark.parametrize(
+    ("number", "title", "link"), [(1, "1 file", "1 file was"), (312, "312 files", "312 files were")]
+)
 def test_skipped_files_are_counted_and_capped(number, title, link):
     evaluation = image_evaluation(skipped=number)
     block = skipped(evaluation)
@@ -53,4 +55,6 @@ def test_warnings_are_counted_and_capped():
     (table,) = warnings(evaluation).elements
     assert (table.rows[0], len(table.rows), table.more) == (["01", "warning 0"], 25, 15)
     assert links(evaluation) == [("40 warnings from reading", "warnings")]
-    assert warnings(image_evaluation()) is None and skipped(image_evaluation()) is None and links(image_evaluation()) == []
+    assert (
+        warnings(image_evaluation()) is None and skipped(image_evaluation()) is None and links(image_evaluation()) == []
+    )

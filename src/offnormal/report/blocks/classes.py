@@ -55,7 +55,7 @@ def class_counts(evaluation: Evaluation) -> Block | None:
     if not splits:
         return None
     counts = [[row.counts.get(split, 0) for split in splits] for row in evaluation.classes]
-    one, several = TRAITS[evaluation.unit].noun
+    several = TRAITS[evaluation.unit].noun[1]
     elements: list[Element] = [
         Table(
             columns=[Column("class", "text"), *(Column(SPLIT_TITLES[split]) for split in splits)],
@@ -94,5 +94,8 @@ def _correct(correct: Share | None, color: str) -> str | Cell:
         return NONE
     word = "detected" if color == "anomalous" else "passed"
     return Cell(
-        text=f"{word} {correct.count:,}", note=f"{hundred(correct.per_100)} %", bar=correct.count / correct.of, color=color
+        text=f"{word} {correct.count:,}",
+        note=f"{hundred(correct.per_100)} %",
+        bar=correct.count / correct.of,
+        color=color,
     )

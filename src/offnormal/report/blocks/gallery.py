@@ -77,14 +77,15 @@ def gallery(evaluation: Evaluation, shown: Sequence[ShownUnit]) -> Block | None:
     return Block(name="gallery", title=several.capitalize(), elements=elements) if shown else None
 
 
-def _section(
-    evaluation: Evaluation, role: Role, units: Sequence[ShownUnit], low: float, high: float
-) -> list[Element]:
+def _section(evaluation: Evaluation, role: Role, units: Sequence[ShownUnit], low: float, high: float) -> list[Element]:
     """A heading, how many of how many are shown, and the units."""
     total = None
     titles = _UNDECIDED if evaluation.threshold is None else _DECIDED
     if evaluation.frames is not None and evaluation.alarms is not None:
-        titles, total = _SPANS, {"miss": evaluation.alarms.missed, "false_alarm": evaluation.alarms.false_alarms}.get(role)
+        titles, total = (
+            _SPANS,
+            {"miss": evaluation.alarms.missed, "false_alarm": evaluation.alarms.false_alarms}.get(role),
+        )
     elif evaluation.confusion is not None:
         confusion = evaluation.confusion
         total = {"miss": confusion.escape, "false_alarm": confusion.false_alarm, "detected": confusion.caught}.get(role)
@@ -122,9 +123,7 @@ def _by_turns(units: Sequence[ShownUnit], evaluation: Evaluation) -> list[ShownU
     return [unit for _, unit in sorted(ordered, key=lambda pair: pair[0])]
 
 
-def _shots(
-    evaluation: Evaluation, role: Role, units: Sequence[ShownUnit], low: float, high: float
-) -> list[Shot]:
+def _shots(evaluation: Evaluation, role: Role, units: Sequence[ShownUnit], low: float, high: float) -> list[Shot]:
     """The first of the units, as many as the page can hold."""
     most, room = _ROLES[role]
     shots: list[Shot] = []
@@ -171,7 +170,11 @@ def _about(evaluation: Evaluation, row: int) -> list[str]:
     label = {float(NORMAL): "normal", float(ANOMALOUS): "anomalous"}.get(float(table.label[row]), "no label")
     kind = item.class_name if item.class_name and label != "normal" else label
     value = float(table.score[row])
-    times = f" ({value / threshold:.2f} × threshold)" if threshold is not None and threshold > 0 and value > 0 else ""
+    times = (
+        f" ({value / threshold:.2f} \N{MULTIPLICATION SIGN} threshold)"
+        if threshold is not None and threshold > 0 and value > 0
+        else ""
+    )
     texts = [kind, f"score {score(value)}{times}"]
     return texts if np.isnan(table.p_value[row]) else [*texts, f"p-value {table.p_value[row]:.2g}"]
 

@@ -35,7 +35,9 @@ def tiles(evaluation: Evaluation) -> list[Tile]:
     videos = evaluation.frames.videos
     over = f" over {sum(row.auc is not None for row in videos):,} of {counted(len(videos), 'video', 'videos')}"
     return [
-        Tile(tile.name, tile.value, tile.note + over) if tile.name == "frame_AUC_macro" and tile.value is not None else tile
+        Tile(tile.name, tile.value, tile.note + over)
+        if tile.name == "frame_AUC_macro" and tile.value is not None
+        else tile
         for tile in tiles
     ]
 
@@ -48,7 +50,11 @@ def variants(evaluation: Evaluation) -> Block | None:
     if evaluation.frames is None or len(suffixes) < 2:
         return None
     papers = sum(suffix.endswith(PER_VIDEO_NORM) for suffix in suffixes)
-    groups = [("", 1), ("one threshold for every video", len(suffixes) - papers), ("to compare with papers only", papers)]
+    groups = [
+        ("", 1),
+        ("one threshold for every video", len(suffixes) - papers),
+        ("to compare with papers only", papers),
+    ]
     elements: list[Element] = [
         Table(
             columns=[Column("metric", "text"), *(Column(suffix or "raw scores") for suffix in suffixes)],

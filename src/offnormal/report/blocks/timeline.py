@@ -38,14 +38,14 @@ def timelines(evaluation: Evaluation) -> Block | None:
         )
     elements: list[Element] = [Text(text=about, tone="quiet"), Legend(_KEYS)]
     elements += [
-        _plot(lines[number], evaluation.threshold, axis, WIDE, _drawn(lines[number], evaluation.threshold, axis, NARROW))
+        _plot(
+            lines[number], evaluation.threshold, axis, WIDE, _drawn(lines[number], evaluation.threshold, axis, NARROW)
+        )
         for number in large
     ]
     if small:
         plots = [_plot(lines[number], evaluation.threshold, axis, _SMALL) for number in small]
-        elements.append(
-            Plots(plots=plots, columns="two", summary=counted(len(small), "other video", "other videos"))
-        )
+        elements.append(Plots(plots=plots, columns="two", summary=counted(len(small), "other video", "other videos")))
     if more := len(lines) - len(large) - len(small):
         elements.append(Text(text=f"and {more:,} more; scores.csv has every frame.", tone="quiet"))
     return Block(name="timeline", title="Scores over time", elements=elements)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -94,7 +95,7 @@ def videos(evaluation: Evaluation) -> Block | None:
     if not lines:
         return None
     has_alarms, is_labeled = evaluation.alarms is not None, evaluation.labeled
-    columns = {
+    columns: dict[str, Sequence[str | Cell]] = {
         "length": [NONE if line.length_s is None else clock_text(line.length_s) for line in lines],
         "frames": [f"{line.frames:,}" for line in lines],
         "not scored": [f"{line.not_scored:,}" for line in lines],
@@ -112,8 +113,8 @@ def videos(evaluation: Evaluation) -> Block | None:
     table = Table(
         columns=[Column("video", "path"), *(Column(title, "notes" if title == "notes" else "num") for title in filled)],
         rows=[
-            [line.name, *cells]
-            for line, *cells in list(zip(lines, *filled.values(), strict=True))[:VIDEOS_SHOWN]
+            [line.name, *(cells[number] for cells in filled.values())]
+            for number, line in enumerate(lines[:VIDEOS_SHOWN])
         ],
         more=max(len(lines) - VIDEOS_SHOWN, 0),
         style="tall",
@@ -183,9 +184,7 @@ def _anomalous(line: VideoLine) -> str | Cell:
     if line.anomalous is None:
         return Cell(note="no labels")
     share = line.anomalous / scored if scored else None
-    return Cell(
-        text=f"{line.anomalous:,}", note="" if share is None else percent(share), bar=share, color="anomalous"
-    )
+    return Cell(text=f"{line.anomalous:,}", note="" if share is None else percent(share), bar=share, color="anomalous")
 
 
 def _detected(line: VideoLine) -> str:
