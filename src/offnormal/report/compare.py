@@ -209,7 +209,8 @@ def _strips(comparison: Comparison) -> Block | None:
             )
         )
     keys = (("normal", "normal", ""), ("anomalous", "anomalous", ""), ("the run's threshold", "ink", "upright"))
-    note = f"A stroke for each {traits.noun[0]}, from the lowest to the highest score of a run; every run has its own axis."
+    noun = traits.noun[0]
+    note = f"A stroke for each {noun}, from the lowest to the highest score of a run; every run has its own axis."
     elements: list[Element] = [Legend(keys), Text(text=note, tone="quiet"), Lanes(lanes)]
     return Block(name="scores", title="Scores", elements=elements)
 
