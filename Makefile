@@ -1,15 +1,18 @@
-# make demo: set up .venv and run the main job.   make test: the same set-up, then lint, types and tests.
+# make demo: set up .venv and run the main job.
+# make test: the same set-up, then lint, types, and all tests but the slow ones.   make test-all: the slow ones, too.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
 
-.PHONY: demo test lint types unit lock setup clean
+.PHONY: demo test test-all lint types unit slow lock setup clean
 
 demo: $(SETUP)
 	$(BIN)/offnormal demo
 
 test: lint types unit
+
+test-all: test slow
 
 lint: $(SETUP)
 	$(BIN)/ruff check .
@@ -20,7 +23,10 @@ types: $(SETUP)
 	$(BIN)/mypy
 
 unit: $(SETUP)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow"
+
+slow: $(SETUP)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m slow
 
 setup: $(SETUP)
 

@@ -39,7 +39,7 @@ EXERCISES = {
     "frames:efficientnet_lite0": Exercise(("blocks.6",), 10),  # not among them
 }
 OFFLINE = ("frames:efficientnet_lite0",)  # whose weights come with the package
-PARTS = {"train": "kept, train", "validation": "kept, validation", "test": "kept, test", "anomalous": "caught"}
+PARTS = {"train": "kept, train", "calibration": "kept, calibration", "test": "kept, test", "anomalous": "caught"}
 
 
 def offnormal(*words: str) -> None:

@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from offnormal.video_evaluation import VideoEvaluation
 
 from offnormal.backbones.dry import dry_run
 from offnormal.backbones.video.cost import multiply_adds
@@ -31,7 +32,6 @@ from offnormal.data.dataset import Dataset
 from offnormal.data.open import open_datasets
 from offnormal.detectors.memae import MemAE
 from offnormal.verbs.evaluate import evaluate_run
-from offnormal.video_evaluation import VideoEvaluation
 
 SMALL = ("--size", "96", "--width", "32", "--memory", "500")
 _BATCH = 8  # clips

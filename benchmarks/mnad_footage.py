@@ -35,7 +35,7 @@ from offnormal.run import Run
 from offnormal.training.split import keep_back, number_kept_back
 from offnormal.verbs.evaluate import evaluate_run
 from offnormal.verbs.fit import fit_config, fit_run
-from offnormal.verbs.loading import load_videos
+from offnormal.verbs.loading import load_items
 
 # row -> (detector, its options)
 FITS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -77,7 +77,7 @@ def learning_on(run: Run, dataset: Dataset, every: str | None, given: argparse.N
     made = MNAD(known.options.model_copy(update={"update": True, "update_threshold": given.threshold}), known.input)
     made.load_state(known.state_dict())
     config = build(fit_config("mnad"), {"every": every} if every else {}, environment={})
-    whole = load_videos(dataset.train, made.input, config, config, progress=None, what="", every_s=config.every_s)
+    whole = load_items(dataset.train, made.input, config, config, progress=None, what="", every_s=config.every_s)
     count = number_kept_back(len(whole), share=config.hold_out, wanted=0)
     kept = keep_back({group: len(whole.only({group})) for group in whole.groups()}, count, seed=known.options.seed)
     with torch.inference_mode():

@@ -24,7 +24,7 @@ from offnormal.bundle import Bundle, load
 from offnormal.calibration.calibration import calibrate_scores
 from offnormal.data.dataset import Dataset
 from offnormal.data.open import open_datasets
-from offnormal.data.survey import choose_input, survey_videos
+from offnormal.data.survey import choose_input, survey
 from offnormal.data.video_loader import VideoLoader
 from offnormal.metrics.video import FrameScores, VideoMetrics, video_metrics
 from offnormal.scoring import Scorer, choose_device, score_videos
@@ -70,7 +70,7 @@ def fit(footage: Footage, setting: str, path: Path) -> Bundle:
     made = registry.resolve("detectors", name)
     chosen = made.Options(**options)
     spec = choose_input(
-        survey_videos(footage.dataset.train),
+        survey(footage.dataset.train),
         size=size or made.default_size,
         multiple=made.input_multiple(chosen),
         channels=made.input_channels(chosen),

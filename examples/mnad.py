@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from offnormal.verbs.predict_videos import VideoPredictor
 from PIL import Image
 
 import offnormal as on
@@ -20,7 +21,6 @@ from offnormal.config.score import PredictConfig
 from offnormal.data.video_loader import VideoLoader
 from offnormal.scoring import Scorer
 from offnormal.types import Item
-from offnormal.verbs.predict_videos import VideoPredictor
 
 
 def draw(folder: Path, *, frames: int = 60, falls: bool = False, seed: int = 0) -> Path:

@@ -11,6 +11,7 @@ from hypothesis import settings
 from PIL import Image
 
 from offnormal import registry
+from offnormal.testing.scenes import write_parts
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("untimed")
@@ -41,37 +42,6 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("OFFNORMAL_TEST_DATA does not name a folder with the real data sets")
     return Path(folder)
-
-
-def draw_part(rng: np.random.Generator, *, defect: bool = False, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """A disc on a striped ground with noise, (H, W, 3) uint8, and the mask (H, W) of its defect, if any."""
-    y, x = np.mgrid[:size, :size]
-    shift = rng.normal(0, 0.5, 2)
-    disc = np.hypot(y - size / 2 - shift[0], x - size / 2 - shift[1]) < size * 0.35
-    image = np.where(disc, 170 + rng.normal(0, 5), 60 + 20 * np.sin(x / 3))[..., None] * np.array([1.0, 0.9, 0.8])
-    mask = np.zeros((size, size), bool)
-    if defect:
-        top, left = rng.integers(size // 3, size // 2, 2)
-        mask[top : top + size // 6, left : left + size // 6] = True
-        image[mask] = (30, 200, 40)
-    image = image + rng.normal(0, 4, image.shape)
-    return image.clip(0, 255).astype(np.uint8), mask
-
-
-def write_parts(root: Path, *, train: int = 12, good: int = 5, bad: int = 5, size: int = 64, seed: int = 0) -> Path:
-    """An MVTec-style tree of drawn parts."""
-    rng = np.random.default_rng(seed)
-    for folder, number in (("train/good", train), ("test/good", good)):
-        (root / folder).mkdir(parents=True)
-        for i in range(number):
-            Image.fromarray(draw_part(rng, size=size)[0]).save(root / folder / f"{i:03}.png")
-    for folder in ("test/spot", "ground_truth/spot"):
-        (root / folder).mkdir(parents=True)
-    for i in range(bad):
-        image, mask = draw_part(rng, defect=True, size=size)
-        Image.fromarray(image).save(root / f"test/spot/{i:03}.png")
-        Image.fromarray(mask.astype(np.uint8) * 255).save(root / f"ground_truth/spot/{i:03}_mask.png")
-    return root
 
 
 @pytest.fixture(scope="session")

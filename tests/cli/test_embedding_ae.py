@@ -11,7 +11,7 @@ from offnormal.bundle import load
 from offnormal.cli.fit import _trained
 from offnormal.cli.main import run
 from offnormal.detectors.embedding_ae import options as embedding_ae_options
-from tests.contracts.scenes import write_scenes
+from offnormal.testing.scenes import write_scenes
 
 SMALL = ["--batch-size", "4", "--hidden", "16", "8"]
 

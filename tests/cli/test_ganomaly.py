@@ -7,7 +7,7 @@ import pytest
 
 from offnormal.bundle import load
 from offnormal.cli.main import run
-from tests.conftest import write_parts
+from offnormal.testing.scenes import write_parts
 from tests.data.idx_files import write_digits
 
 QUICK = ["--width", "4", "--latent", "6", "--steps", "20", "--batch-size", "8"]

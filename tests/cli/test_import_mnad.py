@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from offnormal.verbs.predict_videos import VideoPredictor
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -11,7 +12,6 @@ from offnormal.cli.main import run
 from offnormal.config.score import PredictConfig
 from offnormal.detectors.mnad import MNAD
 from offnormal.scoring import Scorer
-from offnormal.verbs.predict_videos import VideoPredictor
 from tests.detectors.mnad.reference import reference_state
 
 

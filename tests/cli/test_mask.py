@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import yaml
+from offnormal.verbs.chosen_frames import choose_frames
 from PIL import Image
 
 from offnormal.api import score
@@ -14,7 +15,6 @@ from offnormal.config.layers import build
 from offnormal.config.score import EvaluateConfig
 from offnormal.data.video_loader import VideoLoader
 from offnormal.sources.privacy import area
-from offnormal.verbs.chosen_frames import choose_frames
 from offnormal.verbs.evaluate import choose_pictures, evaluate_all
 from tests.footage import ANOMALY, film, write_footage
 from tests.items import video

@@ -10,8 +10,8 @@ import torch
 from offnormal.bundle import load
 from offnormal.cli.main import run
 from offnormal.detectors.memae import MemAE
+from offnormal.testing.scenes import write_scenes
 from offnormal.types import InputSpec
-from tests.contracts.scenes import write_scenes
 from tests.data.idx_files import write_digits
 
 QUICK = ["--steps", "12", "--batch-size", "4", "--memory", "6"]

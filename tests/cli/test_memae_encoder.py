@@ -12,9 +12,9 @@ from offnormal.bundle import load
 from offnormal.cli.main import run
 from offnormal.detectors.memae import MemAE
 from offnormal.scoring import Scorer
+from offnormal.testing.scenes import write_scenes
 from offnormal.types import InputSpec
 from tests.backbones.video.naive import with_statistics
-from tests.contracts.scenes import write_scenes
 
 QUICK = ["--size", "32", "--frames", "5", "--hop", "4", "--memory", "6"]
 QUICK += ["--steps", "2", "--batch-size", "4", "--threads", "1"]

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from offnormal.cli.main import run
-from tests.conftest import draw_part
+from offnormal.testing.scenes import draw_part
 from tests.video_files import write_video
 
 
@@ -113,12 +113,13 @@ def test_frame_folders_say_whose_clock_they_have(fitted, footage, tmp_path, caps
         Image.fromarray(draw_part(np.random.default_rng(index))[0]).save(folder / f"{index}.png")
     assert run(["predict", str(fitted), str(folder), "--as-video", "--json"]) == 0
     said = capsys.readouterr()
-    assert json.loads(said.out)["frames"] == 4 and "25 frames a second (--fps)" in said.err
+    assert json.loads(said.out)["frames"] == 4 and json.loads(said.out)["seconds"] is None
+    assert "has no clock, which alarms need: give its frames per second with --fps" in said.err
     assert run(["predict", str(fitted), str(folder), "--as-video", "--every", "1s"]) == 2
     assert "rate of its frames" in capsys.readouterr().err
     assert run(["predict", str(fitted), str(folder), "--as-video", "--fps", "2", "--every", "1s", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["scored_frames"], found["seconds"], found["assumed_fps"]) == (2, 2.0, None)
+    assert (found["scored_frames"], found["seconds"]) == (2, 2.0)
     assert run(["predict", str(fitted), str(folder), "--json"]) == 0
     assert len(lines(capsys)) == 4, "pictures as ever"
     assert run(["predict", str(fitted), str(folder), str(footage)]) == 2

@@ -12,7 +12,7 @@ from PIL import Image
 
 from offnormal.bundle import load
 from offnormal.cli.main import run
-from tests.conftest import write_parts
+from offnormal.testing.scenes import write_parts
 from tests.data.idx_files import write_digits
 
 

@@ -143,6 +143,7 @@ def begun(config):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_sigterm_while_a_batch_takes_long_ends_as_well(config):
     """Where torch computes, no interpreter can end: the thread would come back to one that is gone."""
     program = started(config, code=SLOW)
@@ -157,6 +158,7 @@ def test_sigterm_while_a_batch_takes_long_ends_as_well(config):
     assert [row["id"] for row in rows(config)] == [opened["id"]]
 
 
+@pytest.mark.slow
 def test_an_interrupt_while_a_recording_is_scored_ends_it(config, yard):
     (config.parent / "slow").touch()
     values = {**json.loads(config.read_text()), "cameras": [{"name": "gate", "source": str(yard / "calm.mp4")}]}
@@ -170,6 +172,7 @@ def test_an_interrupt_while_a_recording_is_scored_ends_it(config, yard):
     assert "interrupted" in err and "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_after_a_kill_what_was_open_is_closed_and_told_once(config):
     program = started(config)
     opened = json.loads(program.stdout.readline())
@@ -188,6 +191,7 @@ def test_after_a_kill_what_was_open_is_closed_and_told_once(config):
     assert ids[0] == opened["id"] and len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_a_source_that_hangs_keeps_the_program_from_nothing(config, yard):
     kind = "multipart/x-mixed-replace;boundary=frame"
     with HttpStream(kind, lambda: mjpeg(film(1, anomaly=(5, 20), frames=20), every_s=0.1), hangs=True) as stream:

@@ -1,3 +1,4 @@
+import doctest
 import json
 from typing import Annotated
 
@@ -5,7 +6,7 @@ import pytest
 from hypothesis import given, strategies
 from pydantic import TypeAdapter, ValidationError
 
-from offnormal.config import fields
+from offnormal.config import fields, model
 from offnormal.config.fit import FitConfig
 from offnormal.types import Rate
 
@@ -167,3 +168,8 @@ def test_a_configuration_is_written_as_people_write_it():
     found = config.model_dump(mode="json")
     assert [found[name] for name in ("every", "size", "rate", "split")] == ["5s", "256x320", "0.01", "60/30/10"]
     assert (config.every, config.size, config.rate, config.split) == (5.0, (256, 320), Rate(0.01), (60.0, 30.0, 10.0))
+
+
+def test_doctests():
+    assert doctest.testmod(fields).failed == doctest.testmod(model).failed == 0
+    assert doctest.testmod(fields).attempted > 5

@@ -39,6 +39,7 @@ class FilmReader:
     def __init__(self, path: Path, film: Film, cinema: Cinema) -> None:
         self.path, self.film, self.cinema = path, film, cinema
         self.warnings: list[str] = []
+        self.restarts: list[int] = []
         frames = film.count if film.promised == -1 else film.promised
         seconds = frames / film.fps if film.fps and frames is not None else None
         self.info = VideoInfo(frames=frames, exact=film.exact, fps=film.fps, size=film.size, duration_s=seconds)
@@ -63,7 +64,8 @@ class FilmReader:
         return (frame for frame in self.frames() if frame.index % step == 0)
 
     def times(self) -> list[float | None]:
-        return [frame.time_s for frame in self.frames()]
+        every = range(self.film.count)
+        return [None if i in self.film.lost or not self.film.fps else i / self.film.fps for i in every]
 
     def __enter__(self) -> FilmReader:
         self.cinema.open.append(self.path.name)

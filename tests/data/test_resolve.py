@@ -137,6 +137,10 @@ def test_images_written_earlier_are_skipped_and_inputs_are_never_written_over(tm
     for named, written in refused:
         with pytest.raises(UsageError, match="holds the images themselves: choose another folder"):
             resolve_items([tmp_path / name for name in named], written=[tmp_path / written])
+    make(tmp_path, "old/1.png", "only/out/1.png")
+    for named, written in ((["old", "new"], "old"), (["only"], "only/out")):
+        with pytest.raises(UsageError, match="holds the images themselves"):
+            resolve_items([tmp_path / name for name in named], written=[tmp_path / written])
 
 
 def test_one_kind_is_taken_where_both_are_present(tmp_path):
@@ -194,6 +198,11 @@ def test_frame_folders_are_videos_when_asked_for(tree):
     (tree / "empty").mkdir()
     with pytest.raises(DataError, match="no video there"):
         found(tree, "empty", as_video=True)
+
+
+def test_a_glob_takes_the_videos_among_images_as_video(tree):
+    (tree / "loose/a.avi").write_bytes(b"x")
+    assert found(tree, "loose/*", as_video=True) == ["loose/a.avi"]
 
 
 def test_what_was_written_the_last_time_is_skipped(tree):
@@ -277,6 +286,11 @@ def test_single_clips_are_named_once(tmp_path):
         ("run/1", None, None),
         ("walk/1", None, None),
     ]
+
+
+def test_frames_in_a_folder_beside_a_clip_are_of_it(tmp_path):
+    make(tmp_path, "001/a.avi", "001/jpeg/1.jpg")
+    assert clips(tmp_path / "001") == [("a", None, "001/a")]
 
 
 def test_clips_that_are_none_are_refused(tmp_path):

@@ -47,9 +47,9 @@ def test_unreadable_pictures_are_passed_over(tmp_path):
 
 def test_no_readable_picture_is_an_error(tmp_path):
     (tmp_path / "a.png").write_text("text")
-    with pytest.raises(DataError, match=r"none of the 2 training pictures can be read, the first is .*a\.png"):
+    with pytest.raises(DataError, match=r"none of the 2 training images can be read, the first is .*a\.png"):
         survey([image(tmp_path / "a.png"), image(tmp_path / "b.png")])
-    with pytest.raises(DataError, match="no training pictures"):
+    with pytest.raises(DataError, match="no training items"):
         survey([])
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from offnormal.drawing.overlay import draw_contour, gradient, line_width, overlay, scale_for
+from offnormal.drawing.overlay import draw_contour, faint_overlay, gradient, line_width, overlay, scale_for
 from offnormal.errors import DataError, UsageError
 from tests.evaluations import calibrated
 
@@ -116,3 +116,13 @@ def test_gradient_of_the_legend_rises_in_opacity():
 def test_wrong_input_is_named(image, field, ends, error, said):
     with pytest.raises(error, match=said):
         overlay(image, field, threshold=None, low=ends[0], high=ends[1])
+
+
+def test_over_what_moves_the_heat_is_fainter_and_only_above_the_threshold():
+    photo = Image.fromarray(GREY)
+    faint = np.asarray(faint_overlay(photo, ramp()[::4, ::4], threshold=5.0, low=0.0, high=10.0)).astype(int)
+    assert np.array_equal(faint[:, :40], GREY[:, :40]) and np.abs(faint[:, -5:] - 90).max() > 40
+    full = np.asarray(overlay(GREY, ramp(), threshold=None, low=0.0, high=10.0)).astype(int)
+    plain = np.asarray(faint_overlay(photo, ramp(), threshold=None, low=0.0, high=10.0)).astype(int)
+    np.testing.assert_allclose(plain[:, -1] - 90, 0.75 * (full[:, -1] - 90), atol=2)
+    assert faint_overlay(photo, ramp(high=5.0), threshold=5.0, low=0.0, high=10.0) is photo

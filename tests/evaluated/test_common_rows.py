@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from offnormal.errors import DataError
 from offnormal.evaluated.common_rows import BLOCKS, common_rows
 from offnormal.evaluated.score_table import read_scores
+
+from offnormal.errors import DataError
 from tests.evaluations import image_run, video_run
 
 

@@ -5,10 +5,10 @@ import json
 import shutil
 
 import pytest
-
-from offnormal.errors import DataError, UsageError
 from offnormal.evaluated import run as module
 from offnormal.evaluated.run import read_run
+
+from offnormal.errors import DataError, UsageError
 from tests.evaluations import image_run, video_run
 
 

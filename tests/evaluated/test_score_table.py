@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from offnormal.evaluated.score_table import read_scores
 
 from offnormal.errors import DataError
-from offnormal.evaluated.score_table import read_scores
 
 HEAD = "video,frame,time_s,label,score,p_value,anomalous,not_scored,psnr\n"
 ROWS = ("a,0,0.000,0,1.5,0.5,0,,9\n", "a,1,0.040,1,2.5,0.01,1,,9\n", "b,0,,,,,,too short,\n")

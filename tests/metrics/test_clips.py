@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from offnormal.metrics.clips import best_by_hindsight, class_rows, clip_metrics, part_rows, trade
 
 from offnormal.errors import DataError
-from offnormal.metrics.clips import best_by_hindsight, class_rows, clip_metrics, part_rows, trade
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1])
 SCORES = np.array([1.0, 2.0, 2.0, 5.0, 2.0, 4.0, 6.0])

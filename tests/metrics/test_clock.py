@@ -2,6 +2,7 @@
 
 import doctest
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -114,11 +115,11 @@ def test_scores_of_thinned_frames_stand_until_the_next_one_of_the_segment():
     ("given", "fps", "error"), [([0, np.inf], None, DataError), ([[0, 1]], None, DataError), ([0], 0, UsageError)]
 )
 def test_mistakes_are_named(given, fps, error):
-    with pytest.raises(error, match="v: .*expected"):
+    with pytest.raises(error, match=r"v: .*expected"):
         Clock.of(given, fps=fps, name="v")
 
 
-@given(st.lists(st.sampled_from([0.5, 0.5, 0.5, 1.0, 2.0, 20.0, 0.0, -3.0, None]), min_size=2, max_size=60))
+@given(st.lists(st.sampled_from([0.5, 0.5, 0.5, 1.03, 2.07, 21.3, 0.0, -3.1, None]), min_size=2, max_size=60))
 @settings(max_examples=300, deadline=None)
 def test_whatever_the_timestamps_the_axis_rises_and_seconds_add_up(steps):
     times, now = [], 0.0
@@ -128,7 +129,7 @@ def test_whatever_the_timestamps_the_axis_rises_and_seconds_add_up(steps):
     found = Clock.of(times)
     if not found.has_clock:
         known = [time for time in times if time is not None]
-        assert not any(later > before for before, later in zip(known, known[1:], strict=False))
+        assert not any(later > before for before, later in pairwise(known))
         return
     assert (np.diff(found.times_s) > 0).all() and (found.durations_s > 0).all()
     assert (found.ends_s[:-1] <= found.times_s[1:] + 1e-9).all(), "no frame is shown while the next one is"

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-
 from offnormal.metrics.item_use import ItemShares, ItemUse
 
 

@@ -220,6 +220,7 @@ def test_any_frame_rate(tmp_path):
         assert times == pytest.approx([0, 1 / fps, 2 / fps], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_chromium_plays_it(tmp_path):
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:

@@ -86,7 +86,10 @@ def test_pictures_of_a_video_and_held_scores(cinema):
     np.testing.assert_allclose(one.aligned.score, [0, 0, 2, 2, 4], atol=1e-4)
     assert len(one.aligned.reasons) == 2
     (one,) = scored([cinema.film("b", count=50)], InputSpec(size=SIZE), loader={"every_s": 1.0})
-    assert [tuple(span) for span in one.aligned.reasons] == [(1, 25, "between windows")]
+    assert [tuple(span) for span in one.aligned.reasons] == [
+        (1, 25, "between windows"),
+        (26, 50, "after the last window"),
+    ]
 
 
 def test_a_video_is_given_before_the_next_ones_are_read_to_their_end(cinema):

@@ -134,6 +134,7 @@ def test_a_mail_arrives_with_the_picture(picture):
     assert "Highest score 4.5 at threshold 3" in text and picture.event.id in text
 
 
+@pytest.mark.slow
 def test_mails_wait_while_the_server_is_away_or_refuses(tmp_path, caplog):
     port = free_port()
     sinks = {"mail": alert(mailto(port), when=["closed"])}
@@ -150,6 +151,7 @@ def test_mails_wait_while_the_server_is_away_or_refuses(tmp_path, caplog):
             assert [mail["subject"] for mail in box.mails] == [title(event(number), "closed") for number in range(2)]
 
 
+@pytest.mark.slow
 def test_what_is_too_large_for_the_server_is_told_with_less_attached(tmp_path):
     Image.new("RGB", (64, 48), (200, 30, 30)).save(tmp_path / "heat.jpg")
     (tmp_path / "clip.mp4").write_bytes(bytes(200_000))

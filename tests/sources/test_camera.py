@@ -66,6 +66,7 @@ def test_rtsp_gives_frames_with_the_clock_of_the_stream(server, camera):
 
 
 @pytest.mark.parametrize("trouble", ["kill", "stall"])
+@pytest.mark.slow
 def test_a_camera_that_dies_or_hangs_comes_back_behind_one_gap(server, camera, caplog, trouble):
     caplog.set_level(logging.INFO)
     it = camera(server.url("numbers.mp4", "user:secret@"))
@@ -102,6 +103,7 @@ def test_a_camera_that_was_never_there_gives_nothing_and_says_so_once(camera, ca
     assert "secret" not in caplog.text + it.status.reason
 
 
+@pytest.mark.slow
 def test_closing_returns_soon_while_a_read_hangs_and_the_socket_is_closed_later(camera):
     with HttpStream(
         f"multipart/x-mixed-replace;boundary={BOUNDARY}", lambda: mjpeg(numbered(20), every_s=0.01), hangs=True
@@ -134,6 +136,7 @@ for name in range(4):
 """
 
 
+@pytest.mark.slow
 def test_a_program_ends_well_while_reads_hang():
     kind = f"multipart/x-mixed-replace;boundary={BOUNDARY}"
     with HttpStream(kind, lambda: mjpeg(numbered(20), every_s=0.01), hangs=True) as stream:
@@ -141,6 +144,7 @@ def test_a_program_ends_well_while_reads_hang():
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, b"0", b"")
 
 
+@pytest.mark.slow
 def test_one_camera_that_hangs_delays_no_other(server, camera):
     content = f"multipart/x-mixed-replace;boundary={BOUNDARY}"
     with HttpStream(content, list, hangs=True) as silent:

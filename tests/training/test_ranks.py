@@ -125,16 +125,19 @@ class DiesInOneRank(Plain):
         yield from super().training_step(x)
 
 
+@pytest.mark.slow
 def test_an_error_in_one_rank_ends_all_with_its_message(sources, tmp_path):
     with pytest.raises(DataError, match="file 17 is broken"):
         train(job(sources, tmp_path, made(BreaksInOneRank)), CPU)
 
 
+@pytest.mark.slow
 def test_a_rank_that_dies_ends_all(sources, tmp_path):
     with pytest.raises(ranks.OffnormalError, match=r"SIGKILL.*lower --batch-size"):
         train(job(sources, tmp_path, made(DiesInOneRank)), CPU)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_is_told_by_the_rank_that_had_it(sources, tmp_path):
     with pytest.raises(FitError, match=r"step 4 .*the loss of plain is nan"):
         train(job(sources, tmp_path, made(Plain, nan_at=4)), CPU)
@@ -147,6 +150,7 @@ import offnormal as on
 """
 
 
+@pytest.mark.slow
 def test_python_scripts_with_a_guard_can_use_several_devices(plugged, pictures, tmp_path):
     for guard, words in (("if __name__ == '__main__':\n", None), ("if True:\n", "__main__")):
         text = SCRIPT.format(guard="", normal=str(pictures), out=str(tmp_path / "runs"))
@@ -165,6 +169,7 @@ def test_python_scripts_with_a_guard_can_use_several_devices(plugged, pictures, 
             assert "what it wrote before says why" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_command_line_can_use_several_devices(plugged, pictures, tmp_path):
     code = "from offnormal.cli.main import main\nif __name__ == '__main__': main()"
     (tmp_path / "program.py").write_text(code)

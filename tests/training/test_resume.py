@@ -50,6 +50,7 @@ def losses(run):
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+@pytest.mark.slow
 def test_a_killed_fit_is_gone_on_with_and_gives_the_same(plugged, pictures, tmp_path, schedule):
     arguments = ["pair", "--normal", pictures, "--device", "cpu", "--epochs", 120, "--batch-size", 6, "--size", 16]
     arguments += ["--schedule", schedule, "--threads", 1, "--slow-s", 0.01]

@@ -3,12 +3,12 @@ import math
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from offnormal.verbs.alarm_peaks import AlarmPeaks
 
 from offnormal.metrics.operational import operate
 from offnormal.metrics.video import FrameScores
 from offnormal.scoring import ScoredFrame
 from offnormal.types import Frame
-from offnormal.verbs.alarm_peaks import AlarmPeaks
 
 
 def peaks(scores, times, merge_gap_s, *, threshold=1.5, lost=(), thinned=False):
@@ -22,7 +22,7 @@ def peaks(scores, times, merge_gap_s, *, threshold=1.5, lost=(), thinned=False):
 
 
 @settings(deadline=None)  # the first call imports
-@given(st.lists(st.sampled_from([0.0, 1.0, 2.0, 3.0, 4.0, math.nan]), min_size=1, max_size=40), st.integers(0, 5))
+@given(st.lists(st.sampled_from([0.0, 1.0, 2.0, 3.0, 4.0, math.nan]), min_size=2, max_size=40), st.integers(0, 5))
 def test_they_are_those_of_the_alarms(scores, gap):
     times = np.arange(len(scores)) / 2
     wanted = operate([FrameScores("a", scores, times_s=times)], 1.5, merge_gap_s=gap / 2).alarms
@@ -37,6 +37,13 @@ def test_lost_frames_end_a_run(lost, gap):
     unscored = [math.nan if index in lost else score for index, score in enumerate(scores)]
     wanted = operate([FrameScores("a", unscored, times_s=times)], 1.5, merge_gap_s=gap / 2).alarms
     assert peaks(scores, times.tolist(), gap / 2, lost=lost) == [alarm.peak for alarm in wanted]
+
+
+def test_a_jump_of_the_clock_ends_a_run():
+    times = np.concatenate([np.arange(5) / 2, 60 + np.arange(5) / 2])
+    scores = [2.0, 2, 3, 2, 2, 2, 2, 4, 2, 2]
+    wanted = operate([FrameScores("a", scores, times_s=times)], 1.5, merge_gap_s=1.0).alarms
+    assert peaks(scores, times.tolist(), 1.0) == [alarm.peak for alarm in wanted] == [2, 7]
 
 
 def test_frames_left_out_on_purpose_end_no_run():

@@ -6,6 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import yaml
+from offnormal.verbs.evaluate_clips import choose_clips
+from offnormal.verbs.predict_clips import ClipPredictor
 
 from offnormal.api import evaluate
 from offnormal.bundle import load
@@ -18,9 +20,7 @@ from offnormal.types import Mask
 from offnormal.verbs.calibrate import calibrate_bundle
 from offnormal.verbs.compare import compare
 from offnormal.verbs.evaluate import evaluate_all
-from offnormal.verbs.evaluate_clips import choose_clips
 from offnormal.verbs.fit import fit_config, fit_run
-from offnormal.verbs.predict_clips import ClipPredictor
 from tests.class_names import NORMAL, write_actions
 
 

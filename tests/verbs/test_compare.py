@@ -3,8 +3,8 @@ from __future__ import annotations
 import json
 
 import pytest
-
 from offnormal.comparison import compare_runs
+
 from offnormal.config.score import CompareConfig
 from offnormal.verbs.compare import compare, comparison_json
 from tests.evaluations import image_run, video_run

@@ -12,13 +12,13 @@ from offnormal.config.layers import build
 from offnormal.config.score import EvaluateConfig
 from offnormal.data.open import open_datasets
 from offnormal.errors import ConfigError, FitError
+from offnormal.testing.scenes import write_parts
 from offnormal.training import worker
 from offnormal.training.tracking import follower
 from offnormal.training.upload import uploader
 from offnormal.verbs import elsewhere
 from offnormal.verbs.evaluate import evaluate_run
 from offnormal.verbs.fit import fit_config, fit_run, resumed_config
-from tests.conftest import write_parts
 from tests.training.test_resume import fit as fit_by_command
 from tests.training.test_resume import killed
 

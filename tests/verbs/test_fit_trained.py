@@ -15,10 +15,10 @@ from offnormal.config.score import BenchmarkConfig, EvaluateConfig
 from offnormal.data.open import open_datasets
 from offnormal.errors import CalibrationError, ConfigError
 from offnormal.scoring import Scorer
+from offnormal.testing.scenes import write_parts
 from offnormal.verbs.benchmark import benchmark_bundle
 from offnormal.verbs.evaluate import evaluate_run
 from offnormal.verbs.fit import fit_config, fit_run
-from tests.conftest import write_parts
 from tests.footage import write_footage
 
 

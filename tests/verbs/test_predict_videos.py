@@ -4,6 +4,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from offnormal.verbs.predict_videos import VideoPredictor, annotated_paths, refuse_options
 from PIL import Image
 
 from offnormal.bundle import Bundle
@@ -12,7 +13,6 @@ from offnormal.config.score import PredictConfig
 from offnormal.errors import UsageError, VideoError
 from offnormal.types import InputSpec, Output, Resize
 from offnormal.verbs import predict_videos
-from offnormal.verbs.predict_videos import VideoPredictor, annotated_paths, refuse_options
 from tests.video_files import cut, write_video
 
 SIZE = (32, 48)
@@ -138,7 +138,8 @@ def test_with_every_only_some_frames_are_scored_and_drawn(tmp_path):
     (found,), _ = predict(bundle(), [path], every="500ms", annotate=tmp_path / "x.mp4", overlays=tmp_path / "o")
     assert np.flatnonzero(found.looked_at).tolist() == [0, 5, 10, 15, 20, 25, 30, 35, 40]
     assert [when for when, _ in decoded(found.annotated)] == pytest.approx(np.arange(9) / 2)
-    assert lasting(found) == pytest.approx([1.0, 1.5, 4.0, 4.5])
+    assert lasting(found) == pytest.approx([1.0, 1.5, 4.0, 4.4])
+    assert found.seconds == pytest.approx(4.4), "as without thinning"
     assert [alarm.peak for alarm in found.alarms] == list(found.pictures) == [10, 40]
     with pytest.raises(UsageError, match="--hold and --every"):
         predict(bundle(), [path], every="1s", hold=True)
@@ -187,11 +188,13 @@ def test_frame_folders_have_the_clock_they_are_given(tmp_path):
     for index, value in enumerate(QUIET_LOUD):
         Image.new("RGB", (48, 32), (value,) * 3).save(folder / f"{index}.png")
     (found,), _ = predict(bundle(), [folder], overlays=tmp_path / "o", annotate=tmp_path / "x.mp4")
-    assert found.assumed_fps == 25 and found.scored.scores.times_s is None
-    assert [alarm.start_s for alarm in found.alarms] == pytest.approx([0.4]) and list(found.pictures) == [18]
+    assert found.seconds is None and found.operation is None and found.alarms == []
+    assert found.is_anomalous and list(found.pictures) == [18]
     assert [when for when, _ in decoded(found.annotated)] == pytest.approx(np.arange(44) / 25, abs=1e-4)
     (found,), _ = predict(bundle(), [folder], fps=10)
-    assert found.assumed_fps is None and [alarm.start_s for alarm in found.alarms] == pytest.approx([1.0, 4.0])
+    assert found.seconds == pytest.approx(4.4) and [alarm.start_s for alarm in found.alarms] == pytest.approx(
+        [1.0, 4.0]
+    )
 
 
 def test_a_video_too_short_for_a_clip_says_why(tmp_path):

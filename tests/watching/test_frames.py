@@ -1,6 +1,8 @@
 """One camera up to its scores, without a detector."""
 
+import time
 from datetime import UTC, datetime
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +13,7 @@ from offnormal.errors import ConfigError
 from offnormal.scoring.stream import ScoredFrame
 from offnormal.types import Frame, Gap, InputSpec
 from offnormal.watching.config import CameraConfig
-from offnormal.watching.frames import TORN, CameraFrames, CameraSetup, first_frame
+from offnormal.watching.frames import TORN, CameraFrames, CameraSetup, WallClock, first_frame
 
 BEGAN_S = datetime(2026, 11, 23, 10, tzinfo=UTC).timestamp()
 
@@ -147,3 +149,45 @@ def test_a_check_says_what_a_source_gives(yard, tmp_path):
         return first_frame(CameraSetup(CameraConfig(name="x", source=str(path), bundle=yard / "bundle"), bundle))
 
     assert gives(yard / "odd.mp4") == "64 x 64"
+
+
+class SystemClocks:
+    """The system's clocks, set by hand."""
+
+    def __init__(self, monkeypatch):
+        self.monotonic_s, self.wall_s = 100.0, 5000.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.monotonic_s)
+        monkeypatch.setattr(time, "time", lambda: self.wall_s)
+
+    def pass_by(self, seconds, *, set_by=0.0):
+        self.monotonic_s += seconds
+        self.wall_s += seconds + set_by
+
+
+@pytest.fixture
+def clocks(monkeypatch):
+    return SystemClocks(monkeypatch)
+
+
+def test_it_is_the_time_of_day_also_for_moments_that_have_passed(clocks):
+    clock = WallClock()
+    clocks.pass_by(60)
+    assert clock.now() == 5060
+    assert clock.of(100) == 5000
+
+
+def test_set_forward_it_is_followed_at_once(clocks):
+    clock = WallClock()
+    clocks.pass_by(1, set_by=3600)
+    assert clock.now() == clocks.wall_s
+
+
+def test_set_back_it_still_rises_until_the_time_of_day_is_reached(clocks):
+    clock, moments = WallClock(), []
+    clocks.pass_by(0, set_by=-10)
+    for _ in range(300):
+        clocks.pass_by(1)
+        moments.append(clock.now())
+    steps = [later - earlier for earlier, later in pairwise(moments)]
+    assert min(steps) == pytest.approx(0.95)
+    assert moments[-1] == pytest.approx(clocks.wall_s)

@@ -75,6 +75,7 @@ def server(yard, tmp_path):
     made.kill()
 
 
+@pytest.mark.slow
 def test_a_camera_with_sinks_whose_server_is_killed_and_comes_back(server, yard, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     source = server.url("odd.mp4", "user:secret@")

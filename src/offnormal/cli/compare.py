@@ -78,4 +78,3 @@ def as_text(comparison: Comparison) -> list[str]:
     width = max(len(cell) for row in rows for cell in row[1:])
     aligned = [[*(name.ljust(first) for name in row[:1]), *(cell.rjust(width + 2) for cell in row[1:])] for row in rows]
     return ["".join(row).rstrip() for row in aligned]
-

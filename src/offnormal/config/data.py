@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -11,7 +11,7 @@ from offnormal.config.fields import Device, Names, Split
 from offnormal.config.model import VerbConfig
 
 
-def _off(value: Any) -> Any:
+def _off(value: object) -> object:
     """What YAML makes of `off` is the word again."""
     return "off" if value is False else value
 

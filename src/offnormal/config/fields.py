@@ -25,7 +25,7 @@ _UNITS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 class Text:
     """Marks a type that people write as text: read once by `parse`, shown and written to JSON by `show`."""
 
-    parse: Callable[[Any], Any]
+    parse: Callable[[object], object]
     show: Callable[[Any], str] | None = None
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -143,7 +143,7 @@ def parse_device(value: object) -> str:
     return text
 
 
-def parse_names(value: object) -> Any:
+def parse_names(value: object) -> object:
     """A list of names, or a text with commas between them.
 
     >>> parse_names("a, b"), parse_names(["a,b"])
@@ -152,7 +152,7 @@ def parse_names(value: object) -> Any:
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
-def _several(value: object) -> Any:
+def _several(value: object) -> object:
     return [value] if isinstance(value, str | Path) else value
 
 

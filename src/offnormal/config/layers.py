@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from offnormal.config.model import Flattened, VerbConfig, find_mark, nested_model
+from offnormal.config.model import Flattened, VerbConfig, find_mark, merge, nested_model
 from offnormal.config.validation import format_validation_error
 from offnormal.errors import ConfigError
 from offnormal.redact import redact
@@ -29,7 +29,7 @@ FILE = "file"  # key beside single ones by which a layer names the file of a mod
 _TO_ENCODE = re.compile(r"[/?#@\s]")  # in a login
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, object]:
     """The mapping in a YAML file; ConfigError when it is missing or not a mapping."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -46,7 +46,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def build(
     model: type[_Config],
-    given: Mapping[str, Any],
+    given: Mapping[str, object],
     *,
     file: Path | None = None,
     environment: Mapping[str, str] = os.environ,
@@ -57,21 +57,18 @@ def build(
     detector: the name that a file may repeat under `detector: {name: ...}`, as a run's config.yaml does.
     Raises ConfigError for unknown keys, with the nearest known one, and for values that are not valid.
     """
-    merged: dict[str, Any] = {}
+    merged: dict[str, object] = {}
     filled: list[str] = []
     for layer in (_read_file(file, detector, environment, filled), _from_environment(model, environment), given):
         for key, value in _with_files(model, layer, environment, filled).items():
-            if isinstance(value, Mapping) and isinstance(merged.get(key), dict):
-                merged[key] = {**merged[key], **value}
-            else:
-                merged[key] = dict(value) if isinstance(value, Mapping) else value
+            merged[key] = merge(merged.get(key), value)
     try:
         return model.model_validate(merged)
     except ValidationError as error:
         raise ConfigError(redact(format_validation_error(error, model), *filled)) from None
 
 
-def _environment_value(text: str) -> Any:
+def _environment_value(text: str) -> object:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -80,25 +77,27 @@ def _environment_value(text: str) -> Any:
 
 
 def _with_files(
-    model: type[BaseModel], layer: Mapping[str, Any], environment: Mapping[str, str], filled: list[str]
-) -> dict[str, Any]:
+    model: type[BaseModel], layer: Mapping[str, object], environment: Mapping[str, str], filled: list[str]
+) -> dict[str, object]:
     """A layer with the keys of the files that it names in place of their paths."""
     values = dict(layer)
     for key, field in model.model_fields.items():
         mark = find_mark(field, Flattened)
-        if mark is not None and mark.file_flag is not None and key in values:
-            value = values[key] if isinstance(values[key], Mapping) else {FILE: values[key]}
-            if isinstance(path := value.get(FILE), str | Path):
-                values[key] = {**_filled(read_yaml(Path(path)), environment, Path(path), filled), **value}
-                del values[key][FILE]
+        if mark is None or mark.file_flag is None or key not in values:
+            continue
+        value = values[key]
+        single = {**value} if isinstance(value, Mapping) else {FILE: value}
+        path = single.pop(FILE, None)
+        if isinstance(path, str | Path):
+            values[key] = merge(_filled(read_yaml(Path(path)), environment, Path(path), filled), single)
     return values
 
 
 def _read_file(
     file: Path | None, detector: str | None, environment: Mapping[str, str], filled: list[str]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """filled: takes what was put in for variables."""
-    values: dict[str, Any] = {} if file is None else _filled(read_yaml(file), environment, file, filled)
+    values = {} if file is None else _filled(read_yaml(file), environment, file, filled)
     inner = values.get("detector")
     if isinstance(inner, str):  # `detector: padim`
         inner = {"name": inner}
@@ -141,8 +140,8 @@ def _filled(value: Any, environment: Mapping[str, str], file: Path, filled: list
 
 def _from_environment(
     model: type[BaseModel], environment: Mapping[str, str], prefix: str = "OFFNORMAL"
-) -> dict[str, Any]:
-    values: dict[str, Any] = {}
+) -> dict[str, object]:
+    values: dict[str, object] = {}
     for name, field in model.model_fields.items():
         variable = f"{prefix}_{name.upper()}"
         nested = nested_model(field.annotation)

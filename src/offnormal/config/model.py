@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar, get_args
 
@@ -47,6 +48,15 @@ def nested_model(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((model for inner in get_args(annotation) if (model := nested_model(inner)) is not None), None)
+
+
+def merge(below: object, above: object) -> object:
+    """`above`, or of two mappings one with the keys of both, those of `above` winning.
+
+    >>> merge({"a": 1, "b": 1}, {"b": 2}), merge({"a": 1}, 3)
+    ({'a': 1, 'b': 2}, 3)
+    """
+    return {**below, **above} if isinstance(below, Mapping) and isinstance(above, Mapping) else above
 
 
 def set_values(model: BaseModel | None) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence, Set
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Literal, Protocol, Self, TypeVar
 
 import numpy as np
@@ -107,9 +106,15 @@ class Loader(ABC):
         """One pass; bad files go through `_next`."""
 
     def __iter__(self) -> Iterator[Batch]:
+        ready: list[Row] = []
         with contextlib.closing(self.iter_samples()) as rows:
-            while ready := list(islice(rows, self.batch_size)):
-                yield self._batch(ready)
+            for row in rows:
+                ready.append(row)
+                if len(ready) == self.batch_size:
+                    yield self._batch(ready)
+                    ready = []
+        if ready:
+            yield self._batch(ready)
 
     def iter_samples(self) -> Generator[Row, None, None]:
         """One pass, sample by sample, with the frames at input size."""

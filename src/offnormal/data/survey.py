@@ -29,47 +29,35 @@ class Survey:
 
 
 def survey(items: Sequence[Item]) -> Survey:
-    """Sizes of up to 2000 pictures and the depth of up to 32, evenly spread; unreadable ones are passed over here.
+    """Sizes of up to 2000 images or 100 videos, and the depth of up to 32 images or frames, evenly spread.
 
-    Raises DataError when there is none or not one can be read.
+    Unreadable ones are skipped here. Raises DataError when there is none or not one can be read.
     """
     if not items:
-        raise DataError("no training pictures to look at")
-    sizes = []
-    for item in items[:: math.ceil(len(items) / _SIZES)]:
+        raise DataError("no training items to look at")
+    is_video = items[0].is_video
+    sizes: dict[Path, tuple[int, int]] = {}
+    for item in items[:: math.ceil(len(items) / (_VIDEOS if is_video else _SIZES))]:
         try:
-            sizes.append(image_size(item.path))
-        except ImageError:
+            sizes[item.path] = _frame_size(item.path) if is_video else image_size(item.path)
+        except (VideoError, ImageError):
             continue  # the loader stops at it or lists it
     if not sizes:
-        raise DataError(f"none of the {len(items)} training pictures can be read, the first is {items[0].path}")
-    depths = [bits for item in items[:: math.ceil(len(items) / _DEPTHS)] if (bits := _bits(item.path)) is not None]
-    return Survey(sizes, max(depths, default=16))
+        kind = "videos" if is_video else "images"
+        raise DataError(f"none of the {len(items)} training {kind} can be read, the first is {items[0].path}")
+    deep = _some_frames(list(sizes)) if is_video else [item.path for item in items[:: math.ceil(len(items) / _DEPTHS)]]
+    return Survey(list(sizes.values()), max((bits for path in deep if (bits := _bits(path)) is not None), default=16))
 
 
-def survey_videos(videos: Sequence[Item]) -> Survey:
-    """Frame sizes of up to 100 videos and the depth of frame folders; unreadable ones are passed over here.
+def _frame_size(path: Path) -> tuple[int, int]:
+    with open_video(path) as reader:
+        return reader.info.size
 
-    Raises DataError when there is none or not one can be read.
-    """
-    if not videos:
-        raise DataError("no training videos to look at")
-    sizes, depths = [], []
-    chosen = videos[:: math.ceil(len(videos) / _VIDEOS)]
-    for video in chosen:
-        try:
-            with open_video(video.path) as reader:
-                sizes.append(reader.info.size)
-        except (VideoError, ImageError):
-            continue
-        if video.path.is_dir():
-            frames = images_in(video.path, recursive=False)
-            depths += [
-                bits for path in frames[:: math.ceil(len(frames) * len(chosen) / _DEPTHS)] if (bits := _bits(path))
-            ]
-    if not sizes:
-        raise DataError(f"none of the {len(videos)} training videos can be read, the first is {videos[0].path}")
-    return Survey(sizes, max(depths, default=16))
+
+def _some_frames(videos: Sequence[Path]) -> list[Path]:
+    """Some frames of folders of frames."""
+    inside = [images_in(path, recursive=False) for path in videos if path.is_dir()]
+    return [frame for frames in inside for frame in frames[:: math.ceil(len(frames) * len(videos) / _DEPTHS)]]
 
 
 def _bits(path: Path) -> int | None:

@@ -57,6 +57,7 @@ class Detector(nn.Module, ABC, Generic[OptionsT]):
     default_size: ClassVar[int] = 256  # side in pixels of the square whose area the input has by default
     square_sides: ClassVar[Sequence[int]] = ()  # the input is a square of one of these sides; (): any rectangle
     pools_map: ClassVar[bool]  # score = pooling of the map: zones can re-pool it
+    needs_fixed_position: ClassVar[bool] = False  # what is seen must not move: to it a shift is an anomaly
 
     def __init__(self, options: OptionsT, spec: InputSpec) -> None:
         super().__init__()

@@ -15,6 +15,7 @@ from offnormal.errors import DataError, UsageError
 _COLOURS = "inferno"  # perceptually even, readable in grey and by the colour-blind
 _DARKEST = 0.34  # where on it the scale starts: its first third is near black and would only dim the picture
 _STRONGEST = 0.82  # opacity at the top of the scale
+_FAINT = 0.75  # of that opacity, over what moves
 _RISE = 0.6  # exponent of the opacity: below 1, so that what nears the threshold can be seen
 _CASING, _LINE = (10, 12, 16), (255, 255, 255)  # a white line in a dark one is seen on any ground
 
@@ -49,7 +50,7 @@ def overlay(image: np.ndarray, map: np.ndarray, *, threshold: float | None, low:
     """
     height, width = _checked(image, map, low, high)
     levels = (scale_position(map, threshold, low, high) * 255).round().astype(np.uint8)
-    table = colour_table()
+    table = _colour_table()
     heat = Image.fromarray(table[levels, :3])
     cover = Image.fromarray(table[levels, 3])
     blended = Image.composite(heat, Image.fromarray(image), cover)
@@ -58,12 +59,31 @@ def overlay(image: np.ndarray, map: np.ndarray, *, threshold: float | None, low:
     return blended
 
 
+def faint_overlay(
+    photo: Image.Image, map: np.ndarray, *, threshold: float | None, low: float, high: float
+) -> Image.Image:
+    """A frame of a video under its heat map (h, w) of any size; at or below the threshold it stays as it is.
+
+    Quicker and fainter than `overlay`, without a contour: what moves under the heat map is to be seen.
+    """
+    place = scale_position(map, threshold, low, high)
+    visible = 0.5 if threshold is not None else 0.0
+    if place.max() <= visible:
+        return photo
+    levels = Image.fromarray(np.round(place * 255).astype(np.uint8)).resize(photo.size, Image.Resampling.BILINEAR)
+    table = _colour_table()
+    cover = np.where(np.arange(256) > 255 * visible, _FAINT * table[:, 3], 0).astype(np.uint8)
+    heat = levels.copy()
+    heat.putpalette(table[:, :3].tobytes())
+    return Image.composite(heat.convert("RGB"), photo, levels.point(cover.tolist()))
+
+
 def gradient(steps: int = 16) -> list[tuple[int, int, int, float]]:
     """The colour scale from low to high as (red, green, blue, opacity 0-1), for a legend.
 
     The threshold lies in its middle.
     """
-    rows = colour_table()[np.linspace(0, 255, steps).round().astype(int)]
+    rows = _colour_table()[np.linspace(0, 255, steps).round().astype(int)]
     return [(int(red), int(green), int(blue), round(int(cover) / 255, 3)) for red, green, blue, cover in rows]
 
 
@@ -78,7 +98,7 @@ def scale_position(map: np.ndarray, threshold: float | None, low: float, high: f
 
 
 @cache
-def colour_table() -> NDArray[np.uint8]:
+def _colour_table() -> NDArray[np.uint8]:
     """The colour scale (256, 4) as red, green, blue and opacity, each 0-255, from its low end to its high one."""
     from matplotlib import colormaps
 

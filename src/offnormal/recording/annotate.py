@@ -9,13 +9,12 @@ from types import TracebackType
 import numpy as np
 from PIL import Image, ImageDraw
 
-from offnormal.drawing.overlay import colour_table, scale_position
+from offnormal.drawing.overlay import faint_overlay
 from offnormal.drawing.score_panel import ALARM, GROUND, ScorePanel
 from offnormal.errors import DataError, UsageError
 from offnormal.recording.mp4 import Mp4File
 
 _LEAST_WIDTH = 480  # pixels: smaller pictures are enlarged by a whole factor, so that the words fit below
-_OPACITY = 0.75  # of the report's overlays: what moves under the heat map is to be seen
 
 
 class AnnotatedVideo:
@@ -143,13 +142,5 @@ class AnnotatedVideo:
             raise DataError(
                 f"{self.path}: map of shape {map.shape} at frame {self.frames}: expected (h, w), all finite"
             )
-        place = scale_position(map, self._pixel_threshold, *self._map_range)
-        visible = 0.5 if self._pixel_threshold is not None else 0.0
-        if place.max() <= visible:
-            return photo
-        levels = Image.fromarray(np.round(place * 255).astype(np.uint8)).resize(photo.size, Image.Resampling.BILINEAR)
-        table = colour_table()
-        cover = np.where(np.arange(256) > 255 * visible, _OPACITY * table[:, 3], 0).astype(np.uint8)
-        heat = levels.copy()
-        heat.putpalette(table[:, :3].tobytes())
-        return Image.composite(heat.convert("RGB"), photo, levels.point(cover.tolist()))
+        low, high = self._map_range
+        return faint_overlay(photo, map, threshold=self._pixel_threshold, low=low, high=high)

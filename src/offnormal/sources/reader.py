@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from offnormal.errors import VideoError
+from offnormal.metrics.clock import Jumps
 from offnormal.types import Frame
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,8 @@ class VideoReader(ABC):
     def thinned(self, every_s: float) -> Iterator[Frame]:
         """The first frame of each interval of `every_s` seconds (above 0) that has one, with its true index.
 
+        So is the first one after a jump or a restart of the clock.
+
         Raises VideoError for an interval that is not positive and for a video without a clock.
         """
 
@@ -88,7 +91,7 @@ class VideoReader(ABC):
 
 
 class Thinning:
-    """Says of times in ascending order which are the first of their interval.
+    """Says of times in ascending order which are the first of their interval, or come after a jump of the clock.
 
     >>> keep = Thinning(0.5)
     >>> [time_s for time_s in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 2.9) if keep(time_s)]
@@ -100,10 +103,14 @@ class Thinning:
             raise VideoError(f"one frame every {every_s:g} s was asked for; expected a number of seconds above 0")
         self._every_s = every_s
         self._interval = -1
+        self._last_s = math.inf
+        self._jumps = Jumps()
 
     def __call__(self, time_s: float) -> bool:
-        """Whether this time is the first of its interval."""
+        """Whether this time is the first of its interval, or of a segment as `metrics.clock` says."""
         interval = math.floor((time_s + _ROUNDING_S) / self._every_s)
-        first = interval > self._interval
+        jumped = self._jumps.take(time_s - self._last_s)
+        self._last_s = time_s
+        first = jumped or interval > self._interval
         self._interval = max(interval, self._interval)
         return first

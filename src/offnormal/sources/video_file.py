@@ -76,9 +76,9 @@ class VideoFile(VideoReader):
 
     def thinned(self, every_s: float) -> Iterator[Frame]:
         """See `VideoReader.thinned`; decodes only from the key picture before each frame where that saves work."""
-        return self._thinned(Thinning(every_s))
+        return self._thinned(every_s, Thinning(every_s))
 
-    def _thinned(self, keep: Thinning) -> Iterator[Frame]:
+    def _thinned(self, every_s: float, keep: Thinning) -> Iterator[Frame]:
         show, known = Upright(self._first), self._timeline()
         with Cursor(self.path, self._warn, known) as cursor:
             if known is None:
@@ -86,6 +86,8 @@ class VideoFile(VideoReader):
                 while (picture := cursor.read()) is not None:
                     self._note(picture)
                     _append(times, picture)
+                    if picture.restarts:
+                        keep = Thinning(every_s)
                     if keep(picture.time_s):
                         yield self._shown(picture, show)
                 self._times = times

@@ -23,7 +23,7 @@ from offnormal.config.model import Flattened
 from offnormal.data.batches import Batches
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.images import read_mask
-from offnormal.data.survey import choose_input, default_side, survey, survey_videos
+from offnormal.data.survey import choose_input, default_side, survey
 from offnormal.detectors.base import (
     DataKind,
     Detector,
@@ -178,7 +178,7 @@ def build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
     Raises ConfigError for a detector of clips and a data set of pictures.
     """
     made: type[Detector] = registry.resolve("detectors", name)
-    found = survey_videos(dataset.train) if dataset.is_video else survey(dataset.train)
+    found = survey(dataset.train)
     options: DetectorOptions = made.adapt_options(
         config.detector,  # type: ignore[attr-defined]
         data=_kind_of(dataset),

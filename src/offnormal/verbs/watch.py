@@ -24,9 +24,8 @@ from offnormal.sources.camera import Camera
 from offnormal.types import Event
 from offnormal.verbs.loading import Progress, count_steps
 from offnormal.watching.camera import WatchedCamera
-from offnormal.watching.clock import WallClock
 from offnormal.watching.config import WatchConfig
-from offnormal.watching.frames import CameraFrames, CameraSetup, first_frame, rescore_by_zones
+from offnormal.watching.frames import CameraFrames, CameraSetup, WallClock, first_frame, rescore_by_zones
 from offnormal.watching.pipeline import BundleGroup, WatchPipeline, exclusive_folder
 from offnormal.watching.recordings import DryRun, dry_run, score_footage
 from offnormal.watching.thresholds import Measured, Thresholds, needs_footage, thresholds_of

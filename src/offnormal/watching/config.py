@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError, create_model, field_validator, model_validator
 
 from offnormal.config.data import DeviceConfig, MaskConfig
 from offnormal.config.fields import SEVERAL, EventRate, Text
-from offnormal.config.model import FlagName, Flattened, VerbConfig, set_values
+from offnormal.config.model import FlagName, Flattened, VerbConfig, merge, set_values
 from offnormal.config.rules import AlarmConfig
 from offnormal.config.validation import format_validation_error
 from offnormal.errors import ConfigError
@@ -26,6 +26,7 @@ from offnormal.sources.connection import Patience
 from offnormal.sources.health import HealthOptions
 from offnormal.sources.live_stream import Transport
 
+_Options = TypeVar("_Options")
 _UNFIT = re.compile(r"[^\w.-]+")  # for names of cameras, which become names of files
 
 
@@ -48,7 +49,7 @@ else:
     PatienceConfig = _model_of(Patience, "How long a source is waited for; see sources/connection.py.")
 
 
-def _zone(value: Any) -> Any:
+def _zone(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
@@ -57,7 +58,7 @@ def _zone(value: Any) -> Any:
         raise ValueError(str(error)) from None
 
 
-def _schedule(value: Any) -> Any:
+def _schedule(value: object) -> object:
     """Windows alone are by UTC."""
     return {"windows": value} if isinstance(value, str | list) else value
 
@@ -174,7 +175,7 @@ def named_after(source: str) -> str:
     return _UNFIT.sub("-", re.sub(r"[:/]+", "-", shown)).strip("-")[:60] or "camera"
 
 
-def options_of(made: type[Any], chosen: VerbConfig) -> Any:
+def options_of(made: type[_Options], chosen: VerbConfig) -> _Options:
     """The options that a model of `_model_of` stands for."""
     return made(**chosen.model_dump())
 
@@ -184,10 +185,9 @@ def address_of(camera: CameraConfig) -> Address:
     return Address.parse(camera.source)
 
 
-def _merged(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(common: Mapping[str, object], own: Mapping[str, object]) -> dict[str, object]:
     """Own values over common ones, rules and the like key by key."""
     found = dict(common)
     for key, value in own.items():
-        inner = key != "schedule" and isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
-        found[key] = {**found[key], **value} if inner else value
+        found[key] = value if key == "schedule" else merge(common.get(key), value)
     return found

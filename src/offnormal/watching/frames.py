@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -25,12 +26,12 @@ from offnormal.sources.health import CameraHealth, Finding, HealthOptions, Small
 from offnormal.sources.privacy import read_privacy_mask
 from offnormal.sources.watched_folder import Watching
 from offnormal.types import Frame, Gap, Mask, Scores
-from offnormal.watching.clock import WallClock
 from offnormal.watching.config import CameraConfig, address_of, options_of
 
 TORN = "torn: frames were lost, or their clock jumped"
 _CONNECT_S = 15.0  # that a check waits for the first frame of a source
 _POLL_S = 0.2  # between two looks at whether it was refused
+_CATCH_UP = 0.05  # seconds a second by which the time of day is led back where it was set back
 _STEP_S = 0.001  # between two frames at least: events bear times to the millisecond
 
 
@@ -47,10 +48,36 @@ class JudgedFrame:
     findings: tuple[Finding, ...]  # about the camera itself
 
 
+class WallClock:
+    """Moments of the monotonic clock as seconds since 1970 that always rise, also where the system's clock is set.
+
+    Set forward it is followed at once, as on a machine that learns the time after it has started; set back it is
+    approached by a twentieth of a second a second. May be used by several threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._at_s = time.monotonic()
+        self._offset_s = time.time() - self._at_s
+
+    def of(self, monotonic_s: float) -> float:
+        """Seconds since 1970 of a moment."""
+        with self._lock:
+            now_s = time.monotonic()
+            wanted_s = time.time() - now_s
+            self._offset_s = max(wanted_s, self._offset_s - _CATCH_UP * (now_s - self._at_s))
+            self._at_s = now_s
+            return monotonic_s + self._offset_s
+
+    def now(self) -> float:
+        """Seconds since 1970."""
+        return self.of(time.monotonic())
+
+
 class _PushedFrame(NamedTuple):
     """What is known of a frame before its score."""
 
-    index: int
+    frame_index: int
     time_s: float
     arrived_s: float | None
     quiet: bool
@@ -166,9 +193,9 @@ class CameraFrames:
     def judge(self, scored: ScoredFrame) -> JudgedFrame:
         """A scored frame with what was known of it."""
         pushed = self._waiting.popleft()
-        while pushed.index < scored.frame.index:  # one that was lost on its way
+        while pushed.frame_index < scored.frame.index:  # one that was lost on its way
             pushed = self._waiting.popleft()
-        assert pushed.index == scored.frame.index, "frames come back once and in order"
+        assert pushed.frame_index == scored.frame.index, "frames come back once and in order"
         _, time_s, arrived_s, quiet, findings = pushed
         return JudgedFrame(time_s, arrived_s, scored.frame.image, scored.score, scored.map, quiet, findings)
 

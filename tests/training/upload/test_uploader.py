@@ -115,6 +115,7 @@ def spied(call, tell, which):
     return spy
 
 
+@pytest.mark.slow
 def test_the_store_names_whole_checkpoints_at_every_moment(bucket, run, tmp_path, monkeypatch):
     mirror = Mirror(run.path, "s3://kept/p")
     save(run, 1)
@@ -135,6 +136,7 @@ def test_the_store_names_whole_checkpoints_at_every_moment(bucket, run, tmp_path
     assert sorted(set(seen)) == [(1, 1), (2, 2)]
 
 
+@pytest.mark.slow
 def test_a_store_that_dies_in_the_middle_keeps_what_it_had_and_gets_the_newest_later(bucket, run, tmp_path):
     mirror = Mirror(run.path, "s3://kept/p")
     save(run, 1)
@@ -174,6 +176,7 @@ def test_a_run_copied_back_elsewhere_replaces_the_checkpoints_that_it_came_from(
     assert not [name for name in below(bucket) if "-000001-" in name]
 
 
+@pytest.mark.slow
 def test_a_store_that_is_away_at_first_has_everything_at_the_end(bucket, run, caplog):
     bucket.stop()
     made = Uploader(Mirror(run.path, "s3://kept/p"))
@@ -191,6 +194,7 @@ def failures(caplog):
     return [message for message in caplog.messages if "the upload to s3://kept/p fails" in message]
 
 
+@pytest.mark.slow
 def test_a_store_that_is_away_for_ever_costs_nothing_but_a_report(bucket, run, monkeypatch):
     monkeypatch.setattr(uploader, "_PATIENCE_S", 0.1)
     bucket.stop()

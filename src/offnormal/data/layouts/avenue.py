@@ -6,6 +6,7 @@ from pathlib import Path
 
 from offnormal.data.dataset import Dataset
 from offnormal.data.frame_masks import frame_labels, open_masks
+from offnormal.data.layouts.categories import refuse_category
 from offnormal.data.layouts.clips import holds
 from offnormal.errors import DataError
 from offnormal.sources.paths import videos_in
@@ -43,8 +44,7 @@ class AvenueLayout:
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
         """The data set; DataError when the tree or a mask file is not as expected, or a category is asked for."""
-        if category is not None:
-            raise DataError(f"--category {category}: the layout 'avenue' has no categories; leave it out")
+        refuse_category(category, "avenue")
         folder = _inner(root)
         if not AvenueLayout.recognises(root):
             raise DataError(f"{root}: expected the tree {AvenueLayout.tree}")

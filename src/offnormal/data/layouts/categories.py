@@ -1,11 +1,23 @@
-"""What layouts share whose data sets come alone or several in a folder."""
+"""Which of several datasets in a folder is meant, and layouts that know one alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from offnormal.data.layouts.labelled import subfolders
 from offnormal.errors import DataError
+
+
+def sets_in(root: Path, is_set: Callable[[Path], bool]) -> list[str]:
+    """Names of the folders in a folder that are a dataset each; empty when the folder is one itself."""
+    return [] if is_set(root) else [folder.name for folder in subfolders(root) if is_set(folder)]
+
+
+def refuse_category(category: str | None, layout: str) -> None:
+    """DataError for a category of a layout that has none."""
+    if category is not None:
+        raise DataError(f"--category {category}: the layout {layout!r} has no categories; leave it out")
 
 
 def one_category(root: Path, category: str | None, known: Sequence[str]) -> tuple[Path, str | None]:

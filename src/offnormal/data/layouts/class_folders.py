@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from offnormal.data.class_split import ClassChoice, Split, split_clips
 from offnormal.data.dataset import Dataset
+from offnormal.data.layouts.clips import names_below
 from offnormal.data.layouts.labelled import subfolders
 from offnormal.errors import DataError
 from offnormal.sources.paths import is_frame_folder, videos_below, videos_in
@@ -69,18 +69,10 @@ def class_clips(root: Path, class_of: Callable[[str], str] = str) -> tuple[Item,
     ]
     if not found:
         raise DataError(f"{root}: no clip in it; expected a folder for each class with videos, such as Run/001.mp4")
-    paths = {clip: clip.relative_to(root).as_posix() for clip, _, _ in found}
-    short = {clip: name if clip.is_dir() else name.removesuffix(clip.suffix) for clip, name in paths.items()}
-    shared = Counter(short.values())
+    names = names_below(root, [clip for clip, _, _ in found])
     return tuple(
-        Item(
-            address=str(clip),
-            is_video=True,
-            name=short[clip] if shared[short[clip]] == 1 else paths[clip],
-            group=original,
-            class_name=action,
-        )
-        for clip, original, action in found
+        Item(address=str(clip), name=names[clip], is_video=True, group=original, class_name=class_name)
+        for clip, original, class_name in found
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from offnormal.data.array_files import Archive
@@ -41,6 +42,14 @@ def _clips(folder: Path, pattern: str) -> Iterator[Path]:
 def training_clips(folder: Path, pattern: str = ".*") -> tuple[Item, ...]:
     """Folders of frames as training videos."""
     return tuple(Item(address=str(path), is_video=True, name=path.name) for path in clip_folders(folder, pattern))
+
+
+def names_below(root: Path, videos: Sequence[Path]) -> dict[Path, str]:
+    """Video -> its path below a folder without suffix, or with it where two would be called the same."""
+    full = {path: path.relative_to(root).as_posix() for path in videos}
+    short = {path: name if path.is_dir() else name.removesuffix(path.suffix) for path, name in full.items()}
+    shared = Counter(short.values())
+    return {path: name if shared[name] == 1 else full[path] for path, name in short.items()}
 
 
 def checked_masks(masks: MaskSource, video: Path, frames: int | None = None) -> MaskSource:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from offnormal.data.dataset import Dataset
-from offnormal.data.layouts.labelled import labelled_items, normal_items
+from offnormal.data.layouts.categories import refuse_category
+from offnormal.data.layouts.labelled import train_and_test
 from offnormal.errors import DataError
 
 
@@ -29,15 +30,8 @@ class GanomalyLayout:
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
         """The data set; DataError when the tree is not as expected or a category is asked for."""
-        if category is not None:
-            raise DataError(f"--category {category}: the layout 'ganomaly' has no categories; leave it out")
+        refuse_category(category, "ganomaly")
         if not GanomalyLayout.recognises(root):
             raise DataError(f"{root}: expected the tree {GanomalyLayout.tree}")
-        train, test, masks = root / "train" / "0.normal", root / "test", root / "ground_truth"
-        return Dataset(
-            name=root.resolve().name,
-            layout="ganomaly",
-            root=root,
-            train=normal_items(train, root) if train.is_dir() else (),
-            test=labelled_items(test, masks if masks.is_dir() else None, root) if test.is_dir() else (),
-        )
+        train, test = train_and_test(root, "0.normal")
+        return Dataset(name=root.resolve().name, layout="ganomaly", root=root, train=train, test=test)

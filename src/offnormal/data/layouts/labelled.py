@@ -60,6 +60,15 @@ def labelled_items(test: Path, masks: Path | None, root: Path | None = None) -> 
     return tuple(items)
 
 
+def train_and_test(root: Path, normal: str) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """Items of `train/NORMAL`, and of `test` with masks from `ground_truth`, as far as these folders exist."""
+    train, test, masks = root / "train" / normal, root / "test", root / "ground_truth"
+    return (
+        normal_items(train, root) if train.is_dir() else (),
+        labelled_items(test, masks if masks.is_dir() else None, root) if test.is_dir() else (),
+    )
+
+
 def _mask_index(folder: Path) -> dict[str, Path]:
     return {_name(path, folder): path for path in images_in(folder)}
 

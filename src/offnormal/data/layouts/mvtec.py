@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from offnormal.data.dataset import Dataset
-from offnormal.data.layouts.categories import one_category
-from offnormal.data.layouts.labelled import labelled_items, normal_items, subfolders
+from offnormal.data.layouts.categories import one_category, sets_in
+from offnormal.data.layouts.labelled import train_and_test
 from offnormal.errors import DataError
 
 
@@ -25,9 +25,7 @@ class MvtecLayout:
     @staticmethod
     def categories(root: Path) -> list[str]:
         """Names of the category folders; empty when the folder is one category itself."""
-        if _is_category(root):
-            return []
-        return [folder.name for folder in subfolders(root) if _is_category(folder)]
+        return sets_in(root, _is_category)
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
@@ -35,14 +33,14 @@ class MvtecLayout:
         folder, category = one_category(root, category, MvtecLayout.categories(root))
         if not _is_category(folder):
             raise DataError(f"{folder}: expected train/good with normal pictures; the tree is {MvtecLayout.tree}")
-        train, test, masks = folder / "train" / "good", folder / "test", folder / "ground_truth"
+        train, test = train_and_test(folder, "good")
         return Dataset(
             name=category or folder.resolve().name,
             layout="mvtec",
             root=folder,
             category=category,
-            train=normal_items(train, folder) if train.is_dir() else (),
-            test=labelled_items(test, masks if masks.is_dir() else None, folder) if test.is_dir() else (),
+            train=train,
+            test=test,
         )
 
 

@@ -13,9 +13,8 @@ import numpy as np
 from offnormal.data.array_files import read_npy
 from offnormal.data.dataset import Dataset
 from offnormal.data.frame_labels import as_labels, from_spans, mat_spans, split_labels
-from offnormal.data.layouts.categories import one_category
+from offnormal.data.layouts.categories import one_category, sets_in
 from offnormal.data.layouts.clips import clip_folders, has_clips, training_clips
-from offnormal.data.layouts.labelled import subfolders
 from offnormal.errors import DataError
 from offnormal.sources.video_index import count_frames
 from offnormal.types import Item
@@ -43,7 +42,7 @@ class RedistributedLayout:
     @staticmethod
     def categories(root: Path) -> list[str]:
         """Names of the data sets in the folder; empty when it is one itself."""
-        return [] if _is_set(root) else [folder.name for folder in subfolders(root) if _is_set(folder)]
+        return sets_in(root, _is_set)
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:

@@ -9,6 +9,7 @@ import numpy as np
 from offnormal.data.array_files import read_npy
 from offnormal.data.dataset import Dataset
 from offnormal.data.frame_labels import as_labels, checked
+from offnormal.data.layouts.categories import refuse_category
 from offnormal.data.layouts.clips import checked_masks, clip_folders, holds, training_clips
 from offnormal.errors import DataError
 from offnormal.sources.paths import videos_in
@@ -48,8 +49,7 @@ class ShanghaiTechLayout:
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
         """The data set; DataError when the tree or a label file is not as expected, or a category is asked for."""
-        if category is not None:
-            raise DataError(f"--category {category}: the layout 'shanghaitech' has no categories; leave it out")
+        refuse_category(category, "shanghaitech")
         if not ShanghaiTechLayout.recognises(root):
             raise DataError(f"{root}: expected the tree {ShanghaiTechLayout.tree}")
         clips = clip_folders(root / "testing" / "frames")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from pathlib import Path
 
 from offnormal.data.dataset import Dataset
-from offnormal.data.layouts.categories import one_category
+from offnormal.data.layouts.categories import one_category, sets_in
+from offnormal.data.layouts.clips import names_below
 from offnormal.data.layouts.labelled import NORMAL_NAMES, subfolders
 from offnormal.data.layouts.video_truth import TRUTH_FOLDERS, Truth
 from offnormal.errors import DataError
@@ -42,7 +42,7 @@ class VideosLayout:
     @staticmethod
     def categories(root: Path) -> list[str]:
         """Names of the folders with a train or test folder of videos each; empty when the folder is one itself."""
-        return [] if _is_set(root) else [folder.name for folder in subfolders(root) if _is_set(folder)]
+        return sets_in(root, _is_set)
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
@@ -86,10 +86,7 @@ def _named(place: Path) -> dict[str, Path]:
             f"{place}: no video in it; expected video files ({', '.join(sorted(VIDEO_SUFFIXES)[:8])}, ...) or folders "
             "of numbered pictures"
         )
-    full = {path: path.relative_to(place).as_posix() for path in found}
-    short = {path: name if path.is_dir() else name.removesuffix(path.suffix) for path, name in full.items()}
-    shared = Counter(short.values())
-    return {(name if shared[name] == 1 else full[path]): path for path, name in short.items()}
+    return {name: path for path, name in names_below(place, found).items()}
 
 
 def _part(root: Path, names: tuple[str, ...]) -> Path | None:

@@ -40,6 +40,7 @@ class PixelDetector(StatisticalDetector[PixelOptionsT]):
 
     default_size = 64
     pools_map = True
+    needs_fixed_position = True
 
     def __init__(self, options: PixelOptionsT, spec: InputSpec) -> None:
         super().__init__(options, spec)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import secrets
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from PIL import Image
@@ -12,6 +14,11 @@ from PIL import Image
 from offnormal.errors import ConfigError
 from offnormal.redact import redact
 from offnormal.training.tracking.tracker import About, Point
+
+_WRITTEN_S = 60.0  # within which the service of wandb writes the end of an offline run
+_LOOK_S = 0.02
+_BLOCK, _HEAD, _FILE_HEAD = 32768, 7, 7  # bytes of LevelDB's log format, which offline files have after a head
+_FULL, _LAST = 1, 4  # kinds of a piece that end a record
 
 
 class WandB:
@@ -84,5 +91,43 @@ class WandB:
         self._run.log({name: wandb.Image(Image.open(io.BytesIO(png)))}, step=max(step, self._step))
 
     def close(self, *, failed: bool) -> None:
-        """Waits until everything was sent."""
+        """Waits until everything was sent, or offline, is in the file.
+
+        `finish` returns before the service of wandb, a process of its own, has written the last block.
+        """
         self._run.finish(exit_code=1 if failed else 0)
+        if self._run.offline:
+            _wait_for_end(Path(self._run.settings.sync_file))
+
+
+def _wait_for_end(file: Path) -> None:
+    size, until_s = -1, time.monotonic() + _WRITTEN_S
+    while time.monotonic() < until_s:
+        if size != (size := file.stat().st_size) and _has_end(file.read_bytes()):
+            return
+        time.sleep(_LOOK_S)
+    raise TimeoutError(f"{file}: the end of the run was not written within {_WRITTEN_S:g} s")
+
+
+def _has_end(data: bytes) -> bool:
+    from wandb.proto import wandb_internal_pb2
+
+    record_type = wandb_internal_pb2.Record  # type: ignore[attr-defined]
+    return any(record_type.FromString(record).HasField("exit") for record in _records(data))
+
+
+def _records(data: bytes) -> Iterator[bytes]:
+    """The whole records in the bytes of an offline file; the last may still be missing pieces."""
+    at, record = _FILE_HEAD, b""
+    while at + _HEAD <= len(data):
+        if (left := _BLOCK - at % _BLOCK) < _HEAD:  # the rest of a block is empty
+            at += left
+            continue
+        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        at += _HEAD + length
+        if at > len(data):
+            return
+        record += data[at - length : at]
+        if kind in (_FULL, _LAST):
+            yield record
+            record = b""

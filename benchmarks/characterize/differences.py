@@ -1,0 +1,89 @@
+"""Every difference between two records."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import renames
+
+_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w])")
+_SHOWN = 160  # characters of a value
+
+
+def compare(old: Path, new: Path, *, only: Sequence[str]) -> int:
+    """Print every difference; 1 when there is one."""
+    total = 0
+    for name in only:
+        paths = [folder / f"{name}.json" for folder in (old, new)]
+        absent = [path for path in paths if not path.is_file()]
+        if len(absent) == 2:
+            continue
+        if absent:
+            print(f"{name}: no {absent[0]}")
+            total += 1
+            continue
+        before, after = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
+        found = list(differences(name, _renamed(before), after, renames.TOLERANCE.get(name, 1e-6)))
+        for line in found:
+            print(line)
+        print(f"{name}: {len(found)} differences")
+        total += len(found)
+    return int(total > 0)
+
+
+def differences(place: str, a: Any, b: Any, tolerance: float) -> Iterator[str]:
+    """A line for each difference of two values."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in sorted(a.keys() | b.keys()):
+            if key not in b:
+                yield f"- {place} / {key}: {_short(a[key])}"
+            elif key not in a:
+                yield f"+ {place} / {key}: {_short(b[key])}"
+            else:
+                yield from differences(f"{place} / {key}", a[key], b[key], tolerance)
+    elif isinstance(a, list) and isinstance(b, list):
+        if len(a) != len(b):
+            yield f"! {place}: {len(a)} values, now {len(b)}"
+        for i, (one, other) in enumerate(zip(a, b, strict=False)):
+            yield from differences(f"{place} [{i}]", one, other, tolerance)
+        for one in a[len(b) :]:
+            yield f"- {place} [...]: {_short(one)}"
+        for other in b[len(a) :]:
+            yield f"+ {place} [...]: {_short(other)}"
+    elif not _same(a, b, tolerance):
+        yield f"! {place}:\n    {_short(a)}\n    {_short(b)}"
+
+
+def _same(a: Any, b: Any, tolerance: float) -> bool:
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    if isinstance(a, int | float) and isinstance(b, int | float):
+        return a == b or (math.isnan(a) and math.isnan(b)) or math.isclose(a, b, rel_tol=tolerance, abs_tol=1e-12)
+    if isinstance(a, str) and isinstance(b, str) and a != b:
+        if _NUMBER.sub("#", a) != _NUMBER.sub("#", b):
+            return False
+        pairs = zip(_NUMBER.findall(a), _NUMBER.findall(b), strict=True)
+        return all(_same(float(one), float(other), tolerance) for one, other in pairs)
+    return bool(a == b)
+
+
+def _renamed(value: Any, key: str = "") -> Any:
+    """The older record with the names of the newer one."""
+    if isinstance(value, dict):
+        return {renames.KEYS.get(name, name): _renamed(inner, name) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_renamed(inner, key) for inner in value]
+    if isinstance(value, str):
+        for pattern, instead in renames.TEXT:
+            value = pattern.sub(instead, value)
+    return renames.CELLS.get((key, value), value) if isinstance(value, str | int | float | bool) else value
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"

