@@ -156,7 +156,7 @@ def _breakdown(comparison: Comparison) -> Block | None:
 
 
 def _over_time(comparison: Comparison, drawn: list[Style]) -> Block | None:
-    """A lane for each run below each other; ranks are among all frames of all videos, so that a quiet video stays low."""
+    """A lane for each run; ranks are among all frames of all videos, so that a quiet video stays low."""
     every = [_series(comparison, row) for row in comparison.rows]
     if not every[0]:
         return None
@@ -171,8 +171,8 @@ def _over_time(comparison: Comparison, drawn: list[Style]) -> Block | None:
         ("not scored by every run", "muted", "shade"),
     )
     note = (
-        "Raw scores of two detectors cannot be compared, so each line is a rank: 0 at the bottom of a lane is the lowest "
-        "score of all frames of all videos, 1 at the top the highest."
+        "Raw scores of two detectors cannot be compared, so each line is a rank: 0 at the bottom of a lane is the "
+        "lowest score of all frames of all videos, 1 at the top the highest."
     )
     elements: list[Element] = [Legend(keys), Text(text=note, tone="quiet")]
     for number, first in enumerate(every[0][:LANES_SHOWN]):
@@ -209,7 +209,8 @@ def _strips(comparison: Comparison) -> Block | None:
             )
         )
     keys = (("normal", "normal", ""), ("anomalous", "anomalous", ""), ("the run's threshold", "ink", "upright"))
-    note = f"One stroke for each {traits.noun[0]}, from the lowest score of a run to its highest; every run has its own axis."
+    noun = traits.noun[0]
+    note = f"A stroke for each {noun}, from the lowest to the highest score of a run; every run has its own axis."
     elements: list[Element] = [Legend(keys), Text(text=note, tone="quiet"), Lanes(lanes)]
     return Block(name="scores", title="Scores", elements=elements)
 
@@ -249,12 +250,16 @@ def _short(comparison: Comparison, row: Contender) -> str:
 def _series(comparison: Comparison, row: Contender) -> list[FrameScores]:
     """The videos of a run; none unless frames were scored."""
     traits = TRAITS[comparison.unit]
-    return row.table.series() if traits.item != traits.noun else []
+    if traits.item == traits.noun:
+        return []
+    return row.table.series(fps=None if row.run is None else row.run.assumed_fps)
 
 
 def _counts(series: FrameScores) -> str:
     frames = counted(int(series.scored.sum()), "frame", "frames")
-    return f"{frames}, {'no labels' if series.labels is None else f'{int(series.labels[series.scored].sum()):,} anomalous'}"
+    if series.labels is None:
+        return f"{frames}, no labels"
+    return f"{frames}, {int(series.labels[series.scored].sum()):,} anomalous"
 
 
 def _ends(series: FrameScores) -> tuple[str, str]:

@@ -31,7 +31,10 @@ def test_images_have_a_section_for_each_role_with_how_many_there_are():
     assert [picture.caption for picture in shots[0].pictures] == ["image", "heat map", "marked region"]
     score = evaluation.table.score[below[0]]
     kind, value, p_value = shots[0].about
-    assert kind == "crack" and value == f"score {score:#.4g} ({score / evaluation.threshold:.2f} × threshold)"
+    assert (
+        kind == "crack"
+        and value == f"score {score:#.4g} ({score / evaluation.threshold:.2f} \N{MULTIPLICATION SIGN} threshold)"
+    )
     assert p_value == f"p-value {evaluation.table.p_value[below[0]]:.2g}"
     assert shots[0].name == f"crack/{below[0]:03}.png"
 
@@ -70,7 +73,11 @@ def test_without_a_threshold_nothing_is_called_false_or_missed():
     shown = [shown_unit(evaluation, "false_alarm", 8), shown_unit(evaluation, "miss", 60)]
     rows = sections(gallery(evaluation, shown))
     assert [title for title, _, _ in rows] == ["Lowest anomalous frames", "Highest normal frames"]
-    assert all(len(shot.about) == 2 and "×" not in shot.about[1] for _, _, shots in rows for shot in shots)
+    assert all(
+        len(shot.about) == 2 and "\N{MULTIPLICATION SIGN}" not in shot.about[1]
+        for _, _, shots in rows
+        for shot in shots
+    )
 
 
 def test_frames_have_their_time_and_alarms_are_counted():

@@ -55,7 +55,7 @@ def class_counts(evaluation: Evaluation) -> Block | None:
     if not splits:
         return None
     counts = [[row.counts.get(split, 0) for split in splits] for row in evaluation.classes]
-    one, several = TRAITS[evaluation.unit].noun
+    several = TRAITS[evaluation.unit].noun[1]
     elements: list[Element] = [
         Table(
             columns=[Column("class", "text"), *(Column(SPLIT_TITLES[split]) for split in splits)],

@@ -46,8 +46,8 @@ def _groups(evaluation: Evaluation) -> Table:
     if evaluation.splits:
         for split, title in SPLIT_TITLES.items():
             color = "anomalous" if split == "anomalous" else "normal"
-            title = title if split == "anomalous" else f"normal, {title}"
-            groups.append((title, table.score[table.scored & np.isfinite(table.label) & (splits == split)], color))
+            name = title if split == "anomalous" else f"normal, {title}"
+            groups.append((name, table.score[table.scored & np.isfinite(table.label) & (splits == split)], color))
     else:
         groups.append(("normals of the calibration", calibration_scores(evaluation), "normal"))
         groups += [(name, scores, COLORS[name]) for name, scores in by_label(evaluation).items()]

@@ -170,7 +170,11 @@ def _about(evaluation: Evaluation, row: int) -> list[str]:
     label = {float(NORMAL): "normal", float(ANOMALOUS): "anomalous"}.get(float(table.label[row]), "no label")
     kind = item.class_name if item.class_name and label != "normal" else label
     value = float(table.score[row])
-    times = f" ({value / threshold:.2f} × threshold)" if threshold is not None and threshold > 0 and value > 0 else ""
+    times = (
+        f" ({value / threshold:.2f} \N{MULTIPLICATION SIGN} threshold)"
+        if threshold is not None and threshold > 0 and value > 0
+        else ""
+    )
     texts = [kind, f"score {score(value)}{times}"]
     return texts if np.isnan(table.p_value[row]) else [*texts, f"p-value {table.p_value[row]:.2g}"]
 

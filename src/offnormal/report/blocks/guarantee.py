@@ -65,8 +65,8 @@ def answer_text(evaluation: Evaluation) -> str | None:
     p_value = f"(p-value {check.p_value:.2g})"
     if check.answer is Answer.BROKEN:
         return (
-            f"More false alarms than expected, beyond chance {p_value}: the {normals} of the test and of the calibration "
-            f"differ. Calibrate again on {normals} of the same days and setup."
+            f"More false alarms than expected, beyond chance {p_value}: the {normals} of the test and of the "
+            f"calibration differ. Calibrate again on {normals} of the same days and setup."
         )
     if check.answer is Answer.HELD:
         return f"No more false alarms than expected, within chance {p_value}."
@@ -87,7 +87,9 @@ def seen_rate(evaluation: Evaluation) -> Seen | None:
         return None
     one, several = TRAITS[evaluation.unit].noun
     number = counted(normal.of, f"normal {one}", f"normal {several}")
-    text = f"{counted(normal.count, 'false alarm', 'false alarms')} on {number}: {hundred(normal.per_100)} per 100 (95 % interval {interval(normal)})."
+    alarms_text = counted(normal.count, "false alarm", "false alarms")
+    share = f"{hundred(normal.per_100)} per 100 (95 % interval {interval(normal)})"
+    text = f"{alarms_text} on {number}: {share}."
     return Seen(text, normal.per_100, normal.low, normal.high, f"false alarms per 100 normal {several}")
 
 

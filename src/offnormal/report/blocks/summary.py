@@ -50,7 +50,8 @@ def lead(evaluation: Evaluation) -> str:
     normal, anomalous = confusion.false_alarms_per_100_good, confusion.escapes_per_100_bad
     one, several = traits.noun
     detected = f"{confusion.caught:,} of {counted(anomalous.of, f'anomalous {one}', f'anomalous {several}')} detected"
-    alarms = f"{counted(normal.count, 'false alarm', 'false alarms')} on {counted(normal.of, f'normal {one}', f'normal {several}')}"
+    tested = counted(normal.of, f"normal {one}", f"normal {several}")
+    alarms = f"{counted(normal.count, 'false alarm', 'false alarms')} on {tested}"
     return f"{at}: {', '.join([detected] * bool(anomalous.of) + [alarms] * bool(normal.of))}."
 
 

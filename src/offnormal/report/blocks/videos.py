@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -94,7 +95,7 @@ def videos(evaluation: Evaluation) -> Block | None:
     if not lines:
         return None
     has_alarms, is_labeled = evaluation.alarms is not None, evaluation.labeled
-    columns: dict[str, list[str | Cell]] = {
+    columns: dict[str, Sequence[str | Cell]] = {
         "length": [NONE if line.length_s is None else clock_text(line.length_s) for line in lines],
         "frames": [f"{line.frames:,}" for line in lines],
         "not scored": [f"{line.not_scored:,}" for line in lines],
@@ -111,7 +112,10 @@ def videos(evaluation: Evaluation) -> Block | None:
     filled = {title: cells for title, cells in columns.items() if cells}
     table = Table(
         columns=[Column("video", "path"), *(Column(title, "notes" if title == "notes" else "num") for title in filled)],
-        rows=[[line.name, *(cells[row] for cells in filled.values())] for row, line in enumerate(lines[:VIDEOS_SHOWN])],
+        rows=[
+            [line.name, *(cells[number] for cells in filled.values())]
+            for number, line in enumerate(lines[:VIDEOS_SHOWN])
+        ],
         more=max(len(lines) - VIDEOS_SHOWN, 0),
         style="tall",
     )
