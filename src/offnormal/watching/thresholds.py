@@ -130,9 +130,9 @@ def _budget(
             return None
         has = "none" if setup.bundle.calibration is None else str(setup.bundle.calibration.rate)
         raise CalibrationError(
-            f"camera {setup.name}: {rate} cannot be guaranteed without footage of this camera's normal life, seen through "
-            f"its mask and zones: --calibrate-on DIR (the bundle is calibrated for {has}; offnormal calibrate BUNDLE "
-            f"--normal DIR --rate {format_rate(rate)} would do for the whole picture)"
+            f"camera {setup.name}: {rate} cannot be guaranteed without footage of this camera's normal life, seen "
+            f"through its mask and zones: --calibrate-on DIR (the bundle is calibrated for {has}; offnormal calibrate "
+            f"BUNDLE --normal DIR --rate {format_rate(rate)} would do for the whole image)"
         )
     _refuse_known(setup, videos)
     series, peaks = measure(videos)
