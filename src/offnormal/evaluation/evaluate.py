@@ -287,7 +287,7 @@ def metrics_json(evaluation: Evaluation) -> dict[str, Any]:
             {"split": row.split, "count": row.count, **_correct(row.correct, is_anomalous=row.split == "anomalous")}
             for row in evaluation.splits
         ],
-        "frames": None if evaluation.frames is None else _frames_json(evaluation.frames),
+        "frames": None if evaluation.frames is None else _frames_json(evaluation.frames, evaluation.table),
         "alarms": None if evaluation.alarms is None else evaluation.alarms.to_json(),
         "warnings": {item: list(texts) for item, texts in evaluation.warnings.items() if texts},
         "skipped": [{"item": str(bad.path), "reason": bad.reason} for bad in evaluation.skipped],
@@ -314,7 +314,7 @@ def _correct(correct: Share | None, *, is_anomalous: bool) -> dict[str, Any]:
     return {name: correct.count, f"{name}_share": share, "interval": [correct.low / 100, correct.high / 100]}
 
 
-def _frames_json(frames: VideoMetrics) -> dict[str, Any]:
+def _frames_json(frames: VideoMetrics, table: ScoreTable) -> dict[str, Any]:
     return {
         "smoothing": frames.smoothing,
         "EER_threshold": frames.eer_threshold,
@@ -326,7 +326,8 @@ def _frames_json(frames: VideoMetrics) -> dict[str, Any]:
                 "anomalous": row.anomalous,
                 "frame_AUC": row.auc,
                 "reason": row.reason,
+                "clock_restarts": list(item.restarts),
             }
-            for row in frames.videos
+            for row, item in zip(frames.videos, table.items, strict=True)
         ],
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def read_evaluation(path: Path) -> StoredEvaluation:
     folder = _bundle_folder(path, bundle)
     detector, options = _detector_of(path, folder)
     metrics = values.get("metrics")
-    table = read_table(path / "scores.csv", unit)
+    table = _with_restarts(read_table(path / "scores.csv", unit), values.get("frames"))
     expected = data.get("rows")
     if isinstance(expected, int) and expected != len(table):
         raise DataError(
@@ -100,6 +100,17 @@ def read_evaluation(path: Path) -> StoredEvaluation:
         options=options,
         bundle_bytes=None if folder is None else _bytes(folder),
     )
+
+
+def _with_restarts(table: ScoreTable, frames: Any) -> ScoreTable:
+    """The table with the restarts of its videos' clocks, which metrics.json lists."""
+    videos = frames.get("videos") if isinstance(frames, dict) else None
+    restarts = {
+        video["item"]: tuple(frame for frame in video["clock_restarts"] if isinstance(frame, int))
+        for video in (videos if isinstance(videos, list) else ())
+        if isinstance(video, dict) and isinstance(video.get("clock_restarts"), list)
+    }
+    return replace(table, items=tuple(replace(item, restarts=restarts.get(item.name, ())) for item in table.items))
 
 
 def short_names(paths: list[Path]) -> list[str]:
