@@ -212,23 +212,29 @@ def _decide(table: ScoreTable, threshold: float | None) -> _Decisions:
     if not labels.size:
         return _Decisions()
     both = why_no_metrics(table.unit, labels) is None
+    names, split_of = table.item_column(lambda item: item.class_name), table.item_column(lambda item: item.split)
     known = np.flatnonzero(table.scored & np.isfinite(table.label))  # of every split
-    classes, splits = (
-        [column[row] for row in known]
-        for column in (
-            table.item_column(lambda item: item.class_name),
-            table.item_column(lambda item: item.split),
-        )
-    )
-    columns = table.label[known], table.score[known], threshold
+    named = [row for row in known if names[row]]
+    splits = [split_of[row] for row in known]
     verdicts = None if threshold is None else scores > threshold
     return _Decisions(
         confusion=None if verdicts is None else decision.confusion(labels, verdicts),
         classification=None if verdicts is None else dict(decision.classification_report(labels, verdicts)),
         operating=decision.operating_table(labels, scores) if both else [],
         sweep=threshold_sweep(labels, scores) if both else None,
-        classes=class_rows(classes, splits, *columns, tested=TESTED) if all(classes) else [],
-        splits=split_rows(splits, *columns, order=SPLITS) if any(splits) else [],
+        classes=class_rows(
+            [names[row] for row in named],
+            [split_of[row] for row in named],
+            table.label[named],
+            table.score[named],
+            threshold,
+            tested=TESTED,
+        )
+        if named
+        else [],
+        splits=split_rows(splits, table.label[known], table.score[known], threshold, order=SPLITS)
+        if any(splits)
+        else [],
     )
 
 
