@@ -8,6 +8,7 @@ from offnormal.data.video_loader import VideoLoader
 from offnormal.errors import ConfigError
 from offnormal.scoring import Scorer, score_videos
 from offnormal.scoring.alignment import EARLY, GAP, NEVER
+from offnormal.scoring.videos import _Highest
 from offnormal.types import InputSpec, Output, Sample
 from tests.data.film import SIZE, Cinema
 
@@ -127,3 +128,10 @@ def test_batches_of_pictures_are_refused():
     batch = Batch(torch.zeros(1, 3, *SIZE), [Sample(path=None)], None)
     with pytest.raises(ConfigError, match="takes those of a VideoLoader"):
         list(score_videos(Scorer(Brightness(InputSpec(size=SIZE))), Pictures([batch])))
+
+
+def test_of_equal_frames_close_to_each_other_the_first_is_kept():
+    highest = _Highest(2, apart=2)
+    for frame, score in ((0, 5.0), (1, 5.0), (2, 5.0)):
+        highest.offer(frame, score, None)
+    assert [peak.frame for peak in highest.kept] == [0, 2]
