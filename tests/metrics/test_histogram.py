@@ -56,3 +56,10 @@ def test_a_sum_of_histograms_loses_no_pixel_and_keeps_only_common_edges(seen, bi
     at = np.searchsorted(merged.edges, seen.ravel(), side="right") - 1
     assert merged.normal.tolist() == np.bincount(at, minlength=merged.edges.size).tolist()
     assert (merged.anomalous.sum(), merged.weight.sum(), merged.lowest) == (8, 4, seen.min())
+
+
+def test_normal_pixels_of_a_bin_are_above_it_only_from_the_next_one_on():
+    made = Histogram.empty(np.array([0, 1, 2], np.float32))
+    made.add(np.array([0.5, 1.5, 1.6, 2.5], np.float32), np.array([1.2], np.float32), np.array([1], np.int32))
+    steps = made.steps()
+    assert (steps.normal_above.tolist(), steps.normal_through.tolist(), steps.normals) == ([1], [3], 4)

@@ -291,3 +291,8 @@ def test_labels_of_real_footage_with_scores_that_know_them(real_data):
     found = video_metrics([FrameScores("00", noisy, labels, np.arange(labels.size) / 5)], smooth_sigma=2.0)
     assert found.metrics["frame_AUC_micro"] == found.metrics["frame_AUC_macro"] == frame_auc(labels, noisy)
     assert found.metrics["frame_AUC_micro"] < found.metrics["frame_AUC_micro_smoothed"]
+
+
+def test_of_two_points_equally_far_from_equal_errors_the_lower_threshold_is_given():
+    """At 5 none of two normal frames is above and one of two anomalous ones is missed; at 3 both normal ones are."""
+    assert frame_eer([1, 0, 0, 1], [5, 3, 3, 1]) == (0.5, 3.0)

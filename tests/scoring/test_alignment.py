@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as arrays
 
 from offnormal.errors import ConfigError, DataError
 from offnormal.scoring import alignment
-from offnormal.scoring.alignment import EARLY, GAP, LATE, NEVER, align
+from offnormal.scoring.alignment import EARLY, GAP, LATE, NEVER, _reason, align
 
 
 def aligned(frames, total, **more):
@@ -91,3 +91,10 @@ def test_every_frame_has_the_mean_of_its_scores_or_is_in_one_span(data, total, h
         elif not hold:
             assert np.isnan(found.score[frame])
     assert not any(a.stop > b.start for a, b in zip(found.reasons, found.reasons[1:], strict=False))
+
+
+@pytest.mark.parametrize(
+    ("stop", "gaps", "reason"), [(6, [], GAP), (5, [], "between windows of hop 3"), (5, [5], GAP), (5, [3], GAP)]
+)
+def test_a_whole_hop_without_scores_or_a_gap_at_either_end_is_a_gap(stop, gaps, reason):
+    assert _reason(3, stop, 20, 3, gaps) == reason
