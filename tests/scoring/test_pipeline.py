@@ -75,8 +75,6 @@ def test_several_targets_and_whole_clips_cover_more_frames(cinema):
     np.testing.assert_allclose(one.score, range(5), atol=1e-4)
     (one,) = scored([video], spec(targets=()))
     np.testing.assert_allclose(one.score, [1, 1.5, 2, 2.5, 3], atol=1e-4)
-    (one,) = scored([video], spec(targets=(), sampling="uniform"))
-    np.testing.assert_allclose(one.score, [2] * 5, atol=1e-4)
 
 
 def test_pictures_of_a_video_and_held_scores(cinema):
