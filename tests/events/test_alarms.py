@@ -81,7 +81,8 @@ def test_peaks_that_pass_by_are_those_of_the_alarms(scores):
     series = video(scores)
     peaks = AlarmPeaks(1.0, RULES, 0.5)
     passed = [
-        peaks.push(frame, score, time_s) for frame, (time_s, score) in enumerate(zip(series.clock.times_s, scores))
+        peaks.push(frame, score, time_s)
+        for frame, (time_s, score) in enumerate(zip(series.clock.times_s, scores, strict=True))
     ]
     passed.append(peaks.end())
     expected = [alarm.peak for alarm in find_alarms(series, 1.0, RULES, 0.5)]

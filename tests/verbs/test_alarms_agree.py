@@ -53,7 +53,8 @@ def agreed(bundle, street, tmp_path, capsys, rules):
     capsys.readouterr()
     assert run(["predict", str(bundle), str(street / "test"), "--json", *flags]) == 0
     (predicted,) = outputs(capsys)
-    assert run(["watch", str(bundle), str(street / "test" / "a.mp4"), "--dry-run", "--json", *flags]) == 0
+    (path,) = (street / "test").iterdir()
+    assert run(["watch", str(bundle), str(path), "--dry-run", "--json", *flags]) == 0
     (watched,) = outputs(capsys)
     compared = on.compare(tmp_path / "a", tmp_path / "b", out=tmp_path / "c", rules=rules).rows[0].alarms
     bounds = [(alarm.start_s, alarm.end_s) for alarm in alarms]
@@ -86,3 +87,14 @@ def test_a_bundle_calibrated_for_a_number_of_alarms_raises_the_same(bundle, yard
     calibration = on.calibrate(on.load(bundle), yard / "calm.mp4", rate="120/hour")
     assert not calibration.rate.is_share
     assert agreed(bundle, street, tmp_path, capsys, {})
+
+
+def test_no_alarm_reaches_across_a_restart_of_the_clock(bundle, tmp_path, capsys):
+    (tmp_path / "joined" / "test").mkdir(parents=True)
+    content = b""
+    for number, span in enumerate(((70, 100), (0, 30))):
+        frames = film(9, anomaly=span, frames=100)
+        content += write_video(tmp_path / f"{number}.ts", frames, fps=25, gop=25).read_bytes()
+    (tmp_path / "joined" / "test" / "a.ts").write_bytes(content)
+    alarms = agreed(bundle, tmp_path / "joined", tmp_path, capsys, {})
+    assert [(alarm.start, alarm.stop) for alarm in alarms] == [(70, 100), (100, 130)]
