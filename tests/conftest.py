@@ -77,7 +77,8 @@ def plugged(tmp_path, monkeypatch):
     (folder / "tiny-1.dist-info" / "entry_points.txt").write_text(_POINTS)
     root = Path(__file__).parents[1]
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setenv("PYTHONPATH", f"{folder}:{root}")
+    paths = (str(folder), str(root), os.environ.get("PYTHONPATH"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     registry._entries.cache_clear()
     yield folder
     registry._entries.cache_clear()

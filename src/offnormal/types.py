@@ -153,6 +153,7 @@ class Frame:
     arrived_s: float | None = None  # on the monotonic clock, when a live source gave it; None: not live
     utc_s: float | None = None  # seconds since 1970 at that moment
     path: Path | None = None  # of the picture itself, in a folder that is watched
+    restarts: bool = False  # the clock of its file starts again with it; its time continues
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from offnormal.verbs.predict_videos import VideoPredictor
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -12,7 +11,9 @@ from offnormal.cli.main import run
 from offnormal.config.score import PredictConfig
 from offnormal.detectors.mnad import MNAD
 from offnormal.scoring import Scorer
+from offnormal.verbs.predict import Predictor
 from tests.detectors.mnad.reference import reference_state
+from tests.items import video
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +26,10 @@ def published(tmp_path_factory, request):
     torch.save(items, folder / "keys.pt")
     np.save(folder / "keys.npy", stored["keys_in"])
     save_file({"items": items}, folder / "keys.safetensors")
-    for video in ("01", "02", "03"):
-        (folder / "frames" / video).mkdir(parents=True)
-        for number, frame in enumerate(stored[f"frames__{video}"]):
-            Image.fromarray(frame[..., ::-1]).save(folder / "frames" / video / f"{number:04}.png")  # golden is BGR
+    for name in ("01", "02", "03"):
+        (folder / "frames" / name).mkdir(parents=True)
+        for number, frame in enumerate(stored[f"frames__{name}"]):
+            Image.fromarray(frame[..., ::-1]).save(folder / "frames" / name / f"{number:04}.png")  # golden is BGR
     return folder, stored
 
 
@@ -42,13 +43,15 @@ def test_frames_on_disk_get_the_references_terms_learning_on_from_video_to_video
     threshold = str(float(stored["update__th_f64"]))
     more = ("--size", "32x48", "--update", "--update-threshold", threshold, "--carry-over", "--out", tmp_path / "runs")
     found = imported(capsys, "--weights", folder / "model.pth", "--items", folder / "keys.pt", *more)
-    predictor = VideoPredictor(load(found["bundle"]), PredictConfig(fps=25))
-    videos = [made.scored for made in predictor.over([folder / "frames" / video for video in ("01", "02", "03")])]
-    for video, number in zip(videos, ("01", "02", "03"), strict=True):
+    predictor = Predictor(load(found["bundle"]), PredictConfig(fps=25))
+    numbers = ("01", "02", "03")
+    predictions = predictor.over([video(folder / "frames" / number) for number in numbers])
+    for number, prediction in zip(numbers, predictions, strict=True):
+        table = prediction.table
         for name, golden in (("psnr", "psnr"), ("feature_distance", "featdist")):
             expected = stored[f"update__{number}__{golden}_f64"]
-            np.testing.assert_allclose(video.terms[name][4:], expected, atol=1e-4, err_msg=name)
-        np.testing.assert_allclose(video.scores.scores[4:], -0.6 * video.terms["psnr"][4:], rtol=1e-4)
+            np.testing.assert_allclose(table.terms[name][4:], expected, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(table.score[4:], -0.6 * table.terms["psnr"][4:], rtol=1e-4)
 
 
 @pytest.mark.parametrize("items", ["keys.pt", "keys.npy", "keys.safetensors"])

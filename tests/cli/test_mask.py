@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import yaml
-from offnormal.verbs.chosen_frames import choose_frames
 from PIL import Image
 
 from offnormal.api import score
@@ -15,7 +14,8 @@ from offnormal.config.layers import build
 from offnormal.config.score import EvaluateConfig
 from offnormal.data.video_loader import VideoLoader
 from offnormal.sources.privacy import area
-from offnormal.verbs.evaluate import choose_pictures, evaluate_all
+from offnormal.verbs.evaluate import evaluate_all, score_dataset
+from offnormal.verbs.shown_units import ExtremeImages, shown_units
 from tests.footage import ANOMALY, film, write_footage
 from tests.items import video
 
@@ -75,10 +75,11 @@ def test_whoever_sees_frames_sees_them_painted(place, masked):
 def test_the_pictures_of_a_report_are_painted(place, masked):
     config = build(EvaluateConfig, {"data": place / "data", "out": place / "report"}, environment={})
     ((evaluation, _),) = evaluate_all(masked, config)
-    pictures = choose_frames(load(masked), evaluation, config)
-    assert pictures
-    for picture in pictures:
-        assert not picture.image[area(load(masked).input.mask, picture.image.shape[:2])].any()
+    units = shown_units(load(masked), evaluation, config, ExtremeImages(None))
+    assert units
+    for unit in units:
+        (frame,) = unit.frames
+        assert not frame[area(load(masked).input.mask, frame.shape[:2])].any()
 
 
 def test_of_pictures_overlays_and_reports_are_painted_too(place, parts, tmp_path):
@@ -92,9 +93,10 @@ def test_of_pictures_overlays_and_reports_are_painted_too(place, parts, tmp_path
     assert np.median(shown[covered]) == 0
     config = build(EvaluateConfig, {"data": parts, "out": tmp_path / "report"}, environment={})
     ((evaluation, _),) = evaluate_all(made, config)
-    pictures = choose_pictures(load(made), evaluation, config)
-    assert pictures
-    assert not any(one.image[covered].any() for one in pictures)
+    _, _, extremes = score_dataset(load(made), evaluation.dataset, config)
+    units = shown_units(load(made), evaluation, config, extremes)
+    assert units
+    assert not any(unit.frames[0][covered].any() for unit in units)
 
 
 def test_predict_says_the_same_with_the_mask_named_again_and_refuses_another(place, masked, capsys):

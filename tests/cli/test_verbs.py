@@ -127,7 +127,7 @@ def test_a_rate_that_cannot_be_promised_is_refused_before_fitting(parts, tmp_pat
 def test_calibrate_refuses_pictures_that_the_detector_was_fitted_on(bundle, parts, capsys):
     before = load(bundle).calibration
     assert run(["calibrate", str(bundle), "--normal", str(parts / "train" / "good")]) == 2
-    assert "12 of 12 pictures" in capsys.readouterr().err
+    assert "12 of 12 images" in capsys.readouterr().err
     assert load(bundle).calibration == before
 
 
@@ -160,7 +160,7 @@ def test_evaluate_writes_beside_the_bundle_and_never_over_other_data(bundle, par
     assert stored["metrics"] == made["metrics"]
     rows = list(csv.DictReader((bundle / "scores.csv").open(encoding="utf-8")))
     assert len(rows) == 10
-    assert {row["defect"] for row in rows} == {"good", "spot"}
+    assert {(row["class"], row["label"]) for row in rows} == {("good", "normal"), ("spot", "anomalous")}
     other = write_parts(tmp_path / "other", seed=8)
     assert run(["evaluate", str(bundle / "bundle"), "--data", str(other), "--json"]) == 0
     (second,) = lines(capsys)
@@ -180,86 +180,6 @@ def test_evaluate_without_masks_labels_or_calibration(bundle, parts, tmp_path, c
     assert run(["evaluate", str(bundle), "--test", str(tmp_path / "test" / "spot"), *out]) == 0
     assert "no labels" in capsys.readouterr().out
     assert (tmp_path / "result" / "report.html").is_file()
-
-
-def test_predict_prints_a_line_per_image(bundle, parts, capsys):
-    assert (
-        run(["predict", str(bundle), str(parts / "test" / "good" / "000.png"), str(parts / "test" / "spot" / "*.png")])
-        == 0
-    )
-    found = capsys.readouterr().out.splitlines()
-    assert len(found) == 6
-    assert all("ANOMALOUS" in line for line in found[1:])
-    assert "score" in found[0]
-    assert "p-value" in found[0]
-
-
-def test_predict_json_overlays_csv_and_exit_code(bundle, parts, tmp_path, capsys):
-    arguments = ["predict", str(bundle), str(parts / "test"), "--json", "--overlays", str(tmp_path / "out")]
-    assert run([*arguments, "--csv", str(tmp_path / "t.csv"), "--exit-code"]) == 3
-    found = lines(capsys)
-    assert len(found) == 10
-    loaded = load(bundle)
-    for row in found:
-        assert row["pred_label"] == (row["pred_score"] > loaded.calibration.threshold)
-        assert 0 < row["p_value"] <= 1
-        picture = Image.open(row["overlay_path"])
-        assert picture.size == (64, 64)
-        values = np.asarray(Image.open(row["anomaly_map_path"]))
-        assert values.shape == (64, 64)
-        assert values.dtype == np.float32
-        assert values.max() == pytest.approx(row["pred_score"], rel=1e-3)
-    table = list(csv.DictReader((tmp_path / "t.csv").open(encoding="utf-8")))
-    assert [row["image_path"] for row in table] == [row["image_path"] for row in found]
-    assert [float(row["pred_score"]) for row in table] == [row["pred_score"] for row in found]
-
-
-def test_predict_with_a_threshold_by_hand(bundle, parts, capsys):
-    arguments = ["predict", str(bundle), str(parts / "test"), "--json", "--exit-code", "--threshold"]
-    assert run([*arguments, "1e9"]) == 0
-    assert not any(row["pred_label"] for row in lines(capsys))
-    assert run([*arguments, "0"]) == 3
-    assert all(row["pred_label"] for row in lines(capsys))
-
-
-def test_predict_without_calibration_gives_scores_and_says_so(bundle, parts, capsys):
-    (bundle / "bundle" / "calibration.json").unlink()
-    assert run(["predict", str(bundle), str(parts / "test" / "spot"), "--json", "--exit-code"]) == 2
-    assert "--exit-code needs verdicts" in capsys.readouterr().err
-    assert run(["predict", str(bundle), str(parts / "test" / "spot"), "--json"]) == 0
-    captured = capsys.readouterr()
-    assert "no calibration" in captured.err
-    assert {json.loads(line)["pred_label"] for line in captured.out.splitlines()} == {None}
-
-
-def test_predict_leaves_out_what_it_cannot_read_and_lists_it(bundle, parts, tmp_path, capsys):
-    shutil.copytree(parts / "test" / "good", tmp_path / "new")
-    (tmp_path / "new" / "zz.png").write_bytes(b"")
-    assert run(["predict", str(bundle), str(tmp_path / "new"), "--json"]) == 2
-    assert "zz.png" in capsys.readouterr().err
-    assert run(["predict", str(bundle), str(tmp_path / "new"), "--json", "--on-error", "skip"]) == 0
-    *good, bad = lines(capsys)
-    assert len(good) == 5
-    assert bad["image_path"].endswith("zz.png")
-    assert "empty" in bad["error"]
-    assert (
-        run(["predict", str(bundle), str(tmp_path / "new"), "--on-error", "skip", "--exit-code", "--threshold", "1e9"])
-        == 1
-    )
-
-
-def test_overlays_never_overwrite_pictures_and_are_not_judged_later(bundle, parts, tmp_path, capsys):
-    shutil.copytree(parts / "test" / "good", tmp_path / "new")
-    before = (tmp_path / "new" / "000.png").read_bytes()
-    assert run(["predict", str(bundle), str(tmp_path / "new" / "*.png"), "--overlays", str(tmp_path / "new")]) == 2
-    assert "choose another folder" in capsys.readouterr().err
-    assert (tmp_path / "new" / "000.png").read_bytes() == before
-    for _ in range(2):
-        assert (
-            run(["predict", str(bundle), str(tmp_path / "new"), "--overlays", str(tmp_path / "new" / "out"), "--json"])
-            == 0
-        )
-        assert len(lines(capsys)) == 5
 
 
 def test_pictures_that_are_all_the_same_are_refused(tmp_path, capsys):
@@ -308,11 +228,13 @@ def test_pictures_inside_idx_files_go_all_the_way(tmp_path, capsys):
     assert found["metrics"]["image_AUROC"] == 1
     with (Path(found["run"]) / "scores.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len({row["path"] for row in rows}) == 120
-    assert {row["defect"] for row in rows if row["label"] == "1"} == {f"class {k}" for k in range(10)} - {"class 3"}
+    assert len({row["item"] for row in rows}) == 120
+    assert {row["class"] for row in rows if row["label"] == "anomalous"} == {f"class {k}" for k in range(10)} - {
+        "class 3"
+    }
     assert "small_t10k-images-idx3-ubyte.gz/" in (Path(found["run"]) / "report.html").read_text(encoding="utf-8")
     file, drawn = data / "small_t10k-images-idx3-ubyte.gz", tmp_path / "drawn"
     assert run(["predict", found["run"], str(file), f"{file}/7", "--overlays", str(drawn), "--json"]) == 0
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [row["image_path"] for row in told] == [str(file / str(i)) for i in range(120)]
+    assert [row["item"] for row in told] == [str(file / str(i)) for i in range(120)]
     assert (drawn / "119.png").is_file()

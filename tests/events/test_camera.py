@@ -130,3 +130,12 @@ def test_the_end_of_a_recording_closes_what_is_open():
     assert [event.state for event in events.finish()] == ["closed"] and events.finish() == []
     pushed(events, [1.2] * 4, start_s=T0 + 60)
     assert [event.state for event in events.tick(T0 + 66)] == ["closed"]
+
+
+def test_no_event_reaches_across_a_restart_of_the_clock():
+    events = camera()
+    assert [event.state for event in pushed(events, [1.2] * 4)] == ["open"]
+    (closed,) = events.restart()
+    assert (closed.state, closed.duration_s) == ("closed", 1.5)
+    assert pushed(events, [1.2] * 2, start_s=T0 + 2) == [], "it has to last anew"
+    assert [event.state for event in pushed(events, [1.2] * 2, start_s=T0 + 3)] == ["open"]

@@ -9,9 +9,9 @@ import torch
 from offnormal.data.live_windows import LiveBatches, LiveWindows
 from offnormal.data.video_loader import VideoLoader
 from offnormal.detectors.base import Detector, DetectorOptions, StatefulDetector
-from offnormal.scoring import LiveScorer, Scorer, score_videos
+from offnormal.scoring import LiveScorer, Scorer, score_items
 from offnormal.sources.camera import Camera
-from offnormal.types import Frame, Gap, InputSpec, Output
+from offnormal.types import Frame, Gap, InputSpec, Output, Unit
 from tests.items import video
 from tests.video_files import write_video
 
@@ -94,10 +94,10 @@ def test_files_watched_together_score_as_each_does_offline(tmp_path, kind, made)
     paths = [film(tmp_path / f"{seed}.mp4", seed, count) for seed, count in ((1, 41), (2, 30), (3, 4))]
     live = run_live(detector, paths, batch_size=4)
     videos = [video(path, name=path.name) for path in paths]
-    for offline in score_videos(Scorer(detector), VideoLoader(videos, spec, batch_size=7)):
-        found = live[offline.ended.video.name]
-        assert [one.frame.index for one in found] == list(range(offline.ended.frames))
-        np.testing.assert_allclose([one.score for one in found], offline.aligned.score, rtol=1e-5)
+    for offline in score_items(Scorer(detector), VideoLoader(videos, spec, batch_size=7), unit=Unit.FRAME):
+        found = live[offline.item.name]
+        assert [one.frame.index for one in found] == list(range(len(offline.score)))
+        np.testing.assert_allclose([one.score for one in found], offline.score, rtol=1e-5)
 
 
 def test_gaps_come_back_where_they_were_and_tear_windows():

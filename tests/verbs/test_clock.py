@@ -1,22 +1,21 @@
 """The one clock through the verbs: files whose time is damaged, restarts, or jumps mean the same to each of them."""
 
-import json
-
 import numpy as np
 import pytest
-from offnormal.cli.predict_videos import as_json, as_text
-from offnormal.data.video_dataset import VideoDataset
-from offnormal.verbs.evaluate_videos import evaluate_videos
-from offnormal.video_evaluation import video_metrics_json
 from PIL import Image
 
 from offnormal.bundle import Bundle
-from offnormal.config import CalibrateConfig, EvaluateConfig
+from offnormal.cli.predict import as_json, as_text
+from offnormal.config.score import CalibrateConfig, EvaluateConfig
+from offnormal.data.dataset import Dataset
 from offnormal.data.label_table import read_table
 from offnormal.errors import CalibrationError
-from offnormal.types import Video
+from offnormal.evaluation.evaluate import evaluate_scores, metrics_json
+from offnormal.events.rules import EventRules
 from offnormal.verbs.calibrate import calibrate_bundle
-from tests.verbs.test_predict_videos import SIZE, bundle, predict
+from offnormal.verbs.evaluate import score_dataset
+from tests.items import video
+from tests.verbs.test_predict import AT_ONCE, SIZE, alarms, bundle, predict
 from tests.video_files import write_video
 
 CALM, LOUD = 40, 200  # below and above the threshold of 100
@@ -26,22 +25,28 @@ def gray(values):
     return [np.full((*SIZE, 3), value, np.uint8) for value in values]
 
 
-def brightness():
-    found = bundle()
-    found.detector.ignored = None
-    return found
-
-
 def evaluate(path, labels, **more):
-    video = Video(path=path, name=path.name, labels=None if labels is None else np.asarray(labels, np.uint8))
-    dataset = VideoDataset(name="d", layout="videos", root=path.parent, train=(), test=(video,))
-    return evaluate_videos(brightness(), dataset, EvaluateConfig(batch_size=32, workers=1, **more))
+    item = video(path, name=path.name, frame_labels=None if labels is None else np.asarray(labels, np.uint8))
+    dataset = Dataset(name="d", layout="videos", root=path.parent, test=(item,))
+    config = EvaluateConfig(**{"batch_size": 32, "workers": 1, "rules": AT_ONCE, **more})
+    partial, missing, _ = score_dataset(bundle(), dataset, config)
+    return evaluate_scores(
+        dataset,
+        partial,
+        calibration=bundle().calibration,
+        missing=missing,
+        bundle="b",
+        fingerprint="f",
+        rules=EventRules.of(config.rules),
+        hysteresis=config.rules.hysteresis,
+        smooth_s=config.smooth,
+    )
 
 
 def calibrate(path, rate, **more):
     return calibrate_bundle(
-        Bundle(brightness().detector, brightness().calibration, card={"data": {}}, hash="b"),
-        CalibrateConfig(normals=path, rate=rate, batch_size=32, workers=1, **more),
+        Bundle(bundle().detector, bundle().calibration, card={"data": {}}, hash="b"),
+        CalibrateConfig(normal=path, rate=rate, **{"batch_size": 32, "workers": 1, "rules": AT_ONCE, **more}),
     )[0]
 
 
@@ -67,12 +72,12 @@ def test_one_damaged_packet_changes_nothing_but_its_frame(tmp_path):
     values = [LOUD if i % 100 < 5 else CALM for i in range(600)]  # 6 alarms in 60 s, 10 frames a second
     whole = write_video(tmp_path / "whole.avi", gray(values), fps=10, codec="mjpeg")
     damaged = lose(write_video(tmp_path / "damaged.avi", gray(values), fps=10, codec="mjpeg"), 250)
-    found, intact = evaluate(damaged, [0] * 600).operation, evaluate(whole, [0] * 600).operation
+    found, intact = evaluate(damaged, [0] * 600).alarms, evaluate(whole, [0] * 600).alarms
     assert (intact.footage_s, found.footage_s) == (pytest.approx(60), pytest.approx(59.9))
     assert found.false_alarms == intact.false_alarms == 6
     assert found.false_alarms_per_hour == pytest.approx(6 * 3600 / 59.9)
     (seen,), _ = predict(bundle(), [damaged])
-    assert seen.seconds == pytest.approx(60) and len(seen.alarms) == 6
+    assert seen.seconds == pytest.approx(60) and len(alarms(seen)) == 6
     assert calibrate(damaged, "400/hour").threshold == calibrate(whole, "400/hour").threshold
 
 
@@ -83,33 +88,34 @@ def test_a_stream_joined_from_two_is_sixteen_seconds_for_every_verb(tmp_path):
     assert np.flatnonzero(labels).tolist() == list(range(250, 300))
     found = evaluate(path, labels)
     assert found.metrics["frame_AUC_micro"] == 1.0
-    assert found.operation.footage_s == pytest.approx(16) and found.operation.caught == 1
+    assert found.alarms.footage_s == pytest.approx(16) and found.alarms.detected == 1
     (seen,), _ = predict(bundle(), [path])
     assert seen.seconds == pytest.approx(16)
-    assert [(alarm.start_s, alarm.end_s) for alarm in seen.alarms] == [pytest.approx((10, 12))]
-    assert any(warning.startswith("restarted: ") and "frame 200" in warning for warning in seen.scored.warnings)
+    assert [(alarm.start_s, alarm.end_s) for alarm in alarms(seen)] == [pytest.approx((10, 12))]
+    assert any(warning.startswith("restarted: ") and "frame 200" in warning for warning in seen.warnings)
 
 
 def test_an_alarm_ends_where_the_clock_starts_anew(tmp_path):
     path = joined(tmp_path, [CALM] * 20 + [LOUD] * 30, [LOUD] * 30 + [CALM] * 20)
     (seen,), _ = predict(bundle(), [path])
-    assert [(alarm.start, alarm.stop) for alarm in seen.alarms] == [(20, 50), (50, 80)]
-    assert [(a.start, a.stop) for a in evaluate(path, None).operation.alarms] == [(20, 50), (50, 80)]
+    assert [(alarm.start, alarm.stop) for alarm in alarms(seen)] == [(20, 50), (50, 80)]
+    evaluated = [found.alarm for found in evaluate(path, None).alarms.alarms]
+    assert [(alarm.start, alarm.stop) for alarm in evaluated] == [(20, 50), (50, 80)]
 
 
 def test_a_motion_recording_has_the_alarms_of_its_bursts(tmp_path):
     times = [600 * burst + i / 5 for burst in range(60) for i in range(50)]
     values = [LOUD if burst < 23 and i < 34 else CALM for burst in range(60) for i in range(50)]
     path = write_video(tmp_path / "motion.mkv", gray(values), times=times, gop=50)
-    found = evaluate(path, [0] * 3000).operation
-    assert [alarm.end_s - alarm.start_s for alarm in found.alarms] == pytest.approx([6.8] * 23, abs=2e-3)
+    found = evaluate(path, [0] * 3000).alarms
+    assert [one.alarm.end_s - one.alarm.start_s for one in found.alarms] == pytest.approx([6.8] * 23, abs=2e-3)
     assert found.footage_s == pytest.approx(600, abs=0.1) and found.false_alarms_per_hour == pytest.approx(
         6 * 23 * 3600 / (6 * 600), rel=1e-3
     )
     (seen,), _ = predict(bundle(), [path], overlays=tmp_path / "o")
-    assert seen.seconds == pytest.approx(600, abs=0.1) and len(seen.alarms) == 23
-    assert seen.alarms[1].start_s == pytest.approx(600, abs=2e-3), "where it is in the file"
-    assert list(seen.pictures) == [alarm.peak for alarm in seen.alarms]
+    assert seen.seconds == pytest.approx(600, abs=0.1) and len(alarms(seen)) == 23
+    assert alarms(seen)[1].start_s == pytest.approx(600, abs=2e-3), "where it is in the file"
+    assert list(seen.overlays) == [alarm.peak for alarm in alarms(seen)]
     assert "10:00" in as_text(seen)[0]
     with pytest.raises(CalibrationError, match=r"from 0\.17 h of footage"):
         calibrate(path, "1/hour")
@@ -118,7 +124,7 @@ def test_a_motion_recording_has_the_alarms_of_its_bursts(tmp_path):
 def test_an_hour_that_the_clock_jumps_is_no_footage(tmp_path):
     times = [i / 25 + 3600 * (i >= 200) for i in range(400)]
     path = write_video(tmp_path / "jump.mkv", gray([LOUD if i == 300 else CALM for i in range(400)]), times=times)
-    found = evaluate(path, [0] * 400).operation
+    found = evaluate(path, [0] * 400).alarms
     assert found.footage_s == pytest.approx(16, abs=2e-3) and found.false_alarms_per_hour == pytest.approx(
         225, rel=1e-3
     )
@@ -128,14 +134,14 @@ def test_an_hour_that_the_clock_jumps_is_no_footage(tmp_path):
 
 def test_a_video_of_one_frame_lasts_one_frame(tmp_path):
     (seen,), _ = predict(bundle(), [write_video(tmp_path / "one.mp4", gray([LOUD]), fps=10)])
-    assert seen.seconds == pytest.approx(0.1) and seen.alarms[0].end_s == pytest.approx(0.1)
-    found = evaluate(tmp_path / "one.mp4", [0]).operation
+    assert seen.seconds == seen.alarms.footage_in_alarm_s == pytest.approx(0.1)
+    found = evaluate(tmp_path / "one.mp4", [0]).alarms
     assert found.footage_s == pytest.approx(0.1) and found.false_alarms_per_hour == pytest.approx(36_000)
     folder = tmp_path / "frames"
     folder.mkdir()
     Image.new("RGB", (48, 32), (LOUD,) * 3).save(folder / "0.png")
     (seen,), _ = predict(bundle(), [folder])
-    assert seen.seconds is None and seen.is_anomalous
+    assert seen.seconds == pytest.approx(1 / 25) and seen.is_anomalous, "25 frames a second are assumed"
 
 
 @pytest.mark.parametrize("every", [None, "200ms", "700ms", "1s", "30s"])
@@ -147,7 +153,7 @@ def test_thinning_does_not_change_the_duration(tmp_path, every, suffix):
         path = joined(tmp_path, values[:100], values[100:])
     (seen,), _ = predict(bundle(), [path], every=every)
     assert seen.seconds == pytest.approx(165 / 25)
-    assert seen.operation.footage_s == pytest.approx(165 / 25)
+    assert seen.alarms.footage_s == pytest.approx(165 / 25)
     assert as_json(seen)["seconds"] == pytest.approx(6.6)
 
 
@@ -157,16 +163,14 @@ def test_footage_without_a_clock_is_treated_alike_by_every_verb(tmp_path):
     for index in range(600):
         Image.new("RGB", (48, 32), ((LOUD if index % 100 < 5 else CALM),) * 3).save(folder / f"{index:03}.png")
     found = evaluate(folder, [0] * 600, smooth="1s")
-    assert (
-        found.operation is None and "--fps" in found.missing["alarms"] and "--fps" in found.missing["smoothed metrics"]
-    )
-    json.dumps(video_metrics_json(found))
+    assert found.alarms.footage_s == pytest.approx(24) and found.alarms.false_alarms == 6
+    assert metrics_json(found)["data"]["assumed_fps"] == 25
     (seen,), _ = predict(bundle(), [folder])
-    assert seen.operation is None and seen.seconds is None and as_json(seen)["pred_label"] is True
-    assert "no clock" in as_text(seen)[0] and "30 frames anomalous" in as_text(seen)[0]
-    assert evaluate(folder, [0] * 600, fps=10).operation.footage_s == pytest.approx(60)
+    assert seen.seconds == pytest.approx(24) and len(alarms(seen)) == 6
+    assert as_json(seen)["assumed_fps"] == 25 and as_json(seen)["verdict"] == "anomalous"
+    assert evaluate(folder, [0] * 600, fps=10).alarms.footage_s == pytest.approx(60)
     (seen,), _ = predict(bundle(), [folder], fps=10)
-    assert seen.seconds == pytest.approx(60) and len(seen.alarms) == 6
+    assert seen.seconds == pytest.approx(60) and len(alarms(seen)) == 6
 
 
 def test_a_bare_stream_has_the_times_of_its_rate_for_labels_too(tmp_path):

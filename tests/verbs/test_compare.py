@@ -3,23 +3,23 @@ from __future__ import annotations
 import json
 
 import pytest
-from offnormal.comparison import compare_runs
 
 from offnormal.config.score import CompareConfig
-from offnormal.verbs.compare import compare, comparison_json
+from offnormal.evaluation.compare import comparison_json
+from offnormal.verbs.compare import compare
 from tests.evaluations import image_run, video_run
 
 
-def test_three_files_appear_and_say_the_same(tmp_path):
+def test_three_files_appear_and_agree(tmp_path):
     folders = [video_run(tmp_path / "a"), video_run(tmp_path / "b", seed=1)]
-    found, run = compare(folders, CompareConfig(out=tmp_path / "new" / "out", combine=True))
+    comparison, run = compare(folders, CompareConfig(out=tmp_path / "new" / "out", combine=True))
     assert sorted(path.name for path in run.path.iterdir()) == ["comparison.json", "comparison.md", "report.html"]
     written = json.loads((run.path / "comparison.json").read_text())
-    assert written == json.loads(json.dumps(comparison_json(found)))
+    assert written == json.loads(json.dumps(comparison_json(comparison)))
     first, second, combined = written["runs"]
     assert second["difference_to_first"]["frame_AUC_micro"]["noise"] in (True, False)
     assert first["difference_to_first"] == {} and combined["path"] is None
-    assert first["operation"]["spans_caught"] == found.rows[0].operation.caught
+    assert first["alarms"]["spans_detected"] == comparison.rows[0].alarms.detected
     for name in ("comparison.md", "report.html"):
         assert f"{second['metrics']['frame_AUC_micro']:.4f}" in (run.path / name).read_text()
 
@@ -32,9 +32,33 @@ def test_by_default_a_new_run_is_made(tmp_path, monkeypatch):
     assert sum(confusion.values()) == 61
 
 
-def test_alarms_near_each_other_are_one_as_asked(tmp_path):
+def test_alarms_are_those_of_the_rules(tmp_path):
     folders = [video_run(tmp_path / "a"), video_run(tmp_path / "b", seed=1)]
-    alarms = [len(compare_runs(folders, merge_gap_s=gap).rows[0].operation.alarms) for gap in (0.0, 5.0)]
-    assert alarms[0] > alarms[1]
+
+    def alarms(**rules):
+        comparison, _ = compare(folders, CompareConfig(out=tmp_path / "out", rules=rules))
+        return comparison.rows[0].alarms
+
+    short = {"min_duration": 0, "hysteresis": 0}
+    assert len(alarms(merge_gap=0, **short).alarms) > len(alarms(merge_gap=5, **short).alarms)
+    assert alarms(hysteresis=0.5).low_threshold < alarms(hysteresis=0).low_threshold == alarms().threshold
     with pytest.raises(ValueError, match="greater than or equal to 0"):
         CompareConfig(rules={"merge_gap": -1})
+
+
+def test_clips_are_compared_by_split_and_class(fit_clips, evaluate_clips, tmp_path):
+    runs = [fit_clips(detector={"learning_rate": rate}) for rate in (1e-2, 1e-4)]
+    evaluations = [evaluate_clips(run.path)[0] for run in runs]
+    comparison, made = compare([run.path for run in runs], CompareConfig(out=tmp_path / "cmp"))
+    assert comparison.unit == "clip" and comparison.drawn.noun == "originals"
+    for row, evaluation in zip(comparison.rows, evaluations, strict=True):
+        metrics = evaluation.metrics
+        assert row.metrics["clip_AUROC"] == pytest.approx(metrics["clip_AUROC"], abs=1e-6)
+        shares = {split.split: split.correct.count / split.correct.of for split in row.splits}
+        assert shares["test"] == metrics["clip_passed_test"]
+        assert shares["anomalous"] == metrics["clip_detected"]
+        assert shares["train"] == metrics["clip_passed_train"]
+        assert shares["calibration"] == metrics["clip_passed_calibration"]  # whose highest is the threshold itself
+        assert set(row.breakdown) == {"Lifting", "Walk-Front"}
+    assert "Lifting" in (made.path / "report.html").read_text()
+    assert "train" in (made.path / "comparison.md").read_text()

@@ -6,6 +6,8 @@ import pytest
 from offnormal.data.video_loader import VideoLoader
 from offnormal.errors import CalibrationError, ConfigError, UsageError
 from offnormal.events.machine import EventMachine
+from offnormal.scoring import score_items
+from offnormal.types import Unit
 from offnormal.verbs.watch import Watch
 from offnormal.watching.config import WatchConfig
 from tests.footage import FPS

@@ -108,6 +108,7 @@ class Calibration:
             "threshold": self.threshold,
             "pixel_threshold": self.pixel_threshold,
             "normals": len(self.scores),
+            "median_score": float(np.median(self.scores)),
         }
 
     def to_json(self) -> dict[str, Any]:

@@ -49,10 +49,12 @@ class LiveWindows:
             self._windows.reset()
             self._told = True
             return []
+        if item.restarts:
+            self._windows.reset()
         found = self._windows.push(
             ResizedFrame(item.index, item.time_s, to_pixels(Image.fromarray(item.image), self.spec))
         )
-        self.torn = bool(self._windows.gaps) and not self._told
+        self.torn = (item.restarts or bool(self._windows.gaps)) and not self._told
         self._told = False
         self._windows.gaps.clear()  # which a source that runs for months would make ever longer
         return found

@@ -23,9 +23,9 @@ from offnormal.errors import CalibrationError, DataError, UsageError
 from offnormal.evaluation.alarms import AlarmReport, report_alarms
 from offnormal.evaluation.common import DrawnUnits, common_tables, drawn_units
 from offnormal.evaluation.stored import StoredEvaluation, read_evaluation, short_names
-from offnormal.evaluation.table import TESTED, ScoreTable
+from offnormal.evaluation.table import ASSUMED_FPS, TESTED, ScoreTable
 from offnormal.evaluation.units import LOWER_IS_BETTER, TRAITS, measure, why_no_metrics
-from offnormal.events.rules import EventRules
+from offnormal.events.rules import EventRules, low_threshold
 from offnormal.metrics import bootstrap, decision
 from offnormal.metrics.classes import SplitRow, class_rows, split_rows
 from offnormal.metrics.video import PER_VIDEO_NORM, frame_auc, min_max, video_metrics
@@ -94,10 +94,17 @@ class Comparison:
         return int(self.rows[0].table.scored.sum())
 
 
-def compare_runs(paths: Sequence[str | Path], *, combine: bool = False, rules: EventRules | None = None) -> Comparison:
+def compare_runs(
+    paths: Sequence[str | Path],
+    *,
+    combine: bool = False,
+    rules: EventRules | None = None,
+    hysteresis: float | None = None,
+) -> Comparison:
     """Read runs and compare them with the first on what all of them scored.
 
     combine: adds a row for the sum of -log p-values. rules: what makes an alarm; None: the default.
+    hysteresis: where alarms end; None: where those of each evaluation do.
     Raises UsageError for fewer than two runs, one named twice, one without an evaluation, or different units;
     DataError for runs of different data and damaged files; CalibrationError where `combine` lacks p-values.
     """
@@ -117,7 +124,7 @@ def compare_runs(paths: Sequence[str | Path], *, combine: bool = False, rules: E
     ]
     if combine:
         rows.append(_combined(rows))
-    judged = [_judged(row, rules or EventRules()) for row in rows]
+    judged = [_judged(row, rules or EventRules(), hysteresis) for row in rows]
     return _compared([row for row, _ in judged], judged[0][1], runs)
 
 
@@ -206,16 +213,19 @@ def _sum(values: Sequence[float | None]) -> float | None:
     return sum(known) if len(known) == len(values) else None
 
 
-def _judged(row: Contender, rules: EventRules) -> tuple[Contender, dict[str, str]]:
+def _judged(row: Contender, rules: EventRules, hysteresis: float | None) -> tuple[Contender, dict[str, str]]:
     """The row with its metrics and what happens at its threshold; and why metrics are missing."""
     table, threshold = row.table, row.threshold
     if table.unit is Unit.FRAME:
-        fps = None if row.run is None else row.run.assumed_fps
-        series = table.series(fps=fps)
+        assumed = None if row.run is None else row.run.assumed_fps
+        series = table.series(fps=assumed or ASSUMED_FPS)  # also how long a video of one frame lasts
         frames = video_metrics(series)
         alarms = None
         if threshold is not None and row.run is not None:
-            alarms = report_alarms(series, threshold, rules, row.run.low_threshold)
+            low = row.run.low_threshold
+            if hysteresis is not None and row.run.median_score is not None:
+                low = low_threshold(threshold, row.run.median_score, hysteresis)
+            alarms = report_alarms(series, threshold, rules, low)
         breakdown = {video.name: video.auc for video in frames.videos}
         return replace(row, metrics=frames.metrics, breakdown=breakdown, alarms=alarms), frames.missing
     rows = table.labeled

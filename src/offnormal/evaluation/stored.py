@@ -32,7 +32,8 @@ class StoredEvaluation:
     table: ScoreTable
     metrics: dict[str, float]  # as the evaluation wrote them
     threshold: float | None  # calibrated; None: not calibrated
-    low_threshold: float | None  # of alarms; None: not calibrated, or no videos
+    low_threshold: float | None  # of its alarms; None: not calibrated, or no videos
+    median_score: float | None  # of the normals that it is calibrated with
     rate: str | None  # the expected false-alarm rate
     assumed_fps: float | None  # of footage without a clock
     seconds_per_unit: float | None  # scoring, decoding included
@@ -92,6 +93,7 @@ def read_evaluation(path: Path) -> StoredEvaluation:
         },
         threshold=_number(calibration.get("threshold")),
         low_threshold=_number(alarms.get("low_threshold")),
+        median_score=_number(calibration.get("median_score")),
         rate=_rate(calibration.get("rate")),
         assumed_fps=_number(data.get("assumed_fps")),
         seconds_per_unit=_number(values.get("seconds_per_unit")),

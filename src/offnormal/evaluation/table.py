@@ -41,6 +41,7 @@ class ItemRow:
     group: str = ""  # session, lot, original; "" none
     split: str = ""  # of datasets that are divided; see `TESTED`
     restarts: tuple[int, ...] = ()  # frames with which a video's clock starts again
+    fps: float | None = None  # frames per second as the source states them: how long a single frame lasts
     is_thinned: bool = False  # whether frames were left out on purpose, so that each score holds until the next
 
 
@@ -91,14 +92,14 @@ class ScoreTable:
         return [text for item in self.items for text in [value(item)] * (item.rows.stop - item.rows.start)]
 
     def series(self, *, fps: float | None = None) -> list[FrameScores]:
-        """Each video's frames as a series; fps: assumed for videos without a clock, None: they stay without one."""
+        """Each video's frames as a series; fps: assumed where neither times nor the source tell, None: no clock."""
         return [
             FrameScores(
                 item.name,
                 self.score[item.rows],
                 labels if np.isfinite(labels := self.label[item.rows]).all() else None,
                 None if np.isnan(times := self.time_s[item.rows]).all() else times,
-                fps=fps,
+                fps=item.fps or fps,
                 restarts=item.restarts,
                 is_thinned=item.is_thinned,
             )

@@ -35,6 +35,7 @@ def tabulate(scores: ItemScores, unit: Unit, decide: DecisionRule, *, split: str
                 group=item.group or "",
                 split=split,
                 restarts=() if clock is None else tuple(sorted(clock.restarts)),
+                fps=None if video is None else video.fps,
                 is_thinned=video is not None and video.is_thinned,
             ),
         ),

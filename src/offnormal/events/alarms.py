@@ -108,9 +108,12 @@ class AlarmPeaks(Generic[FrameT]):
         self._last_s = -math.inf
         self._highest: tuple[float, FrameT] | None = None
 
-    def push(self, frame: FrameT, score: float, time_s: float) -> FrameT | None:
-        """Take the next frame, NaN where it has no score; the highest frame of an alarm that is over now."""
-        over = self.end() if time_s <= self._last_s else None
+    def push(self, frame: FrameT, score: float, time_s: float, *, restarts: bool = False) -> FrameT | None:
+        """Take the next frame, NaN where it has no score; the highest frame of an alarm that is over now.
+
+        restarts: the clock starts again with this frame, though its time continues.
+        """
+        over = self.end() if restarts or time_s <= self._last_s else None
         self._last_s = time_s
         if self._machine is not None:
             if any(occurrence.is_over for occurrence in self._machine.push(time_s, score)):

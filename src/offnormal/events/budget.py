@@ -21,7 +21,7 @@ from offnormal.calibration.footage import block_maxima, block_seconds, calibrate
 from offnormal.calibration.guarantee import order_statistic, rate_interval
 from offnormal.config.rules import RulesConfig
 from offnormal.errors import CalibrationError
-from offnormal.events.machine import EventMachine
+from offnormal.events.alarms import find_alarms
 from offnormal.events.rules import EventRules, low_threshold
 from offnormal.metrics.video import FrameScores
 from offnormal.types import Rate
@@ -120,7 +120,7 @@ def budget_events(
     usual = float(np.median(scores))
     for threshold in (float(value) for value in highest[len(highest) - allowed - 1 :]):
         low = low_threshold(threshold, usual, hysteresis)
-        events = sum(_raised(video, times, rules, threshold, low) for video, times in zip(videos, timed, strict=True))
+        events = sum(len(find_alarms(video, threshold, rules, low)) for video in videos)
         if events <= allowed:
             break
     above = max(events, int((highest > threshold).sum()))
@@ -170,13 +170,6 @@ def opening_levels(times_s: np.ndarray, scores: np.ndarray, rules: EventRules) -
         if first >= start and time_s - times_s[first] >= rules.min_duration_s:
             levels[i] = scores[lowest[0]]
     return levels
-
-
-def _raised(video: FrameScores, times: np.ndarray, rules: EventRules, threshold: float, low: float) -> int:
-    """Events that the machine raises on a video; one that goes on as another counts once."""
-    machine = EventMachine(rules, threshold, low)
-    told = machine.over(times, video.scores)
-    return sum(not one.is_over and one.continues_s is None for one in told)
 
 
 def _times_of(video: FrameScores) -> np.ndarray:

@@ -60,6 +60,12 @@ class CameraEvents:
         """Raise nothing until a time, as while the whole scene changes; the latest such time counts."""
         self._suppressed_until_s = max(self._suppressed_until_s, until_s)
 
+    def restart(self) -> list[Event]:
+        """Say that nobody knows how much time passed before the next score; what is open is closed."""
+        events = self.finish()
+        self._machine = EventMachine(self.rules, self.watched.threshold, self.watched.low_threshold)
+        return events
+
     def tick(self, time_s: float) -> list[Event]:
         """Say that nothing more comes from before this time; events that are over by that."""
         return self._events(self._machine.tick(time_s))

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +107,7 @@ class LiveReader(threading.Thread):
                 return
 
     def _recorded(self) -> Generator[Frame, None, None]:
-        start_s, expected = time.monotonic(), 0
+        start_s, expected, restarts = time.monotonic(), 0, False
         with VideoFile(self._address.path) as video:
             for frame in video.frames():
                 self.decoded += 1
@@ -116,10 +116,13 @@ class LiveReader(threading.Thread):
                 found_s = frame.time_s or 0.0
                 if self._options.realtime:
                     self.frames.closed.wait(max(0.0, start_s + found_s - time.monotonic()))
+                restarts |= frame.restarts
                 time_s = self._wanted(found_s)
                 if time_s is not None:
                     utc_s = time.time() if self._options.realtime else None
-                    yield self._frame(time_s, frame.image, time.monotonic(), utc_s, None)
+                    wanted = self._frame(time_s, frame.image, time.monotonic(), utc_s, None)
+                    yield replace(wanted, restarts=restarts)
+                    restarts = False
 
     def _shots(self) -> Iterator[Shot]:
         if self._folder is not None:

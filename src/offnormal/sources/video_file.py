@@ -136,7 +136,7 @@ class VideoFile(VideoReader):
                 f"resized: the stored size changes from {width} x {height} to {picture.frame.width} x "
                 f"{picture.frame.height}; such frames are scaled to the first size"
             )
-        return Frame(picture.index, picture.time_s, show.image(picture.frame))
+        return Frame(picture.index, picture.time_s, show.image(picture.frame), restarts=picture.restarts)
 
 
 def _append(times: list[float | None], picture: Picture) -> None:

@@ -17,7 +17,8 @@ from offnormal.run import Run, new_run
 
 def compare(paths: Sequence[str | Path], config: CompareConfig) -> tuple[Comparison, Run]:
     """Compare runs and write comparison.json, comparison.md, and report.html; errors as of `compare_runs`."""
-    comparison = compare_runs(paths, combine=config.combine, rules=EventRules.of(config.rules))
+    rules, hysteresis = EventRules.of(config.rules), config.rules.hysteresis
+    comparison = compare_runs(paths, combine=config.combine, rules=rules, hysteresis=hysteresis)
     if config.out is None:
         run = new_run(Path("runs"), "compare")
     else:

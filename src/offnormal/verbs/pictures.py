@@ -121,7 +121,7 @@ class VideoPictures:
         if self._annotate is not None:
             self._write(self._annotate, scored)
         score = math.nan if scored.held and not self._hold else scored.score  # it shows the score before, but has none
-        self._draw(self._peaks.push(scored, score, time_s))
+        self._draw(self._peaks.push(scored, score, time_s, restarts=scored.frame.restarts))
 
     def _write(self, path: Path, scored: ScoredFrame) -> None:
         height, width = scored.frame.image.shape[:2]

@@ -98,6 +98,9 @@ class WatchedCamera:
             self._trouble(finding)
         if self._recorder is not None:
             self._recorder.push(judged.time_s, judged.image, judged.score, judged.map)
+        if scored.frame.restarts:
+            for event in self.events.restart():
+                self._emit(event)
         if judged.quiet:
             self.events.suppress(judged.time_s + _SUPPRESSED_S)
         for event in self.events.push(judged.time_s, judged.score):

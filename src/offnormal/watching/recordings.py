@@ -80,14 +80,16 @@ def score_footage(
     for number, path in enumerate(videos):
         config = setup.config.model_copy(update={"source": str(path), "realtime": False, "start_time": None})
         frames, scores = _scored(CameraSetup(config, setup.bundle), scorer, batch_size, count)
-        rows = []
+        rows, restarts = [], []
         for scored in scores:
             if isinstance(scored, ScoredFrame):
                 judged = frames.judge(scored)
                 peak = judged.score if judged.map is None else float(judged.map.max())
+                if scored.frame.restarts:
+                    restarts.append(len(rows))
                 rows.append((judged.time_s, np.nan if judged.quiet else judged.score, peak))
         table = np.array(rows, dtype=np.float64).reshape(-1, 3)
-        series.append(FrameScores(f"{number}-{path.name}", table[:, 1], None, table[:, 0]))
+        series.append(FrameScores(f"{number}-{path.name}", table[:, 1], None, table[:, 0], restarts=restarts))
         peaks.append(table[:, 2])
     return series, peaks
 

@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from offnormal.data import video_reading
-from offnormal.data.batches import Batch
+from offnormal.data.image_loader import ImageLoader
 from offnormal.data.video_loader import VideoLoader
-from offnormal.errors import ConfigError
-from offnormal.scoring import Scorer, score_videos
+from offnormal.scoring import Scorer, score_items, was_skipped
 from offnormal.scoring.alignment import EARLY, GAP, NEVER
-from offnormal.types import InputSpec, Output
+from offnormal.types import InputSpec, Output, Unit
 from tests.data.film import SIZE, Cinema
-from tests.items import sample
+from tests.items import image
 
 
 class Brightness(torch.nn.Module):
@@ -47,7 +47,8 @@ def spec(**more):
 
 def scored(videos, spec, batch_size=4, loader=None, **more):
     loading = {"batch_size": batch_size, "on_error": "skip", **(loader or {})}
-    return list(score_videos(Scorer(Brightness(spec)), VideoLoader(videos, spec, **loading), **more))
+    scorer, loaded = Scorer(Brightness(spec)), VideoLoader(videos, spec, **loading)
+    return list(score_items(scorer, loaded, unit=spec.unit(is_video=True), **more))
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
@@ -59,34 +60,32 @@ def test_every_frame_has_its_score_or_a_reason_whatever_the_size_of_a_batch(cine
         cinema.film("d", count=4, base=90),
     ]
     found = scored(videos, spec(), batch_size)
-    assert [one.ended.video.name for one in found] == ["a", "b", "d"]
-    a, b, d = (one.aligned for one in found)
+    assert [one.item.name for one in found] == ["a", "b", "d"]
+    a, b, d = found
     np.testing.assert_allclose(a.score, [np.nan, np.nan, 2, 3, 4, 5, np.nan, np.nan, np.nan, 9], atol=1e-4)
-    assert [tuple(span) for span in a.reasons] == [(0, 2, EARLY), (6, 9, GAP)]
-    assert [tuple(span) for span in b.reasons] == [(0, 2, NEVER)]
+    assert [tuple(span) for span in a.not_scored] == [(0, 2, EARLY), (6, 9, GAP)]
+    assert [tuple(span) for span in b.not_scored] == [(0, 2, NEVER)]
     np.testing.assert_allclose(d.score[2:], [92, 93], atol=1e-4)
-    np.testing.assert_allclose(found[2].terms["twice"], d.score * 2, atol=1e-4)
+    np.testing.assert_allclose(d.terms["twice"], d.score * 2, atol=1e-4)
 
 
 def test_several_targets_and_whole_clips_cover_more_frames(cinema):
     video = cinema.film("a", count=5)
     (one,) = scored([video], spec(targets=(0, 1, 2)))
-    np.testing.assert_allclose(one.aligned.score, range(5), atol=1e-4)
+    np.testing.assert_allclose(one.score, range(5), atol=1e-4)
     (one,) = scored([video], spec(targets=()))
-    np.testing.assert_allclose(one.aligned.score, [1, 1.5, 2, 2.5, 3], atol=1e-4)
-    (one,) = scored([video], spec(targets=(), sampling="uniform"))
-    np.testing.assert_allclose(one.aligned.score, [2] * 5, atol=1e-4)
+    np.testing.assert_allclose(one.score, [1, 1.5, 2, 2.5, 3], atol=1e-4)
 
 
 def test_pictures_of_a_video_and_held_scores(cinema):
     video = cinema.film("a", count=5)
     (one,) = scored([video], InputSpec(size=SIZE))
-    np.testing.assert_allclose(one.aligned.score, range(5), atol=1e-4)
+    np.testing.assert_allclose(one.score, range(5), atol=1e-4)
     (one,) = scored([video], InputSpec(size=SIZE, hop=2), hold=True)
-    np.testing.assert_allclose(one.aligned.score, [0, 0, 2, 2, 4], atol=1e-4)
-    assert len(one.aligned.reasons) == 2
+    np.testing.assert_allclose(one.score, [0, 0, 2, 2, 4], atol=1e-4)
+    assert len(one.not_scored) == 2
     (one,) = scored([cinema.film("b", count=50)], InputSpec(size=SIZE), loader={"every_s": 1.0})
-    assert [tuple(span) for span in one.aligned.reasons] == [
+    assert [tuple(span) for span in one.not_scored] == [
         (1, 25, "between windows"),
         (26, 50, "after the last window"),
     ]
@@ -95,39 +94,34 @@ def test_pictures_of_a_video_and_held_scores(cinema):
 def test_a_video_is_given_before_the_next_ones_are_read_to_their_end(cinema):
     videos = [cinema.film(name, count=400) for name in "ab"]
     detector = Brightness(spec())
-    given = score_videos(Scorer(detector), VideoLoader(videos, spec(), batch_size=4))
-    assert next(given).ended.video.name == "a"
+    given = score_items(Scorer(detector), VideoLoader(videos, spec(), batch_size=4), unit=Unit.FRAME)
+    assert next(given).item.name == "a"
     assert detector.calls <= 101
     given.close()
 
 
-def test_the_highest_frames_keep_their_maps(cinema):
-    (one,) = scored([cinema.film("a", count=20)], spec(), peaks=3)
-    assert [peak.frame for peak in one.peaks] == [19, 18, 17]
-    assert all(peak.map.shape == SIZE and peak.map[0, 0] == pytest.approx(peak.score) for peak in one.peaks)
-    (one,) = scored([cinema.film("b", count=20)], spec(targets=(0, 2)), peaks=2)
-    assert [(peak.frame, round(peak.score)) for peak in one.peaks] == [(19, 19), (18, 18)]
-    (one,) = scored([cinema.film("c", count=20)], spec(targets=()), peaks=1)
-    assert one.peaks[0].map is None
-
-
-def test_the_highest_frames_may_have_to_lie_apart(cinema):
-    (one,) = scored([cinema.film("a", count=20, base=250)], spec(), peaks=3, apart=4)  # 255, then from 0 again
-    frames = [peak.frame for peak in one.peaks]
-    assert frames[0] == 5
-    assert all(abs(a - b) >= 4 for a in frames for b in frames if a != b)
-
-
 def test_every_batch_is_shown_with_its_maps(cinema):
     seen = []
-    scored([cinema.film("a")], spec(), each=lambda one: seen.append((len(one.samples), one.scores.map.shape)))
+    scored([cinema.film("a")], spec(), on_batch=lambda one: seen.append((len(one.samples), one.scores.map.shape)))
     assert seen == [(4, (4, *SIZE)), (4, (4, *SIZE))]
 
 
-def test_batches_of_pictures_are_refused():
-    class Pictures(list):
-        ended = ()
+def test_a_clip_as_a_whole_has_one_row(cinema):
+    videos = [cinema.film("a", count=5), cinema.film("b", count=3, base=40)]
+    found = scored(videos, spec(targets=(), sampling="uniform"))
+    assert [one.item.name for one in found] == ["a", "b"]
+    np.testing.assert_allclose([one.score for one in found], [[2], [41]], atol=1e-4)
+    assert all(one.video is None and one.terms["twice"].shape == (1,) for one in found)
 
-    batch = Batch(np.zeros((1, 3, *SIZE), np.float32), [sample()], None)
-    with pytest.raises(ConfigError, match="takes those of a VideoLoader"):
-        list(score_videos(Scorer(Brightness(InputSpec(size=SIZE))), Pictures([batch])))
+
+def test_an_image_has_one_row_with_its_map(tmp_path):
+    items = [image(tmp_path / f"{value}.png") for value in (10, 20, 30)]
+    for item, value in zip(items, (10, 20, 30), strict=True):
+        Image.new("RGB", (SIZE[1], SIZE[0]), (value,) * 3).save(item.path)
+    items[1].path.write_bytes(b"no image")
+    loader = ImageLoader(items, InputSpec(size=SIZE), batch_size=2, on_error="skip")
+    found = list(score_items(Scorer(Brightness(InputSpec(size=SIZE))), loader, unit=Unit.IMAGE))
+    assert [one.item.path.name for one in found] == ["10.png", "30.png"]
+    np.testing.assert_allclose([one.score for one in found], [[10], [30]], atol=1e-4)
+    np.testing.assert_allclose(found[1].map, np.full(SIZE, 30), atol=1e-4)
+    assert [was_skipped(item, loader.skipped) for item in items] == [False, True, False]

@@ -1,0 +1,57 @@
+"""fit on videos and on clips of several classes."""
+
+import json
+
+import pytest
+
+from offnormal.config.layers import build
+from offnormal.errors import CalibrationError, ConfigError, DataError
+from offnormal.verbs.fit import fit_config, fit_run
+from tests.footage import film
+from tests.video_files import write_video
+
+
+def test_a_fit_learns_from_thinned_frames_and_holds_whole_videos_out(fitted_on_footage):
+    data = fitted_on_footage.bundle.card["data"]
+    assert (data["kind"], data["videos"], data["images"], data["layout"]) == ("video", 3, 60, "videos")
+    calibration = fitted_on_footage.bundle.calibration
+    assert (calibration.kind, calibration.groups, calibration.rate.per) == ("leave_group_out", 3, "frame")
+    assert "leave-one-out" in calibration.explanation or "left out" in calibration.explanation
+
+
+def test_one_video_is_cut_into_stretches_so_that_neighbors_are_left_out_together(fit_videos, tmp_path):
+    write_video(tmp_path / "life.mp4", film(0, frames=60), fps=10)
+    run = fit_videos(tmp_path / "life.mp4", tmp_path / "runs")
+    assert run.bundle.calibration.kind == "leave_group_out"
+    assert run.bundle.calibration.groups == 10
+    assert run.bundle.card["data"]["images"] == 60
+
+
+def test_what_cannot_work_is_refused_before_anything_is_read(fit_videos, footage, tmp_path):
+    with pytest.raises(ConfigError, match=r"offnormal calibrate"):
+        fit_videos(footage, tmp_path, rate="2/hour")
+    (tmp_path / "only" / "test").mkdir(parents=True)
+    write_video(tmp_path / "only" / "test" / "a.mp4", film(1, frames=4))
+    with pytest.raises(DataError, match="no normal training"):
+        fit_videos(tmp_path / "only", tmp_path)
+
+
+def test_a_rate_that_so_few_clips_cannot_guarantee_is_refused_before_training(fit_clips):
+    with pytest.raises(CalibrationError, match=r"99 normal clips.*5 are.*--split"):
+        fit_clips(rate="1%")
+
+
+def test_a_resumed_fit_keeps_its_split(fit_clips, evaluate_clips):
+    run = fit_clips(split_seed=4, max_time="1ms", epochs=50)
+    before = (run.path / "split.json").read_bytes()
+    again = build(
+        fit_config("moves"),
+        {"resume": run.path, "max_time": None},
+        file=run.path / "config.yaml",
+        environment={},
+        detector="moves",
+    )
+    resumed = fit_run("moves", again)[0]
+    assert (resumed.path / "split.json").read_bytes() == before
+    assert evaluate_clips(resumed.path)[0].dataset.split.classes.seed == 4
+    assert json.loads(before)["clips"]
