@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from offnormal.bundle import Bundle, load
+from offnormal.config.fit import TrainConfig
 from offnormal.config.layers import build
 from offnormal.config.score import EvaluateConfig
 from offnormal.data.dataset import Dataset
@@ -77,6 +78,7 @@ def learning_on(run: Run, dataset: Dataset, every: str | None, given: argparse.N
     made = MNAD(known.options.model_copy(update={"update": True, "update_threshold": given.threshold}), known.input)
     made.load_state(known.state_dict())
     config = build(fit_config("mnad"), {"every": every} if every else {}, environment={})
+    assert isinstance(config, TrainConfig)
     whole = load_items(dataset.train, made.input, config, config, progress=None, what="", every_s=config.every)
     count = number_kept_back(len(whole), share=config.hold_out, wanted=0)
     kept = keep_back({group: len(whole.only({group})) for group in whole.groups()}, count, seed=known.options.seed)
