@@ -39,7 +39,12 @@ EXERCISES = {
     "frames:efficientnet_lite0": Exercise(("blocks.6",), 10),  # not among them
 }
 OFFLINE = ("frames:efficientnet_lite0",)  # whose weights come with the package
-PARTS = {"train": "kept, train", "calibration": "kept, calibration", "test": "kept, test", "anomalous": "caught"}
+SPLITS = {
+    "train": "passed, train",
+    "calibration": "passed, calibration",
+    "test": "passed, test",
+    "anomalous": "detected",
+}
 
 
 def offnormal(*words: str) -> None:
@@ -81,12 +86,12 @@ def row(name: str, unfrozen: bool, run: Path, took: float) -> str:
     """A row of the table of the exercise, as Markdown."""
     found = json.loads((run / "metrics.json").read_text())
     card = json.loads((run / "bundle" / "card.json").read_text())
-    rates = {part["part"]: part for part in found["accuracy"]}
+    rates = {row["split"]: row for row in found["splits"]}
     cells = [name, "last block" if unfrozen else "frozen", str(card["weights"][0].get("source") or "random")]
     cells.append(f"{found['calibration']['threshold']:.4g}" if found["calibration"] else "")
     cells.append(f"{found['metrics'].get('clip_AUROC', float('nan')):.4f}")
-    for part in PARTS:
-        share = rates.get(part, {}).get("caught_share" if part == "anomalous" else "kept_share")
+    for split in SPLITS:
+        share = rates.get(split, {}).get("detected_share" if split == "anomalous" else "passed_share")
         cells.append("" if share is None else f"{share:.2f}")
     return f"| {' | '.join(cells)} | {took:.0f} |"
 
@@ -120,7 +125,7 @@ def main() -> None:
             lines.append(row(name, unfrozen, run, time.perf_counter() - start))
             runs.append(run)
             print(lines[-1], flush=True)
-    heads = ["embedder", "", "weights", "threshold", "clip_AUROC", *PARTS.values(), "took (s)"]
+    heads = ["embedder", "", "weights", "threshold", "clip_AUROC", *SPLITS.values(), "took (s)"]
     print("\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *lines]))
     if len(runs) > 1:
         offnormal("compare", *map(str, runs), "--out", str(given.work / "comparison"))

@@ -21,7 +21,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from offnormal.video_evaluation import VideoEvaluation
 
 from offnormal.backbones.dry import dry_run
 from offnormal.backbones.video.cost import multiply_adds
@@ -54,15 +53,14 @@ def without_memory(options: list[str]) -> list[str]:
 
 def rows(place: Path, dataset: Dataset, hops: list[int], config: EvaluateConfig) -> list[str]:
     """A row for each hop."""
-    found, first = [], None
+    found: list[str] = []
+    first = None
     for hop in hops:
         bundle = load(place)
         bundle.detector.input = replace(bundle.detector.input, hop=hop)
-        start = time.perf_counter()
         result, _ = evaluate_run(bundle, dataset, config, out=place.parent / f"{place.name}-hop{hop}")
-        assert isinstance(result, VideoEvaluation)
-        frames = sum(len(video.scores.scores) for video in result.videos)
-        each = (time.perf_counter() - start) / frames if result.seconds_per_frame is None else result.seconds_per_frame
+        each = result.seconds_per_unit
+        assert each is not None
         first = first or each
         cells = " | ".join(f"{result.metrics[name]:.3f}" if name in result.metrics else "" for name in METRICS)
         found.append(f"{hop} | {cells} | {1e3 * each:.1f} | {each / first:.2f}")

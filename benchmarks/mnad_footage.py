@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from offnormal.bundle import Bundle, load
+from offnormal.config.fit import TrainConfig
 from offnormal.config.layers import build
 from offnormal.config.score import EvaluateConfig
 from offnormal.data.dataset import Dataset
@@ -77,7 +78,8 @@ def learning_on(run: Run, dataset: Dataset, every: str | None, given: argparse.N
     made = MNAD(known.options.model_copy(update={"update": True, "update_threshold": given.threshold}), known.input)
     made.load_state(known.state_dict())
     config = build(fit_config("mnad"), {"every": every} if every else {}, environment={})
-    whole = load_items(dataset.train, made.input, config, config, progress=None, what="", every_s=config.every_s)
+    assert isinstance(config, TrainConfig)
+    whole = load_items(dataset.train, made.input, config, config, progress=None, what="", every_s=config.every)
     count = number_kept_back(len(whole), share=config.hold_out, wanted=0)
     kept = keep_back({group: len(whole.only({group})) for group in whole.groups()}, count, seed=known.options.seed)
     with torch.inference_mode():
@@ -102,16 +104,20 @@ def per_video(table: Path, share: float) -> float:
     with table.open(newline="") as file:
         for row in csv.DictReader(file):
             if row["score"]:
-                rows[row["video"]].append(row)
+                rows[row["item"]].append(row)
     series = [
         FrameScores(
             name,
-            per_video_score(*(np.array([float(row[k]) for row in found]) for k in ("psnr", "feature_distance")), share),
-            np.array([int(row["label"]) for row in found]),
+            per_video_score(_column(found, "terms.psnr"), _column(found, "terms.feature_distance"), share),
+            np.array([row["label"] == "anomalous" for row in found]),
         )
         for name, found in rows.items()
     ]
     return video_metrics(series).metrics["frame_AUC_micro"]
+
+
+def _column(rows: list[dict[str, str]], name: str) -> np.ndarray:
+    return np.array([float(row[name]) for row in rows])
 
 
 def main() -> None:

@@ -27,8 +27,9 @@ from offnormal.data.open import open_datasets
 from offnormal.data.survey import choose_input, survey
 from offnormal.data.video_loader import VideoLoader
 from offnormal.metrics.video import FrameScores, VideoMetrics, video_metrics
-from offnormal.scoring import Scorer, choose_device, score_videos
+from offnormal.scoring import Scorer, choose_device, score_items
 from offnormal.training.statistics import learn
+from offnormal.types import Unit
 
 # row -> (detector, its options, size)
 SETTINGS: dict[str, tuple[str, dict[str, Any], int | None]] = {
@@ -101,12 +102,13 @@ def scored(footage: Footage, setting: str, work: Path) -> dict[str, np.ndarray]:
         assert bundle.calibration is not None
         rows: dict[str, np.ndarray] = {}
         loader = VideoLoader(footage.dataset.test, bundle.detector.input, batch_size=16)
-        for video in score_videos(Scorer(bundle.detector), loader):
-            name, score = video.ended.video.name, video.aligned.score
+        for scores in score_items(Scorer(bundle.detector), loader, unit=Unit.FRAME):
+            assert scores.video is not None
+            name, score = scores.item.name, scores.score
             p_value = np.full(len(score), np.nan)
             known = ~np.isnan(score)
             p_value[known] = -np.log(bundle.calibration.p_value(score[known]))
-            rows |= {f"score {name}": score, f"p-value {name}": p_value, f"times {name}": video.ended.times_s}
+            rows |= {f"score {name}": score, f"p-value {name}": p_value, f"times {name}": scores.video.times_s}
         frames = sum(len(value) for key, value in rows.items() if key.startswith("score"))
         logging.info(
             "%s: fit %.0f s, then %.0f frames/s", path.name, fitted - start, frames / (time.perf_counter() - fitted)

@@ -17,9 +17,9 @@ import av
 import numpy as np
 
 import offnormal as on
-from offnormal.data.video_loader import VideoLoader
-from offnormal.scoring import Scorer, score_videos
-from offnormal.types import Item
+from offnormal.data.loaders import open_loader
+from offnormal.scoring import Scorer, score_items
+from offnormal.types import Item, Unit
 
 
 def draw(path: Path, seed: int, *, jumps: bool = False) -> Path:
@@ -56,13 +56,17 @@ def main(arguments: list[str]) -> None:
 
     # One score a frame, the mean over the clips that it lies in; and what each head says of the same embeddings.
     videos = [Item(address=str(path), name=path.stem, is_video=True) for path in new]
-    for found in score_videos(Scorer(detector), VideoLoader(videos, detector.input, batch_size=4)):
-        name, score = found.ended.video.name, found.aligned.score
-        alarms = float((score > run.bundle.calibration.threshold).mean())
-        print(f"{name}: highest score {np.nanmax(score):.2f} at frame {np.nanargmax(score)}, {alarms:.0%} in alarm")
-        for head, series in found.terms.items():
+    loader = open_loader(videos, detector.input, batch_size=4)
+    for scores in score_items(Scorer(detector), loader, unit=Unit.FRAME):
+        name, score = scores.item.name, scores.score
+        above = float((score > run.bundle.calibration.threshold).mean())
+        print(f"{name}: highest score {np.nanmax(score):.2f} at frame {np.nanargmax(score)}, {above:.0%} anomalous")
+        for head, series in scores.terms.items():
             print(f"    {head:<12} median {np.nanmedian(series):6.2f}, highest {np.nanmax(series):6.2f}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    if "--help" in sys.argv:
+        print(__doc__)
+    else:
+        main(sys.argv[1:])

@@ -17,11 +17,10 @@ import numpy as np
 import torch
 
 import offnormal as on
-from offnormal.data.image_loader import ImageLoader
+from offnormal.data.loaders import open_loader
 from offnormal.data.open import open_datasets
-from offnormal.data.video_loader import VideoLoader
-from offnormal.scoring import Scorer, score_videos
-from offnormal.types import Item
+from offnormal.scoring import Scorer, score_items
+from offnormal.types import Item, Unit
 
 
 def main(arguments: list[str]) -> None:
@@ -47,14 +46,14 @@ def main(arguments: list[str]) -> None:
     # Videos: one score a frame, the mean over the clips that it is in. Higher = more anomalous.
     videos = [Item(address=path, name=Path(path).stem, is_video=True) for path in arguments[1:]]
     if videos:
-        for found in score_videos(Scorer(detector), VideoLoader(videos, detector.input, batch_size=4)):
-            frame = int(np.nanargmax(found.aligned.score))
-            print(f"{found.ended.video.name}: the highest of {found.ended.frames} scores is that of frame {frame}")
+        loader = open_loader(videos, detector.input, batch_size=4)
+        for scores in score_items(Scorer(detector), loader, unit=Unit.FRAME):
+            frame = int(np.nanargmax(scores.score))
+            print(f"{scores.item.name}: the highest of {len(scores.score)} scores is that of frame {frame}")
 
     # What comes back: the closer to the input, the more normal.
     (dataset,) = open_datasets(data)
-    loader = (VideoLoader if dataset.is_video else ImageLoader)(dataset.test, detector.input, batch_size=4)
-    for batch in loader:
+    for batch in open_loader(dataset.test, detector.input, batch_size=4):
         with torch.inference_mode():
             pixels = torch.from_numpy(batch.pixels)
             error = (detector.reconstruct(pixels) - pixels).square().flatten(1).mean(1)
@@ -71,4 +70,7 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    if "--help" in sys.argv:
+        print(__doc__)
+    else:
+        main(sys.argv[1:])

@@ -13,14 +13,15 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from offnormal.verbs.predict_videos import VideoPredictor
 from PIL import Image
 
 import offnormal as on
+from offnormal.config.rules import RulesConfig
 from offnormal.config.score import PredictConfig
-from offnormal.data.video_loader import VideoLoader
+from offnormal.data.loaders import open_loader
 from offnormal.scoring import Scorer
 from offnormal.types import Item
+from offnormal.verbs.predict import Predictor
 
 
 def draw(folder: Path, *, frames: int = 60, falls: bool = False, seed: int = 0) -> Path:
@@ -53,15 +54,17 @@ def main(arguments: list[str]) -> None:
     run = on.fit("mnad", data=data, size=64, width=8, epochs=40, learning_rate=1e-3, fps=25, out=work / "runs")
     print(run.bundle.calibration.explanation)
 
-    # One number a frame, higher = more anomalous, and an alarm wherever it is above the threshold.
-    for video in VideoPredictor(run.bundle, PredictConfig(fps=25)).over(videos):
-        spans = [f"{alarm.start}-{alarm.stop - 1}" for alarm in video.alarms]
-        print(f"{video.path.name}: alarms at frames {', '.join(spans) or 'none'}; highest at frame {video.peak}")
+    # One number a frame, higher = more anomalous, and an alarm once it has been above the threshold for 0.1 s.
+    items = [Item(address=str(path), name=path.name, is_video=True) for path in videos]
+    config = PredictConfig(fps=25, rules=RulesConfig(min_duration=0.1))
+    for prediction in Predictor(run.bundle, config).over(items):
+        alarms = [found.alarm for found in prediction.alarms.alarms] if prediction.alarms is not None else []
+        spans = ", ".join(f"{alarm.start}-{alarm.stop - 1}" for alarm in alarms)
+        print(f"{prediction.item.name}: alarms at frames {spans or 'none'}; highest at frame {prediction.peak}")
 
     # What it expected to see beside what it saw.
     scorer = Scorer(run.bundle.detector)
-    items = [Item(address=str(path), name=path.name, is_video=True) for path in videos]
-    loader = VideoLoader(items, run.bundle.detector.input, batch_size=1)
+    loader = open_loader(items, run.bundle.detector.input, batch_size=1)
     highest = max(scorer.over(loader), key=lambda scored: scored.scores.score[0], default=None)
     if highest is not None:
         batch = next(b for b in loader if b.samples == highest.samples)
@@ -71,4 +74,7 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    if "--help" in sys.argv:
+        print(__doc__)
+    else:
+        main(sys.argv[1:])
