@@ -168,3 +168,15 @@ def test_a_package_without_metadata_is_still_reported(install):
     (site / "acme-1.2.dist-info/METADATA").unlink()
     with pytest.raises(PluginError, match="of an unnamed package"):
         registry.resolve("layouts", "broken")
+
+
+@pytest.mark.parametrize("content", [b"[offnormal.layouts]\nno equals sign\n", b"\xff\xfe"])
+def test_entry_points_that_cannot_be_read_are_one_warning(content, install, caplog):
+    site = install("acme", "layouts", broken="acme:Layout")
+    install("other", "layouts", mine=LAYOUT)
+    (site / "acme-1.2.dist-info/entry_points.txt").write_bytes(content)
+    for kind in ("layouts", "sinks"):
+        assert "broken" not in registry.names(kind)
+    assert "mine" in registry.names("layouts")
+    (record,) = caplog.records
+    assert "the entry_points.txt of acme 1.2 cannot be read" in record.message

@@ -13,7 +13,7 @@ import logging
 import re
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, EntryPoints, distributions
 from typing import Any
 
 from offnormal.errors import ConfigError, PluginError
@@ -246,8 +246,8 @@ def resolve_all(kind: str) -> dict[str, Any]:
 @cache
 def _entries(kind: str) -> dict[str, Entry]:
     entries = dict(_BUILT_IN[kind])
-    points = [(_distribution(point), point) for point in entry_points(group=f"offnormal.{kind}")]
-    for distribution, point in sorted(points, key=lambda found: _sort_key(found[0])):
+    packages = sorted(_packages(f"offnormal.{kind}").items(), key=lambda package: _sort_key(package[0]))
+    for distribution, point in ((distribution, point) for distribution, points in packages for point in points):
         first = entries.setdefault(point.name, Entry(point.value, f"plug-in of {distribution}", distribution))
         if first.distribution != distribution:
             owner = first.distribution or "offnormal itself"
@@ -257,11 +257,22 @@ def _entries(kind: str) -> dict[str, Entry]:
     return entries
 
 
-def _distribution(point: EntryPoint) -> str:
-    """Name and version of the package that an entry point comes from."""
-    if point.dist is None:
-        return "an unknown package"
-    metadata = point.dist.read_text("METADATA") or point.dist.read_text("PKG-INFO") or ""
+def _packages(group: str) -> dict[str, EntryPoints]:
+    """Name and version of each package with entry points in a group; of one that is found twice the first counts."""
+    packages: dict[str, EntryPoints] = {}
+    for distribution in distributions():
+        try:
+            points = distribution.entry_points.select(group=group)
+        except (TypeError, ValueError) as error:  # which `entry_points()` would raise whatever the group
+            _warn_once(f"the entry_points.txt of {_name_of(distribution)} cannot be read ({error}); it is skipped")
+            continue
+        if points:
+            packages.setdefault(_name_of(distribution), points)
+    return packages
+
+
+def _name_of(distribution: Distribution) -> str:
+    metadata = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
     fields = [re.search(rf"^{name}: *(.+)$", metadata, re.MULTILINE) for name in ("Name", "Version")]
     return " ".join(match[1].strip() for match in fields if match) or "an unnamed package"
 
