@@ -128,7 +128,7 @@ def test_a_broken_layout_is_one_warning_and_all_others_work(target, fault, insta
 )
 def test_a_class_that_is_not_what_it_is_registered_as_is_broken(kind, target, fault, install):
     install("acme", kind, broken=target)
-    with pytest.raises(OffnormalError, match="of acme 1.2 is broken") as caught:
+    with pytest.raises(OffnormalError, match=r"of acme 1\.2 is broken") as caught:
         registry.resolve(kind, "broken")
     assert fault in str(caught.value)
     assert "broken" not in registry.resolve_all(kind)

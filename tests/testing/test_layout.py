@@ -10,6 +10,7 @@ from offnormal import registry
 from offnormal.data.class_split import ClassChoice
 from offnormal.data.dataset import Dataset
 from offnormal.data.layouts.mvtec import MvtecLayout
+from offnormal.data.open import open_datasets
 from offnormal.errors import ConfigError
 from offnormal.sources.paths import images_in
 from offnormal.testing import check_layout
@@ -113,6 +114,22 @@ CASES = {  # layout -> how its tree is written, and what is chosen in it
 def test_contract(name, tmp_path):
     write, choice = CASES[name]
     check_layout(name, write, tmp_path, **choice)
+
+
+@pytest.mark.parametrize("name", registry.names("layouts"))
+def test_no_other_layout_takes_its_tree(name, tmp_path):
+    CASES[name][0](tmp_path)
+    others = {other for other in registry.names("layouts") if other not in (name, "videos", "folder")}
+    takers = {other for other in others if registry.resolve("layouts", other).recognises(tmp_path)}
+    assert takers == ({"redistributed"} if name == "shanghaitech" else set())  # which is tried later
+
+
+@pytest.mark.parametrize("name", ["mvtec", "ucsd", "redistributed", "memae", "videos"])
+def test_folders_of_datasets_are_recognized_too(name, tmp_path):
+    for category in ("UCSDped1", "UCSDped2"):
+        CASES[name][0](tmp_path / category)
+    datasets = open_datasets(tmp_path, category="all")
+    assert [(each.layout, each.category) for each in datasets] == [(name, "UCSDped1"), (name, "UCSDped2")]
 
 
 class Plain(MvtecLayout):

@@ -172,14 +172,16 @@ def check_loading(case: LayoutCase) -> None:
             assert marked or item.masks is None or item.label == NORMAL, f"{item.name}: an empty mask"
             continue
         if item.frame_labels is not None:
-            assert len(item.frame_labels) == len(rows), f"{item.name}: {len(item.frame_labels)} labels, {len(rows)} frames"
+            assert len(item.frame_labels) == len(rows), (
+                f"{item.name}: {len(item.frame_labels)} labels, {len(rows)} frames"
+            )
         if item.masks is not None:
             with open_masks(item.masks) as masks:
                 assert len(masks) == len(rows), f"{item.name}: {len(masks)} masks, {len(rows)} frames"
 
 
 def check_repeats(case: LayoutCase) -> None:
-    """The same files give the same items in the same order, wherever they are stored and however the root is written."""
+    """The same files give the same items in the same order, wherever they are stored and however the root is given."""
     copy = case.folder / "copy" / case.root.name
     shutil.copytree(case.root, copy)
     datasets = {"read again": case.read(case.root), "read from a copy": case.read(copy)}
