@@ -1,20 +1,41 @@
-from importlib.metadata import EntryPoint
+import logging
+import sys
 
 import pytest
 
 from offnormal import registry
+from offnormal.cli.main import run
 from offnormal.data.layouts.mvtec import MvtecLayout
-from offnormal.errors import ConfigError
+from offnormal.data.open import open_datasets
+from offnormal.errors import ConfigError, OffnormalError, PluginError
+from tests.data.tree import draw
+
+LAYOUT = "offnormal.data.layouts.mvtec:MvtecLayout"
+
+
+def forget():
+    for cached in (registry._entries, registry._warn_once):
+        cached.cache_clear()
 
 
 @pytest.fixture
-def plug_ins(monkeypatch):
-    """Entry points of other packages, as a function of (group, name, target)."""
-    points = []
-    monkeypatch.setattr(registry, "entry_points", lambda group: [p for p in points if p.group == group])
-    registry._entries.cache_clear()
-    yield lambda group, name, value: points.append(EntryPoint(name, value, group))
-    registry._entries.cache_clear()
+def install(tmp_path, monkeypatch):
+    """Installs a distribution: its folder for entry points of one group, on the path of this process."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    forget()
+
+    def write(distribution, group, **points):
+        folder = site / f"{distribution.replace('-', '_')}-1.2.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n")
+        lines = [f"[offnormal.{group}]", *(f"{name} = {target}" for name, target in points.items())]
+        (folder / "entry_points.txt").write_text("\n".join(lines) + "\n")
+        return site
+
+    yield write
+    forget()
 
 
 @pytest.mark.parametrize("kind", ["detectors", "layouts"])
@@ -44,13 +65,118 @@ def test_an_unknown_name_gets_the_nearest_one(kind, name, hint):
         registry.resolve(kind, name)
 
 
-def test_other_packages_add_their_own(plug_ins):
-    plug_ins("offnormal.layouts", "mine", "offnormal.data.layouts.mvtec:MvtecLayout")
-    assert "plug-in" in registry.names("layouts")["mine"]
+def test_other_packages_add_their_own(install):
+    install("acme-tools", "layouts", mine=LAYOUT)
+    assert registry.names("layouts")["mine"] == "plug-in of acme-tools 1.2"
     assert registry.resolve("layouts", "mine") is MvtecLayout
+    assert registry.resolve_all("layouts")["mine"] is MvtecLayout
     assert "mine" not in registry.names("detectors")
 
 
-def test_built_in_names_cannot_be_taken_over(plug_ins):
-    plug_ins("offnormal.layouts", "mvtec", "somewhere:Else")
-    assert registry.resolve("layouts", "mvtec") is MvtecLayout
+def test_names_are_listed_without_importing_a_plug_in(install, capsys):
+    site = install("acme", "detectors", fragile="acme_fragile:Fragile")
+    (site / "acme_fragile.py").write_text("raise RuntimeError('imported')")
+    assert "fragile" in registry.names("detectors")
+    for words in (["--help"], ["fit", "--help"], ["list", "detectors"]):
+        assert run(words) == 0
+    output = capsys.readouterr()
+    assert "plug-in of acme 1.2" in output.out and not output.err
+    assert "acme_fragile" not in sys.modules
+
+
+BROKEN = {  # target -> what is said of it
+    "acme_missing:Layout": "ModuleNotFoundError: No module named 'acme_missing'",
+    "acme_raises:Layout": "ZeroDivisionError: division by zero",
+    "acme_syntax:Layout": "SyntaxError",
+    "offnormal.types:Layout": "AttributeError: module 'offnormal.types' has no attribute 'Layout'",
+    "offnormal.types:NORMAL": "0, expected a class",
+    "offnormal.types": "expected a class",
+    "offnormal.types:Item": "the class Item without tree, source, licence, recognises, categories, read",
+    "no target": "AttributeError",
+}
+
+
+@pytest.mark.parametrize(("target", "fault"), BROKEN.items())
+def test_a_broken_layout_is_one_warning_and_all_others_work(target, fault, install, tmp_path, capsys, caplog):
+    site = install("acme-tools", "layouts", broken=target)
+    (site / "acme_raises.py").write_text("1 / 0")
+    (site / "acme_syntax.py").write_text("this is no Python")
+    root = draw(tmp_path / "set", "train/good/1.png", "test/good/1.png")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert open_datasets(root)[0].layout == "mvtec"
+            assert run(["list", "layouts"]) == 0
+    assert "mvtec" in capsys.readouterr().out
+    (record,) = caplog.records
+    for text in ("the layout 'broken' of acme-tools 1.2 is broken", f"broken = {target}", fault, "it is skipped"):
+        assert text in record.message
+    with pytest.raises(PluginError, match=r"the layout 'broken' of acme-tools 1\.2 is broken"):
+        open_datasets(root, layout="broken")
+    assert run(["list", "layouts", "broken"]) == 1
+    assert "uninstall acme-tools" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "fault"),
+    [
+        ("sinks", LAYOUT, "the class MvtecLayout, expected a subclass of offnormal.sinks.base.Sink"),
+        ("sinks", "offnormal.sinks.base:Sink", "the class Sink without Options, target_option, deliver, shown"),
+        ("detectors", LAYOUT, "expected a subclass of offnormal.detectors.base.Detector"),
+        ("detectors", "offnormal.detectors.padim:Padim", "the class Padim with the name 'padim', expected 'broken'"),
+        ("backbones", LAYOUT, "expected a subclass of offnormal.backbones.video.base.VideoBackbone"),
+    ],
+)
+def test_a_class_that_is_not_what_it_is_registered_as_is_broken(kind, target, fault, install):
+    install("acme", kind, broken=target)
+    with pytest.raises(OffnormalError, match=r"of acme 1\.2 is broken") as caught:
+        registry.resolve(kind, "broken")
+    assert fault in str(caught.value)
+    assert "broken" not in registry.resolve_all(kind)
+
+
+def test_commands_that_look_at_every_entry_work_beside_broken_ones(install, capsys):
+    for kind in ("backbones", "sinks"):
+        install(f"acme-{kind}", kind, broken="acme_missing:Thing")
+    assert run(["list", "sinks"]) == 0
+    assert "jsonl" in capsys.readouterr().out
+    assert run(["list", "backbones", "--input", "4x32x32", "--search", "bro"]) == 0
+    assert "acme-backbones 1.2 is broken" in capsys.readouterr().out
+    assert run(["fit", "memae", "--encoder", "resnet"]) == 2
+    assert "no encoder is called 'resnet'" in capsys.readouterr().err
+
+
+def test_built_in_names_cannot_be_taken_over(install, caplog):
+    install("acme", "layouts", mvtec="acme:Layout")
+    for _ in range(2):
+        assert registry.resolve("layouts", "mvtec") is MvtecLayout
+    (record,) = caplog.records
+    assert record.message == (
+        "offnormal itself and acme 1.2 both register the layout 'mvtec': the one of offnormal itself is used"
+    )
+
+
+def test_of_two_packages_the_first_by_name_wins(install, caplog):
+    install("Zebra", "layouts", mine="zebra:Layout")
+    install("acme", "layouts", mine=LAYOUT)
+    assert registry.resolve("layouts", "mine") is MvtecLayout
+    (record,) = caplog.records
+    assert record.message == "acme 1.2 and Zebra 1.2 both register the layout 'mine': the one of acme 1.2 is used"
+
+
+def test_a_package_without_metadata_is_still_reported(install):
+    site = install("acme", "layouts", broken="acme:Layout")
+    (site / "acme-1.2.dist-info/METADATA").unlink()
+    with pytest.raises(PluginError, match="of an unnamed package"):
+        registry.resolve("layouts", "broken")
+
+
+@pytest.mark.parametrize("content", [b"[offnormal.layouts]\nno equals sign\n", b"\xff\xfe"])
+def test_entry_points_that_cannot_be_read_are_one_warning(content, install, caplog):
+    site = install("acme", "layouts", broken="acme:Layout")
+    install("other", "layouts", mine=LAYOUT)
+    (site / "acme-1.2.dist-info/entry_points.txt").write_bytes(content)
+    for kind in ("layouts", "sinks"):
+        assert "broken" not in registry.names(kind)
+    assert "mine" in registry.names("layouts")
+    (record,) = caplog.records
+    assert "the entry_points.txt of acme 1.2 cannot be read" in record.message

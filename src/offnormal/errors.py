@@ -15,6 +15,10 @@ class ConfigError(OffnormalError):
     """A configuration value or key is wrong."""
 
 
+class PluginError(OffnormalError):
+    """What a plug-in registers cannot be imported, or is not what it is registered as."""
+
+
 class DataError(OffnormalError):
     """A data set, its tree, its labels or its masks are not what was expected."""
 

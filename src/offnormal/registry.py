@@ -1,28 +1,49 @@
 """Names of detectors, backbones, layouts and sinks -> classes, imported when asked for; plug-ins by entry points.
 
 A package adds its own through the entry-point groups `offnormal.detectors`, `offnormal.backbones`, `offnormal.layouts`
-and `offnormal.sinks`.
+and `offnormal.sinks` (docs/extending.md). Names are listed without importing any of them. A plug-in that is broken is a
+warning where all are asked for, and an error where it is asked for by name.
 """
 
 from __future__ import annotations
 
 import difflib
+import inspect
+import logging
+import re
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import Distribution, EntryPoint, EntryPoints, distributions
 from typing import Any
 
-from offnormal.errors import ConfigError
+from offnormal.errors import ConfigError, PluginError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a class lives and what it is, said without importing it."""
+    """Where a class is defined and what it is, without importing it."""
 
     target: str  # "package.module:Class"
     summary: str
+    distribution: str = ""  # name and version of the package that registers it; "": built in
 
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What the class of a plug-in must be and have, checked when it is imported."""
+
+    attributes: tuple[str, ...] = ()
+    base: str | None = None  # "package.module:Class"
+
+
+_CONTRACTS = {
+    "detectors": Contract(("name", "Options", "pools_map"), "offnormal.detectors.base:Detector"),
+    "backbones": Contract((), "offnormal.backbones.video.base:VideoBackbone"),
+    "layouts": Contract(("tree", "source", "licence", "recognises", "categories", "read")),
+    "sinks": Contract(("Options", "target_option"), "offnormal.sinks.base:Sink"),
+}
 
 _BUILT_IN: dict[str, dict[str, Entry]] = {
     "detectors": {
@@ -192,25 +213,111 @@ _BUILT_IN: dict[str, dict[str, Entry]] = {
 }
 
 
-@cache
-def _entries(kind: str) -> dict[str, Entry]:
-    found = dict(_BUILT_IN[kind])
-    for point in entry_points(group=f"offnormal.{kind}"):
-        found.setdefault(point.name, Entry(point.value, f"plug-in of {point.dist.name if point.dist else '?'}"))
-    return found
-
-
 def names(kind: str) -> dict[str, str]:
     """Name -> one-line summary of every registered entry of a kind ("detectors", "backbones", "layouts", "sinks")."""
     return {name: entry.summary for name, entry in _entries(kind).items()}
 
 
 def resolve(kind: str, name: str) -> Any:
-    """The class behind a name; ConfigError with the nearest names for an unknown one."""
+    """The class behind a name.
+
+    Raises ConfigError with the nearest name for an unknown one, and PluginError for that of a broken plug-in.
+    """
     known = _entries(kind)
     if name not in known:
         near = difflib.get_close_matches(name.lower(), known, n=1)
         advice = f"did you mean {near[0]!r}? " if near else ""
         raise ConfigError(f"no {kind[:-1]} is called {name!r}: {advice}known are {', '.join(known)}")
-    module, _, attribute = known[name].target.partition(":")
-    return getattr(import_module(module), attribute)
+    entry = known[name]
+    return _plug_in(kind, name, entry) if entry.distribution else _import(entry.target)
+
+
+def resolve_all(kind: str) -> dict[str, Any]:
+    """Name -> class of every entry of a kind; a broken plug-in is skipped with a warning, once per process."""
+    classes = {}
+    for name in _entries(kind):
+        try:
+            classes[name] = resolve(kind, name)
+        except PluginError as error:
+            _warn_once(f"{error}; it is skipped")
+    return classes
+
+
+@cache
+def _entries(kind: str) -> dict[str, Entry]:
+    entries = dict(_BUILT_IN[kind])
+    packages = sorted(_packages(f"offnormal.{kind}").items(), key=lambda package: _sort_key(package[0]))
+    for distribution, point in ((distribution, point) for distribution, points in packages for point in points):
+        first = entries.setdefault(point.name, Entry(point.value, f"plug-in of {distribution}", distribution))
+        if first.distribution != distribution:
+            owner = first.distribution or "offnormal itself"
+            _warn_once(
+                f"{owner} and {distribution} both register the {kind[:-1]} {point.name!r}: the one of {owner} is used"
+            )
+    return entries
+
+
+def _packages(group: str) -> dict[str, EntryPoints]:
+    """Name and version of each package with entry points in a group; of one that is found twice the first counts."""
+    packages: dict[str, EntryPoints] = {}
+    for distribution in distributions():
+        try:
+            points = distribution.entry_points.select(group=group)
+        except (TypeError, ValueError) as error:  # which `entry_points()` would raise whatever the group
+            _warn_once(f"the entry_points.txt of {_name_of(distribution)} cannot be read ({error}); it is skipped")
+            continue
+        if points:
+            packages.setdefault(_name_of(distribution), points)
+    return packages
+
+
+def _name_of(distribution: Distribution) -> str:
+    metadata = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    fields = [re.search(rf"^{name}: *(.+)$", metadata, re.MULTILINE) for name in ("Name", "Version")]
+    return " ".join(match[1].strip() for match in fields if match) or "an unnamed package"
+
+
+def _sort_key(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).casefold()
+
+
+def _import(target: str) -> Any:
+    return EntryPoint("", target, "").load()
+
+
+def _plug_in(kind: str, name: str, entry: Entry) -> Any:
+    """The class of a plug-in; PluginError for one that cannot be imported or does not keep to its contract."""
+    try:
+        found = _import(entry.target)
+    except Exception as error:  # noqa: BLE001 - the edge: what another package runs when imported may raise anything
+        fault = f"{type(error).__name__}: {error}"
+    else:
+        fault = _fault(kind, name, found)
+    if fault:
+        raise PluginError(
+            f"the {kind[:-1]} {name!r} of {entry.distribution} is broken: its entry point {name} = {entry.target} "
+            f"gives {fault}; update or uninstall {entry.distribution.partition(' ')[0]}"
+        )
+    return found
+
+
+def _fault(kind: str, name: str, found: Any) -> str:
+    """What is wrong with what an entry point of a kind refers to; "" where nothing is."""
+    contract = _CONTRACTS[kind]
+    if not isinstance(found, type):
+        return f"{found!r:.80}, expected a class"
+    if contract.base is not None and not issubclass(found, base := _import(contract.base)):
+        return f"the class {found.__name__}, expected a subclass of {base.__module__}.{base.__name__}"
+    missing = [each for each in contract.attributes if not hasattr(found, each)]
+    if inspect.isabstract(found):
+        missing += sorted(found.__abstractmethods__)
+    if missing:
+        return f"the class {found.__name__} without {', '.join(missing)}"
+    if kind == "detectors" and found.name != name:
+        return f"the class {found.__name__} with the name {found.name!r}, expected {name!r}"
+    return ""
+
+
+@cache
+def _warn_once(message: str) -> None:
+    log.warning("%s", message)

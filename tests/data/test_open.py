@@ -1,15 +1,12 @@
 import os
 
-import numpy as np
 import pytest
 
 from offnormal import registry
-from offnormal.data.class_split import ClassChoice
 from offnormal.data.dataset import Dataset
 from offnormal.data.open import open_datasets
 from offnormal.errors import ConfigError, DataError
 from tests.data.footage import clip, film
-from tests.data.idx_files import write_digits
 from tests.data.tree import draw
 
 MVTEC = ("train/good/1.png", "test/good/1.png", "test/hole/1.png")
@@ -24,60 +21,6 @@ def test_layouts_are_recognised(tmp_path, names, layout):
     (found,) = open_datasets(draw(tmp_path, *names))
     assert found.layout == layout
     assert found.train
-
-
-PICTURES = {"mvtec": MVTEC, "ganomaly": GANOMALY, "folder": ("1.png", "2.png", "lot 2/3.png")}
-FRAMES = {
-    "ucsd": ("Train/Train001", "Test/Test001", "Test/Test001_gt"),
-    "redistributed": ("training/frames/01", "testing/frames/01"),
-    "memae": ("Train/Video001", "Test/Video001"),
-    "videos": ("train/01", "test/01"),
-}
-
-
-def write_tree(root, name):
-    """The tree of a layout in its official form."""
-    if name in PICTURES:
-        return draw(root, *PICTURES[name])
-    if name == "mnist":
-        return write_digits(root, parts=("train", "t10k"), per_class=1)
-    if name in ("ucf_sports", "class_folders"):
-        actions = ("Run-Side", "Lifting") if name == "ucf_sports" else ("walk", "fight")
-        for number in range(4):
-            film(root / actions[0] / f"{number:03}" / f"{number}.avi", 2)
-        film(root / actions[1] / "001" / "a.avi", 2)
-    for folder in FRAMES.get(name, ()):
-        clip(root / folder, 2)
-    if name == "avenue":
-        for folder in ("training_videos", "testing_videos"):
-            film(root / "Avenue Dataset" / folder / "01.avi")
-    if name == "shanghaitech":
-        film(root / "training/videos/01_001.avi")
-        clip(root / "testing/frames/01_0014", 2, start=0, suffix=".jpg")
-        (root / "testing/test_frame_mask").mkdir()
-        np.save(root / "testing/test_frame_mask/01_0014.npy", np.array([0, 1], np.uint8))
-    return root
-
-
-@pytest.mark.parametrize("name", registry.names("layouts"))
-def test_every_official_tree_is_recognised_as_itself(tmp_path, name):
-    root = write_tree(tmp_path / "set", name)
-    classes = ClassChoice(normal=("walk",)) if name == "class_folders" else None
-    (found,) = open_datasets(root, normal_class="0" if name == "mnist" else None, classes=classes)
-    assert (found.layout, found.is_video) == (name, name not in (*PICTURES, "mnist"))
-    assert found.train
-    assert found.test or name == "folder"
-    others = {other for other in registry.names("layouts") if other not in (name, "videos", "folder")}
-    also = {other for other in others if registry.resolve("layouts", other).recognises(root)}
-    assert also == ({"redistributed"} if name == "shanghaitech" else set())  # which comes later
-
-
-@pytest.mark.parametrize("name", ["mvtec", "ucsd", "redistributed", "memae", "videos"])
-def test_folders_of_data_sets_are_recognised_too(tmp_path, name):
-    for category in ("UCSDped1", "UCSDped2"):
-        write_tree(tmp_path / category, name)
-    found = open_datasets(tmp_path, category="all")
-    assert [(one.layout, one.category) for one in found] == [(name, "UCSDped1"), (name, "UCSDped2")]
 
 
 def test_one_video_is_a_data_set(tmp_path):
@@ -216,11 +159,10 @@ def test_layouts_of_plug_ins_come_before_general_ones(tmp_path, monkeypatch, nam
         def read(root, category=None):
             return Dataset(name="frames", layout="frames", root=root)
 
-    built_in = {name: registry.resolve("layouts", name) for name in registry.names("layouts")}
-    known = {**built_in, "frames": Frames}
-    monkeypatch.setattr(registry, "names", lambda kind: dict.fromkeys(known, ""))
-    monkeypatch.setattr(registry, "resolve", lambda kind, name: known[name])
-    assert open_datasets(write_tree(tmp_path, name))[0].layout == "frames"
+    layouts = {**registry.resolve_all("layouts"), "frames": Frames}
+    monkeypatch.setattr(registry, "resolve_all", lambda kind: layouts)
+    names = ("train/01/1.png", "train/01/2.png") if name == "videos" else ("1.png", "2.png")
+    assert open_datasets(draw(tmp_path, *names))[0].layout == "frames"
 
 
 def test_a_normal_class_is_for_data_sets_of_classes(tmp_path):

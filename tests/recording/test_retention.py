@@ -9,7 +9,7 @@ from offnormal.events.maker import event_id
 from offnormal.files import new_file
 from offnormal.recording.retention import Retention
 from offnormal.sinks.files import EventFilesOptions, EventFilesSink
-from tests.sinks.events import message
+from offnormal.testing.events import message
 
 DAY_S, NOW_S = 86_400.0, 1_760_000_000.0
 ENDINGS = (".jpg", "-heat.jpg", "-opened.jpg", "-opened-heat.jpg", ".mp4")

@@ -15,7 +15,7 @@ from offnormal.sinks.alert import body, title
 from offnormal.sinks.base import DeliveryError
 from offnormal.sinks.dispatcher import Dispatcher
 from offnormal.sinks.open import open_sinks
-from tests.sinks.events import event, message
+from offnormal.testing.events import event, message
 from tests.sinks.test_dispatcher import FAST, until
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -2,7 +2,7 @@ import pytest
 
 from offnormal.errors import DataError
 from offnormal.sinks.base import Message, Sink, SinkOptions
-from tests.sinks.events import event, message
+from offnormal.testing.events import event, message
 
 
 class Plain(Sink):

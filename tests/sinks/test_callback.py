@@ -1,6 +1,6 @@
 from offnormal.sinks.callback import CallbackSink
 from offnormal.sinks.dispatcher import Dispatcher
-from tests.sinks.events import event
+from offnormal.testing.events import event
 from tests.sinks.test_dispatcher import FAST
 
 

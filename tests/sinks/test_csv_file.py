@@ -4,7 +4,7 @@ import pytest
 
 from offnormal.sinks.base import DeliveryError
 from offnormal.sinks.csv_file import COLUMNS, CsvOptions, CsvSink
-from tests.sinks.events import message
+from offnormal.testing.events import message
 
 
 def sink(path):

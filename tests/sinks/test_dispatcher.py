@@ -10,7 +10,8 @@ from offnormal.sinks.base import DeliveryError, Sink, SinkOptions
 from offnormal.sinks.dispatcher import INTERRUPTED, Dispatcher
 from offnormal.sinks.open import open_sinks
 from offnormal.sinks.spool import Spool
-from tests.sinks.events import event, hook
+from offnormal.testing.events import event
+from tests.sinks.hook import hook
 
 FAST = {"first_s": 0.01, "cap_s": 0.05}
 

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from offnormal.sinks.files import EventFilesOptions, EventFilesSink
-from tests.sinks.events import message
+from offnormal.testing.events import message
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -31,8 +31,3 @@ def test_an_event_lies_beside_its_pictures(tmp_path, monkeypatch, links):
         f"{stem}.mp4": "c.mp4",
     }
     assert json.loads((folder / f"{stem}.json").read_text())["id"] == told.id
-
-
-def test_an_event_without_pictures_is_written_all_the_same(tmp_path):
-    EventFilesSink(EventFilesOptions(folder=tmp_path)).deliver(message(0, folder=tmp_path, clip="gone.mp4"))
-    assert len(list(tmp_path.rglob("*.json"))) == len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1

@@ -7,7 +7,7 @@ from offnormal.errors import OffnormalError
 from offnormal.sinks import jsonl
 from offnormal.sinks.csv_file import CsvOptions, CsvSink
 from offnormal.sinks.jsonl import JsonlOptions, JsonlSink
-from tests.sinks.events import message
+from offnormal.testing.events import message
 
 
 def sink(path):

@@ -2,7 +2,8 @@ import pytest
 
 from offnormal.errors import ConfigError
 from offnormal.sinks.open import open_sinks
-from tests.sinks.events import hook, message
+from offnormal.testing.events import message
+from tests.sinks.hook import hook
 
 MAIL = "mailto://u:hunter2@mail.example.org?to=a@example.org"
 

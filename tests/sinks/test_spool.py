@@ -7,7 +7,7 @@ import pytest
 
 from offnormal.errors import OffnormalError
 from offnormal.sinks.spool import Spool
-from tests.sinks.events import event, message
+from offnormal.testing.events import event, message
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_held_events_are_delivered_once(spool, tmp_path):
 def test_a_killed_program_loses_nothing(tmp_path):
     code = (
         "import os, sys\nfrom pathlib import Path\nfrom offnormal.sinks.spool import Spool\n"
-        "from tests.sinks.events import event, message\n"
+        "from offnormal.testing.events import event, message\n"
         "spool = Spool(Path(sys.argv[1]))\n"
         "for number in range(50): spool.put(message(number), ['a'])\n"
         "spool.hold(event(99))\nos.kill(os.getpid(), 9)"

@@ -10,7 +10,8 @@ import pytest
 from offnormal.errors import ConfigError
 from offnormal.sinks.base import DeliveryError
 from offnormal.sinks.open import open_sinks
-from tests.sinks.events import event, hook, message
+from offnormal.testing.events import event, message
+from tests.sinks.hook import hook
 
 
 def webhook(url, **given):

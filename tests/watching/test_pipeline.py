@@ -23,7 +23,7 @@ from offnormal.watching.config import WatchConfig
 from tests.footage import FPS, film
 from tests.scoring.test_live import SPECS, Change, Learner
 from tests.servers import RtspServer, free_port
-from tests.sinks.events import hook
+from tests.sinks.hook import hook
 from tests.video_files import write_video
 from tests.watching.yard import ODD, QUICK_RECORD, QUICK_RULES
 

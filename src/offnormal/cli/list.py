@@ -101,18 +101,19 @@ def _entries(what: str, name: str | None, search: str) -> list[dict[str, Any]]:
 
 
 def _registered(kind: str) -> list[dict[str, Any]]:
-    rows = []
-    for name, summary in registry.names(kind).items():
-        row: dict[str, Any] = {"name": name, "summary": summary}
-        if kind == "layouts":
-            layout = registry.resolve(kind, name)
-            row |= {"tree": layout.tree, "source": layout.source, "licence": layout.licence}
-            row["notes"] = [f"expected: {layout.tree}", f"data: {layout.source}", f"licence: {layout.licence}"]
-        if kind == "sinks":
-            row["notes"] = _said(name, registry.resolve(kind, name))
-            row["options"] = list(registry.resolve(kind, name).Options.model_fields)
-        rows.append(row)
-    return rows
+    if kind in ("detectors", "backbones"):
+        return [{"name": name, "summary": summary} for name, summary in registry.names(kind).items()]
+    classes = registry.resolve_all(kind)
+    return [_described(kind, name, registry.names(kind)[name], found) for name, found in classes.items()]
+
+
+def _described(kind: str, name: str, summary: str, found: Any) -> dict[str, Any]:
+    """A layout or a sink with what its class says."""
+    row: dict[str, Any] = {"name": name, "summary": summary}
+    if kind == "layouts":
+        row |= {"tree": found.tree, "source": found.source, "licence": found.licence}
+        return {**row, "notes": [f"expected: {found.tree}", f"data: {found.source}", f"licence: {found.licence}"]}
+    return {**row, "notes": _said(name, found), "options": list(found.Options.model_fields)}
 
 
 def _said(name: str, sink: Any) -> list[str]:

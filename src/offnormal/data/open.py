@@ -76,8 +76,8 @@ def _form(data: Path, layout: str | None, classes: ClassChoice | None) -> Layout
         return named
     if classes is None or not classes.named:
         return _recognise(data)
-    forms: list[Layout] = [registry.resolve("layouts", name) for name in registry.names("layouts")]
-    known = [form for form in forms if is_of_classes(form) and form.recognises(data)]
+    forms: dict[str, Layout] = registry.resolve_all("layouts")
+    known = [form for form in forms.values() if is_of_classes(form) and form.recognises(data)]
     return known[0] if known else ClassFoldersLayout
 
 
@@ -128,7 +128,7 @@ def _original(clip: Item, data: Path, split: Split) -> str | None:
 
 
 def _name_of(form: Layout) -> str:
-    return next(name for name in registry.names("layouts") if registry.resolve("layouts", name) is form)
+    return next(name for name, layout in registry.resolve_all("layouts").items() if layout is form)
 
 
 def _as_category(form: Layout, data: Path, normal_class: str, category: str | None) -> str:
@@ -162,7 +162,7 @@ def _holds_videos(place: Path) -> bool:
 
 
 def _recognise(data: Path) -> Layout:
-    forms: dict[str, Layout] = {name: registry.resolve("layouts", name) for name in registry.names("layouts")}
+    forms: dict[str, Layout] = registry.resolve_all("layouts")
     for name, form in sorted(forms.items(), key=lambda item: _GENERAL.get(item[0], 0)):
         if form.recognises(data):
             if name == "folder" and (videos := videos_in(data, recursive=True)):

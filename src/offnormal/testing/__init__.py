@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from offnormal.testing.detector import check_detector
+    from offnormal.testing.layout import check_layout
+    from offnormal.testing.sink import check_sink
 
-__all__ = ["check_detector"]
+__all__ = ["check_detector", "check_layout", "check_sink"]
 
-_HOMES = {"check_detector": "offnormal.testing.detector"}
+_HOMES = {
+    "check_detector": "offnormal.testing.detector",
+    "check_layout": "offnormal.testing.layout",
+    "check_sink": "offnormal.testing.sink",
+}
 
 
 def __getattr__(name: str) -> object:

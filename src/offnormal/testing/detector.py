@@ -28,10 +28,11 @@ from offnormal.data.batches import Batch, Loader
 from offnormal.data.loaders import open_loader
 from offnormal.data.open import open_datasets
 from offnormal.detectors.base import Detector, StatisticalDetector, TrainedDetector
-from offnormal.errors import ConfigError, NotFittedError
+from offnormal.errors import NotFittedError
 from offnormal.events.zones import pool_pixels
 from offnormal.run import Run
 from offnormal.scoring import Scorer
+from offnormal.testing.contract import registered_name, run_checks
 from offnormal.testing.scenes import SHIFT, write_parts, write_scenes
 from offnormal.types import Item, Scores
 from offnormal.verbs.fit import fit_config, fit_run
@@ -130,24 +131,9 @@ def check_detector(
     (square) or HxW; settings: others of `offnormal fit`, such as batch_size or steps. They should make it small: it is
     fitted twice. Raises ConfigError for a class that is not registered.
     """
-    name = detector if isinstance(detector, str) else _name_of(detector)
+    name = registered_name("detectors", detector)
     given = {**settings, **({} if size is None else {"size": size}), "detector": dict(options or {})}
-    case = FittedCase(name, folder, given)
-    for check in CHECKS:
-        try:
-            check(case)
-        except Exception as error:
-            error.add_note(f"{check.__name__} of {name} with {given}: {check.__doc__}")
-            raise
-
-
-def _name_of(detector: type[Detector]) -> str:
-    if detector.name not in registry.names("detectors") or registry.resolve("detectors", detector.name) is not detector:
-        raise ConfigError(
-            f"{detector.__name__} is not registered as {detector.name!r}: add it to the entry points "
-            "[offnormal.detectors] of its package, and install that"
-        )
-    return str(detector.name)
+    run_checks(CHECKS, FittedCase(name, folder, given), f"{name} with {given}")
 
 
 def check_fit(case: FittedCase) -> None:

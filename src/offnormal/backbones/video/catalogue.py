@@ -32,7 +32,7 @@ def build_encoder(name: str, *, in_channels: int = 3, temporal: Temporal = "mixe
 
 def encoder_names() -> list[str]:
     """The networks that `build_encoder` takes."""
-    return [name for name in registry.names("backbones") if is_encoder(name)]
+    return [name for name, network in registry.resolve_all("backbones").items() if network.refusal is None]
 
 
 def is_encoder(name: str) -> bool:

@@ -11,7 +11,7 @@ from offnormal import registry
 from offnormal.backbones.video.base import Size, VideoBackbone
 from offnormal.backbones.video.catalogue import build_embedder, build_encoder, is_encoder
 from offnormal.backbones.video.cost import count, seconds_per_clip
-from offnormal.errors import ConfigError
+from offnormal.errors import ConfigError, PluginError
 
 Clip = tuple[int, int, int, int]  # (C, T, H, W)
 
@@ -48,7 +48,7 @@ def describe(name: str, clip: Clip | None = None, *, time: bool = False) -> dict
         row |= _facts(backbone, clip[1:])
         if time:
             row["seconds"] = round(seconds_per_clip(_build(name, clip[0]), clip[1:]), 4)
-    except ConfigError as error:
+    except (ConfigError, PluginError) as error:
         if not row["summary"]:
             raise
         return {**row, "problem": str(error), "notes": [str(error)]}

@@ -1,42 +1,10 @@
-"""Events and servers for the tests of sinks."""
+"""A server for the tests of sinks."""
 
 from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-from offnormal.sinks.base import Message
-from offnormal.types import Event
-
-START = datetime(2026, 11, 21, 12, tzinfo=UTC)
-
-
-def event(number=0, **given) -> Event:
-    """A closed event."""
-    start = START + timedelta(minutes=number)
-    made = Event(
-        id=f"{start:%Y%m%dT%H%M%S}.000Z-{number:08x}",
-        camera="porch",
-        state="closed",
-        start=start,
-        end=start + timedelta(seconds=12.5),
-        peak=start,
-        peak_score=4.5,
-        threshold=3.0,
-        severity="high",
-        p_value=1e-7,
-        scores=((0.0, 4.5),),
-        software="offnormal 0",
-    )
-    return replace(made, **given)
-
-
-def message(number=0, folder=None, **given) -> Message:
-    found = event(number, **given)
-    return Message("closed" if found.state == "closed" else "opened", found, folder)
 
 
 class Hook(ThreadingHTTPServer):

@@ -1,0 +1,242 @@
+"""The checks that every layout passes, whatever its tree: plug-ins run them in one test.
+
+    def test_contract(tmp_path):
+        check_layout("mine", write_tree, tmp_path)
+
+Each looks at a small tree of the layout as `--data` does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from offnormal import registry
+from offnormal.data.dataset import Dataset, Layout, is_of_classes
+from offnormal.data.frame_masks import open_masks
+from offnormal.data.loaders import open_loader
+from offnormal.data.open import open_datasets
+from offnormal.errors import DataError, OffnormalError
+from offnormal.testing.contract import registered_name, run_checks
+from offnormal.testing.scenes import write_parts
+from offnormal.types import ANOMALOUS, NORMAL, InputSpec, Item, Resize
+
+_SMALL = InputSpec(size=(16, 16), resize=Resize(policy="stretch"))
+_STRAY = (".DS_Store", "._1.png", "Thumbs.db", "notes.txt")  # which systems and people leave behind
+
+
+@dataclass
+class LayoutCase:
+    """A registered layout, a small tree of it, and what `--data` makes of that."""
+
+    name: str
+    write: Callable[[Path], object]
+    folder: Path  # empty: trees are written below it
+    choice: dict[str, Any]  # how `open_datasets` is asked, such as category
+
+    def __post_init__(self) -> None:
+        self.layout: Layout = registry.resolve("layouts", self.name)
+        self.root = self.new_tree("first/set")
+        self.dataset = self.read(self.root)
+
+    def new_tree(self, name: str) -> Path:
+        """Another tree, the same as the first."""
+        root = self.folder / name
+        root.mkdir(parents=True)
+        self.write(root)
+        return root
+
+    def read(self, root: Path) -> Dataset:
+        """The dataset in a tree, the layout being named."""
+        return open_datasets(root, layout=self.name, **self.choice)[0]
+
+    @cached_property
+    def items(self) -> tuple[Item, ...]:
+        """Those of all splits."""
+        return (*self.dataset.train, *self.dataset.calibration, *self.dataset.test)
+
+
+def check_layout(layout: str | type, write: Callable[[Path], object], folder: Path, **choice: Any) -> None:
+    """Check the contract of a registered layout on a small tree of it; AssertionError says what is broken.
+
+    layout: its name, or its class. write: fills an empty folder with the smallest whole tree of one dataset, in which
+    something is normal and, where the layout has labels, something is anomalous; the same whenever it is called.
+    folder: an empty one to write to. choice: what `open_datasets` needs besides, such as category or classes.
+    Raises ConfigError for a class that is not registered.
+    """
+    name = registered_name("layouts", layout)
+    run_checks(CHECKS, LayoutCase(name, write, folder, choice), f"{name} with {choice}")
+
+
+def check_description(case: LayoutCase) -> None:
+    """`tree`, `source`, and `licence` are one line of text each: `offnormal list layouts` prints them."""
+    for attribute in ("tree", "source", "licence"):
+        text = getattr(case.layout, attribute)
+        assert isinstance(text, str) and text.strip() and "\n" not in text, f"{attribute}: {text!r}"
+
+
+def check_recognition(case: LayoutCase) -> None:
+    """`--data` without `--layout` finds the layout, which leaves the tree as it is."""
+    before = _files(case.root)
+    (dataset, *_) = open_datasets(case.root, **case.choice)
+    assert dataset.layout == case.name, f"recognized as {dataset.layout}, expected {case.name}"
+    assert _files(case.root) == before, "reading changed the tree"
+
+
+def check_other_folders(case: LayoutCase) -> None:
+    """`recognises` answers with a bool, False for folders without data, and raises nothing."""
+    empty = case.folder / "empty"
+    notes = case.folder / "notes"
+    for folder in (empty, notes / "inside"):
+        folder.mkdir(parents=True)
+    for folder in (notes, notes / "inside"):
+        (folder / "notes.txt").write_text("no data")
+    parts = write_parts(case.folder / "parts", train=1, good=1, bad=1)
+    for folder in (empty, notes, parts, case.root):
+        assert isinstance(case.layout.recognises(folder), bool), f"{folder}: expected True or False"
+    for folder in (empty, notes):
+        assert case.layout.recognises(folder) is False, f"{folder}: recognized, expected False"
+
+
+def check_refusals(case: LayoutCase) -> None:
+    """A folder without data and an unknown category are a DataError that names the folder or the category."""
+    empty = case.folder / "no data"
+    empty.mkdir()
+    _refused(lambda: case.read(empty), empty.name)
+    _refused(lambda: case.layout.read(empty), empty.name)
+    if not is_of_classes(case.layout):
+        _refused(lambda: case.layout.read(case.root, "no such category"), "no such category")
+
+
+def check_categories(case: LayoutCase) -> None:
+    """`categories` lists each category once, and each can be read; also of a folder of several sets, if recognized."""
+    several = case.folder / "several"
+    for name in ("a", "b"):
+        case.new_tree(f"several/{name}")
+    for root in (case.root, several):
+        names = case.layout.categories(root)
+        assert isinstance(names, list) and len(set(names)) == len(names), names
+        for name in names if case.layout.recognises(root) else ():
+            dataset = case.layout.read(root, name)
+            assert (dataset.category, dataset.layout) == (name, case.name), (dataset.category, dataset.layout)
+
+
+def check_items(case: LayoutCase) -> None:
+    """Training items are normal, no file is in two splits, and each name is a relative path with slashes."""
+    dataset = case.dataset
+    assert dataset.layout == case.name, f"layout={dataset.layout!r}, expected {case.name!r}"
+    assert dataset.name and dataset.root.is_dir()
+    assert dataset.train, "nothing to train on"
+    for item in (*dataset.train, *dataset.calibration):
+        assert item.label in (None, NORMAL), f"{item.name} is for training and has label {item.label}"
+        assert item.frame_labels is None or not item.frame_labels.any(), f"{item.name} is for training and anomalous"
+    addresses = [item.address for item in case.items]
+    assert len(set(addresses)) == len(addresses), "a file is in two splits, or twice in one"
+    for item in case.items:
+        assert item.name and not Path(item.name).is_absolute() and "\\" not in item.name, f"name {item.name!r}"
+
+
+def check_labels(case: LayoutCase) -> None:
+    """Where labels are known, something is anomalous; frame labels are (T,) uint8 of 0 and 1."""
+    tested = case.dataset.test
+    known = [item for item in tested if item.label is not None or item.frame_labels is not None]
+    anomalous = [item for item in known if item.label == ANOMALOUS or _any(item.frame_labels)]
+    assert anomalous or not known, "nothing in the test split is anomalous: write some, or label it as such"
+    for item in known:
+        assert item.label in (None, NORMAL, ANOMALOUS), f"{item.name} has label {item.label}"
+        labels = item.frame_labels
+        if labels is not None:
+            assert labels.dtype == np.uint8 and labels.ndim == 1 and set(labels.tolist()) <= {0, 1}, labels
+
+
+def check_loading(case: LayoutCase) -> None:
+    """Every item can be read, with as many frames as it has labels and masks, which mark anomalous items alone."""
+    for item in case.items:
+        try:
+            batches = list(open_loader([item], _SMALL, batch_size=8, masks=item.masks is not None))
+        except OffnormalError as error:
+            raise AssertionError(f"{item.name} cannot be read: {error}") from error
+        rows = [row for batch in batches for row in batch.samples]
+        assert rows, f"{item.name}: nothing in it"
+        assert all(np.isfinite(batch.pixels).all() for batch in batches), item.name
+        if not item.is_video:
+            marked = any(batch.masks is not None and batch.masks.any() for batch in batches)
+            assert not marked or item.label == ANOMALOUS, f"{item.name}: a mask of a normal image"
+            assert marked or item.masks is None or item.label == NORMAL, f"{item.name}: an empty mask"
+            continue
+        if item.frame_labels is not None:
+            assert len(item.frame_labels) == len(rows), (
+                f"{item.name}: {len(item.frame_labels)} labels, {len(rows)} frames"
+            )
+        if item.masks is not None:
+            with open_masks(item.masks) as masks:
+                assert len(masks) == len(rows), f"{item.name}: {len(masks)} masks, {len(rows)} frames"
+
+
+def check_repeats(case: LayoutCase) -> None:
+    """The same files give the same items in the same order, wherever they are stored and however the root is given."""
+    copy = case.folder / "copy" / case.root.name
+    shutil.copytree(case.root, copy)
+    datasets = {"read again": case.read(case.root), "read from a copy": case.read(copy)}
+    with contextlib.chdir(case.root.parent):
+        datasets["read by a relative path"] = case.read(Path(case.root.name))
+        assert datasets["read by a relative path"].fingerprint() == case.dataset.fingerprint()
+    for how, dataset in datasets.items():
+        assert dataset.name == case.dataset.name, f"{how}: {dataset.name}"
+        assert _names(dataset) == _names(case.dataset), f"{how}: {_names(dataset)}"
+    assert datasets["read from a copy"].fingerprint() == case.dataset.fingerprint(), "the copy has another fingerprint"
+
+
+def check_stray_files(case: LayoutCase) -> None:
+    """What systems and people leave in folders, such as .DS_Store and notes.txt, changes nothing."""
+    root = case.new_tree("stray/set")
+    for folder in (root, *(path for path in root.rglob("*") if path.is_dir())):
+        for name in _STRAY:
+            (folder / name).write_text("stray")
+    names = _names(case.read(root))
+    assert names == _names(case.dataset), f"read beside stray files: {names}"
+
+
+def _any(labels: np.ndarray | None) -> bool:
+    return labels is not None and bool(labels.any())
+
+
+def _names(dataset: Dataset) -> dict[str, list[str]]:
+    return {split: [item.name for item in getattr(dataset, split)] for split in ("train", "calibration", "test")}
+
+
+def _files(root: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in root.rglob("*")}
+
+
+def _refused(read: Callable[[], object], named: str) -> None:
+    try:
+        dataset = read()
+    except DataError as error:
+        assert named in str(error), f"the error does not name {named!r}: {error}"
+    except OffnormalError as error:
+        raise AssertionError(f"{type(error).__name__}, expected a DataError: {error}") from error
+    else:
+        raise AssertionError(f"read as {dataset}, expected a DataError")
+
+
+CHECKS: tuple[Callable[[LayoutCase], None], ...] = (
+    check_description,
+    check_recognition,
+    check_other_folders,
+    check_refusals,
+    check_categories,
+    check_items,
+    check_labels,
+    check_loading,
+    check_repeats,
+    check_stray_files,
+)
+"""What `check_layout` checks, in this order."""

@@ -1,0 +1,220 @@
+"""The checks that every sink passes, wherever it delivers to: plug-ins run them in one test.
+
+    def test_contract(tmp_path):
+        with server() as other_side:
+            check_sink(
+                "mine", tmp_path, options={"url": other_side.url}, received=other_side.ids, outage=other_side.down
+            )
+
+Each delivers drawn events and asks the receiving side what has arrived.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from offnormal import registry
+from offnormal.errors import ConfigError, OffnormalError
+from offnormal.sinks.base import Message, Sink, SinkOptions, What
+from offnormal.sinks.dispatcher import Dispatcher
+from offnormal.sinks.open import open_sinks
+from offnormal.testing.contract import registered_name, run_checks
+from offnormal.testing.events import event, message
+
+_PATIENCE_S = 60.0
+
+
+@dataclass
+class SinkCase:
+    """A registered sink with its options, and the other side."""
+
+    name: str
+    folder: Path  # empty, to write to
+    options: Mapping[str, object]
+    received: Callable[[], Sequence[str]]
+    outage: Callable[[], AbstractContextManager[object]]
+    secrets: Sequence[str]
+    numbers: Iterator[int] = field(default_factory=itertools.count)  # of events: none is sent in two checks
+
+    def open(self, **more: object) -> Sink:
+        """A new sink, as a configuration file describes it."""
+        (sink,) = open_sinks([{"kind": self.name, **self.options, **more}], environment={}).values()
+        return sink
+
+    def message(self, **changes: Any) -> Message:
+        """A message that was not sent before."""
+        return message(next(self.numbers), **changes)
+
+    def arrived(self, *messages: Message) -> list[str]:
+        """Ids of these events as far as they have arrived, in order and as often."""
+        sent = {each.event.id for each in messages}
+        return [found for found in self.received() if found in sent]
+
+    def hides_secrets(self, text: str) -> None:
+        """AssertionError where a text contains a secret."""
+        assert not any(secret in text for secret in self.secrets), f"a secret is in {text!r}"
+
+
+def check_sink(
+    sink: str | type[Sink],
+    folder: Path,
+    *,
+    options: Mapping[str, object],
+    received: Callable[[], Sequence[str]],
+    outage: Callable[[], AbstractContextManager[object]],
+    secrets: Sequence[str] = (),
+) -> None:
+    """Check the contract of a registered sink; AssertionError says what is broken.
+
+    sink: its name, or its class. folder: an empty one to write to. options: as in a configuration file, without `kind`.
+    received: ids of the events that the receiving side has, in the order in which they arrived. outage: a context in
+    which nothing can be delivered. secrets: texts in the options that must never be shown. Raises ConfigError for a
+    class that is not registered.
+    """
+    name = registered_name("sinks", sink)
+    folder.mkdir(parents=True, exist_ok=True)
+    case = SinkCase(name, folder, options, received, outage, secrets)
+    run_checks(CHECKS, case, name)
+
+
+def check_options(case: SinkCase) -> None:
+    """Options are checked by a model of their own; `KIND:TARGET` and a mapping give the same sink."""
+    found: type[Sink] = registry.resolve("sinks", case.name)
+    assert issubclass(found.Options, SinkOptions), f"Options: {found.Options}, expected a subclass of SinkOptions"
+    assert found.target_option in found.Options.model_fields, f"no option is called {found.target_option!r}"
+    assert found.target_option in case.options, f"options: the target {found.target_option!r} is missing"
+    assert found.default_when and set(found.default_when) <= set(get_args(What)), f"default_when: {found.default_when}"
+    try:
+        case.open(no_such_option=1)
+    except ConfigError as error:
+        assert "no_such_option" in str(error), error
+        case.hides_secrets(str(error))
+    else:
+        raise AssertionError("an unknown option is taken: let Options forbid it")
+    assert case.open(when=["opened"]).wants == ("opened",), "the constructor does not pass its options on"
+    target = case.options[found.target_option]
+    required = {name for name, option in found.Options.model_fields.items() if option.is_required()}
+    if required <= {found.target_option}:
+        (sink,) = open_sinks([f"{case.name}:{target}"], environment={}).values()
+        assert sink.shown == case.open().shown, f"{case.name}:{target} is shown as {sink.shown}"
+
+
+def check_shown(case: SinkCase) -> None:
+    """`shown` is one line, the same at every start, and without secrets: undelivered events are stored under it."""
+    shown = case.open().shown
+    assert isinstance(shown, str) and shown.strip() and "\n" not in shown, f"shown: {shown!r}"
+    assert case.open().shown == shown, "shown changes from start to start"
+    case.hides_secrets(shown)
+
+
+def check_idle(case: SinkCase) -> None:
+    """A sink opens, idles, and closes, also twice, while nothing can be delivered: a start does not wait for it."""
+    with case.outage(), _succeeds("to open, idle, and close while nothing can be delivered"):
+        sink = case.open()
+        sink.idle()
+        sink.close()
+        sink.close()
+
+
+def check_delivery(case: SinkCase) -> None:
+    """Events that open and close arrive in order; a thread other than the one that opened the sink delivers them."""
+    sink, sent = case.open(), [case.message(state=state) for state in ("open", "closed", "closed")]
+    with ThreadPoolExecutor(1) as other_thread, _succeeds("to deliver in another thread"):
+        list(other_thread.map(sink.deliver, sent))
+    expected = [each.event.id for each in sent]
+    assert case.arrived(*sent) == expected, f"{case.arrived(*sent)} arrived, expected {expected}"
+    sink.close()
+
+
+def check_again(case: SinkCase) -> None:
+    """A message that comes again, also to a new sink after a restart, is no error, and nothing is lost by it."""
+    first, last = case.message(), case.message()
+    sink = case.open()
+    with _succeeds("to deliver a message again"):
+        for each in (first, first, last):
+            sink.deliver(each)
+        case.open().deliver(last)
+    assert set(case.arrived(first, last)) == {first.event.id, last.event.id}
+
+
+def check_contents(case: SinkCase) -> None:
+    """Whatever an event holds, it arrives: other alphabets, no score, no peak, files that are there or are gone."""
+    media = case.folder / "media"
+    media.mkdir(parents=True)
+    (media / "s.jpg").write_bytes(b"\xff\xd8\xff\xd9")
+    sent = [
+        case.message(camera='Straße/東 "1", \';', detail="line 1\nline 2 = 50 %", problems=("a", "b")),
+        case.message(
+            kind="no_frames", peak=None, peak_score=None, p_value=None, severity=None, threshold=None, scores=()
+        ),
+        case.message(folder=media, snapshot="s.jpg", heat_map="gone.jpg", clip="gone.mp4"),
+        case.message(state="open", continues=event(0).id, position_s=3.25),
+    ]
+    sink = case.open()
+    for each in sent:
+        with _succeeds(f"to deliver {each.event}"):
+            sink.deliver(each)
+        assert case.arrived(each), f"it did not arrive: {each.event}"
+
+
+def check_outage(case: SinkCase) -> None:
+    """What cannot be delivered now is an error that may be tried again; later the same message arrives once."""
+    sink, sent = case.open(), case.message()
+    with case.outage():
+        for _ in range(2):
+            try:
+                sink.deliver(sent)
+            except (OffnormalError, OSError) as error:
+                assert str(error).strip(), "an error without a message"
+                assert not getattr(error, "refused", False), f"an outage is not the message's fault: {error}"
+                case.hides_secrets(str(error))
+            else:
+                raise AssertionError("deliver returned although nothing can be delivered: raise DeliveryError")
+    assert not case.arrived(sent)
+    with _succeeds("to deliver after an outage"):
+        sink.deliver(sent)
+    assert case.arrived(sent) == [sent.event.id], f"{case.arrived(sent)} arrived, expected it once"
+
+
+def check_dispatch(case: SinkCase) -> None:
+    """In a program, events of an outage arrive when it is over."""
+    sink, sent = case.open(when=["opened", "closed"]), [case.message(state=state) for state in ("open", "closed")]
+    with Dispatcher({case.name: sink}, case.folder / "spool.db", first_s=0.01, cap_s=0.05) as dispatcher:
+        with case.outage():
+            for each in sent:
+                dispatcher.send(each.event)
+            end = time.monotonic() + _PATIENCE_S
+            while not dispatcher.statuses()[0].failures:
+                assert time.monotonic() < end, "no attempt failed in an outage"
+                time.sleep(0.01)
+        assert dispatcher.drain(_PATIENCE_S), f"not delivered: {dispatcher.statuses()[0]}"
+    assert case.arrived(*sent) == [each.event.id for each in sent]
+
+
+@contextmanager
+def _succeeds(what: str) -> Iterator[None]:
+    """AssertionError in place of whatever is raised inside."""
+    try:
+        yield
+    except Exception as error:
+        raise AssertionError(f"failed {what}: {type(error).__name__}: {error}") from error
+
+
+CHECKS: tuple[Callable[[SinkCase], None], ...] = (
+    check_options,
+    check_shown,
+    check_idle,
+    check_delivery,
+    check_again,
+    check_contents,
+    check_outage,
+    check_dispatch,
+)
+"""What `check_sink` checks, in this order."""
