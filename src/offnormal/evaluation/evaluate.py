@@ -298,6 +298,7 @@ def metrics_json(evaluation: Evaluation) -> dict[str, Any]:
             "items": len(evaluation.table.items),
             "rows": len(evaluation.table),
             "assumed_fps": evaluation.assumed_fps,
+            "restarts": {item.name: list(item.restarts) for item in evaluation.table.items if item.restarts},
             "split_seed": None if dataset.split is None else dataset.split.classes.seed,
             "fingerprint": evaluation.fingerprint,
         },
