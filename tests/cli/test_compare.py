@@ -20,7 +20,7 @@ def test_one_aligned_table_on_stdout(folders, tmp_path, capsys):
     assert run(["compare", *map(str, folders), "--combine", "--out", str(tmp_path / "out")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "street: 480 frames that every run scored"
-    assert lines[1] == "A  täglich 1 (padim): 480 frames scored, 0 left out"
+    assert lines[1] == "A  täglich 1 (padim): 480 frames scored, 0 excluded"
     (micro,) = [line for line in lines if line.split()[:1] == ["frame_AUC_micro"]]
     (head,) = [line for line in lines if line.split() == ["A", "B", "+"]]
     found = json.loads((tmp_path / "out" / "comparison.json").read_text())["runs"]

@@ -90,8 +90,5 @@ def test_damaged_files_are_named(tmp_path):
 
 def test_restarts_of_a_clock_are_read_again(tmp_path):
     folder = video_run(tmp_path / "v", videos=2, frames=10)
-    values = json.loads((folder / "metrics.json").read_text())
-    assert [video["clock_restarts"] for video in values["frames"]["videos"]] == [[], []]
-    values["frames"]["videos"][1]["clock_restarts"] = [4]
-    (folder / "metrics.json").write_text(json.dumps(values))
+    edited(folder, data={"restarts": {"01.mp4": [4]}})
     assert [item.restarts for item in read_evaluation(folder).table.items] == [(), (4,)]

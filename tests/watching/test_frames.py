@@ -41,7 +41,7 @@ class Clock:
 
 
 def camera_frames(clock=None, spec=None, live=None, **given):
-    config = CameraConfig(source="x.mp4", bundle="b", began="2026-11-23T10:00+00:00", **given)
+    config = CameraConfig(source="x.mp4", bundle="b", start_time="2026-11-23T10:00+00:00", **given)
     setup = SimpleNamespace(
         name="gate", config=config, spec=spec or InputSpec(size=(8, 8)), address=SimpleNamespace(kind="file"),
         pooling=lambda size: None,

@@ -94,7 +94,8 @@ def _items(table: ScoreTable, rows: NDArray[np.int64]) -> tuple[ItemRow, ...]:
     for item in table.items:
         start, stop = np.searchsorted(rows, [item.rows.start, item.rows.stop])
         if stop > start:
-            items.append(replace(item, rows=slice(int(start), int(stop))))
+            restarts = np.searchsorted(rows[start:stop], [item.rows.start + frame for frame in item.restarts])
+            items.append(replace(item, rows=slice(int(start), int(stop)), restarts=tuple(restarts.tolist())))
     return tuple(items)
 
 

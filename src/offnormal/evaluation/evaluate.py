@@ -293,7 +293,7 @@ def metrics_json(evaluation: Evaluation) -> dict[str, Any]:
             {"split": row.split, "count": row.count, **_correct(row.correct, is_anomalous=row.split == "anomalous")}
             for row in evaluation.splits
         ],
-        "frames": None if evaluation.frames is None else _frames_json(evaluation.frames, evaluation.table),
+        "frames": None if evaluation.frames is None else _frames_json(evaluation.frames),
         "alarms": None if evaluation.alarms is None else evaluation.alarms.to_json(),
         "warnings": {item: list(texts) for item, texts in evaluation.warnings.items() if texts},
         "skipped": [{"item": str(bad.path), "reason": bad.reason} for bad in evaluation.skipped],
@@ -304,6 +304,7 @@ def metrics_json(evaluation: Evaluation) -> dict[str, Any]:
             "items": len(evaluation.table.items),
             "rows": len(evaluation.table),
             "assumed_fps": evaluation.assumed_fps,
+            "restarts": {item.name: list(item.restarts) for item in evaluation.table.items if item.restarts},
             "split_seed": None if dataset.split is None else dataset.split.classes.seed,
             "fingerprint": evaluation.fingerprint,
         },
@@ -320,7 +321,7 @@ def _correct(correct: Share | None, *, is_anomalous: bool) -> dict[str, Any]:
     return {name: correct.count, f"{name}_share": share, "interval": [correct.low / 100, correct.high / 100]}
 
 
-def _frames_json(frames: VideoMetrics, table: ScoreTable) -> dict[str, Any]:
+def _frames_json(frames: VideoMetrics) -> dict[str, Any]:
     return {
         "smoothing": frames.smoothing,
         "EER_threshold": frames.eer_threshold,
@@ -332,8 +333,7 @@ def _frames_json(frames: VideoMetrics, table: ScoreTable) -> dict[str, Any]:
                 "anomalous": row.anomalous,
                 "frame_AUC": row.auc,
                 "reason": row.reason,
-                "clock_restarts": list(item.restarts),
             }
-            for row, item in zip(frames.videos, table.items, strict=True)
+            for row in frames.videos
         ],
     }

@@ -74,7 +74,7 @@ def read_evaluation(path: Path) -> StoredEvaluation:
     folder = _bundle_folder(path, bundle)
     detector, options = _detector_of(path, folder)
     metrics = values.get("metrics")
-    table = _with_restarts(read_table(path / "scores.csv", unit), values.get("frames"))
+    table = _with_restarts(read_table(path / "scores.csv", unit), data.get("restarts"))
     expected = data.get("rows")
     if isinstance(expected, int) and expected != len(table):
         raise DataError(
@@ -102,17 +102,6 @@ def read_evaluation(path: Path) -> StoredEvaluation:
         options=options,
         bundle_bytes=None if folder is None else _bytes(folder),
     )
-
-
-def _with_restarts(table: ScoreTable, frames: Any) -> ScoreTable:
-    """The table with the restarts of its videos' clocks, which metrics.json lists."""
-    videos = frames.get("videos") if isinstance(frames, dict) else None
-    restarts = {
-        video["item"]: tuple(frame for frame in video["clock_restarts"] if isinstance(frame, int))
-        for video in (videos if isinstance(videos, list) else ())
-        if isinstance(video, dict) and isinstance(video.get("clock_restarts"), list)
-    }
-    return replace(table, items=tuple(replace(item, restarts=restarts.get(item.name, ())) for item in table.items))
 
 
 def short_names(paths: list[Path]) -> list[str]:
@@ -198,6 +187,18 @@ def _rate(values: Any) -> str | None:
         return None
     per = values.get("per", "image")
     return f"{100 * value:.3g} % of {per}s" if per in ("image", "frame", "clip") else f"{value:g} per {per}"
+
+
+def _with_restarts(table: ScoreTable, restarts: object) -> ScoreTable:
+    """The table with the frames at which a video's clock starts again, which its times do not show."""
+    if not isinstance(restarts, dict):
+        return table
+    frames = {
+        name: tuple(frame for frame in values if isinstance(frame, int))
+        for name, values in restarts.items()
+        if isinstance(values, list)
+    }
+    return replace(table, items=tuple(replace(item, restarts=frames.get(item.name, ())) for item in table.items))
 
 
 def _number(value: Any) -> float | None:

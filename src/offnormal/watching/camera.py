@@ -98,7 +98,7 @@ class WatchedCamera:
             self._trouble(finding)
         if self._recorder is not None:
             self._recorder.push(judged.time_s, judged.image, judged.score, judged.map)
-        if scored.frame.restarts:
+        if judged.restarts:
             for event in self.events.restart():
                 self._emit(event)
         if judged.quiet:

@@ -46,6 +46,7 @@ class JudgedFrame:
     map: np.ndarray | None
     quiet: bool  # the whole scene changes: anomalies say nothing
     findings: tuple[Finding, ...]  # about the camera itself
+    restarts: bool = False  # the clock of the recording starts again with it
 
 
 class WallClock:
@@ -197,7 +198,10 @@ class CameraFrames:
             pushed = self._waiting.popleft()
         assert pushed.frame_index == scored.frame.index, "frames come back once and in order"
         _, time_s, arrived_s, quiet, findings = pushed
-        return JudgedFrame(time_s, arrived_s, scored.frame.image, scored.score, scored.map, quiet, findings)
+        frame = scored.frame
+        return JudgedFrame(
+            time_s, arrived_s, frame.image, scored.score, scored.map, quiet, findings, restarts=frame.restarts
+        )
 
     def idle_findings(self) -> list[Finding]:
         """What was found while no frame came."""

@@ -80,12 +80,13 @@ def score_footage(
     for number, path in enumerate(videos):
         config = setup.config.model_copy(update={"source": str(path), "realtime": False, "start_time": None})
         frames, scores = _scored(CameraSetup(config, setup.bundle), scorer, batch_size, count)
-        rows, restarts = [], []
+        rows: list[tuple[float, float, float]] = []
+        restarts: list[int] = []
         for scored in scores:
             if isinstance(scored, ScoredFrame):
                 judged = frames.judge(scored)
                 peak = judged.score if judged.map is None else float(judged.map.max())
-                if scored.frame.restarts:
+                if judged.restarts:
                     restarts.append(len(rows))
                 rows.append((judged.time_s, np.nan if judged.quiet else judged.score, peak))
         table = np.array(rows, dtype=np.float64).reshape(-1, 3)
