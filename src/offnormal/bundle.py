@@ -30,7 +30,7 @@ from offnormal.sources.privacy import mask_of
 from offnormal.tensors import add_tensors, write_tensors
 from offnormal.types import InputSpec, Resize
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: calibrations with the rank that a check of the guarantee needs
 _MODEL, _CONFIG, _CALIBRATION, _CARD = "model.safetensors", "config.yaml", "calibration.json", "card.json"
 
 
@@ -113,7 +113,8 @@ def load(path: str | Path, *, calibrated: bool = True) -> Bundle:
         card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
         found = card["format_version"]
         if found != FORMAT_VERSION:
-            raise BundleError(f"{folder}: bundle format {found}, this version reads {FORMAT_VERSION}; update offnormal")
+            advice = "update offnormal" if isinstance(found, int) and found > FORMAT_VERSION else "fit it again"
+            raise BundleError(f"{folder}: bundle format {found}, this version reads {FORMAT_VERSION}; {advice}")
         for name, expected in card["sha256"].items():
             if _sha256(folder / name) != expected:
                 raise BundleError(f"{folder / name} is not what {_CARD} says (sha256): copy the bundle again")

@@ -310,11 +310,11 @@ def _fault(kind: str, name: str, found: Any) -> str:
         return f"the class {found.__name__}, expected a subclass of {base.__module__}.{base.__name__}"
     missing = [each for each in contract.attributes if not hasattr(found, each)]
     if inspect.isabstract(found):
-        missing += sorted(found.__abstractmethods__)
+        missing += sorted(getattr(found, "__abstractmethods__", ()))
     if missing:
         return f"the class {found.__name__} without {', '.join(missing)}"
-    if kind == "detectors" and found.name != name:
-        return f"the class {found.__name__} with the name {found.name!r}, expected {name!r}"
+    if kind == "detectors" and (called := getattr(found, "name", None)) != name:
+        return f"the class {found.__name__} with the name {called!r}, expected {name!r}"
     return ""
 
 

@@ -33,15 +33,15 @@ def test_items_come_from_a_loader_of_their_kind_with_the_options_of_that_kind(tm
 
 @pytest.mark.parametrize(("item", "error"), [(image("gone.png"), ImageError), (video("gone.mp4"), VideoError)])
 def test_bad_files_of_both_kinds_stop_or_are_listed(item, error):
-    with pytest.raises(error, match=r"gone.*leave such (files|videos) out with --on-bad skip"):
+    with pytest.raises(error, match=r"gone.*leave such (files|videos) out with --on-error skip"):
         list(open_loader([item], SPEC, batch_size=4))
-    loader = open_loader([item], SPEC, batch_size=4, on_bad="skip")
+    loader = open_loader([item], SPEC, batch_size=4, on_error="skip")
     assert list(loader) == []
     assert [bad.path for bad in loader.skipped] == [item.path]
 
 
 def test_a_loader_over_other_items_starts_its_lists_anew():
-    loader = open_loader([image("gone.png")], SPEC, batch_size=4, on_bad="skip", progress=[].append)
+    loader = open_loader([image("gone.png")], SPEC, batch_size=4, on_error="skip", progress=[].append)
     list(loader)
     other = loader.over([image("b.png", group="b"), image("c.png")])
     assert (len(other), other.skipped, other.groups(), other.progress) == (2, [], ["b"], loader.progress)

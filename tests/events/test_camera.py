@@ -57,9 +57,9 @@ def test_events_come_back_from_json():
         camera_event("porch", "frozen", T0, T0 + 9, is_over=True, detail="still"),
     ]:
         stored = json.loads(json.dumps(event_to_json(event), allow_nan=False))
-        assert event_from_json(stored) == event and stored["format_version"] == 1
+        assert event_from_json(stored) == event and stored["format_version"] == 2
         assert stored["start"] == "2026-11-21T12:00:00.000Z"
-        with pytest.raises(DataError, match="event in format 9, this version reads 1"):
+        with pytest.raises(DataError, match="event in format 9, this version reads 2"):
             event_from_json({**stored, "format_version": 9})
         with pytest.raises(DataError, match=r"camera.*missing or unknown"):
             event_from_json({key: value for key, value in stored.items() if key != "camera"})

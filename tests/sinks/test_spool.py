@@ -93,7 +93,7 @@ def test_a_damaged_file_is_set_aside(tmp_path, caplog):
 
 def test_a_message_that_nobody_can_read_blocks_no_other(spool, caplog):
     spool.put(message(0), ["a"])
-    spool._db.execute("UPDATE waiting SET message = replace(message, '\"format_version\": 1', '\"format_version\": 9')")
+    spool._db.execute("UPDATE waiting SET message = replace(message, '\"format_version\": 2', '\"format_version\": 9')")
     spool._db.commit()
     spool.put(message(1), ["a"])
     assert drained(spool, "a") == [message(1)] and spool.refusals("a") == 1

@@ -94,6 +94,9 @@ def _figures(evaluation: Evaluation) -> list[Line]:
     if pixel is not None and not pixel.exact:
         bounds = f"AUROC {pixel.auroc_error_bound:.2g}, AUPRO {pixel.aupro_error_bound:.2g}"
         lines.append(("pixel errors", f"at most {bounds}: a histogram over {pixel.pixels} pixels"))
+    if evaluation.assumed_fps is not None:
+        text = f"{evaluation.assumed_fps:g} a second assumed for footage without a clock (--fps)"
+        lines.append(("frames", text))
     if not_scored := sum(stop - start for start, stop, _ in evaluation.table.reason):
         lines.append(("not scored", f"{not_scored} frames, listed with the reason in scores.csv"))
     if evaluation.calibration is None:

@@ -26,7 +26,7 @@ from offnormal.events.rules import EventRules, low_threshold
 from offnormal.metrics.video import FrameScores
 from offnormal.types import Rate
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: calibrations with a rank
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 from offnormal.errors import DataError
 from offnormal.types import Event
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: p_value
 _TIMES = ("start", "end", "peak")
 
 

@@ -1,0 +1,42 @@
+"""A sink: one line of text for each event, for people who like to read a log."""
+
+import os
+from pathlib import Path
+
+from offnormal.sinks.base import DeliveryError, Message, Sink, SinkOptions
+
+
+class LogbookOptions(SinkOptions):
+    """Options of the sink: `--sink logbook:PATH`, or keys in a configuration file."""
+
+    path: Path
+    """File to append to."""
+
+
+class LogbookSink(Sink):
+    """Appends `TIME CAMERA KIND ID`, and does not return before the line is on the disk."""
+
+    Options = LogbookOptions
+    target_option = "path"
+
+    def __init__(self, options: LogbookOptions) -> None:
+        super().__init__(options)
+        self.path = options.path
+
+    @property
+    def shown(self) -> str:
+        """What the sink is called in logs: no secrets here, and the same at every start."""
+        return f"logbook {self.path}"
+
+    def deliver(self, message: Message) -> None:
+        """Append the line; DeliveryError when it cannot be written now, after which it is tried again."""
+        event = message.event
+        line = f"{event.start:%Y-%m-%d %H:%M:%S} {event.camera} {event.kind} {event.id}\n"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise DeliveryError(f"{self.path}: {error.strerror}") from None
