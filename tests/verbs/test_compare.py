@@ -6,6 +6,7 @@ import pytest
 
 from offnormal.config.score import CompareConfig
 from offnormal.evaluation.compare import comparison_json
+from offnormal.types import Unit
 from offnormal.verbs.compare import compare
 from tests.evaluations import image_run, video_run
 
@@ -50,7 +51,7 @@ def test_clips_are_compared_by_split_and_class(fit_clips, evaluate_clips, tmp_pa
     runs = [fit_clips(detector={"learning_rate": rate}) for rate in (1e-2, 1e-4)]
     evaluations = [evaluate_clips(run.path)[0] for run in runs]
     comparison, made = compare([run.path for run in runs], CompareConfig(out=tmp_path / "cmp"))
-    assert comparison.unit == "clip" and comparison.drawn.noun == "originals"
+    assert comparison.unit is Unit.CLIP and comparison.drawn.noun == "originals"
     for row, evaluation in zip(comparison.rows, evaluations, strict=True):
         metrics = evaluation.metrics
         assert row.metrics["clip_AUROC"] == pytest.approx(metrics["clip_AUROC"], abs=1e-6)
