@@ -6,6 +6,7 @@ import pytest
 
 from offnormal.config.score import CompareConfig
 from offnormal.evaluation.compare import comparison_json
+from offnormal.types import Unit
 from offnormal.verbs.compare import compare
 from tests.evaluations import image_run, video_run
 
@@ -42,7 +43,7 @@ def test_alarms_are_those_of_the_rules(tmp_path):
     short = {"min_duration": 0, "hysteresis": 0}
     assert len(alarms(merge_gap=0, **short).alarms) > len(alarms(merge_gap=5, **short).alarms)
     assert alarms(hysteresis=0.5).low_threshold < alarms(hysteresis=0).low_threshold == alarms().threshold
-    with pytest.raises(ValueError, match="greater than or equal to 0"):
+    with pytest.raises(ValueError, match="expected a time such as 5s"):
         CompareConfig(rules={"merge_gap": -1})
 
 
@@ -50,7 +51,7 @@ def test_clips_are_compared_by_split_and_class(fit_clips, evaluate_clips, tmp_pa
     runs = [fit_clips(detector={"learning_rate": rate}) for rate in (1e-2, 1e-4)]
     evaluations = [evaluate_clips(run.path)[0] for run in runs]
     comparison, made = compare([run.path for run in runs], CompareConfig(out=tmp_path / "cmp"))
-    assert comparison.unit == "clip" and comparison.drawn.noun == "originals"
+    assert comparison.unit is Unit.CLIP and comparison.drawn.noun == "originals"
     for row, evaluation in zip(comparison.rows, evaluations, strict=True):
         metrics = evaluation.metrics
         assert row.metrics["clip_AUROC"] == pytest.approx(metrics["clip_AUROC"], abs=1e-6)

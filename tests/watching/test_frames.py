@@ -134,7 +134,7 @@ def test_a_setup_is_checked_against_its_bundle(yard, tmp_path):
 
     assert setup(yard / "odd.mp4").is_recording and not setup(yard / "odd.mp4", realtime=True).is_recording
     assert setup(tmp_path).rules.min_duration_s == 0.0, "each image of a folder is a part of its own"
-    assert setup(tmp_path, rules={"min_duration_s": 3}).rules.min_duration_s == 3
+    assert setup(tmp_path, rules={"min_duration": 3}).rules.min_duration_s == 3
     assert setup(yard / "odd.mp4").pooling((64, 64)) is None
     assert setup(yard / "odd.mp4", zones=["0,0 0.5,0 0.5,1 0,1"]).pooling((64, 64)) is not None
     with pytest.raises(ConfigError, match="leave no pixel"):

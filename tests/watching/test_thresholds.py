@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from offnormal.errors import CalibrationError, UsageError
-from offnormal.events.rules import EventRules
 from tests.watching.test_recordings import watch
 from tests.watching.yard import QUICK_RULES
 
@@ -23,7 +22,8 @@ def test_a_budget_is_found_out_once_and_anew_where_something_changed(yard, tmp_p
     assert same.thresholds(same.setups[0]) == found
     named_no_more = watch(yard, tmp_path, rate="60/hour")
     assert named_no_more.thresholds(named_no_more.setups[0]).threshold == found.threshold
-    for change in ({"rate": "90/hour"}, {"hysteresis": 0.3}, {"rules": {**QUICK_RULES, "cool_down_s": 9}}, {"fps": 5}):
+    rules = [{"rules": {**QUICK_RULES, **change}} for change in ({"hysteresis": 0.3}, {"cool_down": 9})]
+    for change in ({"rate": "90/hour"}, *rules, {"fps": 5}):
         other = watch(yard, tmp_path, **{**given, **change})
         with pytest.raises(AssertionError, match="measured"):
             other.thresholds(other.setups[0])
@@ -47,14 +47,14 @@ def test_a_threshold_by_hand_promises_nothing(yard, tmp_path):
 
 
 def test_by_hand_an_event_ends_a_share_of_the_way_to_usual_scores(yard, tmp_path):
-    it = watch(yard, tmp_path, threshold=1e3, hysteresis=0.25)
+    it = watch(yard, tmp_path, threshold=1e3, rules={**QUICK_RULES, "hysteresis": 0.25})
     found, stored = it.thresholds(it.setups[0]), it.setups[0].bundle.calibration
     assert found.low == pytest.approx(1e3 - 0.25 * (1e3 - np.median(stored.scores)))
     assert found.calibration.threshold == 1e3 and found.calibration.by_hand
 
 
 def test_those_of_the_bundle_promise_no_number_of_events(yard, tmp_path):
-    it = watch(yard, tmp_path, hysteresis=0.5)
+    it = watch(yard, tmp_path, rules={**QUICK_RULES, "hysteresis": 0.5})
     found, stored = it.thresholds(it.setups[0]), it.setups[0].bundle.calibration
     assert found.threshold == stored.threshold
     assert found.low == pytest.approx((stored.threshold + np.median(stored.scores)) / 2)
@@ -64,7 +64,7 @@ def test_those_of_the_bundle_promise_no_number_of_events(yard, tmp_path):
 def test_a_budget_of_other_rules_is_refused_where_no_footage_is_named(yard, tmp_path):
     first = watch(yard, tmp_path, rate="60/hour", calibrate_on=[yard / "calm.mp4"])
     first.thresholds(first.setups[0])
-    other = watch(yard, tmp_path, rate="60/hour", rules=EventRules(**{**QUICK_RULES, "cool_down_s": 9}))
+    other = watch(yard, tmp_path, rate="60/hour", rules={**QUICK_RULES, "cool_down": 9})
     with pytest.raises(CalibrationError, match="--calibrate-on DIR"):
         other.thresholds(other.setups[0])
 

@@ -235,7 +235,7 @@ def read_table(file: Path, unit: Unit) -> ScoreTable:
         frame=frames.astype(np.int64),
         time_s=times,
         label=labels,
-        score=scores,
+        score=scores.astype(np.float32).astype(np.float64),  # as they were before they became text
         p_value=p_values,
         verdict=verdicts,
         reason=tuple(reasons),
