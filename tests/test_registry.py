@@ -14,8 +14,11 @@ LAYOUT = "offnormal.data.layouts.mvtec:MvtecLayout"
 
 
 def forget():
+    """Forget what this process has found installed, with the commands made of it."""
     for cached in (registry._entries, registry._warn_once):
         cached.cache_clear()
+    for command in ("fit", "import_"):
+        sys.modules.pop(f"offnormal.cli.{command}", None)
 
 
 @pytest.fixture
@@ -132,6 +135,17 @@ def test_a_class_that_is_not_what_it_is_registered_as_is_broken(kind, target, fa
         registry.resolve(kind, "broken")
     assert fault in str(caught.value)
     assert "broken" not in registry.resolve_all(kind)
+
+
+def test_options_of_a_detector_without_a_default_are_a_fault(install, capsys):
+    site = install("acme", "detectors", demanding="acme_demanding:Demanding")
+    (site / "acme_demanding.py").write_text(
+        "from offnormal.detectors.baselines.pixel_gaussian import PixelGaussian, PixelGaussianOptions\n"
+        "class Options(PixelGaussianOptions):\n    width: int\n"
+        "class Demanding(PixelGaussian):\n    name, Options = 'demanding', Options\n"
+    )
+    assert run(["fit", "demanding", "--help"]) == 1
+    assert "the class Demanding with options that have no default: width" in capsys.readouterr().err
 
 
 def test_commands_that_look_at_every_entry_work_beside_broken_ones(install, capsys):

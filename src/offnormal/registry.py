@@ -313,8 +313,16 @@ def _fault(kind: str, name: str, found: Any) -> str:
         missing += sorted(getattr(found, "__abstractmethods__", ()))
     if missing:
         return f"the class {found.__name__} without {', '.join(missing)}"
-    if kind == "detectors" and (called := getattr(found, "name", None)) != name:
-        return f"the class {found.__name__} with the name {called!r}, expected {name!r}"
+    return _detector_fault(name, found) if kind == "detectors" else ""
+
+
+def _detector_fault(name: str, found: Any) -> str:
+    """What would fail only in `fit`, or when a bundle is loaded."""
+    if found.name != name:
+        return f"the class {found.__name__} with the name {found.name!r}, expected {name!r}"
+    required = [option for option, field in found.Options.model_fields.items() if field.is_required()]
+    if required:
+        return f"the class {found.__name__} with options that have no default: {', '.join(required)}"
     return ""
 
 
