@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from offnormal.calibration.calibration import calibrate_scores
-from offnormal.calibration.check import Answer, check_events, check_guarantee, check_units, count_events
+from offnormal.calibration.check import Answer, check_events, check_guarantee, check_units
 from offnormal.calibration.footage import calibrate_footage
+from offnormal.calibration.guarantee import count_events
 from offnormal.errors import UsageError
 from offnormal.metrics.video import FrameScores
 from offnormal.types import Rate

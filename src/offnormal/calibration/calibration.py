@@ -11,8 +11,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from offnormal.calibration.check import count_events
-from offnormal.calibration.guarantee import effective_number, order_statistic, rate_interval, smallest_rate
+from offnormal.calibration.guarantee import (
+    count_events,
+    effective_number,
+    order_statistic,
+    rate_interval,
+    smallest_rate,
+)
 from offnormal.errors import CalibrationError
 from offnormal.sources.privacy import mask_of
 from offnormal.types import Mask, Rate, Verdict

@@ -7,8 +7,8 @@ Conditional validity of inductive conformal predictors, 2012), and K is binomial
 Events in time: c events in T1 hours of calibration and K in T2 hours later, both Poisson with one unknown rate. With
 the gamma(c + 1, T1) law of that rate, K is negative binomial(c + 1, T1 / (T1 + T2)).
 
-Frames resemble their neighbors and are never counted one by one: `count_events` joins exceedances that lie close
-together (runs declustering: Coles, An Introduction to Statistical Modeling of Extreme Values, 2001, section 5.3.2).
+Frames resemble their neighbors and are never counted one by one: `guarantee.count_events` joins exceedances that are
+close together (runs declustering: Coles, An Introduction to Statistical Modeling of Extreme Values, 2001, section 5.3.2).
 """
 
 from __future__ import annotations
@@ -129,15 +129,6 @@ def check_events(
     return _answer(
         float(law.sf(events - 1)), int(law.isf(SIGNIFICANCE)) + 1, poisson(_WORSE * rate_per_hour * hours).sf
     )
-
-
-def count_events(times_s: np.ndarray, gap_s: float) -> int:
-    """How many events the exceedances at these rising times (n,) are: those up to gap_s apart are one.
-
-    >>> count_events(np.array([0.0, 1.0, 2.0, 30.0]), gap_s=10)
-    2
-    """
-    return 0 if len(times_s) == 0 else 1 + int((np.diff(times_s) > gap_s).sum())
 
 
 def _answer(p_value: float, critical: int, noticed: Callable[[int], float]) -> GuaranteeCheck:

@@ -122,3 +122,12 @@ def effective_of_series(series: Sequence[np.ndarray]) -> float:
             break
         total += pair
     return n / (1 + 2 * total)
+
+
+def count_events(times_s: np.ndarray, gap_s: float) -> int:
+    """How many events the exceedances at these rising times (n,) are: those up to gap_s apart are one.
+
+    >>> count_events(np.array([0.0, 1.0, 2.0, 30.0]), gap_s=10)
+    2
+    """
+    return 0 if len(times_s) == 0 else 1 + int((np.diff(times_s) > gap_s).sum())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from offnormal.calibration.calibration import Calibration
-from offnormal.calibration.check import GuaranteeCheck, check_guarantee, count_events
+from offnormal.calibration.check import GuaranteeCheck, check_guarantee
+from offnormal.calibration.guarantee import count_events
 from offnormal.evaluation.alarms import AlarmReport
 from offnormal.evaluation.table import ScoreTable
 from offnormal.metrics.video import FrameScores
