@@ -40,6 +40,8 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"
 for _name in [name for name in os.environ if name.startswith("OFFNORMAL_") and name != "OFFNORMAL_TEST_DATA"]:
     del os.environ[_name]
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or every start compiles all libraries anew
+sys.dont_write_bytecode = False
 os.environ.update({"COLUMNS": "200", "TZ": "UTC", "NO_COLOR": "1", "LC_ALL": "C.UTF-8"})
 
 from differences import compare  # noqa: E402
