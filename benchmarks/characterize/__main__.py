@@ -13,7 +13,7 @@ more than a relative 1e-6 (or the section's tolerance, renames.TOLERANCE); it ex
 renamed on purpose is listed in renames.py: flags and configuration keys for the calls, keys, columns and values for
 the comparison. An entry "moved: ..." is an internal name that is no longer where it was: add its new place there.
 
-Left out, because two runs of one version differ in it:
+Left out when it is recorded or (differences.py, _LOOSE_...) compared, because two records of one version differ in it:
 - the day and time of the run, names of run folders, ids of events (which hold a time), what took how long, versions;
 - hashes of bundles, calibrations, and data: they hold paths and the format of the bundle; tensors are summed instead,
   and section `state` keeps the hash of weights where two runs must agree;

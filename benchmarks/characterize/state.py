@@ -44,7 +44,9 @@ def _resumed(program: Program, root: Path) -> dict[str, Any]:
         _, whole = fit(program, detector, *data, *more, out=root / f"{detector}-whole")
         out = root / f"{detector}-killed"
         process = program.start("fit", detector, *data, *more, "--out", out, *FEW)
-        begun = _until(lambda out=out, process=process: process.poll() is not None or list(out.glob("*/checkpoints/*")))
+        begun = _until(
+            lambda out=out, process=process: process.poll() is not None or list(out.glob("*/checkpoints/last"))
+        )
         alive = process.poll() is None
         process.kill()
         process.wait()
