@@ -167,7 +167,7 @@ class Program:
             check=False,
             cwd=cwd,
             env={**os.environ, **env},
-            timeout=300,
+            timeout=900,
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
@@ -247,7 +247,7 @@ def _run(words: list[str]) -> int:
     return 0
 
 
-def _waited(child: int, limit_s: float = 300) -> int:
+def _waited(child: int, limit_s: float = 900) -> int:
     end_s = time.monotonic() + limit_s
     while time.monotonic() < end_s:
         found, status = os.waitpid(child, os.WNOHANG)
