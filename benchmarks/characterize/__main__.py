@@ -13,7 +13,7 @@ more than a relative 1e-6 (or the section's tolerance, renames.TOLERANCE); it ex
 renamed on purpose is listed in renames.py: flags and configuration keys for the calls, keys, columns and values for
 the comparison. An entry "moved: ..." is an internal name that is no longer where it was: add its new place there.
 
-Left out, because two runs of one version differ in it:
+Left out when it is recorded or (differences.py, _LOOSE_...) compared, because two records of one version differ in it:
 - the day and time of the run, names of run folders, ids of events (which hold a time), what took how long, versions;
 - hashes of bundles, calibrations, and data: they hold paths and the format of the bundle; tensors are summed instead,
   and section `state` keeps the hash of weights where two runs must agree;
@@ -40,6 +40,8 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"
 for _name in [name for name in os.environ if name.startswith("OFFNORMAL_") and name != "OFFNORMAL_TEST_DATA"]:
     del os.environ[_name]
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or every start compiles all libraries anew
+sys.dont_write_bytecode = False
 os.environ.update({"COLUMNS": "200", "TZ": "UTC", "NO_COLOR": "1", "LC_ALL": "C.UTF-8"})
 
 from differences import compare  # noqa: E402

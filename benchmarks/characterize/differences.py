@@ -13,6 +13,17 @@ import renames
 
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w])")
 _SHOWN = 160  # characters of a value
+# how long things took, and sizes of files that hold how long; they differ between two records of one version
+_LOOSE_KEYS = {
+    "took_s", "seconds_waiting_for_data", "samples_per_s", "seconds_per_clip", "seconds_per_frame", "seconds_per_image",
+    "bundle_bytes", "waiting_share",
+}  # fmt: skip
+_LOOSE_TEXT = (
+    (re.compile(r"[\d.]+ m?s a (\w+, decoding included)( \([\d.,]+ \w+ per second\))?"), r"# s a \1"),
+    (re.compile(r"^(\s*ms per \w+).*"), r"\1"),
+)
+_LOOSE_NEXT = ("training waiting share",)  # of the lines of a page: the value is the next one
+_LOOSE_TABLE = re.compile(r"\| ms per \w+ \|")  # rows after it: a name, a time, sizes
 
 
 def compare(old: Path, new: Path, *, only: Sequence[str]) -> int:
@@ -28,7 +39,7 @@ def compare(old: Path, new: Path, *, only: Sequence[str]) -> int:
             total += 1
             continue
         before, after = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
-        found = list(differences(name, _renamed(before), after, renames.TOLERANCE.get(name, 1e-6)))
+        found = list(differences(name, _renamed(_settled(before)), _settled(after), renames.TOLERANCE.get(name, 1e-6)))
         for line in found:
             print(line)
         print(f"{name}: {len(found)} differences")
@@ -70,6 +81,28 @@ def _same(a: Any, b: Any, tolerance: float) -> bool:
         pairs = zip(_NUMBER.findall(a), _NUMBER.findall(b), strict=True)
         return all(_same(float(one), float(other), tolerance) for one, other in pairs)
     return bool(a == b)
+
+
+def _settled(value: Any) -> Any:
+    """A record without what differs between two of one version."""
+    if isinstance(value, dict):
+        return {key: _settled(inner) for key, inner in value.items() if key not in _LOOSE_KEYS}
+    if isinstance(value, str):
+        for pattern, instead in _LOOSE_TEXT:
+            value = pattern.sub(instead, value)
+    if not isinstance(value, list):
+        return value
+    found, in_table = [], False
+    for i, item in enumerate(value):
+        inner = item
+        if i and value[i - 1] in _LOOSE_NEXT:
+            inner = "#"
+        elif isinstance(inner, str) and in_table and inner.startswith("|"):
+            inner = inner.split("|")[1].strip()
+        else:
+            in_table = isinstance(inner, str) and bool(_LOOSE_TABLE.search(inner))
+        found.append(_settled(inner))
+    return found
 
 
 def _renamed(value: Any, key: str = "") -> Any:

@@ -142,10 +142,10 @@ def _real_time(program: Program, root: Path, common: dict[str, Any], film: Path)
     return {
         "real time": {
             "exit": done.code,
-            "stdout": [_steady(value) for value in done.json],
+            "stdout": _steady(_in_order(done.json)),
             "jsonl": [_steady(json.loads(line)) for line in lines],
             "csv": [_steady(row) for row in rows] if isinstance(rows, list) else rows,
-            "webhook": [_steady(value) for value in _Taker.taken],
+            "webhook": _steady(_in_order(_Taker.taken)),
             "files": _kinds(told / "files"),
             "recorded": _kinds(root / "live"),
             "stderr": [line for line in done.err.splitlines() if "127.0.0.1" not in line],
@@ -157,6 +157,11 @@ def _kinds(folder: Path) -> list[str]:
     """Names of files without the moments in them."""
     names = [re.sub(r"\d{4}-\d\d-\d\d/", "DAY/", name) for name in files_below(folder)] if folder.is_dir() else []
     return sorted(re.sub(r"\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}", "EVENT", name) for name in names)
+
+
+def _in_order(values: list[Any]) -> list[Any]:
+    """What was told of events, opened ones first: the load decides what comes between them."""
+    return sorted(values, key=lambda value: '"closed"' in json.dumps(value))
 
 
 def _steady(value: Any) -> Any:

@@ -96,9 +96,19 @@ def predicted(program: Program, run: Path, folder: Path, *arguments: object) -> 
     table, overlays = folder / "rows.csv", folder / "overlays"
     flags = ("--csv", table, "--overlays", overlays, "--exit-code", "--json")
     done = program.call("predict", run, *arguments, *flags, *FEW)
-    maps = {path.name: _sums(np.load(path)) for path in sorted(overlays.rglob("*.npy"))}
-    files = {path.name: _seen(path) for path in sorted(overlays.rglob("*.png"))}  # of videos there are no raw maps
+    written = {path.relative_to(overlays).as_posix(): path for path in sorted(overlays.rglob("*.*"))}
+    maps = {name: _sums(_raw_map(path)) for name, path in written.items() if path.suffix in (".tiff", ".npy")}
+    files = {
+        name: _seen(path) for name, path in written.items() if path.suffix == ".png"
+    }  # of videos there are no raw maps
     return {"predict": done.entry(json=True), "rows": read_csv(table), "maps": maps, "overlays": files}
+
+
+def _raw_map(path: Path) -> np.ndarray:
+    if path.suffix == ".npy":
+        return np.asarray(np.load(path))
+    with Image.open(path) as image:
+        return np.asarray(image)
 
 
 def _seen(path: Path) -> dict[str, Any]:

@@ -131,8 +131,6 @@ def _ucsd(root: Path) -> Path:
 
 
 def _avenue(root: Path) -> Path:
-    from scipy.io import savemat
-
     for folder in ("training_videos", "testing_videos"):
         for number in ("01", "02"):
             inputs.video(root / folder / f"{number}.avi", inputs.film(1, frames=6), codec="mpeg4")
@@ -142,7 +140,7 @@ def _avenue(root: Path) -> Path:
         for i in range(6):
             row[0, i] = np.zeros((64, 64), np.uint8)
             row[0, i][30, 5] = i in marked
-        savemat(root / f"ground_truth_demo/testing_label_mask/{number}_label.mat", {"volLabel": row})
+        _savemat(root / f"ground_truth_demo/testing_label_mask/{number}_label.mat", {"volLabel": row})
     return root
 
 
@@ -169,13 +167,11 @@ def _redistributed(root: Path) -> Path:
 
 
 def _memae(root: Path) -> Path:
-    from scipy.io import savemat
-
     for name in ("Train/Video001", "Test/Video001", "Test/Video002"):
         frame_folder(root / name, suffix=".jpg")
     (root / "Test_gt").mkdir()
     for number, first in ((1, 0), (2, 4)):
-        savemat(root / f"Test_gt/Video00{number}.mat", {"l": (np.arange(6)[None] >= first).astype(np.uint8)})
+        _savemat(root / f"Test_gt/Video00{number}.mat", {"l": (np.arange(6)[None] >= first).astype(np.uint8)})
     return root
 
 
@@ -240,6 +236,15 @@ def _with(make: Callable[[Path], Path], change: Callable[[Path], object]) -> Cal
         return folder
 
     return made
+
+
+def _savemat(path: Path, values: dict[str, Any]) -> None:
+    """A file of MATLAB without the time of writing, which the fingerprint of the data would hold."""
+    from scipy.io import savemat
+
+    savemat(path, values)
+    content = path.read_bytes()
+    path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(116) + content[116:])
 
 
 def _nothing(root: Path) -> Path:
