@@ -8,7 +8,8 @@ Events in time: c events in T1 hours of calibration and K in T2 hours later, bot
 the gamma(c + 1, T1) law of that rate, K is negative binomial(c + 1, T1 / (T1 + T2)).
 
 Frames resemble their neighbors and are never counted one by one: `guarantee.count_events` joins exceedances that are
-close together (runs declustering: Coles, An Introduction to Statistical Modeling of Extreme Values, 2001, section 5.3.2).
+close together (runs declustering: Coles, An Introduction to Statistical Modeling of Extreme Values, 2001, section
+5.3.2).
 """
 
 from __future__ import annotations

@@ -96,14 +96,16 @@ def test_two_steps_equal_the_reference(golden, method):
             own = dict(made.net.named_parameters())
             norms = dict(zip(stored["train_param_names"].tolist(), stored["train_grad_norm"].tolist(), strict=True))
             assert all(norm == -1 for name, norm in norms.items() if name not in own)
-            # in float64 the norms differ from the stored ones by up to 2.9e-3, which were computed in float32
+            # the stored values were computed in float32: in float64 the norms differ from them by up to 2.9e-3
             found = {name: own[name].grad.norm().item() for name in norms if name in own}
             assert found == pytest.approx({name: norms[name] for name in found}, rel=5e-3, abs=1e-6)
             near = [found[name] == pytest.approx(norms[name], rel=1e-3, abs=1e-6) for name in found]
             assert np.mean(near) > 0.8
         optimizer.step()
         items = update_items(query.detach(), items)
-        np.testing.assert_allclose(items.numpy(), stored[f"train{step}_keys_out"], atol=1e-4)
+        # Adam's first step takes the sign of each gradient, also where it is noise: in float64 the keys then differ by
+        # up to 4.6e-4 from the stored ones
+        np.testing.assert_allclose(items.numpy(), stored[f"train{step}_keys_out"], atol=1e-6 if step == 0 else 1e-3)
 
 
 @pytest.mark.parametrize("method", METHODS)
