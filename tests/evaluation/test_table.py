@@ -28,7 +28,7 @@ def street():
         Unit.FRAME,
         [
             Scored(name="a", scores=np.array([1.5, np.nan, 2.5]), labels=np.array([0, 0, 1]), fps=10, group="north"),
-            Scored(name="b", scores=np.array([0.1]), reasons=((0, 1, "held"),)),
+            Scored(name="b", scores=np.array([0.125]), reasons=((0, 1, "held"),)),
         ],
     )
 

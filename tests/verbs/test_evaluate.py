@@ -14,7 +14,7 @@ from offnormal.config.layers import build
 from offnormal.data.open import open_datasets
 from offnormal.errors import DataError
 from offnormal.evaluation.table import read_table
-from offnormal.types import Unit
+from offnormal.types import InputSpec, Unit
 from offnormal.verbs.evaluate import why_no_pixels
 from offnormal.verbs.fit import fit_config, fit_run
 from tests.actions import NORMAL
@@ -162,8 +162,8 @@ def test_originals_that_an_expression_named_stay_what_they_were(fit_clips, evalu
 
 def test_why_pixel_metrics_are_impossible():
     masked, bare = image("a.png", mask="m.png", label=1), image("b.png", label=1)
-    assert why_no_pixels([masked, image("c.png", label=0)], Unit.IMAGE) is None
-    assert why_no_pixels([bare], Unit.IMAGE) == "there are no masks"
-    assert "1 items with anomalies" in why_no_pixels([masked, bare], Unit.IMAGE)
-    assert "b.png" in why_no_pixels([masked, bare], Unit.IMAGE)
-    assert "as a whole" in why_no_pixels([video("a.mp4", label=1)], Unit.CLIP)
+    assert why_no_pixels([masked, image("c.png", label=0)], InputSpec(size=(8, 8))) is None
+    assert why_no_pixels([bare], InputSpec(size=(8, 8))) == "there are no masks"
+    assert "1 of 2 items may be anomalous" in why_no_pixels([masked, bare], InputSpec(size=(8, 8)))
+    assert "b.png" in why_no_pixels([masked, bare], InputSpec(size=(8, 8)))
+    assert "as a whole" in why_no_pixels([video("a.mp4", label=1)], InputSpec(size=(8, 8), frames=2, targets=()))

@@ -27,7 +27,7 @@ from offnormal.report.summary import render_summary
 from offnormal.run import Run, new_run
 from offnormal.scoring import Scored, Scorer, choose_device, score_items, was_skipped
 from offnormal.training.history import read_history
-from offnormal.types import ANOMALOUS, Item, Unit
+from offnormal.types import ANOMALOUS, InputSpec, Item, Unit
 from offnormal.verbs.elsewhere import catch_up
 from offnormal.verbs.loading import Progress, input_of, load_items, open_configured, split_beside
 from offnormal.verbs.shown_units import ExtremeImages, shown_units
@@ -46,7 +46,7 @@ def score_dataset(
         raise DataError(f"{dataset.root}: no {TRAITS[unit].item[1]} to test on; expected a test folder, or --test DIR")
     items = {item.address: (item, split) for item, split in _items(dataset, unit)}
     tested = [item for item, _ in items.values()]
-    without_pixels = why_no_pixels(tested, unit)
+    without_pixels = why_no_pixels(tested, bundle.input)
     partial = Partial(pixels=PixelScores(max_pixels=config.max_pixels) if without_pixels is None else None)
     ignored = None if bundle.detector.ignored is None else bundle.detector.ignored.cpu().numpy()
 
@@ -164,15 +164,16 @@ def refuse_learned(bundle: Bundle, dataset: Dataset) -> None:
         )
 
 
-def why_no_pixels(items: list[Item], unit: Unit) -> str | None:
+def why_no_pixels(items: list[Item], spec: InputSpec) -> str | None:
     """Why pixel metrics cannot be computed; None when they can."""
-    if unit is Unit.CLIP:
+    if not spec.targets:
         return "the detector scores clips as a whole"
     if all(item.masks is None for item in items):
         return "there are no masks"
     bare = [item for item in items if item.masks is None and _may_be_anomalous(item)]
     if bare:
-        return f"{len(bare)} items with anomalies, or without labels, have no mask; the first is {bare[0].name}"
+        what = "may be anomalous and have no mask"
+        return f"{len(bare)} of {len(items)} items {what}; the first is {bare[0].name}"
     return None
 
 

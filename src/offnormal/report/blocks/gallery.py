@@ -1,4 +1,4 @@
-"""The gallery of a report: misses, false alarms, and typical or highest units, with heat maps and masks."""
+"""The gallery of a report: misses, false alarms, and the clearest detections or highest units, with heat maps and masks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CLIP_SIDE = 200  # pixels of the longer side of each frame of a clip
 _DECIDED: dict[Role, tuple[str, str]] = {
     "miss": ("Worst misses", "{0} that were called normal, the lowest score first"),
     "false_alarm": ("Worst false alarms", "{1} that were called anomalous, the highest score first"),
-    "detected": ("Typical detections", "{0} that were called anomalous"),
+    "detected": ("Clearest detections", "{0} that were called anomalous"),
 }
 _CORRECT: dict[Role, tuple[str, str]] = {  # where none of them was judged wrongly
     "miss": ("{0} closest to the threshold", "none was missed; the lowest score first"),
@@ -41,7 +41,7 @@ _CORRECT: dict[Role, tuple[str, str]] = {  # where none of them was judged wrong
 _UNDECIDED: dict[Role, tuple[str, str]] = {  # without a threshold
     "miss": ("Lowest {0}", "the lowest score first"),
     "false_alarm": ("Highest {1}", "the highest score first"),
-    "detected": ("{0}", "typical ones"),
+    "detected": ("{0}", "the highest of each class"),
     "peak": ("Highest frames", "the highest frame of every video, then the next ones"),
 }
 _SPANS: dict[Role, tuple[str, str]] = {  # of videos, in which alarms are judged
