@@ -1,4 +1,4 @@
-"""The gallery of a report: misses, false alarms, and the clearest detections or highest units, with heat maps and masks."""
+"""The gallery of a report: misses, false alarms, clearest detections or highest units, with heat maps and masks."""
 
 from __future__ import annotations
 
