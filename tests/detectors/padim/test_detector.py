@@ -100,7 +100,8 @@ def test_end_to_end_equals_the_reference(golden, tmp_path):
     from offnormal.data.images import stack
 
     def pixels(images):
-        return stack([np.asarray(resize(Image.fromarray(x), spec)).transpose(2, 0, 1) for x in images])
+        arrays = [np.asarray(resize(Image.fromarray(x), spec)).transpose(2, 0, 1) for x in images]
+        return torch.from_numpy(stack(arrays))
 
     with torch.inference_mode():
         test = pixels(stored["test"])
