@@ -10,6 +10,7 @@ from tests.training.test_resume import fit, killed, losses
 
 
 @pytest.mark.parametrize("target", ["detached", "teacher"])
+@pytest.mark.slow
 def test_a_killed_fit_is_gone_on_with_and_gives_the_same(tmp_path, target):
     data = write_footage(tmp_path / "yard", train=4, frames=16)
     arguments = ["embedding_ae", "--data", data, "--device", "cpu", "--threads", 1, "--size", 32, "--frames", 3]

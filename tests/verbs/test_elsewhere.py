@@ -79,6 +79,7 @@ def test_what_is_tracked_and_uploaded_changes_nothing_that_is_learnt(given, tmp_
     assert shown.bundle.hash == plain.bundle.hash
 
 
+@pytest.mark.slow
 def test_a_killed_fit_goes_on_in_the_same_tracked_run_and_copy(plugged, pictures, tmp_path):
     kept = tmp_path / "kept"
     arguments = ["pair", "--normal", pictures, "--device", "cpu", "--epochs", 60, "--batch-size", 6, "--size", 16]

@@ -109,7 +109,8 @@ class FittedCase:
         return max(1, len(self.detector.input.targets))
 
     def load(self, items: Sequence[Item], *, batch_size: int = 4, masks: bool = True) -> Loader:
-        """A loader over some of the images or videos."""
+        """A loader over some of the images or videos; without masks where scores describe no frame of their own."""
+        masks = masks and bool(self.detector.input.targets)
         return open_loader(items, self.detector.input, batch_size=batch_size, masks=masks)
 
     def score(self) -> Scores:
