@@ -38,7 +38,6 @@ from offnormal.types import Item, Scores
 from offnormal.verbs.fit import fit_config, fit_run
 
 _ROUNDING = 1e-5  # of a score, or of the spread of scores where they are around 0
-_LEAST_AUROC = 0.95  # of defects that nobody would overlook
 _LOADED_ELSEWHERE = """
 import socket, sys
 def refuse(*a, **k): raise AssertionError("the network was used")
@@ -59,6 +58,7 @@ class FittedCase:
     name: str
     folder: Path  # empty: data and runs are written below it
     settings: dict[str, object]
+    least_auroc: float = 0.95
 
     def __post_init__(self) -> None:
         made: type[Detector] = registry.resolve("detectors", self.name)
@@ -124,17 +124,19 @@ def check_detector(
     *,
     options: Mapping[str, object] | None = None,
     size: str | int | None = None,
+    least_auroc: float = 0.95,
     **settings: object,
 ) -> None:
     """Fit a registered detector on drawn data and check its contract; AssertionError says what is broken.
 
     detector: its name, or its class; folder: an empty one to write to; options: of the detector; size: of the input, N
-    (square) or HxW; settings: others of `offnormal fit`, such as batch_size or steps. They should make it small: it is
-    fitted twice. Raises ConfigError for a class that is not registered.
+    (square) or HxW; least_auroc: on drawn defects that nobody would overlook; settings: others of `offnormal fit`, such
+    as batch_size or steps. They should make it small: it is fitted twice. Raises ConfigError for a class that is not
+    registered.
     """
     name = registered_name("detectors", detector)
     given = {**settings, **({} if size is None else {"size": size}), "detector": dict(options or {})}
-    run_checks(CHECKS, FittedCase(name, folder, given), f"{name} with {given}")
+    run_checks(CHECKS, FittedCase(name, folder, given, least_auroc), f"{name} with {given}")
 
 
 def check_fit(case: FittedCase) -> None:
@@ -212,7 +214,7 @@ def check_defects(case: FittedCase) -> None:
     """Defects score above normals, and the map, where there is one, is higher at the defect than elsewhere."""
     scores = case.score()
     pairs = scores.score[case.labels == 1][:, None] > scores.score[case.labels == 0]
-    assert pairs.mean() >= _LEAST_AUROC, f"AUROC {pairs.mean():.2f}, expected {_LEAST_AUROC}"
+    assert pairs.mean() >= case.least_auroc, f"AUROC {pairs.mean():.2f}, expected {case.least_auroc}"
     if scores.map is not None:
         assert case.batch.masks is not None
         marked = [(found, mask) for found, mask in zip(scores.map, case.batch.masks, strict=True) if mask.any()]
