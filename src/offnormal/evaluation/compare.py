@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from offnormal.data.class_split import SPLITS
 from offnormal.errors import CalibrationError, DataError, UsageError
 from offnormal.evaluation.alarms import AlarmReport, report_alarms
-from offnormal.evaluation.common import DrawnUnits, common_tables, drawn_units
+from offnormal.evaluation.shared_rows import DrawnUnits, common_tables, drawn_units
 from offnormal.evaluation.stored import StoredEvaluation, read_evaluation, short_names
 from offnormal.evaluation.table import ASSUMED_FPS, TESTED, ScoreTable
 from offnormal.evaluation.units import LOWER_IS_BETTER, TRAITS, measure, why_no_metrics
