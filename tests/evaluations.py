@@ -13,6 +13,7 @@ from offnormal.calibration.calibration import calibrate_scores
 from offnormal.data.class_split import ClassChoice, Split
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.evaluation.evaluate import Partial, evaluate_scores, metrics_json
+from offnormal.evaluation.scores_csv import write_table
 from offnormal.evaluation.table import ItemRow, ScoreTable
 from offnormal.events.rules import EventRules
 from offnormal.metrics.accumulate import PixelResult
@@ -249,7 +250,7 @@ def write_bundle(folder, bundle, detector, **options):
 def write_run(folder, evaluation):
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps(metrics_json(evaluation)))
-    evaluation.table.write(folder / "scores.csv")
+    write_table(evaluation.table, folder / "scores.csv")
 
 
 def video_run(

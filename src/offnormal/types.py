@@ -27,6 +27,11 @@ class Unit(Enum):
     FRAME = "frame"
     CLIP = "clip"
 
+    @property
+    def is_per_frame(self) -> bool:
+        """Whether an item has a score for each of its frames, which form a series; otherwise it has one."""
+        return self is Unit.FRAME
+
 
 ResizePolicy = Literal["median_aspect", "stretch", "short_side", "letterbox"]
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from offnormal.bundle import load
 from offnormal.cli.main import run
-from offnormal.evaluation.table import COLUMNS
+from offnormal.evaluation.scores_csv import COLUMNS
 from offnormal.testing.scenes import draw_part
 from tests.video_files import write_video
 

@@ -38,12 +38,14 @@ def test_other_shapes_and_kinds_are_refused(values):
         as_labels(values, "x")
 
 
-def test_the_number_of_frames_is_compared_where_it_is_exact(tmp_path):
+def test_there_is_a_label_for_each_frame_and_a_damaged_file_may_have_fewer(tmp_path):
     folder, file = clip(tmp_path / "01", 5), film(tmp_path / "a.mp4", 5)
     assert len(checked(np.zeros(5, np.uint8), folder, "x")) == 5
     with pytest.raises(DataError, match=r"gt: 4 labels for the 5 frames in .*01"):
         checked(np.zeros(4, np.uint8), folder, "gt")
-    assert len(checked(np.zeros(4, np.uint8), file, "x")) == 4  # only decoding says how many there are
+    with pytest.raises(DataError, match=r"gt: 4 labels for the 5 frames in .*a\.mp4"):
+        checked(np.zeros(4, np.uint8), file, "gt")
+    assert len(checked(np.zeros(6, np.uint8), file, "x")) == 6
 
 
 def test_labels_by_suffix(tmp_path):

@@ -11,7 +11,7 @@ from offnormal.evaluation.compare import Difference, compare_runs, differing_opt
 from offnormal.events.rules import EventRules
 from offnormal.metrics import image
 from offnormal.metrics.video import frame_auc, min_max
-from tests.evaluations import image_run, video_run
+from tests.evaluations import image_evaluation, image_run, images, video_run, write_run
 
 
 def test_metrics_rest_on_the_frames_that_every_run_scored(tmp_path):
@@ -62,6 +62,13 @@ def test_differences_are_those_of_the_metrics_and_repeat(tmp_path):
         assert difference.value == found.rows[1].metrics[name] - found.rows[0].metrics[name]
         assert difference.low < difference.value < difference.high
     assert found.rows[1].differences == again.rows[1].differences
+
+
+def test_anomalous_images_without_a_class_are_in_no_row_of_the_breakdown(tmp_path):
+    for name in ("a", "b"):
+        write_run(tmp_path / name, image_evaluation(items=images(anomalies={"crack": 12, "": 5}), bundle=name))
+    found = compare_runs([tmp_path / "a", tmp_path / "b"])
+    assert [list(row.breakdown) for row in found.rows] == [["crack"]] * 2
 
 
 def test_one_video_is_cut_into_stretches(tmp_path):

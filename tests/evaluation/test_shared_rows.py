@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from offnormal.errors import DataError
+from offnormal.evaluation.scores_csv import read_table
 from offnormal.evaluation.shared_rows import BLOCKS, common_tables, drawn_units
-from offnormal.evaluation.table import read_table
 from offnormal.types import Unit
 from tests.evaluations import image_run, video_run
 

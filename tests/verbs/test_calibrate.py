@@ -3,6 +3,7 @@
 from shutil import copytree
 
 import pytest
+from PIL import Image
 
 from offnormal import api
 from offnormal.cli.main import run
@@ -26,6 +27,23 @@ def test_other_footage_calibrates_by_share_and_by_alarms_in_a_time(fitted_on_foo
     assert "900 per hour" in capsys.readouterr().out
     assert run([*base, "--rate", "2/day"]) == 2
     assert "it needs 12 h" in capsys.readouterr().err
+
+
+def test_a_folder_of_frames_is_footage_and_needs_a_clock_for_a_rate_in_time(fitted_on_footage, tmp_path, capsys):
+    copy = copytree(fitted_on_footage.path / "bundle", tmp_path / "bundle")
+    for name, seed in (("gate", 5), ("yard", 6)):
+        (tmp_path / "frames" / name).mkdir(parents=True)
+        for index, pixels in enumerate(film(seed, frames=150)):
+            Image.fromarray(pixels).save(tmp_path / "frames" / name / f"{index:03}.png")
+    base = ["calibrate", str(copy), "--normal", str(tmp_path / "frames"), "--rate"]
+    assert run([*base, "900/hour"]) == 2
+    assert "clock" in capsys.readouterr().err
+    assert run([*base, "900/hour", "--fps", "10"]) == 0
+    assert run([*base, "5%"]) == 0
+    calibration = api.load(copy).calibration
+    assert (calibration.rate.per, len(calibration.scores), calibration.groups) == ("frame", 300, 2)
+    assert run([*base[:3], str(tmp_path / "frames" / "gate"), "--rate", "5%"]) == 0
+    assert len(api.load(copy).calibration.scores) == 150
 
 
 def test_the_threshold_of_a_rate_in_time_depends_on_the_rules(fitted_on_footage, tmp_path):

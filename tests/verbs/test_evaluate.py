@@ -13,7 +13,7 @@ from offnormal.cli.main import run
 from offnormal.config.layers import build
 from offnormal.data.open import open_datasets
 from offnormal.errors import DataError
-from offnormal.evaluation.table import read_table
+from offnormal.evaluation.scores_csv import read_table
 from offnormal.types import InputSpec, Unit
 from offnormal.verbs.evaluate import why_no_pixels
 from offnormal.verbs.fit import fit_config, fit_run
@@ -70,11 +70,13 @@ def test_videos_without_labels_are_scored_and_what_is_missing_is_named(fitted_on
     assert json.loads((out / "metrics.json").read_text())["alarms"]["alarms"] >= 1
 
 
-def test_labels_shorter_than_the_video_are_refused(fitted_on_footage, tmp_path):
+def test_labels_shorter_than_the_video_are_refused(fitted_on_footage, fit_videos, tmp_path):
     data = write_footage(tmp_path / "short", train=1)
     (data / "labels" / "odd.csv").write_text("0\n1\n")
-    with pytest.raises(DataError, match="2 labels for 40 frames"):
+    with pytest.raises(DataError, match=r"odd\.csv: 2 labels for the 40 frames in .*odd\.mp4"):
         api.evaluate(fitted_on_footage.bundle, data, out=tmp_path / "out")
+    with pytest.raises(DataError, match=r"odd\.csv: 2 labels for the 40 frames in .*odd\.mp4"):
+        fit_videos(data, tmp_path / "runs")
 
 
 def test_a_bundle_of_images_scores_videos(fitted, footage, tmp_path):

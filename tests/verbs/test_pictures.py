@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from offnormal.evaluation.decision_rule import DecisionRule
+from offnormal.evaluation.table import DecisionRule
 from offnormal.events.rules import EventRules
 from offnormal.scoring import ScoredFrame
 from offnormal.types import Frame, InputSpec

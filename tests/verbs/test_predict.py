@@ -14,7 +14,7 @@ from offnormal.calibration.calibration import calibrate_scores
 from offnormal.cli.main import run as program
 from offnormal.config.score import PredictConfig
 from offnormal.errors import UsageError, VideoError
-from offnormal.evaluation.table import read_table
+from offnormal.evaluation.scores_csv import read_table
 from offnormal.sources.video import open_video
 from offnormal.types import InputSpec, Output, Resize, Unit
 from offnormal.verbs import predict as verb

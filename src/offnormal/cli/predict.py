@@ -51,7 +51,7 @@ def command(
         raise UsageError("predict needs images or videos: files, folders, or globs after the bundle")
     from offnormal.bundle import load
     from offnormal.cli.show import progress_bar, say, say_json, warn, warn_skipped
-    from offnormal.evaluation.table import score_writer
+    from offnormal.evaluation.scores_csv import score_writer
     from offnormal.verbs.predict import Predictor, items_to_predict
 
     resolved = build(PredictConfig, set_values(options), file=config)

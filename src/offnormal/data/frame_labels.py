@@ -10,7 +10,8 @@ import numpy as np
 
 from offnormal.data.array_files import read_mat, read_npy
 from offnormal.data.label_table import read_table
-from offnormal.errors import DataError
+from offnormal.errors import DataError, VideoError
+from offnormal.sources.video import open_video
 from offnormal.sources.video_index import count_frames
 
 LABEL_SUFFIXES = (".npy", ".csv", ".txt")  # in the order tried
@@ -25,7 +26,7 @@ def read_labels(path: Path, video: Path) -> np.ndarray:
     """The labels of one video from a .npy, .csv or .txt file, (T,) uint8.
 
     A .npy holds one value a frame, (T,), (1, T) or (T, 1); for tables see `label_table`. Raises DataError for other
-    values than 0 and 1 and, for a folder of frames, whose number is known exactly, for another number of labels.
+    values than 0 and 1 and where `checked` finds another number of frames.
     """
     if path.suffix.lower() == ".npy":
         return checked(as_labels(read_npy(path), str(path)), video, str(path))
@@ -47,12 +48,31 @@ def as_labels(values: np.ndarray, source: str) -> np.ndarray:
 
 
 def checked(labels: np.ndarray, video: Path, source: str) -> np.ndarray:
-    """The labels, when their number is that of the frames; that of a video file is not known before it is decoded."""
-    if video.is_dir() and len(labels) != (frames := count_frames(video)):
+    """The labels, when there is one for each frame; DataError otherwise.
+
+    A video file may have fewer frames than labels, since it may be damaged, but not more.
+    """
+    frames = count_frames(video) if video.is_dir() else _frames_beyond(video, len(labels))
+    if frames is not None and len(labels) != frames:
         raise DataError(
             f"{source}: {len(labels)} labels for the {frames} frames in {video}; give one label a frame, in frame order"
         )
     return labels
+
+
+def _frames_beyond(video: Path, labels: int) -> int | None:
+    """How many frames a video file has, where it states that they are more than its labels; None otherwise.
+
+    They are counted then, since a damaged file has fewer than it states.
+    """
+    try:
+        with open_video(video) as reader:
+            if reader.info.frames is None or reader.info.frames <= labels:
+                return None
+            frames = max((frame.index for frame in reader.frames()), default=-1) + 1
+    except VideoError:
+        return None  # reported, or skipped, when its frames are wanted
+    return frames if frames > labels else None
 
 
 def split_labels(labels: np.ndarray, counts: Sequence[int], source: str) -> list[np.ndarray]:

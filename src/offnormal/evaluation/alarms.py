@@ -11,8 +11,7 @@ An alarm that never ends detects everything at once and is no false alarm: `norm
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -104,7 +103,7 @@ class AlarmReport:
         """Share of the scored normal footage during which an alarm was on, true alarms included."""
         return self.normal_in_alarm_s / self.normal_s if self.normal_s else None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain values for metrics.json."""
         names = ("threshold", "low_threshold", "false_alarms", "false_alarms_per_hour", "alarms_per_hour")
         more = ("median_delay_s", "time_in_alarm", "normal_time_in_alarm", "footage_s", "normal_s")
@@ -148,11 +147,6 @@ def report_alarms(
         normal_s=float(seconds[2]),
         normal_in_alarm_s=float(seconds[3]),
     )
-
-
-def alarm_json(alarm: VideoAlarm) -> dict[str, Any]:
-    """Plain values of one alarm."""
-    return {"video": alarm.video, **asdict(alarm.alarm), "false": alarm.is_false}
 
 
 def _span(video: FrameScores, alarms: list[Alarm], start: int, stop: int) -> Span:

@@ -18,17 +18,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from offnormal.data.class_split import SPLITS
 from offnormal.errors import CalibrationError, DataError, UsageError
 from offnormal.evaluation.alarms import AlarmReport, report_alarms
+from offnormal.evaluation.evaluate import decide
 from offnormal.evaluation.shared_rows import DrawnUnits, common_tables, drawn_units
 from offnormal.evaluation.stored import StoredEvaluation, read_evaluation, short_names
-from offnormal.evaluation.table import ASSUMED_FPS, TESTED, ScoreTable
-from offnormal.evaluation.units import LOWER_IS_BETTER, TRAITS, measure, why_no_metrics
+from offnormal.evaluation.table import ASSUMED_FPS, ScoreTable
+from offnormal.evaluation.units import LOWER_IS_BETTER, TRAITS, measure
 from offnormal.events.rules import EventRules, low_threshold
 from offnormal.metrics import bootstrap, decision
-from offnormal.metrics.classes import SplitRow, class_rows, split_rows
-from offnormal.metrics.video import PER_VIDEO_NORM, frame_auc, min_max, video_metrics
+from offnormal.metrics.classes import SplitRow
+from offnormal.metrics.video import PER_VIDEO_NORM, frame_auc, min_max
 from offnormal.types import Unit
 
 COMBINED = "combined"
@@ -216,42 +216,26 @@ def _sum(values: Sequence[float | None]) -> float | None:
 def _judged(row: Contender, rules: EventRules, hysteresis: float | None) -> tuple[Contender, dict[str, str]]:
     """The row with its metrics and what happens at its threshold; and why metrics are missing."""
     table, threshold = row.table, row.threshold
-    if table.unit is Unit.FRAME:
-        assumed = None if row.run is None else row.run.assumed_fps
-        series = table.series(fps=assumed or ASSUMED_FPS)  # also how long a video of one frame lasts
-        frames = video_metrics(series)
-        alarms = None
+    assumed = None if row.run is None else row.run.assumed_fps
+    measured = measure(table, fps=assumed or ASSUMED_FPS)  # also how long a video of one frame lasts
+    alarms, decisions = None, decide(table, threshold)
+    breakdown = {found.name: found.auroc for found in decisions.classes if found.is_anomalous}
+    if measured.frames is not None:
+        breakdown = {video.name: video.auc for video in measured.frames.videos}
         if threshold is not None and row.run is not None:
             low = row.run.low_threshold
             if hysteresis is not None and row.run.median_score is not None:
                 low = low_threshold(threshold, row.run.median_score, hysteresis)
-            alarms = report_alarms(series, threshold, rules, low)
-        breakdown = {video.name: video.auc for video in frames.videos}
-        return replace(row, metrics=frames.metrics, breakdown=breakdown, alarms=alarms), frames.missing
-    rows = table.labeled
-    labels, scores = table.label[rows], table.score[rows]
-    if why := why_no_metrics(table.unit, labels):
-        metrics, missing = {}, {f"{table.unit.value} metrics": why}
-    else:
-        metrics, missing = measure(table.unit, labels, scores), {}
-    known = np.flatnonzero(table.scored & np.isfinite(table.label))
-    classes, splits = (
-        [column[number] for number in known]
-        for column in (
-            table.item_column(lambda item: item.class_name),
-            table.item_column(lambda item: item.split),
-        )
-    )
-    columns = table.label[known], table.score[known], threshold
-    by_class = class_rows(classes, splits, *columns, tested=TESTED) if known.size else []
+            alarms = report_alarms(measured.series, threshold, rules, low)
     judged = replace(
         row,
-        metrics=metrics,
-        breakdown={found.name: found.auroc for found in by_class if found.is_anomalous},
-        confusion=None if threshold is None or not labels.size else decision.confusion(labels, scores > threshold),
-        splits=tuple(split_rows(splits, *columns, order=SPLITS)) if any(splits) else (),
+        metrics=measured.metrics,
+        breakdown=breakdown,
+        alarms=alarms,
+        confusion=decisions.confusion,
+        splits=tuple(decisions.splits),
     )
-    return judged, missing
+    return judged, measured.missing
 
 
 def _compared(rows: list[Contender], missing: dict[str, str], runs: Sequence[StoredEvaluation]) -> Comparison:

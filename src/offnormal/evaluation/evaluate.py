@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from offnormal.calibration.calibration import Calibration
-from offnormal.calibration.check import GuaranteeCheck
+from offnormal.calibration.check import GuaranteeCheck, check_guarantee
+from offnormal.calibration.guarantee import count_events
 from offnormal.data.class_split import SPLITS
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.evaluation.alarms import AlarmReport, report_alarms
-from offnormal.evaluation.decision_rule import DecisionRule
-from offnormal.evaluation.guarantee import guarantee_held
-from offnormal.evaluation.table import TESTED, ScoreTable, join_tables
+from offnormal.evaluation.table import TESTED, DecisionRule, ScoreTable, join_tables
 from offnormal.evaluation.units import TRAITS, measure, why_no_metrics
 from offnormal.events.rules import EventRules
 from offnormal.metrics import decision
@@ -24,8 +23,8 @@ from offnormal.metrics.classes import ClassRow, SplitRow, class_rows, split_rows
 from offnormal.metrics.decision import Share
 from offnormal.metrics.memory_use import MemoryShares, MemoryUse
 from offnormal.metrics.sweep import OracleThreshold, ThresholdSweep, oracle_threshold, threshold_sweep
-from offnormal.metrics.video import FrameScores, VideoMetrics, video_metrics
-from offnormal.types import Unit
+from offnormal.metrics.video import FrameScores, VideoMetrics
+from offnormal.types import NORMAL, Unit
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,31 +126,21 @@ def evaluate_scores(
     """
     table = join_tables(partial.tables)
     threshold = None if calibration is None else calibration.threshold
-    frames = alarms = None
-    series: list[FrameScores] = []
-    if table.unit is Unit.FRAME:
-        series = table.series(fps=partial.assumed_fps)
-        frames = video_metrics(series, smooth_sigma=smooth_s)
-        metrics, reasons = dict(frames.metrics), dict(frames.missing)
-        if calibration is not None:
-            low = DecisionRule.of(calibration).low_threshold(hysteresis)
-            alarms = report_alarms(series, calibration.threshold, rules, low)
-        decisions = _Decisions()
-    else:
-        metrics, reasons = _measured(table)
-        decisions = _decide(table, threshold)
-        metrics |= decisions.rates()
+    measured, alarms = measure(table, fps=partial.assumed_fps, smooth_s=smooth_s), None
+    if measured.series and calibration is not None:
+        low = DecisionRule.of(calibration).low_threshold(hysteresis)
+        alarms = report_alarms(measured.series, calibration.threshold, rules, low)
+    decisions = decide(table, threshold)
     pixel = None if partial.pixels is None else partial.pixels.compute()
-    metrics |= _pixel_metrics(pixel, TRAITS[table.unit].pixel)
     return Evaluation(
         dataset=dataset,
         table=table,
-        metrics=metrics,
-        missing={**reasons, **missing},
+        metrics=measured.metrics | decisions.rates() | _pixel_metrics(pixel, TRAITS[table.unit].pixel),
+        missing={**measured.missing, **missing},
         terms=_term_metrics(table),
         pixel=pixel,
         calibration=calibration,
-        guarantee=guarantee_held(table, series, calibration, alarms),
+        guarantee=_guarantee_held(table, measured.series, calibration, alarms),
         confusion=decisions.confusion,
         classification=decisions.classification,
         operating=decisions.operating,
@@ -159,7 +148,7 @@ def evaluate_scores(
         oracle=None if decisions.sweep is None else oracle_threshold(decisions.sweep),
         classes=decisions.classes,
         splits=decisions.splits,
-        frames=frames,
+        frames=measured.frames,
         alarms=alarms,
         memory=partial.memory_use.compute(),
         embeddings=np.concatenate(partial.embeddings) if partial.embeddings else None,
@@ -180,7 +169,7 @@ def mean_metrics(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Decisions:
+class Decisions:
     """What the threshold, and every other one, does to images or clips."""
 
     confusion: decision.Confusion | None = None
@@ -197,45 +186,57 @@ class _Decisions:
         return {names[split]: share.count / share.of for split, share in shares.items()}
 
 
-def _measured(table: ScoreTable) -> tuple[dict[str, float], dict[str, str]]:
-    """Metrics of images or clips, and why there are none."""
-    rows = table.labeled
-    labels, scores = table.label[rows], table.score[rows]
-    if why := why_no_metrics(table.unit, labels):
-        return {}, {f"{table.unit.value} metrics": why}
-    return measure(table.unit, labels, scores), {}
-
-
-def _decide(table: ScoreTable, threshold: float | None) -> _Decisions:
-    rows = table.labeled
-    labels, scores = table.label[rows], table.score[rows]
-    if not labels.size:
-        return _Decisions()
+def decide(table: ScoreTable, threshold: float | None) -> Decisions:
+    """What a threshold does to images or clips; nothing of frames, whose alarms are counted instead."""
+    labels, scores = table.label[table.labeled], table.score[table.labeled]
+    if table.unit.is_per_frame or not labels.size:
+        return Decisions()
     both = why_no_metrics(table.unit, labels) is None
-    names, split_of = table.item_column(lambda item: item.class_name), table.item_column(lambda item: item.split)
     known = np.flatnonzero(table.scored & np.isfinite(table.label))  # of every split
-    named = [row for row in known if names[row]]
-    splits = [split_of[row] for row in known]
+    classes, splits = (
+        [column[row] for row in known]
+        for column in (table.item_column(lambda item: item.class_name), table.item_column(lambda item: item.split))
+    )
+    columns = table.label[known], table.score[known], threshold
     verdicts = None if threshold is None else scores > threshold
-    return _Decisions(
+    return Decisions(
         confusion=None if verdicts is None else decision.confusion(labels, verdicts),
         classification=None if verdicts is None else dict(decision.classification_report(labels, verdicts)),
         operating=decision.operating_table(labels, scores) if both else [],
         sweep=threshold_sweep(labels, scores) if both else None,
-        classes=class_rows(
-            [names[row] for row in named],
-            [split_of[row] for row in named],
-            table.label[named],
-            table.score[named],
-            threshold,
-            tested=TESTED,
-        )
-        if named
-        else [],
-        splits=split_rows(splits, table.label[known], table.score[known], threshold, order=SPLITS)
-        if any(splits)
-        else [],
+        classes=[row for row in class_rows(classes, splits, *columns, tested=TESTED) if row.name],
+        splits=split_rows(splits, *columns, order=SPLITS) if any(splits) else [],
     )
+
+
+def _guarantee_held(
+    table: ScoreTable, series: list[FrameScores], calibration: Calibration | None, alarms: AlarmReport | None
+) -> GuaranteeCheck | None:
+    """Whether the guarantee held; None without a calibration, a guarantee, or any labeled normal unit.
+
+    series: the videos of the table. Frames resemble their neighbors, so that exceedances close together count as one.
+    """
+    if calibration is None:
+        return None
+    if not table.unit.is_per_frame:
+        normal = table.score[table.labeled & (table.label == NORMAL)]
+        above = int((normal > calibration.threshold).sum())
+        return check_guarantee(calibration, above, normal.size) if normal.size else None
+    if calibration.rate.per in ("image", "clip") or alarms is None or not alarms.normal_s:
+        return None  # a share of single images says nothing about frames, which resemble their neighbors
+    if not calibration.rate.is_share:
+        return check_guarantee(calibration, alarms.false_alarms, alarms.normal_s)
+    if calibration.block_s is None:
+        return None
+    above = sum(_exceedances(video, calibration.threshold, calibration.block_s) for video in series)
+    return check_guarantee(calibration, above, alarms.normal_s)
+
+
+def _exceedances(video: FrameScores, threshold: float, gap_s: float) -> int:
+    """Runs of normal frames above the threshold, those up to `gap_s` apart counted as one."""
+    if video.labels is None:
+        return 0
+    return count_events(video.clock.times_s[np.flatnonzero(~video.labels & (video.scores > threshold))], gap_s)
 
 
 def _pixel_metrics(pixel: PixelResult | None, names: Sequence[str]) -> dict[str, float]:
@@ -247,15 +248,12 @@ def _pixel_metrics(pixel: PixelResult | None, names: Sequence[str]) -> dict[str,
 
 def _term_metrics(table: ScoreTable) -> dict[str, dict[str, float]]:
     """Metrics of each term, as if it were the score; none without labels of both kinds."""
-    metrics: dict[str, dict[str, float]] = {}
-    for name, values in table.terms.items():
-        alone = replace(table, score=values)
-        if table.unit is Unit.FRAME:
-            of_term = video_metrics(alone.series()).metrics
-            metrics[name] = {metric: of_term[metric] for metric in TRAITS[table.unit].metrics if metric in of_term}
-        else:
-            metrics[name] = _measured(alone)[0]
-    return {name: of_term for name, of_term in metrics.items() if of_term}
+    terms = {name: measure(replace(table, score=values)).metrics for name, values in table.terms.items()}
+    plain = {
+        name: {metric: of_term[metric] for metric in TRAITS[table.unit].metrics if metric in of_term}
+        for name, of_term in terms.items()
+    }
+    return {name: of_term for name, of_term in plain.items() if of_term}
 
 
 def metrics_json(evaluation: Evaluation) -> dict[str, Any]:

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offnormal.errors import DataError
-from offnormal.evaluation.table import Floats, ItemRow, ScoreTable
+from offnormal.evaluation.table import ItemRow, ScoreTable
 from offnormal.evaluation.units import TRAITS
-from offnormal.types import Unit
 
 BLOCKS = 20  # stretches of time that stand for the videos where there is one video only
 
@@ -62,21 +61,21 @@ def common_tables(tables: Sequence[ScoreTable], names: Sequence[str]) -> list[Sc
 
 def drawn_units(table: ScoreTable) -> DrawnUnits:
     """What a bootstrap over a table draws: its videos, or the groups of its items, or the items."""
-    traits = TRAITS[table.unit]
+    traits, of_videos = TRAITS[table.unit], table.unit.is_per_frame
     known = np.flatnonzero(table.labeled)
     number = np.full(len(table), -1)
     names = table.item_column(lambda item: item.name)
     noun = traits.item[1]
-    if table.unit is not Unit.FRAME and any(item.group for item in table.items):
+    if not of_videos and any(item.group for item in table.items):
         names, noun = table.item_column(lambda item: item.group or item.name), traits.group
     if known.size:
         _, number[known] = np.unique([names[row] for row in known], return_inverse=True)
     count = int(number.max(initial=-1)) + 1
-    if table.unit is Unit.FRAME and count == 1 and known.size >= BLOCKS:
+    if of_videos and count == 1 and known.size >= BLOCKS:
         number[known] = np.arange(known.size) * BLOCKS // known.size
         noun = f"stretches of equal length of the one video {names[known[0]]}"
         return DrawnUnits(number=number, count=BLOCKS, noun=noun, are_videos=False)
-    return DrawnUnits(number=number, count=count, noun=noun, are_videos=table.unit is Unit.FRAME and count > 1)
+    return DrawnUnits(number=number, count=count, noun=noun, are_videos=of_videos and count > 1)
 
 
 def _keys(table: ScoreTable) -> dict[tuple[str, int], int]:
@@ -102,16 +101,13 @@ def _items(table: ScoreTable, rows: NDArray[np.int64]) -> tuple[ItemRow, ...]:
 def _restricted(
     table: ScoreTable, rows: NDArray[np.int64], items: tuple[ItemRow, ...], scored: NDArray[np.bool_]
 ) -> ScoreTable:
-    def at_rows(values: Floats) -> Floats:
-        return np.asarray(values[rows])
-
     return ScoreTable(
         unit=table.unit,
         items=items,
         frame=table.frame[rows],
-        time_s=at_rows(table.time_s),
-        label=at_rows(table.label),
-        score=np.where(scored, at_rows(table.score), np.nan),
-        p_value=at_rows(table.p_value),
-        verdict=at_rows(table.verdict),
+        time_s=table.time_s[rows],
+        label=table.label[rows],
+        score=np.where(scored, table.score[rows], np.nan),
+        p_value=table.p_value[rows],
+        verdict=table.verdict[rows],
     )

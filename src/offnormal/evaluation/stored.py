@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 
 from offnormal.errors import DataError, UsageError
-from offnormal.evaluation.table import ScoreTable, read_table
+from offnormal.evaluation.scores_csv import read_table
+from offnormal.evaluation.table import ScoreTable
 from offnormal.run import read_config
 from offnormal.types import Unit
 

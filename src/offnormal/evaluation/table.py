@@ -1,34 +1,28 @@
-"""The score table: one row for each image, frame, or clip, whatever the unit; scores.csv is its one form on disk."""
+"""The score table: one row for each image, frame, or clip, whatever the unit, and what decides on its rows."""
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from offnormal.calibration.calibration import Calibration
 from offnormal.errors import DataError
-from offnormal.files import new_file
+from offnormal.events.rules import low_threshold
+from offnormal.metrics.clock import Clock
 from offnormal.metrics.inputs import BoolArray
 from offnormal.metrics.video import FrameScores
-from offnormal.types import ANOMALOUS, NORMAL, Unit
+from offnormal.types import ANOMALOUS, NORMAL, Item, Unit
+
+if TYPE_CHECKING:
+    from offnormal.scoring.pipeline import ItemScores
 
 Floats = NDArray[np.float64]
-
-COLUMNS = (
-    "item", "frame", "time_s", "label", "class", "group", "split", "score", "p_value", "verdict", "reason",
-)  # fmt: skip
 ASSUMED_FPS = 25.0  # of footage without a clock; reported wherever seconds are derived from it
-TERM = "terms."  # prefix of the columns of terms
 TESTED = ("", "test", "anomalous")  # splits that metrics rest on
-_WORDS = {"normal": float(NORMAL), "anomalous": float(ANOMALOUS), "": math.nan}
-_AGAIN = "run offnormal evaluate again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,52 +100,45 @@ class ScoreTable:
             for item in self.items
         ]
 
-    def write(self, path: Path) -> None:
-        """Write scores.csv: COLUMNS, then one column for each term, empty where there is nothing to say."""
-        with score_writer(path) as write:
-            write(self)
 
-    def cells(self) -> Iterator[list[str]]:
-        """The rows as text, in the order of the columns; of a thinned video those that were looked at."""
-        reasons = {row: why for start, stop, why in self.reason for row in range(start, stop)}
-        terms = list(self.terms.values())
-        for item in self.items:
-            for row in range(item.rows.start, item.rows.stop):
-                if item.is_thinned and math.isnan(self.score[row]):
-                    continue
-                yield [
-                    item.name,
-                    "" if self.frame[row] < 0 else str(self.frame[row]),
-                    _text(self.time_s[row], ".3f"),
-                    _word(self.label[row]),
-                    item.class_name,
-                    item.group,
-                    item.split,
-                    _text(self.score[row], ".9g"),  # exact for float32: a threshold is the score of one of them
-                    _text(self.p_value[row], ".4g"),
-                    _word(self.verdict[row]),
-                    reasons.get(row, ""),
-                    *(_text(term[row], ".9g") for term in terms),
-                ]
+@dataclass(frozen=True, slots=True)
+class DecisionRule:
+    """The threshold in force; a score above it is anomalous."""
 
+    calibration: Calibration | None
+    threshold: float | None  # None: nothing decides
 
-@contextmanager
-def score_writer(path: Path) -> Iterator[Callable[[ScoreTable], None]]:
-    """A scores.csv to which tables are written one after the other; it takes its name when all rows are in it."""
-    with new_file(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        rows = csv.writer(file)
-        terms: list[str] | None = None
+    @classmethod
+    def of(cls, calibration: Calibration | None, by_hand: float | None = None) -> Self:
+        """By a calibration; by_hand: a threshold that replaces the calibrated one and carries no guarantee."""
+        if calibration is not None and by_hand is not None:
+            calibration = calibration.with_threshold(by_hand)
+        return cls(calibration, by_hand if calibration is None else calibration.threshold)
 
-        def write(table: ScoreTable) -> None:
-            nonlocal terms
-            if terms is None:
-                terms = list(table.terms)
-                rows.writerow([*COLUMNS, *(TERM + name for name in terms)])
-            rows.writerows(table.cells())
+    @property
+    def pixel_threshold(self) -> float | None:
+        """The threshold of maps; None: not calibrated."""
+        return None if self.calibration is None else self.calibration.pixel_threshold
 
-        yield write
-        if terms is None:
-            rows.writerow(COLUMNS)
+    def p_values(self, scores: np.ndarray) -> np.ndarray:
+        """(R,) p-values of scores (R,); NaN for a NaN score, and everywhere without a calibration."""
+        p_values = np.full(len(scores), np.nan)
+        scored = ~np.isnan(scores)
+        if self.calibration is not None and scored.any():
+            p_values[scored] = self.calibration.p_value(scores[scored].astype(np.float64))
+        return p_values
+
+    def verdicts(self, scores: np.ndarray) -> np.ndarray:
+        """(R,) 0 normal, 1 anomalous; NaN for a NaN score, and everywhere without a threshold."""
+        if self.threshold is None:
+            return np.full(len(scores), np.nan)
+        return np.where(np.isnan(scores), np.nan, scores.astype(np.float64) > self.threshold)
+
+    def low_threshold(self, hysteresis: float) -> float | None:
+        """Where an alarm ends; see `events.rules.low_threshold`. The threshold itself where the normals are unknown."""
+        if self.threshold is None or self.calibration is None:
+            return self.threshold
+        return low_threshold(self.threshold, float(np.median(self.calibration.scores)), hysteresis)
 
 
 def join_tables(tables: Sequence[ScoreTable]) -> ScoreTable:
@@ -185,123 +172,54 @@ def join_tables(tables: Sequence[ScoreTable]) -> ScoreTable:
     )
 
 
-def read_table(file: Path, unit: Unit) -> ScoreTable:
-    """Read a scores.csv.
+def tabulate(scores: ItemScores, unit: Unit, decide: DecisionRule, *, split: str = "") -> ScoreTable:
+    """One item as a table; split: where it belongs in a dataset that is divided. DataError for labels that do not fit.
 
-    Raises DataError, with file and line, for missing columns, cells that are not what the column holds, rows that
-    come twice or apart from the others of their item, a file that was cut short, or no rows at all.
+    Times are those of the one clock rule (`metrics.clock`): positions in the video, NaN where it has no clock.
     """
-    rows: list[tuple[int, float, float, float, float, float]] = []
-    items: list[ItemRow] = []
-    reasons: list[tuple[int, int, str]] = []
-    first: dict[str, int] = {}
-    start = 0
-    for line, cells in _lines(file):
-        name = cells["item"]
-        frame = _frame(file, line, cells["frame"]) if unit is Unit.FRAME else -1
-        if not items or items[-1].name != name:
-            if name in first:
-                what = f"item {name} appears again; its first row is in line {first[name]}"
-                _fail(file, line, what)
-            first[name], start = line, len(rows)
-            items.append(ItemRow(name=name, rows=slice(start, start)))
-        elif unit is not Unit.FRAME or frame <= rows[-1][0]:
-            _fail(file, line, f"{name}{f', frame {frame},' if frame >= 0 else ''} is there twice or out of order")
-        rows.append(
-            (
-                frame,
-                _number(file, line, "time_s", cells["time_s"]),
-                _label(file, line, "label", cells["label"]),
-                _number(file, line, "score", cells["score"]),
-                _p_value(file, line, cells["p_value"]),
-                _label(file, line, "verdict", cells["verdict"]),
-            )
-        )
-        items[-1] = ItemRow(
-            name=name,
-            rows=slice(start, len(rows)),
-            class_name=cells["class"],
-            group=cells["group"],
-            split=cells["split"],
-        )
-        if why := cells["reason"]:
-            reasons.append((len(rows) - 1, len(rows), why))
-    if not rows:
-        raise DataError(f"{file}: has no rows below its header; {_AGAIN}")
-    frames, times, labels, scores, p_values, verdicts = (np.array(column) for column in zip(*rows, strict=True))
+    item, count = scores.item, len(scores.score)
+    video, clock = scores.video, None
+    if video is not None:
+        clock = Clock.of(video.times_s, fps=video.fps, restarts=video.restarts, name=item.name)
     return ScoreTable(
         unit=unit,
-        items=tuple(items),
-        frame=frames.astype(np.int64),
-        time_s=times,
-        label=labels,
-        score=scores.astype(np.float32).astype(np.float64),  # as they were before they became text
-        p_value=p_values,
-        verdict=verdicts,
-        reason=tuple(reasons),
+        items=(
+            ItemRow(
+                name=item.name,
+                rows=slice(0, count),
+                class_name=item.class_name or "",
+                group=item.group or "",
+                split=split,
+                restarts=() if clock is None else tuple(sorted(clock.restarts)),
+                fps=None if video is None else video.fps,
+                is_thinned=video is not None and video.is_thinned,
+            ),
+        ),
+        frame=np.arange(count) if unit.is_per_frame else np.full(count, -1),
+        time_s=np.full(count, np.nan) if clock is None else clock.times_s,
+        label=_labels(item, count, unit),
+        score=scores.score.astype(np.float64),
+        p_value=decide.p_values(scores.score),
+        verdict=decide.verdicts(scores.score),
+        reason=tuple((span.start, span.stop, span.reason) for span in scores.not_scored),
+        terms={name: values.astype(np.float64) for name, values in scores.terms.items()},
     )
 
 
-def _text(value: float, form: str) -> str:
-    return "" if math.isnan(value) else format(value, form)
+def label_of(item: Item) -> int | None:
+    """Of an item as a whole: its own, or anomalous if any of its frames is; None: unknown."""
+    if item.label is not None or item.frame_labels is None:
+        return item.label
+    return ANOMALOUS if item.frame_labels.any() else NORMAL
 
 
-def _word(value: float) -> str:
-    return "" if math.isnan(value) else "anomalous" if value == ANOMALOUS else "normal"
-
-
-def _lines(file: Path) -> Iterable[tuple[int, dict[str, str]]]:
-    """Line numbers and cells by column name."""
-    with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as opened:
-        reader = csv.reader(opened, strict=True)
-        try:
-            head = next(reader, [])
-            missing = [name for name in COLUMNS if name not in head]
-            if missing:
-                _fail(file, 1, f"no column {', '.join(missing)}; expected {', '.join(COLUMNS)}, separated by commas")
-            for row in reader:
-                if not row:
-                    continue
-                if len(row) != len(head):
-                    _fail(file, reader.line_num, f"{len(row)} cells, expected {len(head)} as in the header")
-                if any("\udc80" <= letter <= "\udcff" for cell in row if not cell.isascii() for letter in cell):
-                    _fail(file, reader.line_num, "not UTF-8 text")
-                yield reader.line_num, dict(zip(head, row, strict=True))
-        except csv.Error as error:
-            _fail(file, reader.line_num, f"not CSV ({error})")
-
-
-def _frame(file: Path, line: int, text: str) -> int:
-    if not (text.isascii() and text.isdecimal()):
-        _fail(file, line, f"frame {text!r}: expected a whole number, 0 or more")
-    return int(text)
-
-
-def _number(file: Path, line: int, column: str, text: str) -> float:
-    """A finite number; NaN for an empty cell."""
-    if not text:
-        return math.nan
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        _fail(file, line, f"{column} {text!r}: expected a number such as 0.25, or nothing")
-    return value
-
-
-def _p_value(file: Path, line: int, text: str) -> float:
-    value = _number(file, line, "p_value", text)
-    if not math.isnan(value) and not 0 < value <= 1:
-        _fail(file, line, f"p_value {text!r}: expected above 0 and at most 1")
-    return value
-
-
-def _label(file: Path, line: int, column: str, text: str) -> float:
-    if text not in _WORDS:
-        _fail(file, line, f"{column} {text!r}: expected normal, anomalous, or nothing")
-    return _WORDS[text]
-
-
-def _fail(file: Path, line: int, what: str) -> NoReturn:
-    raise DataError(f"{file}, line {line}: {what}; correct that line, or {_AGAIN}")
+def _labels(item: Item, count: int, unit: Unit) -> np.ndarray:
+    """(R,) of an item with R rows; NaN: unknown."""
+    if not unit.is_per_frame or item.frame_labels is None:
+        label = label_of(item)
+        return np.full(count, np.nan if label is None else float(label))
+    if len(item.frame_labels) < count:
+        raise DataError(
+            f"video {item.name}: {len(item.frame_labels)} labels for {count} frames; expected one label a frame"
+        )
+    return item.frame_labels[:count].astype(np.float64)  # of a truncated file; the reader has warned

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from numpy.typing import ArrayLike
 
+from offnormal.evaluation.table import ScoreTable
 from offnormal.metrics import image
 from offnormal.metrics.video import METRICS as FRAME_METRICS
+from offnormal.metrics.video import FrameScores, VideoMetrics, video_metrics
 from offnormal.types import Unit
 
-Noun = tuple[str, str]  # one, several
 PIXEL_METRICS = ("pixel_AUROC", "pixel_AUPRO", "pixel_F1")
 
 
@@ -19,13 +21,13 @@ PIXEL_METRICS = ("pixel_AUROC", "pixel_AUPRO", "pixel_F1")
 class UnitTraits:
     """The words and numbers of one unit."""
 
-    noun: Noun  # what gets one score
-    item: Noun  # what a dataset consists of
+    noun: tuple[str, Literal["images", "frames", "clips"]]  # what gets one score: one, several
+    item: tuple[str, str]  # what a dataset consists of
     metrics: dict[str, str]  # name -> what it measures, in the order of tables
     pixel: tuple[str, ...]  # metrics of maps
     drawn: dict[str, str]  # metric -> name in `metrics.bootstrap`
     group: str  # what related items are called, in the plural
-    measures: tuple[Callable[[ArrayLike, ArrayLike], float], ...]  # of labels and scores (R,); (): see metrics.video
+    measures: tuple[Callable[[ArrayLike, ArrayLike], float], ...]  # of labels and scores (R,); (): `video_metrics`
 
 
 _AUROC = "how often an anomalous {} scores above a normal one"
@@ -73,14 +75,31 @@ TRAITS: dict[Unit, UnitTraits] = {
 LOWER_IS_BETTER = frozenset({"frame_EER", "frame_EER_per_video_norm"})
 
 
-def measure(unit: Unit, labels: ArrayLike, scores: ArrayLike) -> dict[str, float]:
-    """The metrics of images or clips from labels and scores (R,); DataError as in `metrics.image`.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Measurement:
+    """The metrics of a table, whatever its unit."""
 
-    >>> measure(Unit.CLIP, [0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])["clip_AUROC"]
-    0.75
+    metrics: dict[str, float]
+    missing: dict[str, str]  # metric -> why it could not be computed
+    frames: VideoMetrics | None = None  # of videos scored frame by frame
+    series: list[FrameScores] = field(default_factory=list)  # of the same
+
+
+def measure(table: ScoreTable, *, fps: float | None = None, smooth_s: float | None = None) -> Measurement:
+    """Every metric that the labels of a table allow; DataError as in `metrics.image` and `metrics.video`.
+
+    fps: assumed of videos without a clock. smooth_s: see `video_metrics`.
     """
-    traits = TRAITS[unit]
-    return {name: of(labels, scores) for name, of in zip(traits.metrics, traits.measures, strict=True)}
+    if table.unit.is_per_frame:
+        series = table.series(fps=fps)
+        frames = video_metrics(series, smooth_sigma=smooth_s)
+        return Measurement(metrics=dict(frames.metrics), missing=dict(frames.missing), frames=frames, series=series)
+    labels, scores = table.label[table.labeled], table.score[table.labeled]
+    if why := why_no_metrics(table.unit, labels):
+        return Measurement(metrics={}, missing={f"{table.unit.value} metrics": why})
+    traits = TRAITS[table.unit]
+    metrics = {name: of(labels, scores) for name, of in zip(traits.metrics, traits.measures, strict=True)}
+    return Measurement(metrics=metrics, missing={})
 
 
 def why_no_metrics(unit: Unit, labels: ArrayLike) -> str | None:

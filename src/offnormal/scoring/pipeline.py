@@ -49,7 +49,7 @@ def score_items(
     unit: what gets one score. hold: see `align`. on_batch: called with the scores, maps, and masks of every batch
     before they are dropped.
     """
-    if unit is Unit.FRAME:
+    if unit.is_per_frame:
         yield from _videos(scorer, loader, hold=hold, on_batch=on_batch)
         return
     for scored in scorer.over(loader):

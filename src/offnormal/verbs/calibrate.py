@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 
@@ -17,8 +16,7 @@ from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.open import open_datasets
 from offnormal.data.resolve import resolve_items
 from offnormal.errors import CalibrationError, UsageError
-from offnormal.evaluation.decision_rule import DecisionRule
-from offnormal.evaluation.tabulate import tabulate
+from offnormal.evaluation.table import DecisionRule, tabulate
 from offnormal.evaluation.units import TRAITS
 from offnormal.events.budget import budget_events
 from offnormal.events.rules import EventRules
@@ -29,12 +27,6 @@ from offnormal.types import Unit
 from offnormal.verbs.loading import STRETCHES, Progress, known_classes, load_items
 
 log = logging.getLogger(__name__)
-
-_NOUNS: dict[Unit, Literal["images", "frames", "clips"]] = {
-    Unit.IMAGE: "images",
-    Unit.FRAME: "frames",
-    Unit.CLIP: "clips",
-}
 
 
 @dataclass(slots=True)
@@ -71,7 +63,7 @@ def calibrate_bundle(
     )
     normals = _score(Scorer(bundle.detector, choose_device(config.device, config.threads)), loader, unit, config.fps)
     rate = config.rate
-    if unit is Unit.FRAME and rate is not None and not rate.is_share:
+    if unit.is_per_frame and rate is not None and not rate.is_share:
         calibration = budget_events(
             normals.series,
             normals.peaks,
@@ -85,12 +77,12 @@ def calibrate_bundle(
         scored = [np.flatnonzero(~np.isnan(scores)) for scores in normals.scores]
         calibration = calibrate_scores(
             _at(normals.scores, scored),
-            None if unit is Unit.CLIP else _at(normals.peaks, scored),
+            _at(normals.peaks, scored) if TRAITS[unit].pixel else None,
             rate=rate,
             kind="held_out",
             bundle=bundle.hash,
-            groups=_groups(normals, scored) if unit is Unit.FRAME else normals.groups,
-            things=_NOUNS[unit],
+            groups=_groups(normals, scored),
+            things=TRAITS[unit].noun[1],
             times_s=_times(normals, scored),
         )
     if mask != bundle.detector.input.mask:
@@ -103,7 +95,9 @@ def calibrate_bundle(
 def _dataset(bundle: Bundle, config: CalibrateConfig) -> Dataset:
     assert config.normal is not None
     if not bundle.detector.input.of_whole_video:
-        return open_datasets(normal=config.normal, group_by=config.group_by)[0]
+        takes_videos = bundle.input.frames > 1 or bundle.card.get("data", {}).get("kind") == "video"
+        layout = "videos" if takes_videos else None  # a folder of images is then footage
+        return open_datasets(normal=config.normal, layout=layout, group_by=config.group_by)[0]
     clips = tuple(resolve_items([str(config.normal)], wants_clips=True, known_classes=known_classes(bundle)))
     root = config.normal
     return Dataset(name=root.name, layout="class_folders", root=root, train=clips).grouped(config.group_by)
@@ -114,19 +108,18 @@ def _score(scorer: Scorer, loader: Loader, unit: Unit, fps: float | None) -> _No
     of_batches: dict[str, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
 
     def on_batch(scored: Scored) -> None:
-        if scored.frames is None or unit is not Unit.FRAME:
-            return
         peaks = map_peaks(scored.scores).reshape(len(scored.samples), -1)
-        for sample, row, frames in zip(scored.samples, peaks, scored.frames, strict=True):
-            of_batches[sample.item.address].append((row, frames[-len(row) :]))
+        frames = np.zeros_like(peaks, np.int64)  # of images and clips the one row
+        if unit.is_per_frame and scored.frames is not None:
+            frames = scored.frames[:, -peaks.shape[1] :]
+        for sample, row, at in zip(scored.samples, peaks, frames, strict=True):
+            of_batches[sample.item.address].append((row, at))
 
     done: list[tuple[ItemScores, np.ndarray]] = []
     for scores in score_items(scorer, loader, unit=unit, on_batch=on_batch):
-        peaks = scores.score if scores.map is None else scores.map.max(keepdims=True).reshape(1)
-        if unit is Unit.FRAME:
-            peaks = np.full(len(scores.score), np.nan)
-            for row, frames in of_batches.pop(scores.item.address, ()):
-                peaks[frames] = np.fmax(peaks[frames], row)
+        peaks = np.full(len(scores.score), np.nan)
+        for row, at in of_batches.pop(scores.item.address, ()):
+            peaks[at] = np.fmax(peaks[at], row)
         done.append((replace(scores, map=None), peaks))
     normals = _Normals()
     for scores, peaks in done:
@@ -135,7 +128,7 @@ def _score(scorer: Scorer, loader: Loader, unit: Unit, fps: float | None) -> _No
         normals.scores.append(scores.score)
         normals.peaks.append(peaks)
         normals.groups.append(scores.item.group)
-        if unit is Unit.FRAME:
+        if unit.is_per_frame:
             normals.series += tabulate(scores, unit, DecisionRule(None, None)).series(fps=fps)
     return normals
 
@@ -145,7 +138,9 @@ def _at(values: list[np.ndarray], rows: list[np.ndarray]) -> np.ndarray:
 
 
 def _groups(normals: _Normals, rows: list[np.ndarray]) -> list[str | None]:
-    """What each scored frame belongs to: its video, or a stretch of the only one."""
+    """What each score belongs to: its item's group; of frames their video, or a stretch of the only one."""
+    if not normals.series:
+        return normals.groups
     names = [video.name for video in normals.series]
     if len(names) > 1:
         return [name for name, frames in zip(names, rows, strict=True) for _ in frames]

@@ -14,10 +14,9 @@ from offnormal.config.score import EvaluateConfig
 from offnormal.data.dataset import Dataset, content_prefixes
 from offnormal.data.frame_masks import frame_labels, open_masks
 from offnormal.errors import DataError
-from offnormal.evaluation.decision_rule import DecisionRule
 from offnormal.evaluation.evaluate import Evaluation, Partial, evaluate_scores, mean_metrics, metrics_json
-from offnormal.evaluation.table import ASSUMED_FPS
-from offnormal.evaluation.tabulate import label_of, tabulate
+from offnormal.evaluation.scores_csv import write_table
+from offnormal.evaluation.table import ASSUMED_FPS, DecisionRule, label_of, tabulate
 from offnormal.evaluation.units import TRAITS
 from offnormal.events.rules import EventRules
 from offnormal.files import write_text
@@ -110,7 +109,7 @@ def evaluate_run(
         smooth_s=config.smooth,
     )
     run = place_for(bundle, evaluation, out if out is not None else config.out)
-    evaluation.table.write(run.path / "scores.csv")
+    write_table(evaluation.table, run.path / "scores.csv")
     _write_json(run.path / "metrics.json", metrics_json(evaluation))
     history = None if bundle.path is None else read_history(bundle.path.parent / "log.jsonl")
     shown = shown_units(bundle, evaluation, config, extremes)

@@ -33,6 +33,7 @@ from offnormal.detectors.base import (
     TrainedDetector,
 )
 from offnormal.errors import CalibrationError, ConfigError, DataError, FitError
+from offnormal.evaluation.units import TRAITS
 from offnormal.redact import redact
 from offnormal.run import Run, new_run
 from offnormal.scoring import choose_device
@@ -41,7 +42,7 @@ from offnormal.training import checkpoint
 from offnormal.training.embedded_config import EmbeddedTrainConfig
 from offnormal.training.settings import refuse_contradictions
 from offnormal.training.statistics import LeftOut, learn
-from offnormal.types import InputSpec, Rate
+from offnormal.types import Rate
 from offnormal.verbs.elsewhere import check_elsewhere, elsewhere
 from offnormal.verbs.loading import (
     Progress,
@@ -143,9 +144,9 @@ def _fit_here(name: str, config: FitConfig, dataset: Dataset, run: Run, progress
         **{"videos" if dataset.is_video else "images": len(dataset.train)},
     )
     try:
-        detector = build_detector(name, config, dataset)
+        detector = _build_detector(name, config, dataset)
         fitted = _learn(detector, config, dataset, run, progress)
-        log_skipped(run, fitted.skipped)
+        _log_skipped(run, fitted.skipped)
         bundle = Bundle(detector.cpu(), card=_card(dataset, fitted))
         bundle.calibration = _calibrate(bundle, fitted, config.rate, dataset, run)
         bundle.save(run.path / "bundle")
@@ -172,7 +173,7 @@ def _loader(detector: Detector, config: FitConfig, dataset: Dataset, progress: P
     )
 
 
-def build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
+def _build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
     """The detector with its pretrained weights and the input that suits the training data, not yet fitted.
 
     Raises ConfigError for a detector of clips and a data set of pictures.
@@ -266,7 +267,7 @@ def _learn(
             waited_s=done.waited_s,
             training=done.card,
             finished=not done.unfinished,
-            things=things_scored(detector.input, dataset),
+            things=_things(detector, dataset),
         )
     if not isinstance(detector, StatisticalDetector):
         raise FitError(f"{detector.name}: no fit loop for this kind of detector")
@@ -277,15 +278,13 @@ def _learn(
         skipped=loader.skipped,
         count=loader.given,
         waited_s=loader.waited_s,
-        things=things_scored(detector.input, dataset),
+        things=_things(detector, dataset),
     )
 
 
-def things_scored(spec: InputSpec, dataset: Dataset) -> Literal["images", "frames", "clips"]:
-    """What a score speaks of."""
-    if not dataset.is_video:
-        return "images"
-    return "clips" if spec.of_whole_video else "frames"
+def _things(detector: Detector, dataset: Dataset) -> Literal["images", "frames", "clips"]:
+    """What gets one score, in the plural."""
+    return TRAITS[detector.input.unit(dataset.is_video)].noun[1]
 
 
 def _wanted(rate: Rate | None) -> int:
@@ -305,7 +304,7 @@ def _calibrate(bundle: Bundle, fitted: _Fitted, rate: Rate | None, dataset: Data
             kind=fitted.left_out.kind,
             bundle=bundle.hash,
             groups=[sample.group for sample in fitted.left_out.samples],
-            things=things_scored(bundle.detector.input, dataset),
+            things=_things(bundle.detector, dataset),
         )
     except CalibrationError as error:
         if fitted.training is None:
@@ -345,7 +344,7 @@ def _card(dataset: Dataset, fitted: _Fitted) -> dict[str, Any]:
     }
 
 
-def log_skipped(run: Run, skipped: Sequence[Skipped]) -> None:
+def _log_skipped(run: Run, skipped: Sequence[Skipped]) -> None:
     """One line in the log for every file that was left out."""
     for bad in skipped:
         run.log("skipped", path=str(bad.path), reason=bad.reason)

@@ -16,7 +16,7 @@ from PIL import Image
 from offnormal.data.geometry import place, restore_size
 from offnormal.drawing.overlay import overlay, scale_for
 from offnormal.errors import VideoError
-from offnormal.evaluation.decision_rule import DecisionRule
+from offnormal.evaluation.table import DecisionRule
 from offnormal.events.alarms import AlarmPeaks
 from offnormal.events.rules import EventRules
 from offnormal.files import new_file

@@ -18,9 +18,7 @@ from offnormal.data.resolve import resolve_items, unique_names
 from offnormal.data.video_loader import VideoOptions
 from offnormal.errors import UsageError
 from offnormal.evaluation.alarms import AlarmReport, report_alarms
-from offnormal.evaluation.decision_rule import DecisionRule
-from offnormal.evaluation.table import ASSUMED_FPS, ScoreTable
-from offnormal.evaluation.tabulate import tabulate
+from offnormal.evaluation.table import ASSUMED_FPS, DecisionRule, ScoreTable, tabulate
 from offnormal.events.rules import EventRules
 from offnormal.scoring import FrameStream, ItemScores, Scored, Scorer, choose_device, score_items
 from offnormal.sources.video import VideoInfo
@@ -85,15 +83,15 @@ class Predictor:
 
     def over(self, items: Sequence[Item]) -> Iterator[Prediction]:
         """A prediction for each readable item as soon as it is scored; of a video memory holds a number a frame."""
-        unit = self.input.unit(items[0].is_video) if items else Unit.IMAGE
+        unit = self.input.unit(any(item.is_video for item in items))
         names = unique_names([item.path for item in items])
-        if unit is not Unit.FRAME:
+        if not unit.is_per_frame:
             yield from self._at_once(items, unit, names)
             return
         written = annotated_paths(self.config.annotate, names)
         total = len(self._loader(items, 1)) if self._progress is not None else 0
         for item in items:
-            yield from self._video(item, names[item.path], written.get(item.path), total)
+            yield from self._video(item, unit, names[item.path], written.get(item.path), total)
 
     def _at_once(self, items: Sequence[Item], unit: Unit, names: dict[Path, str]) -> Iterator[Prediction]:
         """Images or clips, in batches."""
@@ -118,7 +116,7 @@ class Predictor:
             )
         self.skipped += loader.skipped
 
-    def _video(self, item: Item, name: str, target: Path | None, total: int) -> Iterator[Prediction]:
+    def _video(self, item: Item, unit: Unit, name: str, target: Path | None, total: int) -> Iterator[Prediction]:
         """One video, or nothing when it is skipped."""
         is_drawing = target is not None or self.config.overlays is not None
         info = video_info(item.path, self.config.fps) if is_drawing else None
@@ -134,9 +132,8 @@ class Predictor:
                     for frame in stream.take(scored):
                         pictures.add(frame)
 
-            scores = next(
-                iter(score_items(self.scorer, loader, unit=Unit.FRAME, hold=self.config.hold, on_batch=on_batch)), None
-            )
+            scored_items = score_items(self.scorer, loader, unit=unit, hold=self.config.hold, on_batch=on_batch)
+            scores = next(iter(scored_items), None)
             self.skipped += loader.skipped
             if scores is None:
                 raise _SkippedError
@@ -145,7 +142,7 @@ class Predictor:
                 for frame in frames:
                     pictures.add(frame)
         if scores is not None:
-            yield self._prediction(scores, target, pictures.drawn)
+            yield self._prediction(scores, unit, target, pictures.drawn)
 
     def _loader(
         self, items: Sequence[Item], batch_size: int, *, total: int = 0, see: Callable[..., None] | None = None
@@ -183,9 +180,9 @@ class Predictor:
             hold=self.config.hold,
         )
 
-    def _prediction(self, scores: ItemScores, target: Path | None, drawn: dict[int, Path]) -> Prediction:
+    def _prediction(self, scores: ItemScores, unit: Unit, target: Path | None, drawn: dict[int, Path]) -> Prediction:
         assert scores.video is not None
-        table = tabulate(scores, Unit.FRAME, self.decide)
+        table = tabulate(scores, unit, self.decide)
         assumed_fps = None if table.has_clock else self.config.fps or ASSUMED_FPS
         (series,) = table.series(fps=assumed_fps)
         alarms = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from offnormal.data.dataset import Dataset
+from offnormal.data.frame_labels import checked
 from offnormal.data.frame_masks import frame_labels, open_masks
 from offnormal.data.layouts.categories import refuse_category
 from offnormal.data.layouts.clips import holds
@@ -81,7 +82,8 @@ def _labelled(path: Path, file: Path | None) -> Item:
         return Item(address=str(path), is_video=True, name=path.stem)
     masks = MaskSource(path=file, key="volLabel")
     with open_masks(masks) as opened:
-        return Item(address=str(path), is_video=True, name=path.stem, frame_labels=frame_labels(opened), masks=masks)
+        labels = checked(frame_labels(opened), path, str(file))
+    return Item(address=str(path), is_video=True, name=path.stem, frame_labels=labels, masks=masks)
 
 
 def _number(path: Path) -> str:

@@ -1,0 +1,194 @@
+"""scores.csv: the one form of a score table on disk, written by every verb that scores and read back by compare."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from offnormal.errors import DataError
+from offnormal.evaluation.table import ItemRow, ScoreTable
+from offnormal.files import new_file
+from offnormal.types import ANOMALOUS, NORMAL, Unit
+
+COLUMNS = (
+    "item", "frame", "time_s", "label", "class", "group", "split", "score", "p_value", "verdict", "reason",
+)  # fmt: skip
+_TERM = "terms."  # prefix of the columns of terms
+_WORDS = {"normal": float(NORMAL), "anomalous": float(ANOMALOUS), "": math.nan}
+_AGAIN = "run offnormal evaluate again"
+
+
+def write_table(table: ScoreTable, path: Path) -> None:
+    """Write COLUMNS, then one column for each term, empty where there is nothing to say."""
+    with score_writer(path) as write:
+        write(table)
+
+
+@contextmanager
+def score_writer(path: Path) -> Iterator[Callable[[ScoreTable], None]]:
+    """A scores.csv to which tables are written one after the other; it takes its name when all rows are in it."""
+    with new_file(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        rows = csv.writer(file)
+        terms: list[str] | None = None
+
+        def write(table: ScoreTable) -> None:
+            nonlocal terms
+            if terms is None:
+                terms = list(table.terms)
+                rows.writerow([*COLUMNS, *(_TERM + name for name in terms)])
+            rows.writerows(_cells(table))
+
+        yield write
+        if terms is None:
+            rows.writerow(COLUMNS)
+
+
+def _cells(table: ScoreTable) -> Iterator[list[str]]:
+    """The rows as text, in the order of the columns; of a thinned video only those that were looked at."""
+    reasons = {row: why for start, stop, why in table.reason for row in range(start, stop)}
+    terms = list(table.terms.values())
+    for item in table.items:
+        for row in range(item.rows.start, item.rows.stop):
+            if item.is_thinned and math.isnan(table.score[row]):
+                continue
+            yield [
+                item.name,
+                "" if table.frame[row] < 0 else str(table.frame[row]),
+                _text(table.time_s[row], ".3f"),
+                _word(table.label[row]),
+                item.class_name,
+                item.group,
+                item.split,
+                _text(table.score[row], ".9g"),  # exact for float32: a threshold is the score of one of them
+                _text(table.p_value[row], ".4g"),
+                _word(table.verdict[row]),
+                reasons.get(row, ""),
+                *(_text(term[row], ".9g") for term in terms),
+            ]
+
+
+def read_table(file: Path, unit: Unit) -> ScoreTable:
+    """Read a scores.csv.
+
+    Raises DataError, with file and line, for missing columns, cells that are not what the column holds, rows that
+    come twice or apart from the others of their item, a file that was cut short, or no rows at all.
+    """
+    rows: list[tuple[int, float, float, float, float, float]] = []
+    items: list[ItemRow] = []
+    reasons: list[tuple[int, int, str]] = []
+    first: dict[str, int] = {}
+    start = 0
+    for line, cells in _lines(file):
+        name = cells["item"]
+        frame = _frame(file, line, cells["frame"]) if unit.is_per_frame else -1
+        if not items or items[-1].name != name:
+            if name in first:
+                _fail(file, line, f"item {name} appears again; its first row is in line {first[name]}")
+            first[name], start = line, len(rows)
+            items.append(ItemRow(name=name, rows=slice(start, start)))
+        elif not unit.is_per_frame or frame <= rows[-1][0]:
+            _fail(file, line, f"{name}{f', frame {frame},' if frame >= 0 else ''} is there twice or out of order")
+        rows.append(
+            (
+                frame,
+                _number(file, line, "time_s", cells["time_s"]),
+                _label(file, line, "label", cells["label"]),
+                _number(file, line, "score", cells["score"]),
+                _p_value(file, line, cells["p_value"]),
+                _label(file, line, "verdict", cells["verdict"]),
+            )
+        )
+        items[-1] = ItemRow(
+            name=name,
+            rows=slice(start, len(rows)),
+            class_name=cells["class"],
+            group=cells["group"],
+            split=cells["split"],
+        )
+        if why := cells["reason"]:
+            reasons.append((len(rows) - 1, len(rows), why))
+    if not rows:
+        raise DataError(f"{file}: has no rows below its header; {_AGAIN}")
+    frames, times, labels, scores, p_values, verdicts = (np.array(column) for column in zip(*rows, strict=True))
+    return ScoreTable(
+        unit=unit,
+        items=tuple(items),
+        frame=frames.astype(np.int64),
+        time_s=times,
+        label=labels,
+        score=scores.astype(np.float32).astype(np.float64),  # as they were before they became text
+        p_value=p_values,
+        verdict=verdicts,
+        reason=tuple(reasons),
+    )
+
+
+def _text(value: float, form: str) -> str:
+    return "" if math.isnan(value) else format(value, form)
+
+
+def _word(value: float) -> str:
+    return "" if math.isnan(value) else "anomalous" if value == ANOMALOUS else "normal"
+
+
+def _lines(file: Path) -> Iterable[tuple[int, dict[str, str]]]:
+    """Line numbers and cells by column name."""
+    with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as opened:
+        reader = csv.reader(opened, strict=True)
+        try:
+            head = next(reader, [])
+            missing = [name for name in COLUMNS if name not in head]
+            if missing:
+                _fail(file, 1, f"no column {', '.join(missing)}; expected {', '.join(COLUMNS)}, separated by commas")
+            for row in reader:
+                if not row:
+                    continue
+                if len(row) != len(head):
+                    _fail(file, reader.line_num, f"{len(row)} cells, expected {len(head)} as in the header")
+                if any("\udc80" <= letter <= "\udcff" for cell in row if not cell.isascii() for letter in cell):
+                    _fail(file, reader.line_num, "not UTF-8 text")
+                yield reader.line_num, dict(zip(head, row, strict=True))
+        except csv.Error as error:
+            _fail(file, reader.line_num, f"not CSV ({error})")
+
+
+def _frame(file: Path, line: int, text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        _fail(file, line, f"frame {text!r}: expected a whole number, 0 or more")
+    return int(text)
+
+
+def _number(file: Path, line: int, column: str, text: str) -> float:
+    """A finite number; NaN for an empty cell."""
+    if not text:
+        return math.nan
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        _fail(file, line, f"{column} {text!r}: expected a number such as 0.25, or nothing")
+    return value
+
+
+def _p_value(file: Path, line: int, text: str) -> float:
+    value = _number(file, line, "p_value", text)
+    if not math.isnan(value) and not 0 < value <= 1:
+        _fail(file, line, f"p_value {text!r}: expected above 0 and at most 1")
+    return value
+
+
+def _label(file: Path, line: int, column: str, text: str) -> float:
+    if text not in _WORDS:
+        _fail(file, line, f"{column} {text!r}: expected normal, anomalous, or nothing")
+    return _WORDS[text]
+
+
+def _fail(file: Path, line: int, what: str) -> NoReturn:
+    raise DataError(f"{file}, line {line}: {what}; correct that line, or {_AGAIN}")
