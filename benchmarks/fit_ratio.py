@@ -20,7 +20,7 @@ import torch
 
 from offnormal.bundle import load
 from offnormal.cli.main import run
-from offnormal.data.image_loader import ImageLoader
+from offnormal.data.loaders import ImageLoader
 from offnormal.data.open import open_datasets
 
 _BATCH = 32

@@ -19,7 +19,7 @@ import numpy as np
 
 from offnormal.bundle import load
 from offnormal.cli.main import run
-from offnormal.data.image_loader import ImageLoader
+from offnormal.data.loaders import ImageLoader
 from offnormal.data.open import open_datasets
 from offnormal.metrics.image import auroc
 from offnormal.scoring import Scorer, concatenate

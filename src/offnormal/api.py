@@ -13,8 +13,8 @@ from offnormal.bundle import Bundle, load
 from offnormal.calibration.calibration import Calibration
 from offnormal.config.layers import build
 from offnormal.config.score import CalibrateConfig, CompareConfig, EvaluateConfig
-from offnormal.data.image_loader import ImageLoader
 from offnormal.data.images import stack, to_pixels
+from offnormal.data.loaders import ImageLoader
 from offnormal.data.resolve import resolve_items
 from offnormal.errors import DataError, UsageError
 from offnormal.evaluation.compare import Comparison

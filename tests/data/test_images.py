@@ -1,12 +1,16 @@
+import doctest
+import math
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from offnormal.data import images
-from offnormal.data.geometry import place
-from offnormal.data.images import read_mask, read_pixels, stack
-from offnormal.errors import ImageError
+from offnormal.data.images import fixed_size, place, read_mask, read_pixels, resize, restore_size, stack
+from offnormal.errors import ConfigError, ImageError
 from offnormal.types import InputSpec, Resize
 
 SPEC = InputSpec(size=(8, 12))
@@ -98,3 +102,204 @@ def test_stack_scales_8_bit_and_leaves_floats():
 def test_stack_divides_8_bit_values_as_torch_does():
     values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
     np.testing.assert_array_equal(stack([values]), torch.from_numpy(values[None]).float().div_(255).numpy())
+
+
+SIZES = [(40, 40), (37, 81), (90, 31), (1, 50), (50, 1), (3, 300), (16, 24)]
+STRETCH = InputSpec(size=(32, 48), resize=Resize(policy="stretch"))
+MEDIAN = InputSpec(size=(32, 48))
+LETTERBOX = InputSpec(size=(32, 48), resize=Resize(policy="letterbox"))
+SHORT_SIDE = InputSpec(size=(24, 24), resize=Resize(policy="short_side", short_side=32))
+WHOLE_SIDE = InputSpec(size=(32, 32), resize=Resize(policy="short_side", short_side=32))
+SPECS = {"stretch": STRETCH, "median": MEDIAN, "letterbox": LETTERBOX, "short_side": SHORT_SIDE, "whole": WHOLE_SIDE}
+
+
+def filtered(spec, **changes):
+    resize = {"policy": spec.resize.policy, "short_side": spec.resize.short_side, **changes}
+    return InputSpec(size=spec.size, resize=Resize(**resize))
+
+
+def naive_target(y, x, size, spec):
+    """Where the centre of pixel (y, x) of a picture of `size` lies in the rectangle."""
+    (height, width), (rows, columns) = spec.size, size
+    if spec.resize.policy in ("stretch", "median_aspect"):
+        return (y + 0.5) * height / rows, (x + 0.5) * width / columns
+    if spec.resize.policy == "letterbox":
+        scale = min(height / rows, width / columns)
+    else:
+        scale = spec.resize.short_side / min(rows, columns)
+    return (y + 0.5 - rows / 2) * scale + height / 2, (x + 0.5 - columns / 2) * scale + width / 2
+
+
+def test_doctests():
+    assert doctest.testmod(images).failed == 0
+
+
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 5000), st.integers(1, 5000)), min_size=1, max_size=9),
+    side=st.integers(16, 1024),
+    multiple=st.sampled_from([1, 8, 16, 32]),
+)
+@settings(max_examples=200, deadline=None)
+def test_fixed_size_keeps_aspect_and_area_up_to_rounding(sizes, side, multiple):
+    height, width = fixed_size(sizes, side, multiple=multiple)
+    assert height % multiple == width % multiple == 0
+    assert min(height, width) >= multiple
+    aspect = np.median([w / h for h, w in sizes])
+    ideal = side / math.sqrt(aspect), side * math.sqrt(aspect)
+    if min(ideal) >= multiple:
+        assert abs(height - ideal[0]) <= multiple / 2 + 1e-6
+        assert abs(width - ideal[1]) <= multiple / 2 + 1e-6
+    else:
+        assert height * width <= max(side * side, multiple * multiple) + multiple * multiple / 2
+
+
+def test_fixed_size_follows_most_pictures_and_not_the_odd_one():
+    assert fixed_size([(100, 200)] * 3 + [(5000, 10)], 256, multiple=32) == (192, 352)
+    assert fixed_size([(200, 100)], 256, multiple=32) == (352, 192)
+    assert fixed_size([(1, 100_000)], 256, multiple=32) == (32, 2048)  # the area of 256 x 256
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", SPECS)
+def test_place_covers_the_picture_as_the_policy_says(name, size):
+    spec = SPECS[name]
+    placement = place(size, spec)
+    if name in ("stretch", "median"):
+        assert (placement.scaled, placement.top, placement.left) == (spec.size, 0, 0)
+        return
+    aspect = (placement.scaled[1] / placement.scaled[0]) / (size[1] / size[0])
+    assert abs(math.log(aspect)) <= 0.51 / min(placement.scaled) + 1e-9 or min(placement.scaled) == 1
+    if name == "letterbox":
+        assert all(s <= t for s, t in zip(placement.scaled, spec.size, strict=True))
+        assert any(s == t for s, t in zip(placement.scaled, spec.size, strict=True))
+    else:
+        assert min(placement.scaled) == 32
+    for at, scaled, target in zip((placement.top, placement.left), placement.scaled, spec.size, strict=True):
+        assert abs((scaled - target) / 2 - at) <= 0.5  # centred
+
+
+@pytest.mark.parametrize("size", [(40, 40), (37, 81), (90, 31), (26, 44)])
+@pytest.mark.parametrize("name", SPECS)
+def test_a_marked_spot_lands_where_the_naive_formula_says(name, size):
+    spec = filtered(SPECS[name], interpolation="bilinear")
+    for y, x in ((size[0] // 2, size[1] // 2), (size[0] // 2 - 3, size[1] // 2 + 4), (size[0] // 2 + 5, size[1] // 2)):
+        picture = np.zeros(size, np.float32)
+        picture[y - 1 : y + 2, x - 1 : x + 2] = 1
+        laid = np.asarray(resize(Image.fromarray(picture), spec)) * inside(size, spec)
+        weights = laid / laid.sum()
+        rows, columns = np.mgrid[: spec.size[0], : spec.size[1]] + 0.5
+        centre = (weights * rows).sum(), (weights * columns).sum()
+        np.testing.assert_allclose(centre, naive_target(y, x, size, spec), atol=0.75)
+
+
+def inside(size, spec):
+    """Target pixels that show the picture."""
+    return np.asarray(resize(Image.new("L", size[::-1], 1), spec, mask=True)) > 0
+
+
+@pytest.mark.parametrize("size", [(40, 40), (37, 81), (90, 31), (64, 96)])
+@pytest.mark.parametrize("name", SPECS)
+def test_unlay_brings_a_blob_back_to_its_place(name, size):
+    spec = SPECS[name]
+    rows, columns = np.mgrid[: size[0], : size[1]] + 0.5
+    for dy, dx in ((0, 0), (-4, 3), (5, -2)):
+        y, x = size[0] / 2 + dy, size[1] / 2 + dx
+        blob = np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * 2.5**2)).astype(np.float32)
+        laid = np.asarray(resize(Image.fromarray(blob), spec)) * inside(size, spec)
+        back = restore_size(laid, size, spec)
+        assert back.shape == size
+        assert back.dtype == np.float32
+        weights = np.where(back > 0.3 * back.max(), back, 0)
+        weights /= weights.sum()
+        assert abs((weights * rows).sum() - y) < 1
+        assert abs((weights * columns).sum() - x) < 1
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize("antialias", [True, False])
+@pytest.mark.parametrize("mode", ["L", "RGB", "F"])
+def test_every_size_is_laid_and_comes_back(name, size, antialias, mode):
+    spec = filtered(SPECS[name], antialias=antialias)
+    laid = resize(Image.new(mode, size[::-1], {"L": 200, "RGB": (200, 10, 90), "F": 0.8}[mode]), spec)
+    assert (laid.height, laid.width) == spec.size
+    assert laid.mode == mode
+    assert restore_size(np.ones(spec.size), size, spec).shape == size
+
+
+@pytest.mark.parametrize("size", [(40, 40), (37, 81), (90, 31), (20, 300)])
+def test_unlay_of_a_letterbox_loses_nothing_and_of_a_crop_gives_zero_where_it_was_cut(size):
+    np.testing.assert_allclose(restore_size(np.ones(LETTERBOX.size), size, LETTERBOX), 1)
+    back = restore_size(np.ones(SHORT_SIDE.size), size, SHORT_SIDE)
+    assert back[size[0] // 2, size[1] // 2] == 1
+    assert back[0].max() == back[-1].max() == back[:, 0].max() == back[:, -1].max() == 0  # 24 of 32 pixels are seen
+    share = min(size) * 24 / 32
+    assert abs(back.sum() - share**2) <= 0.15 * share**2 + 2 * share
+
+
+def test_a_letterbox_is_grey_around_a_picture_and_zero_around_a_mask():
+    wide = Image.new("RGB", (80, 20), (200, 100, 0))
+    laid = np.asarray(resize(wide, LETTERBOX))
+    np.testing.assert_array_equal(laid[:10], np.full((10, 48, 3), 128))
+    np.testing.assert_array_equal(laid[10:22], np.broadcast_to([200, 100, 0], (12, 48, 3)))
+    np.testing.assert_array_equal(laid[22:], np.full((10, 48, 3), 128))
+    np.testing.assert_array_equal(np.asarray(resize(Image.new("F", (80, 20), 1), LETTERBOX))[:10], 0.5)
+    np.testing.assert_array_equal(np.asarray(resize(Image.new("L", (80, 20), 9), LETTERBOX))[0], 128)
+    mask = np.asarray(resize(Image.new("L", (80, 20), 1), LETTERBOX, mask=True))
+    assert mask.sum() == 12 * 48
+    assert mask[10:22].all()
+
+
+def test_short_side_cuts_the_centre():
+    picture = np.zeros((64, 128), np.uint8)
+    picture[:, 32:96] = 255
+    spec = InputSpec(size=(32, 32), resize=Resize(policy="short_side", short_side=32, interpolation="box"))
+    assert np.asarray(resize(Image.fromarray(picture), spec)).min() == 255
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_masks_stay_masks(name):
+    mask = np.random.default_rng(0).integers(0, 2, (53, 77), dtype=np.uint8)
+    spec = filtered(SPECS[name], interpolation="lanczos")
+    laid = np.asarray(resize(Image.fromarray(mask), spec, mask=True))
+    assert set(np.unique(laid)) <= {0, 1}
+    if name == "stretch":
+        rows = ((np.arange(32) + 0.5) * 53 / 32).astype(int)
+        columns = ((np.arange(48) + 0.5) * 77 / 48).astype(int)
+        np.testing.assert_array_equal(laid, mask[rows][:, columns])
+
+
+def test_antialias_averages_and_without_it_points_are_taken():
+    stripes = np.tile(np.array([0, 1], np.float32), (64, 48))
+    averaged = np.asarray(resize(Image.fromarray(stripes), filtered(STRETCH, interpolation="bilinear")))
+    assert np.abs(averaged - 0.5)[:, 2:-2].max() < 0.1
+    picture = np.random.default_rng(0).random((65, 150), np.float32)
+    taken = np.asarray(resize(Image.fromarray(picture), filtered(STRETCH, interpolation="bilinear", antialias=False)))
+    y = np.clip((np.arange(32) + 0.5) * 65 / 32 - 0.5, 0, 64)
+    x = np.clip((np.arange(48) + 0.5) * 150 / 48 - 0.5, 0, 149)
+    top, left = np.minimum(y.astype(int), 63), np.minimum(x.astype(int), 148)
+    dy, dx = (y - top)[:, None], (x - left)[None]
+    at = lambda rows, columns: picture[rows][:, columns]  # noqa: E731
+    upper = at(top, left) * (1 - dx) + at(top, left + 1) * dx
+    lower = at(top + 1, left) * (1 - dx) + at(top + 1, left + 1) * dx
+    np.testing.assert_allclose(taken, upper * (1 - dy) + lower * dy, atol=1e-5)
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"])
+def test_interpolation_is_the_one_of_pillow(interpolation):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 90, 3), dtype=np.uint8))
+    laid = resize(picture, filtered(STRETCH, interpolation=interpolation))
+    expected = picture.resize((48, 32), Image.Resampling[interpolation.upper()])
+    np.testing.assert_array_equal(np.asarray(laid), np.asarray(expected))
+
+
+@pytest.mark.parametrize("interpolation", ["box", "hamming", "lanczos"])
+def test_filters_that_need_antialiasing_are_refused_without_it(interpolation):
+    with pytest.raises(ConfigError, match="antialiasing only; without it choose nearest, bilinear, bicubic"):
+        Resize(interpolation=interpolation, antialias=False)
+
+
+def test_a_picture_of_the_right_size_is_left_as_it_is():
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8))
+    for spec in (STRETCH, LETTERBOX):
+        np.testing.assert_array_equal(np.asarray(resize(picture, spec)), np.asarray(picture))

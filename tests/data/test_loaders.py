@@ -1,12 +1,18 @@
+import gc
+import threading
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from offnormal.data.image_loader import ImageLoader
-from offnormal.data.loaders import open_loader
+from offnormal.data import loaders as loader_module
+from offnormal.data.dataset import unmasked_anomalies
+from offnormal.data.loaders import ImageLoader, open_loader
 from offnormal.data.video_loader import VideoLoader, VideoOptions
-from offnormal.errors import ImageError, VideoError
-from offnormal.types import InputSpec
+from offnormal.errors import DataError, ImageError, VideoError
+from offnormal.types import ANOMALOUS, NORMAL, InputSpec
 from tests.footage import film
 from tests.items import image, video
 from tests.video_files import write_video
@@ -48,3 +54,214 @@ def test_a_loader_over_other_items_starts_its_lists_anew():
     assert len(loader.skipped) == 1
     assert [item.address for item in other.only({"b"}).items] == ["b.png"]
     assert other.silent().progress is None
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Seven pictures of different sizes; number i has the value 10 * i everywhere."""
+    found = []
+    for i in range(7):
+        path = tmp_path / f"{i}.png"
+        Image.new("RGB", (12 + i, 9 + 2 * i), (10 * i,) * 3).save(path)
+        found.append(image(path))
+    return found
+
+
+def values(batch):
+    return [round(float(v)) for v in batch.pixels.max((1, 2, 3)) * 255]
+
+
+def spoil(sample):
+    sample.path.write_bytes(sample.path.read_bytes()[:40])
+
+
+def decoders():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_batches_come_in_order_with_a_short_last_one(pictures, workers):
+    batches = list(ImageLoader(pictures, SPEC, batch_size=3, workers=workers))
+    assert [values(batch) for batch in batches] == [[0, 10, 20], [30, 40, 50], [60]]
+    assert [sample.item for batch in batches for sample in batch.samples] == pictures
+    assert all(batch.pixels.shape[1:] == (3, 8, 12) and batch.pixels.dtype == np.float32 for batch in batches)
+    assert all(batch.masks is None for batch in batches)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 50])
+def test_every_batch_size_gives_every_picture_once(pictures, batch_size):
+    loader = ImageLoader(pictures, SPEC, batch_size=batch_size)
+    assert [v for batch in loader for v in values(batch)] == [10 * i for i in range(7)]
+    assert len(loader) == 7
+
+
+def test_only_some_groups(pictures):
+    grouped = [
+        replace(sample, group=group)
+        for sample, group in zip(pictures, ["a", "b", None, "a", "c", "b", "a"], strict=True)
+    ]
+    done = []
+    loader = ImageLoader(grouped, SPEC, batch_size=2, on_error="skip", progress=done.append)
+    spoil(pictures[3])
+    some = loader.only({"a", None})
+    assert [values(batch) for batch in some] == [[0, 20], [60]]
+    assert len(some) == 4
+    assert len(some.skipped) == 1
+    assert (len(loader), loader.skipped, done) == (7, [], [])
+
+
+def test_no_samples_give_no_batches():
+    assert list(ImageLoader([], SPEC, batch_size=2)) == []
+
+
+def test_a_second_pass_gives_the_same_and_starts_its_lists_anew(pictures):
+    spoil(pictures[2])
+    loader = ImageLoader(pictures, SPEC, batch_size=2, on_error="skip")
+    first, second = list(loader), list(loader)
+    assert [values(batch) for batch in first] == [values(batch) for batch in second]
+    assert len(loader.skipped) == 1
+    assert loader.waited_s >= 0
+
+
+def test_progress_counts_every_sample_before_its_batch_is_given(pictures):
+    spoil(pictures[6])
+    done, seen = [], []
+    for batch in ImageLoader(pictures, SPEC, batch_size=3, on_error="skip", progress=done.append):
+        seen.append((len(batch.samples), sum(done)))
+    assert seen == [(3, 3), (3, 6)]
+    assert sum(done) == 7
+
+
+def test_a_bad_file_stops_with_its_name_and_a_way_out(pictures):
+    spoil(pictures[3])
+    with pytest.raises(ImageError, match=r"3\.png: .*--on-error skip"):
+        list(ImageLoader(pictures, SPEC, batch_size=2))
+    assert not decoders()
+
+
+def test_bad_files_are_left_out_and_listed(pictures):
+    for i in (0, 4, 6):
+        spoil(pictures[i])
+    loader = ImageLoader(pictures, SPEC, batch_size=3, on_error="skip")
+    assert [values(batch) for batch in loader] == [[10, 20, 30], [50]]
+    assert [bad.path for bad in loader.skipped] == [pictures[i].path for i in (0, 4, 6)]
+    assert all(bad.path.name in bad.reason for bad in loader.skipped)
+
+
+def test_nothing_but_bad_files_give_no_batch(pictures):
+    for sample in pictures:
+        sample.path.write_text("no picture")
+    loader = ImageLoader(pictures, SPEC, batch_size=3, on_error="skip")
+    assert list(loader) == []
+    assert len(loader.skipped) == 7
+
+
+def test_leaving_early_ends_the_threads(pictures):
+    for batch in ImageLoader(pictures * 20, SPEC, batch_size=2, workers=4):
+        assert values(batch) == [0, 10]
+        assert decoders()
+        break
+    gc.collect()
+    assert not decoders()
+
+
+def test_leaving_early_leaves_undone_what_was_not_begun(pictures, monkeypatch):
+    real, started = loader_module.read_pixels, []
+
+    def slow(path, spec):
+        started.append(path)
+        if len(started) > 2:
+            time.sleep(0.05)
+        return real(path, spec)
+
+    monkeypatch.setattr(loader_module, "read_pixels", slow)
+    for _ in ImageLoader(pictures, SPEC, batch_size=2, workers=1):
+        break
+    gc.collect()
+    assert len(started) < len(pictures)
+
+
+def test_an_error_of_the_user_of_the_batches_ends_the_threads(pictures):
+    with pytest.raises(ZeroDivisionError):
+        for batch in ImageLoader(pictures * 20, SPEC, batch_size=2, workers=4):
+            len(batch.samples) / 0
+    gc.collect()
+    assert not decoders()
+
+
+def test_no_more_than_a_few_pictures_are_held_at_once(pictures, monkeypatch):
+    batch_size, workers, started, taken = 2, 3, 0, 0
+    most, lock = 0, threading.Lock()
+    real = loader_module.read_pixels
+
+    def counted(path, spec):
+        nonlocal started, most
+        with lock:
+            started += 1
+            most = max(most, started - taken)
+        return real(path, spec)
+
+    monkeypatch.setattr(loader_module, "read_pixels", counted)
+    for batch in ImageLoader(pictures * 30, SPEC, batch_size=batch_size, workers=workers):
+        taken += len(batch.samples)
+    assert started == taken == 210
+    assert most <= 3 * batch_size + workers + 1  # whatever the number of pictures
+
+
+def test_8_bit_and_16_bit_pictures_share_a_batch_on_one_scale(tmp_path):
+    Image.new("L", (12, 8), 51).save(tmp_path / "8.png")
+    Image.fromarray(np.full((8, 12), 819, np.uint16)).save(tmp_path / "12.png")
+    Image.fromarray(np.full((8, 12), 0.2, np.float32)).save(tmp_path / "f.tif")
+    spec = InputSpec(size=(8, 12), bits=12)
+    samples = [image(tmp_path / name) for name in ("8.png", "12.png", "f.tif")]
+    (batch,) = ImageLoader(samples, spec, batch_size=3)
+    np.testing.assert_allclose(batch.pixels, np.full((3, 3, 8, 12), 0.2), atol=1e-6, rtol=0)
+    alone = [b.pixels for b in ImageLoader(samples, spec, batch_size=1)]
+    assert np.array_equal(np.concatenate(alone), batch.pixels)
+
+
+def with_mask(tmp_path, mask, *, size=(12, 8), name="m.png", **save):
+    Image.new("RGB", size).save(tmp_path / "x.png", **save)
+    Image.fromarray(mask).save(tmp_path / name)
+    return image(tmp_path / "x.png", label=ANOMALOUS, mask=tmp_path / name)
+
+
+def test_masks_come_at_input_size_and_empty_for_pictures_without_one(tmp_path):
+    marks = np.zeros((16, 24), np.uint8)
+    marks[4:8, 6:12] = 1
+    bad = with_mask(tmp_path, marks, size=(24, 16))
+    good = image(bad.path, label=NORMAL)
+    (batch,) = ImageLoader([bad, good], SPEC, batch_size=2, masks=True)
+    assert batch.masks.shape == (2, 8, 12)
+    assert batch.masks.dtype == bool
+    np.testing.assert_array_equal(batch.masks[0], marks[1::2, 1::2] > 0)
+    assert not batch.masks[1].any()
+
+
+def test_a_mask_of_another_size_is_an_error_that_names_both_sizes_also_when_bad_files_are_skipped(tmp_path):
+    sample = with_mask(tmp_path, np.ones((12, 8), np.uint8))
+    with pytest.raises(DataError, match=r"m\.png: the mask is 8 x 12 pixels, its picture 12 x 8"):
+        list(ImageLoader([sample], SPEC, batch_size=1, masks=True, on_error="skip"))
+
+
+def test_the_mask_of_a_turned_picture_has_the_size_that_people_see(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    marks = np.zeros((12, 8), np.uint8)
+    marks[:3] = 255
+    sample = with_mask(tmp_path, marks, exif=exif)
+    (batch,) = ImageLoader([sample], InputSpec(size=(12, 8)), batch_size=1, masks=True)
+    np.testing.assert_array_equal(batch.masks[0], marks > 0)
+
+
+def test_a_damaged_mask_leaves_its_picture_out_with_the_mask_named(tmp_path):
+    sample = with_mask(tmp_path, np.ones((8, 12), np.uint8))
+    sample.masks.path.write_text("no picture")
+    loader = ImageLoader([sample], SPEC, batch_size=1, masks=True, on_error="skip")
+    assert list(loader) == []
+    assert "m.png" in loader.skipped[0].reason
+
+
+def test_unmasked_anomalies(tmp_path):
+    bare, marked = image(tmp_path / "a", label=ANOMALOUS), image(tmp_path, label=ANOMALOUS, mask=tmp_path)
+    assert unmasked_anomalies([bare, marked, image(tmp_path, label=NORMAL), image(tmp_path)]) == [bare]

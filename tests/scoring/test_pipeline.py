@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from offnormal.data import video_reading
-from offnormal.data.image_loader import ImageLoader
+from offnormal.data.loaders import ImageLoader
 from offnormal.data.video_loader import VideoLoader
 from offnormal.scoring import Scorer, score_items, was_skipped
 from offnormal.scoring.alignment import EARLY, GAP, NEVER

@@ -6,8 +6,9 @@ import torch
 
 from offnormal.bundle import load
 from offnormal.data.batches import Batch
-from offnormal.errors import ConfigError, NotFittedError, OffnormalError
+from offnormal.errors import ConfigError, FitError, NotFittedError, OffnormalError
 from offnormal.scoring import Scorer, choose_device, concatenate, map_peaks, to_scores
+from offnormal.scoring.scorer import within_memory
 from offnormal.types import Output, Scores
 from tests.detectors.parts.test_stream_states import Counting
 from tests.items import sample
@@ -129,3 +130,16 @@ def test_what_was_recalled_from_memory_is_a_row_a_clip(fitted, monkeypatch):
     assert found[0].recalled.tolist() == shares.tolist()
     assert len(found[0]) == 6
     assert concatenate(found).recalled.shape == (3, 2)
+
+
+def test_torch_running_out_of_memory_says_what_to_lower():
+    expected = "a batch does not fit into the memory of this machine: lower it"
+    with pytest.raises(OffnormalError, match=expected), within_memory("a batch", "lower it"):
+        torch.empty(1 << 50)
+    with pytest.raises(FitError, match="of the GPU"), within_memory("a batch", "lower it", FitError):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_other_errors_go_through():
+    with pytest.raises(RuntimeError, match="shape"), within_memory("a batch", "lower it"):
+        raise RuntimeError("shape mismatch")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from offnormal.data.image_loader import ImageLoader
 from offnormal.data.layouts.labelled import normal_items
+from offnormal.data.loaders import ImageLoader
 from offnormal.data.video_loader import VideoLoader
 from offnormal.errors import DataError
 from offnormal.training.embedded import EmbeddedAtFirst, EmbeddingPass

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from offnormal.data.image_loader import ImageLoader
 from offnormal.data.layouts.labelled import normal_items
+from offnormal.data.loaders import ImageLoader
 from offnormal.errors import ConfigError, FitError
 from offnormal.training import checkpoint, loop
 from offnormal.training.gather import Room, gather

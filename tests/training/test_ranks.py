@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from offnormal.data.image_loader import ImageLoader
 from offnormal.data.layouts.labelled import normal_items
+from offnormal.data.loaders import ImageLoader
 from offnormal.errors import DataError, FitError
 from offnormal.training import ranks
 from offnormal.training.gather import Room, gather

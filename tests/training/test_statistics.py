@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from offnormal.data.image_loader import ImageLoader
 from offnormal.data.layouts.labelled import normal_items
+from offnormal.data.loaders import ImageLoader
 from offnormal.detectors.padim import PadimOptions
 from offnormal.errors import DataError
 from offnormal.training import statistics

@@ -53,7 +53,7 @@ def test_a_fit_gives_a_bundle_calibrated_on_what_was_kept_back(parts, tmp_path):
 def test_the_threshold_rests_on_the_scores_of_the_finished_detector(parts, tmp_path):
     run = fit(data=parts, out=tmp_path / "runs", epochs=1, group_by=r"(\d)\.png")
     (dataset,) = open_datasets(parts, group_by=r"(\d)\.png")
-    from offnormal.data.image_loader import ImageLoader
+    from offnormal.data.loaders import ImageLoader
 
     scored = Scorer(run.bundle.detector).over(ImageLoader(dataset.train, run.bundle.detector.input, batch_size=4))
     every = {

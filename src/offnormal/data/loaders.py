@@ -1,17 +1,24 @@
-"""Items -> a loader of their kind."""
+"""Items -> a loader of their kind; images are decoded and resized by threads in advance."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypedDict, Unpack
+from collections import deque
+from collections.abc import Callable, Generator, Sequence, Set
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Self, TypedDict, Unpack
 
-from offnormal.data.batches import Loader, OnError
-from offnormal.data.image_loader import ImageLoader
+import numpy as np
+
+from offnormal.data.batches import Loader, OnError, Row
+from offnormal.data.clips import Clip
+from offnormal.data.frame_cache import ResizedFrame
+from offnormal.data.images import read_mask, read_pixels
 from offnormal.data.video_loader import VideoLoader, VideoOptions
-from offnormal.types import InputSpec, Item
+from offnormal.sources.image import image_size
+from offnormal.types import InputSpec, Item, Sample
 
 
-class LoadOptions(TypedDict, total=False):
+class _LoadOptions(TypedDict, total=False):
     """What a loader of any kind takes, see `Loader`."""
 
     masks: bool
@@ -26,9 +33,53 @@ def open_loader(
     *,
     batch_size: int,
     videos: VideoOptions | None = None,
-    **options: Unpack[LoadOptions],
+    **options: Unpack[_LoadOptions],
 ) -> Loader:
     """The loader of images or of videos that the items need. videos: further options, used where they are videos."""
     if any(item.is_video for item in items):
         return VideoLoader(items, spec, batch_size=batch_size, **options, **(videos or {}))
     return ImageLoader(items, spec, batch_size=batch_size, **options)
+
+
+class ImageLoader(Loader):
+    """See `Loader`; images come in the order of the items. masks: with the mask of each, empty where it has none."""
+
+    def __len__(self) -> int:
+        """Number of items, bad ones included."""
+        return len(self.items)
+
+    def groups(self) -> list[str]:
+        """Every group of an item, in their order."""
+        return list(dict.fromkeys(item.group for item in self.items if item.group is not None))
+
+    def only(self, groups: Set[str | None], *, apart: bool = False) -> Self:
+        """A loader over the items of these groups alone, otherwise the same but without progress."""
+        return self.silent().over([item for item in self.items if item.group in groups])
+
+    def _rows(self) -> Generator[Row, None, None]:
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="decode") as pool:
+            waiting: deque[tuple[Item, Future[ResizedFrame]]] = deque()
+            remaining = iter(self.items)
+            try:
+                while True:
+                    while len(waiting) <= 2 * self.batch_size + self.workers and (item := next(remaining, None)):
+                        waiting.append((item, pool.submit(self._read, item)))
+                    if not waiting:
+                        return
+                    item, future = waiting.popleft()
+                    frame = self._next(item, future.result)
+                    self._count()
+                    if frame is not None:
+                        yield Sample(item=item, label=item.label, group=item.group), Clip((frame,), (frame,))
+            finally:
+                for _, future in waiting:
+                    future.cancel()
+
+    def _read(self, item: Item) -> ResizedFrame:
+        pixels = read_pixels(item.path, self.spec)
+        mask = None
+        if self.masks and item.masks is not None:
+            mask = read_mask(item.masks.path, self.spec, expected=image_size(item.path))
+        elif self.masks:
+            mask = np.zeros(self.spec.size, bool)
+        return ResizedFrame(0, None, pixels, mask)

@@ -102,7 +102,7 @@ def _images_of(name: str) -> list[Path]:
     if path.is_dir():
         images = images_in(path)
     elif path.exists():
-        images = idx.images_of(path) if idx.is_idx(path) else [path]
+        images = idx.images_of(path) if not is_image(path) and idx.is_idx(path) else [path]
     elif idx.address(path) is not None and path.parent.is_file():
         images = [path]
     else:

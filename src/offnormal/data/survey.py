@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from offnormal.data.geometry import fixed_size
+from offnormal.data.images import fixed_size
 from offnormal.errors import ConfigError, DataError, ImageError, VideoError
 from offnormal.sources.image import image_size, significant_bits
 from offnormal.sources.paths import images_in

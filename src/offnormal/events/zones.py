@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from offnormal.config.model import VerbConfig
-from offnormal.data.geometry import place
+from offnormal.data.images import place
 from offnormal.errors import ConfigError
 from offnormal.types import InputSpec, Pooling, Scores
 

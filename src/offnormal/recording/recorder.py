@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from offnormal.config.model import VerbConfig
-from offnormal.data.geometry import restore_size
+from offnormal.data.images import restore_size
 from offnormal.drawing.overlay import overlay, scale_for
 from offnormal.events.rules import EventRules, Seconds
 from offnormal.files import new_file

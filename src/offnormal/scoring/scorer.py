@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,8 +15,9 @@ from offnormal.data.batches import Batch
 from offnormal.detectors.base import Detector, EmbeddedDetector, StatefulDetector
 from offnormal.detectors.parts.stream_states import InOrder, SideBySide
 from offnormal.errors import ConfigError, OffnormalError
-from offnormal.scoring.memory import within_memory
 from offnormal.types import Output, Sample, Scores
+
+_ON_A_PROCESSOR = ("can't allocate memory", "not enough memory")  # of the RuntimeError that torch's allocator raises
 
 
 def choose_device(name: str = "auto", threads: int | None = None) -> torch.device:
@@ -38,6 +40,19 @@ def choose_device(name: str = "auto", threads: int | None = None) -> torch.devic
     if device.type == "cuda":  # thresholds must mean the same wherever scores are computed
         torch.backends.cudnn.allow_tf32 = False
     return device
+
+
+@contextlib.contextmanager
+def within_memory(what: str, advice: str, kind: type[OffnormalError] = OffnormalError) -> Iterator[None]:
+    """Turn what torch raises when memory runs out into an error of `kind` that says what to lower."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError, too
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not known and not any(words in str(error) for words in _ON_A_PROCESSOR):
+            raise
+        place = "of the GPU" if isinstance(error, torch.OutOfMemoryError) else "of this machine"
+        raise kind(f"{what} does not fit into the memory {place}: {advice}") from None
 
 
 def to_scores(output: Output) -> Scores:

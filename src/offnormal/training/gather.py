@@ -12,7 +12,7 @@ import numpy as np
 from offnormal.data import frame_cache
 from offnormal.data.batches import Loader, Row, described_frames
 from offnormal.data.dataset import Skipped
-from offnormal.data.image_loader import ImageLoader
+from offnormal.data.loaders import ImageLoader
 from offnormal.data.video_loader import CacheKind
 from offnormal.errors import DataError
 from offnormal.training.rows import FileRows, RamRows, Rows

@@ -22,7 +22,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from offnormal.data.prefetch import Prefetch
 from offnormal.detectors.base import TrainedDetector
 from offnormal.errors import ConfigError, FitError
-from offnormal.scoring.memory import within_memory
+from offnormal.scoring.scorer import within_memory
 from offnormal.training import checkpoint, ranks
 from offnormal.training.journal import Journal, StepRecord, Tell
 from offnormal.training.samples import Order, Portion, Source, to_unit

@@ -17,7 +17,7 @@ from offnormal.data.batches import Batch, Batches
 from offnormal.detectors.base import StatisticalDetector
 from offnormal.errors import DataError, FitError
 from offnormal.scoring import map_peaks, to_scores
-from offnormal.scoring.memory import within_memory
+from offnormal.scoring.scorer import within_memory
 from offnormal.types import Output, Sample
 
 log = logging.getLogger(__name__)

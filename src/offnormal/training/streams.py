@@ -13,7 +13,7 @@ import numpy as np
 from offnormal.data.batches import Batches, Loader, clip_pixels
 from offnormal.data.clips import Clip
 from offnormal.data.frame_cache import ResizedFrame
-from offnormal.data.image_loader import ImageLoader
+from offnormal.data.loaders import ImageLoader
 from offnormal.errors import DataError
 from offnormal.training.samples import Order, Portion, Source, evenly, stack_raw
 from offnormal.types import Sample

@@ -25,8 +25,8 @@ from torch import nn
 from offnormal.bundle import Bundle
 from offnormal.config.score import BenchmarkConfig
 from offnormal.data.batches import Batches
-from offnormal.data.image_loader import ImageLoader
 from offnormal.data.images import read_pixels, stack
+from offnormal.data.loaders import ImageLoader
 from offnormal.data.resolve import resolve_items
 from offnormal.data.video_loader import VideoLoader
 from offnormal.demo import generate

@@ -21,7 +21,7 @@ from offnormal.detectors.base import EmbeddedDetector, TrainedDetector
 from offnormal.errors import CalibrationError, FitError
 from offnormal.run import Run
 from offnormal.scoring import EmbeddedScorer, Scorer
-from offnormal.scoring.memory import within_memory
+from offnormal.scoring.scorer import within_memory
 from offnormal.training import checkpoint
 from offnormal.training.embedded import EmbeddedAtFirst, EmbeddingPass, KeptEmbeddings
 from offnormal.training.embedded_config import EmbeddedTrainConfig

@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from PIL import Image
 
-from offnormal.data.geometry import place, restore_size
+from offnormal.data.images import place, restore_size
 from offnormal.drawing.overlay import overlay, scale_for
 from offnormal.errors import VideoError
 from offnormal.evaluation.table import DecisionRule

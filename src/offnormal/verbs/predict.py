@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -77,8 +78,6 @@ class Predictor:
         self.input = input_of(bundle, config.mask)
         self.decide = DecisionRule.of(bundle.calibration, config.threshold)
         self.scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
-        self._rules = EventRules.of(config.rules)
-        self._low_threshold = self.decide.low_threshold(config.rules.hysteresis)
         self._progress, self._done = progress, 0
 
     def over(self, items: Sequence[Item]) -> Iterator[Prediction]:
@@ -115,6 +114,14 @@ class Predictor:
                 overlays={} if picture is None else {0: picture},
             )
         self.skipped += loader.skipped
+
+    @cached_property
+    def _rules(self) -> EventRules:
+        return EventRules.of(self.config.rules)
+
+    @cached_property
+    def _low_threshold(self) -> float | None:
+        return self.decide.low_threshold(self.config.rules.hysteresis)
 
     def _video(self, item: Item, unit: Unit, name: str, target: Path | None, total: int) -> Iterator[Prediction]:
         """One video, or nothing when it is skipped."""

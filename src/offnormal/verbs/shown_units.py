@@ -17,8 +17,7 @@ from offnormal.data.batches import clip_pixels
 from offnormal.data.clips import ClipMaker, clip_maker
 from offnormal.data.frame_cache import ResizedFrame
 from offnormal.data.frame_masks import open_masks
-from offnormal.data.geometry import restore_size
-from offnormal.data.images import read_pixels, stack, to_pixels
+from offnormal.data.images import read_pixels, restore_size, stack, to_pixels
 from offnormal.drawing.reconstruction import Reconstruction
 from offnormal.errors import ImageError, VideoError
 from offnormal.evaluation.evaluate import Evaluation

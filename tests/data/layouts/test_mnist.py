@@ -3,8 +3,8 @@ import logging
 import numpy as np
 import pytest
 
-from offnormal.data.image_loader import ImageLoader
 from offnormal.data.layouts.mnist import MnistLayout
+from offnormal.data.loaders import ImageLoader
 from offnormal.data.open import open_datasets
 from offnormal.errors import DataError
 from offnormal.types import ANOMALOUS, NORMAL, InputSpec

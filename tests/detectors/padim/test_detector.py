@@ -96,8 +96,7 @@ def test_end_to_end_equals_the_reference(golden, tmp_path):
     random.seed(1024)
     detector.chosen_0 = torch.tensor(random.sample(range(448), 100))
 
-    from offnormal.data.geometry import resize
-    from offnormal.data.images import stack
+    from offnormal.data.images import resize, stack
 
     def pixels(images):
         arrays = [np.asarray(resize(Image.fromarray(x), spec)).transpose(2, 0, 1) for x in images]

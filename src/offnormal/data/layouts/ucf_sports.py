@@ -10,35 +10,26 @@ from offnormal.data.layouts.class_folders import class_clips, classes_of, divide
 from offnormal.data.layouts.labelled import subfolders
 from offnormal.types import Item
 
-# folder -> class: views of one action are one class
+# folder, whatever its case -> class: views of one action are one class
 _CLASSES = {
-    "Diving-Side": "Diving-Side",
-    "Golf-Swing-Back": "Golf-Swing",
-    "Golf-Swing-Front": "Golf-Swing",
-    "Golf-Swing-Side": "Golf-Swing",
-    "Kicking-Front": "Kicking",
-    "Kicking-Side": "Kicking",
-    "Lifting": "Lifting",
-    "Riding-Horse": "Riding-Horse",
-    "Run-Side": "Run-Side",
-    "SkateBoarding-Front": "SkateBoarding-Front",
-    "Swing-Bench": "Swing-Bench",
-    "Swing-SideAngle": "Swing-SideAngle",
-    "Walk-Front": "Walk-Front",
-    "Golf-Swing": "Golf-Swing",  # where somebody has merged them already
-    "Kicking": "Kicking",
+    "diving-side": "Diving-Side",
+    "golf-swing": "Golf-Swing",  # where somebody has merged them already
+    "golf-swing-back": "Golf-Swing",
+    "golf-swing-front": "Golf-Swing",
+    "golf-swing-side": "Golf-Swing",
+    "kicking": "Kicking",
+    "kicking-front": "Kicking",
+    "kicking-side": "Kicking",
+    "lifting": "Lifting",
+    "riding-horse": "Riding-Horse",
+    "run-side": "Run-Side",
+    "skateboarding-front": "SkateBoarding-Front",
+    "swing-bench": "Swing-Bench",
+    "swing-sideangle": "Swing-SideAngle",
+    "walk-front": "Walk-Front",
 }
-_BY_NAME = {name.casefold(): action for name, action in _CLASSES.items()}
 _ANOMALOUS = ("Walk-Front", "SkateBoarding-Front", "Lifting")
-_NORMAL = (
-    "Run-Side",
-    "Swing-SideAngle",
-    "Swing-Bench",
-    "Riding-Horse",
-    "Golf-Swing",
-    "Diving-Side",
-    "Kicking",
-)
+_NORMAL = ("Run-Side", "Swing-SideAngle", "Swing-Bench", "Riding-Horse", "Golf-Swing", "Diving-Side", "Kicking")
 _LEAST = 2  # folders of these names by which it is known
 
 
@@ -83,12 +74,12 @@ def class_of(folder: str) -> str:
     >>> class_of("Kicking-Front"), class_of("run-side"), class_of("Juggling")
     ('Kicking', 'Run-Side', 'Juggling')
     """
-    return _BY_NAME.get(folder.casefold(), folder)
+    return _CLASSES.get(folder.casefold(), folder)
 
 
 def _place(root: Path) -> Path | None:
     """The folder that the actions lie in: this one or the only one inside; None where there are none."""
     inside = subfolders(root)
-    if sum(folder.name.casefold() in _BY_NAME for folder in inside) >= _LEAST:
+    if sum(folder.name.casefold() in _CLASSES for folder in inside) >= _LEAST:
         return root
     return _place(inside[0]) if len(inside) == 1 else None
