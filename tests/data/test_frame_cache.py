@@ -30,6 +30,7 @@ def kept(cache, key, of):
 
 
 def same(found, expected):
+    found = list(found)
     assert [(f.index, f.time_s) for f in found] == [(f.index, f.time_s) for f in expected]
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_array_equal(a.pixels, b.pixels)

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from offnormal.data import loaders as loader_module
-from offnormal.data.dataset import unmasked_anomalies
 from offnormal.data.loaders import ImageLoader, open_loader
 from offnormal.data.video_loader import VideoLoader, VideoOptions
 from offnormal.errors import DataError, ImageError, VideoError
@@ -260,8 +259,3 @@ def test_a_damaged_mask_leaves_its_picture_out_with_the_mask_named(tmp_path):
     loader = ImageLoader([sample], SPEC, batch_size=1, masks=True, on_error="skip")
     assert list(loader) == []
     assert "m.png" in loader.skipped[0].reason
-
-
-def test_unmasked_anomalies(tmp_path):
-    bare, marked = image(tmp_path / "a", label=ANOMALOUS), image(tmp_path, label=ANOMALOUS, mask=tmp_path)
-    assert unmasked_anomalies([bare, marked, image(tmp_path, label=NORMAL), image(tmp_path)]) == [bare]

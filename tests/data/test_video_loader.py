@@ -376,10 +376,8 @@ def test_of_clips_some_seconds_apart_only_their_frames_are_resized(cinema, monke
     from offnormal.data import video_reading
 
     resized = []
-    plain = video_reading._resize
-    monkeypatch.setattr(
-        video_reading, "_resize", lambda frame, *rest: (resized.append(frame.index), plain(frame, *rest))[1]
-    )
+    plain = video_reading.to_pixels
+    monkeypatch.setattr(video_reading, "to_pixels", lambda *args: (resized.append(1), plain(*args))[1])
     video = cinema.film("a", count=100)
     every, all_of_them = (
         list(VideoLoader([video], clips(frames=2), batch_size=50, every_s=s, workers=1)) for s in (1.0, None)

@@ -103,7 +103,7 @@ class Calibration:
         pixel_threshold = threshold if same else self.pixel_threshold
         return replace(self, threshold=threshold, pixel_threshold=pixel_threshold, by_hand=True)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """What a result says of the calibration it was decided by."""
         return {
             "id": self.id,
@@ -116,11 +116,11 @@ class Calibration:
             "median_score": float(np.median(self.scores)),
         }
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain values for calibration.json."""
         return {**self._plain(), "id": self.id}
 
-    def _plain(self) -> dict[str, Any]:
+    def _plain(self) -> dict[str, object]:
         """Without what calibrations from before masks do not have."""
         return {key: value for key, value in asdict(self).items() if key != "mask" or value is not None}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
@@ -141,7 +141,7 @@ def _time(prediction: Prediction, frame: int) -> float:
     return frame / (prediction.assumed_fps or 1.0) if math.isnan(time_s) else time_s
 
 
-def as_json(prediction: Prediction) -> dict[str, Any]:
+def as_json(prediction: Prediction) -> dict[str, object]:
     """One prediction as plain values: the same keys for every unit, null where one does not apply."""
     table, peak, report = prediction.table, prediction.peak, prediction.alarms
     is_video = prediction.seconds is not None or report is not None
@@ -174,7 +174,7 @@ def as_json(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def _alarm_json(prediction: Prediction, found: VideoAlarm) -> dict[str, Any]:
+def _alarm_json(prediction: Prediction, found: VideoAlarm) -> dict[str, object]:
     alarm, table = found.alarm, prediction.table
     picture = prediction.overlays.get(alarm.peak)
     return {

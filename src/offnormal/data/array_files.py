@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -100,7 +99,7 @@ def _read_hdf5(path: Path, key: str) -> np.ndarray | list[np.ndarray]:
         return [_from_hdf5(file[cell], path, key) for cell in value[()].ravel()]  # reversed axes: already F order
 
 
-def _from_hdf5(value: Any, path: Path, key: str) -> np.ndarray:
+def _from_hdf5(value: object, path: Path, key: str) -> np.ndarray:
     import h5py
 
     if not isinstance(value, h5py.Dataset):
@@ -110,7 +109,7 @@ def _from_hdf5(value: Any, path: Path, key: str) -> np.ndarray:
     return _numeric(np.asarray(value[()]).T, path, key)
 
 
-def _numeric(value: Any, path: Path, key: str) -> np.ndarray:
+def _numeric(value: object, path: Path, key: str) -> np.ndarray:
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "buif":
         raise _not_numbers(path, key)
     return value

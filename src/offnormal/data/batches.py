@@ -9,11 +9,11 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, Self, TypeVar
+from typing import Literal, Protocol, Self, TypeVar
 
 import numpy as np
 
-from offnormal.data.clips import Clip
+from offnormal.data.clips import Clip, F
 from offnormal.data.dataset import Skipped
 from offnormal.data.frame_cache import ResizedFrame
 from offnormal.data.images import stack
@@ -184,6 +184,6 @@ def join_frames(frames: Sequence[np.ndarray]) -> np.ndarray:
     return frames[0] if len(frames) == 1 else np.stack(frames, axis=1)
 
 
-def described_frames(clip: Clip[Any]) -> list[int]:
+def described_frames(clip: Clip[F]) -> list[int]:
     """The K frames that the scores of a clip describe; of a clip as a whole its first and last frame."""
     return [frame.index for frame in clip.targets or (clip.frames[0], clip.frames[-1])]

@@ -92,7 +92,7 @@ class Split:
                 items["anomalous"].append(replace(clip, label=ANOMALOUS))
         return {split: tuple(clips) for split, clips in items.items()}
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain values for split.json."""
         chosen = self.classes
         return {

@@ -14,7 +14,7 @@ from offnormal.data.class_split import ClassChoice, Split
 from offnormal.errors import DataError, ImageError
 from offnormal.sources import idx
 from offnormal.sources.paths import natural_key
-from offnormal.types import ANOMALOUS, Item
+from offnormal.types import Item
 
 _READERS = 8  # threads
 
@@ -150,11 +150,6 @@ def group_of(path: Path, root: Path, group_by: str) -> str:
             "(...) names the session, lot or camera"
         )
     return found
-
-
-def unmasked_anomalies(items: Iterable[Item]) -> list[Item]:
-    """Anomalous items without a mask: with them in a set, pixel metrics would call their defects normal."""
-    return [item for item in items if item.label == ANOMALOUS and item.masks is None]
 
 
 @dataclass(frozen=True, slots=True)

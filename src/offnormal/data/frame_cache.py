@@ -12,10 +12,10 @@ import threading
 import time
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -59,7 +59,7 @@ class FrameCache(ABC):
     """Keeps resized frames by the key that `cache_key` gives; may be used by several threads."""
 
     @abstractmethod
-    def read(self, key: str) -> Sequence[ResizedFrame] | None:
+    def read(self, key: str) -> Iterable[ResizedFrame] | None:
         """All frames of a video, or None when they are not kept."""
 
     @abstractmethod
@@ -92,7 +92,7 @@ class RamCache(FrameCache):
         self._lock = threading.Lock()
         self._said = False
 
-    def read(self, key: str) -> Sequence[ResizedFrame] | None:
+    def read(self, key: str) -> Iterable[ResizedFrame] | None:
         """All frames of a video, or None when they are not kept."""
         return self._videos.get(key)
 
@@ -167,7 +167,7 @@ class DiskCache(FrameCache):
         except OSError as error:
             raise ConfigError(f"{folder}: no place for a cache ({error.strerror}); choose another folder") from None
 
-    def read(self, key: str) -> Sequence[ResizedFrame] | None:
+    def read(self, key: str) -> Iterable[ResizedFrame] | None:
         """All frames of a video, or None when they are not kept or damaged."""
         path = self.folder / f"{key}.npy"
         try:
@@ -182,7 +182,7 @@ class DiskCache(FrameCache):
         except (OSError, ValueError, EOFError, SyntaxError) as error:
             log.warning("%s: damaged cache of frames (%s), written anew", path, error)
             return None
-        return _Stored(rows)
+        return _stored(rows)
 
     def record(self, key: str) -> Recording:
         """Where the frames of a video go while they are read."""
@@ -205,21 +205,14 @@ def remove_stale(folder: Path) -> None:
 _COLUMNS = ("index", "time_s", "crc", "pixels")
 
 
-def _row_type(shape: tuple[int, ...]) -> np.dtype[Any]:
+def _row_type(shape: tuple[int, ...]) -> np.dtype[np.void]:
     return np.dtype([("index", "<i8"), ("time_s", "<f8"), ("crc", "<u4"), ("pixels", "u1", shape)])
 
 
-class _Stored(Sequence[ResizedFrame]):
-    def __init__(self, rows: np.ndarray) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: Any) -> Any:
-        row = self._rows[index]
+def _stored(rows: np.ndarray) -> Iterator[ResizedFrame]:
+    for row in rows:
         time_s = float(row["time_s"])
-        return ResizedFrame(int(row["index"]), None if math.isnan(time_s) else time_s, np.array(row["pixels"]))
+        yield ResizedFrame(int(row["index"]), None if math.isnan(time_s) else time_s, np.array(row["pixels"]))
 
 
 class _DiskRecording(Recording):
@@ -228,7 +221,7 @@ class _DiskRecording(Recording):
         self._path = cache.folder / f"{key}.npy"
         self._partial = cache.folder / f".{key}.{secrets.token_hex(4)}.partial"
         self._file: BinaryIO | None = None
-        self._type: np.dtype[Any] | None = None
+        self._type: np.dtype[np.void] | None = None
         self._count = 0
         self._given_up = False
 
@@ -271,7 +264,7 @@ class _DiskRecording(Recording):
         self.close()
 
 
-def _header(dtype: np.dtype[Any], count: int) -> bytes:
+def _header(dtype: np.dtype[np.void], count: int) -> bytes:
     """Of a .npy file (version 1.0), always `_HEADER_BYTES` long, so that the count can be filled in at the end."""
     values = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (count,)}
     room = _HEADER_BYTES - len(np.lib.format.magic(1, 0)) - 2

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self, TypedDict, Unpack
+from typing import Literal, Self, TypedDict, Unpack
 
 from offnormal.data.batches import Loader, OnError, Row
-from offnormal.data.clips import Clip, Timed, most_clips
+from offnormal.data.clips import Clip, F, Timed, most_clips
 from offnormal.data.frame_cache import DiskCache, FrameCache, RamCache, ResizedFrame
 from offnormal.data.prefetch import Prefetch
 from offnormal.data.video_reading import Ended, ReadOptions, read_clips
@@ -113,7 +113,7 @@ class VideoLoader(Loader):
         other._groups, other._apart = None, False
         return other
 
-    def sample_of(self, video: Item, clip: Clip[Any]) -> Sample | None:
+    def sample_of(self, video: Item, clip: Clip[F]) -> Sample | None:
         """What is known of a clip of a video, of whose frames only places and times count; None: it is not given."""
         group = self._group_of(video, clip.frames[-1])
         if self._groups is not None and (
@@ -196,7 +196,7 @@ def _group(video: Item) -> str:
     return video.group if video.group is not None else video.name
 
 
-def _sample(video: Item, clip: Clip[Any], group: str) -> Sample:
+def _sample(video: Item, clip: Clip[F], group: str) -> Sample:
     first, last = clip.frames[0], clip.frames[-1]
     if clip.targets:
         first = last = max(clip.targets, key=lambda frame: frame.index)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from offnormal.data.clips import Clip, ClipMaker, clip_maker
+from offnormal.data.clips import Clip, ClipMaker, F, clip_maker
 from offnormal.data.frame_cache import FrameCache, ResizedFrame, cache_key
 from offnormal.data.frame_masks import FrameMasks, open_masks
 from offnormal.data.images import resize_mask, to_pixels
@@ -58,11 +57,6 @@ class ReadOptions:
             return open_video(video.path, fps=self.fps, bits=self.spec.bits)
         return open_video(video.path)
 
-    def show(self, frame: Frame) -> None:
-        """Let whoever wants to see frames see one, as it was decoded but masked."""
-        if self.seen is not None:
-            self.seen(replace(frame, image=paint(frame.image, self.spec.mask)))
-
     def warn(self, video: Item, warning: str) -> None:
         """Log a warning unless one of its name was logged of another video."""
         name = warning.partition(":")[0]
@@ -77,157 +71,142 @@ def read_clips(video: Item, reading: ReadOptions, pool: Executor) -> Generator[C
     pool: resizes frames. Whatever is raised names the video in a note; VideoError when it cannot be read, DataError
     when its masks do not belong to it.
     """
+    source = video.masks if reading.masks else None
     try:
-        with reading.open(video) as reader, _masks(video, reading) as masks:
-            length = reader.info.frames if reader.info.exact else None
-            maker: ClipMaker[Any] = clip_maker(reading.spec, length=length, every_s=reading.every_s)
-            times: dict[int, float | None] = {}
-            make = _sparse_clips if reading.every_s is not None and reading.spec.frames > 1 else _dense_clips
-            yield from make(video, reader, masks, reading, pool, maker, times)
-            if reading.every_s is not None and reading.spec.frames == 1:  # frames were passed over
-                times = dict(enumerate(reader.times())) | times
-            count = max(times, default=-1) + 1
-            warnings = [
-                *maker.warnings,
-                *_clock_warnings(reader.restarts),
-                *_label_warnings(video, count, thinned=reading.every_s is not None),
-            ]
-            for warning in warnings:
-                reading.warn(video, warning)
-            in_order = np.array([times.get(index) for index in range(count)], np.float64)
-            yield Ended(
-                video,
-                count,
-                in_order,
-                reader.info.fps,
-                tuple(reader.restarts),
-                reading.every_s is not None,
-                tuple(maker.gaps),
-                (*reader.warnings, *warnings),
-            )
+        with reading.open(video) as reader, open_masks(source) if source else contextlib.nullcontext() as masks:
+            yield from _Pass(video, reader, masks, reading, pool).clips()
     except Exception as error:
         error.add_note(f"while reading video {video.name} ({video.path})")
         raise
 
 
-def _masks(video: Item, reading: ReadOptions) -> contextlib.AbstractContextManager[FrameMasks | None]:
-    return open_masks(video.masks) if reading.masks and video.masks is not None else contextlib.nullcontext()
+@dataclass(slots=True)
+class _Pass:
+    """One video while it is read from its first to its last frame."""
 
+    video: Item
+    reader: VideoReader
+    masks: FrameMasks | None
+    reading: ReadOptions
+    pool: Executor
+    times: dict[int, float | None] = field(default_factory=dict)  # of the frames read so far
 
-def _dense_clips(
-    video: Item,
-    reader: VideoReader,
-    masks: FrameMasks | None,
-    reading: ReadOptions,
-    pool: Executor,
-    maker: ClipMaker[ResizedFrame],
-    times: dict[int, float | None],
-) -> Generator[Clip[ResizedFrame], None, None]:
-    """Clips of which most frames are used: each is resized, or taken from the cache, as it comes."""
-    with contextlib.closing(_frames(video, reader, masks, reading, pool)) as frames:
+    def clips(self) -> Generator[Clip[ResizedFrame] | Ended, None, None]:
+        """The clips, then what is known of the video."""
+        spec, every_s = self.reading.spec, self.reading.every_s
+        length = self.reader.info.frames if self.reader.info.exact else None
+        if every_s is not None and spec.frames > 1:  # only the frames in the clips are resized
+            of_frames: ClipMaker[Frame] = clip_maker(spec, length=length, every_s=every_s)
+            for clip in self._made(of_frames, self._seen(self.reader.frames())):
+                frames = zip(clip.frames, self.pool.map(self._resized, clip.frames), strict=True)
+                resized = {frame.index: of_frame for frame, of_frame in frames}
+                yield Clip(
+                    tuple(resized[frame.index] for frame in clip.frames),
+                    tuple(resized[frame.index] for frame in clip.targets),
+                )
+            yield self._ended(of_frames)
+            return
+        maker: ClipMaker[ResizedFrame] = clip_maker(spec, length=length, every_s=every_s)
+        with contextlib.closing(self._frames()) as frames_at_size:
+            yield from self._made(maker, frames_at_size)
+        if every_s is not None:  # frames were passed over
+            self.times = dict(enumerate(self.reader.times())) | self.times
+        yield self._ended(maker)
+
+    def _made(self, maker: ClipMaker[F], frames: Iterator[F]) -> Iterator[Clip[F]]:
         for frame in frames:
-            times[frame.index] = frame.time_s
-            if frame.index in reader.restarts:
+            self.times[frame.index] = frame.time_s
+            if frame.index in self.reader.restarts:
                 maker.reset()
             yield from maker.push(frame)
-    yield from maker.end()
+        yield from maker.end()
 
-
-def _sparse_clips(
-    video: Item,
-    reader: VideoReader,
-    masks: FrameMasks | None,
-    reading: ReadOptions,
-    pool: Executor,
-    maker: ClipMaker[Frame],
-    times: dict[int, float | None],
-) -> Generator[Clip[ResizedFrame], None, None]:
-    """Clips some seconds apart: only the frames in them are resized."""
-
-    def resize(frame: Frame) -> ResizedFrame:
-        size = (frame.image.shape[0], frame.image.shape[1])
-        return _resize(frame, _mask_of(video, masks, frame.index, size, reading), reading.spec)
-
-    def resized(clips: Iterable[Clip[Frame]]) -> Iterator[Clip[ResizedFrame]]:
-        for clip in clips:
-            done = dict(zip((frame.index for frame in clip.frames), pool.map(resize, clip.frames), strict=True))
-            yield Clip(
-                tuple(done[frame.index] for frame in clip.frames), tuple(done[frame.index] for frame in clip.targets)
-            )
-
-    for frame in reader.frames():
-        reading.show(frame)
-        times[frame.index] = frame.time_s
-        if frame.index in reader.restarts:
-            maker.reset()
-        yield from resized(maker.push(frame))
-    yield from resized(maker.end())
-
-
-def _frames(
-    video: Item, reader: VideoReader, masks: FrameMasks | None, reading: ReadOptions, pool: Executor
-) -> Generator[ResizedFrame, None, None]:
-    """Frames at input size from the cache or from the reader, which then fills the cache."""
-    thinned = reading.every_s if reading.spec.frames == 1 else None
-    key = cache_key(video.path, reading.spec, every_s=thinned, fps=reading.fps) if reading.cache is not None else ""
-    stored = reading.cache.read(key) if reading.cache is not None else None
-    if stored is not None:
-        for frame in stored:
-            yield replace(frame, mask=_mask_of(video, masks, frame.index, reader.info.size, reading))
-        return
-    recording = reading.cache.record(key) if reading.cache is not None else None
-    try:
-        decoded = reader.frames() if thinned is None else reader.thinned(thinned)
-        for frame in _resized(video, decoded, masks, reading, pool):
-            if recording is not None:
-                recording.add(frame)
-            yield frame
-        if recording is not None and not (reader.warnings or reader.restarts):  # which are found by reading it
-            recording.commit()
-    finally:
-        if recording is not None:
-            recording.close()
-
-
-def _resized(
-    video: Item, frames: Iterator[Frame], masks: FrameMasks | None, reading: ReadOptions, pool: Executor
-) -> Generator[ResizedFrame, None, None]:
-    pending: deque[Future[ResizedFrame]] = deque()
-    try:
-        for frame in frames:
-            reading.show(frame)
-            mask = _mask_of(video, masks, frame.index, (frame.image.shape[0], frame.image.shape[1]), reading)
-            pending.append(pool.submit(_resize, frame, mask, reading.spec))
-            if len(pending) > reading.pending:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        for future in pending:
-            future.cancel()
-
-
-def _resize(frame: Frame, mask: np.ndarray | None, spec: InputSpec) -> ResizedFrame:
-    return ResizedFrame(frame.index, frame.time_s, to_pixels(Image.fromarray(frame.image), spec), mask)
-
-
-def _mask_of(
-    video: Item, masks: FrameMasks | None, index: int, size: tuple[int, int], reading: ReadOptions
-) -> np.ndarray | None:
-    """(H, W) bool at input size, empty for a video without masks; None when none are wanted."""
-    if not reading.masks:
-        return None
-    if masks is None:
-        return np.zeros(reading.spec.size, bool)
-    if index >= len(masks):
-        raise DataError(f"video {video.name}: {len(masks)} masks, but there is a frame {index}; expected one a frame")
-    marked = masks[index]
-    if marked.shape != size:
-        raise DataError(
-            f"video {video.name}: the mask of frame {index} is {marked.shape[1]} x {marked.shape[0]} pixels, the frame "
-            f"{size[1]} x {size[0]}; expected the same size"
+    def _ended(self, maker: ClipMaker[F]) -> Ended:
+        count, is_thinned = max(self.times, default=-1) + 1, self.reading.every_s is not None
+        warnings = [
+            *maker.warnings,
+            *_clock_warnings(self.reader.restarts),
+            *_label_warnings(self.video, count, thinned=is_thinned),
+        ]
+        for warning in warnings:
+            self.reading.warn(self.video, warning)
+        return Ended(
+            video=self.video,
+            frames=count,
+            times_s=np.array([self.times.get(index) for index in range(count)], np.float64),
+            fps=self.reader.info.fps,
+            restarts=tuple(self.reader.restarts),
+            is_thinned=is_thinned,
+            gaps=tuple(maker.gaps),
+            warnings=(*self.reader.warnings, *warnings),
         )
-    return resize_mask(marked, reading.spec)
+
+    def _frames(self) -> Generator[ResizedFrame, None, None]:
+        """Frames at input size from the cache or from the reader, which then fills the cache."""
+        reading, reader = self.reading, self.reader
+        thinned = reading.every_s if reading.spec.frames == 1 else None
+        decoded = reader.frames() if thinned is None else reader.thinned(thinned)
+        if reading.cache is None:
+            yield from self._resized_ahead(decoded)
+            return
+        key = cache_key(self.video.path, reading.spec, every_s=thinned, fps=reading.fps)
+        if (stored := reading.cache.read(key)) is not None:
+            for frame in stored:
+                yield replace(frame, mask=self._mask(frame.index, reader.info.size))
+            return
+        with contextlib.closing(reading.cache.record(key)) as recording:
+            for frame in self._resized_ahead(decoded):
+                recording.add(frame)
+                yield frame
+            if not (reader.warnings or reader.restarts):  # which are found by reading it
+                recording.commit()
+
+    def _resized_ahead(self, frames: Iterator[Frame]) -> Generator[ResizedFrame, None, None]:
+        pending: deque[Future[ResizedFrame]] = deque()
+        try:
+            for frame in self._seen(frames):
+                mask = self._mask(frame.index, (frame.image.shape[0], frame.image.shape[1]))
+                pending.append(self.pool.submit(self._at_size, frame, mask))
+                if len(pending) > self.reading.pending:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def _seen(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """Frames, each shown to whoever wants to see it, as it was decoded but masked."""
+        for frame in frames:
+            if self.reading.seen is not None:
+                self.reading.seen(replace(frame, image=paint(frame.image, self.reading.spec.mask)))
+            yield frame
+
+    def _resized(self, frame: Frame) -> ResizedFrame:
+        return self._at_size(frame, self._mask(frame.index, (frame.image.shape[0], frame.image.shape[1])))
+
+    def _at_size(self, frame: Frame, mask: np.ndarray | None) -> ResizedFrame:
+        pixels = to_pixels(Image.fromarray(frame.image), self.reading.spec)
+        return ResizedFrame(frame.index, frame.time_s, pixels, mask)
+
+    def _mask(self, index: int, size: tuple[int, int]) -> np.ndarray | None:
+        """(H, W) bool at input size, empty for a video without masks; None when none are wanted."""
+        if not self.reading.masks:
+            return None
+        if self.masks is None:
+            return np.zeros(self.reading.spec.size, bool)
+        name = self.video.name
+        if index >= len(self.masks):
+            raise DataError(
+                f"video {name}: {len(self.masks)} masks, but there is a frame {index}; expected one a frame"
+            )
+        marked = self.masks[index]
+        if marked.shape != size:
+            raise DataError(
+                f"video {name}: the mask of frame {index} is {marked.shape[1]} x {marked.shape[0]} pixels, the frame "
+                f"{size[1]} x {size[0]}; expected the same size"
+            )
+        return resize_mask(marked, self.reading.spec)
 
 
 def _clock_warnings(restarts: Sequence[int]) -> list[str]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -308,7 +307,7 @@ def _best(rows: Sequence[Contender], draws: Sequence[Draws], name: str) -> str |
     return rows[top].letter
 
 
-def comparison_json(comparison: Comparison) -> dict[str, Any]:
+def comparison_json(comparison: Comparison) -> dict[str, object]:
     """What comparison.json holds."""
     return {
         "data": {"name": comparison.data, "unit": comparison.unit.value, "fingerprint": comparison.fingerprint},
@@ -327,7 +326,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _row_json(row: Contender) -> dict[str, Any]:
+def _row_json(row: Contender) -> dict[str, object]:
     run = row.run
     return {
         "letter": row.letter,

@@ -256,7 +256,7 @@ def _term_metrics(table: ScoreTable) -> dict[str, dict[str, float]]:
     return {name: of_term for name, of_term in plain.items() if of_term}
 
 
-def metrics_json(evaluation: Evaluation) -> dict[str, Any]:
+def metrics_json(evaluation: Evaluation) -> dict[str, object]:
     """What metrics.json holds: one schema for every unit, null or empty where something does not apply."""
     calibration, dataset = evaluation.calibration, evaluation.dataset
     return {
@@ -311,7 +311,7 @@ def metrics_json(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _correct(correct: Share | None, *, is_anomalous: bool) -> dict[str, Any]:
+def _correct(correct: Share | None, *, is_anomalous: bool) -> dict[str, object]:
     name = "detected" if is_anomalous else "passed"
     if correct is None or not correct.of:
         return {name: None}
@@ -319,7 +319,7 @@ def _correct(correct: Share | None, *, is_anomalous: bool) -> dict[str, Any]:
     return {name: correct.count, f"{name}_share": share, "interval": [correct.low / 100, correct.high / 100]}
 
 
-def _frames_json(frames: VideoMetrics) -> dict[str, Any]:
+def _frames_json(frames: VideoMetrics) -> dict[str, object]:
     return {
         "smoothing": frames.smoothing,
         "EER_threshold": frames.eer_threshold,

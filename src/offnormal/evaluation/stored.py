@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -56,8 +55,8 @@ def read_evaluation(path: Path) -> StoredEvaluation:
             raise UsageError(f"{path}: has no {name}; {_advice(path, name)}")
     file = path / "metrics.json"
     values = _read_json(file)
-    if "categories" in values:
-        names = ", ".join(str(name) for name in values["categories"])
+    if isinstance(categories := values.get("categories"), Mapping):
+        names = ", ".join(map(str, categories))
         raise UsageError(f"{path}: is a run over several categories ({names}); compare the folder of one of them")
     data = values.get("data")
     if not isinstance(data, dict) or not isinstance(data.get("fingerprint"), str):
@@ -71,7 +70,7 @@ def read_evaluation(path: Path) -> StoredEvaluation:
     calibration, alarms = (
         part if isinstance(part := values.get(name), dict) else {} for name in ("calibration", "alarms")
     )
-    bundle = values.get("bundle") if isinstance(values.get("bundle"), str) else None
+    bundle = found if isinstance(found := values.get("bundle"), str) else None
     folder = _bundle_folder(path, bundle)
     detector, options = _detector_of(path, folder)
     metrics = values.get("metrics")
@@ -128,7 +127,7 @@ def _advice(path: Path, name: str) -> str:
     return "expected the folder of a run with an evaluation: run offnormal evaluate first"
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def _read_json(file: Path) -> dict[str, object]:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
@@ -173,7 +172,7 @@ def _detector_of(path: Path, bundle: Path | None) -> tuple[str | None, dict[str,
     return None, {}
 
 
-def _flat(values: Mapping[Any, Any], before: str = "") -> dict[str, str]:
+def _flat(values: Mapping[str, object], before: str = "") -> dict[str, str]:
     found: dict[str, str] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
@@ -183,7 +182,7 @@ def _flat(values: Mapping[Any, Any], before: str = "") -> dict[str, str]:
     return found
 
 
-def _rate(values: Any) -> str | None:
+def _rate(values: object) -> str | None:
     if not isinstance(values, Mapping) or (value := _number(values.get("value"))) is None:
         return None
     per = values.get("per", "image")
@@ -202,7 +201,8 @@ def _with_restarts(table: ScoreTable, restarts: object) -> ScoreTable:
     return replace(table, items=tuple(replace(item, restarts=frames.get(item.name, ())) for item in table.items))
 
 
-def _number(value: Any) -> float | None:
+def _number(value: object) -> float | None:
     """A finite number, or None for anything else."""
-    known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if known else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)

@@ -7,7 +7,6 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from offnormal.bundle import Bundle, describe, load
 from offnormal.config.score import EvaluateConfig
@@ -216,7 +215,7 @@ def _may_be_anomalous(item: Item) -> bool:
     return item.label == ANOMALOUS or (item.is_video and item.label is None)
 
 
-def _write_json(path: Path, values: dict[str, Any]) -> None:
+def _write_json(path: Path, values: dict[str, object]) -> None:
     write_text(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 

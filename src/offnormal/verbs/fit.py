@@ -243,7 +243,7 @@ class _Fitted:
     skipped: Sequence[Skipped]
     count: int  # of images or clips learnt from
     waited_s: float
-    training: dict[str, Any] | None = None  # for the card
+    training: dict[str, object] | None = None  # for the card
     finished: bool = True
     things: str = "frames"
 
@@ -314,7 +314,7 @@ def _calibrate(bundle: Bundle, fitted: _Fitted, rate: Rate | None, dataset: Data
         ) from None
 
 
-def _effective(name: str, config: FitConfig, dataset: Dataset) -> dict[str, Any]:
+def _effective(name: str, config: FitConfig, dataset: Dataset) -> dict[str, object]:
     """What was asked for, as a configuration of its own: of one of several categories that one."""
     values = config.model_dump(mode="json")
     values.pop("resume", None)
@@ -324,7 +324,7 @@ def _effective(name: str, config: FitConfig, dataset: Dataset) -> dict[str, Any]
     return {"detector": {"name": name, **values.pop("detector")}, **values}
 
 
-def _card(dataset: Dataset, fitted: _Fitted) -> dict[str, Any]:
+def _card(dataset: Dataset, fitted: _Fitted) -> dict[str, object]:
     videos = dataset.is_video
     return {
         "data": {

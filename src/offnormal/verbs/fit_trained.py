@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -47,7 +46,7 @@ class FittedByTraining:
     skipped: Sequence[Skipped]
     learnt: int  # images or clips
     waited_s: float  # for data, in the first pass
-    card: dict[str, Any]
+    card: dict[str, object]
     unfinished: bool  # stopped by the limit of time: it may be gone on with
 
 

@@ -26,7 +26,7 @@ class Importable(Protocol):
 
     @classmethod
     def from_reference(
-        cls, states: Sequence[Mapping[str, Tensor]], options: DetectorOptions, **chosen: Any
+        cls, states: Sequence[Mapping[str, Tensor]], options: DetectorOptions, **chosen: object
     ) -> Detector:
         """The fitted detector of the state dicts that were given, one a file; chosen: what they do not say."""
         ...
@@ -55,7 +55,7 @@ def import_run(name: str, config: ImportConfig) -> Run:
     options: DetectorOptions = config.detector  # type: ignore[attr-defined]
     files = [as_written(path) for path in config.files]
     detector = made.from_reference([read_weights(path) for path in files], options, **config.chosen)
-    imported: dict[str, Any] = {path.name: sha256_of(path) for path in files}
+    imported: dict[str, object] = {path.name: sha256_of(path) for path in files}
     run = new_run(config.out, name, "imported")
     run.log("start", verb="import", detector=name, weights=imported)
     bundle = Bundle(detector.eval(), card={"imported": imported})

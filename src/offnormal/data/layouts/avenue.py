@@ -7,7 +7,7 @@ from pathlib import Path
 from offnormal.data.dataset import Dataset
 from offnormal.data.frame_labels import checked
 from offnormal.data.frame_masks import frame_labels, open_masks
-from offnormal.data.layouts.categories import refuse_category
+from offnormal.data.layouts.categories import OneDataset, refuse_category
 from offnormal.data.layouts.clips import holds
 from offnormal.errors import DataError
 from offnormal.sources.paths import videos_in
@@ -18,7 +18,7 @@ _PARTS = ("training_videos", "testing_videos")
 _MASKS = ("ground_truth_demo/testing_label_mask", "testing_label_mask")
 
 
-class AvenueLayout:
+class AvenueLayout(OneDataset):
     """`training_videos`, `testing_videos`, and `N_label.mat` masks in `ground_truth_demo` in the folder or beside it.
 
     A frame is anomalous when its mask marks any pixel. MATLAB's older files and those of 7.3 are both read; reading
@@ -36,11 +36,6 @@ class AvenueLayout:
     def recognises(root: Path) -> bool:
         """Whether `training_videos` or `testing_videos` lies in the folder, or in `Avenue Dataset` in it."""
         return holds(_inner(root), *_PARTS)
-
-    @staticmethod
-    def categories(root: Path) -> list[str]:
-        """Always empty: the tree holds one category."""
-        return []
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:

@@ -14,6 +14,15 @@ def sets_in(root: Path, is_set: Callable[[Path], bool]) -> list[str]:
     return [] if is_set(root) else [folder.name for folder in subfolders(root) if is_set(folder)]
 
 
+class OneDataset:
+    """What layouts of a single dataset share."""
+
+    @staticmethod
+    def categories(root: Path) -> list[str]:
+        """Always empty: the tree holds one category."""
+        return []
+
+
 def refuse_category(category: str | None, layout: str) -> None:
     """DataError for a category of a layout that has none."""
     if category is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from offnormal.data.class_split import ClassChoice, Split, split_clips
 from offnormal.data.dataset import Dataset
+from offnormal.data.layouts.categories import OneDataset
 from offnormal.data.layouts.clips import names_below
 from offnormal.data.layouts.labelled import subfolders
 from offnormal.errors import DataError
@@ -21,7 +22,7 @@ _COPY = re.compile(
 _SAME_SOURCE = re.compile(r"(v_.+_g\d+)_c\d+", re.IGNORECASE)  # of UCF-50 and UCF-101: a group is cut from one video
 
 
-class ClassFoldersLayout:
+class ClassFoldersLayout(OneDataset):
     """A folder for each class of activity, with video files or folders of frames in it, also one folder a clip.
 
     Files belong to one original when they lie in the same folder inside that of their class, or when their names differ
@@ -37,11 +38,6 @@ class ClassFoldersLayout:
     def recognises(root: Path) -> bool:
         """Never by itself: folders of videos may also be cameras. Naming classes chooses it."""
         return False
-
-    @staticmethod
-    def categories(root: Path) -> list[str]:
-        """None: several classes are normal at once."""
-        return []
 
     @staticmethod
     def clips(root: Path) -> tuple[Item, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from offnormal.data.dataset import Dataset
+from offnormal.data.layouts.categories import OneDataset
 from offnormal.data.layouts.labelled import NORMAL_NAMES, image_name, labelled_items, normal_items, subfolders
 from offnormal.errors import DataError
 from offnormal.sources.paths import as_written, images_in
@@ -13,7 +14,7 @@ from offnormal.types import Item
 _STRUCTURED = ("train", "test", "ground_truth")
 
 
-class FolderLayout:
+class FolderLayout(OneDataset):
     """A folder of normal pictures, searched recursively; test pictures are given by --test."""
 
     tree = "NORMAL/**/*.png  [TEST/**/*.png, labelled when TEST has a subfolder good, normal or ok]  [MASKS/...]"
@@ -24,11 +25,6 @@ class FolderLayout:
     def recognises(root: Path) -> bool:
         """Whether the folder holds pictures and none of train, test, ground_truth (which other layouts explain)."""
         return not any((root / name).is_dir() for name in _STRUCTURED) and bool(images_in(root))
-
-    @staticmethod
-    def categories(root: Path) -> list[str]:
-        """Always empty: the tree holds one category."""
-        return []
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from offnormal.data.dataset import Dataset
-from offnormal.data.layouts.categories import refuse_category
+from offnormal.data.layouts.categories import OneDataset, refuse_category
 from offnormal.data.layouts.labelled import train_and_test
 from offnormal.errors import DataError
 
 
-class GanomalyLayout:
+class GanomalyLayout(OneDataset):
     """`train/0.normal`, `test/0.normal`, `test/1.abnormal`; masks in `ground_truth/1.abnormal` where there are any."""
 
     tree = "ROOT/train/0.normal/*.png  ROOT/test/0.normal/*.png  ROOT/test/1.abnormal/*.png"
@@ -21,11 +21,6 @@ class GanomalyLayout:
     def recognises(root: Path) -> bool:
         """Whether `train/0.normal` or `test/0.normal` exists."""
         return (root / "train" / "0.normal").is_dir() or (root / "test" / "0.normal").is_dir()
-
-    @staticmethod
-    def categories(root: Path) -> list[str]:
-        """Always empty: the tree holds one category."""
-        return []
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:

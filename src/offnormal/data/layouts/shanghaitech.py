@@ -9,7 +9,7 @@ import numpy as np
 from offnormal.data.array_files import read_npy
 from offnormal.data.dataset import Dataset
 from offnormal.data.frame_labels import as_labels, checked
-from offnormal.data.layouts.categories import refuse_category
+from offnormal.data.layouts.categories import OneDataset, refuse_category
 from offnormal.data.layouts.clips import checked_masks, clip_folders, holds, training_clips
 from offnormal.errors import DataError
 from offnormal.sources.paths import videos_in
@@ -18,7 +18,7 @@ from offnormal.types import Item, MaskSource
 _LABELS, _MASKS = "test_frame_mask", "test_pixel_mask"
 
 
-class ShanghaiTechLayout:
+class ShanghaiTechLayout(OneDataset):
     """`training/videos` (or `training/frames`), `testing/frames`, `test_frame_mask`, `test_pixel_mask`.
 
     Where training videos lie both as .avi and as frames, the frames are taken. Masks are read a frame at a time.
@@ -40,11 +40,6 @@ class ShanghaiTechLayout:
             or (testing.is_dir() and holds(testing, _LABELS, _MASKS))
             or (training.is_dir() and holds(training, "videos"))
         )
-
-    @staticmethod
-    def categories(root: Path) -> list[str]:
-        """Always empty: its 13 scenes are learnt together."""
-        return []
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:

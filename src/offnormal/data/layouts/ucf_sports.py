@@ -6,6 +6,7 @@ from pathlib import Path
 
 from offnormal.data.class_split import ClassChoice
 from offnormal.data.dataset import Dataset
+from offnormal.data.layouts.categories import OneDataset
 from offnormal.data.layouts.class_folders import class_clips, classes_of, divided
 from offnormal.data.layouts.labelled import subfolders
 from offnormal.types import Item
@@ -33,7 +34,7 @@ _NORMAL = ("Run-Side", "Swing-SideAngle", "Swing-Bench", "Riding-Horse", "Golf-S
 _LEAST = 2  # folders of these names by which it is known
 
 
-class UcfSportsLayout:
+class UcfSportsLayout(OneDataset):
     """`Kicking-Front/001/*.avi`, with the frames beside it in `jpeg/` and boxes in `gt/`, which are passed over.
 
     Where a clip's video is missing, its frames are read. A clip's folder is its original. Seven classes are normal and
@@ -49,11 +50,6 @@ class UcfSportsLayout:
     def recognises(root: Path) -> bool:
         """Whether at least two of the folders have names of its actions, also one folder down."""
         return _place(root) is not None
-
-    @staticmethod
-    def categories(root: Path) -> list[str]:
-        """None: several classes are normal at once."""
-        return []
 
     @staticmethod
     def clips(root: Path) -> tuple[Item, ...]:
