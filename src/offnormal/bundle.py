@@ -26,7 +26,7 @@ from offnormal.calibration.calibration import Calibration
 from offnormal.detectors.base import Detector
 from offnormal.errors import BundleError, CalibrationError, OffnormalError
 from offnormal.files import new_folder, write_text
-from offnormal.sources.privacy import mask_of
+from offnormal.sources.privacy import mask_of, read_privacy_mask
 from offnormal.tensors import add_tensors, write_tensors
 from offnormal.types import InputSpec, Resize
 
@@ -53,6 +53,22 @@ class Bundle:
         if self.calibration is None or self.calibration.mask is None:
             return self.detector.input
         return replace(self.detector.input, mask=self.calibration.mask)
+
+    def input_through(self, mask: Path | None) -> InputSpec:
+        """What is read for it, with another privacy mask where a file with one is given.
+
+        Raises CalibrationError when its threshold was made without this mask.
+        """
+        if mask is None:
+            return self.input
+        given = read_privacy_mask(mask)
+        if self.calibration is not None and given != self.input.mask:
+            made = "another mask" if self.input.mask is not None else "none"
+            raise CalibrationError(
+                f"--mask {mask}: this bundle was calibrated with {made}, and its threshold says nothing of pictures "
+                "seen through this one; calibrate with it first (offnormal calibrate --mask), or leave it out"
+            )
+        return replace(self.input, mask=given)
 
     def save(self, path: str | Path) -> Path:
         """Write the bundle as a folder that appears whole or not at all.

@@ -43,33 +43,6 @@ class Clip(Generic[F]):
     targets: tuple[F, ...]  # (K,) as InputSpec.targets orders them; (): the clip as a whole
 
 
-class ClipMaker(Protocol[F]):
-    """Takes the frames of one video in order, and gives clips; nothing depends on how often it is asked."""
-
-    warnings: list[str]
-    gaps: list[int]  # index of the first frame after each gap
-
-    def push(self, frame: F) -> list[Clip[F]]:
-        """Take the next frame; the clips that it completes."""
-        ...
-
-    def end(self) -> list[Clip[F]]:
-        """The clips that only the end of the video completes."""
-        ...
-
-    def reset(self) -> None:
-        """Let no clip reach across this moment, but one that is spread over the whole video."""
-        ...
-
-
-def clip_maker(spec: InputSpec, *, length: int | None = None, every_s: float | None = None) -> ClipMaker[F]:
-    """What makes the clips of one video.
-
-    length: how many frames the video has, exactly; only `uniform` sampling asks. every_s: see `Windows`.
-    """
-    return Uniform(spec, length) if spec.sampling == "uniform" else Windows(spec, every_s=every_s)
-
-
 class Windows(Generic[F]):
     """Clips of T frames, `hop` source frames apart, that never reach across a gap or a `reset`.
 
@@ -84,7 +57,7 @@ class Windows(Generic[F]):
         self.spec = spec
         self.every_s = every_s
         self.warnings: list[str] = []
-        self.gaps: list[int] = []
+        self.gaps: list[int] = []  # index of the first frame after each gap
         self._ring: deque[F] = deque()
         self._jumps = Jumps()
         self._last: F | None = None
@@ -228,6 +201,17 @@ class Uniform(Generic[F]):
 
     def _wants(self, index: int) -> bool:
         return index % self._step == 0 if self._wanted is None else index in self._wanted
+
+
+ClipMaker = Windows[F] | Uniform[F]  # takes the frames of one video in order, and gives clips
+
+
+def clip_maker(spec: InputSpec, *, length: int | None = None, every_s: float | None = None) -> ClipMaker[F]:
+    """What makes the clips of one video.
+
+    length: how many frames the video has, exactly; only `uniform` sampling asks. every_s: see `Windows`.
+    """
+    return Uniform(spec, length) if spec.sampling == "uniform" else Windows(spec, every_s=every_s)
 
 
 def spread(length: int, frames: int) -> list[int]:

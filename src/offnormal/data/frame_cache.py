@@ -11,7 +11,6 @@ import secrets
 import threading
 import time
 import zlib
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,34 +38,6 @@ class ResizedFrame:
     mask: np.ndarray | None = None  # (H, W) bool, never cached
 
 
-class Recording(ABC):
-    """Takes the frames of one video in order; without `commit` at the end nothing of them is kept."""
-
-    @abstractmethod
-    def add(self, frame: ResizedFrame) -> None:
-        """Take the next frame."""
-
-    @abstractmethod
-    def commit(self) -> None:
-        """Keep what was taken: it is the whole video."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Forget what was not committed."""
-
-
-class FrameCache(ABC):
-    """Keeps resized frames by the key that `cache_key` gives; may be used by several threads."""
-
-    @abstractmethod
-    def read(self, key: str) -> Iterable[ResizedFrame] | None:
-        """All frames of a video, or None when they are not kept."""
-
-    @abstractmethod
-    def record(self, key: str) -> Recording:
-        """Where the frames of a video go while they are read."""
-
-
 def cache_key(path: Path, spec: InputSpec, *, every_s: float | None = None, fps: float | None = None) -> str:
     """A name for the frames of a video (or folder of frames) as this input lays them.
 
@@ -82,8 +53,11 @@ def cache_key(path: Path, spec: InputSpec, *, every_s: float | None = None, fps:
     return f"{path.stem[:40]}-{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:24]}"
 
 
-class RamCache(FrameCache):
-    """Videos in memory, up to a number of bytes; a video that no longer fits is not kept, which is said once."""
+class RamCache:
+    """Videos in memory by `cache_key`, up to a number of bytes; what no longer fits is not kept, which is said once.
+
+    May be used by several threads.
+    """
 
     def __init__(self, limit: int = RAM_BYTES) -> None:
         self.limit = limit
@@ -96,8 +70,8 @@ class RamCache(FrameCache):
         """All frames of a video, or None when they are not kept."""
         return self._videos.get(key)
 
-    def record(self, key: str) -> Recording:
-        """Where the frames of a video go while they are read."""
+    def record(self, key: str) -> _RamRecording:
+        """Takes the frames of one video in order; without `commit` at the end nothing of them is kept."""
         return _RamRecording(self, key)
 
     def take(self, size: int) -> bool:
@@ -125,7 +99,7 @@ class RamCache(FrameCache):
         self._videos[key] = frames
 
 
-class _RamRecording(Recording):
+class _RamRecording:
     def __init__(self, cache: RamCache, key: str) -> None:
         self._cache = cache
         self._key = key
@@ -151,7 +125,7 @@ class _RamRecording(Recording):
         self._frames, self._size = None, 0
 
 
-class DiskCache(FrameCache):
+class DiskCache:
     """One uncompressed .npy file a video, mapped into memory when it is read.
 
     A file that is damaged, cut short or not ours is written anew. When nothing can be written, because the disk is
@@ -184,8 +158,8 @@ class DiskCache(FrameCache):
             return None
         return _stored(rows)
 
-    def record(self, key: str) -> Recording:
-        """Where the frames of a video go while they are read."""
+    def record(self, key: str) -> _DiskRecording:
+        """Takes the frames of one video in order; without `commit` at the end nothing of them is kept."""
         return _DiskRecording(self, key)
 
     def say(self, error: OSError) -> None:
@@ -215,7 +189,7 @@ def _stored(rows: np.ndarray) -> Iterator[ResizedFrame]:
         yield ResizedFrame(int(row["index"]), None if math.isnan(time_s) else time_s, np.array(row["pixels"]))
 
 
-class _DiskRecording(Recording):
+class _DiskRecording:
     def __init__(self, cache: DiskCache, key: str) -> None:
         self._cache = cache
         self._path = cache.folder / f"{key}.npy"
@@ -269,3 +243,6 @@ def _header(dtype: np.dtype[np.void], count: int) -> bytes:
     values = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (count,)}
     room = _HEADER_BYTES - len(np.lib.format.magic(1, 0)) - 2
     return np.lib.format.magic(1, 0) + room.to_bytes(2, "little") + repr(values).ljust(room - 1).encode() + b"\n"
+
+
+FrameCache = RamCache | DiskCache

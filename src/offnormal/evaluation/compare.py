@@ -11,7 +11,7 @@ it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +30,8 @@ from offnormal.metrics.classes import SplitRow
 from offnormal.metrics.video import PER_VIDEO_NORM, frame_auc, min_max
 from offnormal.types import Unit
 
-COMBINED = "combined"
-Draws = dict[str, NDArray[np.float64]]
+_COMBINED = "combined"
+_Draws = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +59,16 @@ class Contender:
     scored: int  # rows with a score of its own
     not_scored: int  # rows that it has no score for
     excluded: int  # scored by it and not by every other run
-    metrics: dict[str, float]
     pixel: dict[str, float]  # from its own metrics.json, on its own frames
-    breakdown: dict[str, float | None]  # AUC by video, or by class
     threshold: float | None
-    alarms: AlarmReport | None  # at its own threshold, of videos
-    confusion: decision.Confusion | None  # at its own threshold, of images and clips
-    splits: tuple[SplitRow, ...]  # of divided datasets: decisions by split
     seconds_per_unit: float | None
     bundle_bytes: float | None
-    differences: dict[str, Difference]  # to the first run; of the first none
+    metrics: dict[str, float] = field(default_factory=dict)
+    breakdown: dict[str, float | None] = field(default_factory=dict)  # AUC by video, or by class
+    alarms: AlarmReport | None = None  # at its own threshold, of videos
+    confusion: decision.Confusion | None = None  # at its own threshold, of images and clips
+    splits: tuple[SplitRow, ...] = ()  # of divided datasets: decisions by split
+    differences: dict[str, Difference] = field(default_factory=dict)  # to the first run; of the first none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -129,7 +129,7 @@ def compare_runs(
 
 def differing_options(runs: Sequence[StoredEvaluation]) -> dict[str, dict[str, str]]:
     """Option -> value by letter of the run, of the options that differ between runs whose detector is known."""
-    known = {letter_of(number): run.options for number, run in enumerate(runs) if run.detector is not None}
+    known = {_letter(number): run.options for number, run in enumerate(runs) if run.detector is not None}
     names = dict.fromkeys(name for options in known.values() for name in options)
     by_option = {name: {letter: own[name] for letter, own in known.items() if name in own} for name in names}
     return {
@@ -137,7 +137,7 @@ def differing_options(runs: Sequence[StoredEvaluation]) -> dict[str, dict[str, s
     }
 
 
-def letter_of(number: int) -> str:
+def _letter(number: int) -> str:
     """A, B, C ... for the runs in their order."""
     return chr(ord("A") + number) if number < 26 else f"R{number + 1}"
 
@@ -162,22 +162,16 @@ def _contender(run: StoredEvaluation, table: ScoreTable, number: int, name: str)
     scored = int(run.table.scored.sum())
     return Contender(
         name=name,
-        letter=letter_of(number),
+        letter=_letter(number),
         run=run,
         table=table,
         scored=scored,
         not_scored=len(run.table) - scored,
         excluded=scored - int(table.scored.sum()),
-        metrics={},
         pixel={metric: value for metric, value in run.metrics.items() if metric.startswith("pixel_")},
-        breakdown={},
         threshold=run.threshold,
-        alarms=None,
-        confusion=None,
-        splits=(),
         seconds_per_unit=run.seconds_per_unit,
         bundle_bytes=run.bundle_bytes,
-        differences={},
     )
 
 
@@ -192,7 +186,7 @@ def _combined(rows: Sequence[Contender]) -> Contender:
     scores = np.where(scored, -np.log(np.stack([row.table.p_value for row in rows])).sum(axis=0), np.nan)
     return replace(
         rows[0],
-        name=COMBINED,
+        name=_COMBINED,
         letter="+",
         run=None,
         table=replace(rows[0].table, score=scores),
@@ -241,7 +235,7 @@ def _compared(rows: list[Contender], missing: dict[str, str], runs: Sequence[Sto
     first, columns = rows[0], tuple(rows[0].metrics)
     drawn = drawn_units(first.table)
     weights = bootstrap.draws(drawn.count) if columns and drawn.count > 1 else None
-    draws: list[Draws] = [{} if weights is None else _draw(row, columns, drawn, weights) for row in rows]
+    draws: list[_Draws] = [{} if weights is None else _draw(row, columns, drawn, weights) for row in rows]
     compared = [first] + [
         replace(row, differences={name: _difference(row, first, name, own, draws[0]) for name in columns})
         for row, own in zip(rows[1:], draws[1:], strict=True)
@@ -261,10 +255,10 @@ def _compared(rows: list[Contender], missing: dict[str, str], runs: Sequence[Sto
     )
 
 
-def _draw(row: Contender, columns: Sequence[str], drawn: DrawnUnits, weights: NDArray[np.float64]) -> Draws:
+def _draw(row: Contender, columns: Sequence[str], drawn: DrawnUnits, weights: NDArray[np.float64]) -> _Draws:
     """The metrics (draws,) of one row in every draw; those that the draws can tell nothing of are left out."""
     table, names = row.table, TRAITS[row.table.unit].drawn
-    known, found = table.labeled, Draws()
+    known, found = table.labeled, _Draws()
     for suffix in ("", PER_VIDEO_NORM):
         of_kind = [name for name in columns if name.endswith(PER_VIDEO_NORM) == bool(suffix)]
         plain = {name: name.removesuffix(PER_VIDEO_NORM) for name in of_kind}
@@ -289,12 +283,12 @@ def _auc(labels: NDArray[np.float64], scores: NDArray[np.float64]) -> float:
     return frame_auc(labels, scores) if 0 in labels and 1 in labels else np.nan
 
 
-def _difference(row: Contender, first: Contender, name: str, own: Draws, others: Draws) -> Difference:
+def _difference(row: Contender, first: Contender, name: str, own: _Draws, others: _Draws) -> Difference:
     span = bootstrap.interval(own[name] - others[name]) if name in own else None
     return Difference(row.metrics[name] - first.metrics[name], *(span or (None, None)))
 
 
-def _best(rows: Sequence[Contender], draws: Sequence[Draws], name: str) -> str | None:
+def _best(rows: Sequence[Contender], draws: Sequence[_Draws], name: str) -> str | None:
     """Letter of the row that is better than every other beyond noise; None where one may be as good."""
     sign = -1 if name in LOWER_IS_BETTER else 1
     top = max(range(len(rows)), key=lambda number: sign * rows[number].metrics[name])

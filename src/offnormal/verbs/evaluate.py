@@ -27,7 +27,7 @@ from offnormal.scoring import Scored, Scorer, choose_device, score_items, was_sk
 from offnormal.training.history import read_history
 from offnormal.types import ANOMALOUS, InputSpec, Item, Unit
 from offnormal.verbs.elsewhere import catch_up
-from offnormal.verbs.loading import Progress, input_of, load_items, open_configured, split_beside
+from offnormal.verbs.loading import Progress, load_items, open_configured, split_beside
 from offnormal.verbs.shown_units import ExtremeImages, shown_units
 
 
@@ -56,7 +56,7 @@ def score_dataset(
 
     loader = load_items(
         tested,
-        input_of(bundle, config.mask),
+        bundle.input_through(config.mask),
         config,
         config,
         progress=progress,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,9 +13,8 @@ from offnormal.data.dataset import Dataset
 from offnormal.data.loaders import open_loader
 from offnormal.data.open import open_datasets
 from offnormal.data.video_loader import VideoOptions
-from offnormal.errors import CalibrationError, DataError
+from offnormal.errors import DataError
 from offnormal.files import write_text
-from offnormal.sources.privacy import read_privacy_mask
 from offnormal.types import InputSpec, Item
 
 if TYPE_CHECKING:
@@ -30,23 +28,6 @@ class Progress(Protocol):
     def __call__(self, what: str, done: int, total: int, note: str = "", /) -> None:
         """What is done, how many are done, of how many, and how it goes."""
         ...
-
-
-def input_of(bundle: Bundle, mask: Path | None) -> InputSpec:
-    """What is read for a bundle, with another privacy mask where one is given.
-
-    Raises CalibrationError when the bundle's threshold was made without this mask.
-    """
-    if mask is None:
-        return bundle.input
-    given = read_privacy_mask(mask)
-    if bundle.calibration is not None and given != bundle.input.mask:
-        made = "another mask" if bundle.input.mask is not None else "none"
-        raise CalibrationError(
-            f"--mask {mask}: this bundle was calibrated with {made}, and its threshold says nothing of pictures seen "
-            "through this one; calibrate with it first (offnormal calibrate --mask), or leave it out"
-        )
-    return replace(bundle.input, mask=given)
 
 
 STRETCHES = 10  # that a single video is cut into, so that some of it can be left out

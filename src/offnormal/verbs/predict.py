@@ -24,7 +24,7 @@ from offnormal.events.rules import EventRules
 from offnormal.scoring import FrameStream, ItemScores, Scored, Scorer, choose_device, score_items
 from offnormal.sources.video import VideoInfo
 from offnormal.types import Item, Unit
-from offnormal.verbs.loading import input_of, split_beside
+from offnormal.verbs.loading import split_beside
 from offnormal.verbs.pictures import VideoPictures, second_pass, video_info, write_map
 
 _HELD_BYTES = 256 << 20  # of decoded frames that wait for their scores, about
@@ -75,7 +75,7 @@ class Predictor:
             raise UsageError("--hold and --every together: scores are held between windows, not over seconds; drop one")
         self.config = config
         self.skipped: list[Skipped] = []
-        self.input = input_of(bundle, config.mask)
+        self.input = bundle.input_through(config.mask)
         self.decide = DecisionRule.of(bundle.calibration, config.threshold)
         self.scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
         self._progress, self._done = progress, 0

@@ -27,7 +27,6 @@ from offnormal.sources.image import as_rgb, open_image, open_mask
 from offnormal.sources.privacy import paint
 from offnormal.sources.video import VideoReader, open_video
 from offnormal.types import ANOMALOUS, Frame, InputSpec, Item, Mask, Unit
-from offnormal.verbs.loading import input_of
 
 _EACH = 8  # units of a role at most
 _CLIPS = 6
@@ -89,7 +88,7 @@ def shown_units(
     Images keep the maps of the pass that scored them. Which frames are false alarms or misses is known only once a
     video is scored to its end, so that their few windows are scored again: maps of all frames would not fit memory.
     """
-    spec = input_of(bundle, config.mask)
+    spec = bundle.input_through(config.mask)
     scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
     if evaluation.unit is Unit.IMAGE:
         rows = {item.name: item.rows.start for item in evaluation.table.items}
