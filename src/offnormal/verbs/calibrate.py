@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,27 +16,16 @@ from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.open import open_datasets
 from offnormal.data.resolve import resolve_items
 from offnormal.errors import CalibrationError, UsageError
-from offnormal.evaluation.table import DecisionRule, tabulate
+from offnormal.evaluation.table import DecisionRule, ScoreTable, join_tables, tabulate
 from offnormal.evaluation.units import TRAITS
 from offnormal.events.budget import budget_events
 from offnormal.events.rules import EventRules
-from offnormal.metrics.video import FrameScores
 from offnormal.scoring import ItemScores, Scored, Scorer, choose_device, map_peaks, score_items, was_skipped
 from offnormal.sources.privacy import read_privacy_mask
 from offnormal.types import Unit
 from offnormal.verbs.loading import STRETCHES, Progress, known_classes, load_items
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Normals:
-    """Scores of normals, item by item: one each of images and clips, one for each frame of a video."""
-
-    scores: list[np.ndarray] = field(default_factory=list)  # (R,) each, NaN where a frame has none
-    peaks: list[np.ndarray] = field(default_factory=list)  # (R,) highest value of the map
-    groups: list[str | None] = field(default_factory=list)  # of each item
-    series: list[FrameScores] = field(default_factory=list)  # of videos
 
 
 def calibrate_bundle(
@@ -61,29 +50,30 @@ def calibrate_bundle(
         progress=progress,
         what="calibrate",
     )
-    normals = _score(Scorer(bundle.detector, choose_device(config.device, config.threads)), loader, unit, config.fps)
-    rate = config.rate
-    if unit.is_per_frame and rate is not None and not rate.is_share:
+    table, peaks = _score(Scorer(bundle.detector, choose_device(config.device, config.threads)), loader, unit)
+    series = table.series(fps=config.fps) if unit.is_per_frame else []
+    if series and config.rate is not None and not config.rate.is_share:
         calibration = budget_events(
-            normals.series,
-            normals.peaks,
-            rate=rate,
+            series,
+            [peaks[item.rows] for item in table.items],
+            rate=config.rate,
             rules=EventRules.of(config.rules),
             hysteresis=config.rules.hysteresis,
             kind="held_out",
             bundle=bundle.hash,
         ).calibration
     else:
-        scored = [np.flatnonzero(~np.isnan(scores)) for scores in normals.scores]
+        rows = np.flatnonzero(table.scored)
+        has_clock = bool(series) and all(video.clock.has_clock for video in series)
         calibration = calibrate_scores(
-            _at(normals.scores, scored),
-            _at(normals.peaks, scored) if TRAITS[unit].pixel else None,
-            rate=rate,
+            table.score[rows],
+            peaks[rows] if TRAITS[unit].pixel else None,
+            rate=config.rate,
             kind="held_out",
             bundle=bundle.hash,
-            groups=_groups(normals, scored),
+            groups=_groups(table, rows),
             things=TRAITS[unit].noun[1],
-            times_s=_times(normals, scored),
+            times_s=np.concatenate([video.clock.times_s for video in series])[rows] if has_clock else None,
         )
     if mask != bundle.detector.input.mask:
         log.warning("the detector was fitted without this privacy mask: fit it with --mask for better scores")
@@ -103,8 +93,11 @@ def _dataset(bundle: Bundle, config: CalibrateConfig) -> Dataset:
     return Dataset(name=root.name, layout="class_folders", root=root, train=clips).grouped(config.group_by)
 
 
-def _score(scorer: Scorer, loader: Loader, unit: Unit, fps: float | None) -> _Normals:
-    """The scores of normals, without files that turn out to be damaged; fps: of videos without a clock."""
+def _score(scorer: Scorer, loader: Loader, unit: Unit) -> tuple[ScoreTable, np.ndarray]:
+    """The scores of normals as a table, and the highest value (R,) of the map of each row.
+
+    Files that turn out to be damaged are not in it. Raises CalibrationError when none is left.
+    """
     of_batches: dict[str, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
 
     def on_batch(scored: Scored) -> None:
@@ -115,47 +108,27 @@ def _score(scorer: Scorer, loader: Loader, unit: Unit, fps: float | None) -> _No
         for sample, row, at in zip(scored.samples, peaks, frames, strict=True):
             of_batches[sample.item.address].append((row, at))
 
-    done: list[tuple[ItemScores, np.ndarray]] = []
+    scored_items: list[tuple[ItemScores, np.ndarray]] = []
     for scores in score_items(scorer, loader, unit=unit, on_batch=on_batch):
         peaks = np.full(len(scores.score), np.nan)
         for row, at in of_batches.pop(scores.item.address, ()):
             peaks[at] = np.fmax(peaks[at], row)
-        done.append((replace(scores, map=None), peaks))
-    normals = _Normals()
-    for scores, peaks in done:
-        if was_skipped(scores.item, loader.skipped):
-            continue
-        normals.scores.append(scores.score)
-        normals.peaks.append(peaks)
-        normals.groups.append(scores.item.group)
-        if unit.is_per_frame:
-            normals.series += tabulate(scores, unit, DecisionRule(None, None)).series(fps=fps)
-    return normals
+        scored_items.append((replace(scores, map=None), peaks))
+    readable = [found for found in scored_items if not was_skipped(found[0].item, loader.skipped)]
+    if not readable:
+        raise CalibrationError(f"none of the {len(loader.items)} {TRAITS[unit].item[1]} could be read")
+    tables = [tabulate(scores, unit, DecisionRule(None, None)) for scores, _ in readable]
+    return join_tables(tables), np.concatenate([peaks for _, peaks in readable])
 
 
-def _at(values: list[np.ndarray], rows: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([np.zeros(0), *(own[at] for own, at in zip(values, rows, strict=True))])
-
-
-def _groups(normals: _Normals, rows: list[np.ndarray]) -> list[str | None]:
+def _groups(table: ScoreTable, rows: np.ndarray) -> list[str | None]:
     """What each score belongs to: its item's group; of frames their video, or a stretch of the only one."""
-    if not normals.series:
-        return normals.groups
-    names = [video.name for video in normals.series]
-    if len(names) > 1:
-        return [name for name, frames in zip(names, rows, strict=True) for _ in frames]
-    return [
-        f"{name} {frame * STRETCHES // len(scores)}"
-        for name, scores, frames in zip(names, normals.scores, rows, strict=True)
-        for frame in frames
-    ]
-
-
-def _times(normals: _Normals, rows: list[np.ndarray]) -> np.ndarray | None:
-    """Times of the scored frames; None for images and clips, and where a video has no clock."""
-    if not normals.series or not all(video.clock.has_clock for video in normals.series):
-        return None
-    return np.concatenate([video.clock.times_s[at] for video, at in zip(normals.series, rows, strict=True)])
+    if not table.unit.is_per_frame:
+        return [item.group or None for item in table.items]
+    if len(table.items) == 1:
+        return [f"{table.items[0].name} {row * STRETCHES // len(table)}" for row in rows]
+    names = table.item_column(lambda item: item.name)
+    return [names[row] for row in rows]
 
 
 def _refuse_known(bundle: Bundle, dataset: Dataset, unit: Unit) -> None:
