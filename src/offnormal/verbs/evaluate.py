@@ -94,7 +94,7 @@ def score_dataset(
 def evaluate_run(
     bundle: Bundle, dataset: Dataset, config: EvaluateConfig, progress: Progress | None = None, out: Path | None = None
 ) -> tuple[Evaluation, Run]:
-    """Evaluate on one dataset and write metrics.json, scores.csv, and report.html; see `place_for` for where."""
+    """Evaluate on one dataset and write metrics.json, scores.csv, and report.html; see `_place_for` for where."""
     partial, missing, extremes = score_dataset(bundle, dataset, config, progress)
     evaluation = evaluate_scores(
         dataset,
@@ -107,7 +107,7 @@ def evaluate_run(
         hysteresis=config.rules.hysteresis,
         smooth_s=config.smooth,
     )
-    run = place_for(bundle, evaluation, out if out is not None else config.out)
+    run = _place_for(bundle, evaluation, out if out is not None else config.out)
     write_table(evaluation.table, run.path / "scores.csv")
     _write_json(run.path / "metrics.json", metrics_json(evaluation))
     history = None if bundle.path is None else read_history(bundle.path.parent / "log.jsonl")
@@ -175,7 +175,7 @@ def why_no_pixels(items: list[Item], spec: InputSpec) -> str | None:
     return None
 
 
-def place_for(bundle: Bundle, evaluation: Evaluation, out: Path | None) -> Run:
+def _place_for(bundle: Bundle, evaluation: Evaluation, out: Path | None) -> Run:
     """Where an evaluation is written: `out`, else the bundle's own run unless that holds one of other data.
 
     Nothing is overwritten but an evaluation of the same data; otherwise a new run is made beside it.

@@ -20,7 +20,6 @@ from offnormal.calibration.calibration import Calibration, calibrate_scores
 from offnormal.calibration.guarantee import normals_needed, order_statistic
 from offnormal.config.fit import FitConfig, TrainConfig
 from offnormal.config.model import Flattened
-from offnormal.data.batches import Batches
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.images import read_mask
 from offnormal.data.survey import choose_input, default_side, survey
@@ -147,7 +146,7 @@ def _fit_here(name: str, config: FitConfig, dataset: Dataset, run: Run, progress
         detector = _build_detector(name, config, dataset)
         fitted = _learn(detector, config, dataset, run, progress)
         _log_skipped(run, fitted.skipped)
-        bundle = Bundle(detector.cpu(), card=_card(dataset, fitted))
+        bundle = Bundle(detector.cpu(), card=_card(detector, dataset, fitted))
         bundle.calibration = _calibrate(bundle, fitted, config.rate, dataset, run)
         bundle.save(run.path / "bundle")
         if _resumed(config):  # and not refused, so that what was changed may stay
@@ -165,12 +164,6 @@ def _fit_here(name: str, config: FitConfig, dataset: Dataset, run: Run, progress
         calibration=bundle.calibration.explanation if bundle.calibration else None,
     )
     run.bundle, run.skipped, run.has_test = bundle, list(fitted.skipped), bool(dataset.test)
-
-
-def _loader(detector: Detector, config: FitConfig, dataset: Dataset, progress: Progress | None, what: str) -> Batches:
-    return load_items(
-        dataset.train, detector.input, config, config, progress=progress, what=what, every_s=config.every, again=True
-    )
 
 
 def _build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
@@ -245,7 +238,6 @@ class _Fitted:
     waited_s: float
     training: dict[str, object] | None = None  # for the card
     finished: bool = True
-    things: str = "frames"
 
 
 def _learn(
@@ -255,7 +247,8 @@ def _learn(
     run: Run,
     progress: Progress | None,
 ) -> _Fitted:
-    device, wanted = choose_device(config.device, config.threads), _wanted(config.rate)
+    device = choose_device(config.device, config.threads)
+    wanted = normals_needed(config.rate.value) if config.rate is not None else 0
     if isinstance(detector, TrainedDetector) and isinstance(config, TrainConfig):
         from offnormal.verbs.fit_trained import fit_by_training  # whose libraries no other fit needs
 
@@ -267,28 +260,26 @@ def _learn(
             waited_s=done.waited_s,
             training=done.card,
             finished=not done.unfinished,
-            things=_things(detector, dataset),
         )
     if not isinstance(detector, StatisticalDetector):
         raise FitError(f"{detector.name}: no fit loop for this kind of detector")
-    loader = _loader(detector, config, dataset, progress, f"fit {detector.name} on {dataset.name}")
-    left_out = learn(detector, loader, device=device, seed=detector.options.seed, wanted=wanted)
-    return _Fitted(
-        left_out=left_out,
-        skipped=loader.skipped,
-        count=loader.given,
-        waited_s=loader.waited_s,
-        things=_things(detector, dataset),
+    loader = load_items(
+        dataset.train,
+        detector.input,
+        config,
+        config,
+        progress=progress,
+        what=f"fit {detector.name} on {dataset.name}",
+        every_s=config.every,
+        again=True,
     )
+    left_out = learn(detector, loader, device=device, seed=detector.options.seed, wanted=wanted)
+    return _Fitted(left_out=left_out, skipped=loader.skipped, count=loader.given, waited_s=loader.waited_s)
 
 
 def _things(detector: Detector, dataset: Dataset) -> Literal["images", "frames", "clips"]:
     """What gets one score, in the plural."""
     return TRAITS[detector.input.unit(dataset.is_video)].noun[1]
-
-
-def _wanted(rate: Rate | None) -> int:
-    return normals_needed(rate.value) if rate is not None else 0
 
 
 def _calibrate(bundle: Bundle, fitted: _Fitted, rate: Rate | None, dataset: Dataset, run: Run) -> Calibration | None:
@@ -324,8 +315,8 @@ def _effective(name: str, config: FitConfig, dataset: Dataset) -> dict[str, obje
     return {"detector": {"name": name, **values.pop("detector")}, **values}
 
 
-def _card(dataset: Dataset, fitted: _Fitted) -> dict[str, object]:
-    videos = dataset.is_video
+def _card(detector: Detector, dataset: Dataset, fitted: _Fitted) -> dict[str, object]:
+    videos, things = dataset.is_video, _things(detector, dataset)
     return {
         "data": {
             "kind": "video" if videos else "image",
@@ -334,7 +325,7 @@ def _card(dataset: Dataset, fitted: _Fitted) -> dict[str, object]:
             "category": dataset.category,
             **({"videos": len(dataset.train) - len(fitted.skipped)} if videos else {}),
             "images": fitted.count,
-            **({"things": fitted.things} if fitted.things == "clips" else {}),
+            **({"things": things} if things == "clips" else {}),
             "skipped": len(fitted.skipped),
             "fingerprint": dataset.fingerprint("train"),
             "contents": dataset.contents(),

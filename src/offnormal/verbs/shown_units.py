@@ -114,11 +114,11 @@ def _image(scorer: Scorer, spec: InputSpec, role: Role, row: int, scores: ItemSc
         frames=(image,),
         map=None if scores.map is None else restore_size(scores.map, size, spec),
         mask=None if item.masks is None else open_mask(item.masks.path),
-        reconstruction=None if pixels is None else Reconstruction(frame=as_image(pixels[0], size, spec), items=None),
+        reconstruction=None if pixels is None else Reconstruction(frame=_as_image(pixels[0], size, spec), items=None),
     )
 
 
-def as_image(pixels: np.ndarray, size: tuple[int, int], spec: InputSpec) -> np.ndarray:
+def _as_image(pixels: np.ndarray, size: tuple[int, int], spec: InputSpec) -> np.ndarray:
     """Pixels (C, H, W) in 0-1 at input size -> RGB (H, W, 3) uint8 at the image's own; black where it was cropped."""
     channels = np.broadcast_to(pixels, (3, *pixels.shape[1:]))
     return (np.stack([restore_size(channel, size, spec) for channel in channels], -1) * 255).round().astype(np.uint8)
@@ -222,7 +222,7 @@ def _frame_reconstruction(
         expected = scorer.reconstruct(pixels)
         if expected is not None and spec.targets[places[0]] % spec.frames == spec.frames - 1:
             items = scorer.items_at(pixels)
-            return Reconstruction(frame=as_image(expected[0], size, spec), items=None if items is None else items[0])
+            return Reconstruction(frame=_as_image(expected[0], size, spec), items=None if items is None else items[0])
     return None
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from offnormal.data.layouts.clips import checked_masks, clip_folders, has_clips, holds, training_clips
+from offnormal.data.layouts.clips import checked_masks, clip_folders, has_clips, holds, video_items
 from offnormal.errors import DataError
 from offnormal.types import MaskSource
 from tests.data.footage import clip, film
@@ -21,7 +21,7 @@ def test_clips_are_folders_of_frames_with_matching_names_in_natural_order(tmp_pa
     (tmp_path / "Test3").mkdir()
     (tmp_path / "Test4").touch()
     assert [path.name for path in clip_folders(tmp_path, r"Test\d+")] == ["Test2", "Test10"]
-    assert [video.name for video in training_clips(tmp_path, r"Test\d+")] == ["Test2", "Test10"]
+    assert [video.name for video in video_items(clip_folders(tmp_path, r"Test\d+"))] == ["Test2", "Test10"]
     assert not has_clips(tmp_path, "x")
     assert clip_folders(tmp_path / "missing") == []
 

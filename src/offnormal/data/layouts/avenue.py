@@ -8,7 +8,7 @@ from offnormal.data.dataset import Dataset
 from offnormal.data.frame_labels import checked
 from offnormal.data.frame_masks import frame_labels, open_masks
 from offnormal.data.layouts.categories import OneDataset, refuse_category
-from offnormal.data.layouts.clips import holds
+from offnormal.data.layouts.clips import holds, video_items
 from offnormal.errors import DataError
 from offnormal.sources.paths import videos_in
 from offnormal.types import Item, MaskSource
@@ -49,7 +49,7 @@ class AvenueLayout(OneDataset):
             name=root.resolve().name,
             layout="avenue",
             root=folder,
-            train=tuple(Item(address=str(path), is_video=True, name=path.stem) for path in train),
+            train=video_items(train),
             test=_with_masks(test, _masks(folder)),
         )
 

@@ -117,10 +117,10 @@ def with_split(root: Path, clips: tuple[Item, ...], split: Split) -> Dataset:
     )
 
 
-def original_of(stem: str) -> str:
+def _original_of(stem: str) -> str:
     """The name of the original that a clip was cut or copied from.
 
-    >>> [original_of(name) for name in ("kick_aug12", "kick-flipped_aug3", "kick (2)", "v_Kick_g07_c03", "kick_12")]
+    >>> [_original_of(name) for name in ("kick_aug12", "kick-flipped_aug3", "kick (2)", "v_Kick_g07_c03", "kick_12")]
     ['kick', 'kick', 'kick', 'v_Kick_g07', 'kick_12']
     """
     while (shorter := _COPY.sub("", stem)) and shorter != stem:
@@ -135,14 +135,14 @@ def _originals(folder: Path) -> Iterator[tuple[Path, str]]:
     while not videos_in(place) and not is_frame_folder(place) and len(inside := _holding(place)) == 1:
         place = inside[0]
     if is_frame_folder(place):
-        yield place, original_of(place.name)
+        yield place, _original_of(place.name)
     beside = videos_in(place)
     for clip in beside:
-        yield clip, original_of(clip.stem)
+        yield clip, _original_of(clip.stem)
     for inner in _holding(place):
         videos = videos_in(inner, recursive=True)
         for clip in videos or ([] if beside else videos_below(inner) or [inner]):  # pictures beside a video are of it
-            yield clip, original_of(inner.name)
+            yield clip, _original_of(inner.name)
 
 
 def _holding(place: Path) -> list[Path]:

@@ -39,9 +39,10 @@ def _clips(folder: Path, pattern: str) -> Iterator[Path]:
             yield path
 
 
-def training_clips(folder: Path, pattern: str = ".*") -> tuple[Item, ...]:
-    """Folders of frames as training videos."""
-    return tuple(Item(address=str(path), is_video=True, name=path.name) for path in clip_folders(folder, pattern))
+def video_items(videos: Sequence[Path]) -> tuple[Item, ...]:
+    """Video files and folders of frames, each by its own name."""
+    names = (path.name if path.is_dir() else path.stem for path in videos)
+    return tuple(Item(address=str(path), is_video=True, name=name) for path, name in zip(videos, names, strict=True))
 
 
 def names_below(root: Path, videos: Sequence[Path]) -> dict[Path, str]:

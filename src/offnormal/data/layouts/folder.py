@@ -6,7 +6,7 @@ from pathlib import Path
 
 from offnormal.data.dataset import Dataset
 from offnormal.data.layouts.categories import OneDataset
-from offnormal.data.layouts.labelled import NORMAL_NAMES, image_name, labelled_items, normal_items, subfolders
+from offnormal.data.layouts.labelled import NORMAL_NAMES, labelled_items, normal_items, subfolders
 from offnormal.errors import DataError
 from offnormal.sources.paths import as_written, images_in
 from offnormal.types import Item
@@ -67,7 +67,7 @@ def from_folders(*, normal: Path | None = None, test: Path | None = None, masks:
         else:
             if masks is not None:
                 raise DataError(f"--masks needs labels: sort {test} into good/ and one folder per defect")
-            tested = tuple(Item(address=str(path), name=image_name(path, above)) for path in images_in(test))
+            tested = tuple(Item(address=str(path), name=path.relative_to(above).as_posix()) for path in images_in(test))
         if not tested:
             raise DataError(f"{test}: no picture in it or below it; expected pictures to test on")
     return Dataset(name=root.resolve().name, layout="folder", root=root, train=train, test=tested)

@@ -18,15 +18,10 @@ def subfolders(folder: Path) -> list[Path]:
     return sorted((p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")), key=natural_key)
 
 
-def image_name(path: Path, root: Path) -> str:
-    """The path below a dataset's root in POSIX form."""
-    return path.relative_to(root).as_posix()
-
-
 def normal_items(folder: Path, root: Path | None = None) -> tuple[Item, ...]:
     """Every image of a folder (recursively) as a normal item of the dataset in `root`, by default the folder itself."""
     return tuple(
-        Item(address=str(path), name=image_name(path, root or folder), label=NORMAL, class_name="good")
+        Item(address=str(path), name=path.relative_to(root or folder).as_posix(), label=NORMAL, class_name="good")
         for path in images_in(folder)
     )
 
@@ -51,7 +46,7 @@ def labelled_items(test: Path, masks: Path | None, root: Path | None = None) -> 
             items.append(
                 Item(
                     address=str(path),
-                    name=image_name(path, root or test),
+                    name=path.relative_to(root or test).as_posix(),
                     label=NORMAL if normal else ANOMALOUS,
                     class_name="good" if normal else folder.name,
                     masks=None if mask is None else MaskSource(path=mask),

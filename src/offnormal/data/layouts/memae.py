@@ -7,7 +7,7 @@ from pathlib import Path
 from offnormal.data.dataset import Dataset
 from offnormal.data.frame_labels import checked, memae_labels
 from offnormal.data.layouts.categories import one_category, sets_in
-from offnormal.data.layouts.clips import clip_folders, has_clips, training_clips
+from offnormal.data.layouts.clips import clip_folders, has_clips, video_items
 from offnormal.errors import DataError
 from offnormal.types import Item
 
@@ -46,7 +46,7 @@ class MemaeLayout:
             layout="memae",
             root=folder,
             category=category,
-            train=training_clips(folder / "Train", _CLIPS),
+            train=video_items(clip_folders(folder / "Train", _CLIPS)),
             test=tuple(_labelled(clip, folder / "Test_gt") for clip in clips),
         )
 

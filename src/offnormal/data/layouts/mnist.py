@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 
 from offnormal.data.dataset import Dataset
-from offnormal.data.layouts.labelled import image_name
 from offnormal.errors import DataError
 from offnormal.sources.idx import idx_shape, images_of, read_idx
 from offnormal.types import ANOMALOUS, NORMAL, Item
@@ -83,7 +82,7 @@ class _Part:
         return tuple(
             Item(
                 address=str(paths[i]),
-                name=image_name(paths[i], self.root),
+                name=paths[i].relative_to(self.root).as_posix(),
                 label=NORMAL if self.labels[i] == normal else ANOMALOUS,
                 class_name="good" if self.labels[i] == normal else f"class {self.labels[i]}",
             )

@@ -14,7 +14,7 @@ from offnormal.data.array_files import read_npy
 from offnormal.data.dataset import Dataset
 from offnormal.data.frame_labels import as_labels, from_spans, mat_spans, split_labels
 from offnormal.data.layouts.categories import one_category, sets_in
-from offnormal.data.layouts.clips import clip_folders, has_clips, training_clips
+from offnormal.data.layouts.clips import clip_folders, has_clips, video_items
 from offnormal.errors import DataError
 from offnormal.sources.video_index import count_frames
 from offnormal.types import Item
@@ -58,7 +58,7 @@ class RedistributedLayout:
             layout="redistributed",
             root=folder,
             category=category,
-            train=training_clips(folder / "training" / "frames"),
+            train=video_items(clip_folders(folder / "training" / "frames")),
             test=tuple(
                 Item(address=str(clip), is_video=True, name=clip.name, frame_labels=own)
                 for clip, own in zip(clips, labels, strict=True)

@@ -10,7 +10,7 @@ from offnormal.data.array_files import read_npy
 from offnormal.data.dataset import Dataset
 from offnormal.data.frame_labels import as_labels, checked
 from offnormal.data.layouts.categories import OneDataset, refuse_category
-from offnormal.data.layouts.clips import checked_masks, clip_folders, holds, training_clips
+from offnormal.data.layouts.clips import checked_masks, clip_folders, holds, video_items
 from offnormal.errors import DataError
 from offnormal.sources.paths import videos_in
 from offnormal.types import Item, MaskSource
@@ -47,13 +47,14 @@ class ShanghaiTechLayout(OneDataset):
         refuse_category(category, "shanghaitech")
         if not ShanghaiTechLayout.recognises(root):
             raise DataError(f"{root}: expected the tree {ShanghaiTechLayout.tree}")
-        clips = clip_folders(root / "testing" / "frames")
+        training, clips = root / "training", clip_folders(root / "testing" / "frames")
+        files = training / "videos"
         labels, masks = (_folder(root, name) for name in (_LABELS, _MASKS))
         return Dataset(
             name=root.resolve().name,
             layout="shanghaitech",
             root=root,
-            train=training_clips(root / "training" / "frames") or _training_videos(root / "training" / "videos"),
+            train=video_items(clip_folders(training / "frames") or (videos_in(files) if files.is_dir() else [])),
             test=tuple(_labelled(clip, labels, masks) for clip in clips),
         )
 
@@ -61,14 +62,6 @@ class ShanghaiTechLayout(OneDataset):
 def _folder(root: Path, name: str) -> Path | None:
     places = (root / "testing" / name, root / name)
     return next((place for place in places if place.is_dir()), None)
-
-
-def _training_videos(folder: Path) -> tuple[Item, ...]:
-    return (
-        tuple(Item(address=str(path), is_video=True, name=path.stem) for path in videos_in(folder))
-        if folder.is_dir()
-        else ()
-    )
 
 
 def _labelled(clip: Path, labels: Path | None, masks: Path | None) -> Item:

@@ -11,7 +11,7 @@ from offnormal.data.dataset import Dataset
 from offnormal.data.frame_labels import Span, from_spans, ucsd_spans
 from offnormal.data.frame_masks import frame_labels, open_masks
 from offnormal.data.layouts.categories import one_category
-from offnormal.data.layouts.clips import checked_masks, clip_folders, has_clips, training_clips
+from offnormal.data.layouts.clips import checked_masks, clip_folders, has_clips, video_items
 from offnormal.data.layouts.labelled import subfolders
 from offnormal.errors import DataError
 from offnormal.sources.paths import is_frame_folder
@@ -60,7 +60,7 @@ class UcsdLayout:
             layout="ucsd",
             root=folder,
             category=category,
-            train=training_clips(folder / "Train", _TRAIN),
+            train=video_items(clip_folders(folder / "Train", _TRAIN)),
             test=_test_clips(folder / "Test"),
         )
 
