@@ -218,7 +218,7 @@ def _guarantee_held(
     """
     if calibration is None:
         return None
-    if not table.unit.is_per_frame:
+    if not series:
         normal = table.score[table.labeled & (table.label == NORMAL)]
         above = int((normal > calibration.threshold).sum())
         return check_guarantee(calibration, above, normal.size) if normal.size else None

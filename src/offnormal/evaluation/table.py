@@ -86,7 +86,12 @@ class ScoreTable:
         return [text for item in self.items for text in [value(item)] * (item.rows.stop - item.rows.start)]
 
     def series(self, *, fps: float | None = None) -> list[FrameScores]:
-        """Each video's frames as a series; fps: assumed where neither times nor the source tell, None: no clock."""
+        """Each video's frames as a series; [] where an item has one score.
+
+        fps: assumed where neither times nor the source tell; None: no clock.
+        """
+        if not self.unit.is_per_frame:
+            return []
         return [
             FrameScores(
                 item.name,

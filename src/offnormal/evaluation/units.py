@@ -90,8 +90,7 @@ def measure(table: ScoreTable, *, fps: float | None = None, smooth_s: float | No
 
     fps: assumed of videos without a clock. smooth_s: see `video_metrics`.
     """
-    if table.unit.is_per_frame:
-        series = table.series(fps=fps)
+    if series := table.series(fps=fps):
         frames = video_metrics(series, smooth_sigma=smooth_s)
         return Measurement(metrics=dict(frames.metrics), missing=dict(frames.missing), frames=frames, series=series)
     labels, scores = table.label[table.labeled], table.score[table.labeled]

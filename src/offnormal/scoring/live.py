@@ -105,15 +105,11 @@ class _Stream:
             self._frames.see(item)
 
     def take(self, scored: Scored) -> Iterator[ScoredFrame | Gap]:
-        for found in self._frames.take(scored):
-            yield from self._gaps_before(found.frame.index)
-            yield found
+        return self._with_gaps(self._frames.take(scored))
 
     def skip(self, spoken: Sequence[int]) -> Iterator[ScoredFrame | Gap]:
         """Pass over a clip that speaks of these frames."""
-        for found in self._frames.skip(spoken):
-            yield from self._gaps_before(found.frame.index)
-            yield found
+        return self._with_gaps(self._frames.skip(spoken))
 
     def end_of_stretch(self) -> Iterator[ScoredFrame | Gap]:
         """What lies before the next gap, and the gap."""
@@ -123,14 +119,14 @@ class _Stream:
             yield self._gaps.popleft()[1]
 
     def end(self) -> Iterator[ScoredFrame | Gap]:
-        for found in self._frames.end():
-            yield from self._gaps_before(found.frame.index)
-            yield found
+        yield from self._with_gaps(self._frames.end())
         yield from (self._gaps.popleft()[1] for _ in range(len(self._gaps)))
 
-    def _gaps_before(self, index: int) -> Iterator[Gap]:
-        while self._gaps and self._gaps[0][0] < index:
-            yield self._gaps.popleft()[1]
+    def _with_gaps(self, frames: Iterator[ScoredFrame]) -> Iterator[ScoredFrame | Gap]:
+        for scored in frames:
+            while self._gaps and self._gaps[0][0] < scored.frame.index:
+                yield self._gaps.popleft()[1]
+            yield scored
 
 
 def _part(scores: Scores, rows: slice) -> Scores:

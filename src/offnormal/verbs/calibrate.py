@@ -51,7 +51,7 @@ def calibrate_bundle(
         what="calibrate",
     )
     table, peaks = _score(Scorer(bundle.detector, choose_device(config.device, config.threads)), loader, unit)
-    series = table.series(fps=config.fps) if unit.is_per_frame else []
+    series = table.series(fps=config.fps)
     if series and config.rate is not None and not config.rate.is_share:
         calibration = budget_events(
             series,
