@@ -14,11 +14,19 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, EntryPoints, distributions
-from typing import Any
+from typing import TYPE_CHECKING, Literal, overload
 
 from offnormal.errors import ConfigError, PluginError
 
+if TYPE_CHECKING:  # a name is resolved without importing what others stand for
+    from offnormal.backbones.video.catalogue import Network
+    from offnormal.data.dataset import Layout
+    from offnormal.detectors.base import Detector
+    from offnormal.sinks.base import Sink
+
 log = logging.getLogger(__name__)
+
+Kind = Literal["detectors", "backbones", "layouts", "sinks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +38,15 @@ class Entry:
     distribution: str = ""  # name and version of the package that registers it; "": built in
 
 
-@dataclass(frozen=True, slots=True)
-class Contract:
-    """What the class of a plug-in must be and have, checked when it is imported."""
-
-    attributes: tuple[str, ...] = ()
-    base: str | None = None  # "package.module:Class"
-
-
-_CONTRACTS = {
-    "detectors": Contract(("name", "Options", "pools_map"), "offnormal.detectors.base:Detector"),
-    "backbones": Contract((), "offnormal.backbones.video.base:VideoBackbone"),
-    "layouts": Contract(("tree", "source", "licence", "recognises", "categories", "read")),
-    "sinks": Contract(("Options", "target_option"), "offnormal.sinks.base:Sink"),
+# kind -> the base of its classes ("package.module:Class"; "": any), and attributes that a plug-in must have
+_CONTRACTS: dict[Kind, tuple[str, tuple[str, ...]]] = {
+    "detectors": ("offnormal.detectors.base:Detector", ("name", "Options", "pools_map")),
+    "backbones": ("offnormal.backbones.video.base:VideoBackbone", ()),
+    "layouts": ("", ("tree", "source", "licence", "recognises", "categories", "read")),
+    "sinks": ("offnormal.sinks.base:Sink", ("Options", "target_option")),
 }
 
-_BUILT_IN: dict[str, dict[str, Entry]] = {
+_BUILT_IN: dict[Kind, dict[str, Entry]] = {
     "detectors": {
         "padim": Entry(
             "offnormal.detectors.padim:Padim",
@@ -213,12 +214,22 @@ _BUILT_IN: dict[str, dict[str, Entry]] = {
 }
 
 
-def names(kind: str) -> dict[str, str]:
-    """Name -> one-line summary of every registered entry of a kind ("detectors", "backbones", "layouts", "sinks")."""
+def names(kind: Kind) -> dict[str, str]:
+    """Name -> one-line summary of every registered entry of a kind."""
     return {name: entry.summary for name, entry in _entries(kind).items()}
 
 
-def resolve(kind: str, name: str) -> Any:
+@overload
+def resolve(kind: Literal["detectors"], name: str) -> type[Detector]: ...
+@overload
+def resolve(kind: Literal["backbones"], name: str) -> Network: ...
+@overload
+def resolve(kind: Literal["layouts"], name: str) -> Layout: ...
+@overload
+def resolve(kind: Literal["sinks"], name: str) -> type[Sink]: ...
+@overload
+def resolve(kind: Kind, name: str) -> object: ...
+def resolve(kind: Kind, name: str) -> object:
     """The class behind a name.
 
     Raises ConfigError with the nearest name for an unknown one, and PluginError for that of a broken plug-in.
@@ -229,10 +240,18 @@ def resolve(kind: str, name: str) -> Any:
         advice = f"did you mean {near[0]!r}? " if near else ""
         raise ConfigError(f"no {kind[:-1]} is called {name!r}: {advice}known are {', '.join(known)}")
     entry = known[name]
-    return _plug_in(kind, name, entry) if entry.distribution else _import(entry.target)
+    return _plug_in(kind, name, entry) if entry.distribution else EntryPoint("", entry.target, "").load()
 
 
-def resolve_all(kind: str) -> dict[str, Any]:
+@overload
+def resolve_all(kind: Literal["backbones"]) -> dict[str, Network]: ...
+@overload
+def resolve_all(kind: Literal["layouts"]) -> dict[str, Layout]: ...
+@overload
+def resolve_all(kind: Literal["sinks"]) -> dict[str, type[Sink]]: ...
+@overload
+def resolve_all(kind: Kind) -> dict[str, object]: ...
+def resolve_all(kind: Kind) -> object:
     """Name -> class of every entry of a kind; a broken plug-in is skipped with a warning, once per process."""
     classes = {}
     for name in _entries(kind):
@@ -244,7 +263,7 @@ def resolve_all(kind: str) -> dict[str, Any]:
 
 
 @cache
-def _entries(kind: str) -> dict[str, Entry]:
+def _entries(kind: Kind) -> dict[str, Entry]:
     entries = dict(_BUILT_IN[kind])
     packages = sorted(_packages(f"offnormal.{kind}").items(), key=lambda package: _sort_key(package[0]))
     for distribution, point in ((distribution, point) for distribution, points in packages for point in points):
@@ -281,14 +300,10 @@ def _sort_key(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).casefold()
 
 
-def _import(target: str) -> Any:
-    return EntryPoint("", target, "").load()
-
-
-def _plug_in(kind: str, name: str, entry: Entry) -> Any:
+def _plug_in(kind: Kind, name: str, entry: Entry) -> object:
     """The class of a plug-in; PluginError for one that cannot be imported or does not keep to its contract."""
     try:
-        found = _import(entry.target)
+        found = EntryPoint("", entry.target, "").load()
     except Exception as error:  # noqa: BLE001 - the edge: what another package runs when imported may raise anything
         fault = f"{type(error).__name__}: {error}"
     else:
@@ -301,14 +316,14 @@ def _plug_in(kind: str, name: str, entry: Entry) -> Any:
     return found
 
 
-def _fault(kind: str, name: str, found: Any) -> str:
+def _fault(kind: Kind, name: str, found: object) -> str:
     """What is wrong with what an entry point of a kind refers to; "" where nothing is."""
-    contract = _CONTRACTS[kind]
+    base, attributes = _CONTRACTS[kind]
     if not isinstance(found, type):
         return f"{found!r:.80}, expected a class"
-    if contract.base is not None and not issubclass(found, base := _import(contract.base)):
-        return f"the class {found.__name__}, expected a subclass of {base.__module__}.{base.__name__}"
-    missing = [each for each in contract.attributes if not hasattr(found, each)]
+    if base and not issubclass(found, EntryPoint("", base, "").load()):
+        return f"the class {found.__name__}, expected a subclass of {base.replace(':', '.')}"
+    missing = [each for each in attributes if not hasattr(found, each)]
     if inspect.isabstract(found):
         missing += sorted(getattr(found, "__abstractmethods__", ()))
     if missing:
@@ -316,7 +331,7 @@ def _fault(kind: str, name: str, found: Any) -> str:
     return _detector_fault(name, found) if kind == "detectors" else ""
 
 
-def _detector_fault(name: str, found: Any) -> str:
+def _detector_fault(name: str, found: type[Detector]) -> str:
     """What would fail only in `fit`, or when a bundle is loaded."""
     if found.name != name:
         return f"the class {found.__name__} with the name {found.name!r}, expected {name!r}"

@@ -6,12 +6,12 @@ In eval mode it is a scale and an offset of each channel, and so is a part of th
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from offnormal.backbones.dry import dry_run
+from offnormal.backbones.base import dry_run
 
 Pairs = list[tuple[str, str]]  # names of a convolution and of the normalisation that alone reads it
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -20,7 +20,7 @@ _TOLERANCE = 1e-3  # of the largest feature, between the network and its folded 
 
 
 def find_pairs(
-    network: nn.Module, size: tuple[int, ...], channels: int = 3, call: Callable[[Tensor], Any] | None = None
+    network: nn.Module, size: tuple[int, ...], channels: int = 3, call: Callable[[Tensor], object] | None = None
 ) -> Pairs:
     """The convolutions whose output a batch normalisation takes as it is, found without computing.
 
@@ -28,33 +28,26 @@ def find_pairs(
     """
     made: dict[int, tuple[str, Tensor]] = {}  # tensors are kept, so that no two get the same identity
     pairs: Pairs = []
+
+    def remember(name: str, _module: nn.Module, _inputs: object, output: Tensor) -> None:
+        made[id(output)] = (name, output)
+
+    def match(name: str, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if id(inputs[0]) in made:
+            pairs.append((made[id(inputs[0])][0], name))
+
     hooks = []
     for name, module in network.named_modules():
         if isinstance(module, _CONVOLUTIONS):
-            hooks.append(module.register_forward_hook(_remember(made, name)))
+            hooks.append(module.register_forward_hook(partial(remember, name)))
         elif isinstance(module, _NORMALISATIONS):
-            hooks.append(module.register_forward_pre_hook(_match(made, pairs, name)))
+            hooks.append(module.register_forward_pre_hook(partial(match, name)))
     try:
         dry_run(network, call or network, (1, channels, *size))
     finally:
         for hook in hooks:
             hook.remove()
     return pairs
-
-
-def _remember(made: dict[int, tuple[str, Tensor]], name: str) -> Callable[..., None]:
-    def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        made[id(output)] = (name, output)
-
-    return hook
-
-
-def _match(made: dict[int, tuple[str, Tensor]], pairs: Pairs, name: str) -> Callable[..., None]:
-    def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if id(inputs[0]) in made:
-            pairs.append((made[id(inputs[0])][0], name))
-
-    return hook
 
 
 def fold(network: nn.Module, pairs: Pairs) -> None:

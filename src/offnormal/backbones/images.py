@@ -83,11 +83,15 @@ class TimmBackbone(Backbone):
     """
 
     def __init__(self, name: str, layers: Sequence[str] | None = None) -> None:
+        import timm
+
         recipe = RECIPES.get(name)
         timm_name = recipe.timm_name if recipe else name
         stages = _stages(timm_name, name)
         wanted = _choose(stages, layers, name)
-        config = _published(timm_name)
+        config = timm.get_pretrained_cfg(timm_name)
+        if config is None:
+            raise ConfigError(f"timm publishes no weights of {timm_name}, so that its normalisation is not known")
         super().__init__(config.mean, config.std)
         self.timm_name = timm_name
         self._arguments: dict[str, Any] = {
@@ -106,7 +110,7 @@ class TimmBackbone(Backbone):
             licence=(recipe.licence if recipe else config.license) or "unknown",
             mean=tuple(config.mean),
             std=tuple(config.std),
-            size=tuple(config.input_size[1:]),
+            size=(config.input_size[1], config.input_size[2]),
         )
         self._pairs: Pairs = []  # what has been folded
         self.register_load_state_dict_pre_hook(_fold_as_saved)  # type: ignore[no-untyped-call]
@@ -203,7 +207,10 @@ class TimmBackbone(Backbone):
 
             url: str = getattr(models, recipe.torchvision_weights).IMAGENET1K_V1.url
             return fetch_url(url, name), f"torchvision {recipe.torchvision_weights}.IMAGENET1K_V1"
-        repo = _published(self.timm_name).hf_hub_id
+        import timm
+
+        published = timm.get_pretrained_cfg(self.timm_name)
+        repo = None if published is None else published.hf_hub_id
         if not repo:
             raise WeightsError(f"timm publishes no weights of {name}; give them with --weights FILE")
         return fetch_hub(repo, name), f"Hugging Face {repo}"
@@ -231,16 +238,6 @@ def _stages(timm_name: str, name: str) -> dict[str, tuple[int, int]]:
     if not info:
         raise ConfigError(f"{name}: this network offers no intermediate features; choose another backbone")
     return {stage["module"]: (stage["num_chs"], stage["reduction"]) for stage in info}
-
-
-def _published(timm_name: str) -> Any:
-    """What timm knows of a network's published weights: mean, std, input size, licence, repository."""
-    import timm
-
-    config = timm.get_pretrained_cfg(timm_name)
-    if config is None:
-        raise ConfigError(f"timm publishes no weights of {timm_name}, so that its normalisation is not known")
-    return config
 
 
 def _is_plain_transformer(stages: dict[str, tuple[int, int]]) -> bool:

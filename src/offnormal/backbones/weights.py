@@ -15,7 +15,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -51,7 +50,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         if path.suffix == ".npy":
             return {path.stem: torch.from_numpy(np.load(path, allow_pickle=False))}
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        state: object = torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise WeightsError(f"{path}: damaged safetensors file ({error}); fetch it again") from None
     except Exception as error:  # noqa: BLE001 - torch raises many kinds, among them UnpicklingError and RuntimeError

@@ -113,7 +113,7 @@ def _trained(training: dict[str, Any]) -> str:
     return f"{training['steps']} steps, {training['epochs']} epochs{why}{best}{kept}"
 
 
-def _as_json(run: Run) -> dict[str, Any]:
+def _as_json(run: Run) -> dict[str, object]:
     calibration = run.bundle.calibration
     return {
         "run": run.path,

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from typing_extensions import TypeVar
 
 from offnormal.backbones.base import WeightCard
+from offnormal.config.model import Flattened
 from offnormal.config.validation import format_validation_error
 from offnormal.data.batches import Batches
 from offnormal.errors import ConfigError, NotFittedError
@@ -36,6 +37,11 @@ class DetectorOptions(BaseModel):
 
     seed: int = 0
     """Of every random choice; what it chose is stored in the bundle."""
+
+    @classmethod
+    def as_field(cls) -> Any:
+        """As the field `detector` of a configuration, with flags beside those of the others."""
+        return Annotated[cls, Flattened()], cls()
 
     @property
     def torch_seed(self) -> int:

@@ -61,7 +61,7 @@ class FittedCase:
     least_auroc: float = 0.95
 
     def __post_init__(self) -> None:
-        made: type[Detector] = registry.resolve("detectors", self.name)
+        made = registry.resolve("detectors", self.name)
         options = made.read_options(self.settings["detector"])  # type: ignore[arg-type]
         shift = 0.0 if made.needs_fixed_position else SHIFT
         if made.clip_spec(options).frames > 1:

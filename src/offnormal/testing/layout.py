@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from offnormal import registry
-from offnormal.data.dataset import Dataset, Layout, is_of_classes
+from offnormal.data.dataset import Dataset, is_of_classes
 from offnormal.data.frame_masks import open_masks
 from offnormal.data.loaders import open_loader
 from offnormal.data.open import open_datasets
@@ -42,7 +42,7 @@ class LayoutCase:
     choice: dict[str, Any]  # how `open_datasets` is asked, such as category
 
     def __post_init__(self) -> None:
-        self.layout: Layout = registry.resolve("layouts", self.name)
+        self.layout = registry.resolve("layouts", self.name)
         self.root = self.new_tree("first/set")
         self.dataset = self.read(self.root)
 
@@ -63,7 +63,7 @@ class LayoutCase:
         return (*self.dataset.train, *self.dataset.calibration, *self.dataset.test)
 
 
-def check_layout(layout: str | type, write: Callable[[Path], object], folder: Path, **choice: Any) -> None:
+def check_layout(layout: str | type, write: Callable[[Path], object], folder: Path, **choice: object) -> None:
     """Check the contract of a registered layout on a small tree of it; AssertionError says what is broken.
 
     layout: its name, or its class. write: fills an empty folder with the smallest whole tree of one dataset, in which

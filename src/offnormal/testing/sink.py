@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from offnormal import registry
 from offnormal.errors import ConfigError, OffnormalError
@@ -48,9 +48,9 @@ class SinkCase:
         (sink,) = open_sinks([{"kind": self.name, **self.options, **more}], environment={}).values()
         return sink
 
-    def message(self, **changes: Any) -> Message:
+    def message(self, folder: Path | None = None, **changes: object) -> Message:
         """A message that was not sent before."""
-        return message(next(self.numbers), **changes)
+        return message(next(self.numbers), folder, **changes)
 
     def arrived(self, *messages: Message) -> list[str]:
         """Ids of these events as far as they have arrived, in order and as often."""
@@ -86,7 +86,7 @@ def check_sink(
 
 def check_options(case: SinkCase) -> None:
     """Options are checked by a model of their own; `KIND:TARGET` and a mapping give the same sink."""
-    found: type[Sink] = registry.resolve("sinks", case.name)
+    found = registry.resolve("sinks", case.name)
     assert issubclass(found.Options, SinkOptions), f"Options: {found.Options}, expected a subclass of SinkOptions"
     assert found.target_option in found.Options.model_fields, f"no option is called {found.target_option!r}"
     assert found.target_option in case.options, f"options: the target {found.target_option!r} is missing"

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -167,17 +166,17 @@ def _take_turns(scorer: Scorer, reference: nn.Module | None, pixels: np.ndarray,
     return own, other
 
 
-def _plain(reference: nn.Module, device: torch.device) -> Callable[[np.ndarray], Any]:
+def _plain(reference: nn.Module, device: torch.device) -> Callable[[np.ndarray], object]:
     module = reference.to(device)
 
     @torch.inference_mode()
-    def call(pixels: np.ndarray) -> Any:
+    def call(pixels: np.ndarray) -> object:
         return module(torch.from_numpy(pixels).to(device))
 
     return call
 
 
-def _timed(call: Callable[[np.ndarray], Any], pixels: np.ndarray, device: torch.device) -> np.ndarray:
+def _timed(call: Callable[[np.ndarray], object], pixels: np.ndarray, device: torch.device) -> np.ndarray:
     seconds = []
     for _ in range(_SINGLES if len(pixels) == 1 else 2):
         start = time.perf_counter()

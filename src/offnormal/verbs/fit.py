@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field, create_model
@@ -18,8 +18,7 @@ from offnormal import registry
 from offnormal.bundle import Bundle
 from offnormal.calibration.calibration import Calibration, calibrate_scores
 from offnormal.calibration.guarantee import normals_needed, order_statistic
-from offnormal.config.fit import FitConfig, TrainConfig
-from offnormal.config.model import Flattened
+from offnormal.config.fit import EmbeddedTrainConfig, FitConfig, ScheduleName, TrainConfig
 from offnormal.data.batches import Batches
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.images import read_mask
@@ -38,7 +37,6 @@ from offnormal.run import Run, new_run
 from offnormal.scoring import choose_device
 from offnormal.sources.privacy import read_privacy_mask
 from offnormal.training import checkpoint
-from offnormal.training.embedded_config import EmbeddedTrainConfig
 from offnormal.training.settings import refuse_contradictions
 from offnormal.training.statistics import LeftOut, learn
 from offnormal.types import InputSpec, Rate
@@ -54,17 +52,16 @@ from offnormal.verbs.loading import (
 
 def fit_config(detector: str) -> type[FitConfig]:
     """The configuration of `fit` with the options of one detector under `detector`, and of training if it needs any."""
-    made: type[Detector] = registry.resolve("detectors", detector)
-    options = made.Options
-    name = f"Fit{options.__name__.removesuffix('Options')}"
-    own: Any = (Annotated[options, Flattened()], options())
+    made = registry.resolve("detectors", detector)
+    name = f"Fit{made.Options.__name__.removesuffix('Options')}"
+    own = made.Options.as_field()
     if not issubclass(made, TrainedDetector):
         return create_model(name, __base__=FitConfig, detector=own)
     base = EmbeddedTrainConfig if issubclass(made, EmbeddedDetector) else TrainConfig
     batch = Field(default=made.default_batch_size, ge=1, description="Samples a step, over all devices.")
-    known = TrainConfig.model_fields["schedule"]
-    schedule: Any = (known.annotation, Field(default=made.default_schedule, description=known.description))
-    return create_model(name, __base__=base, detector=own, batch_size=(int, batch), schedule=schedule)
+    known = TrainConfig.model_fields["schedule"].description
+    schedule = Field(default=made.default_schedule, description=known)
+    return create_model(name, __base__=base, detector=own, batch_size=(int, batch), schedule=(ScheduleName, schedule))
 
 
 def resumed_config(resume: str | Path | None) -> Path | None:
@@ -177,7 +174,7 @@ def build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
 
     Raises ConfigError for a detector of clips and a data set of pictures.
     """
-    made: type[Detector] = registry.resolve("detectors", name)
+    made = registry.resolve("detectors", name)
     found = survey(dataset.train)
     options: DetectorOptions = made.adapt_options(
         config.detector,  # type: ignore[attr-defined]
@@ -242,7 +239,7 @@ class _Fitted:
     skipped: Sequence[Skipped]
     count: int  # of images or clips learnt from
     waited_s: float
-    training: dict[str, Any] | None = None  # for the card
+    training: dict[str, object] | None = None  # for the card
     finished: bool = True
     things: str = "frames"
 
@@ -315,7 +312,7 @@ def _calibrate(bundle: Bundle, fitted: _Fitted, rate: Rate | None, dataset: Data
         ) from None
 
 
-def _effective(name: str, config: FitConfig, dataset: Dataset) -> dict[str, Any]:
+def _effective(name: str, config: FitConfig, dataset: Dataset) -> dict[str, object]:
     """What was asked for, as a configuration of its own: of one of several categories that one."""
     values = config.model_dump(mode="json")
     values.pop("resume", None)
@@ -325,7 +322,7 @@ def _effective(name: str, config: FitConfig, dataset: Dataset) -> dict[str, Any]
     return {"detector": {"name": name, **values.pop("detector")}, **values}
 
 
-def _card(dataset: Dataset, fitted: _Fitted) -> dict[str, Any]:
+def _card(dataset: Dataset, fitted: _Fitted) -> dict[str, object]:
     videos = dataset.is_video
     return {
         "data": {

@@ -6,15 +6,14 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from offnormal.bundle import describe
 from offnormal.config.fields import format_split
-from offnormal.config.fit import TrainConfig
+from offnormal.config.fit import EmbeddedTrainConfig, TrainConfig
 from offnormal.data.batches import Loader
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.detectors.base import EmbeddedDetector, TrainedDetector
@@ -24,7 +23,6 @@ from offnormal.scoring import EmbeddedScorer, Scorer
 from offnormal.scoring.memory import within_memory
 from offnormal.training import checkpoint
 from offnormal.training.embedded import EmbeddedAtFirst, EmbeddingPass, KeptEmbeddings
-from offnormal.training.embedded_config import EmbeddedTrainConfig
 from offnormal.training.embedding_store import EmbeddingStore
 from offnormal.training.gather import Room, gather
 from offnormal.training.held_out import score_held_out
@@ -47,7 +45,7 @@ class FittedByTraining:
     skipped: Sequence[Skipped]
     learnt: int  # images or clips
     waited_s: float  # for data, in the first pass
-    card: dict[str, Any]
+    card: dict[str, object]
     unfinished: bool  # stopped by the limit of time: it may be gone on with
 
 
@@ -116,7 +114,7 @@ def fit_by_training(
             device,
             None if progress is None else lambda done, of, note: progress(f"train {detector.name}", done, of, note),
         )
-        run.log("trained", **asdict(trained))
+        run.log("trained", **trained._asdict())
         late = settings.is_late(trained.steps)
         early, since = trained.early_loss, trained.best_loss
         if early is not None and since is not None and early < since:
@@ -148,7 +146,7 @@ def fit_by_training(
             card={
                 "kept_back": len(held),
                 "parameters": parameters,
-                **asdict(trained.rounded()),
+                **trained.rounded()._asdict(),
             },
             unfinished=trained.stopped == "time",
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -47,7 +46,7 @@ class TorchvisionBackbone(VideoBackbone):
             raise ConfigError(f"{name}: temporal 'stem8' is for SlowOnly networks; this one knows 'mixed', 'published'")
 
         recipe = NETWORKS[name]
-        published: Any = getattr(video, recipe.weights).KINETICS400_V1
+        published = getattr(video, recipe.weights).KINETICS400_V1
         asked = published.transforms()
         card = VideoCard(
             backbone=name,
@@ -127,7 +126,8 @@ class S3D(TorchvisionBackbone):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Clips (N, C, T, H, W) in 0-1 -> stage -> features (N, C_s, T_s, H_s, W_s); the last one is the code."""
-        layers: Any = self.trunk.features
+        layers = self.trunk.get_submodule("features")
+        assert isinstance(layers, nn.Sequential)
         x, found = self.normalise(x), {}
         for name, (start, stop) in _S3D_PARTS.items():
             x = layers[start:stop](x)
@@ -152,12 +152,12 @@ class Swin3D(TorchvisionBackbone):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Clips (N, C, T, H, W) in 0-1 -> stage -> features (N, C_s, T_s, H_s, W_s); the last one is the code."""
-        trunk: Any = self.trunk
-        x = trunk.pos_drop(trunk.patch_embed(self.normalise(x)))  # (N, T, H, W, C) from here
+        part = self.trunk.get_submodule
+        x = part("pos_drop")(part("patch_embed")(self.normalise(x)))  # (N, T, H, W, C) from here
         found = {}
         for number, stage in enumerate(self.channels):
-            x = trunk.features[2 * number](x if number == 0 else trunk.features[2 * number - 1](x))
-            found[stage] = (trunk.norm(x) if number == 3 else x).permute(0, 4, 1, 2, 3)
+            x = part(f"features.{2 * number}")(x if number == 0 else part(f"features.{2 * number - 1}")(x))
+            found[stage] = (part("norm")(x) if number == 3 else x).permute(0, 4, 1, 2, 3)
         return found
 
     def embed(self, x: Tensor) -> Tensor:

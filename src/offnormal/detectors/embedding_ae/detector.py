@@ -15,7 +15,7 @@ import hashlib
 import logging
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -189,7 +189,7 @@ class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
 
     def optimizers(self) -> dict[str, Optimizer]:
         """One Adam, with a rate of its own for what learns of the embedder."""
-        groups: list[dict[str, Any]] = [{"params": list(self.net.parameters())}]
+        groups: list[dict[str, object]] = [{"params": list(self.net.parameters())}]
         if unfrozen := self._unfrozen():
             groups.append({"params": unfrozen, "lr": self.options.unfrozen_rate, "late": "embedder"})
         return {"autoencoder": Adam(groups, lr=self.options.learning_rate, fused=True)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -97,7 +97,7 @@ class EmbeddingAEOptions(DetectorOptions):
         """
         if self.unfreeze is None and self.learning_when:
             raise ConfigError(f"{self.learning_when} without unfreeze: nothing of the embedder learns")
-        found: dict[str, Any] = {}
+        found: dict[str, object] = {}
         if self.sampling == "auto":
             found["sampling"] = "uniform" if of == "clips" and self.by_windows is None else "window"
         if of == "pictures" and self.frames is None and self.sampling != "uniform":

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -82,7 +82,7 @@ class Ganomaly(TrainedDetector[GanomalyOptions]):
         extra_layers: int = 0,
         *,
         spec: InputSpec | None = None,
-        **options: Any,
+        **options: object,
     ) -> Self:
         """As `Detector.create`, the options of the networks in the order of the published code."""
         networks = {"channels": channels, "latent": latent, "width": width, "extra_layers": extra_layers}

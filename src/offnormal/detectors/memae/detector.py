@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -86,7 +86,7 @@ class MemAE(TrainedDetector[MemAEOptions]):
         *,
         size: int | tuple[int, int] | None = None,
         spec: InputSpec | None = None,
-        **options: Any,
+        **options: object,
     ) -> Self:
         """As `Detector.create`; of clips with the published threshold, unless shrink or sparsity are given."""
         published = form == "video" and not {"shrink", "sparsity"} & options.keys()

@@ -14,8 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from offnormal.backbones.base import Encoder
-from offnormal.backbones.dry import dry_run
+from offnormal.backbones.base import Encoder, dry_run
 from offnormal.backbones.folding import find_pairs, fold
 from offnormal.detectors.parts.decoder import Decoder, check_sizes, decode
 from offnormal.detectors.parts.memory import Similarity, address

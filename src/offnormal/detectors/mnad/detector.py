@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -94,7 +94,7 @@ class MNAD(TrainedDetector[MNADOptions], StatefulDetector[MNADOptions]):
         size: int | tuple[int, int] | None = None,
         *,
         spec: InputSpec | None = None,
-        **options: Any,
+        **options: object,
     ) -> Self:
         """As `Detector.create`; method: what is made of frames."""
         return super().create(size=size, spec=spec, method=method, **options)
@@ -132,7 +132,7 @@ class MNAD(TrainedDetector[MNADOptions], StatefulDetector[MNADOptions]):
         sides = (size, size) if isinstance(size, int) else size
         decided = cls.read_options(chosen)
         clip = asdict(cls.clip_spec(decided))
-        made = cls(decided, InputSpec(size=sides, channels=found["channels"], resize=resize, **clip))
+        made = cls(decided, InputSpec(size=sides, channels=decided.channels, resize=resize, **clip))
         made.load_reference_state_dict(state, items)
         return made
 

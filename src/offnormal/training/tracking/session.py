@@ -5,22 +5,25 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from offnormal.errors import ConfigError, OffnormalError
 from offnormal.files import write_text
 from offnormal.run import Elsewhere
 from offnormal.training.tracking.follower import Follower
-from offnormal.training.tracking.tracker import About, Tracker
+from offnormal.training.tracking.tracker import About, Known, Tracker
 
 _TRACKERS = {"wandb": "wandb:WandB", "tensorboard": "tensorboard:TensorBoard", "mlflow": "mlflow:MLflow"}
 _STATE = "tracking.json"
 _PROJECT = "offnormal"
+_KNOWN = TypeAdapter(dict[str, Known])  # by tracker
 
 
 def check(names: Sequence[str]) -> None:
@@ -49,13 +52,12 @@ class Tracking:
         self._known = _read(self._file)
         self._followers = []
         for tracker in names:
-            known = self._known.setdefault(tracker, {})
-            known.setdefault("project", project or _PROJECT)
-            known.setdefault("name", name or run.name)
+            known = self._known.get(tracker) or Known(project=project or _PROJECT, name=name or run.name)
+            remember = partial(self._remember, tracker)
             with contextlib.suppress(OffnormalError):  # so that one that is never reached can be sent everything later
-                self._remember_as(tracker)({})
-            about = About(folder=run, project=known["project"], name=known["name"])
-            self._followers.append(Follower(tracker, _resolve(tracker), about, known, self._remember_as(tracker)))
+                remember(known)
+            about = About(folder=run, project=known.project, name=known.name)
+            self._followers.append(Follower(tracker, _resolve(tracker), about, known, remember))
 
     def show(self, pictures: dict[str, bytes]) -> None:
         """Show pictures (PNG) by their names."""
@@ -69,13 +71,10 @@ class Tracking:
         with ThreadPoolExecutor(len(self._followers)) as pool:
             return list(pool.map(lambda follower: follower.close(failed=failed, hurry=hurry), self._followers))
 
-    def _remember_as(self, tracker: str) -> Callable[[dict[str, Any]], None]:
-        def remember(values: dict[str, Any]) -> None:
-            with self._lock:
-                self._known[tracker] |= values
-                write_text(self._file, json.dumps(self._known, indent=1) + "\n")
-
-        return remember
+    def _remember(self, tracker: str, known: Known) -> None:
+        with self._lock:
+            self._known[tracker] = known
+            write_text(self._file, json.dumps(_KNOWN.dump_python(self._known), indent=1) + "\n")
 
 
 def trackers_of(run: Path) -> list[str]:
@@ -89,9 +88,8 @@ def _resolve(name: str) -> type[Tracker]:
     return found
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path) -> dict[str, Known]:
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return _KNOWN.validate_json(file.read_bytes())
+    except (OSError, ValidationError):
         return {}
-    return values if isinstance(values, dict) else {}
