@@ -166,8 +166,7 @@ def rebuild(config: Mapping[str, Any]) -> Detector:
     spec = dict(config["input"])
     spec["resize"] = Resize(**spec["resize"])
     spec["size"] = (spec["size"][0], spec["size"][1])
-    if "targets" in spec:  # not in bundles from before clips
-        spec["targets"] = tuple(spec["targets"])
+    spec["targets"] = tuple(spec["targets"])
     if spec.get("mask") is not None:
         spec["mask"] = mask_of(spec["mask"])
     detector = made(made.Options(**options), InputSpec(**spec))

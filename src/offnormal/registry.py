@@ -46,171 +46,137 @@ _CONTRACTS: dict[Kind, tuple[str, tuple[str, ...]]] = {
     "sinks": ("offnormal.sinks.base:Sink", ("Options", "target_option")),
 }
 
+
+def _built_in(room: str, **entries: tuple[str, str]) -> dict[str, Entry]:
+    """Entries of the classes below a room: name=("module:Class", summary)."""
+    return {name: Entry(f"offnormal.{room}{target}", summary) for name, (target, summary) in entries.items()}
+
+
 _BUILT_IN: dict[Kind, dict[str, Entry]] = {
-    "detectors": {
-        "padim": Entry(
-            "offnormal.detectors.padim:Padim",
+    "detectors": _built_in(
+        "detectors.",
+        padim=(
+            "padim:Padim",
             "a Gaussian of pretrained features at every position; parts that lie alike, fixed cameras (--motion)",
         ),
-        "ganomaly": Entry(
-            "offnormal.detectors.ganomaly:Ganomaly",
+        ganomaly=(
+            "ganomaly:Ganomaly",
             "a generator that reconstructs small normal pictures, learnt against a discriminator; a baseline",
         ),
-        "mnad": Entry(
-            "offnormal.detectors.mnad:MNAD",
+        mnad=(
+            "mnad:MNAD",
             "a frame predicted from those before it, or rebuilt, through a memory of normal features; fixed cameras",
         ),
-        "memae": Entry(
-            "offnormal.detectors.memae:MemAE",
+        memae=(
+            "memae:MemAE",
             "an autoencoder that can only recall normal patterns from a memory; clips of cameras, or pictures",
         ),
-        "embedding_ae": Entry(
-            "offnormal.detectors.embedding_ae:EmbeddingAE",
+        embedding_ae=(
+            "embedding_ae:EmbeddingAE",
             "embeddings of clips by a pretrained network, rebuilt by a small autoencoder; activities, cameras",
         ),
-        "pixel_gaussian": Entry(
-            "offnormal.detectors.baselines:PixelGaussian",
+        pixel_gaussian=(
+            "baselines:PixelGaussian",
             "a baseline: mean and variance of every pixel of small grey frames; fixed cameras",
         ),
-        "frame_difference": Entry(
-            "offnormal.detectors.baselines:FrameDifference",
+        frame_difference=(
+            "baselines:FrameDifference",
             "a baseline: more change than usual since shortly before; videos of fixed cameras",
         ),
-    },
-    "backbones": {  # of clips; those of pictures are timm's (offnormal.backbones.images)
-        "slowonly_r18": Entry("offnormal.backbones.video.resnet3d:ResNet3d", "SlowOnly R18; no published weights"),
-        "slowonly_r34": Entry("offnormal.backbones.video.resnet3d:ResNet3d", "SlowOnly R34; no published weights"),
-        "slowonly_r50": Entry(
-            "offnormal.backbones.video.resnet3d:ResNet3d",
-            "SlowOnly R50, Kinetics-400 74.6 %; Apache-2.0",
-        ),
-        "csn_r50": Entry(
-            "offnormal.backbones.video.resnet3d:ResNet3d",
+    ),
+    "backbones": _built_in(  # of clips; those of pictures are timm's (offnormal.backbones.images)
+        "backbones.video.",
+        slowonly_r18=("resnet3d:ResNet3d", "SlowOnly R18; no published weights"),
+        slowonly_r34=("resnet3d:ResNet3d", "SlowOnly R34; no published weights"),
+        slowonly_r50=("resnet3d:ResNet3d", "SlowOnly R50, Kinetics-400 74.6 %; Apache-2.0"),
+        csn_r50=(
+            "resnet3d:ResNet3d",
             "channel-separated R50 (ir-CSN), Kinetics-400 79.2 %, from IG-65M: non-commercial",
         ),
-        "csn_r101": Entry(
-            "offnormal.backbones.video.resnet3d:ResNet3d",
-            "channel-separated R101, Kinetics-400 77.0 %; Apache-2.0",
-        ),
-        "csn_r152": Entry(
-            "offnormal.backbones.video.resnet3d:ResNet3d",
-            "channel-separated R152, Kinetics-400 76.3 %; Apache-2.0",
-        ),
-        "resnet3d_r18": Entry("offnormal.backbones.video.resnet3d:ResNet3d", "3-D ResNet R18; no published weights"),
-        "resnet3d_r34": Entry("offnormal.backbones.video.resnet3d:ResNet3d", "3-D ResNet R34; no published weights"),
-        "r3d_18": Entry(
-            "offnormal.backbones.video.torchvision_video:TorchvisionResNet",
-            "torchvision's 3-D ResNet, Kinetics-400 63.2 %",
-        ),
-        "mc3_18": Entry(
-            "offnormal.backbones.video.torchvision_video:TorchvisionResNet",
+        csn_r101=("resnet3d:ResNet3d", "channel-separated R101, Kinetics-400 77.0 %; Apache-2.0"),
+        csn_r152=("resnet3d:ResNet3d", "channel-separated R152, Kinetics-400 76.3 %; Apache-2.0"),
+        resnet3d_r18=("resnet3d:ResNet3d", "3-D ResNet R18; no published weights"),
+        resnet3d_r34=("resnet3d:ResNet3d", "3-D ResNet R34; no published weights"),
+        r3d_18=("torchvision_video:TorchvisionResNet", "torchvision's 3-D ResNet, Kinetics-400 63.2 %"),
+        mc3_18=(
+            "torchvision_video:TorchvisionResNet",
             "torchvision's ResNet of mixed convolutions, Kinetics-400 64.0 %",
         ),
-        "r2plus1d_18": Entry(
-            "offnormal.backbones.video.torchvision_video:TorchvisionResNet",
-            "torchvision's R(2+1)D, Kinetics-400 67.5 %",
-        ),
-        "s3d": Entry("offnormal.backbones.video.torchvision_video:S3D", "torchvision's S3D, Kinetics-400 68.4 %"),
-        "swin3d_t": Entry(
-            "offnormal.backbones.video.torchvision_video:Swin3D",
-            "torchvision's Video Swin, tiny, Kinetics-400 77.7 %",
-        ),
-        "slowfast_r50": Entry(
-            "offnormal.backbones.video.slowfast:SlowFast",
-            "SlowFast R50 8 x 8, Kinetics-400 76.9 %; embeddings; Apache-2.0",
-        ),
-        "timesformer_b": Entry(
-            "offnormal.backbones.video.transformer:TransformerBackbone",
+        r2plus1d_18=("torchvision_video:TorchvisionResNet", "torchvision's R(2+1)D, Kinetics-400 67.5 %"),
+        s3d=("torchvision_video:S3D", "torchvision's S3D, Kinetics-400 68.4 %"),
+        swin3d_t=("torchvision_video:Swin3D", "torchvision's Video Swin, tiny, Kinetics-400 77.7 %"),
+        slowfast_r50=("slowfast:SlowFast", "SlowFast R50 8 x 8, Kinetics-400 76.9 %; embeddings; Apache-2.0"),
+        timesformer_b=(
+            "transformer:TransformerBackbone",
             "TimeSformer, 8 x 224, 77.9 %; embeddings; CC-BY-NC-4.0: non-commercial",
         ),
-        "timesformer_hr": Entry(
-            "offnormal.backbones.video.transformer:TransformerBackbone",
+        timesformer_hr=(
+            "transformer:TransformerBackbone",
             "TimeSformer HR, 16 x 448; embeddings; CC-BY-NC-4.0: non-commercial",
         ),
-        "timesformer_l": Entry(
-            "offnormal.backbones.video.transformer:TransformerBackbone",
+        timesformer_l=(
+            "transformer:TransformerBackbone",
             "TimeSformer L, 96 x 224; embeddings; CC-BY-NC-4.0: non-commercial",
         ),
-        "videomae_b": Entry(
-            "offnormal.backbones.video.transformer:TransformerBackbone",
-            "VideoMAE, 16 x 224; embeddings; CC-BY-NC-4.0: non-commercial",
-        ),
-        "vivit_b": Entry(
-            "offnormal.backbones.video.transformer:TransformerBackbone",
-            "ViViT, 32 x 224; embeddings; MIT",
-        ),
-        "vjepa2_l": Entry(
-            "offnormal.backbones.video.transformer:TransformerBackbone",
-            "V-JEPA 2 ViT-L, 16 x 256; embeddings; MIT",
-        ),
-        "frames": Entry(
-            "offnormal.backbones.video.frames:Frames",
+        videomae_b=("transformer:TransformerBackbone", "VideoMAE, 16 x 224; embeddings; CC-BY-NC-4.0: non-commercial"),
+        vivit_b=("transformer:TransformerBackbone", "ViViT, 32 x 224; embeddings; MIT"),
+        vjepa2_l=("transformer:TransformerBackbone", "V-JEPA 2 ViT-L, 16 x 256; embeddings; MIT"),
+        frames=(
+            "frames:Frames",
             "frames:<timm network>, of each frame and over the clip; frames:efficientnet_lite0 works offline",
         ),
-    },
-    "layouts": {  # tried in this order on a folder, the general ones, videos and folder, last
-        "mvtec": Entry(
-            "offnormal.data.layouts.mvtec:MvtecLayout",
+    ),
+    "layouts": _built_in(  # tried in this order on a folder, the general ones, videos and folder, last
+        "data.layouts.",
+        mvtec=(
+            "mvtec:MvtecLayout",
             "train/good, test/<defect>, ground_truth/<defect>; one category or a folder of them",
         ),
-        "ganomaly": Entry(
-            "offnormal.data.layouts.ganomaly:GanomalyLayout",
-            "train/0.normal, test/0.normal, test/1.abnormal",
-        ),
-        "ucsd": Entry(
-            "offnormal.data.layouts.ucsd:UcsdLayout",
-            "UCSD Ped1 and Ped2 as published: TIFF frames, intervals in a .m file, masks",
-        ),
-        "avenue": Entry(
-            "offnormal.data.layouts.avenue:AvenueLayout",
-            "CUHK Avenue as published: .avi videos, masks in MATLAB files",
-        ),
-        "shanghaitech": Entry(
-            "offnormal.data.layouts.shanghaitech:ShanghaiTechLayout",
+        ganomaly=("ganomaly:GanomalyLayout", "train/0.normal, test/0.normal, test/1.abnormal"),
+        ucsd=("ucsd:UcsdLayout", "UCSD Ped1 and Ped2 as published: TIFF frames, intervals in a .m file, masks"),
+        avenue=("avenue:AvenueLayout", "CUHK Avenue as published: .avi videos, masks in MATLAB files"),
+        shanghaitech=(
+            "shanghaitech:ShanghaiTechLayout",
             "ShanghaiTech Campus as published: .avi and frames, labels and masks in .npy files",
         ),
-        "redistributed": Entry(  # after shanghaitech, whose frames lie alike but whose labels do not
-            "offnormal.data.layouts.redistributed:RedistributedLayout",
+        # after shanghaitech, whose frames lie alike but whose labels do not
+        redistributed=(
+            "redistributed:RedistributedLayout",
             "training/frames, testing/frames, labels in one .npy or .mat; as published code expects these sets",
         ),
-        "memae": Entry(
-            "offnormal.data.layouts.memae:MemaeLayout",
+        memae=(
+            "memae:MemaeLayout",
             "Train/Video001, Test/Video001, Test_gt/Video001.mat; as MemAE's code expects them",
         ),
-        "mnist": Entry(
-            "offnormal.data.layouts.mnist:MnistLayout",
+        mnist=(
+            "mnist:MnistLayout",
             "MNIST and Fashion-MNIST as published: one class normal (--normal-class), all others anomalous",
         ),
-        "ucf_sports": Entry(
-            "offnormal.data.layouts.ucf_sports:UcfSportsLayout",
+        ucf_sports=(
+            "ucf_sports:UcfSportsLayout",
             "UCF Sports Action as published: class folders of clips, 7 classes normal, 3 anomalous",
         ),
-        "class_folders": Entry(
-            "offnormal.data.layouts.class_folders:ClassFoldersLayout",
+        class_folders=(
+            "class_folders:ClassFoldersLayout",
             "class folders of clips, some classes normal (--normal-classes or --anomalous-classes)",
         ),
-        "videos": Entry(
-            "offnormal.data.layouts.videos:VideosLayout",
+        videos=(
+            "videos:VideosLayout",
             "your own videos: train, optionally test, labels and masks; or one folder of normal videos",
         ),
-        "folder": Entry(
-            "offnormal.data.layouts.folder:FolderLayout",
-            "a folder of normal images, optionally a test folder",
-        ),
-    },
-    "sinks": {
-        "jsonl": Entry("offnormal.sinks.jsonl:JsonlSink", "a file with one JSON object a line"),
-        "csv": Entry("offnormal.sinks.csv_file:CsvSink", "a table with one row an event"),
-        "files": Entry(
-            "offnormal.sinks.files:EventFilesSink",
-            "a folder: JSON, snapshot, heat map and clip of each event",
-        ),
-        "webhook": Entry("offnormal.sinks.webhook:WebhookSink", "JSON posted to an address, signed with a secret"),
-        "apprise": Entry(
-            "offnormal.sinks.alert:AlertSink",
+        folder=("folder:FolderLayout", "a folder of normal images, optionally a test folder"),
+    ),
+    "sinks": _built_in(
+        "sinks.",
+        jsonl=("jsonl:JsonlSink", "a file with one JSON object a line"),
+        csv=("csv_file:CsvSink", "a table with one row an event"),
+        files=("files:EventFilesSink", "a folder: JSON, snapshot, heat map and clip of each event"),
+        webhook=("webhook:WebhookSink", "JSON posted to an address, signed with a secret"),
+        apprise=(
+            "alert:AlertSink",
             "mail, MQTT, chat and more by an Apprise address, with the picture (extra [alerts])",
         ),
-    },
+    ),
 }
 
 

@@ -253,7 +253,7 @@ def test_a_broken_sink_is_found(broken, check, message, register, tmp_path, monk
         case = checks.SinkCase("broken", tmp_path / "checks", secrets=["hunter2"], **side)
         case.folder.mkdir()
         with pytest.raises(AssertionError, match=message):
-            getattr(checks, check)(case)
+            getattr(checks, f"_{check}")(case)
 
 
 def test_a_class_that_is_not_registered_is_refused(tmp_path):

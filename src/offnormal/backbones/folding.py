@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ Pairs = list[tuple[str, str]]  # names of a convolution and of the normalisation
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _NORMALISATIONS = (nn.BatchNorm2d, nn.BatchNorm3d)
 _TOLERANCE = 1e-3  # of the largest feature, between the network and its folded form
+_Network = TypeVar("_Network", bound=nn.Module)
 
 
 def find_pairs(
@@ -88,6 +91,26 @@ def gives_same(network: nn.Module, folded: nn.Module, size: tuple[int, int]) -> 
     with torch.no_grad():
         pairs = list(zip(network(pixels), folded(pixels), strict=True))
     return all(float((a - b).abs().max()) <= _TOLERANCE * float(a.abs().max()) for a, b in pairs)
+
+
+class ScoringForm(Generic[_Network]):
+    """A network as it computes fastest without gradients, made anew whenever the network has changed; in no state.
+
+    make: a copy of a network in this form, from the network and what else `of` is given.
+    """
+
+    def __init__(self, make: Callable[..., _Network]) -> None:
+        self._make = make
+        self._made: _Network | None = None
+        self._state: tuple[object, ...] = ()  # of the network that it was made of, and what else it was made by
+
+    def of(self, network: _Network, *more: object) -> _Network:
+        """The form of a network in eval mode."""
+        held = chain(network.parameters(), network.buffers())
+        state = (more, *((t.data_ptr(), 0 if t.is_inference() else t._version) for t in held))
+        if self._made is None or state != self._state:
+            self._made, self._state = self._make(network, *more), state
+        return self._made
 
 
 def _affine(normalisation: nn.BatchNorm2d | nn.BatchNorm3d) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from offnormal.backbones.base import Backbone, WeightCard
 from offnormal.backbones.folding import Pairs, find_pairs, fold, gives_same, unfold
-from offnormal.backbones.weights import fetch_hub, fetch_url, lite0_file, read_weights, sha256_of
+from offnormal.backbones.weights import fetch_hub, fetch_url, fill, lite0_file, read_weights, sha256_of
 from offnormal.errors import ConfigError, WeightsError
 
 log = logging.getLogger(__name__)
@@ -175,21 +175,8 @@ class TimmBackbone(Backbone):
         if recipe is not None and recipe.package and not set(names) <= set(state):
             state = _match_by_order(state, names, path)
         plain = self._create().requires_grad_(False).eval()
-        own = plain.state_dict()
-        wanted = {key: state[key.removeprefix("model.")] for key in own if key.removeprefix("model.") in state}
-        missing = [key for key in own if key not in wanted and not key.endswith("num_batches_tracked")]
-        if missing:
-            raise WeightsError(
-                f"{path}: not weights of {self.card.backbone}: {len(missing)} of {len(own)} tensors are missing, "
-                f"the first is {missing[0].removeprefix('model.')}; check the backbone's name or the file"
-            )
-        for key, value in wanted.items():
-            if value.shape != own[key].shape:
-                raise WeightsError(
-                    f"{path}: {key.removeprefix('model.')} is {tuple(value.shape)}, {self.card.backbone} needs "
-                    f"{tuple(own[key].shape)}; check the backbone's name or the file"
-                )
-        plain.load_state_dict({**own, **wanted})
+        inner = getattr(plain, "model", plain)  # within what timm wraps around it to get features
+        fill(inner, {key: state[key] for key in inner.state_dict() if key in state}, path, self.card.backbone)
         self.trunk, pairs = copy.deepcopy(plain), self.foldable()
         self.fold(pairs)
         if pairs and not gives_same(plain, self.trunk, self.card.size):

@@ -201,6 +201,11 @@ class StatisticalDetector(Detector[OptionsT]):
     the backbone runs once.
     """
 
+    def forward(self, x: Tensor) -> Output:
+        """Pixels in 0-1, (N, C, H, W) or (N, C, T, H, W), -> Output; NotFittedError before the fit."""
+        self.require_fitted()
+        return self.score_embedding(self.embed(x))
+
     @abstractmethod
     def embed(self, x: Tensor) -> Tensor:
         """Pixels (N, C, H, W) in 0-1 -> what the statistics are gathered over, one flat row a sample (N, E)."""
@@ -293,6 +298,11 @@ class EmbeddedDetector(TrainedDetector[OptionsT]):
     Where a part of what embeds is to learn, too, steps are over pixels again from some epoch on. Groups of parameters
     that learn only from then on have a name under "late" in their optimiser.
     """
+
+    def forward(self, x: Tensor) -> Output:
+        """Pixels in 0-1, (N, C, H, W) or (N, C, T, H, W), -> Output; NotFittedError before the fit."""
+        self.require_fitted()
+        return self.score_embedding(self.embed(x))
 
     @property
     @abstractmethod

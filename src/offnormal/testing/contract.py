@@ -30,5 +30,5 @@ def run_checks(checks: Iterable[Callable[[CaseT], None]], case: CaseT, descripti
         try:
             check(case)
         except Exception as error:
-            error.add_note(f"{check.__name__} of {description}: {check.__doc__}")
+            error.add_note(f"{check.__name__.lstrip('_')} of {description}: {check.__doc__}")
             raise

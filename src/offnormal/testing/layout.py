@@ -75,14 +75,14 @@ def check_layout(layout: str | type, write: Callable[[Path], object], folder: Pa
     run_checks(CHECKS, LayoutCase(name, write, folder, choice), f"{name} with {choice}")
 
 
-def check_description(case: LayoutCase) -> None:
+def _check_description(case: LayoutCase) -> None:
     """`tree`, `source`, and `licence` are one line of text each: `offnormal list layouts` prints them."""
     for attribute in ("tree", "source", "licence"):
         text = getattr(case.layout, attribute)
         assert isinstance(text, str) and text.strip() and "\n" not in text, f"{attribute}: {text!r}"
 
 
-def check_recognition(case: LayoutCase) -> None:
+def _check_recognition(case: LayoutCase) -> None:
     """`--data` without `--layout` finds the layout, which leaves the tree as it is."""
     before = _files(case.root)
     (dataset, *_) = open_datasets(case.root, **case.choice)
@@ -90,7 +90,7 @@ def check_recognition(case: LayoutCase) -> None:
     assert _files(case.root) == before, "reading changed the tree"
 
 
-def check_other_folders(case: LayoutCase) -> None:
+def _check_other_folders(case: LayoutCase) -> None:
     """`recognises` answers with a bool, False for folders without data, and raises nothing."""
     empty = case.folder / "empty"
     notes = case.folder / "notes"
@@ -105,7 +105,7 @@ def check_other_folders(case: LayoutCase) -> None:
         assert case.layout.recognises(folder) is False, f"{folder}: recognized, expected False"
 
 
-def check_refusals(case: LayoutCase) -> None:
+def _check_refusals(case: LayoutCase) -> None:
     """A folder without data and an unknown category are a DataError that names the folder or the category."""
     empty = case.folder / "no data"
     empty.mkdir()
@@ -115,7 +115,7 @@ def check_refusals(case: LayoutCase) -> None:
         _refused(lambda: case.layout.read(case.root, "no such category"), "no such category")
 
 
-def check_categories(case: LayoutCase) -> None:
+def _check_categories(case: LayoutCase) -> None:
     """`categories` lists each category once, and each can be read; also of a folder of several sets, if recognized."""
     several = case.folder / "several"
     for name in ("a", "b"):
@@ -128,7 +128,7 @@ def check_categories(case: LayoutCase) -> None:
             assert (dataset.category, dataset.layout) == (name, case.name), (dataset.category, dataset.layout)
 
 
-def check_items(case: LayoutCase) -> None:
+def _check_items(case: LayoutCase) -> None:
     """Training items are normal, no file is in two splits, and each name is a relative path with slashes."""
     dataset = case.dataset
     assert dataset.layout == case.name, f"layout={dataset.layout!r}, expected {case.name!r}"
@@ -143,7 +143,7 @@ def check_items(case: LayoutCase) -> None:
         assert item.name and not Path(item.name).is_absolute() and "\\" not in item.name, f"name {item.name!r}"
 
 
-def check_labels(case: LayoutCase) -> None:
+def _check_labels(case: LayoutCase) -> None:
     """Where labels are known, something is anomalous; frame labels are (T,) uint8 of 0 and 1."""
     tested = case.dataset.test
     known = [item for item in tested if item.label is not None or item.frame_labels is not None]
@@ -156,7 +156,7 @@ def check_labels(case: LayoutCase) -> None:
             assert labels.dtype == np.uint8 and labels.ndim == 1 and set(labels.tolist()) <= {0, 1}, labels
 
 
-def check_loading(case: LayoutCase) -> None:
+def _check_loading(case: LayoutCase) -> None:
     """Every item can be read, with as many frames as it has labels and masks, which mark anomalous items alone."""
     for item in case.items:
         try:
@@ -180,7 +180,7 @@ def check_loading(case: LayoutCase) -> None:
                 assert len(masks) == len(rows), f"{item.name}: {len(masks)} masks, {len(rows)} frames"
 
 
-def check_repeats(case: LayoutCase) -> None:
+def _check_repeats(case: LayoutCase) -> None:
     """The same files give the same items in the same order, wherever they are stored and however the root is given."""
     copy = case.folder / "copy" / case.root.name
     shutil.copytree(case.root, copy)
@@ -194,7 +194,7 @@ def check_repeats(case: LayoutCase) -> None:
     assert datasets["read from a copy"].fingerprint() == case.dataset.fingerprint(), "the copy has another fingerprint"
 
 
-def check_stray_files(case: LayoutCase) -> None:
+def _check_stray_files(case: LayoutCase) -> None:
     """What systems and people leave in folders, such as .DS_Store and notes.txt, changes nothing."""
     root = case.new_tree("stray/set")
     for folder in (root, *(path for path in root.rglob("*") if path.is_dir())):
@@ -228,15 +228,15 @@ def _refused(read: Callable[[], object], named: str) -> None:
 
 
 CHECKS: tuple[Callable[[LayoutCase], None], ...] = (
-    check_description,
-    check_recognition,
-    check_other_folders,
-    check_refusals,
-    check_categories,
-    check_items,
-    check_labels,
-    check_loading,
-    check_repeats,
-    check_stray_files,
+    _check_description,
+    _check_recognition,
+    _check_other_folders,
+    _check_refusals,
+    _check_categories,
+    _check_items,
+    _check_labels,
+    _check_loading,
+    _check_repeats,
+    _check_stray_files,
 )
 """What `check_layout` checks, in this order."""

@@ -114,7 +114,7 @@ def plan(config: TrainConfig, detector: TrainedDetector, learnt: int) -> TrainSe
     validate_every = _every(steps if late is None else late.step, per_epoch, counted)
     dearest = validate_every if late is None else late.validate_every
     return TrainSettings(
-        seed=detector.options.seed % (1 << 63),  # generators take no negative ones
+        seed=detector.options.torch_seed,
         batch_size=config.batch_size,
         steps=steps,
         steps_per_epoch=per_epoch,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Literal
@@ -19,8 +18,7 @@ from offnormal.bundle import Bundle
 from offnormal.calibration.calibration import Calibration, calibrate_scores
 from offnormal.calibration.guarantee import normals_needed, order_statistic
 from offnormal.config.fit import EmbeddedTrainConfig, FitConfig, ScheduleName, TrainConfig
-from offnormal.data.batches import Batches
-from offnormal.data.dataset import Dataset, Skipped
+from offnormal.data.dataset import Dataset
 from offnormal.data.images import read_mask
 from offnormal.data.survey import choose_input, default_side, survey
 from offnormal.detectors.base import (
@@ -38,7 +36,7 @@ from offnormal.scoring import choose_device
 from offnormal.sources.privacy import read_privacy_mask
 from offnormal.training import checkpoint
 from offnormal.training.settings import refuse_contradictions
-from offnormal.training.statistics import LeftOut, learn
+from offnormal.training.statistics import Fitted, learn
 from offnormal.types import InputSpec, Rate
 from offnormal.verbs.elsewhere import check_elsewhere, elsewhere
 from offnormal.verbs.loading import (
@@ -140,15 +138,16 @@ def _fit_here(name: str, config: FitConfig, dataset: Dataset, run: Run, progress
         **{"videos" if dataset.is_video else "images": len(dataset.train)},
     )
     try:
-        detector = build_detector(name, config, dataset)
+        detector = _build_detector(name, config, dataset)
         fitted = _learn(detector, config, dataset, run, progress)
-        log_skipped(run, fitted.skipped)
-        bundle = Bundle(detector.cpu(), card=_card(dataset, fitted))
+        for bad in fitted.skipped:
+            run.log("skipped", path=str(bad.path), reason=bad.reason)
+        bundle = Bundle(detector.cpu(), card=_card(detector.input, dataset, fitted))
         bundle.calibration = _calibrate(bundle, fitted, config.rate, dataset, run)
         bundle.save(run.path / "bundle")
         if _resumed(config):  # and not refused, so that what was changed may stay
             run.write_config(_effective(name, config, dataset))
-        if fitted.finished:
+        if fitted.is_finished:
             checkpoint.remove(run.path)
     except BaseException as error:
         run.log("failed", error=redact(f"{type(error).__name__}: {error}"))
@@ -163,13 +162,7 @@ def _fit_here(name: str, config: FitConfig, dataset: Dataset, run: Run, progress
     run.bundle, run.skipped, run.has_test = bundle, list(fitted.skipped), bool(dataset.test)
 
 
-def _loader(detector: Detector, config: FitConfig, dataset: Dataset, progress: Progress | None, what: str) -> Batches:
-    return load_items(
-        dataset.train, detector.input, config, config, progress=progress, what=what, every_s=config.every, again=True
-    )
-
-
-def build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
+def _build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
     """The detector with its pretrained weights and the input that suits the training data, not yet fitted.
 
     Raises ConfigError for a detector of clips and a data set of pictures.
@@ -233,63 +226,31 @@ def _try_size(detector: Detector) -> None:
         ) from None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Fitted:
-    left_out: LeftOut | None
-    skipped: Sequence[Skipped]
-    count: int  # of images or clips learnt from
-    waited_s: float
-    training: dict[str, object] | None = None  # for the card
-    finished: bool = True
-    things: str = "frames"
-
-
-def _learn(
-    detector: Detector,
-    config: FitConfig,
-    dataset: Dataset,
-    run: Run,
-    progress: Progress | None,
-) -> _Fitted:
-    device, wanted = choose_device(config.device, config.threads), _wanted(config.rate)
+def _learn(detector: Detector, config: FitConfig, dataset: Dataset, run: Run, progress: Progress | None) -> Fitted:
+    device = choose_device(config.device, config.threads)
+    wanted = normals_needed(config.rate.value) if config.rate is not None else 0
     if isinstance(detector, TrainedDetector) and isinstance(config, TrainConfig):
         from offnormal.verbs.fit_trained import fit_by_training  # whose libraries no other fit needs
 
-        done = fit_by_training(detector, dataset, config, run, device=device, wanted=wanted, progress=progress)
-        return _Fitted(
-            left_out=done.held_out,
-            skipped=done.skipped,
-            count=done.learnt,
-            waited_s=done.waited_s,
-            training=done.card,
-            finished=not done.unfinished,
-            things=things_scored(detector.input, dataset),
-        )
+        return fit_by_training(detector, dataset, config, run, device=device, wanted=wanted, progress=progress)
     if not isinstance(detector, StatisticalDetector):
         raise FitError(f"{detector.name}: no fit loop for this kind of detector")
-    loader = _loader(detector, config, dataset, progress, f"fit {detector.name} on {dataset.name}")
-    left_out = learn(detector, loader, device=device, seed=detector.options.seed, wanted=wanted)
-    return _Fitted(
-        left_out=left_out,
-        skipped=loader.skipped,
-        count=loader.given,
-        waited_s=loader.waited_s,
-        things=things_scored(detector.input, dataset),
+    what = f"fit {detector.name} on {dataset.name}"
+    loader = load_items(
+        dataset.train, detector.input, config, config, progress=progress, what=what, every_s=config.every, again=True
     )
+    left_out = learn(detector, loader, device=device, seed=detector.options.seed, wanted=wanted)
+    return Fitted(left_out=left_out, skipped=loader.skipped, count=loader.given, waited_s=loader.waited_s)
 
 
-def things_scored(spec: InputSpec, dataset: Dataset) -> Literal["images", "frames", "clips"]:
+def _things_scored(spec: InputSpec, dataset: Dataset) -> Literal["images", "frames", "clips"]:
     """What a score speaks of."""
     if not dataset.is_video:
         return "images"
     return "clips" if spec.of_whole_video else "frames"
 
 
-def _wanted(rate: Rate | None) -> int:
-    return normals_needed(rate.value) if rate is not None else 0
-
-
-def _calibrate(bundle: Bundle, fitted: _Fitted, rate: Rate | None, dataset: Dataset, run: Run) -> Calibration | None:
+def _calibrate(bundle: Bundle, fitted: Fitted, rate: Rate | None, dataset: Dataset, run: Run) -> Calibration | None:
     if fitted.left_out is None:
         if rate is not None:
             raise FitError("two images give no scores to calibrate with: add normal images, or leave out --rate")
@@ -302,7 +263,7 @@ def _calibrate(bundle: Bundle, fitted: _Fitted, rate: Rate | None, dataset: Data
             kind=fitted.left_out.kind,
             bundle=bundle.hash,
             groups=[sample.group for sample in fitted.left_out.samples],
-            things=things_scored(bundle.detector.input, dataset),
+            things=_things_scored(bundle.detector.input, dataset),
         )
     except CalibrationError as error:
         if fitted.training is None:
@@ -322,7 +283,7 @@ def _effective(name: str, config: FitConfig, dataset: Dataset) -> dict[str, obje
     return {"detector": {"name": name, **values.pop("detector")}, **values}
 
 
-def _card(dataset: Dataset, fitted: _Fitted) -> dict[str, object]:
+def _card(spec: InputSpec, dataset: Dataset, fitted: Fitted) -> dict[str, object]:
     videos = dataset.is_video
     return {
         "data": {
@@ -332,7 +293,7 @@ def _card(dataset: Dataset, fitted: _Fitted) -> dict[str, object]:
             "category": dataset.category,
             **({"videos": len(dataset.train) - len(fitted.skipped)} if videos else {}),
             "images": fitted.count,
-            **({"things": fitted.things} if fitted.things == "clips" else {}),
+            **({"things": "clips"} if videos and spec.of_whole_video else {}),
             "skipped": len(fitted.skipped),
             "fingerprint": dataset.fingerprint("train"),
             "contents": dataset.contents(),
@@ -340,9 +301,3 @@ def _card(dataset: Dataset, fitted: _Fitted) -> dict[str, object]:
         **({"training": fitted.training} if fitted.training is not None else {}),
         "machine": {"system": platform.system(), "processors": os.cpu_count()},
     }
-
-
-def log_skipped(run: Run, skipped: Sequence[Skipped]) -> None:
-    """One line in the log for every file that was left out."""
-    for bad in skipped:
-        run.log("skipped", path=str(bad.path), reason=bad.reason)

@@ -30,23 +30,11 @@ from offnormal.training.loop import Job, seed_everything, train
 from offnormal.training.samples import Source
 from offnormal.training.settings import plan
 from offnormal.training.split import keep_back, last_stretches, number_kept_back, split_pictures
-from offnormal.training.statistics import LeftOut
+from offnormal.training.statistics import Fitted
 from offnormal.types import InputSpec, Item
 from offnormal.verbs.loading import Progress, load_items
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FittedByTraining:
-    """What is known after training."""
-
-    held_out: LeftOut
-    skipped: Sequence[Skipped]
-    learnt: int  # images or clips
-    waited_s: float  # for data, in the first pass
-    card: dict[str, object]
-    unfinished: bool  # stopped by the limit of time: it may be gone on with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +53,13 @@ def fit_by_training(
     device: torch.device,
     wanted: int,
     progress: Progress | None,
-) -> FittedByTraining:
+) -> Fitted:
     """Train the detector on some of the normals, and score those kept back with it.
 
     wanted: normals that the rate asked for needs. Raises CalibrationError when too few can be kept back, and what
     `train` raises.
     """
-    seed = detector.options.seed % (1 << 63)  # generators take no negative ones
+    seed = detector.options.torch_seed
     split = _split_videos if dataset.is_video else _split_pictures
     parts = split(dataset, detector.input, config, seed, wanted, progress)
     if len(parts.learn):
@@ -138,17 +126,13 @@ def fit_by_training(
             scorer = EmbeddedScorer(detector, device)
         else:
             scorer = Scorer(detector, device)
-        return FittedByTraining(
-            held_out=score_held_out(scorer, held.loader(batch)),
+        return Fitted(
+            left_out=score_held_out(scorer, held.loader(batch)),
             skipped=skipped,
-            learnt=len(learn),
+            count=len(learn),
             waited_s=parts.learn.waited_s + parts.held.waited_s,
-            card={
-                "kept_back": len(held),
-                "parameters": parameters,
-                **trained.rounded()._asdict(),
-            },
-            unfinished=trained.stopped == "time",
+            training={"kept_back": len(held), "parameters": parameters, **trained.rounded()._asdict()},
+            is_finished=trained.stopped != "time",
         )
     finally:
         for source in sources:

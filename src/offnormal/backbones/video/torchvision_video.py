@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +35,7 @@ NETWORKS = {
 }
 
 
-class TorchvisionBackbone(VideoBackbone):
+class _TorchvisionBackbone(VideoBackbone):
     """What torchvision's networks have in common: where weights and numbers come from."""
 
     def __init__(self, name: str, *, in_channels: int = 3, temporal: Temporal = "published") -> None:
@@ -67,10 +66,6 @@ class TorchvisionBackbone(VideoBackbone):
             make_grey(trunk)
         super().__init__(card, trunk, in_channels)
 
-    @abstractmethod
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Clips (N, C, T, H, W) in 0-1 -> stage -> features (N, C_s, T_s, H_s, W_s); the last one is the code."""
-
     def _translate(self, state: State) -> State:
         left_out = f"{NETWORKS[self.card.backbone].classifier}."
         return {key: value for key, value in state.items() if not key.startswith(left_out)}
@@ -83,7 +78,7 @@ class TorchvisionBackbone(VideoBackbone):
         return fetch_url(url, self.card.backbone), f"torchvision {weights}.KINETICS400_V1"
 
 
-class TorchvisionResNet(TorchvisionBackbone):
+class TorchvisionResNet(_TorchvisionBackbone):
     """R(2+1)D-18, R3D-18 and MC3-18 (Tran et al., CVPR 2018).
 
     They shorten time eightfold by convolutions that see all frames, but for MC3, which as published keeps it.
@@ -115,7 +110,7 @@ class TorchvisionResNet(TorchvisionBackbone):
 _S3D_PARTS = {"stem": (0, 1), "block1": (1, 4), "block2": (4, 7), "block3": (7, 13), "block4": (13, 16)}  # layers
 
 
-class S3D(TorchvisionBackbone):
+class S3D(_TorchvisionBackbone):
     """S3D (Xie et al., ECCV 2018): convolutions of space and of time apart, in blocks of four branches."""
 
     def __init__(self, name: str, *, in_channels: int = 3, temporal: Temporal = "published") -> None:
@@ -141,7 +136,7 @@ class S3D(TorchvisionBackbone):
         return nn.functional.avg_pool3d(features, window, stride=1).mean((2, 3, 4))
 
 
-class Swin3D(TorchvisionBackbone):
+class Swin3D(_TorchvisionBackbone):
     """Video Swin Transformer, tiny (Liu et al., CVPR 2022): attention in windows that shift; halves time once."""
 
     def __init__(self, name: str, *, in_channels: int = 3, temporal: Temporal = "published") -> None:

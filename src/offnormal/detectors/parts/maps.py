@@ -30,7 +30,7 @@ def _mirror(index: Tensor, size: int, border: Border) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def blur_matrix(size: int, sigma: float, border: Border) -> Tensor:
+def _blur_matrix(size: int, sigma: float, border: Border) -> Tensor:
     """(size, size) float64: a Gaussian blur of a row of `size` pixels; sigma in pixels, 0 for none."""
     if sigma == 0:
         return torch.eye(size, dtype=torch.float64)
@@ -73,7 +73,7 @@ def smooth(maps: Tensor, sigma: float = 4.0, border: Border = "reflect_scipy") -
     """
     maps = torch.as_tensor(maps)
     height, width = maps.shape[-2:]
-    return _apply(maps, blur_matrix(height, sigma, border), blur_matrix(width, sigma, border))
+    return _apply(maps, _blur_matrix(height, sigma, border), _blur_matrix(width, sigma, border))
 
 
 def smooth_within(maps: Tensor, ignored: Tensor | None, sigma: float, border: Border = "reflect_scipy") -> Tensor:
@@ -87,8 +87,8 @@ def smooth_within(maps: Tensor, ignored: Tensor | None, sigma: float, border: Bo
 def enlarge_and_smooth(maps: Tensor, size: tuple[int, int], sigma: float, border: Border) -> Tensor:
     """Bilinear upsampling of maps (N, h, w) to `size`, then `smooth`, as two small products."""
     (height, width), (h, w) = size, maps.shape[-2:]
-    vertical = blur_matrix(height, sigma, border) @ bilinear_matrix(h, height)
-    horizontal = blur_matrix(width, sigma, border) @ bilinear_matrix(w, width)
+    vertical = _blur_matrix(height, sigma, border) @ bilinear_matrix(h, height)
+    horizontal = _blur_matrix(width, sigma, border) @ bilinear_matrix(w, width)
     return _apply(maps, vertical, horizontal)
 
 

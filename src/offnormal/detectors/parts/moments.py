@@ -16,7 +16,7 @@ from torch import Tensor
 from offnormal.errors import FitError, NotFittedError
 
 _ROWS_PER_CHANNEL = 1.5  # samples kept at most: what they take beside the scatter matrices
-BLOCK_BYTES = 32 << 20  # of one block of position matrices: bounds temporaries, stays near the cache
+_BLOCK_BYTES = 32 << 20  # of one block of position matrices: bounds temporaries, stays near the cache
 
 
 class PositionMoments:
@@ -162,7 +162,7 @@ class PositionMoments:
     def blocks(self, *, channels: int | None = None) -> Iterator[slice]:
         """Slices of positions so small that their (p, D, D) matrices, or of `channels`, stay near the cache."""
         positions, size = self.grid[0] * self.grid[1], channels or self.channels
-        step = max(1, BLOCK_BYTES // (size * size * 8))
+        step = max(1, _BLOCK_BYTES // (size * size * 8))
         return (slice(start, min(start + step, positions)) for start in range(0, positions, step))
 
     # --- gathering ------------------------------------------------------------------------------------------
