@@ -163,13 +163,10 @@ def rebuild(config: Mapping[str, Any]) -> Detector:
     """The detector of `describe`, without its tensors."""
     options = dict(config["detector"])
     made = registry.resolve("detectors", options.pop("name"))
-    spec = dict(config["input"])
-    spec["resize"] = Resize(**spec["resize"])
-    spec["size"] = (spec["size"][0], spec["size"][1])
-    spec["targets"] = tuple(spec["targets"])
-    if spec.get("mask") is not None:
-        spec["mask"] = mask_of(spec["mask"])
-    detector = made(made.Options(**options), InputSpec(**spec))
+    spec = config["input"]
+    read = {"size": tuple(spec["size"]), "targets": tuple(spec["targets"]), "resize": Resize(**spec["resize"])}
+    mask = {"mask": mask_of(spec["mask"])} if spec.get("mask") is not None else {}
+    detector = made(made.Options(**options), InputSpec(**{**spec, **read, **mask}))
     detector.restore_cards(config["weights"])
     return detector
 

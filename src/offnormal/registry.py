@@ -231,8 +231,9 @@ def resolve_all(kind: Kind) -> object:
 @cache
 def _entries(kind: Kind) -> dict[str, Entry]:
     entries = dict(_BUILT_IN[kind])
-    packages = sorted(_packages(f"offnormal.{kind}").items(), key=lambda package: _sort_key(package[0]))
-    for distribution, point in ((distribution, point) for distribution, points in packages for point in points):
+    packages = _packages(f"offnormal.{kind}")
+    in_order = sorted(packages, key=lambda distribution: re.sub(r"[-_.]+", "-", distribution).casefold())
+    for distribution, point in ((each, point) for each in in_order for point in packages[each]):
         first = entries.setdefault(point.name, Entry(point.value, f"plug-in of {distribution}", distribution))
         if first.distribution != distribution:
             owner = first.distribution or "offnormal itself"
@@ -260,10 +261,6 @@ def _name_of(distribution: Distribution) -> str:
     metadata = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
     fields = [re.search(rf"^{name}: *(.+)$", metadata, re.MULTILINE) for name in ("Name", "Version")]
     return " ".join(match[1].strip() for match in fields if match) or "an unnamed package"
-
-
-def _sort_key(distribution: str) -> str:
-    return re.sub(r"[-_.]+", "-", distribution).casefold()
 
 
 def _plug_in(kind: Kind, name: str, entry: Entry) -> object:

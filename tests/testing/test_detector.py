@@ -97,7 +97,7 @@ def test_a_broken_detector_is_found(broken, check, tmp_path, monkeypatch):
     monkeypatch.setattr(broken, "name", "broken", raising=False)
     monkeypatch.setitem(registry._BUILT_IN["detectors"], "broken", point)
     registry._entries.cache_clear()
-    case = checks.FittedCase("broken", tmp_path, {"detector": {"pool": "top"}, "size": 24})
+    case = checks._FittedCase("broken", tmp_path, {"detector": {"pool": "top"}, "size": 24})
     with pytest.raises((AssertionError, checks.NotFittedError)):
         getattr(checks, f"_{check}")(case)
     registry._entries.cache_clear()

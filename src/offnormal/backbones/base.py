@@ -19,7 +19,7 @@ class WeightCard(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     backbone: str
-    source: str  # package, file name or address that the weights were read from
+    source: str = "random weights"  # package, file name or address that the weights were read from
     licence: str
     mean: tuple[float, ...]  # per channel, of pixels in 0-1
     std: tuple[float, ...]

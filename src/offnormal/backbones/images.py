@@ -67,13 +67,13 @@ def known_names() -> list[str]:
 
 def input_multiple(name: str, layers: Sequence[str] | None = None) -> int:
     """Sides of the input should be multiples of this many pixels: the least common multiple of the strides."""
-    stages = _stages(RECIPES[name].timm_name if name in RECIPES else name, name)
+    stages = _stages(name)
     return math.lcm(*(stages[layer][1] for layer in _choose(stages, layers, name)))
 
 
 def deepest_layer(name: str) -> str:
     """The last layer of a network that gives features."""
-    return list(_stages(RECIPES[name].timm_name if name in RECIPES else name, name))[-1]
+    return list(_stages(name))[-1]
 
 
 class TimmBackbone(Backbone):
@@ -87,7 +87,7 @@ class TimmBackbone(Backbone):
 
         recipe = RECIPES.get(name)
         timm_name = recipe.timm_name if recipe else name
-        stages = _stages(timm_name, name)
+        stages = _stages(name)
         wanted = _choose(stages, layers, name)
         config = timm.get_pretrained_cfg(timm_name)
         if config is None:
@@ -106,7 +106,6 @@ class TimmBackbone(Backbone):
         self.strides = {layer: (stages[layer][1],) * 2 for layer in wanted}
         self.card = WeightCard(
             backbone=name,
-            source="random weights",
             licence=(recipe.licence if recipe else config.license) or "unknown",
             mean=tuple(config.mean),
             std=tuple(config.std),
@@ -171,9 +170,8 @@ class TimmBackbone(Backbone):
         recipe = RECIPES.get(self.card.backbone)
         path, source = (weights, weights.name) if weights is not None else self._find()
         state = read_weights(path)
-        names = _parameter_names(self.timm_name)
-        if recipe is not None and recipe.package and not set(names) <= set(state):
-            state = _match_by_order(state, names, path)
+        if recipe is not None and recipe.package:
+            state = _by_published_names(state, self.timm_name, path)
         plain = self._create().requires_grad_(False).eval()
         inner = getattr(plain, "model", plain)  # within what timm wraps around it to get features
         fill(inner, {key: state[key] for key in inner.state_dict() if key in state}, path, self.card.backbone)
@@ -210,10 +208,11 @@ def _fold_as_saved(backbone: TimmBackbone, state: dict[str, Tensor], prefix: str
         backbone.fold(pairs)
 
 
-def _stages(timm_name: str, name: str) -> dict[str, tuple[int, int]]:
+def _stages(name: str) -> dict[str, tuple[int, int]]:
     """Layer -> (channels, stride) of every layer that a network offers, in order of depth."""
     import timm
 
+    timm_name = RECIPES[name].timm_name if name in RECIPES else name
     if not timm.is_model(timm_name):
         near = difflib.get_close_matches(name, [*RECIPES, *timm.list_models()], n=3)
         raise ConfigError(
@@ -244,15 +243,14 @@ def _choose(stages: dict[str, tuple[int, int]], layers: Sequence[str] | None, na
     return [layer for layer in stages if layer in layers]
 
 
-def _parameter_names(timm_name: str) -> list[str]:
+def _by_published_names(state: dict[str, Tensor], timm_name: str, path: Path) -> dict[str, Tensor]:
+    """The package's file has other names in the same order; shapes are checked when the weights are filled in."""
     import timm
 
     with torch.device("meta"):
-        return list(timm.create_model(timm_name).state_dict())
-
-
-def _match_by_order(state: dict[str, Tensor], names: list[str], path: Path) -> dict[str, Tensor]:
-    """The package's file has other names in the same order; shapes are checked when the weights are filled in."""
+        names = list(timm.create_model(timm_name).state_dict())
+    if set(names) <= set(state):
+        return state
     if len(state) != len(names):
         raise WeightsError(f"{path}: {len(state)} tensors, expected {len(names)}; check the file")
     return dict(zip(names, state.values(), strict=True))

@@ -49,8 +49,9 @@ def command(
         raise UsageError(f"--input and --time are for `offnormal list backbones`, not for {what}")
     if time and input is None:
         raise UsageError("--time needs --input, the size of the clips: --input 15x256x256")
-    found = _videos(name, search, input, time=time) if _is_of_clips(what, name, input) else _entries(what, name, search)
-    for row in found:
+    of_clips = input is not None or (name is not None and name.partition(":")[0] in registry.names("backbones"))
+    is_video = what == "backbones" and of_clips
+    for row in _videos(name, search, input, time=time) if is_video else _entries(what, name, search):
         if json:
             say_json({key: value for key, value in row.items() if key != "notes"})
         else:
@@ -63,11 +64,6 @@ def _say(row: Row) -> None:
     say(f"{own:<20} {summary}" if len(own) < 20 else f"{own}\n{'':<20} {summary}")
     for text in row.get("notes", ()):
         say(f"{'':<20} {text}")
-
-
-def _is_of_clips(what: str, name: str | None, size: str | None) -> bool:
-    of_clips = name is not None and name.partition(":")[0] in registry.names("backbones")
-    return what == "backbones" and (of_clips or size is not None)
 
 
 def _videos(name: str | None, search: str, size: str | None, *, time: bool) -> Iterator[Row]:

@@ -24,7 +24,8 @@ from offnormal.detectors.base import TrainedDetector
 from offnormal.errors import ConfigError, FitError
 from offnormal.scoring.memory import within_memory
 from offnormal.training import checkpoint, ranks
-from offnormal.training.journal import Journal, StepRecord, Tell
+from offnormal.training.journal import Journal, StepRecord
+from offnormal.training.ranks import Tell
 from offnormal.training.samples import Order, Portion, Source, to_unit
 from offnormal.training.schedule import Schedule
 from offnormal.training.settings import TrainSettings

@@ -30,7 +30,7 @@ _PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "16": "16-mixed",
 }
 _Found = TypeVar("_Found")
-Tell = Callable[[int, int, str], None]
+Tell = Callable[[int, int, str], None]  # steps done, of how many, current losses
 Work = Callable[[Fabric, Tell | None], _Found]
 
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # here, since every process is to hold its tongue

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from offnormal.backbones.video.base import VideoBackbone, VideoCard
 from offnormal.data.batches import Batch
 from offnormal.detectors.embedding_ae import EmbeddingAE, EmbeddingAEOptions
-from offnormal.detectors.embedding_ae.detector import thin_out
+from offnormal.detectors.embedding_ae.detector import _thin_out
 from offnormal.errors import ConfigError, WeightsError
 from offnormal.types import ClipSpec, InputSpec
 from tests.items import sample
@@ -470,6 +470,6 @@ class Numbers:
 
 @pytest.mark.parametrize(("most", "expected"), [(100, list(range(11))), (6, [0, 2, 4, 6, 8, 10]), (2, [0, 6])])
 def test_samples_are_spread_over_all_batches(most, expected):
-    found = list(thin_out(Numbers(11), most))
+    found = list(_thin_out(Numbers(11), most))
     assert np.concatenate([batch.pixels for batch in found]).tolist() == expected
     assert [sample for batch in found for sample in batch.samples] == expected

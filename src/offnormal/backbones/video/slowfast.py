@@ -54,7 +54,7 @@ class _Pathways(nn.Module):
         return slow if self.multipathway_fusion is None else self.multipathway_fusion(slow, fast), fast
 
 
-class SlowFastNetwork(nn.Module):
+class _SlowFastNetwork(nn.Module):
     """Both pathways up to their last features."""
 
     def __init__(self, in_channels: int) -> None:
@@ -68,13 +68,13 @@ class SlowFastNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised clips (N, C, T, H, W) -> (N, 2048, T / 4, H / 32, W / 32), (N, 256, T, H / 32, W / 32)."""
-        slow, fast = slow_frames(x), x
+        slow, fast = _slow_frames(x), x
         for number, block in enumerate(self.blocks):
             slow, fast = block(slow, fast, is_stem=number == 0)
         return slow, fast
 
 
-def slow_frames(x: Tensor) -> Tensor:
+def _slow_frames(x: Tensor) -> Tensor:
     """Every fourth frame or so, spread from the first to the last; of 32 those of pytorchvideo's PackPathway."""
     number = -(-x.shape[2] // _ALPHA)  # as many as the fusion's convolution of stride 4 gives
     return x[:, :, torch.linspace(0, x.shape[2] - 1, number).long().to(x.device)]
@@ -83,14 +83,13 @@ def slow_frames(x: Tensor) -> Tensor:
 class SlowFast(VideoBackbone):
     """SlowFast 8 x 8 with ResNet-50 pathways."""
 
-    trunk: SlowFastNetwork
+    trunk: _SlowFastNetwork
     faster_channels_last = False  # its fast pathway begins with 8 channels
     refusal = "its two pathways end in two tensors of different length, and no single one holds the clip"
 
     def __init__(self, name: str, *, in_channels: int = 3) -> None:
         card = VideoCard(
             backbone=name,
-            source="random weights",
             licence="Apache-2.0",
             mean=KINETICS[0],
             std=KINETICS[1],
@@ -102,7 +101,7 @@ class SlowFast(VideoBackbone):
             top1=76.94,
             published=_PUBLISHED,
         )
-        super().__init__(card, SlowFastNetwork(in_channels), in_channels)
+        super().__init__(card, _SlowFastNetwork(in_channels), in_channels)
 
     def embed(self, x: Tensor) -> Tensor:
         """Clips (N, C, T, H, W) in 0-1 -> (N, 2304): slow, then fast, pooled as before the published classifier."""

@@ -49,7 +49,6 @@ class _TorchvisionBackbone(VideoBackbone):
         asked = published.transforms()
         card = VideoCard(
             backbone=name,
-            source="random weights",
             licence=_LICENCE,
             mean=tuple(asked.mean),
             std=tuple(asked.std),

@@ -105,7 +105,6 @@ class TransformerBackbone(VideoBackbone):
         trunk, width = _build(recipe, _library(name), in_channels)
         card = VideoCard(
             backbone=name,
-            source="random weights",
             licence=recipe.licence,
             mean=recipe.normalisation[0],
             std=recipe.normalisation[1],

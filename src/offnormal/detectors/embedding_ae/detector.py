@@ -289,7 +289,7 @@ class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
         """Embeddings (n, D) of samples, or of pixels and their views, and the classes of all; of many only some."""
         rows, actions = [], []
         with torch.no_grad():
-            for number, batch in enumerate(thin_out(loader, _MOST)):
+            for number, batch in enumerate(_thin_out(loader, _MOST)):
                 x = torch.from_numpy(batch.pixels).to(self.centre.device)
                 found = [x] if x.ndim == 2 else [self.embed(seen) for seen in (x, *self._views_of(x, number))]
                 rows += found
@@ -306,7 +306,7 @@ class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
         return list(dict.fromkeys(parameter for part in parts for parameter in part.parameters()))
 
 
-def thin_out(loader: Batches, most: int) -> Iterator[Batch]:
+def _thin_out(loader: Batches, most: int) -> Iterator[Batch]:
     """Batches of at most about so many samples of a loader, evenly spread over all; without masks and frames."""
     every = math.ceil(len(loader) / most)
     start = 0

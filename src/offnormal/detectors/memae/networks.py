@@ -108,7 +108,7 @@ FORMS: Mapping[FormName, Form] = {
 }
 
 
-class PlainEncoder(nn.Sequential, Encoder):
+class _PlainEncoder(nn.Sequential, Encoder):
     """Strided convolutions with batch normalisation and LeakyReLU, one a stage."""
 
     def __init__(
@@ -197,7 +197,7 @@ def build_network(
     """
     widths, back = form.scaled(width)
     shape = (spec.channels, *([spec.frames] if spec.frames > 1 else []), *spec.size)
-    chosen: Encoder = encoder or PlainEncoder(spec.channels, widths, form.strides, form.kernels, form.slope)
+    chosen: Encoder = encoder or _PlainEncoder(spec.channels, widths, form.strides, form.kernels, form.slope)
     decoder = Decoder(chosen, spec.channels, back if encoder is None else None, slope=form.slope)
     check_sizes(chosen, decoder, shape)
     if encoder is None:

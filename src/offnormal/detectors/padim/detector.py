@@ -23,8 +23,7 @@ from offnormal.backbones.images import TimmBackbone, input_multiple
 from offnormal.detectors.base import StatisticalDetector
 from offnormal.detectors.padim.options import PadimOptions
 from offnormal.detectors.parts.gaussian import PositionGaussian, Precision
-from offnormal.detectors.parts.grid import nearest, on_grid, select_channels
-from offnormal.detectors.parts.maps import enlarge_and_smooth, pool, smooth_within
+from offnormal.detectors.parts.maps import enlarge_and_smooth, nearest, on_grid, pool, select_channels, smooth_within
 from offnormal.detectors.parts.motion import MotionProjection, distinct_frames
 from offnormal.errors import ConfigError, FitError
 from offnormal.types import ClipSpec, InputSpec, Output, Pool, Pooling

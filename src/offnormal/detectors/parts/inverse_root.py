@@ -58,7 +58,7 @@ class _InverseRoot:
 
     def whitener(self) -> Tensor:
         """(p, R, R) upper triangular W with W W' = covariance^-1."""
-        return inverse_of_lower(self.lower).mT
+        return _inverse_of_lower(self.lower).mT
 
     def _whitened(self, v: Tensor) -> Tensor:
         """(p, N, R) of unit covariance; by a triangular solve, which is cheaper than an inverse for a few vectors."""
@@ -163,7 +163,7 @@ def _cholesky(matrices: Tensor) -> Tensor:
     return factor
 
 
-def inverse_of_lower(lower: Tensor) -> Tensor:
+def _inverse_of_lower(lower: Tensor) -> Tensor:
     """Inverse of lower triangular matrices (p, R, R), by halves, whose products are faster than one large solve."""
     size = lower.shape[-1]
     if size <= _SOLVED_WHOLE:
@@ -172,7 +172,7 @@ def inverse_of_lower(lower: Tensor) -> Tensor:
         return solved
     half = size // 2
     inverse = torch.zeros_like(lower, memory_format=torch.contiguous_format)
-    upper_left, lower_right = inverse_of_lower(lower[:, :half, :half]), inverse_of_lower(lower[:, half:, half:])
+    upper_left, lower_right = _inverse_of_lower(lower[:, :half, :half]), _inverse_of_lower(lower[:, half:, half:])
     inverse[:, :half, :half], inverse[:, half:, half:] = upper_left, lower_right
     inverse[:, half:, :half] = (lower_right @ (lower[:, half:, :half] @ upper_left)).neg_()
     return inverse
