@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-from offnormal.backbones.dry import dry_run
+from offnormal.backbones.base import dry_run
 from offnormal.backbones.video.cost import multiply_adds
 from offnormal.bundle import load
 from offnormal.cli.main import run

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 from offnormal.detectors.mnad import MNAD
-from offnormal.detectors.mnad.networks import ScoringForm
+from offnormal.detectors.mnad.networks import scoring_form
 from offnormal.detectors.parts.memory import compactness, read_items, separateness, update_items
 
 _SIZE = 256
@@ -63,7 +63,7 @@ def scoring(method: str, batch: int, rounds: int, device: str) -> str:
     ours, rough = detector(method, device), detector(method, device, "bfloat16")
     x = torch.rand(batch, 3, *([5] if method == "pred" else []), _SIZE, _SIZE, device=device)
     frames, _ = plain_input(x)
-    form = ScoringForm(torch.float32).of(ours.net)
+    form = scoring_form(ours.net, torch.float32)
     ordered = frames.contiguous(memory_format=torch.channels_last)
     calls = {
         "plain": lambda: ours.net(frames, ours.items),

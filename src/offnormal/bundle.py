@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from offnormal import registry
+from offnormal.backbones.weights import sha256_of
 from offnormal.calibration.calibration import Calibration
 from offnormal.detectors.base import Detector
 from offnormal.errors import BundleError, CalibrationError, OffnormalError
@@ -96,7 +98,7 @@ class Bundle:
                     "python": platform.python_version(),
                 },
                 "weights": [card.model_dump(mode="json") for card in self.detector.cards()],
-                "sha256": {name: _sha256(folder / name) for name in (_MODEL, _CONFIG)},
+                "sha256": {name: sha256_of(folder / name) for name in (_MODEL, _CONFIG)},
             }
             write_text(folder / _CARD, json.dumps(self.card, indent=2, ensure_ascii=False) + "\n")
         self.path = target
@@ -132,7 +134,7 @@ def load(path: str | Path, *, calibrated: bool = True) -> Bundle:
             advice = "update offnormal" if isinstance(found, int) and found > FORMAT_VERSION else "fit it again"
             raise BundleError(f"{folder}: bundle format {found}, this version reads {FORMAT_VERSION}; {advice}")
         for name, expected in card["sha256"].items():
-            if _sha256(folder / name) != expected:
+            if sha256_of(folder / name) != expected:
                 raise BundleError(f"{folder / name} is not what {_CARD} says (sha256): copy the bundle again")
         config = yaml.safe_load((folder / _CONFIG).read_text(encoding="utf-8"))
         detector = rebuild(config)
@@ -160,35 +162,27 @@ def load(path: str | Path, *, calibrated: bool = True) -> Bundle:
     return Bundle(detector, calibration, card, folder, card["bundle"])
 
 
-def describe(detector: Detector) -> dict[str, Any]:
+def describe(detector: Detector) -> dict[str, object]:
     """Everything besides tensors that is needed to build the detector again, as plain values."""
     options = detector.options.model_dump(mode="json")
+    if "weights" in options:
+        options["weights"] = None  # a path on the machine that it was fitted on
+    spec = {**asdict(detector.input), "size": list(detector.input.size), "targets": list(detector.input.targets)}
     return {
-        "detector": {"name": detector.name, **options, "weights": None}
-        if "weights" in options
-        else {"name": detector.name, **options},
-        "input": _described(detector.input),
+        "detector": {"name": detector.name, **options},
+        "input": {key: value for key, value in spec.items() if key != "mask" or value is not None},
         "weights": [card.model_dump(mode="json") for card in detector.cards()],
     }
 
 
-def _described(spec: InputSpec) -> dict[str, Any]:
-    values = {**asdict(spec), "size": list(spec.size), "targets": list(spec.targets)}
-    return {key: value for key, value in values.items() if key != "mask" or value is not None}
-
-
-def rebuild(config: dict[str, Any]) -> Detector:
+def rebuild(config: Mapping[str, Any]) -> Detector:
     """The detector of `describe`, without its tensors."""
     options = dict(config["detector"])
     made = registry.resolve("detectors", options.pop("name"))
-    spec = dict(config["input"])
-    spec["resize"] = Resize(**spec["resize"])
-    spec["size"] = (spec["size"][0], spec["size"][1])
-    if "targets" in spec:  # not in bundles from before clips
-        spec["targets"] = tuple(spec["targets"])
-    if spec.get("mask") is not None:
-        spec["mask"] = mask_of(spec["mask"])
-    detector: Detector = made(made.Options(**options), InputSpec(**spec))
+    spec = config["input"]
+    read = {"size": tuple(spec["size"]), "targets": tuple(spec["targets"]), "resize": Resize(**spec["resize"])}
+    mask = {"mask": mask_of(spec["mask"])} if spec.get("mask") is not None else {}
+    detector = made(made.Options(**options), InputSpec(**{**spec, **read, **mask}))
     detector.restore_cards(config["weights"])
     return detector
 
@@ -202,8 +196,3 @@ def state_hash(detector: Detector) -> str:
 
 def _write_calibration(folder: Path, calibration: Calibration) -> None:
     write_text(folder / _CALIBRATION, json.dumps(calibration.to_json(), indent=1) + "\n")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

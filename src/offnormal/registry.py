@@ -14,11 +14,19 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, EntryPoints, distributions
-from typing import Any
+from typing import TYPE_CHECKING, Literal, overload
 
 from offnormal.errors import ConfigError, PluginError
 
+if TYPE_CHECKING:  # a name is resolved without importing what others stand for
+    from offnormal.backbones.video.catalogue import Network
+    from offnormal.data.dataset import Layout
+    from offnormal.detectors.base import Detector
+    from offnormal.sinks.base import Sink
+
 log = logging.getLogger(__name__)
+
+Kind = Literal["detectors", "backbones", "layouts", "sinks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,195 +38,164 @@ class Entry:
     distribution: str = ""  # name and version of the package that registers it; "": built in
 
 
-@dataclass(frozen=True, slots=True)
-class Contract:
-    """What the class of a plug-in must be and have, checked when it is imported."""
-
-    attributes: tuple[str, ...] = ()
-    base: str | None = None  # "package.module:Class"
-
-
-_CONTRACTS = {
-    "detectors": Contract(("name", "Options", "pools_map"), "offnormal.detectors.base:Detector"),
-    "backbones": Contract((), "offnormal.backbones.video.base:VideoBackbone"),
-    "layouts": Contract(("tree", "source", "licence", "recognises", "categories", "read")),
-    "sinks": Contract(("Options", "target_option"), "offnormal.sinks.base:Sink"),
+# kind -> the base of its classes ("package.module:Class"; "": any), and attributes that a plug-in must have
+_CONTRACTS: dict[Kind, tuple[str, tuple[str, ...]]] = {
+    "detectors": ("offnormal.detectors.base:Detector", ("name", "Options", "pools_map")),
+    "backbones": ("offnormal.backbones.video.base:VideoBackbone", ()),
+    "layouts": ("", ("tree", "source", "licence", "recognises", "categories", "read")),
+    "sinks": ("offnormal.sinks.base:Sink", ("Options", "target_option")),
 }
 
-_BUILT_IN: dict[str, dict[str, Entry]] = {
-    "detectors": {
-        "padim": Entry(
-            "offnormal.detectors.padim:Padim",
+
+def _built_in(room: str, **entries: tuple[str, str]) -> dict[str, Entry]:
+    """Entries of the classes below a room: name=("module:Class", summary)."""
+    return {name: Entry(f"offnormal.{room}{target}", summary) for name, (target, summary) in entries.items()}
+
+
+_BUILT_IN: dict[Kind, dict[str, Entry]] = {
+    "detectors": _built_in(
+        "detectors.",
+        padim=(
+            "padim:Padim",
             "a Gaussian of pretrained features at every position; parts that lie alike, fixed cameras (--motion)",
         ),
-        "ganomaly": Entry(
-            "offnormal.detectors.ganomaly:Ganomaly",
+        ganomaly=(
+            "ganomaly:Ganomaly",
             "a generator that reconstructs small normal pictures, learnt against a discriminator; a baseline",
         ),
-        "mnad": Entry(
-            "offnormal.detectors.mnad:MNAD",
+        mnad=(
+            "mnad:MNAD",
             "a frame predicted from those before it, or rebuilt, through a memory of normal features; fixed cameras",
         ),
-        "memae": Entry(
-            "offnormal.detectors.memae:MemAE",
+        memae=(
+            "memae:MemAE",
             "an autoencoder that can only recall normal patterns from a memory; clips of cameras, or pictures",
         ),
-        "embedding_ae": Entry(
-            "offnormal.detectors.embedding_ae:EmbeddingAE",
+        embedding_ae=(
+            "embedding_ae:EmbeddingAE",
             "embeddings of clips by a pretrained network, rebuilt by a small autoencoder; activities, cameras",
         ),
-        "pixel_gaussian": Entry(
-            "offnormal.detectors.baselines:PixelGaussian",
+        pixel_gaussian=(
+            "baselines:PixelGaussian",
             "a baseline: mean and variance of every pixel of small grey frames; fixed cameras",
         ),
-        "frame_difference": Entry(
-            "offnormal.detectors.baselines:FrameDifference",
+        frame_difference=(
+            "baselines:FrameDifference",
             "a baseline: more change than usual since shortly before; videos of fixed cameras",
         ),
-    },
-    "backbones": {  # of clips; those of pictures are timm's (offnormal.backbones.images)
-        "slowonly_r18": Entry("offnormal.backbones.video.resnet3d:ResNet3d", "SlowOnly R18; no published weights"),
-        "slowonly_r34": Entry("offnormal.backbones.video.resnet3d:ResNet3d", "SlowOnly R34; no published weights"),
-        "slowonly_r50": Entry(
-            "offnormal.backbones.video.resnet3d:ResNet3d",
-            "SlowOnly R50, Kinetics-400 74.6 %; Apache-2.0",
-        ),
-        "csn_r50": Entry(
-            "offnormal.backbones.video.resnet3d:ResNet3d",
+    ),
+    "backbones": _built_in(  # of clips; those of pictures are timm's (offnormal.backbones.images)
+        "backbones.video.",
+        slowonly_r18=("resnet3d:ResNet3d", "SlowOnly R18; no published weights"),
+        slowonly_r34=("resnet3d:ResNet3d", "SlowOnly R34; no published weights"),
+        slowonly_r50=("resnet3d:ResNet3d", "SlowOnly R50, Kinetics-400 74.6 %; Apache-2.0"),
+        csn_r50=(
+            "resnet3d:ResNet3d",
             "channel-separated R50 (ir-CSN), Kinetics-400 79.2 %, from IG-65M: non-commercial",
         ),
-        "csn_r101": Entry(
-            "offnormal.backbones.video.resnet3d:ResNet3d",
-            "channel-separated R101, Kinetics-400 77.0 %; Apache-2.0",
-        ),
-        "csn_r152": Entry(
-            "offnormal.backbones.video.resnet3d:ResNet3d",
-            "channel-separated R152, Kinetics-400 76.3 %; Apache-2.0",
-        ),
-        "resnet3d_r18": Entry("offnormal.backbones.video.resnet3d:ResNet3d", "3-D ResNet R18; no published weights"),
-        "resnet3d_r34": Entry("offnormal.backbones.video.resnet3d:ResNet3d", "3-D ResNet R34; no published weights"),
-        "r3d_18": Entry(
-            "offnormal.backbones.video.torchvision_video:TorchvisionResNet",
-            "torchvision's 3-D ResNet, Kinetics-400 63.2 %",
-        ),
-        "mc3_18": Entry(
-            "offnormal.backbones.video.torchvision_video:TorchvisionResNet",
+        csn_r101=("resnet3d:ResNet3d", "channel-separated R101, Kinetics-400 77.0 %; Apache-2.0"),
+        csn_r152=("resnet3d:ResNet3d", "channel-separated R152, Kinetics-400 76.3 %; Apache-2.0"),
+        resnet3d_r18=("resnet3d:ResNet3d", "3-D ResNet R18; no published weights"),
+        resnet3d_r34=("resnet3d:ResNet3d", "3-D ResNet R34; no published weights"),
+        r3d_18=("torchvision_video:TorchvisionResNet", "torchvision's 3-D ResNet, Kinetics-400 63.2 %"),
+        mc3_18=(
+            "torchvision_video:TorchvisionResNet",
             "torchvision's ResNet of mixed convolutions, Kinetics-400 64.0 %",
         ),
-        "r2plus1d_18": Entry(
-            "offnormal.backbones.video.torchvision_video:TorchvisionResNet",
-            "torchvision's R(2+1)D, Kinetics-400 67.5 %",
-        ),
-        "s3d": Entry("offnormal.backbones.video.torchvision_video:S3D", "torchvision's S3D, Kinetics-400 68.4 %"),
-        "swin3d_t": Entry(
-            "offnormal.backbones.video.torchvision_video:Swin3D",
-            "torchvision's Video Swin, tiny, Kinetics-400 77.7 %",
-        ),
-        "slowfast_r50": Entry(
-            "offnormal.backbones.video.slowfast:SlowFast",
-            "SlowFast R50 8 x 8, Kinetics-400 76.9 %; embeddings; Apache-2.0",
-        ),
-        "timesformer_b": Entry(
-            "offnormal.backbones.video.transformer:TransformerBackbone",
+        r2plus1d_18=("torchvision_video:TorchvisionResNet", "torchvision's R(2+1)D, Kinetics-400 67.5 %"),
+        s3d=("torchvision_video:S3D", "torchvision's S3D, Kinetics-400 68.4 %"),
+        swin3d_t=("torchvision_video:Swin3D", "torchvision's Video Swin, tiny, Kinetics-400 77.7 %"),
+        slowfast_r50=("slowfast:SlowFast", "SlowFast R50 8 x 8, Kinetics-400 76.9 %; embeddings; Apache-2.0"),
+        timesformer_b=(
+            "transformer:TransformerBackbone",
             "TimeSformer, 8 x 224, 77.9 %; embeddings; CC-BY-NC-4.0: non-commercial",
         ),
-        "timesformer_hr": Entry(
-            "offnormal.backbones.video.transformer:TransformerBackbone",
+        timesformer_hr=(
+            "transformer:TransformerBackbone",
             "TimeSformer HR, 16 x 448; embeddings; CC-BY-NC-4.0: non-commercial",
         ),
-        "timesformer_l": Entry(
-            "offnormal.backbones.video.transformer:TransformerBackbone",
+        timesformer_l=(
+            "transformer:TransformerBackbone",
             "TimeSformer L, 96 x 224; embeddings; CC-BY-NC-4.0: non-commercial",
         ),
-        "videomae_b": Entry(
-            "offnormal.backbones.video.transformer:TransformerBackbone",
-            "VideoMAE, 16 x 224; embeddings; CC-BY-NC-4.0: non-commercial",
-        ),
-        "vivit_b": Entry(
-            "offnormal.backbones.video.transformer:TransformerBackbone",
-            "ViViT, 32 x 224; embeddings; MIT",
-        ),
-        "vjepa2_l": Entry(
-            "offnormal.backbones.video.transformer:TransformerBackbone",
-            "V-JEPA 2 ViT-L, 16 x 256; embeddings; MIT",
-        ),
-        "frames": Entry(
-            "offnormal.backbones.video.frames:Frames",
+        videomae_b=("transformer:TransformerBackbone", "VideoMAE, 16 x 224; embeddings; CC-BY-NC-4.0: non-commercial"),
+        vivit_b=("transformer:TransformerBackbone", "ViViT, 32 x 224; embeddings; MIT"),
+        vjepa2_l=("transformer:TransformerBackbone", "V-JEPA 2 ViT-L, 16 x 256; embeddings; MIT"),
+        frames=(
+            "frames:Frames",
             "frames:<timm network>, of each frame and over the clip; frames:efficientnet_lite0 works offline",
         ),
-    },
-    "layouts": {  # tried in this order on a folder, the general ones, videos and folder, last
-        "mvtec": Entry(
-            "offnormal.data.layouts.mvtec:MvtecLayout",
+    ),
+    "layouts": _built_in(  # tried in this order on a folder, the general ones, videos and folder, last
+        "data.layouts.",
+        mvtec=(
+            "mvtec:MvtecLayout",
             "train/good, test/<defect>, ground_truth/<defect>; one category or a folder of them",
         ),
-        "ganomaly": Entry(
-            "offnormal.data.layouts.ganomaly:GanomalyLayout",
-            "train/0.normal, test/0.normal, test/1.abnormal",
-        ),
-        "ucsd": Entry(
-            "offnormal.data.layouts.ucsd:UcsdLayout",
-            "UCSD Ped1 and Ped2 as published: TIFF frames, intervals in a .m file, masks",
-        ),
-        "avenue": Entry(
-            "offnormal.data.layouts.avenue:AvenueLayout",
-            "CUHK Avenue as published: .avi videos, masks in MATLAB files",
-        ),
-        "shanghaitech": Entry(
-            "offnormal.data.layouts.shanghaitech:ShanghaiTechLayout",
+        ganomaly=("ganomaly:GanomalyLayout", "train/0.normal, test/0.normal, test/1.abnormal"),
+        ucsd=("ucsd:UcsdLayout", "UCSD Ped1 and Ped2 as published: TIFF frames, intervals in a .m file, masks"),
+        avenue=("avenue:AvenueLayout", "CUHK Avenue as published: .avi videos, masks in MATLAB files"),
+        shanghaitech=(
+            "shanghaitech:ShanghaiTechLayout",
             "ShanghaiTech Campus as published: .avi and frames, labels and masks in .npy files",
         ),
-        "redistributed": Entry(  # after shanghaitech, whose frames lie alike but whose labels do not
-            "offnormal.data.layouts.redistributed:RedistributedLayout",
+        # after shanghaitech, whose frames lie alike but whose labels do not
+        redistributed=(
+            "redistributed:RedistributedLayout",
             "training/frames, testing/frames, labels in one .npy or .mat; as published code expects these sets",
         ),
-        "memae": Entry(
-            "offnormal.data.layouts.memae:MemaeLayout",
+        memae=(
+            "memae:MemaeLayout",
             "Train/Video001, Test/Video001, Test_gt/Video001.mat; as MemAE's code expects them",
         ),
-        "mnist": Entry(
-            "offnormal.data.layouts.mnist:MnistLayout",
+        mnist=(
+            "mnist:MnistLayout",
             "MNIST and Fashion-MNIST as published: one class normal (--normal-class), all others anomalous",
         ),
-        "ucf_sports": Entry(
-            "offnormal.data.layouts.ucf_sports:UcfSportsLayout",
+        ucf_sports=(
+            "ucf_sports:UcfSportsLayout",
             "UCF Sports Action as published: class folders of clips, 7 classes normal, 3 anomalous",
         ),
-        "class_folders": Entry(
-            "offnormal.data.layouts.class_folders:ClassFoldersLayout",
+        class_folders=(
+            "class_folders:ClassFoldersLayout",
             "class folders of clips, some classes normal (--normal-classes or --anomalous-classes)",
         ),
-        "videos": Entry(
-            "offnormal.data.layouts.videos:VideosLayout",
+        videos=(
+            "videos:VideosLayout",
             "your own videos: train, optionally test, labels and masks; or one folder of normal videos",
         ),
-        "folder": Entry(
-            "offnormal.data.layouts.folder:FolderLayout",
-            "a folder of normal images, optionally a test folder",
-        ),
-    },
-    "sinks": {
-        "jsonl": Entry("offnormal.sinks.jsonl:JsonlSink", "a file with one JSON object a line"),
-        "csv": Entry("offnormal.sinks.csv_file:CsvSink", "a table with one row an event"),
-        "files": Entry(
-            "offnormal.sinks.files:EventFilesSink",
-            "a folder: JSON, snapshot, heat map and clip of each event",
-        ),
-        "webhook": Entry("offnormal.sinks.webhook:WebhookSink", "JSON posted to an address, signed with a secret"),
-        "apprise": Entry(
-            "offnormal.sinks.alert:AlertSink",
+        folder=("folder:FolderLayout", "a folder of normal images, optionally a test folder"),
+    ),
+    "sinks": _built_in(
+        "sinks.",
+        jsonl=("jsonl:JsonlSink", "a file with one JSON object a line"),
+        csv=("csv_file:CsvSink", "a table with one row an event"),
+        files=("files:EventFilesSink", "a folder: JSON, snapshot, heat map and clip of each event"),
+        webhook=("webhook:WebhookSink", "JSON posted to an address, signed with a secret"),
+        apprise=(
+            "alert:AlertSink",
             "mail, MQTT, chat and more by an Apprise address, with the picture (extra [alerts])",
         ),
-    },
+    ),
 }
 
 
-def names(kind: str) -> dict[str, str]:
-    """Name -> one-line summary of every registered entry of a kind ("detectors", "backbones", "layouts", "sinks")."""
+def names(kind: Kind) -> dict[str, str]:
+    """Name -> one-line summary of every registered entry of a kind."""
     return {name: entry.summary for name, entry in _entries(kind).items()}
 
 
-def resolve(kind: str, name: str) -> Any:
+@overload
+def resolve(kind: Literal["detectors"], name: str) -> type[Detector]: ...
+@overload
+def resolve(kind: Literal["backbones"], name: str) -> Network: ...
+@overload
+def resolve(kind: Literal["layouts"], name: str) -> Layout: ...
+@overload
+def resolve(kind: Literal["sinks"], name: str) -> type[Sink]: ...
+@overload
+def resolve(kind: Kind, name: str) -> object: ...
+def resolve(kind: Kind, name: str) -> object:
     """The class behind a name.
 
     Raises ConfigError with the nearest name for an unknown one, and PluginError for that of a broken plug-in.
@@ -229,10 +206,18 @@ def resolve(kind: str, name: str) -> Any:
         advice = f"did you mean {near[0]!r}? " if near else ""
         raise ConfigError(f"no {kind[:-1]} is called {name!r}: {advice}known are {', '.join(known)}")
     entry = known[name]
-    return _plug_in(kind, name, entry) if entry.distribution else _import(entry.target)
+    return _plug_in(kind, name, entry) if entry.distribution else EntryPoint("", entry.target, "").load()
 
 
-def resolve_all(kind: str) -> dict[str, Any]:
+@overload
+def resolve_all(kind: Literal["backbones"]) -> dict[str, Network]: ...
+@overload
+def resolve_all(kind: Literal["layouts"]) -> dict[str, Layout]: ...
+@overload
+def resolve_all(kind: Literal["sinks"]) -> dict[str, type[Sink]]: ...
+@overload
+def resolve_all(kind: Kind) -> dict[str, object]: ...
+def resolve_all(kind: Kind) -> object:
     """Name -> class of every entry of a kind; a broken plug-in is skipped with a warning, once per process."""
     classes = {}
     for name in _entries(kind):
@@ -244,10 +229,11 @@ def resolve_all(kind: str) -> dict[str, Any]:
 
 
 @cache
-def _entries(kind: str) -> dict[str, Entry]:
+def _entries(kind: Kind) -> dict[str, Entry]:
     entries = dict(_BUILT_IN[kind])
-    packages = sorted(_packages(f"offnormal.{kind}").items(), key=lambda package: _sort_key(package[0]))
-    for distribution, point in ((distribution, point) for distribution, points in packages for point in points):
+    packages = _packages(f"offnormal.{kind}")
+    in_order = sorted(packages, key=lambda distribution: re.sub(r"[-_.]+", "-", distribution).casefold())
+    for distribution, point in ((each, point) for each in in_order for point in packages[each]):
         first = entries.setdefault(point.name, Entry(point.value, f"plug-in of {distribution}", distribution))
         if first.distribution != distribution:
             owner = first.distribution or "offnormal itself"
@@ -277,18 +263,10 @@ def _name_of(distribution: Distribution) -> str:
     return " ".join(match[1].strip() for match in fields if match) or "an unnamed package"
 
 
-def _sort_key(distribution: str) -> str:
-    return re.sub(r"[-_.]+", "-", distribution).casefold()
-
-
-def _import(target: str) -> Any:
-    return EntryPoint("", target, "").load()
-
-
-def _plug_in(kind: str, name: str, entry: Entry) -> Any:
+def _plug_in(kind: Kind, name: str, entry: Entry) -> object:
     """The class of a plug-in; PluginError for one that cannot be imported or does not keep to its contract."""
     try:
-        found = _import(entry.target)
+        found = EntryPoint("", entry.target, "").load()
     except Exception as error:  # noqa: BLE001 - the edge: what another package runs when imported may raise anything
         fault = f"{type(error).__name__}: {error}"
     else:
@@ -301,14 +279,14 @@ def _plug_in(kind: str, name: str, entry: Entry) -> Any:
     return found
 
 
-def _fault(kind: str, name: str, found: Any) -> str:
+def _fault(kind: Kind, name: str, found: object) -> str:
     """What is wrong with what an entry point of a kind refers to; "" where nothing is."""
-    contract = _CONTRACTS[kind]
+    base, attributes = _CONTRACTS[kind]
     if not isinstance(found, type):
         return f"{found!r:.80}, expected a class"
-    if contract.base is not None and not issubclass(found, base := _import(contract.base)):
-        return f"the class {found.__name__}, expected a subclass of {base.__module__}.{base.__name__}"
-    missing = [each for each in contract.attributes if not hasattr(found, each)]
+    if base and not issubclass(found, EntryPoint("", base, "").load()):
+        return f"the class {found.__name__}, expected a subclass of {base.replace(':', '.')}"
+    missing = [each for each in attributes if not hasattr(found, each)]
     if inspect.isabstract(found):
         missing += sorted(getattr(found, "__abstractmethods__", ()))
     if missing:
@@ -316,7 +294,7 @@ def _fault(kind: str, name: str, found: Any) -> str:
     return _detector_fault(name, found) if kind == "detectors" else ""
 
 
-def _detector_fault(name: str, found: Any) -> str:
+def _detector_fault(name: str, found: type[Detector]) -> str:
     """What would fail only in `fit`, or when a bundle is loaded."""
     if found.name != name:
         return f"the class {found.__name__} with the name {found.name!r}, expected {name!r}"

@@ -54,7 +54,7 @@ class Run:
     def bundle(self, bundle: Bundle) -> None:
         self._bundle = bundle
 
-    def log(self, event: str, **values: Any) -> None:
+    def log(self, event: str, **values: object) -> None:
         """Append one line of JSON with the time (UTC) to log.jsonl; OffnormalError when it cannot be written."""
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **values}
         text = json.dumps(_strict(line), ensure_ascii=False, allow_nan=False)
@@ -68,7 +68,7 @@ class Run:
                 f"{path}: cannot be written ({error.strerror}); free some space or choose another folder"
             ) from None
 
-    def write_config(self, values: dict[str, Any]) -> None:
+    def write_config(self, values: dict[str, object]) -> None:
         """The effective configuration as config.yaml."""
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
         write_text(self.path / "config.yaml", text.replace("${", "$${"))  # no variable of the environment
@@ -77,6 +77,18 @@ class Run:
 def read_config(path: Path) -> Any:
     """What `Run.write_config` wrote, as it was; OSError, UnicodeDecodeError and YAMLError for what cannot be read."""
     return yaml.safe_load(path.read_text(encoding="utf-8").replace("$${", "${"))
+
+
+LogLine = dict[str, Any]  # what `Run.log` was given, with time and event
+
+
+def parse_log_line(line: bytes) -> LogLine | None:
+    """A line of log.jsonl; None for one cut off by a kill."""
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return None
+    return values if isinstance(values, dict) else None
 
 
 def new_run(root: Path, *names: str) -> Run:
@@ -100,7 +112,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[^\w.]+", "_", name)[:60].strip("_.") or "data"
 
 
-def _strict(value: Any) -> Any:
+def _strict(value: object) -> object:
     """The value as JSON knows it: numbers of numpy as numbers, those that are not finite as null, others as text."""
     if isinstance(value, np.generic):
         value = value.item()

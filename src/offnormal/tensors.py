@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 
-def add_tensors(digest: Any, tensors: Mapping[str, Tensor]) -> None:
+def add_tensors(digest: hashlib._Hash, tensors: Mapping[str, Tensor]) -> None:
     """Add tensors to a digest of hashlib, by name: names, shapes, kinds and every bit of their numbers."""
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        digest.update(value.detach().contiguous().cpu().flatten().view(torch.uint8).numpy())
+        digest.update(value.detach().contiguous().cpu().flatten().view(torch.uint8).numpy().data)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

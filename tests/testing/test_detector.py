@@ -97,15 +97,15 @@ def test_a_broken_detector_is_found(broken, check, tmp_path, monkeypatch):
     monkeypatch.setattr(broken, "name", "broken", raising=False)
     monkeypatch.setitem(registry._BUILT_IN["detectors"], "broken", point)
     registry._entries.cache_clear()
-    case = checks.FittedCase("broken", tmp_path, {"detector": {"pool": "top"}, "size": 24})
+    case = checks._FittedCase("broken", tmp_path, {"detector": {"pool": "top"}, "size": 24})
     with pytest.raises((AssertionError, checks.NotFittedError)):
-        getattr(checks, check)(case)
+        getattr(checks, f"_{check}")(case)
     registry._entries.cache_clear()
 
 
 def test_a_failed_check_says_which(tmp_path, monkeypatch):
     monkeypatch.setattr(PixelGaussian, "pools_map", False)
-    monkeypatch.setattr(checks, "CHECKS", (checks.check_pooling,))
+    monkeypatch.setattr(checks, "CHECKS", (checks._check_pooling,))
     with pytest.raises(AssertionError) as caught:
         check_detector(PixelGaussian, tmp_path, size=16)
     assert "check_pooling of pixel_gaussian" in caught.value.__notes__[0]

@@ -271,9 +271,9 @@ def test_the_layout_that_is_broken_below_is_whole(register, tmp_path):
 )
 def test_a_broken_layout_is_found(broken, check, message, register, tmp_path):
     register(broken)
-    case = checks.LayoutCase("broken", write_mvtec, tmp_path, {})
+    case = checks._LayoutCase("broken", write_mvtec, tmp_path, {})
     with pytest.raises(AssertionError, match=message):
-        getattr(checks, check)(case)
+        getattr(checks, f"_{check}")(case)
 
 
 def test_a_failed_check_says_which(register, tmp_path):

@@ -250,10 +250,10 @@ def test_a_broken_sink_is_found(broken, check, message, register, tmp_path, monk
     register(broken)
     monkeypatch.setattr(checks, "_PATIENCE_S", 2.0)
     with jsonl(tmp_path) as side:
-        case = checks.SinkCase("broken", tmp_path / "checks", secrets=["hunter2"], **side)
+        case = checks._SinkCase("broken", tmp_path / "checks", secrets=["hunter2"], **side)
         case.folder.mkdir()
         with pytest.raises(AssertionError, match=message):
-            getattr(checks, check)(case)
+            getattr(checks, f"_{check}")(case)
 
 
 def test_a_class_that_is_not_registered_is_refused(tmp_path):

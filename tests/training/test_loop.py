@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from dataclasses import replace
 from unittest.mock import ANY
 
 import numpy as np
@@ -344,7 +343,7 @@ def test_killed_after_any_write_it_goes_on_as_if_nothing_had_been(sources, tmp_p
     assert steps == list(range(13, 23)) and [told["seen"] for told in history.epochs.values()] == [4, 4, 4, 4, 4, 2]
     for shot in shots[1:]:  # the first one lies beside no `last` yet
         again = made(Unfrozen)
-        assert train(job(sources, shot, again, resume=True, **more), CPU) == replace(found, waiting_share=ANY), shot
+        assert train(job(sources, shot, again, resume=True, **more), CPU) == found._replace(waiting_share=ANY), shot
         assert equal(state(whole), state(again)), shot
         known = read_history(shot / "log.jsonl")
         assert (known.steps, known.rates, known.validations) == (history.steps, history.rates, history.validations)

@@ -8,11 +8,10 @@ from offnormal.data.layouts.labelled import normal_items
 from offnormal.data.loaders import ImageLoader
 from offnormal.data.video_loader import VideoLoader
 from offnormal.errors import DataError
-from offnormal.training import streams
-from offnormal.training.gather import Room, gather
+from offnormal.training import gather as gathering
+from offnormal.training.gather import Room, _StreamedPictures, _StreamedVideos, gather
 from offnormal.training.rows import FileRows, RamRows
 from offnormal.training.samples import Kept, Order, to_unit
-from offnormal.training.streams import StreamedPictures, StreamedVideos
 from offnormal.types import InputSpec
 from tests.footage import film
 from tests.items import image, video
@@ -64,7 +63,7 @@ def passed(source, order):
 def test_pictures_come_as_a_loader_gives_them_in_random_order(pictures, tmp_path, cache):
     source, skipped = gather(loader(pictures), room(tmp_path, cache))
     assert skipped == []
-    assert isinstance(source, StreamedPictures if cache == "off" else Kept)
+    assert isinstance(source, _StreamedPictures if cache == "off" else Kept)
     expected = known(loader(pictures))
     names, pixels = passed(source, order())
     assert len(names) == len(set(names)) == 28  # 4 whole batches of 30 pictures
@@ -79,7 +78,7 @@ def test_pictures_come_as_a_loader_gives_them_in_random_order(pictures, tmp_path
 @pytest.mark.parametrize("spec", [CLIPS, InputSpec(size=(16, 16)), InputSpec(size=(16, 16), frames=2, fps=5.0)])
 def test_clips_come_as_a_loader_gives_them_in_random_order(footage, tmp_path, spec, cache):
     source, _ = gather(videos(footage, spec), room(tmp_path, cache))
-    assert isinstance(source, StreamedVideos if cache == "off" else Kept)
+    assert isinstance(source, _StreamedVideos if cache == "off" else Kept)
     expected = known(videos(footage, spec))
     assert len(source) == len(expected)
     names, pixels = passed(source, order(batch_size=len(source)))
@@ -142,10 +141,10 @@ def test_a_set_smaller_than_a_batch_is_one_batch(pictures, tmp_path):
 
 def test_what_does_not_fit_is_read_anew_and_said_once(pictures, footage, tmp_path, caplog):
     source, _ = gather(loader(pictures), room(tmp_path, left=29 * 16 * 16 * 3))
-    assert isinstance(source, StreamedPictures)
+    assert isinstance(source, _StreamedPictures)
     assert caplog.text.count("do not fit") == 1
     source, _ = gather(videos(footage), room(tmp_path, left=10_000))
-    assert isinstance(source, StreamedVideos)
+    assert isinstance(source, _StreamedVideos)
     assert caplog.text.count("do not fit") == 2
     assert "--cache disk" in caplog.text
 
@@ -153,7 +152,7 @@ def test_what_does_not_fit_is_read_anew_and_said_once(pictures, footage, tmp_pat
 def test_several_parts_share_the_room(pictures, tmp_path):
     shared = room(tmp_path, left=50 * 16 * 16 * 3)
     kinds = [type(gather(loader(pictures), shared)[0]) for _ in range(2)]
-    assert kinds == [Kept, StreamedPictures]
+    assert kinds == [Kept, _StreamedPictures]
 
 
 @pytest.mark.parametrize("cache", ["ram", "off"])
@@ -169,7 +168,7 @@ def test_bad_files_are_left_out_for_good(pictures, tmp_path, cache):
 
 
 def test_clips_are_shuffled_in_a_buffer_of_bounded_size(footage, monkeypatch, tmp_path):
-    monkeypatch.setattr(streams, "_BUFFER_BYTES", 4 * 3 * 16 * 16)
+    monkeypatch.setattr(gathering, "_BUFFER_BYTES", 4 * 3 * 16 * 16)
     source, _ = gather(videos(footage), room(tmp_path, "off"))
     names, _ = passed(source, order(batch_size=len(source)))
     assert len(set(names)) == len(source)

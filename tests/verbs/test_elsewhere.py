@@ -14,7 +14,7 @@ from offnormal.data.open import open_datasets
 from offnormal.errors import ConfigError, FitError
 from offnormal.testing.scenes import write_parts
 from offnormal.training import worker
-from offnormal.training.tracking import follower
+from offnormal.training.tracking import session
 from offnormal.training.upload import uploader
 from offnormal.verbs import elsewhere
 from offnormal.verbs.evaluate import evaluate_run
@@ -105,7 +105,7 @@ def test_several_processes_are_followed_as_one(given):
 @pytest.fixture
 def _impatient(monkeypatch):
     monkeypatch.setattr(worker, "_FIRST_S", 0.01)
-    for module in (follower, uploader):
+    for module in (session, uploader):
         monkeypatch.setattr(module, "_PATIENCE_S", 0.05)
 
 
@@ -162,7 +162,6 @@ def test_what_cannot_work_is_refused_before_anything_is_read(given, more, messag
 
 @pytest.mark.parametrize("name", ["wandb", "tensorboard", "mlflow"])
 def test_a_missing_package_is_named_with_its_extra_before_anything_is_read(given, name, monkeypatch):
-    from offnormal.training.tracking import session
 
     monkeypatch.setattr(session, "find_spec", lambda package: None)
     with pytest.raises(ConfigError, match=rf"'{name}' is not installed; pip install 'offnormal\[{name}\]'"):

@@ -1,13 +1,16 @@
-"""The contract of a pretrained feature extractor, and the card that says where its weights come from."""
+"""The contract of a pretrained feature extractor, the card that says where its weights come from, and a dry run."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
+
+_Found = TypeVar("_Found")
 
 
 class WeightCard(BaseModel):
@@ -16,7 +19,7 @@ class WeightCard(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     backbone: str
-    source: str  # package, file name or address that the weights were read from
+    source: str = "random weights"  # package, file name or address that the weights were read from
     licence: str
     mean: tuple[float, ...]  # per channel, of pixels in 0-1
     std: tuple[float, ...]
@@ -66,3 +69,32 @@ class Backbone(Encoder):
     def train(self, mode: bool = True) -> Backbone:
         """Stay in evaluation mode: batch statistics of a pretrained extractor are never touched."""
         return super().train(False)
+
+
+@torch.no_grad()
+def dry_run(network: nn.Module, call: Callable[[Tensor], _Found], shape: Sequence[int]) -> _Found:
+    """What `call`, which uses the network, gives for an input of a shape (N, C, ...): tensors on the device "meta".
+
+    The network runs in evaluation mode, its parameters and buffers replaced; afterwards it is as before, running
+    statistics and modes included.
+    """
+    numbers = (*network.named_parameters(), *network.named_buffers())
+    empty = {f"network.{name}": value.to("meta") for name, value in numbers}
+    before = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        found: _Found = torch.func.functional_call(_Caller(network, call), empty, (torch.empty(shape, device="meta"),))
+    finally:
+        for module, training in before:
+            module.training = training
+    return found
+
+
+class _Caller(nn.Module):
+    def __init__(self, network: nn.Module, call: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.network = network
+        self.calls = (call,)  # which may be the network: in a tuple it is not a second part
+
+    def forward(self, x: Tensor) -> object:
+        return self.calls[0](x)

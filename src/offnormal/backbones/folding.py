@@ -6,21 +6,24 @@ In eval mode it is a scale and an offset of each channel, and so is a part of th
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from itertools import chain
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from offnormal.backbones.dry import dry_run
+from offnormal.backbones.base import dry_run
 
 Pairs = list[tuple[str, str]]  # names of a convolution and of the normalisation that alone reads it
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _NORMALISATIONS = (nn.BatchNorm2d, nn.BatchNorm3d)
 _TOLERANCE = 1e-3  # of the largest feature, between the network and its folded form
+_Network = TypeVar("_Network", bound=nn.Module)
 
 
 def find_pairs(
-    network: nn.Module, size: tuple[int, ...], channels: int = 3, call: Callable[[Tensor], Any] | None = None
+    network: nn.Module, size: tuple[int, ...], channels: int = 3, call: Callable[[Tensor], object] | None = None
 ) -> Pairs:
     """The convolutions whose output a batch normalisation takes as it is, found without computing.
 
@@ -28,33 +31,26 @@ def find_pairs(
     """
     made: dict[int, tuple[str, Tensor]] = {}  # tensors are kept, so that no two get the same identity
     pairs: Pairs = []
+
+    def remember(name: str, _module: nn.Module, _inputs: object, output: Tensor) -> None:
+        made[id(output)] = (name, output)
+
+    def match(name: str, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if id(inputs[0]) in made:
+            pairs.append((made[id(inputs[0])][0], name))
+
     hooks = []
     for name, module in network.named_modules():
         if isinstance(module, _CONVOLUTIONS):
-            hooks.append(module.register_forward_hook(_remember(made, name)))
+            hooks.append(module.register_forward_hook(partial(remember, name)))
         elif isinstance(module, _NORMALISATIONS):
-            hooks.append(module.register_forward_pre_hook(_match(made, pairs, name)))
+            hooks.append(module.register_forward_pre_hook(partial(match, name)))
     try:
         dry_run(network, call or network, (1, channels, *size))
     finally:
         for hook in hooks:
             hook.remove()
     return pairs
-
-
-def _remember(made: dict[int, tuple[str, Tensor]], name: str) -> Callable[..., None]:
-    def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        made[id(output)] = (name, output)
-
-    return hook
-
-
-def _match(made: dict[int, tuple[str, Tensor]], pairs: Pairs, name: str) -> Callable[..., None]:
-    def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if id(inputs[0]) in made:
-            pairs.append((made[id(inputs[0])][0], name))
-
-    return hook
 
 
 def fold(network: nn.Module, pairs: Pairs) -> None:
@@ -95,6 +91,26 @@ def gives_same(network: nn.Module, folded: nn.Module, size: tuple[int, int]) -> 
     with torch.no_grad():
         pairs = list(zip(network(pixels), folded(pixels), strict=True))
     return all(float((a - b).abs().max()) <= _TOLERANCE * float(a.abs().max()) for a, b in pairs)
+
+
+class ScoringForm(Generic[_Network]):
+    """A network as it computes fastest without gradients, made anew whenever the network has changed; in no state.
+
+    make: a copy of a network in this form, from the network and what else `of` is given.
+    """
+
+    def __init__(self, make: Callable[..., _Network]) -> None:
+        self._make = make
+        self._made: _Network | None = None
+        self._state: tuple[object, ...] = ()  # of the network that it was made of, and what else it was made by
+
+    def of(self, network: _Network, *more: object) -> _Network:
+        """The form of a network in eval mode."""
+        held = chain(network.parameters(), network.buffers())
+        state = (more, *((t.data_ptr(), 0 if t.is_inference() else t._version) for t in held))
+        if self._made is None or state != self._state:
+            self._made, self._state = self._make(network, *more), state
+        return self._made
 
 
 def _affine(normalisation: nn.BatchNorm2d | nn.BatchNorm3d) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from offnormal.backbones.base import Backbone, WeightCard
 from offnormal.backbones.folding import Pairs, find_pairs, fold, gives_same, unfold
-from offnormal.backbones.weights import fetch_hub, fetch_url, lite0_file, read_weights, sha256_of
+from offnormal.backbones.weights import fetch_hub, fetch_url, fill, lite0_file, read_weights, sha256_of
 from offnormal.errors import ConfigError, WeightsError
 
 log = logging.getLogger(__name__)
@@ -67,13 +67,13 @@ def known_names() -> list[str]:
 
 def input_multiple(name: str, layers: Sequence[str] | None = None) -> int:
     """Sides of the input should be multiples of this many pixels: the least common multiple of the strides."""
-    stages = _stages(RECIPES[name].timm_name if name in RECIPES else name, name)
+    stages = _stages(name)
     return math.lcm(*(stages[layer][1] for layer in _choose(stages, layers, name)))
 
 
 def deepest_layer(name: str) -> str:
     """The last layer of a network that gives features."""
-    return list(_stages(RECIPES[name].timm_name if name in RECIPES else name, name))[-1]
+    return list(_stages(name))[-1]
 
 
 class TimmBackbone(Backbone):
@@ -83,11 +83,15 @@ class TimmBackbone(Backbone):
     """
 
     def __init__(self, name: str, layers: Sequence[str] | None = None) -> None:
+        import timm
+
         recipe = RECIPES.get(name)
         timm_name = recipe.timm_name if recipe else name
-        stages = _stages(timm_name, name)
+        stages = _stages(name)
         wanted = _choose(stages, layers, name)
-        config = _published(timm_name)
+        config = timm.get_pretrained_cfg(timm_name)
+        if config is None:
+            raise ConfigError(f"timm publishes no weights of {timm_name}, so that its normalisation is not known")
         super().__init__(config.mean, config.std)
         self.timm_name = timm_name
         self._arguments: dict[str, Any] = {
@@ -102,11 +106,10 @@ class TimmBackbone(Backbone):
         self.strides = {layer: (stages[layer][1],) * 2 for layer in wanted}
         self.card = WeightCard(
             backbone=name,
-            source="random weights",
             licence=(recipe.licence if recipe else config.license) or "unknown",
             mean=tuple(config.mean),
             std=tuple(config.std),
-            size=tuple(config.input_size[1:]),
+            size=(config.input_size[1], config.input_size[2]),
         )
         self._pairs: Pairs = []  # what has been folded
         self.register_load_state_dict_pre_hook(_fold_as_saved)  # type: ignore[no-untyped-call]
@@ -167,25 +170,11 @@ class TimmBackbone(Backbone):
         recipe = RECIPES.get(self.card.backbone)
         path, source = (weights, weights.name) if weights is not None else self._find()
         state = read_weights(path)
-        names = _parameter_names(self.timm_name)
-        if recipe is not None and recipe.package and not set(names) <= set(state):
-            state = _match_by_order(state, names, path)
+        if recipe is not None and recipe.package:
+            state = _by_published_names(state, self.timm_name, path)
         plain = self._create().requires_grad_(False).eval()
-        own = plain.state_dict()
-        wanted = {key: state[key.removeprefix("model.")] for key in own if key.removeprefix("model.") in state}
-        missing = [key for key in own if key not in wanted and not key.endswith("num_batches_tracked")]
-        if missing:
-            raise WeightsError(
-                f"{path}: not weights of {self.card.backbone}: {len(missing)} of {len(own)} tensors are missing, "
-                f"the first is {missing[0].removeprefix('model.')}; check the backbone's name or the file"
-            )
-        for key, value in wanted.items():
-            if value.shape != own[key].shape:
-                raise WeightsError(
-                    f"{path}: {key.removeprefix('model.')} is {tuple(value.shape)}, {self.card.backbone} needs "
-                    f"{tuple(own[key].shape)}; check the backbone's name or the file"
-                )
-        plain.load_state_dict({**own, **wanted})
+        inner = getattr(plain, "model", plain)  # within what timm wraps around it to get features
+        fill(inner, {key: state[key] for key in inner.state_dict() if key in state}, path, self.card.backbone)
         self.trunk, pairs = copy.deepcopy(plain), self.foldable()
         self.fold(pairs)
         if pairs and not gives_same(plain, self.trunk, self.card.size):
@@ -203,7 +192,10 @@ class TimmBackbone(Backbone):
 
             url: str = getattr(models, recipe.torchvision_weights).IMAGENET1K_V1.url
             return fetch_url(url, name), f"torchvision {recipe.torchvision_weights}.IMAGENET1K_V1"
-        repo = _published(self.timm_name).hf_hub_id
+        import timm
+
+        published = timm.get_pretrained_cfg(self.timm_name)
+        repo = None if published is None else published.hf_hub_id
         if not repo:
             raise WeightsError(f"timm publishes no weights of {name}; give them with --weights FILE")
         return fetch_hub(repo, name), f"Hugging Face {repo}"
@@ -216,10 +208,11 @@ def _fold_as_saved(backbone: TimmBackbone, state: dict[str, Tensor], prefix: str
         backbone.fold(pairs)
 
 
-def _stages(timm_name: str, name: str) -> dict[str, tuple[int, int]]:
+def _stages(name: str) -> dict[str, tuple[int, int]]:
     """Layer -> (channels, stride) of every layer that a network offers, in order of depth."""
     import timm
 
+    timm_name = RECIPES[name].timm_name if name in RECIPES else name
     if not timm.is_model(timm_name):
         near = difflib.get_close_matches(name, [*RECIPES, *timm.list_models()], n=3)
         raise ConfigError(
@@ -231,16 +224,6 @@ def _stages(timm_name: str, name: str) -> dict[str, tuple[int, int]]:
     if not info:
         raise ConfigError(f"{name}: this network offers no intermediate features; choose another backbone")
     return {stage["module"]: (stage["num_chs"], stage["reduction"]) for stage in info}
-
-
-def _published(timm_name: str) -> Any:
-    """What timm knows of a network's published weights: mean, std, input size, licence, repository."""
-    import timm
-
-    config = timm.get_pretrained_cfg(timm_name)
-    if config is None:
-        raise ConfigError(f"timm publishes no weights of {timm_name}, so that its normalisation is not known")
-    return config
 
 
 def _is_plain_transformer(stages: dict[str, tuple[int, int]]) -> bool:
@@ -260,15 +243,14 @@ def _choose(stages: dict[str, tuple[int, int]], layers: Sequence[str] | None, na
     return [layer for layer in stages if layer in layers]
 
 
-def _parameter_names(timm_name: str) -> list[str]:
+def _by_published_names(state: dict[str, Tensor], timm_name: str, path: Path) -> dict[str, Tensor]:
+    """The package's file has other names in the same order; shapes are checked when the weights are filled in."""
     import timm
 
     with torch.device("meta"):
-        return list(timm.create_model(timm_name).state_dict())
-
-
-def _match_by_order(state: dict[str, Tensor], names: list[str], path: Path) -> dict[str, Tensor]:
-    """The package's file has other names in the same order; shapes are checked when the weights are filled in."""
+        names = list(timm.create_model(timm_name).state_dict())
+    if set(names) <= set(state):
+        return state
     if len(state) != len(names):
         raise WeightsError(f"{path}: {len(state)} tensors, expected {len(names)}; check the file")
     return dict(zip(names, state.values(), strict=True))

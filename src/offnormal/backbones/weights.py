@@ -13,9 +13,7 @@ import queue
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -51,7 +49,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         if path.suffix == ".npy":
             return {path.stem: torch.from_numpy(np.load(path, allow_pickle=False))}
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        state: object = torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise WeightsError(f"{path}: damaged safetensors file ({error}); fetch it again") from None
     except Exception as error:  # noqa: BLE001 - torch raises many kinds, among them UnpicklingError and RuntimeError
@@ -152,32 +150,22 @@ def fetch_hub(repo: str, backbone: str, file: str = "model.safetensors") -> Path
 
 
 def _require_reachable(url: str, backbone: str) -> None:
-    """Ask for the headers within the deadline, in a thread because name resolution knows no time-out."""
+    """Ask for the headers within the deadline.
 
-    def ask() -> None:
-        request = urllib.request.Request(url, method="HEAD")
-        try:
-            urllib.request.urlopen(request, timeout=_DEADLINE_S).close()
-        except urllib.error.HTTPError as error:
-            if error.code in (401, 403, 404):
-                raise
-
-    _within_deadline(ask, backbone)
-
-
-def _within_deadline(ask: Callable[[], None], backbone: str) -> None:
-    """Run `ask` in a thread that a hanging resolver cannot make the program wait for, not even when it ends."""
+    In a thread: name resolution knows no time-out, and the program must not wait for it, not even when it ends.
+    """
     answers: queue.Queue[OSError | None] = queue.Queue()
 
-    def answer() -> None:
+    def ask() -> None:
         try:
-            ask()
+            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_DEADLINE_S).close()
         except OSError as error:
-            answers.put(error)
+            is_answer = isinstance(error, urllib.error.HTTPError) and error.code not in (401, 403, 404)
+            answers.put(None if is_answer else error)
         else:
             answers.put(None)
 
-    threading.Thread(target=answer, daemon=True, name="reach").start()
+    threading.Thread(target=ask, daemon=True, name="reach").start()
     try:
         error = answers.get(timeout=_DEADLINE_S)
     except queue.Empty:

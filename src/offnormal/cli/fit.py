@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +33,6 @@ def __getattr__(name: str) -> Callable[..., int]:
     """The command of a detector, made when it is asked for: only then is the detector imported."""
     if name not in registry.names("detectors"):
         raise AttributeError(name)
-    return _command_for(name)
-
-
-def _command_for(name: str) -> Callable[..., int]:
     from offnormal.verbs.fit import fit_config
 
     return detector_command(name, fit_config(name), _fit, "Learn normality from normal images or videos and calibrate.")
@@ -101,7 +97,7 @@ def _as_text(run: Run) -> list[str]:
     return [*lines, f"bundle       {bundle.path}"]
 
 
-def _trained(training: dict[str, Any]) -> str:
+def _trained(training: Mapping[str, Any]) -> str:
     """One line: how long it learnt and why it stopped, and which weights it kept."""
     why = {"done": "", "early": ", stopped early", "time": ", stopped by --max-time"}[training["stopped"]]
     best = ""
@@ -113,7 +109,7 @@ def _trained(training: dict[str, Any]) -> str:
     return f"{training['steps']} steps, {training['epochs']} epochs{why}{best}{kept}"
 
 
-def _as_json(run: Run) -> dict[str, Any]:
+def _as_json(run: Run) -> dict[str, object]:
     calibration = run.bundle.calibration
     return {
         "run": run.path,

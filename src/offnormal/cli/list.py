@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import TYPE_CHECKING
 
 from offnormal import registry
 from offnormal.cli.show import say, say_json
 from offnormal.errors import UsageError
 
+if TYPE_CHECKING:
+    from offnormal.backbones.video.overview import Row
+    from offnormal.data.dataset import Layout
+    from offnormal.sinks.base import Sink
+
 
 def command(
-    what: Literal["detectors", "backbones", "layouts", "sinks"],
+    what: registry.Kind,
     name: str | None = None,
     /,
     *,
@@ -44,8 +49,9 @@ def command(
         raise UsageError(f"--input and --time are for `offnormal list backbones`, not for {what}")
     if time and input is None:
         raise UsageError("--time needs --input, the size of the clips: --input 15x256x256")
-    found = _videos(name, search, input, time=time) if _is_of_clips(what, name, input) else _entries(what, name, search)
-    for row in found:
+    of_clips = input is not None or (name is not None and name.partition(":")[0] in registry.names("backbones"))
+    is_video = what == "backbones" and of_clips
+    for row in _videos(name, search, input, time=time) if is_video else _entries(what, name, search):
         if json:
             say_json({key: value for key, value in row.items() if key != "notes"})
         else:
@@ -53,19 +59,14 @@ def command(
     return 0
 
 
-def _say(row: dict[str, Any]) -> None:
+def _say(row: Row) -> None:
     own, summary = row["name"], row["summary"]
     say(f"{own:<20} {summary}" if len(own) < 20 else f"{own}\n{'':<20} {summary}")
     for text in row.get("notes", ()):
         say(f"{'':<20} {text}")
 
 
-def _is_of_clips(what: str, name: str | None, size: str | None) -> bool:
-    of_clips = name is not None and name.partition(":")[0] in registry.names("backbones")
-    return what == "backbones" and (of_clips or size is not None)
-
-
-def _videos(name: str | None, search: str, size: str | None, *, time: bool) -> Iterator[dict[str, Any]]:
+def _videos(name: str | None, search: str, size: str | None, *, time: bool) -> Iterator[Row]:
     from offnormal.backbones.video.overview import describe, parse_input
 
     names = [name] if name is not None else list(registry.names("backbones"))
@@ -76,7 +77,7 @@ def _videos(name: str | None, search: str, size: str | None, *, time: bool) -> I
             yield _with_decoder(row, clip) if name is not None and clip is not None and "code" in row else row
 
 
-def _with_decoder(row: dict[str, Any], clip: tuple[int, int, int, int]) -> dict[str, Any]:
+def _with_decoder(row: Row, clip: tuple[int, int, int, int]) -> Row:
     """A description of an encoder with the decoder that MemAE derives for it."""
     from offnormal.backbones.video.overview import times
     from offnormal.detectors.memae.encoder import derived_blocks
@@ -91,7 +92,7 @@ def _with_decoder(row: dict[str, Any], clip: tuple[int, int, int, int]) -> dict[
     return {**row, "decoder": [asdict(block) for block in blocks], "notes": [*row["notes"], *lines]}
 
 
-def _entries(what: str, name: str | None, search: str) -> list[dict[str, Any]]:
+def _entries(what: registry.Kind, name: str | None, search: str) -> list[Row]:
     rows = _backbones(search or name or "") if what == "backbones" else _registered(what)
     if name is not None and not any(row["name"] == name for row in rows):
         if what != "backbones":
@@ -100,30 +101,31 @@ def _entries(what: str, name: str | None, search: str) -> list[dict[str, Any]]:
     return [row for row in rows if search in row["name"] and name in (None, row["name"])]
 
 
-def _registered(kind: str) -> list[dict[str, Any]]:
-    if kind in ("detectors", "backbones"):
-        return [{"name": name, "summary": summary} for name, summary in registry.names(kind).items()]
-    classes = registry.resolve_all(kind)
-    return [_described(kind, name, registry.names(kind)[name], found) for name, found in classes.items()]
-
-
-def _described(kind: str, name: str, summary: str, found: Any) -> dict[str, Any]:
-    """A layout or a sink with what its class says."""
-    row: dict[str, Any] = {"name": name, "summary": summary}
+def _registered(kind: registry.Kind) -> list[Row]:
+    """Names and summaries, of layouts and sinks with what their classes say."""
+    summaries = registry.names(kind)
     if kind == "layouts":
-        row |= {"tree": found.tree, "source": found.source, "licence": found.licence}
-        return {**row, "notes": [f"expected: {found.tree}", f"data: {found.source}", f"licence: {found.licence}"]}
-    return {**row, "notes": _said(name, found), "options": list(found.Options.model_fields)}
+        facts = {name: _of_layout(found) for name, found in registry.resolve_all(kind).items()}
+    elif kind == "sinks":
+        facts = {name: _of_sink(name, found) for name, found in registry.resolve_all(kind).items()}
+    else:
+        facts = {name: {} for name in summaries}
+    return [{"name": name, "summary": summaries[name], **more} for name, more in facts.items()]
 
 
-def _said(name: str, sink: Any) -> list[str]:
-    """How a sink is given, and when it is told."""
-    keys = [key for key in sink.Options.model_fields if key not in ("name", "when")]
-    when = " and ".join(sink.default_when)
-    return [f"--sink {name}:{sink.target_option.upper()}; told when {when}; keys in a file: {', '.join(keys)}"]
+def _of_layout(found: Layout) -> Row:
+    values = {"tree": found.tree, "source": found.source, "licence": found.licence}
+    return {**values, "notes": [f"expected: {found.tree}", f"data: {found.source}", f"licence: {found.licence}"]}
 
 
-def _backbones(search: str) -> list[dict[str, Any]]:
+def _of_sink(name: str, found: type[Sink]) -> Row:
+    keys = [key for key in found.Options.model_fields if key not in ("name", "when")]
+    told = f"told when {' and '.join(found.default_when)}"
+    note = f"--sink {name}:{found.target_option.upper()}; {told}; keys in a file: {', '.join(keys)}"
+    return {"notes": [note], "options": list(found.Options.model_fields)}
+
+
+def _backbones(search: str) -> list[Row]:
     from offnormal.backbones.images import RECIPES, known_names
 
     rows = [{"name": name, "summary": f"{recipe.summary} ({recipe.licence})"} for name, recipe in RECIPES.items()]

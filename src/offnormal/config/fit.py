@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -11,6 +11,8 @@ from offnormal.config.data import ComputeConfig, DataConfig, FootageConfig, Mask
 from offnormal.config.fields import SEVERAL, FalseAlarmRate, PositiveDuration, Size, parse_names
 from offnormal.config.model import VerbConfig
 from offnormal.types import Interpolation, ResizePolicy
+
+ScheduleName = Literal["constant", "step", "cosine", "plateau"]
 
 
 class TrackingConfig(VerbConfig):
@@ -62,7 +64,7 @@ class TrainConfig(FitConfig):
     """Passes over the training samples; default: the detector's."""
     steps: Annotated[int, Field(ge=1)] | None = None
     """Steps in all, instead of epochs; default: the detector's, where it counts in steps."""
-    schedule: Literal["constant", "step", "cosine", "plateau"] = "constant"
+    schedule: ScheduleName = "constant"
     """How learning rates fall: step (to a tenth after 1/2 and after 3/4), cosine, plateau (halved when no better)."""
     floor: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Share of the first learning rate that a schedule ends at; default: 0.01."""
@@ -86,6 +88,15 @@ class TrainConfig(FitConfig):
     """Run folder of an interrupted fit: continue from its last checkpoint."""
 
 
+class EmbeddedTrainConfig(TrainConfig):
+    """offnormal fit of a detector that learns from embeddings."""
+
+    embeddings_dir: Path = Path("~/.cache/offnormal/embeddings")
+    """Folder in which embeddings of videos are kept for further fits."""
+    embeddings_gb: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 4.0
+    """Gigabytes kept there, the ones used last; 0: keep none."""
+
+
 class ImportConfig(VerbConfig):
     """offnormal import."""
 
@@ -100,6 +111,6 @@ class ImportConfig(VerbConfig):
         return self.weights
 
     @property
-    def chosen(self) -> dict[str, Any]:
+    def chosen(self) -> dict[str, object]:
         """What the files do not say, as arguments of the detector's `from_reference`."""
         return {}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from offnormal import registry
 from offnormal.data.class_split import ClassChoice, Split
-from offnormal.data.dataset import ClassLayout, Dataset, Layout, group_of, is_of_classes
+from offnormal.data.dataset import Dataset, Layout, group_of, is_of_classes
 from offnormal.data.layouts.class_folders import ClassFoldersLayout, classes_of, divided, with_split
 from offnormal.data.layouts.folder import from_folders, nested
 from offnormal.data.layouts.labelled import subfolders
@@ -72,12 +72,10 @@ def open_datasets(
 def _form(data: Path, layout: str | None, classes: ClassChoice | None) -> Layout:
     """The layout named or recognised; a folder of which classes are named is one of class folders."""
     if layout is not None:
-        named: Layout = registry.resolve("layouts", layout)
-        return named
+        return registry.resolve("layouts", layout)
     if classes is None or not classes.named:
         return _recognise(data)
-    forms: dict[str, Layout] = registry.resolve_all("layouts")
-    known = [form for form in forms.values() if is_of_classes(form) and form.recognises(data)]
+    known = [form for form in registry.resolve_all("layouts").values() if is_of_classes(form) and form.recognises(data)]
     return known[0] if known else ClassFoldersLayout
 
 
@@ -103,7 +101,9 @@ def _divided_before(data: Path, split: Split, classes: ClassChoice | None) -> Da
 
     Raises DataError for other classes than were chosen then.
     """
-    form: ClassLayout = registry.resolve("layouts", split.layout)
+    form = registry.resolve("layouts", split.layout)
+    if not is_of_classes(form):
+        return None
     try:
         clips = form.clips(data)
     except DataError:
@@ -162,7 +162,7 @@ def _holds_videos(place: Path) -> bool:
 
 
 def _recognise(data: Path) -> Layout:
-    forms: dict[str, Layout] = registry.resolve_all("layouts")
+    forms = registry.resolve_all("layouts")
     for name, form in sorted(forms.items(), key=lambda item: _GENERAL.get(item[0], 0)):
         if form.recognises(data):
             if name == "folder" and (videos := videos_in(data, recursive=True)):

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from typing_extensions import TypeVar
 
 from offnormal.backbones.base import WeightCard
+from offnormal.config.model import Flattened
 from offnormal.config.validation import format_validation_error
 from offnormal.data.batches import Batches
 from offnormal.errors import ConfigError, NotFittedError
@@ -36,6 +37,11 @@ class DetectorOptions(BaseModel):
 
     seed: int = 0
     """Of every random choice; what it chose is stored in the bundle."""
+
+    @classmethod
+    def as_field(cls) -> Any:
+        """As the field `detector` of a configuration, with flags beside those of the others."""
+        return Annotated[cls, Flattened()], cls()
 
     @property
     def torch_seed(self) -> int:
@@ -195,6 +201,11 @@ class StatisticalDetector(Detector[OptionsT]):
     the backbone runs once.
     """
 
+    def forward(self, x: Tensor) -> Output:
+        """Pixels in 0-1, (N, C, H, W) or (N, C, T, H, W), -> Output; NotFittedError before the fit."""
+        self.require_fitted()
+        return self.score_embedding(self.embed(x))
+
     @abstractmethod
     def embed(self, x: Tensor) -> Tensor:
         """Pixels (N, C, H, W) in 0-1 -> what the statistics are gathered over, one flat row a sample (N, E)."""
@@ -287,6 +298,11 @@ class EmbeddedDetector(TrainedDetector[OptionsT]):
     Where a part of what embeds is to learn, too, steps are over pixels again from some epoch on. Groups of parameters
     that learn only from then on have a name under "late" in their optimiser.
     """
+
+    def forward(self, x: Tensor) -> Output:
+        """Pixels in 0-1, (N, C, H, W) or (N, C, T, H, W), -> Output; NotFittedError before the fit."""
+        self.require_fitted()
+        return self.score_embedding(self.embed(x))
 
     @property
     @abstractmethod

@@ -11,7 +11,7 @@ from offnormal.errors import ConfigError
 CaseT = TypeVar("CaseT")
 
 
-def registered_name(kind: str, found: str | type) -> str:
+def registered_name(kind: registry.Kind, found: str | type) -> str:
     """The name of a class of a kind ("detectors", ...); a name is itself. ConfigError where it is not registered."""
     if isinstance(found, str):
         return found
@@ -30,5 +30,5 @@ def run_checks(checks: Iterable[Callable[[CaseT], None]], case: CaseT, descripti
         try:
             check(case)
         except Exception as error:
-            error.add_note(f"{check.__name__} of {description}: {check.__doc__}")
+            error.add_note(f"{check.__name__.lstrip('_')} of {description}: {check.__doc__}")
             raise

@@ -52,7 +52,7 @@ print(repr(float(Scorer(load(sys.argv[2]).detector).score(pixels).score[0])))
 
 
 @dataclass
-class FittedCase:
+class _FittedCase:
     """A registered detector with options and settings of its fit, and what came of them on drawn data."""
 
     name: str
@@ -61,7 +61,7 @@ class FittedCase:
     least_auroc: float = 0.95
 
     def __post_init__(self) -> None:
-        made: type[Detector] = registry.resolve("detectors", self.name)
+        made = registry.resolve("detectors", self.name)
         options = made.read_options(self.settings["detector"])  # type: ignore[arg-type]
         shift = 0.0 if made.needs_fixed_position else SHIFT
         if made.clip_spec(options).frames > 1:
@@ -79,7 +79,6 @@ class FittedCase:
     @property
     def bundle(self) -> Bundle:
         """That of the fit."""
-        assert self.run.bundle is not None
         return self.run.bundle
 
     @property
@@ -136,22 +135,22 @@ def check_detector(
     """
     name = registered_name("detectors", detector)
     given = {**settings, **({} if size is None else {"size": size}), "detector": dict(options or {})}
-    run_checks(CHECKS, FittedCase(name, folder, given, least_auroc), f"{name} with {given}")
+    run_checks(CHECKS, _FittedCase(name, folder, given, least_auroc), f"{name} with {given}")
 
 
-def check_fit(case: FittedCase) -> None:
+def _check_fit(case: _FittedCase) -> None:
     """A fit gives a fitted, calibrated bundle with finite scores above chance, and repeats exactly."""
     assert case.detector.is_fitted
     assert case.bundle.calibration is not None
     for file in ("bundle/card.json", "config.yaml", "log.jsonl"):
         assert (case.run.path / file).is_file(), file
     again = case.fit("again").bundle
-    assert again is not None and again.calibration is not None
+    assert again.calibration is not None
     assert again.hash == case.bundle.hash
     assert again.calibration.scores == case.bundle.calibration.scores
 
 
-def check_unfitted(case: FittedCase) -> None:
+def _check_unfitted(case: _FittedCase) -> None:
     """The constructor takes options and input; scores before the fit are refused with advice."""
     fresh = type(case.detector)(case.detector.options, case.detector.input)
     for ask in (lambda: fresh(torch.zeros_like(case.pixels[:1])), lambda: Scorer(fresh)):
@@ -163,7 +162,7 @@ def check_unfitted(case: FittedCase) -> None:
             raise AssertionError("no NotFittedError: call require_fitted before scoring")
 
 
-def check_output(case: FittedCase) -> None:
+def _check_output(case: _FittedCase) -> None:
     """Scores, terms, and map have their shapes and are finite; the input and the state stay as they are."""
     before = case.pixels.clone()
     state = {key: value.clone() for key, value in case.detector.state_dict().items()}
@@ -181,7 +180,7 @@ def check_output(case: FittedCase) -> None:
     assert not changed, f"forward changed {changed}"
 
 
-def check_batches(case: FittedCase) -> None:
+def _check_batches(case: _FittedCase) -> None:
     """Scores repeat exactly, and do not depend on what else is in the batch."""
     scorer, whole = Scorer(case.detector), case.score()
     assert np.array_equal(scorer.score(case.batch.pixels).score, whole.score)
@@ -192,7 +191,7 @@ def check_batches(case: FittedCase) -> None:
         np.testing.assert_allclose(pieces, whole.score, rtol=_ROUNDING, atol=_ROUNDING * whole.score.std())
 
 
-def check_streams(case: FittedCase) -> None:
+def _check_streams(case: _FittedCase) -> None:
     """Streams that are scored side by side score as each does alone; with online updates each has its own state."""
     alone, rows = [], []
     for place, item in enumerate(case.dataset.test[-2:]):
@@ -210,7 +209,7 @@ def check_streams(case: FittedCase) -> None:
     np.testing.assert_allclose(side_by_side, expected, rtol=1e-4, atol=1e-4 * expected.std())
 
 
-def check_defects(case: FittedCase) -> None:
+def _check_defects(case: _FittedCase) -> None:
     """Defects score above normals, and the map, where there is one, is higher at the defect than elsewhere."""
     scores = case.score()
     pairs = scores.score[case.labels == 1][:, None] > scores.score[case.labels == 0]
@@ -222,7 +221,7 @@ def check_defects(case: FittedCase) -> None:
         assert all(found[mask].mean() > 1.2 * found[~mask].mean() for found, mask in marked)
 
 
-def check_pooling(case: FittedCase) -> None:
+def _check_pooling(case: _FittedCase) -> None:
     """A score that pools the map (`pools_map`) can be computed again from it."""
     assert (case.detector.pooling is not None) == case.detector.pools_map
     if case.detector.pooling is not None:
@@ -232,7 +231,7 @@ def check_pooling(case: FittedCase) -> None:
         np.testing.assert_allclose(again, scores.score, rtol=_ROUNDING)
 
 
-def check_bundle(case: FittedCase) -> None:
+def _check_bundle(case: _FittedCase) -> None:
     """A loaded bundle has the same options, input, tensors, and calibration, and scores the same bit for bit."""
     stored = load_file(case.run.path / "bundle" / "model.safetensors")
     assert set(stored) == set(case.detector.state_dict())
@@ -248,7 +247,7 @@ def check_bundle(case: FittedCase) -> None:
         assert np.array_equal(found.map, expected.map)
 
 
-def check_offline(case: FittedCase) -> None:
+def _check_offline(case: _FittedCase) -> None:
     """A bundle loads in another process, without network and without the packages that brought its weights."""
     pixels = case.folder / "pixels.npy"
     np.save(pixels, case.batch.pixels[:1])
@@ -259,7 +258,7 @@ def check_offline(case: FittedCase) -> None:
     np.testing.assert_allclose(float(done.stdout), expected, rtol=1e-6)
 
 
-def check_training(case: FittedCase) -> None:
+def _check_training(case: _FittedCase) -> None:
     """Of a trained detector: optimizers hold each parameter that learns once; losses are finite scalars."""
     if not isinstance(case.detector, TrainedDetector):
         return
@@ -278,7 +277,7 @@ def check_training(case: FittedCase) -> None:
         assert all(loss.ndim == 0 and torch.isfinite(loss) for loss in losses.values()), losses
 
 
-def check_merging(case: FittedCase) -> None:
+def _check_merging(case: _FittedCase) -> None:
     """Of a statistical detector: two partial fits merged equal the fit in one piece."""
     if not isinstance(case.detector, StatisticalDetector):
         return
@@ -295,17 +294,17 @@ def check_merging(case: FittedCase) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
-CHECKS: tuple[Callable[[FittedCase], None], ...] = (
-    check_fit,
-    check_unfitted,
-    check_output,
-    check_batches,
-    check_streams,
-    check_defects,
-    check_pooling,
-    check_bundle,
-    check_offline,
-    check_training,
-    check_merging,
+CHECKS: tuple[Callable[[_FittedCase], None], ...] = (
+    _check_fit,
+    _check_unfitted,
+    _check_output,
+    _check_batches,
+    _check_streams,
+    _check_defects,
+    _check_pooling,
+    _check_bundle,
+    _check_offline,
+    _check_training,
+    _check_merging,
 )
 """What `check_detector` checks, in this order."""

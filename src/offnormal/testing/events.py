@@ -33,7 +33,7 @@ def event(number: int = 0, **changes: Any) -> Event:
     return replace(whole, **changes)
 
 
-def message(number: int = 0, folder: Path | None = None, **changes: Any) -> Message:
+def message(number: int = 0, folder: Path | None = None, **changes: object) -> Message:
     """The message of such an event; folder: where its image files are."""
     sent = event(number, **changes)
     return Message("closed" if sent.state == "closed" else "opened", sent, folder)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from offnormal import registry
-from offnormal.data.dataset import Dataset, Layout, is_of_classes
+from offnormal.data.dataset import Dataset, is_of_classes
 from offnormal.data.frame_masks import open_masks
 from offnormal.data.loaders import open_loader
 from offnormal.data.open import open_datasets
@@ -33,7 +33,7 @@ _STRAY = (".DS_Store", "._1.png", "Thumbs.db", "notes.txt")  # which systems and
 
 
 @dataclass
-class LayoutCase:
+class _LayoutCase:
     """A registered layout, a small tree of it, and what `--data` makes of that."""
 
     name: str
@@ -42,7 +42,7 @@ class LayoutCase:
     choice: dict[str, Any]  # how `open_datasets` is asked, such as category
 
     def __post_init__(self) -> None:
-        self.layout: Layout = registry.resolve("layouts", self.name)
+        self.layout = registry.resolve("layouts", self.name)
         self.root = self.new_tree("first/set")
         self.dataset = self.read(self.root)
 
@@ -63,7 +63,7 @@ class LayoutCase:
         return (*self.dataset.train, *self.dataset.calibration, *self.dataset.test)
 
 
-def check_layout(layout: str | type, write: Callable[[Path], object], folder: Path, **choice: Any) -> None:
+def check_layout(layout: str | type, write: Callable[[Path], object], folder: Path, **choice: object) -> None:
     """Check the contract of a registered layout on a small tree of it; AssertionError says what is broken.
 
     layout: its name, or its class. write: fills an empty folder with the smallest whole tree of one dataset, in which
@@ -72,17 +72,17 @@ def check_layout(layout: str | type, write: Callable[[Path], object], folder: Pa
     Raises ConfigError for a class that is not registered.
     """
     name = registered_name("layouts", layout)
-    run_checks(CHECKS, LayoutCase(name, write, folder, choice), f"{name} with {choice}")
+    run_checks(CHECKS, _LayoutCase(name, write, folder, choice), f"{name} with {choice}")
 
 
-def check_description(case: LayoutCase) -> None:
+def _check_description(case: _LayoutCase) -> None:
     """`tree`, `source`, and `licence` are one line of text each: `offnormal list layouts` prints them."""
     for attribute in ("tree", "source", "licence"):
         text = getattr(case.layout, attribute)
         assert isinstance(text, str) and text.strip() and "\n" not in text, f"{attribute}: {text!r}"
 
 
-def check_recognition(case: LayoutCase) -> None:
+def _check_recognition(case: _LayoutCase) -> None:
     """`--data` without `--layout` finds the layout, which leaves the tree as it is."""
     before = _files(case.root)
     (dataset, *_) = open_datasets(case.root, **case.choice)
@@ -90,7 +90,7 @@ def check_recognition(case: LayoutCase) -> None:
     assert _files(case.root) == before, "reading changed the tree"
 
 
-def check_other_folders(case: LayoutCase) -> None:
+def _check_other_folders(case: _LayoutCase) -> None:
     """`recognises` answers with a bool, False for folders without data, and raises nothing."""
     empty = case.folder / "empty"
     notes = case.folder / "notes"
@@ -105,7 +105,7 @@ def check_other_folders(case: LayoutCase) -> None:
         assert case.layout.recognises(folder) is False, f"{folder}: recognized, expected False"
 
 
-def check_refusals(case: LayoutCase) -> None:
+def _check_refusals(case: _LayoutCase) -> None:
     """A folder without data and an unknown category are a DataError that names the folder or the category."""
     empty = case.folder / "no data"
     empty.mkdir()
@@ -115,7 +115,7 @@ def check_refusals(case: LayoutCase) -> None:
         _refused(lambda: case.layout.read(case.root, "no such category"), "no such category")
 
 
-def check_categories(case: LayoutCase) -> None:
+def _check_categories(case: _LayoutCase) -> None:
     """`categories` lists each category once, and each can be read; also of a folder of several sets, if recognized."""
     several = case.folder / "several"
     for name in ("a", "b"):
@@ -128,7 +128,7 @@ def check_categories(case: LayoutCase) -> None:
             assert (dataset.category, dataset.layout) == (name, case.name), (dataset.category, dataset.layout)
 
 
-def check_items(case: LayoutCase) -> None:
+def _check_items(case: _LayoutCase) -> None:
     """Training items are normal, no file is in two splits, and each name is a relative path with slashes."""
     dataset = case.dataset
     assert dataset.layout == case.name, f"layout={dataset.layout!r}, expected {case.name!r}"
@@ -143,11 +143,13 @@ def check_items(case: LayoutCase) -> None:
         assert item.name and not Path(item.name).is_absolute() and "\\" not in item.name, f"name {item.name!r}"
 
 
-def check_labels(case: LayoutCase) -> None:
+def _check_labels(case: _LayoutCase) -> None:
     """Where labels are known, something is anomalous; frame labels are (T,) uint8 of 0 and 1."""
     tested = case.dataset.test
     known = [item for item in tested if item.label is not None or item.frame_labels is not None]
-    anomalous = [item for item in known if item.label == ANOMALOUS or _any(item.frame_labels)]
+    anomalous = [
+        item for item in known if item.label == ANOMALOUS or (item.frame_labels is not None and item.frame_labels.any())
+    ]
     assert anomalous or not known, "nothing in the test split is anomalous: write some, or label it as such"
     for item in known:
         assert item.label in (None, NORMAL, ANOMALOUS), f"{item.name} has label {item.label}"
@@ -156,7 +158,7 @@ def check_labels(case: LayoutCase) -> None:
             assert labels.dtype == np.uint8 and labels.ndim == 1 and set(labels.tolist()) <= {0, 1}, labels
 
 
-def check_loading(case: LayoutCase) -> None:
+def _check_loading(case: _LayoutCase) -> None:
     """Every item can be read, with as many frames as it has labels and masks, which mark anomalous items alone."""
     for item in case.items:
         try:
@@ -180,7 +182,7 @@ def check_loading(case: LayoutCase) -> None:
                 assert len(masks) == len(rows), f"{item.name}: {len(masks)} masks, {len(rows)} frames"
 
 
-def check_repeats(case: LayoutCase) -> None:
+def _check_repeats(case: _LayoutCase) -> None:
     """The same files give the same items in the same order, wherever they are stored and however the root is given."""
     copy = case.folder / "copy" / case.root.name
     shutil.copytree(case.root, copy)
@@ -194,7 +196,7 @@ def check_repeats(case: LayoutCase) -> None:
     assert datasets["read from a copy"].fingerprint() == case.dataset.fingerprint(), "the copy has another fingerprint"
 
 
-def check_stray_files(case: LayoutCase) -> None:
+def _check_stray_files(case: _LayoutCase) -> None:
     """What systems and people leave in folders, such as .DS_Store and notes.txt, changes nothing."""
     root = case.new_tree("stray/set")
     for folder in (root, *(path for path in root.rglob("*") if path.is_dir())):
@@ -202,10 +204,6 @@ def check_stray_files(case: LayoutCase) -> None:
             (folder / name).write_text("stray")
     names = _names(case.read(root))
     assert names == _names(case.dataset), f"read beside stray files: {names}"
-
-
-def _any(labels: np.ndarray | None) -> bool:
-    return labels is not None and bool(labels.any())
 
 
 def _names(dataset: Dataset) -> dict[str, list[str]]:
@@ -227,16 +225,16 @@ def _refused(read: Callable[[], object], named: str) -> None:
         raise AssertionError(f"read as {dataset}, expected a DataError")
 
 
-CHECKS: tuple[Callable[[LayoutCase], None], ...] = (
-    check_description,
-    check_recognition,
-    check_other_folders,
-    check_refusals,
-    check_categories,
-    check_items,
-    check_labels,
-    check_loading,
-    check_repeats,
-    check_stray_files,
+CHECKS: tuple[Callable[[_LayoutCase], None], ...] = (
+    _check_description,
+    _check_recognition,
+    _check_other_folders,
+    _check_refusals,
+    _check_categories,
+    _check_items,
+    _check_labels,
+    _check_loading,
+    _check_repeats,
+    _check_stray_files,
 )
 """What `check_layout` checks, in this order."""

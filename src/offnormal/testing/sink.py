@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from offnormal import registry
 from offnormal.errors import ConfigError, OffnormalError
@@ -32,7 +32,7 @@ _PATIENCE_S = 60.0
 
 
 @dataclass
-class SinkCase:
+class _SinkCase:
     """A registered sink with its options, and the other side."""
 
     name: str
@@ -48,9 +48,9 @@ class SinkCase:
         (sink,) = open_sinks([{"kind": self.name, **self.options, **more}], environment={}).values()
         return sink
 
-    def message(self, **changes: Any) -> Message:
+    def message(self, folder: Path | None = None, **changes: object) -> Message:
         """A message that was not sent before."""
-        return message(next(self.numbers), **changes)
+        return message(next(self.numbers), folder, **changes)
 
     def arrived(self, *messages: Message) -> list[str]:
         """Ids of these events as far as they have arrived, in order and as often."""
@@ -80,13 +80,13 @@ def check_sink(
     """
     name = registered_name("sinks", sink)
     folder.mkdir(parents=True, exist_ok=True)
-    case = SinkCase(name, folder, options, received, outage, secrets)
+    case = _SinkCase(name, folder, options, received, outage, secrets)
     run_checks(CHECKS, case, name)
 
 
-def check_options(case: SinkCase) -> None:
+def _check_options(case: _SinkCase) -> None:
     """Options are checked by a model of their own; `KIND:TARGET` and a mapping give the same sink."""
-    found: type[Sink] = registry.resolve("sinks", case.name)
+    found = registry.resolve("sinks", case.name)
     assert issubclass(found.Options, SinkOptions), f"Options: {found.Options}, expected a subclass of SinkOptions"
     assert found.target_option in found.Options.model_fields, f"no option is called {found.target_option!r}"
     assert found.target_option in case.options, f"options: the target {found.target_option!r} is missing"
@@ -106,7 +106,7 @@ def check_options(case: SinkCase) -> None:
         assert sink.shown == case.open().shown, f"{case.name}:{target} is shown as {sink.shown}"
 
 
-def check_shown(case: SinkCase) -> None:
+def _check_shown(case: _SinkCase) -> None:
     """`shown` is one line, the same at every start, and without secrets: undelivered events are stored under it."""
     shown = case.open().shown
     assert isinstance(shown, str) and shown.strip() and "\n" not in shown, f"shown: {shown!r}"
@@ -114,7 +114,7 @@ def check_shown(case: SinkCase) -> None:
     case.hides_secrets(shown)
 
 
-def check_idle(case: SinkCase) -> None:
+def _check_idle(case: _SinkCase) -> None:
     """A sink opens, idles, and closes, also twice, while nothing can be delivered: a start does not wait for it."""
     with case.outage(), _succeeds("to open, idle, and close while nothing can be delivered"):
         sink = case.open()
@@ -123,7 +123,7 @@ def check_idle(case: SinkCase) -> None:
         sink.close()
 
 
-def check_delivery(case: SinkCase) -> None:
+def _check_delivery(case: _SinkCase) -> None:
     """Events that open and close arrive in order; a thread other than the one that opened the sink delivers them."""
     sink, sent = case.open(), [case.message(state=state) for state in ("open", "closed", "closed")]
     with ThreadPoolExecutor(1) as other_thread, _succeeds("to deliver in another thread"):
@@ -133,7 +133,7 @@ def check_delivery(case: SinkCase) -> None:
     sink.close()
 
 
-def check_again(case: SinkCase) -> None:
+def _check_again(case: _SinkCase) -> None:
     """A message that comes again, also to a new sink after a restart, is no error, and nothing is lost by it."""
     first, last = case.message(), case.message()
     sink = case.open()
@@ -144,7 +144,7 @@ def check_again(case: SinkCase) -> None:
     assert set(case.arrived(first, last)) == {first.event.id, last.event.id}
 
 
-def check_contents(case: SinkCase) -> None:
+def _check_contents(case: _SinkCase) -> None:
     """Whatever an event holds, it arrives: other alphabets, no score, no peak, files that are there or are gone."""
     media = case.folder / "media"
     media.mkdir(parents=True)
@@ -164,7 +164,7 @@ def check_contents(case: SinkCase) -> None:
         assert case.arrived(each), f"it did not arrive: {each.event}"
 
 
-def check_outage(case: SinkCase) -> None:
+def _check_outage(case: _SinkCase) -> None:
     """What cannot be delivered now is an error that may be tried again; later the same message arrives once."""
     sink, sent = case.open(), case.message()
     with case.outage():
@@ -183,7 +183,7 @@ def check_outage(case: SinkCase) -> None:
     assert case.arrived(sent) == [sent.event.id], f"{case.arrived(sent)} arrived, expected it once"
 
 
-def check_dispatch(case: SinkCase) -> None:
+def _check_dispatch(case: _SinkCase) -> None:
     """In a program, events of an outage arrive when it is over."""
     sink, sent = case.open(when=["opened", "closed"]), [case.message(state=state) for state in ("open", "closed")]
     with Dispatcher({case.name: sink}, case.folder / "spool.db", first_s=0.01, cap_s=0.05) as dispatcher:
@@ -207,14 +207,14 @@ def _succeeds(what: str) -> Iterator[None]:
         raise AssertionError(f"failed {what}: {type(error).__name__}: {error}") from error
 
 
-CHECKS: tuple[Callable[[SinkCase], None], ...] = (
-    check_options,
-    check_shown,
-    check_idle,
-    check_delivery,
-    check_again,
-    check_contents,
-    check_outage,
-    check_dispatch,
+CHECKS: tuple[Callable[[_SinkCase], None], ...] = (
+    _check_options,
+    _check_shown,
+    _check_idle,
+    _check_delivery,
+    _check_again,
+    _check_contents,
+    _check_outage,
+    _check_dispatch,
 )
 """What `check_sink` checks, in this order."""

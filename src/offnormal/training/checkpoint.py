@@ -46,22 +46,25 @@ def place(run: Path, which: str) -> Path:
     return run / _FOLDER / which
 
 
-def save(run: Path, which: str, detector: Mapping[str, Tensor], state: dict[str, Any], **optimizers: Optimizer) -> None:
+def save(
+    run: Path, which: str, detector: Mapping[str, Tensor], state: Mapping[str, object], **optimizers: Optimizer
+) -> None:
     """Write a checkpoint whole or not at all.
 
     Raises FitError when the disk is full or the place closed, naming what is still there.
     """
     tensors = {f"{_DETECTOR}{name}": tensor for name, tensor in detector.items()}
-    plain: dict[str, Any] = {}
+    plain: dict[str, dict[str, object]] = {}
     for name, optimizer in optimizers.items():
         found = optimizer.state_dict()
-        plain[name] = {"groups": found["param_groups"], "values": {}}
+        numbers: dict[str, dict[str, object]] = {}
         for number, values in found["state"].items():
             for key, value in values.items():
                 if isinstance(value, Tensor):
                     tensors[f"{_OPTIMIZER}{name}/{number}/{key}"] = value
                 else:
-                    plain[name]["values"].setdefault(str(number), {})[key] = value
+                    numbers.setdefault(str(number), {})[key] = value
+        plain[name] = {"groups": found["param_groups"], "values": numbers}
     folder = place(run, which)
     try:
         with new_folder(folder) as partial:
@@ -110,7 +113,7 @@ def _elsewhere(run: Path, which: str) -> Path | None:
 def load_optimizer(optimizer: Optimizer, name: str, checkpoint: Checkpoint) -> None:
     """Give an optimiser the state that it had, laid out in memory as its parameters are: fused ones rely on it."""
     plain = checkpoint.state["optimizers"][name]
-    state: dict[int, dict[str, Any]] = {int(number): dict(values) for number, values in plain["values"].items()}
+    state: dict[int, dict[str, object]] = {int(number): dict(values) for number, values in plain["values"].items()}
     for key, tensor in _below(checkpoint.tensors, f"{_OPTIMIZER}{name}/").items():
         number, _, inner = key.partition("/")
         state.setdefault(int(number), {})[inner] = tensor
@@ -138,7 +141,7 @@ def remove(run: Path) -> None:
     shutil.rmtree(run / _FOLDER, ignore_errors=True)
 
 
-def differences(then: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> list[str]:
+def differences(then: Mapping[str, object], now: Mapping[str, object], within: str = "") -> list[str]:
     """What differs between two nested mappings of plain values, each as `name: then, now`."""
     found = []
     for key in dict.fromkeys((*then, *now)):

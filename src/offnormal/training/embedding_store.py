@@ -12,7 +12,6 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -110,7 +109,7 @@ class EmbeddingStore:
         return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.safetensors"
 
 
-def key_of(**what: Any) -> str:
+def key_of(**what: object) -> str:
     """One text of everything that decides on embeddings."""
     return json.dumps(what, sort_keys=True)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from offnormal.run import parse_log_line
 
 _OF_LOOP = ("time", "event", "epoch", "steps", "seconds", "waiting_share", "learning_parameters", "parameters")
 
@@ -26,7 +25,9 @@ class History:
 def read_history(log: Path) -> History | None:
     """The training in a log.jsonl; None where there is none."""
     found, last = History(), 0
-    for line in _lines(log):
+    for line in map(parse_log_line, log.read_bytes().splitlines() if log.is_file() else ()):
+        if line is None:
+            continue
         event, step = line.get("event"), line.get("step")
         if event == "epoch" and (told := {name: value for name, value in line.items() if name not in _OF_LOOP}):
             found.epochs[last] = told
@@ -51,18 +52,3 @@ def _forget(found: History, step: int) -> None:
     if found.best is not None and found.best > step:
         losses = {at: loss for at, named in found.validations.items() if (loss := named["loss"]) is not None}
         found.best = min(losses, key=lambda at: losses[at], default=None)
-
-
-def _lines(log: Path) -> Iterator[dict[str, Any]]:
-    """Lines that can be read: the last one may be cut off in a run that was killed."""
-    try:
-        text = log.read_text(encoding="utf-8")
-    except OSError:
-        return
-    for line in text.splitlines():
-        try:
-            values = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(values, dict):
-            yield values

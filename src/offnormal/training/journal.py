@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from torch import Tensor
 from offnormal.errors import FitError
 from offnormal.run import Run
 from offnormal.training import checkpoint
+from offnormal.training.ranks import Tell
 from offnormal.types import Sample
 
-Tell = Callable[[int, int, str], None]  # steps done, of how many, current losses
 _EVERY = 20  # steps between two looks at a GPU's results, each of which waits until it has caught up
 _SKIPS = 50  # steps in a row that 16 bits are too few for
 _NAMES = 8  # files named in an error

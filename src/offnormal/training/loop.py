@@ -8,10 +8,10 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ from offnormal.detectors.base import TrainedDetector
 from offnormal.errors import ConfigError, FitError
 from offnormal.scoring.scorer import within_memory
 from offnormal.training import checkpoint, ranks
-from offnormal.training.journal import Journal, StepRecord, Tell
+from offnormal.training.journal import Journal, StepRecord
+from offnormal.training.ranks import Tell
 from offnormal.training.samples import Order, Portion, Source, to_unit
 from offnormal.training.schedule import Schedule
 from offnormal.training.settings import TrainSettings
@@ -36,8 +37,7 @@ _SAVE_SHARE = 0.05  # of the time that checkpoints at validations may take
 _VALIDATION = 1 << 32  # added to the rank where random numbers of a validation are seeded
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
+class Trained(NamedTuple):
     """What training came to; the detector holds the weights to keep."""
 
     steps: int
@@ -52,7 +52,7 @@ class Trained:
     def rounded(self) -> Trained:
         """The same with figures that people read."""
         best, early = (None if x is None else float(f"{x:.6g}") for x in (self.best_loss, self.early_loss))
-        return replace(self, best_loss=best, early_loss=early, waiting_share=round(self.waiting_share, 4))
+        return self._replace(best_loss=best, early_loss=early, waiting_share=round(self.waiting_share, 4))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +64,10 @@ class Job:
     held: Source
     settings: TrainSettings
     run: Path
-    identity: dict[str, Any]  # plain values that a checkpoint must agree with
+    identity: dict[str, object]  # plain values that a checkpoint must agree with
     resume: bool = False
 
-    def __call__(self, fabric: Fabric, tell: Tell | None) -> dict[str, Any]:
+    def __call__(self, fabric: Fabric, tell: Tell | None) -> Trained:
         """Train in this process."""
         return _Loop(self, fabric, tell).run()
 
@@ -82,7 +82,7 @@ def train(job: Job, device: torch.device, tell: Tell | None = None) -> Trained:
     if job.resume:
         _refuse_other(checkpoint.load(job.run), job)
     with _repeatable(device):
-        found = Trained(**ranks.launch(job, job.settings, device, tell))
+        found = ranks.launch(job, job.settings, device, tell)
     kept = "best" if job.settings.keep == "best" and found.best_step is not None else "last"
     job.detector.cpu().load_state(checkpoint.load(job.run, kept).detector())
     job.detector.to(device).eval()
@@ -133,9 +133,13 @@ def seed_everything(*numbers: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]))
 
 
-def _unknown() -> dict[str, Any]:
-    """What is known of the best validation before there is one."""
-    return {"step": None, "epoch": None, "loss": math.inf}
+@dataclass(frozen=True, slots=True)
+class _Best:
+    """The best validation; before there is one, nothing is known of it."""
+
+    step: int | None = None
+    epoch: int | None = None
+    loss: float = math.inf
 
 
 class _Loop:
@@ -157,7 +161,7 @@ class _Loop:
         self.journal = Journal(fabric, job.run, self.settings.steps, forgiving=half, tell=tell)
         self.step = 0
         self.stopped: Stopped | None = None
-        self.best = _unknown()
+        self.best = _Best()
         self.worse = 0  # validations since the best
         self.best_state: dict[str, Tensor] | None = None  # on the CPU, until it is written
         self.waited_s = self.took_s = 0.0
@@ -173,7 +177,7 @@ class _Loop:
         job.learn.shared_by_all()
         job.held.shared_by_all()
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> Trained:
         """Train until the end, a lack of improvement or the limit of time."""
         batch = f"a batch of {self.settings.batch_size} samples"
         with within_memory(batch, "raise --accumulate, or lower --batch-size or --size", FitError):
@@ -182,17 +186,16 @@ class _Loop:
         if self.fabric.is_global_zero:
             self._save()
         self.fabric.barrier()
-        known = self.best["step"] is not None
-        return {
-            "steps": self.step,
-            "epochs": math.ceil(self.step / self.settings.steps_per_epoch),
-            "stopped": self.stopped,
-            "best_step": self.best["step"],
-            "best_epoch": self.best["epoch"],
-            "best_loss": self.best["loss"] if known else None,
-            "early_loss": self.early_loss,
-            "waiting_share": self.waited_s / self.took_s if self.took_s else 0.0,
-        }
+        return Trained(
+            steps=self.step,
+            epochs=math.ceil(self.step / self.settings.steps_per_epoch),
+            stopped=self.stopped,
+            best_step=self.best.step,
+            best_epoch=self.best.epoch,
+            best_loss=self.best.loss if self.best.step is not None else None,
+            early_loss=self.early_loss,
+            waiting_share=self.waited_s / self.took_s if self.took_s else 0.0,
+        )
 
     def _epoch(self, epoch: int) -> None:
         """The batches of an epoch that have not been learnt from yet."""
@@ -329,14 +332,14 @@ class _Loop:
         if world > 1:
             means = self.fabric.all_reduce(means, reduce_op="sum")  # type: ignore[assignment]
         losses = dict(zip(sums, means.tolist(), strict=True))
-        better = losses["loss"] < self.best["loss"]
+        better = losses["loss"] < self.best.loss
         taken = time.perf_counter() - start
         self.journal.validated(self.step, epoch, losses, best=better, seconds=taken)
         self.schedule.validated(losses["loss"], self.step)
         waits = late or settings.late is None  # patience: what learns only late is to have its time
         self.worse = self.worse + 1 if waits and not better else 0
         if better:
-            self.best = {"step": self.step, "epoch": epoch, "loss": losses["loss"]}
+            self.best = _Best(self.step, epoch, losses["loss"])
             if self.fabric.is_global_zero:
                 self.best_state = {k: v.to("cpu", copy=True) for k, v in self.detector.state_dict().items()}
 
@@ -344,13 +347,13 @@ class _Loop:
         """Write `best` where it is new, then `last`, which speaks of it."""
         start = time.perf_counter()
         if self.best_state is not None:
-            checkpoint.save(self.job.run, "best", self.best_state, dict(self.best))
+            checkpoint.save(self.job.run, "best", self.best_state, asdict(self.best))
             self.best_state = None
         state = {
             "identity": self.job.identity,
             "step": self.step,
             "stopped": None if self.stopped == "time" else self.stopped,
-            "best": self.best if self.best["step"] is not None else None,
+            "best": asdict(self.best) if self.best.step is not None else None,
             "worse": self.worse,
             "late_begun": self.late_begun,
             "early_loss": self.early_loss,
@@ -368,7 +371,7 @@ class _Loop:
         From there on the best is looked for anew: whoever lets more learn asks for what that comes to. The checkpoint
         behind it is of these weights: `best` may soon be another one.
         """
-        if self.best["step"] is not None and self.settings.keep == "best":
+        if self.best.step is not None and self.settings.keep == "best":
             if self.fabric.is_global_zero:
                 self._save()
             self.fabric.barrier()
@@ -377,9 +380,8 @@ class _Loop:
             self.detector.epoch_ended()  # what that epoch had to tell has been told
             for optimizer in self.optimizers.values():
                 optimizer.state.clear()  # of other weights
-        if self.best["step"] is not None:
-            self.early_loss = self.best["loss"]
-            self.best = _unknown()
+        if self.best.step is not None:
+            self.early_loss, self.best = self.best.loss, _Best()
         self.schedule.begin_late()
         self.late_begun = True
         if self.fabric.is_global_zero:
@@ -395,5 +397,5 @@ class _Loop:
         self.step, self.stopped, self.worse = state["step"], state["stopped"], state["worse"]
         self.late_begun, self.early_loss = state["late_begun"], state["early_loss"]
         if state["best"] is not None:
-            self.best = state["best"]
+            self.best = _Best(**state["best"])
         self.journal.log("resumed", step=self.step)

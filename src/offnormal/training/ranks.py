@@ -11,7 +11,9 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import Literal, TypeVar
 
 import torch
 from lightning_fabric import Fabric
@@ -22,32 +24,39 @@ from offnormal import errors
 from offnormal.errors import OffnormalError
 from offnormal.training.settings import TrainSettings
 
-_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-Tell = Callable[[int, int, str], None]
-Work = Callable[[Fabric, Tell | None], dict[str, Any]]
+_PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+    "32": "32-true",
+    "bf16": "bf16-mixed",
+    "16": "16-mixed",
+}
+_Found = TypeVar("_Found")
+Tell = Callable[[int, int, str], None]  # steps done, of how many, current losses
+Work = Callable[[Fabric, Tell | None], _Found]
 
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # here, since every process is to hold its tongue
 
 
-def launch(work: Work, settings: TrainSettings, device: torch.device, tell: Tell | None) -> dict[str, Any]:
+def launch(work: Work[_Found], settings: TrainSettings, device: torch.device, tell: Tell | None) -> _Found:
     """Run `work` on one device here, or in a process for each of several; what rank 0 gave, plain values.
 
     work: must be able to go to another process when there are several devices. tell: hears from rank 0.
     Raises what a process raised, when all have ended.
     """
-    precision: Any = _PRECISION[settings.precision]
+    result: _Found
+    precision = _PRECISION[settings.precision]
     if settings.devices == 1:
         one = 1 if device.type == "cpu" else [device.index or 0]
-        return dict(
-            Fabric(accelerator=device.type, devices=one, precision=precision).launch(partial(_alone, work, tell))
-        )
+        result = Fabric(accelerator=device.type, devices=one, precision=precision).launch(lambda own: work(own, tell))
+        return result
     fabric = Fabric(accelerator=device.type, devices=settings.devices, strategy="ddp_spawn", precision=precision)
     threads = settings.threads or max(1, (os.cpu_count() or 1) // settings.devices)
     with _listening(settings.devices, tell) as (ends, failures):
         try:
-            return dict(fabric.launch(partial(_in_rank, work, ends, threads)))
+            result = fabric.launch(partial(_in_rank, work, ends, threads))
         except (ProcessRaisedException, ProcessExitedException) as error:
             unexplained = error
+        else:
+            return result
     if failures:
         raise failures[0]
     if isinstance(unexplained, ProcessExitedException):
@@ -107,11 +116,7 @@ def _replace(tensors: Sequence[Tensor], flat: Tensor) -> None:
         tensor.copy_(part.view_as(tensor))
 
 
-def _alone(work: Work, tell: Tell | None, fabric: Fabric) -> dict[str, Any]:
-    return work(fabric, tell)
-
-
-def _in_rank(work: Work, ends: Sequence[Any], threads: int, fabric: Fabric) -> dict[str, Any]:
+def _in_rank(work: Work[_Found], ends: Sequence[Connection], threads: int, fabric: Fabric) -> _Found:
     """One of several processes: whatever it has to say goes to the one that started it."""
     end = ends[fabric.global_rank]
     root = logging.getLogger()
@@ -131,23 +136,25 @@ def _in_rank(work: Work, ends: Sequence[Any], threads: int, fabric: Fabric) -> d
 
 
 class _ToParent(logging.handlers.QueueHandler):
-    queue: Any  # an end of a pipe
+    def __init__(self, end: Connection) -> None:
+        super().__init__(SimpleQueue())  # which stays empty
+        self.end = end
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        self.queue.send(("log", record))
+        self.end.send(("log", record))
 
 
 @contextlib.contextmanager
-def _listening(ranks: int, tell: Tell | None) -> Iterator[tuple[Sequence[Any], list[OffnormalError]]]:
+def _listening(ranks: int, tell: Tell | None) -> Iterator[tuple[Sequence[Connection], list[OffnormalError]]]:
     """Ends for the ranks to speak into, and the errors that they told of; a thread hears them."""
     pipes = [multiprocessing.get_context("spawn").Pipe(duplex=False) for _ in range(ranks)]
     failures: list[OffnormalError] = []
 
     def hear() -> None:
-        open_ones: list[Any] = [end for end, _ in pipes]
+        open_ones = [end for end, _ in pipes]
         while open_ones:
-            ready: list[Any] = list(multiprocessing.connection.wait(open_ones))
-            for end in ready:
+            ready = multiprocessing.connection.wait(open_ones)
+            for end in [end for end in open_ones if end in ready]:
                 try:
                     kind, value = end.recv()
                 except (EOFError, OSError):  # all have ended, or one was killed while it spoke

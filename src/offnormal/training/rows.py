@@ -7,7 +7,7 @@ import mmap
 import secrets
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -68,7 +68,7 @@ class FileRows(Rows):
 
     def __init__(self, folder: Path, *, shared: bool = False) -> None:
         self.path = folder / f".samples.{secrets.token_hex(8)}.partial"
-        self._places: list[tuple[int, np.dtype[Any]]] = []
+        self._places: list[tuple[int, np.dtype[np.generic]]] = []
         self._shape: tuple[int, ...] = ()
         self._map: mmap.mmap | None = None
         try:
@@ -108,10 +108,10 @@ class FileRows(Rows):
             self._file.close()
         self.path.unlink(missing_ok=True)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "places": self._places, "shape": self._shape, "nbytes": self.nbytes}
+    def __getstate__(self) -> tuple[Path, list[tuple[int, np.dtype[np.generic]]], tuple[int, ...], int]:
+        return self.path, self._places, self._shape, self.nbytes
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.path, self._places, self._shape = state["path"], state["places"], state["shape"]
-        self.nbytes, self._map = state["nbytes"], None
+    def __setstate__(self, state: tuple[Path, list[tuple[int, np.dtype[np.generic]]], tuple[int, ...], int]) -> None:
+        self.path, self._places, self._shape, self.nbytes = state
+        self._map = None
         self._file = self.path.open("rb")

@@ -74,7 +74,7 @@ class Schedule:
             for late in (False, True) if self.settings.is_late(step) else (False,):
                 self._shares[late] = max(self.settings.floor, self._shares[late] * _PLATEAU)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         """Plain values for a checkpoint."""
         lowest = self._lowest if math.isfinite(self._lowest) else None
         return {"lowest": lowest, "worse": self._worse, "share": self._shares[False], "late": self._shares[True]}

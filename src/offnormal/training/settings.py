@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import multiprocessing
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
-from offnormal.config.fit import TrainConfig
+from offnormal.config.fit import ScheduleName, TrainConfig
 from offnormal.detectors.base import EmbeddedDetector, TrainedDetector
 from offnormal.errors import ConfigError, UsageError
 
@@ -39,7 +39,7 @@ class TrainSettings:
     validate_every: int  # steps
     validate_on: int  # samples at most, spread evenly over those kept back
     late: Late | None = None
-    schedule: Literal["constant", "step", "cosine", "plateau"] = "constant"
+    schedule: ScheduleName = "constant"
     floor: float = _FLOOR
     precision: Literal["32", "bf16", "16"] = "32"
     accumulate: int = 1
@@ -50,7 +50,7 @@ class TrainSettings:
     max_time_s: float | None = None
     threads: int | None = None
 
-    def fixed(self) -> dict[str, Any]:
+    def fixed(self) -> dict[str, object]:
         """The settings that decide on what is learnt, as plain values."""
         free = _FREE if self.late is None else [name for name in _FREE if name != "keep"]  # the stage begins at it
         return {name: value for name, value in asdict(self).items() if name not in free}
@@ -114,7 +114,7 @@ def plan(config: TrainConfig, detector: TrainedDetector, learnt: int) -> TrainSe
     validate_every = _every(steps if late is None else late.step, per_epoch, counted)
     dearest = validate_every if late is None else late.validate_every
     return TrainSettings(
-        seed=detector.options.seed % (1 << 63),  # generators take no negative ones
+        seed=detector.options.torch_seed,
         batch_size=config.batch_size,
         steps=steps,
         steps_per_epoch=per_epoch,

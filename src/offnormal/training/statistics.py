@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from offnormal.data.batches import Batch, Batches
+from offnormal.data.dataset import Skipped
 from offnormal.detectors.base import StatisticalDetector
 from offnormal.errors import DataError, FitError
 from offnormal.scoring import map_peaks, to_scores
@@ -38,6 +39,18 @@ class LeftOut:
     samples: list[Sample]
     score: np.ndarray  # (n,) float32
     peak: np.ndarray  # (n,) float32, highest value of each map
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """What is known after a fit."""
+
+    left_out: LeftOut | None
+    skipped: Sequence[Skipped]
+    count: int  # of images or clips learnt from
+    waited_s: float  # for data, in the first pass
+    training: dict[str, object] | None = None  # of a detector that was trained: for the card
+    is_finished: bool = True  # not stopped by the limit of time
 
 
 def learn(

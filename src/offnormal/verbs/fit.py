@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field, create_model
@@ -18,9 +17,8 @@ from offnormal import registry
 from offnormal.bundle import Bundle
 from offnormal.calibration.calibration import Calibration, calibrate_scores
 from offnormal.calibration.guarantee import normals_needed, order_statistic
-from offnormal.config.fit import FitConfig, TrainConfig
-from offnormal.config.model import Flattened
-from offnormal.data.dataset import Dataset, Skipped
+from offnormal.config.fit import EmbeddedTrainConfig, FitConfig, ScheduleName, TrainConfig
+from offnormal.data.dataset import Dataset
 from offnormal.data.images import read_mask
 from offnormal.data.survey import choose_input, default_side, survey
 from offnormal.detectors.base import (
@@ -38,10 +36,9 @@ from offnormal.run import Run, new_run
 from offnormal.scoring import choose_device
 from offnormal.sources.privacy import read_privacy_mask
 from offnormal.training import checkpoint
-from offnormal.training.embedded_config import EmbeddedTrainConfig
 from offnormal.training.settings import refuse_contradictions
-from offnormal.training.statistics import LeftOut, learn
-from offnormal.types import Rate
+from offnormal.training.statistics import Fitted, learn
+from offnormal.types import InputSpec, Rate
 from offnormal.verbs.elsewhere import check_elsewhere, elsewhere
 from offnormal.verbs.loading import (
     Progress,
@@ -54,17 +51,16 @@ from offnormal.verbs.loading import (
 
 def fit_config(detector: str) -> type[FitConfig]:
     """The configuration of `fit` with the options of one detector under `detector`, and of training if it needs any."""
-    made: type[Detector] = registry.resolve("detectors", detector)
-    options = made.Options
-    name = f"Fit{options.__name__.removesuffix('Options')}"
-    own: Any = (Annotated[options, Flattened()], options())
+    made = registry.resolve("detectors", detector)
+    name = f"Fit{made.Options.__name__.removesuffix('Options')}"
+    own = made.Options.as_field()
     if not issubclass(made, TrainedDetector):
         return create_model(name, __base__=FitConfig, detector=own)
     base = EmbeddedTrainConfig if issubclass(made, EmbeddedDetector) else TrainConfig
     batch = Field(default=made.default_batch_size, ge=1, description="Samples a step, over all devices.")
-    known = TrainConfig.model_fields["schedule"]
-    schedule: Any = (known.annotation, Field(default=made.default_schedule, description=known.description))
-    return create_model(name, __base__=base, detector=own, batch_size=(int, batch), schedule=schedule)
+    known = TrainConfig.model_fields["schedule"].description
+    schedule = Field(default=made.default_schedule, description=known)
+    return create_model(name, __base__=base, detector=own, batch_size=(int, batch), schedule=(ScheduleName, schedule))
 
 
 def resumed_config(resume: str | Path | None) -> Path | None:
@@ -145,13 +141,14 @@ def _fit_here(name: str, config: FitConfig, dataset: Dataset, run: Run, progress
     try:
         detector = _build_detector(name, config, dataset)
         fitted = _learn(detector, config, dataset, run, progress)
-        _log_skipped(run, fitted.skipped)
-        bundle = Bundle(detector.cpu(), card=_card(detector, dataset, fitted))
+        for bad in fitted.skipped:
+            run.log("skipped", path=str(bad.path), reason=bad.reason)
+        bundle = Bundle(detector.cpu(), card=_card(detector.input, dataset, fitted))
         bundle.calibration = _calibrate(bundle, fitted, config.rate, dataset, run)
         bundle.save(run.path / "bundle")
         if _resumed(config):  # and not refused, so that what was changed may stay
             run.write_config(_effective(name, config, dataset))
-        if fitted.finished:
+        if fitted.is_finished:
             checkpoint.remove(run.path)
     except BaseException as error:
         run.log("failed", error=redact(f"{type(error).__name__}: {error}"))
@@ -171,7 +168,7 @@ def _build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
 
     Raises ConfigError for a detector of clips and a data set of pictures.
     """
-    made: type[Detector] = registry.resolve("detectors", name)
+    made = registry.resolve("detectors", name)
     found = survey(dataset.train)
     options: DetectorOptions = made.adapt_options(
         config.detector,  # type: ignore[attr-defined]
@@ -230,59 +227,29 @@ def _try_size(detector: Detector) -> None:
         ) from None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Fitted:
-    left_out: LeftOut | None
-    skipped: Sequence[Skipped]
-    count: int  # of images or clips learnt from
-    waited_s: float
-    training: dict[str, object] | None = None  # for the card
-    finished: bool = True
-
-
-def _learn(
-    detector: Detector,
-    config: FitConfig,
-    dataset: Dataset,
-    run: Run,
-    progress: Progress | None,
-) -> _Fitted:
+def _learn(detector: Detector, config: FitConfig, dataset: Dataset, run: Run, progress: Progress | None) -> Fitted:
     device = choose_device(config.device, config.threads)
     wanted = normals_needed(config.rate.value) if config.rate is not None else 0
     if isinstance(detector, TrainedDetector) and isinstance(config, TrainConfig):
         from offnormal.verbs.fit_trained import fit_by_training  # whose libraries no other fit needs
 
-        done = fit_by_training(detector, dataset, config, run, device=device, wanted=wanted, progress=progress)
-        return _Fitted(
-            left_out=done.held_out,
-            skipped=done.skipped,
-            count=done.learnt,
-            waited_s=done.waited_s,
-            training=done.card,
-            finished=not done.unfinished,
-        )
+        return fit_by_training(detector, dataset, config, run, device=device, wanted=wanted, progress=progress)
     if not isinstance(detector, StatisticalDetector):
         raise FitError(f"{detector.name}: no fit loop for this kind of detector")
+    what = f"fit {detector.name} on {dataset.name}"
     loader = load_items(
-        dataset.train,
-        detector.input,
-        config,
-        config,
-        progress=progress,
-        what=f"fit {detector.name} on {dataset.name}",
-        every_s=config.every,
-        again=True,
+        dataset.train, detector.input, config, config, progress=progress, what=what, every_s=config.every, again=True
     )
     left_out = learn(detector, loader, device=device, seed=detector.options.seed, wanted=wanted)
-    return _Fitted(left_out=left_out, skipped=loader.skipped, count=loader.given, waited_s=loader.waited_s)
+    return Fitted(left_out=left_out, skipped=loader.skipped, count=loader.given, waited_s=loader.waited_s)
 
 
-def _things(detector: Detector, dataset: Dataset) -> Literal["images", "frames", "clips"]:
+def _nouns(spec: InputSpec, dataset: Dataset) -> Literal["images", "frames", "clips"]:
     """What gets one score, in the plural."""
-    return TRAITS[detector.input.unit(dataset.is_video)].noun[1]
+    return TRAITS[spec.unit(dataset.is_video)].noun[1]
 
 
-def _calibrate(bundle: Bundle, fitted: _Fitted, rate: Rate | None, dataset: Dataset, run: Run) -> Calibration | None:
+def _calibrate(bundle: Bundle, fitted: Fitted, rate: Rate | None, dataset: Dataset, run: Run) -> Calibration | None:
     if fitted.left_out is None:
         if rate is not None:
             raise FitError("two images give no scores to calibrate with: add normal images, or leave out --rate")
@@ -295,7 +262,7 @@ def _calibrate(bundle: Bundle, fitted: _Fitted, rate: Rate | None, dataset: Data
             kind=fitted.left_out.kind,
             bundle=bundle.hash,
             groups=[sample.group for sample in fitted.left_out.samples],
-            things=_things(bundle.detector, dataset),
+            things=_nouns(bundle.detector.input, dataset),
         )
     except CalibrationError as error:
         if fitted.training is None:
@@ -315,8 +282,8 @@ def _effective(name: str, config: FitConfig, dataset: Dataset) -> dict[str, obje
     return {"detector": {"name": name, **values.pop("detector")}, **values}
 
 
-def _card(detector: Detector, dataset: Dataset, fitted: _Fitted) -> dict[str, object]:
-    videos, things = dataset.is_video, _things(detector, dataset)
+def _card(spec: InputSpec, dataset: Dataset, fitted: Fitted) -> dict[str, object]:
+    videos, nouns = dataset.is_video, _nouns(spec, dataset)
     return {
         "data": {
             "kind": "video" if videos else "image",
@@ -325,7 +292,7 @@ def _card(detector: Detector, dataset: Dataset, fitted: _Fitted) -> dict[str, ob
             "category": dataset.category,
             **({"videos": len(dataset.train) - len(fitted.skipped)} if videos else {}),
             "images": fitted.count,
-            **({"things": things} if things == "clips" else {}),
+            **({"things": nouns} if nouns == "clips" else {}),
             "skipped": len(fitted.skipped),
             "fingerprint": dataset.fingerprint("train"),
             "contents": dataset.contents(),
@@ -333,9 +300,3 @@ def _card(detector: Detector, dataset: Dataset, fitted: _Fitted) -> dict[str, ob
         **({"training": fitted.training} if fitted.training is not None else {}),
         "machine": {"system": platform.system(), "processors": os.cpu_count()},
     }
-
-
-def _log_skipped(run: Run, skipped: Sequence[Skipped]) -> None:
-    """One line in the log for every file that was left out."""
-    for bad in skipped:
-        run.log("skipped", path=str(bad.path), reason=bad.reason)

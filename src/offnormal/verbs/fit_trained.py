@@ -6,14 +6,14 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from offnormal.bundle import describe
 from offnormal.config.fields import format_split
-from offnormal.config.fit import TrainConfig
+from offnormal.config.fit import EmbeddedTrainConfig, TrainConfig
 from offnormal.data.batches import Loader
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.detectors.base import EmbeddedDetector, TrainedDetector
@@ -23,7 +23,6 @@ from offnormal.scoring import EmbeddedScorer, Scorer
 from offnormal.scoring.scorer import within_memory
 from offnormal.training import checkpoint
 from offnormal.training.embedded import EmbeddedAtFirst, EmbeddingPass, KeptEmbeddings
-from offnormal.training.embedded_config import EmbeddedTrainConfig
 from offnormal.training.embedding_store import EmbeddingStore
 from offnormal.training.gather import Room, gather
 from offnormal.training.held_out import score_held_out
@@ -31,23 +30,11 @@ from offnormal.training.loop import Job, seed_everything, train
 from offnormal.training.samples import Source
 from offnormal.training.settings import plan
 from offnormal.training.split import keep_back, last_stretches, number_kept_back, split_pictures
-from offnormal.training.statistics import LeftOut
+from offnormal.training.statistics import Fitted
 from offnormal.types import InputSpec, Item
 from offnormal.verbs.loading import Progress, load_items
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FittedByTraining:
-    """What is known after training."""
-
-    held_out: LeftOut
-    skipped: Sequence[Skipped]
-    learnt: int  # images or clips
-    waited_s: float  # for data, in the first pass
-    card: dict[str, object]
-    unfinished: bool  # stopped by the limit of time: it may be gone on with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +53,13 @@ def fit_by_training(
     device: torch.device,
     wanted: int,
     progress: Progress | None,
-) -> FittedByTraining:
+) -> Fitted:
     """Train the detector on some of the normals, and score those kept back with it.
 
     wanted: normals that the rate asked for needs. Raises CalibrationError when too few can be kept back, and what
     `train` raises.
     """
-    seed = detector.options.seed % (1 << 63)  # generators take no negative ones
+    seed = detector.options.torch_seed
     split = _split_videos if dataset.is_video else _split_pictures
     parts = split(dataset, detector.input, config, seed, wanted, progress)
     if len(parts.learn):
@@ -115,7 +102,7 @@ def fit_by_training(
             device,
             None if progress is None else lambda done, of, note: progress(f"train {detector.name}", done, of, note),
         )
-        run.log("trained", **asdict(trained))
+        run.log("trained", **trained._asdict())
         late = settings.is_late(trained.steps)
         early, since = trained.early_loss, trained.best_loss
         if early is not None and since is not None and early < since:
@@ -139,17 +126,13 @@ def fit_by_training(
             scorer = EmbeddedScorer(detector, device)
         else:
             scorer = Scorer(detector, device)
-        return FittedByTraining(
-            held_out=score_held_out(scorer, held.loader(batch)),
+        return Fitted(
+            left_out=score_held_out(scorer, held.loader(batch)),
             skipped=skipped,
-            learnt=len(learn),
+            count=len(learn),
             waited_s=parts.learn.waited_s + parts.held.waited_s,
-            card={
-                "kept_back": len(held),
-                "parameters": parameters,
-                **asdict(trained.rounded()),
-            },
-            unfinished=trained.stopped == "time",
+            training={"kept_back": len(held), "parameters": parameters, **trained.rounded()._asdict()},
+            is_finished=trained.stopped != "time",
         )
     finally:
         for source in sources:

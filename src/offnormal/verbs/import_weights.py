@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Protocol
+from typing import Protocol, runtime_checkable
 
 from pydantic import create_model
 from torch import Tensor
@@ -12,21 +12,18 @@ from offnormal import registry
 from offnormal.backbones.weights import read_weights, sha256_of
 from offnormal.bundle import Bundle
 from offnormal.config.fit import ImportConfig
-from offnormal.config.model import Flattened
 from offnormal.detectors.base import Detector, DetectorOptions
 from offnormal.errors import UsageError
 from offnormal.run import Run, new_run
 from offnormal.sources.paths import as_written
 
 
-class Importable(Protocol):
-    """A detector that can be made of published weights."""
+@runtime_checkable
+class _Importable(Protocol):
+    """The class of a detector that can be made of published weights."""
 
-    Options: type[DetectorOptions]
-
-    @classmethod
     def from_reference(
-        cls, states: Sequence[Mapping[str, Tensor]], options: DetectorOptions, **chosen: object
+        self, states: Sequence[Mapping[str, Tensor]], options: DetectorOptions, **chosen: object
     ) -> Detector:
         """The fitted detector of the state dicts that were given, one a file; chosen: what they do not say."""
         ...
@@ -37,10 +34,8 @@ def import_config(detector: str) -> type[ImportConfig]:
     found = registry.resolve("detectors", detector)
     options: type[DetectorOptions] = getattr(found, "ImportOptions", found.Options)  # where some are of other networks
     base: type[ImportConfig] = getattr(found, "Import", ImportConfig)  # where more is asked than files
-    own: Any = (Annotated[options, Flattened()], options())
     name = f"Import{options.__name__.removesuffix('Options')}"
-    made: type[ImportConfig] = create_model(name, __base__=base, detector=own)
-    return made
+    return create_model(name, __base__=base, detector=options.as_field())
 
 
 def import_run(name: str, config: ImportConfig) -> Run:
@@ -51,7 +46,9 @@ def import_run(name: str, config: ImportConfig) -> Run:
     """
     if not config.weights:
         raise UsageError(f"import {name} needs the files that the published code has saved: --weights FILE ...")
-    made: type[Importable] = registry.resolve("detectors", name)
+    made: object = registry.resolve("detectors", name)
+    if not isinstance(made, _Importable):
+        raise UsageError(f"import {name}: no published weights of it can be read")
     options: DetectorOptions = config.detector  # type: ignore[attr-defined]
     files = [as_written(path) for path in config.files]
     detector = made.from_reference([read_weights(path) for path in files], options, **config.chosen)

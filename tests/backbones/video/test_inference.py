@@ -3,8 +3,9 @@ import torch
 from torch import nn
 
 from offnormal import registry
+from offnormal.backbones.folding import ScoringForm
 from offnormal.backbones.video.catalogue import build_embedder, build_encoder, encoder_names, is_encoder
-from offnormal.backbones.video.inference import InferenceForm, for_inference
+from offnormal.backbones.video.inference import for_inference, scoring_form
 from offnormal.errors import ConfigError
 from tests.backbones.video.naive import with_statistics
 
@@ -68,7 +69,7 @@ def test_clips_that_a_network_cannot_take_are_refused():
 def test_the_form_follows_every_change_of_the_network():
     torch.manual_seed(0)
     backbone = with_statistics(build_embedder("r3d_18")).eval()
-    form, clip = InferenceForm(), torch.rand(1, 3, *SIZE)
+    form, clip = ScoringForm(scoring_form), torch.rand(1, 3, *SIZE)
 
     def equal():
         with torch.inference_mode():
@@ -86,7 +87,7 @@ def test_the_form_follows_every_change_of_the_network():
 
 def test_a_network_with_nothing_to_fold_stays_itself():
     backbone = build_embedder("frames:resnet18").eval()
-    assert InferenceForm().of(backbone, SIZE) is backbone
+    assert ScoringForm(scoring_form).of(backbone, SIZE) is backbone
 
 
 def test_weights_stay_as_they_are_where_channels_last_is_slower():

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from offnormal.backbones.video.slowfast import SlowFast, SlowFastNetwork, slow_frames
+from offnormal.backbones.video.slowfast import SlowFast, _slow_frames, _SlowFastNetwork
 from offnormal.errors import ConfigError, WeightsError
 from tests.backbones.video.naive import block, norm, stem, with_statistics
 from tests.backbones.video.test_residual import published
@@ -18,14 +18,14 @@ def slowfast():
 
 def test_names_order_and_shapes_are_those_of_the_published_checkpoint():
     with torch.device("meta"):
-        state = SlowFastNetwork(3).state_dict()
+        state = _SlowFastNetwork(3).state_dict()
     assert [(key, str(tuple(value.shape))) for key, value in state.items()] == published("slowfast")
 
 
 def test_the_slow_pathway_sees_the_frames_that_the_published_code_packs():
     clip = torch.arange(32.0).view(1, 1, 32, 1, 1)
-    assert slow_frames(clip).flatten().tolist() == torch.linspace(0, 31, 8).long().tolist()
-    assert slow_frames(clip[:, :, :15]).shape[2] == 4
+    assert _slow_frames(clip).flatten().tolist() == torch.linspace(0, 31, 8).long().tolist()
+    assert _slow_frames(clip[:, :, :15]).shape[2] == 4
 
 
 @pytest.mark.parametrize("frames", [8, 15])

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from offnormal.backbones.video.base import VideoBackbone, VideoCard
 from offnormal.data.batches import Batch
 from offnormal.detectors.embedding_ae import EmbeddingAE, EmbeddingAEOptions
+from offnormal.detectors.embedding_ae.detector import _thin_out
 from offnormal.errors import ConfigError, WeightsError
 from offnormal.types import ClipSpec, InputSpec
 from tests.items import sample
@@ -450,3 +451,25 @@ def test_the_card_says_what_was_trained_further():
     with torch.no_grad():
         detector.learn_heads(Rows(clips(20)))
     assert detector.cards()[0].source == "random weights, last trained further"
+
+
+class Numbers:
+    """A loader of so many numbers."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def __iter__(self):
+        for start in range(0, self.count, 4):
+            numbers = list(range(start, min(start + 4, self.count)))
+            yield Batch(np.array(numbers), numbers, None)
+
+
+@pytest.mark.parametrize(("most", "expected"), [(100, list(range(11))), (6, [0, 2, 4, 6, 8, 10]), (2, [0, 6])])
+def test_samples_are_spread_over_all_batches(most, expected):
+    found = list(_thin_out(Numbers(11), most))
+    assert np.concatenate([batch.pixels for batch in found]).tolist() == expected
+    assert [sample for batch in found for sample in batch.samples] == expected

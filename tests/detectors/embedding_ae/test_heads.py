@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.covariance import ledoit_wolf
 
-from offnormal.detectors.embedding_ae.heads import Centroids, Heads, Neighbours, ShrunkGaussian, classes_of, coreset
+from offnormal.detectors.embedding_ae.heads import Centroids, Heads, Neighbours, _ShrunkGaussian, classes_of, coreset
 
 
 def rows(n, width, seed=0):
@@ -24,7 +24,7 @@ def test_centroids_are_means_of_classes_and_the_nearest_counts():
 @pytest.mark.parametrize(("n", "width"), [(200, 6), (7, 20), (30, 30)])  # also fewer rows than numbers
 def test_the_gaussian_is_that_of_ledoit_and_wolf(n, width):
     x, asked = rows(n, width), rows(9, width, seed=1)
-    head = ShrunkGaussian()
+    head = _ShrunkGaussian()
     head.learn(x)
     covariance, _ = ledoit_wolf(x.double().numpy())
     off = asked.double().numpy() - x.double().numpy().mean(0)
@@ -33,7 +33,7 @@ def test_the_gaussian_is_that_of_ledoit_and_wolf(n, width):
 
 
 def test_rows_that_do_not_differ_give_a_distance_all_the_same():
-    head = ShrunkGaussian()
+    head = _ShrunkGaussian()
     head.learn(torch.ones(1, 4))
     np.testing.assert_allclose(head(torch.tensor([[1.0, 1, 1, 1], [2, 2, 2, 2]])), [0, 1], atol=1e-6)
 

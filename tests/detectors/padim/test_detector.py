@@ -9,7 +9,7 @@ from torch import nn
 from offnormal.backbones.base import Backbone, WeightCard
 from offnormal.backbones.images import TimmBackbone
 from offnormal.detectors.padim import Padim, PadimOptions, concat_features
-from offnormal.detectors.parts.grid import nearest
+from offnormal.detectors.parts.maps import nearest
 from offnormal.errors import ConfigError, FitError
 from offnormal.metrics import image, pixel
 from offnormal.types import InputSpec, Resize

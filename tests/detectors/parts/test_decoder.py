@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from offnormal.backbones.base import Encoder
-from offnormal.detectors.memae.networks import PlainEncoder
+from offnormal.detectors.memae.networks import _PlainEncoder
 from offnormal.detectors.parts.decoder import Decoder, check_sizes, decode
 from offnormal.errors import ConfigError
 
@@ -55,7 +55,7 @@ def test_clips_of_every_size_come_back_by_one_decoder(size):
 
 
 def test_output_padding_is_the_rules():
-    encoder = PlainEncoder(1, (4, 8, 8), ((2, 2),) * 3, (1, 3, 3), 0.0).eval()
+    encoder = _PlainEncoder(1, (4, 8, 8), ((2, 2),) * 3, (1, 3, 3), 0.0).eval()
     decoder = Decoder(encoder, 1, (8, 4))
     seen = []
     for layer in decoder:
@@ -100,7 +100,7 @@ def test_blocks_say_what_each_makes_of_what():
 
 
 def test_trying_changes_nothing():
-    encoder = PlainEncoder(1, (4, 8), ((2, 2),) * 2, (3, 3), 0.0).train()
+    encoder = _PlainEncoder(1, (4, 8), ((2, 2),) * 2, (3, 3), 0.0).train()
     decoder = Decoder(encoder, 1, (4,)).train()
     before = [value.clone() for value in (*encoder.buffers(), *decoder.buffers())]
     check_sizes(encoder, decoder, (1, 40, 41))

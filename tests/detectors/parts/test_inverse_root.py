@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from offnormal.detectors.parts.inverse_root import inverse_of_lower, oracle_shrinkage
+from offnormal.detectors.parts.inverse_root import _inverse_of_lower, oracle_shrinkage
 
 
 @pytest.mark.parametrize("size", [1, 64, 65, 177])
 def test_lower_triangles_are_inverted_by_halves(size):
     lower = torch.randn(3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(size)).tril(-1)
     lower = lower / size + torch.eye(size, dtype=torch.float64) * 2
-    inverse = inverse_of_lower(lower)
+    inverse = _inverse_of_lower(lower)
     torch.testing.assert_close(inverse, torch.linalg.inv(lower))
     assert torch.equal(inverse, inverse.tril())
 

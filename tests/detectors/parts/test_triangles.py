@@ -2,11 +2,17 @@ import pytest
 import torch
 
 from offnormal.detectors.parts import triangles
-from offnormal.detectors.parts.triangles import pack, packed_size, squared_lengths, unpack
+from offnormal.detectors.parts.triangles import fill, packed_size, squared_lengths, unpack
 
 
 def uppers(size, positions=5, dtype=torch.float64):
     return torch.randn(positions, size, size, generator=torch.Generator().manual_seed(size), dtype=dtype).triu()
+
+
+def pack(upper):
+    packed = upper.new_empty(len(upper) * packed_size(upper.shape[-1]))
+    fill(packed, slice(None), upper)
+    return packed
 
 
 @pytest.mark.parametrize("size", [1, 5, 63, 64, 100, 177])

@@ -12,8 +12,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from offnormal.backbones.base import Backbone, WeightCard
-from offnormal.backbones.dry import dry_run
+from offnormal.backbones.base import Backbone, WeightCard, dry_run
 from offnormal.backbones.weights import fill, read_weights, sha256_of
 from offnormal.errors import ConfigError, WeightsError
 

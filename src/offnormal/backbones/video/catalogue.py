@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol
 
 from offnormal import registry
 from offnormal.backbones.video.base import Temporal, VideoBackbone
 from offnormal.errors import ConfigError
+
+
+class Network(Protocol):
+    """The class of a network."""
+
+    refusal: str | None
+
+    def __call__(self, name: str, *, in_channels: int = 3, temporal: Temporal = "published") -> VideoBackbone:
+        """A network by its name; temporal: of those that can be encoders alone."""
+        ...
 
 
 def build_embedder(name: str, *, in_channels: int = 3) -> VideoBackbone:
@@ -14,8 +24,7 @@ def build_embedder(name: str, *, in_channels: int = 3) -> VideoBackbone:
 
     Raises ConfigError for an unknown name, or a network that needs a package that is not installed.
     """
-    made: VideoBackbone = _class_of(name)(name, in_channels=in_channels)
-    return made
+    return _class_of(name)(name, in_channels=in_channels)
 
 
 def build_encoder(name: str, *, in_channels: int = 3, temporal: Temporal = "mixed") -> VideoBackbone:
@@ -26,8 +35,7 @@ def build_encoder(name: str, *, in_channels: int = 3, temporal: Temporal = "mixe
     network = _class_of(name)
     if network.refusal is not None:
         raise ConfigError(f"{name} cannot be an encoder: {network.refusal}; encoders are {', '.join(encoder_names())}")
-    made: VideoBackbone = network(name, in_channels=in_channels, temporal=temporal)
-    return made
+    return network(name, in_channels=in_channels, temporal=temporal)
 
 
 def encoder_names() -> list[str]:
@@ -40,5 +48,5 @@ def is_encoder(name: str) -> bool:
     return _class_of(name).refusal is None
 
 
-def _class_of(name: str) -> Any:
+def _class_of(name: str) -> Network:
     return registry.resolve("backbones", name.partition(":")[0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from itertools import chain
 
 import torch
 from torch import nn
@@ -33,22 +32,8 @@ def for_inference(backbone: VideoBackbone, size: Size) -> VideoBackbone:
     return made
 
 
-class InferenceForm:
-    """The same network as `for_inference` has it, made anew whenever the network has changed.
-
-    One without batch normalisation in three dimensions, such as a transformer, has nothing to gain and stays itself.
-    """
-
-    def __init__(self) -> None:
-        self._made: VideoBackbone | None = None
-        self._state: tuple[object, ...] = ()  # of the network that it was made of, and the size of its clips
-
-    def of(self, backbone: VideoBackbone, size: Size) -> VideoBackbone:
-        """The form of a network in evaluation mode, for clips of (T, H, W)."""
-        if not any(isinstance(part, nn.BatchNorm3d) for part in backbone.modules()):
-            return backbone
-        held = chain(backbone.parameters(), backbone.buffers())
-        state = (size, *((t.data_ptr(), 0 if t.is_inference() else t._version) for t in held))
-        if self._made is None or state != self._state:
-            self._made, self._state = for_inference(backbone, size), state
-        return self._made
+def scoring_form(backbone: VideoBackbone, size: Size) -> VideoBackbone:
+    """`for_inference`, or the network itself where nothing is to be gained: without 3-D batch normalisation."""
+    if not any(isinstance(part, nn.BatchNorm3d) for part in backbone.modules()):
+        return backbone
+    return for_inference(backbone, size)

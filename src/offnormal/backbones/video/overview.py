@@ -14,6 +14,7 @@ from offnormal.backbones.video.cost import count, seconds_per_clip
 from offnormal.errors import ConfigError, PluginError
 
 Clip = tuple[int, int, int, int]  # (C, T, H, W)
+Row = dict[str, Any]  # what is known by name: name, summary, notes, and more
 
 
 def parse_input(text: str) -> Clip:
@@ -33,15 +34,16 @@ def parse_input(text: str) -> Clip:
     return channels, size[0], size[1], size[2]
 
 
-def describe(name: str, clip: Clip | None = None, *, time: bool = False) -> dict[str, Any]:
+def describe(name: str, clip: Clip | None = None, *, time: bool = False) -> Row:
     """Facts by name, with `notes` that put them in words; those of cost and stages only for a clip (C, T, H, W).
 
     time: measure the seconds of a clip, too. What a network cannot take, or needs and does not find, is a note.
     Raises ConfigError for an unknown name.
     """
-    row: dict[str, Any] = {"name": name, "summary": registry.names("backbones").get(name.partition(":")[0], "")}
+    row: Row = {"name": name, "summary": registry.names("backbones").get(name.partition(":")[0], "")}
     try:
-        backbone = _without_numbers(name, 3 if clip is None else clip[0])
+        with torch.device("meta"):  # without numbers
+            backbone = _build(name, 3 if clip is None else clip[0])
         if clip is None:
             row |= backbone.card.model_dump(exclude={"backbone", "source", "sha256"})
             return {**row, "notes": _card(backbone)}
@@ -60,13 +62,8 @@ def _build(name: str, channels: int) -> VideoBackbone:
     return build(name, in_channels=channels)
 
 
-def _without_numbers(name: str, channels: int) -> VideoBackbone:
-    with torch.device("meta"):
-        return _build(name, channels)
-
-
-def _facts(backbone: VideoBackbone, size: Size) -> dict[str, Any]:
-    facts: dict[str, Any] = {}
+def _facts(backbone: VideoBackbone, size: Size) -> Row:
+    facts: Row = {}
     if backbone.refusal is None:
         stages = backbone.stages(size)
         facts["stages"] = {stage.name: (stage.channels, *stage.size) for stage in stages}
@@ -77,7 +74,7 @@ def _facts(backbone: VideoBackbone, size: Size) -> dict[str, Any]:
     return {**facts, "parameters": cost.parameters, "macs": cost.macs}
 
 
-def _words(row: dict[str, Any], clip: Clip) -> list[str]:
+def _words(row: Row, clip: Clip) -> list[str]:
     notes = []
     if "stages" in row:
         notes.append(", ".join(f"{stage} {times(shape)}" for stage, shape in row["stages"].items()))

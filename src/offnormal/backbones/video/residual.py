@@ -79,7 +79,7 @@ def pool(x: Tensor) -> Tensor:
     return max_pool3d(x, (1, 3, 3), (1, 2, 2), (0, 1, 1))
 
 
-class Branch(nn.Module):
+class _Branch(nn.Module):
     """The convolutions of a block: a, b and, of a bottleneck, c, each with its normalisation."""
 
     def __init__(self, before: int, after: int, kernel: int, stride: tuple[int, int, int], kind: Residual) -> None:
@@ -114,7 +114,7 @@ class Block(nn.Module):
         if self.has_projection:
             self.branch1_conv = convolution(before, after, (1, 1, 1), stride)
             self.branch1_norm = nn.BatchNorm3d(after)
-        self.branch2 = Branch(before, after, kernel, stride, kind)
+        self.branch2 = _Branch(before, after, kernel, stride, kind)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, T, H, W) -> (N, C', T', H', W')."""

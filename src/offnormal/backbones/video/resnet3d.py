@@ -87,7 +87,6 @@ class ResNet3d(VideoBackbone):
         mean, std = _VMZ if recipe.url else KINETICS
         card = VideoCard(
             backbone=name,
-            source="random weights",
             licence=recipe.licence if recipe.published else "none",
             mean=mean,
             std=std,

@@ -17,7 +17,7 @@ from offnormal.backbones.video.published_names import without_head
 from offnormal.backbones.video.residual import BlockStage, Residual, Stem, convolution, mean_of_windows, pool
 from offnormal.backbones.video.resnet3d import KINETICS, ask_for_file
 
-ALPHA = 4  # frames of the fast pathway to one of the slow (8 x 8 model: 32 to 8)
+_ALPHA = 4  # frames of the fast pathway to one of the slow (8 x 8 model: 32 to 8)
 _BETA = 8  # channels of the slow pathway to one of the fast
 _FUSION_KERNEL = 7  # frames of the fast pathway that one step of the fusion sees
 _SLOW = Residual()
@@ -25,12 +25,12 @@ _FAST = replace(_SLOW, width=64 // _BETA, stem_kernel=5, kernels=(3, 3, 3, 3))
 _PUBLISHED = "SLOWFAST_8x8_R50.pyth"
 
 
-class Fusion(nn.Module):
+class _Fusion(nn.Module):
     """The fast pathway, brought to the slow one's frames and set beside it."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv_fast_to_slow = convolution(channels, 2 * channels, (_FUSION_KERNEL, 1, 1), (ALPHA, 1, 1))
+        self.conv_fast_to_slow = convolution(channels, 2 * channels, (_FUSION_KERNEL, 1, 1), (_ALPHA, 1, 1))
         self.norm = nn.BatchNorm3d(2 * channels)
 
     def forward(self, slow: Tensor, fast: Tensor) -> Tensor:
@@ -38,13 +38,13 @@ class Fusion(nn.Module):
         return torch.cat([slow, relu(self.norm(self.conv_fast_to_slow(fast)))], 1)
 
 
-class Pathways(nn.Module):
+class _Pathways(nn.Module):
     """A stem or stage of each pathway and, but for the last stage, the fusion behind them."""
 
     def __init__(self, slow: nn.Module, fast: nn.Module, fused: int | None) -> None:
         super().__init__()
         self.multipathway_blocks = nn.ModuleList([slow, fast])
-        self.multipathway_fusion = None if fused is None else Fusion(fused)
+        self.multipathway_fusion = None if fused is None else _Fusion(fused)
 
     def forward(self, slow: Tensor, fast: Tensor, *, is_stem: bool) -> tuple[Tensor, Tensor]:
         """Both pathways' features -> both, the slow one's fused."""
@@ -54,43 +54,42 @@ class Pathways(nn.Module):
         return slow if self.multipathway_fusion is None else self.multipathway_fusion(slow, fast), fast
 
 
-class SlowFastNetwork(nn.Module):
+class _SlowFastNetwork(nn.Module):
     """Both pathways up to their last features."""
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()
         slow, fast = [_SLOW.width, *_SLOW.widths], [_FAST.width, *_FAST.widths]
         stems = (Stem(in_channels, slow[0], _SLOW.stem_kernel), Stem(in_channels, fast[0], _FAST.stem_kernel))
-        self.blocks = nn.ModuleList([Pathways(*stems, fused=fast[0])])
+        self.blocks = nn.ModuleList([_Pathways(*stems, fused=fast[0])])
         for k in range(4):
             stage = (BlockStage(slow[k] + 2 * fast[k], k, _SLOW), BlockStage(fast[k], k, _FAST))
-            self.blocks.append(Pathways(*stage, fused=fast[k + 1] if k < 3 else None))
+            self.blocks.append(_Pathways(*stage, fused=fast[k + 1] if k < 3 else None))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised clips (N, C, T, H, W) -> (N, 2048, T / 4, H / 32, W / 32), (N, 256, T, H / 32, W / 32)."""
-        slow, fast = slow_frames(x), x
+        slow, fast = _slow_frames(x), x
         for number, block in enumerate(self.blocks):
             slow, fast = block(slow, fast, is_stem=number == 0)
         return slow, fast
 
 
-def slow_frames(x: Tensor) -> Tensor:
+def _slow_frames(x: Tensor) -> Tensor:
     """Every fourth frame or so, spread from the first to the last; of 32 those of pytorchvideo's PackPathway."""
-    number = -(-x.shape[2] // ALPHA)  # as many as the fusion's convolution of stride 4 gives
+    number = -(-x.shape[2] // _ALPHA)  # as many as the fusion's convolution of stride 4 gives
     return x[:, :, torch.linspace(0, x.shape[2] - 1, number).long().to(x.device)]
 
 
 class SlowFast(VideoBackbone):
     """SlowFast 8 x 8 with ResNet-50 pathways."""
 
-    trunk: SlowFastNetwork
+    trunk: _SlowFastNetwork
     faster_channels_last = False  # its fast pathway begins with 8 channels
     refusal = "its two pathways end in two tensors of different length, and no single one holds the clip"
 
     def __init__(self, name: str, *, in_channels: int = 3) -> None:
         card = VideoCard(
             backbone=name,
-            source="random weights",
             licence="Apache-2.0",
             mean=KINETICS[0],
             std=KINETICS[1],
@@ -102,7 +101,7 @@ class SlowFast(VideoBackbone):
             top1=76.94,
             published=_PUBLISHED,
         )
-        super().__init__(card, SlowFastNetwork(in_channels), in_channels)
+        super().__init__(card, _SlowFastNetwork(in_channels), in_channels)
 
     def embed(self, x: Tensor) -> Tensor:
         """Clips (N, C, T, H, W) in 0-1 -> (N, 2304): slow, then fast, pooled as before the published classifier."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -37,7 +35,7 @@ NETWORKS = {
 }
 
 
-class TorchvisionBackbone(VideoBackbone):
+class _TorchvisionBackbone(VideoBackbone):
     """What torchvision's networks have in common: where weights and numbers come from."""
 
     def __init__(self, name: str, *, in_channels: int = 3, temporal: Temporal = "published") -> None:
@@ -47,11 +45,10 @@ class TorchvisionBackbone(VideoBackbone):
             raise ConfigError(f"{name}: temporal 'stem8' is for SlowOnly networks; this one knows 'mixed', 'published'")
 
         recipe = NETWORKS[name]
-        published: Any = getattr(video, recipe.weights).KINETICS400_V1
+        published = getattr(video, recipe.weights).KINETICS400_V1
         asked = published.transforms()
         card = VideoCard(
             backbone=name,
-            source="random weights",
             licence=_LICENCE,
             mean=tuple(asked.mean),
             std=tuple(asked.std),
@@ -68,10 +65,6 @@ class TorchvisionBackbone(VideoBackbone):
             make_grey(trunk)
         super().__init__(card, trunk, in_channels)
 
-    @abstractmethod
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Clips (N, C, T, H, W) in 0-1 -> stage -> features (N, C_s, T_s, H_s, W_s); the last one is the code."""
-
     def _translate(self, state: State) -> State:
         left_out = f"{NETWORKS[self.card.backbone].classifier}."
         return {key: value for key, value in state.items() if not key.startswith(left_out)}
@@ -84,7 +77,7 @@ class TorchvisionBackbone(VideoBackbone):
         return fetch_url(url, self.card.backbone), f"torchvision {weights}.KINETICS400_V1"
 
 
-class TorchvisionResNet(TorchvisionBackbone):
+class TorchvisionResNet(_TorchvisionBackbone):
     """R(2+1)D-18, R3D-18 and MC3-18 (Tran et al., CVPR 2018).
 
     They shorten time eightfold by convolutions that see all frames, but for MC3, which as published keeps it.
@@ -116,7 +109,7 @@ class TorchvisionResNet(TorchvisionBackbone):
 _S3D_PARTS = {"stem": (0, 1), "block1": (1, 4), "block2": (4, 7), "block3": (7, 13), "block4": (13, 16)}  # layers
 
 
-class S3D(TorchvisionBackbone):
+class S3D(_TorchvisionBackbone):
     """S3D (Xie et al., ECCV 2018): convolutions of space and of time apart, in blocks of four branches."""
 
     def __init__(self, name: str, *, in_channels: int = 3, temporal: Temporal = "published") -> None:
@@ -127,7 +120,8 @@ class S3D(TorchvisionBackbone):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Clips (N, C, T, H, W) in 0-1 -> stage -> features (N, C_s, T_s, H_s, W_s); the last one is the code."""
-        layers: Any = self.trunk.features
+        layers = self.trunk.get_submodule("features")
+        assert isinstance(layers, nn.Sequential)
         x, found = self.normalise(x), {}
         for name, (start, stop) in _S3D_PARTS.items():
             x = layers[start:stop](x)
@@ -141,7 +135,7 @@ class S3D(TorchvisionBackbone):
         return nn.functional.avg_pool3d(features, window, stride=1).mean((2, 3, 4))
 
 
-class Swin3D(TorchvisionBackbone):
+class Swin3D(_TorchvisionBackbone):
     """Video Swin Transformer, tiny (Liu et al., CVPR 2022): attention in windows that shift; halves time once."""
 
     def __init__(self, name: str, *, in_channels: int = 3, temporal: Temporal = "published") -> None:
@@ -152,12 +146,12 @@ class Swin3D(TorchvisionBackbone):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Clips (N, C, T, H, W) in 0-1 -> stage -> features (N, C_s, T_s, H_s, W_s); the last one is the code."""
-        trunk: Any = self.trunk
-        x = trunk.pos_drop(trunk.patch_embed(self.normalise(x)))  # (N, T, H, W, C) from here
+        part = self.trunk.get_submodule
+        x = part("pos_drop")(part("patch_embed")(self.normalise(x)))  # (N, T, H, W, C) from here
         found = {}
         for number, stage in enumerate(self.channels):
-            x = trunk.features[2 * number](x if number == 0 else trunk.features[2 * number - 1](x))
-            found[stage] = (trunk.norm(x) if number == 3 else x).permute(0, 4, 1, 2, 3)
+            x = part(f"features.{2 * number}")(x if number == 0 else part(f"features.{2 * number - 1}")(x))
+            found[stage] = (part("norm")(x) if number == 3 else x).permute(0, 4, 1, 2, 3)
         return found
 
     def embed(self, x: Tensor) -> Tensor:

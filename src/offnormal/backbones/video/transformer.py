@@ -5,10 +5,11 @@ The package is an extra, `offnormal[transformers]`, and is imported when one of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -41,32 +42,27 @@ class Recipe:
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] = _IMAGENET
     first_token: bool = False  # the embedding is the first token; else the mean of all
     top1: float | None = None
-    options: dict[str, Any] = field(default_factory=dict)  # of the library's configuration
+    options: Mapping[str, object] = field(default_factory=dict)  # of the library's configuration
 
 
-_TIMESFORMER: dict[str, Any] = {
-    "family": "Timesformer",
-    "prefix": "timesformer.",
-    "licence": _NON_COMMERCIAL,
-    "file": "pytorch_model.bin",
-    "normalisation": _KINETICS,
-    "first_token": True,
-}
+_TIMESFORMER = Recipe(
+    family="Timesformer",
+    repository="facebook/timesformer-base-finetuned-k400",
+    prefix="timesformer.",
+    licence=_NON_COMMERCIAL,
+    frames=8,
+    every=32,
+    side=224,
+    file="pytorch_model.bin",
+    normalisation=_KINETICS,
+    first_token=True,
+)
 NETWORKS = {
-    "timesformer_b": Recipe(
-        **_TIMESFORMER,
-        repository="facebook/timesformer-base-finetuned-k400",
-        frames=8,
-        every=32,
-        side=224,
-        top1=77.9,
+    "timesformer_b": replace(_TIMESFORMER, top1=77.9),
+    "timesformer_hr": replace(
+        _TIMESFORMER, repository="facebook/timesformer-hr-finetuned-k400", frames=16, every=16, side=448
     ),
-    "timesformer_hr": Recipe(
-        **_TIMESFORMER, repository="facebook/timesformer-hr-finetuned-k400", frames=16, every=16, side=448
-    ),
-    "timesformer_l": Recipe(
-        **_TIMESFORMER, repository="fcakyon/timesformer-large-finetuned-k400", frames=96, every=4, side=224
-    ),
+    "timesformer_l": replace(_TIMESFORMER, repository="fcakyon/timesformer-large-finetuned-k400", frames=96, every=4),
     "videomae_b": Recipe(
         family="VideoMAE",
         repository="MCG-NJU/videomae-base-finetuned-kinetics",
@@ -106,10 +102,9 @@ class TransformerBackbone(VideoBackbone):
 
     def __init__(self, name: str, *, in_channels: int = 3) -> None:
         recipe = NETWORKS[name]
-        trunk, config = _build(recipe, _library(name), in_channels)
+        trunk, width = _build(recipe, _library(name), in_channels)
         card = VideoCard(
             backbone=name,
-            source="random weights",
             licence=recipe.licence,
             mean=recipe.normalisation[0],
             std=recipe.normalisation[1],
@@ -117,7 +112,7 @@ class TransformerBackbone(VideoBackbone):
             frames=recipe.frames,
             every=recipe.every,
             layout="frames before channels",
-            embedding=config.hidden_size,
+            embedding=width,
             top1=recipe.top1,
             published=recipe.repository,
             non_commercial=recipe.licence == _NON_COMMERCIAL,
@@ -146,10 +141,10 @@ class TransformerBackbone(VideoBackbone):
         given = {key.removeprefix(self.recipe.prefix): value for key, value in state.items()}
         given = {key: value for key, value in given.items() if not key.startswith(_HEADS)}
         library = _library(self.card.backbone)
-        model, config = _build(self.recipe, library, 3)
-        model, found = type(model).from_pretrained(
+        model, _ = _build(self.recipe, library, 3)
+        model, found = getattr(library, f"{self.recipe.family}Model").from_pretrained(
             None,
-            config=config,
+            config=model.config,
             state_dict=given,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
@@ -166,22 +161,22 @@ class TransformerBackbone(VideoBackbone):
         return fetch_hub(recipe.repository, self.card.backbone, recipe.file), f"Hugging Face {recipe.repository}"
 
 
-def _build(recipe: Recipe, library: Any, in_channels: int) -> tuple[Any, Any]:
-    """The library's network, without parts that only training or classifying needs, and its configuration."""
+def _build(recipe: Recipe, library: ModuleType, in_channels: int) -> tuple[nn.Module, int]:
+    """The library's network, without parts that only training or classifying needs, and the length of its tokens."""
     names = ("crop_size", "frames_per_clip", "in_chans") if recipe.family == "VJEPA2" else _OPTIONS
     given = dict(zip(names, (recipe.side, recipe.frames, in_channels), strict=True))
     config = getattr(library, f"{recipe.family}Config")(**given, **recipe.options)
     trunk = getattr(library, f"{recipe.family}Model")(config, **_more(recipe))
     if recipe.family == "VJEPA2":
         trunk.predictor = nn.Identity()  # guesses what is hidden, in training only
-    return trunk, config
+    return trunk, config.hidden_size
 
 
-def _more(recipe: Recipe) -> dict[str, Any]:
+def _more(recipe: Recipe) -> dict[str, bool]:
     return {"add_pooling_layer": False} if recipe.family == "Vivit" else {}
 
 
-def _library(name: str) -> Any:
+def _library(name: str) -> ModuleType:
     try:
         library = import_module("transformers")
     except ImportError:

@@ -74,11 +74,6 @@ class PixelDetector(StatisticalDetector[PixelOptionsT]):
         """How the score comes out of the map."""
         return Pooling(self.options.pool, self.options.top_share)
 
-    def forward(self, x: Tensor) -> Output:
-        """Pixels in 0-1 -> score (N, 1), map (N, 1, H, W); NotFittedError before the fit."""
-        self.require_fitted()
-        return self.score_embedding(self.embed(x))
-
     # --- learning -------------------------------------------------------------------------------------------
 
     def absorb(self, embedding: Tensor) -> None:

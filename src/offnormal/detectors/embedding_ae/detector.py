@@ -13,9 +13,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
+import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,16 +24,16 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from offnormal.backbones.base import WeightCard
+from offnormal.backbones.folding import ScoringForm
 from offnormal.backbones.video.base import VideoBackbone, VideoCard
 from offnormal.backbones.video.catalogue import build_embedder
-from offnormal.backbones.video.inference import InferenceForm
-from offnormal.data.batches import Batches
+from offnormal.backbones.video.inference import scoring_form
+from offnormal.data.batches import Batch, Batches
 from offnormal.detectors.base import DataKind, EmbeddedDetector
 from offnormal.detectors.embedding_ae.heads import Heads, Neighbours
 from offnormal.detectors.embedding_ae.networks import EmbeddingAutoencoder
 from offnormal.detectors.embedding_ae.options import STEPS, EmbeddingAEOptions
 from offnormal.detectors.parts import clip_views
-from offnormal.detectors.parts.thinning import thin_out
 from offnormal.tensors import add_tensors
 from offnormal.types import ClipSpec, InputSpec, Output
 
@@ -74,7 +75,7 @@ class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
         self.spread: Tensor  # (D,) and their standard deviation
         self.variances: Tensor  # sum over the batches of an epoch of how embeddings vary in each, and number of batches
         self.heads = Heads(options.clusters, Neighbours(options.neighbours, options.bank, options.subsample))
-        self._form = InferenceForm()
+        self._form = ScoringForm(scoring_form)
         self._teacher: list[VideoBackbone] = []  # in no state: it is the embedder as it was loaded
         self._as_loaded = ""
         self._warned = False
@@ -189,7 +190,7 @@ class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
 
     def optimizers(self) -> dict[str, Optimizer]:
         """One Adam, with a rate of its own for what learns of the embedder."""
-        groups: list[dict[str, Any]] = [{"params": list(self.net.parameters())}]
+        groups: list[dict[str, object]] = [{"params": list(self.net.parameters())}]
         if unfrozen := self._unfrozen():
             groups.append({"params": unfrozen, "lr": self.options.unfrozen_rate, "late": "embedder"})
         return {"autoencoder": Adam(groups, lr=self.options.learning_rate, fused=True)}
@@ -254,11 +255,6 @@ class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
 
     # --- scoring --------------------------------------------------------------------------------------------
 
-    def forward(self, x: Tensor) -> Output:
-        """Pixels (N, C, T, H, W) or (N, C, H, W) in 0-1 -> scores (N, 1); NotFittedError before the fit."""
-        self.require_fitted()
-        return self.score_embedding(self.embed(x))
-
     def score_embedding(self, embedding: Tensor) -> Output:
         """Output for embedded clips (N, D)."""
         x = self._standardised(embedding)
@@ -293,7 +289,7 @@ class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
         """Embeddings (n, D) of samples, or of pixels and their views, and the classes of all; of many only some."""
         rows, actions = [], []
         with torch.no_grad():
-            for number, batch in enumerate(thin_out(loader, _MOST)):
+            for number, batch in enumerate(_thin_out(loader, _MOST)):
                 x = torch.from_numpy(batch.pixels).to(self.centre.device)
                 found = [x] if x.ndim == 2 else [self.embed(seen) for seen in (x, *self._views_of(x, number))]
                 rows += found
@@ -308,6 +304,17 @@ class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
         """What learns of the embedder when its time has come, each once."""
         parts = [self.embedder.network.get_submodule(name) for name in self.options.unfrozen]
         return list(dict.fromkeys(parameter for part in parts for parameter in part.parameters()))
+
+
+def _thin_out(loader: Batches, most: int) -> Iterator[Batch]:
+    """Batches of at most about so many samples of a loader, evenly spread over all; without masks and frames."""
+    every = math.ceil(len(loader) / most)
+    start = 0
+    for batch in loader:
+        chosen = list(range(-start % every, len(batch.samples), every))
+        start += len(batch.samples)
+        if chosen:
+            yield Batch(batch.pixels[chosen], [batch.samples[number] for number in chosen], None)
 
 
 def _varies(x: Tensor) -> Tensor:

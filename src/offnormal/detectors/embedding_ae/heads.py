@@ -37,7 +37,7 @@ class Centroids(nn.Module):
         return _per_number(_distances(x, self.means).amin(1), x)
 
 
-class ShrunkGaussian(nn.Module):
+class _ShrunkGaussian(nn.Module):
     """Mahalanobis distance; the covariance is drawn towards a multiple of the identity (Ledoit and Wolf, 2004).
 
     Directions without data vary by what the shrinkage leaves them, so that fewer rows than numbers are enough.
@@ -111,7 +111,7 @@ class Heads(nn.Module):
         self.clusters = clusters
         self.centroids = Centroids()
         self.latents = Centroids()
-        self.gaussian = ShrunkGaussian()
+        self.gaussian = _ShrunkGaussian()
         self.neighbours = neighbours
 
     def learn(self, rows: Tensor, latents: Tensor, names: Sequence[str | None], seed: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -20,6 +20,7 @@ from offnormal.errors import ConfigError
 from offnormal.types import ClipSpec
 
 Head = Literal["ae", "centroid", "mahalanobis", "knn"]
+_BY_WINDOWS = ("clip_fps", "hop")  # options that only windows have
 _WIDE = 512  # numbers of an embedding above which the published layers begin with 512, not 384
 STEPS = 3000  # of a training on embeddings, whatever their number: seconds
 _UNFROZEN_EPOCHS = 10  # published configs: 10, 12 and 20 of about 30
@@ -76,30 +77,27 @@ class EmbeddingAEOptions(DetectorOptions):
 
     @model_validator(mode="after")
     def _together(self) -> Self:
-        if self.sampling == "uniform" and self.by_windows:
-            raise ValueError(f"{self.by_windows} with sampling=uniform: one clip is spread over the whole video")
+        if self.sampling == "uniform" and (given := self._given(*_BY_WINDOWS)):
+            raise ValueError(f"{given} with sampling=uniform: one clip is spread over the whole video")
         if self.unfreeze is not None and not self.unfreeze:
             raise ValueError("unfreeze without a part: name some, such as layer4.1, or all")
         if self.unfreeze is None and self.target == "teacher":
             raise ValueError("target=teacher without unfreeze: the embedder never differs from its teacher")
         return self
 
-    @property
-    def by_windows(self) -> str | None:
-        """Names of the options that only windows have, where some are given."""
-        given = [name for name in ("clip_fps", "hop") if getattr(self, name) is not None]
-        return " and ".join(given) or None
+    def _given(self, *names: str) -> str:
+        return " and ".join(name for name in names if getattr(self, name) is not None)
 
     def decided(self, of: DataKind) -> Self:
         """The same with the sampling that suits the data, and of pictures one at a time.
 
         ConfigError for options that say when the embedder learns where it does not; bundles may hold them.
         """
-        if self.unfreeze is None and self.learning_when:
-            raise ConfigError(f"{self.learning_when} without unfreeze: nothing of the embedder learns")
-        found: dict[str, Any] = {}
+        if self.unfreeze is None and (given := self._given("unfreeze_at", "unfrozen_epochs")):
+            raise ConfigError(f"{given} without unfreeze: nothing of the embedder learns")
+        found: dict[str, object] = {}
         if self.sampling == "auto":
-            found["sampling"] = "uniform" if of == "clips" and self.by_windows is None else "window"
+            found["sampling"] = "uniform" if of == "clips" and not self._given(*_BY_WINDOWS) else "window"
         if of == "pictures" and self.frames is None and self.sampling != "uniform":
             found["frames"] = 1
         return type(self).model_validate({**self.model_dump(exclude_unset=True), **found})
@@ -123,12 +121,6 @@ class EmbeddingAEOptions(DetectorOptions):
     def unfrozen(self) -> list[str]:
         """Names of the embedder's modules that learn; its own is empty."""
         return [""] if self.unfreeze is not None and "all" in self.unfreeze else self.unfreeze or []
-
-    @property
-    def learning_when(self) -> str | None:
-        """Names of the options that say when they learn, where some are given."""
-        given = [name for name in ("unfreeze_at", "unfrozen_epochs") if getattr(self, name) is not None]
-        return " and ".join(given) or None
 
     def stages(self, steps_per_epoch: int, epochs: int | None) -> tuple[int, int]:
         """Epochs in which the embedder is frozen, and then not, of a training of so many or as many as suit.

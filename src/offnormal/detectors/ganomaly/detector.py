@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +26,7 @@ from offnormal.detectors.ganomaly.options import GanomalyOptions
 from offnormal.detectors.ganomaly.weights import generator_and_discriminator, structure
 from offnormal.detectors.parts.cut_paste import tell_pasted
 from offnormal.detectors.parts.maps import smooth_within
-from offnormal.detectors.parts.reference_weights import matched
+from offnormal.detectors.parts.reference_weights import matched, refuse_other
 from offnormal.errors import ConfigError
 from offnormal.types import InputSpec, Output, Resize
 
@@ -82,7 +82,7 @@ class Ganomaly(TrainedDetector[GanomalyOptions]):
         extra_layers: int = 0,
         *,
         spec: InputSpec | None = None,
-        **options: Any,
+        **options: object,
     ) -> Self:
         """As `Detector.create`, the options of the networks in the order of the published code."""
         networks = {"channels": channels, "latent": latent, "width": width, "extra_layers": extra_layers}
@@ -103,9 +103,7 @@ class Ganomaly(TrainedDetector[GanomalyOptions]):
         """
         generator_state, discriminator_state = generator_and_discriminator(states)
         size, found = structure(generator_state)
-        for name in found.keys() & options.model_fields_set:
-            if getattr(options, name) != found[name]:
-                raise ConfigError(f"{name} {getattr(options, name)}: the weights have {found[name]}; leave it out")
+        refuse_other(options, found)
         resize = Resize(policy="short_side", short_side=size, interpolation="bilinear")  # lib/data.py
         spec = InputSpec(size=(size, size), channels=found["channels"], resize=resize)
         made = cls.create(spec=spec, **{**options.model_dump(), **found})
@@ -259,13 +257,10 @@ class Ganomaly(TrainedDetector[GanomalyOptions]):
     def _restart_discriminator(self) -> None:
         """Other random weights, fresh running statistics, and an optimiser that remembers nothing."""
         self.restarts += 1
-        initialise(self.discriminator, _random(self.options.seed + int(self.restarts)))
+        seed = (self.options.seed + int(self.restarts)) % (1 << 63)  # generators take no negative ones
+        initialise(self.discriminator, torch.Generator().manual_seed(seed))
         if self._critic is not None:
             self._critic.state.clear()
-
-
-def _random(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed % (1 << 63))  # generators take no negative ones
 
 
 def _bce(logits: Tensor, target: float) -> Tensor:

@@ -18,7 +18,7 @@ Layers = list[tuple[str, nn.Module]]  # with their names in the published code
 _DEVIATION = 0.02  # of weights at the start
 
 
-def check_size(size: int) -> None:
+def _check_size(size: int) -> None:
     """ConfigError unless the networks can be built for pictures of size x size pixels, with the sizes nearest to it."""
     power = max(SMALLEST, 1 << (max(size, 1).bit_length() - 1))  # not above the size, where there is such a one
     if size == power:
@@ -105,7 +105,7 @@ class Generator(nn.Module):
 
     def __init__(self, size: int, channels: int, latent: int, width: int, extra_layers: int) -> None:
         super().__init__()
-        check_size(size)
+        _check_size(size)
         self.encoder1 = _Stack(_encoder_layers(size, latent, channels, width, extra_layers))
         self.decoder = _Stack(_decoder_layers(size, latent, channels, width, extra_layers))
         self.encoder2 = _Stack(_encoder_layers(size, latent, channels, width, extra_layers))
@@ -122,7 +122,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, size: int, channels: int, width: int, extra_layers: int) -> None:
         super().__init__()
-        check_size(size)
+        _check_size(size)
         *features, (_, last) = _encoder_layers(size, 1, channels, width, extra_layers)
         self.features = nn.Sequential(*(layer for _, layer in features))
         self.classifier = nn.Sequential(last)

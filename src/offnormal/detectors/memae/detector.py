@@ -10,27 +10,36 @@ starves all the same is logged; batch normalisation is folded into the convoluti
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from offnormal.backbones.base import WeightCard
+from offnormal.backbones.folding import ScoringForm
 from offnormal.backbones.video.base import VideoBackbone, VideoCard
 from offnormal.data.batches import Batches
 from offnormal.detectors.base import DataKind, TrainedDetector
-from offnormal.detectors.memae.encoder import ClipEncoder, other_encoder
-from offnormal.detectors.memae.networks import FormName, MemoryAutoencoder, build_network, folded
+from offnormal.detectors.memae.encoder import PLAIN, ClipEncoder
+from offnormal.detectors.memae.networks import (
+    FormName,
+    MemoryAutoencoder,
+    MemoryWatch,
+    build_network,
+    by_item,
+    memory_layout,
+    scoring_form,
+)
 from offnormal.detectors.memae.options import PUBLISHED_SHRINK, MemAEOptions, PublishedOptions
 from offnormal.detectors.memae.weights import as_ours, structure
 from offnormal.detectors.parts.maps import pool, smooth_within
 from offnormal.detectors.parts.memory import entropy
-from offnormal.detectors.parts.memory_watch import MemoryWatch, by_item
-from offnormal.detectors.parts.reference_weights import matched
+from offnormal.detectors.parts.reference_weights import matched, refuse_other
 from offnormal.errors import ConfigError
 from offnormal.types import ClipSpec, InputSpec, Output, Pooling
 
@@ -68,16 +77,15 @@ class MemAE(TrainedDetector[MemAEOptions]):
                 shrink=options.threshold,
                 similarity=options.similarity,
                 query=options.query or options.network.query,
-                encoder=other_encoder(
-                    options.encoder, self.input.channels, options.temporal, frozen=options.freeze_encoder
-                ),
+                encoder=None
+                if options.encoder == PLAIN
+                else ClipEncoder(options.encoder, self.input.channels, options.temporal, frozen=options.freeze_encoder),
             )
         self.register_buffer("usage", None)
         self.usage: Tensor | None  # (M,) share of each item in what normals kept back recalled; 0 where that is unknown
         self.watch = MemoryWatch(options.items, options.threshold)
-        self._scoring: list[MemoryAutoencoder] = []  # the network as it scores, once it is needed; in no state
-        self.register_load_state_dict_post_hook(_forget_scoring)  # type: ignore[no-untyped-call]
-        self.to(memory_format=self._layout)
+        self._form = ScoringForm(partial(scoring_form, spec=spec))
+        self.to(memory_format=memory_layout(spec))
 
     @classmethod
     def create(
@@ -86,7 +94,7 @@ class MemAE(TrainedDetector[MemAEOptions]):
         *,
         size: int | tuple[int, int] | None = None,
         spec: InputSpec | None = None,
-        **options: Any,
+        **options: object,
     ) -> Self:
         """As `Detector.create`; of clips with the published threshold, unless shrink or sparsity are given."""
         published = form == "video" and not {"shrink", "sparsity"} & options.keys()
@@ -120,11 +128,8 @@ class MemAE(TrainedDetector[MemAEOptions]):
         Raises WeightsError for other states and ConfigError for another structure.
         """
         found = structure(states)
-        given = options.model_dump(exclude_unset=True)
-        for name in found.keys() & given.keys():
-            if given[name] != found[name]:
-                raise ConfigError(f"{name} {given[name]}: the weights have {found[name]}; leave it out")
-        made = cls.create(**{**given, **found})
+        refuse_other(options, found)
+        made = cls.create(**{**options.model_dump(exclude_unset=True), **found})
         made.load_reference_state_dict(states[0])
         return made
 
@@ -139,7 +144,6 @@ class MemAE(TrainedDetector[MemAEOptions]):
         Raises WeightsError saying which entries are missing, unknown or of another shape; nothing is taken then.
         """
         self.net.load_state_dict(matched(self.net, as_ours(state), "memae"))
-        self._scoring.clear()
         self.usage = torch.zeros_like(self.watch.recalled)
 
     def load_pretrained(self) -> None:
@@ -147,7 +151,6 @@ class MemAE(TrainedDetector[MemAEOptions]):
         weights = self.options.weights
         if self._backbone is not None and weights is not None:
             self._backbone.load_pretrained(weights if isinstance(weights, Path) else None)
-            self._scoring.clear()
         elif self.options.freeze_encoder:
             log.warning("--freeze-encoder without --weights: the encoder keeps random weights and never learns")
 
@@ -231,22 +234,7 @@ class MemAE(TrainedDetector[MemAEOptions]):
         made: Tensor = self._for_scoring()(self._scaled(x))[0]
         return ((made if made.ndim == 4 else made[:, :, -1]) + 1) / 2
 
-    def train(self, mode: bool = True) -> Self:
-        """As torch has it; what was made for scoring is dropped."""
-        self._scoring.clear()
-        return super().train(mode)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        self._scoring.clear()
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
-
     # --- parts ----------------------------------------------------------------------------------------------
-
-    @property
-    def _layout(self) -> torch.memory_format:
-        """In which convolutions compute faster."""
-        return torch.channels_last_3d if self.input.frames > 1 else torch.channels_last
 
     @property
     def _backbone(self) -> VideoBackbone | None:
@@ -255,15 +243,11 @@ class MemAE(TrainedDetector[MemAEOptions]):
 
     def _for_scoring(self) -> MemoryAutoencoder:
         """The network, in eval mode a copy with its batch normalisation folded into the convolutions."""
-        if self.training:
-            return self.net
-        if not self._scoring:
-            self._scoring.append(folded(self.net, self.input).to(memory_format=self._layout))
-        return self._scoring[0]
+        return self.net if self.training else self._form.of(self.net)
 
     def _scaled(self, x: Tensor) -> Tensor:
         """0-1 -> [-1, 1], ignored pixels 0."""
-        scaled = torch.empty_like(x, memory_format=self._layout).copy_(2 * x - 1)
+        scaled = torch.empty_like(x, memory_format=memory_layout(self.input)).copy_(2 * x - 1)
         return scaled if self.ignored is None else scaled.masked_fill(self.ignored, 0)
 
     def _losses(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
@@ -283,9 +267,3 @@ class MemAE(TrainedDetector[MemAEOptions]):
                 f"memae of the form {self.options.form} takes {expected[0]} channel(s) and {expected[1]} frame(s), got "
                 f"an input of {self.input.channels} and {self.input.frames}"
             )
-
-
-def _forget_scoring(detector: nn.Module, _: object) -> None:
-    """Drop what was made for scoring with other weights."""
-    if isinstance(detector, MemAE):
-        detector._scoring.clear()

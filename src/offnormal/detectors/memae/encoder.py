@@ -38,11 +38,6 @@ class ClipEncoder(Encoder):
         return found
 
 
-def other_encoder(name: str, channels: int, temporal: Temporal, *, frozen: bool) -> ClipEncoder | None:
-    """The encoder of a name; None for MemAE's own."""
-    return None if name == PLAIN else ClipEncoder(name, channels, temporal, frozen=frozen)
-
-
 def derived_blocks(name: str, clip: tuple[int, int, int, int]) -> list[Block]:
     """The decoder that MemAE derives for an encoder and clips (C, T, H, W), deepest block first; nothing is computed.
 

@@ -6,6 +6,7 @@ Sources: donggong1/memae-anomaly-detection, models/memae_3dconv.py, for clips; p
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,15 +15,17 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from offnormal.backbones.base import Encoder
-from offnormal.backbones.dry import dry_run
+from offnormal.backbones.base import Encoder, dry_run
 from offnormal.backbones.folding import find_pairs, fold
 from offnormal.detectors.parts.decoder import Decoder, check_sizes, decode
 from offnormal.detectors.parts.memory import Similarity, address
 from offnormal.types import InputSpec
 
+log = logging.getLogger(__name__)
+
 FormName = Literal["video", "mnist", "cifar", "image"]
 Query = Literal["position", "whole"]
+_STARVED = 0.5  # share of positions that recall nothing, and so learn nothing, from which a warning is due
 _DEVIATION = 0.02  # of weights at the start (published code, utils.py)
 
 
@@ -105,7 +108,7 @@ FORMS: Mapping[FormName, Form] = {
 }
 
 
-class PlainEncoder(nn.Sequential, Encoder):
+class _PlainEncoder(nn.Sequential, Encoder):
     """Strided convolutions with batch normalisation and LeakyReLU, one a stage."""
 
     def __init__(
@@ -194,7 +197,7 @@ def build_network(
     """
     widths, back = form.scaled(width)
     shape = (spec.channels, *([spec.frames] if spec.frames > 1 else []), *spec.size)
-    chosen: Encoder = encoder or PlainEncoder(spec.channels, widths, form.strides, form.kernels, form.slope)
+    chosen: Encoder = encoder or _PlainEncoder(spec.channels, widths, form.strides, form.kernels, form.slope)
     decoder = Decoder(chosen, spec.channels, back if encoder is None else None, slope=form.slope)
     check_sizes(chosen, decoder, shape)
     if encoder is None:
@@ -208,12 +211,60 @@ def build_network(
     )
 
 
-def folded(network: MemoryAutoencoder, spec: InputSpec) -> MemoryAutoencoder:
-    """A copy for scoring: batch normalisation is folded into the convolutions before it."""
+def memory_layout(spec: InputSpec) -> torch.memory_format:
+    """In which convolutions compute faster."""
+    return torch.channels_last_3d if spec.frames > 1 else torch.channels_last
+
+
+def scoring_form(network: MemoryAutoencoder, spec: InputSpec) -> MemoryAutoencoder:
+    """A copy with batch normalisation folded into the convolutions before it."""
     made = copy.deepcopy(network).requires_grad_(False).eval()
     size = ((spec.frames,) if spec.frames > 1 else ()) + spec.size
     fold(made, find_pairs(made, size, spec.channels))
-    return made.requires_grad_(False)
+    return made.requires_grad_(False).to(memory_format=memory_layout(spec))
+
+
+class MemoryWatch(nn.Module):
+    """Counts over an epoch the positions that recall nothing, and the items that nothing recalls; in no state."""
+
+    def __init__(self, items: int, shrink: float) -> None:
+        super().__init__()
+        self.shrink = shrink
+        self.register_buffer("recalled", torch.zeros(items), persistent=False)
+        self.register_buffer("_dead", torch.zeros(2), persistent=False)
+        self.recalled: Tensor  # (M,) weight that each item had since the last epoch ended
+        self._dead: Tensor  # positions that recalled nothing since then, and all positions
+        self._warned = False
+
+    @torch.no_grad()
+    def see(self, attention: Tensor) -> None:
+        """Count the weights of a step (N, M, ...)."""
+        self.recalled += by_item(attention).sum(0)
+        recalled = attention.sum(1) > 0
+        self._dead[0] += (~recalled).sum()
+        self._dead[1] += recalled.numel()
+
+    def epoch_ended(self) -> dict[str, float]:
+        """Share of the positions that recalled nothing, and of the items that were never recalled; counts anew."""
+        if not self._dead[1]:
+            return {}
+        dead, unused = float(self._dead[0] / self._dead[1]), float((self.recalled == 0).float().mean())
+        if dead > _STARVED and not self._warned:
+            self._warned = True
+            log.warning(
+                "%.0f %% of all positions recalled nothing from memory in this epoch, and so taught nothing: none of "
+                "their weights was above %.3g. If log.jsonl does not show it to fall, lower --sparsity or --shrink",
+                100 * dead,
+                self.shrink,
+            )
+        self._dead.zero_()
+        self.recalled.zero_()
+        return {"dead_positions": round(dead, 4), "unused_items": round(unused, 4)}
+
+
+def by_item(attention: Tensor) -> Tensor:
+    """Attention (N, M, ...) -> sum of the weights of each item over all positions (N, M)."""
+    return attention.flatten(2).sum(2) if attention.ndim > 2 else attention
 
 
 def _positions(encoder: Encoder, shape: Sequence[int]) -> int:

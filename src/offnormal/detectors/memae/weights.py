@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from torch import Tensor
 
@@ -19,7 +18,7 @@ def as_ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {"memory" if name == _MEMORY else name: value for name, value in given.items()}
 
 
-def structure(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
+def structure(states: Sequence[Mapping[str, Tensor]]) -> dict[str, int | str]:
     """Options of the network that one state dict of the published code belongs to; WeightsError for others."""
     state = as_ours(states[0]) if len(states) == 1 else {}
     kernel = state.get("encoder.0.weight")

@@ -11,22 +11,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
+from offnormal.backbones.folding import ScoringForm
 from offnormal.data.batches import Batches
 from offnormal.detectors.base import StatefulDetector, TrainedDetector
-from offnormal.detectors.mnad.networks import MULTIPLE, Network, ScoringForm
+from offnormal.detectors.mnad.networks import MULTIPLE, Network, scoring_form
 from offnormal.detectors.mnad.options import MNADImport, MNADOptions
 from offnormal.detectors.mnad.scores import headline, psnr, scale_of, squared_error, weighted_error
 from offnormal.detectors.mnad.weights import NEVER_USED, memory_of, structure
 from offnormal.detectors.parts.maps import smooth_within
 from offnormal.detectors.parts.memory import compactness, feature_distance, nearest_items, separateness, update_items
-from offnormal.detectors.parts.reference_weights import matched
+from offnormal.detectors.parts.reference_weights import matched, refuse_other
 from offnormal.detectors.parts.stream_states import InOrder
 from offnormal.errors import ConfigError
 from offnormal.types import ClipSpec, InputSpec, Output, Resize
@@ -85,7 +86,7 @@ class MNAD(TrainedDetector[MNADOptions], StatefulDetector[MNADOptions]):
         self.register_buffer("normal", None)
         self.items: Tensor
         self.normal: Tensor | None  # (2, 2) mean and standard deviation on normals, of PSNR and feature distance
-        self._form = ScoringForm(_PRECISIONS[options.score_precision])
+        self._form = ScoringForm(scoring_form)
 
     @classmethod
     def create(
@@ -94,7 +95,7 @@ class MNAD(TrainedDetector[MNADOptions], StatefulDetector[MNADOptions]):
         size: int | tuple[int, int] | None = None,
         *,
         spec: InputSpec | None = None,
-        **options: Any,
+        **options: object,
     ) -> Self:
         """As `Detector.create`; method: what is made of frames."""
         return super().create(size=size, spec=spec, method=method, **options)
@@ -124,15 +125,13 @@ class MNAD(TrainedDetector[MNADOptions], StatefulDetector[MNADOptions]):
         it. Raises WeightsError for other states and ConfigError for options of another structure.
         """
         state, items, found = structure(states)
-        for name in found.keys() & options.model_fields_set:
-            if getattr(options, name) != found[name]:
-                raise ConfigError(f"{name} {getattr(options, name)}: the weights have {found[name]}; leave it out")
+        refuse_other(options, found)
         chosen = {"colours": "bgr", **options.model_dump(include=options.model_fields_set), **found}
         resize = Resize(policy="stretch", interpolation="bilinear", antialias=False)  # model/utils.py
         sides = (size, size) if isinstance(size, int) else size
         decided = cls.read_options(chosen)
         clip = asdict(cls.clip_spec(decided))
-        made = cls(decided, InputSpec(size=sides, channels=found["channels"], resize=resize, **clip))
+        made = cls(decided, InputSpec(size=sides, channels=decided.channels, resize=resize, **clip))
         made.load_reference_state_dict(state, items)
         return made
 
@@ -264,7 +263,8 @@ class MNAD(TrainedDetector[MNADOptions], StatefulDetector[MNADOptions]):
         """The network's frame and query map; without gradients by the form of it that computes fastest."""
         if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self.net(frames, items)  # type: ignore[no-any-return]
-        made, query = self._form.of(self.net)(frames.to(self._form.dtype), items)
+        dtype = _PRECISIONS[self.options.score_precision]
+        made, query = self._form.of(self.net, dtype)(frames.to(dtype), items)
         return made.to(frames.dtype), query.to(frames.dtype)
 
     def _ordered(self, x: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from itertools import chain
 from typing import Literal
 
 import torch
@@ -100,32 +99,11 @@ class Network(nn.Module):
         return self.decoder(features, skips if self.skips else ()), query
 
 
-class ScoringForm:
-    """The same network as it computes fastest without gradients, made anew whenever the network has changed.
-
-    Batch normalisation is folded into the convolutions, and everything lies in channels-last order; the network itself,
-    which is trained and saved, stays as it is.
-    """
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype
-        self._made: Network | None = None
-        self._state: tuple[tuple[int, int], ...] = ()  # of the network that it was made of
-
-    def of(self, network: Network) -> Network:
-        """The form of a network in eval mode."""
-        held = chain(network.parameters(), network.buffers())
-        state = tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in held)
-        if self._made is None or state != self._state:
-            made = _folded(network).to(self.dtype).to(memory_format=torch.channels_last)
-            self._made, self._state = made, state
-        return self._made
-
-
-def _folded(network: Network) -> Network:
+def scoring_form(network: Network, dtype: torch.dtype) -> Network:
+    """A copy with batch normalisation folded into the convolutions, in a precision and in channels-last order."""
     made = copy.deepcopy(network).eval().requires_grad_(False)
     fold(made, _pairs(made))
-    return made.requires_grad_(False)
+    return made.requires_grad_(False).to(dtype).to(memory_format=torch.channels_last)
 
 
 def _pairs(network: nn.Module) -> Pairs:

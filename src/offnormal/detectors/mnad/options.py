@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -109,6 +109,6 @@ class MNADImport(ImportConfig):
         return self.weights if self.items is None else [*self.weights, self.items]
 
     @property
-    def chosen(self) -> dict[str, Any]:
+    def chosen(self) -> dict[str, object]:
         """The size, which the network leaves open."""
         return {"size": self.size}

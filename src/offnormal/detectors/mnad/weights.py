@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from torch import Tensor
 
@@ -15,7 +14,7 @@ _FIRST, _LAST = "encoder.moduleConv1.0.weight", "decoder.moduleDeconv1.6.weight"
 _QUERY, _UP = "encoder.moduleConv4.3.weight", "decoder.moduleUpsample4.0.weight"
 
 
-def structure(states: Sequence[Mapping[str, Tensor]]) -> tuple[Mapping[str, Tensor], Tensor, dict[str, Any]]:
+def structure(states: Sequence[Mapping[str, Tensor]]) -> tuple[Mapping[str, Tensor], Tensor, dict[str, int | str]]:
     """Of the network's state dict and one that holds the memory (M, D) alone: both, and the options they are of.
 
     Raises WeightsError for others.

@@ -2,7 +2,6 @@
 
 from offnormal.detectors.padim.detector import Padim
 from offnormal.detectors.padim.options import PadimOptions
-from offnormal.detectors.parts.grid import concat_features
-from offnormal.detectors.parts.maps import smooth
+from offnormal.detectors.parts.maps import concat_features, smooth
 
 __all__ = ["Padim", "PadimOptions", "concat_features", "smooth"]

@@ -23,8 +23,7 @@ from offnormal.backbones.images import TimmBackbone, input_multiple
 from offnormal.detectors.base import StatisticalDetector
 from offnormal.detectors.padim.options import PadimOptions
 from offnormal.detectors.parts.gaussian import PositionGaussian, Precision
-from offnormal.detectors.parts.grid import nearest, on_grid, select_channels
-from offnormal.detectors.parts.maps import enlarge_and_smooth, pool, smooth_within
+from offnormal.detectors.parts.maps import enlarge_and_smooth, nearest, on_grid, pool, select_channels, smooth_within
 from offnormal.detectors.parts.motion import MotionProjection, distinct_frames
 from offnormal.errors import ConfigError, FitError
 from offnormal.types import ClipSpec, InputSpec, Output, Pool, Pooling
@@ -124,14 +123,6 @@ class Padim(StatisticalDetector[PadimOptions]):
         """How the score comes out of the map."""
         return Pooling(self.pool, self.top_share)
 
-    def forward(self, x: Tensor) -> Output:
-        """Pixels (N, 3, H, W) in 0-1, with motion (N, 3, 2, H, W), -> score (N, 1), map (N, 1, H, W).
-
-        Raises NotFittedError before the fit.
-        """
-        self.require_fitted()
-        return self.score_embedding(self.embed(x))
-
     # --- learning -------------------------------------------------------------------------------------------
 
     def embed(self, x: Tensor) -> Tensor:
@@ -151,7 +142,7 @@ class Padim(StatisticalDetector[PadimOptions]):
                 maps = select_channels(maps, chosen)
             rows = on_grid(maps, grid)
             if earlier is not None:
-                rows = self._motion(number)(rows[earlier], rows[:count])
+                rows = self.motion[number](rows[earlier], rows[:count])
             embedded.append(rows.flatten(1))
         return torch.cat(embedded, 1) if len(embedded) > 1 else embedded[0]
 
@@ -242,11 +233,6 @@ class Padim(StatisticalDetector[PadimOptions]):
     def _gaussians(self) -> list[PositionGaussian]:
         return [gaussian for gaussian in self.gaussians if isinstance(gaussian, PositionGaussian)]
 
-    def _motion(self, number: int) -> MotionProjection:
-        found = self.motion[number]
-        assert isinstance(found, MotionProjection)
-        return found
-
     def _grid(self, group: list[str]) -> tuple[int, int]:
         stride = self.options.grid_stride or max(self.backbone.strides[layer][0] for layer in group)
         height, width = self.input.size
@@ -264,7 +250,7 @@ class Padim(StatisticalDetector[PadimOptions]):
     def _width(self, number: int) -> int:
         """Channels of the embedding of a group of layers."""
         if self.options.motion:
-            return self._motion(number).size
+            return self.options.appearance_features + self.options.motion_features
         chosen = getattr(self, f"chosen_{number}")
         return sum(self.backbone.channels[layer] for layer in self.groups[number]) if chosen is None else len(chosen)
 

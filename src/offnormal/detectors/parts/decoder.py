@@ -15,8 +15,7 @@ from itertools import pairwise, zip_longest
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from offnormal.backbones.base import Encoder
-from offnormal.backbones.dry import dry_run
+from offnormal.backbones.base import Encoder, dry_run
 from offnormal.errors import ConfigError
 
 Size = tuple[int, ...]  # of every axis

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from offnormal.detectors.parts.inverse_root import Regularisation, Solver, oracle_shrinkage, traces
-from offnormal.detectors.parts.moments import PositionMoments, samples_first
+from offnormal.detectors.parts.maps import samples_first
+from offnormal.detectors.parts.moments import PositionMoments
 from offnormal.detectors.parts.triangles import fill, packed_size, squared_lengths, unpack
 from offnormal.errors import FitError, NotFittedError
 

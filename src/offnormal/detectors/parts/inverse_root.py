@@ -29,7 +29,7 @@ class Regularisation:
 
 
 @dataclass(frozen=True, slots=True)
-class InverseRoot:
+class _InverseRoot:
     """Inverse root of the covariances of some positions, in units of the ridge."""
 
     lower: Tensor  # (p, R, R) Cholesky factor of the covariance, inside the basis where there is one
@@ -58,7 +58,7 @@ class InverseRoot:
 
     def whitener(self) -> Tensor:
         """(p, R, R) upper triangular W with W W' = covariance^-1."""
-        return inverse_of_lower(self.lower).mT
+        return _inverse_of_lower(self.lower).mT
 
     def _whitened(self, v: Tensor) -> Tensor:
         """(p, N, R) of unit covariance; by a triangular solve, which is cheaper than an inverse for a few vectors."""
@@ -93,18 +93,18 @@ class Solver:
             moments.to_scatter()  # which is read more than once
         self._truncates = self.rank is not None and self.rank != n
 
-    def factor(self, block: slice) -> InverseRoot:
+    def factor(self, block: slice) -> _InverseRoot:
         """The inverse roots at a block of positions; FitError when a covariance is not positive definite."""
         floor = None if self.settings.floor is None else self.settings.floor[block, None].to(self.precise)
         if self.rank is None:
-            return InverseRoot(_cholesky(self.scaled_covariance(block).to(self.precise)), None, None, complete=True)
+            return _InverseRoot(_cholesky(self.scaled_covariance(block).to(self.precise)), None, None, complete=True)
         if self._truncates:
             return self._largest(block, floor)
         samples = (self.moments.centred(block) / self.settings.ridge.sqrt()).to(self.precise)
         basis, coordinates = torch.linalg.qr(samples.mT)  # (p, D, n), (p, n, n): samples' = basis @ coordinates
         inside = coordinates @ coordinates.mT * ((1 - self.settings.shrinkage) / self.degrees)
         inside.diagonal(dim1=1, dim2=2).add_(1 if floor is None else floor)
-        return InverseRoot(_cholesky(inside), basis, floor, complete=True)
+        return _InverseRoot(_cholesky(inside), basis, floor, complete=True)
 
     def scaled_covariance(self, block: slice) -> Tensor:
         """(p, D, D) covariance with ridge and shrinkage in units of the ridge."""
@@ -114,7 +114,7 @@ class Solver:
         covariance.diagonal(dim1=1, dim2=2).add_(1 if self.settings.floor is None else self.settings.floor[block, None])
         return covariance
 
-    def _largest(self, block: slice, floor: Tensor | None) -> InverseRoot:
+    def _largest(self, block: slice, floor: Tensor | None) -> _InverseRoot:
         """The directions of largest variance, each on its own."""
         assert self.rank is not None
         weight = (1 - self.settings.shrinkage) / self.degrees
@@ -128,7 +128,7 @@ class Solver:
         else:
             found, vectors = torch.linalg.eigh(self.scaled_covariance(block).to(self.precise))
             variances, basis = found[:, -self.rank :], vectors[:, :, -self.rank :]
-        return InverseRoot(torch.diag_embed(variances.sqrt()), basis, floor, complete=False)
+        return _InverseRoot(torch.diag_embed(variances.sqrt()), basis, floor, complete=False)
 
 
 def oracle_shrinkage(trace: Tensor, squares: Tensor, count: int, channels: int) -> float:
@@ -163,7 +163,7 @@ def _cholesky(matrices: Tensor) -> Tensor:
     return factor
 
 
-def inverse_of_lower(lower: Tensor) -> Tensor:
+def _inverse_of_lower(lower: Tensor) -> Tensor:
     """Inverse of lower triangular matrices (p, R, R), by halves, whose products are faster than one large solve."""
     size = lower.shape[-1]
     if size <= _SOLVED_WHOLE:
@@ -172,7 +172,7 @@ def inverse_of_lower(lower: Tensor) -> Tensor:
         return solved
     half = size // 2
     inverse = torch.zeros_like(lower, memory_format=torch.contiguous_format)
-    upper_left, lower_right = inverse_of_lower(lower[:, :half, :half]), inverse_of_lower(lower[:, half:, half:])
+    upper_left, lower_right = _inverse_of_lower(lower[:, :half, :half]), _inverse_of_lower(lower[:, half:, half:])
     inverse[:, :half, :half], inverse[:, half:, half:] = upper_left, lower_right
     inverse[:, half:, :half] = (lower_right @ (lower[:, half:, :half] @ upper_left)).neg_()
     return inverse

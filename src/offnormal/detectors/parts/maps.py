@@ -1,14 +1,18 @@
-"""Distance maps -> anomaly maps: bilinear upsampling and Gaussian blur, each a matrix per axis.
+"""Feature maps of several layers -> one embedding on one grid, and distance maps -> anomaly maps.
 
-Both are linear and separable, so together they are one small matrix per axis applied from the left and the right.
+Upsampling and blur are linear and separable, so together they are one small matrix per axis, applied from the left and
+the right.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from offnormal.types import Pool
@@ -30,7 +34,7 @@ def _mirror(index: Tensor, size: int, border: Border) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def blur_matrix(size: int, sigma: float, border: Border) -> Tensor:
+def _blur_matrix(size: int, sigma: float, border: Border) -> Tensor:
     """(size, size) float64: a Gaussian blur of a row of `size` pixels; sigma in pixels, 0 for none."""
     if sigma == 0:
         return torch.eye(size, dtype=torch.float64)
@@ -45,7 +49,7 @@ def blur_matrix(size: int, sigma: float, border: Border) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def bilinear_matrix(source: int, target: int) -> Tensor:
+def _bilinear_matrix(source: int, target: int) -> Tensor:
     """(target, source) float64: bilinear resampling of a row as torch does it with align_corners=False."""
     centres = ((torch.arange(target).double() + 0.5) * source / target - 0.5).clamp(0, source - 1)
     low = centres.floor().long()
@@ -73,7 +77,7 @@ def smooth(maps: Tensor, sigma: float = 4.0, border: Border = "reflect_scipy") -
     """
     maps = torch.as_tensor(maps)
     height, width = maps.shape[-2:]
-    return _apply(maps, blur_matrix(height, sigma, border), blur_matrix(width, sigma, border))
+    return _apply(maps, _blur_matrix(height, sigma, border), _blur_matrix(width, sigma, border))
 
 
 def smooth_within(maps: Tensor, ignored: Tensor | None, sigma: float, border: Border = "reflect_scipy") -> Tensor:
@@ -87,8 +91,8 @@ def smooth_within(maps: Tensor, ignored: Tensor | None, sigma: float, border: Bo
 def enlarge_and_smooth(maps: Tensor, size: tuple[int, int], sigma: float, border: Border) -> Tensor:
     """Bilinear upsampling of maps (N, h, w) to `size`, then `smooth`, as two small products."""
     (height, width), (h, w) = size, maps.shape[-2:]
-    vertical = blur_matrix(height, sigma, border) @ bilinear_matrix(h, height)
-    horizontal = blur_matrix(width, sigma, border) @ bilinear_matrix(w, width)
+    vertical = _blur_matrix(height, sigma, border) @ _bilinear_matrix(h, height)
+    horizontal = _blur_matrix(width, sigma, border) @ _bilinear_matrix(w, width)
     return _apply(maps, vertical, horizontal)
 
 
@@ -100,3 +104,87 @@ def pool(maps: Tensor, how: Pool, share: float) -> Tensor:
     if how == "mean":
         return flat.mean(1)
     return flat.topk(max(1, round(share * flat.shape[1])), dim=1).values.mean(1)
+
+
+def concat_features(features: Sequence[Tensor]) -> Tensor:
+    """Feature maps (N, C_i, H_i, W_i), finest first, -> (N, sum C_i, H_1, W_1) by nearest-neighbour upsampling.
+
+    Equal to the reference's unfold / concatenate / fold where the sizes are whole multiples (section III-A).
+
+    >>> concat_features([torch.zeros(1, 2, 8, 8), torch.ones(1, 3, 4, 4)]).shape
+    torch.Size([1, 5, 8, 8])
+    """
+    maps = [torch.as_tensor(f) for f in features]
+    return on_grid(maps, (maps[0].shape[2], maps[0].shape[3])).permute(0, 3, 1, 2)
+
+
+def on_grid(features: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
+    """Feature maps (N, C_i, H_i, W_i) -> (N, H, W, sum C_i): coarser ones repeated, finer ones averaged.
+
+    Written once, position by position, which is how the Gaussians read it.
+    """
+    count, channels = len(features[0]), sum(f.shape[1] for f in features)
+    embedding = features[0].new_empty(count, *grid, channels)
+    start = 0
+    for features_of_layer in features:
+        layer = _nested(features_of_layer, grid)
+        height, width = layer.shape[2:]
+        part = embedding[..., start : start + layer.shape[1]]
+        cells = part.view(count, height, grid[0] // height, width, grid[1] // width, layer.shape[1])
+        cells.copy_(layer.permute(0, 2, 3, 1)[:, :, None, :, None])
+        start += layer.shape[1]
+    return embedding
+
+
+def _nested(features: Tensor, grid: tuple[int, int]) -> Tensor:
+    """The map itself when the grid is a whole multiple of it, else averaged (finer) or repeated (coarser) onto it."""
+    if features.shape[2] > grid[0]:
+        return F.adaptive_avg_pool2d(features, grid)
+    if grid[0] % features.shape[2] or grid[1] % features.shape[3]:
+        return F.interpolate(features, size=grid, mode="nearest")
+    return features
+
+
+def select_channels(maps: Sequence[Tensor], chosen: Tensor) -> list[Tensor]:
+    """The chosen channels (d,), numbered through all maps (N, C_i, H_i, W_i) and sorted, before any upsampling."""
+    selected, start = [], 0
+    for features in maps:
+        inside = chosen[(chosen >= start) & (chosen < start + features.shape[1])] - start
+        selected.append(features.permute(0, 2, 3, 1)[..., inside].permute(0, 3, 1, 2))
+        start += features.shape[1]
+    return selected
+
+
+def neighbours(x: Tensor, reach: int) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice], Tensor]]:
+    """For every offset up to `reach` cells: where models lie, where the features they see lie, and those features.
+
+    x (N, D, H, W); the features are shifted so that each lies at the model's place; models whose neighbour would
+    lie outside see what is there anyway, and are not in the first slices.
+    """
+    height, width = x.shape[2:]
+    for dy in range(-reach, reach + 1):
+        for dx in range(-reach, reach + 1):
+            if abs(dy) >= height or abs(dx) >= width:
+                continue
+            models = (slice(max(0, -dy), height - max(0, dy)), slice(max(0, -dx), width - max(0, dx)))
+            seen = (slice(max(0, dy), height + min(0, dy)), slice(max(0, dx), width + min(0, dx)))
+            yield models, seen, x if dy == dx == 0 else torch.roll(x, (-dy, -dx), (2, 3))
+
+
+def nearest(x: Tensor, measure: Callable[[Tensor], Tensor], reach: int) -> Tensor:
+    """Least distance (N, h, w) of features (N, D, h, w) by the models of the positions up to `reach` cells around.
+
+    measure: features (N, D, h, w) -> their distances (N, h, w), each by the model of its own position.
+    """
+    if reach == 0:
+        return measure(x)
+    least = torch.full((len(x), *x.shape[2:]), math.inf, device=x.device)
+    for models, seen, features in neighbours(x, reach):
+        there, found = (slice(None), *seen), measure(features)[(slice(None), *models)]
+        least[there] = torch.minimum(least[there], found)
+    return least
+
+
+def samples_first(x: Tensor) -> Tensor:
+    """(N, D, H, W) -> (N, H * W, D); without copying when x lies in memory position by position."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)

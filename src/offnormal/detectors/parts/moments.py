@@ -13,10 +13,11 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from offnormal.detectors.parts.maps import samples_first
 from offnormal.errors import FitError, NotFittedError
 
 _ROWS_PER_CHANNEL = 1.5  # samples kept at most: what they take beside the scatter matrices
-BLOCK_BYTES = 32 << 20  # of one block of position matrices: bounds temporaries, stays near the cache
+_BLOCK_BYTES = 32 << 20  # of one block of position matrices: bounds temporaries, stays near the cache
 
 
 class PositionMoments:
@@ -40,12 +41,6 @@ class PositionMoments:
     def has_rows(self) -> bool:
         """Whether the samples themselves are kept."""
         return self._scatter is None
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that the statistics take."""
-        held = [*self._rows, *(part for part in (self._shift, self._scatter, self._centre) if part is not None)]
-        return sum(part.numel() * part.element_size() for part in held)
 
     def require_samples(self) -> None:
         """NotFittedError before the first sample."""
@@ -159,10 +154,10 @@ class PositionMoments:
             self._centre = self._centre @ directions
         self.channels = directions.shape[1]
 
-    def blocks(self, *, channels: int | None = None) -> Iterator[slice]:
-        """Slices of positions so small that their (p, D, D) matrices, or of `channels`, stay near the cache."""
-        positions, size = self.grid[0] * self.grid[1], channels or self.channels
-        step = max(1, BLOCK_BYTES // (size * size * 8))
+    def blocks(self) -> Iterator[slice]:
+        """Slices of positions so small that their (p, D, D) matrices stay near the cache."""
+        positions, size = self.grid[0] * self.grid[1], self.channels
+        step = max(1, _BLOCK_BYTES // (size * size * 8))
         return (slice(start, min(start + step, positions)) for start in range(0, positions, step))
 
     # --- gathering ------------------------------------------------------------------------------------------
@@ -218,8 +213,3 @@ class PositionMoments:
                 self._scatter[block].addcmul_(part[:, :, None], part[:, None, :], value=weight)
         self._centre = self._centre + gap * (added / total)
         self.count = total
-
-
-def samples_first(x: Tensor) -> Tensor:
-    """(N, D, H, W) -> (N, H * W, D); without copying when x lies in memory position by position."""
-    return x.permute(0, 2, 3, 1).flatten(1, 2)

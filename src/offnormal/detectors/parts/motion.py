@@ -31,11 +31,6 @@ class MotionProjection(nn.Module):
         self.appearance: Tensor  # (D, appearance)
         self.motion: Tensor  # (D, motion)
 
-    @property
-    def size(self) -> int:
-        """Channels that come out."""
-        return self.appearance.shape[1] + self.motion.shape[1]
-
     def forward(self, earlier: Tensor, now: Tensor) -> Tensor:
         """Features (N, h, w, D) of both frames -> (N, h, w, appearance + motion)."""
         return torch.cat([now @ self.appearance, (now - earlier).abs() @ self.motion], -1)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pydantic import BaseModel
 from torch import Tensor, nn
 
-from offnormal.errors import WeightsError
+from offnormal.errors import ConfigError, WeightsError
 
 _SHOWN = 4  # names in a message
 
@@ -36,6 +37,13 @@ def matched(network: nn.Module, state: Mapping[str, Tensor], what: str) -> dict[
     if faults:
         raise WeightsError(f"{what}: expected {len(own)} entries as these options need them; {'; '.join(faults)}")
     return {**own, **given}
+
+
+def refuse_other(options: BaseModel, found: Mapping[str, object]) -> None:
+    """ConfigError where an option that was set is not what was found in weights."""
+    for name in found.keys() & options.model_fields_set:
+        if getattr(options, name) != found[name]:
+            raise ConfigError(f"{name} {getattr(options, name)}: the weights have {found[name]}; leave it out")
 
 
 def shape_of(value: Tensor) -> str:

@@ -28,13 +28,6 @@ def packed_size(size: int) -> int:
     return sum(end * (end - start) for start, end in _edges(size))
 
 
-def pack(upper: Tensor) -> Tensor:
-    """Upper triangular matrices (P, R, R) -> (P * packed_size(R),)."""
-    packed = upper.new_empty(len(upper) * packed_size(upper.shape[-1]))
-    fill(packed, slice(None), upper)
-    return packed
-
-
 def fill(packed: Tensor, positions: slice, upper: Tensor) -> None:
     """Put the triangles (p, R, R) of some positions into packed ones (P * packed_size(R),)."""
     size = upper.shape[-1]

@@ -8,7 +8,7 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from offnormal.redact import redact
 from offnormal.training.tracking.tracker import About, Point, flat
@@ -47,7 +47,7 @@ class MLflow:
         for name in ("mlflow", "alembic"):  # which tell of every table that they make
             logging.getLogger(name).setLevel(logging.WARNING)
 
-    def configure(self, values: Mapping[str, Any]) -> None:
+    def configure(self, values: Mapping[str, object]) -> None:
         """As parameters with dotted names."""
         from mlflow.entities import Param
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
+from offnormal.run import LogLine, parse_log_line
 from offnormal.training.tracking.tracker import Point
 
 _CHUNK = 1 << 20  # bytes of the log read at once
@@ -29,7 +28,7 @@ class Summary:
     values: dict[str, float | str]
 
 
-def read_lines(log: Path, start: int) -> tuple[list[dict[str, Any]], int]:
+def read_lines(log: Path, start: int) -> tuple[list[LogLine], int]:
     """Whole lines from a byte on, about a MiB of them, and the byte after the last; one being written is left."""
     with log.open("rb") as file:
         file.seek(start)
@@ -37,10 +36,10 @@ def read_lines(log: Path, start: int) -> tuple[list[dict[str, Any]], int]:
         if len(data) == _CHUNK and b"\n" not in data:  # one very long line
             data += file.readline()
     data = data[: data.rfind(b"\n") + 1]
-    return [values for line in data.splitlines() if (values := _parsed(line)) is not None], start + len(data)
+    return [values for line in data.splitlines() if (values := parse_log_line(line)) is not None], start + len(data)
 
 
-def read_events(lines: list[dict[str, Any]], step: int) -> Iterator[Point | Rewind | Summary]:
+def read_events(lines: list[LogLine], step: int) -> Iterator[Point | Rewind | Summary]:
     """What the lines say to trackers. step: of the last event before them that had one."""
     for line in lines:
         event = line.get("event")
@@ -53,12 +52,12 @@ def read_events(lines: list[dict[str, Any]], step: int) -> Iterator[Point | Rewi
             yield Point(step, time_s, values)
 
 
-def last_step(lines: list[dict[str, Any]], step: int) -> int:
+def last_step(lines: list[LogLine], step: int) -> int:
     """Of the last line that has one, or `step`."""
     return next((line["step"] for line in reversed(lines) if isinstance(line.get("step"), int)), step)
 
 
-def _values(line: Mapping[str, Any]) -> dict[str, float]:
+def _values(line: LogLine) -> dict[str, float]:
     """Names and numbers of a step, a validation or an epoch; those that are not finite are null in the log."""
     event = line.get("event")
     if event == "step":
@@ -77,7 +76,7 @@ def _values(line: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in named.items() if _is_number(value)}
 
 
-def _plain(line: Mapping[str, Any], within: str) -> dict[str, float | str]:
+def _plain(line: LogLine, within: str) -> dict[str, float | str]:
     found = {}
     for name, value in line.items():
         if name not in ("time", "event") and (isinstance(value, str) or _is_number(value)):
@@ -89,17 +88,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _seconds(line: Mapping[str, Any]) -> float | None:
+def _seconds(line: LogLine) -> float | None:
     try:
         return datetime.fromisoformat(line["time"]).timestamp()
     except (KeyError, TypeError, ValueError):
         return None
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    """None for a line cut off by a kill."""
-    try:
-        values = json.loads(line)
-    except ValueError:
-        return None
-    return values if isinstance(values, dict) else None

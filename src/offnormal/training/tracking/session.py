@@ -1,4 +1,4 @@
-"""The trackers of one run: which there are, what is known of each from before, and their common beginning and end."""
+"""The trackers of one run, each of which follows its log: what is new in it is read and sent on."""
 
 from __future__ import annotations
 
@@ -7,20 +7,27 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from offnormal.errors import ConfigError, OffnormalError
 from offnormal.files import write_text
-from offnormal.run import Elsewhere
-from offnormal.training.tracking.follower import Follower
-from offnormal.training.tracking.tracker import About, Tracker
+from offnormal.run import Elsewhere, read_config
+from offnormal.training.tracking.reading import Rewind, Summary, last_step, read_events, read_lines
+from offnormal.training.tracking.tracker import About, Known, Point, Tracker
+from offnormal.training.worker import Worker
 
 _TRACKERS = {"wandb": "wandb:WandB", "tensorboard": "tensorboard:TensorBoard", "mlflow": "mlflow:MLflow"}
 _STATE = "tracking.json"
 _PROJECT = "offnormal"
+_EVERY_S = 1.0  # between two looks at the log
+_PATIENCE_S, _STALL_S = 20.0, 60.0  # at the end
+_HURRY_S = 5.0  # at the end of a fit that failed or was interrupted
+_KNOWN = TypeAdapter(dict[str, Known])  # by tracker
 
 
 def check(names: Sequence[str]) -> None:
@@ -49,13 +56,12 @@ class Tracking:
         self._known = _read(self._file)
         self._followers = []
         for tracker in names:
-            known = self._known.setdefault(tracker, {})
-            known.setdefault("project", project or _PROJECT)
-            known.setdefault("name", name or run.name)
+            known = self._known.get(tracker) or Known(project=project or _PROJECT, name=name or run.name)
+            remember = partial(self._remember, tracker)
             with contextlib.suppress(OffnormalError):  # so that one that is never reached can be sent everything later
-                self._remember_as(tracker)({})
-            about = About(folder=run, project=known["project"], name=known["name"])
-            self._followers.append(Follower(tracker, _resolve(tracker), about, known, self._remember_as(tracker)))
+                remember(known)
+            about = About(folder=run, project=known.project, name=known.name)
+            self._followers.append(_Follower(tracker, _resolve(tracker), about, known, remember))
 
     def show(self, pictures: dict[str, bytes]) -> None:
         """Show pictures (PNG) by their names."""
@@ -69,13 +75,118 @@ class Tracking:
         with ThreadPoolExecutor(len(self._followers)) as pool:
             return list(pool.map(lambda follower: follower.close(failed=failed, hurry=hurry), self._followers))
 
-    def _remember_as(self, tracker: str) -> Callable[[dict[str, Any]], None]:
-        def remember(values: dict[str, Any]) -> None:
-            with self._lock:
-                self._known[tracker] |= values
-                write_text(self._file, json.dumps(self._known, indent=1) + "\n")
+    def _remember(self, tracker: str, known: Known) -> None:
+        with self._lock:
+            self._known[tracker] = known
+            write_text(self._file, json.dumps(_KNOWN.dump_python(self._known), indent=1) + "\n")
 
-        return remember
+
+class _Follower:
+    """Sends the log to one tracker, in a thread, from where it was sent up to before; nothing is lost while it is away.
+
+    known: what `remember` was given last, maybe in an earlier process.
+    """
+
+    def __init__(
+        self, name: str, made: type[Tracker], about: About, known: Known, remember: Callable[[Known], None]
+    ) -> None:
+        self.name = name
+        self._made, self._about, self._remember = made, about, remember
+        self._known = known
+        self._tracker: Tracker | None = None
+        self._pictures: dict[str, bytes] = {}
+        self._ending: bool | None = None  # whether the fit has failed, once it has ended
+        self._ended = False
+        self._lock = threading.Lock()
+        self._worker = Worker(self._turn, what=f"tracking with {name}", every_s=_EVERY_S)
+
+    def show(self, pictures: dict[str, bytes]) -> None:
+        """Send pictures (PNG), too."""
+        with self._lock:
+            self._pictures |= pictures
+
+    def close(self, *, failed: bool, hurry: bool) -> Elsewhere:
+        """Send what is left and end; what could not be sent is said. hurry: a fit was broken off."""
+        self._ending = failed
+        patience, stall = (_HURRY_S, _HURRY_S) if hurry else (_PATIENCE_S, _STALL_S)
+        error = self._worker.close(patience_s=patience, stall_s=stall)
+        return Elsewhere(self.name, self._known.place, None if error is None else f"{self._left()} ({error})")
+
+    def _turn(self) -> None:
+        if self._ended:
+            return
+        ending = self._ending  # before the log is read for the last time
+        try:
+            if self._tracker is None:
+                self._open()
+            while self._send():
+                self._worker.moved()
+            self._show()
+            if ending is not None and self._tracker is not None:
+                self._tracker.close(failed=ending)
+                self._ended = True
+        except BaseException:
+            self._tracker = None  # opened anew at the next turn
+            raise
+
+    def _open(self) -> None:
+        self._tracker = tracker = self._made(self._about, self._known.id)
+        self._learn(id=tracker.ident, place=tracker.place)
+        if not self._known.configured:
+            tracker.configure(read_config(self._about.folder / "config.yaml"))
+            self._learn(configured=True)
+
+    def _learn(self, **values: object) -> None:
+        self._known = self._known.model_copy(update=values)
+        self._remember(self._known)
+
+    def _send(self) -> bool:
+        """Send a piece of the log; whether there was one."""
+        assert self._tracker is not None
+        log = self._log()
+        if not log.is_file():
+            return False
+        lines, end = read_lines(log, self._known.sent)
+        if end == self._known.sent:
+            return False
+        points: list[Point] = []
+        for event in read_events(lines, self._known.step):
+            if isinstance(event, Point):
+                points.append(event)
+                continue
+            self._tracker.points(points)
+            at, points = (points[-1].step if points else self._known.step), []
+            if isinstance(event, Rewind):
+                self._tracker.rewind(event.step)
+            else:
+                assert isinstance(event, Summary)
+                self._tracker.summary(event.values, at)
+        self._tracker.points(points)
+        self._learn(sent=end, step=last_step(lines, self._known.step))
+        return True
+
+    def _show(self) -> None:
+        assert self._tracker is not None
+        with self._lock:
+            pictures = dict(self._pictures)
+        for name, png in pictures.items():
+            self._tracker.picture(name, png, self._known.step)
+            with self._lock:
+                del self._pictures[name]
+
+    def _left(self) -> str:
+        log = self._log()
+        with self._lock:
+            pictures = len(self._pictures)
+        whole = log.read_bytes() if log.is_file() else b""
+        lines = whole[self._known.sent :].count(b"\n")
+        found = [
+            f"{number} {thing}" for number, thing in ((lines, "line(s) of the log"), (pictures, "picture(s)")) if number
+        ]
+        return f"not sent: {' and '.join(found)}" if found else "perhaps not all was sent"
+
+    def _log(self) -> Path:
+        return self._about.folder / "log.jsonl"
 
 
 def trackers_of(run: Path) -> list[str]:
@@ -89,9 +200,8 @@ def _resolve(name: str) -> type[Tracker]:
     return found
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path) -> dict[str, Known]:
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return _KNOWN.validate_json(file.read_bytes())
+    except (OSError, ValidationError):
         return {}
-    return values if isinstance(values, dict) else {}

@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import yaml
 from PIL import Image
 
 from offnormal.training.tracking.tracker import About, Point
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 _FOLDER = "tensorboard"
 
@@ -33,12 +36,12 @@ class TensorBoard:
         import torch.utils.tensorboard  # noqa: F401
 
     @staticmethod
-    def _begin(folder: Path, first: int | None) -> Any:
+    def _begin(folder: Path, first: int | None) -> SummaryWriter:
         from torch.utils.tensorboard import SummaryWriter
 
         return SummaryWriter(str(folder), purge_step=first, flush_secs=10)
 
-    def configure(self, values: Mapping[str, Any]) -> None:
+    def configure(self, values: Mapping[str, object]) -> None:
         """As a text, in YAML."""
         text = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
         self._writer.add_text("configuration", "".join(f"    {line}\n" for line in text.splitlines()), 0)

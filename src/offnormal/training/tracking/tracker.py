@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,20 @@ class About:
     name: str
 
 
+class Known(BaseModel):
+    """What is kept of a run in a tracker, so that a later process goes on with it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    project: str
+    name: str
+    id: str | None = None  # by which the tracked run is found again; None: not shown there yet
+    place: str | None = None  # where people look
+    configured: bool = False  # whether it has the configuration
+    sent: int = 0  # bytes of the log
+    step: int = 0  # of the last event in them that has one
+
+
 class Tracker(Protocol):
     """A run opened in a tracker; any method may raise anything, after which the tracker is opened anew.
 
@@ -44,7 +60,7 @@ class Tracker(Protocol):
         """ConfigError with what to do when nothing can be shown on this machine, before anything is learnt."""
         ...
 
-    def configure(self, values: Mapping[str, Any]) -> None:
+    def configure(self, values: Mapping[str, object]) -> None:
         """The effective configuration, nested; once."""
         ...
 
@@ -69,13 +85,13 @@ class Tracker(Protocol):
         ...
 
 
-def flat(values: Mapping[str, Any], within: str = "") -> dict[str, Any]:
+def flat(values: Mapping[str, object], within: str = "") -> dict[str, object]:
     """Nested mappings as one with dotted names.
 
     >>> flat({"detector": {"name": "padim", "rank": 8}, "size": "256"})
     {'detector.name': 'padim', 'detector.rank': 8, 'size': '256'}
     """
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for key, value in values.items():
         found |= flat(value, f"{within}{key}.") if isinstance(value, Mapping) else {f"{within}{key}": value}
     return found

@@ -67,7 +67,7 @@ class WandB:
         except wandb.Error:
             return  # cannot be reached now; tried again while it learns
 
-    def configure(self, values: Mapping[str, Any]) -> None:
+    def configure(self, values: Mapping[str, object]) -> None:
         """As the run's configuration."""
         self._run.config.update(dict(values), allow_val_change=True)
 
@@ -111,7 +111,7 @@ def _wait_for_end(file: Path) -> None:
 
 
 def _has_end(data: bytes) -> bool:
-    messages: Any = import_module("wandb.proto.wandb_internal_pb2")  # its types are made at import
+    messages = import_module("wandb.proto.wandb_internal_pb2")  # its types are made at import
     return any(messages.Record.FromString(record).HasField("exit") for record in _records(data))
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from offnormal.errors import ConfigError
 from offnormal.redact import redact, without_login
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 # of stores without folders, where making one could make a bucket that somebody mistyped
 _FLAT = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "cos", "r2"}
@@ -47,7 +50,7 @@ class Store:
             raise ConfigError(f"{self.address}: {redact(str(error))}; expected one of {known}") from None
 
     @cached_property
-    def _fs(self) -> Any:
+    def _fs(self) -> AbstractFileSystem:
         """Connects, for some kinds of stores."""
         import fsspec
 

@@ -32,11 +32,7 @@ _HURRY_S = 5.0  # at the end of a fit that failed or was interrupted
 _NAMES = 3  # files named where some are missing
 _RUN = re.compile(r"\d{8}-\d{6}-")  # how the folder of a run begins
 
-Moved = Callable[[], None]
-
-
-def _still() -> None:
-    """Nobody waits."""
+_Moved = Callable[[], None]
 
 
 @dataclass(slots=True)
@@ -56,13 +52,13 @@ class Mirror:
     """
 
     def __init__(self, run: Path, url: str) -> None:
-        self.run, self.name = run, remote_name(run)
+        self.run, self.name = run, _remote_name(run)
         self.store = Store(url)
         self.place = f"{self.store.address}/{self.name}"
         self.sent = 0  # files, in all
         self._state = self._known()
 
-    def bring(self, moved: Moved = _still) -> None:
+    def bring(self, moved: _Moved = lambda: None) -> None:
         """Upload what has changed, and remove checkpoints that were replaced or are no longer needed.
 
         moved: called after each file. Raises whatever the store does; what was uploaded before is remembered.
@@ -99,7 +95,7 @@ class Mirror:
         generation = self._state.current.get(which, "")
         return [self._state.files.get(f"checkpoints/{generation}/{name}") for name in checkpoint.FILES]
 
-    def _checkpoints(self, found: list[Generation], moved: Moved) -> None:
+    def _checkpoints(self, found: list[Generation], moved: _Moved) -> None:
         state = self._state
         kept = state.current if (self.run / checkpoint.NAMES).parent.is_dir() else {}  # one may be out of its place
         wanted = {**kept, **{one.name.partition("-")[0]: one.name for one in found}}
@@ -135,7 +131,7 @@ class Mirror:
             if self._state.files.get(held.name) != list(held.stamp):
                 yield held
 
-    def _put(self, file: Path, held: Held, moved: Moved) -> None:
+    def _put(self, file: Path, held: Held, moved: _Moved) -> None:
         self.store.put(file, f"{self.name}/{held.name}")
         self._state.files[held.name] = list(stamp(file))
         self.sent += 1
@@ -180,12 +176,12 @@ class Uploader:
         self._seen = now
 
 
-def remote_name(run: Path) -> str:
+def _remote_name(run: Path) -> str:
     """How a run is called in a store: as its folder, of one of several categories with the folder above.
 
-    >>> remote_name(Path("runs/20261121-105426-padim-bottle"))
+    >>> _remote_name(Path("runs/20261121-105426-padim-bottle"))
     '20261121-105426-padim-bottle'
-    >>> remote_name(Path("runs/20261121-105426-padim-mvtec/bottle"))
+    >>> _remote_name(Path("runs/20261121-105426-padim-mvtec/bottle"))
     '20261121-105426-padim-mvtec/bottle'
     """
     path = run.resolve()
@@ -199,7 +195,7 @@ def address_of(run: Path) -> str | None:
         to = json.loads((run / STATE).read_text(encoding="utf-8"))["to"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return str(to).removesuffix(f"/{remote_name(run)}")
+    return str(to).removesuffix(f"/{_remote_name(run)}")
 
 
 def bring_now(run: Path, url: str) -> tuple[int, str]:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from offnormal.backbones.dry import dry_run
+from offnormal.backbones.base import dry_run
 
 
 def network():

@@ -1,4 +1,4 @@
-"""A follower of a run's log, with a tracker that does as it is told."""
+"""The session of a run, with a tracker that does as it is told."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from offnormal.run import Run
 from offnormal.training import worker
-from offnormal.training.tracking import follower, session
+from offnormal.training.tracking import session
 from offnormal.training.tracking.session import Tracking, trackers_of
 
 
@@ -61,9 +61,9 @@ def _told(monkeypatch):
     monkeypatch.setattr(session, "_TRACKERS", {"told": ""})
     monkeypatch.setattr(session, "_resolve", lambda name: Told)
     monkeypatch.setattr(worker, "_FIRST_S", 0.001)
-    monkeypatch.setattr(follower, "_EVERY_S", 0.001)
-    monkeypatch.setattr(follower, "_PATIENCE_S", 0.2)
-    monkeypatch.setattr(follower, "_STALL_S", 0.3)
+    monkeypatch.setattr(session, "_EVERY_S", 0.001)
+    monkeypatch.setattr(session, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(session, "_STALL_S", 0.3)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 import torch
 
-from offnormal.detectors.parts.memory_watch import MemoryWatch, by_item
+from offnormal.detectors.memae.networks import MemoryWatch, by_item
 
 
 def attention():
