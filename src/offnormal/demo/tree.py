@@ -11,7 +11,8 @@ from uuid import uuid4
 
 from PIL import Image
 
-from offnormal.demo.render import DEFECTS, render
+from offnormal.demo.damage import DEFECTS
+from offnormal.demo.render import render
 from offnormal.errors import DataError, UsageError
 
 _MARKER = "demo.json"

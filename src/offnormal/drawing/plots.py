@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from offnormal.drawing.axis import ScoreAxis, axis_for
 from offnormal.drawing.figure import COLOURS, new_axes, note, to_svg
+from offnormal.metrics.decision import OracleThreshold, ThresholdSweep
 from offnormal.metrics.image import precision_recall_curve, roc_curve
-from offnormal.metrics.sweep import OracleThreshold, ThresholdSweep
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,11 +59,10 @@ def roc(labels: ArrayLike, scores: ArrayLike, *, at: tuple[float, float] | None,
 
     labels, scores: (R,) each, of both classes; DataError as in `metrics.image`. kinds: what the two are called.
     """
-    curve = roc_curve(labels, scores, points=_POINTS)
+    x, y, _ = roc_curve(labels, scores, points=_POINTS)
     figure, axes = new_axes(*_SMALL, x=f"false alarms per 100 {kinds[0]}", y=f"detected per 100 {kinds[1]}")
     axes.plot((0, 100), (0, 100), color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
-    x, y = 100 * curve.false_positive_rate, 100 * curve.true_positive_rate
-    _curve(axes, x, y, at, left_of_point=False)
+    _curve(axes, 100 * x, 100 * y, at, left_of_point=False)
     return to_svg(figure, "ROC curve")
 
 
@@ -71,11 +70,11 @@ def precision_recall(
     labels: ArrayLike, scores: ArrayLike, *, at: tuple[float, float] | None, kinds: tuple[str, str]
 ) -> str:
     """Precision over recall in per cent; `at`: recall and precision, 0-1, of the calibrated threshold."""
-    curve = precision_recall_curve(labels, scores, points=_POINTS)
+    recall, precision, _ = precision_recall_curve(labels, scores, points=_POINTS)
     figure, axes = new_axes(*_SMALL, x=f"detected per 100 {kinds[1]}", y=f"{kinds[1]} per 100 called anomalous")
     chance = 100 * float(np.mean(np.asarray(labels, dtype=np.float64)))
     axes.axhline(chance, color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
-    _curve(axes, 100 * curve.recall, 100 * curve.precision, at, left_of_point=True)
+    _curve(axes, 100 * recall, 100 * precision, at, left_of_point=True)
     return to_svg(figure, "Precision over recall")
 
 

@@ -64,8 +64,7 @@ def roc_curves(labels: np.ndarray, scores: Sequence[np.ndarray], *, unit: str) -
     axes.plot((0, 100), (0, 100), color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
     chosen = styles(len(scores))
     for place, (values, style) in enumerate(zip(scores, chosen, strict=True)):
-        curve = roc_curve(labels, values, points=_POINTS)
-        x, y = 100 * curve.false_positive_rate, 100 * curve.true_positive_rate
+        x, y = (100 * rates for rates in roc_curve(labels, values, points=_POINTS)[:2])
         dashes = [float(part) / 1.8 for part in style.dashes.split()]  # matplotlib counts in widths of the line
         axes.plot(x, y, color=style.colour, linewidth=1.8, linestyle=(0, dashes) if dashes else "-", clip_on=False)
         at = _marked(x, y, place, len(scores))

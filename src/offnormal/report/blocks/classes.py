@@ -9,8 +9,7 @@ from offnormal.drawing.score_rows import box
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.table import TESTED
 from offnormal.evaluation.units import TRAITS
-from offnormal.metrics.classes import ClassRow
-from offnormal.metrics.decision import Share
+from offnormal.metrics.decision import ClassRow, Share
 from offnormal.report.block import Block, Cell, Column, Element, Table, Text
 from offnormal.report.blocks.scores import score_axis
 from offnormal.report.wording import NONE, hundred, metric, score

@@ -7,8 +7,7 @@ import numpy as np
 from offnormal.drawing import plots
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
-from offnormal.metrics.decision import Confusion, OperatingPoint
-from offnormal.metrics.sweep import threshold_sweep
+from offnormal.metrics.decision import operating_point, threshold_sweep
 from offnormal.report.block import Block, Cell, Column, Element, Legend, Matrix, Plot, Plots, Side, Table, Text
 from offnormal.report.blocks.distribution import NARROW, WIDE
 from offnormal.report.blocks.scores import LabeledScores, labeled_scores, score_axis
@@ -120,7 +119,7 @@ def _operating(evaluation: Evaluation) -> list[Element]:
     points = list(evaluation.operating)
     chosen = None
     if calibration is not None and confusion is not None:
-        calibrated = _point(calibration.threshold, confusion)
+        calibrated = operating_point(calibration.threshold, confusion)
         points = [point for point in points if point.threshold != calibrated.threshold]
         points = sorted([*points, calibrated], key=lambda point: point.threshold)
         chosen = points.index(calibrated)
@@ -152,17 +151,3 @@ def _operating(evaluation: Evaluation) -> list[Element]:
         ),
         Text(text=note, tone="quiet"),
     ]
-
-
-def _point(threshold: float, confusion: Confusion) -> OperatingPoint:
-    called, anomalous = confusion.caught + confusion.false_alarm, confusion.caught + confusion.escape
-    return OperatingPoint(
-        threshold=threshold,
-        false_alarms=confusion.false_alarm,
-        false_alarms_per_100_good=confusion.false_alarms_per_100_good.per_100,
-        escapes=confusion.escape,
-        escapes_per_100_bad=confusion.escapes_per_100_bad.per_100,
-        precision=confusion.caught / called if called else None,
-        recall=confusion.caught / anomalous if anomalous else None,
-        f1=2 * confusion.caught / (anomalous + called) if anomalous else None,
-    )

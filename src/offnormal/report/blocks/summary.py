@@ -10,8 +10,7 @@ from offnormal.evaluation.alarms import AlarmReport
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
 from offnormal.events.rules import EventRules
-from offnormal.metrics.classes import SplitRow
-from offnormal.metrics.decision import Confusion, Share
+from offnormal.metrics.decision import Confusion, Share, SplitRow
 from offnormal.report.block import Block, Element, Figure, Figures, Tiles
 from offnormal.report.blocks.classes import SPLIT_TITLES
 from offnormal.report.blocks.metrics import tiles
