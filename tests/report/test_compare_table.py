@@ -3,10 +3,10 @@ from __future__ import annotations
 import doctest
 from types import SimpleNamespace
 
+from offnormal.drawing.wording import NONE
 from offnormal.evaluation.compare import compare_runs
 from offnormal.report import compare_table as module
 from offnormal.report.compare_table import counts, detector, groups, markdown, reading
-from offnormal.report.wording import NONE
 from tests.evaluations import image_run, video_run
 
 

@@ -47,10 +47,10 @@ def histogram(
             axes.stairs(shares, edges, color=COLOURS[name], linewidth=1.4)
     if np.size(outline):
         axes.stairs(_shares(outline, edges), edges, color=COLOURS["normal"], linewidth=1.4, linestyle=(0, (3, 2)))
-    score_scale(axes, axis)
+    _score_scale(axes, axis)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    threshold_line(axes, threshold, axis)
+    _threshold_line(axes, threshold, axis)
     return to_svg(figure, "Histogram of the scores")
 
 
@@ -96,14 +96,14 @@ def sweep(
     for name, shares in (("normal", found.passed[rows]), ("anomalous", found.detected[rows])):
         heights = [100 * shares[0], *(100 * shares).tolist()]
         axes.stairs(heights, edges, baseline=None, color=COLOURS[name], linewidth=1.8)
-    score_scale(axes, axis)
-    percent_scale(axes, "y")
+    _score_scale(axes, axis)
+    _percent_scale(axes, "y")
     if oracle is not None:
         axes.axvline(oracle.threshold, color=COLOURS["muted"], linewidth=1.2, linestyle=(0, (4, 3)))
         right_half = float(axis.position(np.array([oracle.threshold]))[0]) > 0.6
         side = "right" if right_half else "left"
         note(axes, oracle.threshold, 3, f"oracle threshold {oracle.threshold:.4g}", colour="muted", ha=side)
-    threshold_line(axes, threshold, axis)
+    _threshold_line(axes, threshold, axis)
     return to_svg(figure, "Passed and detected over the threshold")
 
 
@@ -117,8 +117,8 @@ def _curve(
 ) -> None:
     axes.fill_between(x, y, color=COLOURS["normal"], alpha=0.08, linewidth=0)
     axes.plot(x, y, color=COLOURS["normal"], linewidth=1.8, clip_on=False)
-    percent_scale(axes, "x")
-    percent_scale(axes, "y")
+    _percent_scale(axes, "x")
+    _percent_scale(axes, "y")
     axes.spines["bottom"].set_visible(False)
     if at is not None:
         place = 100 * at[0], 100 * at[1]
@@ -127,12 +127,12 @@ def _curve(
         note(axes, *place, "at the threshold", colour="anomalous", ha=ha, va="top")
 
 
-def percent_scale(axes: Axes, which: str) -> None:
+def _percent_scale(axes: Axes, which: str) -> None:
     """Let one axis ("x" or "y") go from 0 to 100."""
     axes.set(**{f"{which}lim": (0, 100), f"{which}ticks": (0, 25, 50, 75, 100)})
 
 
-def score_scale(axes: Axes, axis: ScoreAxis) -> None:
+def _score_scale(axes: Axes, axis: ScoreAxis) -> None:
     """Let the x axis be one of scores."""
     from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
@@ -148,7 +148,7 @@ def score_scale(axes: Axes, axis: ScoreAxis) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
 
 
-def threshold_line(axes: Axes, threshold: float | None, axis: ScoreAxis) -> None:
+def _threshold_line(axes: Axes, threshold: float | None, axis: ScoreAxis) -> None:
     """Draw and name the threshold on an x axis of scores; nothing without one."""
     if threshold is None:
         return

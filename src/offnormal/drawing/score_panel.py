@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from offnormal.drawing.time_text import clock_tenths
+from offnormal.drawing.wording import clock_tenths
 
 GROUND = (18, 22, 29)  # colours of the report's dark page
 ALARM = (235, 62, 40)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from offnormal.drawing.axis import axis_for
-from offnormal.drawing.score_rows import strip
-from offnormal.drawing.time_text import clock_text
+from offnormal.drawing.axis import axis_for, strip
+from offnormal.drawing.wording import NONE, clock_text, counted, metric
 from offnormal.evaluation.compare import Comparison, Contender
 from offnormal.evaluation.units import TRAITS
 from offnormal.metrics.video import FrameScores
@@ -28,7 +27,6 @@ from offnormal.report.block import (
 )
 from offnormal.report.compare_plots import Style, key, lane, ranks_of, roc_curves, styles
 from offnormal.report.page import Page, render_page
-from offnormal.report.wording import NONE, counted, metric
 from offnormal.types import ANOMALOUS, NORMAL
 
 LANES_SHOWN = 40  # videos, in the order of the dataset

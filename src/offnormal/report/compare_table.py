@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from offnormal.drawing.wording import NONE, counted, hundred, metric, percent, score
 from offnormal.evaluation.alarms import AlarmReport
 from offnormal.evaluation.compare import Comparison, Contender
 from offnormal.evaluation.units import LOWER_IS_BETTER, PIXEL_METRICS, TRAITS
 from offnormal.metrics.video import PER_VIDEO_NORM
-from offnormal.report.wording import NONE, counted, hundred, metric, percent, score
 
 _COST_MARGIN = 0.1  # costs closer than that are the same: timings drift by as much
 

@@ -8,25 +8,13 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from offnormal.drawing import wording
 from offnormal.drawing.curves import curves
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
-from offnormal.report import compare_plots, wording
+from offnormal.report import compare_plots
 from offnormal.report.block import Block, Plot, Plots
-from offnormal.report.blocks import (
-    cards,
-    classes,
-    decisions,
-    distribution,
-    guarantee,
-    memory,
-    metrics,
-    missing,
-    plane,
-    summary,
-    timeline,
-    videos,
-)
+from offnormal.report.blocks import cards, decisions, guarantee, internals, metrics, scores, summary, videos
 from offnormal.report.blocks.gallery import ShownUnit, gallery
 from offnormal.training.history import History
 
@@ -55,7 +43,7 @@ def render_evaluation(
 
     shown: units for the gallery, in the order in which each role lists them. card: the bundle's card; its keys `data`,
     `weights`, `versions`, `machine` and `sha256` have places of their own, and any other (such as `detector` and
-    `input`) is listed with the model. All of them may be missing. history: of the training, where there was one.
+    `input`) is listed with the model. All of them may be metrics. history: of the training, where there was one.
     """
     dataset, noun = evaluation.dataset, TRAITS[evaluation.unit].noun[0]
     category = dataset.category if dataset.category and dataset.category not in dataset.name else None
@@ -66,15 +54,15 @@ def render_evaluation(
             about=cards.detector_name(card),
             lead=summary.lead(evaluation),
             warnings=summary.warnings(evaluation),
-            links=missing.links(evaluation),
+            links=metrics.links(evaluation),
             blocks=_present(
                 (
                     summary.key_figures(evaluation),
                     guarantee.guarantee(evaluation),
-                    timeline.timelines(evaluation),
+                    videos.timelines(evaluation),
                     gallery(evaluation, shown),
-                    distribution.distribution(evaluation),
-                    classes.classes(evaluation),
+                    scores.distribution(evaluation),
+                    scores.classes(evaluation),
                     decisions.highest_scores(evaluation),
                     decisions.decisions(evaluation),
                     decisions.thresholds(evaluation),
@@ -83,12 +71,12 @@ def render_evaluation(
                     videos.alarms(evaluation),
                     metrics.variants(evaluation),
                     metrics.terms(evaluation),
-                    plane.plane(evaluation),
-                    classes.class_counts(evaluation),
-                    missing.missing(evaluation),
-                    missing.warnings(evaluation),
-                    missing.skipped(evaluation),
-                    memory.memory(evaluation),
+                    internals.plane(evaluation),
+                    scores.class_counts(evaluation),
+                    metrics.missing(evaluation),
+                    metrics.warnings(evaluation),
+                    metrics.skipped(evaluation),
+                    internals.memory(evaluation),
                     training(history),
                     cards.data_card(evaluation, card),
                     cards.model_card(evaluation, card),

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from offnormal.calibration.check import Answer
+from offnormal.drawing.wording import NONE, counted, hundred, metric, rate
 from offnormal.evaluation.evaluate import Evaluation, mean_metrics
 from offnormal.evaluation.units import TRAITS
 from offnormal.metrics.decision import Share
 from offnormal.report.block import Block, Cell, Column, Table
 from offnormal.report.blocks.metrics import headline
 from offnormal.report.page import Page, render_page
-from offnormal.report.wording import NONE, counted, hundred, metric, rate
 
 
 def render_summary(evaluations: Sequence[tuple[str, Evaluation, str]]) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from offnormal.drawing.reconstruction import Reconstruction
+from offnormal.drawing.panels import Reconstruction
 from offnormal.report.block import Heading, Scale, Shots, Text
 from offnormal.report.blocks.gallery import ShownUnit, gallery
 from tests.evaluations import clip_evaluation, image_evaluation, shown_unit, street, video_evaluation

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from offnormal.drawing.wording import NONE, counted
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
 from offnormal.report.block import Block, Fact, Facts
 from offnormal.report.blocks.scores import by_label
-from offnormal.report.wording import NONE, counted
 
 _SHOWN_APART = ("data", "weights", "versions", "machine", "sha256", "bundle", "created", "format_version")
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from offnormal.drawing import plots
+from offnormal.drawing.wording import hundred, metric, percent, score, share
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
 from offnormal.metrics.decision import operating_point, threshold_sweep
 from offnormal.report.block import Block, Cell, Column, Element, Legend, Matrix, Plot, Plots, Side, Table, Text
-from offnormal.report.blocks.distribution import NARROW, WIDE
-from offnormal.report.blocks.scores import LabeledScores, labeled_scores, score_axis
-from offnormal.report.wording import hundred, metric, percent, score, share
+from offnormal.report.blocks.scores import NARROW, WIDE, LabeledScores, labeled_scores, score_axis
 
 TOP_SHOWN = 15
 

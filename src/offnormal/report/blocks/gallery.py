@@ -11,13 +11,11 @@ import numpy as np
 from PIL import Image
 
 from offnormal.drawing.overlay import gradient, scale_for
-from offnormal.drawing.panels import Panel, as_data_uri, panels_of
-from offnormal.drawing.reconstruction import Reconstruction
-from offnormal.drawing.time_text import clock_text
+from offnormal.drawing.panels import Panel, Reconstruction, as_data_uri, panels_of
+from offnormal.drawing.wording import clock_text, score
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
 from offnormal.report.block import Block, Element, Heading, Picture, Scale, Shot, Shots, Text
-from offnormal.report.wording import score
 from offnormal.types import ANOMALOUS, NORMAL
 
 Role = Literal["miss", "false_alarm", "detected", "peak"]

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from offnormal.calibration.calibration import Calibration
 from offnormal.calibration.check import Answer
+from offnormal.drawing.wording import counted, duration, hundred, interval, rate
 from offnormal.evaluation.alarms import AlarmReport
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
 from offnormal.report.block import Block, Element, Side, Text, Tone, Track, Tracks
 from offnormal.report.blocks.scores import labeled_scores
-from offnormal.report.wording import counted, duration, hundred, interval, rate
 
 _LEVEL = 0.95
 _TONES: dict[Answer, Tone] = {Answer.HELD: "held", Answer.BROKEN: "broken", Answer.NOT_ENOUGH_DATA: "plain"}

@@ -6,15 +6,15 @@ import math
 
 from offnormal.calibration.calibration import DEFAULT_RATE, Calibration
 from offnormal.calibration.guarantee import normals_needed
+from offnormal.drawing.wording import NONE, counted, duration, hundred, interval, percent, rate, score
 from offnormal.evaluation.alarms import AlarmReport
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
 from offnormal.events.rules import EventRules
 from offnormal.metrics.decision import Confusion, Share, SplitRow
 from offnormal.report.block import Block, Element, Figure, Figures, Tiles
-from offnormal.report.blocks.classes import SPLIT_TITLES
 from offnormal.report.blocks.metrics import tiles
-from offnormal.report.wording import NONE, counted, duration, hundred, interval, percent, rate, score
+from offnormal.report.blocks.scores import SPLIT_TITLES
 
 _MOSTLY = 0.5  # share of the time in alarm, or of the normals above the threshold, that is worth a warning
 
