@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -85,11 +86,12 @@ class Tracks(Element):
 
     rows: Sequence[Track]
     unit: str
+    most: float = math.inf  # that a rate can be
 
     @property
     def end(self) -> float:
         """The right end of the axis."""
-        return 1.08 * max(value for track in self.rows for value in (track.rate, track.high)) or 1.0
+        return min(1.08 * max(value for track in self.rows for value in (track.rate, track.high)) or 1.0, self.most)
 
     def percent(self, value: float) -> float:
         """Where a rate is on the line, in percent of its length."""

@@ -115,7 +115,8 @@ def _roc(comparison: Comparison, drawn: list[Style]) -> Block | None:
     table = comparison.rows[0].table
     known = table.labeled
     labels = table.label[known] == ANOMALOUS
-    svg = roc_curves(labels, [row.table.score[known] for row in comparison.rows], unit=several)
+    scores = [row.table.score[known] for row in comparison.rows]
+    wide, narrow = (roc_curves(labels, scores, unit=several, width=width) for width in (560, 350))
     keys = Table(
         columns=[Column("", "text"), Column("", "text"), Column("", "path"), Column(name)],
         rows=[
@@ -125,7 +126,7 @@ def _roc(comparison: Comparison, drawn: list[Style]) -> Block | None:
         style="lettered",
     )
     note = Text(text=f"Over all {several} together, by raw score. Dotted: chance.", tone="quiet")
-    return Block(name="roc", title="ROC curves", elements=[Side([Plot(svg=svg)], [keys, note], "roc")])
+    return Block(name="roc", title="ROC curves", elements=[Side([Plot(svg=wide, narrow=narrow)], [keys, note], "roc")])
 
 
 def _breakdown(comparison: Comparison) -> Block | None:

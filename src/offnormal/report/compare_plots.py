@@ -55,12 +55,14 @@ def palette() -> list[tuple[int, str, str]]:
     return list(zip(range(1, len(RUN_COLOURS) + 1), RUN_COLOURS, _DARK, strict=True))
 
 
-def roc_curves(labels: np.ndarray, scores: Sequence[np.ndarray], *, unit: str) -> str:
+def roc_curves(labels: np.ndarray, scores: Sequence[np.ndarray], *, unit: str, width: int) -> str:
     """ROC curves in per cent of several runs.
 
-    labels: (R,) of both classes; scores: (R,) of each run; unit: what has one score, in the plural.
+    labels: (R,) of both classes; scores: (R,) of each run; unit: what has one score, in the plural; width: pixels.
     """
-    figure, axes = new_axes(560, 440, x=f"false alarms per 100 normal {unit}", y=f"detected per 100 anomalous {unit}")
+    figure, axes = new_axes(
+        width, round(0.8 * width), x=f"false alarms per 100 normal {unit}", y=f"detected per 100 anomalous {unit}"
+    )
     axes.plot((0, 100), (0, 100), color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
     for place, (values, style) in enumerate(zip(scores, styles(len(scores)), strict=True)):
         x, y = (100 * rates for rates in roc_curve(labels, values, points=_POINTS)[:2])

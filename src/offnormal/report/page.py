@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from offnormal.drawing import wording
 from offnormal.drawing.curves import curves
@@ -37,7 +37,7 @@ class Page:
 
 
 def render_evaluation(
-    evaluation: Evaluation, shown: Sequence[ShownUnit], card: Mapping[str, Any], history: History | None = None
+    evaluation: Evaluation, shown: Sequence[ShownUnit], card: Mapping[str, object], history: History | None = None
 ) -> str:
     """The report of one evaluation as HTML.
 
@@ -82,8 +82,8 @@ def render_evaluation(
                     cards.model_card(evaluation, card),
                 )
             ),
-            foot=f"A higher score is more anomalous; a {noun} above the threshold is called anomalous. 95 % intervals "
-            "of shares are Clopper-Pearson.",
+            foot=f"A higher score is more anomalous; any {noun} above the threshold is called anomalous. 95 % "
+            "intervals of shares are Clopper-Pearson.",
         )
     )
 

@@ -95,3 +95,8 @@ def test_a_rate_per_hour_is_seen_in_false_alarms():
     assert seen.text.startswith("23 false alarms in 2 h of normal footage: 12 per hour")
     assert (seen.low, seen.high) == (pytest.approx(14.58 / 2, abs=0.01), pytest.approx(34.51 / 2, abs=0.01))
     assert texts(evaluation)[1][0].unit == "false alarms per hour"
+
+
+def test_the_axis_of_shares_ends_at_100():
+    _, (tracks,) = texts(clip_evaluation())
+    assert max(track.high for track in tracks.rows) > 93 and tracks.end == 100

@@ -63,7 +63,7 @@ class ShownUnit:
 
 def gallery(evaluation: Evaluation, shown: Sequence[ShownUnit]) -> Block | None:
     """Sections by role in the order of `shown` (peaks: the highest of each video first); None where there are none."""
-    maps = [unit.map for unit in shown if unit.map is not None]
+    maps = [unit.map for unit in shown if unit.map is not None and len(unit.frames) == 1]
     low, high = scale_for(evaluation.calibration, maps)
     threshold = None if evaluation.calibration is None else evaluation.calibration.pixel_threshold
     elements: list[Element] = [_scale(low, high, threshold)] if maps else []

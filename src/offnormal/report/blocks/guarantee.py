@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from offnormal.calibration.calibration import Calibration
@@ -123,15 +124,12 @@ def _per_hour(alarms: AlarmReport) -> Seen | None:
 
 
 def _tracks(calibration: Calibration, seen: Seen) -> Tracks:
-    target = calibration.rate.per_hour if not calibration.rate.is_share else 100 * calibration.rate.value
-    low, high = target, target
-    if calibration.rate.is_share:
-        low, high = (100 * value for value in calibration.interval)
-    per_100 = " per 100" if calibration.rate.is_share else ""
-    return Tracks(
-        [
-            Track(f"{per_100} expected at most", target, low, high, "ink"),
-            Track(f"{per_100} seen in the test", seen.rate, seen.low, seen.high, "normal"),
-        ],
-        seen.unit,
-    )
+    is_share = calibration.rate.is_share
+    target = 100 * calibration.rate.value if is_share else calibration.rate.per_hour
+    low, high = (100 * value for value in calibration.interval) if is_share else (target, target)
+    per_100 = " per 100" if is_share else ""
+    tracks = [
+        Track(f"{per_100} expected at most", target, low, high, "ink"),
+        Track(f"{per_100} seen in the test", seen.rate, seen.low, seen.high, "normal"),
+    ]
+    return Tracks(tracks, seen.unit, 100.0 if is_share else math.inf)

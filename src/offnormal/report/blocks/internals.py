@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from offnormal.drawing.figure import COLOURS, new_axes, to_svg
@@ -10,9 +12,8 @@ from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
 from offnormal.metrics.memory_use import MemoryShares
 from offnormal.report.block import Block, Element, Legend, Plot, Plots, Text
+from offnormal.report.blocks.scores import NARROW, WIDE
 from offnormal.types import ANOMALOUS
-
-_SIZE = (760, 260)  # pixels
 
 
 def memory(evaluation: Evaluation) -> Block | None:
@@ -25,17 +26,23 @@ def memory(evaluation: Evaluation) -> Block | None:
     ]
     if not used:
         return None
+    wide, narrow = (_use(used, width) for width in (WIDE, NARROW))
+    legend = Legend([(name, name, "") for name, _ in used])
+    elements: list[Element] = [Text(text=_summary(shares)), legend, Plot(svg=wide, narrow=narrow)]
+    return Block(name="memory", title="Items of the memory", elements=elements)
+
+
+def _use(used: Sequence[tuple[str, np.ndarray]], width: int) -> str:
+    """Shares (M,) of the items by label, as an <svg>; `width` in pixels."""
     order = np.argsort(-used[0][1], kind="stable")
-    figure, axes = new_axes(*_SIZE, x="items, the most used by normals first", y="share of what is recalled")
+    figure, axes = new_axes(width, 260, x="items, the most used by normals first", y="% of what is recalled")
     for name, values in used:
-        heights = np.append(values[order], values[order][-1])
+        heights = 100 * np.append(values[order], values[order][-1])
         axes.step(np.arange(len(heights)), heights, where="post", color=COLOURS[name], linewidth=1.2)
     last = max(int(np.flatnonzero(values[order] > 0).max(initial=0)) for _, values in used)
     axes.set_xlim(0, max(1, last + 1))
     axes.set_ylim(bottom=0)
-    legend = Legend([(name, name, "") for name, _ in used])
-    plot = Plot(svg=to_svg(figure, "Use of the memory's items"))
-    return Block(name="memory", title="Items of the memory", elements=[Text(text=_summary(shares)), legend, plot])
+    return to_svg(figure, "Use of the memory's items")
 
 
 def _summary(shares: MemoryShares) -> str:

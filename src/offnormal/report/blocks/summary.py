@@ -203,6 +203,6 @@ def _few_normals(calibration: Calibration, several: str) -> list[str]:
     worth = f" (as informative as {effective:,} independent ones)" if effective < number else ""
     return [
         f"The threshold rests on {number:,} normal {several}{worth}: too few to guarantee less than "
-        f"{percent(calibration.rate.value)} false alarms. 5 % takes {normals_needed(0.05):,}, "
-        f"{percent(DEFAULT_RATE)} takes {normals_needed(DEFAULT_RATE):,}."
+        f"{100 * calibration.rate.value:.2g} % false alarms. 5 % takes {normals_needed(0.05):,}, "
+        f"{100 * DEFAULT_RATE:g} % takes {normals_needed(DEFAULT_RATE):,}."
     ]

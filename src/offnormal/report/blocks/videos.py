@@ -201,7 +201,7 @@ def _delay(span: Span) -> str | Cell:
 
 LARGE_SHOWN = 12
 SMALL_SHOWN = 150  # of some 12 kB each
-_SMALL = 480  # pixels of one of two in a row
+_SMALL = 420  # pixels of one of two in a row
 _KEYS = (("in alarm", "anomalous", ""), ("labeled anomalous", "anomalous", "shade"), ("not scored", "muted", "hatched"))
 
 
