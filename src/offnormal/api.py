@@ -87,8 +87,8 @@ def score(bundle: Bundle, images: Images, *, device: str = "auto", batch_size: i
     Raises DataError when nothing can be read, ImageError for a bad file.
     """
     scorer, spec = Scorer(bundle.detector, device), bundle.input
-    if isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and not _is_stack(images)):
-        images = [images]
+    if isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and images.ndim != 4):
+        images = [images]  # an array that is not (N, H, W, C) is one image
     found = list(images)
     if not found:
         raise DataError("no images to score")
@@ -98,11 +98,6 @@ def score(bundle: Bundle, images: Images, *, device: str = "auto", batch_size: i
     arrays = [to_pixels(_picture(item), spec) for item in found]
     batches = (stack(arrays[start : start + batch_size]) for start in range(0, len(arrays), batch_size))
     return concatenate(scorer.score(batch) for batch in batches)
-
-
-def _is_stack(images: np.ndarray) -> bool:
-    """Whether an array is (N, H, W, C) rather than one picture (H, W) or (H, W, C)."""
-    return images.ndim == 4
 
 
 def _picture(item: object) -> Image.Image:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
 from pydantic import BaseModel
 
 from offnormal import registry
-from offnormal.cli.flags import detector_command
+from offnormal.cli.detector_command import detector_command
 
 if TYPE_CHECKING:
     from offnormal.config.fit import FitConfig
@@ -33,6 +33,10 @@ def __getattr__(name: str) -> Callable[..., int]:
     """The command of a detector, made when it is asked for: only then is the detector imported."""
     if name not in registry.names("detectors"):
         raise AttributeError(name)
+    return _command_for(name)
+
+
+def _command_for(name: str) -> Callable[..., int]:
     from offnormal.verbs.fit import fit_config
 
     return detector_command(name, fit_config(name), _fit, "Learn normality from normal images or videos and calibrate.")
@@ -81,7 +85,7 @@ def _as_text(run: Run) -> list[str]:
         *(f"weights      {card['backbone']} from {card['source']} ({card['licence']})" for card in weights),
     ]
     if (training := bundle.card.get("training")) is not None:
-        lines.append(f"training     {_trained(_Training.model_validate(training))}")
+        lines.append(f"training     {_trained(training)}")
         learning, total = training["parameters"]["learning"], training["parameters"]["total"]
         if learning < total:
             lines.append(f"parameters   {learning / 1e6:.2f} of {total / 1e6:.2f} million learnt")
@@ -97,30 +101,19 @@ def _as_text(run: Run) -> list[str]:
     return [*lines, f"bundle       {bundle.path}"]
 
 
-class _Training(BaseModel):
-    """What the card of a bundle says of its training."""
-
-    steps: int
-    epochs: int
-    stopped: Literal["done", "early", "time"]
-    kept_back: int
-    best_loss: float | None
-    best_epoch: int | None
-    early_loss: float | None
-
-
-def _trained(training: _Training) -> str:
+def _trained(training: dict[str, Any]) -> str:
     """One line: how long it learnt and why it stopped, and which weights it kept."""
-    why = {"done": "", "early": ", stopped early", "time": ", stopped by --max-time"}[training.stopped]
+    why = {"done": "", "early": ", stopped early", "time": ", stopped by --max-time"}[training["stopped"]]
     best = ""
-    if training.best_loss is not None:
-        best = f"; lowest validation loss {training.best_loss:.4g} after epoch {training.best_epoch}"
-    if training.early_loss is not None:
-        best += f", {training.early_loss:.4g} while the embedder was frozen"
-    return f"{training.steps} steps, {training.epochs} epochs{why}{best}; {training.kept_back} kept back"
+    if training["best_step"] is not None:
+        best = f"; lowest validation loss {training['best_loss']:.4g} after epoch {training['best_epoch']}"
+    if training["early_loss"] is not None:
+        best += f", {training['early_loss']:.4g} while the embedder was frozen"
+    kept = f"; {training['kept_back']} kept back"
+    return f"{training['steps']} steps, {training['epochs']} epochs{why}{best}{kept}"
 
 
-def _as_json(run: Run) -> dict[str, object]:
+def _as_json(run: Run) -> dict[str, Any]:
     calibration = run.bundle.calibration
     return {
         "run": run.path,

@@ -15,19 +15,8 @@ from offnormal.config.layers import FILE
 from offnormal.config.model import FlagName, Flattened, find_mark, nested_model
 
 _Command = TypeVar("_Command", bound=Callable[..., int])
-_Model = TypeVar("_Model", bound=BaseModel)
 _BEFORE = ("Data", "Videos", "Cameras", "Input and threshold")  # headings before a detector's name
 _AFTER = ("Training", "Alarms", "Events", "Computing", "Tracking and upload")
-_Work = Callable[[str, type[_Model], BaseModel | None, Path | None, bool], int]
-_FILE_AND_JSON = """
-
-Parameters
-----------
-config
-    YAML file with the same keys; flags win.
-json
-    Print the result as one JSON object.
-"""
 
 
 def takes_flags(
@@ -41,25 +30,6 @@ def takes_flags(
         return command
 
     return decorate
-
-
-def detector_command(
-    name: str,
-    model: type[_Model],
-    work: _Work[_Model],
-    summary: str,
-) -> Callable[..., int]:
-    """The command of a detector, whose options stand beside those of the verb.
-
-    model: the verb's configuration with the detector's options under `detector`; work: of a detector, a configuration,
-    flags, a file, and whether to print JSON the exit code; summary: first line of its help.
-    """
-
-    def command(*, options: BaseModel | None = None, config: Path | None = None, json: bool = False) -> int:
-        return work(name, model, options, config, json)
-
-    command.__doc__ = summary + _FILE_AND_JSON
-    return takes_flags(model, heading=name)(command)
 
 
 def flags_of(model: type[BaseModel], without: Collection[str] = (), *, heading: str | None = None) -> type[BaseModel]:

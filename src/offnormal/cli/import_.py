@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App
 from pydantic import BaseModel
 
-from offnormal.cli.flags import detector_command
+from offnormal.cli.detector_command import detector_command
 
 if TYPE_CHECKING:
     from offnormal.config.fit import ImportConfig
@@ -37,6 +37,10 @@ def __getattr__(name: str) -> Callable[..., int]:
     """The command of a detector, made when it is asked for: only then is the detector imported."""
     if name not in _IMPORTABLE:
         raise AttributeError(name)
+    return _command_for(name)
+
+
+def _command_for(name: str) -> Callable[..., int]:
     from offnormal.verbs.import_weights import import_config
 
     return detector_command(name, import_config(name), _import, _SUMMARY)

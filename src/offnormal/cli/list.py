@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Literal
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any, Literal
 
 from offnormal import registry
 from offnormal.cli.show import say, say_json
@@ -44,27 +44,20 @@ def command(
         raise UsageError(f"--input and --time are for `offnormal list backbones`, not for {what}")
     if time and input is None:
         raise UsageError("--time needs --input, the size of the clips: --input 15x256x256")
-    entries = (
-        _videos(name, search, input, time=time) if _is_of_clips(what, name, input) else _entries(what, name, search)
-    )
-    for entry in entries:
+    found = _videos(name, search, input, time=time) if _is_of_clips(what, name, input) else _entries(what, name, search)
+    for row in found:
         if json:
-            say_json({"name": entry.name, "summary": entry.summary, **entry.facts})
-            continue
-        say(f"{entry.name:<20} {entry.summary}" if len(entry.name) < 20 else f"{entry.name}\n{'':<20} {entry.summary}")
-        for text in entry.notes:
-            say(f"{'':<20} {text}")
+            say_json({key: value for key, value in row.items() if key != "notes"})
+        else:
+            _say(row)
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """One thing to choose."""
-
-    name: str
-    summary: str
-    notes: Sequence[str] = ()  # lines of text
-    facts: Mapping[str, object] = field(default_factory=dict)  # of JSON
+def _say(row: dict[str, Any]) -> None:
+    own, summary = row["name"], row["summary"]
+    say(f"{own:<20} {summary}" if len(own) < 20 else f"{own}\n{'':<20} {summary}")
+    for text in row.get("notes", ()):
+        say(f"{'':<20} {text}")
 
 
 def _is_of_clips(what: str, name: str | None, size: str | None) -> bool:
@@ -72,71 +65,71 @@ def _is_of_clips(what: str, name: str | None, size: str | None) -> bool:
     return what == "backbones" and (of_clips or size is not None)
 
 
-def _videos(name: str | None, search: str, size: str | None, *, time: bool) -> Iterator[_Entry]:
+def _videos(name: str | None, search: str, size: str | None, *, time: bool) -> Iterator[dict[str, Any]]:
     from offnormal.backbones.video.overview import describe, parse_input
 
     names = [name] if name is not None else list(registry.names("backbones"))
     clip = parse_input(size) if size is not None else None
     for each in names:
-        if search not in each:
-            continue
-        facts = describe("frames:efficientnet_lite0" if each == "frames" else each, clip, time=time)
-        lines: list[str] = []
-        if name is not None and clip is not None and "code" in facts:
-            blocks, lines = _decoder(facts["name"], clip, facts["code"][1:])
-            facts["decoder"] = blocks
-        yield _Entry(facts.pop("name"), facts.pop("summary"), [*facts.pop("notes"), *lines], facts)
+        if search in each:
+            row = describe("frames:efficientnet_lite0" if each == "frames" else each, clip, time=time)
+            yield _with_decoder(row, clip) if name is not None and clip is not None and "code" in row else row
 
 
-def _decoder(name: str, clip: tuple[int, int, int, int], code: tuple[int, ...]) -> tuple[list[object], list[str]]:
-    """The blocks of the decoder that MemAE derives for an encoder, and a line for each; code: size that it reads."""
+def _with_decoder(row: dict[str, Any], clip: tuple[int, int, int, int]) -> dict[str, Any]:
+    """A description of an encoder with the decoder that MemAE derives for it."""
     from offnormal.backbones.video.overview import times
     from offnormal.detectors.memae.encoder import derived_blocks
 
-    blocks, lines = derived_blocks(name, clip), []
+    blocks, lines, before = derived_blocks(row["name"], clip), [], row["code"][1:]
     for block in blocks:
         numbers = {"kernel": block.kernel, "stride": block.stride, "output padding": block.output_padding}
         line = ", ".join(f"{what} {times(values)}" for what, values in numbers.items())
-        resized = "" if block.reads == code else f", its input resized to {times(block.reads)}"
+        resized = "" if block.reads == before else f", its input resized to {times(block.reads)}"
         lines.append(f"decoder {times((block.channels, *block.size))}: {line}{resized}")
-        code = block.size
-    return [asdict(block) for block in blocks], lines
+        before = block.size
+    return {**row, "decoder": [asdict(block) for block in blocks], "notes": [*row["notes"], *lines]}
 
 
-def _entries(what: str, name: str | None, search: str) -> list[_Entry]:
-    entries = _backbones(search or name or "") if what == "backbones" else _registered(what)
-    if name is not None and not any(entry.name == name for entry in entries):
+def _entries(what: str, name: str | None, search: str) -> list[dict[str, Any]]:
+    rows = _backbones(search or name or "") if what == "backbones" else _registered(what)
+    if name is not None and not any(row["name"] == name for row in rows):
         if what != "backbones":
             registry.resolve(what, name)
         raise UsageError(f"no backbone is called {name!r}; `offnormal list backbones --search WORD` finds names")
-    return [entry for entry in entries if search in entry.name and name in (None, entry.name)]
+    return [row for row in rows if search in row["name"] and name in (None, row["name"])]
 
 
-def _registered(kind: str) -> list[_Entry]:
-    """What is registered; of a layout or a sink with what its class says."""
-    summaries = registry.names(kind)
+def _registered(kind: str) -> list[dict[str, Any]]:
     if kind in ("detectors", "backbones"):
-        return [_Entry(name, summary) for name, summary in summaries.items()]
-    entries = []
-    for name, found in registry.resolve_all(kind).items():
-        if kind == "layouts":
-            facts = {"tree": found.tree, "source": found.source, "licence": found.licence}
-            notes = [f"expected: {found.tree}", f"data: {found.source}", f"licence: {found.licence}"]
-        else:
-            facts = {"options": list(found.Options.model_fields)}
-            keys = ", ".join(key for key in facts["options"] if key not in ("name", "when"))
-            when = " and ".join(found.default_when)
-            notes = [f"--sink {name}:{found.target_option.upper()}; told when {when}; keys in a file: {keys}"]
-        entries.append(_Entry(name, summaries[name], notes, facts))
-    return entries
+        return [{"name": name, "summary": summary} for name, summary in registry.names(kind).items()]
+    classes = registry.resolve_all(kind)
+    return [_described(kind, name, registry.names(kind)[name], found) for name, found in classes.items()]
 
 
-def _backbones(search: str) -> list[_Entry]:
+def _described(kind: str, name: str, summary: str, found: Any) -> dict[str, Any]:
+    """A layout or a sink with what its class says."""
+    row: dict[str, Any] = {"name": name, "summary": summary}
+    if kind == "layouts":
+        row |= {"tree": found.tree, "source": found.source, "licence": found.licence}
+        return {**row, "notes": [f"expected: {found.tree}", f"data: {found.source}", f"licence: {found.licence}"]}
+    return {**row, "notes": _said(name, found), "options": list(found.Options.model_fields)}
+
+
+def _said(name: str, sink: Any) -> list[str]:
+    """How a sink is given, and when it is told."""
+    keys = [key for key in sink.Options.model_fields if key not in ("name", "when")]
+    when = " and ".join(sink.default_when)
+    return [f"--sink {name}:{sink.target_option.upper()}; told when {when}; keys in a file: {', '.join(keys)}"]
+
+
+def _backbones(search: str) -> list[dict[str, Any]]:
     from offnormal.backbones.images import RECIPES, known_names
 
-    entries = [_Entry(name, f"{recipe.summary} ({recipe.licence})") for name, recipe in RECIPES.items()]
+    rows = [{"name": name, "summary": f"{recipe.summary} ({recipe.licence})"} for name, recipe in RECIPES.items()]
     clips = _registered("backbones")
     others = [name for name in known_names() if name not in RECIPES]
     if search:
-        return [*entries, *clips, *(_Entry(name, "timm") for name in others)]
-    return [*entries, _Entry("<any timm name>", f"{len(others)} networks; narrow down with --search"), *clips]
+        return [*rows, *clips, *({"name": name, "summary": "timm"} for name in others)]
+    more = {"name": "<any timm name>", "summary": f"{len(others)} networks; narrow down with --search"}
+    return [*rows, more, *clips]

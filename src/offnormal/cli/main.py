@@ -27,7 +27,7 @@ DONE, FAILED, WRONG_USE, ANOMALIES, INTERRUPTED = 0, 1, 2, 3, 130
 _WRONG_USE = (UsageError, ConfigError, DataError, WeightsError, BundleError, CalibrationError)
 
 
-def _build_app() -> App:
+def build_app() -> App:
     """The command tree; nothing heavy is imported for it."""
     app = App(
         name="offnormal",
@@ -79,7 +79,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the program and return its exit code; an error of the user's never shows a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     try:
-        result = _build_app()(list(arguments) or ["--help"], exit_on_error=False, print_error=False)
+        result = build_app()(list(arguments) or ["--help"], exit_on_error=False, print_error=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else DONE
     except CycloptsError as error:

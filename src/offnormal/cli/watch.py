@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from offnormal.types import Event
-    from offnormal.verbs.watch import Checked, Watch
+    from offnormal.verbs.watch import Checked
     from offnormal.watching.recordings import DryRun
 
 
@@ -72,12 +71,7 @@ def command(
 
 
 def configured(
-    bundle: Path | None,
-    sources: tuple[str, ...],
-    flags: Mapping[str, object],
-    file: Path | None,
-    *,
-    dry_run: bool = False,
+    bundle: Path | None, sources: tuple[str, ...], flags: dict[str, Any], file: Path | None, *, dry_run: bool = False
 ) -> WatchConfig:
     """The configuration that flags and a file make together."""
     from offnormal.data.resolve import resolve_items
@@ -98,7 +92,7 @@ def configured(
     return build(WatchConfig, given, file=file)
 
 
-def _watch(watch: Watch, *, json: bool) -> int:
+def _watch(watch: Any, *, json: bool) -> int:
     from offnormal.cli.show import say, say_json, warn
     from offnormal.events.form import event_to_json
 
@@ -132,7 +126,7 @@ def _watch(watch: Watch, *, json: bool) -> int:
     return code
 
 
-def _check(watch: Watch, *, connect: bool, json: bool) -> int:
+def _check(watch: Any, *, connect: bool, json: bool) -> int:
     from offnormal.cli.show import say, say_json
 
     silent = 0
@@ -152,7 +146,7 @@ def _check(watch: Watch, *, connect: bool, json: bool) -> int:
     return 1 if silent else 0
 
 
-def _checked(found: Checked) -> dict[str, object]:
+def _checked(found: Checked) -> dict[str, Any]:
     setup, known = found.setup, found.thresholds
     schedule = setup.config.schedule
     return {
@@ -167,14 +161,14 @@ def _checked(found: Checked) -> dict[str, object]:
     }
 
 
-def _dry_run(watch: Watch, *, json: bool) -> int:
+def _dry_run(watch: Any, *, json: bool) -> int:
     from offnormal.cli.show import say, say_json
 
     found = []
     for run in watch.dry_runs():
         found.append(run)
         if json:
-            say_json(_dry_run_json(run))
+            say_json(dry_run_json(run))
             continue
         for event in run.events:
             say(line(event))
@@ -202,7 +196,7 @@ def line(event: Event) -> str:
     return "  ".join([*facts, *filter(None, [event.detail])])
 
 
-def _dry_run_json(run: DryRun) -> dict[str, object]:
+def dry_run_json(run: DryRun) -> dict[str, Any]:
     """One recording as plain values."""
     from offnormal.events.form import event_to_json
 

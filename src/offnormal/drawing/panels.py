@@ -83,7 +83,9 @@ def panels_of(
     photo = _sized(image, side)
     panels = [Panel(noun, photo)]
     if map is not None:
-        panels.append(Panel("heat map", _heat(photo, map, threshold, low, high)))
+        resized = np.asarray(Image.fromarray(map.astype(np.float32)).resize(photo.size, Image.Resampling.BILINEAR))
+        heat = overlay(np.asarray(photo), resized, threshold=threshold, low=low, high=high)
+        panels.append(Panel("heat map", heat))
     if mask is not None and mask.any():
         panels.append(Panel("marked region", _outlined(photo, mask)))
     if reconstruction is not None:
@@ -109,11 +111,6 @@ def _sized(image: np.ndarray, side: int) -> Image.Image:
     factor = side / max(height, width)
     size = max(1, round(width * factor)), max(1, round(height * factor))
     return Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
-
-
-def _heat(photo: Image.Image, map: np.ndarray, threshold: float | None, low: float, high: float) -> Image.Image:
-    heat = Image.fromarray(map.astype(np.float32)).resize(photo.size, Image.Resampling.BILINEAR)
-    return overlay(np.asarray(photo), np.asarray(heat), threshold=threshold, low=low, high=high)
 
 
 def _outlined(photo: Image.Image, mask: np.ndarray) -> Image.Image:

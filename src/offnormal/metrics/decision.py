@@ -213,11 +213,6 @@ class OracleThreshold:
     passed: float  # 0-1
     detected: float  # 0-1
 
-    @property
-    def balanced_accuracy(self) -> float:
-        """Mean of both, 0-1."""
-        return (self.passed + self.detected) / 2
-
 
 def threshold_sweep(labels: ArrayLike, scores: ArrayLike) -> ThresholdSweep:
     """Shares passed and detected at every threshold that makes a difference: below all scores, and at each of them.

@@ -40,6 +40,7 @@ _BREAKDOWN = {  # item noun of the unit -> title and note
 def render_comparison(comparison: Comparison) -> str:
     """The comparison as HTML."""
     drawn = styles(len(comparison.rows))
+    facts = [Fact(name, why) for name, why in comparison.missing.items()]
     blocks = (
         _runs(comparison, drawn),
         _figures(comparison),
@@ -48,14 +49,14 @@ def render_comparison(comparison: Comparison) -> str:
         _over_time(comparison, drawn),
         _strips(comparison),
         _options(comparison),
-        _missing(comparison),
+        Block(name="missing", title="Not known", elements=[Facts(facts)]) if facts else None,
     )
     return render_page(
         Page(
             kind="comparison",
             heading=comparison.data,
             lead=lead(comparison),
-            blocks=[block for block in blocks if block is not None],
+            blocks=blocks,
             foot=f"Test data {comparison.fingerprint[:12]}. A higher score is more anomalous.",
         )
     )
@@ -94,7 +95,7 @@ def _figures(comparison: Comparison) -> Block:
         rows = [
             [
                 Cell(text=row.letter, note=_short(comparison, row)),
-                *(_cell(column.cells[number]) for column in group.columns),
+                *(column.cells[number] for column in group.columns),
             ]
             for number, row in enumerate(comparison.rows)
         ]
@@ -224,16 +225,6 @@ def _options(comparison: Comparison) -> Block | None:
         style="options",
     )
     return Block(name="options", title="Options that differ", elements=[table])
-
-
-def _missing(comparison: Comparison) -> Block | None:
-    facts = [Fact(name, why) for name, why in comparison.missing.items()]
-    return Block(name="missing", title="Not known", elements=[Facts(facts)]) if facts else None
-
-
-def _cell(cell: compare_table.Cell) -> Cell:
-    mark = "*" if cell.best else "~" if cell.noise else ""
-    return Cell(text=cell.text, below=cell.below, is_best=cell.best, mark=mark)
 
 
 def _detector(comparison: Comparison, row: Contender) -> str:

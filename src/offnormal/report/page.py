@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -28,7 +28,7 @@ class Page:
 
     kind: str  # evaluation, comparison
     heading: str
-    blocks: Sequence[Block]
+    blocks: Sequence[Block | None]
     about: str = ""  # beside the kind
     lead: str = ""
     warnings: Sequence[str] = ()
@@ -55,32 +55,30 @@ def render_evaluation(
             lead=summary.lead(evaluation),
             warnings=summary.warnings(evaluation),
             links=metrics.links(evaluation),
-            blocks=_present(
-                (
-                    summary.key_figures(evaluation),
-                    guarantee.guarantee(evaluation),
-                    videos.timelines(evaluation),
-                    gallery(evaluation, shown),
-                    scores.distribution(evaluation),
-                    scores.classes(evaluation),
-                    decisions.highest_scores(evaluation),
-                    decisions.decisions(evaluation),
-                    decisions.thresholds(evaluation),
-                    videos.videos(evaluation),
-                    videos.spans(evaluation),
-                    videos.alarms(evaluation),
-                    metrics.variants(evaluation),
-                    metrics.terms(evaluation),
-                    internals.plane(evaluation),
-                    scores.class_counts(evaluation),
-                    metrics.missing(evaluation),
-                    metrics.warnings(evaluation),
-                    metrics.skipped(evaluation),
-                    internals.memory(evaluation),
-                    training(history),
-                    cards.data_card(evaluation, card),
-                    cards.model_card(evaluation, card),
-                )
+            blocks=(
+                summary.key_figures(evaluation),
+                guarantee.guarantee(evaluation),
+                videos.timelines(evaluation),
+                gallery(evaluation, shown),
+                scores.distribution(evaluation),
+                scores.classes(evaluation),
+                decisions.highest_scores(evaluation),
+                decisions.decisions(evaluation),
+                decisions.thresholds(evaluation),
+                videos.videos(evaluation),
+                videos.spans(evaluation),
+                videos.alarms(evaluation),
+                metrics.variants(evaluation),
+                metrics.terms(evaluation),
+                internals.plane(evaluation),
+                scores.class_counts(evaluation),
+                metrics.missing(evaluation),
+                metrics.warnings(evaluation),
+                metrics.skipped(evaluation),
+                internals.memory(evaluation),
+                training(history),
+                cards.data_card(evaluation, card),
+                cards.model_card(evaluation, card),
             ),
             foot=f"A higher score is more anomalous; any {noun} above the threshold is called anomalous. 95 % "
             "intervals of shares are Clopper-Pearson.",
@@ -109,10 +107,6 @@ def render_page(page: Page) -> str:
         .render(page=page, palette=compare_plots.palette(), written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
     )
     return html.encode("utf-8", "replace").decode("utf-8")
-
-
-def _present(blocks: Iterable[Block | None]) -> list[Block]:
-    return [block for block in blocks if block is not None]
 
 
 @cache

@@ -26,10 +26,10 @@ def test_each_video_has_its_own_alarms_spans_and_reasons():
     second = series("02", spans=(), labeled=False)
     evaluation = video_evaluation([first, second])
     one, two = video_lines(evaluation)
-    assert (one.frames, one.not_scored, one.anomalous) == (200, 3, 40)
+    assert (one.row.frames, one.row.not_scored, one.row.anomalous) == (200, 3, 40)
     assert one.notes == ["2 not scored: too early", "1 not scored: cut short"] and two.notes == []
-    assert one.length_s == 40.0
-    assert one.scored_spans == 1 and two.scored_spans == 0 and two.anomalous is None
+    assert one.series.clock.seconds == 40.0
+    assert one.scored_spans == 1 and two.scored_spans == 0 and two.row.anomalous is None
     assert {row.video for row in one.alarms} == {"01"} and {row.video for row in two.alarms} <= {"02"}
     assert one.false_alarms + two.false_alarms == evaluation.alarms.false_alarms
     assert one.highest == np.nanmax(first.scores)

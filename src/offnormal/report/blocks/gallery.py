@@ -87,7 +87,8 @@ def _section(evaluation: Evaluation, role: Role, units: Sequence[ShownUnit], low
     elif evaluation.confusion is not None:
         confusion = evaluation.confusion
         total = {"miss": confusion.escape, "false_alarm": confusion.false_alarm, "detected": confusion.caught}.get(role)
-        wrong = [unit for unit in units if _is_wrong(evaluation, unit.row)]
+        label, above = evaluation.table.label, evaluation.table.score > (evaluation.threshold or 0.0)
+        wrong = [unit for unit in units if (label[unit.row] == ANOMALOUS) != above[unit.row]]
         if role in _CORRECT and not wrong:
             titles, total = _CORRECT, None
         elif role in _CORRECT:
@@ -102,12 +103,6 @@ def _section(evaluation: Evaluation, role: Role, units: Sequence[ShownUnit], low
     if total is not None:
         note += f"; {len(shots)} of {total:,} shown"
     return [Heading(title[:1].upper() + title[1:]), Text(text=note, tone="quiet"), Shots(shots)]
-
-
-def _is_wrong(evaluation: Evaluation, row: int) -> bool:
-    """Whether the verdict on a labeled unit contradicts its label."""
-    label, is_above = evaluation.table.label[row], evaluation.table.score[row] > (evaluation.threshold or 0.0)
-    return bool((label == ANOMALOUS) != is_above)
 
 
 def _by_turns(units: Sequence[ShownUnit], evaluation: Evaluation) -> list[ShownUnit]:

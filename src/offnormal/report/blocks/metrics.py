@@ -176,11 +176,10 @@ def _pixel_facts(evaluation: Evaluation) -> list[Fact]:
 
 def _without_variants(names: Sequence[str]) -> list[str]:
     """Names of metrics, without the variants of those that are named themselves."""
-    plain = [name for name in names if not _is_variant(name, names)]
+    plain = []
+    for name in names:
+        base = next((metric for metric in METRICS if name.startswith(metric)), name)
+        if base == name or base not in names or not name.endswith((SMOOTHED, PER_VIDEO_NORM)):
+            plain.append(name)
     variants = len(names) - len(plain)
     return [*plain, f"and {counted(variants, 'variant', 'variants')}"] if variants else plain
-
-
-def _is_variant(name: str, names: Sequence[str]) -> bool:
-    base = next((metric for metric in METRICS if name.startswith(metric)), name)
-    return base != name and base in names and name.endswith((SMOOTHED, PER_VIDEO_NORM))

@@ -51,14 +51,14 @@ def by_label(evaluation: Evaluation) -> dict[str, NDArray[np.float64]]:
     return {name: table.score[rows & known] for name, known in is_known.items()}
 
 
-def calibration_scores(evaluation: Evaluation) -> NDArray[np.float64]:
+def _calibration_scores(evaluation: Evaluation) -> NDArray[np.float64]:
     """Scores (n,) of the normals of the calibration; none without one."""
     return np.array(() if evaluation.calibration is None else evaluation.calibration.scores, np.float64)
 
 
 def score_axis(evaluation: Evaluation) -> ScoreAxis:
     """One axis for every plot of a report."""
-    return axis_for([evaluation.table.score, calibration_scores(evaluation)], evaluation.threshold)
+    return axis_for([evaluation.table.score, _calibration_scores(evaluation)], evaluation.threshold)
 
 
 def axis_text(axis: ScoreAxis) -> str:
@@ -78,7 +78,7 @@ def distribution(evaluation: Evaluation) -> Block | None:
     groups = {COLORS[name]: scores for name, scores in by_label(evaluation).items()}
     if not any(scores.size for scores in groups.values()):
         return None
-    axis, outline, threshold = score_axis(evaluation), calibration_scores(evaluation), evaluation.threshold
+    axis, outline, threshold = score_axis(evaluation), _calibration_scores(evaluation), evaluation.threshold
     wide, narrow = (
         plots.histogram(groups, outline, threshold=threshold, axis=axis, width=width) for width in (WIDE, NARROW)
     )
@@ -102,7 +102,7 @@ def _groups(evaluation: Evaluation) -> Table:
             name = title if split == "anomalous" else f"normal, {title}"
             groups.append((name, table.score[table.scored & np.isfinite(table.label) & (splits == split)], color))
     else:
-        groups.append(("normals of the calibration", calibration_scores(evaluation), "normal"))
+        groups.append(("normals of the calibration", _calibration_scores(evaluation), "normal"))
         groups += [(name, scores, COLORS[name]) for name, scores in by_label(evaluation).items()]
     rows = []
     for name, scores, color in groups:

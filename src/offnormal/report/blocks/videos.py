@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from offnormal.drawing.timeline import timeline
 from offnormal.drawing.wording import NONE, clock_text, counted, duration, metric, percent, score, share
 from offnormal.evaluation.alarms import Span, VideoAlarm
 from offnormal.evaluation.evaluate import Evaluation
-from offnormal.metrics.video import FrameScores
+from offnormal.metrics.video import FrameScores, VideoRow
 from offnormal.report.block import Block, Cell, Column, Element, Legend, Plot, Plots, Table, Text
 from offnormal.report.blocks.scores import NARROW, WIDE, axis_text, score_axis
 from offnormal.report.blocks.summary import rules_text
@@ -27,24 +27,11 @@ _EVERY_FRAME = "scores.csv has every frame"
 class VideoLine:
     """One video and what happened in it."""
 
+    row: VideoRow
     series: FrameScores
-    frames: int
-    not_scored: int
     notes: list[str]  # why frames have no score, and why the video has no AUC
-    anomalous: int | None  # of the scored frames; None: no labels
-    auc: float | None
-    alarms: list[VideoAlarm] = field(default_factory=list)
-    spans: list[Span] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        """Its name in the dataset."""
-        return self.series.name
-
-    @property
-    def length_s(self) -> float | None:
-        """Seconds of footage; None without a clock."""
-        return self.series.clock.seconds
+    alarms: list[VideoAlarm]
+    spans: list[Span]
 
     @property
     def highest(self) -> float | None:
@@ -86,8 +73,7 @@ def video_lines(evaluation: Evaluation) -> list[VideoLine]:
     for row, series in zip(evaluation.frames.videos, table.series(fps=evaluation.assumed_fps), strict=True):
         notes = [f"{number:,} not scored: {why}" for why, number in reasons[row.name].most_common() if number]
         notes += [f"no AUC: {row.reason}"] * (row.reason is not None and series.labels is not None)
-        counts = (row.frames, row.not_scored, notes, row.anomalous, row.auc)
-        lines.append(VideoLine(series, *counts, alarms[row.name], spans[row.name]))
+        lines.append(VideoLine(row, series, notes, alarms[row.name], spans[row.name]))
     return lines
 
 
@@ -98,14 +84,22 @@ def videos(evaluation: Evaluation) -> Block | None:
         return None
     has_alarms, is_labeled = evaluation.alarms is not None, evaluation.labeled
     columns: dict[str, Sequence[str | Cell]] = {
-        "length": [NONE if line.length_s is None else clock_text(line.length_s) for line in lines],
-        "frames": [f"{line.frames:,}" for line in lines],
-        "not scored": [f"{line.not_scored:,}" for line in lines],
+        "length": [
+            NONE if line.series.clock.seconds is None else clock_text(line.series.clock.seconds) for line in lines
+        ],
+        "frames": [f"{line.row.frames:,}" for line in lines],
+        "not scored": [f"{line.row.not_scored:,}" for line in lines],
         "anomalous frames": [_anomalous(line) for line in lines] if is_labeled else [],
-        "AUC": [metric(line.auc) for line in lines] if is_labeled else [],
-        "spans detected": [_detected(line) for line in lines] if is_labeled and has_alarms else [],
+        "AUC": [metric(line.row.auc) for line in lines] if is_labeled else [],
+        "spans detected": [
+            f"{line.scored_spans - line.missed:,} of {line.scored_spans:,}" if line.scored_spans else NONE
+            for line in lines
+            if is_labeled and has_alarms
+        ],
         "false alarms": [
-            NONE if line.anomalous is None else f"{line.false_alarms:,}" for line in lines if is_labeled and has_alarms
+            NONE if line.row.anomalous is None else f"{line.false_alarms:,}"
+            for line in lines
+            if is_labeled and has_alarms
         ],
         "alarms": [f"{len(line.alarms):,}" for line in lines if has_alarms and not is_labeled],
         "highest score": [score(line.highest) for line in lines],
@@ -115,7 +109,7 @@ def videos(evaluation: Evaluation) -> Block | None:
     table = Table(
         columns=[Column("video", "path"), *(Column(title, "notes" if title == "notes" else "num") for title in filled)],
         rows=[
-            [line.name, *(cells[number] for cells in filled.values())]
+            [line.row.name, *(cells[number] for cells in filled.values())]
             for number, line in enumerate(lines[:VIDEOS_SHOWN])
         ],
         more=max(len(lines) - VIDEOS_SHOWN, 0),
@@ -182,15 +176,13 @@ def alarms(evaluation: Evaluation) -> Block | None:
 
 
 def _anomalous(line: VideoLine) -> str | Cell:
-    scored = line.frames - line.not_scored
-    if line.anomalous is None:
+    scored = line.row.frames - line.row.not_scored
+    if line.row.anomalous is None:
         return Cell(note="no labels")
-    share = line.anomalous / scored if scored else None
-    return Cell(text=f"{line.anomalous:,}", note="" if share is None else percent(share), bar=share, color="anomalous")
-
-
-def _detected(line: VideoLine) -> str:
-    return f"{line.scored_spans - line.missed:,} of {line.scored_spans:,}" if line.scored_spans else NONE
+    share = line.row.anomalous / scored if scored else None
+    return Cell(
+        text=f"{line.row.anomalous:,}", note="" if share is None else percent(share), bar=share, color="anomalous"
+    )
 
 
 def _delay(span: Span) -> str | Cell:
@@ -241,11 +233,11 @@ def timelines(evaluation: Evaluation) -> Block | None:
 def _quietness(line: VideoLine) -> tuple[int, float, float]:
     """Lowest first: false alarms and misses, then how badly its frames are ordered, then its highest score."""
     wrong = line.false_alarms + line.missed
-    return -wrong, 1.0 if line.auc is None else line.auc, 0.0 if line.highest is None else -line.highest
+    return -wrong, 1.0 if line.row.auc is None else line.row.auc, 0.0 if line.highest is None else -line.highest
 
 
 def _plot(line: VideoLine, threshold: float | None, axis: ScoreAxis, width: int, narrow: str = "") -> Plot:
-    return Plot(svg=_drawn(line, threshold, axis, width), narrow=narrow, title=line.name, about=_about(line))
+    return Plot(svg=_drawn(line, threshold, axis, width), narrow=narrow, title=line.row.name, about=_about(line))
 
 
 def _drawn(line: VideoLine, threshold: float | None, axis: ScoreAxis, width: int) -> str:
@@ -255,15 +247,15 @@ def _drawn(line: VideoLine, threshold: float | None, axis: ScoreAxis, width: int
 
 def _about(line: VideoLine) -> str:
     """What happened in a video, in one line."""
-    texts = [counted(line.frames, "frame", "frames")]
-    if line.length_s is not None:
-        texts.insert(0, clock_text(line.length_s))
-    if line.auc is not None:
-        texts.append(f"AUC {share(line.auc)}")
+    texts = [counted(line.row.frames, "frame", "frames")]
+    if line.series.clock.seconds is not None:
+        texts.insert(0, clock_text(line.series.clock.seconds))
+    if line.row.auc is not None:
+        texts.append(f"AUC {share(line.row.auc)}")
     if line.scored_spans:
         texts.append(f"{line.scored_spans - line.missed:,} of {counted(line.scored_spans, 'span', 'spans')} detected")
     if line.false_alarms:
         texts.append(counted(line.false_alarms, "false alarm", "false alarms"))
-    elif line.alarms and line.anomalous is None:
+    elif line.alarms and line.row.anomalous is None:
         texts.append(counted(len(line.alarms), "alarm", "alarms"))
     return " · ".join(texts)
