@@ -16,8 +16,8 @@ def test_only_units_tested_on_are_counted():
         "anomalous": [1.35, 3.0, 4.0],
         "without a label": [],
     }
-    known = labeled_scores(clip_evaluation())
-    assert known.labels.tolist() == [False, False, True, True, True] and known.has_both
+    labels, scores = labeled_scores(clip_evaluation())
+    assert labels.tolist() == [False, False, True, True, True] and scores.tolist() == [1.3, 2.5, 1.35, 3.0, 4.0]
 
 
 def test_units_without_a_label_are_a_group():
@@ -27,7 +27,7 @@ def test_units_without_a_label_are_a_group():
         "anomalous": 0,
         "without a label": 3,
     }
-    assert not labeled_scores(evaluation).has_both
+    assert not labeled_scores(evaluation)[0].any()
 
 
 def test_a_bent_axis_is_named():

@@ -85,8 +85,8 @@ def seen_rate(evaluation: Evaluation) -> tuple[str, Track, str] | None:
 
 def _of_frames(evaluation: Evaluation, calibration: Calibration) -> tuple[str, Track, str] | None:
     """A share of the normal frames; frames resemble their neighbors, so it has no interval."""
-    known = labeled_scores(evaluation)
-    normal = known.scores[~known.labels]
+    labels, scores = labeled_scores(evaluation)
+    normal = scores[~labels]
     if not normal.size:
         return None
     above = int((normal > calibration.threshold).sum())

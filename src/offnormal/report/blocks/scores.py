@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,23 +18,10 @@ from offnormal.types import ANOMALOUS, NORMAL
 COLORS = {"normal": "normal", "anomalous": "anomalous", "without a label": "unknown"}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LabeledScores:
-    """Labels (R,) bool and scores (R,) of the units that metrics rest on."""
-
-    labels: NDArray[np.bool_]
-    scores: NDArray[np.float64]
-
-    @property
-    def has_both(self) -> bool:
-        """Whether there are normal and anomalous ones, so that curves can be drawn."""
-        return bool(self.labels.any() and not self.labels.all())
-
-
-def labeled_scores(evaluation: Evaluation) -> LabeledScores:
-    """Those of a test set."""
+def labeled_scores(evaluation: Evaluation) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Labels (R,), true where anomalous, and scores (R,) of the units that metrics rest on."""
     table = evaluation.table
-    return LabeledScores(table.label[table.labeled] == ANOMALOUS, table.score[table.labeled])
+    return table.label[table.labeled] == ANOMALOUS, table.score[table.labeled]
 
 
 def by_label(evaluation: Evaluation) -> dict[str, NDArray[np.float64]]:
