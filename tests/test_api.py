@@ -90,6 +90,21 @@ def test_calibrate_replaces_the_threshold_and_refuses_promises_it_cannot_keep(ru
     assert on.load(run.path).calibration == calibration
 
 
+def test_predict_gives_verdicts_and_writes_the_scores(run, parts, tmp_path):
+    files = sorted((parts / "test" / "good").glob("*.png"))
+    made = list(on.predict(run.bundle, files, csv=tmp_path / "scores.csv", threshold=0.0))
+    assert [prediction.item.name for prediction in made] == [str(path) for path in files]
+    expected = on.score(run.bundle, files)
+    np.testing.assert_allclose([prediction.table.score[0] for prediction in made], expected.score, rtol=1e-5)
+    assert all(prediction.is_anomalous for prediction in made), "every distance is above 0"
+    assert len((tmp_path / "scores.csv").read_text().splitlines()) == len(files) + 1
+    assert [one.is_anomalous for one in on.predict(run.bundle, files[0], threshold=1e9)] == [False]
+    with pytest.raises(DataError):
+        on.predict(run.bundle, tmp_path / "missing")
+    with pytest.raises(ConfigError, match="overlays"):
+        on.predict(run.bundle, files, overlay=tmp_path)
+
+
 def test_evaluate_gives_metrics_and_writes_them(run, parts):
     result = on.evaluate(run.bundle, parts)
     assert result.metrics["image_AUROC"] > 0.95
@@ -97,7 +112,7 @@ def test_evaluate_gives_metrics_and_writes_them(run, parts):
 
 
 def test_public_names_exist_are_few_and_lazy():
-    assert len(on.__all__) <= 20
+    assert len(on.__all__) <= 24
     for name in on.__all__:
         assert getattr(on, name) is not None
     assert on.__version__
@@ -108,5 +123,5 @@ def test_public_names_exist_are_few_and_lazy():
 
 
 def test_functions_are_not_shadowed_by_modules_of_their_names(run, parts):
-    for name in ("fit", "calibrate", "evaluate", "score", "load"):
+    for name in ("fit", "calibrate", "evaluate", "predict", "score", "load"):
         assert callable(getattr(on, name))

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from offnormal.api import calibrate, compare, evaluate, fit, load, score, watch
+    from offnormal.api import calibrate, compare, evaluate, fit, load, predict, score, watch
     from offnormal.bundle import Bundle
     from offnormal.calibration.calibration import Calibration
     from offnormal.detectors.base import Detector
@@ -39,12 +39,13 @@ __all__ = [
     "evaluate",
     "fit",
     "load",
+    "predict",
     "score",
     "watch",
 ]
 
 _HOMES = {
-    **dict.fromkeys(("calibrate", "compare", "evaluate", "fit", "score", "watch"), "offnormal.api"),
+    **dict.fromkeys(("calibrate", "compare", "evaluate", "fit", "predict", "score", "watch"), "offnormal.api"),
     **dict.fromkeys(("Event", "InputSpec", "Output", "Rate", "Sample", "Scores", "Verdict"), "offnormal.types"),
     "Bundle": "offnormal.bundle",
     "Calibration": "offnormal.calibration.calibration",

@@ -1,10 +1,10 @@
-"""The Python API of a user: fit, calibrate, score, evaluate, compare, watch, load."""
+"""The Python API of a user: fit, calibrate, score, predict, evaluate, compare, watch, load."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -12,13 +12,14 @@ from PIL import Image
 from offnormal.bundle import Bundle, load
 from offnormal.calibration.calibration import Calibration
 from offnormal.config.layers import build
-from offnormal.config.score import CalibrateConfig, CompareConfig, EvaluateConfig
+from offnormal.config.score import CalibrateConfig, CompareConfig, EvaluateConfig, PredictConfig
 from offnormal.data.images import stack, to_pixels
 from offnormal.data.loaders import ImageLoader
 from offnormal.data.resolve import resolve_items
 from offnormal.errors import DataError, UsageError
 from offnormal.evaluation.compare import Comparison
 from offnormal.evaluation.evaluate import Evaluation
+from offnormal.evaluation.scores_csv import score_writer
 from offnormal.run import Run
 from offnormal.scoring import Scorer, concatenate
 from offnormal.types import Event, Rate, Scores
@@ -27,15 +28,18 @@ from offnormal.verbs.calibrate import calibrate_bundle
 from offnormal.verbs.evaluate import evaluate_run, refuse_learned
 from offnormal.verbs.fit import fit_config, fit_run, resumed_config
 from offnormal.verbs.loading import open_configured, split_beside
+from offnormal.verbs.predict import Prediction, Predictor, items_to_predict
 from offnormal.verbs.watch import Watch
 from offnormal.watching.config import WatchConfig
 
-__all__ = ["calibrate", "compare", "evaluate", "fit", "load", "score", "watch"]
+__all__ = ["calibrate", "compare", "evaluate", "fit", "load", "predict", "score", "watch"]
 
 Images = str | Path | np.ndarray | Image.Image | Iterable[str | Path | np.ndarray | Image.Image]
 
 
-def fit(detector: str, /, data: str | Path | None = None, **options: Any) -> Run:
+def fit(
+    detector: str, /, data: str | Path | None = None, *, resume: str | Path | None = None, **options: object
+) -> Run:
     """Learn normality from a data set's normal images; the run's `bundle` is the fitted, calibrated detector.
 
     data: folder in a known layout; options: those of `offnormal fit` and of the detector, by their names
@@ -52,10 +56,12 @@ def fit(detector: str, /, data: str | Path | None = None, **options: Any) -> Run
     }
     if options.get("category") == "all":
         raise UsageError("fit gives one run: name a category, or use offnormal fit --category all")
+    given = options.get("detector", {})
+    options["detector"] = {**given, **own} if isinstance(given, Mapping) else given
     config = build(
         model,
-        _plain({**options, "data": data, "detector": {**options.get("detector", {}), **own}}),
-        file=resumed_config(options.get("resume")),
+        _plain({**options, "data": data, "resume": resume}),
+        file=resumed_config(resume),
         environment={},
         detector=detector,
     )
@@ -63,7 +69,7 @@ def fit(detector: str, /, data: str | Path | None = None, **options: Any) -> Run
 
 
 def calibrate(
-    bundle: Bundle, normal: str | Path, rate: Rate | str | float | None = None, **options: Any
+    bundle: Bundle, normal: str | Path, rate: Rate | str | float | None = None, **options: object
 ) -> Calibration:
     """Set the bundle's threshold from normal images that it has not learnt from; also on disk where it is saved.
 
@@ -81,8 +87,8 @@ def score(bundle: Bundle, images: Images, *, device: str = "auto", batch_size: i
     Raises DataError when nothing can be read, ImageError for a bad file.
     """
     scorer, spec = Scorer(bundle.detector, device), bundle.input
-    if isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and not _is_stack(images)):
-        images = [images]
+    if isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and images.ndim != 4):
+        images = [images]  # an array that is not (N, H, W, C) is one image
     found = list(images)
     if not found:
         raise DataError("no images to score")
@@ -92,11 +98,6 @@ def score(bundle: Bundle, images: Images, *, device: str = "auto", batch_size: i
     arrays = [to_pixels(_picture(item), spec) for item in found]
     batches = (stack(arrays[start : start + batch_size]) for start in range(0, len(arrays), batch_size))
     return concatenate(scorer.score(batch) for batch in batches)
-
-
-def _is_stack(images: np.ndarray) -> bool:
-    """Whether an array is (N, H, W, C) rather than one picture (H, W) or (H, W, C)."""
-    return images.ndim == 4
 
 
 def _picture(item: object) -> Image.Image:
@@ -114,7 +115,29 @@ def _picture(item: object) -> Image.Image:
     return Image.fromarray(item)
 
 
-def evaluate(bundle: Bundle, data: str | Path | None = None, **options: Any) -> Evaluation:
+def predict(bundle: Bundle, inputs: str | Path | Sequence[str | Path], **options: object) -> Iterator[Prediction]:
+    """Verdicts on images, videos, or clips, each as soon as it is scored; of a video with its alarms.
+
+    inputs: files, folders, or globs; options: those of `offnormal predict` by their names (`threshold=4.2`,
+    `csv="scores.csv"`, `overlays="heat/"`). Without a calibration or a threshold there are scores without verdicts.
+    Files that cannot be read are skipped, or end it (`on_error="fail"`). Raises UsageError and DataError at once.
+    """
+    names = [str(name) for name in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    config = build(PredictConfig, _plain(options), environment={})
+    items = items_to_predict(names, config, bundle, bundle.path or Path())
+    predictor = Predictor(bundle, config)
+
+    def predictions() -> Iterator[Prediction]:
+        with score_writer(config.csv) if config.csv is not None else nullcontext() as write:
+            for prediction in predictor.over(items):
+                if write is not None:
+                    write(prediction.table)
+                yield prediction
+
+    return predictions()
+
+
+def evaluate(bundle: Bundle, data: str | Path | None = None, **options: object) -> Evaluation:
     """Metrics, scores and decisions on labelled pictures or videos; metrics.json, scores.csv, report.html are written.
 
     options: those of `offnormal evaluate` by their names (`test="bad_and_good/"`, `out="results/"`).
@@ -128,7 +151,7 @@ def evaluate(bundle: Bundle, data: str | Path | None = None, **options: Any) -> 
     return evaluate_run(bundle, dataset, config)[0]
 
 
-def compare(*runs: Run | str | Path, **options: Any) -> Comparison:
+def compare(*runs: Run | str | Path, **options: object) -> Comparison:
     """Several evaluations of the same data side by side, on what all of them scored; the first is the yardstick.
 
     runs: run folders with an evaluation each; options: those of `offnormal compare` by their names (`combine=True`,
@@ -140,7 +163,7 @@ def compare(*runs: Run | str | Path, **options: Any) -> Comparison:
 
 
 def watch(
-    bundle: Bundle | str | Path, source: str | Path, rate: Rate | str | None = None, **options: Any
+    bundle: Bundle | str | Path, source: str | Path, rate: Rate | str | None = None, **options: object
 ) -> Iterator[Event]:
     """The events of a camera or recording as they open and as they are closed; ends where a recording does.
 
@@ -158,6 +181,6 @@ def watch(
     return Watch(build(WatchConfig, given, environment={})).events()
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
+def _plain(values: Mapping[str, object]) -> dict[str, object]:
     """Values without those that are not set."""
     return {name: value for name, value in values.items() if value is not None}

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
 
-from offnormal.demo.render import DEFECTS, render
+from offnormal.demo.damage import DEFECTS
+from offnormal.demo.render import render
 
 SIZE = 96
 SEVERITIES = (0.0, 0.5, 1.0)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from offnormal.demo import generate, tree
-from offnormal.demo.render import DEFECTS
+from offnormal.demo.damage import DEFECTS
 from offnormal.errors import DataError, UsageError
 
 SMALL = {"train": 3, "test_good": 2, "per_defect": 2, "size": 64}

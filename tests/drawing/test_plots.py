@@ -10,7 +10,7 @@ from offnormal.drawing.axis import axis_for
 from offnormal.drawing.figure import COLOURS
 from offnormal.drawing.plots import histogram, precision_recall, roc, sweep
 from offnormal.errors import DataError
-from offnormal.metrics.sweep import oracle_threshold, threshold_sweep
+from offnormal.metrics.decision import oracle_threshold, threshold_sweep
 
 RNG = np.random.default_rng(3)
 NORMAL, ANOMALOUS = RNG.normal(5, 1, 80), RNG.normal(9, 2, 50)

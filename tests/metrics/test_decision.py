@@ -12,6 +12,7 @@ from sklearn import metrics as sklearn_metrics
 
 from offnormal.errors import DataError, UsageError
 from offnormal.metrics import decision
+from offnormal.metrics.decision import class_rows, oracle_threshold, split_rows, threshold_sweep
 
 LABELS = [0, 0, 0, 0, 1, 1, 1]
 VERDICTS = [0, 1, 0, 0, 1, 0, 1]
@@ -187,3 +188,68 @@ def test_a_mistake_is_named_with_advice(call, message):
 def test_a_table_needs_two_rows():
     with pytest.raises(UsageError, match="rows=1: an operating table needs at least 2"):
         decision.operating_table(LABELS, SCORES, rows=1)
+
+
+FLAGS = np.array([0, 0, 0, 0, 1, 1, 1])
+TIED = np.array([1.0, 2.0, 2.0, 5.0, 2.0, 4.0, 6.0])
+
+
+def test_splits_are_counted_at_the_threshold_where_equal_passes():
+    splits = ["train", "train", "calibration", "test", "anomalous", "anomalous", "anomalous"]
+    rows = split_rows(splits, FLAGS, TIED, 2.0, order=("train", "calibration", "test", "anomalous"))
+    assert [(row.split, row.correct.count, row.correct.of) for row in rows] == [
+        ("train", 2, 2),
+        ("calibration", 1, 1),
+        ("test", 0, 1),
+        ("anomalous", 2, 3),
+    ]
+    assert split_rows(splits, FLAGS, TIED, None, order=("test",))[0].correct is None
+
+
+def test_classes_are_judged_by_the_units_tested_on_alone():
+    classes = ["run", "run", "kick", "run", "lift", "lift", "walk"]
+    splits = ["train", "test", "test", "calibration", "anomalous", "anomalous", "anomalous"]
+    rows = {row.name: row for row in class_rows(classes, splits, FLAGS, TIED, 2.0, tested=("test", "anomalous"))}
+    assert list(rows) == ["run", "kick", "lift", "walk"]
+    assert rows["run"].counts == {"train": 1, "test": 1, "calibration": 1, "anomalous": 0}
+    assert (rows["run"].correct.count, rows["run"].correct.of, rows["run"].median) == (1, 1, 2.0)
+    assert rows["run"].auroc is None and not rows["run"].is_anomalous
+    assert rows["lift"].auroc == pytest.approx(0.75)  # 2 and 4 against 2 and 2
+    assert rows["walk"].correct.count == 1
+
+
+def test_types_of_anomaly_without_splits():
+    good, cut = class_rows(["good", "good", "cut"], ["", "", ""], [0, 0, 1], [1.0, 3.0, 2.0], 1.5, tested=("",))
+    assert (good.correct.count, good.correct.of) == (1, 2)
+    assert (cut.correct.count, cut.auroc) == (1, 0.5)
+
+
+def test_a_class_without_normal_units_has_no_auroc():
+    (row,) = class_rows(["cut"], [""], [1], [2.0], None, tested=("",))
+    assert (row.auroc, row.correct, row.median) == (None, None, 2.0)
+
+
+def passed_and_detected(labels, scores, threshold):
+    passed = [score <= threshold for label, score in zip(labels, scores, strict=True) if label == 0]
+    detected = [score > threshold for label, score in zip(labels, scores, strict=True) if label == 1]
+    return sum(passed) / len(passed), sum(detected) / len(detected)
+
+
+def test_every_threshold_passes_and_detects_as_counted():
+    sweep = threshold_sweep(FLAGS, TIED)
+    assert np.all(np.diff(sweep.thresholds) > 0)
+    for threshold, passed, detected in zip(sweep.thresholds, sweep.passed, sweep.detected, strict=True):
+        assert (passed, detected) == pytest.approx(passed_and_detected(FLAGS, TIED, threshold))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(-4, 4)), min_size=2, max_size=30))
+def test_no_threshold_is_better_than_the_oracle(rows):
+    labels, scores = [int(label) for label, _ in rows], [float(score) for _, score in rows]
+    if len(set(labels)) < 2:
+        with pytest.raises(DataError):
+            threshold_sweep(labels, scores)
+        return
+    best = oracle_threshold(threshold_sweep(labels, scores))
+    assert (best.passed, best.detected) == pytest.approx(passed_and_detected(labels, scores, best.threshold))
+    for threshold in np.arange(-5, 5, 0.5):
+        assert sum(passed_and_detected(labels, scores, threshold)) <= best.passed + best.detected + 1e-12

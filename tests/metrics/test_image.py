@@ -108,22 +108,20 @@ def test_a_tensor_that_numpy_refuses_is_named_with_advice(tensor):
 
 def test_roc_curve_gives_the_rates_at_its_thresholds():
     labels, scores = [0, 1, 0, 1, 1], [1, 2, 3, 3, 5]
-    curve = image.roc_curve(labels, scores)
-    assert (curve.thresholds[0], curve.false_positive_rate[0], curve.true_positive_rate[0]) == (np.inf, 0, 0)
-    assert (curve.false_positive_rate[-1], curve.true_positive_rate[-1]) == (1, 1)
-    for threshold, false_rate, true_rate in zip(
-        curve.thresholds, curve.false_positive_rate, curve.true_positive_rate, strict=True
-    ):
+    false_rates, true_rates, thresholds = image.roc_curve(labels, scores)
+    assert (thresholds[0], false_rates[0], true_rates[0]) == (np.inf, 0, 0)
+    assert (false_rates[-1], true_rates[-1]) == (1, 1)
+    for threshold, false_rate, true_rate in zip(thresholds, false_rates, true_rates, strict=True):
         hits, false, _ = naive.at_threshold(labels, scores, threshold)
         assert (true_rate, false_rate) == (hits / 3, false / 2)
 
 
 def test_precision_recall_curve_gives_both_at_its_thresholds():
     labels, scores = [0, 1, 0, 1, 1], [1, 2, 3, 3, 5]
-    curve = image.precision_recall_curve(labels, scores)
-    assert (curve.thresholds[-1], curve.precision[-1], curve.recall[-1]) == (np.inf, 1, 0)
-    assert curve.thresholds[:-1].tolist() == [1, 2, 3, 5]
-    for threshold, precision, recall in zip(curve.thresholds[:-1], curve.precision, curve.recall, strict=False):
+    recalls, precisions, thresholds = image.precision_recall_curve(labels, scores)
+    assert (thresholds[-1], precisions[-1], recalls[-1]) == (np.inf, 1, 0)
+    assert thresholds[:-1].tolist() == [1, 2, 3, 5]
+    for threshold, precision, recall in zip(thresholds[:-1], precisions, recalls, strict=False):
         hits, false, _ = naive.at_threshold(labels, scores, threshold)
         assert (precision, recall) == (hits / (hits + false), hits / 3)
 
@@ -132,20 +130,20 @@ def test_precision_recall_curve_gives_both_at_its_thresholds():
 def test_a_thinned_curve_keeps_its_ends_and_its_shape(golden, points):
     labels, scores = golden["masks"] > 0, golden["scores"]
     full, thin = (image.roc_curve(labels, scores, points=number) for number in (None, points))
-    assert len(thin.thresholds) <= points < len(full.thresholds)
-    assert (thin.thresholds[0], thin.thresholds[-1]) == (full.thresholds[0], full.thresholds[-1])
-    assert set(thin.thresholds) <= set(full.thresholds)
-    gaps = np.diff(thin.false_positive_rate) + np.diff(thin.true_positive_rate)
+    assert len(thin[2]) <= points < len(full[2])
+    assert (thin[2][0], thin[2][-1]) == (full[2][0], full[2][-1])
+    assert set(thin[2]) <= set(full[2])
+    gaps = np.diff(thin[0]) + np.diff(thin[1])
     assert gaps.max() < 2 / (points - 1) + 0.05
-    thin_pr = image.precision_recall_curve(labels, scores, points=points)
-    assert len(thin_pr.recall) <= points
-    assert (thin_pr.recall[0], thin_pr.recall[-1]) == (1, 0)
+    recall, _, _ = image.precision_recall_curve(labels, scores, points=points)
+    assert len(recall) <= points
+    assert (recall[0], recall[-1]) == (1, 0)
     with pytest.raises(UsageError, match="points=1: a thinned curve needs at least 2"):
         image.roc_curve(labels, scores, points=1)
 
 
 def test_importing_the_metrics_loads_neither_scipy_nor_sklearn_nor_torch():
-    names = ("accumulate", "decision", "image", "pixel", "video", "sweep", "classes", "clock", "memory_use")
+    names = ("accumulate", "decision", "image", "pixel", "video", "clock", "memory_use")
     code = (
         f"import sys, {', '.join('offnormal.metrics.' + name for name in names)}\n"
         "sys.exit(' '.join({'scipy', 'sklearn', 'torch'} & set(sys.modules)) or 0)"

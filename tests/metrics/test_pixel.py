@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from offnormal.errors import DataError, UsageError
 from offnormal.metrics import pixel
+from offnormal.metrics.pixel import region_sizes
 
 from . import naive
 
@@ -159,3 +160,23 @@ def test_a_mistake_is_named_with_advice(function, masks, maps, ignore, message):
 def test_a_limit_outside_its_range_is_refused(limit):
     with pytest.raises(UsageError, match="expected a share of the normal pixels above 0 and at most 1"):
         pixel.aupro(MASKS, np.ones((2, 4, 5)), limit)
+
+
+@given(hnp.arrays(np.bool_, (3, 5, 6)), hnp.arrays(np.bool_, (5, 6), elements=st.sampled_from([True, True, False])))
+@settings(max_examples=60, deadline=None)
+def test_equals_flood_fill(masks, kept):
+    sizes, regions = region_sizes(masks, kept)
+    expected = np.zeros(masks.shape, int)
+    count = 0
+    for mask, size in zip(masks, expected, strict=True):
+        for region in naive.regions(mask):
+            left = [place for place in region if kept[place]]
+            count += bool(left)
+            for place in left:
+                size[place] = len(left)
+    assert (sizes.tolist(), regions) == (expected[masks & kept].tolist(), count)
+
+
+def test_masks_without_an_anomalous_pixel_have_no_region():
+    sizes, regions = region_sizes(np.zeros((2, 3, 4), bool), np.ones((3, 4), bool))
+    assert (sizes.size, regions) == (0, 0)

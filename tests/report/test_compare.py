@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+from offnormal.drawing.wording import NONE
 from offnormal.evaluation.compare import compare_runs
 from offnormal.report.compare import LANES_SHOWN, render_comparison
-from offnormal.report.wording import NONE
 from tests.evaluations import clip_run, image_run, video_run
 from tests.html_reader import read
 

@@ -27,7 +27,7 @@ def test_runs_are_told_apart_without_colour():
 def test_every_curve_takes_the_page_s_colour():
     labels = np.arange(200) % 2
     rng = np.random.default_rng(0)
-    svg = roc_curves(labels, [rng.normal(labels, 1.0) for _ in range(9)], unit="frames")
+    svg = roc_curves(labels, [rng.normal(labels, 1.0) for _ in range(9)], unit="frames", width=560)
     ElementTree.fromstring(svg)
     for style in styles(9):
         assert f"var(--run-{style.number}, {style.colour})" in svg

@@ -3,10 +3,10 @@ from __future__ import annotations
 import doctest
 from types import SimpleNamespace
 
+from offnormal.drawing.wording import NONE
 from offnormal.evaluation.compare import compare_runs
 from offnormal.report import compare_table as module
 from offnormal.report.compare_table import counts, detector, groups, markdown, reading
-from offnormal.report.wording import NONE
 from tests.evaluations import image_run, video_run
 
 
@@ -37,8 +37,8 @@ def test_cells_say_what_is_best_and_what_is_noise(tmp_path):
     found = compare_runs([*folders, video_run(tmp_path / "c", power=4.0, seed=2)])
     cells = column(found, "frame_AUC_micro").cells
     assert cells[0].text == f"{found.rows[0].metrics['frame_AUC_micro']:.4f}" and cells[0].below == ""
-    assert [cell.noise for cell in cells] == [False, True, False]
-    assert [cell.best for cell in cells] == [False, False, True]
+    assert [cell.mark == "~" for cell in cells] == [False, True, False]
+    assert [cell.is_best for cell in cells] == [False, False, True]
     assert " to +" in cells[2].below
     assert column(found, "frame_AUC_micro_per_video_norm").title == "frame_AUC_micro"
 
@@ -54,10 +54,10 @@ def test_thresholds_are_each_run_s_own_and_combined_has_none(tmp_path):
 
 def test_a_cost_is_best_only_where_timings_would_not_drift_as_far(tmp_path):
     folders = [video_run(tmp_path / f"{cost}", seconds_per_frame=cost, seed=i) for i, cost in enumerate((0.01, 0.0105))]
-    assert not any(cell.best for cell in column(compare_runs(folders), "ms per frame").cells)
+    assert not any(cell.is_best for cell in column(compare_runs(folders), "ms per frame").cells)
     slow = video_run(tmp_path / "slow", seconds_per_frame=0.02)
     cells = column(compare_runs([folders[0], slow]), "ms per frame").cells
-    assert [(cell.text, cell.best) for cell in cells] == [("10.0", True), ("20.0", False)]
+    assert [(cell.text, cell.is_best) for cell in cells] == [("10.0", True), ("20.0", False)]
 
 
 def test_pixel_metrics_say_that_they_were_not_computed_again(tmp_path):

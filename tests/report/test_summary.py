@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from offnormal.drawing.wording import NONE
 from offnormal.report.summary import render_summary
-from offnormal.report.wording import NONE
 from tests.evaluations import clip_evaluation, image_evaluation, images, video_evaluation
 from tests.html_reader import read
 

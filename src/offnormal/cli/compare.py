@@ -68,10 +68,7 @@ def as_text(comparison: Comparison) -> list[str]:
     for group in groups(comparison):
         rows += [[], [group.title]]
         for column in group.columns:
-            marks = ["*" if cell.best else "~" if cell.noise else " " for cell in column.cells]
-            rows.append(
-                [f"  {column.name}", *(f"{cell.text} {mark}" for cell, mark in zip(column.cells, marks, strict=True))]
-            )
+            rows.append([f"  {column.name}", *(f"{cell.text} {cell.mark or ' '}" for cell in column.cells)])
             if any(cell.below for cell in column.cells):
                 rows.append(["", *(f"{cell.below}  " for cell in column.cells)])
     first = max(len(row[0]) for row in rows if row)

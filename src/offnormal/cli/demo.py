@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -37,8 +37,7 @@ def command(
     with progress_bar() as progress:
         made = demonstrate(out, seed=seed, device=device, progress=progress)
     if json:
-        result: dict[str, Any] = {"run": made.run.path, "data": made.data, **metrics_json(made.evaluation)}
-        say_json(result)
+        say_json({"run": made.run.path, "data": made.data, **metrics_json(made.evaluation)})
         return 0
     card = made.run.bundle.card
     say(f"generated       {made.data}: {card['data']['images']} normal images to learn from")

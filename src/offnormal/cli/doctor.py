@@ -12,17 +12,7 @@ from pathlib import Path
 from offnormal.cli.show import say, say_json
 from offnormal.errors import OffnormalError
 
-_PACKAGES = (
-    "torch",
-    "torchvision",
-    "timm",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "pillow",
-    "safetensors",
-    "matplotlib",
-)
+_PACKAGES = ["torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pillow", "safetensors", "matplotlib"]
 
 
 def command(*, json: bool = False) -> int:
@@ -55,11 +45,7 @@ def _weights() -> tuple[str, bool, str]:
         path = lite0_file()
     except OffnormalError as error:
         return "default weights", False, str(error)
-    return (
-        "default weights",
-        True,
-        f"EfficientNet-Lite0, {path.stat().st_size / 1e6:.1f} MB, sha256 as expected",
-    )
+    return "default weights", True, f"EfficientNet-Lite0, {path.stat().st_size / 1e6:.1f} MB, sha256 as expected"
 
 
 def _devices() -> list[tuple[str, bool, str]]:

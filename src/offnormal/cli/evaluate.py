@@ -72,8 +72,8 @@ def as_text(evaluation: Evaluation, report: Path) -> list[str]:
 
 def _title(evaluation: Evaluation) -> str:
     """Name of the dataset and how much of it was scored."""
+    from offnormal.drawing.wording import counted
     from offnormal.evaluation.units import TRAITS
-    from offnormal.report.wording import counted
 
     traits = TRAITS[evaluation.unit]
     number = counted(len(evaluation.table.items), *traits.item)

@@ -69,7 +69,7 @@ def _fit(name: str, model: type[FitConfig], options: BaseModel | None, file: Pat
 
 
 def _as_text(run: Run) -> list[str]:
-    from offnormal.report.wording import counted
+    from offnormal.drawing.wording import counted
 
     bundle = run.bundle
     data, weights = bundle.card["data"], bundle.card["weights"]

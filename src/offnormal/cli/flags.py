@@ -72,7 +72,7 @@ def _flags(model: type[BaseModel], without: Collection[str], heading: str | None
     return flags
 
 
-def _text(annotation: Any, metadata: Sequence[object] = ()) -> Text | None:
+def _text(annotation: object, metadata: Sequence[object] = ()) -> Text | None:
     """The text form of a field's type, which may be an option or a list of it."""
     for mark in metadata:
         if isinstance(mark, Text):
@@ -81,7 +81,7 @@ def _text(annotation: Any, metadata: Sequence[object] = ()) -> Text | None:
     return next((mark for mark in inner if mark is not None), None)
 
 
-def _is_list(annotation: Any) -> bool:
+def _is_list(annotation: object) -> bool:
     return get_origin(annotation) is list or any(map(_is_list, get_args(annotation)))
 
 

@@ -103,7 +103,7 @@ def as_text(prediction: Prediction) -> list[str]:
 
 def _video_text(prediction: Prediction) -> list[str]:
     """Length, frames, highest score, and time in alarm in one line, then a line for each alarm."""
-    from offnormal.drawing.time_text import clock_tenths, clock_text
+    from offnormal.drawing.wording import clock_tenths, clock_text
 
     table, peak = prediction.table, prediction.peak
     frames, scored = len(table), int(table.scored.sum())

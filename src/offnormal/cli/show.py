@@ -7,11 +7,12 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from offnormal.data.dataset import Skipped
     from offnormal.verbs.loading import Progress as Tell
 
 
@@ -57,7 +58,7 @@ def say(text: str = "") -> None:
     print(text, flush=True)
 
 
-def say_json(values: Any) -> None:
+def say_json(values: object) -> None:
     """One line of JSON on stdout, at once."""
     print(json.dumps(values, ensure_ascii=False, default=str), flush=True)
 
@@ -67,7 +68,7 @@ def warn(text: str) -> None:
     print(f"offnormal: {text}", file=sys.stderr, flush=True)
 
 
-def warn_skipped(skipped: list[Any], *, logged: bool = False) -> None:
+def warn_skipped(skipped: Sequence[Skipped], *, logged: bool = False) -> None:
     """Name the files that were left out on stderr: all of them, or the first ten where a log names the others."""
     shown = 10 if logged else len(skipped)
     for bad in skipped[:shown]:

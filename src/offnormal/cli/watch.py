@@ -181,7 +181,7 @@ def _dry_run(watch: Any, *, json: bool) -> int:
 def line(event: Event) -> str:
     """One event in one line."""
     if event.position_s is not None:
-        from offnormal.drawing.time_text import clock_tenths
+        from offnormal.drawing.wording import clock_tenths
 
         start, end = clock_tenths(event.position_s), clock_tenths(event.position_s + event.duration_s)
     else:

@@ -1,7 +1,7 @@
 """A small inspection data set of synthetic pictures, for a first look at the program.
 
-The part is modelled as a surface (`part`, `marking`), damaged (`scratch`, `hole`, `stain`, `missing`), lit
-(`station`) and photographed (`camera`); `render` draws one picture and `tree` writes the set.
+The part is modeled as a surface (`part`), damaged (`damage`), lit, and photographed (`station`); `render` draws one
+picture and `tree` writes the set.
 """
 
 from __future__ import annotations

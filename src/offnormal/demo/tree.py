@@ -11,7 +11,8 @@ from uuid import uuid4
 
 from PIL import Image
 
-from offnormal.demo.render import DEFECTS, render
+from offnormal.demo.damage import DEFECTS
+from offnormal.demo.render import render
 from offnormal.errors import DataError, UsageError
 
 _MARKER = "demo.json"
@@ -148,20 +149,16 @@ def _holds(root: Path, recipe: Recipe, entries: list[Entry]) -> bool:
 
 def _write(root: Path, recipe: Recipe, entries: list[Entry], progress: Callable[[int, int], None] | None) -> None:
     for done, entry in enumerate(entries, start=1):
-        _write_entry(root, entry, recipe.size)
+        image, mask = render(recipe.size, entry.seed, entry.defect, entry.severity)
+        _save(Image.fromarray(image), root / entry.image)
+        if entry.mask is not None:
+            _save(Image.fromarray(mask.astype("uint8") * 255), root / entry.mask)
         if progress is not None:
             progress(done, len(entries))
     about = asdict(recipe) | {"defects": ", ".join(DEFECTS)}
     text = _README + _README_EXTRA if recipe.extra_good else _README
     (root / "README.txt").write_text(text.format_map(about), encoding="utf-8")
     (root / _MARKER).write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")
-
-
-def _write_entry(root: Path, entry: Entry, size: int) -> None:
-    image, mask = render(size, entry.seed, entry.defect, entry.severity)
-    _save(Image.fromarray(image), root / entry.image)
-    if entry.mask is not None:
-        _save(Image.fromarray(mask.astype("uint8") * 255), root / entry.mask)
 
 
 def _save(picture: Image.Image, path: Path) -> None:

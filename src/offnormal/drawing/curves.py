@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ _SIZE = (350, 300)  # pixels
 _STYLES = ("normal", "anomalous", "muted", "ink")  # of the losses in turn, the one that counts first
 _DASHED = (0, (4, 2))  # from the fifth loss on
 
-Series = Mapping[int, Mapping[str, float | None]]  # step -> losses by name
+_Series = Mapping[int, Mapping[str, float | None]]  # step -> losses by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,47 +30,37 @@ class Curves:
     """One plot with the names of its lines."""
 
     title: str
-    lines: list[tuple[str, str, bool]]  # name, colour, dashed
-    svg: str
+    lines: list[tuple[str, str, bool]]  # name, color, dashed
+    figure: Figure
+
+    @property
+    def svg(self) -> str:
+        """For a page that has a legend of its own."""
+        return to_svg(self.figure, f"Over the steps: {self.title}")
+
+    @property
+    def png(self) -> bytes:
+        """With a legend."""
+        return to_png(self.figure, self.title, [(name, COLOURS[color], dashed) for name, color, dashed in self.lines])
 
 
 def curves(history: History | None) -> list[Curves]:
     """The plots of a training; none without one."""
-    return [
-        Curves(plot.title, plot.lines, to_svg(plot.figure, f"Over the steps: {plot.title}")) for plot in _plots(history)
-    ]
-
-
-def curve_pictures(history: History | None) -> dict[str, bytes]:
-    """The same plots as PNG with a legend each, by their titles."""
-    colours = {name: COLOURS[name] for name in _STYLES}
-    return {
-        plot.title: to_png(plot.figure, plot.title, [(name, colours[c], dashed) for name, c, dashed in plot.lines])
-        for plot in _plots(history)
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class _Plot:
-    title: str
-    lines: list[tuple[str, str, bool]]
-    figure: Figure
-
-
-def _plots(history: History | None) -> Iterator[_Plot]:
     if history is None:
-        return
-    names = list(dict.fromkeys(name for losses in history.steps.values() for name in losses))
-    for name in names:
-        series = {step: losses[name] for step, losses in history.steps.items() if name in losses}
-        yield _plot(name, series, history)
+        return []
+    names = dict.fromkeys(name for losses in history.steps.values() for name in losses)
+    plots = [
+        _plot(name, {step: losses[name] for step, losses in history.steps.items() if name in losses}, history)
+        for name in names
+    ]
     if history.validations:
-        yield _plot("normals kept back", history.validations, history, best=history.best)
+        plots.append(_plot("normals kept back", history.validations, history, best=history.best))
     if history.epochs:
-        yield _plot("in each epoch", history.epochs, history)
+        plots.append(_plot("in each epoch", history.epochs, history))
+    return plots
 
 
-def _plot(title: str, series: Series, history: History, *, best: int | None = None) -> _Plot:
+def _plot(title: str, series: _Series, history: History, *, best: int | None = None) -> Curves:
     figure, axes = new_axes(*_SIZE, x="step", y="")
     names = sorted(
         dict.fromkeys(name for losses in series.values() for name in losses), key=lambda name: name != "loss"
@@ -100,7 +90,7 @@ def _plot(title: str, series: Series, history: History, *, best: int | None = No
         last = max(series)
         axes.plot(best, loss, "o", color=COLOURS["ink"], markersize=6, zorder=5)
         note(axes, best, loss, f"lowest {loss:.3g}", colour="ink", ha="right" if best > 0.6 * last else "left")
-    return _Plot(title, lines, figure)
+    return Curves(title, lines, figure)
 
 
 def thinned(

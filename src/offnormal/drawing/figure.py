@@ -89,7 +89,7 @@ def to_svg(figure: Figure, title: str) -> str:
     drawn = _STILL.sub("", _TAG.sub(_shorter, drawn)).replace("xlink:href", "href")
     used = set(re.findall(r"#([\w.-]+)", drawn))
     drawn = _ID.sub(lambda found: found[0] if found[1] in used else "", drawn)
-    for name, colour in COLOURS.items():
+    for name, colour in (COLOURS | {f"run-{number}": colour for number, colour in enumerate(RUN_COLOURS, 1)}).items():
         drawn = drawn.replace(colour, f"var(--{name}, {colour})")
     drawn = re.sub(r">\s+<", "><", re.sub(r"\s*\n\s*", " ", drawn))
     return f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {width} {height}">{drawn.strip()}'

@@ -48,14 +48,21 @@ def overlay(image: np.ndarray, map: np.ndarray, *, threshold: float | None, low:
     laid over) to `high`; a threshold between them has the middle colour. Without a threshold there is no contour.
     Raises DataError for other shapes and UsageError unless low < high.
     """
-    height, width = _checked(image, map, low, high)
-    levels = (scale_position(map, threshold, low, high) * 255).round().astype(np.uint8)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise DataError(f"picture of shape {image.shape} and {image.dtype}: expected (H, W, 3) uint8")
+    if map.shape != image.shape[:2]:
+        raise DataError(
+            f"map of shape {map.shape} for a picture of {image.shape[:2]}: bring it to the picture's size first"
+        )
+    if not low < high:
+        raise UsageError(f"colour scale from {low:g} to {high:g}: expected low < high; take both from scale_for")
+    levels = (_scale_position(map, threshold, low, high) * 255).round().astype(np.uint8)
     table = _colour_table()
     heat = Image.fromarray(table[levels, :3])
     cover = Image.fromarray(table[levels, 3])
     blended = Image.composite(heat, Image.fromarray(image), cover)
     if threshold is not None:
-        draw_contour(blended, map, threshold, width=line_width(height, width), line=_LINE)
+        draw_contour(blended, map, threshold, width=line_width(*map.shape), line=_LINE)
     return blended
 
 
@@ -66,7 +73,7 @@ def faint_overlay(
 
     Quicker and fainter than `overlay`, without a contour: what moves under the heat map is to be seen.
     """
-    place = scale_position(map, threshold, low, high)
+    place = _scale_position(map, threshold, low, high)
     visible = 0.5 if threshold is not None else 0.0
     if place.max() <= visible:
         return photo
@@ -87,7 +94,7 @@ def gradient(steps: int = 16) -> list[tuple[int, int, int, float]]:
     return [(int(red), int(green), int(blue), round(int(cover) / 255, 3)) for red, green, blue, cover in rows]
 
 
-def scale_position(map: np.ndarray, threshold: float | None, low: float, high: float) -> NDArray[np.float64]:
+def _scale_position(map: np.ndarray, threshold: float | None, low: float, high: float) -> NDArray[np.float64]:
     """Where on the scale each value of a map (any shape) lies, 0-1.
 
     Even from low to the threshold at 0.5, and on from there to high; even all the way without a threshold between.
@@ -148,15 +155,3 @@ def _contours(field: np.ndarray, level: float) -> list[NDArray[np.float64]]:
     lines = [np.asarray(points) - 1 for points in contour_generator(z=padded).lines(level)]
     last = np.array(field.shape[::-1]) - 1.0
     return [points.clip(0, last) for points in lines if len(points) > 2]
-
-
-def _checked(image: np.ndarray, map: np.ndarray, low: float, high: float) -> tuple[int, int]:
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise DataError(f"picture of shape {image.shape} and {image.dtype}: expected (H, W, 3) uint8")
-    if map.shape != image.shape[:2]:
-        raise DataError(
-            f"map of shape {map.shape} for a picture of {image.shape[:2]}: bring it to the picture's size first"
-        )
-    if not low < high:
-        raise UsageError(f"colour scale from {low:g} to {high:g}: expected low < high; take both from scale_for")
-    return int(image.shape[0]), int(image.shape[1])

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from offnormal.drawing.axis import ScoreAxis, axis_for
 from offnormal.drawing.figure import COLOURS, new_axes, note, to_svg
+from offnormal.metrics.decision import OracleThreshold, ThresholdSweep
 from offnormal.metrics.image import precision_recall_curve, roc_curve
-from offnormal.metrics.sweep import OracleThreshold, ThresholdSweep
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,10 +47,10 @@ def histogram(
             axes.stairs(shares, edges, color=COLOURS[name], linewidth=1.4)
     if np.size(outline):
         axes.stairs(_shares(outline, edges), edges, color=COLOURS["normal"], linewidth=1.4, linestyle=(0, (3, 2)))
-    score_scale(axes, axis)
+    _score_scale(axes, axis)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    threshold_line(axes, threshold, axis)
+    _threshold_line(axes, threshold, axis)
     return to_svg(figure, "Histogram of the scores")
 
 
@@ -59,11 +59,10 @@ def roc(labels: ArrayLike, scores: ArrayLike, *, at: tuple[float, float] | None,
 
     labels, scores: (R,) each, of both classes; DataError as in `metrics.image`. kinds: what the two are called.
     """
-    curve = roc_curve(labels, scores, points=_POINTS)
+    x, y, _ = roc_curve(labels, scores, points=_POINTS)
     figure, axes = new_axes(*_SMALL, x=f"false alarms per 100 {kinds[0]}", y=f"detected per 100 {kinds[1]}")
     axes.plot((0, 100), (0, 100), color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
-    x, y = 100 * curve.false_positive_rate, 100 * curve.true_positive_rate
-    _curve(axes, x, y, at, left_of_point=False)
+    _curve(axes, 100 * x, 100 * y, at, left_of_point=False)
     return to_svg(figure, "ROC curve")
 
 
@@ -71,11 +70,11 @@ def precision_recall(
     labels: ArrayLike, scores: ArrayLike, *, at: tuple[float, float] | None, kinds: tuple[str, str]
 ) -> str:
     """Precision over recall in per cent; `at`: recall and precision, 0-1, of the calibrated threshold."""
-    curve = precision_recall_curve(labels, scores, points=_POINTS)
+    recall, precision, _ = precision_recall_curve(labels, scores, points=_POINTS)
     figure, axes = new_axes(*_SMALL, x=f"detected per 100 {kinds[1]}", y=f"{kinds[1]} per 100 called anomalous")
     chance = 100 * float(np.mean(np.asarray(labels, dtype=np.float64)))
     axes.axhline(chance, color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
-    _curve(axes, 100 * curve.recall, 100 * curve.precision, at, left_of_point=True)
+    _curve(axes, 100 * recall, 100 * precision, at, left_of_point=True)
     return to_svg(figure, "Precision over recall")
 
 
@@ -97,14 +96,14 @@ def sweep(
     for name, shares in (("normal", found.passed[rows]), ("anomalous", found.detected[rows])):
         heights = [100 * shares[0], *(100 * shares).tolist()]
         axes.stairs(heights, edges, baseline=None, color=COLOURS[name], linewidth=1.8)
-    score_scale(axes, axis)
-    percent_scale(axes, "y")
+    _score_scale(axes, axis)
+    _percent_scale(axes, "y")
     if oracle is not None:
         axes.axvline(oracle.threshold, color=COLOURS["muted"], linewidth=1.2, linestyle=(0, (4, 3)))
         right_half = float(axis.position(np.array([oracle.threshold]))[0]) > 0.6
         side = "right" if right_half else "left"
         note(axes, oracle.threshold, 3, f"oracle threshold {oracle.threshold:.4g}", colour="muted", ha=side)
-    threshold_line(axes, threshold, axis)
+    _threshold_line(axes, threshold, axis)
     return to_svg(figure, "Passed and detected over the threshold")
 
 
@@ -118,8 +117,8 @@ def _curve(
 ) -> None:
     axes.fill_between(x, y, color=COLOURS["normal"], alpha=0.08, linewidth=0)
     axes.plot(x, y, color=COLOURS["normal"], linewidth=1.8, clip_on=False)
-    percent_scale(axes, "x")
-    percent_scale(axes, "y")
+    _percent_scale(axes, "x")
+    _percent_scale(axes, "y")
     axes.spines["bottom"].set_visible(False)
     if at is not None:
         place = 100 * at[0], 100 * at[1]
@@ -128,12 +127,12 @@ def _curve(
         note(axes, *place, "at the threshold", colour="anomalous", ha=ha, va="top")
 
 
-def percent_scale(axes: Axes, which: str) -> None:
+def _percent_scale(axes: Axes, which: str) -> None:
     """Let one axis ("x" or "y") go from 0 to 100."""
     axes.set(**{f"{which}lim": (0, 100), f"{which}ticks": (0, 25, 50, 75, 100)})
 
 
-def score_scale(axes: Axes, axis: ScoreAxis) -> None:
+def _score_scale(axes: Axes, axis: ScoreAxis) -> None:
     """Let the x axis be one of scores."""
     from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
@@ -149,7 +148,7 @@ def score_scale(axes: Axes, axis: ScoreAxis) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
 
 
-def threshold_line(axes: Axes, threshold: float | None, axis: ScoreAxis) -> None:
+def _threshold_line(axes: Axes, threshold: float | None, axis: ScoreAxis) -> None:
     """Draw and name the threshold on an x axis of scores; nothing without one."""
     if threshold is None:
         return

@@ -23,19 +23,15 @@ class ClassKey:
 
     action: str
     number: int  # of the page's colour variable --run-N
-    anomalous: bool
-
-    @property
-    def marker(self) -> Literal["o", "X"]:
-        """Circles for what is normal, crosses for what is not, so that no eye depends on colours."""
-        return "X" if self.anomalous else "o"
+    marker: Literal["o", "X"]  # circles for what is normal, crosses for what is not, so that no eye depends on colors
 
 
 def class_keys(actions: Sequence[str], anomalous: Sequence[str]) -> list[ClassKey]:
     """One for each class, normal ones first; of more than nine some share a colour."""
     ordered = sorted(dict.fromkeys(actions), key=lambda action: action in anomalous)
     return [
-        ClassKey(action, number % len(RUN_COLOURS) + 1, action in anomalous) for number, action in enumerate(ordered)
+        ClassKey(action, number % len(RUN_COLOURS) + 1, "X" if action in anomalous else "o")
+        for number, action in enumerate(ordered)
     ]
 
 
@@ -81,7 +77,4 @@ def scatter(
     axes.grid(visible=False)
     axes.spines["bottom"].set_visible(False)
     axes.set_position((0.01, 0.01, 0.98, 0.98))
-    drawn = to_svg(figure, title)
-    for number, colour in enumerate(RUN_COLOURS, 1):
-        drawn = drawn.replace(f" {colour}", f" var(--run-{number}, {colour})")
-    return drawn
+    return to_svg(figure, title)

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from offnormal.drawing.time_text import clock_tenths
+from offnormal.drawing.wording import clock_tenths
 
 GROUND = (18, 22, 29)  # colours of the report's dark page
 ALARM = (235, 62, 40)
@@ -102,7 +102,8 @@ class ScorePanel:
         middle, room = self._status // 2, self._letters // 2
         score = "not scored" if math.isnan(value) else f"score {value:.4g}"
         right = self.width - room
-        for text, colour in ((_limit(self._threshold), _MUTED), (score, _INK)):
+        limit = "" if self._threshold is None else f"threshold {self._threshold:.4g}"
+        for text, colour in ((limit, _MUTED), (score, _INK)):
             if text:
                 pen.text((right, middle), text, colour, font, anchor="rm")
                 right -= math.ceil(font.getlength(text)) + 2 * room
@@ -127,10 +128,6 @@ class ScorePanel:
             pen.text((left, middle), text, colour, font, anchor="lm")
             left += wide + 2 * room
         return np.asarray(row)
-
-
-def _limit(threshold: float | None) -> str:
-    return "" if threshold is None else f"threshold {threshold:.4g}"
 
 
 @cache

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from offnormal.drawing.axis import ScoreAxis, axis_for
 from offnormal.drawing.figure import COLOURS, new_axes, note, to_svg
-from offnormal.drawing.time_text import clock_text
+from offnormal.drawing.wording import clock_text
 from offnormal.metrics.clock import runs
 from offnormal.metrics.video import FrameScores
 

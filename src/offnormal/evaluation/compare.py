@@ -26,7 +26,7 @@ from offnormal.evaluation.table import ASSUMED_FPS, ScoreTable
 from offnormal.evaluation.units import LOWER_IS_BETTER, TRAITS, measure
 from offnormal.events.rules import EventRules, low_threshold
 from offnormal.metrics import bootstrap, decision
-from offnormal.metrics.classes import SplitRow
+from offnormal.metrics.decision import SplitRow
 from offnormal.metrics.video import PER_VIDEO_NORM, frame_auc, min_max
 from offnormal.types import Unit
 

@@ -19,10 +19,18 @@ from offnormal.evaluation.units import TRAITS, measure, why_no_metrics
 from offnormal.events.rules import EventRules
 from offnormal.metrics import decision
 from offnormal.metrics.accumulate import PixelResult, PixelScores
-from offnormal.metrics.classes import ClassRow, SplitRow, class_rows, split_rows
-from offnormal.metrics.decision import Share
+from offnormal.metrics.decision import (
+    ClassRow,
+    OracleThreshold,
+    Share,
+    SplitRow,
+    ThresholdSweep,
+    class_rows,
+    oracle_threshold,
+    split_rows,
+    threshold_sweep,
+)
 from offnormal.metrics.memory_use import MemoryShares, MemoryUse
-from offnormal.metrics.sweep import OracleThreshold, ThresholdSweep, oracle_threshold, threshold_sweep
 from offnormal.metrics.video import FrameScores, VideoMetrics
 from offnormal.types import NORMAL, Unit
 

@@ -149,11 +149,6 @@ class Jumps:
     def __init__(self) -> None:
         self._last: deque[float] = deque(maxlen=_SPACINGS)
 
-    @property
-    def median_s(self) -> float:
-        """The median of the last spacings; 0 before there is one."""
-        return sorted(self._last)[len(self._last) // 2] if self._last else 0.0
-
     def take(self, spacing_s: float) -> bool:
         """Whether the next spacing is a jump; one that is not above 0 is none and is forgotten."""
         jump = len(self._last) >= _KNOWN and spacing_s > GAP * _usual(self._last)

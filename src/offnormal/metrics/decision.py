@@ -1,32 +1,24 @@
-"""How good decisions are: escapes and false alarms, at one threshold and over many.
+"""How good decisions are: misses and false alarms at one threshold and over many, by class, and by split.
 
-A part is called anomalous where its score is *above* the threshold (score > threshold), as everywhere a
-calibrated threshold decides. Labels and verdicts are 0/1 or booleans, 1 = anomalous; DataError for anything
-else.
+A unit is called anomalous where its score is *above* the threshold (score > threshold), as everywhere a calibrated
+threshold decides. A class is a type of anomaly ("scratch") or of activity ("walking"). Labels and verdicts are 0/1 or
+booleans, 1 = anomalous; DataError for anything else.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from offnormal.errors import DataError, UsageError
-from offnormal.metrics.inputs import BoolArray, as_binary, as_finite, labelled_scores
+from offnormal.metrics import image
+from offnormal.metrics.inputs import BoolArray, as_binary, as_finite, check_both_classes, labelled_scores
 
 CONFIDENCE = 0.95
-_RATES = (
-    0.2,
-    0.1,
-    0.05,
-    0.02,
-    0.01,
-    0.005,
-    0.002,
-    0.001,
-    0.0,
-)  # false-alarm rates that a line is likely to ask for
+_RATES = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0)  # false-alarm rates that people ask for
 
 Report = dict[str, dict[str, float] | float]
 
@@ -149,16 +141,12 @@ def operating_table(
     flags, values = labelled_scores(labels, scores)
     normal, anomalous = np.sort(values[~flags]), np.sort(values[flags])
     chosen = _thresholds(normal, anomalous, rows) if thresholds is None else as_finite(thresholds, "thresholds")
-    return [
-        _operating_point(
-            float(threshold),
-            normal.size - int(np.searchsorted(normal, threshold, side="right")),
-            normal.size,
-            int(np.searchsorted(anomalous, threshold, side="right")),
-            anomalous.size,
-        )
-        for threshold in chosen
-    ]
+    points = []
+    for threshold in chosen:
+        passed, missed = (int(np.searchsorted(group, threshold, side="right")) for group in (normal, anomalous))
+        counts = Confusion(passed, normal.size - passed, missed, anomalous.size - missed)
+        points.append(operating_point(float(threshold), counts))
+    return points
 
 
 def _paired(labels: ArrayLike, verdicts: ArrayLike) -> tuple[BoolArray, BoolArray]:
@@ -168,14 +156,16 @@ def _paired(labels: ArrayLike, verdicts: ArrayLike) -> tuple[BoolArray, BoolArra
     return truth, called
 
 
-def _operating_point(threshold: float, false_alarms: int, normals: int, escapes: int, anomalies: int) -> OperatingPoint:
-    caught = anomalies - escapes
+def operating_point(threshold: float, confusion: Confusion) -> OperatingPoint:
+    """The row of a threshold that makes these decisions."""
+    caught, false_alarms = confusion.caught, confusion.false_alarm
+    anomalies = caught + confusion.escape
     return OperatingPoint(
         threshold=threshold,
         false_alarms=false_alarms,
-        false_alarms_per_100_good=100 * false_alarms / normals if normals else None,
-        escapes=escapes,
-        escapes_per_100_bad=100 * escapes / anomalies if anomalies else None,
+        false_alarms_per_100_good=confusion.false_alarms_per_100_good.per_100,
+        escapes=confusion.escape,
+        escapes_per_100_bad=confusion.escapes_per_100_bad.per_100,
         precision=caught / (caught + false_alarms) if caught + false_alarms else None,
         recall=caught / anomalies if anomalies else None,
         f1=2 * caught / (anomalies + caught + false_alarms) if anomalies else None,
@@ -204,3 +194,134 @@ def _spread(size: int, wanted: int) -> NDArray[np.int64]:
     if size <= wanted:
         return np.arange(size)
     return np.unique(np.linspace(0, size - 1, wanted).round().astype(np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdSweep:
+    """What every threshold does to the units tested on."""
+
+    thresholds: NDArray[np.float64]  # (K,) rising
+    passed: NDArray[np.float64]  # (K,) share of the normal units that are called normal, 0-1, rising
+    detected: NDArray[np.float64]  # (K,) share of the anomalous units that are called anomalous, 0-1, falling
+
+
+@dataclass(frozen=True, slots=True)
+class OracleThreshold:
+    """The threshold that would have been best, known only with the labels of the test set."""
+
+    threshold: float
+    passed: float  # 0-1
+    detected: float  # 0-1
+
+
+def threshold_sweep(labels: ArrayLike, scores: ArrayLike) -> ThresholdSweep:
+    """Shares passed and detected at every threshold that makes a difference: below all scores, and at each of them.
+
+    >>> sweep = threshold_sweep([0, 0, 1], [1, 3, 2])
+    >>> sweep.passed.tolist(), sweep.detected.tolist()
+    ([0.0, 0.5, 0.5, 1.0], [1.0, 1.0, 0.0, 0.0])
+    """
+    flags, values = labelled_scores(labels, scores)
+    check_both_classes(int(flags.sum()), int((~flags).sum()), "labels")
+    distinct = np.unique(values)
+    thresholds = np.concatenate([[np.nextafter(distinct[0], -np.inf)], distinct])
+    normal, anomalous = (np.sort(values[rows]) for rows in (~flags, flags))
+    passed = np.searchsorted(normal, thresholds, side="right") / normal.size
+    detected = 1 - np.searchsorted(anomalous, thresholds, side="right") / anomalous.size
+    return ThresholdSweep(thresholds, passed, detected)
+
+
+def oracle_threshold(sweep: ThresholdSweep) -> OracleThreshold:
+    """Where passed and detected are highest together; of a range of thresholds that do the same its middle.
+
+    >>> oracle_threshold(threshold_sweep([0, 0, 1, 1], [1, 2, 4, 5]))
+    OracleThreshold(threshold=3.0, passed=1.0, detected=1.0)
+    """
+    best = int(np.argmax(sweep.passed + sweep.detected))
+    lower, upper = sweep.thresholds[best], sweep.thresholds[min(best + 1, sweep.thresholds.size - 1)]
+    middle = lower / 2 + upper / 2
+    middle = float(middle if lower < middle < upper else lower)  # neighboring numbers have none between them
+    return OracleThreshold(middle, float(sweep.passed[best]), float(sweep.detected[best]))
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRow:
+    """How the units of one class fare; `correct`, `median` and `auroc` count those tested on."""
+
+    name: str
+    is_anomalous: bool
+    counts: dict[str, int]  # units by split
+    median: float | None  # score; None: none was tested on
+    correct: Share | None  # passed, or detected; None: there is no threshold
+    auroc: float | None  # of an anomalous class against all normal units tested on
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRow:
+    """How many units of a split are judged correctly: normal ones pass, anomalous ones are detected."""
+
+    split: str
+    count: int
+    correct: Share | None  # None: there is no threshold
+
+
+def class_rows(
+    classes: Sequence[str],
+    splits: Sequence[str],
+    labels: ArrayLike,
+    scores: ArrayLike,
+    threshold: float | None,
+    *,
+    tested: Sequence[str],
+) -> list[ClassRow]:
+    """A row for each class, normal ones first, each kind in the order of appearance.
+
+    classes, splits, labels, scores: (R,) each. tested: the splits that are tested on. Raises DataError for labels and
+    scores as in `metrics.image`.
+
+    >>> class_rows(["good", "cut"], ["", ""], [0, 1], [1.0, 3.0], 2.0, tested=[""])[1].auroc
+    1.0
+    """
+    flags, values = labelled_scores(labels, scores)
+    correct = _correct(flags, values, threshold)
+    names, split_of = np.asarray(classes, dtype=str), np.asarray(splits, dtype=str)
+    is_tested = np.isin(split_of, tested)
+    rows = []
+    for name in dict.fromkeys(classes):
+        of_class = names == name
+        counted = of_class & is_tested
+        is_anomalous = bool(flags[of_class].any())
+        compared = counted | (is_tested & ~flags)
+        both = is_anomalous and bool((is_tested & ~flags).any()) and bool(counted.any())
+        rows.append(
+            ClassRow(
+                name=name,
+                is_anomalous=is_anomalous,
+                counts={split: int((of_class & (split_of == split)).sum()) for split in dict.fromkeys(splits)},
+                median=float(np.median(values[counted])) if counted.any() else None,
+                correct=None if correct is None else share(int(correct[counted].sum()), int(counted.sum())),
+                auroc=image.auroc(flags[compared], values[compared]) if both else None,
+            )
+        )
+    return sorted(rows, key=lambda row: row.is_anomalous)
+
+
+def split_rows(
+    splits: Sequence[str], labels: ArrayLike, scores: ArrayLike, threshold: float | None, *, order: Sequence[str]
+) -> list[SplitRow]:
+    """A row for each split (in `order`) that has units; splits, labels, scores: (R,) each."""
+    flags, values = labelled_scores(labels, scores)
+    correct = _correct(flags, values, threshold)
+    names = np.asarray(splits, dtype=str)
+    rows = []
+    for split in order:
+        of_split = names == split
+        if count := int(of_split.sum()):
+            rows.append(SplitRow(split, count, None if correct is None else share(int(correct[of_split].sum()), count)))
+    return rows
+
+
+def _correct(
+    flags: NDArray[np.bool_], values: NDArray[np.float64], threshold: float | None
+) -> NDArray[np.bool_] | None:
+    return None if threshold is None else np.asarray((values > threshold) == flags)

@@ -7,31 +7,13 @@ or infinite scores, other labels, different lengths, no values, or labels of one
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from offnormal.errors import UsageError
 from offnormal.metrics.inputs import BoolArray, check_both_classes, labelled_scores
 
-
-@dataclass(frozen=True, slots=True)
-class RocCurve:
-    """True against false positive rate, from (0, 0) to (1, 1); anomalous is called a score >= threshold."""
-
-    false_positive_rate: NDArray[np.float64]  # (K,), rising
-    true_positive_rate: NDArray[np.float64]  # (K,), rising
-    thresholds: NDArray[np.float64]  # (K,), falling; the first is infinite: nothing is called anomalous
-
-
-@dataclass(frozen=True, slots=True)
-class PrecisionRecallCurve:
-    """Precision against recall, from recall 1 to 0; a score >= its threshold is called anomalous."""
-
-    precision: NDArray[np.float64]  # (K,)
-    recall: NDArray[np.float64]  # (K,), falling
-    thresholds: NDArray[np.float64]  # (K,), rising; the last is infinite: nothing is called anomalous
+Curve = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]  # x, y, and thresholds, (K,) each
 
 
 def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -67,29 +49,31 @@ def best_f1(labels: ArrayLike, scores: ArrayLike) -> tuple[float, float]:
     >>> best_f1([0, 0, 1, 1], [0.1, 0.4, 0.5, 0.8])
     (1.0, 0.5)
     """
-    curve = precision_recall_curve(labels, scores)
-    total = curve.precision + curve.recall
-    f1 = np.divide(2 * curve.precision * curve.recall, total, out=np.zeros_like(total), where=total != 0)
+    recall, precision, thresholds = precision_recall_curve(labels, scores)
+    total = precision + recall
+    f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total != 0)
     best = int(np.argmax(f1))
-    return float(f1[best]), float(curve.thresholds[best])
+    return float(f1[best]), float(thresholds[best])
 
 
-def roc_curve(labels: ArrayLike, scores: ArrayLike, points: int | None = None) -> RocCurve:
-    """The ROC curve; `points` thins it for a plot to at most so many, evenly along it, both ends kept."""
+def roc_curve(labels: ArrayLike, scores: ArrayLike, points: int | None = None) -> Curve:
+    """False and true positive rate from (0, 0) to (1, 1), and falling thresholds: a score >= one is called anomalous.
+
+    The first threshold is infinite. points: thins the curve for a plot to at most so many, evenly along it, both ends
+    included.
+    """
     from sklearn.metrics import roc_curve as sklearn_roc_curve
 
     false_rate, true_rate, thresholds = sklearn_roc_curve(*_both_classes(labels, scores))
-    kept = _thinned(false_rate, true_rate, points)
-    return RocCurve(false_rate[kept], true_rate[kept], thresholds[kept].astype(np.float64))
+    return _thinned(false_rate, true_rate, thresholds.astype(np.float64), points)
 
 
-def precision_recall_curve(labels: ArrayLike, scores: ArrayLike, points: int | None = None) -> PrecisionRecallCurve:
-    """The precision-recall curve; `points` thins it as in `roc_curve`."""
+def precision_recall_curve(labels: ArrayLike, scores: ArrayLike, points: int | None = None) -> Curve:
+    """Recall, falling from 1 to 0, precision, and rising thresholds, the last one infinite; as in `roc_curve`."""
     from sklearn.metrics import precision_recall_curve as sklearn_precision_recall_curve
 
     precision, recall, thresholds = sklearn_precision_recall_curve(*_both_classes(labels, scores))
-    kept = _thinned(recall, precision, points)
-    return PrecisionRecallCurve(precision[kept], recall[kept], np.append(thresholds, np.inf)[kept])
+    return _thinned(recall, precision, np.append(thresholds, np.inf), points)
 
 
 def _both_classes(labels: ArrayLike, scores: ArrayLike) -> tuple[BoolArray, NDArray[np.float64]]:
@@ -99,11 +83,14 @@ def _both_classes(labels: ArrayLike, scores: ArrayLike) -> tuple[BoolArray, NDAr
     return flags, values
 
 
-def _thinned(x: NDArray[np.float64], y: NDArray[np.float64], points: int | None) -> NDArray[np.intp]:
-    """Indices of at most `points` points, evenly spaced by the way along the curve, both ends included."""
+def _thinned(
+    x: NDArray[np.float64], y: NDArray[np.float64], thresholds: NDArray[np.float64], points: int | None
+) -> Curve:
+    """At most `points` points, evenly spaced by the way along the curve, both ends included."""
     if points is not None and points < 2:
         raise UsageError(f"points={points}: a thinned curve needs at least 2, its two ends; None keeps every point")
     if points is None or len(x) <= points:
-        return np.arange(len(x))
+        return x, y, thresholds
     way = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
-    return np.unique(np.searchsorted(way, np.linspace(0, way[-1], points)))
+    kept = np.unique(np.searchsorted(way, np.linspace(0, way[-1], points)))
+    return x[kept], y[kept], thresholds[kept]

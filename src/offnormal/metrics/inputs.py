@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from offnormal.errors import DataError
 
-FloatArray = NDArray[np.floating[Any]]
+FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
 
 
-def as_array(values: ArrayLike, name: str) -> NDArray[Any]:
+def as_array(values: ArrayLike, name: str) -> np.ndarray:
     """Numbers or booleans of any shape -> numpy array; DataError for anything else, or for nothing at all."""
     try:
         array = np.asarray(values)
@@ -118,7 +116,7 @@ def pixel_arrays(
     return truth != 0, scores, kept
 
 
-def _stack(values: ArrayLike, name: str) -> NDArray[Any]:
+def _stack(values: ArrayLike, name: str) -> np.ndarray:
     array = as_array(values, name)
     if array.ndim == 4 and array.shape[1] == 1:
         array = array[:, 0]

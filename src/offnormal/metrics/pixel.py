@@ -1,19 +1,23 @@
-"""How well anomaly maps point at the anomalous pixels: exact, for pictures that fit in memory.
+"""How well anomaly maps point at the anomalous pixels: exact, for images that fit in memory.
 
-Masks are (N, H, W) or (N, 1, H, W), nonzero = anomalous; maps likewise, higher = more anomalous; `ignore` (H,
-W) leaves pixels out of every image. For more pixels than fit, see `offnormal.metrics.accumulate.PixelScores`.
-Every function raises DataError for shapes that do not match, NaN or infinity, and pixels of one class only.
+Masks are (N, H, W) or (N, 1, H, W), nonzero = anomalous; maps likewise, higher = more anomalous; `ignore` (H, W) leaves
+pixels out of every image. For more pixels than fit, see `offnormal.metrics.accumulate.PixelScores`. Every function
+raises DataError for shapes that do not match, NaN or infinity, and pixels of one class only.
+
+All three curves turn only where an anomalous pixel is passed, so what is kept is one step per distinct anomalous score
+(or histogram bin) with the number of normal pixels above it: sorting the normal pixels is the only work that grows with
+all of them.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from offnormal.errors import UsageError
-from offnormal.metrics import ranking
-from offnormal.metrics.inputs import check_both_classes, pixel_arrays
-from offnormal.metrics.regions import region_sizes
+from offnormal.metrics.inputs import BoolArray, FloatArray, check_both_classes, pixel_arrays
 
 
 def auroc(masks: ArrayLike, maps: ArrayLike, ignore: ArrayLike | None = None) -> float:
@@ -22,7 +26,7 @@ def auroc(masks: ArrayLike, maps: ArrayLike, ignore: ArrayLike | None = None) ->
     >>> auroc([[[0, 0], [1, 1]]], [[[0.1, 0.4], [0.35, 0.8]]])
     0.75
     """
-    return ranking.auroc(_steps(masks, maps, ignore))[0]
+    return _steps(masks, maps, ignore).auroc()[0]
 
 
 def aupro(masks: ArrayLike, maps: ArrayLike, fpr_limit: float = 0.3, ignore: ArrayLike | None = None) -> float:
@@ -42,7 +46,7 @@ def aupro(masks: ArrayLike, maps: ArrayLike, fpr_limit: float = 0.3, ignore: Arr
     0.7143
     """
     check_fpr_limit(fpr_limit)
-    return ranking.aupro(_steps(masks, maps, ignore, with_regions=True), fpr_limit)[0]
+    return _steps(masks, maps, ignore, with_regions=True).aupro(fpr_limit)[0]
 
 
 def best_f1(masks: ArrayLike, maps: ArrayLike, ignore: ArrayLike | None = None) -> tuple[float, float]:
@@ -53,7 +57,7 @@ def best_f1(masks: ArrayLike, maps: ArrayLike, ignore: ArrayLike | None = None) 
     >>> best_f1([[[0, 0], [1, 1]]], [[[0.1, 0.25], [0.5, 0.75]]])
     (1.0, 0.5)
     """
-    return ranking.best_f1(_steps(masks, maps, ignore))[:2]
+    return _steps(masks, maps, ignore).best_f1()[:2]
 
 
 def check_fpr_limit(fpr_limit: float) -> None:
@@ -64,7 +68,112 @@ def check_fpr_limit(fpr_limit: float) -> None:
         )
 
 
-def _steps(masks: ArrayLike, maps: ArrayLike, ignore: ArrayLike | None, *, with_regions: bool = False) -> ranking.Steps:
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The anomalous pixels by falling score, one step per distinct score or bin of scores."""
+
+    score: FloatArray  # (S,) falling: the lowest score of the step
+    normal_above: NDArray[np.int64]  # (S,) normal pixels above the step
+    normal_through: NDArray[np.int64]  # (S,) normal pixels above or within the step
+    anomalous: NDArray[np.int64]  # (S,) anomalous pixels within the step
+    weight: NDArray[np.float64]  # (S,) sum of 1 / region size over the step's anomalous pixels: regions found with it
+    blurred: BoolArray  # (S,) the step is a bin whose pixels may differ in score; else they are true ties
+    normals: int  # all normal pixels
+
+    def auroc(self) -> tuple[float, float]:
+        """Area under the ROC curve, ties counting half, and the most that blurred steps can have changed it.
+
+        Within a blurred step of p anomalous and n normal pixels the true order may win between 0 and p n of their
+        pairs; half of them is counted, so p n / 2 pairs are open.
+        """
+        pairs = float(self.anomalous.sum()) * self.normals
+        passed = (self.normal_above + self.normal_through) / 2
+        open_pairs = self.anomalous * (self.normal_through - self.normal_above) / 2
+        return (
+            float(np.sum(self.anomalous * (self.normals - passed)) / pairs),
+            float(np.sum(open_pairs[self.blurred]) / pairs),
+        )
+
+    def aupro(self, fpr_limit: float) -> tuple[float, float]:
+        """AUPRO, the area up to `fpr_limit` divided by it, and the most that blurred steps can have changed it.
+
+        The curve rises linearly over a step. Within a blurred step the true curve is only known to rise
+        somewhere: it lies between the corner below and the corner above.
+        """
+        found = np.cumsum(self.weight)
+        found /= found[-1]
+        before = np.concatenate([[0.0], found[:-1]])
+        x = np.concatenate([[0.0], np.column_stack([self.normal_above, self.normal_through]).ravel(), [self.normals]])
+        y = np.concatenate([[0.0], np.column_stack([before, found]).ravel(), found[-1:]])
+        x /= self.normals
+        start, stop = np.minimum(x[:-1], fpr_limit), np.minimum(x[1:], fpr_limit)
+        width, left = stop - start, y[:-1]
+        share = np.divide(width, np.diff(x), out=np.zeros_like(width), where=width > 0)
+        right = left + (y[1:] - left) * share  # linear interpolation at the limit
+        blurred = np.concatenate([np.column_stack([np.zeros_like(self.blurred), self.blurred]).ravel(), [False]])
+        area = float(np.sum(width * (left + right) / 2))
+        above = float(np.sum((width * (y[1:] - (left + right) / 2))[blurred]))  # the area below is never larger
+        return area / fpr_limit, above / fpr_limit
+
+    def best_f1(self) -> tuple[float, float, float]:
+        """Highest F1 of the steps, its lowest threshold, and how much higher one within a bin could reach.
+
+        Precision, recall and F1 are computed in the order of operations of the PaDiM reference implementation, so
+        that equal F1 values fall to the same threshold.
+        """
+        total = self.anomalous.sum()
+        caught = np.cumsum(self.anomalous)
+        precision, recall = caught / (caught + self.normal_through), caught / total
+        f1 = 2 * precision * recall / (precision + recall)
+        best = f1.size - 1 - int(np.argmax(f1[::-1]))
+        within = 2 * caught / (total + caught + self.normal_above)  # every anomalous pixel of the bin, no normal one
+        reach = float(np.max(within[self.blurred], initial=0.0))
+        return float(f1[best]), float(self.score[best]), max(0.0, reach - float(f1[best]))
+
+
+def exact_steps(normal: FloatArray, anomalous: FloatArray, weight: NDArray[np.float64]) -> Steps:
+    """Steps from normal scores (n,), sorted rising, and anomalous scores (a,) with their weights (a,)."""
+    order = np.argsort(anomalous)[::-1]
+    falling = anomalous[order]
+    first = np.flatnonzero(np.concatenate([[True], falling[1:] != falling[:-1]])[: falling.size])
+    score = falling[first]
+    return Steps(
+        score=score,
+        normal_above=normal.size - np.searchsorted(normal, score, side="right"),
+        normal_through=normal.size - np.searchsorted(normal, score, side="left"),
+        anomalous=np.diff(np.append(first, anomalous.size)),
+        weight=np.add.reduceat(weight[order], first),
+        blurred=np.zeros(score.size, dtype=np.bool_),
+        normals=normal.size,
+    )
+
+
+def region_sizes(masks: BoolArray, kept: BoolArray) -> tuple[NDArray[np.int32], int]:
+    """For each anomalous pixel the size of its region, and the number of regions.
+
+    `masks` is (N, H, W), `kept` (H, W); the sizes come in the order of `masks & kept` in C order. A region
+    cut by pixels that are not kept stays one region of its kept pixels, and a region without any does not
+    count.
+
+    >>> corner = np.array([[[1, 0, 0], [0, 1, 0], [0, 0, 0], [1, 1, 1]]], dtype=bool)
+    >>> region_sizes(corner, np.ones((4, 3), dtype=bool))
+    (array([2, 2, 3, 3, 3], dtype=int32), 2)
+    """
+    from scipy import ndimage
+
+    sizes, regions = [np.zeros(0, dtype=np.int32)], 0
+    for mask in masks:
+        if not mask.any():
+            continue
+        numbered, _ = ndimage.label(mask, structure=np.ones((3, 3)))
+        region = numbered[mask & kept]
+        size = np.bincount(region)
+        sizes.append(size[region].astype(np.int32))
+        regions += int(np.count_nonzero(size))
+    return np.concatenate(sizes), regions
+
+
+def _steps(masks: ArrayLike, maps: ArrayLike, ignore: ArrayLike | None, *, with_regions: bool = False) -> Steps:
     truth, scores, kept = pixel_arrays(masks, maps, ignore)
     normal, anomalous = scores[~truth & kept], scores[truth & kept]
     check_both_classes(anomalous.size, normal.size, "pixels")
@@ -72,4 +181,4 @@ def _steps(masks: ArrayLike, maps: ArrayLike, ignore: ArrayLike | None, *, with_
     weight = np.ones(anomalous.size)
     if with_regions:
         weight = 1 / region_sizes(truth, kept)[0]
-    return ranking.exact_steps(normal, anomalous, weight)
+    return exact_steps(normal, anomalous, weight)

@@ -9,7 +9,7 @@ never in their place. Frames without a score (NaN) are left out and counted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -245,18 +245,14 @@ def _measured(flags: list[BoolArray], scores: list[FloatSeries]) -> tuple[dict[s
     """METRICS of labels and scores, one array a video; and those that there are not, with the reason."""
     metrics: dict[str, float] = {}
     missing: dict[str, str] = {}
-    together: dict[str, Callable[[ArrayLike, ArrayLike], float]] = {
-        "frame_AUC_micro": frame_auc,
-        "frame_EER": lambda labels, values: frame_eer(labels, values)[0],
-        "frame_AP": image.average_precision,
-    }
     labels, values = _joined(flags, scores)
     lacking = _lacking(labels)
-    for name, metric in together.items():
-        if lacking is None:
-            metrics[name] = metric(labels, values)
-        else:
-            missing[name] = lacking
+    if lacking is None:
+        metrics["frame_AUC_micro"] = frame_auc(labels, values)
+        metrics["frame_EER"] = frame_eer(labels, values)[0]
+        metrics["frame_AP"] = image.average_precision(labels, values)
+    else:
+        missing = dict.fromkeys(("frame_AUC_micro", "frame_EER", "frame_AP"), lacking)
     each = [frame_auc(own, of) for own, of in zip(flags, scores, strict=True) if _lacking(own) is None]
     if each:
         metrics["frame_AUC_macro"] = float(np.mean(each))

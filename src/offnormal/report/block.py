@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
-from offnormal.report.wording import hundred
+from offnormal.drawing.wording import hundred
 
 ColumnKind = Literal["text", "num", "path", "wide", "notes"]
 Tone = Literal["", "quiet", "plain", "held", "broken"]  # of a text; from "plain" on in a box
 Colored = tuple[str, str, str]  # name, color of the page, form: "" a square, or a class of style.css
 
 
+class Element:
+    """A piece of a block, drawn by the macro of its class's name."""
+
+    __slots__ = ()
+
+    @property
+    def macro(self) -> str:
+        """Its name in macros.html.j2."""
+        return type(self).__name__.lower()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
+class Text(Element):
     """A paragraph."""
 
-    macro: ClassVar[str] = "text"
     text: str
     label: str = ""  # in bold before it
     tone: Tone = ""
@@ -36,10 +47,9 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(Element):
     """Large figures side by side."""
 
-    macro: ClassVar[str] = "figures"
     rows: Sequence[Figure]
 
 
@@ -53,10 +63,9 @@ class Tile:
 
 
 @dataclass(frozen=True, slots=True)
-class Tiles:
+class Tiles(Element):
     """Metrics side by side."""
 
-    macro: ClassVar[str] = "tiles"
     rows: Sequence[Tile]
 
 
@@ -72,17 +81,17 @@ class Track:
 
 
 @dataclass(frozen=True, slots=True)
-class Tracks:
+class Tracks(Element):
     """Rates on one axis from 0."""
 
-    macro: ClassVar[str] = "tracks"
     rows: Sequence[Track]
     unit: str
+    most: float = math.inf  # that a rate can be
 
     @property
     def end(self) -> float:
         """The right end of the axis."""
-        return 1.08 * max(value for track in self.rows for value in (track.rate, track.high)) or 1.0
+        return min(1.08 * max(value for track in self.rows for value in (track.rate, track.high)) or 1.0, self.most)
 
     def percent(self, value: float) -> float:
         """Where a rate is on the line, in percent of its length."""
@@ -94,18 +103,16 @@ class Tracks:
 
 
 @dataclass(frozen=True, slots=True)
-class Legend:
+class Legend(Element):
     """What colors mean."""
 
-    macro: ClassVar[str] = "legend"
     rows: Sequence[Colored]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plot:
+class Plot(Element):
     """An SVG as wide as its place."""
 
-    macro: ClassVar[str] = "plot"
     svg: str
     narrow: str = ""  # the same for phones; "" where `svg` serves both
     title: str = ""
@@ -115,10 +122,9 @@ class Plot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plots:
+class Plots(Element):
     """Plots side by side, folded where there is a summary of them."""
 
-    macro: ClassVar[str] = "plots"
     plots: Sequence[Plot]
     columns: Literal["two", "three", "two squares"] = "three"
     summary: str = ""
@@ -151,10 +157,9 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
+class Table(Element):
     """Rows of cells; the first cell of a row is its heading."""
 
-    macro: ClassVar[str] = "table"
     columns: Sequence[Column]
     rows: Sequence[Sequence[str | Cell]]
     groups: Sequence[tuple[str, int]] = ()  # titles over so many columns, from the left
@@ -167,10 +172,9 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Matrix:
+class Matrix(Element):
     """Decisions against labels."""
 
-    macro: ClassVar[str] = "matrix"
     passed: int
     false_alarms: int
     missed: int
@@ -187,37 +191,33 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Element):
     """Names and values below each other."""
 
-    macro: ClassVar[str] = "facts"
     rows: Sequence[Fact]
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class Side(Element):
     """Elements beside each other."""
 
-    macro: ClassVar[str] = "side"
     left: Sequence[Element]
     right: Sequence[Element]
     style: str = "split"
 
 
 @dataclass(frozen=True, slots=True)
-class Heading:
+class Heading(Element):
     """A heading within a block."""
 
-    macro: ClassVar[str] = "heading"
     text: str
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class Scale(Element):
     """The legend of the heat maps: a CSS gradient with its ends and the threshold in the middle."""
 
-    macro: ClassVar[str] = "scale"
     css: str
     low: str
     high: str
@@ -251,39 +251,18 @@ class Shot:
 
 
 @dataclass(frozen=True, slots=True)
-class Shots:
+class Shots(Element):
     """Units of a gallery below each other."""
 
-    macro: ClassVar[str] = "shots"
     shots: Sequence[Shot]
 
 
 @dataclass(frozen=True, slots=True)
-class Lanes:
+class Lanes(Element):
     """Rows of SVG with a letter before each."""
 
-    macro: ClassVar[str] = "lanes"
     rows: Sequence[tuple[str, Sequence[str]]]  # letter, <svg>s below each other
     ends: Sequence[str] = ()  # texts at both ends of the axis
-
-
-Element = (
-    Text
-    | Figures
-    | Tiles
-    | Tracks
-    | Legend
-    | Plot
-    | Plots
-    | Table
-    | Matrix
-    | Facts
-    | Side
-    | Heading
-    | Scale
-    | Shots
-    | Lanes
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

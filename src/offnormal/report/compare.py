@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from offnormal.drawing.axis import axis_for
-from offnormal.drawing.score_rows import strip
-from offnormal.drawing.time_text import clock_text
+from offnormal.drawing.axis import axis_for, strip
+from offnormal.drawing.wording import NONE, clock_text, counted, metric
 from offnormal.evaluation.compare import Comparison, Contender
 from offnormal.evaluation.units import TRAITS
 from offnormal.metrics.video import FrameScores
@@ -28,7 +27,6 @@ from offnormal.report.block import (
 )
 from offnormal.report.compare_plots import Style, key, lane, ranks_of, roc_curves, styles
 from offnormal.report.page import Page, render_page
-from offnormal.report.wording import NONE, counted, metric
 from offnormal.types import ANOMALOUS, NORMAL
 
 LANES_SHOWN = 40  # videos, in the order of the dataset
@@ -42,6 +40,7 @@ _BREAKDOWN = {  # item noun of the unit -> title and note
 def render_comparison(comparison: Comparison) -> str:
     """The comparison as HTML."""
     drawn = styles(len(comparison.rows))
+    facts = [Fact(name, why) for name, why in comparison.missing.items()]
     blocks = (
         _runs(comparison, drawn),
         _figures(comparison),
@@ -50,14 +49,14 @@ def render_comparison(comparison: Comparison) -> str:
         _over_time(comparison, drawn),
         _strips(comparison),
         _options(comparison),
-        _missing(comparison),
+        Block(name="missing", title="Not known", elements=[Facts(facts)]) if facts else None,
     )
     return render_page(
         Page(
             kind="comparison",
             heading=comparison.data,
             lead=lead(comparison),
-            blocks=[block for block in blocks if block is not None],
+            blocks=blocks,
             foot=f"Test data {comparison.fingerprint[:12]}. A higher score is more anomalous.",
         )
     )
@@ -96,7 +95,7 @@ def _figures(comparison: Comparison) -> Block:
         rows = [
             [
                 Cell(text=row.letter, note=_short(comparison, row)),
-                *(_cell(column.cells[number]) for column in group.columns),
+                *(column.cells[number] for column in group.columns),
             ]
             for number, row in enumerate(comparison.rows)
         ]
@@ -117,7 +116,8 @@ def _roc(comparison: Comparison, drawn: list[Style]) -> Block | None:
     table = comparison.rows[0].table
     known = table.labeled
     labels = table.label[known] == ANOMALOUS
-    svg = roc_curves(labels, [row.table.score[known] for row in comparison.rows], unit=several)
+    scores = [row.table.score[known] for row in comparison.rows]
+    wide, narrow = (roc_curves(labels, scores, unit=several, width=width) for width in (560, 350))
     keys = Table(
         columns=[Column("", "text"), Column("", "text"), Column("", "path"), Column(name)],
         rows=[
@@ -127,7 +127,7 @@ def _roc(comparison: Comparison, drawn: list[Style]) -> Block | None:
         style="lettered",
     )
     note = Text(text=f"Over all {several} together, by raw score. Dotted: chance.", tone="quiet")
-    return Block(name="roc", title="ROC curves", elements=[Side([Plot(svg=svg)], [keys, note], "roc")])
+    return Block(name="roc", title="ROC curves", elements=[Side([Plot(svg=wide, narrow=narrow)], [keys, note], "roc")])
 
 
 def _breakdown(comparison: Comparison) -> Block | None:
@@ -225,16 +225,6 @@ def _options(comparison: Comparison) -> Block | None:
         style="options",
     )
     return Block(name="options", title="Options that differ", elements=[table])
-
-
-def _missing(comparison: Comparison) -> Block | None:
-    facts = [Fact(name, why) for name, why in comparison.missing.items()]
-    return Block(name="missing", title="Not known", elements=[Facts(facts)]) if facts else None
-
-
-def _cell(cell: compare_table.Cell) -> Cell:
-    mark = "*" if cell.best else "~" if cell.noise else ""
-    return Cell(text=cell.text, below=cell.below, is_best=cell.best, mark=mark)
 
 
 def _detector(comparison: Comparison, row: Contender) -> str:

@@ -55,17 +55,17 @@ def palette() -> list[tuple[int, str, str]]:
     return list(zip(range(1, len(RUN_COLOURS) + 1), RUN_COLOURS, _DARK, strict=True))
 
 
-def roc_curves(labels: np.ndarray, scores: Sequence[np.ndarray], *, unit: str) -> str:
+def roc_curves(labels: np.ndarray, scores: Sequence[np.ndarray], *, unit: str, width: int) -> str:
     """ROC curves in per cent of several runs.
 
-    labels: (R,) of both classes; scores: (R,) of each run; unit: what has one score, in the plural.
+    labels: (R,) of both classes; scores: (R,) of each run; unit: what has one score, in the plural; width: pixels.
     """
-    figure, axes = new_axes(560, 440, x=f"false alarms per 100 normal {unit}", y=f"detected per 100 anomalous {unit}")
+    figure, axes = new_axes(
+        width, round(0.8 * width), x=f"false alarms per 100 normal {unit}", y=f"detected per 100 anomalous {unit}"
+    )
     axes.plot((0, 100), (0, 100), color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
-    chosen = styles(len(scores))
-    for place, (values, style) in enumerate(zip(scores, chosen, strict=True)):
-        curve = roc_curve(labels, values, points=_POINTS)
-        x, y = 100 * curve.false_positive_rate, 100 * curve.true_positive_rate
+    for place, (values, style) in enumerate(zip(scores, styles(len(scores)), strict=True)):
+        x, y = (100 * rates for rates in roc_curve(labels, values, points=_POINTS)[:2])
         dashes = [float(part) / 1.8 for part in style.dashes.split()]  # matplotlib counts in widths of the line
         axes.plot(x, y, color=style.colour, linewidth=1.8, linestyle=(0, dashes) if dashes else "-", clip_on=False)
         at = _marked(x, y, place, len(scores))
@@ -73,10 +73,7 @@ def roc_curves(labels: np.ndarray, scores: Sequence[np.ndarray], *, unit: str) -
     for which in ("x", "y"):
         axes.set(**{f"{which}lim": (0, 100), f"{which}ticks": (0, 25, 50, 75, 100)})
     axes.spines["bottom"].set_visible(False)
-    drawn = to_svg(figure, "ROC curves of the runs")
-    for style in chosen:
-        drawn = drawn.replace(f" {style.colour}", f" var(--run-{style.number}, {style.colour})")
-    return drawn
+    return to_svg(figure, "ROC curves of the runs")
 
 
 def key(style: Style) -> str:

@@ -5,23 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from offnormal.drawing.wording import NONE, counted, hundred, metric, percent, score
 from offnormal.evaluation.alarms import AlarmReport
 from offnormal.evaluation.compare import Comparison, Contender
 from offnormal.evaluation.units import LOWER_IS_BETTER, PIXEL_METRICS, TRAITS
 from offnormal.metrics.video import PER_VIDEO_NORM
-from offnormal.report.wording import NONE, counted, hundred, metric, percent, score
+from offnormal.report.block import Cell
 
 _COST_MARGIN = 0.1  # costs closer than that are the same: timings drift by as much
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One figure."""
-
-    text: str
-    below: str = ""  # 95 % interval of the difference to the first run
-    best: bool = False
-    noise: bool = False  # no different from the first run beyond noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +20,7 @@ class Column:
     """One figure of every row of the comparison, in their order."""
 
     title: str
-    cells: list[Cell]
+    cells: list[Cell]  # below each value the 95 % interval of its difference to the first run
     hint: str = ""
     suffix: str = ""  # of the metric's name, where the title of the group says it already
 
@@ -59,7 +50,8 @@ _VARIANT = ("embedder", "backbone", "head", "unfreeze", "views")  # options that
 
 def groups(comparison: Comparison) -> list[Group]:
     """All tables; those without any figure are left out."""
-    plain, normed = _split(comparison.metrics)
+    plain = [name for name in comparison.metrics if not name.endswith(PER_VIDEO_NORM)]
+    normed = [name for name in comparison.metrics if name.endswith(PER_VIDEO_NORM)]
     one, several = TRAITS[comparison.unit].noun
     tested = int(comparison.rows[0].table.labeled.sum()) or comparison.common
     found = [
@@ -77,7 +69,11 @@ def groups(comparison: Comparison) -> list[Group]:
         Group(
             "Pixel metrics",
             f"from each run's own evaluation, over the {several} that it scored; not computed again",
-            _pixel(comparison.rows),
+            [
+                _texts(name, [metric(row.pixel.get(name)) for row in comparison.rows], "own evaluation")
+                for name in PIXEL_METRICS
+                if any(name in row.pixel for row in comparison.rows)
+            ],
         ),
         Group("Cost", "of scoring, decoding included; and on disk", _cost(comparison.rows, one)),
         Group(
@@ -165,18 +161,14 @@ def _variant(option: str, options: Mapping[str, str]) -> str | None:
     return {"unfreeze": f"{value} unfrozen", "views": f"{value} views"}.get(option, value)
 
 
-def _split(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    return [n for n in names if not n.endswith(PER_VIDEO_NORM)], [n for n in names if n.endswith(PER_VIDEO_NORM)]
-
-
 def _metric(comparison: Comparison, name: str) -> Column:
     cells = []
     for row in comparison.rows:
         difference = row.differences.get(name)
-        below, noise = "", False
+        below, mark = "", ""
         if difference is not None and difference.low is not None and difference.high is not None:
-            below, noise = signed(difference.low, difference.high), bool(difference.noise)
-        cells.append(Cell(metric(row.metrics.get(name)), below, comparison.best.get(name) == row.letter, noise))
+            below, mark = signed(difference.low, difference.high), "~" * bool(difference.noise)
+        cells.append(_cell(metric(row.metrics.get(name)), below, mark, is_best=comparison.best.get(name) == row.letter))
     title = name.removesuffix(PER_VIDEO_NORM)
     return Column(title, cells, "lower is better" if name in LOWER_IS_BETTER else "", name.removeprefix(title))
 
@@ -226,23 +218,20 @@ def _accuracies(rows: Sequence[Contender]) -> list[Column]:
         shares = [next((found.correct for found in row.splits if found.split == split), None) for row in rows]
         if any(share is not None for share in shares):
             cells = [
-                Cell(NONE) if share is None else Cell(f"{hundred(share.per_100)} %", f"{share.count:,} of {share.of:,}")
+                _cell(NONE)
+                if share is None
+                else _cell(f"{hundred(share.per_100)} %", f"{share.count:,} of {share.of:,}")
                 for share in shares
             ]
             columns.append(Column(title, cells))
     return columns
 
 
-def _pixel(rows: Sequence[Contender]) -> list[Column]:
-    names = [name for name in PIXEL_METRICS if any(name in row.pixel for row in rows)]
-    return [_texts(name, [metric(row.pixel.get(name)) for row in rows], "own evaluation") for name in names]
-
-
 def _cost(rows: Sequence[Contender], one: str) -> list[Column]:
     times = [None if row.seconds_per_unit is None else 1e3 * row.seconds_per_unit for row in rows]
     sizes = [None if row.bundle_bytes is None else row.bundle_bytes / 1e6 for row in rows]
     return [
-        Column(title, [Cell(_three_digits(value), best=_least(values, value)) for value in values])
+        Column(title, [_cell(_three_digits(value), is_best=_least(values, value)) for value in values])
         for title, values in ((f"ms per {one}", times), ("bundle, MB", sizes))
         if any(value is not None for value in values)
     ]
@@ -256,7 +245,12 @@ def _least(values: Sequence[float | None], value: float | None) -> bool:
 
 
 def _texts(title: str, texts: Sequence[str], hint: str = "") -> Column:
-    return Column(title, [Cell(text) for text in texts], hint)
+    return Column(title, [_cell(text) for text in texts], hint)
+
+
+def _cell(text: str, below: str = "", mark: str = "", *, is_best: bool = False) -> Cell:
+    """A figure with its mark: * the best, ~ no different from the first run beyond noise."""
+    return Cell(text=text, below=below, mark="*" if is_best else mark, is_best=is_best)
 
 
 def _decimal(value: float | None) -> str:
@@ -272,8 +266,8 @@ def _seconds(value: float | None) -> str:
 
 
 def _marked(cell: Cell) -> str:
-    text = f"**{cell.text}**" if cell.best else cell.text
-    return f"{text}{' ~' if cell.noise else ''} ({cell.below})" if cell.below else text
+    text = f"**{cell.text}**" if cell.is_best else cell.text
+    return f"{text}{' ~' if cell.mark == '~' else ''} ({cell.below})" if cell.below else text
 
 
 def _rows(titles: Sequence[str], sides: str) -> list[str]:

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from offnormal.drawing import wording
 from offnormal.drawing.curves import curves
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
-from offnormal.report import compare_plots, wording
+from offnormal.report import compare_plots
 from offnormal.report.block import Block, Plot, Plots
-from offnormal.report.blocks import (
-    cards,
-    classes,
-    decisions,
-    distribution,
-    guarantee,
-    memory,
-    metrics,
-    missing,
-    plane,
-    summary,
-    timeline,
-    videos,
-)
+from offnormal.report.blocks import cards, decisions, guarantee, internals, metrics, scores, summary, videos
 from offnormal.report.blocks.gallery import ShownUnit, gallery
 from offnormal.training.history import History
 
@@ -40,7 +28,7 @@ class Page:
 
     kind: str  # evaluation, comparison
     heading: str
-    blocks: Sequence[Block]
+    blocks: Sequence[Block | None]
     about: str = ""  # beside the kind
     lead: str = ""
     warnings: Sequence[str] = ()
@@ -49,13 +37,13 @@ class Page:
 
 
 def render_evaluation(
-    evaluation: Evaluation, shown: Sequence[ShownUnit], card: Mapping[str, Any], history: History | None = None
+    evaluation: Evaluation, shown: Sequence[ShownUnit], card: Mapping[str, object], history: History | None = None
 ) -> str:
     """The report of one evaluation as HTML.
 
     shown: units for the gallery, in the order in which each role lists them. card: the bundle's card; its keys `data`,
     `weights`, `versions`, `machine` and `sha256` have places of their own, and any other (such as `detector` and
-    `input`) is listed with the model. All of them may be missing. history: of the training, where there was one.
+    `input`) is listed with the model. All of them may be metrics. history: of the training, where there was one.
     """
     dataset, noun = evaluation.dataset, TRAITS[evaluation.unit].noun[0]
     category = dataset.category if dataset.category and dataset.category not in dataset.name else None
@@ -66,36 +54,34 @@ def render_evaluation(
             about=cards.detector_name(card),
             lead=summary.lead(evaluation),
             warnings=summary.warnings(evaluation),
-            links=missing.links(evaluation),
-            blocks=_present(
-                (
-                    summary.key_figures(evaluation),
-                    guarantee.guarantee(evaluation),
-                    timeline.timelines(evaluation),
-                    gallery(evaluation, shown),
-                    distribution.distribution(evaluation),
-                    classes.classes(evaluation),
-                    decisions.highest_scores(evaluation),
-                    decisions.decisions(evaluation),
-                    decisions.thresholds(evaluation),
-                    videos.videos(evaluation),
-                    videos.spans(evaluation),
-                    videos.alarms(evaluation),
-                    metrics.variants(evaluation),
-                    metrics.terms(evaluation),
-                    plane.plane(evaluation),
-                    classes.class_counts(evaluation),
-                    missing.missing(evaluation),
-                    missing.warnings(evaluation),
-                    missing.skipped(evaluation),
-                    memory.memory(evaluation),
-                    training(history),
-                    cards.data_card(evaluation, card),
-                    cards.model_card(evaluation, card),
-                )
+            links=metrics.links(evaluation),
+            blocks=(
+                summary.key_figures(evaluation),
+                guarantee.guarantee(evaluation),
+                videos.timelines(evaluation),
+                gallery(evaluation, shown),
+                scores.distribution(evaluation),
+                scores.classes(evaluation),
+                decisions.highest_scores(evaluation),
+                decisions.decisions(evaluation),
+                decisions.thresholds(evaluation),
+                videos.videos(evaluation),
+                videos.spans(evaluation),
+                videos.alarms(evaluation),
+                metrics.variants(evaluation),
+                metrics.terms(evaluation),
+                internals.plane(evaluation),
+                scores.class_counts(evaluation),
+                metrics.missing(evaluation),
+                metrics.warnings(evaluation),
+                metrics.skipped(evaluation),
+                internals.memory(evaluation),
+                training(history),
+                cards.data_card(evaluation, card),
+                cards.model_card(evaluation, card),
             ),
-            foot=f"A higher score is more anomalous; a {noun} above the threshold is called anomalous. 95 % intervals "
-            "of shares are Clopper-Pearson.",
+            foot=f"A higher score is more anomalous; any {noun} above the threshold is called anomalous. 95 % "
+            "intervals of shares are Clopper-Pearson.",
         )
     )
 
@@ -121,10 +107,6 @@ def render_page(page: Page) -> str:
         .render(page=page, palette=compare_plots.palette(), written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
     )
     return html.encode("utf-8", "replace").decode("utf-8")
-
-
-def _present(blocks: Iterable[Block | None]) -> list[Block]:
-    return [block for block in blocks if block is not None]
 
 
 @cache

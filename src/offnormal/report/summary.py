@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from offnormal.calibration.check import Answer
+from offnormal.drawing.wording import NONE, counted, hundred, metric, rate
 from offnormal.evaluation.evaluate import Evaluation, mean_metrics
 from offnormal.evaluation.units import TRAITS
-from offnormal.metrics.decision import Share
 from offnormal.report.block import Block, Cell, Column, Table
 from offnormal.report.blocks.metrics import headline
 from offnormal.report.page import Page, render_page
-from offnormal.report.wording import NONE, counted, hundred, metric, rate
 
 
 def render_summary(evaluations: Sequence[tuple[str, Evaluation, str]]) -> str:
@@ -40,7 +39,7 @@ def render_summary(evaluations: Sequence[tuple[str, Evaluation, str]]) -> str:
             ]
             for name, evaluation, href in evaluations
         ],
-        foot=["mean", "", *(_mean(means[name], name, every) for name in names), "", ""],
+        foot=["mean", "", *(Cell(text=metric(means[name]), below=_over(name, every)) for name in names), "", ""],
     )
     heading = counted(len(evaluations), "category", "categories")
     foot = "Missed and false alarms are at the calibrated threshold of each category."
@@ -60,9 +59,9 @@ def _metric(value: float | None) -> str | Cell:
     return NONE if value is None else Cell(text=metric(value), bar=value)
 
 
-def _mean(value: float, name: str, evaluations: Sequence[Evaluation]) -> str | Cell:
+def _over(name: str, evaluations: Sequence[Evaluation]) -> str:
     number = sum(name in evaluation.metrics for evaluation in evaluations)
-    return Cell(text=metric(value), below=f"over {number}" if number < len(evaluations) else "")
+    return f"over {number}" if number < len(evaluations) else ""
 
 
 def _decisions(evaluation: Evaluation) -> list[str | Cell]:
@@ -76,10 +75,7 @@ def _decisions(evaluation: Evaluation) -> list[str | Cell]:
     if evaluation.confusion is None:
         return [NONE, NONE]
     shares = evaluation.confusion.escapes_per_100_bad, evaluation.confusion.false_alarms_per_100_good
-    return [_share(share) for share in shares]
-
-
-def _share(share: Share) -> str | Cell:
-    if not share.of:
-        return NONE
-    return Cell(text=f"{share.count:,} of {share.of:,}", below=f"{hundred(share.per_100)} per 100")
+    return [
+        Cell(text=f"{share.count:,} of {share.of:,}", below=f"{hundred(share.per_100)} per 100") if share.of else NONE
+        for share in shares
+    ]

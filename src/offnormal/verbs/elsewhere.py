@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from offnormal.config.fit import TrackingConfig
-from offnormal.drawing.curves import curve_pictures
+from offnormal.drawing.curves import curves
 from offnormal.errors import ConfigError, OffnormalError
 from offnormal.run import Elsewhere, Run
 from offnormal.training.history import read_history
@@ -74,7 +74,7 @@ def _category(path: Path, config: TrackingConfig) -> str:
 
 def _pictures(run: Run) -> dict[str, bytes]:
     history = read_history(run.path / "log.jsonl")
-    return {f"curves/{name}": png for name, png in curve_pictures(history).items()}
+    return {f"curves/{plot.title}": plot.png for plot in curves(history)}
 
 
 def _tell(run: Run, found: list[Elsewhere]) -> None:

@@ -18,7 +18,7 @@ from offnormal.data.clips import ClipMaker, clip_maker
 from offnormal.data.frame_cache import ResizedFrame
 from offnormal.data.frame_masks import open_masks
 from offnormal.data.images import read_pixels, restore_size, stack, to_pixels
-from offnormal.drawing.reconstruction import Reconstruction
+from offnormal.drawing.panels import Reconstruction
 from offnormal.errors import ImageError, VideoError
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.report.blocks.gallery import Role, ShownUnit

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from offnormal.drawing.wording import NONE
 from offnormal.report.block import Table, Text
 from offnormal.report.blocks.decisions import decisions, highest_scores, thresholds
-from offnormal.report.wording import NONE
 from tests.evaluations import calibrated, clip_evaluation, image_evaluation, images, street, video_evaluation
 
 

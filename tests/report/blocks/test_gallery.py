@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from offnormal.drawing.reconstruction import Reconstruction
+from offnormal.drawing.panels import Reconstruction
 from offnormal.report.block import Heading, Scale, Shots, Text
 from offnormal.report.blocks.gallery import ShownUnit, gallery
 from tests.evaluations import clip_evaluation, image_evaluation, shown_unit, street, video_evaluation
@@ -48,6 +48,9 @@ def test_the_scale_is_there_where_there_are_maps():
     bare = gallery(evaluation, [shown_unit(evaluation, "miss", 45, has_map=False, has_mask=False)])
     assert not any(isinstance(element, Scale) for element in bare.elements)
     assert gallery(evaluation, []) is None
+    clips = clip_evaluation()
+    frames = gallery(clips, [shown_unit(clips, "miss", 6, frames=5)])
+    assert not any(isinstance(element, Scale) for element in frames.elements), "frames of a clip have no heat map"
 
 
 def test_where_none_was_judged_wrongly_the_closest_are_shown():

@@ -69,8 +69,8 @@ def test_without_normals_there_is_nothing_to_check():
 
 
 def test_clips_tested_on_are_counted():
-    seen = seen_rate(clip_evaluation())
-    assert seen.text.startswith("1 false alarm on 2 normal clips: 50.0 per 100")
+    text, seen, _ = seen_rate(clip_evaluation())
+    assert text.startswith("1 false alarm on 2 normal clips: 50.0 per 100")
     assert seen.low == pytest.approx(1.26, abs=0.01) and seen.high == pytest.approx(98.74, abs=0.01)
 
 
@@ -79,8 +79,8 @@ def test_a_share_of_frames_has_no_interval():
     labels = np.repeat([0, 1], (500, 100))
     item = Scored(name="01", scores=scores, labels=labels, fps=5.0)
     evaluation = video_evaluation([item], calibration=replace(calibrated("frame"), threshold=5.0))
-    seen = seen_rate(evaluation)
-    assert seen.text == "10 of 500 normal frames above the threshold: 2.0 per 100."
+    text, seen, _ = seen_rate(evaluation)
+    assert text == "10 of 500 normal frames above the threshold: 2.0 per 100."
     assert seen.low == seen.rate == seen.high == 2.0
     assert texts(evaluation)[0][2][1].startswith("Not checked: the calibration has no times")
 
@@ -91,7 +91,12 @@ def test_a_rate_per_hour_is_seen_in_false_alarms():
     scores[100:7000:300] = 9.0
     calibration = replace(calibrated("frame"), threshold=5.0, rate=Rate(10, "hour"))
     evaluation = video_evaluation([replace(one, scores=scores)], calibration=calibration, rules=AT_ONCE)
-    seen = seen_rate(evaluation)
-    assert seen.text.startswith("23 false alarms in 2 h of normal footage: 12 per hour")
+    text, seen, _ = seen_rate(evaluation)
+    assert text.startswith("23 false alarms in 2 h of normal footage: 12 per hour")
     assert (seen.low, seen.high) == (pytest.approx(14.58 / 2, abs=0.01), pytest.approx(34.51 / 2, abs=0.01))
     assert texts(evaluation)[1][0].unit == "false alarms per hour"
+
+
+def test_the_axis_of_shares_ends_at_100():
+    _, (tracks,) = texts(clip_evaluation())
+    assert max(track.high for track in tracks.rows) > 93 and tracks.end == 100

@@ -120,8 +120,8 @@ def test_an_assumed_clock_is_a_warning():
 def test_few_normals_are_a_warning():
     (text,) = warnings(clip_evaluation())
     assert text == (
-        "The threshold rests on 9 normal clips: too few to guarantee less than 10.0 % false alarms. 5 % takes 19, "
-        "1.0 % takes 99."
+        "The threshold rests on 9 normal clips: too few to guarantee less than 10 % false alarms. 5 % takes 19, "
+        "1 % takes 99."
     )
     assert not any("rests on" in text for text in warnings(clip_evaluation(normals=99)))
     assert warnings(image_evaluation()) == [], "its rate was asked for"

@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from offnormal.report.blocks.videos import alarms, spans, video_lines, videos
-from offnormal.report.wording import NONE
-from tests.evaluations import Scored, calibrated, image_evaluation, street, video, video_evaluation
+from offnormal.drawing.wording import NONE
+from offnormal.report.block import Plot, Plots
+from offnormal.report.blocks import videos as module
+from offnormal.report.blocks.videos import LARGE_SHOWN, SMALL_SHOWN, alarms, spans, timelines, video_lines, videos
+from tests.evaluations import Scored, calibrated, clip_evaluation, image_evaluation, street, video, video_evaluation
 from tests.report.blocks.test_summary import AT_ONCE
 
 
@@ -24,10 +26,10 @@ def test_each_video_has_its_own_alarms_spans_and_reasons():
     second = series("02", spans=(), labeled=False)
     evaluation = video_evaluation([first, second])
     one, two = video_lines(evaluation)
-    assert (one.frames, one.not_scored, one.anomalous) == (200, 3, 40)
+    assert (one.row.frames, one.row.not_scored, one.row.anomalous) == (200, 3, 40)
     assert one.notes == ["2 not scored: too early", "1 not scored: cut short"] and two.notes == []
-    assert one.length_s == 40.0
-    assert one.scored_spans == 1 and two.scored_spans == 0 and two.anomalous is None
+    assert one.series.clock.seconds == 40.0
+    assert one.scored_spans == 1 and two.scored_spans == 0 and two.row.anomalous is None
     assert {row.video for row in one.alarms} == {"01"} and {row.video for row in two.alarms} <= {"02"}
     assert one.false_alarms + two.false_alarms == evaluation.alarms.false_alarms
     assert one.highest == np.nanmax(first.scores)
@@ -84,3 +86,55 @@ def test_the_peak_of_an_alarm_is_in_its_own_video(labels):
     loud = replace(quiet, name="b", scores=np.where(np.arange(50) == 30, 99.0, 1.0))
     table = alarms(video_evaluation([quiet, loud], rules=AT_ONCE)).elements[-1]
     assert table.rows[0][0] == "b" and table.rows[0][4:6] == ["30", "99.00"]
+
+
+RNG = np.random.default_rng(2)
+
+
+def plots(evaluation):
+    elements = timelines(evaluation).elements
+    large = [element for element in elements if isinstance(element, Plot)]
+    small = [plot for element in elements if isinstance(element, Plots) for plot in element.plots]
+    return large, small, elements[-1]
+
+
+def test_few_videos_are_all_large_in_their_order():
+    large, small, _ = plots(video_evaluation([video(RNG, name, 60, ((20, 30),)) for name in ("b", "a")]))
+    assert [plot.title for plot in large] == ["b", "a"] and not small
+    assert 'viewBox="0 0 1060 ' in large[0].svg and 'viewBox="0 0 380 ' in large[0].narrow
+    assert large[0].about.startswith("0:12 · 60 frames · AUC ")
+    assert "1 of 1 span detected" in large[0].about
+
+
+def test_of_many_those_with_false_alarms_and_misses_are_large(monkeypatch):
+    monkeypatch.setattr(module, "timeline", lambda series, *, width, **_: f"{series.name} {width}")
+    labels = np.repeat([0, 1, 0], (5, 5, 20))
+    items = [
+        Scored(name=f"{i:03}", scores=1.0 + 50.0 * labels, labels=labels, fps=5.0)
+        for i in range(LARGE_SHOWN + SMALL_SHOWN + 5)
+    ]
+    items[100].scores[20:25] = 60.0  # a false alarm
+    items[50].scores[:] = 1.0  # a miss
+    large, small, last = plots(video_evaluation(items))
+    names = [plot.title for plot in large]
+    assert len(names) == LARGE_SHOWN and {"050", "100"} <= set(names) and names == sorted(names)
+    assert len(small) == SMALL_SHOWN and last.text == "and 5 more; scores.csv has every frame."
+    assert not {plot.title for plot in small} & set(names)
+
+
+def test_the_alarms_drawn_are_those_counted():
+    """Two stretches a moment apart are one alarm, and so drawn as one bar."""
+    item = video(RNG, "01", 100, labeled=False)
+    item.scores[:] = 1.0
+    item.scores[50:53] = item.scores[55:58] = 90.0
+    bar = 'fill: var(--anomalous, #cf4f22)"'
+    (plot,), _, _ = plots(video_evaluation([item]))
+    assert plot.about.endswith("1 alarm")
+    (drawn,) = [path for path in plot.svg.split("<path")[1:] if bar in path]
+    assert drawn.count("M ") == 1
+    (uncalibrated,), _, _ = plots(video_evaluation([item], calibration=None))
+    assert bar not in uncalibrated.svg and "threshold" not in uncalibrated.svg
+
+
+def test_clips_have_no_timeline():
+    assert timelines(clip_evaluation()) is None

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from offnormal.drawing import plots
+from offnormal.drawing.wording import hundred, metric, percent, score, share
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
-from offnormal.metrics.decision import Confusion, OperatingPoint
-from offnormal.metrics.sweep import threshold_sweep
+from offnormal.metrics.decision import operating_point, threshold_sweep
 from offnormal.report.block import Block, Cell, Column, Element, Legend, Matrix, Plot, Plots, Side, Table, Text
-from offnormal.report.blocks.distribution import NARROW, WIDE
-from offnormal.report.blocks.scores import LabeledScores, labeled_scores, score_axis
-from offnormal.report.wording import hundred, metric, percent, score, share
+from offnormal.report.blocks.scores import NARROW, WIDE, labeled_scores, score_axis
 
 TOP_SHOWN = 15
 
@@ -43,11 +42,11 @@ def decisions(evaluation: Evaluation) -> Block | None:
 
 def thresholds(evaluation: Evaluation) -> Block | None:
     """What every threshold would do; None unless there are units of both labels."""
-    known = labeled_scores(evaluation)
-    if not known.has_both:
+    labels, scores = labeled_scores(evaluation)
+    if not labels.any() or labels.all():
         return None
     several, threshold = TRAITS[evaluation.unit].noun[1], evaluation.threshold
-    axis, sweep = score_axis(evaluation), evaluation.sweep or threshold_sweep(known.labels, known.scores)
+    axis, sweep = score_axis(evaluation), evaluation.sweep or threshold_sweep(labels, scores)
     wide, narrow = (
         plots.sweep(sweep, evaluation.oracle, threshold=threshold, axis=axis, width=width) for width in (WIDE, NARROW)
     )
@@ -63,7 +62,7 @@ def thresholds(evaluation: Evaluation) -> Block | None:
             "measures how well scores separate, and is not a threshold to run with."
         )
         elements.append(Text(label="Oracle threshold.", text=text))
-    elements.append(Plots(plots=_curves(evaluation, known), columns="two squares"))
+    elements.append(Plots(plots=_curves(evaluation, labels, scores), columns="two squares"))
     if evaluation.operating:
         elements += _operating(evaluation)
     title = "Every threshold" if threshold is None else "Any other threshold"
@@ -87,27 +86,27 @@ def highest_scores(evaluation: Evaluation) -> Block | None:
     return Block(name="highest", title="Highest scores", elements=[Table(columns=columns, rows=rows)])
 
 
-def _curves(evaluation: Evaluation, known: LabeledScores) -> list[Plot]:
+def _curves(evaluation: Evaluation, labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> list[Plot]:
     """ROC and precision-recall with the point of the calibrated threshold."""
     names = list(TRAITS[evaluation.unit].metrics)
     area, precision_name = names[0], next(name for name in names if name.endswith("_AP"))
     at = point = None
     if evaluation.threshold is not None:
-        above = known.scores > evaluation.threshold
-        true, called = int((above & known.labels).sum()), int(above.sum())
-        recall = true / int(known.labels.sum())
-        at = (called - true) / int((~known.labels).sum()), recall
+        above = scores > evaluation.threshold
+        true, called = int((above & labels).sum()), int(above.sum())
+        recall = true / int(labels.sum())
+        at = (called - true) / int((~labels).sum()), recall
         point = (recall, true / called) if called else None
     several = TRAITS[evaluation.unit].noun[1]
     kinds = f"normal {several}", f"anomalous {several}"
     return [
         Plot(
-            svg=plots.roc(known.labels, known.scores, at=at, kinds=kinds),
+            svg=plots.roc(labels, scores, at=at, kinds=kinds),
             title="ROC",
             about=f"area {metric(evaluation.metrics.get(area))}",
         ),
         Plot(
-            svg=plots.precision_recall(known.labels, known.scores, at=point, kinds=kinds),
+            svg=plots.precision_recall(labels, scores, at=point, kinds=kinds),
             title="Precision over recall",
             about=f"average precision {metric(evaluation.metrics.get(precision_name))}",
         ),
@@ -120,7 +119,7 @@ def _operating(evaluation: Evaluation) -> list[Element]:
     points = list(evaluation.operating)
     chosen = None
     if calibration is not None and confusion is not None:
-        calibrated = _point(calibration.threshold, confusion)
+        calibrated = operating_point(calibration.threshold, confusion)
         points = [point for point in points if point.threshold != calibrated.threshold]
         points = sorted([*points, calibrated], key=lambda point: point.threshold)
         chosen = points.index(calibrated)
@@ -152,17 +151,3 @@ def _operating(evaluation: Evaluation) -> list[Element]:
         ),
         Text(text=note, tone="quiet"),
     ]
-
-
-def _point(threshold: float, confusion: Confusion) -> OperatingPoint:
-    called, anomalous = confusion.caught + confusion.false_alarm, confusion.caught + confusion.escape
-    return OperatingPoint(
-        threshold=threshold,
-        false_alarms=confusion.false_alarm,
-        false_alarms_per_100_good=confusion.false_alarms_per_100_good.per_100,
-        escapes=confusion.escape,
-        escapes_per_100_bad=confusion.escapes_per_100_bad.per_100,
-        precision=confusion.caught / called if called else None,
-        recall=confusion.caught / anomalous if anomalous else None,
-        f1=2 * confusion.caught / (anomalous + called) if anomalous else None,
-    )

@@ -11,13 +11,11 @@ import numpy as np
 from PIL import Image
 
 from offnormal.drawing.overlay import gradient, scale_for
-from offnormal.drawing.panels import Panel, as_data_uri, panels_of
-from offnormal.drawing.reconstruction import Reconstruction
-from offnormal.drawing.time_text import clock_text
+from offnormal.drawing.panels import Panel, Reconstruction, as_data_uri, panels_of
+from offnormal.drawing.wording import clock_text, score
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
 from offnormal.report.block import Block, Element, Heading, Picture, Scale, Shot, Shots, Text
-from offnormal.report.wording import score
 from offnormal.types import ANOMALOUS, NORMAL
 
 Role = Literal["miss", "false_alarm", "detected", "peak"]
@@ -65,7 +63,7 @@ class ShownUnit:
 
 def gallery(evaluation: Evaluation, shown: Sequence[ShownUnit]) -> Block | None:
     """Sections by role in the order of `shown` (peaks: the highest of each video first); None where there are none."""
-    maps = [unit.map for unit in shown if unit.map is not None]
+    maps = [unit.map for unit in shown if unit.map is not None and len(unit.frames) == 1]
     low, high = scale_for(evaluation.calibration, maps)
     threshold = None if evaluation.calibration is None else evaluation.calibration.pixel_threshold
     elements: list[Element] = [_scale(low, high, threshold)] if maps else []
@@ -89,7 +87,8 @@ def _section(evaluation: Evaluation, role: Role, units: Sequence[ShownUnit], low
     elif evaluation.confusion is not None:
         confusion = evaluation.confusion
         total = {"miss": confusion.escape, "false_alarm": confusion.false_alarm, "detected": confusion.caught}.get(role)
-        wrong = [unit for unit in units if _is_wrong(evaluation, unit.row)]
+        label, above = evaluation.table.label, evaluation.table.score > (evaluation.threshold or 0.0)
+        wrong = [unit for unit in units if (label[unit.row] == ANOMALOUS) != above[unit.row]]
         if role in _CORRECT and not wrong:
             titles, total = _CORRECT, None
         elif role in _CORRECT:
@@ -104,12 +103,6 @@ def _section(evaluation: Evaluation, role: Role, units: Sequence[ShownUnit], low
     if total is not None:
         note += f"; {len(shots)} of {total:,} shown"
     return [Heading(title[:1].upper() + title[1:]), Text(text=note, tone="quiet"), Shots(shots)]
-
-
-def _is_wrong(evaluation: Evaluation, row: int) -> bool:
-    """Whether the verdict on a labeled unit contradicts its label."""
-    label, is_above = evaluation.table.label[row], evaluation.table.score[row] > (evaluation.threshold or 0.0)
-    return bool((label == ANOMALOUS) != is_above)
 
 
 def _by_turns(units: Sequence[ShownUnit], evaluation: Evaluation) -> list[ShownUnit]:

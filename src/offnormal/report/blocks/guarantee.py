@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 
 from offnormal.calibration.calibration import Calibration
 from offnormal.calibration.check import Answer
+from offnormal.drawing.wording import counted, duration, hundred, interval, rate
 from offnormal.evaluation.alarms import AlarmReport
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
 from offnormal.report.block import Block, Element, Side, Text, Tone, Track, Tracks
 from offnormal.report.blocks.scores import labeled_scores
-from offnormal.report.wording import counted, duration, hundred, interval, rate
 
 _LEVEL = 0.95
 _TONES: dict[Answer, Tone] = {Answer.HELD: "held", Answer.BROKEN: "broken", Answer.NOT_ENOUGH_DATA: "plain"}
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """False alarms on the normals of the test, in words and as a rate with its interval."""
-
-    text: str
-    rate: float  # per 100, or per hour
-    low: float
-    high: float
-    unit: str
 
 
 def guarantee(evaluation: Evaluation) -> Block | None:
@@ -41,16 +30,17 @@ def guarantee(evaluation: Evaluation) -> Block | None:
         noun = "footage" if evaluation.alarms is not None else TRAITS[evaluation.unit].noun[1]
         left.append(Text(label="Test.", text=f"It has no {noun} labeled normal to check this with.", tone="plain"))
     else:
-        left.append(Text(label="Test.", text=seen.text))
-        if (text := answer_text(evaluation)) is not None and evaluation.guarantee is not None:
+        text, track, unit = seen
+        left.append(Text(label="Test.", text=text))
+        if (meaning := answer_text(evaluation)) is not None and evaluation.guarantee is not None:
             answer = evaluation.guarantee.answer
             label = f"{answer.value.capitalize()}."
-            left.append(Text(label=label, text=text, tone=_TONES[answer]))
+            left.append(Text(label=label, text=meaning, tone=_TONES[answer]))
         elif not calibration.by_hand:
             text = "Not checked: the calibration has no times, and frames that follow each other are alike."
             left.append(Text(text=text, tone="plain"))
         if not calibration.by_hand:
-            right.append(_tracks(calibration, seen))
+            right.append(_tracks(calibration, track, unit))
     return Block(
         name="guarantee", title="Expected and seen false alarms", elements=[Side(left, right)], style="card whole"
     )
@@ -73,8 +63,8 @@ def answer_text(evaluation: Evaluation) -> str | None:
     return f"Even ten times the expected rate could go unnoticed in the {normals} of the test {p_value}."
 
 
-def seen_rate(evaluation: Evaluation) -> Seen | None:
-    """What happened on the normals of the test; None where there are none."""
+def seen_rate(evaluation: Evaluation) -> tuple[str, Track, str] | None:
+    """What happened on the normals of the test in words, its rate per 100 or per hour, and its unit; None without."""
     calibration, alarms = evaluation.calibration, evaluation.alarms
     if calibration is None:
         return None
@@ -90,23 +80,23 @@ def seen_rate(evaluation: Evaluation) -> Seen | None:
     alarms_text = counted(normal.count, "false alarm", "false alarms")
     share = f"{hundred(normal.per_100)} per 100 (95 % interval {interval(normal)})"
     text = f"{alarms_text} on {number}: {share}."
-    return Seen(text, normal.per_100, normal.low, normal.high, f"false alarms per 100 normal {several}")
+    return text, _seen(normal.per_100, normal.low, normal.high), f"false alarms per 100 normal {several}"
 
 
-def _of_frames(evaluation: Evaluation, calibration: Calibration) -> Seen | None:
+def _of_frames(evaluation: Evaluation, calibration: Calibration) -> tuple[str, Track, str] | None:
     """A share of the normal frames; frames resemble their neighbors, so it has no interval."""
-    known = labeled_scores(evaluation)
-    normal = known.scores[~known.labels]
+    labels, scores = labeled_scores(evaluation)
+    normal = scores[~labels]
     if not normal.size:
         return None
     above = int((normal > calibration.threshold).sum())
     seen = 100 * above / normal.size
     number = counted(normal.size, "normal frame", "normal frames")
     text = f"{above:,} of {number} above the threshold: {hundred(seen)} per 100."
-    return Seen(text, seen, seen, seen, "per 100 normal frames")
+    return text, _seen(seen, seen, seen), "per 100 normal frames"
 
 
-def _per_hour(alarms: AlarmReport) -> Seen | None:
+def _per_hour(alarms: AlarmReport) -> tuple[str, Track, str] | None:
     """False alarms per hour, with the interval of a Poisson count."""
     from scipy.stats import chi2
 
@@ -119,19 +109,16 @@ def _per_hour(alarms: AlarmReport) -> Seen | None:
         f"{counted(number, 'false alarm', 'false alarms')} in {duration(alarms.normal_s)} of normal footage: "
         f"{rate(number / hours)} per hour (95 % interval {rate(low)} to {rate(high)})."
     )
-    return Seen(text, number / hours, low, high, "false alarms per hour")
+    return text, _seen(number / hours, low, high, of=""), "false alarms per hour"
 
 
-def _tracks(calibration: Calibration, seen: Seen) -> Tracks:
-    target = calibration.rate.per_hour if not calibration.rate.is_share else 100 * calibration.rate.value
-    low, high = target, target
-    if calibration.rate.is_share:
-        low, high = (100 * value for value in calibration.interval)
-    per_100 = " per 100" if calibration.rate.is_share else ""
-    return Tracks(
-        [
-            Track(f"{per_100} expected at most", target, low, high, "ink"),
-            Track(f"{per_100} seen in the test", seen.rate, seen.low, seen.high, "normal"),
-        ],
-        seen.unit,
-    )
+def _seen(value: float, low: float, high: float, of: str = " per 100") -> Track:
+    return Track(f"{of} seen in the test", value, low, high, "normal")
+
+
+def _tracks(calibration: Calibration, seen: Track, unit: str) -> Tracks:
+    is_share = calibration.rate.is_share
+    target = 100 * calibration.rate.value if is_share else calibration.rate.per_hour
+    low, high = (100 * value for value in calibration.interval) if is_share else (target, target)
+    expected = Track(f"{' per 100' * is_share} expected at most", target, low, high, "ink")
+    return Tracks([expected, seen], unit, 100.0 if is_share else math.inf)

@@ -1,14 +1,15 @@
-"""The metrics of a report: headline tiles, variants of frame metrics, and the terms of the score alone."""
+"""Metrics, each term of the score alone, and what is not known: missing metrics, warnings, skipped files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
+from offnormal.drawing.wording import counted, metric, name_of
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
-from offnormal.metrics.video import PER_VIDEO_NORM, SMOOTHED
-from offnormal.report.block import Block, Column, Element, Table, Text, Tile
-from offnormal.report.wording import counted, metric
+from offnormal.metrics.video import METRICS, PER_VIDEO_NORM, SMOOTHED
+from offnormal.report.block import Block, Column, Element, Fact, Facts, Table, Text, Tile
 
 _PIXEL = {
     "pixel_AUROC": "how often a marked pixel scores above an unmarked one",
@@ -103,3 +104,82 @@ def _tile(name: str, metrics: Mapping[str, float], missing: Mapping[str, str], m
     kind = name.partition("_")[0]
     reason = missing.get(name) or missing.get(f"{kind} metrics")
     return Tile(name, None, reason or ("there is no map to measure" if kind == "pixel" else "not computed"))
+
+
+SHOWN = 25
+
+
+def links(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """What the head of the page says about this, with the name of the block."""
+    number = sum(map(len, evaluation.warnings.values()))
+    texts = []
+    if evaluation.skipped:
+        texts.append((f"{counted(len(evaluation.skipped), 'file was', 'files were')} skipped", "skipped"))
+    if number:
+        texts.append((f"{counted(number, 'warning', 'warnings')} from reading", "warnings"))
+    return texts
+
+
+def missing(evaluation: Evaluation) -> Block | None:
+    """Metrics that could not be computed, and error bounds of those that are not exact."""
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for name, reason in evaluation.missing.items():
+        by_reason[reason].append(name)
+    facts = [Fact(", ".join(_without_variants(names)), reason) for reason, names in by_reason.items()]
+    if evaluation.calibration is None:
+        facts.append(Fact("threshold and verdicts", "the detector is not calibrated: run offnormal calibrate"))
+    facts += _pixel_facts(evaluation)
+    return Block(name="missing", title="Not known, or not exactly", elements=[Facts(facts)]) if facts else None
+
+
+def warnings(evaluation: Evaluation) -> Block | None:
+    """What was noticed while items were read, such as a truncated file."""
+    rows = [[item, text] for item, texts in evaluation.warnings.items() for text in texts]
+    if not rows:
+        return None
+    columns = [Column("item", "path"), Column("warning", "path")]
+    table = Table(columns=columns, rows=rows[:SHOWN], more=max(len(rows) - SHOWN, 0))
+    return Block(name="warnings", title="Warnings from reading", elements=[table])
+
+
+def skipped(evaluation: Evaluation) -> Block | None:
+    """Files that could not be read, with the reason."""
+    files = evaluation.skipped
+    if not files:
+        return None
+    rows = [
+        [name_of(bad.path, evaluation.dataset.root), bad.reason.removeprefix(f"{bad.path}: ")] for bad in files[:SHOWN]
+    ]
+    columns = [Column("file", "path"), Column("reason", "path")]
+    table = Table(columns=columns, rows=rows, more=max(len(files) - SHOWN, 0))
+    return Block(name="skipped", title=f"{counted(len(files), 'file', 'files')} skipped", elements=[table])
+
+
+def _pixel_facts(evaluation: Evaluation) -> list[Fact]:
+    pixel = evaluation.pixel
+    if pixel is None:
+        return []
+    facts = []
+    if pixel.auroc is None and "pixel metrics" not in evaluation.missing:
+        facts.append(Fact("pixel metrics", "the masks mark no pixel, or every pixel"))
+    if not pixel.exact:
+        number = counted(pixel.pixels, "pixel was", "pixels were")
+        for name, bound in (
+            ("pixel_AUROC", f"within {pixel.auroc_error_bound:.2g} of the exact value"),
+            ("pixel_AUPRO", f"within {pixel.aupro_error_bound:.2g} of the exact value"),
+            ("pixel_F1", f"at most {pixel.f1_error_bound:.2g} below the exact value"),
+        ):
+            if name in evaluation.metrics:
+                facts.append(Fact(name, f"{number} counted in bins to bound the memory: {bound}"))
+    return facts
+
+
+def _without_variants(names: Sequence[str]) -> list[str]:
+    """Names of metrics, without the variants of those that are named themselves."""
+    plain = []
+    for name in names:
+        base = next((metric for metric in METRICS if name.startswith(metric)), name)
+        if base == name or base not in names or not name.endswith((SMOOTHED, PER_VIDEO_NORM)):
+            plain.append(name)
+    variants = len(names) - len(plain)
+    return [*plain, f"and {counted(variants, 'variant', 'variants')}"] if variants else plain

@@ -6,16 +6,15 @@ import math
 
 from offnormal.calibration.calibration import DEFAULT_RATE, Calibration
 from offnormal.calibration.guarantee import normals_needed
+from offnormal.drawing.wording import NONE, counted, duration, hundred, interval, percent, rate, score
 from offnormal.evaluation.alarms import AlarmReport
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
 from offnormal.events.rules import EventRules
-from offnormal.metrics.classes import SplitRow
-from offnormal.metrics.decision import Confusion, Share
+from offnormal.metrics.decision import Share, SplitRow
 from offnormal.report.block import Block, Element, Figure, Figures, Tiles
-from offnormal.report.blocks.classes import SPLIT_TITLES
 from offnormal.report.blocks.metrics import tiles
-from offnormal.report.wording import NONE, counted, duration, hundred, interval, percent, rate, score
+from offnormal.report.blocks.scores import SPLIT_TITLES
 
 _MOSTLY = 0.5  # share of the time in alarm, or of the normals above the threshold, that is worth a warning
 
@@ -108,25 +107,21 @@ def _figures(evaluation: Evaluation) -> list[Figure]:
     if evaluation.splits:
         by_split = {row.split: row for row in evaluation.splits if row.correct is not None}
         return [_split_figure(by_split[split], noun) for split in reversed(SPLIT_TITLES) if split in by_split]
-    return [] if evaluation.confusion is None else _decision_figures(evaluation.confusion, noun)
-
-
-def _decision_figures(confusion: Confusion, noun: tuple[str, str]) -> list[Figure]:
+    if (confusion := evaluation.confusion) is None:
+        return []
     return [
-        _share_figure(title, share, (f"{label} {noun[0]}", f"{label} {noun[1]}"), label)
-        for title, share, label in (
-            ("Missed", confusion.escapes_per_100_bad, "anomalous"),
-            ("False alarms", confusion.false_alarms_per_100_good, "normal"),
-        )
+        _share_figure("Missed", confusion.escapes_per_100_bad, noun, "anomalous"),
+        _share_figure("False alarms", confusion.false_alarms_per_100_good, noun, "normal"),
     ]
 
 
-def _share_figure(title: str, share: Share, noun: tuple[str, str], color: str) -> Figure:
+def _share_figure(title: str, share: Share, noun: tuple[str, str], label: str) -> Figure:
+    one, several = (f"{label} {word}" for word in noun)
     if share.per_100 is None:
-        return Figure(title, NONE, "", f"no {noun[1]} in the test", color)
+        return Figure(title, NONE, "", f"no {several} in the test", label)
     note = f"{hundred(share.per_100)} per 100, 95 % interval {interval(share)}"
     track = (share.low, share.per_100, share.high)
-    return Figure(title, f"{share.count:,}", f"of {counted(share.of, *noun)}", note, color, track)
+    return Figure(title, f"{share.count:,}", f"of {counted(share.of, one, several)}", note, label, track)
 
 
 def _split_figure(row: SplitRow, noun: tuple[str, str]) -> Figure:
@@ -159,21 +154,11 @@ def _alarm_figures(alarms: AlarmReport, *, is_labeled: bool) -> list[Figure]:
     if alarms.normal_s:
         number = counted(alarms.false_alarms, "false alarm", "false alarms")
         normal_note = f"{number} in {duration(alarms.normal_s)} of normal footage"
+    hourly = "per hour" if alarms.normal_s else ""
+    detected, of = (f"{alarms.detected:,}", f"of {scored:,}") if scored else (NONE, "")
     return [
-        Figure(
-            "False alarms",
-            rate(alarms.false_alarms_per_hour),
-            "per hour" if alarms.normal_s else "",
-            normal_note,
-            "normal",
-        ),
-        Figure(
-            "Spans detected",
-            f"{alarms.detected:,}" if scored else NONE,
-            f"of {scored:,}" if scored else "",
-            missed if scored else "no labeled span with a score",
-            "anomalous",
-        ),
+        Figure("False alarms", rate(alarms.false_alarms_per_hour), hourly, normal_note, "normal"),
+        Figure("Spans detected", detected, of, missed if scored else "no labeled span with a score", "anomalous"),
         Figure("Median delay", duration(alarms.median_delay_s), "", slowest, "anomalous"),
         time,
     ]
@@ -204,6 +189,6 @@ def _few_normals(calibration: Calibration, several: str) -> list[str]:
     worth = f" (as informative as {effective:,} independent ones)" if effective < number else ""
     return [
         f"The threshold rests on {number:,} normal {several}{worth}: too few to guarantee less than "
-        f"{percent(calibration.rate.value)} false alarms. 5 % takes {normals_needed(0.05):,}, "
-        f"{percent(DEFAULT_RATE)} takes {normals_needed(DEFAULT_RATE):,}."
+        f"{100 * calibration.rate.value:.2g} % false alarms. 5 % takes {normals_needed(0.05):,}, "
+        f"{100 * DEFAULT_RATE:g} % takes {normals_needed(DEFAULT_RATE):,}."
     ]

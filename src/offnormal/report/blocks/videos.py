@@ -1,20 +1,22 @@
-"""The tables of videos: each video, labeled spans, and alarms."""
+"""Videos: scores over time on one axis, and the tables of videos, of labeled spans, and of alarms."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from offnormal.drawing.time_text import clock_text
+from offnormal.drawing.axis import ScoreAxis
+from offnormal.drawing.timeline import timeline
+from offnormal.drawing.wording import NONE, clock_text, counted, duration, metric, percent, score, share
 from offnormal.evaluation.alarms import Span, VideoAlarm
 from offnormal.evaluation.evaluate import Evaluation
-from offnormal.metrics.video import FrameScores
-from offnormal.report.block import Block, Cell, Column, Element, Table, Text
+from offnormal.metrics.video import FrameScores, VideoRow
+from offnormal.report.block import Block, Cell, Column, Element, Legend, Plot, Plots, Table, Text
+from offnormal.report.blocks.scores import NARROW, WIDE, axis_text, score_axis
 from offnormal.report.blocks.summary import rules_text
-from offnormal.report.wording import NONE, duration, metric, percent, score
 
 VIDEOS_SHOWN = 400
 SPANS_SHOWN = ALARMS_SHOWN = 100
@@ -25,24 +27,11 @@ _EVERY_FRAME = "scores.csv has every frame"
 class VideoLine:
     """One video and what happened in it."""
 
+    row: VideoRow
     series: FrameScores
-    frames: int
-    not_scored: int
     notes: list[str]  # why frames have no score, and why the video has no AUC
-    anomalous: int | None  # of the scored frames; None: no labels
-    auc: float | None
-    alarms: list[VideoAlarm] = field(default_factory=list)
-    spans: list[Span] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        """Its name in the dataset."""
-        return self.series.name
-
-    @property
-    def length_s(self) -> float | None:
-        """Seconds of footage; None without a clock."""
-        return self.series.clock.seconds
+    alarms: list[VideoAlarm]
+    spans: list[Span]
 
     @property
     def highest(self) -> float | None:
@@ -84,8 +73,7 @@ def video_lines(evaluation: Evaluation) -> list[VideoLine]:
     for row, series in zip(evaluation.frames.videos, table.series(fps=evaluation.assumed_fps), strict=True):
         notes = [f"{number:,} not scored: {why}" for why, number in reasons[row.name].most_common() if number]
         notes += [f"no AUC: {row.reason}"] * (row.reason is not None and series.labels is not None)
-        counts = (row.frames, row.not_scored, notes, row.anomalous, row.auc)
-        lines.append(VideoLine(series, *counts, alarms[row.name], spans[row.name]))
+        lines.append(VideoLine(row, series, notes, alarms[row.name], spans[row.name]))
     return lines
 
 
@@ -96,14 +84,22 @@ def videos(evaluation: Evaluation) -> Block | None:
         return None
     has_alarms, is_labeled = evaluation.alarms is not None, evaluation.labeled
     columns: dict[str, Sequence[str | Cell]] = {
-        "length": [NONE if line.length_s is None else clock_text(line.length_s) for line in lines],
-        "frames": [f"{line.frames:,}" for line in lines],
-        "not scored": [f"{line.not_scored:,}" for line in lines],
+        "length": [
+            NONE if line.series.clock.seconds is None else clock_text(line.series.clock.seconds) for line in lines
+        ],
+        "frames": [f"{line.row.frames:,}" for line in lines],
+        "not scored": [f"{line.row.not_scored:,}" for line in lines],
         "anomalous frames": [_anomalous(line) for line in lines] if is_labeled else [],
-        "AUC": [metric(line.auc) for line in lines] if is_labeled else [],
-        "spans detected": [_detected(line) for line in lines] if is_labeled and has_alarms else [],
+        "AUC": [metric(line.row.auc) for line in lines] if is_labeled else [],
+        "spans detected": [
+            f"{line.scored_spans - line.missed:,} of {line.scored_spans:,}" if line.scored_spans else NONE
+            for line in lines
+            if is_labeled and has_alarms
+        ],
         "false alarms": [
-            NONE if line.anomalous is None else f"{line.false_alarms:,}" for line in lines if is_labeled and has_alarms
+            NONE if line.row.anomalous is None else f"{line.false_alarms:,}"
+            for line in lines
+            if is_labeled and has_alarms
         ],
         "alarms": [f"{len(line.alarms):,}" for line in lines if has_alarms and not is_labeled],
         "highest score": [score(line.highest) for line in lines],
@@ -113,7 +109,7 @@ def videos(evaluation: Evaluation) -> Block | None:
     table = Table(
         columns=[Column("video", "path"), *(Column(title, "notes" if title == "notes" else "num") for title in filled)],
         rows=[
-            [line.name, *(cells[number] for cells in filled.values())]
+            [line.row.name, *(cells[number] for cells in filled.values())]
             for number, line in enumerate(lines[:VIDEOS_SHOWN])
         ],
         more=max(len(lines) - VIDEOS_SHOWN, 0),
@@ -180,18 +176,86 @@ def alarms(evaluation: Evaluation) -> Block | None:
 
 
 def _anomalous(line: VideoLine) -> str | Cell:
-    scored = line.frames - line.not_scored
-    if line.anomalous is None:
+    scored = line.row.frames - line.row.not_scored
+    if line.row.anomalous is None:
         return Cell(note="no labels")
-    share = line.anomalous / scored if scored else None
-    return Cell(text=f"{line.anomalous:,}", note="" if share is None else percent(share), bar=share, color="anomalous")
-
-
-def _detected(line: VideoLine) -> str:
-    return f"{line.scored_spans - line.missed:,} of {line.scored_spans:,}" if line.scored_spans else NONE
+    share = line.row.anomalous / scored if scored else None
+    return Cell(
+        text=f"{line.row.anomalous:,}", note="" if share is None else percent(share), bar=share, color="anomalous"
+    )
 
 
 def _delay(span: Span) -> str | Cell:
     if span.delay_s is not None:
         return duration(span.delay_s)
     return Cell(badge="missed", is_alert=True) if span.is_scored else Cell(note="not scored")
+
+
+LARGE_SHOWN = 12
+SMALL_SHOWN = 150  # of some 12 kB each
+_SMALL = 420  # pixels of one of two in a row
+_KEYS = (("in alarm", "anomalous", ""), ("labeled anomalous", "anomalous", "shade"), ("not scored", "muted", "hatched"))
+
+
+def timelines(evaluation: Evaluation) -> Block | None:
+    """Every video large where there are few; else those with the most false alarms and misses, the others small.
+
+    Beyond what a page can hold the quietest are left out. None unless frames were scored.
+    """
+    lines = video_lines(evaluation)
+    if not lines:
+        return None
+    axis = score_axis(evaluation)
+    order = sorted(range(len(lines)), key=lambda number: _quietness(lines[number]))
+    large, small = sorted(order[:LARGE_SHOWN]), sorted(order[LARGE_SHOWN : LARGE_SHOWN + SMALL_SHOWN])
+    about = f"One axis of scores for all videos, from {score(axis.low)} to {score(axis.high)}"
+    about += f" ({axis_text(axis)})." if axis_text(axis) else "."
+    if small:
+        about += (
+            f" The {len(large)} videos with the most false alarms and misses, then with the lowest AUC or the highest "
+            "scores."
+        )
+    elements: list[Element] = [Text(text=about, tone="quiet"), Legend(_KEYS)]
+    elements += [
+        _plot(
+            lines[number], evaluation.threshold, axis, WIDE, _drawn(lines[number], evaluation.threshold, axis, NARROW)
+        )
+        for number in large
+    ]
+    if small:
+        plots = [_plot(lines[number], evaluation.threshold, axis, _SMALL) for number in small]
+        elements.append(Plots(plots=plots, columns="two", summary=counted(len(small), "other video", "other videos")))
+    if more := len(lines) - len(large) - len(small):
+        elements.append(Text(text=f"and {more:,} more; scores.csv has every frame.", tone="quiet"))
+    return Block(name="timeline", title="Scores over time", elements=elements)
+
+
+def _quietness(line: VideoLine) -> tuple[int, float, float]:
+    """Lowest first: false alarms and misses, then how badly its frames are ordered, then its highest score."""
+    wrong = line.false_alarms + line.missed
+    return -wrong, 1.0 if line.row.auc is None else line.row.auc, 0.0 if line.highest is None else -line.highest
+
+
+def _plot(line: VideoLine, threshold: float | None, axis: ScoreAxis, width: int, narrow: str = "") -> Plot:
+    return Plot(svg=_drawn(line, threshold, axis, width), narrow=narrow, title=line.row.name, about=_about(line))
+
+
+def _drawn(line: VideoLine, threshold: float | None, axis: ScoreAxis, width: int) -> str:
+    alarms = None if threshold is None else [(row.alarm.start, row.alarm.stop) for row in line.alarms]
+    return timeline(line.series, threshold=threshold, alarms=alarms, axis=axis, width=width)
+
+
+def _about(line: VideoLine) -> str:
+    """What happened in a video, in one line."""
+    texts = [counted(line.row.frames, "frame", "frames")]
+    if line.series.clock.seconds is not None:
+        texts.insert(0, clock_text(line.series.clock.seconds))
+    if line.row.auc is not None:
+        texts.append(f"AUC {share(line.row.auc)}")
+    if line.scored_spans:
+        texts.append(f"{line.scored_spans - line.missed:,} of {counted(line.scored_spans, 'span', 'spans')} detected")
+    if line.false_alarms:
+        texts.append(counted(line.false_alarms, "false alarm", "false alarms"))
+    elif line.alarms and line.row.anomalous is None:
+        texts.append(counted(len(line.alarms), "alarm", "alarms"))
+    return " · ".join(texts)

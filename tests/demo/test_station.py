@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from offnormal.demo.camera import Camera, photograph
+from offnormal.demo.station import Camera, photograph
 
 PLAIN = Camera(exposure=1.0, vignette=0.0, softness=0.0, noise=0.0)
 
