@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 # (verb, flag as the sections write it) -> (flag that a later version may have, its value for the old one's)
 FLAGS: dict[tuple[str, str], tuple[str, str]] = {
@@ -19,9 +20,15 @@ FLAGS: dict[tuple[str, str], tuple[str, str]] = {
 # (flag as the sections write it, its value) -> the value that a flag of the new name takes
 VALUES: dict[tuple[str, str], str] = {("--on-bad", "stop"): "fail"}
 
-# dotted keys of a configuration file of `watch` -> those that a later version may have; tried when the old one is
-# refused as unknown
-WATCH_KEYS: dict[str, str] = {"began": "start_time"}
+
+def watch_config(values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration file of `watch` as later versions want it: other names, rules in durations, hysteresis a rule."""
+    found = {{"began": "start_time"}.get(key, key): value for key, value in values.items()}
+    rules = {key.removesuffix("_s"): f"{value}s" for key, value in found.pop("rules", {}).items()}
+    if "hysteresis" in found:
+        rules["hysteresis"] = found.pop("hysteresis")
+    return {**found, "rules": rules} if rules else found
+
 
 # internal module:name -> further places to look for it
 MOVED: dict[str, tuple[str, ...]] = {}
