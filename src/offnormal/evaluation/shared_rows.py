@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from offnormal.errors import DataError
 from offnormal.evaluation.table import Floats, ItemRow, ScoreTable
 from offnormal.evaluation.units import TRAITS
+from offnormal.metrics.video import LOST
 from offnormal.types import Unit
 
 BLOCKS = 20  # stretches of time that stand for the videos where there is one video only
@@ -105,6 +106,7 @@ def _restricted(
     def at_rows(values: Floats) -> Floats:
         return np.asarray(values[rows])
 
+    lost = table.lost
     return ScoreTable(
         unit=table.unit,
         items=items,
@@ -114,4 +116,5 @@ def _restricted(
         score=np.where(scored, at_rows(table.score), np.nan),
         p_value=at_rows(table.p_value),
         verdict=at_rows(table.verdict),
+        reason=tuple((at, at + 1, LOST) for at, row in enumerate(rows.tolist()) if row in lost),
     )

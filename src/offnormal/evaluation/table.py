@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from offnormal.errors import DataError
 from offnormal.files import new_file
 from offnormal.metrics.inputs import BoolArray
-from offnormal.metrics.video import FrameScores
+from offnormal.metrics.video import LOST, FrameScores
 from offnormal.types import ANOMALOUS, NORMAL, Unit
 
 Floats = NDArray[np.float64]
@@ -91,8 +91,14 @@ class ScoreTable:
         """A word for each row, from its item."""
         return [text for item in self.items for text in [value(item)] * (item.rows.stop - item.rows.start)]
 
+    @property
+    def lost(self) -> set[int]:
+        """Rows of frames that could not be decoded."""
+        return {row for start, stop, why in self.reason if why == LOST for row in range(start, stop)}
+
     def series(self, *, fps: float | None = None) -> list[FrameScores]:
         """Each video's frames as a series; fps: assumed where neither times nor the source tell, None: no clock."""
+        lost = self.lost
         return [
             FrameScores(
                 item.name,
@@ -102,6 +108,7 @@ class ScoreTable:
                 fps=item.fps or fps,
                 restarts=item.restarts,
                 is_thinned=item.is_thinned,
+                lost=[row - item.rows.start for row in range(item.rows.start, item.rows.stop) if row in lost],
             )
             for item in self.items
         ]
