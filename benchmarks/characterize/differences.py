@@ -97,6 +97,8 @@ def _settled(value: Any, key: str = "") -> Any:
             value = pattern.sub(instead, value)
     if not isinstance(value, list):
         return value
+    if key == "classes" and all(isinstance(one, dict) and "class" in one for one in value):
+        return {one["class"]: _settled({k: v for k, v in one.items() if k != "class"}) for one in value}
     found, in_table = [], False
     for i, item in enumerate(value):
         inner = item

@@ -31,14 +31,18 @@ def watch_config(values: dict[str, Any]) -> dict[str, Any]:
 
 
 # internal module:name -> further places to look for it
-MOVED: dict[str, tuple[str, ...]] = {}
+MOVED: dict[str, tuple[str, ...]] = {
+    "offnormal.sinks.retention:Retention": ("offnormal.recording.retention:Retention",),
+}
 
 # of the older record, before it is compared: keys, old -> new
 KEYS: dict[str, str] = {
     "tail_probability": "p_value", "pred_score": "score", "pred_label": "verdict", "anomaly_map_path": "map_path",
     "on_bad": "on_error", "limit_time": "max_time", "clip_caught": "clip_detected",
     "clip_kept_train": "clip_passed_train", "clip_kept_validation": "clip_passed_calibration",
-    "clip_kept_test": "clip_passed_test", "kept": "passed", "kept_share": "passed_share", "caught_share": "detected_share",
+    "clip_kept_test": "clip_passed_test", "kept": "passed", "kept_share": "passed_share",
+    "caught_share": "detected_share",
+    "AUC_by_part": "AUC_breakdown", "left_out": "excluded", "right": "correct",
 }  # fmt: skip
 
 # of the older record, before it is compared: (key, old value) -> new value
@@ -51,9 +55,10 @@ CELLS: dict[tuple[str, object], object] = {
 # keys that the newer record has and the older one has not, without a difference: what is told of every unit now
 ADDED = {
     "class", "group", "split", "reason", "label", "unit", "terms", "guarantee", "confusion", "classification_report",
-    "operating_points", "oracle_threshold", "classes", "splits", "frames", "alarms", "warnings", "median_score", "restarts",
-    "split_seed", "assumed_fps", "rows", "pixel", "rank", "peak_frame", "scored_frames", "seconds", "seconds_in_alarm",
-    "time_in_alarm", "not_scored", "annotated_path", "map_path", "overlay_paths", "frame", "time_s", "low_threshold", "normal_s", "rules", "terms.error",
+    "operating_points", "oracle_threshold", "classes", "splits", "frames", "alarms", "warnings", "median_score",
+    "restarts", "split_seed", "assumed_fps", "rows", "pixel", "rank", "peak_frame", "scored_frames", "seconds",
+    "seconds_in_alarm", "time_in_alarm", "not_scored", "annotated_path", "map_path", "overlay_paths", "frame", "time_s",
+    "low_threshold", "normal_s", "rules", "terms.error", "good", "anomalous", "interval",
 }  # fmt: skip
 
 # of the older record, before it is compared: replaced wherever it stands in a text
@@ -71,6 +76,12 @@ def reshaped(value: dict[str, Any]) -> dict[str, Any]:
         return _row(value)
     if {"metrics", "missing", "calibration", "data"} <= value.keys():
         return _metrics(value)
+    if "AUC_by_part" in value:  # of `compare`
+        found = {{"operation": "alarms", "accuracy": "splits"}.get(key, key): inner for key, inner in value.items()}
+        found["splits"] = [_split(one) for one in found["splits"]]
+        return {**found, "alarms": _alarms(found["alarms"])}
+    if value.keys() == {"unit", "units", "draws", "seed"}:
+        return {"drawn" if key == "unit" else key: inner for key, inner in value.items()}
     if "split_seed" in value and "parts" in value and "detector" in value:  # the configuration of a fit
         found = {"split" if key == "parts" else key: inner for key, inner in value.items()}
         return {"clip_grad_norm" if key == "clip" else key: inner for key, inner in found.items()}
@@ -97,6 +108,16 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     return {**found, "overlay_paths": [overlay] if overlay else []} if "image_path" in row else found
 
 
+def _split(one: dict[str, Any]) -> dict[str, Any]:
+    names = {"part": "split", "clips": "count", "caught": "detected"}
+    return {names.get(key, key): _SPLITS.get(inner, inner) if key == "part" else inner for key, inner in one.items()}
+
+
+def _alarms(operation: dict[str, Any] | None) -> dict[str, Any] | None:
+    names = {"spans_caught": "spans_detected"}
+    return operation and {names.get(key, key): inner for key, inner in operation.items() if key != "merge_gap_s"}
+
+
 def _metrics(value: dict[str, Any]) -> dict[str, Any]:
     """metrics.json."""
     found = {key: inner for key, inner in value.items() if key not in ("best_by_hindsight", "parts", "operation")}
@@ -111,34 +132,27 @@ def _metrics(value: dict[str, Any]) -> dict[str, Any]:
         found["frames"] = {
             "smoothing": found.pop("smoothing"), "EER_threshold": found.pop("eer_threshold"),
             "videos": [
-                {"item": one["name"], "frames": one["frames"], "not_scored": len(one["not_scored"]),
+                {"item": one["name"], "frames": one["frames"],
+                 "not_scored": sum(span["stop"] - span["start"] for span in one["not_scored"]),
                  "anomalous": one["anomalous_frames"], "frame_AUC": one["frame_AUC"], "reason": one["reason"]}
                 for one in found.pop("videos")
             ],
         }  # fmt: skip
-        operation = value["operation"]
-        found["alarms"] = operation and {
-            {"spans_caught": "spans_detected"}.get(key, key): inner
-            for key, inner in operation.items()
-            if key != "merge_gap_s"
-        }
+        found["alarms"] = _alarms(value["operation"])
     if "accuracy" in value:
-        found["splits"] = [
-            {{"part": "split", "clips": "count", "caught": "detected"}.get(key, key): _SPLITS.get(str(inner), inner)
-             for key, inner in one.items()} for one in found.pop("accuracy")
-        ]  # fmt: skip
-        found["classes"] = [
-            {{"clips": "counts", "caught": "detected"}.get(key, key): inner for key, inner in one.items()}
-            for one in found["classes"]
-        ]
-        for one in found["classes"]:
-            one["counts"] = {_SPLITS.get(key, key): inner for key, inner in one["counts"].items()}
+        found["splits"] = [_split(one) for one in found.pop("accuracy")]
+        for one in found["classes"].values():
+            one["counts"] = {_SPLITS.get(key, key): inner for key, inner in one.pop("clips").items()}
+            if "caught" in one:
+                one["detected"] = one.pop("caught")
     if "defects" in value:
-        found["classes"] = [
-            {"class": one["defect"], "counts": {"": one["count"]}, "detected": one["caught"],
+        found["classes"] = {
+            one["defect"]: {"counts": {"": one["count"]}, "detected": one["caught"],
              "detected_share": one["recall"], "AUROC": one["auroc"]} for one in found.pop("defects")
-        ]  # fmt: skip
-    data = {key: inner for key, inner in value["data"].items() if key not in ("kind", "videos", "frames", "images", "clips")}
+        }  # fmt: skip
+    data = {
+        key: inner for key, inner in value["data"].items() if key not in ("kind", "videos", "frames", "images", "clips")
+    }
     counts = value["data"]
     data["items"] = counts.get("videos", counts.get("images", counts.get("clips")))
     if "frames" in counts:
