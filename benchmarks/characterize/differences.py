@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import renames
@@ -16,8 +16,9 @@ _SHOWN = 160  # characters of a value
 # how long things took, and sizes of files that hold how long; they differ between two records of one version
 _LOOSE_KEYS = {
     "took_s", "seconds_waiting_for_data", "samples_per_s", "seconds_per_clip", "seconds_per_frame", "seconds_per_image",
-    "bundle_bytes", "waiting_share",
+    "bundle_bytes", "waiting_share", "seconds_per_unit",
 }  # fmt: skip
+_ITEMS = ("item", "video", "path", "image_path", "video_path")  # of rows: a name or a path, compared without folders
 _LOOSE_TEXT = (
     (re.compile(r"[\d.]+ m?s a (\w+, decoding included)( \([\d.,]+ \w+ per second\))?"), r"# s a \1"),
     (re.compile(r"^(\s*ms per \w+).*"), r"\1"),
@@ -53,6 +54,8 @@ def differences(place: str, a: Any, b: Any, tolerance: float) -> Iterator[str]:
         for key in sorted(a.keys() | b.keys()):
             if key not in b:
                 yield f"- {place} / {key}: {_short(a[key])}"
+            elif key not in a and key in renames.ADDED:
+                continue
             elif key not in a:
                 yield f"+ {place} / {key}: {_short(b[key])}"
             else:
@@ -83,15 +86,19 @@ def _same(a: Any, b: Any, tolerance: float) -> bool:
     return bool(a == b)
 
 
-def _settled(value: Any) -> Any:
+def _settled(value: Any, key: str = "") -> Any:
     """A record without what differs between two of one version."""
     if isinstance(value, dict):
-        return {key: _settled(inner) for key, inner in value.items() if key not in _LOOSE_KEYS}
+        return {name: _settled(inner, name) for name, inner in value.items() if name not in _LOOSE_KEYS}
+    if key in _ITEMS and isinstance(value, str):
+        return PurePath(value).stem
     if isinstance(value, str):
         for pattern, instead in _LOOSE_TEXT:
             value = pattern.sub(instead, value)
     if not isinstance(value, list):
         return value
+    if key == "classes" and all(isinstance(one, dict) and "class" in one for one in value):
+        return {one["class"]: _settled({k: v for k, v in one.items() if k != "class"}) for one in value}
     found, in_table = [], False
     for i, item in enumerate(value):
         inner = item
@@ -108,7 +115,8 @@ def _settled(value: Any) -> Any:
 def _renamed(value: Any, key: str = "") -> Any:
     """The older record with the names of the newer one."""
     if isinstance(value, dict):
-        return {renames.KEYS.get(name, name): _renamed(inner, name) for name, inner in value.items()}
+        shaped = renames.reshaped(value)
+        return {renames.KEYS.get(name, name): _renamed(inner, name) for name, inner in shaped.items()}
     if isinstance(value, list):
         return [_renamed(inner, key) for inner in value]
     if isinstance(value, str):

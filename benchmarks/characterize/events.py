@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import inputs
-import renames
 from fitted import FEW, fit
 from program import Program, files_below, read_csv
 
@@ -83,14 +82,9 @@ def _dry(program: Program, root: Path, values: dict[str, Any]) -> Any:
 
 
 def _watched(program: Program, root: Path, values: dict[str, Any], *flags: str) -> Any:
-    """A call with a configuration file; with the later names of its keys where the first are unknown."""
-    file = root / "watch.yaml"
-    file.write_text(json.dumps(values))
-    done = program.call("watch", "--config", file, *flags, "--json")
-    if done.code == 2 and any(key in values for key in renames.WATCH_KEYS) and "unknown" in done.err:
-        file.write_text(json.dumps({renames.WATCH_KEYS.get(key, key): value for key, value in values.items()}))
-        done = program.call("watch", "--config", file, *flags, "--json")
-    return done
+    """A call with a configuration file."""
+    file = program.watch_file(root / "watch.yaml", values)
+    return program.call("watch", "--config", file, *flags, "--json")
 
 
 def _budgets(program: Program, root: Path, common: dict[str, Any], cameras: list[Any]) -> dict[str, Any]:
@@ -133,8 +127,7 @@ def _real_time(program: Program, root: Path, common: dict[str, Any], film: Path)
                   f"webhook:http://127.0.0.1:{server.server_port}/hook"],
         "cameras": [{"name": "yard", "source": str(film), "realtime": True}],
     }  # fmt: skip
-    file = root / "live.yaml"
-    file.write_text(json.dumps(values))
+    file = program.watch_file(root / "live.yaml", values)
     done = program.call("watch", "--config", file, "--json", alone=True)
     server.shutdown()
     lines = (told / "events.jsonl").read_text().splitlines() if (told / "events.jsonl").is_file() else []

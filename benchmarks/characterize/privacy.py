@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import socket
 import threading
@@ -40,8 +39,9 @@ def record(program: Program) -> dict[str, Any]:
               "rules": {"min_duration_s": 0.2}, "record": {"pre_roll_s": 0.2, "post_roll_s": 0.2}}  # fmt: skip
     found: dict[str, Any] = {}
     for name, values in {"webhook": {**common, "sinks": sinks[:2]}, "apprise": {**common, "sinks": sinks[1:]}}.items():
-        file = root.parent / f"secrets-{name}.yaml"  # holds them itself, so it lies elsewhere
-        file.write_text(json.dumps(values))
+        file = program.watch_file(
+            root.parent / f"secrets-{name}.yaml", values
+        )  # holds them itself, so it lies elsewhere
         process = program.start("watch", "--config", file, "--json")
         output: list[str] = []
         threads = [threading.Thread(target=lambda pipe=pipe, output=output: output.extend(pipe), daemon=True)
@@ -67,9 +67,9 @@ def record(program: Program) -> dict[str, Any]:
         "wrong sink": {**common, "sinks": [{"kind": "webhook", "url": f"ftp://me:{pw}@h/{hook}", "secret": hmac}]},
         "wrong source": {**common, "cameras": [{"source": f"rtspp://a:{pw}@h/x?token={token}"}]},
     }.items():
-        file.write_text(json.dumps(values))
+        program.watch_file(file, values)
         found[f"wrong {name}"] = _judged(program.call("watch", "--config", file, "--check"))
-    file.write_text(json.dumps({**common, "sinks": ["webhook:http://127.0.0.1:1/${HOOK}"], "rate": "${PASSWORD}"}))
+    program.watch_file(file, {**common, "sinks": ["webhook:http://127.0.0.1:1/${HOOK}"], "rate": "${PASSWORD}"})
     env = {"HOOK": hook, "PASSWORD": pw, "OFFNORMAL_WEBHOOK_SECRET": hmac}
     found["wrong variable"] = _judged(program.call("watch", "--config", file, "--check", env=env))
     done = program.call(

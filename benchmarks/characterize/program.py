@@ -115,6 +115,12 @@ class Program:
             i += 1
         return found
 
+    def watch_file(self, file: Path, values: dict[str, Any]) -> Path:
+        """A configuration of `watch`, with the names that this version knows."""
+        later = re.search(r"--start-time\s", self._help(["watch"])) is not None
+        file.write_text(json.dumps(renames.watch_config(values) if later else values))
+        return file
+
     def _help(self, arguments: list[str]) -> str:
         words = arguments[:2] if arguments[0] == "fit" else arguments[:1]
         key = " ".join(words)

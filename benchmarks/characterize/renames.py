@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 # (verb, flag as the sections write it) -> (flag that a later version may have, its value for the old one's)
 FLAGS: dict[tuple[str, str], tuple[str, str]] = {
@@ -19,21 +20,145 @@ FLAGS: dict[tuple[str, str], tuple[str, str]] = {
 # (flag as the sections write it, its value) -> the value that a flag of the new name takes
 VALUES: dict[tuple[str, str], str] = {("--on-bad", "stop"): "fail"}
 
-# dotted keys of a configuration file of `watch` -> those that a later version may have; tried when the old one is
-# refused as unknown
-WATCH_KEYS: dict[str, str] = {"began": "start_time"}
+
+def watch_config(values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration file of `watch` as later versions want it: other names, rules in durations, hysteresis a rule."""
+    found = {{"began": "start_time"}.get(key, key): value for key, value in values.items()}
+    rules = {key.removesuffix("_s"): f"{value}s" for key, value in found.pop("rules", {}).items()}
+    if "hysteresis" in found:
+        rules["hysteresis"] = found.pop("hysteresis")
+    return {**found, "rules": rules} if rules else found
+
 
 # internal module:name -> further places to look for it
-MOVED: dict[str, tuple[str, ...]] = {}
+MOVED: dict[str, tuple[str, ...]] = {
+    "offnormal.sinks.retention:Retention": ("offnormal.recording.retention:Retention",),
+}
 
-# of the older record, before it is compared: keys of JSON and columns of CSV, old -> new
-KEYS: dict[str, str] = {}
+# of the older record, before it is compared: keys, old -> new
+KEYS: dict[str, str] = {
+    "tail_probability": "p_value", "pred_score": "score", "pred_label": "verdict", "anomaly_map_path": "map_path",
+    "on_bad": "on_error", "limit_time": "max_time", "clip_caught": "clip_detected",
+    "clip_kept_train": "clip_passed_train", "clip_kept_validation": "clip_passed_calibration",
+    "clip_kept_test": "clip_passed_test", "kept": "passed", "kept_share": "passed_share",
+    "caught_share": "detected_share",
+    "AUC_by_part": "AUC_breakdown", "left_out": "excluded", "right": "correct",
+}  # fmt: skip
 
 # of the older record, before it is compared: (key, old value) -> new value
-CELLS: dict[tuple[str, object], object] = {}
+CELLS: dict[tuple[str, object], object] = {
+    ("on_bad", "stop"): "fail",
+    ("pred_label", False): "normal",
+    ("pred_label", True): "anomalous",
+}
+
+# keys that the newer record has and the older one has not, without a difference: what is told of every unit now
+ADDED = {
+    "class", "group", "split", "reason", "label", "unit", "terms", "guarantee", "confusion", "classification_report",
+    "operating_points", "oracle_threshold", "classes", "splits", "frames", "alarms", "warnings", "median_score",
+    "restarts", "split_seed", "assumed_fps", "rows", "pixel", "rank", "peak_frame", "scored_frames", "seconds",
+    "seconds_in_alarm", "time_in_alarm", "not_scored", "annotated_path", "map_path", "overlay_paths", "frame", "time_s",
+    "low_threshold", "normal_s", "rules", "terms.error", "good", "anomalous", "interval",
+}  # fmt: skip
 
 # of the older record, before it is compared: replaced wherever it stands in a text
 TEXT: tuple[tuple[re.Pattern[str], str], ...] = ()
+
+_LABELS: dict[object, str] = {0.0: "normal", 1.0: "anomalous", "False": "normal", "True": "anomalous"}
+_SPLITS = {"validation": "calibration"}
+
+
+def reshaped(value: dict[str, Any]) -> dict[str, Any]:
+    """A mapping of the older record in the form that the newer one has, where that differs by more than names."""
+    if "video_path" in value:
+        return {"item": value["video_path"], **{k: v for k, v in value.items() if k not in ("video_path", "video")}}
+    if "tail_probability" in value and {"anomalous", "not_scored", "image_path"} & value.keys():
+        return _row(value)
+    if {"metrics", "missing", "calibration", "data"} <= value.keys():
+        return _metrics(value)
+    if "AUC_by_part" in value:  # of `compare`
+        found = {{"operation": "alarms", "accuracy": "splits"}.get(key, key): inner for key, inner in value.items()}
+        found["splits"] = [_split(one) for one in found["splits"]]
+        return {**found, "alarms": _alarms(found["alarms"])}
+    if value.keys() == {"unit", "units", "draws", "seed"}:
+        return {"drawn" if key == "unit" else key: inner for key, inner in value.items()}
+    if "split_seed" in value and "parts" in value and "detector" in value:  # the configuration of a fit
+        found = {"split" if key == "parts" else key: inner for key, inner in value.items()}
+        return {"clip_grad_norm" if key == "clip" else key: inner for key, inner in found.items()}
+    return value
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of scores.csv, or of what `predict` writes."""
+    names = {"video": "item", "path": "item", "image_path": "item", "defect": "class", "part": "split",
+             "original": "group", "anomalous": "verdict", "not_scored": "reason", "pred_label": "verdict"}  # fmt: skip
+    found = {names.get(key, key): inner for key, inner in row.items()}
+    for key in ("label", "verdict"):
+        if key in found and not isinstance(found[key], bool):
+            found[key] = _LABELS.get(found[key], found[key])
+        elif key in found:
+            found[key] = ("normal", "anomalous")[found[key]]
+    if "split" in found:
+        found["split"] = _SPLITS.get(found["split"], found["split"])
+        known = {"item", "class", "split", "label", "group", "score", "tail_probability", "verdict"}
+        return {key if key in known else f"terms.{key}": inner for key, inner in found.items()}
+    overlay = found.pop("overlay_path", None)
+    if "image_path" in row and isinstance(row["pred_label"], str):  # of the table
+        return {key: inner for key, inner in found.items() if key not in ("threshold", "anomaly_map_path")}
+    return {**found, "overlay_paths": [overlay] if overlay else []} if "image_path" in row else found
+
+
+def _split(one: dict[str, Any]) -> dict[str, Any]:
+    names = {"part": "split", "clips": "count", "caught": "detected"}
+    return {names.get(key, key): _SPLITS.get(inner, inner) if key == "part" else inner for key, inner in one.items()}
+
+
+def _alarms(operation: dict[str, Any] | None) -> dict[str, Any] | None:
+    names = {"spans_caught": "spans_detected"}
+    return operation and {names.get(key, key): inner for key, inner in operation.items() if key != "merge_gap_s"}
+
+
+def _metrics(value: dict[str, Any]) -> dict[str, Any]:
+    """metrics.json."""
+    found = {key: inner for key, inner in value.items() if key not in ("best_by_hindsight", "parts", "operation")}
+    if "parts" in value:
+        found["terms"] = value["parts"]
+    if "best_by_hindsight" in value:
+        best = value["best_by_hindsight"]
+        found["oracle_threshold"] = best and {
+            "threshold": best["threshold"], "passed": best["kept"], "detected": best["caught"]
+        }  # fmt: skip
+    if "videos" in value:
+        found["frames"] = {
+            "smoothing": found.pop("smoothing"), "EER_threshold": found.pop("eer_threshold"),
+            "videos": [
+                {"item": one["name"], "frames": one["frames"],
+                 "not_scored": sum(span["stop"] - span["start"] for span in one["not_scored"]),
+                 "anomalous": one["anomalous_frames"], "frame_AUC": one["frame_AUC"], "reason": one["reason"]}
+                for one in found.pop("videos")
+            ],
+        }  # fmt: skip
+        found["alarms"] = _alarms(value["operation"])
+    if "accuracy" in value:
+        found["splits"] = [_split(one) for one in found.pop("accuracy")]
+        for one in found["classes"].values():
+            one["counts"] = {_SPLITS.get(key, key): inner for key, inner in one.pop("clips").items()}
+            if "caught" in one:
+                one["detected"] = one.pop("caught")
+    if "defects" in value:
+        found["classes"] = {
+            one["defect"]: {"counts": {"": one["count"]}, "detected": one["caught"],
+             "detected_share": one["recall"], "AUROC": one["auroc"]} for one in found.pop("defects")
+        }  # fmt: skip
+    data = {
+        key: inner for key, inner in value["data"].items() if key not in ("kind", "videos", "frames", "images", "clips")
+    }
+    counts = value["data"]
+    data["items"] = counts.get("videos", counts.get("images", counts.get("clips")))
+    if "frames" in counts:
+        data["rows"] = counts["frames"]
+    return {**found, "data": data}
+
 
 # relative, by section; others: 1e-6
 TOLERANCE: dict[str, float] = {}

@@ -106,13 +106,11 @@ def _bundle(program: Program, root: Path) -> Path | None:
 
 
 def _config(program: Program, root: Path, name: str, **values: Any) -> Path:
-    file = root / f"{name}.yaml"
     given = {
         "bundle": str(_bundle(program, root)), "threads": 1, "device": "cpu", "out": str(root / f"{name}-out"),
         "rules": {"min_duration_s": 0.2, "merge_gap_s": 0.3}, "record": {"pre_roll_s": 0.3, "post_roll_s": 0.3},
     }  # fmt: skip
-    file.write_text(json.dumps({**given, **values}))
-    return file
+    return program.watch_file(root / f"{name}.yaml", {**given, **values})
 
 
 def _spooled(program: Program, root: Path) -> dict[str, Any]:

@@ -25,6 +25,13 @@ def test_an_alarm_needs_the_shortest_duration():
     assert (alarm.start_s, alarm.opened_s, alarm.end_s) == (0.5, 1.5, 2.0)
 
 
+def test_a_frame_that_was_lost_interrupts_no_alarm_one_without_a_score_does():
+    scores = [0, 2, math.nan, 2, 0, 0, 0, 0]  # above for 1 s
+    (alarm,) = find_alarms(video(scores, lost=[2]), 1.0, RULES)
+    assert (alarm.start, alarm.stop, alarm.peak, alarm.opened_s) == (1, 4, 1, 1.5)
+    assert find_alarms(video(scores), 1.0, RULES) == []
+
+
 def test_alarms_close_together_are_one():
     scores = [2, 2, 2, 0, 0, 0, 5, 0] + [0] * 8
     (alarm,) = find_alarms(video(scores), 1.0, RULES)

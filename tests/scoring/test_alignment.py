@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from offnormal.errors import ConfigError, DataError
+from offnormal.metrics.video import LOST
 from offnormal.scoring import alignment
 from offnormal.scoring.alignment import EARLY, GAP, LATE, NEVER, _reason, align
 
@@ -53,6 +54,11 @@ def test_frames_after_a_gap_are_told_from_those_between_windows():
     assert spans(aligned([0, 9], 10, hop=10, gaps=[5])) == [(1, 9, GAP)]
     assert spans(aligned([0, 1, 2], 5, gaps=[3])) == [(3, 5, GAP)]
     assert spans(aligned([2, 7], 9, hop=None)) == [(0, 2, EARLY), (3, 7, "between windows"), (8, 9, LATE)]
+
+
+def test_lost_frames_are_told_from_those_without_a_window():
+    assert spans(aligned([0, 2], 3, lost=[1])) == [(1, 2, LOST)]
+    assert spans(aligned([2, 8], 9, gaps=[6], lost=[4, 5])) == [(0, 2, EARLY), (3, 4, GAP), (4, 6, LOST), (6, 8, GAP)]
 
 
 def test_scores_are_held_for_less_than_a_hop_and_never_across_a_gap():

@@ -6,6 +6,7 @@ from PIL import Image
 from offnormal.data import video_reading
 from offnormal.data.loaders import ImageLoader
 from offnormal.data.video_loader import VideoLoader
+from offnormal.metrics.video import LOST
 from offnormal.scoring import Scorer, score_items, was_skipped
 from offnormal.scoring.alignment import EARLY, GAP, NEVER
 from offnormal.types import InputSpec, Output, Unit
@@ -63,7 +64,7 @@ def test_every_frame_has_its_score_or_a_reason_whatever_the_size_of_a_batch(cine
     assert [one.item.name for one in found] == ["a", "b", "d"]
     a, b, d = found
     np.testing.assert_allclose(a.score, [np.nan, np.nan, 2, 3, 4, 5, np.nan, np.nan, np.nan, 9], atol=1e-4)
-    assert [tuple(span) for span in a.not_scored] == [(0, 2, EARLY), (6, 9, GAP)]
+    assert [tuple(span) for span in a.not_scored] == [(0, 2, EARLY), (6, 7, LOST), (7, 9, GAP)]
     assert [tuple(span) for span in b.not_scored] == [(0, 2, NEVER)]
     np.testing.assert_allclose(d.score[2:], [92, 93], atol=1e-4)
     np.testing.assert_allclose(d.terms["twice"], d.score * 2, atol=1e-4)

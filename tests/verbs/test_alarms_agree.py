@@ -7,6 +7,7 @@ import pytest
 
 import offnormal as on
 from offnormal.cli.main import run
+from offnormal.sources.video_file import VideoFile
 from tests.footage import FPS, film
 from tests.video_files import write_video
 
@@ -98,3 +99,19 @@ def test_no_alarm_reaches_across_a_restart_of_the_clock(bundle, tmp_path, capsys
     (tmp_path / "joined" / "test" / "a.ts").write_bytes(content)
     alarms = agreed(bundle, tmp_path / "joined", tmp_path, capsys, {})
     assert [(alarm.start, alarm.stop) for alarm in alarms] == [(70, 100), (100, 130)]
+
+
+def test_a_lost_frame_interrupts_no_alarm(bundle, tmp_path, capsys):
+    path = tmp_path / "torn" / "test" / "a.avi"
+    path.parent.mkdir(parents=True)
+    frames = film(9, anomaly=(30, 60), frames=100)
+    write_video(path, frames, fps=FPS, codec="mjpeg", options={"q:v": "1", "b": "20000000"})
+    content = bytearray(path.read_bytes())
+    chunks = [at for at in range(content.index(b"movi"), len(content)) if content[at : at + 4] == b"00dc"]
+    length = int.from_bytes(content[chunks[45] + 4 : chunks[45] + 8], "little")
+    content[chunks[45] + 8 : chunks[45] + 8 + length] = bytes(length)
+    path.write_bytes(content)
+    assert 45 not in [frame.index for frame in VideoFile(path).frames()]
+    rules = {"min_duration": 2.0, "merge_gap": 0.0}  # longer than either half of it
+    (alarm,) = agreed(bundle, tmp_path / "torn", tmp_path, capsys, rules)
+    assert (alarm.start, alarm.stop) == (30, 60)

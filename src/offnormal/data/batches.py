@@ -158,7 +158,8 @@ class Loader(ABC):
                 self.skipped.append(Skipped(item.path, str(error)))
                 return None
             if item.is_video:
-                raise VideoError(f"video {item.name}: {error}; or leave such videos out with --on-error skip") from None
+                named = "" if item.address in str(error) else f"video {item.name}: "
+                raise VideoError(f"{named}{error}; or leave such videos out with --on-error skip") from None
             raise ImageError(f"{error}; or leave such files out with --on-error skip") from None
         finally:
             self.waited_s += time.perf_counter() - start

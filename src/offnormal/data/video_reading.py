@@ -37,6 +37,12 @@ class Ended:
     gaps: tuple[int, ...]  # index of the first frame after each gap
     warnings: tuple[str, ...]  # each begins with a name, such as `slow:`
 
+    @property
+    def lost(self) -> list[int]:
+        """Frames that could not be decoded; none where the clock does not tell."""
+        unknown = np.isnan(self.times_s)
+        return [] if self.is_thinned or unknown.all() else np.flatnonzero(unknown).tolist()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadOptions:

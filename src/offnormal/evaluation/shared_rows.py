@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from offnormal.errors import DataError
 from offnormal.evaluation.table import ItemRow, ScoreTable
 from offnormal.evaluation.units import TRAITS
+from offnormal.metrics.video import LOST
 
 BLOCKS = 20  # stretches of time that stand for the videos where there is one video only
 
@@ -101,6 +102,7 @@ def _items(table: ScoreTable, rows: NDArray[np.int64]) -> tuple[ItemRow, ...]:
 def _restricted(
     table: ScoreTable, rows: NDArray[np.int64], items: tuple[ItemRow, ...], scored: NDArray[np.bool_]
 ) -> ScoreTable:
+    lost = table.lost
     return ScoreTable(
         unit=table.unit,
         items=items,
@@ -110,4 +112,5 @@ def _restricted(
         score=np.where(scored, table.score[rows], np.nan),
         p_value=table.p_value[rows],
         verdict=table.verdict[rows],
+        reason=tuple((at, at + 1, LOST) for at, row in enumerate(rows.tolist()) if row in lost),
     )

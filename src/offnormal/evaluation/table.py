@@ -14,7 +14,7 @@ from offnormal.errors import DataError
 from offnormal.events.rules import low_threshold
 from offnormal.metrics.clock import Clock
 from offnormal.metrics.inputs import BoolArray
-from offnormal.metrics.video import FrameScores
+from offnormal.metrics.video import LOST, FrameScores
 from offnormal.types import ANOMALOUS, NORMAL, Item, Unit
 
 if TYPE_CHECKING:
@@ -85,6 +85,11 @@ class ScoreTable:
         """A word for each row, from its item."""
         return [text for item in self.items for text in [value(item)] * (item.rows.stop - item.rows.start)]
 
+    @property
+    def lost(self) -> set[int]:
+        """Rows of frames that could not be decoded."""
+        return {row for start, stop, why in self.reason if why == LOST for row in range(start, stop)}
+
     def series(self, *, fps: float | None = None) -> list[FrameScores]:
         """Each video's frames as a series; [] where an item has one score.
 
@@ -92,6 +97,7 @@ class ScoreTable:
         """
         if not self.unit.is_per_frame:
             return []
+        lost = self.lost
         return [
             FrameScores(
                 item.name,
@@ -101,6 +107,7 @@ class ScoreTable:
                 fps=item.fps or fps,
                 restarts=item.restarts,
                 is_thinned=item.is_thinned,
+                lost=[row - item.rows.start for row in range(item.rows.start, item.rows.stop) if row in lost],
             )
             for item in self.items
         ]

@@ -36,7 +36,7 @@ class Alarm:
 def find_alarms(
     video: FrameScores, threshold: float, rules: EventRules, low_threshold: float | None = None
 ) -> list[Alarm]:
-    """Alarms of one video with a clock; none reaches across a restart of it.
+    """Alarms of one video with a clock; none reaches across a restart of it, and a lost frame interrupts none.
 
     low_threshold: an alarm ends at or below it; None: at the threshold itself. Raises UsageError for a video without a
     clock, ConfigError for a low threshold above the other.
@@ -54,10 +54,12 @@ def find_alarms(
 def _in_segment(
     video: FrameScores, rows: slice, threshold: float, rules: EventRules, low_threshold: float | None
 ) -> list[Alarm]:
-    times, scores = video.clock.times_s[rows], video.standing[rows]
+    lost = set(video.lost)
+    frames = [frame for frame in range(rows.start, rows.stop) if frame not in lost]
+    times, scores = video.clock.times_s[frames], video.standing[frames]
     machine = EventMachine(rules, threshold, low_threshold)
     occurrences = [*machine.over(times, scores), *machine.finish()]
-    index = {time_s: frame for frame, time_s in enumerate(times.tolist(), rows.start)}
+    index = dict(zip(times.tolist(), frames, strict=True))
     opened: dict[float, float] = {}
     alarms: list[Alarm] = []
     for occurrence in occurrences:

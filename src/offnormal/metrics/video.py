@@ -21,6 +21,7 @@ from offnormal.metrics import image
 from offnormal.metrics.clock import Clock
 from offnormal.metrics.inputs import BoolArray, as_array, as_binary, check_both_classes, check_finite, labelled_scores
 
+LOST = "frame could not be decoded"  # why a frame has no score
 METRICS = ("frame_AUC_micro", "frame_AUC_macro", "frame_EER", "frame_AP")
 SMOOTHED, PER_VIDEO_NORM = "_smoothed", "_per_video_norm"  # suffixes, in the order in which the two are done
 _REACH = 4.0  # standard deviations at which the Gaussian is cut off, as scipy.ndimage does
@@ -34,8 +35,8 @@ class FrameScores:
     """The scores of one video, one a frame, with what is known of its frames.
 
     Lists are read as arrays. times_s, fps, restarts: what `Clock.of` makes the clock of. is_thinned: only some frames
-    were looked at on purpose, so that each score stands until the next one. Raises DataError for other lengths or
-    shapes, an infinite score or time, or labels other than 0 and 1.
+    were looked at on purpose, so that each score stands until the next one. lost: frames that could not be decoded.
+    Raises DataError for other lengths or shapes, an infinite score or time, or labels other than 0 and 1.
     """
 
     name: str
@@ -45,6 +46,7 @@ class FrameScores:
     fps: float | None = None
     restarts: Collection[int] = ()
     is_thinned: bool = False
+    lost: Collection[int] = ()
     clock: Clock = field(init=False)
 
     def __post_init__(self) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from offnormal.errors import ConfigError, DataError
+from offnormal.metrics.video import LOST
 
 EARLY = "before the first full window"
 LATE = "after the last window"
@@ -40,14 +42,15 @@ def align(
     *,
     hop: int | None = 1,
     gaps: Sequence[int] = (),
+    lost: Sequence[int] = (),
     hold: bool = False,
 ) -> AlignedScores:
     """One score a frame: the mean over all windows that speak of it.
 
     scores, frames: (R, K), of R windows the scores of K frames and the indices of these. total: frames of the video.
     hop: source frames between the starts of two windows; None where they are not evenly apart. gaps: index of the
-    first frame after each gap in the video. hold: give up to hop - 1 frames after a scored one its score too, though
-    never across a gap; `reasons` says where.
+    first frame after each gap in the video. lost: frames that could not be decoded. hold: give up to hop - 1 frames
+    after a scored one its score too, though never across a gap; `reasons` says where.
     Raises DataError for frames outside the video, ConfigError for other shapes and for `hold` without a hop.
 
     >>> found = align(np.array([[1.0], [3.0]]), np.array([[2], [4]]), 6, hop=2)
@@ -68,13 +71,17 @@ def align(
     covered = counts > 0
     score[covered] = sums[covered] / counts[covered]
     reasons: list[Span] = []
+    undecoded = np.zeros(total, np.bool_)
+    undecoded[list(lost)] = True
     for start, stop in _runs(~covered):
         held = min([start + (hop or 1) - 1, stop, *(gap for gap in gaps if gap >= start)]) if hold and start else start
         if held > start:
             score[start:held] = score[start - 1]
             reasons.append(Span(start, held, f"held score of frame {start - 1}, hop {hop}"))
         if stop > held:
-            reasons.append(Span(held, stop, _reason(start, stop, total, hop, gaps)))
+            reason = _reason(start, stop, total, hop, gaps)
+            edges = [held, *(np.flatnonzero(np.diff(undecoded[held:stop])) + held + 1).tolist(), stop]
+            reasons += [Span(*edge, LOST if undecoded[edge[0]] else reason) for edge in pairwise(edges)]
     return AlignedScores(score, covered, reasons)
 
 

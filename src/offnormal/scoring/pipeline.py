@@ -129,7 +129,7 @@ class _Rows:
             rows, targets = np.concatenate(pieces) if pieces else np.zeros((0, 1), np.float32), frames
             if pieces and not spec.targets:
                 rows, targets = _spread(rows, frames)
-            return align(rows, targets, ended.frames, hop=hop, gaps=ended.gaps, hold=hold)
+            return align(rows, targets, ended.frames, hop=hop, gaps=ended.gaps, lost=ended.lost, hold=hold)
 
         score = aligned(self.scores)
         return ItemScores(

@@ -233,7 +233,9 @@ def items_to_predict(names: Sequence[str], config: PredictConfig, bundle: Bundle
     if wants_clips:
         _refuse(config, _OF_FRAMES, "is about single frames, and this detector gives one score for a whole clip")
     elif not items[0].is_video:
-        _refuse(config, _OF_VIDEOS, "is for videos, and these are images; --as-video reads a folder of images as one")
+        _refuse(
+            config, _OF_VIDEOS, "is for videos, and these are images (--as-video reads a folder of images as a video)"
+        )
     elif config.fps is not None and not any(item.path.is_dir() for item in items):
         raise UsageError("--fps is the rate of folders of frames; video files state their own: leave it out")
     inputs = {item.path.resolve() for item in items}
