@@ -231,7 +231,7 @@ def _try_size(detector: Detector) -> None:
             detector.embed(torch.zeros(1, detector.input.channels, *frames, height, width))
     except (RuntimeError, AssertionError, ValueError, IndexError) as error:
         raise ConfigError(
-            f"{detector.name} cannot take an input of {width} x {height} pixels with these options ({error}): give the "
+            f"{detector.name} cannot take an input of {height} x {width} pixels with these options ({error}): give the "
             "size its backbone was made for with --size, or another backbone"
         ) from None
 
