@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from pydantic import Field, create_model
 
@@ -297,6 +298,8 @@ def _calibrate(bundle: Bundle, fitted: _Fitted, rate: Rate | None, dataset: Data
         if rate is not None:
             raise FitError("two images give no scores to calibrate with: add normal images, or leave out --rate")
         return None
+    samples, things = fitted.left_out.samples, things_scored(bundle.detector.input, dataset)
+    times_s = [sample.time_s for sample in samples]
     try:
         return calibrate_scores(
             fitted.left_out.score,
@@ -304,8 +307,9 @@ def _calibrate(bundle: Bundle, fitted: _Fitted, rate: Rate | None, dataset: Data
             rate=rate,
             kind=fitted.left_out.kind,
             bundle=bundle.hash,
-            groups=[sample.group for sample in fitted.left_out.samples],
-            things=things_scored(bundle.detector.input, dataset),
+            groups=[sample.group for sample in samples],
+            things=things,
+            times_s=np.array(times_s, np.float64) if things == "frames" and None not in times_s else None,
         )
     except CalibrationError as error:
         if fitted.training is None:
