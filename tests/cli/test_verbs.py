@@ -27,9 +27,9 @@ def bundle(fitted, tmp_path):
 
 
 def test_fit_prints_where_the_bundle_lies_and_what_it_promises(parts, tmp_path, capsys):
-    assert run(["fit", "padim", "--data", str(parts), "--size", "64", "--out", str(tmp_path)]) == 0
+    assert run(["fit", "padim", "--data", str(parts), "--size", "48x64", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert "12 normal images" in out
+    assert "12 normal images at 48 x 64 px" in out
     assert "Apache-2.0" in out
     assert "7.69 % of normal images" in out  # 1 / 13
     assert "offnormal evaluate" in out

@@ -1,5 +1,6 @@
 """Whole clips that were kept back: what the frames of windows have for scores, and what whole videos have."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +16,8 @@ def held_out(spec, path):
     """Windows of frames 0-5, 3-8 and 9-14 with scores 1, 2 and 4."""
     frames = np.array([[0, 5], [3, 8], [9, 14]])
     score = np.array([1, 2, 4], np.float32)
-    scored = Scored(Scores(score, None), [sample(path, frame=int(last)) for _, last in frames], None, frames)
+    samples = [replace(sample(path, frame=int(last)), time_s=last / 10) for _, last in frames]
+    scored = Scored(Scores(score, None), samples, None, frames)
     scorer = SimpleNamespace(detector=SimpleNamespace(input=spec), over=lambda _: [scored])
     return score_held_out(scorer, None), frames, score
 
@@ -30,6 +32,14 @@ def test_every_frame_of_a_window_has_the_mean_of_those_it_lies_in(tmp_path):
     np.testing.assert_allclose(found.score, expected)
     assert found.score[4] == pytest.approx(1.5)
     assert found.peak[4] == 2
+
+
+def test_the_time_of_a_frame_is_its_own_or_not_known(tmp_path):
+    """A sample has the time of one frame; the others of its window have none."""
+    found, *_ = held_out(InputSpec(size=(8, 8), frames=6, hop=3, targets=()), tmp_path)
+    assert [sample.time_s for sample in found.samples if sample.time_s is not None] == [0.5, 0.8, 1.4]
+    single = InputSpec(size=(8, 8), frames=6, targets=(-1,))
+    assert [sample.time_s for sample in held_out(single, tmp_path)[0].samples] == [0.5, 0.8, 1.4]
 
 
 def test_a_video_that_is_one_clip_has_one_score(tmp_path):

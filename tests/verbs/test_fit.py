@@ -17,6 +17,7 @@ def test_a_fit_learns_from_thinned_frames_and_holds_whole_videos_out(fitted_on_f
     calibration = fitted_on_footage.bundle.calibration
     assert (calibration.kind, calibration.groups, calibration.rate.per) == ("leave_group_out", 3, "frame")
     assert "leave-one-out" in calibration.explanation or "left out" in calibration.explanation
+    assert calibration.block_s == pytest.approx(60 * 0.2 / calibration.effective)  # so that evaluate can check it
 
 
 def test_one_video_is_cut_into_stretches_so_that_neighbors_are_left_out_together(fit_videos, tmp_path):

@@ -55,7 +55,7 @@ def as_text(found: Benchmark) -> list[str]:
     """The figures, line by line."""
     height, width = found.input
     lines = [
-        f"{found.detector} at {width} x {height} px on {found.device}, {found.threads} threads",
+        f"{found.detector} at {height} x {width} px on {found.device}, {found.threads} threads",
         f"from files     {found.images_per_s:.1f} images/s, {found.waiting_share:.0%} of the time waiting for pictures",
     ]
     for kind, rows in (("batch", found.latencies), ("reference", found.reference)):

@@ -106,6 +106,9 @@ def _figures(evaluation: Evaluation) -> list[Line]:
     if evaluation.guarantee is not None:
         answer = f"{evaluation.guarantee.answer.value} on the test set (p-value {evaluation.guarantee.p_value:.2g})"
         lines.append(("guarantee was", answer))
+    elif not evaluation.calibration.by_hand and evaluation.alarms is not None and evaluation.alarms.normal_s:
+        why = "the calibration has no times, and frames resemble their neighbors (offnormal calibrate)"
+        lines.append(("guarantee was", f"not checked: {why}"))
     return lines + _decisions(evaluation)
 
 
@@ -131,10 +134,11 @@ def _share(share: Share) -> str:
 
 
 def _alarms(report: AlarmReport) -> list[Line]:
+    from offnormal.report.wording import duration
+
     lines: list[Line] = []
     if report.false_alarms_per_hour is not None:
-        hours = report.normal_s / 3600
-        text = f"{report.false_alarms_per_hour:.3g} per hour ({report.false_alarms} in {hours:.2f} h)"
+        text = f"{report.false_alarms_per_hour:.3g} per hour ({report.false_alarms} in {duration(report.normal_s)})"
         lines.append(("false alarms", text))
     elif report.alarms_per_hour is not None:
         lines.append(("alarms", f"{report.alarms_per_hour:.3g} per hour ({len(report.alarms)})"))

@@ -77,7 +77,7 @@ def _as_text(run: Run) -> list[str]:
     things = f"frames of {counted(data['videos'], 'video', 'videos')}" if data["kind"] == "video" else "images"
     things = data.get("things", things)
     lines = [
-        f"{bundle.detector.name} on {data['name']}: {data['images']} normal {things} at {size[1]} x {size[0]} px",
+        f"{bundle.detector.name} on {data['name']}: {data['images']} normal {things} at {size[0]} x {size[1]} px",
         *(f"weights      {card['backbone']} from {card['source']} ({card['licence']})" for card in weights),
     ]
     if (training := bundle.card.get("training")) is not None:

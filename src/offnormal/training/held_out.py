@@ -35,8 +35,10 @@ def score_held_out(scorer: Scorer | EmbeddedScorer, loader: Batches) -> LeftOut:
         peaks = map_peaks(scored.scores).reshape(scores.shape)
         for number, sample in enumerate(scored.samples):
             for place, spoken in _spoken(scored, number, scores.shape[1], spreads):
+                time_s = sample.time_s if spoken == sample.frame else None  # of other frames it is not known
                 frame = found.setdefault(
-                    len(found) if spoken is None else (sample.item.path, spoken), _Frame(replace(sample, frame=spoken))
+                    len(found) if spoken is None else (sample.item.path, spoken),
+                    _Frame(replace(sample, frame=spoken, time_s=time_s)),
                 )
                 frame.total += float(scores[number, place])
                 frame.count += 1

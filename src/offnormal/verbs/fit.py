@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field, create_model
 
@@ -222,7 +223,7 @@ def _try_size(detector: Detector) -> None:
             detector.embed(torch.zeros(1, detector.input.channels, *frames, height, width))
     except (RuntimeError, AssertionError, ValueError, IndexError) as error:
         raise ConfigError(
-            f"{detector.name} cannot take an input of {width} x {height} pixels with these options ({error}): give the "
+            f"{detector.name} cannot take an input of {height} x {width} pixels with these options ({error}): give the "
             "size its backbone was made for with --size, or another backbone"
         ) from None
 
@@ -254,6 +255,8 @@ def _calibrate(bundle: Bundle, fitted: Fitted, rate: Rate | None, dataset: Datas
         if rate is not None:
             raise FitError("two images give no scores to calibrate with: add normal images, or leave out --rate")
         return None
+    samples, nouns = fitted.left_out.samples, _nouns(bundle.detector.input, dataset)
+    times_s = [sample.time_s for sample in samples]
     try:
         return calibrate_scores(
             fitted.left_out.score,
@@ -261,8 +264,9 @@ def _calibrate(bundle: Bundle, fitted: Fitted, rate: Rate | None, dataset: Datas
             rate=rate,
             kind=fitted.left_out.kind,
             bundle=bundle.hash,
-            groups=[sample.group for sample in fitted.left_out.samples],
-            things=_nouns(bundle.detector.input, dataset),
+            groups=[sample.group for sample in samples],
+            things=nouns,
+            times_s=np.array(times_s, np.float64) if nouns == "frames" and None not in times_s else None,
         )
     except CalibrationError as error:
         if fitted.training is None:

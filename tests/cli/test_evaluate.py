@@ -1,0 +1,33 @@
+"""What evaluate prints."""
+
+from pathlib import Path
+
+import numpy as np
+
+from offnormal.cli.evaluate import as_text
+from tests.evaluations import calibrated, image_evaluation, video, video_evaluation
+
+
+def figure(name, evaluation):
+    """The text beside a name; None where it is not printed."""
+    found = [line.removeprefix(name).strip() for line in as_text(evaluation, Path("report.html"))[1:] if name in line]
+    return found[0] if found else None
+
+
+def test_the_answer_of_the_check_is_printed():
+    assert figure("guarantee was", image_evaluation()) == "held on the test set (p-value 1)"
+
+
+def test_what_could_not_be_checked_says_why():
+    text = figure("guarantee was", video_evaluation(calibration=calibrated("frame")))
+    assert text.startswith("not checked: the calibration has no times")
+
+
+def test_a_threshold_by_hand_has_no_guarantee_to_check():
+    by_hand = calibrated("frame").with_threshold(6.5)
+    assert figure("guarantee was", video_evaluation(calibration=by_hand)) is None
+
+
+def test_short_footage_is_given_in_seconds():
+    short = video(np.random.default_rng(3), "01", 100, ((20, 50),), fps=5.0)
+    assert figure("false alarms", video_evaluation([short])) == "0 per hour (0 in 14 s)"
