@@ -21,22 +21,20 @@ def command(
     time: bool = False,
     json: bool = False,
 ) -> int:
-    """What there is to choose from.
+    """List detectors, backbones, dataset layouts, or sinks.
 
     Parameters
     ----------
     what
-        detectors, backbones, layouts or sinks.
+        What to list.
     name
-        Only the one of this name; of a backbone of clips all that is known.
+        Show this entry only; for a video backbone, with its details.
     search
-        Only names that contain this.
+        Show names that contain this text.
     input
-        Backbones of clips: what each makes of clips of T x H x W, such as 15x256x256, or 1x15x256x256 for grey ones.
-        An encoder is shown as MemAE uses it, by its name also with the decoder derived for it; an embedder with its
-        embedding.
+        With backbones: show the output for clips of this size, TxHxW such as 15x256x256, or 1x15x256x256 for gray.
     time
-        With --input: measure on this machine, too, how long a clip takes.
+        With --input: also measure the time per clip on this machine.
     json
         Print one JSON object per entry.
     """
@@ -108,7 +106,7 @@ def _registered(kind: str) -> list[dict[str, Any]]:
 
 
 def _described(kind: str, name: str, summary: str, found: Any) -> dict[str, Any]:
-    """A layout or a sink with what its class says."""
+    """A layout or a sink, described by its class."""
     row: dict[str, Any] = {"name": name, "summary": summary}
     if kind == "layouts":
         row |= {"tree": found.tree, "source": found.source, "licence": found.licence}
@@ -117,10 +115,10 @@ def _described(kind: str, name: str, summary: str, found: Any) -> dict[str, Any]
 
 
 def _said(name: str, sink: Any) -> list[str]:
-    """How a sink is given, and when it is told."""
+    """The flag of a sink, and what it is alerted about."""
     keys = [key for key in sink.Options.model_fields if key not in ("name", "when")]
     when = " and ".join(sink.default_when)
-    return [f"--sink {name}:{sink.target_option.upper()}; told when {when}; keys in a file: {', '.join(keys)}"]
+    return [f"--sink {name}:{sink.target_option.upper()}; alerts: {when}; keys in a file: {', '.join(keys)}"]
 
 
 def _backbones(search: str) -> list[dict[str, Any]]:

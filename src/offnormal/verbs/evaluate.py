@@ -58,7 +58,7 @@ def score_dataset(
 
     loader = load_items(
         tested,
-        input_of(bundle, config.mask),
+        input_of(bundle, config.privacy_mask),
         config,
         config,
         progress=progress,

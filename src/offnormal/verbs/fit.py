@@ -19,7 +19,7 @@ from offnormal.bundle import Bundle
 from offnormal.calibration.calibration import Calibration, calibrate_scores
 from offnormal.calibration.guarantee import normals_needed, order_statistic
 from offnormal.config.fit import FitConfig, TrainConfig
-from offnormal.config.model import Flattened
+from offnormal.config.model import ADVANCED, Flattened
 from offnormal.data.batches import Batches
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.images import read_mask
@@ -61,9 +61,12 @@ def fit_config(detector: str) -> type[FitConfig]:
     if not issubclass(made, TrainedDetector):
         return create_model(name, __base__=FitConfig, detector=own)
     base = EmbeddedTrainConfig if issubclass(made, EmbeddedDetector) else TrainConfig
-    batch = Field(default=made.default_batch_size, ge=1, description="Samples a step, over all devices.")
+    batch = Field(default=made.default_batch_size, ge=1, description="Samples per training step, over all devices.")
     known = TrainConfig.model_fields["schedule"]
-    schedule: Any = (known.annotation, Field(default=made.default_schedule, description=known.description))
+    schedule: Any = (
+        Annotated[known.annotation, ADVANCED],
+        Field(default=made.default_schedule, description=known.description),
+    )
     return create_model(name, __base__=base, detector=own, batch_size=(int, batch), schedule=schedule)
 
 
@@ -201,8 +204,8 @@ def build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
         channels=made.input_channels(options),
         clip=clip,
     )
-    if config.mask is not None:
-        spec = replace(spec, mask=read_privacy_mask(config.mask))
+    if config.privacy_mask is not None:
+        spec = replace(spec, mask=read_privacy_mask(config.privacy_mask))
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(options.seed)  # of weights that are not pretrained
         detector = made(options, spec)
