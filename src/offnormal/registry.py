@@ -57,31 +57,31 @@ _BUILT_IN: dict[Kind, dict[str, Entry]] = {
         "detectors.",
         padim=(
             "padim:Padim",
-            "a Gaussian of pretrained features at every position; parts that lie alike, fixed cameras (--motion)",
+            "Gaussian of pretrained features at each position; for aligned parts, and fixed cameras (--motion).",
         ),
         ganomaly=(
             "ganomaly:Ganomaly",
-            "a generator that reconstructs small normal pictures, learnt against a discriminator; a baseline",
+            "Adversarially trained encoder-decoder for small images; a baseline.",
         ),
         mnad=(
             "mnad:MNAD",
-            "a frame predicted from those before it, or rebuilt, through a memory of normal features; fixed cameras",
+            "Memory-guided prediction or reconstruction of frames; for fixed cameras.",
         ),
         memae=(
             "memae:MemAE",
-            "an autoencoder that can only recall normal patterns from a memory; clips of cameras, or pictures",
+            "Autoencoder that reconstructs from a memory of normal patterns; for clips of cameras, or images.",
         ),
         embedding_ae=(
             "embedding_ae:EmbeddingAE",
-            "embeddings of clips by a pretrained network, rebuilt by a small autoencoder; activities, cameras",
+            "Autoencoder on clip embeddings of a pretrained network; for actions, and cameras.",
         ),
         pixel_gaussian=(
             "baselines:PixelGaussian",
-            "a baseline: mean and variance of every pixel of small grey frames; fixed cameras",
+            "Mean and variance of each pixel of small gray frames; a baseline for fixed cameras.",
         ),
         frame_difference=(
             "baselines:FrameDifference",
-            "a baseline: more change than usual since shortly before; videos of fixed cameras",
+            "Change of each pixel over a short time; a baseline for videos from fixed cameras.",
         ),
     ),
     "backbones": _built_in(  # of clips; those of pictures are timm's (offnormal.backbones.images)

@@ -107,7 +107,7 @@ for MODEL, KIND in MODELS.items():
 
 @cache
 def command(name):
-    app = App(result_action="return_value", default_parameter=Parameter(consume_multiple=True, negative_iterable=()))
+    app = App(result_action="return_value", default_parameter=Parameter(negative_iterable=()))
 
     @app.default
     @takes_flags(MODELS[name], without=("bundle", "cameras"))

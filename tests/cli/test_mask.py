@@ -1,4 +1,4 @@
-"""--mask as a user types it: what lies under it is seen by nothing, and a threshold belongs to its mask."""
+"""--privacy-mask as a user types it: what lies under it is seen by nothing, and a threshold belongs to its mask."""
 
 import json
 
@@ -36,7 +36,7 @@ def place(tmp_path_factory):
 def masked(place):
     """Run folder of a detector that was fitted with the mask over the square."""
     given = ["--data", str(place / "data"), "--size", "64", "--out", str(place / "runs")]
-    assert run(["fit", "pixel_gaussian", *given, "--mask", str(place / "square.json")]) == 0
+    assert run(["fit", "pixel_gaussian", *given, "--privacy-mask", str(place / "square.json")]) == 0
     (made,) = (place / "runs").iterdir()
     return made
 
@@ -84,7 +84,7 @@ def test_the_pictures_of_a_report_are_painted(place, masked):
 
 def test_of_pictures_overlays_and_reports_are_painted_too(place, parts, tmp_path):
     given = ["--data", str(parts), "--size", "64", "--out", str(tmp_path / "runs")]
-    assert run(["fit", "pixel_gaussian", *given, "--mask", str(place / "square.json")]) == 0
+    assert run(["fit", "pixel_gaussian", *given, "--privacy-mask", str(place / "square.json")]) == 0
     (made,) = (tmp_path / "runs").iterdir()
     picture = parts / "test" / "spot" / "000.png"
     assert run(["predict", str(made), str(picture), "--overlays", str(tmp_path / "shown")]) == 0
@@ -102,19 +102,19 @@ def test_of_pictures_overlays_and_reports_are_painted_too(place, parts, tmp_path
 def test_predict_says_the_same_with_the_mask_named_again_and_refuses_another(place, masked, capsys):
     video = str(place / "data" / "test" / "odd.mp4")
     said = []
-    for more in ([], ["--mask", str(place / "square.json")]):
+    for more in ([], ["--privacy-mask", str(place / "square.json")]):
         capsys.readouterr()
         assert run(["predict", str(masked), video, "--json", *more]) == 0
         said.append(capsys.readouterr().out)
     assert said[0] == said[1]
-    assert run(["predict", str(masked), video, "--mask", str(place / "else.json")]) == 2
+    assert run(["predict", str(masked), video, "--privacy-mask", str(place / "else.json")]) == 2
     assert "calibrate with it first" in capsys.readouterr().err
 
 
 def test_a_calibration_with_another_mask_brings_it_along(place, masked, tmp_path):
     bundle = load(masked)
     bundle.save(tmp_path / "bundle")
-    given = ["--normal", str(place / "data" / "test" / "calm.mp4"), "--mask", str(place / "else.json")]
+    given = ["--normal", str(place / "data" / "test" / "calm.mp4"), "--privacy-mask", str(place / "else.json")]
     assert run(["calibrate", str(tmp_path / "bundle"), *given]) == 0
     again = load(tmp_path / "bundle")
     assert again.calibration.mask == again.input.mask != bundle.input.mask
@@ -122,8 +122,8 @@ def test_a_calibration_with_another_mask_brings_it_along(place, masked, tmp_path
     assert again.calibration.id != bundle.calibration.id
     video = str(place / "data" / "test" / "odd.mp4")
     assert run(["predict", str(tmp_path / "bundle"), video]) == 0
-    assert run(["predict", str(tmp_path / "bundle"), video, "--mask", str(place / "else.json")]) == 0
-    assert run(["predict", str(tmp_path / "bundle"), video, "--mask", str(place / "square.json")]) == 2
+    assert run(["predict", str(tmp_path / "bundle"), video, "--privacy-mask", str(place / "else.json")]) == 0
+    assert run(["predict", str(tmp_path / "bundle"), video, "--privacy-mask", str(place / "square.json")]) == 2
 
 
 def test_a_calibration_from_before_masks_is_read_as_it_was(masked):
@@ -135,7 +135,7 @@ def test_a_calibration_from_before_masks_is_read_as_it_was(masked):
 def test_a_mask_that_is_none_is_refused(place, masked, capsys):
     (place / "bad.json").write_text("[[[0, 0], [2, 0], [1, 1]]]")
     given = ["--data", str(place / "data"), "--out", str(place / "none")]
-    assert run(["fit", "pixel_gaussian", *given, "--mask", str(place / "bad.json")]) == 2
+    assert run(["fit", "pixel_gaussian", *given, "--privacy-mask", str(place / "bad.json")]) == 2
     assert "shares of width and height" in capsys.readouterr().err
-    assert run(["evaluate", str(masked), "--data", str(place / "data"), "--mask", str(place / "no.png")]) == 2
+    assert run(["evaluate", str(masked), "--data", str(place / "data"), "--privacy-mask", str(place / "no.png")]) == 2
     assert "no such file" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""offnormal upload, and the headings of fit."""
+"""offnormal upload."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def runs(tmp_path):
 def test_runs_of_categories_are_uploaded_each_and_the_address_is_remembered(runs, tmp_path, capsys):
     assert run(["upload", str(runs), f"file://{tmp_path}/kept"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"{runs / name}: 2 file(s) uploaded to file://{tmp_path}/kept/{runs.name}/{name}" for name in ("nut", "screw")
+        f"{runs / name}: 2 files uploaded to file://{tmp_path}/kept/{runs.name}/{name}" for name in ("nut", "screw")
     ]
     (runs / "nut/metrics.json").write_text("{}")
     assert run(["upload", str(runs / "nut"), "--json"]) == 0
@@ -35,16 +35,3 @@ def test_wrong_use_says_what_to_do(runs, tmp_path, capsys):
     assert "say where to, such as s3://bucket/prefix" in capsys.readouterr().err
     assert run(["upload", str(tmp_path), "file:///x"]) == 2
     assert "expected a folder with log.jsonl" in capsys.readouterr().err
-
-
-def test_the_flags_of_a_fit_stand_under_headings(capsys):
-    assert run(["fit", "ganomaly", "--help"]) == 0
-    shown = capsys.readouterr().out
-    headings = ["Data", "Videos", "Input and threshold", "ganomaly", "Training", "Computing", "Tracking and upload"]
-    places = [shown.index(f"─ {heading} ─") for heading in headings]
-    assert places == sorted(places)
-    flags = {"--data": "Data", "--size": "Input and threshold", "--latent": "ganomaly", "--epochs": "Training",
-             "--schedule": "Training", "--batch-size": "Computing", "--track": "Tracking and upload"}  # fmt: skip
-    for flag, heading in flags.items():
-        at = shown.index(f"│ {flag} ")
-        assert headings[sum(place < at for place in places) - 1] == heading

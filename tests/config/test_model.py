@@ -25,4 +25,4 @@ def test_marks_are_found_by_their_kind():
 
 
 def test_docstrings_of_fields_are_their_descriptions():
-    assert FitConfig.model_fields["resize"].description.startswith("median_aspect (one rectangle")
+    assert FitConfig.model_fields["resize"].description.startswith("How images are resized; median_aspect")

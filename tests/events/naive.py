@@ -8,7 +8,7 @@ def naive_events(times, scores, rules, threshold, low):  # noqa: PLR0912
     n = len(times)
 
     def torn(i):  # nothing is known between i - 1 and i
-        return times[i] - times[i - 1] > rules.gap_s
+        return times[i] - times[i - 1] > rules.max_gap_s
 
     found, i, quiet, start = [], 0, -math.inf, None
     while i < n:
@@ -34,7 +34,7 @@ def naive_events(times, scores, rules, threshold, low):  # noqa: PLR0912
             if end is not None and times[k] - end > rules.merge_gap_s:
                 break
             high = scores[k] > (low if end is None else threshold)
-            if high and times[k] - times[begin] >= rules.max_length_s:
+            if high and times[k] - times[begin] >= rules.max_duration_s:
                 next_start = k
                 break
             if high:

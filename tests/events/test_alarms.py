@@ -51,7 +51,7 @@ def test_an_alarm_ends_at_the_low_threshold():
 
 
 def test_a_long_alarm_counts_once():
-    rules = RULES.model_copy(update={"max_length_s": 5.0})
+    rules = RULES.model_copy(update={"max_duration_s": 5.0})
     (alarm,) = find_alarms(video([2.0] * 40 + [0] * 10), 1.0, rules)
     assert (alarm.start, alarm.stop) == (0, 40)
 

@@ -54,7 +54,7 @@ def test_a_threshold_below_the_level_opens_an_event_there_and_one_above_does_not
     for i in range(len(times)):  # by definition, from all stretches that end here
         lowest = np.nan
         for j in range(i, -1, -1):
-            if np.isnan(scores[j]) or (j < i and times[j + 1] - times[j] > rules.gap_s):
+            if np.isnan(scores[j]) or (j < i and times[j + 1] - times[j] > rules.max_gap_s):
                 break
             if times[i] - times[j] >= duration:
                 lowest = scores[j : i + 1].min()
@@ -173,7 +173,7 @@ def test_the_interval_counts_events_where_a_minute_has_several():
 
 
 def test_opening_levels_hold_across_exactly_the_gap():
-    rules = EventRules(min_duration_s=3, gap_s=3)
+    rules = EventRules(min_duration_s=3, max_gap_s=3)
     np.testing.assert_array_equal(opening_levels(np.array([0.0, 3, 6]), np.array([5.0, 4, 6]), rules), [np.nan, 4, 4])
     np.testing.assert_array_equal(
         opening_levels(np.array([0.0, 3.5, 6.5]), np.array([5.0, 4, 6]), rules), [np.nan, np.nan, 4]

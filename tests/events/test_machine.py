@@ -22,8 +22,8 @@ rules_any = st.builds(
     min_duration_s=st.sampled_from([0.0, 0.2, 0.6, 1.0]),
     merge_gap_s=st.sampled_from([0.0, 0.5, 2.0, 6.0]),
     cool_down_s=st.sampled_from([0.0, 1.0, 8.0]),
-    max_length_s=st.sampled_from([1.5, 5.0, 600.0]),
-    gap_s=st.sampled_from([0.7, 3.0]),
+    max_duration_s=st.sampled_from([1.5, 5.0, 600.0]),
+    max_gap_s=st.sampled_from([0.7, 3.0]),
 )
 
 
@@ -33,7 +33,7 @@ def clocked(found):
 
 
 def rules(**given):
-    return EventRules(**{"min_duration_s": 0, "merge_gap_s": 0, "gap_s": 3, **given})
+    return EventRules(**{"min_duration_s": 0, "merge_gap_s": 0, "max_gap_s": 3, **given})
 
 
 def spans(told):
@@ -71,7 +71,7 @@ def test_no_event_is_lost_and_none_overlap(found, given_rules):
     if given_rules.cool_down_s == 0:  # every run above the threshold that is long enough lies in events, whole
         start = None
         for i, value in enumerate([*scores, NAN]):
-            broken = i < len(times) and start is not None and times[i] - times[i - 1] > given_rules.gap_s
+            broken = i < len(times) and start is not None and times[i] - times[i - 1] > given_rules.max_gap_s
             if start is not None and (broken or not value > HIGH):
                 if times[i - 1] - times[start] >= given_rules.min_duration_s:
                     lain = [one for one in events if one.end_s >= times[start] and one.start_s <= times[i - 1]]
@@ -81,7 +81,7 @@ def test_no_event_is_lost_and_none_overlap(found, given_rules):
             if value > HIGH and start is None:
                 start = i
     for one in events:
-        assert one.end_s - one.start_s <= given_rules.max_length_s + given_rules.gap_s
+        assert one.end_s - one.start_s <= given_rules.max_duration_s + given_rules.max_gap_s
 
 
 @settings(max_examples=300, deadline=None)
@@ -139,7 +139,7 @@ def test_cool_down_holds_the_next_one_back():
 
 
 def test_what_lasts_too_long_goes_on_as_another_event():
-    told = run([3] * 10 + [0], max_length_s=4)
+    told = run([3] * 10 + [0], max_duration_s=4)
     assert spans(told) == [(0, 4), (4, 8), (8, 10)]
     assert [one.continues_s for one in told if one.is_over] == [None, 0, 4]
 
@@ -153,7 +153,7 @@ def test_peak_and_scores_are_those_of_the_event():
 def test_memory_stays_bounded_and_no_peak_is_lost():
     scores = np.full(20_000, 3.0)
     scores[12_345] = 9.0
-    (event,) = (one for one in run(scores, step_s=0.2, max_length_s=1e9) if one.is_over)
+    (event,) = (one for one in run(scores, step_s=0.2, max_duration_s=1e9) if one.is_over)
     assert len(event.scores) <= 512 and max(value for _, value in event.scores) == 9.0
     assert event.scores[0][0] == 0 and event.scores[-1][0] > 3900
 

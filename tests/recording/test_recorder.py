@@ -121,7 +121,7 @@ def test_a_heat_map_below_the_pixel_threshold_still_shows_where(tmp_path):
 
 
 def test_events_that_follow_each_other_each_have_their_own(tmp_path):
-    rules = EventRules(min_duration_s=0.4, merge_gap_s=1.0, max_length_s=2.0)
+    rules = EventRules(min_duration_s=0.4, merge_gap_s=1.0, max_duration_s=2.0)
     with Scene(tmp_path, rules=rules) as scene:
         scene.watch([1.0] * 5 + [4.0] * 15 + [8.0] + [4.0] * 4 + [1.0] * 15)
         events = [event for event in scene.end() if event.state == "closed"]

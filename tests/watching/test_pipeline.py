@@ -305,7 +305,7 @@ def test_clips_windows_and_states_are_each_camera_s_own(yard, tmp_path, monkeypa
     write_video(tmp_path / "b.mp4", film(4, frames=60), fps=FPS)
     cameras = [{"name": name, "source": str(path)} for name, path in
                (("a", yard / "odd.mp4"), ("b", tmp_path / "b.mp4"))]  # fmt: skip
-    always = {"threshold": -1.0, "rules": {"min_duration": 0, "gap": 5}, "record": {"clips": False}}
+    always = {"threshold": -1.0, "rules": {"min_duration": 0, "max_gap": 5}, "record": {"clips": False}}
     alone = {}
     for camera in cameras:
         config = {"bundle": yard / "bundle", "out": tmp_path, "cameras": [camera], **always}

@@ -26,12 +26,12 @@ def command(
     config: Path | None = None,
     json: bool = False,
 ) -> int:
-    """Measure speed, memory, size and start-up of a bundle, beside its plain backbone in the same run.
+    """Measure the speed, memory, size, and start-up time of a bundle, next to its plain backbone in the same run.
 
     Parameters
     ----------
     bundle
-        Bundle, or run folder with one.
+        Bundle, or run folder.
     config
         YAML file with the same keys; flags win.
     json

@@ -21,12 +21,12 @@ def command(
     config: Path | None = None,
     json: bool = False,
 ) -> int:
-    """Set a bundle's threshold from normal images that it has not learnt from.
+    """Set the threshold of a bundle from other normal images or footage.
 
     Parameters
     ----------
     bundle
-        Bundle, or run folder with one.
+        Bundle, or run folder.
     config
         YAML file with the same keys; flags win.
     json

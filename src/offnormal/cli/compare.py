@@ -23,12 +23,12 @@ def command(
     config: Path | None = None,
     json: bool = False,
 ) -> int:
-    """Compare several evaluations of the same data: one table, one page.
+    """Compare evaluations of the same test set in one table and one report.
 
     Parameters
     ----------
     runs
-        Folders of runs (or evaluations) of the same test data; the others are compared with the first.
+        Run folders evaluated on the same test set; the first is the baseline.
     config
         YAML file with the same keys; flags win.
     json

@@ -1,4 +1,4 @@
-"""offnormal demo: the whole way on a generated inspection set."""
+"""offnormal demo."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def command(
     device: str = "auto",
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
-    """Generate a small inspection set, fit PaDiM, calibrate on normals, evaluate, and write a report.
+    """Generate a small inspection dataset, then fit, evaluate, and report on it.
 
     Parameters
     ----------
     out
-        Folder for the generated set and the run.
+        Folder for the generated dataset and the run.
     seed
-        Of the generated set and of the fit.
+        Random seed of the dataset and of the fit.
     device
-        auto, cpu, cuda or cuda:N.
+        auto, cpu, cuda, or cuda:N.
     json
         Print the result as one JSON object.
     """
@@ -40,7 +40,7 @@ def command(
         say_json({"run": made.run.path, "data": made.data, **metrics_json(made.evaluation)})
         return 0
     card = made.run.bundle.card
-    say(f"generated       {made.data}: {card['data']['images']} normal images to learn from")
+    say(f"generated       {made.data}: {card['data']['images']} normal training images")
     for line in as_text(made.evaluation, made.run.path / "report.html"):
         say(line)
     say(f"bundle          {made.run.path / 'bundle'}")

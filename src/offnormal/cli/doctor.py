@@ -1,4 +1,4 @@
-"""offnormal doctor: is everything there, does it fit together, where does it compute."""
+"""offnormal doctor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PACKAGES = ["torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "
 
 
 def command(*, json: bool = False) -> int:
-    """Check the installation: versions, weights, devices, memory and disk; exit code 1 when something is missing.
+    """Check the installation: versions, weights, devices, and disk; exit with 1 if something is missing.
 
     Parameters
     ----------

@@ -29,12 +29,12 @@ def command(
     config: Path | None = None,
     json: bool = False,
 ) -> int:
-    """Score labeled images, videos, or clips: metrics, score table, report.
+    """Score a labeled test set: metrics, a table of scores, and a report.
 
     Parameters
     ----------
     bundle
-        Bundle, or run folder with one (or with one per category).
+        Bundle or run folder; for several categories, the folder of their runs.
     config
         YAML file with the same keys; flags win.
     json

@@ -11,7 +11,10 @@ from cyclopts import App
 from pydantic import BaseModel
 
 from offnormal import registry
-from offnormal.cli.detector_command import detector_command
+from offnormal.cli.flags import takes_flags
+from offnormal.config.layers import build
+from offnormal.config.model import set_values
+from offnormal.errors import UsageError
 
 if TYPE_CHECKING:
     from offnormal.config.fit import FitConfig
@@ -21,31 +24,66 @@ if TYPE_CHECKING:
 def _tree() -> App:
     app = App(
         name="fit",
-        help="Learn normality from normal images or videos and calibrate.",
+        help="Learn what is normal from normal images or video, and calibrate a threshold.",
+        help_epilogue="Example: offnormal fit padim good_images/\nFlags of a detector: offnormal fit DETECTOR --help",
         result_action="return_value",
     )
     for name, summary in registry.names("detectors").items():
-        app.command(f"offnormal.cli.fit:{name}", name=name, help=summary)
+        example = f"Example: offnormal fit {name} DATASET/ --rate 1%\nEvery flag: --help-all"
+        app.command(f"offnormal.cli.fit:{name}", name=name, help=summary, help_epilogue=example)
     return app
 
 
 def __getattr__(name: str) -> Callable[..., int]:
-    """The command of a detector, made when it is asked for: only then is the detector imported."""
+    """The command of a detector, made on first use: only then is the detector imported."""
     if name not in registry.names("detectors"):
         raise AttributeError(name)
     from offnormal.verbs.fit import fit_config
 
-    return detector_command(name, fit_config(name), _fit, "Learn normality from normal images or videos and calibrate.")
+    model = fit_config(name)
+
+    @takes_flags(model, heading=name)
+    def command(
+        folder: Path | None = None,
+        /,
+        *,
+        options: BaseModel | None = None,
+        config: Path | None = None,
+        json: bool = False,
+    ) -> int:
+        """Learn what is normal from normal images or video, and calibrate a threshold.
+
+        Parameters
+        ----------
+        folder
+            Dataset, or folder of normal images or videos: short for --data, or for --normal next to --test.
+        config
+            YAML file with the same keys; flags win.
+        json
+            Print the result as one JSON object.
+        """
+        return _fit(name, model, _with_folder(set_values(options), folder), config, json)
+
+    return command
 
 
-def _fit(name: str, model: type[FitConfig], options: BaseModel | None, file: Path | None, json: bool) -> int:
+def _with_folder(given: dict[str, object], folder: Path | None) -> dict[str, object]:
+    """The flags with the folder that was given without one."""
+    if folder is None:
+        return given
+    for key in ("data", "normal"):
+        if key in given:
+            raise UsageError(f"{folder} and --{key} {given[key]}: expected the training data once, drop one of them")
+    return {**given, "normal" if given.keys() & {"test", "masks"} else "data": folder}
+
+
+def _fit(name: str, model: type[FitConfig], given: dict[str, object], file: Path | None, json: bool) -> int:
     from offnormal.cli.show import program, progress_bar, say, say_json, warn_skipped
-    from offnormal.config.layers import build
-    from offnormal.config.model import set_values
     from offnormal.verbs.fit import fit_run, resumed_config
 
-    given = set_values(options)
-    resolved = build(model, given, file=file or resumed_config(given.get("resume")), detector=name)
+    resume = given.get("resume")
+    earlier = resumed_config(resume) if isinstance(resume, str | Path) else None
+    resolved = build(model, given, file=file or earlier, detector=name)
     with progress_bar() as progress:
         runs = fit_run(name, resolved, progress)
     for run in runs:

@@ -12,11 +12,15 @@ from pydantic import BaseModel, Field, create_model
 
 from offnormal.config.fields import Text
 from offnormal.config.layers import FILE
-from offnormal.config.model import FlagName, Flattened, find_mark, nested_model
+from offnormal.config.model import Advanced, FlagName, Flattened, Heading, find_mark, nested_model
 
 _Command = TypeVar("_Command", bound=Callable[..., int])
-_BEFORE = ("Data", "Videos", "Cameras", "Input and threshold")  # headings before a detector's name
-_AFTER = ("Training", "Alarms", "Events", "Computing", "Tracking and upload")
+_BEFORE = ("Data", "Cameras", "Input", "Threshold", "Output")  # headings before a detector's name
+_AFTER = ("Training", "Class folders", "Videos", "Alarms", "Events", "Computing", "Tracking and upload")
+_LONG = frozenset({"Class folders", "Videos", "Alarms", "Computing", "Tracking and upload"})
+_SUFFIX = " (advanced)"
+OPTIONS = Group("Options", sort_key=99)
+"""Heading of flags that every verb has, last on its page."""
 
 
 def takes_flags(
@@ -49,6 +53,8 @@ def _flags(model: type[BaseModel], without: Collection[str], heading: str | None
         if name in without:
             continue
         title, named = _heading(model, name) or heading, find_mark(field, FlagName)
+        if find_mark(field, Advanced) is not None:
+            title = f"{title or 'Options'}{_SUFFIX}"
         nested, flattened = nested_model(field.annotation), find_mark(field, Flattened)
         written_as = None if named is None else named.name
         flag = Parameter(name=written_as, group=_group(title), show_default=False if field.default == [] else None)
@@ -86,7 +92,9 @@ def _is_list(annotation: object) -> bool:
 
 
 def _heading(model: type[BaseModel], name: str) -> str | None:
-    """That of the first of a model's bases that has the field."""
+    """That of the field, or of the first of the model's bases that has it."""
+    if (mark := find_mark(model.model_fields[name], Heading)) is not None:
+        return mark.text
     first = next(base for base in reversed(model.__mro__) if name in getattr(base, "model_fields", ()))
     heading: str | None = vars(first).get("heading")
     return heading
@@ -96,6 +104,13 @@ def _heading(model: type[BaseModel], name: str) -> str | None:
 def _group(heading: str | None) -> tuple[Group, ...]:
     """Headings in the order in which they are read: a detector's name comes before how it is trained."""
     if heading is None:
-        return (Group.create_default_parameters(),)
-    place = _AFTER.index(heading) + 1 if heading in _AFTER else 0
-    return (Group(heading, sort_key=len(_BEFORE) + place if heading not in _BEFORE else _BEFORE.index(heading)),)
+        return (OPTIONS,)
+    plain = heading.removesuffix(_SUFFIX)
+    order = (*_BEFORE, None, *_AFTER, OPTIONS.name)
+    key = order.index(plain) if plain in order else len(_BEFORE)
+    return (Group(heading, sort_key=2 * key + heading.endswith(_SUFFIX)),)
+
+
+def is_advanced(heading: str) -> bool:
+    """Whether the flags under a heading are left to `--help-all`."""
+    return heading in _LONG or heading.endswith(_SUFFIX)

@@ -1,4 +1,4 @@
-"""offnormal import DETECTOR --weights FILE ...: one command per detector whose published weights can be read."""
+"""offnormal import DETECTOR --weights FILE: one command per detector whose published weights can be read."""
 
 from __future__ import annotations
 
@@ -9,27 +9,30 @@ from typing import TYPE_CHECKING
 from cyclopts import App
 from pydantic import BaseModel
 
-from offnormal.cli.detector_command import detector_command
+from offnormal.cli.flags import takes_flags
+from offnormal.config.layers import build
+from offnormal.config.model import set_values
 
 if TYPE_CHECKING:
     from offnormal.config.fit import ImportConfig
 
-_SUMMARY = "Make a bundle of weights that the published code has saved; its structure is read from their shapes."
 _IMPORTABLE = {
-    "ganomaly": "netG.pth and, where it is there, netD.pth, as samet-akcay/ganomaly saves them",
-    "mnad": "the tensors of model.pth, and the memory items of keys.pt, as cvlab-yonsei/MNAD saves them",
-    "memae": "a state dict of donggong1/memae-anomaly-detection, for clips",
+    "ganomaly": "From netG.pth and (optional) netD.pth of samet-akcay/ganomaly.",
+    "mnad": "From the tensors of model.pth and the memory items of keys.pt of cvlab-yonsei/MNAD.",
+    "memae": "From a state dict of donggong1/memae-anomaly-detection, for clips.",
 }
 
 
 def _tree() -> App:
     app = App(
         name="import",
-        help="Make a bundle of weights that a method's published code has saved.",
+        help="Make a bundle from weights saved by a method's published code.",
+        help_epilogue="Example: offnormal import ganomaly --weights netG.pth",
         result_action="return_value",
     )
     for name, summary in _IMPORTABLE.items():
-        app.command(f"offnormal.cli.import_:{name}", name=name, help=summary)
+        example = f"Example: offnormal import {name} --weights FILE\nEvery flag: --help-all"
+        app.command(f"offnormal.cli.import_:{name}", name=name, help=summary, help_epilogue=example)
     return app
 
 
@@ -43,16 +46,29 @@ def __getattr__(name: str) -> Callable[..., int]:
 def _command_for(name: str) -> Callable[..., int]:
     from offnormal.verbs.import_weights import import_config
 
-    return detector_command(name, import_config(name), _import, _SUMMARY)
+    model = import_config(name)
+
+    @takes_flags(model, heading=name)
+    def command(*, options: BaseModel | None = None, config: Path | None = None, json: bool = False) -> int:
+        """Make a bundle from weights saved by the published code; the network is derived from their shapes.
+
+        Parameters
+        ----------
+        config
+            YAML file with the same keys; flags win.
+        json
+            Print the result as one JSON object.
+        """
+        return _import(name, build(model, set_values(options), file=config, detector=name), json)
+
+    return command
 
 
-def _import(name: str, model: type[ImportConfig], options: BaseModel | None, file: Path | None, json: bool) -> int:
+def _import(name: str, config: ImportConfig, json: bool) -> int:
     from offnormal.cli.show import program, say, say_json
-    from offnormal.config.layers import build
-    from offnormal.config.model import set_values
     from offnormal.verbs.import_weights import import_run
 
-    run = import_run(name, build(model, set_values(options), file=file, detector=name))
+    run = import_run(name, config)
     bundle = run.bundle
     if json:
         say_json({"run": run.path, "bundle": bundle.path, "hash": bundle.hash, "imported": bundle.card["imported"]})

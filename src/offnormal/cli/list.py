@@ -26,22 +26,20 @@ def command(
     time: bool = False,
     json: bool = False,
 ) -> int:
-    """What there is to choose from.
+    """List detectors, backbones, dataset layouts, or sinks.
 
     Parameters
     ----------
     what
-        detectors, backbones, layouts or sinks.
+        What to list.
     name
-        Only the one of this name; of a backbone of clips all that is known.
+        Show this entry only; for a video backbone, with its details.
     search
-        Only names that contain this.
+        Show names that contain this text.
     input
-        Backbones of clips: what each makes of clips of T x H x W, such as 15x256x256, or 1x15x256x256 for grey ones.
-        An encoder is shown as MemAE uses it, by its name also with the decoder derived for it; an embedder with its
-        embedding.
+        With backbones: show the output for clips of this size, TxHxW such as 15x256x256, or 1x15x256x256 for gray.
     time
-        With --input: measure on this machine, too, how long a clip takes.
+        With --input: also measure the time per clip on this machine.
     json
         Print one JSON object per entry.
     """
@@ -120,8 +118,8 @@ def _of_layout(found: Layout) -> Row:
 
 def _of_sink(name: str, found: type[Sink]) -> Row:
     keys = [key for key in found.Options.model_fields if key not in ("name", "when")]
-    told = f"told when {' and '.join(found.default_when)}"
-    note = f"--sink {name}:{found.target_option.upper()}; {told}; keys in a file: {', '.join(keys)}"
+    alerts = f"alerts: {' and '.join(found.default_when)}"
+    note = f"--sink {name}:{found.target_option.upper()}; {alerts}; keys in a file: {', '.join(keys)}"
     return {"notes": [note], "options": list(found.Options.model_fields)}
 
 

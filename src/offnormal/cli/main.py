@@ -13,6 +13,8 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts import ValidationError as WrongValue
 from pydantic import ValidationError
 
+from offnormal.cli.flags import OPTIONS
+from offnormal.cli.help import HelpFormatter
 from offnormal.errors import (
     BundleError,
     CalibrationError,
@@ -27,33 +29,71 @@ DONE, FAILED, WRONG_USE, ANOMALIES, INTERRUPTED = 0, 1, 2, 3, 130
 _WRONG_USE = (UsageError, ConfigError, DataError, WeightsError, BundleError, CalibrationError)
 
 
-def build_app() -> App:
-    """The command tree; nothing heavy is imported for it."""
+_VERBS = (  # name, summary, example
+    ("fit", "Learn what is normal from normal images or video, and calibrate a threshold.", ""),
+    (
+        "calibrate",
+        "Set the threshold of a bundle from other normal images or footage.",
+        "calibrate runs/NAME --normal more_good_images/",
+    ),
+    (
+        "evaluate",
+        "Score a labeled test set: metrics, a table of scores, and a report.",
+        "evaluate runs/NAME --data mvtec/bottle",
+    ),
+    (
+        "compare",
+        "Compare evaluations of the same test set in one table and one report.",
+        "compare runs/FIRST runs/SECOND",
+    ),
+    (
+        "predict",
+        "Score images or videos: which are anomalous, where, and when.",
+        "predict runs/NAME photos/ --overlays heat_maps/",
+    ),
+    (
+        "watch",
+        "Watch cameras or recordings, and send an alert for each event.",
+        "watch runs/NAME rtsp://camera/stream --sink jsonl:events.jsonl",
+    ),
+    (
+        "benchmark",
+        "Measure the speed, memory, size, and start-up time of a bundle.",
+        "benchmark runs/NAME --data photos/",
+    ),
+    ("import", "Make a bundle from weights saved by a method's published code.", ""),
+    (
+        "upload",
+        "Upload a run to s3:// or another store, or continue an interrupted upload.",
+        "upload runs/NAME s3://bucket/runs",
+    ),
+    ("list", "List detectors, backbones, dataset layouts, or sinks.", "list backbones --search resnet"),
+    ("doctor", "Check the installation.", "doctor"),
+    ("demo", "Generate a small inspection dataset, then fit, evaluate, and report on it.", "demo --out runs"),
+)
+
+
+def build_app(*, show_all: bool = False) -> App:
+    """The command tree; nothing heavy is imported for it. show_all: help pages have every flag."""
     app = App(
         name="offnormal",
-        help="Learns normality from normal images or video alone; says whether, where and how surely something is off.",
+        help=(
+            "Learn what is normal from normal images or video alone, and report when, where, and with what confidence "
+            "something is abnormal."
+        ),
         version=lambda: f"offnormal {version('offnormal')}",
         help_format="plaintext",
+        help_epilogue="First steps: offnormal demo. Every flag of a command: offnormal COMMAND --help-all.",
+        help_formatter=HelpFormatter(show_all=show_all),
+        group_parameters=OPTIONS,
         suppress_keyboard_interrupt=False,
         result_action="return_value",
-        default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
+        default_parameter=Parameter(negative_iterable=()),
     )
-    for name, summary in (
-        ("fit", "learn normality from a data set and calibrate: makes a run folder with a bundle"),
-        ("calibrate", "set a bundle's threshold from other normal images or footage"),
-        ("evaluate", "score labelled images or videos: metrics, scores table, report"),
-        ("compare", "hold several evaluations of the same data side by side: one table, one page"),
-        ("predict", "say of each image or frame whether, where and how surely it is off"),
-        ("watch", "watch cameras, open and close events, tell people"),
-        ("benchmark", "measure speed, memory, size and start-up of a bundle"),
-        ("import", "make a bundle of weights that a method's published code has saved"),
-        ("upload", "copy what is left of a run to s3:// or another store"),
-        ("list", "detectors, backbones, layouts or sinks"),
-        ("doctor", "check the installation"),
-        ("demo", "generate a small inspection set and run everything on it"),
-    ):
+    for name, summary, example in _VERBS:
         module = f"{name}_" if keyword.iskeyword(name) else name
-        app.command(f"offnormal.cli.{module}:command", name=name, help=summary)
+        shown = {"help_epilogue": f"Example: offnormal {example}\nEvery flag: --help-all"} if example else {}
+        app.command(f"offnormal.cli.{module}:command", name=name, help=summary, **shown)
     return app
 
 
@@ -79,7 +119,9 @@ def run(arguments: Sequence[str]) -> int:
     """Run the program and return its exit code; an error of the user's never shows a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     try:
-        result = build_app()(list(arguments) or ["--help"], exit_on_error=False, print_error=False)
+        show_all = "--help-all" in arguments
+        tokens = ["--help" if token == "--help-all" else token for token in arguments] or ["--help"]
+        result = build_app(show_all=show_all)(tokens, exit_on_error=False, print_error=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else DONE
     except CycloptsError as error:

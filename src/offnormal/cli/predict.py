@@ -32,20 +32,20 @@ def command(
     json: bool = False,
     exit_code: bool = False,
 ) -> int:
-    """Judge images, videos, or clips: whether, where, and when they are anomalous, with p-values.
+    """Score images or videos: which are anomalous, where, and when.
 
     Parameters
     ----------
     bundle
-        Bundle, or run folder with one.
+        Bundle, or run folder.
     inputs
-        Images or videos: files, folders (searched recursively), and globs.
+        Images or videos: files, folders (searched recursively), or globs.
     config
         YAML file with the same keys; flags win.
     json
         Print one JSON object per image, video, or clip.
     exit_code
-        Exit with 3 when anything is anomalous, with 1 when nothing is but some files could not be read.
+        Exit with 3 if anything is anomalous, or 1 if nothing is but files could not be read.
     """
     if not inputs:
         raise UsageError("predict needs images or videos: files, folders, or globs after the bundle")

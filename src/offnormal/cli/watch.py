@@ -36,24 +36,24 @@ def command(
     connect: bool = False,
     json: bool = False,
 ) -> int:
-    """Watch cameras and tell of what is off, until it is asked to end (Ctrl-C, SIGTERM).
+    """Watch cameras or recordings and send an alert for each event, until stopped (Ctrl-C, SIGTERM).
 
     Parameters
     ----------
     bundle
-        Bundle, or run folder with one.
+        Bundle, or run folder.
     sources
-        rtsp://, http(s)://, v4l2:/dev/video0, video files, folders that are filled with pictures.
+        rtsp://, http(s)://, v4l2:/dev/video0, video files, or folders that receive images.
     config
-        YAML file with cameras, bundles, zones, schedules and sinks; flags win.
+        YAML file with cameras, bundles, zones, schedules, and sinks; flags win.
     dry_run
-        Of recordings, as fast as possible: the events that would have been raised. Nothing is sent.
+        Read recordings as fast as possible and print the events; nothing is sent.
     check
-        Check everything and say what would be watched.
+        Check the configuration, print it, and exit.
     connect
-        With --check: ask every source for a picture.
+        With --check: also read one frame from each source.
     json
-        Print JSON: one object an event, with --dry-run one a recording, with --check one a camera.
+        Print one JSON object per event, per recording (--dry-run), or per camera (--check).
     """
     from offnormal.cli.show import progress_bar
     from offnormal.verbs.watch import Watch

@@ -1,4 +1,4 @@
-"""Which data a verb reads, and how."""
+"""Which data a verb reads, and how it reads it."""
 
 from __future__ import annotations
 
@@ -12,72 +12,79 @@ from offnormal.config.model import VerbConfig
 
 
 def _off(value: object) -> object:
-    """What YAML makes of `off` is the word again."""
+    """YAML reads `off` as false; make it the word again."""
     return "off" if value is False else value
 
 
 class DeviceConfig(VerbConfig):
-    """Where and in what portions scores are computed."""
+    """Where scores are computed, and in batches of which size."""
 
     heading: ClassVar[str | None] = "Computing"
 
     device: Device = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    """auto, cpu, cuda, or cuda:N."""
     batch_size: Annotated[int, Field(ge=1)] = 16
-    """Images, frames or clips computed at once."""
+    """Images, frames, or clips in one batch."""
     threads: Annotated[int, Field(ge=1)] | None = None
-    """Threads that compute on the processor; default: one a core."""
+    """CPU threads for computing. Default: one per core."""
 
 
 class ComputeConfig(DeviceConfig):
-    """How files are read for it."""
+    """How files are read."""
 
     heading: ClassVar[str | None] = "Computing"
 
     workers: Annotated[int, Field(ge=1)] | None = None
-    """Threads that read and resize images; default: one a core, at most 8."""
+    """Threads that read and resize images. Default: one per core, at most 8."""
     on_error: Literal["fail", "skip"] = "fail"
-    """What to do with a file that cannot be read: fail with its name, or skip and list it."""
+    """When a file cannot be read: fail, or skip the file and list it."""
 
 
 class MaskConfig(VerbConfig):
-    """What is hidden from everybody."""
+    """What is blacked out before anything else."""
 
-    heading: ClassVar[str | None] = "Input and threshold"
+    heading: ClassVar[str | None] = "Input"
 
-    mask: Path | None = None
-    """Privacy mask, painted black before anything else sees an image: an image, or polygons in YAML or JSON."""
+    privacy_mask: Path | None = None
+    """Areas to black out in every image before anything else: a mask image, or polygons in YAML or JSON."""
 
 
-class DataConfig(VerbConfig):
-    """Which images, videos or clips."""
+class ClassFoldersConfig(VerbConfig):
+    """How the clips of class folders are split."""
+
+    heading: ClassVar[str | None] = "Class folders"
+
+    anomalous_classes: Names | None = None
+    """A class that is anomalous; repeatable. Default: every class that is not normal."""
+    split: Split = (50.0, 40.0, 10.0)
+    """Percent of each normal class for training, test, and calibration."""
+    split_seed: int = 0
+    """Seed of the random split."""
+
+
+class DataConfig(ClassFoldersConfig):
+    """The dataset: images, videos, or clips."""
 
     heading: ClassVar[str | None] = "Data"
 
     data: Path | None = None
-    """Folder of a dataset whose layout is recognized (offnormal list layouts)."""
+    """Dataset folder; its layout is recognized (see: offnormal list layouts)."""
     layout: str | None = None
-    """Name of the layout, when it is not to be recognized."""
+    """Layout of the dataset, instead of recognizing it."""
     category: str | None = None
-    """One category of a dataset with several, or all."""
+    """Category of a dataset that has several; all: every category."""
     normal_class: str | None = None
-    """Of a dataset of classes, such as MNIST: the one that is normal; all others are anomalous."""
+    """Normal class of a dataset of classes, such as MNIST; every other class is anomalous."""
     normal_classes: Names | None = None
-    """Of class folders of clips: those that are normal; all others are anomalous, unless those are named, too."""
-    anomalous_classes: Names | None = None
-    """Of class folders of clips: those that are anomalous; all others are normal, unless those are named, too."""
-    split: Split = (50.0, 40.0, 10.0)
-    """Of class folders: percent of each normal class for training, test and calibration."""
-    split_seed: int = 0
-    """Of the random choice of these clips."""
+    """A normal class of class folders; repeatable. Default: every class that is not anomalous."""
     normal: Path | None = None
-    """Plain folder of normal images, instead of --data."""
+    """Folder of normal images or videos, instead of --data."""
     test: Path | None = None
-    """Plain folder to test on; labeled by its subfolders when one is called good, normal or ok."""
+    """Test folder; its subfolders are the labels when one is named good, normal, or ok."""
     masks: Path | None = None
-    """Folder of masks that mirrors the test folder."""
+    """Folder of ground-truth masks with the same structure as the test folder."""
     group_by: str | None = None
-    """Sessions or lots that belong together: folder, or a regular expression on the path."""
+    """Keep lots or sessions together: folder, or a regular expression on the path."""
 
 
 class FootageConfig(VerbConfig):
@@ -86,8 +93,8 @@ class FootageConfig(VerbConfig):
     heading: ClassVar[str | None] = "Videos"
 
     fps: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Frames per second of videos that are folders of images; files state their own."""
+    """Frame rate of videos without a clock, such as folders of frames."""
     cache: Annotated[Literal["off", "ram", "disk"], BeforeValidator(_off)] = "ram"
-    """Where decoded and resized frames are kept for a further pass: ram (at most 2 GiB), disk or off."""
+    """Where decoded frames are kept for the next pass: ram (at most 2 GiB), disk, or off."""
     cache_dir: Path = Path("~/.cache/offnormal/frames")
-    """Folder for cache=disk."""
+    """Folder of the disk cache."""

@@ -38,6 +38,21 @@ class FlagName:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """Marks a field that is listed under another heading than the rest of its model."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """Marks a field that few people need: `--help` leaves its flag to `--help-all`."""
+
+
+ADVANCED = Advanced()
+
+
 def find_mark(field: FieldInfo, kind: type[_Mark]) -> _Mark | None:
     """The mark of a kind that a field bears."""
     return next((mark for mark in field.metadata if isinstance(mark, kind)), None)

@@ -36,7 +36,7 @@ class DetectorOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     seed: int = 0
-    """Of every random choice; what it chose is stored in the bundle."""
+    """Random seed of the fit."""
 
     @classmethod
     def as_field(cls) -> Any:

@@ -133,7 +133,7 @@ def report_alarms(
         scored = np.isfinite(video.standing)
         normal = scored & (False if video.labels is None else ~video.labels)
         if video.labels is not None:
-            spans += [_span(video, of_video, *run) for run in video.clock.runs(video.labels, rules.gap_s)]
+            spans += [_span(video, of_video, *run) for run in video.clock.runs(video.labels, rules.max_gap_s)]
         lasting = video.clock.durations_s
         seconds += [float(lasting[rows].sum()) for rows in (scored, scored & in_alarm, normal, normal & in_alarm)]
     return AlarmReport(

@@ -155,7 +155,7 @@ def opening_levels(times_s: np.ndarray, scores: np.ndarray, rules: EventRules) -
     start = first = 0  # of the unbroken stretch, and of the shortest part of it that is long enough
     lowest: deque[int] = deque()  # indices of rising scores; the first is the lowest of the part
     for i, (time_s, score) in enumerate(zip(times_s.tolist(), scores.tolist(), strict=True)):
-        if np.isnan(score) or (i and time_s - times_s[i - 1] > rules.gap_s):
+        if np.isnan(score) or (i and time_s - times_s[i - 1] > rules.max_gap_s):
             lowest.clear()
             start = first = i + 1 if np.isnan(score) else i
             if np.isnan(score):

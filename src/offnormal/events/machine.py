@@ -2,9 +2,9 @@
 
 Each score holds until the next one. An event *opens* when the score has been above the threshold for
 `min_duration_s` without a break, and begins where that run began. It *ends* where the score first is at or below the
-low threshold, is missing (NaN), or where nothing follows for longer than `gap_s`. It is *over*, and told as closed,
+low threshold, is missing (NaN), or where nothing follows for longer than `max_gap_s`. It is *over*, and told as closed,
 when the score has not been above the threshold again for `merge_gap_s`; otherwise it goes on. After that nothing
-begins until `cool_down_s` after its end. One that has lasted for `max_length_s` is closed, and goes on as another.
+begins until `cool_down_s` after its end. One that has lasted for `max_duration_s` is closed, and goes on as another.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class EventMachine:
 
     def tick(self, time_s: float) -> list[Occurrence]:
         """Say that nothing more comes from before this time; what is over by that."""
-        if self._last_s is not None and time_s - self._last_s > self.rules.gap_s:
+        if self._last_s is not None and time_s - self._last_s > self.rules.max_gap_s:
             self._rising = None
             if self._open is not None and self._end_s is None:
                 self._end_s = self._last_s
@@ -178,7 +178,7 @@ class EventMachine:
         if not score > (self.threshold if waiting else self.low_threshold):
             self._end_s = self._end_s if waiting else time_s
             return []
-        if time_s - run.start_s >= self.rules.max_length_s:
+        if time_s - run.start_s >= self.rules.max_duration_s:
             closed = self._close(run, self._end_s if self._end_s is not None else time_s)
             self._open = _Run(time_s, run.start_s)
             self._open.add(time_s, score)

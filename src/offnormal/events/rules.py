@@ -1,4 +1,4 @@
-"""What makes an event of scores above a threshold."""
+"""When scores above a threshold become an event."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class EventRules(VerbConfig):
     """The rules as the machine applies them; all in seconds."""
 
     min_duration_s: Seconds = _DEFAULT.min_duration
-    """An event opens once the score has been above the threshold for so long without a break."""
+    """An event starts when the score has stayed above the threshold for this long."""
     merge_gap_s: Seconds = _DEFAULT.merge_gap
-    """It stays open, and goes on, when the score is above the threshold again no later than this after its end."""
+    """Excursions that are no further apart than this are one event."""
     cool_down_s: Seconds = _DEFAULT.cool_down
-    """After the end of an event no other one begins for so long; what lasts longer than that begins then."""
-    max_length_s: SomeSeconds = _DEFAULT.max_length
-    """An event that lasts longer is closed, and goes on as another one."""
-    gap_s: SomeSeconds = _DEFAULT.gap
-    """Where scores are further apart than this, nothing is known in between: an event ends with the first of them."""
+    """No other event starts for this long after one has ended; a longer excursion starts then."""
+    max_duration_s: SomeSeconds = _DEFAULT.max_duration
+    """A longer event is closed and continues as a new one."""
+    max_gap_s: SomeSeconds = _DEFAULT.max_gap
+    """An event ends where no score arrives for longer than this."""
 
     @classmethod
     def of(cls, chosen: RulesConfig) -> EventRules:
-        """The rules of a configuration, but for its hysteresis, which is a matter of thresholds."""
+        """The rules of a configuration, without its hysteresis, which belongs to the threshold."""
         return cls(**{f"{name}_s": value for name, value in chosen if name != "hysteresis"})
 
 

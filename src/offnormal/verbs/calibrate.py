@@ -41,7 +41,7 @@ def calibrate_bundle(
     dataset = _dataset(bundle, config)
     unit = bundle.input.unit(dataset.is_video)
     _refuse_known(bundle, dataset, unit)
-    mask = bundle.detector.input.mask if config.mask is None else read_privacy_mask(config.mask)
+    mask = bundle.detector.input.mask if config.privacy_mask is None else read_privacy_mask(config.privacy_mask)
     loader = load_items(
         dataset.train,
         replace(bundle.detector.input, mask=mask),

@@ -56,7 +56,7 @@ def score_dataset(
 
     loader = load_items(
         tested,
-        bundle.input_through(config.mask),
+        bundle.input_through(config.privacy_mask),
         config,
         config,
         progress=progress,

@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from offnormal.bundle import Bundle
 from offnormal.calibration.calibration import Calibration, calibrate_scores
 from offnormal.calibration.guarantee import normals_needed, order_statistic
 from offnormal.config.fit import EmbeddedTrainConfig, FitConfig, ScheduleName, TrainConfig
+from offnormal.config.model import ADVANCED
 from offnormal.data.dataset import Dataset
 from offnormal.data.images import read_mask
 from offnormal.data.survey import choose_input, default_side, survey
@@ -58,10 +59,16 @@ def fit_config(detector: str) -> type[FitConfig]:
     if not issubclass(made, TrainedDetector):
         return create_model(name, __base__=FitConfig, detector=own)
     base = EmbeddedTrainConfig if issubclass(made, EmbeddedDetector) else TrainConfig
-    batch = Field(default=made.default_batch_size, ge=1, description="Samples a step, over all devices.")
+    batch = Field(default=made.default_batch_size, ge=1, description="Samples per training step, over all devices.")
     known = TrainConfig.model_fields["schedule"].description
     schedule = Field(default=made.default_schedule, description=known)
-    return create_model(name, __base__=base, detector=own, batch_size=(int, batch), schedule=(ScheduleName, schedule))
+    return create_model(
+        name,
+        __base__=base,
+        detector=own,
+        batch_size=(int, batch),
+        schedule=(Annotated[ScheduleName, ADVANCED], schedule),
+    )
 
 
 def resumed_config(resume: str | Path | None) -> Path | None:
@@ -193,8 +200,8 @@ def _build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
         channels=made.input_channels(options),
         clip=clip,
     )
-    if config.mask is not None:
-        spec = replace(spec, mask=read_privacy_mask(config.mask))
+    if config.privacy_mask is not None:
+        spec = replace(spec, mask=read_privacy_mask(config.privacy_mask))
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(options.seed)  # of weights that are not pretrained
         detector = made(options, spec)

@@ -1,4 +1,4 @@
-"""What is watched, and how: flags for one bundle, a YAML file for many cameras."""
+"""The configuration of `watch`: flags for one bundle, a YAML file for many cameras."""
 
 from __future__ import annotations
 
@@ -67,36 +67,36 @@ Sink = Annotated[str | dict[str, Any], Text(lambda value: value)]
 
 
 class CameraChoices(MaskConfig, AlarmConfig):
-    """What can be chosen for all cameras, and for each of them anew."""
+    """What can be set for all cameras, and for each one."""
 
     heading: ClassVar[str | None] = "Cameras"
 
     bundle: Path | None = None
     """Bundle, or run folder with one."""
     rate: EventRate | None = None
-    """Events to expect of normal life at most, such as 2/day or 1/hour; default: the bundle's own threshold."""
+    """Alarm budget: false alarms to expect at most, such as 2/day or 1/hour. Default: the threshold of the bundle."""
     calibrate_on: Annotated[list[Path], SEVERAL] = Field(default=[])
-    """Videos of this camera's normal life, files or folders, that the detector has not learned from; for the rate."""
+    """Normal footage of this camera that the detector was not trained on, for --rate: a file or folder; repeatable."""
     threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    """Threshold by hand instead; no guarantee."""
+    """Threshold set by hand, instead of the calibrated one. No guarantee."""
     zones: Annotated[list[Annotated[Zone, Text(_zone)]], SEVERAL, FlagName("--zone")] = Field(default=[])
-    """Areas that count, or do not, in shares of the image: '0.1,0.2 0.9,0.2 0.5,0.8', 'exclude:...', or mappings."""
+    """Polygon to score, in shares of the image: '0.1,0.2 0.9,0.2 0.5,0.8', or 'exclude:...'; repeatable."""
     schedule: Annotated[Schedule | None, BeforeValidator(_schedule), Flattened()] = None
-    """When events are raised: windows such as 'mon-fri 18:00-06:00' (UTC), or timezone and windows."""
+    """When events are raised, such as 'mon-fri 18:00-06:00' (UTC); or a time zone and windows."""
     fps: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Frames a second that are looked at; default: all."""
+    """Frames per second to score. Default: every frame."""
     realtime: bool = False
-    """Read video files as if they were live."""
+    """Play video files at the speed of a live camera."""
     start_time: datetime | None = None
-    """When a recording starts, such as 2026-11-20T18:00+01:00; default: unknown, its events count from 1970."""
+    """Start time of a recording, such as 2026-11-20T18:00+01:00. Default: event times count from 1970."""
     transport: Transport = "tcp"
-    """Of RTSP: tcp or udp."""
+    """RTSP transport."""
     record: RecordOptions = RecordOptions()
-    """What is kept of an event."""
+    """What is recorded of an event."""
     health: HealthConfig = HealthConfig()
-    """When the camera itself counts as in trouble."""
+    """When a camera is reported as unhealthy."""
     patience: PatienceConfig = PatienceConfig()
-    """How long the source is waited for, and when it is tried again."""
+    """Time limits and retries of the connection."""
 
     @field_validator("start_time")
     @classmethod
@@ -106,9 +106,9 @@ class CameraChoices(MaskConfig, AlarmConfig):
     @model_validator(mode="after")
     def _one_threshold(self) -> CameraChoices:
         if self.threshold is not None and (self.rate is not None or self.calibrate_on):
-            raise ValueError("threshold with rate or calibrate_on: a threshold by hand promises no rate; drop one")
+            raise ValueError("threshold excludes rate and calibrate_on: a threshold set by hand has no guaranteed rate")
         if self.calibrate_on and self.rate is None:
-            raise ValueError("calibrate_on without rate: say what is to be promised, such as rate: 2/day")
+            raise ValueError("calibrate_on needs a rate, such as rate: 2/day")
         return self
 
 
@@ -116,31 +116,31 @@ class CameraConfig(CameraChoices):
     """One camera."""
 
     name: Annotated[str, Field(pattern=r"^[\w.-]{0,60}$")] = ""
-    """Its name in events, files and metrics; default: after its source."""
+    """Name in events, files, and metrics. Default: from the source."""
     source: str
-    """rtsp://, http(s)://, v4l2:/dev/video0, a video file, or a folder that is filled with pictures."""
+    """rtsp://, http(s)://, v4l2:/dev/video0, a video file, or a folder that receives images."""
 
 
 class WatchConfig(CameraChoices, DeviceConfig):
-    """offnormal watch; what a camera does not say is as said beside `cameras`."""
+    """offnormal watch; a camera inherits what is set next to `cameras`."""
 
     heading: ClassVar[str | None] = "Events"
 
     cameras: list[CameraConfig] = Field(min_length=1)
     """The cameras."""
     sinks: Annotated[list[Sink], SEVERAL, FlagName("--sink")] = Field(default=[])
-    """Where events are sent: KIND:TARGET such as jsonl:events.jsonl (offnormal list sinks), or mappings with kind."""
+    """Where alerts are sent: KIND:TARGET, such as jsonl:events.jsonl (see: offnormal list sinks); repeatable."""
     out: Path = Path("watching")
-    """Folder for images and clips of events, what is still to be delivered, and alarm budgets."""
+    """Folder for images and clips of events, undelivered alerts, and alarm budgets."""
     keep_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Days after which images and clips of events are removed; default: never."""
+    """Delete images and clips of events after this many days. Default: never."""
     keep_gb: Annotated[float, Field(gt=0)] = 20
-    """Gigabytes beyond which those written first are removed; inf: never."""
+    """Delete the oldest images and clips beyond this many gigabytes; inf: never."""
     metrics: Annotated[str, Field(pattern=r"^([^\s/]+:)?\d{1,5}$")] | None = None
-    """Port of a page of metrics for Prometheus on this machine alone; HOST:PORT for others."""
+    """Serve Prometheus metrics on this port of localhost, or on HOST:PORT."""
 
     def each(self) -> list[CameraConfig]:
-        """The cameras with what is said for all of them, each with a name; ConfigError for two of one name."""
+        """The cameras with the common settings, each with a name; ConfigError when two share a name."""
         common = {key: value for key, value in set_values(self).items() if key in CameraChoices.model_fields}
         found: dict[str, CameraConfig] = {}
         for camera in self.cameras:
@@ -164,7 +164,7 @@ class WatchConfig(CameraChoices, DeviceConfig):
 
 
 def named_after(source: str) -> str:
-    """A name for a source that says nothing secret and is fit for a file.
+    """A name for a source, without secrets, that is valid as a file name.
 
     >>> named_after("rtsp://admin:pw@10.0.0.7:554/live/1"), named_after("days/03.mp4")
     ('10.0.0.7-554-live-1', '03')
@@ -176,17 +176,17 @@ def named_after(source: str) -> str:
 
 
 def options_of(made: type[_Options], chosen: VerbConfig) -> _Options:
-    """The options that a model of `_model_of` stands for."""
+    """The options of a model made by `_model_of`."""
     return made(**chosen.model_dump())
 
 
 def address_of(camera: CameraConfig) -> Address:
-    """What a camera is opened by; UsageError for something that is no source."""
+    """The parsed source of a camera; UsageError when it is not a source."""
     return Address.parse(camera.source)
 
 
 def _merged(common: Mapping[str, object], own: Mapping[str, object]) -> dict[str, object]:
-    """Own values over common ones, rules and the like key by key."""
+    """The values of a camera over the common ones; nested settings are merged key by key."""
     found = dict(common)
     for key, value in own.items():
         found[key] = value if key == "schedule" else merge(common.get(key), value)

@@ -95,7 +95,9 @@ class CameraSetup:
         self.config, self.bundle = config, bundle
         self.name = config.name
         self.address = address_of(config)
-        self.mask: Mask | None = bundle.input.mask if config.mask is None else read_privacy_mask(config.mask)
+        self.mask: Mask | None = (
+            bundle.input.mask if config.privacy_mask is None else read_privacy_mask(config.privacy_mask)
+        )
         self.is_recording = self.address.kind == "file" and not config.realtime
         self.rules = EventRules.of(config.rules)
         if self.address.kind == "folder" and "min_duration" not in config.rules.model_fields_set:

@@ -15,7 +15,7 @@ class FrameDifferenceOptions(PixelOptions):
     """Options of `frame_difference`."""
 
     lag_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.4
-    """Seconds between the two frames."""
+    """Time between the two compared frames, in seconds."""
 
 
 class FrameDifference(PixelDetector[FrameDifferenceOptions]):

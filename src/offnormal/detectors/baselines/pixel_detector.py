@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from offnormal.config.model import ADVANCED
 from offnormal.detectors.base import DetectorOptions, StatisticalDetector
 from offnormal.detectors.parts.maps import pool, smooth_within
 from offnormal.detectors.parts.pixel_moments import PixelMoments
@@ -20,16 +21,16 @@ _PIECE = 64  # samples scored at once
 
 
 class PixelOptions(DetectorOptions):
-    """What the baselines on pixels leave to choose."""
+    """Options of the pixel baselines."""
 
     eps: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
-    """Variance added to every pixel, as a share of the mean variance of all pixels."""
+    """Variance added to each pixel, as a share of the mean variance of all pixels."""
     sigma: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
-    """Blur of the anomaly map in input pixels."""
+    """Blur of the anomaly map, in input pixels."""
     pool: Pool = "mean"
-    """Score of a map: its mean, max, or top: the mean of its highest values."""
-    top_share: Annotated[float, Field(gt=0, le=1)] = 0.05
-    """With pool=top: share of the pixels that are averaged."""
+    """Frame score from the map: mean, max, or top (mean of the highest values)."""
+    top_share: Annotated[float, Field(gt=0, le=1), ADVANCED] = 0.05
+    """With --pool top: share of the pixels that are averaged."""
 
 
 PixelOptionsT = TypeVar("PixelOptionsT", bound=PixelOptions)

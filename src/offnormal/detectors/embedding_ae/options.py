@@ -14,6 +14,7 @@ from offnormal.backbones.images import deepest_layer, input_multiple
 from offnormal.backbones.video.base import VideoCard
 from offnormal.backbones.video.catalogue import build_embedder
 from offnormal.backbones.video.frames import PREFIX
+from offnormal.config.model import ADVANCED
 from offnormal.detectors.base import Channels, DataKind, DetectorOptions
 from offnormal.detectors.embedding_ae.heads import Subsample
 from offnormal.errors import ConfigError
@@ -30,50 +31,50 @@ _CAMERA_FPS = 30  # "source frames, of about 30 a second" (VideoCard.every)
 
 
 class EmbeddingAEOptions(DetectorOptions):
-    """The embedder, its clips, the autoencoder, and what else can judge embeddings."""
+    """Options of `embedding_ae`: the embedder, its clips, the autoencoder, and other scores of embeddings."""
 
     embedder: str = f"{PREFIX}efficientnet_lite0"
-    """Network that embeds: r2plus1d_18, slowfast_r50, timesformer_b, ... (offnormal list backbones)."""
+    """Pretrained video network: r2plus1d_18, slowfast_r50, timesformer_b, ... (see: offnormal list backbones)."""
     weights: Literal["random"] | Path | None = None
-    """File with its weights instead of the published ones; random: none, for trying things out."""
+    """Weights file of the embedder, instead of the published weights; random: untrained, to try things out."""
     channels: Channels = 3
-    """1: grey; 3: colour."""
-    sampling: Literal["auto", "window", "uniform"] = "auto"
-    """window: clips one after the other, a score a frame; uniform: one clip spread over a video; auto: as data are."""
+    """1: gray; 3: color."""
+    sampling: Annotated[Literal["auto", "window", "uniform"], ADVANCED] = "auto"
+    """window: consecutive clips, one score per frame; uniform: one clip per video; auto: by the dataset."""
     frames: Annotated[int, Field(ge=1)] | None = None
-    """Of a clip; default: as the embedder was trained."""
+    """Frames per clip. Default: as the embedder was trained."""
     clip_fps: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    """Frames of a clip a second, by the clock; 0: consecutive ones. Default: as the embedder was trained."""
-    hop: Annotated[int, Field(ge=1)] | None = None
-    """Source frames from one window to the next; default: half as many as a clip has."""
+    """Frame rate of a clip; 0: consecutive frames. Default: as the embedder was trained."""
+    hop: Annotated[Annotated[int, Field(ge=1)] | None, ADVANCED] = None
+    """Frames between the starts of two windows. Default: half the frames of a clip."""
     head: Head = "ae"
-    """The score: error of the autoencoder, or distance by class centroids, a shrunk Gaussian, nearest neighbours."""
-    hidden: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None = None
-    """Sizes of the autoencoder's layers down to its latent; default: 384 or 512, 256, 128."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    """Share of a layer's numbers left out while it learns."""
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
-    """Of Adam."""
-    views: Annotated[int, Field(ge=0)] = 0
-    """Random views of each clip to learn from besides itself: moved, recoloured, blurred, with pixels dropped."""
+    """Score: reconstruction error (ae), or distance to class centroids, to a Gaussian, or to nearest neighbors."""
+    hidden: Annotated[Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None, ADVANCED] = None
+    """Size of an autoencoder layer, down to the latent; repeatable. Default: 384 or 512, 256, 128."""
+    dropout: Annotated[float, Field(ge=0, lt=1), ADVANCED] = 0.3
+    """Dropout rate during training."""
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False), ADVANCED] = 1e-3
+    """Learning rate of Adam."""
+    views: Annotated[int, Field(ge=0), ADVANCED] = 0
+    """Random augmented views of each clip to train on: shifted, recolored, blurred, with pixels dropped."""
     unfreeze: list[str] | None = None
-    """Parts of the embedder that learn, too, such as layer4.1; or all."""
-    unfreeze_at: Annotated[int, Field(ge=1)] | None = None
-    """Epoch, from 1, from which on they do; default: after 3000 steps, or two thirds of --epochs or --steps."""
-    unfrozen_epochs: Annotated[int, Field(ge=1)] | None = None
-    """The last ones, in which they do; default: 10, and at least 100 steps."""
-    unfrozen_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-5
-    """Their learning rate; published configs: 5e-6 to 1e-4."""
-    target: Literal["detached", "teacher"] = "detached"
-    """With unfreeze, what is to be rebuilt: the embedding as it is, or as the embedder made it before it learnt."""
-    clusters: Annotated[int, Field(ge=1)] = 8
-    """Centroids where classes are not known."""
-    neighbours: Annotated[int, Field(ge=1)] = 5
-    """Nearest ones whose distances are averaged."""
-    bank: Annotated[int, Field(ge=1)] = 2000
-    """Embeddings kept to look for neighbours in."""
-    subsample: Subsample = "coreset"
-    """How they are chosen among more: so that they cover all (coreset), or at random."""
+    """Layer of the embedder to fine-tune, such as layer4.1, or all; repeatable."""
+    unfreeze_at: Annotated[Annotated[int, Field(ge=1)] | None, ADVANCED] = None
+    """First epoch of the fine-tuning stage. Default: after 3000 steps, or two thirds of --epochs or --steps."""
+    unfrozen_epochs: Annotated[Annotated[int, Field(ge=1)] | None, ADVANCED] = None
+    """Epochs of the fine-tuning stage. Default: 10, and at least 100 steps."""
+    unfrozen_rate: Annotated[float, Field(gt=0, allow_inf_nan=False), ADVANCED] = 1e-5
+    """Learning rate of the fine-tuned layers (published configs: 5e-6 to 1e-4)."""
+    target: Annotated[Literal["detached", "teacher"], ADVANCED] = "detached"
+    """With --unfreeze: reconstruct the current embedding (detached), or that before fine-tuning (teacher)."""
+    clusters: Annotated[int, Field(ge=1), ADVANCED] = 8
+    """Number of centroids when classes are unknown."""
+    neighbours: Annotated[int, Field(ge=1), ADVANCED] = 5
+    """Number of nearest neighbors whose distances are averaged."""
+    bank: Annotated[int, Field(ge=1), ADVANCED] = 2000
+    """Number of stored embeddings for the nearest-neighbor search."""
+    subsample: Annotated[Subsample, ADVANCED] = "coreset"
+    """Selection of the stored embeddings: coreset, or random."""
 
     @model_validator(mode="after")
     def _together(self) -> Self:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from offnormal.backbones.video.base import Temporal
+from offnormal.config.model import ADVANCED
 from offnormal.config.validation import format_validation_error
 from offnormal.detectors.base import Channels, DetectorOptions
 from offnormal.detectors.memae.encoder import PLAIN, refuse_other_names
@@ -22,40 +23,40 @@ _SMALL = 32  # pixels a side of the pictures that the paper's small networks are
 
 
 class PublishedOptions(DetectorOptions):
-    """Of the published networks: how wide they are, how the memory is addressed, and what counts as the score."""
+    """Options of the published networks: their width, the addressing of the memory, and the score."""
 
     form: Literal["auto", FormName] = "auto"
-    """video: clips (published code); mnist, cifar: small pictures (paper); image: other pictures; auto: as data are."""
+    """Network: video (clips), mnist or cifar (small images), image (other images); auto: by the dataset."""
     channels: Channels | None = None
-    """1: grey; 3: colour. Default: the form's."""
-    width: Annotated[int, Field(ge=1)] | None = None
-    """Channels after the first convolution, the others in proportion; default: the form's."""
+    """1: gray; 3: color. Default: chosen by --form."""
+    width: Annotated[Annotated[int, Field(ge=1)] | None, ADVANCED] = None
+    """Channels after the first convolution; the other layers scale with it. Default: chosen by --form."""
     frames: Annotated[int, Field(ge=2)] | None = None
-    """Of a clip; default 16."""
-    hop: Annotated[int, Field(ge=1)] | None = None
-    """Frames from one clip to the next, where they overlap scores are averaged; default 8, with compat=code 1."""
+    """Frames per clip. Default: 16."""
+    hop: Annotated[Annotated[int, Field(ge=1)] | None, ADVANCED] = None
+    """Frames between the starts of two clips; overlapping scores are averaged. Default: 8, with --compat code 1."""
     memory: Annotated[int, Field(ge=0)] | None = None
-    """Items; 0: none, a plain autoencoder. Default: the form's."""
-    query: Query | None = None
-    """What recalls from memory: each position of the code, or the code as a whole; default: the form's."""
-    similarity: Similarity = "dot"
-    """Of query and item: dot: product (published code); cosine (paper)."""
-    shrink: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Weights of items up to it are cut; default: sparsity / memory."""
-    sparsity: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
-    """Weights are cut up to so many times their mean: 1 to 3 (paper)."""
-    entropy_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2e-4
-    """Of the loss that keeps the weights sparse."""
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Of Adam; default: the form's."""
-    compat: Literal["paper", "code"] = "paper"
-    """paper: squared error of each frame; code: mean absolute error of the clip, as the published script has it."""
-    pool: Pool = "mean"
-    """Score of a frame's map: its mean (paper), max, or top: the mean of its highest values."""
-    top_share: Annotated[float, Field(gt=0, le=1)] = 0.05
-    """With pool=top: share of the pixels that are averaged."""
-    sigma: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    """Blur of the anomaly map in input pixels; default: a 64th of the shorter side."""
+    """Number of memory items; 0: none, a plain autoencoder. Default: chosen by --form."""
+    query: Annotated[Query | None, ADVANCED] = None
+    """What addresses the memory: each position of the code, or the whole code. Default: chosen by --form."""
+    similarity: Annotated[Similarity, ADVANCED] = "dot"
+    """Similarity of query and item: dot product (published code) or cosine (paper)."""
+    shrink: Annotated[Annotated[float, Field(ge=0, lt=1)] | None, ADVANCED] = None
+    """Addressing weights up to this value are set to 0. Default: --sparsity divided by the memory size."""
+    sparsity: Annotated[float, Field(ge=0, allow_inf_nan=False), ADVANCED] = 1.0
+    """Shrinkage threshold in multiples of the mean weight; 1 to 3 in the paper."""
+    entropy_weight: Annotated[float, Field(ge=0, allow_inf_nan=False), ADVANCED] = 2e-4
+    """Weight of the entropy loss, which keeps addressing sparse."""
+    learning_rate: Annotated[Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, ADVANCED] = None
+    """Learning rate of Adam. Default: chosen by --form."""
+    compat: Annotated[Literal["paper", "code"], ADVANCED] = "paper"
+    """paper: squared error of each frame; code: mean absolute error of the clip, as in the published script."""
+    pool: Annotated[Pool, ADVANCED] = "mean"
+    """Frame score from its map: mean (paper), max, or top (mean of the highest values)."""
+    top_share: Annotated[float, Field(gt=0, le=1), ADVANCED] = 0.05
+    """With --pool top: share of the pixels that are averaged."""
+    sigma: Annotated[Annotated[float, Field(ge=0, allow_inf_nan=False)] | None, ADVANCED] = None
+    """Blur of the anomaly map, in input pixels. Default: 1/64 of the shorter side."""
 
     @model_validator(mode="after")
     def _only_of_clips(self) -> Self:
@@ -98,16 +99,16 @@ class PublishedOptions(DetectorOptions):
 
 
 class MemAEOptions(PublishedOptions):
-    """The networks, how the memory is addressed, and what counts as the score."""
+    """Options of `memae`: the networks, the addressing of the memory, and the score."""
 
     encoder: str = PLAIN
-    """Of clips: plain (published code), or a network such as slowonly_r18 or csn_r50 (offnormal list backbones)."""
-    temporal: Temporal = "mixed"
-    """How that network shortens time: mixed, published (as it was trained), or stem8: it sees one frame of eight."""
+    """Encoder of clips: plain (published code), or a network such as slowonly_r18 (see: offnormal list backbones)."""
+    temporal: Annotated[Temporal, ADVANCED] = "mixed"
+    """Temporal downsampling of that network: mixed, published, or stem8 (one frame of eight)."""
     weights: Literal["published"] | Path | None = None
-    """File with that network's weights, or published: those that can be downloaded; default: random ones."""
+    """Weights file of that network, or published to download them. Default: random weights."""
     freeze_encoder: bool = False
-    """Whether that network keeps its weights and does not learn."""
+    """Keep the weights of that network fixed."""
 
     @field_validator("encoder")
     @classmethod

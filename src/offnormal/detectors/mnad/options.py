@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from offnormal.config.fields import Size
 from offnormal.config.fit import ImportConfig
+from offnormal.config.model import ADVANCED
 from offnormal.detectors.base import Channels, DetectorOptions
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -16,44 +17,44 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class MNADOptions(DetectorOptions):
-    """What is made of which frames, the network, the losses, what counts as the score, and what is learnt later."""
+    """Options of `mnad`: the task, the network, the losses, the score, and the online update."""
 
     method: Literal["pred", "recon"] = "pred"
-    """pred: a frame is predicted from those before it; recon: each frame is rebuilt by itself."""
+    """pred: predict a frame from the frames before it; recon: reconstruct each frame."""
     frames: Annotated[int, Field(ge=2)] = 5
-    """With pred: frames of a clip, the last of which is predicted from the others."""
+    """With --method pred: frames per clip; the last one is predicted."""
     channels: Channels = 3
-    """1: frames are looked at in grey; 3: in colour."""
-    width: Annotated[int, Field(ge=1)] = 64
-    """Channels at full size; they double whenever the sides halve. 16 will do on a processor."""
-    memory_size: Annotated[int, Field(ge=0)] = 10
-    """Items of the memory, at least 2; 0: no memory."""
-    item_length: Annotated[int, Field(ge=1)] | None = None
-    """Length of an item; default: 8 times the width, 512 as published."""
-    compactness_weight: Weight | None = None
-    """Of the loss that draws features to their nearest item; default: 0.1 with pred, 0.01 with recon."""
-    separateness_weight: Weight | None = None
-    """Of the loss that keeps features from their second nearest item; default: 0.1 with pred, 0.01 with recon."""
-    margin: Weight = 1.0
-    """How much farther the second nearest item is to be."""
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2e-4
-    """Of Adam."""
-    psnr_share: Share | None = None
-    """Share of the PSNR in the score, the rest is the feature distance's; default: 0.6 with pred, 0.7 with recon."""
+    """1: gray; 3: color."""
+    width: Annotated[int, Field(ge=1), ADVANCED] = 64
+    """Channels at full resolution; doubled each time it halves. 16 is enough on a CPU."""
+    memory_size: Annotated[int, Field(ge=0), ADVANCED] = 10
+    """Number of memory items, at least 2; 0: no memory."""
+    item_length: Annotated[Annotated[int, Field(ge=1)] | None, ADVANCED] = None
+    """Length of an item. Default: 8 times the width (published: 512)."""
+    compactness_weight: Annotated[Weight | None, ADVANCED] = None
+    """Weight of the loss that pulls features toward their nearest item. Default: 0.1 (pred), 0.01 (recon)."""
+    separateness_weight: Annotated[Weight | None, ADVANCED] = None
+    """Weight of the loss that separates the two nearest items. Default: 0.1 (pred), 0.01 (recon)."""
+    margin: Annotated[Weight, ADVANCED] = 1.0
+    """Margin of the separateness loss."""
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False), ADVANCED] = 2e-4
+    """Learning rate of Adam."""
+    psnr_share: Annotated[Share | None, ADVANCED] = None
+    """Share of the PSNR in the score; the rest is the feature distance. Default: 0.6 (pred), 0.7 (recon)."""
     update: bool = False
-    """Let the memory learn on while a video is scored; scores then depend on the frames before."""
-    update_threshold: Weight | None = None
-    """With update: weighted error below which a frame is learnt from; default: 0.01 with pred, 0.015 with recon."""
-    carry_over: bool = False
-    """With update: take the memory on from one video to the next, as the published code does."""
-    compat: Literal["code", "paper"] = "code"
-    """Where they differ in the update of the memory and in distances: the published code, or the paper's formulas."""
-    sigma: Weight = 1.0
-    """Blur of the anomaly map in input pixels."""
-    score_precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic of the network when it scores; bfloat16 is faster where the machine has it."""
-    colours: Literal["rgb", "bgr"] = "rgb"
-    """Order of the colours inside the network; bgr: that of weights of the published code."""
+    """Update the memory online while a video is scored; scores then depend on earlier frames."""
+    update_threshold: Annotated[Weight | None, ADVANCED] = None
+    """With --update: largest weighted error of a frame that updates. Default: 0.01 (pred), 0.015 (recon)."""
+    carry_over: Annotated[bool, ADVANCED] = False
+    """With --update: keep the memory from one video to the next, as the published code does."""
+    compat: Annotated[Literal["code", "paper"], ADVANCED] = "code"
+    """Memory update and distances as in the published code, or as in the formulas of the paper."""
+    sigma: Annotated[Weight, ADVANCED] = 1.0
+    """Blur of the anomaly map, in input pixels."""
+    score_precision: Annotated[Literal["float32", "bfloat16"], ADVANCED] = "float32"
+    """Precision of the network when scoring; bfloat16 is faster where the hardware supports it."""
+    colours: Annotated[Literal["rgb", "bgr"], ADVANCED] = "rgb"
+    """Channel order inside the network; bgr for weights of the published code."""
 
     @model_validator(mode="after")
     def _enough_items(self) -> MNADOptions:
@@ -99,9 +100,9 @@ class MNADImport(ImportConfig):
     """offnormal import mnad."""
 
     items: Path | None = None
-    """File of the memory items that belong to the weights: keys.pt, or .npy or .safetensors."""
+    """File of the memory items that belong to the weights: keys.pt, .npy, or .safetensors."""
     size: Size = 256
-    """Pixels that frames are resized to: N or HxW, multiples of 8."""
+    """Input size in pixels: N (square) or HxW, multiples of 8."""
 
     @property
     def files(self) -> list[Path]:

@@ -1,0 +1,37 @@
+"""Help pages: the flags that most people need, with `--help-all` every flag."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+from cyclopts.help import DefaultFormatter
+
+from offnormal.cli.flags import is_advanced
+
+if TYPE_CHECKING:
+    from cyclopts.help import HelpPanel
+    from rich.console import Console, ConsoleOptions
+
+
+class HelpFormatter(DefaultFormatter):
+    """cyclopts' pages without the panels of rarely needed flags, unless they are asked for, and without the noise:
+    a switch that is off by default is shown by the name that turns it on, one that is on by the name that turns it off.
+    """
+
+    def __init__(self, *, show_all: bool) -> None:
+        super().__init__()
+        self._show_all = show_all
+
+    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+        """Print one panel, unless its flags are left to `--help-all`."""
+        if self._show_all or not is_advanced(str(panel.title)):
+            super().__call__(console, options, panel.copy(entries=[_plain(entry) for entry in panel.entries]))
+
+
+def _plain(entry: Any) -> Any:
+    if not entry.negative_names:
+        return entry
+    if entry.default == "True":
+        return evolve(entry, positive_names=entry.negative_names, negative_names=(), default=None)
+    return evolve(entry, negative_names=(), default=None)
