@@ -145,7 +145,8 @@ def _fit_here(name: str, config: FitConfig, dataset: Dataset, run: Run, progress
     try:
         detector = _build_detector(name, config, dataset)
         fitted = _learn(detector, config, dataset, run, progress)
-        _log_skipped(run, fitted.skipped)
+        for bad in fitted.skipped:
+            run.log("skipped", path=str(bad.path), reason=bad.reason)
         bundle = Bundle(detector.cpu(), card=_card(detector, dataset, fitted))
         bundle.calibration = _calibrate(bundle, fitted, config.rate, dataset, run)
         bundle.save(run.path / "bundle")
@@ -333,9 +334,3 @@ def _card(detector: Detector, dataset: Dataset, fitted: _Fitted) -> dict[str, ob
         **({"training": fitted.training} if fitted.training is not None else {}),
         "machine": {"system": platform.system(), "processors": os.cpu_count()},
     }
-
-
-def _log_skipped(run: Run, skipped: Sequence[Skipped]) -> None:
-    """One line in the log for every file that was left out."""
-    for bad in skipped:
-        run.log("skipped", path=str(bad.path), reason=bad.reason)
