@@ -1,8 +1,12 @@
+import weakref
+
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from offnormal.data import frame_masks
+from offnormal.data.array_files import read_npy
 from offnormal.data.frame_labels import as_labels
 from offnormal.data.frame_masks import frame_labels, open_masks
 from offnormal.errors import DataError
@@ -62,10 +66,15 @@ def test_a_frame_is_anomalous_when_any_pixel_is(tmp_path, masks):
         assert frame_labels(opened).dtype == np.uint8
 
 
-def test_a_npy_is_read_a_frame_at_a_time_and_let_go(tmp_path, masks):
-    opened = open_masks(write(tmp_path, masks, ".npy"))
-    assert isinstance(opened._stored, np.memmap)
-    opened.close()
+def test_a_npy_is_read_a_frame_at_a_time_and_let_go(tmp_path, masks, monkeypatch):
+    stored = []
+    monkeypatch.setattr(
+        frame_masks, "read_npy", lambda *args, **options: stored.append(read_npy(*args, **options)) or stored[0]
+    )
+    with open_masks(write(tmp_path, masks, ".npy")) as opened:
+        assert isinstance(stored[0], np.memmap) and opened[0].shape == masks[0].shape
+        mapped = weakref.ref(stored.pop())
+    assert mapped() is None
     with pytest.raises(ValueError, match="closed"):
         opened[0]
 

@@ -276,7 +276,7 @@ def test_options_that_do_not_apply_are_refused(tmp_path):
     Image.new("RGB", (48, 32)).save(picture)
 
     def resolve(name, **options):
-        return items_to_predict([str(name)], PredictConfig(**options), bundle(), tmp_path)
+        return items_to_predict([str(name)], PredictConfig(**options), bundle())
 
     for option in ({"annotate": tmp_path / "x.mp4"}, {"every": "1s"}, {"hold": True}, {"fps": 5}):
         with pytest.raises(UsageError, match=f"--{next(iter(option))} is for videos"):
@@ -291,7 +291,7 @@ def test_options_that_do_not_apply_are_refused(tmp_path):
 def test_clips_have_a_row_each_with_their_class(fit_clips, evaluate_clips, actions, tmp_path, capsys):
     run = fit_clips()
     config = PredictConfig(device="cpu")
-    items = items_to_predict([str(actions)], config, run.bundle, run.path)
+    items = items_to_predict([str(actions)], config, run.bundle)
     predictions = list(Predictor(run.bundle, config).over(items))
     assert len(predictions) == len(items) == 35
     assert {one.item.class_name for one in predictions} == {*NORMAL, "Lifting", "Walk-Front"}
@@ -323,7 +323,7 @@ def test_the_run_tells_a_class_with_a_folder_for_each_clip_from_a_tree_of_classe
             shutil.copy(clip, folder)
 
     def classes(name):
-        items = items_to_predict([str(tmp_path / "more" / name)], PredictConfig(), run.bundle, run.path)
+        items = items_to_predict([str(tmp_path / "more" / name)], PredictConfig(), run.bundle)
         return sorted(item.class_name for item in items)
 
     assert classes("Run-Side") == ["Run-Side"] * 2

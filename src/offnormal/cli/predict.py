@@ -56,7 +56,7 @@ def command(
 
     resolved = build(PredictConfig, set_values(options), file=config)
     known = load(bundle) if bundle.is_dir() else None  # where there is none, wrong inputs are reported first
-    items = items_to_predict(inputs, resolved, known, bundle)
+    items = items_to_predict(inputs, resolved, known)
     loaded = known or load(bundle)
     if loaded.calibration is None and resolved.threshold is None:
         if exit_code:

@@ -179,10 +179,6 @@ def remove_stale(folder: Path) -> None:
 _COLUMNS = ("index", "time_s", "crc", "pixels")
 
 
-def _row_type(shape: tuple[int, ...]) -> np.dtype[np.void]:
-    return np.dtype([("index", "<i8"), ("time_s", "<f8"), ("crc", "<u4"), ("pixels", "u1", shape)])
-
-
 def _stored(rows: np.ndarray) -> Iterator[ResizedFrame]:
     for row in rows:
         time_s = float(row["time_s"])
@@ -206,7 +202,8 @@ class _DiskRecording:
         time_s = math.nan if frame.time_s is None else frame.time_s
         try:
             if self._file is None or self._type is None:
-                self._type = _row_type(pixels.shape)
+                columns = [("index", "<i8"), ("time_s", "<f8"), ("crc", "<u4"), ("pixels", "u1", pixels.shape)]
+                self._type = np.dtype(columns)
                 self._file = self._partial.open("wb")
                 self._file.write(_header(self._type, 0))
             self._file.write(np.array((frame.index, time_s, zlib.crc32(pixels.data), pixels), self._type).tobytes())

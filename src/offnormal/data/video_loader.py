@@ -151,7 +151,7 @@ class VideoLoader(Loader):
 
     def _groups_of(self, video: Item) -> list[str]:
         """The groups that a video is cut into."""
-        name = _group(video)
+        name = video.group if video.group is not None else video.name
         if self.stretches == 1 or video.group is not None:
             return [name]
         return [f"{name} {number + 1}/{self.stretches}" for number in range(self.stretches)]
@@ -190,10 +190,6 @@ def _make_cache(kind: CacheKind, folder: Path | None) -> FrameCache | None:
             raise ConfigError("a cache on disk needs a folder: give cache_dir")
         return DiskCache(folder)
     return RamCache() if kind == "ram" else None
-
-
-def _group(video: Item) -> str:
-    return video.group if video.group is not None else video.name
 
 
 def _sample(video: Item, clip: Clip[F], group: str) -> Sample:

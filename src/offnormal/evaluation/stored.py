@@ -73,6 +73,7 @@ def read_evaluation(path: Path) -> StoredEvaluation:
     bundle = found if isinstance(found := values.get("bundle"), str) else None
     folder = _bundle_folder(path, bundle)
     detector, options = _detector_of(path, folder)
+    files = [] if folder is None else [file for file in folder.iterdir() if file.is_file()]
     metrics = values.get("metrics")
     table = _with_restarts(read_table(path / "scores.csv", unit), data.get("restarts"))
     expected = data.get("rows")
@@ -100,7 +101,7 @@ def read_evaluation(path: Path) -> StoredEvaluation:
         bundle=bundle,
         detector=detector,
         options=options,
-        bundle_bytes=None if folder is None else _bytes(folder),
+        bundle_bytes=None if folder is None else sum(file.stat().st_size for file in files),
     )
 
 
@@ -149,10 +150,6 @@ def _bundle_folder(path: Path, bundle: str | None) -> Path | None:
         if isinstance(found, dict) and bundle is not None and found.get("bundle") == bundle:
             return card.parent
     return None
-
-
-def _bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
 
 
 def _detector_of(path: Path, bundle: Path | None) -> tuple[str | None, dict[str, str]]:

@@ -24,7 +24,7 @@ from offnormal.events.rules import EventRules
 from offnormal.scoring import FrameStream, ItemScores, Scored, Scorer, choose_device, score_items
 from offnormal.sources.video import VideoInfo
 from offnormal.types import Item, Unit
-from offnormal.verbs.loading import split_beside
+from offnormal.verbs.loading import known_classes
 from offnormal.verbs.pictures import VideoPictures, second_pass, video_info, write_map
 
 _HELD_BYTES = 256 << 20  # of decoded frames that wait for their scores, about
@@ -212,7 +212,7 @@ class _SkippedError(Exception):
     """The video could not be read to its end, and nothing is to be written about it."""
 
 
-def items_to_predict(names: Sequence[str], config: PredictConfig, bundle: Bundle | None, path: Path) -> list[Item]:
+def items_to_predict(names: Sequence[str], config: PredictConfig, bundle: Bundle | None) -> list[Item]:
     """The items that a user named, as the bundle scores them.
 
     bundle: None where it cannot be loaded, so that wrong names are reported first. Raises UsageError for images
@@ -220,13 +220,12 @@ def items_to_predict(names: Sequence[str], config: PredictConfig, bundle: Bundle
     for names without any item.
     """
     wants_clips = bundle is not None and bundle.input.of_whole_video
-    split = split_beside(path) if wants_clips else None
     written = [place for place in (config.overlays, config.annotate) if place is not None]
     items = resolve_items(
         names,
         wants_clips=wants_clips,
         as_video=config.as_video,
-        known_classes=frozenset() if split is None else frozenset((*split.classes.normal, *split.classes.anomalous)),
+        known_classes=known_classes(bundle) if bundle is not None and wants_clips else (),
         written=written,
     )
     items = [replace(item, name=item.address) for item in items]  # results are named as the user named the files

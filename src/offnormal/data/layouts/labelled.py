@@ -40,7 +40,9 @@ def labelled_items(test: Path, masks: Path | None, root: Path | None = None) -> 
     for folder in subfolders(test):
         normal = folder.name.casefold() in NORMAL_NAMES
         mask_folder = masks / folder.name if masks is not None and not normal else None
-        known = _mask_index(mask_folder) if mask_folder is not None and mask_folder.is_dir() else {}
+        known: dict[str, Path] = {}
+        if mask_folder is not None and mask_folder.is_dir():
+            known = {_name(path, mask_folder): path for path in images_in(mask_folder)}
         for path in images_in(folder):
             mask = _mask_of(path, folder, mask_folder, known) if known else None
             items.append(
@@ -62,10 +64,6 @@ def train_and_test(root: Path, normal: str) -> tuple[tuple[Item, ...], tuple[Ite
         normal_items(train, root) if train.is_dir() else (),
         labelled_items(test, masks if masks.is_dir() else None, root) if test.is_dir() else (),
     )
-
-
-def _mask_index(folder: Path) -> dict[str, Path]:
-    return {_name(path, folder): path for path in images_in(folder)}
 
 
 def _mask_of(path: Path, folder: Path, mask_folder: Path | None, known: dict[str, Path]) -> Path:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from offnormal.data.array_files import read_npy
 from offnormal.data.dataset import Dataset
-from offnormal.data.frame_labels import as_labels, checked
+from offnormal.data.frame_labels import read_labels
 from offnormal.data.layouts.categories import OneDataset, refuse_category
 from offnormal.data.layouts.clips import checked_masks, clip_folders, holds, video_items
 from offnormal.errors import DataError
@@ -70,10 +67,6 @@ def _labelled(clip: Path, labels: Path | None, masks: Path | None) -> Item:
         address=str(clip),
         is_video=True,
         name=clip.name,
-        frame_labels=_labels(clip, labels / f"{clip.name}.npy") if labels is not None else None,
+        frame_labels=read_labels(labels / f"{clip.name}.npy", clip) if labels is not None else None,
         masks=checked_masks(MaskSource(path=source), clip) if source is not None and source.is_file() else None,
     )
-
-
-def _labels(clip: Path, path: Path) -> np.ndarray:
-    return checked(as_labels(read_npy(path), str(path)), clip, str(path))
