@@ -119,14 +119,10 @@ class TimmBackbone(Backbone):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Pixels (N, 3, H, W) in 0-1 -> layer -> features (N, C_l, H_l, W_l)."""
         piece = max(1, _CACHED_PIXELS // (x.shape[2] * x.shape[3])) if x.device.type == "cpu" else len(x)
-        pieces = [self._features(part) for part in torch.split(x, piece)]
+        ordered = (self.normalise(part).contiguous(memory_format=torch.channels_last) for part in torch.split(x, piece))
+        pieces: list[list[Tensor]] = [self.trunk(part) for part in ordered]
         maps = pieces[0] if len(pieces) == 1 else [torch.cat(parts) for parts in zip(*pieces, strict=True)]
         return dict(zip(self.channels, maps, strict=True))
-
-    def _features(self, x: Tensor) -> list[Tensor]:
-        x = self.normalise(x).contiguous(memory_format=torch.channels_last)
-        features: list[Tensor] = self.trunk(x)
-        return features
 
     def reference(self) -> nn.Module:
         """timm's own network with these weights, in its default memory format; takes normalised pixels."""

@@ -79,22 +79,17 @@ def train(job: Job, device: torch.device, tell: Tell | None = None) -> Trained:
     Raises FitError for losses that are not finite, batches that do not fit into memory and a full disk, and ConfigError
     when it is to go on from a checkpoint of something else.
     """
-    if job.resume:
-        _refuse_other(checkpoint.load(job.run), job)
+    if job.resume and (other := checkpoint.differences(checkpoint.load(job.run).state["identity"], job.identity)):
+        raise ConfigError(
+            f"{job.run} cannot be gone on with, since what it learns from or how has changed: {'; '.join(other)}. "
+            "Give the same options and data, or fit anew without --resume"
+        )
     with _repeatable(device):
         found = ranks.launch(job, job.settings, device, tell)
     kept = "best" if job.settings.keep == "best" and found.best_step is not None else "last"
     job.detector.cpu().load_state(checkpoint.load(job.run, kept).detector())
     job.detector.to(device).eval()
     return found
-
-
-def _refuse_other(found: checkpoint.Checkpoint, job: Job) -> None:
-    if other := checkpoint.differences(found.state["identity"], job.identity):
-        raise ConfigError(
-            f"{job.run} cannot be gone on with, since what it learns from or how has changed: {'; '.join(other)}. "
-            "Give the same options and data, or fit anew without --resume"
-        )
 
 
 @contextlib.contextmanager

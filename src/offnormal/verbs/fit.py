@@ -24,7 +24,6 @@ from offnormal.data.dataset import Dataset
 from offnormal.data.images import read_mask
 from offnormal.data.survey import choose_input, default_side, survey
 from offnormal.detectors.base import (
-    DataKind,
     Detector,
     DetectorOptions,
     EmbeddedDetector,
@@ -180,7 +179,7 @@ def _build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
     found = survey(dataset.train)
     options: DetectorOptions = made.adapt_options(
         config.detector,  # type: ignore[attr-defined]
-        data=_kind_of(dataset),
+        data="pictures" if not dataset.is_video else "videos" if dataset.split is None else "clips",
         shown=median(max(size) for size in found.sizes),
     )
     clip = made.clip_spec(options)
@@ -211,12 +210,6 @@ def _build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
         same = found.sizes[0] if len(set(found.sizes)) == 1 else None
         detector.ignore(torch.from_numpy(read_mask(config.ignore_mask, spec, expected=same)))
     return detector
-
-
-def _kind_of(dataset: Dataset) -> DataKind:
-    if not dataset.is_video:
-        return "pictures"
-    return "videos" if dataset.split is None else "clips"
 
 
 def _try_size(detector: Detector) -> None:

@@ -205,7 +205,8 @@ def build_network(
     _initialise(decoder)
     length = list(chosen.channels.values())[-1]
     if query == "whole":
-        length *= _positions(chosen, shape)
+        stages: dict[str, Tensor] = dry_run(chosen, chosen, (1, *shape))
+        length *= math.prod(list(stages.values())[-1].shape[2:])
     return MemoryAutoencoder(
         chosen, decoder, (items, length) if items else None, shrink=shrink, similarity=similarity, query=query
     )
@@ -265,12 +266,6 @@ class MemoryWatch(nn.Module):
 def by_item(attention: Tensor) -> Tensor:
     """Attention (N, M, ...) -> sum of the weights of each item over all positions (N, M)."""
     return attention.flatten(2).sum(2) if attention.ndim > 2 else attention
-
-
-def _positions(encoder: Encoder, shape: Sequence[int]) -> int:
-    """Of the code of an input (C, ...)."""
-    stages: dict[str, Tensor] = dry_run(encoder, encoder, (1, *shape))
-    return math.prod(list(stages.values())[-1].shape[2:])
 
 
 def _initialise(network: nn.Module) -> None:

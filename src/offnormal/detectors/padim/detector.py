@@ -65,7 +65,9 @@ class Padim(StatisticalDetector[PadimOptions]):
         self.backbone = self.make_backbone()
         layers = list(self.backbone.channels)
         self.groups = [layers] if options.fusion == "concat" else [[layer] for layer in layers]
-        self.grids = [self._grid(group) for group in self.groups]
+        coarsest = [max(self.backbone.strides[layer][0] for layer in group) for group in self.groups]
+        strides = [options.grid_stride or stride for stride in coarsest]
+        self.grids = [(max(1, spec.size[0] // stride), max(1, spec.size[1] // stride)) for stride in strides]
         self.gaussians = self._blank_gaussians()
         totals = [sum(self.backbone.channels[layer] for layer in group) for group in self.groups]
         self.motion = nn.ModuleList(
@@ -232,11 +234,6 @@ class Padim(StatisticalDetector[PadimOptions]):
 
     def _gaussians(self) -> list[PositionGaussian]:
         return [gaussian for gaussian in self.gaussians if isinstance(gaussian, PositionGaussian)]
-
-    def _grid(self, group: list[str]) -> tuple[int, int]:
-        stride = self.options.grid_stride or max(self.backbone.strides[layer][0] for layer in group)
-        height, width = self.input.size
-        return max(1, height // stride), max(1, width // stride)
 
     def _kept(self, total: int) -> int:
         if self.options.reduce == "none":
