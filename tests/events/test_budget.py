@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from offnormal.calibration.guarantee import rate_interval
 from offnormal.errors import CalibrationError
 from offnormal.events.budget import AlarmBudget, budget_events, opening_levels
-from offnormal.events.machine import EventMachine
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventMachine, EventRules
 from offnormal.metrics.video import FrameScores
 from offnormal.types import Rate
 

@@ -9,8 +9,7 @@ import pytest
 
 from offnormal.errors import VideoError
 from offnormal.sources.cursor import Cursor
-from offnormal.sources.frame_folder import FrameFolder
-from offnormal.sources.video_file import VideoFile
+from offnormal.sources.video import FrameFolder, VideoFile
 from tests.video_files import cut, number_in, numbered, write_video
 
 H265 = {"x265-params": "log-level=0:keyint=12:open-gop=1"}

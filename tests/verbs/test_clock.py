@@ -11,7 +11,7 @@ from offnormal.data.dataset import Dataset
 from offnormal.data.label_table import read_table
 from offnormal.errors import CalibrationError
 from offnormal.evaluation.evaluate import evaluate_scores, metrics_json
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.verbs.calibrate import calibrate_bundle
 from offnormal.verbs.evaluate import score_dataset
 from tests.items import video

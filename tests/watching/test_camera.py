@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.sources.health import Finding
 from offnormal.types import Gap
 from offnormal.watching.camera import ANEW, ENDED, Histogram, WatchedCamera

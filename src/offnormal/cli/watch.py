@@ -94,7 +94,7 @@ def configured(
 
 def _watch(watch: Any, *, json: bool) -> int:
     from offnormal.cli.show import say, say_json, warn
-    from offnormal.events.form import event_to_json
+    from offnormal.events.event import event_to_json
 
     def tell(event: Event) -> None:
         if json:
@@ -198,7 +198,7 @@ def line(event: Event) -> str:
 
 def dry_run_json(run: DryRun) -> dict[str, Any]:
     """One recording as plain values."""
-    from offnormal.events.form import event_to_json
+    from offnormal.events.event import event_to_json
 
     return {
         "camera": run.camera,

@@ -25,7 +25,7 @@ from offnormal.evaluation.shared_rows import DrawnUnits, common_tables, drawn_un
 from offnormal.evaluation.stored import StoredEvaluation, read_evaluation, short_names
 from offnormal.evaluation.table import ASSUMED_FPS, TESTED, ScoreTable
 from offnormal.evaluation.units import LOWER_IS_BETTER, TRAITS, measure, why_no_metrics
-from offnormal.events.rules import EventRules, low_threshold
+from offnormal.events.machine import EventRules, low_threshold
 from offnormal.metrics import bootstrap, decision
 from offnormal.metrics.classes import SplitRow, class_rows, split_rows
 from offnormal.metrics.video import PER_VIDEO_NORM, frame_auc, min_max, video_metrics

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from offnormal.calibration.calibration import Calibration
-from offnormal.events.rules import low_threshold
+from offnormal.events.machine import low_threshold
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from offnormal.evaluation.decision_rule import DecisionRule
 from offnormal.evaluation.guarantee import guarantee_held
 from offnormal.evaluation.table import TESTED, ScoreTable, join_tables
 from offnormal.evaluation.units import TRAITS, measure, why_no_metrics
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.metrics import decision
 from offnormal.metrics.accumulate import PixelResult, PixelScores
 from offnormal.metrics.classes import ClassRow, SplitRow, class_rows, split_rows

@@ -22,7 +22,7 @@ from offnormal.calibration.guarantee import order_statistic, rate_interval
 from offnormal.config.rules import RulesConfig
 from offnormal.errors import CalibrationError
 from offnormal.events.alarms import find_alarms
-from offnormal.events.rules import EventRules, low_threshold
+from offnormal.events.machine import EventRules, low_threshold
 from offnormal.metrics.video import FrameScores
 from offnormal.types import Rate
 

@@ -8,9 +8,8 @@ from typing import Any
 
 from offnormal.calibration.calibration import Calibration
 from offnormal.errors import DataError
-from offnormal.events.machine import EventMachine, Occurrence
-from offnormal.events.maker import Watched, make_event
-from offnormal.events.rules import EventRules
+from offnormal.events.event import Watched, make_event
+from offnormal.events.machine import EventMachine, EventRules, Occurrence
 from offnormal.events.schedule import Schedule
 from offnormal.types import Event
 

@@ -1,4 +1,4 @@
-"""One camera's scores over time -> events: when one begins, goes on and is over.
+"""One camera's scores over time -> events: the rules, and when an event begins, goes on and is over.
 
 Each score holds until the next one. An event *opens* when the score has been above the threshold for
 `min_duration_s` without a break, and begins where that run began. It *ends* where the score first is at or below the
@@ -12,11 +12,96 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from offnormal.config.model import VerbConfig
+from offnormal.config.rules import RulesConfig
 from offnormal.errors import ConfigError, DataError
-from offnormal.events.rules import EventRules
-from offnormal.events.series import PeakSeries
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+SomeSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_DEFAULT = RulesConfig()
+_MOST = 512  # points kept
+
+
+class EventRules(VerbConfig):
+    """The rules as the machine applies them; all in seconds."""
+
+    min_duration_s: Seconds = _DEFAULT.min_duration
+    """An event opens once the score has been above the threshold for so long without a break."""
+    merge_gap_s: Seconds = _DEFAULT.merge_gap
+    """It stays open, and goes on, when the score is above the threshold again no later than this after its end."""
+    cool_down_s: Seconds = _DEFAULT.cool_down
+    """After the end of an event no other one begins for so long; what lasts longer than that begins then."""
+    max_length_s: SomeSeconds = _DEFAULT.max_length
+    """An event that lasts longer is closed, and goes on as another one."""
+    gap_s: SomeSeconds = _DEFAULT.gap
+    """Where scores are further apart than this, nothing is known in between: an event ends with the first of them."""
+
+    @classmethod
+    def of(cls, chosen: RulesConfig) -> EventRules:
+        """The rules of a configuration, but for its hysteresis, which is a matter of thresholds."""
+        return cls(**{f"{name}_s": value for name, value in chosen if name != "hysteresis"})
+
+
+def low_threshold(threshold: float, normals: float, hysteresis: float) -> float:
+    """Where an event closes: below the threshold by a share of its distance from what is usual.
+
+    normals: a usual score, such as the median of normal ones. hysteresis: 0 (at the threshold itself) to below 1.
+    Raises ConfigError for another share.
+
+    >>> low_threshold(10.0, 2.0, 0.25)
+    8.0
+    """
+    if not 0 <= hysteresis < 1:
+        raise ConfigError(f"hysteresis {hysteresis:g}: expected a share from 0 to below 1, such as 0.2")
+    distance = threshold - normals
+    return threshold - hysteresis * distance if math.isfinite(distance) and distance > 0 else threshold
+
+
+class PeakSeries:
+    """Points (time, highest score until the next point); no peak is ever lost, and no more than 512 points are kept.
+
+    What is kept depends on the scores alone, not on when they were handed over.
+    """
+
+    def __init__(self) -> None:
+        self.stride = 1  # scores that one point stands for
+        self.points: list[list[float]] = []
+        self._in_last = 0
+
+    def add(self, time_s: float, score: float) -> None:
+        """Take the next score."""
+        if self.points and self._in_last < self.stride:
+            self.points[-1][1] = max(self.points[-1][1], score)
+            self._in_last += 1
+            return
+        if len(self.points) == _MOST:
+            pairs = zip(self.points[::2], self.points[1::2], strict=True)
+            self.points = [[first[0], max(first[1], second[1])] for first, second in pairs]
+            self.stride *= 2
+        self.points.append([time_s, score])
+        self._in_last = 1
+
+    def since(self, start_s: float) -> tuple[tuple[float, float], ...]:
+        """The points with times counted from `start_s`."""
+        return tuple((round(time_s - start_s, 3), score) for time_s, score in self.points)
+
+    def state(self) -> dict[str, object]:
+        """Plain values to go on from."""
+        return {"stride": self.stride, "in_last": self._in_last, "points": self.points}
+
+    @classmethod
+    def of(cls, state: dict[str, object]) -> PeakSeries:
+        """The series of a saved state."""
+        made = cls()
+        made.stride, made._in_last = int(str(state["stride"])), int(str(state["in_last"]))
+        points = state["points"]
+        assert isinstance(points, list)
+        made.points = [[float(time_s), float(score)] for time_s, score in points]
+        return made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

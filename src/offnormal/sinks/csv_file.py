@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from offnormal.events.form import event_to_json
+from offnormal.events.event import event_to_json
 from offnormal.files import explained
 from offnormal.sinks.base import DeliveryError, Message, Sink, SinkOptions
 from offnormal.sinks.jsonl import append_whole, cut_torn_line

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, field_validator
 
-from offnormal.events.maker import software
+from offnormal.events.event import software
 from offnormal.redact import redact_hooks
 from offnormal.sinks.base import DeliveryError, Message, Sink, SinkOptions
 

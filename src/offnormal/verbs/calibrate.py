@@ -21,7 +21,7 @@ from offnormal.evaluation.decision_rule import DecisionRule
 from offnormal.evaluation.tabulate import tabulate
 from offnormal.evaluation.units import TRAITS
 from offnormal.events.budget import budget_events
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.metrics.video import FrameScores
 from offnormal.scoring import ItemScores, Scored, Scorer, choose_device, map_peaks, score_items, was_skipped
 from offnormal.sources.privacy import read_privacy_mask

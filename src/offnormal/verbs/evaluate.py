@@ -19,7 +19,7 @@ from offnormal.evaluation.evaluate import Evaluation, Partial, evaluate_scores, 
 from offnormal.evaluation.table import ASSUMED_FPS
 from offnormal.evaluation.tabulate import label_of, tabulate
 from offnormal.evaluation.units import TRAITS
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.files import write_text
 from offnormal.metrics.accumulate import PixelScores
 from offnormal.report.page import render_evaluation

@@ -18,7 +18,7 @@ from offnormal.drawing.overlay import overlay, scale_for
 from offnormal.errors import VideoError
 from offnormal.evaluation.decision_rule import DecisionRule
 from offnormal.events.alarms import AlarmPeaks
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.files import new_file
 from offnormal.recording.annotate import AnnotatedVideo
 from offnormal.scoring import FrameStream, ScoredFrame

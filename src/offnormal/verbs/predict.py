@@ -21,7 +21,7 @@ from offnormal.evaluation.alarms import AlarmReport, report_alarms
 from offnormal.evaluation.decision_rule import DecisionRule
 from offnormal.evaluation.table import ASSUMED_FPS, ScoreTable
 from offnormal.evaluation.tabulate import tabulate
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.scoring import FrameStream, ItemScores, Scored, Scorer, choose_device, score_items
 from offnormal.sources.video import VideoInfo
 from offnormal.types import Item, Unit

@@ -14,7 +14,7 @@ from typing import Any
 
 from offnormal.errors import DataError, OffnormalError
 from offnormal.events.camera import CameraEvents
-from offnormal.events.maker import Watched, camera_event
+from offnormal.events.event import Watched, camera_event
 from offnormal.files import write_text
 from offnormal.recording.recorder import Recorder
 from offnormal.scoring import ScoredFrame

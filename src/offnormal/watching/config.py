@@ -21,10 +21,10 @@ from offnormal.events.schedule import Schedule
 from offnormal.events.zones import Zone
 from offnormal.recording.recorder import RecordOptions
 from offnormal.redact import redact
-from offnormal.sources.address import Address
-from offnormal.sources.connection import Patience
 from offnormal.sources.health import HealthOptions
+from offnormal.sources.live_reader import Patience
 from offnormal.sources.live_stream import Transport
+from offnormal.sources.paths import Address
 
 _Options = TypeVar("_Options")
 _UNFIT = re.compile(r"[^\w.-]+")  # for names of cameras, which become names of files

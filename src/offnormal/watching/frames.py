@@ -17,12 +17,12 @@ from offnormal.bundle import Bundle
 from offnormal.data.clips import Clip
 from offnormal.data.frame_cache import ResizedFrame
 from offnormal.data.live_windows import LiveWindows
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.events.zones import ZonedPooling, zoned_pooling
 from offnormal.scoring import LiveScorer, ScoredFrame
-from offnormal.sources.camera import Camera, CameraOptions
-from offnormal.sources.connection import Patience
+from offnormal.sources.camera import Camera
 from offnormal.sources.health import CameraHealth, Finding, HealthOptions, SmallPicture
+from offnormal.sources.live_reader import CameraOptions, Patience
 from offnormal.sources.privacy import read_privacy_mask
 from offnormal.sources.watched_folder import Watching
 from offnormal.types import Frame, Gap, Mask, Scores

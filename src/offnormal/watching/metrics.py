@@ -13,10 +13,9 @@ from prometheus_client import CollectorRegistry, Metric, start_http_server
 from prometheus_client.registry import Collector
 
 from offnormal.errors import ConfigError
-from offnormal.events.maker import software
+from offnormal.events.event import software
 from offnormal.sinks.dispatcher import DeliveryStatus
-from offnormal.sources.camera import CameraStatus
-from offnormal.sources.connection import State
+from offnormal.sources.camera import CameraStatus, State
 from offnormal.watching.camera import Histogram, WatchedCamera
 from offnormal.watching.pipeline import WatchPipeline
 

@@ -17,7 +17,7 @@ from offnormal.data.dataset import content_prefixes
 from offnormal.data.resolve import resolve_items
 from offnormal.errors import CalibrationError, UsageError
 from offnormal.events.budget import AlarmBudget, budget_events
-from offnormal.events.rules import low_threshold
+from offnormal.events.machine import low_threshold
 from offnormal.events.zones import conditions_hash
 from offnormal.files import write_text
 from offnormal.metrics.video import FrameScores

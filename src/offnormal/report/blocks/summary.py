@@ -9,7 +9,7 @@ from offnormal.calibration.guarantee import normals_needed
 from offnormal.evaluation.alarms import AlarmReport
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.metrics.classes import SplitRow
 from offnormal.metrics.decision import Confusion, Share
 from offnormal.report.block import Block, Element, Figure, Figures, Tiles
