@@ -87,6 +87,11 @@ class Sink(ABC):
     def shown(self) -> str:
         """What it is in logs, without secrets."""
 
+    @property
+    def identity(self) -> str:
+        """What a sink without a name is told by from others of its kind, from one start to the next."""
+        return self.shown
+
     @abstractmethod
     def deliver(self, message: Message) -> None:
         """Deliver one message, again if need be; DeliveryError when it could not be."""
@@ -140,7 +145,7 @@ def open_sinks(said: Iterable[str | Mapping[str, Any]], environment: Mapping[str
                 f"sink {kind}: {redact_hooks(format_validation_error(error, made.Options), *hidden)}"
             ) from None
         sink: Sink = made(checked)
-        name = checked.name or f"{kind}-{hashlib.sha256(sink.shown.encode()).hexdigest()[:8]}"
+        name = checked.name or f"{kind}-{hashlib.sha256(sink.identity.encode()).hexdigest()[:8]}"
         if name in found:
             raise ConfigError(
                 f"two sinks are called {name!r} ({sink.shown}): leave one out, or give them names of their own"
