@@ -176,6 +176,13 @@ def test_mjpeg_over_http_has_the_times_of_arrival(camera):
         assert number_in(take(it, Frame)[0].image) <= 5  # served from its start again
 
 
+def test_a_recording_without_a_clock_is_refused_with_what_to_do(camera, tmp_path):
+    it = camera(str(write_video(tmp_path / "bare.h264", numbered(4))))
+    with pytest.raises(VideoError, match=r"no clock, which events need; .*-c copy bare\.mp4"):
+        it.take(LONG_S)
+    assert it.ended and it.take(0) is None
+
+
 def test_mpeg_ts_over_http(camera, tmp_path):
     content = write_video(tmp_path / "x.ts", numbered(100), fps=25).read_bytes()
     with HttpStream("video/mp2t", lambda: paced(content, pieces=100, every_s=0.03)) as stream:

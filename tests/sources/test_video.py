@@ -40,10 +40,29 @@ def test_files_and_folders_are_opened_by_what_they_are(clip, folder):
     assert open_video(folder, fps=5, bits=12).info.fps == 5
 
 
-def test_a_rate_or_bits_for_a_file_are_refused(clip):
-    for given in ({"fps": 5}, {"bits": 12}):
-        with pytest.raises(VideoError, match="for folders of frames only"):
-            open_video(clip, **given)
+def test_a_rate_is_for_videos_without_a_clock_and_a_file_keeps_its_own(clip):
+    times = [frame.time_s for frame in open_video(clip).frames()]
+    with open_video(clip, fps=5, bits=12) as reader:
+        assert reader.info.fps == 25 and [frame.time_s for frame in reader.frames()] == times
+
+
+@pytest.mark.parametrize("name", ["bare.h264", "bare.mjpeg"])
+def test_a_bare_stream_has_no_clock_unless_a_rate_is_given(tmp_path, name):
+    path = write_video(tmp_path / name, numbered(6), fps=10, codec="mjpeg" if "mjpeg" in name else "libx264")
+    with open_video(path) as reader:
+        assert (reader.info.fps, reader.info.duration_s, reader.times()) == (None, None, [None] * 6)
+        assert [(frame.index, frame.time_s) for frame in reader.frames()] == [(index, None) for index in range(6)]
+        with pytest.raises(VideoError, match="no clock; give the rate"):
+            reader.thinned(0.2)
+    with open_video(path, fps=10) as reader:
+        assert reader.info.fps == 10
+        for found in (reader.times(), [frame.time_s for frame in reader.frames()]):
+            np.testing.assert_allclose(found, np.arange(6) / 10)
+        assert reader.frame(3).time_s == pytest.approx(0.3)
+        assert [frame.index for frame in reader.thinned(0.2)] == [0, 2, 4]
+    for fps in (0, -1, float("inf")):
+        with pytest.raises(VideoError, match="expected a number above 0"):
+            open_video(path, fps=fps)
 
 
 @pytest.mark.parametrize("name", ["ä ö.mp4", "a:b?c#d%03d.mp4", "-x.mp4", "concat:x.mp4", "[1].mp4"])

@@ -86,7 +86,7 @@ class FootageConfig(VerbConfig):
     heading: ClassVar[str | None] = "Videos"
 
     fps: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Frames per second of videos that are folders of images; files state their own."""
+    """Frames per second of videos without a clock: folders of images, bare streams (.h264); others have their own."""
     cache: Annotated[Literal["off", "ram", "disk"], BeforeValidator(_off)] = "ram"
     """Where decoded and resized frames are kept for a further pass: ram (at most 2 GiB), disk or off."""
     cache_dir: Path = Path("~/.cache/offnormal/frames")

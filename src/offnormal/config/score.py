@@ -59,7 +59,7 @@ class PredictConfig(AlarmConfig, ComputeConfig, MaskConfig):
     as_video: bool = False
     """Read folders of images as videos, their images as frames."""
     fps: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Frames per second of videos that are folders of images; files state their own."""
+    """Frames per second of videos without a clock: folders of images, bare streams (.h264); others have their own."""
     every: PositiveDuration | None = None
     """Look at a video only about once every so many seconds, such as 1s; default: at every frame."""
     hold: bool = False

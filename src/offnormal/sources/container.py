@@ -21,6 +21,7 @@ from offnormal.errors import VideoError
 
 _FALLBACK_RATE = Fraction(25)  # what FFmpeg takes for streams without a rate
 _MISSING_S = 1.0  # a header's duration may differ so much from what is there before the file counts as cut off
+_NO_TIMESTAMPS = 0x80  # AVFMT_NOTIMESTAMPS of FFmpeg, which counts the frames of such streams at 25 a second
 _BT601 = 5
 # How AVFrame names the colour matrix -> how swscale does. What says nothing is BT.601, as FFmpeg and OpenCV take it,
 # so that frames read here equal frames that either of them wrote to pictures.
@@ -72,9 +73,14 @@ def mean_rate(stream: VideoStream) -> Fraction:
     return next((rate for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate) if rate), _FALLBACK_RATE)
 
 
+def has_clock(container: InputContainer) -> bool:
+    """Whether the file has any times: a bare stream, without a container, has none, and its rate is a guess."""
+    return not container.format.flags & _NO_TIMESTAMPS
+
+
 def keeps_time(container: InputContainer, stream: VideoStream) -> bool:
     """Whether times tell something: AVI keeps none, and with pictures out of order they come out wrong."""
-    return container.format.name != "avi" or not stream.codec_context.has_b_frames
+    return has_clock(container) and (container.format.name != "avi" or not stream.codec_context.has_b_frames)
 
 
 def announced_s(container: InputContainer, stream: VideoStream) -> float | None:

@@ -17,7 +17,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from offnormal.sources.container import all_packets, keeps_time, mean_rate, open_container, packets
+from offnormal.sources.container import all_packets, has_clock, keeps_time, mean_rate, open_container, packets
 
 PROBED = 64  # pictures that show whether each packet holds one
 _NEAR = 8  # pictures: going so far forward by decoding is cheaper than seeking
@@ -155,7 +155,7 @@ class Picture:
     """One decoded picture, not yet converted."""
 
     index: int
-    time_s: float
+    time_s: float | None  # None: the file has no clock
     pts: int | None
     frame: av.VideoFrame
     restarts: bool = False  # the clock of the file goes back with it; its time goes on
@@ -164,12 +164,14 @@ class Picture:
 class Cursor:
     """Decodes a video file from a place that can be moved; a context manager.
 
-    warn: called with each trouble met. timeline: what makes seeking possible; without it moving back starts anew.
-    Raises VideoError when the file cannot be opened.
+    warn: called with each trouble met. timeline: what makes seeking possible; without it moving back starts anew. fps:
+    the rate of a file without a clock. Raises VideoError when the file cannot be opened.
     """
 
-    def __init__(self, path: Path, warn: Callable[[str], None], timeline: Timeline | None = None) -> None:
-        self._path, self._warn, self._timeline = path, warn, timeline
+    def __init__(
+        self, path: Path, warn: Callable[[str], None], timeline: Timeline | None = None, fps: float | None = None
+    ) -> None:
+        self._path, self._warn, self._timeline, self._fps = path, warn, timeline, fps
         self._held: Picture | None = None  # read ahead
         self._pictures: Iterator[Picture] = iter(())
         self._start()
@@ -211,6 +213,8 @@ class Cursor:
 
     def _start(self) -> None:
         self.container, self.stream = open_container(self._path)
+        given = None if self._fps is None else Fraction(self._fps)
+        self.rate = mean_rate(self.stream) if has_clock(self.container) else given  # None: no clock
         one_each = self.stream.codec_context.codec.intra_only  # of others some packets hold a field, or nothing to show
         self._numbers = Numbers(counting=not keeps_time(self.container, self.stream), one_each=one_each)
         self._failed = self._flawed = 0  # packets that the decoder refused; pictures that it calls corrupt
@@ -258,7 +262,7 @@ class Cursor:
                 yield Picture(number, timeline.time_s(number), frame.pts, frame)
 
     def _from_start(self) -> Iterator[Picture]:
-        base, step = self.stream.time_base or Fraction(1), 1 / mean_rate(self.stream)
+        base, step = self.stream.time_base or Fraction(1), 1 / (self.rate or Fraction(1))
         timed = keeps_time(self.container, self.stream)
         time, origin, last = -step, Fraction(0), None
         for packet, frames, refused in self._decoded(all_packets(self.container, self.stream, self._warn)):
@@ -276,7 +280,8 @@ class Cursor:
                         origin = pts * base - (time + step)
                     time, last = pts * base - origin, pts
                 self._flawed += frame.is_corrupt
-                yield Picture(self._numbers.picture(pts), float(time), pts, frame, back)
+                time_s = float(time) if self.rate else None
+                yield Picture(self._numbers.picture(pts), time_s, pts, frame, back)
 
     def _decoded(
         self, found: Iterable[Packet[VideoStream]], *, from_key: bool = False

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from offnormal.backoff import delay_s
-from offnormal.errors import ConfigError
+from offnormal.errors import ConfigError, VideoError
 from offnormal.sources.live_stream import LiveClock, Shot, Ticks, Transport, stream_shots
 from offnormal.sources.paths import Address
 from offnormal.sources.privacy import paint
@@ -202,6 +202,11 @@ class LiveReader(threading.Thread):
     def _recorded(self) -> Generator[Frame, None, None]:
         start_s, expected, restarts = time.monotonic(), 0, False
         with VideoFile(self._address.path) as video:
+            if video.info.fps is None:
+                raise VideoError(
+                    f"{video.path}: has no clock, which events need; put it into a container with its rate: "
+                    f"ffmpeg -framerate RATE -i {video.path.name} -c copy {video.path.stem}.mp4"
+                )
             for frame in video.frames():
                 self.decoded += 1
                 self._index += frame.index > expected  # what was lost to damage leaves a number out

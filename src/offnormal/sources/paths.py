@@ -44,6 +44,11 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
 
 
+def may_lack_clock(path: Path) -> bool:
+    """Whether a video may have no clock of its own: a folder of frames, or a stream without a container."""
+    return path.is_dir() or path.suffix.lower() in _BARE
+
+
 def images_in(folder: Path, *, recursive: bool = True) -> list[Path]:
     """Every image file in a folder, naturally sorted; hidden files and folders are skipped."""
     return _files_in(folder, is_image, recursive=recursive)

@@ -15,7 +15,7 @@ import numpy as np
 
 from offnormal.errors import ImageError, VideoError
 from offnormal.metrics.clock import Jumps
-from offnormal.sources.container import Upright, announced_s, mean_rate
+from offnormal.sources.container import Upright, announced_s
 from offnormal.sources.cursor import PROBED, Cursor, Picture, Timeline, survey
 from offnormal.sources.image import SUFFIXES, as_rgb, image_size, open_image, significant_bits
 from offnormal.sources.paths import as_written, images_in
@@ -95,6 +95,11 @@ class VideoReader(ABC):
         if start < 0:
             raise VideoError(f"{self.path}: frame {start} was asked for; frames are counted from 0")
 
+    def _check_clock(self) -> float:
+        if self.info.fps is None:
+            raise VideoError(f"{self.path}: this video has no clock; give the rate of its frames (fps)")
+        return self.info.fps
+
 
 class Thinning:
     """Says of times in ascending order which are the first of their interval, or come after a jump of the clock.
@@ -130,25 +135,27 @@ class VideoFile(VideoReader):
     shown when; files that do not tell are decoded from their start. Pictures whose size changes are scaled to that
     of the first, with a warning. Times that are missing follow from the rate. Raises VideoError naming a file that is
     missing, empty, no video, without a video stream, or without one picture that can be decoded.
+
+    fps: the rate of a file without a clock of its own, as bare streams are; None leaves its times None.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.warnings, self.restarts = path, [], []
+    def __init__(self, path: Path, *, fps: float | None = None) -> None:
+        self.path, self.warnings, self.restarts, self._fps = path, [], [], _checked(path, fps)
         self._surveyed: tuple[Timeline | None] | None = None
         self._times: list[float | None] | None = None
         self._cursor: Cursor | None = None
-        with Cursor(path, _quietly) as cursor:
+        with Cursor(path, _quietly, fps=fps) as cursor:
             first = cursor.read()
             if first is None:
                 codec = cursor.stream.codec_context.name
                 raise VideoError(f"{path}: not one frame can be decoded ({codec}); copy the file again or convert it")
             self._first = first.frame
-            rate, seconds = mean_rate(cursor.stream), announced_s(cursor.container, cursor.stream)
-            estimate = None if seconds is None else round(seconds * rate)
+            rate, seconds = cursor.rate, announced_s(cursor.container, cursor.stream)
+            estimate = None if seconds is None or rate is None else round(seconds * rate)
             self.info = VideoInfo(
                 frames=cursor.stream.frames or estimate,
                 exact=cursor.stream.frames > 0,
-                fps=float(rate),
+                fps=None if rate is None else float(rate),
                 size=Upright(first.frame).size,
                 duration_s=seconds,
             )
@@ -162,7 +169,7 @@ class VideoFile(VideoReader):
         if stop is not None and stop <= start:
             return
         show = Upright(self._first)
-        with Cursor(self.path, self._warn, self._timeline() if start > PROBED else None) as cursor:
+        with Cursor(self.path, self._warn, self._timeline() if start > PROBED else None, self._fps) as cursor:
             cursor.move(start)
             while (picture := cursor.read()) is not None and (stop is None or picture.index < stop):
                 self._note(picture)
@@ -174,7 +181,7 @@ class VideoFile(VideoReader):
         """See `VideoReader.frame`."""
         self._check_start(index)
         if self._cursor is None:
-            self._cursor = Cursor(self.path, _quietly, self._timeline())  # an error tells of a lost frame
+            self._cursor = Cursor(self.path, _quietly, self._timeline(), self._fps)  # an error tells of a lost frame
         self._cursor.move(index)
         picture = self._cursor.read()
         if picture is None or picture.index != index:
@@ -184,11 +191,12 @@ class VideoFile(VideoReader):
 
     def thinned(self, every_s: float) -> Iterator[Frame]:
         """See `VideoReader.thinned`; decodes only from the key picture before each frame where that saves work."""
+        self._check_clock()
         return self._thinned(every_s, Thinning(every_s))
 
     def _thinned(self, every_s: float, keep: Thinning) -> Iterator[Frame]:
         show, known = Upright(self._first), self._timeline()
-        with Cursor(self.path, self._warn, known) as cursor:
+        with Cursor(self.path, self._warn, known, self._fps) as cursor:
             if known is None:
                 times: list[float | None] = []
                 while (picture := cursor.read()) is not None:
@@ -196,7 +204,7 @@ class VideoFile(VideoReader):
                     _append(times, picture)
                     if picture.restarts:
                         keep = Thinning(every_s)
-                    if keep(picture.time_s):
+                    if picture.time_s is not None and keep(picture.time_s):
                         yield self._shown(picture, show)
                 self._times = times
                 return
@@ -216,7 +224,7 @@ class VideoFile(VideoReader):
             if known is not None:
                 self._times += [known.time_s(index) for index in range(len(known.pts))]
                 return self._times
-            with Cursor(self.path, _quietly) as cursor:
+            with Cursor(self.path, _quietly, fps=self._fps) as cursor:
                 while (picture := cursor.read()) is not None:
                     self._note(picture)
                     _append(self._times, picture)
@@ -266,8 +274,7 @@ class FrameFolder(VideoReader):
     """
 
     def __init__(self, path: Path, *, fps: float | None = None, bits: int | None = None) -> None:
-        if fps is not None and not fps > 0:
-            raise VideoError(f"{path}: a rate of {fps:g} frames/s was given; expected a number above 0")
+        fps = _checked(path, fps)
         self.path, self.warnings, self.restarts = path, [], []
         self._files = images_in(path, recursive=False)
         if not self._files:
@@ -297,10 +304,7 @@ class FrameFolder(VideoReader):
 
     def thinned(self, every_s: float) -> Iterator[Frame]:
         """See `VideoReader.thinned`; reads only the pictures that it gives."""
-        keep = Thinning(every_s)
-        if self.info.fps is None:
-            raise VideoError(f"{self.path}: a folder of frames has no clock; give the rate of its frames (fps)")
-        fps = self.info.fps
+        keep, fps = Thinning(every_s), self._check_clock()
         return (self._read(index) for index in range(len(self._files)) if keep(index / fps))
 
     def times(self) -> list[float | None]:
@@ -332,6 +336,12 @@ class FrameFolder(VideoReader):
         return index / self.info.fps if self.info.fps else None
 
 
+def _checked(path: Path, fps: float | None) -> float | None:
+    if fps is not None and not 0 < fps < math.inf:
+        raise VideoError(f"{path}: a rate of {fps:g} frames/s was given; expected a number above 0")
+    return fps
+
+
 def _bits(files: list[Path]) -> int:
     if significant_bits(files[0]) is None:
         return 16
@@ -341,14 +351,9 @@ def _bits(files: list[Path]) -> int:
 def open_video(path: str | Path, *, fps: float | None = None, bits: int | None = None) -> VideoReader:
     """A reader of a video file, or of a folder with pictures as its frames.
 
-    fps: rate of a folder's frames, which have no clock of their own; a file keeps its own times. bits: significant
-    bits of a folder's 16-bit pictures; None takes those that it uses, which may differ from folder to folder.
-    Raises VideoError naming what is missing or cannot be read.
+    fps: rate of the frames of a folder or a bare stream, which have no clock of their own; any other file keeps its
+    times. bits: significant bits of a folder's 16-bit pictures; None takes those that it uses, which may differ from
+    folder to folder. Raises VideoError naming what is missing or cannot be read.
     """
     place = as_written(path)
-    if place.is_dir():
-        return FrameFolder(place, fps=fps, bits=bits)
-    if fps is not None or bits is not None:
-        raise VideoError(f"{place}: a rate or bits are given for folders of frames only; a video file states its own")
-
-    return VideoFile(place)
+    return FrameFolder(place, fps=fps, bits=bits) if place.is_dir() else VideoFile(place, fps=fps)
