@@ -49,7 +49,7 @@ def _fit(name: str, model: type[FitConfig], options: BaseModel | None, file: Pat
     from offnormal.verbs.fit import fit_run, resumed_config
 
     given = set_values(options)
-    resolved = build(model, given, file=file or resumed_config(given.get("resume")), detector=name)
+    resolved = build(model, given, file=file or resumed_config(getattr(options, "resume", None)), detector=name)
     with progress_bar() as progress:
         runs = fit_run(name, resolved, progress)
     for run in runs:

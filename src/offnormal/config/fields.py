@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -26,9 +26,9 @@ class Text:
     """Marks a type that people write as text: read once by `parse`, shown and written to JSON by `show`."""
 
     parse: Callable[[object], object]
-    show: Callable[[Any], str] | None = None
+    show: Callable[..., str] | None = None
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         schema = core_schema.no_info_before_validator_function(self.parse, handler(source))
         if self.show is not None:
             schema["serialization"] = core_schema.plain_serializer_function_ser_schema(self.show, when_used="json")

@@ -63,7 +63,7 @@ class AlarmBudget:
                     "its guarantee does not hold here; calibrate this camera again"
                 )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain values."""
         own = {name: getattr(self, name) for name in ("low_threshold", "hysteresis", "camera", "conditions")}
         return {

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from offnormal.calibration.calibration import Calibration
 from offnormal.errors import DataError
@@ -113,7 +113,7 @@ def _severity(
     return "high" if rarer <= _HIGH else "medium" if rarer <= _MEDIUM else "low"
 
 
-def event_to_json(event: Event) -> dict[str, Any]:
+def event_to_json(event: Event) -> dict[str, object]:
     """Plain values; times as ISO 8601 in UTC with milliseconds, and the duration for whoever reads it."""
     values = asdict(event)
     for name in _TIMES:
@@ -123,7 +123,7 @@ def event_to_json(event: Event) -> dict[str, Any]:
     return {"format_version": FORMAT_VERSION, **values, "duration_s": round(event.duration_s, 3)}
 
 
-def event_from_json(values: dict[str, Any]) -> Event:
+def event_from_json(values: Mapping[str, object]) -> Event:
     """The event of `event_to_json`; DataError for another format, and for keys missing or unknown."""
     stored = dict(values)
     found = stored.pop("format_version", None)
@@ -133,11 +133,12 @@ def event_from_json(values: dict[str, Any]) -> Event:
     known = {field.name for field in fields(Event)}
     if set(stored) != known:
         raise DataError(f"event with keys {sorted(set(stored) ^ known)} missing or unknown")
-    for name in _TIMES:
-        stored[name] = None if stored[name] is None else datetime.fromisoformat(stored[name])
-    stored["scores"] = tuple((float(time_s), float(score)) for time_s, score in stored["scores"])
-    stored["problems"] = tuple(stored["problems"])
-    return Event(**stored)
+    return _event_adapter().validate_python(stored)
+
+
+@cache
+def _event_adapter() -> TypeAdapter[Event]:
+    return TypeAdapter(Event)
 
 
 def iso(time: datetime) -> str:

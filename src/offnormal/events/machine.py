@@ -10,11 +10,11 @@ begins until `cool_down_s` after its end. One that has lasted for `max_length_s`
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from offnormal.config.model import VerbConfig
 from offnormal.config.rules import RulesConfig
@@ -61,47 +61,34 @@ def low_threshold(threshold: float, normals: float, hysteresis: float) -> float:
     return threshold - hysteresis * distance if math.isfinite(distance) and distance > 0 else threshold
 
 
+@dataclass(slots=True)
 class PeakSeries:
     """Points (time, highest score until the next point); no peak is ever lost, and no more than 512 points are kept.
 
-    What is kept depends on the scores alone, not on when they were handed over.
+    When it grows too long, neighbors become one point. What is kept depends on the scores alone, not on when they were
+    handed over.
     """
 
-    def __init__(self) -> None:
-        self.stride = 1  # scores that one point stands for
-        self.points: list[list[float]] = []
-        self._in_last = 0
+    stride: int = 1  # scores that one point stands for
+    in_last: int = 0  # scores in the last point
+    points: list[list[float]] = field(default_factory=list)
 
     def add(self, time_s: float, score: float) -> None:
         """Take the next score."""
-        if self.points and self._in_last < self.stride:
+        if self.points and self.in_last < self.stride:
             self.points[-1][1] = max(self.points[-1][1], score)
-            self._in_last += 1
+            self.in_last += 1
             return
         if len(self.points) == _MOST:
             pairs = zip(self.points[::2], self.points[1::2], strict=True)
             self.points = [[first[0], max(first[1], second[1])] for first, second in pairs]
             self.stride *= 2
         self.points.append([time_s, score])
-        self._in_last = 1
+        self.in_last = 1
 
     def since(self, start_s: float) -> tuple[tuple[float, float], ...]:
         """The points with times counted from `start_s`."""
         return tuple((round(time_s - start_s, 3), score) for time_s, score in self.points)
-
-    def state(self) -> dict[str, object]:
-        """Plain values to go on from."""
-        return {"stride": self.stride, "in_last": self._in_last, "points": self.points}
-
-    @classmethod
-    def of(cls, state: dict[str, object]) -> PeakSeries:
-        """The series of a saved state."""
-        made = cls()
-        made.stride, made._in_last = int(str(state["stride"])), int(str(state["in_last"]))
-        points = state["points"]
-        assert isinstance(points, list)
-        made.points = [[float(time_s), float(score)] for time_s, score in points]
-        return made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,14 +104,15 @@ class Occurrence:
     continues_s: float | None  # start of the event that grew too long and goes on in this one
 
 
+@dataclass(slots=True)
 class _Run:
     """Scores of an event, or of what may become one."""
 
-    def __init__(self, start_s: float, continues_s: float | None = None) -> None:
-        self.start_s = start_s
-        self.continues_s = continues_s
-        self.peak_s, self.peak = start_s, -math.inf
-        self.series = PeakSeries()
+    start_s: float
+    continues_s: float | None = None
+    peak_s: float = -math.inf
+    peak: float = -math.inf
+    series: PeakSeries = field(default_factory=PeakSeries)
 
     def add(self, time_s: float, score: float) -> None:
         if score > self.peak:
@@ -143,21 +131,15 @@ class _Run:
             continues_s=self.continues_s,
         )
 
-    def state(self) -> dict[str, Any]:
-        return {
-            "start_s": self.start_s,
-            "continues_s": self.continues_s,
-            "peak_s": self.peak_s,
-            "peak": self.peak,
-            "series": self.series.state(),
-        }
 
-    @classmethod
-    def of(cls, state: dict[str, Any]) -> _Run:
-        made = cls(state["start_s"], state["continues_s"])
-        made.peak_s, made.peak = state["peak_s"], state["peak"]
-        made.series = PeakSeries.of(state["series"])
-        return made
+class _State(BaseModel):
+    """All that a machine remembers."""
+
+    last_s: float | None
+    end_s: float | None
+    quiet_until_s: float | None
+    rising: _Run | None
+    open: _Run | None
 
 
 class EventMachine:
@@ -240,22 +222,22 @@ class EventMachine:
         assert end_s is not None
         return [self._close(self._open, end_s)]
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         """All that it remembers, as plain values for JSON."""
-        return {
-            "last_s": self._last_s,
-            "end_s": self._end_s,
-            "quiet_until_s": None if self._quiet_until_s == -math.inf else self._quiet_until_s,
-            "rising": None if self._rising is None else self._rising.state(),
-            "open": None if self._open is None else self._open.state(),
-        }
+        return _State(
+            last_s=self._last_s,
+            end_s=self._end_s,
+            quiet_until_s=None if self._quiet_until_s == -math.inf else self._quiet_until_s,
+            rising=self._rising,
+            open=self._open,
+        ).model_dump()
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from the `state` of a machine of the same rules and thresholds."""
-        self._last_s, self._end_s = state["last_s"], state["end_s"]
-        self._quiet_until_s = -math.inf if state["quiet_until_s"] is None else state["quiet_until_s"]
-        self._rising = None if state["rising"] is None else _Run.of(state["rising"])
-        self._open = None if state["open"] is None else _Run.of(state["open"])
+    def restore(self, state: Mapping[str, object]) -> None:
+        """Go on from the `state` of a machine of the same rules and thresholds; ValueError for a damaged one."""
+        found = _State.model_validate(state)
+        self._last_s, self._end_s = found.last_s, found.end_s
+        self._quiet_until_s = -math.inf if found.quiet_until_s is None else found.quiet_until_s
+        self._rising, self._open = found.rising, found.open
 
     def _go_on(self, run: _Run, time_s: float, score: float) -> list[Occurrence]:
         """The next score of an event that is not over."""

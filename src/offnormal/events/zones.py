@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -122,7 +122,7 @@ def pool_pixels(values: np.ndarray, pooling: Pooling) -> np.ndarray:
     return np.asarray(values.mean(1, dtype=np.float64), np.float32)
 
 
-def conditions_hash(zones: Sequence[Zone], masks: Any = ()) -> str | None:
+def conditions_hash(zones: Sequence[Zone], masks: object = ()) -> str | None:
     """What a calibration belongs to besides its bundle: 12 characters of zones and masks; None: the whole picture.
 
     masks: the privacy masks as plain values for JSON.

@@ -9,9 +9,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from offnormal import registry
 from offnormal.config.model import VerbConfig
@@ -34,6 +34,11 @@ class DeliveryError(OffnormalError):
         self.wait_s = wait_s  # what the other side asked to wait
 
 
+class _StoredMessage(BaseModel):
+    what: What
+    event: dict[str, object]
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """An event that opened, or is over, on its way to where people look."""
@@ -53,14 +58,15 @@ class Message:
         found = None if path is None or self.folder is None else self.folder / path
         return found if found is not None and found.is_file() else None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain values: id, what, and the event in the form of `events.form`."""
         return {"id": self.id, "what": self.what, "event": event_to_json(self.event)}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any], folder: Path | None = None) -> Message:
+    def from_json(cls, values: Mapping[str, object], folder: Path | None = None) -> Message:
         """The message of `to_json`."""
-        return cls(values["what"], event_from_json(values["event"]), folder)
+        stored = _StoredMessage.model_validate(values)
+        return cls(stored.what, event_from_json(stored.event), folder)
 
 
 class SinkOptions(VerbConfig):
@@ -126,7 +132,9 @@ class CallbackSink(Sink):
         self._callback(message.event)
 
 
-def open_sinks(said: Iterable[str | Mapping[str, Any]], environment: Mapping[str, str] = os.environ) -> dict[str, Sink]:
+def open_sinks(
+    said: Iterable[str | Mapping[str, object]], environment: Mapping[str, str] = os.environ
+) -> dict[str, Sink]:
     """Sinks by names that stay the same from one start to the next, in the order given.
 
     Raises ConfigError for kinds, options and targets that are not known, and for two sinks of one name.
@@ -154,7 +162,7 @@ def open_sinks(said: Iterable[str | Mapping[str, Any]], environment: Mapping[str
     return found
 
 
-def _read(said: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def _read(said: str | Mapping[str, object]) -> tuple[str, dict[str, object]]:
     """Kind and options of `kind:target`, or of a mapping with a key `kind`."""
     known = registry.names("sinks")
     if isinstance(said, str):

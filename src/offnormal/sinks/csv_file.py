@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Any
 
 from offnormal.events.event import event_to_json
 from offnormal.files import explained
@@ -64,12 +63,12 @@ class CsvSink(Sink):
         self._known = {(message.event.id, message.what)}
 
 
-def _row(message: Message) -> list[Any]:
+def _row(message: Message) -> list[object]:
     values = {**event_to_json(message.event), "what": message.what, "problems": "; ".join(message.event.problems)}
     return ["" if values[name] is None else values[name] for name in COLUMNS]
 
 
-def _line(values: list[Any]) -> str:
+def _line(values: list[object]) -> str:
     """A CSV line; text that a spreadsheet would take for a formula is quoted by an apostrophe, line breaks go."""
     plain = [" ".join(value.split("\n")) if isinstance(value, str) else value for value in values]
     safe = [f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value for value in plain]

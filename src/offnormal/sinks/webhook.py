@@ -12,7 +12,7 @@ import urllib.request
 from email.message import Message as Headers
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPMessage
-from typing import IO, Annotated, Any, Literal
+from typing import IO, Annotated, Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, field_validator
@@ -114,8 +114,8 @@ class WebhookSink(Sink):
         except (OSError, HTTPException) as error:  # URLError and time-outs among them
             raise self._error(str(getattr(error, "reason", "") or error or type(error).__name__)) from None
 
-    def _error(self, why: str, **more: Any) -> DeliveryError:
-        return DeliveryError(redact_hooks(why, *self._hidden), **more)
+    def _error(self, why: str, *, refused: bool = False, wait_s: float | None = None) -> DeliveryError:
+        return DeliveryError(redact_hooks(why, *self._hidden), refused=refused, wait_s=wait_s)
 
     def _body(self, message: Message) -> bytes:
         values = message.to_json()

@@ -11,12 +11,14 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import numpy as np
+from pydantic import Field
 
 from offnormal.backoff import delay_s
-from offnormal.errors import ConfigError, VideoError
+from offnormal.config.model import VerbConfig
+from offnormal.errors import VideoError
 from offnormal.sources.live_stream import LiveClock, Shot, Ticks, Transport, stream_shots
 from offnormal.sources.paths import Address
 from offnormal.sources.privacy import paint
@@ -25,24 +27,25 @@ from offnormal.sources.watched_folder import WatchedFolder, Watching
 from offnormal.types import Frame, Mask
 
 _Item = TypeVar("_Item")
+Seconds = Annotated[float, Field(gt=0)]
 _LONGEST_S = 120.0  # that the program's end waits for a read that hangs; FFmpeg's deadlines are shorter
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class Patience(VerbConfig):
     """How long a source is waited for, in seconds."""
 
-    open_s: float = 10.0  # from connecting to the first frame
-    stall_s: float = 5.0  # between two frames
-    retry_s: float = 0.5  # before the first attempt to reconnect; doubled after each one that failed
-    cap_s: float = 30.0  # at most, between two attempts
-    settled_s: float = 10.0  # online for so long: the next trouble is a new one
-    jitter: float = 0.3  # share (0-1) of a waiting time that chance takes off, so that cameras do not return at once
-
-    def __post_init__(self) -> None:
-        waits = (self.open_s, self.stall_s, self.retry_s, self.cap_s)
-        if not min(waits) > 0 or not self.settled_s >= 0 or not 0 <= self.jitter <= 1:
-            raise ConfigError(f"{self}: expected seconds above 0 and a jitter from 0 to 1")
+    open_s: Seconds = 10.0
+    """From connecting to the first frame."""
+    stall_s: Seconds = 5.0
+    """Between two frames."""
+    retry_s: Seconds = 0.5
+    """Before the first attempt to reconnect; doubled after each one that failed."""
+    cap_s: Seconds = 30.0
+    """At most, between two attempts."""
+    settled_s: Annotated[float, Field(ge=0)] = 10.0
+    """Online for so long: the next trouble is a new one."""
+    jitter: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Share of a waiting time that chance takes off, so that cameras do not return at once."""
 
     def delay_s(self, failures: int, chance: float) -> float:
         """Seconds to wait after so many failures in a row (from 1); chance: uniform in 0-1."""

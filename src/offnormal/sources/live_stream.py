@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Literal
 
 import av
 import numpy as np
@@ -64,7 +64,6 @@ def stream_shots(
 def _open(
     address: Address, open_s: float, read_s: float, transport: Transport, device: dict[str, str]
 ) -> InputContainer:
-    more: dict[str, Any] = {}
     options: dict[str, str] = {}
     if address.kind in _PROTOCOLS:
         # the rate, which nobody asks for, would be guessed from 20 frames: of slow cameras that takes seconds
@@ -72,11 +71,14 @@ def _open(
     if address.kind == "rtsp":
         options |= {"rtsp_transport": transport, "allowed_media_types": "video"}
     elif address.kind == "device":
-        more, options = {"format": "v4l2"}, device
-    container: InputContainer = av.open(
-        address.target, metadata_errors="replace", container_options=options, timeout=(open_s, read_s), **more
+        options = device
+    return av.open(
+        address.target,
+        format="v4l2" if address.kind == "device" else None,
+        metadata_errors="replace",
+        container_options=options,
+        timeout=(open_s, read_s),
     )
-    return container
 
 
 def _shots(container: InputContainer, address: Address) -> Iterator[Shot]:

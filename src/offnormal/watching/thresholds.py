@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -162,7 +161,7 @@ def _refuse_known(setup: CameraSetup, videos: Sequence[Path]) -> None:
         )
 
 
-def _key(setup: CameraSetup, videos: Sequence[Path]) -> dict[str, Any]:
+def _key(setup: CameraSetup, videos: Sequence[Path]) -> dict[str, object]:
     """All that a budget depends on, as plain values."""
     chosen = setup.config
     mask = () if setup.mask is None else asdict(setup.mask)
@@ -178,7 +177,7 @@ def _key(setup: CameraSetup, videos: Sequence[Path]) -> dict[str, Any]:
     }
 
 
-def _less(key: dict[str, Any]) -> dict[str, Any]:
+def _less(key: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in key.items() if name != "footage"}
 
 
@@ -187,7 +186,7 @@ def _state(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _read(path: Path) -> tuple[dict[str, Any], AlarmBudget] | None:
+def _read(path: Path) -> tuple[dict[str, object], AlarmBudget] | None:
     """Key and budget; None where there is none that this version can read, which is then made anew."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
