@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from offnormal.errors import DataError, UsageError
-from offnormal.recording.clips import ClipRing, Mp4File, compressed, decompressed
+from offnormal.recording.clips import ClipRing, Mp4File, _decompressed, compressed
 
 GREY = np.full((48, 64, 3), 90, np.uint8)
 
@@ -32,9 +32,9 @@ def test_memory_is_bounded_whatever_the_pictures_show():
 def test_pictures_come_back_and_large_ones_are_shrunk():
     y, x = np.mgrid[:90, :160]
     picture = np.stack([x, y, x + y], -1).astype(np.uint8)
-    assert np.abs(decompressed(compressed(picture)).astype(int) - picture).mean() < 3
-    assert decompressed(compressed(picture, 80)).shape == (45, 80, 3)
-    assert decompressed(compressed(picture, 1280)).shape == (90, 160, 3)
+    assert np.abs(_decompressed(compressed(picture)).astype(int) - picture).mean() < 3
+    assert _decompressed(compressed(picture, 80)).shape == (45, 80, 3)
+    assert _decompressed(compressed(picture, 1280)).shape == (90, 160, 3)
 
 
 def test_frames_come_back_at_their_own_times(tmp_path):

@@ -168,7 +168,7 @@ def _dry_run(watch: Watch, *, json: bool) -> int:
     for run in watch.dry_runs():
         found.append(run)
         if json:
-            say_json(dry_run_json(run))
+            say_json(_dry_run_json(run))
             continue
         for event in run.events:
             say(line(event))
@@ -196,7 +196,7 @@ def line(event: Event) -> str:
     return "  ".join([*facts, *filter(None, [event.detail])])
 
 
-def dry_run_json(run: DryRun) -> dict[str, object]:
+def _dry_run_json(run: DryRun) -> dict[str, object]:
     """One recording as plain values."""
     from offnormal.events.event import event_to_json
 

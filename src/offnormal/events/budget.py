@@ -109,7 +109,7 @@ def budget_events(
     """
     timed = [_times_of(video) for video in videos]
     opening = [
-        replace(video, scores=opening_levels(times, video.scores, rules))
+        replace(video, scores=_opening_levels(times, video.scores, rules))
         for video, times in zip(videos, timed, strict=True)
     ]
     found = calibrate_footage(opening, peaks, rate=rate, kind=kind, bundle=bundle)
@@ -146,7 +146,7 @@ def budget_events(
     )
 
 
-def opening_levels(times_s: np.ndarray, scores: np.ndarray, rules: EventRules) -> np.ndarray:
+def _opening_levels(times_s: np.ndarray, scores: np.ndarray, rules: EventRules) -> np.ndarray:
     """(T,) for each frame the value below which a threshold would open an event there; NaN where none can.
 
     It is the lowest score of the shortest unbroken stretch that ends there and lasts for `min_duration_s`.

@@ -44,12 +44,12 @@ def make_event(watched: Watched, rules: EventRules, calibration: Calibration | N
         id=event_id(watched.camera, "anomaly", found.start_s),
         camera=watched.camera,
         state="closed" if found.is_over else "open",
-        start=as_time(found.start_s),
-        end=as_time(found.end_s),
+        start=_as_time(found.start_s),
+        end=_as_time(found.end_s),
         source=watched.source,
         position_s=None if watched.recording_s is None else round(found.start_s - watched.recording_s, 3),
         continues=None if found.continues_s is None else event_id(watched.camera, "anomaly", found.continues_s),
-        peak=as_time(found.peak_s),
+        peak=_as_time(found.peak_s),
         peak_score=found.peak,
         p_value=probability,
         severity=_severity(probability, p_value, watched.threshold),
@@ -73,8 +73,8 @@ def camera_event(
         camera=camera,
         kind=kind,
         state="closed" if is_over else "open",
-        start=as_time(start_s),
-        end=as_time(end_s),
+        start=_as_time(start_s),
+        end=_as_time(end_s),
         source=source,
         detail=detail,
         software=software(),
@@ -87,12 +87,12 @@ def event_id(camera: str, kind: str, start_s: float) -> str:
     >>> event_id("porch", "anomaly", 0.25)
     '19700101T000000.250Z-700f8dd2'
     """
-    time = as_time(start_s)
+    time = _as_time(start_s)
     digest = hashlib.sha256(f"{camera}\n{kind}\n{start_s:.3f}".encode()).hexdigest()[:8]
     return f"{time:%Y%m%dT%H%M%S}.{time.microsecond // 1000:03}Z-{digest}"
 
 
-def as_time(time_s: float) -> datetime:
+def _as_time(time_s: float) -> datetime:
     """Seconds since 1970 UTC as a time, to the millisecond."""
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=round(time_s * 1000))
 

@@ -62,7 +62,7 @@ def low_threshold(threshold: float, normals: float, hysteresis: float) -> float:
 
 
 @dataclass(slots=True)
-class PeakSeries:
+class _PeakSeries:
     """Points (time, highest score until the next point); no peak is ever lost, and no more than 512 points are kept.
 
     When it grows too long, neighbors become one point. What is kept depends on the scores alone, not on when they were
@@ -112,7 +112,7 @@ class _Run:
     continues_s: float | None = None
     peak_s: float = -math.inf
     peak: float = -math.inf
-    series: PeakSeries = field(default_factory=PeakSeries)
+    series: _PeakSeries = field(default_factory=_PeakSeries)
 
     def add(self, time_s: float, score: float) -> None:
         if score > self.peak:

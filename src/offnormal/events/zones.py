@@ -86,7 +86,7 @@ def zoned_pooling(
             "left out of it; mask the region (it is then painted over in fit and calibrate, too), or fit a detector "
             "that pools a map, such as padim"
         )
-    kept = kept_pixels(zones, spec, size)
+    kept = _kept_pixels(zones, spec, size)
     if ignored is not None:
         kept &= ~ignored
     if not kept.any():
@@ -97,7 +97,7 @@ def zoned_pooling(
     return ZonedPooling(kept, pooling)
 
 
-def kept_pixels(zones: Sequence[Zone], spec: InputSpec, size: tuple[int, int]) -> np.ndarray:
+def _kept_pixels(zones: Sequence[Zone], spec: InputSpec, size: tuple[int, int]) -> np.ndarray:
     """(H, W) bool at input size: pixels whose centre shows a part of the picture that counts."""
     height, width = spec.size
     placed = place(size, spec)

@@ -276,7 +276,7 @@ class EventFrames:
         for time_s, offset, length in self._places:
             if start_s <= time_s <= end_s:
                 self._file.seek(offset)
-                yield time_s, decompressed(self._file.read(length))
+                yield time_s, _decompressed(self._file.read(length))
 
     def _fps(self, start_s: float, end_s: float) -> float:
         times = [time_s for time_s, _, _ in self._places if start_s <= time_s <= end_s]
@@ -296,7 +296,7 @@ def compressed(image: np.ndarray, longest: int | None = None) -> bytes:
     return out.getvalue()
 
 
-def decompressed(jpeg: bytes) -> np.ndarray:
+def _decompressed(jpeg: bytes) -> np.ndarray:
     """The picture (H, W, 3) uint8 RGB of `compressed`."""
     return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
 

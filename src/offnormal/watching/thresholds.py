@@ -73,7 +73,7 @@ def thresholds_of(setup: CameraSetup, out: Path, measure: Callable[[Sequence[Pat
 
 def needs_footage(setup: CameraSetup, out: Path) -> bool:
     """Whether footage must be scored before the thresholds are known."""
-    found = _read(budget_path(setup, out))
+    found = _read(_budget_path(setup, out))
     return bool(setup.config.calibrate_on) and (found is None or found[0] != _key(setup, footage(setup)))
 
 
@@ -86,7 +86,7 @@ def footage(setup: CameraSetup) -> list[Path]:
     return found
 
 
-def budget_path(setup: CameraSetup, out: Path) -> Path:
+def _budget_path(setup: CameraSetup, out: Path) -> Path:
     """Where a camera's alarm budget is kept."""
     return out / "budgets" / f"{setup.name}.json"
 
@@ -119,7 +119,7 @@ def _budget(
     own: Calibration | None,
 ) -> AlarmBudget | None:
     """The alarm budget; None: the bundle's own calibration promises the rate."""
-    path, videos = budget_path(setup, out), footage(setup)
+    path, videos = _budget_path(setup, out), footage(setup)
     key, found = _key(setup, videos), _read(path)
     if found is not None and (found[0] == key or (not videos and _less(found[0]) == _less(key))):
         found[1].require(bundle=setup.bundle.hash, conditions=conditions, rules=setup.rules)
