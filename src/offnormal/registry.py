@@ -198,8 +198,8 @@ _BUILT_IN: dict[str, dict[str, Entry]] = {
         ),
     },
     "sinks": {
-        "jsonl": Entry("offnormal.sinks.jsonl:JsonlSink", "a file with one JSON object a line"),
-        "csv": Entry("offnormal.sinks.csv_file:CsvSink", "a table with one row an event"),
+        "jsonl": Entry("offnormal.sinks.appended_file:JsonlSink", "a file with one JSON object a line"),
+        "csv": Entry("offnormal.sinks.appended_file:CsvSink", "a table with one row an event"),
         "files": Entry(
             "offnormal.sinks.files:EventFilesSink",
             "a folder: JSON, snapshot, heat map and clip of each event",

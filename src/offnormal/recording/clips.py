@@ -9,17 +9,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, cast
 
+import av
 import numpy as np
+from av.container import OutputContainer
+from av.video.stream import VideoStream
 from PIL import Image
 
 from offnormal.errors import DataError, OffnormalError, UsageError
 from offnormal.files import explained, new_file
-
-if TYPE_CHECKING:
-    from av.container import OutputContainer
-    from av.video.stream import VideoStream
 
 ENCODERS = ("libx264", "libopenh264", "mpeg4")  # by preference; of the last not every browser plays the video
 CLOCK = 60_000  # ticks a second of the time stamps: whole for usual rates; MPEG-4 part 2 allows up to 65,535
@@ -77,8 +76,6 @@ class Mp4File:
 
         Raises UsageError outside the `with` block, OffnormalError where it cannot be written.
         """
-        import av
-
         if not self.is_open:
             raise UsageError(f"{self.path}: frames are added inside its `with` block")
         ticks = self._ticks(time_s)
@@ -103,8 +100,6 @@ class Mp4File:
     @contextmanager
     def _encoding(self, partial: Path) -> Iterator[None]:
         """The encoder and its container, finished when the block ends well and thrown away when it does not."""
-        import av
-
         with self._named():
             container = av.open(str(partial.absolute()), "w", format="mp4", options={"movflags": "+faststart"})
         try:
@@ -124,7 +119,7 @@ class Mp4File:
     def _opened(self, container: OutputContainer) -> VideoStream:
         rate = Fraction(self._fps).limit_denominator(1001)
         added = container.add_stream(self.encoder, rate=rate, options=_OPTIONS.get(self.encoder, {}))
-        stream = cast("VideoStream", added)
+        stream = cast(VideoStream, added)
         (stream.height, stream.width), stream.pix_fmt = self._size, "yuv420p"
         codec = stream.codec_context
         codec.time_base = Fraction(1, CLOCK)
@@ -139,8 +134,6 @@ class Mp4File:
     @contextmanager
     def _named(self) -> Iterator[None]:
         """Errors of the encoder as ours."""
-        import av
-
         try:
             with explained(self.path):
                 try:
@@ -155,8 +148,6 @@ class Mp4File:
 
 def _encoder() -> str:
     """The first of ENCODERS that this build of FFmpeg has; OffnormalError where there is none."""
-    import av
-
     found = next((name for name in ENCODERS if _has(name)), None)
     if found is None:
         raise OffnormalError(
@@ -167,8 +158,6 @@ def _encoder() -> str:
 
 
 def _has(name: str) -> bool:
-    import av
-
     try:
         av.Codec(name, "w")
     except ValueError:  # as PyAV's UnknownCodecError is
