@@ -23,8 +23,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from offnormal.sources.camera import Camera, CameraOptions
-from offnormal.sources.connection import Patience
+from offnormal.sources.camera import Camera
+from offnormal.sources.live_reader import CameraOptions, Patience
 from offnormal.types import Frame, Gap
 
 CAP_S, SLACK_S = 1.0, 3.0

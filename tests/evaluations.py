@@ -15,7 +15,7 @@ from offnormal.data.dataset import Dataset, Skipped
 from offnormal.evaluation.evaluate import Partial, evaluate_scores, metrics_json
 from offnormal.evaluation.scores_csv import write_table
 from offnormal.evaluation.table import ItemRow, ScoreTable
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.metrics.accumulate import PixelResult
 from offnormal.report.blocks.gallery import ShownUnit
 from offnormal.types import ANOMALOUS, NORMAL, Item, Rate, Unit

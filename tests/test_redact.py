@@ -29,13 +29,14 @@ def test_logins_and_tokens_are_hidden_and_nothing_else_is(text, shown):
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        (
-            "https://hooks.slack.com/services/T0AB1/B0CD2/XyZ0123456789abcdefg",
-            "https://hooks.slack.com/services/T0AB1/B0CD2/***",
-        ),
-        ("http://u:p@h/hook?token=1", "http://***@h/hook?token=***"),
+        ("https://hooks.slack.com/services/T0AB1/B0CD2/XyZ0123456789abcdefg", "https://hooks.slack.com/***"),
+        ("no answer of https://discord.com/api/webhooks/12/ab, yet", "no answer of https://discord.com/*** yet"),
+        ("http://u:p@h:8080/hook?token=1", "http://***@h:8080/***"),
+        ("HTTP://h/?plain=1 http://h/ http://h", "http://h/*** http://h/ http://h"),
         ("http://[::1", "http://***"),
-        ("http://[fe80::1]:80/a#frag", "http://[fe80::1]:80/a#***"),
+        ("http://[fe80::1]:80/a#frag", "http://[fe80::1]:80/***"),
+        ("tgram://123456789:ABCdefGHIjkl/chat#frag", "tgram://123456789:ABCdefGHIjkl/chat#***"),
+        ("json://host/plain/XyZ0123456789abcdefg", "json://host/plain/***"),
     ],
 )
 def test_of_addresses_that_are_secrets_themselves_so_is_their_path(text, shown):

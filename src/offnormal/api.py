@@ -124,7 +124,7 @@ def predict(bundle: Bundle, inputs: str | Path | Sequence[str | Path], **options
     """
     names = [str(name) for name in ([inputs] if isinstance(inputs, str | Path) else inputs)]
     config = build(PredictConfig, _plain(options), environment={})
-    items = items_to_predict(names, config, bundle, bundle.path or Path())
+    items = items_to_predict(names, config, bundle)
     predictor = Predictor(bundle, config)
 
     def predictions() -> Iterator[Prediction]:

@@ -33,10 +33,12 @@ def redact(text: str, *secrets: str) -> str:
 
 
 def redact_hooks(text: str, *secrets: str) -> str:
-    """As `redact`, and without fragments and parts of paths that look like tokens: to know such an address is enough.
+    """As `redact`, and without what follows the host of web addresses: whoever knows a webhook's path can post to it.
 
-    >>> redact_hooks("https://hooks.example/services/XyZ0123456789abcdefg")
-    'https://hooks.example/services/***'
+    Addresses of other schemes lose fragments and parts of paths that look like tokens.
+
+    >>> redact_hooks("https://hooks.example:8443/services/T0/XyZ refused")
+    'https://hooks.example:8443/*** refused'
     """
     return _ADDRESS.sub(lambda found: _without_tokens(found[0]), redact(text, *secrets))
 
@@ -51,5 +53,8 @@ def _without_tokens(address: str) -> str:
         parts = urlsplit(address)
     except ValueError:
         return f"{address.partition('://')[0]}://{HIDDEN}"
+    if parts.scheme in ("http", "https"):
+        hidden = parts.path.strip("/") or parts.query or parts.fragment
+        return f"{parts.scheme}://{parts.netloc}{f'/{HIDDEN}' if hidden else parts.path}"
     path = "/".join(HIDDEN if _TOKEN.match(part) else part for part in parts.path.split("/"))
     return SplitResult(parts.scheme, parts.netloc, path, parts.query, parts.fragment and HIDDEN).geturl()

@@ -168,8 +168,8 @@ _BUILT_IN: dict[Kind, dict[str, Entry]] = {
     ),
     "sinks": _built_in(
         "sinks.",
-        jsonl=("jsonl:JsonlSink", "a file with one JSON object a line"),
-        csv=("csv_file:CsvSink", "a table with one row an event"),
+        jsonl=("appended_file:JsonlSink", "a file with one JSON object a line"),
+        csv=("appended_file:CsvSink", "a table with one row an event"),
         files=("files:EventFilesSink", "a folder: JSON, snapshot, heat map and clip of each event"),
         webhook=("webhook:WebhookSink", "JSON posted to an address, signed with a secret"),
         apprise=(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,8 +13,6 @@ from typing import TYPE_CHECKING, Literal
 from offnormal.errors import ConfigError
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     import numpy as np
     from torch import Tensor
 

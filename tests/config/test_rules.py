@@ -3,7 +3,7 @@ import pytest
 from offnormal.config.layers import build
 from offnormal.config.rules import AlarmConfig, RulesConfig
 from offnormal.errors import ConfigError
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 
 
 def rules(given=None, *, file=None, environment=None):

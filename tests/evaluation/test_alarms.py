@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from offnormal.evaluation.alarms import report_alarms
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.metrics.video import FrameScores
 
 RULES = EventRules(min_duration_s=1.0, merge_gap_s=1.0)

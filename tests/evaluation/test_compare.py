@@ -8,7 +8,7 @@ import pytest
 from offnormal.errors import CalibrationError, DataError, UsageError
 from offnormal.evaluation.alarms import report_alarms
 from offnormal.evaluation.compare import Difference, compare_runs, differing_options
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.metrics import image
 from offnormal.metrics.video import frame_auc, min_max
 from tests.evaluations import image_evaluation, image_run, images, video_run, write_run

@@ -5,7 +5,7 @@ from offnormal.evaluation.guarantee import guarantee_held
 from offnormal.calibration.calibration import calibrate_scores
 from offnormal.calibration.check import Answer, check_units
 from offnormal.evaluation.alarms import report_alarms
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.types import Rate, Unit
 from tests.evaluations import Scored, table_of
 

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from offnormal.errors import UsageError
 from offnormal.events.alarms import AlarmPeaks, find_alarms
-from offnormal.events.machine import EventMachine
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventMachine, EventRules
 from offnormal.metrics.video import FrameScores
 
 RULES = EventRules(min_duration_s=1.0, merge_gap_s=2.0)

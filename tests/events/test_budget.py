@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 from offnormal.calibration.guarantee import rate_interval
 from offnormal.errors import CalibrationError
-from offnormal.events.budget import AlarmBudget, budget_events, opening_levels
-from offnormal.events.machine import EventMachine
-from offnormal.events.rules import EventRules
+from offnormal.events.budget import AlarmBudget, _opening_levels, budget_events
+from offnormal.events.machine import EventMachine, EventRules
 from offnormal.metrics.video import FrameScores
 from offnormal.types import Rate
 
@@ -50,7 +49,7 @@ def test_a_threshold_below_the_level_opens_an_event_there_and_one_above_does_not
     times = np.round(np.cumsum([step for step, _ in found]), 3)
     scores = np.array([value for _, value in found])
     rules = EventRules(min_duration_s=duration, merge_gap_s=0)
-    levels = opening_levels(times, scores, rules)
+    levels = _opening_levels(times, scores, rules)
     for i in range(len(times)):  # by definition, from all stretches that end here
         lowest = np.nan
         for j in range(i, -1, -1):
@@ -174,7 +173,7 @@ def test_the_interval_counts_events_where_a_minute_has_several():
 
 def test_opening_levels_hold_across_exactly_the_gap():
     rules = EventRules(min_duration_s=3, max_gap_s=3)
-    np.testing.assert_array_equal(opening_levels(np.array([0.0, 3, 6]), np.array([5.0, 4, 6]), rules), [np.nan, 4, 4])
+    np.testing.assert_array_equal(_opening_levels(np.array([0.0, 3, 6]), np.array([5.0, 4, 6]), rules), [np.nan, 4, 4])
     np.testing.assert_array_equal(
-        opening_levels(np.array([0.0, 3.5, 6.5]), np.array([5.0, 4, 6]), rules), [np.nan, np.nan, 4]
+        _opening_levels(np.array([0.0, 3.5, 6.5]), np.array([5.0, 4, 6]), rules), [np.nan, np.nan, 4]
     )

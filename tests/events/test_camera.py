@@ -8,9 +8,8 @@ import pytest
 from offnormal.calibration.calibration import calibrate_scores
 from offnormal.errors import DataError
 from offnormal.events.camera import CameraEvents
-from offnormal.events.form import event_from_json, event_to_json
-from offnormal.events.maker import Watched, camera_event, event_id
-from offnormal.events.rules import EventRules
+from offnormal.events.event import Watched, camera_event, event_from_json, event_id, event_to_json
+from offnormal.events.machine import EventRules
 from offnormal.events.schedule import Schedule
 from offnormal.types import Rate
 

@@ -8,8 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from offnormal.errors import ConfigError, DataError
-from offnormal.events.machine import EventMachine
-from offnormal.events.rules import EventRules, low_threshold
+from offnormal.events.machine import EventMachine, EventRules, low_threshold
 from tests.events.naive import naive_events
 
 HIGH, LOW = 2.0, 1.0

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from offnormal.config.layers import build
 from offnormal.detectors.parts.maps import pool
 from offnormal.errors import ConfigError
-from offnormal.events.zones import Zone, conditions_hash, kept_pixels, pool_pixels, zoned_pooling
+from offnormal.events.zones import Zone, _kept_pixels, conditions_hash, pool_pixels, zoned_pooling
 from offnormal.types import InputSpec, Pooling, Resize, Scores
 
 STRETCH = InputSpec(size=(20, 30), resize=Resize(policy="stretch"))
@@ -31,7 +31,7 @@ corner = st.tuples(st.integers(0, 7).map(lambda n: n / 7), st.integers(0, 7).map
 @given(st.lists(corner, min_size=3, max_size=7, unique=True), st.sampled_from(["include", "exclude"]))
 def test_pixels_are_kept_as_a_loop_over_edges_says(points, kind):
     zone = Zone(points=points, kind=kind)
-    kept = kept_pixels([zone], STRETCH, (200, 300))
+    kept = _kept_pixels([zone], STRETCH, (200, 300))
     for row in range(20):
         for column in range(30):
             inside = naive_inside(zone, (column + 0.5) / 30, (row + 0.5) / 20)
@@ -40,19 +40,19 @@ def test_pixels_are_kept_as_a_loop_over_edges_says(points, kind):
 
 def test_a_zone_lies_where_it_lies_in_the_picture_whatever_the_resize():
     square = InputSpec(size=(64, 64), resize=Resize(policy="letterbox"))
-    kept = kept_pixels([LEFT], square, (100, 200))
+    kept = _kept_pixels([LEFT], square, (100, 200))
     assert kept[16:48, :32].all() and kept.sum() == 32 * 32, "nothing of the bars above and below"
-    assert kept_pixels([], square, (100, 200)).sum() == 32 * 64
+    assert _kept_pixels([], square, (100, 200)).sum() == 32 * 64
     cropped = InputSpec(size=(64, 64), resize=Resize(policy="short_side", short_side=64))
-    assert kept_pixels([LEFT], cropped, (100, 200))[:, :32].all(), "the middle of the picture, left half"
-    assert not kept_pixels([LEFT], cropped, (100, 200))[:, 32:].any()
+    assert _kept_pixels([LEFT], cropped, (100, 200))[:, :32].all(), "the middle of the picture, left half"
+    assert not _kept_pixels([LEFT], cropped, (100, 200))[:, 32:].any()
 
 
 def test_exclude_wins():
     inner = Zone(points=[(0, 0), (0.5, 0), (0.5, 0.5), (0, 0.5)], kind="exclude")
-    kept = kept_pixels([LEFT, inner], STRETCH, (20, 30))
+    kept = _kept_pixels([LEFT, inner], STRETCH, (20, 30))
     assert kept[10:, :15].all() and kept.sum() == 150
-    assert kept_pixels([inner], STRETCH, (20, 30)).sum() == 450
+    assert _kept_pixels([inner], STRETCH, (20, 30)).sum() == 450
 
 
 @pytest.mark.parametrize("pooling", [Pooling("max"), Pooling("mean"), Pooling("top", 0.07), Pooling("top", 1e-9)])
@@ -86,7 +86,7 @@ def test_something_must_be_left():
     with pytest.raises(ConfigError, match=r"1 zones leave no pixel of the detector's map \(20 x 30\)"):
         zoned_pooling([tiny], **more)
     with pytest.raises(ConfigError, match="leave no pixel"):
-        zoned_pooling([LEFT], **more, ignored=kept_pixels([LEFT], STRETCH, (20, 30)))
+        zoned_pooling([LEFT], **more, ignored=_kept_pixels([LEFT], STRETCH, (20, 30)))
 
 
 def test_zones_as_text_and_in_files():

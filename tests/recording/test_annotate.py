@@ -12,7 +12,7 @@ import pytest
 
 from offnormal.drawing.overlay import scale_for
 from offnormal.errors import DataError, OffnormalError, UsageError
-from offnormal.recording import mp4
+from offnormal.recording import clips
 from offnormal.recording.annotate import AnnotatedVideo
 
 GREY = np.full((120, 480, 3), 90, np.uint8)
@@ -159,12 +159,12 @@ def test_errors_while_writing_are_ours(tmp_path, number, message, early):
 
 
 def test_another_encoder_serves_where_the_first_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setattr(mp4, "ENCODERS", ("not_there", "mpeg4"))
+    monkeypatch.setattr(clips, "ENCODERS", ("not_there", "mpeg4"))
     with AnnotatedVideo(tmp_path / "x.mp4", 25, (120, 480)) as video:
         for frame in range(5):
             video.add(GREY, time_s=frame / 10)
     assert video.encoder == "mpeg4" and len(read(tmp_path / "x.mp4")[2]) == 5
-    monkeypatch.setattr(mp4, "ENCODERS", ("not_there",))
+    monkeypatch.setattr(clips, "ENCODERS", ("not_there",))
     with pytest.raises(OffnormalError, match="was built without not_there; install its wheel"):
         AnnotatedVideo(tmp_path / "x.mp4", 25, (120, 480))
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from offnormal.events.maker import event_id
+from offnormal.events.event import event_id
 from offnormal.files import new_file
 from offnormal.recording.retention import Retention
 from offnormal.sinks.files import EventFilesOptions, EventFilesSink

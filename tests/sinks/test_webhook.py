@@ -2,14 +2,15 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import socket
 import time
 
 import pytest
 
 from offnormal.errors import ConfigError
-from offnormal.sinks.base import DeliveryError
-from offnormal.sinks.open import open_sinks
+from offnormal.sinks.base import DeliveryError, open_sinks
+from offnormal.sinks.dispatcher import Dispatcher
 from offnormal.testing.events import event, message
 from tests.sinks.hook import hook
 
@@ -43,7 +44,32 @@ def test_user_and_password_are_sent_and_never_shown(server):
     sink = webhook(address + "?token=abc")
     sink.deliver(message())
     assert base64.b64decode(server.posts[0][0]["Authorization"].removeprefix("Basic ")) == b"us er:hunter2"
-    assert sink.shown == f"webhook http://***@{server.url[7:]}?token=***"
+    assert sink.shown == f"webhook http://***@{server.url[7:].partition('/')[0]}/***"
+
+
+@pytest.mark.parametrize("error", ["refused by {url}", "what is {path} here?", "no {query}"])
+def test_of_its_address_only_scheme_host_and_port_are_shown(error, monkeypatch, tmp_path, caplog):
+    url = "https://hooks.example:8443/services/T0AB1/B0CD2/quiet?part=one"
+    sink = webhook(url)
+    words = error.format(url=url, path="/services/T0AB1/B0CD2/quiet", query="part=one")
+
+    class Opener:
+        def open(self, *_: object, **__: object) -> None:
+            raise OSError(words)
+
+    monkeypatch.setattr(sink, "_opener", Opener())
+    with Dispatcher({"hook": sink}, tmp_path / "spool.db") as dispatcher:
+        dispatcher.send(message().event)
+        while not (trouble := dispatcher.statuses()[0].trouble):
+            time.sleep(0.01)
+    assert "hooks.example:8443" in sink.shown and "hooks.example:8443" in caplog.text
+    assert not re.search("services|quiet|part=one", f"{sink.shown} {trouble} {caplog.text}")
+
+
+def test_webhooks_of_one_host_have_names_of_their_own():
+    paths = ["services/T0/B0/aaaaaaaaaaaaaaaa1", "services/T0/B0/aaaaaaaaaaaaaaaa2"]
+    names = list(open_sinks([f"webhook:https://hooks.example/{path}" for path in paths], environment={}))
+    assert len(set(names)) == 2 and not any("aaaa" in name for name in names)
 
 
 def test_pictures_go_along_when_asked_for(server, tmp_path):

@@ -9,8 +9,7 @@ import pytest
 
 from offnormal.errors import VideoError
 from offnormal.sources.cursor import Cursor
-from offnormal.sources.frame_folder import FrameFolder
-from offnormal.sources.video_file import VideoFile
+from offnormal.sources.video import FrameFolder, VideoFile
 from tests.video_files import cut, number_in, numbered, write_video
 
 H265 = {"x265-params": "log-level=0:keyint=12:open-gop=1"}
@@ -28,13 +27,13 @@ KINDS = {  # name -> how it is written; every one in another way hard to seek in
     "without-times.avi": {"bframes": 2},  # H.264 in AVI: times come out wrong
     "vp9.webm": {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}},
     "all-key.avi": {"codec": "mjpeg"},
-    "cannot-seek.h264": {"bframes": 2},  # a bare stream
+    "cannot-seek.h264": {"bframes": 2},  # a bare stream, whose rate must be given
 }
 COUNT = 70  # more than are probed
 
 
 def in_order(path):
-    return list(VideoFile(path).frames())
+    return list(VideoFile(path, fps=25).frames())
 
 
 def numbers(frames):
@@ -52,7 +51,7 @@ def test_every_frame_is_there_once_in_order_with_its_index_and_time(tmp_path, na
 def test_any_frame_in_any_order_equals_reading_in_order(tmp_path, name):
     path = write_video(tmp_path / name, noisy(COUNT), **KINDS[name])
     expected = in_order(path)
-    with VideoFile(path) as reader:
+    with VideoFile(path, fps=25) as reader:
         for index in random.Random(0).sample(range(COUNT), 40):
             frame = reader.frame(index)
             assert (frame.index, frame.time_s) == (index, expected[index].time_s)
@@ -86,7 +85,7 @@ def test_thinning_gives_what_it_would_give_from_every_frame(tmp_path, name):
     expected = {}
     for frame in in_order(path):
         expected.setdefault(int((frame.time_s + 1e-6) / 0.3), frame)
-    found = list(VideoFile(path).thinned(0.3))
+    found = list(VideoFile(path, fps=25).thinned(0.3))
     assert [frame.index for frame in found] == [frame.index for frame in expected.values()]
     for got, wanted in zip(found, expected.values(), strict=True):
         np.testing.assert_array_equal(got.image, wanted.image)

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from offnormal.errors import ConfigError, VideoError
-from offnormal.sources.camera import Camera, CameraOptions
+from offnormal.sources.camera import Camera
+from offnormal.sources.live_reader import CameraOptions
 from offnormal.sources.watched_folder import WatchedFolder, Watching
 
 LONG_S = 20

@@ -11,8 +11,8 @@ import pytest
 
 from offnormal import registry
 from offnormal.errors import ConfigError, OffnormalError
+from offnormal.sinks.appended_file import AppendedFileOptions, JsonlSink
 from offnormal.sinks.base import DeliveryError
-from offnormal.sinks.jsonl import JsonlOptions, JsonlSink
 from offnormal.testing import check_sink
 from offnormal.testing import sink as checks
 from tests.sinks.hook import hook
@@ -115,10 +115,10 @@ class Aimless(Plain):
 
 class Deaf(Plain):
     def __init__(self, options):
-        super().__init__(JsonlOptions(path=options.path))
+        super().__init__(AppendedFileOptions(path=options.path))
 
 
-class LooseOptions(JsonlOptions, extra="ignore"):
+class LooseOptions(AppendedFileOptions, extra="ignore"):
     """Options that take any."""
 
 

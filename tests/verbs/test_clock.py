@@ -9,9 +9,9 @@ from offnormal.cli.predict import as_json, as_text
 from offnormal.config.score import CalibrateConfig, EvaluateConfig
 from offnormal.data.dataset import Dataset
 from offnormal.data.label_table import read_table
-from offnormal.errors import CalibrationError
+from offnormal.errors import CalibrationError, DataError
 from offnormal.evaluation.evaluate import evaluate_scores, metrics_json
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.verbs.calibrate import calibrate_bundle
 from offnormal.verbs.evaluate import score_dataset
 from tests.items import video
@@ -173,9 +173,14 @@ def test_footage_without_a_clock_is_treated_alike_by_every_verb(tmp_path):
     assert seen.seconds == pytest.approx(60) and len(alarms(seen)) == 6
 
 
-def test_a_bare_stream_has_the_times_of_its_rate_for_labels_too(tmp_path):
-    path = write_video(tmp_path / "bare.h264", gray([CALM] * 20), fps=25)
+def test_a_bare_stream_has_no_clock_and_no_seconds_for_labels(tmp_path):
+    path = write_video(tmp_path / "bare.h264", gray([CALM] * 20), fps=10)
     (tmp_path / "frames.csv").write_text("start,end\n5,9\n")
     (tmp_path / "seconds.csv").write_text("start_s,end_s\n0.2,0.36\n")
-    for name in ("frames.csv", "seconds.csv"):
-        assert np.flatnonzero(read_table(tmp_path / name, path)).tolist() == [5, 6, 7, 8, 9]
+    assert np.flatnonzero(read_table(tmp_path / "frames.csv", path)).tolist() == [5, 6, 7, 8, 9]
+    with pytest.raises(DataError, match="bare stream and has no clock; give frame numbers"):
+        read_table(tmp_path / "seconds.csv", path)
+    (seen,), _ = predict(bundle(), [path])
+    assert as_json(seen)["assumed_fps"] == 25 and seen.seconds == pytest.approx(20 / 25)
+    (seen,), _ = predict(bundle(), [path], fps=10)
+    assert as_json(seen)["assumed_fps"] is None and seen.seconds == pytest.approx(20 / 10)

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from offnormal.evaluation.table import DecisionRule
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.scoring import ScoredFrame
 from offnormal.types import Frame, InputSpec
 from offnormal.verbs.pictures import VideoPictures, video_info, write_map

@@ -281,7 +281,7 @@ def test_options_that_do_not_apply_are_refused(tmp_path):
     for option in ({"annotate": tmp_path / "x.mp4"}, {"every": "1s"}, {"hold": True}, {"fps": 5}):
         with pytest.raises(UsageError, match=f"--{next(iter(option))} is for videos"):
             resolve(picture, **option)
-    with pytest.raises(UsageError, match="video files state their own"):
+    with pytest.raises(UsageError, match="other files state their rate"):
         resolve(path, fps=5)
     for target in (path, tmp_path):
         with pytest.raises(UsageError, match=r"would overwrite the video"):

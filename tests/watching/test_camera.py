@@ -6,14 +6,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.sources.health import Finding
 from offnormal.types import Gap
 from offnormal.watching.camera import ANEW, ENDED, Histogram, WatchedCamera
 from offnormal.watching.frames import JudgedFrame
 from offnormal.watching.thresholds import Thresholds
 
-RULES = EventRules(min_duration_s=1.0, merge_gap_s=1.0, gap_s=5.0)
+RULES = EventRules(min_duration_s=1.0, merge_gap_s=1.0, max_gap_s=5.0)
 THRESHOLDS = Thresholds(threshold=3.0, low=2.0, calibration=None, conditions=None, promise="")
 IMAGE = np.zeros((4, 4, 3), np.uint8)
 

@@ -12,7 +12,7 @@ from offnormal.errors import ConfigError
 from offnormal.sinks.dispatcher import DeliveryStatus
 from offnormal.sources.camera import CameraStatus
 from offnormal.watching.camera import CameraCounts
-from offnormal.watching.metrics import WatchCollector, serve_metrics
+from offnormal.watching.metrics import _WatchCollector, serve_metrics
 from tests.servers import free_port
 
 NAME = 'po"rch\\'
@@ -50,7 +50,7 @@ def rows(page):
 @pytest.fixture
 def page():
     registry = CollectorRegistry()
-    registry.register(WatchCollector(pipeline()))
+    registry.register(_WatchCollector(pipeline()))
     return generate_latest(registry).decode()
 
 
@@ -86,7 +86,7 @@ def test_what_is_counted_is_on_the_page(page):
 
 def test_a_score_is_shown_once_there_is_one():
     registry = CollectorRegistry()
-    registry.register(WatchCollector(pipeline(last_score=2.5)))
+    registry.register(_WatchCollector(pipeline(last_score=2.5)))
     assert rows(generate_latest(registry).decode())["offnormal_score", NAME] == 2.5
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from offnormal.types import Event
-    from offnormal.verbs.watch import Checked
+    from offnormal.verbs.watch import Checked, Watch
     from offnormal.watching.recordings import DryRun
 
 
@@ -71,7 +71,7 @@ def command(
 
 
 def configured(
-    bundle: Path | None, sources: tuple[str, ...], flags: dict[str, Any], file: Path | None, *, dry_run: bool = False
+    bundle: Path | None, sources: tuple[str, ...], flags: dict[str, object], file: Path | None, *, dry_run: bool = False
 ) -> WatchConfig:
     """The configuration that flags and a file make together."""
     from offnormal.data.resolve import resolve_items
@@ -92,9 +92,9 @@ def configured(
     return build(WatchConfig, given, file=file)
 
 
-def _watch(watch: Any, *, json: bool) -> int:
+def _watch(watch: Watch, *, json: bool) -> int:
     from offnormal.cli.show import say, say_json, warn
-    from offnormal.events.form import event_to_json
+    from offnormal.events.event import event_to_json
 
     def tell(event: Event) -> None:
         if json:
@@ -126,7 +126,7 @@ def _watch(watch: Any, *, json: bool) -> int:
     return code
 
 
-def _check(watch: Any, *, connect: bool, json: bool) -> int:
+def _check(watch: Watch, *, connect: bool, json: bool) -> int:
     from offnormal.cli.show import say, say_json
 
     silent = 0
@@ -146,7 +146,7 @@ def _check(watch: Any, *, connect: bool, json: bool) -> int:
     return 1 if silent else 0
 
 
-def _checked(found: Checked) -> dict[str, Any]:
+def _checked(found: Checked) -> dict[str, object]:
     setup, known = found.setup, found.thresholds
     schedule = setup.config.schedule
     return {
@@ -161,14 +161,14 @@ def _checked(found: Checked) -> dict[str, Any]:
     }
 
 
-def _dry_run(watch: Any, *, json: bool) -> int:
+def _dry_run(watch: Watch, *, json: bool) -> int:
     from offnormal.cli.show import say, say_json
 
     found = []
     for run in watch.dry_runs():
         found.append(run)
         if json:
-            say_json(dry_run_json(run))
+            say_json(_dry_run_json(run))
             continue
         for event in run.events:
             say(line(event))
@@ -196,9 +196,9 @@ def line(event: Event) -> str:
     return "  ".join([*facts, *filter(None, [event.detail])])
 
 
-def dry_run_json(run: DryRun) -> dict[str, Any]:
+def _dry_run_json(run: DryRun) -> dict[str, object]:
     """One recording as plain values."""
-    from offnormal.events.form import event_to_json
+    from offnormal.events.event import event_to_json
 
     return {
         "camera": run.camera,

@@ -93,7 +93,7 @@ class FootageConfig(VerbConfig):
     heading: ClassVar[str | None] = "Videos"
 
     fps: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Frame rate of videos without a clock, such as folders of frames."""
+    """Frame rate of videos without a clock: folders of frames, and bare streams (.h264)."""
     cache: Annotated[Literal["off", "ram", "disk"], BeforeValidator(_off)] = "ram"
     """Where decoded frames are kept for the next pass: ram (at most 2 GiB), disk, or off."""
     cache_dir: Path = Path("~/.cache/offnormal/frames")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -26,20 +26,20 @@ class Text:
     """Marks a type that people write as text: read once by `parse`, shown and written to JSON by `show`."""
 
     parse: Callable[[object], object]
-    show: Callable[[Any], str] | None = None
+    show: Callable[..., str] | None = None
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         schema = core_schema.no_info_before_validator_function(self.parse, handler(source))
         if self.show is not None:
             schema["serialization"] = core_schema.plain_serializer_function_ser_schema(self.show, when_used="json")
         return schema
 
 
-def parse_duration(value: object) -> float:
+def _parse_duration(value: object) -> float:
     """A time in seconds, from a number of seconds or a number with a unit.
 
-    >>> parse_duration("5s"), parse_duration("500ms"), parse_duration("10m"), parse_duration("2 h"), parse_duration(0.5)
-    (5.0, 0.5, 600.0, 7200.0, 0.5)
+    >>> [_parse_duration(text) for text in ("5s", "500ms", "10m", "2 h", 0.5)]
+    [5.0, 0.5, 600.0, 7200.0, 0.5]
     """
     text = "" if isinstance(value, bool) else str(value).replace(" ", "").lower()
     match = re.fullmatch(r"(\d+\.?\d*(?:e-?\d+)?|\.\d+)(ms|s|m|min|h)?", text)
@@ -48,10 +48,10 @@ def parse_duration(value: object) -> float:
     return float(match[1]) * _UNITS[match[2] or ""]
 
 
-def format_duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     """The text of a time, in the largest unit that it is a whole number of.
 
-    >>> format_duration(0.25), format_duration(90.0), format_duration(600.0), format_duration(7200.0)
+    >>> _format_duration(0.25), _format_duration(90.0), _format_duration(600.0), _format_duration(7200.0)
     ('0.25s', '90s', '10m', '2h')
     """
     for unit, size in (("h", 3600), ("m", 60)):
@@ -66,10 +66,10 @@ def _above_zero(seconds: float) -> float:
     return seconds
 
 
-def parse_size(value: object) -> int | tuple[int, int]:
+def _parse_size(value: object) -> int | tuple[int, int]:
     """A size in pixels: N for a square or what has its area, or (H, W); from a number, `HxW` or [H, W].
 
-    >>> parse_size("256"), parse_size("256x320"), parse_size([256, 320])
+    >>> _parse_size("256"), _parse_size("256x320"), _parse_size([256, 320])
     (256, (256, 320), (256, 320))
     """
     text = "x".join(map(str, value)) if isinstance(value, list | tuple) else str(value).replace(" ", "").lower()
@@ -79,19 +79,19 @@ def parse_size(value: object) -> int | tuple[int, int]:
     return (int(height), int(width)) if width else int(height)
 
 
-def format_size(size: int | tuple[int, int]) -> str:
+def _format_size(size: int | tuple[int, int]) -> str:
     """The text of a size.
 
-    >>> format_size(256), format_size((256, 320))
+    >>> _format_size(256), _format_size((256, 320))
     ('256', '256x320')
     """
     return str(size) if isinstance(size, int) else f"{size[0]}x{size[1]}"
 
 
-def parse_split(value: object) -> tuple[float, float, float]:
+def _parse_split(value: object) -> tuple[float, float, float]:
     """Percentages of training, test, and calibration, 100 together; from `50/40/10` or [50, 40, 10].
 
-    >>> parse_split("50/40/10")
+    >>> _parse_split("50/40/10")
     (50.0, 40.0, 10.0)
     """
     text = "/".join(map(str, value)) if isinstance(value, list | tuple) else str(value).replace(" ", "")
@@ -112,7 +112,7 @@ def format_split(split: tuple[float, float, float]) -> str:
     return "/".join(f"{share:.10g}" for share in split)
 
 
-def parse_rate(value: object) -> Rate:
+def _parse_rate(value: object) -> Rate:
     """A false-alarm rate: a share such as 0.01 or 1%, or alarms in a time such as 2/hour."""
     try:
         return Rate.parse(value if isinstance(value, Rate) else str(value))
@@ -121,9 +121,9 @@ def parse_rate(value: object) -> Rate:
 
 
 def format_rate(rate: Rate) -> str:
-    """The text that `parse_rate` reads.
+    """The text that `_parse_rate` reads.
 
-    >>> format_rate(parse_rate("1%")), format_rate(parse_rate("2 / Hour"))
+    >>> format_rate(_parse_rate("1%")), format_rate(_parse_rate("2 / Hour"))
     ('0.01', '2/hour')
     """
     return f"{rate.value!r}" if rate.is_share else f"{rate.value:g}/{rate.per}"
@@ -135,7 +135,7 @@ def _per_time(rate: Rate) -> Rate:
     return rate
 
 
-def parse_device(value: object) -> str:
+def _parse_device(value: object) -> str:
     """The name of a device; whether this machine has it is found out where it is used."""
     text = str(value).strip().lower()
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
@@ -156,12 +156,12 @@ def _several(value: object) -> object:
     return [value] if isinstance(value, str | Path) else value
 
 
-Duration = Annotated[float, Text(parse_duration, format_duration)]
+Duration = Annotated[float, Text(_parse_duration, _format_duration)]
 PositiveDuration = Annotated[Duration, AfterValidator(_above_zero)]
-Size = Annotated[int | tuple[int, int], Text(parse_size, format_size)]
-Split = Annotated[tuple[float, float, float], Text(parse_split, format_split)]
-FalseAlarmRate = Annotated[Rate, Text(parse_rate, format_rate)]
+Size = Annotated[int | tuple[int, int], Text(_parse_size, _format_size)]
+Split = Annotated[tuple[float, float, float], Text(_parse_split, format_split)]
+FalseAlarmRate = Annotated[Rate, Text(_parse_rate, format_rate)]
 EventRate = Annotated[FalseAlarmRate, AfterValidator(_per_time)]
-Device = Annotated[str, BeforeValidator(parse_device)]
+Device = Annotated[str, BeforeValidator(_parse_device)]
 Names = Annotated[list[str], BeforeValidator(parse_names)]
 SEVERAL = BeforeValidator(_several)  # one value where a list is expected, as the environment gives it

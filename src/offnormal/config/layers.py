@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -89,7 +89,7 @@ def _with_files(
         single = {**value} if isinstance(value, Mapping) else {FILE: value}
         path = single.pop(FILE, None)
         if isinstance(path, str | Path):
-            values[key] = merge(_filled(read_yaml(Path(path)), environment, Path(path), filled), single)
+            values[key] = merge(_read_filled(Path(path), environment, filled), single)
     return values
 
 
@@ -97,7 +97,7 @@ def _read_file(
     file: Path | None, detector: str | None, environment: Mapping[str, str], filled: list[str]
 ) -> dict[str, object]:
     """filled: takes what was put in for variables."""
-    values = {} if file is None else _filled(read_yaml(file), environment, file, filled)
+    values = {} if file is None else _read_filled(file, environment, filled)
     inner = values.get("detector")
     if isinstance(inner, str):  # `detector: padim`
         inner = {"name": inner}
@@ -108,7 +108,11 @@ def _read_file(
     return values
 
 
-def _filled(value: Any, environment: Mapping[str, str], file: Path, filled: list[str]) -> Any:
+def _read_filled(file: Path, environment: Mapping[str, str], filled: list[str]) -> dict[str, object]:
+    return {key: _filled(value, environment, file, filled) for key, value in read_yaml(file).items()}
+
+
+def _filled(value: object, environment: Mapping[str, str], file: Path, filled: list[str]) -> object:
     """With variables of the environment put in, wherever there is text."""
     if isinstance(value, Mapping):
         return {key: _filled(inner, environment, file, filled) for key, inner in value.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import ClassVar, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
@@ -58,7 +58,7 @@ def find_mark(field: FieldInfo, kind: type[_Mark]) -> _Mark | None:
     return next((mark for mark in field.metadata if isinstance(mark, kind)), None)
 
 
-def nested_model(annotation: Any) -> type[BaseModel] | None:
+def nested_model(annotation: object) -> type[BaseModel] | None:
     """The model that an annotation is, or is a list or an option of."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
@@ -74,7 +74,7 @@ def merge(below: object, above: object) -> object:
     return {**below, **above} if isinstance(below, Mapping) and isinstance(above, Mapping) else above
 
 
-def set_values(model: BaseModel | None) -> dict[str, Any]:
+def set_values(model: BaseModel | None) -> dict[str, object]:
     """Only the fields that were set, models inside as mappings of theirs, so that another layer can fill in the rest.
 
     >>> set_values(None)

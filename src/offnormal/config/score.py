@@ -60,7 +60,7 @@ class PredictConfig(AlarmConfig, ComputeConfig, MaskConfig):
     as_video: Annotated[bool, Heading("Input")] = False
     """Read each folder of images as a video."""
     fps: Annotated[Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, Heading("Videos")] = None
-    """Frame rate of videos without a clock, such as folders of frames."""
+    """Frame rate of videos without a clock: folders of frames, and bare streams (.h264)."""
     every: Annotated[PositiveDuration | None, Heading("Videos")] = None
     """Score one frame per interval, such as 1s. Default: every frame."""
     hold: Annotated[bool, Heading("Videos")] = False

@@ -39,9 +39,11 @@ def read_table(path: Path, video: Path) -> np.ndarray:
     if header == ["start", "end"]:
         return _from_frames(path, rows[1:], count_frames(video) if video.is_dir() else len(frame_times(video)))
     if header == ["start_s", "end_s"]:
-        if video.is_dir():
-            raise DataError(f"{path}: {video} is a folder of frames and has no clock; give frame numbers, start,end")
-        return _from_seconds(path, rows[1:], frame_times(video))
+        times = np.empty(0) if video.is_dir() else frame_times(video)
+        if not times.size or np.isnan(times[0]):
+            kind = "a folder of frames" if video.is_dir() else "a bare stream"
+            raise DataError(f"{path}: {video} is {kind} and has no clock; give frame numbers, start,end")
+        return _from_seconds(path, rows[1:], times)
     if len(rows) > 1 and len(rows[0][1]) == 1 and _number(rows[0][1][0]) is None:
         rows = rows[1:]
     if len(rows) == 1:

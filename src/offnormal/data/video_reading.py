@@ -51,7 +51,7 @@ class ReadOptions:
     spec: InputSpec
     every_s: float | None = None  # seconds between two clips; None: as the hop says
     masks: bool = False
-    fps: float | None = None  # of folders of frames
+    fps: float | None = None  # of folders of frames and bare streams
     cache: FrameCache | None = None
     pending: int = 2  # frames of a video that are being resized at once
     seen: Callable[[Frame], None] | None = None  # called with every frame that is decoded, masked
@@ -59,9 +59,7 @@ class ReadOptions:
 
     def open(self, video: Item) -> VideoReader:
         """The reader of a video; VideoError when it cannot be read."""
-        if video.path.is_dir():
-            return open_video(video.path, fps=self.fps, bits=self.spec.bits)
-        return open_video(video.path)
+        return open_video(video.path, fps=self.fps, bits=self.spec.bits)
 
     def warn(self, video: Item, warning: str) -> None:
         """Log a warning unless one of its name was logged of another video."""

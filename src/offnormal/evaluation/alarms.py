@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from offnormal.events.alarms import Alarm, find_alarms
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.metrics.video import FrameScores
 
 _HOUR_S = 3600.0

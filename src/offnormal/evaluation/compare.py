@@ -24,7 +24,7 @@ from offnormal.evaluation.shared_rows import DrawnUnits, common_tables, drawn_un
 from offnormal.evaluation.stored import StoredEvaluation, read_evaluation, short_names
 from offnormal.evaluation.table import ASSUMED_FPS, ScoreTable
 from offnormal.evaluation.units import LOWER_IS_BETTER, TRAITS, measure
-from offnormal.events.rules import EventRules, low_threshold
+from offnormal.events.machine import EventRules, low_threshold
 from offnormal.metrics import bootstrap, decision
 from offnormal.metrics.decision import SplitRow
 from offnormal.metrics.video import PER_VIDEO_NORM, frame_auc, min_max

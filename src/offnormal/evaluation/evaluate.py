@@ -16,7 +16,7 @@ from offnormal.data.dataset import Dataset, Skipped
 from offnormal.evaluation.alarms import AlarmReport, report_alarms
 from offnormal.evaluation.table import TESTED, DecisionRule, ScoreTable, join_tables
 from offnormal.evaluation.units import TRAITS, measure, why_no_metrics
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.metrics import decision
 from offnormal.metrics.accumulate import PixelResult, PixelScores
 from offnormal.metrics.decision import (

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from offnormal.calibration.calibration import Calibration
 from offnormal.errors import DataError
-from offnormal.events.rules import low_threshold
+from offnormal.events.machine import low_threshold
 from offnormal.metrics.clock import Clock
 from offnormal.metrics.inputs import BoolArray
 from offnormal.metrics.video import LOST, FrameScores
@@ -147,7 +147,7 @@ class DecisionRule:
         return np.where(np.isnan(scores), np.nan, scores.astype(np.float64) > self.threshold)
 
     def low_threshold(self, hysteresis: float) -> float | None:
-        """Where an alarm ends; see `events.rules.low_threshold`. The threshold itself where the normals are unknown."""
+        """Where an alarm ends (`events.machine.low_threshold`); the threshold itself if the normals are unknown."""
         if self.threshold is None or self.calibration is None:
             return self.threshold
         return low_threshold(self.threshold, float(np.median(self.calibration.scores)), hysteresis)

@@ -14,8 +14,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from offnormal.errors import UsageError
-from offnormal.events.machine import EventMachine, Occurrence
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventMachine, EventRules, Occurrence
 from offnormal.metrics.video import FrameScores
 
 FrameT = TypeVar("FrameT")

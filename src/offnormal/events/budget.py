@@ -22,7 +22,7 @@ from offnormal.calibration.guarantee import order_statistic, rate_interval
 from offnormal.config.rules import RulesConfig
 from offnormal.errors import CalibrationError
 from offnormal.events.alarms import find_alarms
-from offnormal.events.rules import EventRules, low_threshold
+from offnormal.events.machine import EventRules, low_threshold
 from offnormal.metrics.video import FrameScores
 from offnormal.types import Rate
 
@@ -63,7 +63,7 @@ class AlarmBudget:
                     "its guarantee does not hold here; calibrate this camera again"
                 )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain values."""
         own = {name: getattr(self, name) for name in ("low_threshold", "hysteresis", "camera", "conditions")}
         return {
@@ -109,7 +109,7 @@ def budget_events(
     """
     timed = [_times_of(video) for video in videos]
     opening = [
-        replace(video, scores=opening_levels(times, video.scores, rules))
+        replace(video, scores=_opening_levels(times, video.scores, rules))
         for video, times in zip(videos, timed, strict=True)
     ]
     found = calibrate_footage(opening, peaks, rate=rate, kind=kind, bundle=bundle)
@@ -146,7 +146,7 @@ def budget_events(
     )
 
 
-def opening_levels(times_s: np.ndarray, scores: np.ndarray, rules: EventRules) -> np.ndarray:
+def _opening_levels(times_s: np.ndarray, scores: np.ndarray, rules: EventRules) -> np.ndarray:
     """(T,) for each frame the value below which a threshold would open an event there; NaN where none can.
 
     It is the lowest score of the shortest unbroken stretch that ends there and lasts for `min_duration_s`.

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Mapping
+
+from pydantic import BaseModel
 
 from offnormal.calibration.calibration import Calibration
 from offnormal.errors import DataError
-from offnormal.events.machine import EventMachine, Occurrence
-from offnormal.events.maker import Watched, make_event
-from offnormal.events.rules import EventRules
+from offnormal.events.event import Watched, make_event
+from offnormal.events.machine import EventMachine, EventRules, Occurrence
 from offnormal.events.schedule import Schedule
 from offnormal.types import Event
 
 FORMAT_VERSION = 1
+
+
+class _State(BaseModel):
+    format_version: int
+    watched: Watched
+    rules: EventRules
+    suppressed_until_s: float | None
+    machine: dict[str, object]
 
 
 class CameraEvents:
@@ -74,18 +82,18 @@ class CameraEvents:
         """Close what is open."""
         return self._events(self._machine.finish())
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         """What a restarted program needs to go on, as plain values for JSON."""
         quiet = self._suppressed_until_s
-        return {
-            "format_version": FORMAT_VERSION,
-            "watched": asdict(self.watched),
-            "rules": self.rules.model_dump(),
-            "suppressed_until_s": None if quiet == -math.inf else quiet,
-            "machine": self._machine.state(),
-        }
+        return _State(
+            format_version=FORMAT_VERSION,
+            watched=self.watched,
+            rules=self.rules,
+            suppressed_until_s=None if quiet == -math.inf else quiet,
+            machine=self._machine.state(),
+        ).model_dump()
 
-    def restore(self, state: dict[str, Any]) -> list[Event]:
+    def restore(self, state: Mapping[str, object]) -> list[Event]:
         """Go on from a state; if thresholds, rules or the bundle are others now, the old event is closed and returned.
 
         Raises DataError for a state of another format, or one that is damaged.
@@ -93,12 +101,12 @@ class CameraEvents:
         try:
             if state["format_version"] != FORMAT_VERSION:
                 raise DataError(f"state in format {state['format_version']}, this version reads {FORMAT_VERSION}")
-            watched, rules = Watched(**state["watched"]), EventRules(**state["rules"])
-            quiet = state["suppressed_until_s"]
-            self._suppressed_until_s = -math.inf if quiet is None else float(quiet)
+            stored = _State.model_validate(state)
+            watched, rules, quiet = stored.watched, stored.rules, stored.suppressed_until_s
+            self._suppressed_until_s = -math.inf if quiet is None else quiet
             machine = EventMachine(rules, watched.threshold, watched.low_threshold)
-            machine.restore(state["machine"])
-        except (KeyError, TypeError, ValueError) as error:
+            machine.restore(stored.machine)
+        except (KeyError, ValueError) as error:
             raise DataError(f"damaged state of camera {self.watched.camera} ({error}): start without it") from None
         if (watched, rules) == (self.watched, self.rules):
             self._machine = machine

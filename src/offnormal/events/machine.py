@@ -1,4 +1,4 @@
-"""One camera's scores over time -> events: when one begins, goes on and is over.
+"""One camera's scores over time -> events: the rules, and when an event begins, goes on and is over.
 
 Each score holds until the next one. An event *opens* when the score has been above the threshold for
 `min_duration_s` without a break, and begins where that run began. It *ends* where the score first is at or below the
@@ -10,13 +10,85 @@ begins until `cool_down_s` after its end. One that has lasted for `max_duration_
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated
 
+from pydantic import BaseModel, Field
+
+from offnormal.config.model import VerbConfig
+from offnormal.config.rules import RulesConfig
 from offnormal.errors import ConfigError, DataError
-from offnormal.events.rules import EventRules
-from offnormal.events.series import PeakSeries
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+SomeSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_DEFAULT = RulesConfig()
+_MOST = 512  # points kept
+
+
+class EventRules(VerbConfig):
+    """The rules as the machine applies them; all in seconds."""
+
+    min_duration_s: Seconds = _DEFAULT.min_duration
+    """An event starts when the score has stayed above the threshold for this long."""
+    merge_gap_s: Seconds = _DEFAULT.merge_gap
+    """Excursions that are no further apart than this are one event."""
+    cool_down_s: Seconds = _DEFAULT.cool_down
+    """No other event starts for this long after one has ended; a longer excursion starts then."""
+    max_duration_s: SomeSeconds = _DEFAULT.max_duration
+    """A longer event is closed and continues as a new one."""
+    max_gap_s: SomeSeconds = _DEFAULT.max_gap
+    """An event ends where no score arrives for longer than this."""
+
+    @classmethod
+    def of(cls, chosen: RulesConfig) -> EventRules:
+        """The rules of a configuration, without its hysteresis, which belongs to the threshold."""
+        return cls(**{f"{name}_s": value for name, value in chosen if name != "hysteresis"})
+
+
+def low_threshold(threshold: float, normals: float, hysteresis: float) -> float:
+    """Where an event closes: below the threshold by a share of its distance from what is usual.
+
+    normals: a usual score, such as the median of normal ones. hysteresis: 0 (at the threshold itself) to below 1.
+    Raises ConfigError for another share.
+
+    >>> low_threshold(10.0, 2.0, 0.25)
+    8.0
+    """
+    if not 0 <= hysteresis < 1:
+        raise ConfigError(f"hysteresis {hysteresis:g}: expected a share from 0 to below 1, such as 0.2")
+    distance = threshold - normals
+    return threshold - hysteresis * distance if math.isfinite(distance) and distance > 0 else threshold
+
+
+@dataclass(slots=True)
+class _PeakSeries:
+    """Points (time, highest score until the next point); no peak is ever lost, and no more than 512 points are kept.
+
+    When it grows too long, neighbors become one point. What is kept depends on the scores alone, not on when they were
+    handed over.
+    """
+
+    stride: int = 1  # scores that one point stands for
+    in_last: int = 0  # scores in the last point
+    points: list[list[float]] = field(default_factory=list)
+
+    def add(self, time_s: float, score: float) -> None:
+        """Take the next score."""
+        if self.points and self.in_last < self.stride:
+            self.points[-1][1] = max(self.points[-1][1], score)
+            self.in_last += 1
+            return
+        if len(self.points) == _MOST:
+            pairs = zip(self.points[::2], self.points[1::2], strict=True)
+            self.points = [[first[0], max(first[1], second[1])] for first, second in pairs]
+            self.stride *= 2
+        self.points.append([time_s, score])
+        self.in_last = 1
+
+    def since(self, start_s: float) -> tuple[tuple[float, float], ...]:
+        """The points with times counted from `start_s`."""
+        return tuple((round(time_s - start_s, 3), score) for time_s, score in self.points)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +104,15 @@ class Occurrence:
     continues_s: float | None  # start of the event that grew too long and goes on in this one
 
 
+@dataclass(slots=True)
 class _Run:
     """Scores of an event, or of what may become one."""
 
-    def __init__(self, start_s: float, continues_s: float | None = None) -> None:
-        self.start_s = start_s
-        self.continues_s = continues_s
-        self.peak_s, self.peak = start_s, -math.inf
-        self.series = PeakSeries()
+    start_s: float
+    continues_s: float | None = None
+    peak_s: float = -math.inf
+    peak: float = -math.inf
+    series: _PeakSeries = field(default_factory=_PeakSeries)
 
     def add(self, time_s: float, score: float) -> None:
         if score > self.peak:
@@ -58,21 +131,15 @@ class _Run:
             continues_s=self.continues_s,
         )
 
-    def state(self) -> dict[str, Any]:
-        return {
-            "start_s": self.start_s,
-            "continues_s": self.continues_s,
-            "peak_s": self.peak_s,
-            "peak": self.peak,
-            "series": self.series.state(),
-        }
 
-    @classmethod
-    def of(cls, state: dict[str, Any]) -> _Run:
-        made = cls(state["start_s"], state["continues_s"])
-        made.peak_s, made.peak = state["peak_s"], state["peak"]
-        made.series = PeakSeries.of(state["series"])
-        return made
+class _State(BaseModel):
+    """All that a machine remembers."""
+
+    last_s: float | None
+    end_s: float | None
+    quiet_until_s: float | None
+    rising: _Run | None
+    open: _Run | None
 
 
 class EventMachine:
@@ -155,22 +222,22 @@ class EventMachine:
         assert end_s is not None
         return [self._close(self._open, end_s)]
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         """All that it remembers, as plain values for JSON."""
-        return {
-            "last_s": self._last_s,
-            "end_s": self._end_s,
-            "quiet_until_s": None if self._quiet_until_s == -math.inf else self._quiet_until_s,
-            "rising": None if self._rising is None else self._rising.state(),
-            "open": None if self._open is None else self._open.state(),
-        }
+        return _State(
+            last_s=self._last_s,
+            end_s=self._end_s,
+            quiet_until_s=None if self._quiet_until_s == -math.inf else self._quiet_until_s,
+            rising=self._rising,
+            open=self._open,
+        ).model_dump()
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from the `state` of a machine of the same rules and thresholds."""
-        self._last_s, self._end_s = state["last_s"], state["end_s"]
-        self._quiet_until_s = -math.inf if state["quiet_until_s"] is None else state["quiet_until_s"]
-        self._rising = None if state["rising"] is None else _Run.of(state["rising"])
-        self._open = None if state["open"] is None else _Run.of(state["open"])
+    def restore(self, state: Mapping[str, object]) -> None:
+        """Go on from the `state` of a machine of the same rules and thresholds; ValueError for a damaged one."""
+        found = _State.model_validate(state)
+        self._last_s, self._end_s = found.last_s, found.end_s
+        self._quiet_until_s = -math.inf if found.quiet_until_s is None else found.quiet_until_s
+        self._rising, self._open = found.rising, found.open
 
     def _go_on(self, run: _Run, time_s: float, score: float) -> list[Occurrence]:
         """The next score of an event that is not over."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -86,7 +86,7 @@ def zoned_pooling(
             "left out of it; mask the region (it is then painted over in fit and calibrate, too), or fit a detector "
             "that pools a map, such as padim"
         )
-    kept = kept_pixels(zones, spec, size)
+    kept = _kept_pixels(zones, spec, size)
     if ignored is not None:
         kept &= ~ignored
     if not kept.any():
@@ -97,7 +97,7 @@ def zoned_pooling(
     return ZonedPooling(kept, pooling)
 
 
-def kept_pixels(zones: Sequence[Zone], spec: InputSpec, size: tuple[int, int]) -> np.ndarray:
+def _kept_pixels(zones: Sequence[Zone], spec: InputSpec, size: tuple[int, int]) -> np.ndarray:
     """(H, W) bool at input size: pixels whose centre shows a part of the picture that counts."""
     height, width = spec.size
     placed = place(size, spec)
@@ -122,7 +122,7 @@ def pool_pixels(values: np.ndarray, pooling: Pooling) -> np.ndarray:
     return np.asarray(values.mean(1, dtype=np.float64), np.float32)
 
 
-def conditions_hash(zones: Sequence[Zone], masks: Any = ()) -> str | None:
+def conditions_hash(zones: Sequence[Zone], masks: object = ()) -> str | None:
     """What a calibration belongs to besides its bundle: 12 characters of zones and masks; None: the whole picture.
 
     masks: the privacy masks as plain values for JSON.

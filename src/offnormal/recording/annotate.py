@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from offnormal.drawing.overlay import faint_overlay
 from offnormal.drawing.score_panel import ALARM, GROUND, ScorePanel
 from offnormal.errors import DataError, UsageError
-from offnormal.recording.mp4 import Mp4File
+from offnormal.recording.clips import Mp4File
 
 _LEAST_WIDTH = 480  # pixels: smaller pictures are enlarged by a whole factor, so that the words fit below
 

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import SecretStr, field_validator
 
 from offnormal.errors import ConfigError
-from offnormal.events.form import iso
+from offnormal.events.event import iso
 from offnormal.redact import redact_hooks
 from offnormal.sinks.base import DeliveryError, Message, Sink, SinkOptions, What
 from offnormal.types import Event
@@ -117,7 +117,7 @@ class AlertSink(Sink):
 def title(event: Event, what: What) -> str:
     """One line: which camera, what, and since when.
 
-    >>> from offnormal.events.maker import camera_event
+    >>> from offnormal.events.event import camera_event
     >>> title(camera_event("porch", "no_frames", 0, 5, is_over=True), "closed")
     'porch: no frames is over, since 1970-01-01 00:00:00 UTC'
     """

@@ -36,7 +36,7 @@ class DeliveryStatus:
     trouble: str | None  # why the last attempt failed; None: it did not
 
 
-class Delivery:
+class _Delivery:
     """One sink and its worker: takes messages from the spool in order, and tries each until the sink has it."""
 
     def __init__(self, name: str, sink: Sink, spool: Spool, backoff: Backoff) -> None:
@@ -175,7 +175,7 @@ class Dispatcher:
         self.folder = folder
         self._spool = Spool(spool) if limit is None else Spool(spool, limit=limit)
         self._closed = False
-        self.deliveries = [Delivery(name, sink, self._spool, Backoff(first_s, cap_s)) for name, sink in sinks.items()]
+        self.deliveries = [_Delivery(name, sink, self._spool, Backoff(first_s, cap_s)) for name, sink in sinks.items()]
 
     def __enter__(self) -> Dispatcher:
         unknown = set(self._spool.sinks()) - {delivery.name for delivery in self.deliveries}

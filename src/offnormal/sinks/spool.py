@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from offnormal.errors import DataError, OffnormalError
-from offnormal.events.form import event_from_json, event_to_json
+from offnormal.events.event import event_from_json, event_to_json
 from offnormal.sinks.base import Message
 from offnormal.types import Event
 

@@ -12,13 +12,13 @@ import urllib.request
 from email.message import Message as Headers
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPMessage
-from typing import IO, Annotated, Any, Literal
+from typing import IO, Annotated, Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, field_validator
 
-from offnormal.events.maker import software
-from offnormal.redact import redact_hooks
+from offnormal.events.event import software
+from offnormal.redact import redact, redact_hooks
 from offnormal.sinks.base import DeliveryError, Message, Sink, SinkOptions
 
 SIGNATURE, TIMESTAMP, IDENTITY = "X-Offnormal-Signature", "X-Offnormal-Timestamp", "Idempotency-Key"
@@ -79,18 +79,23 @@ class WebhookSink(Sink):
         self._url = urlunsplit((parts.scheme, host, parts.path, parts.query, ""))
         self._secret = options.secret.get_secret_value() if options.secret is not None else None
         self._headers = {"Content-Type": "application/json", "User-Agent": software().replace(" ", "/")}
-        self._hidden = [self._secret or ""]
+        self._hidden = [self._secret or "", *(part for part in (parts.path, parts.query) if len(part) > 1)]
         if at:
             self._headers["Authorization"] = "Basic " + base64.b64encode(unquote(user).encode()).decode()
             self._hidden += [user, unquote(user), *user.split(":", 1)[1:], *unquote(user).split(":", 1)[1:]]
         self._pictures, self._timeout_s = options.pictures, options.timeout_s
         self._opener = urllib.request.build_opener(_NoRedirection)
-        self._shown = f"webhook {redact_hooks(options.url)}"
+        self._address = options.url
 
     @property
     def shown(self) -> str:
-        """The address without its secrets."""
-        return self._shown
+        """Scheme, host, and port: the rest of the address may be what it takes to post there."""
+        return f"webhook {redact_hooks(self._address)}"
+
+    @property
+    def identity(self) -> str:
+        """See `Sink.identity`; the address without login and query values, of which only a hash is ever shown."""
+        return f"webhook {redact(self._address)}"
 
     def deliver(self, message: Message) -> None:
         """Post the message; DeliveryError unless it is taken."""
@@ -109,8 +114,8 @@ class WebhookSink(Sink):
         except (OSError, HTTPException) as error:  # URLError and time-outs among them
             raise self._error(str(getattr(error, "reason", "") or error or type(error).__name__)) from None
 
-    def _error(self, why: str, **more: Any) -> DeliveryError:
-        return DeliveryError(redact_hooks(why, *self._hidden), **more)
+    def _error(self, why: str, *, refused: bool = False, wait_s: float | None = None) -> DeliveryError:
+        return DeliveryError(redact_hooks(why, *self._hidden), refused=refused, wait_s=wait_s)
 
     def _body(self, message: Message) -> bytes:
         values = message.to_json()

@@ -7,26 +7,82 @@ import math
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 from offnormal.errors import OffnormalError
-from offnormal.sources.address import Address
-from offnormal.sources.connection import EVER_PATIENT, Connection, State
-from offnormal.sources.handover import Ended, Handover
-from offnormal.sources.live_reader import CameraOptions, LiveReader
+from offnormal.sources.live_reader import EVER_PATIENT, CameraOptions, Ended, Handover, LiveReader, Patience
+from offnormal.sources.paths import Address
 from offnormal.sources.watched_folder import WatchedFolder
 from offnormal.types import Frame, Gap
 
-__all__ = ["Camera", "CameraOptions", "CameraStatus"]
-
+State = Literal["connecting", "online", "stalled", "offline"]
+Step = Literal["wait", "connect", "abandon"]
 log = logging.getLogger(__name__)
-
 _ROOM = 32  # frames that wait at most: what a stream sends at once when it begins
 _STALE_S = 0.5  # newer frames take the place of one that has waited for so long
 _ROOM_IN_ORDER = 2  # frames that wait where none is dropped
 _JOIN_S = 1.0  # a reader is waited for when its camera is closed
+
+
+class Connection:
+    """Connecting, online, stalled or offline; a stall, an end and an error all lead to another attempt, for ever.
+
+    `step` says what to do now, `wakes_s` when to ask next unless something happens before.
+    """
+
+    def __init__(self, patience: Patience, now_s: float, chance: Callable[[], float]) -> None:
+        self.patience = patience
+        self.state: State = "connecting"
+        self.since_s = now_s  # of the state
+        self.reason = ""  # of the last trouble
+        self.attempts = 0
+        self.failures = 0  # in a row
+        self._chance = chance
+        self._retry_s: float | None = now_s  # None: connected, or trying to
+        self._deadline_s = math.inf
+
+    @property
+    def wakes_s(self) -> float:
+        """The latest moment at which to call `step` again."""
+        return self._deadline_s if self._retry_s is None else self._retry_s
+
+    def step(self, now_s: float) -> Step:
+        """What to do now: connect, abandon what is connected, or wait."""
+        if self._retry_s is not None:
+            if now_s < self._retry_s:
+                return "wait"
+            self.attempts += 1
+            self._retry_s, self._deadline_s = None, now_s + self.patience.open_s
+            self._enter("connecting", now_s)
+            return "connect"
+        if now_s < self._deadline_s:
+            return "wait"
+        waited_s = self.patience.stall_s if self.state == "online" else self.patience.open_s
+        self._trouble("stalled", now_s, f"stalled: no frame for {waited_s:g} s")
+        return "abandon"
+
+    def frame(self, now_s: float) -> None:
+        """A frame came."""
+        self._deadline_s = now_s + self.patience.stall_s
+        if self.state != "online":
+            self._enter("online", now_s)
+
+    def failed(self, now_s: float, reason: str) -> None:
+        """It ended, broke or was refused."""
+        self._trouble("offline", now_s, reason)
+
+    def _trouble(self, state: State, now_s: float, reason: str) -> None:
+        settled = self.state == "online" and now_s - self.since_s >= self.patience.settled_s
+        self.failures = 1 if settled else self.failures + 1
+        self.reason = reason
+        self._retry_s = now_s + self.patience.delay_s(self.failures, self._chance())
+        self._deadline_s = math.inf
+        self._enter(state, now_s)
+
+    def _enter(self, state: State, now_s: float) -> None:
+        self.state, self.since_s = state, now_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

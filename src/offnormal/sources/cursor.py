@@ -1,23 +1,153 @@
-"""An open video file and a place in it: decoding forward, and moving to any picture."""
+"""An open video file and a place in it: decoding forward, and moving to any picture by its number."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import heapq
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Self
 
 import av
+import numpy as np
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from offnormal.sources.container import all_packets, keeps_time, mean_rate, open_container, packets
-from offnormal.sources.timeline import PROBED, Numbers, Timeline, timeline
+from offnormal.sources.container import all_packets, has_clock, keeps_time, mean_rate, open_container, packets
 
+PROBED = 64  # pictures that show whether each packet holds one
 _NEAR = 8  # pictures: going so far forward by decoding is cheaper than seeking
 _TRIES = 3  # key pictures to begin at before decoding from the start of the file
+
+
+class Numbers:
+    """Numbers the pictures of a stream that is decoded from its start, in memory of the reordering depth.
+
+    The number of a picture is the rank of its presentation time among the packets' times, from the first picture that
+    can be decoded on. Reading in order and reading after a seek then give the same numbers, and a picture that was lost
+    to damage leaves a gap instead of moving all that follow against their labels. Codecs whose packets do not each hold
+    one picture show it soon: where a packet among the first ones gives neither a picture nor an error, pictures are
+    counted.
+
+    counting: times tell nothing from the start. one_each: each packet is known to hold one picture.
+    """
+
+    def __init__(self, *, counting: bool = False, one_each: bool = False) -> None:
+        self.next = 0  # number of the next picture
+        self.missing = 0  # pictures that were passed over without an error of the decoder
+        self._counting = counting
+        self._one_each = one_each
+        self._newest: int | None = None  # of the packets
+        self._last: int | None = None  # of the pictures
+        self._waiting: list[int] = []
+        self._failed: set[int] = set()
+
+    def packet(self, pts: int | None, *, key: bool) -> None:
+        """A packet goes into the decoder."""
+        if pts is None or (key and self._newest is not None and pts <= self._newest):
+            self._counting = True  # without a time, or with a clock that starts anew
+        if self._counting or pts is None:
+            self._waiting.clear()
+            return
+        self._newest = pts if self._newest is None else max(pts, self._newest)
+        heapq.heappush(self._waiting, pts)
+
+    def failure(self, pts: int | None) -> None:
+        """The decoder refused a packet."""
+        if pts is not None and not self._counting:
+            self._failed.add(pts)
+
+    def picture(self, pts: int | None) -> int:
+        """The number of a picture that comes out of the decoder, in order of presentation."""
+        lost = self._passed_over(pts)
+        number = self.next if self._last is None else self.next + lost  # what precedes the first one was never there
+        self._last = pts
+        self.next = number + 1
+        return number
+
+    def _passed_over(self, pts: int | None) -> int:
+        if pts is None or (self._last is not None and pts <= self._last):
+            self._counting = True
+        passed = []
+        while not self._counting and self._waiting and pts is not None and self._waiting[0] <= pts:
+            passed.append(heapq.heappop(self._waiting))
+        silent = sum(each != pts and each not in self._failed for each in passed)
+        self._failed.difference_update(passed)
+        if self._last is None:
+            return 0
+        if silent and self.next < PROBED and not self._one_each:
+            self._counting = True
+            return 0
+        self.missing += silent
+        return sum(each != pts for each in passed)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The presentation times of all pictures of a file, and where decoding can begin."""
+
+    pts: np.ndarray  # (T,) int64, ascending
+    sizes: np.ndarray  # (T,) int64, bytes of the packet of each picture
+    keys: Sequence[int]  # numbers of the key pictures, ascending
+    base: Fraction  # seconds of one step of `pts`
+
+    def number(self, pts: int | None) -> int | None:
+        """The number of the picture with this time; None where there is none."""
+        if pts is None:
+            return None
+        at = int(np.searchsorted(self.pts, pts))
+        return at if at < len(self.pts) and self.pts[at] == pts else None
+
+    def knows(self, pts: int | None, size: int, *, key: bool) -> bool:
+        """Whether a packet met after a seek is the one that had this time before.
+
+        Where packets share a time stamp, as in MPEG program streams, those after a seek get others than in order.
+        """
+        if pts is not None and pts < self.pts[0]:
+            return True
+        number = self.number(pts)
+        return number is not None and self.sizes[number] == size and (number in self.keys_to(number)[-1:]) == key
+
+    def time_s(self, number: int) -> float:
+        """Seconds from the first picture to this one."""
+        return float(int(self.pts[number] - self.pts[0]) * self.base)
+
+    def keys_to(self, number: int) -> Sequence[int]:
+        """The key pictures up to a picture, ascending."""
+        return self.keys[: bisect_right(self.keys, number)]
+
+
+def timeline(
+    packets: Iterable[tuple[int | None, bool, int]], probed: Sequence[tuple[int, int | None]], base: Fraction
+) -> Timeline | None:
+    """The timeline that all packets (time, key, size) of a file tell; None where pictures must be counted.
+
+    probed: numbers and times of the first pictures as decoding in order gave them, which the timeline must repeat.
+    base: seconds of one step of the times.
+    """
+    times, sizes, keys = array("q"), array("q"), array("q")
+    newest: int | None = None
+    for pts, key, size in packets:
+        if pts is None or (key and newest is not None and pts <= newest):
+            return None
+        newest = pts if newest is None else max(pts, newest)
+        times.append(pts)
+        sizes.append(size)
+        if key:
+            keys.append(pts)
+    ordered, places = np.unique(np.asarray(times, dtype=np.int64), return_index=True)
+    first = probed[0][1] if probed else None
+    if len(ordered) != len(times) or first is None:
+        return None
+    kept = slice(int(np.searchsorted(ordered, first)), None)
+    ordered = ordered[kept]
+    starts = np.searchsorted(ordered, [key for key in keys if key >= first]).tolist()
+    found = Timeline(ordered, np.asarray(sizes, dtype=np.int64)[places][kept], starts, base)
+    return found if all(found.number(pts) == number for number, pts in probed) else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +155,7 @@ class Picture:
     """One decoded picture, not yet converted."""
 
     index: int
-    time_s: float
+    time_s: float | None  # None: the file has no clock
     pts: int | None
     frame: av.VideoFrame
     restarts: bool = False  # the clock of the file goes back with it; its time goes on
@@ -34,12 +164,14 @@ class Picture:
 class Cursor:
     """Decodes a video file from a place that can be moved; a context manager.
 
-    warn: called with each trouble met. timeline: what makes seeking possible; without it moving back starts anew.
-    Raises VideoError when the file cannot be opened.
+    warn: called with each trouble met. timeline: what makes seeking possible; without it moving back starts anew. fps:
+    the rate of a file without a clock. Raises VideoError when the file cannot be opened.
     """
 
-    def __init__(self, path: Path, warn: Callable[[str], None], timeline: Timeline | None = None) -> None:
-        self._path, self._warn, self._timeline = path, warn, timeline
+    def __init__(
+        self, path: Path, warn: Callable[[str], None], timeline: Timeline | None = None, fps: float | None = None
+    ) -> None:
+        self._path, self._warn, self._timeline, self._fps = path, warn, timeline, fps
         self._held: Picture | None = None  # read ahead
         self._pictures: Iterator[Picture] = iter(())
         self._start()
@@ -81,6 +213,8 @@ class Cursor:
 
     def _start(self) -> None:
         self.container, self.stream = open_container(self._path)
+        given = None if self._fps is None else Fraction(self._fps)
+        self.rate = mean_rate(self.stream) if has_clock(self.container) else given  # None: no clock
         one_each = self.stream.codec_context.codec.intra_only  # of others some packets hold a field, or nothing to show
         self._numbers = Numbers(counting=not keeps_time(self.container, self.stream), one_each=one_each)
         self._failed = self._flawed = 0  # packets that the decoder refused; pictures that it calls corrupt
@@ -128,7 +262,7 @@ class Cursor:
                 yield Picture(number, timeline.time_s(number), frame.pts, frame)
 
     def _from_start(self) -> Iterator[Picture]:
-        base, step = self.stream.time_base or Fraction(1), 1 / mean_rate(self.stream)
+        base, step = self.stream.time_base or Fraction(1), 1 / (self.rate or Fraction(1))
         timed = keeps_time(self.container, self.stream)
         time, origin, last = -step, Fraction(0), None
         for packet, frames, refused in self._decoded(all_packets(self.container, self.stream, self._warn)):
@@ -146,7 +280,8 @@ class Cursor:
                         origin = pts * base - (time + step)
                     time, last = pts * base - origin, pts
                 self._flawed += frame.is_corrupt
-                yield Picture(self._numbers.picture(pts), float(time), pts, frame, back)
+                time_s = float(time) if self.rate else None
+                yield Picture(self._numbers.picture(pts), time_s, pts, frame, back)
 
     def _decoded(
         self, found: Iterable[Packet[VideoStream]], *, from_key: bool = False

@@ -8,41 +8,38 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from PIL import Image
+from pydantic import Field
 
-from offnormal.errors import ConfigError
+from offnormal.config.model import VerbConfig
 
 Trouble = Literal["no_frames", "frozen", "covered", "defocused", "scene_change"]
 
+_Positive = Annotated[float, Field(gt=0)]
 _SIDE = 320  # pixels of the longer side at most: coarse enough to be cheap, fine enough to lose detail to bad focus
 _BLOCKS = 24  # of the longer side at most, for changes of the whole scene
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthOptions:
+class HealthOptions(VerbConfig):
     """When a camera counts as in trouble; seconds, and shares (0-1) of what is usual for this camera."""
 
-    no_frames_s: float = 20.0
-    frozen_s: float = 30.0  # of exact repeats; encoders repeat pictures of empty rooms for a second or two
-    covered_s: float = 5.0
-    covered_detail: float = 0.25  # less detail than this share of the usual, and
-    covered_contrast: float = 0.5  # less contrast: there is little to be seen
-    defocused_s: float = 10.0
-    defocused_detail: float = 0.5  # less detail than this share, though the contrast is there
-    change_s: float = 1.0  # within which the whole scene changes
-    change_levels: float = 25.0  # of 255, by which a part of the picture counts as changed
-    change_share: float = 0.6  # of the parts
-    settle_s: float = 10.0  # after a change of the whole scene, while anomalies say nothing
-    learn_s: float = 30.0  # of frames before detail and contrast are judged, at the start and after a change
-    memory_s: float = 600.0  # over which the usual is averaged
-    clear_s: float = 2.0  # without a trouble before it counts as over
-
-    def __post_init__(self) -> None:
-        if not all(value > 0 for value in (getattr(self, name) for name in self.__slots__)):
-            raise ConfigError(f"{self}: expected numbers above 0")
+    no_frames_s: _Positive = 20.0
+    frozen_s: _Positive = 30.0  # of exact repeats; encoders repeat pictures of empty rooms for a second or two
+    covered_s: _Positive = 5.0
+    covered_detail: _Positive = 0.25  # less detail than this share of the usual, and
+    covered_contrast: _Positive = 0.5  # less contrast: there is little to be seen
+    defocused_s: _Positive = 10.0
+    defocused_detail: _Positive = 0.5  # less detail than this share, though the contrast is there
+    change_s: _Positive = 1.0  # within which the whole scene changes
+    change_levels: _Positive = 25.0  # of 255, by which a part of the picture counts as changed
+    change_share: _Positive = 0.6  # of the parts
+    settle_s: _Positive = 10.0  # after a change of the whole scene, while anomalies say nothing
+    learn_s: _Positive = 30.0  # of frames before detail and contrast are judged, at the start and after a change
+    memory_s: _Positive = 600.0  # over which the usual is averaged
+    clear_s: _Positive = 2.0  # without a trouble before it counts as over
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import contextlib
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -44,7 +43,7 @@ def open_image(path: Path, *, at_least: tuple[int, int] | None = None) -> Image.
         if at_least is not None:
             _decode_smaller(image, at_least)
         image.load()
-        turn = _UPRIGHT.get(_orientation(image))  # Pillow itself turns TIFF, and forgets the orientation then
+        turn = _UPRIGHT.get(_orientation(image) or 1)  # Pillow itself turns TIFF, and forgets the orientation then
         return image.copy() if turn is None else image.transpose(turn)
 
 
@@ -57,11 +56,12 @@ def image_size(path: Path) -> tuple[int, int]:
         return (width, height) if _orientation(image) in _SIDEWAYS else (height, width)
 
 
-def _orientation(image: Image.Image) -> Any:
+def _orientation(image: Image.Image) -> int | None:
     try:
-        return image.getexif().get(_ORIENTATION)
+        value = image.getexif().get(_ORIENTATION)
     except (SyntaxError, ValueError, struct.error):
         return None  # damaged EXIF does not make a picture unreadable
+    return value if isinstance(value, int) else None
 
 
 def _decode_smaller(image: Image.Image, at_least: tuple[int, int]) -> None:
@@ -78,7 +78,7 @@ def _decode_smaller(image: Image.Image, at_least: tuple[int, int]) -> None:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """The picture with its header read; every fault of the file, also while it is decoded, becomes an ImageError."""
-    inside = idx.address(path)
+    inside = None if path.suffix else idx.address(path)
     if inside is not None:
         yield Image.fromarray(idx.image(*inside))
         return

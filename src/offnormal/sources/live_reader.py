@@ -1,28 +1,58 @@
-"""The thread that reads one connection to a source, from its first picture to its end."""
+"""The thread that reads one connection to a source, and the bounded place where it hands its frames over."""
 
 from __future__ import annotations
 
 import atexit
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated, Generic, TypeVar
 
 import numpy as np
+from pydantic import Field
 
-from offnormal.sources.address import Address
-from offnormal.sources.connection import Patience
-from offnormal.sources.handover import Handover
-from offnormal.sources.live_clock import LiveClock, Ticks
-from offnormal.sources.live_stream import Shot, Transport, stream_shots
+from offnormal.backoff import delay_s
+from offnormal.config.model import VerbConfig
+from offnormal.errors import VideoError
+from offnormal.sources.live_stream import LiveClock, Shot, Ticks, Transport, stream_shots
+from offnormal.sources.paths import Address
 from offnormal.sources.privacy import paint
-from offnormal.sources.video_file import VideoFile
+from offnormal.sources.video import VideoFile
 from offnormal.sources.watched_folder import WatchedFolder, Watching
 from offnormal.types import Frame, Mask
 
+_Item = TypeVar("_Item")
+Seconds = Annotated[float, Field(gt=0)]
 _LONGEST_S = 120.0  # that the program's end waits for a read that hangs; FFmpeg's deadlines are shorter
+
+
+class Patience(VerbConfig):
+    """How long a source is waited for, in seconds."""
+
+    open_s: Seconds = 10.0
+    """From connecting to the first frame."""
+    stall_s: Seconds = 5.0
+    """Between two frames."""
+    retry_s: Seconds = 0.5
+    """Before the first attempt to reconnect; doubled after each one that failed."""
+    cap_s: Seconds = 30.0
+    """At most, between two attempts."""
+    settled_s: Annotated[float, Field(ge=0)] = 10.0
+    """Online for so long: the next trouble is a new one."""
+    jitter: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Share of a waiting time that chance takes off, so that cameras do not return at once."""
+
+    def delay_s(self, failures: int, chance: float) -> float:
+        """Seconds to wait after so many failures in a row (from 1); chance: uniform in 0-1."""
+        return delay_s(failures, first_s=self.retry_s, cap_s=self.cap_s, jitter=self.jitter, chance=chance)
+
+
+EVER_PATIENT = Patience(open_s=math.inf, stall_s=math.inf)  # with a source that gives frames when it has some
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +66,72 @@ class CameraOptions:
     device: dict[str, str] = field(default_factory=dict)  # FFmpeg's options of a local camera: video_size, framerate
     watching: Watching = field(default_factory=Watching)  # of a folder
     patience: Patience = field(default_factory=Patience)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Nothing more comes."""
+
+    error: Exception | None  # None: the end of what there was
+
+
+class Handover(Generic[_Item]):
+    """Holds up to `room` items.
+
+    stale_s: the oldest item gives way to a new one when there is no room or it has waited for so many seconds, and is
+    counted; so a burst is kept, and whoever is too slow is never far behind. None: `put` waits for room.
+    """
+
+    def __init__(self, room: int, *, stale_s: float | None = None) -> None:
+        self.closed = threading.Event()
+        self.dropped = 0
+        self._room, self._stale_s = room, stale_s
+        self._items: deque[tuple[float, _Item]] = deque()
+        self._ended: Ended | None = None
+        self._changed = threading.Condition()
+
+    def put(self, item: _Item) -> bool:
+        """Hand an item over; False: nobody wants any more."""
+        with self._changed:
+            if self._stale_s is None:
+                self._changed.wait_for(lambda: self.closed.is_set() or len(self._items) < self._room)
+            if self.closed.is_set():
+                return False
+            now_s = time.monotonic()
+            while self._items and (len(self._items) >= self._room or self._is_stale(now_s)):
+                self._items.popleft()
+                self.dropped += 1
+            self._items.append((now_s, item))
+            self._changed.notify_all()
+            return True
+
+    def end(self, error: Exception | None = None) -> None:
+        """Say that nothing more comes, and why."""
+        with self._changed:
+            self._ended = Ended(error)
+            self._changed.notify_all()
+
+    def get(self, timeout_s: float | None) -> _Item | Ended | None:
+        """The oldest item; after the last one how it ended; None: nothing in this time, or closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._ended or self.closed.is_set(), timeout_s)
+            if self.closed.is_set():
+                return None
+            if self._items:
+                _, item = self._items.popleft()
+                self._changed.notify_all()
+                return item
+            return self._ended
+
+    def close(self) -> None:
+        """Want no more: both sides return at once, what is held is let go."""
+        with self._changed:
+            self.closed.set()
+            self._items.clear()
+            self._changed.notify_all()
+
+    def _is_stale(self, now_s: float) -> bool:
+        return self._stale_s is not None and now_s - self._items[0][0] > self._stale_s
 
 
 class LiveReader(threading.Thread):
@@ -109,6 +205,11 @@ class LiveReader(threading.Thread):
     def _recorded(self) -> Generator[Frame, None, None]:
         start_s, expected, restarts = time.monotonic(), 0, False
         with VideoFile(self._address.path) as video:
+            if video.info.fps is None:
+                raise VideoError(
+                    f"{video.path}: has no clock, which events need; put it into a container with its rate: "
+                    f"ffmpeg -framerate RATE -i {video.path.name} -c copy {video.path.stem}.mp4"
+                )
             for frame in video.frames():
                 self.decoded += 1
                 self._index += frame.index > expected  # what was lost to damage leaves a number out

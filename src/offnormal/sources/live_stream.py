@@ -1,31 +1,39 @@
-"""Pictures of a live stream or a local camera through FFmpeg, with a deadline on every read."""
+"""Pictures of a live stream or a local camera through FFmpeg, with a deadline on every read, and their times."""
 
 from __future__ import annotations
 
 import logging
+import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from statistics import median
+from typing import Literal
 
 import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 
-from offnormal.errors import VideoError
-from offnormal.sources.address import Address
-from offnormal.sources.pixels import Upright
+from offnormal.errors import ConfigError, VideoError
+from offnormal.sources.container import Upright
+from offnormal.sources.paths import Address
 
 log = logging.getLogger(__name__)
-
 Transport = Literal["tcp", "udp"]
 _CLOCKLESS = frozenset({"mpjpeg", "mjpeg", "image2pipe", "jpeg_pipe", "png_pipe"})  # FFmpeg counts their frames at 25/s
 _PROTOCOLS = {
     "rtsp": "rtsp,rtsps,rtp,srtp,udp,tcp,tls,crypto,http,https,httpproxy",
     "http": "http,https,httpproxy,tcp,tls,crypto,data",  # a playlist leads to no file and no other protocol
 }
+_LOST_S = 5.0  # further from their arrival the stream's own times say nothing
+_AHEAD_S = 0.25  # by which a frame may be said to be of a time after its arrival: the network is uneven
+_CATCH_UP = 0.04  # the same as the drift where it is more than that
+_DRIFT = 0.001  # seconds a second by which its clock may be led back to ours
+_SPACINGS = 25  # last ones, whose median is the usual spacing
+_ROUNDING = 1e-6  # of a tick: times are sums of fractions
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +64,6 @@ def stream_shots(
 def _open(
     address: Address, open_s: float, read_s: float, transport: Transport, device: dict[str, str]
 ) -> InputContainer:
-    more: dict[str, Any] = {}
     options: dict[str, str] = {}
     if address.kind in _PROTOCOLS:
         # the rate, which nobody asks for, would be guessed from 20 frames: of slow cameras that takes seconds
@@ -64,11 +71,14 @@ def _open(
     if address.kind == "rtsp":
         options |= {"rtsp_transport": transport, "allowed_media_types": "video"}
     elif address.kind == "device":
-        more, options = {"format": "v4l2"}, device
-    container: InputContainer = av.open(
-        address.target, metadata_errors="replace", container_options=options, timeout=(open_s, read_s), **more
+        options = device
+    return av.open(
+        address.target,
+        format="v4l2" if address.kind == "device" else None,
+        metadata_errors="replace",
+        container_options=options,
+        timeout=(open_s, read_s),
     )
-    return container
 
 
 def _shots(container: InputContainer, address: Address) -> Iterator[Shot]:
@@ -90,3 +100,70 @@ def _shots(container: InputContainer, address: Address) -> Iterator[Shot]:
             if show is None or not show.fits(frame):  # other sizes need another filter
                 show = Upright(frame)
             yield Shot(frame.time if timed else None, partial(show.image, frame))
+
+
+class LiveClock:
+    """A stream's own times, tied to their arrival; arrival where it has none, or where its times make no sense.
+
+    Its own times keep the distances between frames that the network disturbs; they are led back to the arrival slowly,
+    since no two clocks agree for months, and tied anew where they jump or run backwards. Frames that are said to be of
+    a time well after their arrival, as those are that follow a burst of old ones, are led back within minutes. Times
+    never run backwards. origin_s: the moment on the monotonic clock that is time 0.
+    """
+
+    def __init__(self, origin_s: float) -> None:
+        self._origin_s = origin_s
+        self._offset_s: float | None = None
+        self._stamp_s = 0.0
+        self._last_s = -math.inf
+
+    def __call__(self, stamp_s: float | None, arrived_s: float) -> float:
+        """Seconds since the origin of a frame with such a stamp that arrived at this moment."""
+        arrival = arrived_s - self._origin_s
+        self._last_s = max(self._last_s, arrival if stamp_s is None else self._by_stamp(stamp_s, arrival))
+        return self._last_s
+
+    def _by_stamp(self, stamp_s: float, arrival_s: float) -> float:
+        if self._offset_s is not None:
+            passed, error = stamp_s - self._stamp_s, arrival_s - (stamp_s + self._offset_s)
+            if passed > 0 and abs(error) <= _LOST_S:
+                drift = _CATCH_UP if error < -_AHEAD_S else _DRIFT
+                self._offset_s += math.copysign(min(abs(error), drift * passed), error)
+            else:
+                self._offset_s = None
+        if self._offset_s is None:
+            self._offset_s = arrival_s - stamp_s
+        self._stamp_s = stamp_s
+        return stamp_s + self._offset_s
+
+
+class Ticks:
+    """Which frames of a source stand for the ticks of a clock of `fps` ticks a second: of each tick the nearest one.
+
+    A frame that another one cannot come nearer than, by the usual spacing of the source, is taken at once; so a
+    source as fast as the clock loses none to the unevenness of its times. A slower one leaves ticks out.
+
+    >>> ticks = Ticks(5)
+    >>> [ticks(number / 10) for number in range(6)]
+    [0, None, 1, None, 2, None]
+    """
+
+    def __init__(self, fps: float) -> None:
+        if not 0 < fps < math.inf:
+            raise ConfigError(f"{fps:g} frames a second were asked for; expected a number above 0")
+        self._fps = fps
+        self._spacings: deque[float] = deque(maxlen=_SPACINGS)
+        self._last_s: float | None = None
+        self._tick = -1
+
+    def __call__(self, time_s: float) -> int | None:
+        """The tick that the frame of this time stands for; None: of none."""
+        if self._last_s is not None and time_s > self._last_s:
+            self._spacings.append(time_s - self._last_s)
+        self._last_s = time_s
+        ahead = min(median(self._spacings) * self._fps, 1) / 2 if self._spacings else 0.0
+        tick = math.floor(time_s * self._fps + ahead + _ROUNDING)
+        if tick <= self._tick:
+            return None
+        self._tick = tick
+        return tick

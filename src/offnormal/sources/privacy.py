@@ -7,13 +7,14 @@ import binascii
 import hashlib
 import io
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
 from PIL import Image, ImageColor, ImageDraw, UnidentifiedImageError
+from pydantic import BaseModel
 
 from offnormal.errors import ConfigError, ImageError
 from offnormal.sources.image import is_deep, open_mask
@@ -52,13 +53,18 @@ def read_privacy_mask(path: str | Path) -> Mask:
     return mask
 
 
-def mask_of(values: dict[str, Any]) -> Mask:
-    """The mask of `asdict(mask)`, or of a file's plain values; ConfigError, TypeError or ValueError for others."""
+class _StoredMask(BaseModel):
+    polygons: tuple[tuple[tuple[float, float], ...], ...] | None = None
+    image: str | None = None
+
+
+def mask_of(values: Mapping[str, object]) -> Mask:
+    """The mask of `asdict(mask)`, or of a file's plain values; ConfigError or ValueError for others."""
     unknown = set(values) - {"polygons", "image"}
     if unknown:
         raise ConfigError(f"a mask with {', '.join(sorted(unknown))}: expected polygons")
-    polygons = tuple(tuple((float(x), float(y)) for x, y in polygon) for polygon in values.get("polygons") or ())
-    return Mask(polygons, values.get("image"))
+    stored = _StoredMask.model_validate(values)
+    return Mask(stored.polygons or (), stored.image)
 
 
 def identity(mask: Mask | None) -> str | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from offnormal.errors import DataError
 from offnormal.metrics.clock import Clock
-from offnormal.sources.container import mean_rate
+from offnormal.sources.container import has_clock, mean_rate
 from offnormal.sources.image import image_size
 from offnormal.sources.paths import images_in
 
@@ -26,7 +26,8 @@ def frame_times(path: Path) -> np.ndarray:
     """Seconds since the first frame at which each frame of a video file is shown, (T,) float64, ascending.
 
     Those of `metrics.clock`: where the clock of the file starts anew, times go on. Without timestamps they follow from
-    the rate. Reads the whole file but decodes nothing; a damaged file may yield fewer frames when it is decoded.
+    the rate; of a bare stream, whose rate nobody knows, they are NaN. Reads the whole file but decodes nothing; a
+    damaged file may yield fewer frames when it is decoded.
     Raises DataError for a file that is missing or not a video.
     """
     try:
@@ -34,7 +35,7 @@ def frame_times(path: Path) -> np.ndarray:
             stream = _video_stream(container, path)
             found = (packet for packet in container.demux(stream) if packet.size and not packet.is_discard)
             packets = [(p.dts if p.pts is None else p.pts, p.is_keyframe) for p in found]  # .avi has only dts
-            base, rate = float(stream.time_base or 1), float(mean_rate(stream))
+            base, rate = float(stream.time_base or 1), float(mean_rate(stream)) if has_clock(container) else None
     except (av.FFmpegError, OSError) as error:
         raise DataError(f"{path}: cannot be read as a video ({error}); replace or remove it") from None
     if not packets:

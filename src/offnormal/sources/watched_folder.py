@@ -36,9 +36,7 @@ class Watching:
     poll_s: float = 0.2  # seconds between two looks
     settle_s: float = 0.5  # unchanged for so long, a picture counts as written
     existing: bool = False  # whether pictures that lie there at the start are given too
-    memory: Path | None = (
-        None  # file that remembers what was given, for the next start; then `existing` is for the first
-    )
+    memory: Path | None = None  # file of what was given, for the next start; then `existing` is for the first
     bits: int = 16  # significant bits of 16-bit pictures
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from offnormal.recording.mp4 import Mp4File
+from offnormal.recording.clips import Mp4File
 
 FPS = 10
 SHIFT = 0.5  # pixels by which a part is off its place, as a standard deviation

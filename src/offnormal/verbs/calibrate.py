@@ -19,7 +19,7 @@ from offnormal.errors import CalibrationError, UsageError
 from offnormal.evaluation.table import DecisionRule, ScoreTable, join_tables, tabulate
 from offnormal.evaluation.units import TRAITS
 from offnormal.events.budget import budget_events
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.scoring import ItemScores, Scored, Scorer, choose_device, map_peaks, score_items, was_skipped
 from offnormal.sources.privacy import read_privacy_mask
 from offnormal.types import Unit

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from offnormal.config.score import CompareConfig
 from offnormal.evaluation.compare import Comparison, compare_runs, comparison_json
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.files import explained, write_text
 from offnormal.report.compare import render_comparison
 from offnormal.report.compare_table import markdown

@@ -17,7 +17,7 @@ from offnormal.evaluation.evaluate import Evaluation, Partial, evaluate_scores, 
 from offnormal.evaluation.scores_csv import write_table
 from offnormal.evaluation.table import ASSUMED_FPS, DecisionRule, label_of, tabulate
 from offnormal.evaluation.units import TRAITS
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.files import write_text
 from offnormal.metrics.accumulate import PixelScores
 from offnormal.report.page import render_evaluation

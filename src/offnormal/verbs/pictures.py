@@ -18,7 +18,7 @@ from offnormal.drawing.overlay import overlay, scale_for
 from offnormal.errors import VideoError
 from offnormal.evaluation.table import DecisionRule
 from offnormal.events.alarms import AlarmPeaks
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.files import new_file
 from offnormal.recording.annotate import AnnotatedVideo
 from offnormal.scoring import FrameStream, ScoredFrame
@@ -46,7 +46,7 @@ def write_map(
 def video_info(path: Path, fps: float | None) -> VideoInfo | None:
     """What the container says about a video; None where it cannot be read, which is reported when it is scored."""
     try:
-        with open_video(path, fps=fps if path.is_dir() else None) as reader:
+        with open_video(path, fps=fps) as reader:
             return reader.info
     except VideoError:
         return None
@@ -54,7 +54,7 @@ def video_info(path: Path, fps: float | None) -> VideoInfo | None:
 
 def second_pass(path: Path, fps: float | None, stream: FrameStream) -> Iterator[ScoredFrame]:
     """The frames of a video that was scored before, decoded again."""
-    with open_video(path, fps=fps if path.is_dir() else None) as reader:
+    with open_video(path, fps=fps) as reader:
         for frame in reader.frames():
             stream.see(replace(frame, image=paint(frame.image, stream.spec.mask)))
             yield from stream.until(frame.index + 1)

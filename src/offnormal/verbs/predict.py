@@ -20,8 +20,9 @@ from offnormal.data.video_loader import VideoOptions
 from offnormal.errors import UsageError
 from offnormal.evaluation.alarms import AlarmReport, report_alarms
 from offnormal.evaluation.table import ASSUMED_FPS, DecisionRule, ScoreTable, tabulate
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.scoring import FrameStream, ItemScores, Scored, Scorer, choose_device, score_items
+from offnormal.sources.paths import may_lack_clock
 from offnormal.sources.video import VideoInfo
 from offnormal.types import Item, Unit
 from offnormal.verbs.loading import known_classes
@@ -232,11 +233,9 @@ def items_to_predict(names: Sequence[str], config: PredictConfig, bundle: Bundle
     if wants_clips:
         _refuse(config, _OF_FRAMES, "is about single frames, and this detector gives one score for a whole clip")
     elif not items[0].is_video:
-        _refuse(
-            config, _OF_VIDEOS, "is for videos, and these are images (--as-video reads a folder of images as a video)"
-        )
-    elif config.fps is not None and not any(item.path.is_dir() for item in items):
-        raise UsageError("--fps is the rate of folders of frames; video files state their own: leave it out")
+        _refuse(config, _OF_VIDEOS, "is for videos, and these are images; --as-video reads a folder of images as one")
+    elif config.fps is not None and not any(may_lack_clock(item.path) for item in items):
+        raise UsageError("--fps is for folders of frames and bare streams; other files state their rate: leave it out")
     inputs = {item.path.resolve() for item in items}
     for target in annotated_paths(config.annotate, unique_names([item.path for item in items])).values():
         if target.resolve() in inputs:

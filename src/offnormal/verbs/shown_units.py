@@ -142,7 +142,7 @@ def _spread_frames(item: Item, fps: float | None, mask: Mask | None) -> tuple[np
     """Frames (H, W, 3) spread over a video; () when it cannot be read any more."""
     spec = InputSpec(size=(1, 1), frames=_CLIP_FRAMES, sampling="uniform", targets=())
     try:
-        with open_video(item.path, fps=fps if item.path.is_dir() else None) as reader:
+        with open_video(item.path, fps=fps) as reader:
             maker: ClipMaker[Frame] = clip_maker(spec, length=reader.info.frames or None)
             for frame in reader.frames():
                 maker.push(frame)
@@ -175,7 +175,7 @@ def _frames(evaluation: Evaluation) -> Iterator[tuple[Role, str, int]]:
 def _frame(
     scorer: Scorer, spec: InputSpec, evaluation: Evaluation, item: Item, role: Role, index: int, fps: float | None
 ) -> ShownUnit | None:
-    with open_video(item.path, fps=fps if item.path.is_dir() else None) as reader:
+    with open_video(item.path, fps=fps) as reader:
         frames = _frames_around(reader, spec, index)
     frame = next((frame for frame in frames if frame.index == index), None)
     if frame is None:

@@ -12,24 +12,20 @@ from offnormal.bundle import Bundle, load
 from offnormal.data.live_windows import LiveBatches
 from offnormal.drawing.overlay import scale_for
 from offnormal.errors import OffnormalError, UsageError
-from offnormal.recording.media_worker import MediaWorker
-from offnormal.recording.recorder import HeatScale, Recorder
+from offnormal.recording.recorder import HeatScale, MediaWorker, Recorder
 from offnormal.recording.retention import Retention
 from offnormal.scoring import LiveScorer, Scorer, choose_device
-from offnormal.sinks.base import Sink
-from offnormal.sinks.callback import CallbackSink
+from offnormal.sinks.base import CallbackSink, Sink, open_sinks
 from offnormal.sinks.dispatcher import Dispatcher
-from offnormal.sinks.open import open_sinks
 from offnormal.sources.camera import Camera
 from offnormal.types import Event
 from offnormal.verbs.loading import Progress, count_steps
 from offnormal.watching.camera import WatchedCamera
 from offnormal.watching.config import WatchConfig
 from offnormal.watching.frames import CameraFrames, CameraSetup, WallClock, first_frame, rescore_by_zones
-from offnormal.watching.pipeline import BundleGroup, WatchPipeline, exclusive_folder
+from offnormal.watching.pipeline import BundleGroup, ComputeThread, WatchPipeline, exclusive_folder
 from offnormal.watching.recordings import DryRun, dry_run, score_footage
 from offnormal.watching.thresholds import Measured, Thresholds, needs_footage, thresholds_of
-from offnormal.watching.time_slices import ComputeThread
 
 _NO_ROOM = 1000  # events that wait for whoever iterates over them
 

@@ -10,11 +10,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from offnormal.errors import DataError, OffnormalError
 from offnormal.events.camera import CameraEvents
-from offnormal.events.maker import Watched, camera_event
+from offnormal.events.event import Watched, camera_event
 from offnormal.files import write_text
 from offnormal.recording.recorder import Recorder
 from offnormal.scoring import ScoredFrame
@@ -195,7 +194,7 @@ class WatchedCamera:
     def _restore(self, path: Path) -> None:
         """Go on with what was open when the program was killed."""
         try:
-            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            values = json.loads(path.read_text(encoding="utf-8"))
             over = self.events.restore(values["events"])
             last_s = (values["events"].get("machine") or {}).get("last_s")
             troubles = [(str(trouble), float(at_s), float(since_s)) for trouble, at_s, since_s in values["troubles"]]

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, Field, ValidationError, create_model, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from offnormal.config.data import DeviceConfig, MaskConfig
 from offnormal.config.fields import SEVERAL, EventRate, Text
-from offnormal.config.model import FlagName, Flattened, VerbConfig, merge, set_values
+from offnormal.config.model import FlagName, Flattened, merge, set_values
 from offnormal.config.rules import AlarmConfig
 from offnormal.config.validation import format_validation_error
 from offnormal.errors import ConfigError
@@ -21,32 +20,11 @@ from offnormal.events.schedule import Schedule
 from offnormal.events.zones import Zone
 from offnormal.recording.recorder import RecordOptions
 from offnormal.redact import redact
-from offnormal.sources.address import Address
-from offnormal.sources.connection import Patience
 from offnormal.sources.health import HealthOptions
+from offnormal.sources.live_reader import Patience
 from offnormal.sources.live_stream import Transport
 
-_Options = TypeVar("_Options")
 _UNFIT = re.compile(r"[^\w.-]+")  # for names of cameras, which become names of files
-
-
-def _model_of(options: type[Any], doc: str) -> type[VerbConfig]:
-    """The fields of frozen options as a model, so that unknown keys are refused with a suggestion."""
-    found: dict[str, Any] = {
-        field.name: (float, field.default) for field in fields(options) if field.default is not MISSING
-    }
-    return create_model(f"{options.__name__}Config", __base__=VerbConfig, __doc__=doc, **found)
-
-
-if TYPE_CHECKING:
-
-    class HealthConfig(VerbConfig): ...  # noqa: D101
-
-    class PatienceConfig(VerbConfig): ...  # noqa: D101
-
-else:
-    HealthConfig = _model_of(HealthOptions, "When a camera itself counts as in trouble; see sources/health.py.")
-    PatienceConfig = _model_of(Patience, "How long a source is waited for; see sources/connection.py.")
 
 
 def _zone(value: object) -> object:
@@ -63,7 +41,7 @@ def _schedule(value: object) -> object:
     return {"windows": value} if isinstance(value, str | list) else value
 
 
-Sink = Annotated[str | dict[str, Any], Text(lambda value: value)]
+Sink = Annotated[str | dict[str, object], Text(lambda value: value)]
 
 
 class CameraChoices(MaskConfig, AlarmConfig):
@@ -93,9 +71,9 @@ class CameraChoices(MaskConfig, AlarmConfig):
     """RTSP transport."""
     record: RecordOptions = RecordOptions()
     """What is recorded of an event."""
-    health: HealthConfig = HealthConfig()
+    health: HealthOptions = HealthOptions()
     """When a camera is reported as unhealthy."""
-    patience: PatienceConfig = PatienceConfig()
+    patience: Patience = Patience()
     """Time limits and retries of the connection."""
 
     @field_validator("start_time")
@@ -173,16 +151,6 @@ def named_after(source: str) -> str:
         return _UNFIT.sub("-", Path(source).stem).strip("-")[:60] or "camera"
     shown = redact(source).partition("://")[2].partition("?")[0].rpartition("@")[2]
     return _UNFIT.sub("-", re.sub(r"[:/]+", "-", shown)).strip("-")[:60] or "camera"
-
-
-def options_of(made: type[_Options], chosen: VerbConfig) -> _Options:
-    """The options of a model made by `_model_of`."""
-    return made(**chosen.model_dump())
-
-
-def address_of(camera: CameraConfig) -> Address:
-    """The parsed source of a camera; UsageError when it is not a source."""
-    return Address.parse(camera.source)
 
 
 def _merged(common: Mapping[str, object], own: Mapping[str, object]) -> dict[str, object]:

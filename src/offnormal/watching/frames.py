@@ -17,16 +17,17 @@ from offnormal.bundle import Bundle
 from offnormal.data.clips import Clip
 from offnormal.data.frame_cache import ResizedFrame
 from offnormal.data.live_windows import LiveWindows
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.events.zones import ZonedPooling, zoned_pooling
 from offnormal.scoring import LiveScorer, ScoredFrame
-from offnormal.sources.camera import Camera, CameraOptions
-from offnormal.sources.connection import Patience
-from offnormal.sources.health import CameraHealth, Finding, HealthOptions, SmallPicture
+from offnormal.sources.camera import Camera
+from offnormal.sources.health import CameraHealth, Finding, SmallPicture
+from offnormal.sources.live_reader import CameraOptions
+from offnormal.sources.paths import Address
 from offnormal.sources.privacy import read_privacy_mask
 from offnormal.sources.watched_folder import Watching
 from offnormal.types import Frame, Gap, Mask, Scores
-from offnormal.watching.config import CameraConfig, address_of, options_of
+from offnormal.watching.config import CameraConfig
 
 TORN = "torn: frames were lost, or their clock jumped"
 _CONNECT_S = 15.0  # that a check waits for the first frame of a source
@@ -94,7 +95,7 @@ class CameraSetup:
     def __init__(self, config: CameraConfig, bundle: Bundle) -> None:
         self.config, self.bundle = config, bundle
         self.name = config.name
-        self.address = address_of(config)
+        self.address = Address.parse(config.source)
         self.mask: Mask | None = (
             bundle.input.mask if config.privacy_mask is None else read_privacy_mask(config.privacy_mask)
         )
@@ -116,7 +117,7 @@ class CameraSetup:
             realtime=chosen.realtime,
             transport=chosen.transport,
             watching=Watching(memory=memory),
-            patience=options_of(Patience, chosen.patience),
+            patience=chosen.patience,
         )
 
     def pooling(self, size: tuple[int, int]) -> ZonedPooling | None:
@@ -148,9 +149,10 @@ class CameraFrames:
         began = setup.config.start_time
         self.began_s = 0.0 if began is None else began.timestamp()
         self._windows = LiveWindows(setup.spec)
-        health: HealthOptions = options_of(HealthOptions, setup.config.health)
         parts = setup.address.kind == "folder"  # of an inspection line, each a picture of its own
-        self._health = None if parts else CameraHealth(health, now_s=self.began_s if clock is None else clock.now())
+        self._health = (
+            None if parts else CameraHealth(setup.config.health, now_s=self.began_s if clock is None else clock.now())
+        )
         self._origin_s: float | None = None  # of the frames' times, on the monotonic clock
         self._last_s = -np.inf
         self._size: tuple[int, int] | None = None

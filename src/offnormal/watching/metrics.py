@@ -13,10 +13,9 @@ from prometheus_client import CollectorRegistry, Metric, start_http_server
 from prometheus_client.registry import Collector
 
 from offnormal.errors import ConfigError
-from offnormal.events.maker import software
+from offnormal.events.event import software
 from offnormal.sinks.dispatcher import DeliveryStatus
-from offnormal.sources.camera import CameraStatus
-from offnormal.sources.connection import State
+from offnormal.sources.camera import CameraStatus, State
 from offnormal.watching.camera import Histogram, WatchedCamera
 from offnormal.watching.pipeline import WatchPipeline
 
@@ -47,7 +46,7 @@ def serve_metrics(where: str, pipeline: WatchPipeline) -> Iterator[str]:
     """
     host, _, port = where.rpartition(":")
     registry = CollectorRegistry()
-    registry.register(WatchCollector(pipeline))
+    registry.register(_WatchCollector(pipeline))
     try:
         server, thread = start_http_server(int(port), host or "127.0.0.1", registry)
     except (OSError, OverflowError) as error:
@@ -60,7 +59,7 @@ def serve_metrics(where: str, pipeline: WatchPipeline) -> Iterator[str]:
         thread.join()
 
 
-class WatchCollector(Collector):
+class _WatchCollector(Collector):
     """Reads what a pipeline has counted whenever Prometheus asks."""
 
     def __init__(self, pipeline: WatchPipeline) -> None:
@@ -69,7 +68,7 @@ class WatchCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every metric with its help, type, and values."""
         yield _metric("info", "gauge", "Version of the program.", [({"version": software()}, 1)])
-        memory = resident_bytes()
+        memory = _resident_bytes()
         if memory is not None:
             yield _metric("memory_bytes", "gauge", "Memory that the program holds.", [({}, memory)])
         sources = self._pipeline.sources
@@ -127,7 +126,7 @@ def _histogram(name: str, text: str, rows: Iterable[tuple[Mapping[str, str], His
     return metric
 
 
-def resident_bytes() -> int | None:
+def _resident_bytes() -> int | None:
     """Bytes in memory now; None where the system does not say."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])

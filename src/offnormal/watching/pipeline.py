@@ -6,28 +6,95 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from offnormal.data.live_windows import LiveBatches, Ready
 from offnormal.errors import OffnormalError, UsageError
-from offnormal.recording.media_worker import MediaWorker
+from offnormal.recording.recorder import MediaWorker
 from offnormal.scoring import LiveScorer, ScoredFrame
 from offnormal.sinks.dispatcher import Dispatcher
 from offnormal.sources.camera import Camera
 from offnormal.types import Event, Gap
 from offnormal.watching.camera import WatchedCamera
-from offnormal.watching.time_slices import ComputeThread, TimeSlices
 
+_SLICE_S = 0.25  # that one slice is to take where others wait
+_NEWEST = 0.2  # share of the last slice in what a clip is said to take
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
 log = logging.getLogger(__name__)
-
 _WAIT_S = 0.2  # for a frame or a batch, before time is looked at
 _LAST_S = 1.5  # after it was asked to stop, for what was read before
 _LAST_BATCH_S = 1.7  # for the batch that is being scored then
 _CLOSED_S = 4.0  # for clips and deliveries; what is left is delivered after the next start
 _PATIENT_S = 60.0  # for the same where every recording has ended by itself
+
+
+class ComputeThread(ThreadPoolExecutor):
+    """The one thread for everything that torch computes.
+
+    OpenMP keeps workers for every thread that has ever computed, and as soon as these are more than the processor has
+    cores, libgomp puts each to sleep between two layers: two cores then do little more than one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(1, thread_name_prefix="compute")
+        self._interrupted = threading.Event()
+
+    def run(self, function: Callable[_Given, _Result], *args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
+        """What a function returns or raises; where the user interrupts, `check` ends what still runs."""
+        try:
+            return self.submit(function, *args, **kwargs).result()
+        except KeyboardInterrupt:
+            self._interrupted.set()
+            raise
+
+    def check(self) -> None:
+        """OffnormalError once the user has interrupted: nobody waits for the result any more."""
+        if self._interrupted.is_set():
+            raise OffnormalError("interrupted")
+
+
+class TimeSlices:
+    """Seconds that a clip of each bundle takes, and so how many clips fit in a slice.
+
+    >>> slices = TimeSlices(bundles=2)
+    >>> slices.clips("slow")
+    1
+    >>> slices.took("slow", 1, 0.05)
+    >>> slices.clips("slow")
+    5
+    >>> slices.took("dear at first", 1, 0.2)  # much of which may not be the clip's
+    >>> slices.clips("dear at first")
+    2
+    >>> TimeSlices(bundles=1).clips("alone") is None
+    True
+    """
+
+    def __init__(self, bundles: int) -> None:
+        self._alone = bundles < 2
+        self._clip_s: dict[Hashable, float] = {}
+        self._more: dict[Hashable, int] = {}  # clips that are tried after a slice that was short enough
+
+    def clips(self, bundle: Hashable) -> int | None:
+        """The most that may be scored at once, of an unknown bundle one; None: as many as there are."""
+        if self._alone:
+            return None
+        took_s = self._clip_s.get(bundle)
+        if took_s is None:
+            return 1
+        return max(1, int(_SLICE_S / max(took_s, 1e-6)), self._more.get(bundle, 1))
+
+    def took(self, bundle: Hashable, clips: int, seconds: float) -> None:
+        """Take in how long a slice of so many clips took."""
+        if clips:
+            last_s = seconds / clips
+            self._clip_s[bundle] = last_s + (1 - _NEWEST) * (self._clip_s.get(bundle, last_s) - last_s)
+            self._more[bundle] = clips + 1 if seconds < _SLICE_S else 1
 
 
 @dataclass(slots=True, eq=False)

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from offnormal.data.dataset import content_prefixes
 from offnormal.data.resolve import resolve_items
 from offnormal.errors import CalibrationError, UsageError
 from offnormal.events.budget import AlarmBudget, budget_events
-from offnormal.events.rules import low_threshold
+from offnormal.events.machine import low_threshold
 from offnormal.events.zones import conditions_hash
 from offnormal.files import write_text
 from offnormal.metrics.video import FrameScores
@@ -74,7 +73,7 @@ def thresholds_of(setup: CameraSetup, out: Path, measure: Callable[[Sequence[Pat
 
 def needs_footage(setup: CameraSetup, out: Path) -> bool:
     """Whether footage must be scored before the thresholds are known."""
-    found = _read(budget_path(setup, out))
+    found = _read(_budget_path(setup, out))
     return bool(setup.config.calibrate_on) and (found is None or found[0] != _key(setup, footage(setup)))
 
 
@@ -87,7 +86,7 @@ def footage(setup: CameraSetup) -> list[Path]:
     return found
 
 
-def budget_path(setup: CameraSetup, out: Path) -> Path:
+def _budget_path(setup: CameraSetup, out: Path) -> Path:
     """Where a camera's alarm budget is kept."""
     return out / "budgets" / f"{setup.name}.json"
 
@@ -120,7 +119,7 @@ def _budget(
     own: Calibration | None,
 ) -> AlarmBudget | None:
     """The alarm budget; None: the bundle's own calibration promises the rate."""
-    path, videos = budget_path(setup, out), footage(setup)
+    path, videos = _budget_path(setup, out), footage(setup)
     key, found = _key(setup, videos), _read(path)
     if found is not None and (found[0] == key or (not videos and _less(found[0]) == _less(key))):
         found[1].require(bundle=setup.bundle.hash, conditions=conditions, rules=setup.rules)
@@ -162,7 +161,7 @@ def _refuse_known(setup: CameraSetup, videos: Sequence[Path]) -> None:
         )
 
 
-def _key(setup: CameraSetup, videos: Sequence[Path]) -> dict[str, Any]:
+def _key(setup: CameraSetup, videos: Sequence[Path]) -> dict[str, object]:
     """All that a budget depends on, as plain values."""
     chosen = setup.config
     mask = () if setup.mask is None else asdict(setup.mask)
@@ -178,7 +177,7 @@ def _key(setup: CameraSetup, videos: Sequence[Path]) -> dict[str, Any]:
     }
 
 
-def _less(key: dict[str, Any]) -> dict[str, Any]:
+def _less(key: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in key.items() if name != "footage"}
 
 
@@ -187,7 +186,7 @@ def _state(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _read(path: Path) -> tuple[dict[str, Any], AlarmBudget] | None:
+def _read(path: Path) -> tuple[dict[str, object], AlarmBudget] | None:
     """Key and budget; None where there is none that this version can read, which is then made anew."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

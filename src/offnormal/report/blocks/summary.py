@@ -10,7 +10,7 @@ from offnormal.drawing.wording import NONE, counted, duration, hundred, interval
 from offnormal.evaluation.alarms import AlarmReport
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
-from offnormal.events.rules import EventRules
+from offnormal.events.machine import EventRules
 from offnormal.metrics.decision import Share, SplitRow
 from offnormal.report.block import Block, Element, Figure, Figures, Tiles
 from offnormal.report.blocks.metrics import tiles

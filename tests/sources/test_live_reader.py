@@ -1,6 +1,6 @@
 import threading
 
-from offnormal.sources.handover import Ended, Handover
+from offnormal.sources.live_reader import Ended, Handover
 
 
 def test_a_burst_is_kept_and_beyond_the_room_the_newest_win():

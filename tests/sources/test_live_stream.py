@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offnormal.errors import ConfigError
-from offnormal.sources.live_clock import LiveClock, Ticks
+from offnormal.sources.live_stream import LiveClock, Ticks
 
 
 def test_frames_keep_the_distances_of_the_stream_not_those_of_the_network():

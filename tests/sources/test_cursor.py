@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offnormal.sources.timeline import PROBED, Numbers, timeline
+from offnormal.sources.cursor import PROBED, Numbers, timeline
 
 BASE = Fraction(1, 10)
 

@@ -1,17 +1,18 @@
+import csv
 import json
 import resource
 
 import pytest
 
 from offnormal.errors import OffnormalError
-from offnormal.sinks import jsonl
-from offnormal.sinks.csv_file import CsvOptions, CsvSink
-from offnormal.sinks.jsonl import JsonlOptions, JsonlSink
+from offnormal.sinks import appended_file
+from offnormal.sinks.appended_file import COLUMNS, AppendedFileOptions, CsvSink, JsonlSink
+from offnormal.sinks.base import DeliveryError
 from offnormal.testing.events import message
 
 
 def sink(path):
-    return JsonlSink(JsonlOptions(path=path))
+    return JsonlSink(AppendedFileOptions(path=path))
 
 
 def ids(path):
@@ -60,7 +61,7 @@ def test_a_full_disk_leaves_no_half_line_behind(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(OffnormalError, match="disk is full"):
-        patch.setattr(jsonl.os, "fsync", full)
+        patch.setattr(appended_file.os, "fsync", full)
         one.deliver(message(1))
     assert path.read_bytes() == before
     one.deliver(message(1))
@@ -91,7 +92,7 @@ def csv_ids(text):
 
 
 @pytest.mark.parametrize(
-    ("made", "options", "ids"), [(JsonlSink, JsonlOptions, json_ids), (CsvSink, CsvOptions, csv_ids)]
+    ("made", "options", "ids"), [(JsonlSink, AppendedFileOptions, json_ids), (CsvSink, AppendedFileOptions, csv_ids)]
 )
 def test_what_a_full_disk_refused_comes_whole_later(tmp_path, limit, made, options, ids):
     path = tmp_path / "events"
@@ -107,3 +108,47 @@ def test_what_a_full_disk_refused_comes_whole_later(tmp_path, limit, made, optio
     sink.deliver(message(1))
     sink.deliver(message(2))
     assert ids(path.read_text()) == [message(number).event.id for number in range(3)]
+
+
+def csv_sink(path):
+    return CsvSink(AppendedFileOptions(path=path))
+
+
+def csv_rows(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_row_each_under_one_header(tmp_path):
+    path = tmp_path / "e.csv"
+    for number in range(3):
+        csv_sink(path).deliver(message(number, detail='a "b", c\nd', problems=("x", "y")))
+    found = csv_rows(path)
+    assert [row["id"] for row in found] == [message(number).event.id for number in range(3)]
+    assert tuple(found[0]) == COLUMNS
+    assert (found[0]["detail"], found[0]["problems"], found[0]["duration_s"]) == ('a "b", c d', "x; y", "12.5")
+
+
+def test_a_row_is_written_once_and_a_torn_one_goes(tmp_path):
+    path = tmp_path / "e.csv"
+    csv_sink(path).deliver(message(0))
+    csv_sink(path).deliver(message(0))
+    with path.open("ab") as file:
+        file.write(b"2026,half")
+    csv_sink(path).deliver(message(1))
+    assert [row["id"] for row in csv_rows(path)] == [message(0).event.id, message(1).event.id]
+
+
+def test_text_is_no_formula(tmp_path):
+    path = tmp_path / "e.csv"
+    csv_sink(path).deliver(message(0, camera="=cmd|' /C calc'!A0", peak_score=-1.5))
+    (row,) = csv_rows(path)
+    assert row["camera"].startswith("'=") and row["peak_score"] == "-1.5"
+
+
+def test_a_table_of_other_columns_is_left_alone(tmp_path):
+    path = tmp_path / "e.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(DeliveryError, match=r"e\.csv has other columns"):
+        csv_sink(path).deliver(message(0))
+    assert path.read_text() == "a,b\n1,2\n"

@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from offnormal.sources.pixels import Upright
+from offnormal.sources.container import Upright
 
 COLOUR = (200, 60, 90)
 WEIGHTS = {"BT.601": (0.299, 0.114), "BT.709": (0.2126, 0.0722), "BT.2020": (0.2627, 0.0593)}  # red and blue in luma
