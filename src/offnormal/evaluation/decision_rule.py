@@ -45,7 +45,7 @@ class DecisionRule:
         return np.where(np.isnan(scores), np.nan, scores.astype(np.float64) > self.threshold)
 
     def low_threshold(self, hysteresis: float) -> float | None:
-        """Where an alarm ends; see `events.rules.low_threshold`. The threshold itself where the normals are unknown."""
+        """Where an alarm ends; see `events.machine.low_threshold`; the threshold itself where normals are unknown."""
         if self.threshold is None or self.calibration is None:
             return self.threshold
         return low_threshold(self.threshold, float(np.median(self.calibration.scores)), hysteresis)

@@ -59,7 +59,7 @@ class Message:
         return found if found is not None and found.is_file() else None
 
     def to_json(self) -> dict[str, object]:
-        """Plain values: id, what, and the event in the form of `events.form`."""
+        """Plain values: id, what, and the event in the form of `events.event`."""
         return {"id": self.id, "what": self.what, "event": event_to_json(self.event)}
 
     @classmethod
