@@ -179,7 +179,7 @@ def rebuild(config: Mapping[str, Any]) -> Detector:
     """The detector of `describe`, without its tensors."""
     options = dict(config["detector"])
     made = registry.resolve("detectors", options.pop("name"))
-    spec = config["input"]
+    spec = {"targets": (-1,), **config["input"]}  # none in bundles from before clips
     read = {"size": tuple(spec["size"]), "targets": tuple(spec["targets"]), "resize": Resize(**spec["resize"])}
     mask = {"mask": mask_of(spec["mask"])} if spec.get("mask") is not None else {}
     detector = made(made.Options(**options), InputSpec(**{**spec, **read, **mask}))

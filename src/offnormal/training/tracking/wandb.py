@@ -102,17 +102,15 @@ class WandB:
 
 
 def _wait_for_end(file: Path) -> None:
+    messages = import_module("wandb.proto.wandb_internal_pb2")  # its types are made at import
     size, until_s = -1, time.monotonic() + _WRITTEN_S
     while time.monotonic() < until_s:
-        if size != (size := file.stat().st_size) and _has_end(file.read_bytes()):
-            return
+        if size != (size := file.stat().st_size):
+            records = _records(file.read_bytes())
+            if any(messages.Record.FromString(record).HasField("exit") for record in records):
+                return
         time.sleep(_LOOK_S)
     raise TimeoutError(f"{file}: the end of the run was not written within {_WRITTEN_S:g} s")
-
-
-def _has_end(data: bytes) -> bool:
-    messages = import_module("wandb.proto.wandb_internal_pb2")  # its types are made at import
-    return any(messages.Record.FromString(record).HasField("exit") for record in _records(data))
 
 
 def _records(data: bytes) -> Iterator[bytes]:

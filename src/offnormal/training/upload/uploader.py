@@ -81,7 +81,9 @@ class Mirror:
         found = [held.name for held in self._changed(files_of(self.run))]
         for which in _WHICH:
             folder = checkpoint.place(self.run, which)
-            if folder.is_dir() and self._sent_of(which) != [list(stamp(folder / name)) for name in checkpoint.FILES]:
+            generation = f"checkpoints/{self._state.current.get(which, '')}"
+            sent = [self._state.files.get(f"{generation}/{name}") for name in checkpoint.FILES]
+            if folder.is_dir() and sent != [list(stamp(folder / name)) for name in checkpoint.FILES]:
                 found.append(folder.relative_to(self.run).as_posix())
         return found
 
@@ -90,10 +92,6 @@ class Mirror:
         names = self.missing()
         more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
         return f"not uploaded: {', '.join(names[:_NAMES])}{more}" if names else "perhaps not all was uploaded"
-
-    def _sent_of(self, which: str) -> list[list[int] | None]:
-        generation = self._state.current.get(which, "")
-        return [self._state.files.get(f"checkpoints/{generation}/{name}") for name in checkpoint.FILES]
 
     def _checkpoints(self, found: list[Generation], moved: _Moved) -> None:
         state = self._state
