@@ -66,6 +66,9 @@ TEXT: tuple[tuple[re.Pattern[str], str], ...] = ()
 
 _LABELS: dict[object, str] = {0.0: "normal", 1.0: "anomalous", "False": "normal", "True": "anomalous"}
 _SPLITS = {"validation": "calibration"}
+_COLUMNS = {
+    "item", "frame", "time_s", "label", "class", "group", "split", "score", "tail_probability", "verdict", "reason",
+}  # fmt: skip
 
 
 def reshaped(value: dict[str, Any]) -> dict[str, Any]:
@@ -80,6 +83,10 @@ def reshaped(value: dict[str, Any]) -> dict[str, Any]:
         found = {{"operation": "alarms", "accuracy": "splits"}.get(key, key): inner for key, inner in value.items()}
         found["splits"] = [_split(one) for one in found["splits"]]
         return {**found, "alarms": _alarms(found["alarms"])}
+    if "clips" in value and "parts" in value and "normal_classes" in value:  # split.json
+        found = {"shares" if key == "parts" else key: inner for key, inner in value.items()}
+        found["shares"] = {_SPLITS.get(key, key): inner for key, inner in found["shares"].items()}
+        return {**found, "clips": [_split(one) for one in found["clips"]]}
     if value.keys() == {"unit", "units", "draws", "seed"}:
         return {"drawn" if key == "unit" else key: inner for key, inner in value.items()}
     if "split_seed" in value and "parts" in value and "detector" in value:  # the configuration of a fit
@@ -100,8 +107,8 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
             found[key] = ("normal", "anomalous")[found[key]]
     if "split" in found:
         found["split"] = _SPLITS.get(found["split"], found["split"])
-        known = {"item", "class", "split", "label", "group", "score", "tail_probability", "verdict"}
-        return {key if key in known else f"terms.{key}": inner for key, inner in found.items()}
+    if "image_path" not in row:
+        return {key if key in _COLUMNS else f"terms.{key}": inner for key, inner in found.items()}
     overlay = found.pop("overlay_path", None)
     if "image_path" in row and isinstance(row["pred_label"], str):  # of the table
         return {key: inner for key, inner in found.items() if key not in ("threshold", "anomaly_map_path")}

@@ -172,6 +172,10 @@ def test_a_uniform_clip_is_spread_over_the_whole_video(length):
     assert length > 4 * clips_module._DENSITY or known == unknown
 
 
+def test_between_two_frames_equally_near_the_earlier_one_is_taken():
+    assert [clips_module._nearest([0, 2, 5], wanted) for wanted in (0, 1, 2, 3, 4, 9)] == [0, 0, 1, 1, 2, 2]
+
+
 @pytest.mark.parametrize(("promised", "came"), [(100, 60), (60, 100), (100, 1)])
 def test_a_uniform_clip_of_a_video_of_another_length_says_so(promised, came):
     maker = Uniform(spec(4, sampling="uniform"), promised)

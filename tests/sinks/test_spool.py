@@ -123,3 +123,4 @@ def test_what_lies_there_is_plain_sqlite(spool):
     with sqlite3.connect(spool.path) as other:
         assert other.execute("SELECT sink, what FROM waiting").fetchall() == [("a", "closed")]
     assert spool._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert spool._db.execute("PRAGMA synchronous").fetchone() == (2,), "FULL: what was kept survives a power cut"

@@ -7,8 +7,9 @@ from offnormal import api
 from offnormal.bundle import Bundle
 from offnormal.config.score import EvaluateConfig
 from offnormal.scoring import ItemScores
-from offnormal.types import Mask
-from offnormal.verbs.shown_units import ExtremeImages, shown_units
+from offnormal.types import Mask, Unit
+from offnormal.verbs.shown_units import ExtremeImages, _frames, shown_units
+from tests.evaluations import Scored, calibrated, evaluation_of
 from tests.items import image, video
 from tests.verbs.test_predict import bundle
 
@@ -98,3 +99,21 @@ def test_frames_are_shown_at_false_alarms_misses_and_peaks(fitted_on_footage, fo
     assert evaluation.table.score[peak.row] == np.nanmax(evaluation.table.score)
     square = peak.map[6:22, 8:24]
     assert square.mean() > 2 * peak.map.mean()
+
+
+def test_the_highest_false_alarms_and_the_longest_misses_come_first():
+    scores, labels = np.ones(200), np.zeros(200)
+    for start, stop, score in ((10, 20, 20.0), (60, 70, 30.0)):  # false alarms
+        scores[start:stop] = score
+        scores[start + 3] += 1
+    for start, stop in ((100, 105), (140, 170)):  # missed
+        labels[start:stop] = 1
+        scores[start + 2] = 2
+    item = Scored(name="yard", scores=scores, labels=labels, fps=10.0)
+    evaluation = evaluation_of(Unit.FRAME, [item], calibration=calibrated("frame"))
+    assert list(_frames(evaluation)) == [
+        ("false_alarm", "yard", 63),
+        ("false_alarm", "yard", 13),
+        ("miss", "yard", 142),
+        ("miss", "yard", 102),
+    ]  # and its peak, 63, only once

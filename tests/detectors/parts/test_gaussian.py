@@ -194,6 +194,24 @@ def test_relative_eps_makes_distances_independent_of_the_scale_of_channels():
     torch.testing.assert_close(few, fitted(train[:4], relative=True).mahalanobis(test))
 
 
+def test_a_channel_that_never_varies_counts_as_if_it_varied_by_a_ten_thousandth_of_the_mean():
+    train, test = sample(20), sample(3, seed=2)
+    train[:, 2] = 4.0
+    variance = train.numpy().var(axis=0, ddof=1).mean(axis=(1, 2))
+    ridge = 0.01 * np.where(variance > 0, variance, 1e-4 * variance.mean())
+    found = fitted(train, relative=True).mahalanobis(test)
+    np.testing.assert_allclose(found, naive_distances(train.numpy(), test.numpy(), ridge=ridge), rtol=1e-8)
+
+
+def test_factors_of_more_than_the_limit_in_bytes_are_kept_in_half_precision(monkeypatch):
+    from offnormal.detectors.parts import gaussian as module
+
+    monkeypatch.setattr(module, "_LARGE_BYTES", 1000)
+    automatic = PositionGaussian(precision="auto")
+    assert automatic._stored(torch.float32, 250) == torch.float32  # of 4 bytes each
+    assert automatic._stored(torch.float32, 251) == torch.float16
+
+
 def test_a_channel_that_never_varies_keeps_distances_finite():
     train = sample(20)
     train[:, 2] = 4.0
