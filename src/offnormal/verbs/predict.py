@@ -229,7 +229,7 @@ def items_to_predict(names: Sequence[str], config: PredictConfig, bundle: Bundle
     if wants_clips:
         _refuse(config, _OF_FRAMES, "is about single frames, and this detector gives one score for a whole clip")
     elif not items[0].is_video:
-        _refuse(config, _OF_VIDEOS, "is for videos, and these are images (with --as-video a folder of images is a video)")
+        _refuse(config, _OF_VIDEOS, "is for videos, and these are images (--as-video makes a folder of them a video)")
     elif config.fps is not None and not any(item.path.is_dir() for item in items):
         raise UsageError("--fps is the rate of folders of frames; video files state their own: leave it out")
     inputs = {item.path.resolve() for item in items}
