@@ -1,4 +1,4 @@
-"""Generated clips in the tree of UCF Sports: figures of every build and colour, told apart by how they move alone.
+"""Generated clips in the tree of UCF Sports: figures of every build and color, told apart by how they move alone.
 
     python benchmarks/action_clips.py FOLDER [--clips 16] [--size 192x144] [--seed 0]
 
@@ -268,22 +268,22 @@ class _Build:
 
     @classmethod
     def drawn(cls, rng: np.random.Generator) -> _Build:
-        def colour(low: int, high: int) -> tuple[int, ...]:
+        def color(low: int, high: int) -> tuple[int, ...]:
             return tuple(int(value) for value in rng.integers(low, high, 3))
 
         shade = rng.uniform(0.45, 1)
         skin = tuple(int(shade * value) for value in (235, 190, 160))
         return cls(
             skin=skin,
-            shirt=colour(20, 240),
-            trousers=colour(10, 200),
+            shirt=color(20, 240),
+            trousers=color(10, 200),
             thick=rng.uniform(0.065, 0.1),
             trunk=rng.uniform(0.3, 0.36),
         )
 
 
 def _ground(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """(H, W, 3) uint8: two fields of colour with soft patches, no two alike."""
+    """(H, W, 3) uint8: two fields of color with soft patches, no two alike."""
     horizon = int(height * rng.uniform(0.35, 0.7))
     upper, lower = rng.uniform(60, 220, 3), rng.uniform(40, 190, 3)
     image = np.where((np.arange(height) < horizon)[:, None, None], upper, lower).repeat(width, 1)
@@ -309,13 +309,13 @@ def _figure(
     thick = build.thick * unit
     seen: list[np.ndarray] = []
 
-    def limb(start: np.ndarray, angle: float, length: float, colour: tuple[int, ...], width: float) -> np.ndarray:
+    def limb(start: np.ndarray, angle: float, length: float, color: tuple[int, ...], width: float) -> np.ndarray:
         end = start + length * unit * np.array([np.sin(angle), np.cos(angle)])
         points = [tuple(_SHARP * start), tuple(_SHARP * end)]
-        draw.line(points, fill=colour, width=max(1, round(_SHARP * width)))
+        draw.line(points, fill=color, width=max(1, round(_SHARP * width)))
         for x, y in points:
             r = _SHARP * width / 2
-            draw.ellipse((x - r, y - r, x + r, y + r), fill=colour)
+            draw.ellipse((x - r, y - r, x + r, y + r), fill=color)
         seen.extend((start, end))
         return end
 

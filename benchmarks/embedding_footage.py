@@ -3,7 +3,7 @@
     python benchmarks/embedding_footage.py --data UPCAM [--every 10s] [--clip-fps 5] [--size 64x128]
 
 Each embedder is fitted once, and evaluated once: the heads judge the same embeddings, and each column is the micro AUC
-of one of them alone. `r2plus1d_18 (random)` is a control: what a network that has learnt nothing gives. `pass (s)` is
+of one of them alone. `r2plus1d_18 (random)` is a control: what a network that has learned nothing gives. `pass (s)` is
 what embedding all clips took, `epoch (s)` the median of the epochs over their embeddings, `pass / epoch` how often
 that goes into it. The runs lie in --out, ready for `offnormal compare`.
 """

@@ -1,4 +1,4 @@
-"""GANomaly on a data set in MVTec's form, both scores over several seeds at one fixed step, as Markdown.
+"""GANomaly on a dataset in MVTec's form, both scores over several seeds at one fixed step, as Markdown.
 
     python benchmarks/ganomaly_bottle.py --data bottle [--seeds 0 1 2] [--steps 600] [-- fit options]
 

@@ -2,7 +2,7 @@
 
     python benchmarks/ganomaly_mnist.py --data MNIST [--digits 0 1 2] [-- fit options, such as --width 64]
 
-Where only the test file is there, two of three pictures of the normal digit are learnt from; the third and all other
+Where only the test file is there, two of three pictures of the normal digit are learned from; the third and all other
 digits are tested on. Options are those of `offnormal fit ganomaly`.
 """
 

@@ -4,7 +4,7 @@
 
 The published step is written down here as it is there (lib/model.py): four passes through the discriminator, gradients
 for its weights in the generator's backward too, plain Adam, torch's default memory format. Both do all of a step:
-forward, losses, backward, optimisers. The ratio is the median over the rounds of one step's time over the other's.
+forward, losses, backward, optimizers. The ratio is the median over the rounds of one step's time over the other's.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 
 Each row is one bundle scored with one hop: a clip every so many frames, the scores of a frame averaged over the clips
 that it is in. `ms a frame` is all of evaluation, decoding included; `of hop 1` its share of what hop 1 takes. Below
-stands what a clip costs each network: its parameters, how many of them learnt, multiply-adds, and the time of one clip
+stands what a clip costs each network: its parameters, how many of them learned, multiply-adds, and the time of one clip
 of a batch of eight, scored as it is in use, the shortest of three. The runs lie in --out, ready
 for `offnormal compare`.
 """
@@ -107,7 +107,7 @@ def main() -> None:
         for row in rows(place, dataset, given.hops, EvaluateConfig(batch_size=_BATCH, cache="off")):
             print(f"| {name} | {row} |", flush=True)
         costs.append(f"| {name} | {cost(place)} |")
-    print("\n| | encoder | clip | parameters (M) | learnt (M) | GMAC a clip | ms a clip |")
+    print("\n| | encoder | clip | parameters (M) | learned (M) | GMAC a clip | ms a clip |")
     print("\n".join(["|---|---|---|---|---|---|---|", *costs]))
 
 

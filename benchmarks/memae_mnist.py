@@ -2,7 +2,7 @@
 
     python benchmarks/memae_mnist.py --data MNIST [--digits 0 1 2] [-- fit options, such as --epochs 100]
 
-Where only the test file is there, two of three pictures of the normal digit are learnt from; the third and all other
+Where only the test file is there, two of three pictures of the normal digit are learned from; the third and all other
 digits are tested on. The paper learns from the full training set (0.975). Options are those of `offnormal fit memae`;
 the memory columns are image_AUROC with the paper's query, the whole code, and with one query a position.
 """

@@ -3,7 +3,7 @@
     python benchmarks/memae_speed.py [--rounds 9] [--threads 2] [--size 256] [--train-size 64] [--device cpu]
 
 The published network (models/memae_3dconv.py) is written down here as it is there: modules one after the other, in
-eval mode for scoring, torch's default memory format. Ours is what the detector scores with: batch normalisation folded
+eval mode for scoring, torch's default memory format. Ours is what the detector scores with: batch normalization folded
 into the convolutions, channels last. Training is a whole step: forward, losses, backward, Adam. Ratios are medians over
 the rounds of one's time over the other's.
 """

@@ -4,7 +4,7 @@
 
 UPCAM:10 learns from one clip every ten seconds. Every fit goes through the verb `fit` with the same limit of time, then
 through `evaluate`; runs are kept in DIR and not made again, so that an interrupted benchmark goes on. The row "learning
-on" scores with the weights of the row above it, the memory being updated at test time; it is standardised anew on the
+on" scores with the weights of the row above it, the memory being updated at test time; it is standardized anew on the
 normals that its fit has kept back. `terms per video` is the papers' form: each term of the score stretched to 0-1 over
 each video before they are added, which looks at a whole video before its first frame is judged.
 """
@@ -72,7 +72,7 @@ def fitted(name: str, dataset: Path, every: str | None, given: argparse.Namespac
 
 
 def learning_on(run: Run, dataset: Dataset, every: str | None, given: argparse.Namespace) -> Bundle:
-    """The same weights with the memory updated while scoring, standardised on the videos that were kept back."""
+    """The same weights with the memory updated while scoring, standardized on the videos that were kept back."""
     assert run.bundle is not None and isinstance(run.bundle.detector, MNAD)
     known = run.bundle.detector
     made = MNAD(known.options.model_copy(update={"update": True, "update_threshold": given.threshold}), known.input)

@@ -2,8 +2,8 @@
 
     python benchmarks/mnad_speed.py [--batches 1 4] [--rounds 5] [--threads 2] [--method pred] [--device cpu]
 
-The plain network is the published one as torch computes it by default: batch normalisation on its own, contiguous
-tensors. `network` is ours alone, without gradients; `float32` and `bfloat16` are all that a score takes: colours, the
+The plain network is the published one as torch computes it by default: batch normalization on its own, contiguous
+tensors. `network` is ours alone, without gradients; `float32` and `bfloat16` are all that a score takes: colors, the
 network, distances, score and map. A plain training step has the
 published losses with their attention to all queries, gradients kept, and plain Adam. Ratios are the plain one's time
 over ours, median over the rounds; `difference` is the largest of the frames that both make.

@@ -50,16 +50,16 @@ TABLES: dict[str, list[tuple[str, str]]] = {
         ("median aspect (default)", DEFAULT),
         ("stretch to a square", "--resize stretch"),
         ("letterbox", "--resize letterbox"),
-        ("shorter side, centre crop", "--resize short_side"),
+        ("shorter side, center crop", "--resize short_side"),
     ],
     "Covariance shrinkage (default otherwise)": [
         ("none (default)", DEFAULT),
         *((f"{share}", f"--shrinkage {share}") for share in (0.02, 0.05, 0.1, 0.2, 0.3)),
         ("auto", "--shrinkage auto"),
     ],
-    "Neighbouring models and pooling (default otherwise)": [
+    "Neighboring models and pooling (default otherwise)": [
         ("own position, maximum (default)", DEFAULT),
-        ("least of 3 x 3 positions", "--neighbours 3"),
+        ("least of 3 x 3 positions", "--neighbors 3"),
         ("mean of the top 0.1 %", "--pool top"),
         ("mean of the top 1 %", "--pool top --top-share 0.01"),
     ],

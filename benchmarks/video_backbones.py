@@ -3,7 +3,7 @@
     python benchmarks/video_backbones.py [--only csn_r50 ...] [--input 15x256x256] [--threads 2] [--rounds 3]
 
 Weights are random: the time does not depend on them. Without --input each network gets clips of the size that it was
-trained on. The four ways are the network as it is, in channels-last memory format, with batch normalisation folded
+trained on. The four ways are the network as it is, in channels-last memory format, with batch normalization folded
 into the convolutions, and both; they take turns, so that a drifting machine touches all of them, and the shortest
 round counts. An encoder shortens time as it does in MemAE (`mixed`).
 """

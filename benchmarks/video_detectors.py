@@ -50,7 +50,7 @@ SMOOTHED = ("frame_AUC_micro_smoothed", "frame_AUC_macro_smoothed")
 
 @dataclass(frozen=True)
 class Footage:
-    """A data set and how densely it is learnt from."""
+    """A dataset and how densely it is learned from."""
 
     dataset: Dataset
     every_s: float | None

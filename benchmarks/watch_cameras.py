@@ -3,7 +3,7 @@
     python benchmarks/watch_cameras.py --work DIR [--cameras 2 4 8 12 16] [--seconds 60] [--rtsp] [--threads 2]
     python benchmarks/watch_cameras.py --work DIR --cameras 8 --seconds 1200      # memory over 20 minutes
 
-PaDiM on EfficientNet-Lite0 as `fit` makes it, learnt from a drawn yard. Each camera is a film of its own, played in
+PaDiM on EfficientNet-Lite0 as `fit` makes it, learned from a drawn yard. Each camera is a film of its own, played in
 real time from a file, or with --rtsp by servers on loopback with six cameras each. The lag is from a frame's arrival
 to its verdict, read off the program's own metrics, and counts after a warm-up of ten seconds; its 95th percentile is
 interpolated within the histogram's bucket. Cameras are sustained where it is below a second and nothing is dropped.

@@ -1,4 +1,4 @@
-"""UPCam's labelled hour watched as a dry run, with a budget of 2 alarms an hour: what is raised, caught and how late.
+"""UPCam's labeled hour watched as a dry run, with a budget of 2 alarms an hour: what is raised, caught and how late.
 
     python benchmarks/watch_upcam.py --data UPCAM --work DIR [--rate 2/hour] [--min-duration 1] [--every 5s]
         [--threads 2] [--detector padim --size 128]
@@ -41,7 +41,7 @@ def fitted(data: Path, work: Path, detector: list[str], every: str) -> Path:
     return bundle
 
 
-def labelled(path: Path) -> list[tuple[float, float]]:
+def labeled(path: Path) -> list[tuple[float, float]]:
     """Seconds of each anomalous stretch."""
     flags, spans, place = [int(line) for line in path.read_text().split()], [], 0
     for value, run in groupby(flags):
@@ -112,7 +112,7 @@ def main() -> None:
     configuration.write_text(json.dumps(watched))  # which is YAML, too
     found = offnormal("watch", "--config", str(configuration), "--dry-run", "--json", "--threads", given.threads)
     (given.work / "dry_run.json").write_text(found)
-    report(json.loads(found), labelled(given.data / "eval/00.csv"))
+    report(json.loads(found), labeled(given.data / "eval/00.csv"))
 
 
 if __name__ == "__main__":

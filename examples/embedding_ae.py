@@ -2,7 +2,7 @@
 
     python examples/embedding_ae.py yard/ new/*.mp4
 
-The first argument is a data set of videos in a layout that `offnormal list layouts` shows (or a folder of normal
+The first argument is a dataset of videos in a layout that `offnormal list layouts` shows (or a folder of normal
 videos), the others are videos to judge. Without arguments a few moving discs are drawn and used, which takes a minute.
 """
 

@@ -2,7 +2,7 @@
 
     python examples/ganomaly.py bottle/ new/*.png
 
-The first argument is a data set in a layout that `offnormal list layouts` shows (or any folder of normal images),
+The first argument is a dataset in a layout that `offnormal list layouts` shows (or any folder of normal images),
 the others are images to judge. Without arguments a small inspection set is generated and used, which takes a minute.
 """
 
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> None:
         shown.resize((512, 256), Image.Resampling.NEAREST).save(work / f"{path.parent.name}_{path.stem}.png")
     print(f"pictures beside their reconstructions: {work}")
 
-    # Metrics and a report, when the data set has labelled test images.
+    # Metrics and a report, when the dataset has labeled test images.
     if (data / "test").is_dir():
         result = on.evaluate(run.bundle, data=data)
         print("  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items()))

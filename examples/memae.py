@@ -2,7 +2,7 @@
 
     python examples/memae.py yard/ new/*.mp4
 
-The first argument is a data set of videos in a layout that `offnormal list layouts` shows (or a folder of normal
+The first argument is a dataset of videos in a layout that `offnormal list layouts` shows (or a folder of normal
 videos), the others are videos to judge. Pictures work the same way. Without arguments a small inspection set is
 generated and used, which takes a minute.
 """
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> None:
         generate(data, train=60, test_good=10, per_defect=3)
 
     # An autoencoder whose decoder never sees the code itself, only what a memory of normal patterns recalls for it. The
-    # form follows the data: clips of 16 grey frames, or pictures. A narrow one at 64 px is quick; see docs/memae.md.
+    # form follows the data: clips of 16 gray frames, or pictures. A narrow one at 64 px is quick; see docs/memae.md.
     run = on.fit("memae", data=data, size=64, width=16, memory=200, epochs=40, max_time="10min", out=work / "runs")
     detector = run.bundle.detector
     print(f"form {detector.options.form}, {run.bundle.calibration.explanation}")
@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> None:
             print(f"{path.parent.name}/{path.name}  label {sample.label}  mean squared error {value:.5f}")
         break
 
-    # Metrics and a report, when the data set has labelled test data.
+    # Metrics and a report, when the dataset has labeled test data.
     if dataset.test:
         result = on.evaluate(run.bundle, data=data)
         print("  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items()))

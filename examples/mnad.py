@@ -2,7 +2,7 @@
 
     python examples/mnad.py yard/ new.mp4
 
-The first argument is a data set of videos in a layout that `offnormal list layouts` shows (or any folder of normal
+The first argument is a dataset of videos in a layout that `offnormal list layouts` shows (or any folder of normal
 videos), the others are videos to judge. Without arguments a small scene is drawn and used, which takes some minutes.
 """
 
@@ -30,9 +30,9 @@ def draw(folder: Path, *, frames: int = 60, falls: bool = False, seed: int = 0) 
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:48, :64]
     for number in range(frames):
-        centre = 2.0 * number % 64
+        center = 2.0 * number % 64
         height = 36 - 20 * (falls and 30 <= number < 40)
-        ball = np.hypot(x - centre, y - height) < 5
+        ball = np.hypot(x - center, y - height) < 5
         ground = 60 + 60 * (y > 40) + rng.normal(0, 3, y.shape)
         picture = np.where(ball, 220, ground)[..., None] * np.array([1.0, 0.9, 0.7])
         Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(folder / f"{number:03}.png")

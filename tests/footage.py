@@ -1,4 +1,4 @@
-"""A small data set of videos in the tree of one's own videos: a dot that wanders, and once a bright square."""
+"""A small dataset of videos in the tree of one's own videos: a dot that wanders, and once a bright square."""
 
 from __future__ import annotations
 

@@ -53,10 +53,10 @@ def test_files_folders_arrays_and_pictures_score_the_same(run, parts):
     np.testing.assert_allclose(picture.score, expected.score[:1], rtol=1e-5)
 
 
-def test_grey_and_16_bit_arrays_are_scored(run):
-    grey = np.full((64, 64), 120, np.uint8)
-    deep = (grey.astype(np.uint16) * 257).astype(np.uint16)
-    a, b = on.score(run.bundle, grey), on.score(run.bundle, deep)
+def test_gray_and_16_bit_arrays_are_scored(run):
+    gray = np.full((64, 64), 120, np.uint8)
+    deep = (gray.astype(np.uint16) * 257).astype(np.uint16)
+    a, b = on.score(run.bundle, gray), on.score(run.bundle, deep)
     np.testing.assert_allclose(a.score, b.score, rtol=1e-4)
 
 

@@ -116,7 +116,7 @@ def test_a_calibration_of_another_bundle_is_refused(copy):
 def test_the_hash_follows_every_tensor(copy):
     detector = load(copy).detector
     before = state_hash(detector)
-    detector.gaussians[0].centre[0, 0] += 1
+    detector.gaussians[0].center[0, 0] += 1
     assert state_hash(detector) != before
 
 
@@ -150,4 +150,4 @@ def test_a_full_disk_leaves_the_old_bundle(copy, monkeypatch):
 
 def test_statistics_survive_in_full_precision(copy):
     loaded = load(copy)
-    assert loaded.detector.gaussians[0].centre.dtype == torch.float32
+    assert loaded.detector.gaussians[0].center.dtype == torch.float32

@@ -94,7 +94,7 @@ BROKEN = {  # target -> what is said of it
     "offnormal.types:Layout": "AttributeError: module 'offnormal.types' has no attribute 'Layout'",
     "offnormal.types:NORMAL": "0, expected a class",
     "offnormal.types": "expected a class",
-    "offnormal.types:Item": "the class Item without tree, source, licence, recognises, categories, read",
+    "offnormal.types:Item": "the class Item without tree, source, license, recognizes, categories, read",
     "no target": "AttributeError",
 }
 

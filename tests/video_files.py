@@ -1,4 +1,4 @@
-"""Small videos for tests: any codec, clock, key pictures, rotation and colours, and files that were cut off."""
+"""Small videos for tests: any codec, clock, key pictures, rotation and colors, and files that were cut off."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write_video(
 
     times: presentation time of each frame in seconds (variable rate, or a clock that does not begin at 0), instead of
     fps. rotation: degrees clockwise by which a player turns it; hflip: mirrored before that. pixels: pixel format of
-    the codec. tags: colour matrix and range as FFmpeg numbers them. options: of the codec.
+    the codec. tags: color matrix and range as FFmpeg numbers them. options: of the codec.
     """
     rate = Fraction(fps).limit_denominator(1001)
     given = {"crf": "10", "preset": "ultrafast"} if codec == "libx264" else {}

@@ -171,7 +171,7 @@ def _steady(value: Any) -> Any:
 
 
 def _upcam(program: Program, root: Path) -> dict[str, Any]:
-    """The labelled hour of a real camera, with a budget from another hour."""
+    """The labeled hour of a real camera, with a budget from another hour."""
     if program.data is None:
         return {}
     source, days = program.data / "video/upcam", root / "days"

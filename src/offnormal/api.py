@@ -40,7 +40,7 @@ Images = str | Path | np.ndarray | Image.Image | Iterable[str | Path | np.ndarra
 def fit(
     detector: str, /, data: str | Path | None = None, *, resume: str | Path | None = None, **options: object
 ) -> Run:
-    """Learn normality from a data set's normal images; the run's `bundle` is the fitted, calibrated detector.
+    """Learn normality from a dataset's normal images; the run's `bundle` is the fitted, calibrated detector.
 
     data: folder in a known layout; options: those of `offnormal fit` and of the detector, by their names
     (`normal="good/"`, `size=256`, `backbone="resnet18"`, `rate=0.01`, `out="runs"`).
@@ -71,7 +71,7 @@ def fit(
 def calibrate(
     bundle: Bundle, normal: str | Path, rate: Rate | str | float | None = None, **options: object
 ) -> Calibration:
-    """Set the bundle's threshold from normal images that it has not learnt from; also on disk where it is saved.
+    """Set the bundle's threshold from normal images that it has not learned from; also on disk where it is saved.
 
     Raises CalibrationError when the rate cannot be promised.
     """
@@ -105,9 +105,9 @@ def _picture(item: object) -> Image.Image:
         return item
     if not isinstance(item, np.ndarray):
         raise DataError(f"cannot score a {type(item).__name__} among arrays; expected an array or a Pillow image")
-    colour = item.ndim == 3 and item.shape[2] in (3, 4) and item.dtype == np.uint8
-    grey = item.ndim == 2 and item.dtype in (np.uint8, np.uint16)
-    if not (colour or grey) or item.size == 0:
+    color = item.ndim == 3 and item.shape[2] in (3, 4) and item.dtype == np.uint8
+    gray = item.ndim == 2 and item.dtype in (np.uint8, np.uint16)
+    if not (color or gray) or item.size == 0:
         raise DataError(
             f"an array of shape {item.shape} and type {item.dtype}: expected (H, W, 3) or (H, W, 4) uint8, or (H, W) "
             "uint8 or uint16"
@@ -138,7 +138,7 @@ def predict(bundle: Bundle, inputs: str | Path | Sequence[str | Path], **options
 
 
 def evaluate(bundle: Bundle, data: str | Path | None = None, **options: object) -> Evaluation:
-    """Metrics, scores and decisions on labelled pictures or videos; metrics.json, scores.csv, report.html are written.
+    """Metrics, scores and decisions on labeled pictures or videos; metrics.json, scores.csv, report.html are written.
 
     options: those of `offnormal evaluate` by their names (`test="bad_and_good/"`, `out="results/"`).
     """

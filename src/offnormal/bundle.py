@@ -1,7 +1,7 @@
 """A saved detector with its calibration: a folder of safetensors, YAML and JSON; nothing in it can run code.
 
 model.safetensors   weights and statistics        config.yaml   detector, its options, its input
-calibration.json    thresholds, a file of its own card.json     versions, data, licences, sha256 of each file
+calibration.json    thresholds, a file of its own card.json     versions, data, licenses, sha256 of each file
 """
 
 from __future__ import annotations

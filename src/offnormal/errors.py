@@ -20,7 +20,7 @@ class PluginError(OffnormalError):
 
 
 class DataError(OffnormalError):
-    """A data set, its tree, its labels or its masks are not what was expected."""
+    """A dataset, its tree, its labels or its masks are not what was expected."""
 
 
 class ImageError(DataError):

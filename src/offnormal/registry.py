@@ -42,7 +42,7 @@ class Entry:
 _CONTRACTS: dict[Kind, tuple[str, tuple[str, ...]]] = {
     "detectors": ("offnormal.detectors.base:Detector", ("name", "Options", "pools_map")),
     "backbones": ("offnormal.backbones.video.base:VideoBackbone", ()),
-    "layouts": ("", ("tree", "source", "licence", "recognises", "categories", "read")),
+    "layouts": ("", ("tree", "source", "license", "recognizes", "categories", "read")),
     "sinks": ("offnormal.sinks.base:Sink", ("Options", "target_option")),
 }
 

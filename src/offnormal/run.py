@@ -39,7 +39,7 @@ class Run:
         self.path = path
         self.skipped: list[Skipped] = []  # files that the fit left out
         self.elsewhere: list[Elsewhere] = []  # trackers and stores that the fit was shown in
-        self.has_test = False  # whether the data set of the fit has pictures to evaluate on
+        self.has_test = False  # whether the dataset of the fit has pictures to evaluate on
         self._bundle = bundle
         self._lock = threading.Lock()
 

@@ -1,4 +1,4 @@
-"""The values that travel between the rooms: frozen, without behaviour beyond checking themselves."""
+"""The values that travel between the rooms: frozen, without behavior beyond checking themselves."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class Resize:
 
     `median_aspect` and `stretch` scale both axes to the target, the first to a rectangle whose aspect was the
     median of the training pictures; `short_side` scales the shorter side to `short_side` pixels and crops the
-    centre; `letterbox` keeps the aspect and fills the rest with grey.
+    center; `letterbox` keeps the aspect and fills the rest with gray.
     """
 
     policy: ResizePolicy = "median_aspect"
     interpolation: Interpolation = "bicubic"
     antialias: bool = True
-    short_side: int | None = None  # pixels, before the centre crop; only with `short_side`
+    short_side: int | None = None  # pixels, before the center crop; only with `short_side`
 
     def __post_init__(self) -> None:
         if (self.policy == "short_side") != (self.short_side is not None):
@@ -99,7 +99,7 @@ class InputSpec:
     """Which pixels and frames a detector eats; stored in the bundle."""
 
     size: tuple[int, int]  # (H, W) in pixels after resize and crop
-    channels: int = 3  # 3: RGB, 1: grey
+    channels: int = 3  # 3: RGB, 1: gray
     resize: Resize = field(default_factory=Resize)
     bits: int = 16  # significant bits of 16-bit pictures: 12-bit cameras often write 16-bit files
     frames: int = 1  # 1: image (N, C, H, W); T > 1: clip (N, C, T, H, W)

@@ -74,8 +74,8 @@ def test_a_saved_backbone_comes_back_in_the_form_it_was_saved_in(same, tmp_path,
     x = torch.rand(1, 3, 64, 64)
     for name, features in fitted(x).items():
         assert torch.equal(loaded(x)[name], features)
-    expected = fitted.reference()(fitted.normalise(x))
-    for one, other in zip(expected, loaded.reference()(loaded.normalise(x)), strict=True):
+    expected = fitted.reference()(fitted.normalize(x))
+    for one, other in zip(expected, loaded.reference()(loaded.normalize(x)), strict=True):
         torch.testing.assert_close(one, other)
 
 

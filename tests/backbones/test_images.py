@@ -19,7 +19,7 @@ def test_the_default_has_the_layers_channels_and_strides_known_of_it(lite0):
     assert lite0.channels == {"blocks.1": 24, "blocks.2": 40, "blocks.4": 112}
     assert lite0.strides == {"blocks.1": (4, 4), "blocks.2": (8, 8), "blocks.4": (16, 16)}
     assert lite0.card.mean == lite0.card.std == (0.5, 0.5, 0.5)
-    assert lite0.card.licence == "Apache-2.0"
+    assert lite0.card.license == "Apache-2.0"
     assert lite0.card.sha256.startswith("579344248a93")
 
 
@@ -73,7 +73,7 @@ def test_torchvision_weights_load_into_resnet18_and_give_its_features(tmp_path):
         backbone = TimmBackbone("resnet18")
         backbone.load_pretrained(path)
         x = torch.rand(1, 3, 64, 64)
-        y = reference.maxpool(reference.relu(reference.bn1(reference.conv1(backbone.normalise(x)))))
+        y = reference.maxpool(reference.relu(reference.bn1(reference.conv1(backbone.normalize(x)))))
         for layer, features in backbone(x).items():
             y = getattr(reference, layer)(y)
             torch.testing.assert_close(features, y, rtol=1e-4, atol=1e-4)  # another memory format rounds otherwise

@@ -9,7 +9,7 @@ from offnormal.types import Rate
 
 
 def hours(number, *, fps=5.0, seed=0, name="v"):
-    """So many videos of an hour: noise that changes slowly, so that neighbouring frames resemble each other."""
+    """So many videos of an hour: noise that changes slowly, so that neighboring frames resemble each other."""
     rng = np.random.default_rng(seed)
     frames = int(3600 * fps)
     for i in range(number):
@@ -47,7 +47,7 @@ def test_the_threshold_is_an_order_statistic_of_the_highest_score_of_each_minute
 def test_explanations_say_the_rate_the_interval_and_what_it_rests_on():
     text = calibrated(hours(4)).explanation
     assert "on average at most 2 per hour with a false alarm" in text
-    assert "per hour), from 72000 normal frames that the detector has not learnt from" in text
+    assert "per hour), from 72000 normal frames that the detector has not learned from" in text
 
 
 def test_too_little_footage_is_refused_with_what_it_takes():

@@ -51,7 +51,7 @@ def test_the_reference_is_the_same_network_with_the_same_weights_in_its_own_form
     x = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         expected = detector.backbone(x)
-        found = detector.reference()(detector.backbone.normalise(x))
+        found = detector.reference()(detector.backbone.normalize(x))
     for own, other in zip(expected.values(), found, strict=True):
         torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-4)
     weight = detector.reference().model.conv_stem.weight

@@ -63,7 +63,7 @@ def test_another_head_on_the_same_videos_embeds_nothing(yard, tmp_path, capsys):
     (told,) = events(again, "embedded")
     assert (told["computed"], told["found"]) == (0, 28)
     one, two = (load(made["bundle"]).detector for made in (first, again))
-    assert torch.equal(one.heads.neighbours.kept, two.heads.neighbours.kept)
+    assert torch.equal(one.heads.neighbors.kept, two.heads.neighbors.kept)
     assert list((tmp_path / "home" / ".cache" / "offnormal" / "embeddings").iterdir())
     fresh = fitted(capsys, tmp_path, yard, *given, "--embeddings-gb", 0)
     assert events(fresh, "embedded")[0]["computed"] == 28
@@ -94,14 +94,14 @@ def test_networks_of_clips_with_random_weights_and_with_weights_from_a_file(yard
     assert changed and all(name.startswith("layer4.1.") for name in changed)
     assert not any("running" in name for name in changed)
     part = sum(parameter.numel() for parameter in detector.embedder.trunk.layer4[1].parameters())
-    learnt = made["training"]["parameters"]
-    assert learnt["learning"] == part + sum(parameter.numel() for parameter in detector.net.parameters())
-    assert learnt["total"] == sum(parameter.numel() for parameter in detector.parameters())
+    learned = made["training"]["parameters"]
+    assert learned["learning"] == part + sum(parameter.numel() for parameter in detector.net.parameters())
+    assert learned["total"] == sum(parameter.numel() for parameter in detector.parameters())
     assert "layer4.1 trained further" in detector.cards()[0].source
     assert torch.isfinite(detector(torch.rand(1, 3, 4, 32, 32)).score).all()
 
 
-def test_the_embedder_learns_for_some_epochs_when_the_rest_has_learnt(yard, tmp_path, capsys, monkeypatch):
+def test_the_embedder_learns_for_some_epochs_when_the_rest_has_learned(yard, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(embedding_ae_options, "STEPS", 40)
     given = ("--size", 32, "--frames", 4, "--hop", 2, "--unfreeze", "blocks.6", "--unfrozen-epochs", 3)
     made = fitted(capsys, tmp_path, yard, *given, "--keep", "last", steps=None)

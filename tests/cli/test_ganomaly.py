@@ -39,7 +39,7 @@ def test_a_folder_in_the_published_layout(tmp_path, capsys):
     assert len(list((tmp_path / "drawn").rglob("*.png"))) == 6
 
 
-def test_digits_in_grey_at_the_least_size_that_shrinks_nothing(tmp_path, capsys):
+def test_digits_in_gray_at_the_least_size_that_shrinks_nothing(tmp_path, capsys):
     data = write_digits(tmp_path / "digits", parts=("train", "t10k"), per_class=10)
     made = fitted(capsys, tmp_path, "--data", data, "--normal-class", 3, "--channels", 1)
     spec = load(made["bundle"]).detector.input

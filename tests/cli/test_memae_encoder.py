@@ -63,7 +63,7 @@ def test_bundles_score_alike_wherever_they_are_loaded(scenes, weights, tmp_path,
     assert np.array_equal(first, again) and first.std() > 0
 
 
-def test_a_frozen_encoder_is_saved_as_it_came_and_the_log_says_what_learnt(scenes, tmp_path, capsys):
+def test_a_frozen_encoder_is_saved_as_it_came_and_the_log_says_what_learned(scenes, tmp_path, capsys):
     trunk = with_statistics(build_encoder("mc3_18", in_channels=1)).trunk
     torch.save(trunk.state_dict(), tmp_path / "own.pth")
     arguments = ["--encoder", "mc3_18", "--weights", tmp_path / "own.pth", "--freeze-encoder"]
@@ -78,7 +78,7 @@ def test_a_frozen_encoder_is_saved_as_it_came_and_the_log_says_what_learnt(scene
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     (told,) = [line for line in log if line["event"] == "parameters"]
     assert told["total"] - told["learning"] == sum(p.numel() for p in trunk.parameters())
-    assert f"parameters   {told['learning'] / 1e6:.2f} of {told['total'] / 1e6:.2f} million learnt" in said
+    assert f"parameters   {told['learning'] / 1e6:.2f} of {told['total'] / 1e6:.2f} million learned" in said
 
 
 def test_a_fit_that_is_gone_on_with_ends_as_an_unbroken_one(scenes, tmp_path, capsys):
@@ -101,7 +101,7 @@ def test_a_fit_that_is_gone_on_with_ends_as_an_unbroken_one(scenes, tmp_path, ca
         (["--encoder", "mc3_18", "--weights", "nowhere.pth"], "nowhere.pth: no such file of weights"),
     ],
 )
-def test_mistakes_are_answered_before_anything_is_learnt(scenes, tmp_path, capsys, more, message):
+def test_mistakes_are_answered_before_anything_is_learned(scenes, tmp_path, capsys, more, message):
     assert run(["fit", "memae", "--data", str(scenes), *more, "--out", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
 

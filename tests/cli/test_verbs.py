@@ -198,7 +198,7 @@ def test_lists(capsys):
     assert run(["list", "layouts", "--json"]) == 0
     rows = lines(capsys)
     assert {row["name"] for row in rows} >= {"mvtec", "folder", "ucsd", "avenue", "shanghaitech", "memae", "videos"}
-    assert all(row["tree"] and row["source"] and row["licence"] for row in rows)
+    assert all(row["tree"] and row["source"] and row["license"] for row in rows)
     assert run(["list", "backbones", "--search", "resnet18"]) == 0
     assert "resnet18.tv_in1k" in capsys.readouterr().out
 

@@ -85,7 +85,7 @@ class Cinema:
         self.open: list[str] = []
 
     def film(self, name: str, *, labels: object = None, group: str | None = None, **more: object) -> Item:
-        """A new film as a video of a data set."""
+        """A new film as a video of a dataset."""
         path = self.folder / f"{name}.mp4"
         path.write_text(name)
         self.films[path.name] = Film(**more)

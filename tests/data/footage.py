@@ -9,7 +9,7 @@ from PIL import Image
 
 
 def film(path: Path, frames: int = 6, *, fps: int = 10, size: tuple[int, int] = (32, 48)) -> Path:
-    """A video file of grey frames, (H, W) pixels; its suffix names the container."""
+    """A video file of gray frames, (H, W) pixels; its suffix names the container."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=fps)

@@ -81,8 +81,8 @@ def test_a_damaged_split_is_refused():
 def test_clips_that_came_later_go_with_their_original_or_are_tested_on():
     clips = clips_of({"run": 10, "kick": 7, "lift": 3})
     split = split_clips(clips, CHOICE, layout="class_folders")
-    learnt = next(clip for clip in clips if split.splits[clip.name] == "train")
-    copy, new = replace(learnt, name="copy"), replace(learnt, name="new", group="run/new")
+    learned = next(clip for clip in clips if split.splits[clip.name] == "train")
+    copy, new = replace(learned, name="copy"), replace(learned, name="new", group="run/new")
     parts = split.of([*clips, copy, new])
     assert "copy" in {clip.name for clip in parts["train"]}
     assert "new" in {clip.name for clip in parts["test"]}

@@ -107,7 +107,7 @@ def test_an_empty_folder_and_a_missing_file(tmp_path):
 
 
 @pytest.mark.realdata
-def test_real_masks_mark_the_frames_that_are_labelled(real_data):
+def test_real_masks_mark_the_frames_that_are_labeled(real_data):
     path = real_data / "video/labels_only/ucsd_ped2_gt_masks.npz"
     with np.load(path) as stored:
         for clip in ("001", "006", "012"):

@@ -119,7 +119,7 @@ def filtered(spec, **changes):
 
 
 def naive_target(y, x, size, spec):
-    """Where the centre of pixel (y, x) of a picture of `size` lies in the rectangle."""
+    """Where the center of pixel (y, x) of a picture of `size` lies in the rectangle."""
     (height, width), (rows, columns) = spec.size, size
     if spec.resize.policy in ("stretch", "median_aspect"):
         return (y + 0.5) * height / rows, (x + 0.5) * width / columns
@@ -175,7 +175,7 @@ def test_place_covers_the_picture_as_the_policy_says(name, size):
     else:
         assert min(placement.scaled) == 32
     for at, scaled, target in zip((placement.top, placement.left), placement.scaled, spec.size, strict=True):
-        assert abs((scaled - target) / 2 - at) <= 0.5  # centred
+        assert abs((scaled - target) / 2 - at) <= 0.5  # centered
 
 
 @pytest.mark.parametrize("size", [(40, 40), (37, 81), (90, 31), (26, 44)])
@@ -188,8 +188,8 @@ def test_a_marked_spot_lands_where_the_naive_formula_says(name, size):
         laid = np.asarray(resize(Image.fromarray(picture), spec)) * inside(size, spec)
         weights = laid / laid.sum()
         rows, columns = np.mgrid[: spec.size[0], : spec.size[1]] + 0.5
-        centre = (weights * rows).sum(), (weights * columns).sum()
-        np.testing.assert_allclose(centre, naive_target(y, x, size, spec), atol=0.75)
+        center = (weights * rows).sum(), (weights * columns).sum()
+        np.testing.assert_allclose(center, naive_target(y, x, size, spec), atol=0.75)
 
 
 def inside(size, spec):
@@ -237,7 +237,7 @@ def test_unlay_of_a_letterbox_loses_nothing_and_of_a_crop_gives_zero_where_it_wa
     assert abs(back.sum() - share**2) <= 0.15 * share**2 + 2 * share
 
 
-def test_a_letterbox_is_grey_around_a_picture_and_zero_around_a_mask():
+def test_a_letterbox_is_gray_around_a_picture_and_zero_around_a_mask():
     wide = Image.new("RGB", (80, 20), (200, 100, 0))
     laid = np.asarray(resize(wide, LETTERBOX))
     np.testing.assert_array_equal(laid[:10], np.full((10, 48, 3), 128))
@@ -250,7 +250,7 @@ def test_a_letterbox_is_grey_around_a_picture_and_zero_around_a_mask():
     assert mask[10:22].all()
 
 
-def test_short_side_cuts_the_centre():
+def test_short_side_cuts_the_center():
     picture = np.zeros((64, 128), np.uint8)
     picture[:, 32:96] = 255
     spec = InputSpec(size=(32, 32), resize=Resize(policy="short_side", short_side=32, interpolation="box"))

@@ -17,7 +17,7 @@ GANOMALY = ("train/0.normal/1.png", "test/0.normal/1.png", "test/1.abnormal/1.pn
     ("names", "layout"),
     [(MVTEC, "mvtec"), (GANOMALY, "ganomaly"), (("1.png", "lot 2/2.png"), "folder"), (("good/1.png",), "folder")],
 )
-def test_layouts_are_recognised(tmp_path, names, layout):
+def test_layouts_are_recognized(tmp_path, names, layout):
     (found,) = open_datasets(draw(tmp_path, *names))
     assert found.layout == layout
     assert found.train
@@ -59,7 +59,7 @@ def test_videos_that_cannot_be_taken_together_are_refused(tmp_path):
         open_datasets(normal=tmp_path / "gone", layout="videos")
 
 
-def test_a_layout_that_is_named_overrides_what_would_be_recognised(tmp_path):
+def test_a_layout_that_is_named_overrides_what_would_be_recognized(tmp_path):
     (found,) = open_datasets(draw(tmp_path, *MVTEC), layout="folder")
     assert (found.layout, len(found.train)) == ("folder", 3)
     with pytest.raises(DataError, match=r"expected the tree ROOT/train/0\.normal"):
@@ -89,7 +89,7 @@ def test_all_categories_of_a_single_one_are_refused(tmp_path, names):
         open_datasets(draw(tmp_path, *names), category="all")
 
 
-def test_what_is_not_recognised_is_described_with_what_is_expected(tmp_path):
+def test_what_is_not_recognized_is_described_with_what_is_expected(tmp_path):
     draw(tmp_path, "train/fine/1.png", "valid/1.png")
     with pytest.raises(DataError) as error:
         open_datasets(tmp_path)
@@ -152,7 +152,7 @@ def test_layouts_of_plug_ins_come_before_general_ones(tmp_path, monkeypatch, nam
         tree = "*.png"
 
         @staticmethod
-        def recognises(root):
+        def recognizes(root):
             return True
 
         @staticmethod
@@ -167,7 +167,7 @@ def test_layouts_of_plug_ins_come_before_general_ones(tmp_path, monkeypatch, nam
 
 def test_a_normal_class_is_for_data_sets_of_classes(tmp_path):
     draw(tmp_path / "set", "train/good/1.png")
-    with pytest.raises(DataError, match=r"--normal-class 3: the data set in .*set has no classes"):
+    with pytest.raises(DataError, match=r"--normal-class 3: the dataset in .*set has no classes"):
         open_datasets(tmp_path / "set", normal_class="3")
     with pytest.raises(DataError, match="go with --data"):
         open_datasets(normal=tmp_path / "set", normal_class="3")

@@ -10,7 +10,7 @@ from tests.items import image
 WIDE = Survey(sizes=[(100, 200)] * 3, bits=16)
 
 
-def grey(path, highest, size=(6, 4)):
+def gray(path, highest, size=(6, 4)):
     values = np.zeros(size[::-1], np.uint16)
     values[0, 0] = highest
     Image.fromarray(values).save(path)
@@ -29,16 +29,16 @@ def test_sizes_are_those_that_people_see(tmp_path):
 
 
 def test_the_depth_of_the_camera_is_that_of_its_brightest_picture(tmp_path):
-    assert survey([grey(tmp_path / "a.png", 900), grey(tmp_path / "b.png", 3900)]).bits == 12
-    assert survey([grey(tmp_path / "a.png", 900), grey(tmp_path / "c.tif", 60000)]).bits == 16
+    assert survey([gray(tmp_path / "a.png", 900), gray(tmp_path / "b.png", 3900)]).bits == 12
+    assert survey([gray(tmp_path / "a.png", 900), gray(tmp_path / "c.tif", 60000)]).bits == 16
 
 
 def test_unreadable_pictures_are_passed_over(tmp_path):
-    samples = [grey(tmp_path / "a.png", 4000)]
+    samples = [gray(tmp_path / "a.png", 4000)]
     for name, content in (("b.png", b""), ("c.jpg", b"text"), ("d.pgm", b"P5 x 3 255\n")):
         (tmp_path / name).write_bytes(content)
         samples.insert(0, image(tmp_path / name))
-    truncated = grey(tmp_path / "e.tif", 60000, size=(60, 40)).path
+    truncated = gray(tmp_path / "e.tif", 60000, size=(60, 40)).path
     truncated.write_bytes(truncated.read_bytes()[:2000])
     found = survey([*samples, image(truncated), image(tmp_path / "missing.png")])
     assert (4, 6) in found.sizes

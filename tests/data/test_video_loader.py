@@ -82,9 +82,9 @@ def test_a_frame_is_resized_once_for_all_its_clips(cinema, monkeypatch):
     assert len(resized) == 10
 
 
-def test_grey_clips_and_every_resize_policy(cinema):
-    grey = InputSpec(size=SIZE, frames=2, channels=1, resize=Resize(policy="letterbox"))
-    (batch,) = VideoLoader([cinema.film("a", count=2, base=128, size=(6, 30))], grey, batch_size=2)
+def test_gray_clips_and_every_resize_policy(cinema):
+    gray = InputSpec(size=SIZE, frames=2, channels=1, resize=Resize(policy="letterbox"))
+    (batch,) = VideoLoader([cinema.film("a", count=2, base=128, size=(6, 30))], gray, batch_size=2)
     assert batch.pixels.shape == (1, 1, 2, *SIZE)
     assert 0.5 <= batch.pixels.min() <= batch.pixels.max() < 0.52
 
@@ -110,7 +110,7 @@ def test_the_frames_that_scores_speak_of(cinema):
     assert frames(targets=()) == [[0, 2], [1, 3]]
 
 
-def test_other_lengths_of_labels_are_said_and_what_has_none_is_unlabelled(cinema, caplog):
+def test_other_lengths_of_labels_are_said_and_what_has_none_is_unlabeled(cinema, caplog):
     loader = VideoLoader([cinema.film("a", count=4, labels=[0, 1, 0])], SPEC, batch_size=9)
     (batch,) = loader
     assert [s.label for s in batch.samples] == [0, 1, 0, None]

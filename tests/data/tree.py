@@ -4,7 +4,7 @@ from PIL import Image
 
 
 def draw(root: Path, *names: str) -> Path:
-    """Small grey pictures with these names below `root`, which is returned."""
+    """Small gray pictures with these names below `root`, which is returned."""
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -36,7 +36,7 @@ def test_polar_against_a_loop(surface):
             assert sin[i, j] == pytest.approx(y / hypot(x, y), abs=1e-3)
 
 
-def test_window_is_centred_and_clipped(surface):
+def test_window_is_centered_and_clipped(surface):
     window = surface.window(0.5, -0.25, 0.2)
     rows, cols = window.box
     row, col = POSE.y - 0.25 * POSE.radius, POSE.x + 0.5 * POSE.radius
@@ -50,7 +50,7 @@ def test_window_is_centred_and_clipped(surface):
 
 
 def test_tilt_and_bend_turn_with_the_marks(surface):
-    right = (slice(46, 48), slice(80, 82))  # right of the centre: outwards is along x
+    right = (slice(46, 48), slice(80, 82))  # right of the center: outwards is along x
     one = np.ones((2, 2), dtype=np.float32)
     surface.tilt(right, 0.3 * one, 0.1 * one, one)
     np.testing.assert_allclose(surface.slope_r[right], 0.3, atol=0.01)

@@ -16,7 +16,7 @@ def history(steps=20, losses=("loss", "content"), high=1.0):
     return found
 
 
-def test_one_plot_for_each_optimiser_and_one_for_the_validation():
+def test_one_plot_for_each_optimizer_and_one_for_the_validation():
     drawn = curves(history())
     assert [one.title for one in drawn] == ["maker", "judge", "normals kept back"]
     assert [name for name, _, _ in drawn[0].lines] == ["loss", "content"]

@@ -10,7 +10,7 @@ from offnormal.drawing.overlay import draw_contour, faint_overlay, gradient, lin
 from offnormal.errors import DataError, UsageError
 from tests.evaluations import calibrated
 
-GREY = np.full((60, 90, 3), 90, np.uint8)
+GRAY = np.full((60, 90, 3), 90, np.uint8)
 
 
 def ramp(low=0.0, high=10.0):
@@ -42,15 +42,15 @@ def test_scale_without_a_pixel_threshold_is_one_for_all_maps():
 
 
 def test_below_the_scale_the_picture_stays_as_it_is():
-    shown = np.asarray(overlay(GREY, ramp(), threshold=None, low=10.0, high=20.0))
-    assert np.array_equal(shown, GREY)
+    shown = np.asarray(overlay(GRAY, ramp(), threshold=None, low=10.0, high=20.0))
+    assert np.array_equal(shown, GRAY)
 
 
 @pytest.mark.parametrize("threshold", [None, 4.0])
 def test_brightness_over_black_rises_with_the_map(threshold):
-    """Beside the contour, that is; and the same value has the same colour."""
+    """Beside the contour, that is; and the same value has the same color."""
     field = ramp()
-    shown = np.asarray(overlay(np.zeros_like(GREY), field, threshold=threshold, low=2.0, high=8.0)).astype(int)
+    shown = np.asarray(overlay(np.zeros_like(GRAY), field, threshold=threshold, low=2.0, high=8.0)).astype(int)
     inside = slice(0, 85)  # the contour also closes the region at the border
     bright = shown[30, inside] @ (0.2126, 0.7152, 0.0722)
     kept = np.abs(field[30, inside] - (threshold or -9)) > 0.6
@@ -59,19 +59,19 @@ def test_brightness_over_black_rises_with_the_map(threshold):
     assert np.array_equal(shown[20, inside], shown[30, inside])
 
 
-def test_one_value_has_one_colour_whatever_else_is_on_the_picture():
-    """No stretching per picture: the colour of 3.0 does not depend on a peak elsewhere."""
+def test_one_value_has_one_color_whatever_else_is_on_the_picture():
+    """No stretching per picture: the color of 3.0 does not depend on a peak elsewhere."""
     quiet, loud = (np.full((60, 90), 3.0, np.float32) for _ in range(2))
     loud[:10, :10] = 500.0
-    first, second = (np.asarray(overlay(GREY, field, threshold=None, low=2, high=8)) for field in (quiet, loud))
+    first, second = (np.asarray(overlay(GRAY, field, threshold=None, low=2, high=8)) for field in (quiet, loud))
     assert np.array_equal(first[40, 60], second[40, 60])
 
 
 def test_contour_lies_where_the_map_crosses_the_threshold():
     field = ramp()
-    plain = np.asarray(overlay(GREY, field, threshold=None, low=2.0, high=8.0)).astype(int)
-    # the threshold in the middle of the scale leaves every colour as it is without one
-    lined = np.asarray(overlay(GREY, field, threshold=5.0, low=2.0, high=8.0)).astype(int)
+    plain = np.asarray(overlay(GRAY, field, threshold=None, low=2.0, high=8.0)).astype(int)
+    # the threshold in the middle of the scale leaves every color as it is without one
+    lined = np.asarray(overlay(GRAY, field, threshold=5.0, low=2.0, high=8.0)).astype(int)
     columns = np.flatnonzero(
         np.abs(lined - plain).max(axis=2)[30, :85] > 8
     )  # beyond, it closes the region at the border
@@ -85,10 +85,10 @@ def test_contour_lies_where_the_map_crosses_the_threshold():
 def test_no_contour_below_the_threshold_and_a_closed_one_at_the_border():
     field = np.full((60, 90), 3.0, np.float32)
     assert np.array_equal(
-        np.asarray(overlay(GREY, field, threshold=50.0, low=2.0, high=8.0)),
-        np.asarray(overlay(GREY, field, threshold=None, low=2.0, high=8.0)),
+        np.asarray(overlay(GRAY, field, threshold=50.0, low=2.0, high=8.0)),
+        np.asarray(overlay(GRAY, field, threshold=None, low=2.0, high=8.0)),
     )
-    image = Image.fromarray(GREY)
+    image = Image.fromarray(GRAY)
     draw_contour(image, field, 1.0, width=2.0, line=(255, 255, 255))
     drawn = np.asarray(image)
     assert (drawn[30, 0] != 90).any() and (drawn[0, 45] != 90).any() and (drawn[59, 45] != 90).any()
@@ -107,10 +107,10 @@ def test_gradient_of_the_legend_rises_in_opacity():
 @pytest.mark.parametrize(
     ("image", "field", "ends", "error", "said"),
     [
-        (GREY[..., 0], ramp(), (1, 2), DataError, r"expected \(H, W, 3\) uint8"),
-        (GREY.astype(np.float32), ramp(), (1, 2), DataError, "float32"),
-        (GREY, ramp()[:, :-1], (1, 2), DataError, "bring it to the picture's size"),
-        (GREY, ramp(), (2, 2), UsageError, "low < high"),
+        (GRAY[..., 0], ramp(), (1, 2), DataError, r"expected \(H, W, 3\) uint8"),
+        (GRAY.astype(np.float32), ramp(), (1, 2), DataError, "float32"),
+        (GRAY, ramp()[:, :-1], (1, 2), DataError, "bring it to the picture's size"),
+        (GRAY, ramp(), (2, 2), UsageError, "low < high"),
     ],
 )
 def test_wrong_input_is_named(image, field, ends, error, said):
@@ -119,10 +119,10 @@ def test_wrong_input_is_named(image, field, ends, error, said):
 
 
 def test_over_what_moves_the_heat_is_fainter_and_only_above_the_threshold():
-    photo = Image.fromarray(GREY)
+    photo = Image.fromarray(GRAY)
     faint = np.asarray(faint_overlay(photo, ramp()[::4, ::4], threshold=5.0, low=0.0, high=10.0)).astype(int)
-    assert np.array_equal(faint[:, :40], GREY[:, :40]) and np.abs(faint[:, -5:] - 90).max() > 40
-    full = np.asarray(overlay(GREY, ramp(), threshold=None, low=0.0, high=10.0)).astype(int)
+    assert np.array_equal(faint[:, :40], GRAY[:, :40]) and np.abs(faint[:, -5:] - 90).max() > 40
+    full = np.asarray(overlay(GRAY, ramp(), threshold=None, low=0.0, high=10.0)).astype(int)
     plain = np.asarray(faint_overlay(photo, ramp(), threshold=None, low=0.0, high=10.0)).astype(int)
     np.testing.assert_allclose(plain[:, -1] - 90, 0.75 * (full[:, -1] - 90), atol=2)
     assert faint_overlay(photo, ramp(high=5.0), threshold=5.0, low=0.0, high=10.0) is photo

@@ -72,7 +72,7 @@ def test_the_difference_is_that_of_the_pixels_brightened_and_cut_off():
     assert not found[1:].any()
 
 
-def test_every_item_has_a_colour_of_its_own():
+def test_every_item_has_a_color_of_its_own():
     items = np.arange(20).reshape(4, 5)
     mosaic = Reconstruction(frame=FRAME, items=items).mosaic()
     assert mosaic.shape == (4, 5, 3)

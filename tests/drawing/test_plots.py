@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from offnormal.drawing.axis import axis_for
-from offnormal.drawing.figure import COLOURS
+from offnormal.drawing.figure import COLORS
 from offnormal.drawing.plots import histogram, precision_recall, roc, sweep
 from offnormal.errors import DataError
 from offnormal.metrics.decision import oracle_threshold, threshold_sweep
@@ -30,13 +30,13 @@ def every_plot():
     }
 
 
-def path_in(svg, colour, *, axes):
-    """The points of the longest line in a colour, in the data units of `axes` (x and y ends).
+def path_in(svg, color, *, axes):
+    """The points of the longest line in a color, in the data units of `axes` (x and y ends).
 
     Plot areas lie 46 px from the left, 12 from the right, 20 from the top and 42 from the bottom.
     """
     width, height = (int(side) for side in re.search(r'viewBox="0 0 (\d+) (\d+)"', svg).groups())
-    found = re.findall(rf'd="([^"]+)"[^>]*fill: none; stroke: var\(--{colour},', svg)
+    found = re.findall(rf'd="([^"]+)"[^>]*fill: none; stroke: var\(--{color},', svg)
     points = np.array([float(number) for number in re.findall(r"-?[\d.]+", max(found, key=len))]).reshape(-1, 2)
     (x_low, x_high), (y_low, y_high) = axes
     return (
@@ -51,8 +51,8 @@ def test_plots_are_well_formed_small_and_name_nothing_outside():
         ElementTree.fromstring(svg)
         assert "http" not in svg and "<script" not in svg and "xmlns" not in svg, name
         assert len(svg) < 40_000, name
-        for colour in COLOURS.values():
-            assert colour not in svg.replace(f", {colour})", ""), f"{name}: {colour} does not follow the page"
+        for color in COLORS.values():
+            assert color not in svg.replace(f", {color})", ""), f"{name}: {color} does not follow the page"
         assert "font-family" not in svg
     assert 'viewBox="0 0 380 260"' in plots["narrow"]
 

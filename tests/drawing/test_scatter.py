@@ -27,7 +27,7 @@ def test_anomalous_classes_are_crosses_behind_the_normal_ones():
     ]
 
 
-def test_colours_are_those_of_the_page():
+def test_colors_are_those_of_the_page():
     keys = class_keys(["run", "lift"], ["lift"])
     drawn = scatter(np.array([[0.0, 0], [1, 1]]), ["run", "lift"], np.array([True, False]), keys, "t-SNE <1>")
     assert "var(--run-1" in drawn

@@ -8,7 +8,7 @@ import pytest
 from offnormal.drawing import score_panel as panel
 from offnormal.drawing.score_panel import ALARM, ScorePanel
 
-NORMAL, ABOVE, LABELLED, INK = (82, 130, 180), (240, 132, 90), (64, 224, 208), (232, 235, 240)
+NORMAL, ABOVE, LABELED, INK = (82, 130, 180), (240, 132, 90), (64, 224, 208), (232, 235, 240)
 
 
 def made(width=600, threshold=5.0, score_range=(0.0, 10.0), fps=10.0):
@@ -16,9 +16,9 @@ def made(width=600, threshold=5.0, score_range=(0.0, 10.0), fps=10.0):
     return ScorePanel(width, fps, threshold, score_range)
 
 
-def heights(drawn, colour):
-    """How many pixels of a colour each column has."""
-    return (drawn == colour).all(axis=2).sum(axis=0)
+def heights(drawn, color):
+    """How many pixels of a color each column has."""
+    return (drawn == color).all(axis=2).sum(axis=0)
 
 
 def test_doctests():
@@ -77,14 +77,14 @@ def test_threshold_line_lies_at_its_height():
     assert rows == pytest.approx(21, abs=1), "half of a chart of 42 pixels"
 
 
-def test_labelled_frames_are_marked_below_the_chart():
+def test_labeled_frames_are_marked_below_the_chart():
     shown = made()
     shown.draw(0.0, 1.0, label=1)
     drawn = shown.draw(0.5, 1.0, label=0)[70:]
-    assert np.flatnonzero(heights(drawn, LABELLED)).tolist() == list(range(589, 599))
+    assert np.flatnonzero(heights(drawn, LABELED)).tolist() == list(range(589, 599))
     shown.draw(1.0, 1.0, label=1)
     drawn = shown.draw(11.0, 1.0, label=0)[70:]
-    assert (heights(drawn, LABELLED) > 0).sum() == 11, "a label does not last over ten seconds without a frame"
+    assert (heights(drawn, LABELED) > 0).sum() == 11, "a label does not last over ten seconds without a frame"
 
 
 def test_the_verdict_can_be_seen():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from offnormal.drawing import timeline as module
 from offnormal.drawing.axis import ScoreAxis
-from offnormal.drawing.figure import COLOURS
+from offnormal.drawing.figure import COLORS
 from offnormal.drawing.timeline import envelope, timeline
 from offnormal.metrics.clock import runs
 from offnormal.metrics.video import FrameScores
@@ -60,8 +60,8 @@ def test_an_hour_is_small_well_formed_and_follows_the_page():
     assert len(svg) < 40_000, "alarms flicker here as they never should"
     assert len(timeline(hour(), threshold=8.0)) < 30_000
     assert "http" not in svg and "<script" not in svg and "font-family" not in svg
-    for colour in COLOURS.values():
-        assert colour not in svg.replace(f", {colour})", ""), f"{colour} does not follow the page"
+    for color in COLORS.values():
+        assert color not in svg.replace(f", {color})", ""), f"{color} does not follow the page"
     assert 'aria-label="Score over time of 00.mp4"' in svg and "threshold 4" in svg
 
 

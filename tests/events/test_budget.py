@@ -177,3 +177,19 @@ def test_opening_levels_hold_across_exactly_the_gap():
     np.testing.assert_array_equal(
         _opening_levels(np.array([0.0, 3.5, 6.5]), np.array([5.0, 4, 6]), rules), [np.nan, np.nan, 4]
     )
+
+
+def test_lost_frames_interrupt_no_stretch():
+    """Scores hold for 0.4 s: with every 14th frame lost, the levels at the others are what they are without it."""
+    (whole,) = hours(1)
+    lost = list(range(7, len(whole.scores), 14))
+    scores = whole.scores.copy()
+    scores[lost] = np.nan
+    damaged = FrameScores("v", scores, None, whole.times_s, lost=lost)
+    left = np.delete(np.arange(len(scores)), lost)
+    without = FrameScores("v", scores[left], None, whole.times_s[left])
+    found, expected = budget([damaged], "12/hour"), budget([without], "12/hour")
+    assert found.calibration.threshold == expected.calibration.threshold
+    assert found.events == expected.events
+    torn = budget([FrameScores("v", scores, None, whole.times_s)], "12/hour")
+    assert torn.calibration.threshold < expected.calibration.threshold

@@ -25,13 +25,13 @@ def binomial_tail(count, of, chance):
 
 
 @st.composite
-def labelled(draw):
+def labeled(draw):
     """Labels, perhaps of one class only, with scores from a few values, so that ties are frequent."""
     labels = draw(st.lists(st.integers(0, 1), min_size=1, max_size=25))
     return labels, draw(st.lists(st.integers(-5, 5), min_size=len(labels), max_size=len(labels)))
 
 
-@given(labelled())
+@given(labeled())
 @settings(max_examples=40, deadline=None)
 def test_confusion_counts(data):
     labels, scores = data
@@ -92,7 +92,7 @@ def test_report_of_one_class_names_both():
     assert report["accuracy"] == 1
 
 
-@given(labelled(), st.one_of(st.none(), st.lists(st.integers(-6, 6), min_size=1, max_size=6)), st.integers(2, 30))
+@given(labeled(), st.one_of(st.none(), st.lists(st.integers(-6, 6), min_size=1, max_size=6)), st.integers(2, 30))
 @settings(max_examples=100, deadline=None)
 def test_every_row_of_the_table_counts_what_its_threshold_does(data, thresholds, rows):
     labels, scores = data
@@ -116,7 +116,7 @@ def test_every_row_of_the_table_counts_what_its_threshold_does(data, thresholds,
         assert found == thresholds
 
 
-@given(labelled())
+@given(labeled())
 @settings(max_examples=60, deadline=None)
 def test_the_table_holds_the_two_ends_of_the_trade(data):
     labels, scores = data

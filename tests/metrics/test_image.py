@@ -23,14 +23,14 @@ FUNCTIONS = [
 
 
 @st.composite
-def labelled(draw):
+def labeled(draw):
     """Labels of both classes with scores from a few values, so that ties are frequent."""
     labels = [0, 1, *draw(st.lists(st.integers(0, 1), max_size=20))]
     scores = draw(st.lists(st.integers(-4, 4), min_size=len(labels), max_size=len(labels)))
     return labels, scores
 
 
-@given(labelled())
+@given(labeled())
 @settings(max_examples=60, deadline=None)
 def test_equals_the_naive_loops(data):
     labels, scores = data
@@ -42,7 +42,7 @@ def test_equals_the_naive_loops(data):
     assert f1 == pytest.approx(2 * hits / (2 * hits + false + missed), abs=1e-12)
 
 
-@given(labelled())
+@given(labeled())
 @settings(max_examples=30, deadline=None)
 def test_only_the_order_of_the_scores_counts(data):
     labels, scores = data

@@ -20,7 +20,7 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 
 
 @st.composite
-def labelled(draw):
+def labeled(draw):
     """Labels of both classes with scores from a few values, so that ties are frequent."""
     labels = [0, 1, *draw(st.lists(st.integers(0, 1), max_size=20))]
     return labels, draw(st.lists(few, min_size=len(labels), max_size=len(labels)))
@@ -28,10 +28,10 @@ def labelled(draw):
 
 @st.composite
 def several(draw):
-    """Two to four labelled videos, some frames not scored, each with a frame of both classes that is."""
+    """Two to four labeled videos, some frames not scored, each with a frame of both classes that is."""
     videos = []
     for number in range(draw(st.integers(2, 4))):
-        labels, scores = draw(labelled())
+        labels, scores = draw(labeled())
         holes = draw(st.lists(st.integers(2, len(labels)), max_size=3))
         values = np.array([*scores, 0.0])
         values[holes] = np.nan
@@ -77,7 +77,7 @@ def naive_eer(labels, scores):
     raise AssertionError
 
 
-@given(labelled())
+@given(labeled())
 @settings(max_examples=200, deadline=None)
 def test_eer_equals_the_naive_walk_and_its_threshold_is_the_nearest(data):
     labels, scores = data
@@ -143,14 +143,14 @@ def test_videos_that_cannot_be_compared_are_named_with_the_reason():
     videos = [
         FrameScores("all off", [3, 4], [1, 1]),
         FrameScores("both", [1, np.nan, 3], [0, 0, 1]),
-        FrameScores("unlabelled", [1, 2]),
+        FrameScores("unlabeled", [1, 2]),
         FrameScores("blind", [np.nan, np.nan], [0, 1]),
     ]
     found = video_metrics(videos)
     assert {row.name: row.reason for row in found.videos} == {
         "all off": "all 2 scored frames are anomalous: both kinds are needed",
         "both": None,
-        "unlabelled": "no labels",
+        "unlabeled": "no labels",
         "blind": "no frame was scored",
     }
     assert [row.not_scored for row in found.videos] == [0, 1, 0, 2]
@@ -243,7 +243,7 @@ def test_smoothing_reflects_the_video_at_both_ends(frames, sigma):
     order = [*range(size), *reversed(range(size))] * 12
     clock = [0.0]
     for one, other in pairwise(order):
-        near = min(one, size - 2) if one == other else min(one, other)  # the edge frame twice: as far as its neighbour
+        near = min(one, size - 2) if one == other else min(one, other)  # the edge frame twice: as far as its neighbor
         clock.append(clock[-1] + times[near + 1] - times[near])
     line = np.array(clock)
     sigma = min(sigma, times[-1] - times[0] + gaps[-1])

@@ -15,7 +15,7 @@ from offnormal.errors import DataError, OffnormalError, UsageError
 from offnormal.recording import clips
 from offnormal.recording.annotate import AnnotatedVideo
 
-GREY = np.full((120, 480, 3), 90, np.uint8)
+GRAY = np.full((120, 480, 3), 90, np.uint8)
 
 
 def peak(height=120, width=480, value=10.0):
@@ -33,9 +33,9 @@ def read(path):
 
 
 def only_picture(path, *, added=None, **settings):
-    """The one frame of a video of one grey picture, without its panel."""
-    with AnnotatedVideo(path, 25, GREY.shape[:2], **settings) as video:
-        video.add(GREY, **(added or {}))
+    """The one frame of a video of one gray picture, without its panel."""
+    with AnnotatedVideo(path, 25, GRAY.shape[:2], **settings) as video:
+        video.add(GRAY, **(added or {}))
     return read(path)[2][0][1][:120].astype(int)
 
 
@@ -54,14 +54,14 @@ def test_the_frames_come_back_as_h264_in_even_sizes(tmp_path):
     assert height % 2 == 0 and width == 482
     with av.open(str(path)) as container:
         shown = next(container.decode(video=0)).reformat(format="rgb24", src_colorspace=1).to_ndarray()
-    assert shown[60, 100] == pytest.approx((200, 40, 40), abs=4), "colours are those given"
+    assert shown[60, 100] == pytest.approx((200, 40, 40), abs=4), "colors are those given"
     assert shown[60, 400] == pytest.approx((30, 60, 190), abs=4)
     assert [found.name for found in path.parent.iterdir()] == [path.name]
 
 
 def test_a_browser_can_start_before_the_end_is_there(tmp_path):
     with AnnotatedVideo(tmp_path / "x.mp4", 25, (120, 480)) as video:
-        video.add(GREY)
+        video.add(GRAY)
     stored = (tmp_path / "x.mp4").read_bytes()
     assert 0 < stored.index(b"moov") < stored.index(b"mdat")
 
@@ -70,7 +70,7 @@ def test_frames_are_shown_at_their_own_times(tmp_path):
     path = tmp_path / "x.mp4"
     with AnnotatedVideo(path, 10, (120, 480)) as video:
         for when in (5.0, 5.2, 7.5, 7.5, 7.0, None, 9.0):
-            video.add(GREY, time_s=when)
+            video.add(GRAY, time_s=when)
     times = [when for when, _ in read(path)[2]]
     assert times == pytest.approx([0, 0.2, 2.5, 2.6, 2.7, 2.8, 4.0]), "what does not rise comes a frame later"
 
@@ -105,7 +105,7 @@ def test_without_a_pixel_threshold_the_scale_must_be_given(tmp_path):
     low, high = scale_for(None, [peak()])
     heated = only_picture(tmp_path / "x.mp4", added={"map": peak()}, map_range=(low, high))
     assert np.abs(heated[60, 400] - 90).max() > 40
-    with pytest.raises(UsageError, match="a map without a scale for its colours: give pixel_threshold, or map_range"):
+    with pytest.raises(UsageError, match="a map without a scale for its colors: give pixel_threshold, or map_range"):
         only_picture(tmp_path / "y.mp4", added={"map": peak()})
     assert not (tmp_path / "y.mp4").exists()
 
@@ -123,7 +123,7 @@ def test_an_error_in_the_block_leaves_the_older_file(tmp_path):
     path = tmp_path / "x.mp4"
     path.write_text("old")
     with pytest.raises(ZeroDivisionError), AnnotatedVideo(path, 25, (120, 480)) as video:
-        video.add(GREY)
+        video.add(GRAY)
         1 / 0  # noqa: B018
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
@@ -151,10 +151,10 @@ def failing(number):
 @pytest.mark.parametrize("early", [True, False])
 def test_errors_while_writing_are_ours(tmp_path, number, message, early):
     with pytest.raises(OffnormalError, match=message), AnnotatedVideo(tmp_path / "x.mp4", 25, (120, 480)) as video:
-        video.add(GREY)
+        video.add(GRAY)
         video._file._stream = type("Broken", (), {"encode": failing(number)})()
         if early:
-            video.add(GREY)
+            video.add(GRAY)
     assert not list(tmp_path.iterdir())
 
 
@@ -162,7 +162,7 @@ def test_another_encoder_serves_where_the_first_is_missing(tmp_path, monkeypatch
     monkeypatch.setattr(clips, "ENCODERS", ("not_there", "mpeg4"))
     with AnnotatedVideo(tmp_path / "x.mp4", 25, (120, 480)) as video:
         for frame in range(5):
-            video.add(GREY, time_s=frame / 10)
+            video.add(GRAY, time_s=frame / 10)
     assert video.encoder == "mpeg4" and len(read(tmp_path / "x.mp4")[2]) == 5
     monkeypatch.setattr(clips, "ENCODERS", ("not_there",))
     with pytest.raises(OffnormalError, match="was built without not_there; install its wheel"):
@@ -187,10 +187,10 @@ def test_settings_that_make_no_video(tmp_path, settings, message):
 @pytest.mark.parametrize(
     ("image", "map", "message"),
     [
-        (GREY[:-1], None, r"frame 0 of shape \(119, 480, 3\) and uint8, expected \(120, 480, 3\)"),
-        (GREY.astype(float), None, "float64"),
-        (GREY, np.full((2, 2), np.nan), r"map of shape \(2, 2\) at frame 0: expected \(h, w\), all finite"),
-        (GREY, np.zeros(3), r"map of shape \(3,\)"),
+        (GRAY[:-1], None, r"frame 0 of shape \(119, 480, 3\) and uint8, expected \(120, 480, 3\)"),
+        (GRAY.astype(float), None, "float64"),
+        (GRAY, np.full((2, 2), np.nan), r"map of shape \(2, 2\) at frame 0: expected \(h, w\), all finite"),
+        (GRAY, np.zeros(3), r"map of shape \(3,\)"),
     ],
 )
 def test_wrong_frames_are_named(tmp_path, image, map, message):
@@ -204,18 +204,18 @@ def test_wrong_frames_are_named(tmp_path, image, map, message):
 def test_frames_are_added_inside_the_block(tmp_path):
     video = AnnotatedVideo(tmp_path / "x.mp4", 25, (120, 480))
     with pytest.raises(UsageError, match="inside its `with` block"):
-        video.add(GREY)
+        video.add(GRAY)
     with video:
-        video.add(GREY)
+        video.add(GRAY)
     with pytest.raises(UsageError, match="inside its `with` block"):
-        video.add(GREY)
+        video.add(GRAY)
 
 
 def test_any_frame_rate(tmp_path):
     for fps in (0.2, 1, 29.97, Fraction(30000, 1001), 240):
         with AnnotatedVideo(tmp_path / "x.mp4", fps, (120, 480)) as video:
             for _ in range(3):
-                video.add(GREY)
+                video.add(GRAY)
         times = [when for when, _ in read(tmp_path / "x.mp4")[2]]
         assert times == pytest.approx([0, 1 / fps, 2 / fps], abs=1e-4)
 

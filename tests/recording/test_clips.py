@@ -5,7 +5,7 @@ import pytest
 from offnormal.errors import DataError, UsageError
 from offnormal.recording.clips import ClipRing, Mp4File, _decompressed, compressed
 
-GREY = np.full((48, 64, 3), 90, np.uint8)
+GRAY = np.full((48, 64, 3), 90, np.uint8)
 
 
 def noise(seed=0, size=(180, 320)):
@@ -41,7 +41,7 @@ def test_frames_come_back_at_their_own_times(tmp_path):
     with Mp4File(tmp_path / "x.mp4", 5, (48, 64), threads=1) as file:
         assert file.shown_s(7.0) == 7.0
         for time_s in (7.0, 7.2, 8.0):
-            file.add(GREY, time_s)
+            file.add(GRAY, time_s)
         assert file.shown_s(8.5) == 8.5 and file.shown_s(1.0) == 8.2, "never before the last one"
     with av.open(str(tmp_path / "x.mp4")) as container:
         frames = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
@@ -52,7 +52,7 @@ def test_frames_come_back_at_their_own_times(tmp_path):
 def test_no_frame_makes_no_file_and_frames_need_the_block(tmp_path):
     file = Mp4File(tmp_path / "x.mp4", 5, (48, 64))
     with pytest.raises(UsageError, match="inside its `with` block"):
-        file.add(GREY)
+        file.add(GRAY)
     with pytest.raises(DataError, match="no frame was added"), file:
         pass
     assert not list(tmp_path.iterdir())

@@ -15,7 +15,7 @@ def test_doctests():
     assert doctest.testmod(module).failed == 0
 
 
-def test_runs_are_told_apart_without_colour():
+def test_runs_are_told_apart_without_color():
     chosen = styles(9)
     assert len({(style.dashes, style.marker) for style in chosen}) == 9
     drawn = [key(style) for style in chosen]
@@ -24,14 +24,14 @@ def test_runs_are_told_apart_without_colour():
     assert len({re.sub(r"--run-\d", "", svg) for svg in drawn}) == 9
 
 
-def test_every_curve_takes_the_page_s_colour():
+def test_every_curve_takes_the_page_s_color():
     labels = np.arange(200) % 2
     rng = np.random.default_rng(0)
     svg = roc_curves(labels, [rng.normal(labels, 1.0) for _ in range(9)], unit="frames", width=560)
     ElementTree.fromstring(svg)
     for style in styles(9):
-        assert f"var(--run-{style.number}, {style.colour})" in svg
-        assert svg.count(style.colour) == svg.count(f"var(--run-{style.number}, {style.colour})")
+        assert f"var(--run-{style.number}, {style.color})" in svg
+        assert svg.count(style.color) == svg.count(f"var(--run-{style.number}, {style.color})")
     assert svg.count("stroke-dasharray") >= 8
 
 

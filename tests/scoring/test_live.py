@@ -153,7 +153,7 @@ def test_a_batch_that_cannot_be_scored_changes_nothing_and_can_be_passed_over():
 
 
 class Faltering(Learner):
-    """Fails at a white picture, once those before it were learnt from."""
+    """Fails at a white picture, once those before it were learned from."""
 
     def step(self, x, state):
         if x.max() > 0.99:
@@ -161,7 +161,7 @@ class Faltering(Learner):
         return super().step(x, state)
 
 
-def test_a_batch_that_fails_half_way_is_learnt_from_by_nobody():
+def test_a_batch_that_fails_half_way_is_learned_from_by_nobody():
     """Two pictures of one camera, of which the second fails, and one of another that is scored alone afterwards."""
     pixels = torch.tensor([0.2, 0.6, 1.0]).reshape(3, 1, 1, 1).expand(3, 3, *SIZE)
     scorer = Scorer(Faltering(DetectorOptions(), InputSpec(size=SIZE)))

@@ -6,12 +6,12 @@ import pytest
 
 from offnormal.sources.container import Upright
 
-COLOUR = (200, 60, 90)
+COLOR = (200, 60, 90)
 WEIGHTS = {"BT.601": (0.299, 0.114), "BT.709": (0.2126, 0.0722), "BT.2020": (0.2627, 0.0593)}  # red and blue in luma
 
 
 def yuv(rgb, matrix, full, bits):
-    """The definition: luma and two colour differences as code values."""
+    """The definition: luma and two color differences as code values."""
     red, green, blue = (value / 255 for value in rgb)
     of_red, of_blue = WEIGHTS[matrix]
     luma = of_red * red + (1 - of_red - of_blue) * green + of_blue * blue
@@ -41,23 +41,23 @@ def shown(frame):
     ("tag", "matrix"), [(1, "BT.709"), (5, "BT.601"), (6, "BT.601"), (9, "BT.2020"), (2, "BT.601")]
 )
 def test_matrix_and_range_are_what_the_picture_says(tag, matrix, full, pixels, bits):
-    frame = picture(pixels, yuv(COLOUR, matrix, full, bits), bits=bits)
+    frame = picture(pixels, yuv(COLOR, matrix, full, bits), bits=bits)
     frame.colorspace, frame.color_range = tag, 2 if full else 1
     image = shown(frame)
     assert (image.shape, image.dtype) == ((48, 64, 3), np.uint8)
-    assert np.abs(image.astype(int) - COLOUR).max() <= 3
+    assert np.abs(image.astype(int) - COLOR).max() <= 3
 
 
 def test_full_range_is_told_by_the_pixel_format_and_limited_range_is_what_says_nothing():
-    assert np.abs(shown(picture("yuvj420p", yuv(COLOUR, "BT.601", True, 8))).astype(int) - COLOUR).max() <= 3
-    assert np.abs(shown(picture("yuv420p", yuv(COLOUR, "BT.601", False, 8))).astype(int) - COLOUR).max() <= 3
+    assert np.abs(shown(picture("yuvj420p", yuv(COLOR, "BT.601", True, 8))).astype(int) - COLOR).max() <= 3
+    assert np.abs(shown(picture("yuv420p", yuv(COLOR, "BT.601", False, 8))).astype(int) - COLOR).max() <= 3
 
 
 @pytest.mark.parametrize("said", [0, 1, 2])
 @pytest.mark.parametrize(
     ("pixels", "value", "bits"), [("gray", 100, 8), ("gray10le", 401, 10), ("gray16le", 25700, 16)]
 )
-def test_grey_keeps_its_values_whatever_range_is_said(pixels, value, bits, said):
+def test_gray_keeps_its_values_whatever_range_is_said(pixels, value, bits, said):
     frame = picture(pixels, [value], bits=bits)
     frame.color_range = said
     assert (shown(frame) == 100).all()

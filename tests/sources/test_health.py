@@ -66,7 +66,7 @@ def test_bad_focus_is_told_and_is_no_cover():
     assert "of the usual detail" in found[0].detail
 
 
-def test_bad_focus_is_not_learnt_however_long_it_lasts():
+def test_bad_focus_is_not_learned_however_long_it_lasts():
     health = CameraHealth(HealthOptions(learn_s=5, memory_s=10))
     found = watch(noisy(SCENE, 50), noisy(blurred(SCENE), 300 * FPS), health=health)
     assert [one.begins for one in found] == [True]
@@ -123,20 +123,20 @@ def test_a_picture_of_another_size_is_taken():
 
 @pytest.mark.parametrize("shape", [(1, 1), (24, 24), (25, 24), (180, 320), (7, 300)])
 def test_blocks_are_means_of_all_pixels(shape):
-    grey = np.random.default_rng(0).random(shape).astype(np.float32)
+    gray = np.random.default_rng(0).random(shape).astype(np.float32)
     step = max(1, -(-max(shape) // 24))
     rows = [slice(i, i + step) for i in range(0, max(1, shape[0] - step + 1), step)]
     columns = [slice(i, i + step) for i in range(0, max(1, shape[1] - step + 1), step)]
     rows[-1], columns[-1] = slice(rows[-1].start, None), slice(columns[-1].start, None)
-    wanted = [[grey[row, column].mean() for column in columns] for row in rows]
-    np.testing.assert_allclose(_blocks(grey), wanted, rtol=1e-5)
+    wanted = [[gray[row, column].mean() for column in columns] for row in rows]
+    np.testing.assert_allclose(_blocks(gray), wanted, rtol=1e-5)
 
 
 def striped(detail, *, number, changed=0):
     """Columns of two values around 120 that differ by `detail`; the first `changed` of 16 are 40 levels brighter."""
-    grey = np.tile(120 + detail / 2 * (-1.0) ** np.arange(16), (4, 1)).astype(np.float32)
-    grey[:, :changed] += 40
-    return SmallPicture(grey, np.full((4, 16, 3), number % 251, np.uint8))  # no two frames in a row are the same
+    gray = np.tile(120 + detail / 2 * (-1.0) ** np.arange(16), (4, 1)).astype(np.float32)
+    gray[:, :changed] += 40
+    return SmallPicture(gray, np.full((4, 16, 3), number % 251, np.uint8))  # no two frames in a row are the same
 
 
 def seen(health, picture_of, from_s, until_s):
@@ -194,7 +194,7 @@ def test_a_trouble_is_over_once_it_was_clear_for_exactly_its_time():
 
 def test_large_frames_are_looked_at_small():
     small = SmallPicture.of(np.zeros((1080, 1920, 3), np.uint8))
-    assert max(small.grey.shape) <= 320
+    assert max(small.gray.shape) <= 320
     assert max(small.lattice.shape) <= 320
     np.testing.assert_array_equal(SmallPicture.of(SCENE).lattice, SCENE)
 

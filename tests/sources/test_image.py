@@ -37,7 +37,7 @@ def oriented(path, array, orientation, **options):
 
 
 def png16(path, array):
-    """16 bits a channel, which Pillow cannot write in colour."""
+    """16 bits a channel, which Pillow cannot write in color."""
     height, width, channels = array.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
 
@@ -114,7 +114,7 @@ def test_other_formats_are_decoded_whole(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize(("bits", "highest"), [(10, 1023), (12, 4095), (14, 16383), (16, 65535), (12, 1024)])
-def test_16_bit_grey_is_scaled_by_its_range(tmp_path, suffix, bits, highest):
+def test_16_bit_gray_is_scaled_by_its_range(tmp_path, suffix, bits, highest):
     values = np.array([[0, 255, 256], [300, highest // 2, highest]], np.uint16)
     path = tmp_path / f"x{suffix}"
     Image.fromarray(values).save(path)
@@ -156,7 +156,7 @@ def test_float_pictures_from_0_to_1_are_taken_as_they_are(tmp_path):
     assert significant_bits(tmp_path / "x.tif") is None
 
 
-def test_16_bit_colour_keeps_its_range(tmp_path):
+def test_16_bit_color_keeps_its_range(tmp_path):
     png16(tmp_path / "x.png", np.array([[[65535, 256, 32768], [0, 0, 0]]], np.uint16))
     np.testing.assert_allclose(np.asarray(to_channels(open_image(tmp_path / "x.png"), 3))[0, 0], [255, 1, 128], atol=1)
     assert significant_bits(tmp_path / "x.png") is None
@@ -173,10 +173,10 @@ def test_significant_bits_of_8_bit_pictures_and_of_bad_files(tmp_path):
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_transparent_pixels_lie_on_white(tmp_path, mode):
-    colour = (40, 40, 40) if mode == "RGBA" else (40,)
+    color = (40, 40, 40) if mode == "RGBA" else (40,)
     image = Image.new(mode, (3, 1))
     for x, alpha in enumerate((0, 128, 255)):
-        image.putpixel((x, 0), (*colour, alpha))
+        image.putpixel((x, 0), (*color, alpha))
     image.save(tmp_path / "x.png")
     shown = np.asarray(to_channels(open_image(tmp_path / "x.png"), 3))
     expected = np.array([255, 255 + (40 - 255) * 128 / 255, 40])
@@ -185,7 +185,7 @@ def test_transparent_pixels_lie_on_white(tmp_path, mode):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".gif"])
-def test_palettes_show_their_colours_and_transparent_entries_white(tmp_path, suffix):
+def test_palettes_show_their_colors_and_transparent_entries_white(tmp_path, suffix):
     image = Image.new("P", (2, 1))
     image.putpalette([200, 0, 0, 0, 0, 250])
     image.putpixel((1, 0), 1)
@@ -199,17 +199,17 @@ def test_palettes_show_their_colours_and_transparent_entries_white(tmp_path, suf
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "LAB", "HSV", "I;16", "F"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_every_mode_becomes_rgb_or_grey(mode, channels):
+def test_every_mode_becomes_rgb_or_gray(mode, channels):
     made = to_channels(Image.new(mode, (3, 2)), channels)
     assert made.size == (3, 2)
     assert made.mode == ("F" if mode in ("I;16", "F") else {1: "L", 3: "RGB"}[channels])
 
 
-def test_one_bit_grey_and_cmyk_have_the_colours_that_are_meant(tmp_path):
+def test_one_bit_gray_and_cmyk_have_the_colors_that_are_meant(tmp_path):
     Image.new("1", (2, 2), 1).save(tmp_path / "one.png")
-    Image.new("L", (2, 2), 77).save(tmp_path / "grey.png")
+    Image.new("L", (2, 2), 77).save(tmp_path / "gray.png")
     Image.new("CMYK", (2, 2), (0, 255, 255, 0)).save(tmp_path / "cmyk.tif")
-    for name, expected in (("one.png", (255,) * 3), ("grey.png", (77,) * 3), ("cmyk.tif", (255, 0, 0))):
+    for name, expected in (("one.png", (255,) * 3), ("gray.png", (77,) * 3), ("cmyk.tif", (255, 0, 0))):
         assert to_channels(open_image(tmp_path / name), 3).getpixel((0, 0)) == expected
 
 
@@ -325,9 +325,9 @@ def test_masks_of_every_mode_mark_what_is_not_black(tmp_path, mode, value):
     np.testing.assert_array_equal(saved_mask(tmp_path / "x.png", image), MARKS)
 
 
-def test_masks_in_any_single_colour_count(tmp_path):
-    for colour in ((1, 0, 0), (0, 1, 0), (0, 0, 1)):  # blue of 1 has no luminance
-        image = Image.fromarray((MARKS[..., None] * np.array(colour)).astype(np.uint8))
+def test_masks_in_any_single_color_count(tmp_path):
+    for color in ((1, 0, 0), (0, 1, 0), (0, 0, 1)):  # blue of 1 has no luminance
+        image = Image.fromarray((MARKS[..., None] * np.array(color)).astype(np.uint8))
         np.testing.assert_array_equal(saved_mask(tmp_path / "x.png", image), MARKS)
 
 
@@ -339,10 +339,10 @@ def test_transparent_pixels_of_a_mask_are_not_marked(tmp_path):
 @pytest.mark.parametrize(
     ("palette", "indices"),
     [
-        ([0, 0, 0, 128, 0, 0], MARKS),  # label colours
+        ([0, 0, 0, 128, 0, 0], MARKS),  # label colors
         ([0, 0, 0, 0, 0, 1], MARKS),  # nearly black
-        ([0, 0, 0, 0, 0, 0], MARKS),  # no colours were given
-        ([31, 119, 180, 255, 127, 14], MARKS),  # colours of a plot: no black, so index 0 is the ground
+        ([0, 0, 0, 0, 0, 0], MARKS),  # no colors were given
+        ([31, 119, 180, 255, 127, 14], MARKS),  # colors of a plot: no black, so index 0 is the ground
         ([255, 255, 255, 0, 0, 0], 1 - MARKS),  # black and white recompressed with white first
     ],
 )

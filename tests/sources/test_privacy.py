@@ -13,7 +13,7 @@ CORNER = (((0.0, 0.0), (0.5, 0.0), (0.0, 0.5)),)
 
 
 def naive_area(polygon, size):
-    """Pixels whose centre lies in a convex polygon, its corners being the centres of the outermost pixels."""
+    """Pixels whose center lies in a convex polygon, its corners being the centers of the outermost pixels."""
     corners = [(x * (size[1] - 1), y * (size[0] - 1)) for x, y in polygon]
     edges = list(zip(corners, corners[1:] + corners[:1], strict=True))
     inside = np.zeros(size, bool)

@@ -209,7 +209,7 @@ def test_16_bit_frames_are_scaled_by_the_bits_that_the_folder_uses(tmp_path):
     assert FrameFolder(tmp_path / "v", bits=16).frame(39).image[0, 0, 0] == round(3961 / 65535 * 255)
 
 
-def test_grey_and_palette_frames_become_rgb(tmp_path):
+def test_gray_and_palette_frames_become_rgb(tmp_path):
     write(tmp_path / "v", "1.png")
     Image.fromarray(np.full((6, 8), 77, np.uint8)).save(tmp_path / "v" / "2.tif")
     assert FrameFolder(tmp_path / "v").frame(1).image.tolist() == np.full((6, 8, 3), 77).tolist()

@@ -142,7 +142,7 @@ def test_frames_come_upright(tmp_path, clockwise, hflip):
 
 
 @pytest.mark.parametrize(("tags", "matrix"), [((1, 1), "709"), ((5, 2), "601")])
-def test_colours_are_those_that_were_written_with_matrix_and_range(tmp_path, tags, matrix):
+def test_colors_are_those_that_were_written_with_matrix_and_range(tmp_path, tags, matrix):
     luma = {"709": (63, 102, 240), "601": (76, 85, 255)}[matrix]  # red, limited BT.709 and full BT.601
     import av
 

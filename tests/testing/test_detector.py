@@ -74,7 +74,7 @@ class Counting(PixelGaussian):
 
     def finish(self, *, keep=False):
         super().finish(keep=keep)
-        self.count = self.centre.new_zeros(1)
+        self.count = self.center.new_zeros(1)
 
     def forward(self, x):
         self.count += len(x)

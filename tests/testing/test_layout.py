@@ -120,7 +120,7 @@ def test_contract(name, tmp_path):
 def test_no_other_layout_takes_its_tree(name, tmp_path):
     CASES[name][0](tmp_path)
     others = {other for other in registry.names("layouts") if other not in (name, "videos", "folder")}
-    takers = {other for other in others if registry.resolve("layouts", other).recognises(tmp_path)}
+    takers = {other for other in others if registry.resolve("layouts", other).recognizes(tmp_path)}
     assert takers == ({"redistributed"} if name == "shanghaitech" else set())  # which is tried later
 
 
@@ -141,11 +141,11 @@ class Plain(MvtecLayout):
 
 
 class Wordless(Plain):
-    licence = ""
+    license = ""
 
 
 class Shy(Plain):
-    recognises = staticmethod(lambda root: False)
+    recognizes = staticmethod(lambda root: False)
 
 
 class Untidy(Plain):
@@ -156,11 +156,11 @@ class Untidy(Plain):
 
 
 class Greedy(Plain):
-    recognises = staticmethod(lambda root: True)
+    recognizes = staticmethod(lambda root: True)
 
 
 class Undecided(Plain):
-    recognises = staticmethod(lambda root: (root / "train/good").is_dir() or None)
+    recognizes = staticmethod(lambda root: (root / "train/good").is_dir() or None)
 
 
 class Blind(Plain):
@@ -252,7 +252,7 @@ def test_the_layout_that_is_broken_below_is_whole(register, tmp_path):
 @pytest.mark.parametrize(
     ("broken", "check", "message"),
     [
-        (Wordless, "check_description", "licence"),
+        (Wordless, "check_description", "license"),
         (Shy, "check_recognition", "recognized as mvtec, expected broken"),
         (Untidy, "check_recognition", "reading changed the tree"),
         (Greedy, "check_other_folders", "recognized, expected False"),

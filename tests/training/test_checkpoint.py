@@ -20,7 +20,7 @@ def trained(steps=3):
     return model, {"adam": adam, "sgd": sgd}
 
 
-def test_detector_and_optimisers_come_back_bit_for_bit(tmp_path):
+def test_detector_and_optimizers_come_back_bit_for_bit(tmp_path):
     model, optimizers = trained()
     checkpoint.save(tmp_path, "last", model.state_dict(), {"step": 3, "third": 1 / 3}, **optimizers)
     found = checkpoint.load(tmp_path)
@@ -38,7 +38,7 @@ def test_detector_and_optimisers_come_back_bit_for_bit(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
 
 
-def test_states_of_fused_optimisers_lie_in_memory_as_their_parameters_do(tmp_path):
+def test_states_of_fused_optimizers_lie_in_memory_as_their_parameters_do(tmp_path):
     def made():
         torch.manual_seed(0)
         model = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from offnormal.data.layouts.labelled import normal_items
+from offnormal.data.layouts.labeled import normal_items
 from offnormal.data.loaders import ImageLoader
 from offnormal.data.video_loader import VideoLoader
 from offnormal.errors import DataError

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from offnormal.data.layouts.labelled import normal_items
+from offnormal.data.layouts.labeled import normal_items
 from offnormal.data.loaders import ImageLoader
 from offnormal.errors import ConfigError, FitError
 from offnormal.training import checkpoint, loop

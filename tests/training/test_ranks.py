@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from offnormal.data.layouts.labelled import normal_items
+from offnormal.data.layouts.labeled import normal_items
 from offnormal.data.loaders import ImageLoader
 from offnormal.errors import DataError, FitError
 from offnormal.training import ranks

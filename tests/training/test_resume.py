@@ -114,12 +114,12 @@ def test_other_data_are_refused(stopped, pictures, tmp_path):
 
 def test_what_does_not_matter_may_change(stopped):
     assert stopped.bundle.card["training"]["stopped"] == "time"
-    with pytest.raises(CalibrationError, match=f"What was learnt is kept: add --resume {stopped.path}"):
+    with pytest.raises(CalibrationError, match=f"What was learned is kept: add --resume {stopped.path}"):
         resume(stopped, max_time=None, patience=100, workers=1, rate="10%")  # needs 9, and 6 were kept back
-    learnt = len(read_history(stopped.path / "log.jsonl").steps)
+    learned = len(read_history(stopped.path / "log.jsonl").steps)
     run = resume(stopped, max_time=None, rate="25%")
     assert run.path == stopped.path
-    assert len(read_history(stopped.path / "log.jsonl").steps) == learnt == 20
+    assert len(read_history(stopped.path / "log.jsonl").steps) == learned == 20
     assert run.bundle.card["training"]["steps"] == 20
     assert run.bundle.calibration.rate.value == 0.25
     assert not (run.path / "checkpoints").exists()

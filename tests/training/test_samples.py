@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from offnormal.data.layouts.labelled import normal_items
+from offnormal.data.layouts.labeled import normal_items
 from offnormal.data.loaders import ImageLoader
 from offnormal.data.video_loader import VideoLoader
 from offnormal.errors import DataError
@@ -203,10 +203,10 @@ def test_deep_pictures_stay_as_precise_as_they_are(tmp_path):
 def test_rows_come_back(make, tmp_path):
     rows = make(tmp_path)
     rng = np.random.default_rng(0)
-    grey = np.broadcast_to(rng.integers(0, 256, (4, 5), dtype=np.uint8), (3, 4, 5))
+    gray = np.broadcast_to(rng.integers(0, 256, (4, 5), dtype=np.uint8), (3, 4, 5))
     given = [
         rng.integers(0, 256, (4, 5, 3), dtype=np.uint8).transpose(2, 0, 1),
-        grey,
+        gray,
         rng.random((3, 4, 5), np.float32),
     ]
     assert [rows.add(array) for array in given] == [0, 1, 2]

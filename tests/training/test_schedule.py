@@ -39,7 +39,7 @@ def rates(schedule, optimizers, step):
         ("cosine", {0: 1, 50: 0.505, 100: 0.01, 25: 0.01 + 0.99 * (1 + math.cos(math.pi / 4)) / 2}),
     ],
 )
-def test_each_optimiser_has_its_share_of_its_own_rate(kind, expected):
+def test_each_optimizer_has_its_share_of_its_own_rate(kind, expected):
     schedule, optimizers = made(kind)
     for step, share in expected.items():
         assert rates(schedule, optimizers, step) == pytest.approx([share, 0.2 * share])
@@ -112,7 +112,7 @@ def test_rates_are_told_of_what_learns():
     assert schedule.set(60) == {"a": 1.0, "b": 0.2, "c": 0.5}
 
 
-def test_plateaus_from_before_it_learnt_do_not_lower_its_rate():
+def test_plateaus_from_before_it_learned_do_not_lower_its_rate():
     schedule, _ = made("plateau", late=LATE)
     for _ in range(10):
         schedule.validated(1.0, 60)

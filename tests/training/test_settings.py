@@ -17,13 +17,13 @@ class Counted(Plain):
     default_steps = 90
 
 
-def planned(learnt, made=Plain, **given):
+def planned(learned, made=Plain, **given):
     detector = made(TinyOptions(seed=-3), InputSpec(size=(16, 16)))
-    return plan(TrainConfig(**{"batch_size": 10, **given}), detector, learnt)
+    return plan(TrainConfig(**{"batch_size": 10, **given}), detector, learned)
 
 
 @pytest.mark.parametrize(
-    ("learnt", "given", "expected"),
+    ("learned", "given", "expected"),
     [
         (35, {}, (15, 3, 3)),  # the detector's five epochs, validated after each
         (35, {"epochs": 2}, (6, 3, 3)),
@@ -33,8 +33,8 @@ def planned(learnt, made=Plain, **given):
         (10, {"epochs": 2}, (2, 1, 1)),
     ],
 )
-def test_how_long_and_how_often_validated(learnt, given, expected):
-    found = planned(learnt, **given)
+def test_how_long_and_how_often_validated(learned, given, expected):
+    found = planned(learned, **given)
     assert (found.steps, found.steps_per_epoch, found.validate_every) == expected
     assert found.seed >= 0
 
@@ -78,7 +78,7 @@ def test_a_stage_ends_with_a_validation():
     assert not planned(35).is_late(15)
 
 
-def test_a_validation_takes_a_quarter_of_what_was_learnt_since_the_one_before():
+def test_a_validation_takes_a_quarter_of_what_was_learned_since_the_one_before():
     assert planned(35, steps=1000).validate_on == 128  # at least, where there are so many
     assert planned(35, steps=4000).validate_on == 200 * 10 / 4
     assert planned(4000, epochs=2).validate_on == 1000
@@ -89,7 +89,7 @@ def test_more_devices_than_samples_are_refused():
         planned(3, devices=4)
 
 
-def test_only_what_decides_on_what_is_learnt_is_fixed():
+def test_only_what_decides_on_what_is_learned_is_fixed():
     one = planned(35, patience=3, keep="last", max_time="1h", threads=2)
     assert one.max_time_s == 3600
     assert one.fixed() == planned(35).fixed()

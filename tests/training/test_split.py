@@ -40,14 +40,14 @@ def test_pictures_without_groups_are_kept_back_one_by_one_at_random():
 def test_whole_groups_are_kept_back():
     given = samples(*"aaabbbcccdddeee")
     for seed in range(10):
-        learnt, held = split_pictures(given, 3, seed=seed)
+        learned, held = split_pictures(given, 3, seed=seed)
         assert len(held) == 3
-        assert {s.group for s in learnt}.isdisjoint(s.group for s in held)
+        assert {s.group for s in learned}.isdisjoint(s.group for s in held)
 
 
 def test_one_group_is_split_with_a_warning(caplog):
-    learnt, held = split_pictures(samples(*"aaaaa"), 1, seed=0)
-    assert (len(learnt), len(held)) == (4, 1)
+    learned, held = split_pictures(samples(*"aaaaa"), 1, seed=0)
+    assert (len(learned), len(held)) == (4, 1)
     assert "one group (a)" in caplog.text
 
 

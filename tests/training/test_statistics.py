@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from offnormal.data.layouts.labelled import normal_items
+from offnormal.data.layouts.labeled import normal_items
 from offnormal.data.loaders import ImageLoader
 from offnormal.detectors.padim import PadimOptions
 from offnormal.errors import DataError

@@ -82,7 +82,7 @@ class Plain(TrainedDetector):
 
 
 class Pair(Plain):
-    """Two optimisers whose losses share a graph, batch normalisation, and noise while it learns."""
+    """Two optimizers whose losses share a graph, batch normalization, and noise while it learns."""
 
     name = "pair"
 

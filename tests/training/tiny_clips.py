@@ -1,4 +1,4 @@
-"""A small detector that scores clips as wholes, registered by tests alone: how colours change where, and when."""
+"""A small detector that scores clips as wholes, registered by tests alone: how colors change where, and when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small data sets of videos and clips, and detectors fitted on them."""
+"""Small datasets of videos and clips, and detectors fitted on them."""
 
 import pytest
 

@@ -4,10 +4,10 @@ import json
 from shutil import copytree
 
 import pytest
+from offnormal.sources.video_file import VideoFile
 
 import offnormal as on
 from offnormal.cli.main import run
-from offnormal.sources.video_file import VideoFile
 from tests.footage import FPS, film
 from tests.video_files import write_video
 
@@ -18,7 +18,7 @@ FLASH = (230, 234)  # too short for an alarm
 
 @pytest.fixture(scope="module")
 def street(tmp_path_factory):
-    """A data set with one labeled test video."""
+    """A dataset with one labeled test video."""
     root = tmp_path_factory.mktemp("sets") / "street"
     for folder in ("test", "labels"):
         (root / folder).mkdir(parents=True)

@@ -73,7 +73,7 @@ def test_a_detector_without_training_is_shown_and_uploaded_too(parts, tmp_path):
     assert load(tmp_path / "kept" / run.path.name).hash == run.bundle.hash
 
 
-def test_what_is_tracked_and_uploaded_changes_nothing_that_is_learnt(given, tmp_path):
+def test_what_is_tracked_and_uploaded_changes_nothing_that_is_learned(given, tmp_path):
     plain = fit(**given)
     shown = fit(**given, track=["tensorboard"], upload=f"file://{tmp_path}/kept")
     assert shown.bundle.hash == plain.bundle.hash

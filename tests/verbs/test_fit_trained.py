@@ -1,4 +1,4 @@
-"""fit with a detector that learns by gradient, from a data set to a calibrated bundle and its report."""
+"""fit with a detector that learns by gradient, from a dataset to a calibrated bundle and its report."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_fit_gives_a_bundle_calibrated_on_what_was_kept_back(parts, tmp_path):
     assert (training["epochs"], training["steps"], training["stopped"]) == (3, 12, "done")
     calibration = run.bundle.calibration
     assert (calibration.kind, len(calibration.scores)) == ("held_out", 4)
-    assert "not learnt from" in calibration.explanation
+    assert "not learned from" in calibration.explanation
     assert not (run.path / "checkpoints").exists()
     assert load(run.path).hash == run.bundle.hash
     assert [line["event"] for line in log(run, "trained")] == ["trained"]
@@ -73,7 +73,7 @@ def test_a_fit_repeats_exactly_wherever_its_samples_are_kept(parts, tmp_path):
         torch.testing.assert_close(off.detector.state_dict()[key], value, rtol=1e-5 if key == "scale" else 0, atol=0)
 
 
-def test_a_rate_is_kept_back_for_or_refused_before_anything_is_learnt(parts, tmp_path):
+def test_a_rate_is_kept_back_for_or_refused_before_anything_is_learned(parts, tmp_path):
     run = fit(data=parts, out=tmp_path / "runs", epochs=1, rate="10%")
     assert run.bundle.card["training"]["kept_back"] == 9
     with pytest.raises(CalibrationError, match="expected 38, got 20"):
@@ -122,7 +122,7 @@ def test_detectors_that_do_not_train_know_none_of_it():
 
 @pytest.mark.parametrize("train", [3, 1])
 @pytest.mark.parametrize("cache", ["ram", "off"])
-def test_videos_are_learnt_from_and_whole_ones_or_the_end_kept_back(plugged, tmp_path, train, cache):
+def test_videos_are_learned_from_and_whole_ones_or_the_end_kept_back(plugged, tmp_path, train, cache):
     root = write_footage(tmp_path / "yard", train=train, frames=30)
     run = fit(data=root, out=tmp_path / "runs", epochs=2, cache=cache)
     kept = run.bundle.card["training"]["kept_back"]
@@ -132,7 +132,7 @@ def test_videos_are_learnt_from_and_whole_ones_or_the_end_kept_back(plugged, tmp
     assert len(run.bundle.calibration.scores) == kept
 
 
-def test_the_report_shows_how_it_learnt(parts, tmp_path):
+def test_the_report_shows_how_it_learned(parts, tmp_path):
     run = fit("pair", data=parts, out=tmp_path / "runs", epochs=2)
     (dataset,) = open_datasets(parts)
     _, evaluated = evaluate_run(run.bundle, dataset, build(EvaluateConfig, {"device": "cpu"}, environment={}))

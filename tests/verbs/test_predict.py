@@ -57,7 +57,7 @@ def bundle(*, calibrated=True, **more):
 
 
 def write(path, values, **more):
-    """A video of even grey frames, 10 a second."""
+    """A video of even gray frames, 10 a second."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return write_video(path, [np.full((*SIZE, 3), value, np.uint8) for value in values], fps=10, **more)
 

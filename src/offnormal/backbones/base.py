@@ -20,7 +20,7 @@ class WeightCard(BaseModel):
 
     backbone: str
     source: str = "random weights"  # package, file name or address that the weights were read from
-    licence: str
+    license: str
     mean: tuple[float, ...]  # per channel, of pixels in 0-1
     std: tuple[float, ...]
     size: tuple[int, int]  # (H, W) in pixels that the weights were trained at
@@ -39,7 +39,7 @@ class Encoder(nn.Module, ABC):
 
 
 class Backbone(Encoder):
-    """Pictures in 0-1 -> named feature maps; the normalisation that the weights expect is inside."""
+    """Pictures in 0-1 -> named feature maps; the normalization that the weights expect is inside."""
 
     card: WeightCard
 
@@ -51,7 +51,7 @@ class Backbone(Encoder):
         self.mean: Tensor
         self.std: Tensor
 
-    def normalise(self, x: Tensor) -> Tensor:
+    def normalize(self, x: Tensor) -> Tensor:
         """Pixels (N, C, H, W), or (N, C, T, H, W), in 0-1 -> what the weights were trained on."""
         return (x - self.mean) / self.std
 

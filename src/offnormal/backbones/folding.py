@@ -1,4 +1,4 @@
-"""Batch normalisation folded into the convolution before it, which saves a pass over every feature map.
+"""Batch normalization folded into the convolution before it, which saves a pass over every feature map.
 
 In eval mode it is a scale and an offset of each channel, and so is a part of the convolution's weights and bias.
 """
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from offnormal.backbones.base import dry_run
 
-Pairs = list[tuple[str, str]]  # names of a convolution and of the normalisation that alone reads it
+Pairs = list[tuple[str, str]]  # names of a convolution and of the normalization that alone reads it
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_NORMALISATIONS = (nn.BatchNorm2d, nn.BatchNorm3d)
+_NORMALIZATIONS = (nn.BatchNorm2d, nn.BatchNorm3d)
 _TOLERANCE = 1e-3  # of the largest feature, between the network and its folded form
 _Network = TypeVar("_Network", bound=nn.Module)
 
@@ -25,7 +25,7 @@ _Network = TypeVar("_Network", bound=nn.Module)
 def find_pairs(
     network: nn.Module, size: tuple[int, ...], channels: int = 3, call: Callable[[Tensor], object] | None = None
 ) -> Pairs:
-    """The convolutions whose output a batch normalisation takes as it is, found without computing.
+    """The convolutions whose output a batch normalization takes as it is, found without computing.
 
     size: (H, W) or (T, H, W) that the network takes; call: what to run of it instead of all.
     """
@@ -43,7 +43,7 @@ def find_pairs(
     for name, module in network.named_modules():
         if isinstance(module, _CONVOLUTIONS):
             hooks.append(module.register_forward_hook(partial(remember, name)))
-        elif isinstance(module, _NORMALISATIONS):
+        elif isinstance(module, _NORMALIZATIONS):
             hooks.append(module.register_forward_pre_hook(partial(match, name)))
     try:
         dry_run(network, call or network, (1, channels, *size))
@@ -54,11 +54,11 @@ def find_pairs(
 
 
 def fold(network: nn.Module, pairs: Pairs) -> None:
-    """Put each normalisation's scale and offset into its convolution and take it out; its activation stays."""
+    """Put each normalization's scale and offset into its convolution and take it out; its activation stays."""
     for convolution_name, name in pairs:
-        convolution, normalisation = network.get_submodule(convolution_name), network.get_submodule(name)
-        assert isinstance(convolution, _CONVOLUTIONS) and isinstance(normalisation, _NORMALISATIONS)
-        scale, offset = _affine(normalisation)
+        convolution, normalization = network.get_submodule(convolution_name), network.get_submodule(name)
+        assert isinstance(convolution, _CONVOLUTIONS) and isinstance(normalization, _NORMALIZATIONS)
+        scale, offset = _affine(normalization)
         before = torch.zeros_like(offset) if convolution.bias is None else convolution.bias
         weight = convolution.weight  # (out, in, ...), of transposed ones (in, out, ...)
         axes = [1] * weight.ndim
@@ -66,18 +66,18 @@ def fold(network: nn.Module, pairs: Pairs) -> None:
         convolution.weight = nn.Parameter(weight * scale.view(axes))
         convolution.bias = nn.Parameter(before * scale + offset)
         parent, _, leaf = name.rpartition(".")
-        setattr(network.get_submodule(parent), leaf, _rest(normalisation))
+        setattr(network.get_submodule(parent), leaf, _rest(normalization))
 
 
 def unfold(network: nn.Module, folded: dict[str, Tensor], pairs: Pairs) -> None:
     """Fill a network that is not folded so that it computes what the folded state says."""
     own = {key: folded[key] for key in network.state_dict() if key in folded}
     for convolution_name, name in pairs:
-        normalisation = network.get_submodule(name)
-        assert isinstance(normalisation, nn.BatchNorm2d)
-        channels = normalisation.num_features
+        normalization = network.get_submodule(name)
+        assert isinstance(normalization, nn.BatchNorm2d)
+        channels = normalization.num_features
         own[f"{name}.running_mean"] = torch.zeros(channels)
-        own[f"{name}.running_var"] = torch.ones(channels) - normalisation.eps
+        own[f"{name}.running_var"] = torch.ones(channels) - normalization.eps
         own[f"{name}.weight"] = torch.ones(channels)
         own[f"{name}.bias"] = folded[f"{convolution_name}.bias"]
         if f"{convolution_name}.bias" in own:
@@ -113,18 +113,18 @@ class ScoringForm(Generic[_Network]):
         return self._made
 
 
-def _affine(normalisation: nn.BatchNorm2d | nn.BatchNorm3d) -> tuple[Tensor, Tensor]:
-    assert normalisation.running_mean is not None and normalisation.running_var is not None
-    scale = (normalisation.running_var.double() + normalisation.eps).rsqrt()
-    if normalisation.weight is not None:
-        scale = scale * normalisation.weight
-    offset = -normalisation.running_mean * scale
-    if normalisation.bias is not None:
-        offset = offset + normalisation.bias
-    return scale.to(normalisation.running_mean.dtype), offset.to(normalisation.running_mean.dtype)
+def _affine(normalization: nn.BatchNorm2d | nn.BatchNorm3d) -> tuple[Tensor, Tensor]:
+    assert normalization.running_mean is not None and normalization.running_var is not None
+    scale = (normalization.running_var.double() + normalization.eps).rsqrt()
+    if normalization.weight is not None:
+        scale = scale * normalization.weight
+    offset = -normalization.running_mean * scale
+    if normalization.bias is not None:
+        offset = offset + normalization.bias
+    return scale.to(normalization.running_mean.dtype), offset.to(normalization.running_mean.dtype)
 
 
-def _rest(normalisation: nn.BatchNorm2d | nn.BatchNorm3d) -> nn.Module:
-    """What a normalisation does besides: timm's carry the activation."""
-    rest = [part for part in normalisation.children() if not isinstance(part, nn.Identity)]
+def _rest(normalization: nn.BatchNorm2d | nn.BatchNorm3d) -> nn.Module:
+    """What a normalization does besides: timm's carry the activation."""
+    rest = [part for part in normalization.children() if not isinstance(part, nn.Identity)]
     return rest[0] if len(rest) == 1 else nn.Sequential(*rest)

@@ -31,7 +31,7 @@ class Recipe:
 
     timm_name: str
     summary: str
-    licence: str
+    license: str
     torchvision_weights: str | None = None  # name of a torchvision weights enumeration
     package: bool = False  # the weights lie in an installed package, matched by order
 
@@ -79,7 +79,7 @@ def deepest_layer(name: str) -> str:
 class TimmBackbone(Backbone):
     """A timm network up to the last layer wanted; forward gives one feature map per layer.
 
-    With weights, batch normalisation is folded into the convolutions; state and bundle hold the folded form.
+    With weights, batch normalization is folded into the convolutions; state and bundle hold the folded form.
     """
 
     def __init__(self, name: str, layers: Sequence[str] | None = None) -> None:
@@ -91,7 +91,7 @@ class TimmBackbone(Backbone):
         wanted = _choose(stages, layers, name)
         config = timm.get_pretrained_cfg(timm_name)
         if config is None:
-            raise ConfigError(f"timm publishes no weights of {timm_name}, so that its normalisation is not known")
+            raise ConfigError(f"timm publishes no weights of {timm_name}, so that its normalization is not known")
         super().__init__(config.mean, config.std)
         self.timm_name = timm_name
         self._arguments: dict[str, Any] = {
@@ -106,7 +106,7 @@ class TimmBackbone(Backbone):
         self.strides = {layer: (stages[layer][1],) * 2 for layer in wanted}
         self.card = WeightCard(
             backbone=name,
-            licence=(recipe.licence if recipe else config.license) or "unknown",
+            license=(recipe.license if recipe else config.license) or "unknown",
             mean=tuple(config.mean),
             std=tuple(config.std),
             size=(config.input_size[1], config.input_size[2]),
@@ -119,13 +119,13 @@ class TimmBackbone(Backbone):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Pixels (N, 3, H, W) in 0-1 -> layer -> features (N, C_l, H_l, W_l)."""
         piece = max(1, _CACHED_PIXELS // (x.shape[2] * x.shape[3])) if x.device.type == "cpu" else len(x)
-        ordered = (self.normalise(part).contiguous(memory_format=torch.channels_last) for part in torch.split(x, piece))
+        ordered = (self.normalize(part).contiguous(memory_format=torch.channels_last) for part in torch.split(x, piece))
         pieces: list[list[Tensor]] = [self.trunk(part) for part in ordered]
         maps = pieces[0] if len(pieces) == 1 else [torch.cat(parts) for parts in zip(*pieces, strict=True)]
         return dict(zip(self.channels, maps, strict=True))
 
     def reference(self) -> nn.Module:
-        """timm's own network with these weights, in its default memory format; takes normalised pixels."""
+        """timm's own network with these weights, in its default memory format; takes normalized pixels."""
         trunk = self._create()
         unfold(trunk, self.trunk.state_dict(), self._pairs)
         return trunk.requires_grad_(False).eval()
@@ -174,7 +174,7 @@ class TimmBackbone(Backbone):
         self.trunk, pairs = copy.deepcopy(plain), self.foldable()
         self.fold(pairs)
         if pairs and not gives_same(plain, self.trunk, self.card.size):
-            log.info("%s: its batch normalisation cannot be folded into its convolutions", self.card.backbone)
+            log.info("%s: its batch normalization cannot be folded into its convolutions", self.card.backbone)
             self.trunk, self._pairs = plain.to(memory_format=torch.channels_last), []
         self.card = self.card.model_copy(update={"source": source, "sha256": sha256_of(path)})
 

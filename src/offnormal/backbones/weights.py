@@ -70,7 +70,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def fill(module: nn.Module, state: dict[str, Tensor], path: Path, name: str) -> None:
-    """Give a module exactly these tensors; where it reads grey and they read colours, their sum over the colours.
+    """Give a module exactly these tensors; where it reads gray and they read colors, their sum over the colors.
 
     Raises WeightsError, naming the network, when tensors are missing, left over or of another shape.
     """

@@ -1,4 +1,4 @@
-"""A calibration: threshold, pixel threshold and p-value, learnt from scores of normal samples alone."""
+"""A calibration: threshold, pixel threshold and p-value, learned from scores of normal samples alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from offnormal.types import Mask, Rate, Verdict
 DEFAULT_RATE = 0.01
 Kind = Literal["held_out", "leave_one_out", "leave_group_out"]
 _EXPLAINED: dict[Kind, str] = {
-    "held_out": "normal {things} that the detector has not learnt from",
+    "held_out": "normal {things} that the detector has not learned from",
     "leave_one_out": "training {things}, each scored with itself left out; {things} of another day may score higher",
     "leave_group_out": "training {things}, each scored with its whole {group} left out",
 }

@@ -1,4 +1,4 @@
-"""A threshold for a number of false alarms in a time, learnt from normal footage.
+"""A threshold for a number of false alarms in a time, learned from normal footage.
 
 Frames that follow each other resemble each other, so that the share of frames says little of how often an alarm
 begins. Footage is cut into blocks long enough to hold most of that resemblance; the threshold is an order statistic
@@ -29,7 +29,7 @@ from offnormal.metrics.video import FrameScores
 from offnormal.types import Rate
 
 BLOCK_S = 60.0  # seconds; shorter where more alarms are allowed than one in four blocks
-_LEAST_FULL = 0.5  # of a block with fewer scored frames than this share of the usual nothing is learnt
+_LEAST_FULL = 0.5  # of a block with fewer scored frames than this share of the usual nothing is learned
 
 
 @dataclass(frozen=True, slots=True, eq=False)

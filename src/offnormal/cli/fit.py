@@ -116,13 +116,13 @@ def _as_text(run: Run) -> list[str]:
     things = data.get("things", things)
     lines = [
         f"{bundle.detector.name} on {data['name']}: {data['images']} normal {things} at {size[0]} x {size[1]} px",
-        *(f"weights      {card['backbone']} from {card['source']} ({card['licence']})" for card in weights),
+        *(f"weights      {card['backbone']} from {card['source']} ({card['license']})" for card in weights),
     ]
     if (training := bundle.card.get("training")) is not None:
         lines.append(f"training     {_trained(training)}")
         learning, total = training["parameters"]["learning"], training["parameters"]["total"]
         if learning < total:
-            lines.append(f"parameters   {learning / 1e6:.2f} of {total / 1e6:.2f} million learnt")
+            lines.append(f"parameters   {learning / 1e6:.2f} of {total / 1e6:.2f} million learned")
     if bundle.calibration is None:
         lines.append("calibration  none: too little to leave out; scores come without verdicts (offnormal calibrate)")
     else:
@@ -136,7 +136,7 @@ def _as_text(run: Run) -> list[str]:
 
 
 def _trained(training: Mapping[str, Any]) -> str:
-    """One line: how long it learnt and why it stopped, and which weights it kept."""
+    """One line: how long it learned and why it stopped, and which weights it kept."""
     why = {"done": "", "early": ", stopped early", "time": ", stopped by --max-time"}[training["stopped"]]
     best = ""
     if training["best_step"] is not None:

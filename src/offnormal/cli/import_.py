@@ -74,7 +74,7 @@ def _import(name: str, config: ImportConfig, json: bool) -> int:
         say_json({"run": run.path, "bundle": bundle.path, "hash": bundle.hash, "imported": bundle.card["imported"]})
         return 0
     spec, files = bundle.detector.input, ", ".join(bundle.card["imported"])
-    say(f"{name} from {files}: {spec.size[0]} x {spec.size[1]} px, {'colour' if spec.channels == 3 else 'grey'}")
+    say(f"{name} from {files}: {spec.size[0]} x {spec.size[1]} px, {'color' if spec.channels == 3 else 'gray'}")
     say("calibration  none: scores come without verdicts")
     say(f"bundle       {bundle.path}")
     say(f"next         {program()} calibrate {bundle.path} --normal DIR")

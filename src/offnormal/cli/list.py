@@ -112,8 +112,8 @@ def _registered(kind: registry.Kind) -> list[Row]:
 
 
 def _of_layout(found: Layout) -> Row:
-    values = {"tree": found.tree, "source": found.source, "licence": found.licence}
-    return {**values, "notes": [f"expected: {found.tree}", f"data: {found.source}", f"licence: {found.licence}"]}
+    values = {"tree": found.tree, "source": found.source, "license": found.license}
+    return {**values, "notes": [f"expected: {found.tree}", f"data: {found.source}", f"license: {found.license}"]}
 
 
 def _of_sink(name: str, found: type[Sink]) -> Row:
@@ -126,7 +126,7 @@ def _of_sink(name: str, found: type[Sink]) -> Row:
 def _backbones(search: str) -> list[Row]:
     from offnormal.backbones.images import RECIPES, known_names
 
-    rows = [{"name": name, "summary": f"{recipe.summary} ({recipe.licence})"} for name, recipe in RECIPES.items()]
+    rows = [{"name": name, "summary": f"{recipe.summary} ({recipe.license})"} for name, recipe in RECIPES.items()]
     clips = _registered("backbones")
     others = [name for name in known_names() if name not in RECIPES]
     if search:

@@ -1,1 +1,1 @@
-"""Data sets, their layouts on disk, and the way from a file to a batch of pixels."""
+"""Datasets, their layouts on disk, and the way from a file to a batch of pixels."""

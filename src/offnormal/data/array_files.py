@@ -116,7 +116,7 @@ def _numeric(value: object, path: Path, key: str) -> np.ndarray:
 
 
 def _no_variable(path: Path, key: str) -> DataError:
-    return DataError(f"{path}: no variable {key!r} in this MATLAB file; is it of another data set?")
+    return DataError(f"{path}: no variable {key!r} in this MATLAB file; is it of another dataset?")
 
 
 def _not_numbers(path: Path, key: str) -> DataError:

@@ -37,7 +37,7 @@ class Batch:
 
 
 class Batches(Protocol):
-    """What is learnt from and scored: a loader, or samples that are kept."""
+    """What is learned from and scored: a loader, or samples that are kept."""
 
     batch_size: int
     skipped: list[Skipped]  # bad files of the last pass

@@ -1,7 +1,7 @@
-"""Clips of several classes -> those learnt from, those the threshold is set with, those tested on.
+"""Clips of several classes -> those learned from, those the threshold is set with, those tested on.
 
 Whole originals go to one split, never copies of them apart from each other; every normal class is divided for itself in
-the same shares, so that each is learnt from and tested on. Clips of anomalous classes are tested on alone.
+the same shares, so that each is learned from and tested on. Clips of anomalous classes are tested on alone.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ClassChoice:
     def among(self, known: Sequence[str], default: ClassChoice | None = None) -> ClassChoice:
         """The same with every class that there is to take.
 
-        known: classes of the data set. With one side named, all others are on the other; with both, what is not named
+        known: classes of the dataset. With one side named, all others are on the other; with both, what is not named
         is left out. default: whose classes are taken, as far as there are any, when none is named.
         Raises DataError for unknown classes, one that is on both sides, or none to learn from.
         """
@@ -66,7 +66,7 @@ class ClassChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Which clip belongs to which split: kept with a run, so that what was learnt from is never tested on."""
+    """Which clip belongs to which split: kept with a run, so that what was learned from is never tested on."""
 
     layout: str
     classes: ClassChoice  # complete
@@ -76,7 +76,7 @@ class Split:
     group_by: str | None = None  # the expression that named the originals; None: the layout did
 
     def of(self, clips: Sequence[Item]) -> dict[SplitName, tuple[Item, ...]]:
-        """The clips by split, labelled by their class; those of classes that are left out are in none.
+        """The clips by split, labeled by their class; those of classes that are left out are in none.
 
         A clip that was not there when the split was made goes with its original, or else is tested on.
         """
@@ -169,10 +169,10 @@ def split_clips(clips: Sequence[Item], classes: ClassChoice, *, layout: str, gro
 
 
 def portions(originals: int, shares: Shares = SHARES) -> tuple[int, int, int]:
-    """How many originals of a class are learnt from, tested on and kept back.
+    """How many originals of a class are learned from, tested on and kept back.
 
     Shares of learning and testing are rounded, halves to even; the rest is kept back, one original at least, taken from
-    those learnt from. Of one original nothing is tested, of two nothing kept back.
+    those learned from. Of one original nothing is tested, of two nothing kept back.
 
     >>> [portions(number) for number in (4, 10, 11, 12, 17, 20)]
     [(1, 2, 1), (5, 4, 1), (6, 4, 1), (6, 5, 1), (8, 7, 2), (10, 8, 2)]
@@ -192,7 +192,7 @@ def _original(clip: Item) -> str:
 
 
 def _known(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """The names as the data set writes them."""
+    """The names as the dataset writes them."""
     written = {name.casefold(): name for name in known}
     found = []
     for name in names:

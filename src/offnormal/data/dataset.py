@@ -21,7 +21,7 @@ _READERS = 8  # threads
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """Training normals and labelled (or unlabelled) test items of one category: all images, or all videos."""
+    """Training normals and labeled (or unlabeled) test items of one category: all images, or all videos."""
 
     name: str
     layout: str
@@ -169,10 +169,10 @@ class Layout(Protocol):
 
     tree: str  # the expected tree, for people
     source: str  # where such data come from
-    licence: str  # of those data
+    license: str  # of those data
 
     @staticmethod
-    def recognises(root: Path) -> bool:
+    def recognizes(root: Path) -> bool:
         """Whether the folder looks like this layout."""
         ...
 

@@ -1,4 +1,4 @@
-"""Frame labels in every form that data sets come with -> one vector of 0 (normal) and 1 (anomalous) a video."""
+"""Frame labels in every form that datasets come with -> one vector of 0 (normal) and 1 (anomalous) a video."""
 
 from __future__ import annotations
 

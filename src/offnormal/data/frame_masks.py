@@ -65,7 +65,7 @@ def open_masks(source: MaskSource) -> FrameMasks:
 
 
 def frame_labels(masks: FrameMasks) -> np.ndarray:
-    """Labels (T,) uint8 of the frames: 1 where any pixel is anomalous, as the UCSD data set defines them."""
+    """Labels (T,) uint8 of the frames: 1 where any pixel is anomalous, as the UCSD dataset defines them."""
     return np.fromiter((mask.any() for mask in masks), dtype=np.uint8, count=len(masks))
 
 

@@ -24,7 +24,7 @@ _FILTERS: dict[Interpolation, Image.Resampling] = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-_GREY = 0.5  # of full scale, around a letterboxed picture
+_GRAY = 0.5  # of full scale, around a letterboxed picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def place(size: tuple[int, int], spec: InputSpec) -> Placement:
 
 
 def resize(image: Image.Image, spec: InputSpec, *, mask: bool = False) -> Image.Image:
-    """The picture in the rectangle of the specification; masks by nearest neighbour with zeros outside."""
+    """The picture in the rectangle of the specification; masks by nearest neighbor with zeros outside."""
     placement = place((image.height, image.width), spec)
     scaled = _scale(image, placement.scaled, Resize(interpolation="nearest") if mask else spec.resize)
     if placement.scaled == spec.size:
@@ -74,8 +74,8 @@ def resize(image: Image.Image, spec: InputSpec, *, mask: bool = False) -> Image.
     box = (placement.left, placement.top, placement.left + width, placement.top + height)
     if min(placement.top, placement.left) >= 0:
         return scaled.crop(box)
-    grey: float | tuple[int, ...] = _GREY if image.mode == "F" else (round(255 * _GREY),) * len(image.getbands())
-    canvas = Image.new(image.mode, (width, height), 0 if mask else grey)
+    gray: float | tuple[int, ...] = _GRAY if image.mode == "F" else (round(255 * _GRAY),) * len(image.getbands())
+    canvas = Image.new(image.mode, (width, height), 0 if mask else gray)
     canvas.paste(scaled, (-placement.left, -placement.top))
     return canvas
 

@@ -1,4 +1,4 @@
-"""The folder a user names -> data sets, its layout recognised or given."""
+"""The folder a user names -> datasets, its layout recognized or given."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from offnormal.data.class_split import ClassChoice, Split
 from offnormal.data.dataset import Dataset, Layout, group_of, is_of_classes
 from offnormal.data.layouts.class_folders import ClassFoldersLayout, classes_of, divided, with_split
 from offnormal.data.layouts.folder import from_folders, nested
-from offnormal.data.layouts.labelled import subfolders
+from offnormal.data.layouts.labeled import subfolders
 from offnormal.data.layouts.videos import from_videos
 from offnormal.errors import DataError
 from offnormal.sources.paths import as_written, images_in, is_video, videos_in
@@ -32,7 +32,7 @@ def open_datasets(
     classes: ClassChoice | None = None,
     split: Split | None = None,
 ) -> list[Dataset]:
-    """One data set, or one per category with category="all".
+    """One dataset, or one per category with category="all".
 
     Either `data` (a folder in a registered layout, or one video of normal life) or the plain folders `normal`, `test`,
     `masks`; `normal` and `test` may also be videos or folders of them. Where the categories of a layout are classes,
@@ -53,7 +53,7 @@ def open_datasets(
     if is_video(data) and data.is_file() and category is None and normal_class is None and layout in (None, "videos"):
         return [from_videos(train=data).grouped(group_by)]
     if not data.is_dir():
-        raise DataError(f"{data}: {'not a folder' if data.exists() else 'no such folder'}; expected a data set")
+        raise DataError(f"{data}: {'not a folder' if data.exists() else 'no such folder'}; expected a dataset")
     if split is not None and layout in (None, split.layout) and (again := _divided_before(data, split, classes)):
         return [again]
     form = _form(data, layout, classes)
@@ -70,12 +70,12 @@ def open_datasets(
 
 
 def _form(data: Path, layout: str | None, classes: ClassChoice | None) -> Layout:
-    """The layout named or recognised; a folder of which classes are named is one of class folders."""
+    """The layout named or recognized; a folder of which classes are named is one of class folders."""
     if layout is not None:
         return registry.resolve("layouts", layout)
     if classes is None or not classes.named:
-        return _recognise(data)
-    known = [form for form in registry.resolve_all("layouts").values() if is_of_classes(form) and form.recognises(data)]
+        return _recognize(data)
+    known = [form for form in registry.resolve_all("layouts").values() if is_of_classes(form) and form.recognizes(data)]
     return known[0] if known else ClassFoldersLayout
 
 
@@ -97,7 +97,7 @@ def _divided(data: Path, form: Layout, classes: ClassChoice, group_by: str | Non
 
 
 def _divided_before(data: Path, split: Split, classes: ClassChoice | None) -> Dataset | None:
-    """The data set as it was divided; None where the folder holds none of its clips.
+    """The dataset as it was divided; None where the folder holds none of its clips.
 
     Raises DataError for other classes than were chosen then.
     """
@@ -114,7 +114,7 @@ def _divided_before(data: Path, split: Split, classes: ClassChoice | None) -> Da
         known = classes_of(clips)
         if set(classes.among(known).normal) != set(split.classes.normal) & set(known):
             raise DataError(
-                f"the run has learnt that {', '.join(split.classes.normal)} are normal, which its split.json decides: "
+                f"the run has learned that {', '.join(split.classes.normal)} are normal, which its split.json decides: "
                 "leave --normal-classes and --anomalous-classes out"
             )
     return with_split(data, tuple(replace(clip, group=_original(clip, data, split)) for clip in clips), split)
@@ -134,7 +134,7 @@ def _name_of(form: Layout) -> str:
 def _as_category(form: Layout, data: Path, normal_class: str, category: str | None) -> str:
     """The class as the category that it is; DataError where there are no classes, or both are named."""
     if not getattr(form, "by_class", False):
-        raise DataError(f"--normal-class {normal_class}: the data set in {data} has no classes; leave it out")
+        raise DataError(f"--normal-class {normal_class}: the dataset in {data} has no classes; leave it out")
     if category is not None:
         raise DataError(f"--normal-class {normal_class} and --category {category} say the same; give one of them")
     return normal_class
@@ -161,10 +161,10 @@ def _holds_videos(place: Path) -> bool:
     return is_video(place) and place.is_file()
 
 
-def _recognise(data: Path) -> Layout:
+def _recognize(data: Path) -> Layout:
     forms = registry.resolve_all("layouts")
     for name, form in sorted(forms.items(), key=lambda item: _GENERAL.get(item[0], 0)):
-        if form.recognises(data):
+        if form.recognizes(data):
             if name == "folder" and (videos := videos_in(data, recursive=True)):
                 raise DataError(
                     f"{data} holds both pictures and videos, such as {videos[0].relative_to(data)}: name what to take, "
@@ -174,6 +174,6 @@ def _recognise(data: Path) -> Layout:
     inside = [p.name + "/" for p in subfolders(data)][:6] or ["nothing that can be read"]
     expected = "".join(f"\n  {name}: {form.tree}" for name, form in forms.items())
     raise DataError(
-        f"{data}: no data set recognised. It holds {', '.join(inside)}; expected one of{expected}\n"
+        f"{data}: no dataset recognized. It holds {', '.join(inside)}; expected one of{expected}\n"
         "Name the layout with --layout, or plain folders with --normal and --test"
     )

@@ -211,7 +211,7 @@ def _beside_their_frames(place: Path) -> list[Path]:
 def _of_class_folders(place: Path, known_classes: Collection[str]) -> Sequence[Item]:
     if own := set(videos_in(place)):  # of one class, but which one nobody says; those further down are taken singly
         return [clip for clip in clips_of_class(place, None) if clip.path in own]
-    if UcfSportsLayout.recognises(place):
+    if UcfSportsLayout.recognizes(place):
         return UcfSportsLayout.clips(place)
     if not _holds_clips(place):
         return ()

@@ -1,4 +1,4 @@
-"""A look at the training pictures before anything is learnt: their sizes and depth decide the input specification."""
+"""A look at the training pictures before anything is learned: their sizes and depth decide the input specification."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def choose_input(
 
     size: N for N x N pixels (with `median_aspect` as many in another shape), or (H, W); multiple: both sides are
     multiples of so many pixels; squares: the sides that a square may have, for detectors that take nothing else, onto
-    which `median_aspect` stretches. channels: 1 grey, 3 RGB; clip: for detectors that take several
+    which `median_aspect` stretches. channels: 1 gray, 3 RGB; clip: for detectors that take several
     frames. Raises ConfigError for settings that contradict each other.
     """
     if squares and policy == "median_aspect":

@@ -1,4 +1,4 @@
-"""A small inspection data set of synthetic pictures, for a first look at the program.
+"""A small inspection dataset of synthetic pictures, for a first look at the program.
 
 The part is modeled as a surface (`part`), damaged (`damage`), lit, and photographed (`station`); `render` draws one
 picture and `tree` writes the set.

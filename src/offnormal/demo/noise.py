@@ -54,5 +54,5 @@ def double(field: Field) -> Field:
 
 
 def mix(field: Field, value: Field | float, weight: Field) -> None:
-    """Move `field` towards `value` in place: not at all where `weight` is 0, wholly where it is 1."""
+    """Move `field` toward `value` in place: not at all where `weight` is 0, wholly where it is 1."""
     field += weight * (value - field)

@@ -23,7 +23,7 @@ _INK = 0.50  # share of the light that a burnt dot takes
 
 
 def mark(surface: Surface, bearing: float, distance: float) -> None:
-    """Burn the part number into the surface, centred at `bearing` (radians) and `distance` (radii)."""
+    """Burn the part number into the surface, centered at `bearing` (radians) and `distance` (radii)."""
     stencil = _stencil()
     height, width = stencil.shape
     window = surface.window(distance * cos(bearing), distance * sin(bearing), _PITCH * width / _FINE / 2 + 0.03)
@@ -75,7 +75,7 @@ _REACH = 1.1  # of a radial profile
 
 
 def bolt_holes(turn: float) -> list[tuple[float, float]]:
-    """The centres (x, y) of the bolt holes, in radii from the centre of a part turned by `turn` radians."""
+    """The centers (x, y) of the bolt holes, in radii from the center of a part turned by `turn` radians."""
     angles = [turn + 2 * pi * k / BOLT_COUNT for k in range(BOLT_COUNT)]
     return [(BOLT_CIRCLE * cos(a), BOLT_CIRCLE * sin(a)) for a in angles]
 

@@ -12,22 +12,22 @@ from offnormal.demo.noise import Field, halve, smooth_noise, smoothstep
 from offnormal.demo.part import BORE
 from offnormal.demo.surface import Box, Surface, halved
 
-_SPREAD = 0.10  # tilt by which the view of a near camera differs between the part's centre and its rim
+_SPREAD = 0.10  # tilt by which the view of a near camera differs between the part's center and its rim
 _LINT = 40  # specks of dust on the mat
 _SHADOW = 0.055  # how far the part's shadow falls, in radii
 
 
 @dataclass(frozen=True)
 class Lamp:
-    """A lamp whose mirror image the camera sees in metal tilted by `lean` towards `azimuth` (radians).
+    """A lamp whose mirror image the camera sees in metal tilted by `lean` toward `azimuth` (radians).
 
     `along` and `across` are the widths of that reflection along and across the machining marks, as tilts;
-    `colour` is its linear red, green and blue.
+    `color` is its linear red, green and blue.
     """
 
     azimuth: float
     lean: float
-    colour: tuple[float, float, float]
+    color: tuple[float, float, float]
     along: float
     across: float
 
@@ -45,37 +45,37 @@ def draw_lighting(rng: np.random.Generator) -> Lighting:
     warmth = rng.normal(0, 0.018)
     azimuth = rng.normal(-2.2, 0.13)
 
-    def colour(red: float, green: float, blue: float, power: float) -> tuple[float, float, float]:
+    def color(red: float, green: float, blue: float, power: float) -> tuple[float, float, float]:
         return red * (1 + warmth) * power, green * power, blue * (1 - warmth) * power
 
-    key = colour(1.03, 1.00, 0.95, 1.15 * rng.uniform(0.88, 1.12))
-    fill = colour(0.93, 1.00, 1.09, 0.42 * rng.uniform(0.75, 1.25))
+    key = color(1.03, 1.00, 0.95, 1.15 * rng.uniform(0.88, 1.12))
+    fill = color(0.93, 1.00, 1.09, 0.42 * rng.uniform(0.75, 1.25))
     return Lighting(
         lamps=(
             Lamp(azimuth, rng.normal(0.33, 0.02), key, along=0.11, across=0.36),
             Lamp(azimuth + 2.3, 0.40, fill, along=0.15, across=0.40),
         ),
-        room=colour(0.94, 1.00, 1.08, 0.111),
+        room=color(0.94, 1.00, 1.08, 0.111),
     )
 
 
 def light_part(surface: Surface, lighting: Lighting) -> Field:
     """Linear light from the metal, (3, H, W) at half the drawing grid; black where there is none."""
     height, width = surface.cover.shape
-    colours = [_column(lamp.colour) for lamp in lighting.lamps] + [_column(lighting.room)]
+    colors = [_column(lamp.color) for lamp in lighting.lamps] + [_column(lighting.room)]
     light = np.zeros((3, height // 2, width // 2), dtype=np.float32)
     for box in surface.strips():
         rows, cols = halved(box)
-        for lobe, colour in zip(_reflections(surface, box, lighting.lamps), colours, strict=True):
-            light[:, rows, cols] += halve(lobe) * colour
+        for lobe, color in zip(_reflections(surface, box, lighting.lamps), colors, strict=True):
+            light[:, rows, cols] += halve(lobe) * color
         if surface.film is not None:
             light[:, rows, cols] *= np.exp(-halve(surface.film.thickness[box]) * _column(surface.film.absorption))
     return light
 
 
-def _column(colour: tuple[float, float, float]) -> Field:
-    """A colour, (3, 1, 1), to go with pictures, (3, H, W)."""
-    return np.array(colour, dtype=np.float32)[:, None, None]
+def _column(color: tuple[float, float, float]) -> Field:
+    """A color, (3, 1, 1), to go with pictures, (3, H, W)."""
+    return np.array(color, dtype=np.float32)[:, None, None]
 
 
 def _reflections(surface: Surface, at: Box, lamps: tuple[Lamp, ...]) -> list[Field]:
@@ -105,15 +105,15 @@ def light_mat(surface: Surface, lighting: Lighting, rng: np.random.Generator) ->
     height, width = surface.cover.shape[0] // 2, surface.cover.shape[1] // 2
     x = (2 * np.arange(width, dtype=np.float32)[None, :] + np.float32(0.5 - pose.x)) / np.float32(pose.radius)
     y = (2 * np.arange(height, dtype=np.float32)[:, None] + np.float32(0.5 - pose.y)) / np.float32(pose.radius)
-    towards_x, towards_y = np.float32(cos(lamp.azimuth)), np.float32(sin(lamp.azimuth))
+    toward_x, toward_y = np.float32(cos(lamp.azimuth)), np.float32(sin(lamp.azimuth))
 
     def seen_from(shift: float) -> Field:
-        return np.sqrt((x + np.float32(shift) * towards_x) ** 2 + (y + np.float32(shift) * towards_y) ** 2)
+        return np.sqrt((x + np.float32(shift) * toward_x) ** 2 + (y + np.float32(shift) * toward_y) ** 2)
 
     lit = np.float32(0.20) + np.float32(0.25) * smoothstep(0.80, 0.92, seen_from(0.0))
     lit += (1 - lit) * smoothstep(0.94, 1.13, seen_from(_SHADOW))
     lit += np.float32(0.5) * smoothstep(BORE + 0.02, BORE - 0.07, seen_from(2 * _SHADOW))
-    lit *= 1 + np.float32(0.10) * (x * towards_x + y * towards_y)
+    lit *= 1 + np.float32(0.10) * (x * toward_x + y * toward_y)
     phase = rng.uniform(0, 2 * pi, 2).astype(np.float32)
     pitch = np.float32(2 * pi / 0.043)
     ribs = np.sin(pitch * x + phase[0]) * np.sin(pitch * y + phase[1])
@@ -133,7 +133,7 @@ class Camera:
     """Settings of one photograph.
 
     `exposure` is a factor; `vignette` the share of light lost in the corners; `softness` the share of a pixel's
-    light that the lens spills to each neighbour; `noise` a factor on the sensor's noise.
+    light that the lens spills to each neighbor; `noise` a factor on the sensor's noise.
     """
 
     exposure: float
@@ -163,7 +163,7 @@ def photograph(light: Field, camera: Camera, rng: np.random.Generator) -> npt.ND
     lens = np.float32(camera.exposure) * (1 - np.float32(camera.vignette / 2) * (x * x + y * y))
     light = _soften(light, camera.softness)
     light *= lens
-    # Colour noise comes in blocks of 2 x 2, as JPEG stores colour; shot noise grows with the root of the light.
+    # Color noise comes in blocks of 2 x 2, as JPEG stores color; shot noise grows with the root of the light.
     blocks = rng.standard_normal((3, (height + 1) // 2, (width + 1) // 2), dtype=np.float32)
     noise = (np.float32(0.3) * blocks).repeat(2, axis=1)[:, :height].repeat(2, axis=2)[:, :, :width]
     noise += rng.standard_normal((height, width), dtype=np.float32)

@@ -17,7 +17,7 @@ _STRIP = 32  # rows
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a part lies: centre and outer radius in pixels of the drawing grid, turn in radians."""
+    """Where a part lies: center and outer radius in pixels of the drawing grid, turn in radians."""
 
     x: float
     y: float
@@ -56,7 +56,7 @@ class Surface:
     """Fields over the drawing grid, (H, W) float32 with even sides, filled in near the part only.
 
     `cover` is 1 on metal and 0 where the mat is seen; `slope_r` and `slope_t` tilt the surface's normal outwards
-    and along the machining marks, which run round the centre; `reflect` is the share of light that comes back;
+    and along the machining marks, which run round the center; `reflect` is the share of light that comes back;
     `rough` widens the reflections (1 on turned metal).
     """
 
@@ -87,7 +87,7 @@ class Surface:
             yield slice(top, min(top + _STRIP, last)), even
 
     def polar(self, box: Box) -> tuple[Field, Field, Field]:
-        """Distance from the part's centre in radii, and cosine and sine of the way outwards; each (h, w)."""
+        """Distance from the part's center in radii, and cosine and sine of the way outwards; each (h, w)."""
         rows, cols = box
         radius = np.float32(self.pose.radius)
         x = (np.arange(cols.start, cols.stop, dtype=np.float32)[None, :] - np.float32(self.pose.x)) / radius
@@ -96,7 +96,7 @@ class Surface:
         return distance, x / distance, y / distance
 
     def window(self, x: float, y: float, reach: float) -> Window:
-        """The rectangle within `reach` of the point (x, y), all in radii from the part's centre."""
+        """The rectangle within `reach` of the point (x, y), all in radii from the part's center."""
         height, width = self.cover.shape
         radius = self.pose.radius
         cols, xs = _span(self.pose.x + x * radius, reach * radius, width)
@@ -110,7 +110,7 @@ class Surface:
         return np.asarray(np.clip(soft, 0.0, 1.0), dtype=np.float32)
 
     def tilt(self, box: Box, slope_x: Field, slope_y: Field, weight: Field) -> None:
-        """Turn a rectangle towards a tilt given along the picture's axes; `weight` 1 replaces what was there."""
+        """Turn a rectangle toward a tilt given along the picture's axes; `weight` 1 replaces what was there."""
         _, cos, sin = self.polar(box)
         mix(self.slope_r[box], cos * slope_x + sin * slope_y, weight)
         mix(self.slope_t[box], cos * slope_y - sin * slope_x, weight)
@@ -128,8 +128,8 @@ def halved(box: Box) -> Box:
     return slice(rows.start // 2, rows.stop // 2), slice(cols.start // 2, cols.stop // 2)
 
 
-def _span(centre: float, half: float, length: int) -> tuple[slice, Field]:
-    """The pixels within `half` of `centre` on one axis, and their offsets from it."""
-    first = min(max(0, int(centre - half)), length)
-    last = max(min(length, int(centre + half) + 2), first)
-    return slice(first, last), np.arange(first, last, dtype=np.float32) - np.float32(centre)
+def _span(center: float, half: float, length: int) -> tuple[slice, Field]:
+    """The pixels within `half` of `center` on one axis, and their offsets from it."""
+    first = min(max(0, int(center - half)), length)
+    last = max(min(length, int(center + half) + 2), first)
+    return slice(first, last), np.arange(first, last, dtype=np.float32) - np.float32(center)

@@ -72,7 +72,7 @@ def generate(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write an inspection data set of synthetic pictures to `root`, laid out like MVTec AD.
+    """Write an inspection dataset of synthetic pictures to `root`, laid out like MVTec AD.
 
     `root` then holds train/good, test/good, test/<defect> and ground_truth/<defect> with the numbers of RGB PNG
     pictures asked for, `size` pixels square, and extra/good where `extra_good` is not 0. Every picture depends on

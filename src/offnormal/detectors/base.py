@@ -112,7 +112,7 @@ class Detector(nn.Module, ABC, Generic[OptionsT]):
 
     @classmethod
     def input_channels(cls, options: OptionsT) -> Literal[1, 3]:
-        """Channels of the input: 1 grey, 3 RGB."""
+        """Channels of the input: 1 gray, 3 RGB."""
         return 3
 
     @classmethod
@@ -195,7 +195,7 @@ class Detector(nn.Module, ABC, Generic[OptionsT]):
 
 
 class StatisticalDetector(Detector[OptionsT]):
-    """Learns without an optimiser, from sufficient statistics that add up.
+    """Learns without an optimizer, from sufficient statistics that add up.
 
     `update` is `absorb(embed(x))`; whoever wants to score training samples later keeps their embeddings, so that
     the backbone runs once.
@@ -241,7 +241,7 @@ class StatisticalDetector(Detector[OptionsT]):
 
     @abstractmethod
     def leave_one_out(self, embedding: Tensor) -> Iterator[Output]:
-        """Before `finish`: outputs, in pieces, for training samples (N, E), each as if it had not been learnt from."""
+        """Before `finish`: outputs, in pieces, for training samples (N, E), each as if it had not been learned from."""
 
 
 class TrainedDetector(Detector[OptionsT]):
@@ -259,14 +259,14 @@ class TrainedDetector(Detector[OptionsT]):
 
     @abstractmethod
     def optimizers(self) -> dict[str, Optimizer]:
-        """Optimisers by name; together they hold every parameter that learns, none of them twice."""
+        """Optimizers by name; together they hold every parameter that learns, none of them twice."""
 
     @abstractmethod
     def training_step(self, x: Tensor) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        """Normal pixels in 0-1, (N, C, H, W) or (N, C, T, H, W) -> for each optimiser in turn its name and losses.
+        """Normal pixels in 0-1, (N, C, H, W) or (N, C, T, H, W) -> for each optimizer in turn its name and losses.
 
-        "loss" is what that optimiser makes smaller, a scalar; the other entries are recorded. The loop runs backward on
-        the parameters of that optimiser alone, steps it, and only then asks for the next.
+        "loss" is what that optimizer makes smaller, a scalar; the other entries are recorded. The loop runs backward on
+        the parameters of that optimizer alone, steps it, and only then asks for the next.
         """
 
     @abstractmethod
@@ -285,7 +285,7 @@ class TrainedDetector(Detector[OptionsT]):
         return {}
 
     def prepare(self, loader: Batches) -> None:
-        """Before the first step: learn from the training samples what training needs, such as standardisation."""
+        """Before the first step: learn from the training samples what training needs, such as standardization."""
 
     @abstractmethod
     def finish(self, loader: Batches) -> None:
@@ -296,7 +296,7 @@ class EmbeddedDetector(TrainedDetector[OptionsT]):
     """Learns from embeddings, which are computed of each sample once; its steps and loaders then give these, (N, E).
 
     Where a part of what embeds is to learn, too, steps are over pixels again from some epoch on. Groups of parameters
-    that learn only from then on have a name under "late" in their optimiser.
+    that learn only from then on have a name under "late" in their optimizer.
     """
 
     def forward(self, x: Tensor) -> Output:
@@ -307,12 +307,12 @@ class EmbeddedDetector(TrainedDetector[OptionsT]):
     @property
     @abstractmethod
     def views(self) -> int:
-        """Random views that each training sample is learnt from, besides the sample itself."""
+        """Random views that each training sample is learned from, besides the sample itself."""
 
     @property
     @abstractmethod
     def learns_late(self) -> bool:
-        """Whether a part of what embeds is to learn, too, when the rest has learnt for a while."""
+        """Whether a part of what embeds is to learn, too, when the rest has learned for a while."""
 
     @abstractmethod
     def stages(self, steps_per_epoch: int, epochs: int | None) -> tuple[int, int]:

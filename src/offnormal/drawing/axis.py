@@ -98,22 +98,22 @@ _STRIP_HEIGHT, _BOX_HEIGHT = 20, 28
 _REACH = 1.5  # times the box, on the axis as drawn: whiskers go to the furthest score within (Tukey, 1977, section 2C)
 
 
-def strip(scores: np.ndarray, axis: ScoreAxis, *, threshold: float | None, colour: str) -> str:
+def strip(scores: np.ndarray, axis: ScoreAxis, *, threshold: float | None, color: str) -> str:
     """An <svg> with one stroke for each of the scores (R,) and a taller one for the threshold.
 
-    colour: name of a colour of the page (`figure.COLOURS`). Scores that fall on one stroke are drawn once.
+    color: name of a color of the page (`figure.COLORS`). Scores that fall on one stroke are drawn once.
     """
     strokes = "".join(f"M{place} 4v12" for place in np.unique(_places(scores, axis).round().astype(int)))
     line = ""
     if threshold is not None:
         line = f'<path class="limit" d="M{round(_places(threshold, axis)[0])} 0v{_STRIP_HEIGHT}"/>'
-    return _row("strip", _STRIP_HEIGHT, f'{line}<path style="stroke: var(--{colour})" d="{strokes}"/>')
+    return _row("strip", _STRIP_HEIGHT, f'{line}<path style="stroke: var(--{color})" d="{strokes}"/>')
 
 
-def box(scores: np.ndarray, axis: ScoreAxis, *, threshold: float | None, colour: str) -> str:
+def box(scores: np.ndarray, axis: ScoreAxis, *, threshold: float | None, color: str) -> str:
     """An <svg> with box, median, whiskers and a stroke for each of the scores (R,); the threshold as a taller stroke.
 
-    colour: name of a colour of the page (`figure.COLOURS`).
+    color: name of a color of the page (`figure.COLORS`).
     """
     places = np.sort(_places(scores, axis))
     drawn = []
@@ -121,7 +121,7 @@ def box(scores: np.ndarray, axis: ScoreAxis, *, threshold: float | None, colour:
         drawn.append(f'<path class="limit" d="M{_places(threshold, axis)[0]:.1f} 0v{_BOX_HEIGHT}"/>')
     if places.size:
         low, first, middle, third, high = whiskers(places)
-        tone = f'style="stroke: var(--{colour}); fill: var(--{colour})"'
+        tone = f'style="stroke: var(--{color}); fill: var(--{color})"'
         drawn += [
             f'<path class="whisker" {tone} d="M{low:.1f} 14H{first:.1f}M{third:.1f} 14H{high:.1f}'
             f'M{low:.1f} 9v10M{high:.1f} 9v10"/>',

@@ -1,4 +1,4 @@
-"""How a training went: losses by each optimiser, those of normals kept back, what a detector tells of its epochs."""
+"""How a training went: losses by each optimizer, those of normals kept back, what a detector tells of its epochs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offnormal.drawing.axis import axis_for
-from offnormal.drawing.figure import COLOURS, new_axes, note, to_png, to_svg
+from offnormal.drawing.figure import COLORS, new_axes, note, to_png, to_svg
 from offnormal.training.history import History
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Curves:
     @property
     def png(self) -> bytes:
         """With a legend."""
-        return to_png(self.figure, self.title, [(name, COLOURS[color], dashed) for name, color, dashed in self.lines])
+        return to_png(self.figure, self.title, [(name, COLORS[color], dashed) for name, color, dashed in self.lines])
 
 
 def curves(history: History | None) -> list[Curves]:
@@ -71,11 +71,11 @@ def _plot(title: str, series: _Series, history: History, *, best: int | None = N
         steps = np.array([step for step, losses in series.items() if losses.get(name) is not None], np.float64)
         losses = np.array([found for named in series.values() if (found := named.get(name)) is not None], np.float64)
         values[name] = thinned(steps, losses)
-        colour, dashed = _STYLES[number % len(_STYLES)], number >= len(_STYLES)
-        lines.append((name, colour, dashed))
+        color, dashed = _STYLES[number % len(_STYLES)], number >= len(_STYLES)
+        lines.append((name, color, dashed))
         axes.plot(
             *values[name],
-            color=COLOURS[colour],
+            color=COLORS[color],
             linewidth=2.0 if name == "loss" else 1.2,
             linestyle=_DASHED if dashed else "-",
             marker="o" if len(steps) == 1 else None,
@@ -84,12 +84,12 @@ def _plot(title: str, series: _Series, history: History, *, best: int | None = N
         )
     _scale(axes, [losses for _, losses in values.values()])
     for step in history.resumed:
-        axes.axvline(step, color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
+        axes.axvline(step, color=COLORS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
     loss = series.get(best, {}).get("loss") if best is not None else None
     if best is not None and loss is not None:
         last = max(series)
-        axes.plot(best, loss, "o", color=COLOURS["ink"], markersize=6, zorder=5)
-        note(axes, best, loss, f"lowest {loss:.3g}", colour="ink", ha="right" if best > 0.6 * last else "left")
+        axes.plot(best, loss, "o", color=COLORS["ink"], markersize=6, zorder=5)
+        note(axes, best, loss, f"lowest {loss:.3g}", color="ink", ha="right" if best > 0.6 * last else "left")
     return Curves(title, lines, figure)
 
 

@@ -1,4 +1,4 @@
-"""Matplotlib figures that become part of a page: its colours and letters, light or dark, and no link to anywhere."""
+"""Matplotlib figures that become part of a page: its colors and letters, light or dark, and no link to anywhere."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Colours of the light page by name; in the SVG each becomes the page's variable of that name, which dark pages set
-# anew. Blue and vermilion are told apart by the colour-blind and in grey (Okabe and Ito, 2008, darkened for text).
-COLOURS = {
+# Colors of the light page by name; in the SVG each becomes the page's variable of that name, which dark pages set
+# anew. Blue and vermilion are told apart by the color-blind and in gray (Okabe and Ito, 2008, darkened for text).
+COLORS = {
     "ink": "#1b2330",
     "muted": "#667085",
     "rule": "#d8dde6",
@@ -22,7 +22,7 @@ COLOURS = {
     "unknown": "#6b6f82",
 }
 # Of several runs or classes, from the same palette; style.css of the report sets them anew on dark pages.
-RUN_COLOURS = ("#0066a8", "#c24a12", "#00835c", "#a8478a", "#8a6a00", "#4b4fc4", "#b3243f", "#4f6b18", "#3d4654")
+RUN_COLORS = ("#0066a8", "#c24a12", "#00835c", "#a8478a", "#8a6a00", "#4b4fc4", "#b3243f", "#4f6b18", "#3d4654")
 _LETTERS = 11  # pixels at the figure's own width
 _OUTER = re.compile(r"<svg .*?>", re.DOTALL)
 _UNUSED = re.compile(r"<metadata>.*?</metadata>|<style type=\"text/css\">.*?</style>|<defs>\s*</defs>", re.DOTALL)
@@ -42,19 +42,19 @@ def new_axes(width: int, height: int, *, x: str, y: str) -> tuple[Figure, Axes]:
     FigureCanvasSVG(figure)
     left, right, top, bottom = 46 / width, 1 - 12 / width, 1 - 20 / height, 42 / height
     axes = figure.add_axes((left, bottom, right - left, top - bottom), facecolor="none")
-    axes.set_xlabel(x, fontsize=_LETTERS, color=COLOURS["muted"], labelpad=6)
-    axes.set_ylabel(y, fontsize=_LETTERS, color=COLOURS["muted"], labelpad=6)
-    axes.tick_params(which="both", left=False, bottom=False, labelsize=_LETTERS, labelcolor=COLOURS["muted"])
-    axes.grid(visible=True, color=COLOURS["rule"], linewidth=0.8)
+    axes.set_xlabel(x, fontsize=_LETTERS, color=COLORS["muted"], labelpad=6)
+    axes.set_ylabel(y, fontsize=_LETTERS, color=COLORS["muted"], labelpad=6)
+    axes.tick_params(which="both", left=False, bottom=False, labelsize=_LETTERS, labelcolor=COLORS["muted"])
+    axes.grid(visible=True, color=COLORS["rule"], linewidth=0.8)
     axes.set_axisbelow(True)
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
-        spine.set_color(COLOURS["muted"])
+        spine.set_color(COLORS["muted"])
         spine.set_linewidth(0.8)
     return figure, axes
 
 
-def note(axes: Axes, x: float, y: float, text: str, *, colour: str, ha: str = "left", va: str = "bottom") -> None:
+def note(axes: Axes, x: float, y: float, text: str, *, color: str, ha: str = "left", va: str = "bottom") -> None:
     """Write `text` beside the point (x, y) of the plot, in data units."""
     side = {"left": 5, "right": -5, "center": 0}[ha]
     axes.annotate(
@@ -65,7 +65,7 @@ def note(axes: Axes, x: float, y: float, text: str, *, colour: str, ha: str = "l
         ha=ha,
         va=va,
         fontsize=_LETTERS,
-        color=COLOURS[colour],
+        color=COLORS[color],
         parse_math=False,
         annotation_clip=False,
     )
@@ -74,7 +74,7 @@ def note(axes: Axes, x: float, y: float, text: str, *, colour: str, ha: str = "l
 def to_svg(figure: Figure, title: str) -> str:
     """The figure as an <svg> element for an HTML page; `title` is read out to those who cannot see it.
 
-    It scales with its surroundings, takes the page's font and colours, and names no outside address.
+    It scales with its surroundings, takes the page's font and colors, and names no outside address.
     """
     import matplotlib
 
@@ -89,8 +89,8 @@ def to_svg(figure: Figure, title: str) -> str:
     drawn = _STILL.sub("", _TAG.sub(_shorter, drawn)).replace("xlink:href", "href")
     used = set(re.findall(r"#([\w.-]+)", drawn))
     drawn = _ID.sub(lambda found: found[0] if found[1] in used else "", drawn)
-    for name, colour in (COLOURS | {f"run-{number}": colour for number, colour in enumerate(RUN_COLOURS, 1)}).items():
-        drawn = drawn.replace(colour, f"var(--{name}, {colour})")
+    for name, color in (COLORS | {f"run-{number}": color for number, color in enumerate(RUN_COLORS, 1)}).items():
+        drawn = drawn.replace(color, f"var(--{name}, {color})")
     drawn = re.sub(r">\s+<", "><", re.sub(r"\s*\n\s*", " ", drawn))
     return f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {width} {height}">{drawn.strip()}'
 
@@ -98,13 +98,13 @@ def to_svg(figure: Figure, title: str) -> str:
 def to_png(figure: Figure, title: str, lines: list[tuple[str, str, bool]]) -> bytes:
     """The figure as a picture on white, twice its size in pixels, with its title and a legend above it.
 
-    lines: name, colour and whether it is dashed, of each line of the legend.
+    lines: name, color and whether it is dashed, of each line of the legend.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.lines import Line2D
 
     FigureCanvasAgg(figure)
-    handles = [Line2D([], [], color=colour, linestyle="--" if dashed else "-") for _, colour, dashed in lines]
+    handles = [Line2D([], [], color=color, linestyle="--" if dashed else "-") for _, color, dashed in lines]
     names = [name for name, _, _ in lines]
     legend = figure.axes[0].legend(
         handles,
@@ -114,12 +114,12 @@ def to_png(figure: Figure, title: str, lines: list[tuple[str, str, bool]]) -> by
         ncols=2,
         frameon=False,
         fontsize=_LETTERS,
-        labelcolor=COLOURS["ink"],
+        labelcolor=COLORS["ink"],
         title=title,
         alignment="left",
         title_fontproperties={"size": _LETTERS, "weight": "bold"},
     )
-    legend.get_title().set_color(COLOURS["ink"])
+    legend.get_title().set_color(COLORS["ink"])
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=144, facecolor="white", bbox_inches="tight", pad_inches=0.1)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Heat maps over pictures: where the map is high, on one colour scale for every picture of a report."""
+"""Heat maps over pictures: where the map is high, on one color scale for every picture of a report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from offnormal.calibration.calibration import Calibration
 from offnormal.errors import DataError, UsageError
 
-_COLOURS = "inferno"  # perceptually even, readable in grey and by the colour-blind
+_COLORS = "inferno"  # perceptually even, readable in gray and by the color-blind
 _DARKEST = 0.34  # where on it the scale starts: its first third is near black and would only dim the picture
 _STRONGEST = 0.82  # opacity at the top of the scale
 _FAINT = 0.75  # of that opacity, over what moves
@@ -21,9 +21,9 @@ _CASING, _LINE = (10, 12, 16), (255, 255, 255)  # a white line in a dark one is 
 
 
 def scale_for(calibration: Calibration | None, maps: Sequence[np.ndarray] = ()) -> tuple[float, float]:
-    """The ends (low, high) of the colour scale for every picture of one detector.
+    """The ends (low, high) of the color scale for every picture of one detector.
 
-    From half the pixel threshold to twice it, so that a colour means the same on every picture and in every
+    From half the pixel threshold to twice it, so that a color means the same on every picture and in every
     report of one calibration. (Of a threshold below 0: from half its size under it to its whole size above; at
     0 the spread of the normal scores stands for the size.) Without a pixel threshold: from the median to the
     99.9th percentile of `maps`, (H, W) each, taken together.
@@ -44,8 +44,8 @@ def scale_for(calibration: Calibration | None, maps: Sequence[np.ndarray] = ()) 
 def overlay(image: np.ndarray, map: np.ndarray, *, threshold: float | None, low: float, high: float) -> Image.Image:
     """A picture under its heat map, with a contour where the map crosses the threshold.
 
-    image: (H, W, 3) uint8; map: (H, W), higher = more anomalous. Colour and opacity rise from `low` (nothing
-    laid over) to `high`; a threshold between them has the middle colour. Without a threshold there is no contour.
+    image: (H, W, 3) uint8; map: (H, W), higher = more anomalous. Color and opacity rise from `low` (nothing
+    laid over) to `high`; a threshold between them has the middle color. Without a threshold there is no contour.
     Raises DataError for other shapes and UsageError unless low < high.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
@@ -55,9 +55,9 @@ def overlay(image: np.ndarray, map: np.ndarray, *, threshold: float | None, low:
             f"map of shape {map.shape} for a picture of {image.shape[:2]}: bring it to the picture's size first"
         )
     if not low < high:
-        raise UsageError(f"colour scale from {low:g} to {high:g}: expected low < high; take both from scale_for")
+        raise UsageError(f"color scale from {low:g} to {high:g}: expected low < high; take both from scale_for")
     levels = (_scale_position(map, threshold, low, high) * 255).round().astype(np.uint8)
-    table = _colour_table()
+    table = _color_table()
     heat = Image.fromarray(table[levels, :3])
     cover = Image.fromarray(table[levels, 3])
     blended = Image.composite(heat, Image.fromarray(image), cover)
@@ -78,7 +78,7 @@ def faint_overlay(
     if place.max() <= visible:
         return photo
     levels = Image.fromarray(np.round(place * 255).astype(np.uint8)).resize(photo.size, Image.Resampling.BILINEAR)
-    table = _colour_table()
+    table = _color_table()
     cover = np.where(np.arange(256) > 255 * visible, _FAINT * table[:, 3], 0).astype(np.uint8)
     heat = levels.copy()
     heat.putpalette(table[:, :3].tobytes())
@@ -86,11 +86,11 @@ def faint_overlay(
 
 
 def gradient(steps: int = 16) -> list[tuple[int, int, int, float]]:
-    """The colour scale from low to high as (red, green, blue, opacity 0-1), for a legend.
+    """The color scale from low to high as (red, green, blue, opacity 0-1), for a legend.
 
     The threshold lies in its middle.
     """
-    rows = _colour_table()[np.linspace(0, 255, steps).round().astype(int)]
+    rows = _color_table()[np.linspace(0, 255, steps).round().astype(int)]
     return [(int(red), int(green), int(blue), round(int(cover) / 255, 3)) for red, green, blue, cover in rows]
 
 
@@ -105,14 +105,14 @@ def _scale_position(map: np.ndarray, threshold: float | None, low: float, high: 
 
 
 @cache
-def _colour_table() -> NDArray[np.uint8]:
-    """The colour scale (256, 4) as red, green, blue and opacity, each 0-255, from its low end to its high one."""
+def _color_table() -> NDArray[np.uint8]:
+    """The color scale (256, 4) as red, green, blue and opacity, each 0-255, from its low end to its high one."""
     from matplotlib import colormaps
 
     place = np.linspace(0, 1, 256)
-    colours = np.asarray(colormaps[_COLOURS](_DARKEST + (1 - _DARKEST) * place))
-    colours[:, 3] = _STRONGEST * place**_RISE
-    return np.asarray((colours * 255).round(), dtype=np.uint8)
+    colors = np.asarray(colormaps[_COLORS](_DARKEST + (1 - _DARKEST) * place))
+    colors[:, 3] = _STRONGEST * place**_RISE
+    return np.asarray((colors * 255).round(), dtype=np.uint8)
 
 
 def line_width(height: int, width: int) -> float:
@@ -135,17 +135,17 @@ def draw_contour(
     if not lines:
         return
     fine = 4 if image.width * image.height <= 2_000_000 else 2
-    for thickness, colour in ((2 * width, _CASING), (width, line)):
+    for thickness, color in ((2 * width, _CASING), (width, line)):
         stroke = Image.new("L", (fine * image.width, fine * image.height))
         pen = ImageDraw.Draw(stroke)
         for points in lines:
             corners = [(float(x), float(y)) for x, y in (points + 0.5) * fine]
             pen.line(corners, fill=255, width=max(1, round(fine * thickness)), joint="curve")
-        image.paste(colour, (0, 0), stroke.resize(image.size, Image.Resampling.BOX))
+        image.paste(color, (0, 0), stroke.resize(image.size, Image.Resampling.BOX))
 
 
 def _contours(field: np.ndarray, level: float) -> list[NDArray[np.float64]]:
-    """Lines (P, 2) of x and y in pixels, a pixel's centre at whole numbers."""
+    """Lines (P, 2) of x and y in pixels, a pixel's center at whole numbers."""
     from contourpy import contour_generator
 
     peak = float(field.max())

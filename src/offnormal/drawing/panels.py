@@ -30,10 +30,10 @@ class Reconstruction:
         return np.asarray(gap.clip(0, 255), np.uint8)
 
     def mosaic(self) -> np.ndarray:
-        """(h, w, 3) uint8, a colour for each item."""
+        """(h, w, 3) uint8, a color for each item."""
         assert self.items is not None
-        colours = [colorsys.hsv_to_rgb(number * _GOLDEN % 1, 0.65, 0.9) for number in range(int(self.items.max()) + 1)]
-        return np.asarray((np.array(colours)[self.items] * 255).round(), np.uint8)
+        colors = [colorsys.hsv_to_rgb(number * _GOLDEN % 1, 0.65, 0.9) for number in range(int(self.items.max()) + 1)]
+        return np.asarray((np.array(colors)[self.items] * 255).round(), np.uint8)
 
     def shares(self) -> str:
         """The items that were recalled most, in words.
@@ -51,7 +51,7 @@ class Reconstruction:
 
 
 _SIDE = 400  # pixels of the longer side in a report: sharp at the width of a column, some 15 kB each
-_MARK = (64, 224, 208)  # turquoise: far from every colour of the heat map
+_MARK = (64, 224, 208)  # turquoise: far from every color of the heat map
 _QUALITY = 84
 
 

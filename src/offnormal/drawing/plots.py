@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from offnormal.drawing.axis import ScoreAxis, axis_for
-from offnormal.drawing.figure import COLOURS, new_axes, note, to_svg
+from offnormal.drawing.figure import COLORS, new_axes, note, to_svg
 from offnormal.metrics.decision import OracleThreshold, ThresholdSweep
 from offnormal.metrics.image import precision_recall_curve, roc_curve
 
@@ -32,7 +32,7 @@ def histogram(
 ) -> str:
     """How the scores of each group spread, as shares of its own number, and where the threshold lies.
 
-    groups: scores (R,) by colour name ("normal", "anomalous", "unknown"); empty ones are left out. outline: scores
+    groups: scores (R,) by color name ("normal", "anomalous", "unknown"); empty ones are left out. outline: scores
     of the normals that it was calibrated on, drawn as a line; may be empty. width: pixels.
     """
     from matplotlib.ticker import MaxNLocator
@@ -43,10 +43,10 @@ def histogram(
     for name, scores in groups.items():
         if np.size(scores):
             shares = _shares(scores, edges)
-            axes.stairs(shares, edges, fill=True, color=COLOURS[name], alpha=_FILLED, linewidth=0)
-            axes.stairs(shares, edges, color=COLOURS[name], linewidth=1.4)
+            axes.stairs(shares, edges, fill=True, color=COLORS[name], alpha=_FILLED, linewidth=0)
+            axes.stairs(shares, edges, color=COLORS[name], linewidth=1.4)
     if np.size(outline):
-        axes.stairs(_shares(outline, edges), edges, color=COLOURS["normal"], linewidth=1.4, linestyle=(0, (3, 2)))
+        axes.stairs(_shares(outline, edges), edges, color=COLORS["normal"], linewidth=1.4, linestyle=(0, (3, 2)))
     _score_scale(axes, axis)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -61,7 +61,7 @@ def roc(labels: ArrayLike, scores: ArrayLike, *, at: tuple[float, float] | None,
     """
     x, y, _ = roc_curve(labels, scores, points=_POINTS)
     figure, axes = new_axes(*_SMALL, x=f"false alarms per 100 {kinds[0]}", y=f"detected per 100 {kinds[1]}")
-    axes.plot((0, 100), (0, 100), color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
+    axes.plot((0, 100), (0, 100), color=COLORS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
     _curve(axes, 100 * x, 100 * y, at, left_of_point=False)
     return to_svg(figure, "ROC curve")
 
@@ -73,7 +73,7 @@ def precision_recall(
     recall, precision, _ = precision_recall_curve(labels, scores, points=_POINTS)
     figure, axes = new_axes(*_SMALL, x=f"detected per 100 {kinds[1]}", y=f"{kinds[1]} per 100 called anomalous")
     chance = 100 * float(np.mean(np.asarray(labels, dtype=np.float64)))
-    axes.axhline(chance, color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
+    axes.axhline(chance, color=COLORS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
     _curve(axes, 100 * recall, 100 * precision, at, left_of_point=True)
     return to_svg(figure, "Precision over recall")
 
@@ -95,14 +95,14 @@ def sweep(
     edges = [axis.low, *found.thresholds[rows].clip(axis.low, axis.high).tolist(), axis.high]
     for name, shares in (("normal", found.passed[rows]), ("anomalous", found.detected[rows])):
         heights = [100 * shares[0], *(100 * shares).tolist()]
-        axes.stairs(heights, edges, baseline=None, color=COLOURS[name], linewidth=1.8)
+        axes.stairs(heights, edges, baseline=None, color=COLORS[name], linewidth=1.8)
     _score_scale(axes, axis)
     _percent_scale(axes, "y")
     if oracle is not None:
-        axes.axvline(oracle.threshold, color=COLOURS["muted"], linewidth=1.2, linestyle=(0, (4, 3)))
+        axes.axvline(oracle.threshold, color=COLORS["muted"], linewidth=1.2, linestyle=(0, (4, 3)))
         right_half = float(axis.position(np.array([oracle.threshold]))[0]) > 0.6
         side = "right" if right_half else "left"
-        note(axes, oracle.threshold, 3, f"oracle threshold {oracle.threshold:.4g}", colour="muted", ha=side)
+        note(axes, oracle.threshold, 3, f"oracle threshold {oracle.threshold:.4g}", color="muted", ha=side)
     _threshold_line(axes, threshold, axis)
     return to_svg(figure, "Passed and detected over the threshold")
 
@@ -115,16 +115,16 @@ def _curve(
     *,
     left_of_point: bool,
 ) -> None:
-    axes.fill_between(x, y, color=COLOURS["normal"], alpha=0.08, linewidth=0)
-    axes.plot(x, y, color=COLOURS["normal"], linewidth=1.8, clip_on=False)
+    axes.fill_between(x, y, color=COLORS["normal"], alpha=0.08, linewidth=0)
+    axes.plot(x, y, color=COLORS["normal"], linewidth=1.8, clip_on=False)
     _percent_scale(axes, "x")
     _percent_scale(axes, "y")
     axes.spines["bottom"].set_visible(False)
     if at is not None:
         place = 100 * at[0], 100 * at[1]
-        axes.plot(*place, "o", color=COLOURS["anomalous"], markersize=7, clip_on=False, zorder=5)
+        axes.plot(*place, "o", color=COLORS["anomalous"], markersize=7, clip_on=False, zorder=5)
         ha = "right" if place[0] > (40 if left_of_point else 60) else "left"
-        note(axes, *place, "at the threshold", colour="anomalous", ha=ha, va="top")
+        note(axes, *place, "at the threshold", color="anomalous", ha=ha, va="top")
 
 
 def _percent_scale(axes: Axes, which: str) -> None:
@@ -152,10 +152,10 @@ def _threshold_line(axes: Axes, threshold: float | None, axis: ScoreAxis) -> Non
     """Draw and name the threshold on an x axis of scores; nothing without one."""
     if threshold is None:
         return
-    axes.axvline(threshold, color=COLOURS["ink"], linewidth=1.2)
+    axes.axvline(threshold, color=COLORS["ink"], linewidth=1.2)
     top = axes.get_ylim()[1]
     right_half = float(axis.position(np.array([threshold]))[0]) > 0.6
-    note(axes, threshold, top, f"threshold {threshold:.4g}", colour="ink", ha="right" if right_half else "left")
+    note(axes, threshold, top, f"threshold {threshold:.4g}", color="ink", ha="right" if right_half else "left")
 
 
 def _bins(groups: Mapping[str, np.ndarray], most: int) -> int:

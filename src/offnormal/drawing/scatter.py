@@ -1,4 +1,4 @@
-"""What a detector makes of clips, laid out on a plane: t-SNE of embeddings or latents, a colour for each class."""
+"""What a detector makes of clips, laid out on a plane: t-SNE of embeddings or latents, a color for each class."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from offnormal.drawing.figure import RUN_COLOURS, new_axes, to_svg
+from offnormal.drawing.figure import RUN_COLORS, new_axes, to_svg
 
-LEAST = 8  # clips below which neighbours say nothing
+LEAST = 8  # clips below which neighbors say nothing
 MOST = 2000  # clips drawn
 _PERPLEXITY = 30.0  # of van der Maaten and Hinton, JMLR 9 (2008), who advise 5 to 50; fewer clips, less
-_FAINT = 0.35  # opacity of clips that were learnt from or kept back
+_FAINT = 0.35  # opacity of clips that were learned from or kept back
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +22,15 @@ class ClassKey:
     """How the clips of a class are drawn."""
 
     action: str
-    number: int  # of the page's colour variable --run-N
+    number: int  # of the page's color variable --run-N
     marker: Literal["o", "X"]  # circles for what is normal, crosses for what is not, so that no eye depends on colors
 
 
 def class_keys(actions: Sequence[str], anomalous: Sequence[str]) -> list[ClassKey]:
-    """One for each class, normal ones first; of more than nine some share a colour."""
+    """One for each class, normal ones first; of more than nine some share a color."""
     ordered = sorted(dict.fromkeys(actions), key=lambda action: action in anomalous)
     return [
-        ClassKey(action, number % len(RUN_COLOURS) + 1, "X" if action in anomalous else "o")
+        ClassKey(action, number % len(RUN_COLORS) + 1, "X" if action in anomalous else "o")
         for number, action in enumerate(ordered)
     ]
 
@@ -69,10 +69,10 @@ def scatter(
     figure, axes = new_axes(500, 400, x="", y="")
     names = np.asarray(actions, dtype=str)
     for key in keys:
-        colour = RUN_COLOURS[key.number - 1]
+        color = RUN_COLORS[key.number - 1]
         for own, opacity in ((~tested, _FAINT), (tested, 1.0)):
             x, y = places[own & (names == key.action)].T
-            axes.plot(x, y, key.marker, color=colour, alpha=opacity, markersize=6, markeredgewidth=0, linestyle="none")
+            axes.plot(x, y, key.marker, color=color, alpha=opacity, markersize=6, markeredgewidth=0, linestyle="none")
     axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)
     axes.spines["bottom"].set_visible(False)

@@ -10,17 +10,17 @@ from PIL import Image, ImageDraw, ImageFont
 
 from offnormal.drawing.wording import clock_tenths
 
-GROUND = (18, 22, 29)  # colours of the report's dark page
+GROUND = (18, 22, 29)  # colors of the report's dark page
 ALARM = (235, 62, 40)
 _INK, _MUTED, _NORMAL, _ABOVE = (232, 235, 240), (152, 162, 179), (82, 130, 180), (240, 132, 90)
-_LABELLED = (64, 224, 208)  # as masks in the report
+_LABELED = (64, 224, 208)  # as masks in the report
 _WINDOW_S = 30.0  # of the running score
 _HOLD_S = 1.0  # a score is drawn on until the next one, but not over a hole in the recording
 _ROOM = 0.1  # left free below and above the scores seen, as a share of their range
 _LETTERS, _PER_WIDTH = 14, 60  # pixels of text: no less than this, else a share of the width
 
 
-_Colour = tuple[int, int, int]
+_Color = tuple[int, int, int]
 
 
 class ScorePanel:
@@ -54,10 +54,10 @@ class ScorePanel:
         top = self._status
         canvas[top : top + self._chart] = self._running()
         lane = canvas[top + self._chart + 1 : top + self._chart + 1 + self._lane]
-        lane[:, self._labels] = _LABELLED
+        lane[:, self._labels] = _LABELED
         return canvas
 
-    def _advance(self, time_s: float, value: float, labelled: bool) -> None:
+    def _advance(self, time_s: float, value: float, labeled: bool) -> None:
         """Move the columns on by the time that has passed; the score before lasts until this one."""
         per_s = self.width / _WINDOW_S
         if self._last is not None:
@@ -69,9 +69,9 @@ class ScorePanel:
                     store[:-columns] = store[columns:].copy()
                     store[-columns:] = last
             if not columns:  # several frames on one column: the highest is seen
-                value, labelled = float(np.fmax(value, self._scores[-1])), labelled or bool(self._labels[-1])
-        self._scores[-1], self._labels[-1] = value, labelled
-        self._last = time_s, value, labelled
+                value, labeled = float(np.fmax(value, self._scores[-1])), labeled or bool(self._labels[-1])
+        self._scores[-1], self._labels[-1] = value, labeled
+        self._last = time_s, value, labeled
         self._seen = float(np.fmin(self._seen[0], value)), float(np.fmax(self._seen[1], value))
 
     def _running(self) -> np.ndarray:
@@ -103,17 +103,17 @@ class ScorePanel:
         score = "not scored" if math.isnan(value) else f"score {value:.4g}"
         right = self.width - room
         limit = "" if self._threshold is None else f"threshold {self._threshold:.4g}"
-        for text, colour in ((limit, _MUTED), (score, _INK)):
+        for text, color in ((limit, _MUTED), (score, _INK)):
             if text:
-                pen.text((right, middle), text, colour, font, anchor="rm")
+                pen.text((right, middle), text, color, font, anchor="rm")
                 right -= math.ceil(font.getlength(text)) + 2 * room
         left = room
-        marks: list[tuple[str, _Colour, _Colour | None]] = [(clock_tenths(time_s), _INK, None)]
+        marks: list[tuple[str, _Color, _Color | None]] = [(clock_tenths(time_s), _INK, None)]
         if anomalous is not None:
             marks.append(("ANOMALOUS", (255, 255, 255), ALARM) if anomalous else ("normal", _MUTED, None))
         if label is not None:
-            marks.append(("labelled anomalous", _LABELLED, None) if label else ("labelled normal", _MUTED, None))
-        for text, colour, ground in marks:
+            marks.append(("labeled anomalous", _LABELED, None) if label else ("labeled normal", _MUTED, None))
+        for text, color, ground in marks:
             wide = math.ceil(font.getlength(text))
             if left + wide > right:
                 break
@@ -125,7 +125,7 @@ class ScorePanel:
                     middle + self._letters * 0.75,
                 )
                 pen.rounded_rectangle(box, self._letters // 4, fill=ground)
-            pen.text((left, middle), text, colour, font, anchor="lm")
+            pen.text((left, middle), text, color, font, anchor="lm")
             left += wide + 2 * room
         return np.asarray(row)
 

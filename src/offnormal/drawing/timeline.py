@@ -1,4 +1,4 @@
-"""One video's score over time as inline SVG: labelled spans, the threshold, alarms, and what was not scored."""
+"""One video's score over time as inline SVG: labeled spans, the threshold, alarms, and what was not scored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offnormal.drawing.axis import ScoreAxis, axis_for
-from offnormal.drawing.figure import COLOURS, new_axes, note, to_svg
+from offnormal.drawing.figure import COLORS, new_axes, note, to_svg
 from offnormal.drawing.wording import clock_text
 from offnormal.metrics.clock import runs
 from offnormal.metrics.video import FrameScores
@@ -37,7 +37,7 @@ def timeline(
 ) -> str:
     """The score of each frame over time, in m:ss, or over frame numbers where the video has no clock.
 
-    Of frames closer than the line is wide the lowest and the highest are drawn, so no peak is lost. Labelled spans
+    Of frames closer than the line is wide the lowest and the highest are drawn, so no peak is lost. Labeled spans
     are shaded, frames without a score hatched, and alarms are bars above the plot. alarms: (start, stop) frames each,
     start <= i < stop; None: every run above the threshold. axis: of
     the scores, one for all videos that are to be compared; width: pixels.
@@ -63,7 +63,7 @@ def timeline(
         x,
         y,
         marker=marker,
-        color=COLOURS["normal"],
+        color=COLORS["normal"],
         linewidth=1.1,
         solid_joinstyle="round",
         clip_on=False,
@@ -73,9 +73,9 @@ def timeline(
     _time_ticks(axes, edges, clock=clock, most=width // 90)
     if threshold is not None:
         level = float(axis.position(np.array([threshold]))[0])
-        axes.axhline(level, color=COLOURS["ink"], linewidth=1, linestyle=(0, (5, 3)))
+        axes.axhline(level, color=COLORS["ink"], linewidth=1, linestyle=(0, (5, 3)))
         va = "bottom" if level < 0.85 else "top"  # above it the words would run into the alarms
-        note(axes, float(edges[0]), level, f"threshold {threshold:.4g}", colour="ink", va=va)
+        note(axes, float(edges[0]), level, f"threshold {threshold:.4g}", color="ink", va=va)
     return to_svg(figure, f"Score over time of {video.name}")
 
 
@@ -121,7 +121,7 @@ def _stretches(frames: Sequence[tuple[int, int]], edges: Points, pixels: int) ->
 def _areas(
     axes: Axes,
     ends: Points,
-    colour: str,
+    color: str,
     *,
     alpha: float = 1.0,
     hatched: bool = False,
@@ -140,9 +140,9 @@ def _areas(
     codes = np.tile([Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY], left.size)
     drawn = PathPatch(Path(points, codes), linewidth=0, clip_on=False)
     if hatched:
-        drawn.set(facecolor="none", edgecolor=COLOURS[colour], hatch="////", alpha=0.6)
+        drawn.set(facecolor="none", edgecolor=COLORS[color], hatch="////", alpha=0.6)
     else:
-        drawn.set(facecolor=COLOURS[colour], alpha=alpha)
+        drawn.set(facecolor=COLORS[color], alpha=alpha)
     axes.add_patch(drawn)
 
 

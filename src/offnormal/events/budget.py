@@ -1,4 +1,4 @@
-"""An alarm budget instead of a threshold: so many events in a time, learnt from a camera's normal footage.
+"""An alarm budget instead of a threshold: so many events in a time, learned from a camera's normal footage.
 
 A score opens an event when the lowest of the last `min_duration_s` is above the threshold, so the highest such value
 of each block of footage says at which thresholds that block would have raised one. The threshold is an order statistic
@@ -107,11 +107,7 @@ def budget_events(
     Raises CalibrationError for a video without a clock, and when the footage cannot guarantee the rate, saying what it
     can and how much it would take.
     """
-    timed = [_times_of(video) for video in videos]
-    opening = [
-        replace(video, scores=_opening_levels(times, video.scores, rules))
-        for video, times in zip(videos, timed, strict=True)
-    ]
+    opening = [replace(video, scores=_opening_levels_of(video, rules)) for video in videos]
     found = calibrate_footage(opening, peaks, rate=rate, kind=kind, bundle=bundle)
     blocks = block_maxima(opening, block_seconds(rate))
     highest = np.sort(blocks.maxima)
@@ -172,8 +168,11 @@ def _opening_levels(times_s: np.ndarray, scores: np.ndarray, rules: EventRules) 
     return levels
 
 
-def _times_of(video: FrameScores) -> np.ndarray:
-    """(T,) seconds."""
+def _opening_levels_of(video: FrameScores, rules: EventRules) -> np.ndarray:
+    """`_opening_levels` (T,) of a video, whose lost frames interrupt nothing."""
     if not video.clock.has_clock:
         raise CalibrationError(f"{video.name} has no clock, which events in a time need: give its rate with --fps")
-    return video.clock.times_s
+    levels = np.full(len(video.scores), np.nan)
+    seen = np.delete(np.arange(len(video.scores)), list(video.lost))
+    levels[seen] = _opening_levels(video.clock.times_s[seen], video.scores[seen], rules)
+    return levels

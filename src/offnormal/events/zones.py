@@ -98,7 +98,7 @@ def zoned_pooling(
 
 
 def _kept_pixels(zones: Sequence[Zone], spec: InputSpec, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool at input size: pixels whose centre shows a part of the picture that counts."""
+    """(H, W) bool at input size: pixels whose center shows a part of the picture that counts."""
     height, width = spec.size
     placed = place(size, spec)
     x = (np.arange(width) + placed.left + 0.5) / placed.scaled[1]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from offnormal.errors import DataError
-from offnormal.metrics.inputs import labelled_scores
+from offnormal.metrics.inputs import labeled_scores
 
 DRAWS, SEED = 1000, 0
 LEVEL = 0.95
@@ -43,9 +43,9 @@ def drawn_metrics(labels: ArrayLike, scores: ArrayLike, units: ArrayLike, weight
     """AUC, AP, F1 (best) and EER, each (draws,), of samples (n,) whose units are drawn as `weights` (draws, units) say.
 
     units: (n,) number of each sample's unit. A draw with one class only gives NaN. Definitions as in `metrics.image`
-    and `metrics.video`; beyond 2,048 distinct scores neighbours are put together. DataError as in `metrics.image`.
+    and `metrics.video`; beyond 2,048 distinct scores neighbors are put together. DataError as in `metrics.image`.
     """
-    flags, values = labelled_scores(labels, scores)
+    flags, values = labeled_scores(labels, scores)
     bins = _falling_bins(values)
     size = int(bins.max()) + 1 if bins.size else 1
     parts = list(_tables(flags, bins, size, np.asarray(units, dtype=np.int64), weights))

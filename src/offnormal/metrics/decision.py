@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from offnormal.errors import DataError, UsageError
 from offnormal.metrics import image
-from offnormal.metrics.inputs import BoolArray, as_binary, as_finite, check_both_classes, labelled_scores
+from offnormal.metrics.inputs import BoolArray, as_binary, as_finite, check_both_classes, labeled_scores
 
 CONFIDENCE = 0.95
 _RATES = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0)  # false-alarm rates that people ask for
@@ -138,7 +138,7 @@ def operating_table(
     >>> [(row.threshold, row.false_alarms, row.escapes) for row in table]
     [(1.0, 1, 0), (2.0, 1, 1), (3.0, 0, 1), (4.0, 0, 2)]
     """
-    flags, values = labelled_scores(labels, scores)
+    flags, values = labeled_scores(labels, scores)
     normal, anomalous = np.sort(values[~flags]), np.sort(values[flags])
     chosen = _thresholds(normal, anomalous, rows) if thresholds is None else as_finite(thresholds, "thresholds")
     points = []
@@ -221,7 +221,7 @@ def threshold_sweep(labels: ArrayLike, scores: ArrayLike) -> ThresholdSweep:
     >>> sweep.passed.tolist(), sweep.detected.tolist()
     ([0.0, 0.5, 0.5, 1.0], [1.0, 1.0, 0.0, 0.0])
     """
-    flags, values = labelled_scores(labels, scores)
+    flags, values = labeled_scores(labels, scores)
     check_both_classes(int(flags.sum()), int((~flags).sum()), "labels")
     distinct = np.unique(values)
     thresholds = np.concatenate([[np.nextafter(distinct[0], -np.inf)], distinct])
@@ -282,7 +282,7 @@ def class_rows(
     >>> class_rows(["good", "cut"], ["", ""], [0, 1], [1.0, 3.0], 2.0, tested=[""])[1].auroc
     1.0
     """
-    flags, values = labelled_scores(labels, scores)
+    flags, values = labeled_scores(labels, scores)
     correct = _correct(flags, values, threshold)
     names, split_of = np.asarray(classes, dtype=str), np.asarray(splits, dtype=str)
     is_tested = np.isin(split_of, tested)
@@ -310,7 +310,7 @@ def split_rows(
     splits: Sequence[str], labels: ArrayLike, scores: ArrayLike, threshold: float | None, *, order: Sequence[str]
 ) -> list[SplitRow]:
     """A row for each split (in `order`) that has units; splits, labels, scores: (R,) each."""
-    flags, values = labelled_scores(labels, scores)
+    flags, values = labeled_scores(labels, scores)
     correct = _correct(flags, values, threshold)
     names = np.asarray(splits, dtype=str)
     rows = []

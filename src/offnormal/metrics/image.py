@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from offnormal.errors import UsageError
-from offnormal.metrics.inputs import BoolArray, check_both_classes, labelled_scores
+from offnormal.metrics.inputs import BoolArray, check_both_classes, labeled_scores
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]  # x, y, and thresholds, (K,) each
 
@@ -30,7 +30,7 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
     """Average precision, 0-1: precision at each threshold weighted by the recall gained there.
 
-    Chance level is the share of anomalous samples, so it compares only within one data set.
+    Chance level is the share of anomalous samples, so it compares only within one dataset.
 
     >>> round(average_precision([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), 4)
     0.8333
@@ -77,7 +77,7 @@ def precision_recall_curve(labels: ArrayLike, scores: ArrayLike, points: int | N
 
 
 def _both_classes(labels: ArrayLike, scores: ArrayLike) -> tuple[BoolArray, NDArray[np.float64]]:
-    flags, values = labelled_scores(labels, scores)
+    flags, values = labeled_scores(labels, scores)
     anomalous = int(np.count_nonzero(flags))
     check_both_classes(anomalous, flags.size - anomalous, "labels")
     return flags, values

@@ -61,7 +61,7 @@ def check_finite(array: FloatArray, name: str) -> None:
         )
 
 
-def labelled_scores(labels: ArrayLike, scores: ArrayLike) -> tuple[BoolArray, NDArray[np.float64]]:
+def labeled_scores(labels: ArrayLike, scores: ArrayLike) -> tuple[BoolArray, NDArray[np.float64]]:
     """Labels and scores that belong together -> (n,) bool, (n,) float64.
 
     Both may have any shape. Raises DataError where they do not go together, or hold what `as_binary` and

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from offnormal.errors import DataError, UsageError
 from offnormal.metrics import image
 from offnormal.metrics.clock import Clock
-from offnormal.metrics.inputs import BoolArray, as_array, as_binary, check_both_classes, check_finite, labelled_scores
+from offnormal.metrics.inputs import BoolArray, as_array, as_binary, check_both_classes, check_finite, labeled_scores
 
 LOST = "frame could not be decoded"  # why a frame has no score
 METRICS = ("frame_AUC_micro", "frame_AUC_macro", "frame_EER", "frame_AP")
@@ -89,7 +89,7 @@ class VideoRow:
     name: str
     frames: int
     not_scored: int  # frames without a score, left out everywhere
-    anomalous: int | None  # labelled so, of the frames with a score; None: no labels
+    anomalous: int | None  # labeled so, of the frames with a score; None: no labels
     auc: float | None  # of its raw scores; None: see `reason`
     reason: str | None  # why it has none, and so no part in frame_AUC_macro
 
@@ -143,7 +143,7 @@ def frame_eer(labels: ArrayLike, scores: ArrayLike) -> tuple[float, float]:
     >>> frame_eer([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     (0.5, 0.4)
     """
-    flags, values = labelled_scores(labels, scores)
+    flags, values = labeled_scores(labels, scores)
     positives = int(np.count_nonzero(flags))
     negatives = flags.size - positives
     check_both_classes(positives, negatives, "labels")
@@ -216,12 +216,12 @@ def video_metrics(
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise DataError(f"videos: {', '.join(twice)} is there more than once; expected a name of its own for each")
-    labelled = [(video, video.labels) for video in videos if video.labels is not None and video.scored.any()]
-    flags = [labels[video.scored] for video, labels in labelled]
-    raw = [video.scores[video.scored] for video, _ in labelled]
+    labeled = [(video, video.labels) for video in videos if video.labels is not None and video.scored.any()]
+    flags = [labels[video.scored] for video, labels in labeled]
+    raw = [video.scores[video.scored] for video, _ in labeled]
     series = {"": raw, PER_VIDEO_NORM: [min_max(scores) for scores in raw]}
     if smooth_sigma is not None:
-        smoothed = [_smoothed(video, smooth_sigma, smooth_unit)[video.scored] for video, _ in labelled]
+        smoothed = [_smoothed(video, smooth_sigma, smooth_unit)[video.scored] for video, _ in labeled]
         series[SMOOTHED] = smoothed
         series[SMOOTHED + PER_VIDEO_NORM] = [min_max(scores) for scores in smoothed]
     rows = [_row(video) for video in videos]

@@ -22,7 +22,7 @@ class AnnotatedVideo:
 
     fps: of the frames added without a time of their own. size: (H, W) of the pictures. threshold: of the score, for the
     line in the chart. score_range: ends of the chart; None: what was seen so far. pixel_threshold: the heat map is
-    laid over only where the map is above it. map_range: ends of its colours, as of `drawing.overlay.scale_for`; None:
+    laid over only where the map is above it. map_range: ends of its colors, as of `drawing.overlay.scale_for`; None:
     from half the pixel threshold to twice it.
 
         with AnnotatedVideo("out.mp4", fps=25, size=(360, 640), threshold=3.2, pixel_threshold=5.0) as video:
@@ -136,7 +136,7 @@ class AnnotatedVideo:
         """The picture under its heat map; below the pixel threshold, where there is one, it stays as it is."""
         if self._map_range is None:
             raise UsageError(
-                f"{self.path}: a map without a scale for its colours: give pixel_threshold, or map_range from scale_for"
+                f"{self.path}: a map without a scale for its colors: give pixel_threshold, or map_range from scale_for"
             )
         if map.ndim != 2 or not map.size or not np.isfinite(map).all():
             raise DataError(

@@ -153,7 +153,7 @@ class PeakFrame:
 
 @dataclass(frozen=True, slots=True)
 class HeatScale:
-    """How maps become colours, the same for all pictures of one calibration (`drawing.overlay.scale_for`)."""
+    """How maps become colors, the same for all pictures of one calibration (`drawing.overlay.scale_for`)."""
 
     spec: InputSpec
     pixel_threshold: float | None
@@ -336,7 +336,7 @@ def _write_jpeg(path: Path, image: np.ndarray) -> None:
 def heat_map(peak: PeakFrame, scale: HeatScale) -> np.ndarray | None:
     """The frame under its heat map (H, W, 3); None where there is no map.
 
-    Where nothing is above the pixel threshold, as when the score is a mean, the colours are the map's own.
+    Where nothing is above the pixel threshold, as when the score is a mean, the colors are the map's own.
     """
     if peak.map is None:
         return None

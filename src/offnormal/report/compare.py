@@ -202,7 +202,7 @@ def _strips(comparison: Comparison) -> Block | None:
                 row.letter,
                 [
                     strip(
-                        table.score[table.labeled & (table.label == label)], axis, threshold=row.threshold, colour=color
+                        table.score[table.labeled & (table.label == label)], axis, threshold=row.threshold, color=color
                     )
                     for label, color in ((NORMAL, "normal"), (ANOMALOUS, "anomalous"))
                 ],

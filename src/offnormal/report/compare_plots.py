@@ -1,6 +1,6 @@
 """Plots of a comparison: every run's ROC curve in one picture, and its scores over time, one thin lane each.
 
-Runs are told apart by colour, by the form of their line and by their letter, so that no eye depends on one of them.
+Runs are told apart by color, by the form of their line and by their letter, so that no eye depends on one of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from offnormal.drawing.figure import COLOURS, RUN_COLOURS, new_axes, to_svg
+from offnormal.drawing.figure import COLORS, RUN_COLORS, new_axes, to_svg
 from offnormal.drawing.timeline import envelope
 from offnormal.metrics.clock import runs
 from offnormal.metrics.image import roc_curve
@@ -31,28 +31,28 @@ _MARKERS = "os^DvP*Xh"
 class Style:
     """How a run is drawn."""
 
-    number: int  # of the page's colour variable --run-N
-    colour: str
+    number: int  # of the page's color variable --run-N
+    color: str
     dashes: str  # of SVG; "" for a solid line
     marker: str  # of matplotlib
 
 
 def styles(count: int) -> list[Style]:
-    """One for each run; beyond nine, colours and forms come again in other pairs.
+    """One for each run; beyond nine, colors and forms come again in other pairs.
 
-    >>> len({(style.colour, style.dashes) for style in styles(12)})
+    >>> len({(style.color, style.dashes) for style in styles(12)})
     12
     """
-    size = len(RUN_COLOURS)
+    size = len(RUN_COLORS)
     return [
-        Style(i % size + 1, RUN_COLOURS[i % size], _DASHES[(i + i // size) % size], _MARKERS[(i + i // size) % size])
+        Style(i % size + 1, RUN_COLORS[i % size], _DASHES[(i + i // size) % size], _MARKERS[(i + i // size) % size])
         for i in range(count)
     ]
 
 
 def palette() -> list[tuple[int, str, str]]:
-    """Number of each of the page's colour variables --run-N, its colour on light pages, and on dark ones."""
-    return list(zip(range(1, len(RUN_COLOURS) + 1), RUN_COLOURS, _DARK, strict=True))
+    """Number of each of the page's color variables --run-N, its color on light pages, and on dark ones."""
+    return list(zip(range(1, len(RUN_COLORS) + 1), RUN_COLORS, _DARK, strict=True))
 
 
 def roc_curves(labels: np.ndarray, scores: Sequence[np.ndarray], *, unit: str, width: int) -> str:
@@ -63,13 +63,13 @@ def roc_curves(labels: np.ndarray, scores: Sequence[np.ndarray], *, unit: str, w
     figure, axes = new_axes(
         width, round(0.8 * width), x=f"false alarms per 100 normal {unit}", y=f"detected per 100 anomalous {unit}"
     )
-    axes.plot((0, 100), (0, 100), color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
+    axes.plot((0, 100), (0, 100), color=COLORS["muted"], linewidth=0.8, linestyle=(0, (2, 3)))
     for place, (values, style) in enumerate(zip(scores, styles(len(scores)), strict=True)):
         x, y = (100 * rates for rates in roc_curve(labels, values, points=_POINTS)[:2])
         dashes = [float(part) / 1.8 for part in style.dashes.split()]  # matplotlib counts in widths of the line
-        axes.plot(x, y, color=style.colour, linewidth=1.8, linestyle=(0, dashes) if dashes else "-", clip_on=False)
+        axes.plot(x, y, color=style.color, linewidth=1.8, linestyle=(0, dashes) if dashes else "-", clip_on=False)
         at = _marked(x, y, place, len(scores))
-        axes.plot(*at, style.marker, color=style.colour, markersize=6, linestyle="none", clip_on=False, zorder=5)
+        axes.plot(*at, style.marker, color=style.color, markersize=6, linestyle="none", clip_on=False, zorder=5)
     for which in ("x", "y"):
         axes.set(**{f"{which}lim": (0, 100), f"{which}ticks": (0, 25, 50, 75, 100)})
     axes.spines["bottom"].set_visible(False)

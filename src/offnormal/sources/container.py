@@ -23,7 +23,7 @@ _FALLBACK_RATE = Fraction(25)  # what FFmpeg takes for streams without a rate
 _MISSING_S = 1.0  # a header's duration may differ so much from what is there before the file counts as cut off
 _NO_TIMESTAMPS = 0x80  # AVFMT_NOTIMESTAMPS of FFmpeg, which counts the frames of such streams at 25 a second
 _BT601 = 5
-# How AVFrame names the colour matrix -> how swscale does. What says nothing is BT.601, as FFmpeg and OpenCV take it,
+# How AVFrame names the color matrix -> how swscale does. What says nothing is BT.601, as FFmpeg and OpenCV take it,
 # so that frames read here equal frames that either of them wrote to pictures.
 _MATRIX = {1: 1, 4: 4, 5: _BT601, 6: _BT601, 7: 7, 9: 9, 10: 9}
 # Slices of one picture on several threads cost more than they gain at these sizes; PyAV 16 has one thread only.
@@ -130,8 +130,8 @@ def all_packets(
 class Upright:
     """Turns decoded pictures of one stream into arrays (H, W, 3) uint8 RGB, upright, all of the first one's size.
 
-    Limited and full range, the matrices BT.601, BT.709, SMPTE 240M and BT.2020, grey, 10 bits and more are told by
-    what the picture says of itself; transparent pixels are laid on white, as those of picture files are. Colours are
+    Limited and full range, the matrices BT.601, BT.709, SMPTE 240M and BT.2020, gray, 10 bits and more are told by
+    what the picture says of itself; transparent pixels are laid on white, as those of picture files are. Colors are
     within 3 levels of the exact ones. Pixels that are not square stay as they are stored.
     """
 
@@ -154,11 +154,11 @@ class Upright:
         """The picture as (H, W, 3) uint8 RGB."""
         parts = frame.format.components
         alpha = any(part.is_alpha for part in parts)
-        colours: dict[str, Any] = {}
-        if not frame.format.is_rgb and len(parts) >= 3:  # grey and RGB are full range whatever they say
+        colors: dict[str, Any] = {}
+        if not frame.format.is_rgb and len(parts) >= 3:  # gray and RGB are full range whatever they say
             matrix = _MATRIX.get(int(frame.colorspace), _BT601)
             full = int(frame.color_range) == ColorRange.JPEG or frame.format.name.startswith("yuvj")
-            colours = {
+            colors = {
                 "src_colorspace": matrix,
                 "dst_colorspace": matrix,
                 "src_color_range": ColorRange.JPEG if full else ColorRange.MPEG,
@@ -167,7 +167,7 @@ class Upright:
             }
         height, width = self.stored
         shown = self._reformatter.reformat(
-            frame, width=width, height=height, format="rgba" if alpha else "rgb24", **colours, **_ONE_THREAD
+            frame, width=width, height=height, format="rgba" if alpha else "rgb24", **colors, **_ONE_THREAD
         ).to_ndarray()
         if alpha:
             shown = _on_white(shown)

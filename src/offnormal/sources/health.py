@@ -57,23 +57,22 @@ class Finding:
 class SmallPicture:
     """What is looked at of a frame."""
 
-    grey: np.ndarray  # (h, w) float32, 0-255
+    gray: np.ndarray  # (h, w) float32, 0-255
     lattice: np.ndarray  # (h, w, 3) uint8, single pixels of the frame as they are
 
     @classmethod
     def of(cls, image: np.ndarray) -> SmallPicture:
         """That of a frame (H, W, 3) uint8."""
         step = max(1, math.ceil(max(image.shape[:2]) / _SIDE))
-        grey = Image.fromarray(image).reduce(step).convert("L")
-        return cls(np.asarray(grey, dtype=np.float32), image[::step, ::step].copy())
+        gray = Image.fromarray(image).reduce(step).convert("L")
+        return cls(np.asarray(gray, dtype=np.float32), image[::step, ::step].copy())
 
 
 class CameraHealth:
     """Takes every frame that came and, while none does, the time; gives what begins and what is over.
 
-    All times are seconds on one clock that does not run backwards. Frames of a covered or defocused lens are not
-    learnt from, so that the trouble lasts as long as it does; a change of the whole scene lets the usual be learnt anew
-    once there is something to be seen.
+    All times are seconds on one clock that never runs backward. A covered or defocused lens teaches nothing, so the trouble
+    lasts until it ends. After a change of the whole scene, the usual state is learned again.
     """
 
     def __init__(self, options: HealthOptions | None = None, *, now_s: float = 0.0) -> None:
@@ -87,7 +86,7 @@ class CameraHealth:
         self._last: np.ndarray | None = None
         self._recent: deque[tuple[float, np.ndarray]] = deque()
         self._usual = _Usual(how.memory_s)
-        self._changed = False  # and not learnt anew since
+        self._changed = False  # and not learned anew since
 
     @property
     def troubles(self) -> list[Trouble]:
@@ -118,8 +117,8 @@ class CameraHealth:
         found = [
             self._no_frames.at(now_s, False, ""),
             self._look_frozen(picture.lattice, now_s),
-            self._look_change(picture.grey, now_s),
-            *self._look_seen(picture.grey, now_s, passed_s),
+            self._look_change(picture.gray, now_s),
+            *self._look_seen(picture.gray, now_s, passed_s),
         ]
         return [one for one in found if one is not None]
 
@@ -128,8 +127,8 @@ class CameraHealth:
         self._last = lattice
         return self._frozen.at(now_s, same, "every frame is exactly the same")
 
-    def _look_change(self, grey: np.ndarray, now_s: float) -> Finding | None:
-        coarse = _blocks(grey)
+    def _look_change(self, gray: np.ndarray, now_s: float) -> Finding | None:
+        coarse = _blocks(gray)
         while len(self._recent) > 1 and now_s - self._recent[1][0] >= self.options.change_s:
             self._recent.popleft()
         share = 0.0
@@ -140,10 +139,10 @@ class CameraHealth:
         self._changed = self._changed or changes
         return self._change.at(now_s, changes, f"{share:.0%} of the picture within {self.options.change_s:g} s")
 
-    def _look_seen(self, grey: np.ndarray, now_s: float, passed_s: float) -> list[Finding | None]:
+    def _look_seen(self, gray: np.ndarray, now_s: float, passed_s: float) -> list[Finding | None]:
         how, usual = self.options, self._usual
-        detail, contrast = _detail(grey), float(grey.std())
-        if usual.learnt_s < how.learn_s:
+        detail, contrast = _detail(gray), float(gray.std())
+        if usual.learned_s < how.learn_s:
             usual.learn(detail, contrast, passed_s)
             return []
         seen, strength = detail / usual.detail, contrast / usual.contrast
@@ -167,17 +166,17 @@ class _Usual:
 
     def __init__(self, memory_s: float) -> None:
         self._memory_s = memory_s
-        self.detail = self.contrast = self.learnt_s = 0.0
+        self.detail = self.contrast = self.learned_s = 0.0
 
     def learn(self, detail: float, contrast: float, passed_s: float) -> None:
         passed_s = min(max(passed_s, 1e-3), 1.0)  # one frame after a long silence does not outweigh many
-        self.learnt_s += passed_s
-        share = passed_s / min(self.learnt_s, self._memory_s)
+        self.learned_s += passed_s
+        share = passed_s / min(self.learned_s, self._memory_s)
         self.detail += (max(detail, 1e-3) - self.detail) * share
         self.contrast += (max(contrast, 1e-3) - self.contrast) * share
 
     def forget(self) -> None:
-        self.detail = self.contrast = self.learnt_s = 0.0
+        self.detail = self.contrast = self.learned_s = 0.0
 
 
 class _Lasting:
@@ -210,15 +209,15 @@ class _Lasting:
         return Finding(self.trouble, False, now_s, began_s, detail)
 
 
-def _detail(grey: np.ndarray) -> float:
-    """Mean difference of neighbouring pixels, in grey levels."""
-    return float(abs(np.diff(grey, axis=0)).mean() + abs(np.diff(grey, axis=1)).mean()) if min(grey.shape) > 1 else 0.0
+def _detail(gray: np.ndarray) -> float:
+    """Mean difference of neighboring pixels, in gray levels."""
+    return float(abs(np.diff(gray, axis=0)).mean() + abs(np.diff(gray, axis=1)).mean()) if min(gray.shape) > 1 else 0.0
 
 
-def _blocks(grey: np.ndarray) -> np.ndarray:
+def _blocks(gray: np.ndarray) -> np.ndarray:
     """Means of square blocks; what is left over at the right and below counts with the last ones."""
-    step = max(1, math.ceil(max(grey.shape) / _BLOCKS))
-    rows, columns = range(0, max(1, grey.shape[0] - step + 1), step), range(0, max(1, grey.shape[1] - step + 1), step)
-    sums = np.add.reduceat(np.add.reduceat(grey, list(rows), 0), list(columns), 1)
-    counts = np.outer(np.diff([*rows, grey.shape[0]]), np.diff([*columns, grey.shape[1]]))
+    step = max(1, math.ceil(max(gray.shape) / _BLOCKS))
+    rows, columns = range(0, max(1, gray.shape[0] - step + 1), step), range(0, max(1, gray.shape[1] - step + 1), step)
+    sums = np.add.reduceat(np.add.reduceat(gray, list(rows), 0), list(columns), 1)
+    counts = np.outer(np.diff([*rows, gray.shape[0]]), np.diff([*columns, gray.shape[1]]))
     return np.asarray(sums / counts)

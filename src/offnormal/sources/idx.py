@@ -1,6 +1,6 @@
 """Pictures inside IDX files, the form of MNIST and Fashion-MNIST: each has a path of its own, FILE/NUMBER.
 
-Such a path stands wherever that of a picture file does: in data sets, scores, reports, and on the command line.
+Such a path stands wherever that of a picture file does: in datasets, scores, reports, and on the command line.
 """
 
 from __future__ import annotations

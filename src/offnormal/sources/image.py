@@ -108,7 +108,7 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def to_channels(image: Image.Image, channels: int, *, bits: int = 16) -> Image.Image:
-    """The picture as 8-bit RGB or grey, or, when it is deeper, as grey 32-bit float in 0-1 (mode `F`).
+    """The picture as 8-bit RGB or gray, or, when it is deeper, as gray 32-bit float in 0-1 (mode `F`).
 
     Transparent pixels are laid on white. 16-bit pictures are divided by 2**bits - 1, never clipped at 255;
     float pictures must already lie in 0-1. Raises ImageError for values outside.
@@ -157,7 +157,7 @@ def open_mask(path: Path) -> np.ndarray:
     """One mask as (H, W) bool, upright: every pixel that is neither black nor transparent is marked.
 
     In a palette picture black, or where no pixel is black the index 0, is the ground and all else is marked, so that
-    both label pictures of any colours and recompressed black-and-white masks are understood. A JPEG, which cannot
+    both label pictures of any colors and recompressed black-and-white masks are understood. A JPEG, which cannot
     keep black quite black, is marked from half of full scale on. Raises ImageError as `open_image` does.
     """
     image = open_image(path)
@@ -173,7 +173,7 @@ def open_mask(path: Path) -> np.ndarray:
 
 def _marked_indices(image: Image.Image) -> np.ndarray:
     indices = np.asarray(image)
-    colours = np.asarray(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
+    colors = np.asarray(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
     used = [int(i) for i in np.unique(indices)]
-    ground = next((i for i in used if i < len(colours) and not colours[i].any()), 0)
+    ground = next((i for i in used if i < len(colors) and not colors[i].any()), 0)
     return np.asarray(indices != ground)

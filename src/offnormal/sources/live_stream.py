@@ -95,7 +95,7 @@ def _shots(container: InputContainer, address: Address) -> Iterator[Shot]:
             log.debug("%s: a packet could not be decoded (%s)", address, error.strerror)
             continue
         for frame in frames:
-            if frame.is_corrupt:  # its grey blocks would be called anomalous
+            if frame.is_corrupt:  # its gray blocks would be called anomalous
                 continue
             if show is None or not show.fits(frame):  # other sizes need another filter
                 show = Upright(frame)

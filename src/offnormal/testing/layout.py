@@ -76,8 +76,8 @@ def check_layout(layout: str | type, write: Callable[[Path], object], folder: Pa
 
 
 def _check_description(case: _LayoutCase) -> None:
-    """`tree`, `source`, and `licence` are one line of text each: `offnormal list layouts` prints them."""
-    for attribute in ("tree", "source", "licence"):
+    """`tree`, `source`, and `license` are one line of text each: `offnormal list layouts` prints them."""
+    for attribute in ("tree", "source", "license"):
         text = getattr(case.layout, attribute)
         assert isinstance(text, str) and text.strip() and "\n" not in text, f"{attribute}: {text!r}"
 
@@ -91,7 +91,7 @@ def _check_recognition(case: _LayoutCase) -> None:
 
 
 def _check_other_folders(case: _LayoutCase) -> None:
-    """`recognises` answers with a bool, False for folders without data, and raises nothing."""
+    """`recognizes` answers with a bool, False for folders without data, and raises nothing."""
     empty = case.folder / "empty"
     notes = case.folder / "notes"
     for folder in (empty, notes / "inside"):
@@ -100,9 +100,9 @@ def _check_other_folders(case: _LayoutCase) -> None:
         (folder / "notes.txt").write_text("no data")
     parts = write_parts(case.folder / "parts", train=1, good=1, bad=1)
     for folder in (empty, notes, parts, case.root):
-        assert isinstance(case.layout.recognises(folder), bool), f"{folder}: expected True or False"
+        assert isinstance(case.layout.recognizes(folder), bool), f"{folder}: expected True or False"
     for folder in (empty, notes):
-        assert case.layout.recognises(folder) is False, f"{folder}: recognized, expected False"
+        assert case.layout.recognizes(folder) is False, f"{folder}: recognized, expected False"
 
 
 def _check_refusals(case: _LayoutCase) -> None:
@@ -123,7 +123,7 @@ def _check_categories(case: _LayoutCase) -> None:
     for root in (case.root, several):
         names = case.layout.categories(root)
         assert isinstance(names, list) and len(set(names)) == len(names), names
-        for name in names if case.layout.recognises(root) else ():
+        for name in names if case.layout.recognizes(root) else ():
             dataset = case.layout.read(root, name)
             assert (dataset.category, dataset.layout) == (name, case.name), (dataset.category, dataset.layout)
 

@@ -1,4 +1,4 @@
-"""Small drawn data sets for checks: images of a part, or videos of it, some with a spot where none should be."""
+"""Small drawn datasets for checks: images of a part, or videos of it, some with a spot where none should be."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def _elsewhere(run: Path, which: str) -> Path | None:
 
 
 def load_optimizer(optimizer: Optimizer, name: str, checkpoint: Checkpoint) -> None:
-    """Give an optimiser the state that it had, laid out in memory as its parameters are: fused ones rely on it."""
+    """Give an optimizer the state that it had, laid out in memory as its parameters are: fused ones rely on it."""
     plain = checkpoint.state["optimizers"][name]
     state: dict[int, dict[str, object]] = {int(number): dict(values) for number, values in plain["values"].items()}
     for key, tensor in _below(checkpoint.tensors, f"{_OPTIMIZER}{name}/").items():

@@ -190,7 +190,7 @@ class _StreamedVideos(_Streamed):
                 if not whole or (number and len(whole) < order.batch_size):
                     raise DataError(
                         f"the videos gave {self.count} clips before and fewer now: did they change while they were "
-                        "learnt from?"
+                        "learned from?"
                     )
                 if number < order.skip:
                     continue

@@ -14,8 +14,8 @@ _OF_LOOP = ("time", "event", "epoch", "steps", "seconds", "waiting_share", "lear
 class History:
     """Losses over the steps (from 1) of a training; of steps taken anew after a resume the last ones."""
 
-    steps: dict[int, dict[str, dict[str, float | None]]] = field(default_factory=dict)  # step -> optimiser -> losses
-    rates: dict[int, dict[str, float]] = field(default_factory=dict)  # step -> learning rate of each optimiser
+    steps: dict[int, dict[str, dict[str, float | None]]] = field(default_factory=dict)  # step -> optimizer -> losses
+    rates: dict[int, dict[str, float]] = field(default_factory=dict)  # step -> learning rate of each optimizer
     validations: dict[int, dict[str, float | None]] = field(default_factory=dict)  # step -> losses
     epochs: dict[int, dict[str, float | None]] = field(default_factory=dict)  # last step -> what is told of it
     best: int | None = None  # step of the lowest validation loss

@@ -29,7 +29,7 @@ class StepRecord:
     step: int  # from 1
     epoch: int  # from 1
     samples: Sequence[Sample]
-    rates: dict[str, float]  # learning rate of each optimiser, and of what learns only late
+    rates: dict[str, float]  # learning rate of each optimizer, and of what learns only late
     seconds: float = 0.0
     losses: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     norms: dict[str, Tensor] = field(default_factory=dict)  # of the gradients, before they are cut

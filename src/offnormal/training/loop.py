@@ -1,4 +1,4 @@
-"""The loop that trains a detector: batches, steps of its optimisers, validation on normals kept back, checkpoints."""
+"""The loop that trains a detector: batches, steps of its optimizers, validation on normals kept back, checkpoints."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _enough_samples() -> Iterator[None]:
         if "more than 1 value per channel" not in str(error):
             raise
         raise FitError(
-            "batch normalisation needs more than one sample at once: raise --batch-size, or lower --accumulate or "
+            "batch normalization needs more than one sample at once: raise --batch-size, or lower --accumulate or "
             "--devices"
         ) from None
 
@@ -193,7 +193,7 @@ class _Loop:
         )
 
     def _epoch(self, epoch: int) -> None:
-        """The batches of an epoch that have not been learnt from yet."""
+        """The batches of an epoch that have not been learned from yet."""
         settings, first, start = self.settings, self.step, time.perf_counter()
         late = settings.is_late(self.step + 1)
         if late and not self.late_begun:
@@ -236,13 +236,13 @@ class _Loop:
             self._save()
 
     def _step(self, portion: Portion, epoch: int) -> StepRecord:
-        """One step of every optimiser that the detector asks for."""
+        """One step of every optimizer that the detector asks for."""
         self.detector.train()
         seed_everything(self.settings.seed, self.step, self.fabric.global_rank)
         record = StepRecord(self.step + 1, epoch, portion.samples, self.schedule.set(self.step))
         pixels = to_unit(portion.pixels.to(self.fabric.device))
         whole = portion.whole
-        if len(pixels) == 1 and len(self.job.learn) == 1:  # batch normalisation needs two values
+        if len(pixels) == 1 and len(self.job.learn) == 1:  # batch normalization needs two values
             pixels, whole = pixels.repeat(2, *[1] * (pixels.ndim - 1)), 2
         pieces = pixels.tensor_split(min(self.settings.accumulate, len(pixels)))
         for number, piece in enumerate(pieces):
@@ -264,7 +264,7 @@ class _Loop:
             optimizer, scaler = self.optimizers[name], self.scalers[name]
             parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
             loss = losses["loss"] if weight == 1 else losses["loss"] * weight
-            # the losses of several optimisers may share a graph
+            # the losses of several optimizers may share a graph
             torch.autograd.backward(scaler.scale(loss), inputs=parameters, retain_graph=len(self.optimizers) > 1)
             if not last:
                 continue
@@ -275,7 +275,7 @@ class _Loop:
                 clip_grads_with_norm_(parameters, self.settings.clip_grad_norm, norm)
             record.norms[name] = norm.detach()
             scaler.step(optimizer)
-            torch.autograd.graph.increment_version(parameters)  # fused optimisers do not, and what is folded asks
+            torch.autograd.graph.increment_version(parameters)  # fused optimizers do not, and what is folded asks
             scaler.update()
             optimizer.zero_grad(set_to_none=True)
 
@@ -361,7 +361,7 @@ class _Loop:
         self.save_late = False
 
     def _begin_late(self) -> None:
-        """Let what learns late begin where the rest was best, not where it has learnt its samples by heart.
+        """Let what learns late begin where the rest was best, not where it has learned its samples by heart.
 
         From there on the best is looked for anew: whoever lets more learn asks for what that comes to. The checkpoint
         behind it is of these weights: `best` may soon be another one.

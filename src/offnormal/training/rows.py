@@ -44,10 +44,10 @@ class RamRows(Rows):
         self._arrays: list[np.ndarray] = []
 
     def add(self, pixels: np.ndarray) -> int:
-        """Keep one more; channels that share their memory, as those of a grey picture do, go on sharing it."""
-        grey = len(pixels) > 1 and pixels.strides[0] == 0
-        kept = np.broadcast_to(np.ascontiguousarray(pixels[0]), pixels.shape) if grey else np.ascontiguousarray(pixels)
-        self.nbytes += kept[0].nbytes if grey else kept.nbytes
+        """Keep one more; channels that share their memory, as those of a gray picture do, go on sharing it."""
+        gray = len(pixels) > 1 and pixels.strides[0] == 0
+        kept = np.broadcast_to(np.ascontiguousarray(pixels[0]), pixels.shape) if gray else np.ascontiguousarray(pixels)
+        self.nbytes += kept[0].nbytes if gray else kept.nbytes
         self._arrays.append(kept)
         return len(self._arrays) - 1
 

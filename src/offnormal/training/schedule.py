@@ -14,11 +14,11 @@ _DROPS = (0.5, 0.75)  # of the training; He et al., Deep Residual Learning, 2016
 _DROP = 0.1  # there, too
 _PATIENCE = 5  # validations without a lower loss until a plateau is seen
 _PLATEAU = 0.5
-_LATE = 0.1  # of what has learnt before; action_video_autoencoder, configs: StepLR falls where the embedder unfreezes
+_LATE = 0.1  # of what has learned before; action_video_autoencoder, configs: StepLR falls where the embedder unfreezes
 
 
 class Schedule:
-    """Sets the learning rates of all optimisers before each step, each relative to its own first one.
+    """Sets the learning rates of all optimizers before each step, each relative to its own first one.
 
     Where some learns only late (groups of parameters with a name under "late"), rates fall in each stage anew: those
     of what learns late from the first on, the others' from a tenth.
@@ -64,7 +64,7 @@ class Schedule:
         self._lowest, self._worse = math.inf, 0
 
     def validated(self, loss: float, step: int) -> None:
-        """Hear of the validation loss after so many steps: a plateau lowers the rates of what has learnt by then."""
+        """Hear of the validation loss after so many steps: a plateau lowers the rates of what has learned by then."""
         if loss < self._lowest:
             self._lowest, self._worse = loss, 0
             return

@@ -14,7 +14,7 @@ from offnormal.detectors.base import EmbeddedDetector, TrainedDetector
 from offnormal.errors import ConfigError, UsageError
 
 _VALIDATIONS = 20  # over a training whose length is given in steps
-_LOOKED_AT = 0.25  # samples a validation takes for each learnt from since the one before: a tenth of the time or less
+_LOOKED_AT = 0.25  # samples a validation takes for each learned from since the one before: a tenth of the time or less
 _LEAST = 128  # samples that a validation takes where there are so many
 _FLOOR = 0.01  # share of the first learning rate
 _FREE = ("patience", "keep", "max_time_s", "threads")  # what may change when a training is gone on with
@@ -51,7 +51,7 @@ class TrainSettings:
     threads: int | None = None
 
     def fixed(self) -> dict[str, object]:
-        """The settings that decide on what is learnt, as plain values."""
+        """The settings that decide on what is learned, as plain values."""
         free = _FREE if self.late is None else [name for name in _FREE if name != "keep"]  # the stage begins at it
         return {name: value for name, value in asdict(self).items() if name not in free}
 
@@ -96,12 +96,12 @@ def refuse_contradictions(config: TrainConfig, device: torch.device) -> None:
             raise ConfigError(f"--devices {config.devices}: this machine has {torch.cuda.device_count()} CUDA devices")
 
 
-def plan(config: TrainConfig, detector: TrainedDetector, learnt: int) -> TrainSettings:
+def plan(config: TrainConfig, detector: TrainedDetector, learned: int) -> TrainSettings:
     """The settings of a training on so many samples; ConfigError when there are fewer than devices."""
-    smallest = min(learnt, config.batch_size)
+    smallest = min(learned, config.batch_size)
     if smallest < config.devices:
         raise ConfigError(f"--devices {config.devices} for {smallest} sample(s) a step: expected at least one for each")
-    per_epoch = max(1, learnt // config.batch_size)
+    per_epoch = max(1, learned // config.batch_size)
     counted = config.steps or (detector.default_steps if config.epochs is None else None)
     steps = counted or (config.epochs or detector.default_epochs) * per_epoch
     late = None

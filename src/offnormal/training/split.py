@@ -64,8 +64,8 @@ def split_pictures(items: Sequence[Item], count: int, *, seed: int) -> tuple[lis
     if None not in groups:
         log.warning("all images are of one group (%s): those kept back are chosen one by one", next(iter(groups)))
     alone = keep_back(dict.fromkeys(range(len(items)), 1), count, seed=seed)
-    learnt = [item for number, item in enumerate(items) if number not in alone]
-    return learnt, [item for number, item in enumerate(items) if number in alone]
+    learned = [item for number, item in enumerate(items) if number not in alone]
+    return learned, [item for number, item in enumerate(items) if number in alone]
 
 
 def last_stretches(stretches: Sequence[str], total: int, count: int) -> set[str]:

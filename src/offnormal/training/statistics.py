@@ -47,7 +47,7 @@ class Fitted:
 
     left_out: LeftOut | None
     skipped: Sequence[Skipped]
-    count: int  # of images or clips learnt from
+    count: int  # of images or clips learned from
     waited_s: float  # for data, in the first pass
     training: dict[str, object] | None = None  # of a detector that was trained: for the card
     is_finished: bool = True  # not stopped by the limit of time
@@ -66,7 +66,7 @@ def learn(
     detector.to(device).eval()
     kept = _Kept(len(loader), seed, least=max(_SAMPLE_LEAST, wanted))
     seen: Counter[str | None] = Counter()  # samples of each group: of a video every frame is one
-    batch_of = f"a batch of {loader.batch_size} samples, or what is learnt from it,"
+    batch_of = f"a batch of {loader.batch_size} samples, or what is learned from it,"
     with torch.no_grad(), within_memory(batch_of, "lower --batch-size or --size", FitError):
         for batch in loader:
             embedding = detector.embed(torch.from_numpy(batch.pixels).to(device))

@@ -138,5 +138,5 @@ def _refuse_known(bundle: Bundle, dataset: Dataset, unit: Unit) -> None:
         noun = TRAITS[unit].item[1]
         raise CalibrationError(
             f"{len(known)} of {len(dataset.train)} {noun} are among those the detector was fitted on: their scores are "
-            f"optimistically biased; give normal {noun} that it has not seen"
+            f"optimiztically biased; give normal {noun} that it has not seen"
         )

@@ -1,4 +1,4 @@
-"""offnormal fit: data set -> fitted, calibrated bundle in a run folder."""
+"""offnormal fit: dataset -> fitted, calibrated bundle in a run folder."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def _fit_here(name: str, config: FitConfig, dataset: Dataset, run: Run, progress
 def _build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
     """The detector with its pretrained weights and the input that suits the training data, not yet fitted.
 
-    Raises ConfigError for a detector of clips and a data set of pictures.
+    Raises ConfigError for a detector of clips and a dataset of pictures.
     """
     made = registry.resolve("detectors", name)
     found = survey(dataset.train)
@@ -272,7 +272,7 @@ def _calibrate(bundle: Bundle, fitted: Fitted, rate: Rate | None, dataset: Datas
         if fitted.training is None:
             raise
         raise CalibrationError(
-            f"{error}. What was learnt is kept: add --resume {run.path} and another --rate"
+            f"{error}. What was learned is kept: add --resume {run.path} and another --rate"
         ) from None
 
 

@@ -84,7 +84,7 @@ def fit_by_training(
             "data": dataset.fingerprint("train"),
             "hold_out": config.hold_out,
             "asked_to_keep_back": parts.asked,
-            "learnt": len(learn),
+            "learned": len(learn),
             "kept_back": len(held),
             "training": settings.fixed(),
         }
@@ -197,7 +197,7 @@ def _split_pictures(
 
 
 def _split_given(dataset: Dataset, learn: Loader, held: Loader, wanted: int, config: TrainConfig) -> _Parts:
-    """The parts that the data set names; CalibrationError when too few are kept back for the rate asked for."""
+    """The parts that the dataset names; CalibrationError when too few are kept back for the rate asked for."""
     number = len(held)
     if wanted > number and config.resume is None:
         things = "clips" if held.spec.of_whole_video else "frames"

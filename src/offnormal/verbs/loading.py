@@ -34,7 +34,7 @@ STRETCHES = 10  # that a single video is cut into, so that some of it can be lef
 
 
 def open_configured(config: DataConfig, split: Split | None = None) -> list[Dataset]:
-    """The data sets that a configuration names. split: an earlier division of its clips, which then holds."""
+    """The datasets that a configuration names. split: an earlier division of its clips, which then holds."""
     return open_datasets(
         config.data,
         layout=config.layout,

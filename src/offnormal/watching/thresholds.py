@@ -34,7 +34,7 @@ class Thresholds:
 
     threshold: float  # an event opens above it
     low: float  # and ends at or below it
-    calibration: Calibration | None  # that gives p-values and colours; None: there is none
+    calibration: Calibration | None  # that gives p-values and colors; None: there is none
     conditions: str | None  # hash of mask and zones
     promise: str  # what it means, one sentence
 
@@ -151,9 +151,9 @@ def _budget(
 
 
 def _refuse_known(setup: CameraSetup, videos: Sequence[Path]) -> None:
-    """CalibrationError for footage that the detector has learnt from."""
-    learnt = set(setup.bundle.card.get("data", {}).get("contents", ()))
-    known = learnt & set(content_prefixes([Item(address=str(path), is_video=True, name=str(path)) for path in videos]))
+    """CalibrationError for footage that the detector has learned from."""
+    learned = set(setup.bundle.card.get("data", {}).get("contents", ()))
+    known = learned & set(content_prefixes([Item(address=str(path), is_video=True, name=str(path)) for path in videos]))
     if known:
         raise CalibrationError(
             f"camera {setup.name}: {len(known)} of {len(videos)} videos of --calibrate-on are among those that the "

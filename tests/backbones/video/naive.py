@@ -39,7 +39,7 @@ def block(state, prefix, x, frames, stride, *, bottleneck, depthwise=False):
 
 
 def with_statistics(network):
-    """Batch normalisation as after training: other means, variances, weights and offsets in every channel."""
+    """Batch normalization as after training: other means, variances, weights and offsets in every channel."""
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm3d):

@@ -39,7 +39,7 @@ def test_without_the_package_the_extra_is_named(monkeypatch):
 
 
 @pytest.mark.parametrize("name", registry.names("backbones"))
-def test_embeddings_of_grey_clips_have_the_length_that_the_card_says(name):
+def test_embeddings_of_gray_clips_have_the_length_that_the_card_says(name):
     target = registry._entries("backbones")[name].target
     if "transformer" in target and importlib.util.find_spec("transformers") is None:
         pytest.skip("needs the extra transformers")

@@ -33,7 +33,7 @@ def test_a_single_frame_does_not_change():
     assert statistics(torch.rand(2, 1, 4))[:, 4:].tolist() == [[0.0] * 8] * 2
 
 
-def test_grey_clips_are_three_colours_alike():
+def test_gray_clips_are_three_colors_alike():
     backbone = build_embedder("frames:resnet18", in_channels=1)
     clip = torch.rand(1, 1, 2, 32, 32)
     assert torch.equal(backbone.embed(clip), backbone.embed(clip.expand(-1, 3, -1, -1, -1)))

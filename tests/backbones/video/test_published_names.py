@@ -33,7 +33,7 @@ def as_mmaction(backbone, *, csn, bottleneck):
 
 
 @pytest.mark.parametrize("name", ["slowonly_r50", "slowonly_r18", "resnet3d_r18"])
-def test_checkpoints_of_mmaction2_load_with_its_normalisation(name, tmp_path):
+def test_checkpoints_of_mmaction2_load_with_its_normalization(name, tmp_path):
     given = with_statistics(build_embedder(name))
     state = as_mmaction(given, csn=False, bottleneck=name.endswith("50"))
     torch.save({"state_dict": state, "meta": {}}, tmp_path / "w.pth")
@@ -45,7 +45,7 @@ def test_checkpoints_of_mmaction2_load_with_its_normalisation(name, tmp_path):
     assert loaded.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
 
 
-def test_csn_of_mmaction2_normalises_with_its_own_epsilon(tmp_path):
+def test_csn_of_mmaction2_normalizes_with_its_own_epsilon(tmp_path):
     given = with_statistics(build_embedder("csn_r50"))
     torch.save(as_mmaction(given, csn=True, bottleneck=True), tmp_path / "w.pth")
     loaded = build_embedder("csn_r50")

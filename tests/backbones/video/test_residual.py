@@ -50,7 +50,7 @@ def test_forward_equals_a_plain_reading_of_the_paper(name):
 
 
 @pytest.mark.parametrize("length", [1, 2, 4, 7, 15])
-def test_halving_time_mixes_each_kept_frame_with_its_neighbours(length):
+def test_halving_time_mixes_each_kept_frame_with_its_neighbors(length):
     x = torch.randn(2, 3, length, 2, 2)
     found = halve_time(x)
     assert found.shape[2] == (length + 1) // 2

@@ -27,7 +27,7 @@ def meta(name, **more):
         ("resnet3d_r34", (512, 2, 8, 8), 63.5),
     ],
 )
-def test_codes_of_15_grey_frames_of_256_pixels_are_those_of_the_reference_networks(name, code, millions):
+def test_codes_of_15_gray_frames_of_256_pixels_are_those_of_the_reference_networks(name, code, millions):
     encoder = meta(name, in_channels=1, temporal="mixed")
     stages = encoder.stages((15, 256, 256))
     assert (stages[-1].channels, *stages[-1].size) == code
@@ -109,15 +109,15 @@ def test_other_checkpoints_are_refused_by_name(slowonly, tmp_path, change, messa
         build_embedder("slowonly_r50").load_pretrained(tmp_path / "w.pth")
 
 
-def test_grey_clips_get_the_sum_of_the_stem_over_the_colours(slowonly, tmp_path):
-    """Mean and spread are the same for the three colours here, so that grey equals three colours alike exactly."""
+def test_gray_clips_get_the_sum_of_the_stem_over_the_colors(slowonly, tmp_path):
+    """Mean and spread are the same for the three colors here, so that gray equals three colors alike exactly."""
     torch.save(published(slowonly), tmp_path / "w.pth")
-    grey = build_embedder("slowonly_r50", in_channels=1)
-    grey.load_pretrained(tmp_path / "w.pth")
+    gray = build_embedder("slowonly_r50", in_channels=1)
+    gray.load_pretrained(tmp_path / "w.pth")
     clip = torch.rand(1, 1, 4, 64, 64)
     with torch.inference_mode():
         expected = slowonly.embed(clip.expand(-1, 3, -1, -1, -1))
-        torch.testing.assert_close(grey.eval().embed(clip), expected, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(gray.eval().embed(clip), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_where_weights_lie_is_said(tmp_path, monkeypatch):

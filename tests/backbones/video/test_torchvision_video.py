@@ -33,7 +33,7 @@ def test_embedding_is_what_the_librarys_network_classifies(name, tmp_path):
         embedding = backbone.eval().embed(clip)
         classifier = getattr(reference, NETWORKS[name].classifier)
         logits = classifier(embedding[..., None, None, None]).flatten(1) if name == "s3d" else classifier(embedding)
-        torch.testing.assert_close(logits, reference(backbone.normalise(clip)), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(logits, reference(backbone.normalize(clip)), rtol=1e-4, atol=1e-5)
     assert embedding.shape[1] == backbone.card.embedding
 
 
@@ -66,17 +66,17 @@ def test_cards_say_what_torchvision_says():
     assert card.top1 == pytest.approx(67.46, abs=0.01)
 
 
-def test_grey_clips_get_the_sum_of_the_stem_over_the_colours(tmp_path):
+def test_gray_clips_get_the_sum_of_the_stem_over_the_colors(tmp_path):
     reference = library("r3d_18")
     torch.save(reference.state_dict(), tmp_path / "w.pth")
-    grey = build_embedder("r3d_18", in_channels=1)
-    grey.load_pretrained(tmp_path / "w.pth")
+    gray = build_embedder("r3d_18", in_channels=1)
+    gray.load_pretrained(tmp_path / "w.pth")
     weight = reference.stem[0].weight
-    torch.testing.assert_close(grey.trunk.stem[0].weight, weight.sum(1, keepdim=True))
-    assert grey.embed(torch.rand(1, 1, 8, 32, 32)).shape == (1, 512)
+    torch.testing.assert_close(gray.trunk.stem[0].weight, weight.sum(1, keepdim=True))
+    assert gray.embed(torch.rand(1, 1, 8, 32, 32)).shape == (1, 512)
 
 
-def test_clips_that_a_network_cannot_take_are_refused_with_what_it_learnt_from():
+def test_clips_that_a_network_cannot_take_are_refused_with_what_it_learned_from():
     with torch.device("meta"):
         encoder = build_encoder("s3d")
     with pytest.raises(ConfigError, match=r"1 x 8 x 8.*128 x 224 x 224"):

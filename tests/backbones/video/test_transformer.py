@@ -77,7 +77,7 @@ def test_checkpoints_of_classifiers_load_as_the_library_writes_them(name, tmp_pa
     clip = torch.rand(1, 3, 4, 32, 32)
     with torch.inference_mode():
         inner = getattr(whole, transformer.NETWORKS[name].prefix.rstrip("."))
-        expected = inner(backbone.normalise(clip).transpose(1, 2)).last_hidden_state
+        expected = inner(backbone.normalize(clip).transpose(1, 2)).last_hidden_state
         expected = expected.mean(1) if name == "videomae_b" else expected[:, 0]
         torch.testing.assert_close(backbone.eval().embed(clip), expected)
 
@@ -126,18 +126,18 @@ def test_clips_of_another_length_and_size_are_brought_to_the_networks():
     torch.testing.assert_close(frames, torch.tensor([0.0, 2, 4, 6]) / 7)
 
 
-def test_grey_clips_get_the_sum_of_the_patches_over_the_colours(tmp_path):
-    colour = build_embedder("timesformer_b")
-    jittered(colour.trunk)
-    torch.save(colour.trunk.state_dict(), tmp_path / "w.pth")
-    grey = build_embedder("timesformer_b", in_channels=1)
-    grey.load_pretrained(tmp_path / "w.pth")
+def test_gray_clips_get_the_sum_of_the_patches_over_the_colors(tmp_path):
+    color = build_embedder("timesformer_b")
+    jittered(color.trunk)
+    torch.save(color.trunk.state_dict(), tmp_path / "w.pth")
+    gray = build_embedder("timesformer_b", in_channels=1)
+    gray.load_pretrained(tmp_path / "w.pth")
     clip = torch.rand(1, 1, 4, 32, 32)
     with torch.inference_mode():
-        torch.testing.assert_close(grey.eval().embed(clip), colour.embed(clip.expand(-1, 3, -1, -1, -1)))
+        torch.testing.assert_close(gray.eval().embed(clip), color.embed(clip.expand(-1, 3, -1, -1, -1)))
 
 
-def test_a_licence_that_forbids_commercial_use_is_said_when_weights_are_used(tmp_path, caplog):
+def test_a_license_that_forbids_commercial_use_is_said_when_weights_are_used(tmp_path, caplog):
     torch.save(build_embedder("timesformer_b").trunk.state_dict(), tmp_path / "w.pth")
     build_embedder("timesformer_b").load_pretrained(tmp_path / "w.pth")
     assert "CC-BY-NC-4.0, not for commercial use" in caplog.text

@@ -45,10 +45,10 @@ def test_masks_and_labels_in_either_matlab_format_in_the_folder_or_beside_it(tmp
         assert np.argwhere(opened[5]).tolist() == [[30, 5]]
 
 
-def test_the_folder_around_it_is_recognised_too(tmp_path):
+def test_the_folder_around_it_is_recognized_too(tmp_path):
     avenue(tmp_path / "Avenue Dataset", "../ground_truth_demo")
-    assert AvenueLayout.recognises(tmp_path)
-    assert AvenueLayout.recognises(tmp_path / "Avenue Dataset")
+    assert AvenueLayout.recognizes(tmp_path)
+    assert AvenueLayout.recognizes(tmp_path / "Avenue Dataset")
     assert AvenueLayout.categories(tmp_path) == []
     assert AvenueLayout.read(tmp_path).test[0].frame_labels is not None
 
@@ -66,7 +66,7 @@ def test_without_masks_labels_are_unknown_and_one_missing_leaves_its_video_unkno
 
 
 def test_categories_and_other_trees_are_refused(tmp_path):
-    assert not AvenueLayout.recognises(tmp_path)
+    assert not AvenueLayout.recognizes(tmp_path)
     with pytest.raises(DataError, match="expected the tree"):
         AvenueLayout.read(tmp_path)
     with pytest.raises(DataError, match="has no categories"):

@@ -20,9 +20,9 @@ def touch(root, *names):
     return root
 
 
-def test_the_official_tree_is_recognised_and_its_views_are_merged(official):
-    assert UcfSportsLayout.recognises(official)
-    assert UcfSportsLayout.recognises(official.parent)  # as the archive unpacks
+def test_the_official_tree_is_recognized_and_its_views_are_merged(official):
+    assert UcfSportsLayout.recognizes(official)
+    assert UcfSportsLayout.recognizes(official.parent)  # as the archive unpacks
     (dataset,) = open_datasets(official)
     assert dataset.layout == "ucf_sports"
     assert {clip.class_name for clip in dataset.train} == set(NORMAL)
@@ -73,7 +73,7 @@ def test_files_of_one_original_share_a_group(tmp_path):
 def test_class_folders_are_chosen_by_naming_classes(tmp_path):
     names = [f"{action}/{i}.mp4" for action in ("walk", "run", "fight") for i in range(5)]
     root = touch(tmp_path, *names)
-    assert not ClassFoldersLayout.recognises(root)
+    assert not ClassFoldersLayout.recognizes(root)
     assert open_datasets(root)[0].layout == "videos"
     (dataset,) = open_datasets(root, classes=ClassChoice(anomalous=("fight",)))
     assert dataset.layout == "class_folders"

@@ -7,9 +7,9 @@ from tests.data.tree import draw
 
 
 @pytest.mark.parametrize("names", [("1.png",), ("lot 1/deep/1.png",), ("good/1.png",), ("a/1.png", "more/2.png")])
-def test_a_folder_of_pictures_is_recognised_and_read_whole(tmp_path, names):
+def test_a_folder_of_pictures_is_recognized_and_read_whole(tmp_path, names):
     root = draw(tmp_path / "parts", *names)
-    assert FolderLayout.recognises(root)
+    assert FolderLayout.recognizes(root)
     assert FolderLayout.categories(root) == []
     found = FolderLayout.read(root)
     assert (found.name, found.layout, found.root, found.test) == ("parts", "folder", root, ())
@@ -17,11 +17,11 @@ def test_a_folder_of_pictures_is_recognised_and_read_whole(tmp_path, names):
 
 
 @pytest.mark.parametrize("names", [(), ("train/1.png",), ("test/1.png", "1.png"), ("ground_truth/1.png", "1.png")])
-def test_what_other_layouts_explain_is_not_recognised(tmp_path, names):
-    assert not FolderLayout.recognises(draw(tmp_path, *names))
+def test_what_other_layouts_explain_is_not_recognized(tmp_path, names):
+    assert not FolderLayout.recognizes(draw(tmp_path, *names))
 
 
-def test_good_beside_other_folders_is_not_learnt_whole(tmp_path):
+def test_good_beside_other_folders_is_not_learned_whole(tmp_path):
     with pytest.raises(DataError, match=r"--normal .*good"):
         FolderLayout.read(draw(tmp_path, "good/1.png", "scratched/2.png"))
 
@@ -34,7 +34,7 @@ def test_categories_and_empty_folders_are_refused(tmp_path):
         FolderLayout.read(tmp_path / "b")
 
 
-def test_test_pictures_are_labelled_when_one_folder_is_normal(tmp_path):
+def test_test_pictures_are_labeled_when_one_folder_is_normal(tmp_path):
     draw(tmp_path, "fine/1.png", "new/ok/1.png", "new/hole/1.png", "masks/hole/1.png")
     found = from_folders(normal=tmp_path / "fine", test=tmp_path / "new", masks=tmp_path / "masks")
     assert [(s.label, s.class_name) for s in found.test] == [(ANOMALOUS, "hole"), (NORMAL, "good")]
@@ -42,7 +42,7 @@ def test_test_pictures_are_labelled_when_one_folder_is_normal(tmp_path):
     assert found.name == "fine"
 
 
-def test_test_pictures_are_unlabelled_otherwise(tmp_path):
+def test_test_pictures_are_unlabeled_otherwise(tmp_path):
     draw(tmp_path, "1.png", "hole/1.png")
     found = from_folders(test=tmp_path)
     assert [(s.label, s.class_name) for s in found.test] == [(None, None)] * 2
@@ -74,7 +74,7 @@ def test_an_empty_test_folder_is_an_error(tmp_path, inside):
 
 
 @pytest.mark.parametrize(("normal", "test"), [(".", "new"), ("new/good", "new"), ("new", "new")])
-def test_what_is_learnt_from_is_not_tested_on(tmp_path, normal, test):
+def test_what_is_learned_from_is_not_tested_on(tmp_path, normal, test):
     draw(tmp_path, "1.png", "new/good/1.png", "new/hole/1.png")
     with pytest.raises(DataError, match="share pictures"):
         from_folders(normal=tmp_path / normal, test=tmp_path / test)

@@ -10,7 +10,7 @@ TREE = ("train/0.normal/1.png", "test/0.normal/1.png", "test/1.abnormal/1.png")
 
 def test_the_tree(tmp_path):
     root = draw(tmp_path / "x rays", *TREE)
-    assert GanomalyLayout.recognises(root)
+    assert GanomalyLayout.recognizes(root)
     assert GanomalyLayout.categories(root) == []
     found = GanomalyLayout.read(root)
     assert (found.name, found.layout, found.root, len(found.train)) == ("x rays", "ganomaly", root, 1)
@@ -32,7 +32,7 @@ def test_parts_may_be_missing(tmp_path):
 
 def test_other_trees_and_categories_are_refused(tmp_path):
     draw(tmp_path, "train/good/1.png")
-    assert not GanomalyLayout.recognises(tmp_path)
+    assert not GanomalyLayout.recognizes(tmp_path)
     with pytest.raises(DataError, match=r"expected the tree ROOT/train/0\.normal"):
         GanomalyLayout.read(tmp_path)
     with pytest.raises(DataError, match="has no categories"):
@@ -50,7 +50,7 @@ def test_several_kinds_of_anomalies_and_folders_inside_are_all_read(tmp_path):
     ]
 
 
-def test_anomalies_beside_the_training_pictures_are_not_learnt_from(tmp_path):
+def test_anomalies_beside_the_training_pictures_are_not_learned_from(tmp_path):
     """Trees made for torchvision's ImageFolder often have every class in every part."""
     found = GanomalyLayout.read(draw(tmp_path, *TREE, "train/1.abnormal/2.png"))
     assert [s.path.parent.name for s in found.train] == ["0.normal"]

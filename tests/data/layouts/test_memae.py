@@ -19,7 +19,7 @@ def memae(root):
 
 def test_the_tree(tmp_path):
     root = memae(tmp_path / "UCSD_P2_256")
-    assert MemaeLayout.recognises(root)
+    assert MemaeLayout.recognizes(root)
     found = MemaeLayout.read(root)
     assert (found.name, found.layout, [video.name for video in found.train]) == ("UCSD_P2_256", "memae", ["Video001"])
     assert [video.frame_labels.tolist() for video in found.test] == [[1] * 6, [0, 0, 0, 0, 1, 1]]
@@ -28,7 +28,7 @@ def test_the_tree(tmp_path):
 def test_several_in_a_folder_are_categories(tmp_path):
     for name in ("ped2", "avenue"):
         memae(tmp_path / name)
-    assert MemaeLayout.recognises(tmp_path)
+    assert MemaeLayout.recognizes(tmp_path)
     assert MemaeLayout.categories(tmp_path) == ["avenue", "ped2"]
     assert MemaeLayout.read(tmp_path, "ped2").category == "ped2"
 
@@ -47,6 +47,6 @@ def test_labels_may_be_missing_as_a_whole_but_must_fit(tmp_path):
 
 def test_other_trees_are_refused(tmp_path):
     clip(tmp_path / "Train/Train001")
-    assert not MemaeLayout.recognises(tmp_path)
+    assert not MemaeLayout.recognizes(tmp_path)
     with pytest.raises(DataError, match="expected the tree Train/Video001"):
         MemaeLayout.read(tmp_path)

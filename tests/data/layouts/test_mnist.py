@@ -17,7 +17,7 @@ def shown(samples):
     return (batch.pixels[:, 0] * 255).round().astype(np.uint8)
 
 
-def test_with_both_files_one_is_learnt_from_and_the_other_tested_on(tmp_path, caplog):
+def test_with_both_files_one_is_learned_from_and_the_other_tested_on(tmp_path, caplog):
     root = write_digits(tmp_path / "mnist", parts=("train", "t10k"))
     found = MnistLayout.read(root, "3")
     assert (found.name, found.layout, found.category) == ("mnist_3", "mnist", "3")
@@ -30,11 +30,11 @@ def test_with_both_files_one_is_learnt_from_and_the_other_tested_on(tmp_path, ca
 
 
 @pytest.mark.parametrize("part", ["train", "t10k"])
-def test_with_one_file_two_thirds_are_learnt_from_and_nothing_is_used_twice(tmp_path, caplog, part):
+def test_with_one_file_two_thirds_are_learned_from_and_nothing_is_used_twice(tmp_path, caplog, part):
     root = write_digits(tmp_path / "mnist", parts=(part,), before="fashion_", packed=False)
     with caplog.at_level(logging.WARNING):
         found = MnistLayout.read(root, "7")
-    assert "4 of the 6 pictures of class 7 are learnt from" in caplog.text
+    assert "4 of the 6 pictures of class 7 are learned from" in caplog.text
     assert [int(s.path.name) for s in found.train] == [7, 17, 37, 47]
     assert {s.path for s in found.train} | {s.path for s in found.test} == {
         root / f"fashion_{part}-images-idx3-ubyte" / str(i) for i in range(60)
@@ -43,12 +43,12 @@ def test_with_one_file_two_thirds_are_learnt_from_and_nothing_is_used_twice(tmp_
     assert [int(s.path.name) for s in found.test if s.label == NORMAL] == [27, 57]
 
 
-def test_it_is_recognised_also_where_torchvision_puts_it(tmp_path):
+def test_it_is_recognized_also_where_torchvision_puts_it(tmp_path):
     write_digits(tmp_path / "MNIST" / "raw", parts=("train", "t10k"))
     for root in (tmp_path, tmp_path / "MNIST"):
         (found,) = open_datasets(root, normal_class="0")
         assert (found.layout, len(found.train)) == ("mnist", 6)
-    assert not MnistLayout.recognises(tmp_path / "nothing")
+    assert not MnistLayout.recognizes(tmp_path / "nothing")
 
 
 def test_every_class_in_turn(tmp_path):

@@ -18,7 +18,7 @@ TREE = (
 
 def test_one_category(tmp_path):
     root = draw(tmp_path / "bottle ß", *TREE)
-    assert MvtecLayout.recognises(root)
+    assert MvtecLayout.recognizes(root)
     assert MvtecLayout.categories(root) == []
     found = MvtecLayout.read(root)
     assert (found.name, found.layout, found.root, found.category) == ("bottle ß", "mvtec", root, None)
@@ -75,6 +75,6 @@ def test_categories_that_are_links_keep_their_own_names(tmp_path):
 
 def test_other_trees_are_refused_with_the_tree_expected(tmp_path):
     draw(tmp_path, "train/fine/1.png")
-    assert not MvtecLayout.recognises(tmp_path)
+    assert not MvtecLayout.recognizes(tmp_path)
     with pytest.raises(DataError, match="expected train/good with normal pictures; the tree is CATEGORY/train/good"):
         MvtecLayout.read(tmp_path)

@@ -52,7 +52,7 @@ def test_parts_are_cut_by_the_numbers_of_frames(tmp_path):
 def test_labels_are_found_where_they_are_usually_kept(tmp_path, place, shape):
     root = frames(tmp_path / "dataset/ped2")
     labels(tmp_path / place, shape)
-    labels(tmp_path / "data/frame_labels_avenue.npy")  # of another data set
+    labels(tmp_path / "data/frame_labels_avenue.npy")  # of another dataset
     found = RedistributedLayout.read(root)
     np.testing.assert_array_equal(np.concatenate([video.frame_labels for video in found.test]), LABELS)
 
@@ -101,14 +101,14 @@ def test_several_in_a_folder_are_categories(tmp_path):
     for name in ("avenue", "ped2"):
         frames(tmp_path / name)
     (tmp_path / "docs").mkdir()
-    assert RedistributedLayout.recognises(tmp_path)
+    assert RedistributedLayout.recognizes(tmp_path)
     assert RedistributedLayout.categories(tmp_path) == ["avenue", "ped2"]
     assert RedistributedLayout.read(tmp_path, "ped2").root == tmp_path / "ped2"
 
 
 def test_other_trees_are_refused(tmp_path):
     clip(tmp_path / "training/01")
-    assert not RedistributedLayout.recognises(tmp_path)
+    assert not RedistributedLayout.recognizes(tmp_path)
     with pytest.raises(DataError, match="expected the tree training/frames"):
         RedistributedLayout.read(tmp_path)
 

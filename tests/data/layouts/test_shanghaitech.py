@@ -25,9 +25,9 @@ def campus(root, train="videos", truth="testing"):
 
 @pytest.mark.parametrize("train", ["videos", "frames"])
 @pytest.mark.parametrize("truth", ["testing", ""])
-def test_videos_or_frames_to_learn_from_and_labelled_frames(tmp_path, train, truth):
+def test_videos_or_frames_to_learn_from_and_labeled_frames(tmp_path, train, truth):
     root = campus(tmp_path / "shanghaitech", train, truth)
-    assert ShanghaiTechLayout.recognises(root)
+    assert ShanghaiTechLayout.recognizes(root)
     assert ShanghaiTechLayout.categories(root) == []
     found = ShanghaiTechLayout.read(root)
     assert (found.layout, [video.name for video in found.train]) == ("shanghaitech", ["01_001", "13_007"])
@@ -59,7 +59,7 @@ def test_labels_that_do_not_fit_are_errors(tmp_path):
 
 def test_categories_and_other_trees_are_refused(tmp_path):
     clip(tmp_path / "testing/frames/01_0014")
-    assert not ShanghaiTechLayout.recognises(tmp_path)
+    assert not ShanghaiTechLayout.recognizes(tmp_path)
     with pytest.raises(DataError, match="expected the tree"):
         ShanghaiTechLayout.read(tmp_path)
     with pytest.raises(DataError, match="has no categories"):

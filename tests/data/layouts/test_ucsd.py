@@ -27,7 +27,7 @@ def ped(root, script=SCRIPT):
 
 def test_one_of_the_two(tmp_path):
     root = ped(tmp_path / "UCSDped1")
-    assert UcsdLayout.recognises(root)
+    assert UcsdLayout.recognizes(root)
     assert UcsdLayout.categories(root) == []
     found = UcsdLayout.read(root)
     assert (found.name, found.layout, found.root, found.category) == ("UCSDped1", "ucsd", root, None)
@@ -46,7 +46,7 @@ def test_one_of_the_two(tmp_path):
 def test_the_whole_data_set_has_two_categories(tmp_path, inner):
     for name in ("UCSDped1", "UCSDped2"):
         ped(tmp_path / inner / name)
-    assert UcsdLayout.recognises(tmp_path)
+    assert UcsdLayout.recognizes(tmp_path)
     assert UcsdLayout.categories(tmp_path) == ["UCSDped1", "UCSDped2"]
     found = UcsdLayout.read(tmp_path, "UCSDped2")
     assert (found.name, found.category, found.root) == ("UCSDped2", "UCSDped2", tmp_path / inner / "UCSDped2")
@@ -87,7 +87,7 @@ def test_a_mask_short_and_two_scripts_are_errors(tmp_path):
 
 def test_other_trees_are_refused_with_the_tree_expected(tmp_path):
     clip(tmp_path / "train/Train001")
-    assert not UcsdLayout.recognises(tmp_path)
+    assert not UcsdLayout.recognizes(tmp_path)
     with pytest.raises(DataError, match="expected the tree UCSDped1/Train/Train001"):
         UcsdLayout.read(tmp_path)
 

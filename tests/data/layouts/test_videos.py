@@ -16,7 +16,7 @@ def test_the_usual_names_of_both_parts(tmp_path, train, test):
     film(tmp_path / train / "10.mp4")
     film(tmp_path / train / "2.avi")
     film(tmp_path / test / "a b.mkv")
-    assert VideosLayout.recognises(tmp_path)
+    assert VideosLayout.recognizes(tmp_path)
     found = VideosLayout.read(tmp_path)
     assert (found.name, found.layout, found.root) == (tmp_path.name, "videos", tmp_path)
     assert (names(found.train), names(found.test)) == (["2", "10"], ["a b"])
@@ -50,7 +50,7 @@ def test_frame_folders_are_videos_when_their_pictures_follow_each_other(tmp_path
     clip(tmp_path / "train/walk", start=0, suffix=".png")
     clip(tmp_path / "test/run", start=7, suffix=".jpg")
     film(tmp_path / "test/ride.mp4")
-    assert VideosLayout.recognises(tmp_path)
+    assert VideosLayout.recognizes(tmp_path)
     found = VideosLayout.read(tmp_path)
     assert (names(found.train), names(found.test)) == (["walk"], ["ride", "run"])
 
@@ -69,13 +69,13 @@ def test_frame_folders_are_videos_when_their_pictures_follow_each_other(tmp_path
     ],
 )
 def test_sorted_pictures_are_not_taken_for_videos(tmp_path, pictures):
-    assert not VideosLayout.recognises(draw(tmp_path, *pictures))
+    assert not VideosLayout.recognizes(draw(tmp_path, *pictures))
 
 
 def test_a_plain_folder_of_videos_is_for_training(tmp_path):
     for name in ("2.mp4", "10.mp4", "monday/1.mp4"):
         film(tmp_path / name)
-    assert VideosLayout.recognises(tmp_path)
+    assert VideosLayout.recognizes(tmp_path)
     found = VideosLayout.read(tmp_path)
     assert (names(found.train), found.test) == (["2", "10", "monday/1"], ())
 
@@ -83,10 +83,10 @@ def test_a_plain_folder_of_videos_is_for_training(tmp_path):
 def test_videos_beside_pictures_and_sets_deeper_down_are_not_guessed(tmp_path):
     film(tmp_path / "a/1.mp4")
     draw(tmp_path / "a", "thumbnails/1.png")
-    assert not VideosLayout.recognises(tmp_path / "a")
-    film(tmp_path / "b/site/camera/train/1.mp4")  # with its tests, it would all be learnt from
+    assert not VideosLayout.recognizes(tmp_path / "a")
+    film(tmp_path / "b/site/camera/train/1.mp4")  # with its tests, it would all be learned from
     film(tmp_path / "b/site/camera/test/1.mp4")
-    assert not VideosLayout.recognises(tmp_path / "b")
+    assert not VideosLayout.recognizes(tmp_path / "b")
 
 
 def test_several_cameras_are_categories(tmp_path):

@@ -145,9 +145,9 @@ def test_a_dead_pixel_is_no_alarm_by_itself(kind):
 
 def test_other_inputs_are_refused(kind):
     made, settings, frames = kind
-    with pytest.raises(ConfigError, match=f"{frames} grey"):
+    with pytest.raises(ConfigError, match=f"{frames} gray"):
         made(settings(), InputSpec(size=SIZE, channels=3, frames=frames))
-    with pytest.raises(ConfigError, match=f"{frames} grey"):
+    with pytest.raises(ConfigError, match=f"{frames} gray"):
         made(settings(), InputSpec(size=SIZE, channels=1, frames=3))
 
 

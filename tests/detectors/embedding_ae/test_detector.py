@@ -22,13 +22,13 @@ WIDTH = 12
 
 
 class Small(VideoBackbone):
-    """A network of clips with batch normalisation, in which a single frame shows."""
+    """A network of clips with batch normalization, in which a single frame shows."""
 
     def __init__(self):
         card = VideoCard(
             backbone="small",
             source="random weights",
-            licence="none",
+            license="none",
             mean=(0.4, 0.5, 0.6),
             std=(0.2, 0.2, 0.2),
             size=(16, 16),
@@ -43,7 +43,7 @@ class Small(VideoBackbone):
         super().__init__(card, trunk, 3)
 
     def embed(self, x):
-        return self.trunk(self.normalise(x)).tanh().mean((2, 3, 4))
+        return self.trunk(self.normalize(x)).tanh().mean((2, 3, 4))
 
 
 class SmallAE(EmbeddingAE):
@@ -106,7 +106,7 @@ def test_embeddings_do_not_depend_on_the_batch_to_the_last_bit():
     assert torch.equal(whole, alone)
 
 
-def test_ignored_pixels_count_as_much_as_the_mean_colour():
+def test_ignored_pixels_count_as_much_as_the_mean_color():
     detector = made().eval()
     region = torch.zeros(16, 16)
     region[:5] = 1
@@ -143,11 +143,11 @@ def test_the_embedder_is_left_alone_while_it_is_frozen():
     assert detector.net.training
 
 
-def test_embeddings_are_standardised_on_the_training_clips():
+def test_embeddings_are_standardized_on_the_training_clips():
     detector = fitted()
     with torch.no_grad():
         x = detector.embed(clips(20))
-    np.testing.assert_allclose(detector.centre, x.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(detector.center, x.mean(0), rtol=1e-5)
     np.testing.assert_allclose(detector.spread, x.numpy().std(0), rtol=1e-4)
 
 
@@ -201,7 +201,7 @@ def test_all_of_it_may_learn():
     assert len(held) == len({id(p) for p in held}) == len(list(detector.parameters()))
 
 
-def test_optimisers_hold_what_will_learn_from_the_start_at_a_rate_of_its_own():
+def test_optimizers_hold_what_will_learn_from_the_start_at_a_rate_of_its_own():
     (optimizer,) = made(unfreeze=["last", "last"], unfrozen_rate=3e-5).optimizers().values()
     assert [group["lr"] for group in optimizer.param_groups] == [1e-3, 3e-5]
     assert [group.get("late") for group in optimizer.param_groups] == [None, "embedder"]
@@ -248,9 +248,9 @@ def test_what_is_to_be_rebuilt_never_learns(target):
     detector = fitted(unfreeze=["all"], target=target)
     detector.epoch_begins(0, late=True)
     with torch.no_grad():
-        at_first = (detector.embed(clips(8)) - detector.centre) / detector.spread
-        detector.embedder.trunk.last.weight *= 0.5  # as if it had learnt
-        now = (detector.embed(clips(8)) - detector.centre) / detector.spread
+        at_first = (detector.embed(clips(8)) - detector.center) / detector.spread
+        detector.embedder.trunk.last.weight *= 0.5  # as if it had learned
+        now = (detector.embed(clips(8)) - detector.center) / detector.spread
     embedding, to_be = detector._both(clips(8))
     assert embedding.requires_grad and not to_be.requires_grad
     torch.testing.assert_close(to_be, at_first if target == "teacher" else now)
@@ -282,7 +282,7 @@ def test_a_shrunk_embedding_does_not_look_better_on_normals_kept_back():
     with torch.no_grad():
         detector.embedder.trunk.last.weight *= 0.5
         detector.embedder.trunk.last.bias *= 0.5
-        detector.centre *= 0.5
+        detector.center *= 0.5
         detector.net = _Times(0.5, detector.net)
     assert validated(detector, clips(8, seed=1)) == pytest.approx(before, rel=0.15)  # and not a quarter; tanh bends it
 
@@ -301,7 +301,7 @@ class _Times(torch.nn.Module):
 
 @pytest.mark.parametrize("count", [1, 8])
 @pytest.mark.parametrize("target", ["detached", "teacher"])
-def test_an_embedder_that_has_learnt_nothing_yet_is_judged_as_frozen(count, target):
+def test_an_embedder_that_has_learned_nothing_yet_is_judged_as_frozen(count, target):
     detector = fitted(unfreeze=["all"], target=target)
     with torch.no_grad():
         rows = detector.embed(clips(count, seed=1))
@@ -334,10 +334,10 @@ def test_the_score_is_that_of_the_head_and_all_are_terms(head):
     assert found.map is None
 
 
-def test_the_error_is_the_mean_square_of_the_standardised_embedding():
+def test_the_error_is_the_mean_square_of_the_standardized_embedding():
     detector = fitted()
     with torch.no_grad():
-        x = (detector.embed(clips(5)) - detector.centre) / detector.spread
+        x = (detector.embed(clips(5)) - detector.center) / detector.spread
         expected = (detector.net(x)[0] - x).numpy()
         found = detector(clips(5)).terms["ae"]
     np.testing.assert_allclose(found[:, 0], (expected**2).mean(1), rtol=1e-5)
@@ -349,7 +349,7 @@ def test_classes_of_the_clips_are_used_where_they_are_known():
         rows = detector.embed(clips(12))
         detector.prepare(Rows(rows))
         detector.learn_heads(Rows(rows, actions=["dive", "run", "kick"] * 4))
-    x = ((rows - detector.centre) / detector.spread).numpy()
+    x = ((rows - detector.center) / detector.spread).numpy()
     expected = [x[place::3].mean(0) for place in (0, 2, 1)]  # dive, kick, run
     np.testing.assert_allclose(detector.heads.centroids.means, expected, atol=1e-5)
 
@@ -360,8 +360,8 @@ def test_views_count_as_normal_for_the_heads():
         detector.prepare(Rows(clips(6)))
         with torch.no_grad():
             detector.learn_heads(Rows(clips(6)))
-    assert len(few.heads.neighbours.kept) == 6
-    assert len(more.heads.neighbours.kept) == 24
+    assert len(few.heads.neighbors.kept) == 6
+    assert len(more.heads.neighbors.kept) == 24
 
 
 # --- options ------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.covariance import ledoit_wolf
 
-from offnormal.detectors.embedding_ae.heads import Centroids, Heads, Neighbours, _ShrunkGaussian, classes_of, coreset
+from offnormal.detectors.embedding_ae.heads import Centroids, Heads, Neighbors, _ShrunkGaussian, classes_of, coreset
 
 
 def rows(n, width, seed=0):
@@ -38,13 +38,13 @@ def test_rows_that_do_not_differ_give_a_distance_all_the_same():
     np.testing.assert_allclose(head(torch.tensor([[1.0, 1, 1, 1], [2, 2, 2, 2]])), [0, 1], atol=1e-6)
 
 
-def test_neighbours_are_the_nearest_and_their_distances_averaged():
+def test_neighbors_are_the_nearest_and_their_distances_averaged():
     x, asked = rows(30, 4), rows(6, 4, seed=1)
-    head = Neighbours(3, 100, "coreset")
+    head = Neighbors(3, 100, "coreset")
     head.learn(x, 0)
     apart = np.sqrt(((asked.numpy()[:, None] - x.numpy()[None]) ** 2).mean(2))
     np.testing.assert_allclose(head(asked), np.sort(apart, 1)[:, :3].mean(1), rtol=1e-5)
-    few = Neighbours(3, 2, "coreset")
+    few = Neighbors(3, 2, "coreset")
     few.learn(x, 0)
     assert few.kept.shape == (2, 4)
     assert torch.isfinite(few(asked)).all()
@@ -67,12 +67,12 @@ def test_a_coreset_is_greedy_and_covers_better_than_chance():
 
 @pytest.mark.parametrize("subsample", ["coreset", "random"])
 def test_no_more_rows_are_kept_than_the_budget_allows(subsample):
-    head = Neighbours(1, 10, subsample)
+    head = Neighbors(1, 10, subsample)
     x = rows(50, 200)
     head.learn(x, 3)
     assert head.kept.shape == (10, 200)
     assert all((row == x).all(1).any() for row in head.kept)
-    again = Neighbours(1, 10, subsample)
+    again = Neighbors(1, 10, subsample)
     again.learn(x, 3)
     assert torch.equal(again.kept, head.kept)
 
@@ -89,7 +89,7 @@ def test_classes_have_their_names_or_are_found():
 
 def test_all_heads_answer_at_once():
     x = rows(20, 6)
-    heads = Heads(2, Neighbours(2, 5, "random"))
+    heads = Heads(2, Neighbors(2, 5, "random"))
     heads.learn(x, x[:, :2], [None] * 20, 0)
     found = heads(x[:3], x[:3, :2])
     assert set(found) == {"centroid", "mahalanobis", "knn", "latent"}

@@ -7,7 +7,7 @@ from offnormal.detectors.embedding_ae.networks import EmbeddingAutoencoder
 
 def named(net):
     """Kinds of layers with their sizes, in order."""
-    made = [net.normalisation, *net.encoder, *net.decoder]
+    made = [net.normalization, *net.encoder, *net.decoder]
     return [
         (type(layer).__name__, layer.in_features, layer.out_features)
         if isinstance(layer, nn.Linear)
@@ -35,7 +35,7 @@ def test_it_computes_what_its_layers_say():
     net(torch.randn(40, 6) * 2 + 1)  # running statistics of its own
     net.eval()
     x = torch.randn(4, 6)
-    norm = net.normalisation
+    norm = net.normalization
     h = (x - norm.running_mean) / (norm.running_var + norm.eps).sqrt() * norm.weight + norm.bias
     down, up = ([layer for layer in half if isinstance(layer, nn.Linear)] for half in (net.encoder, net.decoder))
     for layer in down:

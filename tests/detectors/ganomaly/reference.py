@@ -47,7 +47,7 @@ def from_recipe(config, seed, **further):
 
 
 def train(detector, batches, each=lambda detector, losses: None):
-    """The plainest loop over `training_step`; the losses of every step by the optimisers' names."""
+    """The plainest loop over `training_step`; the losses of every step by the optimizers' names."""
     optimizers = detector.train().optimizers()
     history = []
     for batch in batches:

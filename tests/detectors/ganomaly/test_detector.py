@@ -204,7 +204,7 @@ def test_weights_of_the_losses_are_options():
     assert set(found) == {"loss", "contextual", "latent"}
 
 
-def test_a_collapsed_discriminator_starts_anew_with_its_optimiser():
+def test_a_collapsed_discriminator_starts_anew_with_its_optimizer():
     made = small(collapse=100.0)  # any loss is below
     before = [p.clone() for p in made.discriminator.parameters()]
     optimizers = made.train().optimizers()

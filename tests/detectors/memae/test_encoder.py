@@ -54,7 +54,7 @@ def without_numbers(name, size, **more):
         ("r3d_18", (512, 2, 16, 16)),
     ],
 )
-def test_codes_of_15_grey_frames_of_256_pixels_come_back_as_15_frames(name, code):
+def test_codes_of_15_gray_frames_of_256_pixels_come_back_as_15_frames(name, code):
     made = without_numbers(name, (15, 256, 256), memory=2000)
     clip = torch.empty(1, 1, 15, 256, 256, device="meta")
     assert tuple(list(made.net.encoder(clip).values())[-1].shape) == (1, *code)
@@ -73,7 +73,7 @@ def test_clips_of_odd_sizes_come_back(name, size):
 
 
 @pytest.mark.parametrize("name", encoder_names())
-def test_every_encoder_learns_and_scores_as_it_learnt(name):
+def test_every_encoder_learns_and_scores_as_it_learned(name):
     """A step moves all that learns; folded and channels last it gives what the network itself gives."""
     made = memae(name)
     with_statistics(made.net)

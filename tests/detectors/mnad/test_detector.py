@@ -218,14 +218,14 @@ def test_the_whole_evaluation_equals_the_references(golden, method, how):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_score_is_the_weighted_sum_of_standardised_terms(method):
+def test_a_score_is_the_weighted_sum_of_standardized_terms(method):
     made = fitted(small(method))
     x = pixels(made, seed=3)
-    learnt, output = made(pixels(made, seed=1)).terms, made(x)
+    learned, output = made(pixels(made, seed=1)).terms, made(x)
     share = 0.6 if method == "pred" else 0.7
     terms = []
     for name, sign in (("psnr", -1), ("feature_distance", 1)):
-        spread, mean = torch.std_mean(learnt[name], correction=0)
+        spread, mean = torch.std_mean(learned[name], correction=0)
         terms.append(sign * (output.terms[name] - mean) / spread)
     torch.testing.assert_close(output.score, share * terms[0] + (1 - share) * terms[1], rtol=1e-3, atol=1e-3)
 
@@ -262,13 +262,13 @@ def test_ignored_pixels_neither_count_nor_show():
     assert not a.map[..., :4, :].any()
 
 
-@pytest.mark.parametrize("colours", ["rgb", "bgr"])
-def test_colours_come_to_the_network_in_its_own_order(colours):
-    made = fitted(small("recon", colours=colours))
+@pytest.mark.parametrize("colors", ["rgb", "bgr"])
+def test_colors_come_to_the_network_in_its_own_order(colors):
+    made = fitted(small("recon", colors=colors))
     x = pixels(made)
-    inside = x if colours == "rgb" else x.flip(1)
+    inside = x if colors == "rgb" else x.flip(1)
     frame, _ = made.net(2 * inside - 1, made.items)
-    torch.testing.assert_close(made.reconstruct(x), (frame if colours == "rgb" else frame.flip(1)) / 2 + 0.5)
+    torch.testing.assert_close(made.reconstruct(x), (frame if colors == "rgb" else frame.flip(1)) / 2 + 0.5)
 
 
 def test_scores_before_the_fit_are_refused():
@@ -297,13 +297,13 @@ def test_streams_together_are_as_each_alone():
     assert after.shape == states.shape
 
 
-def test_only_frames_below_the_threshold_are_learnt_from():
+def test_only_frames_below_the_threshold_are_learned_from():
     x = pixels(small())
     made = fitted(small(update_threshold=1e-9))
     assert torch.equal(made.step(x, made.initial_state())[1], made.items.expand(6, -1, -1))
 
 
-def test_the_terms_of_a_detector_that_updates_online_are_standardised_as_it_scores():
+def test_the_terms_of_a_detector_that_updates_online_are_standardized_as_it_scores():
     made = small(update=True, update_threshold=1.0)
     fitted(made)
     found = InOrder(made).score(pixels(made, seed=1), [0] * 6).terms
@@ -359,7 +359,7 @@ def test_weights_say_their_structure(golden):
     made = MNAD.from_reference([{"items": items}, reference_state("recon", 13)], MNADOptions(), (32, 48))
     options = made.options
     assert (options.method, options.width, options.memory_size, options.length) == ("recon", 64, 10, 512)
-    assert options.colours == "bgr"
+    assert options.colors == "bgr"
     assert (made.input.size, made.input.resize.policy) == ((32, 48), "stretch")
     predicting = MNAD.from_reference([reference_state("pred", 13), {"items": items}], MNADOptions())
     assert (predicting.options.method, predicting.input.frames, predicting.input.size) == ("pred", 5, (256, 256))
@@ -374,8 +374,8 @@ def test_imported_weights_see_frames_as_the_published_code_does(golden):
     frame = Image.fromarray(stored["prep__bgr_u8"][:, :, ::-1].copy())
     x = torch.tensor(to_pixels(frame, made.input))[None] / 255
     inside = made._split(x)[0][0].permute(1, 2, 0)
-    one_grey_level = 1.01 / 127.5  # OpenCV and Pillow round differently
-    np.testing.assert_allclose(inside.numpy(), stored["prep__out_32x48"], atol=one_grey_level)
+    one_gray_level = 1.01 / 127.5  # OpenCV and Pillow round differently
+    np.testing.assert_allclose(inside.numpy(), stored["prep__out_32x48"], atol=one_gray_level)
     assert np.abs(inside.numpy() - stored["prep__out_32x48"]).mean() < 0.5 / 127.5
 
 

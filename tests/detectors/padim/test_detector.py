@@ -28,11 +28,11 @@ class Toy(Backbone):
         self.requires_grad_(False)
         self.channels, self.strides = {"a": 5, "b": 7}, {"a": (4, 4), "b": (8, 8)}
         self.card = WeightCard(
-            backbone="toy", source="seed 1", licence="none", mean=(0.5,) * 3, std=(0.5,) * 3, size=(32, 32)
+            backbone="toy", source="seed 1", license="none", mean=(0.5,) * 3, std=(0.5,) * 3, size=(32, 32)
         )
 
     def forward(self, x):
-        x = self.normalise(x)
+        x = self.normalize(x)
         return {"a": self.a(x).tanh(), "b": self.b(x).tanh()}
 
 
@@ -263,10 +263,10 @@ def test_left_out_scores_equal_refitting_without_the_image():
 
 @pytest.mark.parametrize(
     ("options", "rtol"),
-    [({"neighbours": 3}, 1e-3), ({"rank": 2}, 0.1), ({"shrinkage": 0.3}, 0.03), ({"shrinkage": "auto"}, 0.03)],
+    [({"neighbors": 3}, 1e-3), ({"rank": 2}, 0.1), ({"shrinkage": 0.3}, 0.03), ({"shrinkage": "auto"}, 0.03)],
 )
 def test_left_out_scores_come_near_refitting_without_the_image(options, rtol):
-    """Exact with neighbours; else but for what is chosen once from all images, such as directions."""
+    """Exact with neighbors; else but for what is chosen once from all images, such as directions."""
     detector = toy(40, eps_relative=False, **options)
     embedding = detector.embed(pictures(40))
     left_out = torch.cat([output.score for output in detector.leave_one_out(embedding)])
@@ -278,8 +278,8 @@ def test_left_out_scores_come_near_refitting_without_the_image(options, rtol):
         torch.testing.assert_close(left_out[i : i + 1], found, rtol=rtol, atol=1e-3)
 
 
-def test_neighbours_take_the_least_distance_of_the_models_around():
-    detector, x = toy(neighbours=3), pictures(3)
+def test_neighbors_take_the_least_distance_of_the_models_around():
+    detector, x = toy(neighbors=3), pictures(3)
     detector.finish()
     (features,) = detector._split(detector.embed(x))
     gaussian = detector.gaussians[0]
@@ -354,7 +354,7 @@ def test_the_backbone_is_cut_behind_the_last_layer_used():
 def test_numbers_that_a_flag_gives_as_text_are_read(parts, tmp_path):
     from offnormal.cli.main import run
 
-    assert PadimOptions(neighbours="3").neighbours == 3
+    assert PadimOptions(neighbors="3").neighbors == 3
     arguments = ["fit", "padim", "--data", str(parts), "--size", "64", "--out", str(tmp_path), "--shrinkage", "0.1"]
-    assert run([*arguments, "--neighbours", "3", "--pool", "top", "--rank", "8"]) == 0
-    assert run([*arguments, "--neighbours", "2"]) == 2
+    assert run([*arguments, "--neighbors", "3", "--pool", "top", "--rank", "8"]) == 0
+    assert run([*arguments, "--neighbors", "2"]) == 2

@@ -31,13 +31,13 @@ def test_a_picture_is_a_clip_of_one_frame():
 
 
 def test_each_kind_of_change_happens():
-    """A grey field with a bright spot: it moves, takes colour, is blurred and loses pixels, each in some views."""
+    """A gray field with a bright spot: it moves, takes color, is blurred and loses pixels, each in some views."""
     field = torch.full((3, 2, 33, 33), 0.5)
     field[:, :, 16, 16] = 0.9
     made = [view(field, seed) for seed in range(60)]
     middle = [one[:, 0, 2:8, 2:8].flatten(1).median(1).values for one in made]  # far from the spot
-    assert any((colours - colours[0]).abs().max() > 0.02 for colours in middle)
-    assert any(abs(float(colours.mean()) - 0.5) > 0.05 for colours in middle)
+    assert any((colors - colors[0]).abs().max() > 0.02 for colors in middle)
+    assert any(abs(float(colors.mean()) - 0.5) > 0.05 for colors in middle)
     assert any((one == 0).all(0).sum() > 5 for one in made)
     assert any((one == 1).all(0).sum() > 5 for one in made)
     assert any(one[0, 0, 16, 16] < 0.8 * one[0, 0].max() for one in made)

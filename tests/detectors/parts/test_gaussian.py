@@ -108,7 +108,7 @@ def test_half_precision_factors_are_half_as_large_and_move_distances_by_little(p
 
 
 def shrunk(train, share, eps=0.05):
-    """Covariances (P, D, D) drawn towards the ridge with the same trace, naively in float64."""
+    """Covariances (P, D, D) drawn toward the ridge with the same trace, naively in float64."""
     rows = train.transpose(2, 3, 0, 1).reshape(-1, *train.shape[:2])
     found = []
     for x in rows:
@@ -119,7 +119,7 @@ def shrunk(train, share, eps=0.05):
 
 
 @pytest.mark.parametrize("n", [3, 5, 40])
-def test_shrinkage_draws_covariances_towards_a_multiple_of_the_ridge(n):
+def test_shrinkage_draws_covariances_toward_a_multiple_of_the_ridge(n):
     train, test = sample(n), sample(4, seed=1)
     gaussian = fitted(train, eps=0.05, shrinkage=0.3)
     expected = shrunk(train.numpy(), 0.3)

@@ -8,7 +8,7 @@ from offnormal.detectors.parts.maps import (
     _bilinear_matrix,
     concat_features,
     enlarge_and_smooth,
-    neighbours,
+    neighbors,
     on_grid,
     select_channels,
     smooth,
@@ -126,10 +126,10 @@ def test_selecting_equals_indexing_all_channels():
     assert torch.equal(concat_features(select_channels(layers(), chosen)), everything[:, chosen])
 
 
-def test_every_cell_meets_every_neighbour_once():
+def test_every_cell_meets_every_neighbor_once():
     x = torch.arange(12.0).view(1, 1, 3, 4)
     met = {(i, j): [] for i in range(3) for j in range(4)}
-    for models, seen, features in neighbours(x, reach=1):
+    for models, seen, features in neighbors(x, reach=1):
         at = torch.stack(torch.meshgrid(torch.arange(3), torch.arange(4), indexing="ij"))
         pairs = zip(at[:, *models].flatten(1).T.tolist(), at[:, *seen].flatten(1).T.tolist(), strict=True)
         for (i, j), (k, m) in pairs:

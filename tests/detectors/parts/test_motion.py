@@ -85,8 +85,8 @@ def test_maps_equal_a_naive_computation_in_float64(n):
     for i in range(4):
         for j in range(6):
             scaled = train[:, :, i, j] / np.sqrt(ridge)
-            learnt = np.cov(scaled, rowvar=False)
-            covariance = 0.8 * learnt + (1 + 0.2 * np.trace(learnt) / 7) * np.eye(7)
+            learned = np.cov(scaled, rowvar=False)
+            covariance = 0.8 * learned + (1 + 0.2 * np.trace(learned) / 7) * np.eye(7)
             z = test[:, :, i, j] / np.sqrt(ridge) - scaled.mean(0)
             distances[:, i, j] = np.sqrt(np.einsum("nd,de,ne->n", z, np.linalg.inv(covariance), z))
     enlarged = torch.nn.functional.interpolate(
@@ -100,7 +100,7 @@ def test_maps_equal_a_naive_computation_in_float64(n):
     np.testing.assert_allclose(output.score[:, 0], highest.mean(1), rtol=2e-3)
 
 
-@pytest.mark.parametrize("options", [{}, {"fusion": "sum", "appearance_features": 2}, {"neighbours": 3}])
+@pytest.mark.parametrize("options", [{}, {"fusion": "sum", "appearance_features": 2}, {"neighbors": 3}])
 def test_halves_merged_equal_the_whole_and_a_part_can_be_taken_out(options):
     whole = padim(20, **options)
     first, second = whole.blank(), whole.blank()

@@ -94,7 +94,7 @@ def test_arguments_and_sources_stay_here(about, monkeypatch):
         assert not path.is_file() or b"secret-word" not in path.read_bytes()
 
 
-def test_who_is_not_logged_in_hears_it_before_anything_is_learnt(about, monkeypatch):
+def test_who_is_not_logged_in_hears_it_before_anything_is_learned(about, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setattr("sys.stdin", open("/dev/null"))  # noqa: SIM115, PTH123
     wandb.teardown()

@@ -13,10 +13,10 @@ class LotsLayout:
 
     tree = "lot-1/ok/*.png  lot-1/ng/*.png  lot-2/...; the last lot is for testing"
     source = "an inspection station that stores lot by lot"
-    licence = "yours"
+    license = "yours"
 
     @staticmethod
-    def recognises(root: Path) -> bool:
+    def recognizes(root: Path) -> bool:
         """Whether there are folders of lots with an `ok` folder in them."""
         return bool(_lots(root))
 

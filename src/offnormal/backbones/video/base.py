@@ -35,7 +35,7 @@ class VideoCard(WeightCard):
     embedding: int  # numbers of a clip's embedding
     top1: float | None = None  # per cent of Kinetics-400, as published with the weights
     published: str | None = None  # name of the published weights; None: there are none
-    non_commercial: bool = False  # the licence of the published weights forbids commercial use
+    non_commercial: bool = False  # the license of the published weights forbids commercial use
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ class VideoBackbone(Backbone):
 
     def __init__(self, card: VideoCard, trunk: nn.Module, in_channels: int) -> None:
         if in_channels not in (1, 3):
-            raise ConfigError(f"{card.backbone}: {in_channels} channels; clips have 3 (colour) or 1 (grey)")
-        super().__init__(*_normalisation(card, in_channels), axes=3)
+            raise ConfigError(f"{card.backbone}: {in_channels} channels; clips have 3 (color) or 1 (gray)")
+        super().__init__(*_normalization(card, in_channels), axes=3)
         self.in_channels = in_channels
         self.card = card
         self.trunk = trunk
@@ -139,17 +139,17 @@ class VideoBackbone(Backbone):
         state = self._translate(read_weights(path))
         fill(self.trunk, state, path, self.card.backbone)
         self.card = self.card.model_copy(update={"source": source, "sha256": sha256_of(path)})
-        self.say_licence()
+        self.say_license()
 
-    def say_licence(self) -> None:
+    def say_license(self) -> None:
         """Say so when the weights are not for commercial use."""
         if self.card.non_commercial:
-            log.warning("weights of %s: %s, not for commercial use", self.card.backbone, self.card.licence)
+            log.warning("weights of %s: %s, not for commercial use", self.card.backbone, self.card.license)
 
-    def renormalise(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Take the normalisation of other weights: per colour, of pixels in 0-1."""
+    def renormalize(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Take the normalization of other weights: per color, of pixels in 0-1."""
         self.card = self.card.model_copy(update={"mean": tuple(mean), "std": tuple(std)})
-        for own, values in zip((self.mean, self.std), _normalisation(self.card, self.in_channels), strict=True):
+        for own, values in zip((self.mean, self.std), _normalization(self.card, self.in_channels), strict=True):
             own.copy_(torch.tensor(values).view_as(own))
 
     def _find(self) -> tuple[Path, str]:
@@ -160,15 +160,15 @@ class VideoBackbone(Backbone):
         return state
 
 
-def _normalisation(card: WeightCard, in_channels: int) -> tuple[Sequence[float], Sequence[float]]:
-    """Mean and spread of each channel; of grey those of the three colours, whose weights the stem adds up."""
+def _normalization(card: WeightCard, in_channels: int) -> tuple[Sequence[float], Sequence[float]]:
+    """Mean and spread of each channel; of gray those of the three colors, whose weights the stem adds up."""
     if in_channels == 3:
         return card.mean, card.std
     return [sum(card.mean) / 3], [sum(card.std) / 3]
 
 
-def make_grey(trunk: nn.Module) -> None:
-    """Let the convolutions that read colours read grey, with the sum of their weights over the colours."""
+def make_gray(trunk: nn.Module) -> None:
+    """Let the convolutions that read colors read gray, with the sum of their weights over the colors."""
     for module in trunk.modules():
         if isinstance(module, nn.Conv3d) and module.in_channels == 3 and module.groups == 1:
             module.weight = nn.Parameter(module.weight.detach().sum(1, keepdim=True))

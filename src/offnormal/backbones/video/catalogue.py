@@ -20,7 +20,7 @@ class Network(Protocol):
 
 
 def build_embedder(name: str, *, in_channels: int = 3) -> VideoBackbone:
-    """A network with random weights, as its weights were trained; in_channels: 3 for colour, 1 for grey.
+    """A network with random weights, as its weights were trained; in_channels: 3 for color, 1 for gray.
 
     Raises ConfigError for an unknown name, or a network that needs a package that is not installed.
     """

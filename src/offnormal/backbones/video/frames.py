@@ -38,7 +38,7 @@ class Frames(VideoBackbone):
 
     def embed(self, x: Tensor) -> Tensor:
         """Clips (N, C, T, H, W) in 0-1 -> (N, 3 D): mean, standard deviation, mean absolute change between frames."""
-        frames = x.expand(-1, 3, -1, -1, -1).transpose(1, 2).flatten(0, 1)  # (N T, 3, H, W); grey is three alike
+        frames = x.expand(-1, 3, -1, -1, -1).transpose(1, 2).flatten(0, 1)  # (N T, 3, H, W); gray is three alike
         (features,) = self.trunk(frames).values()
         return statistics(features.mean((2, 3)).unflatten(0, (len(x), -1)))
 
@@ -49,7 +49,7 @@ class Frames(VideoBackbone):
         """
         self.trunk.load_pretrained(weights)
         self.card = _card(self.card.backbone, self.trunk)
-        self.say_licence()
+        self.say_license()
 
 
 def statistics(embeddings: Tensor) -> Tensor:
@@ -70,5 +70,5 @@ def _card(name: str, trunk: TimmBackbone) -> VideoCard:
         layout="frames",
         embedding=3 * sum(trunk.channels.values()),
         published=trunk.card.backbone,
-        non_commercial="-nc" in trunk.card.licence.lower(),
+        non_commercial="-nc" in trunk.card.license.lower(),
     )

@@ -1,4 +1,4 @@
-"""Networks of clips as they compute fastest when nothing is learnt any more."""
+"""Networks of clips as they compute fastest when nothing is learned any more."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from offnormal.backbones.video.base import Size, VideoBackbone
 def for_inference(backbone: VideoBackbone, size: Size) -> VideoBackbone:
     """A copy of a network that gives the same of clips (T, H, W), and of others, in less time, and cannot learn.
 
-    Batch normalisation is folded into the convolutions before it, and weights lie in channels-last order where that is
+    Batch normalization is folded into the convolutions before it, and weights lie in channels-last order where that is
     faster. Networks of pictures inside are left as they are: they fold by themselves. Its state is not one that the
     network itself could load. Raises ConfigError for clips that the network cannot take.
     """
@@ -33,7 +33,7 @@ def for_inference(backbone: VideoBackbone, size: Size) -> VideoBackbone:
 
 
 def scoring_form(backbone: VideoBackbone, size: Size) -> VideoBackbone:
-    """`for_inference`, or the network itself where nothing is to be gained: without 3-D batch normalisation."""
+    """`for_inference`, or the network itself where nothing is to be gained: without 3-D batch normalization."""
     if not any(isinstance(part, nn.BatchNorm3d) for part in backbone.modules()):
         return backbone
     return for_inference(backbone, size)

@@ -29,7 +29,7 @@ def parse_input(text: str) -> Clip:
     channels, *size = numbers if len(numbers) == 4 else [3, *numbers]
     if len(size) != 3 or min(size) < 1 or channels not in (1, 3):
         raise ConfigError(
-            f"input {text!r}: expected frames x height x width, such as 15x256x256, or 1x15x256x256 for grey"
+            f"input {text!r}: expected frames x height x width, such as 15x256x256, or 1x15x256x256 for gray"
         )
     return channels, size[0], size[1], size[2]
 
@@ -89,7 +89,7 @@ def _card(backbone: VideoBackbone) -> list[str]:
     card = backbone.card
     every = "" if card.every is None else f", one of every {card.every}"
     clip = f"clips of {card.frames} frames{every}, of {card.size[0]} x {card.size[1]} px"
-    normalisation = f"mean {_listed(card.mean)}, std {_listed(card.std)}"
+    normalization = f"mean {_listed(card.mean)}, std {_listed(card.std)}"
     top1 = "" if card.top1 is None else f", Kinetics-400 {card.top1:.1f} %"
     use = "; not for commercial use" if card.non_commercial else ""
     if backbone.refusal is None:
@@ -98,11 +98,11 @@ def _card(backbone: VideoBackbone) -> list[str]:
     else:
         role = f"no encoder: {backbone.refusal}"
     return [
-        f"{clip}; {normalisation}; taken as {card.layout}",
+        f"{clip}; {normalization}; taken as {card.layout}",
         f"embedding of {card.embedding} numbers",
         f"{role}{' (channels / strides)' if backbone.refusal is None else ''}",
         f"weights: {card.published or 'none published'}{top1}",
-        f"licence: {card.licence}{use}",
+        f"license: {card.license}{use}",
     ]
 
 

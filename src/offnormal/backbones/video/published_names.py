@@ -19,7 +19,7 @@ import re
 
 from torch import Tensor
 
-_CSN_EPS, _EPS = 1e-3, 1e-5  # of batch normalisation: mmaction2's ResNet3dCSN, and everybody else's
+_CSN_EPS, _EPS = 1e-3, 1e-5  # of batch normalization: mmaction2's ResNet3dCSN, and everybody else's
 _PART = {"conv": "conv", "bn": "norm"}
 _STEM = re.compile(r"conv1\.(conv|bn)\.(.+)")
 _BRANCH = re.compile(r"layer(\d)\.(\d+)\.conv([123])\.(?:0\.)?(conv|bn)\.(.+)")
@@ -34,7 +34,7 @@ def is_mmaction(state: dict[str, Tensor]) -> bool:
 def from_mmaction(state: dict[str, Tensor], *, csn: bool) -> dict[str, Tensor]:
     """mmaction2's names -> ours, without the classifier; unknown names stay as they are.
 
-    csn: its batch normalisation adds 1e-3 to variances where ours adds 1e-5; the difference goes into the variances.
+    csn: its batch normalization adds 1e-3 to variances where ours adds 1e-5; the difference goes into the variances.
     """
     found = {}
     for key, value in state.items():

@@ -44,7 +44,7 @@ class Residual:
 
 
 def halve_time(x: Tensor) -> Tensor:
-    """Every second frame of (N, C, T, H, W), each mixed with its neighbours as 1 : 2 : 1, so that all count alike.
+    """Every second frame of (N, C, T, H, W), each mixed with its neighbors as 1 : 2 : 1, so that all count alike.
 
     T becomes ceil(T / 2), as by a convolution of stride 2. Source: the blur of Zhang, Making Convolutional Networks
     Shift-Invariant Again, ICML 2019.
@@ -54,7 +54,7 @@ def halve_time(x: Tensor) -> Tensor:
 
 
 def convolution(before: int, after: int, kernel: Sequence[int], stride: Sequence[int], groups: int = 1) -> nn.Conv3d:
-    """A convolution that pads so that stride 1 keeps the size; a batch normalisation follows, hence no bias."""
+    """A convolution that pads so that stride 1 keeps the size; a batch normalization follows, hence no bias."""
     k, s = (kernel[0], kernel[1], kernel[2]), (stride[0], stride[1], stride[2])
     made = nn.Conv3d(before, after, k, s, (k[0] // 2, k[1] // 2, k[2] // 2), groups=groups, bias=False)
     nn.init.kaiming_normal_(made.weight, mode="fan_out", nonlinearity="relu")
@@ -80,7 +80,7 @@ def pool(x: Tensor) -> Tensor:
 
 
 class _Branch(nn.Module):
-    """The convolutions of a block: a, b and, of a bottleneck, c, each with its normalisation."""
+    """The convolutions of a block: a, b and, of a bottleneck, c, each with its normalization."""
 
     def __init__(self, before: int, after: int, kernel: int, stride: tuple[int, int, int], kind: Residual) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class ResidualNetwork(nn.Module):
         self.blocks = nn.ModuleList([stem, *(BlockStage(before[k], k, kind) for k in range(4))])
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Normalised clips (N, C, T, H, W) -> stage -> features."""
+        """Normalized clips (N, C, T, H, W) -> stage -> features."""
         found: dict[str, Tensor] = {}
         for name, block in zip(STAGES, self.blocks, strict=True):
             x = block(pool(x) if name == "layer1" else x)

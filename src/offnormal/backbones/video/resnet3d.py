@@ -40,11 +40,11 @@ class Recipe:
     top1: float | None = None
     published: str | None = None
     url: str | None = None  # of a file whose name tells its sha256, so that a download can be checked
-    licence: str = "Apache-2.0"
+    license: str = "Apache-2.0"
     non_commercial: bool = False
 
 
-_IG65M = "Apache-2.0, learnt from IG-65M, whose weights came under CC-BY-NC-4.0"
+_IG65M = "Apache-2.0, learned from IG-65M, whose weights came under CC-BY-NC-4.0"
 
 NETWORKS = {
     "slowonly_r18": Recipe(kind=_BASIC, frames=8, every=8),
@@ -57,7 +57,7 @@ NETWORKS = {
         top1=79.17,
         published=f"{_IRCSN.format('r50')}_20220811-44395bae.pth",
         url=f"{_MMACTION}/v1.0/recognition/csn/{_IRCSN.format('r50')}/",
-        licence=_IG65M,
+        license=_IG65M,
         non_commercial=True,
     ),
     "csn_r101": Recipe(
@@ -87,7 +87,7 @@ class ResNet3d(VideoBackbone):
         mean, std = _VMZ if recipe.url else KINETICS
         card = VideoCard(
             backbone=name,
-            licence=recipe.licence if recipe.published else "none",
+            license=recipe.license if recipe.published else "none",
             mean=mean,
             std=std,
             size=(224, 224),
@@ -106,7 +106,7 @@ class ResNet3d(VideoBackbone):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Clips (N, C, T, H, W) in 0-1 -> stage -> features (N, C_s, T_s, H_s, W_s); the last one is the code."""
-        found: dict[str, Tensor] = self.trunk(self.normalise(x))
+        found: dict[str, Tensor] = self.trunk(self.normalize(x))
         return found
 
     def embed(self, x: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ class ResNet3d(VideoBackbone):
         if not is_mmaction(state):
             return without_head(state, 5)
         csn = self.card.backbone.startswith("csn")
-        self.renormalise(*(_VMZ if csn else _IMAGENET))
+        self.renormalize(*(_VMZ if csn else _IMAGENET))
         return from_mmaction(state, csn=csn)
 
     def _find(self) -> tuple[Path, str]:

@@ -67,7 +67,7 @@ class _SlowFastNetwork(nn.Module):
             self.blocks.append(_Pathways(*stage, fused=fast[k + 1] if k < 3 else None))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised clips (N, C, T, H, W) -> (N, 2048, T / 4, H / 32, W / 32), (N, 256, T, H / 32, W / 32)."""
+        """Normalized clips (N, C, T, H, W) -> (N, 2048, T / 4, H / 32, W / 32), (N, 256, T, H / 32, W / 32)."""
         slow, fast = _slow_frames(x), x
         for number, block in enumerate(self.blocks):
             slow, fast = block(slow, fast, is_stem=number == 0)
@@ -90,7 +90,7 @@ class SlowFast(VideoBackbone):
     def __init__(self, name: str, *, in_channels: int = 3) -> None:
         card = VideoCard(
             backbone=name,
-            licence="Apache-2.0",
+            license="Apache-2.0",
             mean=KINETICS[0],
             std=KINETICS[1],
             size=(256, 256),
@@ -105,7 +105,7 @@ class SlowFast(VideoBackbone):
 
     def embed(self, x: Tensor) -> Tensor:
         """Clips (N, C, T, H, W) in 0-1 -> (N, 2304): slow, then fast, pooled as before the published classifier."""
-        slow, fast = self.trunk(self.normalise(x))
+        slow, fast = self.trunk(self.normalize(x))
         return torch.cat([mean_of_windows(slow), mean_of_windows(fast)], 1)
 
     def _translate(self, state: State) -> State:

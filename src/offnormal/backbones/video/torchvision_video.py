@@ -7,12 +7,12 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from offnormal.backbones.video.base import State, Temporal, VideoBackbone, VideoCard, make_grey
+from offnormal.backbones.video.base import State, Temporal, VideoBackbone, VideoCard, make_gray
 from offnormal.backbones.video.residual import STAGES, halve_time
 from offnormal.backbones.weights import fetch_url
 from offnormal.errors import ConfigError
 
-_LICENCE = "BSD-3-Clause code; torchvision states no licence of the weights"
+_LICENSE = "BSD-3-Clause code; torchvision states no license of the weights"
 _SWIN_SIDE = 4  # pixels of a patch
 
 
@@ -49,7 +49,7 @@ class _TorchvisionBackbone(VideoBackbone):
         asked = published.transforms()
         card = VideoCard(
             backbone=name,
-            licence=_LICENCE,
+            license=_LICENSE,
             mean=tuple(asked.mean),
             std=tuple(asked.std),
             size=tuple(asked.crop_size),
@@ -62,7 +62,7 @@ class _TorchvisionBackbone(VideoBackbone):
         trunk = getattr(video, name)(weights=None)
         setattr(trunk, recipe.classifier, nn.Identity())
         if in_channels == 1:
-            make_grey(trunk)
+            make_gray(trunk)
         super().__init__(card, trunk, in_channels)
 
     def _translate(self, state: State) -> State:
@@ -94,7 +94,7 @@ class TorchvisionResNet(_TorchvisionBackbone):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Clips (N, C, T, H, W) in 0-1 -> stage -> features (N, C_s, T_s, H_s, W_s); the last one is the code."""
-        x, found = self.normalise(x), {}
+        x, found = self.normalize(x), {}
         for name in STAGES:
             x = self.trunk.get_submodule(name)(halve_time(x) if name in self.halved else x)
             found[name] = x
@@ -122,7 +122,7 @@ class S3D(_TorchvisionBackbone):
         """Clips (N, C, T, H, W) in 0-1 -> stage -> features (N, C_s, T_s, H_s, W_s); the last one is the code."""
         layers = self.trunk.get_submodule("features")
         assert isinstance(layers, nn.Sequential)
-        x, found = self.normalise(x), {}
+        x, found = self.normalize(x), {}
         for name, (start, stop) in _S3D_PARTS.items():
             x = layers[start:stop](x)
             found[name] = x
@@ -147,7 +147,7 @@ class Swin3D(_TorchvisionBackbone):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Clips (N, C, T, H, W) in 0-1 -> stage -> features (N, C_s, T_s, H_s, W_s); the last one is the code."""
         part = self.trunk.get_submodule
-        x = part("pos_drop")(part("patch_embed")(self.normalise(x)))  # (N, T, H, W, C) from here
+        x = part("pos_drop")(part("patch_embed")(self.normalize(x)))  # (N, T, H, W, C) from here
         found = {}
         for number, stage in enumerate(self.channels):
             x = part(f"features.{2 * number}")(x if number == 0 else part(f"features.{2 * number - 1}")(x))

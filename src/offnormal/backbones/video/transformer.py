@@ -34,12 +34,12 @@ class Recipe:
     family: str  # of the library's classes: Timesformer, VideoMAE, Vivit, VJEPA2
     repository: str  # Hugging Face
     prefix: str  # of the network's tensors in a checkpoint with a classifier
-    licence: str
+    license: str
     frames: int
     every: int | None
     side: int
     file: str = "model.safetensors"
-    normalisation: tuple[tuple[float, ...], tuple[float, ...]] = _IMAGENET
+    normalization: tuple[tuple[float, ...], tuple[float, ...]] = _IMAGENET
     first_token: bool = False  # the embedding is the first token; else the mean of all
     top1: float | None = None
     options: Mapping[str, object] = field(default_factory=dict)  # of the library's configuration
@@ -49,12 +49,12 @@ _TIMESFORMER = Recipe(
     family="Timesformer",
     repository="facebook/timesformer-base-finetuned-k400",
     prefix="timesformer.",
-    licence=_NON_COMMERCIAL,
+    license=_NON_COMMERCIAL,
     frames=8,
     every=32,
     side=224,
     file="pytorch_model.bin",
-    normalisation=_KINETICS,
+    normalization=_KINETICS,
     first_token=True,
 )
 NETWORKS = {
@@ -67,7 +67,7 @@ NETWORKS = {
         family="VideoMAE",
         repository="MCG-NJU/videomae-base-finetuned-kinetics",
         prefix="videomae.",
-        licence=_NON_COMMERCIAL,
+        license=_NON_COMMERCIAL,
         frames=16,
         every=4,
         side=224,
@@ -76,18 +76,18 @@ NETWORKS = {
         family="Vivit",
         repository="google/vivit-b-16x2-kinetics400",
         prefix="vivit.",
-        licence="MIT",
+        license="MIT",
         frames=32,
         every=2,
         side=224,
-        normalisation=_HALF,
+        normalization=_HALF,
         first_token=True,
     ),
     "vjepa2_l": Recipe(
         family="VJEPA2",
         repository="facebook/vjepa2-vitl-fpc64-256",
         prefix="vjepa2.",
-        licence="MIT",
+        license="MIT",
         frames=16,  # it takes any even number; 64 in training
         every=None,
         side=256,
@@ -105,9 +105,9 @@ class TransformerBackbone(VideoBackbone):
         trunk, width = _build(recipe, _library(name), in_channels)
         card = VideoCard(
             backbone=name,
-            licence=recipe.licence,
-            mean=recipe.normalisation[0],
-            std=recipe.normalisation[1],
+            license=recipe.license,
+            mean=recipe.normalization[0],
+            std=recipe.normalization[1],
             size=(recipe.side, recipe.side),
             frames=recipe.frames,
             every=recipe.every,
@@ -115,7 +115,7 @@ class TransformerBackbone(VideoBackbone):
             embedding=width,
             top1=recipe.top1,
             published=recipe.repository,
-            non_commercial=recipe.licence == _NON_COMMERCIAL,
+            non_commercial=recipe.license == _NON_COMMERCIAL,
         )
         super().__init__(card, trunk, in_channels)
         self.recipe = recipe
@@ -134,7 +134,7 @@ class TransformerBackbone(VideoBackbone):
             frames = x.transpose(1, 2).flatten(0, 1)
             frames = interpolate(frames, self.card.size, mode="bilinear", antialias=x.device.type != "meta")
             x = frames.view(len(x), -1, *frames.shape[1:]).transpose(1, 2)
-        return self.normalise(x).transpose(1, 2)
+        return self.normalize(x).transpose(1, 2)
 
     def _translate(self, state: State) -> State:
         """By the library itself, which has renamed many tensors since they were published."""

@@ -1,1 +1,1 @@
-"""Forms of data sets on disk, one file each."""
+"""Forms of datasets on disk, one file each."""

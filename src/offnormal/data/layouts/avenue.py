@@ -30,19 +30,19 @@ class AvenueLayout(OneDataset):
         "[ground_truth_demo/testing_label_mask/1_label.mat]"
     )
     source = "CUHK Avenue, http://www.cse.cuhk.edu.hk/leojia/projects/detectabnormal/dataset.html"
-    licence = "for research, not commercial; cite Lu et al., ICCV 2013"
+    license = "for research, not commercial; cite Lu et al., ICCV 2013"
 
     @staticmethod
-    def recognises(root: Path) -> bool:
+    def recognizes(root: Path) -> bool:
         """Whether `training_videos` or `testing_videos` lies in the folder, or in `Avenue Dataset` in it."""
         return holds(_inner(root), *_PARTS)
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
-        """The data set; DataError when the tree or a mask file is not as expected, or a category is asked for."""
+        """The dataset; DataError when the tree or a mask file is not as expected, or a category is asked for."""
         refuse_category(category, "avenue")
         folder = _inner(root)
-        if not AvenueLayout.recognises(root):
+        if not AvenueLayout.recognizes(root):
             raise DataError(f"{root}: expected the tree {AvenueLayout.tree}")
         train, test = (videos_in(path) if (path := folder / name).is_dir() else [] for name in _PARTS)
         return Dataset(
@@ -69,10 +69,10 @@ def _with_masks(videos: list[Path], folder: Path | None) -> tuple[Item, ...]:
     known = {_number(path): path for path in files if not path.name.startswith(".")}
     if videos and folder is not None and not any(_number(path) in known for path in videos):
         raise DataError(f"{folder}: no mask file for any of the test videos; expected 1_label.mat for 01.avi, ...")
-    return tuple(_labelled(path, known.get(_number(path))) for path in videos)
+    return tuple(_labeled(path, known.get(_number(path))) for path in videos)
 
 
-def _labelled(path: Path, file: Path | None) -> Item:
+def _labeled(path: Path, file: Path | None) -> Item:
     if file is None:
         return Item(address=str(path), is_video=True, name=path.stem)
     masks = MaskSource(path=file, key="volLabel")

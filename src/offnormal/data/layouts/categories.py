@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from offnormal.data.layouts.labelled import subfolders
+from offnormal.data.layouts.labeled import subfolders
 from offnormal.errors import DataError
 
 

@@ -10,7 +10,7 @@ from offnormal.data.class_split import ClassChoice, Split, split_clips
 from offnormal.data.dataset import Dataset
 from offnormal.data.layouts.categories import OneDataset
 from offnormal.data.layouts.clips import names_below
-from offnormal.data.layouts.labelled import subfolders
+from offnormal.data.layouts.labeled import subfolders
 from offnormal.errors import DataError
 from offnormal.sources.paths import is_frame_folder, videos_below, videos_in
 from offnormal.types import Item
@@ -31,11 +31,11 @@ class ClassFoldersLayout(OneDataset):
 
     tree = "CLASS/*.mp4 or CLASS/CLIP/*.avi; --normal-classes A B (or --anomalous-classes C) says which are normal"
     source = "your own clips; UCF-101, https://www.crcv.ucf.edu/data/UCF101.php, and others in its form"
-    licence = "yours"
+    license = "yours"
     default: ClassChoice | None = None
 
     @staticmethod
-    def recognises(root: Path) -> bool:
+    def recognizes(root: Path) -> bool:
         """Never by itself: folders of videos may also be cameras. Naming classes chooses it."""
         return False
 
@@ -99,12 +99,12 @@ def classes_of(clips: tuple[Item, ...]) -> list[str]:
 def divided(
     root: Path, clips: tuple[Item, ...], classes: ClassChoice, *, layout: str, group_by: str | None = None
 ) -> Dataset:
-    """The data set of clips that are divided anew among complete classes; errors as of `split_clips`."""
+    """The dataset of clips that are divided anew among complete classes; errors as of `split_clips`."""
     return with_split(root, clips, split_clips(clips, classes, layout=layout, group_by=group_by))
 
 
 def with_split(root: Path, clips: tuple[Item, ...], split: Split) -> Dataset:
-    """The data set of clips as a split divides them."""
+    """The dataset of clips as a split divides them."""
     splits = split.of(clips)
     return Dataset(
         name=root.resolve().name,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from offnormal.data.array_files import Archive
 from offnormal.data.frame_masks import open_masks
-from offnormal.data.layouts.labelled import subfolders
+from offnormal.data.layouts.labeled import subfolders
 from offnormal.errors import DataError
 from offnormal.sources.paths import is_frame_folder
 from offnormal.sources.video_index import count_frames

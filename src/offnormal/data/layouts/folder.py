@@ -6,7 +6,7 @@ from pathlib import Path
 
 from offnormal.data.dataset import Dataset
 from offnormal.data.layouts.categories import OneDataset
-from offnormal.data.layouts.labelled import NORMAL_NAMES, labelled_items, normal_items, subfolders
+from offnormal.data.layouts.labeled import NORMAL_NAMES, labeled_items, normal_items, subfolders
 from offnormal.errors import DataError
 from offnormal.sources.paths import as_written, images_in
 from offnormal.types import Item
@@ -17,12 +17,12 @@ _STRUCTURED = ("train", "test", "ground_truth")
 class FolderLayout(OneDataset):
     """A folder of normal pictures, searched recursively; test pictures are given by --test."""
 
-    tree = "NORMAL/**/*.png  [TEST/**/*.png, labelled when TEST has a subfolder good, normal or ok]  [MASKS/...]"
+    tree = "NORMAL/**/*.png  [TEST/**/*.png, labeled when TEST has a subfolder good, normal or ok]  [MASKS/...]"
     source = "your own pictures"
-    licence = "yours"
+    license = "yours"
 
     @staticmethod
-    def recognises(root: Path) -> bool:
+    def recognizes(root: Path) -> bool:
         """Whether the folder holds pictures and none of train, test, ground_truth (which other layouts explain)."""
         return not any((root / name).is_dir() for name in _STRUCTURED) and bool(images_in(root))
 
@@ -35,13 +35,13 @@ class FolderLayout(OneDataset):
 
 
 def from_folders(*, normal: Path | None = None, test: Path | None = None, masks: Path | None = None) -> Dataset:
-    """A data set from folders named one by one.
+    """A dataset from folders named one by one.
 
-    Test pictures are labelled when `test` has a subfolder called good, normal or ok (every other subfolder is
+    Test pictures are labeled when `test` has a subfolder called good, normal or ok (every other subfolder is
     then a defect); otherwise their labels are unknown. Masks mirror the tree of `test`, with or without `_mask`
     at the end of the name.
     Raises DataError for a folder that is missing or holds no picture, and for normal and test folders of which one
-    lies in the other: what is learnt from must not be tested on.
+    lies in the other: what is learned from must not be tested on.
     """
     normal, test, masks = (None if p is None else as_written(p) for p in (normal, test, masks))
     for folder in (normal, test, masks):
@@ -63,7 +63,7 @@ def from_folders(*, normal: Path | None = None, test: Path | None = None, masks:
     if test is not None:
         above = root if test.is_relative_to(root) else test.parent
         if any(folder.name.casefold() in NORMAL_NAMES for folder in subfolders(test)):
-            tested = labelled_items(test, masks, above)
+            tested = labeled_items(test, masks, above)
         else:
             if masks is not None:
                 raise DataError(f"--masks needs labels: sort {test} into good/ and one folder per defect")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from offnormal.data.dataset import Dataset
 from offnormal.data.layouts.categories import OneDataset, refuse_category
-from offnormal.data.layouts.labelled import train_and_test
+from offnormal.data.layouts.labeled import train_and_test
 from offnormal.errors import DataError
 
 
@@ -15,18 +15,18 @@ class GanomalyLayout(OneDataset):
 
     tree = "ROOT/train/0.normal/*.png  ROOT/test/0.normal/*.png  ROOT/test/1.abnormal/*.png"
     source = "sets prepared for GANomaly's reference code, or your own in the same tree"
-    licence = "that of the pictures"
+    license = "that of the pictures"
 
     @staticmethod
-    def recognises(root: Path) -> bool:
+    def recognizes(root: Path) -> bool:
         """Whether `train/0.normal` or `test/0.normal` exists."""
         return (root / "train" / "0.normal").is_dir() or (root / "test" / "0.normal").is_dir()
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
-        """The data set; DataError when the tree is not as expected or a category is asked for."""
+        """The dataset; DataError when the tree is not as expected or a category is asked for."""
         refuse_category(category, "ganomaly")
-        if not GanomalyLayout.recognises(root):
+        if not GanomalyLayout.recognizes(root):
             raise DataError(f"{root}: expected the tree {GanomalyLayout.tree}")
         train, test = train_and_test(root, "0.normal")
         return Dataset(name=root.resolve().name, layout="ganomaly", root=root, train=train, test=test)

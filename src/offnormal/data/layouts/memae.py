@@ -15,28 +15,28 @@ _CLIPS = r"Video\d+"
 
 
 class MemaeLayout:
-    """`Train/VideoNNN`, `Test/VideoNNN`, `Test_gt/VideoNNN.mat`; one data set or a folder of them.
+    """`Train/VideoNNN`, `Test/VideoNNN`, `Test_gt/VideoNNN.mat`; one dataset or a folder of them.
 
     `Train_idx` and `Test_idx` are not needed: clips are cut anew from the frames.
     """
 
     tree = "Train/Video001/001.jpg  Test/Video001/001.jpg  [Test_gt/Video001.mat with `l`, one 0 or 1 a frame]"
     source = "sets prepared for MemAE's published code, https://github.com/donggong1/memae-anomaly-detection"
-    licence = "that of the set it was made from"
+    license = "that of the set it was made from"
 
     @staticmethod
-    def recognises(root: Path) -> bool:
+    def recognizes(root: Path) -> bool:
         """Whether `Train/Video001` or `Test/Video001` lies in the folder or in a folder in it."""
         return _is_set(root) or bool(MemaeLayout.categories(root))
 
     @staticmethod
     def categories(root: Path) -> list[str]:
-        """Names of the data sets in the folder; empty when it is one itself."""
+        """Names of the datasets in the folder; empty when it is one itself."""
         return sets_in(root, _is_set)
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
-        """The data set of one category; DataError when the tree or a label file is not as expected."""
+        """The dataset of one category; DataError when the tree or a label file is not as expected."""
         folder, category = one_category(root, category, MemaeLayout.categories(root))
         if not _is_set(folder):
             raise DataError(f"{folder}: expected the tree {MemaeLayout.tree}")
@@ -47,7 +47,7 @@ class MemaeLayout:
             root=folder,
             category=category,
             train=video_items(clip_folders(folder / "Train", _CLIPS)),
-            test=tuple(_labelled(clip, folder / "Test_gt") for clip in clips),
+            test=tuple(_labeled(clip, folder / "Test_gt") for clip in clips),
         )
 
 
@@ -55,7 +55,7 @@ def _is_set(folder: Path) -> bool:
     return has_clips(folder / "Train", _CLIPS) or has_clips(folder / "Test", _CLIPS)
 
 
-def _labelled(clip: Path, labels: Path) -> Item:
+def _labeled(clip: Path, labels: Path) -> Item:
     if not labels.is_dir():
         return Item(address=str(clip), is_video=True, name=clip.name)
     file = labels / f"{clip.name}.mat"

@@ -28,17 +28,17 @@ _THIRD = 3  # of the normal pictures every third is tested on, where there is no
 class MnistLayout:
     """`train-images-idx3-ubyte.gz` and its like, also unpacked or with something before their names.
 
-    With both files, the normal class of `train` is learnt from and all of `t10k` is tested on. With one, two of every
-    three pictures of the normal class are learnt from; the third and all other classes are tested on.
+    With both files, the normal class of `train` is learned from and all of `t10k` is tested on. With one, two of every
+    three pictures of the normal class are learned from; the third and all other classes are tested on.
     """
 
     tree = "ROOT/[train|t10k]-[images-idx3|labels-idx1]-ubyte[.gz]; --normal-class 3 says which class is normal"
     source = "MNIST, http://yann.lecun.com/exdb/mnist; Fashion-MNIST, https://github.com/zalandoresearch/fashion-mnist"
-    licence = "CC BY-SA 3.0 (MNIST), MIT (Fashion-MNIST)"
+    license = "CC BY-SA 3.0 (MNIST), MIT (Fashion-MNIST)"
     by_class = True
 
     @staticmethod
-    def recognises(root: Path) -> bool:
+    def recognizes(root: Path) -> bool:
         """Whether the folder holds pictures of either part in IDX form."""
         return any(_found(root, part, "images") for part in ("train", "t10k"))
 
@@ -49,7 +49,7 @@ class MnistLayout:
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
-        """The data set in which one class is normal.
+        """The dataset in which one class is normal.
 
         Raises DataError when none or an unknown class is named, for files that are missing, and for pictures and labels
         of different number.
@@ -92,18 +92,18 @@ class _Part:
 
 def _split(root: Path, part: _Part, normal: int) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     own = np.flatnonzero(part.labels == normal)
-    learnt = np.delete(own, slice(_THIRD - 1, None, _THIRD))
-    tested = np.setdiff1d(np.arange(len(part.labels)), learnt)
+    learned = np.delete(own, slice(_THIRD - 1, None, _THIRD))
+    tested = np.setdiff1d(np.arange(len(part.labels)), learned)
     log.warning(
-        "%s: only %s is there: %d of the %d pictures of class %d are learnt from, the others tested on with those of "
+        "%s: only %s is there: %d of the %d pictures of class %d are learned from, the others tested on with those of "
         "all other classes; not the published split",
         root,
         part.file.name,
-        len(learnt),
+        len(learned),
         len(own),
         normal,
     )
-    return part.items(learnt, normal), part.items(tested, normal)
+    return part.items(learned, normal), part.items(tested, normal)
 
 
 def _read(root: Path, part: str) -> _Part | None:
@@ -128,7 +128,7 @@ def _found(root: Path, part: str, what: str) -> Path | None:
         files = sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name)) if folder.is_dir() else []
         names = {path.name.removesuffix(".gz") for path in files}
         if len(names) > 1:
-            raise DataError(f"{folder} holds {', '.join(sorted(names))}: keep data sets in folders of their own")
+            raise DataError(f"{folder} holds {', '.join(sorted(names))}: keep datasets in folders of their own")
         if files:
             return files[0]
     return None

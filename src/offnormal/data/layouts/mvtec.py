@@ -6,7 +6,7 @@ from pathlib import Path
 
 from offnormal.data.dataset import Dataset
 from offnormal.data.layouts.categories import one_category, sets_in
-from offnormal.data.layouts.labelled import train_and_test
+from offnormal.data.layouts.labeled import train_and_test
 from offnormal.errors import DataError
 
 
@@ -15,11 +15,11 @@ class MvtecLayout:
 
     tree = "CATEGORY/train/good/*.png  CATEGORY/test/<good|defect>/*.png  [CATEGORY/ground_truth/<defect>/*_mask.png]"
     source = "MVTec AD, https://www.mvtec.com/company/research/datasets/mvtec-ad, or your own parts in the same tree"
-    licence = "CC BY-NC-SA 4.0 (MVTec AD)"
+    license = "CC BY-NC-SA 4.0 (MVTec AD)"
 
     @staticmethod
-    def recognises(root: Path) -> bool:
-        """Whether the folder, or a folder in it, has `train/good` or labelled `test` folders beside it."""
+    def recognizes(root: Path) -> bool:
+        """Whether the folder, or a folder in it, has `train/good` or labeled `test` folders beside it."""
         return _is_category(root) or bool(MvtecLayout.categories(root))
 
     @staticmethod
@@ -29,7 +29,7 @@ class MvtecLayout:
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
-        """The data set of one category; DataError when there is no `train/good` and no `test`."""
+        """The dataset of one category; DataError when there is no `train/good` and no `test`."""
         folder, category = one_category(root, category, MvtecLayout.categories(root))
         if not _is_category(folder):
             raise DataError(f"{folder}: expected train/good with normal pictures; the tree is {MvtecLayout.tree}")

@@ -24,29 +24,29 @@ _ALSO = {"shanghaitech": "shanghai", "shanghai": "shanghaitech"}
 
 
 class RedistributedLayout:
-    """`training/frames/VV`, `testing/frames/VV`, and `frame_labels_NAME.npy` or `NAME.mat`; one data set or several.
+    """`training/frames/VV`, `testing/frames/VV`, and `frame_labels_NAME.npy` or `NAME.mat`; one dataset or several.
 
-    The label file lies in the data set, where it may have any name, or by the data set's name in the folder that
+    The label file lies in the dataset, where it may have any name, or by the dataset's name in the folder that
     holds it, the one above, or `data` in any of these. A .npy, which needs no convention, goes before a .mat.
     """
 
     tree = "training/frames/01/000.jpg  testing/frames/01/000.jpg  [frame_labels_NAME.npy | NAME.mat with `gt`]"
     source = "sets prepared for the published code of future frame prediction (CVPR 2018) or MNAD (CVPR 2020)"
-    licence = "that of the set it was made from"
+    license = "that of the set it was made from"
 
     @staticmethod
-    def recognises(root: Path) -> bool:
+    def recognizes(root: Path) -> bool:
         """Whether folders of frames lie in `training/frames` or `testing/frames`, also one folder down."""
         return _is_set(root) or bool(RedistributedLayout.categories(root))
 
     @staticmethod
     def categories(root: Path) -> list[str]:
-        """Names of the data sets in the folder; empty when it is one itself."""
+        """Names of the datasets in the folder; empty when it is one itself."""
         return sets_in(root, _is_set)
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
-        """The data set of one category; DataError when the tree or the label file is not as expected."""
+        """The dataset of one category; DataError when the tree or the label file is not as expected."""
         folder, category = one_category(root, category, RedistributedLayout.categories(root))
         if not _is_set(folder):
             raise DataError(f"{folder}: expected the tree {RedistributedLayout.tree}")

@@ -26,10 +26,10 @@ class ShanghaiTechLayout(OneDataset):
         "testing/test_frame_mask/01_0014.npy  [testing/test_pixel_mask/01_0014.npy]"
     )
     source = "ShanghaiTech Campus, https://svip-lab.github.io/dataset/campus_dataset.html"
-    licence = "for research, see its page; cite Luo et al., ICCV 2017, and Liu et al., CVPR 2018"
+    license = "for research, see its page; cite Luo et al., ICCV 2017, and Liu et al., CVPR 2018"
 
     @staticmethod
-    def recognises(root: Path) -> bool:
+    def recognizes(root: Path) -> bool:
         """Whether `training/videos`, or the folder of frame or pixel labels, is there."""
         training, testing = root / "training", root / "testing"
         return (
@@ -40,9 +40,9 @@ class ShanghaiTechLayout(OneDataset):
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
-        """The data set; DataError when the tree or a label file is not as expected, or a category is asked for."""
+        """The dataset; DataError when the tree or a label file is not as expected, or a category is asked for."""
         refuse_category(category, "shanghaitech")
-        if not ShanghaiTechLayout.recognises(root):
+        if not ShanghaiTechLayout.recognizes(root):
             raise DataError(f"{root}: expected the tree {ShanghaiTechLayout.tree}")
         training, clips = root / "training", clip_folders(root / "testing" / "frames")
         files = training / "videos"
@@ -52,7 +52,7 @@ class ShanghaiTechLayout(OneDataset):
             layout="shanghaitech",
             root=root,
             train=video_items(clip_folders(training / "frames") or (videos_in(files) if files.is_dir() else [])),
-            test=tuple(_labelled(clip, labels, masks) for clip in clips),
+            test=tuple(_labeled(clip, labels, masks) for clip in clips),
         )
 
 
@@ -61,7 +61,7 @@ def _folder(root: Path, name: str) -> Path | None:
     return next((place for place in places if place.is_dir()), None)
 
 
-def _labelled(clip: Path, labels: Path | None, masks: Path | None) -> Item:
+def _labeled(clip: Path, labels: Path | None, masks: Path | None) -> Item:
     source = masks / f"{clip.name}.npy" if masks is not None else None
     return Item(
         address=str(clip),

@@ -8,7 +8,7 @@ from offnormal.data.class_split import ClassChoice
 from offnormal.data.dataset import Dataset
 from offnormal.data.layouts.categories import OneDataset
 from offnormal.data.layouts.class_folders import class_clips, classes_of, divided
-from offnormal.data.layouts.labelled import subfolders
+from offnormal.data.layouts.labeled import subfolders
 from offnormal.types import Item
 
 # folder, whatever its case -> class: views of one action are one class
@@ -43,11 +43,11 @@ class UcfSportsLayout(OneDataset):
 
     tree = "[ucf action/]Diving-Side/001/*.avi, Golf-Swing-Back/001/*.avi, ...; jpeg/ and gt/ beside the videos"
     source = "UCF Sports Action, https://www.crcv.ucf.edu/data/UCF_Sports_Action.php"
-    licence = "for research; cite Rodriguez et al. 2008 and Soomro and Zamir 2014"
+    license = "for research; cite Rodriguez et al. 2008 and Soomro and Zamir 2014"
     default: ClassChoice | None = ClassChoice(normal=_NORMAL, anomalous=_ANOMALOUS)
 
     @staticmethod
-    def recognises(root: Path) -> bool:
+    def recognizes(root: Path) -> bool:
         """Whether at least two of the folders have names of its actions, also one folder down."""
         return _place(root) is not None
 
@@ -58,7 +58,7 @@ class UcfSportsLayout(OneDataset):
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
-        """The data set with the default classes, divided 50/40/10; DataError where clips are missing."""
+        """The dataset with the default classes, divided 50/40/10; DataError where clips are missing."""
         clips = UcfSportsLayout.clips(root)
         classes = ClassChoice().among(classes_of(clips), UcfSportsLayout.default)
         return divided(root, clips, classes, layout="ucf_sports")

@@ -12,7 +12,7 @@ from offnormal.data.frame_labels import Span, from_spans, ucsd_spans
 from offnormal.data.frame_masks import frame_labels, open_masks
 from offnormal.data.layouts.categories import one_category
 from offnormal.data.layouts.clips import checked_masks, clip_folders, has_clips, video_items
-from offnormal.data.layouts.labelled import subfolders
+from offnormal.data.layouts.labeled import subfolders
 from offnormal.errors import DataError
 from offnormal.sources.paths import is_frame_folder
 from offnormal.sources.video_index import count_frames
@@ -23,7 +23,7 @@ _TRAIN, _TEST = r"Train\d+", r"Test\d+"
 
 
 class UcsdLayout:
-    """`UCSDped1` and `UCSDped2`; the root is the whole data set, or one of the two.
+    """`UCSDped1` and `UCSDped2`; the root is the whole dataset, or one of the two.
 
     The frame labels are those of the `.m` file; where there is none, a frame is anomalous when its mask marks any
     pixel, as the authors' scripts have it. Ped1 has masks for 10 of its 36 test clips. Whatever else lies in the
@@ -35,10 +35,10 @@ class UcsdLayout:
         "[UCSDped1/Test/Test003_gt/001.bmp]"
     )
     source = "UCSD Anomaly Detection Dataset, http://www.svcl.ucsd.edu/projects/anomaly/dataset.htm"
-    licence = "none stated; its authors ask to cite Mahadevan et al., CVPR 2010"
+    license = "none stated; its authors ask to cite Mahadevan et al., CVPR 2010"
 
     @staticmethod
-    def recognises(root: Path) -> bool:
+    def recognizes(root: Path) -> bool:
         """Whether `Train/Train001` or `Test/Test001` lies in the folder, or in UCSDped1 or UCSDped2 in it."""
         return _is_pedestrians(root) or bool(UcsdLayout.categories(root))
 
@@ -51,7 +51,7 @@ class UcsdLayout:
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
-        """The data set of one of the two; DataError when the tree or the labels are not as expected."""
+        """The dataset of one of the two; DataError when the tree or the labels are not as expected."""
         folder, category = one_category(_inner(root), category, UcsdLayout.categories(root))
         if not _is_pedestrians(folder):
             raise DataError(f"{folder}: expected the tree {UcsdLayout.tree}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from offnormal.data.dataset import Dataset
 from offnormal.data.layouts.categories import one_category, sets_in
 from offnormal.data.layouts.clips import names_below
-from offnormal.data.layouts.labelled import NORMAL_NAMES, subfolders
+from offnormal.data.layouts.labeled import NORMAL_NAMES, subfolders
 from offnormal.data.layouts.video_truth import TRUTH_FOLDERS, Truth
 from offnormal.errors import DataError
 from offnormal.sources.paths import VIDEO_SUFFIXES, images_in, is_frame_folder, is_video, videos_below, videos_in
@@ -29,10 +29,10 @@ class VideosLayout:
         "[masks/<video>.npy|.npz, or masks/<video>/*.png]; any video format, or folders of frames"
     )
     source = "your own videos"
-    licence = "yours"
+    license = "yours"
 
     @staticmethod
-    def recognises(root: Path) -> bool:
+    def recognizes(root: Path) -> bool:
         """Whether there are videos in train or test, also one folder down, or videos and no picture in the folder.
 
         Folders of frames alone count when their pictures are numbered without a gap, unlike sorted pictures.
@@ -46,7 +46,7 @@ class VideosLayout:
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
-        """The data set of one category; DataError for an empty tree and for labels or masks that do not fit."""
+        """The dataset of one category; DataError for an empty tree and for labels or masks that do not fit."""
         folder, category = one_category(root, category, VideosLayout.categories(root))
         train, test = _part(folder, _TRAIN), _part(folder, _TEST)
         if train is None and test is None:
@@ -57,7 +57,7 @@ class VideosLayout:
 def from_videos(
     *, train: Path | None = None, test: Path | None = None, root: Path | None = None, category: str | None = None
 ) -> Dataset:
-    """A data set from folders of videos, single video files, or single folders of frames.
+    """A dataset from folders of videos, single video files, or single folders of frames.
 
     Raises DataError for one that holds no video, and for labels or masks that do not fit.
     """

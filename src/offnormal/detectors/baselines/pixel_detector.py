@@ -1,4 +1,4 @@
-"""What the simple baselines share: every pixel of a small grey frame has its own mean and variance, and no more."""
+"""What the simple baselines share: every pixel of a small gray frame has its own mean and variance, and no more."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PixelOptionsT = TypeVar("PixelOptionsT", bound=PixelOptions)
 
 
 class PixelDetector(StatisticalDetector[PixelOptionsT]):
-    """Standardises every pixel by what it was like on normal frames; a method says of what, and what counts."""
+    """Standardizes every pixel by what it was like on normal frames; a method says of what, and what counts."""
 
     default_size = 64
     pools_map = True
@@ -48,27 +48,27 @@ class PixelDetector(StatisticalDetector[PixelOptionsT]):
         taken = self.clip_spec(options).frames
         if spec.channels != 1 or spec.frames != taken:
             raise ConfigError(
-                f"{self.name} eats {taken} grey frame(s) at once, got {spec.channels} channels and {spec.frames} frames"
+                f"{self.name} eats {taken} gray frame(s) at once, got {spec.channels} channels and {spec.frames} frames"
             )
-        self.register_buffer("centre", None)
+        self.register_buffer("center", None)
         self.register_buffer("spread", None)
-        self.centre: Tensor | None  # (H * W,) mean on normals
+        self.center: Tensor | None  # (H * W,) mean on normals
         self.spread: Tensor | None  # (H * W,) standard deviation on normals, eps included
         self._moments: PixelMoments | None = None  # while learning
 
     @classmethod
     def input_channels(cls, options: PixelOptionsT) -> Literal[1, 3]:
-        """Grey."""
+        """Gray."""
         return 1
 
     @abstractmethod
     def excess(self, deviation: Tensor) -> Tensor:
-        """Standardised deviations -> how anomalous each is by itself."""
+        """Standardized deviations -> how anomalous each is by itself."""
 
     @property
     def is_fitted(self) -> bool:
         """Whether scores can be asked for."""
-        return self.centre is not None
+        return self.center is not None
 
     @property
     def pooling(self) -> Pooling:
@@ -94,7 +94,7 @@ class PixelDetector(StatisticalDetector[PixelOptionsT]):
         return other
 
     def without(self, part: Self) -> Self:
-        """The detector learnt from the samples that `part` has not seen."""
+        """The detector learned from the samples that `part` has not seen."""
         rest = self.blank()
         rest._moments = self._learning().without(part._learning())
         return rest
@@ -102,7 +102,7 @@ class PixelDetector(StatisticalDetector[PixelOptionsT]):
     def finish(self, *, keep: bool = False) -> None:
         """Keep mean and standard deviation; FitError with fewer than two samples, or when all are the same."""
         moments = self._learning()
-        self.centre = moments.mean.float()
+        self.center = moments.mean.float()
         self.spread = self._ridged(moments.variance()).sqrt().float()
         if not keep:
             self._moments = None
@@ -112,8 +112,8 @@ class PixelDetector(StatisticalDetector[PixelOptionsT]):
     def score_embedding(self, embedding: Tensor) -> Output:
         """Output for embedded samples (N, H * W)."""
         self.require_fitted()
-        assert self.centre is not None and self.spread is not None
-        return self._output((embedding - self.centre) / self.spread)
+        assert self.center is not None and self.spread is not None
+        return self._output((embedding - self.center) / self.spread)
 
     def leave_one_out(self, embedding: Tensor) -> Iterator[Output]:
         """Outputs for training samples (N, H * W), each by mean and variance of all others; before `finish`."""
@@ -129,7 +129,7 @@ class PixelDetector(StatisticalDetector[PixelOptionsT]):
         return variance + self.options.eps * variance.mean(-1, keepdim=True)
 
     def _output(self, deviation: Tensor) -> Output:
-        """Standardised deviations (N, H * W) -> map and score."""
+        """Standardized deviations (N, H * W) -> map and score."""
         maps = self.excess(deviation).view(-1, *self.input.size)
         maps = smooth_within(maps, self.ignored, self.options.sigma)
         return Output(score=pool(maps, self.options.pool, self.options.top_share)[:, None], map=maps[:, None])

@@ -1,4 +1,4 @@
-"""A baseline that keeps others honest: every pixel of a small grey frame is a Gaussian of its own."""
+"""A baseline that keeps others honest: every pixel of a small gray frame is a Gaussian of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class PixelGaussian(PixelDetector[PixelGaussianOptions]):
     """Pixels learn how bright they are.
 
     Score: mean of the map, which but for constants is minus the logarithm of the frame's likelihood when pixels are
-    independent. Map: squared standardised deviation, smoothed; higher = more anomalous.
+    independent. Map: squared standardized deviation, smoothed; higher = more anomalous.
     """
 
     name = "pixel_gaussian"

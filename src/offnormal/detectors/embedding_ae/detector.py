@@ -3,9 +3,9 @@
 After E. Randellini's action_video_autoencoder (enrico310786, 2023): the classifier of a pretrained network is left out,
 an autoencoder learns to rebuild the embeddings of allowed activities, and what it cannot rebuild is off normal.
 Without its defects: a frozen network stays in evaluation mode, so that batch statistics do not drift; what is to be
-rebuilt never learns, so that nothing is won by embeddings that shrink; embeddings are standardised, so that errors are
+rebuilt never learns, so that nothing is won by embeddings that shrink; embeddings are standardized, so that errors are
 of one scale; they are computed once, and clips may be windows of a stream. Ours, too, are the other heads on the same
-embeddings: centroids, Gaussian and neighbours, each a term of the score whichever is chosen.
+embeddings: centroids, Gaussian and neighbors, each a term of the score whichever is chosen.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from offnormal.backbones.video.catalogue import build_embedder
 from offnormal.backbones.video.inference import scoring_form
 from offnormal.data.batches import Batch, Batches
 from offnormal.detectors.base import DataKind, EmbeddedDetector
-from offnormal.detectors.embedding_ae.heads import Heads, Neighbours
+from offnormal.detectors.embedding_ae.heads import Heads, Neighbors
 from offnormal.detectors.embedding_ae.networks import EmbeddingAutoencoder
 from offnormal.detectors.embedding_ae.options import STEPS, EmbeddingAEOptions
 from offnormal.detectors.parts import clip_views
@@ -47,7 +47,7 @@ _MOST = 50_000  # embeddings, evenly spread, that the heads learn from
 class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
     """A pretrained network embeds clips; embeddings that are not like normal ones are anomalous.
 
-    Score: that of the head. Terms: those of all heads, `ae` (mean squared error of the standardised embedding),
+    Score: that of the head. Terms: those of all heads, `ae` (mean squared error of the standardized embedding),
     `centroid`, `mahalanobis`, `knn`, and `latent` (distance to the nearest class in the autoencoder's latent). Higher =
     more anomalous. No map.
     """
@@ -68,13 +68,13 @@ class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
             width = self.embedder.card.embedding
             self.net = EmbeddingAutoencoder(width, options.layers(width), options.dropout)
         self.embedder.freeze()
-        self.register_buffer("centre", torch.zeros(width))
+        self.register_buffer("center", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
         self.register_buffer("variances", torch.zeros(2))
-        self.centre: Tensor  # (D,) mean of the training embeddings
+        self.center: Tensor  # (D,) mean of the training embeddings
         self.spread: Tensor  # (D,) and their standard deviation
         self.variances: Tensor  # sum over the batches of an epoch of how embeddings vary in each, and number of batches
-        self.heads = Heads(options.clusters, Neighbours(options.neighbours, options.bank, options.subsample))
+        self.heads = Heads(options.clusters, Neighbors(options.neighbors, options.bank, options.subsample))
         self._form = ScoringForm(scoring_form)
         self._teacher: list[VideoBackbone] = []  # in no state: it is the embedder as it was loaded
         self._as_loaded = ""
@@ -112,7 +112,7 @@ class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
     @property
     def is_fitted(self) -> bool:
         """Whether scores can be asked for."""
-        return self.heads.neighbours.kept is not None
+        return self.heads.neighbors.kept is not None
 
     def load_pretrained(self) -> None:
         """Fill in the embedder's weights, unless they are to be random; WeightsError when they cannot be had."""
@@ -173,15 +173,15 @@ class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
         pieces = torch.split(clips, 1) if clips.device.type == "cpu" else [clips]  # no number depends on the batch
         return torch.cat([embedder.embed(piece) for piece in pieces])
 
-    def _standardised(self, embedding: Tensor) -> Tensor:
-        return (embedding - self.centre) / self.spread
+    def _standardized(self, embedding: Tensor) -> Tensor:
+        return (embedding - self.center) / self.spread
 
     # --- learning -------------------------------------------------------------------------------------------
 
     def prepare(self, loader: Batches) -> None:
         """Learn mean and spread of the training embeddings; keep the embedder as it is, where that is the target."""
         rows, _ = self._rows(loader)
-        self.centre = rows.mean(0)
+        self.center = rows.mean(0)
         spread = rows.std(0, correction=0)
         self.spread = spread.clamp(min=_LEAST * float(spread.mean())) if spread.any() else torch.ones_like(spread)
         self._as_loaded = self.embedding_key(0)
@@ -242,13 +242,13 @@ class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
         return {"embedding_spread": round(spread, 4)}
 
     def learn_heads(self, loader: Batches) -> None:
-        """Learn centroids, Gaussian and neighbours from the training samples."""
+        """Learn centroids, Gaussian and neighbors from the training samples."""
         self.embedder.freeze()
         if self.options.unfreeze is not None and self.embedding_key(0) != self._as_loaded:
             changed = f"{self.embedder.card.source}, {' and '.join(self.options.unfreeze)} trained further"
             self.embedder.card = self.embedder.card.model_copy(update={"source": changed})
         embeddings, actions = self._rows(loader)
-        self.heads.learn(self._standardised(embeddings), self.latent(embeddings), actions, self.options.torch_seed)
+        self.heads.learn(self._standardized(embeddings), self.latent(embeddings), actions, self.options.torch_seed)
 
     def finish(self, loader: Batches) -> None:
         """Nothing: distances and errors stand as they are."""
@@ -257,7 +257,7 @@ class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
 
     def score_embedding(self, embedding: Tensor) -> Output:
         """Output for embedded clips (N, D)."""
-        x = self._standardised(embedding)
+        x = self._standardized(embedding)
         rebuilt, latent = self.net(x)
         terms = {"ae": (rebuilt - x).square().mean(1), **self.heads(x, latent)}
         return Output(
@@ -270,27 +270,27 @@ class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
 
     def latent(self, embedding: Tensor) -> Tensor:
         """Embeddings (N, D) -> what the autoencoder makes of them in its middle (N, L)."""
-        return self.net.encode(self._standardised(embedding))
+        return self.net.encode(self._standardized(embedding))
 
     def _both(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Standardised embeddings and what is to be made of them, which never learns."""
+        """Standardized embeddings and what is to be made of them, which never learns."""
         if x.ndim == 2:
-            return (known := self._standardised(x)), known
-        embedding = self._standardised(self._embedded(x, self.embedder))
+            return (known := self._standardized(x)), known
+        embedding = self._standardized(self._embedded(x, self.embedder))
         taught = self._teacher and self.options.target == "teacher"
         return embedding, self._taught(x) if taught else embedding.detach()
 
     @torch.no_grad()
     def _taught(self, x: Tensor) -> Tensor:
-        """Standardised embeddings of pixels by the embedder as it was before it learnt."""
-        return self._standardised(self._embedded(x, self._teacher[0].to(x.device).eval()))
+        """Standardized embeddings of pixels by the embedder as it was before it learned."""
+        return self._standardized(self._embedded(x, self._teacher[0].to(x.device).eval()))
 
     def _rows(self, loader: Batches) -> tuple[Tensor, list[str | None]]:
         """Embeddings (n, D) of samples, or of pixels and their views, and the classes of all; of many only some."""
         rows, actions = [], []
         with torch.no_grad():
             for number, batch in enumerate(_thin_out(loader, _MOST)):
-                x = torch.from_numpy(batch.pixels).to(self.centre.device)
+                x = torch.from_numpy(batch.pixels).to(self.center.device)
                 found = [x] if x.ndim == 2 else [self.embed(seen) for seen in (x, *self._views_of(x, number))]
                 rows += found
                 actions += len(found) * [sample.item.class_name for sample in batch.samples]

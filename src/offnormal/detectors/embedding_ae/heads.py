@@ -1,4 +1,4 @@
-"""How far a vector lies from normal ones: nearest class centroid, shrunk Gaussian, nearest neighbours.
+"""How far a vector lies from normal ones: nearest class centroid, shrunk Gaussian, nearest neighbors.
 
 Each learns from rows at once and gives root mean squares per number of the vector, so that they are of one scale.
 """
@@ -38,7 +38,7 @@ class Centroids(nn.Module):
 
 
 class _ShrunkGaussian(nn.Module):
-    """Mahalanobis distance; the covariance is drawn towards a multiple of the identity (Ledoit and Wolf, 2004).
+    """Mahalanobis distance; the covariance is drawn toward a multiple of the identity (Ledoit and Wolf, 2004).
 
     Directions without data vary by what the shrinkage leaves them, so that fewer rows than numbers are enough.
     """
@@ -56,9 +56,9 @@ class _ShrunkGaussian(nn.Module):
         """The Gaussian of rows (n, D)."""
         exact = rows.double()
         mean = exact.mean(0)
-        centred = exact - mean
-        variances, directions = _principal(centred)
-        share, scale = shrinkage(centred, variances)
+        centered = exact - mean
+        variances, directions = _principal(centered)
+        share, scale = shrinkage(centered, variances)
         self.mean = mean.to(rows)
         self.directions = directions.to(rows)
         self.variances = ((1 - share) * variances + share * scale).clamp(min=_LEAST * scale).to(rows)
@@ -68,18 +68,18 @@ class _ShrunkGaussian(nn.Module):
         """Vectors (N, D) -> (N,)."""
         assert self.mean is not None and self.directions is not None
         assert self.variances is not None and self.rest is not None
-        centred = x - self.mean
-        along = centred @ self.directions
-        beside = centred - along @ self.directions.T
+        centered = x - self.mean
+        along = centered @ self.directions
+        beside = centered - along @ self.directions.T
         total = (along.square() / self.variances).sum(1) + beside.square().sum(1) / self.rest
         return _per_number(total.sqrt(), x)
 
 
-class Neighbours(nn.Module):
+class Neighbors(nn.Module):
     """Mean distance to the nearest of the rows that are kept."""
 
     def __init__(self, count: int, budget: int, subsample: Subsample) -> None:
-        """count: neighbours; budget: rows kept; subsample: how they are chosen."""
+        """count: neighbors; budget: rows kept; subsample: how they are chosen."""
         super().__init__()
         self.count = count
         self.budget = budget
@@ -106,13 +106,13 @@ class Neighbours(nn.Module):
 class Heads(nn.Module):
     """All of them on the same embeddings, and the nearest class in the autoencoder's latent."""
 
-    def __init__(self, clusters: int, neighbours: Neighbours) -> None:
+    def __init__(self, clusters: int, neighbors: Neighbors) -> None:
         super().__init__()
         self.clusters = clusters
         self.centroids = Centroids()
         self.latents = Centroids()
         self.gaussian = _ShrunkGaussian()
-        self.neighbours = neighbours
+        self.neighbors = neighbors
 
     def learn(self, rows: Tensor, latents: Tensor, names: Sequence[str | None], seed: int) -> None:
         """From embeddings (n, D), their latents (n, L) and the names of their classes, where they are known."""
@@ -120,31 +120,31 @@ class Heads(nn.Module):
         self.centroids.learn(rows, classes)
         self.latents.learn(latents, classes)
         self.gaussian.learn(rows)
-        self.neighbours.learn(rows, seed)
+        self.neighbors.learn(rows, seed)
 
     def forward(self, x: Tensor, latent: Tensor) -> dict[str, Tensor]:
         """Embeddings (N, D) and latents (N, L) -> (N,) each, by name."""
         return {
             "centroid": self.centroids(x),
             "mahalanobis": self.gaussian(x),
-            "knn": self.neighbours(x),
+            "knn": self.neighbors(x),
             "latent": self.latents(latent),
         }
 
 
-def shrinkage(centred: Tensor, variances: Tensor) -> tuple[float, float]:
-    """Ledoit and Wolf's share of the identity for centred rows (n, D), and its multiple, the mean variance.
+def shrinkage(centered: Tensor, variances: Tensor) -> tuple[float, float]:
+    """Ledoit and Wolf's share of the identity for centered rows (n, D), and its multiple, the mean variance.
 
     variances: the eigenvalues of their covariance that are not 0. Source: Journal of Multivariate Analysis 88 (2004),
     lemma 3.4 and section 3.
     """
-    n, width = centred.shape
+    n, width = centered.shape
     scale = float(variances.sum()) / width
     if scale <= 0:
         return 1.0, 1.0  # rows that do not differ
     squared = float(variances.square().sum())
     spread = squared / width - scale**2
-    error = (float(centred.square().sum(1).square().sum()) / n**2 - squared / n) / width
+    error = (float(centered.square().sum(1).square().sum()) / n**2 - squared / n) / width
     return (min(error, spread) / spread if spread > 0 else 1.0), scale
 
 
@@ -174,14 +174,14 @@ def classes_of(names: Sequence[str | None], rows: Tensor, clusters: int, seed: i
     return torch.from_numpy(np.unique(found, return_inverse=True)[1]).long()
 
 
-def _principal(centred: Tensor) -> tuple[Tensor, Tensor]:
+def _principal(centered: Tensor) -> tuple[Tensor, Tensor]:
     """Variances (R,) above rounding and their directions (D, R)."""
-    n, width = centred.shape
+    n, width = centered.shape
     if n < width:
-        _, values, rows = torch.linalg.svd(centred, full_matrices=False)
+        _, values, rows = torch.linalg.svd(centered, full_matrices=False)
         variances, directions = values.square() / n, rows.T
     else:
-        variances, directions = torch.linalg.eigh(centred.T @ centred / n)
+        variances, directions = torch.linalg.eigh(centered.T @ centered / n)
     real = variances > variances.max().clamp(min=0) * 1e-12
     return variances[real], directions[:, real]
 

@@ -13,14 +13,14 @@ _DROPOUT = 0.3  # published code
 class EmbeddingAutoencoder(nn.Module):
     """Rebuilds vectors through a few numbers.
 
-    Batch normalisation, then linear layers with ReLU down to the latent and, mirrored, up again; dropout after every
+    Batch normalization, then linear layers with ReLU down to the latent and, mirrored, up again; dropout after every
     ReLU but the latent's; nothing after the last layer.
     """
 
     def __init__(self, width: int, hidden: Sequence[int], dropout: float = _DROPOUT) -> None:
         """Of vectors of so many numbers; hidden: sizes of the layers down to the latent."""
         super().__init__()
-        self.normalisation = nn.BatchNorm1d(width)
+        self.normalization = nn.BatchNorm1d(width)
         self.encoder = _layers((width, *hidden), dropout, last=[nn.ReLU()])
         self.decoder = _layers((*reversed(hidden), width), dropout, last=[])
 
@@ -31,7 +31,7 @@ class EmbeddingAutoencoder(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Vectors (N, D) -> latents (N, L)."""
-        latent: Tensor = self.encoder(self.normalisation(x))
+        latent: Tensor = self.encoder(self.normalization(x))
         return latent
 
 

@@ -69,7 +69,7 @@ class EmbeddingAEOptions(DetectorOptions):
     """With --unfreeze: reconstruct the current embedding (detached), or that before fine-tuning (teacher)."""
     clusters: Annotated[int, Field(ge=1), ADVANCED] = 8
     """Number of centroids when classes are unknown."""
-    neighbours: Annotated[int, Field(ge=1), ADVANCED] = 5
+    neighbors: Annotated[int, Field(ge=1), ADVANCED] = 5
     """Number of nearest neighbors whose distances are averaged."""
     bank: Annotated[int, Field(ge=1), ADVANCED] = 2000
     """Number of stored embeddings for the nearest-neighbor search."""

@@ -1,11 +1,11 @@
 """GANomaly: encoder, decoder, encoder against a discriminator (Akcay et al., ACCV 2018, arXiv 1805.06725).
 
-Learnt from normal pictures alone, the generator reconstructs and encodes again what it knows; what it does not know
+Learned from normal pictures alone, the generator reconstructs and encodes again what it knows; what it does not know
 comes back changed (section 3.2). Numbers and losses are those of the published code (samet-akcay/ganomaly), where it
 differs from the paper too: the adversarial loss compares features picture by picture, the score is a squared distance.
 Ours: two passes through the discriminator a step instead of four, with the same losses; running statistics when
 scoring, so that a score does not depend on what else is in the batch (`batch_statistics` brings the original back); a
-collapsed discriminator starts anew together with its optimiser.
+collapsed discriminator starts anew together with its optimizer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.optim import Adam, Optimizer
 
 from offnormal.data.batches import Batches
 from offnormal.detectors.base import TrainedDetector
-from offnormal.detectors.ganomaly.networks import SMALLEST, Discriminator, Generator, initialise
+from offnormal.detectors.ganomaly.networks import SMALLEST, Discriminator, Generator, initialize
 from offnormal.detectors.ganomaly.options import GanomalyOptions
 from offnormal.detectors.ganomaly.weights import generator_and_discriminator, structure
 from offnormal.detectors.parts.cut_paste import tell_pasted
@@ -67,8 +67,8 @@ class Ganomaly(TrainedDetector[GanomalyOptions]):
         self.taken: Tensor | None  # (2,) shares of the latent and the contextual term in the score: 1 and 0, or 0 and 1
         self.restarts: Tensor  # how often the discriminator has collapsed
         random = torch.Generator().manual_seed(options.torch_seed)
-        initialise(self.generator, random)
-        initialise(self.discriminator, random)
+        initialize(self.generator, random)
+        initialize(self.discriminator, random)
         self.to(memory_format=torch.channels_last)  # convolutions compute faster in it, on processors too
         self._critic: Optimizer | None = None
 
@@ -215,7 +215,7 @@ class Ganomaly(TrainedDetector[GanomalyOptions]):
         if self.options.batch_statistics:
             for module in self.generator.modules():
                 if isinstance(module, nn.BatchNorm2d):
-                    module.training, module.track_running_stats = True, mode  # used, but not learnt from
+                    module.training, module.track_running_stats = True, mode  # used, but not learned from
         return self
 
     def _compare(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -255,10 +255,10 @@ class Ganomaly(TrainedDetector[GanomalyOptions]):
         return bool(loss < self.options.collapse)
 
     def _restart_discriminator(self) -> None:
-        """Other random weights, fresh running statistics, and an optimiser that remembers nothing."""
+        """Other random weights, fresh running statistics, and an optimizer that remembers nothing."""
         self.restarts += 1
         seed = (self.options.seed + int(self.restarts)) % (1 << 63)  # generators take no negative ones
-        initialise(self.discriminator, torch.Generator().manual_seed(seed))
+        initialize(self.discriminator, torch.Generator().manual_seed(seed))
         if self._critic is not None:
             self._critic.state.clear()
 
@@ -271,7 +271,7 @@ def _bce(logits: Tensor, target: float) -> Tensor:
 def _at(fake: Tensor, loss: Tensor, shown: Tensor) -> Tensor:
     """A loss of `shown`, the detached copy of `fake`, as one of `fake`: the same value and the same gradient.
 
-    The discriminator's pass can so serve both optimisers, and no gradient for the generator touches its weights.
+    The discriminator's pass can so serve both optimizers, and no gradient for the generator touches its weights.
     """
     (pull,) = torch.autograd.grad(loss, shown, retain_graph=True)
     return loss.detach() + ((fake - shown.detach()) * pull).sum()

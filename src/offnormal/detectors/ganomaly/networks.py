@@ -138,8 +138,8 @@ class Discriminator(nn.Module):
         return torch.sigmoid(logits), features
 
 
-def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """DCGAN's start: convolutions N(0, 0.02), batch normalisation N(1, 0.02) without shift, fresh running statistics.
+def initialize(network: nn.Module, generator: torch.Generator) -> None:
+    """DCGAN's start: convolutions N(0, 0.02), batch normalization N(1, 0.02) without shift, fresh running statistics.
 
     The numbers are drawn on the CPU, so that every device starts alike.
     """

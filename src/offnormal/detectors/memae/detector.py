@@ -1,10 +1,10 @@
 """MemAE: an autoencoder that can only recall normal patterns (Gong et al., ICCV 2019, arXiv 1904.02639).
 
-The code of an input is replaced by a sparse mixture of learnt prototypes before it is decoded (section 3): what is not
+The code of an input is replaced by a sparse mixture of learned prototypes before it is decoded (section 3): what is not
 like them is rebuilt badly. Clips are handled as in the published code (donggong1/memae-anomaly-detection), pictures as
 in the paper. Where the two differ: similarities are dot products (code) or cosines (paper), errors are squared (paper)
 or absolute (code, `compat`). Ours: weights are cut at sparsity / memory, so that a small memory is not starved; what
-starves all the same is logged; batch normalisation is folded into the convolutions for scoring.
+starves all the same is logged; batch normalization is folded into the convolutions for scoring.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class MemAE(TrainedDetector[MemAEOptions]):
         for card in cards:
             assert self._backbone is not None
             self._backbone.card = VideoCard.model_validate(card)
-            self._backbone.say_licence()
+            self._backbone.say_license()
 
     # --- learning -------------------------------------------------------------------------------------------
 
@@ -242,7 +242,7 @@ class MemAE(TrainedDetector[MemAEOptions]):
         return self.net.encoder.backbone if isinstance(self.net.encoder, ClipEncoder) else None
 
     def _for_scoring(self) -> MemoryAutoencoder:
-        """The network, in eval mode a copy with its batch normalisation folded into the convolutions."""
+        """The network, in eval mode a copy with its batch normalization folded into the convolutions."""
         return self.net if self.training else self._form.of(self.net)
 
     def _scaled(self, x: Tensor) -> Tensor:

@@ -109,7 +109,7 @@ FORMS: Mapping[FormName, Form] = {
 
 
 class _PlainEncoder(nn.Sequential, Encoder):
-    """Strided convolutions with batch normalisation and LeakyReLU, one a stage."""
+    """Strided convolutions with batch normalization and LeakyReLU, one a stage."""
 
     def __init__(
         self,
@@ -124,11 +124,11 @@ class _PlainEncoder(nn.Sequential, Encoder):
         self.strides: dict[str, tuple[int, ...]] = {}
         axes = len(strides[0])
         convolution = (nn.Conv2d, nn.Conv3d)[axes - 2]
-        normalisation = (nn.BatchNorm2d, nn.BatchNorm3d)[axes - 2]
+        normalization = (nn.BatchNorm2d, nn.BatchNorm3d)[axes - 2]
         here, so_far = channels, (1,) * axes
         for number, (width, stride, kernel) in enumerate(zip(widths, strides, kernels, strict=True), 1):
             self.append(convolution(here, width, kernel, stride, kernel // 2))  # type: ignore[arg-type]
-            self.append(normalisation(width))
+            self.append(normalization(width))
             self.append(nn.LeakyReLU(slope, inplace=True))
             here, so_far = width, tuple(a * b for a, b in zip(so_far, stride, strict=True))
             self.channels[f"stage{number}"], self.strides[f"stage{number}"] = here, so_far
@@ -201,8 +201,8 @@ def build_network(
     decoder = Decoder(chosen, spec.channels, back if encoder is None else None, slope=form.slope)
     check_sizes(chosen, decoder, shape)
     if encoder is None:
-        _initialise(chosen)
-    _initialise(decoder)
+        _initialize(chosen)
+    _initialize(decoder)
     length = list(chosen.channels.values())[-1]
     if query == "whole":
         stages: dict[str, Tensor] = dry_run(chosen, chosen, (1, *shape))
@@ -218,7 +218,7 @@ def memory_layout(spec: InputSpec) -> torch.memory_format:
 
 
 def scoring_form(network: MemoryAutoencoder, spec: InputSpec) -> MemoryAutoencoder:
-    """A copy with batch normalisation folded into the convolutions before it."""
+    """A copy with batch normalization folded into the convolutions before it."""
     made = copy.deepcopy(network).requires_grad_(False).eval()
     size = ((spec.frames,) if spec.frames > 1 else ()) + spec.size
     fold(made, find_pairs(made, size, spec.channels))
@@ -268,8 +268,8 @@ def by_item(attention: Tensor) -> Tensor:
     return attention.flatten(2).sum(2) if attention.ndim > 2 else attention
 
 
-def _initialise(network: nn.Module) -> None:
-    """Convolutions N(0, 0.02), batch normalisation N(1, 0.02) without shift; biases as torch has them."""
+def _initialize(network: nn.Module) -> None:
+    """Convolutions N(0, 0.02), batch normalization N(1, 0.02) without shift; biases as torch has them."""
     for module in network.modules():
         if isinstance(module, nn.modules.conv._ConvNd):
             nn.init.normal_(module.weight, 0.0, _DEVIATION)

@@ -84,7 +84,7 @@ class PublishedOptions(DetectorOptions):
 
     @property
     def input_channels(self) -> Literal[1, 3]:
-        """1 grey, 3 RGB."""
+        """1 gray, 3 RGB."""
         return self.channels or self.network.channels
 
     @property

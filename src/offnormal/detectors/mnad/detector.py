@@ -3,7 +3,7 @@
 A U-Net makes a frame of those before it, or of itself, through a small memory of what normal features look like
 (section 3.1). What cannot be predicted or recalled is off normal (section 3.3). Network, memory, losses and terms of
 the score are those of the published code (cvlab-yonsei/MNAD); `compat="paper"` takes the paper's formulas where the two
-differ. Ours: the terms of the score are standardised on normals kept back instead of stretched over each video, so that
+differ. Ours: the terms of the score are standardized on normals kept back instead of stretched over each video, so that
 one frame can be scored without the rest of its video; the memory is part of the state, and each video starts from it.
 """
 
@@ -121,12 +121,12 @@ class MNAD(TrainedDetector[MNADOptions], StatefulDetector[MNADOptions]):
     ) -> Self:
         """The detector of the network's state dict and, under "items", the memory's, in any order.
 
-        Its structure is read from the shapes; frames are resized, and their colours ordered, as the published code does
+        Its structure is read from the shapes; frames are resized, and their colors ordered, as the published code does
         it. Raises WeightsError for other states and ConfigError for options of another structure.
         """
         state, items, found = structure(states)
         refuse_other(options, found)
-        chosen = {"colours": "bgr", **options.model_dump(include=options.model_fields_set), **found}
+        chosen = {"colors": "bgr", **options.model_dump(include=options.model_fields_set), **found}
         resize = Resize(policy="stretch", interpolation="bilinear", antialias=False)  # model/utils.py
         sides = (size, size) if isinstance(size, int) else size
         decided = cls.read_options(chosen)
@@ -143,7 +143,7 @@ class MNAD(TrainedDetector[MNADOptions], StatefulDetector[MNADOptions]):
     def load_reference_state_dict(self, state: Mapping[str, Tensor], items: Tensor | None = None) -> None:
         """Take a state dict of the published code and, where it is given, its memory (M, D); then it is fitted.
 
-        Colours are then in the order that they were trained with (--colours bgr). Until `finish` has seen normals, the
+        Colors are then in the order that they were trained with (--colors bgr). Until `finish` has seen normals, the
         score is the PSNR alone, negated. Raises WeightsError for other entries; nothing is taken then.
         """
         used = {name: value for name, value in state.items() if NEVER_USED not in name}
@@ -208,7 +208,7 @@ class MNAD(TrainedDetector[MNADOptions], StatefulDetector[MNADOptions]):
     def step(self, x: Tensor, state: Tensor) -> tuple[Output, Tensor]:
         """Score frames of N streams by their memories (N, M, D), which then learn from those that look normal.
 
-        state: (M, D) is that of each stream; of one stream the memory after it is (M, D) again. A frame is learnt from
+        state: (M, D) is that of each stream; of one stream the memory after it is (M, D) again. A frame is learned from
         when its weighted error is below the option `update_threshold` (section 3.3; Evaluate.py).
         """
         memories = state if state.ndim == 3 else state.expand(len(x), *state.shape)
@@ -268,8 +268,8 @@ class MNAD(TrainedDetector[MNADOptions], StatefulDetector[MNADOptions]):
         return made.to(frames.dtype), query.to(frames.dtype)
 
     def _ordered(self, x: Tensor) -> Tensor:
-        """Pixels (N, C, ...) in the network's order of colours, or back."""
-        return x.flip(1) if self.options.colours == "bgr" else x
+        """Pixels (N, C, ...) in the network's order of colors, or back."""
+        return x.flip(1) if self.options.colors == "bgr" else x
 
     def _losses(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Equations 7 to 10, all as means (published code), and the query map."""

@@ -41,7 +41,7 @@ class _Encoder(nn.Module):
         self.moduleConv1 = _twice(channels, width)
         self.moduleConv2 = _twice(width, 2 * width)
         self.moduleConv3 = _twice(2 * width, 4 * width)
-        last = nn.Conv2d(8 * width, item_length, 3, padding=1)  # neither normalised nor cut at 0: a direction
+        last = nn.Conv2d(8 * width, item_length, 3, padding=1)  # neither normalized nor cut at 0: a direction
         self.moduleConv4 = nn.Sequential(*_block(4 * width, 8 * width), last)
         self.halve = nn.MaxPool2d(2)
 
@@ -100,14 +100,14 @@ class Network(nn.Module):
 
 
 def scoring_form(network: Network, dtype: torch.dtype) -> Network:
-    """A copy with batch normalisation folded into the convolutions, in a precision and in channels-last order."""
+    """A copy with batch normalization folded into the convolutions, in a precision and in channels-last order."""
     made = copy.deepcopy(network).eval().requires_grad_(False)
     fold(made, _pairs(made))
     return made.requires_grad_(False).to(dtype).to(memory_format=torch.channels_last)
 
 
 def _pairs(network: nn.Module) -> Pairs:
-    """Each convolution and the normalisation that follows it."""
+    """Each convolution and the normalization that follows it."""
     return [
         (f"{path}.{name}", f"{path}.{following}")
         for path, module in network.named_modules()

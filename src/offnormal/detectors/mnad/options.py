@@ -53,7 +53,7 @@ class MNADOptions(DetectorOptions):
     """Blur of the anomaly map, in input pixels."""
     score_precision: Annotated[Literal["float32", "bfloat16"], ADVANCED] = "float32"
     """Precision of the network when scoring; bfloat16 is faster where the hardware supports it."""
-    colours: Annotated[Literal["rgb", "bgr"], ADVANCED] = "rgb"
+    colors: Annotated[Literal["rgb", "bgr"], ADVANCED] = "rgb"
     """Channel order inside the network; bgr for weights of the published code."""
 
     @model_validator(mode="after")
@@ -90,7 +90,7 @@ class MNADOptions(DetectorOptions):
 
     @property
     def threshold(self) -> float:
-        """Weighted error below which a frame is learnt from (Evaluate.py of the published code)."""
+        """Weighted error below which a frame is learned from (Evaluate.py of the published code)."""
         if self.update_threshold is not None:
             return self.update_threshold
         return 0.01 if self.predicts else 0.015

@@ -61,7 +61,7 @@ class Padim(StatisticalDetector[PadimOptions]):
             )
         self.pool: Pool = options.pool or ("top" if options.motion else "max")
         self.top_share = options.top_share or (0.1 if options.motion else 0.001)
-        self.reach = options.neighbours // 2
+        self.reach = options.neighbors // 2
         self.backbone = self.make_backbone()
         layers = list(self.backbone.channels)
         self.groups = [layers] if options.fusion == "concat" else [[layer] for layer in layers]
@@ -171,14 +171,14 @@ class Padim(StatisticalDetector[PadimOptions]):
         return other
 
     def without(self, part: Self) -> Self:
-        """The detector learnt from the samples that `part` has not seen."""
+        """The detector learned from the samples that `part` has not seen."""
         rest = self.blank()
         for number, (mine, theirs) in enumerate(zip(self._gaussians(), part._gaussians(), strict=True)):
             rest.gaussians[number] = mine.without(theirs)
         return rest
 
     def finish(self, *, keep: bool = False) -> None:
-        """Factorise the covariances; FitError with fewer than two samples."""
+        """Factorize the covariances; FitError with fewer than two samples."""
         for number, gaussian in enumerate(self._gaussians()):
             self._settle(number)
             gaussian.finish(keep=keep)

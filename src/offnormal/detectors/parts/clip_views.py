@@ -1,7 +1,7 @@
 """Random views of clips: one draw for all frames of a clip, so that what moves in it moves as before.
 
 Kinds and strengths follow the offline augmentation of enrico310786/action_video_autoencoder (albumentations'
-ReplayCompose): rotation, shifts of colours, brightness and contrast, blur, dropped pixels. Scale and crop are those of
+ReplayCompose): rotation, shifts of colors, brightness and contrast, blur, dropped pixels. Scale and crop are those of
 its training (short side 128 to 171 for a crop of 112 and the like), the warping of its grids is left out.
 """
 
@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 VERSION = 1  # of what a seed gives
 _DEGREES = 5.0
 _ZOOM = (1.0, 1.25)  # the short side, in crops; data.py: 256 to 320 px and a crop of 256
-_COLOUR = 50 / 255  # largest shift of a channel
+_COLOR = 50 / 255  # largest shift of a channel
 _LIGHT = 0.2  # largest change of brightness, and share of contrast
 _BLUR = (0.5, 1.0)  # pixels, standard deviation; kernels of 2 to 4 pixels there
 _DROPPED = 0.02  # share of the pixels, once to black and once to white
@@ -29,7 +29,7 @@ def view(clip: Tensor, seed: int) -> Tensor:
     random = torch.Generator().manual_seed(seed)
     frames = clip.transpose(0, 1) if clip.ndim == 4 else clip[None]  # (T, C, H, W)
     frames = _moved(frames, random)
-    frames = _coloured(frames, random)
+    frames = _colored(frames, random)
     if _draw(random) < _HALF:
         frames = _blurred(frames, _between(*_BLUR, random))
     for value in (0.0, 1.0):
@@ -58,7 +58,7 @@ def _moved(frames: Tensor, random: Generator) -> Tensor:
     height, width = frames.shape[2:]
     zoom = _between(*_ZOOM, random)
     angle = math.radians(_between(-_DEGREES, _DEGREES, random)) if _draw(random) < _OFTEN else 0.0
-    room = 1 - 1 / zoom  # of the centre of the crop, in halves of the picture
+    room = 1 - 1 / zoom  # of the center of the crop, in halves of the picture
     across, down = (_between(-room, room, random) for _ in range(2))
     cos, sin, aspect = math.cos(angle) / zoom, math.sin(angle) / zoom, height / width
     turn = torch.tensor([[cos, -sin * aspect, across], [sin / aspect, cos, down]], dtype=frames.dtype)
@@ -66,9 +66,9 @@ def _moved(frames: Tensor, random: Generator) -> Tensor:
     return F.grid_sample(frames, grid, padding_mode="reflection", align_corners=False)
 
 
-def _coloured(frames: Tensor, random: Generator) -> Tensor:
+def _colored(frames: Tensor, random: Generator) -> Tensor:
     if _draw(random) < _OFTEN:
-        shift = (2 * torch.rand(frames.shape[1], generator=random) - 1) * _COLOUR
+        shift = (2 * torch.rand(frames.shape[1], generator=random) - 1) * _COLOR
         frames = frames + shift.to(frames)[:, None, None]
     if _draw(random) < _OFTEN:
         contrast, brightness = 1 + _between(-_LIGHT, _LIGHT, random), _between(-_LIGHT, _LIGHT, random)

@@ -38,7 +38,7 @@ class Block:
 
 
 class Decoder(nn.Sequential):
-    """Blocks of transposed convolution, batch normalisation and LeakyReLU, deepest first; the last has neither.
+    """Blocks of transposed convolution, batch normalization and LeakyReLU, deepest first; the last has neither.
 
     There is one block for each halving between two stages of the encoder. Strides are those of the encoder, sizes are
     given with each code.
@@ -68,13 +68,13 @@ class Decoder(nn.Sequential):
                 f"{len(widths)} widths for {len(blocks)} blocks: expected one for each block but the last"
             )
         convolution = _TRANSPOSED[axes - 1]
-        normalisation = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[axes - 1]
+        normalization = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[axes - 1]
         layers: list[nn.Module] = []
         for stride, width in zip_longest(blocks, widths, fillvalue=channels):
             assert isinstance(stride, tuple) and isinstance(width, int)
             kernel = tuple(max(_KERNEL, s + 1 - s % 2) for s in stride)  # odd, and no holes between what it spreads
             layers.append(convolution(here, width, kernel, stride, tuple(k // 2 for k in kernel)))  # type: ignore[arg-type]
-            layers += [normalisation(width), nn.LeakyReLU(slope, inplace=True)]
+            layers += [normalization(width), nn.LeakyReLU(slope, inplace=True)]
             here = width
         self.extend(layers[:-2])
 

@@ -1,10 +1,10 @@
-"""A multivariate Gaussian at every position of a feature map, learnt in one pass and constant memory.
+"""A multivariate Gaussian at every position of a feature map, learned in one pass and constant memory.
 
 PaDiM section III-B (arXiv 2011.08785): mean and covariance of the embedding at every position, the covariance
-regularised by eps times the identity, the Mahalanobis distance as the measure of anomaly.
+regularized by eps times the identity, the Mahalanobis distance as the measure of anomaly.
 
 In units of the square root of what is added to each channel, z = (x - mean) / sqrt(ridge), the covariance is the
-identity (times a floor with shrinkage) plus what was learnt. Three forms of its inverse root are kept: a triangle;
+identity (times a floor with shrinkage) plus what was learned. Three forms of its inverse root are kept: a triangle;
 with few samples a basis of their span and a triangle inside it, exactly the same distances; and, on request, only
 the directions of largest variance, all others taken to vary as little as the ridge says.
 """
@@ -16,7 +16,7 @@ from typing import Literal, Self
 import torch
 from torch import Tensor, nn
 
-from offnormal.detectors.parts.inverse_root import Regularisation, Solver, oracle_shrinkage, traces
+from offnormal.detectors.parts.inverse_root import Regularization, Solver, oracle_shrinkage, traces
 from offnormal.detectors.parts.maps import samples_first
 from offnormal.detectors.parts.moments import PositionMoments
 from offnormal.detectors.parts.triangles import fill, packed_size, squared_lengths, unpack
@@ -36,7 +36,7 @@ class PositionGaussian(nn.Module):
     eps: variance added to every channel (paper: 0.01); with `relative` it is a share of the channel's variance at
     its mean over all positions, so that it means the same for features of any scale. Every position gets the same:
     what is quiet at one place keeps a floor that is known from the others.
-    shrinkage: share (0-1) by which every covariance is drawn towards a multiple of the ridge with the same trace;
+    shrinkage: share (0-1) by which every covariance is drawn toward a multiple of the ridge with the same trace;
     "auto" takes the oracle approximating estimate (Chen, Wiesel, Eldar and Hero, IEEE TSP 2010) over all positions.
     rank: directions of largest variance kept a position; None keeps everything.
     Computes in the precision of the first batch; precision: of the stored factors, that of the computation unless
@@ -45,7 +45,7 @@ class PositionGaussian(nn.Module):
 
     count: Tensor  # () int64, number of samples
     grid: Tensor  # (2,) int64, (H, W)
-    centre: Tensor | None  # (P, D), P = H * W
+    center: Tensor | None  # (P, D), P = H * W
     ridge: Tensor | None  # (D,) variance added to every channel
     floor: Tensor | None  # (P,) variance outside the basis in units of the ridge; None: 1
     whitener: Tensor | None  # (P * packed_size(R),) upper triangles U (R, R): |z U|, or |z basis U|, is the distance
@@ -68,7 +68,7 @@ class PositionGaussian(nn.Module):
         self.precision = precision
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
         self.register_buffer("grid", torch.zeros(2, dtype=torch.int64))
-        for name in ("centre", "ridge", "floor", "whitener", "basis"):
+        for name in ("center", "ridge", "floor", "whitener", "basis"):
             self.register_buffer(name, None)
         self._moments: PositionMoments | None = None  # while learning
 
@@ -80,8 +80,8 @@ class PositionGaussian(nn.Module):
     @property
     def mean(self) -> Tensor:
         """(D, H, W) mean of the samples so far; NotFittedError before the first."""
-        centre = self.centre if self._moments is None and self.centre is not None else self._learning().mean()
-        return centre.T.reshape(-1, *self.grid.tolist())
+        center = self.center if self._moments is None and self.center is not None else self._learning().mean()
+        return center.T.reshape(-1, *self.grid.tolist())
 
     def update(self, x: Tensor) -> None:
         """Add feature maps (N, D, H, W); FitError when their shape is not that of the maps before."""
@@ -121,7 +121,7 @@ class PositionGaussian(nn.Module):
         self._learning().project(directions)
 
     def covariance(self) -> Tensor:
-        """(H * W, D, D) regularised covariance of every position, eps included."""
+        """(H * W, D, D) regularized covariance of every position, eps included."""
         if self.whitener is None:
             moments = self._learning()
             solve = Solver(moments, self._settings(moments))
@@ -142,29 +142,29 @@ class PositionGaussian(nn.Module):
         return scale[:, None] * scaled * scale
 
     def finish(self, *, keep: bool = False) -> None:
-        """Factorise; the statistics are dropped unless `keep`.
+        """Factorize; the statistics are dropped unless `keep`.
 
         Raises FitError with fewer than two samples, which have no covariance, and for features that are not finite.
         """
         moments = self._learning()
         if moments.count < 2:
             raise FitError(f"{moments.count} sample(s): at least 2 normal samples are needed for a covariance")
-        centre = moments.mean()
-        if not bool(torch.isfinite(centre).all()):
+        center = moments.mean()
+        if not bool(torch.isfinite(center).all()):
             raise FitError("the features hold NaN or infinite values: check the weights of the backbone")
         settings = self._settings(moments)
         solve = Solver(moments, settings)
-        positions, size = len(centre), solve.rank or centre.shape[1]
-        numbers = positions * (packed_size(size) + (0 if solve.rank is None else size * centre.shape[1]))
-        kept = self._stored(centre.dtype, numbers)
-        self.whitener = centre.new_empty(positions * packed_size(size), dtype=kept)
-        self.basis = None if solve.rank is None else centre.new_empty(positions, centre.shape[1], size, dtype=kept)
+        positions, size = len(center), solve.rank or center.shape[1]
+        numbers = positions * (packed_size(size) + (0 if solve.rank is None else size * center.shape[1]))
+        kept = self._stored(center.dtype, numbers)
+        self.whitener = center.new_empty(positions * packed_size(size), dtype=kept)
+        self.basis = None if solve.rank is None else center.new_empty(positions, center.shape[1], size, dtype=kept)
         for block in moments.blocks():
             factor = solve.factor(block)
             fill(self.whitener, block, factor.whitener())
             if self.basis is not None and factor.basis is not None:
                 self.basis[block] = factor.basis.to(kept)
-        self.centre, self.ridge, self.floor = centre, settings.ridge, settings.floor
+        self.center, self.ridge, self.floor = center, settings.ridge, settings.floor
         if not keep:
             self._moments = None
 
@@ -173,17 +173,17 @@ class PositionGaussian(nn.Module):
 
         Fastest when x lies in memory position by position (channels last). Raises NotFittedError before `finish`.
         """
-        if self.whitener is None or self.centre is None or self.ridge is None:
+        if self.whitener is None or self.center is None or self.ridge is None:
             raise NotFittedError("the Gaussian has no factor yet: call update with normal samples, then finish")
         x = torch.as_tensor(x)
-        rows = samples_first(x.to(self.centre.dtype))  # (N, P, D)
+        rows = samples_first(x.to(self.center.dtype))  # (N, P, D)
         scale = self.ridge.rsqrt()
         count, positions, channels = rows.shape
         step = max(1, _Z_BYTES // (count * channels * rows.element_size()))
         squared = rows.new_empty(positions, count)
         for start in range(0, positions, step):
             block = slice(start, min(start + step, positions))
-            z = torch.sub(rows[:, block], self.centre[block]).mul_(scale)
+            z = torch.sub(rows[:, block], self.center[block]).mul_(scale)
             z = z.transpose(0, 1).contiguous()  # (p, N, D)
             squared[block] = self._squared(z, block)
         return squared.sqrt_().T.reshape(count, *x.shape[2:])
@@ -268,15 +268,15 @@ class PositionGaussian(nn.Module):
         self.count.fill_(self._moments.count)
         self.grid.copy_(torch.tensor(self._moments.grid))
 
-    def _settings(self, moments: PositionMoments) -> Regularisation:
+    def _settings(self, moments: PositionMoments) -> Regularization:
         ridge = self._ridge(moments)
         if self.shrinkage == 0:
-            return Regularisation(ridge, 0.0, None, self.rank)
+            return Regularization(ridge, 0.0, None, self.rank)
         trace, squares = traces(moments, ridge)
         shrinkage = self.shrinkage
         if shrinkage == "auto":
             shrinkage = oracle_shrinkage(trace, squares, moments.count, moments.channels)
-        return Regularisation(ridge, shrinkage, 1 + shrinkage * trace / moments.channels, self.rank)
+        return Regularization(ridge, shrinkage, 1 + shrinkage * trace / moments.channels, self.rank)
 
     def _ridge(self, moments: PositionMoments) -> Tensor:
         """(D,) variance added to every channel."""
@@ -285,7 +285,7 @@ class PositionGaussian(nn.Module):
             return mean.new_full(mean.shape[1:], self.eps)
         variance = moments.variance()
         if not float(variance.mean()) > 1e-12 * float(mean.square().mean()):
-            raise FitError("the normal images are all the same: what varies cannot be learnt; give others too")
+            raise FitError("the normal images are all the same: what varies cannot be learned; give others too")
         floor = _DEAD * variance.mean() + torch.finfo(variance.dtype).tiny
         return self.eps * variance.clamp(min=float(floor))
 

@@ -19,8 +19,8 @@ _SOLVED_WHOLE = 64  # rows up to which a triangle is inverted in one piece
 
 
 @dataclass(frozen=True, slots=True)
-class Regularisation:
-    """How the learnt covariance is regularised: (1 - shrinkage) * covariance + floor * ridge."""
+class Regularization:
+    """How the learned covariance is regularized: (1 - shrinkage) * covariance + floor * ridge."""
 
     ridge: Tensor  # (D,)
     shrinkage: float
@@ -73,7 +73,7 @@ class Solver:
     def __init__(
         self,
         moments: PositionMoments,
-        settings: Regularisation,
+        settings: Regularization,
         *,
         degrees: int | None = None,
         precise: torch.dtype | None = None,
@@ -100,7 +100,7 @@ class Solver:
             return _InverseRoot(_cholesky(self.scaled_covariance(block).to(self.precise)), None, None, complete=True)
         if self._truncates:
             return self._largest(block, floor)
-        samples = (self.moments.centred(block) / self.settings.ridge.sqrt()).to(self.precise)
+        samples = (self.moments.centered(block) / self.settings.ridge.sqrt()).to(self.precise)
         basis, coordinates = torch.linalg.qr(samples.mT)  # (p, D, n), (p, n, n): samples' = basis @ coordinates
         inside = coordinates @ coordinates.mT * ((1 - self.settings.shrinkage) / self.degrees)
         inside.diagonal(dim1=1, dim2=2).add_(1 if floor is None else floor)
@@ -120,7 +120,7 @@ class Solver:
         weight = (1 - self.settings.shrinkage) / self.degrees
         lowest = 1.0 if floor is None else floor
         if self.moments.has_rows and self.moments.count < self.moments.channels:
-            samples = (self.moments.centred(block) / self.settings.ridge.sqrt()).to(self.precise)
+            samples = (self.moments.centered(block) / self.settings.ridge.sqrt()).to(self.precise)
             squares, mixed = torch.linalg.eigh(samples @ samples.mT)
             squares, mixed = squares[:, -self.rank :].clamp(min=1e-12), mixed[:, :, -self.rank :]
             basis = samples.mT @ mixed / squares[:, None].sqrt()

@@ -51,10 +51,10 @@ def _blur_matrix(size: int, sigma: float, border: Border) -> Tensor:
 @lru_cache(maxsize=64)
 def _bilinear_matrix(source: int, target: int) -> Tensor:
     """(target, source) float64: bilinear resampling of a row as torch does it with align_corners=False."""
-    centres = ((torch.arange(target).double() + 0.5) * source / target - 0.5).clamp(0, source - 1)
-    low = centres.floor().long()
+    centers = ((torch.arange(target).double() + 0.5) * source / target - 0.5).clamp(0, source - 1)
+    low = centers.floor().long()
     high = (low + 1).clamp(max=source - 1)
-    share = centres - low
+    share = centers - low
     matrix = torch.zeros(target, source, dtype=torch.float64)
     rows = torch.arange(target)
     matrix.index_put_((rows, low), 1 - share, accumulate=True)
@@ -107,7 +107,7 @@ def pool(maps: Tensor, how: Pool, share: float) -> Tensor:
 
 
 def concat_features(features: Sequence[Tensor]) -> Tensor:
-    """Feature maps (N, C_i, H_i, W_i), finest first, -> (N, sum C_i, H_1, W_1) by nearest-neighbour upsampling.
+    """Feature maps (N, C_i, H_i, W_i), finest first, -> (N, sum C_i, H_1, W_1) by nearest-neighbor upsampling.
 
     Equal to the reference's unfold / concatenate / fold where the sizes are whole multiples (section III-A).
 
@@ -155,10 +155,10 @@ def select_channels(maps: Sequence[Tensor], chosen: Tensor) -> list[Tensor]:
     return selected
 
 
-def neighbours(x: Tensor, reach: int) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice], Tensor]]:
+def neighbors(x: Tensor, reach: int) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice], Tensor]]:
     """For every offset up to `reach` cells: where models lie, where the features they see lie, and those features.
 
-    x (N, D, H, W); the features are shifted so that each lies at the model's place; models whose neighbour would
+    x (N, D, H, W); the features are shifted so that each lies at the model's place; models whose neighbor would
     lie outside see what is there anyway, and are not in the first slices.
     """
     height, width = x.shape[2:]
@@ -179,7 +179,7 @@ def nearest(x: Tensor, measure: Callable[[Tensor], Tensor], reach: int) -> Tenso
     if reach == 0:
         return measure(x)
     least = torch.full((len(x), *x.shape[2:]), math.inf, device=x.device)
-    for models, seen, features in neighbours(x, reach):
+    for models, seen, features in neighbors(x, reach):
         there, found = (slice(None), *seen), measure(features)[(slice(None), *models)]
         least[there] = torch.minimum(least[there], found)
     return least

@@ -1,7 +1,7 @@
 """Memories of normal patterns: pure functions on tensors.
 
 MNAD (Park et al., CVPR 2020, arXiv 2003.13228) updates its memory by rule: `read_items`, `update_items` and two losses.
-A query map (N, C, H, W) is normalised to unit length at every position. Memory items are rows of unit length: (M, C),
+A query map (N, C, H, W) is normalized to unit length at every position. Memory items are rows of unit length: (M, C),
 one memory for all queries, or (N, M, C), one for each. Similarity is the cosine, the temperature of softmaxes is 1.
 Source: cvlab-yonsei/MNAD, model/memory_final_spatial_sumonly_weight_ranking_top1.py; everything is computed in float32
 or, where it is given, float64, also under autocast.
@@ -24,7 +24,7 @@ _TINY = 1e-12  # MemAE's code: keeps a sum of weights and a logarithm finite
 
 
 def read_items(query: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalised queries beside what the memory makes of them (section 3.2.1, equations 1, 2 and 4).
+    """Normalized queries beside what the memory makes of them (section 3.2.1, equations 1, 2 and 4).
 
     query: (N, C, H, W) raw; items: (M, C) or (N, M, C). Gives features (N, 2C, H, W), and for each of the N * H * W
     positions its attention to the items as a softmax over all queries of that memory, and as one over the items, both
@@ -46,7 +46,7 @@ def recall(query: Tensor, items: Tensor) -> Tensor:
 
 @torch.no_grad()
 def update_items(query: Tensor, items: Tensor, compat: Compat = "code", *, everywhere: bool = False) -> Tensor:
-    """Items moved towards the queries nearest to them, again of unit length (section 3.2.2, equations 3 and 5).
+    """Items moved toward the queries nearest to them, again of unit length (section 3.2.2, equations 3 and 5).
 
     query: (N, C, H, W) raw; items: (M, C) or (N, M, C), and so is the result. An item that is nearest to none stays.
     compat: a query's weight is its attention over the highest among all queries ("code"), or among those nearest to

@@ -35,7 +35,7 @@ class PositionMoments:
         self._shift: Tensor | None = None  # (P, D) taken from the rows below
         self._rows: list[Tensor] = []  # (P, n_i, D) samples while there are few
         self._scatter: Tensor | None = None  # (P, D, D) afterwards
-        self._centre: Tensor | None = None  # (P, D) mean that belongs to it
+        self._center: Tensor | None = None  # (P, D) mean that belongs to it
 
     @property
     def has_rows(self) -> bool:
@@ -64,13 +64,13 @@ class PositionMoments:
             for rows in other._rows:
                 self._add(rows.to(self._dtype).transpose(0, 1) + other._shift)
             return
-        assert other._centre is not None
+        assert other._center is not None
         self.to_scatter()
         if self._scatter is None:
-            self._start_scatter(other._centre)
+            self._start_scatter(other._center)
         assert self._scatter is not None
         self._scatter += other._scatter
-        self._join(other._centre, other.count)
+        self._join(other._center, other.count)
 
     def without(self, part: Self) -> PositionMoments:
         """What is left when the samples of `part`, all contained in these, are taken out."""
@@ -82,8 +82,8 @@ class PositionMoments:
         rest = PositionMoments()
         rest.count, rest.grid, rest.channels, rest._dtype = left, self.grid, self.channels, self._dtype
         mean, gone = self.mean(), part.mean()
-        rest._centre = mean + (mean - gone) * (part.count / left)
-        gap = (gone - rest._centre) * (left * part.count / self.count) ** 0.5
+        rest._center = mean + (mean - gone) * (part.count / left)
+        gap = (gone - rest._center) * (left * part.count / self.count) ** 0.5
         rest._scatter = mean.new_empty(len(mean), self.channels, self.channels)
         for block in self.blocks():
             taken = part.scatter(block).baddbmm(gap[block, :, None], gap[block, None, :])
@@ -93,15 +93,15 @@ class PositionMoments:
     def mean(self) -> Tensor:
         """(P, D)."""
         self.require_samples()
-        if self._centre is not None:
-            return self._centre
+        if self._center is not None:
+            return self._center
         assert self._shift is not None
         total = torch.zeros_like(self._shift)
         for rows in self._rows:
             total += rows.sum(1, dtype=self._dtype)
         return self._shift + total / self.count
 
-    def centred(self, block: slice) -> Tensor:
+    def centered(self, block: slice) -> Tensor:
         """(p, n, D) samples less their mean at a block of positions; only with `has_rows`."""
         assert self._shift is not None
         rows = torch.cat([kept[block] for kept in self._rows], 1).to(self._dtype)
@@ -111,8 +111,8 @@ class PositionMoments:
         """(p, D, D) sums of outer products of what is left of samples less their mean."""
         if self._scatter is not None:
             return self._scatter[block]
-        centred = self.centred(block)
-        return centred.mT @ centred
+        centered = self.centered(block)
+        return centered.mT @ centered
 
     def to_scatter(self) -> None:
         """Replace kept samples by their scatter matrices, each one product over all of them; nothing else changes."""
@@ -122,7 +122,7 @@ class PositionMoments:
         scatter = mean.new_empty(len(mean), self.channels, self.channels)
         for block in self.blocks():
             scatter[block] = self.scatter(block)
-        self._scatter, self._centre, self._rows, self._shift = scatter, mean, [], None
+        self._scatter, self._center, self._rows, self._shift = scatter, mean, [], None
 
     def variance(self) -> Tensor:
         """(D,) variance of every channel, its mean over all positions."""
@@ -131,15 +131,15 @@ class PositionMoments:
             if self._scatter is not None:
                 total += self._scatter[block].diagonal(dim1=1, dim2=2).sum(0)
             else:
-                total += self.centred(block).square_().sum((0, 1))
+                total += self.centered(block).square_().sum((0, 1))
         return total / (max(1, self.count - 1) * self.grid[0] * self.grid[1])
 
     def pooled(self) -> Tensor:
         """(D, D) float64 covariance of the features of all samples at all positions together."""
         mean = self.mean().double()
-        centred = mean - mean.mean(0)
+        centered = mean - mean.mean(0)
         inside = sum(self.scatter(block).sum(0, dtype=torch.float64) for block in self.blocks()) / self.count
-        return torch.as_tensor((inside + centred.T @ centred) / len(mean))
+        return torch.as_tensor((inside + centered.T @ centered) / len(mean))
 
     def project(self, directions: Tensor) -> None:
         """Replace the features by their coordinates along `directions` (D, d)."""
@@ -149,9 +149,9 @@ class PositionMoments:
             self._rows = [(rows.to(directions.dtype) @ directions).to(rows.dtype) for rows in self._rows]
             self._shift = self._shift @ directions
         else:
-            assert self._centre is not None
+            assert self._center is not None
             self._scatter = torch.cat([directions.T @ self._scatter[b] @ directions for b in self.blocks()])
-            self._centre = self._centre @ directions
+            self._center = self._center @ directions
         self.channels = directions.shape[1]
 
     def blocks(self) -> Iterator[slice]:
@@ -190,26 +190,26 @@ class PositionMoments:
     def _start_scatter(self, like: Tensor) -> None:
         """No sample yet; `like` (P, D) gives sizes and precision."""
         self._scatter = like.new_zeros(*like.shape, like.shape[1])
-        self._centre = torch.zeros_like(like)
+        self._center = torch.zeros_like(like)
 
     def _add_to_scatter(self, rows: Tensor) -> None:
         """Pairwise update with samples (n, P, D)."""
         assert self._scatter is not None
         mean = rows.mean(0)
         for block in self.blocks():
-            centred = (rows[:, block] - mean[block]).transpose(0, 1).contiguous()  # (p, n, D)
-            torch.baddbmm(self._scatter[block], centred.mT, centred, out=self._scatter[block])
+            centered = (rows[:, block] - mean[block]).transpose(0, 1).contiguous()  # (p, n, D)
+            torch.baddbmm(self._scatter[block], centered.mT, centered, out=self._scatter[block])
         self._join(mean, len(rows))
 
     def _join(self, mean: Tensor, added: int) -> None:
         """The part of the pairwise update that joins two means: count, mean and the rank-one term."""
-        assert self._scatter is not None and self._centre is not None
-        gap = mean - self._centre
+        assert self._scatter is not None and self._center is not None
+        gap = mean - self._center
         total = self.count + added
         if self.count:
             weight = self.count * added / total
             for block in self.blocks():
                 part = gap[block]
                 self._scatter[block].addcmul_(part[:, :, None], part[:, None, :], value=weight)
-        self._centre = self._centre + gap * (added / total)
+        self._center = self._center + gap * (added / total)
         self.count = total

@@ -53,7 +53,7 @@ class PixelMoments:
             raise FitError(f"{self.count} sample(s): at least 2 normal samples are needed for a variance")
         variance = self.squares / (self.count - 1)
         if not float(variance.mean()) > _STILL * float(self.mean.square().mean()):
-            raise FitError("the normal images are all the same: what varies cannot be learnt; give others too")
+            raise FitError("the normal images are all the same: what varies cannot be learned; give others too")
         return variance
 
     def left_out(self, values: Tensor) -> tuple[Tensor, Tensor]:

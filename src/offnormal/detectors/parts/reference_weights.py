@@ -15,7 +15,7 @@ _SHOWN = 4  # names in a message
 def matched(network: nn.Module, state: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
     """A state dict of the published code as one of ours, by names, or where none is known by their order.
 
-    what: its name in messages. Counters of batch normalisation may be missing, as in files of PyTorch before 0.4.1.
+    what: its name in messages. Counters of batch normalization may be missing, as in files of PyTorch before 0.4.1.
     Raises WeightsError when entries are missing, unknown or of another shape.
     """
     own = network.state_dict()

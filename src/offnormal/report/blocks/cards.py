@@ -33,7 +33,7 @@ class _Weights(_Part):
     backbone: str | None = None
     name: str | None = None
     source: str = NONE
-    licence: str | None = None
+    license: str | None = None
     size: int | tuple[int, ...] | None = None
     sha256: str | None = None
 
@@ -123,7 +123,7 @@ def model_card(evaluation: Evaluation, card: Mapping[str, object]) -> Block:
     if known.created is not None:
         facts.append(Fact("fitted", _time(known.created)))
     for weights in known.weights or ():
-        about = [weights.source, f"license {weights.licence or 'not stated'}"]
+        about = [weights.source, f"license {weights.license or 'not stated'}"]
         if isinstance(weights.size, tuple) and len(weights.size) == 2:
             about.append(f"made for {weights.size[0]} x {weights.size[1]} pixels")
         facts.append(Fact(f"weights of {weights.backbone or weights.name or 'weights'}", "; ".join(about)))

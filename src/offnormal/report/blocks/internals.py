@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from offnormal.drawing.figure import COLOURS, new_axes, to_svg
+from offnormal.drawing.figure import COLORS, new_axes, to_svg
 from offnormal.drawing.scatter import class_keys, project, scatter, some
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
@@ -38,7 +38,7 @@ def _use(used: Sequence[tuple[str, np.ndarray]], width: int) -> str:
     figure, axes = new_axes(width, 260, x="items, the most used by normals first", y="% of what is recalled")
     for name, values in used:
         heights = 100 * np.append(values[order], values[order][-1])
-        axes.step(np.arange(len(heights)), heights, where="post", color=COLOURS[name], linewidth=1.2)
+        axes.step(np.arange(len(heights)), heights, where="post", color=COLORS[name], linewidth=1.2)
     last = max(int(np.flatnonzero(values[order] > 0).max(initial=0)) for _, values in used)
     axes.set_xlim(0, max(1, last + 1))
     axes.set_ylim(bottom=0)

@@ -98,7 +98,7 @@ def _groups(evaluation: Evaluation) -> Table:
             number = int((scores > threshold).sum())
             share = number / scores.size
             above = Cell(text=f"{number:,}", note=percent(share), bar=share, color=color)
-        drawn = Cell(svg=box(scores, axis, threshold=threshold, colour=color))
+        drawn = Cell(svg=box(scores, axis, threshold=threshold, color=color))
         rows.append([name, f"{scores.size:,}", above, score(float(np.median(scores))), drawn])
     columns = [
         Column("", "text"),
@@ -182,7 +182,7 @@ def _row(row: ClassRow, scores: np.ndarray, axis: ScoreAxis, threshold: float | 
         _correct(row.correct, color),
         score(row.median),
         metric(row.auroc),
-        Cell(svg=box(scores, axis, threshold=threshold, colour=color)),
+        Cell(svg=box(scores, axis, threshold=threshold, color=color)),
     ]
 
 

@@ -57,7 +57,7 @@ class Tracker(Protocol):
 
     @staticmethod
     def check() -> None:
-        """ConfigError with what to do when nothing can be shown on this machine, before anything is learnt."""
+        """ConfigError with what to do when nothing can be shown on this machine, before anything is learned."""
         ...
 
     def configure(self, values: Mapping[str, object]) -> None:

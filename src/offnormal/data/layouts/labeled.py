@@ -1,4 +1,4 @@
-"""What layouts with one folder per defect share: types of anomalies -> labelled items, and finding their masks."""
+"""What layouts with one folder per defect share: types of anomalies -> labeled items, and finding their masks."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def normal_items(folder: Path, root: Path | None = None) -> tuple[Item, ...]:
     )
 
 
-def labelled_items(test: Path, masks: Path | None, root: Path | None = None) -> tuple[Item, ...]:
+def labeled_items(test: Path, masks: Path | None, root: Path | None = None) -> tuple[Item, ...]:
     """One folder per type of anomaly, the normal ones named good, normal, ok or 0.normal; masks matched by name.
 
     Raises DataError when the masks of a defect exist for some pictures only, and for pictures beside the folders.
     """
     if loose := images_in(test, recursive=False):
         raise DataError(
-            f"{loose[0]} lies in {test} itself, where every picture is labelled by its folder: sort it into good/ or "
+            f"{loose[0]} lies in {test} itself, where every picture is labeled by its folder: sort it into good/ or "
             "the folder of a defect, or take it away"
         )
     items: list[Item] = []
@@ -62,7 +62,7 @@ def train_and_test(root: Path, normal: str) -> tuple[tuple[Item, ...], tuple[Ite
     train, test, masks = root / "train" / normal, root / "test", root / "ground_truth"
     return (
         normal_items(train, root) if train.is_dir() else (),
-        labelled_items(test, masks if masks.is_dir() else None, root) if test.is_dir() else (),
+        labeled_items(test, masks if masks.is_dir() else None, root) if test.is_dir() else (),
     )
 
 

@@ -2,7 +2,7 @@ import unicodedata
 
 import pytest
 
-from offnormal.data.layouts.labelled import labelled_items, normal_items, subfolders
+from offnormal.data.layouts.labeled import labeled_items, normal_items, subfolders
 from offnormal.errors import DataError
 from offnormal.types import ANOMALOUS, NORMAL
 from tests.data.tree import draw
@@ -27,7 +27,7 @@ def test_normal_items(tmp_path):
 @pytest.mark.parametrize("name", ["good", "Good", "normal", "OK", "0.normal"])
 def test_normal_folders_and_defects_are_told_apart(tmp_path, name):
     draw(tmp_path, f"{name}/1.png", "big hole/1.png", "big hole/lot 2/1.png")
-    found = {sample.path.relative_to(tmp_path).as_posix(): sample for sample in labelled_items(tmp_path, None)}
+    found = {sample.path.relative_to(tmp_path).as_posix(): sample for sample in labeled_items(tmp_path, None)}
     assert (found[f"{name}/1.png"].label, found[f"{name}/1.png"].class_name) == (NORMAL, "good")
     for path in ("big hole/1.png", "big hole/lot 2/1.png"):
         assert (found[path].label, found[path].class_name, found[path].masks) == (ANOMALOUS, "big hole", None)
@@ -36,20 +36,20 @@ def test_normal_folders_and_defects_are_told_apart(tmp_path, name):
 @pytest.mark.parametrize("mask", ["001_mask.png", "001.png", "001_gt.bmp", "001_mask.BMP"])
 def test_masks_are_found_by_name_with_the_usual_endings(tmp_path, mask):
     draw(tmp_path, "test/good/001.jpg", "test/hole/001.jpg", f"masks/hole/{mask}")
-    good, hole = labelled_items(tmp_path / "test", tmp_path / "masks")
+    good, hole = labeled_items(tmp_path / "test", tmp_path / "masks")
     assert good.masks is None
     assert hole.masks.path == tmp_path / "masks/hole" / mask
 
 
 def test_masks_mirror_folders_below_the_defect(tmp_path):
     draw(tmp_path, "test/hole/a/1.png", "test/hole/b/1.png", "masks/hole/a/1_mask.png", "masks/hole/b/1_mask.png")
-    found = labelled_items(tmp_path / "test", tmp_path / "masks")
+    found = labeled_items(tmp_path / "test", tmp_path / "masks")
     assert [sample.masks.path.parent.name for sample in found] == ["a", "b"]
 
 
 def test_a_picture_whose_own_name_ends_like_a_mask_keeps_its_mask(tmp_path):
     draw(tmp_path, "test/hole/1.png", "test/hole/1_mask.png", "masks/hole/1_mask.png", "masks/hole/1_mask_mask.png")
-    found = labelled_items(tmp_path / "test", tmp_path / "masks")
+    found = labeled_items(tmp_path / "test", tmp_path / "masks")
     assert {sample.path.name: sample.masks.path.name for sample in found} == {
         "1.png": "1_mask.png",
         "1_mask.png": "1_mask_mask.png",
@@ -59,14 +59,14 @@ def test_a_picture_whose_own_name_ends_like_a_mask_keeps_its_mask(tmp_path):
 def test_dots_in_names_and_composed_letters(tmp_path):
     composed, apart = (unicodedata.normalize(form, "prüfling.v2") for form in ("NFC", "NFD"))
     draw(tmp_path, f"test/hole/{composed}.png", f"masks/hole/{apart}_mask.png")
-    (found,) = labelled_items(tmp_path / "test", tmp_path / "masks")
+    (found,) = labeled_items(tmp_path / "test", tmp_path / "masks")
     assert found.masks is not None
 
 
 def test_a_defect_with_masks_for_some_pictures_only_is_an_error(tmp_path):
     draw(tmp_path, "test/hole/1.png", "test/hole/2.png", "masks/hole/1_mask.png")
     with pytest.raises(DataError, match=r"2\.png: no mask 2_mask\.png or 2\.png in .*hole, which has 1 masks"):
-        labelled_items(tmp_path / "test", tmp_path / "masks")
+        labeled_items(tmp_path / "test", tmp_path / "masks")
 
 
 @pytest.mark.parametrize("left", ["nothing", "an empty folder"])
@@ -74,17 +74,17 @@ def test_a_defect_without_any_mask_has_none(tmp_path, left):
     draw(tmp_path, "test/hole/1.png", "test/dent/1.png", "masks/dent/1.png")
     if left == "an empty folder":
         (tmp_path / "masks/hole").mkdir()
-    dent, hole = labelled_items(tmp_path / "test", tmp_path / "masks")
+    dent, hole = labeled_items(tmp_path / "test", tmp_path / "masks")
     assert dent.masks is not None
     assert hole.masks is None
 
 
-def test_a_picture_beside_the_labelled_folders_is_not_dropped_silently(tmp_path):
+def test_a_picture_beside_the_labeled_folders_is_not_dropped_silently(tmp_path):
     draw(tmp_path, "good/1.png", "hole/1.png", "loose.png")
     with pytest.raises(DataError, match=r"loose\.png lies in .* itself.*sort it into good/"):
-        labelled_items(tmp_path, None)
+        labeled_items(tmp_path, None)
 
 
 def test_empty_folders_give_nothing(tmp_path):
     (tmp_path / "good").mkdir()
-    assert labelled_items(tmp_path, None) == normal_items(tmp_path) == ()
+    assert labeled_items(tmp_path, None) == normal_items(tmp_path) == ()
