@@ -28,7 +28,7 @@ class Exercise:
     """How an embedder is used in the published exercise (action_video_autoencoder, configs/)."""
 
     unfreeze: tuple[str, ...]  # its last block
-    unfrozen_epochs: int
+    finetune_epochs: int
     frames: int | None = None  # None: as the embedder was trained
 
 
@@ -66,7 +66,7 @@ def fitted(name: str, unfrozen: bool, given: argparse.Namespace, more: list[str]
     words += ["--frames", str(exercise.frames)] if exercise.frames is not None else []
     if unfrozen:
         words += ["--unfreeze", *exercise.unfreeze]
-        words += ["--unfrozen-epochs", str(given.unfrozen_epochs or exercise.unfrozen_epochs)]
+        words += ["--finetune-epochs", str(given.finetune_epochs or exercise.finetune_epochs)]
     words += more
     asked = out / "asked.json"
     if asked.is_file() and json.loads(asked.read_text()) != words:
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--weights", nargs="+", default=[], metavar="NAME=FILE")
     parser.add_argument("--published", action="store_true", help="look for published weights, also by download")
     parser.add_argument("--only", choices=("frozen", "unfrozen"))
-    parser.add_argument("--unfrozen-epochs", type=int, help="in which the last block learns; default: as published")
+    parser.add_argument("--finetune-epochs", type=int, help="in which the last block learns; default: as published")
     parser.add_argument("--views", type=int, default=4)
     parser.add_argument("--clips", type=int, default=16, help="of each class, where they are generated")
     parser.add_argument("--split-seed", type=int, default=0)

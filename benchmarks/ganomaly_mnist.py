@@ -20,6 +20,7 @@ import numpy as np
 
 from offnormal.bundle import load
 from offnormal.cli.main import run
+from offnormal.data.class_split import ClassChoice
 from offnormal.data.loaders import ImageLoader
 from offnormal.data.open import open_datasets
 from offnormal.metrics.image import auroc
@@ -38,7 +39,7 @@ def main() -> None:
     print("| digit | score | taken | latent | contextual | fit (s) |\n|---|---|---|---|---|---|", flush=True)
     rows = []
     for digit in given.digits:
-        (dataset,) = open_datasets(given.data, layout="mnist", normal_class=digit)
+        (dataset,) = open_datasets(given.data, layout="mnist", classes=ClassChoice(normal=(digit,)))
         with tempfile.TemporaryDirectory() as out:
             chosen = ["--data", str(given.data), "--layout", "mnist", "--normal-class", digit, "--out", out]
             start = time.perf_counter()

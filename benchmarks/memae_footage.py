@@ -1,7 +1,7 @@
 """MemAE on footage: trained within a time, then scored with several hops, with and without memory, as Markdown.
 
     python benchmarks/memae_footage.py --data AVENUE [--limit 30min] [--hops 1 8] [-- fit options, such as --size 96]
-    python benchmarks/memae_footage.py --data UPCAM --hops 8 -- --encoder csn_r50 --size 96 --memory 500
+    python benchmarks/memae_footage.py --data UPCAM --hops 8 -- --encoder csn_r50 --size 96 --memory-size 500
 
 Each row is one bundle scored with one hop: a clip every so many frames, the scores of a frame averaged over the clips
 that it is in. `ms a frame` is all of evaluation, decoding included; `of hop 1` its share of what hop 1 takes. Below
@@ -32,7 +32,7 @@ from offnormal.data.open import open_datasets
 from offnormal.detectors.memae import MemAE
 from offnormal.verbs.evaluate import evaluate_run
 
-SMALL = ("--size", "96", "--width", "32", "--memory", "500")
+SMALL = ("--size", "96", "--width", "32", "--memory-size", "500")
 _BATCH = 8  # clips
 METRICS = ("frame_AUC_micro", "frame_AUC_macro", "frame_EER")
 
@@ -47,8 +47,8 @@ def fit(data: Path, out: Path, options: list[str]) -> Path:
 
 def without_memory(options: list[str]) -> list[str]:
     """Options of a fit with that of the memory put to 0."""
-    before = options.index("--memory") if "--memory" in options else len(options)
-    return [*options[:before], *options[before + 2 :], "--memory", "0"]
+    before = options.index("--memory-size") if "--memory-size" in options else len(options)
+    return [*options[:before], *options[before + 2 :], "--memory-size", "0"]
 
 
 def rows(place: Path, dataset: Dataset, hops: list[int], config: EvaluateConfig) -> list[str]:

@@ -24,7 +24,7 @@ QUICK = ("--batch-size", "16", "--epochs", "60", "--hold-out", "0.1")
 COLUMNS = {
     "memory": (),
     "memory, per position": ("--query", "position"),
-    "no memory": ("--memory", "0"),
+    "no memory": ("--memory-size", "0"),
 }
 
 

@@ -75,7 +75,9 @@ def learning_on(run: Run, dataset: Dataset, every: str | None, given: argparse.N
     """The same weights with the memory updated while scoring, standardized on the videos that were kept back."""
     assert run.bundle is not None and isinstance(run.bundle.detector, MNAD)
     known = run.bundle.detector
-    made = MNAD(known.options.model_copy(update={"update": True, "update_threshold": given.threshold}), known.input)
+    made = MNAD(
+        known.options.model_copy(update={"online_update": True, "update_threshold": given.threshold}), known.input
+    )
     made.load_state(known.state_dict())
     config = build(fit_config("mnad"), {"every": every} if every else {}, environment={})
     assert isinstance(config, TrainConfig)

@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
 
     # An autoencoder whose decoder never sees the code itself, only what a memory of normal patterns recalls for it. The
     # form follows the data: clips of 16 gray frames, or pictures. A narrow one at 64 px is quick; see docs/memae.md.
-    run = on.fit("memae", data=data, size=64, width=16, memory=200, epochs=40, max_time="10min", out=work / "runs")
+    run = on.fit("memae", data=data, size=64, width=16, memory_size=200, epochs=40, max_time="10min", out=work / "runs")
     detector = run.bundle.detector
     print(f"form {detector.options.form}, {run.bundle.calibration.explanation}")
 

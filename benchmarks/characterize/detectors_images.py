@@ -31,7 +31,7 @@ def record(program: Program) -> dict[str, Any]:
         "padim pca": (*padim, "--reduce", "pca", "--features", 30, "--shrinkage", "auto"),
         "padim sum": (*padim, "--fusion", "sum", "--rank", 5),
         "padim neighbors": (
-            *padim, "--neighbors", 3, "--pool", "top", "--top-share", 0.01, "--border", "reflect_torch",
+            *padim, "--neighbours", 3, "--pool", "top", "--top-share", 0.01, "--border", "reflect_torch",
         ),
         "padim letterbox": (*padim, "--resize", "letterbox", "--interpolation", "bilinear", "--precision", "float16"),
         "padim crop": (*padim, "--resize", "short_side", "--crop", 48, "--eps", 0.1, "--no-eps-relative"),

@@ -19,7 +19,7 @@ _RULES: dict[str, dict[str, float]] = {
     "quick": {"min_duration_s": 0.2, "merge_gap_s": 0.3},
     "merging": {"min_duration_s": 0.3, "merge_gap_s": 10.0},
     "cool down": {"min_duration_s": 0.2, "merge_gap_s": 0.2, "cool_down_s": 4.0},
-    "short": {"min_duration_s": 0.1, "merge_gap_s": 0.2, "max_duration_s": 1.5},
+    "short": {"min_duration_s": 0.1, "merge_gap_s": 0.2, "max_length_s": 1.5},
 }
 _SPANS: dict[str, list[tuple[int, int]]] = {  # frames, of 120 at 10 a second
     "calm": [], "one": [(30, 60)], "two near": [(30, 45), (48, 60)], "two far": [(20, 40), (80, 100)],
@@ -171,7 +171,7 @@ def _steady(value: Any) -> Any:
 
 
 def _upcam(program: Program, root: Path) -> dict[str, Any]:
-    """The labeled hour of a real camera, with a budget from another hour."""
+    """The labelled hour of a real camera, with a budget from another hour."""
     if program.data is None:
         return {}
     source, days = program.data / "video/upcam", root / "days"

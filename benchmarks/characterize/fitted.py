@@ -1,4 +1,4 @@
-"""A run: what `fit`, `evaluate`, and `predict` make of one dataset, in full."""
+"""A run: what `fit`, `evaluate`, and `predict` make of one data set, in full."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def frame_folder(
 
 
 def movements(root: Path, *, clips: int = 10, frames: int = 12, classes: str = "abc") -> Path:
-    """Class folders of clips: a dot that goes across, down or round, in a place and color of its own."""
+    """Class folders of clips: a dot that goes across, down or round, in a place and colour of its own."""
     rng = np.random.default_rng(5)
     y, x = np.mgrid[:48, :64]
     for kind in classes:

@@ -47,7 +47,7 @@ def record(program: Program) -> dict[str, Any]:
 
 
 def _listed(root: Path, given: dict[str, Any]) -> Any:
-    """Every item of every part of the datasets in a folder."""
+    """Every item of every part of the data sets in a folder."""
     chosen = {key: value for key, value in given.items() if key not in ("normal_classes", "anomalous_classes", "parts")}
     for key in ("normal", "test", "masks"):
         if key in chosen:

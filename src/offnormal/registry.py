@@ -158,7 +158,7 @@ _BUILT_IN: dict[Kind, dict[str, Entry]] = {
         ),
         class_folders=(
             "class_folders:ClassFoldersLayout",
-            "class folders of clips, some classes normal (--normal-classes or --anomalous-classes)",
+            "class folders of clips, some classes normal (--normal-class or --anomalous-class)",
         ),
         videos=(
             "videos:VideosLayout",

@@ -86,7 +86,7 @@ def test_networks_of_clips_with_random_weights_and_with_weights_from_a_file(yard
     assert "random weights" in json.loads((Path(made["bundle"]) / "card.json").read_text())["weights"][0]["source"]
     theirs = build_embedder("r2plus1d_18").trunk.state_dict()
     torch.save({**theirs, "fc.weight": torch.zeros(400, 512), "fc.bias": torch.zeros(400)}, tmp_path / "theirs.pth")
-    given += ["--weights", tmp_path / "theirs.pth", "--unfreeze", "layer4.1", "--unfreeze-at", 5, "--keep", "last"]
+    given += ["--weights", tmp_path / "theirs.pth", "--unfreeze", "layer4.1", "--finetune-from", 5, "--keep", "last"]
     made = fitted(capsys, tmp_path, yard, *given)
     detector = load(made["bundle"]).detector
     own = detector.embedder.trunk.state_dict()
@@ -103,7 +103,7 @@ def test_networks_of_clips_with_random_weights_and_with_weights_from_a_file(yard
 
 def test_the_embedder_learns_for_some_epochs_when_the_rest_has_learned(yard, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(embedding_ae_options, "STEPS", 40)
-    given = ("--size", 32, "--frames", 4, "--hop", 2, "--unfreeze", "blocks.6", "--unfrozen-epochs", 3)
+    given = ("--size", 32, "--frames", 4, "--hop", 2, "--unfreeze", "blocks.6", "--finetune-epochs", 3)
     made = fitted(capsys, tmp_path, yard, *given, "--keep", "last", steps=None)
     steps = events(made, "step")
     per_epoch = next(line["steps"] for line in events(made, "epoch"))
@@ -115,8 +115,8 @@ def test_the_embedder_learns_for_some_epochs_when_the_rest_has_learned(yard, tmp
 
 
 def test_an_embedder_that_learns_to_no_avail_is_told_of(yard, tmp_path, capsys, caplog):
-    given = ("--size", 32, "--frames", 4, "--hop", 2, "--unfreeze", "blocks.6", "--unfrozen-rate", 1)
-    made = fitted(capsys, tmp_path, yard, *given, "--unfreeze-at", 4)
+    given = ("--size", 32, "--frames", 4, "--hop", 2, "--unfreeze", "blocks.6", "--finetune-rate", 1)
+    made = fitted(capsys, tmp_path, yard, *given, "--finetune-from", 4)
     (trained,) = events(made, "trained")
     first = next(line["step"] for line in events(made, "step") if "embedder" in line["lr"])
     assert trained["best_step"] >= first and trained["early_loss"] < trained["best_loss"]
@@ -141,9 +141,9 @@ def test_pictures_are_judged_one_by_one(parts, tmp_path, capsys):
         (["--embedder", "slowfast_r50"], "--weights"),
         (["--embedder", "slowfast_r60"], "did you mean 'slowfast_r50'"),
         (["--unfreeze", "layer4"], "parts are"),
-        (["--unfreeze", "blocks.6", "--unfreeze-at", "30", "--epochs", "10"], "no training of 10 epoch(s)"),
-        (["--unfreeze", "blocks.6", "--unfreeze-at", "30", "--steps", "3"], "no training of 3 epoch(s)"),
-        (["--unfrozen-epochs", "3"], "unfrozen_epochs without unfreeze"),
+        (["--unfreeze", "blocks.6", "--finetune-from", "30", "--epochs", "10"], "no training of 10 epoch(s)"),
+        (["--unfreeze", "blocks.6", "--finetune-from", "30", "--steps", "3"], "no training of 3 epoch(s)"),
+        (["--finetune-epochs", "3"], "finetune_epochs without unfreeze"),
         (["--sampling", "uniform", "--hop", "2"], "hop with sampling=uniform"),
         (["--views", "-1"], "views"),
     ],

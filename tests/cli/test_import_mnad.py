@@ -41,7 +41,16 @@ def imported(capsys, *arguments):
 def test_frames_on_disk_get_the_references_terms_learning_on_from_video_to_video(published, tmp_path, capsys):
     folder, stored = published
     threshold = str(float(stored["update__th_f64"]))
-    more = ("--size", "32x48", "--update", "--update-threshold", threshold, "--carry-over", "--out", tmp_path / "runs")
+    more = (
+        "--size",
+        "32x48",
+        "--online-update",
+        "--update-threshold",
+        threshold,
+        "--carry-over",
+        "--out",
+        tmp_path / "runs",
+    )
     found = imported(capsys, "--weights", folder / "model.pth", "--items", folder / "keys.pt", *more)
     predictor = Predictor(load(found["bundle"]), PredictConfig(fps=25))
     numbers = ("01", "02", "03")

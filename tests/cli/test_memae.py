@@ -14,7 +14,7 @@ from offnormal.testing.scenes import write_scenes
 from offnormal.types import InputSpec
 from tests.data.idx_files import write_digits
 
-QUICK = ["--steps", "12", "--batch-size", "4", "--memory", "6"]
+QUICK = ["--steps", "12", "--batch-size", "4", "--memory-size", "6"]
 
 
 def fitted(capsys, tmp_path, *arguments):
@@ -78,7 +78,7 @@ def test_what_cannot_be_is_refused(parts, tmp_path, capsys, more, message):
 
 def test_published_weights_become_a_bundle(tmp_path, capsys):
     spec = InputSpec(size=(16, 16), channels=1, frames=16)
-    theirs = MemAE.create(width=3, memory=5, spec=spec, seed=4).net.state_dict()
+    theirs = MemAE.create(width=3, memory_size=5, spec=spec, seed=4).net.state_dict()
     names = {"memory": "mem_rep.memory.weight"}
     torch.save({names.get(name, name): value for name, value in theirs.items()}, tmp_path / "ped2.pt")
     arguments = ["--weights", str(tmp_path / "ped2.pt"), "--out", str(tmp_path / "runs"), "--compat", "code"]

@@ -16,7 +16,7 @@ from offnormal.testing.scenes import write_scenes
 from offnormal.types import InputSpec
 from tests.backbones.video.naive import with_statistics
 
-QUICK = ["--size", "32", "--frames", "5", "--hop", "4", "--memory", "6"]
+QUICK = ["--size", "32", "--frames", "5", "--hop", "4", "--memory-size", "6"]
 QUICK += ["--steps", "2", "--batch-size", "4", "--threads", "1"]
 
 
@@ -113,7 +113,7 @@ def test_pictures_have_no_encoder_of_clips(parts, tmp_path, capsys):
 
 def test_imported_weights_are_those_of_the_plain_encoder(tmp_path, capsys):
     spec = InputSpec(size=(16, 16), channels=1, frames=16)
-    torch.save(MemAE.create(width=3, memory=0, spec=spec).net.state_dict(), tmp_path / "ped2.pt")
+    torch.save(MemAE.create(width=3, memory_size=0, spec=spec).net.state_dict(), tmp_path / "ped2.pt")
     assert run(["import", "memae", "--weights", str(tmp_path / "ped2.pt"), "--out", str(tmp_path), "--json"]) == 0
     assert load(json.loads(capsys.readouterr().out)["bundle"]).detector.options.encoder == "plain"
     assert run(["import", "memae", "--weights", str(tmp_path / "ped2.pt"), "--encoder", "csn_r50"]) == 2

@@ -20,7 +20,7 @@ def said(values):
         ({"rules": {"max_gap": "x"}}, "rules.max_gap: expected a time such as 5s, 500ms, 10m or 2h (got 'x')"),
         ({"mergegap": 1}, "unknown key 'mergegap': did you mean 'merge_gap'?"),
         ({"rules": {"mergegap": 1}}, "unknown key 'rules.mergegap': did you mean 'merge_gap'?"),
-        ({"normal_classes": {"secret": 1}}, "normal_classes: Input should be a valid list (got a mapping with secret)"),
+        ({"normal_class": {"secret": 1}}, "normal_class: Input should be a valid list (got a mapping with secret)"),
         ({"upload": "s3://key:secret@host/x"}, "unknown key 'upload': "),
         (
             {"data": ["rtsp://me:hunter2@host"]},

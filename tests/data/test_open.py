@@ -3,6 +3,7 @@ import os
 import pytest
 
 from offnormal import registry
+from offnormal.data.class_split import ClassChoice
 from offnormal.data.dataset import Dataset
 from offnormal.data.open import open_datasets
 from offnormal.errors import ConfigError, DataError
@@ -168,6 +169,6 @@ def test_layouts_of_plug_ins_come_before_general_ones(tmp_path, monkeypatch, nam
 def test_a_normal_class_is_for_data_sets_of_classes(tmp_path):
     draw(tmp_path / "set", "train/good/1.png")
     with pytest.raises(DataError, match=r"--normal-class 3: the dataset in .*set has no classes"):
-        open_datasets(tmp_path / "set", normal_class="3")
+        open_datasets(tmp_path / "set", classes=ClassChoice(normal=("3",)))
     with pytest.raises(DataError, match="go with --data"):
-        open_datasets(normal=tmp_path / "set", normal_class="3")
+        open_datasets(normal=tmp_path / "set", classes=ClassChoice(normal=("3",)))

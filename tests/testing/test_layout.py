@@ -102,7 +102,7 @@ CASES = {  # layout -> how its tree is written, and what is chosen in it
     "shanghaitech": (write_shanghaitech, {}),
     "redistributed": (write_redistributed, {}),
     "memae": (write_memae, {}),
-    "mnist": (write_mnist, {"normal_class": "3"}),
+    "mnist": (write_mnist, {"classes": ClassChoice(normal=("3",))}),
     "ucf_sports": (write_classes("Run-Side", "Lifting"), {}),
     "class_folders": (write_classes("walk", "fight"), {"classes": ClassChoice(normal=("walk",))}),
     "videos": (write_videos, {}),

@@ -127,12 +127,12 @@ def test_a_bundle_without_its_split_is_not_tested_on_what_it_has_learned(fit_cli
 
 
 def test_classes_of_ones_own(fit_clips, evaluate_clips):
-    run = fit_clips(anomalous_classes=["Run-Side"], split="40/40/20")
+    run = fit_clips(anomalous_class=["Run-Side"], split="40/40/20")
     evaluation, _ = evaluate_clips(run.path)
     assert classes_of(evaluation, 1) == {"Run-Side"}
-    assert yaml.safe_load((run.path / "config.yaml").read_text())["anomalous_classes"] == ["Run-Side"]
-    with pytest.raises(DataError, match="leave --normal-classes"):
-        evaluate_clips(run.path, anomalous_classes=["Kicking"])
+    assert yaml.safe_load((run.path / "config.yaml").read_text())["anomalous_class"] == ["Run-Side"]
+    with pytest.raises(DataError, match="drop --normal-class"):
+        evaluate_clips(run.path, anomalous_class=["Kicking"])
 
 
 def test_detectors_of_frames_see_the_class_in_every_frame(actions, evaluate_clips, tmp_path):

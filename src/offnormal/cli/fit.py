@@ -98,7 +98,6 @@ def _fit(name: str, model: type[FitConfig], given: dict[str, object], file: Path
         chosen = {
             "--data": resolved.data,
             "--category": resolved.category,
-            "--normal-class": resolved.normal_class,
             "--layout": resolved.layout,
         }
         words = [word for flag, value in chosen.items() if value is not None for word in (flag, str(value))]

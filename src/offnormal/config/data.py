@@ -54,8 +54,8 @@ class ClassFoldersConfig(VerbConfig):
 
     heading: ClassVar[str | None] = "Class folders"
 
-    anomalous_classes: Names | None = None
-    """A class that is anomalous; repeatable. Default: every class that is not normal."""
+    anomalous_class: Names | None = None
+    """An anomalous class; repeatable. Default: every class that is not normal."""
     split: Split = (50.0, 40.0, 10.0)
     """Percent of each normal class for training, test, and calibration."""
     split_seed: int = 0
@@ -73,10 +73,8 @@ class DataConfig(ClassFoldersConfig):
     """Layout of the dataset, instead of recognizing it."""
     category: str | None = None
     """Category of a dataset that has several; all: every category."""
-    normal_class: str | None = None
-    """Normal class of a dataset of classes, such as MNIST; every other class is anomalous."""
-    normal_classes: Names | None = None
-    """A normal class of class folders; repeatable. Default: every class that is not anomalous."""
+    normal_class: Names | None = None
+    """Normal class of a dataset of classes, such as MNIST or class folders of clips; repeatable for clips."""
     normal: Path | None = None
     """Folder of normal images or videos, instead of --data."""
     test: Path | None = None

@@ -49,7 +49,7 @@ class ClassChoice:
             return replace(self, normal=normal, anomalous=anomalous)
         if not self.named:
             raise DataError(
-                f"which classes are normal? Name them with --normal-classes, or the others with --anomalous-classes; "
+                f"no normal class was named: use --normal-class, or --anomalous-class for the others; "
                 f"there are {', '.join(known)}"
             )
         normal, anomalous = (_known(side, known) for side in (self.normal, self.anomalous))

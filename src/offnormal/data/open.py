@@ -7,7 +7,7 @@ from pathlib import Path
 
 from offnormal import registry
 from offnormal.data.class_split import ClassChoice, Split
-from offnormal.data.dataset import Dataset, Layout, group_of, is_of_classes
+from offnormal.data.dataset import ClassLayout, Dataset, Layout, group_of, is_of_classes
 from offnormal.data.layouts.class_folders import ClassFoldersLayout, classes_of, divided, with_split
 from offnormal.data.layouts.folder import from_folders, nested
 from offnormal.data.layouts.labeled import subfolders
@@ -24,7 +24,6 @@ def open_datasets(
     *,
     layout: str | None = None,
     category: str | None = None,
-    normal_class: str | None = None,
     normal: Path | None = None,
     test: Path | None = None,
     masks: Path | None = None,
@@ -35,32 +34,32 @@ def open_datasets(
     """One dataset, or one per category with category="all".
 
     Either `data` (a folder in a registered layout, or one video of normal life) or the plain folders `normal`, `test`,
-    `masks`; `normal` and `test` may also be videos or folders of them. Where the categories of a layout are classes,
-    `normal_class` is another word for `category`: the normal one. Of class folders of clips `classes` says which are
-    normal and how they are divided; split: an earlier division of the same clips, which then holds.
+    `masks`; `normal` and `test` may also be videos or folders of them.
+    classes: the normal classes of a dataset of classes (one of images, one or more of clips), and how clips are split;
+    split: an earlier split of the same clips, which is used again.
     Raises DataError saying what was found and what each layout expects.
     """
-    named = classes is not None and classes.named
+    classes = classes or ClassChoice()
     if data is None:
-        if named or category is not None or normal_class is not None or layout not in (None, "folder", "videos"):
+        if classes.named or category is not None or layout not in (None, "folder", "videos"):
             raise DataError(
-                "--layout, --category, --normal-class and --normal-classes go with --data, not with --normal and --test"
+                "--layout, --category, --normal-class, and --anomalous-class go with --data, not --normal or --test"
             )
         return [_named(normal, test, masks, layout).grouped(group_by)]
     if normal is not None or test is not None or masks is not None:
         raise DataError("--data goes without --normal, --test and --masks: its layout says what is normal")
     data = as_written(data)
-    if is_video(data) and data.is_file() and category is None and normal_class is None and layout in (None, "videos"):
+    if is_video(data) and data.is_file() and category is None and not classes.named and layout in (None, "videos"):
         return [from_videos(train=data).grouped(group_by)]
     if not data.is_dir():
         raise DataError(f"{data}: {'not a folder' if data.exists() else 'no such folder'}; expected a dataset")
     if split is not None and layout in (None, split.layout) and (again := _divided_before(data, split, classes)):
         return [again]
     form = _form(data, layout, classes)
-    if named or is_of_classes(form):
-        return [_divided(data, form, classes or ClassChoice(), group_by, category or normal_class)]
-    if normal_class is not None:
-        category = _as_category(form, data, normal_class, category)
+    if is_of_classes(form):
+        return [_divided(data, form, classes, group_by, category)]
+    if classes.named:
+        category = _as_category(form, data, classes, category)
     if category == "all":
         found = form.categories(data)
         if not found:
@@ -69,25 +68,25 @@ def open_datasets(
     return [form.read(data, category).grouped(group_by)]
 
 
-def _form(data: Path, layout: str | None, classes: ClassChoice | None) -> Layout:
-    """The layout named or recognized; a folder of which classes are named is one of class folders."""
+def _form(data: Path, layout: str | None, classes: ClassChoice) -> Layout:
+    """The layout that was named or recognized; videos without one are class folders when classes are named."""
     if layout is not None:
         return registry.resolve("layouts", layout)
-    if classes is None or not classes.named:
+    if not classes.named:
         return _recognize(data)
-    known = [form for form in registry.resolve_all("layouts").values() if is_of_classes(form) and form.recognizes(data)]
-    return known[0] if known else ClassFoldersLayout
+    for form in registry.resolve_all("layouts").values():
+        if (is_of_classes(form) or getattr(form, "by_class", False)) and form.recognizes(data):
+            return form
+    return ClassFoldersLayout if videos_in(data, recursive=True) else _recognize(data)
 
 
-def _divided(data: Path, form: Layout, classes: ClassChoice, group_by: str | None, category: str | None) -> Dataset:
+def _divided(
+    data: Path, form: ClassLayout, classes: ClassChoice, group_by: str | None, category: str | None
+) -> Dataset:
     """Clips divided anew; DataError where they are of no class, or one class alone is named."""
-    if not is_of_classes(form):
-        raise DataError(
-            f"{data}: --normal-classes and --anomalous-classes are for class folders of clips (--layout class_folders)"
-        )
     if category is not None:
         raise DataError(
-            f"{category}: of class folders of clips several are normal at once: name them with --normal-classes"
+            f"--category {category}: class folders of clips have no categories; name normal classes with --normal-class"
         )
     clips = form.clips(data)
     if group_by is not None:
@@ -96,7 +95,7 @@ def _divided(data: Path, form: Layout, classes: ClassChoice, group_by: str | Non
     return divided(data, clips, chosen, layout=_name_of(form), group_by=group_by)
 
 
-def _divided_before(data: Path, split: Split, classes: ClassChoice | None) -> Dataset | None:
+def _divided_before(data: Path, split: Split, classes: ClassChoice) -> Dataset | None:
     """The dataset as it was divided; None where the folder holds none of its clips.
 
     Raises DataError for other classes than were chosen then.
@@ -110,12 +109,12 @@ def _divided_before(data: Path, split: Split, classes: ClassChoice | None) -> Da
         return None
     if not split.splits.keys() & {clip.name for clip in clips}:
         return None
-    if classes is not None and classes.named:
+    if classes.named:
         known = classes_of(clips)
         if set(classes.among(known).normal) != set(split.classes.normal) & set(known):
             raise DataError(
                 f"the run has learned that {', '.join(split.classes.normal)} are normal, which its split.json decides: "
-                "leave --normal-classes and --anomalous-classes out"
+                "drop --normal-class and --anomalous-class"
             )
     return with_split(data, tuple(replace(clip, group=_original(clip, data, split)) for clip in clips), split)
 
@@ -131,13 +130,16 @@ def _name_of(form: Layout) -> str:
     return next(name for name, layout in registry.resolve_all("layouts").items() if layout is form)
 
 
-def _as_category(form: Layout, data: Path, normal_class: str, category: str | None) -> str:
-    """The class as the category that it is; DataError where there are no classes, or both are named."""
+def _as_category(form: Layout, data: Path, classes: ClassChoice, category: str | None) -> str:
+    """The normal class as a category; DataError without classes, for more than one, or next to --category."""
+    named = ", ".join(classes.normal or classes.anomalous)
     if not getattr(form, "by_class", False):
-        raise DataError(f"--normal-class {normal_class}: the dataset in {data} has no classes; leave it out")
+        raise DataError(f"--normal-class {named}: the dataset in {data} has no classes; drop the flag")
+    if len(classes.normal) != 1 or classes.anomalous:
+        raise DataError(f"{data}: expected one --normal-class and no --anomalous-class, got {named}")
     if category is not None:
-        raise DataError(f"--normal-class {normal_class} and --category {category} say the same; give one of them")
-    return normal_class
+        raise DataError(f"--normal-class {named} and --category {category} mean the same; drop one")
+    return named
 
 
 def _named(normal: Path | None, test: Path | None, masks: Path | None, layout: str | None) -> Dataset:

@@ -71,8 +71,8 @@ class SmallPicture:
 class CameraHealth:
     """Takes every frame that came and, while none does, the time; gives what begins and what is over.
 
-    All times are seconds on one clock that never runs backward. A covered or defocused lens teaches nothing, so the trouble
-    lasts until it ends. After a change of the whole scene, the usual state is learned again.
+    All times are seconds on one clock that never runs backward. Nothing is learned from a covered or defocused lens, so
+    the trouble lasts until it ends. After a change of the whole scene, the usual state is learned again.
     """
 
     def __init__(self, options: HealthOptions | None = None, *, now_s: float = 0.0) -> None:

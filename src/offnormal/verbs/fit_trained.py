@@ -108,7 +108,7 @@ def fit_by_training(
         if early is not None and since is not None and early < since:
             log.warning(
                 "normals kept back were rebuilt better before the embedder began to learn (loss %.4g) than since "
-                "(%.4g): try a lower --unfrozen-rate, more clips, or leave it frozen",
+                "(%.4g): try a lower --finetune-rate, more clips, or leave it frozen",
                 early,
                 since,
             )

@@ -78,7 +78,7 @@ def test_class_folders_are_chosen_by_naming_classes(tmp_path):
     (dataset,) = open_datasets(root, classes=ClassChoice(anomalous=("fight",)))
     assert dataset.layout == "class_folders"
     assert {clip.class_name for clip in dataset.train} == {"walk", "run"}
-    with pytest.raises(DataError, match="--normal-classes"):
+    with pytest.raises(DataError, match="--normal-class"):
         open_datasets(root, layout="class_folders")
     with pytest.raises(DataError, match="class folders"):
         open_datasets(root, layout="videos", classes=ClassChoice(anomalous=("fight",)))

@@ -3,6 +3,7 @@ import logging
 import numpy as np
 import pytest
 
+from offnormal.data.class_split import ClassChoice
 from offnormal.data.layouts.mnist import MnistLayout
 from offnormal.data.loaders import ImageLoader
 from offnormal.data.open import open_datasets
@@ -46,7 +47,7 @@ def test_with_one_file_two_thirds_are_learned_from_and_nothing_is_used_twice(tmp
 def test_it_is_recognized_also_where_torchvision_puts_it(tmp_path):
     write_digits(tmp_path / "MNIST" / "raw", parts=("train", "t10k"))
     for root in (tmp_path, tmp_path / "MNIST"):
-        (found,) = open_datasets(root, normal_class="0")
+        (found,) = open_datasets(root, classes=ClassChoice(normal=("0",)))
         assert (found.layout, len(found.train)) == ("mnist", 6)
     assert not MnistLayout.recognizes(tmp_path / "nothing")
 
@@ -61,9 +62,9 @@ def test_the_class_must_be_said_and_exist(tmp_path):
     with pytest.raises(DataError, match="--normal-class 0 to 9"):
         open_datasets(root)
     with pytest.raises(DataError, match="--normal-class 10: expected a class from 0 to 9"):
-        open_datasets(root, normal_class="10")
+        open_datasets(root, classes=ClassChoice(normal=("10",)))
     with pytest.raises(DataError, match="say the same"):
-        open_datasets(root, normal_class="1", category="1")
+        open_datasets(root, classes=ClassChoice(normal=("1",)), category="1")
 
 
 def test_what_does_not_fit_together_is_refused(tmp_path):

@@ -6,7 +6,7 @@ from offnormal.types import ClipSpec, InputSpec
 
 
 def test_two_frames_some_seconds_apart_are_asked_for():
-    assert FrameDifference.clip_spec(FrameDifferenceOptions(lag_s=0.2)) == ClipSpec(frames=2, fps=5.0)
+    assert FrameDifference.clip_spec(FrameDifferenceOptions(lag=0.2)) == ClipSpec(frames=2, fps=5.0)
     assert FrameDifference.clip_spec(FrameDifferenceOptions()).fps == pytest.approx(2.5)
 
 

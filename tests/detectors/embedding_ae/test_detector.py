@@ -202,7 +202,7 @@ def test_all_of_it_may_learn():
 
 
 def test_optimizers_hold_what_will_learn_from_the_start_at_a_rate_of_its_own():
-    (optimizer,) = made(unfreeze=["last", "last"], unfrozen_rate=3e-5).optimizers().values()
+    (optimizer,) = made(unfreeze=["last", "last"], finetune_rate=3e-5).optimizers().values()
     assert [group["lr"] for group in optimizer.param_groups] == [1e-3, 3e-5]
     assert [group.get("late") for group in optimizer.param_groups] == [None, "embedder"]
     assert len(optimizer.param_groups[1]["params"]) == 2
@@ -216,12 +216,12 @@ def test_optimizers_hold_what_will_learn_from_the_start_at_a_rate_of_its_own():
         ({}, 7, None, (429, 15)),
         ({}, 5, 30, (20, 10)),
         ({}, 5, 1, (0, 1)),
-        ({"unfreeze_at": 4}, 200, None, (3, 10)),
-        ({"unfreeze_at": 1}, 200, 2, (0, 2)),
-        ({"unfrozen_epochs": 2}, 1, None, (3000, 2)),
-        ({"unfrozen_epochs": 2}, 1, 30, (28, 2)),
-        ({"unfreeze_at": 4, "unfrozen_epochs": 2}, 1, None, (3, 2)),
-        ({"unfreeze_at": 4, "unfrozen_epochs": 2}, 1, 5, (3, 2)),
+        ({"finetune_from": 4}, 200, None, (3, 10)),
+        ({"finetune_from": 1}, 200, 2, (0, 2)),
+        ({"finetune_epochs": 2}, 1, None, (3000, 2)),
+        ({"finetune_epochs": 2}, 1, 30, (28, 2)),
+        ({"finetune_from": 4, "finetune_epochs": 2}, 1, None, (3, 2)),
+        ({"finetune_from": 4, "finetune_epochs": 2}, 1, 5, (3, 2)),
     ],
 )
 def test_when_the_embedder_learns(options, per_epoch, epochs, expected):
@@ -230,14 +230,14 @@ def test_when_the_embedder_learns(options, per_epoch, epochs, expected):
 
 @pytest.mark.parametrize(
     ("options", "epochs"),
-    [({"unfreeze_at": 3}, 2), ({"unfrozen_epochs": 3}, 2), ({"unfreeze_at": 2, "unfrozen_epochs": 3}, 5)],
+    [({"finetune_from": 3}, 2), ({"finetune_epochs": 3}, 2), ({"finetune_from": 2, "finetune_epochs": 3}, 5)],
 )
 def test_an_embedder_that_would_never_learn_is_refused(options, epochs):
     with pytest.raises(ConfigError, match=rf"no training of {epochs} epoch\(s\)"):
         made(unfreeze=["last"], **options).stages(1, epochs)
 
 
-@pytest.mark.parametrize("options", [{"unfreeze_at": 3}, {"unfrozen_epochs": 3}])
+@pytest.mark.parametrize("options", [{"finetune_from": 3}, {"finetune_epochs": 3}])
 def test_when_without_what_is_refused(options):
     with pytest.raises(ConfigError, match=f"{next(iter(options))} without unfreeze"):
         EmbeddingAE.adapt_options(EmbeddingAEOptions(**options), data="videos", shown=0.5)

@@ -15,7 +15,7 @@ from offnormal.types import ClipSpec, Frame, InputSpec
 from tests.conftest import GOLDEN
 from tests.hash_recipe import state_dict
 
-FORWARD = {"memae": ("memae_forward", {}), "ae": ("ae_forward", {"memory": 0})}
+FORWARD = {"memae": ("memae_forward", {}), "ae": ("ae_forward", {"memory_size": 0})}
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +112,7 @@ def test_names_and_numbers_of_parameters_are_the_references(golden):
 def test_alignment_and_auc_of_the_published_script(golden):
     stored = golden("memae_score")
     videos = sorted({key.split("__")[0] for key in stored if "__" in key})
-    spec = MemAE.create(compat="code", width=1, memory=1).input
+    spec = MemAE.create(compat="code", width=1, memory_size=1).input
     assert spec.hop == 1
     series = []
     for name in videos:
@@ -143,13 +143,13 @@ def test_alignment_and_auc_of_the_published_script(golden):
     ],
 )
 def test_every_form_brings_every_size_back(options, spec):
-    made = MemAE.create(spec=spec, memory=7, **options).train()
+    made = MemAE.create(spec=spec, memory_size=7, **options).train()
     shape = (2, spec.channels, *([spec.frames] if spec.frames > 1 else []), *spec.size)
     output, attention = made.net(torch.rand(shape))
     assert output.shape == shape
     assert attention.shape[:2] == (2, 7)
     assert (attention.ndim == 2) == (made.options.network.query == "whole" and options.get("query") != "position")
-    other, _ = MemAE.create(spec=spec, memory=0, **options).net(torch.rand(shape))
+    other, _ = MemAE.create(spec=spec, memory_size=0, **options).net(torch.rand(shape))
     assert other.shape == shape
 
 
@@ -166,7 +166,7 @@ def test_without_anything_said_it_is_the_published_form():
     [({}, 1 / 50), ({"sparsity": 2.5}, 2.5 / 50), ({"shrink": 0.3, "sparsity": 2}, 0.3), ({"shrink": 0}, 0)],
 )
 def test_the_threshold_follows_the_size_of_the_memory(options, expected):
-    assert MemAEOptions(memory=50, **options).threshold == pytest.approx(expected)
+    assert MemAEOptions(memory_size=50, **options).threshold == pytest.approx(expected)
 
 
 def test_the_form_follows_the_data_and_is_kept():
@@ -212,7 +212,7 @@ def test_clips_overlap_by_half_unless_the_published_script_is_followed():
 
 def small(**options):
     spec = InputSpec(size=(16, 16), channels=1)
-    return MemAE.create(**{"form": "image", "width": 6, "memory": 5, "channels": 1, "spec": spec, **options})
+    return MemAE.create(**{"form": "image", "width": 6, "memory_size": 5, "channels": 1, "spec": spec, **options})
 
 
 def pixels(count=4, seed=0, size=16):
@@ -248,7 +248,7 @@ def test_dead_positions_and_unused_items_are_told_each_epoch_and_starvation_once
     fed = small(shrink=0.0).train()
     list(fed.training_step(pixels()))
     assert fed.epoch_ended() == {"dead_positions": 0.0, "unused_items": 0.0}
-    assert small(memory=0).train().epoch_ended() == {}
+    assert small(memory_size=0).train().epoch_ended() == {}
 
 
 # --- scoring ----------------------------------------------------------------------------------------------------
@@ -284,7 +284,7 @@ def test_maps_are_blurred_by_a_64th_of_the_shorter_side():
 
 
 def test_frames_of_a_clip_have_scores_of_their_own():
-    made = MemAE.create(width=4, memory=5, frames=4, spec=clips(16, 16, 4, targets=(0, 1, 2, 3)))
+    made = MemAE.create(width=4, memory_size=5, frames=4, spec=clips(16, 16, 4, targets=(0, 1, 2, 3)))
     made.usage = torch.ones(5)
     clip = torch.rand(2, 1, 4, 16, 16)
     with torch.no_grad():
@@ -335,7 +335,7 @@ def test_usage_is_the_share_of_each_item_among_normals_kept_back():
 
 
 def narrow_state(memory=5):
-    state = MemAE.create(width=3, memory=memory, spec=clips(16, 16)).net.state_dict()
+    state = MemAE.create(width=3, memory_size=memory, spec=clips(16, 16)).net.state_dict()
     return {k.replace("memory", "mem_rep.memory.weight"): v for k, v in state.items()}
 
 
@@ -346,11 +346,11 @@ def test_structure_is_read_from_published_weights():
     assert made.input.targets == (8,)
     assert MemAE.from_reference([narrow_state(memory=0)], MemAEOptions()).net.memory is None
     with pytest.raises(ConfigError, match=r"memory 9: the weights have 5"):
-        MemAE.from_reference([narrow_state()], MemAEOptions(memory=9))
+        MemAE.from_reference([narrow_state()], MemAEOptions(memory_size=9))
 
 
 def test_other_weights_are_refused():
-    made = MemAE.create(width=3, memory=5, spec=clips(16, 16))
+    made = MemAE.create(width=3, memory_size=5, spec=clips(16, 16))
     with pytest.raises(WeightsError, match=r"1 missing: memory"):
         made.load_reference_state_dict({k: v for k, v in narrow_state().items() if "mem_rep" not in k})
     assert not made.is_fitted

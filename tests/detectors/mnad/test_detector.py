@@ -179,7 +179,7 @@ def test_without_a_memory_the_psnr_is_the_score_and_nothing_draws_features_toget
         ({"spec": InputSpec(size=(16, 16), frames=4)}, "takes 5 frame.*got 4"),
         ({"channels": 2}, "channels"),
         ({"memory_size": 1}, "memory_size 1"),
-        ({"memory_size": 0, "update": True}, "without a memory"),
+        ({"memory_size": 0, "online_update": True}, "needs a memory"),
         ({"widht": 3}, "did you mean 'width'"),
     ],
 )
@@ -204,7 +204,7 @@ def test_made_of_options_it_is_the_same_as_made_of_numbers():
 def test_the_whole_evaluation_equals_the_references(golden, method, how):
     stored = golden(f"mnad_evaluate_{method}")
     threshold = float(stored[f"{how}__th_f64"])
-    more = {"size": (32, 48), "update": True, "carry_over": True, "update_threshold": threshold}
+    more = {"size": (32, 48), "online_update": True, "carry_over": True, "update_threshold": threshold}
     made = from_recipe(method, int(stored["seed"]), stored["keys_in"], **more)
     order = InOrder(made)
     with torch.inference_mode():
@@ -304,7 +304,7 @@ def test_only_frames_below_the_threshold_are_learned_from():
 
 
 def test_the_terms_of_a_detector_that_updates_online_are_standardized_as_it_scores():
-    made = small(update=True, update_threshold=1.0)
+    made = small(online_update=True, update_threshold=1.0)
     fitted(made)
     found = InOrder(made).score(pixels(made, seed=1), [0] * 6).terms
     spread, mean = torch.std_mean(torch.cat([found["psnr"], found["feature_distance"]], 1), 0, correction=0)

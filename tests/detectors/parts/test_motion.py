@@ -165,7 +165,7 @@ def test_the_projections_are_saved_with_the_detector():
 
 def test_two_frames_are_asked_for_and_images_refused():
     assert Padim.clip_spec(PadimOptions()) == ClipSpec()
-    assert Padim.clip_spec(PadimOptions(motion=True, motion_s=0.5)) == ClipSpec(frames=2, fps=2.0)
+    assert Padim.clip_spec(PadimOptions(motion=True, motion_lag=0.5)) == ClipSpec(frames=2, fps=2.0)
     with pytest.raises(ConfigError, match="2 RGB"):
         ToyPadim(PadimOptions(motion=True), InputSpec(size=(32, 48)))
     with pytest.raises(ConfigError, match="1 RGB"):

@@ -29,7 +29,7 @@ class ClassFoldersLayout(OneDataset):
     only by an ending such as `_aug3`, `_flipped` or ` (2)`, by their suffix, or by the `_cNN` of UCF-101.
     """
 
-    tree = "CLASS/*.mp4 or CLASS/CLIP/*.avi; --normal-classes A B (or --anomalous-classes C) says which are normal"
+    tree = "CLASS/*.mp4 or CLASS/CLIP/*.avi; --normal-class A (repeatable), or --anomalous-class C"
     source = "your own clips; UCF-101, https://www.crcv.ucf.edu/data/UCF101.php, and others in its form"
     license = "yours"
     default: ClassChoice | None = None

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
 from torch import Tensor
 
+from offnormal.config.fields import PositiveDuration
 from offnormal.detectors.baselines.pixel_detector import PixelDetector, PixelOptions
 from offnormal.types import ClipSpec
 
@@ -14,8 +12,8 @@ from offnormal.types import ClipSpec
 class FrameDifferenceOptions(PixelOptions):
     """Options of `frame_difference`."""
 
-    lag_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.4
-    """Time between the two compared frames, in seconds."""
+    lag: PositiveDuration = 0.4
+    """Time between the two compared frames."""
 
 
 class FrameDifference(PixelDetector[FrameDifferenceOptions]):
@@ -30,8 +28,8 @@ class FrameDifference(PixelDetector[FrameDifferenceOptions]):
 
     @classmethod
     def clip_spec(cls, options: FrameDifferenceOptions) -> ClipSpec:
-        """Two frames `lag_s` apart, of which the later one is scored."""
-        return ClipSpec(frames=2, fps=1 / options.lag_s)
+        """Two frames `lag` seconds apart, of which the later one is scored."""
+        return ClipSpec(frames=2, fps=1 / options.lag)
 
     def embed(self, x: Tensor) -> Tensor:
         """Pixels (N, 1, 2, H, W) -> absolute differences (N, H * W)."""

@@ -192,7 +192,7 @@ class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
         """One Adam, with a rate of its own for what learns of the embedder."""
         groups: list[dict[str, object]] = [{"params": list(self.net.parameters())}]
         if unfrozen := self._unfrozen():
-            groups.append({"params": unfrozen, "lr": self.options.unfrozen_rate, "late": "embedder"})
+            groups.append({"params": unfrozen, "lr": self.options.finetune_rate, "late": "embedder"})
         return {"autoencoder": Adam(groups, lr=self.options.learning_rate, fused=True)}
 
     def epoch_begins(self, epoch: int, *, late: bool) -> dict[str, float]:
@@ -236,7 +236,7 @@ class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
             self._warned = True
             log.warning(
                 "the embeddings of normal clips differ by %.2f of what they did at first: they shrink, and errors "
-                "with them. Lower --unfrozen-rate, unfreeze less or later, or give --target teacher",
+                "with them. Lower --finetune-rate, unfreeze less or later, or give --target teacher",
                 spread,
             )
         return {"embedding_spread": round(spread, 4)}

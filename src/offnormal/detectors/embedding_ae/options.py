@@ -59,11 +59,11 @@ class EmbeddingAEOptions(DetectorOptions):
     """Random augmented views of each clip to train on: shifted, recolored, blurred, with pixels dropped."""
     unfreeze: list[str] | None = None
     """Layer of the embedder to fine-tune, such as layer4.1, or all; repeatable."""
-    unfreeze_at: Annotated[Annotated[int, Field(ge=1)] | None, ADVANCED] = None
+    finetune_from: Annotated[Annotated[int, Field(ge=1)] | None, ADVANCED] = None
     """First epoch of the fine-tuning stage. Default: after 3000 steps, or two thirds of --epochs or --steps."""
-    unfrozen_epochs: Annotated[Annotated[int, Field(ge=1)] | None, ADVANCED] = None
+    finetune_epochs: Annotated[Annotated[int, Field(ge=1)] | None, ADVANCED] = None
     """Epochs of the fine-tuning stage. Default: 10, and at least 100 steps."""
-    unfrozen_rate: Annotated[float, Field(gt=0, allow_inf_nan=False), ADVANCED] = 1e-5
+    finetune_rate: Annotated[float, Field(gt=0, allow_inf_nan=False), ADVANCED] = 1e-5
     """Learning rate of the fine-tuned layers (published configs: 5e-6 to 1e-4)."""
     target: Annotated[Literal["detached", "teacher"], ADVANCED] = "detached"
     """With --unfreeze: reconstruct the current embedding (detached), or that before fine-tuning (teacher)."""
@@ -94,7 +94,7 @@ class EmbeddingAEOptions(DetectorOptions):
 
         ConfigError for options that say when the embedder learns where it does not; bundles may hold them.
         """
-        if self.unfreeze is None and (given := self._given("unfreeze_at", "unfrozen_epochs")):
+        if self.unfreeze is None and (given := self._given("finetune_from", "finetune_epochs")):
             raise ConfigError(f"{given} without unfreeze: nothing of the embedder learns")
         found: dict[str, object] = {}
         if self.sampling == "auto":
@@ -128,8 +128,8 @@ class EmbeddingAEOptions(DetectorOptions):
 
         ConfigError when it would never learn, or both are given and come to another number.
         """
-        frozen = None if self.unfreeze_at is None else self.unfreeze_at - 1
-        unfrozen = self.unfrozen_epochs
+        frozen = None if self.finetune_from is None else self.finetune_from - 1
+        unfrozen = self.finetune_epochs
         if epochs is None:
             frozen = math.ceil(STEPS / steps_per_epoch) if frozen is None else frozen
             return frozen, unfrozen or max(_UNFROZEN_EPOCHS, math.ceil(_UNFROZEN_STEPS / steps_per_epoch))
@@ -144,8 +144,8 @@ class EmbeddingAEOptions(DetectorOptions):
 
     @property
     def _asked(self) -> str:
-        begin = None if self.unfreeze_at is None else f"--unfreeze-at {self.unfreeze_at}"
-        length = None if self.unfrozen_epochs is None else f"--unfrozen-epochs {self.unfrozen_epochs}"
+        begin = None if self.finetune_from is None else f"--finetune-from {self.finetune_from}"
+        length = None if self.finetune_epochs is None else f"--finetune-epochs {self.finetune_epochs}"
         return " and ".join(filter(None, (begin, length)))
 
     @property

@@ -35,7 +35,7 @@ class PublishedOptions(DetectorOptions):
     """Frames per clip. Default: 16."""
     hop: Annotated[Annotated[int, Field(ge=1)] | None, ADVANCED] = None
     """Frames between the starts of two clips; overlapping scores are averaged. Default: 8, with --compat code 1."""
-    memory: Annotated[int, Field(ge=0)] | None = None
+    memory_size: Annotated[int, Field(ge=0)] | None = None
     """Number of memory items; 0: none, a plain autoencoder. Default: chosen by --form."""
     query: Annotated[Query | None, ADVANCED] = None
     """What addresses the memory: each position of the code, or the whole code. Default: chosen by --form."""
@@ -75,7 +75,7 @@ class PublishedOptions(DetectorOptions):
     @property
     def items(self) -> int:
         """In the memory."""
-        return self.network.memory if self.memory is None else self.memory
+        return self.network.memory if self.memory_size is None else self.memory_size
 
     @property
     def threshold(self) -> float:

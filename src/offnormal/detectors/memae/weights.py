@@ -30,4 +30,4 @@ def structure(states: Sequence[Mapping[str, Tensor]]) -> dict[str, int | str]:
         )
     width, channels = kernel.shape[:2]
     memory = len(state["memory"]) if "memory" in state else 0
-    return {"form": "video", "encoder": "plain", "width": width, "channels": channels, "memory": memory}
+    return {"form": "video", "encoder": "plain", "width": width, "channels": channels, "memory_size": memory}

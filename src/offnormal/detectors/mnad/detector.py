@@ -126,7 +126,7 @@ class MNAD(TrainedDetector[MNADOptions], StatefulDetector[MNADOptions]):
         """
         state, items, found = structure(states)
         refuse_other(options, found)
-        chosen = {"colors": "bgr", **options.model_dump(include=options.model_fields_set), **found}
+        chosen = {"color_order": "bgr", **options.model_dump(include=options.model_fields_set), **found}
         resize = Resize(policy="stretch", interpolation="bilinear", antialias=False)  # model/utils.py
         sides = (size, size) if isinstance(size, int) else size
         decided = cls.read_options(chosen)
@@ -143,8 +143,8 @@ class MNAD(TrainedDetector[MNADOptions], StatefulDetector[MNADOptions]):
     def load_reference_state_dict(self, state: Mapping[str, Tensor], items: Tensor | None = None) -> None:
         """Take a state dict of the published code and, where it is given, its memory (M, D); then it is fitted.
 
-        Colors are then in the order that they were trained with (--colors bgr). Until `finish` has seen normals, the
-        score is the PSNR alone, negated. Raises WeightsError for other entries; nothing is taken then.
+        The color order is that of the published weights (--color-order bgr). Until `finish` was called with normals,
+        the score is the negated PSNR alone. Raises WeightsError for other entries; nothing is taken then.
         """
         used = {name: value for name, value in state.items() if NEVER_USED not in name}
         found = matched(self.net, used, "network of MNAD")
@@ -194,7 +194,7 @@ class MNAD(TrainedDetector[MNADOptions], StatefulDetector[MNADOptions]):
     @property
     def updates_online(self) -> bool:
         """As the option `update` says."""
-        return self.options.update
+        return self.options.online_update
 
     @property
     def carries_over(self) -> bool:
@@ -269,7 +269,7 @@ class MNAD(TrainedDetector[MNADOptions], StatefulDetector[MNADOptions]):
 
     def _ordered(self, x: Tensor) -> Tensor:
         """Pixels (N, C, ...) in the network's order of colors, or back."""
-        return x.flip(1) if self.options.colors == "bgr" else x
+        return x.flip(1) if self.options.color_order == "bgr" else x
 
     def _losses(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Equations 7 to 10, all as means (published code), and the query map."""

@@ -41,27 +41,27 @@ class MNADOptions(DetectorOptions):
     """Learning rate of Adam."""
     psnr_share: Annotated[Share | None, ADVANCED] = None
     """Share of the PSNR in the score; the rest is the feature distance. Default: 0.6 (pred), 0.7 (recon)."""
-    update: bool = False
+    online_update: bool = False
     """Update the memory online while a video is scored; scores then depend on earlier frames."""
     update_threshold: Annotated[Weight | None, ADVANCED] = None
-    """With --update: largest weighted error of a frame that updates. Default: 0.01 (pred), 0.015 (recon)."""
+    """With --online-update: largest weighted error of a frame that updates. Default: 0.01 (pred), 0.015 (recon)."""
     carry_over: Annotated[bool, ADVANCED] = False
-    """With --update: keep the memory from one video to the next, as the published code does."""
+    """With --online-update: keep the memory from one video to the next, as the published code does."""
     compat: Annotated[Literal["code", "paper"], ADVANCED] = "code"
     """Memory update and distances as in the published code, or as in the formulas of the paper."""
     sigma: Annotated[Weight, ADVANCED] = 1.0
     """Blur of the anomaly map, in input pixels."""
     score_precision: Annotated[Literal["float32", "bfloat16"], ADVANCED] = "float32"
     """Precision of the network when scoring; bfloat16 is faster where the hardware supports it."""
-    colors: Annotated[Literal["rgb", "bgr"], ADVANCED] = "rgb"
+    color_order: Annotated[Literal["rgb", "bgr"], ADVANCED] = "rgb"
     """Channel order inside the network; bgr for weights of the published code."""
 
     @model_validator(mode="after")
     def _enough_items(self) -> MNADOptions:
         if self.memory_size == 1:
             raise ValueError("memory_size 1: expected 2 items or more, of which the second nearest is kept away; or 0")
-        if self.update and not self.memory_size:
-            raise ValueError("update without a memory: give memory_size, too")
+        if self.online_update and not self.memory_size:
+            raise ValueError("online_update needs a memory: set memory_size")
         return self
 
     @property

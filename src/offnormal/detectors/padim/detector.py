@@ -91,8 +91,8 @@ class Padim(StatisticalDetector[PadimOptions]):
 
     @classmethod
     def clip_spec(cls, options: PadimOptions) -> ClipSpec:
-        """With motion two frames `motion_s` apart, of which the later one is scored."""
-        return ClipSpec(frames=2, fps=1 / options.motion_s) if options.motion else ClipSpec()
+        """With motion two frames `motion_lag` seconds apart, of which the later one is scored."""
+        return ClipSpec(frames=2, fps=1 / options.motion_lag) if options.motion else ClipSpec()
 
     def make_backbone(self) -> Backbone:
         """The feature extractor that the options name, without pretrained weights."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from offnormal.config.fields import PositiveDuration
 from offnormal.config.model import ADVANCED
 from offnormal.detectors.base import DetectorOptions, read_whole
 from offnormal.detectors.parts.maps import Border
@@ -52,8 +53,8 @@ class PadimOptions(DetectorOptions):
     """Border of the blur: as in the reference implementation (reflect_scipy) or in anomalib (reflect_torch)."""
     motion: bool = False
     """For videos from fixed cameras: model appearance together with its change over time."""
-    motion_s: Annotated[float, Field(gt=0, allow_inf_nan=False), ADVANCED] = 0.4
-    """With --motion: time over which change is measured, in seconds."""
+    motion_lag: Annotated[PositiveDuration, ADVANCED] = 0.4
+    """With --motion: time over which change is measured."""
     appearance_features: Annotated[int, Field(ge=1), ADVANCED] = 64
     """With --motion: random projections of the features."""
     motion_features: Annotated[int, Field(ge=1), ADVANCED] = 64
