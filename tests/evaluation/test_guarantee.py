@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from offnormal.evaluation.guarantee import guarantee_held
 
 from offnormal.calibration.calibration import calibrate_scores
 from offnormal.calibration.check import Answer, check_units
 from offnormal.evaluation.alarms import report_alarms
+from offnormal.evaluation.evaluate import guarantee_held
 from offnormal.events.machine import EventRules
 from offnormal.types import Rate, Unit
 from tests.evaluations import Scored, table_of

@@ -4,10 +4,10 @@ import json
 from shutil import copytree
 
 import pytest
-from offnormal.sources.video_file import VideoFile
 
 import offnormal as on
 from offnormal.cli.main import run
+from offnormal.sources.video import VideoFile
 from tests.footage import FPS, film
 from tests.video_files import write_video
 

@@ -148,7 +148,7 @@ def evaluate_scores(
         terms=_term_metrics(table),
         pixel=pixel,
         calibration=calibration,
-        guarantee=_guarantee_held(table, measured.series, calibration, alarms),
+        guarantee=guarantee_held(table, measured.series, calibration, alarms),
         confusion=decisions.confusion,
         classification=decisions.classification,
         operating=decisions.operating,
@@ -217,7 +217,7 @@ def decide(table: ScoreTable, threshold: float | None) -> Decisions:
     )
 
 
-def _guarantee_held(
+def guarantee_held(
     table: ScoreTable, series: list[FrameScores], calibration: Calibration | None, alarms: AlarmReport | None
 ) -> GuaranteeCheck | None:
     """Whether the guarantee held; None without a calibration, a guarantee, or any labeled normal unit.
