@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from offnormal.cli.flags import takes_flags
+from offnormal.cli.show import aligned, say, say_json
 from offnormal.config.layers import build
 from offnormal.config.model import set_values
 from offnormal.config.score import BenchmarkConfig
@@ -38,38 +39,35 @@ def command(
         Print the result as one JSON object.
     """
     from offnormal.bundle import load
-    from offnormal.cli.show import say, say_json
     from offnormal.verbs.benchmark import benchmark_bundle
 
     resolved = build(BenchmarkConfig, set_values(options), file=config)
-    found = benchmark_bundle(load(bundle), resolved)
+    result = benchmark_bundle(load(bundle), resolved)
     if json:
-        say_json(asdict(found))
+        say_json(asdict(result))
     else:
-        for line in as_text(found):
+        for line in as_text(result):
             say(line)
     return 0
 
 
-def as_text(found: Benchmark) -> list[str]:
-    """The figures, line by line."""
-    height, width = found.input
-    lines = [
-        f"{found.detector} at {height} x {width} px on {found.device}, {found.threads} threads",
-        f"from files     {found.images_per_s:.1f} images/s, {found.waiting_share:.0%} of the time waiting for pictures",
-    ]
-    for kind, rows in (("batch", found.latencies), ("reference", found.reference)):
-        for row in rows:
-            name = f"{kind} {row.batch}"
-            lines.append(
-                f"{name:<14} p50 {row.p50_ms:.1f} ms, p95 {row.p95_ms:.1f} ms, {row.per_image_ms:.2f} ms an image"
-            )
-    lines += [f"ratio          {ratio:.2f}  {name}, an image" for name, ratio in found.ratios.items()]
-    lines.append(f"memory         {found.peak_memory_mb:.0f} MB at most, scoring batches of 16")
-    if found.gpu_memory_mb is not None:
-        lines.append(f"GPU memory     {found.gpu_memory_mb:.0f} MB at most")
-    return [
-        *lines,
-        f"bundle         {found.bundle_mb:.1f} MB",
-        f"start-up       {found.start_up_s:.1f} s to the first score",
-    ]
+def as_text(benchmark: Benchmark) -> list[str]:
+    """The figures as aligned lines."""
+    from offnormal.drawing.wording import counted
+
+    height, width = benchmark.input
+    threads = counted(benchmark.threads, "thread", "threads")
+    waiting = f"{benchmark.waiting_share:.0%} of the time spent waiting for images"
+    rows = [("from files", f"{benchmark.images_per_s:.1f} images/s, {waiting}")]
+    for kind, latencies in (("detector", benchmark.latencies), ("backbone alone", benchmark.reference)):
+        for row in latencies:
+            times = f"p50 {row.p50_ms:.1f} ms, p95 {row.p95_ms:.1f} ms, {row.per_image_ms:.2f} ms per image"
+            rows.append((f"{kind}, batch {row.batch}", times))
+    rows += [(f"ratio, {name}", f"{ratio:.2f} per image") for name, ratio in benchmark.ratios.items()]
+    rows.append(("peak memory", f"{benchmark.peak_memory_mb:.0f} MB in batches of 16"))
+    if benchmark.gpu_memory_mb is not None:
+        rows.append(("peak GPU memory", f"{benchmark.gpu_memory_mb:.0f} MB"))
+    rows.append(("bundle size", f"{benchmark.bundle_mb:.1f} MB"))
+    rows.append(("startup", f"{benchmark.start_up_s:.1f} s to the first score"))
+    title = f"{benchmark.detector}, {height}x{width} px, on {benchmark.device}, {threads}"
+    return [title, *aligned(rows)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -33,7 +34,7 @@ def command(
         Print the result as one JSON object.
     """
     from offnormal.bundle import load
-    from offnormal.cli.show import progress_bar, say, say_json, warn_skipped
+    from offnormal.cli.show import Verbatim, aligned, program, progress_bar, say, say_json, warn_skipped
     from offnormal.verbs.calibrate import calibrate_bundle
 
     resolved = build(CalibrateConfig, set_values(options), file=config)
@@ -41,18 +42,19 @@ def command(
     with progress_bar() as progress:
         calibration, skipped = calibrate_bundle(loaded, resolved, progress)
     warn_skipped(skipped)
-    left_out = [{"path": bad.path, "reason": bad.reason} for bad in skipped]
+    skipped_files = [{"path": bad.path, "reason": bad.reason} for bad in skipped]
     if json:
         say_json(
             {
                 **calibration.to_json(),
                 "bundle_path": loaded.path,
                 "scores": len(calibration.scores),
-                "skipped": left_out,
+                "skipped": skipped_files,
             }
         )
     else:
-        say(f"threshold    {calibration.threshold:.6g}")
-        say(f"promise      {calibration.explanation}")
-        say(f"bundle       {loaded.path}")
+        rows = [("threshold", f"{calibration.threshold:.6g}"), ("guarantee", calibration.explanation)]
+        next_step = f"{program()} predict {shlex.quote(str(loaded.path))} IMAGES_OR_VIDEOS"
+        for line in aligned([*rows, ("bundle", Verbatim(loaded.path)), ("next", Verbatim(next_step))]):
+            say(line)
     return 0

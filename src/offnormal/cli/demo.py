@@ -35,18 +35,17 @@ def command(
     from offnormal.verbs.demo import demonstrate
 
     with progress_bar() as progress:
-        made = demonstrate(out, seed=seed, device=device, progress=progress)
+        demo = demonstrate(out, seed=seed, device=device, progress=progress)
+    run = demo.run
     if json:
-        say_json({"run": made.run.path, "data": made.data, **metrics_json(made.evaluation)})
+        say_json({"run": run.path, "data": demo.data, **metrics_json(demo.evaluation)})
         return 0
-    card = made.run.bundle.card
-    say(f"generated       {made.data}: {card['data']['images']} normal training images")
-    for line in as_text(made.evaluation, made.run.path / "report.html"):
+    say(f"{run.bundle.card['data']['images']} normal training images in {demo.data}")
+    for line in as_text(demo.evaluation, run.path / "report.html"):
         say(line)
-    say(f"bundle          {made.run.path / 'bundle'}")
+    scratched = demo.data / "test" / "scratch"
+    words = ["predict", str(run.path / "bundle"), str(scratched), "--overlays", str(out / "overlays")]
     say()
-    say("try it on single images:")
-    bundle, pictures = made.run.path / "bundle", made.data / "test" / "scratch"
-    words = ["predict", str(bundle), str(pictures), "--overlays", str(out / "overlays")]
+    say("next: open the report, then score single images")
     say(f"  {program()} {shlex.join(words)}")
     return 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from offnormal.cli.flags import takes_flags
+from offnormal.cli.show import Verbatim, aligned, progress_bar, say, say_json, warn_skipped
 from offnormal.config.layers import build
 from offnormal.config.model import set_values
 from offnormal.config.score import EvaluateConfig
@@ -40,7 +41,6 @@ def command(
     json
         Print one JSON object per dataset.
     """
-    from offnormal.cli.show import progress_bar, say, say_json, warn_skipped
     from offnormal.evaluation.evaluate import mean_metrics, metrics_json
     from offnormal.verbs.evaluate import evaluate_all
 
@@ -59,15 +59,15 @@ def command(
         if json:
             say_json({"mean": means})
         else:
-            say("mean            " + "  ".join(f"{name} {value:.4f}" for name, value in means.items()))
+            say()
+            for line in aligned([(f"mean {name}", f"{value:.4f}") for name, value in means.items()]):
+                say(line)
     return 0
 
 
 def as_text(evaluation: Evaluation, report: Path) -> list[str]:
-    """The key figures, aligned, line by line; report: where the page is."""
-    lines = [*_figures(evaluation), ("report", str(report))]
-    width = max(15, *(len(name) for name, _ in lines))
-    return [_title(evaluation), *(f"{name:<{width}} {text}" for name, text in lines)]
+    """The key figures as aligned lines; report: path of the page."""
+    return [_title(evaluation), *aligned([*_figures(evaluation), ("report", Verbatim(report))])]
 
 
 def _title(evaluation: Evaluation) -> str:
@@ -82,7 +82,10 @@ def _title(evaluation: Evaluation) -> str:
 
 
 def _figures(evaluation: Evaluation) -> list[Line]:
-    """The key figures as (name, text); the per-video-norm ones, for papers, last."""
+    """The key figures as (name, text); metrics normalized per video, for papers, last."""
+    from offnormal.drawing.wording import counted
+    from offnormal.evaluation.units import TRAITS
+
     order = sorted(evaluation.metrics, key=lambda name: name.endswith("_per_video_norm"))
     lines = [(name, f"{evaluation.metrics[name]:.4f}") for name in order if not name.startswith(("clip_p", "clip_d"))]
     lines += [
@@ -93,27 +96,28 @@ def _figures(evaluation: Evaluation) -> list[Line]:
     pixel = evaluation.pixel
     if pixel is not None and not pixel.exact:
         bounds = f"AUROC {pixel.auroc_error_bound:.2g}, AUPRO {pixel.aupro_error_bound:.2g}"
-        lines.append(("pixel errors", f"at most {bounds}: a histogram over {pixel.pixels} pixels"))
+        lines.append(("pixel error", f"at most {bounds} (histogram over {pixel.pixels} pixels)"))
     if evaluation.assumed_fps is not None:
-        text = f"{evaluation.assumed_fps:g} a second assumed for footage without a clock (--fps)"
+        text = f"{evaluation.assumed_fps:g} per second assumed, the footage has no clock (--fps)"
         lines.append(("frames", text))
     if not_scored := sum(stop - start for start, stop, _ in evaluation.table.reason):
-        lines.append(("not scored", f"{not_scored} frames, listed with the reason in scores.csv"))
+        number = counted(not_scored, *TRAITS[evaluation.unit].noun)
+        lines.append(("not scored", f"{number}; scores.csv lists the reasons"))
     if evaluation.calibration is None:
-        return [*lines, ("verdicts", "none: the bundle is not calibrated (offnormal calibrate)")]
+        return [*lines, ("verdicts", "none, the bundle is not calibrated (offnormal calibrate)")]
     lines.append(("threshold", f"{evaluation.calibration.threshold:.6g}"))
     lines.append(("guarantee", evaluation.calibration.explanation))
     if evaluation.guarantee is not None:
         answer = f"{evaluation.guarantee.answer.value} on the test set (p-value {evaluation.guarantee.p_value:.2g})"
-        lines.append(("guarantee was", answer))
+        lines.append(("guarantee check", answer))
     elif not evaluation.calibration.by_hand and evaluation.alarms is not None and evaluation.alarms.normal_s:
-        why = "the calibration has no times, and frames resemble their neighbors (offnormal calibrate)"
-        lines.append(("guarantee was", f"not checked: {why}"))
+        why = "the calibration has no frame times (offnormal calibrate)"
+        lines.append(("guarantee check", f"not possible: {why}"))
     return lines + _decisions(evaluation)
 
 
 def _decisions(evaluation: Evaluation) -> list[Line]:
-    """What the threshold did."""
+    """Decisions at the threshold."""
     lines: list[Line] = []
     if evaluation.splits:
         names = {row.split: f"passed, {row.split}" for row in evaluation.splits} | {"anomalous": "detected"}
@@ -123,7 +127,7 @@ def _decisions(evaluation: Evaluation) -> list[Line]:
         lines += [(name, _share(share)) for name, share in (("false alarms", alarms), ("missed", misses)) if share.of]
     if evaluation.splits and (oracle := evaluation.oracle) is not None:
         text = f"{oracle.threshold:.6g}: {oracle.passed:.1%} passed (test), {oracle.detected:.1%} detected"
-        lines.append(("oracle threshold", f"{text}; chosen with the labels of the test set"))
+        lines.append(("oracle threshold", f"{text} (chosen with the test labels)"))
     if evaluation.alarms is not None:
         lines += _alarms(evaluation.alarms)
     return lines
@@ -134,7 +138,7 @@ def _share(share: Share) -> str:
 
 
 def _alarms(report: AlarmReport) -> list[Line]:
-    from offnormal.report.wording import duration
+    from offnormal.drawing.wording import duration
 
     lines: list[Line] = []
     if report.false_alarms_per_hour is not None:

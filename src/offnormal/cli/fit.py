@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from offnormal import registry
 from offnormal.cli.flags import takes_flags
+from offnormal.cli.show import Verbatim, aligned, program, progress_bar, say, say_json, warn_skipped
 from offnormal.config.layers import build
 from offnormal.config.model import set_values
 from offnormal.errors import UsageError
@@ -78,7 +79,6 @@ def _with_folder(given: dict[str, object], folder: Path | None) -> dict[str, obj
 
 
 def _fit(name: str, model: type[FitConfig], given: dict[str, object], file: Path | None, json: bool) -> int:
-    from offnormal.cli.show import program, progress_bar, say, say_json, warn_skipped
     from offnormal.verbs.fit import fit_run, resumed_config
 
     resume = given.get("resume")
@@ -90,60 +90,67 @@ def _fit(name: str, model: type[FitConfig], given: dict[str, object], file: Path
         warn_skipped(run.skipped, logged=True)
         if json:
             say_json(_as_json(run))
-        else:
-            for line in _as_text(run):
-                say(line)
-    if not json and resolved.data is not None and runs[0].has_test:
-        target = [str(runs[0].path / "bundle" if len(runs) == 1 else runs[0].path.parent)]
-        chosen = {
-            "--data": resolved.data,
-            "--category": resolved.category,
-            "--layout": resolved.layout,
-        }
-        words = [word for flag, value in chosen.items() if value is not None for word in (flag, str(value))]
-        say(f"next         {program()} evaluate {shlex.join(target + words)}")
+            continue
+        if run is not runs[0]:
+            say()
+        for line in _as_text(run, _next_step(runs, resolved) if run is runs[-1] else None):
+            say(line)
     return 0
 
 
-def _as_text(run: Run) -> list[str]:
+def _next_step(runs: Sequence[Run], config: FitConfig) -> str:
+    """The command to run after this one."""
+    target = str(runs[0].path / "bundle" if len(runs) == 1 else runs[0].path.parent)
+    if config.data is None or not runs[0].has_test:
+        return shlex.join([*program().split(), "predict", target, "IMAGES_OR_VIDEOS"])
+    flags = [("--data", config.data), ("--category", config.category), ("--layout", config.layout)]
+    flags += [("--normal-class", name) for name in config.normal_class or ()]
+    words = [word for flag, value in flags if value is not None for word in (flag, str(value))]
+    return shlex.join([*program().split(), "evaluate", target, *words])
+
+
+def _as_text(run: Run, next_step: str | None) -> list[str]:
     from offnormal.drawing.wording import counted
 
     bundle = run.bundle
     data, weights = bundle.card["data"], bundle.card["weights"]
-    size = bundle.detector.input.size
-    things = f"frames of {counted(data['videos'], 'video', 'videos')}" if data["kind"] == "video" else "images"
-    things = data.get("things", things)
-    lines = [
-        f"{bundle.detector.name} on {data['name']}: {data['images']} normal {things} at {size[0]} x {size[1]} px",
-        *(f"weights      {card['backbone']} from {card['source']} ({card['license']})" for card in weights),
-    ]
+    height, width = bundle.detector.input.size
+    nouns = f"frames of {counted(data['videos'], 'video', 'videos')}" if data["kind"] == "video" else "images"
+    nouns = data.get("things", nouns)
+    rows = [("weights", f"{card['backbone']} from {card['source']} ({card['license']})") for card in weights]
     if (training := bundle.card.get("training")) is not None:
-        lines.append(f"training     {_trained(training)}")
-        learning, total = training["parameters"]["learning"], training["parameters"]["total"]
-        if learning < total:
-            lines.append(f"parameters   {learning / 1e6:.2f} of {total / 1e6:.2f} million learned")
+        rows += _training_rows(training)
     if bundle.calibration is None:
-        lines.append("calibration  none: too little to leave out; scores come without verdicts (offnormal calibrate)")
+        rows.append(("threshold", "none, too little data: scores have no verdicts (offnormal calibrate)"))
     else:
-        lines.append(f"threshold    {bundle.calibration.threshold:.6g}")
-        lines.append(f"promise      {bundle.calibration.explanation}")
-    for one in run.elsewhere:
-        lines.append(
-            f"{one.name:<12} {one.place or 'never reached'}{', incomplete' if one.missing and one.place else ''}"
-        )
-    return [*lines, f"bundle       {bundle.path}"]
+        rows.append(("threshold", f"{bundle.calibration.threshold:.6g}"))
+        rows.append(("guarantee", bundle.calibration.explanation))
+    for target in run.elsewhere:
+        state = ", incomplete" if target.missing and target.place else ""
+        rows.append((target.name, Verbatim(f"{target.place or 'never reached'}{state}")))
+    rows.append(("bundle", Verbatim(bundle.path)))
+    if next_step is not None:
+        rows.append(("next", Verbatim(next_step)))
+    title = f"{bundle.detector.name} on {data['name']}: {data['images']} normal {nouns}, {height}x{width} px"
+    return [title, *aligned(rows)]
 
 
-def _trained(training: Mapping[str, Any]) -> str:
-    """One line: how long it learned and why it stopped, and which weights it kept."""
-    why = {"done": "", "early": ", stopped early", "time": ", stopped by --max-time"}[training["stopped"]]
-    best = ""
+def _training_rows(training: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How long training took, why it stopped, and which weights were chosen."""
+    from offnormal.drawing.wording import counted
+
+    reason = {"done": "", "early": ", stopped early", "time": ", stopped by --max-time (continue with --resume)"}
+    steps = f"{counted(training['steps'], 'step', 'steps')}, {counted(training['epochs'], 'epoch', 'epochs')}"
+    rows = [("training", steps + reason[training["stopped"]])]
     if training["best_step"] is not None:
-        best = f"; lowest validation loss {training['best_loss']:.4g} after epoch {training['best_epoch']}"
-    if training["early_loss"] is not None:
-        best += f", {training['early_loss']:.4g} while the embedder was frozen"
-    kept = f"; {training['kept_back']} kept back"
-    return f"{training['steps']} steps, {training['epochs']} epochs{why}{best}{kept}"
+        best = f"{training['best_loss']:.4g} after epoch {training['best_epoch']}"
+        frozen = training["early_loss"]
+        rows.append(("best loss", best + (f" ({frozen:.4g} before fine-tuning)" if frozen is not None else "")))
+    rows.append(("held out", f"{counted(training['kept_back'], 'sample', 'samples')} for validation and threshold"))
+    trained, total = training["parameters"]["learning"], training["parameters"]["total"]
+    if trained < total:
+        rows.append(("parameters", f"{trained / 1e6:.2f} of {total / 1e6:.2f} million trained"))
+    return rows
 
 
 def _as_json(run: Run) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from cyclopts import App
 from pydantic import BaseModel
 
 from offnormal.cli.flags import takes_flags
+from offnormal.cli.show import Verbatim, aligned, program, say, say_json
 from offnormal.config.layers import build
 from offnormal.config.model import set_values
 
@@ -37,7 +39,7 @@ def _tree() -> App:
 
 
 def __getattr__(name: str) -> Callable[..., int]:
-    """The command of a detector, made when it is asked for: only then is the detector imported."""
+    """The command of a detector, made on first use: only then is the detector imported."""
     if name not in _IMPORTABLE:
         raise AttributeError(name)
     return _command_for(name)
@@ -65,7 +67,6 @@ def _command_for(name: str) -> Callable[..., int]:
 
 
 def _import(name: str, config: ImportConfig, json: bool) -> int:
-    from offnormal.cli.show import program, say, say_json
     from offnormal.verbs.import_weights import import_run
 
     run = import_run(name, config)
@@ -74,10 +75,16 @@ def _import(name: str, config: ImportConfig, json: bool) -> int:
         say_json({"run": run.path, "bundle": bundle.path, "hash": bundle.hash, "imported": bundle.card["imported"]})
         return 0
     spec, files = bundle.detector.input, ", ".join(bundle.card["imported"])
-    say(f"{name} from {files}: {spec.size[0]} x {spec.size[1]} px, {'color' if spec.channels == 3 else 'gray'}")
-    say("calibration  none: scores come without verdicts")
-    say(f"bundle       {bundle.path}")
-    say(f"next         {program()} calibrate {bundle.path} --normal DIR")
+    size = f"{spec.size[0]}x{spec.size[1]} px"
+    say(f"{name} from {files}: {size}, {'color' if spec.channels == 3 else 'gray'}")
+    command = f"{program()} calibrate {shlex.quote(str(bundle.path))} --normal NORMAL_DATA"
+    rows = [
+        ("threshold", "none: scores have no verdicts"),
+        ("bundle", Verbatim(bundle.path)),
+        ("next", Verbatim(command)),
+    ]
+    for line in aligned(rows):
+        say(line)
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,27 +49,29 @@ def command(
         Exit with 3 if anything is anomalous, or 1 if nothing is but files could not be read.
     """
     if not inputs:
-        raise UsageError("predict needs images or videos: files, folders, or globs after the bundle")
+        raise UsageError("predict needs images or videos after the bundle: files, folders, or globs")
     from offnormal.bundle import load
     from offnormal.cli.show import progress_bar, say, say_json, warn, warn_skipped
     from offnormal.evaluation.scores_csv import score_writer
     from offnormal.verbs.predict import Predictor, items_to_predict
 
     resolved = build(PredictConfig, set_values(options), file=config)
-    known = load(bundle) if bundle.is_dir() else None  # where there is none, wrong inputs are reported first
-    items = items_to_predict(inputs, resolved, known)
-    loaded = known or load(bundle)
+    existing = load(bundle) if bundle.is_dir() else None  # without a bundle, wrong inputs are reported first
+    items = items_to_predict(inputs, resolved, existing)
+    loaded = existing or load(bundle)
     if loaded.calibration is None and resolved.threshold is None:
         if exit_code:
-            raise UsageError("--exit-code needs verdicts, and this bundle is not calibrated: calibrate, or --threshold")
-        warn("this bundle has no calibration: scores come without verdicts (offnormal calibrate, or --threshold)")
-    anomalous = 0
+            raise UsageError(
+                "--exit-code needs verdicts, and this bundle is not calibrated: run offnormal calibrate, or set --threshold"
+            )
+        warn("this bundle is not calibrated: scores have no verdicts (run offnormal calibrate, or set --threshold)")
+    verdicts: Counter[bool | None] = Counter()
     assumed: set[float] = set()
     with progress_bar() as progress, contextlib.ExitStack() as files:
         predictor = Predictor(loaded, resolved, progress)
         write = files.enter_context(score_writer(resolved.csv)) if resolved.csv is not None else None
         for prediction in predictor.over(items):
-            anomalous += bool(prediction.is_anomalous)
+            verdicts[prediction.is_anomalous] += 1
             if write is not None:
                 write(prediction.table)
             if json:
@@ -79,18 +82,31 @@ def command(
             fps = prediction.assumed_fps
             if fps is not None and fps not in assumed:
                 assumed.add(fps)
-                warn(f"{prediction.item.name}: has no clock; times assume {fps:g} frames a second (--fps)")
+                warn(f"{prediction.item.name} has no clock: times assume {fps:g} frames per second (--fps)")
         if json:
             for bad in predictor.skipped:
                 say_json({"item": str(bad.path), "error": bad.reason})
+    if not json and len(items) > 1:
+        say(_summary(verdicts, len(predictor.skipped), "video" if items[0].is_video else "image"))
     warn_skipped(predictor.skipped)
-    if exit_code and anomalous:
+    if exit_code and verdicts[True]:
         return 3
     return 1 if exit_code and predictor.skipped else 0
 
 
+def _summary(verdicts: Counter[bool | None], skipped: int, noun: str) -> str:
+    """One line for all items: how many are anomalous, normal, without a verdict, and skipped."""
+    from offnormal.drawing.wording import counted
+
+    numbers = {"anomalous": verdicts[True], "normal": verdicts[False]} if not verdicts[None] else {}
+    numbers |= {"without a verdict": verdicts[None]} if verdicts[None] else {}
+    numbers |= {"skipped": skipped} if skipped else {}
+    total = counted(verdicts.total() + skipped, noun, f"{noun}s")
+    return f"{total}: {', '.join(f'{number} {name}' for name, number in numbers.items())}"
+
+
 def as_text(prediction: Prediction) -> list[str]:
-    """One line for an image or clip: name, score, p-value, verdict; of a video also one for each alarm."""
+    """One line for an image or clip: name, score, p-value, verdict; for a video also one line per alarm."""
     if prediction.seconds is not None or prediction.alarms is not None or len(prediction.table) != 1:
         return _video_text(prediction)
     p_value = prediction.table.p_value[0]
@@ -102,27 +118,27 @@ def as_text(prediction: Prediction) -> list[str]:
 
 
 def _video_text(prediction: Prediction) -> list[str]:
-    """Length, frames, highest score, and time in alarm in one line, then a line for each alarm."""
-    from offnormal.drawing.wording import clock_tenths, clock_text
+    """One line with length, frames, peak score, and time in alarm, then one line per alarm."""
+    from offnormal.drawing.wording import clock_tenths, clock_text, counted
 
     table, peak = prediction.table, prediction.peak
     frames, scored = len(table), int(table.scored.sum())
     facts = [] if prediction.seconds is None else [clock_text(prediction.seconds)]
-    facts.append(f"{frames} frame{'s' * (frames != 1)}" + (f", {scored} scored" if scored < frames else ""))
+    facts.append(counted(frames, "frame", "frames") + (f", {scored} scored" if scored < frames else ""))
     if peak is None:
         facts.append("not scored: " + "; ".join(dict.fromkeys(why for _, _, why in table.reason)))
     else:
         facts.append(f"peak {table.score[peak]:.4g} at {clock_tenths(_time(prediction, peak))}")
         facts.append("no threshold" if prediction.alarms is None else _in_alarm(prediction))
     lines = ["  ".join([prediction.item.name, *facts])]
-    for found in prediction.alarms.alarms if prediction.alarms is not None else ():
-        alarm = found.alarm
+    for entry in prediction.alarms.alarms if prediction.alarms is not None else ():
+        alarm = entry.alarm
         line = f"  {clock_tenths(alarm.start_s)}-{clock_tenths(alarm.end_s)}  peak {table.score[alarm.peak]:.4g}"
         line += f" at {clock_tenths(_time(prediction, alarm.peak))}"
         if not math.isnan(table.p_value[alarm.peak]):
             line += f"  p-value {table.p_value[alarm.peak]:.2g}"
-        picture = prediction.overlays.get(alarm.peak)
-        lines.append(line if picture is None else f"{line}  {picture}")
+        overlay = prediction.overlays.get(alarm.peak)
+        lines.append(line if overlay is None else f"{line}  {overlay}")
     if prediction.annotated is not None:
         lines.append(f"  annotated {prediction.annotated}")
     return lines
@@ -132,8 +148,10 @@ def _in_alarm(prediction: Prediction) -> str:
     report = prediction.alarms
     if report is None or not report.alarms:
         return "no alarm"
-    number, share = len(report.alarms), report.time_in_alarm or 0.0
-    return f"{number} alarm{'s' * (number > 1)}, {report.footage_in_alarm_s:.1f} s ({share:.1%}) in alarm"
+    from offnormal.drawing.wording import counted
+
+    number = counted(len(report.alarms), "alarm", "alarms")
+    return f"{number}, {report.footage_in_alarm_s:.1f} s ({report.time_in_alarm or 0.0:.1%}) in alarm"
 
 
 def _time(prediction: Prediction, frame: int) -> float:
@@ -142,7 +160,7 @@ def _time(prediction: Prediction, frame: int) -> float:
 
 
 def as_json(prediction: Prediction) -> dict[str, object]:
-    """One prediction as plain values: the same keys for every unit, null where one does not apply."""
+    """One prediction as plain values: the same keys for every unit, null for a key that does not apply."""
     table, peak, report = prediction.table, prediction.peak, prediction.alarms
     is_video = prediction.seconds is not None or report is not None
     verdict = prediction.is_anomalous
@@ -174,9 +192,9 @@ def as_json(prediction: Prediction) -> dict[str, object]:
     }
 
 
-def _alarm_json(prediction: Prediction, found: VideoAlarm) -> dict[str, object]:
-    alarm, table = found.alarm, prediction.table
-    picture = prediction.overlays.get(alarm.peak)
+def _alarm_json(prediction: Prediction, entry: VideoAlarm) -> dict[str, object]:
+    alarm, table = entry.alarm, prediction.table
+    overlay = prediction.overlays.get(alarm.peak)
     return {
         "start_s": alarm.start_s,
         "end_s": alarm.end_s,
@@ -186,7 +204,7 @@ def _alarm_json(prediction: Prediction, found: VideoAlarm) -> dict[str, object]:
         "peak_s": _time(prediction, alarm.peak),
         "peak_score": float(table.score[alarm.peak]),
         "p_value": _number(table.p_value[alarm.peak]),
-        "overlay_path": None if picture is None else str(picture),
+        "overlay_path": None if overlay is None else str(overlay),
     }
 
 

@@ -1,4 +1,4 @@
-"""What verbs share on a terminal: a progress bar on stderr, results on stdout, JSON for machines."""
+"""Output of every verb: a progress bar on stderr, results on stdout, JSON for machines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,18 @@ if TYPE_CHECKING:
     from offnormal.verbs.loading import Progress as Tell
 
 
+WIDTH = 80  # columns of printed text
+
+
+class Verbatim(str):
+    """A value that is never wrapped, such as a path or a command."""
+
+    __slots__ = ()
+
+
 @contextlib.contextmanager
 def progress_bar() -> Iterator[Tell | None]:
-    """A callback (what, done, total, note) that draws a bar with the time left; None when stderr is not a terminal."""
+    """A callback (what, done, total, note) that draws a bar with its ETA; None when stderr is not a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -29,6 +39,7 @@ def progress_bar() -> Iterator[Tell | None]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        TextColumn("ETA"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", style="dim"),
     )
@@ -44,13 +55,38 @@ def progress_bar() -> Iterator[Tell | None]:
 
 
 def program() -> str:
-    """How to call this program again: by its name where a shell finds it, else by the path it was called with."""
+    """The command that starts this program: its name if the shell finds it, else the path it was started with."""
     called = sys.argv[0]
     if Path(called).stem == "__main__":
         return f"{Path(sys.executable).name} -m offnormal"
     if Path(called).stem != "offnormal" or shutil.which("offnormal"):
         return "offnormal"
     return called if os.path.relpath(called).startswith("..") else os.path.relpath(called)
+
+
+def aligned(rows: Iterable[tuple[str, str]]) -> list[str]:
+    """Lines of names and values: values start in one column and are wrapped at 80 columns.
+
+    >>> aligned([("threshold", "4.2"), ("bundle", Verbatim("runs/a/bundle"))])
+    ['threshold  4.2', 'bundle     runs/a/bundle']
+    """
+    rows = list(rows)
+    indent = max((len(name) for name, _ in rows), default=0) + 2
+    lines: list[str] = []
+    for name, value in rows:
+        first = name.ljust(indent)
+        if isinstance(value, Verbatim):
+            lines.append(first + value)
+        else:
+            lines += textwrap.wrap(
+                value,
+                WIDTH,
+                initial_indent=first,
+                subsequent_indent=" " * indent,
+                break_long_words=False,
+                break_on_hyphens=False,
+            ) or [first.rstrip()]
+    return lines
 
 
 def say(text: str = "") -> None:
@@ -69,9 +105,9 @@ def warn(text: str) -> None:
 
 
 def warn_skipped(skipped: Sequence[Skipped], *, logged: bool = False) -> None:
-    """Name the files that were left out on stderr: all of them, or the first ten where a log names the others."""
-    shown = 10 if logged else len(skipped)
-    for bad in skipped[:shown]:
-        warn(f"left out {bad.reason}")
-    if len(skipped) > shown:
-        warn(f"left out {len(skipped) - shown} more; the log names them all")
+    """Print skipped files on stderr: all of them, or the first ten when a log lists the rest."""
+    limit = 10 if logged else len(skipped)
+    for entry in skipped[:limit]:
+        warn(f"skipped {entry.reason}")
+    if len(skipped) > limit:
+        warn(f"skipped {len(skipped) - limit} more; the log lists them all")
