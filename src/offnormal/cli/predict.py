@@ -60,11 +60,10 @@ def command(
     items = items_to_predict(inputs, resolved, existing)
     loaded = existing or load(bundle)
     if loaded.calibration is None and resolved.threshold is None:
+        advice = "run offnormal calibrate, or set --threshold"
         if exit_code:
-            raise UsageError(
-                "--exit-code needs verdicts, and this bundle is not calibrated: run offnormal calibrate, or set --threshold"
-            )
-        warn("this bundle is not calibrated: scores have no verdicts (run offnormal calibrate, or set --threshold)")
+            raise UsageError(f"--exit-code needs verdicts, and this bundle is not calibrated: {advice}")
+        warn(f"this bundle is not calibrated: scores have no verdicts ({advice})")
     verdicts: Counter[bool | None] = Counter()
     assumed: set[float] = set()
     with progress_bar() as progress, contextlib.ExitStack() as files:
@@ -83,9 +82,8 @@ def command(
             if fps is not None and fps not in assumed:
                 assumed.add(fps)
                 warn(f"{prediction.item.name} has no clock: times assume {fps:g} frames per second (--fps)")
-        if json:
-            for bad in predictor.skipped:
-                say_json({"item": str(bad.path), "error": bad.reason})
+    for bad in predictor.skipped if json else ():
+        say_json({"item": str(bad.path), "error": bad.reason})
     if not json and len(items) > 1:
         say(_summary(verdicts, len(predictor.skipped), "video" if items[0].is_video else "image"))
     warn_skipped(predictor.skipped)
