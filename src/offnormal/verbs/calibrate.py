@@ -31,13 +31,13 @@ log = logging.getLogger(__name__)
 def calibrate_bundle(
     bundle: Bundle, config: CalibrateConfig, progress: Progress | None = None
 ) -> tuple[Calibration, list[Skipped]]:
-    """Score normals that the detector has not learned from and put the new calibration into the bundle.
+    """Score normals that the detector was not trained on, and store the new calibration in the bundle.
 
     A bundle on disk gets the new calibration.json at once, in one step; a rate that the data cannot support is refused
     (CalibrationError) and the old calibration stays.
     """
     if config.normal is None:
-        raise UsageError("calibrate needs normal images or videos that the detector has not learned from: --normal DIR")
+        raise UsageError("calibrate needs normal images or videos that the detector was not trained on: --normal DIR")
     dataset = _dataset(bundle, config)
     unit = bundle.input.unit(dataset.is_video)
     _refuse_known(bundle, dataset, unit)
@@ -76,7 +76,7 @@ def calibrate_bundle(
             times_s=np.concatenate([video.clock.times_s for video in series])[rows] if has_clock else None,
         )
     if mask != bundle.detector.input.mask:
-        log.warning("the detector was fitted without this privacy mask: fit it with --mask for better scores")
+        log.warning("the detector was fitted without this privacy mask: fit it with --privacy-mask for better scores")
         calibration = replace(calibration, mask=mask)
     bundle.replace_calibration(calibration)
     return calibration, loader.skipped
@@ -122,7 +122,7 @@ def _score(scorer: Scorer, loader: Loader, unit: Unit) -> tuple[ScoreTable, np.n
 
 
 def _groups(table: ScoreTable, rows: np.ndarray) -> list[str | None]:
-    """What each score belongs to: its item's group; of frames their video, or a stretch of the only one."""
+    """The group of each score: that of its item; for frames their video, or a stretch of the only video."""
     if not table.unit.is_per_frame:
         return [item.group or None for item in table.items]
     if len(table.items) == 1:
@@ -132,11 +132,11 @@ def _groups(table: ScoreTable, rows: np.ndarray) -> list[str | None]:
 
 
 def _refuse_known(bundle: Bundle, dataset: Dataset, unit: Unit) -> None:
-    """CalibrationError when the detector has learned from some of the data: their scores would be too low."""
+    """CalibrationError if the detector was trained on some of the data: their scores would be too low."""
     learned = set(bundle.card.get("data", {}).get("contents", ()))
     if known := learned & set(dataset.contents()):
         noun = TRAITS[unit].item[1]
         raise CalibrationError(
-            f"{len(known)} of {len(dataset.train)} {noun} are among those the detector was fitted on: their scores are "
-            f"optimiztically biased; give normal {noun} that it has not seen"
+            f"{len(known)} of {len(dataset.train)} {noun} are training data of this detector: their scores are "
+            f"optimistically biased; use other normal {noun}"
         )

@@ -1,4 +1,4 @@
-"""offnormal demo: generate a small inspection set, then fit, evaluate and report, as a user would."""
+"""offnormal demo: generate a small inspection dataset, then fit, evaluate, and report on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from offnormal.verbs.loading import Progress, open_configured
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """What the demo made."""
+    """Results of the demo."""
 
     data: Path
     run: Run

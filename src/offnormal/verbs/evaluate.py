@@ -1,4 +1,4 @@
-"""offnormal evaluate: bundle x labeled dataset -> metrics, score table, report."""
+"""offnormal evaluate: a bundle and a labeled dataset -> metrics, score table, report."""
 
 from __future__ import annotations
 
@@ -34,14 +34,16 @@ from offnormal.verbs.shown_units import ExtremeImages, shown_units
 def score_dataset(
     bundle: Bundle, dataset: Dataset, config: EvaluateConfig, progress: Progress | None = None
 ) -> tuple[Partial, dict[str, str], ExtremeImages]:
-    """The scores of everything to be tested, why some metrics are impossible, and the maps of the extreme images.
+    """The scores of the test set, reasons for missing metrics, and the maps of the most extreme images.
 
     Of a dataset whose classes were divided, the other splits are scored, too. Maps are not kept otherwise: pixel
     metrics gather them in bounded memory. DataError when there is nothing to test on.
     """
     unit = bundle.input.unit(dataset.is_video)
     if not dataset.test:
-        raise DataError(f"{dataset.root}: no {TRAITS[unit].item[1]} to test on; expected a test folder, or --test DIR")
+        raise DataError(
+            f"{dataset.root}: no {TRAITS[unit].item[1]} in a test set; expected a test folder, or --test DIR"
+        )
     items = {item.address: (item, split) for item, split in _items(dataset, unit)}
     tested = [item for item, _ in items.values()]
     without_pixels = why_no_pixels(tested, bundle.input)
@@ -122,13 +124,13 @@ def evaluate_run(
 
 
 def evaluate_all(path: Path, config: EvaluateConfig, progress: Progress | None = None) -> list[tuple[Evaluation, Run]]:
-    """Evaluate a bundle on a dataset, or, with category "all", the bundle of each category of a run on its own.
+    """Evaluate a bundle on a dataset; with category "all", the bundle of each category of a run on its own data.
 
     With several categories a summary page with a mean row is written beside them.
     """
     if config.category != "all":
         (dataset,) = open_configured(config, split_beside(path))
-        inner = path / dataset.name  # of a run over all categories
+        inner = path / dataset.name  # the run of this category
         bundle = load(inner if inner.is_dir() else path)
         refuse_learned(bundle, dataset)
         return [evaluate_run(bundle, dataset, config, progress)]
@@ -150,7 +152,7 @@ def evaluate_all(path: Path, config: EvaluateConfig, progress: Progress | None =
 
 
 def refuse_learned(bundle: Bundle, dataset: Dataset) -> None:
-    """DataError when clips that were divided again are tested on though the detector knows them."""
+    """DataError if test clips of a new split were training or calibration clips of the detector."""
     if dataset.split is None:
         return
     learned = set(bundle.card.get("data", {}).get("contents", ()))
@@ -193,7 +195,7 @@ def _place_for(bundle: Bundle, evaluation: Evaluation, out: Path | None) -> Run:
 
 
 def _items(dataset: Dataset, unit: Unit) -> list[tuple[Item, str]]:
-    """What is scored, with its split where clips are; an item in two splits counts as tested."""
+    """The items to score, clips with their split; an item in two splits counts as test."""
     if unit is not Unit.CLIP:
         return [(_with_labels(item), "") for item in dataset.test]
     others = [("train", dataset.train), ("calibration", dataset.calibration)] if dataset.split is not None else []
@@ -202,7 +204,7 @@ def _items(dataset: Dataset, unit: Unit) -> list[tuple[Item, str]]:
 
 
 def _with_labels(item: Item) -> Item:
-    """The item with the labels that a video's masks give, where it has no others."""
+    """The item with frame labels from its masks, if it has no other labels."""
     if not item.is_video or item.masks is None or item.frame_labels is not None or item.label is not None:
         return item
     with open_masks(item.masks) as masks:
@@ -223,4 +225,4 @@ def _fingerprint_of(metrics: Path) -> str | None:
     try:
         return str(json.loads(metrics.read_text(encoding="utf-8"))["data"]["fingerprint"])
     except (ValueError, KeyError, TypeError):
-        return None  # damaged, or not ours: left alone
+        return None  # damaged, or written by another program

@@ -1,4 +1,4 @@
-"""What predict draws: heat maps of images, the annotated video, and the highest frame of each alarm."""
+"""Images and videos that predict writes: heat maps, the annotated video, and the peak frame of each alarm."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def write_map(
 
 
 def video_info(path: Path, fps: float | None) -> VideoInfo | None:
-    """What the container says about a video; None where it cannot be read, which is reported when it is scored."""
+    """The container's facts about a video; None if it cannot be read, which is reported when it is scored."""
     try:
         with open_video(path, fps=fps) as reader:
             return reader.info
@@ -53,7 +53,7 @@ def video_info(path: Path, fps: float | None) -> VideoInfo | None:
 
 
 def second_pass(path: Path, fps: float | None, stream: FrameStream) -> Iterator[ScoredFrame]:
-    """The frames of a video that was scored before, decoded again."""
+    """The frames of a scored video, decoded again."""
     with open_video(path, fps=fps) as reader:
         for frame in reader.frames():
             stream.see(replace(frame, image=paint(frame.image, stream.spec.mask)))
@@ -61,7 +61,7 @@ def second_pass(path: Path, fps: float | None, stream: FrameStream) -> Iterator[
 
 
 class VideoPictures:
-    """Takes the scored frames of one video in order; a context manager, whose files vanish when it ends badly.
+    """Takes the scored frames of one video in order; a context manager that deletes its files after an error.
 
     annotate: MP4 to write; overlays: stem of `<overlays>-<frame>.png`; None: not wanted. fps: of the frames given.
     Without a threshold there are no alarms, and the highest frame of the video is the one drawn. Without a calibration
@@ -106,12 +106,12 @@ class VideoPictures:
             self._draw(self._peaks.end())
 
     def scale(self, maps: np.ndarray | None) -> None:
-        """Fix the colors by the first maps (N, h, w); later ones change nothing."""
+        """Fix the color scale by the first maps (N, h, w); later maps do not change it."""
         if self._range is None and maps is not None:
             self._range = scale_for(self._decide.calibration, [maps])
 
     def add(self, scored: ScoredFrame) -> None:
-        """Take one more frame; of a thinned video those without a score show nothing."""
+        """Add one frame; frames of a thinned video without a score show none."""
         time_s = scored.frame.time_s if scored.frame.time_s is not None else scored.frame.index / self._fps
         if self._is_thinned and np.isnan(scored.score):  # the last score holds until the next one
             if self._last is not None:
@@ -120,7 +120,9 @@ class VideoPictures:
         self._last = scored
         if self._annotate is not None:
             self._write(self._annotate, scored)
-        score = math.nan if scored.held and not self._hold else scored.score  # it shows the score before, but has none
+        score = (
+            math.nan if scored.held and not self._hold else scored.score
+        )  # it repeats the previous score, but has none
         self._draw(self._peaks.push(scored, score, time_s, restarts=scored.frame.restarts))
 
     def _write(self, path: Path, scored: ScoredFrame) -> None:
@@ -137,7 +139,7 @@ class VideoPictures:
             )
             self._video = self._stack.enter_context(video)
         shown = None
-        if scored.map is not None:  # as coarse as it is: the video's frames are brought to one size anyway
+        if scored.map is not None:  # at its own resolution: frames are resized anyway
             shown = restore_size(scored.map, place((height, width), self._spec).scaled, self._spec)
         verdict = None
         if self._decide.threshold is not None and not np.isnan(scored.score):
@@ -145,7 +147,7 @@ class VideoPictures:
         self._video.add(scored.frame.image, scored.score, shown, verdict, time_s=scored.frame.time_s)
 
     def _score_range(self) -> tuple[float, float] | None:
-        """Ends of the chart, with the threshold in the middle, so that its height means the same at every moment."""
+        """Limits of the chart, with the threshold in the middle, so that the scale is constant over time."""
         calibration = self._decide.calibration
         if calibration is None or calibration.by_hand or not calibration.scores[0] < calibration.threshold:
             return None

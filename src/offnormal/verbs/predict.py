@@ -1,4 +1,4 @@
-"""offnormal predict: bundle x images, videos, or clips -> their rows of the score table, alarms, and pictures."""
+"""offnormal predict: a bundle and images, videos, or clips -> rows of the score table, alarms, and images."""
 
 from __future__ import annotations
 
@@ -28,52 +28,54 @@ from offnormal.types import Item, Unit
 from offnormal.verbs.loading import known_classes
 from offnormal.verbs.pictures import VideoPictures, second_pass, video_info, write_map
 
-_HELD_BYTES = 256 << 20  # of decoded frames that wait for their scores, about
-_IN_FLIGHT = 4  # times the batch: frames that wait at once, those read ahead included
+_HELD_BYTES = 256 << 20  # decoded frames waiting for their scores, about
+_IN_FLIGHT = 4  # batches waiting at once, prefetched frames included
 _OF_VIDEOS = ("annotate", "fps", "every", "hold", "as_video")
 _OF_FRAMES = ("annotate", "overlays", "every", "hold")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Prediction:
-    """The scores and decisions of one item, and what was written about it."""
+    """The scores and decisions of one item, and the files written for it."""
 
     item: Item
-    table: ScoreTable  # its rows; of a thinned video all frames, those not looked at without a score
+    table: ScoreTable  # its rows; a thinned video has all frames, skipped ones without a score
     threshold: float | None  # a score above it is anomalous
-    map: np.ndarray | None = None  # (H, W) float32 at input size, of an image
-    alarms: AlarmReport | None = None  # of a video, where there is a threshold
-    seconds: float | None = None  # of footage that a video shows
-    assumed_fps: float | None = None  # of a video without a clock
+    map: np.ndarray | None = None  # (H, W) float32 at input size; images only
+    alarms: AlarmReport | None = None  # videos with a threshold only
+    seconds: float | None = None  # of footage; videos only
+    assumed_fps: float | None = None  # videos without a clock only
     warnings: tuple[str, ...] = ()
     map_path: Path | None = None
-    overlays: dict[int, Path] = field(default_factory=dict)  # row -> picture of it
+    overlays: dict[int, Path] = field(default_factory=dict)  # row -> its heat map
     annotated: Path | None = None
 
     @property
     def peak(self) -> int | None:
-        """The row with the highest score; None when none has one."""
+        """The row with the highest score; None without any score."""
         return None if np.isnan(self.table.score).all() else int(np.nanargmax(self.table.score))
 
     @property
     def is_anomalous(self) -> bool | None:
-        """The verdict: of a video, whether it has an alarm; None without a threshold, or without any score."""
+        """The verdict; a video is anomalous if it has an alarm. None without a threshold, or without any score."""
         if self.threshold is None or self.peak is None:
             return None
         return bool(self.alarms.alarms) if self.alarms is not None else bool(self.table.verdict[0])
 
 
 class Predictor:
-    """A bundle ready to judge items as configured; `skipped` lists those that could not be read.
+    """Scores items with a bundle as configured; `skipped` lists items that could not be read.
 
-    progress: hears (what, done, total). Raises UsageError for options that contradict each other or do not apply.
+    progress: called with (task, done, total). Raises UsageError for options that contradict each other or do not apply.
     """
 
     def __init__(
         self, bundle: Bundle, config: PredictConfig, progress: Callable[[str, int, int], None] | None = None
     ) -> None:
         if config.hold and config.every is not None:
-            raise UsageError("--hold and --every together: scores are held between windows, not over seconds; drop one")
+            raise UsageError(
+                "--hold and --every exclude each other: scores are held between windows, not over seconds; drop one"
+            )
         self.config = config
         self.skipped: list[Skipped] = []
         self.input = bundle.input_through(config.privacy_mask)
@@ -82,7 +84,7 @@ class Predictor:
         self._progress, self._done = progress, 0
 
     def over(self, items: Sequence[Item]) -> Iterator[Prediction]:
-        """A prediction for each readable item as soon as it is scored; of a video memory holds a number a frame."""
+        """A prediction per readable item, as soon as it is scored; memory holds one number per frame of a video."""
         unit = self.input.unit(any(item.is_video for item in items))
         names = unique_names([item.path for item in items])
         if not unit.is_per_frame:
@@ -97,9 +99,9 @@ class Predictor:
         """Images or clips, in batches."""
         loader = self._loader(items, self.config.batch_size, total=len(items))
         for scores in score_items(self.scorer, loader, unit=unit):
-            raw = picture = None
+            raw = overlay = None
             if self.config.overlays is not None and scores.map is not None:
-                picture, raw = write_map(
+                overlay, raw = write_map(
                     scores.item.path,
                     scores.map,
                     self.input,
@@ -112,7 +114,7 @@ class Predictor:
                 threshold=self.decide.threshold,
                 map=scores.map,
                 map_path=raw,
-                overlays={} if picture is None else {0: picture},
+                overlays={} if overlay is None else {0: overlay},
             )
         self.skipped += loader.skipped
 
@@ -210,43 +212,43 @@ class Predictor:
 
 
 class _SkippedError(Exception):
-    """The video could not be read to its end, and nothing is to be written about it."""
+    """The video could not be read to its end; nothing is written for it."""
 
 
 def items_to_predict(names: Sequence[str], config: PredictConfig, bundle: Bundle | None) -> list[Item]:
     """The items that a user named, as the bundle scores them.
 
-    bundle: None where it cannot be loaded, so that wrong names are reported first. Raises UsageError for images
-    beside videos, for options that do not apply to what was named, and where an input would be overwritten; DataError
-    for names without any item.
+    bundle: None if it cannot be loaded, so that wrong names are reported first. Raises UsageError for a mix of images
+    and videos, for options that do not apply to the items, and if an input would be overwritten; DataError for names
+    without any item.
     """
     wants_clips = bundle is not None and bundle.input.of_whole_video
-    written = [place for place in (config.overlays, config.annotate) if place is not None]
+    outputs = [path for path in (config.overlays, config.annotate) if path is not None]
     items = resolve_items(
         names,
         wants_clips=wants_clips,
         as_video=config.as_video,
         known_classes=known_classes(bundle) if bundle is not None and wants_clips else (),
-        written=written,
+        written=outputs,
     )
-    items = [replace(item, name=item.address) for item in items]  # results are named as the user named the files
+    items = [replace(item, name=item.address) for item in items]  # results are named like the files that the user named
     if wants_clips:
-        _refuse(config, _OF_FRAMES, "is about single frames, and this detector gives one score for a whole clip")
+        _refuse(config, _OF_FRAMES, "applies to single frames, and this detector gives one score per clip")
     elif not items[0].is_video:
         _refuse(config, _OF_VIDEOS, "is for videos, and these are images; --as-video reads a folder of images as one")
     elif config.fps is not None and not any(may_lack_clock(item.path) for item in items):
-        raise UsageError("--fps is for folders of frames and bare streams; other files state their rate: leave it out")
+        raise UsageError("--fps is for folders of frames and bare streams; these files state their frame rate: drop it")
     inputs = {item.path.resolve() for item in items}
     for target in annotated_paths(config.annotate, unique_names([item.path for item in items])).values():
         if target.resolve() in inputs:
-            raise UsageError(f"--annotate would overwrite the video {target} itself: choose another name")
+            raise UsageError(f"--annotate {target} would overwrite the input: choose another name")
     return items
 
 
 def annotated_paths(target: Path | None, names: dict[Path, str]) -> dict[Path, Path]:
-    """Video -> MP4 to write of it: `target` itself for one video, else `<name>.mp4` in the folder `target`.
+    """Video -> MP4 file to write: `target` itself for one video, else `<name>.mp4` in the folder `target`.
 
-    Raises UsageError for a file that is to hold several videos, or is no MP4.
+    Raises UsageError for one file for several videos, and for a file that is not MP4.
     """
     if target is None:
         return {}
@@ -254,21 +256,21 @@ def annotated_paths(target: Path | None, names: dict[Path, str]) -> dict[Path, P
     if target.is_dir() or not suffix:
         return {path: target / f"{name}.mp4" for path, name in names.items()}
     if suffix != ".mp4":
-        raise UsageError(f"--annotate {target}: only MP4 is written; end the name in .mp4, or name a folder")
+        raise UsageError(f"--annotate {target}: expected a name that ends in .mp4, or a folder")
     if len(names) > 1:
-        raise UsageError(f"--annotate {target}: one file for {len(names)} videos; name a folder instead")
+        raise UsageError(f"--annotate {target}: one file for {len(names)} videos; name a folder")
     return dict.fromkeys(names, target)
 
 
 def _refuse(config: PredictConfig, options: Sequence[str], why: str) -> None:
     for option in options:
         if getattr(config, option) not in (None, False):
-            raise UsageError(f"--{option.replace('_', '-')} {why}: leave it out")
+            raise UsageError(f"--{option.replace('_', '-')} {why}: drop it")
 
 
-def _batch_size(wanted: int, info: VideoInfo | None) -> int:
-    """The batch, smaller for large frames that wait for their scores, so that they fit into bounded memory."""
+def _batch_size(requested: int, info: VideoInfo | None) -> int:
+    """The batch size, smaller for large frames, so that frames waiting for their scores fit into bounded memory."""
     if info is None:
-        return wanted
+        return requested
     height, width = info.size
-    return max(1, min(wanted, _HELD_BYTES // (_IN_FLIGHT * 3 * height * width)))
+    return max(1, min(requested, _HELD_BYTES // (_IN_FLIGHT * 3 * height * width)))

@@ -1,4 +1,4 @@
-"""Which units of an evaluation the report shows, with their images, maps, and reconstructions."""
+"""The units that the report of an evaluation shows, with their images, maps, and reconstructions."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from offnormal.sources.privacy import paint
 from offnormal.sources.video import VideoReader, open_video
 from offnormal.types import ANOMALOUS, Frame, InputSpec, Item, Mask, Unit
 
-_EACH = 8  # units of a role at most
+_EACH = 8  # most units per role
 _CLIPS = 6
-_CLIP_FRAMES = 5  # of each clip
-_SLACK = 2  # frames read before what the clock asks for
+_CLIP_FRAMES = 5  # frames shown per clip
+_SLACK = 2  # extra frames read before the requested time
 
 
 @dataclass(slots=True)
 class ExtremeImages:
-    """Maps of the images that a report may show, kept while a dataset is scored: at most `_EACH` for each role.
+    """Maps of the images that a report may show, stored while a dataset is scored: at most `_EACH` per role.
 
     Misses are the anomalous images with the lowest scores, false alarms the normal ones with the highest; of each
     class of anomaly the clearest detection is kept; without labels the highest scores.
@@ -46,7 +46,7 @@ class ExtremeImages:
     _kept: dict[tuple[Role, str], list[ItemScores]] = field(default_factory=dict)
 
     def offer(self, scores: ItemScores) -> None:
-        """Keep an image if it is among the most extreme ones so far; anything else is ignored."""
+        """Store the map of an image that is among the most extreme so far."""
         item = scores.item
         if item.is_video:
             return
@@ -83,7 +83,7 @@ class ExtremeImages:
 def shown_units(
     bundle: Bundle, evaluation: Evaluation, config: EvaluateConfig, extremes: ExtremeImages
 ) -> list[ShownUnit]:
-    """The units to show, in the order in which each role lists them.
+    """The units to show, in the order of their role.
 
     Images keep the maps of the pass that scored them. Which frames are false alarms or misses is known only once a
     video is scored to its end, so that their few windows are scored again: maps of all frames would not fit memory.
@@ -127,7 +127,7 @@ def _as_image(pixels: np.ndarray, size: tuple[int, int], spec: InputSpec) -> np.
 def _clips(
     evaluation: Evaluation, videos: dict[str, Item], fps: float | None, mask: Mask | None
 ) -> Iterator[ShownUnit]:
-    """Some frames of the clips that fared worst: anomalous ones that score low, normal ones that score high."""
+    """Frames of the worst clips: anomalous clips with low scores, normal clips with high scores."""
     table = evaluation.table
     order = sorted(np.flatnonzero(table.labeled).tolist(), key=lambda row: float(table.score[row]))
     misses = [row for row in order if table.label[row] == ANOMALOUS][:_CLIPS]
@@ -139,7 +139,7 @@ def _clips(
 
 
 def _spread_frames(item: Item, fps: float | None, mask: Mask | None) -> tuple[np.ndarray, ...]:
-    """Frames (H, W, 3) spread over a video; () when it cannot be read any more."""
+    """Frames (H, W, 3) spread over a video; () if it cannot be read any more."""
     spec = InputSpec(size=(1, 1), frames=_CLIP_FRAMES, sampling="uniform", targets=())
     try:
         with open_video(item.path, fps=fps) as reader:
@@ -153,7 +153,7 @@ def _spread_frames(item: Item, fps: float | None, mask: Mask | None) -> tuple[np
 
 
 def _frames(evaluation: Evaluation) -> Iterator[tuple[Role, str, int]]:
-    """The peaks of the highest false alarms, the highest frames of the longest missed spans, and of whole videos."""
+    """Peak frames of the highest false alarms, of the longest missed spans, and of whole videos."""
     table, report = evaluation.table, evaluation.alarms
     scores = {item.name: table.score[item.rows] for item in table.items}
     chosen: set[tuple[str, int]] = set()
@@ -179,7 +179,7 @@ def _frame(
         frames = _frames_around(reader, spec, index)
     frame = next((frame for frame in frames if frame.index == index), None)
     if frame is None:
-        return None  # a damaged stretch that reads otherwise after a seek
+        return None  # a damaged stretch that decodes differently after a seek
     size = (frame.image.shape[0], frame.image.shape[1])
     rows = next(row.rows for row in evaluation.table.items if row.name == item.name)
     return ShownUnit(
@@ -193,7 +193,7 @@ def _frame(
 
 
 def _frames_around(reader: VideoReader, spec: InputSpec, index: int) -> list[Frame]:
-    """The frames from which a clip that scores one of them can be made, that frame among them."""
+    """The frames needed for a clip that scores a frame, including that frame."""
     after = max((-1 - (target if target < 0 else target - spec.frames) for target in spec.targets), default=0)
     step = 1 if spec.fps is None or reader.info.fps is None else math.ceil(reader.info.fps / spec.fps)
     start = max(0, index - (spec.frames - 1) * step - _SLACK)
@@ -202,7 +202,7 @@ def _frames_around(reader: VideoReader, spec: InputSpec, index: int) -> list[Fra
 
 
 def _frame_map(scorer: Scorer, frames: list[Frame], index: int, size: tuple[int, int]) -> np.ndarray | None:
-    """(H, W) at the frame's own size: the mean over clips that score it, a hop apart; None without a map."""
+    """(H, W) at the size of the frame: mean over the clips that score it; None without a map."""
     maps: list[np.ndarray] = []
     spec = scorer.detector.input
     for places, pixels in islice(_clips_about(spec, frames, index), 0, None, spec.hop):
@@ -216,7 +216,7 @@ def _frame_map(scorer: Scorer, frames: list[Frame], index: int, size: tuple[int,
 def _frame_reconstruction(
     scorer: Scorer, frames: list[Frame], index: int, size: tuple[int, int]
 ) -> Reconstruction | None:
-    """The frame as the detector expects it; None where it has no such thing."""
+    """The reconstruction of the frame; None if the detector has none."""
     spec = scorer.detector.input
     for places, pixels in _clips_about(spec, frames, index):
         expected = scorer.reconstruct(pixels)
@@ -227,7 +227,7 @@ def _frame_reconstruction(
 
 
 def _clips_about(spec: InputSpec, frames: list[Frame], index: int) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Pixels (1, ...) of the clips that score a frame, and which of their targets it is."""
+    """Pixels (1, ...) of the clips that score a frame, and the index of the frame among their targets."""
     if spec.sampling == "uniform" or not spec.targets:
         return
     maker: ClipMaker[ResizedFrame] = clip_maker(replace(spec, hop=1))
