@@ -122,7 +122,7 @@ class VideoPictures:
             self._write(self._annotate, scored)
         score = (
             math.nan if scored.held and not self._hold else scored.score
-        )  # it repeats the previous score, but has none
+        )  # else it repeats the previous score
         self._draw(self._peaks.push(scored, score, time_s, restarts=scored.frame.restarts))
 
     def _write(self, path: Path, scored: ScoredFrame) -> None:

@@ -66,7 +66,7 @@ class Prediction:
 class Predictor:
     """Scores items with a bundle as configured; `skipped` lists items that could not be read.
 
-    progress: called with (task, done, total). Raises UsageError for options that contradict each other or do not apply.
+    progress: called with (task, done, total). Raises UsageError for options that exclude each other or do not apply.
     """
 
     def __init__(
