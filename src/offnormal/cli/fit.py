@@ -131,7 +131,7 @@ def _as_text(run: Run, next_step: str | None) -> list[str]:
     rows.append(("bundle", Verbatim(bundle.path)))
     if next_step is not None:
         rows.append(("next", Verbatim(next_step)))
-    title = f"{bundle.detector.name} on {data['name']}: {data['images']} normal {nouns}, {height}x{width} px"
+    title = f"{bundle.detector.name} on {data['name']}: {data['images']} normal {nouns} at {height}x{width} px"
     return [title, *aligned(rows)]
 
 
