@@ -48,6 +48,7 @@ KEYS: dict[str, str] = {
 # of the older record, before it is compared: (key, old value) -> new value
 CELLS: dict[tuple[str, object], object] = {
     ("on_bad", "stop"): "fail",
+    ("format_version", 1): 2,  # of events and bundles
     ("pred_label", False): "normal",
     ("pred_label", True): "anomalous",
 }
@@ -62,7 +63,14 @@ ADDED = {
 }  # fmt: skip
 
 # of the older record, before it is compared: replaced wherever it stands in a text
-TEXT: tuple[tuple[re.Pattern[str], str], ...] = ()
+TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"--on-bad\b"), "--on-error"),
+    (re.compile(r"--normals\b"), "--normal"),
+    (re.compile(r"\btail (?=[\d.])"), "p-value "),
+    (re.compile(r"cannot be promised"), "cannot be guaranteed"),
+    (re.compile(r"\bescapes(?= +\d)"), "missed"),
+    (re.compile(r"\bspans caught\b"), "spans detected"),
+)
 
 _LABELS: dict[object, str] = {0.0: "normal", 1.0: "anomalous", "False": "normal", "True": "anomalous"}
 _SPLITS = {"validation": "calibration"}
