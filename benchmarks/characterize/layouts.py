@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shutil
 from collections.abc import Callable
@@ -53,12 +54,15 @@ def _listed(root: Path, given: dict[str, Any]) -> Any:
         if key in chosen:
             chosen[key] = root / chosen[key]
     try:
+        find = internal("offnormal.data.open:open_datasets")
+        normal = tuple(given.get("normal_classes", ()))
+        if "normal_class" in chosen and "normal_class" not in inspect.signature(find).parameters:
+            normal = (chosen.pop("normal_class"),)
         if len(chosen) != len(given):
             chosen["classes"] = internal("offnormal.data.class_split:ClassChoice")(
-                normal=tuple(given.get("normal_classes", ())), anomalous=tuple(given.get("anomalous_classes", ()))
+                normal=normal, anomalous=tuple(given.get("anomalous_classes", ()))
             )
-        data = None if {"normal", "test"} & chosen.keys() else root
-        sets = internal("offnormal.data.open:open_datasets")(data, **chosen)
+        sets = find(None if {"normal", "test"} & chosen.keys() else root, **chosen)
     except LookupError as error:
         return str(error.args[0])
     return [

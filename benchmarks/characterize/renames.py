@@ -14,8 +14,16 @@ FLAGS: dict[tuple[str, str], tuple[str, str]] = {
     ("evaluate", "--parts"): ("--split", "{}"),
     ("fit", "--limit-time"): ("--max-time", "{}"),
     ("watch", "--began"): ("--start-time", "{}"),
+    ("fit", "--neighbours"): ("--neighbors", "{}"),
+    ("fit", "--motion-s"): ("--motion-lag", "{}s"),
+    ("fit", "--update"): ("--online-update", "{}"),
+    ("fit", "--memory"): ("--memory-size", "{}"),
+    ("fit", "--unfreeze-at"): ("--finetune-from", "{}"),
     **{(verb, "--on-bad"): ("--on-error", "{}") for verb in ("fit", "calibrate", "evaluate", "predict")},
-}
+    **{(verb, "--mask"): ("--privacy-mask", "{}") for verb in ("fit", "calibrate", "evaluate", "predict", "watch")},
+    **{(verb, f"--{kind}-classes"): (f"--{kind}-class", "{}") for verb in ("fit", "evaluate")
+       for kind in ("normal", "anomalous")},
+}  # fmt: skip
 
 # (flag as the sections write it, its value) -> the value that a flag of the new name takes
 VALUES: dict[tuple[str, str], str] = {("--on-bad", "stop"): "fail"}
@@ -28,6 +36,12 @@ def watch_config(values: dict[str, Any]) -> dict[str, Any]:
     if "hysteresis" in found:
         rules["hysteresis"] = found.pop("hysteresis")
     return {**found, "rules": rules} if rules else found
+
+
+def watch_rules(values: dict[str, Any]) -> dict[str, Any]:
+    """The rules of a configuration file of `watch` as still later versions call them."""
+    names = {"max_length": "max_duration", "gap": "max_gap"}
+    return {**values, "rules": {names.get(key, key): value for key, value in values.get("rules", {}).items()}}
 
 
 # internal module:name -> further places to look for it
