@@ -56,6 +56,7 @@ KEYS: dict[str, str] = {
     "clip_kept_train": "clip_passed_train", "clip_kept_validation": "clip_passed_calibration",
     "clip_kept_test": "clip_passed_test", "kept": "passed", "kept_share": "passed_share",
     "caught_share": "detected_share",
+    "max_length_s": "max_duration_s", "gap_s": "max_gap_s",
     "AUC_by_part": "AUC_breakdown", "left_out": "excluded", "right": "correct",
 }  # fmt: skip
 
