@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shutil
 from collections.abc import Callable
@@ -53,12 +54,15 @@ def _listed(root: Path, given: dict[str, Any]) -> Any:
         if key in chosen:
             chosen[key] = root / chosen[key]
     try:
+        find = internal("offnormal.data.open:open_datasets")
+        normal = tuple(given.get("normal_classes", ()))
+        if "normal_class" in chosen and "normal_class" not in inspect.signature(find).parameters:
+            normal = (chosen.pop("normal_class"),)
         if len(chosen) != len(given):
             chosen["classes"] = internal("offnormal.data.class_split:ClassChoice")(
-                normal=tuple(given.get("normal_classes", ())), anomalous=tuple(given.get("anomalous_classes", ()))
+                normal=normal, anomalous=tuple(given.get("anomalous_classes", ()))
             )
-        data = None if {"normal", "test"} & chosen.keys() else root
-        sets = internal("offnormal.data.open:open_datasets")(data, **chosen)
+        sets = find(None if {"normal", "test"} & chosen.keys() else root, **chosen)
     except LookupError as error:
         return str(error.args[0])
     return [
@@ -68,7 +72,7 @@ def _listed(root: Path, given: dict[str, Any]) -> Any:
             "category": one.category,
             "fingerprint": "sha256!" + one.fingerprint(),
             **{
-                part: [_item(item, root) for item in getattr(one, part)]
+                {"validation": "calibration"}.get(part, part): [_item(item, root) for item in getattr(one, part)]
                 for part in ("train", "test", "validation", "calibration")
                 if getattr(one, part, None)
             },
@@ -78,19 +82,25 @@ def _listed(root: Path, given: dict[str, Any]) -> Any:
 
 
 def _item(item: Any, root: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name in ("path", "name", "label", "defect", "action", "mask", "masks", "group", "labels"):
-        value = getattr(item, name, None)
-        if value is None:
-            continue
-        if name == "labels":
-            value = "".join(str(int(flag)) for flag in value)
-        elif name == "masks":
-            value = " ".join(str(part) for part in (value.path, value.key) if part is not None)
-        elif not isinstance(value, str | int | float):
-            value = str(value)
-        found[name] = value.replace(str(root), "ROOT") if isinstance(value, str) else value
-    return found
+    """What is known of an item, by one name each: of an image what the first versions called defect and mask."""
+    found: dict[str, Any] = {"path": item.path, "label": item.label, "group": item.group}
+    if getattr(item, "is_video", hasattr(item, "name")):
+        found["name"] = item.name
+    found["class"] = next(
+        (getattr(item, name) for name in ("class_name", "defect", "action") if hasattr(item, name)), ""
+    )
+    labels = next((getattr(item, name) for name in ("frame_labels", "labels") if hasattr(item, name)), None)
+    if labels is not None:
+        found["labels"] = "".join(str(int(flag)) for flag in labels)
+    masks = getattr(item, "masks", getattr(item, "mask", None))
+    if masks is not None:
+        parts = (getattr(masks, "path", masks), getattr(masks, "key", None))
+        found["masks"] = " ".join(str(part) for part in parts if part is not None)
+    return {
+        key: value if isinstance(value, int | float) else str(value).replace(str(root), "ROOT")
+        for key, value in found.items()
+        if value is not None
+    }
 
 
 def _images(root: Path, *names: str) -> Path:

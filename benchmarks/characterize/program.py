@@ -10,6 +10,7 @@ import contextlib
 import csv
 import importlib
 import io
+import itertools
 import json
 import os
 import pkgutil
@@ -102,30 +103,37 @@ class Program:
         """The arguments with the flags that this version of the program knows."""
         verb, found, i = arguments[0], [], 0
         while i < len(arguments):
-            word = arguments[i]
+            word, i = arguments[i], i + 1
             later = renames.FLAGS.get((verb, word))
-            if later is not None and re.search(rf"{later[0]}\s", self._help(arguments)):
-                found.append(later[0])
-                if i + 1 < len(arguments) and not arguments[i + 1].startswith("--"):
-                    i += 1
-                    value = renames.VALUES.get((word, arguments[i]), arguments[i])
-                    found.append(later[1].format(value))
-            else:
+            if later is None or self._has(arguments, word) or not self._has(arguments, later[0]):
                 found.append(word)
-            i += 1
+                continue
+            values = list(itertools.takewhile(lambda one: not one.startswith("--"), arguments[i:]))
+            i += len(values)
+            for value in values:  # a flag takes one value each time
+                found += [later[0], later[1].format(renames.VALUES.get((word, value), value))]
+            found += [] if values else [later[0]]
         return found
+
+    def _has(self, arguments: list[str], flag: str) -> bool:
+        return re.search(rf"{flag}\s", self._help(arguments)) is not None
 
     def watch_file(self, file: Path, values: dict[str, Any]) -> Path:
         """A configuration of `watch`, with the names that this version knows."""
-        later = re.search(r"--start-time\s", self._help(["watch"])) is not None
-        file.write_text(json.dumps(renames.watch_config(values) if later else values))
+        if self._has(["watch"], "--start-time"):
+            values = renames.watch_config(values)
+        if self._has(["watch"], "--max-duration"):
+            values = renames.watch_rules(values)
+        file.write_text(json.dumps(values))
         return file
 
     def _help(self, arguments: list[str]) -> str:
         words = arguments[:2] if arguments[0] == "fit" else arguments[:1]
         key = " ".join(words)
         if key not in self._helps:
-            self._helps[key] = self._forked(lambda: _run([*words, "--help"]), self.work, {}).out
+            every = self._forked(lambda: _run([*words, "--help-all"]), self.work, {})
+            page = every if every.code == 0 else self._forked(lambda: _run([*words, "--help"]), self.work, {})
+            self._helps[key] = page.out
         return self._helps[key]
 
     def call(

@@ -14,8 +14,16 @@ FLAGS: dict[tuple[str, str], tuple[str, str]] = {
     ("evaluate", "--parts"): ("--split", "{}"),
     ("fit", "--limit-time"): ("--max-time", "{}"),
     ("watch", "--began"): ("--start-time", "{}"),
+    ("fit", "--neighbours"): ("--neighbors", "{}"),
+    ("fit", "--motion-s"): ("--motion-lag", "{}s"),
+    ("fit", "--update"): ("--online-update", "{}"),
+    ("fit", "--memory"): ("--memory-size", "{}"),
+    ("fit", "--unfreeze-at"): ("--finetune-from", "{}"),
     **{(verb, "--on-bad"): ("--on-error", "{}") for verb in ("fit", "calibrate", "evaluate", "predict")},
-}
+    **{(verb, "--mask"): ("--privacy-mask", "{}") for verb in ("fit", "calibrate", "evaluate", "predict", "watch")},
+    **{(verb, f"--{kind}-classes"): (f"--{kind}-class", "{}") for verb in ("fit", "evaluate")
+       for kind in ("normal", "anomalous")},
+}  # fmt: skip
 
 # (flag as the sections write it, its value) -> the value that a flag of the new name takes
 VALUES: dict[tuple[str, str], str] = {("--on-bad", "stop"): "fail"}
@@ -30,6 +38,12 @@ def watch_config(values: dict[str, Any]) -> dict[str, Any]:
     return {**found, "rules": rules} if rules else found
 
 
+def watch_rules(values: dict[str, Any]) -> dict[str, Any]:
+    """The rules of a configuration file of `watch` as still later versions call them."""
+    names = {"max_length": "max_duration", "gap": "max_gap"}
+    return {**values, "rules": {names.get(key, key): value for key, value in values.get("rules", {}).items()}}
+
+
 # internal module:name -> further places to look for it
 MOVED: dict[str, tuple[str, ...]] = {
     "offnormal.sinks.retention:Retention": ("offnormal.recording.retention:Retention",),
@@ -42,12 +56,14 @@ KEYS: dict[str, str] = {
     "clip_kept_train": "clip_passed_train", "clip_kept_validation": "clip_passed_calibration",
     "clip_kept_test": "clip_passed_test", "kept": "passed", "kept_share": "passed_share",
     "caught_share": "detected_share",
+    "max_length_s": "max_duration_s", "gap_s": "max_gap_s",
     "AUC_by_part": "AUC_breakdown", "left_out": "excluded", "right": "correct",
 }  # fmt: skip
 
 # of the older record, before it is compared: (key, old value) -> new value
 CELLS: dict[tuple[str, object], object] = {
     ("on_bad", "stop"): "fail",
+    ("format_version", 1): 2,  # of events and bundles
     ("pred_label", False): "normal",
     ("pred_label", True): "anomalous",
 }
@@ -62,7 +78,14 @@ ADDED = {
 }  # fmt: skip
 
 # of the older record, before it is compared: replaced wherever it stands in a text
-TEXT: tuple[tuple[re.Pattern[str], str], ...] = ()
+TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"--on-bad\b"), "--on-error"),
+    (re.compile(r"--normals\b"), "--normal"),
+    (re.compile(r"\btail (?=[\d.])"), "p-value "),
+    (re.compile(r"cannot be promised"), "cannot be guaranteed"),
+    (re.compile(r"\bescapes(?= +\d)"), "missed"),
+    (re.compile(r"\bspans caught\b"), "spans detected"),
+)
 
 _LABELS: dict[object, str] = {0.0: "normal", 1.0: "anomalous", "False": "normal", "True": "anomalous"}
 _SPLITS = {"validation": "calibration"}

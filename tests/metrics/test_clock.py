@@ -96,6 +96,17 @@ def test_a_spacing_of_five_times_the_usual_one_is_no_jump_and_more_is_one():
     assert max(Clock.of(bursts).starts) < 10, "frames that come in bursts, once that is known"
 
 
+def test_what_the_usual_spacing_allows_counts_not_the_least():
+    """Binary fractions, so that five times the usual spacing is exact."""
+    spacings = [0.125, *[0.25] * 20]
+    at_most, more = (np.cumsum([0, *spacings, last]) for last in (5 * 0.25, 5 * 0.25 + 0.125))
+    assert Clock.of(at_most).starts.tolist() == [0]
+    assert Clock.of(more).starts.tolist() == [0, 22]
+    jumps = Jumps()
+    assert [jumps.take(spacing) for spacing in [*spacings, 5 * 0.25]] == [False] * 22
+    assert jumps.take(5 * 0.25 + 0.125)
+
+
 def test_runs_end_at_restarts_and_at_longer_holes():
     flags = np.ones(8, bool)
     assert Clock.of([0, 1, 2, 3, 0, 1, 2, 3]).runs(flags, 1e9) == [(0, 4), (4, 8)]

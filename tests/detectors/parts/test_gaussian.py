@@ -279,6 +279,22 @@ def test_leaving_one_out_equals_refitting_without_it(n, dtype, rtol):
         np.testing.assert_allclose(left_out[i : i + 1], expected, rtol=rtol)
 
 
+@pytest.mark.parametrize("n", [5, 40])
+def test_leaving_one_out_shrinks_the_covariance_of_the_others_towards_what_all_say(n):
+    x = sample(n, grid=(1, 2), seed=4)
+    gaussian = PositionGaussian(eps=0.05, shrinkage=0.3)
+    gaussian.update(x)
+    left_out = gaussian.leave_one_out(x)
+    for place in range(2):
+        rows = x[:, :, 0, place].numpy()
+        floor = 0.05 + 0.3 * np.cov(rows, rowvar=False).trace() / 6
+        for i in range(n):
+            others = np.delete(rows, i, axis=0)
+            z = rows[i] - others.mean(0)
+            covariance = 0.7 * np.cov(others, rowvar=False) + floor * np.eye(6)
+            assert left_out[i, 0, place] == pytest.approx(np.sqrt(z @ np.linalg.inv(covariance) @ z), rel=1e-8)
+
+
 def test_in_sample_distances_flatter_where_left_out_ones_do_not():
     x, fresh = sample(14, channels=12, seed=5), sample(200, channels=12, seed=6)
     gaussian = PositionGaussian()
