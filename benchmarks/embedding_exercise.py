@@ -65,7 +65,7 @@ def fitted(name: str, unfrozen: bool, given: argparse.Namespace, more: list[str]
     words += ["--weights", chosen] if chosen is not None else []
     words += ["--frames", str(exercise.frames)] if exercise.frames is not None else []
     if unfrozen:
-        words += ["--unfreeze", *exercise.unfreeze]
+        words += [word for name in exercise.unfreeze for word in ("--unfreeze", name)]
         words += ["--finetune-epochs", str(given.finetune_epochs or exercise.finetune_epochs)]
     words += more
     asked = out / "asked.json"

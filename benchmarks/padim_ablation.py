@@ -42,7 +42,7 @@ TABLES: dict[str, list[tuple[str, str]]] = {
         ("stride 8", "--grid-stride 8"),
         ("stride 4", "--grid-stride 4"),
         ("stride 16, only its own layer", "--layers blocks.4"),
-        ("stride 8, only the layers of strides 4 and 8", "--layers blocks.1 blocks.2"),
+        ("stride 8, only the layers of strides 4 and 8", "--layers blocks.1 --layers blocks.2"),
         ("sum of one map a layer, each on its own grid", "--fusion sum"),
     ],
     "Input size (default otherwise)": [(f"{n} px", f"--size {n}") for n in (192, 224, 256, 320, 384)],

@@ -8,12 +8,12 @@ import torch
 
 from offnormal.backbones.video.catalogue import build_embedder
 from offnormal.bundle import load
-from offnormal.cli.fit import _trained
+from offnormal.cli.fit import _training_rows
 from offnormal.cli.main import run
 from offnormal.detectors.embedding_ae import options as embedding_ae_options
 from offnormal.testing.scenes import write_scenes
 
-SMALL = ["--batch-size", "4", "--hidden", "16", "8"]
+SMALL = ["--batch-size", "4", "--hidden", "16", "--hidden", "8"]
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,9 @@ def test_an_embedder_that_learns_to_no_avail_is_told_of(yard, tmp_path, capsys, 
     assert "rebuilt better before the embedder began to learn" in caplog.text
     detector = load(made["bundle"]).detector
     assert "blocks.6 trained further" in detector.cards()[0].source
-    assert f", {trained['early_loss']:.4g} while the embedder was frozen; " in _trained(made["training"])
+    assert dict(_training_rows(made["training"]))["best loss"].endswith(
+        f" ({trained['early_loss']:.4g} before fine-tuning)"
+    )
 
 
 def test_pictures_are_judged_one_by_one(parts, tmp_path, capsys):

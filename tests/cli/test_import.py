@@ -31,7 +31,9 @@ def imported(capsys, *arguments):
 
 def test_the_bundle_scores_as_the_published_weights_do(published, tmp_path, capsys):
     folder, made = published
-    found = imported(capsys, "--weights", folder / "netD.pth", folder / "netG.pth", "--out", tmp_path / "runs")
+    found = imported(
+        capsys, "--weights", folder / "netD.pth", "--weights", folder / "netG.pth", "--out", tmp_path / "runs"
+    )
     bundle = load(found["bundle"])
     options = bundle.detector.options
     assert (options.channels, options.latent, options.width, options.extra_layers) == (3, 9, 4, 1)
@@ -81,7 +83,7 @@ def test_a_new_user_goes_on_to_calibrate_and_predict(published, tmp_path, capsys
 )
 def test_wrong_use_is_explained(published, tmp_path, capsys, files, more, message):
     folder, _ = published
-    given = ["--weights", *(str(folder / name) for name in files)] if files else []
+    given = [word for name in files for word in ("--weights", str(folder / name))]
     assert run(["import", "ganomaly", *given, *more, "--out", str(tmp_path / "runs")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()

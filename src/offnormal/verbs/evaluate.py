@@ -41,9 +41,7 @@ def score_dataset(
     """
     unit = bundle.input.unit(dataset.is_video)
     if not dataset.test:
-        raise DataError(
-            f"{dataset.root}: no {TRAITS[unit].item[1]} to test; expected a test folder, or --test DIR"
-        )
+        raise DataError(f"{dataset.root}: no {TRAITS[unit].item[1]} to test; expected a test folder, or --test DIR")
     items = {item.address: (item, split) for item, split in _items(dataset, unit)}
     tested = [item for item, _ in items.values()]
     without_pixels = why_no_pixels(tested, bundle.input)

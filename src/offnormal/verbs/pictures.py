@@ -120,9 +120,7 @@ class VideoPictures:
         self._last = scored
         if self._annotate is not None:
             self._write(self._annotate, scored)
-        score = (
-            math.nan if scored.held and not self._hold else scored.score
-        )  # else it repeats the previous score
+        score = math.nan if scored.held and not self._hold else scored.score  # else it repeats the previous score
         self._draw(self._peaks.push(scored, score, time_s, restarts=scored.frame.restarts))
 
     def _write(self, path: Path, scored: ScoredFrame) -> None:
