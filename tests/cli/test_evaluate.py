@@ -15,17 +15,17 @@ def figure(name, evaluation):
 
 
 def test_the_answer_of_the_check_is_printed():
-    assert figure("guarantee was", image_evaluation()) == "held on the test set (p-value 1)"
+    assert figure("guarantee check", image_evaluation()) == "held on the test set (p-value 1)"
 
 
 def test_what_could_not_be_checked_says_why():
-    text = figure("guarantee was", video_evaluation(calibration=calibrated("frame")))
-    assert text.startswith("not checked: the calibration has no times")
+    text = figure("guarantee check", video_evaluation(calibration=calibrated("frame")))
+    assert text.startswith("not possible: the calibration has no frame times")
 
 
 def test_a_threshold_by_hand_has_no_guarantee_to_check():
     by_hand = calibrated("frame").with_threshold(6.5)
-    assert figure("guarantee was", video_evaluation(calibration=by_hand)) is None
+    assert figure("guarantee check", video_evaluation(calibration=by_hand)) is None
 
 
 def test_short_footage_is_given_in_seconds():

@@ -58,8 +58,8 @@ def test_a_new_user_goes_on_to_calibrate_and_predict(published, tmp_path, capsys
     folder, _ = published
     assert run(["import", "ganomaly", "--weights", str(folder / "netG.pth"), "--out", str(tmp_path / "runs")]) == 0
     out = capsys.readouterr().out
-    assert "32 x 32 px, color" in out
-    assert "calibration  none" in out
+    assert "32x32 px, color" in out
+    assert "threshold  none: scores have no verdicts" in out
     bundle = out.split("calibrate ")[1].split(" --normal")[0]
     (tmp_path / "good").mkdir()
     for i in range(12):

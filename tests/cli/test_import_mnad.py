@@ -72,7 +72,7 @@ def test_the_bundle_holds_weights_and_items(published, tmp_path, capsys, items):
     assert bundle.detector.input.size == (256, 256)
     np.testing.assert_array_equal(bundle.detector.items.numpy(), stored["keys_in"])
     clip = torch.rand(1, 3, 5, 256, 256)
-    made = MNAD.create(colors="bgr")
+    made = MNAD.create(color_order="bgr")
     made.load_reference_state_dict(reference_state("pred", int(stored["seed"])), bundle.detector.items)
     np.testing.assert_array_equal(Scorer(made).score(clip).score, Scorer(bundle.detector).score(clip).score)
 

@@ -26,10 +26,10 @@ def bundle(fitted, tmp_path):
     return shutil.copytree(fitted, tmp_path / "run")
 
 
-def test_fit_prints_where_the_bundle_lies_and_what_it_promises(parts, tmp_path, capsys):
+def test_fit_prints_the_bundle_and_its_guarantee(parts, tmp_path, capsys):
     assert run(["fit", "padim", "--data", str(parts), "--size", "48x64", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert "12 normal images at 48 x 64 px" in out
+    assert "12 normal images at 48x64 px" in out
     assert "Apache-2.0" in out
     assert "7.69 % of normal images" in out  # 1 / 13
     assert "offnormal evaluate" in out
@@ -118,7 +118,7 @@ def test_a_corrupt_file_stops_with_its_name_or_is_left_out_and_listed(tmp_path, 
     assert "004.png" in (tmp_path / "r" / made["run"].split("/")[-1] / "log.jsonl").read_text()
 
 
-def test_a_rate_that_cannot_be_promised_is_refused_before_fitting(parts, tmp_path, capsys):
+def test_an_unsupported_rate_is_refused_before_fitting(parts, tmp_path, capsys):
     assert run(["fit", "padim", "--data", str(parts), "--rate", "1%", "--out", str(tmp_path / "r")]) == 2
     assert "99" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()

@@ -341,7 +341,7 @@ def narrow_state(memory=5):
 
 def test_structure_is_read_from_published_weights():
     made = MemAE.from_reference([narrow_state()], MemAEOptions(compat="code"))
-    assert (made.options.width, made.options.memory, made.options.threshold) == (3, 5, 0.0025)
+    assert (made.options.width, made.options.memory_size, made.options.threshold) == (3, 5, 0.0025)
     assert made.is_fitted
     assert made.input.targets == (8,)
     assert MemAE.from_reference([narrow_state(memory=0)], MemAEOptions()).net.memory is None

@@ -262,13 +262,13 @@ def test_ignored_pixels_neither_count_nor_show():
     assert not a.map[..., :4, :].any()
 
 
-@pytest.mark.parametrize("colors", ["rgb", "bgr"])
-def test_colors_come_to_the_network_in_its_own_order(colors):
-    made = fitted(small("recon", colors=colors))
+@pytest.mark.parametrize("color_order", ["rgb", "bgr"])
+def test_colors_come_to_the_network_in_its_own_order(color_order):
+    made = fitted(small("recon", color_order=color_order))
     x = pixels(made)
-    inside = x if colors == "rgb" else x.flip(1)
+    inside = x if color_order == "rgb" else x.flip(1)
     frame, _ = made.net(2 * inside - 1, made.items)
-    torch.testing.assert_close(made.reconstruct(x), (frame if colors == "rgb" else frame.flip(1)) / 2 + 0.5)
+    torch.testing.assert_close(made.reconstruct(x), (frame if color_order == "rgb" else frame.flip(1)) / 2 + 0.5)
 
 
 def test_scores_before_the_fit_are_refused():
@@ -359,7 +359,7 @@ def test_weights_say_their_structure(golden):
     made = MNAD.from_reference([{"items": items}, reference_state("recon", 13)], MNADOptions(), (32, 48))
     options = made.options
     assert (options.method, options.width, options.memory_size, options.length) == ("recon", 64, 10, 512)
-    assert options.colors == "bgr"
+    assert options.color_order == "bgr"
     assert (made.input.size, made.input.resize.policy) == ((32, 48), "stretch")
     predicting = MNAD.from_reference([reference_state("pred", 13), {"items": items}], MNADOptions())
     assert (predicting.options.method, predicting.input.frames, predicting.input.size) == ("pred", 5, (256, 256))
