@@ -21,10 +21,10 @@ def test_npy_whole_and_mapped(tmp_path):
 @pytest.mark.parametrize("mapped", [False, True])
 def test_objects_are_never_unpickled_and_the_way_out_is_said(tmp_path, mapped):
     np.save(tmp_path / "a.npy", np.array([Bomb()], dtype=object), allow_pickle=True)
-    with pytest.raises(DataError, match=r"a\.npy: holds Python objects.*numpy\.save"):
+    with pytest.raises(DataError, match=r"a\.npy: contains Python objects.*numpy\.save"):
         read_npy(tmp_path / "a.npy", mapped=mapped)
     np.savez(tmp_path / "a.npz", x=np.array([Bomb()], dtype=object))
-    with pytest.raises(DataError, match=r"a\.npz: holds Python objects"):
+    with pytest.raises(DataError, match=r"a\.npz: contains Python objects"):
         Archive(tmp_path / "a.npz").read("x")
 
 
@@ -34,7 +34,7 @@ def test_an_archive_gives_arrays_and_shapes_by_name(tmp_path):
     assert archive.names == ("x 1", "y")
     assert archive.shape("x 1") == (2, 3)
     assert archive.read("y").all()
-    with pytest.raises(DataError, match="no array 'z' in it; there are x 1, y"):
+    with pytest.raises(DataError, match="no array 'z'; the file contains x 1, y"):
         archive.read("z")
 
 
@@ -72,14 +72,14 @@ def test_matlab_arrays_and_cells_have_the_axes_and_order_of_matlab(tmp_path, ver
 @pytest.mark.parametrize("version", ["5", "7.3"])
 def test_a_missing_variable_is_named(tmp_path, version):
     write_mat(tmp_path / "a.mat", "x", np.zeros((1, 2)), version)
-    with pytest.raises(DataError, match="no variable 'gt' in this MATLAB file"):
+    with pytest.raises(DataError, match="no variable 'gt'"):
         read_mat(tmp_path / "a.mat", "gt")
 
 
 @pytest.mark.parametrize("value", ["words", {"field": 1}])
 def test_variables_that_are_no_numbers_are_refused(tmp_path, value):
     savemat(tmp_path / "a.mat", {"x": value})
-    with pytest.raises(DataError, match="'x' is neither an array of numbers nor a cell array"):
+    with pytest.raises(DataError, match="'x' has no numbers"):
         read_mat(tmp_path / "a.mat", "x")
 
 
@@ -88,7 +88,7 @@ def test_a_group_in_hdf5_is_refused(tmp_path):
 
     with h5py.File(tmp_path / "a.mat", "w") as file:
         file["x/y"] = np.zeros(3)
-    with pytest.raises(DataError, match="'x' is neither"):
+    with pytest.raises(DataError, match="'x' has no numbers"):
         read_mat(tmp_path / "a.mat", "x")
 
 

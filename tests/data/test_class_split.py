@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from offnormal.data.class_split import SPLITS, ClassChoice, Split, portions, split_clips
+from offnormal.data.class_split import SPLITS, ClassChoice, Split, split_clips, split_counts
 from offnormal.errors import DataError
 from offnormal.types import ANOMALOUS, NORMAL
 from tests.items import video
@@ -28,13 +28,13 @@ def clips_of(counts, copies=1):
     [(11, 6, 4, 1), (10, 5, 4, 1), (20, 10, 8, 2), (12, 6, 5, 1), (17, 8, 7, 2), (4, 1, 2, 1)],
 )
 def test_portions_are_those_of_the_published_exercise(originals, train, test, calibration):
-    assert portions(originals) == (train, test, calibration)
+    assert split_counts(originals) == (train, test, calibration)
 
 
 @pytest.mark.parametrize("shares", [(50, 40, 10), (10, 80, 10), (80, 10, 10), (34, 33, 33), (1, 98, 1)])
 def test_portions_use_every_original_once_and_leave_no_part_empty(shares):
     for number in range(3, 60):
-        found = portions(number, shares)
+        found = split_counts(number, shares)
         assert sum(found) == number
         assert min(found) >= 1
 
@@ -83,7 +83,7 @@ def test_clips_that_came_later_go_with_their_original_or_are_tested_on():
     split = split_clips(clips, CHOICE, layout="class_folders")
     learned = next(clip for clip in clips if split.splits[clip.name] == "train")
     copy, new = replace(learned, name="copy"), replace(learned, name="new", group="run/new")
-    parts = split.of([*clips, copy, new])
+    parts = split.assign([*clips, copy, new])
     assert "copy" in {clip.name for clip in parts["train"]}
     assert "new" in {clip.name for clip in parts["test"]}
     assert {clip.label for clip in parts["test"]} == {NORMAL}
@@ -92,26 +92,26 @@ def test_clips_that_came_later_go_with_their_original_or_are_tested_on():
 
 def test_with_one_side_named_the_others_are_the_other():
     known = ["run", "kick", "lift"]
-    assert ClassChoice(normal=("RUN",)).among(known).anomalous == ("kick", "lift")
-    assert ClassChoice(anomalous=("lift",)).among(known).normal == ("run", "kick")
-    both = ClassChoice(normal=("run",), anomalous=("lift",)).among(known)
+    assert ClassChoice(normal=("RUN",)).complete(known).anomalous == ("kick", "lift")
+    assert ClassChoice(anomalous=("lift",)).complete(known).normal == ("run", "kick")
+    both = ClassChoice(normal=("run",), anomalous=("lift",)).complete(known)
     assert (both.normal, both.anomalous) == (("run",), ("lift",))
     default = ClassChoice(normal=("run", "swim"), anomalous=("lift",))
-    assert ClassChoice(seed=3).among(known, default) == ClassChoice(normal=("run",), anomalous=("lift",), seed=3)
+    assert ClassChoice(seed=3).complete(known, default) == ClassChoice(normal=("run",), anomalous=("lift",), seed=3)
 
 
 @pytest.mark.parametrize(
     ("choice", "said"),
     [
-        (ClassChoice(), "which classes are normal"),
+        (ClassChoice(), "no normal class"),
         (ClassChoice(normal=("kik",)), "did you mean 'kick'"),
-        (ClassChoice(normal=("run",), anomalous=("run",)), "as normal and as anomalous"),
-        (ClassChoice(anomalous=("run", "kick", "lift")), "none is left"),
+        (ClassChoice(normal=("run",), anomalous=("run",)), "both normal and anomalous"),
+        (ClassChoice(anomalous=("run", "kick", "lift")), "at least one normal class"),
     ],
 )
 def test_wrong_classes_are_told(choice, said):
     with pytest.raises(DataError, match=said):
-        choice.among(["run", "kick", "lift"])
+        choice.complete(["run", "kick", "lift"])
 
 
 def test_too_few_originals_are_told():

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offnormal.data import clips as clips_module
-from offnormal.data.clips import Uniform, Windows, most_clips, spread
-from offnormal.errors import DataError
+from offnormal.data.clips import Uniform, Windows, max_clip_count, spread_indices
+from offnormal.errors import DataError, counted
 from offnormal.metrics import clock
 from offnormal.metrics.clock import GAP
 from offnormal.types import InputSpec
@@ -83,12 +83,12 @@ def test_a_source_slower_than_the_clock_repeats_frames_and_says_so_once():
     maker = Windows(spec(4, fps=10.0))
     assert indices(made(maker, steady(5, fps=5))) == [[0, 1, 1, 2], [1, 2, 2, 3], [2, 3, 3, 4]]
     assert len(maker.warnings) == 1
-    assert "slow: fewer frames come than the 10 a second" in maker.warnings[0]
+    assert "slow: the frame rate is below the 10 fps" in maker.warnings[0]
 
 
 @pytest.mark.parametrize("maker", [Windows(spec(2, fps=5.0)), Windows(spec(2), every_s=1.0)])
 def test_a_clock_without_times_is_an_error_with_a_way_out(maker):
-    with pytest.raises(DataError, match=r"frame 3 has no time.*give a video file"):
+    with pytest.raises(DataError, match=r"frame 3 has no time.*use a video file"):
         maker.push(Still(3))
 
 
@@ -156,17 +156,17 @@ def test_only_what_is_needed_is_kept():
     maker = Uniform(spec(4))
     for frame in steady(5000):
         maker.push(frame)
-        assert len(maker._kept) <= 4 * clips_module._DENSITY
+        assert len(maker._buffer) <= 4 * clips_module._DENSITY
     known = Uniform(spec(4), 5000)
     made(known, steady(5000))
-    assert len(known._kept) == 4
+    assert len(known._buffer) == 4
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 32, 33, 100, 1000])
 def test_a_uniform_clip_is_spread_over_the_whole_video(length):
     video = [Still(i) for i in range(length)]
     (known,) = indices(made(Uniform(spec(4, sampling="uniform"), length), video))
-    assert known == spread(length, 4)
+    assert known == spread_indices(length, 4)
     (unknown,) = indices(made(Uniform(spec(4, sampling="uniform")), video))
     assert all(abs(a - b) <= max(0, length / (clips_module._DENSITY * 2)) for a, b in zip(known, unknown, strict=True))
     assert length > 4 * clips_module._DENSITY or known == unknown
@@ -180,7 +180,7 @@ def test_between_two_frames_equally_near_the_earlier_one_is_taken():
 def test_a_uniform_clip_of_a_video_of_another_length_says_so(promised, came):
     maker = Uniform(spec(4, sampling="uniform"), promised)
     (clip,) = made(maker, [Still(i) for i in range(came)])
-    assert f"{promised} frames were expected and {came} came" in maker.warnings[0]
+    assert f"the video has {counted(came, 'frame')}; expected {promised}" in maker.warnings[0]
     assert len(clip.frames) == 4
 
 
@@ -260,10 +260,10 @@ def test_windows_are_those_of_a_whole_video_in_memory_however_it_is_cut_for_read
 def test_clips_are_counted_beforehand(length, frames, fps, hop):
     wanted = spec(frames, fps=fps, hop=hop)
     found = len(made(Windows(wanted), steady(length)))
-    counted = most_clips(wanted, length, 25.0)
+    counted = max_clip_count(wanted, length, 25.0)
     assert found <= counted <= found + 3
     assert fps is not None or found == counted
 
 
 def test_a_uniform_clip_is_one():
-    assert [most_clips(spec(4, sampling="uniform"), n, 25.0) for n in (0, 1, 100)] == [0, 1, 1]
+    assert [max_clip_count(spec(4, sampling="uniform"), n, 25.0) for n in (0, 1, 100)] == [0, 1, 1]

@@ -88,11 +88,11 @@ def test_a_file_that_is_gone_or_not_unicode_has_a_fingerprint_too(dataset):
 
 
 def test_no_groups_by_default(dataset):
-    assert dataset.grouped(None) is dataset
+    assert dataset.with_group_by(None) is dataset
 
 
 def test_groups_by_folder(dataset):
-    grouped = dataset.grouped("folder")
+    grouped = dataset.with_group_by("folder")
     assert grouped.train[0].group == grouped.train[1].group != grouped.test[0].group
     assert grouped.train[0].path == dataset.train[0].path
 
@@ -108,16 +108,16 @@ def test_groups_by_folder(dataset):
     ],
 )
 def test_groups_by_expression_on_the_path_below_the_root(dataset, expression, groups):
-    grouped = dataset.grouped(expression)
+    grouped = dataset.with_group_by(expression)
     assert [sample.group for sample in (*grouped.train, *grouped.test)] == groups
 
 
 @pytest.mark.parametrize("expression", ["lot[3-9]", "good", "(x?)"])
 def test_an_expression_that_does_not_match_every_picture_names_the_first(dataset, expression):
-    with pytest.raises(DataError, match=r"does not match (train|test)/.*: write an expression"):
-        dataset.grouped(expression)
+    with pytest.raises(DataError, match=r"does not match (train|test)/.*: expected an expression"):
+        dataset.with_group_by(expression)
 
 
 def test_a_bad_expression_is_explained(dataset):
-    with pytest.raises(DataError, match=r"neither 'folder' nor a regular expression: .*unterminated"):
-        dataset.grouped("lot(")
+    with pytest.raises(DataError, match=r"expected 'folder' or a regular expression \(.*unterminated"):
+        dataset.with_group_by("lot(")

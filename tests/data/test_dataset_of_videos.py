@@ -72,11 +72,11 @@ def test_each_part_has_a_fingerprint_of_its_own(dataset):
 
 
 def test_contents_are_one_hash_a_training_video_wherever_it_is_called_what(dataset):
-    before = dataset.contents()
+    before = dataset.content_hashes()
     assert (len(before), before) == (3, sorted(before))
     moved = dataset.train[0].path.rename(dataset.root / "moved.mp4")
     renamed = replace(dataset, train=(replace(dataset.train[0], address=str(moved), name="m"), *dataset.train[1:]))
-    assert renamed.contents() == before
+    assert renamed.content_hashes() == before
 
 
 def test_a_video_that_is_gone_has_a_fingerprint_too(dataset):
@@ -86,17 +86,17 @@ def test_a_video_that_is_gone_has_a_fingerprint_too(dataset):
 
 
 def test_groups(dataset):
-    assert dataset.grouped(None) is dataset
-    by_camera = dataset.grouped(r"cam\d")
+    assert dataset.with_group_by(None) is dataset
+    by_camera = dataset.with_group_by(r"cam\d")
     assert [video.group for video in (*by_camera.train, *by_camera.test)] == ["cam1", "cam2", "cam3", "cam1"]
-    by_folder = dataset.grouped("folder")
+    by_folder = dataset.with_group_by("folder")
     assert {video.group for video in by_folder.train} == {(dataset.root / "train").as_posix()}
-    with pytest.raises(DataError, match=r"does not match train/cam1_a\.mp4: write an expression"):
-        dataset.grouped("lot")
+    with pytest.raises(DataError, match=r"does not match train/cam1_a\.mp4: expected an expression"):
+        dataset.with_group_by("lot")
 
 
 def test_names_are_unique_within_a_part(dataset):
-    with pytest.raises(DataError, match="are both called 'a'; rename one"):
+    with pytest.raises(DataError, match="have the same name 'a'; rename one"):
         replace(dataset, train=tuple(replace(video, name="a") for video in dataset.train))
     assert replace(dataset, test=tuple(replace(v, name=dataset.train[0].name) for v in dataset.test))
 
@@ -104,5 +104,5 @@ def test_names_are_unique_within_a_part(dataset):
 def test_images_and_videos_are_never_in_one_dataset(dataset):
     assert dataset.is_video
     assert not replace(dataset, train=(), test=(image("a.png"),)).is_video
-    with pytest.raises(DataError, match="expected all items to be of one kind"):
+    with pytest.raises(DataError, match="expected only images or only videos"):
         replace(dataset, test=(*dataset.test, image("a.png")))

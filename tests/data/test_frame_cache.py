@@ -136,7 +136,7 @@ def test_what_a_killed_program_left_is_removed_later(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_explained(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ConfigError, match="no place for a cache"):
+    with pytest.raises(ConfigError, match="cannot store a cache"):
         DiskCache(tmp_path / "file" / "cache")
 
 

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from offnormal.data import images
-from offnormal.data.images import fixed_size, place, read_mask, read_pixels, resize, restore_size, stack
+from offnormal.data.images import (
+    compute_placement,
+    median_aspect_size,
+    read_mask,
+    read_pixels,
+    resize,
+    restore_size,
+    stack,
+)
 from offnormal.errors import ConfigError, ImageError
 from offnormal.types import InputSpec, Resize
 
@@ -63,7 +71,7 @@ def test_at_least_twice_what_the_filter_makes_of_a_picture_is_decoded(tmp_path, 
     Image.new("RGB", size).save(tmp_path / "x.jpg")
     spec = InputSpec(size=(8, 8), resize=Resize(policy=policy, short_side=8 if policy == "short_side" else None))
     read_pixels(tmp_path / "x.jpg", spec)
-    height, width = place(size[::-1], spec).scaled
+    height, width = compute_placement(size[::-1], spec).scaled
     (image,) = decoded
     assert image.size != size or min(size) == 32
     assert image.width >= 2 * width
@@ -141,7 +149,7 @@ def test_doctests():
 )
 @settings(max_examples=200, deadline=None)
 def test_fixed_size_keeps_aspect_and_area_up_to_rounding(sizes, side, multiple):
-    height, width = fixed_size(sizes, side, multiple=multiple)
+    height, width = median_aspect_size(sizes, side, multiple=multiple)
     assert height % multiple == width % multiple == 0
     assert min(height, width) >= multiple
     aspect = np.median([w / h for h, w in sizes])
@@ -154,16 +162,16 @@ def test_fixed_size_keeps_aspect_and_area_up_to_rounding(sizes, side, multiple):
 
 
 def test_fixed_size_follows_most_pictures_and_not_the_odd_one():
-    assert fixed_size([(100, 200)] * 3 + [(5000, 10)], 256, multiple=32) == (192, 352)
-    assert fixed_size([(200, 100)], 256, multiple=32) == (352, 192)
-    assert fixed_size([(1, 100_000)], 256, multiple=32) == (32, 2048)  # the area of 256 x 256
+    assert median_aspect_size([(100, 200)] * 3 + [(5000, 10)], 256, multiple=32) == (192, 352)
+    assert median_aspect_size([(200, 100)], 256, multiple=32) == (352, 192)
+    assert median_aspect_size([(1, 100_000)], 256, multiple=32) == (32, 2048)  # the area of 256 x 256
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", SPECS)
 def test_place_covers_the_picture_as_the_policy_says(name, size):
     spec = SPECS[name]
-    placement = place(size, spec)
+    placement = compute_placement(size, spec)
     if name in ("stretch", "median"):
         assert (placement.scaled, placement.top, placement.left) == (spec.size, 0, 0)
         return
@@ -295,7 +303,7 @@ def test_interpolation_is_the_one_of_pillow(interpolation):
 
 @pytest.mark.parametrize("interpolation", ["box", "hamming", "lanczos"])
 def test_filters_that_need_antialiasing_are_refused_without_it(interpolation):
-    with pytest.raises(ConfigError, match="antialiasing only; without it choose nearest, bilinear, bicubic"):
+    with pytest.raises(ConfigError, match="needs antialiasing; expected nearest, bilinear, bicubic"):
         Resize(interpolation=interpolation, antialias=False)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from offnormal.data.clips import Clip
 from offnormal.data.frame_cache import ResizedFrame
-from offnormal.data.live_windows import LiveBatches, LiveWindows, live_pixels
+from offnormal.data.live_windows import LiveBatches, LiveWindows, stack_clips
 from offnormal.errors import ConfigError
 from offnormal.types import Frame, Gap, InputSpec
 
@@ -66,7 +66,7 @@ def test_it_says_where_frames_were_lost_without_a_gap():
     said = []
     for item in (frame(0), frame(1), frame(3), GAP, frame(5), frame(6), frame(8)):
         windows.push(item)
-        said.append(windows.torn)
+        said.append(windows.has_unreported_gap)
     assert [torn for torn, item in zip(said, "ff3G56 8".replace(" ", ""), strict=True) if item != "G"] == [
         False, False, True, False, False, True,
     ]  # fmt: skip
@@ -82,7 +82,7 @@ def test_frames_are_laid_as_a_loader_lays_them():
     windows = LiveWindows(InputSpec(size=(2, 3), frames=2, channels=1))
     windows.push(frame(10))
     (made,) = windows.push(frame(11))
-    pixels = live_pixels([made, made])
+    pixels = stack_clips([made, made])
     assert pixels.shape == (2, 1, 2, 2, 3)
     np.testing.assert_allclose(pixels[0, 0, :, 0, 0], [10 / 255, 11 / 255])
 
@@ -104,7 +104,7 @@ def taken(batch):
 
 
 def test_a_batch_takes_from_each_source_in_turn_and_in_its_order():
-    batches = LiveBatches(batch_size=4, room=10, sources=2)
+    batches = LiveBatches(batch_size=4, capacity=10, sources=2)
     for source, index in [("a", 0), ("a", 1), ("a", 2), ("b", 7), ("b", 8)]:
         batches.put(source, clip(index))
     assert taken(batches.take(0)) == [("a", 0), ("b", 7), ("a", 1), ("b", 8)]
@@ -113,15 +113,15 @@ def test_a_batch_takes_from_each_source_in_turn_and_in_its_order():
 
 
 def test_a_batch_may_be_kept_small():
-    batches = LiveBatches(batch_size=8, wait_s=0, room=10, sources=2)
+    batches = LiveBatches(batch_size=8, wait_s=0, capacity=10, sources=2)
     for source, index in [("a", 0), ("a", 1), ("b", 7)]:
         batches.put(source, clip(index))
-    assert taken(batches.take(0, at_most=2)) == [("a", 0), ("b", 7)]
-    assert taken(batches.take(0, at_most=20)) == [("a", 1)]
+    assert taken(batches.take(0, max_clips=2)) == [("a", 0), ("b", 7)]
+    assert taken(batches.take(0, max_clips=20)) == [("a", 1)]
 
 
 def test_who_waits_longest_is_not_left_out_of_small_batches():
-    batches = LiveBatches(batch_size=1, wait_s=0, room=10, sources=3)
+    batches = LiveBatches(batch_size=1, wait_s=0, capacity=10, sources=3)
     for source in "abc":
         batches.put(source, clip(0))
         batches.put(source, clip(1))
@@ -131,7 +131,7 @@ def test_who_waits_longest_is_not_left_out_of_small_batches():
 
 
 def test_gaps_keep_their_place_and_are_never_dropped():
-    batches = LiveBatches(batch_size=8, room=1)
+    batches = LiveBatches(batch_size=8, capacity=1)
     for item in (clip(0), GAP, clip(3), clip(4), GAP):
         batches.put("a", item)
     assert taken(batches.take(0)) == [("a", "gap"), ("a", 4), ("a", "gap")]
@@ -139,7 +139,7 @@ def test_gaps_keep_their_place_and_are_never_dropped():
 
 
 def test_whoever_is_too_slow_loses_the_oldest_and_only_of_sources_that_drop():
-    batches = LiveBatches(batch_size=8, room=2, sources=2)
+    batches = LiveBatches(batch_size=8, capacity=2, sources=2)
     for index in range(5):
         batches.put("live", clip(index))
     writer = threading.Thread(target=lambda: [batches.put("file", clip(index), drops=False) for index in range(5)])
@@ -164,7 +164,7 @@ def test_a_batch_waits_for_the_other_sources_but_not_long():
 
 
 def test_closing_lets_everybody_go():
-    batches = LiveBatches(batch_size=2, room=1)
+    batches = LiveBatches(batch_size=2, capacity=1)
     batches.put("a", clip(0))
     writer = threading.Thread(target=lambda: batches.put("a", clip(1), drops=False))
     writer.start()

@@ -33,12 +33,12 @@ def test_items_come_from_a_loader_of_their_kind_with_the_options_of_that_kind(tm
     (batch,) = videos
     assert [(s.item.name, s.group, s.frame) for s in batch.samples] == [("a", "a", 0), ("a", "a", 5)]
     assert (images.every_s, videos.every_s) == (None, 0.5)
-    assert ([end.video.name for end in videos.ended], images.ended) == (["a"], [])
+    assert ([end.video.name for end in videos.summaries], images.summaries) == (["a"], [])
 
 
 @pytest.mark.parametrize(("item", "error"), [(image("gone.png"), ImageError), (video("gone.mp4"), VideoError)])
 def test_bad_files_of_both_kinds_stop_or_are_listed(item, error):
-    with pytest.raises(error, match=r"gone.*leave such (files|videos) out with --on-error skip"):
+    with pytest.raises(error, match=r"gone.*--on-error skip skips such (files|videos)"):
         list(open_loader([item], SPEC, batch_size=4))
     loader = open_loader([item], SPEC, batch_size=4, on_error="skip")
     assert list(loader) == []
@@ -48,11 +48,11 @@ def test_bad_files_of_both_kinds_stop_or_are_listed(item, error):
 def test_a_loader_over_other_items_starts_its_lists_anew():
     loader = open_loader([image("gone.png")], SPEC, batch_size=4, on_error="skip", progress=[].append)
     list(loader)
-    other = loader.over([image("b.png", group="b"), image("c.png")])
+    other = loader.with_items([image("b.png", group="b"), image("c.png")])
     assert (len(other), other.skipped, other.groups(), other.progress) == (2, [], ["b"], loader.progress)
     assert len(loader.skipped) == 1
-    assert [item.address for item in other.only({"b"}).items] == ["b.png"]
-    assert other.silent().progress is None
+    assert [item.address for item in other.with_groups({"b"}).items] == ["b.png"]
+    assert other.without_progress().progress is None
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_only_some_groups(pictures):
     done = []
     loader = ImageLoader(grouped, SPEC, batch_size=2, on_error="skip", progress=done.append)
     spoil(pictures[3])
-    some = loader.only({"a", None})
+    some = loader.with_groups({"a", None})
     assert [values(batch) for batch in some] == [[0, 20], [60]]
     assert len(some) == 4
     assert len(some.skipped) == 1
@@ -239,7 +239,7 @@ def test_masks_come_at_input_size_and_empty_for_pictures_without_one(tmp_path):
 
 def test_a_mask_of_another_size_is_an_error_that_names_both_sizes_also_when_bad_files_are_skipped(tmp_path):
     sample = with_mask(tmp_path, np.ones((12, 8), np.uint8))
-    with pytest.raises(DataError, match=r"m\.png: the mask is 8 x 12 pixels, its picture 12 x 8"):
+    with pytest.raises(DataError, match=r"m\.png: the mask has 12x8 pixels, its image 8x12"):
         list(ImageLoader([sample], SPEC, batch_size=1, masks=True, on_error="skip"))
 
 

@@ -33,17 +33,17 @@ def settled(made):
             return before
 
 
-@pytest.mark.parametrize("room", [1, 3, 100])
-def test_items_come_in_order_and_all_of_them(room):
+@pytest.mark.parametrize("capacity", [1, 3, 100])
+def test_items_come_in_order_and_all_of_them(capacity):
     made = []
-    assert list(Prefetch(counting(made, 50), room=room, name="counting")) == list(range(50))
+    assert list(Prefetch(counting(made, 50), capacity=capacity, name="counting")) == list(range(50))
     assert set(made) == {"counting"}
     assert not threads()
 
 
 def test_no_more_items_than_there_is_room_for_are_made_ahead():
     made = []
-    ahead = Prefetch(counting(made), room=3, name="counting")
+    ahead = Prefetch(counting(made), capacity=3, name="counting")
     assert settled(made) == 4
     taken = iter(ahead)
     assert [next(taken), next(taken)] == [0, 1]
@@ -53,7 +53,7 @@ def test_no_more_items_than_there_is_room_for_are_made_ahead():
 
 def test_closing_ends_the_thread_and_cleans_up_in_it():
     made, ended = [], []
-    ahead = Prefetch(counting(made, ended=ended), room=2, name="counting")
+    ahead = Prefetch(counting(made, ended=ended), capacity=2, name="counting")
     next(iter(ahead))
     ahead.close()
     assert not threads()
@@ -68,7 +68,7 @@ def test_an_error_is_raised_after_the_items_before_it():
         yield 2
         raise ValueError("third")
 
-    taken = iter(Prefetch(failing, room=5, name="counting"))
+    taken = iter(Prefetch(failing, capacity=5, name="counting"))
     assert [next(taken), next(taken)] == [1, 2]
     with pytest.raises(ValueError, match="third"):
         next(taken)
@@ -80,13 +80,13 @@ def test_an_error_at_the_very_beginning_is_raised():
         raise OSError("no such thing")
 
     with pytest.raises(OSError, match="no such thing"):
-        list(Prefetch(failing, room=5, name="counting"))
+        list(Prefetch(failing, capacity=5, name="counting"))
 
 
 def test_a_program_ends_though_nobody_closed_it():
     program = (
         "import itertools\nfrom offnormal.data.prefetch import Prefetch\n"
-        "taken = iter(Prefetch(lambda: (i for i in itertools.count()), room=2, name='x'))\nprint(next(taken))\n"
+        "taken = iter(Prefetch(lambda: (i for i in itertools.count()), capacity=2, name='x'))\nprint(next(taken))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], timeout=30, capture_output=True, text=True, check=True)
     assert done.stdout == "0\n"

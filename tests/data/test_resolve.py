@@ -107,7 +107,7 @@ def test_a_name_that_matches_nothing_is_an_error_that_names_it(tmp_path, monkeyp
     make(tmp_path, "notes/a.txt", "here.png")
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match="nothing to read; expected") as error:
+    with pytest.raises(DataError, match="no image; expected") as error:
         images(["here.png", name])
     assert name in str(error.value)
 
@@ -124,23 +124,23 @@ def test_an_idx_file_stands_for_its_images_and_a_number_for_one(tmp_path):
     file = write_idx(tmp_path / "t10k-images-idx3-ubyte.gz", np.zeros((3, 4, 5)))
     assert images([file]) == [file / "0", file / "1", file / "2"]
     assert images([f"{file}/1"]) == [file / "1"]
-    with pytest.raises(DataError, match="nothing to read"):
+    with pytest.raises(DataError, match="no image"):
         images([file.with_name("b-images-idx3-ubyte") / "1"])
 
 
 def test_images_written_earlier_are_skipped_and_inputs_are_never_written_over(tmp_path):
     make(tmp_path, "new/1.png", "new/out/1.png")
     out = tmp_path / "new/out"
-    found = resolve_items([tmp_path / "new"], written=[out])
+    found = resolve_items([tmp_path / "new"], output_paths=[out])
     assert [item.path for item in found] == [tmp_path / "new/1.png"]
     refused = ((["new"], "new"), (["new/*.png"], "new"), (["new/out"], "new/out"), (["new/out/1.png"], "new"))
     for named, written in refused:
-        with pytest.raises(UsageError, match="holds the images themselves: choose another folder"):
-            resolve_items([tmp_path / name for name in named], written=[tmp_path / written])
+        with pytest.raises(UsageError, match="contains the input images; choose another output folder"):
+            resolve_items([tmp_path / name for name in named], output_paths=[tmp_path / written])
     make(tmp_path, "old/1.png", "only/out/1.png")
     for named, written in ((["old", "new"], "old"), (["only"], "only/out")):
-        with pytest.raises(UsageError, match="holds the images themselves"):
-            resolve_items([tmp_path / name for name in named], written=[tmp_path / written])
+        with pytest.raises(UsageError, match="contains the input images"):
+            resolve_items([tmp_path / name for name in named], output_paths=[tmp_path / written])
 
 
 def test_one_kind_is_taken_where_both_are_present(tmp_path):
@@ -184,7 +184,7 @@ def test_images_alone_are_no_videos(tree):
 
 @pytest.mark.parametrize("names", [("cams", "loose"), ("loose/1.png", "cams/a/1.avi"), (".",), ("*/*",)])
 def test_images_beside_videos_are_refused(tree, names):
-    with pytest.raises(UsageError, match=r"is a video and .* an image: .* in calls of their own"):
+    with pytest.raises(UsageError, match=r"is a video and .* is an image; use separate calls"):
         found(tree, *names)
 
 
@@ -193,10 +193,10 @@ def test_frame_folders_are_videos_when_asked_for(tree):
     assert found(tree, "loose", "cams", as_video=True) == ["loose", "cams/a/1.avi", "cams/b/2.MP4", "cams/b/10.mp4"]
     (tree / "film").write_bytes(b"x")
     assert found(tree, "film", as_video=True) == ["film"]
-    with pytest.raises(DataError, match="an image; --as-video reads a folder"):
+    with pytest.raises(DataError, match="an image; --as-video expects the folder"):
         found(tree, "loose/1.png", as_video=True)
     (tree / "empty").mkdir()
-    with pytest.raises(DataError, match="no video there"):
+    with pytest.raises(DataError, match="no video; expected"):
         found(tree, "empty", as_video=True)
 
 
@@ -209,8 +209,8 @@ def test_what_was_written_the_last_time_is_skipped(tree):
     shutil.copytree(tree / "loose", tree / "cams/b/peaks")
     shutil.copy(tree / "cams/a/1.avi", tree / "cams/out.mp4")
     written = [tree / "cams/b/peaks", tree / "cams/out.mp4"]
-    assert found(tree, "cams", written=written) == ["cams/a/1.avi", "cams/b/2.MP4", "cams/b/10.mp4"]
-    assert found(tree, "cams/out.mp4", written=written) == ["cams/out.mp4"]
+    assert found(tree, "cams", output_paths=written) == ["cams/a/1.avi", "cams/b/2.MP4", "cams/b/10.mp4"]
+    assert found(tree, "cams/out.mp4", output_paths=written) == ["cams/out.mp4"]
 
 
 def test_videos_are_found_without_saying_so_and_named_below_their_common_folder(tree):

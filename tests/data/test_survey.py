@@ -47,7 +47,7 @@ def test_unreadable_pictures_are_passed_over(tmp_path):
 
 def test_no_readable_picture_is_an_error(tmp_path):
     (tmp_path / "a.png").write_text("text")
-    with pytest.raises(DataError, match=r"none of the 2 training images can be read, the first is .*a\.png"):
+    with pytest.raises(DataError, match=r"0 of 2 training images can be read; check the first one, .*a\.png"):
         survey([image(tmp_path / "a.png"), image(tmp_path / "b.png")])
     with pytest.raises(DataError, match="no training items"):
         survey([])
@@ -96,15 +96,15 @@ def test_filter_and_bits_are_passed_on():
 @pytest.mark.parametrize(
     ("settings", "advice"),
     [
-        ({"size": 256, "crop": 224}, "--crop goes with --resize short_side, not with median_aspect"),
-        ({"size": 256, "crop": 224, "policy": "letterbox"}, "not with letterbox"),
-        ({"size": (256, 320), "policy": "short_side"}, "takes one --size"),
-        ({"size": 128, "crop": 256, "policy": "short_side"}, "crop comes after the resize"),
-        ({"size": 250, "policy": "stretch"}, "multiples of 32; the nearest is 256 x 256"),
-        ({"size": (256, 300)}, "an input of 256 x 300 pixels: .* the nearest is 256 x 288"),
-        ({"size": 256, "crop": 200, "policy": "short_side"}, "the nearest is 192 x 192"),
-        ({"size": (16, 64)}, "the nearest is 32 x 64"),
-        ({"size": 256, "interpolation": "lanczos", "antialias": False}, "antialiasing only"),
+        ({"size": 256, "crop": 224}, "--crop with --resize median_aspect: expected --resize short_side"),
+        ({"size": 256, "crop": 224, "policy": "letterbox"}, "--crop with --resize letterbox"),
+        ({"size": (256, 320), "policy": "short_side"}, "expected --size N"),
+        ({"size": 128, "crop": 256, "policy": "short_side"}, "expected a crop of at most 128 pixels"),
+        ({"size": 250, "policy": "stretch"}, "multiples of 32; use --size 256x256"),
+        ({"size": (256, 300)}, "input size 256x300: .* use --size 256x288"),
+        ({"size": 256, "crop": 200, "policy": "short_side"}, "use --size 192x192"),
+        ({"size": (16, 64)}, "use --size 32x64"),
+        ({"size": 256, "interpolation": "lanczos", "antialias": False}, "needs antialiasing"),
     ],
 )
 def test_contradictory_settings_say_what_to_do(settings, advice):
@@ -129,7 +129,7 @@ def test_a_detector_of_squares_gets_a_square(policy):
 
 @pytest.mark.parametrize(("size", "nearest"), [(48, 32), (100, 128), ((64, 32), 32), ((64, 80), 64), (500, 128)])
 def test_another_size_for_a_detector_of_squares_is_refused_with_the_nearest(size, nearest):
-    with pytest.raises(ConfigError, match=rf"squares of 16, 32, 64, 128, .*--size {nearest}$"):
+    with pytest.raises(ConfigError, match=rf"a side of 16, 32, 64, 128, .*--size {nearest}$"):
         choose_input(WIDE, size=size, multiple=1, squares=SQUARES)
 
 

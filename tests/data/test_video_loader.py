@@ -114,33 +114,33 @@ def test_other_lengths_of_labels_are_said_and_what_has_none_is_unlabeled(cinema,
     loader = VideoLoader([cinema.film("a", count=4, labels=[0, 1, 0])], SPEC, batch_size=9)
     (batch,) = loader
     assert [s.label for s in batch.samples] == [0, 1, 0, None]
-    assert "3 labels for 4 frames" in loader.ended[0].warnings[0]
+    assert "3 labels for 4 frames" in loader.summaries[0].warnings[0]
     assert "3 labels for 4 frames" in caplog.text
 
 
 def test_what_is_known_of_a_video_comes_after_its_last_clip(cinema):
     videos = [cinema.film("a", count=6, lost=(2,)), cinema.film("b", count=1), cinema.film("c", truncated=True)]
     loader = VideoLoader(videos, clips(), batch_size=2)
-    seen = [([s.item.path.stem for s in batch.samples], [e.video.name for e in loader.ended]) for batch in loader]
+    seen = [([s.item.path.stem for s in batch.samples], [e.video.name for e in loader.summaries]) for batch in loader]
     assert seen[0] == (["a", "c"], ["a", "b"])
-    assert [e.video for e in loader.ended] == videos
-    assert [(e.frames, e.gaps) for e in loader.ended] == [(6, (3,)), (1, ()), (10, ())]
-    assert "truncated" in loader.ended[2].warnings[0]
-    np.testing.assert_array_equal(loader.ended[0].times_s, [0, 0.04, np.nan, 0.12, 0.16, 0.2])
+    assert [e.video for e in loader.summaries] == videos
+    assert [(e.frames, e.gaps) for e in loader.summaries] == [(6, (3,)), (1, ()), (10, ())]
+    assert "truncated" in loader.summaries[2].warnings[0]
+    np.testing.assert_array_equal(loader.summaries[0].times_s, [0, 0.04, np.nan, 0.12, 0.16, 0.2])
 
 
 def test_a_slow_source_is_said_once_and_known_of_every_video(cinema, caplog):
     videos = [cinema.film(name, fps=5.0) for name in "abc"]
     loader = VideoLoader(videos, clips(fps=25.0), batch_size=4)
     list(loader)
-    assert all("slow" in e.warnings[0] for e in loader.ended)
+    assert all("slow" in e.warnings[0] for e in loader.summaries)
     assert len([r for r in caplog.records if r.levelno == logging.WARNING]) == 1
 
 
 def test_a_second_pass_gives_the_same(cinema):
     loader = VideoLoader([cinema.film("a"), cinema.film("b", unreadable=True)], clips(), batch_size=3, on_error="skip")
     assert values(list(loader)) == values(list(loader))
-    assert (len(loader.skipped), len(loader.ended)) == (1, 1)
+    assert (len(loader.skipped), len(loader.summaries)) == (1, 1)
     assert loader.waited_s > 0
 
 
@@ -148,10 +148,10 @@ def test_only_some_groups(cinema):
     videos = [cinema.film("a", group="x"), cinema.film("b"), cinema.film("c", group="x", count=2)]
     done = []
     loader = VideoLoader(videos, SPEC, batch_size=4, progress=done.append)
-    some = loader.only({"x"})
+    some = loader.with_groups({"x"})
     assert {s.item.path.stem for batch in some for s in batch.samples} == {"a", "c"}
     assert (len(some), len(loader), done) == (12, 22, [])
-    assert len(loader.only({"b"})) == 10
+    assert len(loader.with_groups({"b"})) == 10
 
 
 def test_progress_counts_clips(cinema):
@@ -195,7 +195,7 @@ def test_bad_videos_are_left_out_and_listed(cinema):
     loader = VideoLoader(videos, SPEC, batch_size=2, on_error="skip", workers=1)
     assert values(loader)[:3] == [[0], [1], [2]]
     assert [(bad.path.stem, bad.reason.split()[-1]) for bad in loader.skipped] == [("a", "stream"), ("c", "damaged")]
-    assert [e.video.name for e in loader.ended] == ["b"]
+    assert [e.video.name for e in loader.summaries] == ["b"]
 
 
 def test_a_fault_of_the_program_is_raised_with_the_name_of_the_video_also_when_bad_ones_are_skipped(cinema):
@@ -247,14 +247,14 @@ def test_a_cached_pass_decodes_nothing_and_gives_the_same(cinema, tmp_path, kind
     videos = [cinema.film("a", size=(20, 30), group="x"), cinema.film("b", lost=(4,)), cinema.film("c", fps=None)]
     loader = VideoLoader(videos, clips(), batch_size=4, cache=kind, cache_dir=tmp_path / "cache")
     first = list(loader)
-    ended, cinema.decoded = loader.ended, []
+    ended, cinema.decoded = loader.summaries, []
     second = list(loader)
     assert cinema.decoded == []
     assert all(
         np.array_equal(a.pixels, b.pixels) and a.samples == b.samples for a, b in zip(first, second, strict=True)
     )
-    assert [(e.video, e.frames, e.gaps) for e in loader.ended] == [(e.video, e.frames, e.gaps) for e in ended]
-    list(loader.only({"x"}))
+    assert [(e.video, e.frames, e.gaps) for e in loader.summaries] == [(e.video, e.frames, e.gaps) for e in ended]
+    list(loader.with_groups({"x"}))
     assert cinema.decoded == []
 
 
@@ -268,7 +268,7 @@ def test_what_was_not_read_to_its_end_or_is_faulty_is_not_cached(cinema):
     for _ in range(2):
         cinema.decoded = []
         assert len(values(loader)) == 210
-        assert len(loader.ended[1].warnings) == 1
+        assert len(loader.summaries[1].warnings) == 1
     assert {name for name, _ in cinema.decoded} == {"b.mp4"}
 
 
@@ -325,7 +325,7 @@ def test_masks_are_laid_as_the_frames_are(masked):
 
 
 @pytest.mark.parametrize(
-    ("marks", "what"), [(Marks(3), "3 masks, but there is a frame 3"), (Marks(9, size=(12, 8)), "8 x 12 .* 12 x 8")]
+    ("marks", "what"), [(Marks(3), r"no mask for frame 3 \(3 masks\)"), (Marks(9, size=(12, 8)), "12x8 .* 8x12")]
 )
 def test_masks_that_do_not_belong_to_the_video_are_an_error(masked, marks, what):
     with pytest.raises(DataError, match=f"video m: .*{what}"):
@@ -346,26 +346,26 @@ def test_a_video_is_cut_into_stretches_that_can_be_read_alone(cinema):
     loader = VideoLoader(videos, SPEC, batch_size=4, stretches=5)
     groups = [sample.group for batch in loader for sample in batch.samples]
     assert groups == [f"a {1 + i // 2}/5" for i in range(10)]
-    assert values(loader.only({"a 2/5", "a 5/5"})) == [[2], [3], [8], [9]]
-    assert values(loader.only({"b 1/5"})) == []
-    assert (loader.given, loader.only({"a 1/5"}).stretches) == (10, 5)
+    assert values(loader.with_groups({"a 2/5", "a 5/5"})) == [[2], [3], [8], [9]]
+    assert values(loader.with_groups({"b 1/5"})) == []
+    assert (loader.sample_count, loader.with_groups({"a 1/5"}).stretches) == (10, 5)
     assert loader.groups() == [f"a {number}/5" for number in range(1, 6)]
 
 
 def test_clips_that_begin_in_another_stretch_are_left_out_on_request(cinema):
     loader = VideoLoader([cinema.film("a", count=10)], clips(), batch_size=4, stretches=5)
     later = {"a 3/5", "a 4/5", "a 5/5"}
-    assert values(loader.only(later))[0] == [2, 3, 4]
-    apart = loader.only(later, apart=True)
+    assert values(loader.with_groups(later))[0] == [2, 3, 4]
+    apart = loader.with_groups(later, skip_straddling=True)
     assert values(apart) == [[4, 5, 6], [5, 6, 7], [6, 7, 8], [7, 8, 9]]
-    assert apart.given == 4
-    assert values(loader.only({"a 1/5", "a 2/5"}, apart=True)) == [[0, 1, 2], [1, 2, 3]]
+    assert apart.sample_count == 4
+    assert values(loader.with_groups({"a 1/5", "a 2/5"}, skip_straddling=True)) == [[0, 1, 2], [1, 2, 3]]
 
 
 def test_frames_are_shown_as_they_were_decoded_before_their_clips(cinema):
     video = cinema.film("a", count=6, size=(16, 24), lost=(3,))
     seen = []
-    loader = VideoLoader([video], clips(frames=2), batch_size=1, seen=seen.append)
+    loader = VideoLoader([video], clips(frames=2), batch_size=1, on_frame=seen.append)
     for batch in loader:
         assert batch.samples[0].frame in [frame.index for frame in seen]
     assert [frame.index for frame in seen] == [0, 1, 2, 4, 5]

@@ -102,7 +102,7 @@ def test_a_split_made_before_holds(official):
 
 
 def test_a_loose_clip_is_of_no_class(tmp_path):
-    with pytest.raises(DataError, match="of no class"):
+    with pytest.raises(DataError, match="without a class"):
         class_clips(touch(tmp_path, "a.mp4", "run/b.mp4"))
 
 
@@ -110,4 +110,4 @@ def test_fingerprints_know_classes_and_validation(official):
     (first,) = open_datasets(official)
     (other,) = open_datasets(official, classes=ClassChoice(normal=(*NORMAL, "Lifting")))
     assert first.fingerprint("test") != other.fingerprint("test")
-    assert len(first.contents()) == len(first.train) + len(first.calibration)
+    assert len(first.content_hashes()) == len(first.train) + len(first.calibration)

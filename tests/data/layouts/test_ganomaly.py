@@ -33,7 +33,7 @@ def test_parts_may_be_missing(tmp_path):
 def test_other_trees_and_categories_are_refused(tmp_path):
     draw(tmp_path, "train/good/1.png")
     assert not GanomalyLayout.recognizes(tmp_path)
-    with pytest.raises(DataError, match=r"expected the tree ROOT/train/0\.normal"):
+    with pytest.raises(DataError, match=r"expected ROOT/train/0\.normal"):
         GanomalyLayout.read(tmp_path)
     with pytest.raises(DataError, match="has no categories"):
         GanomalyLayout.read(draw(tmp_path, *TREE), "xray")

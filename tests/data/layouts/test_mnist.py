@@ -35,7 +35,7 @@ def test_with_one_file_two_thirds_are_learned_from_and_nothing_is_used_twice(tmp
     root = write_digits(tmp_path / "mnist", parts=(part,), before="fashion_", packed=False)
     with caplog.at_level(logging.WARNING):
         found = MnistLayout.read(root, "7")
-    assert "4 of the 6 pictures of class 7 are learned from" in caplog.text
+    assert "4 of 6 images of class 7 are used for training" in caplog.text
     assert [int(s.path.name) for s in found.train] == [7, 17, 37, 47]
     assert {s.path for s in found.train} | {s.path for s in found.test} == {
         root / f"fashion_{part}-images-idx3-ubyte" / str(i) for i in range(60)
@@ -63,26 +63,26 @@ def test_the_class_must_be_said_and_exist(tmp_path):
         open_datasets(root)
     with pytest.raises(DataError, match="--normal-class 10: expected a class from 0 to 9"):
         open_datasets(root, classes=ClassChoice(normal=("10",)))
-    with pytest.raises(DataError, match="say the same"):
+    with pytest.raises(DataError, match="mean the same"):
         open_datasets(root, classes=ClassChoice(normal=("1",)), category="1")
 
 
 def test_what_does_not_fit_together_is_refused(tmp_path):
     root = write_digits(tmp_path / "m")
     write_idx(root / "t10k-labels-idx1-ubyte.gz", np.zeros(59))
-    with pytest.raises(DataError, match=r"labels of shape \(59,\) for pictures of shape \(60, 12, 12\)"):
+    with pytest.raises(DataError, match=r"labels of shape \(59,\) for images of shape \(60, 12, 12\)"):
         MnistLayout.read(root, "1")
     write_idx(root / "t10k-labels-idx1-ubyte.gz", np.full(60, 12))
-    with pytest.raises(DataError, match="a label of 12"):
+    with pytest.raises(DataError, match="label 12"):
         MnistLayout.read(root, "1")
     (root / "t10k-labels-idx1-ubyte.gz").unlink()
-    with pytest.raises(DataError, match="no labels beside it"):
+    with pytest.raises(DataError, match="no label file"):
         MnistLayout.read(root, "1")
     write_digits(root, before="fashion_")
-    with pytest.raises(DataError, match="folders of their own"):
+    with pytest.raises(DataError, match="one folder per dataset"):
         MnistLayout.read(root, "1")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="expected the tree"):
+    with pytest.raises(DataError, match="layout; expected"):
         MnistLayout.read(tmp_path / "empty", "1")
 
 
@@ -90,7 +90,7 @@ def test_fingerprints_tell_the_pictures_apart(tmp_path):
     found, same = (MnistLayout.read(write_digits(tmp_path / name), "2") for name in ("a", "b"))
     assert found.fingerprint() == same.fingerprint()
     assert found.fingerprint() != MnistLayout.read(tmp_path / "a", "3").fingerprint()
-    assert len(set(found.contents())) == len(found.train) == 4
+    assert len(set(found.content_hashes())) == len(found.train) == 4
 
 
 @pytest.mark.realdata

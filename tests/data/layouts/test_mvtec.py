@@ -52,7 +52,7 @@ def test_its_own_name_is_a_category_of_a_single_one_also_from_inside(tmp_path, m
     assert MvtecLayout.read(root, "bottle").category is None
     monkeypatch.chdir(root)
     assert MvtecLayout.read(Path(), "bottle").name == "bottle"
-    with pytest.raises(DataError, match="no category 'screw'; there are none"):
+    with pytest.raises(DataError, match="no category 'screw'; available: none"):
         MvtecLayout.read(root, "screw")
 
 
@@ -76,5 +76,5 @@ def test_categories_that_are_links_keep_their_own_names(tmp_path):
 def test_other_trees_are_refused_with_the_tree_expected(tmp_path):
     draw(tmp_path, "train/fine/1.png")
     assert not MvtecLayout.recognizes(tmp_path)
-    with pytest.raises(DataError, match="expected train/good with normal pictures; the tree is CATEGORY/train/good"):
+    with pytest.raises(DataError, match="no train/good with normal images; expected CATEGORY/train/good"):
         MvtecLayout.read(tmp_path)

@@ -50,7 +50,7 @@ def test_the_whole_data_set_has_two_categories(tmp_path, inner):
     assert UcsdLayout.categories(tmp_path) == ["UCSDped1", "UCSDped2"]
     found = UcsdLayout.read(tmp_path, "UCSDped2")
     assert (found.name, found.category, found.root) == ("UCSDped2", "UCSDped2", tmp_path / inner / "UCSDped2")
-    with pytest.raises(DataError, match="holds 2 categories"):
+    with pytest.raises(DataError, match=r"2 categories \("):
         UcsdLayout.read(tmp_path)
 
 
@@ -67,7 +67,7 @@ def test_single_clips_keep_the_labels_of_their_number(tmp_path):
 
 
 def test_labels_that_do_not_fit_are_errors(tmp_path):
-    with pytest.raises(DataError, match="intervals of 1 clips, none for Test002"):
+    with pytest.raises(DataError, match="spans of 1 clip, none for Test002"):
         UcsdLayout.read(ped(tmp_path / "a/UCSDped1", "TestVideoFile{end+1}.gt_frame = [1:2];"))
     with pytest.raises(DataError, match=r"UCSDped1\.m, clip 1: anomalous frames 1 to 6 .* has 6 frames"):
         UcsdLayout.read(ped(tmp_path / "b/UCSDped1", SCRIPT.replace("2:3", "2:7")))
@@ -76,19 +76,19 @@ def test_labels_that_do_not_fit_are_errors(tmp_path):
 def test_a_mask_short_and_two_scripts_are_errors(tmp_path):
     root = ped(tmp_path / "UCSDped1")
     (root / "Test/Test002_gt/006.bmp").unlink()
-    with pytest.raises(DataError, match=r"Test002_gt: 5 masks for the 6 frames"):
+    with pytest.raises(DataError, match=r"Test002_gt: 5 masks for 6 frames"):
         UcsdLayout.read(root)
     root = ped(tmp_path / "mine", script="")
     for name in ("a.m", "b.m"):
         (root / "Test" / name).write_text(SCRIPT)
-    with pytest.raises(DataError, match=r"a\.m, b\.m; expected one file of anomalous intervals"):
+    with pytest.raises(DataError, match=r"a\.m, b\.m; expected one \.m file"):
         UcsdLayout.read(root)
 
 
 def test_other_trees_are_refused_with_the_tree_expected(tmp_path):
     clip(tmp_path / "train/Train001")
     assert not UcsdLayout.recognizes(tmp_path)
-    with pytest.raises(DataError, match="expected the tree UCSDped1/Train/Train001"):
+    with pytest.raises(DataError, match="expected UCSDped1/Train/Train001"):
         UcsdLayout.read(tmp_path)
 
 

@@ -26,7 +26,7 @@ def test_the_usual_names_of_both_parts(tmp_path, train, test):
 def test_only_one_part_of_a_kind(tmp_path):
     for part in ("train", "normal"):
         film(tmp_path / part / "a.mp4")
-    with pytest.raises(DataError, match="normal and train mean the same; keep one"):
+    with pytest.raises(DataError, match="normal and train mean the same; expected only one"):
         VideosLayout.read(tmp_path)
 
 
@@ -36,7 +36,7 @@ def test_parts_may_be_missing_or_empty_folders_are_named(tmp_path):
     film(tmp_path / "b/train/1.mp4")
     assert VideosLayout.read(tmp_path / "b").test == ()
     (tmp_path / "b/test").mkdir()
-    with pytest.raises(DataError, match=r"test: no video in it; expected video files"):
+    with pytest.raises(DataError, match=r"test: no videos; expected video files"):
         VideosLayout.read(tmp_path / "b")
 
 
@@ -95,14 +95,14 @@ def test_several_cameras_are_categories(tmp_path):
     assert VideosLayout.categories(tmp_path) == ["gate 2", "gate 10"]
     found = VideosLayout.read(tmp_path, "gate 2")
     assert (found.name, found.category, found.root) == ("gate 2", "gate 2", tmp_path / "gate 2")
-    with pytest.raises(DataError, match="holds 2 categories"):
+    with pytest.raises(DataError, match=r"2 categories \("):
         VideosLayout.read(tmp_path)
 
 
 def test_single_videos_and_single_frame_folders(tmp_path):
     found = from_videos(train=film(tmp_path / "hall.mp4"), test=clip(tmp_path / "frames"))
     assert (found.name, found.root, names(found.train), names(found.test)) == ("hall", tmp_path, ["hall"], ["frames"])
-    with pytest.raises(DataError, match="expected a folder of videos, or one video"):
+    with pytest.raises(DataError, match="expected a folder of videos, or a video"):
         from_videos()
 
 
@@ -118,7 +118,7 @@ def test_real_upcam(real_data):
     found = VideosLayout.read(real_data / "video/upcam")
     assert (len(found.train), names(found.train)[0], names(found.test)) == (8, "05-20", ["00"])
     assert (len(found.test[0].frame_labels), int(found.test[0].frame_labels.sum())) == (18066, 5517)
-    assert [video.group for video in found.grouped(r"(\d+)-\d+|eval").train][:3] == ["05", "05", "06"]
+    assert [video.group for video in found.with_group_by(r"(\d+)-\d+|eval").train][:3] == ["05", "05", "06"]
 
 
 @pytest.mark.realdata
