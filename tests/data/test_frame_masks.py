@@ -47,7 +47,7 @@ FORMS = ["", ".npy", ".npz", "packed.npz", "packed.npy", ".mat", "7.3.mat"]
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_gives_the_same_masks_one_at_a_time(tmp_path, masks, form):
+def test_every_format_returns_the_same_masks(tmp_path, masks, form):
     with open_masks(write(tmp_path, masks, form)) as opened:
         assert len(opened) == 5
         for i in (4, 0, 2, -1):
@@ -58,7 +58,7 @@ def test_every_form_gives_the_same_masks_one_at_a_time(tmp_path, masks, form):
             opened[5]
 
 
-def test_a_frame_is_anomalous_when_any_pixel_is(tmp_path, masks):
+def test_a_frame_is_anomalous_if_any_pixel_is(tmp_path, masks):
     masks[[1, 3]] = False
     masks[3, 6, 12] = True
     with open_masks(write(tmp_path, masks, "packed.npz")) as opened:
@@ -66,7 +66,7 @@ def test_a_frame_is_anomalous_when_any_pixel_is(tmp_path, masks):
         assert frame_labels(opened).dtype == np.uint8
 
 
-def test_a_npy_is_read_a_frame_at_a_time_and_let_go(tmp_path, masks, monkeypatch):
+def test_a_npy_is_read_one_frame_at_a_time_and_closed(tmp_path, masks, monkeypatch):
     stored = []
     monkeypatch.setattr(
         frame_masks, "read_npy", lambda *args, **options: stored.append(read_npy(*args, **options)) or stored[0]
@@ -80,13 +80,13 @@ def test_a_npy_is_read_a_frame_at_a_time_and_let_go(tmp_path, masks, monkeypatch
 
 
 @pytest.mark.parametrize("size", [(7, 17), (7, 8), (8, 13)])
-def test_packed_masks_of_another_size_are_refused(tmp_path, masks, size):
+def test_packed_masks_of_another_size_are_rejected(tmp_path, masks, size):
     source = write(tmp_path, masks, "packed.npz")
     with pytest.raises(DataError, match=rf"packed masks of {size[0]}x{size[1]} pixels"):
         open_masks(MaskSource(path=source.path, key=source.key, size=size))
 
 
-def test_arrays_of_other_shapes_are_refused(tmp_path):
+def test_arrays_of_other_shapes_are_rejected(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((5, 4)))
     with pytest.raises(DataError, match=r"masks of shape \(5, 4\).*expected numbers \(T, H, W\)"):
         open_masks(MaskSource(path=tmp_path / "a.npy"))

@@ -10,7 +10,7 @@ from offnormal.metrics.video import LOST
 from offnormal.scoring import Scorer, score_items, was_skipped
 from offnormal.scoring.alignment import EARLY, GAP, NEVER
 from offnormal.types import InputSpec, Output, Unit
-from tests.data.film import SIZE, Cinema
+from tests.data.memory_videos import SIZE, VideoStore
 from tests.items import image
 
 
@@ -36,10 +36,10 @@ class Brightness(torch.nn.Module):
 
 
 @pytest.fixture
-def cinema(tmp_path, monkeypatch):
-    cinema = Cinema(tmp_path)
-    monkeypatch.setattr(video_reading, "open_video", cinema.open_video)
-    return cinema
+def store(tmp_path, monkeypatch):
+    store = VideoStore(tmp_path)
+    monkeypatch.setattr(video_reading, "open_video", store.open_video)
+    return store
 
 
 def spec(**more):
@@ -53,12 +53,12 @@ def scored(videos, spec, batch_size=4, loader=None, **more):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
-def test_every_frame_has_a_score_or_a_reason_for_every_batch_size(cinema, batch_size):
+def test_every_frame_has_a_score_or_a_reason_for_every_batch_size(store, batch_size):
     videos = [
-        cinema.film("a", lost=(6,)),
-        cinema.film("b", count=2, base=50),
-        cinema.film("c", unreadable=True),
-        cinema.film("d", count=4, base=90),
+        store.add("a", lost=(6,)),
+        store.add("b", count=2, base=50),
+        store.add("c", unreadable=True),
+        store.add("d", count=4, base=90),
     ]
     results = scored(videos, spec(), batch_size)
     assert [result.item.name for result in results] == ["a", "b", "d"]
@@ -70,30 +70,30 @@ def test_every_frame_has_a_score_or_a_reason_for_every_batch_size(cinema, batch_
     np.testing.assert_allclose(d.terms["twice"], d.score * 2, atol=1e-4)
 
 
-def test_several_targets_and_whole_clips_cover_more_frames(cinema):
-    video = cinema.film("a", count=5)
+def test_several_targets_and_whole_clips_cover_more_frames(store):
+    video = store.add("a", count=5)
     (result,) = scored([video], spec(targets=(0, 1, 2)))
     np.testing.assert_allclose(result.score, range(5), atol=1e-4)
     (result,) = scored([video], spec(targets=()))
     np.testing.assert_allclose(result.score, [1, 1.5, 2, 2.5, 3], atol=1e-4)
 
 
-def test_single_frames_of_a_video_and_held_scores(cinema):
-    video = cinema.film("a", count=5)
+def test_single_frames_of_a_video_and_held_scores(store):
+    video = store.add("a", count=5)
     (result,) = scored([video], InputSpec(size=SIZE))
     np.testing.assert_allclose(result.score, range(5), atol=1e-4)
     (result,) = scored([video], InputSpec(size=SIZE, hop=2), hold=True)
     np.testing.assert_allclose(result.score, [0, 0, 2, 2, 4], atol=1e-4)
     assert len(result.not_scored) == 2
-    (result,) = scored([cinema.film("b", count=50)], InputSpec(size=SIZE), loader={"every_s": 1.0})
+    (result,) = scored([store.add("b", count=50)], InputSpec(size=SIZE), loader={"every_s": 1.0})
     assert [tuple(span) for span in result.not_scored] == [
         (1, 25, "between windows"),
         (26, 50, "after the last window"),
     ]
 
 
-def test_a_video_is_yielded_before_the_next_ones_are_read_completely(cinema):
-    videos = [cinema.film(name, count=400) for name in "ab"]
+def test_a_video_is_yielded_before_the_next_ones_are_read_completely(store):
+    videos = [store.add(name, count=400) for name in "ab"]
     detector = Brightness(spec())
     results = score_items(Scorer(detector), VideoLoader(videos, spec(), batch_size=4), unit=Unit.FRAME)
     assert next(results).item.name == "a"
@@ -101,18 +101,18 @@ def test_a_video_is_yielded_before_the_next_ones_are_read_completely(cinema):
     results.close()
 
 
-def test_on_batch_gets_every_batch_with_its_maps(cinema):
+def test_on_batch_gets_every_batch_with_its_maps(store):
     batches = []
     scored(
-        [cinema.film("a")],
+        [store.add("a")],
         spec(),
         on_batch=lambda result: batches.append((len(result.samples), result.scores.map.shape)),
     )
     assert batches == [(4, (4, *SIZE)), (4, (4, *SIZE))]
 
 
-def test_a_clip_as_a_whole_has_one_row(cinema):
-    videos = [cinema.film("a", count=5), cinema.film("b", count=3, base=40)]
+def test_a_clip_as_a_whole_has_one_row(store):
+    videos = [store.add("a", count=5), store.add("b", count=3, base=40)]
     results = scored(videos, spec(targets=(), sampling="uniform"))
     assert [result.item.name for result in results] == ["a", "b"]
     np.testing.assert_allclose([result.score for result in results], [[2], [41]], atol=1e-4)

@@ -222,7 +222,7 @@ def spread_indices(length: int, frames: int) -> list[int]:
 
     As PyTorchVideo's UniformTemporalSubsample: linspace(0, length - 1, frames) rounded down.
 
-    >>> spread(10, 4), spread(2, 4), spread(10, 1)
+    >>> spread_indices(10, 4), spread_indices(2, 4), spread_indices(10, 1)
     ([0, 3, 6, 9], [0, 0, 0, 1], [0])
     """
     return [number * (length - 1) // max(frames - 1, 1) for number in range(frames)] if length else []

@@ -95,7 +95,7 @@ def _deduplicate(paths: Iterable[Path]) -> list[Path]:
 
 def _resolve_images(name: str) -> list[Path]:
     if not name:
-        raise DataError("empty name; expected a file, folder, or glob (. is this folder)")
+        raise DataError("empty name: no image; expected a file, folder, or glob (. is this folder)")
     path = as_written(name)
     expected = f"at least one image ({', '.join(sorted(SUFFIXES)[:6])}, ...)"
     if path.is_dir():

@@ -28,8 +28,8 @@ class FrameStream:
     """Joins decoded frames with scored clips, both of one video and in order.
 
     Buffers the frames of one clip and those that were prefetched. A frame is yielded when all targets of the latest
-    clip come after it, or at the end. hold: repeat the score and map of a scored frame for up to hop - 1 frames after
-    it, unless a frame in between is lost.
+    clip come after it, or at the end. hold: repeat the score and map of a scored frame until the next hop, unless a
+    frame in between is lost.
     """
 
     def __init__(self, spec: InputSpec, *, hold: bool = False) -> None:

@@ -38,7 +38,7 @@ class UcsdLayout:
 
     @staticmethod
     def recognizes(root: Path) -> bool:
-        """Whether `Train/Train001` or `Test/Test001` lies in the folder, or in UCSDped1 or UCSDped2 in it."""
+        """Whether the folder, or UCSDped1 or UCSDped2 in it, contains `Train/Train001` or `Test/Test001`."""
         return _is_pedestrians(root) or bool(UcsdLayout.categories(root))
 
     @staticmethod
