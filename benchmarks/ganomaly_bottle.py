@@ -47,7 +47,7 @@ def main() -> None:
             assert code == 0
             detector = load(next(Path(out).glob("*/bundle"))).detector
         loader = ImageLoader(dataset.test, detector.input, batch_size=64)
-        found = concatenate(piece.scores for piece in Scorer(detector).over(loader))
+        found = concatenate(piece.scores for piece in Scorer(detector).score_batches(loader))
         terms = [auroc(labels, found.terms[name].astype(np.float64)) for name in ("latent", "contextual")]
         rows.append(terms)
         taken = detector.scores_by

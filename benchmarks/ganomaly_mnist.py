@@ -49,7 +49,7 @@ def main() -> None:
             assert code == 0
             detector = load(next(Path(out).glob("*/bundle"))).detector
         loader = ImageLoader(dataset.test, detector.input, batch_size=256)
-        found = concatenate(piece.scores for piece in Scorer(detector).over(loader))
+        found = concatenate(piece.scores for piece in Scorer(detector).score_batches(loader))
         labels = np.array([sample.label for sample in dataset.test])
         columns = [auroc(labels, s.astype(np.float64)) for s in (found.score, *(found.terms[k] for k in TERMS))]
         rows.append((*columns, seconds))

@@ -83,9 +83,11 @@ def learning_on(run: Run, dataset: Dataset, every: str | None, given: argparse.N
     assert isinstance(config, TrainConfig)
     whole = load_items(dataset.train, made.input, config, config, progress=None, what="", every_s=config.every)
     count = number_kept_back(len(whole), share=config.hold_out, wanted=0)
-    kept = keep_back({group: len(whole.only({group})) for group in whole.groups()}, count, seed=known.options.seed)
+    kept = keep_back(
+        {group: len(whole.with_groups({group})) for group in whole.groups()}, count, seed=known.options.seed
+    )
     with torch.inference_mode():
-        made.eval().finish(whole.only(kept, apart=True))
+        made.eval().finish(whole.with_groups(kept, skip_straddling=True))
     return Bundle(made, card=run.bundle.card)
 
 

@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> None:
     # What it expected to see beside what it saw.
     scorer = Scorer(run.bundle.detector)
     loader = open_loader(items, run.bundle.detector.input, batch_size=1)
-    highest = max(scorer.over(loader), key=lambda scored: scored.scores.score[0], default=None)
+    highest = max(scorer.score_batches(loader), key=lambda scored: scored.scores.score[0], default=None)
     if highest is not None:
         batch = next(b for b in loader if b.samples == highest.samples)
         beside = np.concatenate([batch.pixels[0, :, -1], scorer.reconstruct(batch.pixels)[0]], 2)

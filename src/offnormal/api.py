@@ -94,7 +94,9 @@ def score(bundle: Bundle, images: Images, *, device: str = "auto", batch_size: i
         raise DataError("no images to score")
     if all(isinstance(item, str | Path) for item in found):
         items = resolve_items([name for name in found if isinstance(name, str | Path)], kind="image")
-        return concatenate(piece.scores for piece in scorer.over(ImageLoader(items, spec, batch_size=batch_size)))
+        return concatenate(
+            piece.scores for piece in scorer.score_batches(ImageLoader(items, spec, batch_size=batch_size))
+        )
     arrays = [to_pixels(_picture(item), spec) for item in found]
     batches = (stack(arrays[start : start + batch_size]) for start in range(0, len(arrays), batch_size))
     return concatenate(scorer.score(batch) for batch in batches)

@@ -1,30 +1,30 @@
-"""Errors that a user can act on: each message says what was got, what was expected and what to do."""
+"""Errors that a user can act on: each message says what was found, what was expected, and what to do."""
 
 from __future__ import annotations
 
 
 class OffnormalError(Exception):
-    """Root of every error that the library raises on purpose."""
+    """Base class of all errors that the library raises on purpose."""
 
 
 class UsageError(OffnormalError):
-    """The command line or a call was put together wrongly."""
+    """A command line or a call is invalid."""
 
 
 class ConfigError(OffnormalError):
-    """A configuration value or key is wrong."""
+    """A configuration key or value is invalid."""
 
 
 class PluginError(OffnormalError):
-    """What a plug-in registers cannot be imported, or is not what it is registered as."""
+    """A plug-in cannot be imported, or its class does not match its group."""
 
 
 class DataError(OffnormalError):
-    """A dataset, its tree, its labels or its masks are not what was expected."""
+    """A dataset, its folder tree, its labels, or its masks are not as expected."""
 
 
 class ImageError(DataError):
-    """One picture could not be read."""
+    """An image could not be read."""
 
 
 class VideoError(DataError):
@@ -32,20 +32,29 @@ class VideoError(DataError):
 
 
 class WeightsError(OffnormalError):
-    """Pretrained weights are missing, damaged or do not fit the network."""
+    """Pretrained weights are missing, damaged, or do not fit the network."""
 
 
 class BundleError(OffnormalError):
-    """A saved detector is missing, damaged or of another format version."""
+    """A saved detector is missing, damaged, or has another format version."""
 
 
 class NotFittedError(OffnormalError):
-    """A detector was asked for scores before it was fitted."""
+    """A detector must be fitted before it scores."""
 
 
 class FitError(OffnormalError):
-    """A detector could not be fitted to the data given."""
+    """A detector could not be fitted to the data."""
 
 
 class CalibrationError(OffnormalError):
     """A threshold cannot be guaranteed, or a calibration is missing or does not belong to the bundle."""
+
+
+def counted(count: int, singular: str, plural: str = "") -> str:
+    """Return a count with its noun.
+
+    >>> counted(1, "frame"), counted(2, "frame"), counted(0, "category", "categories")
+    ('1 frame', '2 frames', '0 categories')
+    """
+    return f"{count} {singular if count == 1 else plural or singular + 's'}"

@@ -1,4 +1,4 @@
-"""Named tensors in a file that cannot run code."""
+"""Stores named tensors in files that cannot run code."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from torch import Tensor
 
 
 def add_tensors(digest: hashlib._Hash, tensors: Mapping[str, Tensor]) -> None:
-    """Add tensors to a digest of hashlib, by name: names, shapes, kinds and every bit of their numbers."""
+    """Add tensors to a hashlib digest in order of their names: name, shape, dtype, and every bit of the values."""
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
         digest.update(value.detach().contiguous().cpu().flatten().view(torch.uint8).numpy().data)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Straight from memory to disk as safetensors; what the system says of a full disk is the OSError that it is."""
+    """Write tensors as safetensors; a full disk raises the OSError of the system, not a SafetensorError."""
     try:
         save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, path)
     except SafetensorError as error:

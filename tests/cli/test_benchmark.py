@@ -73,7 +73,7 @@ def test_a_bundle_that_is_not_saved_and_pictures_that_are_not_there(fitted, tmp_
     with pytest.raises(OffnormalError, match="saved"):
         benchmark_bundle(bundle, BenchmarkConfig())
     assert run(["benchmark", str(fitted), "--data", str(tmp_path), *QUICK]) == 2
-    assert "nothing to read" in capsys.readouterr().err
+    assert "no image; expected" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("whole", [True, False])

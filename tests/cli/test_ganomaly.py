@@ -40,7 +40,7 @@ def test_a_folder_in_the_published_layout(tmp_path, capsys):
 
 
 def test_digits_in_gray_at_the_least_size_that_shrinks_nothing(tmp_path, capsys):
-    data = write_digits(tmp_path / "digits", parts=("train", "t10k"), per_class=10)
+    data = write_digits(tmp_path / "digits", subsets=("train", "t10k"), per_class=10)
     made = fitted(capsys, tmp_path, "--data", data, "--normal-class", 3, "--channels", 1)
     spec = load(made["bundle"]).detector.input
     assert (spec.size, spec.channels) == ((16, 16), 1)  # digits of 12 x 12
@@ -51,8 +51,8 @@ def test_digits_in_gray_at_the_least_size_that_shrinks_nothing(tmp_path, capsys)
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--size", "48"], "the nearest is 32 x 32, --size 32"),
-        (["--size", "32x64"], "takes squares of 16, 32, 64, 128"),
+        (["--size", "48"], "use --size 32"),
+        (["--size", "32x64"], "a side of 16, 32, 64, 128"),
         (["--channels", "2"], "channels"),
         (["--normal-class", "3"], "has no classes"),
     ],

@@ -65,7 +65,7 @@ def test_what_lies_under_the_mask_changes_no_score(masked):
 def test_whoever_sees_frames_sees_them_painted(place, masked):
     bundle, seen = load(masked), []
     videos = [video(place / "data" / "test" / "odd.mp4", name="odd")]
-    list(VideoLoader(videos, bundle.input, batch_size=8, seen=seen.append, cache="ram"))
+    list(VideoLoader(videos, bundle.input, batch_size=8, on_frame=seen.append, cache="ram"))
     covered = area(bundle.input.mask, seen[0].image.shape[:2])
     assert len(seen) == 40
     assert not any(frame.image[covered].any() for frame in seen)

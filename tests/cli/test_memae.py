@@ -54,7 +54,7 @@ def test_pictures_take_the_form_that_suits_them(parts, tmp_path, capsys):
 
 
 def test_digits_at_their_own_size(tmp_path, capsys):
-    data = write_digits(tmp_path / "digits", parts=("train", "t10k"), per_class=10)
+    data = write_digits(tmp_path / "digits", subsets=("train", "t10k"), per_class=10)
     more = ["--normal-class", "3"]
     made = fitted(capsys, tmp_path, "--data", data, *more, "--form", "mnist")
     detector = load(made["bundle"]).detector

@@ -126,7 +126,7 @@ def test_overlays_never_overwrite_images_and_are_not_judged_later(fitted, parts,
     shutil.copytree(parts / "test" / "good", tmp_path / "new")
     before = (tmp_path / "new" / "000.png").read_bytes()
     assert run(["predict", str(fitted), str(tmp_path / "new" / "*.png"), "--overlays", str(tmp_path / "new")]) == 2
-    assert "choose another folder" in capsys.readouterr().err
+    assert "choose another output folder" in capsys.readouterr().err
     assert (tmp_path / "new" / "000.png").read_bytes() == before
     overlays = str(tmp_path / "new" / "out")
     for _ in range(2):

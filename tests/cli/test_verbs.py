@@ -216,7 +216,7 @@ def test_doctor_notices_damaged_weights(capsys, monkeypatch):
 
 
 def test_pictures_inside_idx_files_go_all_the_way(tmp_path, capsys):
-    data = write_digits(tmp_path / "digits", parts=("train", "t10k"), per_class=12, before="small_")
+    data = write_digits(tmp_path / "digits", subsets=("train", "t10k"), per_class=12, prefix="small_")
     chosen = ["--data", str(data), "--normal-class", "3"]
     assert run(["fit", "pixel_gaussian", *chosen, "--size", "16", "--out", str(tmp_path / "runs")]) == 0
     out = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Small videos, folders of frames and label files, written for tests."""
+"""Small videos, folders of frames and label files, for tests."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 
-def film(path: Path, frames: int = 6, *, fps: int = 10, size: tuple[int, int] = (32, 48)) -> Path:
-    """A video file of gray frames, (H, W) pixels; its suffix names the container."""
+def write_video(path: Path, frames: int = 6, *, fps: int = 10, size: tuple[int, int] = (32, 48)) -> Path:
+    """Write a video of gray frames; size: (H, W); the suffix chooses the container."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=fps)
@@ -23,7 +23,7 @@ def film(path: Path, frames: int = 6, *, fps: int = 10, size: tuple[int, int] = 
 
 
 def clip(folder: Path, frames: int = 6, *, start: int = 1, suffix: str = ".tif", marked: range | None = None) -> Path:
-    """A folder of numbered pictures 001, 002, ... of 4 x 6 pixels; those in `marked` (from 0) have a white pixel."""
+    """Write a folder of 4x6 images 001, 002, ...; those in `marked` (from 0) have a white pixel."""
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(frames):
         image = np.zeros((4, 6), np.uint8)
@@ -41,7 +41,7 @@ def cells(arrays: list[np.ndarray]) -> np.ndarray:
 
 
 def save_hdf5(path: Path, key: str, value: np.ndarray | list[np.ndarray]) -> None:
-    """A MATLAB 7.3 file as MATLAB writes it: a block of its own before HDF5, axes in reverse, cells by reference."""
+    """Write a MATLAB 7.3 file like MATLAB: a user block before HDF5, reversed axes, cells by reference."""
     with h5py.File(path, "w", userblock_size=512) as file:
         if isinstance(value, np.ndarray):
             file[key] = value.T

@@ -32,7 +32,7 @@ def dataset(tmp_path):
     return read(write(tmp_path / "set"))
 
 
-def test_the_fingerprint_does_not_depend_on_where_the_files_lie(dataset, tmp_path, monkeypatch):
+def test_the_fingerprint_does_not_depend_on_the_location(dataset, tmp_path, monkeypatch):
     shutil.copytree(dataset.root, tmp_path / "other name")
     assert read(tmp_path / "other name").fingerprint() == dataset.fingerprint()
     monkeypatch.chdir(tmp_path)
@@ -40,14 +40,14 @@ def test_the_fingerprint_does_not_depend_on_where_the_files_lie(dataset, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["train/good/lot1_1.png", "test/hole/lot1_2.png", "truth/lot1_2.png"])
-def test_the_fingerprint_changes_with_any_file_also_when_its_size_stays(dataset, name):
+def test_the_fingerprint_changes_with_any_file_of_the_same_size(dataset, name):
     before = dataset.fingerprint()
     path = dataset.root / name
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     assert dataset.fingerprint() != before
 
 
-def test_the_fingerprint_changes_with_names_labels_parts_and_masks(dataset):
+def test_the_fingerprint_changes_with_names_labels_splits_and_masks(dataset):
     renamed = dataset.train[0].path.rename(dataset.train[0].path.with_name("lot1_9.png"))
     other_name = replace(
         dataset, train=(replace(dataset.train[0], address=str(renamed), name="train/good/lot1_9.png"), dataset.train[1])
@@ -64,22 +64,21 @@ def test_the_fingerprint_changes_with_names_labels_parts_and_masks(dataset):
     assert len({variant.fingerprint() for variant in variants}) == len(variants)
 
 
-def test_each_part_has_a_fingerprint_of_its_own(dataset):
+def test_each_split_has_a_different_fingerprint(dataset):
     assert len({dataset.fingerprint(part) for part in ("train", "test", "all")}) == 3
     assert replace(dataset, test=()).fingerprint("train") == dataset.fingerprint("train")
     assert replace(dataset, train=()).fingerprint("test") == dataset.fingerprint("test")
 
 
-def test_test_pictures_beside_the_root_keep_the_fingerprint_place_free(tmp_path):
-    def beside(root):
+def test_the_fingerprint_of_test_images_next_to_the_root_does_not_depend_on_the_location(tmp_path):
+    def next_to_root(root):
         write(root)
-        found = read(root)
-        return replace(found, root=root / "train")
+        return replace(read(root), root=root / "train")
 
-    assert beside(tmp_path / "a").fingerprint() == beside(tmp_path / "b").fingerprint()
+    assert next_to_root(tmp_path / "a").fingerprint() == next_to_root(tmp_path / "b").fingerprint()
 
 
-def test_a_file_that_is_gone_or_not_unicode_has_a_fingerprint_too(dataset):
+def test_missing_files_and_names_that_are_not_unicode_have_a_fingerprint(dataset):
     before = dataset.fingerprint()
     dataset.train[0].path.unlink()
     assert dataset.fingerprint() != before
@@ -88,11 +87,11 @@ def test_a_file_that_is_gone_or_not_unicode_has_a_fingerprint_too(dataset):
 
 
 def test_no_groups_by_default(dataset):
-    assert dataset.grouped(None) is dataset
+    assert dataset.with_group_by(None) is dataset
 
 
 def test_groups_by_folder(dataset):
-    grouped = dataset.grouped("folder")
+    grouped = dataset.with_group_by("folder")
     assert grouped.train[0].group == grouped.train[1].group != grouped.test[0].group
     assert grouped.train[0].path == dataset.train[0].path
 
@@ -108,16 +107,16 @@ def test_groups_by_folder(dataset):
     ],
 )
 def test_groups_by_expression_on_the_path_below_the_root(dataset, expression, groups):
-    grouped = dataset.grouped(expression)
+    grouped = dataset.with_group_by(expression)
     assert [sample.group for sample in (*grouped.train, *grouped.test)] == groups
 
 
 @pytest.mark.parametrize("expression", ["lot[3-9]", "good", "(x?)"])
-def test_an_expression_that_does_not_match_every_picture_names_the_first(dataset, expression):
-    with pytest.raises(DataError, match=r"does not match (train|test)/.*: write an expression"):
-        dataset.grouped(expression)
+def test_an_expression_that_does_not_match_every_image_names_the_first(dataset, expression):
+    with pytest.raises(DataError, match=r"does not match (train|test)/.*: expected an expression"):
+        dataset.with_group_by(expression)
 
 
 def test_a_bad_expression_is_explained(dataset):
-    with pytest.raises(DataError, match=r"neither 'folder' nor a regular expression: .*unterminated"):
-        dataset.grouped("lot(")
+    with pytest.raises(DataError, match=r"expected 'folder' or a regular expression \(.*unterminated"):
+        dataset.with_group_by("lot(")

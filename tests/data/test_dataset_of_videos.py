@@ -33,7 +33,7 @@ def dataset(tmp_path):
     return read(write(tmp_path / "set"))
 
 
-def test_the_fingerprint_does_not_depend_on_where_the_files_lie(dataset, tmp_path, monkeypatch):
+def test_the_fingerprint_does_not_depend_on_the_location(dataset, tmp_path, monkeypatch):
     shutil.copytree(dataset.root, tmp_path / "other name")
     assert read(tmp_path / "other name").fingerprint() == dataset.fingerprint()
     monkeypatch.chdir(tmp_path)
@@ -41,14 +41,14 @@ def test_the_fingerprint_does_not_depend_on_where_the_files_lie(dataset, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["train/cam1_a.mp4", "test/cam1_b.mp4", "masks.npz", "train/cam3_a/002.tif"])
-def test_the_fingerprint_changes_with_any_file_also_when_its_size_stays(dataset, name):
+def test_the_fingerprint_changes_with_any_file_of_the_same_size(dataset, name):
     before = dataset.fingerprint()
     path = dataset.root / name
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     assert dataset.fingerprint() != before
 
 
-def test_the_fingerprint_changes_with_frames_labels_parts_and_masks(dataset):
+def test_the_fingerprint_changes_with_frames_labels_splits_and_masks(dataset):
     test = dataset.test[0]
     variants = [
         dataset,
@@ -60,43 +60,43 @@ def test_the_fingerprint_changes_with_frames_labels_parts_and_masks(dataset):
         replace(dataset, train=dataset.train[:1]),
         replace(dataset, train=dataset.train[:1], test=(*dataset.train[1:], test)),
     ]
-    found = {variant.fingerprint() for variant in variants}
-    assert len(found) == len(variants)
+    fingerprints = {variant.fingerprint() for variant in variants}
+    assert len(fingerprints) == len(variants)
     (dataset.root / "train/cam3_a/003.tif").rename(dataset.root / "train/cam3_a/009.tif")
-    assert dataset.fingerprint() not in found
+    assert dataset.fingerprint() not in fingerprints
 
 
-def test_each_part_has_a_fingerprint_of_its_own(dataset):
+def test_each_split_has_a_different_fingerprint(dataset):
     assert len({dataset.fingerprint(part) for part in ("train", "test", "all")}) == 3
     assert replace(dataset, test=()).fingerprint("train") == dataset.fingerprint("train")
 
 
-def test_contents_are_one_hash_a_training_video_wherever_it_is_called_what(dataset):
-    before = dataset.contents()
+def test_content_hashes_do_not_depend_on_names(dataset):
+    before = dataset.content_hashes()
     assert (len(before), before) == (3, sorted(before))
     moved = dataset.train[0].path.rename(dataset.root / "moved.mp4")
     renamed = replace(dataset, train=(replace(dataset.train[0], address=str(moved), name="m"), *dataset.train[1:]))
-    assert renamed.contents() == before
+    assert renamed.content_hashes() == before
 
 
-def test_a_video_that_is_gone_has_a_fingerprint_too(dataset):
+def test_a_missing_video_has_a_fingerprint(dataset):
     before = dataset.fingerprint()
     dataset.train[0].path.unlink()
     assert dataset.fingerprint() != before
 
 
 def test_groups(dataset):
-    assert dataset.grouped(None) is dataset
-    by_camera = dataset.grouped(r"cam\d")
+    assert dataset.with_group_by(None) is dataset
+    by_camera = dataset.with_group_by(r"cam\d")
     assert [video.group for video in (*by_camera.train, *by_camera.test)] == ["cam1", "cam2", "cam3", "cam1"]
-    by_folder = dataset.grouped("folder")
+    by_folder = dataset.with_group_by("folder")
     assert {video.group for video in by_folder.train} == {(dataset.root / "train").as_posix()}
-    with pytest.raises(DataError, match=r"does not match train/cam1_a\.mp4: write an expression"):
-        dataset.grouped("lot")
+    with pytest.raises(DataError, match=r"does not match train/cam1_a\.mp4: expected an expression"):
+        dataset.with_group_by("lot")
 
 
-def test_names_are_unique_within_a_part(dataset):
-    with pytest.raises(DataError, match="are both called 'a'; rename one"):
+def test_names_are_unique_within_a_split(dataset):
+    with pytest.raises(DataError, match="have the same name 'a'; rename one"):
         replace(dataset, train=tuple(replace(video, name="a") for video in dataset.train))
     assert replace(dataset, test=tuple(replace(v, name=dataset.train[0].name) for v in dataset.test))
 
@@ -104,5 +104,5 @@ def test_names_are_unique_within_a_part(dataset):
 def test_images_and_videos_are_never_in_one_dataset(dataset):
     assert dataset.is_video
     assert not replace(dataset, train=(), test=(image("a.png"),)).is_video
-    with pytest.raises(DataError, match="expected all items to be of one kind"):
+    with pytest.raises(DataError, match="expected only images or only videos"):
         replace(dataset, test=(*dataset.test, image("a.png")))

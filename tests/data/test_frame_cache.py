@@ -20,7 +20,7 @@ def frames(count=5, start=0):
     ]
 
 
-def kept(cache, key, of):
+def record(cache, key, of):
     recording = cache.record(key)
     for frame in of:
         recording.add(frame)
@@ -29,10 +29,10 @@ def kept(cache, key, of):
     return cache.read(key)
 
 
-def same(found, expected):
-    found = list(found)
-    assert [(f.index, f.time_s) for f in found] == [(f.index, f.time_s) for f in expected]
-    for a, b in zip(found, expected, strict=True):
+def same(result, expected):
+    result = list(result)
+    assert [(f.index, f.time_s) for f in result] == [(f.index, f.time_s) for f in expected]
+    for a, b in zip(result, expected, strict=True):
         np.testing.assert_array_equal(a.pixels, b.pixels)
 
 
@@ -41,14 +41,14 @@ def cache(request, tmp_path):
     return RamCache() if request.param == "ram" else DiskCache(tmp_path / "cache")
 
 
-def test_frames_come_back_as_they_were(cache):
+def test_cached_frames_are_unchanged(cache):
     assert cache.read("a") is None
-    same(kept(cache, "a", frames()), frames())
-    same(kept(cache, "b", frames(3, start=7)), frames(3, start=7))
+    same(record(cache, "a", frames()), frames())
+    same(record(cache, "b", frames(3, start=7)), frames(3, start=7))
     same(cache.read("a"), frames())
 
 
-def test_without_commit_nothing_is_kept(cache, tmp_path):
+def test_without_commit_nothing_is_cached(cache, tmp_path):
     recording = cache.record("a")
     recording.add(frames()[0])
     recording.close()
@@ -56,19 +56,19 @@ def test_without_commit_nothing_is_kept(cache, tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_memory_is_bounded_and_a_full_cache_is_said_once(caplog):
+def test_memory_is_bounded_and_a_full_cache_warns_once(caplog):
     size = frames()[0].pixels.nbytes
     cache = RamCache(limit=12 * size)
-    assert kept(cache, "a", frames()) and kept(cache, "b", frames())
-    assert kept(cache, "c", frames()) is None
-    assert kept(cache, "d", frames()) is None
-    assert kept(cache, "e", frames(2)) is not None
+    assert record(cache, "a", frames()) and record(cache, "b", frames())
+    assert record(cache, "c", frames()) is None
+    assert record(cache, "d", frames()) is None
+    assert record(cache, "e", frames(2)) is not None
     assert len(caplog.records) == 1
     assert "full" in caplog.text
 
 
 def test_a_file_of_the_cache_is_an_ordinary_array(tmp_path):
-    kept(DiskCache(tmp_path), "a", frames())
+    record(DiskCache(tmp_path), "a", frames())
     rows = np.load(tmp_path / "a.npy", allow_pickle=False)
     np.testing.assert_array_equal(rows["pixels"], np.stack([f.pixels for f in frames()]))
     assert rows["index"].tolist() == [0, 1, 2, 3, 4]
@@ -86,18 +86,18 @@ def test_a_file_of_the_cache_is_an_ordinary_array(tmp_path):
         lambda data: data.replace(b"'crc'", b"'abc'"),
     ],
 )
-def test_a_damaged_file_is_ignored_and_written_anew(tmp_path, caplog, spoil):
+def test_a_damaged_file_is_ignored_and_rewritten(tmp_path, caplog, spoil):
     cache = DiskCache(tmp_path)
-    kept(cache, "a", frames())
+    record(cache, "a", frames())
     path = tmp_path / "a.npy"
     path.write_bytes(spoil(path.read_bytes()))
     if cache.read("a") is not None:  # spaces of the header
         pytest.fail("damage went unseen")
     assert "damaged" in caplog.text
-    same(kept(cache, "a", frames()), frames())
+    same(record(cache, "a", frames()), frames())
 
 
-def test_a_full_disk_is_said_once_and_nothing_is_left_of_it(tmp_path, caplog, monkeypatch):
+def test_a_full_disk_warns_once_and_leaves_no_files(tmp_path, caplog, monkeypatch):
     cache = DiskCache(tmp_path)
     real = type(tmp_path).open
 
@@ -119,14 +119,14 @@ def test_a_full_disk_is_said_once_and_nothing_is_left_of_it(tmp_path, caplog, mo
             self.file.close()
 
     monkeypatch.setattr(type(tmp_path), "open", opened)
-    assert kept(cache, "a", frames()) is None
-    assert kept(cache, "b", frames()) is None
+    assert record(cache, "a", frames()) is None
+    assert record(cache, "b", frames()) is None
     assert len(caplog.records) == 1
     assert "No space left" in caplog.text
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_killed_program_left_is_removed_later(tmp_path):
+def test_files_of_killed_programs_are_removed_later(tmp_path):
     for name, age in ((".a.0.partial", 2 * 86_400), (".b.0.partial", 60)):
         (tmp_path / name).write_text("x")
         os.utime(tmp_path / name, (time.time() - age,) * 2)
@@ -136,11 +136,11 @@ def test_what_a_killed_program_left_is_removed_later(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_explained(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ConfigError, match="no place for a cache"):
+    with pytest.raises(ConfigError, match="cannot store a cache"):
         DiskCache(tmp_path / "file" / "cache")
 
 
-def test_the_key_follows_the_file_and_what_decides_on_pixels(tmp_path):
+def test_the_key_depends_on_the_file_and_on_pixel_settings(tmp_path):
     video = tmp_path / "ä b.mp4"
     video.write_text("one")
     key = cache_key(video, SPEC)
@@ -160,7 +160,7 @@ def test_the_key_follows_the_file_and_what_decides_on_pixels(tmp_path):
     assert len({key, *others}) == 8
 
 
-def test_the_key_of_a_folder_follows_its_pictures(tmp_path):
+def test_the_key_of_a_folder_depends_on_its_images(tmp_path):
     folder = tmp_path / "frames"
     folder.mkdir()
     (folder / "0.jpg").write_text("x")
@@ -169,7 +169,7 @@ def test_the_key_of_a_folder_follows_its_pictures(tmp_path):
     assert cache_key(folder, SPEC) != key
 
 
-def test_frames_seen_through_another_mask_are_other_frames(tmp_path):
+def test_the_key_depends_on_the_privacy_mask(tmp_path):
     path = tmp_path / "a.mp4"
     path.touch()
     masks = [None, Mask((((0, 0), (1, 0), (1, 1)),)), Mask((((0, 0), (1, 0), (0, 1)),))]

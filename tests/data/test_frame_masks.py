@@ -7,7 +7,7 @@ from scipy.io import savemat
 
 from offnormal.data import frame_masks
 from offnormal.data.array_files import read_npy
-from offnormal.data.frame_labels import as_labels
+from offnormal.data.frame_labels import parse_labels
 from offnormal.data.frame_masks import frame_labels, open_masks
 from offnormal.errors import DataError
 from offnormal.types import MaskSource
@@ -47,7 +47,7 @@ FORMS = ["", ".npy", ".npz", "packed.npz", "packed.npy", ".mat", "7.3.mat"]
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_gives_the_same_masks_one_at_a_time(tmp_path, masks, form):
+def test_every_format_returns_the_same_masks(tmp_path, masks, form):
     with open_masks(write(tmp_path, masks, form)) as opened:
         assert len(opened) == 5
         for i in (4, 0, 2, -1):
@@ -58,7 +58,7 @@ def test_every_form_gives_the_same_masks_one_at_a_time(tmp_path, masks, form):
             opened[5]
 
 
-def test_a_frame_is_anomalous_when_any_pixel_is(tmp_path, masks):
+def test_a_frame_is_anomalous_if_any_pixel_is(tmp_path, masks):
     masks[[1, 3]] = False
     masks[3, 6, 12] = True
     with open_masks(write(tmp_path, masks, "packed.npz")) as opened:
@@ -66,7 +66,7 @@ def test_a_frame_is_anomalous_when_any_pixel_is(tmp_path, masks):
         assert frame_labels(opened).dtype == np.uint8
 
 
-def test_a_npy_is_read_a_frame_at_a_time_and_let_go(tmp_path, masks, monkeypatch):
+def test_a_npy_is_read_one_frame_at_a_time_and_closed(tmp_path, masks, monkeypatch):
     stored = []
     monkeypatch.setattr(
         frame_masks, "read_npy", lambda *args, **options: stored.append(read_npy(*args, **options)) or stored[0]
@@ -80,27 +80,27 @@ def test_a_npy_is_read_a_frame_at_a_time_and_let_go(tmp_path, masks, monkeypatch
 
 
 @pytest.mark.parametrize("size", [(7, 17), (7, 8), (8, 13)])
-def test_packed_masks_of_another_size_are_refused(tmp_path, masks, size):
+def test_packed_masks_of_another_size_are_rejected(tmp_path, masks, size):
     source = write(tmp_path, masks, "packed.npz")
-    with pytest.raises(DataError, match=rf"packed masks of {size[0]} x {size[1]} pixels are"):
+    with pytest.raises(DataError, match=rf"packed masks of {size[0]}x{size[1]} pixels"):
         open_masks(MaskSource(path=source.path, key=source.key, size=size))
 
 
-def test_arrays_of_other_shapes_are_refused(tmp_path):
+def test_arrays_of_other_shapes_are_rejected(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((5, 4)))
     with pytest.raises(DataError, match=r"masks of shape \(5, 4\).*expected numbers \(T, H, W\)"):
         open_masks(MaskSource(path=tmp_path / "a.npy"))
     savemat(tmp_path / "b.mat", {"volLabel": cells([np.zeros((2, 3)), np.zeros((2, 4))])})
-    with pytest.raises(DataError, match="2 masks of unequal shapes"):
+    with pytest.raises(DataError, match="2 masks, no common shape"):
         open_masks(MaskSource(path=tmp_path / "b.mat"))
     np.savez(tmp_path / "c.npz", np.zeros(3), np.zeros(3))
-    with pytest.raises(DataError, match="2 arrays; expected the masks"):
+    with pytest.raises(DataError, match="2 arrays; expected only the masks"):
         open_masks(MaskSource(path=tmp_path / "c.npz"))
 
 
 def test_an_empty_folder_and_a_missing_file(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no picture in it"):
+    with pytest.raises(DataError, match="no images"):
         open_masks(MaskSource(path=tmp_path / "empty"))
     with pytest.raises(DataError, match="no such file"):
         open_masks(MaskSource(path=tmp_path / "gone.npy"))
@@ -113,4 +113,4 @@ def test_real_masks_mark_the_frames_that_are_labeled(real_data):
         for clip in ("001", "006", "012"):
             source = MaskSource(path=path, key=f"mask_{clip}_packed", size=tuple(stored[f"shape_{clip}"][1:]))
             with open_masks(source) as opened:
-                np.testing.assert_array_equal(frame_labels(opened), as_labels(stored[f"frame_labels_{clip}"], clip))
+                np.testing.assert_array_equal(frame_labels(opened), parse_labels(stored[f"frame_labels_{clip}"], clip))

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from offnormal.data import images
-from offnormal.data.images import fixed_size, place, read_mask, read_pixels, resize, restore_size, stack
+from offnormal.data.images import (
+    compute_placement,
+    median_aspect_size,
+    read_mask,
+    read_pixels,
+    resize,
+    restore_size,
+    stack,
+)
 from offnormal.errors import ConfigError, ImageError
 from offnormal.types import InputSpec, Resize
 
@@ -17,7 +25,7 @@ SPEC = InputSpec(size=(8, 12))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pixels_have_the_channels_and_the_order_of_the_specification(tmp_path, channels):
+def test_pixels_have_the_channels_of_the_specification(tmp_path, channels):
     Image.new("RGB", (12, 8), (255, 0, 0)).save(tmp_path / "x.png")
     pixels = read_pixels(tmp_path / "x.png", InputSpec(size=(8, 12), channels=channels))
     assert pixels.shape == (channels, 8, 12)
@@ -25,7 +33,7 @@ def test_pixels_have_the_channels_and_the_order_of_the_specification(tmp_path, c
     assert pixels[:, 0, 0].tolist() == ([255, 0, 0] if channels == 3 else [76])
 
 
-def test_deep_pixels_stay_between_0_and_1_however_the_filter_swings(tmp_path):
+def test_deep_pixels_stay_between_0_and_1_for_every_filter(tmp_path):
     steps = np.kron(np.array([[0, 1], [1, 0]] * 3), np.ones((5, 5))) * 65535
     Image.fromarray(steps.astype(np.uint16)).save(tmp_path / "x.png")
     pixels = read_pixels(tmp_path / "x.png", InputSpec(size=(64, 32), resize=Resize(interpolation="lanczos")))
@@ -35,13 +43,13 @@ def test_deep_pixels_stay_between_0_and_1_however_the_filter_swings(tmp_path):
 
 def test_values_that_cannot_be_used_name_the_file(tmp_path):
     Image.fromarray(np.full((4, 4), 2, np.float32)).save(tmp_path / "x.tif")
-    with pytest.raises(ImageError, match=r"x\.tif: float picture with values 2 to 2"):
+    with pytest.raises(ImageError, match=r"x\.tif: float \w+ with values 2 to 2"):
         read_pixels(tmp_path / "x.tif", SPEC)
 
 
 @pytest.mark.parametrize("policy", ["median_aspect", "letterbox", "short_side"])
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_a_large_jpeg_gives_nearly_the_pixels_of_the_same_picture_decoded_whole(tmp_path, policy, orientation):
+def test_a_reduced_jpeg_has_nearly_the_pixels_of_the_full_image(tmp_path, policy, orientation):
     blocks = np.random.default_rng(0).integers(60, 200, (6, 9, 3), dtype=np.uint8)
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -57,13 +65,13 @@ def test_a_large_jpeg_gives_nearly_the_pixels_of_the_same_picture_decoded_whole(
 
 @pytest.mark.parametrize("size", [(96, 64), (64, 96), (512, 32), (160, 160)])
 @pytest.mark.parametrize("policy", ["median_aspect", "letterbox", "short_side"])
-def test_at_least_twice_what_the_filter_makes_of_a_picture_is_decoded(tmp_path, monkeypatch, policy, size):
+def test_images_are_decoded_with_at_least_twice_the_resized_size(tmp_path, monkeypatch, policy, size):
     decoded, real = [], images.open_image
     monkeypatch.setattr(images, "open_image", lambda *a, **k: decoded.append(real(*a, **k)) or decoded[-1])
     Image.new("RGB", size).save(tmp_path / "x.jpg")
     spec = InputSpec(size=(8, 8), resize=Resize(policy=policy, short_side=8 if policy == "short_side" else None))
     read_pixels(tmp_path / "x.jpg", spec)
-    height, width = place(size[::-1], spec).scaled
+    height, width = compute_placement(size[::-1], spec).scaled
     (image,) = decoded
     assert image.size != size or min(size) == 32
     assert image.width >= 2 * width
@@ -71,7 +79,7 @@ def test_at_least_twice_what_the_filter_makes_of_a_picture_is_decoded(tmp_path, 
 
 
 @pytest.mark.parametrize(("interpolation", "antialias"), [("nearest", True), ("bilinear", False)])
-def test_points_are_taken_from_the_picture_decoded_whole(tmp_path, interpolation, antialias):
+def test_point_filters_use_the_full_image(tmp_path, interpolation, antialias):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 96), dtype=np.uint8)).save(tmp_path / "x.jpg")
     Image.open(tmp_path / "x.jpg").save(tmp_path / "x.png")
     spec = InputSpec(size=(8, 12), resize=Resize(interpolation=interpolation, antialias=antialias))
@@ -119,7 +127,7 @@ def filtered(spec, **changes):
 
 
 def naive_target(y, x, size, spec):
-    """Where the center of pixel (y, x) of a picture of `size` lies in the rectangle."""
+    """Position, at input size, of the center of pixel (y, x) of an image of `size`."""
     (height, width), (rows, columns) = spec.size, size
     if spec.resize.policy in ("stretch", "median_aspect"):
         return (y + 0.5) * height / rows, (x + 0.5) * width / columns
@@ -140,8 +148,8 @@ def test_doctests():
     multiple=st.sampled_from([1, 8, 16, 32]),
 )
 @settings(max_examples=200, deadline=None)
-def test_fixed_size_keeps_aspect_and_area_up_to_rounding(sizes, side, multiple):
-    height, width = fixed_size(sizes, side, multiple=multiple)
+def test_median_aspect_size_preserves_aspect_and_area_up_to_rounding(sizes, side, multiple):
+    height, width = median_aspect_size(sizes, side, multiple=multiple)
     assert height % multiple == width % multiple == 0
     assert min(height, width) >= multiple
     aspect = np.median([w / h for h, w in sizes])
@@ -153,17 +161,17 @@ def test_fixed_size_keeps_aspect_and_area_up_to_rounding(sizes, side, multiple):
         assert height * width <= max(side * side, multiple * multiple) + multiple * multiple / 2
 
 
-def test_fixed_size_follows_most_pictures_and_not_the_odd_one():
-    assert fixed_size([(100, 200)] * 3 + [(5000, 10)], 256, multiple=32) == (192, 352)
-    assert fixed_size([(200, 100)], 256, multiple=32) == (352, 192)
-    assert fixed_size([(1, 100_000)], 256, multiple=32) == (32, 2048)  # the area of 256 x 256
+def test_median_aspect_size_ignores_outliers():
+    assert median_aspect_size([(100, 200)] * 3 + [(5000, 10)], 256, multiple=32) == (192, 352)
+    assert median_aspect_size([(200, 100)], 256, multiple=32) == (352, 192)
+    assert median_aspect_size([(1, 100_000)], 256, multiple=32) == (32, 2048)  # the area of 256 x 256
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", SPECS)
-def test_place_covers_the_picture_as_the_policy_says(name, size):
+def test_placement_follows_the_policy(name, size):
     spec = SPECS[name]
-    placement = place(size, spec)
+    placement = compute_placement(size, spec)
     if name in ("stretch", "median"):
         assert (placement.scaled, placement.top, placement.left) == (spec.size, 0, 0)
         return
@@ -180,33 +188,33 @@ def test_place_covers_the_picture_as_the_policy_says(name, size):
 
 @pytest.mark.parametrize("size", [(40, 40), (37, 81), (90, 31), (26, 44)])
 @pytest.mark.parametrize("name", SPECS)
-def test_a_marked_spot_lands_where_the_naive_formula_says(name, size):
+def test_a_marked_spot_is_where_the_naive_formula_puts_it(name, size):
     spec = filtered(SPECS[name], interpolation="bilinear")
     for y, x in ((size[0] // 2, size[1] // 2), (size[0] // 2 - 3, size[1] // 2 + 4), (size[0] // 2 + 5, size[1] // 2)):
-        picture = np.zeros(size, np.float32)
-        picture[y - 1 : y + 2, x - 1 : x + 2] = 1
-        laid = np.asarray(resize(Image.fromarray(picture), spec)) * inside(size, spec)
-        weights = laid / laid.sum()
+        source = np.zeros(size, np.float32)
+        source[y - 1 : y + 2, x - 1 : x + 2] = 1
+        resized = np.asarray(resize(Image.fromarray(source), spec)) * inside(size, spec)
+        weights = resized / resized.sum()
         rows, columns = np.mgrid[: spec.size[0], : spec.size[1]] + 0.5
         center = (weights * rows).sum(), (weights * columns).sum()
         np.testing.assert_allclose(center, naive_target(y, x, size, spec), atol=0.75)
 
 
 def inside(size, spec):
-    """Target pixels that show the picture."""
+    """Target pixels inside the image."""
     return np.asarray(resize(Image.new("L", size[::-1], 1), spec, mask=True)) > 0
 
 
 @pytest.mark.parametrize("size", [(40, 40), (37, 81), (90, 31), (64, 96)])
 @pytest.mark.parametrize("name", SPECS)
-def test_unlay_brings_a_blob_back_to_its_place(name, size):
+def test_restore_size_returns_a_blob_to_its_position(name, size):
     spec = SPECS[name]
     rows, columns = np.mgrid[: size[0], : size[1]] + 0.5
     for dy, dx in ((0, 0), (-4, 3), (5, -2)):
         y, x = size[0] / 2 + dy, size[1] / 2 + dx
         blob = np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * 2.5**2)).astype(np.float32)
-        laid = np.asarray(resize(Image.fromarray(blob), spec)) * inside(size, spec)
-        back = restore_size(laid, size, spec)
+        resized = np.asarray(resize(Image.fromarray(blob), spec)) * inside(size, spec)
+        back = restore_size(resized, size, spec)
         assert back.shape == size
         assert back.dtype == np.float32
         weights = np.where(back > 0.3 * back.max(), back, 0)
@@ -219,16 +227,16 @@ def test_unlay_brings_a_blob_back_to_its_place(name, size):
 @pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("antialias", [True, False])
 @pytest.mark.parametrize("mode", ["L", "RGB", "F"])
-def test_every_size_is_laid_and_comes_back(name, size, antialias, mode):
+def test_every_size_is_resized_and_restored(name, size, antialias, mode):
     spec = filtered(SPECS[name], antialias=antialias)
-    laid = resize(Image.new(mode, size[::-1], {"L": 200, "RGB": (200, 10, 90), "F": 0.8}[mode]), spec)
-    assert (laid.height, laid.width) == spec.size
-    assert laid.mode == mode
+    resized = resize(Image.new(mode, size[::-1], {"L": 200, "RGB": (200, 10, 90), "F": 0.8}[mode]), spec)
+    assert (resized.height, resized.width) == spec.size
+    assert resized.mode == mode
     assert restore_size(np.ones(spec.size), size, spec).shape == size
 
 
 @pytest.mark.parametrize("size", [(40, 40), (37, 81), (90, 31), (20, 300)])
-def test_unlay_of_a_letterbox_loses_nothing_and_of_a_crop_gives_zero_where_it_was_cut(size):
+def test_restore_size_is_complete_for_a_letterbox_and_zero_outside_a_crop(size):
     np.testing.assert_allclose(restore_size(np.ones(LETTERBOX.size), size, LETTERBOX), 1)
     back = restore_size(np.ones(SHORT_SIDE.size), size, SHORT_SIDE)
     assert back[size[0] // 2, size[1] // 2] == 1
@@ -237,12 +245,12 @@ def test_unlay_of_a_letterbox_loses_nothing_and_of_a_crop_gives_zero_where_it_wa
     assert abs(back.sum() - share**2) <= 0.15 * share**2 + 2 * share
 
 
-def test_a_letterbox_is_gray_around_a_picture_and_zero_around_a_mask():
+def test_a_letterbox_is_gray_around_an_image_and_zero_around_a_mask():
     wide = Image.new("RGB", (80, 20), (200, 100, 0))
-    laid = np.asarray(resize(wide, LETTERBOX))
-    np.testing.assert_array_equal(laid[:10], np.full((10, 48, 3), 128))
-    np.testing.assert_array_equal(laid[10:22], np.broadcast_to([200, 100, 0], (12, 48, 3)))
-    np.testing.assert_array_equal(laid[22:], np.full((10, 48, 3), 128))
+    resized = np.asarray(resize(wide, LETTERBOX))
+    np.testing.assert_array_equal(resized[:10], np.full((10, 48, 3), 128))
+    np.testing.assert_array_equal(resized[10:22], np.broadcast_to([200, 100, 0], (12, 48, 3)))
+    np.testing.assert_array_equal(resized[22:], np.full((10, 48, 3), 128))
     np.testing.assert_array_equal(np.asarray(resize(Image.new("F", (80, 20), 1), LETTERBOX))[:10], 0.5)
     np.testing.assert_array_equal(np.asarray(resize(Image.new("L", (80, 20), 9), LETTERBOX))[0], 128)
     mask = np.asarray(resize(Image.new("L", (80, 20), 1), LETTERBOX, mask=True))
@@ -250,56 +258,56 @@ def test_a_letterbox_is_gray_around_a_picture_and_zero_around_a_mask():
     assert mask[10:22].all()
 
 
-def test_short_side_cuts_the_center():
-    picture = np.zeros((64, 128), np.uint8)
-    picture[:, 32:96] = 255
+def test_short_side_crops_the_center():
+    source = np.zeros((64, 128), np.uint8)
+    source[:, 32:96] = 255
     spec = InputSpec(size=(32, 32), resize=Resize(policy="short_side", short_side=32, interpolation="box"))
-    assert np.asarray(resize(Image.fromarray(picture), spec)).min() == 255
+    assert np.asarray(resize(Image.fromarray(source), spec)).min() == 255
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_masks_stay_masks(name):
     mask = np.random.default_rng(0).integers(0, 2, (53, 77), dtype=np.uint8)
     spec = filtered(SPECS[name], interpolation="lanczos")
-    laid = np.asarray(resize(Image.fromarray(mask), spec, mask=True))
-    assert set(np.unique(laid)) <= {0, 1}
+    resized = np.asarray(resize(Image.fromarray(mask), spec, mask=True))
+    assert set(np.unique(resized)) <= {0, 1}
     if name == "stretch":
         rows = ((np.arange(32) + 0.5) * 53 / 32).astype(int)
         columns = ((np.arange(48) + 0.5) * 77 / 48).astype(int)
-        np.testing.assert_array_equal(laid, mask[rows][:, columns])
+        np.testing.assert_array_equal(resized, mask[rows][:, columns])
 
 
-def test_antialias_averages_and_without_it_points_are_taken():
+def test_antialiasing_averages_and_without_it_points_are_sampled():
     stripes = np.tile(np.array([0, 1], np.float32), (64, 48))
     averaged = np.asarray(resize(Image.fromarray(stripes), filtered(STRETCH, interpolation="bilinear")))
     assert np.abs(averaged - 0.5)[:, 2:-2].max() < 0.1
-    picture = np.random.default_rng(0).random((65, 150), np.float32)
-    taken = np.asarray(resize(Image.fromarray(picture), filtered(STRETCH, interpolation="bilinear", antialias=False)))
+    source = np.random.default_rng(0).random((65, 150), np.float32)
+    sampled = np.asarray(resize(Image.fromarray(source), filtered(STRETCH, interpolation="bilinear", antialias=False)))
     y = np.clip((np.arange(32) + 0.5) * 65 / 32 - 0.5, 0, 64)
     x = np.clip((np.arange(48) + 0.5) * 150 / 48 - 0.5, 0, 149)
     top, left = np.minimum(y.astype(int), 63), np.minimum(x.astype(int), 148)
     dy, dx = (y - top)[:, None], (x - left)[None]
-    at = lambda rows, columns: picture[rows][:, columns]  # noqa: E731
+    at = lambda rows, columns: source[rows][:, columns]  # noqa: E731
     upper = at(top, left) * (1 - dx) + at(top, left + 1) * dx
     lower = at(top + 1, left) * (1 - dx) + at(top + 1, left + 1) * dx
-    np.testing.assert_allclose(taken, upper * (1 - dy) + lower * dy, atol=1e-5)
+    np.testing.assert_allclose(sampled, upper * (1 - dy) + lower * dy, atol=1e-5)
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"])
-def test_interpolation_is_the_one_of_pillow(interpolation):
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 90, 3), dtype=np.uint8))
-    laid = resize(picture, filtered(STRETCH, interpolation=interpolation))
-    expected = picture.resize((48, 32), Image.Resampling[interpolation.upper()])
-    np.testing.assert_array_equal(np.asarray(laid), np.asarray(expected))
+def test_interpolation_equals_pillow(interpolation):
+    source = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 90, 3), dtype=np.uint8))
+    resized = resize(source, filtered(STRETCH, interpolation=interpolation))
+    expected = source.resize((48, 32), Image.Resampling[interpolation.upper()])
+    np.testing.assert_array_equal(np.asarray(resized), np.asarray(expected))
 
 
 @pytest.mark.parametrize("interpolation", ["box", "hamming", "lanczos"])
-def test_filters_that_need_antialiasing_are_refused_without_it(interpolation):
-    with pytest.raises(ConfigError, match="antialiasing only; without it choose nearest, bilinear, bicubic"):
+def test_filters_that_need_antialiasing_are_rejected_without_it(interpolation):
+    with pytest.raises(ConfigError, match="needs antialiasing; expected nearest, bilinear, bicubic"):
         Resize(interpolation=interpolation, antialias=False)
 
 
-def test_a_picture_of_the_right_size_is_left_as_it_is():
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8))
+def test_an_image_of_the_right_size_is_unchanged():
+    source = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8))
     for spec in (STRETCH, LETTERBOX):
-        np.testing.assert_array_equal(np.asarray(resize(picture, spec)), np.asarray(picture))
+        np.testing.assert_array_equal(np.asarray(resize(source, spec)), np.asarray(source))

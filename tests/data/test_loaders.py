@@ -33,12 +33,12 @@ def test_items_come_from_a_loader_of_their_kind_with_the_options_of_that_kind(tm
     (batch,) = videos
     assert [(s.item.name, s.group, s.frame) for s in batch.samples] == [("a", "a", 0), ("a", "a", 5)]
     assert (images.every_s, videos.every_s) == (None, 0.5)
-    assert ([end.video.name for end in videos.ended], images.ended) == (["a"], [])
+    assert ([end.video.name for end in videos.summaries], images.summaries) == (["a"], [])
 
 
 @pytest.mark.parametrize(("item", "error"), [(image("gone.png"), ImageError), (video("gone.mp4"), VideoError)])
 def test_bad_files_of_both_kinds_stop_or_are_listed(item, error):
-    with pytest.raises(error, match=r"gone.*leave such (files|videos) out with --on-error skip"):
+    with pytest.raises(error, match=r"gone.*--on-error skip skips such (files|videos)"):
         list(open_loader([item], SPEC, batch_size=4))
     loader = open_loader([item], SPEC, batch_size=4, on_error="skip")
     assert list(loader) == []
@@ -48,16 +48,16 @@ def test_bad_files_of_both_kinds_stop_or_are_listed(item, error):
 def test_a_loader_over_other_items_starts_its_lists_anew():
     loader = open_loader([image("gone.png")], SPEC, batch_size=4, on_error="skip", progress=[].append)
     list(loader)
-    other = loader.over([image("b.png", group="b"), image("c.png")])
-    assert (len(other), other.skipped, other.groups(), other.progress) == (2, [], ["b"], loader.progress)
+    copy = loader.with_items([image("b.png", group="b"), image("c.png")])
+    assert (len(copy), copy.skipped, copy.groups(), copy.progress) == (2, [], ["b"], loader.progress)
     assert len(loader.skipped) == 1
-    assert [item.address for item in other.only({"b"}).items] == ["b.png"]
-    assert other.silent().progress is None
+    assert [item.address for item in copy.with_groups({"b"}).items] == ["b.png"]
+    assert copy.without_progress().progress is None
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Seven pictures of different sizes; number i has the value 10 * i everywhere."""
+def images(tmp_path):
+    """Seven images of different sizes; number i has the value 10 * i everywhere."""
     found = []
     for i in range(7):
         path = tmp_path / f"{i}.png"
@@ -79,30 +79,29 @@ def decoders():
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_batches_come_in_order_with_a_short_last_one(pictures, workers):
-    batches = list(ImageLoader(pictures, SPEC, batch_size=3, workers=workers))
+def test_batches_come_in_order_with_a_short_last_one(images, workers):
+    batches = list(ImageLoader(images, SPEC, batch_size=3, workers=workers))
     assert [values(batch) for batch in batches] == [[0, 10, 20], [30, 40, 50], [60]]
-    assert [sample.item for batch in batches for sample in batch.samples] == pictures
+    assert [sample.item for batch in batches for sample in batch.samples] == images
     assert all(batch.pixels.shape[1:] == (3, 8, 12) and batch.pixels.dtype == np.float32 for batch in batches)
     assert all(batch.masks is None for batch in batches)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 50])
-def test_every_batch_size_gives_every_picture_once(pictures, batch_size):
-    loader = ImageLoader(pictures, SPEC, batch_size=batch_size)
+def test_every_batch_size_yields_every_image_once(images, batch_size):
+    loader = ImageLoader(images, SPEC, batch_size=batch_size)
     assert [v for batch in loader for v in values(batch)] == [10 * i for i in range(7)]
     assert len(loader) == 7
 
 
-def test_only_some_groups(pictures):
+def test_only_some_groups(images):
     grouped = [
-        replace(sample, group=group)
-        for sample, group in zip(pictures, ["a", "b", None, "a", "c", "b", "a"], strict=True)
+        replace(sample, group=group) for sample, group in zip(images, ["a", "b", None, "a", "c", "b", "a"], strict=True)
     ]
     done = []
     loader = ImageLoader(grouped, SPEC, batch_size=2, on_error="skip", progress=done.append)
-    spoil(pictures[3])
-    some = loader.only({"a", None})
+    spoil(images[3])
+    some = loader.with_groups({"a", None})
     assert [values(batch) for batch in some] == [[0, 20], [60]]
     assert len(some) == 4
     assert len(some.skipped) == 1
@@ -113,50 +112,50 @@ def test_no_samples_give_no_batches():
     assert list(ImageLoader([], SPEC, batch_size=2)) == []
 
 
-def test_a_second_pass_gives_the_same_and_starts_its_lists_anew(pictures):
-    spoil(pictures[2])
-    loader = ImageLoader(pictures, SPEC, batch_size=2, on_error="skip")
+def test_a_second_pass_is_equal_and_resets_its_lists(images):
+    spoil(images[2])
+    loader = ImageLoader(images, SPEC, batch_size=2, on_error="skip")
     first, second = list(loader), list(loader)
     assert [values(batch) for batch in first] == [values(batch) for batch in second]
     assert len(loader.skipped) == 1
     assert loader.waited_s >= 0
 
 
-def test_progress_counts_every_sample_before_its_batch_is_given(pictures):
-    spoil(pictures[6])
-    done, seen = [], []
-    for batch in ImageLoader(pictures, SPEC, batch_size=3, on_error="skip", progress=done.append):
-        seen.append((len(batch.samples), sum(done)))
-    assert seen == [(3, 3), (3, 6)]
+def test_progress_counts_every_sample_before_its_batch(images):
+    spoil(images[6])
+    done, counts = [], []
+    for batch in ImageLoader(images, SPEC, batch_size=3, on_error="skip", progress=done.append):
+        counts.append((len(batch.samples), sum(done)))
+    assert counts == [(3, 3), (3, 6)]
     assert sum(done) == 7
 
 
-def test_a_bad_file_stops_with_its_name_and_a_way_out(pictures):
-    spoil(pictures[3])
+def test_an_unreadable_file_is_an_error_with_its_name_and_advice(images):
+    spoil(images[3])
     with pytest.raises(ImageError, match=r"3\.png: .*--on-error skip"):
-        list(ImageLoader(pictures, SPEC, batch_size=2))
+        list(ImageLoader(images, SPEC, batch_size=2))
     assert not decoders()
 
 
-def test_bad_files_are_left_out_and_listed(pictures):
+def test_unreadable_files_are_skipped_and_listed(images):
     for i in (0, 4, 6):
-        spoil(pictures[i])
-    loader = ImageLoader(pictures, SPEC, batch_size=3, on_error="skip")
+        spoil(images[i])
+    loader = ImageLoader(images, SPEC, batch_size=3, on_error="skip")
     assert [values(batch) for batch in loader] == [[10, 20, 30], [50]]
-    assert [bad.path for bad in loader.skipped] == [pictures[i].path for i in (0, 4, 6)]
+    assert [bad.path for bad in loader.skipped] == [images[i].path for i in (0, 4, 6)]
     assert all(bad.path.name in bad.reason for bad in loader.skipped)
 
 
-def test_nothing_but_bad_files_give_no_batch(pictures):
-    for sample in pictures:
-        sample.path.write_text("no picture")
-    loader = ImageLoader(pictures, SPEC, batch_size=3, on_error="skip")
+def test_only_unreadable_files_make_no_batch(images):
+    for sample in images:
+        sample.path.write_text("no image")
+    loader = ImageLoader(images, SPEC, batch_size=3, on_error="skip")
     assert list(loader) == []
     assert len(loader.skipped) == 7
 
 
-def test_leaving_early_ends_the_threads(pictures):
-    for batch in ImageLoader(pictures * 20, SPEC, batch_size=2, workers=4):
+def test_leaving_early_ends_the_threads(images):
+    for batch in ImageLoader(images * 20, SPEC, batch_size=2, workers=4):
         assert values(batch) == [0, 10]
         assert decoders()
         break
@@ -164,7 +163,7 @@ def test_leaving_early_ends_the_threads(pictures):
     assert not decoders()
 
 
-def test_leaving_early_leaves_undone_what_was_not_begun(pictures, monkeypatch):
+def test_leaving_early_does_not_start_pending_files(images, monkeypatch):
     real, started = loader_module.read_pixels, []
 
     def slow(path, spec):
@@ -174,40 +173,40 @@ def test_leaving_early_leaves_undone_what_was_not_begun(pictures, monkeypatch):
         return real(path, spec)
 
     monkeypatch.setattr(loader_module, "read_pixels", slow)
-    for _ in ImageLoader(pictures, SPEC, batch_size=2, workers=1):
+    for _ in ImageLoader(images, SPEC, batch_size=2, workers=1):
         break
     gc.collect()
-    assert len(started) < len(pictures)
+    assert len(started) < len(images)
 
 
-def test_an_error_of_the_user_of_the_batches_ends_the_threads(pictures):
+def test_an_error_in_the_loop_body_ends_the_threads(images):
     with pytest.raises(ZeroDivisionError):
-        for batch in ImageLoader(pictures * 20, SPEC, batch_size=2, workers=4):
+        for batch in ImageLoader(images * 20, SPEC, batch_size=2, workers=4):
             len(batch.samples) / 0
     gc.collect()
     assert not decoders()
 
 
-def test_no_more_than_a_few_pictures_are_held_at_once(pictures, monkeypatch):
-    batch_size, workers, started, taken = 2, 3, 0, 0
-    most, lock = 0, threading.Lock()
+def test_only_a_few_images_are_buffered(images, monkeypatch):
+    batch_size, workers, started, consumed = 2, 3, 0, 0
+    max_pending, lock = 0, threading.Lock()
     real = loader_module.read_pixels
 
     def counted(path, spec):
-        nonlocal started, most
+        nonlocal started, max_pending
         with lock:
             started += 1
-            most = max(most, started - taken)
+            max_pending = max(max_pending, started - consumed)
         return real(path, spec)
 
     monkeypatch.setattr(loader_module, "read_pixels", counted)
-    for batch in ImageLoader(pictures * 30, SPEC, batch_size=batch_size, workers=workers):
-        taken += len(batch.samples)
-    assert started == taken == 210
-    assert most <= 3 * batch_size + workers + 1  # whatever the number of pictures
+    for batch in ImageLoader(images * 30, SPEC, batch_size=batch_size, workers=workers):
+        consumed += len(batch.samples)
+    assert started == consumed == 210
+    assert max_pending <= 3 * batch_size + workers + 1  # whatever the number of images
 
 
-def test_8_bit_and_16_bit_pictures_share_a_batch_on_one_scale(tmp_path):
+def test_8_bit_and_16_bit_images_have_the_same_scale(tmp_path):
     Image.new("L", (12, 8), 51).save(tmp_path / "8.png")
     Image.fromarray(np.full((8, 12), 819, np.uint16)).save(tmp_path / "12.png")
     Image.fromarray(np.full((8, 12), 0.2, np.float32)).save(tmp_path / "f.tif")
@@ -225,7 +224,7 @@ def with_mask(tmp_path, mask, *, size=(12, 8), name="m.png", **save):
     return image(tmp_path / "x.png", label=ANOMALOUS, mask=tmp_path / name)
 
 
-def test_masks_come_at_input_size_and_empty_for_pictures_without_one(tmp_path):
+def test_masks_have_the_input_size_and_are_empty_for_images_without_one(tmp_path):
     marks = np.zeros((16, 24), np.uint8)
     marks[4:8, 6:12] = 1
     bad = with_mask(tmp_path, marks, size=(24, 16))
@@ -237,13 +236,13 @@ def test_masks_come_at_input_size_and_empty_for_pictures_without_one(tmp_path):
     assert not batch.masks[1].any()
 
 
-def test_a_mask_of_another_size_is_an_error_that_names_both_sizes_also_when_bad_files_are_skipped(tmp_path):
+def test_a_mask_of_another_size_is_an_error_even_when_unreadable_files_are_skipped(tmp_path):
     sample = with_mask(tmp_path, np.ones((12, 8), np.uint8))
-    with pytest.raises(DataError, match=r"m\.png: the mask is 8 x 12 pixels, its picture 12 x 8"):
+    with pytest.raises(DataError, match=r"m\.png: the mask has 12x8 pixels, its image 8x12"):
         list(ImageLoader([sample], SPEC, batch_size=1, masks=True, on_error="skip"))
 
 
-def test_the_mask_of_a_turned_picture_has_the_size_that_people_see(tmp_path):
+def test_the_mask_of_a_rotated_image_has_the_displayed_size(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     marks = np.zeros((12, 8), np.uint8)
@@ -253,9 +252,9 @@ def test_the_mask_of_a_turned_picture_has_the_size_that_people_see(tmp_path):
     np.testing.assert_array_equal(batch.masks[0], marks > 0)
 
 
-def test_a_damaged_mask_leaves_its_picture_out_with_the_mask_named(tmp_path):
+def test_a_damaged_mask_skips_its_image_and_is_named(tmp_path):
     sample = with_mask(tmp_path, np.ones((8, 12), np.uint8))
-    sample.masks.path.write_text("no picture")
+    sample.masks.path.write_text("no image")
     loader = ImageLoader([sample], SPEC, batch_size=1, masks=True, on_error="skip")
     assert list(loader) == []
     assert "m.png" in loader.skipped[0].reason

@@ -12,11 +12,11 @@ def threads():
     return [thread for thread in threading.enumerate() if thread.name == "counting"]
 
 
-def counting(made, limit=1000, ended=None):
+def counting(produced, limit=1000, ended=None):
     def count():
         try:
             for i in range(limit):
-                made.append(threading.current_thread().name)
+                produced.append(threading.current_thread().name)
                 yield i
         finally:
             if ended is not None:
@@ -25,41 +25,41 @@ def counting(made, limit=1000, ended=None):
     return count
 
 
-def settled(made):
+def settled(produced):
     while True:
-        before = len(made)
+        before = len(produced)
         time.sleep(0.05)
-        if len(made) == before:
+        if len(produced) == before:
             return before
 
 
-@pytest.mark.parametrize("room", [1, 3, 100])
-def test_items_come_in_order_and_all_of_them(room):
-    made = []
-    assert list(Prefetch(counting(made, 50), room=room, name="counting")) == list(range(50))
-    assert set(made) == {"counting"}
+@pytest.mark.parametrize("capacity", [1, 3, 100])
+def test_all_items_are_yielded_in_order(capacity):
+    produced = []
+    assert list(Prefetch(counting(produced, 50), capacity=capacity, name="counting")) == list(range(50))
+    assert set(produced) == {"counting"}
     assert not threads()
 
 
-def test_no_more_items_than_there_is_room_for_are_made_ahead():
-    made = []
-    ahead = Prefetch(counting(made), room=3, name="counting")
-    assert settled(made) == 4
-    taken = iter(ahead)
-    assert [next(taken), next(taken)] == [0, 1]
-    assert settled(made) == 6
-    ahead.close()
+def test_at_most_capacity_items_are_prefetched():
+    produced = []
+    prefetch = Prefetch(counting(produced), capacity=3, name="counting")
+    assert settled(produced) == 4
+    items = iter(prefetch)
+    assert [next(items), next(items)] == [0, 1]
+    assert settled(produced) == 6
+    prefetch.close()
 
 
 def test_closing_ends_the_thread_and_cleans_up_in_it():
-    made, ended = [], []
-    ahead = Prefetch(counting(made, ended=ended), room=2, name="counting")
-    next(iter(ahead))
-    ahead.close()
+    produced, ended = [], []
+    prefetch = Prefetch(counting(produced, ended=ended), capacity=2, name="counting")
+    next(iter(prefetch))
+    prefetch.close()
     assert not threads()
     assert ended == ["counting"]
-    assert len(made) <= 5
-    ahead.close()
+    assert len(produced) <= 5
+    prefetch.close()
 
 
 def test_an_error_is_raised_after_the_items_before_it():
@@ -68,25 +68,25 @@ def test_an_error_is_raised_after_the_items_before_it():
         yield 2
         raise ValueError("third")
 
-    taken = iter(Prefetch(failing, room=5, name="counting"))
-    assert [next(taken), next(taken)] == [1, 2]
+    items = iter(Prefetch(failing, capacity=5, name="counting"))
+    assert [next(items), next(items)] == [1, 2]
     with pytest.raises(ValueError, match="third"):
-        next(taken)
+        next(items)
     assert not threads()
 
 
-def test_an_error_at_the_very_beginning_is_raised():
+def test_an_error_at_the_start_is_raised():
     def failing():
         raise OSError("no such thing")
 
     with pytest.raises(OSError, match="no such thing"):
-        list(Prefetch(failing, room=5, name="counting"))
+        list(Prefetch(failing, capacity=5, name="counting"))
 
 
-def test_a_program_ends_though_nobody_closed_it():
+def test_a_program_ends_without_close():
     program = (
         "import itertools\nfrom offnormal.data.prefetch import Prefetch\n"
-        "taken = iter(Prefetch(lambda: (i for i in itertools.count()), room=2, name='x'))\nprint(next(taken))\n"
+        "items = iter(Prefetch(lambda: (i for i in itertools.count()), capacity=2, name='x'))\nprint(next(items))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], timeout=30, capture_output=True, text=True, check=True)
-    assert done.stdout == "0\n"
+    result = subprocess.run([sys.executable, "-c", program], timeout=30, capture_output=True, text=True, check=True)
+    assert result.stdout == "0\n"

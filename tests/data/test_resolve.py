@@ -20,13 +20,13 @@ def make(root, *names):
     return root
 
 
-def names(found, root):
-    return [path.relative_to(root).as_posix() for path in found]
+def names(resolved, root):
+    return [path.relative_to(root).as_posix() for path in resolved]
 
 
-def images(named):
+def images(inputs):
     """Paths of the items named, all of which are images."""
-    items = resolve_items(named)
+    items = resolve_items(inputs)
     assert not any(item.is_video for item in items)
     assert [item.name for item in items] == [item.address for item in items]
     return [item.path for item in items]
@@ -39,80 +39,80 @@ def test_doctests():
 # --- images -----------------------------------------------------------------------------------------------------
 
 
-def test_images_are_files_and_those_of_folders_and_globs_in_the_order_named(tmp_path):
+def test_files_folders_and_globs_resolve_to_images_in_order(tmp_path):
     make(tmp_path, "b/1.png", "a/2.png", "a/10.png", "a/10.txt", "c d/ä ö.png")
-    found = images([tmp_path / "b/1.png", tmp_path / "c d", f"{tmp_path}/a/*"])
-    assert names(found, tmp_path) == ["b/1.png", "c d/ä ö.png", "a/2.png", "a/10.png"]
+    resolved = images([tmp_path / "b/1.png", tmp_path / "c d", f"{tmp_path}/a/*"])
+    assert names(resolved, tmp_path) == ["b/1.png", "c d/ä ö.png", "a/2.png", "a/10.png"]
 
 
-def test_a_file_named_outright_is_taken_whatever_its_name(tmp_path):
+def test_a_named_file_is_an_image_whatever_its_name(tmp_path):
     make(tmp_path, "frame.raw", ".hidden.png")
     assert names(images([tmp_path / "frame.raw", tmp_path / ".hidden.png"]), tmp_path) == ["frame.raw", ".hidden.png"]
 
 
-def test_globs_with_stars_reach_all_depths_and_pass_over_hidden_files(tmp_path):
+def test_recursive_globs_skip_hidden_files(tmp_path):
     make(tmp_path, "1.png", "a/2.png", "a/b/3.png", "a/._2.png", "a/.x/4.png")
     assert names(images([f"{tmp_path}/**/*.png"]), tmp_path) == ["1.png", "a/2.png", "a/b/3.png"]
     assert names(images([f"{tmp_path}/**"]), tmp_path) == ["1.png", "a/2.png", "a/b/3.png"]
 
 
-def test_a_glob_searches_the_folders_it_finds_as_when_a_shell_expands_it(tmp_path):
+def test_a_glob_searches_matching_folders(tmp_path):
     make(tmp_path, "lot1/1.png", "lot2/x/1.png", "other/1.png")
     assert names(images([f"{tmp_path}/lot*"]), tmp_path) == names(
         images([tmp_path / "lot1", tmp_path / "lot2"]), tmp_path
     )
 
 
-@pytest.mark.parametrize("written", ["part [1].png", "part [1]*.png", "lot [a]/*.png", "lot [a]", "lot [[]a]/*.png"])
-def test_brackets_in_real_names(tmp_path, written):
+@pytest.mark.parametrize("outputs", ["part [1].png", "part [1]*.png", "lot [a]/*.png", "lot [a]", "lot [[]a]/*.png"])
+def test_brackets_in_real_names(tmp_path, outputs):
     make(tmp_path, "part [1].png", "lot [a]/2.png")
-    assert len(images([tmp_path / written])) == 1
+    assert len(images([tmp_path / outputs])) == 1
 
 
-def test_a_set_of_characters_comes_before_brackets_as_they_stand(tmp_path):
+def test_a_character_set_has_priority_over_literal_brackets(tmp_path):
     make(tmp_path, "x1.png", "x2.png", "x[12]y.png")
     assert names(images([f"{tmp_path}/x[12].png"]), tmp_path) == ["x1.png", "x2.png"]
 
 
 @pytest.mark.skipif(os.sep == "\\", reason="backslashes are separators here")
-def test_paths_written_on_windows_are_understood(tmp_path, monkeypatch):
+def test_windows_paths_are_resolved(tmp_path, monkeypatch):
     make(tmp_path, "a/b/1.png", "a/b/2.png", "a/c [1]/3.png")
     monkeypatch.chdir(tmp_path)
-    for written, expected in (
+    for outputs, expected in (
         ("a\\b\\1.png", ["a/b/1.png"]),
         ("a\\b", ["a/b/1.png", "a/b/2.png"]),
         ("a\\b\\*.png", ["a/b/1.png", "a/b/2.png"]),
         ("a\\c [1]\\*.png", ["a/c [1]/3.png"]),
         ("a\\**\\*.png", ["a/b/1.png", "a/b/2.png", "a/c [1]/3.png"]),
     ):
-        assert [path.as_posix() for path in images([written])] == expected
+        assert [path.as_posix() for path in images([outputs])] == expected
 
 
 @pytest.mark.skipif(os.sep == "\\", reason="no name holds a backslash here")
-def test_a_name_that_really_holds_a_backslash_is_left_alone(tmp_path):
+def test_a_name_with_a_backslash_is_unchanged(tmp_path):
     make(tmp_path, "a\\1.png", "a/1.png")
     assert images([f"{tmp_path}/a\\1.png"]) == [tmp_path / "a\\1.png"]
     assert images([f"{tmp_path}/a\\*.png"]) == [tmp_path / "a\\1.png"]
 
 
-def test_every_file_comes_once_however_often_and_however_it_is_named(tmp_path, monkeypatch):
+def test_every_file_is_resolved_once(tmp_path, monkeypatch):
     make(tmp_path, "a/1.png", "a/2.png")
     monkeypatch.chdir(tmp_path)
-    found = images(["a/2.png", "a", "./a/*.png", tmp_path / "a/1.png", "a/../a/2.png"])
-    assert [path.as_posix() for path in found] == ["a/2.png", "a/1.png"]
+    resolved = images(["a/2.png", "a", "./a/*.png", tmp_path / "a/1.png", "a/../a/2.png"])
+    assert [path.as_posix() for path in resolved] == ["a/2.png", "a/1.png"]
 
 
 @pytest.mark.parametrize("name", ["nothing.png", "no/*.png", "empty", "notes/*", "", "no[1].png"])
-def test_a_name_that_matches_nothing_is_an_error_that_names_it(tmp_path, monkeypatch, name):
+def test_a_name_that_matches_nothing_is_an_error(tmp_path, monkeypatch, name):
     make(tmp_path, "notes/a.txt", "here.png")
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match="nothing to read; expected") as error:
+    with pytest.raises(DataError, match="no image; expected") as error:
         images(["here.png", name])
     assert name in str(error.value)
 
 
-def test_names_that_are_not_unicode_are_found(tmp_path):
+def test_names_that_are_not_unicode_are_resolved(tmp_path):
     try:
         make(tmp_path, os.fsdecode(b"l\xe4ufer.png"))
     except OSError:
@@ -120,30 +120,30 @@ def test_names_that_are_not_unicode_are_found(tmp_path):
     assert len(images([tmp_path])) == 1
 
 
-def test_an_idx_file_stands_for_its_images_and_a_number_for_one(tmp_path):
+def test_an_idx_file_resolves_to_its_images_and_a_number_to_one(tmp_path):
     file = write_idx(tmp_path / "t10k-images-idx3-ubyte.gz", np.zeros((3, 4, 5)))
     assert images([file]) == [file / "0", file / "1", file / "2"]
     assert images([f"{file}/1"]) == [file / "1"]
-    with pytest.raises(DataError, match="nothing to read"):
+    with pytest.raises(DataError, match="no image"):
         images([file.with_name("b-images-idx3-ubyte") / "1"])
 
 
-def test_images_written_earlier_are_skipped_and_inputs_are_never_written_over(tmp_path):
+def test_output_images_are_skipped_and_inputs_are_never_overwritten(tmp_path):
     make(tmp_path, "new/1.png", "new/out/1.png")
     out = tmp_path / "new/out"
-    found = resolve_items([tmp_path / "new"], written=[out])
-    assert [item.path for item in found] == [tmp_path / "new/1.png"]
+    resolved = resolve_items([tmp_path / "new"], output_paths=[out])
+    assert [item.path for item in resolved] == [tmp_path / "new/1.png"]
     refused = ((["new"], "new"), (["new/*.png"], "new"), (["new/out"], "new/out"), (["new/out/1.png"], "new"))
-    for named, written in refused:
-        with pytest.raises(UsageError, match="holds the images themselves: choose another folder"):
-            resolve_items([tmp_path / name for name in named], written=[tmp_path / written])
+    for inputs, outputs in refused:
+        with pytest.raises(UsageError, match="contains the input images; choose another output folder"):
+            resolve_items([tmp_path / name for name in inputs], output_paths=[tmp_path / outputs])
     make(tmp_path, "old/1.png", "only/out/1.png")
-    for named, written in ((["old", "new"], "old"), (["only"], "only/out")):
-        with pytest.raises(UsageError, match="holds the images themselves"):
-            resolve_items([tmp_path / name for name in named], written=[tmp_path / written])
+    for inputs, outputs in ((["old", "new"], "old"), (["only"], "only/out")):
+        with pytest.raises(UsageError, match="contains the input images"):
+            resolve_items([tmp_path / name for name in inputs], output_paths=[tmp_path / outputs])
 
 
-def test_one_kind_is_taken_where_both_are_present(tmp_path):
+def test_kind_chooses_between_images_and_videos(tmp_path):
     make(tmp_path, "1.png", "a.mp4")
     assert [item.path.name for item in resolve_items([tmp_path], kind="image")] == ["1.png"]
     with pytest.raises(UsageError, match="is a video and"):
@@ -165,61 +165,61 @@ def tree(tmp_path):
     return tmp_path
 
 
-def found(tree, *names, kind="video", **more):
+def resolved(tree, *names, kind="video", **more):
     items = resolve_items([tree / name for name in names], kind=kind, **more)
     return [item.path.relative_to(tree).as_posix() for item in items]
 
 
-def test_files_folders_and_globs_each_once_in_the_order_named(tree):
-    assert found(tree, "cams") == ["cams/a/1.avi", "cams/b/2.MP4", "cams/b/10.mp4"]
-    assert found(tree, "cams/b/10.mp4", "cams") == ["cams/b/10.mp4", "cams/a/1.avi", "cams/b/2.MP4"]
-    assert found(tree, "cams/*/*.*") == ["cams/a/1.avi", "cams/b/2.MP4", "cams/b/10.mp4"]
+def test_files_folders_and_globs_resolve_to_videos_in_order(tree):
+    assert resolved(tree, "cams") == ["cams/a/1.avi", "cams/b/2.MP4", "cams/b/10.mp4"]
+    assert resolved(tree, "cams/b/10.mp4", "cams") == ["cams/b/10.mp4", "cams/a/1.avi", "cams/b/2.MP4"]
+    assert resolved(tree, "cams/*/*.*") == ["cams/a/1.avi", "cams/b/2.MP4", "cams/b/10.mp4"]
     shutil.copy(tree / "cams/b/10.mp4", tree / "lot [1].mp4")
-    assert found(tree, "lot [1]*") == ["lot [1].mp4"]
+    assert resolved(tree, "lot [1]*") == ["lot [1].mp4"]
 
 
-def test_images_alone_are_no_videos(tree):
-    assert found(tree, "loose", "loose/1.png", "frames", "nothing here/*.png", "no.png") == []
+def test_images_are_not_videos(tree):
+    assert resolved(tree, "loose", "loose/1.png", "frames", "nothing here/*.png", "no.png") == []
 
 
 @pytest.mark.parametrize("names", [("cams", "loose"), ("loose/1.png", "cams/a/1.avi"), (".",), ("*/*",)])
-def test_images_beside_videos_are_refused(tree, names):
-    with pytest.raises(UsageError, match=r"is a video and .* an image: .* in calls of their own"):
-        found(tree, *names)
+def test_images_together_with_videos_are_rejected(tree, names):
+    with pytest.raises(UsageError, match=r"is a video and .* is an image; use separate calls"):
+        resolved(tree, *names)
 
 
-def test_frame_folders_are_videos_when_asked_for(tree):
-    assert found(tree, "frames", as_video=True) == ["frames/one", "frames/two"]
-    assert found(tree, "loose", "cams", as_video=True) == ["loose", "cams/a/1.avi", "cams/b/2.MP4", "cams/b/10.mp4"]
+def test_frame_folders_are_videos_with_as_video(tree):
+    assert resolved(tree, "frames", as_video=True) == ["frames/one", "frames/two"]
+    assert resolved(tree, "loose", "cams", as_video=True) == ["loose", "cams/a/1.avi", "cams/b/2.MP4", "cams/b/10.mp4"]
     (tree / "film").write_bytes(b"x")
-    assert found(tree, "film", as_video=True) == ["film"]
-    with pytest.raises(DataError, match="an image; --as-video reads a folder"):
-        found(tree, "loose/1.png", as_video=True)
+    assert resolved(tree, "film", as_video=True) == ["film"]
+    with pytest.raises(DataError, match="an image; --as-video expects the folder"):
+        resolved(tree, "loose/1.png", as_video=True)
     (tree / "empty").mkdir()
-    with pytest.raises(DataError, match="no video there"):
-        found(tree, "empty", as_video=True)
+    with pytest.raises(DataError, match="no video; expected"):
+        resolved(tree, "empty", as_video=True)
 
 
-def test_a_glob_takes_the_videos_among_images_as_video(tree):
+def test_with_as_video_a_glob_resolves_to_the_videos_among_images(tree):
     (tree / "loose/a.avi").write_bytes(b"x")
-    assert found(tree, "loose/*", as_video=True) == ["loose/a.avi"]
+    assert resolved(tree, "loose/*", as_video=True) == ["loose/a.avi"]
 
 
-def test_what_was_written_the_last_time_is_skipped(tree):
+def test_output_files_are_skipped(tree):
     shutil.copytree(tree / "loose", tree / "cams/b/peaks")
     shutil.copy(tree / "cams/a/1.avi", tree / "cams/out.mp4")
-    written = [tree / "cams/b/peaks", tree / "cams/out.mp4"]
-    assert found(tree, "cams", written=written) == ["cams/a/1.avi", "cams/b/2.MP4", "cams/b/10.mp4"]
-    assert found(tree, "cams/out.mp4", written=written) == ["cams/out.mp4"]
+    outputs = [tree / "cams/b/peaks", tree / "cams/out.mp4"]
+    assert resolved(tree, "cams", output_paths=outputs) == ["cams/a/1.avi", "cams/b/2.MP4", "cams/b/10.mp4"]
+    assert resolved(tree, "cams/out.mp4", output_paths=outputs) == ["cams/out.mp4"]
 
 
-def test_videos_are_found_without_saying_so_and_named_below_their_common_folder(tree):
+def test_videos_are_detected_and_named_relative_to_their_common_folder(tree):
     items = resolve_items([tree / "cams"])
     assert all(item.is_video and item.label is item.group is item.class_name is None for item in items)
     assert [item.name for item in items] == ["a/1", "b/2", "b/10"]
 
 
-def test_names_for_what_is_written_are_unique(tmp_path):
+def test_names_for_output_files_are_unique(tmp_path):
     make(tmp_path, "a/x.avi", "a/x.mp4", "a/y.mp4")
     assert list(unique_names(sorted((tmp_path / "a").iterdir())).values()) == ["x.avi", "x.mp4", "y"]
     assert unique_names([]) == {}
@@ -228,8 +228,8 @@ def test_names_for_what_is_written_are_unique(tmp_path):
 # --- clips ------------------------------------------------------------------------------------------------------
 
 
-def clips(*named, **more):
-    items = resolve_items(named, wants_clips=True, **more)
+def clips(*inputs, **more):
+    items = resolve_items(inputs, wants_clips=True, **more)
     assert all(item.is_video for item in items)
     return [(item.name, item.class_name, item.group) for item in items]
 
@@ -266,7 +266,7 @@ def test_views_of_an_action_of_ucf_sports_are_one_class(tmp_path):
         ("days", ("mon", "days"), ["mon", "tue"]),
     ],
 )
-def test_known_classes_tell_a_class_folder_from_a_tree_of_classes(tmp_path, folder, known, expected):
+def test_known_classes_distinguish_a_class_folder_from_a_tree_of_classes(tmp_path, folder, known, expected):
     make(tmp_path, "digits/0/a.mp4", "digits/1/b.mp4", "days/mon/a.mp4", "days/tue/b.mp4")
     assert [class_name for _, class_name, _ in clips(tmp_path / folder, known_classes=known)] == expected
 
@@ -288,12 +288,12 @@ def test_single_clips_are_named_once(tmp_path):
     ]
 
 
-def test_frames_in_a_folder_beside_a_clip_are_of_it(tmp_path):
+def test_frames_in_a_folder_next_to_a_clip_are_ignored(tmp_path):
     make(tmp_path, "001/a.avi", "001/jpeg/1.jpg")
     assert clips(tmp_path / "001") == [("a", None, "001/a")]
 
 
-def test_clips_that_are_none_are_refused(tmp_path):
+def test_images_are_not_clips(tmp_path):
     make(tmp_path, "1.png", "both/a.mp4", "both/1.png")
     with pytest.raises(UsageError, match="this detector scores clips"):
         clips(tmp_path / "1.png")

@@ -17,44 +17,44 @@ def gray(path, highest, size=(6, 4)):
     return image(path)
 
 
-def test_sizes_are_those_that_people_see(tmp_path):
+def test_sizes_are_the_displayed_sizes(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 8
     Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
     Image.new("RGB", (6, 4)).save(tmp_path / "b.jpg", exif=exif)
     Image.new("RGB", (6, 4)).save(tmp_path / "c.tif", exif=exif)
-    found = survey([image(tmp_path / name) for name in ("a.png", "b.jpg", "c.tif")])
-    assert found.sizes == [(4, 6), (6, 4), (6, 4)]
-    assert found.bits == 16
+    result = survey([image(tmp_path / name) for name in ("a.png", "b.jpg", "c.tif")])
+    assert result.sizes == [(4, 6), (6, 4), (6, 4)]
+    assert result.bits == 16
 
 
-def test_the_depth_of_the_camera_is_that_of_its_brightest_picture(tmp_path):
+def test_the_bit_depth_is_that_of_the_brightest_image(tmp_path):
     assert survey([gray(tmp_path / "a.png", 900), gray(tmp_path / "b.png", 3900)]).bits == 12
     assert survey([gray(tmp_path / "a.png", 900), gray(tmp_path / "c.tif", 60000)]).bits == 16
 
 
-def test_unreadable_pictures_are_passed_over(tmp_path):
+def test_unreadable_images_are_skipped(tmp_path):
     samples = [gray(tmp_path / "a.png", 4000)]
     for name, content in (("b.png", b""), ("c.jpg", b"text"), ("d.pgm", b"P5 x 3 255\n")):
         (tmp_path / name).write_bytes(content)
         samples.insert(0, image(tmp_path / name))
     truncated = gray(tmp_path / "e.tif", 60000, size=(60, 40)).path
     truncated.write_bytes(truncated.read_bytes()[:2000])
-    found = survey([*samples, image(truncated), image(tmp_path / "missing.png")])
-    assert (4, 6) in found.sizes
-    assert found.bits == 12
+    result = survey([*samples, image(truncated), image(tmp_path / "missing.png")])
+    assert (4, 6) in result.sizes
+    assert result.bits == 12
 
 
-def test_no_readable_picture_is_an_error(tmp_path):
+def test_no_readable_image_is_an_error(tmp_path):
     (tmp_path / "a.png").write_text("text")
-    with pytest.raises(DataError, match=r"none of the 2 training images can be read, the first is .*a\.png"):
+    with pytest.raises(DataError, match=r"0 of 2 training images can be read; check the first one, .*a\.png"):
         survey([image(tmp_path / "a.png"), image(tmp_path / "b.png")])
     with pytest.raises(DataError, match="no training items"):
         survey([])
 
 
 @pytest.mark.parametrize("number", [1, 2000, 2001, 3999, 4001, 10_000])
-def test_a_bounded_number_is_looked_at_evenly_spread(tmp_path, monkeypatch, number):
+def test_a_limited_number_of_images_is_surveyed_evenly(tmp_path, monkeypatch, number):
     sizes, depths = [], []
     monkeypatch.setattr(survey_module, "image_size", lambda path: sizes.append(int(path.stem)) or (4, 6))
     monkeypatch.setattr(survey_module, "significant_bits", lambda path: depths.append(int(path.stem)))
@@ -65,20 +65,20 @@ def test_a_bounded_number_is_looked_at_evenly_spread(tmp_path, monkeypatch, numb
         assert number - 1 - looked[-1] < -(-number // limit)
 
 
-def test_median_aspect_gives_the_area_of_the_square_in_another_shape():
+def test_median_aspect_preserves_the_area_of_the_square():
     spec = choose_input(WIDE, size=256, multiple=32)
     assert spec.size == (192, 352)
     assert (spec.resize.policy, spec.resize.interpolation, spec.resize.antialias) == ("median_aspect", "bicubic", True)
 
 
 @pytest.mark.parametrize("policy", ["stretch", "letterbox"])
-def test_other_policies_take_the_square(policy):
+def test_other_policies_use_the_square(policy):
     spec = choose_input(WIDE, size=256, multiple=32, policy=policy)
     assert (spec.size, spec.resize.policy, spec.resize.short_side) == ((256, 256), policy, None)
 
 
 @pytest.mark.parametrize("policy", ["median_aspect", "stretch", "letterbox"])
-def test_a_rectangle_that_is_given_is_taken(policy):
+def test_an_explicit_rectangle_is_used(policy):
     assert choose_input(WIDE, size=(64, 96), multiple=32, policy=policy).size == (64, 96)
 
 
@@ -88,7 +88,7 @@ def test_short_side_and_crop():
     assert choose_input(WIDE, size=256, multiple=32, policy="short_side").size == (256, 256)
 
 
-def test_filter_and_bits_are_passed_on():
+def test_filter_and_bits_are_stored():
     spec = choose_input(Survey([(8, 8)], 12), size=64, multiple=32, interpolation="bilinear", antialias=False)
     assert (spec.resize.interpolation, spec.resize.antialias, spec.bits) == ("bilinear", False, 12)
 
@@ -96,18 +96,18 @@ def test_filter_and_bits_are_passed_on():
 @pytest.mark.parametrize(
     ("settings", "advice"),
     [
-        ({"size": 256, "crop": 224}, "--crop goes with --resize short_side, not with median_aspect"),
-        ({"size": 256, "crop": 224, "policy": "letterbox"}, "not with letterbox"),
-        ({"size": (256, 320), "policy": "short_side"}, "takes one --size"),
-        ({"size": 128, "crop": 256, "policy": "short_side"}, "crop comes after the resize"),
-        ({"size": 250, "policy": "stretch"}, "multiples of 32; the nearest is 256 x 256"),
-        ({"size": (256, 300)}, "an input of 256 x 300 pixels: .* the nearest is 256 x 288"),
-        ({"size": 256, "crop": 200, "policy": "short_side"}, "the nearest is 192 x 192"),
-        ({"size": (16, 64)}, "the nearest is 32 x 64"),
-        ({"size": 256, "interpolation": "lanczos", "antialias": False}, "antialiasing only"),
+        ({"size": 256, "crop": 224}, "--crop with --resize median_aspect: expected --resize short_side"),
+        ({"size": 256, "crop": 224, "policy": "letterbox"}, "--crop with --resize letterbox"),
+        ({"size": (256, 320), "policy": "short_side"}, "expected --size N"),
+        ({"size": 128, "crop": 256, "policy": "short_side"}, "expected a crop of at most 128 pixels"),
+        ({"size": 250, "policy": "stretch"}, "multiples of 32; use --size 256x256"),
+        ({"size": (256, 300)}, "input size 256x300: .* use --size 256x288"),
+        ({"size": 256, "crop": 200, "policy": "short_side"}, "use --size 192x192"),
+        ({"size": (16, 64)}, "use --size 32x64"),
+        ({"size": 256, "interpolation": "lanczos", "antialias": False}, "needs antialiasing"),
     ],
 )
-def test_contradictory_settings_say_what_to_do(settings, advice):
+def test_contradictory_settings_are_errors_with_advice(settings, advice):
     with pytest.raises(ConfigError, match=advice):
         choose_input(WIDE, multiple=32, **settings)
 
@@ -128,12 +128,12 @@ def test_a_detector_of_squares_gets_a_square(policy):
 
 
 @pytest.mark.parametrize(("size", "nearest"), [(48, 32), (100, 128), ((64, 32), 32), ((64, 80), 64), (500, 128)])
-def test_another_size_for_a_detector_of_squares_is_refused_with_the_nearest(size, nearest):
-    with pytest.raises(ConfigError, match=rf"squares of 16, 32, 64, 128, .*--size {nearest}$"):
+def test_other_sizes_for_a_detector_of_squares_are_rejected_with_the_nearest(size, nearest):
+    with pytest.raises(ConfigError, match=rf"a side of 16, 32, 64, 128, .*--size {nearest}$"):
         choose_input(WIDE, size=size, multiple=1, squares=SQUARES)
 
 
-def test_small_pictures_are_not_blown_up_to_the_default_square():
+def test_small_images_are_not_enlarged_to_the_default_square():
     assert default_side(Survey([(28, 28)], 16), 64, SQUARES) == 32
     assert default_side(Survey([(20, 40), (10, 64), (33, 30)], 16), 64, SQUARES) == 64
     assert default_side(Survey([(300, 200)], 16), 64, SQUARES) == 64

@@ -4,7 +4,7 @@ from PIL import Image
 
 
 def draw(root: Path, *names: str) -> Path:
-    """Small gray pictures with these names below `root`, which is returned."""
+    """Write small gray images below `root`; return `root`."""
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -58,7 +58,7 @@ def test_exclude_wins():
 @pytest.mark.parametrize("pooling", [Pooling("max"), Pooling("mean"), Pooling("top", 0.07), Pooling("top", 1e-9)])
 def test_pooling_is_that_of_the_detectors(pooling):
     maps = np.random.default_rng(0).normal(size=(5, 12, 14)).astype(np.float32)
-    expected = pool(torch.from_numpy(maps), pooling.how, pooling.share).numpy()
+    expected = pool(torch.from_numpy(maps), pooling.method, pooling.share).numpy()
     np.testing.assert_allclose(pool_pixels(maps.reshape(5, -1), pooling), expected, rtol=1e-5, atol=1e-7)
 
 

@@ -17,8 +17,8 @@ def aligned(frames, total, **more):
     return align(frames * 10.0, frames, total, **more)
 
 
-def spans(found):
-    return [tuple(span) for span in found.reasons]
+def spans(result):
+    return [tuple(span) for span in result.reasons]
 
 
 def test_doctests():
@@ -26,11 +26,11 @@ def test_doctests():
 
 
 def test_overlapping_windows_are_averaged():
-    found = align(np.array([[1.0, 2.0], [4.0, 8.0]]), np.array([[0, 1], [1, 2]]), 3)
-    assert found.score.tolist() == [1, 3, 8]
-    assert found.score.dtype == np.float32
-    assert found.covered.all()
-    assert found.reasons == []
+    result = align(np.array([[1.0, 2.0], [4.0, 8.0]]), np.array([[0, 1], [1, 2]]), 3)
+    assert result.score.tolist() == [1, 3, 8]
+    assert result.score.dtype == np.float32
+    assert result.covered.all()
+    assert result.reasons == []
 
 
 def test_frames_before_the_first_and_after_the_last_window():
@@ -39,13 +39,13 @@ def test_frames_before_the_first_and_after_the_last_window():
 
 
 def test_a_video_shorter_than_a_window_has_no_score():
-    found = align(np.zeros((0, 1)), np.zeros((0, 1), np.int64), 4)
-    assert np.isnan(found.score).all()
-    assert spans(found) == [(0, 4, NEVER)]
+    result = align(np.zeros((0, 1)), np.zeros((0, 1), np.int64), 4)
+    assert np.isnan(result.score).all()
+    assert spans(result) == [(0, 4, NEVER)]
     assert align(np.zeros((0, 2)), np.zeros((0, 2), np.int64), 0).reasons == []
 
 
-def test_frames_after_a_gap_are_told_from_those_between_windows():
+def test_frames_after_a_gap_differ_from_frames_between_windows():
     assert spans(aligned([2, 4, 9], 10, hop=2)) == [
         (0, 2, EARLY),
         (3, 4, "between windows of hop 2"),
@@ -56,26 +56,26 @@ def test_frames_after_a_gap_are_told_from_those_between_windows():
     assert spans(aligned([2, 7], 9, hop=None)) == [(0, 2, EARLY), (3, 7, "between windows"), (8, 9, LATE)]
 
 
-def test_lost_frames_are_told_from_those_without_a_window():
+def test_lost_frames_differ_from_frames_without_a_window():
     assert spans(aligned([0, 2], 3, lost=[1])) == [(1, 2, LOST)]
     assert spans(aligned([2, 8], 9, gaps=[6], lost=[4, 5])) == [(0, 2, EARLY), (3, 4, GAP), (4, 6, LOST), (6, 8, GAP)]
 
 
 def test_scores_are_held_for_less_than_a_hop_and_never_across_a_gap():
-    found = aligned([2, 5, 8], 13, hop=3, hold=True)
-    np.testing.assert_array_equal(found.score, [np.nan, np.nan, 20, 20, 20, 50, 50, 50, 80, 80, 80, np.nan, np.nan])
-    assert np.flatnonzero(found.covered).tolist() == [2, 5, 8]
-    assert spans(found)[1] == (3, 5, "held score of frame 2, hop 3")
-    assert spans(found)[-1] == (11, 13, LATE)
-    torn = aligned([0, 6], 7, hop=6, gaps=[3], hold=True)
-    np.testing.assert_array_equal(torn.score, [0, 0, 0, np.nan, np.nan, np.nan, 60])
-    assert spans(torn) == [(1, 3, "held score of frame 0, hop 6"), (3, 6, GAP)]
-    with pytest.raises(ConfigError, match="leave hold out"):
+    result = aligned([2, 5, 8], 13, hop=3, hold=True)
+    np.testing.assert_array_equal(result.score, [np.nan, np.nan, 20, 20, 20, 50, 50, 50, 80, 80, 80, np.nan, np.nan])
+    assert np.flatnonzero(result.covered).tolist() == [2, 5, 8]
+    assert spans(result)[1] == (3, 5, "held score of frame 2, hop 3")
+    assert spans(result)[-1] == (11, 13, LATE)
+    interrupted = aligned([0, 6], 7, hop=6, gaps=[3], hold=True)
+    np.testing.assert_array_equal(interrupted.score, [0, 0, 0, np.nan, np.nan, np.nan, 60])
+    assert spans(interrupted) == [(1, 3, "held score of frame 0, hop 6"), (3, 6, GAP)]
+    with pytest.raises(ConfigError, match="use hold=False"):
         aligned([0], 2, hop=None, hold=True)
 
 
-def test_frames_outside_the_video_and_other_shapes_are_refused():
-    with pytest.raises(DataError, match="of a video of 3 frames"):
+def test_frames_outside_the_video_and_other_shapes_are_rejected():
+    with pytest.raises(DataError, match="the video has 3 frames"):
         aligned([2, 3], 3)
     with pytest.raises(ConfigError, match="windows, targets"):
         align(np.zeros(3), np.zeros((3, 1), np.int64), 4)
@@ -87,16 +87,16 @@ def test_every_frame_has_the_mean_of_its_scores_or_is_in_one_span(data, total, h
     frames = data.draw(arrays.arrays(np.int64, shape, elements=st.integers(0, total - 1)))
     scores = data.draw(arrays.arrays(np.float32, shape, elements=st.floats(-100, 100, width=32)))
     gaps = data.draw(st.lists(st.integers(0, total), max_size=3))
-    found = align(scores, frames, total, hop=hop, gaps=gaps, hold=hold)
-    listed = [frame for span in found.reasons for frame in range(span.start, span.stop)]
-    assert sorted([*np.flatnonzero(found.covered), *listed]) == list(range(total))
+    result = align(scores, frames, total, hop=hop, gaps=gaps, hold=hold)
+    listed = [frame for span in result.reasons for frame in range(span.start, span.stop)]
+    assert sorted([*np.flatnonzero(result.covered), *listed]) == list(range(total))
     for frame in range(total):
-        own = scores[frames == frame]
-        if len(own):
-            assert found.score[frame] == pytest.approx(own.mean(dtype=np.float64), rel=1e-4, abs=1e-4)
+        frame_scores = scores[frames == frame]
+        if len(frame_scores):
+            assert result.score[frame] == pytest.approx(frame_scores.mean(dtype=np.float64), rel=1e-4, abs=1e-4)
         elif not hold:
-            assert np.isnan(found.score[frame])
-    assert not any(a.stop > b.start for a, b in zip(found.reasons, found.reasons[1:], strict=False))
+            assert np.isnan(result.score[frame])
+    assert not any(a.stop > b.start for a, b in zip(result.reasons, result.reasons[1:], strict=False))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Live scores: the same as offline where nothing is lost, and in order with the gaps where something is."""
+"""Live scores equal offline scores if nothing is lost; otherwise frames and gaps stay in order."""
 
 import itertools
 
@@ -27,8 +27,8 @@ class Change(Detector):
     def forward(self, x):
         clip = x if x.ndim == 5 else x[:, :, None]
         difference = (clip - clip.mean(2, keepdim=True)).abs().mean(1)  # (N, T, H, W)
-        shown = difference[:, list(self.input.targets)] if x.ndim == 5 else clip.mean(1)
-        return Output(score=shown.mean((2, 3)), map=shown, terms={"highest": shown.amax((2, 3))})
+        target_maps = difference[:, list(self.input.targets)] if x.ndim == 5 else clip.mean(1)
+        return Output(score=target_maps.mean((2, 3)), map=target_maps, terms={"highest": target_maps.amax((2, 3))})
 
 
 class Learner(StatefulDetector):
@@ -48,81 +48,81 @@ class Learner(StatefulDetector):
 
 
 SPECS = {
-    "picture": InputSpec(size=SIZE),
+    "image": InputSpec(size=SIZE),
     "prediction": InputSpec(size=SIZE, frames=5),
     "overlapping": InputSpec(size=SIZE, frames=6, hop=3, targets=tuple(range(6))),
     "clock": InputSpec(size=SIZE, frames=2, fps=2.5),
 }
 
 
-def film(path, seed, count=41):
+def random_video(path, seed, count=41):
     rng = np.random.default_rng(seed)
     return write_video(path, [rng.integers(0, 256, (*SIZE, 3), np.uint8) for _ in range(count)], fps=10)
 
 
 def run_live(detector, paths, *, batch_size, hold=False):
-    """Every file as a camera of its own, all scored together; what came of each."""
+    """Watch every file as a separate camera, score all together, and return the results of each."""
     spec = detector.input
-    batches = LiveBatches(batch_size=batch_size, wait_s=0, room=100, sources=len(paths))
-    live, found = LiveScorer(Scorer(detector), hold=hold), {path.name: [] for path in paths}
+    batches = LiveBatches(batch_size=batch_size, wait_s=0, capacity=100, sources=len(paths))
+    live, results = LiveScorer(Scorer(detector), hold=hold), {path.name: [] for path in paths}
     windows = {path.name: LiveWindows(spec) for path in paths}
     cameras = [Camera(path.name, str(path)) for path in paths]
     for items in itertools.zip_longest(*cameras):
         for camera, item in zip(cameras, items, strict=True):
             if item is not None:
-                live.see(camera.name, item)
+                live.add(camera.name, item)
                 for clip in windows[camera.name].push(item):
                     batches.put(camera.name, clip)
-        if len(batches_now := batches.take(0)) > 0:
-            for source, one in live.score(batches_now):
-                found[source].append(one)
-    while batches_now := batches.take(0):
-        for source, one in live.score(batches_now):
-            found[source].append(one)
-    for name, scored in found.items():
-        scored.extend(live.end(name))
-    return found
+        if len(batch := batches.take(0)) > 0:
+            for source, result in live.score(batch):
+                results[source].append(result)
+    while batch := batches.take(0):
+        for source, result in live.score(batch):
+            results[source].append(result)
+    for name, scored in results.items():
+        scored.extend(live.finish(name))
+    return results
 
 
 @pytest.mark.parametrize("kind", list(SPECS))
-@pytest.mark.parametrize("made", [Change, Learner])
-def test_files_watched_together_score_as_each_does_offline(tmp_path, kind, made):
+@pytest.mark.parametrize("detector_class", [Change, Learner])
+def test_files_watched_together_have_the_same_scores_as_offline(tmp_path, kind, detector_class):
     spec = SPECS[kind]
-    if made is Learner and len(spec.targets) > 1:
+    if detector_class is Learner and len(spec.targets) > 1:
         pytest.skip("one score a clip")
-    detector = made(DetectorOptions(), spec)
-    paths = [film(tmp_path / f"{seed}.mp4", seed, count) for seed, count in ((1, 41), (2, 30), (3, 4))]
+    detector = detector_class(DetectorOptions(), spec)
+    paths = [random_video(tmp_path / f"{seed}.mp4", seed, count) for seed, count in ((1, 41), (2, 30), (3, 4))]
     live = run_live(detector, paths, batch_size=4)
     videos = [video(path, name=path.name) for path in paths]
     for offline in score_items(Scorer(detector), VideoLoader(videos, spec, batch_size=7), unit=Unit.FRAME):
-        found = live[offline.item.name]
-        assert [one.frame.index for one in found] == list(range(len(offline.score)))
-        np.testing.assert_allclose([one.score for one in found], offline.score, rtol=1e-5)
+        results = live[offline.item.name]
+        assert [result.frame.index for result in results] == list(range(len(offline.score)))
+        np.testing.assert_allclose([result.score for result in results], offline.score, rtol=1e-5)
 
 
-def test_gaps_come_back_where_they_were_and_tear_windows():
+def test_gaps_keep_their_position_and_interrupt_windows():
     detector = Change(DetectorOptions(), SPECS["prediction"])
-    windows, batches = LiveWindows(detector.input), LiveBatches(batch_size=3, wait_s=0, room=100)
+    windows, batches = LiveWindows(detector.input), LiveBatches(batch_size=3, wait_s=0, capacity=100)
     live = LiveScorer(Scorer(detector))
     numbers = [0, 1, 2, 3, 4, 5, None, 7, 8, None, 10, 11, 12, 13, 14, 15, None]
     rng = np.random.default_rng(0)
-    found = []
+    results = []
     for number in numbers:
         image = rng.integers(0, 256, (*SIZE, 3), np.uint8)
         item = GAP if number is None else Frame(number, number / 10, image, 0.0, 0.0)
-        live.see("a", item)
+        live.add("a", item)
         for ready in [*windows.push(item), *([item] if item is GAP else [])]:
             batches.put("a", ready)
-        found += [one for _, one in live.score(batches.take(0))]
-    told = [None if one is GAP else one.frame.index for one in found]
-    assert told == numbers
-    scored = [one.frame.index for one in found if one is not GAP and not np.isnan(one.score)]
+        results += [result for _, result in live.score(batches.take(0))]
+    order = [None if result is GAP else result.frame.index for result in results]
+    assert order == numbers
+    scored = [result.frame.index for result in results if result is not GAP and not np.isnan(result.score)]
     assert scored == [4, 5, 14, 15]
-    assert not any(one.held for one in found if one is not GAP)
+    assert not any(result.held for result in results if result is not GAP)
 
 
 class Broken(Change):
-    """Cannot score what begins with a white picture."""
+    """Cannot score clips that start with a white image."""
 
     def forward(self, x):
         if (x[:, :, 0] if x.ndim == 5 else x).mean((1, 2, 3)).max() > 0.99:
@@ -130,30 +130,30 @@ class Broken(Change):
         return super().forward(x)
 
 
-def test_a_batch_that_cannot_be_scored_changes_nothing_and_can_be_passed_over():
-    """A gap, frames before it and after it: each comes back once and in order, those of the clip without a score."""
+def test_a_batch_that_cannot_be_scored_changes_nothing_and_can_be_skipped():
+    """Gap and frames come back once and in order; frames of the failed clip have no score."""
     detector = Broken(DetectorOptions(), SPECS["prediction"])
-    windows, batches = LiveWindows(detector.input), LiveBatches(batch_size=9, wait_s=0, room=100)
+    windows, batches = LiveWindows(detector.input), LiveBatches(batch_size=9, wait_s=0, capacity=100)
     live = LiveScorer(Scorer(detector))
     numbers = [0, 1, 2, None, 4, 5, 6, 7, 8, 9]
     for number in numbers:
         bright = 255 if number == 4 else 60 + (number or 0)
         item = GAP if number is None else Frame(number, number / 10, np.full((*SIZE, 3), bright, np.uint8), 0.0, 0.0)
-        live.see("a", item)
+        live.add("a", item)
         for ready in [*windows.push(item), *([item] if item is GAP else [])]:
             batches.put("a", ready)
     batch = batches.take(0)
     for _ in range(2):
         with pytest.raises(RuntimeError, match="out of memory"):
             list(live.score(batch))
-    found = [one for _, one in live.pass_over(batch)]
-    assert [None if one is GAP else one.frame.index for one in found] == numbers
-    assert all(one is GAP or np.isnan(one.score) for one in found)
-    assert list(live.end("a")) == []
+    results = [result for _, result in live.skip(batch)]
+    assert [None if result is GAP else result.frame.index for result in results] == numbers
+    assert all(result is GAP or np.isnan(result.score) for result in results)
+    assert list(live.finish("a")) == []
 
 
 class Faltering(Learner):
-    """Fails at a white picture, once those before it were learned from."""
+    """Fails at a white image, after an update with the images before it."""
 
     def step(self, x, state):
         if x.max() > 0.99:
@@ -161,8 +161,8 @@ class Faltering(Learner):
         return super().step(x, state)
 
 
-def test_a_batch_that_fails_half_way_is_learned_from_by_nobody():
-    """Two pictures of one camera, of which the second fails, and one of another that is scored alone afterwards."""
+def test_a_batch_that_fails_half_way_updates_no_state():
+    """One camera has two images, of which the second fails; another camera has one, which is scored again alone."""
     pixels = torch.tensor([0.2, 0.6, 1.0]).reshape(3, 1, 1, 1).expand(3, 3, *SIZE)
     scorer = Scorer(Faltering(DetectorOptions(), InputSpec(size=SIZE)))
     with pytest.raises(RuntimeError, match="out of memory"):
@@ -173,14 +173,14 @@ def test_a_batch_that_fails_half_way_is_learned_from_by_nobody():
 
 
 def test_windows_that_were_dropped_leave_frames_without_scores():
-    detector = Change(DetectorOptions(), SPECS["picture"])
-    windows, batches = LiveWindows(detector.input), LiveBatches(batch_size=3, wait_s=0, room=1)
+    detector = Change(DetectorOptions(), SPECS["image"])
+    windows, batches = LiveWindows(detector.input), LiveBatches(batch_size=3, wait_s=0, capacity=1)
     live = LiveScorer(Scorer(detector))
     for number in range(5):
         item = Frame(number, number / 10, np.full((*SIZE, 3), 50, np.uint8), 0.0, 0.0)
-        live.see("a", item)
+        live.add("a", item)
         for clip in windows.push(item):
             batches.put("a", clip)
-    found = [one for _, one in live.score(batches.take(0))] + list(live.end("a"))
-    assert [one.frame.index for one in found] == [0, 1, 2, 3, 4]
-    assert [np.isnan(one.score) for one in found] == [True, True, True, True, False]
+    results = [result for _, result in live.score(batches.take(0))] + list(live.finish("a"))
+    assert [result.frame.index for result in results] == [0, 1, 2, 3, 4]
+    assert [np.isnan(result.score) for result in results] == [True, True, True, True, False]

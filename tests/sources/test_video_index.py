@@ -4,12 +4,12 @@ import pytest
 
 from offnormal.errors import DataError
 from offnormal.sources.video_index import count_frames, frame_size, frame_times
-from tests.data.footage import clip, film
+from tests.data.footage import clip, write_video
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
 def test_times_of_every_frame_from_zero(tmp_path, suffix):
-    times = frame_times(film(tmp_path / f"a{suffix}", 7, fps=10))
+    times = frame_times(write_video(tmp_path / f"a{suffix}", 7, fps=10))
     np.testing.assert_allclose(times, np.arange(7) / 10, atol=2e-3)
 
 
@@ -24,7 +24,7 @@ def test_times_are_ascending_although_frames_are_stored_out_of_order(tmp_path):
 
 
 def test_sizes_and_counts(tmp_path):
-    assert frame_size(film(tmp_path / "a.mp4", size=(32, 48))) == (32, 48)
+    assert frame_size(write_video(tmp_path / "a.mp4", size=(32, 48))) == (32, 48)
     folder = clip(tmp_path / "frames", 5)
     (folder / "._001.tif").touch()
     assert (frame_size(folder), count_frames(folder)) == ((4, 6), 5)

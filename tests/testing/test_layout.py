@@ -16,7 +16,7 @@ from offnormal.sources.paths import images_in
 from offnormal.testing import check_layout
 from offnormal.testing import layout as checks
 from offnormal.types import ANOMALOUS
-from tests.data.footage import cells, clip, film
+from tests.data.footage import cells, clip, write_video
 from tests.data.idx_files import write_digits
 from tests.data.tree import draw
 
@@ -42,14 +42,14 @@ def write_ucsd(root):
 
 def write_avenue(root):
     for folder in ("training_videos", "testing_videos"):
-        film(root / folder / "01.avi", 3)
+        write_video(root / folder / "01.avi", 3)
     truth = root / "ground_truth_demo/testing_label_mask"
     truth.mkdir(parents=True)
     savemat(truth / "1_label.mat", {"volLabel": cells(list(FILM_MASKS))})
 
 
 def write_shanghaitech(root):
-    film(root / "training/videos/01_001.avi", 3)
+    write_video(root / "training/videos/01_001.avi", 3)
     clip(root / "testing/frames/01_0014", 3, start=0, suffix=".jpg")
     for folder, values in (("test_frame_mask", LABELS), ("test_pixel_mask", MASKS)):
         (root / "testing" / folder).mkdir()
@@ -70,21 +70,21 @@ def write_memae(root):
 
 
 def write_mnist(root):
-    write_digits(root, parts=("train", "t10k"), per_class=1)
+    write_digits(root, subsets=("train", "t10k"), per_class=1)
 
 
 def write_classes(normal, anomalous):
     def write(root):
         for number in range(4):
-            film(root / normal / f"{number:03}" / f"{number}.avi", 2)
-        film(root / anomalous / "001" / "a.avi", 2)
+            write_video(root / normal / f"{number:03}" / f"{number}.avi", 2)
+        write_video(root / anomalous / "001" / "a.avi", 2)
 
     return write
 
 
 def write_videos(root):
-    film(root / "train/a.mp4", 3)
-    film(root / "test/b.mp4", 3)
+    write_video(root / "train/a.mp4", 3)
+    write_video(root / "test/b.mp4", 3)
     for folder, values in (("labels", LABELS), ("masks", FILM_MASKS)):
         (root / folder).mkdir()
         np.save(root / folder / "b.npy", values)

@@ -180,10 +180,10 @@ def test_a_video_cut_into_stretches_is_embedded_once(footage, tmp_path):
         pass_ = embedding(tmp_path / str(store), store=store)
         whole = loader([footage[2]], stretches=5)
         groups = whole.groups()
-        learn, _ = pass_.embed(whole.only(set(groups[:4]), apart=True), 0)
-        held, _ = pass_.embed(whole.only(set(groups[4:]), apart=True), 0)
+        learn, _ = pass_.embed(whole.with_groups(set(groups[:4]), skip_straddling=True), 0)
+        held, _ = pass_.embed(whole.with_groups(set(groups[4:]), skip_straddling=True), 0)
         assert pass_.computed == len(list(loader([footage[2]]).iter_samples()))
-        plain = [sample for sample, _ in whole.only(set(groups[4:]), apart=True).iter_samples()]
+        plain = [sample for sample, _ in whole.with_groups(set(groups[4:]), skip_straddling=True).iter_samples()]
         assert held.samples == plain
         assert {sample.group for sample in learn.samples} <= set(groups[:4])
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from offnormal.scoring import Scored, align
+from offnormal.scoring import ScoredBatch, align
 from offnormal.training.held_out import score_held_out
 from offnormal.types import InputSpec, Scores
 from tests.items import sample
@@ -17,7 +17,7 @@ def held_out(spec, path):
     frames = np.array([[0, 5], [3, 8], [9, 14]])
     score = np.array([1, 2, 4], np.float32)
     samples = [replace(sample(path, frame=int(last)), time_s=last / 10) for _, last in frames]
-    scored = Scored(Scores(score, None), samples, None, frames)
+    scored = ScoredBatch(Scores(score, None), samples, None, frames)
     scorer = SimpleNamespace(detector=SimpleNamespace(input=spec), over=lambda _: [scored])
     return score_held_out(scorer, None), frames, score
 

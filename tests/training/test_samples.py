@@ -204,13 +204,13 @@ def test_rows_come_back(make, tmp_path):
     rows = make(tmp_path)
     rng = np.random.default_rng(0)
     gray = np.broadcast_to(rng.integers(0, 256, (4, 5), dtype=np.uint8), (3, 4, 5))
-    given = [
+    arrays = [
         rng.integers(0, 256, (4, 5, 3), dtype=np.uint8).transpose(2, 0, 1),
         gray,
         rng.random((3, 4, 5), np.float32),
     ]
-    assert [rows.add(array) for array in given] == [0, 1, 2]
-    for number, array in enumerate(given):
+    assert [rows.add(array) for array in arrays] == [0, 1, 2]
+    for number, array in enumerate(arrays):
         assert np.array_equal(rows[number], array)
         assert rows[number].dtype == array.dtype
     rows.close()
@@ -237,6 +237,6 @@ def test_rows_of_one_process_have_no_name_that_could_be_left_over(tmp_path):
 
 def test_kept_samples_can_be_had_by_group(footage, tmp_path):
     source, _ = gather(videos(footage), room(tmp_path))
-    part = source.loader(4).only({"1"})
+    part = source.loader(4).with_groups({"1"})
     assert [(s.item.path, s.frame) for b in part for s in b.samples] == list(known(videos(footage[1:2])))
-    assert part.given == len(part) > 0
+    assert part.sample_count == len(part) > 0

@@ -55,7 +55,9 @@ def test_the_threshold_rests_on_the_scores_of_the_finished_detector(parts, tmp_p
     (dataset,) = open_datasets(parts, group_by=r"(\d)\.png")
     from offnormal.data.loaders import ImageLoader
 
-    scored = Scorer(run.bundle.detector).over(ImageLoader(dataset.train, run.bundle.detector.input, batch_size=4))
+    scored = Scorer(run.bundle.detector).score_batches(
+        ImageLoader(dataset.train, run.bundle.detector.input, batch_size=4)
+    )
     every = {
         float(s): sample.group for batch in scored for s, sample in zip(batch.scores.score, batch.samples, strict=True)
     }

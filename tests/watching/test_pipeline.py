@@ -225,9 +225,11 @@ def test_frames_do_not_pile_up_where_no_clip_is_ever_complete(yard, tmp_path, mo
         time.sleep(0.01)  # slower than gaps are looked at
         return take(self, wait_s) if isinstance(item, Frame) and item.index % 4 == 3 else item
 
-    seen = FrameStream.see
+    add_frame = FrameStream.add_frame
     monkeypatch.setattr(Camera, "take", losing)
-    monkeypatch.setattr(FrameStream, "see", lambda self, frame: (seen(self, frame), most.append(len(self._frames))))
+    monkeypatch.setattr(
+        FrameStream, "add_frame", lambda self, frame: (add_frame(self, frame), most.append(len(self._frames)))
+    )
     camera = {"name": "gate", "source": str(tmp_path / "long.mp4"), "threshold": 1.0}
     with Live(tmp_path / "out", yard, [camera]) as live:
         live.until(lambda: not live._thread.is_alive())

@@ -1,4 +1,4 @@
-"""Arrays from .npy, .npz and .mat files that others wrote: nothing in them is ever executed."""
+"""Reads arrays from untrusted .npy, .npz, and .mat files without executing anything in them."""
 
 from __future__ import annotations
 
@@ -16,54 +16,55 @@ _DAMAGED = (OSError, ValueError, TypeError, KeyError, EOFError, IndexError, zlib
 
 
 def read_npy(path: Path, *, mapped: bool = False) -> np.ndarray:
-    """The array of a .npy file, or, mapped, a read-only view whose parts are read when they are used.
+    """Return the array of a .npy file; with `mapped` a read-only memory map.
 
-    Raises DataError for a file that is missing, damaged or holds Python objects.
+    Raises DataError for a file that is missing, damaged, or contains Python objects.
     """
-    with _explained(path):
-        found = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-        if not isinstance(found, np.ndarray):
-            raise DataError(f"{path}: an archive of arrays (.npz), not one array; rename it to .npz")
-        return found
+    with _explain_errors(path):
+        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise DataError(f"{path}: an archive of arrays (.npz); expected a single array (.npy); rename it to .npz")
+        return array
 
 
 class Archive:
-    """A .npz file whose arrays are read when asked for; DataError as `read_npy` raises it."""
+    """A .npz file whose arrays are read on demand; DataError as in `read_npy`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with _explained(path):
+        with _explain_errors(path):
             stored = np.load(path, mmap_mode="r", allow_pickle=False)
             if not isinstance(stored, np.lib.npyio.NpzFile):
-                raise DataError(f"{path}: one array (.npy), not an archive of them; rename it to .npy")
+                raise DataError(f"{path}: a single array (.npy); expected an archive (.npz); rename it to .npy")
             with stored:
                 self.names = tuple(stored.files)
 
     def read(self, name: str) -> np.ndarray:
-        """One array by its name."""
+        """Return one array by name."""
         if name not in self.names:
-            raise DataError(f"{self.path}: no array {name!r} in it; there are {', '.join(self.names[:8])}")
-        with _explained(self.path), np.load(self.path, allow_pickle=False) as stored:
-            found: np.ndarray = stored[name]
-            return found
+            raise DataError(f"{self.path}: no array {name!r}; the file contains {', '.join(self.names[:8])}")
+        with _explain_errors(self.path), np.load(self.path, allow_pickle=False) as stored:
+            array: np.ndarray = stored[name]
+            return array
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of one array, from its header alone."""
-        with _explained(self.path), zipfile.ZipFile(self.path) as stored, stored.open(f"{name}.npy") as file:
+        """Return the shape of one array; reads only its header."""
+        with _explain_errors(self.path), zipfile.ZipFile(self.path) as stored, stored.open(f"{name}.npy") as file:
             version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            return tuple(read(file)[0])
+            if version == (1, 0):
+                return tuple(np.lib.format.read_array_header_1_0(file)[0])
+            return tuple(np.lib.format.read_array_header_2_0(file)[0])
 
 
 def read_mat(path: Path, key: str) -> np.ndarray | list[np.ndarray]:
-    """A variable of a MATLAB file: a numeric array with MATLAB's axes, or of a cell array the list of its arrays.
+    """Return a variable of a MATLAB file: a numeric array with MATLAB's axes, or the list of arrays of a cell array.
 
-    Reads files of MATLAB 4 to 7.2 and of 7.3 (HDF5, whose axes are stored in reverse). Cells are in MATLAB's
-    order. Raises DataError for a file that is missing or damaged, without the variable, or of other content.
+    Reads files of MATLAB 4 to 7.2 and of 7.3 (HDF5, with reversed axes). Cells are in MATLAB's order. Raises DataError
+    for a file that is missing or damaged, or that has no such variable or another type of content.
     """
     import h5py
 
-    with _explained(path):
+    with _explain_errors(path):
         if not path.is_file():
             raise DataError(f"{path}: no such file")
         return _read_hdf5(path, key) if h5py.is_hdf5(path) else _read_old(path, key)
@@ -104,7 +105,7 @@ def _from_hdf5(value: object, path: Path, key: str) -> np.ndarray:
 
     if not isinstance(value, h5py.Dataset):
         raise _not_numbers(path, key)
-    if value.attrs.get("MATLAB_empty", 0):  # then the content is the shape
+    if value.attrs.get("MATLAB_empty", 0):  # the content of an empty array is its shape
         return np.zeros(tuple(int(side) for side in value[()]), dtype=np.uint8)
     return _numeric(np.asarray(value[()]).T, path, key)
 
@@ -116,15 +117,15 @@ def _numeric(value: object, path: Path, key: str) -> np.ndarray:
 
 
 def _no_variable(path: Path, key: str) -> DataError:
-    return DataError(f"{path}: no variable {key!r} in this MATLAB file; is it of another dataset?")
+    return DataError(f"{path}: no variable {key!r}; expected the file of this dataset; check that it is the right one")
 
 
 def _not_numbers(path: Path, key: str) -> DataError:
-    return DataError(f"{path}: {key!r} is neither an array of numbers nor a cell array of such; save it as one")
+    return DataError(f"{path}: {key!r} has no numbers; expected a numeric array or a cell array of them")
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _explain_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
@@ -132,8 +133,8 @@ def _explained(path: Path) -> Iterator[None]:
     except _DAMAGED as error:
         if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise DataError(
-                f"{path}: holds Python objects, which could run code when they are read. If you trust the file, "
-                "convert it once: values = numpy.load(FILE, allow_pickle=True); for labels numpy.save(FILE, "
-                "numpy.concatenate([numpy.ravel(v) for v in values]).astype('uint8')), for masks save one file a video"
+                f"{path}: contains Python objects, which can run code when they are loaded. If you trust the file, "
+                "convert it once: values = numpy.load(FILE, allow_pickle=True); for labels: numpy.save(FILE, "
+                "numpy.concatenate([numpy.ravel(v) for v in values]).astype('uint8')); for masks: one file per video"
             ) from None
-        raise DataError(f"{path}: damaged, or not the kind of file its name says ({error})") from None
+        raise DataError(f"{path}: damaged, or not the file type of its suffix ({error})") from None

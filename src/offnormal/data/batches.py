@@ -1,4 +1,4 @@
-"""Batches of pixels, and what loaders of images and of videos share."""
+"""Batches of pixels, and the base class of the image and video loaders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from offnormal.data.clips import Clip, F
 from offnormal.data.dataset import Skipped
 from offnormal.data.frame_cache import ResizedFrame
 from offnormal.data.images import stack
-from offnormal.data.video_reading import Ended
+from offnormal.data.video_reading import VideoSummary
 from offnormal.errors import ImageError, VideoError
 from offnormal.types import InputSpec, Item, Sample
 
@@ -28,43 +28,43 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Pixels of N images or clips with what is known of them."""
+    """Pixels of N images or clips with their samples and masks."""
 
-    pixels: np.ndarray  # (N, C, H, W), of clips (N, C, T, H, W), float32 in 0-1
+    pixels: np.ndarray  # (N, C, H, W) or, for clips, (N, C, T, H, W); float32 in 0-1
     samples: list[Sample]
-    masks: np.ndarray | None  # (N * K, H, W) bool at input size, one for each score; None when not asked for
-    frames: np.ndarray | None = None  # (N, K) frames that the scores describe, see VideoLoader; None for images
+    masks: np.ndarray | None  # (N * K, H, W) bool at input size, one per score; None: not requested
+    frames: np.ndarray | None = None  # (N, K) indices of the scored frames, see VideoLoader; None for images
 
 
 class Batches(Protocol):
-    """What is learned from and scored: a loader, or samples that are kept."""
+    """A source of batches for training and scoring: a loader, or stored samples."""
 
     batch_size: int
-    skipped: list[Skipped]  # bad files of the last pass
-    waited_s: float  # seconds its user waited for data in the last pass
-    given: int  # samples given in the last pass
+    skipped: list[Skipped]  # unreadable files in the last pass
+    waited_s: float  # seconds that the caller waited for data in the last pass
+    sample_count: int  # samples yielded in the last pass
 
     def __len__(self) -> int:
-        """Number of samples, or a little more where the data do not say it beforehand."""
+        """Return the number of samples, or an upper bound if the files do not state it."""
         ...
 
     def __iter__(self) -> Iterator[Batch]: ...
 
-    def only(self, groups: Set[str | None]) -> Self:
-        """The same over the samples of these groups alone, without progress."""
+    def with_groups(self, groups: Set[str | None]) -> Self:
+        """Return a source of only the samples in these groups, without progress."""
         ...
 
 
 class Loader(ABC):
-    """Iterates batches of items, read by threads in advance, in their order; pass over it as often as needed.
+    """Iterates over batches of items in order; threads prefetch them. Can be iterated several times.
 
-    on_error: "fail" raises ImageError or VideoError at a bad file, "skip" skips and lists it. progress: called with the
-    number of further items (of videos: clips) that are done.
-    Attributes: `skipped` (bad files of the last pass), `ended` (the videos that are not in `skipped`, once their last
-    clip was taken), `waited_s` (seconds its user waited for data in that pass), `given` (samples in it).
+    on_error: "fail" raises ImageError or VideoError for an unreadable file, "skip" skips and lists it. progress: called
+    with the number of items (for videos: clips) that were completed since the last call.
+    Attributes, all for the last pass: `skipped` (unreadable files), `summaries` (of the videos that were read to the
+    end), `waited_s` (seconds that the caller waited for data), `sample_count`.
     """
 
-    every_s: float | None = None  # seconds between two clips of a video; None: as the input says
+    every_s: float | None = None  # seconds between two clips of a video; None: use `hop` of the input
 
     def __init__(
         self,
@@ -88,22 +88,22 @@ class Loader(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of samples, bad ones included, or at most so many where the data do not say it beforehand."""
+        """Return the number of samples with unreadable ones, or an upper bound if the files do not state it."""
 
     @abstractmethod
     def groups(self) -> list[str]:
-        """Every group that a sample may be of, in the order of the items."""
+        """Return all groups of samples, in the order of the items."""
 
     @abstractmethod
-    def only(self, groups: Set[str | None], *, apart: bool = False) -> Self:
-        """A loader over the samples of these groups alone, otherwise the same but without progress.
+    def with_groups(self, groups: Set[str | None], *, skip_straddling: bool = False) -> Self:
+        """Return a copy, without progress, that loads only samples of these groups.
 
-        apart: without the clips that begin in another group, where a video is cut.
+        skip_straddling: also skip clips that start in another group, where a video is cut.
         """
 
     @abstractmethod
     def _rows(self) -> Generator[Row, None, None]:
-        """One pass; bad files go through `_next`."""
+        """Yield the samples of one pass; read files through `_next`, which handles errors."""
 
     def __iter__(self) -> Iterator[Batch]:
         ready: list[Row] = []
@@ -117,39 +117,39 @@ class Loader(ABC):
             yield self._batch(ready)
 
     def iter_samples(self) -> Generator[Row, None, None]:
-        """One pass, sample by sample, with the frames at input size."""
+        """Yield the single samples of one pass, with frames at input size."""
         self._reset()
         with contextlib.closing(self._rows()) as rows:
             for row in rows:
-                self.given += 1
+                self.sample_count += 1
                 yield row
 
-    def over(self, items: Sequence[Item]) -> Self:
-        """A loader over these items, of whatever group, otherwise the same."""
-        other = copy.copy(self)
-        other.items = list(items)
-        other._reset()
-        return other
+    def with_items(self, items: Sequence[Item]) -> Self:
+        """Return a copy that loads these items, in all groups."""
+        loader = copy.copy(self)
+        loader.items = list(items)
+        loader._reset()
+        return loader
 
-    def silent(self) -> Self:
-        """The same without progress, which belongs to one pass and cannot go to other processes."""
-        other = copy.copy(self)
-        other.progress = None
-        other._reset()
-        return other
+    def without_progress(self) -> Self:
+        """Return a copy without progress, which belongs to one pass and cannot be sent to other processes."""
+        loader = copy.copy(self)
+        loader.progress = None
+        loader._reset()
+        return loader
 
     def _reset(self) -> None:
         self.skipped: list[Skipped] = []
-        self.ended: list[Ended] = []
+        self.summaries: list[VideoSummary] = []
         self.waited_s = 0.0
-        self.given = 0
+        self.sample_count = 0
 
     def _count(self) -> None:
         if self.progress is not None:
             self.progress(1)
 
     def _next(self, item: Item, take: Callable[[], T]) -> T | None:
-        """What `take` returns, the wait for it measured; None where the item is bad and skipped."""
+        """Return the result of `take` and measure the wait for it; None: the item is unreadable and was skipped."""
         start = time.perf_counter()
         try:
             return take()
@@ -158,33 +158,33 @@ class Loader(ABC):
                 self.skipped.append(Skipped(item.path, str(error)))
                 return None
             if item.is_video:
-                named = "" if item.address in str(error) else f"video {item.name}: "
-                raise VideoError(f"{named}{error}; or leave such videos out with --on-error skip") from None
-            raise ImageError(f"{error}; or leave such files out with --on-error skip") from None
+                prefix = "" if item.address in str(error) else f"video {item.name}: "
+                raise VideoError(f"{prefix}{error}; --on-error skip skips such videos") from None
+            raise ImageError(f"{error}; --on-error skip skips such files") from None
         finally:
             self.waited_s += time.perf_counter() - start
 
     def _batch(self, rows: Sequence[Row]) -> Batch:
         masks = [frame.mask for _, clip in rows for frame in clip.targets if frame.mask is not None]
-        of_videos = rows[0][0].item.is_video
+        are_videos = rows[0][0].item.is_video
         return Batch(
             pixels=stack([clip_pixels(clip) for _, clip in rows]),
             samples=[sample for sample, _ in rows],
             masks=np.stack(masks) if self.masks else None,
-            frames=np.array([described_frames(clip) for _, clip in rows], np.int64) if of_videos else None,
+            frames=np.array([described_frames(clip) for _, clip in rows], np.int64) if are_videos else None,
         )
 
 
 def clip_pixels(clip: Clip[ResizedFrame]) -> np.ndarray:
-    """(C, H, W) of an image or a clip of one frame, (C, T, H, W) of several."""
+    """Return (C, H, W) for an image or a clip of one frame, (C, T, H, W) for several frames."""
     return join_frames([frame.pixels for frame in clip.frames])
 
 
 def join_frames(frames: Sequence[np.ndarray]) -> np.ndarray:
-    """Frames (C, H, W) -> (C, H, W) of one, (C, T, H, W) of several."""
+    """Frames (C, H, W) -> (C, H, W) for one frame, (C, T, H, W) for several."""
     return frames[0] if len(frames) == 1 else np.stack(frames, axis=1)
 
 
 def described_frames(clip: Clip[F]) -> list[int]:
-    """The K frames that the scores of a clip describe; of a clip as a whole its first and last frame."""
+    """Return the K frame indices that a clip's scores belong to; for a whole-clip score the first and last frame."""
     return [frame.index for frame in clip.targets or (clip.frames[0], clip.frames[-1])]

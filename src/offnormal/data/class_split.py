@@ -1,7 +1,7 @@
-"""Clips of several classes -> those learned from, those the threshold is set with, those tested on.
+"""Splits clips of several classes into training, calibration, and test sets.
 
-Whole originals go to one split, never copies of them apart from each other; every normal class is divided for itself in
-the same shares, so that each is learned from and tested on. Clips of anomalous classes are tested on alone.
+All copies of one original go to the same split. Each normal class is divided separately with the same shares, so that
+every normal class occurs in training and test. Clips of anomalous classes are used only for testing.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
-from offnormal.errors import DataError
+from offnormal.errors import DataError, counted
 from offnormal.types import ANOMALOUS, NORMAL, Item
 
 SplitName = Literal["train", "calibration", "test", "anomalous"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
-Shares = tuple[float, float, float]  # per cent: train, test, calibration
+Shares = tuple[float, float, float]  # percent: train, test, calibration
 SHARES: Shares = (50, 40, 10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassChoice:
-    """Which classes are normal and how they are to be divided, as a user says it."""
+    """The user's choice of normal classes, and how to split them."""
 
     normal: tuple[str, ...] = ()
     anomalous: tuple[str, ...] = ()
@@ -33,52 +33,54 @@ class ClassChoice:
     seed: int = 0
 
     @property
-    def named(self) -> bool:
-        """Whether any class is named."""
+    def names_classes(self) -> bool:
+        """Whether the user named any class."""
         return bool(self.normal or self.anomalous)
 
-    def among(self, known: Sequence[str], default: ClassChoice | None = None) -> ClassChoice:
-        """The same with every class that there is to take.
+    def complete(self, available: Sequence[str], default: ClassChoice | None = None) -> ClassChoice:
+        """Return the choice with both lists filled in.
 
-        known: classes of the dataset. With one side named, all others are on the other; with both, what is not named
-        is left out. default: whose classes are taken, as far as there are any, when none is named.
-        Raises DataError for unknown classes, one that is on both sides, or none to learn from.
+        available: classes of the dataset. If only one list is named, the other gets all other classes; if both are,
+        classes in neither are not used. default: the choice, limited to available classes, if no class is named.
+        Raises DataError for unknown classes, a class in both lists, or no normal class.
         """
-        if not self.named and default is not None:
-            normal, anomalous = (tuple(c for c in side if c in known) for side in (default.normal, default.anomalous))
-            return replace(self, normal=normal, anomalous=anomalous)
-        if not self.named:
-            raise DataError(
-                f"no normal class was named: use --normal-class, or --anomalous-class for the others; "
-                f"there are {', '.join(known)}"
+        if not self.names_classes and default is not None:
+            normal, anomalous = (
+                tuple(name for name in names if name in available) for names in (default.normal, default.anomalous)
             )
-        normal, anomalous = (_known(side, known) for side in (self.normal, self.anomalous))
+            return replace(self, normal=normal, anomalous=anomalous)
+        if not self.names_classes:
+            raise DataError(
+                f"no normal class; expected --normal-class, or --anomalous-class for the other classes; "
+                f"available: {', '.join(available)}"
+            )
+        normal, anomalous = (_match_names(names, available) for names in (self.normal, self.anomalous))
         if both := set(normal) & set(anomalous):
-            raise DataError(f"{', '.join(sorted(both))}: named as normal and as anomalous; choose one")
+            raise DataError(f"{', '.join(sorted(both))}: both normal and anomalous; choose one")
         if not anomalous:
-            anomalous = tuple(name for name in known if name not in normal)
+            anomalous = tuple(name for name in available if name not in normal)
         elif not normal:
-            normal = tuple(name for name in known if name not in anomalous)
+            normal = tuple(name for name in available if name not in anomalous)
         if not normal:
-            raise DataError(f"all {len(known)} classes are named as anomalous: none is left to learn from")
+            raise DataError(f"all {len(available)} classes are anomalous; training needs at least one normal class")
         return replace(self, normal=normal, anomalous=anomalous)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Which clip belongs to which split: kept with a run, so that what was learned from is never tested on."""
+    """The split of each clip, stored with a run, so that training clips are never used for testing."""
 
     layout: str
     classes: ClassChoice  # complete
-    splits: Mapping[str, SplitName]  # by the name of the clip
-    groups: Mapping[str, str] = field(default_factory=dict)  # the original of each clip, by its name
-    class_names: Mapping[str, str] = field(default_factory=dict)  # its class
-    group_by: str | None = None  # the expression that named the originals; None: the layout did
+    splits: Mapping[str, SplitName]  # by clip name
+    groups: Mapping[str, str] = field(default_factory=dict)  # original of each clip, by clip name
+    class_names: Mapping[str, str] = field(default_factory=dict)  # class of each clip, by clip name
+    group_by: str | None = None  # expression that determined the originals; None: the layout did
 
-    def of(self, clips: Sequence[Item]) -> dict[SplitName, tuple[Item, ...]]:
-        """The clips by split, labeled by their class; those of classes that are left out are in none.
+    def assign(self, clips: Sequence[Item]) -> dict[SplitName, tuple[Item, ...]]:
+        """Return the clips by split, labeled by class, without the clips of unused classes.
 
-        A clip that was not there when the split was made goes with its original, or else is tested on.
+        A clip that was added later goes to the split of its original, or to the test split.
         """
         normal, anomalous = self.classes.normal, self.classes.anomalous
         normal_clips = {name: split for name, split in self.splits.items() if split != "anomalous"}
@@ -110,12 +112,12 @@ class Split:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """The split of `to_json`; DataError when something of it is missing or unknown."""
+        """Parse the output of `to_json`; DataError for missing or unknown values."""
         try:
             clips, shares = values["clips"], values["shares"]
-            wrong = {clip["split"] for clip in clips} - set(SPLITS)
-            if wrong:
-                raise DataError(f"unknown split {', '.join(map(str, sorted(wrong)))}")
+            unknown = {clip["split"] for clip in clips} - set(SPLITS)
+            if unknown:
+                raise DataError(f"unknown split {', '.join(map(str, sorted(unknown)))}; expected {', '.join(SPLITS)}")
             return cls(
                 layout=values["layout"],
                 classes=ClassChoice(
@@ -130,53 +132,52 @@ class Split:
                 group_by=values.get("group_by"),
             )
         except (KeyError, TypeError) as error:
-            raise DataError(f"the split lacks {error}, or it is not what offnormal fit wrote") from None
+            raise DataError(f"the split has no valid {error}; expected the file that offnormal fit wrote") from None
 
 
 def split_clips(clips: Sequence[Item], classes: ClassChoice, *, layout: str, group_by: str | None = None) -> Split:
-    """Divide clips by their originals (`group`), each normal class for itself, at random as the seed says.
+    """Split clips by their originals (`group`) at random with the seed, each normal class separately.
 
-    classes: complete, see `ClassChoice.among`. group_by: what named the originals, to be kept.
-    Raises DataError when nothing is left for one of the splits.
+    classes: complete, see `ClassChoice.complete`. group_by: stored in the split.
+    Raises DataError if one of the splits would be empty.
     """
     splits: dict[str, SplitName] = {}  # by original
     for name in classes.normal:
-        own = list(dict.fromkeys(_original(clip) for clip in clips if clip.class_name == name))
-        free = [original for original in own if original not in splits]  # one may show several activities
+        originals = list(dict.fromkeys(_original(clip) for clip in clips if clip.class_name == name))
+        free = [original for original in originals if original not in splits]  # an original may show several classes
         order = np.random.default_rng((classes.seed, zlib.crc32(name.encode()))).permutation(len(free))
-        train, test, _ = portions(len(free), classes.shares)
-        for place, number in enumerate(order):
-            splits[free[number]] = "train" if place < train else "test" if place < train + test else "calibration"
+        train, test, _ = split_counts(len(free), classes.shares)
+        for rank, number in enumerate(order):
+            splits[free[number]] = "train" if rank < train else "test" if rank < train + test else "calibration"
     for split in ("train", "calibration", "test"):
         if split not in splits.values():
             raise DataError(
-                f"{len(splits)} originals of normal classes ({', '.join(classes.normal)}) leave none for {split} at "
-                f"{classes.shares[0]:g}/{classes.shares[1]:g}/{classes.shares[2]:g} (train/test/calibration): give "
-                "more clips, or other --split; clips of one original are never parted"
+                f"{counted(len(splits), 'original')} of normal classes ({', '.join(classes.normal)}) and --split "
+                f"{classes.shares[0]:g}/{classes.shares[1]:g}/{classes.shares[2]:g} leave none for {split}: add clips, "
+                "or change --split TRAIN/TEST/CALIBRATION; copies of one original stay in one split"
             )
-    taken = [clip for clip in clips if clip.class_name in (*classes.normal, *classes.anomalous)]
+    used = [clip for clip in clips if clip.class_name in (*classes.normal, *classes.anomalous)]
     return Split(
         layout=layout,
         classes=classes,
         splits={
-            clip.name: "anomalous" if clip.class_name in classes.anomalous else splits[_original(clip)]
-            for clip in taken
+            clip.name: "anomalous" if clip.class_name in classes.anomalous else splits[_original(clip)] for clip in used
         },
-        groups={clip.name: _original(clip) for clip in taken},
-        class_names={clip.name: clip.class_name for clip in taken if clip.class_name is not None},
+        groups={clip.name: _original(clip) for clip in used},
+        class_names={clip.name: clip.class_name for clip in used if clip.class_name is not None},
         group_by=group_by,
     )
 
 
-def portions(originals: int, shares: Shares = SHARES) -> tuple[int, int, int]:
-    """How many originals of a class are learned from, tested on and kept back.
+def split_counts(originals: int, shares: Shares = SHARES) -> tuple[int, int, int]:
+    """Return the number of originals of a class for training, test, and calibration.
 
-    Shares of learning and testing are rounded, halves to even; the rest is kept back, one original at least, taken from
-    those learned from. Of one original nothing is tested, of two nothing kept back.
+    The training and test shares are rounded half to even. Calibration gets the remaining originals, or one from
+    training if none remains. One original goes to training; of two, one goes to test and none to calibration.
 
-    >>> [portions(number) for number in (4, 10, 11, 12, 17, 20)]
+    >>> [split_counts(number) for number in (4, 10, 11, 12, 17, 20)]
     [(1, 2, 1), (5, 4, 1), (6, 4, 1), (6, 5, 1), (8, 7, 2), (10, 8, 2)]
-    >>> portions(2), portions(1)
+    >>> split_counts(2), split_counts(1)
     ((1, 1, 0), (1, 0, 0))
     """
     if originals < 3:
@@ -191,14 +192,14 @@ def _original(clip: Item) -> str:
     return clip.group if clip.group is not None else clip.name
 
 
-def _known(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """The names as the dataset writes them."""
-    written = {name.casefold(): name for name in known}
-    found = []
+def _match_names(names: Sequence[str], available: Sequence[str]) -> tuple[str, ...]:
+    """Return the names with the case of the dataset."""
+    spellings = {name.casefold(): name for name in available}
+    matches = []
     for name in names:
-        if name.casefold() not in written:
-            near = difflib.get_close_matches(name.casefold(), written, n=1)
-            advice = f"did you mean {written[near[0]]!r}? " if near else ""
-            raise DataError(f"no class is called {name!r}: {advice}there are {', '.join(known)}")
-        found.append(written[name.casefold()])
-    return tuple(dict.fromkeys(found))
+        if name.casefold() not in spellings:
+            near = difflib.get_close_matches(name.casefold(), spellings, n=1)
+            advice = f"did you mean {spellings[near[0]]!r}? " if near else ""
+            raise DataError(f"unknown class {name!r}: {advice}available: {', '.join(available)}")
+        matches.append(spellings[name.casefold()])
+    return tuple(dict.fromkeys(matches))

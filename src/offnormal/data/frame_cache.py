@@ -1,4 +1,4 @@
-"""Frames of a video at input size, kept in memory or on disk so that they are decoded once."""
+"""Caches resized frames of videos in memory or on disk, so that each video is decoded once."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from offnormal.types import InputSpec
 log = logging.getLogger(__name__)
 
 RAM_BYTES = 2 << 30
-_HEADER_BYTES = 512  # of a .npy file, room for any shape
-_STALE_S = 86_400.0  # an unfinished file this old is of a program that was killed
+_HEADER_BYTES = 512  # of a .npy file, enough for any shape
+_STALE_S = 86_400.0  # an unfinished file of this age was left by a program that was killed
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,13 @@ class ResizedFrame:
 
 
 def cache_key(path: Path, spec: InputSpec, *, every_s: float | None = None, fps: float | None = None) -> str:
-    """A name for the frames of a video (or folder of frames) as this input lays them.
+    """Return a unique name for the frames of a video (or folder of frames) at this input size.
 
-    It follows the path, size and time of change of every file, those parts of the input that decide on pixels, and
-    what decides on which frames there are (every_s) and on their times (fps of a folder).
+    It depends on the path, size, and modification time of every file, on the parts of the input that change pixels, on
+    the choice of frames (every_s), and on their times (fps of a folder).
     """
     files = [path] if not path.is_dir() else sorted(path.iterdir())
-    stats = [(file.name, found.st_size, found.st_mtime_ns) for file in files if (found := file.stat())]
+    stats = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files if (stat := file.stat())]
     pixels = {key: value for key, value in asdict(spec).items() if key in ("size", "channels", "resize", "bits")}
     if spec.mask is not None:
         pixels["mask"] = asdict(spec.mask)
@@ -54,48 +54,45 @@ def cache_key(path: Path, spec: InputSpec, *, every_s: float | None = None, fps:
 
 
 class RamCache:
-    """Videos in memory by `cache_key`, up to a number of bytes; what no longer fits is not kept, which is said once.
-
-    May be used by several threads.
-    """
+    """Caches videos in memory by `cache_key`, up to `limit` bytes; warns once when it is full. Thread-safe."""
 
     def __init__(self, limit: int = RAM_BYTES) -> None:
         self.limit = limit
         self._used = 0
         self._videos: dict[str, list[ResizedFrame]] = {}
         self._lock = threading.Lock()
-        self._said = False
+        self._has_warned = False
 
     def read(self, key: str) -> Iterable[ResizedFrame] | None:
-        """All frames of a video, or None when they are not kept."""
+        """Return all frames of a video; None: not in the cache."""
         return self._videos.get(key)
 
     def record(self, key: str) -> _RamRecording:
-        """Takes the frames of one video in order; without `commit` at the end nothing of them is kept."""
+        """Start to record the frames of one video in order; `commit` at the end stores them."""
         return _RamRecording(self, key)
 
-    def take(self, size: int) -> bool:
-        """Whether so many more bytes may be used; they then count as used."""
+    def reserve(self, size: int) -> bool:
+        """Reserve bytes; False: they do not fit."""
         with self._lock:
             fits = self._used + size <= self.limit
             if fits:
                 self._used += size
-            elif not self._said:
-                self._said = True
+            elif not self._has_warned:
+                self._has_warned = True
                 log.warning(
-                    "the cache in memory is full (%.1f GB): further videos are decoded anew in every pass; "
-                    "a cache on disk has no such limit (--cache disk)",
+                    "the memory cache is full (%.1f GB); more videos are decoded again in every pass; "
+                    "--cache disk has no limit",
                     self.limit / 2**30,
                 )
             return fits
 
-    def give_back(self, size: int) -> None:
-        """Let so many bytes be used by others."""
+    def release(self, size: int) -> None:
+        """Release reserved bytes."""
         with self._lock:
             self._used -= size
 
-    def keep(self, key: str, frames: list[ResizedFrame]) -> None:
-        """Keep a whole video."""
+    def store(self, key: str, frames: list[ResizedFrame]) -> None:
+        """Store a whole video."""
         self._videos[key] = frames
 
 
@@ -103,13 +100,13 @@ class _RamRecording:
     def __init__(self, cache: RamCache, key: str) -> None:
         self._cache = cache
         self._key = key
-        self._frames: list[ResizedFrame] | None = []  # None: given up
+        self._frames: list[ResizedFrame] | None = []  # None: closed
         self._size = 0
 
     def add(self, frame: ResizedFrame) -> None:
         if self._frames is None:
             return
-        if not self._cache.take(frame.pixels.nbytes):
+        if not self._cache.reserve(frame.pixels.nbytes):
             self.close()
             return
         self._size += frame.pixels.nbytes
@@ -117,60 +114,60 @@ class _RamRecording:
 
     def commit(self) -> None:
         if self._frames is not None:
-            self._cache.keep(self._key, self._frames)
+            self._cache.store(self._key, self._frames)
             self._frames, self._size = None, 0
 
     def close(self) -> None:
-        self._cache.give_back(self._size)
+        self._cache.release(self._size)
         self._frames, self._size = None, 0
 
 
 class DiskCache:
-    """One uncompressed .npy file a video, mapped into memory when it is read.
+    """Caches each video as one uncompressed .npy file, which is memory-mapped for reading.
 
-    A file that is damaged, cut short or not ours is written anew. When nothing can be written, because the disk is
-    full for one, that is said once and the videos are read without a cache.
+    A file that is damaged, truncated, or not from this cache is rewritten. If files cannot be written, for example
+    because the disk is full, the cache warns once and the videos are read without it.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._said = False
+        self._has_warned = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
             remove_stale(folder)
         except OSError as error:
-            raise ConfigError(f"{folder}: no place for a cache ({error.strerror}); choose another folder") from None
+            raise ConfigError(f"{folder}: cannot store a cache ({error.strerror}); choose another folder") from None
 
     def read(self, key: str) -> Iterable[ResizedFrame] | None:
-        """All frames of a video, or None when they are not kept or damaged."""
+        """Return all frames of a video; None: not in the cache, or damaged."""
         path = self.folder / f"{key}.npy"
         try:
             rows = np.load(path, mmap_mode="r", allow_pickle=False)
             if (rows.dtype.names or ()) != _COLUMNS or rows.ndim != 1:
-                raise ValueError("not a cache of frames")
+                raise ValueError("not a frame cache")
             for row in rows:
                 if zlib.crc32(row["pixels"].data) != row["crc"]:
-                    raise ValueError(f"frame {row['index']} is not what was written")
+                    raise ValueError(f"the checksum of frame {row['index']} is wrong")
         except FileNotFoundError:
             return None
         except (OSError, ValueError, EOFError, SyntaxError) as error:
-            log.warning("%s: damaged cache of frames (%s), written anew", path, error)
+            log.warning("%s: the frame cache is damaged (%s) and will be rewritten", path, error)
             return None
-        return _stored(rows)
+        return _to_frames(rows)
 
     def record(self, key: str) -> _DiskRecording:
-        """Takes the frames of one video in order; without `commit` at the end nothing of them is kept."""
+        """Start to record the frames of one video in order; `commit` at the end stores them."""
         return _DiskRecording(self, key)
 
-    def say(self, error: OSError) -> None:
-        """Warn, once, that nothing can be written."""
-        if not self._said:
-            self._said = True
-            log.warning("%s: frames cannot be cached there (%s); going on without", self.folder, error.strerror)
+    def warn_once(self, error: OSError) -> None:
+        """Warn once that frames cannot be written."""
+        if not self._has_warned:
+            self._has_warned = True
+            log.warning("%s: cannot write the frame cache (%s); continuing without it", self.folder, error.strerror)
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove what programs that were killed a day ago or longer have left in a cache."""
+    """Remove unfinished files that killed programs left in a cache more than a day ago."""
     for partial in folder.glob(".*.partial"):
         if time.time() - partial.stat().st_mtime > _STALE_S:
             partial.unlink(missing_ok=True)
@@ -179,7 +176,7 @@ def remove_stale(folder: Path) -> None:
 _COLUMNS = ("index", "time_s", "crc", "pixels")
 
 
-def _stored(rows: np.ndarray) -> Iterator[ResizedFrame]:
+def _to_frames(rows: np.ndarray) -> Iterator[ResizedFrame]:
     for row in rows:
         time_s = float(row["time_s"])
         yield ResizedFrame(int(row["index"]), None if math.isnan(time_s) else time_s, np.array(row["pixels"]))
@@ -193,10 +190,10 @@ class _DiskRecording:
         self._file: BinaryIO | None = None
         self._type: np.dtype[np.void] | None = None
         self._count = 0
-        self._given_up = False
+        self._is_closed = False
 
     def add(self, frame: ResizedFrame) -> None:
-        if self._given_up:
+        if self._is_closed:
             return
         pixels = np.ascontiguousarray(frame.pixels)
         time_s = math.nan if frame.time_s is None else frame.time_s
@@ -209,10 +206,10 @@ class _DiskRecording:
             self._file.write(np.array((frame.index, time_s, zlib.crc32(pixels.data), pixels), self._type).tobytes())
             self._count += 1
         except OSError as error:
-            self._give_up(error)
+            self._abort(error)
 
     def commit(self) -> None:
-        if self._given_up or self._file is None or self._type is None:
+        if self._is_closed or self._file is None or self._type is None:
             return
         try:
             self._file.seek(0)
@@ -220,26 +217,26 @@ class _DiskRecording:
             self._file.close()
             self._partial.replace(self._path)
         except OSError as error:
-            self._give_up(error)
+            self._abort(error)
 
     def close(self) -> None:
-        self._given_up = True
-        with contextlib.suppress(OSError):  # what is still to be written may not fit either
+        self._is_closed = True
+        with contextlib.suppress(OSError):  # the disk may be full for the buffered bytes, too
             if self._file is not None:
                 self._file.close()
         with contextlib.suppress(OSError):
             self._partial.unlink(missing_ok=True)
 
-    def _give_up(self, error: OSError) -> None:
-        self._cache.say(error)
+    def _abort(self, error: OSError) -> None:
+        self._cache.warn_once(error)
         self.close()
 
 
 def _header(dtype: np.dtype[np.void], count: int) -> bytes:
-    """Of a .npy file (version 1.0), always `_HEADER_BYTES` long, so that the count can be filled in at the end."""
+    """Return the header of a .npy file (version 1.0), always `_HEADER_BYTES` long, so that it can be overwritten."""
     values = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (count,)}
-    room = _HEADER_BYTES - len(np.lib.format.magic(1, 0)) - 2
-    return np.lib.format.magic(1, 0) + room.to_bytes(2, "little") + repr(values).ljust(room - 1).encode() + b"\n"
+    length = _HEADER_BYTES - len(np.lib.format.magic(1, 0)) - 2
+    return np.lib.format.magic(1, 0) + length.to_bytes(2, "little") + repr(values).ljust(length - 1).encode() + b"\n"
 
 
 FrameCache = RamCache | DiskCache

@@ -1,4 +1,4 @@
-"""Frame labels in every form that datasets come with -> one vector of 0 (normal) and 1 (anomalous) a video."""
+"""Reads frame labels in all formats that datasets use; returns one vector of 0 (normal) and 1 (anomalous) per video."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from offnormal.data.array_files import read_mat, read_npy
-from offnormal.data.label_table import read_table
-from offnormal.errors import DataError, VideoError
+from offnormal.data.label_table import read_label_table
+from offnormal.errors import DataError, VideoError, counted
 from offnormal.sources.video import open_video
 from offnormal.sources.video_index import count_frames
 
 LABEL_SUFFIXES = (".npy", ".csv", ".txt")  # in the order tried
-Span = tuple[int, int]  # first and last anomalous frame, from 0, both included
+Span = tuple[int, int]  # first and last anomalous frame, from 0, inclusive
 
 _STATEMENT = re.compile(r"TestVideoFile\{(?:end\+1|\d+)\}\.gt_frame=\[([^\]]*)\];?")
 _PREAMBLE = re.compile(r"TestVideoFile=\{\};?")
@@ -23,47 +23,48 @@ _RANGE = re.compile(r"(\d+)(?::(\d+))?")
 
 
 def read_labels(path: Path, video: Path) -> np.ndarray:
-    """The labels of one video from a .npy, .csv or .txt file, (T,) uint8.
+    """Read the labels of one video from a .npy, .csv, or .txt file, (T,) uint8.
 
-    A .npy holds one value a frame, (T,), (1, T) or (T, 1); for tables see `label_table`. Raises DataError for other
-    values than 0 and 1 and where `checked` finds another number of frames.
+    A .npy contains one value per frame, (T,), (1, T), or (T, 1); for tables see `label_table`. Raises DataError for
+    values other than 0 and 1, and for another number of frames (see `check_label_count`).
     """
     if path.suffix.lower() == ".npy":
-        return checked(as_labels(read_npy(path), str(path)), video, str(path))
-    return checked(read_table(path, video), video, str(path))
+        return check_label_count(parse_labels(read_npy(path), str(path)), video, str(path))
+    return check_label_count(read_label_table(path, video), video, str(path))
 
 
-def as_labels(values: np.ndarray, source: str) -> np.ndarray:
-    """Numbers or booleans (T,), (1, T) or (T, 1) as (T,) uint8; DataError for anything but 0 and 1."""
+def parse_labels(values: np.ndarray, source: str) -> np.ndarray:
+    """Convert numbers or booleans (T,), (1, T), or (T, 1) to (T,) uint8; DataError for values other than 0 and 1."""
     if values.dtype.kind not in "buif" or values.ndim not in (1, 2) or (values.ndim == 2 and 1 not in values.shape):
         raise DataError(
-            f"{source}: labels of shape {values.shape} and type {values.dtype}; expected one 0 or 1 a frame, (T,)"
+            f"{source}: labels of shape {values.shape} and type {values.dtype}; expected one 0 or 1 per frame, (T,)"
         )
     flat = values.ravel()
-    known = (flat == 0) | (flat == 1)
-    if not known.all():
-        frame = int(np.argmin(known))
-        raise DataError(f"{source}: the label {flat[frame]} at frame {frame}; expected 0 (normal) or 1 (anomalous)")
+    is_valid = (flat == 0) | (flat == 1)
+    if not is_valid.all():
+        frame = int(np.argmin(is_valid))
+        raise DataError(f"{source}: label {flat[frame]} at frame {frame}; expected 0 (normal) or 1 (anomalous)")
     return flat.astype(np.uint8)
 
 
-def checked(labels: np.ndarray, video: Path, source: str) -> np.ndarray:
-    """The labels, when there is one for each frame; DataError otherwise.
+def check_label_count(labels: np.ndarray, video: Path, source: str) -> np.ndarray:
+    """Return the labels if there is one per frame; DataError otherwise.
 
-    A video file may have fewer frames than labels, since it may be damaged, but not more.
+    A video file may have fewer frames than labels, because it may be damaged, but not more.
     """
     frames = count_frames(video) if video.is_dir() else _frames_beyond(video, len(labels))
     if frames is not None and len(labels) != frames:
         raise DataError(
-            f"{source}: {len(labels)} labels for the {frames} frames in {video}; give one label a frame, in frame order"
+            f"{source}: {counted(len(labels), 'label')} for {counted(frames, 'frame')} in {video}; expected one label "
+            "per frame, in frame order"
         )
     return labels
 
 
 def _frames_beyond(video: Path, labels: int) -> int | None:
-    """How many frames a video file has, where it states that they are more than its labels; None otherwise.
+    """Return the number of frames of a video file if it exceeds the number of labels; None otherwise.
 
-    They are counted then, since a damaged file has fewer than it states.
+    If the header states more frames than labels, the frames are counted, because a damaged file has fewer than stated.
     """
     try:
         with open_video(video) as reader:
@@ -71,44 +72,44 @@ def _frames_beyond(video: Path, labels: int) -> int | None:
                 return None
             frames = max((frame.index for frame in reader.frames()), default=-1) + 1
     except VideoError:
-        return None  # reported, or skipped, when its frames are wanted
+        return None  # reported or skipped when its frames are read
     return frames if frames > labels else None
 
 
 def split_labels(labels: np.ndarray, counts: Sequence[int], source: str) -> list[np.ndarray]:
-    """Labels of several videos in a row, cut by their numbers of frames; DataError when the sum differs."""
+    """Split the concatenated labels of several videos by frame counts; DataError if the sum differs."""
     if len(labels) != sum(counts):
         raise DataError(
-            f"{source}: {len(labels)} labels, but the {len(counts)} test videos have {sum(counts)} frames; are all of "
-            "them there, and no other?"
+            f"{source}: {counted(len(labels), 'label')} for {counted(sum(counts), 'frame')} in "
+            f"{counted(len(counts), 'test video')}; expected one label per frame; check for missing or extra videos"
         )
     return np.split(labels, np.cumsum(counts)[:-1]) if counts else []
 
 
-def from_spans(spans: Sequence[Span], frames: int, source: str) -> np.ndarray:
-    """Labels (frames,) that are 1 in the spans; DataError for a span that does not lie within the frames."""
+def labels_from_spans(spans: Sequence[Span], frames: int, source: str) -> np.ndarray:
+    """Return labels (frames,) that are 1 in the spans; DataError for a span outside the frames."""
     labels = np.zeros(frames, dtype=np.uint8)
     for first, last in spans:
         if not 0 <= first <= last < frames:
             raise DataError(
-                f"{source}: anomalous frames {first} to {last} (from 0) of a video that has {frames} frames; expected "
-                "spans inside the video: are all of its frames there?"
+                f"{source}: anomalous frames {first} to {last} (from 0), but the video has {counted(frames, 'frame')}; "
+                "expected spans inside the video; check for missing frames"
             )
         labels[first : last + 1] = 1
     return labels
 
 
 def ucsd_spans(path: Path) -> list[list[Span]]:
-    """The spans of each test clip from UCSD's `UCSDpedN.m`: `TestVideoFile{end+1}.gt_frame = [5:90, 140:200];`.
+    """Read the spans of each test clip from UCSD's `UCSDpedN.m`: `TestVideoFile{end+1}.gt_frame = [5:90, 140:200];`.
 
-    The file is matched, never run; its frame numbers, from 1, become numbers from 0. DataError for other statements.
+    The file is matched, never executed; frame numbers from 1 become numbers from 0. DataError for other statements.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     lines = (line.partition("%")[0] for line in text.splitlines())
-    found: list[list[Span]] = []
+    spans: list[list[Span]] = []
     for number, line in enumerate(lines, 1):
         statement = re.sub(r"\s+(?=[={};\]])|(?<=[={}\[;])\s+", "", line.strip())
         if not statement or _PREAMBLE.fullmatch(statement):
@@ -118,18 +119,18 @@ def ucsd_spans(path: Path) -> list[list[Span]]:
         ranges = [_RANGE.fullmatch(piece) for piece in pieces]
         if match is None or None in ranges:
             raise DataError(
-                f"{path}, line {number}: {line.strip()!r} is not understood; expected "
-                "TestVideoFile{end+1}.gt_frame = [FIRST:LAST, ...];"
+                f"{path}, line {number}: {line.strip()!r}; expected TestVideoFile{{end+1}}.gt_frame = "
+                "[FIRST:LAST, ...];"
             )
-        found.append([(int(r[1]) - 1, int(r[2] or r[1]) - 1) for r in ranges if r])
-    return found
+        spans.append([(int(r[1]) - 1, int(r[2] or r[1]) - 1) for r in ranges if r])
+    return spans
 
 
 def mat_spans(path: Path, videos: int) -> list[list[Span]]:
-    """The spans of each video from a .mat with `gt`: for each video (2, K), first and last frames from 1, included.
+    """Read the spans of each video from `gt` of a .mat: (2, K) per video, first and last frames from 1, inclusive.
 
-    A cell array has one entry a video. A plain (2, N) array, which is what is left of cells of one event each, speaks
-    of N videos, or, when there is only one video, of its N events. Raises DataError for another number of videos.
+    A cell array has one entry per video. A plain (2, N) array (cells of one event each that were merged) describes N
+    videos or, if there is only one video, its N events. Raises DataError for another number of videos.
     Source: Liu et al., Future Frame Prediction for Anomaly Detection, CVPR 2018 (the labels of its published code).
     """
     value = read_mat(path, "gt")
@@ -141,7 +142,10 @@ def mat_spans(path: Path, videos: int) -> list[list[Span]]:
         else:
             value = [value]
     if len(value) != videos:
-        raise DataError(f"{path}: labels of {len(value)} videos, but there are {videos} test videos; are all there?")
+        raise DataError(
+            f"{path}: labels of {counted(len(value), 'video')} for {counted(videos, 'test video')}; expected the same "
+            "number; check for missing videos"
+        )
     return [_one_based(events, path) for events in value]
 
 
@@ -152,15 +156,15 @@ def _one_based(events: np.ndarray, path: Path) -> list[Span]:
         events = events.ravel()
     if events.ndim > 2 or events.shape[0] != 2 or (events != np.floor(events)).any():
         raise DataError(
-            f"{path}: events of shape {events.shape}; expected whole numbers (2, K): the first and the last frame of "
-            "each of K events"
+            f"{path}: events of shape {events.shape}; expected integers (2, K): the first and last frame of each of "
+            "K events"
         )
     return [(int(first) - 1, int(last) - 1) for first, last in events.reshape(2, -1).T]
 
 
 def memae_labels(path: Path) -> np.ndarray:
-    """Labels (T,) uint8 from a .mat of the MemAE form, whose `l` is (1, T)."""
+    """Read labels (T,) uint8 from a .mat file in MemAE's format, in which `l` is (1, T)."""
     value = read_mat(path, "l")
     if isinstance(value, list):
-        raise DataError(f"{path}: 'l' is a cell array; expected one 0 or 1 for each frame, (1, T)")
-    return as_labels(value, str(path))
+        raise DataError(f"{path}: 'l' is a cell array; expected one 0 or 1 per frame, (1, T)")
+    return parse_labels(value, str(path))

@@ -1,4 +1,4 @@
-"""An image of any size and its mask -> pixels in the rectangle of the input, and maps back at the image's own size."""
+"""Resizes images and masks of any size to the input size, and maps back to the original size."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ _FILTERS: dict[Interpolation, Image.Resampling] = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-_GRAY = 0.5  # of full scale, around a letterboxed picture
+_GRAY = 0.5  # of full scale, padding of a letterboxed image
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Target pixel (y, x) shows pixel (y + top, x + left) of the picture scaled to `scaled`."""
+    """Target pixel (y, x) is pixel (y + top, x + left) of the image after scaling to `scaled`."""
 
     scaled: tuple[int, int]  # (H, W)
     top: int
     left: int
 
 
-def fixed_size(sizes: Sequence[tuple[int, int]], side: int, *, multiple: int) -> tuple[int, int]:
-    """The rectangle of about side x side pixels with the median aspect of the pictures.
+def median_aspect_size(sizes: Sequence[tuple[int, int]], side: int, *, multiple: int) -> tuple[int, int]:
+    """Return the size (H, W) of about side * side pixels that has the median aspect ratio of the images.
 
-    sizes: (H, W) of the training pictures; both sides of the result are multiples of `multiple`. Where one side
-    would be shorter than that, the other is held so that the area stays.
+    sizes: (H, W) of the training images. Both sides of the result are multiples of `multiple`. If one side would be
+    shorter than that, the other is limited so that the area stays the same.
 
-    >>> fixed_size([(100, 200)] * 3, 256, multiple=32)
+    >>> median_aspect_size([(100, 200)] * 3, 256, multiple=32)
     (192, 352)
     """
     aspect = median(width / height for height, width in sizes)
@@ -51,8 +51,8 @@ def fixed_size(sizes: Sequence[tuple[int, int]], side: int, *, multiple: int) ->
     return max(multiple, round(height / multiple) * multiple), max(multiple, round(width / multiple) * multiple)
 
 
-def place(size: tuple[int, int], spec: InputSpec) -> Placement:
-    """How a picture of `size` (H, W) is placed in the rectangle of the specification."""
+def compute_placement(size: tuple[int, int], spec: InputSpec) -> Placement:
+    """Compute how an image of `size` (H, W) is placed in the input size."""
     height, width = spec.size
     if spec.resize.policy in ("median_aspect", "stretch"):
         return Placement(spec.size, 0, 0)
@@ -65,8 +65,8 @@ def place(size: tuple[int, int], spec: InputSpec) -> Placement:
 
 
 def resize(image: Image.Image, spec: InputSpec, *, mask: bool = False) -> Image.Image:
-    """The picture in the rectangle of the specification; masks by nearest neighbor with zeros outside."""
-    placement = place((image.height, image.width), spec)
+    """Resize an image to the input size; masks by nearest neighbor, padded with zeros."""
+    placement = compute_placement((image.height, image.width), spec)
     scaled = _scale(image, placement.scaled, Resize(interpolation="nearest") if mask else spec.resize)
     if placement.scaled == spec.size:
         return scaled
@@ -91,21 +91,21 @@ def _scale(image: Image.Image, size: tuple[int, int], resize: Resize) -> Image.I
 
 
 def restore_size(values: np.ndarray, size: tuple[int, int], spec: InputSpec) -> np.ndarray:
-    """A map (H, W) at input size -> float32 map at the picture's own size; zero where the picture was cropped."""
-    placement = place(size, spec)
+    """A map (H, W) at input size -> float32 map at the original size of the image; zero where it was cropped."""
+    placement = compute_placement(size, spec)
     canvas = np.zeros(placement.scaled, np.float32)
     height, width = spec.size
     top, left = max(placement.top, 0), max(placement.left, 0)
     skip_y, skip_x = max(-placement.top, 0), max(-placement.left, 0)
-    part = values[skip_y : skip_y + placement.scaled[0], skip_x : skip_x + placement.scaled[1]]
-    canvas[top : top + min(height, part.shape[0]), left : left + min(width, part.shape[1])] = part
+    visible = values[skip_y : skip_y + placement.scaled[0], skip_x : skip_x + placement.scaled[1]]
+    canvas[top : top + min(height, visible.shape[0]), left : left + min(width, visible.shape[1])] = visible
     image = Image.fromarray(canvas).resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.asarray(image, dtype=np.float32)
 
 
 def read_pixels(path: Path, spec: InputSpec) -> np.ndarray:
-    """One image as (C, H, W), uint8, or float32 in 0-1 for deep images; ImageError naming a bad file."""
-    image = open_image(path, at_least=_enough(spec))
+    """Read an image as (C, H, W) uint8, or float32 in 0-1 for deep images; ImageError names an unreadable file."""
+    image = open_image(path, at_least=_minimum_size(spec))
     try:
         return to_pixels(image, spec)
     except ImageError as error:
@@ -113,7 +113,7 @@ def read_pixels(path: Path, spec: InputSpec) -> np.ndarray:
 
 
 def to_pixels(image: Image.Image, spec: InputSpec) -> np.ndarray:
-    """A decoded image, masked: (C, H, W) uint8, or float32 in 0-1 if deep; ImageError for values out of range."""
+    """Mask and resize an image: (C, H, W) uint8, or float32 in 0-1 if deep; ImageError for values out of range."""
     if spec.mask is not None:
         image = paint_picture(image, spec.mask)
     pixels = np.asarray(resize(to_channels(image, spec.channels, bits=spec.bits), spec))
@@ -124,8 +124,8 @@ def to_pixels(image: Image.Image, spec: InputSpec) -> np.ndarray:
     return pixels.transpose(2, 0, 1)
 
 
-def _enough(spec: InputSpec) -> tuple[int, int] | None:
-    """(H, W) below which no image may be decoded: twice what the filter makes of it; None without antialiasing."""
+def _minimum_size(spec: InputSpec) -> tuple[int, int] | None:
+    """Return the minimum (H, W) for a reduced decoding: twice the resized size; None without antialiasing."""
     if not spec.resize.antialias or spec.resize.interpolation == "nearest":
         return None
     height, width = (spec.resize.short_side,) * 2 if spec.resize.short_side else spec.size
@@ -133,26 +133,26 @@ def _enough(spec: InputSpec) -> tuple[int, int] | None:
 
 
 def read_mask(path: Path, spec: InputSpec, *, expected: tuple[int, int] | None = None) -> np.ndarray:
-    """One mask as (H, W) bool at input size; `open_mask` says what counts as marked.
+    """Read a mask as (H, W) bool at input size; see `open_mask` for which pixels are marked.
 
-    expected: (H, W) of the image it belongs to; DataError when the mask has another size.
+    expected: (H, W) of its image; DataError if the mask has another size.
     """
     marked = open_mask(path)
     if expected is not None and marked.shape != expected:
         raise DataError(
-            f"{path}: the mask is {marked.shape[1]} x {marked.shape[0]} pixels, its picture "
-            f"{expected[1]} x {expected[0]}; expected the same size"
+            f"{path}: the mask has {marked.shape[0]}x{marked.shape[1]} pixels, its image {expected[0]}x{expected[1]}; "
+            "expected the same size"
         )
     return resize_mask(marked, spec)
 
 
 def resize_mask(marked: np.ndarray, spec: InputSpec) -> np.ndarray:
-    """Marked pixels (H, W) bool of an image -> those at input size."""
+    """Resize marked pixels (H, W) bool to the input size."""
     return np.asarray(resize(Image.fromarray(marked.astype(np.uint8)), spec, mask=True)) > 0
 
 
 def stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Images (C, H, W) or clips (C, T, H, W), uint8 or float32 in 0-1, -> (N, ...) float32 in 0-1."""
+    """Stack images (C, H, W) or clips (C, T, H, W), uint8 or float32 in 0-1, as (N, ...) float32 in 0-1."""
     if all(array.dtype == np.uint8 for array in arrays):
         return np.asarray(np.divide(np.stack(arrays), np.float32(255), dtype=np.float32))
     scaled = [array.astype(np.float32) / 255 if array.dtype == np.uint8 else array for array in arrays]

@@ -1,12 +1,12 @@
-"""Frame labels written by hand or exported from a spreadsheet: .csv and .txt.
+"""Reads frame labels from .csv and .txt files that were written by hand or exported from a spreadsheet.
 
-Three forms are understood, told apart by their first row:
+The first row decides between three formats:
 
-- one 0 or 1 for each frame, a row each (or all in one row), with or without a header;
-- a header `start,end` and a row for each anomalous span: frame numbers from 0, both included;
-- a header `start_s,end_s` and a row for each anomalous span: seconds from the first frame, both included.
+- one 0 or 1 per frame, in rows or all in one row, with or without a header;
+- the header `start,end`, then one row per anomalous span: frame numbers from 0, inclusive;
+- the header `start_s,end_s`, then one row per anomalous span: seconds from the first frame, inclusive.
 
-Cells are separated by commas, semicolons, tabs or spaces. Only a header means that nothing is anomalous.
+Cells are separated by commas, semicolons, tabs, or spaces. A file with only a header has no anomalous frames.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from pathlib import Path
 
 import numpy as np
 
-from offnormal.errors import DataError
+from offnormal.errors import DataError, counted
 from offnormal.sources.video_index import count_frames, frame_times
 
 _FORMS = (
-    "expected one 0 or 1 a frame, or the header start,end (frame numbers from 0, both included) or start_s,end_s "
-    "(seconds) over one row an anomalous span"
+    "expected one 0 or 1 per frame, or one row per anomalous span under the header start,end (frame numbers from 0, "
+    "inclusive) or start_s,end_s (seconds)"
 )
 Row = tuple[int, list[str]]  # line number from 1 and cells
 
 
-def read_table(path: Path, video: Path) -> np.ndarray:
-    """Labels (T,) uint8 of one video; the video is looked into only for spans, whose T it fixes.
+def read_label_table(path: Path, video: Path) -> np.ndarray:
+    """Read the labels (T,) uint8 of one video; opens the video only to get T for spans.
 
-    Raises DataError with the line that is not understood.
+    Raises DataError with the number of an invalid line.
     """
     rows = _rows(path)
     if not rows:
@@ -41,8 +41,8 @@ def read_table(path: Path, video: Path) -> np.ndarray:
     if header == ["start_s", "end_s"]:
         times = np.empty(0) if video.is_dir() else frame_times(video)
         if not times.size or np.isnan(times[0]):
-            kind = "a folder of frames" if video.is_dir() else "a bare stream"
-            raise DataError(f"{path}: {video} is {kind} and has no clock; give frame numbers, start,end")
+            kind = "a folder of frames" if video.is_dir() else "a raw stream"
+            raise DataError(f"{path}: start_s,end_s needs a clock, and {video} is {kind} without one; use start,end")
         return _from_seconds(path, rows[1:], times)
     if len(rows) > 1 and len(rows[0][1]) == 1 and _number(rows[0][1][0]) is None:
         rows = rows[1:]
@@ -73,10 +73,11 @@ def _from_frames(path: Path, rows: list[Row], frames: int) -> np.ndarray:
     for line, cells in rows:
         first, last = _pair(path, line, cells)
         if first != int(first) or last != int(last):
-            raise DataError(f"{path}, line {line}: {','.join(cells)!r}; expected whole frame numbers, or start_s,end_s")
+            raise DataError(f"{path}, line {line}: {','.join(cells)!r}; expected integers, or the header start_s,end_s")
         if last >= frames:
             raise DataError(
-                f"{path}, line {line}: frames {first:g} to {last:g} of a video that has {frames} frames (from 0)"
+                f"{path}, line {line}: frames {first:g} to {last:g} (from 0), but the video has "
+                f"{counted(frames, 'frame')}"
             )
         labels[int(first) : int(last) + 1] = 1
     return labels
@@ -97,7 +98,7 @@ def _pair(path: Path, line: int, cells: list[str]) -> tuple[float, float]:
     first, last = values if len(values) == 2 else (None, None)
     if first is None or last is None or not 0 <= first <= last:
         raise DataError(
-            f"{path}, line {line}: {','.join(cells)!r}; expected a start and an end not before it, from 0 on"
+            f"{path}, line {line}: {','.join(cells)!r}; expected a start and an end, both 0 or above, in this order"
         )
     return first, last
 

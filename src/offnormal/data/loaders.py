@@ -1,4 +1,4 @@
-"""Items -> a loader of their kind; images are decoded and resized by threads in advance."""
+"""Opens the loader for images or for videos; threads prefetch, decode, and resize images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from offnormal.types import InputSpec, Item, Sample
 
 
 class _LoadOptions(TypedDict, total=False):
-    """What a loader of any kind takes, see `Loader`."""
+    """Options of every loader, see `Loader`."""
 
     masks: bool
     on_error: OnError
@@ -35,26 +35,26 @@ def open_loader(
     videos: VideoOptions | None = None,
     **options: Unpack[_LoadOptions],
 ) -> Loader:
-    """The loader of images or of videos that the items need. videos: further options, used where they are videos."""
+    """Open an image or video loader, depending on the items. videos: more options for videos."""
     if any(item.is_video for item in items):
         return VideoLoader(items, spec, batch_size=batch_size, **options, **(videos or {}))
     return ImageLoader(items, spec, batch_size=batch_size, **options)
 
 
 class ImageLoader(Loader):
-    """See `Loader`; images come in the order of the items. masks: with the mask of each, empty where it has none."""
+    """Loads images in the order of the items, see `Loader`. masks: load the mask of each; empty if it has none."""
 
     def __len__(self) -> int:
-        """Number of items, bad ones included."""
+        """Return the number of items, including unreadable ones."""
         return len(self.items)
 
     def groups(self) -> list[str]:
-        """Every group of an item, in their order."""
+        """Return all groups, in the order of the items."""
         return list(dict.fromkeys(item.group for item in self.items if item.group is not None))
 
-    def only(self, groups: Set[str | None], *, apart: bool = False) -> Self:
-        """A loader over the items of these groups alone, otherwise the same but without progress."""
-        return self.silent().over([item for item in self.items if item.group in groups])
+    def with_groups(self, groups: Set[str | None], *, skip_straddling: bool = False) -> Self:
+        """Return a copy, without progress, that loads only items of these groups."""
+        return self.without_progress().with_items([item for item in self.items if item.group in groups])
 
     def _rows(self) -> Generator[Row, None, None]:
         with ThreadPoolExecutor(self.workers, thread_name_prefix="decode") as pool:
@@ -63,7 +63,7 @@ class ImageLoader(Loader):
             try:
                 while True:
                     while len(waiting) <= 2 * self.batch_size + self.workers and (item := next(remaining, None)):
-                        waiting.append((item, pool.submit(self._read, item)))
+                        waiting.append((item, pool.submit(self._read_item, item)))
                     if not waiting:
                         return
                     item, future = waiting.popleft()
@@ -75,7 +75,7 @@ class ImageLoader(Loader):
                 for _, future in waiting:
                     future.cancel()
 
-    def _read(self, item: Item) -> ResizedFrame:
+    def _read_item(self, item: Item) -> ResizedFrame:
         pixels = read_pixels(item.path, self.spec)
         mask = None
         if self.masks and item.masks is not None:

@@ -1,4 +1,4 @@
-"""The folder a user names -> datasets, its layout recognized or given."""
+"""Opens the datasets in a folder, in a layout that is named or recognized."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 
 from offnormal import registry
 from offnormal.data.class_split import ClassChoice, Split
-from offnormal.data.dataset import ClassLayout, Dataset, Layout, group_of, is_of_classes
-from offnormal.data.layouts.class_folders import ClassFoldersLayout, classes_of, divided, with_split
-from offnormal.data.layouts.folder import from_folders, nested
+from offnormal.data.dataset import ClassLayout, Dataset, Layout, is_class_layout, match_group
+from offnormal.data.layouts.class_folders import ClassFoldersLayout, apply_split, classes_of, split_dataset
+from offnormal.data.layouts.folder import are_nested, from_folders
 from offnormal.data.layouts.labeled import subfolders
 from offnormal.data.layouts.videos import from_videos
 from offnormal.errors import DataError
 from offnormal.sources.paths import as_written, images_in, is_video, videos_in
 from offnormal.types import Item
 
-_GENERAL = {"videos": 1, "folder": 2}  # what fits nearly everything is tried last, in this order
+_LAST = {"videos": 1, "folder": 2}  # layouts that fit nearly every folder are tried last, in this order
 
 
 def open_datasets(
@@ -31,151 +31,151 @@ def open_datasets(
     classes: ClassChoice | None = None,
     split: Split | None = None,
 ) -> list[Dataset]:
-    """One dataset, or one per category with category="all".
+    """Open one dataset, or one per category with category="all".
 
-    Either `data` (a folder in a registered layout, or one video of normal life) or the plain folders `normal`, `test`,
-    `masks`; `normal` and `test` may also be videos or folders of them.
-    classes: the normal classes of a dataset of classes (one of images, one or more of clips), and how clips are split;
-    split: an earlier split of the same clips, which is used again.
-    Raises DataError saying what was found and what each layout expects.
+    Expects either `data` (a folder in a registered layout, or a normal video) or the plain folders `normal`, `test`,
+    and `masks`; `normal` and `test` may also be videos or folders of videos.
+    classes: the normal classes (one for images, one or more for clips), and how clips are split. split: an earlier
+    split of the same clips to use again.
+    Raises DataError with the content of the folder and the tree that each layout expects.
     """
     classes = classes or ClassChoice()
     if data is None:
-        if classes.named or category is not None or layout not in (None, "folder", "videos"):
+        if classes.names_classes or category is not None or layout not in (None, "folder", "videos"):
             raise DataError(
-                "--layout, --category, --normal-class, and --anomalous-class go with --data, not --normal or --test"
+                "--layout, --category, --normal-class, and --anomalous-class need --data, not --normal or --test"
             )
-        return [_named(normal, test, masks, layout).grouped(group_by)]
+        return [_open_plain(normal, test, masks, layout).with_group_by(group_by)]
     if normal is not None or test is not None or masks is not None:
-        raise DataError("--data goes without --normal, --test and --masks: its layout says what is normal")
+        raise DataError("--data with --normal, --test, or --masks: use --data alone, or only the other options")
     data = as_written(data)
-    if is_video(data) and data.is_file() and category is None and not classes.named and layout in (None, "videos"):
-        return [from_videos(train=data).grouped(group_by)]
+    is_plain = category is None and not classes.names_classes and layout in (None, "videos")
+    if is_plain and is_video(data) and data.is_file():
+        return [from_videos(train=data).with_group_by(group_by)]
     if not data.is_dir():
-        raise DataError(f"{data}: {'not a folder' if data.exists() else 'no such folder'}; expected a dataset")
-    if split is not None and layout in (None, split.layout) and (again := _divided_before(data, split, classes)):
-        return [again]
-    form = _form(data, layout, classes)
-    if is_of_classes(form):
-        return [_divided(data, form, classes, group_by, category)]
-    if classes.named:
-        category = _as_category(form, data, classes, category)
+        raise DataError(f"{data}: {'not a folder' if data.exists() else 'no such folder'}; expected a dataset folder")
+    if split is not None and layout in (None, split.layout) and (dataset := _reuse_split(data, split, classes)):
+        return [dataset]
+    chosen = _choose_layout(data, layout, classes)
+    if is_class_layout(chosen):
+        return [_split_classes(data, chosen, classes, group_by, category)]
+    if classes.names_classes:
+        category = _class_as_category(chosen, data, classes, category)
     if category == "all":
-        found = form.categories(data)
-        if not found:
-            raise DataError(f"{data}: --category all needs a folder of categories; this one is a single category")
-        return [form.read(data, name).grouped(group_by) for name in found]
-    return [form.read(data, category).grouped(group_by)]
+        names = chosen.categories(data)
+        if not names:
+            raise DataError(f"{data}: a single category; --category all expects a folder of categories; omit it")
+        return [chosen.read(data, name).with_group_by(group_by) for name in names]
+    return [chosen.read(data, category).with_group_by(group_by)]
 
 
-def _form(data: Path, layout: str | None, classes: ClassChoice) -> Layout:
-    """The layout that was named or recognized; videos without one are class folders when classes are named."""
+def _choose_layout(data: Path, layout: str | None, classes: ClassChoice) -> Layout:
+    """Return the named or recognized layout; for videos with named classes, class folders are the fallback."""
     if layout is not None:
         return registry.resolve("layouts", layout)
-    if not classes.named:
+    if not classes.names_classes:
         return _recognize(data)
-    for form in registry.resolve_all("layouts").values():
-        if (is_of_classes(form) or getattr(form, "by_class", False)) and form.recognizes(data):
-            return form
+    for candidate in registry.resolve_all("layouts").values():
+        has_classes = is_class_layout(candidate) or getattr(candidate, "categories_are_classes", False)
+        if has_classes and candidate.recognizes(data):
+            return candidate
     return ClassFoldersLayout if videos_in(data, recursive=True) else _recognize(data)
 
 
-def _divided(
-    data: Path, form: ClassLayout, classes: ClassChoice, group_by: str | None, category: str | None
+def _split_classes(
+    data: Path, layout: ClassLayout, classes: ClassChoice, group_by: str | None, category: str | None
 ) -> Dataset:
-    """Clips divided anew; DataError where they are of no class, or one class alone is named."""
+    """Create a new split of the clips; DataError for --category and for clips without a class."""
     if category is not None:
-        raise DataError(
-            f"--category {category}: class folders of clips have no categories; name normal classes with --normal-class"
-        )
-    clips = form.clips(data)
+        raise DataError(f"--category {category}: class folders of clips have no categories; use --normal-class")
+    clips = layout.clips(data)
     if group_by is not None:
-        clips = tuple(replace(clip, group=group_of(clip.path, data, group_by)) for clip in clips)
-    chosen = classes.among(classes_of(clips), form.default)
-    return divided(data, clips, chosen, layout=_name_of(form), group_by=group_by)
+        clips = tuple(replace(clip, group=match_group(clip.path, data, group_by)) for clip in clips)
+    chosen = classes.complete(classes_of(clips), layout.default_classes)
+    return split_dataset(data, clips, chosen, layout=_registered_name(layout), group_by=group_by)
 
 
-def _divided_before(data: Path, split: Split, classes: ClassChoice) -> Dataset | None:
-    """The dataset as it was divided; None where the folder holds none of its clips.
+def _reuse_split(data: Path, split: Split, classes: ClassChoice) -> Dataset | None:
+    """Return the dataset with an earlier split; None if the folder contains none of its clips.
 
-    Raises DataError for other classes than were chosen then.
+    Raises DataError for other normal classes than those of the split.
     """
-    form = registry.resolve("layouts", split.layout)
-    if not is_of_classes(form):
+    layout = registry.resolve("layouts", split.layout)
+    if not is_class_layout(layout):
         return None
     try:
-        clips = form.clips(data)
+        clips = layout.clips(data)
     except DataError:
         return None
     if not split.splits.keys() & {clip.name for clip in clips}:
         return None
-    if classes.named:
-        known = classes_of(clips)
-        if set(classes.among(known).normal) != set(split.classes.normal) & set(known):
+    if classes.names_classes:
+        available = classes_of(clips)
+        if set(classes.complete(available).normal) != set(split.classes.normal) & set(available):
             raise DataError(
-                f"the run has learned that {', '.join(split.classes.normal)} are normal, which its split.json decides: "
-                "drop --normal-class and --anomalous-class"
+                f"the run was trained with the normal classes {', '.join(split.classes.normal)} (split.json); expected "
+                "the same classes: omit --normal-class and --anomalous-class"
             )
-    return with_split(data, tuple(replace(clip, group=_original(clip, data, split)) for clip in clips), split)
+    return apply_split(data, tuple(replace(clip, group=_original(clip, data, split)) for clip in clips), split)
 
 
 def _original(clip: Item, data: Path, split: Split) -> str | None:
-    """The original of a clip as it was when the clips were divided, or as it would have been."""
+    """Return the original of a clip in the split, or the one that a new clip would have."""
     if clip.name in split.groups:
         return split.groups[clip.name]
-    return clip.group if split.group_by is None else group_of(clip.path, data, split.group_by)
+    return clip.group if split.group_by is None else match_group(clip.path, data, split.group_by)
 
 
-def _name_of(form: Layout) -> str:
-    return next(name for name, layout in registry.resolve_all("layouts").items() if layout is form)
+def _registered_name(layout: Layout) -> str:
+    return next(name for name, registered in registry.resolve_all("layouts").items() if registered is layout)
 
 
-def _as_category(form: Layout, data: Path, classes: ClassChoice, category: str | None) -> str:
-    """The normal class as a category; DataError without classes, for more than one, or next to --category."""
-    named = ", ".join(classes.normal or classes.anomalous)
-    if not getattr(form, "by_class", False):
-        raise DataError(f"--normal-class {named}: the dataset in {data} has no classes; drop the flag")
+def _class_as_category(layout: Layout, data: Path, classes: ClassChoice, category: str | None) -> str:
+    """Return the normal class as a category; DataError without classes, for more than one, or with --category."""
+    names = ", ".join(classes.normal or classes.anomalous)
+    if not getattr(layout, "categories_are_classes", False):
+        raise DataError(f"--normal-class {names}: the dataset in {data} has no classes; omit the option")
     if len(classes.normal) != 1 or classes.anomalous:
-        raise DataError(f"{data}: expected one --normal-class and no --anomalous-class, got {named}")
+        raise DataError(f"{data}: got the classes {names}; expected one --normal-class and no --anomalous-class")
     if category is not None:
-        raise DataError(f"--normal-class {named} and --category {category} mean the same; drop one")
-    return named
+        raise DataError(f"--normal-class {names} and --category {category} mean the same; omit one")
+    return names
 
 
-def _named(normal: Path | None, test: Path | None, masks: Path | None, layout: str | None) -> Dataset:
+def _open_plain(normal: Path | None, test: Path | None, masks: Path | None, layout: str | None) -> Dataset:
     normal, test = (None if p is None else as_written(p) for p in (normal, test))
-    given = [place for place in (normal, test) if place is not None]
-    if layout != "videos" and not (given and all(_holds_videos(place) for place in given)):
+    paths = [path for path in (normal, test) if path is not None]
+    if layout != "videos" and not (paths and all(_contains_videos(path) for path in paths)):
         return from_folders(normal=normal, test=test, masks=masks)
-    for place in given:
-        if not place.exists():
-            raise DataError(f"{place}: no such file or folder")
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder")
     if masks is not None:
-        raise DataError(f"--masks {masks} goes with pictures; those of videos lie in a folder masks beside --test")
-    if normal is not None and test is not None and nested(normal, test):
-        raise DataError(f"--normal {normal} and --test {test} share videos: keep them in folders apart")
+        raise DataError(f"--masks {masks}: expected images; for videos put the masks in a folder masks next to --test")
+    if normal is not None and test is not None and are_nested(normal, test):
+        raise DataError(f"--normal {normal} and --test {test} share videos; use separate folders")
     return from_videos(train=normal, test=test)
 
 
-def _holds_videos(place: Path) -> bool:
-    if place.is_dir():
-        return bool(videos_in(place, recursive=True)) and not images_in(place)
-    return is_video(place) and place.is_file()
+def _contains_videos(path: Path) -> bool:
+    if path.is_dir():
+        return bool(videos_in(path, recursive=True)) and not images_in(path)
+    return is_video(path) and path.is_file()
 
 
 def _recognize(data: Path) -> Layout:
-    forms = registry.resolve_all("layouts")
-    for name, form in sorted(forms.items(), key=lambda item: _GENERAL.get(item[0], 0)):
-        if form.recognizes(data):
+    layouts = registry.resolve_all("layouts")
+    for name, layout in sorted(layouts.items(), key=lambda item: _LAST.get(item[0], 0)):
+        if layout.recognizes(data):
             if name == "folder" and (videos := videos_in(data, recursive=True)):
                 raise DataError(
-                    f"{data} holds both pictures and videos, such as {videos[0].relative_to(data)}: name what to take, "
-                    "--layout folder (the pictures) or --layout videos"
+                    f"{data} contains images and videos, such as {videos[0].relative_to(data)}; choose one with "
+                    "--layout folder (images) or --layout videos"
                 )
-            return form
-    inside = [p.name + "/" for p in subfolders(data)][:6] or ["nothing that can be read"]
-    expected = "".join(f"\n  {name}: {form.tree}" for name, form in forms.items())
+            return layout
+    contents = [p.name + "/" for p in subfolders(data)][:6] or ["no readable files"]
+    expected = "".join(f"\n  {name}: {layout.tree}" for name, layout in layouts.items())
     raise DataError(
-        f"{data}: no dataset recognized. It holds {', '.join(inside)}; expected one of{expected}\n"
+        f"{data}: no dataset recognized. It contains {', '.join(contents)}; expected one of{expected}\n"
         "Name the layout with --layout, or plain folders with --normal and --test"
     )

@@ -1,4 +1,4 @@
-"""An iterator that runs ahead of its user in a thread of its own."""
+"""Prefetches the items of an iterator in a separate thread."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ T = TypeVar("T")
 
 
 class Prefetch(Generic[T]):
-    """Iterates what the generator `make()` yields; up to `room` items are made before they are asked for.
+    """Iterates over the generator `make()`; prefetches up to `capacity` items.
 
-    The whole generator, its beginning and its clean-up included, runs in one thread. What it raises is raised where
-    the items are taken. `close` stops it after the item being made and waits for its end.
+    The whole generator, including its start and cleanup, runs in one thread. Its exceptions are raised in the consumer.
+    `close` stops it after the current item and waits for its end.
     """
 
-    def __init__(self, make: Callable[[], Generator[T, None, None]], *, room: int, name: str) -> None:
+    def __init__(self, make: Callable[[], Generator[T, None, None]], *, capacity: int, name: str) -> None:
         self._make = make
-        self._room = room
+        self._capacity = capacity
         self._items: deque[T] = deque()
         self._error: BaseException | None = None
         self._done = self._closed = False
         self._changed = threading.Condition()
-        # a daemon: a user who never closes the iterator must not keep the program from ending
+        # a daemon, so that the program can end even if the iterator is never closed
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -43,7 +43,7 @@ class Prefetch(Generic[T]):
             raise self._error
 
     def close(self) -> None:
-        """Make no more items, drop those made, and wait until the thread has ended."""
+        """Stop the generator, drop all prefetched items, and wait for the thread to end."""
         with self._changed:
             self._closed = True
             self._items.clear()
@@ -52,12 +52,12 @@ class Prefetch(Generic[T]):
 
     def _run(self) -> None:
         try:
-            with closing(self._make()) as made:  # here, since this thread has its files open
-                for item in made:
+            with closing(self._make()) as items:  # closed here, because its files belong to this thread
+                for item in items:
                     if not self._put(item):
                         break
         except BaseException as error:  # noqa: BLE001
-            self._error = error  # raised where the items are taken
+            self._error = error  # raised in the consumer
         finally:
             with self._changed:
                 self._done = True
@@ -65,7 +65,7 @@ class Prefetch(Generic[T]):
 
     def _put(self, item: T) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._items) < self._room)
+            self._changed.wait_for(lambda: self._closed or len(self._items) < self._capacity)
             if not self._closed:
                 self._items.append(item)
                 self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""What a user names (files, folders, globs, images inside IDX files, trees of class folders) -> items to score."""
+"""Resolves files, folders, globs, images inside IDX files, and trees of class folders to items."""
 
 from __future__ import annotations
 
@@ -36,35 +36,34 @@ def resolve_items(
     wants_clips: bool = False,
     as_video: bool = False,
     known_classes: Collection[str] = (),
-    written: Iterable[Path] = (),
+    output_paths: Iterable[Path] = (),
 ) -> list[Item]:
-    """Files, folders (searched recursively) and globs -> items of one kind, each once, in the order named.
+    """Resolve files, folders (searched recursively), and globs to items of one kind, without duplicates, in order.
 
-    A glob searches the folders that it finds, as when a shell expands it; an IDX file stands for all images in it,
-    FILE/42 for one. An image is named as the user wrote it, a video by `unique_names`.
-    kind: "image" takes images alone; "video" videos alone, none where only images are named; None either, not both.
-    wants_clips: each video gets one score, and class folders of clips are understood: their clips know their class
-    and, as their group, their original.
-    as_video: a folder of images is a video, the one named or those below it; a file is one whatever its name.
-    known_classes: by which a class folder with a folder for each clip is told from a tree of class folders; without
-    them it is one where these folders have numbers for names.
-    written: files and folders that are written to; what is stored there is skipped where a folder is searched.
-    Raises UsageError for images beside videos, for images where clips are wanted, and where `written` holds the images
-    themselves; DataError for a name that matches nothing.
+    A glob also searches the folders that it matches, as if a shell had expanded it. An IDX file resolves to all its
+    images, FILE/42 to one. An image is named as the user wrote it, a video by `unique_names`.
+    kind: "image" resolves only images; "video" only videos, and to an empty list if there are only images; None either.
+    wants_clips: each video gets one score; clips in class folders get their class, and their original as group.
+    as_video: a folder of images is a video, at any depth; a file is a video whatever its name.
+    known_classes: names that distinguish a class folder with one folder per clip from a tree of class folders; without
+    them, folder names that are numbers are clips.
+    output_paths: files and folders of results, which the search of a folder skips.
+    Raises UsageError for images together with videos, for images if clips are expected, and if `output_paths` contain
+    the images themselves; DataError for a name that matches nothing.
     """
-    texts, outputs = [str(name) for name in names], list(written)
+    texts, outputs = [str(name) for name in names], list(output_paths)
     if wants_clips:
-        return _clips(texts, as_video, known_classes)
-    videos = [] if kind == "image" else _videos(texts, as_video, outputs)
+        return _resolve_clips(texts, as_video, known_classes)
+    videos = [] if kind == "image" else _resolve_videos(texts, as_video, outputs)
     if videos or kind == "video":
         short = unique_names(videos)
         return [Item(address=str(path), name=short[path], is_video=True) for path in videos]
-    images = _once(path for text in texts for path in _images_of(text))
+    images = _deduplicate(path for text in texts for path in _resolve_images(text))
     return [Item(address=str(path), name=str(path)) for path in _without_outputs(images, texts, outputs)]
 
 
 def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """Path -> name without suffix for what is written about it, below their common folder; no two are the same.
+    """Return path -> unique name for output files: the path below the common folder, without suffix if possible.
 
     >>> sorted(unique_names([Path("a/x.png"), Path("b/x.png"), Path("b/x.jpg")]).values())
     ['a/x', 'b/x.jpg', 'b/x.png']
@@ -72,19 +71,19 @@ def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
     if not paths:
         return {}
     root = Path(os.path.commonpath([path.absolute().parent for path in paths]))
-    inside = {path: path.absolute().relative_to(root) for path in paths}
-    stems = Counter(name.with_suffix("") for name in inside.values())
-    return {path: (n if stems[n.with_suffix("")] > 1 else n.with_suffix("")).as_posix() for path, n in inside.items()}
+    relative = {path: path.absolute().relative_to(root) for path in paths}
+    stems = Counter(name.with_suffix("") for name in relative.values())
+    return {path: (n if stems[n.with_suffix("")] > 1 else n.with_suffix("")).as_posix() for path, n in relative.items()}
 
 
-def _places(name: str) -> list[Path]:
-    """The file or folder of this name; else what a glob finds."""
+def _match_paths(name: str) -> list[Path]:
+    """Return the file or folder of this name; if there is none, the matches of the name as a glob."""
     path = as_written(name)
     return [path] if name and path.exists() else glob_matches(name)
 
 
-def _once(paths: Iterable[Path]) -> list[Path]:
-    """Each file once, as it was named first; links stay apart."""
+def _deduplicate(paths: Iterable[Path]) -> list[Path]:
+    """Return each file once, as first named; links count as different files."""
     unique: dict[str, Path] = {}
     for path in paths:
         unique.setdefault(os.path.abspath(path), path)  # noqa: PTH100
@@ -94,11 +93,11 @@ def _once(paths: Iterable[Path]) -> list[Path]:
 # --- images -----------------------------------------------------------------------------------------------------
 
 
-def _images_of(name: str) -> list[Path]:
+def _resolve_images(name: str) -> list[Path]:
     if not name:
-        raise DataError("an empty name: nothing to read; expected a file, folder or glob (. is this folder)")
+        raise DataError("empty name: no image; expected a file, folder, or glob (. is this folder)")
     path = as_written(name)
-    wanted = f"an image in it ({', '.join(sorted(SUFFIXES)[:6])}, ...)"
+    expected = f"at least one image ({', '.join(sorted(SUFFIXES)[:6])}, ...)"
     if path.is_dir():
         images = images_in(path)
     elif path.exists():
@@ -106,122 +105,125 @@ def _images_of(name: str) -> list[Path]:
     elif idx.address(path) is not None and path.parent.is_file():
         images = [path]
     else:
-        wanted = "an existing file, folder or glob with images"
-        places = glob_matches(name)
-        inside = {image for place in places if place.is_dir() for image in images_in(place)}
-        images = sorted({*inside, *(place for place in places if is_image(place) and place.is_file())}, key=natural_key)
+        expected = "an existing file, folder, or glob with images"
+        matches = glob_matches(name)
+        in_folders = {image for match in matches if match.is_dir() for image in images_in(match)}
+        files = (match for match in matches if is_image(match) and match.is_file())
+        images = sorted({*in_folders, *files}, key=natural_key)
     if not images:
-        raise DataError(f"{name}: nothing to read; expected {wanted}")
+        raise DataError(f"{name}: no image; expected {expected}")
     return images
 
 
-def _without_outputs(images: list[Path], names: Sequence[str], written: Sequence[Path]) -> list[Path]:
-    """The images less those written earlier into a folder below one that is searched."""
+def _without_outputs(images: list[Path], names: Sequence[str], outputs: Sequence[Path]) -> list[Path]:
+    """Remove images in output paths below a searched folder."""
     searched = [Path(name).resolve() for name in names if Path(name).is_dir()]
-    for place in written:
-        out = place.resolve()
-        others = [path for path in images if not path.resolve().is_relative_to(out)]
-        is_below = any(out != folder and out.is_relative_to(folder) for folder in searched)
-        if len(others) < len(images) and not (is_below and others):
-            raise UsageError(f"{place} holds the images themselves: choose another folder for what is written")
-        images = others
+    for output in outputs:
+        resolved = output.resolve()
+        inputs = [path for path in images if not path.resolve().is_relative_to(resolved)]
+        is_below = any(resolved != folder and resolved.is_relative_to(folder) for folder in searched)
+        if len(inputs) < len(images) and not (is_below and inputs):
+            raise UsageError(f"{output} contains the input images; choose another output folder")
+        images = inputs
     return images
 
 
 # --- videos -----------------------------------------------------------------------------------------------------
 
 
-def _videos(names: Iterable[str], as_video: bool, written: Iterable[Path]) -> list[Path]:
-    """The videos named; none where only images are."""
-    outputs = [place.resolve() for place in written]
+def _resolve_videos(names: Iterable[str], as_video: bool, outputs: Iterable[Path]) -> list[Path]:
+    """Resolve names to videos; empty if there are only images."""
+    resolved = [output.resolve() for output in outputs]
 
-    def searched(paths: Iterable[Path]) -> list[Path]:
-        return [path for path in paths if not any(path.resolve().is_relative_to(place) for place in outputs)]
+    def without_outputs(paths: Iterable[Path]) -> list[Path]:
+        return [path for path in paths if not any(path.resolve().is_relative_to(output) for output in resolved)]
 
     videos: list[Path] = []
     images: list[Path] = []
     for name in names:
-        places = _places(name)
+        matches = _match_paths(name)
         if as_video:
-            videos += _as_videos(name, places, searched)
+            videos += _resolve_as_videos(name, matches, without_outputs)
             continue
-        for place in places:
-            if place.is_dir():
-                videos += searched(videos_in(place, recursive=True))
-                images += searched(images_in(place))
+        for match in matches:
+            if match.is_dir():
+                videos += without_outputs(videos_in(match, recursive=True))
+                images += without_outputs(images_in(match))
             else:
-                (videos if is_video(place) else images).append(place)
+                (videos if is_video(match) else images).append(match)
     if videos and images:
         raise UsageError(
-            f"{videos[0]} is a video and {images[0]} an image: name videos and images in calls of their own (the "
-            "videos as folder/*.mp4); a folder of frames is read as a video with --as-video"
+            f"{videos[0]} is a video and {images[0]} is an image; use separate calls for videos (folder/*.mp4) and "
+            "images; --as-video reads a folder of frames as a video"
         )
-    return _once(videos)
+    return _deduplicate(videos)
 
 
-def _as_videos(name: str, places: Sequence[Path], searched: Callable[[Iterable[Path]], list[Path]]) -> list[Path]:
-    if len(places) == 1 and is_image(places[0]) and places[0].is_file():
-        raise DataError(f"{places[0]}: an image; --as-video reads a folder of images as a video, name the folder")
+def _resolve_as_videos(
+    name: str, matches: Sequence[Path], without_outputs: Callable[[Iterable[Path]], list[Path]]
+) -> list[Path]:
+    if len(matches) == 1 and is_image(matches[0]) and matches[0].is_file():
+        raise DataError(f"{matches[0]}: an image; --as-video expects the folder of images")
     videos: list[Path] = []
-    for place in places:
-        if not place.is_dir():
-            videos += [] if is_image(place) else [place]
+    for match in matches:
+        if not match.is_dir():
+            videos += [] if is_image(match) else [match]
         else:
-            videos += [place] if is_frame_folder(place) else searched(videos_below(place))
+            videos += [match] if is_frame_folder(match) else without_outputs(videos_below(match))
     if not videos:
-        raise DataError(f"{name}: no video there; expected a video file, a folder of frames, or a folder with some")
+        raise DataError(f"{name}: no video; expected a video file, a folder of frames, or a folder of these")
     return videos
 
 
 # --- clips ------------------------------------------------------------------------------------------------------
 
 
-def _clips(names: Iterable[str], as_video: bool, known_classes: Collection[str]) -> list[Item]:
+def _resolve_clips(names: Iterable[str], as_video: bool, known_classes: Collection[str]) -> list[Item]:
     clips: dict[str, Item] = {}
     for name in names:
-        place = as_written(name)
-        for clip in _of_class_folders(place, known_classes) if place.is_dir() else ():
-            clips.setdefault(os.path.abspath(clip.address), clip)  # noqa: PTH100 - links stay apart
-        if place.is_dir() and _holds_clips(place):
+        path = as_written(name)
+        for clip in _clips_of_class_folders(path, known_classes) if path.is_dir() else ():
+            clips.setdefault(os.path.abspath(clip.address), clip)  # noqa: PTH100 - links are different files
+        if path.is_dir() and _contains_only_class_folders(path):
             continue
-        videos = _videos([str(video) for video in _beside_their_frames(place)] or [name], as_video, ())
+        videos = _resolve_videos([str(video) for video in _videos_with_frames(path)] or [name], as_video, ())
         if not videos:
             raise UsageError(
-                f"{name}: images; this detector scores clips: name videos, or with --as-video folders of frames"
+                f"{name}: images; this detector scores clips: use videos, or folders of frames with --as-video"
             )
-        for path in videos:
-            clips.setdefault(os.path.abspath(path), Item(address=str(path), name="", is_video=True))  # noqa: PTH100
+        for video in videos:
+            clips.setdefault(os.path.abspath(video), Item(address=str(video), name="", is_video=True))  # noqa: PTH100
     if not clips:
-        raise DataError("no clips: expected videos or a folder for each class with some")
+        raise DataError("no clips; expected videos, or one folder of videos per class")
     short = unique_names([clip.path for clip in clips.values()])
     return [replace(clip, name=short[clip.path]) for clip in clips.values()]
 
 
-def _holds_clips(place: Path) -> bool:
-    return is_class_folders(place) and not videos_in(place) and not is_frame_folder(place)
+def _contains_only_class_folders(path: Path) -> bool:
+    return is_class_folders(path) and not videos_in(path) and not is_frame_folder(path)
 
 
-def _beside_their_frames(place: Path) -> list[Path]:
-    """The videos in a folder that has folders of images beside them, as UCF Sports has: these show the same."""
-    if not place.is_dir() or not videos_in(place) or any(map(is_image, place.iterdir())):
+def _videos_with_frames(path: Path) -> list[Path]:
+    """Return the videos of a folder that also has folders with their frames, as in UCF Sports."""
+    if not path.is_dir() or not videos_in(path) or any(map(is_image, path.iterdir())):
         return []
-    return videos_in(place, recursive=True)
+    return videos_in(path, recursive=True)
 
 
-def _of_class_folders(place: Path, known_classes: Collection[str]) -> Sequence[Item]:
-    if own := set(videos_in(place)):  # of one class, but which one nobody says; those further down are taken singly
-        return [clip for clip in clips_of_class(place, None) if clip.path in own]
-    if UcfSportsLayout.recognizes(place):
-        return UcfSportsLayout.clips(place)
-    if not _holds_clips(place):
+def _clips_of_class_folders(path: Path, known_classes: Collection[str]) -> Sequence[Item]:
+    if videos := set(videos_in(path)):  # clips of one unknown class; videos in subfolders are resolved separately
+        return [clip for clip in clips_of_class(path, None) if clip.path in videos]
+    if UcfSportsLayout.recognizes(path):
+        return UcfSportsLayout.clips(path)
+    if not _contains_only_class_folders(path):
         return ()
-    inside = [folder.name for folder in place.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
-    class_name = _class(Path(os.path.abspath(place)).name, known_classes)  # noqa: PTH100 - links keep their names
-    is_tree = any(_class(name, known_classes) in known_classes for name in inside)
-    if not is_tree and (class_name in known_classes or all(name.isdecimal() for name in inside)):
-        return clips_of_class(place, class_name)  # UCF Sports numbers its clips
-    return class_clips(place, partial(_class, known_classes=known_classes))
+    folders = [folder.name for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
+    class_name = _class_of_folder(Path(os.path.abspath(path)).name, known_classes)  # noqa: PTH100 - keep link names
+    is_tree = any(_class_of_folder(name, known_classes) in known_classes for name in folders)
+    if not is_tree and (class_name in known_classes or all(name.isdecimal() for name in folders)):
+        return clips_of_class(path, class_name)  # UCF Sports numbers its clips
+    return class_clips(path, partial(_class_of_folder, known_classes=known_classes))
 
 
-def _class(folder: str, known_classes: Collection[str]) -> str:
+def _class_of_folder(folder: str, known_classes: Collection[str]) -> str:
     return folder if folder in known_classes else class_of(folder)

@@ -1,4 +1,4 @@
-"""A look at the training pictures before anything is learned: their sizes and depth decide the input specification."""
+"""Surveys the sizes and bit depths of the training images, and chooses the input specification from them."""
 
 from __future__ import annotations
 
@@ -8,43 +8,45 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from offnormal.data.images import fixed_size
-from offnormal.errors import ConfigError, DataError, ImageError, VideoError
+from offnormal.data.images import median_aspect_size
+from offnormal.errors import ConfigError, DataError, ImageError, VideoError, counted
 from offnormal.sources.image import image_size, significant_bits
 from offnormal.sources.paths import images_in
 from offnormal.sources.video import open_video
 from offnormal.types import ClipSpec, InputSpec, Interpolation, Item, Resize, ResizePolicy
 
-_SIZES = 2000  # headers read at most
-_DEPTHS = 32  # deep pictures decoded at most
-_VIDEOS = 100  # opened at most
+_SIZES = 2000  # maximum number of headers read
+_DEPTHS = 32  # maximum number of deep images decoded
+_VIDEOS = 100  # maximum number of videos opened
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What the training pictures are like."""
+    """Sizes and bit depth of the training images."""
 
     sizes: list[tuple[int, int]]  # (H, W)
-    bits: int  # significant bits of 16-bit pictures; 16 where there are none
+    bits: int  # significant bits of 16-bit images; 16 if there are none
 
 
 def survey(items: Sequence[Item]) -> Survey:
-    """Sizes of up to 2000 images or 100 videos, and the depth of up to 32 images or frames, evenly spread.
+    """Read the sizes of up to 2000 images or 100 videos, and the depth of up to 32 images or frames, evenly spread.
 
-    Unreadable ones are skipped here. Raises DataError when there is none or not one can be read.
+    Skips unreadable items. Raises DataError if there are no items or none can be read.
     """
     if not items:
-        raise DataError("no training items to look at")
+        raise DataError("no training items; expected at least one normal image or video")
     is_video = items[0].is_video
     sizes: dict[Path, tuple[int, int]] = {}
     for item in items[:: math.ceil(len(items) / (_VIDEOS if is_video else _SIZES))]:
         try:
             sizes[item.path] = _frame_size(item.path) if is_video else image_size(item.path)
         except (VideoError, ImageError):
-            continue  # the loader stops at it or lists it
+            continue  # the loader reports or skips it
     if not sizes:
-        kind = "videos" if is_video else "images"
-        raise DataError(f"none of the {len(items)} training {kind} can be read, the first is {items[0].path}")
+        kind = "video" if is_video else "image"
+        raise DataError(
+            f"0 of {counted(len(items), f'training {kind}')} can be read; check the first one, {items[0].path}"
+        )
     deep = _some_frames(list(sizes)) if is_video else [item.path for item in items[:: math.ceil(len(items) / _DEPTHS)]]
     return Survey(list(sizes.values()), max((bits for path in deep if (bits := _bits(path)) is not None), default=16))
 
@@ -55,9 +57,9 @@ def _frame_size(path: Path) -> tuple[int, int]:
 
 
 def _some_frames(videos: Sequence[Path]) -> list[Path]:
-    """Some frames of folders of frames."""
-    inside = [images_in(path, recursive=False) for path in videos if path.is_dir()]
-    return [frame for frames in inside for frame in frames[:: math.ceil(len(frames) * len(videos) / _DEPTHS)]]
+    """Select evenly spread frames from folders of frames."""
+    folders = [images_in(path, recursive=False) for path in videos if path.is_dir()]
+    return [frame for frames in folders for frame in frames[:: math.ceil(len(frames) * len(videos) / _DEPTHS)]]
 
 
 def _bits(path: Path) -> int | None:
@@ -67,18 +69,18 @@ def _bits(path: Path) -> int | None:
         return None
 
 
-def default_side(found: Survey, side: int, squares: Sequence[int] = ()) -> int:
-    """`side`, or of a detector that takes squares the least side to which half of the pictures need not be shrunk.
+def default_side(images: Survey, side: int, squares: Sequence[int] = ()) -> int:
+    """Return `side`, or, from `squares`, the smallest side that is not below the median longer side of the images.
 
     >>> default_side(Survey([(28, 28)], 16), 64, squares=(16, 32, 64))
     32
     """
-    shown = median(max(size) for size in found.sizes)
-    return next((square for square in squares if shown <= square < side), side)
+    median_side = median(max(size) for size in images.sizes)
+    return next((square for square in squares if median_side <= square < side), side)
 
 
 def choose_input(
-    found: Survey,
+    images: Survey,
     *,
     size: int | tuple[int, int],
     multiple: int,
@@ -90,41 +92,43 @@ def choose_input(
     channels: int = 3,
     clip: ClipSpec | None = None,
 ) -> InputSpec:
-    """The input specification for the pictures found.
+    """Choose the input specification for the surveyed images.
 
-    size: N for N x N pixels (with `median_aspect` as many in another shape), or (H, W); multiple: both sides are
-    multiples of so many pixels; squares: the sides that a square may have, for detectors that take nothing else, onto
-    which `median_aspect` stretches. channels: 1 gray, 3 RGB; clip: for detectors that take several
-    frames. Raises ConfigError for settings that contradict each other.
+    size: N for NxN pixels (with `median_aspect` the same area in another shape), or (H, W). multiple: both sides are
+    multiples of it. squares: allowed sides of a detector that takes only squares; `median_aspect` then stretches.
+    channels: 1 gray, 3 RGB. clip: for detectors that take several frames. Raises ConfigError for settings that
+    contradict each other.
     """
     if squares and policy == "median_aspect":
         policy = "stretch"
     if crop is not None and policy != "short_side":
-        raise ConfigError(f"--crop goes with --resize short_side, not with {policy}")
+        raise ConfigError(f"--crop with --resize {policy}: expected --resize short_side")
     short_side = None
     if policy == "short_side":
         if not isinstance(size, int):
-            raise ConfigError("--resize short_side takes one --size (the shorter side) and one --crop, in pixels")
+            raise ConfigError(
+                f"--size {size[0]}x{size[1]} with --resize short_side: expected --size N (the shorter side in pixels)"
+            )
         short_side, sides = size, (crop or size, crop or size)
         if sides[0] > size:
-            raise ConfigError(f"--crop {sides[0]} is larger than --size {size}: the crop comes after the resize")
+            raise ConfigError(f"--crop {sides[0]} with --size {size}: expected a crop of at most {size} pixels")
     elif not isinstance(size, int):
         sides = size
     elif policy == "median_aspect":
-        sides = fixed_size(found.sizes, size, multiple=multiple)
+        sides = median_aspect_size(images.sizes, size, multiple=multiple)
     else:
         sides = (size, size)
     if any(side % multiple for side in sides):
         nearest = [max(multiple, round(side / multiple) * multiple) for side in sides]
         raise ConfigError(
-            f"an input of {sides[0]} x {sides[1]} pixels: this detector needs multiples of {multiple}; "
-            f"the nearest is {nearest[0]} x {nearest[1]}"
+            f"input size {sides[0]}x{sides[1]}: this detector needs multiples of {multiple}; use --size "
+            f"{nearest[0]}x{nearest[1]}"
         )
     if squares and (sides[0] != sides[1] or sides[0] not in squares):
         side = min(squares, key=lambda side: abs(side - math.sqrt(sides[0] * sides[1])))
         raise ConfigError(
-            f"an input of {sides[0]} x {sides[1]} pixels: this detector takes squares of "
-            f"{', '.join(map(str, squares[:4]))}, ... pixels a side; the nearest is {side} x {side}, --size {side}"
+            f"input size {sides[0]}x{sides[1]}: this detector needs a square with a side of "
+            f"{', '.join(map(str, squares[:4]))}, ... pixels; use --size {side}"
         )
     resize = Resize(policy=policy, interpolation=interpolation, antialias=antialias, short_side=short_side)
-    return InputSpec(size=sides, channels=channels, resize=resize, bits=found.bits, **asdict(clip or ClipSpec()))
+    return InputSpec(size=sides, channels=channels, resize=resize, bits=images.bits, **asdict(clip or ClipSpec()))

@@ -1,4 +1,4 @@
-"""Videos -> batches of frames or clips, decoded and resized by threads in advance."""
+"""Loads batches of frames or clips from videos; threads prefetch, decode, and resize them."""
 
 from __future__ import annotations
 
@@ -12,41 +12,40 @@ from pathlib import Path
 from typing import Literal, Self, TypedDict, Unpack
 
 from offnormal.data.batches import Loader, OnError, Row
-from offnormal.data.clips import Clip, F, Timed, most_clips
+from offnormal.data.clips import Clip, F, TimedFrame, max_clip_count
 from offnormal.data.frame_cache import DiskCache, FrameCache, RamCache, ResizedFrame
 from offnormal.data.prefetch import Prefetch
-from offnormal.data.video_reading import Ended, ReadOptions, read_clips
+from offnormal.data.video_reading import ReadOptions, VideoSummary, read_clips
 from offnormal.errors import ConfigError, DataError, ImageError, VideoError
 from offnormal.types import ANOMALOUS, NORMAL, Frame, InputSpec, Item, Sample
 
 CacheKind = Literal["off", "ram", "disk"]
-_AT_ONCE = 2  # videos that are decoded at the same time, so that none is waited for where one ends
+_MIN_PARALLEL = 2  # videos decoded at the same time, so that the next one is ready when one ends
 
 
 class VideoOptions(TypedDict, total=False):
-    """What a VideoLoader takes besides the options of every loader; see there."""
+    """Options of a VideoLoader in addition to those of every loader."""
 
     every_s: float | None
     cache: CacheKind
     cache_dir: Path | None
     fps: float | None
     stretches: int
-    seen: Callable[[Frame], None] | None
+    on_frame: Callable[[Frame], None] | None
 
 
 class VideoLoader(Loader):
-    """See `Loader`; batches of frames (N, C, H, W) or clips (N, C, T, H, W) of videos in order, as the input says.
+    """Loads batches of frames (N, C, H, W) or clips (N, C, T, H, W) from videos in order, see `Loader`.
 
-    One sample a clip: its `frame` is the last of the clip's targets, whose time, label and mask it bears (of a clip
-    scored as a whole the last frame, anomalous when any frame of it is), and its group that of its video, or the
-    video's name. `Batch.frames` are the targets, of clips as a whole their first and last frame. A batch may hold
-    clips of several videos. Each frame is resized once, however many clips it is in.
+    Each clip is one sample. Its `frame`, time, label, and mask are those of its last target (for a clip scored as a
+    whole: the last frame, and anomalous if any frame is). Its group is that of its video, or else the video's name.
+    `Batch.frames` are the targets, or the first and last frame of clips scored as a whole. A batch may contain clips of
+    several videos. Each frame is resized once, even if it is in several clips.
 
-    every_s: one clip about every so many seconds in place of one every `hop` frames. fps: the rate of folders of
-    frames, which have no clock. cache: keeps resized frames for the next pass, also of `only`; on disk in `cache_dir`.
-    stretches: how many groups each video without one is cut into, of about the same length, one after the other.
-    seen: called with every frame as it was decoded, at its own size, before the clips that it is in are given, in the
-    thread that decodes; not with frames from a cache.
+    every_s: seconds between clips, instead of `hop`. fps: frame rate of folders of frames, which have no clock. cache:
+    keep resized frames for the next pass, also for `with_groups`; on disk in `cache_dir`. stretches: number of
+    consecutive groups of about equal length that each video without a group is cut into. on_frame: called in the
+    decoding thread with every decoded frame at its original size, before its clips are yielded; not with cached frames.
     """
 
     def __init__(
@@ -63,12 +62,12 @@ class VideoLoader(Loader):
     ) -> None:
         self.every_s = every_s = options.get("every_s")
         if masks and not spec.targets:
-            raise ConfigError("masks were asked for, but the clips are scored as a whole, without a map to lay beside")
+            raise ConfigError("masks=True for clips that are scored as a whole, without a map; use masks=False")
         if every_s is not None and not 0 < every_s < math.inf:
-            raise ConfigError(f"one clip every {every_s:g} s: expected a number of seconds above 0")
+            raise ConfigError(f"every_s {every_s:g}: expected seconds above 0")
         repeated = [path for path, count in Counter(video.path for video in items).items() if count > 1]
         if repeated:
-            raise DataError(f"{repeated[0]}: the same video is given more than once; leave it out")
+            raise DataError(f"{repeated[0]}: video occurs more than once; remove the duplicates")
         super().__init__(
             items, spec, batch_size=batch_size, masks=masks, on_error=on_error, workers=workers, progress=progress
         )
@@ -79,84 +78,87 @@ class VideoLoader(Loader):
             fps=options.get("fps"),
             cache=_make_cache(options.get("cache", "off"), options.get("cache_dir")),
             pending=self.workers + 1,
-            seen=options.get("seen"),
+            on_frame=options.get("on_frame"),
         )
         self.stretches = options.get("stretches", 1)
-        self._groups: Set[str | None] | None = None  # of the clips given; None: all
-        self._apart = False
+        self._groups: Set[str | None] | None = None  # groups to load; None: all
+        self._skips_straddling = False
         self._counts: dict[Path, int] = {}
         self._lengths: dict[Path, int] = {}
 
     def __len__(self) -> int:
-        """At most how many clips there are, as the containers say; unreadable videos count as none.
+        """Return an upper bound of the number of clips, from the video headers; 0 for unreadable videos.
 
-        A video that says neither its length nor its duration is decoded to be counted.
+        A video whose header has neither length nor duration is decoded to count its frames.
         """
         return sum(self._count_clips(video) for video in self.items)
 
     def groups(self) -> list[str]:
-        """Every group that a sample may be of, in the order of the videos."""
+        """Return all groups of samples, in the order of the videos."""
         return list(dict.fromkeys(group for video in self.items for group in self._groups_of(video)))
 
-    def only(self, groups: Set[str | None], *, apart: bool = False) -> Self:
-        """A loader over the videos of these groups alone, otherwise the same but without progress.
+    def with_groups(self, groups: Set[str | None], *, skip_straddling: bool = False) -> Self:
+        """Return a copy, without progress, that loads only samples of these groups.
 
-        apart: without the clips that begin in another group, where a video is cut.
+        skip_straddling: also skip clips that start in another group, where a video is cut.
         """
-        other = self.silent().over([video for video in self.items if not groups.isdisjoint(self._groups_of(video))])
-        other._groups, other._apart = groups, apart
-        return other
+        loader = self.without_progress().with_items(
+            [video for video in self.items if not groups.isdisjoint(self._groups_of(video))]
+        )
+        loader._groups, loader._skips_straddling = groups, skip_straddling
+        return loader
 
-    def over(self, items: Sequence[Item]) -> Self:
-        """A loader over all clips of these videos, of whatever group, otherwise the same."""
-        other = super().over(items)
-        other._groups, other._apart = None, False
-        return other
+    def with_items(self, items: Sequence[Item]) -> Self:
+        """Return a copy that loads all clips of these videos, in all groups."""
+        loader = super().with_items(items)
+        loader._groups, loader._skips_straddling = None, False
+        return loader
 
-    def sample_of(self, video: Item, clip: Clip[F]) -> Sample | None:
-        """What is known of a clip of a video, of whose frames only places and times count; None: it is not given."""
+    def make_sample(self, video: Item, clip: Clip[F]) -> Sample | None:
+        """Make the sample of a clip from the indices and times of its frames; None: the clip is not in the groups."""
         group = self._group_of(video, clip.frames[-1])
         if self._groups is not None and (
-            group not in self._groups or (self._apart and self._group_of(video, clip.frames[0]) not in self._groups)
+            group not in self._groups
+            or (self._skips_straddling and self._group_of(video, clip.frames[0]) not in self._groups)
         ):
             return None
         return _sample(video, clip, group)
 
     def _rows(self) -> Generator[Row, None, None]:
-        """Clips of all videos in order, while the next ones are read."""
-        room = max(2, 2 * self.batch_size // self.spec.hop)
-        reading: deque[tuple[Item, Prefetch[Clip[ResizedFrame] | Ended]]] = deque()
+        """Yield the clips of all videos in order; prefetches the next videos."""
+        capacity = max(2, 2 * self.batch_size // self.spec.hop)
+        reading: deque[tuple[Item, Prefetch[Clip[ResizedFrame] | VideoSummary]]] = deque()
         waiting = deque(self.items)
         with ThreadPoolExecutor(self.workers, thread_name_prefix="resize") as pool:
             try:
                 while reading or waiting:
-                    while waiting and len(reading) < max(_AT_ONCE, self.workers // 2):
+                    while waiting and len(reading) < max(_MIN_PARALLEL, self.workers // 2):
                         video = waiting.popleft()
-                        read = partial(read_clips, video, self.reading, pool)
-                        reading.append((video, Prefetch(read, room=room, name="decode")))
+                        make_clips = partial(read_clips, video, self.reading, pool)
+                        reading.append((video, Prefetch(make_clips, capacity=capacity, name="decode")))
                     yield from self._rows_of(*reading[0])
                     reading.popleft()
             finally:
                 for _, prefetch in reading:
                     prefetch.close()
 
-    def _rows_of(self, video: Item, prefetch: Prefetch[Clip[ResizedFrame] | Ended]) -> Iterator[Row]:
+    def _rows_of(self, video: Item, prefetch: Prefetch[Clip[ResizedFrame] | VideoSummary]) -> Iterator[Row]:
         clips = iter(prefetch)
         while (clip := self._next(video, lambda: next(clips, None))) is not None:
-            if isinstance(clip, Ended):
-                self.ended.append(clip)
-            elif (sample := self.sample_of(video, clip)) is not None:
+            if isinstance(clip, VideoSummary):
+                self.summaries.append(clip)
+            elif (sample := self.make_sample(video, clip)) is not None:
                 self._count()
                 yield sample, clip
 
     def _groups_of(self, video: Item) -> list[str]:
-        """The groups that a video is cut into."""
+        """Return the groups that a video is cut into."""
         name = video.group if video.group is not None else video.name
         if self.stretches == 1 or video.group is not None:
             return [name]
         return [f"{name} {number + 1}/{self.stretches}" for number in range(self.stretches)]
 
-    def _group_of(self, video: Item, frame: Timed) -> str:
+    def _group_of(self, video: Item, frame: TimedFrame) -> str:
         groups = self._groups_of(video)
         if len(groups) == 1:
             return groups[0]
@@ -179,15 +181,15 @@ class VideoLoader(Loader):
             info = reader.info
             frames = info.frames if info.frames is not None else sum(1 for _ in reader.frames())
         if self.every_s is None:
-            return most_clips(self.spec, frames, info.fps)
+            return max_clip_count(self.spec, frames, info.fps)
         seconds = info.duration_s if info.duration_s is not None else frames / (info.fps or 1)
-        return min(most_clips(replace(self.spec, hop=1), frames, info.fps), math.floor(seconds / self.every_s) + 1)
+        return min(max_clip_count(replace(self.spec, hop=1), frames, info.fps), math.floor(seconds / self.every_s) + 1)
 
 
 def _make_cache(kind: CacheKind, folder: Path | None) -> FrameCache | None:
     if kind == "disk":
         if folder is None:
-            raise ConfigError("a cache on disk needs a folder: give cache_dir")
+            raise ConfigError("cache 'disk' without cache_dir: expected a folder")
         return DiskCache(folder)
     return RamCache() if kind == "ram" else None
 
@@ -206,7 +208,7 @@ def _sample(video: Item, clip: Clip[F], group: str) -> Sample:
 
 
 def _label(video: Item, first: int, last: int) -> int | None:
-    """Anomalous when any frame from the first to the last is; None beyond the labels. Of a whole video its label."""
+    """Return the label of the video, or else whether any frame from first to last is anomalous; None: no labels."""
     if video.label is not None:
         return video.label
     if video.frame_labels is None or last >= len(video.frame_labels):

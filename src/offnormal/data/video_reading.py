@@ -1,4 +1,4 @@
-"""One video -> its clips at input size: decoding, resizing, masks and the cache of frames in one generator."""
+"""Reads the clips of one video at input size: decodes, resizes, loads masks, and caches frames in one generator."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from PIL import Image
 
-from offnormal.data.clips import Clip, ClipMaker, F, clip_maker
+from offnormal.data.clips import Clip, ClipMaker, F, make_clip_maker
 from offnormal.data.frame_cache import FrameCache, ResizedFrame, cache_key
 from offnormal.data.frame_masks import FrameMasks, open_masks
 from offnormal.data.images import resize_mask, to_pixels
-from offnormal.errors import DataError
+from offnormal.errors import DataError, counted
 from offnormal.sources.privacy import paint
 from offnormal.sources.video import VideoReader, open_video
 from offnormal.types import Frame, InputSpec, Item
@@ -25,68 +25,70 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ended:
-    """What is known of a video when its last clip was given."""
+class VideoSummary:
+    """Facts about a video after its last clip."""
 
     video: Item
-    frames: int  # T, up to the last one read, those lost in gaps included
-    times_s: np.ndarray  # (T,) float64; NaN for frames that were lost, or where there is no clock
-    fps: float | None  # as the container says, or as was given for a folder
-    restarts: tuple[int, ...]  # frames with which the clock starts anew; times go on
-    is_thinned: bool  # whether clips are some seconds apart on purpose
+    frames: int  # T, number of frames up to the last one read, including lost ones
+    times_s: np.ndarray  # (T,) float64; NaN: lost frame, or no clock
+    fps: float | None  # from the container, or as set for a folder
+    restarts: tuple[int, ...]  # frames at which the clock restarts; times_s continues
+    is_thinned: bool  # True: every_s was set
     gaps: tuple[int, ...]  # index of the first frame after each gap
-    warnings: tuple[str, ...]  # each begins with a name, such as `slow:`
+    warnings: tuple[str, ...]  # each starts with a name, such as `slow:`
 
     @property
     def lost(self) -> list[int]:
-        """Frames that could not be decoded; none where the clock does not tell."""
+        """Indices of frames that could not be decoded; empty without a clock."""
         unknown = np.isnan(self.times_s)
         return [] if self.is_thinned or unknown.all() else np.flatnonzero(unknown).tolist()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadOptions:
-    """What is wanted of videos."""
+    """How videos are read."""
 
     spec: InputSpec
-    every_s: float | None = None  # seconds between two clips; None: as the hop says
+    every_s: float | None = None  # seconds between two clips; None: use the hop
     masks: bool = False
-    fps: float | None = None  # of folders of frames and bare streams
+    fps: float | None = None  # of folders of frames and raw streams
     cache: FrameCache | None = None
-    pending: int = 2  # frames of a video that are being resized at once
-    seen: Callable[[Frame], None] | None = None  # called with every frame that is decoded, masked
-    said: set[str] = field(default_factory=set)  # names of warnings already logged
+    pending: int = 2  # frames of a video that are resized concurrently
+    on_frame: Callable[[Frame], None] | None = None  # called with every decoded frame, after the privacy mask
+    logged_warnings: set[str] = field(default_factory=set)  # names of warnings that were logged
 
     def open(self, video: Item) -> VideoReader:
-        """The reader of a video; VideoError when it cannot be read."""
+        """Open the reader of a video; VideoError if it cannot be read."""
         return open_video(video.path, fps=self.fps, bits=self.spec.bits)
 
     def warn(self, video: Item, warning: str) -> None:
-        """Log a warning unless one of its name was logged of another video."""
+        """Log a warning, unless one with the same name was logged for another video."""
         name = warning.partition(":")[0]
-        if name not in self.said:
-            self.said.add(name)
-            log.warning("video %s: %s; the same of other videos is not said again", video.name, warning)
+        if name not in self.logged_warnings:
+            self.logged_warnings.add(name)
+            log.warning("video %s: %s; this warning is not repeated for other videos", video.name, warning)
 
 
-def read_clips(video: Item, reading: ReadOptions, pool: Executor) -> Generator[Clip[ResizedFrame] | Ended, None, None]:
-    """The clips of one video in order, and what is known of it at the end.
+def read_clips(
+    video: Item, reading: ReadOptions, pool: Executor
+) -> Generator[Clip[ResizedFrame] | VideoSummary, None, None]:
+    """Yield the clips of one video in order, then its summary.
 
-    pool: resizes frames. Whatever is raised names the video in a note; VideoError when it cannot be read, DataError
-    when its masks do not belong to it.
+    pool: resizes frames. Every exception names the video in a note; VideoError if the video cannot be read, DataError
+    if its masks do not match it.
     """
     source = video.masks if reading.masks else None
     try:
         with reading.open(video) as reader, open_masks(source) if source else contextlib.nullcontext() as masks:
-            yield from _Pass(video, reader, masks, reading, pool).clips()
+            yield from _VideoPass(video, reader, masks, reading, pool).clips()
     except Exception as error:
         error.add_note(f"while reading video {video.name} ({video.path})")
         raise
 
 
 @dataclass(slots=True)
-class _Pass:
-    """One video while it is read from its first to its last frame."""
+class _VideoPass:
+    """The state of reading one video from its first to its last frame."""
 
     video: Item
     reader: VideoReader
@@ -95,29 +97,29 @@ class _Pass:
     pool: Executor
     times: dict[int, float | None] = field(default_factory=dict)  # of the frames read so far
 
-    def clips(self) -> Generator[Clip[ResizedFrame] | Ended, None, None]:
-        """The clips, then what is known of the video."""
+    def clips(self) -> Generator[Clip[ResizedFrame] | VideoSummary, None, None]:
+        """Yield the clips, then the summary."""
         spec, every_s = self.reading.spec, self.reading.every_s
         length = self.reader.info.frames if self.reader.info.exact else None
         if every_s is not None and spec.frames > 1:  # only the frames in the clips are resized
-            of_frames: ClipMaker[Frame] = clip_maker(spec, length=length, every_s=every_s)
-            for clip in self._made(of_frames, self._seen(self.reader.frames())):
-                frames = zip(clip.frames, self.pool.map(self._resized, clip.frames), strict=True)
-                resized = {frame.index: of_frame for frame, of_frame in frames}
+            frame_maker: ClipMaker[Frame] = make_clip_maker(spec, length=length, every_s=every_s)
+            for clip in self._make_clips(frame_maker, self._observed(self.reader.frames())):
+                frames = zip(clip.frames, self.pool.map(self._resize_with_mask, clip.frames), strict=True)
+                resized = {frame.index: resized_frame for frame, resized_frame in frames}
                 yield Clip(
                     tuple(resized[frame.index] for frame in clip.frames),
                     tuple(resized[frame.index] for frame in clip.targets),
                 )
-            yield self._ended(of_frames)
+            yield self._summarize(frame_maker)
             return
-        maker: ClipMaker[ResizedFrame] = clip_maker(spec, length=length, every_s=every_s)
-        with contextlib.closing(self._frames()) as frames_at_size:
-            yield from self._made(maker, frames_at_size)
-        if every_s is not None:  # frames were passed over
+        maker: ClipMaker[ResizedFrame] = make_clip_maker(spec, length=length, every_s=every_s)
+        with contextlib.closing(self._frames()) as resized_frames:
+            yield from self._make_clips(maker, resized_frames)
+        if every_s is not None:  # the reader skipped frames
             self.times = dict(enumerate(self.reader.times())) | self.times
-        yield self._ended(maker)
+        yield self._summarize(maker)
 
-    def _made(self, maker: ClipMaker[F], frames: Iterator[F]) -> Iterator[Clip[F]]:
+    def _make_clips(self, maker: ClipMaker[F], frames: Iterator[F]) -> Iterator[Clip[F]]:
         for frame in frames:
             self.times[frame.index] = frame.time_s
             if frame.index in self.reader.restarts:
@@ -125,7 +127,7 @@ class _Pass:
             yield from maker.push(frame)
         yield from maker.end()
 
-    def _ended(self, maker: ClipMaker[F]) -> Ended:
+    def _summarize(self, maker: ClipMaker[F]) -> VideoSummary:
         count, is_thinned = max(self.times, default=-1) + 1, self.reading.every_s is not None
         warnings = [
             *maker.warnings,
@@ -134,7 +136,7 @@ class _Pass:
         ]
         for warning in warnings:
             self.reading.warn(self.video, warning)
-        return Ended(
+        return VideoSummary(
             video=self.video,
             frames=count,
             times_s=np.array([self.times.get(index) for index in range(count)], np.float64),
@@ -146,12 +148,12 @@ class _Pass:
         )
 
     def _frames(self) -> Generator[ResizedFrame, None, None]:
-        """Frames at input size from the cache or from the reader, which then fills the cache."""
+        """Yield frames at input size from the cache, or from the reader and store them in the cache."""
         reading, reader = self.reading, self.reader
         thinned = reading.every_s if reading.spec.frames == 1 else None
         decoded = reader.frames() if thinned is None else reader.thinned(thinned)
         if reading.cache is None:
-            yield from self._resized_ahead(decoded)
+            yield from self._prefetch_resized(decoded)
             return
         key = cache_key(self.video.path, reading.spec, every_s=thinned, fps=reading.fps)
         if (stored := reading.cache.read(key)) is not None:
@@ -159,18 +161,18 @@ class _Pass:
                 yield replace(frame, mask=self._mask(frame.index, reader.info.size))
             return
         with contextlib.closing(reading.cache.record(key)) as recording:
-            for frame in self._resized_ahead(decoded):
+            for frame in self._prefetch_resized(decoded):
                 recording.add(frame)
                 yield frame
-            if not (reader.warnings or reader.restarts):  # which are found by reading it
+            if not (reader.warnings or reader.restarts):  # a cached video would not report them
                 recording.commit()
 
-    def _resized_ahead(self, frames: Iterator[Frame]) -> Generator[ResizedFrame, None, None]:
+    def _prefetch_resized(self, frames: Iterator[Frame]) -> Generator[ResizedFrame, None, None]:
         pending: deque[Future[ResizedFrame]] = deque()
         try:
-            for frame in self._seen(frames):
+            for frame in self._observed(frames):
                 mask = self._mask(frame.index, (frame.image.shape[0], frame.image.shape[1]))
-                pending.append(self.pool.submit(self._at_size, frame, mask))
+                pending.append(self.pool.submit(self._resize, frame, mask))
                 if len(pending) > self.reading.pending:
                     yield pending.popleft().result()
             while pending:
@@ -179,22 +181,22 @@ class _Pass:
             for future in pending:
                 future.cancel()
 
-    def _seen(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        """Frames, each shown to whoever wants to see it, as it was decoded but masked."""
+    def _observed(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """Yield the frames; pass each one, with its privacy mask painted, to `on_frame` first."""
         for frame in frames:
-            if self.reading.seen is not None:
-                self.reading.seen(replace(frame, image=paint(frame.image, self.reading.spec.mask)))
+            if self.reading.on_frame is not None:
+                self.reading.on_frame(replace(frame, image=paint(frame.image, self.reading.spec.mask)))
             yield frame
 
-    def _resized(self, frame: Frame) -> ResizedFrame:
-        return self._at_size(frame, self._mask(frame.index, (frame.image.shape[0], frame.image.shape[1])))
+    def _resize_with_mask(self, frame: Frame) -> ResizedFrame:
+        return self._resize(frame, self._mask(frame.index, (frame.image.shape[0], frame.image.shape[1])))
 
-    def _at_size(self, frame: Frame, mask: np.ndarray | None) -> ResizedFrame:
+    def _resize(self, frame: Frame, mask: np.ndarray | None) -> ResizedFrame:
         pixels = to_pixels(Image.fromarray(frame.image), self.reading.spec)
         return ResizedFrame(frame.index, frame.time_s, pixels, mask)
 
     def _mask(self, index: int, size: tuple[int, int]) -> np.ndarray | None:
-        """(H, W) bool at input size, empty for a video without masks; None when none are wanted."""
+        """Return the mask (H, W) bool at input size, empty for a video without masks; None: masks not requested."""
         if not self.reading.masks:
             return None
         if self.masks is None:
@@ -202,13 +204,13 @@ class _Pass:
         name = self.video.name
         if index >= len(self.masks):
             raise DataError(
-                f"video {name}: {len(self.masks)} masks, but there is a frame {index}; expected one a frame"
+                f"video {name}: no mask for frame {index} ({counted(len(self.masks), 'mask')}); expected one per frame"
             )
         marked = self.masks[index]
         if marked.shape != size:
             raise DataError(
-                f"video {name}: the mask of frame {index} is {marked.shape[1]} x {marked.shape[0]} pixels, the frame "
-                f"{size[1]} x {size[0]}; expected the same size"
+                f"video {name}: the mask of frame {index} has {marked.shape[0]}x{marked.shape[1]} pixels, the frame "
+                f"{size[0]}x{size[1]}; expected the same size"
             )
         return resize_mask(marked, self.reading.spec)
 
@@ -217,11 +219,13 @@ def _clock_warnings(restarts: Sequence[int]) -> list[str]:
     if not restarts:
         return []
     times = "once" if len(restarts) == 1 else f"{len(restarts)} times"
-    return [f"restarted: the clock of the file starts anew {times}, first with frame {restarts[0]}; its times go on"]
+    return [f"restarted: the clock of the file restarts {times}, first at frame {restarts[0]}; the time continues"]
 
 
 def _label_warnings(video: Item, count: int, *, thinned: bool) -> list[str]:
     labels = video.frame_labels
     if labels is None or len(labels) == count or (thinned and len(labels) > count):
         return []
-    return [f"labels: {len(labels)} labels for {count} frames; they are taken to begin with the same frame"]
+    return [
+        f"labels: {counted(len(labels), 'label')} for {counted(count, 'frame')}; label 0 is assumed to be of frame 0"
+    ]

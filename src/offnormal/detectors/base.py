@@ -26,7 +26,7 @@ def read_whole(value: object) -> object:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
-DataKind = Literal["pictures", "videos", "clips"]  # clips: of activities, each judged as a whole
+DataKind = Literal["images", "videos", "clips"]  # clips: of activities, each judged as a whole
 Channels = Annotated[Literal[1, 3], BeforeValidator(read_whole)]  # as an option
 
 

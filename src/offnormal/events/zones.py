@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from offnormal.config.model import VerbConfig
-from offnormal.data.images import place
+from offnormal.data.images import compute_placement
 from offnormal.errors import ConfigError
 from offnormal.types import InputSpec, Pooling, Scores
 
@@ -100,7 +100,7 @@ def zoned_pooling(
 def _kept_pixels(zones: Sequence[Zone], spec: InputSpec, size: tuple[int, int]) -> np.ndarray:
     """(H, W) bool at input size: pixels whose center shows a part of the picture that counts."""
     height, width = spec.size
-    placed = place(size, spec)
+    placed = compute_placement(size, spec)
     x = (np.arange(width) + placed.left + 0.5) / placed.scaled[1]
     y = (np.arange(height) + placed.top + 0.5) / placed.scaled[0]
     inside = ((x >= 0) & (x <= 1))[None, :] & ((y >= 0) & (y <= 1))[:, None]
@@ -114,9 +114,9 @@ def _kept_pixels(zones: Sequence[Zone], spec: InputSpec, size: tuple[int, int]) 
 
 def pool_pixels(values: np.ndarray, pooling: Pooling) -> np.ndarray:
     """(R,) float32 scores of (R, P) pixels, as detectors pool their maps."""
-    if pooling.how == "max":
+    if pooling.method == "max":
         return np.asarray(values.max(1), np.float32)
-    if pooling.how == "top":
+    if pooling.method == "top":
         count = max(1, round(pooling.share * values.shape[1]))
         values = np.partition(values, values.shape[1] - count, axis=1)[:, -count:]
     return np.asarray(values.mean(1, dtype=np.float64), np.float32)

@@ -1,9 +1,17 @@
 """Detectors over batches, loaders and videos; scores of clips become scores of frames here and nowhere else."""
 
-from offnormal.scoring.alignment import AlignedScores, Span, align
+from offnormal.scoring.alignment import AlignedScores, UnscoredSpan, align
 from offnormal.scoring.live import LiveScorer
 from offnormal.scoring.pipeline import ItemScores, score_items, was_skipped
-from offnormal.scoring.scorer import EmbeddedScorer, Scored, Scorer, choose_device, concatenate, map_peaks, to_scores
+from offnormal.scoring.scorer import (
+    EmbeddedScorer,
+    ScoredBatch,
+    Scorer,
+    choose_device,
+    concatenate,
+    map_peaks,
+    to_scores,
+)
 from offnormal.scoring.stream import FrameStream, ScoredFrame
 
 __all__ = [
@@ -12,10 +20,10 @@ __all__ = [
     "FrameStream",
     "ItemScores",
     "LiveScorer",
-    "Scored",
+    "ScoredBatch",
     "ScoredFrame",
     "Scorer",
-    "Span",
+    "UnscoredSpan",
     "align",
     "choose_device",
     "concatenate",

@@ -1,4 +1,4 @@
-"""Many live sources through one detector: batches of their clips -> scored frames and gaps of each, in order."""
+"""Scores clips of many live sources with one detector; yields scored frames and gaps, in order for each source."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 from offnormal.data.batches import described_frames
 from offnormal.data.clips import Clip
 from offnormal.data.frame_cache import ResizedFrame
-from offnormal.data.live_windows import Ready, live_pixels
-from offnormal.scoring.scorer import Scored, Scorer
+from offnormal.data.live_windows import ReadyItem, stack_clips
+from offnormal.scoring.scorer import ScoredBatch, Scorer
 from offnormal.scoring.stream import FrameStream, ScoredFrame
 from offnormal.types import Frame, Gap, Item, Sample, Scores
 
 
 class LiveScorer:
-    """Scores what `LiveBatches` gives; a source's frames are told by `see` before they are pushed into its windows.
+    """Scores batches of `LiveBatches`. Call `add` with each frame before it goes into the windows of its source.
 
-    Every frame comes back once, in order, as soon as no further clip speaks of it, without a score where no clip did;
-    gaps come where they were. hold: see `FrameStream`. rescore: what becomes of a source's scores before they are
-    joined with its frames, such as zones. `see` may be called from any thread, `score` from one.
+    Every frame comes back once, in order, as soon as its score is final; without a score if no clip scores it. Gaps
+    keep their position. hold: see `FrameStream`. rescore: changes the scores of a source before they are joined with
+    its frames, for example by zones. Call `add` from any thread, and `score` from one.
     """
 
     def __init__(
@@ -34,38 +34,39 @@ class LiveScorer:
         self._streams: dict[str, _Stream] = {}
         self._lock = threading.Lock()
 
-    def see(self, source: str, item: Frame | Gap) -> None:
-        """Take the next frame or gap of a source."""
-        self._stream(source).see(item)
+    def add(self, source: str, item: Frame | Gap) -> None:
+        """Add the next frame or gap of a source."""
+        self._stream(source).add(item)
 
-    def score(self, batch: Sequence[Ready]) -> Iterator[tuple[str, ScoredFrame | Gap]]:
-        """Score one batch; what is known now, with the source of each. A fault changes nothing: see `pass_over`."""
+    def score(self, batch: Sequence[ReadyItem]) -> Iterator[tuple[str, ScoredFrame | Gap]]:
+        """Score one batch; yield what is final now, with its source. An error changes nothing; then call `skip`."""
         clips = [(ready.source, ready.item) for ready in batch if not isinstance(ready.item, Gap)]
-        scored = iter(list(self._scored(clips)))
+        scored = iter(list(self._score_clips(clips)))
         for ready in batch:
             stream = self._stream(ready.source)
-            found = stream.end_of_stretch() if isinstance(ready.item, Gap) else stream.take(next(scored))
-            for one in found:
-                yield ready.source, one
+            results = stream.finish_segment() if isinstance(ready.item, Gap) else stream.add_scores(next(scored))
+            for result in results:
+                yield ready.source, result
 
-    def pass_over(self, batch: Sequence[Ready]) -> Iterator[tuple[str, ScoredFrame | Gap]]:
-        """What is known where a batch cannot be scored: its frames come back without scores of it."""
+    def skip(self, batch: Sequence[ReadyItem]) -> Iterator[tuple[str, ScoredFrame | Gap]]:
+        """Skip a batch that cannot be scored: its frames come back without its scores."""
         for ready in batch:
             stream = self._stream(ready.source)
-            found = (
-                stream.end_of_stretch() if isinstance(ready.item, Gap) else stream.skip(described_frames(ready.item))
-            )
-            for one in found:
-                yield ready.source, one
+            if isinstance(ready.item, Gap):
+                results = stream.finish_segment()
+            else:
+                results = stream.skip_clip(described_frames(ready.item))
+            for result in results:
+                yield ready.source, result
 
-    def end(self, source: str) -> Iterator[ScoredFrame | Gap]:
-        """What is left of a source that gives no more."""
-        return self._stream(source).end()
+    def finish(self, source: str) -> Iterator[ScoredFrame | Gap]:
+        """Yield the remaining frames and gaps of a source that has ended."""
+        return self._stream(source).finish()
 
-    def _scored(self, clips: Sequence[tuple[str, Clip[ResizedFrame]]]) -> Iterator[Scored]:
+    def _score_clips(self, clips: Sequence[tuple[str, Clip[ResizedFrame]]]) -> Iterator[ScoredBatch]:
         if not clips:
             return
-        scores = self.scorer.score_streams(live_pixels([clip for _, clip in clips]), [source for source, _ in clips])
+        scores = self.scorer.score_streams(stack_clips([clip for _, clip in clips]), [source for source, _ in clips])
         width = len(scores) // len(clips)
         for row, (source, clip) in enumerate(clips):
             last = clip.frames[-1]
@@ -77,10 +78,10 @@ class LiveScorer:
                 time_s=last.time_s,
             )
             rows = slice(row * width, (row + 1) * width)
-            own = _part(scores, rows)
+            clip_scores = _select_rows(scores, rows)
             if self._rescore is not None:
-                own = self._rescore(source, own)
-            yield Scored(own, [sample], None, np.array([described_frames(clip)], np.int64))
+                clip_scores = self._rescore(source, clip_scores)
+            yield ScoredBatch(clip_scores, [sample], None, np.array([described_frames(clip)], np.int64))
 
     def _stream(self, source: str) -> _Stream:
         with self._lock:
@@ -90,36 +91,35 @@ class LiveScorer:
 
 
 class _Stream:
-    """The frames of one source, and the gaps among them by the index of the frame that each follows."""
+    """The frames of one source, and its gaps, each with the index of the frame before it."""
 
     def __init__(self, frames: FrameStream) -> None:
         self._frames = frames
         self._gaps: deque[tuple[int, Gap]] = deque()
-        self._last = -1
+        self._last_index = -1
 
-    def see(self, item: Frame | Gap) -> None:
+    def add(self, item: Frame | Gap) -> None:
         if isinstance(item, Gap):
-            self._gaps.append((self._last, item))
+            self._gaps.append((self._last_index, item))
         else:
-            self._last = item.index
-            self._frames.see(item)
+            self._last_index = item.index
+            self._frames.add_frame(item)
 
-    def take(self, scored: Scored) -> Iterator[ScoredFrame | Gap]:
-        return self._with_gaps(self._frames.take(scored))
+    def add_scores(self, scored: ScoredBatch) -> Iterator[ScoredFrame | Gap]:
+        return self._with_gaps(self._frames.add_scores(scored))
 
-    def skip(self, spoken: Sequence[int]) -> Iterator[ScoredFrame | Gap]:
-        """Pass over a clip that speaks of these frames."""
-        return self._with_gaps(self._frames.skip(spoken))
+    def skip_clip(self, targets: Sequence[int]) -> Iterator[ScoredFrame | Gap]:
+        return self._with_gaps(self._frames.skip_clip(targets))
 
-    def end_of_stretch(self) -> Iterator[ScoredFrame | Gap]:
-        """What lies before the next gap, and the gap."""
+    def finish_segment(self) -> Iterator[ScoredFrame | Gap]:
+        """Yield the frames before the next gap, then the gap."""
         if self._gaps:
-            after, _ = self._gaps[0]
-            yield from self._frames.until(after + 1)
+            before_gap, _ = self._gaps[0]
+            yield from self._frames.frames_before(before_gap + 1)
             yield self._gaps.popleft()[1]
 
-    def end(self) -> Iterator[ScoredFrame | Gap]:
-        yield from self._with_gaps(self._frames.end())
+    def finish(self) -> Iterator[ScoredFrame | Gap]:
+        yield from self._with_gaps(self._frames.finish())
         yield from (self._gaps.popleft()[1] for _ in range(len(self._gaps)))
 
     def _with_gaps(self, frames: Iterator[ScoredFrame]) -> Iterator[ScoredFrame | Gap]:
@@ -129,7 +129,7 @@ class _Stream:
             yield scored
 
 
-def _part(scores: Scores, rows: slice) -> Scores:
+def _select_rows(scores: Scores, rows: slice) -> Scores:
     return Scores(
         scores.score[rows],
         None if scores.map is None else scores.map[rows],

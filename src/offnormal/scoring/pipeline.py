@@ -1,6 +1,6 @@
-"""Items through a detector: the scores of one image, video, or clip at a time, as soon as it is finished.
+"""Scores items with a detector, and yields the scores of each image, video, or clip as soon as it is finished.
 
-No map is kept: whoever needs them looks at each batch, or at each image as it is given.
+Maps are not stored. Read them from each batch, or from each image when it is yielded.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ import numpy as np
 
 from offnormal.data.batches import Loader
 from offnormal.data.dataset import Skipped
-from offnormal.data.video_reading import Ended
-from offnormal.scoring.alignment import AlignedScores, Span, align
+from offnormal.data.video_reading import VideoSummary
+from offnormal.scoring.alignment import AlignedScores, UnscoredSpan, align
 from offnormal.types import Item, Unit
 
 if TYPE_CHECKING:
-    from offnormal.scoring.scorer import Scored, Scorer
+    from offnormal.scoring.scorer import ScoredBatch, Scorer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ItemScores:
-    """Everything that scoring says about one item: R rows, one of an image or clip, one for each frame of a video."""
+    """The scores of one item: R rows; one row for an image or clip, and one per frame for a video."""
 
     item: Item
-    score: np.ndarray  # (R,) float32, NaN where a frame has none
+    score: np.ndarray  # (R,) float32, NaN: a frame without a score
     terms: dict[str, np.ndarray]  # (R,) float32 each
-    map: np.ndarray | None = None  # (H, W) float32, of an image
-    embedding: np.ndarray | None = None  # (D,) of a clip
+    map: np.ndarray | None = None  # (H, W) float32, images only
+    embedding: np.ndarray | None = None  # (D,), clips only
     latent: np.ndarray | None = None  # (L,)
-    video: Ended | None = None  # of a video its times, gaps, and warnings
-    not_scored: tuple[Span, ...] = ()
+    video: VideoSummary | None = None  # times, gaps, and warnings; videos only
+    not_scored: tuple[UnscoredSpan, ...] = ()
 
 
 def score_items(
@@ -42,17 +42,16 @@ def score_items(
     *,
     unit: Unit,
     hold: bool = False,
-    on_batch: Callable[[Scored], None] | None = None,
+    on_batch: Callable[[ScoredBatch], None] | None = None,
 ) -> Iterator[ItemScores]:
-    """Score item after item; those that cannot be read are in `loader.skipped` and not given.
+    """Score the items one after the other; unreadable items are listed in `loader.skipped`.
 
-    unit: what gets one score. hold: see `align`. on_batch: called with the scores, maps, and masks of every batch
-    before they are dropped.
+    unit: what gets one score. hold: see `align`. on_batch: called with the scores, maps, and masks of every batch.
     """
     if unit.is_per_frame:
         yield from _videos(scorer, loader, hold=hold, on_batch=on_batch)
         return
-    for scored in scorer.over(loader):
+    for scored in scorer.score_batches(loader):
         if on_batch is not None:
             on_batch(scored)
         scores = scored.scores
@@ -68,8 +67,8 @@ def score_items(
 
 
 def was_skipped(item: Item, skipped: list[Skipped]) -> bool:
-    """Whether an item turned out to be damaged after some of it was scored."""
-    return any(bad.path == item.path for bad in skipped)
+    """Whether an item was skipped; a damaged video may have been scored in part."""
+    return any(skip.path == item.path for skip in skipped)
 
 
 def _videos(
@@ -77,25 +76,25 @@ def _videos(
     loader: Loader,
     *,
     hold: bool,
-    on_batch: Callable[[Scored], None] | None,
+    on_batch: Callable[[ScoredBatch], None] | None,
 ) -> Iterator[ItemScores]:
     rows: dict[str, _Rows] = {}
-    given = 0
+    finished_count = 0
 
     def finished() -> Iterator[ItemScores]:
-        nonlocal given
-        while given < len(loader.ended):
-            ended = loader.ended[given]
-            given += 1
-            yield rows.pop(ended.video.address, _Rows()).finish(ended, loader, hold=hold)
+        nonlocal finished_count
+        while finished_count < len(loader.summaries):
+            summary = loader.summaries[finished_count]
+            finished_count += 1
+            yield rows.pop(summary.video.address, _Rows()).finish(summary, loader, hold=hold)
 
-    for scored in scorer.over(loader):
+    for scored in scorer.score_batches(loader):
         if on_batch is not None:
             on_batch(scored)
         start = 0
         for address, samples in groupby(scored.samples, key=lambda sample: sample.item.address):
             stop = start + len(list(samples))
-            rows.setdefault(address, _Rows()).take(scored, start, stop)
+            rows.setdefault(address, _Rows()).add(scored, start, stop)
             start = stop
         yield from finished()
     yield from finished()
@@ -103,13 +102,13 @@ def _videos(
 
 @dataclass(slots=True)
 class _Rows:
-    """Scores of the clips of one video as they come."""
+    """Collects the scores of the clips of one video."""
 
-    frames: list[np.ndarray] = field(default_factory=list)  # (n, K) each; of clips as a whole (n, 2)
+    frames: list[np.ndarray] = field(default_factory=list)  # (n, K) each; (n, 2) for clips scored as a whole
     scores: list[np.ndarray] = field(default_factory=list)  # (n, K) each
     terms: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
-    def take(self, scored: Scored, start: int, stop: int) -> None:
+    def add(self, scored: ScoredBatch, start: int, stop: int) -> None:
         """Add the clips `start` to `stop` of a batch."""
         assert scored.frames is not None
         count, frames = len(scored.samples), scored.frames[start:stop]
@@ -119,30 +118,30 @@ class _Rows:
         for name, term in scored.scores.terms.items():
             self.terms.setdefault(name, []).append(term.reshape(count, -1)[start:stop])
 
-    def finish(self, ended: Ended, loader: Loader, *, hold: bool) -> ItemScores:
-        """The aligned series of the finished video."""
+    def finish(self, summary: VideoSummary, loader: Loader, *, hold: bool) -> ItemScores:
+        """Return one score per frame of the finished video."""
         spec = loader.spec
         hop = spec.hop if loader.every_s is None and spec.sampling == "window" else None
         frames = np.concatenate(self.frames) if self.frames else np.zeros((0, 1), np.int64)
 
-        def aligned(pieces: list[np.ndarray]) -> AlignedScores:
+        def align_rows(pieces: list[np.ndarray]) -> AlignedScores:
             rows, targets = np.concatenate(pieces) if pieces else np.zeros((0, 1), np.float32), frames
             if pieces and not spec.targets:
-                rows, targets = _spread(rows, frames)
-            return align(rows, targets, ended.frames, hop=hop, gaps=ended.gaps, lost=ended.lost, hold=hold)
+                rows, targets = _repeat_for_frames(rows, frames)
+            return align(rows, targets, summary.frames, hop=hop, gaps=summary.gaps, lost=summary.lost, hold=hold)
 
-        score = aligned(self.scores)
+        score = align_rows(self.scores)
         return ItemScores(
-            item=ended.video,
+            item=summary.video,
             score=score.score,
-            terms={name: aligned(pieces).score for name, pieces in self.terms.items()},
-            video=ended,
+            terms={name: align_rows(pieces).score for name, pieces in self.terms.items()},
+            video=summary,
             not_scored=tuple(score.reasons),
         )
 
 
-def _spread(scores: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scores (R, 1) of whole clips, and their first and last frames (R, 2), -> (S, 1) scores and frames of each."""
+def _repeat_for_frames(scores: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (R, 1) of whole clips and their first and last frames (R, 2) -> scores and indices (S, 1) per frame."""
     lengths = ends[:, 1] - ends[:, 0] + 1
     frames = np.concatenate([np.arange(first, last + 1) for first, last in ends])
     return np.repeat(scores[:, 0], lengths)[:, None], frames[:, None]

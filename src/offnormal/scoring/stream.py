@@ -1,4 +1,4 @@
-"""Frames of one video joined with their scores while it is read: each as soon as no further clip speaks of it."""
+"""Joins the frames of a video with their scores while it is read; yields each frame once its score is final."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from offnormal.errors import ConfigError
-from offnormal.scoring.scorer import Scored
+from offnormal.scoring.scorer import ScoredBatch
 from offnormal.types import Frame, InputSpec
 
 
@@ -19,79 +19,79 @@ class ScoredFrame:
     """One frame with its score and map."""
 
     frame: Frame
-    score: float  # as `align` gives it; NaN where there is none
-    map: np.ndarray | None  # (h, w) float32 at input size, the mean where several windows speak of the frame
-    held: bool = False  # whether score and map are those of the last scored frame before it
+    score: float  # same value as from `align`; NaN: no score
+    map: np.ndarray | None  # (h, w) float32 at input size, mean over all windows that score the frame
+    held: bool = False  # True: score and map repeat those of the last scored frame
 
 
 class FrameStream:
-    """Joins the frames that were read with the clips that were scored, both of one video and in order.
+    """Joins decoded frames with scored clips, both of one video and in order.
 
-    Keeps the frames that are still waited for: those of one clip and those that were read ahead. A frame is given
-    once a clip arrives whose targets all lie behind it, or at the end. hold: up to hop - 1 frames after a scored one
-    are given its score and map too, unless a frame between them is lost.
+    Buffers the frames of one clip and those that were prefetched. A frame is yielded when all targets of the latest
+    clip come after it, or at the end. hold: repeat the score and map of a scored frame until the next hop, unless a
+    frame in between is lost.
     """
 
     def __init__(self, spec: InputSpec, *, hold: bool = False) -> None:
         self.spec = spec
         self._reach = spec.hop - 1 if hold and spec.sampling == "window" else 0
-        # by how many frames the next clip's first target lies behind this one's; on a clock a frame may be repeated
-        self._moves = int(spec.fps is None or spec.targets in ((-1,), (spec.frames - 1,)))
+        # minimum number of frames between the first targets of two clips: 0 when a clock may repeat a frame
+        self._advance = int(spec.fps is None or spec.targets in ((-1,), (spec.frames - 1,)))
         self._frames: deque[Frame] = deque()
         self._sums: dict[int, _Sum] = {}
-        self._last: ScoredFrame | None = None  # with a score of its own
-        self._before = -1  # index of the frame given last
+        self._last_scored: ScoredFrame | None = None  # its score is not a held one
+        self._last_index = -1  # of the frame yielded last
 
-    def see(self, frame: Frame) -> None:
-        """Take the next frame, before the clips that it is in; from any thread."""
+    def add_frame(self, frame: Frame) -> None:
+        """Add the next frame, before the clips that contain it; from any thread."""
         self._frames.append(frame)
 
-    def take(self, scored: Scored) -> Iterator[ScoredFrame]:
-        """Take the next batch, of this video alone; the frames of which all is known now."""
+    def add_scores(self, scored: ScoredBatch) -> Iterator[ScoredFrame]:
+        """Add the next batch, of this video only; yield the frames whose scores are now final."""
         if scored.frames is None:
-            raise ConfigError("these batches are of pictures: a FrameStream takes those of a VideoLoader")
+            raise ConfigError("a batch of images: FrameStream expects batches of a VideoLoader")
         scores = scored.scores.score.reshape(len(scored.samples), -1)
         maps = scored.scores.map
         width = scores.shape[1]
-        for row, spoken in enumerate(scored.frames.tolist()):
+        for row, targets in enumerate(scored.frames.tolist()):
             for column in range(width):
-                found = None if maps is None else maps[row * width + column]
-                whole = not self.spec.targets  # of the clip as a whole: its first and last frame are told
-                for index in range(spoken[0], spoken[-1] + 1) if whole else (spoken[column],):
-                    self._sums.setdefault(index, _Sum()).add(float(scores[row, column]), found)
+                heat_map = None if maps is None else maps[row * width + column]
+                is_whole_clip = not self.spec.targets  # then `targets` are its first and last frame
+                for index in range(targets[0], targets[-1] + 1) if is_whole_clip else (targets[column],):
+                    self._sums.setdefault(index, _Sum()).add(float(scores[row, column]), heat_map)
         if len(scored.frames):
-            yield from self.until(int(scored.frames[-1].min()) + self._moves)
+            yield from self.frames_before(int(scored.frames[-1].min()) + self._advance)
 
-    def skip(self, spoken: Sequence[int]) -> Iterator[ScoredFrame]:
-        """Pass over a clip that was not scored; spoken: the frames that its scores would have spoken of."""
-        return self.until(min(spoken) + self._moves)
+    def skip_clip(self, targets: Sequence[int]) -> Iterator[ScoredFrame]:
+        """Skip a clip that was not scored; targets: the frames that it would have scored."""
+        return self.frames_before(min(targets) + self._advance)
 
-    def end(self) -> Iterator[ScoredFrame]:
-        """The frames that are left."""
-        return self.until(None)
+    def finish(self) -> Iterator[ScoredFrame]:
+        """Yield the remaining frames."""
+        return self.frames_before(None)
 
-    def until(self, stop: int | None) -> Iterator[ScoredFrame]:
-        """The frames before `stop`, in order; None: all of them."""
+    def frames_before(self, stop: int | None) -> Iterator[ScoredFrame]:
+        """Yield the frames before `stop`, in order; None: all of them."""
         while self._frames and (stop is None or self._frames[0].index < stop):
-            yield self._joined(self._frames.popleft())
+            yield self._with_score(self._frames.popleft())
 
-    def _joined(self, frame: Frame) -> ScoredFrame:
-        torn = frame.index != self._before + 1
-        self._before = frame.index
-        found = self._sums.pop(frame.index, None)
-        if found is not None:
-            self._last = found.of(frame)
-            return self._last
-        if torn:
-            self._last = None
-        if self._last is not None and frame.index - self._last.frame.index <= self._reach:
-            return ScoredFrame(frame, self._last.score, self._last.map, held=True)
+    def _with_score(self, frame: Frame) -> ScoredFrame:
+        follows_loss = frame.index != self._last_index + 1
+        self._last_index = frame.index
+        total = self._sums.pop(frame.index, None)
+        if total is not None:
+            self._last_scored = total.mean(frame)
+            return self._last_scored
+        if follows_loss:
+            self._last_scored = None
+        if self._last_scored is not None and frame.index - self._last_scored.frame.index <= self._reach:
+            return ScoredFrame(frame, self._last_scored.score, self._last_scored.map, held=True)
         return ScoredFrame(frame, math.nan, None)
 
 
 @dataclass(slots=True)
 class _Sum:
-    """Scores and maps of one frame from all windows that speak of it."""
+    """Sums of the scores and maps of one frame over all windows that score it."""
 
     count: int = 0
     score: float = 0.0
@@ -103,6 +103,6 @@ class _Sum:
         if map is not None:
             self.map = map if self.map is None else self.map + map
 
-    def of(self, frame: Frame) -> ScoredFrame:
+    def mean(self, frame: Frame) -> ScoredFrame:
         mean = self.map if self.map is None or self.count == 1 else self.map / self.count
         return ScoredFrame(frame, float(np.float32(self.score / self.count)), mean)

@@ -196,7 +196,7 @@ def _check_streams(case: _FittedCase) -> None:
     alone, rows = [], []
     for place, item in enumerate(case.dataset.test[-2:]):
         batches = list(case.load([item], batch_size=3))
-        alone += [scored.scores.score for scored in Scorer(case.detector).over(batches)]
+        alone += [scored.scores.score for scored in Scorer(case.detector).score_batches(batches)]
         rows += [(row, place, pixels) for row, pixels in enumerate(np.concatenate([batch.pixels for batch in batches]))]
     order = sorted(range(len(rows)), key=lambda at: rows[at][:2])  # the first clips of both, the second, ...
     scorer, found = Scorer(case.detector), []

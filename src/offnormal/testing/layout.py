@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from offnormal import registry
-from offnormal.data.dataset import Dataset, is_of_classes
+from offnormal.data.dataset import Dataset, is_class_layout
 from offnormal.data.frame_masks import open_masks
 from offnormal.data.loaders import open_loader
 from offnormal.data.open import open_datasets
@@ -111,7 +111,7 @@ def _check_refusals(case: _LayoutCase) -> None:
     empty.mkdir()
     _refused(lambda: case.read(empty), empty.name)
     _refused(lambda: case.layout.read(empty), empty.name)
-    if not is_of_classes(case.layout):
+    if not is_class_layout(case.layout):
         _refused(lambda: case.layout.read(case.root, "no such category"), "no such category")
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from offnormal.data import frame_cache
 from offnormal.data.batches import Batches, Loader, clip_pixels, described_frames
 from offnormal.data.clips import Clip
-from offnormal.data.dataset import Skipped, content_of
+from offnormal.data.dataset import Skipped, hash_contents
 from offnormal.data.frame_cache import ResizedFrame
 from offnormal.data.video_loader import VideoLoader
 from offnormal.detectors.base import EmbeddedDetector
@@ -157,7 +157,7 @@ class EmbeddingPass:
     # --- videos ---------------------------------------------------------------------------------------------
 
     def _videos(self, loader: VideoLoader, views: int) -> Iterator[tuple[Sample, np.ndarray, list[int]]]:
-        contents = content_of(video.path for video in loader.items)
+        contents = hash_contents(video.path for video in loader.items)
         by = [(view, self.detector.embedding_key(view)) for view in range(views + 1)]
         keys = {video.path: [self._key(loader, contents[video.path], view) for view in by] for video in loader.items}
         missing = {path: [v for v, key in enumerate(of) if self._read(key) is None] for path, of in keys.items()}
@@ -220,7 +220,7 @@ class EmbeddingPass:
         self, loader: VideoLoader, keys: Mapping[Path, Sequence[str]], growing: dict[Path, _Growing]
     ) -> Generator[tuple[Path, dict[int, EmbeddedClips]], None, None]:
         """The missing views of videos, each as soon as it ends and is stored; those that break off are not given."""
-        reader = loader.over([video for video in loader.items if video.path in growing])
+        reader = loader.with_items([video for video in loader.items if video.path in growing])
         reader.progress = loader.progress
         done = 0
         with contextlib.closing(reader.iter_samples()) as clips:
@@ -229,7 +229,7 @@ class EmbeddingPass:
                 some = list(islice(clips, self.batch_size))
                 more = len(some) == self.batch_size
                 self._embed_clips([(sample.item.path, clip) for sample, clip in some], growing)
-                ended, done = reader.ended[done:], len(reader.ended)
+                ended, done = reader.summaries[done:], len(reader.summaries)
                 for end in ended:  # all of its clips have been taken, hence embedded
                     path = end.video.path
                     made = growing.pop(path).whole(loader.spec.frames, end.warnings)
@@ -307,6 +307,6 @@ def _given(
             _Place(index, None if np.isnan(time_s) else time_s) for index, time_s in zip(indices, times, strict=True)
         )
         clip = Clip(frames, tuple(frames[target] for target in loader.spec.targets))
-        sample = loader.sample_of(video, clip)
+        sample = loader.make_sample(video, clip)
         if sample is not None:
             yield sample, np.stack([view.embeddings[number] for view in views]), described_frames(clip)

@@ -67,7 +67,7 @@ def gather(loader: Loader, room: Room) -> tuple[Source, list[Skipped]]:
                 if found.rows is not None:
                     _keep(found, (sample, clip), loader, room)
                 if found.rows is None and isinstance(loader, ImageLoader) and loader.on_error == "fail":
-                    return _StreamedPictures(loader.silent()), []  # of which all is known
+                    return _StreamedPictures(loader.without_progress()), []  # of which all is known
     except BaseException:
         found.drop()
         raise
@@ -83,10 +83,10 @@ def gather(loader: Loader, room: Room) -> tuple[Source, list[Skipped]]:
         frames_of = np.array(found.targets)[whole] if found.targets else None
         return Kept(found.rows, np.array(found.places)[whole], samples, frames_of), list(loader.skipped)
     if isinstance(loader, ImageLoader):
-        pictures = loader.silent().over([sample.item for sample in samples])
+        pictures = loader.without_progress().with_items([sample.item for sample in samples])
         pictures.on_error = "fail"  # every process must get the same ones
         return _StreamedPictures(pictures), list(loader.skipped)
-    videos = loader.silent()
+    videos = loader.without_progress()
     videos.items = [video for video in videos.items if video.path not in bad]
     return _StreamedVideos(videos, len(samples)), list(loader.skipped)
 
@@ -158,7 +158,9 @@ class _StreamedPictures(_Streamed):
     def epoch(self, order: Order) -> Generator[Portion, None, None]:
         """The portions of a pass in random order."""
         plan = list(order.rows(len(self)))
-        reader = self.base.over([self.base.items[number] for number in chain.from_iterable(rows for rows, _ in plan)])
+        reader = self.base.with_items(
+            [self.base.items[number] for number in chain.from_iterable(rows for rows, _ in plan)]
+        )
         with contextlib.closing(reader.iter_samples()) as read:
             for rows, whole in plan:
                 found = [next(read) for _ in rows]
@@ -167,7 +169,7 @@ class _StreamedPictures(_Streamed):
 
     def spread(self, count: int) -> Source:
         """At most so many of them, evenly spread."""
-        return _StreamedPictures(self.base.over([self.base.items[number] for number in evenly(len(self), count)]))
+        return _StreamedPictures(self.base.with_items([self.base.items[number] for number in evenly(len(self), count)]))
 
 
 @dataclass(slots=True, eq=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from offnormal.data.batches import Batches
-from offnormal.scoring import EmbeddedScorer, Scored, Scorer, map_peaks
+from offnormal.scoring import EmbeddedScorer, ScoredBatch, Scorer, map_peaks
 from offnormal.training.statistics import LeftOut
 from offnormal.types import Sample
 
@@ -30,7 +30,7 @@ def score_held_out(scorer: Scorer | EmbeddedScorer, loader: Batches) -> LeftOut:
     spec = scorer.detector.input
     spreads = not spec.targets and spec.sampling == "window"
     found: dict[object, _Frame] = {}
-    for scored in scorer.over(loader):
+    for scored in scorer.score_batches(loader):
         scores = scored.scores.score.reshape(len(scored.samples), -1)  # (N, K)
         peaks = map_peaks(scored.scores).reshape(scores.shape)
         for number, sample in enumerate(scored.samples):
@@ -52,7 +52,7 @@ def score_held_out(scorer: Scorer | EmbeddedScorer, loader: Batches) -> LeftOut:
     )
 
 
-def _spoken(scored: Scored, number: int, count: int, spreads: bool) -> Iterator[tuple[int, int | None]]:
+def _spoken(scored: ScoredBatch, number: int, count: int, spreads: bool) -> Iterator[tuple[int, int | None]]:
     """The scores of a sample, by place, and the frames that they speak of; None: it is a picture."""
     if scored.frames is None:
         yield from ((place, None) for place in range(count))

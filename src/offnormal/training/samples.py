@@ -144,22 +144,22 @@ class KeptBatches:
         self.batch_size = batch_size
         self.skipped: list[Skipped] = []
         self.waited_s = 0.0
-        self.given = 0
+        self.sample_count = 0
 
     def __len__(self) -> int:
         return len(self.kept)
 
     def __iter__(self) -> Iterator[Batch]:
-        self.given = 0
+        self.sample_count = 0
         kept = self.kept
         for start in range(0, len(kept), self.batch_size):
             stop = min(start + self.batch_size, len(kept))
-            self.given += stop - start
+            self.sample_count += stop - start
             frames = None if kept.frames is None else kept.frames[start:stop]
             pixels = to_unit(kept.pixels(range(start, stop))).numpy()
             yield Batch(pixels, kept.samples[start:stop], None, frames)
 
-    def only(self, groups: Set[str | None]) -> Self:
+    def with_groups(self, groups: Set[str | None]) -> Self:
         """The same over the samples of these groups alone."""
         numbers = [number for number, sample in enumerate(self.kept.samples) if sample.group in groups]
         return type(self)(self.kept.chosen(numbers), self.batch_size)

@@ -233,7 +233,7 @@ def _from_files(scorer: Scorer, loader: Batches, most: int) -> tuple[float, floa
     """Images or clips a second from files to scores, and the share of that time spent waiting for decoded ones."""
     start = time.perf_counter()
     scored = 0
-    for piece in scorer.over(loader):
+    for piece in scorer.score_batches(loader):
         scored += len(piece.samples)
         if scored >= most:
             break

@@ -20,7 +20,7 @@ from offnormal.evaluation.table import DecisionRule, ScoreTable, join_tables, ta
 from offnormal.evaluation.units import TRAITS
 from offnormal.events.budget import budget_events
 from offnormal.events.machine import EventRules
-from offnormal.scoring import ItemScores, Scored, Scorer, choose_device, map_peaks, score_items, was_skipped
+from offnormal.scoring import ItemScores, ScoredBatch, Scorer, choose_device, map_peaks, score_items, was_skipped
 from offnormal.sources.privacy import read_privacy_mask
 from offnormal.types import Unit
 from offnormal.verbs.loading import STRETCHES, Progress, known_classes, load_items
@@ -84,13 +84,13 @@ def calibrate_bundle(
 
 def _dataset(bundle: Bundle, config: CalibrateConfig) -> Dataset:
     assert config.normal is not None
-    if not bundle.detector.input.of_whole_video:
+    if not bundle.detector.input.scores_whole_video:
         takes_videos = bundle.input.frames > 1 or bundle.card.get("data", {}).get("kind") == "video"
         layout = "videos" if takes_videos else None  # a folder of images is then footage
         return open_datasets(normal=config.normal, layout=layout, group_by=config.group_by)[0]
     clips = tuple(resolve_items([str(config.normal)], wants_clips=True, known_classes=known_classes(bundle)))
     root = config.normal
-    return Dataset(name=root.name, layout="class_folders", root=root, train=clips).grouped(config.group_by)
+    return Dataset(name=root.name, layout="class_folders", root=root, train=clips).with_group_by(config.group_by)
 
 
 def _score(scorer: Scorer, loader: Loader, unit: Unit) -> tuple[ScoreTable, np.ndarray]:
@@ -100,7 +100,7 @@ def _score(scorer: Scorer, loader: Loader, unit: Unit) -> tuple[ScoreTable, np.n
     """
     of_batches: dict[str, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
 
-    def on_batch(scored: Scored) -> None:
+    def on_batch(scored: ScoredBatch) -> None:
         peaks = map_peaks(scored.scores).reshape(len(scored.samples), -1)
         frames = np.zeros_like(peaks, np.int64)  # of images and clips the one row
         if unit.is_per_frame and scored.frames is not None:
@@ -134,7 +134,7 @@ def _groups(table: ScoreTable, rows: np.ndarray) -> list[str | None]:
 def _refuse_known(bundle: Bundle, dataset: Dataset, unit: Unit) -> None:
     """CalibrationError if the detector was trained on some of the data: their scores would be too low."""
     learned = set(bundle.card.get("data", {}).get("contents", ()))
-    if known := learned & set(dataset.contents()):
+    if known := learned & set(dataset.content_hashes()):
         noun = TRAITS[unit].item[1]
         raise CalibrationError(
             f"{len(known)} of {len(dataset.train)} {noun} are training data of this detector: their scores are "

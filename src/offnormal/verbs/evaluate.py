@@ -10,7 +10,7 @@ from pathlib import Path
 
 from offnormal.bundle import Bundle, describe, load
 from offnormal.config.score import EvaluateConfig
-from offnormal.data.dataset import Dataset, content_prefixes
+from offnormal.data.dataset import Dataset, hash_prefixes
 from offnormal.data.frame_masks import frame_labels, open_masks
 from offnormal.errors import DataError
 from offnormal.evaluation.evaluate import Evaluation, Partial, evaluate_scores, mean_metrics, metrics_json
@@ -23,7 +23,7 @@ from offnormal.metrics.accumulate import PixelScores
 from offnormal.report.page import render_evaluation
 from offnormal.report.summary import render_summary
 from offnormal.run import Run, new_run
-from offnormal.scoring import Scored, Scorer, choose_device, score_items, was_skipped
+from offnormal.scoring import ScoredBatch, Scorer, choose_device, score_items, was_skipped
 from offnormal.training.history import read_history
 from offnormal.types import ANOMALOUS, InputSpec, Item, Unit
 from offnormal.verbs.elsewhere import catch_up
@@ -48,7 +48,7 @@ def score_dataset(
     partial = Partial(pixels=PixelScores(max_pixels=config.max_pixels) if without_pixels is None else None)
     ignored = None if bundle.detector.ignored is None else bundle.detector.ignored.cpu().numpy()
 
-    def on_batch(scored: Scored) -> None:
+    def on_batch(scored: ScoredBatch) -> None:
         if scored.scores.recalled is not None:  # a clip has the label of the last frame that it scores
             partial.memory_use.update(scored.scores.recalled, [sample.label for sample in scored.samples])
         if partial.pixels is not None and scored.scores.map is not None and scored.masks is not None:
@@ -154,7 +154,7 @@ def refuse_learned(bundle: Bundle, dataset: Dataset) -> None:
     if dataset.split is None:
         return
     learned = set(bundle.card.get("data", {}).get("contents", ()))
-    if known := learned & set(content_prefixes(dataset.test)):
+    if known := learned & set(hash_prefixes(dataset.test)):
         raise DataError(
             f"{len(known)} of the {len(dataset.test)} clips to test on (or exact copies of them) were used for "
             "training or for the threshold: name the run's folder, whose split.json lists which are which, not a "

@@ -179,7 +179,7 @@ def _build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
     found = survey(dataset.train)
     options: DetectorOptions = made.adapt_options(
         config.detector,  # type: ignore[attr-defined]
-        data="pictures" if not dataset.is_video else "videos" if dataset.split is None else "clips",
+        data="images" if not dataset.is_video else "videos" if dataset.split is None else "clips",
         shown=median(max(size) for size in found.sizes),
     )
     clip = made.clip_spec(options)
@@ -242,7 +242,7 @@ def _learn(detector: Detector, config: FitConfig, dataset: Dataset, run: Run, pr
         dataset.train, detector.input, config, config, progress=progress, what=what, every_s=config.every, again=True
     )
     left_out = learn(detector, loader, device=device, seed=detector.options.seed, wanted=wanted)
-    return Fitted(left_out=left_out, skipped=loader.skipped, count=loader.given, waited_s=loader.waited_s)
+    return Fitted(left_out=left_out, skipped=loader.skipped, count=loader.sample_count, waited_s=loader.waited_s)
 
 
 def _nouns(spec: InputSpec, dataset: Dataset) -> Literal["images", "frames", "clips"]:
@@ -299,7 +299,7 @@ def _card(spec: InputSpec, dataset: Dataset, fitted: Fitted) -> dict[str, object
             **({"things": nouns} if nouns == "clips" else {}),
             "skipped": len(fitted.skipped),
             "fingerprint": dataset.fingerprint("train"),
-            "contents": dataset.contents(),
+            "contents": dataset.content_hashes(),
         },
         **({"training": fitted.training} if fitted.training is not None else {}),
         "machine": {"system": platform.system(), "processors": os.cpu_count()},

@@ -20,7 +20,7 @@ from offnormal.detectors.base import EmbeddedDetector, TrainedDetector
 from offnormal.errors import CalibrationError, FitError
 from offnormal.run import Run
 from offnormal.scoring import EmbeddedScorer, Scorer
-from offnormal.scoring.scorer import within_memory
+from offnormal.scoring.scorer import explain_out_of_memory
 from offnormal.training import checkpoint
 from offnormal.training.embedded import EmbeddedAtFirst, EmbeddingPass, KeptEmbeddings
 from offnormal.training.embedding_store import EmbeddingStore
@@ -76,7 +76,10 @@ def fit_by_training(
         settings = plan(config, detector, len(learn))
         batch = max(1, settings.batch_size // settings.accumulate)
         advice = "raise --accumulate, or lower --batch-size or --size"
-        with torch.random.fork_rng(range(torch.cuda.device_count())), within_memory("a batch", advice, FitError):
+        with (
+            torch.random.fork_rng(range(torch.cuda.device_count())),
+            explain_out_of_memory("a batch", advice, FitError),
+        ):
             seed_everything(seed)
             detector.to(device).prepare(learn.loader(batch))
         identity = {
@@ -115,7 +118,10 @@ def fit_by_training(
         detector.epoch_begins(max(0, trained.epochs - 1), late=late)  # of several processes it has begun in others
         parameters = _parameters(detector)
         learn, held = (source.during(late=late) for source in sources)
-        with torch.random.fork_rng(range(torch.cuda.device_count())), within_memory("a batch", advice, FitError):
+        with (
+            torch.random.fork_rng(range(torch.cuda.device_count())),
+            explain_out_of_memory("a batch", advice, FitError),
+        ):
             seed_everything(seed)
             with torch.no_grad():
                 if isinstance(detector, EmbeddedDetector):
@@ -163,7 +169,9 @@ def _sources(
         room=room,
         store=store if config.embeddings_gb else None,
     )
-    with within_memory(f"a batch of {batch} samples", "raise --accumulate, or lower --batch-size or --size", FitError):
+    with explain_out_of_memory(
+        f"a batch of {batch} samples", "raise --accumulate, or lower --batch-size or --size", FitError
+    ):
         for loader, views in ((parts.learn, detector.views), (parts.held, 0)):
             embedded, bad = embedding.embed(loader, views)
             if not detector.learns_late:
@@ -200,7 +208,7 @@ def _split_given(dataset: Dataset, learn: Loader, held: Loader, wanted: int, con
     """The parts that the dataset names; CalibrationError when too few are kept back for the rate asked for."""
     number = len(held)
     if wanted > number and config.resume is None:
-        things = "clips" if held.spec.of_whole_video else "frames"
+        things = "clips" if held.spec.scores_whole_video else "frames"
         raise CalibrationError(
             f"the rate asked for needs {wanted} normal {things} kept back from learning, and {number} are: give a "
             f"larger last share of --split ({format_split(config.split)}), more clips, or ask for "
@@ -230,10 +238,10 @@ def _split_videos(
     total = len(whole)
     count = _count(total, config, wanted, "frames")
     if len(videos) > 1:
-        held = keep_back({group: len(whole.only({group})) for group in groups}, count, seed=seed)
+        held = keep_back({group: len(whole.with_groups({group})) for group in groups}, count, seed=seed)
     else:
         held = last_stretches(groups, total, count)
-    learn = whole.only(set(groups) - held, apart=True)
-    kept = whole.only(set(held), apart=True)
+    learn = whole.with_groups(set(groups) - held, skip_straddling=True)
+    kept = whole.with_groups(set(held), skip_straddling=True)
     learn.progress, kept.progress = loader("").progress, loader(", kept back").progress
     return _Parts(learn=learn, held=kept, asked=count)

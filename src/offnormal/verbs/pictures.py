@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from PIL import Image
 
-from offnormal.data.images import place, restore_size
+from offnormal.data.images import compute_placement, restore_size
 from offnormal.drawing.overlay import overlay, scale_for
 from offnormal.errors import VideoError
 from offnormal.evaluation.table import DecisionRule
@@ -56,8 +56,8 @@ def second_pass(path: Path, fps: float | None, stream: FrameStream) -> Iterator[
     """The frames of a scored video, decoded again."""
     with open_video(path, fps=fps) as reader:
         for frame in reader.frames():
-            stream.see(replace(frame, image=paint(frame.image, stream.spec.mask)))
-            yield from stream.until(frame.index + 1)
+            stream.add_frame(replace(frame, image=paint(frame.image, stream.spec.mask)))
+            yield from stream.frames_before(frame.index + 1)
 
 
 class VideoPictures:
@@ -138,7 +138,7 @@ class VideoPictures:
             self._video = self._stack.enter_context(video)
         shown = None
         if scored.map is not None:  # at its own resolution: frames are resized anyway
-            shown = restore_size(scored.map, place((height, width), self._spec).scaled, self._spec)
+            shown = restore_size(scored.map, compute_placement((height, width), self._spec).scaled, self._spec)
         verdict = None
         if self._decide.threshold is not None and not np.isnan(scored.score):
             verdict = scored.score > self._decide.threshold

@@ -21,7 +21,7 @@ from offnormal.errors import UsageError
 from offnormal.evaluation.alarms import AlarmReport, report_alarms
 from offnormal.evaluation.table import ASSUMED_FPS, DecisionRule, ScoreTable, tabulate
 from offnormal.events.machine import EventRules
-from offnormal.scoring import FrameStream, ItemScores, Scored, Scorer, choose_device, score_items
+from offnormal.scoring import FrameStream, ItemScores, ScoredBatch, Scorer, choose_device, score_items
 from offnormal.sources.paths import may_lack_clock
 from offnormal.sources.video import VideoInfo
 from offnormal.types import Item, Unit
@@ -132,14 +132,14 @@ class Predictor:
         info = video_info(item.path, self.config.fps) if is_drawing else None
         in_one_pass = self.input.sampling == "window"  # a clip over the whole video is scored before it can be drawn
         stream = FrameStream(self.input, hold=True)
-        see = stream.see if is_drawing and in_one_pass else None
+        see = stream.add_frame if is_drawing and in_one_pass else None
         loader = self._loader([item], _batch_size(self.config.batch_size, info), total=total, see=see)
         with contextlib.suppress(_SkippedError), self._pictures(name, target, info) as pictures:
 
-            def on_batch(scored: Scored) -> None:
+            def on_batch(scored: ScoredBatch) -> None:
                 if is_drawing:
                     pictures.scale(scored.scores.map)
-                    for frame in stream.take(scored):
+                    for frame in stream.add_scores(scored):
                         pictures.add(frame)
 
             scored_items = score_items(self.scorer, loader, unit=unit, hold=self.config.hold, on_batch=on_batch)
@@ -148,7 +148,7 @@ class Predictor:
             if scores is None:
                 raise _SkippedError
             if is_drawing:
-                frames = stream.end() if in_one_pass else second_pass(item.path, self.config.fps, stream)
+                frames = stream.finish() if in_one_pass else second_pass(item.path, self.config.fps, stream)
                 for frame in frames:
                     pictures.add(frame)
         if scores is not None:
@@ -164,7 +164,7 @@ class Predictor:
             on_error=self.config.on_error,
             workers=self.config.workers,
             progress=None if self._progress is None else self._counter(total),
-            videos=VideoOptions(every_s=self.config.every, fps=self.config.fps, seen=see),
+            videos=VideoOptions(every_s=self.config.every, fps=self.config.fps, on_frame=see),
         )
 
     def _counter(self, total: int) -> Callable[[int], None]:
@@ -222,14 +222,14 @@ def items_to_predict(names: Sequence[str], config: PredictConfig, bundle: Bundle
     and videos, for options that do not apply to the items, and if an input would be overwritten; DataError for names
     without any item.
     """
-    wants_clips = bundle is not None and bundle.input.of_whole_video
+    wants_clips = bundle is not None and bundle.input.scores_whole_video
     outputs = [path for path in (config.overlays, config.annotate) if path is not None]
     items = resolve_items(
         names,
         wants_clips=wants_clips,
         as_video=config.as_video,
         known_classes=known_classes(bundle) if bundle is not None and wants_clips else (),
-        written=outputs,
+        output_paths=outputs,
     )
     items = [replace(item, name=item.address) for item in items]  # results are named like the files that the user named
     if wants_clips:

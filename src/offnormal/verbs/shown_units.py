@@ -14,7 +14,7 @@ from offnormal.bundle import Bundle
 from offnormal.calibration.calibration import Calibration
 from offnormal.config.score import EvaluateConfig
 from offnormal.data.batches import clip_pixels
-from offnormal.data.clips import ClipMaker, clip_maker
+from offnormal.data.clips import ClipMaker, make_clip_maker
 from offnormal.data.frame_cache import ResizedFrame
 from offnormal.data.frame_masks import open_masks
 from offnormal.data.images import read_pixels, restore_size, stack, to_pixels
@@ -143,7 +143,7 @@ def _spread_frames(item: Item, fps: float | None, mask: Mask | None) -> tuple[np
     spec = InputSpec(size=(1, 1), frames=_CLIP_FRAMES, sampling="uniform", targets=())
     try:
         with open_video(item.path, fps=fps) as reader:
-            maker: ClipMaker[Frame] = clip_maker(spec, length=reader.info.frames or None)
+            maker: ClipMaker[Frame] = make_clip_maker(spec, length=reader.info.frames or None)
             for frame in reader.frames():
                 maker.push(frame)
         clip = next(iter(maker.end()), None)
@@ -230,7 +230,7 @@ def _clips_about(spec: InputSpec, frames: list[Frame], index: int) -> Iterator[t
     """Pixels (1, ...) of the clips that score a frame, and the index of the frame among their targets."""
     if spec.sampling == "uniform" or not spec.targets:
         return
-    maker: ClipMaker[ResizedFrame] = clip_maker(replace(spec, hop=1))
+    maker: ClipMaker[ResizedFrame] = make_clip_maker(replace(spec, hop=1))
     for frame in frames:
         laid = ResizedFrame(frame.index, frame.time_s, to_pixels(Image.fromarray(frame.image), spec), None)
         for clip in maker.push(laid):

@@ -168,7 +168,7 @@ class CameraFrames:
         if isinstance(item, Gap):
             if self._health is not None:
                 self._health.gap()
-            self._live.see(self.setup.name, item)
+            self._live.add(self.setup.name, item)
             self._windows.push(item)
             return [item]
         size = (item.image.shape[0], item.image.shape[1])
@@ -180,10 +180,10 @@ class CameraFrames:
         arrived_s = None if self.clock is None else item.arrived_s
         self._waiting.append(_PushedFrame(item.index, time_s, arrived_s, quiet, tuple(findings)))
         clips = self._windows.push(item)
-        gaps = [Gap(reason=TORN, arrived_s=time.monotonic(), utc_s=0.0)] if self._windows.torn else []
+        gaps = [Gap(reason=TORN, arrived_s=time.monotonic(), utc_s=0.0)] if self._windows.has_unreported_gap else []
         for gap in gaps:
-            self._live.see(self.setup.name, gap)
-        self._live.see(self.setup.name, replace(item, image=self._kept(item.image)))
+            self._live.add(self.setup.name, gap)
+        self._live.add(self.setup.name, replace(item, image=self._kept(item.image)))
         return [*gaps, *clips]
 
     def idle(self) -> None:

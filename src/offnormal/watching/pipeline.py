@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from offnormal.data.live_windows import LiveBatches, Ready
+from offnormal.data.live_windows import LiveBatches, ReadyItem
 from offnormal.errors import OffnormalError, UsageError
 from offnormal.recording.recorder import MediaWorker
 from offnormal.scoring import LiveScorer, ScoredFrame
@@ -233,7 +233,7 @@ class WatchPipeline:
     def _score(self, group: BundleGroup) -> None:
         """One bundle's thread."""
         while group.unfinished and time.monotonic() < self._asked_s + _LAST_S:
-            found = self._scored(group, group.batches.take(_WAIT_S, at_most=self._slices.clips(group)))
+            found = self._scored(group, group.batches.take(_WAIT_S, max_clips=self._slices.clips(group)))
             with group.emitting:
                 if group.abandoned:
                     break
@@ -249,7 +249,7 @@ class WatchPipeline:
                         camera.tick()
         group.batches.close()
 
-    def _scored(self, group: BundleGroup, batch: list[Ready]) -> list[tuple[str, ScoredFrame | Gap]]:
+    def _scored(self, group: BundleGroup, batch: list[ReadyItem]) -> list[tuple[str, ScoredFrame | Gap]]:
         """What is known of a batch; a camera whose frames cannot be scored harms no other."""
         alone = list(dict.fromkeys(ready.source for ready in batch if ready.source in group.failing))
         if alone and any(ready.source not in group.failing for ready in batch):
@@ -271,7 +271,7 @@ class WatchPipeline:
         return found
 
     def _unscored(
-        self, group: BundleGroup, batch: list[Ready], error: Exception
+        self, group: BundleGroup, batch: list[ReadyItem], error: Exception
     ) -> list[tuple[str, ScoredFrame | Gap]]:
         names = list(dict.fromkeys(ready.source for ready in batch))
         if len(names) > 1:
@@ -282,10 +282,10 @@ class WatchPipeline:
             trace = not isinstance(error, OffnormalError)
             log.error("%s: its frames cannot be scored: %s", name, error, exc_info=error if trace else None)
         group.failing[name] = type(error).__name__
-        return list(group.live.pass_over(batch))
+        return list(group.live.skip(batch))
 
 
-def _timed(live: LiveScorer, batch: list[Ready]) -> tuple[list[tuple[str, ScoredFrame | Gap]], float]:
+def _timed(live: LiveScorer, batch: list[ReadyItem]) -> tuple[list[tuple[str, ScoredFrame | Gap]], float]:
     """What is known of a batch, and the seconds that it took."""
     start_s = time.perf_counter()
     return list(live.score(batch)), time.perf_counter() - start_s

@@ -9,7 +9,7 @@ from time import perf_counter
 
 import numpy as np
 
-from offnormal.data.live_windows import Ready
+from offnormal.data.live_windows import ReadyItem
 from offnormal.metrics.video import FrameScores
 from offnormal.scoring import LiveScorer, ScoredFrame, Scorer
 from offnormal.sources.camera import Camera
@@ -112,16 +112,16 @@ def _scored(
     frames = cameras[setup.name] = CameraFrames(setup, live, None, pictures=False)
 
     def scores() -> Iterator[ScoredFrame | Gap]:
-        batch: list[Ready] = []
+        batch: list[ReadyItem] = []
         with Camera(setup.name, setup.address, setup.options()) as camera:
             for item in camera:
-                batch += [Ready(setup.name, clip, 0.0) for clip in frames.push(item)]
+                batch += [ReadyItem(setup.name, clip, 0.0) for clip in frames.push(item)]
                 if isinstance(item, Frame) and count is not None:
                     count(1)
                 if len(batch) >= batch_size:
                     yield from (one for _, one in live.score(batch))
                     batch = []
         yield from (one for _, one in live.score(batch))
-        yield from live.end(setup.name)
+        yield from live.finish(setup.name)
 
     return frames, scores()

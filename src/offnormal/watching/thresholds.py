@@ -12,7 +12,7 @@ import numpy as np
 
 from offnormal.calibration.calibration import Calibration
 from offnormal.config.fields import format_rate
-from offnormal.data.dataset import content_prefixes
+from offnormal.data.dataset import hash_prefixes
 from offnormal.data.resolve import resolve_items
 from offnormal.errors import CalibrationError, UsageError
 from offnormal.events.budget import AlarmBudget, budget_events
@@ -153,7 +153,7 @@ def _budget(
 def _refuse_known(setup: CameraSetup, videos: Sequence[Path]) -> None:
     """CalibrationError for footage that the detector has learned from."""
     learned = set(setup.bundle.card.get("data", {}).get("contents", ()))
-    known = learned & set(content_prefixes([Item(address=str(path), is_video=True, name=str(path)) for path in videos]))
+    known = learned & set(hash_prefixes([Item(address=str(path), is_video=True, name=str(path)) for path in videos]))
     if known:
         raise CalibrationError(
             f"camera {setup.name}: {len(known)} of {len(videos)} videos of --calibrate-on are among those that the "

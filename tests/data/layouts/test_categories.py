@@ -1,23 +1,23 @@
 import pytest
 
-from offnormal.data.layouts.categories import one_category
+from offnormal.data.layouts.categories import select_category
 from offnormal.errors import DataError
 
 
-def test_one_of_several_or_the_root_itself(tmp_path):
-    assert one_category(tmp_path, "a", ["a", "b"]) == (tmp_path / "a", "a")
-    assert one_category(tmp_path, None, []) == (tmp_path, None)
-    assert one_category(tmp_path, tmp_path.name, []) == (tmp_path, None)
+def test_a_category_or_the_root_is_selected(tmp_path):
+    assert select_category(tmp_path, "a", ["a", "b"]) == (tmp_path / "a", "a")
+    assert select_category(tmp_path, None, []) == (tmp_path, None)
+    assert select_category(tmp_path, tmp_path.name, []) == (tmp_path, None)
 
 
 @pytest.mark.parametrize(
-    ("category", "known", "message"),
+    ("category", "available", "message"),
     [
-        (None, ["a", "b"], r"holds 2 categories \(a, b\): choose one with --category"),
-        ("c", ["a", "b"], "no category 'c'; there are a, b"),
-        ("c", [], "no category 'c'; there are none"),
+        (None, ["a", "b"], r"2 categories \(a, b\); choose one with --category"),
+        ("c", ["a", "b"], "no category 'c'; available: a, b"),
+        ("c", [], "no category 'c'; available: none"),
     ],
 )
-def test_what_to_choose_is_said(tmp_path, category, known, message):
+def test_errors_list_the_available_categories(tmp_path, category, available, message):
     with pytest.raises(DataError, match=message):
-        one_category(tmp_path, category, known)
+        select_category(tmp_path, category, available)

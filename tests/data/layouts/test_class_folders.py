@@ -20,7 +20,7 @@ def touch(root, *names):
     return root
 
 
-def test_the_official_tree_is_recognized_and_its_views_are_merged(official):
+def test_the_official_tree_is_recognized_and_views_are_merged(official):
     assert UcfSportsLayout.recognizes(official)
     assert UcfSportsLayout.recognizes(official.parent)  # as the archive unpacks
     (dataset,) = open_datasets(official)
@@ -34,7 +34,7 @@ def test_the_official_tree_is_recognized_and_its_views_are_merged(official):
     assert kicks == {"Kicking-Front", "Kicking-Side"}
 
 
-def test_frames_stand_in_for_a_missing_video(tmp_path):
+def test_frames_replace_a_missing_video(tmp_path):
     root = touch(
         tmp_path,
         *(f"Run-Side/{i:03}/jpeg/f{k}.jpg" for i in range(1, 3) for k in range(3)),
@@ -42,8 +42,8 @@ def test_frames_stand_in_for_a_missing_video(tmp_path):
         "Lifting/001/f1.jpg",
         "Lifting/001/gt/f1.txt",
     )
-    found = {clip.name: clip.group for clip in UcfSportsLayout.clips(root)}
-    assert found == {
+    dataset = {clip.name: clip.group for clip in UcfSportsLayout.clips(root)}
+    assert dataset == {
         "Run-Side/001/a": "Run-Side/001",
         "Run-Side/002/jpeg": "Run-Side/002",
         "Lifting/001": "Lifting/001",
@@ -63,14 +63,14 @@ def test_files_of_one_original_share_a_group(tmp_path):
     groups = {}
     for clip in class_clips(root):
         groups.setdefault(clip.group, set()).add(clip.path.name)
-    assert {name: len(own) for name, own in groups.items()} == {
+    assert {name: len(names_in_group) for name, names_in_group in groups.items()} == {
         "kick/a": 5, "kick/b": 1, "run/v_Run_g01": 2, "run/v_Run_g02": 1,
     }  # fmt: skip
     names = [clip.name for clip in class_clips(root)]
     assert len(set(names)) == len(names)
 
 
-def test_class_folders_are_chosen_by_naming_classes(tmp_path):
+def test_named_classes_choose_class_folders(tmp_path):
     names = [f"{action}/{i}.mp4" for action in ("walk", "run", "fight") for i in range(5)]
     root = touch(tmp_path, *names)
     assert not ClassFoldersLayout.recognizes(root)
@@ -80,18 +80,18 @@ def test_class_folders_are_chosen_by_naming_classes(tmp_path):
     assert {clip.class_name for clip in dataset.train} == {"walk", "run"}
     with pytest.raises(DataError, match="--normal-class"):
         open_datasets(root, layout="class_folders")
-    with pytest.raises(DataError, match="class folders"):
+    with pytest.raises(DataError, match="has no classes"):
         open_datasets(root, layout="videos", classes=ClassChoice(anomalous=("fight",)))
 
 
-def test_groups_of_ones_own_are_kept_together(tmp_path):
+def test_custom_groups_stay_in_one_split(tmp_path):
     root = touch(tmp_path, *(f"run/cam{i // 3}_{i}.mp4" for i in range(30)), "fight/cam0_1.mp4")
     (dataset,) = open_datasets(root, classes=ClassChoice(anomalous=("fight",)), group_by=r"cam(\d+)")
     assert not {clip.group for clip in dataset.train} & {clip.group for clip in (*dataset.calibration, *dataset.test)}
     assert len({clip.group for clip in dataset.train}) == 5
 
 
-def test_a_split_made_before_holds(official):
+def test_an_existing_split_is_reused(official):
     (first,) = open_datasets(official, classes=ClassChoice(seed=5))
     (again,) = open_datasets(official, split=first.split)
     for split in ("train", "calibration", "test"):
@@ -101,13 +101,13 @@ def test_a_split_made_before_holds(official):
         open_datasets(official, split=first.split, classes=ClassChoice(normal=("Run-Side",)))
 
 
-def test_a_loose_clip_is_of_no_class(tmp_path):
-    with pytest.raises(DataError, match="of no class"):
+def test_a_clip_outside_a_class_folder_is_rejected(tmp_path):
+    with pytest.raises(DataError, match="without a class"):
         class_clips(touch(tmp_path, "a.mp4", "run/b.mp4"))
 
 
-def test_fingerprints_know_classes_and_validation(official):
+def test_fingerprints_depend_on_classes(official):
     (first,) = open_datasets(official)
-    (other,) = open_datasets(official, classes=ClassChoice(normal=(*NORMAL, "Lifting")))
-    assert first.fingerprint("test") != other.fingerprint("test")
-    assert len(first.contents()) == len(first.train) + len(first.calibration)
+    (changed,) = open_datasets(official, classes=ClassChoice(normal=(*NORMAL, "Lifting")))
+    assert first.fingerprint("test") != changed.fingerprint("test")
+    assert len(first.content_hashes()) == len(first.train) + len(first.calibration)

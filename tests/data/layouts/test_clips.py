@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
 
-from offnormal.data.layouts.clips import checked_masks, clip_folders, has_clips, holds, video_items
+from offnormal.data.layouts.clips import check_mask_count, clip_folders, has_clips, has_subfolder, video_items
 from offnormal.errors import DataError
 from offnormal.types import MaskSource
-from tests.data.footage import clip, film
+from tests.data.footage import clip, write_video
 
 
-def test_names_keep_their_case_on_every_file_system(tmp_path):
+def test_names_are_case_sensitive(tmp_path):
     clip(tmp_path / "Train/Train001", 1)
-    assert holds(tmp_path, "train", "Train")
-    assert not holds(tmp_path, "train")
+    assert has_subfolder(tmp_path, "train", "Train")
+    assert not has_subfolder(tmp_path, "train")
     assert has_clips(tmp_path / "Train")
     assert not has_clips(tmp_path / "train")
 
@@ -27,15 +27,15 @@ def test_clips_are_folders_of_frames_with_matching_names_in_natural_order(tmp_pa
 
 
 @pytest.mark.parametrize("form", ["folder", ".npy", ".npz"])
-def test_masks_are_as_many_as_frames_or_labels(tmp_path, form):
+def test_the_number_of_masks_equals_that_of_frames_or_labels(tmp_path, form):
     masks = np.zeros((4, 2, 3), np.uint8)
     np.save(tmp_path / "m.npy", masks)
     np.savez(tmp_path / "m.npz", x=masks)
     source = MaskSource(path=clip(tmp_path / "m", 4) if form == "folder" else tmp_path / f"m{form}", key="x")
-    assert checked_masks(source, clip(tmp_path / "four", 4)) is source
-    with pytest.raises(DataError, match=r"m.*: 4 masks for the 5 frames of .*five"):
-        checked_masks(source, clip(tmp_path / "five", 5))
-    file = film(tmp_path / "a.mp4", 5)
-    assert checked_masks(source, file) is source
-    with pytest.raises(DataError, match=r"4 masks for the 3 frames of .*a\.mp4"):
-        checked_masks(source, file, 3)
+    assert check_mask_count(source, clip(tmp_path / "four", 4)) is source
+    with pytest.raises(DataError, match=r"m.*: 4 masks for 5 frames of .*five"):
+        check_mask_count(source, clip(tmp_path / "five", 5))
+    file = write_video(tmp_path / "a.mp4", 5)
+    assert check_mask_count(source, file) is source
+    with pytest.raises(DataError, match=r"4 masks for 3 frames of .*a\.mp4"):
+        check_mask_count(source, file, 3)

@@ -17,24 +17,24 @@ def test_subfolders_are_visible_folders_in_natural_order(tmp_path):
 
 def test_normal_items(tmp_path):
     draw(tmp_path, "2.png", "10.png", "deep/1.png", "._2.png")
-    found = normal_items(tmp_path)
-    assert [sample.path.name for sample in found] == ["2.png", "10.png", "1.png"]
-    assert {(sample.label, sample.class_name, sample.masks, sample.group) for sample in found} == {
+    items = normal_items(tmp_path)
+    assert [sample.path.name for sample in items] == ["2.png", "10.png", "1.png"]
+    assert {(sample.label, sample.class_name, sample.masks, sample.group) for sample in items} == {
         (NORMAL, "good", None, None)
     }
 
 
 @pytest.mark.parametrize("name", ["good", "Good", "normal", "OK", "0.normal"])
-def test_normal_folders_and_defects_are_told_apart(tmp_path, name):
+def test_normal_folders_and_defects_are_distinguished(tmp_path, name):
     draw(tmp_path, f"{name}/1.png", "big hole/1.png", "big hole/lot 2/1.png")
-    found = {sample.path.relative_to(tmp_path).as_posix(): sample for sample in labeled_items(tmp_path, None)}
-    assert (found[f"{name}/1.png"].label, found[f"{name}/1.png"].class_name) == (NORMAL, "good")
+    items = {sample.path.relative_to(tmp_path).as_posix(): sample for sample in labeled_items(tmp_path, None)}
+    assert (items[f"{name}/1.png"].label, items[f"{name}/1.png"].class_name) == (NORMAL, "good")
     for path in ("big hole/1.png", "big hole/lot 2/1.png"):
-        assert (found[path].label, found[path].class_name, found[path].masks) == (ANOMALOUS, "big hole", None)
+        assert (items[path].label, items[path].class_name, items[path].masks) == (ANOMALOUS, "big hole", None)
 
 
 @pytest.mark.parametrize("mask", ["001_mask.png", "001.png", "001_gt.bmp", "001_mask.BMP"])
-def test_masks_are_found_by_name_with_the_usual_endings(tmp_path, mask):
+def test_masks_are_matched_by_name_and_ending(tmp_path, mask):
     draw(tmp_path, "test/good/001.jpg", "test/hole/001.jpg", f"masks/hole/{mask}")
     good, hole = labeled_items(tmp_path / "test", tmp_path / "masks")
     assert good.masks is None
@@ -43,14 +43,14 @@ def test_masks_are_found_by_name_with_the_usual_endings(tmp_path, mask):
 
 def test_masks_mirror_folders_below_the_defect(tmp_path):
     draw(tmp_path, "test/hole/a/1.png", "test/hole/b/1.png", "masks/hole/a/1_mask.png", "masks/hole/b/1_mask.png")
-    found = labeled_items(tmp_path / "test", tmp_path / "masks")
-    assert [sample.masks.path.parent.name for sample in found] == ["a", "b"]
+    items = labeled_items(tmp_path / "test", tmp_path / "masks")
+    assert [sample.masks.path.parent.name for sample in items] == ["a", "b"]
 
 
-def test_a_picture_whose_own_name_ends_like_a_mask_keeps_its_mask(tmp_path):
+def test_an_image_with_a_name_like_a_mask_has_a_mask(tmp_path):
     draw(tmp_path, "test/hole/1.png", "test/hole/1_mask.png", "masks/hole/1_mask.png", "masks/hole/1_mask_mask.png")
-    found = labeled_items(tmp_path / "test", tmp_path / "masks")
-    assert {sample.path.name: sample.masks.path.name for sample in found} == {
+    items = labeled_items(tmp_path / "test", tmp_path / "masks")
+    assert {sample.path.name: sample.masks.path.name for sample in items} == {
         "1.png": "1_mask.png",
         "1_mask.png": "1_mask_mask.png",
     }
@@ -59,32 +59,34 @@ def test_a_picture_whose_own_name_ends_like_a_mask_keeps_its_mask(tmp_path):
 def test_dots_in_names_and_composed_letters(tmp_path):
     composed, apart = (unicodedata.normalize(form, "prüfling.v2") for form in ("NFC", "NFD"))
     draw(tmp_path, f"test/hole/{composed}.png", f"masks/hole/{apart}_mask.png")
-    (found,) = labeled_items(tmp_path / "test", tmp_path / "masks")
-    assert found.masks is not None
+    (items,) = labeled_items(tmp_path / "test", tmp_path / "masks")
+    assert items.masks is not None
 
 
-def test_a_defect_with_masks_for_some_pictures_only_is_an_error(tmp_path):
+def test_a_defect_with_masks_for_only_some_images_is_an_error(tmp_path):
     draw(tmp_path, "test/hole/1.png", "test/hole/2.png", "masks/hole/1_mask.png")
-    with pytest.raises(DataError, match=r"2\.png: no mask 2_mask\.png or 2\.png in .*hole, which has 1 masks"):
+    with pytest.raises(
+        DataError, match=r"2\.png: no mask; expected 2_mask\.png or 2\.png in .*hole, which has 1 mask for"
+    ):
         labeled_items(tmp_path / "test", tmp_path / "masks")
 
 
-@pytest.mark.parametrize("left", ["nothing", "an empty folder"])
-def test_a_defect_without_any_mask_has_none(tmp_path, left):
+@pytest.mark.parametrize("remaining", ["nothing", "an empty folder"])
+def test_a_defect_without_any_mask_has_none(tmp_path, remaining):
     draw(tmp_path, "test/hole/1.png", "test/dent/1.png", "masks/dent/1.png")
-    if left == "an empty folder":
+    if remaining == "an empty folder":
         (tmp_path / "masks/hole").mkdir()
     dent, hole = labeled_items(tmp_path / "test", tmp_path / "masks")
     assert dent.masks is not None
     assert hole.masks is None
 
 
-def test_a_picture_beside_the_labeled_folders_is_not_dropped_silently(tmp_path):
+def test_an_image_next_to_the_labeled_folders_is_an_error(tmp_path):
     draw(tmp_path, "good/1.png", "hole/1.png", "loose.png")
-    with pytest.raises(DataError, match=r"loose\.png lies in .* itself.*sort it into good/"):
+    with pytest.raises(DataError, match=r"loose\.png: an image without a label.*move it to good/"):
         labeled_items(tmp_path, None)
 
 
-def test_empty_folders_give_nothing(tmp_path):
+def test_empty_folders_have_no_items(tmp_path):
     (tmp_path / "good").mkdir()
     assert labeled_items(tmp_path, None) == normal_items(tmp_path) == ()

@@ -20,9 +20,13 @@ def memae(root):
 def test_the_tree(tmp_path):
     root = memae(tmp_path / "UCSD_P2_256")
     assert MemaeLayout.recognizes(root)
-    found = MemaeLayout.read(root)
-    assert (found.name, found.layout, [video.name for video in found.train]) == ("UCSD_P2_256", "memae", ["Video001"])
-    assert [video.frame_labels.tolist() for video in found.test] == [[1] * 6, [0, 0, 0, 0, 1, 1]]
+    dataset = MemaeLayout.read(root)
+    assert (dataset.name, dataset.layout, [video.name for video in dataset.train]) == (
+        "UCSD_P2_256",
+        "memae",
+        ["Video001"],
+    )
+    assert [video.frame_labels.tolist() for video in dataset.test] == [[1] * 6, [0, 0, 0, 0, 1, 1]]
 
 
 def test_several_in_a_folder_are_categories(tmp_path):
@@ -33,10 +37,10 @@ def test_several_in_a_folder_are_categories(tmp_path):
     assert MemaeLayout.read(tmp_path, "ped2").category == "ped2"
 
 
-def test_labels_may_be_missing_as_a_whole_but_must_fit(tmp_path):
+def test_labels_are_optional_but_must_match(tmp_path):
     root = memae(tmp_path / "a")
     savemat(root / "Test_gt/Video002.mat", {"l": np.zeros((1, 5))})
-    with pytest.raises(DataError, match=r"Video002\.mat: 5 labels for the 6 frames"):
+    with pytest.raises(DataError, match=r"Video002\.mat: 5 labels for 6 frames"):
         MemaeLayout.read(root)
     (root / "Test_gt/Video002.mat").unlink()
     with pytest.raises(DataError, match=r"Video002\.mat: no such file"):
@@ -45,8 +49,8 @@ def test_labels_may_be_missing_as_a_whole_but_must_fit(tmp_path):
     assert MemaeLayout.read(tmp_path / "b").test[0].frame_labels is None
 
 
-def test_other_trees_are_refused(tmp_path):
+def test_other_trees_are_rejected(tmp_path):
     clip(tmp_path / "Train/Train001")
     assert not MemaeLayout.recognizes(tmp_path)
-    with pytest.raises(DataError, match="expected the tree Train/Video001"):
+    with pytest.raises(DataError, match="expected Train/Video001"):
         MemaeLayout.read(tmp_path)

@@ -20,10 +20,10 @@ def test_one_category(tmp_path):
     root = draw(tmp_path / "bottle ß", *TREE)
     assert MvtecLayout.recognizes(root)
     assert MvtecLayout.categories(root) == []
-    found = MvtecLayout.read(root)
-    assert (found.name, found.layout, found.root, found.category) == ("bottle ß", "mvtec", root, None)
-    assert [sample.path.name for sample in found.train] == ["0.png", "1.png"]
-    assert [(s.label, s.class_name, s.masks and s.masks.path.name) for s in found.test] == [
+    dataset = MvtecLayout.read(root)
+    assert (dataset.name, dataset.layout, dataset.root, dataset.category) == ("bottle ß", "mvtec", root, None)
+    assert [sample.path.name for sample in dataset.train] == ["0.png", "1.png"]
+    assert [(s.label, s.class_name, s.masks and s.masks.path.name) for s in dataset.test] == [
         (NORMAL, "good", None),
         (ANOMALOUS, "hole", "0_mask.png"),
         (ANOMALOUS, "scratch", "0_mask.png"),
@@ -31,11 +31,11 @@ def test_one_category(tmp_path):
 
 
 def test_without_ground_truth_there_are_no_masks(tmp_path):
-    found = MvtecLayout.read(draw(tmp_path, *TREE[:5]))
-    assert [sample.masks for sample in found.test] == [None] * 3
+    dataset = MvtecLayout.read(draw(tmp_path, *TREE[:5]))
+    assert [sample.masks for sample in dataset.test] == [None] * 3
 
 
-def test_without_train_there_is_only_a_test_part_and_the_reverse(tmp_path):
+def test_train_or_test_may_be_missing(tmp_path):
     assert MvtecLayout.read(draw(tmp_path / "a", *TREE[2:])).train == ()
     assert MvtecLayout.read(draw(tmp_path / "b", *TREE[:2])).test == ()
 
@@ -45,27 +45,27 @@ def test_an_empty_train_folder_gives_no_samples(tmp_path):
     assert MvtecLayout.read(tmp_path).train == ()
 
 
-def test_its_own_name_is_a_category_of_a_single_one_also_from_inside(tmp_path, monkeypatch):
+def test_a_single_category_can_be_selected_by_its_name(tmp_path, monkeypatch):
     from pathlib import Path
 
     root = draw(tmp_path / "bottle", *TREE)
     assert MvtecLayout.read(root, "bottle").category is None
     monkeypatch.chdir(root)
     assert MvtecLayout.read(Path(), "bottle").name == "bottle"
-    with pytest.raises(DataError, match="no category 'screw'; there are none"):
+    with pytest.raises(DataError, match="no category 'screw'; available: none"):
         MvtecLayout.read(root, "screw")
 
 
-def test_several_categories_beside_other_folders(tmp_path):
+def test_several_categories_next_to_other_folders(tmp_path):
     for name in ("nut2", "nut10"):
         draw(tmp_path / name, *TREE)
     draw(tmp_path, "docs/1.png", ".trash/train/good/1.png")
     assert MvtecLayout.categories(tmp_path) == ["nut2", "nut10"]
-    found = MvtecLayout.read(tmp_path, "nut10")
-    assert (found.name, found.category, len(found.train)) == ("nut10", "nut10", 2)
+    dataset = MvtecLayout.read(tmp_path, "nut10")
+    assert (dataset.name, dataset.category, len(dataset.train)) == ("nut10", "nut10", 2)
 
 
-def test_categories_that_are_links_keep_their_own_names(tmp_path):
+def test_categories_that_are_links_keep_their_names(tmp_path):
     draw(tmp_path / "store/v1", *TREE)
     (tmp_path / "set").mkdir()
     for name in ("a", "b"):
@@ -73,8 +73,8 @@ def test_categories_that_are_links_keep_their_own_names(tmp_path):
     assert [MvtecLayout.read(tmp_path / "set", name).name for name in ("a", "b")] == ["a", "b"]
 
 
-def test_other_trees_are_refused_with_the_tree_expected(tmp_path):
+def test_other_trees_are_rejected_with_the_expected_tree(tmp_path):
     draw(tmp_path, "train/fine/1.png")
     assert not MvtecLayout.recognizes(tmp_path)
-    with pytest.raises(DataError, match="expected train/good with normal pictures; the tree is CATEGORY/train/good"):
+    with pytest.raises(DataError, match="no train/good with normal images; expected CATEGORY/train/good"):
         MvtecLayout.read(tmp_path)

@@ -4,7 +4,7 @@ import pytest
 from offnormal.data.frame_masks import open_masks
 from offnormal.data.layouts.videos import VideosLayout, from_videos
 from offnormal.errors import DataError
-from tests.data.footage import clip, film
+from tests.data.footage import clip, write_video
 
 LABELS = np.array([0, 0, 1, 1, 0, 0], np.uint8)
 MASKS = LABELS[:, None, None].astype(bool) & (np.arange(13) == 12)[None, None] & np.ones((6, 9, 1), bool)
@@ -12,9 +12,9 @@ MASKS = LABELS[:, None, None].astype(bool) & (np.arange(13) == 12)[None, None] &
 
 @pytest.fixture
 def root(tmp_path):
-    film(tmp_path / "train/a.mp4")
+    write_video(tmp_path / "train/a.mp4")
     for name in ("08", "cam 1/x.y"):
-        film(tmp_path / f"test/{name}.mp4", size=(32, 46))
+        write_video(tmp_path / f"test/{name}.mp4", size=(32, 46))
     return tmp_path
 
 
@@ -27,17 +27,17 @@ def write(path):
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".csv", ".txt"])
-@pytest.mark.parametrize("place", ["labels", "test/labels", "test"])
-def test_labels_in_their_folder_or_beside_the_video(root, place, suffix):
+@pytest.mark.parametrize("location", ["labels", "test/labels", "test"])
+def test_labels_in_their_folder_or_next_to_the_video(root, location, suffix):
     for name in ("08", "cam 1/x.y"):
-        write(root / place / f"{name}{suffix}")
-    found = VideosLayout.read(root)
-    for video in found.test:
+        write(root / location / f"{name}{suffix}")
+    dataset = VideosLayout.read(root)
+    for video in dataset.test:
         np.testing.assert_array_equal(video.frame_labels, LABELS)
-    assert [video.frame_labels for video in found.train] == [None]
+    assert [video.frame_labels for video in dataset.train] == [None]
 
 
-def test_the_folder_of_labels_goes_before_those_beside_the_video_and_the_archive(root):
+def test_the_folder_of_labels_has_priority(root):
     np.savez(root / "gt.npz", frame_labels_08=np.zeros(6))
     assert VideosLayout.read(root).test[0].frame_labels.sum() == 0
     (root / "test/08.csv").write_text("1\n" * 6)
@@ -47,16 +47,16 @@ def test_the_folder_of_labels_goes_before_those_beside_the_video_and_the_archive
 
 
 @pytest.mark.parametrize("key", ["08", "8", "008"])
-def test_an_archive_may_label_more_videos_than_there_are(root, key):
+def test_an_archive_may_label_more_videos_than_exist(root, key):
     np.savez(root / "gt.npz", **{f"frame_labels_{key}": LABELS.astype(bool), "frame_labels_09": np.ones(9)})
     numbered, named = VideosLayout.read(root).test
     np.testing.assert_array_equal(numbered.frame_labels, LABELS)
     assert named.frame_labels is None
 
 
-def test_labels_of_none_of_the_videos_are_an_error(root):
+def test_labels_that_match_no_video_are_an_error(root):
     write(root / "labels/8b.csv")
-    with pytest.raises(DataError, match=r"labels for 8b\.csv, but the test videos are called 08, cam 1/x\.y"):
+    with pytest.raises(DataError, match=r"labels for 8b\.csv, but the test videos are 08, cam 1/x\.y"):
         VideosLayout.read(root)
     (root / "labels/8b.csv").unlink()
     np.savez(root / "gt.npz", frame_labels_eight=LABELS)
@@ -64,19 +64,19 @@ def test_labels_of_none_of_the_videos_are_an_error(root):
         VideosLayout.read(root)
 
 
-def test_frames_are_counted_against_labels_where_their_number_is_exact(root):
+def test_the_number_of_labels_equals_the_number_of_frames(root):
     clip(root / "test/frames", 5)
     write(root / "labels/frames.npy")
-    with pytest.raises(DataError, match=r"frames\.npy: 6 labels for the 5 frames"):
+    with pytest.raises(DataError, match=r"frames\.npy: 6 labels for 5 frames"):
         VideosLayout.read(root)
     (root / "labels/frames.npy").unlink()
     np.savez(root / "gt.npz", frame_labels_frames=LABELS)
-    with pytest.raises(DataError, match=r"gt\.npz, frame_labels_frames: 6 labels for the 5 frames"):
+    with pytest.raises(DataError, match=r"gt\.npz, frame_labels_frames: 6 labels for 5 frames"):
         VideosLayout.read(root)
 
 
 @pytest.mark.parametrize("form", [".npy", ".npz", "folder", "archive", "packed", "packed with a shape"])
-def test_masks_in_every_form(root, form):
+def test_masks_in_every_format(root, form):
     size = (9, 13)
     (root / "masks/cam 1").mkdir(parents=True)
     if form == "folder":
@@ -99,22 +99,24 @@ def test_masks_in_every_form(root, form):
     assert named.masks is None
 
 
-def test_packed_masks_of_another_aspect_need_their_shape(root):
+def test_packed_masks_of_another_aspect_ratio_need_their_shape(root):
     np.savez(root / "gt.npz", mask_08_packed=np.zeros((6, 9, 7), np.uint8))
-    with pytest.raises(DataError, match=r"9 x 49 to 56 pixels do not have the aspect .*add their shape .* as shape_08"):
+    with pytest.raises(
+        DataError, match=r"9x49 to 9x56 pixels; expected the aspect ratio .*add their shape .* as shape_08"
+    ):
         VideosLayout.read(root)
     np.savez(root / "gt.npz", mask_08_packed=np.zeros((6, 9), np.uint8))
     with pytest.raises(DataError, match=r"mask_08_packed: shape \(6, 9\); expected packed masks"):
         VideosLayout.read(root)
 
 
-def test_masks_and_labels_are_as_many(root):
+def test_the_number_of_masks_equals_that_of_labels(root):
     np.savez(root / "gt.npz", mask_08=MASKS[:5], frame_labels_08=LABELS)
-    with pytest.raises(DataError, match="5 masks for the 6 frames of"):
+    with pytest.raises(DataError, match="5 masks for 6 frames of"):
         VideosLayout.read(root)
 
 
-def test_labels_beside_a_single_video(tmp_path):
-    video = film(tmp_path / "hall.mp4")
+def test_labels_next_to_a_single_video(tmp_path):
+    video = write_video(tmp_path / "hall.mp4")
     write(tmp_path / "hall.csv")
     np.testing.assert_array_equal(from_videos(test=video).test[0].frame_labels, LABELS)

@@ -2,7 +2,7 @@ import pytest
 
 from offnormal.data.layouts.videos import VideosLayout, from_videos
 from offnormal.errors import DataError
-from tests.data.footage import clip, film
+from tests.data.footage import clip, write_video
 from tests.data.tree import draw
 
 
@@ -12,51 +12,51 @@ def names(videos):
 
 @pytest.mark.parametrize("train", ["train", "training", "normal", "Train"])
 @pytest.mark.parametrize("test", ["test", "testing", "eval", "Evaluation"])
-def test_the_usual_names_of_both_parts(tmp_path, train, test):
-    film(tmp_path / train / "10.mp4")
-    film(tmp_path / train / "2.avi")
-    film(tmp_path / test / "a b.mkv")
+def test_the_usual_names_of_train_and_test(tmp_path, train, test):
+    write_video(tmp_path / train / "10.mp4")
+    write_video(tmp_path / train / "2.avi")
+    write_video(tmp_path / test / "a b.mkv")
     assert VideosLayout.recognizes(tmp_path)
-    found = VideosLayout.read(tmp_path)
-    assert (found.name, found.layout, found.root) == (tmp_path.name, "videos", tmp_path)
-    assert (names(found.train), names(found.test)) == (["2", "10"], ["a b"])
-    assert (found.test[0].frame_labels, found.test[0].masks, found.test[0].group) == (None, None, None)
+    dataset = VideosLayout.read(tmp_path)
+    assert (dataset.name, dataset.layout, dataset.root) == (tmp_path.name, "videos", tmp_path)
+    assert (names(dataset.train), names(dataset.test)) == (["2", "10"], ["a b"])
+    assert (dataset.test[0].frame_labels, dataset.test[0].masks, dataset.test[0].group) == (None, None, None)
 
 
-def test_only_one_part_of_a_kind(tmp_path):
+def test_only_one_folder_for_training(tmp_path):
     for part in ("train", "normal"):
-        film(tmp_path / part / "a.mp4")
-    with pytest.raises(DataError, match="normal and train mean the same; keep one"):
+        write_video(tmp_path / part / "a.mp4")
+    with pytest.raises(DataError, match="normal and train mean the same; expected only one"):
         VideosLayout.read(tmp_path)
 
 
-def test_parts_may_be_missing_or_empty_folders_are_named(tmp_path):
-    film(tmp_path / "a/test/1.mp4")
+def test_folders_may_be_missing_but_not_empty(tmp_path):
+    write_video(tmp_path / "a/test/1.mp4")
     assert VideosLayout.read(tmp_path / "a").train == ()
-    film(tmp_path / "b/train/1.mp4")
+    write_video(tmp_path / "b/train/1.mp4")
     assert VideosLayout.read(tmp_path / "b").test == ()
     (tmp_path / "b/test").mkdir()
-    with pytest.raises(DataError, match=r"test: no video in it; expected video files"):
+    with pytest.raises(DataError, match=r"test: no videos; expected video files"):
         VideosLayout.read(tmp_path / "b")
 
 
-def test_videos_in_subfolders_and_of_the_same_name_keep_names_of_their_own(tmp_path):
+def test_videos_in_subfolders_have_unique_names(tmp_path):
     for name in ("day 2/1.mp4", "day 10/1.mp4", "1.mp4", "1.avi", "cam.north.mp4"):
-        film(tmp_path / "train" / name)
+        write_video(tmp_path / "train" / name)
     assert names(VideosLayout.read(tmp_path).train) == ["1.avi", "1.mp4", "cam.north", "day 2/1", "day 10/1"]
 
 
-def test_frame_folders_are_videos_when_their_pictures_follow_each_other(tmp_path):
+def test_frame_folders_with_consecutive_numbers_are_videos(tmp_path):
     clip(tmp_path / "train/walk", start=0, suffix=".png")
     clip(tmp_path / "test/run", start=7, suffix=".jpg")
-    film(tmp_path / "test/ride.mp4")
+    write_video(tmp_path / "test/ride.mp4")
     assert VideosLayout.recognizes(tmp_path)
-    found = VideosLayout.read(tmp_path)
-    assert (names(found.train), names(found.test)) == (["walk"], ["ride", "run"])
+    dataset = VideosLayout.read(tmp_path)
+    assert (names(dataset.train), names(dataset.test)) == (["walk"], ["ride", "run"])
 
 
 @pytest.mark.parametrize(
-    "pictures",
+    "image_names",
     [
         ("train/good/1.png", "train/good/2.png"),
         ("train/ok/1.png", "train/ok/2.png", "test/nok/1.png", "test/nok/2.png"),
@@ -68,69 +68,74 @@ def test_frame_folders_are_videos_when_their_pictures_follow_each_other(tmp_path
         ("1.png", "2.png"),
     ],
 )
-def test_sorted_pictures_are_not_taken_for_videos(tmp_path, pictures):
-    assert not VideosLayout.recognizes(draw(tmp_path, *pictures))
+def test_sorted_images_are_not_videos(tmp_path, image_names):
+    assert not VideosLayout.recognizes(draw(tmp_path, *image_names))
 
 
 def test_a_plain_folder_of_videos_is_for_training(tmp_path):
     for name in ("2.mp4", "10.mp4", "monday/1.mp4"):
-        film(tmp_path / name)
+        write_video(tmp_path / name)
     assert VideosLayout.recognizes(tmp_path)
-    found = VideosLayout.read(tmp_path)
-    assert (names(found.train), found.test) == (["2", "10", "monday/1"], ())
+    dataset = VideosLayout.read(tmp_path)
+    assert (names(dataset.train), dataset.test) == (["2", "10", "monday/1"], ())
 
 
-def test_videos_beside_pictures_and_sets_deeper_down_are_not_guessed(tmp_path):
-    film(tmp_path / "a/1.mp4")
+def test_videos_next_to_images_and_deeper_datasets_are_not_recognized(tmp_path):
+    write_video(tmp_path / "a/1.mp4")
     draw(tmp_path / "a", "thumbnails/1.png")
     assert not VideosLayout.recognizes(tmp_path / "a")
-    film(tmp_path / "b/site/camera/train/1.mp4")  # with its tests, it would all be learned from
-    film(tmp_path / "b/site/camera/test/1.mp4")
+    write_video(tmp_path / "b/site/camera/train/1.mp4")  # otherwise its test videos would be used for training
+    write_video(tmp_path / "b/site/camera/test/1.mp4")
     assert not VideosLayout.recognizes(tmp_path / "b")
 
 
 def test_several_cameras_are_categories(tmp_path):
     for camera in ("gate 10", "gate 2"):
-        film(tmp_path / camera / "train/1.mp4")
+        write_video(tmp_path / camera / "train/1.mp4")
     assert VideosLayout.categories(tmp_path) == ["gate 2", "gate 10"]
-    found = VideosLayout.read(tmp_path, "gate 2")
-    assert (found.name, found.category, found.root) == ("gate 2", "gate 2", tmp_path / "gate 2")
-    with pytest.raises(DataError, match="holds 2 categories"):
+    dataset = VideosLayout.read(tmp_path, "gate 2")
+    assert (dataset.name, dataset.category, dataset.root) == ("gate 2", "gate 2", tmp_path / "gate 2")
+    with pytest.raises(DataError, match=r"2 categories \("):
         VideosLayout.read(tmp_path)
 
 
 def test_single_videos_and_single_frame_folders(tmp_path):
-    found = from_videos(train=film(tmp_path / "hall.mp4"), test=clip(tmp_path / "frames"))
-    assert (found.name, found.root, names(found.train), names(found.test)) == ("hall", tmp_path, ["hall"], ["frames"])
-    with pytest.raises(DataError, match="expected a folder of videos, or one video"):
+    dataset = from_videos(train=write_video(tmp_path / "hall.mp4"), test=clip(tmp_path / "frames"))
+    assert (dataset.name, dataset.root, names(dataset.train), names(dataset.test)) == (
+        "hall",
+        tmp_path,
+        ["hall"],
+        ["frames"],
+    )
+    with pytest.raises(DataError, match="expected a folder of videos, or a video"):
         from_videos()
 
 
-def test_labels_and_masks_in_the_test_folder_are_no_videos(tmp_path):
-    film(tmp_path / "train/a.mp4")
-    film(tmp_path / "test/a.mp4")
+def test_labels_and_masks_in_the_test_folder_are_not_videos(tmp_path):
+    write_video(tmp_path / "train/a.mp4")
+    write_video(tmp_path / "test/a.mp4")
     clip(tmp_path / "test/masks/a")
     assert names(VideosLayout.read(tmp_path).test) == ["a"]
 
 
 @pytest.mark.realdata
 def test_real_upcam(real_data):
-    found = VideosLayout.read(real_data / "video/upcam")
-    assert (len(found.train), names(found.train)[0], names(found.test)) == (8, "05-20", ["00"])
-    assert (len(found.test[0].frame_labels), int(found.test[0].frame_labels.sum())) == (18066, 5517)
-    assert [video.group for video in found.grouped(r"(\d+)-\d+|eval").train][:3] == ["05", "05", "06"]
+    dataset = VideosLayout.read(real_data / "video/upcam")
+    assert (len(dataset.train), names(dataset.train)[0], names(dataset.test)) == (8, "05-20", ["00"])
+    assert (len(dataset.test[0].frame_labels), int(dataset.test[0].frame_labels.sum())) == (18066, 5517)
+    assert [video.group for video in dataset.with_group_by(r"(\d+)-\d+|eval").train][:3] == ["05", "05", "06"]
 
 
 @pytest.mark.realdata
 def test_real_avenue_mini(real_data):
     from offnormal.data.frame_masks import frame_labels, open_masks
 
-    found = VideosLayout.read(real_data / "video/avenue_mini")
-    assert names(found.train) == ["10_0000", "11_0000", "12", "16"]
-    assert names(found.test) == ["08", "17", "18", "19", "20", "21"]  # of the 21 that gt.npz labels
-    assert [len(video.frame_labels) for video in found.test] == [36, 426, 294, 248, 273, 76]
-    assert sum(int(video.frame_labels.sum()) for video in found.test) == 1061
-    for video in found.test:
+    dataset = VideosLayout.read(real_data / "video/avenue_mini")
+    assert names(dataset.train) == ["10_0000", "11_0000", "12", "16"]
+    assert names(dataset.test) == ["08", "17", "18", "19", "20", "21"]  # of the 21 that gt.npz labels
+    assert [len(video.frame_labels) for video in dataset.test] == [36, 426, 294, 248, 273, 76]
+    assert sum(int(video.frame_labels.sum()) for video in dataset.test) == 1061
+    for video in dataset.test:
         with open_masks(video.masks) as masks:
             assert masks[0].shape == (180, 320)
             assert frame_labels(masks).tolist() == video.frame_labels.tolist()

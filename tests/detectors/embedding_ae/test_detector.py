@@ -390,13 +390,13 @@ def test_clips_of_activities_are_taken_whole_unless_windows_are_asked_for():
     def sampling(of, **given):
         return EmbeddingAE.adapt_options(EmbeddingAEOptions(**given), data=of, shown=64).sampling
 
-    assert [sampling(of) for of in ("clips", "videos", "pictures")] == ["uniform", "window", "window"]
+    assert [sampling(of) for of in ("clips", "videos", "images")] == ["uniform", "window", "window"]
     assert sampling("clips", hop=4) == sampling("clips", sampling="window") == "window"
     assert sampling("videos", sampling="uniform") == "uniform"
 
 
 def test_pictures_are_taken_one_at_a_time():
-    assert EmbeddingAE.adapt_options(EmbeddingAEOptions(), data="pictures", shown=64).frames == 1
+    assert EmbeddingAE.adapt_options(EmbeddingAEOptions(), data="images", shown=64).frames == 1
     assert EmbeddingAE.adapt_options(EmbeddingAEOptions(), data="videos", shown=64).frames is None
     detector = SmallAE(EmbeddingAEOptions(frames=1, hidden=[8]), InputSpec(size=(16, 16)))
     with torch.no_grad():

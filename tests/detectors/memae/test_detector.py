@@ -174,9 +174,9 @@ def test_the_form_follows_the_data_and_is_kept():
         return MemAE.adapt_options(MemAEOptions(**options), **data).form
 
     assert form({}, data="videos", shown=320) == "video"
-    assert form({}, data="pictures", shown=28) == "cifar"
-    assert form({"channels": 1}, data="pictures", shown=28) == "mnist"
-    assert form({}, data="pictures", shown=320) == "image"
+    assert form({}, data="images", shown=28) == "cifar"
+    assert form({"channels": 1}, data="images", shown=28) == "mnist"
+    assert form({}, data="images", shown=320) == "image"
     assert form({"form": "image"}, data="videos", shown=320) == "image"
     built = MemAE(MemAEOptions(width=4, memory=5), InputSpec(size=(40, 40)))
     assert built.options.form == "image"

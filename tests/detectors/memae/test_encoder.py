@@ -238,7 +238,7 @@ def test_options_that_do_not_go_together_are_refused(options, named):
 
 def test_pictures_have_no_encoder_of_clips():
     with pytest.raises(ConfigError, match="only the form video"):
-        MemAE.adapt_options(MemAEOptions(encoder="csn_r50"), data="pictures", shown=320)
+        MemAE.adapt_options(MemAEOptions(encoder="csn_r50"), data="images", shown=320)
 
 
 def test_time_is_shortened_in_a_way_that_the_network_knows():

@@ -1,4 +1,4 @@
-"""Which of several datasets in a folder is meant, and layouts that know one alone."""
+"""Selects one of the categories in a folder; base class of layouts with a single category."""
 
 from __future__ import annotations
 
@@ -6,41 +6,41 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from offnormal.data.layouts.labeled import subfolders
-from offnormal.errors import DataError
+from offnormal.errors import DataError, counted
 
 
-def sets_in(root: Path, is_set: Callable[[Path], bool]) -> list[str]:
-    """Names of the folders in a folder that are a dataset each; empty when the folder is one itself."""
-    return [] if is_set(root) else [folder.name for folder in subfolders(root) if is_set(folder)]
+def list_categories(root: Path, is_dataset: Callable[[Path], bool]) -> list[str]:
+    """Return the names of subfolders that are datasets; empty if the folder itself is one."""
+    return [] if is_dataset(root) else [folder.name for folder in subfolders(root) if is_dataset(folder)]
 
 
-class OneDataset:
-    """What layouts of a single dataset share."""
+class SingleCategoryLayout:
+    """Base class of layouts whose tree is a single category."""
 
     @staticmethod
     def categories(root: Path) -> list[str]:
-        """Always empty: the tree holds one category."""
+        """Return an empty list: the tree is one category."""
         return []
 
 
-def refuse_category(category: str | None, layout: str) -> None:
-    """DataError for a category of a layout that has none."""
+def reject_category(category: str | None, layout: str) -> None:
+    """Raise DataError if a category was requested from a layout without categories."""
     if category is not None:
-        raise DataError(f"--category {category}: the layout {layout!r} has no categories; leave it out")
+        raise DataError(f"--category {category}: the layout {layout!r} has no categories; omit the option")
 
 
-def one_category(root: Path, category: str | None, known: Sequence[str]) -> tuple[Path, str | None]:
-    """The folder of the category asked for, and its name; root and None where root is one itself (known is empty).
+def select_category(root: Path, category: str | None, available: Sequence[str]) -> tuple[Path, str | None]:
+    """Return the folder and name of a category; root and None if root is itself one (`available` is empty).
 
-    Raises DataError for a category that is not there, and when there are several and none is named.
+    Raises DataError for an unknown category, and for none if there are several.
     """
-    if category is not None and category not in known:
-        if known or category != root.resolve().name:
-            raise DataError(f"{root}: no category {category!r}; there are {', '.join(known) or 'none'}")
+    if category is not None and category not in available:
+        if available or category != root.resolve().name:
+            raise DataError(f"{root}: no category {category!r}; available: {', '.join(available) or 'none'}")
         category = None
-    if known and category is None:
+    if available and category is None:
         raise DataError(
-            f"{root} holds {len(known)} categories ({', '.join(known)}): choose one with --category, or all of "
-            "them with --category all"
+            f"{root}: {counted(len(available), 'category', 'categories')} ({', '.join(available)}); choose one with "
+            "--category, or all with --category all"
         )
     return (root / category if category else root), category

@@ -1,25 +1,25 @@
-"""What layouts with one folder per defect share: types of anomalies -> labeled items, and finding their masks."""
+"""Shared code of layouts with one folder per defect: makes labeled items and finds their masks."""
 
 from __future__ import annotations
 
 import unicodedata
 from pathlib import Path
 
-from offnormal.errors import DataError
+from offnormal.errors import DataError, counted
 from offnormal.sources.paths import images_in, natural_key
 from offnormal.types import ANOMALOUS, NORMAL, Item, MaskSource
 
-_MASK_ENDINGS = ("_mask", "", "_gt")  # after the picture's name, in the order tried
+_MASK_ENDINGS = ("_mask", "", "_gt")  # after the image name, in the order tried
 NORMAL_NAMES = frozenset({"good", "normal", "ok", "0.normal"})
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Visible folders inside a folder, naturally sorted."""
+    """Return the visible folders in a folder, naturally sorted."""
     return sorted((p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")), key=natural_key)
 
 
 def normal_items(folder: Path, root: Path | None = None) -> tuple[Item, ...]:
-    """Every image of a folder (recursively) as a normal item of the dataset in `root`, by default the folder itself."""
+    """Return all images of a folder (recursively) as normal items, named relative to `root` (default: the folder)."""
     return tuple(
         Item(address=str(path), name=path.relative_to(root or folder).as_posix(), label=NORMAL, class_name="good")
         for path in images_in(folder)
@@ -27,30 +27,31 @@ def normal_items(folder: Path, root: Path | None = None) -> tuple[Item, ...]:
 
 
 def labeled_items(test: Path, masks: Path | None, root: Path | None = None) -> tuple[Item, ...]:
-    """One folder per type of anomaly, the normal ones named good, normal, ok or 0.normal; masks matched by name.
+    """Return labeled items from one folder per anomaly type; good, normal, ok, and 0.normal are normal.
 
-    Raises DataError when the masks of a defect exist for some pictures only, and for pictures beside the folders.
+    Masks are matched by name. Raises DataError if a defect has masks for only some images, and for images next to the
+    folders.
     """
     if loose := images_in(test, recursive=False):
         raise DataError(
-            f"{loose[0]} lies in {test} itself, where every picture is labeled by its folder: sort it into good/ or "
-            "the folder of a defect, or take it away"
+            f"{loose[0]}: an image without a label; expected every image of {test} in a subfolder, which is its label; "
+            "move it to good/ or to the folder of a defect"
         )
     items: list[Item] = []
     for folder in subfolders(test):
-        normal = folder.name.casefold() in NORMAL_NAMES
-        mask_folder = masks / folder.name if masks is not None and not normal else None
-        known: dict[str, Path] = {}
+        is_normal = folder.name.casefold() in NORMAL_NAMES
+        mask_folder = masks / folder.name if masks is not None and not is_normal else None
+        masks_by_name: dict[str, Path] = {}
         if mask_folder is not None and mask_folder.is_dir():
-            known = {_name(path, mask_folder): path for path in images_in(mask_folder)}
+            masks_by_name = {_name(path, mask_folder): path for path in images_in(mask_folder)}
         for path in images_in(folder):
-            mask = _mask_of(path, folder, mask_folder, known) if known else None
+            mask = _find_mask(path, folder, mask_folder, masks_by_name) if masks_by_name else None
             items.append(
                 Item(
                     address=str(path),
                     name=path.relative_to(root or test).as_posix(),
-                    label=NORMAL if normal else ANOMALOUS,
-                    class_name="good" if normal else folder.name,
+                    label=NORMAL if is_normal else ANOMALOUS,
+                    class_name="good" if is_normal else folder.name,
                     masks=None if mask is None else MaskSource(path=mask),
                 )
             )
@@ -58,7 +59,7 @@ def labeled_items(test: Path, masks: Path | None, root: Path | None = None) -> t
 
 
 def train_and_test(root: Path, normal: str) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    """Items of `train/NORMAL`, and of `test` with masks from `ground_truth`, as far as these folders exist."""
+    """Return the items of `train/NORMAL`, and of `test` with masks from `ground_truth`; missing folders are empty."""
     train, test, masks = root / "train" / normal, root / "test", root / "ground_truth"
     return (
         normal_items(train, root) if train.is_dir() else (),
@@ -66,17 +67,17 @@ def train_and_test(root: Path, normal: str) -> tuple[tuple[Item, ...], tuple[Ite
     )
 
 
-def _mask_of(path: Path, folder: Path, mask_folder: Path | None, known: dict[str, Path]) -> Path:
+def _find_mask(path: Path, folder: Path, mask_folder: Path | None, masks: dict[str, Path]) -> Path:
     name = _name(path, folder)
-    found = next((mask for ending in _MASK_ENDINGS if (mask := known.get(name + ending)) is not None), None)
-    if found is None:
+    mask = next((mask for ending in _MASK_ENDINGS if (mask := masks.get(name + ending)) is not None), None)
+    if mask is None:
         raise DataError(
-            f"{path}: no mask {name}_mask.png or {name}.png in {mask_folder}, which has {len(known)} masks for "
-            "other pictures; add the mask, or remove the folder to evaluate without pixel metrics"
+            f"{path}: no mask; expected {name}_mask.png or {name}.png in {mask_folder}, which has "
+            f"{counted(len(masks), 'mask')} for other images; add it, or remove the folder to skip pixel metrics"
         )
-    return found
+    return mask
 
 
 def _name(path: Path, folder: Path) -> str:
-    """Relative name without suffix, composed: macOS writes `ä` as two characters."""
+    """Return the relative name without suffix, in composed Unicode: macOS writes `ä` as two characters."""
     return unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())

@@ -1,12 +1,12 @@
-"""The form in which MemAE's published code keeps UCSD and other sets: `Train/Video001`, `Test_gt/Video001.mat`."""
+"""The format of UCSD and other datasets in MemAE's published code: `Train/Video001`, `Test_gt/Video001.mat`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from offnormal.data.dataset import Dataset
-from offnormal.data.frame_labels import checked, memae_labels
-from offnormal.data.layouts.categories import one_category, sets_in
+from offnormal.data.frame_labels import check_label_count, memae_labels
+from offnormal.data.layouts.categories import list_categories, select_category
 from offnormal.data.layouts.clips import clip_folders, has_clips, video_items
 from offnormal.errors import DataError
 from offnormal.types import Item
@@ -15,31 +15,31 @@ _CLIPS = r"Video\d+"
 
 
 class MemaeLayout:
-    """`Train/VideoNNN`, `Test/VideoNNN`, `Test_gt/VideoNNN.mat`; one dataset or a folder of them.
+    """`Train/VideoNNN`, `Test/VideoNNN`, `Test_gt/VideoNNN.mat`; one dataset or a folder of datasets.
 
-    `Train_idx` and `Test_idx` are not needed: clips are cut anew from the frames.
+    `Train_idx` and `Test_idx` are not used: clips are made from the frames.
     """
 
-    tree = "Train/Video001/001.jpg  Test/Video001/001.jpg  [Test_gt/Video001.mat with `l`, one 0 or 1 a frame]"
-    source = "sets prepared for MemAE's published code, https://github.com/donggong1/memae-anomaly-detection"
-    license = "that of the set it was made from"
+    tree = "Train/Video001/001.jpg  Test/Video001/001.jpg  [Test_gt/Video001.mat with `l`, one 0 or 1 per frame]"
+    source = "datasets prepared for MemAE's published code, https://github.com/donggong1/memae-anomaly-detection"
+    license = "the license of the original dataset"
 
     @staticmethod
     def recognizes(root: Path) -> bool:
-        """Whether `Train/Video001` or `Test/Video001` lies in the folder or in a folder in it."""
-        return _is_set(root) or bool(MemaeLayout.categories(root))
+        """Whether the folder or one of its subfolders contains `Train/Video001` or `Test/Video001`."""
+        return _is_dataset(root) or bool(MemaeLayout.categories(root))
 
     @staticmethod
     def categories(root: Path) -> list[str]:
-        """Names of the datasets in the folder; empty when it is one itself."""
-        return sets_in(root, _is_set)
+        """Return the names of the datasets in the folder; empty if it is itself one."""
+        return list_categories(root, _is_dataset)
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
-        """The dataset of one category; DataError when the tree or a label file is not as expected."""
-        folder, category = one_category(root, category, MemaeLayout.categories(root))
-        if not _is_set(folder):
-            raise DataError(f"{folder}: expected the tree {MemaeLayout.tree}")
+        """Return the dataset of one category; DataError if the tree or a label file is not as expected."""
+        folder, category = select_category(root, category, MemaeLayout.categories(root))
+        if not _is_dataset(folder):
+            raise DataError(f"{folder}: not the memae layout; expected {MemaeLayout.tree}")
         clips = clip_folders(folder / "Test", _CLIPS)
         return Dataset(
             name=category or folder.resolve().name,
@@ -51,7 +51,7 @@ class MemaeLayout:
         )
 
 
-def _is_set(folder: Path) -> bool:
+def _is_dataset(folder: Path) -> bool:
     return has_clips(folder / "Train", _CLIPS) or has_clips(folder / "Test", _CLIPS)
 
 
@@ -60,5 +60,8 @@ def _labeled(clip: Path, labels: Path) -> Item:
         return Item(address=str(clip), is_video=True, name=clip.name)
     file = labels / f"{clip.name}.mat"
     return Item(
-        address=str(clip), is_video=True, name=clip.name, frame_labels=checked(memae_labels(file), clip, str(file))
+        address=str(clip),
+        is_video=True,
+        name=clip.name,
+        frame_labels=check_label_count(memae_labels(file), clip, str(file)),
     )

@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST and others in their form: one class is normal, all others are anomalous."""
+"""MNIST, Fashion-MNIST, and others in this format: one class is normal, all others are anomalous."""
 
 from __future__ import annotations
 
@@ -18,61 +18,61 @@ from offnormal.types import ANOMALOUS, NORMAL, Item
 
 log = logging.getLogger(__name__)
 
-Part = Literal["train", "t10k"]
-_PLACES = ("", "raw", "MNIST/raw", "FashionMNIST/raw")  # the files themselves, and where torchvision puts them
-_FILE = r"(.*[._-])?{part}-{what}[.-]idx[13]-ubyte(\.gz)?"
+Subset = Literal["train", "t10k"]
+_FOLDERS = ("", "raw", "MNIST/raw", "FashionMNIST/raw")  # the folder itself, and the folders of torchvision
+_FILE = r"(.*[._-])?{subset}-{content}[.-]idx[13]-ubyte(\.gz)?"
 _CLASSES = 10
-_THIRD = 3  # of the normal pictures every third is tested on, where there is no file for it
+_THIRD = 3  # without a test file, every third normal image is used for testing
 
 
 class MnistLayout:
-    """`train-images-idx3-ubyte.gz` and its like, also unpacked or with something before their names.
+    """`train-images-idx3-ubyte.gz` and similar files, also unpacked or with a prefix.
 
-    With both files, the normal class of `train` is learned from and all of `t10k` is tested on. With one, two of every
-    three pictures of the normal class are learned from; the third and all other classes are tested on.
+    With both subsets, the normal class of `train` is used for training and all of `t10k` for testing. With one subset,
+    two of every three images of the normal class are used for training; the third and all other classes for testing.
     """
 
-    tree = "ROOT/[train|t10k]-[images-idx3|labels-idx1]-ubyte[.gz]; --normal-class 3 says which class is normal"
+    tree = "ROOT/[train|t10k]-[images-idx3|labels-idx1]-ubyte[.gz]; --normal-class 3 chooses the normal class"
     source = "MNIST, http://yann.lecun.com/exdb/mnist; Fashion-MNIST, https://github.com/zalandoresearch/fashion-mnist"
     license = "CC BY-SA 3.0 (MNIST), MIT (Fashion-MNIST)"
-    by_class = True
+    categories_are_classes = True
 
     @staticmethod
     def recognizes(root: Path) -> bool:
-        """Whether the folder holds pictures of either part in IDX form."""
-        return any(_found(root, part, "images") for part in ("train", "t10k"))
+        """Whether the folder contains images of either subset in IDX format."""
+        return any(_find_file(root, subset, "images") for subset in ("train", "t10k"))
 
     @staticmethod
     def categories(root: Path) -> list[str]:
-        """Names of the classes: each can be the normal one."""
+        """Return the class names: each can be the normal class."""
         return [str(number) for number in range(_CLASSES)]
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
-        """The dataset in which one class is normal.
+        """Return the dataset in which one class is normal.
 
-        Raises DataError when none or an unknown class is named, for files that are missing, and for pictures and labels
-        of different number.
+        Raises DataError for no class or an unknown class, for missing files, and if the numbers of images and labels
+        differ.
         """
         if category is None:
-            raise DataError(f"{root}: say which class is normal: --normal-class 0 to 9 (--category all: each in turn)")
+            raise DataError(f"{root}: no normal class; expected --normal-class 0 to 9 (--category all: each in turn)")
         if category not in MnistLayout.categories(root):
             raise DataError(f"--normal-class {category}: expected a class from 0 to {_CLASSES - 1}")
-        parts = {part: found for part in ("train", "t10k") if (found := _read(root, part)) is not None}
-        if not parts:
-            raise DataError(f"{root}: expected the tree {MnistLayout.tree}")
-        if len(parts) == 2:
-            train = parts["train"].items(np.flatnonzero(parts["train"].labels == int(category)), int(category))
-            test = parts["t10k"].items(np.arange(len(parts["t10k"].labels)), int(category))
+        subsets = {name: subset for name in ("train", "t10k") if (subset := _read_subset(root, name)) is not None}
+        if not subsets:
+            raise DataError(f"{root}: not the mnist layout; expected {MnistLayout.tree}")
+        if len(subsets) == 2:
+            train = subsets["train"].items(np.flatnonzero(subsets["train"].labels == int(category)), int(category))
+            test = subsets["t10k"].items(np.arange(len(subsets["t10k"].labels)), int(category))
         else:
-            (only,) = parts.values()
-            train, test = _split(root, only, int(category))
+            (single,) = subsets.values()
+            train, test = _split(root, single, int(category))
         name = f"{root.resolve().name}_{category}"
         return Dataset(name=name, layout="mnist", root=root, category=category, train=train, test=test)
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _Subset:
     root: Path
     file: Path
     labels: np.ndarray  # (N,) uint8, classes
@@ -90,45 +90,47 @@ class _Part:
         )
 
 
-def _split(root: Path, part: _Part, normal: int) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    own = np.flatnonzero(part.labels == normal)
-    learned = np.delete(own, slice(_THIRD - 1, None, _THIRD))
-    tested = np.setdiff1d(np.arange(len(part.labels)), learned)
+def _split(root: Path, subset: _Subset, normal: int) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    normals = np.flatnonzero(subset.labels == normal)
+    train = np.delete(normals, slice(_THIRD - 1, None, _THIRD))
+    test = np.setdiff1d(np.arange(len(subset.labels)), train)
     log.warning(
-        "%s: only %s is there: %d of the %d pictures of class %d are learned from, the others tested on with those of "
-        "all other classes; not the published split",
+        "%s: only one file of images, %s; not the published split: %d of %d images of class %d are used for training, "
+        "the others and all other classes for testing",
         root,
-        part.file.name,
-        len(learned),
-        len(own),
+        subset.file.name,
+        len(train),
+        len(normals),
         normal,
     )
-    return part.items(learned, normal), part.items(tested, normal)
+    return subset.items(train, normal), subset.items(test, normal)
 
 
-def _read(root: Path, part: str) -> _Part | None:
-    images, labels = _found(root, part, "images"), _found(root, part, "labels")
+def _read_subset(root: Path, name: str) -> _Subset | None:
+    images, labels = _find_file(root, name, "images"), _find_file(root, name, "labels")
     if images is None:
         return None
     if labels is None:
-        raise DataError(f"{images}: no labels beside it; expected {part}-labels-idx1-ubyte.gz")
-    found, shape = read_idx(labels), idx_shape(images)
-    if found.shape != shape[:1]:
-        raise DataError(f"{labels}: labels of shape {found.shape} for pictures of shape {shape} in {images.name}")
-    if len(found) and found.max() >= _CLASSES:
-        raise DataError(f"{labels}: a label of {found.max()}; expected classes from 0 to {_CLASSES - 1}")
-    return _Part(root, images, found)
+        raise DataError(f"{images}: no label file; expected {name}-labels-idx1-ubyte.gz next to it")
+    values, shape = read_idx(labels), idx_shape(images)
+    if values.shape != shape[:1]:
+        raise DataError(
+            f"{labels}: labels of shape {values.shape} for images of shape {shape} in {images.name}; expected one each"
+        )
+    if len(values) and values.max() >= _CLASSES:
+        raise DataError(f"{labels}: label {values.max()}; expected classes from 0 to {_CLASSES - 1}")
+    return _Subset(root, images, values)
 
 
-def _found(root: Path, part: str, what: str) -> Path | None:
-    """The file, unpacked rather than packed; DataError when there are several that it could be."""
-    pattern = re.compile(_FILE.format(part=part, what=what), re.IGNORECASE)
-    for place in _PLACES:
-        folder = root / place
+def _find_file(root: Path, subset: str, content: str) -> Path | None:
+    """Return the file, preferably unpacked; DataError if several files match."""
+    pattern = re.compile(_FILE.format(subset=subset, content=content), re.IGNORECASE)
+    for name in _FOLDERS:
+        folder = root / name
         files = sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name)) if folder.is_dir() else []
         names = {path.name.removesuffix(".gz") for path in files}
         if len(names) > 1:
-            raise DataError(f"{folder} holds {', '.join(sorted(names))}: keep datasets in folders of their own")
+            raise DataError(f"{folder}: several datasets ({', '.join(sorted(names))}); use one folder per dataset")
         if files:
             return files[0]
     return None

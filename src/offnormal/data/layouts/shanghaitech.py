@@ -1,4 +1,4 @@
-"""ShanghaiTech Campus as published: training videos as .avi, test videos as frames, labels and masks as .npy."""
+"""ShanghaiTech Campus as published: .avi training videos, test videos as frames, labels and masks as .npy."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from offnormal.data.dataset import Dataset
 from offnormal.data.frame_labels import read_labels
-from offnormal.data.layouts.categories import OneDataset, refuse_category
-from offnormal.data.layouts.clips import checked_masks, clip_folders, holds, video_items
+from offnormal.data.layouts.categories import SingleCategoryLayout, reject_category
+from offnormal.data.layouts.clips import check_mask_count, clip_folders, has_subfolder, video_items
 from offnormal.errors import DataError
 from offnormal.sources.paths import videos_in
 from offnormal.types import Item, MaskSource
@@ -15,10 +15,10 @@ from offnormal.types import Item, MaskSource
 _LABELS, _MASKS = "test_frame_mask", "test_pixel_mask"
 
 
-class ShanghaiTechLayout(OneDataset):
+class ShanghaiTechLayout(SingleCategoryLayout):
     """`training/videos` (or `training/frames`), `testing/frames`, `test_frame_mask`, `test_pixel_mask`.
 
-    Where training videos lie both as .avi and as frames, the frames are taken. Masks are read a frame at a time.
+    If training videos exist both as .avi and as frames, the frames are used. Masks are read one frame at a time.
     """
 
     tree = (
@@ -30,20 +30,20 @@ class ShanghaiTechLayout(OneDataset):
 
     @staticmethod
     def recognizes(root: Path) -> bool:
-        """Whether `training/videos`, or the folder of frame or pixel labels, is there."""
+        """Whether the folder contains `training/videos`, or a folder of frame or pixel labels."""
         training, testing = root / "training", root / "testing"
         return (
-            holds(root, _LABELS, _MASKS)
-            or (testing.is_dir() and holds(testing, _LABELS, _MASKS))
-            or (training.is_dir() and holds(training, "videos"))
+            has_subfolder(root, _LABELS, _MASKS)
+            or (testing.is_dir() and has_subfolder(testing, _LABELS, _MASKS))
+            or (training.is_dir() and has_subfolder(training, "videos"))
         )
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
-        """The dataset; DataError when the tree or a label file is not as expected, or a category is asked for."""
-        refuse_category(category, "shanghaitech")
+        """Return the dataset; DataError for a category, or if the tree or a label file is not as expected."""
+        reject_category(category, "shanghaitech")
         if not ShanghaiTechLayout.recognizes(root):
-            raise DataError(f"{root}: expected the tree {ShanghaiTechLayout.tree}")
+            raise DataError(f"{root}: not the shanghaitech layout; expected {ShanghaiTechLayout.tree}")
         training, clips = root / "training", clip_folders(root / "testing" / "frames")
         files = training / "videos"
         labels, masks = (_folder(root, name) for name in (_LABELS, _MASKS))
@@ -57,8 +57,8 @@ class ShanghaiTechLayout(OneDataset):
 
 
 def _folder(root: Path, name: str) -> Path | None:
-    places = (root / "testing" / name, root / name)
-    return next((place for place in places if place.is_dir()), None)
+    candidates = (root / "testing" / name, root / name)
+    return next((candidate for candidate in candidates if candidate.is_dir()), None)
 
 
 def _labeled(clip: Path, labels: Path | None, masks: Path | None) -> Item:
@@ -68,5 +68,5 @@ def _labeled(clip: Path, labels: Path | None, masks: Path | None) -> Item:
         is_video=True,
         name=clip.name,
         frame_labels=read_labels(labels / f"{clip.name}.npy", clip) if labels is not None else None,
-        masks=checked_masks(MaskSource(path=source), clip) if source is not None and source.is_file() else None,
+        masks=check_mask_count(MaskSource(path=source), clip) if source is not None and source.is_file() else None,
     )

@@ -1,4 +1,4 @@
-"""UCSD Ped1 and Ped2 as published: clips as folders of TIFF frames, intervals in a `.m` file, masks in `*_gt`."""
+"""UCSD Ped1 and Ped2 as published: clips as folders of TIFF frames, spans in a `.m` file, masks in `*_gt`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from offnormal.data.dataset import Dataset
-from offnormal.data.frame_labels import Span, from_spans, ucsd_spans
+from offnormal.data.frame_labels import Span, labels_from_spans, ucsd_spans
 from offnormal.data.frame_masks import frame_labels, open_masks
-from offnormal.data.layouts.categories import one_category
-from offnormal.data.layouts.clips import checked_masks, clip_folders, has_clips, video_items
+from offnormal.data.layouts.categories import select_category
+from offnormal.data.layouts.clips import check_mask_count, clip_folders, has_clips, video_items
 from offnormal.data.layouts.labeled import subfolders
-from offnormal.errors import DataError
+from offnormal.errors import DataError, counted
 from offnormal.sources.paths import is_frame_folder
 from offnormal.sources.video_index import count_frames
 from offnormal.types import Item, MaskSource
@@ -25,9 +25,8 @@ _TRAIN, _TEST = r"Train\d+", r"Test\d+"
 class UcsdLayout:
     """`UCSDped1` and `UCSDped2`; the root is the whole dataset, or one of the two.
 
-    The frame labels are those of the `.m` file; where there is none, a frame is anomalous when its mask marks any
-    pixel, as the authors' scripts have it. Ped1 has masks for 10 of its 36 test clips. Whatever else lies in the
-    folders is passed over.
+    Frame labels come from the `.m` file; without it, a frame is anomalous if its mask marks any pixel, as in the
+    authors' scripts. Ped1 has masks for 10 of its 36 test clips. Other files are ignored.
     """
 
     tree = (
@@ -39,22 +38,22 @@ class UcsdLayout:
 
     @staticmethod
     def recognizes(root: Path) -> bool:
-        """Whether `Train/Train001` or `Test/Test001` lies in the folder, or in UCSDped1 or UCSDped2 in it."""
+        """Whether the folder, or UCSDped1 or UCSDped2 in it, contains `Train/Train001` or `Test/Test001`."""
         return _is_pedestrians(root) or bool(UcsdLayout.categories(root))
 
     @staticmethod
     def categories(root: Path) -> list[str]:
-        """UCSDped1 and UCSDped2, those of them that are there; empty when the folder is one of them itself."""
+        """Return which of UCSDped1 and UCSDped2 exist; empty if the folder is itself one of them."""
         if _is_pedestrians(root):
             return []
         return [folder.name for folder in subfolders(_inner(root)) if _is_pedestrians(folder)]
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
-        """The dataset of one of the two; DataError when the tree or the labels are not as expected."""
-        folder, category = one_category(_inner(root), category, UcsdLayout.categories(root))
+        """Return the dataset of one of the two; DataError if the tree or the labels are not as expected."""
+        folder, category = select_category(_inner(root), category, UcsdLayout.categories(root))
         if not _is_pedestrians(folder):
-            raise DataError(f"{folder}: expected the tree {UcsdLayout.tree}")
+            raise DataError(f"{folder}: not the ucsd layout; expected {UcsdLayout.tree}")
         return Dataset(
             name=category or folder.resolve().name,
             layout="ucsd",
@@ -86,24 +85,28 @@ def _test_clips(folder: Path) -> tuple[Item, ...]:
 
 
 def _script(folder: Path) -> Path | None:
-    found = sorted(path for path in folder.glob("*.m") if not path.name.startswith("."))
-    named = [path for path in found if path.stem == folder.resolve().parent.name] or found
-    if len(named) > 1:
-        raise DataError(f"{folder}: {', '.join(path.name for path in named)}; expected one file of anomalous intervals")
-    return named[0] if named else None
+    scripts = sorted(path for path in folder.glob("*.m") if not path.name.startswith("."))
+    matches = [path for path in scripts if path.stem == folder.resolve().parent.name] or scripts
+    if len(matches) > 1:
+        raise DataError(
+            f"{folder}: {', '.join(path.name for path in matches)}; expected one .m file of anomalous spans"
+        )
+    return matches[0] if matches else None
 
 
 def _from_script(clip: Path, script: Path, spans: list[list[Span]]) -> np.ndarray:
-    """The clip's number says which statement of the script is its own, so that single clips keep their labels."""
+    """Return the labels in the statement with the number of the clip, so that a subset of clips keeps its labels."""
     number = int(re.sub(r"\D", "", clip.name))
     if not 1 <= number <= len(spans):
-        raise DataError(f"{script}: intervals of {len(spans)} clips, none for {clip.name}; is it the file of this set?")
-    return from_spans(spans[number - 1], count_frames(clip), f"{script}, clip {number}")
+        raise DataError(
+            f"{script}: spans of {counted(len(spans), 'clip')}, none for {clip.name}; check that it is the right file"
+        )
+    return labels_from_spans(spans[number - 1], count_frames(clip), f"{script}, clip {number}")
 
 
 def _masks(clip: Path) -> MaskSource | None:
     folder = clip.with_name(f"{clip.name}_gt")
-    return checked_masks(MaskSource(path=folder), clip) if is_frame_folder(folder) else None
+    return check_mask_count(MaskSource(path=folder), clip) if is_frame_folder(folder) else None
 
 
 def _labels(clip: Path, masks: MaskSource | None) -> np.ndarray | None:

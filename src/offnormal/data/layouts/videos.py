@@ -1,4 +1,4 @@
-"""Your own videos: a folder to learn from and one to test on, with labels and masks if there are any."""
+"""Your own videos: training and test folders, with optional labels and masks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 from offnormal.data.dataset import Dataset
-from offnormal.data.layouts.categories import one_category, sets_in
-from offnormal.data.layouts.clips import names_below
+from offnormal.data.layouts.categories import list_categories, select_category
+from offnormal.data.layouts.clips import relative_names
 from offnormal.data.layouts.labeled import NORMAL_NAMES, subfolders
-from offnormal.data.layouts.video_truth import TRUTH_FOLDERS, Truth
+from offnormal.data.layouts.video_truth import TRUTH_FOLDERS, GroundTruth
 from offnormal.errors import DataError
 from offnormal.sources.paths import VIDEO_SUFFIXES, images_in, is_frame_folder, is_video, videos_below, videos_in
 from offnormal.types import Item
@@ -19,13 +19,13 @@ _TEST = ("test", "testing", "eval", "evaluation")
 
 
 class VideosLayout:
-    """`train` and `test` folders of video files or folders of frames, or one folder of normal videos alone.
+    """`train` and `test` folders of video files or folders of frames, or a single folder of normal videos.
 
-    Videos may lie in subfolders, and are then called `subfolder/name`. See `video_truth` for labels and masks.
+    Videos in subfolders are named `subfolder/name`. See `video_truth` for labels and masks.
     """
 
     tree = (
-        "train/*.mp4  [test/*.mp4]  [labels/<video>.npy|.csv|.txt, or beside the video, or gt.npz]  "
+        "train/*.mp4  [test/*.mp4]  [labels/<video>.npy|.csv|.txt, or next to the video, or gt.npz]  "
         "[masks/<video>.npy|.npz, or masks/<video>/*.png]; any video format, or folders of frames"
     )
     source = "your own videos"
@@ -33,22 +33,22 @@ class VideosLayout:
 
     @staticmethod
     def recognizes(root: Path) -> bool:
-        """Whether there are videos in train or test, also one folder down, or videos and no picture in the folder.
+        """Whether train or test, also in a subfolder, contains videos, or the folder contains videos but no images.
 
-        Folders of frames alone count when their pictures are numbered without a gap, unlike sorted pictures.
+        If there are only folders of frames, their images must be numbered without gaps, unlike unrelated images.
         """
-        return _is_set(root) or bool(VideosLayout.categories(root)) or _is_plain(root)
+        return _is_dataset(root) or bool(VideosLayout.categories(root)) or _is_plain(root)
 
     @staticmethod
     def categories(root: Path) -> list[str]:
-        """Names of the folders with a train or test folder of videos each; empty when the folder is one itself."""
-        return sets_in(root, _is_set)
+        """Return the names of subfolders with a train or test folder of videos; empty if the folder is itself one."""
+        return list_categories(root, _is_dataset)
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
-        """The dataset of one category; DataError for an empty tree and for labels or masks that do not fit."""
-        folder, category = one_category(root, category, VideosLayout.categories(root))
-        train, test = _part(folder, _TRAIN), _part(folder, _TEST)
+        """Return the dataset of one category; DataError for an empty tree, or for labels or masks that do not match."""
+        folder, category = select_category(root, category, VideosLayout.categories(root))
+        train, test = _find_folder(folder, _TRAIN), _find_folder(folder, _TEST)
         if train is None and test is None:
             train = folder
         return from_videos(train=train, test=test, root=folder, category=category)
@@ -57,62 +57,63 @@ class VideosLayout:
 def from_videos(
     *, train: Path | None = None, test: Path | None = None, root: Path | None = None, category: str | None = None
 ) -> Dataset:
-    """A dataset from folders of videos, single video files, or single folders of frames.
+    """Return a dataset from folders of videos, single video files, or single folders of frames.
 
-    Raises DataError for one that holds no video, and for labels or masks that do not fit.
+    Raises DataError for a folder without videos, and for labels or masks that do not match.
     """
     root = root or train or test
     if root is None:
-        raise DataError("no data: expected a folder of videos, or one video")
-    training = _named(train) if train is not None else {}
-    tested = _named(test) if test is not None else {}
+        raise DataError("no data; expected a folder of videos, or a video")
+    train_videos = _list_videos(train) if train is not None else {}
+    test_videos = _list_videos(test) if test is not None else {}
     return Dataset(
         name=category or (root.stem if root.is_file() else root.resolve().name),
         layout="videos",
         root=root if root.is_dir() else root.parent,
         category=category,
-        train=tuple(Item(address=str(path), is_video=True, name=name) for name, path in training.items()),
-        test=Truth.near(test).videos(tested) if test is not None else (),
+        train=tuple(Item(address=str(path), is_video=True, name=name) for name, path in train_videos.items()),
+        test=GroundTruth.find(test).videos(test_videos) if test is not None else (),
     )
 
 
-def _named(place: Path) -> dict[str, Path]:
-    """Name -> video: its path below the place without suffix, or with it where two would be called the same."""
-    if is_video(place) or is_frame_folder(place):
-        return {place.resolve().name if place.is_dir() else place.stem: place}
-    found = [path for path in videos_below(place) if path.relative_to(place).parts[0] not in TRUTH_FOLDERS]
-    if not found:
+def _list_videos(path: Path) -> dict[str, Path]:
+    """Return name -> video; see `relative_names`."""
+    if is_video(path) or is_frame_folder(path):
+        return {path.resolve().name if path.is_dir() else path.stem: path}
+    videos = [video for video in videos_below(path) if video.relative_to(path).parts[0] not in TRUTH_FOLDERS]
+    if not videos:
         raise DataError(
-            f"{place}: no video in it; expected video files ({', '.join(sorted(VIDEO_SUFFIXES)[:8])}, ...) or folders "
-            "of numbered pictures"
+            f"{path}: no videos; expected video files ({', '.join(sorted(VIDEO_SUFFIXES)[:8])}, ...) or folders of "
+            "numbered images"
         )
-    return {name: path for path, name in names_below(place, found).items()}
+    return {name: video for video, name in relative_names(path, videos).items()}
 
 
-def _part(root: Path, names: tuple[str, ...]) -> Path | None:
-    found = [folder for folder in subfolders(root) if folder.name.casefold() in names]
-    if len(found) > 1:
-        raise DataError(f"{root}: {' and '.join(path.name for path in found)} mean the same; keep one of them")
-    return found[0] if found else None
+def _find_folder(root: Path, names: tuple[str, ...]) -> Path | None:
+    matches = [folder for folder in subfolders(root) if folder.name.casefold() in names]
+    if len(matches) > 1:
+        raise DataError(f"{root}: {' and '.join(path.name for path in matches)} mean the same; expected only one")
+    return matches[0] if matches else None
 
 
-def _is_set(root: Path) -> bool:
-    parts = [folder for folder in subfolders(root) if folder.name.casefold() in (*_TRAIN, *_TEST)]
-    if any(videos_in(part, recursive=True) for part in parts):
+def _is_dataset(root: Path) -> bool:
+    folders = [folder for folder in subfolders(root) if folder.name.casefold() in (*_TRAIN, *_TEST)]
+    if any(videos_in(folder, recursive=True) for folder in folders):
         return True
-    clips = [clip for part in parts if part.name.casefold() != "normal" for clip in videos_below(part)]
+    clips = [clip for folder in folders if folder.name.casefold() != "normal" for clip in videos_below(folder)]
     return bool(clips) and all(_is_sequence(clip) for clip in clips)
 
 
 def _is_sequence(clip: Path) -> bool:
     if clip.name.casefold() in NORMAL_NAMES:
         return False
-    numbers = [re.search(r"(\d+)$", path.stem) for path in images_in(clip, recursive=False)]
-    found = [int(number[1]) for number in numbers if number]
-    return len(found) > 1 and len(found) == len(numbers) and found == list(range(found[0], found[0] + len(found)))
+    matches = [re.search(r"(\d+)$", path.stem) for path in images_in(clip, recursive=False)]
+    numbers = [int(match[1]) for match in matches if match]
+    is_complete = len(numbers) > 1 and len(numbers) == len(matches)
+    return is_complete and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
 def _is_plain(root: Path) -> bool:
-    found = videos_in(root, recursive=True)
-    folders = {folder.casefold() for path in found for folder in path.relative_to(root).parts[:-1]}
-    return bool(found) and not folders.intersection((*_TRAIN, *_TEST)) and not images_in(root)
+    videos = videos_in(root, recursive=True)
+    folders = {folder.casefold() for path in videos for folder in path.relative_to(root).parts[:-1]}
+    return bool(videos) and not folders.intersection((*_TRAIN, *_TEST)) and not images_in(root)

@@ -99,7 +99,7 @@ class EmbeddingAEOptions(DetectorOptions):
         found: dict[str, object] = {}
         if self.sampling == "auto":
             found["sampling"] = "uniform" if of == "clips" and not self._given(*_BY_WINDOWS) else "window"
-        if of == "pictures" and self.frames is None and self.sampling != "uniform":
+        if of == "images" and self.frames is None and self.sampling != "uniform":
             found["frames"] = 1
         return type(self).model_validate({**self.model_dump(exclude_unset=True), **found})
 

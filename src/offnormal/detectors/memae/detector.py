@@ -104,7 +104,7 @@ class MemAE(TrainedDetector[MemAEOptions]):
     @classmethod
     def adapt_options(cls, options: MemAEOptions, *, data: DataKind, shown: float) -> MemAEOptions:
         """With the form that suits the data."""
-        return options.decided(videos=data != "pictures", shown=shown)
+        return options.decided(videos=data != "images", shown=shown)
 
     @classmethod
     def default_side(cls, options: MemAEOptions) -> int:
