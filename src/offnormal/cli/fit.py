@@ -112,7 +112,7 @@ def _as_text(run: Run) -> list[str]:
     data, weights = bundle.card["data"], bundle.card["weights"]
     size = bundle.detector.input.size
     things = f"frames of {counted(data['videos'], 'video', 'videos')}" if data["kind"] == "video" else "images"
-    things = data.get("things", things)
+    things = "clips" if data.get("unit") == "clip" else things
     lines = [
         f"{bundle.detector.name} on {data['name']}: {data['images']} normal {things} at {size[0]} x {size[1]} px",
         *(f"weights      {card['backbone']} from {card['source']} ({card['license']})" for card in weights),
@@ -127,9 +127,9 @@ def _as_text(run: Run) -> list[str]:
     else:
         lines.append(f"threshold    {bundle.calibration.threshold:.6g}")
         lines.append(f"promise      {bundle.calibration.explanation}")
-    for one in run.elsewhere:
+    for one in run.destinations:
         lines.append(
-            f"{one.name:<12} {one.place or 'never reached'}{', incomplete' if one.missing and one.place else ''}"
+            f"{one.name:<12} {one.location or 'never reached'}{', incomplete' if one.missing and one.location else ''}"
         )
     return [*lines, f"bundle       {bundle.path}"]
 
@@ -140,9 +140,9 @@ def _trained(training: Mapping[str, Any]) -> str:
     best = ""
     if training["best_step"] is not None:
         best = f"; lowest validation loss {training['best_loss']:.4g} after epoch {training['best_epoch']}"
-    if training["early_loss"] is not None:
-        best += f", {training['early_loss']:.4g} while the embedder was frozen"
-    kept = f"; {training['kept_back']} kept back"
+    if training["frozen_loss"] is not None:
+        best += f", {training['frozen_loss']:.4g} while the embedder was frozen"
+    kept = f"; {training['held_out']} held out"
     return f"{training['steps']} steps, {training['epochs']} epochs{why}{best}{kept}"
 
 
@@ -164,7 +164,7 @@ def _as_json(run: Run) -> dict[str, object]:
             "kind": calibration.kind,
             "normals": len(calibration.scores),
         },
-        "elsewhere": {one.name: {"place": one.place, "missing": one.missing} for one in run.elsewhere},
+        "destinations": {one.name: {"location": one.location, "missing": one.missing} for one in run.destinations},
         "skipped": [{"path": bad.path, "reason": bad.reason} for bad in run.skipped],
     }
 
