@@ -33,7 +33,7 @@ from offnormal.detectors.mnad import MNAD
 from offnormal.detectors.mnad.scores import per_video_score
 from offnormal.metrics.video import FrameScores, video_metrics
 from offnormal.run import Run
-from offnormal.training.split import keep_back, number_kept_back
+from offnormal.training.split import choose_held_out, count_held_out
 from offnormal.verbs.evaluate import evaluate_run
 from offnormal.verbs.fit import fit_config, fit_run
 from offnormal.verbs.loading import load_items
@@ -81,9 +81,9 @@ def learning_on(run: Run, dataset: Dataset, every: str | None, given: argparse.N
     made.load_state(known.state_dict())
     config = build(fit_config("mnad"), {"every": every} if every else {}, environment={})
     assert isinstance(config, TrainConfig)
-    whole = load_items(dataset.train, made.input, config, config, progress=None, what="", every_s=config.every)
-    count = number_kept_back(len(whole), share=config.hold_out, wanted=0)
-    kept = keep_back(
+    whole = load_items(dataset.train, made.input, config, config, progress=None, task="", every_s=config.every)
+    count = count_held_out(len(whole), share=config.hold_out, needed=0)
+    kept = choose_held_out(
         {group: len(whole.with_groups({group})) for group in whole.groups()}, count, seed=known.options.seed
     )
     with torch.inference_mode():

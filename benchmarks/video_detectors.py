@@ -28,7 +28,7 @@ from offnormal.data.survey import choose_input, survey
 from offnormal.data.video_loader import VideoLoader
 from offnormal.metrics.video import FrameScores, VideoMetrics, video_metrics
 from offnormal.scoring import Scorer, choose_device, score_items
-from offnormal.training.statistics import learn
+from offnormal.training.statistics import fit_statistics
 from offnormal.types import Unit
 
 # row -> (detector, its options, size)
@@ -80,12 +80,18 @@ def fit(footage: Footage, setting: str, path: Path) -> Bundle:
     detector = made(chosen, spec)
     detector.load_pretrained()
     loader = VideoLoader(footage.dataset.train, spec, batch_size=16, every_s=footage.every_s, cache="ram")
-    left_out = learn(detector, loader, device=choose_device("cpu"))
+    normal_scores = fit_statistics(detector, loader, device=choose_device("cpu"))
     bundle = Bundle(detector)
-    assert left_out is not None
-    groups = [sample.group for sample in left_out.samples]
+    assert normal_scores is not None
+    groups = [sample.group for sample in normal_scores.samples]
     bundle.calibration = calibrate_scores(
-        left_out.score, None, rate=None, kind=left_out.kind, bundle=bundle.hash, groups=groups, things="frames"
+        normal_scores.score,
+        None,
+        rate=None,
+        kind=normal_scores.kind,
+        bundle=bundle.hash,
+        groups=groups,
+        things="frames",
     )
     bundle.save(path)
     return bundle

@@ -18,11 +18,11 @@ def copy(fitted, tmp_path):
     return shutil.copytree(fitted / "bundle", tmp_path / "a bündle")
 
 
-def test_a_bundle_is_found_by_its_own_path_and_by_its_run(fitted):
+def test_a_bundle_is_loaded_from_its_folder_or_its_run(fitted):
     assert load(fitted).hash == load(fitted / "bundle").hash
 
 
-def test_saved_again_elsewhere_it_is_the_same(copy, tmp_path):
+def test_a_bundle_saved_to_another_folder_is_the_same(copy, tmp_path):
     loaded = load(copy)
     loaded.save(tmp_path / "deep" / "er" / "again.bundle")
     again = load(tmp_path / "deep" / "er" / "again.bundle")
@@ -32,14 +32,14 @@ def test_saved_again_elsewhere_it_is_the_same(copy, tmp_path):
     assert again.card["weights"] == loaded.card["weights"]
 
 
-def test_how_clips_are_made_is_stored(copy):
+def test_the_clip_settings_are_stored(copy):
     detector = load(copy).detector
     detector.input = replace(detector.input, fps=2.5, hop=3, targets=())
     stored = yaml.safe_load(yaml.safe_dump(describe(detector)))
     assert rebuild(stored).input == detector.input
 
 
-def test_a_bundle_from_before_clips_still_loads(copy):
+def test_a_bundle_without_clip_settings_loads(copy):
     config = yaml.safe_load((copy / "config.yaml").read_text(encoding="utf-8"))
     for key in ("fps", "sampling", "hop", "targets"):
         del config["input"][key]
@@ -51,7 +51,7 @@ def test_a_bundle_from_before_clips_still_loads(copy):
     assert (spec.fps, spec.sampling, spec.hop, spec.targets) == (None, "window", 1, (-1,))
 
 
-def test_saving_over_a_bundle_replaces_it_whole(copy):
+def test_saving_over_a_bundle_replaces_it(copy):
     loaded = load(copy)
     loaded.save(copy)
     assert load(copy).hash == loaded.hash
@@ -77,8 +77,8 @@ def test_a_changed_or_missing_file_is_named(copy, name):
         load(copy)
 
 
-def test_a_missing_card_another_format_and_no_json_are_explained(copy, tmp_path):
-    with pytest.raises(BundleError, match="no bundle there"):
+def test_a_missing_card_another_format_and_invalid_json_are_explained(copy, tmp_path):
+    with pytest.raises(BundleError, match="no bundle found"):
         load(tmp_path)
     card = json.loads((copy / "card.json").read_text())
     (copy / "card.json").write_text(json.dumps({**card, "format_version": 99}))
@@ -97,7 +97,7 @@ def test_a_tampered_calibration_is_refused(copy):
         load(copy)
 
 
-def test_without_calibration_it_loads_and_says_so_by_none(copy):
+def test_a_bundle_without_calibration_loads(copy):
     (copy / "calibration.json").unlink()
     assert load(copy).calibration is None
 
@@ -108,19 +108,19 @@ def test_a_calibration_of_another_bundle_is_refused(copy):
     foreign = calibrate_scores(scores, scores, rate=None, kind="held_out", bundle="other")
     with pytest.raises(CalibrationError, match="belongs to"):
         loaded.replace_calibration(foreign)
-    own = calibrate_scores(scores, scores, rate=None, kind="held_out", bundle=loaded.hash)
-    loaded.replace_calibration(own)
-    assert load(copy).calibration == own
+    calibration = calibrate_scores(scores, scores, rate=None, kind="held_out", bundle=loaded.hash)
+    loaded.replace_calibration(calibration)
+    assert load(copy).calibration == calibration
 
 
-def test_the_hash_follows_every_tensor(copy):
+def test_the_hash_depends_on_every_tensor(copy):
     detector = load(copy).detector
     before = state_hash(detector)
     detector.gaussians[0].center[0, 0] += 1
     assert state_hash(detector) != before
 
 
-def test_nothing_is_saved_of_a_detector_that_is_not_fitted(copy, tmp_path):
+def test_a_detector_that_is_not_fitted_is_not_saved(copy, tmp_path):
     loaded = load(copy)
     loaded.detector = loaded.detector.blank()
     with pytest.raises(NotFittedError):
@@ -132,7 +132,7 @@ def test_no_file_of_a_bundle_needs_pickle(copy):
     assert {p.suffix for p in copy.iterdir()} == {".safetensors", ".yaml", ".json"}
 
 
-def test_a_full_disk_leaves_the_old_bundle(copy, monkeypatch):
+def test_a_full_disk_leaves_the_old_bundle_intact(copy, monkeypatch):
     from safetensors import SafetensorError
 
     from offnormal.errors import OffnormalError

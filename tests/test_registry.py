@@ -13,8 +13,8 @@ from tests.data.tree import draw
 LAYOUT = "offnormal.data.layouts.mvtec:MvtecLayout"
 
 
-def forget():
-    """Forget what this process has found installed, with the commands made of it."""
+def clear_caches():
+    """Clear the entries that this process has cached, and the commands built from them."""
     for cached in (registry._entries, registry._warn_once):
         cached.cache_clear()
     for command in ("fit", "import_"):
@@ -23,11 +23,11 @@ def forget():
 
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """Installs a distribution: its folder for entry points of one group, on the path of this process."""
+    """Install a distribution with entry points of one group on the path of this process."""
     site = tmp_path / "site"
     site.mkdir()
     monkeypatch.syspath_prepend(str(site))
-    forget()
+    clear_caches()
 
     def write(distribution, group, **points):
         folder = site / f"{distribution.replace('-', '_')}-1.2.dist-info"
@@ -38,37 +38,37 @@ def install(tmp_path, monkeypatch):
         return site
 
     yield write
-    forget()
+    clear_caches()
 
 
 @pytest.mark.parametrize("kind", ["detectors", "layouts"])
 def test_every_entry_has_a_summary_and_a_class_that_can_be_imported(kind):
-    known = registry.names(kind)
-    assert known
-    assert all(known.values())
-    for name in known:
+    summaries = registry.names(kind)
+    assert summaries
+    assert all(summaries.values())
+    for name in summaries:
         assert isinstance(registry.resolve(kind, name), type)
 
 
-def test_resolve_gives_the_class():
+def test_resolve_returns_the_class():
     assert registry.resolve("layouts", "mvtec") is MvtecLayout
 
 
 @pytest.mark.parametrize(
     ("kind", "name", "hint"),
     [
-        ("detectors", "padin", "no detector is called 'padin': did you mean 'padim'"),
+        ("detectors", "padin", "unknown detector 'padin': did you mean 'padim'"),
         ("detectors", "PaDiM", "did you mean 'padim'"),
-        ("layouts", "mvtek", "no layout is called 'mvtek': did you mean 'mvtec'"),
-        ("layouts", "qqq", "'qqq': known are mvtec, ganomaly, ucsd, "),
+        ("layouts", "mvtek", "unknown layout 'mvtek': did you mean 'mvtec'"),
+        ("layouts", "qqq", "'qqq': expected one of mvtec, ganomaly, ucsd, "),
     ],
 )
-def test_an_unknown_name_gets_the_nearest_one(kind, name, hint):
+def test_an_unknown_name_is_answered_with_the_closest_one(kind, name, hint):
     with pytest.raises(ConfigError, match=hint):
         registry.resolve(kind, name)
 
 
-def test_other_packages_add_their_own(install):
+def test_other_packages_register_their_own_classes(install):
     install("acme-tools", "layouts", mine=LAYOUT)
     assert registry.names("layouts")["mine"] == "plug-in of acme-tools 1.2"
     assert registry.resolve("layouts", "mine") is MvtecLayout
@@ -76,7 +76,7 @@ def test_other_packages_add_their_own(install):
     assert "mine" not in registry.names("detectors")
 
 
-def test_names_are_listed_without_importing_a_plug_in(install, capsys):
+def test_names_are_listed_without_importing_plug_ins(install, capsys):
     site = install("acme", "detectors", fragile="acme_fragile:Fragile")
     (site / "acme_fragile.py").write_text("raise RuntimeError('imported')")
     assert "fragile" in registry.names("detectors")
@@ -87,7 +87,7 @@ def test_names_are_listed_without_importing_a_plug_in(install, capsys):
     assert "acme_fragile" not in sys.modules
 
 
-BROKEN = {  # target -> what is said of it
+BROKEN = {  # target -> message
     "acme_missing:Layout": "ModuleNotFoundError: No module named 'acme_missing'",
     "acme_raises:Layout": "ZeroDivisionError: division by zero",
     "acme_syntax:Layout": "SyntaxError",
@@ -100,7 +100,7 @@ BROKEN = {  # target -> what is said of it
 
 
 @pytest.mark.parametrize(("target", "fault"), BROKEN.items())
-def test_a_broken_layout_is_one_warning_and_all_others_work(target, fault, install, tmp_path, capsys, caplog):
+def test_a_broken_layout_is_one_warning_and_the_others_work(target, fault, install, tmp_path, capsys, caplog):
     site = install("acme-tools", "layouts", broken=target)
     (site / "acme_raises.py").write_text("1 / 0")
     (site / "acme_syntax.py").write_text("this is no Python")
@@ -129,7 +129,7 @@ def test_a_broken_layout_is_one_warning_and_all_others_work(target, fault, insta
         ("backbones", LAYOUT, "expected a subclass of offnormal.backbones.video.base.VideoBackbone"),
     ],
 )
-def test_a_class_that_is_not_what_it_is_registered_as_is_broken(kind, target, fault, install):
+def test_a_class_that_breaks_its_contract_is_broken(kind, target, fault, install):
     install("acme", kind, broken=target)
     with pytest.raises(OffnormalError, match=r"of acme 1\.2 is broken") as caught:
         registry.resolve(kind, "broken")
@@ -137,7 +137,7 @@ def test_a_class_that_is_not_what_it_is_registered_as_is_broken(kind, target, fa
     assert "broken" not in registry.resolve_all(kind)
 
 
-def test_options_of_a_detector_without_a_default_are_a_fault(install, capsys):
+def test_detector_options_without_a_default_are_a_fault(install, capsys):
     site = install("acme", "detectors", demanding="acme_demanding:Demanding")
     (site / "acme_demanding.py").write_text(
         "from offnormal.detectors.baselines.pixel_gaussian import PixelGaussian, PixelGaussianOptions\n"
@@ -148,7 +148,7 @@ def test_options_of_a_detector_without_a_default_are_a_fault(install, capsys):
     assert "the class Demanding with options that have no default: width" in capsys.readouterr().err
 
 
-def test_commands_that_look_at_every_entry_work_beside_broken_ones(install, capsys):
+def test_commands_on_all_entries_work_beside_broken_ones(install, capsys):
     for kind in ("backbones", "sinks"):
         install(f"acme-{kind}", kind, broken="acme_missing:Thing")
     assert run(["list", "sinks"]) == 0
@@ -159,22 +159,20 @@ def test_commands_that_look_at_every_entry_work_beside_broken_ones(install, caps
     assert "no encoder is called 'resnet'" in capsys.readouterr().err
 
 
-def test_built_in_names_cannot_be_taken_over(install, caplog):
+def test_built_in_names_cannot_be_replaced(install, caplog):
     install("acme", "layouts", mvtec="acme:Layout")
     for _ in range(2):
         assert registry.resolve("layouts", "mvtec") is MvtecLayout
     (record,) = caplog.records
-    assert record.message == (
-        "offnormal itself and acme 1.2 both register the layout 'mvtec': the one of offnormal itself is used"
-    )
+    assert record.message == ("offnormal and acme 1.2 both register the layout 'mvtec'; that of offnormal is used")
 
 
-def test_of_two_packages_the_first_by_name_wins(install, caplog):
+def test_the_first_of_two_packages_by_name_wins(install, caplog):
     install("Zebra", "layouts", mine="zebra:Layout")
     install("acme", "layouts", mine=LAYOUT)
     assert registry.resolve("layouts", "mine") is MvtecLayout
     (record,) = caplog.records
-    assert record.message == "acme 1.2 and Zebra 1.2 both register the layout 'mine': the one of acme 1.2 is used"
+    assert record.message == "acme 1.2 and Zebra 1.2 both register the layout 'mine'; that of acme 1.2 is used"
 
 
 def test_a_package_without_metadata_is_still_reported(install):
@@ -185,7 +183,7 @@ def test_a_package_without_metadata_is_still_reported(install):
 
 
 @pytest.mark.parametrize("content", [b"[offnormal.layouts]\nno equals sign\n", b"\xff\xfe"])
-def test_entry_points_that_cannot_be_read_are_one_warning(content, install, caplog):
+def test_unreadable_entry_points_are_one_warning(content, install, caplog):
     site = install("acme", "layouts", broken="acme:Layout")
     install("other", "layouts", mine=LAYOUT)
     (site / "acme-1.2.dist-info/entry_points.txt").write_bytes(content)

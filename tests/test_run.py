@@ -33,10 +33,10 @@ def same_second(monkeypatch):
     monkeypatch.setattr(run_module, "datetime", Clock)
 
 
-def test_runs_of_one_second_have_folders_of_their_own(tmp_path, same_second):
-    made = [new_run(tmp_path / "runs", "padim", "bottle").path for _ in range(3)]
-    assert [path.name for path in made] == [f"20260102-030405-padim-bottle{ending}" for ending in ("", "-2", "-3")]
-    assert all(path.is_dir() for path in made)
+def test_runs_of_the_same_second_have_separate_folders(tmp_path, same_second):
+    paths = [new_run(tmp_path / "runs", "padim", "bottle").path for _ in range(3)]
+    assert [path.name for path in paths] == [f"20260102-030405-padim-bottle{ending}" for ending in ("", "-2", "-3")]
+    assert all(path.is_dir() for path in paths)
 
 
 @pytest.mark.parametrize(
@@ -52,17 +52,17 @@ def test_runs_of_one_second_have_folders_of_their_own(tmp_path, same_second):
         ("x" * 300, "x" * 60),
     ],
 )
-def test_names_become_plain(tmp_path, same_second, name, plain):
+def test_names_become_valid_folder_names(tmp_path, same_second, name, plain):
     assert new_run(tmp_path, "padim", name).path == tmp_path / f"20260102-030405-padim-{plain}"
 
 
-def test_a_place_that_cannot_hold_a_run_is_said_plainly(tmp_path):
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OffnormalError, match=r"cannot be made \(.*--out"):
+    with pytest.raises(OffnormalError, match=r"cannot be created \(.*--out"):
         new_run(tmp_path / "file", "padim")
 
 
-def test_the_log_has_one_line_of_strict_json_an_event(tmp_path):
+def test_the_log_has_one_line_of_strict_json_per_event(tmp_path):
     run = Run(tmp_path)
     run.log("start", data="Prüfling\nzwei", path=Path("a/b"), images=3, none=None, done=True)
     run.log(
@@ -101,7 +101,7 @@ def test_names_that_are_not_unicode_can_be_logged(tmp_path):
     assert lines(run)[0]["path"] == name
 
 
-def test_lines_of_several_threads_stay_apart(tmp_path):
+def test_lines_of_several_threads_are_not_mixed(tmp_path):
     run = Run(tmp_path)
     threads = [threading.Thread(target=lambda: [run.log("x", text="y" * 5000) for _ in range(20)]) for _ in range(5)]
     for thread in threads:
@@ -111,12 +111,12 @@ def test_lines_of_several_threads_stay_apart(tmp_path):
     assert len(lines(run)) == 100
 
 
-def test_a_log_that_cannot_be_written_is_said_plainly(tmp_path):
+def test_a_log_that_cannot_be_written_is_an_error(tmp_path):
     with pytest.raises(OffnormalError, match=r"log\.jsonl: cannot be written \("):
         Run(tmp_path / "gone").log("x")
 
 
-def test_the_configuration_is_yaml_in_its_own_order(tmp_path):
+def test_the_configuration_is_yaml_in_its_order(tmp_path):
     values = {"detector": {"name": "padim", "layers": None}, "data": "Prüflinge/ä b", "size": "256x320"}
     Run(tmp_path).write_config(values)
     text = (tmp_path / "config.yaml").read_text(encoding="utf-8")
@@ -132,7 +132,7 @@ def test_a_configuration_is_read_as_it_was(tmp_path, text):
     assert read_config(tmp_path / "config.yaml") == {"category": text}
 
 
-def test_a_run_without_a_bundle_says_so(tmp_path):
+def test_a_run_without_a_bundle_is_an_error(tmp_path):
     run = Run(tmp_path)
     with pytest.raises(OffnormalError, match="has no bundle"):
         _ = run.bundle

@@ -27,7 +27,7 @@ from offnormal.verbs import compare as compare_verb
 from offnormal.verbs.calibrate import calibrate_bundle
 from offnormal.verbs.evaluate import evaluate_run, refuse_learned
 from offnormal.verbs.fit import fit_config, fit_run, resumed_config
-from offnormal.verbs.loading import open_configured, split_beside
+from offnormal.verbs.loading import open_configured, read_split
 from offnormal.verbs.predict import Prediction, Predictor, items_to_predict
 from offnormal.verbs.watch import Watch
 from offnormal.watching.config import WatchConfig
@@ -147,7 +147,7 @@ def evaluate(bundle: Bundle, data: str | Path | None = None, **options: object) 
     if options.get("category") == "all":
         raise UsageError("evaluate gives one evaluation: name a category, or use offnormal evaluate --category all")
     config = build(EvaluateConfig, _plain({**options, "data": data}), environment={})
-    split = None if bundle.path is None else split_beside(bundle.path)
+    split = None if bundle.path is None else read_split(bundle.path)
     (dataset,) = open_configured(config, split)
     refuse_learned(bundle, dataset)
     return evaluate_run(bundle, dataset, config)[0]

@@ -1,7 +1,7 @@
-"""A saved detector with its calibration: a folder of safetensors, YAML and JSON; nothing in it can run code.
+"""A saved detector with its calibration: a folder of safetensors, YAML, and JSON files that cannot run code.
 
-model.safetensors   weights and statistics        config.yaml   detector, its options, its input
-calibration.json    thresholds, a file of its own card.json     versions, data, licenses, sha256 of each file
+model.safetensors   weights and statistics      config.yaml   detector, its options, its input
+calibration.json    thresholds                  card.json     versions, data, licenses, sha256 of each file
 """
 
 from __future__ import annotations
@@ -32,55 +32,55 @@ from offnormal.sources.privacy import mask_of, read_privacy_mask
 from offnormal.tensors import add_tensors, write_tensors
 from offnormal.types import InputSpec, Resize
 
-FORMAT_VERSION = 2  # 2: calibrations with the rank that a check of the guarantee needs
+FORMAT_VERSION = 2  # 2: calibrations contain the rank for the check of the guarantee
 _MODEL, _CONFIG, _CALIBRATION, _CARD = "model.safetensors", "config.yaml", "calibration.json", "card.json"
 
 
 @dataclass(slots=True)
 class Bundle:
-    """A fitted detector, its calibration if it has one, and the card that says where it comes from."""
+    """A fitted detector, its calibration if it has one, and a card that records its origin."""
 
     detector: Detector
     calibration: Calibration | None = None
     card: dict[str, Any] = field(default_factory=dict)
-    path: Path | None = None  # where it was saved or loaded
-    hash: str = ""  # sha256 over model and configuration, first 16 characters
+    path: Path | None = None  # folder that it was saved to or loaded from
+    hash: str = ""  # sha256 of model and configuration, first 16 characters
 
     def __post_init__(self) -> None:
         self.hash = self.hash or state_hash(self.detector)
 
     @property
     def input(self) -> InputSpec:
-        """What is read for it: the detector's input, with the mask that its calibration was made with."""
+        """The detector's input, with the privacy mask of the calibration."""
         if self.calibration is None or self.calibration.mask is None:
             return self.detector.input
         return replace(self.detector.input, mask=self.calibration.mask)
 
-    def input_through(self, mask: Path | None) -> InputSpec:
-        """What is read for it, with another privacy mask where a file with one is given.
+    def input_with_mask(self, mask: Path | None) -> InputSpec:
+        """Return the input with another privacy mask, if a mask file is given.
 
-        Raises CalibrationError when its threshold was made without this mask.
+        Raises CalibrationError if the threshold was calibrated without this mask.
         """
         if mask is None:
             return self.input
-        given = read_privacy_mask(mask)
-        if self.calibration is not None and given != self.input.mask:
-            made = "another mask" if self.input.mask is not None else "none"
+        privacy_mask = read_privacy_mask(mask)
+        if self.calibration is not None and privacy_mask != self.input.mask:
+            calibrated_with = "another mask" if self.input.mask is not None else "no mask"
             raise CalibrationError(
-                f"--mask {mask}: this bundle was calibrated with {made}, and its threshold says nothing of pictures "
-                "seen through this one; calibrate with it first (offnormal calibrate --mask), or leave it out"
+                f"--privacy-mask {mask}: this bundle was calibrated with {calibrated_with}, so its threshold does not "
+                "hold. Calibrate with this mask first (offnormal calibrate --privacy-mask), or omit it"
             )
-        return replace(self.input, mask=given)
+        return replace(self.input, mask=privacy_mask)
 
     def save(self, path: str | Path) -> Path:
-        """Write the bundle as a folder that appears whole or not at all.
+        """Write the bundle folder atomically.
 
-        Raises BundleError when something that is not a bundle lies there, OffnormalError when the disk is full.
+        Raises BundleError if the path exists and is not a bundle, and OffnormalError if the disk is full.
         """
         target = Path(path)
         self.detector.require_fitted()
         if target.exists() and not (target / _CARD).is_file():
-            raise BundleError(f"{target} exists and is not a bundle: choose another path or remove it")
+            raise BundleError(f"{target} exists and is not a bundle: choose another path, or remove it")
         with new_folder(target) as folder:
             write_tensors(folder / _MODEL, self.detector.state_dict())
             write_text(folder / _CONFIG, yaml.safe_dump(describe(self.detector), sort_keys=False, allow_unicode=True))
@@ -105,37 +105,40 @@ class Bundle:
         return target
 
     def replace_calibration(self, calibration: Calibration) -> None:
-        """Take another calibration, also on disk where the bundle is saved.
+        """Replace the calibration, also on disk if the bundle is saved.
 
-        Raises CalibrationError when it was made with another bundle.
+        Raises CalibrationError if it belongs to another bundle.
         """
         if calibration.bundle != self.hash:
-            raise CalibrationError(f"this calibration belongs to bundle {calibration.bundle}, not to {self.hash}")
+            raise CalibrationError(
+                f"this calibration belongs to bundle {calibration.bundle}, expected {self.hash}; calibrate this bundle"
+            )
         self.calibration = calibration
         if self.path is not None:
             _write_calibration(self.path, calibration)
 
 
 def load(path: str | Path, *, calibrated: bool = True) -> Bundle:
-    """Read a bundle, or the bundle of a run folder, and check it against its card; needs no network.
+    """Load a bundle, or the bundle of a run folder, and check it against its card; needs no network.
 
-    calibrated: whether to read its calibration too; without, a damaged one is no hindrance to replacing it.
-    Raises BundleError when it is missing, damaged, incomplete or of a newer format.
+    calibrated: whether to load the calibration; if not, a damaged one does not matter.
+    Raises BundleError if the bundle is missing, damaged, incomplete, or of another format.
     """
     folder = Path(path)
     if (folder / "bundle" / _CARD).is_file():
         folder = folder / "bundle"
     if not (folder / _CARD).is_file():
-        raise BundleError(f"{folder}: no bundle there; expected a folder with {_CARD}, as offnormal fit writes it")
+        raise BundleError(f"{folder}: no bundle found; expected a folder with {_CARD}, as written by offnormal fit")
     try:
         card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
-        found = card["format_version"]
-        if found != FORMAT_VERSION:
-            advice = "update offnormal" if isinstance(found, int) and found > FORMAT_VERSION else "fit it again"
-            raise BundleError(f"{folder}: bundle format {found}, this version reads {FORMAT_VERSION}; {advice}")
+        file_format = card["format_version"]
+        if file_format != FORMAT_VERSION:
+            is_newer = isinstance(file_format, int) and file_format > FORMAT_VERSION
+            advice = "update offnormal" if is_newer else "fit it again"
+            raise BundleError(f"{folder}: bundle format {file_format} found, {FORMAT_VERSION} expected; {advice}")
         for name, expected in card["sha256"].items():
             if sha256_of(folder / name) != expected:
-                raise BundleError(f"{folder / name} is not what {_CARD} says (sha256): copy the bundle again")
+                raise BundleError(f"{folder / name}: sha256 differs from {_CARD}; copy the bundle again")
         config = yaml.safe_load((folder / _CONFIG).read_text(encoding="utf-8"))
         detector = rebuild(config)
         detector.load_state(load_file(folder / _MODEL))
@@ -143,11 +146,11 @@ def load(path: str | Path, *, calibrated: bool = True) -> Bundle:
         if calibrated and (folder / _CALIBRATION).is_file():
             calibration = Calibration.from_json(json.loads((folder / _CALIBRATION).read_text(encoding="utf-8")))
             if calibration.bundle != card["bundle"]:
-                raise BundleError(f"{folder / _CALIBRATION} belongs to another bundle; calibrate again")
+                raise BundleError(f"{folder / _CALIBRATION}: belongs to another bundle; calibrate again")
     except OffnormalError:
         raise
     except FileNotFoundError as error:
-        raise BundleError(f"{error.filename} is missing from the bundle: copy the bundle again") from None
+        raise BundleError(f"{error.filename}: missing from the bundle; copy the bundle again") from None
     except (
         KeyError,
         TypeError,
@@ -157,16 +160,16 @@ def load(path: str | Path, *, calibrated: bool = True) -> Bundle:
         SafetensorError,
         ValidationError,
     ) as error:
-        raise BundleError(f"{folder}: damaged bundle ({error}); copy it again or fit anew") from None
+        raise BundleError(f"{folder}: damaged bundle ({error}); copy it again, or fit again") from None
     detector.eval()
     return Bundle(detector, calibration, card, folder, card["bundle"])
 
 
 def describe(detector: Detector) -> dict[str, object]:
-    """Everything besides tensors that is needed to build the detector again, as plain values."""
+    """Return everything except tensors that is needed to rebuild the detector, as plain values."""
     options = detector.options.model_dump(mode="json")
     if "weights" in options:
-        options["weights"] = None  # a path on the machine that it was fitted on
+        options["weights"] = None  # a path on the machine of the fit
     spec = {**asdict(detector.input), "size": list(detector.input.size), "targets": list(detector.input.targets)}
     return {
         "detector": {"name": detector.name, **options},
@@ -176,19 +179,19 @@ def describe(detector: Detector) -> dict[str, object]:
 
 
 def rebuild(config: Mapping[str, Any]) -> Detector:
-    """The detector of `describe`, without its tensors."""
+    """Rebuild the detector from the values of `describe`, without its tensors."""
     options = dict(config["detector"])
-    made = registry.resolve("detectors", options.pop("name"))
-    spec = {"targets": (-1,), **config["input"]}  # none in bundles from before clips
-    read = {"size": tuple(spec["size"]), "targets": tuple(spec["targets"]), "resize": Resize(**spec["resize"])}
+    detector_class = registry.resolve("detectors", options.pop("name"))
+    spec = {"targets": (-1,), **config["input"]}  # old bundles have no targets
+    typed = {"size": tuple(spec["size"]), "targets": tuple(spec["targets"]), "resize": Resize(**spec["resize"])}
     mask = {"mask": mask_of(spec["mask"])} if spec.get("mask") is not None else {}
-    detector = made(made.Options(**options), InputSpec(**{**spec, **read, **mask}))
+    detector = detector_class(detector_class.Options(**options), InputSpec(**{**spec, **typed, **mask}))
     detector.restore_cards(config["weights"])
     return detector
 
 
 def state_hash(detector: Detector) -> str:
-    """sha256 over configuration and tensors, first 16 characters: the same detector gives the same value."""
+    """Return the sha256 of configuration and tensors, first 16 characters: equal detectors have equal hashes."""
     digest = hashlib.sha256(json.dumps(describe(detector), sort_keys=True).encode())
     add_tensors(digest, detector.state_dict())
     return digest.hexdigest()[:16]

@@ -1,8 +1,8 @@
-"""Names of detectors, backbones, layouts and sinks -> classes, imported when asked for; plug-ins by entry points.
+"""Registry of detectors, backbones, layouts, and sinks: name -> class, imported on first use; plug-ins by entry points.
 
-A package adds its own through the entry-point groups `offnormal.detectors`, `offnormal.backbones`, `offnormal.layouts`
-and `offnormal.sinks` (docs/extending.md). Names are listed without importing any of them. A plug-in that is broken is a
-warning where all are asked for, and an error where it is asked for by name.
+A package registers classes through the entry-point groups `offnormal.detectors`, `offnormal.backbones`,
+`offnormal.layouts`, and `offnormal.sinks` (docs/extending.md). Listing names imports nothing. A broken plug-in is a
+warning if all entries are resolved, and an error if it is resolved by name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from offnormal.errors import ConfigError, PluginError
 
-if TYPE_CHECKING:  # a name is resolved without importing what others stand for
+if TYPE_CHECKING:  # names are resolved without importing the other classes
     from offnormal.backbones.video.catalogue import Network
     from offnormal.data.dataset import Layout
     from offnormal.detectors.base import Detector
@@ -31,14 +31,14 @@ Kind = Literal["detectors", "backbones", "layouts", "sinks"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a class is defined and what it is, without importing it."""
+    """The definition and summary of a class, without importing it."""
 
     target: str  # "package.module:Class"
     summary: str
-    distribution: str = ""  # name and version of the package that registers it; "": built in
+    distribution: str = ""  # name and version of the registering package; "": built in
 
 
-# kind -> the base of its classes ("package.module:Class"; "": any), and attributes that a plug-in must have
+# kind -> base class ("package.module:Class"; "": any), and attributes that a plug-in must have
 _CONTRACTS: dict[Kind, tuple[str, tuple[str, ...]]] = {
     "detectors": ("offnormal.detectors.base:Detector", ("name", "Options", "pools_map")),
     "backbones": ("offnormal.backbones.video.base:VideoBackbone", ()),
@@ -47,9 +47,9 @@ _CONTRACTS: dict[Kind, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def _built_in(room: str, **entries: tuple[str, str]) -> dict[str, Entry]:
-    """Entries of the classes below a room: name=("module:Class", summary)."""
-    return {name: Entry(f"offnormal.{room}{target}", summary) for name, (target, summary) in entries.items()}
+def _built_in(package: str, **entries: tuple[str, str]) -> dict[str, Entry]:
+    """Return the entries of a package: name=("module:Class", summary)."""
+    return {name: Entry(f"offnormal.{package}{target}", summary) for name, (target, summary) in entries.items()}
 
 
 _BUILT_IN: dict[Kind, dict[str, Entry]] = {
@@ -57,7 +57,7 @@ _BUILT_IN: dict[Kind, dict[str, Entry]] = {
         "detectors.",
         padim=(
             "padim:Padim",
-            "Gaussian of pretrained features at each position; for aligned parts, and fixed cameras (--motion).",
+            "Gaussian of pretrained features per position; for parts in a fixed position or fixed cameras (--motion).",
         ),
         ganomaly=(
             "ganomaly:Ganomaly",
@@ -69,11 +69,11 @@ _BUILT_IN: dict[Kind, dict[str, Entry]] = {
         ),
         memae=(
             "memae:MemAE",
-            "Autoencoder that reconstructs from a memory of normal patterns; for clips of cameras, or images.",
+            "Autoencoder that reconstructs from a memory of normal patterns; for videos of cameras, or images.",
         ),
         embedding_ae=(
             "embedding_ae:EmbeddingAE",
-            "Autoencoder on clip embeddings of a pretrained network; for actions, and cameras.",
+            "Autoencoder on clip embeddings of a pretrained network; for actions, and fixed cameras.",
         ),
         pixel_gaussian=(
             "baselines:PixelGaussian",
@@ -84,7 +84,7 @@ _BUILT_IN: dict[Kind, dict[str, Entry]] = {
             "Change of each pixel over a short time; a baseline for videos from fixed cameras.",
         ),
     ),
-    "backbones": _built_in(  # of clips; those of pictures are timm's (offnormal.backbones.images)
+    "backbones": _built_in(  # of clips; image backbones are timm's (offnormal.backbones.images)
         "backbones.video.",
         slowonly_r18=("resnet3d:ResNet3d", "SlowOnly R18; no published weights"),
         slowonly_r34=("resnet3d:ResNet3d", "SlowOnly R34; no published weights"),
@@ -95,12 +95,12 @@ _BUILT_IN: dict[Kind, dict[str, Entry]] = {
         ),
         csn_r101=("resnet3d:ResNet3d", "channel-separated R101, Kinetics-400 77.0 %; Apache-2.0"),
         csn_r152=("resnet3d:ResNet3d", "channel-separated R152, Kinetics-400 76.3 %; Apache-2.0"),
-        resnet3d_r18=("resnet3d:ResNet3d", "3-D ResNet R18; no published weights"),
-        resnet3d_r34=("resnet3d:ResNet3d", "3-D ResNet R34; no published weights"),
-        r3d_18=("torchvision_video:TorchvisionResNet", "torchvision's 3-D ResNet, Kinetics-400 63.2 %"),
+        resnet3d_r18=("resnet3d:ResNet3d", "3D ResNet R18; no published weights"),
+        resnet3d_r34=("resnet3d:ResNet3d", "3D ResNet R34; no published weights"),
+        r3d_18=("torchvision_video:TorchvisionResNet", "torchvision's 3D ResNet, Kinetics-400 63.2 %"),
         mc3_18=(
             "torchvision_video:TorchvisionResNet",
-            "torchvision's ResNet of mixed convolutions, Kinetics-400 64.0 %",
+            "torchvision's mixed-convolution ResNet, Kinetics-400 64.0 %",
         ),
         r2plus1d_18=("torchvision_video:TorchvisionResNet", "torchvision's R(2+1)D, Kinetics-400 67.5 %"),
         s3d=("torchvision_video:S3D", "torchvision's S3D, Kinetics-400 68.4 %"),
@@ -123,10 +123,10 @@ _BUILT_IN: dict[Kind, dict[str, Entry]] = {
         vjepa2_l=("transformer:TransformerBackbone", "V-JEPA 2 ViT-L, 16 x 256; embeddings; MIT"),
         frames=(
             "frames:Frames",
-            "frames:<timm network>, of each frame and over the clip; frames:efficientnet_lite0 works offline",
+            "frames:<timm network>, applied to each frame; frames:efficientnet_lite0 works offline",
         ),
     ),
-    "layouts": _built_in(  # tried in this order on a folder, the general ones, videos and folder, last
+    "layouts": _built_in(  # tried on a folder in this order; the general ones, videos and folder, come last
         "data.layouts.",
         mvtec=(
             "mvtec:MvtecLayout",
@@ -139,10 +139,10 @@ _BUILT_IN: dict[Kind, dict[str, Entry]] = {
             "shanghaitech:ShanghaiTechLayout",
             "ShanghaiTech Campus as published: .avi and frames, labels and masks in .npy files",
         ),
-        # after shanghaitech, whose frames lie alike but whose labels do not
+        # after shanghaitech, which has the same frame folders but other label files
         redistributed=(
             "redistributed:RedistributedLayout",
-            "training/frames, testing/frames, labels in one .npy or .mat; as published code expects these sets",
+            "training/frames, testing/frames, labels in one .npy or .mat file, as published code expects them",
         ),
         memae=(
             "memae:MemaeLayout",
@@ -150,7 +150,7 @@ _BUILT_IN: dict[Kind, dict[str, Entry]] = {
         ),
         mnist=(
             "mnist:MnistLayout",
-            "MNIST and Fashion-MNIST as published: one class normal (--normal-class), all others anomalous",
+            "MNIST and Fashion-MNIST as published: the classes of --normal-class are normal, all others anomalous",
         ),
         ucf_sports=(
             "ucf_sports:UcfSportsLayout",
@@ -158,30 +158,30 @@ _BUILT_IN: dict[Kind, dict[str, Entry]] = {
         ),
         class_folders=(
             "class_folders:ClassFoldersLayout",
-            "class folders of clips, some classes normal (--normal-class or --anomalous-class)",
+            "class folders of clips; --normal-class or --anomalous-class chooses the normal ones",
         ),
         videos=(
             "videos:VideosLayout",
-            "your own videos: train, optionally test, labels and masks; or one folder of normal videos",
+            "your videos: train, and optionally test, labels, and masks; or one folder of normal videos",
         ),
-        folder=("folder:FolderLayout", "a folder of normal images, optionally a test folder"),
+        folder=("folder:FolderLayout", "a folder of normal images, and optionally a test folder"),
     ),
     "sinks": _built_in(
         "sinks.",
-        jsonl=("appended_file:JsonlSink", "a file with one JSON object a line"),
-        csv=("appended_file:CsvSink", "a table with one row an event"),
-        files=("files:EventFilesSink", "a folder: JSON, snapshot, heat map and clip of each event"),
-        webhook=("webhook:WebhookSink", "JSON posted to an address, signed with a secret"),
+        jsonl=("appended_file:JsonlSink", "a file with one JSON object per event"),
+        csv=("appended_file:CsvSink", "a table with one row per event"),
+        files=("files:EventFilesSink", "a folder with JSON, snapshot, heat map, and clip of each event"),
+        webhook=("webhook:WebhookSink", "JSON posted to a URL, signed with a secret"),
         apprise=(
             "alert:AlertSink",
-            "mail, MQTT, chat and more by an Apprise address, with the picture (extra [alerts])",
+            "email, MQTT, chat, and more through an Apprise URL, with the image (extra [alerts])",
         ),
     ),
 }
 
 
 def names(kind: Kind) -> dict[str, str]:
-    """Name -> one-line summary of every registered entry of a kind."""
+    """Return name -> one-line summary of all entries of a kind."""
     return {name: entry.summary for name, entry in _entries(kind).items()}
 
 
@@ -196,17 +196,17 @@ def resolve(kind: Literal["sinks"], name: str) -> type[Sink]: ...
 @overload
 def resolve(kind: Kind, name: str) -> object: ...
 def resolve(kind: Kind, name: str) -> object:
-    """The class behind a name.
+    """Import and return the class of a name.
 
-    Raises ConfigError with the nearest name for an unknown one, and PluginError for that of a broken plug-in.
+    Raises ConfigError with the closest name for an unknown one, and PluginError for a broken plug-in.
     """
-    known = _entries(kind)
-    if name not in known:
-        near = difflib.get_close_matches(name.lower(), known, n=1)
+    entries = _entries(kind)
+    if name not in entries:
+        near = difflib.get_close_matches(name.lower(), entries, n=1)
         advice = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(f"no {kind[:-1]} is called {name!r}: {advice}known are {', '.join(known)}")
-    entry = known[name]
-    return _plug_in(kind, name, entry) if entry.distribution else EntryPoint("", entry.target, "").load()
+        raise ConfigError(f"unknown {kind[:-1]} {name!r}: {advice}expected one of {', '.join(entries)}")
+    entry = entries[name]
+    return _load_plugin(kind, name, entry) if entry.distribution else EntryPoint("", entry.target, "").load()
 
 
 @overload
@@ -218,7 +218,7 @@ def resolve_all(kind: Literal["sinks"]) -> dict[str, type[Sink]]: ...
 @overload
 def resolve_all(kind: Kind) -> dict[str, object]: ...
 def resolve_all(kind: Kind) -> object:
-    """Name -> class of every entry of a kind; a broken plug-in is skipped with a warning, once per process."""
+    """Return name -> class of all entries of a kind; a broken plug-in is skipped with one warning per process."""
     classes = {}
     for name in _entries(kind):
         try:
@@ -236,71 +236,71 @@ def _entries(kind: Kind) -> dict[str, Entry]:
     for distribution, point in ((each, point) for each in in_order for point in packages[each]):
         first = entries.setdefault(point.name, Entry(point.value, f"plug-in of {distribution}", distribution))
         if first.distribution != distribution:
-            owner = first.distribution or "offnormal itself"
+            owner = first.distribution or "offnormal"
             _warn_once(
-                f"{owner} and {distribution} both register the {kind[:-1]} {point.name!r}: the one of {owner} is used"
+                f"{owner} and {distribution} both register the {kind[:-1]} {point.name!r}; that of {owner} is used"
             )
     return entries
 
 
 def _packages(group: str) -> dict[str, EntryPoints]:
-    """Name and version of each package with entry points in a group; of one that is found twice the first counts."""
+    """Return name and version -> entry points of a group; a package that is found twice counts once."""
     packages: dict[str, EntryPoints] = {}
     for distribution in distributions():
         try:
             points = distribution.entry_points.select(group=group)
-        except (TypeError, ValueError) as error:  # which `entry_points()` would raise whatever the group
-            _warn_once(f"the entry_points.txt of {_name_of(distribution)} cannot be read ({error}); it is skipped")
+        except (TypeError, ValueError) as error:  # `entry_points()` would fail for every group
+            _warn_once(f"the entry_points.txt of {_display_name(distribution)} cannot be read ({error}); it is skipped")
             continue
         if points:
-            packages.setdefault(_name_of(distribution), points)
+            packages.setdefault(_display_name(distribution), points)
     return packages
 
 
-def _name_of(distribution: Distribution) -> str:
+def _display_name(distribution: Distribution) -> str:
     metadata = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
     fields = [re.search(rf"^{name}: *(.+)$", metadata, re.MULTILINE) for name in ("Name", "Version")]
     return " ".join(match[1].strip() for match in fields if match) or "an unnamed package"
 
 
-def _plug_in(kind: Kind, name: str, entry: Entry) -> object:
-    """The class of a plug-in; PluginError for one that cannot be imported or does not keep to its contract."""
+def _load_plugin(kind: Kind, name: str, entry: Entry) -> object:
+    """Import the class of a plug-in; PluginError if the import fails or the class breaks its contract."""
     try:
-        found = EntryPoint("", entry.target, "").load()
-    except Exception as error:  # noqa: BLE001 - the edge: what another package runs when imported may raise anything
+        plugin = EntryPoint("", entry.target, "").load()
+    except Exception as error:  # noqa: BLE001 - importing another package may raise anything
         fault = f"{type(error).__name__}: {error}"
     else:
-        fault = _fault(kind, name, found)
+        fault = _find_fault(kind, name, plugin)
     if fault:
         raise PluginError(
             f"the {kind[:-1]} {name!r} of {entry.distribution} is broken: its entry point {name} = {entry.target} "
             f"gives {fault}; update or uninstall {entry.distribution.partition(' ')[0]}"
         )
-    return found
+    return plugin
 
 
-def _fault(kind: Kind, name: str, found: object) -> str:
-    """What is wrong with what an entry point of a kind refers to; "" where nothing is."""
+def _find_fault(kind: Kind, name: str, plugin: object) -> str:
+    """Describe what is wrong with the object of an entry point; "" if nothing is."""
     base, attributes = _CONTRACTS[kind]
-    if not isinstance(found, type):
-        return f"{found!r:.80}, expected a class"
-    if base and not issubclass(found, EntryPoint("", base, "").load()):
-        return f"the class {found.__name__}, expected a subclass of {base.replace(':', '.')}"
-    missing = [each for each in attributes if not hasattr(found, each)]
-    if inspect.isabstract(found):
-        missing += sorted(getattr(found, "__abstractmethods__", ()))
+    if not isinstance(plugin, type):
+        return f"{plugin!r:.80}, expected a class"
+    if base and not issubclass(plugin, EntryPoint("", base, "").load()):
+        return f"the class {plugin.__name__}, expected a subclass of {base.replace(':', '.')}"
+    missing = [each for each in attributes if not hasattr(plugin, each)]
+    if inspect.isabstract(plugin):
+        missing += sorted(getattr(plugin, "__abstractmethods__", ()))
     if missing:
-        return f"the class {found.__name__} without {', '.join(missing)}"
-    return _detector_fault(name, found) if kind == "detectors" else ""
+        return f"the class {plugin.__name__} without {', '.join(missing)}"
+    return _find_detector_fault(name, plugin) if kind == "detectors" else ""
 
 
-def _detector_fault(name: str, found: type[Detector]) -> str:
-    """What would fail only in `fit`, or when a bundle is loaded."""
-    if found.name != name:
-        return f"the class {found.__name__} with the name {found.name!r}, expected {name!r}"
-    required = [option for option, field in found.Options.model_fields.items() if field.is_required()]
+def _find_detector_fault(name: str, plugin: type[Detector]) -> str:
+    """Describe what would fail later, in `fit` or when a bundle is loaded."""
+    if plugin.name != name:
+        return f"the class {plugin.__name__} with the name {plugin.name!r}, expected {name!r}"
+    required = [option for option, field in plugin.Options.model_fields.items() if field.is_required()]
     if required:
-        return f"the class {found.__name__} with options that have no default: {', '.join(required)}"
+        return f"the class {plugin.__name__} with options that have no default: {', '.join(required)}"
     return ""
 
 

@@ -74,7 +74,7 @@ def test_clips_as_a_whole_have_one_score(yard, tmp_path, capsys):
     made = fitted(capsys, tmp_path, yard, "--size", 32, "--sampling", "uniform", "--frames", 4, "--views", 2)
     bundle = load(made["bundle"])
     assert bundle.detector.input.sampling == "uniform"
-    assert made["data"]["images"] + made["training"]["kept_back"] == 4
+    assert made["data"]["images"] + made["training"]["held_out"] == 4
     assert run(["predict", made["bundle"], str(yard / "test" / "odd.mp4"), "--csv", str(tmp_path / "odd.csv")]) == 0
     rows = [row.split(",") for row in (tmp_path / "odd.csv").read_text(encoding="utf-8").splitlines()]
     assert len({row[rows[0].index("score")] for row in rows[1:]}) == 1
@@ -119,14 +119,14 @@ def test_an_embedder_that_learns_to_no_avail_is_told_of(yard, tmp_path, capsys, 
     made = fitted(capsys, tmp_path, yard, *given, "--finetune-from", 4)
     (trained,) = events(made, "trained")
     first = next(line["step"] for line in events(made, "step") if "embedder" in line["lr"])
-    assert trained["best_step"] >= first and trained["early_loss"] < trained["best_loss"]
+    assert trained["best_step"] >= first and trained["frozen_loss"] < trained["best_loss"]
     early = [line["losses"]["loss"] for line in events(made, "validation") if line["step"] < first]
-    assert trained["early_loss"] == min(early)
+    assert trained["frozen_loss"] == min(early)
     assert "rebuilt better before the embedder began to learn" in caplog.text
     detector = load(made["bundle"]).detector
     assert "blocks.6 trained further" in detector.cards()[0].source
     assert dict(_training_rows(made["training"]))["best loss"].endswith(
-        f" ({trained['early_loss']:.4g} before fine-tuning)"
+        f" ({trained['frozen_loss']:.4g} before fine-tuning)"
     )
 
 

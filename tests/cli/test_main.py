@@ -47,7 +47,7 @@ def test_help_imports_nothing_heavy():
         (["predict", "/no/bundle", "x.png"], "x.png"),
         (["predict", "/no/bundle"], "predict needs images"),
         (["evaluate", "/no/bundle", "--data", "/no"], "/no"),
-        (["calibrate", "/no/bundle", "--normal", "/no"], "no bundle there"),
+        (["calibrate", "/no/bundle", "--normal", "/no"], "no bundle found"),
         (["list", "things"], "detectors"),
     ],
 )

@@ -66,7 +66,7 @@ def test_digits_at_their_own_size(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--form", "video"], "takes clips of 16 frames"),
+        (["--form", "video"], "needs clips of 16 frames"),
         (["--form", "image", "--hop", "2"], "only the form video takes clips"),
         (["--sparsity", "-1"], "sparsity"),
     ],

@@ -1,4 +1,4 @@
-"""A small detector that learns from embeddings, and says how often it embedded anything."""
+"""A small detector that learns from embeddings and counts the samples that it embedded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.training.tiny import TinyOptions
 
 
 class Glance(EmbeddedDetector):
-    """Embeds by the means of blocks of pixels, times a number that may learn."""
+    """Embeds by means of pixel blocks, times a trainable number."""
 
     name = "glance"
     Options = TinyOptions
@@ -24,20 +24,20 @@ class Glance(EmbeddedDetector):
         self.times = nn.Parameter(torch.ones(()))
         width = spec.channels * spec.frames * 4
         self.net = nn.Linear(width, width)
-        self.register_buffer("kept", None)
-        self.given_views, self.given_stages = views, stages
+        self.register_buffer("rows", None)
+        self.view_count, self.stage_epochs = views, stages
         self.embedded = 0  # samples
-        self.steps_over = []  # number of axes of what each step was given
+        self.steps_over = []  # number of axes of each step's input
 
-    views = property(lambda self: self.given_views)
-    learns_late = property(lambda self: self.given_stages is not None)
+    views = property(lambda self: self.view_count)
+    learns_late = property(lambda self: self.stage_epochs is not None)
 
     def stages(self, steps_per_epoch, epochs):
-        return self.given_stages if epochs is None else (self.given_stages[0], epochs - self.given_stages[0])
+        return self.stage_epochs if epochs is None else (self.stage_epochs[0], epochs - self.stage_epochs[0])
 
     @property
     def is_fitted(self):
-        return self.kept is not None
+        return self.rows is not None
 
     def embed(self, x):
         self.embedded += len(x)
@@ -58,20 +58,20 @@ class Glance(EmbeddedDetector):
 
     def training_step(self, x):
         self.steps_over.append(x.ndim)
-        rows = self._rows(x)
-        yield "net", {"loss": mse_loss(self.net(rows), rows.detach())}
+        embeddings = self._rows(x)
+        yield "net", {"loss": mse_loss(self.net(embeddings), embeddings.detach())}
 
     def validation_step(self, x):
         return {"loss": mse_loss(self.net(self._rows(x)), self._rows(x))}
 
     def learn_heads(self, loader):
-        self.kept = torch.cat([self._rows(torch.from_numpy(batch.pixels)) for batch in loader]).detach()
+        self.rows = torch.cat([self._rows(torch.from_numpy(batch.pixels)) for batch in loader]).detach()
 
     def finish(self, loader):
         pass
 
     def score_embedding(self, embedding):
-        return Output((embedding[:, None] - self.kept).square().mean(2).amin(1)[:, None], None)
+        return Output((embedding[:, None] - self.rows).square().mean(2).amin(1)[:, None], None)
 
     def forward(self, x):
         return self.score_embedding(self.embed(x))

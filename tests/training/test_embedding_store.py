@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from offnormal.errors import ConfigError
-from offnormal.training.embedding_store import EmbeddedClips, EmbeddingStore, key_of
+from offnormal.training.embedding_store import EmbeddedClips, EmbeddingStore, format_key
 
 
 def clips(n=3, seed=0, warnings=()):
@@ -21,7 +21,7 @@ def equal(a, b):
 
 
 @pytest.mark.parametrize("n", [3, 0])
-def test_what_was_written_is_read(tmp_path, n):
+def test_a_view_is_read_as_it_was_written(tmp_path, n):
     store = EmbeddingStore(tmp_path / "kept", 1 << 20)
     assert store.read("a") is None
     store.write("a", clips(n, warnings=("slow: late",)))
@@ -31,7 +31,7 @@ def test_what_was_written_is_read(tmp_path, n):
 
 
 @pytest.mark.parametrize("harm", ["cut", "bit", "other", "nothing"])
-def test_a_damaged_entry_is_not_taken(tmp_path, caplog, harm):
+def test_a_damaged_entry_is_not_used(tmp_path, caplog, harm):
     store = EmbeddingStore(tmp_path, 1 << 20)
     store.write("a", clips())
     (path,) = tmp_path.iterdir()
@@ -45,17 +45,17 @@ def test_a_damaged_entry_is_not_taken(tmp_path, caplog, harm):
     assert equal(store.read("a"), clips())
 
 
-def test_an_entry_under_another_name_is_not_taken(tmp_path):
+def test_an_entry_under_another_name_is_not_used(tmp_path):
     store = EmbeddingStore(tmp_path, 1 << 20)
     store.write("a", clips())
     (path,) = tmp_path.iterdir()
     store.write("b", clips(seed=1))
-    (other,) = [found for found in tmp_path.iterdir() if found != path]
-    other.replace(path)
+    (second,) = [entry for entry in tmp_path.iterdir() if entry != path]
+    second.replace(path)
     assert store.read("a") is None
 
 
-def test_those_used_longest_ago_are_forgotten(tmp_path):
+def test_the_least_recently_used_entries_are_evicted(tmp_path):
     store = EmbeddingStore(tmp_path, 1 << 20)
     for number, key in enumerate("abc"):
         store.write(key, clips())
@@ -65,13 +65,13 @@ def test_those_used_longest_ago_are_forgotten(tmp_path):
     small = EmbeddingStore(tmp_path, 3 * size)
     small.write("d", clips())
     assert [key for key in "abcd" if store._path(key).exists()] == ["a", "b", "c", "d"], (
-        "not while a pass counts on them"
+        "no eviction while a pass needs them"
     )
-    small.tidy()
+    small.evict()
     assert [key for key in "abcd" if small.read(key) is not None] == ["a", "c", "d"]
 
 
-def test_what_killed_programs_left_is_removed_a_day_later(tmp_path):
+def test_files_of_killed_programs_are_removed_after_a_day(tmp_path):
     old, new = tmp_path / ".a.1.partial.safetensors", tmp_path / ".b.2.partial.safetensors"
     for path in (old, new):
         path.write_bytes(b"half")
@@ -80,7 +80,7 @@ def test_what_killed_programs_left_is_removed_a_day_later(tmp_path):
     assert not old.exists() and new.exists()
 
 
-def test_a_place_that_cannot_be_is_refused_and_a_full_one_done_without(tmp_path, monkeypatch, caplog):
+def test_an_invalid_folder_is_refused_and_a_full_disk_is_one_warning(tmp_path, monkeypatch, caplog):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="--embeddings-gb 0"):
         EmbeddingStore(tmp_path / "file" / "inside", 1)
@@ -93,10 +93,10 @@ def test_a_place_that_cannot_be_is_refused_and_a_full_one_done_without(tmp_path,
     store.write("a", clips())
     store.write("b", clips())
     assert store.read("a") is None
-    assert caplog.text.count("cannot be kept") == 1
+    assert caplog.text.count("cannot store embeddings") == 1
     assert list((tmp_path / "kept").iterdir()) == []
 
 
-def test_a_key_follows_everything_in_it():
-    assert key_of(a=1, b=(2, 3)) == key_of(b=[2, 3], a=1)
-    assert key_of(a=1, b=2) != key_of(a=1, b=3)
+def test_a_key_depends_on_every_value():
+    assert format_key(a=1, b=(2, 3)) == format_key(b=[2, 3], a=1)
+    assert format_key(a=1, b=2) != format_key(a=1, b=3)

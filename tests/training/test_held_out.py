@@ -1,4 +1,4 @@
-"""Whole clips that were kept back: what the frames of windows have for scores, and what whole videos have."""
+"""Scores of held-out clips, for the frames of windows and for whole videos."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -22,27 +22,27 @@ def held_out(spec, path):
     return score_held_out(scorer, None), frames, score
 
 
-def test_every_frame_of_a_window_has_the_mean_of_those_it_lies_in(tmp_path):
-    found, frames, score = held_out(InputSpec(size=(8, 8), frames=6, hop=3, targets=()), tmp_path)
+def test_a_frame_has_the_mean_score_of_its_windows(tmp_path):
+    held_out_scores, frames, score = held_out(InputSpec(size=(8, 8), frames=6, hop=3, targets=()), tmp_path)
     spread = [
         (value, frame) for (first, last), value in zip(frames, score, strict=True) for frame in range(first, last + 1)
     ]
     expected = align(np.array([[v] for v, _ in spread]), np.array([[f] for _, f in spread]), 15).score
-    assert [sample.frame for sample in found.samples] == list(range(15))
-    np.testing.assert_allclose(found.score, expected)
-    assert found.score[4] == pytest.approx(1.5)
-    assert found.peak[4] == 2
+    assert [sample.frame for sample in held_out_scores.samples] == list(range(15))
+    np.testing.assert_allclose(held_out_scores.score, expected)
+    assert held_out_scores.score[4] == pytest.approx(1.5)
+    assert held_out_scores.peak[4] == 2
 
 
-def test_the_time_of_a_frame_is_its_own_or_not_known(tmp_path):
-    """A sample has the time of one frame; the others of its window have none."""
-    found, *_ = held_out(InputSpec(size=(8, 8), frames=6, hop=3, targets=()), tmp_path)
-    assert [sample.time_s for sample in found.samples if sample.time_s is not None] == [0.5, 0.8, 1.4]
+def test_a_frame_has_its_own_time_or_none(tmp_path):
+    """A sample has the time of one frame; the other frames of its window have none."""
+    held_out_scores, *_ = held_out(InputSpec(size=(8, 8), frames=6, hop=3, targets=()), tmp_path)
+    assert [sample.time_s for sample in held_out_scores.samples if sample.time_s is not None] == [0.5, 0.8, 1.4]
     single = InputSpec(size=(8, 8), frames=6, targets=(-1,))
     assert [sample.time_s for sample in held_out(single, tmp_path)[0].samples] == [0.5, 0.8, 1.4]
 
 
 def test_a_video_that_is_one_clip_has_one_score(tmp_path):
-    found, _, score = held_out(InputSpec(size=(8, 8), frames=6, sampling="uniform", targets=()), tmp_path)
-    assert found.score.tolist() == score.tolist()
-    assert [sample.frame for sample in found.samples] == [5, 8, 14]
+    held_out_scores, _, score = held_out(InputSpec(size=(8, 8), frames=6, sampling="uniform", targets=()), tmp_path)
+    assert held_out_scores.score.tolist() == score.tolist()
+    assert [sample.frame for sample in held_out_scores.samples] == [5, 8, 14]

@@ -12,14 +12,14 @@ def line(event, step, loss=1.0, **more):
     return json.dumps(values)
 
 
-def written(tmp_path, *lines):
+def write_log(tmp_path, *lines):
     path = tmp_path / "log.jsonl"
     path.write_text("\n".join(lines) + "\n")
     return path
 
 
-def test_steps_and_validations_come_in_order_with_the_best(tmp_path):
-    log = written(
+def test_steps_and_validations_are_in_order_with_the_best(tmp_path):
+    log = write_log(
         tmp_path,
         json.dumps({"event": "start"}),
         line("step", 1, 3.0),
@@ -27,14 +27,14 @@ def test_steps_and_validations_come_in_order_with_the_best(tmp_path):
         line("step", 2, 2.5),
         line("validation", 2, 2.2, best=False),
     )
-    found = read_history(log)
-    assert found.steps == {1: {"a": {"loss": 3.0}}, 2: {"a": {"loss": 2.5}}}
-    assert found.validations == {1: {"loss": 2.0}, 2: {"loss": 2.2}}
-    assert (found.best, found.resumed) == (1, [])
+    history = read_history(log)
+    assert history.steps == {1: {"a": {"loss": 3.0}}, 2: {"a": {"loss": 2.5}}}
+    assert history.validations == {1: {"loss": 2.0}, 2: {"loss": 2.2}}
+    assert (history.best, history.resumed) == (1, [])
 
 
-def test_what_was_done_again_after_a_resume_counts_once(tmp_path):
-    log = written(
+def test_steps_repeated_after_a_resume_count_once(tmp_path):
+    log = write_log(
         tmp_path,
         *(line("step", step, 10.0) for step in (1, 2, 3, 4)),
         line("validation", 2, 5.0, best=True),
@@ -42,10 +42,10 @@ def test_what_was_done_again_after_a_resume_counts_once(tmp_path):
         line("resumed", 2),
         line("step", 3, 7.0),
     )
-    found = read_history(log)
-    assert {step: losses["a"]["loss"] for step, losses in found.steps.items()} == {1: 10.0, 2: 10.0, 3: 7.0}
-    assert found.validations == {2: {"loss": 5.0}}
-    assert (found.best, found.resumed) == (2, [2])
+    history = read_history(log)
+    assert {step: losses["a"]["loss"] for step, losses in history.steps.items()} == {1: 10.0, 2: 10.0, 3: 7.0}
+    assert history.validations == {2: {"loss": 5.0}}
+    assert (history.best, history.resumed) == (2, [2])
 
 
 def epoch(number, **more):
@@ -53,8 +53,8 @@ def epoch(number, **more):
     return json.dumps({"event": "epoch", "epoch": number, **loop, **more})
 
 
-def test_what_a_detector_tells_of_its_epochs_lies_at_their_last_steps(tmp_path):
-    log = written(
+def test_values_of_epochs_are_stored_at_their_last_steps(tmp_path):
+    log = write_log(
         tmp_path,
         *(line("step", step) for step in (1, 2)),
         epoch(1),
@@ -69,8 +69,8 @@ def test_what_a_detector_tells_of_its_epochs_lies_at_their_last_steps(tmp_path):
     assert read_history(log).epochs == {4: {"spread": 0.9}, 6: {"spread": 0.6}}
 
 
-def test_a_log_that_was_cut_off_and_one_without_training(tmp_path):
-    log = written(tmp_path, line("step", 1), '{"event": "ste')
+def test_a_log_that_was_cut_off_and_a_log_without_training(tmp_path):
+    log = write_log(tmp_path, line("step", 1), '{"event": "ste')
     assert list(read_history(log).steps) == [1]
-    assert read_history(written(tmp_path, json.dumps({"event": "start"}))) is None
+    assert read_history(write_log(tmp_path, json.dumps({"event": "start"}))) is None
     assert read_history(tmp_path / "nothing.jsonl") is None

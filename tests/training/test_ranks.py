@@ -1,4 +1,4 @@
-"""Two processes on the processor: equal to each other, near to one process, and ending together."""
+"""Two processes on the CPU: equal to each other, close to one process, and ending together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from offnormal.data.layouts.labeled import normal_items
 from offnormal.data.loaders import ImageLoader
 from offnormal.errors import DataError, FitError
 from offnormal.training import ranks
-from offnormal.training.gather import Room, gather
+from offnormal.training.gather import Storage, gather
 from offnormal.training.loop import Job, _Loop, train
 from offnormal.training.settings import TrainSettings
 from offnormal.types import InputSpec
@@ -26,9 +26,9 @@ CPU = torch.device("cpu")
 
 
 def gathered(pictures, folder):
-    """22 pictures to learn from and 8 kept back, in a file for one training: its processes take the name away."""
+    """22 training images and 8 held-out ones, in a file for one training: its processes remove the name."""
     samples = normal_items(pictures)
-    room = Room(cache="ram", folder=folder, shared=True)
+    room = Storage(cache="ram", folder=folder, shared=True)
     return [gather(ImageLoader(part, SPEC, batch_size=8), room)[0] for part in (samples[:22], samples[22:])]
 
 
@@ -37,7 +37,7 @@ def sources(pictures, tmp_path):
     return gathered(pictures, tmp_path / "cache")
 
 
-def made(kind, **options):
+def make_detector(kind, **options):
     torch.manual_seed(0)
     return kind(TinyOptions(**options), SPEC)
 
@@ -55,7 +55,12 @@ def job(sources, run, detector, devices=2, kind=Job, **more):
     }
     settings = TrainSettings(devices=devices, keep="last", **{**chosen, **more})
     return kind(
-        detector=detector, learn=sources[0], held=sources[1], settings=settings, run=run, identity={"devices": devices}
+        detector=detector,
+        training=sources[0],
+        held_out=sources[1],
+        settings=settings,
+        run=run,
+        identity={"devices": devices},
     )
 
 
@@ -77,23 +82,25 @@ def logged(run, event):
 
 @pytest.mark.parametrize("kind", [Plain, Pair])
 def test_parameters_and_buffers_are_equal_on_both_ranks(sources, tmp_path, kind):
-    detector = made(kind)
+    detector = make_detector(kind)
     train(job(sources, tmp_path, detector, kind=Shown), CPU)
     first, second = (torch.load(tmp_path / f"rank {rank}.pt") for rank in range(2))
     assert first.keys() == second.keys()
     for key, value in first.items():
         assert torch.equal(value, second[key]), key
         assert torch.equal(value, detector.state_dict()[key]), key
-    assert not torch.equal(first["hidden.weight"], made(kind).hidden.weight)
+    assert not torch.equal(first["hidden.weight"], make_detector(kind).hidden.weight)
 
 
-def test_two_processes_come_to_what_one_does(pictures, tmp_path):
-    detectors = {1: made(Plain), 2: made(Plain)}
+def test_two_processes_give_the_result_of_one(pictures, tmp_path):
+    detectors = {1: make_detector(Plain), 2: make_detector(Plain)}
     for devices, detector in detectors.items():
         train(job(gathered(pictures, tmp_path / "cache"), tmp_path / str(devices), detector, devices=devices), CPU)
-    one, two = (found.state_dict() for found in detectors.values())
-    for key, value in one.items():
-        torch.testing.assert_close(value, two[key], rtol=1e-3, atol=2e-3)  # the mean runs over halves of 4 and 3
+    one_process, two_processes = (detectors[devices].state_dict() for devices in (1, 2))
+    for key, value in one_process.items():
+        torch.testing.assert_close(
+            value, two_processes[key], rtol=1e-3, atol=2e-3
+        )  # the mean runs over halves of 4 and 3
     losses = {
         n: [[line["losses"]["plain"]["loss"]] for line in logged(tmp_path / n, "step")]
         + [[line["losses"]["loss"]] for line in logged(tmp_path / n, "validation")]
@@ -102,10 +109,10 @@ def test_two_processes_come_to_what_one_does(pictures, tmp_path):
     torch.testing.assert_close(torch.tensor(losses["1"]), torch.tensor(losses["2"]), rtol=1e-2, atol=1e-4)
 
 
-def test_only_rank_0_writes_and_tells(sources, tmp_path):
-    told = []
-    train(job(sources, tmp_path, made(Pair)), CPU, lambda done, of, note: told.append((done, of)))
-    assert told == [(step, 6) for step in range(1, 7)]
+def test_only_rank_0_writes_and_reports(sources, tmp_path):
+    reports = []
+    train(job(sources, tmp_path, make_detector(Pair)), CPU, lambda done, total, _: reports.append((done, total)))
+    assert reports == [(step, 6) for step in range(1, 7)]
     assert [line["step"] for line in logged(tmp_path, "step")] == list(range(1, 7))
 
 
@@ -128,19 +135,19 @@ class DiesInOneRank(Plain):
 @pytest.mark.slow
 def test_an_error_in_one_rank_ends_all_with_its_message(sources, tmp_path):
     with pytest.raises(DataError, match="file 17 is broken"):
-        train(job(sources, tmp_path, made(BreaksInOneRank)), CPU)
+        train(job(sources, tmp_path, make_detector(BreaksInOneRank)), CPU)
 
 
 @pytest.mark.slow
 def test_a_rank_that_dies_ends_all(sources, tmp_path):
     with pytest.raises(ranks.OffnormalError, match=r"SIGKILL.*lower --batch-size"):
-        train(job(sources, tmp_path, made(DiesInOneRank)), CPU)
+        train(job(sources, tmp_path, make_detector(DiesInOneRank)), CPU)
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_no_number_is_told_by_the_rank_that_had_it(sources, tmp_path):
+def test_a_loss_that_is_not_finite_is_reported_by_its_rank(sources, tmp_path):
     with pytest.raises(FitError, match=r"step 4 .*the loss of plain is nan"):
-        train(job(sources, tmp_path, made(Plain, nan_at=4)), CPU)
+        train(job(sources, tmp_path, make_detector(Plain, nan_at=4)), CPU)
 
 
 SCRIPT = """
@@ -166,7 +173,7 @@ def test_python_scripts_with_a_guard_can_use_several_devices(plugged, pictures, 
         else:
             assert done.returncode != 0
             assert words in done.stderr
-            assert "what it wrote before says why" in done.stderr
+            assert "see its output above" in done.stderr
 
 
 @pytest.mark.slow
@@ -183,8 +190,8 @@ def test_the_command_line_can_use_several_devices(plugged, pictures, tmp_path):
         timeout=600,
     )
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    assert found["training"]["steps"] == 8
+    output: dict[str, Any] = json.loads(done.stdout)
+    assert output["training"]["steps"] == 8
     assert len(list((tmp_path / "runs").iterdir())) == 1
     assert list((tmp_path / "cache").iterdir()) == []
     assert done.stderr == ""

@@ -1,4 +1,4 @@
-"""A fit that is killed for real goes on as if nothing had been."""
+"""A fit that is really killed and resumed."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def fit(*arguments):
     return Path(json.loads(done.stdout)["run"])
 
 
-def killed(step, out, *arguments):
-    """Start a fit and kill it when its last checkpoint is of this step or a later one; the only run in `out`."""
+def kill_fit(step, out, *arguments):
+    """Start a fit and kill it once its last checkpoint is at this step or later; return the only run in `out`."""
     process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
@@ -51,32 +51,32 @@ def losses(run):
 
 @pytest.mark.parametrize("schedule", ["cosine", "plateau"])
 @pytest.mark.slow
-def test_a_killed_fit_is_gone_on_with_and_gives_the_same(plugged, pictures, tmp_path, schedule):
+def test_a_killed_fit_is_resumed_with_the_same_result(plugged, pictures, tmp_path, schedule):
     arguments = ["pair", "--normal", pictures, "--device", "cpu", "--epochs", 120, "--batch-size", 6, "--size", 16]
     arguments += ["--schedule", schedule, "--threads", 1, "--slow-s", 0.01]
     whole = fit(*arguments, "--out", tmp_path / "whole")
-    broken = killed(40, tmp_path / "broken", *arguments, "--out", tmp_path / "broken")
-    further = checkpoint.last_step(broken) + 20  # a checkpoint that only a resumed fit can have written
-    assert killed(further, tmp_path / "broken", "pair", "--resume", broken) == broken
-    assert fit("pair", "--resume", broken) == broken
-    assert load(broken).hash == load(whole).hash
-    assert load(broken).calibration.scores == load(whole).calibration.scores
-    assert losses(broken) == losses(whole)
-    assert len(read_history(broken / "log.jsonl").resumed) == 2
-    assert not (broken / "checkpoints").exists()
+    interrupted = kill_fit(40, tmp_path / "interrupted", *arguments, "--out", tmp_path / "interrupted")
+    further = checkpoint.last_step(interrupted) + 20  # a checkpoint that only a resumed fit can have written
+    assert kill_fit(further, tmp_path / "interrupted", "pair", "--resume", interrupted) == interrupted
+    assert fit("pair", "--resume", interrupted) == interrupted
+    assert load(interrupted).hash == load(whole).hash
+    assert load(interrupted).calibration.scores == load(whole).calibration.scores
+    assert losses(interrupted) == losses(whole)
+    assert len(read_history(interrupted / "log.jsonl").resumed) == 2
+    assert not (interrupted / "checkpoints").exists()
 
 
 @pytest.fixture
 def stopped(plugged, pictures, tmp_path):
-    """A run that the limit of time has stopped after a step."""
-    given = {"normal": pictures, "out": tmp_path / "runs", "size": 16, "max_time": "1ms", "batch_size": 6}
-    return fit_run("plain", build(fit_config("plain"), given, environment={}))[0]
+    """A run that --max-time stopped after one step."""
+    options = {"normal": pictures, "out": tmp_path / "runs", "size": 16, "max_time": "1ms", "batch_size": 6}
+    return fit_run("plain", build(fit_config("plain"), options, environment={}))[0]
 
 
-def resume(run, **given):
+def resume(run, **options):
     config = build(
         fit_config("plain"),
-        {"resume": run.path, **given},
+        {"resume": run.path, **options},
         file=resumed_config(run.path),
         environment={},
         detector="plain",
@@ -85,41 +85,41 @@ def resume(run, **given):
 
 
 @pytest.mark.parametrize(
-    ("given", "named"),
+    ("options", "change"),
     [
-        ({"batch_size": 5}, "training.batch_size: 6 then, 5 now"),
-        ({"epochs": 7}, "training.steps: 20 then, 28 now"),
-        ({"schedule": "cosine"}, "training.schedule: constant then, cosine now"),
-        ({"detector": {"learning_rate": 0.5}}, "detector.learning_rate: 0.01 then, 0.5 now"),
-        ({"detector": {"seed": 1}}, "detector.seed: 0 then, 1 now"),
-        ({"size": 32}, r"input.size: \[16, 16\] then, \[32, 32\] now"),
-        ({"hold_out": 0.3}, "hold_out: 0.2 then, 0.3 now"),
+        ({"batch_size": 5}, "training.batch_size: 6 -> 5"),
+        ({"epochs": 7}, "training.steps: 20 -> 28"),
+        ({"schedule": "cosine"}, "training.schedule: constant -> cosine"),
+        ({"detector": {"learning_rate": 0.5}}, "detector.learning_rate: 0.01 -> 0.5"),
+        ({"detector": {"seed": 1}}, "detector.seed: 0 -> 1"),
+        ({"size": 32}, r"input.size: \[16, 16\] -> \[32, 32\]"),
+        ({"hold_out": 0.3}, "hold_out: 0.2 -> 0.3"),
     ],
 )
-def test_other_options_are_refused_by_name_and_change_nothing(stopped, given, named):
+def test_changed_options_are_listed_and_change_nothing(stopped, options, change):
     before = (stopped.path / "config.yaml").read_text()
-    with pytest.raises(ConfigError, match=named):
-        resume(stopped, **given)
+    with pytest.raises(ConfigError, match=change):
+        resume(stopped, **options)
     assert (stopped.path / "config.yaml").read_text() == before
 
 
-def test_other_data_are_refused(stopped, pictures, tmp_path):
+def test_other_data_is_refused(stopped, pictures, tmp_path):
     import shutil
 
-    other = shutil.copytree(pictures, tmp_path / "other")
-    (other / "000.png").write_bytes((other / "001.png").read_bytes())
+    changed = shutil.copytree(pictures, tmp_path / "other")
+    (changed / "000.png").write_bytes((changed / "001.png").read_bytes())
     with pytest.raises(ConfigError, match="data: "):
-        resume(stopped, normal=other)
+        resume(stopped, normal=changed)
 
 
-def test_what_does_not_matter_may_change(stopped):
+def test_options_that_do_not_affect_the_result_may_change(stopped):
     assert stopped.bundle.card["training"]["stopped"] == "time"
-    with pytest.raises(CalibrationError, match=f"What was learned is kept: add --resume {stopped.path}"):
-        resume(stopped, max_time=None, patience=100, workers=1, rate="10%")  # needs 9, and 6 were kept back
-    learned = len(read_history(stopped.path / "log.jsonl").steps)
+    with pytest.raises(CalibrationError, match=f"The training is saved: resume with --resume {stopped.path}"):
+        resume(stopped, max_time=None, patience=100, workers=1, rate="10%")  # needs 9, but 6 are held out
+    step_count = len(read_history(stopped.path / "log.jsonl").steps)
     run = resume(stopped, max_time=None, rate="25%")
     assert run.path == stopped.path
-    assert len(read_history(stopped.path / "log.jsonl").steps) == learned == 20
+    assert len(read_history(stopped.path / "log.jsonl").steps) == step_count == 20
     assert run.bundle.card["training"]["steps"] == 20
     assert run.bundle.calibration.rate.value == 0.25
     assert not (run.path / "checkpoints").exists()
@@ -127,6 +127,6 @@ def test_what_does_not_matter_may_change(stopped):
         resume(run)
 
 
-def test_a_run_that_is_not_there_is_refused(tmp_path):
+def test_a_missing_run_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         build(fit_config("padim"), {}, file=resumed_config(tmp_path / "no"), environment={})

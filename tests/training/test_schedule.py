@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from offnormal.training.schedule import Schedule
-from offnormal.training.settings import Late, TrainSettings
+from offnormal.training.settings import FineTuning, TrainSettings
 
 
-def made(kind, steps=100, floor=0.01, late=None):
+def make_schedule(kind, steps=100, floor=0.01, fine_tuning=None):
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizers = {"a": torch.optim.SGD([weight], lr=1.0), "b": torch.optim.SGD([weight], lr=0.2)}
     settings = TrainSettings(
@@ -19,16 +19,16 @@ def made(kind, steps=100, floor=0.01, late=None):
         validate_on=9,
         schedule=kind,
         floor=floor,
-        late=late,
+        fine_tuning=fine_tuning,
     )
-    if late is not None:
+    if fine_tuning is not None:
         optimizers["b"].add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 0.5, "late": "c"})
     return Schedule(settings, optimizers), optimizers
 
 
 def rates(schedule, optimizers, step):
     schedule.set(step)
-    return [found.param_groups[0]["lr"] for found in optimizers.values()]
+    return [optimizer.param_groups[0]["lr"] for optimizer in optimizers.values()]
 
 
 @pytest.mark.parametrize(
@@ -39,44 +39,44 @@ def rates(schedule, optimizers, step):
         ("cosine", {0: 1, 50: 0.505, 100: 0.01, 25: 0.01 + 0.99 * (1 + math.cos(math.pi / 4)) / 2}),
     ],
 )
-def test_each_optimizer_has_its_share_of_its_own_rate(kind, expected):
-    schedule, optimizers = made(kind)
+def test_each_optimizer_has_its_share_of_its_first_rate(kind, expected):
+    schedule, optimizers = make_schedule(kind)
     for step, share in expected.items():
         assert rates(schedule, optimizers, step) == pytest.approx([share, 0.2 * share])
 
 
 def test_no_schedule_goes_below_the_floor():
-    assert rates(*made("step", floor=0.05), 99)[0] == 0.05
-    assert rates(*made("cosine", floor=0.0), 100)[0] == pytest.approx(0)
+    assert rates(*make_schedule("step", floor=0.05), 99)[0] == 0.05
+    assert rates(*make_schedule("cosine", floor=0.0), 100)[0] == pytest.approx(0)
 
 
 def test_a_plateau_halves_the_rates():
-    schedule, optimizers = made("plateau", floor=0.2)
+    schedule, optimizers = make_schedule("plateau", floor=0.2)
     for loss in (3.0, 2.0, 2.0, 2.5, 2.0, 2.1):
-        schedule.validated(loss, 5)
+        schedule.add_validation(loss, 5)
     assert rates(schedule, optimizers, 5)[0] == 1
-    schedule.validated(2.0, 5)  # the fifth that is no lower than 2
+    schedule.add_validation(2.0, 5)  # the fifth that is not lower than 2
     assert rates(schedule, optimizers, 5) == pytest.approx([0.5, 0.1])
     for _ in range(20):
-        schedule.validated(2.0, 5)
+        schedule.add_validation(2.0, 5)
     assert rates(schedule, optimizers, 5)[0] == 0.2
 
 
-def test_a_plateau_is_gone_on_with():
-    schedule, _ = made("plateau")
+def test_a_plateau_is_resumed():
+    schedule, _ = make_schedule("plateau")
     for loss in (1.0, 2.0, 2.0, 2.0, 2.0):
-        schedule.validated(loss, 5)
-    other, optimizers = made("plateau")
-    other.load_state(schedule.state())
-    other.validated(2.0, 5)
-    assert rates(other, optimizers, 0)[0] == 0.5
+        schedule.add_validation(loss, 5)
+    restored, optimizers = make_schedule("plateau")
+    restored.load_state(schedule.state())
+    restored.add_validation(2.0, 5)
+    assert rates(restored, optimizers, 0)[0] == 0.5
 
 
-LATE = Late(step=60, validate_every=10)
+FINE_TUNING = FineTuning(start=60, validate_every=10)
 
 
 @pytest.mark.parametrize(
-    ("kind", "late", "others"),
+    ("kind", "fine_tuned", "frozen"),
     [
         ("constant", {60: 1, 99: 1}, {0: 1, 59: 1, 60: 1, 99: 1}),
         (
@@ -87,42 +87,42 @@ LATE = Late(step=60, validate_every=10)
         ("cosine", {60: 1, 80: 0.505}, {0: 1, 30: 0.505, 60: 0.1, 80: 0.055}),
     ],
 )
-def test_rates_fall_in_each_stage(kind, late, others):
-    schedule, optimizers = made(kind, late=LATE)
-    for step, share in late.items():
+def test_rates_fall_in_each_stage(kind, fine_tuned, frozen):
+    schedule, optimizers = make_schedule(kind, fine_tuning=FINE_TUNING)
+    for step, share in fine_tuned.items():
         assert schedule.set(step)["c"] == pytest.approx(0.5 * share)
         assert optimizers["b"].param_groups[1]["lr"] == pytest.approx(0.5 * share)
-    for step, share in others.items():
-        told = schedule.set(step)
-        assert [told["a"], told["b"]] == pytest.approx([share, 0.2 * share])
+    for step, share in frozen.items():
+        rates_by_name = schedule.set(step)
+        assert [rates_by_name["a"], rates_by_name["b"]] == pytest.approx([share, 0.2 * share])
 
 
-def test_a_training_that_is_late_from_the_start_has_one_stage():
-    schedule, _ = made("step", late=Late(step=0, validate_every=10))
-    plain, _ = made("step")
+def test_a_training_that_fine_tunes_from_the_start_has_one_stage():
+    schedule, _ = make_schedule("step", fine_tuning=FineTuning(start=0, validate_every=10))
+    plain, _ = make_schedule("step")
     for step in (0, 50, 75):
-        told = schedule.set(step)
-        assert {name: told[name] for name in "ab"} == plain.set(step)
-        assert told["c"] == 0.5 * told["a"]
+        rates_by_name = schedule.set(step)
+        assert {name: rates_by_name[name] for name in "ab"} == plain.set(step)
+        assert rates_by_name["c"] == 0.5 * rates_by_name["a"]
 
 
-def test_rates_are_told_of_what_learns():
-    schedule, _ = made("constant", late=LATE)
+def test_only_rates_of_learning_parameters_are_returned():
+    schedule, _ = make_schedule("constant", fine_tuning=FINE_TUNING)
     assert schedule.set(59) == {"a": 1.0, "b": 0.2}
     assert schedule.set(60) == {"a": 1.0, "b": 0.2, "c": 0.5}
 
 
-def test_plateaus_from_before_it_learned_do_not_lower_its_rate():
-    schedule, _ = made("plateau", late=LATE)
+def test_plateaus_before_fine_tuning_do_not_lower_its_rate():
+    schedule, _ = make_schedule("plateau", fine_tuning=FINE_TUNING)
     for _ in range(10):
-        schedule.validated(1.0, 60)
-    schedule.begin_late()
-    other, _ = made("plateau", late=LATE)
-    other.load_state(schedule.state())
-    for one in (schedule, other):
-        assert one.set(60) == {"a": 0.5, "b": 0.1, "c": 0.5}
+        schedule.add_validation(1.0, 60)
+    schedule.start_fine_tuning()
+    restored, _ = make_schedule("plateau", fine_tuning=FINE_TUNING)
+    restored.load_state(schedule.state())
+    for tested in (schedule, restored):
+        assert tested.set(60) == {"a": 0.5, "b": 0.1, "c": 0.5}
         for _ in range(5):
-            one.validated(1.0, 61)
-        assert one.set(61)["c"] == 0.5
-        one.validated(1.0, 61)
-        assert one.set(61) == {"a": 0.25, "b": 0.05, "c": 0.25}
+            tested.add_validation(1.0, 61)
+        assert tested.set(61)["c"] == 0.5
+        tested.add_validation(1.0, 61)
+        assert tested.set(61) == {"a": 0.25, "b": 0.05, "c": 0.25}

@@ -1,4 +1,4 @@
-"""Two small detectors that learn by gradient, registered by tests alone."""
+"""Two small trained detectors, registered only by tests."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from offnormal.types import Output
 class TinyOptions(DetectorOptions):
     learning_rate: float = Field(default=1e-2, gt=0)
     slow_s: float = 0.0
-    """Seconds that a step takes at least."""
+    """Minimum duration of a step in seconds."""
     nan_at: int | None = None
-    """Step at which the loss is no number."""
+    """Step with a loss of nan."""
 
 
 class Plain(TrainedDetector):
-    """Reconstructs by one hidden layer; keeps a running mean of the pixels in a buffer, which its loss looks at."""
+    """Reconstructs with one hidden layer; its loss uses a running mean of the pixels, which is stored in a buffer."""
 
     name = "plain"
     Options = TinyOptions
@@ -36,10 +36,10 @@ class Plain(TrainedDetector):
         channels = spec.channels * spec.frames
         self.hidden = nn.Conv2d(channels, 4, 3, padding=1)
         self.out = nn.Conv2d(4, channels, 3, padding=1)
-        self.unused = nn.Parameter(torch.ones(3))  # learns nothing: no loss reaches it
+        self.unused = nn.Parameter(torch.ones(3))  # does not learn: no loss depends on it
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("scale", torch.zeros(()))  # of the scores, from normals kept back
+        self.register_buffer("scale", torch.zeros(()))  # of the scores, from held-out normals
 
     @property
     def is_fitted(self):
@@ -54,8 +54,8 @@ class Plain(TrainedDetector):
     def forward(self, x):
         self.require_fitted()
         x = self._flat(x)
-        off = (self._restored(x) - x).abs().mean(1, keepdim=True)  # (N, 1, H, W)
-        return Output(off.mean((2, 3)) / self.scale, off / self.scale)
+        error = (self._restored(x) - x).abs().mean(1, keepdim=True)  # (N, 1, H, W)
+        return Output(error.mean((2, 3)) / self.scale, error / self.scale)
 
     def optimizers(self):
         return {"plain": torch.optim.Adam(self.parameters(), lr=self.options.learning_rate)}
@@ -77,12 +77,12 @@ class Plain(TrainedDetector):
 
     def finish(self, loader):
         flat = [self._flat(torch.from_numpy(batch.pixels)) for batch in loader]
-        off = [(self._restored(rows) - rows).abs().mean() for rows in flat]
-        self.scale = torch.stack(off).mean()
+        error = [(self._restored(rows) - rows).abs().mean() for rows in flat]
+        self.scale = torch.stack(error).mean()
 
 
 class Pair(Plain):
-    """Two optimizers whose losses share a graph, batch normalization, and noise while it learns."""
+    """Two optimizers with a shared graph, batch normalization, and noise during training."""
 
     name = "pair"
 
@@ -106,9 +106,9 @@ class Pair(Plain):
         time.sleep(self.options.slow_s)
         x = self._flat(x)
         self.steps += 1
-        made = self._restored(x + 0.01 * torch.randn_like(x))
-        real, fake = self.judge(x), self.judge(made)
-        content = mse_loss(made, x)
+        reconstruction = self._restored(x + 0.01 * torch.randn_like(x))
+        real, fake = self.judge(x), self.judge(reconstruction)
+        content = mse_loss(reconstruction, x)
         yield "maker", {"loss": content + 0.1 * mse_loss(fake, real.detach()), "content": content}
-        # the graph of `fake` was gone through once and the maker has moved since; only the judge learns here
+        # the graph of `fake` was already used, and the maker has been stepped since; only the judge learns here
         yield "judge", {"loss": (fake - 1).square().mean() + real.square().mean()}

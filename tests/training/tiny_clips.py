@@ -1,4 +1,4 @@
-"""A small detector that scores clips as wholes, registered by tests alone: how colors change where, and when."""
+"""A small detector that scores whole clips by how colors change, registered only by tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class MovesOptions(DetectorOptions):
 
 
 class Moves(TrainedDetector):
-    """An autoencoder of mean and spread over time of the differences between frames, on a coarse grid."""
+    """An autoencoder of the mean and spread over time of frame differences, on a coarse grid."""
 
     name = "moves"
     Options = MovesOptions
@@ -43,9 +43,9 @@ class Moves(TrainedDetector):
         return bool(self.fitted)
 
     def embed(self, x):  # (N, C, T, H, W) -> (N, D)
-        moved = (x[:, :, 1:] - x[:, :, :-1]).abs().mean(1)  # (N, T - 1, H, W)
-        moved = adaptive_avg_pool2d(moved, _GRID)
-        return torch.cat([moved.mean(1).flatten(1), moved.std(1).flatten(1)], 1)
+        differences = (x[:, :, 1:] - x[:, :, :-1]).abs().mean(1)  # (N, T - 1, H, W)
+        differences = adaptive_avg_pool2d(differences, _GRID)
+        return torch.cat([differences.mean(1).flatten(1), differences.std(1).flatten(1)], 1)
 
     def _coded(self, x):
         embedding = (self.embed(x) - self.mean) / self.spread
@@ -61,9 +61,9 @@ class Moves(TrainedDetector):
         return {"moves": torch.optim.Adam(self.parameters(), lr=self.options.learning_rate)}
 
     def prepare(self, loader):
-        found = torch.cat([self.embed(torch.from_numpy(batch.pixels).to(self.mean.device)) for batch in loader])
-        self.mean.copy_(found.mean(0))
-        self.spread.copy_(found.std(0).clamp(min=1e-6))
+        embeddings = torch.cat([self.embed(torch.from_numpy(batch.pixels).to(self.mean.device)) for batch in loader])
+        self.mean.copy_(embeddings.mean(0))
+        self.spread.copy_(embeddings.std(0).clamp(min=1e-6))
 
     def training_step(self, x):
         yield "moves", {"loss": self._coded(x)[2].mean()}

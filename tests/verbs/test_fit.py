@@ -1,4 +1,4 @@
-"""fit on videos and on clips of several classes."""
+"""Fit on videos, and on clips of several classes."""
 
 import json
 
@@ -11,7 +11,7 @@ from tests.footage import film
 from tests.video_files import write_video
 
 
-def test_a_fit_learns_from_thinned_frames_and_holds_whole_videos_out(fitted_on_footage):
+def test_a_fit_uses_thinned_frames_and_leaves_out_whole_videos(fitted_on_footage):
     data = fitted_on_footage.bundle.card["data"]
     assert (data["kind"], data["videos"], data["images"], data["layout"]) == ("video", 3, 60, "videos")
     calibration = fitted_on_footage.bundle.calibration
@@ -20,7 +20,7 @@ def test_a_fit_learns_from_thinned_frames_and_holds_whole_videos_out(fitted_on_f
     assert calibration.block_s == pytest.approx(60 * 0.2 / calibration.effective)  # so that evaluate can check it
 
 
-def test_one_video_is_cut_into_stretches_so_that_neighbors_are_left_out_together(fit_videos, tmp_path):
+def test_one_video_is_split_into_stretches_that_are_left_out_as_a_whole(fit_videos, tmp_path):
     write_video(tmp_path / "life.mp4", film(0, frames=60), fps=10)
     run = fit_videos(tmp_path / "life.mp4", tmp_path / "runs")
     assert run.bundle.calibration.kind == "leave_group_out"
@@ -28,7 +28,7 @@ def test_one_video_is_cut_into_stretches_so_that_neighbors_are_left_out_together
     assert run.bundle.card["data"]["images"] == 60
 
 
-def test_what_cannot_work_is_refused_before_anything_is_read(fit_videos, footage, tmp_path):
+def test_invalid_fits_are_refused_before_any_data_is_read(fit_videos, footage, tmp_path):
     with pytest.raises(ConfigError, match=r"offnormal calibrate"):
         fit_videos(footage, tmp_path, rate="2/hour")
     (tmp_path / "only" / "test").mkdir(parents=True)
@@ -37,8 +37,8 @@ def test_what_cannot_work_is_refused_before_anything_is_read(fit_videos, footage
         fit_videos(tmp_path / "only", tmp_path)
 
 
-def test_a_rate_that_so_few_clips_cannot_guarantee_is_refused_before_training(fit_clips):
-    with pytest.raises(CalibrationError, match=r"99 normal clips.*5 are.*--split"):
+def test_a_rate_that_needs_more_clips_is_refused_before_training(fit_clips):
+    with pytest.raises(CalibrationError, match=r"99 held-out normal clips, found 5.*--split"):
         fit_clips(rate="1%")
 
 

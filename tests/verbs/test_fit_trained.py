@@ -1,4 +1,4 @@
-"""fit with a detector that learns by gradient, from a dataset to a calibrated bundle and its report."""
+"""Fit of a trained detector, from a dataset to a calibrated bundle and its report."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from offnormal.verbs.fit import fit_config, fit_run
 from tests.footage import write_footage
 
 
-def fit(name="plain", **given):
-    config = {"size": 16, "batch_size": 4, "device": "cpu", "workers": 2, **given}
+def fit(name="plain", **options):
+    config = {"size": 16, "batch_size": 4, "device": "cpu", "workers": 2, **options}
     return fit_run(name, build(fit_config(name), config, environment={}))[0]
 
 
@@ -37,10 +37,10 @@ def parts(tmp_path, plugged):
     return write_parts(tmp_path / "parts", train=20, size=32)
 
 
-def test_a_fit_gives_a_bundle_calibrated_on_what_was_kept_back(parts, tmp_path):
+def test_a_fit_gives_a_bundle_calibrated_on_held_out_samples(parts, tmp_path):
     run = fit(data=parts, out=tmp_path / "runs", epochs=3)
     training = run.bundle.card["training"]
-    assert (run.bundle.card["data"]["images"], training["kept_back"]) == (16, 4)
+    assert (run.bundle.card["data"]["images"], training["held_out"]) == (16, 4)
     assert (training["epochs"], training["steps"], training["stopped"]) == (3, 12, "done")
     calibration = run.bundle.calibration
     assert (calibration.kind, len(calibration.scores)) == ("held_out", 4)
@@ -50,91 +50,89 @@ def test_a_fit_gives_a_bundle_calibrated_on_what_was_kept_back(parts, tmp_path):
     assert [line["event"] for line in log(run, "trained")] == ["trained"]
 
 
-def test_the_threshold_rests_on_the_scores_of_the_finished_detector(parts, tmp_path):
+def test_the_threshold_is_based_on_the_scores_of_the_finished_detector(parts, tmp_path):
     run = fit(data=parts, out=tmp_path / "runs", epochs=1, group_by=r"(\d)\.png")
     (dataset,) = open_datasets(parts, group_by=r"(\d)\.png")
     from offnormal.data.loaders import ImageLoader
 
-    scored = Scorer(run.bundle.detector).score_batches(
-        ImageLoader(dataset.train, run.bundle.detector.input, batch_size=4)
-    )
-    every = {
+    scored = Scorer(run.bundle.detector).over(ImageLoader(dataset.train, run.bundle.detector.input, batch_size=4))
+    groups_by_score = {
         float(s): sample.group for batch in scored for s, sample in zip(batch.scores.score, batch.samples, strict=True)
     }
-    held = run.bundle.calibration.scores
-    assert all(min(abs(score - known) for known in every) < 1e-5 for score in held)
-    groups = {group for known, group in every.items() if min(abs(known - score) for score in held) < 1e-5}
+    held_out = run.bundle.calibration.scores
+    assert all(min(abs(score - other) for other in groups_by_score) < 1e-5 for score in held_out)
+    groups = {group for other, group in groups_by_score.items() if min(abs(other - score) for score in held_out) < 1e-5}
     assert len(groups) == run.bundle.calibration.groups == 2
 
 
-def test_a_fit_repeats_exactly_wherever_its_samples_are_kept(parts, tmp_path):
-    given = {"data": parts, "out": tmp_path / "runs", "epochs": 2, "cache_dir": tmp_path / "cache"}
-    first, again, disk, off = (fit("pair", cache=cache, **given).bundle for cache in ("ram", "ram", "disk", "off"))
+def test_a_fit_repeats_exactly_wherever_its_samples_are_stored(parts, tmp_path):
+    options = {"data": parts, "out": tmp_path / "runs", "epochs": 2, "cache_dir": tmp_path / "cache"}
+    first, again, disk, off = (fit("pair", cache=cache, **options).bundle for cache in ("ram", "ram", "disk", "off"))
     assert first.hash == again.hash == disk.hash
-    for key, value in first.detector.state_dict().items():  # the scale comes from batches that lie otherwise in memory
+    for key, value in first.detector.state_dict().items():  # the scale comes from batches with another memory layout
         torch.testing.assert_close(off.detector.state_dict()[key], value, rtol=1e-5 if key == "scale" else 0, atol=0)
 
 
-def test_a_rate_is_kept_back_for_or_refused_before_anything_is_learned(parts, tmp_path):
+def test_a_rate_decides_the_held_out_samples_or_is_refused_before_training(parts, tmp_path):
     run = fit(data=parts, out=tmp_path / "runs", epochs=1, rate="10%")
-    assert run.bundle.card["training"]["kept_back"] == 9
-    with pytest.raises(CalibrationError, match="expected 38, got 20"):
+    assert run.bundle.card["training"]["held_out"] == 9
+    with pytest.raises(CalibrationError, match="expected 38, found 20"):
         fit(data=parts, out=tmp_path / "refused", epochs=1, rate="5%")
     (refused,) = (tmp_path / "refused").iterdir()
     assert "step" not in (refused / "log.jsonl").read_text()
 
 
 @pytest.mark.parametrize("name", ["plain", "pair"])
-def test_two_pictures_are_enough(plugged, tmp_path, name):
+def test_two_images_are_enough(plugged, tmp_path, name):
     data = write_parts(tmp_path / "two", train=2, size=32)
     run = fit(name, data=data, out=tmp_path / "runs", epochs=1)
-    assert (run.bundle.card["data"]["images"], run.bundle.card["training"]["kept_back"]) == (1, 1)
+    assert (run.bundle.card["data"]["images"], run.bundle.card["training"]["held_out"]) == (1, 1)
 
 
-def test_the_run_of_one_of_several_categories_says_which(plugged, tmp_path):
+def test_the_run_of_one_of_several_categories_records_it(plugged, tmp_path):
     for category in ("nut", "screw"):
         write_parts(tmp_path / "both" / category, train=4, size=32)
-    given = {"data": tmp_path / "both", "category": "all", "out": tmp_path / "runs", "size": 16, "epochs": 1}
-    runs = fit_run("plain", build(fit_config("plain"), given, environment={}))
+    options = {"data": tmp_path / "both", "category": "all", "out": tmp_path / "runs", "size": 16, "epochs": 1}
+    runs = fit_run("plain", build(fit_config("plain"), options, environment={}))
     assert [yaml.safe_load((run.path / "config.yaml").read_text())["category"] for run in runs] == ["nut", "screw"]
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("options", "message"),
     [
         ({"epochs": 1, "steps": 1}, "give one of them"),
-        ({"floor": 0.1}, "without a --schedule"),
-        ({"precision": 16}, "give bf16"),
-        ({"accumulate": 5}, "at least one sample in each"),
-        ({"devices": 3, "accumulate": 2}, "at least one sample in each"),
+        ({"floor": 0.1}, "needs --schedule"),
+        ({"precision": 16}, "use bf16"),
+        ({"accumulate": 5}, "one sample per device"),
+        ({"devices": 3, "accumulate": 2}, "one sample per device"),
         ({"epochs": 0}, "epochs"),
         ({"max_time": "soon"}, "max_time"),
     ],
 )
-def test_settings_that_mean_nothing_together_are_refused_with_advice(parts, tmp_path, given, message):
+def test_contradictory_settings_are_refused_with_advice(parts, tmp_path, options, message):
     with pytest.raises(ConfigError, match=message):
-        fit(data=parts, out=tmp_path / "runs", **given)
+        fit(data=parts, out=tmp_path / "runs", **options)
     assert not (tmp_path / "runs").exists()
 
 
-def test_detectors_that_do_not_train_know_none_of_it():
+def test_statistical_detectors_have_no_training_options():
     with pytest.raises(ConfigError, match="unknown key 'epochs'"):
         build(fit_config("padim"), {"epochs": 3}, environment={})
 
 
 @pytest.mark.parametrize("train", [3, 1])
 @pytest.mark.parametrize("cache", ["ram", "off"])
-def test_videos_are_learned_from_and_whole_ones_or_the_end_kept_back(plugged, tmp_path, train, cache):
+def test_whole_videos_or_the_end_of_one_are_held_out(plugged, tmp_path, train, cache):
     root = write_footage(tmp_path / "yard", train=train, frames=30)
     run = fit(data=root, out=tmp_path / "runs", epochs=2, cache=cache)
-    kept = run.bundle.card["training"]["kept_back"]
-    assert kept == (30 if train == 3 else 6)
-    assert run.bundle.card["data"]["images"] == 30 * train - kept
+    held_out = run.bundle.card["training"]["held_out"]
+    assert held_out == (30 if train == 3 else 6)
+    assert run.bundle.card["data"]["images"] == 30 * train - held_out
     assert run.bundle.calibration.rate.per == "frame"
-    assert len(run.bundle.calibration.scores) == kept
+    assert len(run.bundle.calibration.scores) == held_out
 
 
-def test_the_report_shows_how_it_learned(parts, tmp_path):
+def test_the_report_shows_the_training(parts, tmp_path):
     run = fit("pair", data=parts, out=tmp_path / "runs", epochs=2)
     (dataset,) = open_datasets(parts)
     _, evaluated = evaluate_run(run.bundle, dataset, build(EvaluateConfig, {"device": "cpu"}, environment={}))
@@ -143,7 +141,7 @@ def test_the_report_shows_how_it_learned(parts, tmp_path):
     assert "Over the steps: maker" in page
 
 
-def test_the_report_of_videos_shows_it_too(plugged, tmp_path):
+def test_the_report_of_videos_shows_the_training_too(plugged, tmp_path):
     root = write_footage(tmp_path / "yard", train=2, frames=20)
     run = fit(data=root, out=tmp_path / "runs", epochs=1)
     (dataset,) = open_datasets(root)
@@ -151,16 +149,16 @@ def test_the_report_of_videos_shows_it_too(plugged, tmp_path):
     assert "Over the steps: plain" in (evaluated.path / "report.html").read_text()
 
 
-def test_a_trained_bundle_is_measured_without_a_reference(parts, tmp_path):
+def test_a_trained_bundle_is_benchmarked_without_a_reference(parts, tmp_path):
     run = fit(data=parts, out=tmp_path / "runs", epochs=1)
     config = build(BenchmarkConfig, {"images": 4, "rounds": 1, "device": "cpu"}, environment={})
-    found = benchmark_bundle(load(run.path), config)
-    assert found.reference == []
-    assert found.ratios == {}
-    assert found.start_up_s > 0
+    benchmark = benchmark_bundle(load(run.path), config)
+    assert benchmark.reference == []
+    assert benchmark.ratios == {}
+    assert benchmark.start_up_s > 0
 
 
-def test_scores_kept_back_are_one_a_frame(plugged, tmp_path):
+def test_each_held_out_frame_has_one_score(plugged, tmp_path):
     from offnormal.data.video_loader import VideoLoader
     from offnormal.training.held_out import score_held_out
     from offnormal.types import InputSpec
@@ -171,7 +169,7 @@ def test_scores_kept_back_are_one_a_frame(plugged, tmp_path):
     (dataset,) = open_datasets(root)
 
     class Twice(type(detector)):
-        """Speaks of the last two frames of a clip of three, and says other things of each."""
+        """Scores the last two frames of a clip of three, each with another value."""
 
         def forward(self, x):
             from offnormal.types import Output
@@ -181,8 +179,8 @@ def test_scores_kept_back_are_one_a_frame(plugged, tmp_path):
     detector.__class__ = Twice
     detector.input = InputSpec(size=(16, 16), frames=3, targets=(1, 2))
     loader = VideoLoader(dataset.train, detector.input, batch_size=4)
-    found = score_held_out(Scorer(detector), loader)
-    assert [sample.frame for sample in found.samples] == list(range(1, 12))
+    scores = score_held_out(Scorer(detector), loader)
+    assert [sample.frame for sample in scores.samples] == list(range(1, 12))
     plain = VideoLoader(dataset.train, InputSpec(size=(16, 16)), batch_size=100)
     (batch,) = plain
-    np.testing.assert_allclose(found.score, batch.pixels.mean((1, 2, 3))[1:], rtol=1e-5)
+    np.testing.assert_allclose(scores.score, batch.pixels.mean((1, 2, 3))[1:], rtol=1e-5)

@@ -116,7 +116,7 @@ def _as_text(run: Run, next_step: str | None) -> list[str]:
     data, weights = bundle.card["data"], bundle.card["weights"]
     height, width = bundle.detector.input.size
     nouns = f"frames of {counted(data['videos'], 'video', 'videos')}" if data["kind"] == "video" else "images"
-    nouns = data.get("things", nouns)
+    nouns = "clips" if data.get("unit") == "clip" else nouns
     rows = [("weights", f"{card['backbone']} from {card['source']} ({card['license']})") for card in weights]
     if (training := bundle.card.get("training")) is not None:
         rows += _training_rows(training)
@@ -125,9 +125,9 @@ def _as_text(run: Run, next_step: str | None) -> list[str]:
     else:
         rows.append(("threshold", f"{bundle.calibration.threshold:.6g}"))
         rows.append(("guarantee", bundle.calibration.explanation))
-    for target in run.elsewhere:
-        state = ", incomplete" if target.missing and target.place else ""
-        rows.append((target.name, Verbatim(f"{target.place or 'never reached'}{state}")))
+    for target in run.destinations:
+        state = ", incomplete" if target.missing and target.location else ""
+        rows.append((target.name, Verbatim(f"{target.location or 'never reached'}{state}")))
     rows.append(("bundle", Verbatim(bundle.path)))
     if next_step is not None:
         rows.append(("next", Verbatim(next_step)))
@@ -144,9 +144,9 @@ def _training_rows(training: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [("training", steps + reason[training["stopped"]])]
     if training["best_step"] is not None:
         best = f"{training['best_loss']:.4g} after epoch {training['best_epoch']}"
-        frozen = training["early_loss"]
+        frozen = training["frozen_loss"]
         rows.append(("best loss", best + (f" ({frozen:.4g} before fine-tuning)" if frozen is not None else "")))
-    rows.append(("held out", f"{counted(training['kept_back'], 'sample', 'samples')} for validation and threshold"))
+    rows.append(("held out", f"{counted(training['held_out'], 'sample', 'samples')} for validation and threshold"))
     trained, total = training["parameters"]["learning"], training["parameters"]["total"]
     if trained < total:
         rows.append(("parameters", f"{trained / 1e6:.2f} of {total / 1e6:.2f} million trained"))
@@ -171,7 +171,7 @@ def _as_json(run: Run) -> dict[str, object]:
             "kind": calibration.kind,
             "normals": len(calibration.scores),
         },
-        "elsewhere": {one.name: {"place": one.place, "missing": one.missing} for one in run.elsewhere},
+        "destinations": {one.name: {"location": one.location, "missing": one.missing} for one in run.destinations},
         "skipped": [{"path": bad.path, "reason": bad.reason} for bad in run.skipped],
     }
 

@@ -1,4 +1,4 @@
-"""The loop that trains a detector: batches, steps of its optimizers, validation on normals kept back, checkpoints."""
+"""The training loop: batches, optimizer steps, validation on held-out normals, and checkpoints."""
 
 from __future__ import annotations
 
@@ -25,79 +25,81 @@ from offnormal.errors import ConfigError, FitError
 from offnormal.scoring.scorer import explain_out_of_memory
 from offnormal.training import checkpoint, ranks
 from offnormal.training.journal import Journal, StepRecord
-from offnormal.training.ranks import Tell
+from offnormal.training.ranks import Report
 from offnormal.training.samples import Order, Portion, Source, to_unit
 from offnormal.training.schedule import Schedule
 from offnormal.training.settings import TrainSettings
 
 Stopped = Literal["done", "early", "time"]
-_AHEAD = 2  # batches made before they are asked for
-_SAVE_S = 120.0  # seconds between two checkpoints at most, but for the wait for a GPU
-_SAVE_SHARE = 0.05  # of the time that checkpoints at validations may take
-_VALIDATION = 1 << 32  # added to the rank where random numbers of a validation are seeded
+_PREFETCH = 2  # batches to prefetch
+_SAVE_S = 120.0  # maximum seconds between two checkpoints, apart from waits for a GPU
+_SAVE_SHARE = 0.05  # maximum share of the time for checkpoints at validations
+_VALIDATION = 1 << 32  # added to the rank in the seed of a validation
 
 
 class Trained(NamedTuple):
-    """What training came to; the detector holds the weights to keep."""
+    """The result of training; the detector holds the weights that are kept."""
 
     steps: int
-    epochs: int  # begun
+    epochs: int  # started
     stopped: Stopped
-    best_step: int | None  # None: there was no validation
+    best_step: int | None  # None without a validation; with fine-tuning, the best of that stage
     best_epoch: int | None
     best_loss: float | None
-    early_loss: float | None  # the best before parts began to learn that learn only late; best_*: since
-    waiting_share: float  # of the time of the steps, spent waiting for data
+    frozen_loss: float | None  # best before the fine-tuning stage
+    waiting_share: float  # share of the time that steps waited for data
 
     def rounded(self) -> Trained:
-        """The same with figures that people read."""
-        best, early = (None if x is None else float(f"{x:.6g}") for x in (self.best_loss, self.early_loss))
-        return self._replace(best_loss=best, early_loss=early, waiting_share=round(self.waiting_share, 4))
+        """Return the result with values rounded for display."""
+        best, frozen = (None if x is None else float(f"{x:.6g}") for x in (self.best_loss, self.frozen_loss))
+        return self._replace(best_loss=best, frozen_loss=frozen, waiting_share=round(self.waiting_share, 4))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Everything that a training needs, wherever it runs."""
+    """Everything that a training process needs; picklable."""
 
     detector: TrainedDetector
-    learn: Source
-    held: Source
+    training: Source
+    held_out: Source
     settings: TrainSettings
     run: Path
-    identity: dict[str, object]  # plain values that a checkpoint must agree with
+    identity: dict[str, object]  # plain values; a checkpoint to resume from must have the same
     resume: bool = False
 
-    def __call__(self, fabric: Fabric, tell: Tell | None) -> Trained:
+    def __call__(self, fabric: Fabric, report: Report | None) -> Trained:
         """Train in this process."""
-        return _Loop(self, fabric, tell).run()
+        return _Loop(self, fabric, report).run()
 
 
-def train(job: Job, device: torch.device, tell: Tell | None = None) -> Trained:
-    """Train the detector of a job, which then has the weights to keep, in eval mode on the device.
+def train(job: Job, device: torch.device, report: Report | None = None) -> Trained:
+    """Train the detector of a job; it then has the kept weights, in eval mode on the device.
 
-    Checkpoints stay in the run for the caller to remove. tell: hears steps done, of how many, and current losses.
-    Raises FitError for losses that are not finite, batches that do not fit into memory and a full disk, and ConfigError
-    when it is to go on from a checkpoint of something else.
+    Checkpoints stay in the run; the caller removes them. report: receives steps done, total steps, and current losses.
+    Raises FitError for losses that are not finite, batches that do not fit into memory, or a full disk, and ConfigError
+    if the checkpoint to resume from belongs to other data or options.
     """
-    if job.resume and (other := checkpoint.differences(checkpoint.load(job.run).state["identity"], job.identity)):
+    saved = checkpoint.load(job.run).state["identity"] if job.resume else job.identity
+    if changes := checkpoint.list_differences(saved, job.identity):
         raise ConfigError(
-            f"{job.run} cannot be gone on with, since what it learns from or how has changed: {'; '.join(other)}. "
-            "Give the same options and data, or fit anew without --resume"
+            f"{job.run}: cannot resume, since data or options have changed (checkpoint -> now): {'; '.join(changes)}. "
+            "Use the same data and options, or start a new fit without --resume"
         )
-    with _repeatable(device):
-        found = ranks.launch(job, job.settings, device, tell)
-    kept = "best" if job.settings.keep == "best" and found.best_step is not None else "last"
-    job.detector.cpu().load_state(checkpoint.load(job.run, kept).detector())
+    with _reproducible(device):
+        result = ranks.launch(job, job.settings, device, report)
+    which = "best" if job.settings.keep == "best" and result.best_step is not None else "last"
+    job.detector.cpu().load_state(checkpoint.load(job.run, which).detector())
     job.detector.to(device).eval()
-    return found
+    return result
 
 
 @contextlib.contextmanager
-def _repeatable(device: torch.device) -> Iterator[None]:
-    """The same results every time, and the user's own random numbers as they were."""
+def _reproducible(device: torch.device) -> Iterator[None]:
+    """Make results reproducible, and restore the caller's random state and settings afterwards."""
     gpus = range(torch.cuda.device_count()) if device.type == "cuda" else ()
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    tuned = torch.backends.cudnn.benchmark
+    is_deterministic = torch.are_deterministic_algorithms_enabled()
+    warns_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    uses_benchmark = torch.backends.cudnn.benchmark
     with torch.random.fork_rng(gpus):
         if device.type == "cuda":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -106,31 +108,31 @@ def _repeatable(device: torch.device) -> Iterator[None]:
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-            torch.backends.cudnn.benchmark = tuned
+            torch.use_deterministic_algorithms(is_deterministic, warn_only=warns_only)
+            torch.backends.cudnn.benchmark = uses_benchmark
 
 
 @contextlib.contextmanager
-def _enough_samples() -> Iterator[None]:
+def _explain_batch_norm() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
         raise FitError(
-            "batch normalization needs more than one sample at once: raise --batch-size, or lower --accumulate or "
-            "--devices"
+            "batch normalization needs at least 2 samples per device and micro-batch: raise --batch-size, or lower "
+            "--accumulate or --devices"
         ) from None
 
 
 def seed_everything(*numbers: int) -> None:
-    """Seed torch with a mixture of numbers."""
+    """Seed torch with a combination of numbers."""
     torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]))
 
 
 @dataclass(frozen=True, slots=True)
 class _Best:
-    """The best validation; before there is one, nothing is known of it."""
+    """The best validation so far; without values before the first one."""
 
     step: int | None = None
     epoch: int | None = None
@@ -138,42 +140,44 @@ class _Best:
 
 
 class _Loop:
-    """The training of one process; all ranks do the same on their shares of every batch."""
+    """Training in one process; all ranks do the same with their shares of every batch."""
 
-    def __init__(self, job: Job, fabric: Fabric, tell: Tell | None) -> None:
+    def __init__(self, job: Job, fabric: Fabric, report: Report | None) -> None:
         self.job = job
         self.settings = job.settings
         self.fabric = fabric
-        self.detector = job.detector if fabric.world_size == 1 else copy.deepcopy(job.detector)  # its memory is shared
-        found = checkpoint.load(job.run) if job.resume else None
-        if found is not None:
-            self.detector.load_state(found.detector())
+        # ranks share the memory of the job's detector
+        self.detector = job.detector if fabric.world_size == 1 else copy.deepcopy(job.detector)
+        resumed = checkpoint.load(job.run) if job.resume else None
+        if resumed is not None:
+            self.detector.load_state(resumed.detector())
         self.detector.to(fabric.device)
         self.optimizers = self.detector.optimizers()
         self.schedule = Schedule(self.settings, self.optimizers)
-        half = self.settings.precision == "16"
-        self.scalers = {name: torch.amp.GradScaler(fabric.device.type, enabled=half) for name in self.optimizers}
-        self.journal = Journal(fabric, job.run, self.settings.steps, forgiving=half, tell=tell)
+        is_16_bit = self.settings.precision == "16"
+        self.scalers = {name: torch.amp.GradScaler(fabric.device.type, enabled=is_16_bit) for name in self.optimizers}
+        self.journal = Journal(fabric, job.run, self.settings.steps, allow_overflow=is_16_bit, report=report)
         self.step = 0
         self.stopped: Stopped | None = None
         self.best = _Best()
-        self.worse = 0  # validations since the best
-        self.best_state: dict[str, Tensor] | None = None  # on the CPU, until it is written
+        self.stale_validations = 0  # since the best one
+        self.best_state: dict[str, Tensor] | None = None  # on the CPU, until it is saved
         self.waited_s = self.took_s = 0.0
         self.saved_at = time.perf_counter()
         self.save_took_s = 0.0
-        self.save_late = False  # a checkpoint is due, when what the epoch has to tell is told
-        self.late_begun = False
-        self.early_loss: float | None = None  # the best before that
-        self.until = math.inf if self.settings.max_time_s is None else time.perf_counter() + self.settings.max_time_s
-        if found is not None:
-            self._restore(found)
+        self.save_after_epoch = False  # the pending checkpoint waits until the epoch is logged
+        self.fine_tuning_started = False
+        self.frozen_loss: float | None = None  # best loss before fine-tuning
+        max_time_s = math.inf if self.settings.max_time_s is None else self.settings.max_time_s
+        self.end_s = time.perf_counter() + max_time_s
+        if resumed is not None:
+            self._restore(resumed)
         fabric.barrier()
-        job.learn.shared_by_all()
-        job.held.shared_by_all()
+        job.training.mark_shared()
+        job.held_out.mark_shared()
 
     def run(self) -> Trained:
-        """Train until the end, a lack of improvement or the limit of time."""
+        """Train until the last step, an early stop, or the time limit."""
         batch = f"a batch of {self.settings.batch_size} samples"
         with explain_out_of_memory(batch, "raise --accumulate, or lower --batch-size or --size", FitError):
             while self.stopped is None:
@@ -188,17 +192,17 @@ class _Loop:
             best_step=self.best.step,
             best_epoch=self.best.epoch,
             best_loss=self.best.loss if self.best.step is not None else None,
-            early_loss=self.early_loss,
+            frozen_loss=self.frozen_loss,
             waiting_share=self.waited_s / self.took_s if self.took_s else 0.0,
         )
 
     def _epoch(self, epoch: int) -> None:
-        """The batches of an epoch that have not been learned from yet."""
+        """Train on the remaining batches of an epoch."""
         settings, first, start = self.settings, self.step, time.perf_counter()
-        late = settings.is_late(self.step + 1)
-        if late and not self.late_begun:
-            self._begin_late()
-        begun = self.detector.epoch_begins(epoch, late=late)
+        fine_tuning = settings.is_fine_tuning(self.step + 1)
+        if fine_tuning and not self.fine_tuning_started:
+            self._start_fine_tuning()
+        values = self.detector.epoch_begins(epoch, late=fine_tuning)
         order = Order(
             seed=settings.seed,
             epoch=epoch,
@@ -207,19 +211,20 @@ class _Loop:
             rank=self.fabric.global_rank,
             ranks=self.fabric.world_size,
         )
-        ahead = Prefetch(partial(self.job.learn.during(late=late).epoch, order), capacity=_AHEAD, name="batches")
+        batches = partial(self.job.training.stage_source(fine_tuning=fine_tuning).epoch, order)
+        prefetch = Prefetch(batches, capacity=_PREFETCH, name="batches")
         waited = 0.0
-        with contextlib.closing(ahead):
-            portions = iter(ahead)
+        with contextlib.closing(prefetch):
+            portions = iter(prefetch)
             while self.stopped is None:
-                begin = time.perf_counter()
+                step_start = time.perf_counter()
                 portion = next(portions, None)
-                waited += time.perf_counter() - begin
+                waited += time.perf_counter() - step_start
                 if portion is None:
                     break
                 record = self._step(portion, epoch + 1)
-                record.seconds = time.perf_counter() - begin
-                self._stepped(record)
+                record.seconds = time.perf_counter() - step_start
+                self._after_step(record)
         took = time.perf_counter() - start
         self.waited_s, self.took_s = self.waited_s + waited, self.took_s + took
         share = round(waited / took, 4)
@@ -229,37 +234,37 @@ class _Loop:
             steps=self.step - first,
             seconds=round(took, 3),
             waiting_share=share,
-            **begun,
+            **values,
             **self.detector.epoch_ended(),
         )
-        if self.save_late:
+        if self.save_after_epoch:
             self._save()
 
     def _step(self, portion: Portion, epoch: int) -> StepRecord:
-        """One step of every optimizer that the detector asks for."""
+        """Run one step of every optimizer."""
         self.detector.train()
         seed_everything(self.settings.seed, self.step, self.fabric.global_rank)
         record = StepRecord(self.step + 1, epoch, portion.samples, self.schedule.set(self.step))
         pixels = to_unit(portion.pixels.to(self.fabric.device))
         whole = portion.whole
-        if len(pixels) == 1 and len(self.job.learn) == 1:  # batch normalization needs two values
+        if len(pixels) == 1 and len(self.job.training) == 1:  # batch normalization needs two values
             pixels, whole = pixels.repeat(2, *[1] * (pixels.ndim - 1)), 2
-        pieces = pixels.tensor_split(min(self.settings.accumulate, len(pixels)))
-        for number, piece in enumerate(pieces):
-            with _enough_samples():
-                self._piece(piece, len(piece) / whole, record, last=number == len(pieces) - 1)
-        ranks.equalise_buffers(self.fabric, self.detector)
+        micro_batches = pixels.tensor_split(min(self.settings.accumulate, len(pixels)))
+        for number, micro_batch in enumerate(micro_batches):
+            with _explain_batch_norm():
+                self._micro_batch(micro_batch, len(micro_batch) / whole, record, last=number == len(micro_batches) - 1)
+        ranks.average_buffers(self.fabric, self.detector)
         self.step += 1
         return record
 
-    def _piece(self, pixels: Tensor, weight: float, record: StepRecord, *, last: bool) -> None:
-        turns = self.detector.training_step(pixels)
+    def _micro_batch(self, pixels: Tensor, weight: float, record: StepRecord, *, last: bool) -> None:
+        steps = self.detector.training_step(pixels)
         while True:
             with self.fabric.autocast():
-                turn = next(turns, None)
-            if turn is None:
+                step = next(steps, None)
+            if step is None:
                 return
-            name, losses = turn
+            name, losses = step
             record.add(name, losses, weight)
             optimizer, scaler = self.optimizers[name], self.scalers[name]
             parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
@@ -275,71 +280,71 @@ class _Loop:
                 clip_grads_with_norm_(parameters, self.settings.clip_grad_norm, norm)
             record.norms[name] = norm.detach()
             scaler.step(optimizer)
-            torch.autograd.graph.increment_version(parameters)  # fused optimizers do not, and what is folded asks
+            torch.autograd.graph.increment_version(parameters)  # fused optimizers do not, but folded weights rely on it
             scaler.update()
             optimizer.zero_grad(set_to_none=True)
 
-    def _stepped(self, record: StepRecord) -> None:
-        """After a step: tell of it, validate, save, and see whether it was the last."""
+    def _after_step(self, record: StepRecord) -> None:
+        """Log the step, validate, save, and decide whether to stop."""
         settings = self.settings
-        looked = self.journal.add(record)
-        done = self.step >= settings.steps
-        due = settings.validates(self.step)
-        if due:
+        is_checked = self.journal.add(record)
+        is_last = self.step >= settings.steps
+        validates = settings.validates(self.step)
+        if validates:
             self.journal.flush()
             self._validate(record.epoch)
-        if done:
+        if is_last:
             self.stopped = "done"
-        elif settings.patience is not None and self.worse >= settings.patience:
+        elif settings.patience is not None and self.stale_validations >= settings.patience:
             self.stopped = "early"
-        elif settings.max_time_s is not None and ranks.agreed(self.fabric, time.perf_counter() >= self.until):
+        elif settings.max_time_s is not None and ranks.broadcast_flag(self.fabric, time.perf_counter() >= self.end_s):
             self.journal.flush()
             self.stopped = "time"
-        elif self.fabric.is_global_zero and (due or looked):
+        elif self.fabric.is_global_zero and (validates or is_checked):
             since = time.perf_counter() - self.saved_at
-            if since > (self.save_took_s / _SAVE_SHARE if due else _SAVE_S):
-                self.save_late = self.step % settings.steps_per_epoch == 0  # behind what is told of the epoch
-                if not self.save_late:
+            if since > (self.save_took_s / _SAVE_SHARE if validates else _SAVE_S):
+                self.save_after_epoch = self.step % settings.steps_per_epoch == 0  # after the epoch's log line
+                if not self.save_after_epoch:
                     self._save()
 
     @torch.no_grad()
     def _validate(self, epoch: int) -> None:
-        """Losses on the normals kept back, in eval mode; each rank takes its share of every batch."""
+        """Compute the losses on held-out normals, in eval mode; each rank takes its share of every batch."""
         start = time.perf_counter()
         self.detector.eval()
         seed_everything(self.settings.seed, self.step, _VALIDATION + self.fabric.global_rank)
         rank, world = self.fabric.global_rank, self.fabric.world_size
         sums: dict[str, Tensor] = {}
         count = 0
-        settings, late = self.settings, self.settings.is_late(self.step)
-        held = self.job.held.spread(settings.validate_on).during(late=late)
-        for batch in held.loader(math.ceil(settings.batch_size / settings.accumulate)):
+        settings, fine_tuning = self.settings, self.settings.is_fine_tuning(self.step)
+        held_out = self.job.held_out.spread(settings.validate_on).stage_source(fine_tuning=fine_tuning)
+        for batch in held_out.loader(math.ceil(settings.batch_size / settings.accumulate)):
             pixels = torch.from_numpy(batch.pixels)
-            mine = pixels[rank::world]
-            weight = len(mine)
-            with self.fabric.autocast():  # without a share of its own a rank computes one that does not count
-                found = self.detector.validation_step((mine if weight else pixels[:1]).to(self.fabric.device))
-            for name, loss in found.items():
-                share = torch.as_tensor(loss, device=self.fabric.device).double() * weight
-                sums[name] = sums[name] + share if name in sums else share
+            share = pixels[rank::world]
+            weight = len(share)
+            with self.fabric.autocast():  # a rank without a share computes one sample with weight 0
+                losses = self.detector.validation_step((share if weight else pixels[:1]).to(self.fabric.device))
+            for name, loss in losses.items():
+                weighted = torch.as_tensor(loss, device=self.fabric.device).double() * weight
+                sums[name] = sums[name] + weighted if name in sums else weighted
             count += len(batch.samples)
         means = torch.stack(list(sums.values())) / count
         if world > 1:
             means = self.fabric.all_reduce(means, reduce_op="sum")  # type: ignore[assignment]
-        losses = dict(zip(sums, means.tolist(), strict=True))
-        better = losses["loss"] < self.best.loss
-        taken = time.perf_counter() - start
-        self.journal.validated(self.step, epoch, losses, best=better, seconds=taken)
-        self.schedule.validated(losses["loss"], self.step)
-        waits = late or settings.late is None  # patience: what learns only late is to have its time
-        self.worse = self.worse + 1 if waits and not better else 0
-        if better:
-            self.best = _Best(self.step, epoch, losses["loss"])
+        mean_losses = dict(zip(sums, means.tolist(), strict=True))
+        is_best = mean_losses["loss"] < self.best.loss
+        seconds = time.perf_counter() - start
+        self.journal.add_validation(self.step, epoch, mean_losses, best=is_best, seconds=seconds)
+        self.schedule.add_validation(mean_losses["loss"], self.step)
+        counts = fine_tuning or settings.fine_tuning is None  # an early stop must not skip the fine-tuning stage
+        self.stale_validations = self.stale_validations + 1 if counts and not is_best else 0
+        if is_best:
+            self.best = _Best(self.step, epoch, mean_losses["loss"])
             if self.fabric.is_global_zero:
                 self.best_state = {k: v.to("cpu", copy=True) for k, v in self.detector.state_dict().items()}
 
     def _save(self) -> None:
-        """Write `best` where it is new, then `last`, which speaks of it."""
+        """Save `best` if it is new, then `last`, which refers to it."""
         start = time.perf_counter()
         if self.best_state is not None:
             checkpoint.save(self.job.run, "best", self.best_state, asdict(self.best))
@@ -349,48 +354,49 @@ class _Loop:
             "step": self.step,
             "stopped": None if self.stopped == "time" else self.stopped,
             "best": asdict(self.best) if self.best.step is not None else None,
-            "worse": self.worse,
-            "late_begun": self.late_begun,
-            "early_loss": self.early_loss,
+            "stale_validations": self.stale_validations,
+            "fine_tuning_started": self.fine_tuning_started,
+            "frozen_loss": self.frozen_loss,
             "schedule": self.schedule.state(),
             "scalers": {name: scaler.state_dict() for name, scaler in self.scalers.items()},
         }
         checkpoint.save(self.job.run, "last", self.detector.state_dict(), state, **self.optimizers)
         self.saved_at = time.perf_counter()
         self.save_took_s = self.saved_at - start
-        self.save_late = False
+        self.save_after_epoch = False
 
-    def _begin_late(self) -> None:
-        """Let what learns late begin where the rest was best, not where it has learned its samples by heart.
+    def _start_fine_tuning(self) -> None:
+        """Start the fine-tuning stage from the best weights so far, which are not yet overfitted.
 
-        From there on the best is looked for anew: whoever lets more learn asks for what that comes to. The checkpoint
-        behind it is of these weights: `best` may soon be another one.
+        The search for the best restarts, since the fine-tuned weights are asked for. A checkpoint is saved at once:
+        `best` may soon hold other weights.
         """
         if self.best.step is not None and self.settings.keep == "best":
             if self.fabric.is_global_zero:
                 self._save()
             self.fabric.barrier()
             self.detector.load_state(checkpoint.load(self.job.run, "best").detector())
-            self.detector.to(self.fabric.device)  # its buffers are new
-            self.detector.epoch_ended()  # what that epoch had to tell has been told
+            self.detector.to(self.fabric.device)  # loading creates new buffers
+            self.detector.epoch_ended()  # drops the values of an epoch that is already logged
             for optimizer in self.optimizers.values():
-                optimizer.state.clear()  # of other weights
+                optimizer.state.clear()  # it belongs to other weights
         if self.best.step is not None:
-            self.early_loss, self.best = self.best.loss, _Best()
-        self.schedule.begin_late()
-        self.late_begun = True
+            self.frozen_loss, self.best = self.best.loss, _Best()
+        self.schedule.start_fine_tuning()
+        self.fine_tuning_started = True
         if self.fabric.is_global_zero:
             self._save()
 
-    def _restore(self, found: checkpoint.Checkpoint) -> None:
-        state = found.state
+    def _restore(self, resumed: checkpoint.Checkpoint) -> None:
+        state = resumed.state
         for name, optimizer in self.optimizers.items():
-            checkpoint.load_optimizer(optimizer, name, found)
+            checkpoint.load_optimizer(optimizer, name, resumed)
             if self.settings.precision == "16":
                 self.scalers[name].load_state_dict(state["scalers"][name])
         self.schedule.load_state(state["schedule"])
-        self.step, self.stopped, self.worse = state["step"], state["stopped"], state["worse"]
-        self.late_begun, self.early_loss = state["late_begun"], state["early_loss"]
+        self.step, self.stopped = state["step"], state["stopped"]
+        self.stale_validations = state["stale_validations"]
+        self.fine_tuning_started, self.frozen_loss = state["fine_tuning_started"], state["frozen_loss"]
         if state["best"] is not None:
             self.best = _Best(**state["best"])
         self.journal.log("resumed", step=self.step)

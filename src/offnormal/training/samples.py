@@ -1,4 +1,4 @@
-"""What training draws its batches from: samples in an order that the seed and the epoch decide."""
+"""Sources of training batches: samples in an order that only the seed and the epoch determine."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from offnormal.types import Sample
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """One pass over the samples in random order, in whole batches; a pure function of seed and epoch.
+    """One pass over the samples in random order, in whole batches; determined by seed and epoch.
 
-    What is left over of the last batch is not used in this epoch, unless there is no whole batch at all. Of every
-    batch a rank takes its share alone.
+    The remainder of the last batch is not used in this epoch, unless there is no whole batch at all. Each rank takes
+    its share of every batch.
     """
 
     seed: int
     epoch: int
     batch_size: int
-    skip: int = 0  # batches of this epoch that were used before a resume
+    skip: int = 0  # batches of this epoch that were trained on before a resume
     rank: int = 0
     ranks: int = 1
 
     def batches(self, samples: int) -> int:
-        """Batches of an epoch over so many samples."""
+        """Return the number of batches of an epoch."""
         return max(1, samples // self.batch_size)
 
     def permutation(self, count: int) -> np.ndarray:
-        """(count,) numbers in the random order of this epoch."""
+        """Return the numbers below `count` in the random order of this epoch, (count,)."""
         return np.random.default_rng((self.seed, self.epoch)).permutation(count)
 
     def rows(self, samples: int) -> Iterator[tuple[np.ndarray, int]]:
-        """For each batch that is to come, the samples (n,) that this rank takes, and the number in the whole batch."""
+        """Yield the sample numbers (n,) of this rank for each remaining batch, and the size of the whole batch."""
         order = self.permutation(samples)
         for number in range(self.skip, self.batches(samples)):
             whole = order[number * self.batch_size : (number + 1) * self.batch_size]
@@ -50,7 +50,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Portion:
-    """What one rank gets of a batch."""
+    """One rank's share of a batch."""
 
     pixels: Tensor  # (n, C, H, W) or (n, C, T, H, W): uint8, or float32 in 0-1
     samples: list[Sample]
@@ -58,43 +58,43 @@ class Portion:
 
 
 class Source(ABC):
-    """Samples to train on or to validate with; can be given to other processes."""
+    """Samples for training or validation; picklable."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of samples."""
+        """Return the number of samples."""
 
     @abstractmethod
     def epoch(self, order: Order) -> Generator[Portion, None, None]:
-        """The portions of a pass in random order."""
+        """Yield the portions of one pass in random order."""
 
     @abstractmethod
     def loader(self, batch_size: int) -> Batches:
-        """The same samples in their own order."""
+        """Return the samples in fixed order."""
 
     def spread(self, count: int) -> Source:
-        """At most so many of them, evenly spread; all of them where one cannot be had without those before it."""
+        """Return at most `count` samples, evenly spaced; all of them if they can only be read in sequence."""
         return self
 
-    def during(self, *, late: bool) -> Source:
-        """What an epoch draws from; late: in which parts learn that learn only late."""
+    def stage_source(self, *, fine_tuning: bool) -> Source:
+        """Return what an epoch draws from; fine_tuning: whether it belongs to the fine-tuning stage."""
         return self
 
-    def shared_by_all(self) -> None:
-        """Hear that every process that is to use them has them."""
+    def mark_shared(self) -> None:
+        """Called once all processes have opened the samples."""
         return
 
     def close(self) -> None:
-        """Free what they are kept in."""
+        """Free the storage."""
         return
 
 
 @dataclass(slots=True, eq=False)
-class Kept(Source):
-    """Samples of which every frame was decoded once and is kept; clips share their frames."""
+class StoredSamples(Source):
+    """Samples whose frames are decoded once and stored; clips share their frames."""
 
     rows: Rows
-    places: np.ndarray  # (N, T) number of each frame of each sample among the rows
+    row_numbers: np.ndarray  # (N, T) row of each frame of each sample
     samples: list[Sample]
     frames: np.ndarray | None = None  # (N, K) as in Batch
 
@@ -102,81 +102,81 @@ class Kept(Source):
         return len(self.samples)
 
     def pixels(self, chosen: Sequence[int] | np.ndarray) -> Tensor:
-        """Pixels (n, C, H, W) or (n, C, T, H, W) of the samples of these numbers: uint8, or float32 in 0-1."""
-        return stack_raw([join_frames([self.rows[place] for place in self.places[number]]) for number in chosen])
+        """Return the pixels of samples by number, (n, C, H, W) or (n, C, T, H, W): uint8, or float32 in 0-1."""
+        return stack_raw([join_frames([self.rows[row] for row in self.row_numbers[number]]) for number in chosen])
 
     def epoch(self, order: Order) -> Generator[Portion, None, None]:
-        """The portions of a pass in random order."""
+        """Yield the portions of one pass in random order."""
         for chosen, whole in order.rows(len(self)):
             yield Portion(self.pixels(chosen), [self.samples[number] for number in chosen], whole)
 
     def loader(self, batch_size: int) -> Batches:
-        """The same samples in their own order."""
-        return KeptBatches(self, batch_size)
+        """Return the samples in fixed order."""
+        return StoredBatches(self, batch_size)
 
     def spread(self, count: int) -> Self:
-        """At most so many of them, evenly spread."""
-        return self.chosen(evenly(len(self), count))
+        """Return at most `count` samples, evenly spaced."""
+        return self.select(evenly(len(self), count))
 
-    def chosen(self, numbers: Sequence[int] | np.ndarray) -> Self:
-        """The samples of these numbers, of the same rows."""
+    def select(self, numbers: Sequence[int] | np.ndarray) -> Self:
+        """Return the samples of these numbers; the rows are shared."""
         return replace(
             self,
-            places=self.places[numbers],
+            row_numbers=self.row_numbers[numbers],
             samples=[self.samples[number] for number in numbers],
             frames=None if self.frames is None else self.frames[numbers],
         )
 
-    def shared_by_all(self) -> None:
-        """Hear that every process that is to use them has them."""
-        self.rows.shared_by_all()
+    def mark_shared(self) -> None:
+        """Called once all processes have opened the samples."""
+        self.rows.mark_shared()
 
     def close(self) -> None:
-        """Free what they are kept in."""
+        """Free the storage."""
         self.rows.close()
 
 
-class KeptBatches:
-    """Batches of kept samples in their own order, as a ImageLoader would give them."""
+class StoredBatches:
+    """Batches of stored samples in fixed order, with the interface of a loader."""
 
-    def __init__(self, kept: Kept, batch_size: int) -> None:
-        self.kept = kept
+    def __init__(self, stored: StoredSamples, batch_size: int) -> None:
+        self.stored = stored
         self.batch_size = batch_size
         self.skipped: list[Skipped] = []
         self.waited_s = 0.0
         self.sample_count = 0
 
     def __len__(self) -> int:
-        return len(self.kept)
+        return len(self.stored)
 
     def __iter__(self) -> Iterator[Batch]:
-        self.sample_count = 0
-        kept = self.kept
-        for start in range(0, len(kept), self.batch_size):
-            stop = min(start + self.batch_size, len(kept))
-            self.sample_count += stop - start
-            frames = None if kept.frames is None else kept.frames[start:stop]
-            pixels = to_unit(kept.pixels(range(start, stop))).numpy()
-            yield Batch(pixels, kept.samples[start:stop], None, frames)
+        self.given = 0
+        stored = self.stored
+        for start in range(0, len(stored), self.batch_size):
+            stop = min(start + self.batch_size, len(stored))
+            self.given += stop - start
+            frames = None if stored.frames is None else stored.frames[start:stop]
+            pixels = to_unit(stored.pixels(range(start, stop))).numpy()
+            yield Batch(pixels, stored.samples[start:stop], None, frames)
 
     def with_groups(self, groups: Set[str | None]) -> Self:
-        """The same over the samples of these groups alone."""
-        numbers = [number for number, sample in enumerate(self.kept.samples) if sample.group in groups]
-        return type(self)(self.kept.chosen(numbers), self.batch_size)
+        """Return batches of only the samples in these groups."""
+        numbers = [number for number, sample in enumerate(self.stored.samples) if sample.group in groups]
+        return type(self)(self.stored.select(numbers), self.batch_size)
 
 
-def evenly(count: int, wanted: int) -> np.ndarray:
-    """At most `wanted` of `count` numbers, evenly spread.
+def evenly(count: int, limit: int) -> np.ndarray:
+    """Return at most `limit` of the numbers below `count`, evenly spaced.
 
     >>> evenly(10, 4), evenly(3, 4)
     (array([1, 3, 6, 8]), array([0, 1, 2]))
     """
-    wanted = min(count, wanted)
-    return np.asarray((np.arange(wanted) * 2 + 1) * count // (2 * max(1, wanted)))
+    limit = min(count, limit)
+    return np.asarray((np.arange(limit) * 2 + 1) * count // (2 * max(1, limit)))
 
 
 def stack_raw(arrays: Sequence[np.ndarray]) -> Tensor:
-    """Arrays of one shape -> (n, ...) uint8 when all are, else float32 in 0-1; one after the other in memory."""
+    """Stack arrays of one shape into contiguous (n, ...): uint8 if all are, else float32 in 0-1."""
     whole = all(array.dtype == np.uint8 for array in arrays)
     stacked = np.empty((len(arrays), *arrays[0].shape), np.uint8 if whole else np.float32)
     for number, array in enumerate(arrays):
@@ -185,5 +185,5 @@ def stack_raw(arrays: Sequence[np.ndarray]) -> Tensor:
 
 
 def to_unit(pixels: Tensor) -> Tensor:
-    """uint8 or float32 in 0-1 -> float32 in 0-1, on the device where it lies."""
+    """Convert uint8, or float32 in 0-1, to float32 in 0-1 on the same device."""
     return pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels.float()

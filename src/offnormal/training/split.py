@@ -1,4 +1,4 @@
-"""Normals to learn from and normals kept back, for validation and for the threshold: whole groups where there are."""
+"""Split normals into training and held-out ones (for validation and the threshold), by whole groups if possible."""
 
 from __future__ import annotations
 
@@ -18,57 +18,57 @@ log = logging.getLogger(__name__)
 _Unit = TypeVar("_Unit", bound=Hashable)
 
 
-def number_kept_back(total: int, *, share: float, wanted: int, things: str = "images") -> int:
-    """How many of so many normals are kept back: the share, or as many as a false-alarm rate needs.
+def count_held_out(total: int, *, share: float, needed: int, noun: str = "images") -> int:
+    """Return how many of `total` normals to hold out: the share, or as many as the false-alarm rate needs.
 
-    wanted: normals that the rate asked for needs, 0 without one. Raises DataError for fewer than two normals, and
-    CalibrationError when the rate needs more than half of them.
+    needed: normals that the requested rate needs, 0 without one. Raises DataError for fewer than two normals, and
+    CalibrationError if the rate needs more than half of them.
     """
     if total < 2:
         raise DataError(
-            f"{total} normal {things.removesuffix('s')}: at least 2 are needed, one to learn from and one kept back; "
-            "hundreds are advised"
+            f"{total} normal {noun if total != 1 else noun.removesuffix('s')} found; expected at least 2, one to "
+            f"train on and one to hold out. Add normal {noun}; 100 or more are advised"
         )
-    if wanted > total // 2:
+    if needed > total // 2:
         raise CalibrationError(
-            f"the rate asked for needs {wanted} normal {things} kept back from learning, which may be half of them: "
-            f"expected {2 * wanted}, got {total}. Add normal {things}, or ask for a higher rate"
+            f"the requested rate needs {needed} held-out normal {noun}, which may be at most half of all: expected "
+            f"{2 * needed}, found {total}. Add normal {noun}, or request a higher rate"
         )
-    return max(1, min(total - 1, round(share * total)), wanted)
+    return max(1, min(total - 1, round(share * total)), needed)
 
 
-def keep_back(sizes: Mapping[_Unit, int], count: int, *, seed: int) -> set[_Unit]:
-    """Random units that together have `count` samples or, as units are not cut, a few more; at least one is left.
+def choose_held_out(sizes: Mapping[_Unit, int], count: int, *, seed: int) -> set[_Unit]:
+    """Choose random whole units with `count` samples in total, or slightly more; at least one unit is not chosen.
 
-    sizes: unit -> samples in it, at least two units.
+    sizes: unit -> its number of samples, for at least two units.
     """
     units = list(sizes)
-    left = [units[number] for number in np.random.default_rng((seed, 1)).permutation(len(units))]
-    kept: set[_Unit] = set()
+    remaining = [units[number] for number in np.random.default_rng((seed, 1)).permutation(len(units))]
+    chosen_units: set[_Unit] = set()
     missing = count
-    while missing > 0 and len(left) > 1:
-        fitting = [unit for unit in left if sizes[unit] <= missing]
-        chosen = fitting[0] if fitting else min(left, key=lambda unit: sizes[unit])
-        left.remove(chosen)
-        kept.add(chosen)
-        missing -= sizes[chosen]
-    return kept
+    while missing > 0 and len(remaining) > 1:
+        fitting = [unit for unit in remaining if sizes[unit] <= missing]
+        unit = fitting[0] if fitting else min(remaining, key=lambda unit: sizes[unit])
+        remaining.remove(unit)
+        chosen_units.add(unit)
+        missing -= sizes[unit]
+    return chosen_units
 
 
-def split_pictures(items: Sequence[Item], count: int, *, seed: int) -> tuple[list[Item], list[Item]]:
-    """Items to learn from and about `count` kept back: whole groups where there are several, else at random."""
+def split_images(items: Sequence[Item], count: int, *, seed: int) -> tuple[list[Item], list[Item]]:
+    """Split items into training items and about `count` held-out ones: by whole groups if there are several."""
     groups = Counter(item.group for item in items)
     if None not in groups and len(groups) > 1:
-        kept = keep_back(groups, count, seed=seed)
-        return [i for i in items if i.group not in kept], [i for i in items if i.group in kept]
+        held_out = choose_held_out(groups, count, seed=seed)
+        return [i for i in items if i.group not in held_out], [i for i in items if i.group in held_out]
     if None not in groups:
-        log.warning("all images are of one group (%s): those kept back are chosen one by one", next(iter(groups)))
-    alone = keep_back(dict.fromkeys(range(len(items)), 1), count, seed=seed)
-    learned = [item for number, item in enumerate(items) if number not in alone]
-    return learned, [item for number, item in enumerate(items) if number in alone]
+        log.warning("all images are in one group (%s): held-out images are chosen individually", next(iter(groups)))
+    held_out_numbers = choose_held_out(dict.fromkeys(range(len(items)), 1), count, seed=seed)
+    training = [item for number, item in enumerate(items) if number not in held_out_numbers]
+    return training, [item for number, item in enumerate(items) if number in held_out_numbers]
 
 
-def last_stretches(stretches: Sequence[str], total: int, count: int) -> set[str]:
-    """The last stretches of a single video of `total` samples that together have about `count`; one is left."""
+def choose_last_stretches(stretches: Sequence[str], total: int, count: int) -> set[str]:
+    """Choose the last stretches of a video, with about `count` of its `total` samples; never the first stretch."""
     needed = math.ceil(count * len(stretches) / max(total, 1) - 1e-9)
     return set(stretches[-min(max(needed, 1), len(stretches) - 1) :])

@@ -1,4 +1,4 @@
-"""A thread that does something again and again beside a training, which its failures never stop."""
+"""A thread that repeats a task beside a training; its failures never stop the training."""
 
 from __future__ import annotations
 
@@ -12,71 +12,71 @@ from offnormal.redact import redact
 
 log = logging.getLogger(__name__)
 
-_FIRST_S, _LONGEST_S = 0.5, 60.0  # between a failure and the next try; doubled every time
-_TELL_AFTER = 2  # failures in a row: one alone is a hiccup
-_LONGEST = 300  # characters of an error
+_FIRST_S, _LONGEST_S = 0.5, 60.0  # delay after a failure; doubles each time
+_WARN_AFTER = 2  # consecutive failures
+_MAX_TEXT = 300  # characters of an error
 
 
 class Worker:
-    """Does `turn` until it is closed, and once more then; after a failure later, told in one warning.
+    """Repeats `task` until closed, and once more after that; repeated failures are logged in one warning.
 
-    what: is said in that warning. every_s: seconds between two turns.
+    name: names the thread and the warning. interval_s: seconds between two runs of the task.
     """
 
-    def __init__(self, turn: Callable[[], None], *, what: str, every_s: float) -> None:
-        self._turn, self._what, self._every_s = turn, what, every_s
-        self.error: str | None = None  # of the last turn
-        self._told = False
+    def __init__(self, task: Callable[[], None], *, name: str, interval_s: float) -> None:
+        self._task, self._name, self._interval_s = task, name, interval_s
+        self.error: str | None = None  # of the last run
+        self._has_warned = False
         self._closing = threading.Event()
-        self._until = 0.0
-        self._moved_at = time.monotonic()
+        self._retry_until = 0.0
+        self._progress_at = time.monotonic()
         # a daemon: a server that never answers must not keep the program from ending
-        self._thread = threading.Thread(target=self._run, name=what, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def moved(self) -> None:
-        """Called by a turn that has got a step further, so that closing goes on waiting for it."""
-        self._moved_at = time.monotonic()
+    def note_progress(self) -> None:
+        """Called by the task after each step, so that closing keeps waiting for it."""
+        self._progress_at = time.monotonic()
 
     def close(self, *, patience_s: float, stall_s: float) -> str | None:
-        """Have a last turn done; why it failed, if it did.
+        """Run the task a last time; return the error if it failed.
 
-        patience_s: how long failures are tried again; stall_s: how long a turn may stand still.
+        patience_s: how long failures are retried. stall_s: how long the task may make no progress.
         """
-        self._until = time.monotonic() + patience_s
-        self._moved_at = time.monotonic()
+        self._retry_until = time.monotonic() + patience_s
+        self._progress_at = time.monotonic()
         self._closing.set()
-        while self._thread.is_alive() and time.monotonic() < max(self._until, self._moved_at + stall_s):
+        while self._thread.is_alive() and time.monotonic() < max(self._retry_until, self._progress_at + stall_s):
             self._thread.join(0.1)
         if self._thread.is_alive():
             return self.error or f"no answer for {stall_s:g} s"
         return self.error
 
     def _run(self) -> None:
-        backoff = Backoff(_FIRST_S, _LONGEST_S, jitter=0)  # alone with its server
+        backoff = Backoff(_FIRST_S, _LONGEST_S, jitter=0)  # there is only one client
         while True:
-            closing = self._closing.is_set()  # before the turn, so that one follows the close
+            closing = self._closing.is_set()  # read first, so that the task runs once after the close
             try:
-                self._turn()
+                self._task()
             except Exception as error:  # noqa: BLE001 - whatever a server or its library raises
                 delay = backoff.failed()
-                self._failed(error, told=closing or backoff.failures < _TELL_AFTER)
+                self._record_failure(error, warn=not closing and backoff.failures >= _WARN_AFTER)
                 if closing:
-                    if time.monotonic() + delay > self._until:
+                    if time.monotonic() + delay > self._retry_until:
                         return
                     time.sleep(delay)
                 elif self._closing.wait(delay):
-                    backoff.succeeded()  # the last turns come quickly again
+                    backoff.succeeded()  # the last runs retry quickly again
                 continue
             self.error = None
             backoff.succeeded()
             if closing:
                 return
-            self._closing.wait(self._every_s)
+            self._closing.wait(self._interval_s)
 
-    def _failed(self, error: Exception, *, told: bool) -> None:
-        said = " ".join(str(error).split())
-        self.error = redact(f"{type(error).__name__}: {said}" if said else type(error).__name__)[:_LONGEST]
-        if not (told or self._told):
-            self._told = True
-            log.warning("%s fails (%s): the fit goes on, and it is tried again", self._what, self.error)
+    def _record_failure(self, error: Exception, *, warn: bool) -> None:
+        message = " ".join(str(error).split())
+        self.error = redact(f"{type(error).__name__}: {message}" if message else type(error).__name__)[:_MAX_TEXT]
+        if warn and not self._has_warned:
+            self._has_warned = True
+            log.warning("%s failed (%s); the fit continues, and it is tried again", self._name, self.error)

@@ -1,8 +1,8 @@
-"""offnormal benchmark: what a bundle costs, end to end and beside a fixed reference, all in one run.
+"""offnormal benchmark: the costs of a bundle, end to end and relative to a fixed reference in the same run.
 
-The reference is the detector's backbone as its library makes it: eager, default memory format, batches of 32, the
-whole trunk that is used. It does not change when our own backbone gets faster, so that neither does the yardstick.
-Detector and reference take turns, so that a drifting machine touches both.
+The reference is the detector's backbone as its library builds it: eager mode, default memory format, batches of 32,
+and only the layers in use. It does not change when our own backbone gets faster. Detector and reference alternate,
+so that a drift of the machine affects both.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from offnormal.types import InputSpec, Item
 
 BATCHES = (1, 16)
 REFERENCE_BATCHES = (1, 32)
-_FPS = 25.0  # of clips made of pictures
-_SINGLES = 10  # calls a round at batch 1; larger batches are called twice
+_FPS = 25.0  # of clips made of images
+_SINGLES = 10  # calls per round at batch 1; larger batches run twice
 _CHILD = """
 import json, resource, sys, time
 start = time.perf_counter()
@@ -53,7 +53,7 @@ if spec.frames > 1:
 scorer.score(batch)
 first = time.perf_counter() - start
 scorer.score(batch.repeat(16, 0))
-try:  # what getrusage says would include the parent's memory, which an exec on Linux hands down
+try:  # getrusage on Linux would include the parent's memory, inherited through exec
     lines = open("/proc/self/status").read().splitlines()
     peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
 except OSError:
@@ -64,7 +64,7 @@ print(json.dumps({"first": first, "peak": peak}))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """Milliseconds of one call on a batch."""
+    """Latency of one call on a batch, in milliseconds."""
 
     batch: int
     p50_ms: float
@@ -72,46 +72,46 @@ class Latency:
 
     @property
     def per_image_ms(self) -> float:
-        """Median milliseconds an image."""
+        """Median milliseconds per image."""
         return self.p50_ms / self.batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmark:
-    """Everything measured in one run."""
+    """The results of one benchmark."""
 
     detector: str
     device: str
     threads: int
     input: tuple[int, int]  # (H, W)
     images_per_s: float  # images or clips, from files to scores
-    waiting_share: float  # of that time, spent waiting for decoded pictures
+    waiting_share: float  # share of that time spent waiting for decoded images
     latencies: list[Latency]  # from pixels in memory to numpy scores
-    reference: list[Latency]  # of the plain backbone; empty when the detector has none
-    ratios: dict[str, float]  # cost an image over that of the reference, median of the rounds
+    reference: list[Latency]  # of the plain backbone; empty if the detector has none
+    ratios: dict[str, float]  # cost per image relative to the reference, median of the rounds
     peak_memory_mb: float  # of a process that loads the bundle and scores a batch of 16
-    gpu_memory_mb: float | None  # highest allocation here, on a GPU
+    gpu_memory_mb: float | None  # peak allocation on a GPU
     bundle_mb: float
-    start_up_s: float  # from starting the interpreter's work to the first score
+    start_up_s: float  # from the first import to the first score
 
 
 def benchmark_bundle(bundle: Bundle, config: BenchmarkConfig) -> Benchmark:
-    """Measure a saved bundle.
+    """Benchmark a saved bundle.
 
-    Raises OffnormalError when it is not saved and DataError when there is no picture to read.
+    Raises OffnormalError if it is not saved, and DataError if there is no image to read.
     """
     if bundle.path is None:
-        raise OffnormalError("only a saved bundle can be measured: start-up and size are those of its files")
+        raise OffnormalError("this bundle is not saved, but start-up time and size need its files: save it first")
     device = choose_device(config.device, config.threads)
     scorer, spec = Scorer(bundle.detector, device), bundle.detector.input
     with tempfile.TemporaryDirectory() as work:
         videos = _videos(config.data) if config.data is not None else []
-        pictures = _pictures(None if videos else config.data, Path(work))
-        pixels = _pixels(pictures, spec)
+        images = _image_paths(None if videos else config.data, Path(work))
+        pixels = _pixels(images, spec)
         reference = bundle.detector.reference()
-        own, other = _take_turns(scorer, reference, pixels, config.rounds)
-        images_per_s, waiting = _from_files(scorer, _loader(pictures, videos, spec, config), config.images)
-        child = _child(bundle.path, config, pictures[0])
+        detector_times, reference_times = _alternate(scorer, reference, pixels, config.rounds)
+        images_per_s, waiting = _throughput(scorer, _loader(images, videos, spec, config), config.images)
+        child = _run_child(bundle.path, config, images[0])
     gpu = torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else None
     return Benchmark(
         detector=bundle.detector.name,
@@ -120,9 +120,9 @@ def benchmark_bundle(bundle: Bundle, config: BenchmarkConfig) -> Benchmark:
         input=spec.size,
         images_per_s=images_per_s,
         waiting_share=waiting,
-        latencies=[_latency(batch, np.concatenate(times)) for batch, times in own.items()],
-        reference=[_latency(batch, np.concatenate(times)) for batch, times in other.items()],
-        ratios=_ratios(own, other),
+        latencies=[_latency(batch, np.concatenate(times)) for batch, times in detector_times.items()],
+        reference=[_latency(batch, np.concatenate(times)) for batch, times in reference_times.items()],
+        ratios=_ratios(detector_times, reference_times),
         peak_memory_mb=child["peak"] / 1e6,
         gpu_memory_mb=gpu,
         bundle_mb=sum(file.stat().st_size for file in bundle.path.iterdir()) / 1e6,
@@ -130,43 +130,43 @@ def benchmark_bundle(bundle: Bundle, config: BenchmarkConfig) -> Benchmark:
     )
 
 
-def _pictures(data: Path | None, work: Path) -> list[Path]:
+def _image_paths(data: Path | None, work: Path) -> list[Path]:
     if data is None:
         generate(work / "parts", train=2, test_good=30, per_defect=0)
         data = work / "parts" / "test"
     return [item.path for item in resolve_items([data], kind="image")]
 
 
-def _pixels(pictures: list[Path], spec: InputSpec) -> np.ndarray:
-    """32 images (N, C, H, W), or as many clips (N, C, T, H, W) of which each shows one picture after the other."""
-    read = [read_pixels(path, spec) for path in itertools.islice(itertools.cycle(pictures), 32)]
+def _pixels(images: list[Path], spec: InputSpec) -> np.ndarray:
+    """Return 32 images (N, C, H, W), or 32 clips (N, C, T, H, W) with one image after the other as frames."""
+    decoded = [read_pixels(path, spec) for path in itertools.islice(itertools.cycle(images), 32)]
     if spec.frames == 1:
-        return stack(read)
-    clips = [[read[(start + k) % 32] for k in range(spec.frames)] for start in range(32)]
+        return stack(decoded)
+    clips = [[decoded[(start + k) % 32] for k in range(spec.frames)] for start in range(32)]
     return np.stack([stack(clip).swapaxes(0, 1) for clip in clips])
 
 
-Times = dict[int, list[np.ndarray]]  # batch -> per round the seconds of each call
+Times = dict[int, list[np.ndarray]]  # batch -> seconds of each call, per round
 
 
-def _take_turns(scorer: Scorer, reference: nn.Module | None, pixels: np.ndarray, rounds: int) -> tuple[Times, Times]:
-    own: Times = {batch: [] for batch in BATCHES}
-    other: Times = {batch: [] for batch in REFERENCE_BATCHES} if reference is not None else {}
-    plain = _plain(reference, scorer.device) if reference is not None else None
+def _alternate(scorer: Scorer, reference: nn.Module | None, pixels: np.ndarray, rounds: int) -> tuple[Times, Times]:
+    detector_times: Times = {batch: [] for batch in BATCHES}
+    reference_times: Times = {batch: [] for batch in REFERENCE_BATCHES} if reference is not None else {}
+    call_reference = _callable(reference, scorer.device) if reference is not None else None
     for number in range(rounds + 1):  # the first warms up
-        for batch, times in own.items():
-            found = _timed(scorer.score, pixels[:batch], scorer.device)
+        for batch, times in detector_times.items():
+            seconds = _timed(scorer.score, pixels[:batch], scorer.device)
             if number:
-                times.append(found)
-        for batch, times in other.items():
-            assert plain is not None
-            found = _timed(plain, pixels[:batch], scorer.device)
+                times.append(seconds)
+        for batch, times in reference_times.items():
+            assert call_reference is not None
+            seconds = _timed(call_reference, pixels[:batch], scorer.device)
             if number:
-                times.append(found)
-    return own, other
+                times.append(seconds)
+    return detector_times, reference_times
 
 
-def _plain(reference: nn.Module, device: torch.device) -> Callable[[np.ndarray], object]:
+def _callable(reference: nn.Module, device: torch.device) -> Callable[[np.ndarray], object]:
     module = reference.to(device)
 
     @torch.inference_mode()
@@ -192,9 +192,9 @@ def _latency(batch: int, seconds: np.ndarray) -> Latency:
     return Latency(batch=batch, p50_ms=float(p50), p95_ms=float(p95))
 
 
-def _ratios(own: Times, other: Times) -> dict[str, float]:
-    """Median over the rounds of cost an image over cost an image."""
-    if not other:
+def _ratios(detector: Times, reference: Times) -> dict[str, float]:
+    """Return the ratios of the cost per image, median over the rounds."""
+    if not reference:
         return {}
     pairs = {
         "batch 16 / reference at 32": (16, 32),
@@ -204,48 +204,51 @@ def _ratios(own: Times, other: Times) -> dict[str, float]:
     return {
         name: float(
             np.median(
-                [np.median(a) / mine / (np.median(b) / theirs) for a, b in zip(own[mine], other[theirs], strict=True)]
+                [
+                    np.median(a) / size / (np.median(b) / reference_size)
+                    for a, b in zip(detector[size], reference[reference_size], strict=True)
+                ]
             )
         )
-        for name, (mine, theirs) in pairs.items()
+        for name, (size, reference_size) in pairs.items()
     }
 
 
 def _videos(data: Path) -> list[Item]:
-    """The video files that were named or lie below a folder; none where there are only pictures."""
-    found = [data] if is_video(data) else videos_in(data, recursive=True) if data.is_dir() else []
-    return [Item(address=str(path), is_video=True, name=path.stem) for path in found]
+    """List a video file, or the videos below a folder; empty if there are only images."""
+    paths = [data] if is_video(data) else videos_in(data, recursive=True) if data.is_dir() else []
+    return [Item(address=str(path), is_video=True, name=path.stem) for path in paths]
 
 
-def _loader(pictures: list[Path], videos: list[Item], spec: InputSpec, config: BenchmarkConfig) -> Batches:
-    """So many images, or clips of videos; pictures make the frames of a video where clips are wanted."""
+def _loader(images: list[Path], videos: list[Item], spec: InputSpec, config: BenchmarkConfig) -> Batches:
+    """Open a loader of `config.images` images, or of clips; without videos, images serve as frames."""
     if videos or spec.frames > 1:
-        found = videos or [Item(address=str(pictures[0].parent), is_video=True, name="pictures")]
-        fps = None if videos else _FPS  # which pictures do not have
-        return VideoLoader(found, spec, batch_size=config.batch_size, fps=fps, workers=config.workers)
+        items = videos or [Item(address=str(images[0].parent), is_video=True, name="images")]
+        fps = None if videos else _FPS
+        return VideoLoader(items, spec, batch_size=config.batch_size, fps=fps, workers=config.workers)
     items = [
-        Item(address=str(path), name=str(path)) for path in itertools.islice(itertools.cycle(pictures), config.images)
+        Item(address=str(path), name=str(path)) for path in itertools.islice(itertools.cycle(images), config.images)
     ]
     return ImageLoader(items, spec, batch_size=config.batch_size, on_error=config.on_error, workers=config.workers)
 
 
-def _from_files(scorer: Scorer, loader: Batches, most: int) -> tuple[float, float]:
-    """Images or clips a second from files to scores, and the share of that time spent waiting for decoded ones."""
+def _throughput(scorer: Scorer, loader: Batches, limit: int) -> tuple[float, float]:
+    """Return images or clips per second from files to scores, and the share of time spent waiting for decoding."""
     start = time.perf_counter()
     scored = 0
-    for piece in scorer.score_batches(loader):
-        scored += len(piece.samples)
-        if scored >= most:
+    for batch in scorer.score_batches(loader):
+        scored += len(batch.samples)
+        if scored >= limit:
             break
     seconds = time.perf_counter() - start
     return scored / seconds, loader.waited_s / seconds
 
 
-def _child(bundle: Path, config: BenchmarkConfig, picture: Path) -> dict[str, float]:
-    """Start-up and peak memory, in a process of its own that has loaded nothing else."""
-    command = [sys.executable, "-c", _CHILD, str(bundle), config.device, str(config.threads or 0), str(picture)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise OffnormalError(f"the process that measures start-up failed: {done.stderr.strip().splitlines()[-1:]}")
-    result: dict[str, float] = json.loads(done.stdout)
+def _run_child(bundle: Path, config: BenchmarkConfig, image: Path) -> dict[str, float]:
+    """Measure start-up time and peak memory in a fresh process."""
+    command = [sys.executable, "-c", _CHILD, str(bundle), config.device, str(config.threads or 0), str(image)]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode != 0:
+        raise OffnormalError(f"the start-up process failed: {process.stderr.strip().splitlines()[-1:]}")
+    result: dict[str, float] = json.loads(process.stdout)
     return result

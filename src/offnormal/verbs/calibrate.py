@@ -48,7 +48,7 @@ def calibrate_bundle(
         config,
         config,
         progress=progress,
-        what="calibrate",
+        task="calibrate",
     )
     table, peaks = _score(Scorer(bundle.detector, choose_device(config.device, config.threads)), loader, unit)
     series = table.series(fps=config.fps)

@@ -26,9 +26,9 @@ from offnormal.run import Run, new_run
 from offnormal.scoring import ScoredBatch, Scorer, choose_device, score_items, was_skipped
 from offnormal.training.history import read_history
 from offnormal.types import ANOMALOUS, InputSpec, Item, Unit
-from offnormal.verbs.elsewhere import catch_up
-from offnormal.verbs.loading import Progress, load_items, open_configured, split_beside
+from offnormal.verbs.loading import Progress, load_items, open_configured, read_split
 from offnormal.verbs.shown_units import ExtremeImages, shown_units
+from offnormal.verbs.tracking import update_trackers
 
 
 def score_dataset(
@@ -56,11 +56,11 @@ def score_dataset(
 
     loader = load_items(
         tested,
-        bundle.input_through(config.privacy_mask),
+        bundle.input_with_mask(config.privacy_mask),
         config,
         config,
         progress=progress,
-        what=f"evaluate on {dataset.name}",
+        task=f"evaluate on {dataset.name}",
         masks=partial.pixels is not None,
     )
     decide, extremes = DecisionRule.of(bundle.calibration), ExtremeImages(bundle.calibration)
@@ -117,7 +117,7 @@ def evaluate_run(
     for bad in evaluation.skipped:
         run.log("skipped", path=str(bad.path), reason=bad.reason)
     run.log("evaluated", data=str(dataset.root), **evaluation.metrics)
-    catch_up(run)
+    update_trackers(run)
     return evaluation, run
 
 
@@ -127,8 +127,8 @@ def evaluate_all(path: Path, config: EvaluateConfig, progress: Progress | None =
     With several categories a summary page with a mean row is written beside them.
     """
     if config.category != "all":
-        (dataset,) = open_configured(config, split_beside(path))
-        inner = path / dataset.name  # the run of this category
+        (dataset,) = open_configured(config, read_split(path))
+        inner = path / dataset.name  # of a run over all categories
         bundle = load(inner if inner.is_dir() else path)
         refuse_learned(bundle, dataset)
         return [evaluate_run(bundle, dataset, config, progress)]

@@ -1,4 +1,4 @@
-"""offnormal fit: dataset -> fitted, calibrated bundle in a run folder."""
+"""offnormal fit: dataset -> fitted and calibrated bundle in a run folder."""
 
 from __future__ import annotations
 
@@ -38,60 +38,60 @@ from offnormal.scoring import choose_device
 from offnormal.sources.privacy import read_privacy_mask
 from offnormal.training import checkpoint
 from offnormal.training.settings import refuse_contradictions
-from offnormal.training.statistics import Fitted, learn
+from offnormal.training.statistics import Fitted, fit_statistics
 from offnormal.types import InputSpec, Rate
-from offnormal.verbs.elsewhere import check_elsewhere, elsewhere
 from offnormal.verbs.loading import (
     Progress,
     load_items,
     open_configured,
-    split_beside,
+    read_split,
     write_split,
 )
+from offnormal.verbs.tracking import check_destinations, track_and_upload
 
 
 def fit_config(detector: str) -> type[FitConfig]:
-    """The configuration of `fit` with the options of one detector under `detector`, and of training if it needs any."""
-    made = registry.resolve("detectors", detector)
-    name = f"Fit{made.Options.__name__.removesuffix('Options')}"
-    own = made.Options.as_field()
-    if not issubclass(made, TrainedDetector):
-        return create_model(name, __base__=FitConfig, detector=own)
-    base = EmbeddedTrainConfig if issubclass(made, EmbeddedDetector) else TrainConfig
-    batch = Field(default=made.default_batch_size, ge=1, description="Samples per training step, over all devices.")
-    known = TrainConfig.model_fields["schedule"].description
-    schedule = Field(default=made.default_schedule, description=known)
+    """Return the configuration of `fit`, with the options of one detector and, if it is trained, of training."""
+    detector_class = registry.resolve("detectors", detector)
+    name = f"Fit{detector_class.Options.__name__.removesuffix('Options')}"
+    options = detector_class.Options.as_field()
+    if not issubclass(detector_class, TrainedDetector):
+        return create_model(name, __base__=FitConfig, detector=options)
+    base = EmbeddedTrainConfig if issubclass(detector_class, EmbeddedDetector) else TrainConfig
+    batch_size = detector_class.default_batch_size
+    batch = Field(default=batch_size, ge=1, description="Samples per training step, over all devices.")
+    description = TrainConfig.model_fields["schedule"].description
+    schedule = Field(default=detector_class.default_schedule, description=description)
     return create_model(
         name,
         __base__=base,
-        detector=own,
+        detector=options,
         batch_size=(int, batch),
         schedule=(Annotated[ScheduleName, ADVANCED], schedule),
     )
 
 
 def resumed_config(resume: str | Path | None) -> Path | None:
-    """The configuration of a run that is to be gone on with, which what is given now comes on top of."""
+    """Return the config.yaml of the run to resume, which the options of this call override."""
     return None if resume is None else Path(resume) / "config.yaml"
 
 
 def fit_run(name: str, config: FitConfig, progress: Progress | None = None) -> list[Run]:
-    """Fit one detector, or one per category; each run folder holds the bundle, its log and its configuration.
+    """Fit one detector, or one per category; each run folder has the bundle, its log, and its configuration.
 
-    Raises DataError, ConfigError, WeightsError, FitError or CalibrationError with what to do; a run that fails
-    leaves its log.
+    Raises DataError, ConfigError, WeightsError, FitError, or CalibrationError with advice; a failed run keeps its log.
     """
     device = choose_device(config.device, config.threads)
     if isinstance(config, TrainConfig):
         refuse_contradictions(config, device)
-    check_elsewhere(config)
+    check_destinations(config)
     resumed = config.resume if isinstance(config, TrainConfig) else None
-    datasets = open_configured(config, None if resumed is None else split_beside(resumed))
+    datasets = open_configured(config, None if resumed is None else read_split(resumed))
     for dataset in datasets:
-        _refuse_hopeless(config, dataset)
+        _check_dataset(config, dataset)
     if isinstance(config, TrainConfig) and config.resume is not None:
         if len(datasets) > 1:
-            raise ConfigError(f"--resume {config.resume} with --category all: resume the run of one category")
+            raise ConfigError(f"--resume {config.resume} with --category all: expected one category, that of the run")
         checkpoint.load(config.resume)
         return [_fit_one(name, config, datasets[0], Run(config.resume), progress)]
     if len(datasets) == 1:
@@ -105,37 +105,37 @@ def fit_run(name: str, config: FitConfig, progress: Progress | None = None) -> l
     return runs
 
 
-def _refuse_hopeless(config: FitConfig, dataset: Dataset) -> None:
-    """DataError without anything to learn from; a rate is refused now when it could not be promised after the fit."""
+def _check_dataset(config: FitConfig, dataset: Dataset) -> None:
+    """Raise DataError without training data, and refuse a rate now that the data cannot support after the fit."""
     videos = dataset.is_video
     if not dataset.train:
-        expected = "videos; expected some in train" if videos else "pictures; expected some in train/good"
-        raise DataError(f"{dataset.root}: no normal training {expected} (or --normal DIR)")
+        expected = "videos found; expected some in train" if videos else "images found; expected some in train/good"
+        raise DataError(f"{dataset.root}: no normal training {expected}, or give --normal DIR")
     if config.rate is None:
         return
     if not config.rate.is_share:
-        things = "frames" if videos else "images"
-        advice = "; then offnormal calibrate --normal VIDEOS --rate with footage kept apart" if videos else ""
-        raise ConfigError(f"--rate {config.rate}: expected a share of {things}, such as 0.01{advice}")
+        noun = "frames" if videos else "images"
+        advice = "; then calibrate with held-out footage: offnormal calibrate --normal VIDEOS --rate" if videos else ""
+        raise ConfigError(f"--rate {config.rate}: expected a share of {noun}, such as 0.01{advice}")
     if not videos:
         order_statistic(len(dataset.train), config.rate.value)
 
 
 def _fit_one(name: str, config: FitConfig, dataset: Dataset, run: Run, progress: Progress | None) -> Run:
-    if not _resumed(config):
+    if not _is_resumed(config):
         run.write_config(_effective(name, config, dataset))
         if dataset.split is not None:
             write_split(run.path, dataset.split)
-    with elsewhere(run, config):
-        _fit_here(name, config, dataset, run, progress)
+    with track_and_upload(run, config):
+        _fit_run(name, config, dataset, run, progress)
     return run
 
 
-def _resumed(config: FitConfig) -> bool:
+def _is_resumed(config: FitConfig) -> bool:
     return isinstance(config, TrainConfig) and config.resume is not None
 
 
-def _fit_here(name: str, config: FitConfig, dataset: Dataset, run: Run, progress: Progress | None) -> None:
+def _fit_run(name: str, config: FitConfig, dataset: Dataset, run: Run, progress: Progress | None) -> None:
     start = time.perf_counter()
     run.log(
         "start",
@@ -147,13 +147,13 @@ def _fit_here(name: str, config: FitConfig, dataset: Dataset, run: Run, progress
     )
     try:
         detector = _build_detector(name, config, dataset)
-        fitted = _learn(detector, config, dataset, run, progress)
+        fitted = _fit_detector(detector, config, dataset, run, progress)
         for bad in fitted.skipped:
             run.log("skipped", path=str(bad.path), reason=bad.reason)
         bundle = Bundle(detector.cpu(), card=_card(detector.input, dataset, fitted))
         bundle.calibration = _calibrate(bundle, fitted, config.rate, dataset, run)
         bundle.save(run.path / "bundle")
-        if _resumed(config):  # and not refused, so that what was changed may stay
+        if _is_resumed(config):  # only after success, so that a refused change is not stored
             run.write_config(_effective(name, config, dataset))
         if fitted.is_finished:
             checkpoint.remove(run.path)
@@ -171,49 +171,50 @@ def _fit_here(name: str, config: FitConfig, dataset: Dataset, run: Run, progress
 
 
 def _build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
-    """The detector with its pretrained weights and the input that suits the training data, not yet fitted.
+    """Build the unfitted detector with its pretrained weights and an input chosen for the training data.
 
-    Raises ConfigError for a detector of clips and a dataset of pictures.
+    Raises ConfigError for a clip detector on a dataset of images.
     """
-    made = registry.resolve("detectors", name)
-    found = survey(dataset.train)
-    options: DetectorOptions = made.adapt_options(
+    detector_class = registry.resolve("detectors", name)
+    summary = survey(dataset.train)
+    options: DetectorOptions = detector_class.adapt_options(
         config.detector,  # type: ignore[attr-defined]
         data="images" if not dataset.is_video else "videos" if dataset.split is None else "clips",
-        shown=median(max(size) for size in found.sizes),
+        shown=median(max(size) for size in summary.sizes),
     )
-    clip = made.clip_spec(options)
+    clip = detector_class.clip_spec(options)
     if not dataset.is_video and clip.frames > 1:
         raise ConfigError(
-            f"{name} with these options takes clips of {clip.frames} frames; {dataset.root} holds pictures"
+            f"{name} needs clips of {clip.frames} frames with these options, but {dataset.root} contains images: "
+            "give videos, or change the options"
         )
     spec = choose_input(
-        found,
-        size=config.size or default_side(found, made.default_side(options), made.square_sides),
-        multiple=made.input_multiple(options),
+        summary,
+        size=config.size or default_side(summary, detector_class.default_side(options), detector_class.square_sides),
+        multiple=detector_class.input_multiple(options),
         policy=config.resize,
         crop=config.crop,
         interpolation=config.interpolation,
         antialias=config.antialias,
-        squares=made.square_sides,
-        channels=made.input_channels(options),
+        squares=detector_class.square_sides,
+        channels=detector_class.input_channels(options),
         clip=clip,
     )
     if config.privacy_mask is not None:
         spec = replace(spec, mask=read_privacy_mask(config.privacy_mask))
     with torch.random.fork_rng(range(torch.cuda.device_count())):
-        torch.manual_seed(options.seed)  # of weights that are not pretrained
-        detector = made(options, spec)
+        torch.manual_seed(options.seed)  # for weights that are not pretrained
+        detector = detector_class(options, spec)
     _try_size(detector)
     detector.load_pretrained()
     if config.ignore_mask is not None:
-        same = found.sizes[0] if len(set(found.sizes)) == 1 else None
+        same = summary.sizes[0] if len(set(summary.sizes)) == 1 else None
         detector.ignore(torch.from_numpy(read_mask(config.ignore_mask, spec, expected=same)))
     return detector
 
 
 def _try_size(detector: Detector) -> None:
-    """ConfigError when the detector's networks cannot take its input size, before any data is read."""
+    """Raise ConfigError if the detector's networks cannot take its input size, before any data is read."""
     if not isinstance(detector, StatisticalDetector | EmbeddedDetector):
         return
     height, width = detector.input.size
@@ -223,61 +224,68 @@ def _try_size(detector: Detector) -> None:
             detector.embed(torch.zeros(1, detector.input.channels, *frames, height, width))
     except (RuntimeError, AssertionError, ValueError, IndexError) as error:
         raise ConfigError(
-            f"{detector.name} cannot take an input of {height} x {width} pixels with these options ({error}): give the "
-            "size its backbone was made for with --size, or another backbone"
+            f"{detector.name} cannot take an input of {height}x{width} with these options ({error}): give the size "
+            "that its backbone expects with --size, or choose another backbone"
         ) from None
 
 
-def _learn(detector: Detector, config: FitConfig, dataset: Dataset, run: Run, progress: Progress | None) -> Fitted:
+def _fit_detector(
+    detector: Detector, config: FitConfig, dataset: Dataset, run: Run, progress: Progress | None
+) -> Fitted:
     device = choose_device(config.device, config.threads)
-    wanted = normals_needed(config.rate.value) if config.rate is not None else 0
+    needed = normals_needed(config.rate.value) if config.rate is not None else 0
     if isinstance(detector, TrainedDetector) and isinstance(config, TrainConfig):
-        from offnormal.verbs.fit_trained import fit_by_training  # whose libraries no other fit needs
+        from offnormal.verbs.fit_trained import fit_by_training  # imports libraries that no other fit needs
 
-        return fit_by_training(detector, dataset, config, run, device=device, wanted=wanted, progress=progress)
+        return fit_by_training(detector, dataset, config, run, device=device, needed=needed, progress=progress)
     if not isinstance(detector, StatisticalDetector):
-        raise FitError(f"{detector.name}: no fit loop for this kind of detector")
-    what = f"fit {detector.name} on {dataset.name}"
+        raise FitError(f"{detector.name}: expected a StatisticalDetector or a TrainedDetector to fit")
+    task = f"fit {detector.name} on {dataset.name}"
     loader = load_items(
-        dataset.train, detector.input, config, config, progress=progress, what=what, every_s=config.every, again=True
+        dataset.train, detector.input, config, config, progress=progress, task=task, every_s=config.every, reread=True
     )
-    left_out = learn(detector, loader, device=device, seed=detector.options.seed, wanted=wanted)
-    return Fitted(left_out=left_out, skipped=loader.skipped, count=loader.sample_count, waited_s=loader.waited_s)
+    normal_scores = fit_statistics(detector, loader, device=device, seed=detector.options.seed, needed=needed)
+    return Fitted(
+        normal_scores=normal_scores,
+        skipped=loader.skipped,
+        count=loader.sample_count,
+        waited_s=loader.waited_s,
+    )
 
 
-def _nouns(spec: InputSpec, dataset: Dataset) -> Literal["images", "frames", "clips"]:
-    """What gets one score, in the plural."""
+def _plural_noun(spec: InputSpec, dataset: Dataset) -> Literal["images", "frames", "clips"]:
+    """Return the plural noun of the units that get one score."""
     return TRAITS[spec.unit(dataset.is_video)].noun[1]
 
 
 def _calibrate(bundle: Bundle, fitted: Fitted, rate: Rate | None, dataset: Dataset, run: Run) -> Calibration | None:
-    if fitted.left_out is None:
+    if fitted.normal_scores is None:
         if rate is not None:
-            raise FitError("two images give no scores to calibrate with: add normal images, or leave out --rate")
+            raise FitError("2 images are too few to calibrate: add normal images, or omit --rate")
         return None
-    samples, nouns = fitted.left_out.samples, _nouns(bundle.detector.input, dataset)
+    samples, noun = fitted.normal_scores.samples, _plural_noun(bundle.detector.input, dataset)
     times_s = [sample.time_s for sample in samples]
     try:
         return calibrate_scores(
-            fitted.left_out.score,
-            fitted.left_out.peak,
+            fitted.normal_scores.score,
+            fitted.normal_scores.peak,
             rate=rate,
-            kind=fitted.left_out.kind,
+            kind=fitted.normal_scores.kind,
             bundle=bundle.hash,
             groups=[sample.group for sample in samples],
-            things=nouns,
-            times_s=np.array(times_s, np.float64) if nouns == "frames" and None not in times_s else None,
+            things=noun,
+            times_s=np.array(times_s, np.float64) if noun == "frames" and None not in times_s else None,
         )
     except CalibrationError as error:
         if fitted.training is None:
             raise
         raise CalibrationError(
-            f"{error}. What was learned is kept: add --resume {run.path} and another --rate"
+            f"{error}. The training is saved: resume with --resume {run.path} and another --rate"
         ) from None
 
 
 def _effective(name: str, config: FitConfig, dataset: Dataset) -> dict[str, object]:
-    """What was asked for, as a configuration of its own: of one of several categories that one."""
+    """Return the effective configuration; for one of several categories, that category's."""
     values = config.model_dump(mode="json")
     values.pop("resume", None)
     values["upload"] = None if config.upload is None else redact(config.upload)
@@ -287,7 +295,7 @@ def _effective(name: str, config: FitConfig, dataset: Dataset) -> dict[str, obje
 
 
 def _card(spec: InputSpec, dataset: Dataset, fitted: Fitted) -> dict[str, object]:
-    videos, nouns = dataset.is_video, _nouns(spec, dataset)
+    videos, noun = dataset.is_video, _plural_noun(spec, dataset)
     return {
         "data": {
             "kind": "video" if videos else "image",
@@ -296,7 +304,7 @@ def _card(spec: InputSpec, dataset: Dataset, fitted: Fitted) -> dict[str, object
             "category": dataset.category,
             **({"videos": len(dataset.train) - len(fitted.skipped)} if videos else {}),
             "images": fitted.count,
-            **({"things": nouns} if nouns == "clips" else {}),
+            **({"unit": "clip"} if noun == "clips" else {}),
             "skipped": len(fitted.skipped),
             "fingerprint": dataset.fingerprint("train"),
             "contents": dataset.content_hashes(),

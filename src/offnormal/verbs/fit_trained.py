@@ -1,4 +1,4 @@
-"""What `fit` does with a detector that learns by gradient: split, first pass, training, scores of those kept back."""
+"""`fit` for detectors trained by gradient descent: split, first pass, training, and scores of held-out normals."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from offnormal.run import Run
 from offnormal.scoring import EmbeddedScorer, Scorer
 from offnormal.scoring.scorer import explain_out_of_memory
 from offnormal.training import checkpoint
-from offnormal.training.embedded import EmbeddedAtFirst, EmbeddingPass, KeptEmbeddings
+from offnormal.training.embedded import EmbeddingPass, EmbeddingsThenPixels, StoredEmbeddings
 from offnormal.training.embedding_store import EmbeddingStore
-from offnormal.training.gather import Room, gather
+from offnormal.training.gather import Storage, gather
 from offnormal.training.held_out import score_held_out
 from offnormal.training.loop import Job, seed_everything, train
 from offnormal.training.samples import Source
 from offnormal.training.settings import plan
-from offnormal.training.split import keep_back, last_stretches, number_kept_back, split_pictures
+from offnormal.training.split import choose_held_out, choose_last_stretches, count_held_out, split_images
 from offnormal.training.statistics import Fitted
 from offnormal.types import InputSpec, Item
 from offnormal.verbs.loading import Progress, load_items
@@ -38,10 +38,10 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Parts:
-    learn: Loader
-    held: Loader
-    asked: int  # samples that were to be kept back, of groups some more
+class _Loaders:
+    training: Loader
+    held_out: Loader
+    hold_out_count: int  # requested held-out samples; whole groups may have more
 
 
 def fit_by_training(
@@ -51,29 +51,29 @@ def fit_by_training(
     run: Run,
     *,
     device: torch.device,
-    wanted: int,
+    needed: int,
     progress: Progress | None,
 ) -> Fitted:
-    """Train the detector on some of the normals, and score those kept back with it.
+    """Train the detector on some of the normals, and score the held-out ones with it.
 
-    wanted: normals that the rate asked for needs. Raises CalibrationError when too few can be kept back, and what
-    `train` raises.
+    needed: normals that the requested rate needs. Raises CalibrationError if too few can be held out, and the errors
+    of `train`.
     """
     seed = detector.options.torch_seed
-    split = _split_videos if dataset.is_video else _split_pictures
-    parts = split(dataset, detector.input, config, seed, wanted, progress)
-    if len(parts.learn):
-        plan(config, detector, len(parts.learn))  # what cannot be is refused before anything is read
-    room = Room(cache=config.cache, folder=Path(config.cache_dir).expanduser(), shared=config.devices > 1)
+    split = _split_videos if dataset.is_video else _split_images
+    loaders = split(dataset, detector.input, config, seed, needed, progress)
+    if len(loaders.training):
+        plan(config, detector, len(loaders.training))  # raises before any data is read
+    storage = Storage(cache=config.cache, folder=Path(config.cache_dir).expanduser(), shared=config.devices > 1)
     sources: list[Source] = []
     skipped: list[Skipped] = []
     try:
-        for source, bad in _sources(detector, parts, room, config, device, run):
+        for source, bad in _sources(detector, loaders, storage, config, device, run):
             sources.append(source)
-            skipped += [one for one in bad if one not in skipped]
-        learn, held = sources
+            skipped += [skip for skip in bad if skip not in skipped]
+        training, held_out = sources
         run.log("parameters", **_parameters(detector))
-        settings = plan(config, detector, len(learn))
+        settings = plan(config, detector, len(training))
         batch = max(1, settings.batch_size // settings.accumulate)
         advice = "raise --accumulate, or lower --batch-size or --size"
         with (
@@ -81,63 +81,66 @@ def fit_by_training(
             explain_out_of_memory("a batch", advice, FitError),
         ):
             seed_everything(seed)
-            detector.to(device).prepare(learn.loader(batch))
+            detector.to(device).prepare(training.loader(batch))
         identity = {
             **describe(detector),
             "data": dataset.fingerprint("train"),
             "hold_out": config.hold_out,
-            "asked_to_keep_back": parts.asked,
-            "learned": len(learn),
-            "kept_back": len(held),
+            "hold_out_count": loaders.hold_out_count,
+            "training_samples": len(training),
+            "held_out_samples": len(held_out),
             "training": settings.fixed(),
         }
-        detector.cpu()  # from where it can go to other processes
+        detector.cpu()  # so that it can be sent to other processes
+
+        def report(done: int, total: int, note: str) -> None:
+            if progress is not None:
+                progress(f"train {detector.name}", done, total, note)
+
         trained = train(
             Job(
                 detector=detector,
-                learn=learn,
-                held=held,
+                training=training,
+                held_out=held_out,
                 settings=settings,
                 run=run.path,
                 identity=json.loads(json.dumps(identity)),
                 resume=config.resume is not None,
             ),
             device,
-            None if progress is None else lambda done, of, note: progress(f"train {detector.name}", done, of, note),
+            report,
         )
         run.log("trained", **trained._asdict())
-        late = settings.is_late(trained.steps)
-        early, since = trained.early_loss, trained.best_loss
-        if early is not None and since is not None and early < since:
+        fine_tuning = settings.is_fine_tuning(trained.steps)
+        frozen_loss, best_loss = trained.frozen_loss, trained.best_loss
+        if frozen_loss is not None and best_loss is not None and best_loss > frozen_loss:
             log.warning(
-                "normals kept back were rebuilt better before the embedder began to learn (loss %.4g) than since "
-                "(%.4g): try a lower --finetune-rate, more clips, or leave it frozen",
-                early,
-                since,
+                "held-out normals had a lower loss before fine-tuning (%.4g) than since (%.4g): try a lower "
+                "--finetune-rate or more clips, or keep the embedder frozen",
+                frozen_loss,
+                best_loss,
             )
-        detector.epoch_begins(max(0, trained.epochs - 1), late=late)  # of several processes it has begun in others
+        detector.epoch_begins(max(0, trained.epochs - 1), late=fine_tuning)  # other processes may have run it
         parameters = _parameters(detector)
-        learn, held = (source.during(late=late) for source in sources)
-        with (
-            torch.random.fork_rng(range(torch.cuda.device_count())),
-            explain_out_of_memory("a batch", advice, FitError),
-        ):
+        training, held_out = (source.stage_source(fine_tuning=fine_tuning) for source in sources)
+        devices = range(torch.cuda.device_count())
+        with torch.random.fork_rng(devices), explain_out_of_memory("a batch", advice, FitError):
             seed_everything(seed)
             with torch.no_grad():
                 if isinstance(detector, EmbeddedDetector):
-                    detector.learn_heads(learn.loader(batch))
-                detector.finish(held.loader(batch))
+                    detector.learn_heads(training.loader(batch))
+                detector.finish(held_out.loader(batch))
         scorer: Scorer | EmbeddedScorer
-        if isinstance(detector, EmbeddedDetector) and isinstance(held, KeptEmbeddings):
+        if isinstance(detector, EmbeddedDetector) and isinstance(held_out, StoredEmbeddings):
             scorer = EmbeddedScorer(detector, device)
         else:
             scorer = Scorer(detector, device)
         return Fitted(
-            left_out=score_held_out(scorer, held.loader(batch)),
+            normal_scores=score_held_out(scorer, held_out.loader(batch)),
             skipped=skipped,
-            count=len(learn),
-            waited_s=parts.learn.waited_s + parts.held.waited_s,
-            training={"kept_back": len(held), "parameters": parameters, **trained.rounded()._asdict()},
+            count=len(training),
+            waited_s=loaders.training.waited_s + loaders.held_out.waited_s,
+            training={"held_out": len(held_out), "parameters": parameters, **trained.rounded()._asdict()},
             is_finished=trained.stopped != "time",
         )
     finally:
@@ -146,17 +149,17 @@ def fit_by_training(
 
 
 def _parameters(detector: TrainedDetector) -> dict[str, int]:
-    """How many learn, and all."""
+    """Count the parameters that learn, and all of them."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in detector.parameters()]
     return {"learning": sum(count for count, learns in sizes if learns), "total": sum(count for count, _ in sizes)}
 
 
 def _sources(
-    detector: TrainedDetector, parts: _Parts, room: Room, config: TrainConfig, device: torch.device, run: Run
+    detector: TrainedDetector, loaders: _Loaders, storage: Storage, config: TrainConfig, device: torch.device, run: Run
 ) -> Iterator[tuple[Source, list[Skipped]]]:
-    """Samples to learn from and those kept back, each with its bad files; embedded where the detector learns so."""
+    """Yield the training samples, then the held-out ones, each with its unreadable files; embedded if needed."""
     if not isinstance(detector, EmbeddedDetector) or not isinstance(config, EmbeddedTrainConfig):
-        yield from (gather(loader, room) for loader in (parts.learn, parts.held))
+        yield from (gather(loader, storage) for loader in (loaders.training, loaders.held_out))
         return
     start = time.perf_counter()
     store = EmbeddingStore(config.embeddings_dir.expanduser(), int(config.embeddings_gb * 2**30))
@@ -166,82 +169,80 @@ def _sources(
         detector=detector,
         device=device,
         batch_size=batch,
-        room=room,
+        storage=storage,
         store=store if config.embeddings_gb else None,
     )
-    with explain_out_of_memory(
-        f"a batch of {batch} samples", "raise --accumulate, or lower --batch-size or --size", FitError
-    ):
-        for loader, views in ((parts.learn, detector.views), (parts.held, 0)):
+    advice = "raise --accumulate, or lower --batch-size or --size"
+    with explain_out_of_memory(f"a batch of {batch} samples", advice, FitError):
+        for loader, views in ((loaders.training, detector.views), (loaders.held_out, 0)):
             embedded, bad = embedding.embed(loader, views)
             if not detector.learns_late:
                 yield embedded, bad
                 continue
-            pixels, more = gather(loader, room)
-            yield EmbeddedAtFirst(embedded, pixels), more
+            pixels, unreadable = gather(loader, storage)
+            yield EmbeddingsThenPixels(embedded, pixels), unreadable
     seconds = round(time.perf_counter() - start, 3)
-    run.log("embedded", computed=embedding.computed, found=embedding.found, views=detector.views, seconds=seconds)
+    run.log("embedded", computed=embedding.computed, cached=embedding.cached, views=detector.views, seconds=seconds)
 
 
-def _count(total: int, config: TrainConfig, wanted: int, things: str) -> int:
-    """How many samples to keep back: as before in a run that is gone on with, whatever rate is asked for now."""
+def _hold_out_count(total: int, config: TrainConfig, needed: int, noun: str) -> int:
+    """Return how many samples to hold out; a resumed run keeps its number, for any rate."""
     if config.resume is not None:
-        return int(checkpoint.load(config.resume).state["identity"]["asked_to_keep_back"])
-    return number_kept_back(total, share=config.hold_out, wanted=wanted, things=things)
+        return int(checkpoint.load(config.resume).state["identity"]["hold_out_count"])
+    return count_held_out(total, share=config.hold_out, needed=needed, noun=noun)
 
 
-def _split_pictures(
-    dataset: Dataset, spec: InputSpec, config: TrainConfig, seed: int, wanted: int, progress: Progress | None
-) -> _Parts:
-    count = _count(len(dataset.train), config, wanted, "images")
-    learn, held = split_pictures(dataset.train, count, seed=seed)
-    if len(held) < wanted and config.resume is None:
-        number_kept_back(len(held), share=config.hold_out, wanted=wanted)
+def _split_images(
+    dataset: Dataset, spec: InputSpec, config: TrainConfig, seed: int, needed: int, progress: Progress | None
+) -> _Loaders:
+    count = _hold_out_count(len(dataset.train), config, needed, "images")
+    training, held_out = split_images(dataset.train, count, seed=seed)
+    if len(held_out) < needed and config.resume is None:
+        count_held_out(len(held_out), share=config.hold_out, needed=needed)
 
-    def loader(items: Sequence[Item], what: str) -> Loader:
-        return load_items(items, spec, config, config, progress=progress, what=f"read {dataset.name}{what}")
+    def loader(items: Sequence[Item], suffix: str) -> Loader:
+        return load_items(items, spec, config, config, progress=progress, task=f"read {dataset.name}{suffix}")
 
-    return _Parts(learn=loader(learn, ""), held=loader(held, ", kept back"), asked=count)
+    return _Loaders(training=loader(training, ""), held_out=loader(held_out, ", held out"), hold_out_count=count)
 
 
-def _split_given(dataset: Dataset, learn: Loader, held: Loader, wanted: int, config: TrainConfig) -> _Parts:
-    """The parts that the dataset names; CalibrationError when too few are kept back for the rate asked for."""
-    number = len(held)
-    if wanted > number and config.resume is None:
-        things = "clips" if held.spec.scores_whole_video else "frames"
+def _use_split(dataset: Dataset, training: Loader, held_out: Loader, needed: int, config: TrainConfig) -> _Loaders:
+    """Use the dataset's own split; CalibrationError if too few samples are held out for the requested rate."""
+    number = len(held_out)
+    if needed > number and config.resume is None:
+        noun = "clips" if held_out.spec.scores_whole_video else "frames"
         raise CalibrationError(
-            f"the rate asked for needs {wanted} normal {things} kept back from learning, and {number} are: give a "
-            f"larger last share of --split ({format_split(config.split)}), more clips, or ask for "
-            f"{1 / (number + 1):.2g} or more"
+            f"the requested rate needs {needed} held-out normal {noun}, found {number}: give a larger last share of "
+            f"--split ({format_split(config.split)}), more clips, or a rate of {1 / (number + 1):.2g} or more"
         )
-    return _Parts(learn=learn, held=held, asked=number)
+    return _Loaders(training=training, held_out=held_out, hold_out_count=number)
 
 
 def _split_videos(
-    dataset: Dataset, spec: InputSpec, config: TrainConfig, seed: int, wanted: int, progress: Progress | None
-) -> _Parts:
+    dataset: Dataset, spec: InputSpec, config: TrainConfig, seed: int, needed: int, progress: Progress | None
+) -> _Loaders:
     videos = dataset.train
     if len(videos) > 1 and len({video.group or video.name for video in videos}) == 1:
-        log.warning("all videos are of one group (%s): whole videos of it are kept back", videos[0].group)
+        log.warning("all videos are in one group (%s): whole videos of it are held out", videos[0].group)
         videos = tuple(replace(video, group=None) for video in videos)
 
-    def loader(what: str) -> Loader:
-        chosen = dataset.calibration if dataset.calibration and what else videos
+    def loader(suffix: str) -> Loader:
+        items = dataset.calibration if dataset.calibration and suffix else videos
         return load_items(
-            chosen, spec, config, config, progress=progress, what=f"read {dataset.name}{what}", every_s=config.every
+            items, spec, config, config, progress=progress, task=f"read {dataset.name}{suffix}", every_s=config.every
         )
 
     whole = loader("")
     if dataset.calibration:
-        return _split_given(dataset, whole, loader(", kept back"), wanted, config)
+        return _use_split(dataset, whole, loader(", held out"), needed, config)
     groups = whole.groups()
     total = len(whole)
-    count = _count(total, config, wanted, "frames")
+    count = _hold_out_count(total, config, needed, "frames")
     if len(videos) > 1:
-        held = keep_back({group: len(whole.with_groups({group})) for group in groups}, count, seed=seed)
+        names = choose_held_out({group: len(whole.with_groups({group})) for group in groups}, count, seed=seed)
     else:
-        held = last_stretches(groups, total, count)
-    learn = whole.with_groups(set(groups) - held, skip_straddling=True)
-    kept = whole.with_groups(set(held), skip_straddling=True)
-    learn.progress, kept.progress = loader("").progress, loader(", kept back").progress
-    return _Parts(learn=learn, held=kept, asked=count)
+        names = choose_last_stretches(groups, total, count)
+    training = whole.with_groups(set(groups) - names, skip_straddling=True)
+    held_out = whole.with_groups(set(names), skip_straddling=True)
+    training.progress, held_out.progress = loader("").progress, loader(", held out").progress
+    return _Loaders(training=training, held_out=held_out, hold_out_count=count)

@@ -1,4 +1,4 @@
-"""offnormal import: weights that a method's published code has saved -> a bundle in a run folder."""
+"""offnormal import: weights saved by a method's published code -> a bundle in a run folder."""
 
 from __future__ import annotations
 
@@ -20,38 +20,39 @@ from offnormal.sources.paths import as_written
 
 @runtime_checkable
 class _Importable(Protocol):
-    """The class of a detector that can be made of published weights."""
+    """A detector class that can load published weights."""
 
     def from_reference(
         self, states: Sequence[Mapping[str, Tensor]], options: DetectorOptions, **chosen: object
     ) -> Detector:
-        """The fitted detector of the state dicts that were given, one a file; chosen: what they do not say."""
+        """Build the fitted detector from one state dict per file; chosen: arguments that the files do not contain."""
         ...
 
 
 def import_config(detector: str) -> type[ImportConfig]:
-    """The configuration of `import` with the options of one detector under `detector`."""
-    found = registry.resolve("detectors", detector)
-    options: type[DetectorOptions] = getattr(found, "ImportOptions", found.Options)  # where some are of other networks
-    base: type[ImportConfig] = getattr(found, "Import", ImportConfig)  # where more is asked than files
+    """Return the configuration of `import`, with the options of one detector under `detector`."""
+    detector_class = registry.resolve("detectors", detector)
+    # some import options and arguments differ from those of a fit
+    options: type[DetectorOptions] = getattr(detector_class, "ImportOptions", detector_class.Options)
+    base: type[ImportConfig] = getattr(detector_class, "Import", ImportConfig)
     name = f"Import{options.__name__.removesuffix('Options')}"
     return create_model(name, __base__=base, detector=options.as_field())
 
 
 def import_run(name: str, config: ImportConfig) -> Run:
-    """Make a bundle of published weights; without normals it has no calibration.
+    """Create a bundle from published weights; it has no calibration, since there are no normals.
 
-    Only tensors are read: a file that holds a whole module is refused with the lines that convert it. Raises
-    UsageError, WeightsError, or ConfigError for options that are not those of the weights.
+    Only tensors are read: a file with a whole module is refused with the lines that convert it. Raises UsageError,
+    WeightsError, or ConfigError for options that do not match the weights.
     """
     if not config.weights:
-        raise UsageError(f"import {name} needs the files that the published code has saved: --weights FILE ...")
-    made: object = registry.resolve("detectors", name)
-    if not isinstance(made, _Importable):
-        raise UsageError(f"import {name}: no published weights of it can be read")
+        raise UsageError(f"import {name} needs the files saved by the published code: --weights FILE, once per file")
+    detector_class: object = registry.resolve("detectors", name)
+    if not isinstance(detector_class, _Importable):
+        raise UsageError(f"import {name}: published weights of this detector are not supported")
     options: DetectorOptions = config.detector  # type: ignore[attr-defined]
     files = [as_written(path) for path in config.files]
-    detector = made.from_reference([read_weights(path) for path in files], options, **config.chosen)
+    detector = detector_class.from_reference([read_weights(path) for path in files], options, **config.chosen)
     imported: dict[str, object] = {path.name: sha256_of(path) for path in files}
     run = new_run(config.out, name, "imported")
     run.log("start", verb="import", detector=name, weights=imported)

@@ -1,4 +1,4 @@
-"""Loaders for whatever a verb was given: pictures or videos, with one progress for both."""
+"""Datasets and loaders of the verbs, for images and videos, with progress."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """Hears how far something is."""
+    """Receives progress."""
 
-    def __call__(self, what: str, done: int, total: int, note: str = "", /) -> None:
-        """What is done, how many are done, of how many, and how it goes."""
+    def __call__(self, task: str, done: int, total: int, note: str = "", /) -> None:
+        """Report a task: items done, their total, and a note such as the current loss."""
         ...
 
 
-STRETCHES = 10  # that a single video is cut into, so that some of it can be left out
+STRETCHES = 10  # of a single video, which serve as its groups
 
 
 def open_configured(config: DataConfig, split: Split | None = None) -> list[Dataset]:
-    """The datasets that a configuration names. split: an earlier division of its clips, which then holds."""
+    """Open the datasets of a configuration; split: an earlier split of the clips, to be used again."""
     return open_datasets(
         config.data,
         layout=config.layout,
@@ -56,29 +56,29 @@ def open_configured(config: DataConfig, split: Split | None = None) -> list[Data
 SPLIT = "split.json"
 
 
-def split_beside(path: Path) -> Split | None:
-    """How the run that a bundle (or the run itself) lies in divided its clips; None where it had nothing to divide.
+def read_split(path: Path) -> Split | None:
+    """Return the clip split of the run that a path (a run or its bundle) belongs to; None if the run has none.
 
     Raises DataError for a damaged file.
     """
-    file = next((place / SPLIT for place in (path, path.parent) if (place / SPLIT).is_file()), None)
+    file = next((folder / SPLIT for folder in (path, path.parent) if (folder / SPLIT).is_file()), None)
     if file is None:
         return None
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
         return Split.from_json(values)
     except (ValueError, DataError) as error:
-        raise DataError(f"{file}: damaged ({error}); copy it again from the run that was fitted") from None
+        raise DataError(f"{file}: damaged ({error}); copy it again from the run of the fit") from None
 
 
 def known_classes(bundle: Bundle) -> frozenset[str]:
-    """The classes by which the run of a bundle divided its clips; none of a bundle that is not in its run."""
-    split = None if bundle.path is None else split_beside(bundle.path)
+    """Return the classes of the clip split in a bundle's run; empty if there is none."""
+    split = None if bundle.path is None else read_split(bundle.path)
     return frozenset() if split is None else frozenset((*split.classes.normal, *split.classes.anomalous))
 
 
 def write_split(folder: Path, split: Split) -> None:
-    """split.json in a run's folder."""
+    """Write split.json to a run folder."""
     write_text(folder / SPLIT, json.dumps(split.to_json(), indent=1, ensure_ascii=False) + "\n")
 
 
@@ -89,12 +89,12 @@ def load_items(
     footage: FootageConfig,
     *,
     progress: Progress | None,
-    what: str,
+    task: str,
     masks: bool = False,
     every_s: float | None = None,
-    again: bool = False,
+    reread: bool = False,
 ) -> Loader:
-    """A loader of items; progress hears `what` is done. again: it is passed over more than once: caching pays."""
+    """Open a loader of items that reports `task` to progress; reread: more than one pass, so caching pays."""
     groups = {item.group if item.group is not None else item.name for item in items}
     loader = open_loader(
         items,
@@ -105,20 +105,20 @@ def load_items(
         workers=compute.workers,
         videos=VideoOptions(
             every_s=every_s,
-            cache=footage.cache if again else "off",
+            cache=footage.cache if reread else "off",
             cache_dir=Path(footage.cache_dir).expanduser(),
             fps=footage.fps,
             stretches=STRETCHES if len(groups) == 1 else 1,
         ),
     )
-    loader.progress = count_steps(progress, what, lambda: len(loader))
+    loader.progress = count_steps(progress, task, lambda: len(loader))
     return loader
 
 
 def count_steps(
-    progress: Progress | None, what: str, total: Callable[[], int] | None = None
+    progress: Progress | None, task: str, total: Callable[[], int] | None = None
 ) -> Callable[[int], None] | None:
-    """A callback for steps that reports to `progress`; the total is asked for once, at the first step."""
+    """Return a callback that adds steps and reports to `progress`; `total` is called once, at the first step."""
     if progress is None:
         return None
     done = 0
@@ -129,6 +129,6 @@ def count_steps(
         if expected is None:
             expected = 0 if total is None else total()
         done += step
-        progress(what, done, max(done, expected))
+        progress(task, done, max(done, expected))
 
     return count

@@ -88,7 +88,7 @@ def shown_units(
     Images keep the maps of the pass that scored them. Which frames are false alarms or misses is known only once a
     video is scored to its end, so that their few windows are scored again: maps of all frames would not fit memory.
     """
-    spec = bundle.input_through(config.privacy_mask)
+    spec = bundle.input_with_mask(config.privacy_mask)
     scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
     if evaluation.unit is Unit.IMAGE:
         rows = {item.name: item.rows.start for item in evaluation.table.items}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from offnormal.errors import ConfigError, DataError
-from offnormal.training.upload.uploader import address_of, bring_now
+from offnormal.training.upload.uploader import previous_address, upload_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,8 @@ def upload_runs(run: Path, url: str | None) -> Iterator[Uploaded]:
     if not runs:
         raise DataError(f"{run}: no run; expected a folder with log.jsonl, such as those below runs/")
     for one in runs:
-        to = url or address_of(one)
+        to = url or previous_address(one)
         if to is None:
             raise ConfigError(f"{one} was not uploaded before: say where to, such as s3://bucket/prefix")
-        files, place = bring_now(one, to)
+        files, place = upload_run(one, to)
         yield Uploaded(one, place, files)

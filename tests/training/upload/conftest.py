@@ -6,7 +6,7 @@ import pytest
 
 
 class Bucket:
-    """The bucket `kept` of a server that can be stopped and started again on the same port."""
+    """The bucket `backup` of a server that can be stopped and restarted on the same port."""
 
     def __init__(self):
         self.server = None
@@ -30,21 +30,21 @@ class Bucket:
         return boto3.client("s3")
 
     def names(self):
-        found = self.client().list_objects_v2(Bucket="kept").get("Contents", [])
-        return sorted(one["Key"] for one in found)
+        objects = self.client().list_objects_v2(Bucket="backup").get("Contents", [])
+        return sorted(entry["Key"] for entry in objects)
 
     def read(self, name):
-        return self.client().get_object(Bucket="kept", Key=name)["Body"].read()
+        return self.client().get_object(Bucket="backup", Key=name)["Body"].read()
 
 
 @pytest.fixture
 def bucket(monkeypatch, tmp_path):
     pytest.importorskip("s3fs")
     pytest.importorskip("moto.server")
-    made = Bucket()
-    made.start()
+    created = Bucket()
+    created.start()
     for name, value in {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{made.port}",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{created.port}",
         "AWS_ACCESS_KEY_ID": "testing-id",
         "AWS_SECRET_ACCESS_KEY": "testing-secret",
         "AWS_DEFAULT_REGION": "us-east-1",
@@ -61,7 +61,7 @@ def bucket(monkeypatch, tmp_path):
     s3fs.S3FileSystem.clear_instance_cache()
     monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
     s3_backends[DEFAULT_ACCOUNT_ID].reset()
-    made.client().create_bucket(Bucket="kept")
-    yield made
-    made.stop()
+    created.client().create_bucket(Bucket="backup")
+    yield created
+    created.stop()
     s3fs.S3FileSystem.clear_instance_cache()

@@ -1,4 +1,4 @@
-"""What is uploaded of a run, and that it stays as it is."""
+"""The uploaded files of a run, and their unchanging snapshots."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 from offnormal.training import checkpoint
 from offnormal.training.upload import snapshot
-from offnormal.training.upload.snapshot import files_of, freeze, freeze_checkpoint, stage
+from offnormal.training.upload.snapshot import freeze, freeze_checkpoint, list_files, stage
 
 
 @pytest.fixture
@@ -21,35 +21,35 @@ def run(tmp_path):
     return tmp_path / "run"
 
 
-def test_everything_but_hidden_files_and_checkpoints_is_listed_a_card_after_what_it_names(run):
-    assert [held.name for held in files_of(run)] == [
+def test_all_but_hidden_files_and_checkpoints_are_listed_with_a_card_after_its_data(run):
+    assert [file.name for file in list_files(run)] == [
         "config.yaml", "log.jsonl", "bundle/model.safetensors", "bundle/zone.txt", "tensorboard/events",
         "bundle/card.json",
     ]  # fmt: skip
 
 
-def test_a_frozen_file_stays_while_the_log_grows_and_the_bundle_is_replaced(run):
+def test_a_frozen_file_is_unaffected_by_a_growing_log_and_a_replaced_bundle(run):
     with stage(run) as staged:
-        kept = {held.name: freeze(held, staged) for held in files_of(run)}
-        with (run / "log.jsonl").open("a") as file:
-            file.write("more")
+        copies = {file.name: freeze(file, staged) for file in list_files(run)}
+        with (run / "log.jsonl").open("a") as log:
+            log.write("more")
         (run / "new").write_text("new")
         (run / "new").replace(run / "bundle/model.safetensors")
-        assert kept["log.jsonl"].read_text() == "log.jsonl"
-        assert kept["bundle/model.safetensors"].read_text() == "bundle/model.safetensors"
+        assert copies["log.jsonl"].read_text() == "log.jsonl"
+        assert copies["bundle/model.safetensors"].read_text() == "bundle/model.safetensors"
     assert not staged.exists()
 
 
-def test_a_frozen_checkpoint_takes_no_space_and_outlives_the_next_one(run):
+def test_a_frozen_checkpoint_is_linked_and_outlives_the_next_one(run):
     with stage(run) as staged:
-        kept = freeze_checkpoint(run, "last", staged)
-        assert kept.files[0].path.stat().st_nlink == 2
+        frozen = freeze_checkpoint(run, "last", staged)
+        assert frozen.files[0].path.stat().st_nlink == 2
         checkpoint.save(run, "last", {"w": torch.ones(3)}, {"step": 8})
         newer = freeze_checkpoint(run, "last", stage_again(staged))
-        assert '"step": 7' in kept.files[1].path.read_text()
-    assert kept.name.startswith("last-000007-")
+        assert '"step": 7' in frozen.files[1].path.read_text()
+    assert frozen.name.startswith("last-000007-")
     assert newer.name.startswith("last-000008-")
-    assert [held.path.name for held in kept.files] == ["tensors.safetensors", "state.json"]
+    assert [file.path.name for file in frozen.files] == ["tensors.safetensors", "state.json"]
 
 
 def stage_again(staged):
@@ -58,29 +58,29 @@ def stage_again(staged):
 
 
 def test_files_of_two_checkpoints_are_never_mixed(run, monkeypatch):
-    keep, saved = snapshot._keep, []
+    copy, saved = snapshot._copy, []
 
-    def replaced_between(path, target, *, linked):
-        keep(path, target, linked=linked)
+    def replace_in_between(path, target, *, link):
+        copy(path, target, link=link)
         if not saved:
             saved.append(checkpoint.save(run, "last", {"w": torch.ones(3)}, {"step": 8}))
 
-    monkeypatch.setattr(snapshot, "_keep", replaced_between)
+    monkeypatch.setattr(snapshot, "_copy", replace_in_between)
     with stage(run) as staged:
-        found = freeze_checkpoint(run, "last", staged)
+        frozen = freeze_checkpoint(run, "last", staged)
         assert checkpoint.load(run).state["step"] == 8
-        assert found.name.startswith("last-000008-")
-        (tensors, state) = (held.path for held in found.files)
+        assert frozen.name.startswith("last-000008-")
+        (tensors, state) = (file.path for file in frozen.files)
         assert '"step": 8' in state.read_text()
-        assert tensors.read_bytes() == (checkpoint.place(run, "last") / "tensors.safetensors").read_bytes()
+        assert tensors.read_bytes() == (checkpoint.checkpoint_path(run, "last") / "tensors.safetensors").read_bytes()
 
 
-def test_without_a_checkpoint_there_is_none(run):
+def test_a_missing_checkpoint_is_none(run):
     with stage(run) as staged:
         assert freeze_checkpoint(run, "best", staged) is None
 
 
-def test_a_file_system_without_links_is_copied_from(run, monkeypatch):
+def test_a_file_system_without_links_is_copied(run, monkeypatch):
     def refuse(*_):
         raise PermissionError("no links")
 

@@ -1,4 +1,4 @@
-"""Addresses that can be used and those that cannot."""
+"""Valid and invalid upload addresses."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from offnormal.training.upload.store import Store
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("backup", "expected an address such as s3://bucket/prefix"),
-        ("s3://", "expected an address"),
-        ("s3:///", "no bucket is named"),
+        ("backup", "expected a URL such as s3://bucket/prefix"),
+        ("s3://", "expected a URL"),
+        ("s3:///", "no bucket found"),
         ("s4://bucket/x", "not known"),
-        ("sftp://***@host/x", "give --upload with the whole address again"),
+        ("sftp://***@host/x", "give --upload with the complete URL again"),
     ],
 )
-def test_what_cannot_be_used_is_refused_with_advice(url, message):
+def test_an_invalid_address_is_refused_with_advice(url, message):
     with pytest.raises(ConfigError, match=message):
         Store(url)
 
@@ -28,12 +28,12 @@ def test_a_missing_package_is_named_without_secrets(monkeypatch):
         raise ImportError("Install it")
 
     monkeypatch.setattr("fsspec.get_filesystem_class", missing)
-    with pytest.raises(ConfigError, match=r"pip install 'offnormal\[s3\]'") as found:
+    with pytest.raises(ConfigError, match=r"pip install 'offnormal\[s3\]'") as error:
         Store("s3://key:secret@bucket/x")
-    assert "secret" not in str(found.value)
+    assert "secret" not in str(error.value)
 
 
-def test_files_are_written_read_and_removed_with_the_folders_that_become_empty(tmp_path):
+def test_files_are_written_read_and_removed_with_their_empty_folders(tmp_path):
     (tmp_path / "a").write_text("a")
     (tmp_path / "there").mkdir()
     store = Store(f"file://{tmp_path}/there/below")

@@ -24,7 +24,7 @@ class _Fitted(_Part):
     layout: str = NONE
     images: int | None = None  # or frames, or clips
     videos: int | None = None
-    things: str = ""
+    unit: str = ""
     skipped: int = 0
     fingerprint: str = NONE
 
@@ -108,9 +108,9 @@ def _learned_from(fitted: _Fitted) -> str:
         return "" if number is None else counted(number, "normal image", "normal images")
     if number is None:
         return counted(videos, "normal video", "normal videos")
-    noun = "normal clip" if fitted.things == "clips" else "normal frame"
+    noun = "normal clip" if fitted.unit == "clip" else "normal frame"
     windows = counted(number, noun, f"{noun}s")
-    if fitted.things == "clips" and number == videos:  # one clip of each
+    if fitted.unit == "clip" and number == videos:  # one clip of each
         return windows
     return f"{windows} in {counted(videos, 'video', 'videos')}"
 

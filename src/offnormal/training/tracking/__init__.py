@@ -1,1 +1,1 @@
-"""Showing a run in experiment trackers: each follows the run's log, and may fail without disturbing anything."""
+"""Experiment tracking: each tracker follows the run's log, and its failures never disturb the fit."""

@@ -1,4 +1,4 @@
-"""What every experiment tracker can do; the run's own log.jsonl is what all of them follow."""
+"""The interface of experiment trackers, which all follow the run's log.jsonl."""
 
 from __future__ import annotations
 
@@ -15,83 +15,83 @@ class Point:
     """Values of one step."""
 
     step: int
-    time_s: float  # since 1970, when it was logged
-    values: dict[str, float]  # by names such as train/generator/contextual
+    time_s: float  # Unix time of the log line
+    values: dict[str, float]  # by name, such as train/generator/contextual
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class About:
-    """The run that is shown."""
+class RunInfo:
+    """The run that is tracked."""
 
     folder: Path
     project: str
     name: str
 
 
-class Known(BaseModel):
-    """What is kept of a run in a tracker, so that a later process goes on with it."""
+class TrackedRun(BaseModel):
+    """The state of a run in a tracker, stored so that a later process continues with it."""
 
     model_config = ConfigDict(frozen=True)
 
     project: str
     name: str
-    id: str | None = None  # by which the tracked run is found again; None: not shown there yet
-    place: str | None = None  # where people look
-    configured: bool = False  # whether it has the configuration
-    sent: int = 0  # bytes of the log
-    step: int = 0  # of the last event in them that has one
+    id: str | None = None  # of the tracked run; None: not created yet
+    location: str | None = None  # where to find it
+    configured: bool = False  # the configuration was sent
+    bytes_sent: int = 0  # of the log
+    step: int = 0  # last step sent
 
 
 class Tracker(Protocol):
-    """A run opened in a tracker; any method may raise anything, after which the tracker is opened anew.
+    """A run that is open in a tracker. Any method may raise anything; the tracker is then reopened.
 
-    The constructor takes an `About` and the `ident` that an earlier one had, or None for a run not shown before. What
-    was sent before a failure may be sent again, equal to the last bit.
+    The constructor takes a `RunInfo` and the `ident` of an earlier tracker of this run, or None for a new run. After a
+    failure, the same values may be sent again.
     """
 
-    package: ClassVar[str]  # to be imported
-    ident: str  # by which the tracked run is found again
-    place: str  # where people look, without secrets
+    package: ClassVar[str]  # required package
+    ident: str  # of the tracked run
+    location: str  # where to find it, without secrets
 
-    def __init__(self, about: About, ident: str | None) -> None: ...
+    def __init__(self, info: RunInfo, ident: str | None) -> None: ...
 
     @staticmethod
     def check() -> None:
-        """ConfigError with what to do when nothing can be shown on this machine, before anything is learned."""
+        """Raise ConfigError with advice if the tracker cannot be used on this machine; called before training."""
         ...
 
     def configure(self, values: Mapping[str, object]) -> None:
-        """The effective configuration, nested; once."""
+        """Log the nested effective configuration; called once."""
         ...
 
-    def points(self, points: Sequence[Point]) -> None:
-        """Values in the order of their steps."""
+    def log_points(self, points: Sequence[Point]) -> None:
+        """Log values, ordered by step."""
         ...
 
     def rewind(self, step: int) -> None:
-        """Steps after this one are taken anew: the run goes on from a checkpoint."""
+        """Called when the run continues from a checkpoint: later steps are repeated."""
         ...
 
-    def summary(self, values: Mapping[str, float | str], step: int) -> None:
-        """What is known of the run as a whole, such as evaluation/image_AUROC."""
+    def log_summary(self, values: Mapping[str, float | str], step: int) -> None:
+        """Log values of the run as a whole, such as evaluation/image_AUROC."""
         ...
 
-    def picture(self, name: str, png: bytes, step: int) -> None:
-        """A picture by a name such as curves/generator."""
+    def log_image(self, name: str, png: bytes, step: int) -> None:
+        """Log an image by name, such as curves/generator."""
         ...
 
     def close(self, *, failed: bool) -> None:
-        """Everything was sent; the fit has failed or not."""
+        """Close the run after everything was sent."""
         ...
 
 
-def flat(values: Mapping[str, object], within: str = "") -> dict[str, object]:
-    """Nested mappings as one with dotted names.
+def flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Flatten nested mappings to one with dotted names.
 
-    >>> flat({"detector": {"name": "padim", "rank": 8}, "size": "256"})
+    >>> flatten({"detector": {"name": "padim", "rank": 8}, "size": "256"})
     {'detector.name': 'padim', 'detector.rank': 8, 'size': '256'}
     """
-    found: dict[str, object] = {}
+    flattened: dict[str, object] = {}
     for key, value in values.items():
-        found |= flat(value, f"{within}{key}.") if isinstance(value, Mapping) else {f"{within}{key}": value}
-    return found
+        flattened |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flattened

@@ -1,1 +1,1 @@
-"""Keeping a run in another place while it is fitted: any address that fsspec knows, such as s3://bucket/prefix."""
+"""Upload of a run during a fit, to any address that fsspec supports, such as s3://bucket/prefix."""

@@ -1,4 +1,4 @@
-"""A place that files are uploaded to, behind fsspec."""
+"""An object store or file system that files are uploaded to, through fsspec."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from offnormal.redact import redact, without_login
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-# of stores without folders, where making one could make a bucket that somebody mistyped
+# stores without folders; creating one could create a mistyped bucket
 _FLAT = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "cos", "r2"}
 _EXTRAS = {"s3": "offnormal[s3]", "s3a": "offnormal[s3]", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 
 
 class Store:
-    """Files below an address. Its methods raise whatever the store's library does.
+    """Files below an address. The methods raise the errors of the store's library.
 
-    Raises ConfigError for an address that cannot be used, with what to do; whether it answers is not asked.
+    Raises ConfigError with advice for an address that cannot be used; does not connect yet.
     """
 
     def __init__(self, url: str) -> None:
-        self.address = redact(url).rstrip("/")  # may be shown
-        protocol, _, rest = url.partition("://")
+        self.address = redact(url).rstrip("/")  # without secrets
+        protocol, _, path = url.partition("://")
         protocol = protocol.partition("::")[0]
-        if not rest:
-            raise ConfigError(f"{self.address}: expected an address such as s3://bucket/prefix or file:///backup")
+        if not path:
+            raise ConfigError(f"{self.address}: expected a URL such as s3://bucket/prefix or file:///backup")
         if without_login(url):
-            raise ConfigError(f"{url}: the login in it was not kept; give --upload with the whole address again")
-        if protocol in _FLAT and not rest.strip("/"):
-            raise ConfigError(f"{self.address}: no bucket is named; expected {protocol}://bucket/prefix")
-        self._refuse_unknown(protocol)
+            raise ConfigError(f"{url}: its login was not stored; give --upload with the complete URL again")
+        if protocol in _FLAT and not path.strip("/"):
+            raise ConfigError(f"{self.address}: no bucket found; expected {protocol}://bucket/prefix")
+        self._check_protocol(protocol)
         self._url, self._folders = url, protocol not in _FLAT
 
-    def _refuse_unknown(self, protocol: str) -> None:
+    def _check_protocol(self, protocol: str) -> None:
         import fsspec
 
         try:
@@ -44,14 +44,14 @@ class Store:
         except ImportError as error:
             package = _EXTRAS.get(protocol, "")
             advice = f"pip install '{package}'" if package else redact(str(error))
-            raise ConfigError(f"{self.address}: the package for {protocol}:// is not installed; {advice}") from None
+            raise ConfigError(f"{self.address}: the package for {protocol}:// is not installed: {advice}") from None
         except ValueError as error:
-            known = "s3, gs, az, sftp, file and others that fsspec names"
-            raise ConfigError(f"{self.address}: {redact(str(error))}; expected one of {known}") from None
+            expected = "s3, gs, az, sftp, file, or another protocol of fsspec"
+            raise ConfigError(f"{self.address}: {redact(str(error))}; expected {expected}") from None
 
     @cached_property
     def _fs(self) -> AbstractFileSystem:
-        """Connects, for some kinds of stores."""
+        """The file system; some stores connect here."""
         import fsspec
 
         return fsspec.core.url_to_fs(self._url)[0]
@@ -61,37 +61,37 @@ class Store:
         return str(self._fs._strip_protocol(self._url)).rstrip("/")
 
     def put(self, file: Path, name: str) -> None:
-        """Upload a file under a name with forward slashes; what was there is replaced."""
-        self._fs.put_file(str(file), self._place(name))
+        """Upload a file to a name with forward slashes; replaces an earlier file."""
+        self._fs.put_file(str(file), self._create_path(name))
 
     def write(self, name: str, data: bytes) -> None:
-        """Upload bytes."""
-        self._fs.pipe_file(self._place(name), data)
+        """Upload bytes to a name."""
+        self._fs.pipe_file(self._create_path(name), data)
 
     def read(self, name: str) -> bytes | None:
-        """What lies there; None when nothing does."""
+        """Return the bytes of a file; None if it does not exist."""
         try:
             return bytes(self._fs.cat_file(f"{self._root}/{name}"))
         except FileNotFoundError:
             return None
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file, if it exists."""
         try:
             self._fs.rm_file(f"{self._root}/{name}")
         except FileNotFoundError:
             return
         if self._folders:
-            self._tidy(f"{self._root}/{name}".rpartition("/")[0])
+            self._remove_empty(f"{self._root}/{name}".rpartition("/")[0])
 
-    def _place(self, name: str) -> str:
+    def _create_path(self, name: str) -> str:
         path = f"{self._root}/{name}"
         if self._folders:
             self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
         return path
 
-    def _tidy(self, folder: str) -> None:
-        """Remove folders that have become empty, upwards."""
+    def _remove_empty(self, folder: str) -> None:
+        """Remove empty folders, from `folder` upward."""
         while len(folder) > len(self._root):
             try:
                 self._fs.rmdir(folder)

@@ -1,52 +1,52 @@
-"""Brings a run's folder to a store: what has changed, data before what names them, the newest checkpoint alone."""
+"""Copies a run to a store: changed files, data before the files that refer to it, and only the newest checkpoint."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from offnormal.errors import OffnormalError
 from offnormal.files import write_text
-from offnormal.run import Elsewhere
+from offnormal.run import Destination
 from offnormal.training import checkpoint
 from offnormal.training.upload.snapshot import (
     STATE,
     Generation,
-    Held,
-    files_of,
+    RunFile,
     freeze,
     freeze_checkpoint,
+    list_files,
     stage,
     stamp,
 )
 from offnormal.training.upload.store import Store
 from offnormal.training.worker import Worker
 
-_WHICH = ("best", "last")  # in the order in which they are written: the second speaks of the first
-_EVERY_S = 1.0  # between two looks for a new checkpoint
-_PATIENCE_S, _STALL_S = 60.0, 600.0  # at the end: tries after failures; a single large file may take long
+_CHECKPOINTS = ("best", "last")  # in the order in which they are written: `last` refers to `best`
+_EVERY_S = 1.0  # between two checks for a new checkpoint
+_PATIENCE_S, _STALL_S = 60.0, 600.0  # at the end: for retries, and for a large file
 _HURRY_S = 5.0  # at the end of a fit that failed or was interrupted
-_NAMES = 3  # files named where some are missing
-_RUN = re.compile(r"\d{8}-\d{6}-")  # how the folder of a run begins
+_NAMES = 3  # files listed in a message
+_RUN = re.compile(r"\d{8}-\d{6}-")  # prefix of a run folder
 
-_Moved = Callable[[], None]
+_Callback = Callable[[], None]
 
 
 @dataclass(slots=True)
 class _State:
-    """What lies in the store, as far as this folder knows."""
+    """The known content of the store."""
 
-    to: str
-    files: dict[str, list[int]] = field(default_factory=dict)  # name -> stamp of what was uploaded
-    current: dict[str, str] = field(default_factory=dict)  # checkpoint -> generation that the store names
-    begun: list[str] = field(default_factory=list)  # generations that are there, in part or whole, and not named
+    address: str
+    files: dict[str, list[int]] = field(default_factory=dict)  # name -> stamp of the uploaded file
+    current: dict[str, str] = field(default_factory=dict)  # checkpoint -> generation in current.json
+    unreferenced: list[str] = field(default_factory=list)  # uploaded generations, maybe incomplete, not in current.json
 
 
 class Mirror:
-    """A run's copy below an address; `bring` makes it equal to the run.
+    """The copy of a run in a store; `sync` updates it.
 
     Raises ConfigError for an address that cannot be used.
     """
@@ -54,128 +54,126 @@ class Mirror:
     def __init__(self, run: Path, url: str) -> None:
         self.run, self.name = run, _remote_name(run)
         self.store = Store(url)
-        self.place = f"{self.store.address}/{self.name}"
-        self.sent = 0  # files, in all
-        self._state = self._known()
+        self.location = f"{self.store.address}/{self.name}"
+        self.files_sent = 0
+        self._state = self._read_state()
 
-    def bring(self, moved: _Moved = lambda: None) -> None:
-        """Upload what has changed, and remove checkpoints that were replaced or are no longer needed.
+    def sync(self, on_file: _Callback = lambda: None) -> None:
+        """Upload changed files, and remove checkpoints that were replaced or are no longer needed.
 
-        moved: called after each file. Raises whatever the store does; what was uploaded before is remembered.
+        on_file: called after each file. Raises the errors of the store; files uploaded before stay recorded.
         """
         try:
             with stage(self.run) as staged:
                 if not self._state.files:
-                    self._state.current = self._named()
-                found = [
-                    freeze_checkpoint(self.run, which, staged) for which in _WHICH
-                ]  # before the log, which is newer
-                for held in self._changed(files_of(self.run)):
-                    self._put(freeze(held, staged), held, moved)
-                self._checkpoints([one for one in found if one is not None], moved)
+                    self._state.current = self._read_current()
+                # copied before the log, so that the log is not older
+                generations = [freeze_checkpoint(self.run, which, staged) for which in _CHECKPOINTS]
+                for file in self._changed(list_files(self.run)):
+                    self._put(freeze(file, staged), file, on_file)
+                self._sync_checkpoints([generation for generation in generations if generation is not None], on_file)
         finally:
-            self._remember()
+            self._write_state()
 
     def missing(self) -> list[str]:
-        """Names of files whose present content is not in the store, checkpoints by their folder."""
-        found = [held.name for held in self._changed(files_of(self.run))]
-        for which in _WHICH:
-            folder = checkpoint.place(self.run, which)
+        """List the files whose current content is not in the store; checkpoints by their folder."""
+        names = [file.name for file in self._changed(list_files(self.run))]
+        for which in _CHECKPOINTS:
+            folder = checkpoint.checkpoint_path(self.run, which)
             generation = f"checkpoints/{self._state.current.get(which, '')}"
             sent = [self._state.files.get(f"{generation}/{name}") for name in checkpoint.FILES]
             if folder.is_dir() and sent != [list(stamp(folder / name)) for name in checkpoint.FILES]:
-                found.append(folder.relative_to(self.run).as_posix())
-        return found
+                names.append(folder.relative_to(self.run).as_posix())
+        return names
 
-    def described(self) -> str:
-        """What is missing, in words."""
+    def describe_missing(self) -> str:
+        """Describe the missing files in a message."""
         names = self.missing()
         more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
-        return f"not uploaded: {', '.join(names[:_NAMES])}{more}" if names else "perhaps not all was uploaded"
+        return f"not uploaded: {', '.join(names[:_NAMES])}{more}" if names else "perhaps not everything was uploaded"
 
-    def _checkpoints(self, found: list[Generation], moved: _Moved) -> None:
+    def _sync_checkpoints(self, generations: list[Generation], on_file: _Callback) -> None:
         state = self._state
-        kept = state.current if (self.run / checkpoint.NAMES).parent.is_dir() else {}  # one may be out of its place
-        wanted = {**kept, **{one.name.partition("-")[0]: one.name for one in found}}
-        for one in found:
-            if one.name not in (*state.begun, *state.current.values()):
-                state.begun.append(one.name)
-            for held in self._changed(one.files):
-                self._put(held.path, held, moved)
-        if wanted != state.current:
-            if wanted:
-                self.store.write(f"{self.name}/{checkpoint.NAMES}", (json.dumps(wanted, indent=1) + "\n").encode())
+        has_checkpoints = (self.run / checkpoint.CURRENT).parent.is_dir()  # one may be moved at this moment
+        new = {generation.name.partition("-")[0]: generation.name for generation in generations}
+        target = {**(state.current if has_checkpoints else {}), **new}
+        for generation in generations:
+            if generation.name not in (*state.unreferenced, *state.current.values()):
+                state.unreferenced.append(generation.name)
+            for file in self._changed(generation.files):
+                self._put(file.path, file, on_file)
+        if target != state.current:
+            if target:
+                self.store.write(f"{self.name}/{checkpoint.CURRENT}", (json.dumps(target, indent=1) + "\n").encode())
             else:
-                self.store.remove(f"{self.name}/{checkpoint.NAMES}")
-            state.begun += [name for name in state.current.values() if name not in state.begun]
-            state.current = wanted
-        for name in [name for name in state.begun if name not in wanted.values()]:
-            for file in checkpoint.FILES:
-                self.store.remove(f"{self.name}/checkpoints/{name}/{file}")
-                state.files.pop(f"checkpoints/{name}/{file}", None)
-            state.begun.remove(name)
-        state.begun = []
+                self.store.remove(f"{self.name}/{checkpoint.CURRENT}")
+            state.unreferenced += [name for name in state.current.values() if name not in state.unreferenced]
+            state.current = target
+        for name in [name for name in state.unreferenced if name not in target.values()]:
+            for file_name in checkpoint.FILES:
+                self.store.remove(f"{self.name}/checkpoints/{name}/{file_name}")
+                state.files.pop(f"checkpoints/{name}/{file_name}", None)
+            state.unreferenced.remove(name)
+        state.unreferenced = []
 
-    def _named(self) -> dict[str, str]:
-        """The checkpoints that the store names, of an upload that this folder knows nothing of."""
+    def _read_current(self) -> dict[str, str]:
+        """Read current.json from the store, for an upload that this folder has no record of."""
         try:
-            values = json.loads(self.store.read(f"{self.name}/{checkpoint.NAMES}") or b"{}")
+            values = json.loads(self.store.read(f"{self.name}/{checkpoint.CURRENT}") or b"{}")
         except ValueError:
             return {}
-        return {which: str(values[which]) for which in _WHICH if which in values}
+        return {which: str(values[which]) for which in _CHECKPOINTS if which in values}
 
-    def _changed(self, files: list[Held]) -> Iterator[Held]:
-        for held in files:
-            if self._state.files.get(held.name) != list(held.stamp):
-                yield held
+    def _changed(self, files: list[RunFile]) -> Iterator[RunFile]:
+        for file in files:
+            if self._state.files.get(file.name) != list(file.stamp):
+                yield file
 
-    def _put(self, file: Path, held: Held, moved: _Moved) -> None:
-        self.store.put(file, f"{self.name}/{held.name}")
-        self._state.files[held.name] = list(stamp(file))
-        self.sent += 1
-        moved()
+    def _put(self, path: Path, file: RunFile, on_file: _Callback) -> None:
+        self.store.put(path, f"{self.name}/{file.name}")
+        self._state.files[file.name] = list(stamp(path))
+        self.files_sent += 1
+        on_file()
 
-    def _known(self) -> _State:
+    def _read_state(self) -> _State:
         try:
             values = json.loads((self.run / STATE).read_text(encoding="utf-8"))
             state = _State(**values)
         except (OSError, ValueError, TypeError):
-            return _State(self.place)
-        return state if state.to == self.place else _State(self.place)
+            return _State(self.location)
+        return state if state.address == self.location else _State(self.location)
 
-    def _remember(self) -> None:
-        state = self._state
-        values = {"to": state.to, "files": state.files, "current": state.current, "begun": state.begun}
-        write_text(self.run / STATE, json.dumps(values, indent=1) + "\n")
+    def _write_state(self) -> None:
+        write_text(self.run / STATE, json.dumps(asdict(self._state), indent=1) + "\n")
 
 
 class Uploader:
-    """Keeps a mirror of the run while it is fitted: at its beginning, after each checkpoint and at its end."""
+    """Syncs the mirror of a run during its fit: at the start, after each checkpoint, and at the end."""
 
     def __init__(self, mirror: Mirror) -> None:
         self._mirror = mirror
-        self._seen: object = None
+        self._synced: object = None  # checkpoints at the last sync
         self._ending = False
-        self._worker = Worker(self._turn, what=f"the upload to {mirror.store.address}", every_s=_EVERY_S)
+        self._worker = Worker(self._sync, name=f"the upload to {mirror.store.address}", interval_s=_EVERY_S)
 
-    def close(self, *, hurry: bool = False) -> Elsewhere:
-        """Upload what is left and end. hurry: a fit was broken off."""
+    def close(self, *, hurry: bool = False) -> Destination:
+        """Upload the remaining files and stop. hurry: the fit was interrupted."""
         self._ending = True
         patience, stall = (_HURRY_S, _HURRY_S) if hurry else (_PATIENCE_S, _STALL_S)
         error = self._worker.close(patience_s=patience, stall_s=stall)
-        missing = None if error is None else f"{self._mirror.described()} ({error})"
-        return Elsewhere("upload", self._mirror.place, missing)
+        missing = None if error is None else f"{self._mirror.describe_missing()} ({error})"
+        return Destination("upload", self._mirror.location, missing)
 
-    def _turn(self) -> None:
-        now = [_identity(checkpoint.place(self._mirror.run, which)) for which in _WHICH]
-        if now == self._seen and not self._ending:
+    def _sync(self) -> None:
+        checkpoints = [_identity(checkpoint.checkpoint_path(self._mirror.run, which)) for which in _CHECKPOINTS]
+        if checkpoints == self._synced and not self._ending:
             return
-        self._mirror.bring(self._worker.moved)
-        self._seen = now
+        self._mirror.sync(self._worker.note_progress)
+        self._synced = checkpoints
 
 
 def _remote_name(run: Path) -> str:
-    """How a run is called in a store: as its folder, of one of several categories with the folder above.
+    """Return a run's name in a store: its folder, with the parent folder if that holds several categories.
 
     >>> _remote_name(Path("runs/20261121-105426-padim-bottle"))
     '20261121-105426-padim-bottle'
@@ -187,30 +185,30 @@ def _remote_name(run: Path) -> str:
     return f"{path.parent.name}/{path.name}" if inner else path.name
 
 
-def address_of(run: Path) -> str | None:
-    """Where a run was uploaded to before, without the login and without the run's own name."""
+def previous_address(run: Path) -> str | None:
+    """Return the address that a run was uploaded to before, without the login and the run's name."""
     try:
-        to = json.loads((run / STATE).read_text(encoding="utf-8"))["to"]
+        address = json.loads((run / STATE).read_text(encoding="utf-8"))["address"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return str(to).removesuffix(f"/{_remote_name(run)}")
+    return str(address).removesuffix(f"/{_remote_name(run)}")
 
 
-def bring_now(run: Path, url: str) -> tuple[int, str]:
-    """Upload what is left of a run; the number of files sent, and where it lies now.
+def upload_run(run: Path, url: str) -> tuple[int, str]:
+    """Upload the missing files of a run; return how many were sent, and the run's location.
 
-    Raises OffnormalError when the store cannot be reached for a minute, with what is missing.
+    Raises OffnormalError with the missing files if the store cannot be reached for a minute.
     """
     mirror = Mirror(run, url)
-    found = Uploader(mirror).close()
-    if found.missing is not None:
-        raise OffnormalError(f"{mirror.place}: {found.missing}; try again when it can be reached")
-    return mirror.sent, mirror.place
+    destination = Uploader(mirror).close()
+    if destination.missing is not None:
+        raise OffnormalError(f"{mirror.location}: {destination.missing}; try again when the store can be reached")
+    return mirror.files_sent, mirror.location
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
     try:
-        found = folder.stat()
+        stats = folder.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns
+    return stats.st_ino, stats.st_mtime_ns

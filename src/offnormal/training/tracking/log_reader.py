@@ -1,4 +1,4 @@
-"""Lines of a run's log as trackers take them: values by step, a rewind, or a summary."""
+"""Reads a run's log for trackers: values by step, rewinds, and summaries."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from pathlib import Path
 from offnormal.run import LogLine, parse_log_line
 from offnormal.training.tracking.tracker import Point
 
-_CHUNK = 1 << 20  # bytes of the log read at once
-_SUMMARIES = {"trained": "training", "done": "fit", "evaluated": "evaluation"}  # event -> beginning of the names
+_CHUNK = 1 << 20  # bytes per read
+_SUMMARIES = {"trained": "training", "done": "fit", "evaluated": "evaluation"}  # event -> prefix of the names
 
 
 @dataclass(frozen=True, slots=True)
 class Rewind:
-    """The run goes on from a checkpoint: steps after this one are taken anew."""
+    """The run continues from a checkpoint; later steps are repeated."""
 
     step: int
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What is known of the run as a whole."""
+    """Values of the run as a whole."""
 
     values: dict[str, float | str]
 
 
 def read_lines(log: Path, start: int) -> tuple[list[LogLine], int]:
-    """Whole lines from a byte on, about a MiB of them, and the byte after the last; one being written is left."""
+    """Read about 1 MiB of complete lines from byte `start`; also return the offset after the last one."""
     with log.open("rb") as file:
         file.seek(start)
         data = file.read(_CHUNK)
@@ -40,29 +40,31 @@ def read_lines(log: Path, start: int) -> tuple[list[LogLine], int]:
 
 
 def read_events(lines: list[LogLine], step: int) -> Iterator[Point | Rewind | Summary]:
-    """What the lines say to trackers. step: of the last event before them that had one."""
+    """Yield the values of log lines; step: of the last event before them that had one."""
     for line in lines:
         event = line.get("event")
         step = line["step"] if isinstance(line.get("step"), int) else step
         if event == "resumed":
             yield Rewind(step)
         elif event in _SUMMARIES:
-            yield Summary(_plain(line, _SUMMARIES[event]))
-        elif (values := _values(line)) and (time_s := _seconds(line)) is not None:
+            yield Summary(_summary_values(line, _SUMMARIES[event]))
+        elif (values := _values(line)) and (time_s := _timestamp(line)) is not None:
             yield Point(step, time_s, values)
 
 
 def last_step(lines: list[LogLine], step: int) -> int:
-    """Of the last line that has one, or `step`."""
+    """Return the step of the last line that has one, or `step`."""
     return next((line["step"] for line in reversed(lines) if isinstance(line.get("step"), int)), step)
 
 
 def _values(line: LogLine) -> dict[str, float]:
-    """Names and numbers of a step, a validation or an epoch; those that are not finite are null in the log."""
+    """Return the finite numbers of a step, validation, or epoch by name (others are null in the log)."""
     event = line.get("event")
     if event == "step":
         named = {
-            f"train/{optimizer}/{name}": loss for optimizer, of in line["losses"].items() for name, loss in of.items()
+            f"train/{optimizer}/{name}": loss
+            for optimizer, losses in line["losses"].items()
+            for name, loss in losses.items()
         }
         named |= {f"lr/{optimizer}": rate for optimizer, rate in line["lr"].items()}
         named |= {f"gradient/{optimizer}": norm for optimizer, norm in line["gradient"].items()}
@@ -76,19 +78,19 @@ def _values(line: LogLine) -> dict[str, float]:
     return {name: float(value) for name, value in named.items() if _is_number(value)}
 
 
-def _plain(line: LogLine, within: str) -> dict[str, float | str]:
-    found = {}
+def _summary_values(line: LogLine, prefix: str) -> dict[str, float | str]:
+    values = {}
     for name, value in line.items():
         if name not in ("time", "event") and (isinstance(value, str) or _is_number(value)):
-            found[f"{within}/{name}"] = value
-    return found
+            values[f"{prefix}/{name}"] = value
+    return values
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _seconds(line: LogLine) -> float | None:
+def _timestamp(line: LogLine) -> float | None:
     try:
         return datetime.fromisoformat(line["time"]).timestamp()
     except (KeyError, TypeError, ValueError):

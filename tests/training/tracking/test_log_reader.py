@@ -1,4 +1,4 @@
-"""Lines of a log as trackers take them."""
+"""Log lines as trackers receive them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import json
 import pytest
 
 from offnormal.run import Run
-from offnormal.training.tracking import reading
-from offnormal.training.tracking.reading import Point, Rewind, Summary, last_step, read_events, read_lines
+from offnormal.training.tracking import log_reader
+from offnormal.training.tracking.log_reader import Point, Rewind, Summary, last_step, read_events, read_lines
 
 
 @pytest.fixture
@@ -33,41 +33,41 @@ def run(tmp_path):
     return run
 
 
-def test_every_number_of_a_training_is_a_point_and_ends_are_summaries(run):
+def test_numbers_of_a_training_are_points_and_ends_are_summaries(run):
     lines, _ = read_lines(run.path / "log.jsonl", 0)
-    first, second, validation, epoch, again, trained, evaluated = read_events(lines, 0)
+    first, second, validation, epoch, rewind, trained, evaluated = read_events(lines, 0)
     assert first.values == {"train/g/loss": 1.5, "lr/g": 0.1, "gradient/g": 2.0, "epoch": 1.0, "time/step_s": 0.25}
     assert (first.step, second.step) == (1, 2)
     assert (validation.step, validation.values) == (2, {"validation/loss": 3.0})
     assert (epoch.step, epoch.values["epochs/waiting_share"], epoch.values["epochs/collapsed"]) == (2, 0.1, 1.0)
     assert "epochs/odd" not in epoch.values
-    assert again == Rewind(1)
+    assert rewind == Rewind(1)
     assert trained == Summary({"training/steps": 2, "training/stopped": "done"})
     assert evaluated == Summary({"evaluation/data": "parts", "evaluation/image_AUROC": 0.5})
     assert last_step(lines, 0) == 1
     assert isinstance(first, Point)
 
 
-def test_times_are_those_of_the_log(run):
+def test_times_come_from_the_log(run):
     lines, _ = read_lines(run.path / "log.jsonl", 0)
     assert abs(next(read_events(lines, 0)).time_s - (run.path / "log.jsonl").stat().st_mtime) < 10
 
 
 @pytest.mark.parametrize("chunk", [1, 50, 1 << 20])
-def test_reading_in_pieces_gives_every_line_once(run, monkeypatch, chunk):
-    monkeypatch.setattr(reading, "_CHUNK", chunk)
+def test_reading_in_chunks_yields_every_line_once(run, monkeypatch, chunk):
+    monkeypatch.setattr(log_reader, "_CHUNK", chunk)
     log = run.path / "log.jsonl"
-    found, at = [], 0
+    all_lines, at = [], 0
     while True:
         lines, end = read_lines(log, at)
         if end == at:
             break
-        found, at = found + lines, end
-    assert found == [json.loads(line) for line in log.read_text().splitlines()]
+        all_lines, at = all_lines + lines, end
+    assert all_lines == [json.loads(line) for line in log.read_text().splitlines()]
     assert at == log.stat().st_size
 
 
-def test_a_line_being_written_is_left_and_one_cut_off_is_passed_over(run):
+def test_an_unfinished_line_waits_and_a_damaged_line_is_skipped(run):
     log = run.path / "log.jsonl"
     whole = log.stat().st_size
     with log.open("a") as file:
