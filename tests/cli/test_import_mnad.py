@@ -72,7 +72,7 @@ def test_the_bundle_holds_weights_and_items(published, tmp_path, capsys, items):
     assert bundle.detector.input.size == (256, 256)
     np.testing.assert_array_equal(bundle.detector.items.numpy(), stored["keys_in"])
     clip = torch.rand(1, 3, 5, 256, 256)
-    made = MNAD.create(colors="bgr")
+    made = MNAD.create(color_order="bgr")
     made.load_reference_state_dict(reference_state("pred", int(stored["seed"])), bundle.detector.items)
     np.testing.assert_array_equal(Scorer(made).score(clip).score, Scorer(bundle.detector).score(clip).score)
 
@@ -83,7 +83,7 @@ def test_the_bundle_holds_weights_and_items(published, tmp_path, capsys, items):
         ((), (), "--weights FILE"),
         (("model.pth",), (), "memory items (--items keys.pt)"),
         (("model.pth",), ("--items", "no.pt"), "no such file"),
-        (("model.pth", "keys.pt"), ("--width", "8"), "width 8: the weights have 64"),
+        (("model.pth", "keys.pt"), ("--width", "8"), "width=8: the weights have 64"),
         (("model.pth", "keys.pt"), ("--size", "100"), "multiples of 8"),
     ],
 )

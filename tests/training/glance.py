@@ -30,9 +30,9 @@ class Glance(EmbeddedDetector):
         self.steps_over = []  # number of axes of what each step was given
 
     views = property(lambda self: self.given_views)
-    learns_late = property(lambda self: self.given_stages is not None)
+    fine_tunes = property(lambda self: self.given_stages is not None)
 
-    def stages(self, steps_per_epoch, epochs):
+    def split_epochs(self, steps_per_epoch, epochs):
         return self.given_stages if epochs is None else (self.given_stages[0], epochs - self.given_stages[0])
 
     @property

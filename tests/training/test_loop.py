@@ -216,7 +216,7 @@ def test_validation_looks_at_no_more_than_it_may_evenly_spread(sources, tmp_path
 class Counting(Plain):
     """Says after every epoch how many steps there were."""
 
-    def epoch_ended(self):
+    def end_epoch(self):
         return {"told": float(self.steps)}
 
 
@@ -250,8 +250,8 @@ def test_it_stops_when_validation_no_longer_improves(sources, tmp_path):
 class InStages(Worsening):
     """Says when parts of it begin to learn."""
 
-    def epoch_begins(self, epoch, *, late):
-        return {"late": float(late)}
+    def start_epoch(self, epoch, *, fine_tuning):
+        return {"late": float(fine_tuning)}
 
 
 def test_patience_waits_for_what_learns_late(sources, tmp_path):
@@ -302,9 +302,9 @@ class Unfrozen(Worsening):
         groups = [{"params": [*self.hidden.parameters()]}, {"params": [*self.out.parameters()], "late": "out"}]
         return {"plain": torch.optim.Adam(groups, lr=0.01)}
 
-    def epoch_begins(self, epoch, *, late):
-        self.is_late = late
-        self.out.requires_grad_(late)
+    def start_epoch(self, epoch, *, fine_tuning):
+        self.is_late = fine_tuning
+        self.out.requires_grad_(fine_tuning)
         return {}
 
     def training_step(self, x):
@@ -315,7 +315,7 @@ class Unfrozen(Worsening):
     def validation_step(self, x):
         return {"loss": 1 / (1 + self.late)} if self.late else super().validation_step(x)
 
-    def epoch_ended(self):
+    def end_epoch(self):
         told = {"seen": float(self.seen)}
         self.seen.zero_()
         return told

@@ -198,7 +198,7 @@ class _Loop:
         late = settings.is_late(self.step + 1)
         if late and not self.late_begun:
             self._begin_late()
-        begun = self.detector.epoch_begins(epoch, late=late)
+        begun = self.detector.start_epoch(epoch, fine_tuning=late)
         order = Order(
             seed=settings.seed,
             epoch=epoch,
@@ -230,7 +230,7 @@ class _Loop:
             seconds=round(took, 3),
             waiting_share=share,
             **begun,
-            **self.detector.epoch_ended(),
+            **self.detector.end_epoch(),
         )
         if self.save_late:
             self._save()
@@ -372,7 +372,7 @@ class _Loop:
             self.fabric.barrier()
             self.detector.load_state(checkpoint.load(self.job.run, "best").detector())
             self.detector.to(self.fabric.device)  # its buffers are new
-            self.detector.epoch_ended()  # what that epoch had to tell has been told
+            self.detector.end_epoch()  # what that epoch had to tell has been told
             for optimizer in self.optimizers.values():
                 optimizer.state.clear()  # of other weights
         if self.best.step is not None:

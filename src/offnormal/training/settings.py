@@ -105,9 +105,9 @@ def plan(config: TrainConfig, detector: TrainedDetector, learned: int) -> TrainS
     counted = config.steps or (detector.default_steps if config.epochs is None else None)
     steps = counted or (config.epochs or detector.default_epochs) * per_epoch
     late = None
-    if isinstance(detector, EmbeddedDetector) and detector.learns_late:
+    if isinstance(detector, EmbeddedDetector) and detector.fine_tunes:
         given = None if config.epochs is None and config.steps is None else math.ceil(steps / per_epoch)
-        first, last = detector.stages(per_epoch, given)
+        first, last = detector.split_epochs(per_epoch, given)
         steps = steps if given is not None else (first + last) * per_epoch
         every = _every(steps - first * per_epoch, per_epoch, counted)
         late = Late(step=first * per_epoch, validate_every=max(every, per_epoch))  # its validations are dear

@@ -54,7 +54,7 @@ def fit_config(detector: str) -> type[FitConfig]:
     """The configuration of `fit` with the options of one detector under `detector`, and of training if it needs any."""
     made = registry.resolve("detectors", detector)
     name = f"Fit{made.Options.__name__.removesuffix('Options')}"
-    own = made.Options.as_field()
+    own = made.Options.config_field()
     if not issubclass(made, TrainedDetector):
         return create_model(name, __base__=FitConfig, detector=own)
     base = EmbeddedTrainConfig if issubclass(made, EmbeddedDetector) else TrainConfig
@@ -179,8 +179,8 @@ def _build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
     found = survey(dataset.train)
     options: DetectorOptions = made.adapt_options(
         config.detector,  # type: ignore[attr-defined]
-        data="pictures" if not dataset.is_video else "videos" if dataset.split is None else "clips",
-        shown=median(max(size) for size in found.sizes),
+        data="images" if not dataset.is_video else "videos" if dataset.split is None else "clips",
+        longer_side=median(max(size) for size in found.sizes),
     )
     clip = made.clip_spec(options)
     if not dataset.is_video and clip.frames > 1:

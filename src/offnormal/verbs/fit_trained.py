@@ -112,7 +112,7 @@ def fit_by_training(
                 early,
                 since,
             )
-        detector.epoch_begins(max(0, trained.epochs - 1), late=late)  # of several processes it has begun in others
+        detector.start_epoch(max(0, trained.epochs - 1), fine_tuning=late)  # other processes have started it
         parameters = _parameters(detector)
         learn, held = (source.during(late=late) for source in sources)
         with torch.random.fork_rng(range(torch.cuda.device_count())), within_memory("a batch", advice, FitError):
@@ -166,7 +166,7 @@ def _sources(
     with within_memory(f"a batch of {batch} samples", "raise --accumulate, or lower --batch-size or --size", FitError):
         for loader, views in ((parts.learn, detector.views), (parts.held, 0)):
             embedded, bad = embedding.embed(loader, views)
-            if not detector.learns_late:
+            if not detector.fine_tunes:
                 yield embedded, bad
                 continue
             pixels, more = gather(loader, room)

@@ -35,7 +35,7 @@ def import_config(detector: str) -> type[ImportConfig]:
     options: type[DetectorOptions] = getattr(found, "ImportOptions", found.Options)  # where some are of other networks
     base: type[ImportConfig] = getattr(found, "Import", ImportConfig)  # where more is asked than files
     name = f"Import{options.__name__.removesuffix('Options')}"
-    return create_model(name, __base__=base, detector=options.as_field())
+    return create_model(name, __base__=base, detector=options.config_field())
 
 
 def import_run(name: str, config: ImportConfig) -> Run:
