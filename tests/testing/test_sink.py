@@ -241,7 +241,7 @@ def test_the_base_of_the_broken_sinks_is_correct(register, tmp_path):
         (Selective, "check_delivery", "arrived, expected"),
         (Strict, "check_again", "twice"),
         (Narrow, "check_contents", "ascii"),
-        (Forgetful, "check_outage", "deliver returned although"),
+        (Forgetful, "check_outage", "deliver returned during an outage"),
         (Final, "check_outage", "must not count as a refused message"),
         (Stuck, "check_dispatch", "not delivered"),
     ],

@@ -194,7 +194,7 @@ def test_building_and_folding_do_not_change_a_pretrained_encoder(weights):
 
 def test_a_frozen_encoder_without_weights_logs_a_warning(caplog):
     memae("slowonly_r18", freeze_encoder=True).load_pretrained()
-    assert "keeps random weights" in caplog.text
+    assert "has random weights" in caplog.text
 
 
 def test_weights_of_another_network_are_rejected(weights):

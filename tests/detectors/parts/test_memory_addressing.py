@@ -47,8 +47,8 @@ def test_gradients_equal_the_reference(golden, case):
     for name, value in (("pattern", (recalled * expected["out_pattern"]).sum()), ("entropy", entropy(attention))):
         gradients = torch.autograd.grad(value, (x, memory), retain_graph=True)
         for source, gradient in zip(("x", "mem"), gradients, strict=True):
-            expected = expected[f"grad_{name}_{source}"]
-            torch.testing.assert_close(gradient, expected, atol=1e-5, rtol=1e-3, msg=f"{name} {source}")
+            reference = expected[f"grad_{name}_{source}"]
+            torch.testing.assert_close(gradient, reference, atol=1e-5, rtol=1e-3, msg=f"{name} {source}")
 
 
 @pytest.mark.parametrize("similarity", ["dot", "cosine"])
