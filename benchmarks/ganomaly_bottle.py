@@ -50,7 +50,7 @@ def main() -> None:
         found = concatenate(piece.scores for piece in Scorer(detector).score_batches(loader))
         terms = [auroc(labels, found.terms[name].astype(np.float64)) for name in ("latent", "contextual")]
         rows.append(terms)
-        taken = detector.scores_by
+        taken = detector.score_term
         print(f"| {seed} | {terms[0]:.3f} | {terms[1]:.3f} | {taken} | {seconds:.0f} |", flush=True)
     cells = [f"{statistics.mean(column):.3f} ± {statistics.stdev(column):.3f}" for column in zip(*rows, strict=True)]
     print(f"| mean ± standard deviation | {' | '.join(cells)} | | |")

@@ -53,7 +53,7 @@ def main() -> None:
         labels = np.array([sample.label for sample in dataset.test])
         columns = [auroc(labels, s.astype(np.float64)) for s in (found.score, *(found.terms[k] for k in TERMS))]
         rows.append((*columns, seconds))
-        cells = f"{columns[0]:.3f} | {detector.scores_by} | {columns[1]:.3f} | {columns[2]:.3f}"
+        cells = f"{columns[0]:.3f} | {detector.score_term} | {columns[1]:.3f} | {columns[2]:.3f}"
         print(f"| {digit} | {cells} | {seconds:.0f} |", flush=True)
     score, latent, contextual, seconds = (statistics.mean(column) for column in zip(*rows, strict=True))
     print(f"| mean | **{score:.3f}** | | {latent:.3f} | {contextual:.3f} | {seconds:.0f} |")

@@ -86,7 +86,7 @@ def forward(plain: Published, size: int, device: str) -> dict[str, Callable[[], 
     ours.load_reference_state_dict(state)
     clip = torch.rand(1, 1, 16, size, size, device=device)
     plain.eval()
-    network, scaled = ours.eval()._for_scoring(), ours._scaled(clip)
+    network, scaled = ours.eval()._scoring_network(), ours._scale(clip)
     assert torch.allclose(plain(2 * clip - 1)[0], network(scaled)[0], atol=1e-4)
     return {"published": lambda: waited(plain(2 * clip - 1)[0]), "ours": lambda: waited(network(scaled)[0])}
 

@@ -1,9 +1,9 @@
-"""Embeddings of clips, from normal footage to scores by four heads, in one script.
+"""Embeddings of clips: from normal footage to scores by four heads, in one script.
 
     python examples/embedding_ae.py yard/ new/*.mp4
 
-The first argument is a dataset of videos in a layout that `offnormal list layouts` shows (or a folder of normal
-videos), the others are videos to judge. Without arguments a few moving discs are drawn and used, which takes a minute.
+The first argument is a dataset of videos in a layout from `offnormal list layouts` (or a folder of normal videos); the
+others are videos to score. Without arguments, the script draws a few moving discs, which takes a minute.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from offnormal.types import Item, Unit
 
 
 def draw(path: Path, seed: int, *, jumps: bool = False) -> Path:
-    """A disc that swings from side to side, or in the middle of the video jumps up and down."""
+    """Draw a disc that swings from side to side; with `jumps`, it jumps up and down in the middle of the video."""
     path.parent.mkdir(parents=True, exist_ok=True)
     y, x = np.mgrid[:96, :128]
     noise = np.random.default_rng(seed)
@@ -32,10 +32,10 @@ def draw(path: Path, seed: int, *, jumps: bool = False) -> Path:
         stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
         for i in range(60):
             across, up = 64 + 40 * np.sin(i / 6 + seed), 30 * np.sin(i) if jumps and 25 <= i < 40 else 0
-            picture = 80 + 10 * np.sin(x / 9) + noise.normal(0, 3, x.shape)
-            picture[np.hypot(x - across, y - 55 + up) < 12] = 200
-            shown = np.repeat(picture.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(shown)))
+            image = 80 + 10 * np.sin(x / 9) + noise.normal(0, 3, x.shape)
+            image[np.hypot(x - across, y - 55 + up) < 12] = 200
+            pixels = np.repeat(image.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
         container.mux(stream.encode())
     return path
 
@@ -48,13 +48,13 @@ def main(arguments: list[str]) -> None:
             draw(data / f"{seed}.mp4", seed)
         new = [draw(work / "new" / "calm.mp4", 7), draw(work / "new" / "jumps.mp4", 8, jumps=True)]
 
-    # Each clip of 8 frames becomes one vector, once; the autoencoder then learns on vectors, which takes seconds.
-    # embedder="r2plus1d_18", "slowfast_r50", ... see motion better, where their weights are at hand.
+    # Each clip of 8 frames is embedded once as a vector; training the autoencoder on vectors then takes seconds.
+    # Other embedders, such as "r2plus1d_18" or "slowfast_r50", detect motion better, but need downloaded weights.
     run = on.fit("embedding_ae", data=data, size=96, out=work / "runs")
     detector = run.bundle.detector
-    print(f"{detector.embedder.card.embedding} numbers a clip, {run.bundle.calibration.explanation}")
+    print(f"{detector.embedder.card.embedding} numbers per clip, {run.bundle.calibration.explanation}")
 
-    # One score a frame, the mean over the clips that it lies in; and what each head says of the same embeddings.
+    # One score per frame, the mean over the clips that contain it; and the scores of each head on the same embeddings.
     videos = [Item(address=str(path), name=path.stem, is_video=True) for path in new]
     loader = open_loader(videos, detector.input, batch_size=4)
     for scores in score_items(Scorer(detector), loader, unit=Unit.FRAME):

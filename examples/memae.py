@@ -1,10 +1,10 @@
-"""MemAE from normal footage to the frames that its memory cannot rebuild, in one script.
+"""MemAE: from normal footage to the frames that its memory cannot reconstruct, in one script.
 
     python examples/memae.py yard/ new/*.mp4
 
-The first argument is a dataset of videos in a layout that `offnormal list layouts` shows (or a folder of normal
-videos), the others are videos to judge. Pictures work the same way. Without arguments a small inspection set is
-generated and used, which takes a minute.
+The first argument is a dataset of videos in a layout from `offnormal list layouts` (or a folder of normal videos); the
+others are videos to score. Images work the same way. Without arguments, the script generates a small inspection set,
+which takes a minute.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ def main(arguments: list[str]) -> None:
         data = work / "flanges"
         generate(data, train=60, test_good=10, per_defect=3)
 
-    # An autoencoder whose decoder never sees the code itself, only what a memory of normal patterns recalls for it. The
-    # form follows the data: clips of 16 gray frames, or pictures. A narrow one at 64 px is quick; see docs/memae.md.
+    # An autoencoder whose decoder gets only what a memory of normal patterns recalls for the code. The form depends on
+    # the data: clips of 16 gray frames, or images. A narrow network at 64 px is fast; see docs/memae.md.
     run = on.fit("memae", data=data, size=64, width=16, memory_size=200, epochs=40, max_time="10min", out=work / "runs")
     detector = run.bundle.detector
     print(f"form {detector.options.form}, {run.bundle.calibration.explanation}")
 
-    # How the memory was used by normals that were kept back: many items that nothing recalls are too many items.
+    # How held-out normals use the memory: if many items are never recalled, the memory is too large.
     used = int((detector.usage > 1e-4).sum())
-    print(f"{used} of {len(detector.usage)} items are recalled, weights up to {detector.net.shrink:.4f} are cut")
+    print(f"{used} of {len(detector.usage)} items are recalled; weights up to {detector.net.shrink:.4f} are set to 0")
 
-    # Videos: one score a frame, the mean over the clips that it is in. Higher = more anomalous.
+    # Videos: one score per frame, the mean over the clips that contain it. Higher = more anomalous.
     videos = [Item(address=path, name=Path(path).stem, is_video=True) for path in arguments[1:]]
     if videos:
         loader = open_loader(videos, detector.input, batch_size=4)
         for scores in score_items(Scorer(detector), loader, unit=Unit.FRAME):
             frame = int(np.nanargmax(scores.score))
-            print(f"{scores.item.name}: the highest of {len(scores.score)} scores is that of frame {frame}")
+            print(f"{scores.item.name}: frame {frame} has the highest of {len(scores.score)} scores")
 
-    # What comes back: the closer to the input, the more normal.
+    # Reconstruction error: the lower, the more normal.
     (dataset,) = open_datasets(data)
     for batch in open_loader(dataset.test, detector.input, batch_size=4):
         with torch.inference_mode():
@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> None:
             print(f"{path.parent.name}/{path.name}  label {sample.label}  mean squared error {value:.5f}")
         break
 
-    # Metrics and a report, when the dataset has labeled test data.
+    # Metrics and a report, if the dataset has labeled test data.
     if dataset.test:
         result = on.evaluate(run.bundle, data=data)
         print("  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items()))

@@ -1,9 +1,9 @@
-"""PaDiM from a folder of normal images to verdicts, in one script.
+"""PaDiM: from a folder of normal images to verdicts, in one script.
 
     python examples/padim.py bottle/ new/*.png
 
-The first argument is a dataset in a layout that `offnormal list layouts` shows (or any folder of normal images),
-the others are images to judge. Without arguments a small inspection set is generated and used.
+The first argument is a dataset in a layout from `offnormal list layouts` (or any folder of normal images); the others
+are images to score. Without arguments, the script generates a small inspection set.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ def main(arguments: list[str]) -> None:
         generate(data, train=120, test_good=20, per_defect=5)
         images = [str(data / "test" / "*" / "00*.png")]
 
-    # Learn what normal is. Nothing anomalous is needed: the threshold comes from the normal images too, each scored
-    # by a Gaussian that has not seen it, so that the false-alarm rate can be promised.
+    # Learn from normal images only. The threshold comes from the same images, each scored by a Gaussian without it, so
+    # that the expected false-alarm rate is guaranteed.
     run = on.fit("padim", data=data, out=work / "runs")
     print(run.bundle.calibration.explanation)
 
-    # Raw scores and maps, higher = more anomalous; verdicts are a thing of their own.
+    # Raw scores and maps, higher = more anomalous; the calibration turns scores into verdicts.
     if images:
         scores = on.score(run.bundle, images)
         for score in scores.score:
             verdict = run.bundle.calibration.verdict(float(score))
             word = "anomalous" if verdict.anomalous else "normal"
             print(f"{verdict.score:8.2f}  p-value {verdict.p_value:.2g}  {word}")
-        where = scores.map[scores.score.argmax()]
-        row, column = divmod(int(where.argmax()), where.shape[1])
-        print(f"the most suspicious image is off at row {row}, column {column} of its {where.shape} map")
+        anomaly_map = scores.map[scores.score.argmax()]
+        row, column = divmod(int(anomaly_map.argmax()), anomaly_map.shape[1])
+        print(f"the highest value is at row {row}, column {column} of the map of the most anomalous image")
 
-    # With labels, how good it is: metrics, decisions, a report.
+    # With labels: metrics, confusion matrix, and a report.
     if (data / "test").is_dir():
         result = on.evaluate(run.bundle, data=data)
         print({name: round(value, 4) for name, value in result.metrics.items()})

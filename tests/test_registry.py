@@ -156,7 +156,7 @@ def test_commands_on_all_entries_work_beside_broken_ones(install, capsys):
     assert run(["list", "backbones", "--input", "4x32x32", "--search", "bro"]) == 0
     assert "acme-backbones 1.2 is broken" in capsys.readouterr().out
     assert run(["fit", "memae", "--encoder", "resnet"]) == 2
-    assert "no encoder is called 'resnet'" in capsys.readouterr().err
+    assert "unknown encoder 'resnet'" in capsys.readouterr().err
 
 
 def test_built_in_names_cannot_be_replaced(install, caplog):

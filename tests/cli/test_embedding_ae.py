@@ -97,7 +97,7 @@ def test_networks_of_clips_with_random_weights_and_with_weights_from_a_file(yard
     learned = made["training"]["parameters"]
     assert learned["learning"] == part + sum(parameter.numel() for parameter in detector.net.parameters())
     assert learned["total"] == sum(parameter.numel() for parameter in detector.parameters())
-    assert "layer4.1 trained further" in detector.cards()[0].source
+    assert "layer4.1 fine-tuned" in detector.cards()[0].source
     assert torch.isfinite(detector(torch.rand(1, 3, 4, 32, 32)).score).all()
 
 
@@ -111,7 +111,7 @@ def test_the_embedder_learns_for_some_epochs_when_the_rest_has_learned(yard, tmp
     assert len(late) == 3 * per_epoch and len(steps) - len(late) == 40 + -40 % per_epoch
     assert late == steps[-len(late) :] and late[0]["lr"]["embedder"] == 1e-5
     assert late[-1]["lr"]["embedder"] == pytest.approx(1e-7)
-    assert "blocks.6 trained further" in load(made["bundle"]).detector.cards()[0].source
+    assert "blocks.6 fine-tuned" in load(made["bundle"]).detector.cards()[0].source
 
 
 def test_an_embedder_that_learns_to_no_avail_is_told_of(yard, tmp_path, capsys, caplog):
@@ -124,7 +124,7 @@ def test_an_embedder_that_learns_to_no_avail_is_told_of(yard, tmp_path, capsys, 
     assert trained["frozen_loss"] == min(early)
     assert "rebuilt better before the embedder began to learn" in caplog.text
     detector = load(made["bundle"]).detector
-    assert "blocks.6 trained further" in detector.cards()[0].source
+    assert "blocks.6 fine-tuned" in detector.cards()[0].source
     assert dict(_training_rows(made["training"]))["best loss"].endswith(
         f" ({trained['frozen_loss']:.4g} before fine-tuning)"
     )
@@ -143,8 +143,8 @@ def test_pictures_are_judged_one_by_one(parts, tmp_path, capsys):
         (["--embedder", "slowfast_r50"], "--weights"),
         (["--embedder", "slowfast_r60"], "did you mean 'slowfast_r50'"),
         (["--unfreeze", "layer4"], "parts are"),
-        (["--unfreeze", "blocks.6", "--finetune-from", "30", "--epochs", "10"], "no training of 10 epoch(s)"),
-        (["--unfreeze", "blocks.6", "--finetune-from", "30", "--steps", "3"], "no training of 3 epoch(s)"),
+        (["--unfreeze", "blocks.6", "--finetune-from", "30", "--epochs", "10"], "with epochs=10: no epoch is left"),
+        (["--unfreeze", "blocks.6", "--finetune-from", "30", "--steps", "3"], "with epochs=3: no epoch is left"),
         (["--finetune-epochs", "3"], "finetune_epochs without unfreeze"),
         (["--sampling", "uniform", "--hop", "2"], "hop with sampling=uniform"),
         (["--views", "-1"], "views"),

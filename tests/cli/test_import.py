@@ -77,7 +77,7 @@ def test_a_new_user_goes_on_to_calibrate_and_predict(published, tmp_path, capsys
         (("netD.pth",), (), "expected netG.pth"),
         (("netG.pth", "netG.pth"), (), "expected netG.pth"),
         (("no.pth",), (), "no such file"),
-        (("netG.pth",), ("--width", "8"), "width 8: the weights have 4"),
+        (("netG.pth",), ("--width", "8"), "width=8: the weights have 4"),
         (("netG.pth",), ("--widht", "8"), "widht"),
     ],
 )

@@ -83,7 +83,7 @@ def test_the_bundle_holds_weights_and_items(published, tmp_path, capsys, items):
         ((), (), "--weights FILE"),
         (("model.pth",), (), "memory items (--items keys.pt)"),
         (("model.pth",), ("--items", "no.pt"), "no such file"),
-        (("model.pth", "keys.pt"), ("--width", "8"), "width 8: the weights have 64"),
+        (("model.pth", "keys.pt"), ("--width", "8"), "width=8: the weights have 64"),
         (("model.pth", "keys.pt"), ("--size", "100"), "multiples of 8"),
     ],
 )

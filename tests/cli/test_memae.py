@@ -67,7 +67,7 @@ def test_digits_at_their_own_size(tmp_path, capsys):
     ("more", "message"),
     [
         (["--form", "video"], "needs clips of 16 frames"),
-        (["--form", "image", "--hop", "2"], "only the form video takes clips"),
+        (["--form", "image", "--hop", "2"], "only form=video takes clips"),
         (["--sparsity", "-1"], "sparsity"),
     ],
 )

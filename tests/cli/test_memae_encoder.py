@@ -95,9 +95,9 @@ def test_a_fit_that_is_gone_on_with_ends_as_an_unbroken_one(scenes, tmp_path, ca
     [
         (["--encoder", "slowonly_r8"], "did you mean 'slowonly_r18'"),
         (["--encoder", "slowfast_r50"], "two tensors of different length"),
-        (["--encoder", "csn_r50", "--form", "cifar"], "only the form video takes clips"),
+        (["--encoder", "csn_r50", "--form", "cifar"], "only form=video takes clips"),
         (["--freeze-encoder"], "with encoder=plain"),
-        (["--encoder", "s3d", "--frames", "4"], "cannot take it"),
+        (["--encoder", "s3d", "--frames", "4"], "do not accept it"),
         (["--encoder", "mc3_18", "--weights", "nowhere.pth"], "nowhere.pth: no such file of weights"),
     ],
 )
@@ -108,7 +108,7 @@ def test_mistakes_are_answered_before_anything_is_learned(scenes, tmp_path, caps
 
 def test_pictures_have_no_encoder_of_clips(parts, tmp_path, capsys):
     assert run(["fit", "memae", "--data", str(parts), "--encoder", "csn_r50", "--out", str(tmp_path)]) == 2
-    assert "only the form video takes clips" in capsys.readouterr().err
+    assert "only form=video takes clips" in capsys.readouterr().err
 
 
 def test_imported_weights_are_those_of_the_plain_encoder(tmp_path, capsys):

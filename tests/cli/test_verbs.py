@@ -189,7 +189,7 @@ def test_pictures_that_are_all_the_same_are_refused(tmp_path, capsys):
     assert (
         run(["fit", "padim", "--normal", str(tmp_path / "frozen"), "--size", "64", "--out", str(tmp_path / "r")]) == 1
     )
-    assert "all the same" in capsys.readouterr().err
+    assert "all normal images are the same" in capsys.readouterr().err
 
 
 def test_lists(capsys):

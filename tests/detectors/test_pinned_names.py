@@ -1,4 +1,4 @@
-"""Names that checks from outside rely on: each is imported and called in the form in which they use it."""
+"""Names that outside checks rely on: each is imported and called in the form that they use."""
 
 import numpy as np
 import pytest
@@ -61,8 +61,8 @@ def test_memory_of_memae():
 
 def test_memory_of_mnad():
     query, items = random(2, 4, 3, 3), torch.nn.functional.normalize(random(5, 4, seed=1), dim=1)
-    read, over_items, over_queries = read_items(query, items)
-    assert read.shape == (2, 8, 3, 3)
+    features, over_items, over_queries = read_items(query, items)
+    assert features.shape == (2, 8, 3, 3)
     assert over_items.numel() == over_queries.numel() == 2 * 9 * 5
     assert update_items(query, items).shape == items.shape
     assert compactness(query, items) > 0
@@ -70,33 +70,33 @@ def test_memory_of_mnad():
 
 
 def test_ganomaly():
-    made = Ganomaly.create(32, 3, 9, 4, 1)
-    named = Ganomaly.create(size=32, channels=3, latent=9, width=4, extra_layers=1)
-    generator, discriminator = made.generator.state_dict(), made.discriminator.state_dict()
-    assert list(named.generator.state_dict()) == list(generator)
+    detector = Ganomaly.create(32, 3, 9, 4, 1)
+    channels_of = Ganomaly.create(size=32, channels=3, latent=9, width=4, extra_layers=1)
+    generator, discriminator = detector.generator.state_dict(), detector.discriminator.state_dict()
+    assert list(channels_of.generator.state_dict()) == list(generator)
     assert next(iter(generator)) == "encoder1.main.initial-conv-3-4.weight"
     other = Ganomaly.create(32, 3, 9, 4, 1, seed=1)
     other.load_reference_state_dict(generator, discriminator)
-    assert torch.equal(other.discriminator(random(2, 3, 32, 32))[0], made.discriminator(random(2, 3, 32, 32))[0])
+    assert torch.equal(other.discriminator(random(2, 3, 32, 32))[0], detector.discriminator(random(2, 3, 32, 32))[0])
     assert other(random(2, 3, 32, 32)).score.shape == (2, 1)
 
 
 @pytest.mark.parametrize(("method", "channels"), [("pred", 12), ("recon", 3)])
 def test_mnad(method, channels):
-    made = MNAD.create(method)
-    frame, query = made.net(random(1, channels, 32, 32), made.items)
+    detector = MNAD.create(method)
+    frame, query = detector.net(random(1, channels, 32, 32), detector.items)
     assert (frame.shape, query.shape) == ((1, 3, 32, 32), (1, 512, 4, 4))
     other = MNAD.create(method, seed=1)
-    other.load_reference_state_dict(made.net.state_dict(), made.items)
+    other.load_reference_state_dict(detector.net.state_dict(), detector.items)
     assert other.is_fitted
-    assert torch.equal(other.items, made.items)
+    assert torch.equal(other.items, detector.items)
 
 
 def test_memae():
-    made = MemAE.create()
-    assert made.input.size == (256, 256)
-    assert made.input.frames == 16
-    state = made.net.state_dict()
+    detector = MemAE.create()
+    assert detector.input.size == (256, 256)
+    assert detector.input.frames == 16
+    state = detector.net.state_dict()
     assert list(state)[:2] == ["memory", "encoder.0.weight"]
     other = MemAE.create(seed=1)
     other.load_reference_state_dict(state)

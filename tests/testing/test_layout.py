@@ -21,7 +21,7 @@ from tests.data.idx_files import write_digits
 from tests.data.tree import draw
 
 LABELS = np.array([0, 1, 1], np.uint8)
-MASKS = LABELS[:, None, None] * np.eye(4, 6, dtype=np.uint8)  # of a folder of frames
+MASKS = LABELS[:, None, None] * np.eye(4, 6, dtype=np.uint8)  # for a folder of frames
 FILM_MASKS = LABELS[:, None, None] * np.eye(32, 48, dtype=np.uint8)
 
 
@@ -94,7 +94,7 @@ def write_folder(root):
     draw(root, "1.png", "lot 2/2.png")
 
 
-CASES = {  # layout -> how its tree is written, and what is chosen in it
+CASES = {  # layout -> function that writes its tree, and arguments of open_datasets
     "mvtec": (write_mvtec, {}),
     "ganomaly": (write_ganomaly, {}),
     "ucsd": (write_ucsd, {}),
@@ -117,11 +117,11 @@ def test_contract(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", registry.names("layouts"))
-def test_no_other_layout_takes_its_tree(name, tmp_path):
+def test_no_other_layout_recognizes_the_tree(name, tmp_path):
     CASES[name][0](tmp_path)
     others = {other for other in registry.names("layouts") if other not in (name, "videos", "folder")}
     takers = {other for other in others if registry.resolve("layouts", other).recognizes(tmp_path)}
-    assert takers == ({"redistributed"} if name == "shanghaitech" else set())  # which is tried later
+    assert takers == ({"redistributed"} if name == "shanghaitech" else set())  # the layout that is tried later
 
 
 @pytest.mark.parametrize("name", ["mvtec", "ucsd", "redistributed", "memae", "videos"])
@@ -133,7 +133,7 @@ def test_folders_of_datasets_are_recognized_too(name, tmp_path):
 
 
 class Plain(MvtecLayout):
-    """One that keeps to the contract: what is broken below is broken in one respect."""
+    """A correct layout; each class below breaks one rule."""
 
     @classmethod
     def read(cls, root, category=None):
@@ -232,7 +232,7 @@ class Collecting(Plain):
 
 @pytest.fixture
 def register(monkeypatch):
-    """Registers a class under the name "broken"."""
+    """Register a class under the name "broken"."""
 
     def add(layout):
         entry = registry.Entry(f"{__name__}:{layout.__name__}", "broken")
@@ -244,7 +244,7 @@ def register(monkeypatch):
     registry._entries.cache_clear()
 
 
-def test_the_layout_that_is_broken_below_is_whole(register, tmp_path):
+def test_the_base_of_the_broken_layouts_is_correct(register, tmp_path):
     register(Plain)
     check_layout(Plain, write_mvtec, tmp_path)
 
@@ -254,35 +254,35 @@ def test_the_layout_that_is_broken_below_is_whole(register, tmp_path):
     [
         (Wordless, "check_description", "license"),
         (Shy, "check_recognition", "recognized as mvtec, expected broken"),
-        (Untidy, "check_recognition", "reading changed the tree"),
-        (Greedy, "check_other_folders", "recognized, expected False"),
+        (Untidy, "check_recognition", "reading changes the tree"),
+        (Greedy, "check_other_folders", "recognized as a dataset, expected False"),
         (Undecided, "check_other_folders", "expected True or False"),
         (Blind, "check_refusals", "expected a DataError"),
         (Repeating, "check_categories", "'set', 'set'"),
         (Stranger, "check_items", "layout='mvtec', expected 'broken'"),
-        (Leaking, "check_items", "in two splits"),
-        (Misguided, "check_items", "is for training and has label 1"),
+        (Leaking, "check_items", "twice in the splits"),
+        (Misguided, "check_items", "has label 1"),
         (Absolute, "check_items", "name '/"),
-        (Forgiving, "check_labels", "nothing in the test split is anomalous"),
+        (Forgiving, "check_labels", "no anomalous items in the test split"),
         (Lost, "check_loading", "lost"),
         (Placed, "check_repeats", "read from a copy"),
         (Collecting, "check_stray_files", "notes.txt"),
     ],
 )
-def test_a_broken_layout_is_found(broken, check, message, register, tmp_path):
+def test_a_broken_layout_fails_its_check(broken, check, message, register, tmp_path):
     register(broken)
     case = checks._LayoutCase("broken", write_mvtec, tmp_path, {})
     with pytest.raises(AssertionError, match=message):
         getattr(checks, f"_{check}")(case)
 
 
-def test_a_failed_check_says_which(register, tmp_path):
+def test_a_failed_check_names_itself(register, tmp_path):
     register(Wordless)
     with pytest.raises(AssertionError) as caught:
         check_layout("broken", write_mvtec, tmp_path)
     assert "check_description of broken" in caught.value.__notes__[0]
 
 
-def test_a_class_that_is_not_registered_is_refused(tmp_path):
+def test_an_unregistered_class_is_rejected(tmp_path):
     with pytest.raises(ConfigError, match=r"Plain is not registered.*entry points"):
         check_layout(Plain, write_mvtec, tmp_path)

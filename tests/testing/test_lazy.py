@@ -11,6 +11,6 @@ for name in offnormal.testing.__all__:
 """
 
 
-def test_checks_are_imported_when_they_are_used_and_need_no_pytest():
+def test_checks_are_imported_on_first_use_without_pytest():
     done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""The example of a plug-in, installed as its users install it, and used from the command line."""
+"""The example plug-in, installed like any package, and used from the command line."""
 
 import json
 import os
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
-    """Runs python -m of a module in a folder of its own, with the plug-in installed."""
+    """Run `python -m` on a module in a new folder, with the plug-in installed."""
     folder = tmp_path_factory.mktemp("plug-in")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*pip, "--target", str(folder / "site"), str(EXAMPLE)], check=True)
@@ -37,7 +37,7 @@ def program(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lots(tmp_path_factory):
-    """Two lots of 20 normal images and 4 with a spot each."""
+    """Two lots, each with 20 normal images and 4 images with a spot."""
     root, rng = tmp_path_factory.mktemp("station"), np.random.default_rng(0)
     for lot in ("lot-1", "lot-2"):
         for folder, number in (("ok", 20), ("ng", 4)):
@@ -54,14 +54,14 @@ def test_all_three_are_listed(program):
     assert "--cells" in program("offnormal", "fit", "color_grid", "--help")
 
 
-def test_the_detector_learns_from_the_layout_and_finds_the_spots(program, lots):
+def test_the_detector_fits_the_layout_and_detects_the_spots(program, lots):
     fit = json.loads(program("offnormal", "fit", "color_grid", "--data", lots, "--cells", 8, "--json"))
     assert fit["data"]["images"] == 20
     evaluation = json.loads(program("offnormal", "evaluate", fit["run"], "--data", lots, "--json"))
     assert evaluation["metrics"]["image_AUROC"] == 1
 
 
-def test_the_sink_takes_the_events_of_a_watch(program, tmp_path):
+def test_the_sink_receives_the_events_of_a_watch(program, tmp_path):
     data = write_scenes(tmp_path / "scenes", frames=30, shift=0)
     fit = json.loads(program("offnormal", "fit", "color_grid", "--data", data, "--out", tmp_path / "runs", "--json"))
     book = tmp_path / "logbook.txt"
@@ -71,5 +71,5 @@ def test_the_sink_takes_the_events_of_a_watch(program, tmp_path):
     assert " odd anomaly " in line
 
 
-def test_its_own_tests_pass(program):
+def test_the_tests_of_the_plugin_pass(program):
     assert "3 passed" in program("pytest", "-q", "-p", "no:cacheprovider", EXAMPLE / "tests")

@@ -3,7 +3,7 @@ import numpy as np
 from offnormal.testing.scenes import draw_part
 
 
-def test_a_part_without_shift_stays_in_place_and_a_defect_is_masked():
+def test_a_part_without_shift_is_fixed_and_a_defect_is_masked():
     still = [draw_part(np.random.default_rng(seed), shift=0)[0][..., 0] > 125 for seed in range(4)]
     moved = [draw_part(np.random.default_rng(seed), shift=3)[0][..., 0] > 125 for seed in range(4)]
     assert all(np.array_equal(one, still[0]) for one in still)

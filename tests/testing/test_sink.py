@@ -20,7 +20,7 @@ from tests.sinks.hook import hook
 
 @contextmanager
 def blocked(path, *, by_folder):
-    """Something else is where a sink wants to write."""
+    """Put something else at the path that a sink writes to."""
     aside = path.with_name("aside")
     if path.exists():
         path.rename(aside)
@@ -106,7 +106,7 @@ def test_contract(name, tmp_path):
 
 
 class Plain(JsonlSink):
-    """One that keeps to the contract: what is broken below is broken in one respect."""
+    """A correct sink; each class below breaks one rule."""
 
 
 class Aimless(Plain):
@@ -119,7 +119,7 @@ class Deaf(Plain):
 
 
 class LooseOptions(AppendedFileOptions, extra="ignore"):
-    """Options that take any."""
+    """Options that accept any key."""
 
 
 class Loose(Plain):
@@ -194,7 +194,7 @@ class Final(Plain):
 
 
 class Stuck(Plain):
-    """Never delivers again after a failure in the thread of a dispatcher."""
+    """Never delivers again after a failure in a dispatcher's thread."""
 
     failed = False
 
@@ -212,7 +212,7 @@ class Stuck(Plain):
 
 @pytest.fixture
 def register(monkeypatch):
-    """Registers a class under the name "broken"."""
+    """Register a class under the name "broken"."""
 
     def add(sink):
         monkeypatch.setitem(registry._BUILT_IN["sinks"], "broken", registry.Entry(f"{__name__}:{sink.__name__}", "x"))
@@ -222,7 +222,7 @@ def register(monkeypatch):
     registry._entries.cache_clear()
 
 
-def test_the_sink_that_is_broken_below_is_whole(register, tmp_path):
+def test_the_base_of_the_broken_sinks_is_correct(register, tmp_path):
     register(Plain)
     with jsonl(tmp_path) as side:
         check_sink(Plain, tmp_path / "checks", **side)
@@ -231,22 +231,22 @@ def test_the_sink_that_is_broken_below_is_whole(register, tmp_path):
 @pytest.mark.parametrize(
     ("broken", "check", "message"),
     [
-        (Aimless, "check_options", "no option is called 'file'"),
-        (Deaf, "check_options", "does not pass its options on"),
-        (Loose, "check_options", "an unknown option is taken"),
-        (Restless, "check_shown", "changes from start to start"),
+        (Aimless, "check_options", "'file' is no option"),
+        (Deaf, "check_options", "does not pass its options to Sink"),
+        (Loose, "check_options", "an unknown option is accepted"),
+        (Restless, "check_shown", "differs between two starts"),
         (Telling, "check_shown", "a secret is in"),
-        (Eager, "check_idle", "while nothing can be delivered"),
+        (Eager, "check_idle", "during an outage"),
         (Homebound, "check_delivery", "only at home"),
         (Selective, "check_delivery", "arrived, expected"),
         (Strict, "check_again", "twice"),
         (Narrow, "check_contents", "ascii"),
-        (Forgetful, "check_outage", "deliver returned although"),
-        (Final, "check_outage", "not the message's fault"),
+        (Forgetful, "check_outage", "deliver returned during an outage"),
+        (Final, "check_outage", "must not count as a refused message"),
         (Stuck, "check_dispatch", "not delivered"),
     ],
 )
-def test_a_broken_sink_is_found(broken, check, message, register, tmp_path, monkeypatch):
+def test_a_broken_sink_fails_its_check(broken, check, message, register, tmp_path, monkeypatch):
     register(broken)
     monkeypatch.setattr(checks, "_PATIENCE_S", 2.0)
     with jsonl(tmp_path) as side:
@@ -256,6 +256,6 @@ def test_a_broken_sink_is_found(broken, check, message, register, tmp_path, monk
             getattr(checks, f"_{check}")(case)
 
 
-def test_a_class_that_is_not_registered_is_refused(tmp_path):
+def test_an_unregistered_class_is_rejected(tmp_path):
     with jsonl(tmp_path) as side, pytest.raises(ConfigError, match=r"Plain is not registered.*entry points"):
         check_sink(Plain, tmp_path, **side)

@@ -30,9 +30,9 @@ class Glance(EmbeddedDetector):
         self.steps_over = []  # number of axes of each step's input
 
     views = property(lambda self: self.view_count)
-    learns_late = property(lambda self: self.stage_epochs is not None)
+    fine_tunes = property(lambda self: self.stage_epochs is not None)
 
-    def stages(self, steps_per_epoch, epochs):
+    def split_epochs(self, steps_per_epoch, epochs):
         return self.stage_epochs if epochs is None else (self.stage_epochs[0], epochs - self.stage_epochs[0])
 
     @property

@@ -216,7 +216,7 @@ def test_validation_uses_a_limited_number_of_evenly_spaced_samples(sources, tmp_
 class Counting(Plain):
     """Reports the number of steps after every epoch."""
 
-    def epoch_ended(self):
+    def end_epoch(self):
         return {"total_steps": float(self.steps)}
 
 
@@ -250,8 +250,8 @@ def test_training_stops_when_validation_no_longer_improves(sources, tmp_path):
 class InStages(Worsening):
     """Reports whether it is in the fine-tuning stage."""
 
-    def epoch_begins(self, epoch, *, late):
-        return {"late": float(late)}
+    def start_epoch(self, epoch, *, fine_tuning):
+        return {"late": float(fine_tuning)}
 
 
 def test_patience_waits_for_the_fine_tuning_stage(sources, tmp_path):
@@ -302,9 +302,9 @@ class Unfreezing(Worsening):
         groups = [{"params": [*self.hidden.parameters()]}, {"params": [*self.out.parameters()], "late": "out"}]
         return {"plain": torch.optim.Adam(groups, lr=0.01)}
 
-    def epoch_begins(self, epoch, *, late):
-        self.is_fine_tuning = late
-        self.out.requires_grad_(late)
+    def start_epoch(self, epoch, *, fine_tuning):
+        self.is_fine_tuning = fine_tuning
+        self.out.requires_grad_(fine_tuning)
         return {}
 
     def training_step(self, x):
@@ -315,7 +315,7 @@ class Unfreezing(Worsening):
     def validation_step(self, x):
         return {"loss": 1 / (1 + self.late)} if self.late else super().validation_step(x)
 
-    def epoch_ended(self):
+    def end_epoch(self):
         values = {"epoch_steps": float(self.epoch_steps)}
         self.epoch_steps.zero_()
         return values

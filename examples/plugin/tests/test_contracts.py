@@ -13,7 +13,7 @@ def test_detector(tmp_path):
 
 
 def write_lots(root):
-    """The smallest whole tree: lots 1 and 2 to learn from, lot 10 to test on."""
+    """Write the smallest complete tree: lots 1 and 2 for training, lot 10 for testing."""
     rng = np.random.default_rng(0)
     for lot in (1, 2, 10):
         for folder in ("ok", "ng"):
@@ -29,7 +29,7 @@ def test_layout(tmp_path):
 
 @contextmanager
 def blocked(path):
-    """A folder is where the file should be: nothing can be delivered."""
+    """Put a folder in place of the file, so that nothing can be delivered."""
     aside = path.with_name("aside")
     if path.exists():
         path.rename(aside)

@@ -78,9 +78,9 @@ def _videos(name: str | None, search: str, size: str | None, *, time: bool) -> I
 def _with_decoder(row: Row, clip: tuple[int, int, int, int]) -> Row:
     """A description of an encoder with the decoder that MemAE derives for it."""
     from offnormal.backbones.video.overview import times
-    from offnormal.detectors.memae.encoder import derived_blocks
+    from offnormal.detectors.memae.encoder import derive_decoder_blocks
 
-    blocks, lines, before = derived_blocks(row["name"], clip), [], row["code"][1:]
+    blocks, lines, before = derive_decoder_blocks(row["name"], clip), [], row["code"][1:]
     for block in blocks:
         numbers = {"kernel": block.kernel, "stride": block.stride, "output padding": block.output_padding}
         line = ", ".join(f"{what} {times(values)}" for what, values in numbers.items())

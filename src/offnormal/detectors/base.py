@@ -1,4 +1,4 @@
-"""The contracts of detectors: what they take, what they return, how they learn."""
+"""Base classes of detectors: options, input, output, and how each kind learns."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from offnormal.errors import ConfigError, NotFittedError
 from offnormal.types import ClipSpec, InputSpec, Output, Pooling, Resize
 
 
-def read_whole(value: object) -> object:
-    """A number that a flag or the environment gave as text."""
+def parse_integer(value: object) -> object:
+    """Convert text from a flag or the environment to an integer; return other values unchanged."""
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
-DataKind = Literal["images", "videos", "clips"]  # clips: of activities, each judged as a whole
-Channels = Annotated[Literal[1, 3], BeforeValidator(read_whole)]  # as an option
+DataKind = Literal["images", "videos", "clips"]  # clips: whole recordings of one activity, one score each
+Channels = Annotated[Literal[1, 3], BeforeValidator(parse_integer)]  # type of an option
 
 
 class DetectorOptions(BaseModel):
-    """Options of a detector: flags, the YAML key `detector:` and the bundle's configuration derive from them."""
+    """Options of a detector. Flags, the YAML key `detector:`, and the bundle's configuration derive from them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -39,13 +39,13 @@ class DetectorOptions(BaseModel):
     """Random seed of the fit."""
 
     @classmethod
-    def as_field(cls) -> Any:
-        """As the field `detector` of a configuration, with flags beside those of the others."""
+    def config_field(cls) -> Any:
+        """Type and default of the field `detector` of a configuration; its flags appear beside the others."""
         return Annotated[cls, Flattened()], cls()
 
     @property
     def torch_seed(self) -> int:
-        """The seed as generators take it: never negative."""
+        """Seed for torch generators, which take no negative numbers."""
         return self.seed % (1 << 63)
 
 
@@ -53,61 +53,61 @@ OptionsT = TypeVar("OptionsT", bound=DetectorOptions, default=Any)
 
 
 class Detector(nn.Module, ABC, Generic[OptionsT]):
-    """Learns from normal samples alone; gives higher scores to what is less normal.
+    """Learns from normal samples only; higher scores mean more anomalous.
 
-    The constructor of every detector takes its options and its input, and nothing else.
+    Every constructor takes the options and the input, and nothing else.
     """
 
-    name: ClassVar[str]  # as registered
+    name: ClassVar[str]  # registered name
     Options: type[OptionsT]
-    default_size: ClassVar[int] = 256  # side in pixels of the square whose area the input has by default
-    square_sides: ClassVar[Sequence[int]] = ()  # the input is a square of one of these sides; (): any rectangle
-    pools_map: ClassVar[bool]  # score = pooling of the map: zones can re-pool it
-    needs_fixed_position: ClassVar[bool] = False  # what is seen must not move: to it a shift is an anomaly
+    default_size: ClassVar[int] = 256  # the default input has the area of a square with this side in pixels
+    square_sides: ClassVar[Sequence[int]] = ()  # allowed sides of a square input; empty: any rectangle
+    pools_map: ClassVar[bool]  # the score is pooled from the map, so zones can pool it again
+    needs_fixed_position: ClassVar[bool] = False  # the scene must not move: a shift is an anomaly
 
     def __init__(self, options: OptionsT, spec: InputSpec) -> None:
         super().__init__()
         self.options = options
         self.input = spec
-        self.register_buffer("ignored", None)  # (H, W) bool, or None: pixels that never count
+        self.register_buffer("ignored", None)  # (H, W) bool, pixels that never count; or None
         self.ignored: Tensor | None
 
     @classmethod
     def create(
         cls, *, size: int | tuple[int, int] | None = None, spec: InputSpec | None = None, **options: Any
     ) -> Self:
-        """The detector of options by name, for use in Python; it has no pretrained weights yet.
+        """Create a detector from options by name, for use in Python; without pretrained weights.
 
-        size: input in pixels, N (square) or (H, W), to which images are stretched; default: the detector's. spec: the
-        whole input instead. Raises ConfigError for options and sizes that are not possible.
+        size: input in pixels, N (square) or (H, W), to which images are stretched; default: chosen by the detector.
+        spec: the complete input, in place of size. Raises ConfigError for invalid options and sizes.
         """
-        chosen = cls.read_options(options)
+        validated = cls.read_options(options)
         if spec is None:
-            side = cls.default_side(chosen) if size is None else size
+            side = cls.default_side(validated) if size is None else size
             spec = InputSpec(
                 size=(side, side) if isinstance(side, int) else side,
-                channels=cls.input_channels(chosen),
+                channels=cls.input_channels(validated),
                 resize=Resize(policy="stretch"),
-                **asdict(cls.clip_spec(chosen)),
+                **asdict(cls.clip_spec(validated)),
             )
-        return cls(chosen, spec)
+        return cls(validated, spec)
 
     @classmethod
     def read_options(cls, values: Mapping[str, object]) -> OptionsT:
-        """Options by name, checked; ConfigError with what to do for others."""
+        """Validate options by name; ConfigError with advice if one is invalid."""
         try:
             return cls.Options.model_validate(values)
         except ValidationError as error:
             raise ConfigError(format_validation_error(error, cls.Options)) from None
 
     @classmethod
-    def adapt_options(cls, options: OptionsT, *, data: DataKind, shown: float) -> OptionsT:
-        """The options with what the data decide filled in: what they are, and how many pixels a side."""
+    def adapt_options(cls, options: OptionsT, *, data: DataKind, longer_side: float) -> OptionsT:
+        """Fill in the options that depend on the data: its kind, and the length of its longer side in pixels."""
         return options
 
     @classmethod
     def default_side(cls, options: OptionsT) -> int:
-        """Side in pixels of the square whose area the input has by default."""
+        """Default side in pixels: the input has the area of a square with this side."""
         return cls.default_size
 
     @classmethod
@@ -117,18 +117,18 @@ class Detector(nn.Module, ABC, Generic[OptionsT]):
 
     @classmethod
     def input_multiple(cls, options: OptionsT) -> int:
-        """Sides of the input are multiples of this many pixels."""
+        """Number of pixels that the input's sides must be multiples of."""
         return 1
 
     @classmethod
     def clip_spec(cls, options: OptionsT) -> ClipSpec:
-        """Which frames of a video are taken together."""
+        """Which frames of a video form one clip."""
         return ClipSpec()
 
     @property
     @abstractmethod
     def is_fitted(self) -> bool:
-        """Whether scores can be asked for."""
+        """Whether the detector can score."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Output:
@@ -136,48 +136,48 @@ class Detector(nn.Module, ABC, Generic[OptionsT]):
 
     @property
     def pooling(self) -> Pooling | None:
-        """How the score comes out of the map, where `pools_map`; None: it does not."""
+        """How the score is pooled from the map, if `pools_map`; otherwise None."""
         return None
 
     def reconstruct(self, x: Tensor) -> Tensor | None:
-        """What a fitted detector makes of pixels, for people: (N, C, H, W) in 0-1; None: nothing of the kind.
+        """Reconstruct pixels for display: (N, C, H, W) in 0-1; None if the method does not reconstruct.
 
-        Of clips (N, C, T, H, W) it is what the last frame should look like.
+        For clips (N, C, T, H, W), the result is the expected last frame.
         """
         return None
 
-    def items_at(self, x: Tensor) -> Tensor | None:
-        """Which item of its memory a fitted detector recalls where, for people: (N, h, w) whole; None: it has none."""
+    def recalled_items(self, x: Tensor) -> Tensor | None:
+        """Index (N, h, w) of the memory item recalled at each position, for display; None without a memory."""
         return None
 
     def load_pretrained(self) -> None:
-        """Fill in pretrained weights where the method has any; WeightsError when they cannot be had."""
+        """Load pretrained weights if the method uses any; WeightsError if they are unavailable."""
 
     def cards(self) -> list[WeightCard]:
-        """Cards of the pretrained weights inside."""
+        """Cards of the pretrained weights in use."""
         return []
 
     def reference(self) -> nn.Module | None:
-        """What a user would compare the cost with: for detectors on a backbone the plain backbone, else None."""
+        """The plain backbone, as a reference for costs; None for detectors without one."""
         return None
 
     def restore_cards(self, cards: Sequence[Mapping[str, object]]) -> None:
-        """Take the cards of the weights that a saved detector was built with."""
+        """Restore the cards of the weights that a saved detector was built with."""
 
     def ignore(self, region: Tensor) -> None:
-        """Leave a region (H, W), True = ignored, out of maps and scores; before the fit.
+        """Exclude a region (H, W), True = ignored, from maps and scores; call it before the fit.
 
-        Raises ConfigError when its size is not the input's or nothing would be left.
+        Raises ConfigError if the size differs from the input's, or if the region covers the whole input.
         """
         if tuple(region.shape) != self.input.size or bool(region.all()):
             raise ConfigError(
-                f"ignored region of {tuple(region.shape)} with {region.float().mean():.0%} ignored: expected "
-                f"{self.input.size} and some pixel that is not ignored"
+                f"ignored region of size {tuple(region.shape)} that covers {region.float().mean():.0%}: expected size "
+                f"{self.input.size} and less than 100%"
             )
         self.ignored = region.bool()
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Take the state of a saved detector; buffers whose size the data decided are made to fit."""
+        """Load the state of a saved detector; buffers take the sizes in the state."""
         for key, value in state.items():
             path, _, leaf = key.rpartition(".")
             module = self.get_submodule(path)
@@ -186,10 +186,10 @@ class Detector(nn.Module, ABC, Generic[OptionsT]):
         self.load_state_dict(state, strict=True)
 
     def require_fitted(self) -> None:
-        """NotFittedError with advice unless the detector is fitted."""
+        """Raise NotFittedError with advice unless the detector is fitted."""
         if not self.is_fitted:
             raise NotFittedError(
-                f"this {self.name} has not been fitted: fit it on normal samples first "
+                f"this {self.name} is not fitted: fit it on normal samples first "
                 f"(offnormal fit {self.name} --data DIR), or load a bundle"
             )
 
@@ -197,8 +197,8 @@ class Detector(nn.Module, ABC, Generic[OptionsT]):
 class StatisticalDetector(Detector[OptionsT]):
     """Learns without an optimizer, from sufficient statistics that add up.
 
-    `update` is `absorb(embed(x))`; whoever wants to score training samples later keeps their embeddings, so that
-    the backbone runs once.
+    `update` is `absorb(embed(x))`. Callers that score training samples later store the embeddings, so that the backbone
+    runs once.
     """
 
     def forward(self, x: Tensor) -> Output:
@@ -208,7 +208,7 @@ class StatisticalDetector(Detector[OptionsT]):
 
     @abstractmethod
     def embed(self, x: Tensor) -> Tensor:
-        """Pixels (N, C, H, W) in 0-1 -> what the statistics are gathered over, one flat row a sample (N, E)."""
+        """Pixels (N, C, H, W) in 0-1 -> embeddings (N, E), one flat row per sample."""
 
     @abstractmethod
     def absorb(self, embedding: Tensor) -> None:
@@ -221,82 +221,82 @@ class StatisticalDetector(Detector[OptionsT]):
 
     @abstractmethod
     def merge(self, other: Self) -> None:
-        """Add the statistics of another detector of the same options; associative."""
+        """Add the statistics of another detector with the same options; associative."""
 
     @abstractmethod
     def blank(self) -> Self:
-        """A detector of the same options and weights without any statistics; weights are shared, not copied."""
+        """Create a detector with the same options and shared weights, but without statistics."""
 
     @abstractmethod
     def without(self, part: Self) -> Self:
-        """A detector with the statistics of this one less those of `part`, whose samples it contains."""
+        """Create a detector without the statistics of `part`; this detector must contain the samples of `part`."""
 
     @abstractmethod
     def finish(self, *, keep: bool = False) -> None:
-        """Solve, and drop what only fitting needed unless `keep`; FitError with fewer than two samples."""
+        """Solve, and drop the fitting statistics unless `keep`; FitError with fewer than two samples."""
 
     @abstractmethod
     def score_embedding(self, embedding: Tensor) -> Output:
-        """Output for embedded samples (N, E) of a finished detector."""
+        """Score embedded samples (N, E); after `finish`."""
 
     @abstractmethod
     def leave_one_out(self, embedding: Tensor) -> Iterator[Output]:
-        """Before `finish`: outputs, in pieces, for training samples (N, E), each as if it had not been learned from."""
+        """Score training samples (N, E), each with a fit on all the others; in pieces, before `finish`."""
 
 
 class TrainedDetector(Detector[OptionsT]):
     """Learns by gradient; the loop in `training` drives it.
 
-    Its training is a sequence of steps, each over one batch of normal pixels. What is not a parameter but changes while
-    it learns (memory items, running statistics) lies in buffers, so that checkpoints hold it. Random numbers of a step
-    come from torch's own generators, which the loop seeds anew for every step.
+    Each training step uses one batch of normal pixels. Learned state that is not a parameter (memory items, running
+    statistics) is stored in buffers, so that checkpoints contain it. Steps draw from torch's own generators, which the
+    loop seeds before every step.
     """
 
-    default_batch_size: ClassVar[int] = 64  # samples a step
+    default_batch_size: ClassVar[int] = 64  # samples per step
     default_epochs: ClassVar[int]  # passes over the training samples
-    default_steps: int | None = None  # in all, whatever the number of samples; then epochs do not count
-    default_schedule: ClassVar[str] = "constant"  # how learning rates fall
+    default_steps: int | None = None  # total steps, for any number of samples; replaces epochs
+    default_schedule: ClassVar[str] = "constant"  # schedule of the learning rates
 
     @abstractmethod
     def optimizers(self) -> dict[str, Optimizer]:
-        """Optimizers by name; together they hold every parameter that learns, none of them twice."""
+        """Optimizers by name; together they hold every trainable parameter exactly once."""
 
     @abstractmethod
     def training_step(self, x: Tensor) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        """Normal pixels in 0-1, (N, C, H, W) or (N, C, T, H, W) -> for each optimizer in turn its name and losses.
+        """Normal pixels in 0-1, (N, C, H, W) or (N, C, T, H, W) -> each optimizer's name and losses, in turn.
 
-        "loss" is what that optimizer makes smaller, a scalar; the other entries are recorded. The loop runs backward on
-        the parameters of that optimizer alone, steps it, and only then asks for the next.
+        "loss" is the scalar that the optimizer minimizes; the other entries are recorded. The loop runs backward on the
+        parameters of that optimizer only and steps it before it requests the next losses.
         """
 
     @abstractmethod
     def validation_step(self, x: Tensor) -> dict[str, Tensor]:
-        """Pixels of normals kept back, in eval mode -> losses, each a mean over the batch; "loss" chooses the best."""
+        """Held-out normal pixels, in eval mode -> losses averaged over the batch; "loss" selects the best state."""
 
-    def epoch_begins(self, epoch: int, *, late: bool) -> dict[str, float]:
-        """Before the steps of an epoch, from 0, also when it is gone on with: what is to be logged of it.
+    def start_epoch(self, epoch: int, *, fine_tuning: bool) -> dict[str, float]:
+        """Called before each epoch (from 0), also when resuming; returns values to log.
 
-        late: whether parts that learn only late do so by now.
+        fine_tuning: whether the epoch belongs to the fine-tuning stage.
         """
         return {}
 
-    def epoch_ended(self) -> dict[str, float]:
-        """After every pass over the samples: what is to be logged of it, finite numbers by name."""
+    def end_epoch(self) -> dict[str, float]:
+        """Called after each epoch; returns finite numbers to log, by name."""
         return {}
 
     def prepare(self, loader: Batches) -> None:
-        """Before the first step: learn from the training samples what training needs, such as standardization."""
+        """Before the first step: learn what training needs from the training samples, such as standardization."""
 
     @abstractmethod
     def finish(self, loader: Batches) -> None:
-        """After the last step: learn from normals kept back what scoring needs; the detector is then fitted."""
+        """After the last step: learn what scoring needs from held-out normals; the detector is then fitted."""
 
 
 class EmbeddedDetector(TrainedDetector[OptionsT]):
-    """Learns from embeddings, which are computed of each sample once; its steps and loaders then give these, (N, E).
+    """Learns from embeddings (N, E), computed once per sample; steps and loaders deliver these.
 
-    Where a part of what embeds is to learn, too, steps are over pixels again from some epoch on. Groups of parameters
-    that learn only from then on have a name under "late" in their optimizer.
+    If part of the embedder is fine-tuned, the steps of the fine-tuning stage use pixels again. Parameter groups that
+    learn only in that stage have a name under "late" in their optimizer.
     """
 
     def forward(self, x: Tensor) -> Output:
@@ -307,64 +307,65 @@ class EmbeddedDetector(TrainedDetector[OptionsT]):
     @property
     @abstractmethod
     def views(self) -> int:
-        """Random views that each training sample is learned from, besides the sample itself."""
+        """Number of random views of each training sample, in addition to the sample itself."""
 
     @property
     @abstractmethod
-    def learns_late(self) -> bool:
-        """Whether a part of what embeds is to learn, too, when the rest has learned for a while."""
+    def fine_tunes(self) -> bool:
+        """Whether part of the embedder is fine-tuned in a second stage."""
 
     @abstractmethod
-    def stages(self, steps_per_epoch: int, epochs: int | None) -> tuple[int, int]:
-        """Of one that learns late: how many epochs are over embeddings, and how many then over pixels.
+    def split_epochs(self, steps_per_epoch: int, epochs: int | None) -> tuple[int, int]:
+        """Number of epochs on embeddings, and of the fine-tuning epochs on pixels after them.
 
-        epochs: of the whole training; None: as many as suit it. ConfigError when none would be over pixels.
+        epochs: of the whole training; None: chosen by the detector. ConfigError if no epoch is left for fine-tuning.
         """
 
     @abstractmethod
     def embed(self, x: Tensor) -> Tensor:
-        """Pixels in 0-1, (N, C, H, W) or (N, C, T, H, W), -> embeddings (N, E), each of its sample alone."""
+        """Pixels in 0-1, (N, C, H, W) or (N, C, T, H, W), -> embeddings (N, E), each from its sample alone."""
 
     @abstractmethod
     def view(self, x: Tensor, seeds: Sequence[int]) -> Tensor:
-        """Pixels (N, ...) in 0-1 -> a random view of each sample, which its seed decides."""
+        """Pixels (N, ...) in 0-1 -> a random view of each sample, determined by its seed."""
 
     @abstractmethod
     def embedding_key(self, view: int) -> str:
-        """A text that differs where embeddings of the same pixels may; view 0 is the sample itself."""
+        """A text that changes whenever embeddings of the same pixels may change; view 0 is the sample itself."""
 
     @abstractmethod
     def score_embedding(self, embedding: Tensor) -> Output:
-        """Output for embedded samples (N, E) of a fitted detector."""
+        """Score embedded samples (N, E) of a fitted detector."""
 
     @abstractmethod
     def learn_heads(self, loader: Batches) -> None:
-        """After the last step, before `finish`: learn from the training samples, pixels or embedded as then."""
+        """Between the last step and `finish`: learn from the training samples, embedded or as pixels."""
 
 
 class StatefulDetector(Detector[OptionsT]):
-    """Can go on learning while it scores: what it has come to know of a stream is its state, a tensor.
+    """Can update its memory online while it scores; the memory of a stream is its state, a tensor.
 
-    `forward` knows nothing of it: its scores rest on what the fit has left, whatever was scored before.
+    `forward` ignores this state: its scores depend only on the fit, not on samples scored before.
     """
 
     @property
     @abstractmethod
     def updates_online(self) -> bool:
-        """Whether streams are scored by `step`, each with a state of its own, and not by `forward`."""
+        """Whether streams are scored by `step`, each with its own state, instead of by `forward`."""
 
     @property
     def carries_over(self) -> bool:
-        """Whether the state goes on from one video to the next."""
+        """Whether the state carries over from one video to the next."""
         return False
 
     @abstractmethod
     def initial_state(self) -> Tensor:
-        """The state of a stream of which nothing has been seen (...)."""
+        """State (...) at the start of a stream."""
 
     @abstractmethod
     def step(self, x: Tensor, state: Tensor) -> tuple[Output, Tensor]:
-        """Pixels of N streams and their states (N, ...) -> the output by these states, and the states after it.
+        """Pixels of N streams and their states (N, ...) -> the output with these states, and the updated states.
 
-        state: (...) is that of each of them; of one stream the state after it is (...) again.
+        state: a state of shape (...) applies to every stream; for a single stream the updated state then has the same
+        shape.
         """

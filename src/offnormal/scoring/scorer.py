@@ -13,7 +13,7 @@ from torch import Tensor
 
 from offnormal.data.batches import Batch
 from offnormal.detectors.base import Detector, EmbeddedDetector, StatefulDetector
-from offnormal.detectors.parts.stream_states import InOrder, SideBySide
+from offnormal.detectors.parts.stream_states import ParallelStreams, SequentialStreams
 from offnormal.errors import ConfigError, OffnormalError, counted
 from offnormal.types import Output, Sample, Scores
 
@@ -129,8 +129,8 @@ class Scorer:
         self.device = choose_device(device) if isinstance(device, str) else device
         self.detector = detector.to(self.device).eval()
         learner = detector if isinstance(detector, StatefulDetector) and detector.updates_online else None
-        self._order = None if learner is None else InOrder(learner)
-        self._streams = None if learner is None else SideBySide(learner)
+        self._order = None if learner is None else SequentialStreams(learner)
+        self._streams = None if learner is None else ParallelStreams(learner)
 
     def score(self, pixels: np.ndarray) -> Scores:
         """Pixels (N, C, H, W) or (N, C, T, H, W) in 0-1 -> N * K rows as of `to_scores`; without online update."""
@@ -170,9 +170,9 @@ class Scorer:
         return None if output is None else output.float().clamp(0, 1).cpu().numpy()
 
     @torch.inference_mode()
-    def items_at(self, pixels: np.ndarray) -> np.ndarray | None:
+    def recalled_items(self, pixels: np.ndarray) -> np.ndarray | None:
         """Pixels -> index (N, h, w) of the memory item recalled at each position; None: the detector has no memory."""
-        indices = self.detector.items_at(self._tensor(pixels))
+        indices = self.detector.recalled_items(self._tensor(pixels))
         return None if indices is None else indices.cpu().numpy()
 
     def _tensor(self, pixels: np.ndarray) -> Tensor:

@@ -1,4 +1,4 @@
-"""Public checks for plug-ins: what everything registered under a name keeps to."""
+"""Public checks for plug-ins: the contracts of detectors, layouts, and sinks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_detector", "check_layout", "check_sink"]
 
-_HOMES = {
+_MODULES = {
     "check_detector": "offnormal.testing.detector",
     "check_layout": "offnormal.testing.layout",
     "check_sink": "offnormal.testing.sink",
@@ -20,7 +20,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import a check when it is first used: each needs only what it checks."""
-    if name not in _HOMES:
+    """Import a check on first use, because each needs packages that the others do not."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'offnormal.testing' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

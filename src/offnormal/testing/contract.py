@@ -1,4 +1,4 @@
-"""What the checks of detectors, layouts, and sinks share: the name under which a class is registered, and the notes."""
+"""Shared by the checks of detectors, layouts, and sinks: registered names, and notes on failed checks."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from offnormal.errors import ConfigError
 CaseT = TypeVar("CaseT")
 
 
-def registered_name(kind: registry.Kind, found: str | type) -> str:
-    """The name of a class of a kind ("detectors", ...); a name is itself. ConfigError where it is not registered."""
-    if isinstance(found, str):
-        return found
-    for name, known in registry.resolve_all(kind).items():
-        if known is found:
+def registered_name(kind: registry.Kind, plugin: str | type) -> str:
+    """Registered name of a class of a kind ("detectors", ...), or the name itself; ConfigError if not registered."""
+    if isinstance(plugin, str):
+        return plugin
+    for name, registered in registry.resolve_all(kind).items():
+        if registered is plugin:
             return name
     raise ConfigError(
-        f"{found.__name__} is not registered: add it to the entry points [offnormal.{kind}] of its package, and "
-        "install that"
+        f"{plugin.__name__} is not registered: add it to the entry points [offnormal.{kind}] of its package, and "
+        "install the package"
     )
 
 
 def run_checks(checks: Iterable[Callable[[CaseT], None]], case: CaseT, description: str) -> None:
-    """Run each check; its error gets a note that says which check of what failed, and what the check demands."""
+    """Run each check; a failure gets a note with the check's name and its requirement."""
     for check in checks:
         try:
             check(case)

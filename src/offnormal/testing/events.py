@@ -1,4 +1,4 @@
-"""Events for checks of what delivers them."""
+"""Events for the checks of sinks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ START = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
 def event(number: int = 0, **changes: Any) -> Event:
-    """A closed event, a minute later for each number; changes: fields of its own."""
+    """A closed event, one minute later for each number; changes: fields to replace."""
     start = START + timedelta(minutes=number)
-    whole = Event(
+    default = Event(
         id=f"{start:%Y%m%dT%H%M%S}.000Z-{number:08x}",
         camera="porch",
         state="closed",
@@ -30,10 +30,10 @@ def event(number: int = 0, **changes: Any) -> Event:
         scores=((0.0, 4.5),),
         software="offnormal 0",
     )
-    return replace(whole, **changes)
+    return replace(default, **changes)
 
 
 def message(number: int = 0, folder: Path | None = None, **changes: object) -> Message:
-    """The message of such an event; folder: where its image files are."""
-    sent = event(number, **changes)
-    return Message("closed" if sent.state == "closed" else "opened", sent, folder)
+    """A message with an event; folder: contains its image files."""
+    described = event(number, **changes)
+    return Message("closed" if described.state == "closed" else "opened", described, folder)

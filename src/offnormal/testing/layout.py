@@ -1,9 +1,9 @@
-"""The checks that every layout passes, whatever its tree: plug-ins run them in one test.
+"""Checks that every layout must pass, for any tree; a plug-in runs them in one test.
 
     def test_contract(tmp_path):
         check_layout("mine", write_tree, tmp_path)
 
-Each looks at a small tree of the layout as `--data` does.
+Each check reads a small tree of the layout as `--data` does.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from offnormal.testing.scenes import write_parts
 from offnormal.types import ANOMALOUS, NORMAL, InputSpec, Item, Resize
 
 _SMALL = InputSpec(size=(16, 16), resize=Resize(policy="stretch"))
-_STRAY = (".DS_Store", "._1.png", "Thumbs.db", "notes.txt")  # which systems and people leave behind
+_STRAY = (".DS_Store", "._1.png", "Thumbs.db", "notes.txt")  # left by systems and people
 
 
 @dataclass
 class _LayoutCase:
-    """A registered layout, a small tree of it, and what `--data` makes of that."""
+    """A registered layout, a small tree, and the dataset that `--data` reads from it."""
 
     name: str
     write: Callable[[Path], object]
-    folder: Path  # empty: trees are written below it
-    choice: dict[str, Any]  # how `open_datasets` is asked, such as category
+    folder: Path  # empty; trees are written below it
+    choice: dict[str, Any]  # arguments of `open_datasets`, such as category
 
     def __post_init__(self) -> None:
         self.layout = registry.resolve("layouts", self.name)
@@ -47,80 +47,79 @@ class _LayoutCase:
         self.dataset = self.read(self.root)
 
     def new_tree(self, name: str) -> Path:
-        """Another tree, the same as the first."""
+        """Write another tree, equal to the first."""
         root = self.folder / name
         root.mkdir(parents=True)
         self.write(root)
         return root
 
     def read(self, root: Path) -> Dataset:
-        """The dataset in a tree, the layout being named."""
+        """Read a tree with this layout."""
         return open_datasets(root, layout=self.name, **self.choice)[0]
 
     @cached_property
     def items(self) -> tuple[Item, ...]:
-        """Those of all splits."""
+        """Items of all splits."""
         return (*self.dataset.train, *self.dataset.calibration, *self.dataset.test)
 
 
 def check_layout(layout: str | type, write: Callable[[Path], object], folder: Path, **choice: object) -> None:
-    """Check the contract of a registered layout on a small tree of it; AssertionError says what is broken.
+    """Check the contract of a registered layout on a small tree; AssertionError names the violation.
 
-    layout: its name, or its class. write: fills an empty folder with the smallest whole tree of one dataset, in which
-    something is normal and, where the layout has labels, something is anomalous; the same whenever it is called.
-    folder: an empty one to write to. choice: what `open_datasets` needs besides, such as category or classes.
-    Raises ConfigError for a class that is not registered.
+    layout: its name or class. write: fills an empty folder with the smallest complete tree of one dataset, with normal
+    items and, if the layout has labels, anomalous ones; the same on every call. folder: empty, for trees. choice: other
+    arguments of `open_datasets`, such as category or classes. Raises ConfigError for a class that is not registered.
     """
     name = registered_name("layouts", layout)
     run_checks(CHECKS, _LayoutCase(name, write, folder, choice), f"{name} with {choice}")
 
 
 def _check_description(case: _LayoutCase) -> None:
-    """`tree`, `source`, and `license` are one line of text each: `offnormal list layouts` prints them."""
+    """`tree`, `source`, and `license` are one line of text each; `offnormal list layouts` prints them."""
     for attribute in ("tree", "source", "license"):
         text = getattr(case.layout, attribute)
         assert isinstance(text, str) and text.strip() and "\n" not in text, f"{attribute}: {text!r}"
 
 
 def _check_recognition(case: _LayoutCase) -> None:
-    """`--data` without `--layout` finds the layout, which leaves the tree as it is."""
+    """`--data` without `--layout` recognizes the layout and does not change the tree."""
     before = _files(case.root)
     (dataset, *_) = open_datasets(case.root, **case.choice)
     assert dataset.layout == case.name, f"recognized as {dataset.layout}, expected {case.name}"
-    assert _files(case.root) == before, "reading changed the tree"
+    assert _files(case.root) == before, "reading changes the tree"
 
 
 def _check_other_folders(case: _LayoutCase) -> None:
-    """`recognizes` answers with a bool, False for folders without data, and raises nothing."""
+    """`recognizes` returns a bool, False for folders without data, and raises nothing."""
     empty = case.folder / "empty"
     notes = case.folder / "notes"
     for folder in (empty, notes / "inside"):
         folder.mkdir(parents=True)
     for folder in (notes, notes / "inside"):
         (folder / "notes.txt").write_text("no data")
-    parts = write_parts(case.folder / "parts", train=1, good=1, bad=1)
-    for folder in (empty, notes, parts, case.root):
+    part_images = write_parts(case.folder / "parts", train=1, good=1, bad=1)
+    for folder in (empty, notes, part_images, case.root):
         assert isinstance(case.layout.recognizes(folder), bool), f"{folder}: expected True or False"
     for folder in (empty, notes):
-        assert case.layout.recognizes(folder) is False, f"{folder}: recognized, expected False"
+        assert case.layout.recognizes(folder) is False, f"{folder}: recognized as a dataset, expected False"
 
 
 def _check_refusals(case: _LayoutCase) -> None:
-    """A folder without data and an unknown category are a DataError that names the folder or the category."""
+    """A folder without data and an unknown category raise a DataError that names the folder or category."""
     empty = case.folder / "no data"
     empty.mkdir()
-    _refused(lambda: case.read(empty), empty.name)
-    _refused(lambda: case.layout.read(empty), empty.name)
+    _assert_refused(lambda: case.read(empty), empty.name)
+    _assert_refused(lambda: case.layout.read(empty), empty.name)
     if not is_class_layout(case.layout):
-        _refused(lambda: case.layout.read(case.root, "no such category"), "no such category")
+        _assert_refused(lambda: case.layout.read(case.root, "no such category"), "no such category")
 
 
 def _check_categories(case: _LayoutCase) -> None:
-    """`categories` lists each category once, and each can be read; also of a folder of several sets, if recognized."""
-    several = case.folder / "several"
+    """`categories` lists each category once, and each can be read; also for a recognized folder of several sets."""
+    multiple = case.folder / "several"
     for name in ("a", "b"):
         case.new_tree(f"several/{name}")
-    for root in (case.root, several):
+    for root in (case.root, multiple):
         names = case.layout.categories(root)
         assert isinstance(names, list) and len(set(names)) == len(names), names
         for name in names if case.layout.recognizes(root) else ():
@@ -133,25 +132,27 @@ def _check_items(case: _LayoutCase) -> None:
     dataset = case.dataset
     assert dataset.layout == case.name, f"layout={dataset.layout!r}, expected {case.name!r}"
     assert dataset.name and dataset.root.is_dir()
-    assert dataset.train, "nothing to train on"
+    assert dataset.train, "the training split is empty"
     for item in (*dataset.train, *dataset.calibration):
-        assert item.label in (None, NORMAL), f"{item.name} is for training and has label {item.label}"
+        assert item.label in (None, NORMAL), f"training item {item.name} has label {item.label}"
         assert item.frame_labels is None or not item.frame_labels.any(), f"{item.name} is for training and anomalous"
     addresses = [item.address for item in case.items]
-    assert len(set(addresses)) == len(addresses), "a file is in two splits, or twice in one"
+    assert len(set(addresses)) == len(addresses), "a file occurs twice in the splits"
     for item in case.items:
         assert item.name and not Path(item.name).is_absolute() and "\\" not in item.name, f"name {item.name!r}"
 
 
 def _check_labels(case: _LayoutCase) -> None:
-    """Where labels are known, something is anomalous; frame labels are (T,) uint8 of 0 and 1."""
+    """If there are labels, some items are anomalous; frame labels are (T,) uint8 with values 0 and 1."""
     tested = case.dataset.test
-    known = [item for item in tested if item.label is not None or item.frame_labels is not None]
+    with_labels = [item for item in tested if item.label is not None or item.frame_labels is not None]
     anomalous = [
-        item for item in known if item.label == ANOMALOUS or (item.frame_labels is not None and item.frame_labels.any())
+        item
+        for item in with_labels
+        if item.label == ANOMALOUS or (item.frame_labels is not None and item.frame_labels.any())
     ]
-    assert anomalous or not known, "nothing in the test split is anomalous: write some, or label it as such"
-    for item in known:
+    assert anomalous or not with_labels, "no anomalous items in the test split: write some, or label them"
+    for item in with_labels:
         assert item.label in (None, NORMAL, ANOMALOUS), f"{item.name} has label {item.label}"
         labels = item.frame_labels
         if labels is not None:
@@ -159,18 +160,18 @@ def _check_labels(case: _LayoutCase) -> None:
 
 
 def _check_loading(case: _LayoutCase) -> None:
-    """Every item can be read, with as many frames as it has labels and masks, which mark anomalous items alone."""
+    """Every item can be read, has one label and mask per frame, and has masks only if it is anomalous."""
     for item in case.items:
         try:
             batches = list(open_loader([item], _SMALL, batch_size=8, masks=item.masks is not None))
         except OffnormalError as error:
             raise AssertionError(f"{item.name} cannot be read: {error}") from error
         rows = [row for batch in batches for row in batch.samples]
-        assert rows, f"{item.name}: nothing in it"
+        assert rows, f"{item.name}: no image or frame"
         assert all(np.isfinite(batch.pixels).all() for batch in batches), item.name
         if not item.is_video:
             marked = any(batch.masks is not None and batch.masks.any() for batch in batches)
-            assert not marked or item.label == ANOMALOUS, f"{item.name}: a mask of a normal image"
+            assert not marked or item.label == ANOMALOUS, f"{item.name}: a normal image with a mask"
             assert marked or item.masks is None or item.label == NORMAL, f"{item.name}: an empty mask"
             continue
         if item.frame_labels is not None:
@@ -183,27 +184,27 @@ def _check_loading(case: _LayoutCase) -> None:
 
 
 def _check_repeats(case: _LayoutCase) -> None:
-    """The same files give the same items in the same order, wherever they are stored and however the root is given."""
+    """The same files give the same items in the same order, wherever the root is and however it is passed."""
     copy = case.folder / "copy" / case.root.name
     shutil.copytree(case.root, copy)
     datasets = {"read again": case.read(case.root), "read from a copy": case.read(copy)}
     with contextlib.chdir(case.root.parent):
         datasets["read by a relative path"] = case.read(Path(case.root.name))
         assert datasets["read by a relative path"].fingerprint() == case.dataset.fingerprint()
-    for how, dataset in datasets.items():
-        assert dataset.name == case.dataset.name, f"{how}: {dataset.name}"
-        assert _names(dataset) == _names(case.dataset), f"{how}: {_names(dataset)}"
-    assert datasets["read from a copy"].fingerprint() == case.dataset.fingerprint(), "the copy has another fingerprint"
+    for origin, dataset in datasets.items():
+        assert dataset.name == case.dataset.name, f"{origin}: {dataset.name}"
+        assert _names(dataset) == _names(case.dataset), f"{origin}: {_names(dataset)}"
+    assert datasets["read from a copy"].fingerprint() == case.dataset.fingerprint(), "the copy's fingerprint differs"
 
 
 def _check_stray_files(case: _LayoutCase) -> None:
-    """What systems and people leave in folders, such as .DS_Store and notes.txt, changes nothing."""
+    """Files left by systems and people, such as .DS_Store and notes.txt, change nothing."""
     root = case.new_tree("stray/set")
     for folder in (root, *(path for path in root.rglob("*") if path.is_dir())):
         for name in _STRAY:
             (folder / name).write_text("stray")
     names = _names(case.read(root))
-    assert names == _names(case.dataset), f"read beside stray files: {names}"
+    assert names == _names(case.dataset), f"items with stray files: {names}"
 
 
 def _names(dataset: Dataset) -> dict[str, list[str]]:
@@ -214,15 +215,15 @@ def _files(root: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in root.rglob("*")}
 
 
-def _refused(read: Callable[[], object], named: str) -> None:
+def _assert_refused(attempt: Callable[[], object], name: str) -> None:
     try:
-        dataset = read()
+        dataset = attempt()
     except DataError as error:
-        assert named in str(error), f"the error does not name {named!r}: {error}"
+        assert name in str(error), f"the error does not name {name!r}: {error}"
     except OffnormalError as error:
         raise AssertionError(f"{type(error).__name__}, expected a DataError: {error}") from error
     else:
-        raise AssertionError(f"read as {dataset}, expected a DataError")
+        raise AssertionError(f"returned {dataset}, expected a DataError")
 
 
 CHECKS: tuple[Callable[[_LayoutCase], None], ...] = (

@@ -1,4 +1,4 @@
-"""Small drawn datasets for checks: images of a part, or videos of it, some with a spot where none should be."""
+"""Small drawn datasets for checks: images or videos of a part, some with a spot as defect."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from PIL import Image
 from offnormal.recording.clips import Mp4File
 
 FPS = 10
-SHIFT = 0.5  # pixels by which a part is off its place, as a standard deviation
+SHIFT = 0.5  # standard deviation of the part's position, in pixels
 
 
 def draw_part(
     rng: np.random.Generator, *, defect: bool = False, size: int = 64, shift: float = SHIFT
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A disc on a striped ground with noise, (H, W, 3) uint8, and the mask (H, W) of its defect, if any."""
+    """A disc on a striped background with noise, (H, W, 3) uint8, and the mask (H, W) of its defect."""
     y, x = np.mgrid[:size, :size]
-    off = rng.normal(0, 1, 2) * shift
-    disc = np.hypot(y - size / 2 - off[0], x - size / 2 - off[1]) < size * 0.35
+    offset = rng.normal(0, 1, 2) * shift
+    disc = np.hypot(y - size / 2 - offset[0], x - size / 2 - offset[1]) < size * 0.35
     image = np.where(disc, 170 + rng.normal(0, 5), 60 + 20 * np.sin(x / 3))[..., None] * np.array([1.0, 0.9, 0.8])
     mask = np.zeros((size, size), bool)
     if defect:
@@ -33,7 +33,7 @@ def draw_part(
 def write_parts(
     root: Path, *, train: int = 12, good: int = 5, bad: int = 5, size: int = 64, seed: int = 0, shift: float = SHIFT
 ) -> Path:
-    """A folder in the layout of MVTec AD: train/good, test/good, test/spot, ground_truth/spot."""
+    """Write a folder in the layout of MVTec AD: train/good, test/good, test/spot, ground_truth/spot."""
     rng = np.random.default_rng(seed)
     for folder, number in (("train/good", train), ("test/good", good)):
         (root / folder).mkdir(parents=True)
@@ -51,7 +51,7 @@ def write_parts(
 def write_scenes(
     root: Path, *, train: int = 3, frames: int = 14, size: int = 64, seed: int = 0, shift: float = SHIFT
 ) -> Path:
-    """train/*.mp4 and test/{good,odd}.mp4 with labels and masks; a part that trembles, in `odd` with a spot."""
+    """Write train/*.mp4 and test/{good,odd}.mp4 with labels and masks; the part trembles, in `odd` it has a spot."""
     rng = np.random.default_rng(seed)
     for folder in ("train", "test", "labels", "masks"):
         (root / folder).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The checks that every sink passes, wherever it delivers to: plug-ins run them in one test.
+"""Checks that every sink must pass, for any target; a plug-in runs them in one test.
 
     def test_contract(tmp_path):
         with server() as other_side:
@@ -6,7 +6,7 @@
                 "mine", tmp_path, options={"url": other_side.url}, received=other_side.ids, outage=other_side.down
             )
 
-Each delivers drawn events and asks the receiving side what has arrived.
+Each check delivers drawn events and asks the receiving side which have arrived.
 """
 
 from __future__ import annotations
@@ -32,32 +32,32 @@ _PATIENCE_S = 60.0
 
 @dataclass
 class _SinkCase:
-    """A registered sink with its options, and the other side."""
+    """A registered sink with its options, and the receiving side."""
 
     name: str
-    folder: Path  # empty, to write to
+    folder: Path  # empty; for files
     options: Mapping[str, object]
     received: Callable[[], Sequence[str]]
     outage: Callable[[], AbstractContextManager[object]]
     secrets: Sequence[str]
-    numbers: Iterator[int] = field(default_factory=itertools.count)  # of events: none is sent in two checks
+    numbers: Iterator[int] = field(default_factory=itertools.count)  # of events, so that no event is sent twice
 
     def open(self, **more: object) -> Sink:
-        """A new sink, as a configuration file describes it."""
+        """Open a new sink, as from a configuration file."""
         (sink,) = open_sinks([{"kind": self.name, **self.options, **more}], environment={}).values()
         return sink
 
     def message(self, folder: Path | None = None, **changes: object) -> Message:
-        """A message that was not sent before."""
+        """A message with a new event."""
         return message(next(self.numbers), folder, **changes)
 
     def arrived(self, *messages: Message) -> list[str]:
-        """Ids of these events as far as they have arrived, in order and as often."""
+        """Ids of these events as they have arrived, in order and with repeats."""
         sent = {each.event.id for each in messages}
-        return [found for found in self.received() if found in sent]
+        return [event_id for event_id in self.received() if event_id in sent]
 
     def hides_secrets(self, text: str) -> None:
-        """AssertionError where a text contains a secret."""
+        """AssertionError if a text contains a secret."""
         assert not any(secret in text for secret in self.secrets), f"a secret is in {text!r}"
 
 
@@ -70,12 +70,12 @@ def check_sink(
     outage: Callable[[], AbstractContextManager[object]],
     secrets: Sequence[str] = (),
 ) -> None:
-    """Check the contract of a registered sink; AssertionError says what is broken.
+    """Check the contract of a registered sink; AssertionError names the violation.
 
-    sink: its name, or its class. folder: an empty one to write to. options: as in a configuration file, without `kind`.
-    received: ids of the events that the receiving side has, in the order in which they arrived. outage: a context in
-    which nothing can be delivered. secrets: texts in the options that must never be shown. Raises ConfigError for a
-    class that is not registered.
+    sink: its name or class. folder: empty, for files. options: as in a configuration file, without `kind`. received:
+    returns the ids of the events on the receiving side, in order of arrival. outage: a context in which nothing can be
+    delivered. secrets: texts in the options that must never be printed. Raises ConfigError for a class that is not
+    registered.
     """
     name = registered_name("sinks", sink)
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,38 +84,40 @@ def check_sink(
 
 
 def _check_options(case: _SinkCase) -> None:
-    """Options are checked by a model of their own; `KIND:TARGET` and a mapping give the same sink."""
-    found = registry.resolve("sinks", case.name)
-    assert issubclass(found.Options, SinkOptions), f"Options: {found.Options}, expected a subclass of SinkOptions"
-    assert found.target_option in found.Options.model_fields, f"no option is called {found.target_option!r}"
-    assert found.target_option in case.options, f"options: the target {found.target_option!r} is missing"
-    assert found.default_when and set(found.default_when) <= set(get_args(What)), f"default_when: {found.default_when}"
+    """A model validates the options; `KIND:TARGET` and a mapping create the same sink."""
+    plugin = registry.resolve("sinks", case.name)
+    assert issubclass(plugin.Options, SinkOptions), f"Options: {plugin.Options}, expected a subclass of SinkOptions"
+    assert plugin.target_option in plugin.Options.model_fields, f"target_option {plugin.target_option!r} is no option"
+    assert plugin.target_option in case.options, f"options: the target {plugin.target_option!r} is missing"
+    assert plugin.default_when and set(plugin.default_when) <= set(get_args(What)), (
+        f"default_when: {plugin.default_when}"
+    )
     try:
         case.open(no_such_option=1)
     except ConfigError as error:
         assert "no_such_option" in str(error), error
         case.hides_secrets(str(error))
     else:
-        raise AssertionError("an unknown option is taken: let Options forbid it")
-    assert case.open(when=["opened"]).wants == ("opened",), "the constructor does not pass its options on"
-    target = case.options[found.target_option]
-    required = {name for name, option in found.Options.model_fields.items() if option.is_required()}
-    if required <= {found.target_option}:
+        raise AssertionError("an unknown option is accepted: let Options forbid it")
+    assert case.open(when=["opened"]).wants == ("opened",), "the constructor does not pass its options to Sink"
+    target = case.options[plugin.target_option]
+    required = {name for name, option in plugin.Options.model_fields.items() if option.is_required()}
+    if required <= {plugin.target_option}:
         (sink,) = open_sinks([f"{case.name}:{target}"], environment={}).values()
-        assert sink.shown == case.open().shown, f"{case.name}:{target} is shown as {sink.shown}"
+        assert sink.shown == case.open().shown, f"{case.name}:{target}: shown={sink.shown!r}"
 
 
 def _check_shown(case: _SinkCase) -> None:
-    """`shown` is one line, the same at every start, and without secrets: undelivered events are stored under it."""
-    shown = case.open().shown
-    assert isinstance(shown, str) and shown.strip() and "\n" not in shown, f"shown: {shown!r}"
-    assert case.open().shown == shown, "shown changes from start to start"
-    case.hides_secrets(shown)
+    """`shown` is one line without secrets and the same at every start: undelivered events are stored under it."""
+    name = case.open().shown
+    assert isinstance(name, str) and name.strip() and "\n" not in name, f"shown: {name!r}"
+    assert case.open().shown == name, "shown differs between two starts"
+    case.hides_secrets(name)
 
 
 def _check_idle(case: _SinkCase) -> None:
-    """A sink opens, idles, and closes, also twice, while nothing can be delivered: a start does not wait for it."""
-    with case.outage(), _succeeds("to open, idle, and close while nothing can be delivered"):
+    """A sink opens, idles, and closes (also twice) during an outage: a start does not wait for the receiver."""
+    with case.outage(), _succeeds("to open, idle, and close during an outage"):
         sink = case.open()
         sink.idle()
         sink.close()
@@ -123,7 +125,7 @@ def _check_idle(case: _SinkCase) -> None:
 
 
 def _check_delivery(case: _SinkCase) -> None:
-    """Events that open and close arrive in order; a thread other than the one that opened the sink delivers them."""
+    """Open and closed events arrive in order, also if another thread delivers them."""
     sink, sent = case.open(), [case.message(state=state) for state in ("open", "closed", "closed")]
     with ThreadPoolExecutor(1) as other_thread, _succeeds("to deliver in another thread"):
         list(other_thread.map(sink.deliver, sent))
@@ -133,7 +135,7 @@ def _check_delivery(case: _SinkCase) -> None:
 
 
 def _check_again(case: _SinkCase) -> None:
-    """A message that comes again, also to a new sink after a restart, is no error, and nothing is lost by it."""
+    """Delivering a message again, also after a restart, is no error and loses nothing."""
     first, last = case.message(), case.message()
     sink = case.open()
     with _succeeds("to deliver a message again"):
@@ -144,7 +146,7 @@ def _check_again(case: _SinkCase) -> None:
 
 
 def _check_contents(case: _SinkCase) -> None:
-    """Whatever an event holds, it arrives: other alphabets, no score, no peak, files that are there or are gone."""
+    """Every event arrives: any alphabet, no score, no peak, existing and deleted files."""
     media = case.folder / "media"
     media.mkdir(parents=True)
     (media / "s.jpg").write_bytes(b"\xff\xd8\xff\xd9")
@@ -160,30 +162,30 @@ def _check_contents(case: _SinkCase) -> None:
     for each in sent:
         with _succeeds(f"to deliver {each.event}"):
             sink.deliver(each)
-        assert case.arrived(each), f"it did not arrive: {each.event}"
+        assert case.arrived(each), f"not delivered: {each.event}"
 
 
 def _check_outage(case: _SinkCase) -> None:
-    """What cannot be delivered now is an error that may be tried again; later the same message arrives once."""
+    """An outage raises an error that permits a retry; the message then arrives exactly once."""
     sink, sent = case.open(), case.message()
     with case.outage():
         for _ in range(2):
             try:
                 sink.deliver(sent)
             except (OffnormalError, OSError) as error:
-                assert str(error).strip(), "an error without a message"
-                assert not getattr(error, "refused", False), f"an outage is not the message's fault: {error}"
+                assert str(error).strip(), "the error has no message"
+                assert not getattr(error, "refused", False), f"an outage must not count as a refused message: {error}"
                 case.hides_secrets(str(error))
             else:
-                raise AssertionError("deliver returned although nothing can be delivered: raise DeliveryError")
+                raise AssertionError("deliver returned during an outage: raise DeliveryError")
     assert not case.arrived(sent)
     with _succeeds("to deliver after an outage"):
         sink.deliver(sent)
-    assert case.arrived(sent) == [sent.event.id], f"{case.arrived(sent)} arrived, expected it once"
+    assert case.arrived(sent) == [sent.event.id], f"{case.arrived(sent)} arrived, expected one event"
 
 
 def _check_dispatch(case: _SinkCase) -> None:
-    """In a program, events of an outage arrive when it is over."""
+    """The dispatcher delivers the events of an outage once it is over."""
     sink, sent = case.open(when=["opened", "closed"]), [case.message(state=state) for state in ("open", "closed")]
     with Dispatcher({case.name: sink}, case.folder / "spool.db", first_s=0.01, cap_s=0.05) as dispatcher:
         with case.outage():
@@ -191,19 +193,19 @@ def _check_dispatch(case: _SinkCase) -> None:
                 dispatcher.send(each.event)
             end = time.monotonic() + _PATIENCE_S
             while not dispatcher.statuses()[0].failures:
-                assert time.monotonic() < end, "no attempt failed in an outage"
+                assert time.monotonic() < end, "no attempt failed during the outage"
                 time.sleep(0.01)
         assert dispatcher.drain(_PATIENCE_S), f"not delivered: {dispatcher.statuses()[0]}"
     assert case.arrived(*sent) == [each.event.id for each in sent]
 
 
 @contextmanager
-def _succeeds(what: str) -> Iterator[None]:
-    """AssertionError in place of whatever is raised inside."""
+def _succeeds(action: str) -> Iterator[None]:
+    """Turn any exception inside into an AssertionError."""
     try:
         yield
     except Exception as error:
-        raise AssertionError(f"failed {what}: {type(error).__name__}: {error}") from error
+        raise AssertionError(f"failed {action}: {type(error).__name__}: {error}") from error
 
 
 CHECKS: tuple[Callable[[_SinkCase], None], ...] = (

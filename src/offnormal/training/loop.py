@@ -202,7 +202,7 @@ class _Loop:
         fine_tuning = settings.is_fine_tuning(self.step + 1)
         if fine_tuning and not self.fine_tuning_started:
             self._start_fine_tuning()
-        values = self.detector.epoch_begins(epoch, late=fine_tuning)
+        values = self.detector.start_epoch(epoch, fine_tuning=fine_tuning)
         order = Order(
             seed=settings.seed,
             epoch=epoch,
@@ -235,7 +235,7 @@ class _Loop:
             seconds=round(took, 3),
             waiting_share=share,
             **values,
-            **self.detector.epoch_ended(),
+            **self.detector.end_epoch(),
         )
         if self.save_after_epoch:
             self._save()
@@ -377,7 +377,7 @@ class _Loop:
             self.fabric.barrier()
             self.detector.load_state(checkpoint.load(self.job.run, "best").detector())
             self.detector.to(self.fabric.device)  # loading creates new buffers
-            self.detector.epoch_ended()  # drops the values of an epoch that is already logged
+            self.detector.end_epoch()  # drops the values of an epoch that is already logged
             for optimizer in self.optimizers.values():
                 optimizer.state.clear()  # it belongs to other weights
         if self.best.step is not None:

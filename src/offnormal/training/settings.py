@@ -108,9 +108,9 @@ def plan(config: TrainConfig, detector: TrainedDetector, samples: int) -> TrainS
     given_steps = config.steps or (detector.default_steps if config.epochs is None else None)
     steps = given_steps or (config.epochs or detector.default_epochs) * per_epoch
     fine_tuning = None
-    if isinstance(detector, EmbeddedDetector) and detector.learns_late:
+    if isinstance(detector, EmbeddedDetector) and detector.fine_tunes:
         epochs = None if config.epochs is None and config.steps is None else math.ceil(steps / per_epoch)
-        first, last = detector.stages(per_epoch, epochs)
+        first, last = detector.split_epochs(per_epoch, epochs)
         steps = steps if epochs is not None else (first + last) * per_epoch
         every = _validation_interval(steps - first * per_epoch, per_epoch, given_steps)
         fine_tuning = FineTuning(start=first * per_epoch, validate_every=max(every, per_epoch))  # it is slow

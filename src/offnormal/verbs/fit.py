@@ -54,7 +54,7 @@ def fit_config(detector: str) -> type[FitConfig]:
     """Return the configuration of `fit`, with the options of one detector and, if it is trained, of training."""
     detector_class = registry.resolve("detectors", detector)
     name = f"Fit{detector_class.Options.__name__.removesuffix('Options')}"
-    options = detector_class.Options.as_field()
+    options = detector_class.Options.config_field()
     if not issubclass(detector_class, TrainedDetector):
         return create_model(name, __base__=FitConfig, detector=options)
     base = EmbeddedTrainConfig if issubclass(detector_class, EmbeddedDetector) else TrainConfig
@@ -180,7 +180,7 @@ def _build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
     options: DetectorOptions = detector_class.adapt_options(
         config.detector,  # type: ignore[attr-defined]
         data="images" if not dataset.is_video else "videos" if dataset.split is None else "clips",
-        shown=median(max(size) for size in summary.sizes),
+        longer_side=median(max(size) for size in summary.sizes),
     )
     clip = detector_class.clip_spec(options)
     if not dataset.is_video and clip.frames > 1:

@@ -120,7 +120,7 @@ def fit_by_training(
                 frozen_loss,
                 best_loss,
             )
-        detector.epoch_begins(max(0, trained.epochs - 1), late=fine_tuning)  # other processes may have run it
+        detector.start_epoch(max(0, trained.epochs - 1), fine_tuning=fine_tuning)  # other processes may have run it
         parameters = _parameters(detector)
         training, held_out = (source.stage_source(fine_tuning=fine_tuning) for source in sources)
         devices = range(torch.cuda.device_count())
@@ -176,7 +176,7 @@ def _sources(
     with explain_out_of_memory(f"a batch of {batch} samples", advice, FitError):
         for loader, views in ((loaders.training, detector.views), (loaders.held_out, 0)):
             embedded, bad = embedding.embed(loader, views)
-            if not detector.learns_late:
+            if not detector.fine_tunes:
                 yield embedded, bad
                 continue
             pixels, unreadable = gather(loader, storage)

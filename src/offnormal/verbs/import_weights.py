@@ -36,7 +36,7 @@ def import_config(detector: str) -> type[ImportConfig]:
     options: type[DetectorOptions] = getattr(detector_class, "ImportOptions", detector_class.Options)
     base: type[ImportConfig] = getattr(detector_class, "Import", ImportConfig)
     name = f"Import{options.__name__.removesuffix('Options')}"
-    return create_model(name, __base__=base, detector=options.as_field())
+    return create_model(name, __base__=base, detector=options.config_field())
 
 
 def import_run(name: str, config: ImportConfig) -> Run:

@@ -221,7 +221,7 @@ def _frame_reconstruction(
     for places, pixels in _clips_about(spec, frames, index):
         expected = scorer.reconstruct(pixels)
         if expected is not None and spec.targets[places[0]] % spec.frames == spec.frames - 1:
-            items = scorer.items_at(pixels)
+            items = scorer.recalled_items(pixels)
             return Reconstruction(frame=_as_image(expected[0], size, spec), items=None if items is None else items[0])
     return None
 

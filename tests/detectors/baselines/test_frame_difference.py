@@ -5,12 +5,12 @@ from offnormal.detectors.baselines import FrameDifference, FrameDifferenceOption
 from offnormal.types import ClipSpec, InputSpec
 
 
-def test_two_frames_some_seconds_apart_are_asked_for():
+def test_a_clip_is_two_frames_some_seconds_apart():
     assert FrameDifference.clip_spec(FrameDifferenceOptions(lag=0.2)) == ClipSpec(frames=2, fps=5.0)
     assert FrameDifference.clip_spec(FrameDifferenceOptions()).fps == pytest.approx(2.5)
 
 
-def test_rest_is_no_alarm_and_change_in_either_direction_is_the_same():
+def test_rest_scores_zero_and_both_directions_of_change_score_equally():
     detector = FrameDifference(FrameDifferenceOptions(sigma=0), InputSpec(size=(4, 6), channels=1, frames=2, fps=2.5))
     detector.update(torch.rand(30, 1, 2, 4, 6, generator=torch.Generator().manual_seed(0)))
     detector.finish()

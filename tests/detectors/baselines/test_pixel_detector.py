@@ -1,4 +1,4 @@
-"""What both baselines on pixels keep to; each is a case of its own."""
+"""Tests that hold for both pixel baselines; each baseline is a case."""
 
 import numpy as np
 import pytest
@@ -21,9 +21,9 @@ def kind(request):
 
 
 def make(kind, **options):
-    made, settings, frames = kind
+    detector, settings, frames = kind
     fps = 2.5 if frames > 1 else None
-    return made(settings(**options), InputSpec(size=SIZE, channels=1, frames=frames, fps=fps))
+    return detector(settings(**options), InputSpec(size=SIZE, channels=1, frames=frames, fps=fps))
 
 
 def inputs(kind, n, seed=0):
@@ -32,7 +32,7 @@ def inputs(kind, n, seed=0):
 
 
 def values(kind, x):
-    """What the statistics are of, (N, H, W) float64."""
+    """Values behind the statistics, (N, H, W) float64."""
     x = x.double().numpy()[:, 0]
     return x if kind[2] == 1 else np.abs(x[:, 1] - x[:, 0])
 
@@ -49,23 +49,23 @@ def fitted(kind, n=20, **options):
     return detector
 
 
-@pytest.mark.parametrize("how", ["mean", "max", "top"])
-def test_maps_and_scores_equal_a_naive_computation_in_float64(kind, how):
+@pytest.mark.parametrize("method", ["mean", "max", "top"])
+def test_maps_and_scores_equal_a_naive_computation_in_float64(kind, method):
     from scipy.ndimage import gaussian_filter
 
     train, test = values(kind, inputs(kind, 20)), values(kind, inputs(kind, 4, seed=9))
     variance = train.var(0, ddof=1)
     deviation = (test - train.mean(0)) / np.sqrt(variance + 0.3 * variance.mean())
-    expected = np.stack([gaussian_filter(one, 1.5) for one in excess(kind, deviation)])
-    output = fitted(kind, eps=0.3, sigma=1.5, pool=how, top_share=0.1)(inputs(kind, 4, seed=9))
+    expected = np.stack([gaussian_filter(naive_map, 1.5) for naive_map in excess(kind, deviation)])
+    output = fitted(kind, eps=0.3, sigma=1.5, pool=method, top_share=0.1)(inputs(kind, 4, seed=9))
     assert output.score.shape == (4, 1) and output.map.shape == (4, 1, *SIZE)
     np.testing.assert_allclose(output.map[:, 0], expected, rtol=1e-4, atol=1e-5)
     ordered = np.sort(expected.reshape(4, -1))[:, ::-1]
-    pooled = {"mean": ordered.mean(1), "max": ordered[:, 0], "top": ordered[:, :19].mean(1)}[how]
+    pooled = {"mean": ordered.mean(1), "max": ordered[:, 0], "top": ordered[:, :19].mean(1)}[method]
     np.testing.assert_allclose(output.score[:, 0], pooled, rtol=1e-4)
 
 
-def test_left_out_scores_equal_refitting_without_the_sample(kind):
+def test_leave_one_out_scores_equal_refitting_without_the_sample(kind):
     detector, x = make(kind), inputs(kind, 9)
     detector.update(x)
     left_out = torch.cat([output.score for output in detector.leave_one_out(detector.embed(x))])
@@ -76,22 +76,22 @@ def test_left_out_scores_equal_refitting_without_the_sample(kind):
         torch.testing.assert_close(left_out[i : i + 1], other(x[i : i + 1]).score)
 
 
-def test_a_part_taken_out_leaves_the_detector_of_the_rest_and_merging_brings_it_back(kind):
-    whole, part, rest = make(kind), make(kind), make(kind)
+def test_removing_a_part_and_merging_it_again_restores_the_detector(kind):
+    whole, part, remaining = make(kind), make(kind), make(kind)
     x = inputs(kind, 12)
-    for detector, seen in ((whole, x), (part, x[:5]), (rest, x[5:])):
-        detector.update(seen)
-    left, joined = whole.without(part), whole.blank()
-    joined.merge(rest)
+    for detector, merged_in in ((whole, x), (part, x[:5]), (remaining, x[5:])):
+        detector.update(merged_in)
+    reference, joined = whole.without(part), whole.blank()
+    joined.merge(remaining)
     joined.merge(part)
     joined.merge(whole.blank())
-    for detector in (whole, rest, left, joined):
+    for detector in (whole, remaining, reference, joined):
         detector.finish()
-    torch.testing.assert_close(left(x).map, rest(x).map)
+    torch.testing.assert_close(reference(x).map, remaining(x).map)
     torch.testing.assert_close(joined(x).map, whole(x).map)
 
 
-def test_an_ignored_region_never_counts_also_not_for_a_copy_without_statistics(kind):
+def test_an_ignored_region_never_counts_even_in_a_blank_copy(kind):
     region = torch.zeros(SIZE, dtype=torch.bool)
     region[:, :6] = True
     detector = make(kind)
@@ -109,7 +109,7 @@ def test_an_ignored_region_never_counts_also_not_for_a_copy_without_statistics(k
     torch.testing.assert_close(before.score, after.score)
 
 
-def test_learning_goes_on_after_finish_only_where_the_statistics_were_kept(kind):
+def test_fitting_continues_after_finish_only_with_keep(kind):
     detector, x = make(kind), inputs(kind, 10)
     with pytest.raises(NotFittedError, match="update"):
         detector.finish()
@@ -125,14 +125,14 @@ def test_learning_goes_on_after_finish_only_where_the_statistics_were_kept(kind)
         detector.without(whole)
 
 
-def test_frames_that_never_change_teach_nothing(kind):
+def test_constant_frames_are_rejected(kind):
     detector = make(kind)
     detector.update(inputs(kind, 1).expand(4, *inputs(kind, 1).shape[1:]))
-    with pytest.raises(FitError, match="all the same"):
+    with pytest.raises(FitError, match="all normal images are the same"):
         detector.finish()
 
 
-def test_a_dead_pixel_is_no_alarm_by_itself(kind):
+def test_a_dead_pixel_alone_does_not_raise_the_score(kind):
     x, test = inputs(kind, 20), inputs(kind, 3, seed=4)
     x[..., 3, 5] = 0.5
     test[..., 3, 5] = 0.5
@@ -143,14 +143,14 @@ def test_a_dead_pixel_is_no_alarm_by_itself(kind):
     assert (detector(test).map[:, 0, 3, 5] < detector(test).map.amax((1, 2, 3))).all()
 
 
-def test_other_inputs_are_refused(kind):
-    made, settings, frames = kind
-    with pytest.raises(ConfigError, match=f"{frames} gray"):
-        made(settings(), InputSpec(size=SIZE, channels=3, frames=frames))
-    with pytest.raises(ConfigError, match=f"{frames} gray"):
-        made(settings(), InputSpec(size=SIZE, channels=1, frames=3))
+def test_other_inputs_are_rejected(kind):
+    detector, settings, frames = kind
+    with pytest.raises(ConfigError, match=f"expects channels=1, frames={frames}"):
+        detector(settings(), InputSpec(size=SIZE, channels=3, frames=frames))
+    with pytest.raises(ConfigError, match=f"expects channels=1, frames={frames}"):
+        detector(settings(), InputSpec(size=SIZE, channels=1, frames=3))
 
 
-def test_there_is_no_backbone_to_show(kind):
+def test_there_is_no_backbone_card(kind):
     assert make(kind).cards() == []
     assert make(kind).reference() is None

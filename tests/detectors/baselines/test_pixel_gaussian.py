@@ -15,5 +15,5 @@ def test_the_mean_of_the_map_orders_frames_as_their_likelihood_does():
     assert torch.equal(detector(x).score[:, 0].argsort(), likelihood.argsort(descending=True))
 
 
-def test_single_frames_are_asked_for():
+def test_a_clip_is_a_single_frame():
     assert PixelGaussian.clip_spec(PixelGaussianOptions()) == ClipSpec()

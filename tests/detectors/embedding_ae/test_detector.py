@@ -1,4 +1,4 @@
-"""EmbeddingAE: what is frozen, what learns and when, what is to be rebuilt, and what the score is."""
+"""Tests of EmbeddingAE: frozen and fine-tuned layers, targets, heads, score, and options."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WIDTH = 12
 
 
 class Small(VideoBackbone):
-    """A network of clips with batch normalization, in which a single frame shows."""
+    """A clip network with batch normalization; every frame influences the embedding."""
 
     def __init__(self):
         card = VideoCard(
@@ -53,12 +53,12 @@ class SmallAE(EmbeddingAE):
             return Small()
 
 
-def made(**options):
+def create(**options):
     return SmallAE(EmbeddingAEOptions(hidden=[8, 4], **options), SPEC)
 
 
 class Rows:
-    """A loader of what is given, in batches of 4."""
+    """A loader of rows in batches of 4."""
 
     def __init__(self, x, actions=None):
         self.x = x
@@ -77,17 +77,17 @@ def clips(n, seed=0):
 
 
 def fitted(**options):
-    detector = made(**options).eval()
+    detector = create(**options).eval()
     detector.prepare(Rows(clips(20)))
     with torch.no_grad():
         detector.learn_heads(Rows(clips(20)))
     return detector
 
 
-def step(detector, x, epoch=0, late=False):
-    """One step as the loop takes it; its loss."""
+def step(detector, x, epoch=0, fine_tuning=False):
+    """Take one training step like the loop; return its loss."""
     detector.train()
-    detector.epoch_begins(epoch, late=late)
+    detector.start_epoch(epoch, fine_tuning=fine_tuning)
     (optimizer,) = detector.optimizers().values()
     ((_, losses),) = detector.training_step(x)
     losses["loss"].backward()
@@ -98,16 +98,16 @@ def step(detector, x, epoch=0, late=False):
 # --- embedding ----------------------------------------------------------------------------------------------
 
 
-def test_embeddings_do_not_depend_on_the_batch_to_the_last_bit():
-    detector = made().eval()
+def test_embeddings_are_bit_equal_in_any_batch():
+    detector = create().eval()
     with torch.no_grad():
         whole = detector.embed(clips(7))
-        alone = torch.cat([detector.embed(one[None]) for one in clips(7)])
+        alone = torch.cat([detector.embed(clip[None]) for clip in clips(7)])
     assert torch.equal(whole, alone)
 
 
-def test_ignored_pixels_count_as_much_as_the_mean_color():
-    detector = made().eval()
+def test_ignored_pixels_are_replaced_by_the_mean_color():
+    detector = create().eval()
     region = torch.zeros(16, 16)
     region[:5] = 1
     detector.ignore(region)
@@ -115,26 +115,26 @@ def test_ignored_pixels_count_as_much_as_the_mean_color():
     other[..., :5, :] = 0.9
     with torch.no_grad():
         assert torch.equal(detector.embed(clips(2)), detector.embed(other))
-        assert not torch.equal(detector.embed(clips(2)), made().eval().embed(clips(2)))
+        assert not torch.equal(detector.embed(clips(2)), create().eval().embed(clips(2)))
 
 
-def test_the_key_follows_numbers_region_and_view():
-    plain = made()
-    assert plain.embedding_key(0) == made().embedding_key(0)
-    changed = made()
+def test_the_embedding_key_depends_on_weights_region_and_view():
+    plain = create()
+    assert plain.embedding_key(0) == create().embedding_key(0)
+    changed = create()
     changed.embedder.trunk.stem.bias.data[0] += 1e-6
-    covered = made()
+    covered = create()
     covered.ignore(torch.eye(16))
     keys = {plain.embedding_key(0), changed.embedding_key(0), covered.embedding_key(0), plain.embedding_key(1)}
     assert len(keys) == 4
-    assert made(seed=1).embedding_key(0) == plain.embedding_key(0)
-    assert made(seed=1).embedding_key(1) != plain.embedding_key(1)
+    assert create(seed=1).embedding_key(0) == plain.embedding_key(0)
+    assert create(seed=1).embedding_key(1) != plain.embedding_key(1)
 
 
 # --- learning -----------------------------------------------------------------------------------------------
 
 
-def test_the_embedder_is_left_alone_while_it_is_frozen():
+def test_a_frozen_embedder_does_not_change():
     detector = fitted()
     before = copy.deepcopy(detector.embedder.state_dict())
     assert float(step(detector, clips(8))) > 0
@@ -151,8 +151,8 @@ def test_embeddings_are_standardized_on_the_training_clips():
     np.testing.assert_allclose(detector.spread, x.numpy().std(0), rtol=1e-4)
 
 
-def test_numbers_that_never_differ_are_not_blown_up():
-    detector = made().eval()
+def test_constant_dimensions_are_not_amplified():
+    detector = create().eval()
     x = torch.randn(30, WIDTH, generator=torch.Generator().manual_seed(0))
     x[:, 3] = 0.5
     detector.prepare(Rows(x))
@@ -161,48 +161,48 @@ def test_numbers_that_never_differ_are_not_blown_up():
     assert torch.equal(detector.spread, torch.ones(WIDTH))
 
 
-def test_steps_over_embeddings_are_those_over_their_pixels():
-    one, two = fitted(), fitted()
+def test_steps_on_embeddings_equal_steps_on_pixels():
+    first, second = fitted(), fitted()
     with torch.no_grad():
-        rows = one.embed(clips(8))
+        rows = first.embed(clips(8))
     torch.manual_seed(5)
-    over_rows = step(one, rows)
+    over_rows = step(first, rows)
     torch.manual_seed(5)
-    over_pixels = step(two, clips(8))
+    over_pixels = step(second, clips(8))
     torch.testing.assert_close(over_rows, over_pixels)
-    torch.testing.assert_close(one.net.state_dict(), two.net.state_dict())
+    torch.testing.assert_close(first.net.state_dict(), second.net.state_dict())
 
 
-def test_named_parts_learn_from_their_epoch_on_and_batch_statistics_never():
+def test_fine_tuning_changes_only_the_unfrozen_layers():
     detector = fitted(unfreeze=["last"])
-    assert detector.learns_late and not fitted().learns_late
-    first = detector.epoch_begins(0, late=False)
+    assert detector.fine_tunes and not fitted().fine_tunes
+    first = detector.start_epoch(0, fine_tuning=False)
     step(detector, clips(8), epoch=1)
     before = copy.deepcopy(detector.embedder.state_dict())
     assert not any(p.requires_grad for p in detector.embedder.parameters())
-    later = detector.epoch_begins(2, late=True)
+    later = detector.start_epoch(2, fine_tuning=True)
     last = sum(p.numel() for p in detector.embedder.trunk.last.parameters())
     assert later["learning_parameters"] == first["learning_parameters"] + last
     assert later["parameters"] == first["parameters"] == sum(p.numel() for p in detector.parameters())
-    step(detector, clips(8), epoch=2, late=True)
+    step(detector, clips(8), epoch=2, fine_tuning=True)
     changed = {name for name, value in detector.embedder.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"trunk.last.weight", "trunk.last.bias"}
     assert not detector.embedder.trunk.norm.training
-    assert detector.epoch_begins(3, late=True) == {}
-    assert detector.epoch_begins(3, late=False) == first
+    assert detector.start_epoch(3, fine_tuning=True) == {}
+    assert detector.start_epoch(3, fine_tuning=False) == first
     assert not any(p.requires_grad for p in detector.embedder.parameters())
 
 
-def test_all_of_it_may_learn():
+def test_the_whole_embedder_can_be_fine_tuned():
     detector = fitted(unfreeze=["all"])
-    step(detector, clips(8), late=True)
+    step(detector, clips(8), fine_tuning=True)
     assert all(p.requires_grad for p in detector.embedder.parameters())
     held = [p for group in detector.optimizers()["autoencoder"].param_groups for p in group["params"]]
     assert len(held) == len({id(p) for p in held}) == len(list(detector.parameters()))
 
 
-def test_optimizers_hold_what_will_learn_from_the_start_at_a_rate_of_its_own():
-    (optimizer,) = made(unfreeze=["last", "last"], finetune_rate=3e-5).optimizers().values()
+def test_optimizers_hold_fine_tuned_layers_from_the_start_with_their_rate():
+    (optimizer,) = create(unfreeze=["last", "last"], finetune_rate=3e-5).optimizers().values()
     assert [group["lr"] for group in optimizer.param_groups] == [1e-3, 3e-5]
     assert [group.get("late") for group in optimizer.param_groups] == [None, "embedder"]
     assert len(optimizer.param_groups[1]["params"]) == 2
@@ -224,114 +224,114 @@ def test_optimizers_hold_what_will_learn_from_the_start_at_a_rate_of_its_own():
         ({"finetune_from": 4, "finetune_epochs": 2}, 1, 5, (3, 2)),
     ],
 )
-def test_when_the_embedder_learns(options, per_epoch, epochs, expected):
-    assert made(unfreeze=["last"], **options).stages(per_epoch, epochs) == expected
+def test_epochs_are_split_between_the_stages(options, per_epoch, epochs, expected):
+    assert create(unfreeze=["last"], **options).split_epochs(per_epoch, epochs) == expected
 
 
 @pytest.mark.parametrize(
     ("options", "epochs"),
     [({"finetune_from": 3}, 2), ({"finetune_epochs": 3}, 2), ({"finetune_from": 2, "finetune_epochs": 3}, 5)],
 )
-def test_an_embedder_that_would_never_learn_is_refused(options, epochs):
-    with pytest.raises(ConfigError, match=rf"no training of {epochs} epoch\(s\)"):
-        made(unfreeze=["last"], **options).stages(1, epochs)
+def test_a_training_without_fine_tuning_epochs_is_rejected(options, epochs):
+    with pytest.raises(ConfigError, match=f"with epochs={epochs}: no epoch is left"):
+        create(unfreeze=["last"], **options).split_epochs(1, epochs)
 
 
 @pytest.mark.parametrize("options", [{"finetune_from": 3}, {"finetune_epochs": 3}])
-def test_when_without_what_is_refused(options):
+def test_fine_tuning_options_without_unfreeze_are_rejected(options):
     with pytest.raises(ConfigError, match=f"{next(iter(options))} without unfreeze"):
-        EmbeddingAE.adapt_options(EmbeddingAEOptions(**options), data="videos", shown=0.5)
+        EmbeddingAE.adapt_options(EmbeddingAEOptions(**options), data="videos", longer_side=0.5)
 
 
 @pytest.mark.parametrize("target", ["detached", "teacher"])
-def test_what_is_to_be_rebuilt_never_learns(target):
+def test_reconstruction_targets_have_no_gradient(target):
     detector = fitted(unfreeze=["all"], target=target)
-    detector.epoch_begins(0, late=True)
+    detector.start_epoch(0, fine_tuning=True)
     with torch.no_grad():
-        at_first = (detector.embed(clips(8)) - detector.center) / detector.spread
-        detector.embedder.trunk.last.weight *= 0.5  # as if it had learned
-        now = (detector.embed(clips(8)) - detector.center) / detector.spread
-    embedding, to_be = detector._both(clips(8))
-    assert embedding.requires_grad and not to_be.requires_grad
-    torch.testing.assert_close(to_be, at_first if target == "teacher" else now)
+        initial = (detector.embed(clips(8)) - detector.center) / detector.spread
+        detector.embedder.trunk.last.weight *= 0.5  # simulates fine-tuning
+        current = (detector.embed(clips(8)) - detector.center) / detector.spread
+    embedding, target_embedding = detector._inputs_and_targets(clips(8))
+    assert embedding.requires_grad and not target_embedding.requires_grad
+    torch.testing.assert_close(target_embedding, initial if target == "teacher" else current)
 
 
-def test_embeddings_that_shrink_are_noticed(caplog):
+def test_shrinking_embeddings_are_logged(caplog):
     detector = fitted(unfreeze=["all"])
-    step(detector, clips(16), late=True)
-    told = detector.epoch_ended()
-    assert told["embedding_spread"] == pytest.approx(1, abs=0.3)
+    step(detector, clips(16), fine_tuning=True)
+    logged = detector.end_epoch()
+    assert logged["embedding_spread"] == pytest.approx(1, abs=0.3)
     assert "shrink" not in caplog.text
     with torch.no_grad():
         detector.embedder.trunk.last.weight *= 0.1
-    step(detector, clips(16), late=True)
-    assert detector.epoch_ended()["embedding_spread"] < 0.3
+    step(detector, clips(16), fine_tuning=True)
+    assert detector.end_epoch()["embedding_spread"] < 0.3
     assert "shrink" in caplog.text
-    assert detector.epoch_ended() == {}  # no step since
+    assert detector.end_epoch() == {}  # no step since the last epoch
 
 
-def validated(detector, x):
+def validation_loss(detector, x):
     with torch.no_grad():
         return detector.eval().validation_step(x)["loss"].item()
 
 
-def test_a_shrunk_embedding_does_not_look_better_on_normals_kept_back():
-    """Its scale and what the autoencoder makes of it halve together, and nothing is won by it."""
+def test_shrunk_embeddings_do_not_lower_the_validation_loss():
+    """Embeddings and reconstructions shrink by half; the validation loss must not."""
     detector = fitted(unfreeze=["all"])
-    before = validated(detector, clips(8, seed=1))
+    before = validation_loss(detector, clips(8, seed=1))
     with torch.no_grad():
         detector.embedder.trunk.last.weight *= 0.5
         detector.embedder.trunk.last.bias *= 0.5
         detector.center *= 0.5
         detector.net = _Times(0.5, detector.net)
-    assert validated(detector, clips(8, seed=1)) == pytest.approx(before, rel=0.15)  # and not a quarter; tanh bends it
+    assert validation_loss(detector, clips(8, seed=1)) == pytest.approx(before, rel=0.15)  # not a quarter
 
 
 class _Times(torch.nn.Module):
-    """Rebuilds what is smaller as the net rebuilds what is not."""
+    """Reconstructs scaled inputs as the net reconstructs unscaled ones."""
 
-    def __init__(self, times, net):
+    def __init__(self, factor, net):
         super().__init__()
-        self.times, self.net = times, net
+        self.factor, self.net = factor, net
 
     def forward(self, x):
-        rebuilt, latent = self.net(x / self.times)
-        return self.times * rebuilt, latent
+        reconstructed, latent = self.net(x / self.factor)
+        return self.factor * reconstructed, latent
 
 
 @pytest.mark.parametrize("count", [1, 8])
 @pytest.mark.parametrize("target", ["detached", "teacher"])
-def test_an_embedder_that_has_learned_nothing_yet_is_judged_as_frozen(count, target):
+def test_before_fine_tuning_the_validation_loss_equals_the_frozen_one(count, target):
     detector = fitted(unfreeze=["all"], target=target)
     with torch.no_grad():
         rows = detector.embed(clips(count, seed=1))
-    detector.epoch_begins(0, late=True)
-    assert validated(detector, clips(count, seed=1)) == pytest.approx(validated(detector, rows), rel=1e-5)
+    detector.start_epoch(0, fine_tuning=True)
+    assert validation_loss(detector, clips(count, seed=1)) == pytest.approx(validation_loss(detector, rows), rel=1e-5)
 
 
-def test_views_are_taken_of_pixels_and_decided_by_the_step():
+def test_views_of_pixels_depend_on_the_step_seed():
     detector = fitted(views=2, unfreeze=["last"])
-    detector.epoch_begins(0, late=True)
-    found = []
+    detector.start_epoch(0, fine_tuning=True)
+    losses_by_seed = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
         ((_, losses),) = copy.deepcopy(detector).training_step(clips(8))
-        found.append(losses["loss"].item())
-    assert found[0] == found[1] != found[2]
+        losses_by_seed.append(losses["loss"].item())
+    assert losses_by_seed[0] == losses_by_seed[1] != losses_by_seed[2]
 
 
 # --- scoring ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("head", ["ae", "centroid", "mahalanobis", "knn"])
-def test_the_score_is_that_of_the_head_and_all_are_terms(head):
+def test_the_head_gives_the_score_and_all_heads_are_terms(head):
     detector = fitted(head=head, clusters=3)
     with torch.no_grad():
-        found = detector(clips(5, seed=2))
-    assert set(found.terms) == {"ae", "centroid", "mahalanobis", "knn", "latent"}
-    assert torch.equal(found.score, found.terms[head])
-    assert all(term.shape == (5, 1) for term in found.terms.values())
-    assert found.map is None
+        output = detector(clips(5, seed=2))
+    assert set(output.terms) == {"ae", "centroid", "mahalanobis", "knn", "latent"}
+    assert torch.equal(output.score, output.terms[head])
+    assert all(term.shape == (5, 1) for term in output.terms.values())
+    assert output.map is None
 
 
 def test_the_error_is_the_mean_square_of_the_standardized_embedding():
@@ -339,23 +339,23 @@ def test_the_error_is_the_mean_square_of_the_standardized_embedding():
     with torch.no_grad():
         x = (detector.embed(clips(5)) - detector.center) / detector.spread
         expected = (detector.net(x)[0] - x).numpy()
-        found = detector(clips(5)).terms["ae"]
-    np.testing.assert_allclose(found[:, 0], (expected**2).mean(1), rtol=1e-5)
+        errors = detector(clips(5)).terms["ae"]
+    np.testing.assert_allclose(errors[:, 0], (expected**2).mean(1), rtol=1e-5)
 
 
-def test_classes_of_the_clips_are_used_where_they_are_known():
-    detector = made().eval()
+def test_known_classes_define_the_centroids():
+    detector = create().eval()
     with torch.no_grad():
         rows = detector.embed(clips(12))
         detector.prepare(Rows(rows))
         detector.learn_heads(Rows(rows, actions=["dive", "run", "kick"] * 4))
     x = ((rows - detector.center) / detector.spread).numpy()
-    expected = [x[place::3].mean(0) for place in (0, 2, 1)]  # dive, kick, run
+    expected = [x[start::3].mean(0) for start in (0, 2, 1)]  # dive, kick, run
     np.testing.assert_allclose(detector.heads.centroids.means, expected, atol=1e-5)
 
 
-def test_views_count_as_normal_for_the_heads():
-    few, more = made().eval(), made(views=3).eval()
+def test_heads_learn_from_views():
+    few, more = create().eval(), create(views=3).eval()
     for detector in (few, more):
         detector.prepare(Rows(clips(6)))
         with torch.no_grad():
@@ -371,7 +371,7 @@ def clip_of(**options):
     return EmbeddingAEOptions(**options).clip_spec
 
 
-def test_clips_are_taken_as_the_embedder_was_trained():
+def test_default_clips_match_the_training_of_the_embedder():
     assert clip_of() == ClipSpec(frames=8, hop=4, targets=())
     assert clip_of(embedder="r2plus1d_18") == ClipSpec(frames=16, fps=15.0, hop=8, targets=())
     assert clip_of(embedder="r2plus1d_18", clip_fps=0, frames=8, hop=3) == ClipSpec(frames=8, hop=3, targets=())
@@ -381,30 +381,30 @@ def test_clips_are_taken_as_the_embedder_was_trained():
 
 
 @pytest.mark.parametrize(("width", "expected"), [(512, [384, 256, 128]), (768, [512, 256, 128])])
-def test_layers_are_the_published_ones_unless_given(width, expected):
+def test_default_layers_are_the_published_ones(width, expected):
     assert EmbeddingAEOptions().layers(width) == expected
     assert EmbeddingAEOptions(hidden=[64, 32]).layers(width) == [64, 32]
 
 
-def test_clips_of_activities_are_taken_whole_unless_windows_are_asked_for():
-    def sampling(of, **given):
-        return EmbeddingAE.adapt_options(EmbeddingAEOptions(**given), data=of, shown=64).sampling
+def test_activity_clips_use_uniform_sampling_unless_windows_are_set():
+    def sampling(data, **options):
+        return EmbeddingAE.adapt_options(EmbeddingAEOptions(**options), data=data, longer_side=64).sampling
 
-    assert [sampling(of) for of in ("clips", "videos", "images")] == ["uniform", "window", "window"]
+    assert [sampling(data) for data in ("clips", "videos", "images")] == ["uniform", "window", "window"]
     assert sampling("clips", hop=4) == sampling("clips", sampling="window") == "window"
     assert sampling("videos", sampling="uniform") == "uniform"
 
 
-def test_pictures_are_taken_one_at_a_time():
-    assert EmbeddingAE.adapt_options(EmbeddingAEOptions(), data="images", shown=64).frames == 1
-    assert EmbeddingAE.adapt_options(EmbeddingAEOptions(), data="videos", shown=64).frames is None
+def test_images_are_single_frames():
+    assert EmbeddingAE.adapt_options(EmbeddingAEOptions(), data="images", longer_side=64).frames == 1
+    assert EmbeddingAE.adapt_options(EmbeddingAEOptions(), data="videos", longer_side=64).frames is None
     detector = SmallAE(EmbeddingAEOptions(frames=1, hidden=[8]), InputSpec(size=(16, 16)))
     with torch.no_grad():
-        assert detector.eval()._embedded(torch.rand(2, 3, 16, 16).expand(2, 3, 16, 16), _First()).shape == (2, WIDTH)
+        assert detector.eval()._embed_with(torch.rand(2, 3, 16, 16).expand(2, 3, 16, 16), _First()).shape == (2, WIDTH)
 
 
 class _First(Small):
-    """Takes single frames."""
+    """Accepts single frames."""
 
     def embed(self, x):
         assert x.shape[2] == 1
@@ -412,49 +412,49 @@ class _First(Small):
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("options", "message"),
     [
         ({"sampling": "uniform", "hop": 2}, "hop with sampling=uniform"),
-        ({"unfreeze": []}, "name some"),
+        ({"unfreeze": []}, "name a layer"),
         ({"target": "teacher"}, "without unfreeze"),
         ({"hidden": []}, "hidden"),
     ],
 )
-def test_what_means_nothing_is_refused(given, message):
+def test_contradicting_options_are_rejected(options, message):
     with pytest.raises(ValidationError, match=message):
-        EmbeddingAEOptions(**given)
+        EmbeddingAEOptions(**options)
 
 
-def test_weights_are_the_published_ones_or_random_when_asked(caplog, monkeypatch):
-    asked = []
-    monkeypatch.setattr(Small, "load_pretrained", lambda self, weights: asked.append(weights))
-    made(weights="random").load_pretrained()
-    assert asked == [] and "random weights" in caplog.text
-    made().load_pretrained()
-    assert asked == [None]
+def test_weights_are_published_or_random(caplog, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(Small, "load_pretrained", lambda self, weights: loaded.append(weights))
+    create(weights="random").load_pretrained()
+    assert loaded == [] and "random weights" in caplog.text
+    create().load_pretrained()
+    assert loaded == [None]
     with pytest.raises(ConfigError, match="no part 'layer9'"):
-        made(unfreeze=["layer9"]).load_pretrained()
+        create(unfreeze=["layer9"]).load_pretrained()
 
 
-def test_without_published_weights_a_file_is_asked_for():
+def test_missing_published_weights_are_an_error_that_names_the_flag():
     spec = InputSpec(size=(32, 32), frames=8, targets=())
     detector = EmbeddingAE(EmbeddingAEOptions(embedder="slowfast_r50"), spec)
     with pytest.raises(WeightsError, match="--weights"):
         detector.load_pretrained()
 
 
-def test_the_card_says_what_was_trained_further():
+def test_the_card_names_fine_tuned_layers():
     assert fitted().cards()[0].source == "random weights"
-    assert fitted(unfreeze=["last"]).cards()[0].source == "random weights"  # it never came to it
+    assert fitted(unfreeze=["last"]).cards()[0].source == "random weights"  # no fine-tuning step yet
     detector = fitted(unfreeze=["last"])
-    step(detector, clips(8), late=True)
+    step(detector, clips(8), fine_tuning=True)
     with torch.no_grad():
         detector.learn_heads(Rows(clips(20)))
-    assert detector.cards()[0].source == "random weights, last trained further"
+    assert detector.cards()[0].source == "random weights, last fine-tuned"
 
 
 class Numbers:
-    """A loader of so many numbers."""
+    """A loader of the numbers 0 to count - 1."""
 
     def __init__(self, count):
         self.count = count
@@ -468,8 +468,8 @@ class Numbers:
             yield Batch(np.array(numbers), numbers, None)
 
 
-@pytest.mark.parametrize(("most", "expected"), [(100, list(range(11))), (6, [0, 2, 4, 6, 8, 10]), (2, [0, 6])])
-def test_samples_are_spread_over_all_batches(most, expected):
-    found = list(_thin_out(Numbers(11), most))
-    assert np.concatenate([batch.pixels for batch in found]).tolist() == expected
-    assert [sample for batch in found for sample in batch.samples] == expected
+@pytest.mark.parametrize(("limit", "expected"), [(100, list(range(11))), (6, [0, 2, 4, 6, 8, 10]), (2, [0, 6])])
+def test_thinned_samples_are_spread_over_all_batches(limit, expected):
+    batches = list(_thin_out(Numbers(11), limit))
+    assert np.concatenate([batch.pixels for batch in batches]).tolist() == expected
+    assert [sample for batch in batches for sample in batch.samples] == expected

@@ -1,4 +1,4 @@
-"""Weights of the reference by the recipe of the golden files, and its step written down as plainly as it is there."""
+"""Weights of the golden files by their recipe, and a plain copy of the published training step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from offnormal.detectors.ganomaly import Ganomaly
 
 
 def recipe(network, seed, base):
-    """The state dict that every golden file starts from, by the order of the entries."""
+    """The state dict behind every golden file, by the order of the entries."""
     state = network.state_dict()
     transposed = {
         f"{name}.weight" for name, module in network.named_modules() if isinstance(module, torch.nn.ConvTranspose2d)
@@ -37,33 +37,33 @@ def recipe(network, seed, base):
 
 
 def from_recipe(config, seed, **further):
-    """A detector with the recipe's weights, of a configuration as golden files write it."""
-    given = json.loads(str(config))
-    made = Ganomaly.create(
-        given["isize"], given.get("nc", 3), given["nz"], given["ngf"], given.get("extralayers", 0), **further
+    """A detector with the recipe's weights, configured as in the golden files."""
+    cfg = json.loads(str(config))
+    detector = Ganomaly.create(
+        cfg["isize"], cfg.get("nc", 3), cfg["nz"], cfg["ngf"], cfg.get("extralayers", 0), **further
     )
-    made.load_reference_state_dict(recipe(made.generator, seed, 0), recipe(made.discriminator, seed, 500))
-    return made.eval()
+    detector.load_reference_state_dict(recipe(detector.generator, seed, 0), recipe(detector.discriminator, seed, 500))
+    return detector.eval()
 
 
 def train(detector, batches, each=lambda detector, losses: None):
-    """The plainest loop over `training_step`; the losses of every step by the optimizers' names."""
+    """The plainest loop over `training_step`; returns the losses of every step by optimizer."""
     optimizers = detector.train().optimizers()
     history = []
     for batch in batches:
         losses = {}
-        for name, found in detector.training_step(batch):
+        for name, step_losses in detector.training_step(batch):
             optimizers[name].zero_grad()
-            found["loss"].backward()
+            step_losses["loss"].backward()
             optimizers[name].step()
-            losses[name] = {key: float(value.detach()) for key, value in found.items()}
+            losses[name] = {key: float(value.detach()) for key, value in step_losses.items()}
         history.append(losses)
         each(detector, losses)
     return history
 
 
 def reference_step(generator, discriminator, optimizer_g, optimizer_d, real):
-    """lib/model.py of the published code: four passes through the discriminator, gradients for it in both."""
+    """lib/model.py of the published code: four discriminator passes, with gradients for it in both steps."""
     fake, z, z_hat = generator(real)
     pred_real, _ = discriminator(real)
     pred_fake, _ = discriminator(fake.detach())

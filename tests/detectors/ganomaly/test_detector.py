@@ -31,7 +31,7 @@ def small(**further):
     return Ganomaly.create(16, 1, 6, 4, **further)
 
 
-def pictures(n=12, channels=1, seed=0, size=16):
+def images(n=12, channels=1, seed=0, size=16):
     return torch.rand(n, channels, size, size, generator=torch.Generator().manual_seed(seed))
 
 
@@ -40,33 +40,33 @@ def pictures(n=12, channels=1, seed=0, size=16):
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
 @pytest.mark.parametrize("case", CASES)
-def test_the_networks_give_what_the_reference_gives(golden, case, mode):
+def test_network_outputs_equal_the_reference(golden, case, mode):
     stored = golden("ganomaly_networks")
-    made = from_recipe(stored[f"{case}_cfg"], int(stored["seed"])).train(mode == "train")
+    detector = from_recipe(stored[f"{case}_cfg"], int(stored["seed"])).train(mode == "train")
     x = torch.from_numpy(stored[f"{case}_x"])
     with torch.no_grad():
-        x_hat, z, z_hat = made.generator(x)
-        probability, features = made.discriminator(x)
-        logits = made.discriminator.logits(x)[0]
-    found = {"xhat": x_hat, "z": z, "zhat": z_hat, "d_prob": probability, "d_feat": features, "d_logit": logits}
-    for name, value in found.items():
+        x_hat, z, z_hat = detector.generator(x)
+        probability, features = detector.discriminator(x)
+        logits = detector.discriminator.logits(x)[0]
+    actual = {"xhat": x_hat, "z": z, "zhat": z_hat, "d_prob": probability, "d_feat": features, "d_logit": logits}
+    for name, value in actual.items():
         np.testing.assert_allclose(value.numpy(), stored[f"{case}_{mode}_{name}"], atol=1e-4, err_msg=name)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_names_shapes_and_their_order_are_the_references(golden, case):
+def test_names_shapes_and_order_equal_the_reference(golden, case):
     stored = golden("ganomaly_networks")
-    made = from_recipe(stored[f"{case}_cfg"], 0)
-    for network, expected in ((made.generator, "netg"), (made.discriminator, "netd")):
+    detector = from_recipe(stored[f"{case}_cfg"], 0)
+    for network, expected in ((detector.generator, "netg"), (detector.discriminator, "netd")):
         rows = [f"{k}|{name}|{tuple(v.shape)}" for k, (name, v) in enumerate(network.state_dict().items())]
         assert rows == stored[f"{case}_{expected}_names"].tolist()
-    numbers = [sum(p.numel() for p in net.parameters()) for net in (made.generator, made.discriminator)]
+    numbers = [sum(p.numel() for p in net.parameters()) for net in (detector.generator, detector.discriminator)]
     assert numbers == stored[f"{case}_nparams"].tolist()
 
 
-def test_weights_start_as_in_dcgan():
-    made = Ganomaly.create(32, 3, 50, 64)
-    for module in made.modules():
+def test_initial_weights_are_those_of_dcgan():
+    detector = Ganomaly.create(32, 3, 50, 64)
+    for module in detector.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             assert module.bias is None
             assert module.weight.std().item() == pytest.approx(0.02, rel=0.1)
@@ -75,11 +75,11 @@ def test_weights_start_as_in_dcgan():
             assert module.weight.mean().item() == pytest.approx(1, abs=0.01)
             assert module.weight.std().item() == pytest.approx(0.02, rel=0.3)
             assert not module.bias.any()
-    encoders = [made.generator.encoder1, made.generator.encoder2]
+    encoders = [detector.generator.encoder1, detector.generator.encoder2]
     assert not torch.equal(*(next(net.parameters()) for net in encoders))
 
 
-def test_the_start_is_that_of_the_seed():
+def test_the_seed_determines_the_initial_weights():
     a, b, other = small(seed=3), small(seed=3), small(seed=4)
     assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
     assert not all(torch.equal(p, q) for p, q in zip(a.parameters(), other.parameters(), strict=True))
@@ -89,21 +89,21 @@ def test_the_start_is_that_of_the_seed():
     ("size", "nearest"),
     [(48, "32 or 64"), (80, "64 or 128"), (224, "256 or 128"), (17, "16 or 32"), (8, "16"), (1, "16"), (100, "128 or")],
 )
-def test_other_sizes_are_refused_with_the_nearest(size, nearest):
-    with pytest.raises(ConfigError, match=rf"{size} x {size} pixels.*power of two.*nearest is {nearest}"):
+def test_other_sizes_are_rejected_with_the_nearest(size, nearest):
+    with pytest.raises(ConfigError, match=rf"{size}x{size} pixels.*power of two.*nearest is {nearest}"):
         Ganomaly.create(size)
 
 
 @pytest.mark.parametrize("size", [16, 32, 64, 128])
 def test_powers_of_two_work(size):
-    x_hat, z, z_hat = Ganomaly.create(size, 3, 5, 2).generator(pictures(2, 3, size=size))
+    x_hat, z, z_hat = Ganomaly.create(size, 3, 5, 2).generator(images(2, 3, size=size))
     assert (x_hat.shape, z.shape, z_hat.shape) == ((2, 3, size, size), (2, 5, 1, 1), (2, 5, 1, 1))
 
 
 # --- the two ways to make one -----------------------------------------------------------------------------------
 
 
-def test_made_of_options_it_is_the_same_as_made_of_numbers():
+def test_create_equals_the_constructor():
     mine = Ganomaly.create(32, 1, latent=7, width=4, extra_layers=1, seed=2, score="contextual")
     spec = InputSpec(size=(32, 32), channels=1)
     options = GanomalyOptions(channels=1, latent=7, width=4, extra_layers=1, seed=2, score="contextual")
@@ -115,16 +115,16 @@ def test_made_of_options_it_is_the_same_as_made_of_numbers():
 
 
 @pytest.mark.parametrize(
-    ("spec", "named"),
+    ("spec", "message"),
     [
-        (InputSpec(size=(32, 64)), "32 x 64"),
-        (InputSpec(size=(32, 32), channels=1), "3 channel.*1 channel"),
-        (InputSpec(size=(32, 32), frames=2), "2 frame"),
+        (InputSpec(size=(32, 64)), "32x64"),
+        (InputSpec(size=(32, 32), channels=1), "channels=1.*channels=3"),
+        (InputSpec(size=(32, 32), frames=2), "frames=2.*frames=1"),
         (InputSpec(size=(48, 48)), "power of two"),
     ],
 )
-def test_an_input_that_does_not_fit_is_refused(spec, named):
-    with pytest.raises(ConfigError, match=named):
+def test_unsupported_inputs_are_rejected(spec, message):
+    with pytest.raises(ConfigError, match=message):
         Ganomaly(GanomalyOptions(), spec)
 
 
@@ -140,7 +140,7 @@ def test_wrong_options_are_explained():
 
 def test_three_steps_equal_the_reference(golden):
     stored = golden("ganomaly_losses")
-    made = from_recipe(stored["cfg"], int(stored["seed"]))
+    detector = from_recipe(stored["cfg"], int(stored["seed"]))
     sums = []
 
     def note(detector, losses):
@@ -148,97 +148,97 @@ def test_three_steps_equal_the_reference(golden):
             state = {name: value.double() for name, value in network.state_dict().items()}
             sums.append((list(state), [(float(v.sum()), float(v.abs().sum())) for v in state.values()]))
 
-    steps = train(made, (torch.from_numpy(stored["x"]) + 1) / 2, note)
+    steps = train(detector, (torch.from_numpy(stored["x"]) + 1) / 2, note)
     names = {"err_g_adv": "adversarial", "err_g_con": "contextual", "err_g_enc": "latent", "err_g": "loss"}
     for key, name in names.items():
         np.testing.assert_allclose([step["generator"][name] for step in steps], stored[key], rtol=1e-4, err_msg=key)
     for key, name in {"err_d": "loss", "err_d_real": "real", "err_d_fake": "fake"}.items():
         np.testing.assert_allclose([step["discriminator"][name] for step in steps], stored[key], rtol=1e-4, err_msg=key)
-    for number, (entries, found) in enumerate(sums):
+    for number, (entries, entry_sums) in enumerate(sums):
         key = f"step{number // 2}_{'gd'[number % 2]}"
-        own = [  # the discriminator's running statistics see two passes a step, the reference's four
+        compared = [  # the discriminator's running statistics see two passes per step, the reference's four
             k for k, entry in enumerate(entries) if key.endswith("g") or not re.search(r"\.(running|num)_", entry)
         ]
-        total, size = np.array(found).T
-        np.testing.assert_allclose(size[own], stored[f"{key}_abs"][own], rtol=1e-3, atol=1e-6, err_msg=key)
+        total, size = np.array(entry_sums).T
+        np.testing.assert_allclose(size[compared], stored[f"{key}_abs"][compared], rtol=1e-3, atol=1e-6, err_msg=key)
         scale = 1e-3 * np.maximum(stored[f"{key}_abs"], 1e-3)
-        assert (np.abs(total - stored[f"{key}_sum"])[own] <= scale[own]).all(), key
-    tracked = {name: int(v) for name, v in made.state_dict().items() if name.endswith("num_batches_tracked")}
+        assert (np.abs(total - stored[f"{key}_sum"])[compared] <= scale[compared]).all(), key
+    tracked = {name: int(v) for name, v in detector.state_dict().items() if name.endswith("num_batches_tracked")}
     assert {v for name, v in tracked.items() if name.startswith("generator")} == {3}
     assert {v for name, v in tracked.items() if name.startswith("discriminator")} == {6}
 
 
-def test_steps_equal_the_published_step_written_down_plainly():
-    made = small()
-    plain = copy.deepcopy(made)
+def test_steps_equal_a_plain_published_step():
+    detector = small()
+    plain = copy.deepcopy(detector)
     optimizers = [Adam(net.parameters(), 2e-4, (0.5, 0.999)) for net in (plain.generator, plain.discriminator)]
-    batches = [pictures(8, seed=k) for k in range(4)]
-    for batch, step in zip(batches, train(made, batches), strict=True):
+    batches = [images(8, seed=k) for k in range(4)]
+    for batch, step in zip(batches, train(detector, batches), strict=True):
         expected = reference_step(plain.generator, plain.discriminator, *optimizers, 2 * batch - 1)
         g, d = step["generator"], step["discriminator"]
-        found = [g["adversarial"], g["contextual"], g["latent"], d["real"], d["fake"]]
-        np.testing.assert_allclose(found, expected, rtol=1e-4)
+        actual = [g["adversarial"], g["contextual"], g["latent"], d["real"], d["fake"]]
+        np.testing.assert_allclose(actual, expected, rtol=1e-4)
 
 
-def test_the_generators_gradient_is_that_of_its_losses_and_leaves_the_discriminator_alone():
-    made = small().train()
-    name, losses = next(made.training_step(pictures()))
+def test_the_generator_gradient_is_exact_and_spares_the_discriminator():
+    detector = small().train()
+    name, losses = next(detector.training_step(images()))
     losses["loss"].backward()
     assert name == "generator"
-    assert all(p.grad is None for p in made.discriminator.parameters())
-    real = 2 * pictures() - 1
-    fake, z, z_hat = made.generator(real)
-    features = [made.discriminator(x)[1] for x in (real, fake)]
+    assert all(p.grad is None for p in detector.discriminator.parameters())
+    real = 2 * images() - 1
+    fake, z, z_hat = detector.generator(real)
+    features = [detector.discriminator(x)[1] for x in (real, fake)]
     expected = ((features[0] - features[1]) ** 2).mean() + 50 * (fake - real).abs().mean() + ((z_hat - z) ** 2).mean()
-    wanted = torch.autograd.grad(expected, list(made.generator.parameters()))
-    for p, value in zip(made.generator.parameters(), wanted, strict=True):
+    gradients = torch.autograd.grad(expected, list(detector.generator.parameters()))
+    for p, value in zip(detector.generator.parameters(), gradients, strict=True):
         torch.testing.assert_close(p.grad, value, rtol=1e-3, atol=1e-5)
 
 
-def test_weights_of_the_losses_are_options():
-    made = small(adversarial_weight=0, contextual_weight=2, latent_weight=0.5)
-    _, losses = next(made.train().training_step(pictures()))
+def test_options_weight_the_losses():
+    detector = small(adversarial_weight=0, contextual_weight=2, latent_weight=0.5)
+    _, losses = next(detector.train().training_step(images()))
     assert losses["loss"].item() == pytest.approx(2 * losses["contextual"].item() + 0.5 * losses["latent"].item())
-    found = made.eval().validation_step(pictures())
-    assert found["loss"].item() == pytest.approx(2 * found["contextual"].item() + 0.5 * found["latent"].item())
-    assert set(found) == {"loss", "contextual", "latent"}
+    losses = detector.eval().validation_step(images())
+    assert losses["loss"].item() == pytest.approx(2 * losses["contextual"].item() + 0.5 * losses["latent"].item())
+    assert set(losses) == {"loss", "contextual", "latent"}
 
 
-def test_a_collapsed_discriminator_starts_anew_with_its_optimizer():
-    made = small(collapse=100.0)  # any loss is below
-    before = [p.clone() for p in made.discriminator.parameters()]
-    optimizers = made.train().optimizers()
-    for name, losses in made.training_step(pictures()):
+def test_a_collapsed_discriminator_restarts_with_its_optimizer():
+    detector = small(collapse=100.0)  # every loss is below
+    before = [p.clone() for p in detector.discriminator.parameters()]
+    optimizers = detector.train().optimizers()
+    for name, losses in detector.training_step(images()):
         optimizers[name].zero_grad()
         losses["loss"].backward()
         optimizers[name].step()
     assert not optimizers["discriminator"].state
     assert optimizers["generator"].state
-    assert int(made.restarts) == 1
-    for module in made.discriminator.modules():
+    assert int(detector.restarts) == 1
+    for module in detector.discriminator.modules():
         if isinstance(module, nn.BatchNorm2d):
             assert int(module.num_batches_tracked) == 0
             assert not module.running_mean.any()
-    after = list(made.discriminator.parameters())
+    after = list(detector.discriminator.parameters())
     assert not any(torch.equal(p, q) for p, q in zip(before, after, strict=True) if p.ndim == 4)
     assert after[0].std().item() == pytest.approx(0.02, rel=0.3)
-    kept = small(collapse=1e-9)
-    train(kept, [pictures()])
-    assert int(kept.restarts) == 0
+    stable = small(collapse=1e-9)
+    train(stable, [images()])
+    assert int(stable.restarts) == 0
 
 
-def test_processes_that_train_together_find_a_collapse_together(monkeypatch):
-    others = torch.tensor(0.5)
+def test_processes_detect_a_collapse_together(monkeypatch):
+    remote_loss = torch.tensor(0.5)
     monkeypatch.setattr(distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
-    monkeypatch.setattr(distributed, "all_reduce", lambda loss: loss.add_(others))
-    own = torch.tensor(0.1)
-    assert small(collapse=0.31)._collapsed(own)
-    assert not small(collapse=0.29)._collapsed(own)  # although the own loss is below
-    assert own == 0.1
+    monkeypatch.setattr(distributed, "all_reduce", lambda loss: loss.add_(remote_loss))
+    local_loss = torch.tensor(0.1)
+    assert small(collapse=0.31)._has_collapsed(local_loss)
+    assert not small(collapse=0.29)._has_collapsed(local_loss)  # although the local loss is below
+    assert local_loss == 0.1
 
 
-def test_weights_stay_laid_out_for_fast_convolutions():
+def test_weights_are_stored_channels_last():
     assert (
         Ganomaly.create(32, 3, 8, 4).generator.decoder.main[3].weight.is_contiguous(memory_format=torch.channels_last)
     )
@@ -247,108 +247,108 @@ def test_weights_stay_laid_out_for_fast_convolutions():
 # --- scoring ----------------------------------------------------------------------------------------------------
 
 
-def scored(stored, batch_size, **options):
-    made = from_recipe(stored["cfg"], int(stored["seed"]), **options)
+def score_in_batches(stored, batch_size, **options):
+    detector = from_recipe(stored["cfg"], int(stored["seed"]), **options)
     x = (torch.from_numpy(stored["x"]) + 1) / 2
     with torch.inference_mode():
-        return np.concatenate([made(batch).score[:, 0].numpy() for batch in torch.split(x, batch_size)])
+        return np.concatenate([detector(batch).score[:, 0].numpy() for batch in torch.split(x, batch_size)])
 
 
 def test_scores_equal_the_reference_in_its_evaluation_mode(golden):
     stored = golden("ganomaly_scores")
-    found = scored(stored, 8)
-    np.testing.assert_allclose(found, stored["eval_raw"], atol=1e-4)
-    np.testing.assert_allclose(scored(stored, 3), found, rtol=1e-5)
-    assert image.auroc(stored["y"], found.astype(np.float64)) == pytest.approx(float(stored["eval_auc"]), abs=1e-9)
-    assert image.average_precision(stored["y"], found.astype(np.float64)) == pytest.approx(float(stored["eval_auprc"]))
+    scores = score_in_batches(stored, 8)
+    np.testing.assert_allclose(scores, stored["eval_raw"], atol=1e-4)
+    np.testing.assert_allclose(score_in_batches(stored, 3), scores, rtol=1e-5)
+    assert image.auroc(stored["y"], scores.astype(np.float64)) == pytest.approx(float(stored["eval_auc"]), abs=1e-9)
+    assert image.average_precision(stored["y"], scores.astype(np.float64)) == pytest.approx(float(stored["eval_auprc"]))
 
 
-def test_batch_statistics_give_the_published_scores(golden):
+def test_batch_statistics_reproduce_the_published_scores(golden):
     stored = golden("ganomaly_scores")
-    found = scored(stored, int(stored["batchsize"]), batch_statistics=True)
-    np.testing.assert_allclose(found, stored["train_raw"], atol=1e-4)
-    np.testing.assert_allclose(scored(stored, 1, batch_statistics=True), stored["train_bs1_raw"], atol=1e-4)
-    assert image.auroc(stored["y"], found.astype(np.float64)) == pytest.approx(float(stored["train_auc"]), abs=1e-9)
+    scores = score_in_batches(stored, int(stored["batchsize"]), batch_statistics=True)
+    np.testing.assert_allclose(scores, stored["train_raw"], atol=1e-4)
+    np.testing.assert_allclose(score_in_batches(stored, 1, batch_statistics=True), stored["train_bs1_raw"], atol=1e-4)
+    assert image.auroc(stored["y"], scores.astype(np.float64)) == pytest.approx(float(stored["train_auc"]), abs=1e-9)
 
 
-def test_batch_statistics_learn_nothing_from_the_batch_but_do_in_training():
-    made = small(batch_statistics=True, score="latent")
-    train(made, [pictures()])
-    made.finish([])
-    state = {name: value.clone() for name, value in made.eval().state_dict().items()}
-    made(pictures(5, seed=9))
-    assert all(torch.equal(value, state[name]) for name, value in made.state_dict().items())
-    train(made, [pictures()])
-    counts = {int(v) for name, v in made.generator.state_dict().items() if name.endswith("num_batches_tracked")}
+def test_batch_statistics_change_only_in_training():
+    detector = small(batch_statistics=True, score="latent")
+    train(detector, [images()])
+    detector.finish([])
+    state = {name: value.clone() for name, value in detector.eval().state_dict().items()}
+    detector(images(5, seed=9))
+    assert all(torch.equal(value, state[name]) for name, value in detector.state_dict().items())
+    train(detector, [images()])
+    counts = {int(v) for name, v in detector.generator.state_dict().items() if name.endswith("num_batches_tracked")}
     assert counts == {2}
 
 
 @pytest.mark.parametrize(("mode", "batch"), [("eval", 22), ("train", 8)])
-def test_the_papers_distance(golden, mode, batch):
+def test_the_l1_distance_is_that_of_the_paper(golden, mode, batch):
     stored = golden("ganomaly_scores")
-    found = scored(stored, batch, distance="l1", batch_statistics=mode == "train")
-    gap = np.abs(stored[f"{mode}_z"] - stored[f"{mode}_zhat"])
-    np.testing.assert_allclose(found, gap.mean(1), atol=1e-4)
-    np.testing.assert_allclose(found / stored[f"{mode}_l1"], found[0] / stored[f"{mode}_l1"][0], rtol=1e-4)
+    scores = score_in_batches(stored, batch, distance="l1", batch_statistics=mode == "train")
+    difference = np.abs(stored[f"{mode}_z"] - stored[f"{mode}_zhat"])
+    np.testing.assert_allclose(scores, difference.mean(1), atol=1e-4)
+    np.testing.assert_allclose(scores / stored[f"{mode}_l1"], scores[0] / stored[f"{mode}_l1"][0], rtol=1e-4)
 
 
-def test_map_and_contextual_part_are_the_residual():
-    made = from_recipe(json.dumps({"isize": 16, "nc": 3, "nz": 6, "ngf": 4}), 1, score="contextual", sigma=1.5)
-    x = pictures(3, 3)
-    output = made(x)
-    residual = np.abs(made.generator(2 * x - 1)[0].detach().numpy() - (2 * x - 1).numpy())
+def test_map_and_contextual_term_are_the_residual():
+    detector = from_recipe(json.dumps({"isize": 16, "nc": 3, "nz": 6, "ngf": 4}), 1, score="contextual", sigma=1.5)
+    x = images(3, 3)
+    output = detector(x)
+    residual = np.abs(detector.generator(2 * x - 1)[0].detach().numpy() - (2 * x - 1).numpy())
     np.testing.assert_allclose(output.score[:, 0].detach(), residual.mean((1, 2, 3)), rtol=1e-4)
     assert torch.equal(output.score, output.terms["contextual"])
     expected = smooth(torch.from_numpy(residual.mean(1)), 1.5)
     torch.testing.assert_close(output.map[:, 0].detach(), expected, rtol=1e-4, atol=1e-5)
-    assert not made.pools_map
+    assert not detector.pools_map
 
 
-def test_reconstructions_lie_in_the_range_of_pixels():
-    made, x = small(), pictures(2)
-    torch.testing.assert_close(made.eval().reconstruct(x), (made.generator(2 * x - 1)[0] + 1) / 2)
+def test_reconstructions_are_in_the_range_of_pixels():
+    detector, x = small(), images(2)
+    torch.testing.assert_close(detector.eval().reconstruct(x), (detector.generator(2 * x - 1)[0] + 1) / 2)
 
 
 def test_an_ignored_region_changes_nothing():
-    made = from_recipe(json.dumps({"isize": 16, "nc": 1, "nz": 6, "ngf": 4}), 1)
+    detector = from_recipe(json.dumps({"isize": 16, "nc": 1, "nz": 6, "ngf": 4}), 1)
     region = torch.zeros(16, 16, dtype=torch.bool)
     region[:, 10:] = True
-    made.ignore(region)
-    x = pictures(2)
+    detector.ignore(region)
+    x = images(2)
     other = torch.where(region, 1 - x, x)
-    first, second = made(x), made(other)
+    first, second = detector(x), detector(other)
     assert torch.equal(first.score, second.score)
     assert torch.equal(first.map, second.map)
     assert not first.map[..., 10:].any()
-    _, a = next(made.train().training_step(x))
-    _, b = next(made.training_step(other))
+    _, a = next(detector.train().training_step(x))
+    _, b = next(detector.training_step(other))
     assert a["loss"].item() == pytest.approx(b["loss"].item())
 
 
-def test_before_the_fit_there_are_no_scores():
+def test_scoring_before_the_fit_is_an_error():
     with pytest.raises(NotFittedError, match="offnormal fit ganomaly"):
-        small().eval()(pictures())
+        small().eval()(images())
 
 
 class Stub(nn.Module):
-    """A generator that knows one picture; what it does not know changes the reconstruction, or the latent vectors."""
+    """A generator that knows one image; unknown content changes the reconstruction or the latent vectors."""
 
-    def __init__(self, known, tells):
+    def __init__(self, known_image, reacts_in):
         super().__init__()
-        self.known, self.tells = known, tells
+        self.known_image, self.reacts_in = known_image, reacts_in
 
     def forward(self, x):
-        strange = (x - self.known).abs().mean((1, 2, 3), keepdim=True)
+        strange = (x - self.known_image).abs().mean((1, 2, 3), keepdim=True)
         nothing = torch.zeros_like(strange)
         return (
-            self.known.expand_as(x) if "contextual" in self.tells else x,
+            self.known_image.expand_as(x) if "contextual" in self.reacts_in else x,
             nothing,
-            strange if "latent" in self.tells else nothing,
+            strange if "latent" in self.reacts_in else nothing,
         )
 
 
 @pytest.mark.parametrize(
-    ("tells", "score", "taken"),
+    ("reacts_in", "score", "expected"),
     [
         ("contextual", "auto", "contextual"),
         ("latent", "auto", "latent"),
@@ -357,55 +357,57 @@ class Stub(nn.Module):
         ("contextual", "latent", "latent"),
     ],
 )
-def test_the_score_is_the_papers_unless_pasted_pieces_are_told_clearly_better_by_the_other(tells, score, taken):
-    known = pictures(1)
-    batches = [Batch((known + 0.01 * pictures(20, seed=k)).clamp(0, 1).numpy(), [], None) for k in (1, 2)]
-    made = small(score=score).eval()
-    made.generator = Stub(2 * known - 1, tells)
+def test_the_score_is_latent_unless_contextual_detects_patches_clearly_better(reacts_in, score, expected):
+    known_image = images(1)
+    batches = [Batch((known_image + 0.01 * images(20, seed=k)).clamp(0, 1).numpy(), [], None) for k in (1, 2)]
+    detector = small(score=score).eval()
+    detector.generator = Stub(2 * known_image - 1, reacts_in)
     with torch.no_grad():
-        made.finish(batches)
-        output = made(pictures(3, seed=5))
-    assert made.scores_by == taken
-    assert torch.equal(output.score, output.terms[taken])
+        detector.finish(batches)
+        output = detector(images(3, seed=5))
+    assert detector.score_term == expected
+    assert torch.equal(output.score, output.terms[expected])
 
 
-def test_without_normals_kept_back_the_score_is_the_papers():
-    made = small()
-    made.finish([])
-    assert made.scores_by == "latent"
+def test_without_held_out_normals_the_score_is_latent():
+    detector = small()
+    detector.finish([])
+    assert detector.score_term == "latent"
 
 
-def test_published_weights_are_scored_as_they_were_unless_it_is_said():
-    for score, taken in (("auto", "latent"), ("latent", "latent"), ("contextual", "contextual")):
-        made = small(score=score)
-        made.load_reference_state_dict(recipe(made.generator, 1, 0))
-        assert made.scores_by == taken
+def test_published_weights_use_the_latent_score_by_default():
+    for score, expected in (("auto", "latent"), ("latent", "latent"), ("contextual", "contextual")):
+        detector = small(score=score)
+        detector.load_reference_state_dict(recipe(detector.generator, 1, 0))
+        assert detector.score_term == expected
 
 
 # --- published weights ------------------------------------------------------------------------------------------
 
 
-def test_weights_come_by_name_in_any_order_and_with_the_prefix_of_several_devices():
-    made, other = small(seed=1), small(seed=2)
-    state = recipe(made.generator, 5, 0)
+def test_weights_load_by_name_in_any_order_and_with_the_module_prefix():
+    detector, other = small(seed=1), small(seed=2)
+    state = recipe(detector.generator, 5, 0)
     shuffled = {f"module.{name}": state[name] for name in sorted(state, reverse=True)}
     other.load_reference_state_dict(shuffled)
     assert all(torch.equal(value, state[name]) for name, value in other.generator.state_dict().items())
     assert other.is_fitted
 
 
-def test_weights_of_other_names_come_in_their_order():
-    made = small()
-    state = recipe(made.generator, 5, 0)
-    made.load_reference_state_dict({f"entry {k}": value for k, value in enumerate(state.values())})
-    assert all(torch.equal(value, state[name]) for name, value in made.generator.state_dict().items())
+def test_weights_with_other_names_load_by_order():
+    detector = small()
+    state = recipe(detector.generator, 5, 0)
+    detector.load_reference_state_dict({f"entry {k}": value for k, value in enumerate(state.values())})
+    assert all(torch.equal(value, state[name]) for name, value in detector.generator.state_dict().items())
 
 
-def test_counters_may_be_missing_as_in_old_files():
-    made = small()
-    state = recipe(made.generator, 5, 0)
-    made.load_reference_state_dict({name: v for name, v in state.items() if not name.endswith("num_batches_tracked")})
-    assert made.is_fitted
+def test_old_files_without_counters_load():
+    detector = small()
+    state = recipe(detector.generator, 5, 0)
+    detector.load_reference_state_dict(
+        {name: v for name, v in state.items() if not name.endswith("num_batches_tracked")}
+    )
+    assert detector.is_fitted
 
 
 @pytest.mark.parametrize(
@@ -419,14 +421,14 @@ def test_counters_may_be_missing_as_in_old_files():
         ),
     ],
 )
-def test_weights_that_do_not_fit_are_explained_and_nothing_is_taken(change, message):
-    made = small()
-    state = recipe(made.generator, 5, 0)
+def test_mismatched_weights_are_explained_and_nothing_is_loaded(change, message):
+    detector = small()
+    state = recipe(detector.generator, 5, 0)
     change(state)
-    before = copy.deepcopy(made.state_dict())
+    before = copy.deepcopy(detector.state_dict())
     with pytest.raises(WeightsError, match=f"netG.*{message}"):
-        made.load_reference_state_dict(state, recipe(made.discriminator, 5, 500))
+        detector.load_reference_state_dict(state, recipe(detector.discriminator, 5, 500))
     with pytest.raises(WeightsError, match="netD"):
-        made.load_reference_state_dict(recipe(made.generator, 5, 0), {"features.0.weight": torch.zeros(1)})
-    assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
-    assert not made.is_fitted
+        detector.load_reference_state_dict(recipe(detector.generator, 5, 0), {"features.0.weight": torch.zeros(1)})
+    assert all(torch.equal(value, before[name]) for name, value in detector.state_dict().items())
+    assert not detector.is_fitted

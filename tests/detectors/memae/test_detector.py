@@ -35,9 +35,9 @@ def published(golden, which):
     name, options = FORWARD[which]
     stored = golden(name)
     state = weights(which, int(stored["seed"]))
-    made = MemAE.create(**options, compat="code", spec=clips(32, 48, targets=(8,)))
-    made.load_reference_state_dict(state)
-    return made, stored
+    detector = MemAE.create(**options, compat="code", spec=clips(32, 48, targets=(8,)))
+    detector.load_reference_state_dict(state)
+    return detector, stored
 
 
 def clips(height, width, frames=16, channels=1, **more):
@@ -48,13 +48,13 @@ def clips(height, width, frames=16, channels=1, **more):
 
 
 @pytest.mark.parametrize("which", FORWARD)
-def test_it_gives_what_the_reference_gives(golden, which):
-    made, stored = published(golden, which)
-    made.eval()
+def test_network_outputs_equal_the_reference(golden, which):
+    detector, stored = published(golden, which)
+    detector.eval()
     clip = torch.from_numpy(stored["clip"])
     with torch.no_grad():
-        output, attention = made.net(clip)
-        code = made.net.encoder(clip)["stage4"]
+        output, attention = detector.net(clip)
+        code = detector.net.encoder(clip)["stage4"]
     np.testing.assert_allclose(code.numpy(), stored["eval_z"], atol=1e-5)
     np.testing.assert_allclose(output.numpy(), stored["eval_output"], atol=1e-5)
     if which == "memae":
@@ -67,24 +67,24 @@ def test_it_gives_what_the_reference_gives(golden, which):
 
 
 @pytest.mark.parametrize("which", FORWARD)
-def test_the_published_error_of_a_clip(golden, which):
-    made, stored = published(golden, which)
+def test_the_error_of_a_clip_equals_the_published_code(golden, which):
+    detector, stored = published(golden, which)
     with torch.no_grad():
-        found = made.eval()((torch.from_numpy(stored["clip"]) + 1) / 2)
-    np.testing.assert_allclose(found.score.numpy()[:, 0], stored["eval_clip_error"], atol=1e-5)
-    assert found.map.shape == (2, 1, 32, 48)
-    np.testing.assert_allclose(found.map.mean((1, 2, 3)).numpy(), stored["eval_clip_error"], atol=1e-5)
+        output = detector.eval()((torch.from_numpy(stored["clip"]) + 1) / 2)
+    np.testing.assert_allclose(output.score.numpy()[:, 0], stored["eval_clip_error"], atol=1e-5)
+    assert output.map.shape == (2, 1, 32, 48)
+    np.testing.assert_allclose(output.map.mean((1, 2, 3)).numpy(), stored["eval_clip_error"], atol=1e-5)
 
 
 @pytest.mark.parametrize("which", FORWARD)
-def test_two_training_steps_are_the_references(golden, which):
-    made, stored = published(golden, which)
-    made.train()
+def test_two_training_steps_equal_the_reference(golden, which):
+    detector, stored = published(golden, which)
+    detector.train()
     clip = (torch.from_numpy(stored["clip"]) + 1) / 2
-    (optimizer,) = made.optimizers().values()
-    names = {f"mem_rep.{name}.weight" if name == "memory" else name: p for name, p in made.net.named_parameters()}
+    (optimizer,) = detector.optimizers().values()
+    names = {f"mem_rep.{name}.weight" if name == "memory" else name: p for name, p in detector.net.named_parameters()}
     for step in range(2):
-        ((name, losses),) = made.training_step(clip)
+        ((name, losses),) = detector.training_step(clip)
         expected = dict(zip(("loss", "reconstruction", "entropy"), stored[f"train{step}_losses"], strict=True))
         for key, loss in losses.items():
             assert loss.item() == pytest.approx(expected[key], rel=1e-3 if step else 1e-4), key
@@ -97,19 +97,19 @@ def test_two_training_steps_are_the_references(golden, which):
         optimizer.step()
 
 
-def test_names_and_numbers_of_parameters_are_the_references(golden):
+def test_names_and_numbers_of_parameters_equal_the_reference(golden):
     numbers = {"memae": 6_492_801, "ae": 5_980_801}
     for which, (_, options) in FORWARD.items():
-        made = MemAE.create(**options, spec=clips(16, 16))
-        assert sum(p.numel() for p in made.net.parameters()) == numbers[which]
+        detector = MemAE.create(**options, spec=clips(16, 16))
+        assert sum(p.numel() for p in detector.net.parameters()) == numbers[which]
         state = weights(which, 23)
-        own = {k.replace("memory", "mem_rep.memory.weight"): v for k, v in made.net.state_dict().items()}
-        assert {k: v.shape for k, v in own.items() if not k.endswith("tracked")} == {
+        shapes = {k.replace("memory", "mem_rep.memory.weight"): v for k, v in detector.net.state_dict().items()}
+        assert {k: v.shape for k, v in shapes.items() if not k.endswith("tracked")} == {
             k: v.shape for k, v in state.items()
         }
 
 
-def test_alignment_and_auc_of_the_published_script(golden):
+def test_alignment_and_auc_equal_the_published_script(golden):
     stored = golden("memae_score")
     videos = sorted({key.split("__")[0] for key in stored if "__" in key})
     spec = MemAE.create(compat="code", width=1, memory_size=1).input
@@ -119,11 +119,11 @@ def test_alignment_and_auc_of_the_published_script(golden):
         errors, labels = stored[f"{name}__clip_errors_f64"], stored[f"{name}__labels"]
         windows = Windows(spec)
         frames = [Frame(index, None, np.zeros(0)) for index in range(len(labels))]
-        spoken = [[target.index for target in clip.targets] for frame in frames for clip in windows.push(frame)]
-        found = align(errors[:, None], np.array(spoken), len(labels))
-        assert np.array_equal(np.flatnonzero(found.covered), np.arange(len(labels))[8:-7])
-        assert np.array_equal(labels[found.covered], stored[f"{name}__labels_used"])
-        series.append(FrameScores(name, found.score.astype(np.float64), labels.astype(bool), None))
+        targets = [[target.index for target in clip.targets] for frame in frames for clip in windows.push(frame)]
+        aligned = align(errors[:, None], np.array(targets), len(labels))
+        assert np.array_equal(np.flatnonzero(aligned.covered), np.arange(len(labels))[8:-7])
+        assert np.array_equal(labels[aligned.covered], stored[f"{name}__labels_used"])
+        series.append(FrameScores(name, aligned.score.astype(np.float64), labels.astype(bool), None))
     metrics = video_metrics(series).metrics
     assert metrics["frame_AUC_micro_per_video_norm"] == pytest.approx(float(stored["auc_f64"]), abs=1e-9)
 
@@ -142,43 +142,43 @@ def test_alignment_and_auc_of_the_published_script(golden):
         ({"form": "image", "width": 6}, InputSpec(size=(97, 130))),
     ],
 )
-def test_every_form_brings_every_size_back(options, spec):
-    made = MemAE.create(spec=spec, memory_size=7, **options).train()
+def test_every_form_restores_every_size(options, spec):
+    detector = MemAE.create(spec=spec, memory_size=7, **options).train()
     shape = (2, spec.channels, *([spec.frames] if spec.frames > 1 else []), *spec.size)
-    output, attention = made.net(torch.rand(shape))
+    output, attention = detector.net(torch.rand(shape))
     assert output.shape == shape
     assert attention.shape[:2] == (2, 7)
-    assert (attention.ndim == 2) == (made.options.network.query == "whole" and options.get("query") != "position")
+    assert (attention.ndim == 2) == (detector.options.network.query == "whole" and options.get("query") != "position")
     other, _ = MemAE.create(spec=spec, memory_size=0, **options).net(torch.rand(shape))
     assert other.shape == shape
 
 
-def test_without_anything_said_it_is_the_published_form():
-    made = MemAE.create(width=1)  # narrow, so that it is made quickly
-    assert (made.input.size, made.input.frames, made.input.channels) == ((256, 256), 16, 1)
-    assert made.input.targets == tuple(range(16))
-    assert (made.net.shrink, len(made.net.memory)) == (0.0025, 2000)
-    assert made.options.entropy_weight == 0.0002
+def test_the_default_is_the_published_form():
+    detector = MemAE.create(width=1)  # narrow, so that it is fast
+    assert (detector.input.size, detector.input.frames, detector.input.channels) == ((256, 256), 16, 1)
+    assert detector.input.targets == tuple(range(16))
+    assert (detector.net.shrink, len(detector.net.memory)) == (0.0025, 2000)
+    assert detector.options.entropy_weight == 0.0002
 
 
 @pytest.mark.parametrize(
     ("options", "expected"),
     [({}, 1 / 50), ({"sparsity": 2.5}, 2.5 / 50), ({"shrink": 0.3, "sparsity": 2}, 0.3), ({"shrink": 0}, 0)],
 )
-def test_the_threshold_follows_the_size_of_the_memory(options, expected):
+def test_the_threshold_depends_on_the_memory_size(options, expected):
     assert MemAEOptions(memory_size=50, **options).threshold == pytest.approx(expected)
 
 
-def test_the_form_follows_the_data_and_is_kept():
+def test_the_form_depends_on_the_data_and_is_stored():
     def form(options, **data):
         return MemAE.adapt_options(MemAEOptions(**options), **data).form
 
-    assert form({}, data="videos", shown=320) == "video"
-    assert form({}, data="images", shown=28) == "cifar"
-    assert form({"channels": 1}, data="images", shown=28) == "mnist"
-    assert form({}, data="images", shown=320) == "image"
-    assert form({"form": "image"}, data="videos", shown=320) == "image"
-    built = MemAE(MemAEOptions(width=4, memory=5), InputSpec(size=(40, 40)))
+    assert form({}, data="videos", longer_side=320) == "video"
+    assert form({}, data="images", longer_side=28) == "cifar"
+    assert form({"channels": 1}, data="images", longer_side=28) == "mnist"
+    assert form({}, data="images", longer_side=320) == "image"
+    assert form({"form": "image"}, data="videos", longer_side=320) == "image"
+    built = MemAE(MemAEOptions(width=4, memory_size=5), InputSpec(size=(40, 40)))
     assert built.options.form == "image"
     again = MemAE(built.options, built.input)
     assert again.options == built.options
@@ -186,21 +186,21 @@ def test_the_form_follows_the_data_and_is_kept():
 
 
 @pytest.mark.parametrize(
-    ("options", "named"),
+    ("options", "message"),
     [
-        ({"form": "mnist", "hop": 3}, "only the form video"),
-        ({"form": "video", "query": "whole"}, "position by position"),
+        ({"form": "mnist", "hop": 3}, "only form=video takes clips"),
+        ({"form": "video", "query": "whole"}, "expected query=position"),
         ({"widht": 3}, "did you mean 'width'"),
-        ({"spec": InputSpec(size=(32, 32))}, "1 channel.*16 frame"),
-        ({"form": "mnist", "spec": clips(28, 28)}, "1 frame"),
+        ({"spec": InputSpec(size=(32, 32))}, "channels=1, frames=16"),
+        ({"form": "mnist", "spec": clips(28, 28)}, "expects channels=1, frames=1"),
     ],
 )
-def test_what_cannot_be_is_refused(options, named):
-    with pytest.raises(ConfigError, match=named):
+def test_impossible_options_are_rejected(options, message):
+    with pytest.raises(ConfigError, match=message):
         MemAE.create(**options)
 
 
-def test_clips_overlap_by_half_unless_the_published_script_is_followed():
+def test_clips_overlap_by_half_except_with_compat_code():
     assert MemAE.clip_spec(MemAEOptions()) == ClipSpec(frames=16, hop=8, targets=tuple(range(16)))
     assert MemAE.clip_spec(MemAEOptions(compat="code")) == ClipSpec(frames=16, targets=(8,))
     assert MemAE.clip_spec(MemAEOptions(hop=3, frames=15)).targets == tuple(range(15))
@@ -219,114 +219,118 @@ def pixels(count=4, seed=0, size=16):
     return torch.rand(count, 1, size, size, generator=torch.Generator().manual_seed(seed))
 
 
-def test_losses_are_those_of_the_paper():
-    made = small(entropy_weight=0.5).train()
+def test_losses_equal_the_paper():
+    detector = small(entropy_weight=0.5).train()
     x = pixels()
-    ((_, losses),) = made.training_step(x)
-    made.train()
+    ((_, losses),) = detector.training_step(x)
+    detector.train()
     with torch.no_grad():
-        output, attention = made.net(2 * x - 1)
+        output, attention = detector.net(2 * x - 1)
     error = ((output - (2 * x - 1)) ** 2).mean()
     spread = -(attention * torch.log(attention + 1e-12)).sum(1).mean()
     assert losses["reconstruction"].item() == pytest.approx(error.item(), rel=1e-5)
     assert losses["loss"].item() == pytest.approx((error + 0.5 * spread).item(), rel=1e-5)
-    found = made.eval().validation_step(x)
-    assert found["loss"] == found["reconstruction"]
+    validation_losses = detector.eval().validation_step(x)
+    assert validation_losses["loss"] == validation_losses["reconstruction"]
 
 
-def test_dead_positions_and_unused_items_are_told_each_epoch_and_starvation_once(caplog):
-    made = small(shrink=0.9).train()
-    for _ in made.training_step(pixels()):
+def test_each_epoch_logs_dead_positions_and_warns_once(caplog):
+    detector = small(shrink=0.9).train()
+    for _ in detector.training_step(pixels()):
         pass
-    assert made.epoch_ended() == {"dead_positions": 1.0, "unused_items": 1.0}
+    assert detector.end_epoch() == {"dead_positions": 1.0, "unused_items": 1.0}
     assert "100 % of all positions recalled nothing" in caplog.text
-    assert made.epoch_ended() == {}  # nothing since
+    assert detector.end_epoch() == {}  # no step since the last epoch
     caplog.clear()
-    list(made.training_step(pixels()))
-    made.epoch_ended()
+    list(detector.training_step(pixels()))
+    detector.end_epoch()
     assert not caplog.text
     fed = small(shrink=0.0).train()
     list(fed.training_step(pixels()))
-    assert fed.epoch_ended() == {"dead_positions": 0.0, "unused_items": 0.0}
-    assert small(memory_size=0).train().epoch_ended() == {}
+    assert fed.end_epoch() == {"dead_positions": 0.0, "unused_items": 0.0}
+    assert small(memory_size=0).train().end_epoch() == {}
 
 
 # --- scoring ----------------------------------------------------------------------------------------------------
 
 
-def fitted(made, batches=2):
-    for seed in range(3):  # running statistics of its own
-        list(made.train().training_step(pixels(seed=seed, size=made.input.size[0])))
-    made.eval()
-    made.finish([Batch(pixels(seed=seed, size=made.input.size[0]).numpy(), [], None) for seed in range(batches)])
-    return made
+def fitted(detector, batches=2):
+    for seed in range(3):  # update the running statistics
+        list(detector.train().training_step(pixels(seed=seed, size=detector.input.size[0])))
+    detector.eval()
+    detector.finish(
+        [Batch(pixels(seed=seed, size=detector.input.size[0]).numpy(), [], None) for seed in range(batches)]
+    )
+    return detector
 
 
-def test_scores_are_the_squared_error_and_maps_show_where():
-    made = fitted(small(sigma=0))
+def test_scores_and_maps_are_the_squared_error():
+    detector = fitted(small(sigma=0))
     x = pixels(3, seed=9)
     with torch.no_grad():
-        output, plain = made(x), made.net(2 * x - 1)[0]
+        output, plain = detector(x), detector.net(2 * x - 1)[0]
     expected = (plain - (2 * x - 1)).square()
     torch.testing.assert_close(output.map, expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(output.score[:, 0], expected.mean((1, 2, 3)), atol=1e-6, rtol=1e-4)
     torch.testing.assert_close(output.terms["error"], output.score, atol=1e-6, rtol=1e-4)
-    torch.testing.assert_close(made.reconstruct(x), (plain + 1) / 2, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(detector.reconstruct(x), (plain + 1) / 2, atol=1e-5, rtol=1e-4)
     highest = fitted(small(sigma=0, pool="max"))
     assert torch.equal(highest(x).score[:, 0], highest(x).map.amax((1, 2, 3)))
 
 
 def test_maps_are_blurred_by_a_64th_of_the_shorter_side():
-    made, sharp, given = (fitted(small(**more)) for more in ({}, {"sigma": 0}, {"sigma": 2}))
+    default, sharp, chosen = (fitted(small(**more)) for more in ({}, {"sigma": 0}, {"sigma": 2}))
     x = pixels(2)
-    for blurred, sigma in ((made, 16 / 64), (given, 2)):
+    for blurred, sigma in ((default, 16 / 64), (chosen, 2)):
         torch.testing.assert_close(blurred(x).map[:, 0], smooth(sharp(x).map[:, 0], sigma))
 
 
-def test_frames_of_a_clip_have_scores_of_their_own():
-    made = MemAE.create(width=4, memory_size=5, frames=4, spec=clips(16, 16, 4, targets=(0, 1, 2, 3)))
-    made.usage = torch.ones(5)
+def test_each_frame_of_a_clip_has_a_score():
+    detector = MemAE.create(width=4, memory_size=5, frames=4, spec=clips(16, 16, 4, targets=(0, 1, 2, 3)))
+    detector.usage = torch.ones(5)
     clip = torch.rand(2, 1, 4, 16, 16)
     with torch.no_grad():
-        output, plain = made.eval()(clip), made.net(2 * clip - 1)[0]
-        remade = made.reconstruct(clip)
+        output, plain = detector.eval()(clip), detector.net(2 * clip - 1)[0]
+        reconstruction = detector.reconstruct(clip)
     assert output.score.shape == (2, 4)
-    torch.testing.assert_close(remade, (plain[:, :, -1] + 1) / 2, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(reconstruction, (plain[:, :, -1] + 1) / 2, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(output.score, (plain - (2 * clip - 1)).square().mean((1, 3, 4)), atol=1e-5, rtol=1e-4)
 
 
-def test_what_is_folded_for_scoring_is_made_anew_after_every_change():
-    made = fitted(small())
+def test_the_folded_network_follows_every_change():
+    detector = fitted(small())
     x = pixels(2, seed=5)
-    state = {name: value.clone() for name, value in made.state_dict().items()}
-    before = made(x).score
-    assert {name: value.shape for name, value in made.state_dict().items()} == {k: v.shape for k, v in state.items()}
-    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in made.net.modules())
-    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in made._for_scoring().modules())
-    list(made.train().training_step(x))
-    assert not torch.equal(made.eval()(x).score, before)
-    made.load_state(state)
-    assert torch.equal(made(x).score, before)
+    state = {name: value.clone() for name, value in detector.state_dict().items()}
+    before = detector(x).score
+    assert {name: value.shape for name, value in detector.state_dict().items()} == {
+        k: v.shape for k, v in state.items()
+    }
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in detector.net.modules())
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in detector._scoring_network().modules())
+    list(detector.train().training_step(x))
+    assert not torch.equal(detector.eval()(x).score, before)
+    detector.load_state(state)
+    assert torch.equal(detector(x).score, before)
 
 
 def test_ignored_pixels_never_count():
     region = torch.zeros(16, 16, dtype=torch.bool)
     region[:, :6] = True
-    made = small(sigma=1)
-    made.ignore(region)
-    fitted(made)
+    detector = small(sigma=1)
+    detector.ignore(region)
+    fitted(detector)
     x = pixels(2)
     other = x.clone()
     other[..., :6] = 1
-    assert torch.equal(made(x).score, made(other).score)
-    assert not made(x).map[..., :6].any()
+    assert torch.equal(detector(x).score, detector(other).score)
+    assert not detector(x).map[..., :6].any()
 
 
-def test_usage_is_the_share_of_each_item_among_normals_kept_back():
-    made = fitted(small())
-    _, attention = made.net(2 * torch.cat([pixels(seed=0), pixels(seed=1)]) - 1)
+def test_usage_is_the_share_of_each_item_on_held_out_normals():
+    detector = fitted(small())
+    _, attention = detector.net(2 * torch.cat([pixels(seed=0), pixels(seed=1)]) - 1)
     expected = attention.detach().flatten(2).sum((0, 2))
-    torch.testing.assert_close(made.usage, expected / expected.sum(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(detector.usage, expected / expected.sum(), atol=1e-5, rtol=1e-4)
     with pytest.raises(NotFittedError):
         small()(pixels())
 
@@ -339,20 +343,20 @@ def narrow_state(memory=5):
     return {k.replace("memory", "mem_rep.memory.weight"): v for k, v in state.items()}
 
 
-def test_structure_is_read_from_published_weights():
-    made = MemAE.from_reference([narrow_state()], MemAEOptions(compat="code"))
-    assert (made.options.width, made.options.memory_size, made.options.threshold) == (3, 5, 0.0025)
-    assert made.is_fitted
-    assert made.input.targets == (8,)
+def test_the_structure_is_inferred_from_published_weights():
+    detector = MemAE.from_reference([narrow_state()], MemAEOptions(compat="code"))
+    assert (detector.options.width, detector.options.memory_size, detector.options.threshold) == (3, 5, 0.0025)
+    assert detector.is_fitted
+    assert detector.input.targets == (8,)
     assert MemAE.from_reference([narrow_state(memory=0)], MemAEOptions()).net.memory is None
-    with pytest.raises(ConfigError, match=r"memory 9: the weights have 5"):
+    with pytest.raises(ConfigError, match="memory_size=9: the weights have 5"):
         MemAE.from_reference([narrow_state()], MemAEOptions(memory_size=9))
 
 
-def test_other_weights_are_refused():
-    made = MemAE.create(width=3, memory_size=5, spec=clips(16, 16))
+def test_other_weights_are_rejected():
+    detector = MemAE.create(width=3, memory_size=5, spec=clips(16, 16))
     with pytest.raises(WeightsError, match=r"1 missing: memory"):
-        made.load_reference_state_dict({k: v for k, v in narrow_state().items() if "mem_rep" not in k})
-    assert not made.is_fitted
+        detector.load_reference_state_dict({k: v for k, v in narrow_state().items() if "mem_rep" not in k})
+    assert not detector.is_fitted
     with pytest.raises(WeightsError, match="expected one file of MemAE"):
         MemAE.from_reference([{"weight": torch.zeros(3)}], MemAEOptions())

@@ -9,7 +9,7 @@ from torch import nn
 from offnormal.backbones.base import Backbone, WeightCard
 from offnormal.backbones.images import TimmBackbone
 from offnormal.detectors.padim import Padim, PadimOptions, concat_features
-from offnormal.detectors.parts.maps import nearest
+from offnormal.detectors.parts.maps import min_distance
 from offnormal.errors import ConfigError, FitError
 from offnormal.metrics import image, pixel
 from offnormal.types import InputSpec, Resize
@@ -44,13 +44,13 @@ class ToyPadim(Padim):
 SPEC = InputSpec(size=(32, 48))
 
 
-def pictures(n, seed=0):
+def images(n, seed=0):
     return torch.rand(n, 3, 32, 48, generator=torch.Generator().manual_seed(seed))
 
 
 def toy(n=30, **options):
     detector = ToyPadim(PadimOptions(**options), SPEC)
-    for batch in torch.split(pictures(n), 7):
+    for batch in torch.split(images(n), 7):
         detector.update(batch)
     return detector
 
@@ -63,7 +63,7 @@ def test_concatenation_is_bit_equal_to_the_reference(golden):
 
 
 def resnet18_by_recipe(seed):
-    """The reference's end-to-end weights, made from numbers."""
+    """The reference's end-to-end weights, from a numeric recipe."""
     from torchvision.models import resnet18
 
     state = resnet18(weights=None).state_dict()
@@ -142,12 +142,12 @@ def test_halves_merged_equal_the_whole(options, n):
         ToyPadim(PadimOptions(**options), SPEC),
         ToyPadim(PadimOptions(**options), SPEC),
     )
-    first.update(pictures(n)[: n // 2])
-    second.update(pictures(n)[n // 2 :])
+    first.update(images(n)[: n // 2])
+    second.update(images(n)[n // 2 :])
     first.merge(second)
     whole.finish()
     first.finish()
-    test = pictures(4, seed=9)
+    test = images(4, seed=9)
     with torch.inference_mode():
         a, b = whole(test), first(test)
     torch.testing.assert_close(a.map, b.map, rtol=1e-3, atol=1e-3)
@@ -157,7 +157,7 @@ def test_halves_merged_equal_the_whole(options, n):
 @pytest.mark.parametrize("n", [6, 40])
 @pytest.mark.parametrize("reduce", ["none", "random", "pca"])
 def test_maps_equal_a_naive_computation_in_float64(reduce, n):
-    """Grid, channels, covariance with the relative ridge, distance, upsampling and blur by plain numpy and scipy."""
+    """Grid, channels, covariance with relative ridge, distance, upsampling, and blur in plain numpy and scipy."""
     from scipy.ndimage import gaussian_filter
 
     detector = toy(n, reduce=reduce, **({} if reduce == "none" else {"features": 5}))
@@ -169,7 +169,7 @@ def test_maps_equal_a_naive_computation_in_float64(reduce, n):
             rows = rows[:, detector.chosen_0.numpy()]
         return rows  # (N, D, 4, 6)
 
-    train, test = embed(pictures(n)), embed(pictures(3, seed=8))
+    train, test = embed(images(n)), embed(images(3, seed=8))
     if reduce == "pca":
         flat = train.transpose(0, 2, 3, 1).reshape(-1, 12)
         directions = np.linalg.eigh(np.cov(flat, rowvar=False))[1][:, -5:]
@@ -186,20 +186,20 @@ def test_maps_equal_a_naive_computation_in_float64(reduce, n):
     )[:, 0]
     expected = np.stack([gaussian_filter(m, 4) for m in enlarged.numpy()])
     detector.finish()
-    output = detector(pictures(3, seed=8))
+    output = detector(images(3, seed=8))
     np.testing.assert_allclose(output.map[:, 0], expected, rtol=2e-3)
     np.testing.assert_allclose(output.score[:, 0], expected.max((1, 2)), rtol=2e-3)
 
 
 @pytest.mark.parametrize("n", [30, 60])
-def test_left_out_scores_with_default_options_equal_refitting_but_for_the_ridge(n):
+def test_leave_one_out_scores_with_default_options_equal_refitting_except_for_the_ridge(n):
     detector = toy(n)
-    left_out = torch.cat([output.score for output in detector.leave_one_out(detector.embed(pictures(n)))])
+    left_out = torch.cat([output.score for output in detector.leave_one_out(detector.embed(images(n)))])
     for i in (0, 11):
         other = ToyPadim(PadimOptions(), SPEC)
-        other.update(torch.cat([pictures(n)[:i], pictures(n)[i + 1 :]]))
+        other.update(torch.cat([images(n)[:i], images(n)[i + 1 :]]))
         other.finish()
-        torch.testing.assert_close(left_out[i : i + 1], other(pictures(n)[i : i + 1]).score, rtol=0.02, atol=0)
+        torch.testing.assert_close(left_out[i : i + 1], other(images(n)[i : i + 1]).score, rtol=0.02, atol=0)
 
 
 def test_the_sum_of_maps_is_the_sum_of_the_maps_of_each_layer():
@@ -218,15 +218,15 @@ def test_the_sum_of_maps_is_the_sum_of_the_maps_of_each_layer():
                 return of()
 
         single = OfOne(PadimOptions(), SPEC)
-        single.update(pictures(30))
+        single.update(images(30))
         single.finish()
-        singles.append(single(pictures(2, seed=3)).map)
-    torch.testing.assert_close(summed(pictures(2, seed=3)).map, singles[0] + singles[1], rtol=1e-4, atol=1e-4)
+        singles.append(single(images(2, seed=3)).map)
+    torch.testing.assert_close(summed(images(2, seed=3)).map, singles[0] + singles[1], rtol=1e-4, atol=1e-4)
 
 
-def test_principal_components_are_the_directions_of_most_variance():
+def test_principal_components_are_the_directions_of_largest_variance():
     detector = toy(reduce="pca", features=3)
-    rows = detector.embed(pictures(30)).view(-1, 12).double().numpy()
+    rows = detector.embed(images(30)).view(-1, 12).double().numpy()
     detector.finish()
     values, vectors = np.linalg.eigh(np.cov(rows, rowvar=False))
     overlap = np.abs(vectors[:, -3:].T @ detector.components_0.double().numpy())
@@ -234,7 +234,7 @@ def test_principal_components_are_the_directions_of_most_variance():
     assert values[-1] > values[0]
 
 
-def test_channels_are_chosen_once_and_by_seed():
+def test_the_seed_selects_the_channels():
     a, b, c = (toy(reduce="random", features=4, seed=s) for s in (1, 1, 2))
     assert torch.equal(a.chosen_0, b.chosen_0)
     assert not torch.equal(a.chosen_0, c.chosen_0)
@@ -245,41 +245,41 @@ def test_channels_are_chosen_once_and_by_seed():
 
 def test_selecting_before_upsampling_equals_selecting_after():
     chosen = toy(reduce="random", features=6, grid_stride=4, seed=3)
-    features = chosen.backbone(pictures(2))
+    features = chosen.backbone(images(2))
     expected = concat_features(list(features.values()))[:, chosen.chosen_0]
-    assert torch.equal(chosen.embed(pictures(2)), expected.permute(0, 2, 3, 1).flatten(1))
+    assert torch.equal(chosen.embed(images(2)), expected.permute(0, 2, 3, 1).flatten(1))
 
 
-def test_left_out_scores_equal_refitting_without_the_image():
+def test_leave_one_out_scores_equal_refitting_without_the_image():
     detector = toy(12, eps_relative=False)
-    embedding = detector.embed(pictures(12))
+    embedding = detector.embed(images(12))
     left_out = torch.cat([output.score for output in detector.leave_one_out(embedding)])
     for i in (0, 7):
         other = ToyPadim(PadimOptions(eps_relative=False), SPEC)
-        other.update(torch.cat([pictures(12)[:i], pictures(12)[i + 1 :]]))
+        other.update(torch.cat([images(12)[:i], images(12)[i + 1 :]]))
         other.finish()
-        torch.testing.assert_close(left_out[i : i + 1], other(pictures(12)[i : i + 1]).score, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(left_out[i : i + 1], other(images(12)[i : i + 1]).score, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(
     ("options", "rtol"),
     [({"neighbors": 3}, 1e-3), ({"rank": 2}, 0.1), ({"shrinkage": 0.3}, 0.03), ({"shrinkage": "auto"}, 0.03)],
 )
-def test_left_out_scores_come_near_refitting_without_the_image(options, rtol):
-    """Exact with neighbors; else but for what is chosen once from all images, such as directions."""
+def test_leave_one_out_scores_approximate_refitting_without_the_image(options, rtol):
+    """Exact with neighbors; otherwise except for choices made from all images, such as directions."""
     detector = toy(40, eps_relative=False, **options)
-    embedding = detector.embed(pictures(40))
+    embedding = detector.embed(images(40))
     left_out = torch.cat([output.score for output in detector.leave_one_out(embedding)])
     for i in (0, 7):
         other = ToyPadim(PadimOptions(eps_relative=False, **options), SPEC)
-        other.update(torch.cat([pictures(40)[:i], pictures(40)[i + 1 :]]))
+        other.update(torch.cat([images(40)[:i], images(40)[i + 1 :]]))
         other.finish()
-        found = other(pictures(40)[i : i + 1]).score
-        torch.testing.assert_close(left_out[i : i + 1], found, rtol=rtol, atol=1e-3)
+        score = other(images(40)[i : i + 1]).score
+        torch.testing.assert_close(left_out[i : i + 1], score, rtol=rtol, atol=1e-3)
 
 
-def test_neighbors_take_the_least_distance_of_the_models_around():
-    detector, x = toy(neighbors=3), pictures(3)
+def test_neighbors_use_the_smallest_distance_around():
+    detector, x = toy(neighbors=3), images(3)
     detector.finish()
     (features,) = detector._split(detector.embed(x))
     gaussian = detector.gaussians[0]
@@ -290,15 +290,15 @@ def test_neighbors_take_the_least_distance_of_the_models_around():
             for k in range(max(0, i - 1), min(height, i + 2))
             for m in range(max(0, j - 1), min(width, j + 2))
         ]
-        found = nearest(features, gaussian.mahalanobis, 1)[:, i, j]
-        torch.testing.assert_close(found, torch.stack(around).amin(0))
+        distances = min_distance(features, gaussian.mahalanobis, 1)[:, i, j]
+        torch.testing.assert_close(distances, torch.stack(around).amin(0))
 
 
 def test_top_pooling_is_the_mean_of_the_highest_values():
     highest, top = toy(), toy(pool="top", top_share=0.1)
     for detector in (highest, top):
         detector.finish()
-    x = pictures(3)
+    x = images(3)
     torch.testing.assert_close(highest(x).score[:, 0], highest(x).map.amax((1, 2, 3)))
     expected = top(x).map.flatten(1).sort(descending=True).values[:, : round(0.1 * 32 * 48)].mean(1)
     torch.testing.assert_close(top(x).score[:, 0], expected)
@@ -310,9 +310,9 @@ def test_an_ignored_region_never_counts():
     region[:, :20] = True
     detector = ToyPadim(PadimOptions(), SPEC)
     detector.ignore(region)
-    detector.update(pictures(30))
+    detector.update(images(30))
     detector.finish()
-    test = pictures(2, seed=5)
+    test = images(2, seed=5)
     changed = test.clone()
     changed[:, :, 4:28, 0:8] = 0
     with torch.inference_mode():
@@ -323,7 +323,7 @@ def test_an_ignored_region_never_counts():
     assert not torch.allclose(detector(changed).map[..., 24:], before.map[..., 24:])
 
 
-def test_an_ignored_region_must_fit_and_leave_something():
+def test_an_ignored_region_must_have_the_input_size_and_leave_pixels():
     detector = ToyPadim(PadimOptions(), SPEC)
     with pytest.raises(ConfigError, match="expected"):
         detector.ignore(torch.zeros(3, 3, dtype=torch.bool))
@@ -332,11 +332,11 @@ def test_an_ignored_region_must_fit_and_leave_something():
 
 
 def test_wrong_options_are_explained():
-    with pytest.raises(ConfigError, match="12 channels"):
+    with pytest.raises(ConfigError, match="the layers have 12 channels"):
         toy(reduce="random", features=13)
     with pytest.raises(ConfigError, match="--reduce"):
         toy(features=5)
-    with pytest.raises(ConfigError, match="RGB"):
+    with pytest.raises(ConfigError, match="expects channels=3, frames=1"):
         ToyPadim(PadimOptions(), InputSpec(size=(32, 32), channels=1))
 
 
@@ -346,12 +346,12 @@ def test_the_input_nests_the_grids_of_the_layers():
     assert Padim.input_multiple(PadimOptions(grid_stride=32)) == 32
 
 
-def test_the_backbone_is_cut_behind_the_last_layer_used():
+def test_the_backbone_is_cut_after_the_last_used_layer():
     full, short = TimmBackbone("efficientnet_lite0"), TimmBackbone("efficientnet_lite0", ["blocks.1"])
     assert sum(p.numel() for p in short.parameters()) < 0.05 * sum(p.numel() for p in full.parameters())
 
 
-def test_numbers_that_a_flag_gives_as_text_are_read(parts, tmp_path):
+def test_numbers_as_text_are_parsed(parts, tmp_path):
     from offnormal.cli.main import run
 
     assert PadimOptions(neighbors="3").neighbors == 3

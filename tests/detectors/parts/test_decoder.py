@@ -11,7 +11,7 @@ from offnormal.errors import ConfigError
 
 
 class Stages(Encoder):
-    """Convolutions, or poolings that drop the last odd position, with these strides one after the other."""
+    """Convolutions, or poolings that drop the last odd position, with these strides in sequence."""
 
     def __init__(self, strides, channels=6, pooled=False, kernel=3):
         super().__init__()
@@ -23,17 +23,17 @@ class Stages(Encoder):
             for n, stride in enumerate(strides)
         )
         self.channels = {f"s{n}": 2 if pooled else channels for n in range(len(strides))}
-        so_far = list(itertools.accumulate(strides, lambda a, b: tuple(x * y for x, y in zip(a, b, strict=True))))
-        self.strides = {f"s{n}": stride for n, stride in enumerate(so_far)}
+        totals = list(itertools.accumulate(strides, lambda a, b: tuple(x * y for x, y in zip(a, b, strict=True))))
+        self.strides = {f"s{n}": stride for n, stride in enumerate(totals)}
 
     def forward(self, x):
-        found = {}
+        stages = {}
         for n, layer in enumerate(self.layers):
-            found[f"s{n}"] = x = layer(x)
-        return found
+            stages[f"s{n}"] = x = layer(x)
+        return stages
 
 
-def back(encoder, decoder, size):
+def round_trip(encoder, decoder, size):
     x = torch.rand(2, 2, *size)
     stages = encoder(x)
     return decode(decoder, list(stages.values())[-1], stages, x)
@@ -41,34 +41,34 @@ def back(encoder, decoder, size):
 
 @pytest.mark.parametrize("pooled", [False, True])
 @pytest.mark.parametrize("stride", [1, 2, 3, 4, 5, 6])
-def test_every_length_comes_back(stride, pooled):
+def test_every_length_is_restored(stride, pooled):
     encoder = Stages([(stride,), (2,)], pooled=pooled).eval()
     decoder = Decoder(encoder, 2, slope=0).eval()
     for length in range(2 * stride if pooled else 2, 40):
-        assert back(encoder, decoder, (length,)).shape == (2, 2, length)
+        assert round_trip(encoder, decoder, (length,)).shape == (2, 2, length)
 
 
 @pytest.mark.parametrize("size", [(16, 32, 48), (15, 31, 45), (10, 60, 90), (1, 17, 16), (3, 33, 50)])
-def test_clips_of_every_size_come_back_by_one_decoder(size):
+def test_one_decoder_restores_clips_of_every_size(size):
     encoder = Stages([(1, 2, 2), (2, 2, 2), (2, 2, 2), (2, 2, 2)]).eval()
-    assert back(encoder, Decoder(encoder, 2).eval(), size).shape[2:] == size
+    assert round_trip(encoder, Decoder(encoder, 2).eval(), size).shape[2:] == size
 
 
-def test_output_padding_is_the_rules():
+def test_output_padding_restores_the_sizes():
     encoder = _PlainEncoder(1, (4, 8, 8), ((2, 2),) * 3, (1, 3, 3), 0.0).eval()
     decoder = Decoder(encoder, 1, (8, 4))
-    seen = []
+    sizes = []
     for layer in decoder:
         if isinstance(layer, nn.ConvTranspose2d):
-            layer.register_forward_hook(lambda layer, args, kwargs, out: seen.append(out.shape[2]), with_kwargs=True)
+            layer.register_forward_hook(lambda layer, args, kwargs, out: sizes.append(out.shape[2]), with_kwargs=True)
     x = torch.rand(2, 1, 28, 28)
     stages = encoder(x)
     assert [features.shape[2] for features in stages.values()] == [14, 7, 4]
     decode(decoder, stages["stage3"], stages, x)
-    assert seen == [7, 14, 28]  # output padding 0, 1, 1
+    assert sizes == [7, 14, 28]  # output padding 0, 1, 1
 
 
-def test_blocks_mirror_the_strides_with_time_in_the_deepest():
+def test_blocks_mirror_the_strides_with_time_first():
     decoder = Decoder(Stages([(8, 2, 2), (1, 4, 4), (1, 1, 1), (1, 2, 2)]), 1)
     strides = [layer.stride for layer in decoder if isinstance(layer, nn.ConvTranspose3d)]
     assert strides == [(1, 2, 2), (1, 2, 2), (1, 2, 2), (2, 1, 1), (2, 1, 1), (2, 2, 2)]
@@ -79,7 +79,7 @@ def test_blocks_mirror_the_strides_with_time_in_the_deepest():
     ("channels", "expected"),
     [(2048, [1024, 512, 256, 128, 1]), (512, [256, 128, 96, 96, 1]), (64, [64, 64, 64, 64, 1])],
 )
-def test_channels_are_halved_down_to_the_first_ones(channels, expected):
+def test_channels_are_halved_down_to_the_minimum(channels, expected):
     class Wide(Stages):
         def __init__(self):
             super().__init__([(1, 2, 2)] * 5, channels=1)
@@ -90,7 +90,7 @@ def test_channels_are_halved_down_to_the_first_ones(channels, expected):
     assert [layer.out_channels for layer in decoder if isinstance(layer, nn.ConvTranspose3d)] == expected
 
 
-def test_blocks_say_what_each_makes_of_what():
+def test_blocks_describe_inputs_and_outputs():
     encoder = Stages([(1, 2), (2, 4)], channels=6)
     first, second, third = Decoder(encoder, 2, (5, 4)).blocks([(15, 30), (15, 15)])
     assert (first.channels, first.reads, first.size, first.stride) == (5, (8, 4), (8, 8), (1, 2))
@@ -99,7 +99,7 @@ def test_blocks_say_what_each_makes_of_what():
     assert [block.output_padding for block in (first, second, third)] == [(0, 1), (0, 0), (0, 1)]
 
 
-def test_trying_changes_nothing():
+def test_checking_sizes_changes_nothing():
     encoder = _PlainEncoder(1, (4, 8), ((2, 2),) * 2, (3, 3), 0.0).train()
     decoder = Decoder(encoder, 1, (4,)).train()
     before = [value.clone() for value in (*encoder.buffers(), *decoder.buffers())]
@@ -113,22 +113,22 @@ def test_kernels_leave_no_holes():
     assert decoder[0].kernel_size == (5, 7)
 
 
-def test_what_does_not_come_back_is_refused():
+def test_sizes_that_are_not_restored_are_rejected():
     encoder = Stages([(2, 2), (2, 2)])
     decoder = Decoder(encoder, 2)
     check_sizes(encoder.eval(), decoder.eval(), (2, 40, 41))
-    with pytest.raises(ConfigError, match=r"2 channel\(s\).*expected the same size and 3|cannot take it"):
+    with pytest.raises(ConfigError, match=r"channels=2, expected the same size with channels=3|do not accept it"):
         check_sizes(encoder, decoder, (3, 40, 40))
     encoder.channels = {"s0": 6, "s1": 7}
-    with pytest.raises(ConfigError, match="whose channels and strides are those of its stages"):
+    with pytest.raises(ConfigError, match="declares the channels and strides of its stages"):
         check_sizes(encoder, Decoder(encoder, 2).eval(), (2, 40, 40))
     encoder.strides = {"s0": (2, 2), "s1": (3, 3)}
-    with pytest.raises(ConfigError, match="expected whole multiples"):
+    with pytest.raises(ConfigError, match="expected multiples of the strides"):
         Decoder(encoder, 2)
 
 
-def test_widths_must_be_as_many_as_blocks():
+def test_the_number_of_widths_must_match_the_blocks():
     with pytest.raises(ConfigError, match="3 widths for 2 blocks"):
         Decoder(Stages([(2, 2), (2, 2)]), 2, (4, 4, 4))
-    with pytest.raises(ConfigError, match="nothing to decode"):
+    with pytest.raises(ConfigError, match="expected a stride above 1"):
         Decoder(Stages([(1, 1)]), 2)

@@ -23,7 +23,7 @@ def naive_ridge(x, eps, relative):
 
 
 def naive_distances(train, test, eps=0.01, ridge=None):
-    """Position by position with numpy in float64, as the reference does it."""
+    """Position by position with numpy in float64, as in the reference."""
     out = np.zeros((len(test), *test.shape[2:]))
     ridge = np.full(train.shape[1], eps) if ridge is None else ridge
     for i in range(train.shape[2]):
@@ -93,7 +93,7 @@ def test_distances_equal_a_naive_loop(n, relative):
 
 @pytest.mark.parametrize(("precision", "rtol"), [(torch.float16, 1e-3), (torch.bfloat16, 1e-2)])
 @pytest.mark.parametrize("n", [20, 300])
-def test_half_precision_factors_are_half_as_large_and_move_distances_by_little(precision, rtol, n):
+def test_half_precision_factors_change_distances_little(precision, rtol, n):
     train, test = sample(n, channels=80, dtype=torch.float32), sample(6, channels=80, seed=1, dtype=torch.float32)
     exact = fitted(train, relative=True)
     rounded = fitted(train, relative=True, precision=precision)
@@ -108,18 +108,18 @@ def test_half_precision_factors_are_half_as_large_and_move_distances_by_little(p
 
 
 def shrunk(train, share, eps=0.05):
-    """Covariances (P, D, D) drawn toward the ridge with the same trace, naively in float64."""
+    """Covariances (P, D, D) shrunk toward the ridge with the same trace, naively in float64."""
     rows = train.transpose(2, 3, 0, 1).reshape(-1, *train.shape[:2])
-    found = []
+    covariances = []
     for x in rows:
         covariance = np.cov(x, rowvar=False)
         mean_variance = np.trace(covariance) / len(covariance)
-        found.append((1 - share) * covariance + (eps + share * mean_variance) * np.eye(len(covariance)))
-    return np.stack(found)
+        covariances.append((1 - share) * covariance + (eps + share * mean_variance) * np.eye(len(covariance)))
+    return np.stack(covariances)
 
 
 @pytest.mark.parametrize("n", [3, 5, 40])
-def test_shrinkage_draws_covariances_toward_a_multiple_of_the_ridge(n):
+def test_shrinkage_moves_covariances_toward_a_multiple_of_the_ridge(n):
     train, test = sample(n), sample(4, seed=1)
     gaussian = fitted(train, eps=0.05, shrinkage=0.3)
     expected = shrunk(train.numpy(), 0.3)
@@ -133,43 +133,43 @@ def test_shrinkage_draws_covariances_toward_a_multiple_of_the_ridge(n):
 def test_shrinkage_auto_is_the_oracle_approximation(n):
     x = sample(n, grid=(1, 1))
     s = np.cov(x[:, :, 0, 0].numpy(), rowvar=False) / 0.05
-    d, own, trace = 6, np.trace(s @ s), np.trace(s)
-    rho = min(1, ((1 - 2 / d) * own + trace**2) / ((n + 1 - 2 / d) * (own - trace**2 / d)))
+    d, squares_sum, trace = 6, np.trace(s @ s), np.trace(s)
+    rho = min(1, ((1 - 2 / d) * squares_sum + trace**2) / ((n + 1 - 2 / d) * (squares_sum - trace**2 / d)))
     np.testing.assert_allclose(fitted(x, eps=0.05, shrinkage="auto").covariance(), shrunk(x.numpy(), rho), rtol=1e-8)
 
 
 @pytest.mark.parametrize("n", [4, 5, 40])
 @pytest.mark.parametrize("shrinkage", [0.0, 0.2])
-def test_a_rank_keeps_the_largest_variances_and_gives_the_others_the_ridge(n, shrinkage):
+def test_a_rank_stores_the_largest_variances_and_uses_the_ridge_elsewhere(n, shrinkage):
     train, test = sample(n), sample(4, seed=1)
     gaussian = fitted(train, eps=0.05, rank=2, shrinkage=shrinkage)
     values, vectors = np.linalg.eigh(shrunk(train.numpy(), shrinkage))
     floor = 0.05 + shrinkage * np.array([np.trace(c) for c in shrunk(train.numpy(), 0, eps=0)]) / 6
     values[:, :-2] = floor[:, None]
-    kept = (vectors * values[:, None]) @ vectors.transpose(0, 2, 1)
-    np.testing.assert_allclose(gaussian.covariance(), kept, rtol=1e-7, atol=1e-9)
+    rank = (vectors * values[:, None]) @ vectors.transpose(0, 2, 1)
+    np.testing.assert_allclose(gaussian.covariance(), rank, rtol=1e-7, atol=1e-9)
     z = (test - train.mean(0)).permute(2, 3, 0, 1).flatten(0, 1).numpy()
-    naive = np.sqrt(np.einsum("pnd,pde,pne->np", z, np.linalg.inv(kept), z)).reshape(4, 3, 4)
+    naive = np.sqrt(np.einsum("pnd,pde,pne->np", z, np.linalg.inv(rank), z)).reshape(4, 3, 4)
     np.testing.assert_allclose(gaussian.mahalanobis(test), naive, rtol=1e-7)
 
 
-def test_a_rank_beyond_what_was_seen_changes_nothing():
+def test_a_rank_above_the_number_of_samples_changes_nothing():
     train, test = sample(5), sample(4, seed=1)
     torch.testing.assert_close(fitted(train, rank=6).mahalanobis(test), fitted(train).mahalanobis(test))
 
 
 @pytest.mark.parametrize("n", [5, 8, 60])
-def test_a_probe_is_measured_by_the_gaussian_that_has_not_seen_the_sample(n):
+def test_a_probe_is_measured_without_the_sample(n):
     x, probe = sample(n, seed=4), sample(n, seed=9)
     gaussian = PositionGaussian(eps=0.01)
     gaussian.update(x)
-    found = gaussian.leave_one_out(x, probe)
+    distances = gaussian.leave_one_out(x, probe)
     for i in (0, n - 1):
         expected = naive_distances(np.delete(x.numpy(), i, axis=0), probe[i : i + 1].numpy())
-        np.testing.assert_allclose(found[i : i + 1], expected, rtol=1e-6)
+        np.testing.assert_allclose(distances[i : i + 1], expected, rtol=1e-6)
 
 
-def test_many_positions_keep_their_samples_and_factors_in_half_precision(monkeypatch):
+def test_many_positions_store_samples_and_factors_in_half_precision(monkeypatch):
     from offnormal.detectors.parts import gaussian as module
 
     train, test = sample(8, channels=40, dtype=torch.float32), sample(3, channels=40, seed=1, dtype=torch.float32)
@@ -194,25 +194,25 @@ def test_relative_eps_makes_distances_independent_of_the_scale_of_channels():
     torch.testing.assert_close(few, fitted(train[:4], relative=True).mahalanobis(test))
 
 
-def test_a_channel_that_never_varies_counts_as_if_it_varied_by_a_ten_thousandth_of_the_mean():
+def test_a_constant_channel_has_a_minimum_variance():
     train, test = sample(20), sample(3, seed=2)
     train[:, 2] = 4.0
     variance = train.numpy().var(axis=0, ddof=1).mean(axis=(1, 2))
     ridge = 0.01 * np.where(variance > 0, variance, 1e-4 * variance.mean())
-    found = fitted(train, relative=True).mahalanobis(test)
-    np.testing.assert_allclose(found, naive_distances(train.numpy(), test.numpy(), ridge=ridge), rtol=1e-8)
+    distances = fitted(train, relative=True).mahalanobis(test)
+    np.testing.assert_allclose(distances, naive_distances(train.numpy(), test.numpy(), ridge=ridge), rtol=1e-8)
 
 
-def test_factors_of_more_than_the_limit_in_bytes_are_kept_in_half_precision(monkeypatch):
+def test_factors_above_the_size_limit_are_stored_in_half_precision(monkeypatch):
     from offnormal.detectors.parts import gaussian as module
 
     monkeypatch.setattr(module, "_LARGE_BYTES", 1000)
     automatic = PositionGaussian(precision="auto")
-    assert automatic._stored(torch.float32, 250) == torch.float32  # of 4 bytes each
-    assert automatic._stored(torch.float32, 251) == torch.float16
+    assert automatic._storage_dtype(torch.float32, 250) == torch.float32  # of 4 bytes each
+    assert automatic._storage_dtype(torch.float32, 251) == torch.float16
 
 
-def test_a_channel_that_never_varies_keeps_distances_finite():
+def test_a_constant_channel_gives_finite_distances():
     train = sample(20)
     train[:, 2] = 4.0
     for n in (4, 20):
@@ -245,17 +245,17 @@ def test_float32_accumulation_survives_a_large_mean():
 
 
 @pytest.mark.parametrize("n", [4, 9, 30])
-def test_without_equals_a_fit_on_the_others(n):
+def test_without_equals_a_fit_on_the_remaining_samples(n):
     x = sample(n)
-    whole, part, rest = PositionGaussian(), PositionGaussian(), PositionGaussian()
+    whole, part, remaining = PositionGaussian(), PositionGaussian(), PositionGaussian()
     whole.update(x)
     part.update(x[:2])
-    rest.update(x[2:])
-    left = whole.without(part)
-    torch.testing.assert_close(left.covariance(), rest.covariance())
-    left.finish()
-    rest.finish()
-    torch.testing.assert_close(left.mahalanobis(x), rest.mahalanobis(x))
+    remaining.update(x[2:])
+    count = whole.without(part)
+    torch.testing.assert_close(count.covariance(), remaining.covariance())
+    count.finish()
+    remaining.finish()
+    torch.testing.assert_close(count.mahalanobis(x), remaining.mahalanobis(x))
 
 
 @pytest.mark.parametrize(
@@ -268,34 +268,34 @@ def test_without_equals_a_fit_on_the_others(n):
         (60, torch.float32, 1e-4),
     ],
 )
-def test_leaving_one_out_equals_refitting_without_it(n, dtype, rtol):
+def test_leave_one_out_equals_refitting_without_the_sample(n, dtype, rtol):
     x = sample(n, seed=4, dtype=dtype)
     gaussian = PositionGaussian(eps=0.01)
     gaussian.update(x)
     left_out = gaussian.leave_one_out(x)
     for i in range(n):
-        others = np.delete(x.double().numpy(), i, axis=0)
-        expected = naive_distances(others, x[i : i + 1].double().numpy())
+        remaining = np.delete(x.double().numpy(), i, axis=0)
+        expected = naive_distances(remaining, x[i : i + 1].double().numpy())
         np.testing.assert_allclose(left_out[i : i + 1], expected, rtol=rtol)
 
 
 @pytest.mark.parametrize("n", [5, 40])
-def test_leaving_one_out_shrinks_the_covariance_of_the_others_towards_what_all_say(n):
+def test_leave_one_out_shrinks_the_other_covariances_toward_the_common_one(n):
     x = sample(n, grid=(1, 2), seed=4)
     gaussian = PositionGaussian(eps=0.05, shrinkage=0.3)
     gaussian.update(x)
     left_out = gaussian.leave_one_out(x)
-    for place in range(2):
-        rows = x[:, :, 0, place].numpy()
+    for position in range(2):
+        rows = x[:, :, 0, position].numpy()
         floor = 0.05 + 0.3 * np.cov(rows, rowvar=False).trace() / 6
         for i in range(n):
             others = np.delete(rows, i, axis=0)
             z = rows[i] - others.mean(0)
             covariance = 0.7 * np.cov(others, rowvar=False) + floor * np.eye(6)
-            assert left_out[i, 0, place] == pytest.approx(np.sqrt(z @ np.linalg.inv(covariance) @ z), rel=1e-8)
+            assert left_out[i, 0, position] == pytest.approx(np.sqrt(z @ np.linalg.inv(covariance) @ z), rel=1e-8)
 
 
-def test_in_sample_distances_flatter_where_left_out_ones_do_not():
+def test_in_sample_distances_are_biased_and_leave_one_out_distances_are_not():
     x, fresh = sample(14, channels=12, seed=5), sample(200, channels=12, seed=6)
     gaussian = PositionGaussian()
     gaussian.update(x)
@@ -324,7 +324,7 @@ def test_pooled_moments_are_those_of_all_positions_together(n):
     np.testing.assert_allclose(gaussian.pooled_moments(), np.cov(rows, rowvar=False, bias=True), rtol=1e-9)
 
 
-def test_keeping_the_statistics_allows_to_go_on():
+def test_with_keep_fitting_can_continue():
     x = sample(30)
     gaussian = PositionGaussian()
     gaussian.update(x[:20])
@@ -347,7 +347,7 @@ def test_errors_say_what_to_do():
         gaussian.finish()
     with pytest.raises(FitError, match="at least 3"):
         gaussian.leave_one_out(sample(1))
-    with pytest.raises(FitError, match="those before were"):
+    with pytest.raises(FitError, match="as before"):
         gaussian.update(sample(1, channels=5))
     with pytest.raises(FitError, match="expected"):
         gaussian.update(torch.zeros(3, 4))
@@ -357,7 +357,7 @@ def test_errors_say_what_to_do():
         gaussian.update(sample(1))
 
 
-def test_features_that_are_not_finite_are_refused():
+def test_features_that_are_not_finite_are_rejected():
     x = sample(9)
     x[3, 1, 0, 0] = float("nan")
     gaussian = PositionGaussian()

@@ -7,10 +7,10 @@ from scipy.ndimage import gaussian_filter
 from offnormal.detectors.parts.maps import (
     _bilinear_matrix,
     concat_features,
+    concat_on_grid,
     enlarge_and_smooth,
-    neighbors,
-    on_grid,
     select_channels,
+    shifted_neighbors,
     smooth,
     smooth_within,
 )
@@ -18,7 +18,7 @@ from offnormal.detectors.parts.maps import (
 
 @pytest.mark.parametrize("shape", [(64, 64), (37, 80), (5, 9), (1, 7)])
 @pytest.mark.parametrize("sigma", [4.0, 1.3])
-def test_smooth_equals_scipy_also_where_the_kernel_is_wider_than_the_map(shape, sigma):
+def test_smooth_equals_scipy_even_with_a_kernel_wider_than_the_map(shape, sigma):
     maps = torch.from_numpy(np.random.default_rng(0).normal(size=(3, *shape)))
     expected = np.stack([gaussian_filter(m, sigma) for m in maps.numpy()])
     np.testing.assert_allclose(smooth(maps, sigma).numpy(), expected, atol=1e-12)
@@ -71,13 +71,13 @@ def test_enlarge_and_smooth_equals_its_two_steps_on_rectangles():
     )
 
 
-def test_ignored_pixels_neither_count_nor_show():
+def test_ignored_pixels_affect_neither_scores_nor_maps():
     maps = torch.rand(2, 12, 14, dtype=torch.float64)
     ignored = torch.zeros(12, 14, dtype=torch.bool)
     ignored[:, 9:] = True
-    found = smooth_within(maps, ignored, 2.0)
-    assert torch.equal(found, smooth_within(torch.where(ignored, 9.0, maps), ignored, 2.0))
-    assert not found[:, ignored].any()
+    smoothed = smooth_within(maps, ignored, 2.0)
+    assert torch.equal(smoothed, smooth_within(torch.where(ignored, 9.0, maps), ignored, 2.0))
+    assert not smoothed[:, ignored].any()
     level = smooth_within(torch.ones(1, 12, 14, dtype=torch.float64), ignored, 2.0)
     torch.testing.assert_close(level[:, ~ignored], torch.ones(1, 108, dtype=torch.float64))
     assert torch.equal(smooth_within(maps, None, 2.0), smooth(maps, 2.0))
@@ -89,7 +89,7 @@ def layers():
 
 
 def naive(features, grid):
-    """Cell by cell."""
+    """Average or repeat cell by cell."""
     out = torch.zeros(2, *grid, sum(f.shape[1] for f in features))
     for i in range(grid[0]):
         for j in range(grid[1]):
@@ -110,14 +110,14 @@ def naive(features, grid):
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_layers_are_repeated_or_averaged_onto_the_grid(grid, layout):
     features = [f.contiguous(memory_format=layout) for f in layers()]
-    found = on_grid(features, grid)
-    assert found.is_contiguous()
-    torch.testing.assert_close(found, naive(features, grid))
+    embedding = concat_on_grid(features, grid)
+    assert embedding.is_contiguous()
+    torch.testing.assert_close(embedding, naive(features, grid))
 
 
-def test_sizes_that_are_no_whole_multiples_take_the_nearest_cell():
+def test_sizes_that_are_not_multiples_use_the_nearest_cell():
     x = torch.arange(3.0).view(1, 1, 3, 1)
-    assert on_grid([x], (5, 2))[0, :, 0, 0].tolist() == [0, 0, 1, 1, 2]
+    assert concat_on_grid([x], (5, 2))[0, :, 0, 0].tolist() == [0, 0, 1, 1, 2]
 
 
 def test_selecting_equals_indexing_all_channels():
@@ -126,12 +126,12 @@ def test_selecting_equals_indexing_all_channels():
     assert torch.equal(concat_features(select_channels(layers(), chosen)), everything[:, chosen])
 
 
-def test_every_cell_meets_every_neighbor_once():
+def test_every_cell_is_paired_with_every_neighbor_once():
     x = torch.arange(12.0).view(1, 1, 3, 4)
     met = {(i, j): [] for i in range(3) for j in range(4)}
-    for models, seen, features in neighbors(x, reach=1):
-        at = torch.stack(torch.meshgrid(torch.arange(3), torch.arange(4), indexing="ij"))
-        pairs = zip(at[:, *models].flatten(1).T.tolist(), at[:, *seen].flatten(1).T.tolist(), strict=True)
+    for models, neighbors, features in shifted_neighbors(x, reach=1):
+        cells = torch.stack(torch.meshgrid(torch.arange(3), torch.arange(4), indexing="ij"))
+        pairs = zip(cells[:, *models].flatten(1).T.tolist(), cells[:, *neighbors].flatten(1).T.tolist(), strict=True)
         for (i, j), (k, m) in pairs:
             assert features[0, 0, i, j] == x[0, 0, k, m]
             met[k, m].append((i, j))

@@ -8,8 +8,8 @@ CASES = ("a5d", "b4d", "c3d", "noshrink", "allzero")
 
 
 def stored(golden, case):
-    found = golden("memae_memory")
-    values = {key.removeprefix(f"{case}__"): value for key, value in found.items() if key.startswith(f"{case}__")}
+    arrays = golden("memae_memory")
+    values = {key.removeprefix(f"{case}__"): value for key, value in arrays.items() if key.startswith(f"{case}__")}
     tensors = {key: torch.from_numpy(np.asarray(value)) for key, value in values.items()}
     return tensors, tensors["x"].requires_grad_(), tensors["mem"].requires_grad_(), float(values["lam"])
 
@@ -33,7 +33,7 @@ def naive(query, memory, shrink, cosine=False):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_it_recalls_what_the_reference_recalls(golden, case):
+def test_recalled_features_equal_the_reference(golden, case):
     expected, x, memory, shrink = stored(golden, case)
     recalled, attention = address(x, memory, shrink)
     for name, value in (("output", recalled), ("att", attention), ("entropy", entropy(attention))):
@@ -41,30 +41,30 @@ def test_it_recalls_what_the_reference_recalls(golden, case):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_gradients_are_the_references(golden, case):
+def test_gradients_equal_the_reference(golden, case):
     expected, x, memory, shrink = stored(golden, case)
     recalled, attention = address(x, memory, shrink)
     for name, value in (("pattern", (recalled * expected["out_pattern"]).sum()), ("entropy", entropy(attention))):
-        found = torch.autograd.grad(value, (x, memory), retain_graph=True)
-        for of, gradient in zip(("x", "mem"), found, strict=True):
-            wanted = expected[f"grad_{name}_{of}"]
-            torch.testing.assert_close(gradient, wanted, atol=1e-5, rtol=1e-3, msg=f"{name} {of}")
+        gradients = torch.autograd.grad(value, (x, memory), retain_graph=True)
+        for source, gradient in zip(("x", "mem"), gradients, strict=True):
+            reference = expected[f"grad_{name}_{source}"]
+            torch.testing.assert_close(gradient, reference, atol=1e-5, rtol=1e-3, msg=f"{name} {source}")
 
 
 @pytest.mark.parametrize("similarity", ["dot", "cosine"])
 @pytest.mark.parametrize("sizes", [(), (5,), (2, 3), (2, 3, 2)])
-def test_it_equals_the_paper_written_down_plainly(sizes, similarity):
+def test_addressing_equals_the_paper(sizes, similarity):
     rng = np.random.default_rng(0)
     query, memory = rng.normal(size=(2, 6, *sizes)), rng.normal(size=(9, 6))
     expected = naive(query, memory, 0.12, cosine=similarity == "cosine")
-    found = address(torch.from_numpy(query), torch.from_numpy(memory), 0.12, similarity)
-    for mine, wanted in zip(found, expected, strict=True):
-        np.testing.assert_allclose(mine.numpy(), wanted, atol=1e-12)
+    actual = address(torch.from_numpy(query), torch.from_numpy(memory), 0.12, similarity)
+    for ours, theirs in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-12)
 
 
-def test_a_position_whose_weights_are_all_cut_recalls_nothing_and_stays_finite():
+def test_a_position_without_weights_recalls_nothing_and_stays_finite():
     query = torch.zeros(1, 4, 2)
-    query[0, :, 1] = torch.tensor([9.0, 0, 0, 0])  # like the first item; the other position is like none
+    query[0, :, 1] = torch.tensor([9.0, 0, 0, 0])  # like the first item; the other position is like no item
     query.requires_grad_()
     recalled, attention = address(query, torch.eye(4), 0.5)
     assert attention.detach().sum(1).tolist() == [[0, 1]]

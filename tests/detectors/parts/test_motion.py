@@ -17,7 +17,7 @@ def clips(n, seed=0):
 
 
 def overlapping(n, apart):
-    """Clips whose first frame is the last frame of the clip `apart` before."""
+    """Clips whose first frame is the last frame of the clip `apart` positions earlier."""
     frames = torch.rand(n + apart, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     return torch.stack([frames[:n], frames[apart:]], 2)
 
@@ -38,7 +38,7 @@ def test_frames_shared_by_clips_are_computed_once(apart, count):
     assert torch.equal(frames[earlier], x[:, :, 0])
 
 
-def test_frames_are_shared_only_where_every_pixel_is_the_same():
+def test_frames_are_shared_only_if_every_pixel_is_equal():
     x = overlapping(4, 1)
     x[2, :, 0] = x[2, :, 0].flip(-1)  # the same sum
     frames, earlier = distinct_frames(x)
@@ -46,7 +46,7 @@ def test_frames_are_shared_only_where_every_pixel_is_the_same():
     assert torch.equal(frames[earlier], x[:, :, 0])
 
 
-def test_frames_of_different_videos_in_one_batch_find_their_own():
+def test_frames_of_several_videos_in_a_batch_are_matched():
     x = torch.cat([overlapping(5, 2), overlapping(4, 1).flip(-1), clips(1)[..., :8, :8]])
     frames, earlier = distinct_frames(x)
     assert torch.equal(frames[earlier], x[:, :, 0])
@@ -64,19 +64,19 @@ def test_overlap_changes_no_score():
 
 @pytest.mark.parametrize("n", [5, 40])
 def test_maps_equal_a_naive_computation_in_float64(n):
-    """Projections, their Gaussian with ridge and shrinkage, upsampling, blur and pooling by plain numpy and scipy."""
+    """Projections, their Gaussian with ridge and shrinkage, upsampling, blur, and pooling in numpy and scipy."""
     from scipy.ndimage import gaussian_filter
 
     detector = padim(n)
     appearance, motion = (getattr(detector.motion[0], name).double().numpy() for name in ("appearance", "motion"))
 
     def embed(x):
-        earlier, now = (
+        earlier, later = (
             np.concatenate([a.reshape(len(x), 5, 4, 2, 6, 2).mean((3, 5)), b], 1).astype(np.float64)
             for a, b in (detector.backbone(x[:, :, t]).values() for t in (0, 1))
         )
         return np.concatenate(
-            [np.einsum("nchw,cd->ndhw", now, appearance), np.einsum("nchw,cd->ndhw", abs(now - earlier), motion)], 1
+            [np.einsum("nchw,cd->ndhw", later, appearance), np.einsum("nchw,cd->ndhw", abs(later - earlier), motion)], 1
         )
 
     train, test = embed(clips(n)), embed(clips(3, seed=8))
@@ -101,23 +101,23 @@ def test_maps_equal_a_naive_computation_in_float64(n):
 
 
 @pytest.mark.parametrize("options", [{}, {"fusion": "sum", "appearance_features": 2}, {"neighbors": 3}])
-def test_halves_merged_equal_the_whole_and_a_part_can_be_taken_out(options):
+def test_halves_can_be_merged_and_removed(options):
     whole = padim(20, **options)
     first, second = whole.blank(), whole.blank()
     first.update(clips(20)[:9])
     second.update(clips(20)[9:])
-    rest = whole.without(first)
+    remaining = whole.without(first)
     joined = whole.blank()
     joined.merge(second)
     joined.merge(first)
-    for detector in (whole, second, rest, joined):
+    for detector in (whole, second, remaining, joined):
         detector.finish()
     test = clips(4, seed=9)
     torch.testing.assert_close(joined(test).map, whole(test).map, rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(rest(test).map, second(test).map, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(remaining(test).map, second(test).map, rtol=1e-3, atol=1e-3)
 
 
-def test_left_out_scores_equal_refitting_without_the_clip():
+def test_leave_one_out_scores_equal_refitting_without_the_clip():
     options = {"eps_relative": False, "shrinkage": 0.0}
     detector, x = padim(12, **options), clips(12)
     left_out = torch.cat([output.score for output in detector.leave_one_out(detector.embed(x))])
@@ -128,11 +128,11 @@ def test_left_out_scores_equal_refitting_without_the_clip():
         torch.testing.assert_close(left_out[i : i + 1], other(x[i : i + 1]).score, rtol=1e-3, atol=1e-3)
 
 
-def test_what_only_moves_is_seen():
-    """Frames that are normal one by one, but never follow each other so fast in training."""
+def test_unusual_motion_is_detected():
+    """Each frame is normal, but the training frames never change so fast."""
     phase = torch.linspace(0, 6.28, 200)
     ground = clips(1, seed=3)[0, :, 0]
-    frames = torch.stack([ground + torch.sin(at) for at in phase])
+    frames = torch.stack([ground + torch.sin(angle) for angle in phase])
     slow, fast = (torch.stack([frames[:-step], frames[step:]], 2) for step in (2, 40))
     moving = ToyPadim(PadimOptions(**SMALL), SPEC)
     still = ToyPadim(PadimOptions(), InputSpec(size=(32, 48)))
@@ -144,7 +144,7 @@ def test_what_only_moves_is_seen():
     assert still(fast[:, :, 1]).score.median() < 1.5 * still(slow[:, :, 1]).score.median()
 
 
-def test_projections_are_of_the_seed_and_keep_lengths_on_average():
+def test_projections_follow_the_seed_and_preserve_lengths_on_average():
     a, b, c = (MotionProjection(50, 20, 10, seed) for seed in (1, 1, 2))
     assert torch.equal(a.appearance, b.appearance) and torch.equal(a.motion, b.motion)
     assert not torch.equal(a.appearance, c.appearance)
@@ -163,16 +163,16 @@ def test_the_projections_are_saved_with_the_detector():
     assert torch.equal(other(clips(2)).score, detector(clips(2)).score)
 
 
-def test_two_frames_are_asked_for_and_images_refused():
+def test_motion_needs_two_frames():
     assert Padim.clip_spec(PadimOptions()) == ClipSpec()
     assert Padim.clip_spec(PadimOptions(motion=True, motion_lag=0.5)) == ClipSpec(frames=2, fps=2.0)
-    with pytest.raises(ConfigError, match="2 RGB"):
+    with pytest.raises(ConfigError, match="expects channels=3, frames=2"):
         ToyPadim(PadimOptions(motion=True), InputSpec(size=(32, 48)))
-    with pytest.raises(ConfigError, match="1 RGB"):
+    with pytest.raises(ConfigError, match="expects channels=3, frames=1"):
         ToyPadim(PadimOptions(), SPEC)
 
 
-def test_defaults_with_motion_give_way_to_what_was_chosen():
+def test_options_override_the_defaults_with_motion():
     image, motion, chosen = (
         ToyPadim(PadimOptions(**options), spec)
         for options, spec in (
@@ -181,12 +181,14 @@ def test_defaults_with_motion_give_way_to_what_was_chosen():
             ({**SMALL, "shrinkage": 0.0, "pool": "mean", "top_share": 0.5}, SPEC),
         )
     )
-    found = [(made.gaussians[0].shrinkage, made.pool, made.top_share) for made in (image, motion, chosen)]
-    assert found == [(0.0, "max", 0.001), (0.2, "top", 0.1), (0.0, "mean", 0.5)]
+    defaults = [
+        (detector.gaussians[0].shrinkage, detector.pool, detector.top_share) for detector in (image, motion, chosen)
+    ]
+    assert defaults == [(0.0, "max", 0.001), (0.2, "top", 0.1), (0.0, "mean", 0.5)]
 
 
 def test_wrong_options_are_explained():
-    with pytest.raises(ConfigError, match="12 channels"):
+    with pytest.raises(ConfigError, match="expected at most 12"):
         padim(appearance_features=13)
     with pytest.raises(ConfigError, match="--motion"):
         padim(reduce="pca")

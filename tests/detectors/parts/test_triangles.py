@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from offnormal.detectors.parts import triangles
-from offnormal.detectors.parts.triangles import fill, packed_size, squared_lengths, unpack
+from offnormal.detectors.parts.triangles import packed_size, squared_lengths, unpack, write_packed
 
 
 def uppers(size, positions=5, dtype=torch.float64):
@@ -11,7 +11,7 @@ def uppers(size, positions=5, dtype=torch.float64):
 
 def pack(upper):
     packed = upper.new_empty(len(upper) * packed_size(upper.shape[-1]))
-    fill(packed, slice(None), upper)
+    write_packed(packed, slice(None), upper)
     return packed
 
 
@@ -23,7 +23,7 @@ def test_packing_loses_nothing(size):
     assert torch.equal(unpack(packed, size), upper)
 
 
-def test_large_triangles_lose_most_of_their_zeros():
+def test_large_triangles_are_stored_without_most_zeros():
     assert packed_size(176) <= 0.63 * 176**2
 
 
@@ -37,11 +37,11 @@ def test_lengths_equal_a_naive_product(size, number):
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float16, 2e-3), (torch.bfloat16, 2e-2)])
 @pytest.mark.parametrize("has_bfloat16", [True, False])
-def test_half_precision_is_near_whatever_the_processor_can_do(dtype, rtol, has_bfloat16, monkeypatch):
+def test_half_precision_is_accurate_with_and_without_bfloat16(dtype, rtol, has_bfloat16, monkeypatch):
     monkeypatch.setattr(triangles, "_multiplies_bfloat16", lambda _device: has_bfloat16)
     monkeypatch.setattr(triangles, "_CACHED_BYTES", 1)  # one position at a time
     upper, x = uppers(100, dtype=torch.float32), torch.randn(5, 3, 100)
     exact = squared_lengths(x, pack(upper))
-    found = squared_lengths(x, pack(upper).to(dtype))
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, exact, rtol=rtol, atol=0)
+    lengths = squared_lengths(x, pack(upper).to(dtype))
+    assert lengths.dtype == torch.float32
+    torch.testing.assert_close(lengths, exact, rtol=rtol, atol=0)

@@ -1,4 +1,4 @@
-"""A detector: the mean color of each cell of a grid has its own mean and variance."""
+"""A detector: the mean color of each grid cell has its own mean and variance."""
 
 from collections.abc import Iterator
 from typing import Annotated, Self
@@ -33,7 +33,7 @@ class ColorGrid(StatisticalDetector[ColorGridOptions]):
         super().__init__(options, spec)
         self.register_buffer("mean", None)  # (E,), E = channels * cells * cells
         self.register_buffer("deviation", None)  # (E,)
-        self.moments: PixelMoments | None = None  # while learning
+        self.moments: PixelMoments | None = None  # during the fit
 
     @property
     def is_fitted(self) -> bool:
@@ -53,10 +53,10 @@ class ColorGrid(StatisticalDetector[ColorGridOptions]):
         return functional.adaptive_avg_pool2d(x, self.options.cells).flatten(1)
 
     def absorb(self, embedding: Tensor) -> None:
-        self.add(PixelMoments.of(embedding))
+        self.add(PixelMoments.from_samples(embedding))
 
     def add(self, moments: PixelMoments) -> None:
-        self.moments = moments if self.moments is None else self.moments.merged(moments)
+        self.moments = moments if self.moments is None else self.moments.merge(moments)
 
     def merge(self, other: Self) -> None:
         if other.moments is not None:
@@ -82,7 +82,7 @@ class ColorGrid(StatisticalDetector[ColorGridOptions]):
         return self.output((embedding - self.mean) / self.deviation)
 
     def leave_one_out(self, embedding: Tensor) -> Iterator[Output]:
-        mean, variance = self.moments.left_out(embedding)
+        mean, variance = self.moments.leave_one_out(embedding)
         yield self.output(((embedding - mean) / self.spread(variance)).float())
 
     def spread(self, variance: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A sink: one line of text for each event, for people who like to read a log."""
+"""A sink: one line of text for each event."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ class LogbookOptions(SinkOptions):
 
 
 class LogbookSink(Sink):
-    """Appends `TIME CAMERA KIND ID`, and does not return before the line is on the disk."""
+    """Appends `TIME CAMERA KIND ID`, and returns only after the line is on disk."""
 
     Options = LogbookOptions
     target_option = "path"
@@ -25,11 +25,11 @@ class LogbookSink(Sink):
 
     @property
     def shown(self) -> str:
-        """What the sink is called in logs: no secrets here, and the same at every start."""
+        """Name of the sink in logs: without secrets, and the same at every start."""
         return f"logbook {self.path}"
 
     def deliver(self, message: Message) -> None:
-        """Append the line; DeliveryError when it cannot be written now, after which it is tried again."""
+        """Append the line; DeliveryError if it cannot be written now; the message is then retried."""
         event = message.event
         line = f"{event.start:%Y-%m-%d %H:%M:%S} {event.camera} {event.kind} {event.id}\n"
         try:

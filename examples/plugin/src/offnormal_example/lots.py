@@ -9,7 +9,7 @@ from offnormal.types import ANOMALOUS, NORMAL, Item
 
 
 class LotsLayout:
-    """`lot-N/ok` and `lot-N/ng`: the normal images of every lot but the last are learned from."""
+    """`lot-N/ok` and `lot-N/ng`: training uses the normal images of every lot except the last."""
 
     tree = "lot-1/ok/*.png  lot-1/ng/*.png  lot-2/...; the last lot is for testing"
     source = "an inspection station that stores lot by lot"
@@ -17,7 +17,7 @@ class LotsLayout:
 
     @staticmethod
     def recognizes(root: Path) -> bool:
-        """Whether there are folders of lots with an `ok` folder in them."""
+        """Whether there are folders of lots with an `ok` folder."""
         return bool(_lots(root))
 
     @staticmethod
@@ -27,19 +27,19 @@ class LotsLayout:
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
-        """The dataset; DataError for a category, and for fewer than two lots."""
+        """Read the dataset; DataError for a category, and for fewer than two lots."""
         lots = _lots(root)
         if category is not None:
-            raise DataError(f"--category {category}: the layout 'lots' has no categories; leave it out")
+            raise DataError(f"--category {category}: the layout 'lots' has no categories; omit the option")
         if len(lots) < 2:
-            raise DataError(f"{root}: {len(lots)} lots; expected at least 2: {LotsLayout.tree}")
-        *learned, tested = lots
+            raise DataError(f"{root}: got {len(lots)} of at least 2 lots: {LotsLayout.tree}")
+        *training_lots, test_lot = lots
         return Dataset(
             name=root.resolve().name,
             layout="lots",
             root=root,
-            train=tuple(item for lot in learned for item in _items(root, lot, "ok", NORMAL)),
-            test=(*_items(root, tested, "ok", NORMAL), *_items(root, tested, "ng", ANOMALOUS)),
+            train=tuple(item for lot in training_lots for item in _items(root, lot, "ok", NORMAL)),
+            test=(*_items(root, test_lot, "ok", NORMAL), *_items(root, test_lot, "ng", ANOMALOUS)),
         )
 
 

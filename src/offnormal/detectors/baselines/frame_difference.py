@@ -1,4 +1,4 @@
-"""A baseline that keeps others honest: what moves more than usual between a frame and the one shortly before."""
+"""Baseline: unusually strong change between two frames a short time apart."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class FrameDifferenceOptions(PixelOptions):
 
 
 class FrameDifference(PixelDetector[FrameDifferenceOptions]):
-    """Pixels learn how much they change.
+    """Learns how much each pixel usually changes.
 
-    Score: mean of the map. Map: absolute difference of the two frames in standard deviations above its mean on
-    normals, 0 where there is less than usual, smoothed; higher = more anomalous.
+    Score: mean of the map. Map: absolute difference of the two frames, in standard deviations above the mean on
+    normals, 0 below that mean, smoothed; higher = more anomalous.
     """
 
     name = "frame_difference"
@@ -28,7 +28,7 @@ class FrameDifference(PixelDetector[FrameDifferenceOptions]):
 
     @classmethod
     def clip_spec(cls, options: FrameDifferenceOptions) -> ClipSpec:
-        """Two frames `lag` seconds apart, of which the later one is scored."""
+        """Two frames `lag` seconds apart; the later one is scored."""
         return ClipSpec(frames=2, fps=1 / options.lag)
 
     def embed(self, x: Tensor) -> Tensor:
@@ -36,5 +36,5 @@ class FrameDifference(PixelDetector[FrameDifferenceOptions]):
         return (x[:, :, 1] - x[:, :, 0]).abs().flatten(1)
 
     def excess(self, deviation: Tensor) -> Tensor:
-        """Only what is above the mean: that something rests is no alarm."""
+        """Count only changes above the mean: a scene at rest is not anomalous."""
         return deviation.clamp(min=0)

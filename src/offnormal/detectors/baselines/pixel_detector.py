@@ -1,4 +1,4 @@
-"""What the simple baselines share: every pixel of a small gray frame has its own mean and variance, and no more."""
+"""Base class of the pixel baselines: every pixel of a small gray frame has its own mean and variance."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PixelOptionsT = TypeVar("PixelOptionsT", bound=PixelOptions)
 
 
 class PixelDetector(StatisticalDetector[PixelOptionsT]):
-    """Standardizes every pixel by what it was like on normal frames; a method says of what, and what counts."""
+    """Standardizes a feature of every pixel by its statistics on normal frames; subclasses choose the feature."""
 
     default_size = 64
     pools_map = True
@@ -45,87 +45,88 @@ class PixelDetector(StatisticalDetector[PixelOptionsT]):
 
     def __init__(self, options: PixelOptionsT, spec: InputSpec) -> None:
         super().__init__(options, spec)
-        taken = self.clip_spec(options).frames
-        if spec.channels != 1 or spec.frames != taken:
+        frames = self.clip_spec(options).frames
+        if spec.channels != 1 or spec.frames != frames:
             raise ConfigError(
-                f"{self.name} eats {taken} gray frame(s) at once, got {spec.channels} channels and {spec.frames} frames"
+                f"input with channels={spec.channels}, frames={spec.frames}: {self.name} expects "
+                f"channels=1, frames={frames}"
             )
         self.register_buffer("center", None)
         self.register_buffer("spread", None)
         self.center: Tensor | None  # (H * W,) mean on normals
         self.spread: Tensor | None  # (H * W,) standard deviation on normals, eps included
-        self._moments: PixelMoments | None = None  # while learning
+        self._moments: PixelMoments | None = None  # during the fit
 
     @classmethod
     def input_channels(cls, options: PixelOptionsT) -> Literal[1, 3]:
-        """Gray."""
+        """1: gray."""
         return 1
 
     @abstractmethod
     def excess(self, deviation: Tensor) -> Tensor:
-        """Standardized deviations -> how anomalous each is by itself."""
+        """Standardized deviations -> anomaly of each pixel."""
 
     @property
     def is_fitted(self) -> bool:
-        """Whether scores can be asked for."""
+        """Whether the detector can score."""
         return self.center is not None
 
     @property
     def pooling(self) -> Pooling:
-        """How the score comes out of the map."""
+        """How the score is pooled from the map."""
         return Pooling(self.options.pool, self.options.top_share)
 
     # --- learning -------------------------------------------------------------------------------------------
 
     def absorb(self, embedding: Tensor) -> None:
         """Add the statistics of embedded samples (N, H * W)."""
-        found = PixelMoments.of(embedding)
-        self._moments = found if self._moments is None else self._moments.merged(found)
+        moments = PixelMoments.from_samples(embedding)
+        self._moments = moments if self._moments is None else self._moments.merge(moments)
 
     def merge(self, other: Self) -> None:
-        """Add the statistics of another detector of the same options; associative."""
+        """Add the statistics of another detector with the same options; associative."""
         if other._moments is not None:
-            self._moments = other._moments if self._moments is None else self._moments.merged(other._moments)
+            self._moments = other._moments if self._moments is None else self._moments.merge(other._moments)
 
     def blank(self) -> Self:
-        """A detector of the same options without any statistics."""
-        other = type(self)(self.options, self.input)
-        other.ignored = self.ignored
-        return other
+        """Create a detector with the same options, without statistics."""
+        detector = type(self)(self.options, self.input)
+        detector.ignored = self.ignored
+        return detector
 
     def without(self, part: Self) -> Self:
-        """The detector learned from the samples that `part` has not seen."""
-        rest = self.blank()
-        rest._moments = self._learning().without(part._learning())
-        return rest
+        """Create a detector without the statistics of `part`."""
+        detector = self.blank()
+        detector._moments = self._require_moments().without(part._require_moments())
+        return detector
 
     def finish(self, *, keep: bool = False) -> None:
-        """Keep mean and standard deviation; FitError with fewer than two samples, or when all are the same."""
-        moments = self._learning()
+        """Compute mean and standard deviation; FitError for fewer than two samples, or identical ones."""
+        moments = self._require_moments()
         self.center = moments.mean.float()
-        self.spread = self._ridged(moments.variance()).sqrt().float()
+        self.spread = self._add_eps(moments.variance()).sqrt().float()
         if not keep:
             self._moments = None
 
     # --- scoring --------------------------------------------------------------------------------------------
 
     def score_embedding(self, embedding: Tensor) -> Output:
-        """Output for embedded samples (N, H * W)."""
+        """Score embedded samples (N, H * W)."""
         self.require_fitted()
         assert self.center is not None and self.spread is not None
         return self._output((embedding - self.center) / self.spread)
 
     def leave_one_out(self, embedding: Tensor) -> Iterator[Output]:
-        """Outputs for training samples (N, H * W), each by mean and variance of all others; before `finish`."""
-        moments = self._learning()
+        """Score training samples (N, H * W), each with the statistics of all others; before `finish`."""
+        moments = self._require_moments()
         for rows in torch.split(embedding, _PIECE):
-            mean, variance = moments.left_out(rows)
-            yield self._output(((rows - mean) / self._ridged(variance).sqrt()).float())
+            mean, variance = moments.leave_one_out(rows)
+            yield self._output(((rows - mean) / self._add_eps(variance).sqrt()).float())
 
-    # --- parts ----------------------------------------------------------------------------------------------
+    # --- helpers --------------------------------------------------------------------------------------------
 
-    def _ridged(self, variance: Tensor) -> Tensor:
-        """Variances (..., H * W) with eps."""
+    def _add_eps(self, variance: Tensor) -> Tensor:
+        """Variances (..., H * W) with eps added."""
         return variance + self.options.eps * variance.mean(-1, keepdim=True)
 
     def _output(self, deviation: Tensor) -> Output:
@@ -134,9 +135,9 @@ class PixelDetector(StatisticalDetector[PixelOptionsT]):
         maps = smooth_within(maps, self.ignored, self.options.sigma)
         return Output(score=pool(maps, self.options.pool, self.options.top_share)[:, None], map=maps[:, None])
 
-    def _learning(self) -> PixelMoments:
+    def _require_moments(self) -> PixelMoments:
         if self._moments is None:
             if self.is_fitted:
-                raise NotFittedError("the statistics were dropped by finish; use finish(keep=True) to go on learning")
-            raise NotFittedError("no sample has been seen: call update with normal samples first")
+                raise NotFittedError("finish has dropped the statistics: call finish(keep=True) to continue fitting")
+            raise NotFittedError("there are no samples yet: call update with normal samples first")
         return self._moments

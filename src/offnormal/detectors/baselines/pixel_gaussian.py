@@ -1,4 +1,4 @@
-"""A baseline that keeps others honest: every pixel of a small gray frame is a Gaussian of its own."""
+"""Baseline: every pixel of a small gray frame has its own Gaussian."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class PixelGaussianOptions(PixelOptions):
 
 
 class PixelGaussian(PixelDetector[PixelGaussianOptions]):
-    """Pixels learn how bright they are.
+    """Learns the usual brightness of each pixel.
 
-    Score: mean of the map, which but for constants is minus the logarithm of the frame's likelihood when pixels are
-    independent. Map: squared standardized deviation, smoothed; higher = more anomalous.
+    Score: mean of the map; up to constants, the negative log-likelihood of the frame if pixels are independent. Map:
+    squared standardized deviation, smoothed; higher = more anomalous.
     """
 
     name = "pixel_gaussian"
@@ -26,5 +26,5 @@ class PixelGaussian(PixelDetector[PixelGaussianOptions]):
         return x.flatten(1)
 
     def excess(self, deviation: Tensor) -> Tensor:
-        """Squared: twice what a deviation takes from the logarithm of the likelihood."""
+        """Square: twice the drop in log-likelihood that a deviation causes."""
         return deviation.square()

@@ -1,4 +1,4 @@
-"""Embedding autoencoder: embeddings of a pretrained network, rebuilt by a small autoencoder."""
+"""Embedding autoencoder: embeddings of a pretrained network, reconstructed by a small autoencoder."""
 
 from offnormal.detectors.embedding_ae.detector import EmbeddingAE
 from offnormal.detectors.embedding_ae.options import EmbeddingAEOptions

@@ -1,11 +1,11 @@
-"""Embedding autoencoder: clips as a network for action recognition sees them, rebuilt by a small autoencoder.
+"""Embedding autoencoder: embeddings of clips from an action recognition network, reconstructed by an autoencoder.
 
-After E. Randellini's action_video_autoencoder (enrico310786, 2023): the classifier of a pretrained network is left out,
-an autoencoder learns to rebuild the embeddings of allowed activities, and what it cannot rebuild is off normal.
-Without its defects: a frozen network stays in evaluation mode, so that batch statistics do not drift; what is to be
-rebuilt never learns, so that nothing is won by embeddings that shrink; embeddings are standardized, so that errors are
-of one scale; they are computed once, and clips may be windows of a stream. Ours, too, are the other heads on the same
-embeddings: centroids, Gaussian and neighbors, each a term of the score whichever is chosen.
+After E. Randellini's action_video_autoencoder (enrico310786, 2023): the classifier of a pretrained network is removed,
+and an autoencoder learns to reconstruct the embeddings of normal activities; a high reconstruction error is anomalous.
+Changes: a frozen network stays in evaluation mode, so that batch statistics do not drift; the reconstruction target has
+no gradient, so that shrinking embeddings do not lower the loss; embeddings are standardized, so that errors have one
+scale; embeddings are computed once; clips may be windows of a stream. We add other heads on the same embeddings
+(centroids, Gaussian, neighbors), each also a term of the score.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ from offnormal.types import ClipSpec, InputSpec, Output
 
 log = logging.getLogger(__name__)
 
-_LEAST = 0.01  # of the mean spread: what a number of the embedding that hardly differs is taken to differ by
-_SHRUNK = 0.5  # share of their first spread from which on embeddings count as shrinking
-_MOST = 50_000  # embeddings, evenly spread, that the heads learn from
+_MIN_SPREAD = 0.01  # minimum spread of one number of the embedding, as a share of the mean spread
+_SHRINK_WARNING = 0.5  # embeddings count as shrinking below this share of their first spread
+_MAX_EMBEDDINGS = 50_000  # most embeddings for the heads, evenly spread over the data
 
 
 class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
-    """A pretrained network embeds clips; embeddings that are not like normal ones are anomalous.
+    """A pretrained network embeds clips; embeddings unlike normal ones are anomalous.
 
-    Score: that of the head. Terms: those of all heads, `ae` (mean squared error of the standardized embedding),
-    `centroid`, `mahalanobis`, `knn`, and `latent` (distance to the nearest class in the autoencoder's latent). Higher =
-    more anomalous. No map.
+    Score: that of the selected head. Terms: those of all heads, `ae` (mean squared error of the standardized
+    embedding), `centroid`, `mahalanobis`, `knn`, and `latent` (distance to the nearest class in the autoencoder's
+    latent). Higher = more anomalous. No map.
     """
 
     name = "embedding_ae"
@@ -58,7 +58,7 @@ class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
     default_batch_size = 32
     default_epochs = 30  # published configs
     default_steps = STEPS
-    default_schedule = "step"  # published configs, though at fixed epochs
+    default_schedule = "step"  # published configs, but they use fixed epochs
 
     def __init__(self, options: EmbeddingAEOptions, spec: InputSpec) -> None:
         super().__init__(options, spec)
@@ -72,97 +72,97 @@ class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
         self.register_buffer("spread", torch.ones(width))
         self.register_buffer("variances", torch.zeros(2))
         self.center: Tensor  # (D,) mean of the training embeddings
-        self.spread: Tensor  # (D,) and their standard deviation
-        self.variances: Tensor  # sum over the batches of an epoch of how embeddings vary in each, and number of batches
+        self.spread: Tensor  # (D,) standard deviation of the training embeddings
+        self.variances: Tensor  # sum of the batches' variances in an epoch, and number of batches
         self.heads = Heads(options.clusters, Neighbors(options.neighbors, options.bank, options.subsample))
         self._form = ScoringForm(scoring_form)
-        self._teacher: list[VideoBackbone] = []  # in no state: it is the embedder as it was loaded
-        self._as_loaded = ""
+        self._teacher: list[VideoBackbone] = []  # embedder before fine-tuning; not in the state, as a list
+        self._initial_key = ""
         self._warned = False
 
     @classmethod
-    def adapt_options(cls, options: EmbeddingAEOptions, *, data: DataKind, shown: float) -> EmbeddingAEOptions:
-        """Clips of activities as wholes, videos by windows, pictures one at a time, unless options differ."""
-        return options.decided(data)
+    def adapt_options(cls, options: EmbeddingAEOptions, *, data: DataKind, longer_side: float) -> EmbeddingAEOptions:
+        """One clip for a whole recording of an activity, windows for videos, single images; unless options differ."""
+        return options.adapt(data)
 
     @classmethod
     def default_side(cls, options: EmbeddingAEOptions) -> int:
-        """As the embedder was trained."""
+        """Side in pixels on which the embedder was trained."""
         return options.card.size[0]
 
     @classmethod
     def input_channels(cls, options: EmbeddingAEOptions) -> Literal[1, 3]:
-        """As the options say."""
+        """Channels of the input, an option."""
         return options.channels
 
     @classmethod
     def input_multiple(cls, options: EmbeddingAEOptions) -> int:
-        """As the embedder needs it."""
+        """Number of pixels that the input's sides must be multiples of, for the embedder."""
         return options.multiple
 
     @classmethod
     def clip_spec(cls, options: EmbeddingAEOptions) -> ClipSpec:
-        """Windows, or the whole video; scored as a whole either way."""
+        """Windows, or the whole video; either way one score per clip."""
         return options.clip_spec
 
     def make_embedder(self) -> VideoBackbone:
-        """The network that the options name, without pretrained weights."""
+        """Create the embedder without pretrained weights."""
         return build_embedder(self.options.embedder, in_channels=self.input.channels)
 
     @property
     def is_fitted(self) -> bool:
-        """Whether scores can be asked for."""
-        return self.heads.neighbors.kept is not None
+        """Whether the detector can score."""
+        return self.heads.neighbors.bank is not None
 
     def load_pretrained(self) -> None:
-        """Fill in the embedder's weights, unless they are to be random; WeightsError when they cannot be had."""
+        """Load the embedder's weights, unless they are to be random; WeightsError if they are unavailable."""
         if self.options.weights == "random":
-            log.warning("%s has random weights: its embeddings say little", self.options.embedder)
+            log.warning("%s has random weights: its embeddings carry little information", self.options.embedder)
         else:
             self.embedder.load_pretrained(self.options.weights)
-        self.embedder.freeze(self.options.unfrozen)  # ConfigError for a part that it has not
+        self.embedder.freeze(self.options.unfrozen)  # ConfigError for an unknown layer
         self.embedder.freeze()
 
     def cards(self) -> list[WeightCard]:
-        """The card of the embedder's weights."""
+        """Card of the embedder's weights."""
         return [self.embedder.card]
 
     def restore_cards(self, cards: Sequence[Mapping[str, object]]) -> None:
-        """Take the card of the weights that the bundle was fitted with."""
+        """Restore the card of the weights that the bundle was fitted with."""
         self.embedder.card = VideoCard.model_validate(cards[0])
 
     # --- embedding ------------------------------------------------------------------------------------------
 
     @property
     def views(self) -> int:
-        """Of each training clip besides itself."""
+        """Number of random views of each training clip, in addition to the clip itself."""
         return self.options.views
 
     @property
-    def learns_late(self) -> bool:
-        """Whether parts of the embedder are to learn."""
+    def fine_tunes(self) -> bool:
+        """Whether parts of the embedder are fine-tuned."""
         return self.options.unfreeze is not None
 
-    def stages(self, steps_per_epoch: int, epochs: int | None) -> tuple[int, int]:
-        """As the options say."""
-        return self.options.stages(steps_per_epoch, epochs)
+    def split_epochs(self, steps_per_epoch: int, epochs: int | None) -> tuple[int, int]:
+        """Number of epochs on embeddings, and of the fine-tuning epochs after them."""
+        return self.options.split_epochs(steps_per_epoch, epochs)
 
     def embed(self, x: Tensor) -> Tensor:
-        """Pixels (N, C, H, W) or (N, C, T, H, W) in 0-1 -> embeddings (N, D) as the embedder gives them."""
-        return self._embedded(x, self.embedder)
+        """Pixels (N, C, H, W) or (N, C, T, H, W) in 0-1 -> embeddings (N, D) of the embedder."""
+        return self._embed_with(x, self.embedder)
 
     def view(self, x: Tensor, seeds: Sequence[int]) -> Tensor:
-        """Pixels (N, ...) in 0-1 -> a random view of each clip, the same for all of its frames."""
+        """Pixels (N, ...) in 0-1 -> a random view of each clip, the same for all its frames."""
         return clip_views.views(x, seeds)
 
     def embedding_key(self, view: int) -> str:
-        """The embedder's name and numbers, what is ignored, and of views what makes them."""
+        """Hash of the embedder's name, its weights, and the ignored region; for views, also their version and seed."""
         digest = hashlib.sha256(self.options.embedder.encode())
         region = {} if self.ignored is None else {"ignored": self.ignored}
         add_tensors(digest, {**self.embedder.state_dict(), **region})
         return f"{digest.hexdigest()} {clip_views.VERSION} {self.options.seed}" if view else digest.hexdigest()
 
-    def _embedded(self, x: Tensor, embedder: VideoBackbone) -> Tensor:
+    def _embed_with(self, x: Tensor, embedder: VideoBackbone) -> Tensor:
         clips = x[:, :, None] if x.ndim == 4 else x  # (N, C, T, H, W)
         if self.ignored is not None:
             clips = torch.where(self.ignored, embedder.mean, clips)
@@ -170,96 +170,96 @@ class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
             return embedder.embed(clips)
         if embedder is self.embedder:
             embedder = self._form.of(embedder, (clips.shape[2], clips.shape[3], clips.shape[4]))
-        pieces = torch.split(clips, 1) if clips.device.type == "cpu" else [clips]  # no number depends on the batch
+        pieces = torch.split(clips, 1) if clips.device.type == "cpu" else [clips]  # scores must not depend on the batch
         return torch.cat([embedder.embed(piece) for piece in pieces])
 
-    def _standardized(self, embedding: Tensor) -> Tensor:
+    def _standardize(self, embedding: Tensor) -> Tensor:
         return (embedding - self.center) / self.spread
 
     # --- learning -------------------------------------------------------------------------------------------
 
     def prepare(self, loader: Batches) -> None:
-        """Learn mean and spread of the training embeddings; keep the embedder as it is, where that is the target."""
-        rows, _ = self._rows(loader)
+        """Compute mean and spread of the training embeddings; copy the embedder as teacher if it is fine-tuned."""
+        rows, _ = self._collect_embeddings(loader)
         self.center = rows.mean(0)
         spread = rows.std(0, correction=0)
-        self.spread = spread.clamp(min=_LEAST * float(spread.mean())) if spread.any() else torch.ones_like(spread)
-        self._as_loaded = self.embedding_key(0)
-        if self.learns_late:
+        self.spread = spread.clamp(min=_MIN_SPREAD * float(spread.mean())) if spread.any() else torch.ones_like(spread)
+        self._initial_key = self.embedding_key(0)
+        if self.fine_tunes:
             self._teacher = [copy.deepcopy(self.embedder)]
 
     def optimizers(self) -> dict[str, Optimizer]:
-        """One Adam, with a rate of its own for what learns of the embedder."""
+        """One Adam, with a separate learning rate for the fine-tuned layers."""
         groups: list[dict[str, object]] = [{"params": list(self.net.parameters())}]
-        if unfrozen := self._unfrozen():
+        if unfrozen := self._finetuned_parameters():
             groups.append({"params": unfrozen, "lr": self.options.finetune_rate, "late": "embedder"})
         return {"autoencoder": Adam(groups, lr=self.options.learning_rate, fused=True)}
 
-    def epoch_begins(self, epoch: int, *, late: bool) -> dict[str, float]:
-        """Parameters that learn from then on, and all; parts of the embedder join in when their time has come."""
-        parts = self._unfrozen()
-        if parts and late != parts[0].requires_grad:
-            self.embedder.freeze(self.options.unfrozen if late else ())
+    def start_epoch(self, epoch: int, *, fine_tuning: bool) -> dict[str, float]:
+        """Unfreeze or freeze the fine-tuned layers for this stage; log the trainable and all parameters."""
+        finetuned = self._finetuned_parameters()
+        if finetuned and fine_tuning != finetuned[0].requires_grad:
+            self.embedder.freeze(self.options.unfrozen if fine_tuning else ())
         elif epoch:
             return {}
         learning = sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
         total = sum(parameter.numel() for parameter in self.parameters())
-        log.info("from epoch %d on %d of %d parameters learn", epoch + 1, learning, total)
+        log.info("from epoch %d: %d of %d parameters are trained", epoch + 1, learning, total)
         return {"learning_parameters": learning, "parameters": total}
 
     def training_step(self, x: Tensor) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        """Embeddings (N, D), or normal pixels, of which then a view is taken -> the error of what is rebuilt."""
+        """Embeddings (N, D), or normal pixels of which views are drawn -> the reconstruction error."""
         if x.ndim > 2 and self.views:
-            x = clip_views.some_views(x, self.views)
-        embedding, target = self._both(x)
-        rebuilt, _ = self.net(embedding)
+            x = clip_views.sample_views(x, self.views)
+        embedding, target = self._inputs_and_targets(x)
+        reconstructed, _ = self.net(embedding)
         if x.ndim > 2 and len(x) > 1:
             variance = embedding.detach().var(0).mean()
             self.variances += torch.stack([variance, torch.ones_like(variance)])
-        yield "autoencoder", {"loss": F.mse_loss(rebuilt, target)}
+        yield "autoencoder", {"loss": F.mse_loss(reconstructed, target)}
 
     def validation_step(self, x: Tensor) -> dict[str, Tensor]:
-        """The error for normals kept back; if their embeddings have shrunk, as if these varied as they did at first."""
-        embedding, target = self._both(x)
+        """The error on held-out normals, corrected for shrunk embeddings."""
+        embedding, target = self._inputs_and_targets(x)
         error = F.mse_loss(self.net(embedding)[0], target)
         if x.ndim == 2 or not self._teacher or self.options.target == "teacher":
             return {"loss": error}
-        return {"loss": error * _varies(self._taught(x)) / _varies(target).clamp(min=1e-12)}
+        return {"loss": error * _variance(self._teacher_embeddings(x)) / _variance(target).clamp(min=1e-12)}
 
-    def epoch_ended(self) -> dict[str, float]:
-        """How far embeddings differed in the epoch, 1 being as they did at first; only where they can change."""
+    def end_epoch(self) -> dict[str, float]:
+        """Spread of the embeddings in the epoch relative to the first; empty if they cannot change."""
         if not self.variances[1]:
             return {}
         spread = float(self.variances[0] / self.variances[1]) ** 0.5
         self.variances.zero_()
-        if spread < _SHRUNK and not self._warned:
+        if spread < _SHRINK_WARNING and not self._warned:
             self._warned = True
             log.warning(
-                "the embeddings of normal clips differ by %.2f of what they did at first: they shrink, and errors "
-                "with them. Lower --finetune-rate, unfreeze less or later, or give --target teacher",
+                "the spread of normal embeddings has shrunk to %.2f of its first value, and errors shrink with it: "
+                "lower --finetune-rate, unfreeze fewer layers or later, or use --target teacher",
                 spread,
             )
         return {"embedding_spread": round(spread, 4)}
 
     def learn_heads(self, loader: Batches) -> None:
-        """Learn centroids, Gaussian and neighbors from the training samples."""
+        """Learn centroids, Gaussian, and neighbors from the training samples."""
         self.embedder.freeze()
-        if self.options.unfreeze is not None and self.embedding_key(0) != self._as_loaded:
-            changed = f"{self.embedder.card.source}, {' and '.join(self.options.unfreeze)} trained further"
+        if self.options.unfreeze is not None and self.embedding_key(0) != self._initial_key:
+            changed = f"{self.embedder.card.source}, {' and '.join(self.options.unfreeze)} fine-tuned"
             self.embedder.card = self.embedder.card.model_copy(update={"source": changed})
-        embeddings, actions = self._rows(loader)
-        self.heads.learn(self._standardized(embeddings), self.latent(embeddings), actions, self.options.torch_seed)
+        embeddings, actions = self._collect_embeddings(loader)
+        self.heads.learn(self._standardize(embeddings), self.latent(embeddings), actions, self.options.torch_seed)
 
     def finish(self, loader: Batches) -> None:
-        """Nothing: distances and errors stand as they are."""
+        """Do nothing: distances and errors need no scaling."""
 
     # --- scoring --------------------------------------------------------------------------------------------
 
     def score_embedding(self, embedding: Tensor) -> Output:
-        """Output for embedded clips (N, D)."""
-        x = self._standardized(embedding)
-        rebuilt, latent = self.net(x)
-        terms = {"ae": (rebuilt - x).square().mean(1), **self.heads(x, latent)}
+        """Score embedded clips (N, D)."""
+        x = self._standardize(embedding)
+        reconstructed, latent = self.net(x)
+        terms = {"ae": (reconstructed - x).square().mean(1), **self.heads(x, latent)}
         return Output(
             score=terms[self.options.head][:, None],
             map=None,
@@ -269,46 +269,46 @@ class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
         )
 
     def latent(self, embedding: Tensor) -> Tensor:
-        """Embeddings (N, D) -> what the autoencoder makes of them in its middle (N, L)."""
-        return self.net.encode(self._standardized(embedding))
+        """Embeddings (N, D) -> latents (N, L) of the autoencoder."""
+        return self.net.encode(self._standardize(embedding))
 
-    def _both(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Standardized embeddings and what is to be made of them, which never learns."""
+    def _inputs_and_targets(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardized embeddings, and the reconstruction targets, which have no gradient."""
         if x.ndim == 2:
-            return (known := self._standardized(x)), known
-        embedding = self._standardized(self._embedded(x, self.embedder))
-        taught = self._teacher and self.options.target == "teacher"
-        return embedding, self._taught(x) if taught else embedding.detach()
+            return (embedding := self._standardize(x)), embedding
+        embedding = self._standardize(self._embed_with(x, self.embedder))
+        has_teacher = self._teacher and self.options.target == "teacher"
+        return embedding, self._teacher_embeddings(x) if has_teacher else embedding.detach()
 
     @torch.no_grad()
-    def _taught(self, x: Tensor) -> Tensor:
-        """Standardized embeddings of pixels by the embedder as it was before it learned."""
-        return self._standardized(self._embedded(x, self._teacher[0].to(x.device).eval()))
+    def _teacher_embeddings(self, x: Tensor) -> Tensor:
+        """Standardized embeddings of pixels from the embedder before fine-tuning."""
+        return self._standardize(self._embed_with(x, self._teacher[0].to(x.device).eval()))
 
-    def _rows(self, loader: Batches) -> tuple[Tensor, list[str | None]]:
-        """Embeddings (n, D) of samples, or of pixels and their views, and the classes of all; of many only some."""
+    def _collect_embeddings(self, loader: Batches) -> tuple[Tensor, list[str | None]]:
+        """Embeddings (n, D) of a sample of the data, with views for pixels, and the class of each."""
         rows, actions = [], []
         with torch.no_grad():
-            for number, batch in enumerate(_thin_out(loader, _MOST)):
+            for number, batch in enumerate(_thin_out(loader, _MAX_EMBEDDINGS)):
                 x = torch.from_numpy(batch.pixels).to(self.center.device)
-                found = [x] if x.ndim == 2 else [self.embed(seen) for seen in (x, *self._views_of(x, number))]
-                rows += found
-                actions += len(found) * [sample.item.class_name for sample in batch.samples]
+                embedded = [x] if x.ndim == 2 else [self.embed(pixels) for pixels in (x, *self._draw_views(x, number))]
+                rows += embedded
+                actions += len(embedded) * [sample.item.class_name for sample in batch.samples]
         return torch.cat(rows), actions
 
-    def _views_of(self, x: Tensor, number: int) -> Iterator[Tensor]:
+    def _draw_views(self, x: Tensor, number: int) -> Iterator[Tensor]:
         for view in range(self.views):
-            yield self.view(x, [zlib.crc32(f"{number} {view} {place}".encode()) for place in range(len(x))])
+            yield self.view(x, [zlib.crc32(f"{number} {view} {row}".encode()) for row in range(len(x))])
 
-    def _unfrozen(self) -> list[nn.Parameter]:
-        """What learns of the embedder when its time has come, each once."""
-        parts = [self.embedder.network.get_submodule(name) for name in self.options.unfrozen]
-        return list(dict.fromkeys(parameter for part in parts for parameter in part.parameters()))
+    def _finetuned_parameters(self) -> list[nn.Parameter]:
+        """Parameters to fine-tune, each once."""
+        modules = [self.embedder.network.get_submodule(name) for name in self.options.unfrozen]
+        return list(dict.fromkeys(parameter for module in modules for parameter in module.parameters()))
 
 
-def _thin_out(loader: Batches, most: int) -> Iterator[Batch]:
-    """Batches of at most about so many samples of a loader, evenly spread over all; without masks and frames."""
-    every = math.ceil(len(loader) / most)
+def _thin_out(loader: Batches, limit: int) -> Iterator[Batch]:
+    """Batches with about `limit` samples of a loader, evenly spread; without masks and frames."""
+    every = math.ceil(len(loader) / limit)
     start = 0
     for batch in loader:
         chosen = list(range(-start % every, len(batch.samples), every))
@@ -317,6 +317,6 @@ def _thin_out(loader: Batches, most: int) -> Iterator[Batch]:
             yield Batch(batch.pixels[chosen], [batch.samples[number] for number in chosen], None)
 
 
-def _varies(x: Tensor) -> Tensor:
-    """How much rows (N, D) vary: about their mean, a single one about that of training."""
+def _variance(x: Tensor) -> Tensor:
+    """Variance of rows (N, D) about their mean; for a single row about 0, the training mean."""
     return (x - x.mean(0) if len(x) > 1 else x).square().mean()

@@ -1,4 +1,4 @@
-"""The autoencoder of embeddings: layers as in enrico310786/action_video_autoencoder (src/models.py), sizes free."""
+"""The autoencoder of embeddings: layers as in enrico310786/action_video_autoencoder (src/models.py), of any size."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ _DROPOUT = 0.3  # published code
 
 
 class EmbeddingAutoencoder(nn.Module):
-    """Rebuilds vectors through a few numbers.
+    """Reconstructs vectors through a small latent.
 
     Batch normalization, then linear layers with ReLU down to the latent and, mirrored, up again; dropout after every
-    ReLU but the latent's; nothing after the last layer.
+    ReLU except the latent's; no activation after the last layer.
     """
 
     def __init__(self, width: int, hidden: Sequence[int], dropout: float = _DROPOUT) -> None:
-        """Of vectors of so many numbers; hidden: sizes of the layers down to the latent."""
+        """width: length of the vectors; hidden: sizes of the layers down to the latent."""
         super().__init__()
         self.normalization = nn.BatchNorm1d(width)
-        self.encoder = _layers((width, *hidden), dropout, last=[nn.ReLU()])
-        self.decoder = _layers((*reversed(hidden), width), dropout, last=[])
+        self.encoder = _linear_stack((width, *hidden), dropout, last=[nn.ReLU()])
+        self.decoder = _linear_stack((*reversed(hidden), width), dropout, last=[])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors (N, D) -> the same rebuilt, and latents (N, L)."""
+        """Vectors (N, D) -> reconstructions (N, D) and latents (N, L)."""
         latent = self.encode(x)
         return self.decoder(latent), latent
 
@@ -35,9 +35,9 @@ class EmbeddingAutoencoder(nn.Module):
         return latent
 
 
-def _layers(sizes: Sequence[int], dropout: float, *, last: Sequence[nn.Module]) -> nn.Sequential:
-    made: list[nn.Module] = []
+def _linear_stack(sizes: Sequence[int], dropout: float, *, last: Sequence[nn.Module]) -> nn.Sequential:
+    layers: list[nn.Module] = []
     for number, (before, after) in enumerate(pairwise(sizes), 1):
-        made.append(nn.Linear(before, after))
-        made += last if number == len(sizes) - 1 else [nn.ReLU(), nn.Dropout(dropout)]
-    return nn.Sequential(*made)
+        layers.append(nn.Linear(before, after))
+        layers += last if number == len(sizes) - 1 else [nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers)

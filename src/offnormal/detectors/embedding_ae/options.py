@@ -1,4 +1,4 @@
-"""Options of the embedding autoencoder: which network embeds which clips, what learns, and what is the score."""
+"""Options of the embedding autoencoder: embedder, clips, fine-tuning, and score."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from offnormal.errors import ConfigError
 from offnormal.types import ClipSpec
 
 Head = Literal["ae", "centroid", "mahalanobis", "knn"]
-_BY_WINDOWS = ("clip_fps", "hop")  # options that only windows have
-_WIDE = 512  # numbers of an embedding above which the published layers begin with 512, not 384
-STEPS = 3000  # of a training on embeddings, whatever their number: seconds
-_UNFROZEN_EPOCHS = 10  # published configs: 10, 12 and 20 of about 30
-_UNFROZEN_STEPS = 100  # at least, where clips are few
-_FROZEN_SHARE = 2 / 3  # of a training whose length is given; published configs, but for SlowFast's third
+_BY_WINDOWS = ("clip_fps", "hop")  # options that apply only to windows
+_WIDE = 512  # length of an embedding above which the first published layer has 512 numbers, not 384
+STEPS = 3000  # of training on embeddings; takes seconds
+_UNFROZEN_EPOCHS = 10  # published configs: 10, 12, and 20 of about 30
+_UNFROZEN_STEPS = 100  # minimum, for few clips
+_FROZEN_SHARE = 2 / 3  # of a training of fixed length; published configs, except SlowFast (one third)
 _CAMERA_FPS = 30  # "source frames, of about 30 a second" (VideoCard.every)
 
 
@@ -77,56 +77,57 @@ class EmbeddingAEOptions(DetectorOptions):
     """Selection of the stored embeddings: coreset, or random."""
 
     @model_validator(mode="after")
-    def _together(self) -> Self:
-        if self.sampling == "uniform" and (given := self._given(*_BY_WINDOWS)):
-            raise ValueError(f"{given} with sampling=uniform: one clip is spread over the whole video")
+    def _check_combinations(self) -> Self:
+        if self.sampling == "uniform" and (conflicts := self._names_set(*_BY_WINDOWS)):
+            raise ValueError(f"{conflicts} with sampling=uniform: omit it, one clip covers the whole video")
         if self.unfreeze is not None and not self.unfreeze:
-            raise ValueError("unfreeze without a part: name some, such as layer4.1, or all")
+            raise ValueError("unfreeze is empty: name a layer, such as layer4.1, or all")
         if self.unfreeze is None and self.target == "teacher":
-            raise ValueError("target=teacher without unfreeze: the embedder never differs from its teacher")
+            raise ValueError("target=teacher without unfreeze: set unfreeze, otherwise the embedder equals its teacher")
         return self
 
-    def _given(self, *names: str) -> str:
+    def _names_set(self, *names: str) -> str:
         return " and ".join(name for name in names if getattr(self, name) is not None)
 
-    def decided(self, of: DataKind) -> Self:
-        """The same with the sampling that suits the data, and of pictures one at a time.
+    def adapt(self, data: DataKind) -> Self:
+        """Copy with the sampling for this kind of data, and with single frames for images.
 
-        ConfigError for options that say when the embedder learns where it does not; bundles may hold them.
+        ConfigError for fine-tuning options without --unfreeze. Not a model validator, because bundles may contain them.
         """
-        if self.unfreeze is None and (given := self._given("finetune_from", "finetune_epochs")):
-            raise ConfigError(f"{given} without unfreeze: nothing of the embedder learns")
-        found: dict[str, object] = {}
+        if self.unfreeze is None and (conflicts := self._names_set("finetune_from", "finetune_epochs")):
+            raise ConfigError(f"{conflicts} without unfreeze: set unfreeze to fine-tune the embedder")
+        updates: dict[str, object] = {}
         if self.sampling == "auto":
-            found["sampling"] = "uniform" if of == "clips" and not self._given(*_BY_WINDOWS) else "window"
-        if of == "images" and self.frames is None and self.sampling != "uniform":
-            found["frames"] = 1
-        return type(self).model_validate({**self.model_dump(exclude_unset=True), **found})
+            updates["sampling"] = "uniform" if data == "clips" and not self._names_set(*_BY_WINDOWS) else "window"
+        if data == "images" and self.frames is None and self.sampling != "uniform":
+            updates["frames"] = 1
+        return type(self).model_validate({**self.model_dump(exclude_unset=True), **updates})
 
     @property
     def card(self) -> VideoCard:
-        """Of the embedder, as published."""
+        """Card of the embedder, as published."""
         return _card(self.embedder)
 
     def layers(self, width: int) -> list[int]:
-        """Sizes of the autoencoder's layers down to its latent, for embeddings of so many numbers."""
+        """Layer sizes of the autoencoder down to the latent, for embeddings of length `width`."""
         return self.hidden or [384 if width <= _WIDE else 512, 256, 128]
 
     @property
     def multiple(self) -> int:
-        """Sides of the input are multiples of this many pixels."""
+        """Number of pixels that the input's sides must be multiples of."""
         network = self.embedder.removeprefix(PREFIX)
         return input_multiple(network, [deepest_layer(network)]) if network != self.embedder else 1
 
     @property
     def unfrozen(self) -> list[str]:
-        """Names of the embedder's modules that learn; its own is empty."""
+        """Names of the embedder modules to fine-tune; the empty name is the whole embedder."""
         return [""] if self.unfreeze is not None and "all" in self.unfreeze else self.unfreeze or []
 
-    def stages(self, steps_per_epoch: int, epochs: int | None) -> tuple[int, int]:
-        """Epochs in which the embedder is frozen, and then not, of a training of so many or as many as suit.
+    def split_epochs(self, steps_per_epoch: int, epochs: int | None) -> tuple[int, int]:
+        """Epochs with a frozen embedder, and fine-tuning epochs after them.
 
-        ConfigError when it would never learn, or both are given and come to another number.
+        epochs: of the whole training; None: chosen here. ConfigError if none is left for fine-tuning, or if the options
+        contradict each other.
         """
         frozen = None if self.finetune_from is None else self.finetune_from - 1
         unfrozen = self.finetune_epochs
@@ -137,20 +138,20 @@ class EmbeddingAEOptions(DetectorOptions):
             frozen = int(_FROZEN_SHARE * epochs) if unfrozen is None else epochs - unfrozen
         if frozen < 0 or frozen >= epochs or (unfrozen is not None and frozen + unfrozen != epochs):
             raise ConfigError(
-                f"{self._asked} make no training of {epochs} epoch(s) of which the last ones are the embedder's: give "
-                "another length, or leave it out and have one that suits"
+                f"{self._finetune_flags} with epochs={epochs}: no epoch is left for one of the stages, or the epochs "
+                "do not add up; change --epochs, or omit it"
             )
         return frozen, epochs - frozen
 
     @property
-    def _asked(self) -> str:
+    def _finetune_flags(self) -> str:
         begin = None if self.finetune_from is None else f"--finetune-from {self.finetune_from}"
         length = None if self.finetune_epochs is None else f"--finetune-epochs {self.finetune_epochs}"
         return " and ".join(filter(None, (begin, length)))
 
     @property
     def clip_spec(self) -> ClipSpec:
-        """Which frames are taken together."""
+        """Which frames form one clip."""
         frames = self.frames or self.card.frames
         if self.sampling == "uniform":
             return ClipSpec(frames=frames, sampling="uniform", targets=())
@@ -164,5 +165,5 @@ class EmbeddingAEOptions(DetectorOptions):
 
 @cache
 def _card(embedder: str) -> VideoCard:
-    with torch.device("meta"):  # without numbers
+    with torch.device("meta"):  # without allocating weights
         return build_embedder(embedder).card

@@ -1,4 +1,4 @@
-"""GANomaly: encoder, decoder, encoder against a discriminator."""
+"""GANomaly: encoder, decoder, and second encoder against a discriminator."""
 
 from offnormal.detectors.ganomaly.detector import Ganomaly
 from offnormal.detectors.ganomaly.options import GanomalyOptions

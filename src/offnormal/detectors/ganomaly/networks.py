@@ -1,7 +1,7 @@
-"""The networks of GANomaly (Akcay et al., ACCV 2018, arXiv 1805.06725), as its published code builds them.
+"""The networks of GANomaly (Akcay et al., ACCV 2018, arXiv 1805.06725), as in its published code.
 
-Source: samet-akcay/ganomaly, lib/networks.py. Modules carry the names that they have there, so that its weights load by
-name. No convolution has a bias. Weights start as in DCGAN (Radford et al., arXiv 1511.06434, section 3).
+Source: samet-akcay/ganomaly, lib/networks.py. Modules have the same names, so that its weights load by name. No
+convolution has a bias. Weights are initialized as in DCGAN (Radford et al., arXiv 1511.06434, section 3).
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ _DEVIATION = 0.02  # of weights at the start
 
 
 def _check_size(size: int) -> None:
-    """ConfigError unless the networks can be built for pictures of size x size pixels, with the sizes nearest to it."""
-    power = max(SMALLEST, 1 << (max(size, 1).bit_length() - 1))  # not above the size, where there is such a one
+    """ConfigError with the nearest sizes, unless the networks support images of size x size pixels."""
+    power = max(SMALLEST, 1 << (max(size, 1).bit_length() - 1))  # not above the size, if possible
     if size == power:
         return
     near = sorted({power, 2 * power} if size > power else {power}, key=lambda side: abs(side - size))
     raise ConfigError(
-        f"an input of {size} x {size} pixels: ganomaly takes squares whose side is a power of two, at least "
+        f"input of {size}x{size} pixels: ganomaly expects a square with a side that is a power of two, at least "
         f"{SMALLEST}; the nearest is {' or '.join(map(str, near))}"
     )
 
 
-def _pyramid(size: int) -> int:
-    """How often the features of a picture are halved between half its size and 4 x 4."""
+def _count_halvings(size: int) -> int:
+    """Number of halvings between half the image size and 4 x 4 features."""
     return (size // (2 * _BOTTOM)).bit_length() - 1
 
 
 def _encoder_layers(size: int, latent: int, channels: int, width: int, extra_layers: int) -> Layers:
-    """Pictures (N, channels, size, size) -> (N, latent, 1, 1), layer by layer; the last is linear."""
+    """Images (N, channels, size, size) -> (N, latent, 1, 1), layer by layer; the last is linear."""
     layers: Layers = [
         (f"initial-conv-{channels}-{width}", nn.Conv2d(channels, width, 4, 2, 1, bias=False)),
         (f"initial-relu-{width}", nn.LeakyReLU(_SLOPE, inplace=True)),
@@ -47,32 +47,32 @@ def _encoder_layers(size: int, latent: int, channels: int, width: int, extra_lay
             (f"extra-layers-{i}-{width}-batchnorm", nn.BatchNorm2d(width)),
             (f"extra-layers-{i}-{width}-relu", nn.LeakyReLU(_SLOPE, inplace=True)),
         ]
-    here = width
-    for _ in range(_pyramid(size)):
+    before = width
+    for _ in range(_count_halvings(size)):
         layers += [
-            (f"pyramid-{here}-{2 * here}-conv", nn.Conv2d(here, 2 * here, 4, 2, 1, bias=False)),
-            (f"pyramid-{2 * here}-batchnorm", nn.BatchNorm2d(2 * here)),
-            (f"pyramid-{2 * here}-relu", nn.LeakyReLU(_SLOPE, inplace=True)),
+            (f"pyramid-{before}-{2 * before}-conv", nn.Conv2d(before, 2 * before, 4, 2, 1, bias=False)),
+            (f"pyramid-{2 * before}-batchnorm", nn.BatchNorm2d(2 * before)),
+            (f"pyramid-{2 * before}-relu", nn.LeakyReLU(_SLOPE, inplace=True)),
         ]
-        here *= 2
-    return [*layers, (f"final-{here}-1-conv", nn.Conv2d(here, latent, _BOTTOM, 1, 0, bias=False))]
+        before *= 2
+    return [*layers, (f"final-{before}-1-conv", nn.Conv2d(before, latent, _BOTTOM, 1, 0, bias=False))]
 
 
 def _decoder_layers(size: int, latent: int, channels: int, width: int, extra_layers: int) -> Layers:
-    """Latent vectors (N, latent, 1, 1) -> pictures (N, channels, size, size) in [-1, 1], layer by layer."""
-    here = width << _pyramid(size)
+    """Latent vectors (N, latent, 1, 1) -> images (N, channels, size, size) in [-1, 1], layer by layer."""
+    before = width << _count_halvings(size)
     layers: Layers = [
-        (f"initial-{latent}-{here}-convt", nn.ConvTranspose2d(latent, here, _BOTTOM, 1, 0, bias=False)),
-        (f"initial-{here}-batchnorm", nn.BatchNorm2d(here)),
-        (f"initial-{here}-relu", nn.ReLU(inplace=True)),
+        (f"initial-{latent}-{before}-convt", nn.ConvTranspose2d(latent, before, _BOTTOM, 1, 0, bias=False)),
+        (f"initial-{before}-batchnorm", nn.BatchNorm2d(before)),
+        (f"initial-{before}-relu", nn.ReLU(inplace=True)),
     ]
-    while here > width:
+    while before > width:
         layers += [
-            (f"pyramid-{here}-{here // 2}-convt", nn.ConvTranspose2d(here, here // 2, 4, 2, 1, bias=False)),
-            (f"pyramid-{here // 2}-batchnorm", nn.BatchNorm2d(here // 2)),
-            (f"pyramid-{here // 2}-relu", nn.ReLU(inplace=True)),
+            (f"pyramid-{before}-{before // 2}-convt", nn.ConvTranspose2d(before, before // 2, 4, 2, 1, bias=False)),
+            (f"pyramid-{before // 2}-batchnorm", nn.BatchNorm2d(before // 2)),
+            (f"pyramid-{before // 2}-relu", nn.ReLU(inplace=True)),
         ]
-        here //= 2
+        before //= 2
     for i in range(extra_layers):
         layers += [
             (f"extra-layers-{i}-{width}-conv", nn.Conv2d(width, width, 3, 1, 1, bias=False)),
@@ -87,7 +87,7 @@ def _decoder_layers(size: int, latent: int, channels: int, width: int, extra_lay
 
 
 class _Stack(nn.Module):
-    """Layers one after the other, under the name `main` as in the published code."""
+    """A sequence of layers, named `main` as in the published code."""
 
     def __init__(self, layers: Layers) -> None:
         super().__init__()
@@ -96,12 +96,12 @@ class _Stack(nn.Module):
             self.main.add_module(name, layer)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.main(x)
-        return found
+        features: Tensor = self.main(x)
+        return features
 
 
 class Generator(nn.Module):
-    """Encoder, decoder, and a second encoder with weights of its own (paper, section 3.1)."""
+    """Encoder, decoder, and a second encoder with separate weights (paper, section 3.1)."""
 
     def __init__(self, size: int, channels: int, latent: int, width: int, extra_layers: int) -> None:
         super().__init__()
@@ -111,14 +111,14 @@ class Generator(nn.Module):
         self.encoder2 = _Stack(_encoder_layers(size, latent, channels, width, extra_layers))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Pictures (N, C, S, S) in [-1, 1] -> the same reconstructed, and both latent vectors (N, latent, 1, 1)."""
+        """Images (N, C, S, S) in [-1, 1] -> reconstructions, and both latent vectors (N, latent, 1, 1)."""
         z = self.encoder1(x)
         x_hat = self.decoder(z)
         return x_hat, z, self.encoder2(x_hat)
 
 
 class Discriminator(nn.Module):
-    """An encoder to one number, whose features before the last convolution are compared."""
+    """An encoder to one number; the features before its last convolution are compared."""
 
     def __init__(self, size: int, channels: int, width: int, extra_layers: int) -> None:
         super().__init__()
@@ -128,20 +128,20 @@ class Discriminator(nn.Module):
         self.classifier = nn.Sequential(last)
 
     def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures (N, C, S, S) in [-1, 1] -> log-odds (N,) of being real, and features (N, W, 4, 4)."""
+        """Images (N, C, S, S) in [-1, 1] -> log-odds (N,) of being real, and features (N, W, 4, 4)."""
         features = self.features(x)
         return self.classifier(features).flatten(), features
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures (N, C, S, S) in [-1, 1] -> probability (N,) of being real, and features (N, W, 4, 4)."""
+        """Images (N, C, S, S) in [-1, 1] -> probability (N,) of being real, and features (N, W, 4, 4)."""
         logits, features = self.logits(x)
         return torch.sigmoid(logits), features
 
 
 def initialize(network: nn.Module, generator: torch.Generator) -> None:
-    """DCGAN's start: convolutions N(0, 0.02), batch normalization N(1, 0.02) without shift, fresh running statistics.
+    """Initialize as in DCGAN: convolutions N(0, 0.02), batch normalization N(1, 0.02) without shift; reset statistics.
 
-    The numbers are drawn on the CPU, so that every device starts alike.
+    The numbers are drawn on the CPU, so that all devices start with the same weights.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):

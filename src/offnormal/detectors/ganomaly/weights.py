@@ -1,4 +1,4 @@
-"""What weights that GANomaly's published code has saved say of the structure of its networks."""
+"""Infer the structure of the networks from weights saved by GANomaly's published code."""
 
 from __future__ import annotations
 
@@ -7,41 +7,41 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from offnormal.detectors.parts.reference_weights import some
+from offnormal.detectors.parts.reference_weights import format_names
 from offnormal.errors import WeightsError
 
 
-def generator_and_discriminator(
+def split_states(
     states: Sequence[Mapping[str, Tensor]],
 ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor] | None]:
-    """Which of one or two state dicts is netG's, and which netD's, if it is there; WeightsError for others."""
+    """Find netG's state dict, and netD's if given, among one or two; WeightsError for others."""
     generators = [state for state in states if any(name.startswith("encoder1.") for name in state)]
     discriminators = [state for state in states if any(name.startswith("classifier.") for name in state)]
     if len(generators) != 1 or len(discriminators) != len(states) - 1 or len(states) > 2:
-        found = "; ".join(some(list(state)) for state in states) or "no file"
+        entries = "; ".join(format_names(list(state)) for state in states) or "no file"
         raise WeightsError(
-            "expected netG.pth of GANomaly, with names such as encoder1.main.initial-conv-3-64.weight, and where it is "
-            f"there netD.pth, with features.0.weight; found {found}"
+            f"got {entries}: expected netG.pth of GANomaly, with names such as "
+            "encoder1.main.initial-conv-3-64.weight, and optionally netD.pth, with features.0.weight"
         )
     return generators[0], discriminators[0] if discriminators else None
 
 
-def structure(generator_state: Mapping[str, Tensor]) -> tuple[int, dict[str, int]]:
-    """Side in pixels, and channels, latent, width and extra_layers, of the networks that netG's state dict belongs to.
+def infer_structure(generator_state: Mapping[str, Tensor]) -> tuple[int, dict[str, int]]:
+    """Side in pixels, and channels, latent, width, and extra_layers, inferred from netG's state dict.
 
-    Raises WeightsError when its first encoder is not one of GANomaly.
+    Raises WeightsError if its first encoder is not that of GANomaly.
     """
     roles = ("initial", "extra", "pyramid", "final")
-    found: dict[str, list[tuple[int, ...]]] = {role: [] for role in roles}  # shapes of the convolutions
+    shapes: dict[str, list[tuple[int, ...]]] = {role: [] for role in roles}  # of the convolutions
     for name, value in generator_state.items():
         role = re.match(r"(?:module\.)?encoder1\.main\.([a-z]+)", name)
-        if value.ndim == 4 and role is not None and role[1] in found:
-            found[role[1]].append(tuple(value.shape))
-    if (len(found["initial"]), len(found["final"])) != (1, 1) or not found["pyramid"]:
+        if value.ndim == 4 and role is not None and role[1] in shapes:
+            shapes[role[1]].append(tuple(value.shape))
+    if (len(shapes["initial"]), len(shapes["final"])) != (1, 1) or not shapes["pyramid"]:
         raise WeightsError(
-            "netG: expected convolutions called initial, pyramid and final in its first encoder, such as "
-            f"encoder1.main.initial-conv-3-64.weight; found {some(list(generator_state))}"
+            f"netG with {format_names(list(generator_state))}: expected convolutions named initial, pyramid, and final "
+            "in its first encoder, such as encoder1.main.initial-conv-3-64.weight"
         )
-    (width, channels, *_), (latent, *_) = found["initial"][0], found["final"][0]
-    layers = {"channels": channels, "latent": latent, "width": width, "extra_layers": len(found["extra"])}
-    return 8 << len(found["pyramid"]), layers
+    (width, channels, *_), (latent, *_) = shapes["initial"][0], shapes["final"][0]
+    layers = {"channels": channels, "latent": latent, "width": width, "extra_layers": len(shapes["extra"])}
+    return 8 << len(shapes["pyramid"]), layers

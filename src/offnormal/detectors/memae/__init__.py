@@ -1,4 +1,4 @@
-"""MemAE: an autoencoder that can only recall normal patterns."""
+"""MemAE: an autoencoder that can recall only normal patterns."""
 
 from offnormal.detectors.memae.detector import MemAE
 from offnormal.detectors.memae.options import MemAEOptions

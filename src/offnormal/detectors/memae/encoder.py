@@ -1,4 +1,4 @@
-"""Encoders in place of MemAE's own: networks of clips by name."""
+"""Encoders of clips, by name, in place of MemAE's plain encoder."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from offnormal.backbones.video.catalogue import build_encoder, encoder_names, is
 from offnormal.detectors.parts.decoder import Block, Decoder
 from offnormal.errors import ConfigError
 
-PLAIN = "plain"  # MemAE's own
+PLAIN = "plain"  # MemAE's published encoder
 
 
 class ClipEncoder(Encoder):
-    """A network of clips that gets pixels in [-1, 1], as MemAE has them, and sees them in 0-1, as it wants them."""
+    """Adapts a clip backbone to MemAE: takes pixels in [-1, 1] and passes them on in 0-1."""
 
     def __init__(self, name: str, channels: int, temporal: Temporal = "mixed", *, frozen: bool = False) -> None:
-        """With random weights, drawn from torch's generator; temporal: how it shortens time; frozen: it never learns.
+        """Create with random weights from torch's generator; temporal: kind of downsampling; frozen: never trained.
 
-        Raises ConfigError for a name or a way of shortening time that is not known.
+        Raises ConfigError for an unknown name or kind of downsampling.
         """
         super().__init__()
         self.backbone: VideoBackbone = build_encoder(name, in_channels=channels, temporal=temporal)
@@ -33,15 +33,15 @@ class ClipEncoder(Encoder):
             self.backbone.freeze()
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Clips (N, C, T, H, W) in [-1, 1] -> stage -> features; the last is the code."""
-        found: dict[str, Tensor] = self.backbone((x + 1) / 2)
-        return found
+        """Clips (N, C, T, H, W) in [-1, 1] -> features by stage; the last is the code."""
+        features: dict[str, Tensor] = self.backbone((x + 1) / 2)
+        return features
 
 
-def derived_blocks(name: str, clip: tuple[int, int, int, int]) -> list[Block]:
-    """The decoder that MemAE derives for an encoder and clips (C, T, H, W), deepest block first; nothing is computed.
+def derive_decoder_blocks(name: str, clip: tuple[int, int, int, int]) -> list[Block]:
+    """Decoder blocks for an encoder and clips (C, T, H, W), deepest first; nothing is computed.
 
-    Raises ConfigError for a network that is no encoder, or that cannot take such clips.
+    Raises ConfigError for a network that is not an encoder, or that does not accept such clips.
     """
     channels, *size = clip
     with torch.device("meta"):
@@ -51,16 +51,16 @@ def derived_blocks(name: str, clip: tuple[int, int, int, int]) -> list[Block]:
     return decoder.blocks([clip[1:], *(stage.size for stage in stages[:-1])])
 
 
-def refuse_other_names(name: str) -> None:
-    """ConfigError for what is no encoder: with the nearest name, or with the reason why a network cannot be one."""
+def validate_encoder_name(name: str) -> None:
+    """ConfigError unless `name` is an encoder, with the nearest name or the reason."""
     if name == PLAIN:
         return
-    kinds = registry.names("backbones")
-    if name in kinds or name.partition(":")[0] in kinds.keys() - set(encoder_names()):
+    backbones = registry.names("backbones")
+    if name in backbones or name.partition(":")[0] in backbones.keys() - set(encoder_names()):
         if not is_encoder(name):
-            build_encoder(name)  # which says why it cannot be one
+            build_encoder(name)  # raises ConfigError with the reason
         return
-    known = [PLAIN, *encoder_names()]
-    near = difflib.get_close_matches(name.lower(), known, n=1)
+    encoders = [PLAIN, *encoder_names()]
+    near = difflib.get_close_matches(name.lower(), encoders, n=1)
     advice = f"did you mean {near[0]!r}? " if near else ""
-    raise ConfigError(f"no encoder is called {name!r}: {advice}known are {', '.join(known)}")
+    raise ConfigError(f"unknown encoder {name!r}: {advice}expected one of {', '.join(encoders)}")

@@ -1,4 +1,4 @@
-"""Options of MemAE: those of its paper (arXiv 1904.02639) and published code, and what this version adds."""
+"""Options of MemAE: those of its paper (arXiv 1904.02639) and published code, and our additions."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from offnormal.backbones.video.base import Temporal
 from offnormal.config.model import ADVANCED
 from offnormal.config.validation import format_validation_error
 from offnormal.detectors.base import Channels, DetectorOptions
-from offnormal.detectors.memae.encoder import PLAIN, refuse_other_names
+from offnormal.detectors.memae.encoder import PLAIN, validate_encoder_name
 from offnormal.detectors.memae.networks import FORMS, Form, FormName, Query
 from offnormal.detectors.parts.memory import Similarity
 from offnormal.errors import ConfigError
 from offnormal.types import ClipSpec, Pool
 
 PUBLISHED_SHRINK = 0.0025  # published code, script_training.py
-_HOP = 8  # half a clip: every frame but the first and last ones lies in two
-_SMALL = 32  # pixels a side of the pictures that the paper's small networks are for
+_HOP = 8  # half a clip: every frame is in two clips, except at the start and end of a video
+_SMALL = 32  # side in pixels of the images for the paper's small networks
 
 
 class PublishedOptions(DetectorOptions):
@@ -59,37 +59,37 @@ class PublishedOptions(DetectorOptions):
     """Blur of the anomaly map, in input pixels. Default: 1/64 of the shorter side."""
 
     @model_validator(mode="after")
-    def _only_of_clips(self) -> Self:
-        given = [name for name in ("frames", "hop") if getattr(self, name) is not None]
-        if self.form not in ("auto", "video") and given:
-            raise ValueError(f"{' and '.join(given)} with form={self.form}: only the form video takes clips")
+    def _check_form(self) -> Self:
+        conflicts = [name for name in ("frames", "hop") if getattr(self, name) is not None]
+        if self.form not in ("auto", "video") and conflicts:
+            raise ValueError(f"{' and '.join(conflicts)} with form={self.form}: only form=video takes clips")
         if self.query == "whole" and self.form == "video":
-            raise ValueError("query=whole with form=video: a clip is recalled position by position")
+            raise ValueError("query=whole with form=video: expected query=position for clips")
         return self
 
     @property
     def network(self) -> Form:
-        """The form, that of videos where it is not decided yet."""
+        """The form; the video form if it is not chosen yet."""
         return FORMS["video" if self.form == "auto" else self.form]
 
     @property
     def items(self) -> int:
-        """In the memory."""
+        """Number of memory items."""
         return self.network.memory if self.memory_size is None else self.memory_size
 
     @property
     def threshold(self) -> float:
-        """Weights up to it are cut."""
+        """Weights up to this value are set to 0."""
         return self.shrink if self.shrink is not None else min(self.sparsity / max(1, self.items), 1.0)
 
     @property
     def input_channels(self) -> Literal[1, 3]:
-        """1 gray, 3 RGB."""
+        """Channels of the input: 1 gray, 3 RGB."""
         return self.channels or self.network.channels
 
     @property
     def clip_spec(self) -> ClipSpec:
-        """Which frames are taken together; one for pictures."""
+        """Which frames form one clip; a single frame for images."""
         frames = self.frames or self.network.frames
         if frames == 1:
             return ClipSpec()
@@ -112,34 +112,34 @@ class MemAEOptions(PublishedOptions):
 
     @field_validator("encoder")
     @classmethod
-    def _is_known(cls, name: str) -> str:
-        refuse_other_names(name)
+    def _check_encoder_name(cls, name: str) -> str:
+        validate_encoder_name(name)
         return name
 
     @model_validator(mode="after")
-    def _suits_the_encoder(self) -> Self:
+    def _check_encoder_options(self) -> Self:
         if self.encoder == PLAIN:
-            given = {
+            settings = {
                 "temporal": self.temporal != "mixed",
                 "weights": self.weights,
                 "freeze_encoder": self.freeze_encoder,
             }
-            if named := [name for name, value in given.items() if value]:
+            if conflicts := [name for name, value in settings.items() if value]:
                 raise ValueError(
-                    f"{' and '.join(named)} with encoder=plain: for a network of clips, such as slowonly_r18"
+                    f"{' and '.join(conflicts)} with encoder=plain: choose another encoder, such as slowonly_r18"
                 )
         elif self.form not in ("auto", "video"):
-            raise ValueError(f"encoder={self.encoder} with form={self.form}: only the form video takes clips")
+            raise ValueError(f"encoder={self.encoder} with form={self.form}: only form=video takes clips")
         elif self.width is not None:
-            raise ValueError(f"width with encoder={self.encoder}: only the plain encoder has one that can be chosen")
+            raise ValueError(f"width with encoder={self.encoder}: omit it, only encoder=plain has this option")
         return self
 
-    def decided(self, *, videos: bool, shown: float) -> Self:
-        """The same with a form: of videos, or of pictures whose longer sides are about `shown` pixels."""
+    def adapt(self, *, videos: bool, longer_side: float) -> Self:
+        """Copy with a form chosen for videos, or for images whose longer side has about `longer_side` pixels."""
         if self.form != "auto":
             return self
         small: FormName = "mnist" if self.channels == 1 else "cifar"
-        form: FormName = "video" if videos else small if shown <= _SMALL else "image"
+        form: FormName = "video" if videos else small if longer_side <= _SMALL else "image"
         try:
             return type(self).model_validate({**self.model_dump(exclude_unset=True), "form": form})
         except ValidationError as error:

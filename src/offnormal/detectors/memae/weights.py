@@ -1,4 +1,4 @@
-"""Weights that MemAE's published code has saved -> our network, and what they say of its structure."""
+"""Convert weights saved by MemAE's published code to our network, and infer its structure."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from offnormal.detectors.parts.reference_weights import some
+from offnormal.detectors.parts.reference_weights import format_names
 from offnormal.errors import WeightsError
 
-_MEMORY = "mem_rep.memory.weight"  # its name in the published code
+_MEMORY = "mem_rep.memory.weight"  # name in the published code
 
 
-def as_ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The published code's state dict with our name for the memory; all other names are the same."""
-    given = {name.removeprefix("module."): value for name, value in state.items()}
-    return {"memory" if name == _MEMORY else name: value for name, value in given.items()}
+def rename_memory(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the memory in a state dict of the published code; all other names are the same."""
+    renamed = {name.removeprefix("module."): value for name, value in state.items()}
+    return {"memory" if name == _MEMORY else name: value for name, value in renamed.items()}
 
 
-def structure(states: Sequence[Mapping[str, Tensor]]) -> dict[str, int | str]:
-    """Options of the network that one state dict of the published code belongs to; WeightsError for others."""
-    state = as_ours(states[0]) if len(states) == 1 else {}
+def infer_structure(states: Sequence[Mapping[str, Tensor]]) -> dict[str, int | str]:
+    """Options inferred from one state dict of the published code; WeightsError for other states."""
+    state = rename_memory(states[0]) if len(states) == 1 else {}
     kernel = state.get("encoder.0.weight")
     if kernel is None or kernel.ndim != 5:
-        found = "; ".join(some(list(state)) for state in states) or "no file"
+        entries = "; ".join(format_names(list(state)) for state in states) or "no file"
         raise WeightsError(
-            "expected one file of MemAE for clips, with names such as encoder.0.weight (96 x 1 x 3 x 3 x 3) and "
-            f"{_MEMORY}; found {found}"
+            f"got {entries}: expected one file of MemAE for clips, with names such as encoder.0.weight "
+            f"(96 x 1 x 3 x 3 x 3) and {_MEMORY}"
         )
     width, channels = kernel.shape[:2]
     memory = len(state["memory"]) if "memory" in state else 0

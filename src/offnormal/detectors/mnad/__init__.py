@@ -1,4 +1,4 @@
-"""MNAD: frames predicted or rebuilt through a memory of normal features."""
+"""MNAD: frames predicted or reconstructed through a memory of normal features."""
 
 from offnormal.detectors.mnad.detector import MNAD
 from offnormal.detectors.mnad.options import MNADOptions

@@ -1,8 +1,8 @@
-"""The network of MNAD (Park et al., CVPR 2020, arXiv 2003.13228): a U-Net whose bottleneck is read through a memory.
+"""The network of MNAD (Park et al., CVPR 2020, arXiv 2003.13228): a U-Net with a memory at its bottleneck.
 
 Source: cvlab-yonsei/MNAD, model/final_future_prediction_with_memory_spatial_sumonly_weight_ranking_top1.py and
-model/Reconstruction.py. Modules carry the names that they have there, so that its weights load by name; its
-`encoder.moduleBatchNorm`, which is never called, is left out.
+model/Reconstruction.py. Modules have the same names, so that its weights load by name; the unused
+`encoder.moduleBatchNorm` is omitted.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from offnormal.backbones.folding import Pairs, fold
 from offnormal.detectors.parts.memory import recall
 
 Method = Literal["pred", "recon"]
-MULTIPLE = 8  # of the sides: they are halved three times
+MULTIPLE = 8  # of the sides, which are halved three times
 
 
 def _block(before: int, after: int) -> list[nn.Module]:
     return [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
 
 
-def _twice(before: int, after: int) -> nn.Sequential:
+def _double_block(before: int, after: int) -> nn.Sequential:
     return nn.Sequential(*_block(before, after), *_block(after, after))
 
 
-def _doubled(before: int, after: int) -> nn.Sequential:
-    """Twice the sides."""
+def _upsample(before: int, after: int) -> nn.Sequential:
+    """Double the sides."""
     up = nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1)
     return nn.Sequential(up, nn.BatchNorm2d(after), nn.ReLU(inplace=True))
 
@@ -38,15 +38,15 @@ def _doubled(before: int, after: int) -> nn.Sequential:
 class _Encoder(nn.Module):
     def __init__(self, channels: int, width: int, item_length: int) -> None:
         super().__init__()
-        self.moduleConv1 = _twice(channels, width)
-        self.moduleConv2 = _twice(width, 2 * width)
-        self.moduleConv3 = _twice(2 * width, 4 * width)
-        last = nn.Conv2d(8 * width, item_length, 3, padding=1)  # neither normalized nor cut at 0: a direction
+        self.moduleConv1 = _double_block(channels, width)
+        self.moduleConv2 = _double_block(width, 2 * width)
+        self.moduleConv3 = _double_block(2 * width, 4 * width)
+        last = nn.Conv2d(8 * width, item_length, 3, padding=1)  # no normalization and no ReLU: a direction
         self.moduleConv4 = nn.Sequential(*_block(4 * width, 8 * width), last)
         self.halve = nn.MaxPool2d(2)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Frames (N, channels, H, W) -> query map (N, C, H / 8, W / 8), and features of the sizes above it."""
+        """Frames (N, channels, H, W) -> query map (N, C, H / 8, W / 8), and features of the larger sizes."""
         first = self.moduleConv1(frames)
         second = self.moduleConv2(self.halve(first))
         third = self.moduleConv3(self.halve(second))
@@ -56,33 +56,33 @@ class _Encoder(nn.Module):
 class _Decoder(nn.Module):
     def __init__(self, features: int, channels: int, width: int, *, skips: bool) -> None:
         super().__init__()
-        part = 1 if skips else 2  # what does not come from the encoder is made here
-        self.moduleConv = _twice(features, 8 * width)
-        self.moduleUpsample4 = _doubled(8 * width, 4 * width * part)
-        self.moduleDeconv3 = _twice(8 * width, 4 * width)
-        self.moduleUpsample3 = _doubled(4 * width, 2 * width * part)
-        self.moduleDeconv2 = _twice(4 * width, 2 * width)
-        self.moduleUpsample2 = _doubled(2 * width, width * part)
+        factor = 1 if skips else 2  # without skips, the decoder computes all channels
+        self.moduleConv = _double_block(features, 8 * width)
+        self.moduleUpsample4 = _upsample(8 * width, 4 * width * factor)
+        self.moduleDeconv3 = _double_block(8 * width, 4 * width)
+        self.moduleUpsample3 = _upsample(4 * width, 2 * width * factor)
+        self.moduleDeconv2 = _double_block(4 * width, 2 * width)
+        self.moduleUpsample2 = _upsample(2 * width, width * factor)
         self.moduleDeconv1 = nn.Sequential(
-            *_twice(2 * width, width), nn.Conv2d(width, channels, 3, padding=1), nn.Tanh()
+            *_double_block(2 * width, width), nn.Conv2d(width, channels, 3, padding=1), nn.Tanh()
         )
 
     def forward(self, features: Tensor, skips: Sequence[Tensor]) -> Tensor:
-        """Features (N, features, H / 8, W / 8) and, to predict, those of the encoder -> a frame in [-1, 1]."""
-        found = self.moduleUpsample4(self.moduleConv(features))
-        found = self.moduleUpsample3(self.moduleDeconv3(_joined(skips, 2, found)))
-        found = self.moduleUpsample2(self.moduleDeconv2(_joined(skips, 1, found)))
-        frame: Tensor = self.moduleDeconv1(_joined(skips, 0, found))
+        """Features (N, features, H / 8, W / 8) and, for prediction, those of the encoder -> a frame in [-1, 1]."""
+        x = self.moduleUpsample4(self.moduleConv(features))
+        x = self.moduleUpsample3(self.moduleDeconv3(_concat_skip(skips, 2, x)))
+        x = self.moduleUpsample2(self.moduleDeconv2(_concat_skip(skips, 1, x)))
+        frame: Tensor = self.moduleDeconv1(_concat_skip(skips, 0, x))
         return frame
 
 
 class Network(nn.Module):
-    """Encoder, memory, decoder (paper, figure 2); to predict, the decoder sees features of the encoder, too."""
+    """Encoder, memory, decoder (paper, figure 2); for prediction the decoder also gets features of the encoder."""
 
     def __init__(
         self, method: Method, channels: int, *, frames: int, width: int, item_length: int, memory: bool = True
     ) -> None:
-        """channels: of a frame; frames: that the network sees, stacked on the channels; memory: whether it has one."""
+        """channels: of a frame; frames: input frames, stacked along the channels; memory: whether there is a memory."""
         super().__init__()
         self.skips = method == "pred"
         self.memory = memory
@@ -90,9 +90,9 @@ class Network(nn.Module):
         self.decoder = _Decoder(item_length * (2 if memory else 1), channels, width, skips=self.skips)
 
     def forward(self, frames: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (N, frames * channels, H, W) in [-1, 1] -> the frame made of them, and the raw query map.
+        """Frames (N, frames * channels, H, W) in [-1, 1] -> predicted or reconstructed frame, and raw query map.
 
-        items: (M, C), or (N, M, C) one memory for each.
+        items: (M, C), or (N, M, C), one memory for each.
         """
         query, skips = self.encoder(frames)
         features = recall(query, items).to(query.dtype) if self.memory else query
@@ -100,14 +100,14 @@ class Network(nn.Module):
 
 
 def scoring_form(network: Network, dtype: torch.dtype) -> Network:
-    """A copy with batch normalization folded into the convolutions, in a precision and in channels-last order."""
-    made = copy.deepcopy(network).eval().requires_grad_(False)
-    fold(made, _pairs(made))
-    return made.requires_grad_(False).to(dtype).to(memory_format=torch.channels_last)
+    """Copy a network with batch normalization folded into the convolutions, channels last, in `dtype`."""
+    folded = copy.deepcopy(network).eval().requires_grad_(False)
+    fold(folded, _fold_pairs(folded))
+    return folded.requires_grad_(False).to(dtype).to(memory_format=torch.channels_last)
 
 
-def _pairs(network: nn.Module) -> Pairs:
-    """Each convolution and the normalization that follows it."""
+def _fold_pairs(network: nn.Module) -> Pairs:
+    """Each convolution with the normalization that follows it."""
     return [
         (f"{path}.{name}", f"{path}.{following}")
         for path, module in network.named_modules()
@@ -119,5 +119,5 @@ def _pairs(network: nn.Module) -> Pairs:
     ]
 
 
-def _joined(skips: Sequence[Tensor], level: int, found: Tensor) -> Tensor:
-    return torch.cat([skips[level], found], 1) if skips else found
+def _concat_skip(skips: Sequence[Tensor], level: int, features: Tensor) -> Tensor:
+    return torch.cat([skips[level], features], 1) if skips else features

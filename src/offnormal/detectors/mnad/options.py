@@ -1,4 +1,4 @@
-"""Options of MNAD: those of its paper (arXiv 2003.13228) and published code, and what this version adds."""
+"""Options of MNAD: those of its paper (arXiv 2003.13228) and published code, and our additions."""
 
 from __future__ import annotations
 
@@ -59,45 +59,45 @@ class MNADOptions(DetectorOptions):
     @model_validator(mode="after")
     def _enough_items(self) -> MNADOptions:
         if self.memory_size == 1:
-            raise ValueError("memory_size 1: expected 2 items or more, of which the second nearest is kept away; or 0")
+            raise ValueError("memory_size=1: expected 0, or at least 2 items for the separateness loss")
         if self.online_update and not self.memory_size:
-            raise ValueError("online_update needs a memory: set memory_size")
+            raise ValueError("online_update without a memory: set memory_size to at least 2")
         return self
 
     @property
     def predicts(self) -> bool:
-        """Whether a frame is made of those before it."""
+        """Whether frames are predicted from the frames before them."""
         return self.method == "pred"
 
     @property
     def length(self) -> int:
-        """Of an item."""
+        """Length of an item."""
         return self.item_length or 8 * self.width
 
     @property
     def loss_weights(self) -> dict[str, float]:
-        """Of the losses, by their names (README of the published code)."""
-        usual = 0.1 if self.predicts else 0.01
-        given = {"compactness": self.compactness_weight, "separateness": self.separateness_weight}
-        return {"intensity": 1.0, **{name: usual if weight is None else weight for name, weight in given.items()}}
+        """Weights of the losses, by name (README of the published code)."""
+        default = 0.1 if self.predicts else 0.01
+        weights = {"compactness": self.compactness_weight, "separateness": self.separateness_weight}
+        return {"intensity": 1.0, **{name: default if weight is None else weight for name, weight in weights.items()}}
 
     @property
     def share(self) -> float:
-        """Of the error of the frame in the score (README of the published code); all of it without a memory."""
+        """Share of the frame's error in the score (README of the published code); 1 without a memory."""
         if not self.memory_size:
             return 1.0
         return self.psnr_share if self.psnr_share is not None else 0.6 if self.predicts else 0.7
 
     @property
     def threshold(self) -> float:
-        """Weighted error below which a frame is learned from (Evaluate.py of the published code)."""
+        """Largest weighted error of a frame that updates the memory (Evaluate.py of the published code)."""
         if self.update_threshold is not None:
             return self.update_threshold
         return 0.01 if self.predicts else 0.015
 
 
 class MNADImport(ImportConfig):
-    """offnormal import mnad."""
+    """Options of `offnormal import mnad`."""
 
     items: Path | None = None
     """File of the memory items that belong to the weights: keys.pt, .npy, or .safetensors."""
@@ -106,10 +106,10 @@ class MNADImport(ImportConfig):
 
     @property
     def files(self) -> list[Path]:
-        """Weights and items."""
+        """Files of weights and items."""
         return self.weights if self.items is None else [*self.weights, self.items]
 
     @property
     def chosen(self) -> dict[str, object]:
-        """The size, which the network leaves open."""
+        """The input size, which the weights do not determine."""
         return {"size": self.size}

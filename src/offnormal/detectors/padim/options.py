@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from offnormal.config.fields import PositiveDuration
 from offnormal.config.model import ADVANCED
-from offnormal.detectors.base import DetectorOptions, read_whole
+from offnormal.detectors.base import DetectorOptions, parse_integer
 from offnormal.detectors.parts.maps import Border
 from offnormal.types import Pool
 
@@ -41,7 +41,7 @@ class PadimOptions(DetectorOptions):
     """Principal directions stored per position; the others get variance eps. Default: all."""
     precision: Annotated[Literal["auto", "float32", "float16", "bfloat16"], ADVANCED] = "auto"
     """Type of the stored factors; auto: float16 above 512 MB (changes distances by 1e-4 to 1e-3)."""
-    neighbors: Annotated[Literal[1, 3], BeforeValidator(read_whole), ADVANCED] = 1
+    neighbors: Annotated[Literal[1, 3], BeforeValidator(parse_integer), ADVANCED] = 1
     """3: smallest distance over 3 x 3 positions, for parts that vary in position; 9 x the cost."""
     pool: Pool | None = None
     """Image score from the map: max (paper), mean, or top (mean of the highest). Default: max, with --motion top."""

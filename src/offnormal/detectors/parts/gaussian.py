@@ -1,12 +1,12 @@
-"""A multivariate Gaussian at every position of a feature map, learned in one pass and constant memory.
+"""A multivariate Gaussian at every position of a feature map, learned in one pass with constant memory.
 
 PaDiM section III-B (arXiv 2011.08785): mean and covariance of the embedding at every position, the covariance
-regularized by eps times the identity, the Mahalanobis distance as the measure of anomaly.
+regularized by eps times the identity, the Mahalanobis distance as the anomaly score.
 
-In units of the square root of what is added to each channel, z = (x - mean) / sqrt(ridge), the covariance is the
-identity (times a floor with shrinkage) plus what was learned. Three forms of its inverse root are kept: a triangle;
-with few samples a basis of their span and a triangle inside it, exactly the same distances; and, on request, only
-the directions of largest variance, all others taken to vary as little as the ridge says.
+In units of the square root of the variance added to each channel, z = (x - mean) / sqrt(ridge), the regularized
+covariance is the identity (times a floor with shrinkage) plus the learned covariance. Its inverse root is stored in one
+of three forms: a triangle; with few samples, a basis of their span and a triangle inside it, with exactly the same
+distances; or, on request, only the directions of largest variance, all others with the variance of the ridge.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from offnormal.detectors.parts.inverse_root import Regularization, Solver, oracle_shrinkage, traces
 from offnormal.detectors.parts.maps import samples_first
 from offnormal.detectors.parts.moments import PositionMoments
-from offnormal.detectors.parts.triangles import fill, packed_size, squared_lengths, unpack
+from offnormal.detectors.parts.triangles import packed_size, squared_lengths, unpack, write_packed
 from offnormal.errors import FitError, NotFittedError
 
-_DEAD = 1e-4  # of the mean variance: the least that a channel is taken to vary, so that a dead one is no alarm
-_PIECE = 128  # samples left out at once
-_LARGE_BYTES = 512 << 20  # of factors in float32 from which on `auto` keeps them in float16
+_DEAD = 1e-4  # minimum variance of a channel, as a share of the mean variance, so that a dead channel raises no alarm
+_PIECE = 128  # samples per leave-one-out batch
+_LARGE_BYTES = 512 << 20  # of factors in float32; above it, `auto` stores float16
 _Z_BYTES = 8 << 20  # of deviations computed at once
 
 Precision = torch.dtype | Literal["auto"] | None
@@ -33,14 +33,13 @@ Precision = torch.dtype | Literal["auto"] | None
 class PositionGaussian(nn.Module):
     """One Gaussian per position of (D, H, W) feature maps.
 
-    eps: variance added to every channel (paper: 0.01); with `relative` it is a share of the channel's variance at
-    its mean over all positions, so that it means the same for features of any scale. Every position gets the same:
-    what is quiet at one place keeps a floor that is known from the others.
-    shrinkage: share (0-1) by which every covariance is drawn toward a multiple of the ridge with the same trace;
-    "auto" takes the oracle approximating estimate (Chen, Wiesel, Eldar and Hero, IEEE TSP 2010) over all positions.
-    rank: directions of largest variance kept a position; None keeps everything.
-    Computes in the precision of the first batch; precision: of the stored factors, that of the computation unless
-    given (float16 or bfloat16 halve them; "auto": float16 when they would take more than 512 MB).
+    eps: variance added to every channel (paper: 0.01). With `relative`, a share of the channel's variance at its mean
+    over all positions, so that it means the same for features of any scale. Every position gets the same value: a quiet
+    position takes its floor from the others. shrinkage: share (0-1) by which every covariance is shrunk toward a
+    multiple of the ridge with the same trace; "auto": the oracle approximating estimate (Chen, Wiesel, Eldar, and Hero,
+    IEEE TSP 2010) over all positions. rank: directions of largest variance stored per position; None: all. precision:
+    of the stored factors; float16 and bfloat16 halve them; "auto": float16 above 512 MB; None: the precision of the
+    first batch, in which everything is computed.
     """
 
     count: Tensor  # () int64, number of samples
@@ -70,60 +69,60 @@ class PositionGaussian(nn.Module):
         self.register_buffer("grid", torch.zeros(2, dtype=torch.int64))
         for name in ("center", "ridge", "floor", "whitener", "basis"):
             self.register_buffer(name, None)
-        self._moments: PositionMoments | None = None  # while learning
+        self._moments: PositionMoments | None = None  # during the fit
 
     @property
     def is_finished(self) -> bool:
-        """Whether distances can be asked for."""
+        """Whether distances can be computed."""
         return self.whitener is not None
 
     @property
     def mean(self) -> Tensor:
-        """(D, H, W) mean of the samples so far; NotFittedError before the first."""
-        center = self.center if self._moments is None and self.center is not None else self._learning().mean()
+        """(D, H, W) mean of all samples; NotFittedError before the first."""
+        center = self.center if self._moments is None and self.center is not None else self._require_moments().mean()
         return center.T.reshape(-1, *self.grid.tolist())
 
     def update(self, x: Tensor) -> None:
-        """Add feature maps (N, D, H, W); FitError when their shape is not that of the maps before."""
+        """Add feature maps (N, D, H, W); FitError if their shape differs from the maps before."""
         x = torch.as_tensor(x)
         if self._moments is None:
             if self.is_finished:
-                self._learning()
+                self._require_moments()
             self._moments = PositionMoments(rows_in_half=self.precision is not None and _is_large(x))
         self._moments.update(x)
-        self._note()
+        self._copy_count()
 
     def merge(self, other: Self) -> None:
-        """Add the statistics of another, unfinished one; the order of merging does not matter."""
+        """Add the statistics of another, unfinished Gaussian; the order of merging does not matter."""
         if other.count == 0:
             return
-        theirs = other._learning()
+        theirs = other._require_moments()
         if self._moments is None:
             self._moments = PositionMoments(rows_in_half=theirs.rows_in_half)
         self._moments.merge(theirs)
-        self._note()
+        self._copy_count()
 
     def without(self, part: Self) -> PositionGaussian:
-        """What is left of these statistics when the samples of `part`, all contained in them, are taken out."""
-        rest = PositionGaussian(
+        """Create a Gaussian without the samples of `part`, which must be contained in this one."""
+        remaining = PositionGaussian(
             self.eps, relative=self.relative, shrinkage=self.shrinkage, rank=self.rank, precision=self.precision
         )
-        rest._moments = self._learning().without(part._learning())
-        rest._note()
-        return rest
+        remaining._moments = self._require_moments().without(part._require_moments())
+        remaining._copy_count()
+        return remaining
 
     def pooled_moments(self) -> Tensor:
-        """(D, D) float64 covariance of the features of all samples at all positions together; adds up like the rest."""
-        return self._learning().pooled()
+        """(D, D) float64 covariance of the features of all samples at all positions together."""
+        return self._require_moments().pooled()
 
     def project(self, directions: Tensor) -> None:
-        """Replace the features by their coordinates along `directions` (D, d); before `finish`."""
-        self._learning().project(directions)
+        """Replace the features with their coordinates along `directions` (D, d); before `finish`."""
+        self._require_moments().project(directions)
 
     def covariance(self) -> Tensor:
         """(H * W, D, D) regularized covariance of every position, eps included."""
         if self.whitener is None:
-            moments = self._learning()
+            moments = self._require_moments()
             solve = Solver(moments, self._settings(moments))
             ridge = solve.settings.ridge.sqrt()
             return torch.cat([solve.scaled_covariance(block) for block in moments.blocks()]) * ridge[:, None] * ridge
@@ -142,28 +141,28 @@ class PositionGaussian(nn.Module):
         return scale[:, None] * scaled * scale
 
     def finish(self, *, keep: bool = False) -> None:
-        """Factorize; the statistics are dropped unless `keep`.
+        """Factorize; drop the statistics unless `keep`.
 
         Raises FitError with fewer than two samples, which have no covariance, and for features that are not finite.
         """
-        moments = self._learning()
+        moments = self._require_moments()
         if moments.count < 2:
-            raise FitError(f"{moments.count} sample(s): at least 2 normal samples are needed for a covariance")
+            raise FitError(f"got {moments.count} of at least 2 normal samples that a covariance needs: add more")
         center = moments.mean()
         if not bool(torch.isfinite(center).all()):
-            raise FitError("the features hold NaN or infinite values: check the weights of the backbone")
+            raise FitError("the features contain NaN or infinite values: check the weights of the backbone")
         settings = self._settings(moments)
         solve = Solver(moments, settings)
         positions, size = len(center), solve.rank or center.shape[1]
-        numbers = positions * (packed_size(size) + (0 if solve.rank is None else size * center.shape[1]))
-        kept = self._stored(center.dtype, numbers)
-        self.whitener = center.new_empty(positions * packed_size(size), dtype=kept)
-        self.basis = None if solve.rank is None else center.new_empty(positions, center.shape[1], size, dtype=kept)
+        value_count = positions * (packed_size(size) + (0 if solve.rank is None else size * center.shape[1]))
+        dtype = self._storage_dtype(center.dtype, value_count)
+        self.whitener = center.new_empty(positions * packed_size(size), dtype=dtype)
+        self.basis = None if solve.rank is None else center.new_empty(positions, center.shape[1], size, dtype=dtype)
         for block in moments.blocks():
             factor = solve.factor(block)
-            fill(self.whitener, block, factor.whitener())
+            write_packed(self.whitener, block, factor.whitener())
             if self.basis is not None and factor.basis is not None:
-                self.basis[block] = factor.basis.to(kept)
+                self.basis[block] = factor.basis.to(dtype)
         self.center, self.ridge, self.floor = center, settings.ridge, settings.floor
         if not keep:
             self._moments = None
@@ -171,10 +170,10 @@ class PositionGaussian(nn.Module):
     def mahalanobis(self, x: Tensor) -> Tensor:
         """Distances (N, H, W) of feature maps (N, D, H, W), in standard deviations; higher = more anomalous.
 
-        Fastest when x lies in memory position by position (channels last). Raises NotFittedError before `finish`.
+        Fastest if x is stored channels last. Raises NotFittedError before `finish`.
         """
         if self.whitener is None or self.center is None or self.ridge is None:
-            raise NotFittedError("the Gaussian has no factor yet: call update with normal samples, then finish")
+            raise NotFittedError("the Gaussian is not finished: call update with normal samples, then finish")
         x = torch.as_tensor(x)
         rows = samples_first(x.to(self.center.dtype))  # (N, P, D)
         scale = self.ridge.rsqrt()
@@ -191,20 +190,19 @@ class PositionGaussian(nn.Module):
     def leave_one_out(self, x: Tensor, probe: Tensor | None = None) -> Tensor:
         """Distances (N, H, W) of training samples (N, D, H, W), each from the Gaussian of all the others.
 
-        probe: other features (N, D, H, W) to measure by the Gaussians that have not seen sample i at that position;
-        default: the samples themselves. Closed form: with z = x - mean, v = probe - mean + z / (n - 1), A the
-        covariance of the others plus what z adds to it and b = n / ((n - 1) (n - 2)):
-        d^2 = v' A^-1 v + b (v' A^-1 z)^2 / (1 - b z' A^-1 z)  (Sherman and Morrison).
-        Exact, but for what depends on all samples together: a relative eps, the shrinkage and, with a rank, the
-        choice of directions. Raises FitError with fewer than three samples.
+        probe: other features (N, D, H, W), measured with the Gaussians without sample i at that position; default: the
+        samples themselves. Closed form: with z = x - mean, v = probe - mean + z / (n - 1), A the covariance of the
+        others plus the contribution of z, and b = n / ((n - 1) (n - 2)): d^2 = v' A^-1 v + b (v' A^-1 z)^2 / (1 - b z'
+        A^-1 z)  (Sherman and Morrison). Exact, except for terms that depend on all samples together: a relative eps,
+        the shrinkage, and, with a rank, the choice of directions. Raises FitError with fewer than three samples.
         """
-        moments = self._learning()
+        moments = self._require_moments()
         n = moments.count
         if n < 3:
-            raise FitError(f"{n} samples: at least 3 are needed to leave one out")
+            raise FitError(f"got {n} of at least 3 normal samples that leave-one-out needs: add more")
         x = torch.as_tensor(x)
         mean, settings = moments.mean(), self._settings(moments)
-        precise = torch.float64 if n <= mean.shape[1] else mean.dtype  # leverages near 1 cancel
+        precise = torch.float64 if n <= mean.shape[1] else mean.dtype  # leverages near 1 cause cancellation
         solve = Solver(moments, settings, degrees=n - 2, precise=precise)
         squared = mean.new_empty(len(mean), len(x))
         share = n / ((n - 1) * (n - 2)) * (1 - settings.shrinkage)
@@ -214,56 +212,56 @@ class PositionGaussian(nn.Module):
                 piece = slice(start, start + _PIECE)
                 z = self._deviations(x[piece], block, mean, settings.ridge, precise)
                 if probe is None:
-                    found = factor.left_out(z, share) * (n / (n - 1)) ** 2
+                    distances = factor.leave_one_out(z, share) * (n / (n - 1)) ** 2
                 else:
                     v = self._deviations(probe[piece], block, mean, settings.ridge, precise) + z / (n - 1)
-                    found = factor.probed(z, v, share)
-                squared[block, piece] = found.to(squared.dtype)
+                    distances = factor.leave_one_out_probe(z, v, share)
+                squared[block, piece] = distances.to(squared.dtype)
         return squared.sqrt_().T.reshape(len(x), *x.shape[2:])
 
-    # --- parts ----------------------------------------------------------------------------------------------
+    # --- helpers --------------------------------------------------------------------------------------------
 
     @staticmethod
     def _deviations(x: Tensor, block: slice, mean: Tensor, ridge: Tensor, dtype: torch.dtype) -> Tensor:
-        """(p, N, D) in units of the ridge; x (N, D, H, W) may be kept in half precision."""
+        """(p, N, D) in units of the ridge; x (N, D, H, W) may be in half precision."""
         rows = samples_first(x)[:, block].to(dtype) - mean[block].to(dtype)
         return (rows * ridge.to(dtype).rsqrt()).transpose(0, 1).contiguous()
 
     def _squared(self, z: Tensor, block: slice) -> Tensor:
-        """Squared distances (p, N): inside the basis by the triangle, outside it by the floor."""
+        """Squared distances (p, N): inside the basis from the triangle, outside it from the floor."""
         assert self.whitener is not None
         if self.basis is None:
             return squared_lengths(z, self.whitener, block)
         squared = z.new_empty(z.shape[:2])
         step = max(1, _Z_BYTES // (self.basis.shape[1] * self.basis.shape[2] * z.element_size()))
         for start in range(0, len(z), step):
-            here = slice(start, min(start + step, len(z)))
-            there = slice(block.start + here.start, block.start + here.stop)
-            basis = self.basis[there].to(z.dtype)
-            inside = torch.bmm(z[here], basis)
-            outside = torch.baddbmm(z[here], inside, basis.mT, alpha=-1).square_().sum(-1)
+            inside_rows = slice(start, min(start + step, len(z)))
+            positions = slice(block.start + inside_rows.start, block.start + inside_rows.stop)
+            basis = self.basis[positions].to(z.dtype)
+            inside = torch.bmm(z[inside_rows], basis)
+            outside = torch.baddbmm(z[inside_rows], inside, basis.mT, alpha=-1).square_().sum(-1)
             if self.floor is not None:
-                outside /= self.floor[there, None]
-            squared[here] = squared_lengths(inside, self.whitener, there) + outside
+                outside /= self.floor[positions, None]
+            squared[inside_rows] = squared_lengths(inside, self.whitener, positions) + outside
         return squared
 
-    def _stored(self, computed: torch.dtype, numbers: int) -> torch.dtype:
+    def _storage_dtype(self, computed: torch.dtype, value_count: int) -> torch.dtype:
         if self.precision is None:
             return computed
         if self.precision == "auto":
-            return torch.float16 if computed == torch.float32 and numbers * 4 > _LARGE_BYTES else computed
+            return torch.float16 if computed == torch.float32 and value_count * 4 > _LARGE_BYTES else computed
         assert isinstance(self.precision, torch.dtype)
         return self.precision
 
-    def _learning(self) -> PositionMoments:
+    def _require_moments(self) -> PositionMoments:
         if self._moments is None:
             if self.is_finished:
-                raise NotFittedError("the statistics were dropped by finish; use finish(keep=True) to go on learning")
-            raise NotFittedError("no sample has been seen: call update with normal samples first")
+                raise NotFittedError("finish has dropped the statistics: call finish(keep=True) to continue fitting")
+            raise NotFittedError("there are no samples yet: call update with normal samples first")
         self._moments.require_samples()
         return self._moments
 
-    def _note(self) -> None:
+    def _copy_count(self) -> None:
         assert self._moments is not None
         self.count.fill_(self._moments.count)
         self.grid.copy_(torch.tensor(self._moments.grid))
@@ -285,7 +283,7 @@ class PositionGaussian(nn.Module):
             return mean.new_full(mean.shape[1:], self.eps)
         variance = moments.variance()
         if not float(variance.mean()) > 1e-12 * float(mean.square().mean()):
-            raise FitError("the normal images are all the same: what varies cannot be learned; give others too")
+            raise FitError("all normal images are the same: add normal images that vary")
         floor = _DEAD * variance.mean() + torch.finfo(variance.dtype).tiny
         return self.eps * variance.clamp(min=float(floor))
 

@@ -1,7 +1,7 @@
-"""From moments to inverse roots of covariances, block by block: the only place where something is solved.
+"""Inverse roots of covariances from moments, block by block: the only module that solves equations.
 
-All in units of the square root of the ridge, in which what is added to every covariance is the identity, or the
-floor of each position times it.
+Everything is in units of the square root of the ridge, in which the regularization is the identity, or the floor of
+each position times the identity.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from offnormal.detectors.parts.moments import PositionMoments
 from offnormal.detectors.parts.triangles import packed_size
 from offnormal.errors import FitError
 
-_SOLVED_WHOLE = 64  # rows up to which a triangle is inverted in one piece
+_WHOLE_ROWS = 64  # up to this many rows, a triangle is inverted in one piece
 
 
 @dataclass(frozen=True, slots=True)
 class Regularization:
-    """How the learned covariance is regularized: (1 - shrinkage) * covariance + floor * ridge."""
+    """Regularization of the learned covariance: (1 - shrinkage) * covariance + floor * ridge."""
 
     ridge: Tensor  # (D,)
     shrinkage: float
@@ -32,43 +32,43 @@ class Regularization:
 class _InverseRoot:
     """Inverse root of the covariances of some positions, in units of the ridge."""
 
-    lower: Tensor  # (p, R, R) Cholesky factor of the covariance, inside the basis where there is one
+    lower: Tensor  # (p, R, R) Cholesky factor of the covariance, inside the basis if there is one
     basis: Tensor | None  # (p, D, R)
-    floor: Tensor | None  # (p, 1), of what lies outside the basis
-    complete: bool  # whether no sample reaches outside the basis
+    floor: Tensor | None  # (p, 1) variance outside the basis
+    complete: bool  # whether the basis spans all samples
 
-    def left_out(self, z: Tensor, share: float) -> Tensor:
-        """Squared distances (p, N) of z (p, N, D) itself by the covariance from which share * z z' was taken."""
-        q = self._whitened(z).square_().sum(-1)
-        found = q / (1 - share * q).clamp(min=1e-9)
-        return found if self.complete else found + self._outside(z)
+    def leave_one_out(self, z: Tensor, share: float) -> Tensor:
+        """Squared distances (p, N) of z (p, N, D) with the covariance less share * z z'."""
+        q = self._whiten(z).square_().sum(-1)
+        squared = q / (1 - share * q).clamp(min=1e-9)
+        return squared if self.complete else squared + self._outside(z)
 
-    def probed(self, z: Tensor, v: Tensor, share: float) -> Tensor:
-        """Squared distances (p, N) of v (p, N, D) by the covariance from which share * z z' was taken."""
-        wz, wv = self._whitened(z), self._whitened(v)
+    def leave_one_out_probe(self, z: Tensor, v: Tensor, share: float) -> Tensor:
+        """Squared distances (p, N) of v (p, N, D) with the covariance less share * z z'."""
+        wz, wv = self._whiten(z), self._whiten(v)
         leverage, inner = share * wz.square().sum(-1), (wv * wz).sum(-1)
-        found = wv.square_().sum(-1) + share * inner.square_() / (1 - leverage).clamp(min=1e-9)
-        return found if self.basis is None else found + self._outside(v)
+        squared = wv.square_().sum(-1) + share * inner.square_() / (1 - leverage).clamp(min=1e-9)
+        return squared if self.basis is None else squared + self._outside(v)
 
     def _outside(self, v: Tensor) -> Tensor:
-        """Squared lengths (p, N) of what reaches outside the basis, by the floor."""
+        """Squared lengths (p, N) of the components outside the basis, in units of the floor."""
         assert self.basis is not None
         squared = torch.baddbmm(v, torch.bmm(v, self.basis), self.basis.mT, alpha=-1).square_().sum(-1)
         return squared if self.floor is None else squared / self.floor
 
     def whitener(self) -> Tensor:
         """(p, R, R) upper triangular W with W W' = covariance^-1."""
-        return _inverse_of_lower(self.lower).mT
+        return _invert_lower(self.lower).mT
 
-    def _whitened(self, v: Tensor) -> Tensor:
-        """(p, N, R) of unit covariance; by a triangular solve, which is cheaper than an inverse for a few vectors."""
+    def _whiten(self, v: Tensor) -> Tensor:
+        """(p, N, R) with unit covariance; a triangular solve is cheaper than an inverse for a few vectors."""
         inside = v if self.basis is None else torch.bmm(v, self.basis)
         solved: Tensor = torch.linalg.solve_triangular(self.lower.mT, inside, upper=True, left=False)
         return solved
 
 
 class Solver:
-    """From moments to inverse roots, block by block."""
+    """Solves moments for inverse roots, block by block."""
 
     def __init__(
         self,
@@ -90,16 +90,16 @@ class Solver:
         elif few:
             self.rank = n
         if self.rank is None:
-            moments.to_scatter()  # which is read more than once
+            moments.to_scatter()  # it is read more than once
         self._truncates = self.rank is not None and self.rank != n
 
     def factor(self, block: slice) -> _InverseRoot:
-        """The inverse roots at a block of positions; FitError when a covariance is not positive definite."""
+        """Inverse roots at a block of positions; FitError if a covariance is not positive definite."""
         floor = None if self.settings.floor is None else self.settings.floor[block, None].to(self.precise)
         if self.rank is None:
             return _InverseRoot(_cholesky(self.scaled_covariance(block).to(self.precise)), None, None, complete=True)
         if self._truncates:
-            return self._largest(block, floor)
+            return self._solve_largest(block, floor)
         samples = (self.moments.centered(block) / self.settings.ridge.sqrt()).to(self.precise)
         basis, coordinates = torch.linalg.qr(samples.mT)  # (p, D, n), (p, n, n): samples' = basis @ coordinates
         inside = coordinates @ coordinates.mT * ((1 - self.settings.shrinkage) / self.degrees)
@@ -107,15 +107,15 @@ class Solver:
         return _InverseRoot(_cholesky(inside), basis, floor, complete=True)
 
     def scaled_covariance(self, block: slice) -> Tensor:
-        """(p, D, D) covariance with ridge and shrinkage in units of the ridge."""
+        """(p, D, D) covariance with ridge and shrinkage, in units of the ridge."""
         scale = self.settings.ridge.rsqrt()
         weight = (1 - self.settings.shrinkage) / self.degrees
         covariance = self.moments.scatter(block) * (scale[:, None] * scale * weight)
         covariance.diagonal(dim1=1, dim2=2).add_(1 if self.settings.floor is None else self.settings.floor[block, None])
         return covariance
 
-    def _largest(self, block: slice, floor: Tensor | None) -> _InverseRoot:
-        """The directions of largest variance, each on its own."""
+    def _solve_largest(self, block: slice, floor: Tensor | None) -> _InverseRoot:
+        """Inverse root in the directions of largest variance."""
         assert self.rank is not None
         weight = (1 - self.settings.shrinkage) / self.degrees
         lowest = 1.0 if floor is None else floor
@@ -126,19 +126,19 @@ class Solver:
             basis = samples.mT @ mixed / squares[:, None].sqrt()
             variances = squares * weight + lowest
         else:
-            found, vectors = torch.linalg.eigh(self.scaled_covariance(block).to(self.precise))
-            variances, basis = found[:, -self.rank :], vectors[:, :, -self.rank :]
+            values, vectors = torch.linalg.eigh(self.scaled_covariance(block).to(self.precise))
+            variances, basis = values[:, -self.rank :], vectors[:, :, -self.rank :]
         return _InverseRoot(torch.diag_embed(variances.sqrt()), basis, floor, complete=False)
 
 
 def oracle_shrinkage(trace: Tensor, squares: Tensor, count: int, channels: int) -> float:
-    """Share 0-1 of the oracle approximating shrinkage (Chen et al. 2010, eq. 23), pooled over positions.
+    """Oracle approximating shrinkage, 0-1 (Chen et al. 2010, eq. 23), pooled over positions.
 
     trace, squares: (P,) trace of every covariance and of its square.
     """
-    own, both = float(squares.double().sum()), float(trace.double().square().sum())
-    upper = (1 - 2 / channels) * own + both
-    lower = (count + 1 - 2 / channels) * (own - both / channels)
+    squares_sum, trace_sum = float(squares.double().sum()), float(trace.double().square().sum())
+    upper = (1 - 2 / channels) * squares_sum + trace_sum
+    lower = (count + 1 - 2 / channels) * (squares_sum - trace_sum / channels)
     return 1.0 if lower <= 0 else min(1.0, upper / lower)
 
 
@@ -157,22 +157,22 @@ def _cholesky(matrices: Tensor) -> Tensor:
     factor, failed = torch.linalg.cholesky_ex(matrices)
     if bool(failed.any()):
         raise FitError(
-            f"the covariance of {int((failed != 0).sum())} positions is not positive definite: raise eps, or check "
-            "that the features are finite"
+            f"covariances that are not positive definite: {int((failed != 0).sum())}; increase eps, or check that the "
+            "features are finite"
         )
     return factor
 
 
-def _inverse_of_lower(lower: Tensor) -> Tensor:
-    """Inverse of lower triangular matrices (p, R, R), by halves, whose products are faster than one large solve."""
+def _invert_lower(lower: Tensor) -> Tensor:
+    """Inverse of lower triangular matrices (p, R, R), by halves: their products are faster than one large solve."""
     size = lower.shape[-1]
-    if size <= _SOLVED_WHOLE:
+    if size <= _WHOLE_ROWS:
         eye = torch.eye(size, dtype=lower.dtype, device=lower.device).expand_as(lower)
         solved: Tensor = torch.linalg.solve_triangular(lower, eye, upper=False)
         return solved
     half = size // 2
     inverse = torch.zeros_like(lower, memory_format=torch.contiguous_format)
-    upper_left, lower_right = _inverse_of_lower(lower[:, :half, :half]), _inverse_of_lower(lower[:, half:, half:])
+    upper_left, lower_right = _invert_lower(lower[:, :half, :half]), _invert_lower(lower[:, half:, half:])
     inverse[:, :half, :half], inverse[:, half:, half:] = upper_left, lower_right
     inverse[:, half:, :half] = (lower_right @ (lower[:, half:, :half] @ upper_left)).neg_()
     return inverse

@@ -1,7 +1,7 @@
 """Feature maps of several layers -> one embedding on one grid, and distance maps -> anomaly maps.
 
-Upsampling and blur are linear and separable, so together they are one small matrix per axis, applied from the left and
-the right.
+Upsampling and blur are linear and separable, so that together they are one small matrix per axis, applied from the left
+and the right.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from torch import Tensor
 from offnormal.types import Pool
 
 Border = Literal["reflect_scipy", "reflect_torch"]
-_LITTLE = 1e-6  # of a blurred pixel's weight that is not ignored
-_TRUNCATE = 4.0  # radius in sigmas: scipy.ndimage.gaussian_filter's default
+_MIN_WEIGHT = 1e-6  # minimum weight of the pixels that are not ignored
+_TRUNCATE = 4.0  # radius in sigmas: default of scipy.ndimage.gaussian_filter
 
 
 def _mirror(index: Tensor, size: int, border: Border) -> Tensor:
-    """Indices outside 0..size-1 folded back, the edge pixel repeated (scipy) or not (torch)."""
+    """Fold indices outside 0..size-1 back, with the edge pixel repeated (scipy) or not (torch)."""
     if size == 1:
         return torch.zeros_like(index)
     if border == "reflect_scipy":
@@ -35,7 +35,7 @@ def _mirror(index: Tensor, size: int, border: Border) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _blur_matrix(size: int, sigma: float, border: Border) -> Tensor:
-    """(size, size) float64: a Gaussian blur of a row of `size` pixels; sigma in pixels, 0 for none."""
+    """(size, size) float64: Gaussian blur of a row of `size` pixels; sigma in pixels, 0 for none."""
     if sigma == 0:
         return torch.eye(size, dtype=torch.float64)
     radius = int(_TRUNCATE * sigma + 0.5)
@@ -50,7 +50,7 @@ def _blur_matrix(size: int, sigma: float, border: Border) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _bilinear_matrix(source: int, target: int) -> Tensor:
-    """(target, source) float64: bilinear resampling of a row as torch does it with align_corners=False."""
+    """(target, source) float64: bilinear resampling of a row, as torch does with align_corners=False."""
     centers = ((torch.arange(target).double() + 0.5) * source / target - 0.5).clamp(0, source - 1)
     low = centers.floor().long()
     high = (low + 1).clamp(max=source - 1)
@@ -62,7 +62,7 @@ def _bilinear_matrix(source: int, target: int) -> Tensor:
     return matrix
 
 
-def _apply(maps: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
+def _apply_separable(maps: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
     return vertical.to(maps) @ maps @ horizontal.to(maps).T
 
 
@@ -77,31 +77,31 @@ def smooth(maps: Tensor, sigma: float = 4.0, border: Border = "reflect_scipy") -
     """
     maps = torch.as_tensor(maps)
     height, width = maps.shape[-2:]
-    return _apply(maps, _blur_matrix(height, sigma, border), _blur_matrix(width, sigma, border))
+    return _apply_separable(maps, _blur_matrix(height, sigma, border), _blur_matrix(width, sigma, border))
 
 
 def smooth_within(maps: Tensor, ignored: Tensor | None, sigma: float, border: Border = "reflect_scipy") -> Tensor:
-    """`smooth` of maps (N, H, W) in which ignored pixels (H, W), True = ignored, neither count nor show: they are 0."""
+    """`smooth` of maps (N, H, W) without ignored pixels (H, W), True = ignored; they are 0 in the result."""
     if ignored is None:
         return smooth(maps, sigma, border)
-    kept = (~ignored).to(maps)
-    return smooth(maps * kept, sigma, border) / smooth(kept[None], sigma, border).clamp(min=_LITTLE) * kept
+    valid = (~ignored).to(maps)
+    return smooth(maps * valid, sigma, border) / smooth(valid[None], sigma, border).clamp(min=_MIN_WEIGHT) * valid
 
 
 def enlarge_and_smooth(maps: Tensor, size: tuple[int, int], sigma: float, border: Border) -> Tensor:
-    """Bilinear upsampling of maps (N, h, w) to `size`, then `smooth`, as two small products."""
+    """Bilinear upsampling of maps (N, h, w) to `size`, then `smooth`, as two small matrix products."""
     (height, width), (h, w) = size, maps.shape[-2:]
     vertical = _blur_matrix(height, sigma, border) @ _bilinear_matrix(h, height)
     horizontal = _blur_matrix(width, sigma, border) @ _bilinear_matrix(w, width)
-    return _apply(maps, vertical, horizontal)
+    return _apply_separable(maps, vertical, horizontal)
 
 
-def pool(maps: Tensor, how: Pool, share: float) -> Tensor:
-    """Scores (N,) of maps (N, H, W): highest value, mean, or (top) mean of the highest `share` of all pixels."""
+def pool(maps: Tensor, method: Pool, share: float) -> Tensor:
+    """Scores (N,) of maps (N, H, W): maximum, mean, or (top) mean of the highest `share` of all pixels."""
     flat = maps.flatten(1)
-    if how == "max":
+    if method == "max":
         return flat.amax(1)
-    if how == "mean":
+    if method == "mean":
         return flat.mean(1)
     return flat.topk(max(1, round(share * flat.shape[1])), dim=1).values.mean(1)
 
@@ -115,29 +115,29 @@ def concat_features(features: Sequence[Tensor]) -> Tensor:
     torch.Size([1, 5, 8, 8])
     """
     maps = [torch.as_tensor(f) for f in features]
-    return on_grid(maps, (maps[0].shape[2], maps[0].shape[3])).permute(0, 3, 1, 2)
+    return concat_on_grid(maps, (maps[0].shape[2], maps[0].shape[3])).permute(0, 3, 1, 2)
 
 
-def on_grid(features: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
-    """Feature maps (N, C_i, H_i, W_i) -> (N, H, W, sum C_i): coarser ones repeated, finer ones averaged.
+def concat_on_grid(features: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
+    """Feature maps (N, C_i, H_i, W_i) -> (N, H, W, sum C_i): coarser maps are repeated, finer ones averaged.
 
-    Written once, position by position, which is how the Gaussians read it.
+    The result is written once, channels last, as the Gaussians read it.
     """
-    count, channels = len(features[0]), sum(f.shape[1] for f in features)
+    count, channels = len(features[0]), sum(features_of_layer.shape[1] for features_of_layer in features)
     embedding = features[0].new_empty(count, *grid, channels)
     start = 0
     for features_of_layer in features:
-        layer = _nested(features_of_layer, grid)
+        layer = _fit_to_grid(features_of_layer, grid)
         height, width = layer.shape[2:]
-        part = embedding[..., start : start + layer.shape[1]]
-        cells = part.view(count, height, grid[0] // height, width, grid[1] // width, layer.shape[1])
+        target = embedding[..., start : start + layer.shape[1]]
+        cells = target.view(count, height, grid[0] // height, width, grid[1] // width, layer.shape[1])
         cells.copy_(layer.permute(0, 2, 3, 1)[:, :, None, :, None])
         start += layer.shape[1]
     return embedding
 
 
-def _nested(features: Tensor, grid: tuple[int, int]) -> Tensor:
-    """The map itself when the grid is a whole multiple of it, else averaged (finer) or repeated (coarser) onto it."""
+def _fit_to_grid(features: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Return the map if the grid is a multiple of its size; otherwise average or repeat it onto the grid."""
     if features.shape[2] > grid[0]:
         return F.adaptive_avg_pool2d(features, grid)
     if grid[0] % features.shape[2] or grid[1] % features.shape[3]:
@@ -155,11 +155,11 @@ def select_channels(maps: Sequence[Tensor], chosen: Tensor) -> list[Tensor]:
     return selected
 
 
-def neighbors(x: Tensor, reach: int) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice], Tensor]]:
-    """For every offset up to `reach` cells: where models lie, where the features they see lie, and those features.
+def shifted_neighbors(x: Tensor, reach: int) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice], Tensor]]:
+    """For every offset up to `reach` cells: slices of the models, slices of the features they see, and the features.
 
-    x (N, D, H, W); the features are shifted so that each lies at the model's place; models whose neighbor would
-    lie outside see what is there anyway, and are not in the first slices.
+    x: (N, D, H, W). The features are shifted to the position of their model. Models with no neighbor at an offset see
+    features wrapped around, and are excluded from the slices.
     """
     height, width = x.shape[2:]
     for dy in range(-reach, reach + 1):
@@ -167,24 +167,24 @@ def neighbors(x: Tensor, reach: int) -> Iterator[tuple[tuple[slice, slice], tupl
             if abs(dy) >= height or abs(dx) >= width:
                 continue
             models = (slice(max(0, -dy), height - max(0, dy)), slice(max(0, -dx), width - max(0, dx)))
-            seen = (slice(max(0, dy), height + min(0, dy)), slice(max(0, dx), width + min(0, dx)))
-            yield models, seen, x if dy == dx == 0 else torch.roll(x, (-dy, -dx), (2, 3))
+            features = (slice(max(0, dy), height + min(0, dy)), slice(max(0, dx), width + min(0, dx)))
+            yield models, features, x if dy == dx == 0 else torch.roll(x, (-dy, -dx), (2, 3))
 
 
-def nearest(x: Tensor, measure: Callable[[Tensor], Tensor], reach: int) -> Tensor:
-    """Least distance (N, h, w) of features (N, D, h, w) by the models of the positions up to `reach` cells around.
+def min_distance(x: Tensor, measure: Callable[[Tensor], Tensor], reach: int) -> Tensor:
+    """Smallest distance (N, h, w) of features (N, D, h, w) to the models at positions up to `reach` cells away.
 
-    measure: features (N, D, h, w) -> their distances (N, h, w), each by the model of its own position.
+    measure: features (N, D, h, w) -> distances (N, h, w), each by the model of its position.
     """
     if reach == 0:
         return measure(x)
-    least = torch.full((len(x), *x.shape[2:]), math.inf, device=x.device)
-    for models, seen, features in neighbors(x, reach):
-        there, found = (slice(None), *seen), measure(features)[(slice(None), *models)]
-        least[there] = torch.minimum(least[there], found)
-    return least
+    smallest = torch.full((len(x), *x.shape[2:]), math.inf, device=x.device)
+    for models, feature_slices, features in shifted_neighbors(x, reach):
+        targets, distances = (slice(None), *feature_slices), measure(features)[(slice(None), *models)]
+        smallest[targets] = torch.minimum(smallest[targets], distances)
+    return smallest
 
 
 def samples_first(x: Tensor) -> Tensor:
-    """(N, D, H, W) -> (N, H * W, D); without copying when x lies in memory position by position."""
+    """(N, D, H, W) -> (N, H * W, D); without copying if x is stored channels last."""
     return x.permute(0, 2, 3, 1).flatten(1, 2)

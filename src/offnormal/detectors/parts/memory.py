@@ -1,10 +1,10 @@
 """Memories of normal patterns: pure functions on tensors.
 
-MNAD (Park et al., CVPR 2020, arXiv 2003.13228) updates its memory by rule: `read_items`, `update_items` and two losses.
-A query map (N, C, H, W) is normalized to unit length at every position. Memory items are rows of unit length: (M, C),
-one memory for all queries, or (N, M, C), one for each. Similarity is the cosine, the temperature of softmaxes is 1.
-Source: cvlab-yonsei/MNAD, model/memory_final_spatial_sumonly_weight_ranking_top1.py; everything is computed in float32
-or, where it is given, float64, also under autocast.
+MNAD (Park et al., CVPR 2020, arXiv 2003.13228) updates its memory by rule: `read_items`, `update_items`, and two
+losses. A query map (N, C, H, W) is normalized to unit length at every position. Memory items are rows of unit length:
+(M, C), one memory for all queries, or (N, M, C), one for each. Similarity is the cosine; softmax temperature is 1.
+Source: cvlab-yonsei/MNAD, model/memory_final_spatial_sumonly_weight_ranking_top1.py. Everything is computed in float32,
+or in float64 for such queries, also under autocast.
 
 MemAE (Gong et al., ICCV 2019, arXiv 1904.02639) learns its memory by gradient: `address`, `entropy`. Source:
 donggong1/memae-anomaly-detection, models/memory_module.py and entropy_loss.py.
@@ -20,95 +20,95 @@ from torch import Tensor, distributed
 
 Compat = Literal["code", "paper"]
 Similarity = Literal["dot", "cosine"]
-_TINY = 1e-12  # MemAE's code: keeps a sum of weights and a logarithm finite
+_TINY = 1e-12  # MemAE's code: keeps divisions and logarithms finite
 
 
 def read_items(query: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalized queries beside what the memory makes of them (section 3.2.1, equations 1, 2 and 4).
+    """Concatenate normalized queries with the items that the memory recalls (section 3.2.1, equations 1, 2, and 4).
 
-    query: (N, C, H, W) raw; items: (M, C) or (N, M, C). Gives features (N, 2C, H, W), and for each of the N * H * W
-    positions its attention to the items as a softmax over all queries of that memory, and as one over the items, both
-    (N * H * W, M). No gradient flows through the attention (published code), so that only the first half learns.
+    query: (N, C, H, W), not normalized; items: (M, C) or (N, M, C). Returns features (N, 2C, H, W) and, for each of the
+    N * H * W positions, its attention to the items as a softmax over all queries of that memory, and as a softmax over
+    the items, both (N * H * W, M). No gradient flows through the attention (published code): only the first half
+    learns.
     """
-    rows, keys = _rows(query, items)
-    similarity = _product(rows, keys.mT)
+    rows, keys = _unit_rows(query, items)
+    similarity = _matmul_full_precision(rows, keys.mT)
     attention = similarity.softmax(2)
-    features = _beside(query, rows, _product(attention.detach(), keys))
+    features = _concat_recalled(query, rows, _matmul_full_precision(attention.detach(), keys))
     return features, similarity.softmax(1).flatten(0, 1), attention.flatten(0, 1)
 
 
 def recall(query: Tensor, items: Tensor) -> Tensor:
-    """The features (N, 2C, H, W) of `read_items` alone."""
-    rows, keys = _rows(query, items)
-    attention = _product(rows, keys.mT).softmax(2).detach()
-    return _beside(query, rows, _product(attention, keys))
+    """The features (N, 2C, H, W) of `read_items`, without the attention."""
+    rows, keys = _unit_rows(query, items)
+    attention = _matmul_full_precision(rows, keys.mT).softmax(2).detach()
+    return _concat_recalled(query, rows, _matmul_full_precision(attention, keys))
 
 
 @torch.no_grad()
 def update_items(query: Tensor, items: Tensor, compat: Compat = "code", *, everywhere: bool = False) -> Tensor:
-    """Items moved toward the queries nearest to them, again of unit length (section 3.2.2, equations 3 and 5).
+    """Move items toward the queries nearest to them, at unit length (section 3.2.2, equations 3 and 5).
 
-    query: (N, C, H, W) raw; items: (M, C) or (N, M, C), and so is the result. An item that is nearest to none stays.
-    compat: a query's weight is its attention over the highest among all queries ("code"), or among those nearest to
-    the item ("paper"). everywhere: the queries are those of all processes that train together, which then agree.
+    query: (N, C, H, W), not normalized; items and result: (M, C) or (N, M, C). An item that is nearest to no query
+    stays. compat: a query's weight is its attention relative to the maximum over all queries ("code"), or over the
+    queries nearest to the item ("paper"). everywhere: include the queries of all training processes, which then agree.
     """
-    rows, keys = _rows(query, items)
-    similarity = _product(rows, keys.mT)  # (S, K, M)
+    rows, keys = _unit_rows(query, items)
+    similarity = _matmul_full_precision(rows, keys.mT)  # (S, K, M)
     nearest = F.one_hot(similarity.argmax(2), keys.shape[1]).bool()
-    heard = similarity if compat == "code" else similarity.masked_fill(~nearest, -torch.inf)
-    highest = heard.amax(1, keepdim=True)
+    candidates = similarity if compat == "code" else similarity.masked_fill(~nearest, -torch.inf)
+    highest = candidates.amax(1, keepdim=True)
     if everywhere:
-        _over_ranks(highest, distributed.ReduceOp.MAX)
-    weights = torch.where(nearest, (similarity - highest).exp(), 0)  # of a softmax over queries the ratio matters
-    added = _product(weights.mT, rows)
+        _reduce_over_ranks(highest, distributed.ReduceOp.MAX)
+    weights = torch.where(nearest, (similarity - highest).exp(), 0)  # softmax over queries, relative to its maximum
+    weighted_sum = _matmul_full_precision(weights.mT, rows)
     if everywhere:
-        _over_ranks(added, distributed.ReduceOp.SUM)
-    return F.normalize(keys + added, dim=2).view_as(items)
+        _reduce_over_ranks(weighted_sum, distributed.ReduceOp.SUM)
+    return F.normalize(keys + weighted_sum, dim=2).view_as(items)
 
 
 def compactness(query: Tensor, items: Tensor) -> Tensor:
-    """Mean squared difference of queries (N, C, H, W) and their nearest items, over positions and channels, a scalar.
+    """Mean squared difference between queries (N, C, H, W) and their nearest items, a scalar.
 
-    Paper, equation 9: the sum of the distances themselves; this is the published code's.
+    Published code: mean over positions and channels; paper, equation 9: sum of the distances.
     """
-    rows, keys = _rows(query, items)
-    return F.mse_loss(rows, _ranked(rows, keys, 1)[0])
+    rows, keys = _unit_rows(query, items)
+    return F.mse_loss(rows, _nearest_keys(rows, keys, 1)[0])
 
 
 def separateness(query: Tensor, items: Tensor, margin: float = 1.0) -> Tensor:
-    """How far the second nearest item is from being `margin` farther than the nearest one, on average, a scalar.
+    """How much less than `margin` the second nearest item is farther away than the nearest, on average, a scalar.
 
-    query: (N, C, H, W) raw. Paper, equation 10. Of two items at least.
+    query: (N, C, H, W), not normalized. Paper, equation 10. Needs at least two items.
     """
-    rows, keys = _rows(query, items)
-    nearest, second = _ranked(rows, keys, 2)
+    rows, keys = _unit_rows(query, items)
+    nearest, second = _nearest_keys(rows, keys, 2)
     return F.triplet_margin_loss(rows, nearest, second, margin=margin)
 
 
 def feature_distance(query: Tensor, items: Tensor, compat: Compat = "code") -> Tensor:
-    """How far the queries of each map (N, C, H, W) are from their nearest items, (N,); higher = more anomalous.
+    """Distance (N,) between the queries of each map (N, C, H, W) and their nearest items; higher = more anomalous.
 
     compat: mean squared difference over positions and channels ("code"), or mean distance ("paper", equation 11).
     """
-    rows, keys = _rows(query, items)
-    squared = (rows - _ranked(rows, keys, 1)[0]).square().reshape(len(query), -1, query.shape[1])
+    rows, keys = _unit_rows(query, items)
+    squared = (rows - _nearest_keys(rows, keys, 1)[0]).square().reshape(len(query), -1, query.shape[1])
     return squared.mean((1, 2)) if compat == "code" else squared.sum(2).sqrt().mean(1)
 
 
 def nearest_items(query: Tensor, items: Tensor) -> Tensor:
-    """Number (N, H, W) of the item that is nearest at each position of a query map (N, C, H, W)."""
-    rows, keys = _rows(query, items)
+    """Index (N, H, W) of the nearest item at each position of a query map (N, C, H, W)."""
+    rows, keys = _unit_rows(query, items)
     height, width = query.shape[2:]
-    return _product(rows, keys.mT).argmax(2).view(len(query), height, width)
+    return _matmul_full_precision(rows, keys.mT).argmax(2).view(len(query), height, width)
 
 
 def address(query: Tensor, memory: Tensor, shrink: float, similarity: Similarity = "dot") -> tuple[Tensor, Tensor]:
-    """What a memory recalls at every position of a query, and by which weights of its items.
+    """Recall items from a memory at every position of a query, with their weights.
 
     query (N, C, ...), memory (M, C) -> recalled (N, C, ...), attention (N, M, ...). The weights are a softmax of the
-    similarities (paper, equations 4 and 5), those up to `shrink` are cut to nothing (equation 6), the others sum to 1.
-    Where all are cut, weights and what is recalled are 0. similarity: "dot", as the published code has it, or "cosine",
-    as the paper.
+    similarities (paper, equations 4 and 5); weights up to `shrink` are set to 0 (equation 6), the others sum to 1. If
+    all are 0, the recalled features are 0, too. similarity: "dot" (published code) or "cosine" (paper).
 
     >>> recalled, attention = address(torch.tensor([[9.0, 0.0]]), torch.eye(2), shrink=0.1)
     >>> recalled.tolist(), attention.tolist()
@@ -130,38 +130,38 @@ def address(query: Tensor, memory: Tensor, shrink: float, similarity: Similarity
 def entropy(attention: Tensor) -> Tensor:
     """Mean entropy in nats of the weights (N, M, ...) at all positions (paper, equation 9), a scalar.
 
-    >>> entropy(torch.tensor([[0.5, 0.5], [1.0, 0.0]])).item()  # of two positions, ln 2 and 0
+    >>> entropy(torch.tensor([[0.5, 0.5], [1.0, 0.0]])).item()  # mean of ln 2 and 0
     0.3465735912322998
     """
     return -(attention * torch.log(attention + _TINY)).sum(1).mean()
 
 
-def _rows(query: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-    """Unit queries (S, K, C) and items (S, M, C): S = 1 where all queries share one memory, else S = N."""
+def _unit_rows(query: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit queries (S, K, C) and items (S, M, C): S = 1 if all queries share one memory, otherwise S = N."""
     wide = query.to(torch.promote_types(query.dtype, torch.float32))
     rows = F.normalize(wide, dim=1).flatten(2).mT  # (N, HW, C)
     keys = items.to(rows)
     return (rows.reshape(1, -1, rows.shape[2]), keys[None]) if items.ndim == 2 else (rows, keys)
 
 
-def _ranked(rows: Tensor, keys: Tensor, count: int) -> list[Tensor]:
-    """The nearest item of each row (S, K, C), and so on up to `count` of them."""
-    order = _product(rows, keys.mT).topk(count, dim=2).indices
-    return [keys.gather(1, place[..., None].expand(-1, -1, keys.shape[2])) for place in order.unbind(2)]
+def _nearest_keys(rows: Tensor, keys: Tensor, count: int) -> list[Tensor]:
+    """The `count` nearest items of each row (S, K, C), nearest first."""
+    order = _matmul_full_precision(rows, keys.mT).topk(count, dim=2).indices
+    return [keys.gather(1, indices[..., None].expand(-1, -1, keys.shape[2])) for indices in order.unbind(2)]
 
 
-def _beside(query: Tensor, rows: Tensor, read: Tensor) -> Tensor:
-    """Rows and what was read for them (S, K, C) -> (N, 2C, H, W)."""
+def _concat_recalled(query: Tensor, rows: Tensor, recalled: Tensor) -> Tensor:
+    """Rows and the items recalled for them (S, K, C) -> (N, 2C, H, W)."""
     count, _, height, width = query.shape
-    joined = torch.cat([rows, read], 2)
+    joined = torch.cat([rows, recalled], 2)
     return joined.view(count, height, width, -1).permute(0, 3, 1, 2)
 
 
-def _product(a: Tensor, b: Tensor) -> Tensor:
+def _matmul_full_precision(a: Tensor, b: Tensor) -> Tensor:
     with torch.autocast(a.device.type, enabled=False):
         return a @ b
 
 
-def _over_ranks(values: Tensor, how: distributed.ReduceOp.RedOpType) -> None:
+def _reduce_over_ranks(values: Tensor, operation: distributed.ReduceOp.RedOpType) -> None:
     if distributed.is_available() and distributed.is_initialized():
-        distributed.all_reduce(values, how)
+        distributed.all_reduce(values, operation)

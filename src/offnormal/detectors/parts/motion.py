@@ -1,7 +1,7 @@
-"""Appearance and motion in one embedding: features of a frame beside how much they changed since shortly before.
+"""Appearance and motion in one embedding: features of a frame, and how much they changed since an earlier frame.
 
-Both are projected at random, which keeps distances about as they were (Johnson and Lindenstrauss, 1984) in far
-fewer dimensions, so that one Gaussian can know how they go together.
+Random projections keep distances approximately (Johnson and Lindenstrauss, 1984) in far fewer dimensions, so that one
+Gaussian can model appearance and motion jointly.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from offnormal.errors import ConfigError
 
 
 class MotionProjection(nn.Module):
-    """Features (N, h, w, D) of a frame and of an earlier one -> (N, h, w, appearance + motion).
+    """Features (N, h, w, D) of a frame and of an earlier frame -> (N, h, w, appearance + motion).
 
-    The projections are Gaussian, of `seed`, and saved with the detector.
+    The projections are Gaussian, drawn from `seed`, and saved with the detector.
     """
 
     def __init__(self, channels: int, appearance: int, motion: int, seed: int) -> None:
         super().__init__()
         if max(appearance, motion) > channels:
             raise ConfigError(
-                f"--appearance-features {appearance} and --motion-features {motion}: expected at most the {channels} "
-                "channels of the layers"
+                f"--appearance-features {appearance} and --motion-features {motion}: expected at most {channels}, "
+                "the channels of the layers"
             )
         generator = torch.Generator().manual_seed(seed)
         for name, size in (("appearance", appearance), ("motion", motion)):
@@ -31,28 +31,28 @@ class MotionProjection(nn.Module):
         self.appearance: Tensor  # (D, appearance)
         self.motion: Tensor  # (D, motion)
 
-    def forward(self, earlier: Tensor, now: Tensor) -> Tensor:
+    def forward(self, earlier: Tensor, later: Tensor) -> Tensor:
         """Features (N, h, w, D) of both frames -> (N, h, w, appearance + motion)."""
-        return torch.cat([now @ self.appearance, (now - earlier).abs() @ self.motion], -1)
+        return torch.cat([later @ self.appearance, (later - earlier).abs() @ self.motion], -1)
 
 
 def distinct_frames(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Clips (N, C, 2, H, W) -> the frames in them (M, C, H, W), the later ones first, and where the earlier lie (N,).
+    """Clips (N, C, 2, H, W) -> distinct frames (M, C, H, W), later ones first, and indices (N,) of earlier frames.
 
-    In batches of overlapping clips most earlier frames are later ones of clips before, and need computing once only.
+    In a batch of overlapping clips, most earlier frames are the later frames of other clips and are computed only once.
     """
     earlier, later = x[:, :, 0], x[:, :, 1]
     sums = earlier.sum((1, 2, 3)).tolist(), later.sum((1, 2, 3)).tolist()
-    places: list[int] = []
+    indices: list[int] = []
     added: list[int] = []
-    apart = 1  # clips between those that share a frame: the same throughout a video
+    offset = 1  # offset between two clips that share a frame: constant within a video
     for i in range(len(x)):
-        for back in (apart, *range(1, i + 1)):
-            if back <= i and sums[0][i] == sums[1][i - back] and torch.equal(earlier[i], later[i - back]):
-                places.append(i - back)
-                apart = back
+        for step in (offset, *range(1, i + 1)):
+            if step <= i and sums[0][i] == sums[1][i - step] and torch.equal(earlier[i], later[i - step]):
+                indices.append(i - step)
+                offset = step
                 break
         else:
-            places.append(len(x) + len(added))
+            indices.append(len(x) + len(added))
             added.append(i)
-    return torch.cat([later, earlier[added]]), torch.tensor(places, device=x.device)
+    return torch.cat([later, earlier[added]]), torch.tensor(indices, device=x.device)

@@ -1,4 +1,4 @@
-"""State dicts that a method's published code has saved, matched with our networks."""
+"""Match state dicts of published code with our networks."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ from torch import Tensor, nn
 
 from offnormal.errors import ConfigError, WeightsError
 
-_SHOWN = 4  # names in a message
+_MAX_NAMES = 4  # most names in a message
 
 
-def matched(network: nn.Module, state: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
-    """A state dict of the published code as one of ours, by names, or where none is known by their order.
+def match_state_dict(network: nn.Module, state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Convert a state dict of the published code to ours, by name, or by order if no name matches.
 
-    what: its name in messages. Counters of batch normalization may be missing, as in files of PyTorch before 0.4.1.
-    Raises WeightsError when entries are missing, unknown or of another shape.
+    source: its name in messages. Counters of batch normalization may be missing, as in files from before PyTorch 0.4.1.
+    Raises WeightsError for missing entries, unknown entries, and entries of another shape.
     """
-    own = network.state_dict()
-    given = {name.removeprefix("module."): value for name, value in state.items()}
-    if not own.keys() & given.keys() and len(own) == len(given):
-        given = dict(zip(own, given.values(), strict=True))
-    missing = [name for name in own if name not in given and not name.endswith("num_batches_tracked")]
-    unknown = [name for name in given if name not in own]
-    other = [
-        f"{name} is {shape_of(given[name])}, expected {shape_of(own[name])}"
-        for name in own
-        if name in given and given[name].shape != own[name].shape
+    expected = network.state_dict()
+    state = {name.removeprefix("module."): value for name, value in state.items()}
+    if not expected.keys() & state.keys() and len(expected) == len(state):
+        state = dict(zip(expected, state.values(), strict=True))
+    missing = [name for name in expected if name not in state and not name.endswith("num_batches_tracked")]
+    unknown = [name for name in state if name not in expected]
+    mismatched = [
+        f"{name} is {format_shape(state[name])}, expected {format_shape(expected[name])}"
+        for name in expected
+        if name in state and state[name].shape != expected[name].shape
     ]
     faults = [
-        f"{len(found)} {kind}: {some(found)}"
-        for kind, found in (("missing", missing), ("unknown", unknown), ("of another shape", other))
-        if found
+        f"{len(entries)} {fault}: {format_names(entries)}"
+        for fault, entries in (("missing", missing), ("unknown", unknown), ("of another shape", mismatched))
+        if entries
     ]
     if faults:
-        raise WeightsError(f"{what}: expected {len(own)} entries as these options need them; {'; '.join(faults)}")
-    return {**own, **given}
+        raise WeightsError(f"{source}: {'; '.join(faults)}; these options need {len(expected)} entries")
+    return {**expected, **state}
 
 
-def refuse_other(options: BaseModel, found: Mapping[str, object]) -> None:
-    """ConfigError where an option that was set is not what was found in weights."""
-    for name in found.keys() & options.model_fields_set:
-        if getattr(options, name) != found[name]:
-            raise ConfigError(f"{name} {getattr(options, name)}: the weights have {found[name]}; leave it out")
+def require_same_options(options: BaseModel, inferred: Mapping[str, object]) -> None:
+    """ConfigError if an option was set to another value than the weights have."""
+    for name in inferred.keys() & options.model_fields_set:
+        if getattr(options, name) != inferred[name]:
+            raise ConfigError(f"{name}={getattr(options, name)}: the weights have {inferred[name]}; omit the option")
 
 
-def shape_of(value: Tensor) -> str:
-    """As messages say it."""
+def format_shape(value: Tensor) -> str:
+    """Format a shape for messages."""
     return " x ".join(map(str, value.shape)) or "a number"
 
 
-def some(names: Sequence[str]) -> str:
-    """The first of many names."""
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+def format_names(names: Sequence[str]) -> str:
+    """Format the first few names."""
+    return ", ".join(names[:_MAX_NAMES]) + (", ..." if len(names) > _MAX_NAMES else "")

@@ -1,4 +1,4 @@
-"""Stateful detectors over clips in order: every video or camera is a stream with a state of its own."""
+"""Scoring with stateful detectors: every video or camera is a stream with its own state."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from offnormal.detectors.base import StatefulDetector
 from offnormal.types import Output
 
 
-class InOrder:
-    """Scores clip after clip by `step`; a new video begins with the initial state, unless the state is carried over."""
+class SequentialStreams:
+    """Scores clips one by one with `step`; a new video starts from the initial state, unless the state carries over."""
 
     def __init__(self, detector: StatefulDetector) -> None:
         self.detector = detector
@@ -22,15 +22,15 @@ class InOrder:
         self._state: Tensor | None = None
 
     def score(self, x: Tensor, videos: Sequence[Hashable]) -> Output:
-        """The output for pixels (N, ...) that follow those of the call before; videos: the one that each is of."""
-        return _joined([self._one(clip[None], video) for clip, video in zip(x, videos, strict=True)])
+        """Score pixels (N, ...) that continue those of the previous call; videos: the video of each clip."""
+        return _concat([self._score_clip(clip[None], video) for clip, video in zip(x, videos, strict=True)])
 
     def restart(self) -> None:
-        """Let what comes next be of another video, unless the state is carried over."""
+        """Treat the next clip as the start of another video, unless the state carries over."""
         if not self.detector.carries_over:
             self._state = None
 
-    def _one(self, clip: Tensor, video: Hashable) -> Output:
+    def _score_clip(self, clip: Tensor, video: Hashable) -> Output:
         if video != self._video:
             self.restart()
         if self._state is None:
@@ -40,27 +40,27 @@ class InOrder:
         return output
 
 
-class SideBySide:
-    """Scores clips of many streams at once by `step`; each goes on with its own state for as long as this lives."""
+class ParallelStreams:
+    """Scores clips of many streams together with `step`; each stream keeps its state as long as this object exists."""
 
     def __init__(self, detector: StatefulDetector) -> None:
         self.detector = detector
         self._states: dict[Hashable, Tensor] = {}
 
     def score(self, x: Tensor, streams: Sequence[Hashable]) -> Output:
-        """The output for pixels (N, ...), those of one stream in order; streams: the one that each is of.
+        """Score pixels (N, ...), in order within each stream; streams: the stream of each clip.
 
-        Where it fails no stream has moved.
+        If scoring fails, no state changes.
         """
         states = dict(self._states)
         rounds: dict[int, list[int]] = {}
-        seen: Counter[Hashable] = Counter()
+        clip_counts: Counter[Hashable] = Counter()
         for row, stream in enumerate(streams):
-            rounds.setdefault(seen[stream], []).append(row)
-            seen[stream] += 1
-        found = [self._step(x[rows], [streams[row] for row in rows], states) for rows in rounds.values()]
-        output = _picked(_joined(found), np.argsort([row for rows in rounds.values() for row in rows]))
-        if bool(torch.isfinite(output.score).all()):  # otherwise whoever asked refuses it
+            rounds.setdefault(clip_counts[stream], []).append(row)
+            clip_counts[stream] += 1
+        outputs = [self._step(x[rows], [streams[row] for row in rows], states) for rows in rounds.values()]
+        output = _select(_concat(outputs), np.argsort([row for rows in rounds.values() for row in rows]))
+        if bool(torch.isfinite(output.score).all()):  # the caller rejects other scores
             self._states = states
         return output
 
@@ -72,19 +72,19 @@ class SideBySide:
         return output
 
 
-def _joined(found: Sequence[Output]) -> Output:
-    maps = [output.map for output in found if output.map is not None]
+def _concat(outputs: Sequence[Output]) -> Output:
+    maps = [output.map for output in outputs if output.map is not None]
     return Output(
-        score=torch.cat([output.score for output in found]),
+        score=torch.cat([output.score for output in outputs]),
         map=torch.cat(maps) if maps else None,
-        terms={name: torch.cat([output.terms[name] for output in found]) for name in found[0].terms},
+        terms={name: torch.cat([output.terms[name] for output in outputs]) for name in outputs[0].terms},
     )
 
 
-def _picked(output: Output, rows: np.ndarray) -> Output:
-    places = torch.from_numpy(rows).to(output.score.device)
+def _select(output: Output, rows: np.ndarray) -> Output:
+    indices = torch.from_numpy(rows).to(output.score.device)
     return Output(
-        score=output.score[places],
-        map=None if output.map is None else output.map[places],
-        terms={name: term[places] for name, term in output.terms.items()},
+        score=output.score[indices],
+        map=None if output.map is None else output.map[indices],
+        terms={name: term[indices] for name, term in output.terms.items()},
     )

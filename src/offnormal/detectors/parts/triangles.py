@@ -1,9 +1,9 @@
-"""Upper triangular matrices kept without most of their zeros, and the lengths of vectors multiplied by them.
+"""Upper triangular matrices stored without most of their zeros, and the lengths of vectors multiplied by them.
 
-A triangle of R columns is cut into up to four blocks of columns; of each block only the rows above its last
-diagonal element are kept, so that 62 % of the numbers remain. The first blocks of all positions lie together, then
-the second ones, and so on: every block is one batched matrix product over memory without gaps, which reads it at
-the speed of the memory even for a single vector.
+A triangle of R columns is cut into up to four blocks of columns. Each block stores only the rows down to its last
+diagonal element, so that 62 % of the numbers remain. The first blocks of all positions are stored together, then the
+second blocks, and so on: every block is one batched matrix product over contiguous memory, which runs at memory speed
+even for a single vector.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 _BLOCKS = 4
-_WORTH_CUTTING = 64  # columns below which cutting costs more than it saves
-_CACHED_BYTES = 2 << 20  # of matrices in full precision at once, when they are kept in another
+_WORTH_CUTTING = 64  # with fewer columns, cutting costs more than it saves
+_CACHED_BYTES = 2 << 20  # of matrices converted to full precision at once
 
 
 def _edges(size: int) -> list[tuple[int, int]]:
@@ -24,12 +24,12 @@ def _edges(size: int) -> list[tuple[int, int]]:
 
 
 def packed_size(size: int) -> int:
-    """Numbers kept of one triangle with `size` columns."""
+    """Number of values stored for one triangle of `size` columns."""
     return sum(end * (end - start) for start, end in _edges(size))
 
 
-def fill(packed: Tensor, positions: slice, upper: Tensor) -> None:
-    """Put the triangles (p, R, R) of some positions into packed ones (P * packed_size(R),)."""
+def write_packed(packed: Tensor, positions: slice, upper: Tensor) -> None:
+    """Write the triangles (p, R, R) of some positions into packed ones (P * packed_size(R),)."""
     size = upper.shape[-1]
     for (start, end), block in zip(_edges(size), _views(packed, size), strict=True):
         block[positions] = upper[:, :end, start:end].to(packed.dtype)
@@ -45,22 +45,22 @@ def unpack(packed: Tensor, size: int) -> Tensor:
 
 
 def squared_lengths(x: Tensor, packed: Tensor, positions: slice = slice(None)) -> Tensor:
-    """Squared lengths (p, N) of the rows x U for x (p, N, R) and the packed triangles U of those positions.
+    """Squared lengths (p, N) of the rows x U, for x (p, N, R) and the packed triangles U of these positions.
 
-    Triangles kept in half precision are multiplied in that of x, a cacheful at a time; those in bfloat16 as they
-    are where the processor or GPU has instructions for it. Sums are in the precision of x.
+    Triangles in half precision are converted to the precision of x, one cacheful at a time; bfloat16 is multiplied as
+    it is if the hardware supports it. Sums are computed in the precision of x.
     """
     blocks = [block[positions] for block in _views(packed, x.shape[2])]
     if packed.dtype == x.dtype:
-        return _squared(x, blocks, x.dtype)
+        return _sum_of_squares(x, blocks, x.dtype)
     if packed.dtype == torch.bfloat16 and _multiplies_bfloat16(x.device):
-        return _squared(x.bfloat16(), blocks, x.dtype)
+        return _sum_of_squares(x.bfloat16(), blocks, x.dtype)
     step = max(1, _CACHED_BYTES // (packed_size(x.shape[2]) * x.element_size()))
     pieces = (slice(i, i + step) for i in range(0, len(x), step))
-    return torch.cat([_squared(x[i], [block[i].to(x.dtype) for block in blocks], x.dtype) for i in pieces])
+    return torch.cat([_sum_of_squares(x[i], [block[i].to(x.dtype) for block in blocks], x.dtype) for i in pieces])
 
 
-def _squared(x: Tensor, blocks: list[Tensor], sums: torch.dtype) -> Tensor:
+def _sum_of_squares(x: Tensor, blocks: list[Tensor], sums: torch.dtype) -> Tensor:
     total = x.new_zeros(x.shape[:2], dtype=sums)
     for block in blocks:
         total += torch.bmm(x[..., : block.shape[1]], block).to(sums).square_().sum(-1)
@@ -68,7 +68,7 @@ def _squared(x: Tensor, blocks: list[Tensor], sums: torch.dtype) -> Tensor:
 
 
 def _views(packed: Tensor, size: int) -> list[Tensor]:
-    """The blocks (P, rows, columns) of packed triangles, without copying."""
+    """Views (P, rows, columns) of the blocks of packed triangles."""
     positions = len(packed) // packed_size(size)
     shapes = [(positions, end, end - start) for start, end in _edges(size)]
     parts = torch.split(packed, [positions * rows * columns for _, rows, columns in shapes])
