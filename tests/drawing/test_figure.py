@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from offnormal.drawing.figure import new_axes, note, to_svg
+from offnormal.drawing.figure import annotate_point, new_axes, to_svg
 
 
 def test_coordinates_are_shortened_and_what_people_read_is_not():
     figure, axes = new_axes(300, 200, x="score", y="share")
     axes.plot((0, 1.23456), (0, 2.34567))
-    note(axes, 0.5, 0.5, "threshold 0.004512", color="ink")
+    annotate_point(axes, 0.5, 0.5, "threshold 0.004512", color="ink")
     svg = to_svg(figure, "A plot")
     assert ">threshold 0.004512<" in svg
     path = svg[svg.index('<path d="') :].split('"')[1]

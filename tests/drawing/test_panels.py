@@ -6,7 +6,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from offnormal.drawing.panels import Reconstruction, as_data_uri, panels_of
+from offnormal.drawing.panels import Reconstruction, build_panels, to_data_uri
 
 SCALE = {"threshold": 5.0, "low": 2.0, "high": 8.0}
 
@@ -19,15 +19,15 @@ def shown(size=(40, 60)):
 
 
 def test_panels_show_what_there_is():
-    whole = panels_of(**shown(), noun="image", **SCALE)
+    whole = build_panels(**shown(), noun="image", **SCALE)
     assert [panel.caption for panel in whole] == ["image", "heat map", "marked region"]
-    bare = panels_of(shown()["image"], "image", mask=np.zeros((40, 60), bool), **SCALE)
+    bare = build_panels(shown()["image"], "image", mask=np.zeros((40, 60), bool), **SCALE)
     assert [panel.caption for panel in bare] == ["image"]
 
 
 def test_a_reconstruction_and_the_difference_come_last():
     reconstruction = Reconstruction(frame=np.full((40, 60, 3), (10, 200, 10), np.uint8))
-    panels = panels_of(**shown(), noun="frame", reconstruction=reconstruction, **SCALE)
+    panels = build_panels(**shown(), noun="frame", reconstruction=reconstruction, **SCALE)
     captions = ["frame", "heat map", "marked region", "reconstruction", "difference, brightened"]
     assert [panel.caption for panel in panels] == captions
     assert panels[3].image.getpixel((50, 50)) == (10, 200, 10)
@@ -35,13 +35,13 @@ def test_a_reconstruction_and_the_difference_come_last():
 
 
 def test_panels_have_one_size_and_keep_the_aspect():
-    panels = panels_of(**shown(size=(40, 120)), noun="image", **SCALE, side=300)
+    panels = build_panels(**shown(size=(40, 120)), noun="image", **SCALE, side=300)
     assert {panel.image.size for panel in panels} == {(300, 100)}
 
 
 def test_mask_outline_lies_on_the_border_of_the_mask():
     given = shown()
-    photo, _, marked = panels_of(
+    photo, _, marked = build_panels(
         **given, noun="image", **{**SCALE, "threshold": None}, side=240
     )  # four times the image
     changed = np.abs(np.asarray(marked.image).astype(int) - np.asarray(photo.image)).max(axis=2) > 40
@@ -54,7 +54,7 @@ def test_mask_outline_lies_on_the_border_of_the_mask():
 
 
 def test_data_uri_holds_a_small_picture():
-    uri = as_data_uri(Image.new("RGB", (2000, 1000), (200, 30, 30)), side=320)
+    uri = to_data_uri(Image.new("RGB", (2000, 1000), (200, 30, 30)), side=320)
     kind, data = uri.split(",")
     found = Image.open(io.BytesIO(base64.b64decode(data)))
     assert kind == "data:image/webp;base64" and found.size == (320, 160)
@@ -86,7 +86,7 @@ def test_the_most_used_items_are_told_first():
 
 def test_what_was_expected_stands_beside_the_frame():
     def captions(reconstruction):
-        panels = panels_of(FRAME, "frame", reconstruction=reconstruction, threshold=None, low=0.0, high=1.0, side=32)
+        panels = build_panels(FRAME, "frame", reconstruction=reconstruction, threshold=None, low=0.0, high=1.0, side=32)
         assert {panel.image.size for panel in panels} == {(32, 16)}
         return [panel.caption for panel in panels]
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from offnormal.drawing.scatter import MOST, class_keys, project, scatter, some
+from offnormal.drawing.scatter import MAX_CLIPS, class_keys, project, scatter, spread_evenly
 
 
 def test_groups_that_lie_apart_stay_apart():
@@ -36,5 +36,5 @@ def test_colors_are_those_of_the_page():
 
 
 def test_of_many_some_are_shown():
-    assert some(10).tolist() == list(range(10))
-    assert len(some(10 * MOST)) == MOST
+    assert spread_evenly(10).tolist() == list(range(10))
+    assert len(spread_evenly(10 * MAX_CLIPS)) == MAX_CLIPS

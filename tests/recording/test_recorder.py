@@ -14,7 +14,7 @@ from offnormal.events.camera import CameraEvents
 from offnormal.events.event import Watched, camera_event
 from offnormal.events.machine import EventRules
 from offnormal.recording import clips
-from offnormal.recording.recorder import ANEW, BUSY, HeatScale, MediaWorker, Recorder, RecordOptions
+from offnormal.recording.recorder import QUEUE_FULL, RESTARTED, HeatScale, MediaWorker, Recorder, RecordOptions
 from offnormal.recording.retention import Retention
 from offnormal.sinks.dispatcher import Dispatcher
 from offnormal.types import InputSpec, Resize
@@ -184,7 +184,7 @@ def test_an_event_that_was_open_when_the_program_ended(tmp_path):
         scene.events.restore(saved)
         scene.watch([1.0] * 20, start=10)
         (closed,) = scene.end()
-    assert closed.problems == (ANEW,)
+    assert closed.problems == (RESTARTED,)
 
 
 def test_a_picture_does_not_wait_for_clips_and_an_event_opens_before_it_is_over(tmp_path):
@@ -218,7 +218,7 @@ def test_when_too_much_waits_pictures_are_left_out_and_events_are_not(tmp_path):
         scene.worker.submit = lambda _: False
         scene.worker.submit_clip = lambda _, __: False
         scene.watch(QUIET_LOUD_QUIET)
-        assert [event.problems for event in scene.end()] == [(BUSY,), (BUSY,)]
+        assert [event.problems for event in scene.end()] == [(QUEUE_FULL,), (QUEUE_FULL,)]
 
 
 def test_odd_and_changing_sizes(tmp_path):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from offnormal.errors import VideoError
 from offnormal.sources.camera import Camera, Connection
-from offnormal.sources.live_reader import EVER_PATIENT, CameraOptions, Patience
+from offnormal.sources.live_reader import NO_TIMEOUTS, CameraOptions, Patience
 from offnormal.types import Frame, Gap, Mask
 from tests.servers import BOUNDARY, HttpStream, RtspServer, free_port, mjpeg, paced
 from tests.video_files import number_in, numbered, write_video
@@ -102,7 +102,7 @@ def test_a_camera_that_was_never_there_gives_nothing_and_says_so_once(camera, ca
     assert it.status.gaps == 0
     assert "refused" in it.status.reason
     assert caplog.text.count("refused") == 1
-    assert "again" not in caplog.text.replace("trying again", "")
+    assert "again" not in caplog.text.replace("reconnecting", "")
     assert "secret" not in caplog.text + it.status.reason
 
 
@@ -120,10 +120,10 @@ def test_closing_returns_soon_while_a_read_hangs_and_the_socket_is_closed_later(
         it.close()
         assert time.monotonic() - start < 2
         assert it.take(5) is None
-        assert it.status.hanging == 1
+        assert it.status.hung_readers == 1
         reader.join(LONG_S)
         assert not reader.is_alive()
-        assert it.status.hanging == 0
+        assert it.status.hung_readers == 0
 
 
 HANGS = """
@@ -156,7 +156,7 @@ def test_one_camera_that_hangs_delays_no_other(server, camera):
         waiting = threading.Thread(target=dead.take, args=(LONG_S,), daemon=True)
         waiting.start()
         assert len(take(alive, Frame, 30)) == 30
-        assert dead.status.given == 0
+        assert dead.status.delivered == 0
         dead.close()
         waiting.join(LONG_S)
         assert not waiting.is_alive()
@@ -180,7 +180,7 @@ def test_a_recording_without_a_clock_is_refused_with_what_to_do(camera, tmp_path
     it = camera(str(write_video(tmp_path / "bare.h264", numbered(4))))
     with pytest.raises(VideoError, match=r"no clock, which events need; .*-c copy bare\.mp4"):
         it.take(LONG_S)
-    assert it.ended and it.take(0) is None
+    assert it.has_ended and it.take(0) is None
 
 
 def test_mpeg_ts_over_http(camera, tmp_path):
@@ -205,8 +205,8 @@ def test_a_file_is_read_whole_and_as_fast_as_it_is_taken(camera, tmp_path, fps):
     assert [number_in(frame.image) for frame in found] == list(range(0, 100, step))
     np.testing.assert_allclose([frame.time_s for frame in found], np.arange(0, 100, step) / 25, atol=1e-6)
     assert [frame.index for frame in found] == list(range(len(found)))
-    assert it.ended
-    assert (it.status.dropped, it.status.decoded, it.status.given) == (0, 100, len(found))
+    assert it.has_ended
+    assert (it.status.dropped, it.status.decoded, it.status.delivered) == (0, 100, len(found))
 
 
 def test_a_file_in_realtime_takes_its_time_and_drops_what_comes_too_late(camera, tmp_path):
@@ -229,7 +229,7 @@ def test_a_file_that_is_no_video_ends_with_an_error(camera, tmp_path):
     it = camera(str(path))
     with pytest.raises(VideoError, match="not a video"):
         it.take(LONG_S)
-    assert it.ended
+    assert it.has_ended
     assert it.take(0) is None
 
 
@@ -248,7 +248,7 @@ def test_a_fault_of_the_reader_is_told_and_does_not_end_the_camera(camera, monke
         calls.append(1)
         raise ZeroDivisionError("a fault of the program")
 
-    monkeypatch.setattr("offnormal.sources.live_reader.stream_shots", broken)
+    monkeypatch.setattr("offnormal.sources.live_reader.stream_images", broken)
     it = camera("rtsp://127.0.0.1/x")
     assert it.take(1) is None
     assert len(calls) >= 2
@@ -279,18 +279,18 @@ def connection(patience=EXACT, start=100.0):
 def test_it_connects_at_once_and_is_online_with_the_first_frame():
     it = connection()
     assert (it.state, it.step(100)) == ("connecting", "connect")
-    assert (it.step(109), it.wakes_s) == ("wait", 110)
-    it.frame(109)
-    assert (it.state, it.since_s, it.wakes_s) == ("online", 109, 114)
+    assert (it.step(109), it.next_step_s) == ("wait", 110)
+    it.record_frame(109)
+    assert (it.state, it.since_s, it.next_step_s) == ("online", 109, 114)
 
 
 def test_a_stall_is_noticed_at_its_deadline_and_tried_again():
     it = connection()
     it.step(100)
     for now in (101, 105, 109):
-        it.frame(now)
+        it.record_frame(now)
     assert it.step(113.9) == "wait"
-    assert (it.step(114), it.state, it.wakes_s) == ("abandon", "stalled", 115)
+    assert (it.step(114), it.state, it.next_step_s) == ("abandon", "stalled", 115)
     assert "no frame for 5 s" in it.reason
     assert it.step(114.9) == "wait"
     assert (it.step(115), it.state, it.attempts) == ("connect", "connecting", 2)
@@ -307,18 +307,18 @@ def test_waits_grow_to_the_cap_and_begin_anew_once_it_was_settled():
     it, now, waits = connection(), 100.0, []
     for _ in range(6):
         assert it.step(now) == "connect"
-        it.failed(now, "refused")
-        waits.append(it.wakes_s - now)
-        now = it.wakes_s
+        it.record_end(now, "refused")
+        waits.append(it.next_step_s - now)
+        now = it.next_step_s
     assert waits == [1, 2, 4, 8, 8, 8]
     it.step(now)
-    it.frame(now)
-    it.failed(now + 19, "ended")  # online, but not for long
-    assert it.wakes_s - (now + 19) == 8
+    it.record_frame(now)
+    it.record_end(now + 19, "ended")  # online, but not for long
+    assert it.next_step_s - (now + 19) == 8
     it.step(now + 27)
-    it.frame(now + 27)
-    it.failed(now + 47, "ended")
-    assert it.wakes_s - (now + 47) == 1
+    it.record_frame(now + 27)
+    it.record_end(now + 47, "ended")
+    assert it.next_step_s - (now + 47) == 1
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1), st.floats(0, 1))
@@ -338,21 +338,21 @@ def test_it_never_gives_up_and_never_has_two_connections(happenings):
         assert not (step == "abandon" and not connected)
         connected = step == "connect" or (connected and step != "abandon")
         if connected and what == "frame":
-            it.frame(now)
+            it.record_frame(now)
             assert it.state == "online"
         elif connected and what == "failed":
-            it.failed(now, "broke")
+            it.record_end(now, "broke")
             connected = False
             assert it.state == "offline"
-        assert it.wakes_s <= now + 10
+        assert it.next_step_s <= now + 10
     now += 10
     assert it.step(now) != "wait" or it.state == "connecting"
 
 
 def test_a_patient_one_waits_for_ever():
-    it = connection(EVER_PATIENT)
+    it = connection(NO_TIMEOUTS)
     it.step(100)
-    it.frame(101)
+    it.record_frame(101)
     assert it.step(1e9) == "wait"
 
 

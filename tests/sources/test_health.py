@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from offnormal.sources.health import CameraHealth, Finding, HealthOptions, SmallPicture, _blocks
+from offnormal.sources.health import CameraHealth, Finding, HealthOptions, SmallImage, _blocks
 
 FPS = 5
 SCENE = np.asarray(
@@ -29,7 +29,7 @@ def watch(*stretches, health=None, start_s=0.0):
     health = health or CameraHealth(QUICK, now_s=start_s)
     found = []
     for number, frame in enumerate(frame for stretch in stretches for frame in stretch):
-        found += health.look(SmallPicture.of(frame), start_s + number / FPS)
+        found += health.look(SmallImage.from_frame(frame), start_s + number / FPS)
     return found
 
 
@@ -103,17 +103,17 @@ def test_no_frames_are_told_by_the_clock_alone():
     (begun,) = health.tick(120.0)
     assert begun == Finding("no_frames", True, 120.0, 100.0, "for 20 s")
     assert health.tick(500.0) == []
-    (over,) = health.look(SmallPicture.of(SCENE), 501.0)
+    (over,) = health.look(SmallImage.from_frame(SCENE), 501.0)
     assert (over.trouble, over.begins, over.since_s) == ("no_frames", False, 100.0)
 
 
 def test_nothing_repeats_and_nothing_changes_across_a_gap():
     health = CameraHealth(HealthOptions(frozen_s=0.1))
-    health.look(SmallPicture.of(SCENE), 0.0)
+    health.look(SmallImage.from_frame(SCENE), 0.0)
     health.gap()
-    assert health.look(SmallPicture.of(255 - SCENE), 0.2) == []
+    assert health.look(SmallImage.from_frame(255 - SCENE), 0.2) == []
     health.gap()
-    assert health.look(SmallPicture.of(255 - SCENE), 0.4) == []
+    assert health.look(SmallImage.from_frame(255 - SCENE), 0.4) == []
 
 
 def test_a_picture_of_another_size_is_taken():
@@ -136,11 +136,11 @@ def striped(detail, *, number, changed=0):
     """Columns of two values around 120 that differ by `detail`; the first `changed` of 16 are 40 levels brighter."""
     gray = np.tile(120 + detail / 2 * (-1.0) ** np.arange(16), (4, 1)).astype(np.float32)
     gray[:, :changed] += 40
-    return SmallPicture(gray, np.full((4, 16, 3), number % 251, np.uint8))  # no two frames in a row are the same
+    return SmallImage(gray, np.full((4, 16, 3), number % 251, np.uint8))  # no two frames in a row are the same
 
 
 def seen(health, picture_of, from_s, until_s):
-    """What is found in pictures five times a second."""
+    """What is found in images five times a second."""
     numbers = range(round(from_s * FPS), round(until_s * FPS))
     return [finding for number in numbers for finding in health.look(picture_of(number), number / FPS)]
 
@@ -154,7 +154,7 @@ def test_little_detail_with_the_usual_contrast_is_bad_focus():
     health = CameraHealth(HealthOptions(learn_s=1, covered_s=1, defocused_s=1))
     edge = np.where(np.arange(16) < 8, 100, 140)[None].repeat(4, 0).astype(np.float32)
     assert seen(health, steady(40), 0, 5) == []
-    found = seen(health, lambda number: SmallPicture(edge, striped(40, number=number).lattice), 5, 8)
+    found = seen(health, lambda number: SmallImage(edge, striped(40, number=number).lattice), 5, 8)
     assert told(found) == [("defocused", True, 6.0)]
     assert found[0].detail == "7% of the usual detail, 100% of the usual contrast"
 
@@ -193,10 +193,10 @@ def test_a_trouble_is_over_once_it_was_clear_for_exactly_its_time():
 
 
 def test_large_frames_are_looked_at_small():
-    small = SmallPicture.of(np.zeros((1080, 1920, 3), np.uint8))
+    small = SmallImage.from_frame(np.zeros((1080, 1920, 3), np.uint8))
     assert max(small.gray.shape) <= 320
     assert max(small.lattice.shape) <= 320
-    np.testing.assert_array_equal(SmallPicture.of(SCENE).lattice, SCENE)
+    np.testing.assert_array_equal(SmallImage.from_frame(SCENE).lattice, SCENE)
 
 
 def test_senseless_options_are_refused():
@@ -208,7 +208,7 @@ def _found_in(path):
     health, found = CameraHealth(), []
     with av.open(str(path)) as film:
         for number, frame in enumerate(film.decode(video=0)):
-            found += health.look(SmallPicture.of(frame.to_ndarray(format="rgb24")), number / FPS)
+            found += health.look(SmallImage.from_frame(frame.to_ndarray(format="rgb24")), number / FPS)
     return found
 
 

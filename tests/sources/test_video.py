@@ -96,7 +96,7 @@ def test_what_is_no_video_is_an_error_that_names_it_and_says_what_it_is(tmp_path
         "noise.avi": "not a video that can be read",
         "sound.mp4": r"no video stream \(found: audio\)",
         "unfinished.mp4": "cut off before its index",
-        "nothing": "a folder without pictures",
+        "nothing": "a folder without frames",
     }.items():
         with pytest.raises(VideoError, match=words) as error:
             open_video(tmp_path / name)
@@ -217,7 +217,7 @@ def test_gray_and_palette_frames_become_rgb(tmp_path):
 
 def test_a_folder_without_pictures_a_bad_one_and_one_of_another_size_are_named(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(VideoError, match=r"empty: a folder without pictures; expected"):
+    with pytest.raises(VideoError, match=r"empty: a folder without frames; expected"):
         FrameFolder(tmp_path / "empty")
     write(tmp_path / "v", "1.png", "2.png")
     write(tmp_path / "v", "3.png", size=(8, 6))
@@ -227,8 +227,8 @@ def test_a_folder_without_pictures_a_bad_one_and_one_of_another_size_are_named(t
     (tmp_path / "v" / "2.png").write_bytes((tmp_path / "v" / "2.png").read_bytes()[:60])
     with pytest.raises(VideoError, match=r"2\.png: damaged or truncated"):
         list(reader.frames())
-    (tmp_path / "v" / "1.png").write_text("no picture")
-    with pytest.raises(VideoError, match=r"1\.png: not a picture"):
+    (tmp_path / "v" / "1.png").write_text("no frame")
+    with pytest.raises(VideoError, match=r"1\.png: not a frame"):
         FrameFolder(tmp_path / "v")
 
 

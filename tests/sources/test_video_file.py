@@ -64,7 +64,7 @@ def test_any_frame_in_any_order_equals_reading_in_order(tmp_path, name):
 
 
 def test_times_that_a_seek_changes_are_seen(tmp_path):
-    path = write_video(tmp_path / "x.mpg", numbered(100), codec="mpeg2video", bframes=2)  # several pictures a packet
+    path = write_video(tmp_path / "x.mpg", numbered(100), codec="mpeg2video", bframes=2)  # several frames a packet
     with VideoFile(path) as reader:
         assert [number_in(reader.frame(i).image) for i in (99, 50, 51, 3, 97)] == [99, 50, 51, 3, 97]
         assert numbers(reader.frames(66, 90)) == list(range(66, 90))

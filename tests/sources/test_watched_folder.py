@@ -10,7 +10,7 @@ from PIL import Image
 from offnormal.errors import ConfigError, VideoError
 from offnormal.sources.camera import Camera
 from offnormal.sources.live_reader import CameraOptions
-from offnormal.sources.watched_folder import WatchedFolder, Watching
+from offnormal.sources.watched_folder import FolderWatchOptions, WatchedFolder
 
 LONG_S = 20
 FILL = """
@@ -37,17 +37,17 @@ def save(path, value=0):
 
 
 def gather(folder, count, how=None, pause=0.4):
-    """The first `count` pictures of a folder, and what comes within `pause` seconds after them."""
+    """The first `count` images of a folder, and what comes within `pause` seconds after them."""
     stop, found, until = threading.Event(), [], time.monotonic() + LONG_S
     watched = (
         folder
         if isinstance(folder, WatchedFolder)
-        else WatchedFolder(folder, how or Watching(poll_s=0.02, settle_s=0.1))
+        else WatchedFolder(folder, how or FolderWatchOptions(poll_s=0.02, settle_s=0.1))
     )
 
     def run():
-        for shot in watched.shots(stop):
-            found.append((shot.path.name, shot.image()))
+        for live_image in watched.images(stop):
+            found.append((live_image.path.name, live_image.image()))
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -64,7 +64,9 @@ def names(found):
 
 
 def test_pictures_that_another_program_writes_slowly_come_once_and_whole(tmp_path):
-    with Camera("line", str(tmp_path), CameraOptions(watching=Watching(poll_s=0.02, settle_s=0.1))) as camera:
+    with Camera(
+        "line", str(tmp_path), CameraOptions(folder_watch=FolderWatchOptions(poll_s=0.02, settle_s=0.1))
+    ) as camera:
         camera.take(0.2)  # what lies there now is known
         writer = subprocess.Popen([sys.executable, "-c", FILL, str(tmp_path), "0", "8"])
         found = []
@@ -82,7 +84,7 @@ def test_what_lies_there_at_the_start_is_for_those_who_ask(tmp_path):
     for number in (10, 2, 1):
         save(tmp_path / f"{number}.png")
     assert gather(tmp_path, 0) == []
-    assert names(gather(tmp_path, 3, Watching(poll_s=0.02, settle_s=0.1, existing=True))) == [
+    assert names(gather(tmp_path, 3, FolderWatchOptions(poll_s=0.02, settle_s=0.1, existing=True))) == [
         "1.png",
         "2.png",
         "10.png",
@@ -92,7 +94,7 @@ def test_what_lies_there_at_the_start_is_for_those_who_ask(tmp_path):
 def test_half_a_picture_is_waited_for(tmp_path):
     whole = save(tmp_path / "whole.png", 7).read_bytes()
     (tmp_path / "whole.png").unlink()
-    watched = WatchedFolder(tmp_path, Watching(poll_s=0.02, settle_s=0.1, existing=True))
+    watched = WatchedFolder(tmp_path, FolderWatchOptions(poll_s=0.02, settle_s=0.1, existing=True))
     (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
     assert gather(watched, 0) == []
     (tmp_path / "half.png").write_bytes(whole)
@@ -101,14 +103,14 @@ def test_half_a_picture_is_waited_for(tmp_path):
 
 def test_what_never_becomes_a_picture_is_passed_over_with_one_warning(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr("offnormal.sources.watched_folder._GIVEN_UP_S", 0.1)
-    (tmp_path / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "bad.png").write_bytes(b"no image")
     save(tmp_path / "good.png")
-    assert names(gather(tmp_path, 1, Watching(poll_s=0.02, settle_s=0.1, existing=True))) == ["good.png"]
+    assert names(gather(tmp_path, 1, FolderWatchOptions(poll_s=0.02, settle_s=0.1, existing=True))) == ["good.png"]
     assert caplog.text.count("bad.png") == 1
 
 
 def test_a_picture_written_anew_is_another_one(tmp_path):
-    watched = WatchedFolder(tmp_path, Watching(poll_s=0.02, settle_s=0.1, existing=True))
+    watched = WatchedFolder(tmp_path, FolderWatchOptions(poll_s=0.02, settle_s=0.1, existing=True))
     save(tmp_path / "a.png", 1)
     assert names(gather(watched, 1)) == ["a.png"]
     time.sleep(0.02)
@@ -119,7 +121,7 @@ def test_a_picture_written_anew_is_another_one(tmp_path):
 def test_a_restart_goes_on_where_it_was(tmp_path):
     folder, memory = tmp_path / "line", tmp_path / "memory.jsonl"
     folder.mkdir()
-    how = Watching(poll_s=0.02, settle_s=0.1, existing=True, memory=memory)
+    how = FolderWatchOptions(poll_s=0.02, settle_s=0.1, existing=True, memory=memory)
     for number in range(3):
         save(folder / f"{number}.png")
     assert len(gather(folder, 3, how)) == 3
@@ -139,12 +141,12 @@ def test_the_memory_does_not_grow_with_pictures_that_are_gone(tmp_path, monkeypa
     monkeypatch.setattr("offnormal.sources.watched_folder._SPARE", 5)
     folder, memory = tmp_path / "line", tmp_path / "memory.jsonl"
     folder.mkdir()
-    how = Watching(poll_s=0.01, settle_s=0.02, existing=True, memory=memory)
-    shots = WatchedFolder(folder, how).shots(threading.Event())
+    how = FolderWatchOptions(poll_s=0.01, settle_s=0.02, existing=True, memory=memory)
+    images = WatchedFolder(folder, how).images(threading.Event())
     most = 0
     for number in range(30):
         save(folder / f"{number}.png")
-        assert next(shots).path.name == f"{number}.png"
+        assert next(images).path.name == f"{number}.png"
         (folder / f"{number}.png").unlink()
         most = max(most, len(memory.read_text().splitlines()))
     assert most <= 9
@@ -154,14 +156,16 @@ def test_a_memory_that_is_something_else_is_refused(tmp_path):
     memory = tmp_path / "notes.txt"
     memory.write_text("buy milk\n")
     with pytest.raises(ConfigError, match="remove it"):
-        next(WatchedFolder(tmp_path, Watching(memory=memory)).shots(threading.Event()))
+        next(WatchedFolder(tmp_path, FolderWatchOptions(memory=memory)).images(threading.Event()))
     assert memory.read_text() == "buy milk\n"
 
 
 def test_a_folder_that_goes_away_is_an_error_and_a_gap_and_comes_back(tmp_path):
     folder = tmp_path / "share"
     folder.mkdir()
-    with Camera("line", str(folder), CameraOptions(watching=Watching(poll_s=0.02, settle_s=0.1))) as camera:
+    with Camera(
+        "line", str(folder), CameraOptions(folder_watch=FolderWatchOptions(poll_s=0.02, settle_s=0.1))
+    ) as camera:
         camera.take(0.2)
         save(folder / "1.png")
         assert camera.take(LONG_S).path.name == "1.png"
@@ -174,4 +178,4 @@ def test_a_folder_that_goes_away_is_an_error_and_a_gap_and_comes_back(tmp_path):
 
 def test_an_unreadable_folder_is_told(tmp_path):
     with pytest.raises(VideoError, match="cannot be read"):
-        next(WatchedFolder(tmp_path / "none", Watching()).shots(threading.Event()))
+        next(WatchedFolder(tmp_path / "none", FolderWatchOptions()).images(threading.Event()))

@@ -119,8 +119,8 @@ def _files(path: Path) -> list[Path]:
 
 def _content(path: Path) -> str:
     try:
-        if (inside := idx.address(path)) is not None:
-            return hashlib.sha256(idx.image(*inside).tobytes()).hexdigest()
+        if (inside := idx.parse_address(path)) is not None:
+            return hashlib.sha256(idx.read_image(*inside).tobytes()).hexdigest()
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ImageError):

@@ -13,7 +13,7 @@ from offnormal.data.layouts.folder import from_folders, nested
 from offnormal.data.layouts.labeled import subfolders
 from offnormal.data.layouts.videos import from_videos
 from offnormal.errors import DataError
-from offnormal.sources.paths import as_written, images_in, is_video, videos_in
+from offnormal.sources.paths import images_in, is_video, to_local_path, videos_in
 from offnormal.types import Item
 
 _GENERAL = {"videos": 1, "folder": 2}  # what fits nearly everything is tried last, in this order
@@ -48,7 +48,7 @@ def open_datasets(
         return [_named(normal, test, masks, layout).grouped(group_by)]
     if normal is not None or test is not None or masks is not None:
         raise DataError("--data goes without --normal, --test and --masks: its layout says what is normal")
-    data = as_written(data)
+    data = to_local_path(data)
     if is_video(data) and data.is_file() and category is None and not classes.named and layout in (None, "videos"):
         return [from_videos(train=data).grouped(group_by)]
     if not data.is_dir():
@@ -143,7 +143,7 @@ def _as_category(form: Layout, data: Path, classes: ClassChoice, category: str |
 
 
 def _named(normal: Path | None, test: Path | None, masks: Path | None, layout: str | None) -> Dataset:
-    normal, test = (None if p is None else as_written(p) for p in (normal, test))
+    normal, test = (None if p is None else to_local_path(p) for p in (normal, test))
     given = [place for place in (normal, test) if place is not None]
     if layout != "videos" and not (given and all(_holds_videos(place) for place in given)):
         return from_folders(normal=normal, test=test, masks=masks)

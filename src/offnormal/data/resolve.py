@@ -16,13 +16,13 @@ from offnormal.errors import DataError, UsageError
 from offnormal.sources import idx
 from offnormal.sources.image import SUFFIXES
 from offnormal.sources.paths import (
-    as_written,
     glob_matches,
     images_in,
     is_frame_folder,
     is_image,
     is_video,
     natural_key,
+    to_local_path,
     videos_below,
     videos_in,
 )
@@ -79,7 +79,7 @@ def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
 
 def _places(name: str) -> list[Path]:
     """The file or folder of this name; else what a glob finds."""
-    path = as_written(name)
+    path = to_local_path(name)
     return [path] if name and path.exists() else glob_matches(name)
 
 
@@ -97,13 +97,13 @@ def _once(paths: Iterable[Path]) -> list[Path]:
 def _images_of(name: str) -> list[Path]:
     if not name:
         raise DataError("an empty name: nothing to read; expected a file, folder or glob (. is this folder)")
-    path = as_written(name)
+    path = to_local_path(name)
     wanted = f"an image in it ({', '.join(sorted(SUFFIXES)[:6])}, ...)"
     if path.is_dir():
         images = images_in(path)
     elif path.exists():
-        images = idx.images_of(path) if not is_image(path) and idx.is_idx(path) else [path]
-    elif idx.address(path) is not None and path.parent.is_file():
+        images = idx.list_images(path) if not is_image(path) and idx.is_idx(path) else [path]
+    elif idx.parse_address(path) is not None and path.parent.is_file():
         images = [path]
     else:
         wanted = "an existing file, folder or glob with images"
@@ -179,7 +179,7 @@ def _as_videos(name: str, places: Sequence[Path], searched: Callable[[Iterable[P
 def _clips(names: Iterable[str], as_video: bool, known_classes: Collection[str]) -> list[Item]:
     clips: dict[str, Item] = {}
     for name in names:
-        place = as_written(name)
+        place = to_local_path(name)
         for clip in _of_class_folders(place, known_classes) if place.is_dir() else ():
             clips.setdefault(os.path.abspath(clip.address), clip)  # noqa: PTH100 - links stay apart
         if place.is_dir() and _holds_clips(place):

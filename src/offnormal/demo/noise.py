@@ -12,7 +12,7 @@ Field: TypeAlias = npt.NDArray[np.float32]
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: int) -> Field:
-    """Smooth noise, (H, W) for `shape`, about unit variance, its lumps `1 / cells` of the picture wide."""
+    """Smooth noise, (H, W) for `shape`, about unit variance, its lumps `1 / cells` of the image wide."""
     low = rng.standard_normal((cells, cells), dtype=np.float32)
     height, width = shape
     return np.asarray(Image.fromarray(low).resize((width, height), Image.Resampling.BICUBIC), dtype=np.float32)

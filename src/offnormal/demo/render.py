@@ -1,4 +1,4 @@
-"""One picture of the demonstration set, and its mask, from a seed and a place in the tree."""
+"""One image of the demonstration set, and its mask, from a seed and a place in the tree."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def render(size: int, seed: tuple[int, ...], defect: str | None = None, severity
     surface, mask = make_part(_draw_pose(size, lie), size, turning, damage, defect, severity)
     picture = light_part(surface, lighting)
     picture += (1 - halve(surface.cover)) * light_mat(surface, lighting, belt)
-    del surface  # freed before more is allocated, its memory is used again: a quarter of the time of a picture
+    del surface  # freed before more is allocated, its memory is used again: a quarter of the time of an image
     return Picture(photograph(picture, camera, sensor), mask)
 
 

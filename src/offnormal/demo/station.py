@@ -74,7 +74,7 @@ def light_part(surface: Surface, lighting: Lighting) -> Field:
 
 
 def _column(color: tuple[float, float, float]) -> Field:
-    """A color, (3, 1, 1), to go with pictures, (3, H, W)."""
+    """A color, (3, 1, 1), to go with images, (3, H, W)."""
     return np.array(color, dtype=np.float32)[:, None, None]
 
 
@@ -125,7 +125,7 @@ def light_mat(surface: Surface, lighting: Lighting, rng: np.random.Generator) ->
     return np.asarray(level * _column((0.55, 1.00, 1.02)), dtype=np.float32)
 
 
-_LEVELS = 16384  # of linear light: a step in the shadows stays below one of the 8-bit picture
+_LEVELS = 16384  # of linear light: a step in the shadows stays below one of the 8-bit image
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def draw_camera(rng: np.random.Generator) -> Camera:
 
 
 def photograph(light: Field, camera: Camera, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """The picture, (H, W, 3) uint8, that the camera makes of linear light, (3, H, W), nominal white 1.
+    """The image, (H, W, 3) uint8, that the camera makes of linear light, (3, H, W), nominal white 1.
 
     The exposure does not depend on what is seen, and nothing spreads by more than one pixel.
     """

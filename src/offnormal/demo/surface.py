@@ -10,7 +10,7 @@ import numpy as np
 
 from offnormal.demo.noise import Field, mix
 
-Box: TypeAlias = tuple[slice, slice]  # rows and columns of a picture
+Box: TypeAlias = tuple[slice, slice]  # rows and columns of an image
 
 _STRIP = 32  # rows
 
@@ -41,7 +41,7 @@ class Film:
 class Window:
     """A rectangle of the drawing grid, `box`, with coordinates from a point of the part.
 
-    `x` is (1, w) and `y` is (h, 1), in radii of the part along the picture's axes; `rho` is (h, w), the distance
+    `x` is (1, w) and `y` is (h, 1), in radii of the part along the image's axes; `rho` is (h, w), the distance
     from the point.
     """
 
@@ -110,20 +110,20 @@ class Surface:
         return np.asarray(np.clip(soft, 0.0, 1.0), dtype=np.float32)
 
     def tilt(self, box: Box, slope_x: Field, slope_y: Field, weight: Field) -> None:
-        """Turn a rectangle toward a tilt given along the picture's axes; `weight` 1 replaces what was there."""
+        """Turn a rectangle toward a tilt given along the image's axes; `weight` 1 replaces what was there."""
         _, cos, sin = self.polar(box)
         mix(self.slope_r[box], cos * slope_x + sin * slope_y, weight)
         mix(self.slope_t[box], cos * slope_y - sin * slope_x, weight)
 
     def bend(self, box: Box, slope_x: Field, slope_y: Field) -> None:
-        """Add a tilt given along the picture's axes to what a rectangle has."""
+        """Add a tilt given along the image's axes to what a rectangle has."""
         _, cos, sin = self.polar(box)
         self.slope_r[box] += cos * slope_x + sin * slope_y
         self.slope_t[box] += cos * slope_y - sin * slope_x
 
 
 def halved(box: Box) -> Box:
-    """The same box, of even sides, in a picture of half the size."""
+    """The same box, of even sides, in an image of half the size."""
     rows, cols = box
     return slice(rows.start // 2, rows.stop // 2), slice(cols.start // 2, cols.stop // 2)
 

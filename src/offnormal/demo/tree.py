@@ -16,22 +16,22 @@ from offnormal.demo.render import render
 from offnormal.errors import DataError, UsageError
 
 _MARKER = "demo.json"
-_DRAWING = 1  # raised whenever the same seed would give other pictures
+_DRAWING = 1  # raised whenever the same seed would give other images
 _SMALLEST = 64  # pixels; the finest defects vanish below
 _HUFFMAN_ONLY = 2  # zlib's strategy for data without repeats, such as a sensor's noise: a third faster, 1 % larger
-_FIRST = 0.90  # so that the first picture of a kind, which people open, shows it well
+_FIRST = 0.90  # so that the first image of a kind, which people open, shows it well
 _RARITY = 1.5  # above 1, subtle defects are commoner than gross ones, as on a line
 _GOLDEN = 0.6180339887498949  # multiples modulo 1 spread evenly, however many are taken
 
-_README = """Synthetic inspection pictures of a turned steel flange, made by `offnormal demo`.
+_README = """Synthetic inspection images of a turned steel flange, made by `offnormal demo`.
 
-No camera took these pictures and no such part exists: they were drawn from the random seed {seed},
+No camera took these images and no such part exists: they were drawn from the random seed {seed},
 and the same seed and version draw them again. They show what the program does; how well it does on
 them says nothing about real parts.
 
-train/good            {train} pictures of sound parts to learn from
+train/good            {train} images of sound parts to learn from
 test/good             {test_good} sound parts
-test/<defect>         {per_defect} pictures each of {defects}
+test/<defect>         {per_defect} images each of {defects}
 ground_truth/<defect> a mask for each, 255 where the defect changed the part and 0 elsewhere
 """
 _README_EXTRA = "extra/good            {extra_good} more sound parts\n"
@@ -52,7 +52,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Entry:
-    """One picture: its path, and its mask's, below the root, and what `render` needs to draw it."""
+    """One image: its path, and its mask's, below the root, and what `render` needs to draw it."""
 
     image: str
     mask: str | None
@@ -72,10 +72,10 @@ def generate(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write an inspection dataset of synthetic pictures to `root`, laid out like MVTec AD.
+    """Write an inspection dataset of synthetic images to `root`, laid out like MVTec AD.
 
     `root` then holds train/good, test/good, test/<defect> and ground_truth/<defect> with the numbers of RGB PNG
-    pictures asked for, `size` pixels square, and extra/good where `extra_good` is not 0. Every picture depends on
+    images asked for, `size` pixels square, and extra/good where `extra_good` is not 0. Every image depends on
     `seed`, its folder and its number alone. `progress(done, total)` is called after each.
 
     The set is written beside `root` and then renamed, so `root` is whole or absent. Where `root` already holds
@@ -104,7 +104,7 @@ def generate(
 
 
 def plan(recipe: Recipe) -> Iterator[Entry]:
-    """Every picture of the set, in the order of its folders."""
+    """Every image of the set, in the order of its folders."""
     sound = (("train", recipe.train), ("test", recipe.test_good), ("extra", recipe.extra_good))
     for branch, (split, count) in enumerate(sound):
         for number in range(count):
@@ -121,7 +121,7 @@ def _check(recipe: Recipe) -> None:
         if value < 0:
             raise UsageError(f"{name} is {value}; the demonstration set needs 0 or more")
     if recipe.size < _SMALLEST:
-        raise UsageError(f"size is {recipe.size} pixels; the demonstration pictures need {_SMALLEST} or more")
+        raise UsageError(f"size is {recipe.size} pixels; the demonstration images need {_SMALLEST} or more")
 
 
 def _holds(root: Path, recipe: Recipe, entries: list[Entry]) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offnormal.drawing.axis import axis_for
-from offnormal.drawing.figure import COLORS, new_axes, note, to_png, to_svg
+from offnormal.drawing.figure import COLORS, annotate_point, new_axes, to_png, to_svg
 from offnormal.training.history import History
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _plot(title: str, series: _Series, history: History, *, best: int | None = N
     if best is not None and loss is not None:
         last = max(series)
         axes.plot(best, loss, "o", color=COLORS["ink"], markersize=6, zorder=5)
-        note(axes, best, loss, f"lowest {loss:.3g}", color="ink", ha="right" if best > 0.6 * last else "left")
+        annotate_point(axes, best, loss, f"lowest {loss:.3g}", color="ink", ha="right" if best > 0.6 * last else "left")
     return Curves(title, lines, figure)
 
 

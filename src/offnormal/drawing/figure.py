@@ -54,7 +54,9 @@ def new_axes(width: int, height: int, *, x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def note(axes: Axes, x: float, y: float, text: str, *, color: str, ha: str = "left", va: str = "bottom") -> None:
+def annotate_point(
+    axes: Axes, x: float, y: float, text: str, *, color: str, ha: str = "left", va: str = "bottom"
+) -> None:
     """Write `text` beside the point (x, y) of the plot, in data units."""
     side = {"left": 5, "right": -5, "center": 0}[ha]
     axes.annotate(
@@ -96,7 +98,7 @@ def to_svg(figure: Figure, title: str) -> str:
 
 
 def to_png(figure: Figure, title: str, lines: list[tuple[str, str, bool]]) -> bytes:
-    """The figure as a picture on white, twice its size in pixels, with its title and a legend above it.
+    """The figure as an image on white, twice its size in pixels, with its title and a legend above it.
 
     lines: name, color and whether it is dashed, of each line of the legend.
     """

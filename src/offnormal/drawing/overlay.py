@@ -1,4 +1,4 @@
-"""Heat maps over pictures: where the map is high, on one color scale for every picture of a report."""
+"""Heat maps over images: where the map is high, on one color scale for every image of a report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from offnormal.calibration.calibration import Calibration
 from offnormal.errors import DataError, UsageError
 
 _COLORS = "inferno"  # perceptually even, readable in gray and by the color-blind
-_DARKEST = 0.34  # where on it the scale starts: its first third is near black and would only dim the picture
+_DARKEST = 0.34  # where on it the scale starts: its first third is near black and would only dim the image
 _STRONGEST = 0.82  # opacity at the top of the scale
 _FAINT = 0.75  # of that opacity, over what moves
 _RISE = 0.6  # exponent of the opacity: below 1, so that what nears the threshold can be seen
@@ -21,9 +21,9 @@ _CASING, _LINE = (10, 12, 16), (255, 255, 255)  # a white line in a dark one is 
 
 
 def scale_for(calibration: Calibration | None, maps: Sequence[np.ndarray] = ()) -> tuple[float, float]:
-    """The ends (low, high) of the color scale for every picture of one detector.
+    """The ends (low, high) of the color scale for every image of one detector.
 
-    From half the pixel threshold to twice it, so that a color means the same on every picture and in every
+    From half the pixel threshold to twice it, so that a color means the same on every image and in every
     report of one calibration. (Of a threshold below 0: from half its size under it to its whole size above; at
     0 the spread of the normal scores stands for the size.) Without a pixel threshold: from the median to the
     99.9th percentile of `maps`, (H, W) each, taken together.
@@ -42,17 +42,17 @@ def scale_for(calibration: Calibration | None, maps: Sequence[np.ndarray] = ()) 
 
 
 def overlay(image: np.ndarray, map: np.ndarray, *, threshold: float | None, low: float, high: float) -> Image.Image:
-    """A picture under its heat map, with a contour where the map crosses the threshold.
+    """An image under its heat map, with a contour where the map crosses the threshold.
 
     image: (H, W, 3) uint8; map: (H, W), higher = more anomalous. Color and opacity rise from `low` (nothing
     laid over) to `high`; a threshold between them has the middle color. Without a threshold there is no contour.
     Raises DataError for other shapes and UsageError unless low < high.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise DataError(f"picture of shape {image.shape} and {image.dtype}: expected (H, W, 3) uint8")
+        raise DataError(f"image of shape {image.shape} and {image.dtype}: expected (H, W, 3) uint8")
     if map.shape != image.shape[:2]:
         raise DataError(
-            f"map of shape {map.shape} for a picture of {image.shape[:2]}: bring it to the picture's size first"
+            f"map of shape {map.shape} for an image of {image.shape[:2]}: bring it to the image's size first"
         )
     if not low < high:
         raise UsageError(f"color scale from {low:g} to {high:g}: expected low < high; take both from scale_for")
@@ -116,7 +116,7 @@ def _color_table() -> NDArray[np.uint8]:
 
 
 def line_width(height: int, width: int) -> float:
-    """Width in pixels of a line that is seen on a picture of this size without hiding it.
+    """Width in pixels of a line that is seen on an image of this size without hiding it.
 
     >>> line_width(256, 256), line_width(3000, 4000)
     (2.0, 12.0)

@@ -25,7 +25,7 @@ class Reconstruction:
     items: np.ndarray | None = None  # (h, w) number of the memory item recalled at each place; None: it has no memory
 
     def difference(self, image: np.ndarray) -> np.ndarray:
-        """How much each pixel of the picture (H, W, 3) uint8 differs from it, brightened."""
+        """How much each pixel of the image (H, W, 3) uint8 differs from it, brightened."""
         gap = np.abs(image.astype(np.int16) - self.frame) * _BRIGHTER
         return np.asarray(gap.clip(0, 255), np.uint8)
 
@@ -57,13 +57,13 @@ _QUALITY = 84
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One of the pictures side by side, and what it shows."""
+    """One of the images side by side, and what it shows."""
 
     caption: str
     image: Image.Image
 
 
-def panels_of(
+def build_panels(
     image: np.ndarray,
     noun: str,
     *,
@@ -97,8 +97,8 @@ def panels_of(
     return panels
 
 
-def as_data_uri(image: Image.Image, side: int = _SIDE) -> str:
-    """A picture as a data: URI (WebP), at most `side` pixels on the longer side, to stand in one HTML file."""
+def to_data_uri(image: Image.Image, side: int = _SIDE) -> str:
+    """An image as a data: URI (WebP), at most `side` pixels on the longer side, to stand in one HTML file."""
     small = image.convert("RGB")
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
@@ -114,7 +114,7 @@ def _sized(image: np.ndarray, side: int) -> Image.Image:
 
 
 def _outlined(photo: Image.Image, mask: np.ndarray) -> Image.Image:
-    """The picture with the border of its mask (H, W), at any size, drawn just outside what is marked."""
+    """The image with the border of its mask (H, W), at any size, drawn just outside what is marked."""
     outlined = photo.copy()
     marked = Image.fromarray(mask.astype(np.float32)).resize(photo.size, Image.Resampling.BOX)
     draw_contour(outlined, np.asarray(marked), 0.25, width=line_width(photo.height, photo.width), line=_MARK)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from offnormal.drawing.axis import ScoreAxis, axis_for
-from offnormal.drawing.figure import COLORS, new_axes, note, to_svg
+from offnormal.drawing.figure import COLORS, annotate_point, new_axes, to_svg
 from offnormal.metrics.decision import OracleThreshold, ThresholdSweep
 from offnormal.metrics.image import precision_recall_curve, roc_curve
 
@@ -102,7 +102,7 @@ def sweep(
         axes.axvline(oracle.threshold, color=COLORS["muted"], linewidth=1.2, linestyle=(0, (4, 3)))
         right_half = float(axis.position(np.array([oracle.threshold]))[0]) > 0.6
         side = "right" if right_half else "left"
-        note(axes, oracle.threshold, 3, f"oracle threshold {oracle.threshold:.4g}", color="muted", ha=side)
+        annotate_point(axes, oracle.threshold, 3, f"oracle threshold {oracle.threshold:.4g}", color="muted", ha=side)
     _threshold_line(axes, threshold, axis)
     return to_svg(figure, "Passed and detected over the threshold")
 
@@ -124,7 +124,7 @@ def _curve(
         place = 100 * at[0], 100 * at[1]
         axes.plot(*place, "o", color=COLORS["anomalous"], markersize=7, clip_on=False, zorder=5)
         ha = "right" if place[0] > (40 if left_of_point else 60) else "left"
-        note(axes, *place, "at the threshold", color="anomalous", ha=ha, va="top")
+        annotate_point(axes, *place, "at the threshold", color="anomalous", ha=ha, va="top")
 
 
 def _percent_scale(axes: Axes, which: str) -> None:
@@ -155,7 +155,9 @@ def _threshold_line(axes: Axes, threshold: float | None, axis: ScoreAxis) -> Non
     axes.axvline(threshold, color=COLORS["ink"], linewidth=1.2)
     top = axes.get_ylim()[1]
     right_half = float(axis.position(np.array([threshold]))[0]) > 0.6
-    note(axes, threshold, top, f"threshold {threshold:.4g}", color="ink", ha="right" if right_half else "left")
+    annotate_point(
+        axes, threshold, top, f"threshold {threshold:.4g}", color="ink", ha="right" if right_half else "left"
+    )
 
 
 def _bins(groups: Mapping[str, np.ndarray], most: int) -> int:

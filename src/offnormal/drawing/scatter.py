@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from offnormal.drawing.figure import RUN_COLORS, new_axes, to_svg
 
-LEAST = 8  # clips below which neighbors say nothing
-MOST = 2000  # clips drawn
+MIN_CLIPS = 8  # clips below which neighbors say nothing
+MAX_CLIPS = 2000  # clips drawn
 _PERPLEXITY = 30.0  # of van der Maaten and Hinton, JMLR 9 (2008), who advise 5 to 50; fewer clips, less
 _FAINT = 0.35  # opacity of clips that were learned from or kept back
 
@@ -40,7 +40,7 @@ def project(vectors: np.ndarray, *, seed: int = 0) -> NDArray[np.float64] | None
 
     Every dimension is brought to the same spread first, as detectors see it.
     """
-    if len(vectors) < LEAST:
+    if len(vectors) < MIN_CLIPS:
         return None
     values = np.asarray(vectors, dtype=np.float64)
     values = values[:, np.isfinite(values).all(0)]
@@ -57,9 +57,9 @@ def project(vectors: np.ndarray, *, seed: int = 0) -> NDArray[np.float64] | None
     return np.asarray(found, dtype=np.float64)
 
 
-def some(number: int) -> NDArray[np.int64]:
-    """At most `MOST` of so many clips, evenly spread."""
-    return np.unique(np.linspace(0, number - 1, min(number, MOST)).round().astype(np.int64))
+def spread_evenly(number: int) -> NDArray[np.int64]:
+    """At most `MAX_CLIPS` of so many clips, evenly spread."""
+    return np.unique(np.linspace(0, number - 1, min(number, MAX_CLIPS)).round().astype(np.int64))
 
 
 def scatter(

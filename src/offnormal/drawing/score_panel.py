@@ -1,4 +1,4 @@
-"""What stands below the picture of an annotated video: time, verdict, score, and how the score ran lately."""
+"""What stands below the image of an annotated video: time, verdict, score, and how the score ran lately."""
 
 from __future__ import annotations
 

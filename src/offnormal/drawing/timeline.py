@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offnormal.drawing.axis import ScoreAxis, axis_for
-from offnormal.drawing.figure import COLORS, new_axes, note, to_svg
+from offnormal.drawing.figure import COLORS, annotate_point, new_axes, to_svg
 from offnormal.drawing.wording import clock_text
 from offnormal.metrics.clock import runs
 from offnormal.metrics.video import FrameScores
@@ -75,7 +75,7 @@ def timeline(
         level = float(axis.position(np.array([threshold]))[0])
         axes.axhline(level, color=COLORS["ink"], linewidth=1, linestyle=(0, (5, 3)))
         va = "bottom" if level < 0.85 else "top"  # above it the words would run into the alarms
-        note(axes, float(edges[0]), level, f"threshold {threshold:.4g}", color="ink", va=va)
+        annotate_point(axes, float(edges[0]), level, f"threshold {threshold:.4g}", color="ink", va=va)
     return to_svg(figure, f"Score over time of {video.name}")
 
 

@@ -109,7 +109,7 @@ def counted(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
 
 
-def name_of(path: Path, root: Path) -> str:
+def display_name(path: Path, root: Path) -> str:
     """A file's name below the dataset's root, with slashes; the whole path where it is stored elsewhere.
 
     Undecodable bytes and control characters are written as replacement marks.

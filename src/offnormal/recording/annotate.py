@@ -14,13 +14,13 @@ from offnormal.drawing.score_panel import ALARM, GROUND, ScorePanel
 from offnormal.errors import DataError, UsageError
 from offnormal.recording.clips import Mp4File
 
-_LEAST_WIDTH = 480  # pixels: smaller pictures are enlarged by a whole factor, so that the words fit below
+_LEAST_WIDTH = 480  # pixels: smaller images are enlarged by a whole factor, so that the words fit below
 
 
 class AnnotatedVideo:
     """An MP4 file that grows by one annotated frame after another and appears when the block ends well.
 
-    fps: of the frames added without a time of their own. size: (H, W) of the pictures. threshold: of the score, for the
+    fps: of the frames added without a time of their own. size: (H, W) of the images. threshold: of the score, for the
     line in the chart. score_range: ends of the chart; None: what was seen so far. pixel_threshold: the heat map is
     laid over only where the map is above it. map_range: ends of its colors, as of `drawing.overlay.scale_for`; None:
     from half the pixel threshold to twice it.
@@ -91,7 +91,7 @@ class AnnotatedVideo:
         """Write one more frame.
 
         image: (H, W, 3) uint8 RGB; score: raw, None or NaN where there is none; map: (h, w) float of any size, which
-        lies over the whole picture; anomalous: the verdict, None: there is none; label: 1 anomalous, 0 normal; time_s:
+        lies over the whole image; anomalous: the verdict, None: there is none; label: 1 anomalous, 0 normal; time_s:
         when it is shown, later than the frame before (else it comes one frame after it), None: at the next tick of fps.
         Raises DataError for another size, UsageError outside the `with` block, OffnormalError where it cannot be
         written.
@@ -133,7 +133,7 @@ class AnnotatedVideo:
         return canvas
 
     def _heated(self, photo: Image.Image, map: np.ndarray) -> Image.Image:
-        """The picture under its heat map; below the pixel threshold, where there is one, it stays as it is."""
+        """The image under its heat map; below the pixel threshold, where there is one, it stays as it is."""
         if self._map_range is None:
             raise UsageError(
                 f"{self.path}: a map without a scale for its colors: give pixel_threshold, or map_range from scale_for"

@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from offnormal.errors import DataError, OffnormalError, UsageError
-from offnormal.files import explained, new_file
+from offnormal.files import explain_write_errors, new_file
 
 ENCODERS = ("libx264", "libopenh264", "mpeg4")  # by preference; of the last not every browser plays the video
 CLOCK = 60_000  # ticks a second of the time stamps: whole for usual rates; MPEG-4 part 2 allows up to 65,535
@@ -135,7 +135,7 @@ class Mp4File:
     def _named(self) -> Iterator[None]:
         """Errors of the encoder as ours."""
         try:
-            with explained(self.path):
+            with explain_write_errors(self.path):
                 try:
                     yield
                 except av.FFmpegError as error:
@@ -166,7 +166,7 @@ def _has(name: str) -> bool:
 
 
 class StoredFrame(NamedTuple):
-    """One compressed picture."""
+    """One compressed image."""
 
     time_s: float
     jpeg: bytes
@@ -175,7 +175,7 @@ class StoredFrame(NamedTuple):
 class ClipRing:
     """Frames of the last `seconds`, fewer where they would take more than `most_bytes`.
 
-    longest: side in pixels to which larger pictures are shrunk, None: none.
+    longest: side in pixels to which larger images are shrunk, None: none.
     """
 
     def __init__(self, seconds: float, *, longest: int | None = 1280, most_bytes: int = _MOST_BYTES) -> None:
@@ -276,7 +276,7 @@ class EventFrames:
 
 
 def compressed(image: np.ndarray, longest: int | None = None) -> bytes:
-    """A picture (H, W, 3) uint8 RGB as JPEG, its longer side no longer than `longest` pixels."""
+    """An image (H, W, 3) uint8 RGB as JPEG, its longer side no longer than `longest` pixels."""
     picture = Image.fromarray(image)
     if longest is not None:
         picture.thumbnail((longest, longest), Image.Resampling.BILINEAR)
@@ -286,7 +286,7 @@ def compressed(image: np.ndarray, longest: int | None = None) -> bytes:
 
 
 def _decompressed(jpeg: bytes) -> np.ndarray:
-    """The picture (H, W, 3) uint8 RGB of `compressed`."""
+    """The image (H, W, 3) uint8 RGB of `compressed`."""
     return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
 
 

@@ -1,4 +1,4 @@
-"""Pictures and clips of one camera's events: from the frames that pass by to files, before the event is delivered."""
+"""Images and clips of one camera's events: from the frames that pass by to files, before the event is delivered."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from offnormal.recording.retention import SWEEP_S, Retention
 from offnormal.types import Event, InputSpec
 
 log = logging.getLogger(__name__)
-_JOBS = 256  # that may wait to be written; beyond it pictures are left out, never events
+_JOBS = 256  # that may wait to be written; beyond it images are left out, never events
 _BYTES = 4e9  # of frames that may wait to become clips
 _Job = Callable[[], None]
 _SLACK_S = 2.0  # kept before the pre-roll, for frames that come unevenly
-ANEW = "the program was started anew during the event, so there is no picture of it"
+RESTARTED = "the program was started anew during the event, so there is no image of it"
 _ORDER_S = 60.0  # that a closed event waits until its opening is delivered
-BUSY = "too many pictures were waiting to be written"
+QUEUE_FULL = "too many images were waiting to be written"
 
 
 class MediaWorker:
-    """Writes pictures and clips of all cameras, each kind one after the other in a thread of its own.
+    """Writes images and clips of all cameras, each kind one after the other in a thread of its own.
 
-    People wait for pictures, which are quick; clips take longer, and old files are removed between them.
+    People wait for images, which are quick; clips take longer, and old files are removed between them.
     """
 
     def __init__(self, retention: Retention | None = None) -> None:
         self._bytes = 0.0  # that wait to become clips
         self._lock = threading.Lock()
-        self._pictures = _Worker("pictures", None)
+        self._pictures = _Worker("images", None)
         self._clips = _Worker("clips", retention)
 
     def submit(self, job: _Job) -> bool:
-        """Write pictures later; whether there was room."""
+        """Write images later; whether there was room."""
         return self._pictures.submit(job)
 
     def submit_clip(self, job: _Job, size: int) -> bool:
@@ -120,8 +120,8 @@ class _Worker:
                 job()
                 if self._retention is not None and self._jobs.empty():  # nobody waits for a clip
                     self._retention.look()
-            except Exception:  # the edge: one picture must not end the pictures of all others
-                log.exception("a picture could not be written, or an old one not removed")
+            except Exception:  # the edge: one image must not end the images of all others
+                log.exception("an image could not be written, or an old one not removed")
 
 
 def _nothing() -> None:
@@ -153,7 +153,7 @@ class PeakFrame:
 
 @dataclass(frozen=True, slots=True)
 class HeatScale:
-    """How maps become colors, the same for all pictures of one calibration (`drawing.overlay.scale_for`)."""
+    """How maps become colors, the same for all images of one calibration (`drawing.overlay.scale_for`)."""
 
     spec: InputSpec
     pixel_threshold: float | None
@@ -184,8 +184,8 @@ class _Active:
 class Recorder:
     """Follows one camera beside its `CameraEvents`: every frame is pushed here first, every event handed on here.
 
-    It gives events their pictures and hands them to the delivery: an opened one with the snapshot so far, a closed one
-    when its clip is written. A closed event is held in the spool meanwhile. Where a picture or clip cannot be written
+    It gives events their images and hands them to the delivery: an opened one with the snapshot so far, a closed one
+    when its clip is written. A closed event is held in the spool meanwhile. Where an image or clip cannot be written
     the event is sent without it, and says why in `problems`. camera: its name, fit for a file.
 
         recorder.push(time_s, image, score, map)
@@ -240,7 +240,7 @@ class Recorder:
             return
         active = self._active.get(event.id)
         if active is None:
-            anew = () if event.peak_score is None else (ANEW,)
+            anew = () if event.peak_score is None else (RESTARTED,)
             self._delivery.send(replace(event, problems=(*event.problems, *anew)))
             return
         self._delivery.hold(event)
@@ -277,7 +277,7 @@ class Recorder:
                 active.opening_sent.set()
 
         if not self._worker.submit(job):
-            self._delivery.send(replace(event, problems=(*event.problems, BUSY)))
+            self._delivery.send(replace(event, problems=(*event.problems, QUEUE_FULL)))
             active.opening_sent.set()
 
     def _submit(self, active: _Active, event: Event) -> None:
@@ -294,9 +294,9 @@ class Recorder:
         active.frames.close()
 
         def send() -> None:
-            self._delivery.send(replace(event, problems=(*event.problems, BUSY)))
+            self._delivery.send(replace(event, problems=(*event.problems, QUEUE_FULL)))
 
-        if active.opening_sent.is_set() or not self._worker.submit(send):  # behind the picture of its opening
+        if active.opening_sent.is_set() or not self._worker.submit(send):  # behind the image of its opening
             send()
 
     def _pictured(self, event: Event, peak: PeakFrame, ending: str = "") -> Event:
@@ -309,7 +309,7 @@ class Recorder:
             if heat is not None:
                 _write_jpeg(self.folder / f"{place}-heat.jpg", heat)
                 event = replace(event, heat_map=f"{place.as_posix()}-heat.jpg")
-        except Exception as error:  # noqa: BLE001 - the edge: an event without its picture is still delivered
+        except Exception as error:  # noqa: BLE001 - the edge: an event without its image is still delivered
             return _lacking(event, "snapshot", error)
         return event
 
@@ -328,7 +328,7 @@ def _lacking(event: Event, what: str, error: Exception) -> Event:
 
 
 def _write_jpeg(path: Path, image: np.ndarray) -> None:
-    """Write a picture as JPEG in one step; OffnormalError when the disk is full."""
+    """Write an image as JPEG in one step; OffnormalError when the disk is full."""
     with new_file(path) as partial:
         partial.write_bytes(compressed(image))
 

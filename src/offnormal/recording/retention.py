@@ -1,4 +1,4 @@
-"""How long pictures and clips of events stay: the oldest give way, by their age or where there are too many."""
+"""How long images and clips of events stay: the oldest give way, by their age or where there are too many."""
 
 from __future__ import annotations
 

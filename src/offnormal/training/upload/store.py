@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from offnormal.errors import ConfigError
-from offnormal.redact import redact, without_login
+from offnormal.redact import is_redacted, redact
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -29,7 +29,7 @@ class Store:
         protocol = protocol.partition("::")[0]
         if not rest:
             raise ConfigError(f"{self.address}: expected an address such as s3://bucket/prefix or file:///backup")
-        if without_login(url):
+        if is_redacted(url):
             raise ConfigError(f"{url}: the login in it was not kept; give --upload with the whole address again")
         if protocol in _FLAT and not rest.strip("/"):
             raise ConfigError(f"{self.address}: no bucket is named; expected {protocol}://bucket/prefix")
