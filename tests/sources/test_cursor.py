@@ -11,7 +11,7 @@ BASE = Fraction(1, 10)
 
 @st.composite
 def streams(draw):
-    """Packets (pts, key) in decoding order, each GOP an I, then P before the B shown earlier, with uneven times."""
+    """Packets (pts, key) in decoding order with uneven times; each GOP is an I, then each P before its earlier Bs."""
     packets, time = [], draw(st.integers(-50, 50))
     for _ in range(draw(st.integers(1, 12))):
         times = [time := time + draw(st.integers(1, 9)) for _ in range(draw(st.integers(1, 12)))]
@@ -23,7 +23,7 @@ def streams(draw):
 
 
 def decode(packets, *, refused=frozenset(), silent=frozenset()):
-    """Numbers of the frames: each comes out when no packet with an earlier time is still to come."""
+    """Number the frames; each is complete when no packet with an earlier time follows."""
     numbers, waiting, out = FrameNumbering(), [], []
     for i, (pts, key) in enumerate(packets):
         numbers.add_packet(pts, key=key)
@@ -32,7 +32,7 @@ def decode(packets, *, refused=frozenset(), silent=frozenset()):
         elif pts not in silent:
             waiting.append(pts)
         later = {p for p, _ in packets[i + 1 :]}
-        for ready in sorted(p for p in waiting if all(p < other for other in later)):
+        for ready in sorted(p for p in waiting if all(p < later_time for later_time in later)):
             waiting.remove(ready)
             out.append((numbers.number_frame(ready), ready))
     return numbers, out
@@ -49,10 +49,10 @@ def test_frames_are_numbered_by_the_rank_of_their_time_even_if_some_are_rejected
     numbers, out = decode(packets, refused=refused)
     assert out == [(i, pts) for i, pts in enumerate(ordered) if pts not in refused]
     assert numbers.missing == 0
-    found = build_timeline(sized(packets), out[:PROBED_FRAMES], BASE)
-    assert found is not None
-    assert found.pts.tolist() == ordered
-    assert [found.number(pts) for _, pts in out] == [number for number, _ in out]
+    timeline = build_timeline(sized(packets), out[:PROBED_FRAMES], BASE)
+    assert timeline is not None
+    assert timeline.pts.tolist() == ordered
+    assert [timeline.number(pts) for _, pts in out] == [number for number, _ in out]
 
 
 def plain(count, *, every=10):
@@ -88,17 +88,17 @@ def test_packets_before_the_first_decodable_frame_do_not_count():
     packets = plain(30)
     _, out = decode(packets, refused={0, 1, 2})
     assert out[0] == (0, 3)
-    found = build_timeline(sized(packets), out, BASE)
-    assert found.number(3) == 0
-    assert (found.number(2), found.number(None), found.number(30)) == (None, None, None)
-    assert (found.time_s(0), found.time_s(5)) == (0, 0.5)
-    assert [list(found.keys_to(number)) for number in (6, 7, 26)] == [[], [7], [7, 17]]
+    timeline = build_timeline(sized(packets), out, BASE)
+    assert timeline.number(3) == 0
+    assert (timeline.number(2), timeline.number(None), timeline.number(30)) == (None, None, None)
+    assert (timeline.time_s(0), timeline.time_s(5)) == (0, 0.5)
+    assert [list(timeline.keys_to(number)) for number in (6, 7, 26)] == [[], [7], [7, 17]]
 
 
 @pytest.mark.parametrize(
     "packets",
     [
-        [*plain(30), *plain(30)],  # two recordings, one behind the other: the clock starts anew
+        [*plain(30), *plain(30)],  # two joined recordings: the clock restarts
         [*plain(30), (None, False)],
         [*plain(30), (29, False)],
     ],
@@ -117,9 +117,9 @@ def test_counting_continues_when_the_clock_restarts_or_is_missing():
 
 
 def test_a_packet_after_a_seek_is_matched_by_time_size_and_keyframe_flag():
-    found = build_timeline(sized(plain(30)), [(i, i) for i in range(30)], BASE)
-    assert found.matches(10, 110, key=True)
-    assert found.matches(11, 111, key=False)
-    assert found.matches(-1, 5, key=False)  # before the first frame
+    timeline = build_timeline(sized(plain(30)), [(i, i) for i in range(30)], BASE)
+    assert timeline.matches(10, 110, key=True)
+    assert timeline.matches(11, 111, key=False)
+    assert timeline.matches(-1, 5, key=False)  # before the first frame
     for pts, size, key in ((10, 111, True), (10, 110, False), (11, 111, True), (30, 130, True), (None, 110, True)):
-        assert not found.matches(pts, size, key=key)
+        assert not timeline.matches(pts, size, key=key)

@@ -51,9 +51,9 @@ def test_a_number_beyond_the_last_is_an_error(file):
         (b"", "it starts with nothing"),
         (b"\x89PNG and more", "not an IDX file"),
         (bytes((0, 0, 13, 3)) + b"\0" * 12, "not an IDX file of bytes"),
-        (idx_bytes(PICTURES)[:-1], "fewer than the 60 bytes"),
-        (idx_bytes(PICTURES) + b"x", "more than the 60 bytes"),
-        (bytes((0, 0, 8, 3)) + b"\xff" * 12, "promises"),
+        (idx_bytes(PICTURES)[:-1], "fewer bytes than the 60"),
+        (idx_bytes(PICTURES) + b"x", "more bytes than the 60"),
+        (bytes((0, 0, 8, 3)) + b"\xff" * 12, "states"),
     ],
 )
 @pytest.mark.parametrize("packed", [False, True])
@@ -71,5 +71,5 @@ def test_truncated_archives_missing_files_and_labels_are_errors(tmp_path):
         open_image(file / "0")
     with pytest.raises(ImageError, match="cannot be read"):
         open_image(tmp_path / "no-images-idx3-ubyte" / "0")
-    with pytest.raises(ImageError, match="expected images"):
+    with pytest.raises(ImageError, match="expected a 3-D array of images"):
         idx.list_images(write_idx(tmp_path / "t-labels-idx1-ubyte", np.arange(3)))

@@ -37,7 +37,7 @@ def oriented(path, array, orientation, **options):
 
 
 def png16(path, array):
-    """16 bits a channel, which Pillow cannot write in color."""
+    """Write a PNG of 16 bits per channel, which Pillow cannot write in color."""
     height, width, channels = array.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
 
@@ -178,9 +178,9 @@ def test_transparent_pixels_of_images_become_white(tmp_path, mode):
     for x, alpha in enumerate((0, 128, 255)):
         image.putpixel((x, 0), (*color, alpha))
     image.save(tmp_path / "x.png")
-    shown = np.asarray(to_channels(open_image(tmp_path / "x.png"), 3))
+    rgb = np.asarray(to_channels(open_image(tmp_path / "x.png"), 3))
     expected = np.array([255, 255 + (40 - 255) * 128 / 255, 40])
-    np.testing.assert_allclose(shown[0], np.repeat(expected[:, None], 3, 1), atol=1)
+    np.testing.assert_allclose(rgb[0], np.repeat(expected[:, None], 3, 1), atol=1)
     np.testing.assert_allclose(np.asarray(to_channels(open_image(tmp_path / "x.png"), 1))[0], expected, atol=1)
 
 
@@ -200,9 +200,9 @@ def test_palettes_keep_their_colors_and_transparent_entries_become_white(tmp_pat
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "LAB", "HSV", "I;16", "F"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_mode_becomes_rgb_or_gray(mode, channels):
-    made = to_channels(Image.new(mode, (3, 2)), channels)
-    assert made.size == (3, 2)
-    assert made.mode == ("F" if mode in ("I;16", "F") else {1: "L", 3: "RGB"}[channels])
+    converted = to_channels(Image.new(mode, (3, 2)), channels)
+    assert converted.size == (3, 2)
+    assert converted.mode == ("F" if mode in ("I;16", "F") else {1: "L", 3: "RGB"}[channels])
 
 
 def test_one_bit_gray_and_cmyk_have_the_right_colors(tmp_path):
@@ -215,9 +215,9 @@ def test_one_bit_gray_and_cmyk_have_the_right_colors(tmp_path):
 
 def test_to_rgb_scales_deep_images_by_their_range():
     deep = Image.fromarray(np.array([[0, 2048, 4095]], np.uint16))
-    shown = to_rgb(deep, bits=12)
-    assert shown.mode == "RGB"
-    np.testing.assert_array_equal(np.asarray(shown)[0, :, 0], [0, 128, 255])
+    rgb = to_rgb(deep, bits=12)
+    assert rgb.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(rgb)[0, :, 0], [0, 128, 255])
 
 
 def truncated(path):
@@ -229,7 +229,7 @@ def text(path):
     path.write_text("not an image at all")
 
 
-def nothing(path):
+def empty(path):
     path.touch()
 
 
@@ -251,8 +251,8 @@ def bad_pgm(path):
         ("a b.jpg", truncated, "truncated"),
         ("ä.png", truncated, "truncated"),
         ("x.tif", truncated, "damaged|truncated"),
-        ("x.png", text, "not an image"),
-        ("x.png", nothing, "empty"),
+        ("x.png", text, "not a readable image"),
+        ("x.png", empty, "empty"),
         ("x.png", missing, "no such file"),
         ("x.png", folder, "directory"),
         ("x.pgm", bad_pgm, "damaged"),
@@ -266,7 +266,7 @@ def test_errors_name_the_bad_file_and_the_problem(tmp_path, name, make, word):
     assert str(error.value).startswith(f"{path}: ")
 
 
-@pytest.mark.parametrize("make", [text, nothing, missing, bad_pgm])
+@pytest.mark.parametrize("make", [text, empty, missing, bad_pgm])
 def test_errors_name_the_file_with_the_bad_header(tmp_path, make):
     make(tmp_path / "x.pgm")
     with pytest.raises(ImageError, match=r"x\.pgm: "):
@@ -288,11 +288,11 @@ def test_files_of_noise_raise_image_errors_only(tmp_path):
                 bad[rng.integers(0, min(len(bad), 200))] = rng.integers(0, 256)
             path = tmp_path / f"bad{source.suffix}"
             path.write_bytes(bad)
-            for read in (open_image, image_size, significant_bits, open_mask):
+            for read_file in (open_image, image_size, significant_bits, open_mask):
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     try:
-                        read(path)
+                        read_file(path)
                     except ImageError as error:
                         assert str(path) in str(error)
 
@@ -300,9 +300,9 @@ def test_files_of_noise_raise_image_errors_only(tmp_path):
 def test_decompression_bombs_are_refused(tmp_path, monkeypatch):
     Image.new("L", (50, 50)).save(tmp_path / "x.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    for read in (open_image, image_size, significant_bits, open_mask):
+    for read_file in (open_image, image_size, significant_bits, open_mask):
         with pytest.raises(ImageError, match=r"x\.png: .*tiles"):
-            read(tmp_path / "x.png")
+            read_file(tmp_path / "x.png")
 
 
 def saved_mask(path, image, **options):
@@ -355,8 +355,8 @@ def test_palette_masks(tmp_path, palette, indices):
 
 def test_jpeg_masks_are_cut_at_half_of_full_scale(tmp_path):
     marks = np.kron(MARKS, np.ones((11, 11))).astype(bool)  # across the blocks of 8, so that black is not quite black
-    found = saved_mask(tmp_path / "x.jpg", Image.fromarray(marks.astype(np.uint8) * 255), quality=60)
-    np.testing.assert_array_equal(found, marks)
+    mask = saved_mask(tmp_path / "x.jpg", Image.fromarray(marks.astype(np.uint8) * 255), quality=60)
+    np.testing.assert_array_equal(mask, marks)
 
 
 def test_masks_are_turned_upright(tmp_path):

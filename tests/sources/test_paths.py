@@ -29,8 +29,8 @@ def make(root, *names):
     return root
 
 
-def names(found, root):
-    return [path.relative_to(root).as_posix() for path in found]
+def names(file_paths, root):
+    return [path.relative_to(root).as_posix() for path in file_paths]
 
 
 def test_doctests():
@@ -115,7 +115,7 @@ def test_videos_below_includes_files_and_frame_folders_at_any_depth(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "redacted"),
     [
         ("rtsp://admin:pass@10.0.0.7:554/ch1", "rtsp://***@10.0.0.7:554/ch1"),
         ("rtsp://admin:p@ss:w@cam/ch1", "rtsp://***@cam/ch1"),
@@ -127,9 +127,9 @@ def test_videos_below_includes_files_and_frame_folders_at_any_depth(tmp_path):
         ("/dev/video0", "/dev/video0"),
     ],
 )
-def test_only_credentials_are_hidden(text, shown):
-    assert redact(text) == shown
-    assert redact(f"{shown}: broken") == f"{shown}: broken"
+def test_only_credentials_are_hidden(text, redacted):
+    assert redact(text) == redacted
+    assert redact(f"{redacted}: broken") == f"{redacted}: broken"
 
 
 def test_an_address_never_shows_credentials():
@@ -150,15 +150,15 @@ def test_an_address_never_shows_credentials():
     ],
 )
 def test_the_kind_of_an_address_follows_from_its_form(text, kind, target):
-    found = Address.parse(text)
-    assert (found.kind, found.target, found.is_endless) == (kind, target, True)
+    address = Address.parse(text)
+    assert (address.kind, address.target, address.is_endless) == (kind, target, True)
 
 
 @pytest.mark.parametrize("login", ["admin:pa/ss", "admin:pa?ss", "admin:pa#ss", "admin:12/ss", ":ss/ss"])
 def test_unescaped_passwords_are_refused_and_not_shown(login):
-    with pytest.raises(UsageError, match="expected them as %2F") as found:
+    with pytest.raises(UsageError, match="expected the URL with") as error:
         Address.parse(f"rtsp://{login}@10.0.0.5/1")
-    assert "ss" not in str(found.value).partition("expected")[0] and "12" not in str(found.value)
+    assert "ss" not in str(error.value).partition("expected")[0] and "12" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -178,6 +178,6 @@ def test_addresses_of_files_and_folders_are_distinguished(tmp_path):
 
 @pytest.mark.parametrize("text", ["ftp://u:secret@cam/1", "rtsp://", "http:///x", "rtsp://[", "", "nothing.mp4"])
 def test_other_addresses_are_refused_without_credentials(text):
-    with pytest.raises(UsageError, match="expected") as found:
+    with pytest.raises(UsageError, match="expected") as error:
         Address.parse(text)
-    assert "secret" not in str(found.value)
+    assert "secret" not in str(error.value)

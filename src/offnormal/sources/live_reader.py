@@ -207,7 +207,7 @@ class LiveReader(threading.Thread):
         with VideoFile(self._address.path) as video:
             if video.info.fps is None:
                 raise VideoError(
-                    f"{video.path}: no timestamps, which events need; put it into a container with its rate: "
+                    f"{video.path}: has no clock, which events need; put it into a container with its rate: "
                     f"ffmpeg -framerate RATE -i {video.path.name} -c copy {video.path.stem}.mp4"
                 )
             for frame in video.frames():

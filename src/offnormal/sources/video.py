@@ -68,12 +68,12 @@ class VideoReader(ABC):
 
         The first frame after a jump or a restart of the clock is yielded, too.
 
-        Raises VideoError for a non-positive interval and for a video without timestamps.
+        Raises VideoError for a non-positive interval and for a video without a clock.
         """
 
     @abstractmethod
     def times(self) -> list[float | None]:
-        """Return the time of every frame, including those that `thinned` skips; None: lost, or no timestamps."""
+        """Return the time of every frame, including those that `thinned` skips; None: lost, or no clock."""
 
     @abstractmethod
     def close(self) -> None:
@@ -99,7 +99,7 @@ class VideoReader(ABC):
 
     def _check_clock(self) -> float:
         if self.info.fps is None:
-            raise VideoError(f"{self.path}: no timestamps; set the frame rate (fps)")
+            raise VideoError(f"{self.path}: has no clock; set its frame rate (fps)")
         return self.info.fps
 
 
