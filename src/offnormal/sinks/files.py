@@ -64,7 +64,7 @@ class EventFilesSink(Sink):
 
     def idle(self) -> None:
         """Let old files go."""
-        self._retention.look()
+        self._retention.sweep_if_due()
 
 
 def _place(source: Path, target: Path) -> None:
