@@ -92,7 +92,7 @@ def test_packets_before_the_first_decodable_frame_do_not_count():
     assert timeline.number(3) == 0
     assert (timeline.number(2), timeline.number(None), timeline.number(30)) == (None, None, None)
     assert (timeline.time_s(0), timeline.time_s(5)) == (0, 0.5)
-    assert [list(timeline.keys_to(number)) for number in (6, 7, 26)] == [[], [7], [7, 17]]
+    assert [list(timeline.keys_until(number)) for number in (6, 7, 26)] == [[], [7], [7, 17]]
 
 
 @pytest.mark.parametrize(

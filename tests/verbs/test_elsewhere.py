@@ -57,7 +57,7 @@ def test_a_fit_and_its_evaluation_are_shown_in_one_tracked_run(given, parts):
     logged = [(line["step"], line["losses"]["maker"]["loss"]) for line in log if line["event"] == "step"]
     shown = scalars(run)
     assert [(one.step, pytest.approx(one.value)) for one in shown.Scalars("train/maker/loss")] == logged
-    assert shown.Tags()["images"] == ["curves/maker", "curves/judge", "curves/normals kept back"]
+    assert shown.Tags()["images"] == ["curves/maker", "curves/judge", "curves/held-out normals"]
     (dataset,) = open_datasets(parts)
     found, _ = evaluate_run(run.bundle, dataset, build(EvaluateConfig, {"device": "cpu"}, environment={}))
     (auroc,) = scalars(run).Scalars("evaluation/image_AUROC")
