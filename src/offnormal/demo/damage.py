@@ -14,10 +14,10 @@ from offnormal.demo.part import BOLT_CHAMFER, BOLT_COUNT, bolt_holes, build, dra
 from offnormal.demo.surface import Box, Coating, Pose, Surface, Window
 
 _UNDRILLED = 0.3  # share of missing pieces that are an undrilled bolt hole
-_PATH_STEP = 0.7  # of the path of a scratch, in pixels of the drawing grid
+_PATH_STEP = 0.7  # step along the path of a scratch, in pixels of the drawing grid
 _MIN_HALF_WIDTH = 0.6  # half width of a scratch, in pixels of the drawing grid
 _BURR = 1.35  # outer radius of the raised rim, in radii of the hole
-_MIN_HOLE_RADIUS = 1.2  # of a hole, in pixels of the drawing grid: a smaller one could miss every pixel
+_MIN_HOLE_RADIUS = 1.2  # in pixels of the drawing grid; a smaller hole could miss every pixel
 _MIN_VISIBLE = 0.04  # the mask covers pixels where the coating absorbs at least this share of some color
 _ANGLES = 256  # around the center of a bite, for its outline
 
@@ -123,7 +123,7 @@ def _nearest(path: Field, reach: int, shape: tuple[int, ...]) -> tuple[Box, npt.
     cols = path[:, 0].round().astype(np.intp)[:, None, None] + offset[None, None, :]
     rows = path[:, 1].round().astype(np.intp)[:, None, None] + offset[None, :, None]
     distance = (cols - path[:, 0, None, None]) ** 2 + (rows - path[:, 1, None, None]) ** 2
-    farthest_first = np.argsort(-distance, axis=None)  # so that the nearest point is written last
+    farthest_first = np.argsort(-distance, axis=None)  # the nearest point is written last
     point, row, col = (
         np.broadcast_to(index, distance.shape).ravel()[farthest_first]
         for index in (np.arange(len(path))[:, None, None], rows - box[0].start, cols - box[1].start)
@@ -226,7 +226,7 @@ def _broken_rim(surface: Surface, rng: np.random.Generator, severity: float) -> 
     curve = bite * rng.uniform(1.2, 2.6) + 0.03
     ledge = rng.uniform(0.012, 0.020) + 0.025 * severity
     bearing = rng.uniform(0, 2 * pi)
-    distance = 1 + curve - bite  # of the center of the bite, a ragged circle of radius `curve`
+    distance = 1 + curve - bite  # distance of the center of the bite, a ragged circle of radius `curve`
     window = surface.window(distance * cos(bearing), distance * sin(bearing), 1.5 * curve + 2.5 * ledge)
     box = window.box
     ragged = 0.085 * line_noise(rng, _ANGLES, (9.0, 20.0)) + 0.012 * line_noise(rng, _ANGLES, (2.0,))

@@ -70,8 +70,8 @@ DEPTH = 0.075  # share by which perspective shrinks the underside
 
 _DUST = 7  # mean number of grains per part
 _WALL = 1.9  # tilt of a wall, viewed nearly edge-on
-_SAMPLES = 1600  # of a radial profile
-_REACH = 1.1  # of a radial profile
+_SAMPLES = 1600  # number of samples of a radial profile
+_REACH = 1.1  # end of a radial profile
 
 
 def bolt_holes(turn: float) -> list[tuple[float, float]]:

@@ -125,7 +125,7 @@ def light_mat(surface: Surface, lighting: Lighting, rng: np.random.Generator) ->
     return np.asarray(level * _column((0.55, 1.00, 1.02)), dtype=np.float32)
 
 
-_LEVELS = 16384  # of linear light: finer than the 8-bit steps, even in shadows
+_LEVELS = 16384  # number of linear light levels: finer than 8-bit steps, even in shadows
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ _RECIPE_FILE = "demo.json"
 _DRAWING_VERSION = 1  # increased when the same seed would give other images
 _MIN_SIZE = 64  # pixels; the finest defects vanish below
 _HUFFMAN_ONLY = 2  # zlib's strategy for noisy data: a third faster, 1 % larger
-_FIRST_SEVERITY = 0.90  # so that the first image of each defect, which people open, is clear
+_FIRST_SEVERITY = 0.90  # makes the defect in the first image, which people open, obvious
 _SEVERITY_EXPONENT = 1.5  # above 1: subtle defects are more frequent than obvious ones, as on a real line
 _GOLDEN = 0.6180339887498949  # multiples modulo 1 are evenly spread for any count
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _WIDE_RANGE = 30.0  # highest to lowest, or range to interquartile range; above it the axis is nonlinear
-_LOG_FLOOR = 1e-4  # of the median: lower limit of a logarithmic axis, which an outlier near 0 would stretch
+_LOG_FLOOR = 1e-4  # lower limit of a logarithmic axis as a share of the median; an outlier near 0 would stretch it
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offnormal.drawing.axis import axis_for
-from offnormal.drawing.figure import COLORS, annotate_point, new_axes, to_png, to_svg
+from offnormal.drawing.figure import COLORS, annotate, new_axes, to_png, to_svg
 from offnormal.training.history import History
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _POINTS = 250  # per curve; with more steps, each point is a mean
 _SIZE = (350, 300)  # pixels
-_STYLES = ("normal", "anomalous", "muted", "ink")  # of the losses in turn; the decisive one first
-_DASHED = (0, (4, 2))  # from the fifth loss on
+_STYLES = ("normal", "anomalous", "muted", "ink")  # colors of the losses, the decisive loss first
+_DASHED = (0, (4, 2))  # style from the fifth loss on
 
 _Series = Mapping[int, Mapping[str, float | None]]  # step -> losses by name
 
@@ -89,7 +89,7 @@ def _plot(title: str, series: _Series, history: History, *, best: int | None = N
     if best is not None and loss is not None:
         last = max(series)
         axes.plot(best, loss, "o", color=COLORS["ink"], markersize=6, zorder=5)
-        annotate_point(axes, best, loss, f"lowest {loss:.3g}", color="ink", ha="right" if best > 0.6 * last else "left")
+        annotate(axes, best, loss, f"lowest {loss:.3g}", color="ink", ha="right" if best > 0.6 * last else "left")
     return Curves(title, lines, figure)
 
 

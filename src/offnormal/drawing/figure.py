@@ -54,9 +54,7 @@ def new_axes(width: int, height: int, *, x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def annotate_point(
-    axes: Axes, x: float, y: float, text: str, *, color: str, ha: str = "left", va: str = "bottom"
-) -> None:
+def annotate(axes: Axes, x: float, y: float, text: str, *, color: str, ha: str = "left", va: str = "bottom") -> None:
     """Write `text` next to the point (x, y), in data units."""
     side = {"left": 5, "right": -5, "center": 0}[ha]
     axes.annotate(

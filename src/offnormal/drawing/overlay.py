@@ -13,11 +13,9 @@ from offnormal.calibration.calibration import Calibration
 from offnormal.errors import DataError, UsageError
 
 _COLORS = "inferno"  # perceptually uniform, readable in grayscale and for the color-blind
-_SCALE_START = (
-    0.34  # start of the scale on the colormap, whose first third is near black and would only darken the image
-)
+_SCALE_START = 0.34  # on the colormap; its first third is near black and would only darken the image
 _MAX_OPACITY = 0.82  # opacity at the top of the scale
-_FAINT_SHARE = 0.75  # of that opacity, on video frames
+_FAINT_SHARE = 0.75  # factor on that opacity for video frames
 _OPACITY_EXPONENT = 0.6  # exponent of the opacity: below 1, so that values near the threshold are visible
 _CASING, _LINE = (10, 12, 16), (255, 255, 255)  # a white line with a dark casing is visible on any background
 

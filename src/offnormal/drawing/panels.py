@@ -12,7 +12,7 @@ from PIL import Image
 
 from offnormal.drawing.overlay import draw_contour, line_width, overlay
 
-_GOLDEN = 0.618034  # of a turn: gives consecutive numbers distant hues, for any count
+_GOLDEN = 0.618034  # hue step in turns: consecutive numbers get distant hues, for any count
 _GAIN = 3  # factor that makes small differences visible
 _MAX_ITEMS = 4  # items that are listed
 

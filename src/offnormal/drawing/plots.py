@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from offnormal.drawing.axis import ScoreAxis, axis_for
-from offnormal.drawing.figure import COLORS, annotate_point, new_axes, to_svg
+from offnormal.drawing.figure import COLORS, annotate, new_axes, to_svg
 from offnormal.metrics.decision import OracleThreshold, ThresholdSweep
 from offnormal.metrics.image import precision_recall_curve, roc_curve
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _POINTS = 300  # per curve: more than a plot of this size can display
-_STEPS = 800  # of a sweep
+_STEPS = 800  # maximum number of steps of a sweep
 _SQUARE = (350, 300)  # width and height of a square plot in pixels
 _FILL_OPACITY = 0.28  # opacity of a filled area
 
@@ -102,7 +102,7 @@ def sweep(
         axes.axvline(oracle.threshold, color=COLORS["muted"], linewidth=1.2, linestyle=(0, (4, 3)))
         is_right_half = float(axis.position(np.array([oracle.threshold]))[0]) > 0.6
         side = "right" if is_right_half else "left"
-        annotate_point(axes, oracle.threshold, 3, f"oracle threshold {oracle.threshold:.4g}", color="muted", ha=side)
+        annotate(axes, oracle.threshold, 3, f"oracle threshold {oracle.threshold:.4g}", color="muted", ha=side)
     _draw_threshold(axes, threshold, axis)
     return to_svg(figure, "Passed and detected over the threshold")
 
@@ -124,7 +124,7 @@ def _draw_curve(
         point = 100 * at[0], 100 * at[1]
         axes.plot(*point, "o", color=COLORS["anomalous"], markersize=7, clip_on=False, zorder=5)
         ha = "right" if point[0] > (40 if left_of_point else 60) else "left"
-        annotate_point(axes, *point, "at the threshold", color="anomalous", ha=ha, va="top")
+        annotate(axes, *point, "at the threshold", color="anomalous", ha=ha, va="top")
 
 
 def _set_percent_scale(axes: Axes, axis_name: str) -> None:
@@ -155,9 +155,8 @@ def _draw_threshold(axes: Axes, threshold: float | None, axis: ScoreAxis) -> Non
     axes.axvline(threshold, color=COLORS["ink"], linewidth=1.2)
     top = axes.get_ylim()[1]
     is_right_half = float(axis.position(np.array([threshold]))[0]) > 0.6
-    annotate_point(
-        axes, threshold, top, f"threshold {threshold:.4g}", color="ink", ha="right" if is_right_half else "left"
-    )
+    side = "right" if is_right_half else "left"
+    annotate(axes, threshold, top, f"threshold {threshold:.4g}", color="ink", ha=side)
 
 
 def _bin_count(groups: Mapping[str, np.ndarray], max_bins: int) -> int:

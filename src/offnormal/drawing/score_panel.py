@@ -14,7 +14,7 @@ GROUND = (18, 22, 29)  # colors of the dark report page
 ALARM = (235, 62, 40)
 _INK, _MUTED, _NORMAL, _ABOVE = (232, 235, 240), (152, 162, 179), (82, 130, 180), (240, 132, 90)
 _LABEL_COLOR = (64, 224, 208)  # like masks in the report
-_WINDOW_S = 30.0  # of the chart
+_WINDOW_S = 30.0  # time span of the chart
 _MIN_HOLD_S = 1.0  # a score is drawn until the next one, but not across a gap in the recording
 _MARGIN = 0.1  # free space below and above the scores, as a share of their range
 _MIN_FONT_SIZE, _WIDTH_PER_PIXEL = 14, 60  # font size in pixels, at least; panel width per pixel of font size
@@ -61,17 +61,14 @@ class ScorePanel:
         """Shift the columns by the elapsed time; the previous score lasts until this one."""
         per_s = self.width / _WINDOW_S
         if self._last is not None:
-            previous_s, previous_score, was_labeled = self._last
+            previous_s, previous, was_labeled = self._last
             columns = min(max(int(time_s * per_s) - int(previous_s * per_s), 0), self.width)
             is_held = time_s - previous_s <= self._max_hold_s
-            last_columns = (
-                (self._scores, previous_score if is_held else math.nan),
-                (self._labels, was_labeled and is_held),
-            )
-            for store, fill_value in last_columns:
+            fill_score, fill_label = previous if is_held else math.nan, was_labeled and is_held
+            for store, fill in ((self._scores, fill_score), (self._labels, fill_label)):
                 if columns:
                     store[:-columns] = store[columns:].copy()
-                    store[-columns:] = fill_value
+                    store[-columns:] = fill
             if not columns:  # several frames in one column: show the highest
                 value, is_labeled = float(np.fmax(value, self._scores[-1])), is_labeled or bool(self._labels[-1])
         self._scores[-1], self._labels[-1] = value, is_labeled

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offnormal.drawing.axis import ScoreAxis, axis_for
-from offnormal.drawing.figure import COLORS, annotate_point, new_axes, to_svg
+from offnormal.drawing.figure import COLORS, annotate, new_axes, to_svg
 from offnormal.drawing.wording import clock_text
 from offnormal.metrics.clock import runs
 from offnormal.metrics.video import FrameScores
@@ -56,10 +56,7 @@ def timeline(
     _fill_areas(axes, _merge_runs(alarms, edges, plot_width), "anomalous", lane=_ALARM_LANE)
     x_position = (np.asarray((edges[:-1] + edges[1:]) / 2) - edges[0]) / (edges[-1] - edges[0])
     x, y = envelope(x_position, axis.position(video.scores), round(plot_width / _COLUMN))
-    x, y = (
-        np.round(x * plot_width, 1) / plot_width,
-        np.round(y * plot_height, 1) / plot_height,
-    )  # fewer digits in the SVG
+    x, y = np.round(x * plot_width, 1) / plot_width, np.round(y * plot_height, 1) / plot_height  # shortens the SVG
     marker = "o" if y.size == 1 else ""
     axes.plot(
         x,
@@ -77,7 +74,7 @@ def timeline(
         level = float(axis.position(np.array([threshold]))[0])
         axes.axhline(level, color=COLORS["ink"], linewidth=1, linestyle=(0, (5, 3)))
         va = "bottom" if level < 0.85 else "top"  # higher, the text would overlap the alarms
-        annotate_point(axes, float(edges[0]), level, f"threshold {threshold:.4g}", color="ink", va=va)
+        annotate(axes, float(edges[0]), level, f"threshold {threshold:.4g}", color="ink", va=va)
     return to_svg(figure, f"Score over time of {video.name}")
 
 
@@ -152,9 +149,7 @@ def _fill_areas(
 def _score_ticks(axes: Axes, axis: ScoreAxis) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    ticks = np.array(
-        axis.ticks(max_ticks=4) if axis.kind != "linear" else MaxNLocator(4).tick_values(axis.low, axis.high)
-    )
+    ticks = np.array(axis.ticks(4) if axis.kind != "linear" else MaxNLocator(4).tick_values(axis.low, axis.high))
     ticks = ticks[(ticks >= axis.low) & (ticks <= axis.high)]
     axes.set_yticks(axis.position(ticks), [f"{tick:.4g}" for tick in ticks])
 

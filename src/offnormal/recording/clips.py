@@ -27,8 +27,8 @@ _BIT_RATE = 4_000_000  # bits per second, for encoders without crf
 _KEY_FRAME_S = 2.0  # maximum distance, so that players seek quickly
 _BT709 = 1  # color space, primaries, and transfer: the code of BT.709 in each table
 _LIMITED = 1  # color range: 16-235
-_FPS = 5.0  # for a clip of one frame
-_QUALITY = 85  # of JPEG
+_FPS = 5.0  # rate of a clip with a single frame
+_QUALITY = 85  # JPEG quality
 _MAX_BYTES = 16 << 20  # per camera: 40 cameras fit into 640 MB
 
 

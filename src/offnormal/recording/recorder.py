@@ -26,8 +26,8 @@ from offnormal.recording.retention import SWEEP_S, Retention
 from offnormal.types import Event, InputSpec
 
 log = logging.getLogger(__name__)
-_MAX_JOBS = 256  # that may wait; beyond it, images are skipped, but never events
-_MAX_BYTES = 4e9  # of frames that may wait for their clips
+_MAX_JOBS = 256  # maximum number of waiting jobs; beyond it, images are skipped, but never events
+_MAX_BYTES = 4e9  # maximum size of frames that wait for their clips
 _Job = Callable[[], None]
 _MARGIN_S = 2.0  # stored before the pre-roll, for uneven frames
 RESTARTED = "the program was restarted during the event, so there is no image"
@@ -42,7 +42,7 @@ class MediaWorker:
     """
 
     def __init__(self, retention: Retention | None = None) -> None:
-        self._waiting_bytes = 0.0  # of frames that wait for their clips
+        self._waiting_bytes = 0.0  # size of frames that wait for their clips
         self._lock = threading.Lock()
         self._image_worker = _Worker("images", None)
         self._clip_worker = _Worker("clips", retention)
@@ -213,7 +213,7 @@ class Recorder:
         self._threshold = threshold
         self._ring = ClipRing(self.options.pre_roll_s + rules.min_duration_s + _MARGIN_S, longest=self.options.longest)
         self._scratch = folder / ".recording" / camera
-        shutil.rmtree(self._scratch, ignore_errors=True)  # from a killed program
+        shutil.rmtree(self._scratch, ignore_errors=True)  # files of a killed program
         self._active: dict[str, _Active] = {}
         self._newest: PeakFrame | None = None
         self._peak_candidate: PeakFrame | None = None  # highest frame of the current run above the threshold
@@ -296,7 +296,7 @@ class Recorder:
         def send() -> None:
             self._delivery.send(replace(event, problems=(*event.problems, QUEUE_FULL)))
 
-        if active.opening_sent.is_set() or not self._worker.submit(send):  # after the image of its opening
+        if active.opening_sent.is_set() or not self._worker.submit(send):  # queue it after the opening
             send()
 
     def _save_images(self, event: Event, peak: PeakFrame, suffix: str = "") -> Event:

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 SWEEP_S = 600.0  # between two sweeps
 _ID = r"(?P<id>\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8})"
 _EVENT_FILE = re.compile(rf"{_ID}(?:-opened)?(?:-heat)?\.(?:jpg|mp4|json)")
-_UNFINISHED = re.compile(rf"\.{_ID}[-a-z]*\.[0-9a-f]{{8}}\.partial\.(?:jpg|mp4|json)")  # of a killed program
+_UNFINISHED = re.compile(rf"\.{_ID}[-a-z]*\.[0-9a-f]{{8}}\.partial\.(?:jpg|mp4|json)")  # file of a killed program
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _DAY_S, _GB = 86_400.0, 1e9
 _MIN_AGE_S = 3600.0  # younger files may still be in delivery; they are not removed to free space
@@ -104,9 +104,8 @@ class Retention:
                     try:
                         status = entry.stat(follow_symlinks=False)
                     except OSError as error:  # may be removed by another program
-                        problems.extend(
-                            [] if isinstance(error, FileNotFoundError) else [_format_error(error, entry.path)]
-                        )
+                        if not isinstance(error, FileNotFoundError):
+                            problems.append(_format_error(error, entry.path))
                         continue
                     files = events.setdefault(f"{folder.path} {match['id']}", _Files(_start_s(match["id"])))
                     files.paths[entry.path] = status.st_size

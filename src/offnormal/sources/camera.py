@@ -35,10 +35,10 @@ class Connection:
     def __init__(self, patience: Patience, now_s: float, chance: Callable[[], float]) -> None:
         self.patience = patience
         self.state: State = "connecting"
-        self.since_s = now_s  # of the state
-        self.reason = ""  # for the last failure
+        self.since_s = now_s  # start of the state
+        self.reason = ""  # reason for the last failure
         self.attempts = 0
-        self.failures = 0  # in a row
+        self.failures = 0  # consecutive
         self._chance = chance
         self._retry_at_s: float | None = now_s  # None: connected or connecting
         self._deadline_s = math.inf
@@ -93,13 +93,13 @@ class CameraStatus:
     address: str  # without credentials
     state: State
     in_state_s: float
-    reason: str  # for the last failure, without credentials; "": none
+    reason: str  # reason for the last failure, without credentials; "": none
     attempts: int  # connection attempts
     gaps: int
     decoded: int  # frames received from the source
     delivered: int  # frames delivered to the consumer
     dropped: int  # frames replaced by newer ones before delivery
-    frame_age_s: float | None  # since the last delivery; None: none yet
+    frame_age_s: float | None  # time since the last delivery; None: none yet
     hung_readers: int  # abandoned readers that are still running
 
 

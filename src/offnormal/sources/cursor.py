@@ -217,9 +217,8 @@ class Cursor:
         fixed_rate = None if self._fps is None else Fraction(self._fps)
         self.rate = mean_rate(self.stream) if has_clock(self.container) else fixed_rate
         one_per_packet = self.stream.codec_context.codec.intra_only  # in others a packet may hold one field or nothing
-        self._numbering = FrameNumbering(
-            counts_only=not has_usable_times(self.container, self.stream), one_per_packet=one_per_packet
-        )
+        counts_only = not has_usable_times(self.container, self.stream)
+        self._numbering = FrameNumbering(counts_only=counts_only, one_per_packet=one_per_packet)
         self._failed = self._corrupt = 0  # packets that the decoder rejected; frames that it marks as corrupt
         self._peeked, self._next = None, 0
         self._decoded_frames = self._decode_in_order()
@@ -315,7 +314,5 @@ def read_timeline(path: Path, warn: Callable[[str], None]) -> Timeline | None:
         first = [(decoded.index, decoded.pts) for _ in range(PROBED_FRAMES) if (decoded := cursor.read()) is not None]
     container, stream = open_container(path)
     with container:
-        source_packets = (
-            (p.pts, p.is_keyframe, p.size) for p in all_packets(container, stream, warn) if not p.is_discard
-        )
-        return build_timeline(source_packets, first, stream.time_base or Fraction(1))
+        stored = ((p.pts, p.is_keyframe, p.size) for p in all_packets(container, stream, warn) if not p.is_discard)
+        return build_timeline(stored, first, stream.time_base or Fraction(1))

@@ -27,17 +27,17 @@ class HealthOptions(VerbConfig):
     """Limits of camera health, in seconds and in shares (0-1) of what is usual for this camera."""
 
     no_frames_s: _Positive = 20.0
-    frozen_s: _Positive = 30.0  # of exact repeats; encoders repeat images of empty rooms for 1-2 s
+    frozen_s: _Positive = 30.0  # duration of exact repeats; encoders repeat images of empty rooms for 1-2 s
     covered_s: _Positive = 5.0
     covered_detail: _Positive = 0.25  # covered: less detail than this share of the usual, and
     covered_contrast: _Positive = 0.5  # less contrast than this share
     defocused_s: _Positive = 10.0
     defocused_detail: _Positive = 0.5  # defocused: less detail than this share, with usual contrast
     change_s: _Positive = 1.0  # time span of a change of the whole scene
-    change_levels: _Positive = 25.0  # of 255; a block counts as changed above this difference
-    change_share: _Positive = 0.6  # of the blocks
-    settle_s: _Positive = 10.0  # after a change of the whole scene, during which anomalies are ignored
-    learn_s: _Positive = 30.0  # of frames before detail and contrast are checked, at the start and after a change
+    change_levels: _Positive = 25.0  # gray levels (of 255) by which a block must change
+    change_share: _Positive = 0.6  # share of blocks that must change
+    settle_s: _Positive = 10.0  # duration after a change of the whole scene during which anomalies are ignored
+    learn_s: _Positive = 30.0  # of frames to measure the usual state, at the start and after a change
     memory_s: _Positive = 600.0  # averaging time of the usual detail and contrast
     clear_s: _Positive = 2.0  # without a trouble before it ends
 
@@ -86,7 +86,7 @@ class CameraHealth:
         self._last: np.ndarray | None = None
         self._recent: deque[tuple[float, np.ndarray]] = deque()
         self._usual = _UsualState(options.memory_s)
-        self._changed = False  # since the usual state was last measured
+        self._changed = False  # the scene changed since the usual state was measured
 
     @property
     def troubles(self) -> list[Trouble]:

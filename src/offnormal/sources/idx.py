@@ -22,7 +22,7 @@ from offnormal.errors import ImageError
 
 _NAME = re.compile(r"[.-]idx[13]-ubyte(\.gz)?$", re.IGNORECASE)
 _BYTES = 0x08  # type code of unsigned bytes
-_MAX_BYTES = 1 << 31  # of one file
+_MAX_BYTES = 1 << 31  # maximum size of the array
 _read_lock = threading.Lock()  # keeps several readers from unpacking the same file
 
 

@@ -62,9 +62,9 @@ class CameraOptions:
     fps: float | None = None  # frames per second to return; None: all
     mask: Mask | None = None  # privacy mask, painted first
     realtime: bool = False  # play a video file in real time and drop late frames
-    transport: Transport = "tcp"  # of RTSP
+    transport: Transport = "tcp"  # RTSP transport
     device: dict[str, str] = field(default_factory=dict)  # FFmpeg's options of a local camera: video_size, framerate
-    folder_watch: FolderWatchOptions = field(default_factory=FolderWatchOptions)  # for a folder
+    folder_watch: FolderWatchOptions = field(default_factory=FolderWatchOptions)  # options of a watched folder
     patience: Patience = field(default_factory=Patience)
 
 

@@ -42,7 +42,7 @@ class LiveImage:
 
     timestamp_s: float | None  # on the source's clock; None: no timestamp
     image: Callable[[], np.ndarray]  # converts to (H, W, 3) uint8 RGB, upright
-    path: Path | None = None  # of an image file
+    path: Path | None = None  # path of an image file
 
 
 def stream_images(

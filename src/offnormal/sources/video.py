@@ -82,9 +82,7 @@ class VideoReader(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
     def _warn(self, problem: str) -> None:
@@ -183,9 +181,7 @@ class VideoFile(VideoReader):
         """See `VideoReader.frame`."""
         self._check_start(index)
         if self._cursor is None:
-            self._cursor = Cursor(
-                self.path, _ignore_warning, self._timeline(), self._fps
-            )  # an error reports a lost frame
+            self._cursor = Cursor(self.path, _ignore_warning, self._timeline(), self._fps)
         self._cursor.move(index)
         decoded = self._cursor.read()
         if decoded is None or decoded.index != index:

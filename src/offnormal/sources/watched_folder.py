@@ -57,13 +57,13 @@ class WatchedFolder:
         self.folder, self.options = folder, options
         self._processed: dict[Path, _Version] | None = None
         self._unreadable: set[Path] = set()
-        self._lines = 0  # of the memory file
+        self._lines = 0  # lines in the memory file
 
     def images(self, stop: threading.Event) -> Iterator[LiveImage]:
         """Yield new images until `stop` is set; an image counts as processed when the next one is requested."""
         if self._processed is None:
             self._processed = self._load_processed()
-        first_seen: dict[Path, tuple[_Version, float]] = {}  # each version and the time of its first scan
+        fresh: dict[Path, tuple[_Version, float]] = {}  # each version and the time of its first scan
         while not stop.is_set():
             start_s = time.monotonic()
             present = self._scan()
@@ -72,15 +72,13 @@ class WatchedFolder:
                 del self._processed[path]
             self._unreadable &= present.keys()
             new_paths = [path for path, version in present.items() if self._processed.get(path) != version]
-            first_seen = {
-                path: first_seen[path]
-                if path in first_seen and first_seen[path][0] == present[path]
-                else (present[path], start_s)
+            fresh = {
+                path: fresh[path] if path in fresh and fresh[path][0] == present[path] else (present[path], start_s)
                 for path in new_paths
             }
             for path in sorted(new_paths, key=natural_key):
                 if (
-                    start_s - first_seen[path][1] >= self.options.settle_s
+                    start_s - fresh[path][1] >= self.options.settle_s
                     and (image := self._read_image(path, present[path])) is not None
                 ):
                     yield LiveImage(None, partial(np.asarray, image), path)
