@@ -35,7 +35,7 @@ def redact_webhooks(text: str, *secrets: str) -> str:
 
     Addresses of other schemes lose fragments and path segments that look like tokens.
 
-    >>> redact_hooks("https://hooks.example:8443/services/T0/XyZ refused")
+    >>> redact_webhooks("https://hooks.example:8443/services/T0/XyZ refused")
     'https://hooks.example:8443/*** refused'
     """
     return _ADDRESS.sub(lambda match: _hide_tokens(match[0]), redact(text, *secrets))

@@ -118,7 +118,7 @@ def test_a_heat_map_below_the_pixel_threshold_is_visible(tmp_path):
         scene.watch(QUIET_LOUD_QUIET)
         (_, closed) = scene.end()
     images = [Image.open(tmp_path / "events" / path) for path in (closed.snapshot, closed.heat_map)]
-    plain, heat = (np.asarray(picture).astype(int) for picture in images)
+    plain, heat = (np.asarray(image).astype(int) for image in images)
     assert np.abs(heat - plain)[:, :14].mean() > 20 and np.abs(heat - plain)[:, 20:].mean() < 3
 
 

@@ -210,8 +210,8 @@ def test_invalid_options_are_refused():
 
 def _findings_in(path):
     health, findings = CameraHealth(), []
-    with av.open(str(path)) as film:
-        for number, frame in enumerate(film.decode(video=0)):
+    with av.open(str(path)) as container:
+        for number, frame in enumerate(container.decode(video=0)):
             findings += health.update(SmallImage.from_frame(frame.to_ndarray(format="rgb24")), number / FPS)
     return findings
 

@@ -9,16 +9,16 @@ from offnormal.sources import idx
 from offnormal.sources.image import image_size, open_image, significant_bits
 from tests.data.idx_files import idx_bytes, write_idx
 
-PICTURES = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
+IMAGES = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
 
 
 @pytest.fixture(params=["a-images-idx3-ubyte.gz", "a-images.idx3-ubyte"])
 def file(request, tmp_path):
-    return write_idx(tmp_path / request.param, PICTURES)
+    return write_idx(tmp_path / request.param, IMAGES)
 
 
 def test_an_image_inside_opens_like_a_file(file):
-    assert np.array_equal(np.asarray(open_image(file / "2")), PICTURES[2])
+    assert np.array_equal(np.asarray(open_image(file / "2")), IMAGES[2])
     assert image_size(file / "2") == (4, 5)
     assert significant_bits(file / "2") is None
 
@@ -35,9 +35,9 @@ def test_every_image_has_its_own_path(file):
 
 
 def test_a_changed_file_is_read_again(file):
-    assert idx.read_image(file, 0).max() == PICTURES[0].max()
-    write_idx(file, np.concatenate([PICTURES + 1, PICTURES]))
-    assert np.array_equal(idx.read_image(file, 0), PICTURES[0] + 1)
+    assert idx.read_image(file, 0).max() == IMAGES[0].max()
+    write_idx(file, np.concatenate([IMAGES + 1, IMAGES]))
+    assert np.array_equal(idx.read_image(file, 0), IMAGES[0] + 1)
 
 
 def test_a_number_beyond_the_last_is_an_error(file):
@@ -51,8 +51,8 @@ def test_a_number_beyond_the_last_is_an_error(file):
         (b"", "it starts with nothing"),
         (b"\x89PNG and more", "not an IDX file"),
         (bytes((0, 0, 13, 3)) + b"\0" * 12, "not an IDX file of bytes"),
-        (idx_bytes(PICTURES)[:-1], "fewer bytes than the 60"),
-        (idx_bytes(PICTURES) + b"x", "more bytes than the 60"),
+        (idx_bytes(IMAGES)[:-1], "fewer bytes than the 60"),
+        (idx_bytes(IMAGES) + b"x", "more bytes than the 60"),
         (bytes((0, 0, 8, 3)) + b"\xff" * 12, "states"),
     ],
 )

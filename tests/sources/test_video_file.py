@@ -332,10 +332,10 @@ def test_an_hour_is_sought_and_thinned_without_reading_it_in_order(real_data):
 
 
 @pytest.mark.realdata
-def test_the_original_tif_frames_are_those_of_the_video_of_the_same_clip(real_data):
+def test_tif_frames_match_the_video_of_the_same_clip(real_data):
     sample = real_data / "video/ucsd_ped1_sample"
     folder, file = FrameFolder(sample / "tif_sample/Test003"), VideoFile(sample / "Test003.avi")
     assert folder.info.size == file.info.size == (158, 238)
     for still, moving in zip(folder.frames(), file.frames(), strict=False):
         assert still.index == moving.index
-        assert np.abs(still.image.astype(int) - moving.image).mean() < 4  # the film is compressed
+        assert np.abs(still.image.astype(int) - moving.image).mean() < 4  # the video is compressed
