@@ -32,7 +32,7 @@ def test_a_file_appears_when_the_block_ends(tmp_path):
     assert listing(path.parent) == ["ä.txt"]
 
 
-def test_an_older_file_stays_until_the_block_ends(tmp_path):
+def test_an_old_file_remains_until_the_block_ends(tmp_path):
     path = tmp_path / "x.txt"
     path.write_text("old")
     with new_file(path) as partial:
@@ -41,7 +41,7 @@ def test_an_older_file_stays_until_the_block_ends(tmp_path):
     assert path.read_text() == "new"
 
 
-def test_an_error_in_the_block_leaves_the_old_file_and_no_debris(tmp_path):
+def test_an_error_in_the_block_keeps_the_old_file_and_leaves_no_debris(tmp_path):
     path = tmp_path / "x.txt"
     path.write_text("old")
     with pytest.raises(ZeroDivisionError), new_file(path) as partial:
@@ -52,7 +52,7 @@ def test_an_error_in_the_block_leaves_the_old_file_and_no_debris(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_said_plainly_and_leaves_the_old_file(tmp_path, monkeypatch, number):
+def test_a_full_disk_is_reported_and_keeps_the_old_file(tmp_path, monkeypatch, number):
     path = tmp_path / "x.txt"
     path.write_text("old")
     monkeypatch.setattr(files.os, "fsync", failing(number))
@@ -63,29 +63,29 @@ def test_a_full_disk_is_said_plainly_and_leaves_the_old_file(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
-def test_a_place_that_cannot_be_written_is_said_plainly(tmp_path, monkeypatch, number):
+def test_an_unwritable_path_is_reported(tmp_path, monkeypatch, number):
     monkeypatch.setattr(Path, "mkdir", failing(number))
-    with pytest.raises(OffnormalError, match=r"cannot be written \(.*\); choose another place"):
+    with pytest.raises(OffnormalError, match=r"cannot be written \(.*\); choose another path"):
         write_text(tmp_path / "deep/x.txt", "new")
 
 
-def test_a_file_where_a_folder_is_needed_and_a_folder_where_a_file_is(tmp_path):
+def test_files_and_folders_in_the_way_are_reported(tmp_path):
     (tmp_path / "file").write_text("old")
     for path in (tmp_path / "file/x.txt", tmp_path / "file/deep/x.txt", tmp_path):
         with pytest.raises(OffnormalError, match="cannot be written"):
             write_text(path, "new")
-    with pytest.raises(OffnormalError, match="a file lies where a folder is to be"), new_folder(tmp_path / "file"):
+    with pytest.raises(OffnormalError, match="is a file; expected a folder"), new_folder(tmp_path / "file"):
         pass
     assert (tmp_path / "file").read_text() == "old"
     assert listing(tmp_path) == ["file"]
 
 
-def test_a_closed_pipe_is_not_taken_for_a_fault_of_the_file(tmp_path):
+def test_a_closed_pipe_is_not_reported_as_a_file_error(tmp_path):
     with pytest.raises(BrokenPipeError), new_file(tmp_path / "x.csv"):
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
 
-def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path):
+def test_two_writers_of_one_file_are_independent(tmp_path):
     path = tmp_path / "x.txt"
     with new_file(path) as first:
         first.write_text("first")
@@ -94,7 +94,7 @@ def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path):
     assert path.read_text() == "first"
 
 
-def test_names_as_long_as_the_file_system_allows(tmp_path):
+def test_names_may_be_as_long_as_the_file_system_allows(tmp_path):
     path = tmp_path / ("x" * 251 + ".txt")
     write_text(path, "new")
     with new_folder(tmp_path / ("y" * 255)):
@@ -115,7 +115,7 @@ def test_a_folder_appears_when_the_block_ends(tmp_path):
     assert listing(tmp_path / "deep") == ["a", "bundle"]
 
 
-def test_a_folder_replaces_an_older_one_whole(tmp_path):
+def test_a_folder_replaces_an_old_one_completely(tmp_path):
     path = tmp_path / "bundle"
     path.mkdir()
     (path / "old").touch()
@@ -125,7 +125,7 @@ def test_a_folder_replaces_an_older_one_whole(tmp_path):
     assert listing(tmp_path) == ["bundle", "new"]
 
 
-def test_an_error_in_the_block_leaves_the_old_folder_and_no_debris(tmp_path):
+def test_an_error_in_the_block_keeps_the_old_folder_and_leaves_no_debris(tmp_path):
     path = tmp_path / "bundle"
     path.mkdir()
     (path / "old").touch()
@@ -135,7 +135,7 @@ def test_an_error_in_the_block_leaves_the_old_folder_and_no_debris(tmp_path):
     assert listing(tmp_path) == ["bundle", "old"]
 
 
-def test_a_full_disk_in_a_folder_is_said_plainly(tmp_path):
+def test_a_full_disk_in_a_folder_is_reported(tmp_path):
     with pytest.raises(OffnormalError, match="the disk is full"), new_folder(tmp_path / "bundle"):
         failing(errno.ENOSPC)()
     assert listing(tmp_path) == []
@@ -143,7 +143,7 @@ def test_a_full_disk_in_a_folder_is_said_plainly(tmp_path):
 
 @pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "no"), KeyboardInterrupt()])
 @pytest.mark.parametrize("stuck", [(".partial",), (".partial", ".old")])
-def test_the_old_folder_is_never_lost_when_the_new_one_cannot_take_its_place(tmp_path, monkeypatch, error, stuck):
+def test_the_old_folder_is_never_lost_when_replacing_fails(tmp_path, monkeypatch, error, stuck):
     path = tmp_path / "bundle"
     path.mkdir()
     (path / "old").touch()
@@ -157,10 +157,10 @@ def test_the_old_folder_is_never_lost_when_the_new_one_cannot_take_its_place(tmp
     monkeypatch.setattr(Path, "replace", replace)
     with pytest.raises((OffnormalError, KeyboardInterrupt)), new_folder(path) as partial:
         (partial / "new").touch()
-    left = listing(tmp_path)
-    assert left[-1] == "old"
-    assert "new" not in left
-    assert (left[0] == "bundle") == (stuck == (".partial",))
+    remaining = listing(tmp_path)
+    assert remaining[-1] == "old"
+    assert "new" not in remaining
+    assert (remaining[0] == "bundle") == (stuck == (".partial",))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")

@@ -28,7 +28,7 @@ from offnormal.calibration.calibration import Calibration
 from offnormal.detectors.base import Detector
 from offnormal.errors import BundleError, CalibrationError, OffnormalError
 from offnormal.files import new_folder, write_text
-from offnormal.sources.privacy import mask_of, read_privacy_mask
+from offnormal.sources.privacy import parse_mask, read_privacy_mask
 from offnormal.tensors import add_tensors, write_tensors
 from offnormal.types import InputSpec, Resize
 
@@ -184,7 +184,7 @@ def rebuild(config: Mapping[str, Any]) -> Detector:
     detector_class = registry.resolve("detectors", options.pop("name"))
     spec = {"targets": (-1,), **config["input"]}  # old bundles have no targets
     typed = {"size": tuple(spec["size"]), "targets": tuple(spec["targets"]), "resize": Resize(**spec["resize"])}
-    mask = {"mask": mask_of(spec["mask"])} if spec.get("mask") is not None else {}
+    mask = {"mask": parse_mask(spec["mask"])} if spec.get("mask") is not None else {}
     detector = detector_class(detector_class.Options(**options), InputSpec(**{**spec, **typed, **mask}))
     detector.restore_cards(config["weights"])
     return detector

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""Atomic writes of files and folders."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from pathlib import Path
 from offnormal.errors import OffnormalError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_NO_PLACE = (errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
+_NOT_WRITABLE = (errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well and vanishes when it does not.
+    """Yield a temporary path that replaces `path` when the block succeeds and is deleted when it fails.
 
-    Raises OffnormalError when the disk is full or the place cannot be written.
+    Raises OffnormalError when the disk is full or the path is not writable.
     """
-    with explained(path):
+    with explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _beside(path, f"partial{path.suffix}")
+    partial = _hidden_sibling(path, f"partial{path.suffix}")
     try:
-        with explained(path):
+        with explain_write_errors(path):
             yield partial
             with partial.open("r+b") as file:  # Windows flushes only what is open for writing
                 os.fsync(file.fileno())
@@ -43,41 +43,39 @@ def write_text(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """An empty folder beside `path` that takes its place when the block ends well; an older one gives way then.
+    """Yield an empty temporary folder that replaces `path` when the block succeeds.
 
-    Raises OffnormalError when the disk is full or the place cannot be written.
+    Raises OffnormalError when the disk is full or the path is not writable.
     """
     if path.is_file():
-        raise OffnormalError(f"{path}: a file lies where a folder is to be; choose another place or remove it")
-    partial = _beside(path, "partial")
-    with explained(path):
+        raise OffnormalError(f"{path}: is a file; expected a folder. Choose another path or remove the file")
+    partial = _hidden_sibling(path, "partial")
+    with explain_write_errors(path):
         partial.mkdir(parents=True)
     try:
-        with explained(path):
+        with explain_write_errors(path):
             yield partial
-            _take_place(partial, path)
+            _replace_folder(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Say in plain words why `path` cannot be written: OffnormalError for a full disk or a place that is closed."""
+def explain_write_errors(path: Path) -> Iterator[None]:
+    """Turn system errors into an OffnormalError that says why `path` cannot be written."""
     try:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise OffnormalError(
-                f"{path}: the disk is full; nothing was changed. Free some space and try again"
-            ) from None
-        if error.errno in _NO_PLACE:
-            raise OffnormalError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
+            raise OffnormalError(f"{path}: the disk is full; nothing was changed. Free some space and retry") from None
+        if error.errno in _NOT_WRITABLE:
+            raise OffnormalError(f"{path}: cannot be written ({error.strerror}); choose another path") from None
         raise
 
 
-def _take_place(partial: Path, path: Path) -> None:
-    """The older folder is removed only when the new one lies in its place, and comes back when that fails."""
-    old = _beside(path, "old")
+def _replace_folder(partial: Path, path: Path) -> None:
+    """Replace a folder; restore the old one if that fails."""
+    old = _hidden_sibling(path, "old")
     if path.exists():
         path.replace(old)
     try:
@@ -88,6 +86,6 @@ def _take_place(partial: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _beside(path: Path, ending: str) -> Path:
-    """A hidden name in the same folder that nobody else uses; short enough whatever the length of the other."""
-    return path.with_name(f".{path.stem[:40]}.{secrets.token_hex(4)}.{ending}")
+def _hidden_sibling(path: Path, suffix: str) -> Path:
+    """Return a unique hidden path in the same folder, short enough for any file system."""
+    return path.with_name(f".{path.stem[:40]}.{secrets.token_hex(4)}.{suffix}")

@@ -1,4 +1,4 @@
-"""Secrets out of what people see: logins and tokens in addresses, and any secret that is known."""
+"""Remove secrets from text that people see: logins and tokens in addresses, and known secrets."""
 
 from __future__ import annotations
 
@@ -7,48 +7,46 @@ import re
 from urllib.parse import SplitResult, urlsplit
 
 HIDDEN = "***"
-_LOGIN = re.compile(r"(?<=://)[^/?#\s'\"]*@")  # up to the last @, since passwords hold some
+_LOGIN = re.compile(r"(?<=://)[^/?#\s'\"]*@")  # up to the last @: passwords may contain one
 _QUERY = re.compile(
     r"(?i)([?&;][^=&;#\s]*(?:pass|pwd|token|secret|auth|key|sig|user|login|account|cred)[^=&;#\s]*=)"
     r"(?!\*{3})[^&;#\s'\"]*"
 )
 _SECRET_NAME = re.compile(r"(?i)(key|secret|token|password|passwd)(_id)?$")
-_SHORTEST = 8  # characters of a value of the environment that is looked for
+_MIN_LENGTH = 8
 _ADDRESS = re.compile(r"\b[a-z][a-z0-9+.\-]*://[^\s'\"<>]+", re.IGNORECASE)
-_TOKEN = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9_\-:.=+]{16,}$")  # a part of a path that nobody would choose
+_TOKEN = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9_\-:.=+]{16,}$")  # a random-looking path segment
 
 
 def redact(text: str, *secrets: str) -> str:
-    """The text without `secrets`, values of the environment that are secret, and what is secret in its addresses.
-
-    Of an address these are user and password, and values of keys such as token or password.
+    """Hide `secrets`, secret environment values, and logins and secret query values in addresses.
 
     >>> redact("rtsp://admin:p@ss@10.0.0.5/1?token=abc&fps=5 refused")
     'rtsp://***@10.0.0.5/1?token=***&fps=5 refused'
     """
-    known = [value for name, value in os.environ.items() if len(value) >= _SHORTEST and _SECRET_NAME.search(name)]
-    for secret in sorted(filter(None, (*secrets, *known)), key=len, reverse=True):
+    environ = [value for name, value in os.environ.items() if len(value) >= _MIN_LENGTH and _SECRET_NAME.search(name)]
+    for secret in sorted(filter(None, (*secrets, *environ)), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     return _QUERY.sub(rf"\g<1>{HIDDEN}", _LOGIN.sub(f"{HIDDEN}@", text))
 
 
-def redact_hooks(text: str, *secrets: str) -> str:
-    """As `redact`, and without what follows the host of web addresses: whoever knows a webhook's path can post to it.
+def redact_webhooks(text: str, *secrets: str) -> str:
+    """Redact the text and hide everything after the host of web addresses: a webhook's path is a secret.
 
-    Addresses of other schemes lose fragments and parts of paths that look like tokens.
+    Addresses of other schemes lose fragments and path segments that look like tokens.
 
-    >>> redact_hooks("https://hooks.example:8443/services/T0/XyZ refused")
+    >>> redact_webhooks("https://hooks.example:8443/services/T0/XyZ refused")
     'https://hooks.example:8443/*** refused'
     """
-    return _ADDRESS.sub(lambda found: _without_tokens(found[0]), redact(text, *secrets))
+    return _ADDRESS.sub(lambda match: _hide_tokens(match[0]), redact(text, *secrets))
 
 
-def without_login(url: str) -> bool:
-    """Whether an address was stored by `redact` and lacks what it takes to use it."""
+def is_redacted(url: str) -> bool:
+    """Whether an address was redacted, so that it cannot be used."""
     return HIDDEN in url
 
 
-def _without_tokens(address: str) -> str:
+def _hide_tokens(address: str) -> str:
     try:
         parts = urlsplit(address)
     except ValueError:

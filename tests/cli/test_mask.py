@@ -13,7 +13,7 @@ from offnormal.cli.main import run
 from offnormal.config.layers import build
 from offnormal.config.score import EvaluateConfig
 from offnormal.data.video_loader import VideoLoader
-from offnormal.sources.privacy import area
+from offnormal.sources.privacy import rasterize_mask
 from offnormal.verbs.evaluate import evaluate_all, score_dataset
 from offnormal.verbs.shown_units import ExtremeImages, shown_units
 from tests.footage import ANOMALY, film, write_footage
@@ -66,7 +66,7 @@ def test_whoever_sees_frames_sees_them_painted(place, masked):
     bundle, seen = load(masked), []
     videos = [video(place / "data" / "test" / "odd.mp4", name="odd")]
     list(VideoLoader(videos, bundle.input, batch_size=8, on_frame=seen.append, cache="ram"))
-    covered = area(bundle.input.mask, seen[0].image.shape[:2])
+    covered = rasterize_mask(bundle.input.mask, seen[0].image.shape[:2])
     assert len(seen) == 40
     assert not any(frame.image[covered].any() for frame in seen)
     assert all(frame.image[~covered].any() for frame in seen)
@@ -79,7 +79,7 @@ def test_the_pictures_of_a_report_are_painted(place, masked):
     assert units
     for unit in units:
         (frame,) = unit.frames
-        assert not frame[area(load(masked).input.mask, frame.shape[:2])].any()
+        assert not frame[rasterize_mask(load(masked).input.mask, frame.shape[:2])].any()
 
 
 def test_of_pictures_overlays_and_reports_are_painted_too(place, parts, tmp_path):
@@ -89,7 +89,7 @@ def test_of_pictures_overlays_and_reports_are_painted_too(place, parts, tmp_path
     picture = parts / "test" / "spot" / "000.png"
     assert run(["predict", str(made), str(picture), "--overlays", str(tmp_path / "shown")]) == 0
     shown = np.asarray(Image.open(tmp_path / "shown" / "000.png").convert("RGB"))
-    covered = area(load(made).input.mask, shown.shape[:2])
+    covered = rasterize_mask(load(made).input.mask, shown.shape[:2])
     assert np.median(shown[covered]) == 0
     config = build(EvaluateConfig, {"data": parts, "out": tmp_path / "report"}, environment={})
     ((evaluation, _),) = evaluate_all(made, config)

@@ -22,7 +22,7 @@ def test_halve_undoes_double(rng):
     np.testing.assert_array_equal(halve(double(field)), field)
 
 
-def test_line_noise_has_unit_variance_and_the_asked_width(rng):
+def test_line_noise_has_unit_variance_and_the_requested_width(rng):
     fine, coarse = (line_noise(rng, 20000, (width,)) for width in (1.0, 20.0))
     assert fine.std() == pytest.approx(1, abs=0.1)
     assert coarse.std() == pytest.approx(1, abs=0.3)
@@ -37,7 +37,7 @@ def test_smooth_noise_is_smooth_and_varies(rng):
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.2, 0.7), (0.7, 0.2)])
-def test_smoothstep_against_its_formula(low, high):
+def test_smoothstep_matches_its_formula(low, high):
     values = np.linspace(-0.5, 1.5, 41, dtype=np.float32)
     naive = []
     for value in values:

@@ -13,7 +13,7 @@ from offnormal.demo.part import (
     RIM_CHAMFER,
     bolt_holes,
     build,
-    free_place,
+    draw_flat_point,
 )
 from offnormal.demo.surface import Pose
 
@@ -25,7 +25,7 @@ def cover_at(surface, x, y):
     return surface.cover[round(POSE.y + y * POSE.radius), round(POSE.x + x * POSE.radius)]
 
 
-def test_mat_shows_through_bore_and_bolt_holes_only():
+def test_the_mat_shows_through_bore_and_bolt_holes_only():
     surface = build(POSE, SHAPE, np.random.default_rng(0))
     assert cover_at(surface, 0, 0) == 0
     assert cover_at(surface, 1.1, 0) == 0
@@ -35,25 +35,25 @@ def test_mat_shows_through_bore_and_bolt_holes_only():
 
 
 @pytest.mark.parametrize("index", range(6))
-def test_undrilled_hole_is_metal_and_changes_nothing_else(index):
-    whole, lacking = (build(POSE, SHAPE, np.random.default_rng(0), undrilled=hole) for hole in (None, index))
+def test_an_undrilled_hole_is_metal_and_changes_nothing_else(index):
+    complete, undrilled = (build(POSE, SHAPE, np.random.default_rng(0), undrilled=hole) for hole in (None, index))
     x, y = bolt_holes(POSE.turn)[index]
-    assert cover_at(lacking, x, y) == 1
-    rows, cols = np.nonzero(whole.slope_r != lacking.slope_r)
+    assert cover_at(undrilled, x, y) == 1
+    rows, cols = np.nonzero(complete.slope_r != undrilled.slope_r)
     far = np.hypot((cols - POSE.x) / POSE.radius - x, (rows - POSE.y) / POSE.radius - y)
     assert far.max() < BOLT_CHAMFER + 2 / POSE.radius
 
 
 def test_machining_marks_differ_between_parts():
-    one, other = (build(POSE, SHAPE, np.random.default_rng(seed)) for seed in (0, 1))
-    face = (one.cover == 1) & (np.abs(one.slope_t) < 0.1) & (np.abs(other.slope_t) < 0.1)
-    assert np.corrcoef(one.slope_t[face], other.slope_t[face])[0, 1] < 0.5
+    first, second = (build(POSE, SHAPE, np.random.default_rng(seed)) for seed in (0, 1))
+    face = (first.cover == 1) & (np.abs(first.slope_t) < 0.1) & (np.abs(second.slope_t) < 0.1)
+    assert np.corrcoef(first.slope_t[face], second.slope_t[face])[0, 1] < 0.5
 
 
-def test_free_place_keeps_away_from_edges():
+def test_flat_points_are_away_from_edges():
     rng = np.random.default_rng(0)
     for _ in range(200):
-        x, y = free_place(0.3, rng, 0.04)
+        x, y = draw_flat_point(0.3, rng, 0.04)
         distance = hypot(x, y)
         assert BORE_CHAMFER + 0.04 <= distance <= HUB - 0.04 or FILLET + 0.04 <= distance <= RIM_CHAMFER - 0.04
         assert min(hypot(x - bolt_x, y - bolt_y) for bolt_x, bolt_y in bolt_holes(0.3)) >= BOLT_CHAMFER + 0.04

@@ -13,12 +13,12 @@ NEAR = np.ones((3, 3), dtype=bool)
 
 
 @pytest.mark.parametrize("defect", [None, *DEFECTS])
-def test_same_seed_same_picture_whatever_was_drawn_before(defect):
+def test_the_seed_determines_the_image(defect):
     first = render(SIZE, (0, 1, 2), defect)
     render(SIZE, (0, 1, 3), "stain")
-    again = render(SIZE, (0, 1, 2), defect)
-    np.testing.assert_array_equal(first.image, again.image)
-    np.testing.assert_array_equal(first.mask, again.mask)
+    second = render(SIZE, (0, 1, 2), defect)
+    np.testing.assert_array_equal(first.image, second.image)
+    np.testing.assert_array_equal(first.mask, second.mask)
 
 
 def test_every_part_of_the_seed_counts():
@@ -30,7 +30,7 @@ def test_every_part_of_the_seed_counts():
 @pytest.mark.parametrize("number", range(4))
 @pytest.mark.parametrize("severity", SEVERITIES)
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_mask_is_where_the_picture_changed(defect, severity, number):
+def test_the_mask_is_where_the_image_changed(defect, severity, number):
     damaged, sound = render(SIZE, (7, 0, number), defect, severity), render(SIZE, (7, 0, number))
     changed = (damaged.image != sound.image).any(axis=-1)
     assert not (changed & ~binary_dilation(damaged.mask, NEAR, iterations=3)).any()
@@ -38,7 +38,7 @@ def test_mask_is_where_the_picture_changed(defect, severity, number):
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_mask_holds_nearly_all_of_the_change(defect):
+def test_the_mask_covers_nearly_all_of_the_change(defect):
     inside = total = 0.0
     for number in range(4):
         damaged, sound = (render(200, (7, 0, number), kind, 0.9) for kind in (defect, None))
@@ -70,20 +70,20 @@ def test_obvious_defects_change_more_than_subtle_ones(defect):
     assert change(1.0) > 1.5 * change(0.0)
 
 
-def test_sound_parts_have_empty_masks_and_all_differ():
-    pictures = [render(SIZE, (0, 0, number)) for number in range(8)]
-    assert not any(picture.mask.any() for picture in pictures)
-    images = np.stack([picture.image.astype(float) for picture in pictures])
+def test_normal_parts_have_empty_masks_and_all_differ():
+    samples = [render(SIZE, (0, 0, number)) for number in range(8)]
+    assert not any(sample.mask.any() for sample in samples)
+    images = np.stack([sample.image.astype(float) for sample in samples])
     brightness = images.mean(axis=(1, 2, 3))
     warmth = images[..., 0].mean(axis=(1, 2)) - images[..., 2].mean(axis=(1, 2))
     assert brightness.std() > 0.8
     assert warmth.std() > 0.3
-    for one in range(8):
-        for other in range(one):
-            assert np.abs(images[one] - images[other]).mean() > 3
+    for i in range(8):
+        for j in range(i):
+            assert np.abs(images[i] - images[j]).mean() > 3
 
 
-def test_parts_lie_in_a_fixture():
+def test_parts_have_a_fixed_position():
     images = np.stack([render(SIZE, (0, 0, number)).image.astype(float) for number in range(8)])
     mean = images.mean(axis=0)
     for image in images:
@@ -91,8 +91,8 @@ def test_parts_lie_in_a_fixture():
 
 
 @pytest.mark.parametrize("size", [64, 97])
-def test_other_sizes(size):
-    picture = render(size, (0, 0, 0), "missing_piece", 1.0)
-    assert picture.image.shape == (size, size, 3)
-    assert picture.mask.shape == (size, size)
-    assert picture.mask.any()
+def test_other_sizes_are_rendered(size):
+    sample = render(size, (0, 0, 0), "missing_piece", 1.0)
+    assert sample.image.shape == (size, size, 3)
+    assert sample.mask.shape == (size, size)
+    assert sample.mask.any()

@@ -14,11 +14,11 @@ def shoot(level, camera=PLAIN, seed=0):
     return photograph(np.full((3, 40, 50), level, dtype=np.float32), camera, np.random.default_rng(seed))
 
 
-def test_picture_is_rgb_and_brighter_with_more_light():
-    pictures = [shoot(level) for level in (0.0, 0.05, 0.3, 0.8, 1.5)]
-    assert pictures[0].shape == (40, 50, 3)
-    assert pictures[0].dtype == np.uint8
-    assert all(low.max() < high.min() for low, high in pairwise(pictures))
+def test_the_photograph_is_rgb_and_brighter_with_more_light():
+    photographs = [shoot(level) for level in (0.0, 0.05, 0.3, 0.8, 1.5)]
+    assert photographs[0].shape == (40, 50, 3)
+    assert photographs[0].dtype == np.uint8
+    assert all(low.max() < high.min() for low, high in pairwise(photographs))
 
 
 def test_more_exposure_is_brighter_and_corners_are_darker():

@@ -15,18 +15,18 @@ def surface():
     return Surface.empty(POSE, (96, 100))
 
 
-def test_strips_hold_the_whole_part_once_on_even_pixels(surface):
-    seen = np.zeros((96, 100), dtype=int)
+def test_strips_cover_the_whole_part_once_on_even_pixels(surface):
+    coverage = np.zeros((96, 100), dtype=int)
     for rows, cols in surface.strips():
         assert all(edge % 2 == 0 for edge in (rows.start, rows.stop, cols.start, cols.stop))
-        seen[rows, cols] += 1
+        coverage[rows, cols] += 1
     rows, cols = np.mgrid[:96, :100]
     part = np.hypot(cols - POSE.x, rows - POSE.y) <= POSE.radius
-    assert seen.max() == 1
-    assert (seen[part] == 1).all()
+    assert coverage.max() == 1
+    assert (coverage[part] == 1).all()
 
 
-def test_polar_against_a_loop(surface):
+def test_polar_matches_a_loop(surface):
     distance, cos, sin = surface.polar((slice(10, 14), slice(20, 23)))
     for i, row in enumerate(range(10, 14)):
         for j, col in enumerate(range(20, 23)):
@@ -50,14 +50,14 @@ def test_window_is_centered_and_clipped(surface):
 
 
 def test_tilt_and_bend_turn_with_the_marks(surface):
-    right = (slice(46, 48), slice(80, 82))  # right of the center: outwards is along x
-    one = np.ones((2, 2), dtype=np.float32)
-    surface.tilt(right, 0.3 * one, 0.1 * one, one)
+    right = (slice(46, 48), slice(80, 82))  # right of the center: outward is along x
+    ones = np.ones((2, 2), dtype=np.float32)
+    surface.tilt(right, 0.3 * ones, 0.1 * ones, ones)
     np.testing.assert_allclose(surface.slope_r[right], 0.3, atol=0.01)
     np.testing.assert_allclose(surface.slope_t[right], 0.1, atol=0.02)
-    surface.bend(right, 0.3 * one, 0 * one)
+    surface.bend(right, 0.3 * ones, 0 * ones)
     np.testing.assert_allclose(surface.slope_r[right], 0.6, atol=0.01)
 
 
-def test_halved_box():
+def test_halved_halves_every_side():
     assert halved((slice(4, 10), slice(0, 6))) == (slice(2, 5), slice(0, 3))

@@ -20,16 +20,16 @@ from offnormal.drawing.axis import ScoreAxis, axis_for, box, strip, whiskers
         (np.array([np.nan, np.inf, 1.0]), "linear"),
     ],
 )
-def test_axis_bends_only_where_scores_differ_widely(scores, kind):
+def test_the_axis_is_nonlinear_only_for_wide_ranges(scores, kind):
     axis = axis_for([scores])
     assert axis.kind == kind and axis.low < axis.high
     finite = scores[np.isfinite(scores)]
-    places = axis.position(finite)
-    assert ((places >= 0) & (places <= 1)).all()
-    assert np.array_equal(np.argsort(places, kind="stable"), np.argsort(finite, kind="stable"))
+    positions = axis.position(finite)
+    assert ((positions >= 0) & (positions <= 1)).all()
+    assert np.array_equal(np.argsort(positions, kind="stable"), np.argsort(finite, kind="stable"))
 
 
-def test_threshold_is_on_the_axis():
+def test_the_threshold_is_on_the_axis():
     axis = axis_for([np.array([1.0, 2.0])], threshold=7.0)
     assert 0 < axis.position(np.array([7.0]))[0] < 1
 
@@ -38,7 +38,7 @@ def test_threshold_is_on_the_axis():
 @pytest.mark.parametrize(
     "axis", [ScoreAxis("linear", 2, 9e5), ScoreAxis("log", 1, 1e4), ScoreAxis("asinh", -5, 1e3, 2)]
 )
-def test_edges_look_equally_wide(axis):
+def test_bins_are_equally_wide_on_the_axis(axis):
     edges = axis.edges(20)
     assert (edges[0], edges[-1]) == (axis.low, axis.high)
     assert axis.position(edges) == pytest.approx(np.linspace(0, 1, 21))
@@ -47,7 +47,7 @@ def test_edges_look_equally_wide(axis):
 @pytest.mark.parametrize(
     "axis", [ScoreAxis("log", 23, 722), ScoreAxis("log", 1e-3, 1e4), ScoreAxis("asinh", -5, 1e3, 2)]
 )
-def test_ticks_are_few_and_apart(axis):
+def test_ticks_are_few_and_well_apart(axis):
     ticks = axis.ticks(8)
     assert 2 <= len(ticks) <= 8
     assert all(axis.low <= tick <= axis.high for tick in ticks)
@@ -58,26 +58,26 @@ AXIS = ScoreAxis("linear", 0.0, 10.0)
 
 
 def test_whiskers_end_at_the_furthest_score_within_reach():
-    places = np.array([0.0, 4, 5, 5, 6, 6, 7, 20])
-    low, first, middle, third, high = whiskers(places)
-    assert (first, middle, third) == pytest.approx(np.percentile(places, (25, 50, 75)))
+    positions = np.array([0.0, 4, 5, 5, 6, 6, 7, 20])
+    low, first, middle, third, high = whiskers(positions)
+    assert (first, middle, third) == pytest.approx(np.percentile(positions, (25, 50, 75)))
     reach = 1.5 * (third - first)
-    inside = [place for place in places if first - reach <= place <= third + reach]
+    inside = [x for x in positions if first - reach <= x <= third + reach]
     assert (low, high) == (min(inside), max(inside))
 
 
-def test_one_clip_is_a_box_of_no_width():
+def test_one_score_is_a_box_of_zero_width():
     assert whiskers(np.array([3.0])) == (3.0, 3.0, 3.0, 3.0, 3.0)
 
 
-def test_places_are_those_of_the_axis():
+def test_positions_follow_the_axis():
     drawn = box(np.array([2.0, 4.0, np.nan, 6.0]), AXIS, threshold=9.0, color="normal")
     assert 'class="limit" d="M900.0 ' in drawn
     assert re.search(r'class="middle"[^>]*d="M400\.0 ', drawn)
     assert re.search(r'class="body"[^>]*d="M300\.0 5H500\.0', drawn)
 
 
-def test_no_clip_draws_the_threshold_alone():
+def test_without_scores_only_the_threshold_is_drawn():
     drawn = box(np.zeros(0), AXIS, threshold=5.0, color="normal")
     assert "limit" in drawn
     assert "body" not in drawn
@@ -89,6 +89,6 @@ def test_each_score_has_its_stroke():
     assert 'class="limit" d="M200 0' in drawn and "var(--normal)" in drawn
 
 
-def test_no_scores_and_no_threshold():
+def test_an_empty_strip_without_a_threshold_is_drawn():
     drawn = strip(np.zeros(0), ScoreAxis("linear", 0, 10), threshold=None, color="normal")
     assert "limit" not in drawn and 'd=""' in drawn

@@ -6,28 +6,28 @@ import io
 import numpy as np
 from PIL import Image
 
-from offnormal.drawing.panels import Reconstruction, as_data_uri, panels_of
+from offnormal.drawing.panels import Reconstruction, build_panels, to_data_uri
 
 SCALE = {"threshold": 5.0, "low": 2.0, "high": 8.0}
 
 
-def shown(size=(40, 60)):
-    """A gray image with a bump in its map, whose upper half is marked."""
+def scored_image(size=(40, 60)):
+    """A gray image whose map has a bump; the upper half of the bump is marked."""
     y, x = np.mgrid[: size[0], : size[1]]
     bump = np.exp(-((y - 20) ** 2 + (x - 30) ** 2) / 60).astype(np.float32)
     return {"image": np.full((*size, 3), 120, np.uint8), "map": 10 * bump, "mask": bump > 0.5}
 
 
-def test_panels_show_what_there_is():
-    whole = panels_of(**shown(), noun="image", **SCALE)
+def test_panels_are_built_for_available_inputs():
+    whole = build_panels(**scored_image(), noun="image", **SCALE)
     assert [panel.caption for panel in whole] == ["image", "heat map", "marked region"]
-    bare = panels_of(shown()["image"], "image", mask=np.zeros((40, 60), bool), **SCALE)
+    bare = build_panels(scored_image()["image"], "image", mask=np.zeros((40, 60), bool), **SCALE)
     assert [panel.caption for panel in bare] == ["image"]
 
 
-def test_a_reconstruction_and_the_difference_come_last():
+def test_reconstruction_and_difference_come_last():
     reconstruction = Reconstruction(frame=np.full((40, 60, 3), (10, 200, 10), np.uint8))
-    panels = panels_of(**shown(), noun="frame", reconstruction=reconstruction, **SCALE)
+    panels = build_panels(**scored_image(), noun="frame", reconstruction=reconstruction, **SCALE)
     captions = ["frame", "heat map", "marked region", "reconstruction", "difference, brightened"]
     assert [panel.caption for panel in panels] == captions
     assert panels[3].image.getpixel((50, 50)) == (10, 200, 10)
@@ -35,17 +35,17 @@ def test_a_reconstruction_and_the_difference_come_last():
 
 
 def test_panels_have_one_size_and_keep_the_aspect():
-    panels = panels_of(**shown(size=(40, 120)), noun="image", **SCALE, side=300)
+    panels = build_panels(**scored_image(size=(40, 120)), noun="image", **SCALE, side=300)
     assert {panel.image.size for panel in panels} == {(300, 100)}
 
 
-def test_mask_outline_lies_on_the_border_of_the_mask():
-    given = shown()
-    photo, _, marked = panels_of(
-        **given, noun="image", **{**SCALE, "threshold": None}, side=240
+def test_the_outline_follows_the_border_of_the_mask():
+    inputs = scored_image()
+    photo, _, marked = build_panels(
+        **inputs, noun="image", **{**SCALE, "threshold": None}, side=240
     )  # four times the image
     changed = np.abs(np.asarray(marked.image).astype(int) - np.asarray(photo.image)).max(axis=2) > 40
-    large = np.kron(given["mask"], np.ones((4, 4), bool))
+    large = np.kron(inputs["mask"], np.ones((4, 4), bool))
     rows, columns = np.flatnonzero(large.any(axis=1)), np.flatnonzero(large.any(axis=0))
     drawn_rows, drawn_columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
     for inner, outer in ((rows, drawn_rows), (columns, drawn_columns)):
@@ -53,40 +53,40 @@ def test_mask_outline_lies_on_the_border_of_the_mask():
     assert not changed[large.nonzero()[0].mean().astype(int), large.nonzero()[1].mean().astype(int)]
 
 
-def test_data_uri_holds_a_small_picture():
-    uri = as_data_uri(Image.new("RGB", (2000, 1000), (200, 30, 30)), side=320)
+def test_the_data_uri_contains_a_small_image():
+    uri = to_data_uri(Image.new("RGB", (2000, 1000), (200, 30, 30)), side=320)
     kind, data = uri.split(",")
-    found = Image.open(io.BytesIO(base64.b64decode(data)))
-    assert kind == "data:image/webp;base64" and found.size == (320, 160)
-    assert np.abs(np.asarray(found.convert("RGB"))[80, 160].astype(int) - (200, 30, 30)).max() < 12
+    result = Image.open(io.BytesIO(base64.b64decode(data)))
+    assert kind == "data:image/webp;base64" and result.size == (320, 160)
+    assert np.abs(np.asarray(result.convert("RGB"))[80, 160].astype(int) - (200, 30, 30)).max() < 12
 
 
 FRAME = np.full((8, 16, 3), 100, np.uint8)
 
 
-def test_the_difference_is_that_of_the_pixels_brightened_and_cut_off():
+def test_the_difference_is_amplified_and_clipped():
     image = FRAME.copy()
     image[0, 0] = (110, 90, 250)
-    found = Reconstruction(frame=FRAME).difference(image)
-    assert found[0, 0].tolist() == [30, 30, 255]
-    assert not found[1:].any()
+    result = Reconstruction(frame=FRAME).difference(image)
+    assert result[0, 0].tolist() == [30, 30, 255]
+    assert not result[1:].any()
 
 
-def test_every_item_has_a_color_of_its_own():
+def test_every_item_has_its_own_color():
     items = np.arange(20).reshape(4, 5)
     mosaic = Reconstruction(frame=FRAME, items=items).mosaic()
     assert mosaic.shape == (4, 5, 3)
     assert len(np.unique(mosaic.reshape(-1, 3), axis=0)) == 20
 
 
-def test_the_most_used_items_are_told_first():
+def test_the_most_used_items_are_listed_first():
     items = np.array([[5] * 6 + [2] * 3 + [9]])
     assert Reconstruction(frame=FRAME, items=items).shares() == "memory items: 5 (60 %), 2 (30 %), 9 (10 %)"
 
 
-def test_what_was_expected_stands_beside_the_frame():
+def test_the_reconstruction_is_next_to_the_frame():
     def captions(reconstruction):
-        panels = panels_of(FRAME, "frame", reconstruction=reconstruction, threshold=None, low=0.0, high=1.0, side=32)
+        panels = build_panels(FRAME, "frame", reconstruction=reconstruction, threshold=None, low=0.0, high=1.0, side=32)
         assert {panel.image.size for panel in panels} == {(32, 16)}
         return [panel.caption for panel in panels]
 

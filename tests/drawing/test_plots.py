@@ -31,13 +31,13 @@ def every_plot():
 
 
 def path_in(svg, color, *, axes):
-    """The points of the longest line in a color, in the data units of `axes` (x and y ends).
+    """Return the points of the longest line of a color, in data units of `axes` (x and y ends).
 
-    Plot areas lie 46 px from the left, 12 from the right, 20 from the top and 42 from the bottom.
+    Margins of the plot area: 46 px left, 12 right, 20 top, and 42 bottom.
     """
     width, height = (int(side) for side in re.search(r'viewBox="0 0 (\d+) (\d+)"', svg).groups())
-    found = re.findall(rf'd="([^"]+)"[^>]*fill: none; stroke: var\(--{color},', svg)
-    points = np.array([float(number) for number in re.findall(r"-?[\d.]+", max(found, key=len))]).reshape(-1, 2)
+    matches = re.findall(rf'd="([^"]+)"[^>]*fill: none; stroke: var\(--{color},', svg)
+    points = np.array([float(number) for number in re.findall(r"-?[\d.]+", max(matches, key=len))]).reshape(-1, 2)
     (x_low, x_high), (y_low, y_high) = axes
     return (
         x_low + (points[:, 0] - 46) / (width - 58) * (x_high - x_low),
@@ -45,7 +45,7 @@ def path_in(svg, color, *, axes):
     )
 
 
-def test_plots_are_well_formed_small_and_name_nothing_outside():
+def test_plots_are_well_formed_small_and_self_contained():
     plots = every_plot()
     for name, svg in plots.items():
         ElementTree.fromstring(svg)
@@ -59,23 +59,23 @@ def test_plots_are_well_formed_small_and_name_nothing_outside():
 
 def test_ids_differ_between_plots():
     ids = [set(re.findall(r' id="([^"]+)"', svg)) for svg in every_plot().values()]
-    assert sum(len(found) for found in ids) == len(set().union(*ids))
+    assert sum(len(matches) for matches in ids) == len(set().union(*ids))
 
 
-def test_roc_runs_where_scikit_learn_says_and_marks_the_threshold():
+def test_roc_matches_scikit_learn_and_marks_the_threshold():
     from sklearn.metrics import roc_curve
 
     svg = roc(LABELS, SCORES, at=(0.1, 0.8), kinds=KINDS)
     x, y = path_in(svg, "normal", axes=((0, 100), (0, 100)))
     false_rate, true_rate, _ = roc_curve(LABELS, SCORES)
-    for place, height in zip(x, y, strict=True):
-        near = np.hypot(100 * false_rate - place, 100 * true_rate - height).min()
+    for x_value, height in zip(x, y, strict=True):
+        near = np.hypot(100 * false_rate - x_value, 100 * true_rate - height).min()
         assert near < 0.5
     assert "at the threshold" in svg
     assert "at the threshold" not in roc(LABELS, SCORES, at=None, kinds=KINDS)
 
 
-def test_the_sweep_counts_passed_and_detected():
+def test_the_sweep_plots_passed_and_detected():
     axis = axis_for([SCORES], 7.0)
     svg = sweep(SWEEP, oracle_threshold(SWEEP), threshold=7.0, axis=axis)
     assert "oracle threshold" in svg and "threshold 7" in svg
@@ -86,27 +86,27 @@ def test_the_sweep_counts_passed_and_detected():
     ):
         x, y = path_in(svg, color, axes=((axis.low, axis.high), (0, 100)))
         assert len(x) > 20
-        for place, height in zip(x[::10], y[::10], strict=True):
+        for x_value, height in zip(x[::10], y[::10], strict=True):
             step = (axis.high - axis.low) / 300
-            lower, upper = sorted((naive(place - step), naive(place + step)))
+            lower, upper = sorted((naive(x_value - step), naive(x_value + step)))
             assert lower - 0.5 <= height <= upper + 0.5
 
 
-def test_a_sweep_of_very_many_scores_stays_small():
+def test_a_sweep_of_many_scores_stays_small():
     scores = np.random.default_rng(0).normal(size=50_000) + np.arange(50_000) % 2
     drawn = sweep(threshold_sweep(np.arange(50_000) % 2, scores), None, threshold=None, axis=axis_for([scores]))
     assert len(drawn) < 60_000
 
 
-def test_histogram_names_the_threshold_and_keeps_to_its_groups():
+def test_the_histogram_labels_the_threshold_and_skips_empty_groups():
     svg = histogram({"normal": NORMAL, "anomalous": np.zeros(0)}, np.zeros(0), threshold=7.25)
     assert "threshold 7.25" in svg
     assert "--normal" in svg and "--anomalous" not in svg and "stroke-dasharray" not in svg
     assert "stroke-dasharray" in histogram({"normal": NORMAL}, NORMAL, threshold=None)
 
 
-def test_histogram_bars_are_shares_of_their_group():
-    """Twice as many pictures of one kind give the same drawing."""
+def test_histogram_bars_are_percentages_of_their_group():
+    """Twice as many images give the same drawing."""
     groups = {"normal": np.repeat(NORMAL, 2), "anomalous": np.repeat(ANOMALOUS, 4)}
     once = histogram({name: np.tile(scores, 9) for name, scores in groups.items()}, NORMAL, threshold=7.0)
     twice = histogram({name: np.tile(scores, 18) for name, scores in groups.items()}, NORMAL, threshold=7.0)
@@ -125,7 +125,7 @@ def test_histogram_bars_are_shares_of_their_group():
         np.array([np.nan, 1.0, 2.0]),
     ],
 )
-def test_histogram_of_any_scores(scores):
+def test_a_histogram_of_any_scores_is_drawn(scores):
     ElementTree.fromstring(histogram({"unknown": scores}, np.zeros(0), threshold=None))
 
 

@@ -16,12 +16,12 @@ from offnormal.drawing.timeline import envelope, timeline
 from offnormal.metrics.clock import runs
 from offnormal.metrics.video import FrameScores
 
-LEFT, WIDTH = 46, 1002  # pixels of the plot area
+PLOT_LEFT, WIDTH = 46, 1002  # pixels of the plot area
 RNG = np.random.default_rng(3)
 
 
 def hour(peak=None):
-    """An hour at 5 frames a second with spans, frames not scored, and scores that flicker about a threshold of 4."""
+    """An hour at 5 frames/s with labeled spans, unscored frames, and scores that flicker around a threshold of 4."""
     scores = RNG.normal(3, 0.7, 18_066)
     scores[:2], scores[9000:9300] = np.nan, np.nan
     if peak is not None:
@@ -30,21 +30,21 @@ def hour(peak=None):
 
 
 def paths(svg, style):
-    return [found[0] for found in re.findall(r'<path d="([^"]*)"([^>]*)>', svg) if style in found[1]]
+    return [match[0] for match in re.findall(r'<path d="([^"]*)"([^>]*)>', svg) if style in match[1]]
 
 
-def stretches(svg, style):
-    """Left and right ends, in pixels of the plot area, of the rectangles of one style."""
+def rectangles(svg, style):
+    """Return left and right ends of the rectangles of one style, in pixels of the plot area."""
     drawn = paths(svg, style)
     corners = [re.findall(r"M ([\d.]+) [\d.]+ L [\d.]+ [\d.]+ L ([\d.]+)", path) for path in drawn]
-    return [(float(left) - LEFT, float(right) - LEFT) for path in corners for left, right in path]
+    return [(float(left) - PLOT_LEFT, float(right) - PLOT_LEFT) for path in corners for left, right in path]
 
 
 def line(svg):
-    """The score line's points (P, 2), by pixels from the left and from the bottom of the plot area."""
+    """Return the points (P, 2) of the score line in pixels from the left and bottom of the plot area."""
     (drawn,) = paths(svg, "fill: none; stroke: var(--normal")
     points = np.array([float(number) for number in re.findall(r"-?[\d.]+", drawn)]).reshape(-1, 2)
-    return np.column_stack([points[:, 0] - LEFT, 148 - points[:, 1]])
+    return np.column_stack([points[:, 0] - PLOT_LEFT, 148 - points[:, 1]])
 
 
 ALARM, LABEL, HATCH = "fill: var(--anomalous, #cf4f22)\"", "opacity: 0.16", "fill: url("  # fmt: skip
@@ -54,10 +54,10 @@ def test_doctests():
     assert doctest.testmod(module).failed == 0
 
 
-def test_an_hour_is_small_well_formed_and_follows_the_page():
+def test_an_hour_is_small_and_well_formed_and_follows_the_page():
     svg = timeline(hour(), threshold=4.0)
     ElementTree.fromstring(svg)
-    assert len(svg) < 40_000, "alarms flicker here as they never should"
+    assert len(svg) < 40_000, "even with flickering alarms"
     assert len(timeline(hour(), threshold=8.0)) < 30_000
     assert "http" not in svg and "<script" not in svg and "font-family" not in svg
     for color in COLORS.values():
@@ -82,20 +82,20 @@ def test_envelope_keeps_the_extremes_of_every_column(values, columns):
     assert thin_x.size <= 2 * columns and (np.diff(thin_x) > 0).all()
     assert set(zip(thin_x[~np.isnan(thin_y)], thin_y[~np.isnan(thin_y)], strict=True)) <= set(zip(x, y, strict=True))
     for column in range(columns):
-        own, kept = (part[(at * columns).astype(int) == column] for at, part in ((x, y), (thin_x, thin_y)))
-        if np.isfinite(own).any():
-            assert (np.nanmin(own), np.nanmax(own)) == (kept.min(), kept.max())
+        original, thinned = (part[(at * columns).astype(int) == column] for at, part in ((x, y), (thin_x, thin_y)))
+        if np.isfinite(original).any():
+            assert (np.nanmin(original), np.nanmax(original)) == (thinned.min(), thinned.max())
     if columns >= 60:
         assert np.isnan(thin_y).sum() == len(runs(np.isnan(y)))
 
 
-def test_a_line_is_not_drawn_over_frames_without_a_score():
+def test_the_line_is_broken_at_unscored_frames():
     x = (np.arange(9) + 0.5) / 9
     y = np.array([1, 2, np.nan, np.nan, 3, np.nan, 1, 1, 1])
     np.testing.assert_array_equal(envelope(x, y, 90)[1], [1, 2, np.nan, 3, np.nan, 1, 1, 1])
 
 
-def test_spans_alarms_and_what_was_not_scored_lie_where_they_are():
+def test_spans_alarms_and_unscored_frames_are_at_their_times():
     scores = np.zeros(100)
     scores[20:30], scores[60:62], scores[90:] = 9, 9, np.nan
     video = FrameScores("v", scores, (np.arange(100) >= 15) & (np.arange(100) < 40), np.arange(100) / 4)
@@ -104,25 +104,25 @@ def test_spans_alarms_and_what_was_not_scored_lie_where_they_are():
     def pixels(start, stop):
         return pytest.approx((start / 100 * WIDTH, stop / 100 * WIDTH), abs=0.1)
 
-    assert stretches(svg, LABEL) == [pixels(15, 40)]
-    assert stretches(svg, ALARM) == [pixels(20, 30), pixels(60, 62)]
-    assert stretches(svg, HATCH) == [pixels(90, 100)]
-    given_alarm = timeline(video, threshold=5.0, alarms=[(20, 62)])
-    assert stretches(given_alarm, ALARM) == [pixels(20, 62)]
+    assert rectangles(svg, LABEL) == [pixels(15, 40)]
+    assert rectangles(svg, ALARM) == [pixels(20, 30), pixels(60, 62)]
+    assert rectangles(svg, HATCH) == [pixels(90, 100)]
+    merged_alarm = timeline(video, threshold=5.0, alarms=[(20, 62)])
+    assert rectangles(merged_alarm, ALARM) == [pixels(20, 62)]
 
 
-def test_a_single_frame_in_a_long_video_can_be_seen():
+def test_a_single_frame_in_a_long_video_is_visible():
     scores = np.zeros(18_066)
     scores[7000] = 9
-    ((left, right),) = stretches(timeline(FrameScores("v", scores), threshold=5.0), ALARM)
+    ((left, right),) = rectangles(timeline(FrameScores("v", scores), threshold=5.0), ALARM)
     assert right - left == pytest.approx(2, abs=0.2)
     assert left < 7000.5 / 18_066 * WIDTH < right
 
 
-def test_alarms_that_no_eye_could_part_are_drawn_as_one():
+def test_very_close_alarms_are_merged():
     scores = np.full(WIDTH * 10, 9.0)  # ten frames a pixel
     scores[3000:3010], scores[6000:6040] = 0, 0
-    drawn = stretches(timeline(FrameScores("v", scores), threshold=5.0), ALARM)
+    drawn = rectangles(timeline(FrameScores("v", scores), threshold=5.0), ALARM)
     assert drawn == [pytest.approx((0, 600), abs=0.1), pytest.approx((604, 1002), abs=0.1)]
 
 
@@ -130,7 +130,7 @@ def test_alarms_that_no_eye_could_part_are_drawn_as_one():
     ("seconds", "words"),
     [(10, {"0:00", "0:05", "0:09"}), (3613, {"0:00", "10:00", "1:00:00"}), (90_000, {"8:00:00", "24:00:00"})],
 )
-def test_the_time_axis_is_a_clock(seconds, words):
+def test_the_time_axis_shows_clock_times(seconds, words):
     video = FrameScores("v", np.arange(50.0), None, np.linspace(0, seconds, 50))
     assert words <= set(re.findall(r">([\d:]+)</text>", timeline(video, threshold=None)))
 

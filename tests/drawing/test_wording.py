@@ -16,7 +16,7 @@ def test_doctests():
     ("seconds", "text"),
     [(0, "0 s"), (9.96, "10 s"), (89.9, "90 s"), (90, "1.5 min"), (5399, "90 min"), (5400, "1.5 h")],
 )
-def test_durations_change_their_unit_without_a_jump(seconds, text):
+def test_durations_change_their_unit_smoothly(seconds, text):
     assert wording.duration(seconds) == text
 
 
@@ -31,5 +31,5 @@ def test_whole_seconds_are_rounded(seconds, text):
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.99, "0:00.9"), (0.3, "0:00.3"), (59.99, "0:59.9"), (3601.25, "1:00:01.2")]
 )
-def test_tenths_are_cut_off_and_never_show_a_time_to_come(seconds, text):
+def test_tenths_are_truncated(seconds, text):
     assert clock_tenths(seconds) == text

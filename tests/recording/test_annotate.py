@@ -19,47 +19,47 @@ GRAY = np.full((120, 480, 3), 90, np.uint8)
 
 
 def peak(height=120, width=480, value=10.0):
-    """A map that is high in its right third only."""
+    """A map that is high only in its right third."""
     field = np.zeros((height, width), np.float32)
     field[:, 2 * width // 3 :] = value
     return field
 
 
-def read(path):
+def read_video(path):
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         frames = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(stream)]
         return stream.codec_context.name, stream.codec_context.pix_fmt, frames
 
 
-def only_picture(path, *, added=None, **settings):
-    """The one frame of a video of one gray picture, without its panel."""
+def draw_one_frame(path, *, frame_options=None, **settings):
+    """Return the only frame of a video of one gray image, without its panel."""
     with AnnotatedVideo(path, 25, GRAY.shape[:2], **settings) as video:
-        video.add(GRAY, **(added or {}))
-    return read(path)[2][0][1][:120].astype(int)
+        video.add(GRAY, **(frame_options or {}))
+    return read_video(path)[2][0][1][:120].astype(int)
 
 
-def test_the_frames_come_back_as_h264_in_even_sizes(tmp_path):
+def test_frames_are_written_as_h264_in_even_sizes(tmp_path):
     path = tmp_path / "new folder/ä b%d:1.mp4"
-    picture = np.zeros((121, 481, 3), np.uint8)
-    picture[:, :240], picture[:, 240:] = (200, 40, 40), (30, 60, 190)
+    image = np.zeros((121, 481, 3), np.uint8)
+    image[:, :240], image[:, 240:] = (200, 40, 40), (30, 60, 190)
     with AnnotatedVideo(str(path), 25, (121, 481)) as video:
         assert not path.exists()
         for _ in range(7):
-            video.add(picture)
-    codec, pixels, frames = read(path)
+            video.add(image)
+    codec, pixels, frames = read_video(path)
     assert (codec, pixels, len(frames), video.frames) == ("h264", "yuv420p", 7, 7)
-    assert [when for when, _ in frames] == pytest.approx(np.arange(7) / 25)
+    assert [time_s for time_s, _ in frames] == pytest.approx(np.arange(7) / 25)
     height, width, _ = frames[0][1].shape
     assert height % 2 == 0 and width == 482
     with av.open(str(path)) as container:
-        shown = next(container.decode(video=0)).reformat(format="rgb24", src_colorspace=1).to_ndarray()
-    assert shown[60, 100] == pytest.approx((200, 40, 40), abs=4), "colors are those given"
-    assert shown[60, 400] == pytest.approx((30, 60, 190), abs=4)
-    assert [found.name for found in path.parent.iterdir()] == [path.name]
+        rgb = next(container.decode(video=0)).reformat(format="rgb24", src_colorspace=1).to_ndarray()
+    assert rgb[60, 100] == pytest.approx((200, 40, 40), abs=4), "colors are unchanged"
+    assert rgb[60, 400] == pytest.approx((30, 60, 190), abs=4)
+    assert [file_path.name for file_path in path.parent.iterdir()] == [path.name]
 
 
-def test_a_browser_can_start_before_the_end_is_there(tmp_path):
+def test_a_browser_can_start_before_the_download_ends(tmp_path):
     with AnnotatedVideo(tmp_path / "x.mp4", 25, (120, 480)) as video:
         video.add(GRAY)
     stored = (tmp_path / "x.mp4").read_bytes()
@@ -69,57 +69,57 @@ def test_a_browser_can_start_before_the_end_is_there(tmp_path):
 def test_frames_are_shown_at_their_own_times(tmp_path):
     path = tmp_path / "x.mp4"
     with AnnotatedVideo(path, 10, (120, 480)) as video:
-        for when in (5.0, 5.2, 7.5, 7.5, 7.0, None, 9.0):
-            video.add(GRAY, time_s=when)
-    times = [when for when, _ in read(path)[2]]
-    assert times == pytest.approx([0, 0.2, 2.5, 2.6, 2.7, 2.8, 4.0]), "what does not rise comes a frame later"
+        for time_s in (5.0, 5.2, 7.5, 7.5, 7.0, None, 9.0):
+            video.add(GRAY, time_s=time_s)
+    times = [time_s for time_s, _ in read_video(path)[2]]
+    assert times == pytest.approx([0, 0.2, 2.5, 2.6, 2.7, 2.8, 4.0]), "a time that does not rise is one frame later"
 
 
 @pytest.mark.parametrize(("size", "factor"), [((64, 128), 4), ((64, 479), 2), ((270, 480), 1), ((300, 1920), 1)])
-def test_small_pictures_are_enlarged_by_a_whole_factor(tmp_path, size, factor):
-    picture = np.full((*size, 3), (120, 80, 60), np.uint8)
+def test_small_images_are_enlarged_by_an_integer_factor(tmp_path, size, factor):
+    image = np.full((*size, 3), (120, 80, 60), np.uint8)
     with AnnotatedVideo(tmp_path / "x.mp4", 25, size) as video:
-        video.add(picture)
-    frame = read(tmp_path / "x.mp4")[2][0][1]
+        video.add(image)
+    frame = read_video(tmp_path / "x.mp4")[2][0][1]
     assert frame.shape[1] == size[1] * factor and size[0] * factor < frame.shape[0] < size[0] * factor + 200
 
 
-def test_heat_lies_over_the_picture_only_above_the_pixel_threshold(tmp_path):
-    def seen(value):
-        added = {"map": peak(value=value)}
-        return only_picture(tmp_path / "x.mp4", added=added, pixel_threshold=5.0)
+def test_the_heat_map_covers_only_pixels_above_the_pixel_threshold(tmp_path):
+    def draw(value):
+        frame_options = {"map": peak(value=value)}
+        return draw_one_frame(tmp_path / "x.mp4", frame_options=frame_options, pixel_threshold=5.0)
 
-    quiet, loud = seen(4.9), seen(9.0)
+    quiet, loud = draw(4.9), draw(9.0)
     assert np.abs(quiet - 90).max() < 6
     assert np.abs(loud[:, :300] - 90).max() < 12 and np.abs(loud[10:110, 340:470] - 90).max(axis=2).min() > 40
 
 
-def test_maps_of_any_size_lie_over_the_whole_picture(tmp_path):
-    fine = only_picture(tmp_path / "x.mp4", added={"map": peak()}, pixel_threshold=5.0)
-    coarse = only_picture(tmp_path / "x.mp4", added={"map": peak(12, 48)}, pixel_threshold=5.0)
+def test_maps_of_any_size_cover_the_whole_image(tmp_path):
+    fine = draw_one_frame(tmp_path / "x.mp4", frame_options={"map": peak()}, pixel_threshold=5.0)
+    coarse = draw_one_frame(tmp_path / "x.mp4", frame_options={"map": peak(12, 48)}, pixel_threshold=5.0)
     apart = np.abs(fine - coarse).max(axis=(0, 2))
     assert apart[:300].max() < 12 and apart[345:].max() < 12
 
 
-def test_without_a_pixel_threshold_the_scale_must_be_given(tmp_path):
+def test_without_a_pixel_threshold_a_map_needs_a_color_scale(tmp_path):
     low, high = scale_for(None, [peak()])
-    heated = only_picture(tmp_path / "x.mp4", added={"map": peak()}, map_range=(low, high))
+    heated = draw_one_frame(tmp_path / "x.mp4", frame_options={"map": peak()}, map_range=(low, high))
     assert np.abs(heated[60, 400] - 90).max() > 40
-    with pytest.raises(UsageError, match="a map without a scale for its colors: give pixel_threshold, or map_range"):
-        only_picture(tmp_path / "y.mp4", added={"map": peak()})
+    with pytest.raises(UsageError, match="a map without a color scale; pass pixel_threshold, or map_range"):
+        draw_one_frame(tmp_path / "y.mp4", frame_options={"map": peak()})
     assert not (tmp_path / "y.mp4").exists()
 
 
 def test_an_anomalous_frame_has_a_red_border(tmp_path):
-    red = only_picture(tmp_path / "x.mp4", added={"anomalous": True})
+    red = draw_one_frame(tmp_path / "x.mp4", frame_options={"anomalous": True})
     for edge in (red[1], red[118], red[:, 1], red[:, 478]):
         assert (edge[5:-5, 0] > 180).all() and (edge[5:-5, 1] < 110).all()
     assert np.abs(red[10:110, 10:470] - 90).max() < 8
     for verdict in (False, None):
-        assert np.abs(only_picture(tmp_path / "x.mp4", added={"anomalous": verdict})[:110] - 90).max() < 8
+        assert np.abs(draw_one_frame(tmp_path / "x.mp4", frame_options={"anomalous": verdict})[:110] - 90).max() < 8
 
 
-def test_an_error_in_the_block_leaves_the_older_file(tmp_path):
+def test_an_error_in_the_block_keeps_the_old_file_of_the_video(tmp_path):
     path = tmp_path / "x.mp4"
     path.write_text("old")
     with pytest.raises(ZeroDivisionError), AnnotatedVideo(path, 25, (120, 480)) as video:
@@ -128,15 +128,15 @@ def test_an_error_in_the_block_leaves_the_older_file(tmp_path):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_no_frame_makes_no_video(tmp_path):
+def test_a_video_without_frames_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no frame was added"), AnnotatedVideo(tmp_path / "x.mp4", 25, (120, 480)):
         pass
     assert not list(tmp_path.iterdir())
 
 
-def failing(number):
+def failing_encoder(number):
     def fail(*args, **kwargs):
-        raise av.error.FFmpegError(number, "said by the encoder")
+        raise av.error.FFmpegError(number, "reason of the encoder")
 
     return fail
 
@@ -145,25 +145,25 @@ def failing(number):
     ("number", "message"),
     [
         (errno.ENOSPC, "the disk is full; nothing was changed"),
-        (errno.EIO, r"the video cannot be written \(said by the encoder\); try another place"),
+        (errno.EIO, r"the video cannot be written \(reason of the encoder\); try another path"),
     ],
 )
 @pytest.mark.parametrize("early", [True, False])
-def test_errors_while_writing_are_ours(tmp_path, number, message, early):
+def test_errors_while_writing_are_offnormal_errors(tmp_path, number, message, early):
     with pytest.raises(OffnormalError, match=message), AnnotatedVideo(tmp_path / "x.mp4", 25, (120, 480)) as video:
         video.add(GRAY)
-        video._file._stream = type("Broken", (), {"encode": failing(number)})()
+        video._file._stream = type("Broken", (), {"encode": failing_encoder(number)})()
         if early:
             video.add(GRAY)
     assert not list(tmp_path.iterdir())
 
 
-def test_another_encoder_serves_where_the_first_is_missing(tmp_path, monkeypatch):
+def test_another_encoder_replaces_a_missing_one(tmp_path, monkeypatch):
     monkeypatch.setattr(clips, "ENCODERS", ("not_there", "mpeg4"))
     with AnnotatedVideo(tmp_path / "x.mp4", 25, (120, 480)) as video:
         for frame in range(5):
             video.add(GRAY, time_s=frame / 10)
-    assert video.encoder == "mpeg4" and len(read(tmp_path / "x.mp4")[2]) == 5
+    assert video.encoder == "mpeg4" and len(read_video(tmp_path / "x.mp4")[2]) == 5
     monkeypatch.setattr(clips, "ENCODERS", ("not_there",))
     with pytest.raises(OffnormalError, match="was built without not_there; install its wheel"):
         AnnotatedVideo(tmp_path / "x.mp4", 25, (120, 480))
@@ -172,14 +172,14 @@ def test_another_encoder_serves_where_the_first_is_missing(tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"fps": 0}, "both must be positive"),
-        ({"fps": float("nan")}, "both must be positive"),
-        ({"size": (0, 5)}, "both must be positive"),
-        ({"score_range": (1, 1)}, "score_range from 1 to 1: expected low < high"),
+        ({"fps": 0}, "expected positive values"),
+        ({"fps": float("nan")}, "expected positive values"),
+        ({"size": (0, 5)}, "expected positive values"),
+        ({"score_range": (1, 1)}, "score_range from 1 to 1; expected low < high"),
         ({"map_range": (1, float("inf"))}, "map_range from 1 to inf"),
     ],
 )
-def test_settings_that_make_no_video(tmp_path, settings, message):
+def test_invalid_settings_of_a_video_are_refused(tmp_path, settings, message):
     with pytest.raises(UsageError, match=message):
         AnnotatedVideo(tmp_path / "x.mp4", **{"fps": 25, "size": (120, 480), **settings})
 
@@ -187,13 +187,13 @@ def test_settings_that_make_no_video(tmp_path, settings, message):
 @pytest.mark.parametrize(
     ("image", "map", "message"),
     [
-        (GRAY[:-1], None, r"frame 0 of shape \(119, 480, 3\) and uint8, expected \(120, 480, 3\)"),
+        (GRAY[:-1], None, r"frame 0 of shape \(119, 480, 3\) and uint8; expected \(120, 480, 3\)"),
         (GRAY.astype(float), None, "float64"),
-        (GRAY, np.full((2, 2), np.nan), r"map of shape \(2, 2\) at frame 0: expected \(h, w\), all finite"),
+        (GRAY, np.full((2, 2), np.nan), r"map of shape \(2, 2\) at frame 0; expected \(h, w\), all finite"),
         (GRAY, np.zeros(3), r"map of shape \(3,\)"),
     ],
 )
-def test_wrong_frames_are_named(tmp_path, image, map, message):
+def test_errors_name_the_invalid_frame(tmp_path, image, map, message):
     with (
         pytest.raises(DataError, match=message),
         AnnotatedVideo(tmp_path / "x.mp4", 25, (120, 480), pixel_threshold=1.0) as video,
@@ -201,27 +201,27 @@ def test_wrong_frames_are_named(tmp_path, image, map, message):
         video.add(image, map=map)
 
 
-def test_frames_are_added_inside_the_block(tmp_path):
+def test_frames_can_be_added_only_inside_the_block(tmp_path):
     video = AnnotatedVideo(tmp_path / "x.mp4", 25, (120, 480))
-    with pytest.raises(UsageError, match="inside its `with` block"):
+    with pytest.raises(UsageError, match="inside the `with` block"):
         video.add(GRAY)
     with video:
         video.add(GRAY)
-    with pytest.raises(UsageError, match="inside its `with` block"):
+    with pytest.raises(UsageError, match="inside the `with` block"):
         video.add(GRAY)
 
 
-def test_any_frame_rate(tmp_path):
+def test_any_frame_rate_is_written(tmp_path):
     for fps in (0.2, 1, 29.97, Fraction(30000, 1001), 240):
         with AnnotatedVideo(tmp_path / "x.mp4", fps, (120, 480)) as video:
             for _ in range(3):
                 video.add(GRAY)
-        times = [when for when, _ in read(tmp_path / "x.mp4")[2]]
+        times = [time_s for time_s, _ in read_video(tmp_path / "x.mp4")[2]]
         assert times == pytest.approx([0, 1 / fps, 2 / fps], abs=1e-4)
 
 
 @pytest.mark.slow
-def test_chromium_plays_it(tmp_path):
+def test_chromium_plays_the_video(tmp_path):
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no chromium on this machine")
@@ -239,6 +239,10 @@ def test_chromium_plays_it(tmp_path):
                "--virtual-time-budget=8000", "--dump-dom", page.as_uri()]  # fmt: skip
     started = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
-    said = done.stdout.partition("<p>")[2].partition("</p>")[0]
-    assert said.startswith("ready ") and said.endswith("error null"), (said, time.monotonic() - started, done.stderr)
-    assert int(said.split()[1]) >= 2 and said.split()[2].startswith("512x")
+    page_text = done.stdout.partition("<p>")[2].partition("</p>")[0]
+    assert page_text.startswith("ready ") and page_text.endswith("error null"), (
+        page_text,
+        time.monotonic() - started,
+        done.stderr,
+    )
+    assert int(page_text.split()[1]) >= 2 and page_text.split()[2].startswith("512x")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from offnormal.errors import ImageError
-from offnormal.sources.image import as_rgb, image_size, is_deep, open_image, open_mask, significant_bits, to_channels
+from offnormal.sources.image import image_size, is_deep, open_image, open_mask, significant_bits, to_channels, to_rgb
 
 UPRIGHT = {  # EXIF orientation -> what a viewer does with the stored array
     1: lambda a: a,
@@ -37,7 +37,7 @@ def oriented(path, array, orientation, **options):
 
 
 def png16(path, array):
-    """16 bits a channel, which Pillow cannot write in color."""
+    """Write a PNG of 16 bits per channel, which Pillow cannot write in color."""
     height, width, channels = array.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
 
@@ -52,7 +52,7 @@ def png16(path, array):
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
-def test_pictures_come_upright_and_their_header_says_the_same_size(tmp_path, suffix, orientation):
+def test_images_are_turned_upright_and_their_header_states_the_same_size(tmp_path, suffix, orientation):
     array, path = noise(4, 7), tmp_path / f"x{suffix}"
     oriented(path, array, orientation, **({"lossless": True} if suffix == ".webp" else {}))
     expected = UPRIGHT[orientation](array)
@@ -61,7 +61,7 @@ def test_pictures_come_upright_and_their_header_says_the_same_size(tmp_path, suf
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
-def test_jpegs_come_upright(tmp_path, orientation):
+def test_jpegs_are_turned_upright(tmp_path, orientation):
     array, path = np.kron(noise(2, 3), np.ones((8, 8, 1), np.uint8)), tmp_path / "x.jpg"
     oriented(path, array, orientation, quality=100, subsampling=0)
     expected = UPRIGHT[orientation](array)
@@ -72,7 +72,7 @@ def test_jpegs_come_upright(tmp_path, orientation):
 @pytest.mark.parametrize("orientation", [3, 6])
 @pytest.mark.parametrize("compression", [None, "tiff_lzw"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_tiff_of_every_depth_comes_upright(tmp_path, dtype, compression, orientation):
+def test_tiff_of_every_depth_is_turned_upright(tmp_path, dtype, compression, orientation):
     array = np.arange(28).reshape(4, 7).astype(dtype)  # uncompressed ones are scrambled when Pillow maps the file
     oriented(tmp_path / "x.tif", array, orientation, compression=compression)
     expected = UPRIGHT[orientation](array)
@@ -80,7 +80,7 @@ def test_tiff_of_every_depth_comes_upright(tmp_path, dtype, compression, orienta
     assert image_size(tmp_path / "x.tif") == expected.shape
 
 
-def test_damaged_exif_does_not_make_a_picture_unreadable(tmp_path):
+def test_damaged_exif_leaves_an_image_readable(tmp_path):
     array = noise(4, 7)
     Image.fromarray(array).save(tmp_path / "x.png", exif=b"Exif\0\0MM\xff\xff nonsense")
     np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "x.png")), array)
@@ -88,7 +88,7 @@ def test_damaged_exif_does_not_make_a_picture_unreadable(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_a_large_jpeg_is_decoded_smaller_where_that_divides_both_sides(tmp_path, orientation):
+def test_a_large_jpeg_is_decoded_smaller_if_the_scale_divides_both_sides(tmp_path, orientation):
     smooth = np.asarray(Image.fromarray(noise(4, 6)).resize((192, 128), Image.Resampling.BICUBIC))
     oriented(tmp_path / "x.jpg", smooth, orientation, quality=95)
     whole = open_image(tmp_path / "x.jpg")
@@ -107,7 +107,7 @@ def test_a_jpeg_is_never_decoded_at_a_scale_that_moves_pixels(tmp_path, size, sc
     assert open_image(tmp_path / "x.jpg", at_least=(1, 1)).size == (size[0] // scale, size[1] // scale)
 
 
-def test_other_formats_are_decoded_whole(tmp_path):
+def test_other_formats_are_decoded_at_full_size(tmp_path):
     Image.new("RGB", (64, 64)).save(tmp_path / "x.png")
     assert open_image(tmp_path / "x.png", at_least=(1, 1)).size == (64, 64)
 
@@ -129,12 +129,12 @@ def test_16_bit_gray_is_scaled_by_its_range(tmp_path, suffix, bits, highest):
 
 
 @pytest.mark.parametrize("bits", range(8, 17))
-def test_values_above_the_significant_bits_are_white_and_no_error(bits):
+def test_values_above_the_significant_bits_become_white(bits):
     scaled = to_channels(Image.fromarray(np.array([[0, 65535]], np.uint16)), 3, bits=bits)
     np.testing.assert_array_equal(np.asarray(scaled), [[0, 1]])
 
 
-def test_32_bit_integer_pictures_hold_16_bits_or_are_refused():
+def test_32_bit_integer_images_need_16_bit_values():
     fine = Image.fromarray(np.array([[0, 65535]], np.int32))
     np.testing.assert_array_equal(np.asarray(to_channels(fine, 1)), [[0, 1]])
     for value in (-1, 65536):
@@ -143,13 +143,13 @@ def test_32_bit_integer_pictures_hold_16_bits_or_are_refused():
 
 
 @pytest.mark.parametrize("value", [-0.01, 1.01, np.nan, np.inf])
-def test_float_pictures_outside_0_to_1_are_refused(tmp_path, value):
+def test_float_images_outside_0_to_1_are_refused(tmp_path, value):
     Image.fromarray(np.array([[0.5, value]], np.float32)).save(tmp_path / "x.tif")
     with pytest.raises(ImageError, match="expected 0 to 1"):
         to_channels(open_image(tmp_path / "x.tif"), 3)
 
 
-def test_float_pictures_from_0_to_1_are_taken_as_they_are(tmp_path):
+def test_float_images_in_0_to_1_are_unchanged(tmp_path):
     values = np.array([[0, 0.25, 1]], np.float32)
     Image.fromarray(values).save(tmp_path / "x.tif")
     np.testing.assert_array_equal(np.asarray(to_channels(open_image(tmp_path / "x.tif"), 3, bits=12)), values)
@@ -162,7 +162,7 @@ def test_16_bit_color_keeps_its_range(tmp_path):
     assert significant_bits(tmp_path / "x.png") is None
 
 
-def test_significant_bits_of_8_bit_pictures_and_of_bad_files(tmp_path):
+def test_significant_bits_of_8_bit_images_and_of_bad_files(tmp_path):
     Image.new("L", (3, 3)).save(tmp_path / "x.png")
     assert significant_bits(tmp_path / "x.png") is None
     for content in (b"", b"P5 x y 65535\n", b"II*\0"):
@@ -172,20 +172,20 @@ def test_significant_bits_of_8_bit_pictures_and_of_bad_files(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_transparent_pixels_lie_on_white(tmp_path, mode):
+def test_transparent_pixels_of_images_become_white(tmp_path, mode):
     color = (40, 40, 40) if mode == "RGBA" else (40,)
     image = Image.new(mode, (3, 1))
     for x, alpha in enumerate((0, 128, 255)):
         image.putpixel((x, 0), (*color, alpha))
     image.save(tmp_path / "x.png")
-    shown = np.asarray(to_channels(open_image(tmp_path / "x.png"), 3))
+    rgb = np.asarray(to_channels(open_image(tmp_path / "x.png"), 3))
     expected = np.array([255, 255 + (40 - 255) * 128 / 255, 40])
-    np.testing.assert_allclose(shown[0], np.repeat(expected[:, None], 3, 1), atol=1)
+    np.testing.assert_allclose(rgb[0], np.repeat(expected[:, None], 3, 1), atol=1)
     np.testing.assert_allclose(np.asarray(to_channels(open_image(tmp_path / "x.png"), 1))[0], expected, atol=1)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".gif"])
-def test_palettes_show_their_colors_and_transparent_entries_white(tmp_path, suffix):
+def test_palettes_keep_their_colors_and_transparent_entries_become_white(tmp_path, suffix):
     image = Image.new("P", (2, 1))
     image.putpalette([200, 0, 0, 0, 0, 250])
     image.putpixel((1, 0), 1)
@@ -200,12 +200,12 @@ def test_palettes_show_their_colors_and_transparent_entries_white(tmp_path, suff
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "LAB", "HSV", "I;16", "F"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_mode_becomes_rgb_or_gray(mode, channels):
-    made = to_channels(Image.new(mode, (3, 2)), channels)
-    assert made.size == (3, 2)
-    assert made.mode == ("F" if mode in ("I;16", "F") else {1: "L", 3: "RGB"}[channels])
+    converted = to_channels(Image.new(mode, (3, 2)), channels)
+    assert converted.size == (3, 2)
+    assert converted.mode == ("F" if mode in ("I;16", "F") else {1: "L", 3: "RGB"}[channels])
 
 
-def test_one_bit_gray_and_cmyk_have_the_colors_that_are_meant(tmp_path):
+def test_one_bit_gray_and_cmyk_have_the_right_colors(tmp_path):
     Image.new("1", (2, 2), 1).save(tmp_path / "one.png")
     Image.new("L", (2, 2), 77).save(tmp_path / "gray.png")
     Image.new("CMYK", (2, 2), (0, 255, 255, 0)).save(tmp_path / "cmyk.tif")
@@ -213,11 +213,11 @@ def test_one_bit_gray_and_cmyk_have_the_colors_that_are_meant(tmp_path):
         assert to_channels(open_image(tmp_path / name), 3).getpixel((0, 0)) == expected
 
 
-def test_as_rgb_shows_deep_pictures_by_their_range():
+def test_to_rgb_scales_deep_images_by_their_range():
     deep = Image.fromarray(np.array([[0, 2048, 4095]], np.uint16))
-    shown = as_rgb(deep, bits=12)
-    assert shown.mode == "RGB"
-    np.testing.assert_array_equal(np.asarray(shown)[0, :, 0], [0, 128, 255])
+    rgb = to_rgb(deep, bits=12)
+    assert rgb.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(rgb)[0, :, 0], [0, 128, 255])
 
 
 def truncated(path):
@@ -226,10 +226,10 @@ def truncated(path):
 
 
 def text(path):
-    path.write_text("not a picture at all")
+    path.write_text("not an image at all")
 
 
-def nothing(path):
+def empty(path):
     path.touch()
 
 
@@ -251,14 +251,14 @@ def bad_pgm(path):
         ("a b.jpg", truncated, "truncated"),
         ("ä.png", truncated, "truncated"),
         ("x.tif", truncated, "damaged|truncated"),
-        ("x.png", text, "not a picture"),
-        ("x.png", nothing, "empty"),
+        ("x.png", text, "not a readable image"),
+        ("x.png", empty, "empty"),
         ("x.png", missing, "no such file"),
         ("x.png", folder, "directory"),
         ("x.pgm", bad_pgm, "damaged"),
     ],
 )
-def test_bad_files_are_named_with_what_is_wrong(tmp_path, name, make, word):
+def test_errors_name_the_bad_file_and_the_problem(tmp_path, name, make, word):
     path = tmp_path / name
     make(path)
     with pytest.raises(ImageError, match=word) as error:
@@ -266,8 +266,8 @@ def test_bad_files_are_named_with_what_is_wrong(tmp_path, name, make, word):
     assert str(error.value).startswith(f"{path}: ")
 
 
-@pytest.mark.parametrize("make", [text, nothing, missing, bad_pgm])
-def test_bad_headers_are_named(tmp_path, make):
+@pytest.mark.parametrize("make", [text, empty, missing, bad_pgm])
+def test_errors_name_the_file_with_the_bad_header(tmp_path, make):
     make(tmp_path / "x.pgm")
     with pytest.raises(ImageError, match=r"x\.pgm: "):
         image_size(tmp_path / "x.pgm")
@@ -288,11 +288,11 @@ def test_files_of_noise_raise_image_errors_only(tmp_path):
                 bad[rng.integers(0, min(len(bad), 200))] = rng.integers(0, 256)
             path = tmp_path / f"bad{source.suffix}"
             path.write_bytes(bad)
-            for read in (open_image, image_size, significant_bits, open_mask):
+            for read_file in (open_image, image_size, significant_bits, open_mask):
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     try:
-                        read(path)
+                        read_file(path)
                     except ImageError as error:
                         assert str(path) in str(error)
 
@@ -300,9 +300,9 @@ def test_files_of_noise_raise_image_errors_only(tmp_path):
 def test_decompression_bombs_are_refused(tmp_path, monkeypatch):
     Image.new("L", (50, 50)).save(tmp_path / "x.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    for read in (open_image, image_size, significant_bits, open_mask):
+    for read_file in (open_image, image_size, significant_bits, open_mask):
         with pytest.raises(ImageError, match=r"x\.png: .*tiles"):
-            read(tmp_path / "x.png")
+            read_file(tmp_path / "x.png")
 
 
 def saved_mask(path, image, **options):
@@ -315,7 +315,7 @@ MARKS = np.array([[0, 1, 0], [0, 1, 1]])
 
 @pytest.mark.parametrize("value", [1, 255])
 @pytest.mark.parametrize("mode", ["1", "L", "I;16", "RGB", "RGBA", "LA"])
-def test_masks_of_every_mode_mark_what_is_not_black(tmp_path, mode, value):
+def test_masks_of_every_mode_mark_non_black_pixels(tmp_path, mode, value):
     if mode == "I;16":
         image = Image.fromarray((MARKS * value).astype(np.uint16))
     elif mode == "1":
@@ -325,7 +325,7 @@ def test_masks_of_every_mode_mark_what_is_not_black(tmp_path, mode, value):
     np.testing.assert_array_equal(saved_mask(tmp_path / "x.png", image), MARKS)
 
 
-def test_masks_in_any_single_color_count(tmp_path):
+def test_masks_in_any_single_color_are_marked(tmp_path):
     for color in ((1, 0, 0), (0, 1, 0), (0, 0, 1)):  # blue of 1 has no luminance
         image = Image.fromarray((MARKS[..., None] * np.array(color)).astype(np.uint8))
         np.testing.assert_array_equal(saved_mask(tmp_path / "x.png", image), MARKS)
@@ -353,12 +353,12 @@ def test_palette_masks(tmp_path, palette, indices):
     np.testing.assert_array_equal(saved_mask(tmp_path / "x.png", image), MARKS)
 
 
-def test_jpeg_masks_are_cut_at_half(tmp_path):
+def test_jpeg_masks_are_cut_at_half_of_full_scale(tmp_path):
     marks = np.kron(MARKS, np.ones((11, 11))).astype(bool)  # across the blocks of 8, so that black is not quite black
-    found = saved_mask(tmp_path / "x.jpg", Image.fromarray(marks.astype(np.uint8) * 255), quality=60)
-    np.testing.assert_array_equal(found, marks)
+    mask = saved_mask(tmp_path / "x.jpg", Image.fromarray(marks.astype(np.uint8) * 255), quality=60)
+    np.testing.assert_array_equal(mask, marks)
 
 
-def test_masks_come_upright(tmp_path):
+def test_masks_are_turned_upright(tmp_path):
     oriented(tmp_path / "x.png", (MARKS * 255).astype(np.uint8), 6)
     np.testing.assert_array_equal(open_mask(tmp_path / "x.png"), np.rot90(MARKS, -1))

@@ -13,7 +13,7 @@ from offnormal.sources.video import FrameFolder, VideoFile
 from tests.video_files import cut, number_in, numbered, write_video
 
 H265 = {"x265-params": "log-level=0:keyint=12:open-gop=1"}
-KINDS = {  # name -> how it is written; every one in another way hard to seek in
+KINDS = {  # name -> options of the writer; each is hard to seek in for another reason
     "b-frames.mp4": {"bframes": 2},
     "no-b-frames.mp4": {},
     "open-gop.mp4": {"bframes": 2, "options": {"x264-params": "open-gop=1:scenecut=0"}},
@@ -27,9 +27,9 @@ KINDS = {  # name -> how it is written; every one in another way hard to seek in
     "without-times.avi": {"bframes": 2},  # H.264 in AVI: times come out wrong
     "vp9.webm": {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}},
     "all-key.avi": {"codec": "mjpeg"},
-    "cannot-seek.h264": {"bframes": 2},  # a bare stream, whose rate must be given
+    "cannot-seek.h264": {"bframes": 2},  # a bare stream without a rate
 }
-COUNT = 70  # more than are probed
+COUNT = 70  # more than the probed frames
 
 
 def in_order(path):
@@ -41,7 +41,7 @@ def numbers(frames):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_frame_is_there_once_in_order_with_its_index_and_time(tmp_path, name):
+def test_every_frame_comes_once_in_order_with_its_index_and_time(tmp_path, name):
     frames = in_order(write_video(tmp_path / name, numbered(COUNT), **KINDS[name]))
     assert [frame.index for frame in frames] == numbers(frames) == list(range(COUNT))
     np.testing.assert_allclose([frame.time_s for frame in frames], np.arange(COUNT) / 25, atol=1e-3)
@@ -57,21 +57,21 @@ def test_any_frame_in_any_order_equals_reading_in_order(tmp_path, name):
             assert (frame.index, frame.time_s) == (index, expected[index].time_s)
             np.testing.assert_array_equal(frame.image, expected[index].image)
         for start in (1, 11, 12, 13, 65, 69):
-            for found in reader.frames(start, start + 3):
-                np.testing.assert_array_equal(found.image, expected[found.index].image)
+            for frames in reader.frames(start, start + 3):
+                np.testing.assert_array_equal(frames.image, expected[frames.index].image)
             assert [f.index for f in reader.frames(start, start + 3)] == list(range(start, min(start + 3, COUNT)))
         assert reader.warnings == []
 
 
-def test_times_that_a_seek_changes_are_seen(tmp_path):
-    path = write_video(tmp_path / "x.mpg", numbered(100), codec="mpeg2video", bframes=2)  # several pictures a packet
+def test_times_that_change_after_a_seek_are_detected(tmp_path):
+    path = write_video(tmp_path / "x.mpg", numbered(100), codec="mpeg2video", bframes=2)  # several frames a packet
     with VideoFile(path) as reader:
         assert [number_in(reader.frame(i).image) for i in (99, 50, 51, 3, 97)] == [99, 50, 51, 3, 97]
         assert numbers(reader.frames(66, 90)) == list(range(66, 90))
 
 
 def noisy(count, *, size=(48, 64)):
-    """Frames of which no part can be guessed from another."""
+    """Frames of independent noise, so that no frame resembles another."""
     rng = np.random.default_rng(0)
     return [
         np.kron(rng.integers(0, 256, (size[0] // 8, size[1] // 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)
@@ -80,20 +80,20 @@ def noisy(count, *, size=(48, 64)):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_thinning_gives_what_it_would_give_from_every_frame(tmp_path, name):
+def test_thinned_frames_equal_those_selected_from_all_frames(tmp_path, name):
     path = write_video(tmp_path / name, noisy(COUNT), **KINDS[name])
     expected = {}
     for frame in in_order(path):
         expected.setdefault(int((frame.time_s + 1e-6) / 0.3), frame)
-    found = list(VideoFile(path, fps=25).thinned(0.3))
-    assert [frame.index for frame in found] == [frame.index for frame in expected.values()]
-    for got, wanted in zip(found, expected.values(), strict=True):
-        np.testing.assert_array_equal(got.image, wanted.image)
+    frames = list(VideoFile(path, fps=25).thinned(0.3))
+    assert [frame.index for frame in frames] == [frame.index for frame in expected.values()]
+    for frame, expected_frame in zip(frames, expected.values(), strict=True):
+        np.testing.assert_array_equal(frame.image, expected_frame.image)
 
 
-def test_thinning_does_not_decode_what_lies_between_key_pictures(tmp_path, monkeypatch):
+def test_thinned_does_not_decode_between_keyframes(tmp_path, monkeypatch):
     path, decoded = write_video(tmp_path / "x.mp4", numbered(240), gop=10), []
-    plain = Cursor._decoded
+    plain = Cursor._decode
 
     def counting(self, *args, **kwargs):
         for item in plain(self, *args, **kwargs):
@@ -102,12 +102,12 @@ def test_thinning_does_not_decode_what_lies_between_key_pictures(tmp_path, monke
 
     reader = VideoFile(path)
     reader._timeline()
-    monkeypatch.setattr(Cursor, "_decoded", counting)
+    monkeypatch.setattr(Cursor, "_decode", counting)
     assert numbers(reader.thinned(2.4)) == [0, 60, 120, 180]
     assert len(decoded) < 24
 
 
-def test_what_a_file_says_of_itself(tmp_path):
+def test_info_of_a_video_file(tmp_path):
     info = VideoFile(write_video(tmp_path / "x.mp4", numbered(30), fps=12.5)).info
     assert (info.frames, info.exact, info.fps, info.size) == (30, True, 12.5, (48, 64))
     assert info.duration_s == pytest.approx(2.4)
@@ -116,7 +116,7 @@ def test_what_a_file_says_of_itself(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
-def test_times_of_uneven_frames_are_theirs_counted_from_the_first(tmp_path, suffix):
+def test_times_of_uneven_frames_are_counted_from_the_first(tmp_path, suffix):
     steps = np.random.default_rng(0).choice([0.02, 0.1, 1.5], COUNT)
     times = 3.2 + np.cumsum(steps)
     path = write_video(tmp_path / f"x{suffix}", numbered(COUNT), times=times, bframes=2)
@@ -129,7 +129,7 @@ def test_times_of_uneven_frames_are_theirs_counted_from_the_first(tmp_path, suff
 
 @pytest.mark.parametrize("clockwise", [0, 90, 180, 270])
 @pytest.mark.parametrize("hflip", [False, True])
-def test_frames_come_upright(tmp_path, clockwise, hflip):
+def test_frames_are_turned_upright(tmp_path, clockwise, hflip):
     image = np.zeros((48, 64, 3), np.uint8)
     image[:16, :16], image[:16, -16:] = (255, 0, 0), (0, 0, 255)
     path = write_video(tmp_path / "x.mp4", [image] * 3, rotation=clockwise, hflip=hflip, pixels="yuv444p")
@@ -142,7 +142,7 @@ def test_frames_come_upright(tmp_path, clockwise, hflip):
 
 
 @pytest.mark.parametrize(("tags", "matrix"), [((1, 1), "709"), ((5, 2), "601")])
-def test_colors_are_those_that_were_written_with_matrix_and_range(tmp_path, tags, matrix):
+def test_colors_follow_matrix_and_range(tmp_path, tags, matrix):
     luma = {"709": (63, 102, 240), "601": (76, 85, 255)}[matrix]  # red, limited BT.709 and full BT.601
     import av
 
@@ -160,14 +160,14 @@ def test_colors_are_those_that_were_written_with_matrix_and_range(tmp_path, tags
 
 
 @pytest.mark.parametrize(("suffix", "share"), [(".mkv", 0.6), (".avi", 0.6), (".webm", 0.5)])
-def test_a_file_that_was_cut_off_gives_the_frames_it_has_and_a_warning(tmp_path, suffix, share, caplog):
+def test_a_truncated_file_yields_its_frames_and_a_warning(tmp_path, suffix, share, caplog):
     codec = "libvpx-vp9" if suffix == ".webm" else "mpeg4"
     path = write_video(tmp_path / f"x{suffix}", noisy(COUNT), codec=codec, fps=10)
     whole, reader = in_order(path), VideoFile(cut(path, tmp_path / f"part{suffix}", share))
     with caplog.at_level(logging.WARNING):
         frames = list(reader.frames())
     assert 20 < len(frames) < 60
-    for frame, original in zip(frames[:-1], whole, strict=False):  # the last one may be cut through
+    for frame, original in zip(frames[:-1], whole, strict=False):  # the last one may be incomplete
         np.testing.assert_array_equal(frame.image, original.image)
     assert reader.warnings[0].startswith(f"{reader.path}: truncated: ")
     assert reader.warnings[0] in caplog.messages
@@ -178,14 +178,14 @@ def test_a_file_that_was_cut_off_gives_the_frames_it_has_and_a_warning(tmp_path,
         reader.frame(COUNT - 1)
 
 
-def test_an_mp4_whose_data_were_cut_off_behind_its_index(tmp_path):
+def test_an_mp4_truncated_after_its_index_yields_its_frames(tmp_path):
     path = write_video(tmp_path / "x.mov", noisy(COUNT), codec="mjpeg", options={"flags": "+bitexact"})
     content = bytearray(path.read_bytes())
     index = content[content.index(b"moov") - 4 :]
     data = content.index(b"mdat") - 4
     offsets = index.index(b"stco") + 12
     number = int.from_bytes(index[offsets - 4 : offsets], "big")
-    for at in range(offsets, offsets + 4 * number, 4):  # the index goes before the data: chunks lie further back
+    for at in range(offsets, offsets + 4 * number, 4):  # the index moves before the data, so the chunk offsets grow
         index[at : at + 4] = (int.from_bytes(index[at : at + 4], "big") + len(index)).to_bytes(4, "big")
     fast = content[:data] + index + content[data : content.index(b"moov") - 4]
     (tmp_path / "part.mov").write_bytes(fast[: int(len(fast) * 0.6)])
@@ -195,7 +195,7 @@ def test_an_mp4_whose_data_were_cut_off_behind_its_index(tmp_path):
     assert f"of the {COUNT} frames" in reader.warnings[0]
 
 
-def test_frames_that_are_damaged_leave_a_gap_and_all_others_keep_their_index(tmp_path):
+def test_damaged_frames_leave_a_gap_and_the_others_keep_their_index(tmp_path):
     path = write_video(tmp_path / "x.avi", numbered(COUNT), codec="mjpeg")
     content = bytearray(path.read_bytes())
     chunks = [at for at in range(content.index(b"movi"), len(content)) if content[at : at + 4] == b"00dc"]
@@ -203,19 +203,19 @@ def test_frames_that_are_damaged_leave_a_gap_and_all_others_keep_their_index(tmp
         length = int.from_bytes(content[chunks[lost] + 4 : chunks[lost] + 8], "little")
         content[chunks[lost] + 8 : chunks[lost] + 8 + length] = bytes(length)
     path.write_bytes(content)
-    reader, left = VideoFile(path), [i for i in range(COUNT) if i not in (20, 21, 66)]
+    reader, remaining = VideoFile(path), [i for i in range(COUNT) if i not in (20, 21, 66)]
     frames = list(reader.frames())
-    assert [frame.index for frame in frames] == numbers(frames) == left
-    assert reader.warnings == [f"{path}: damaged: 3 frames could not be decoded and are left out, 0 show errors"]
+    assert [frame.index for frame in frames] == numbers(frames) == remaining
+    assert reader.warnings == [f"{path}: damaged: 3 frames could not be decoded and are skipped, 0 show errors"]
     for index in (69, 40, 5, 22):
         assert number_in(reader.frame(index).image) == index
-    with pytest.raises(VideoError, match=r"frame 21 was asked for, but it could not be decoded"):
+    with pytest.raises(VideoError, match=r"no frame 21 .*: it cannot be decoded"):
         reader.frame(21)
     assert [frame.index for frame in reader.frames(19, 24)] == [19, 22, 23]
     assert [frame.index for frame in reader.frames(66)] == [67, 68, 69]
 
 
-def test_recordings_joined_end_to_end_are_read_on_with_a_clock_that_goes_on_and_one_size(tmp_path):
+def test_joined_recordings_have_one_clock_and_one_size(tmp_path):
     first = write_video(tmp_path / "1.ts", numbered(40))
     second = write_video(tmp_path / "2.ts", numbered(40, size=(96, 128)))
     (tmp_path / "x.ts").write_bytes(first.read_bytes() + second.read_bytes())
@@ -231,19 +231,19 @@ def test_recordings_joined_end_to_end_are_read_on_with_a_clock_that_goes_on_and_
         np.testing.assert_array_equal(reader.frame(index).image, frames[index].image)
 
 
-def test_places_that_do_not_exist(tmp_path):
+def test_indices_that_do_not_exist_are_errors(tmp_path):
     reader = VideoFile(write_video(tmp_path / "x.mp4", numbered(5)))
-    for index, words in ((5, "ends before it"), (-1, "counted from 0")):
+    for index, words in ((5, "ends before it"), (-1, "expected an index of 0 or more")):
         with pytest.raises(VideoError, match=words):
             reader.frame(index)
-    with pytest.raises(VideoError, match="counted from 0"):
+    with pytest.raises(VideoError, match="expected an index of 0 or more"):
         reader.frames(-1)
     assert list(reader.frames(5)) == list(reader.frames(3, 2)) == []
     with pytest.raises(VideoError, match="above 0"):
         reader.thinned(0)
 
 
-def test_iterators_of_one_reader_do_not_disturb_each_other(tmp_path):
+def test_iterators_of_one_reader_are_independent(tmp_path):
     reader = VideoFile(write_video(tmp_path / "x.mp4", numbered(40), bframes=2))
     pairs = [
         (number_in(a.image), number_in(b.image), number_in(reader.frame(39 - a.index).image))
@@ -253,7 +253,7 @@ def test_iterators_of_one_reader_do_not_disturb_each_other(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are listed on Linux only")
-def test_an_iterator_that_is_dropped_and_a_reader_that_is_closed_release_the_file(tmp_path):
+def test_closed_iterators_and_readers_release_the_file(tmp_path):
     path = write_video(tmp_path / "x.mp4", numbered(40))
 
     def open_files():
@@ -272,14 +272,14 @@ def test_an_iterator_that_is_dropped_and_a_reader_that_is_closed_release_the_fil
     assert open_files() == 0
     assert reader.frame(3).index == 3  # opened again
     reader.close()
-    for place in ("missing.mp4", "text.mp4"):
+    for name in ("missing.mp4", "text.mp4"):
         (tmp_path / "text.mp4").write_text("no video")
         with pytest.raises(VideoError):
-            VideoFile(tmp_path / place)
+            VideoFile(tmp_path / name)
     assert open_files() == 0
 
 
-def test_videos_of_one_frame(tmp_path):
+def test_a_video_of_one_frame_is_read(tmp_path):
     path = write_video(tmp_path / "x.mp4", numbered(1))
     with VideoFile(path) as reader:
         assert [(frame.index, frame.time_s) for frame in reader.frames()] == [(0, 0.0)]
@@ -332,10 +332,10 @@ def test_an_hour_is_sought_and_thinned_without_reading_it_in_order(real_data):
 
 
 @pytest.mark.realdata
-def test_the_original_tif_frames_are_those_of_the_video_of_the_same_clip(real_data):
+def test_tif_frames_match_the_video_of_the_same_clip(real_data):
     sample = real_data / "video/ucsd_ped1_sample"
     folder, file = FrameFolder(sample / "tif_sample/Test003"), VideoFile(sample / "Test003.avi")
     assert folder.info.size == file.info.size == (158, 238)
     for still, moving in zip(folder.frames(), file.frames(), strict=False):
         assert still.index == moving.index
-        assert np.abs(still.image.astype(int) - moving.image).mean() < 4  # the film is compressed
+        assert np.abs(still.image.astype(int) - moving.image).mean() < 4  # the video is compressed

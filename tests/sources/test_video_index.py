@@ -13,7 +13,7 @@ def test_times_of_every_frame_from_zero(tmp_path, suffix):
     np.testing.assert_allclose(times, np.arange(7) / 10, atol=2e-3)
 
 
-def test_times_are_ascending_although_frames_are_stored_out_of_order(tmp_path):
+def test_times_ascend_although_frames_are_stored_out_of_order(tmp_path):
     with av.open(str(tmp_path / "b.mp4"), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"bf": "2", "b_strategy": "0"})
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
@@ -29,17 +29,17 @@ def test_sizes_and_counts(tmp_path):
     (folder / "._001.tif").touch()
     assert (frame_size(folder), count_frames(folder)) == ((4, 6), 5)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no picture in it"):
+    with pytest.raises(DataError, match="contains no image"):
         frame_size(tmp_path / "empty")
 
 
-@pytest.mark.parametrize("look", [frame_times, frame_size])
-def test_what_is_no_video_is_named(tmp_path, look):
+@pytest.mark.parametrize("read", [frame_times, frame_size])
+def test_errors_name_the_file_that_is_not_a_video(tmp_path, read):
     (tmp_path / "broken.mp4").write_bytes(b"nothing" * 50)
     with pytest.raises(DataError, match=r"broken\.mp4: cannot be read as a video"):
-        look(tmp_path / "broken.mp4")
+        read(tmp_path / "broken.mp4")
     with pytest.raises(DataError, match=r"gone\.mp4: cannot be read"):
-        look(tmp_path / "gone.mp4")
+        read(tmp_path / "gone.mp4")
     with av.open(str(tmp_path / "sound.mkv"), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000)
         stream.layout = "mono"
@@ -47,5 +47,5 @@ def test_what_is_no_video_is_named(tmp_path, look):
         sound.sample_rate = 8000
         container.mux(stream.encode(sound))
         container.mux(stream.encode())
-    with pytest.raises(DataError, match=r"sound\.mkv: holds no video stream"):
-        look(tmp_path / "sound.mkv")
+    with pytest.raises(DataError, match=r"sound\.mkv: no video stream"):
+        read(tmp_path / "sound.mkv")

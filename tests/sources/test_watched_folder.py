@@ -10,7 +10,7 @@ from PIL import Image
 from offnormal.errors import ConfigError, VideoError
 from offnormal.sources.camera import Camera
 from offnormal.sources.live_reader import CameraOptions
-from offnormal.sources.watched_folder import WatchedFolder, Watching
+from offnormal.sources.watched_folder import FolderWatchOptions, WatchedFolder
 
 LONG_S = 20
 FILL = """
@@ -36,79 +36,81 @@ def save(path, value=0):
     return path
 
 
-def gather(folder, count, how=None, pause=0.4):
-    """The first `count` pictures of a folder, and what comes within `pause` seconds after them."""
-    stop, found, until = threading.Event(), [], time.monotonic() + LONG_S
+def gather(folder, count, options=None, pause=0.4):
+    """Return the first `count` images of a folder, and those within `pause` seconds after them."""
+    stop, yielded, deadline_s = threading.Event(), [], time.monotonic() + LONG_S
     watched = (
         folder
         if isinstance(folder, WatchedFolder)
-        else WatchedFolder(folder, how or Watching(poll_s=0.02, settle_s=0.1))
+        else WatchedFolder(folder, options or FolderWatchOptions(poll_s=0.02, settle_s=0.1))
     )
 
     def run():
-        for shot in watched.shots(stop):
-            found.append((shot.path.name, shot.image()))
+        for live_image in watched.images(stop):
+            yielded.append((live_image.path.name, live_image.image()))
 
     thread = threading.Thread(target=run)
     thread.start()
-    while len(found) < count and time.monotonic() < until:
+    while len(yielded) < count and time.monotonic() < deadline_s:
         time.sleep(0.01)
     time.sleep(pause)
     stop.set()
     thread.join()
-    return found
+    return yielded
 
 
-def names(found):
-    return [name for name, _ in found]
+def names(yielded):
+    return [name for name, _ in yielded]
 
 
-def test_pictures_that_another_program_writes_slowly_come_once_and_whole(tmp_path):
-    with Camera("line", str(tmp_path), CameraOptions(watching=Watching(poll_s=0.02, settle_s=0.1))) as camera:
-        camera.take(0.2)  # what lies there now is known
+def test_slowly_written_images_come_once_and_complete(tmp_path):
+    with Camera(
+        "line", str(tmp_path), CameraOptions(folder_watch=FolderWatchOptions(poll_s=0.02, settle_s=0.1))
+    ) as camera:
+        camera.take(0.2)  # files present now are known
         writer = subprocess.Popen([sys.executable, "-c", FILL, str(tmp_path), "0", "8"])
-        found = []
-        while len(found) < 8:
-            found.append(camera.take(LONG_S))
+        yielded = []
+        while len(yielded) < 8:
+            yielded.append(camera.take(LONG_S))
         writer.wait()
         assert camera.take(0.5) is None
-    assert [frame.path.name for frame in found] == [f"{number:03}.png" for number in range(8)]
-    for frame in found:
+    assert [frame.path.name for frame in yielded] == [f"{number:03}.png" for number in range(8)]
+    for frame in yielded:
         np.testing.assert_array_equal(frame.image, np.asarray(Image.open(frame.path)))
     assert (camera.status.dropped, camera.status.gaps) == (0, 0)
 
 
-def test_what_lies_there_at_the_start_is_for_those_who_ask(tmp_path):
+def test_existing_images_are_optional(tmp_path):
     for number in (10, 2, 1):
         save(tmp_path / f"{number}.png")
     assert gather(tmp_path, 0) == []
-    assert names(gather(tmp_path, 3, Watching(poll_s=0.02, settle_s=0.1, existing=True))) == [
+    assert names(gather(tmp_path, 3, FolderWatchOptions(poll_s=0.02, settle_s=0.1, existing=True))) == [
         "1.png",
         "2.png",
         "10.png",
     ]
 
 
-def test_half_a_picture_is_waited_for(tmp_path):
+def test_an_incomplete_image_is_waited_for(tmp_path):
     whole = save(tmp_path / "whole.png", 7).read_bytes()
     (tmp_path / "whole.png").unlink()
-    watched = WatchedFolder(tmp_path, Watching(poll_s=0.02, settle_s=0.1, existing=True))
+    watched = WatchedFolder(tmp_path, FolderWatchOptions(poll_s=0.02, settle_s=0.1, existing=True))
     (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
     assert gather(watched, 0) == []
     (tmp_path / "half.png").write_bytes(whole)
     assert [(name, int(image[0, 0, 0])) for name, image in gather(watched, 1)] == [("half.png", 7)]
 
 
-def test_what_never_becomes_a_picture_is_passed_over_with_one_warning(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("offnormal.sources.watched_folder._GIVEN_UP_S", 0.1)
-    (tmp_path / "bad.png").write_bytes(b"no picture")
+def test_an_unreadable_image_is_skipped_with_one_warning(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("offnormal.sources.watched_folder._GIVE_UP_S", 0.1)
+    (tmp_path / "bad.png").write_bytes(b"no image")
     save(tmp_path / "good.png")
-    assert names(gather(tmp_path, 1, Watching(poll_s=0.02, settle_s=0.1, existing=True))) == ["good.png"]
+    assert names(gather(tmp_path, 1, FolderWatchOptions(poll_s=0.02, settle_s=0.1, existing=True))) == ["good.png"]
     assert caplog.text.count("bad.png") == 1
 
 
-def test_a_picture_written_anew_is_another_one(tmp_path):
-    watched = WatchedFolder(tmp_path, Watching(poll_s=0.02, settle_s=0.1, existing=True))
+def test_an_overwritten_image_is_a_new_one(tmp_path):
+    watched = WatchedFolder(tmp_path, FolderWatchOptions(poll_s=0.02, settle_s=0.1, existing=True))
     save(tmp_path / "a.png", 1)
     assert names(gather(watched, 1)) == ["a.png"]
     time.sleep(0.02)
@@ -116,52 +118,54 @@ def test_a_picture_written_anew_is_another_one(tmp_path):
     assert [int(image[0, 0, 0]) for _, image in gather(watched, 1)] == [2]
 
 
-def test_a_restart_goes_on_where_it_was(tmp_path):
+def test_a_restart_continues_after_the_last_image(tmp_path):
     folder, memory = tmp_path / "line", tmp_path / "memory.jsonl"
     folder.mkdir()
-    how = Watching(poll_s=0.02, settle_s=0.1, existing=True, memory=memory)
+    options = FolderWatchOptions(poll_s=0.02, settle_s=0.1, existing=True, memory=memory)
     for number in range(3):
         save(folder / f"{number}.png")
-    assert len(gather(folder, 3, how)) == 3
+    assert len(gather(folder, 3, options)) == 3
     for number in range(3, 5):
         save(folder / f"{number} ä\u2028.png")
-    assert names(gather(folder, 2, how)) == ["3 ä\u2028.png", "4 ä\u2028.png"]
-    assert gather(folder, 0, how) == []
+    assert names(gather(folder, 2, options)) == ["3 ä\u2028.png", "4 ä\u2028.png"]
+    assert gather(folder, 0, options) == []
     (folder / "0.png").unlink()
     with memory.open("a") as file:
-        file.write('["5.png", 12')  # killed while it wrote
+        file.write('["5.png", 12')  # killed while writing
     save(folder / "5.png")
-    assert names(gather(folder, 1, how)) == ["5.png"]
+    assert names(gather(folder, 1, options)) == ["5.png"]
     assert "0.png" not in memory.read_text()
 
 
-def test_the_memory_does_not_grow_with_pictures_that_are_gone(tmp_path, monkeypatch):
-    monkeypatch.setattr("offnormal.sources.watched_folder._SPARE", 5)
+def test_the_memory_does_not_grow_with_deleted_images(tmp_path, monkeypatch):
+    monkeypatch.setattr("offnormal.sources.watched_folder._SPARE_LINES", 5)
     folder, memory = tmp_path / "line", tmp_path / "memory.jsonl"
     folder.mkdir()
-    how = Watching(poll_s=0.01, settle_s=0.02, existing=True, memory=memory)
-    shots = WatchedFolder(folder, how).shots(threading.Event())
-    most = 0
+    options = FolderWatchOptions(poll_s=0.01, settle_s=0.02, existing=True, memory=memory)
+    images = WatchedFolder(folder, options).images(threading.Event())
+    max_lines = 0
     for number in range(30):
         save(folder / f"{number}.png")
-        assert next(shots).path.name == f"{number}.png"
+        assert next(images).path.name == f"{number}.png"
         (folder / f"{number}.png").unlink()
-        most = max(most, len(memory.read_text().splitlines()))
-    assert most <= 9
+        max_lines = max(max_lines, len(memory.read_text().splitlines()))
+    assert max_lines <= 9
 
 
-def test_a_memory_that_is_something_else_is_refused(tmp_path):
+def test_a_memory_file_of_another_format_is_refused(tmp_path):
     memory = tmp_path / "notes.txt"
     memory.write_text("buy milk\n")
     with pytest.raises(ConfigError, match="remove it"):
-        next(WatchedFolder(tmp_path, Watching(memory=memory)).shots(threading.Event()))
+        next(WatchedFolder(tmp_path, FolderWatchOptions(memory=memory)).images(threading.Event()))
     assert memory.read_text() == "buy milk\n"
 
 
-def test_a_folder_that_goes_away_is_an_error_and_a_gap_and_comes_back(tmp_path):
+def test_a_missing_folder_is_a_gap_until_it_returns(tmp_path):
     folder = tmp_path / "share"
     folder.mkdir()
-    with Camera("line", str(folder), CameraOptions(watching=Watching(poll_s=0.02, settle_s=0.1))) as camera:
+    with Camera(
+        "line", str(folder), CameraOptions(folder_watch=FolderWatchOptions(poll_s=0.02, settle_s=0.1))
+    ) as camera:
         camera.take(0.2)
         save(folder / "1.png")
         assert camera.take(LONG_S).path.name == "1.png"
@@ -172,6 +176,6 @@ def test_a_folder_that_goes_away_is_an_error_and_a_gap_and_comes_back(tmp_path):
         assert camera.take(LONG_S).path.name == "2.png"
 
 
-def test_an_unreadable_folder_is_told(tmp_path):
+def test_an_unreadable_folder_is_an_error(tmp_path):
     with pytest.raises(VideoError, match="cannot be read"):
-        next(WatchedFolder(tmp_path / "none", Watching()).shots(threading.Event()))
+        next(WatchedFolder(tmp_path / "none", FolderWatchOptions()).images(threading.Event()))

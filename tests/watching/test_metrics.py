@@ -18,7 +18,7 @@ from tests.servers import free_port
 NAME = 'po"rch\\'
 STATUS = CameraStatus(
     name=NAME, address="rtsp://***@host/1", state="online", in_state_s=3, reason="", attempts=4, gaps=2, decoded=90,
-    given=80, dropped=7, frame_age_s=0.25, hanging=0,
+    delivered=80, dropped=7, frame_age_s=0.25, hung_readers=0,
 )  # fmt: skip
 
 

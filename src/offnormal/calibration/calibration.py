@@ -19,7 +19,7 @@ from offnormal.calibration.guarantee import (
     smallest_rate,
 )
 from offnormal.errors import CalibrationError
-from offnormal.sources.privacy import mask_of
+from offnormal.sources.privacy import parse_mask
 from offnormal.types import Mask, Rate, Verdict
 
 DEFAULT_RATE = 0.01
@@ -135,7 +135,7 @@ class Calibration:
             raise CalibrationError(f"calibration with keys {sorted(set(stored) ^ known)} missing or unknown")
         stored["rate"] = Rate(**stored["rate"])
         stored["interval"] = tuple(stored["interval"])
-        stored["mask"] = None if stored["mask"] is None else mask_of(stored["mask"])
+        stored["mask"] = None if stored["mask"] is None else parse_mask(stored["mask"])
         stored["scores"] = tuple(stored["scores"])
         calibration = cls(**stored)
         if calibration.id != identity:

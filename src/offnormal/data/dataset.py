@@ -119,8 +119,8 @@ def _list_files(path: Path) -> list[Path]:
 
 def _hash_file(path: Path) -> str:
     try:
-        if (idx_address := idx.address(path)) is not None:
-            return hashlib.sha256(idx.image(*idx_address).tobytes()).hexdigest()
+        if (idx_address := idx.parse_address(path)) is not None:
+            return hashlib.sha256(idx.read_image(*idx_address).tobytes()).hexdigest()
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ImageError):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from offnormal.errors import DataError, ImageError
 from offnormal.sources.image import open_image, open_mask, to_channels
-from offnormal.sources.privacy import paint_picture
+from offnormal.sources.privacy import paint_image
 from offnormal.types import InputSpec, Interpolation, Resize
 
 _FILTERS: dict[Interpolation, Image.Resampling] = {
@@ -115,7 +115,7 @@ def read_pixels(path: Path, spec: InputSpec) -> np.ndarray:
 def to_pixels(image: Image.Image, spec: InputSpec) -> np.ndarray:
     """Mask and resize an image: (C, H, W) uint8, or float32 in 0-1 if deep; ImageError for values out of range."""
     if spec.mask is not None:
-        image = paint_picture(image, spec.mask)
+        image = paint_image(image, spec.mask)
     pixels = np.asarray(resize(to_channels(image, spec.channels, bits=spec.bits), spec))
     if pixels.ndim == 2:
         return np.broadcast_to(

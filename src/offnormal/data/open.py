@@ -13,7 +13,7 @@ from offnormal.data.layouts.folder import are_nested, from_folders
 from offnormal.data.layouts.labeled import subfolders
 from offnormal.data.layouts.videos import from_videos
 from offnormal.errors import DataError
-from offnormal.sources.paths import as_written, images_in, is_video, videos_in
+from offnormal.sources.paths import images_in, is_video, to_local_path, videos_in
 from offnormal.types import Item
 
 _LAST = {"videos": 1, "folder": 2}  # layouts that fit nearly every folder are tried last, in this order
@@ -48,7 +48,7 @@ def open_datasets(
         return [_open_plain(normal, test, masks, layout).with_group_by(group_by)]
     if normal is not None or test is not None or masks is not None:
         raise DataError("--data with --normal, --test, or --masks: use --data alone, or only the other options")
-    data = as_written(data)
+    data = to_local_path(data)
     is_plain = category is None and not classes.names_classes and layout in (None, "videos")
     if is_plain and is_video(data) and data.is_file():
         return [from_videos(train=data).with_group_by(group_by)]
@@ -143,7 +143,7 @@ def _class_as_category(layout: Layout, data: Path, classes: ClassChoice, categor
 
 
 def _open_plain(normal: Path | None, test: Path | None, masks: Path | None, layout: str | None) -> Dataset:
-    normal, test = (None if p is None else as_written(p) for p in (normal, test))
+    normal, test = (None if p is None else to_local_path(p) for p in (normal, test))
     paths = [path for path in (normal, test) if path is not None]
     if layout != "videos" and not (paths and all(_contains_videos(path) for path in paths)):
         return from_folders(normal=normal, test=test, masks=masks)

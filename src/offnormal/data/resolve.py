@@ -16,13 +16,13 @@ from offnormal.errors import DataError, UsageError
 from offnormal.sources import idx
 from offnormal.sources.image import SUFFIXES
 from offnormal.sources.paths import (
-    as_written,
     glob_matches,
     images_in,
     is_frame_folder,
     is_image,
     is_video,
     natural_key,
+    to_local_path,
     videos_below,
     videos_in,
 )
@@ -78,7 +78,7 @@ def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
 
 def _match_paths(name: str) -> list[Path]:
     """Return the file or folder of this name; if there is none, the matches of the name as a glob."""
-    path = as_written(name)
+    path = to_local_path(name)
     return [path] if name and path.exists() else glob_matches(name)
 
 
@@ -96,13 +96,13 @@ def _deduplicate(paths: Iterable[Path]) -> list[Path]:
 def _resolve_images(name: str) -> list[Path]:
     if not name:
         raise DataError("empty name: no image; expected a file, folder, or glob (. is this folder)")
-    path = as_written(name)
+    path = to_local_path(name)
     expected = f"at least one image ({', '.join(sorted(SUFFIXES)[:6])}, ...)"
     if path.is_dir():
         images = images_in(path)
     elif path.exists():
-        images = idx.images_of(path) if not is_image(path) and idx.is_idx(path) else [path]
-    elif idx.address(path) is not None and path.parent.is_file():
+        images = idx.list_images(path) if not is_image(path) and idx.is_idx(path) else [path]
+    elif idx.parse_address(path) is not None and path.parent.is_file():
         images = [path]
     else:
         expected = "an existing file, folder, or glob with images"
@@ -181,7 +181,7 @@ def _resolve_as_videos(
 def _resolve_clips(names: Iterable[str], as_video: bool, known_classes: Collection[str]) -> list[Item]:
     clips: dict[str, Item] = {}
     for name in names:
-        path = as_written(name)
+        path = to_local_path(name)
         for clip in _clips_of_class_folders(path, known_classes) if path.is_dir() else ():
             clips.setdefault(os.path.abspath(clip.address), clip)  # noqa: PTH100 - links are different files
         if path.is_dir() and _contains_only_class_folders(path):

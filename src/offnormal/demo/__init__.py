@@ -1,7 +1,7 @@
-"""A small inspection dataset of synthetic pictures, for a first look at the program.
+"""A small inspection dataset of synthetic images, to try the program.
 
 The part is modeled as a surface (`part`), damaged (`damage`), lit, and photographed (`station`); `render` draws one
-picture and `tree` writes the set.
+image, and `tree` writes the dataset.
 """
 
 from __future__ import annotations

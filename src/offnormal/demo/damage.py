@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from offnormal.demo.noise import Field, halve, line_noise, mix, smooth_noise, smoothstep
-from offnormal.demo.part import BOLT_CHAMFER, BOLT_COUNT, bolt_holes, build, free_place
-from offnormal.demo.surface import Box, Film, Pose, Surface, Window
+from offnormal.demo.part import BOLT_CHAMFER, BOLT_COUNT, bolt_holes, build, draw_flat_point
+from offnormal.demo.surface import Box, Coating, Pose, Surface, Window
 
-_UNDRILLED = 0.3  # share of the missing pieces that are a bolt hole nobody drilled
-_STEP = 0.7  # of the path of a scratch, in pixels of the drawing grid
-_THINNEST = 0.6  # half width of a scratch, in pixels of the drawing grid
+_UNDRILLED = 0.3  # share of missing pieces that are an undrilled bolt hole
+_PATH_STEP = 0.7  # step along the path of a scratch, in pixels of the drawing grid
+_MIN_HALF_WIDTH = 0.6  # half width of a scratch, in pixels of the drawing grid
 _BURR = 1.35  # outer radius of the raised rim, in radii of the hole
-_FINEST = 1.2  # radius of a hole, in pixels of the drawing grid: less could fall between them
-_VISIBLE = 0.04  # the mask holds where a film takes at least this share of the light, in some color
-_ANGLES = 256  # around the middle of a bite, at which its outline is drawn
+_MIN_HOLE_RADIUS = 1.2  # in pixels of the drawing grid; a smaller hole could miss every pixel
+_MIN_VISIBLE = 0.04  # the mask covers pixels where the coating absorbs at least this share of some color
+_ANGLES = 256  # around the center of a bite, for its outline
 
 
 def make_part(
@@ -30,67 +30,67 @@ def make_part(
     defect: str | None,
     severity: float,
 ) -> tuple[Surface, npt.NDArray[np.bool_]]:
-    """The part, damaged if `defect` says so, and where, (size, size)."""
+    """Build the part, damaged if `defect` is set, and the mask of the damage (size, size)."""
     shape = (2 * size, 2 * size)
     if defect is None:
         return build(pose, shape, turning), np.zeros((size, size), dtype=np.bool_)
     if defect == "missing_piece" and damage.random() < _UNDRILLED:
         index = int(damage.integers(BOLT_COUNT))
         surface = build(pose, shape, turning, undrilled=index)
-        where = _undrilled_hole(surface, index)
+        mask = _undrilled_hole(surface, index)
     else:
         surface = build(pose, shape, turning)
         metal = surface.cover > 0
-        where = _DAMAGE[defect](surface, damage, severity) * metal
-    share = halve(where)
+        mask = _DAMAGE[defect](surface, damage, severity) * metal
+    share = halve(mask)
     return surface, share >= 0.25
 
 
 def _scratch(surface: Surface, rng: np.random.Generator, severity: float) -> Field:
-    """Cut one to three scratches into the surface; returns where, (H, W), 1 on a scratch and 0 elsewhere.
+    """Cut one to three scratches into the surface; return their mask (H, W), 1 on a scratch, else 0.
 
-    `severity` from 0 to 1 goes from a short hairline to a gouge about as long as the part's radius.
+    severity: 0 is a short hairline, 1 a gouge about as long as the part's radius.
     """
-    where = np.zeros_like(surface.cover)
+    mask = np.zeros_like(surface.cover)
     length = (0.13 + 0.75 * severity) * rng.uniform(0.8, 1.2)
     width = (0.0035 + 0.0080 * severity) * rng.uniform(0.85, 1.15)
     depth = 0.06 + 0.95 * severity
     heading, bend = rng.uniform(0, 2 * pi), rng.normal(0, 1.2)
-    x, y = free_place(surface.pose.turn, rng, 0.03)
-    _cut(surface, where, rng, _path(surface, rng, x, y, heading, bend, length), width, depth)
+    x, y = draw_flat_point(surface.pose.turn, rng, 0.03)
+    _cut(surface, mask, rng, _path(surface, rng, x, y, heading, bend, length), width, depth)
     for _ in range(rng.choice(3, p=(0.55, 0.30, 0.15))):
-        aside, ahead = rng.normal(0, 0.035), rng.normal(0, 0.1) * length
-        beside_x = x - aside * sin(heading) + ahead * cos(heading)
-        beside_y = y + aside * cos(heading) + ahead * sin(heading)
-        turned, shorter = heading + rng.normal(0, 0.05), length * rng.uniform(0.3, 0.8)
-        path = _path(surface, rng, beside_x, beside_y, turned, bend, shorter)
-        _cut(surface, where, rng, path, width * rng.uniform(0.6, 0.9), depth * rng.uniform(0.6, 1.0))
-    return where
+        aside, along = rng.normal(0, 0.035), rng.normal(0, 0.1) * length
+        path_x = x - aside * sin(heading) + along * cos(heading)
+        path_y = y + aside * cos(heading) + along * sin(heading)
+        path_heading, path_length = heading + rng.normal(0, 0.05), length * rng.uniform(0.3, 0.8)
+        path = _path(surface, rng, path_x, path_y, path_heading, bend, path_length)
+        _cut(surface, mask, rng, path, width * rng.uniform(0.6, 0.9), depth * rng.uniform(0.6, 1.0))
+    return mask
 
 
 def _path(
     surface: Surface, rng: np.random.Generator, x: float, y: float, heading: float, bend: float, length: float
 ) -> Field:
-    """A curve whose middle is (x, y), (n, 4): place in pixels of the grid and the unit vector across it.
+    """Draw a curve around (x, y) as (n, 4): position in grid pixels, and the unit normal.
 
-    `bend` is its curvature, in radians a radius; lengths are in radii.
+    bend: curvature in radians per radius. Lengths are in radii.
     """
     pose = surface.pose
-    count = max(8, int(length * pose.radius / _STEP))
+    count = max(8, int(length * pose.radius / _PATH_STEP))
     angle = heading + bend * (np.arange(count) / count - 0.5) * length + 0.03 * line_noise(rng, count, (count / 12,))
-    cols, rows = np.cumsum(np.cos(angle)) * _STEP, np.cumsum(np.sin(angle)) * _STEP
+    cols, rows = np.cumsum(np.cos(angle)) * _PATH_STEP, np.cumsum(np.sin(angle)) * _PATH_STEP
     cols += pose.x + x * pose.radius - cols[count // 2]
     rows += pose.y + y * pose.radius - rows[count // 2]
     return np.stack([cols, rows, -np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
 
 
-def _cut(surface: Surface, where: Field, rng: np.random.Generator, path: Field, width: float, depth: float) -> None:
-    """Cut a groove of half width `width` (radii) along the path and mark it in `where`."""
+def _cut(surface: Surface, mask: Field, rng: np.random.Generator, path: Field, width: float, depth: float) -> None:
+    """Cut a groove of half width `width` (radii) along the path and mark it in `mask`."""
     count = len(path)
     taper = np.sin(pi * (np.arange(count) + 0.5) / count) ** 0.5
     press = np.clip(1 + 0.35 * line_noise(rng, count, (count / 25 + 1, count / 8 + 1)), 0.35, 1.6)
-    half = np.maximum(width * surface.pose.radius * taper * press, _THINNEST).astype(np.float32)
-    box, owner = _nearest(path, int(1.6 * half.max()) + 1, where.shape)
+    half = np.maximum(width * surface.pose.radius * taper * press, _MIN_HALF_WIDTH).astype(np.float32)
+    box, owner = _nearest(path, int(1.6 * half.max()) + 1, mask.shape)
     rows, cols = np.nonzero(owner >= 0)
     nearest = path[owner[rows, cols]]
     strength = press.astype(np.float32)[owner[rows, cols]]
@@ -110,11 +110,11 @@ def _cut(surface: Surface, where: Field, rng: np.random.Generator, path: Field, 
 
     surface.bend(box, spread(flank * nearest[:, 2]), spread(flank * nearest[:, 3]))
     surface.rough[box] += spread(np.float32(2.5 * depth) * strength * profile)
-    np.maximum(where[box], spread((profile > 0).astype(np.float32)), out=where[box])
+    np.maximum(mask[box], spread((profile > 0).astype(np.float32)), out=mask[box])
 
 
 def _nearest(path: Field, reach: int, shape: tuple[int, ...]) -> tuple[Box, npt.NDArray[np.intp]]:
-    """The box round the path and, (h, w), which point of the path is nearest: -1 further than `reach` pixels."""
+    """Return the box around the path, and the nearest path point per pixel (h, w); -1 beyond `reach` pixels."""
     first = np.maximum(path[:, 1::-1].min(axis=0).astype(int) - reach, 0)
     last = np.minimum(path[:, 1::-1].max(axis=0).astype(int) + reach + 2, shape)
     box = slice(int(first[0]), max(first[0], last[0])), slice(int(first[1]), max(first[1], last[1]))
@@ -122,10 +122,10 @@ def _nearest(path: Field, reach: int, shape: tuple[int, ...]) -> tuple[Box, npt.
     offset = np.arange(-reach, reach + 1)
     cols = path[:, 0].round().astype(np.intp)[:, None, None] + offset[None, None, :]
     rows = path[:, 1].round().astype(np.intp)[:, None, None] + offset[None, :, None]
-    far = (cols - path[:, 0, None, None]) ** 2 + (rows - path[:, 1, None, None]) ** 2
-    farthest_first = np.argsort(-far, axis=None)  # so that the nearest point is written last
+    distance = (cols - path[:, 0, None, None]) ** 2 + (rows - path[:, 1, None, None]) ** 2
+    farthest_first = np.argsort(-distance, axis=None)  # the nearest point is written last
     point, row, col = (
-        np.broadcast_to(index, far.shape).ravel()[farthest_first]
+        np.broadcast_to(index, distance.shape).ravel()[farthest_first]
         for index in (np.arange(len(path))[:, None, None], rows - box[0].start, cols - box[1].start)
     )
     inside = (row >= 0) & (row < owner.shape[0]) & (col >= 0) & (col < owner.shape[1])
@@ -134,12 +134,12 @@ def _nearest(path: Field, reach: int, shape: tuple[int, ...]) -> tuple[Box, npt.
 
 
 def _hole(surface: Surface, rng: np.random.Generator, severity: float) -> Field:
-    """Sink a hole (or, by chance, an irregular pit) into a flat face; returns where, (H, W), 1 on it.
+    """Drill a hole (or, at random, an irregular pit) into a flat face; return its mask (H, W).
 
-    `severity` from 0 to 1 goes from a pin prick to more than half the width of a bolt hole.
+    severity: 0 is a pinhole, 1 more than half the width of a bolt hole.
     """
-    radius = max((0.008 + 0.042 * severity) * rng.uniform(0.9, 1.1), _FINEST / surface.pose.radius)
-    x, y = free_place(surface.pose.turn, rng, _BURR * radius + 0.01)
+    radius = max((0.008 + 0.042 * severity) * rng.uniform(0.9, 1.1), _MIN_HOLE_RADIUS / surface.pose.radius)
+    x, y = draw_flat_point(surface.pose.turn, rng, _BURR * radius + 0.01)
     window = surface.window(x, y, _BURR * radius + 0.02)
     box, rho = window.box, window.rho
     pore = rng.random() < 0.4
@@ -156,77 +156,77 @@ def _hole(surface: Surface, rng: np.random.Generator, severity: float) -> Field:
     floor = np.float32(0.90 - 0.87 * severity**0.7)
     mix(surface.reflect[box], floor * (1 + shape**2), inside)
     mix(surface.rough[box], 1.8, inside)
-    where = np.zeros_like(surface.cover)
-    where[box] = burr > 0.5
-    return where
+    mask = np.zeros_like(surface.cover)
+    mask[box] = burr > 0.5
+    return mask
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """What a thickness of 1 absorbs of red, green and blue; how cloudy the film is; how dark its edge dries."""
+class _StainType:
+    """A stain: absorption of red, green, and blue at thickness 1, cloudiness, and darkening of the dried edge."""
 
     absorption: tuple[float, float, float]
     cloud: float
-    dried: float
+    edge_darkening: float
 
 
-_KINDS = (
-    _Kind((0.85, 1.15, 1.70), cloud=0.12, dried=0.9),  # oil
-    _Kind((0.48, 1.12, 2.10), cloud=0.45, dried=0.1),  # rust
-    _Kind((1.15, 1.10, 1.02), cloud=0.30, dried=0.3),  # grease with swarf
+_STAIN_TYPES = (
+    _StainType((0.85, 1.15, 1.70), cloud=0.12, edge_darkening=0.9),  # oil
+    _StainType((0.48, 1.12, 2.10), cloud=0.45, edge_darkening=0.1),  # rust
+    _StainType((1.15, 1.10, 1.02), cloud=0.30, edge_darkening=0.3),  # grease with swarf
 )
 
 
 def _stain(surface: Surface, rng: np.random.Generator, severity: float) -> Field:
-    """Lay a film with a soft irregular edge on the part; returns where it shows, (H, W), 1 on it.
+    """Stain the part with a coating that has a soft irregular edge; return the mask of its visible area (H, W).
 
-    `severity` from 0 to 1 goes from a faint breath as big as a bolt hole to a dark patch of a third of the face.
+    severity: 0 is a faint spot the size of a bolt hole, 1 a dark patch over a third of the face.
     """
-    kind = _KINDS[rng.integers(len(_KINDS))]
+    stain_type = _STAIN_TYPES[rng.integers(len(_STAIN_TYPES))]
     reach = (0.07 + 0.20 * severity) * rng.uniform(0.85, 1.15)
     strength = np.float32((0.08 + 0.95 * severity**1.2) * rng.uniform(0.85, 1.15))
-    window = surface.window(*free_place(surface.pose.turn, rng, 0.03), 2.2 * reach)
+    window = surface.window(*draw_flat_point(surface.pose.turn, rng, 0.03), 2.2 * reach)
     box, shape = window.box, window.rho.shape
-    far = _puddle(window, rng, reach)
-    body = smoothstep(1.0, 1.0 - rng.uniform(0.10, 0.35), far)
-    ring = smoothstep(0.60, 0.92, far)
+    distance = _puddle(window, rng, reach)
+    body = smoothstep(1.0, 1.0 - rng.uniform(0.10, 0.35), distance)
+    ring = smoothstep(0.60, 0.92, distance)
     cloud = smooth_noise(rng, shape, 9) + np.float32(0.8) * smooth_noise(rng, shape, 32)
-    thickness = strength * body * (np.float32(0.75) + np.float32(kind.dried) * ring)
-    thickness *= np.clip(1 + np.float32(kind.cloud) * cloud, 0.2, 2.0) * (surface.cover[box] > 0)
-    surface.film = Film(np.zeros_like(surface.cover), kind.absorption)
-    surface.film.thickness[box] = thickness
+    thickness = strength * body * (np.float32(0.75) + np.float32(stain_type.edge_darkening) * ring)
+    thickness *= np.clip(1 + np.float32(stain_type.cloud) * cloud, 0.2, 2.0) * (surface.cover[box] > 0)
+    surface.coating = Coating(np.zeros_like(surface.cover), stain_type.absorption)
+    surface.coating.thickness[box] = thickness
     surface.rough[box] += np.float32(0.5) * np.minimum(thickness, 1)
-    where = np.zeros_like(surface.cover)
-    where[box] = 1 - np.exp(-thickness * np.float32(max(kind.absorption))) > _VISIBLE
-    return where
+    mask = np.zeros_like(surface.cover)
+    mask[box] = 1 - np.exp(-thickness * np.float32(max(stain_type.absorption))) > _MIN_VISIBLE
+    return mask
 
 
 def _puddle(window: Window, rng: np.random.Generator, reach: float) -> Field:
-    """How far out every pixel lies, (h, w), 1 at the film's ragged edge: one puddle and a few splashes."""
+    """Return the relative distance (h, w) of pixels, 1 at the ragged edge: one puddle and a few splashes."""
     lean, stretch = rng.uniform(0, pi), np.float32(rng.uniform(1.0, 1.5))
-    ahead = window.x * np.float32(cos(lean)) + window.y * np.float32(sin(lean))
+    along = window.x * np.float32(cos(lean)) + window.y * np.float32(sin(lean))
     aside = window.y * np.float32(cos(lean)) - window.x * np.float32(sin(lean))
-    far = np.sqrt((ahead / stretch) ** 2 + (aside * stretch) ** 2) / np.float32(reach)
+    distance = np.sqrt((along / stretch) ** 2 + (aside * stretch) ** 2) / np.float32(reach)
     for cells, strength in ((3, 0.22), (7, 0.16), (17, 0.07)):
-        far += np.float32(strength) * smooth_noise(rng, far.shape, cells)
+        distance += np.float32(strength) * smooth_noise(rng, distance.shape, cells)
     for _ in range(rng.integers(0, 6)):
         bearing, size = rng.uniform(0, 2 * pi), rng.uniform(0.06, 0.16) * reach
         out = rng.uniform(1.1, 1.7) * reach
         drop_x, drop_y = np.float32(out * cos(bearing)), np.float32(out * sin(bearing))
-        far = np.minimum(far, np.sqrt((window.x - drop_x) ** 2 + (window.y - drop_y) ** 2) / np.float32(size))
-    return np.asarray(far, dtype=np.float32)
+        distance = np.minimum(distance, np.sqrt((window.x - drop_x) ** 2 + (window.y - drop_y) ** 2) / np.float32(size))
+    return np.asarray(distance, dtype=np.float32)
 
 
 def _broken_rim(surface: Surface, rng: np.random.Generator, severity: float) -> Field:
-    """Break a chunk off the rim, so that the mat shows; returns where, (H, W), 1 on all that lies inside the bite.
+    """Break a chunk off the rim, so that the mat is visible; return the mask of the bite (H, W).
 
-    `severity` from 0 to 1 goes from a nick in the rim's chamfer to a bite that may reach into a bolt hole.
+    severity: 0 is a nick in the rim's chamfer, 1 a bite that may reach a bolt hole.
     """
     bite = (0.022 + 0.175 * severity) * rng.uniform(0.85, 1.15)
     curve = bite * rng.uniform(1.2, 2.6) + 0.03
     ledge = rng.uniform(0.012, 0.020) + 0.025 * severity
     bearing = rng.uniform(0, 2 * pi)
-    distance = 1 + curve - bite  # of the middle of the bite, a ragged circle of radius `curve`
+    distance = 1 + curve - bite  # distance of the center of the bite, a ragged circle of radius `curve`
     window = surface.window(distance * cos(bearing), distance * sin(bearing), 1.5 * curve + 2.5 * ledge)
     box = window.box
     ragged = 0.085 * line_noise(rng, _ANGLES, (9.0, 20.0)) + 0.012 * line_noise(rng, _ANGLES, (2.0,))
@@ -239,18 +239,18 @@ def _broken_rim(surface: Surface, rng: np.random.Generator, severity: float) -> 
     surface.tilt(box, -steep * window.x / window.rho, -steep * window.y / window.rho, broken)
     mix(surface.reflect[box], np.clip(np.float32(0.42) + np.float32(0.13) * grain, 0.1, 1), broken)
     mix(surface.rough[box], 3.0, broken)
-    where = np.zeros_like(surface.cover)
-    where[box] = broken > 0.5
+    mask = np.zeros_like(surface.cover)
+    mask[box] = broken > 0.5
     surface.cover[box] *= 1 - surface.edge(depth)
-    return where
+    return mask
 
 
 def _undrilled_hole(surface: Surface, index: int) -> Field:
-    """Where bolt hole `index` and its chamfer should be, (H, W), 1 there and 0 elsewhere."""
+    """Return the mask (H, W) of the area where bolt hole `index` and its chamfer should be."""
     window = surface.window(*bolt_holes(surface.pose.turn)[index], BOLT_CHAMFER + 0.02)
-    where = np.zeros_like(surface.cover)
-    where[window.box] = window.rho < BOLT_CHAMFER
-    return where
+    mask = np.zeros_like(surface.cover)
+    mask[window.box] = window.rho < BOLT_CHAMFER
+    return mask
 
 
 _DAMAGE: dict[str, Callable[[Surface, np.random.Generator, float], Field]] = {

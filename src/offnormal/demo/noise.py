@@ -1,4 +1,4 @@
-"""Random fields and soft steps that the drawn textures are made of."""
+"""Random fields and soft steps for drawing textures."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Field: TypeAlias = npt.NDArray[np.float32]
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: int) -> Field:
-    """Smooth noise, (H, W) for `shape`, about unit variance, its lumps `1 / cells` of the picture wide."""
+    """Draw smooth noise of `shape` (H, W), about unit variance, with features `1 / cells` of the image wide."""
     low = rng.standard_normal((cells, cells), dtype=np.float32)
     height, width = shape
     return np.asarray(Image.fromarray(low).resize((width, height), Image.Resampling.BICUBIC), dtype=np.float32)
 
 
 def line_noise(rng: np.random.Generator, length: int, widths: tuple[float, ...]) -> Field:
-    """Noise along a line, (length,), unit variance: white noise smoothed over each of `widths` samples, summed."""
+    """Draw noise (length,) of unit variance: the sum of white noise smoothed over each of `widths` samples."""
     total = np.zeros(length)
     for width in widths:
         reach = max(1, round(3 * width))
@@ -30,7 +30,7 @@ def line_noise(rng: np.random.Generator, length: int, widths: tuple[float, ...])
 
 
 def smoothstep(low: float, high: float, value: Field) -> Field:
-    """Rises from 0 at `low` to 1 at `high` without a corner; falls where `low` is above `high`.
+    """Rise smoothly from 0 at `low` to 1 at `high`; fall if `low` is above `high`.
 
     >>> smoothstep(2, 4, np.float32([1, 3, 5])).tolist()
     [0.0, 0.5, 1.0]
@@ -40,7 +40,7 @@ def smoothstep(low: float, high: float, value: Field) -> Field:
 
 
 def halve(field: Field) -> Field:
-    """Mean of every 2 x 2 block: (H, W) to (H / 2, W / 2), sides even.
+    """Average 2 x 2 blocks: (H, W) to (H / 2, W / 2), sides even.
 
     >>> halve(np.float32([[0, 4], [0, 0]])).tolist()
     [[1.0]]
@@ -49,10 +49,10 @@ def halve(field: Field) -> Field:
 
 
 def double(field: Field) -> Field:
-    """Every value as a block of 2 x 2: (H, W) to (2 H, 2 W)."""
+    """Repeat every value as a 2 x 2 block: (H, W) to (2 H, 2 W)."""
     return field.repeat(2, axis=0).repeat(2, axis=1)
 
 
 def mix(field: Field, value: Field | float, weight: Field) -> None:
-    """Move `field` toward `value` in place: not at all where `weight` is 0, wholly where it is 1."""
+    """Blend `field` with `value` in place: unchanged where `weight` is 0, replaced where it is 1."""
     field += weight * (value - field)

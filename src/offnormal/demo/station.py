@@ -1,4 +1,4 @@
-"""The inspection station: lamps above a dark mat, and the camera that makes an 8-bit photograph of their light."""
+"""The inspection station: lamps above a dark mat, and a camera that takes 8-bit photographs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from offnormal.demo.noise import Field, halve, smooth_noise, smoothstep
 from offnormal.demo.part import BORE
 from offnormal.demo.surface import Box, Surface, halved
 
-_SPREAD = 0.10  # tilt by which the view of a near camera differs between the part's center and its rim
+_SPREAD = 0.10  # difference in tilt between the part's center and rim as viewed by a near camera
 _LINT = 40  # specks of dust on the mat
-_SHADOW = 0.055  # how far the part's shadow falls, in radii
+_SHADOW = 0.055  # length of the part's shadow, in radii
 
 
 @dataclass(frozen=True)
 class Lamp:
-    """A lamp whose mirror image the camera sees in metal tilted by `lean` toward `azimuth` (radians).
+    """A lamp that metal tilted by `lean` toward `azimuth` (radians) reflects into the camera.
 
-    `along` and `across` are the widths of that reflection along and across the machining marks, as tilts;
-    `color` is its linear red, green and blue.
+    along, across: widths of that reflection along and across the machining marks, as tilts. color: linear red, green,
+    and blue.
     """
 
     azimuth: float
@@ -34,14 +34,14 @@ class Lamp:
 
 @dataclass(frozen=True)
 class Lighting:
-    """All lamps, the first of which casts the shadow, and the light of the room (linear red, green, blue)."""
+    """All lamps (the first casts the shadow) and the ambient light of the room (linear red, green, blue)."""
 
     lamps: tuple[Lamp, ...]
     room: tuple[float, float, float]
 
 
 def draw_lighting(rng: np.random.Generator) -> Lighting:
-    """The light of one photograph: lamps that were nudged, that age, and that warm up."""
+    """Draw the lighting of one photograph: lamps vary in position, age, and temperature."""
     warmth = rng.normal(0, 0.018)
     azimuth = rng.normal(-2.2, 0.13)
 
@@ -60,7 +60,7 @@ def draw_lighting(rng: np.random.Generator) -> Lighting:
 
 
 def light_part(surface: Surface, lighting: Lighting) -> Field:
-    """Linear light from the metal, (3, H, W) at half the drawing grid; black where there is none."""
+    """Compute linear light from the metal, (3, H, W) at half the drawing grid; black outside it."""
     height, width = surface.cover.shape
     colors = [_column(lamp.color) for lamp in lighting.lamps] + [_column(lighting.room)]
     light = np.zeros((3, height // 2, width // 2), dtype=np.float32)
@@ -68,21 +68,21 @@ def light_part(surface: Surface, lighting: Lighting) -> Field:
         rows, cols = halved(box)
         for lobe, color in zip(_reflections(surface, box, lighting.lamps), colors, strict=True):
             light[:, rows, cols] += halve(lobe) * color
-        if surface.film is not None:
-            light[:, rows, cols] *= np.exp(-halve(surface.film.thickness[box]) * _column(surface.film.absorption))
+        if surface.coating is not None:
+            light[:, rows, cols] *= np.exp(-halve(surface.coating.thickness[box]) * _column(surface.coating.absorption))
     return light
 
 
 def _column(color: tuple[float, float, float]) -> Field:
-    """A color, (3, 1, 1), to go with pictures, (3, H, W)."""
+    """Reshape a color to (3, 1, 1), for images (3, H, W)."""
     return np.array(color, dtype=np.float32)[:, None, None]
 
 
 def _reflections(surface: Surface, at: Box, lamps: tuple[Lamp, ...]) -> list[Field]:
-    """What a box reflects of each lamp and, last, of the room, each (h, w).
+    """Compute the reflection of each lamp and, last, of the room in a box, each (h, w).
 
     A lobe is anisotropic and, in the tilt, a generalized Trowbridge-Reitz distribution of exponent 1.5 (Burley
-    2012, "Physically-Based Shading at Disney"), whose long tails suit the marks of worn tools.
+    2012, "Physically-Based Shading at Disney"); its long tails suit the marks of worn tools.
     """
     distance, cosine, sine = surface.polar(at)
     weight = surface.cover[at] * surface.reflect[at]
@@ -100,19 +100,19 @@ def _reflections(surface: Surface, at: Box, lamps: tuple[Lamp, ...]) -> list[Fie
 
 
 def light_mat(surface: Surface, lighting: Lighting, rng: np.random.Generator) -> Field:
-    """Linear light from the mat, (3, H, W) at half the drawing grid: green ribbed belt in the part's shadow."""
+    """Compute linear light from the mat, (3, H, W) at half the drawing grid: a green ribbed belt with the shadow."""
     pose, lamp = surface.pose, lighting.lamps[0]
     height, width = surface.cover.shape[0] // 2, surface.cover.shape[1] // 2
     x = (2 * np.arange(width, dtype=np.float32)[None, :] + np.float32(0.5 - pose.x)) / np.float32(pose.radius)
     y = (2 * np.arange(height, dtype=np.float32)[:, None] + np.float32(0.5 - pose.y)) / np.float32(pose.radius)
     toward_x, toward_y = np.float32(cos(lamp.azimuth)), np.float32(sin(lamp.azimuth))
 
-    def seen_from(shift: float) -> Field:
+    def distance_at(shift: float) -> Field:
         return np.sqrt((x + np.float32(shift) * toward_x) ** 2 + (y + np.float32(shift) * toward_y) ** 2)
 
-    lit = np.float32(0.20) + np.float32(0.25) * smoothstep(0.80, 0.92, seen_from(0.0))
-    lit += (1 - lit) * smoothstep(0.94, 1.13, seen_from(_SHADOW))
-    lit += np.float32(0.5) * smoothstep(BORE + 0.02, BORE - 0.07, seen_from(2 * _SHADOW))
+    lit = np.float32(0.20) + np.float32(0.25) * smoothstep(0.80, 0.92, distance_at(0.0))
+    lit += (1 - lit) * smoothstep(0.94, 1.13, distance_at(_SHADOW))
+    lit += np.float32(0.5) * smoothstep(BORE + 0.02, BORE - 0.07, distance_at(2 * _SHADOW))
     lit *= 1 + np.float32(0.10) * (x * toward_x + y * toward_y)
     phase = rng.uniform(0, 2 * pi, 2).astype(np.float32)
     pitch = np.float32(2 * pi / 0.043)
@@ -125,15 +125,15 @@ def light_mat(surface: Surface, lighting: Lighting, rng: np.random.Generator) ->
     return np.asarray(level * _column((0.55, 1.00, 1.02)), dtype=np.float32)
 
 
-_LEVELS = 16384  # of linear light: a step in the shadows stays below one of the 8-bit picture
+_LEVELS = 16384  # number of linear light levels: finer than 8-bit steps, even in shadows
 
 
 @dataclass(frozen=True)
 class Camera:
     """Settings of one photograph.
 
-    `exposure` is a factor; `vignette` the share of light lost in the corners; `softness` the share of a pixel's
-    light that the lens spills to each neighbor; `noise` a factor on the sensor's noise.
+    exposure: a factor. vignette: share of light lost in the corners. softness: share of a pixel's light that the lens
+    spreads to each neighbor. noise: a factor on the sensor noise.
     """
 
     exposure: float
@@ -143,7 +143,7 @@ class Camera:
 
 
 def draw_camera(rng: np.random.Generator) -> Camera:
-    """The settings of one photograph, which drift a little from shot to shot."""
+    """Draw the settings of one photograph, with small variations."""
     return Camera(
         exposure=float(np.exp(rng.normal(0, 0.045))),
         vignette=rng.uniform(0.14, 0.24),
@@ -153,9 +153,9 @@ def draw_camera(rng: np.random.Generator) -> Camera:
 
 
 def photograph(light: Field, camera: Camera, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """The picture, (H, W, 3) uint8, that the camera makes of linear light, (3, H, W), nominal white 1.
+    """Convert linear light (3, H, W), nominal white 1, to a photograph (H, W, 3) uint8.
 
-    The exposure does not depend on what is seen, and nothing spreads by more than one pixel.
+    The exposure does not depend on the scene, and light spreads by one pixel at most.
     """
     _, height, width = light.shape
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
@@ -163,7 +163,7 @@ def photograph(light: Field, camera: Camera, rng: np.random.Generator) -> npt.ND
     lens = np.float32(camera.exposure) * (1 - np.float32(camera.vignette / 2) * (x * x + y * y))
     light = _soften(light, camera.softness)
     light *= lens
-    # Color noise comes in blocks of 2 x 2, as JPEG stores color; shot noise grows with the root of the light.
+    # Color noise has blocks of 2 x 2, like color in JPEG; shot noise grows with the square root of the light.
     blocks = rng.standard_normal((3, (height + 1) // 2, (width + 1) // 2), dtype=np.float32)
     noise = (np.float32(0.3) * blocks).repeat(2, axis=1)[:, :height].repeat(2, axis=2)[:, :, :width]
     noise += rng.standard_normal((height, width), dtype=np.float32)
@@ -176,7 +176,7 @@ def photograph(light: Field, camera: Camera, rng: np.random.Generator) -> npt.ND
 
 
 def _tone_curve() -> npt.NDArray[np.uint8]:
-    """The 8-bit value of every linear level, (_LEVELS,), whose middle is nominal white.
+    """Return the 8-bit value of every linear level (_LEVELS,); nominal white is in the middle.
 
     A gamma of 2.2 with a shoulder, so that highlights keep their shape up to twice nominal white.
     """
@@ -185,9 +185,9 @@ def _tone_curve() -> npt.NDArray[np.uint8]:
     return np.asarray(255 * np.minimum(rolled, 1) ** (1 / 2.2) + 0.5).clip(0, 255).astype(np.uint8)
 
 
-def _soften(picture: Field, side: float) -> Field:
+def _soften(image: Field, side: float) -> Field:
     """Blur (C, H, W) with the kernel (side, 1 - 2 side, side) in both directions; borders repeat."""
-    edge = np.pad(picture, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    edge = np.pad(image, ((0, 0), (1, 1), (1, 1)), mode="edge")
     mid, out = np.float32(1 - 2 * side), np.float32(side)
     rows = edge[:, 1:-1] * mid + (edge[:, :-2] + edge[:, 2:]) * out
     return np.asarray(rows[..., 1:-1] * mid + (rows[..., :-2] + rows[..., 2:]) * out)

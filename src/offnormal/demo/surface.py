@@ -1,4 +1,4 @@
-"""The surface of a part as the lamps see it: what is metal, how it is tilted, how well it reflects."""
+"""The surface of a part: where it is metal, its tilt, and its reflectance."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 
 from offnormal.demo.noise import Field, mix
 
-Box: TypeAlias = tuple[slice, slice]  # rows and columns of a picture
+Box: TypeAlias = tuple[slice, slice]  # rows and columns of an image
 
 _STRIP = 32  # rows
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a part lies: center and outer radius in pixels of the drawing grid, turn in radians."""
+    """The pose of a part: center and outer radius in pixels of the drawing grid, turn in radians."""
 
     x: float
     y: float
@@ -26,11 +26,11 @@ class Pose:
 
 
 @dataclass(frozen=True)
-class Film:
-    """A liquid or rust that lies on the part.
+class Coating:
+    """A layer of liquid or rust on the part.
 
-    `thickness` is (H, W) over the drawing grid, 0 where clean; `absorption` is what a thickness of 1 takes from
-    red, green and blue, as exponents.
+    thickness: (H, W) over the drawing grid, 0 where clean. absorption: of red, green, and blue at thickness 1, as
+    exponents.
     """
 
     thickness: Field
@@ -39,10 +39,9 @@ class Film:
 
 @dataclass(frozen=True)
 class Window:
-    """A rectangle of the drawing grid, `box`, with coordinates from a point of the part.
+    """A rectangle `box` of the drawing grid, with coordinates relative to a point of the part.
 
-    `x` is (1, w) and `y` is (h, 1), in radii of the part along the picture's axes; `rho` is (h, w), the distance
-    from the point.
+    x: (1, w) and y: (h, 1), in radii of the part along the image's axes. rho: (h, w), distance from the point.
     """
 
     box: Box
@@ -53,11 +52,11 @@ class Window:
 
 @dataclass
 class Surface:
-    """Fields over the drawing grid, (H, W) float32 with even sides, filled in near the part only.
+    """Fields over the drawing grid, (H, W) float32 with even sides, filled only near the part.
 
-    `cover` is 1 on metal and 0 where the mat is seen; `slope_r` and `slope_t` tilt the surface's normal outwards
-    and along the machining marks, which run round the center; `reflect` is the share of light that comes back;
-    `rough` widens the reflections (1 on turned metal).
+    cover: 1 on metal, 0 on the mat. slope_r, slope_t: tilt of the surface normal outward and along the machining
+    marks, which run around the center. reflect: share of reflected light. rough: widens the reflections (1 on turned
+    metal).
     """
 
     pose: Pose
@@ -66,17 +65,17 @@ class Surface:
     slope_t: Field
     reflect: Field
     rough: Field
-    film: Film | None = None
+    coating: Coating | None = None
 
     @classmethod
     def empty(cls, pose: Pose, shape: tuple[int, int]) -> Surface:
-        """A grid of `shape` (H, W) without any metal."""
+        """Create a grid of `shape` (H, W) without metal."""
         fields = np.zeros((5, *shape), dtype=np.float32)  # one block gets huge pages, which saves milliseconds
         fields[4] = 1
         return cls(pose, *fields)
 
     def strips(self) -> Iterator[Box]:
-        """Boxes that together hold the part, with even sides, small enough to stay in the processor's cache."""
+        """Yield boxes that together cover the part, with even sides, small enough for the processor's cache."""
         height, width = self.cover.shape
         reach = 1.02 * self.pose.radius
         cols, _ = _span(self.pose.x, reach, width)
@@ -87,7 +86,7 @@ class Surface:
             yield slice(top, min(top + _STRIP, last)), even
 
     def polar(self, box: Box) -> tuple[Field, Field, Field]:
-        """Distance from the part's center in radii, and cosine and sine of the way outwards; each (h, w)."""
+        """Return distance from the center in radii, and cosine and sine of the outward direction; each (h, w)."""
         rows, cols = box
         radius = np.float32(self.pose.radius)
         x = (np.arange(cols.start, cols.stop, dtype=np.float32)[None, :] - np.float32(self.pose.x)) / radius
@@ -96,7 +95,7 @@ class Surface:
         return distance, x / distance, y / distance
 
     def window(self, x: float, y: float, reach: float) -> Window:
-        """The rectangle within `reach` of the point (x, y), all in radii from the part's center."""
+        """Return the rectangle within `reach` of the point (x, y), in radii from the part's center."""
         height, width = self.cover.shape
         radius = self.pose.radius
         cols, xs = _span(self.pose.x + x * radius, reach * radius, width)
@@ -105,31 +104,31 @@ class Surface:
         return Window((rows, cols), across, down, np.sqrt(across * across + down * down) + np.float32(1e-5))
 
     def edge(self, signed: Field) -> Field:
-        """1 where `signed` (radii) is positive and 0 where negative, softened over one pixel of the grid."""
+        """Return 1 where `signed` (radii) is positive and 0 where negative, softened over one pixel of the grid."""
         soft = signed * np.float32(self.pose.radius) + np.float32(0.5)
         return np.asarray(np.clip(soft, 0.0, 1.0), dtype=np.float32)
 
     def tilt(self, box: Box, slope_x: Field, slope_y: Field, weight: Field) -> None:
-        """Turn a rectangle toward a tilt given along the picture's axes; `weight` 1 replaces what was there."""
+        """Blend the tilt of a rectangle with one along the image's axes; `weight` 1 replaces it."""
         _, cos, sin = self.polar(box)
         mix(self.slope_r[box], cos * slope_x + sin * slope_y, weight)
         mix(self.slope_t[box], cos * slope_y - sin * slope_x, weight)
 
     def bend(self, box: Box, slope_x: Field, slope_y: Field) -> None:
-        """Add a tilt given along the picture's axes to what a rectangle has."""
+        """Add a tilt along the image's axes to that of a rectangle."""
         _, cos, sin = self.polar(box)
         self.slope_r[box] += cos * slope_x + sin * slope_y
         self.slope_t[box] += cos * slope_y - sin * slope_x
 
 
 def halved(box: Box) -> Box:
-    """The same box, of even sides, in a picture of half the size."""
+    """Return the same box, with even sides, in an image of half the size."""
     rows, cols = box
     return slice(rows.start // 2, rows.stop // 2), slice(cols.start // 2, cols.stop // 2)
 
 
 def _span(center: float, half: float, length: int) -> tuple[slice, Field]:
-    """The pixels within `half` of `center` on one axis, and their offsets from it."""
+    """Return the pixels within `half` of `center` on one axis, and their offsets from it."""
     first = min(max(0, int(center - half)), length)
     last = max(min(length, int(center + half) + 2), first)
     return slice(first, last), np.arange(first, last, dtype=np.float32) - np.float32(center)

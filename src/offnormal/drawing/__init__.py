@@ -1,1 +1,1 @@
-"""What is drawn: heat maps, plots, and text on images, for reports, recordings, and terminals."""
+"""Drawing of heat maps, plots, and text for reports, recordings, and terminals."""

@@ -1,4 +1,4 @@
-"""Matplotlib figures that become part of a page: its colors and letters, light or dark, and no link to anywhere."""
+"""Matplotlib figures as inline SVG: colors and fonts follow the page, light or dark, without external links."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Colors of the light page by name; in the SVG each becomes the page's variable of that name, which dark pages set
-# anew. Blue and vermilion are told apart by the color-blind and in gray (Okabe and Ito, 2008, darkened for text).
+# Colors of the light page by name; in the SVG each becomes the page variable of that name, which dark pages override.
+# Blue and vermilion are distinguishable for the color-blind and in grayscale (Okabe and Ito, 2008, darkened for text).
 COLORS = {
     "ink": "#1b2330",
     "muted": "#667085",
@@ -21,20 +21,20 @@ COLORS = {
     "anomalous": "#cf4f22",
     "unknown": "#6b6f82",
 }
-# Of several runs or classes, from the same palette; style.css of the report sets them anew on dark pages.
+# Colors of runs or classes, from the same palette; the report's style.css overrides them on dark pages.
 RUN_COLORS = ("#0066a8", "#c24a12", "#00835c", "#a8478a", "#8a6a00", "#4b4fc4", "#b3243f", "#4f6b18", "#3d4654")
-_LETTERS = 11  # pixels at the figure's own width
+_FONT_SIZE = 11  # pixels at the original width of the figure
 _OUTER = re.compile(r"<svg .*?>", re.DOTALL)
 _UNUSED = re.compile(r"<metadata>.*?</metadata>|<style type=\"text/css\">.*?</style>|<defs>\s*</defs>", re.DOTALL)
 _FAMILY = re.compile(r" ?font-family: [^;\"]*;?")
 _TAG = re.compile(r"<[^>]*>")
 _LONG_DECIMALS = re.compile(r"(\.\d\d)\d+")
 _ID = re.compile(r' id="([^"]*)"')
-_STILL = re.compile(r' transform="rotate\(-0 [^)]*\)"')
+_NULL_ROTATION = re.compile(r' transform="rotate\(-0 [^)]*\)"')
 
 
 def new_axes(width: int, height: int, *, x: str, y: str) -> tuple[Figure, Axes]:
-    """A figure of width x height pixels with one plot area in the report's style, its axes named `x` and `y`."""
+    """Create a figure (width, height in pixels) with one plot area in the style of the report; x, y: axis labels."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -42,9 +42,9 @@ def new_axes(width: int, height: int, *, x: str, y: str) -> tuple[Figure, Axes]:
     FigureCanvasSVG(figure)
     left, right, top, bottom = 46 / width, 1 - 12 / width, 1 - 20 / height, 42 / height
     axes = figure.add_axes((left, bottom, right - left, top - bottom), facecolor="none")
-    axes.set_xlabel(x, fontsize=_LETTERS, color=COLORS["muted"], labelpad=6)
-    axes.set_ylabel(y, fontsize=_LETTERS, color=COLORS["muted"], labelpad=6)
-    axes.tick_params(which="both", left=False, bottom=False, labelsize=_LETTERS, labelcolor=COLORS["muted"])
+    axes.set_xlabel(x, fontsize=_FONT_SIZE, color=COLORS["muted"], labelpad=6)
+    axes.set_ylabel(y, fontsize=_FONT_SIZE, color=COLORS["muted"], labelpad=6)
+    axes.tick_params(which="both", left=False, bottom=False, labelsize=_FONT_SIZE, labelcolor=COLORS["muted"])
     axes.grid(visible=True, color=COLORS["rule"], linewidth=0.8)
     axes.set_axisbelow(True)
     for side, spine in axes.spines.items():
@@ -54,8 +54,8 @@ def new_axes(width: int, height: int, *, x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def note(axes: Axes, x: float, y: float, text: str, *, color: str, ha: str = "left", va: str = "bottom") -> None:
-    """Write `text` beside the point (x, y) of the plot, in data units."""
+def annotate(axes: Axes, x: float, y: float, text: str, *, color: str, ha: str = "left", va: str = "bottom") -> None:
+    """Write `text` next to the point (x, y), in data units."""
     side = {"left": 5, "right": -5, "center": 0}[ha]
     axes.annotate(
         text,
@@ -64,7 +64,7 @@ def note(axes: Axes, x: float, y: float, text: str, *, color: str, ha: str = "le
         textcoords="offset points",
         ha=ha,
         va=va,
-        fontsize=_LETTERS,
+        fontsize=_FONT_SIZE,
         color=COLORS[color],
         parse_math=False,
         annotation_clip=False,
@@ -72,33 +72,33 @@ def note(axes: Axes, x: float, y: float, text: str, *, color: str, ha: str = "le
 
 
 def to_svg(figure: Figure, title: str) -> str:
-    """The figure as an <svg> element for an HTML page; `title` is read out to those who cannot see it.
+    """Convert the figure to an <svg> element for an HTML page; screen readers read `title`.
 
-    It scales with its surroundings, takes the page's font and colors, and names no outside address.
+    It scales with its container, inherits the page's font and colors, and has no external links.
     """
     import matplotlib
 
     width, height = (round(float(side) * 72) for side in figure.get_size_inches())
     buffer = io.StringIO()
-    salt = f"{title} {width}".encode("utf-8", "replace").decode()  # of names that may hold undecodable bytes
+    salt = f"{title} {width}".encode("utf-8", "replace").decode()  # names may contain undecodable bytes
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    drawn = buffer.getvalue()
-    opening = _OUTER.search(drawn)
-    drawn = _UNUSED.sub("", drawn[opening.end() :] if opening else drawn)
-    drawn = _STILL.sub("", _TAG.sub(_shorter, drawn)).replace("xlink:href", "href")
-    used = set(re.findall(r"#([\w.-]+)", drawn))
-    drawn = _ID.sub(lambda found: found[0] if found[1] in used else "", drawn)
+    svg = buffer.getvalue()
+    opening = _OUTER.search(svg)
+    svg = _UNUSED.sub("", svg[opening.end() :] if opening else svg)
+    svg = _NULL_ROTATION.sub("", _TAG.sub(_shorten_tag, svg)).replace("xlink:href", "href")
+    used = set(re.findall(r"#([\w.-]+)", svg))
+    svg = _ID.sub(lambda match: match[0] if match[1] in used else "", svg)
     for name, color in (COLORS | {f"run-{number}": color for number, color in enumerate(RUN_COLORS, 1)}).items():
-        drawn = drawn.replace(color, f"var(--{name}, {color})")
-    drawn = re.sub(r">\s+<", "><", re.sub(r"\s*\n\s*", " ", drawn))
-    return f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {width} {height}">{drawn.strip()}'
+        svg = svg.replace(color, f"var(--{name}, {color})")
+    svg = re.sub(r">\s+<", "><", re.sub(r"\s*\n\s*", " ", svg))
+    return f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {width} {height}">{svg.strip()}'
 
 
 def to_png(figure: Figure, title: str, lines: list[tuple[str, str, bool]]) -> bytes:
-    """The figure as a picture on white, twice its size in pixels, with its title and a legend above it.
+    """Render the figure on white at twice its size in pixels, with title and legend above it.
 
-    lines: name, color and whether it is dashed, of each line of the legend.
+    lines: name, color, and dashed flag of each line in the legend.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.lines import Line2D
@@ -113,11 +113,11 @@ def to_png(figure: Figure, title: str, lines: list[tuple[str, str, bool]]) -> by
         bbox_to_anchor=(0, 1.0),
         ncols=2,
         frameon=False,
-        fontsize=_LETTERS,
+        fontsize=_FONT_SIZE,
         labelcolor=COLORS["ink"],
         title=title,
         alignment="left",
-        title_fontproperties={"size": _LETTERS, "weight": "bold"},
+        title_fontproperties={"size": _FONT_SIZE, "weight": "bold"},
     )
     legend.get_title().set_color(COLORS["ink"])
     buffer = io.BytesIO()
@@ -125,6 +125,6 @@ def to_png(figure: Figure, title: str, lines: list[tuple[str, str, bool]]) -> by
     return buffer.getvalue()
 
 
-def _shorter(tag: re.Match[str]) -> str:
-    """A tag without its font and with two decimals a coordinate; what stands between tags is for people to read."""
+def _shorten_tag(tag: re.Match[str]) -> str:
+    """Remove the font of a tag and shorten its coordinates to two decimals; text between tags stays unchanged."""
     return _LONG_DECIMALS.sub(r"\1", _FAMILY.sub("", tag[0]))

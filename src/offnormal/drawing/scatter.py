@@ -1,4 +1,4 @@
-"""What a detector makes of clips, laid out on a plane: t-SNE of embeddings or latents, a color for each class."""
+"""Scatter plots of clips: t-SNE of their embeddings or latents, one color per class."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from numpy.typing import NDArray
 
 from offnormal.drawing.figure import RUN_COLORS, new_axes, to_svg
 
-LEAST = 8  # clips below which neighbors say nothing
-MOST = 2000  # clips drawn
-_PERPLEXITY = 30.0  # of van der Maaten and Hinton, JMLR 9 (2008), who advise 5 to 50; fewer clips, less
-_FAINT = 0.35  # opacity of clips that were learned from or kept back
+MIN_CLIPS = 8  # clips; with fewer, neighborhoods mean nothing
+MAX_CLIPS = 2000  # maximum number of clips in a plot
+_PERPLEXITY = 30.0  # van der Maaten and Hinton, JMLR 9 (2008), recommend 5 to 50; lower for few clips
+_FAINT = 0.35  # opacity of training and calibration clips
 
 
 @dataclass(frozen=True, slots=True)
 class ClassKey:
-    """How the clips of a class are drawn."""
+    """Color and marker of a class."""
 
     action: str
-    number: int  # of the page's color variable --run-N
-    marker: Literal["o", "X"]  # circles for what is normal, crosses for what is not, so that no eye depends on colors
+    number: int  # N of the page's color variable --run-N
+    marker: Literal["o", "X"]  # circles for normal classes, crosses for anomalous ones, so that colors are not needed
 
 
 def class_keys(actions: Sequence[str], anomalous: Sequence[str]) -> list[ClassKey]:
-    """One for each class, normal ones first; of more than nine some share a color."""
+    """Assign color and marker to each class, normal ones first; more than nine classes share colors."""
     ordered = sorted(dict.fromkeys(actions), key=lambda action: action in anomalous)
     return [
         ClassKey(action, number % len(RUN_COLORS) + 1, "X" if action in anomalous else "o")
@@ -36,11 +36,11 @@ def class_keys(actions: Sequence[str], anomalous: Sequence[str]) -> list[ClassKe
 
 
 def project(vectors: np.ndarray, *, seed: int = 0) -> NDArray[np.float64] | None:
-    """Vectors (R, D) -> places (R, 2) by t-SNE; None for too few, or where all are the same.
+    """Project vectors (R, D) to positions (R, 2) by t-SNE; None if there are too few or all are equal.
 
-    Every dimension is brought to the same spread first, as detectors see it.
+    Every dimension is first scaled to the same standard deviation, as detectors do.
     """
-    if len(vectors) < LEAST:
+    if len(vectors) < MIN_CLIPS:
         return None
     values = np.asarray(vectors, dtype=np.float64)
     values = values[:, np.isfinite(values).all(0)]
@@ -53,25 +53,25 @@ def project(vectors: np.ndarray, *, seed: int = 0) -> NDArray[np.float64] | None
     values = values / values.std(0)
     perplexity = min(_PERPLEXITY, (len(values) - 1) / 3)
     init = "pca" if min(values.shape) > 1 else "random"
-    found = TSNE(perplexity=perplexity, init=init, random_state=seed).fit_transform(values.astype(np.float32))
-    return np.asarray(found, dtype=np.float64)
+    positions = TSNE(perplexity=perplexity, init=init, random_state=seed).fit_transform(values.astype(np.float32))
+    return np.asarray(positions, dtype=np.float64)
 
 
-def some(number: int) -> NDArray[np.int64]:
-    """At most `MOST` of so many clips, evenly spread."""
-    return np.unique(np.linspace(0, number - 1, min(number, MOST)).round().astype(np.int64))
+def spread_evenly(number: int) -> NDArray[np.int64]:
+    """Return at most `MAX_CLIPS` evenly spread indices below `number`."""
+    return np.unique(np.linspace(0, number - 1, min(number, MAX_CLIPS)).round().astype(np.int64))
 
 
 def scatter(
-    places: np.ndarray, actions: Sequence[str], tested: np.ndarray, keys: Sequence[ClassKey], title: str
+    positions: np.ndarray, actions: Sequence[str], is_tested: np.ndarray, keys: Sequence[ClassKey], title: str
 ) -> str:
-    """An <svg> of clips at places (R, 2); tested: (R,) bool, the others are drawn faintly."""
+    """Draw an <svg> of clips at positions (R, 2). is_tested: (R,) bool; other clips are drawn faintly."""
     figure, axes = new_axes(500, 400, x="", y="")
     names = np.asarray(actions, dtype=str)
     for key in keys:
         color = RUN_COLORS[key.number - 1]
-        for own, opacity in ((~tested, _FAINT), (tested, 1.0)):
-            x, y = places[own & (names == key.action)].T
+        for selected, opacity in ((~is_tested, _FAINT), (is_tested, 1.0)):
+            x, y = positions[selected & (names == key.action)].T
             axes.plot(x, y, key.marker, color=color, alpha=opacity, markersize=6, markeredgewidth=0, linestyle="none")
     axes.set(xticks=[], yticks=[])
     axes.grid(visible=False)

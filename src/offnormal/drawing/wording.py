@@ -1,4 +1,4 @@
-"""Numbers, times, and names as people read them; where there is no number, a dash."""
+"""Numbers, times, and names as text for people; a dash for a missing number."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NONE = "\N{EN DASH}"
 
 
 def metric(value: float | None) -> str:
-    """A metric in 0-1 with four decimals.
+    """Format a metric in 0-1 with four decimals.
 
     >>> metric(0.98533), metric(None)
     ('0.9853', '–')
@@ -23,12 +23,12 @@ def metric(value: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """A share in 0-1 with three decimals, as in scikit-learn's tables."""
+    """Format a share in 0-1 with three decimals, as in scikit-learn's tables."""
     return NONE if value is None else f"{value:.3f}"
 
 
 def score(value: float | None) -> str:
-    """A raw score or threshold with four significant digits, and never fewer than are known before the point.
+    """Format a raw score or threshold with four significant digits, and with all digits before the decimal point.
 
     >>> score(173.0), score(0.05), score(1234.0), score(56789.0)
     ('173.0', '0.05000', '1234', '56,789')
@@ -41,7 +41,7 @@ def score(value: float | None) -> str:
 
 
 def hundred(value: float | None) -> str:
-    """A number per 100 with as many decimals as its size deserves.
+    """Format a number per 100 with decimals that suit its size.
 
     >>> hundred(4.7619), hundred(0.123), hundred(0), hundred(30.93)
     ('4.8', '0.12', '0', '30.9')
@@ -54,7 +54,7 @@ def hundred(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A share in 0-1 in percent.
+    """Format a share in 0-1 in percent.
 
     >>> percent(0.0812), percent(None)
     ('8.1 %', '–')
@@ -63,7 +63,7 @@ def percent(value: float | None) -> str:
 
 
 def rate(value: float | None) -> str:
-    """A number per hour with as many digits as its size deserves.
+    """Format a number per hour with digits that suit its size.
 
     >>> rate(0.043), rate(4.21), rate(1234.4), rate(0)
     ('0.043', '4.2', '1,234', '0')
@@ -74,7 +74,7 @@ def rate(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A stretch of time in the unit that suits it.
+    """Format a duration in a suitable unit.
 
     >>> duration(0.24), duration(59.96), duration(150), duration(9000), duration(None)
     ('0.24 s', '60 s', '2.5 min', '2.5 h', '–')
@@ -86,13 +86,13 @@ def duration(seconds: float | None) -> str:
     return f"{value:.2g} {unit}" if value < 10 else f"{value:,.0f} {unit}"
 
 
-def interval(found: Share) -> str:
-    """The 95 % interval of a share, per 100."""
-    return f"{hundred(found.low)} to {hundred(found.high)}"
+def interval(value: Share) -> str:
+    """Format the 95 % interval of a share, per 100."""
+    return f"{hundred(value.low)} to {hundred(value.high)}"
 
 
 def count(number: int) -> str:
-    """A whole number.
+    """Format an integer.
 
     >>> count(12400)
     '12,400'
@@ -100,38 +100,38 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
-def counted(number: int, one: str, many: str) -> str:
-    """A number with its noun.
+def counted(number: int, singular: str, plural: str) -> str:
+    """Format a number with its noun in singular or plural.
 
     >>> counted(1, "image", "images"), counted(12400, "image", "images")
     ('1 image', '12,400 images')
     """
-    return f"{number:,} {one if number == 1 else many}"
+    return f"{number:,} {singular if number == 1 else plural}"
 
 
-def name_of(path: Path, root: Path) -> str:
-    """A file's name below the dataset's root, with slashes; the whole path where it is stored elsewhere.
+def display_name(path: Path, root: Path) -> str:
+    """Return a file's path relative to the dataset's root, with slashes; outside it, the whole path.
 
-    Undecodable bytes and control characters are written as replacement marks.
+    Undecodable bytes and control characters become replacement characters.
     """
-    shown = (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
-    return "".join("\ufffd" if unicodedata.category(letter) in ("Cs", "Cc") else letter for letter in shown)
+    name = (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+    return "".join("\ufffd" if unicodedata.category(letter) in ("Cs", "Cc") else letter for letter in name)
 
 
 def clock_text(seconds: float) -> str:
-    """Seconds as m:ss, or h:mm:ss from an hour on.
+    """Format seconds as m:ss, or h:mm:ss from an hour on.
 
     >>> clock_text(75), clock_text(3600), clock_text(-5)
     ('1:15', '1:00:00', '-0:05')
     """
-    minutes, rest = divmod(round(abs(seconds)), 60)
-    sign = "-" if seconds < 0 and (minutes or rest) else ""
+    minutes, remainder = divmod(round(abs(seconds)), 60)
+    sign = "-" if seconds < 0 and (minutes or remainder) else ""
     hours, minutes = divmod(minutes, 60)
-    return f"{sign}{hours}:{minutes:02}:{rest:02}" if hours else f"{sign}{minutes}:{rest:02}"
+    return f"{sign}{hours}:{minutes:02}:{remainder:02}" if hours else f"{sign}{minutes}:{remainder:02}"
 
 
 def clock_tenths(seconds: float) -> str:
-    """Seconds as m:ss.s, cut off and not rounded, so that a frame never shows a time to come.
+    """Format seconds as m:ss.s, truncated, so that a frame never shows a future time.
 
     >>> clock_tenths(75.29), clock_tenths(3600)
     ('1:15.2', '1:00:00.0')

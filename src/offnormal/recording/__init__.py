@@ -1,1 +1,1 @@
-"""What is kept of events: clips, snapshots, and heat maps on disk, for as long as they are wanted."""
+"""Recording of events: clips, snapshots, and heat maps on disk, and their retention."""

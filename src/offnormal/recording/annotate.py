@@ -1,4 +1,4 @@
-"""A video with what a detector made of it: heat map, verdict and running score, as H.264 that a browser plays."""
+"""Annotated videos: heat map, verdict, and running score, as H.264 that browsers play."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from offnormal.drawing.score_panel import ALARM, GROUND, ScorePanel
 from offnormal.errors import DataError, UsageError
 from offnormal.recording.clips import Mp4File
 
-_LEAST_WIDTH = 480  # pixels: smaller pictures are enlarged by a whole factor, so that the words fit below
+_MIN_WIDTH = 480  # pixels; smaller images are enlarged by an integer factor, so that the text fits
 
 
 class AnnotatedVideo:
-    """An MP4 file that grows by one annotated frame after another and appears when the block ends well.
+    """Writes annotated frames to an MP4 file, which appears when the block succeeds.
 
-    fps: of the frames added without a time of their own. size: (H, W) of the pictures. threshold: of the score, for the
-    line in the chart. score_range: ends of the chart; None: what was seen so far. pixel_threshold: the heat map is
-    laid over only where the map is above it. map_range: ends of its colors, as of `drawing.overlay.scale_for`; None:
-    from half the pixel threshold to twice it.
+    fps: rate of frames that are added without a time. size: (H, W) of the images. threshold: of the score, the line in
+    the chart. score_range: ends of the chart; None: the range of scores so far. pixel_threshold: the heat map covers
+    only pixels above it. map_range: ends of the color scale, as from `drawing.overlay.scale_for`; None: from half the
+    pixel threshold to twice it.
 
         with AnnotatedVideo("out.mp4", fps=25, size=(360, 640), threshold=3.2, pixel_threshold=5.0) as video:
             video.add(image, score, map, anomalous)
 
-    Raises UsageError for settings that make no video, OffnormalError where the file cannot be written.
+    Raises UsageError for invalid settings, OffnormalError when the file cannot be written.
     """
 
     def __init__(
@@ -43,31 +43,31 @@ class AnnotatedVideo:
         map_range: tuple[float, float] | None = None,
     ) -> None:
         if not 0 < fps <= 1000 or min(size) < 1:
-            raise UsageError(f"annotated video of {size} at {fps:g} frames a second: both must be positive")
+            raise UsageError(f"annotated video of {size[0]}x{size[1]} at {fps:g} frames/s: expected positive values")
         for name, ends in (("score_range", score_range), ("map_range", map_range)):
             if ends is not None and not -math.inf < ends[0] < ends[1] < math.inf:
-                raise UsageError(f"{name} from {ends[0]:g} to {ends[1]:g}: expected low < high, both finite")
+                raise UsageError(f"{name} from {ends[0]:g} to {ends[1]:g}; expected low < high, both finite")
         self.path = Path(path)
         self._size = size
-        self._factor = max(1, math.ceil(_LEAST_WIDTH / size[1]))
-        self._picture = size[1] * self._factor, size[0] * self._factor  # (W, H) as shown
-        self._panel = ScorePanel(self._picture[0] + self._picture[0] % 2, fps, threshold, score_range)
+        self._factor = max(1, math.ceil(_MIN_WIDTH / size[1]))
+        self._image_size = size[1] * self._factor, size[0] * self._factor  # (W, H) as displayed
+        self._panel = ScorePanel(self._image_size[0] + self._image_size[0] % 2, fps, threshold, score_range)
         self._pixel_threshold = pixel_threshold
         self._map_range = map_range
         if map_range is None and pixel_threshold is not None:
-            size_of = abs(pixel_threshold) or 1.0
-            self._map_range = pixel_threshold - size_of / 2, pixel_threshold + size_of
-        height = self._picture[1] + self._panel.height
+            spread = abs(pixel_threshold) or 1.0
+            self._map_range = pixel_threshold - spread / 2, pixel_threshold + spread
+        height = self._image_size[1] + self._panel.height
         self._file = Mp4File(self.path, float(fps), (height + height % 2, self._panel.width))
 
     @property
     def frames(self) -> int:
-        """Frames written so far."""
+        """Number of frames written so far."""
         return self._file.frames
 
     @property
     def encoder(self) -> str:
-        """Which one writes it."""
+        """The name of the encoder."""
         return self._file.encoder
 
     def __enter__(self) -> AnnotatedVideo:
@@ -90,23 +90,22 @@ class AnnotatedVideo:
     ) -> None:
         """Write one more frame.
 
-        image: (H, W, 3) uint8 RGB; score: raw, None or NaN where there is none; map: (h, w) float of any size, which
-        lies over the whole picture; anomalous: the verdict, None: there is none; label: 1 anomalous, 0 normal; time_s:
-        when it is shown, later than the frame before (else it comes one frame after it), None: at the next tick of fps.
-        Raises DataError for another size, UsageError outside the `with` block, OffnormalError where it cannot be
-        written.
+        image: (H, W, 3) uint8 RGB. score: raw; None or NaN: none. map: (h, w) float of any size, covers the whole
+        image. anomalous: the verdict; None: none. label: 1 anomalous, 0 normal. time_s: display time; if not later
+        than the previous frame, or None, the frame follows one period of fps after it.
+        Raises DataError for another size, UsageError outside the `with` block, OffnormalError when writing fails.
         """
         if not self._file.is_open:
-            raise UsageError(f"{self.path}: frames are added inside its `with` block")
+            raise UsageError(f"{self.path}: not open; add frames inside the `with` block")
         if image.shape != (*self._size, 3) or image.dtype != np.uint8:
             raise DataError(
-                f"{self.path}: frame {self.frames} of shape {image.shape} and {image.dtype}, expected "
-                f"{(*self._size, 3)} and uint8: bring all frames to one size"
+                f"{self.path}: frame {self.frames} of shape {image.shape} and {image.dtype}; expected "
+                f"{(*self._size, 3)} and uint8: resize all frames to one size"
             )
-        seconds = self._file.shown_s(time_s)
-        self._file.add(self._drawn(image, score, map, anomalous, label, seconds), time_s)
+        seconds = self._file.display_time_s(time_s)
+        self._file.add(self._draw_frame(image, score, map, anomalous, label, seconds), time_s)
 
-    def _drawn(
+    def _draw_frame(
         self,
         image: np.ndarray,
         score: float | None,
@@ -115,32 +114,32 @@ class AnnotatedVideo:
         label: int | None,
         time_s: float,
     ) -> np.ndarray:
-        """The whole annotated frame (H', W', 3) uint8, both sides even."""
+        """Draw the annotated frame (H', W', 3) uint8, both sides even."""
         photo = Image.fromarray(image)
         if self._factor > 1:
-            photo = photo.resize(self._picture, Image.Resampling.BILINEAR)
+            photo = photo.resize(self._image_size, Image.Resampling.BILINEAR)
         if map is not None:
-            photo = self._heated(photo, map)
-        width, height = self._picture
+            photo = self._overlay_map(photo, map)
+        width, height = self._image_size
         if anomalous:
             line = max(4, min(width, height) // 80)
             ImageDraw.Draw(photo).rectangle((0, 0, width - 1, height - 1), outline=ALARM, width=line)
-        below = self._panel.height
-        canvas = np.empty((height + below + (height + below) % 2, self._panel.width, 3), np.uint8)
+        panel_height = self._panel.height
+        canvas = np.empty((height + panel_height + (height + panel_height) % 2, self._panel.width, 3), np.uint8)
         canvas[:] = GROUND
         canvas[:height, :width] = np.asarray(photo)
-        canvas[height : height + below] = self._panel.draw(time_s, score, anomalous, label)
+        canvas[height : height + panel_height] = self._panel.draw(time_s, score, anomalous, label)
         return canvas
 
-    def _heated(self, photo: Image.Image, map: np.ndarray) -> Image.Image:
-        """The picture under its heat map; below the pixel threshold, where there is one, it stays as it is."""
+    def _overlay_map(self, photo: Image.Image, map: np.ndarray) -> Image.Image:
+        """Overlay the heat map; pixels below the pixel threshold, if any, stay unchanged."""
         if self._map_range is None:
             raise UsageError(
-                f"{self.path}: a map without a scale for its colors: give pixel_threshold, or map_range from scale_for"
+                f"{self.path}: a map without a color scale; pass pixel_threshold, or map_range from scale_for"
             )
         if map.ndim != 2 or not map.size or not np.isfinite(map).all():
             raise DataError(
-                f"{self.path}: map of shape {map.shape} at frame {self.frames}: expected (h, w), all finite"
+                f"{self.path}: map of shape {map.shape} at frame {self.frames}; expected (h, w), all finite"
             )
         low, high = self._map_range
         return faint_overlay(photo, map, threshold=self._pixel_threshold, low=low, high=high)

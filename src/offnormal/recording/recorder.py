@@ -1,4 +1,4 @@
-"""Pictures and clips of one camera's events: from the frames that pass by to files, before the event is delivered."""
+"""The recorder: saves images and clips of a camera's events before the events are delivered."""
 
 from __future__ import annotations
 
@@ -21,73 +21,73 @@ from offnormal.data.images import restore_size
 from offnormal.drawing.overlay import overlay, scale_for
 from offnormal.events.machine import EventRules, Seconds
 from offnormal.files import new_file
-from offnormal.recording.clips import ClipRing, EventFrames, compressed
+from offnormal.recording.clips import ClipRing, EventFrames, encode_jpeg
 from offnormal.recording.retention import SWEEP_S, Retention
 from offnormal.types import Event, InputSpec
 
 log = logging.getLogger(__name__)
-_JOBS = 256  # that may wait to be written; beyond it pictures are left out, never events
-_BYTES = 4e9  # of frames that may wait to become clips
+_MAX_JOBS = 256  # maximum number of waiting jobs; beyond it, images are skipped, but never events
+_MAX_BYTES = 4e9  # maximum size of frames that wait for their clips
 _Job = Callable[[], None]
-_SLACK_S = 2.0  # kept before the pre-roll, for frames that come unevenly
-ANEW = "the program was started anew during the event, so there is no picture of it"
-_ORDER_S = 60.0  # that a closed event waits until its opening is delivered
-BUSY = "too many pictures were waiting to be written"
+_MARGIN_S = 2.0  # stored before the pre-roll, for uneven frames
+RESTARTED = "the program was restarted during the event, so there is no image"
+_OPENING_TIMEOUT_S = 60.0  # maximum wait of a closed event for the delivery of its opening
+QUEUE_FULL = "too many images were waiting to be written"
 
 
 class MediaWorker:
-    """Writes pictures and clips of all cameras, each kind one after the other in a thread of its own.
+    """Writes images and clips of all cameras, in one thread for images and one for clips.
 
-    People wait for pictures, which are quick; clips take longer, and old files are removed between them.
+    People wait for images, which are fast; clips take longer, and old files are removed between them.
     """
 
     def __init__(self, retention: Retention | None = None) -> None:
-        self._bytes = 0.0  # that wait to become clips
+        self._waiting_bytes = 0.0  # size of frames that wait for their clips
         self._lock = threading.Lock()
-        self._pictures = _Worker("pictures", None)
-        self._clips = _Worker("clips", retention)
+        self._image_worker = _Worker("images", None)
+        self._clip_worker = _Worker("clips", retention)
 
     def submit(self, job: _Job) -> bool:
-        """Write pictures later; whether there was room."""
-        return self._pictures.submit(job)
+        """Queue a job that writes images; return False if the queue is full."""
+        return self._image_worker.submit(job)
 
     def submit_clip(self, job: _Job, size: int) -> bool:
-        """Write a clip of frames of so many bytes later; whether there was room."""
+        """Queue a job that writes a clip from `size` bytes of frames; return False if there is no space."""
         with self._lock:
-            if self._bytes and self._bytes + size > _BYTES:
+            if self._waiting_bytes and self._waiting_bytes + size > _MAX_BYTES:
                 return False
-            self._bytes += size
+            self._waiting_bytes += size
 
-        def counted() -> None:
+        def counted_job() -> None:
             try:
                 job()
             finally:
-                self._freed(size)
+                self._release(size)
 
-        if self._clips.submit(counted):
+        if self._clip_worker.submit(counted_job):
             return True
-        self._freed(size)
+        self._release(size)
         return False
 
     def close(self, timeout_s: float) -> bool:
-        """Do what waits and end; whether that came about in time."""
-        end_s = time.monotonic() + timeout_s
-        workers = (self._pictures, self._clips)
+        """Finish all jobs and stop; return whether that succeeded in time."""
+        deadline_s = time.monotonic() + timeout_s
+        workers = (self._image_worker, self._clip_worker)
         for worker in workers:
-            worker.end(end_s)
-        return all(worker.joined(end_s) for worker in workers)
+            worker.end(deadline_s)
+        return all(worker.join(deadline_s) for worker in workers)
 
-    def _freed(self, size: int) -> None:
+    def _release(self, size: int) -> None:
         with self._lock:
-            self._bytes -= size
+            self._waiting_bytes -= size
 
 
 class _Worker:
-    """Does one job after the other in a thread of its own."""
+    """Runs jobs one after the other in its own thread."""
 
     def __init__(self, name: str, retention: Retention | None) -> None:
         self._retention = retention
-        self._jobs: queue.Queue[_Job | None] = queue.Queue(_JOBS)
+        self._jobs: queue.Queue[_Job | None] = queue.Queue(_MAX_JOBS)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -98,14 +98,14 @@ class _Worker:
             return False
         return True
 
-    def end(self, end_s: float) -> None:
+    def end(self, deadline_s: float) -> None:
         try:
-            self._jobs.put(None, timeout=max(0.0, end_s - time.monotonic()))
+            self._jobs.put(None, timeout=max(0.0, deadline_s - time.monotonic()))
         except queue.Full:
-            log.warning("%d %s are left unwritten", self._jobs.qsize(), self._thread.name)
+            log.warning("not written before exit: %d %s", self._jobs.qsize(), self._thread.name)
 
-    def joined(self, end_s: float) -> bool:
-        self._thread.join(max(0.0, end_s - time.monotonic()))
+    def join(self, deadline_s: float) -> bool:
+        self._thread.join(max(0.0, deadline_s - time.monotonic()))
         return not self._thread.is_alive()
 
     def _run(self) -> None:
@@ -113,32 +113,32 @@ class _Worker:
             try:
                 job = self._jobs.get(timeout=SWEEP_S)
             except queue.Empty:
-                job = _nothing
+                job = _do_nothing
             if job is None:
                 return
             try:
                 job()
-                if self._retention is not None and self._jobs.empty():  # nobody waits for a clip
-                    self._retention.look()
-            except Exception:  # the edge: one picture must not end the pictures of all others
-                log.exception("a picture could not be written, or an old one not removed")
+                if self._retention is not None and self._jobs.empty():  # no clip is waiting
+                    self._retention.sweep_if_due()
+            except Exception:  # a failed job must not stop the others
+                log.exception("an image or clip could not be written, or an old file not removed")
 
 
-def _nothing() -> None:
-    """What there is to do in quiet times."""
+def _do_nothing() -> None:
+    """The job for idle times."""
 
 
 class RecordOptions(VerbConfig):
-    """What is kept of an event."""
+    """What is recorded of an event."""
 
     pre_roll_s: Seconds = 5.0
     """Seconds in the clip before the event."""
     post_roll_s: Seconds = 5.0
     """Seconds in the clip after the event."""
     clips: bool = True
-    """Write clips; without, snapshot and heat map alone."""
+    """Write clips; if false, only snapshot and heat map."""
     longest: int | None = Field(default=1280, ge=64)
-    """Longer side of the clip in pixels, to which larger frames are shrunk."""
+    """Maximum of the clip's longer side in pixels; larger frames are downscaled."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,7 +153,7 @@ class PeakFrame:
 
 @dataclass(frozen=True, slots=True)
 class HeatScale:
-    """How maps become colors, the same for all pictures of one calibration (`drawing.overlay.scale_for`)."""
+    """The color scale of maps, the same for all images of one calibration (`drawing.overlay.scale_for`)."""
 
     spec: InputSpec
     pixel_threshold: float | None
@@ -162,13 +162,13 @@ class HeatScale:
 
 
 class EventDelivery(Protocol):
-    """Where events go once they have their files: the sinks' dispatcher."""
+    """Receives events with their files: the dispatcher of the sinks."""
 
     def send(self, event: Event) -> None:
-        """Deliver an event that opened or is over."""
+        """Deliver an opened or closed event."""
 
     def hold(self, event: Event) -> None:
-        """Make sure that a closed event is delivered even if the program ends before `send`, which is to follow."""
+        """Store a closed event so that it is delivered even if the program ends before `send`."""
 
 
 @dataclass(slots=True)
@@ -176,17 +176,17 @@ class _Active:
     frames: EventFrames
     peak: PeakFrame
     start_s: float
-    event: Event | None = None  # the closed one; None: still open
-    until_s: float = math.inf  # end of the post-roll
+    event: Event | None = None  # the closed event; None: still open
+    clip_end_s: float = math.inf  # end of the post-roll
     opening_sent: threading.Event = field(default_factory=threading.Event)
 
 
 class Recorder:
-    """Follows one camera beside its `CameraEvents`: every frame is pushed here first, every event handed on here.
+    """Records one camera next to its `CameraEvents`: push every frame here first, and pass every event on.
 
-    It gives events their pictures and hands them to the delivery: an opened one with the snapshot so far, a closed one
-    when its clip is written. A closed event is held in the spool meanwhile. Where a picture or clip cannot be written
-    the event is sent without it, and says why in `problems`. camera: its name, fit for a file.
+    It saves the images of events and passes them to the delivery: an opened event with the snapshot so far, a closed
+    event when its clip is written; until then the spool holds it. If an image or clip cannot be written, the event is
+    sent without it and with the reason in `problems`. camera: its name, valid in a file name.
 
         recorder.push(time_s, image, score, map)
         for event in events.push(time_s, score):
@@ -211,21 +211,21 @@ class Recorder:
         self._worker = worker
         self._scale = scale
         self._threshold = threshold
-        self._ring = ClipRing(self.options.pre_roll_s + rules.min_duration_s + _SLACK_S, longest=self.options.longest)
+        self._ring = ClipRing(self.options.pre_roll_s + rules.min_duration_s + _MARGIN_S, longest=self.options.longest)
         self._scratch = folder / ".recording" / camera
-        shutil.rmtree(self._scratch, ignore_errors=True)  # of a program that was killed
+        shutil.rmtree(self._scratch, ignore_errors=True)  # files of a killed program
         self._active: dict[str, _Active] = {}
         self._newest: PeakFrame | None = None
-        self._candidate: PeakFrame | None = None  # highest of the frames above the threshold without a break
+        self._peak_candidate: PeakFrame | None = None  # highest frame of the current run above the threshold
 
     def push(self, time_s: float, image: np.ndarray, score: float = math.nan, map: np.ndarray | None = None) -> None:
-        """Take the next frame (H, W, 3) uint8 RGB, its score and its map (h, w) at input size, where there are any."""
+        """Add the next frame (H, W, 3) uint8 RGB with its score and map (h, w) at input size, if any."""
         stored = self._ring.push(time_s, image) if self.options.clips else None
         self._newest = PeakFrame(time_s, -math.inf if math.isnan(score) else score, image, map)
         if not score > self._threshold:
-            self._candidate = None
-        elif self._candidate is None or score > self._candidate.score:
-            self._candidate = self._newest
+            self._peak_candidate = None
+        elif self._peak_candidate is None or score > self._peak_candidate.score:
+            self._peak_candidate = self._newest
         for active in list(self._active.values()):
             if stored is not None:
                 active.frames.add(stored)
@@ -234,35 +234,35 @@ class Recorder:
         self.tick(time_s)
 
     def take(self, event: Event) -> None:
-        """Take an event that opened or is over, after the frame that it came of; those of the camera itself, too."""
+        """Handle an opened or closed event, of the scene or of the camera itself, after its frame was pushed."""
         if event.state == "open":
-            self._opened(event)
+            self._handle_open(event)
             return
         active = self._active.get(event.id)
         if active is None:
-            anew = () if event.peak_score is None else (ANEW,)
-            self._delivery.send(replace(event, problems=(*event.problems, *anew)))
+            restart_problem = () if event.peak_score is None else (RESTARTED,)
+            self._delivery.send(replace(event, problems=(*event.problems, *restart_problem)))
             return
         self._delivery.hold(event)
         active.event = event
-        active.until_s = event.end.timestamp() + (self.options.post_roll_s if self.options.clips else 0.0)
+        active.clip_end_s = event.end.timestamp() + (self.options.post_roll_s if self.options.clips else 0.0)
         if not self.options.clips:
             self.tick(math.inf)
 
     def tick(self, time_s: float) -> None:
-        """Say that no frame comes from before this time: clips whose post-roll is over by that are written."""
+        """Advance the time: no earlier frame will come, so clips with a complete post-roll are written."""
         for key, active in list(self._active.items()):
-            if active.event is not None and time_s > active.until_s:
+            if active.event is not None and time_s > active.clip_end_s:
                 del self._active[key]
                 self._submit(active, active.event)
 
     def finish(self) -> None:
-        """Write what is left of the events that are closed, as at the end of a recording or of the program."""
+        """Write the clips of all closed events, at the end of a recording or of the program."""
         self.tick(math.inf)
 
-    def _opened(self, event: Event) -> None:
+    def _handle_open(self, event: Event) -> None:
         start_s = event.start.timestamp()
-        peak = self._candidate if self._candidate and self._candidate.time_s >= start_s else self._newest
+        peak = self._peak_candidate if self._peak_candidate and self._peak_candidate.time_s >= start_s else self._newest
         if peak is None or event.peak_score is None:
             self._delivery.send(event)
             return
@@ -272,71 +272,73 @@ class Recorder:
 
         def job() -> None:
             try:
-                self._delivery.send(self._pictured(event, peak, "-opened"))
+                self._delivery.send(self._save_images(event, peak, "-opened"))
             finally:
                 active.opening_sent.set()
 
         if not self._worker.submit(job):
-            self._delivery.send(replace(event, problems=(*event.problems, BUSY)))
+            self._delivery.send(replace(event, problems=(*event.problems, QUEUE_FULL)))
             active.opening_sent.set()
 
     def _submit(self, active: _Active, event: Event) -> None:
         def job() -> None:
-            complete = self._pictured(event, active.peak)
+            recorded_event = self._save_images(event, active.peak)
             if self.options.clips:
-                complete = self._clipped(complete, active)
+                recorded_event = self._save_clip(recorded_event, active)
             active.frames.close()
-            active.opening_sent.wait(_ORDER_S)
-            self._delivery.send(complete)
+            active.opening_sent.wait(_OPENING_TIMEOUT_S)
+            self._delivery.send(recorded_event)
 
         if self._worker.submit_clip(job, active.frames.size):
             return
         active.frames.close()
 
         def send() -> None:
-            self._delivery.send(replace(event, problems=(*event.problems, BUSY)))
+            self._delivery.send(replace(event, problems=(*event.problems, QUEUE_FULL)))
 
-        if active.opening_sent.is_set() or not self._worker.submit(send):  # behind the picture of its opening
+        if active.opening_sent.is_set() or not self._worker.submit(send):  # queue it after the opening
             send()
 
-    def _pictured(self, event: Event, peak: PeakFrame, ending: str = "") -> Event:
-        """The event with snapshot and heat map on disk."""
-        place = Path(f"{event.start:%Y-%m-%d}") / f"{event.id}{ending}"
+    def _save_images(self, event: Event, peak: PeakFrame, suffix: str = "") -> Event:
+        """Save snapshot and heat map; return the event with their paths."""
+        relative_path = Path(f"{event.start:%Y-%m-%d}") / f"{event.id}{suffix}"
         try:
-            _write_jpeg(self.folder / f"{place}.jpg", peak.image)
-            event = replace(event, snapshot=f"{place.as_posix()}.jpg")
+            _write_jpeg(self.folder / f"{relative_path}.jpg", peak.image)
+            event = replace(event, snapshot=f"{relative_path.as_posix()}.jpg")
             heat = heat_map(peak, self._scale) if self._scale is not None else None
             if heat is not None:
-                _write_jpeg(self.folder / f"{place}-heat.jpg", heat)
-                event = replace(event, heat_map=f"{place.as_posix()}-heat.jpg")
-        except Exception as error:  # noqa: BLE001 - the edge: an event without its picture is still delivered
-            return _lacking(event, "snapshot", error)
+                _write_jpeg(self.folder / f"{relative_path}-heat.jpg", heat)
+                event = replace(event, heat_map=f"{relative_path.as_posix()}-heat.jpg")
+        except Exception as error:  # noqa: BLE001 - deliver the event even without its image
+            return _add_problem(event, "snapshot", error)
         return event
 
-    def _clipped(self, event: Event, active: _Active) -> Event:
-        place = f"{event.start:%Y-%m-%d}/{event.id}.mp4"
+    def _save_clip(self, event: Event, active: _Active) -> Event:
+        relative_path = f"{event.start:%Y-%m-%d}/{event.id}.mp4"
         try:
-            active.frames.write_clip(self.folder / place, active.start_s - self.options.pre_roll_s, active.until_s)
+            active.frames.write_clip(
+                self.folder / relative_path, active.start_s - self.options.pre_roll_s, active.clip_end_s
+            )
         except Exception as error:  # noqa: BLE001 - as above
-            return _lacking(event, "clip", error)
-        return replace(event, clip=place)
+            return _add_problem(event, "clip", error)
+        return replace(event, clip=relative_path)
 
 
-def _lacking(event: Event, what: str, error: Exception) -> Event:
-    log.error("event %s has no %s: %s", event.id, what, error)
-    return replace(event, problems=(*event.problems, f"{what}: {error}"))
+def _add_problem(event: Event, kind: str, error: Exception) -> Event:
+    log.error("event %s: no %s: %s", event.id, kind, error)
+    return replace(event, problems=(*event.problems, f"{kind}: {error}"))
 
 
 def _write_jpeg(path: Path, image: np.ndarray) -> None:
-    """Write a picture as JPEG in one step; OffnormalError when the disk is full."""
+    """Write an image as JPEG atomically; OffnormalError when the disk is full."""
     with new_file(path) as partial:
-        partial.write_bytes(compressed(image))
+        partial.write_bytes(encode_jpeg(image))
 
 
 def heat_map(peak: PeakFrame, scale: HeatScale) -> np.ndarray | None:
-    """The frame under its heat map (H, W, 3); None where there is no map.
+    """Return the frame with its heat map (H, W, 3); None without a map.
 
-    Where nothing is above the pixel threshold, as when the score is a mean, the colors are the map's own.
+    If nothing is above the pixel threshold, as when the score is a mean, the color scale is that of the map.
     """
     if peak.map is None:
         return None

@@ -13,7 +13,7 @@ from pydantic import SecretStr, field_validator
 
 from offnormal.errors import ConfigError
 from offnormal.events.event import iso
-from offnormal.redact import redact_hooks
+from offnormal.redact import redact_webhooks
 from offnormal.sinks.base import DeliveryError, Message, Sink, SinkOptions, What
 from offnormal.types import Event
 
@@ -72,7 +72,7 @@ class AlertSink(Sink):
         self._server = server
         self._apprise = apprise.Apprise()
         self._apprise.add(found)
-        self._shown = f"alert {redact_hooks(server.url(privacy=True)).partition('?')[0]}"
+        self._shown = f"alert {redact_webhooks(server.url(privacy=True)).partition('?')[0]}"
         self._secret = url
         self._picture, self._clip = options.picture, options.clip
         self._refused = ("", 0)  # the message tried last, and how often it was not taken
@@ -99,7 +99,7 @@ class AlertSink(Sink):
                 taken = self._notified(message, files[:kept], files[kept:])
         self._refused = (message.id, refused + 1)
         if not taken:
-            raise DeliveryError(redact_hooks("; ".join(said) or "Apprise could not deliver it", self._secret))
+            raise DeliveryError(redact_webhooks("; ".join(said) or "Apprise could not deliver it", self._secret))
 
     def _notified(self, message: Message, files: Sequence[Path], left_out: Sequence[Path] = ()) -> bool:
         names = ", ".join(path.name for path in left_out)

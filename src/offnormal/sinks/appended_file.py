@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, ClassVar
 
 from offnormal.events.event import event_to_json
-from offnormal.files import explained
+from offnormal.files import explain_write_errors
 from offnormal.sinks.base import DeliveryError, Message, Sink, SinkOptions
 
 COLUMNS = (
@@ -52,7 +52,7 @@ class _AppendingSink(Sink):
 
     def deliver(self, message: Message) -> None:
         """Append the message; OffnormalError when the disk is full, DeliveryError for a table of other columns."""
-        with explained(self.path):
+        with explain_write_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab+") as file:
                 tail = _cut_torn_line(file) if self._known is None else b""

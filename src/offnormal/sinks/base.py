@@ -18,7 +18,7 @@ from offnormal.config.model import VerbConfig
 from offnormal.config.validation import format_validation_error
 from offnormal.errors import ConfigError, OffnormalError
 from offnormal.events.event import event_from_json, event_to_json
-from offnormal.redact import redact_hooks
+from offnormal.redact import redact_webhooks
 from offnormal.types import Event
 
 What = Literal["opened", "closed"]
@@ -150,7 +150,7 @@ def open_sinks(
         except ValidationError as error:
             hidden = [repr(options[key]) for key in ("secret", made.target_option) if key in options]
             raise ConfigError(
-                f"sink {kind}: {redact_hooks(format_validation_error(error, made.Options), *hidden)}"
+                f"sink {kind}: {redact_webhooks(format_validation_error(error, made.Options), *hidden)}"
             ) from None
         sink: Sink = made(checked)
         name = checked.name or f"{kind}-{hashlib.sha256(sink.identity.encode()).hexdigest()[:8]}"
@@ -171,7 +171,7 @@ def _read(said: str | Mapping[str, object]) -> tuple[str, dict[str, object]]:
             near = difflib.get_close_matches(kind.lower(), known, n=1)
             hint = f"did you mean {near[0]}:...? " if near else ""
             raise ConfigError(
-                f"sink {redact_hooks(said)!r}: {hint}expected KIND:TARGET such as jsonl:events.jsonl or "
+                f"sink {redact_webhooks(said)!r}: {hint}expected KIND:TARGET such as jsonl:events.jsonl or "
                 f"webhook:http://127.0.0.1:9000/hook; kinds are {', '.join(known)}"
             )
         return kind, {registry.resolve("sinks", kind).target_option: target}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from offnormal.backoff import Backoff
 from offnormal.errors import OffnormalError
-from offnormal.redact import redact_hooks
+from offnormal.redact import redact_webhooks
 from offnormal.sinks.base import DeliveryError, Message, Sink
 from offnormal.sinks.spool import Spool
 from offnormal.types import Event
@@ -113,7 +113,7 @@ class _Delivery:
         except DeliveryError as error:
             if not error.refused:
                 raise
-            reason = redact_hooks(str(error))
+            reason = redact_webhooks(str(error))
             log.error("%s refused %s, which is not tried again: %s", self.sink.shown, message.id, reason)
         if found is None:
             self._beside.popleft()
@@ -147,8 +147,8 @@ class _Delivery:
     def _failed(self, why: str, asked_s: float | None) -> float:
         self._failures += 1
         if self._trouble is None:
-            log.warning("%s: %s; trying again until it is delivered", self.sink.shown, redact_hooks(why))
-        self._trouble = redact_hooks(why)
+            log.warning("%s: %s; trying again until it is delivered", self.sink.shown, redact_webhooks(why))
+        self._trouble = redact_webhooks(why)
         wait_s = self._backoff.failed()
         return wait_s if asked_s is None else min(max(wait_s, asked_s), self._backoff.cap_s)
 

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from offnormal.files import explained, new_file, write_text
+from offnormal.files import explain_write_errors, new_file, write_text
 from offnormal.recording.retention import Retention
 from offnormal.sinks.base import Message, Sink, SinkOptions
 
@@ -54,7 +54,7 @@ class EventFilesSink(Sink):
         """Write the event's files, the JSON file last; OffnormalError when the disk is full."""
         event = message.event
         folder = self.folder / f"{event.start:%Y-%m-%d}" / (re.sub(r"[^\w.-]+", "_", event.camera) or "camera")
-        with explained(folder):
+        with explain_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             for name, ending in _MEDIA:
                 source = message.file(name)
@@ -64,7 +64,7 @@ class EventFilesSink(Sink):
 
     def idle(self) -> None:
         """Let old files go."""
-        self._retention.look()
+        self._retention.sweep_if_due()
 
 
 def _place(source: Path, target: Path) -> None:

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from pydantic import Field, SecretStr, field_validator
 
 from offnormal.events.event import software
-from offnormal.redact import redact, redact_hooks
+from offnormal.redact import redact, redact_webhooks
 from offnormal.sinks.base import DeliveryError, Message, Sink, SinkOptions
 
 SIGNATURE, TIMESTAMP, IDENTITY = "X-Offnormal-Signature", "X-Offnormal-Timestamp", "Idempotency-Key"
@@ -90,7 +90,7 @@ class WebhookSink(Sink):
     @property
     def shown(self) -> str:
         """Scheme, host, and port: the rest of the address may be what it takes to post there."""
-        return f"webhook {redact_hooks(self._address)}"
+        return f"webhook {redact_webhooks(self._address)}"
 
     @property
     def identity(self) -> str:
@@ -115,7 +115,7 @@ class WebhookSink(Sink):
             raise self._error(str(getattr(error, "reason", "") or error or type(error).__name__)) from None
 
     def _error(self, why: str, *, refused: bool = False, wait_s: float | None = None) -> DeliveryError:
-        return DeliveryError(redact_hooks(why, *self._hidden), refused=refused, wait_s=wait_s)
+        return DeliveryError(redact_webhooks(why, *self._hidden), refused=refused, wait_s=wait_s)
 
     def _body(self, message: Message) -> bytes:
         values = message.to_json()

@@ -1,1 +1,1 @@
-"""Where pictures come from: single files, globs and folders."""
+"""Sources of images and frames: files, folders, streams, and cameras."""

@@ -1,4 +1,4 @@
-"""A live source: its frames as they come and the gaps between them, whatever happens to it."""
+"""A camera: frames and gaps of a source, with reconnection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from offnormal.errors import OffnormalError
-from offnormal.sources.live_reader import EVER_PATIENT, CameraOptions, Ended, Handover, LiveReader, Patience
+from offnormal.sources.live_reader import NO_TIMEOUTS, CameraOptions, EndOfStream, HandoverQueue, LiveReader, Patience
 from offnormal.sources.paths import Address
 from offnormal.sources.watched_folder import WatchedFolder
 from offnormal.types import Frame, Gap
@@ -20,64 +20,64 @@ from offnormal.types import Frame, Gap
 State = Literal["connecting", "online", "stalled", "offline"]
 Step = Literal["wait", "connect", "abandon"]
 log = logging.getLogger(__name__)
-_ROOM = 32  # frames that wait at most: what a stream sends at once when it begins
-_STALE_S = 0.5  # newer frames take the place of one that has waited for so long
-_ROOM_IN_ORDER = 2  # frames that wait where none is dropped
-_JOIN_S = 1.0  # a reader is waited for when its camera is closed
+_CAPACITY = 32  # frames that wait at most: the burst that a stream sends at its start
+_STALE_S = 0.5  # a new frame replaces one that has waited longer
+_ORDERED_CAPACITY = 2  # frames that wait at most if none may be dropped
+_JOIN_TIMEOUT_S = 1.0  # wait for the reader when the camera is closed
 
 
 class Connection:
-    """Connecting, online, stalled or offline; a stall, an end and an error all lead to another attempt, for ever.
+    """State machine of a connection: connecting, online, stalled, or offline; it retries forever.
 
-    `step` says what to do now, `wakes_s` when to ask next unless something happens before.
+    `step` returns the next action, `next_step_s` the time to call it again.
     """
 
     def __init__(self, patience: Patience, now_s: float, chance: Callable[[], float]) -> None:
         self.patience = patience
         self.state: State = "connecting"
-        self.since_s = now_s  # of the state
-        self.reason = ""  # of the last trouble
+        self.since_s = now_s  # start of the state
+        self.reason = ""  # reason for the last failure
         self.attempts = 0
-        self.failures = 0  # in a row
+        self.failures = 0  # consecutive
         self._chance = chance
-        self._retry_s: float | None = now_s  # None: connected, or trying to
+        self._retry_at_s: float | None = now_s  # None: connected or connecting
         self._deadline_s = math.inf
 
     @property
-    def wakes_s(self) -> float:
-        """The latest moment at which to call `step` again."""
-        return self._deadline_s if self._retry_s is None else self._retry_s
+    def next_step_s(self) -> float:
+        """The latest time at which to call `step` again."""
+        return self._deadline_s if self._retry_at_s is None else self._retry_at_s
 
     def step(self, now_s: float) -> Step:
-        """What to do now: connect, abandon what is connected, or wait."""
-        if self._retry_s is not None:
-            if now_s < self._retry_s:
+        """Return the next action: connect, abandon the connection, or wait."""
+        if self._retry_at_s is not None:
+            if now_s < self._retry_at_s:
                 return "wait"
             self.attempts += 1
-            self._retry_s, self._deadline_s = None, now_s + self.patience.open_s
+            self._retry_at_s, self._deadline_s = None, now_s + self.patience.open_s
             self._enter("connecting", now_s)
             return "connect"
         if now_s < self._deadline_s:
             return "wait"
         waited_s = self.patience.stall_s if self.state == "online" else self.patience.open_s
-        self._trouble("stalled", now_s, f"stalled: no frame for {waited_s:g} s")
+        self._record_failure("stalled", now_s, f"stalled: no frame for {waited_s:g} s")
         return "abandon"
 
-    def frame(self, now_s: float) -> None:
-        """A frame came."""
+    def record_frame(self, now_s: float) -> None:
+        """Record that a frame arrived."""
         self._deadline_s = now_s + self.patience.stall_s
         if self.state != "online":
             self._enter("online", now_s)
 
-    def failed(self, now_s: float, reason: str) -> None:
-        """It ended, broke or was refused."""
-        self._trouble("offline", now_s, reason)
+    def record_end(self, now_s: float, reason: str) -> None:
+        """Record that the connection ended, failed, or was refused."""
+        self._record_failure("offline", now_s, reason)
 
-    def _trouble(self, state: State, now_s: float, reason: str) -> None:
-        settled = self.state == "online" and now_s - self.since_s >= self.patience.settled_s
-        self.failures = 1 if settled else self.failures + 1
+    def _record_failure(self, state: State, now_s: float, reason: str) -> None:
+        was_stable = self.state == "online" and now_s - self.since_s >= self.patience.settled_s
+        self.failures = 1 if was_stable else self.failures + 1
         self.reason = reason
-        self._retry_s = now_s + self.patience.delay_s(self.failures, self._chance())
+        self._retry_at_s = now_s + self.patience.delay_s(self.failures, self._chance())
         self._deadline_s = math.inf
         self._enter(state, now_s)
 
@@ -87,88 +87,88 @@ class Connection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraStatus:
-    """What a camera has gone through; numbers are since it was made."""
+    """Status of a camera; counts are since its creation."""
 
     name: str
     address: str  # without credentials
     state: State
     in_state_s: float
-    reason: str  # of the last trouble, without credentials; "": there was none
-    attempts: int  # to connect
+    reason: str  # reason for the last failure, without credentials; "": none
+    attempts: int  # connection attempts
     gaps: int
-    decoded: int  # frames that the source gave
-    given: int  # of them, to whoever uses them
-    dropped: int  # of them, because newer ones came before they were taken
-    frame_age_s: float | None  # since the last one was taken; None: there was none
-    hanging: int  # readers that nobody waits for any more and that have not ended yet
+    decoded: int  # frames received from the source
+    delivered: int  # frames delivered to the consumer
+    dropped: int  # frames replaced by newer ones before delivery
+    frame_age_s: float | None  # time since the last delivery; None: none yet
+    hung_readers: int  # abandoned readers that are still running
 
 
 class Camera:
-    """Gives frames and gaps in order; read by a thread of its own, watched over by whoever takes them.
+    """Yields frames and gaps in order, which a separate thread reads.
 
-    A stall, an end, an error and a refusal lead to another attempt, for ever, with growing waits; a read that hangs is
-    left to itself and to FFmpeg's deadline. Video files end instead, and `take` raises VideoError where one cannot be
-    read. Of live sources the newest frames win; of folders, and of files unless `realtime`, none is dropped.
+    After a stall, an end, an error, or a refusal it reconnects forever, with growing delays; a hung read is abandoned
+    until FFmpeg's timeout ends it. A video file ends instead; `take` raises VideoError for an unreadable one. Live
+    sources drop the oldest frames; folders, and files unless `realtime`, drop none.
 
-    `Frame.time_s` counts from the first frame on, over all gaps, of `fps` in its ticks; `Frame.index` leaves one number
-    out at every gap and one for each frame dropped. `take` and `close` may be called from different threads.
+    `Frame.time_s` counts from the first frame across all gaps (in ticks of `fps`, if set); `Frame.index` skips one
+    number per gap and one per dropped frame. `take` and `close` may be called from different threads.
     """
 
     def __init__(self, name: str, address: str | Address, options: CameraOptions | None = None) -> None:
         self.name = name
         self.address = address if isinstance(address, Address) else Address.parse(address)
         self.options = options or CameraOptions()
-        self.ended = False  # a file, at its end
+        self.has_ended = False  # end of a file
         file, folder = self.address.kind == "file", self.address.kind == "folder"
-        self._drops = not folder and (not file or self.options.realtime)
-        self._folder = WatchedFolder(self.address.path, self.options.watching) if folder else None
-        patience = EVER_PATIENT if file or folder else self.options.patience
+        self._drops_frames = not folder and (not file or self.options.realtime)
+        self._folder = WatchedFolder(self.address.path, self.options.folder_watch) if folder else None
+        patience = NO_TIMEOUTS if file or folder else self.options.patience
         self._connection = Connection(patience, time.monotonic(), random.random)
         self._stopped = threading.Event()
         self._reader: LiveReader | None = None
-        self._live = False  # whether frames were taken from this reader
-        self._readers: list[LiveReader] = []  # this one and those that were left to themselves
-        self._next = 0  # index
+        self._has_frames = False  # this reader has delivered frames
+        self._readers: list[LiveReader] = []  # this one and the abandoned ones
+        self._next_index = 0  # index of the next frame
         self._origin_s: float | None = None
-        self._gaps = self._given = self._decoded = self._dropped = 0
-        self._taken_s: float | None = None
+        self._gaps = self._delivered = self._decoded = self._dropped = 0
+        self._last_taken_s: float | None = None
 
     def take(self, timeout_s: float | None = None) -> Frame | Gap | None:
-        """The next frame or gap; None: nothing in this time, or never again when `ended` or closed."""
-        until_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        while not (self.ended or self._stopped.is_set()):
+        """Return the next frame or gap; None after the timeout, at the end (`has_ended`), or when closed."""
+        deadline_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        while not (self.has_ended or self._stopped.is_set()):
             now_s = time.monotonic()
             step = self._connection.step(now_s)
             if step == "connect":
                 self._connect()
-            elif step == "abandon" and (gap := self._lose(now_s)) is not None:
+            elif step == "abandon" and (gap := self._handle_stall(now_s)) is not None:
                 return gap
-            wait_s = min(until_s, self._connection.wakes_s) - now_s
-            found = self._wait(wait_s)
+            wait_s = min(deadline_s, self._connection.next_step_s) - now_s
+            item = self._wait(wait_s)
             now_s = time.monotonic()
-            if isinstance(found, Frame):
-                return self._seen(found, now_s)
-            if isinstance(found, Ended):
-                if (gap := self._over(found, now_s)) is not None:
+            if isinstance(item, Frame):
+                return self._accept_frame(item, now_s)
+            if isinstance(item, EndOfStream):
+                if (gap := self._handle_end(item, now_s)) is not None:
                     return gap
-            elif now_s >= until_s:
+            elif now_s >= deadline_s:
                 break
         return None
 
     def __iter__(self) -> Iterator[Frame | Gap]:
-        while (found := self.take()) is not None:
-            yield found
+        while (item := self.take()) is not None:
+            yield item
 
     def close(self) -> None:
-        """Stop reading; returns within about a second even where a read hangs, which then ends by its deadline.
+        """Stop reading; return within about a second even if a read hangs, which then ends by its timeout.
 
-        The interpreter's own end waits for that; a program that cannot leaves with `os._exit` while `status.hanging`.
+        Interpreter exit waits for hung reads; to exit at once while `status.hung_readers` is above 0, use `os._exit`.
         """
         self._stopped.set()
         reader = self._reader
         if reader is not None:
             reader.frames.close()
-            reader.join(_JOIN_S)
+            reader.join(_JOIN_TIMEOUT_S)
 
     def __enter__(self) -> Self:
         return self
@@ -178,8 +178,8 @@ class Camera:
 
     @property
     def status(self) -> CameraStatus:
-        """Where it stands; from any thread."""
-        now_s, reader, taken_s = time.monotonic(), self._reader, self._taken_s
+        """The current status; may be read from any thread."""
+        now_s, reader, last_taken_s = time.monotonic(), self._reader, self._last_taken_s
         return CameraStatus(
             name=self.name,
             address=str(self.address),
@@ -189,77 +189,77 @@ class Camera:
             attempts=self._connection.attempts,
             gaps=self._gaps,
             decoded=self._decoded + (0 if reader is None else reader.decoded),
-            given=self._given,
+            delivered=self._delivered,
             dropped=self._dropped + (0 if reader is None else reader.frames.dropped),
-            frame_age_s=None if taken_s is None else now_s - taken_s,
-            hanging=sum(other.is_alive() and other.frames.closed.is_set() for other in self._readers),
+            frame_age_s=None if last_taken_s is None else now_s - last_taken_s,
+            hung_readers=sum(each.is_alive() and each.frames.closed.is_set() for each in self._readers),
         )
 
     def _connect(self) -> None:
-        self._live = False
+        self._has_frames = False
         self._reader = LiveReader(
             self.name,
             self.address,
             self.options,
-            Handover(_ROOM, stale_s=_STALE_S) if self._drops else Handover(_ROOM_IN_ORDER),
+            HandoverQueue(_CAPACITY, stale_s=_STALE_S) if self._drops_frames else HandoverQueue(_ORDERED_CAPACITY),
             folder=self._folder,
-            first=self._next,
+            first_index=self._next_index,
             origin_s=self._origin_s,
         )
         self._readers = [*(reader for reader in self._readers if reader.is_alive()), self._reader]
         self._reader.start()
-        if self._stopped.is_set():  # meanwhile
+        if self._stopped.is_set():  # closed in the meantime
             self._reader.frames.close()
 
-    def _wait(self, wait_s: float) -> Frame | Ended | None:
+    def _wait(self, wait_s: float) -> Frame | EndOfStream | None:
         wait_s = min(max(wait_s, 0), threading.TIMEOUT_MAX)
         if self._reader is not None:
             return self._reader.frames.get(wait_s)
         self._stopped.wait(wait_s)
         return None
 
-    def _seen(self, frame: Frame, now_s: float) -> Frame:
+    def _accept_frame(self, frame: Frame, now_s: float) -> Frame:
         if self._connection.state != "online":
-            if self._connection.reason:  # whoever was told of the trouble is told of its end
-                log.warning("%s (%s): online%s", self.name, self.address, " again" if self._given else "")
+            if self._connection.reason:  # the failure was logged as a warning, so log its end, too
+                log.warning("%s (%s): online%s", self.name, self.address, " again" if self._delivered else "")
             else:
                 log.info("%s (%s): online", self.name, self.address)
-        self._connection.frame(now_s)
+        self._connection.record_frame(now_s)
         if self._reader is not None:
             self._origin_s = self._reader.origin_s
-        self._live, self._next, self._taken_s = True, frame.index + 1, now_s
-        self._given += 1
+        self._has_frames, self._next_index, self._last_taken_s = True, frame.index + 1, now_s
+        self._delivered += 1
         return frame
 
-    def _over(self, how: Ended, now_s: float) -> Gap | None:
-        if not self.address.lasts:
-            self.ended = True
-            if how.error is not None:
-                raise how.error
+    def _handle_end(self, end: EndOfStream, now_s: float) -> Gap | None:
+        if not self.address.is_endless:
+            self.has_ended = True
+            if end.error is not None:
+                raise end.error
             return None
-        if how.error is not None and not isinstance(how.error, OffnormalError):
-            log.error("%s (%s): the reader broke", self.name, self.address, exc_info=how.error)
-        reason = "ended: the source closed the stream" if how.error is None else self.address.scrub(str(how.error))
-        online, known = self._connection.state == "online", self._connection.reason
-        self._connection.failed(now_s, reason)
-        if online or reason != known:  # a camera that is off for weeks is told of once
-            log.warning("%s (%s): %s; trying again", self.name, self.address, reason)
-        return self._let_go(now_s)
+        if end.error is not None and not isinstance(end.error, OffnormalError):
+            log.error("%s (%s): the reader thread failed", self.name, self.address, exc_info=end.error)
+        reason = "ended: the source closed the stream" if end.error is None else self.address.scrub(str(end.error))
+        was_online, previous_reason = self._connection.state == "online", self._connection.reason
+        self._connection.record_end(now_s, reason)
+        if was_online or reason != previous_reason:  # log a camera that is off for weeks only once
+            log.warning("%s (%s): %s; reconnecting", self.name, self.address, reason)
+        return self._abandon_reader(now_s)
 
-    def _lose(self, now_s: float) -> Gap | None:
-        log.warning("%s (%s): %s; connecting anew", self.name, self.address, self._connection.reason)
-        return self._let_go(now_s)
+    def _handle_stall(self, now_s: float) -> Gap | None:
+        log.warning("%s (%s): %s; reconnecting", self.name, self.address, self._connection.reason)
+        return self._abandon_reader(now_s)
 
-    def _let_go(self, now_s: float) -> Gap | None:
-        """Leave the reader to itself; the gap, where there were frames before it."""
+    def _abandon_reader(self, now_s: float) -> Gap | None:
+        """Abandon the reader; return a gap if it has delivered frames."""
         reader, self._reader = self._reader, None
         if reader is None:
             return None
         reader.frames.close()
         self._decoded += reader.decoded
         self._dropped += reader.frames.dropped
-        if not self._live:
+        if not self._has_frames:
             return None
-        self._next += 1
+        self._next_index += 1
         self._gaps += 1
         return Gap(reason=self._connection.reason, arrived_s=now_s, utc_s=time.time())

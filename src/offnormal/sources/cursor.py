@@ -1,4 +1,4 @@
-"""An open video file and a place in it: decoding forward, and moving to any picture by its number."""
+"""A cursor in an open video file: decodes forward and moves to any frame by its number."""
 
 from __future__ import annotations
 
@@ -17,117 +17,117 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from offnormal.sources.container import all_packets, has_clock, keeps_time, mean_rate, open_container, packets
+from offnormal.sources.container import all_packets, has_clock, has_usable_times, mean_rate, open_container, packets
 
-PROBED = 64  # pictures that show whether each packet holds one
-_NEAR = 8  # pictures: going so far forward by decoding is cheaper than seeking
-_TRIES = 3  # key pictures to begin at before decoding from the start of the file
+PROBED_FRAMES = 64  # frames that tell whether each packet contains one
+_SEEK_DISTANCE = 8  # frames; decoding up to this many is cheaper than seeking
+_SEEK_ATTEMPTS = 3  # keyframes to try before decoding from the start of the file
 
 
-class Numbers:
-    """Numbers the pictures of a stream that is decoded from its start, in memory of the reordering depth.
+class FrameNumbering:
+    """Numbers the frames of a stream that is decoded from its start.
 
-    The number of a picture is the rank of its presentation time among the packets' times, from the first picture that
-    can be decoded on. Reading in order and reading after a seek then give the same numbers, and a picture that was lost
-    to damage leaves a gap instead of moving all that follow against their labels. Codecs whose packets do not each hold
-    one picture show it soon: where a packet among the first ones gives neither a picture nor an error, pictures are
-    counted.
+    The number of a frame is the rank of its presentation time among the packets' times, starting at the first frame
+    that can be decoded. Reading in order and reading after a seek then give the same numbers, and a damaged frame
+    leaves a gap instead of shifting later frames against their labels. If an early packet yields neither a frame nor
+    an error, packets and frames do not match one to one, and frames are counted instead. Memory grows with the
+    reordering depth only.
 
-    counting: times tell nothing from the start. one_each: each packet is known to hold one picture.
+    counts_only: count from the start; the times are useless. one_per_packet: each packet contains exactly one frame.
     """
 
-    def __init__(self, *, counting: bool = False, one_each: bool = False) -> None:
-        self.next = 0  # number of the next picture
-        self.missing = 0  # pictures that were passed over without an error of the decoder
-        self._counting = counting
-        self._one_each = one_each
-        self._newest: int | None = None  # of the packets
-        self._last: int | None = None  # of the pictures
-        self._waiting: list[int] = []
+    def __init__(self, *, counts_only: bool = False, one_per_packet: bool = False) -> None:
+        self.next = 0  # number of the next frame
+        self.missing = 0  # frames skipped without a decoder error
+        self._counts_only = counts_only
+        self._one_per_packet = one_per_packet
+        self._newest: int | None = None  # time of the packets
+        self._last: int | None = None  # time of the frames
+        self._pending: list[int] = []
         self._failed: set[int] = set()
 
-    def packet(self, pts: int | None, *, key: bool) -> None:
-        """A packet goes into the decoder."""
+    def add_packet(self, pts: int | None, *, key: bool) -> None:
+        """Record a packet that enters the decoder."""
         if pts is None or (key and self._newest is not None and pts <= self._newest):
-            self._counting = True  # without a time, or with a clock that starts anew
-        if self._counting or pts is None:
-            self._waiting.clear()
+            self._counts_only = True  # no time, or a clock that restarts
+        if self._counts_only or pts is None:
+            self._pending.clear()
             return
         self._newest = pts if self._newest is None else max(pts, self._newest)
-        heapq.heappush(self._waiting, pts)
+        heapq.heappush(self._pending, pts)
 
-    def failure(self, pts: int | None) -> None:
-        """The decoder refused a packet."""
-        if pts is not None and not self._counting:
+    def add_failure(self, pts: int | None) -> None:
+        """Record a packet that the decoder rejected."""
+        if pts is not None and not self._counts_only:
             self._failed.add(pts)
 
-    def picture(self, pts: int | None) -> int:
-        """The number of a picture that comes out of the decoder, in order of presentation."""
-        lost = self._passed_over(pts)
-        number = self.next if self._last is None else self.next + lost  # what precedes the first one was never there
+    def number_frame(self, pts: int | None) -> int:
+        """Return the number of the next decoded frame, in presentation order."""
+        lost = self._skip_packets(pts)
+        number = self.next if self._last is None else self.next + lost  # packets before the first frame do not count
         self._last = pts
         self.next = number + 1
         return number
 
-    def _passed_over(self, pts: int | None) -> int:
+    def _skip_packets(self, pts: int | None) -> int:
         if pts is None or (self._last is not None and pts <= self._last):
-            self._counting = True
-        passed = []
-        while not self._counting and self._waiting and pts is not None and self._waiting[0] <= pts:
-            passed.append(heapq.heappop(self._waiting))
-        silent = sum(each != pts and each not in self._failed for each in passed)
-        self._failed.difference_update(passed)
+            self._counts_only = True
+        skipped = []
+        while not self._counts_only and self._pending and pts is not None and self._pending[0] <= pts:
+            skipped.append(heapq.heappop(self._pending))
+        silent = sum(time != pts and time not in self._failed for time in skipped)
+        self._failed.difference_update(skipped)
         if self._last is None:
             return 0
-        if silent and self.next < PROBED and not self._one_each:
-            self._counting = True
+        if silent and self.next < PROBED_FRAMES and not self._one_per_packet:
+            self._counts_only = True
             return 0
         self.missing += silent
-        return sum(each != pts for each in passed)
+        return sum(time != pts for time in skipped)
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The presentation times of all pictures of a file, and where decoding can begin."""
+    """Presentation times of all frames of a file, and the keyframes at which decoding can start."""
 
     pts: np.ndarray  # (T,) int64, ascending
-    sizes: np.ndarray  # (T,) int64, bytes of the packet of each picture
-    keys: Sequence[int]  # numbers of the key pictures, ascending
-    base: Fraction  # seconds of one step of `pts`
+    sizes: np.ndarray  # (T,) int64, bytes of the packet of each frame
+    keys: Sequence[int]  # numbers of the keyframes, ascending
+    base: Fraction  # seconds per step of `pts`
 
     def number(self, pts: int | None) -> int | None:
-        """The number of the picture with this time; None where there is none."""
+        """Return the number of the frame with this time; None if there is none."""
         if pts is None:
             return None
         at = int(np.searchsorted(self.pts, pts))
         return at if at < len(self.pts) and self.pts[at] == pts else None
 
-    def knows(self, pts: int | None, size: int, *, key: bool) -> bool:
-        """Whether a packet met after a seek is the one that had this time before.
+    def matches(self, pts: int | None, size: int, *, key: bool) -> bool:
+        """Whether a packet read after a seek is the one that has this time when read in order.
 
-        Where packets share a time stamp, as in MPEG program streams, those after a seek get others than in order.
+        Where packets share a timestamp, as in MPEG program streams, they get other times after a seek.
         """
         if pts is not None and pts < self.pts[0]:
             return True
         number = self.number(pts)
-        return number is not None and self.sizes[number] == size and (number in self.keys_to(number)[-1:]) == key
+        return number is not None and self.sizes[number] == size and (number in self.keys_until(number)[-1:]) == key
 
     def time_s(self, number: int) -> float:
-        """Seconds from the first picture to this one."""
+        """Return the seconds from the first frame to this one."""
         return float(int(self.pts[number] - self.pts[0]) * self.base)
 
-    def keys_to(self, number: int) -> Sequence[int]:
-        """The key pictures up to a picture, ascending."""
+    def keys_until(self, number: int) -> Sequence[int]:
+        """Return the keyframes up to a frame, ascending."""
         return self.keys[: bisect_right(self.keys, number)]
 
 
-def timeline(
+def build_timeline(
     packets: Iterable[tuple[int | None, bool, int]], probed: Sequence[tuple[int, int | None]], base: Fraction
 ) -> Timeline | None:
-    """The timeline that all packets (time, key, size) of a file tell; None where pictures must be counted.
+    """Build the timeline from all packets (time, key, size) of a file; None if frames must be counted.
 
-    probed: numbers and times of the first pictures as decoding in order gave them, which the timeline must repeat.
-    base: seconds of one step of the times.
+    probed: numbers and times of the first frames, decoded in order; the timeline must agree with them.
+    base: seconds per step of the times.
     """
     times, sizes, keys = array("q"), array("q"), array("q")
     newest: int | None = None
@@ -143,37 +143,37 @@ def timeline(
     first = probed[0][1] if probed else None
     if len(ordered) != len(times) or first is None:
         return None
-    kept = slice(int(np.searchsorted(ordered, first)), None)
-    ordered = ordered[kept]
+    in_order = slice(int(np.searchsorted(ordered, first)), None)
+    ordered = ordered[in_order]
     starts = np.searchsorted(ordered, [key for key in keys if key >= first]).tolist()
-    found = Timeline(ordered, np.asarray(sizes, dtype=np.int64)[places][kept], starts, base)
-    return found if all(found.number(pts) == number for number, pts in probed) else None
+    source_packets = Timeline(ordered, np.asarray(sizes, dtype=np.int64)[places][in_order], starts, base)
+    return source_packets if all(source_packets.number(pts) == number for number, pts in probed) else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
-    """One decoded picture, not yet converted."""
+class DecodedFrame:
+    """One decoded frame, not yet converted to RGB."""
 
     index: int
     time_s: float | None  # None: the file has no clock
     pts: int | None
     frame: av.VideoFrame
-    restarts: bool = False  # the clock of the file goes back with it; its time goes on
+    restarts: bool = False  # the clock of the file goes back here; time_s continues
 
 
 class Cursor:
-    """Decodes a video file from a place that can be moved; a context manager.
+    """Decodes a video file from a movable position; a context manager.
 
-    warn: called with each trouble met. timeline: what makes seeking possible; without it moving back starts anew. fps:
-    the rate of a file without a clock. Raises VideoError when the file cannot be opened.
+    warn: called with each problem. timeline: makes seeking possible; without it, moving back restarts the file. fps:
+    the rate of a file without timestamps. Raises VideoError when the file cannot be opened.
     """
 
     def __init__(
         self, path: Path, warn: Callable[[str], None], timeline: Timeline | None = None, fps: float | None = None
     ) -> None:
         self._path, self._warn, self._timeline, self._fps = path, warn, timeline, fps
-        self._held: Picture | None = None  # read ahead
-        self._pictures: Iterator[Picture] = iter(())
+        self._peeked: DecodedFrame | None = None  # read, not yet returned
+        self._decoded_frames: Iterator[DecodedFrame] = iter(())
         self._start()
 
     def __enter__(self) -> Self:
@@ -183,120 +183,122 @@ class Cursor:
         self.close()
 
     def close(self) -> None:
-        """Release the file, and warn of the damage that was met."""
-        self._pictures = iter(())
+        """Release the file and warn of damaged frames."""
+        self._decoded_frames = iter(())
         self.container.close()
-        lost = self._failed + self._numbers.missing
-        if lost or self._flawed:
-            self._warn(f"damaged: {lost} frames could not be decoded and are left out, {self._flawed} show errors")
+        lost = self._failed + self._numbering.missing
+        if lost or self._corrupt:
+            unit = "frame" if lost == 1 else "frames"
+            self._warn(f"damaged: {lost} {unit} could not be decoded and are skipped, {self._corrupt} show errors")
 
-    def read(self) -> Picture | None:
-        """The next picture; None at the end."""
-        picture, self._held = self._held or next(self._pictures, None), None
-        if picture is not None:
-            self._next = picture.index + 1
-        return picture
+    def read(self) -> DecodedFrame | None:
+        """Return the next frame; None at the end."""
+        decoded, self._peeked = self._peeked or next(self._decoded_frames, None), None
+        if decoded is not None:
+            self._next = decoded.index + 1
+        return decoded
 
     def move(self, index: int) -> None:
-        """Go where the next `read` gives picture `index`, or the first one after it where that one is lost."""
-        place = self._next if self._held is None else self._held.index
-        if index == place:
+        """Move so that the next `read` returns frame `index`, or the first one after it if it is lost."""
+        position = self._next if self._peeked is None else self._peeked.index
+        if index == position:
             return
-        keys = self._timeline.keys_to(index) if self._timeline is not None else ()
-        worth = index < place or (bool(keys) and keys[-1] > place + _NEAR)
-        if worth and not (self._timeline is not None and self._seek(self._timeline, keys[-_TRIES:])):
+        keys = self._timeline.keys_until(index) if self._timeline is not None else ()
+        should_seek = index < position or (bool(keys) and keys[-1] > position + _SEEK_DISTANCE)
+        if should_seek and not (self._timeline is not None and self._seek(self._timeline, keys[-_SEEK_ATTEMPTS:])):
             self._restart()
-        while (picture := self.read()) is not None:
-            if picture.index >= index:
-                self._held = picture
+        while (decoded := self.read()) is not None:
+            if decoded.index >= index:
+                self._peeked = decoded
                 return
 
     def _start(self) -> None:
         self.container, self.stream = open_container(self._path)
-        given = None if self._fps is None else Fraction(self._fps)
-        self.rate = mean_rate(self.stream) if has_clock(self.container) else given  # None: no clock
-        one_each = self.stream.codec_context.codec.intra_only  # of others some packets hold a field, or nothing to show
-        self._numbers = Numbers(counting=not keeps_time(self.container, self.stream), one_each=one_each)
-        self._failed = self._flawed = 0  # packets that the decoder refused; pictures that it calls corrupt
-        self._held, self._next = None, 0
-        self._pictures = self._from_start()
+        fixed_rate = None if self._fps is None else Fraction(self._fps)
+        self.rate = mean_rate(self.stream) if has_clock(self.container) else fixed_rate
+        one_per_packet = self.stream.codec_context.codec.intra_only  # in others a packet may hold one field or nothing
+        counts_only = not has_usable_times(self.container, self.stream)
+        self._numbering = FrameNumbering(counts_only=counts_only, one_per_packet=one_per_packet)
+        self._failed = self._corrupt = 0  # packets that the decoder rejected; frames that it marks as corrupt
+        self._peeked, self._next = None, 0
+        self._decoded_frames = self._decode_in_order()
 
     def _restart(self) -> None:
         self.container.close()
         self._start()
 
     def _seek(self, timeline: Timeline, keys: Iterable[int]) -> bool:
-        """Decode from the last of these key pictures that the container really leads to; False where none is."""
+        """Seek to the last of these keyframes that the container can reach; False if it reaches none."""
         for key in sorted(keys, reverse=True):
             try:
                 self.container.seek(int(timeline.pts[key]), stream=self.stream)
             except FFmpegError:
-                return False  # a file that cannot seek
-            self._held, self._pictures = None, self._after_seek(timeline)
-            picture = self.read()
-            if picture is not None and picture.index <= key:
-                self._held = picture
+                return False  # not seekable
+            self._peeked, self._decoded_frames = None, self._decode_after_seek(timeline)
+            decoded = self.read()
+            if decoded is not None and decoded.index <= key:
+                self._peeked = decoded
                 return True
         return False
 
-    def _after_seek(self, timeline: Timeline) -> Iterator[Picture]:
+    def _decode_after_seek(self, timeline: Timeline) -> Iterator[DecodedFrame]:
         start: int | None = None
-        place = 0
-        found = packets(self.container, self.stream, self._warn)
-        for packet, frames, _ in self._decoded(found, from_key=True):
+        position = 0
+        source_packets = packets(self.container, self.stream, self._warn)
+        for packet, frames, _ in self._decode(source_packets, from_key=True):
             if packet is not None and not (
-                packet.is_discard or timeline.knows(packet.pts, packet.size, key=packet.is_keyframe)
+                packet.is_discard or timeline.matches(packet.pts, packet.size, key=packet.is_keyframe)
             ):
-                self._timeline = None  # times after a seek are not those of reading in order
+                self._timeline = None  # times after a seek differ from those in order
                 self._restart()
-                yield from (picture for picture in self._pictures if picture.index >= place)
+                yield from (decoded for decoded in self._decoded_frames if decoded.index >= position)
                 return
             if start is None and packet is not None:
                 start = packet.pts
             for frame in frames:
                 number = timeline.number(frame.pts)
                 if number is None or start is None or frame.pts is None or frame.pts < start:
-                    continue  # what follows a key picture but is shown before it needs what was not decoded
-                self._flawed += frame.is_corrupt
-                place = number + 1
-                yield Picture(number, timeline.time_s(number), frame.pts, frame)
+                    continue  # displayed before the keyframe: its references were not decoded
+                self._corrupt += frame.is_corrupt
+                position = number + 1
+                yield DecodedFrame(number, timeline.time_s(number), frame.pts, frame)
 
-    def _from_start(self) -> Iterator[Picture]:
+    def _decode_in_order(self) -> Iterator[DecodedFrame]:
         base, step = self.stream.time_base or Fraction(1), 1 / (self.rate or Fraction(1))
-        timed = keeps_time(self.container, self.stream)
+        timed = has_usable_times(self.container, self.stream)
         time, origin, last = -step, Fraction(0), None
-        for packet, frames, refused in self._decoded(all_packets(self.container, self.stream, self._warn)):
+        for packet, frames, rejected in self._decode(all_packets(self.container, self.stream, self._warn)):
             if packet is not None and not packet.is_discard:
-                self._numbers.packet(packet.pts, key=packet.is_keyframe)
-                if refused:
-                    self._numbers.failure(packet.pts)
+                self._numbering.add_packet(packet.pts, key=packet.is_keyframe)
+                if rejected:
+                    self._numbering.add_failure(packet.pts)
             for frame in frames:
                 pts = frame.pts if timed else None
                 back = pts is not None and last is not None and pts < last
                 if pts is None:
                     time += step
                 else:
-                    if last is None or pts <= last:  # the clock starts, or starts anew
+                    if last is None or pts <= last:  # the clock starts or restarts
                         origin = pts * base - (time + step)
                     time, last = pts * base - origin, pts
-                self._flawed += frame.is_corrupt
+                self._corrupt += frame.is_corrupt
                 time_s = float(time) if self.rate else None
-                yield Picture(self._numbers.picture(pts), time_s, pts, frame, back)
+                yield DecodedFrame(self._numbering.number_frame(pts), time_s, pts, frame, back)
 
-    def _decoded(
-        self, found: Iterable[Packet[VideoStream]], *, from_key: bool = False
+    def _decode(
+        self, source_packets: Iterable[Packet[VideoStream]], *, from_key: bool = False
     ) -> Iterator[tuple[Packet[VideoStream] | None, list[av.VideoFrame], bool]]:
-        """Each packet, the pictures that came out when it went in, whether it was refused; at the end, None."""
-        for packet in found:
+        """Yield each packet, the frames it completed, and whether it was rejected; at the end None and the rest."""
+        for packet in source_packets:
             if from_key and not packet.is_keyframe:
                 continue
             from_key = False
             try:
-                frames, refused = self.stream.decode(packet), False
+                frames, rejected = self.stream.decode(packet), False
             except FFmpegError:
-                frames, refused = [], True
+                frames, rejected = [], True
                 self._failed += 1
-            yield packet, frames, refused
+            yield packet, frames, rejected
         try:
             frames = self.stream.decode(None)
         except FFmpegError:
@@ -304,13 +306,13 @@ class Cursor:
         yield None, frames, False
 
 
-def survey(path: Path, warn: Callable[[str], None]) -> Timeline | None:
-    """The timeline of a file from all its packets and its first pictures; None where pictures must be counted."""
+def read_timeline(path: Path, warn: Callable[[str], None]) -> Timeline | None:
+    """Read the timeline of a file from its packets and first frames; None if frames must be counted."""
     with Cursor(path, lambda _: None) as cursor:
-        if not keeps_time(cursor.container, cursor.stream):
+        if not has_usable_times(cursor.container, cursor.stream):
             return None
-        first = [(picture.index, picture.pts) for _ in range(PROBED) if (picture := cursor.read()) is not None]
+        first = [(decoded.index, decoded.pts) for _ in range(PROBED_FRAMES) if (decoded := cursor.read()) is not None]
     container, stream = open_container(path)
     with container:
-        found = ((p.pts, p.is_keyframe, p.size) for p in all_packets(container, stream, warn) if not p.is_discard)
-        return timeline(found, first, stream.time_base or Fraction(1))
+        stored = ((p.pts, p.is_keyframe, p.size) for p in all_packets(container, stream, warn) if not p.is_discard)
+        return build_timeline(stored, first, stream.time_base or Fraction(1))

@@ -1,6 +1,6 @@
-"""What is wrong with a camera itself: no frames, a frozen picture, a covered or defocused lens, a changed scene.
+"""Health of a camera: no frames, a frozen image, a covered or defocused lens, a changed scene.
 
-Pure: everything follows from small pictures and the times that come with them.
+Pure functions of small images and their times.
 """
 
 from __future__ import annotations
@@ -19,115 +19,115 @@ from offnormal.config.model import VerbConfig
 Trouble = Literal["no_frames", "frozen", "covered", "defocused", "scene_change"]
 
 _Positive = Annotated[float, Field(gt=0)]
-_SIDE = 320  # pixels of the longer side at most: coarse enough to be cheap, fine enough to lose detail to bad focus
-_BLOCKS = 24  # of the longer side at most, for changes of the whole scene
+_SIDE = 320  # pixels, maximum of the longer side: cheap, yet fine enough to lose detail when defocused
+_BLOCKS = 24  # maximum of the longer side, for changes of the whole scene
 
 
 class HealthOptions(VerbConfig):
-    """When a camera counts as in trouble; seconds, and shares (0-1) of what is usual for this camera."""
+    """Limits of camera health, in seconds and in shares (0-1) of what is usual for this camera."""
 
     no_frames_s: _Positive = 20.0
-    frozen_s: _Positive = 30.0  # of exact repeats; encoders repeat pictures of empty rooms for a second or two
+    frozen_s: _Positive = 30.0  # duration of exact repeats; encoders repeat images of empty rooms for 1-2 s
     covered_s: _Positive = 5.0
-    covered_detail: _Positive = 0.25  # less detail than this share of the usual, and
-    covered_contrast: _Positive = 0.5  # less contrast: there is little to be seen
+    covered_detail: _Positive = 0.25  # covered: less detail than this share of the usual, and
+    covered_contrast: _Positive = 0.5  # less contrast than this share
     defocused_s: _Positive = 10.0
-    defocused_detail: _Positive = 0.5  # less detail than this share, though the contrast is there
-    change_s: _Positive = 1.0  # within which the whole scene changes
-    change_levels: _Positive = 25.0  # of 255, by which a part of the picture counts as changed
-    change_share: _Positive = 0.6  # of the parts
-    settle_s: _Positive = 10.0  # after a change of the whole scene, while anomalies say nothing
-    learn_s: _Positive = 30.0  # of frames before detail and contrast are judged, at the start and after a change
-    memory_s: _Positive = 600.0  # over which the usual is averaged
-    clear_s: _Positive = 2.0  # without a trouble before it counts as over
+    defocused_detail: _Positive = 0.5  # defocused: less detail than this share, with usual contrast
+    change_s: _Positive = 1.0  # time span of a change of the whole scene
+    change_levels: _Positive = 25.0  # gray levels (of 255) by which a block must change
+    change_share: _Positive = 0.6  # share of blocks that must change
+    settle_s: _Positive = 10.0  # duration after a change of the whole scene during which anomalies are ignored
+    learn_s: _Positive = 30.0  # of frames to measure the usual state, at the start and after a change
+    memory_s: _Positive = 600.0  # averaging time of the usual detail and contrast
+    clear_s: _Positive = 2.0  # without a trouble before it ends
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A trouble that begins or is over."""
+    """The start or the end of a trouble."""
 
     trouble: Trouble
     begins: bool
-    time_s: float  # when it was found
+    time_s: float  # when it was detected
     since_s: float  # when it began
     detail: str  # what was measured
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SmallPicture:
-    """What is looked at of a frame."""
+class SmallImage:
+    """The reduced frame that the checks use."""
 
     gray: np.ndarray  # (h, w) float32, 0-255
-    lattice: np.ndarray  # (h, w, 3) uint8, single pixels of the frame as they are
+    lattice: np.ndarray  # (h, w, 3) uint8, every n-th pixel of the frame
 
     @classmethod
-    def of(cls, image: np.ndarray) -> SmallPicture:
-        """That of a frame (H, W, 3) uint8."""
+    def from_frame(cls, image: np.ndarray) -> SmallImage:
+        """Reduce a frame (H, W, 3) uint8."""
         step = max(1, math.ceil(max(image.shape[:2]) / _SIDE))
         gray = Image.fromarray(image).reduce(step).convert("L")
         return cls(np.asarray(gray, dtype=np.float32), image[::step, ::step].copy())
 
 
 class CameraHealth:
-    """Takes every frame that came and, while none does, the time; gives what begins and what is over.
+    """Detects troubles from every frame, and from the time while no frame arrives.
 
-    All times are seconds on one clock that never runs backward. Nothing is learned from a covered or defocused lens, so
-    the trouble lasts until it ends. After a change of the whole scene, the usual state is learned again.
+    All times are seconds on one monotonic clock. The usual state is not updated while the lens is covered or defocused,
+    so a trouble lasts until it ends. After a change of the whole scene, the usual state is measured again.
     """
 
     def __init__(self, options: HealthOptions | None = None, *, now_s: float = 0.0) -> None:
-        how = self.options = options or HealthOptions()
+        options = self.options = options or HealthOptions()
         self._frame_s = now_s
-        self._no_frames = _Lasting("no_frames", how.no_frames_s, 0)
-        self._frozen = _Lasting("frozen", how.frozen_s, 0)
-        self._covered = _Lasting("covered", how.covered_s, how.clear_s)
-        self._defocused = _Lasting("defocused", how.defocused_s, how.clear_s)
-        self._change = _Lasting("scene_change", 0, how.settle_s)
+        self._no_frames = _LastingTrouble("no_frames", options.no_frames_s, 0)
+        self._frozen = _LastingTrouble("frozen", options.frozen_s, 0)
+        self._covered = _LastingTrouble("covered", options.covered_s, options.clear_s)
+        self._defocused = _LastingTrouble("defocused", options.defocused_s, options.clear_s)
+        self._change = _LastingTrouble("scene_change", 0, options.settle_s)
         self._last: np.ndarray | None = None
         self._recent: deque[tuple[float, np.ndarray]] = deque()
-        self._usual = _Usual(how.memory_s)
-        self._changed = False  # and not learned anew since
+        self._usual = _UsualState(options.memory_s)
+        self._changed = False  # the scene changed since the usual state was measured
 
     @property
     def troubles(self) -> list[Trouble]:
-        """Those that last."""
+        """Current troubles."""
         every = (self._no_frames, self._frozen, self._covered, self._defocused, self._change)
-        return [one.trouble for one in every if one.began]
+        return [each.trouble for each in every if each.began]
 
     @property
-    def suppresses(self) -> bool:
-        """Whether anomalies say nothing now: the whole scene has just changed."""
+    def suppresses_anomalies(self) -> bool:
+        """Whether to ignore anomalies: the whole scene has just changed."""
         return self._change.began
 
     def tick(self, now_s: float) -> list[Finding]:
-        """No frame has come; the time is this."""
+        """Update the time while no frame arrives."""
         missing_s = now_s - self._frame_s
-        found = [self._no_frames.at(now_s, missing_s > 0, f"for {missing_s:.0f} s", since_s=self._frame_s)]
-        found.append(self._change.at(now_s, False, ""))
-        return [one for one in found if one is not None]
+        findings = [self._no_frames.update_at(now_s, missing_s > 0, f"for {missing_s:.0f} s", since_s=self._frame_s)]
+        findings.append(self._change.update_at(now_s, False, ""))
+        return [finding for finding in findings if finding is not None]
 
     def gap(self) -> None:
-        """What comes next does not follow what came before: nothing repeats, and nothing changes, across it."""
+        """Mark a gap in the frames: no repeat and no change is detected across it."""
         self._last = None
         self._recent.clear()
 
-    def look(self, picture: SmallPicture, now_s: float) -> list[Finding]:
-        """A frame has come at this time."""
+    def update(self, image: SmallImage, now_s: float) -> list[Finding]:
+        """Update with a frame that arrived at this time."""
         passed_s, self._frame_s = now_s - self._frame_s, now_s
-        found = [
-            self._no_frames.at(now_s, False, ""),
-            self._look_frozen(picture.lattice, now_s),
-            self._look_change(picture.gray, now_s),
-            *self._look_seen(picture.gray, now_s, passed_s),
+        findings = [
+            self._no_frames.update_at(now_s, False, ""),
+            self._check_frozen(image.lattice, now_s),
+            self._check_change(image.gray, now_s),
+            *self._check_lens(image.gray, now_s, passed_s),
         ]
-        return [one for one in found if one is not None]
+        return [finding for finding in findings if finding is not None]
 
-    def _look_frozen(self, lattice: np.ndarray, now_s: float) -> Finding | None:
+    def _check_frozen(self, lattice: np.ndarray, now_s: float) -> Finding | None:
         same = self._last is not None and np.array_equal(lattice, self._last)
         self._last = lattice
-        return self._frozen.at(now_s, same, "every frame is exactly the same")
+        return self._frozen.update_at(now_s, same, "every frame is exactly the same")
 
-    def _look_change(self, gray: np.ndarray, now_s: float) -> Finding | None:
+    def _check_change(self, gray: np.ndarray, now_s: float) -> Finding | None:
         coarse = _blocks(gray)
         while len(self._recent) > 1 and now_s - self._recent[1][0] >= self.options.change_s:
             self._recent.popleft()
@@ -137,50 +137,50 @@ class CameraHealth:
         self._recent.append((now_s, coarse))
         changes = share > self.options.change_share
         self._changed = self._changed or changes
-        return self._change.at(now_s, changes, f"{share:.0%} of the picture within {self.options.change_s:g} s")
+        return self._change.update_at(now_s, changes, f"{share:.0%} of the image within {self.options.change_s:g} s")
 
-    def _look_seen(self, gray: np.ndarray, now_s: float, passed_s: float) -> list[Finding | None]:
-        how, usual = self.options, self._usual
+    def _check_lens(self, gray: np.ndarray, now_s: float, passed_s: float) -> list[Finding | None]:
+        options, usual = self.options, self._usual
         detail, contrast = _detail(gray), float(gray.std())
-        if usual.learned_s < how.learn_s:
-            usual.learn(detail, contrast, passed_s)
+        if usual.duration_s < options.learn_s:
+            usual.update_mean(detail, contrast, passed_s)
             return []
-        seen, strength = detail / usual.detail, contrast / usual.contrast
-        covered = seen < how.covered_detail and strength < how.covered_contrast
-        if self._changed and not self.suppresses and not covered:  # another light, another picture
+        detail_share, contrast_share = detail / usual.detail, contrast / usual.contrast
+        covered = detail_share < options.covered_detail and contrast_share < options.covered_contrast
+        if self._changed and not self.suppresses_anomalies and not covered:  # different light, different image
             self._changed = False
-            usual.forget()
-            return [self._covered.at(now_s, False, ""), self._defocused.at(now_s, False, "")]
-        defocused = seen < how.defocused_detail and not covered
+            usual.reset()
+            return [self._covered.update_at(now_s, False, ""), self._defocused.update_at(now_s, False, "")]
+        defocused = detail_share < options.defocused_detail and not covered
         if not (covered or defocused or self._changed):
-            usual.learn(detail, contrast, passed_s)
-        measured = f"{seen:.0%} of the usual detail, {strength:.0%} of the usual contrast"
+            usual.update_mean(detail, contrast, passed_s)
+        measured = f"{detail_share:.0%} of the usual detail, {contrast_share:.0%} of the usual contrast"
         return [
-            self._covered.at(now_s, covered, measured),
-            self._defocused.at(now_s, defocused and not self._changed, measured),
+            self._covered.update_at(now_s, covered, measured),
+            self._defocused.update_at(now_s, defocused and not self._changed, measured),
         ]
 
 
-class _Usual:
-    """The running mean of detail and contrast."""
+class _UsualState:
+    """Running mean of detail and contrast."""
 
     def __init__(self, memory_s: float) -> None:
         self._memory_s = memory_s
-        self.detail = self.contrast = self.learned_s = 0.0
+        self.detail = self.contrast = self.duration_s = 0.0
 
-    def learn(self, detail: float, contrast: float, passed_s: float) -> None:
-        passed_s = min(max(passed_s, 1e-3), 1.0)  # one frame after a long silence does not outweigh many
-        self.learned_s += passed_s
-        share = passed_s / min(self.learned_s, self._memory_s)
+    def update_mean(self, detail: float, contrast: float, passed_s: float) -> None:
+        passed_s = min(max(passed_s, 1e-3), 1.0)  # limits the weight of one frame after a long gap
+        self.duration_s += passed_s
+        share = passed_s / min(self.duration_s, self._memory_s)
         self.detail += (max(detail, 1e-3) - self.detail) * share
         self.contrast += (max(contrast, 1e-3) - self.contrast) * share
 
-    def forget(self) -> None:
-        self.detail = self.contrast = self.learned_s = 0.0
+    def reset(self) -> None:
+        self.detail = self.contrast = self.duration_s = 0.0
 
 
-class _Lasting:
-    """A trouble that begins when it has lasted, and is over when it was clear for a while."""
+class _LastingTrouble:
+    """A trouble that begins after it has lasted for a time and ends after it has been clear for a time."""
 
     def __init__(self, trouble: Trouble, lasts_s: float, clear_s: float) -> None:
         self.trouble: Trouble = trouble
@@ -189,8 +189,8 @@ class _Lasting:
         self._since_s: float | None = None
         self._clear_since_s: float | None = None
 
-    def at(self, now_s: float, there: bool, detail: str, *, since_s: float | None = None) -> Finding | None:
-        if there:
+    def update_at(self, now_s: float, is_present: bool, detail: str, *, since_s: float | None = None) -> Finding | None:
+        if is_present:
             self._clear_since_s = None
             if self._since_s is None:
                 self._since_s = now_s if since_s is None else since_s
@@ -210,12 +210,12 @@ class _Lasting:
 
 
 def _detail(gray: np.ndarray) -> float:
-    """Mean difference of neighboring pixels, in gray levels."""
+    """Return the mean difference of neighboring pixels, in gray levels."""
     return float(abs(np.diff(gray, axis=0)).mean() + abs(np.diff(gray, axis=1)).mean()) if min(gray.shape) > 1 else 0.0
 
 
 def _blocks(gray: np.ndarray) -> np.ndarray:
-    """Means of square blocks; what is left over at the right and below counts with the last ones."""
+    """Return the means of square blocks; remaining pixels at the right and bottom belong to the last blocks."""
     step = max(1, math.ceil(max(gray.shape) / _BLOCKS))
     rows, columns = range(0, max(1, gray.shape[0] - step + 1), step), range(0, max(1, gray.shape[1] - step + 1), step)
     sums = np.add.reduceat(np.add.reduceat(gray, list(rows), 0), list(columns), 1)

@@ -1,4 +1,4 @@
-"""The thread that reads one connection to a source, and the bounded place where it hands its frames over."""
+"""The thread that reads one connection to a source, and the bounded queue that hands over its frames."""
 
 from __future__ import annotations
 
@@ -19,125 +19,125 @@ from pydantic import Field
 from offnormal.backoff import delay_s
 from offnormal.config.model import VerbConfig
 from offnormal.errors import VideoError
-from offnormal.sources.live_stream import LiveClock, Shot, Ticks, Transport, stream_shots
+from offnormal.sources.live_stream import LiveClock, LiveImage, TickSelector, Transport, stream_images
 from offnormal.sources.paths import Address
 from offnormal.sources.privacy import paint
 from offnormal.sources.video import VideoFile
-from offnormal.sources.watched_folder import WatchedFolder, Watching
+from offnormal.sources.watched_folder import FolderWatchOptions, WatchedFolder
 from offnormal.types import Frame, Mask
 
 _Item = TypeVar("_Item")
 Seconds = Annotated[float, Field(gt=0)]
-_LONGEST_S = 120.0  # that the program's end waits for a read that hangs; FFmpeg's deadlines are shorter
+_EXIT_TIMEOUT_S = 120.0  # wait for a hung read at program exit; FFmpeg's own timeouts are shorter
 
 
 class Patience(VerbConfig):
-    """How long a source is waited for, in seconds."""
+    """Timeouts and reconnection of a source, in seconds."""
 
     open_s: Seconds = 10.0
-    """From connecting to the first frame."""
+    """Timeout from connecting to the first frame."""
     stall_s: Seconds = 5.0
-    """Between two frames."""
+    """Timeout between two frames."""
     retry_s: Seconds = 0.5
-    """Before the first attempt to reconnect; doubled after each one that failed."""
+    """Delay before the first reconnection attempt; doubled after each failure."""
     cap_s: Seconds = 30.0
-    """At most, between two attempts."""
+    """Maximum delay between two attempts."""
     settled_s: Annotated[float, Field(ge=0)] = 10.0
-    """Online for so long: the next trouble is a new one."""
+    """Time online after which the next failure counts as the first."""
     jitter: Annotated[float, Field(ge=0, le=1)] = 0.3
-    """Share of a waiting time that chance takes off, so that cameras do not return at once."""
+    """Maximum random share taken off a delay, so that cameras do not reconnect all at once."""
 
     def delay_s(self, failures: int, chance: float) -> float:
-        """Seconds to wait after so many failures in a row (from 1); chance: uniform in 0-1."""
+        """Return the seconds to wait after `failures` consecutive failures (>= 1); chance: uniform in 0-1."""
         return delay_s(failures, first_s=self.retry_s, cap_s=self.cap_s, jitter=self.jitter, chance=chance)
 
 
-EVER_PATIENT = Patience(open_s=math.inf, stall_s=math.inf)  # with a source that gives frames when it has some
+NO_TIMEOUTS = Patience(open_s=math.inf, stall_s=math.inf)  # for files and folders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraOptions:
-    """How a source is read."""
+    """Options for reading a source."""
 
-    fps: float | None = None  # frames a second that are wanted; None: all
-    mask: Mask | None = None  # painted before anything else sees a frame
-    realtime: bool = False  # a video file as if it were live: frames that come too late are dropped
-    transport: Transport = "tcp"  # of RTSP
+    fps: float | None = None  # frames per second to return; None: all
+    mask: Mask | None = None  # privacy mask, painted first
+    realtime: bool = False  # play a video file in real time and drop late frames
+    transport: Transport = "tcp"  # RTSP transport
     device: dict[str, str] = field(default_factory=dict)  # FFmpeg's options of a local camera: video_size, framerate
-    watching: Watching = field(default_factory=Watching)  # of a folder
+    folder_watch: FolderWatchOptions = field(default_factory=FolderWatchOptions)  # options of a watched folder
     patience: Patience = field(default_factory=Patience)
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """Nothing more comes."""
+class EndOfStream:
+    """The end of a source."""
 
-    error: Exception | None  # None: the end of what there was
+    error: Exception | None  # None: a regular end
 
 
-class Handover(Generic[_Item]):
-    """Holds up to `room` items.
+class HandoverQueue(Generic[_Item]):
+    """A queue of up to `capacity` items.
 
-    stale_s: the oldest item gives way to a new one when there is no room or it has waited for so many seconds, and is
-    counted; so a burst is kept, and whoever is too slow is never far behind. None: `put` waits for room.
+    stale_s: a new item drops the oldest one if the queue is full or the oldest one has waited this many seconds; so
+    bursts are buffered, and a slow consumer is never far behind. None: `put` waits for space.
     """
 
-    def __init__(self, room: int, *, stale_s: float | None = None) -> None:
+    def __init__(self, capacity: int, *, stale_s: float | None = None) -> None:
         self.closed = threading.Event()
         self.dropped = 0
-        self._room, self._stale_s = room, stale_s
+        self._capacity, self._stale_s = capacity, stale_s
         self._items: deque[tuple[float, _Item]] = deque()
-        self._ended: Ended | None = None
-        self._changed = threading.Condition()
+        self._end: EndOfStream | None = None
+        self._condition = threading.Condition()
 
     def put(self, item: _Item) -> bool:
-        """Hand an item over; False: nobody wants any more."""
-        with self._changed:
+        """Put an item; False: the queue is closed."""
+        with self._condition:
             if self._stale_s is None:
-                self._changed.wait_for(lambda: self.closed.is_set() or len(self._items) < self._room)
+                self._condition.wait_for(lambda: self.closed.is_set() or len(self._items) < self._capacity)
             if self.closed.is_set():
                 return False
             now_s = time.monotonic()
-            while self._items and (len(self._items) >= self._room or self._is_stale(now_s)):
+            while self._items and (len(self._items) >= self._capacity or self._is_stale(now_s)):
                 self._items.popleft()
                 self.dropped += 1
             self._items.append((now_s, item))
-            self._changed.notify_all()
+            self._condition.notify_all()
             return True
 
     def end(self, error: Exception | None = None) -> None:
-        """Say that nothing more comes, and why."""
-        with self._changed:
-            self._ended = Ended(error)
-            self._changed.notify_all()
+        """Mark the end, with its error."""
+        with self._condition:
+            self._end = EndOfStream(error)
+            self._condition.notify_all()
 
-    def get(self, timeout_s: float | None) -> _Item | Ended | None:
-        """The oldest item; after the last one how it ended; None: nothing in this time, or closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._items or self._ended or self.closed.is_set(), timeout_s)
+    def get(self, timeout_s: float | None) -> _Item | EndOfStream | None:
+        """Return the oldest item, or the end after the last one; None: timeout, or closed."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._items or self._end or self.closed.is_set(), timeout_s)
             if self.closed.is_set():
                 return None
             if self._items:
                 _, item = self._items.popleft()
-                self._changed.notify_all()
+                self._condition.notify_all()
                 return item
-            return self._ended
+            return self._end
 
     def close(self) -> None:
-        """Want no more: both sides return at once, what is held is let go."""
-        with self._changed:
+        """Close the queue: both sides return immediately, and its items are discarded."""
+        with self._condition:
             self.closed.set()
             self._items.clear()
-            self._changed.notify_all()
+            self._condition.notify_all()
 
     def _is_stale(self, now_s: float) -> bool:
         return self._stale_s is not None and now_s - self._items[0][0] > self._stale_s
 
 
 class LiveReader(threading.Thread):
-    """Puts the frames of one connection into a hand-over of its own, and at the end how it ended.
+    """Puts the frames of one connection, and then its end, into a queue.
 
-    first: index of the first frame. origin_s: the moment that is time 0; None: when the first frame comes.
+    first_index: index of the first frame. origin_s: time 0; None: the arrival of the first frame.
     """
 
     def __init__(
@@ -145,65 +145,65 @@ class LiveReader(threading.Thread):
         name: str,
         address: Address,
         options: CameraOptions,
-        frames: Handover[Frame],
+        frames: HandoverQueue[Frame],
         *,
         folder: WatchedFolder | None,
-        first: int,
+        first_index: int,
         origin_s: float | None,
     ) -> None:
-        # a daemon: a read that hangs must not keep the program from ending
+        # a daemon: a hung read must not block program exit
         super().__init__(name=f"read {name}", daemon=True)
         self.frames = frames
         self.origin_s = origin_s
         self.decoded = 0
         self._address, self._options, self._folder = address, options, folder
-        self._index = first
-        self._ticks = None if options.fps is None else Ticks(options.fps)
+        self._index = first_index
+        self._ticks = None if options.fps is None else TickSelector(options.fps)
 
     def start(self) -> None:
-        """Begin to read."""
-        atexit.register(self._outlive)
+        """Start reading."""
+        atexit.register(self._join_at_exit)
         super().start()
 
     def run(self) -> None:
-        """Read until the end, an error, or until nobody wants any more frames."""
+        """Read until the end, an error, or the queue is closed."""
         error: Exception | None = None
         try:
-            with closing(self._made()) as made:  # here, since this thread has the stream open
-                for frame in made:
+            with closing(self._open_frames()) as frame_iterator:  # close in this thread, which opened the stream
+                for frame in frame_iterator:
                     if not self.frames.put(frame):
                         break
-        except Exception as found:  # noqa: BLE001 - told to whoever takes the frames
-            error = found
+        except Exception as exception:  # noqa: BLE001 - passed to the consumer of the frames
+            error = exception
         self.frames.end(error)
-        atexit.unregister(self._outlive)
+        atexit.unregister(self._join_at_exit)
 
-    def _outlive(self) -> None:
-        """Let the interpreter end after this thread: FFmpeg asks Python for the time, also while it hangs."""
+    def _join_at_exit(self) -> None:
+        """Keep the interpreter alive until this thread ends: a hung FFmpeg still calls into Python."""
         self.frames.close()
-        self.join(_LONGEST_S)
+        self.join(_EXIT_TIMEOUT_S)
 
-    def _made(self) -> Generator[Frame, None, None]:
+    def _open_frames(self) -> Generator[Frame, None, None]:
         if self._address.kind == "file":
-            return self._recorded()
-        return self._live()
+            return self._read_file()
+        return self._read_live()
 
-    def _live(self) -> Generator[Frame, None, None]:
+    def _read_live(self) -> Generator[Frame, None, None]:
         clock: LiveClock | None = None
-        shots = self._shots()
-        for shot in shots:
+        images = self._open_live()
+        for live_image in images:
             arrived_s, utc_s = time.monotonic(), time.time()
             self.decoded += 1
             self.origin_s = arrived_s if self.origin_s is None else self.origin_s
             clock = clock or LiveClock(self.origin_s)
-            time_s = self._wanted(clock(shot.stamp_s, arrived_s))
+            time_s = self._tick_time_s(clock(live_image.timestamp_s, arrived_s))
             if time_s is not None:
-                yield self._frame(time_s, shot.image(), arrived_s, utc_s, shot.path)
+                yield self._frame(time_s, live_image.image(), arrived_s, utc_s, live_image.path)
             if self.frames.closed.is_set():
                 return
 
-    def _recorded(self) -> Generator[Frame, None, None]:
-        start_s, expected, restarts = time.monotonic(), 0, False
+    def _read_file(self) -> Generator[Frame, None, None]:
+        start_s, next_index, restarts = time.monotonic(), 0, False
         with VideoFile(self._address.path) as video:
             if video.info.fps is None:
                 raise VideoError(
@@ -212,24 +212,24 @@ class LiveReader(threading.Thread):
                 )
             for frame in video.frames():
                 self.decoded += 1
-                self._index += frame.index > expected  # what was lost to damage leaves a number out
-                expected = frame.index + 1
-                found_s = frame.time_s or 0.0
+                self._index += frame.index > next_index  # damaged frames leave a gap in the index
+                next_index = frame.index + 1
+                file_time_s = frame.time_s or 0.0
                 if self._options.realtime:
-                    self.frames.closed.wait(max(0.0, start_s + found_s - time.monotonic()))
+                    self.frames.closed.wait(max(0.0, start_s + file_time_s - time.monotonic()))
                 restarts |= frame.restarts
-                time_s = self._wanted(found_s)
+                time_s = self._tick_time_s(file_time_s)
                 if time_s is not None:
                     utc_s = time.time() if self._options.realtime else None
-                    wanted = self._frame(time_s, frame.image, time.monotonic(), utc_s, None)
-                    yield replace(wanted, restarts=restarts)
+                    decoded_frame = self._frame(time_s, frame.image, time.monotonic(), utc_s, None)
+                    yield replace(decoded_frame, restarts=restarts)
                     restarts = False
 
-    def _shots(self) -> Iterator[Shot]:
+    def _open_live(self) -> Iterator[LiveImage]:
         if self._folder is not None:
-            return self._folder.shots(self.frames.closed)
+            return self._folder.images(self.frames.closed)
         patience = self._options.patience
-        return stream_shots(
+        return stream_images(
             self._address,
             open_s=patience.open_s,
             read_s=patience.stall_s,
@@ -237,8 +237,8 @@ class LiveReader(threading.Thread):
             device=self._options.device,
         )
 
-    def _wanted(self, time_s: float) -> float | None:
-        """The time by which a frame is to be known; None: it is not wanted."""
+    def _tick_time_s(self, time_s: float) -> float | None:
+        """Return the time of the tick for which a frame is selected; None: drop the frame."""
         if self._ticks is None or self._options.fps is None:
             return time_s
         tick = self._ticks(time_s)

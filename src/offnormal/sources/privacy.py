@@ -1,4 +1,4 @@
-"""Privacy masks: areas of every picture that are painted black before anything else sees it."""
+"""Privacy masks: areas of every image that are painted black before anything else reads it."""
 
 from __future__ import annotations
 
@@ -21,35 +21,33 @@ from offnormal.sources.image import is_deep, open_mask
 from offnormal.sources.paths import is_image
 from offnormal.types import Mask
 
-_FORM = (
-    "a picture whose pixels that are not black are painted, or YAML or JSON with polygons: [[[x, y], ...], ...] in 0-1"
-)
+_EXPECTED = "an image (its non-black pixels are painted), or YAML or JSON with polygons [[[x, y], ...], ...] in 0-1"
 
 
 def read_privacy_mask(path: str | Path) -> Mask:
-    """The mask in a file: a picture, or polygons in relative coordinates (x right, y down).
+    """Read a mask from an image, or from polygons in relative coordinates (x right, y down).
 
-    Raises ConfigError for a file that is neither, and where nothing or everything would be painted.
+    Raises ConfigError for another file, and for a mask that paints nothing or everything.
     """
     path = Path(path)
     if not path.is_file():
-        raise ConfigError(f"{path}: no such file; expected {_FORM}")
+        raise ConfigError(f"{path}: no such file; expected {_EXPECTED}")
     if is_image(path):
         try:
-            mask = Mask(image=_packed(open_mask(path)))
+            mask = Mask(image=_encode_png(open_mask(path)))
         except ImageError as error:
             raise ConfigError(str(error)) from None
     else:
         try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))
-            mask = mask_of({"polygons": found} if isinstance(found, list) else dict(found))
+            stored_mask = yaml.safe_load(path.read_text(encoding="utf-8"))
+            mask = parse_mask({"polygons": stored_mask} if isinstance(stored_mask, list) else dict(stored_mask))
         except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, ValueError, AttributeError):
-            raise ConfigError(f"{path}: not a mask; expected {_FORM}") from None
+            raise ConfigError(f"{path}: not a mask; expected {_EXPECTED}") from None
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from None
-    share = area(mask, (720, 1280)).mean()
+    share = rasterize_mask(mask, (720, 1280)).mean()
     if not 0 < share < 1:
-        raise ConfigError(f"{path}: paints {share:.0%} of a picture; expected some of it, but not all")
+        raise ConfigError(f"{path}: paints {share:.0%} of an image; expected a part of it")
     return mask
 
 
@@ -58,47 +56,47 @@ class _StoredMask(BaseModel):
     image: str | None = None
 
 
-def mask_of(values: Mapping[str, object]) -> Mask:
-    """The mask of `asdict(mask)`, or of a file's plain values; ConfigError or ValueError for others."""
+def parse_mask(values: Mapping[str, object]) -> Mask:
+    """Build a mask from `asdict(mask)` or the values of a file; ConfigError or ValueError for other values."""
     unknown = set(values) - {"polygons", "image"}
     if unknown:
-        raise ConfigError(f"a mask with {', '.join(sorted(unknown))}: expected polygons")
+        raise ConfigError(f"a mask with {', '.join(sorted(unknown))}; expected polygons")
     stored = _StoredMask.model_validate(values)
     return Mask(stored.polygons or (), stored.image)
 
 
-def identity(mask: Mask | None) -> str | None:
-    """A short name that only masks with the same content share; None of none."""
+def mask_id(mask: Mask | None) -> str | None:
+    """Return a short hash of the mask's content; None without a mask."""
     if mask is None:
         return None
     return hashlib.sha256(json.dumps([mask.polygons, mask.image]).encode()).hexdigest()[:12]
 
 
 def paint(image: np.ndarray, mask: Mask | None) -> np.ndarray:
-    """A picture (H, W, ...) with the mask's areas black; the same array where there is no mask."""
+    """Paint the mask's areas of an image (H, W, ...) black; without a mask, return the same array."""
     if mask is None:
         return image
-    covered = area(mask, (image.shape[0], image.shape[1]))
+    covered = rasterize_mask(mask, (image.shape[0], image.shape[1]))
     return np.where(covered.reshape(covered.shape + (1,) * (image.ndim - 2)), np.zeros((), image.dtype), image)
 
 
-def paint_picture(picture: Image.Image, mask: Mask | None) -> Image.Image:
-    """`paint` of a Pillow image of any mode."""
+def paint_image(image: Image.Image, mask: Mask | None) -> Image.Image:
+    """Paint a Pillow image of any mode as `paint` does."""
     if mask is None:
-        return picture
-    if is_deep(picture):
-        return Image.fromarray(paint(np.asarray(picture), mask))
-    if picture.mode not in ("1", "L", "RGB") or "transparency" in picture.info:
-        picture = picture.convert("RGB" if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV") else "RGBA")
-    shown = picture.copy()
-    stencil = Image.fromarray(area(mask, (picture.height, picture.width)))
-    shown.paste(ImageColor.getcolor("black", shown.mode), (0, 0, picture.width, picture.height), stencil)
-    return shown
+        return image
+    if is_deep(image):
+        return Image.fromarray(paint(np.asarray(image), mask))
+    if image.mode not in ("1", "L", "RGB") or "transparency" in image.info:
+        image = image.convert("RGB" if image.mode in ("CMYK", "YCbCr", "LAB", "HSV") else "RGBA")
+    painted = image.copy()
+    stencil = Image.fromarray(rasterize_mask(mask, (image.height, image.width)))
+    painted.paste(ImageColor.getcolor("black", painted.mode), (0, 0, image.width, image.height), stencil)
+    return painted
 
 
 @lru_cache(maxsize=32)
-def area(mask: Mask, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool, True = painted: every pixel that a polygon or a marked pixel of the mask's picture touches."""
+def rasterize_mask(mask: Mask, size: tuple[int, int]) -> np.ndarray:
+    """Return (H, W) bool, True for each pixel that a polygon or a marked pixel of the mask's image touches."""
     height, width = size
     canvas = Image.new("L", (width, height))
     draw = ImageDraw.Draw(canvas)
@@ -106,31 +104,31 @@ def area(mask: Mask, size: tuple[int, int]) -> np.ndarray:
         draw.polygon([(x * (width - 1), y * (height - 1)) for x, y in polygon], fill=1, outline=1)
     covered = np.asarray(canvas) > 0
     if mask.image is not None:
-        covered = covered | _touched(_unpacked(mask.image), size)
+        covered = covered | _project_marks(_decode_png(mask.image), size)
     covered.setflags(write=False)
     return covered
 
 
-def _touched(marked: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Marked pixels (h, w) -> (H, W), True where a pixel shares any ground with a marked one."""
-    sums = np.pad(marked.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+def _project_marks(marks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize marks (h, w) to (H, W); a pixel is True if it overlaps any marked one."""
+    sums = np.pad(marks.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     (top, bottom), (left, right) = (
-        (np.arange(many) * few // many, -(-np.arange(1, many + 1) * few // many))
-        for few, many in zip(marked.shape, size, strict=True)
+        (np.arange(new_size) * old_size // new_size, -(-np.arange(1, new_size + 1) * old_size // new_size))
+        for old_size, new_size in zip(marks.shape, size, strict=True)
     )
     inside = sums[bottom][:, right] - sums[top][:, right] - sums[bottom][:, left] + sums[top][:, left]
     return np.asarray(inside > 0)
 
 
-def _packed(marked: np.ndarray) -> str:
+def _encode_png(marks: np.ndarray) -> str:
     with io.BytesIO() as file:
-        Image.fromarray(marked).save(file, "PNG", optimize=True)
+        Image.fromarray(marks).save(file, "PNG", optimize=True)
         return base64.b64encode(file.getvalue()).decode("ascii")
 
 
-def _unpacked(text: str) -> np.ndarray:
+def _decode_png(text: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"]) as image:
             return np.asarray(image.convert("L")) > 0
     except (binascii.Error, UnidentifiedImageError, OSError, ValueError, SyntaxError):
-        raise ConfigError("the picture of a mask is damaged; give the mask again") from None
+        raise ConfigError("the image of a mask is damaged; pass the mask again") from None

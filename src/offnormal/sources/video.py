@@ -1,4 +1,4 @@
-"""Videos as a user names them: files of any container that FFmpeg knows, and folders of frames."""
+"""Video readers: files of any container that FFmpeg supports, and folders of frames."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ import numpy as np
 
 from offnormal.errors import ImageError, VideoError
 from offnormal.metrics.clock import Jumps
-from offnormal.sources.container import Upright, announced_s
-from offnormal.sources.cursor import PROBED, Cursor, Picture, Timeline, survey
-from offnormal.sources.image import SUFFIXES, as_rgb, image_size, open_image, significant_bits
-from offnormal.sources.paths import as_written, images_in
+from offnormal.sources.container import FrameConverter, header_duration_s
+from offnormal.sources.cursor import PROBED_FRAMES, Cursor, DecodedFrame, Timeline, read_timeline
+from offnormal.sources.image import SUFFIXES, image_size, open_image, significant_bits, to_rgb
+from offnormal.sources.paths import images_in, to_local_path
 from offnormal.types import Frame
 
 log = logging.getLogger(__name__)
-_ROUNDING_S = 1e-6  # times are sums of fractions: 0.1 * 50 counts as 5
-_LOOKED_AT = 16  # pictures spread over the folder, enough to tell 12-bit cameras from 16-bit ones
+_ROUNDING_S = 1e-6  # times are sums of fractions: 0.1 * 50 must equal 5
+_PROBED_FILES = 16  # files spread over the folder: enough to distinguish 12-bit from 16-bit cameras
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoInfo:
-    """What a video says of itself before it is read."""
+    """Properties of a video that are known before it is read."""
 
     frames: int | None  # None: unknown
-    exact: bool  # whether the container states the number of frames; otherwise it is duration times rate
-    fps: float | None  # mean rate; None for a folder of frames whose rate was not given
+    exact: bool  # the container states the number of frames; otherwise it is duration times rate
+    fps: float | None  # mean rate; None without timestamps and rate
     size: tuple[int, int]  # (H, W) of the upright frames
     duration_s: float | None
 
 
 class VideoReader(ABC):
-    """Frames of one video in order, or any of them by index; a context manager.
+    """Reads frames of one video in order or by index; a context manager.
 
-    `restarts` fills while frames are read, with the index of each with which the clock of the video goes back; their
-    times go on. `warnings` fills, too, with what is wrong with the video that does not keep the rest from being
-    read: each begins with the path and a name (`truncated`, `damaged`, `resized`). The same is logged.
-    Iterators of one reader are independent of each other; `frame` and `close` belong to one thread.
+    While frames are read, `restarts` collects the index of each frame at which the clock of the video goes back (the
+    frames' times continue), and `warnings` collects problems that do not stop the reading: each starts with the path
+    and a name (`truncated`, `damaged`, `resized`) and is also logged.
+    Iterators of one reader are independent; `frame` and `close` must be called from one thread.
     """
 
     path: Path
@@ -53,72 +53,72 @@ class VideoReader(ABC):
 
     @abstractmethod
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
-        """Frames `start` to `stop` (exclusive; None: the end) in order; one that cannot be decoded leaves a gap.
+        """Yield frames `start` to `stop` (exclusive; None: the end) in order; undecodable frames are skipped.
 
-        Raises VideoError for a negative start and for a video that cannot be read.
+        Raises VideoError for a negative start and for an unreadable video.
         """
 
     @abstractmethod
     def frame(self, index: int) -> Frame:
-        """One frame, equal to what reading in order gives; VideoError where there is none with this index."""
+        """Return one frame, equal to that of reading in order; VideoError if there is no frame with this index."""
 
     @abstractmethod
     def thinned(self, every_s: float) -> Iterator[Frame]:
-        """The first frame of each interval of `every_s` seconds (above 0) that has one, with its true index.
+        """Yield the first frame of each interval of `every_s` seconds (above 0), with its true index.
 
-        So is the first one after a jump or a restart of the clock.
+        The first frame after a jump or a restart of the clock is yielded, too.
 
-        Raises VideoError for an interval that is not positive and for a video without a clock.
+        Raises VideoError for a non-positive interval and for a video without a clock.
         """
 
     @abstractmethod
     def times(self) -> list[float | None]:
-        """The time of every frame, of those that `thinned` passes over, too; None: lost, or no clock."""
+        """Return the time of every frame, including those that `thinned` skips; None: lost, or no clock."""
 
     @abstractmethod
     def close(self) -> None:
-        """Release what `frame` keeps open; a later read opens it again."""
+        """Close what `frame` opened; a later read opens it again."""
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _warn(self, what: str) -> None:
-        message = f"{self.path}: {what}"
+    def _warn(self, problem: str) -> None:
+        message = f"{self.path}: {problem}"
         if message not in self.warnings:
             self.warnings.append(message)
             log.warning("%s", message)
 
     def _check_start(self, start: int) -> None:
         if start < 0:
-            raise VideoError(f"{self.path}: frame {start} was asked for; frames are counted from 0")
+            raise VideoError(f"{self.path}: no frame {start}; expected an index of 0 or more")
 
     def _check_clock(self) -> float:
         if self.info.fps is None:
-            raise VideoError(f"{self.path}: this video has no clock; give the rate of its frames (fps)")
+            raise VideoError(f"{self.path}: has no clock; set its frame rate (fps)")
         return self.info.fps
 
 
-class Thinning:
-    """Says of times in ascending order which are the first of their interval, or come after a jump of the clock.
+class Thinner:
+    """Selects the first time of each interval, and the first after a jump of the clock, from ascending times.
 
-    >>> keep = Thinning(0.5)
-    >>> [time_s for time_s in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 2.9) if keep(time_s)]
+    >>> is_first = Thinner(0.5)
+    >>> [time_s for time_s in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 2.9) if is_first(time_s)]
     [0.0, 0.6, 1.0, 2.9]
     """
 
     def __init__(self, every_s: float) -> None:
         if not 0 < every_s < math.inf:
-            raise VideoError(f"one frame every {every_s:g} s was asked for; expected a number of seconds above 0")
+            raise VideoError(f"one frame every {every_s:g} s; expected an interval above 0 s")
         self._every_s = every_s
         self._interval = -1
         self._last_s = math.inf
         self._jumps = Jumps()
 
     def __call__(self, time_s: float) -> bool:
-        """Whether this time is the first of its interval, or of a segment as `metrics.clock` says."""
+        """Whether this time is the first of its interval or of a segment (`metrics.clock`)."""
         interval = math.floor((time_s + _ROUNDING_S) / self._every_s)
         jumped = self._jumps.take(time_s - self._last_s)
         self._last_s = time_s
@@ -130,109 +130,109 @@ class Thinning:
 class VideoFile(VideoReader):
     """Frames of a video file, upright, by presentation time; memory does not grow with its length.
 
-    Each iterator decodes in its caller's thread with a container of its own, released when the iterator ends or is
-    closed. The first access out of order reads through the file once, without decoding, to learn which picture is
-    shown when; files that do not tell are decoded from their start. Pictures whose size changes are scaled to that
-    of the first, with a warning. Times that are missing follow from the rate. Raises VideoError naming a file that is
-    missing, empty, no video, without a video stream, or without one picture that can be decoded.
+    Each iterator decodes in its caller's thread and opens its own container, which it closes when it ends. The first
+    access out of order reads all packets once, without decoding, to build the timeline; a file without usable times is
+    decoded from its start. Frames of another size are scaled to that of the first, with a warning. Missing times
+    follow from the rate. Raises VideoError with the path when the file is missing, empty, not a video, has no video
+    stream, or no decodable frame.
 
-    fps: the rate of a file without a clock of its own, as bare streams are; None leaves its times None.
+    fps: rate of a file without timestamps, such as a stream without a container; None leaves its times None.
     """
 
     def __init__(self, path: Path, *, fps: float | None = None) -> None:
-        self.path, self.warnings, self.restarts, self._fps = path, [], [], _checked(path, fps)
-        self._surveyed: tuple[Timeline | None] | None = None
+        self.path, self.warnings, self.restarts, self._fps = path, [], [], _check_fps(path, fps)
+        self._cached_timeline: tuple[Timeline | None] | None = None
         self._times: list[float | None] | None = None
         self._cursor: Cursor | None = None
-        with Cursor(path, _quietly, fps=fps) as cursor:
+        with Cursor(path, _ignore_warning, fps=fps) as cursor:
             first = cursor.read()
             if first is None:
                 codec = cursor.stream.codec_context.name
-                raise VideoError(f"{path}: not one frame can be decoded ({codec}); copy the file again or convert it")
+                raise VideoError(f"{path}: no frame can be decoded ({codec}); copy the file again or convert it")
             self._first = first.frame
-            rate, seconds = cursor.rate, announced_s(cursor.container, cursor.stream)
+            rate, seconds = cursor.rate, header_duration_s(cursor.container, cursor.stream)
             estimate = None if seconds is None or rate is None else round(seconds * rate)
             self.info = VideoInfo(
                 frames=cursor.stream.frames or estimate,
                 exact=cursor.stream.frames > 0,
                 fps=None if rate is None else float(rate),
-                size=Upright(first.frame).size,
+                size=FrameConverter(first.frame).size,
                 duration_s=seconds,
             )
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
         """See `VideoReader.frames`."""
         self._check_start(start)
-        return self._in_order(start, stop)
+        return self._decode_range(start, stop)
 
-    def _in_order(self, start: int, stop: int | None) -> Iterator[Frame]:
+    def _decode_range(self, start: int, stop: int | None) -> Iterator[Frame]:
         if stop is not None and stop <= start:
             return
-        show = Upright(self._first)
-        with Cursor(self.path, self._warn, self._timeline() if start > PROBED else None, self._fps) as cursor:
+        converter = FrameConverter(self._first)
+        with Cursor(self.path, self._warn, self._timeline() if start > PROBED_FRAMES else None, self._fps) as cursor:
             cursor.move(start)
-            while (picture := cursor.read()) is not None and (stop is None or picture.index < stop):
-                self._note(picture)
-                yield self._shown(picture, show)
-                if picture.index + 1 == stop:
+            while (decoded := cursor.read()) is not None and (stop is None or decoded.index < stop):
+                self._record_restart(decoded)
+                yield self._to_frame(decoded, converter)
+                if decoded.index + 1 == stop:
                     return
 
     def frame(self, index: int) -> Frame:
         """See `VideoReader.frame`."""
         self._check_start(index)
         if self._cursor is None:
-            self._cursor = Cursor(self.path, _quietly, self._timeline(), self._fps)  # an error tells of a lost frame
+            self._cursor = Cursor(self.path, _ignore_warning, self._timeline(), self._fps)
         self._cursor.move(index)
-        picture = self._cursor.read()
-        if picture is None or picture.index != index:
-            found = "the video ends before it" if picture is None else "it could not be decoded"
-            raise VideoError(f"{self.path}: frame {index} was asked for, but {found}; frames are counted from 0")
-        return self._shown(picture, Upright(self._first))
+        decoded = self._cursor.read()
+        if decoded is None or decoded.index != index:
+            reason = "the video ends before it" if decoded is None else "it cannot be decoded"
+            raise VideoError(f"{self.path}: no frame {index} (counted from 0): {reason}; choose another frame")
+        return self._to_frame(decoded, FrameConverter(self._first))
 
     def thinned(self, every_s: float) -> Iterator[Frame]:
-        """See `VideoReader.thinned`; decodes only from the key picture before each frame where that saves work."""
+        """See `VideoReader.thinned`; starts decoding at the keyframe before each frame if that saves work."""
         self._check_clock()
-        return self._thinned(every_s, Thinning(every_s))
+        return self._thinned(every_s, Thinner(every_s))
 
-    def _thinned(self, every_s: float, keep: Thinning) -> Iterator[Frame]:
-        show, known = Upright(self._first), self._timeline()
-        with Cursor(self.path, self._warn, known, self._fps) as cursor:
-            if known is None:
+    def _thinned(self, every_s: float, is_first: Thinner) -> Iterator[Frame]:
+        converter, timeline = FrameConverter(self._first), self._timeline()
+        with Cursor(self.path, self._warn, timeline, self._fps) as cursor:
+            if timeline is None:
                 times: list[float | None] = []
-                while (picture := cursor.read()) is not None:
-                    self._note(picture)
-                    _append(times, picture)
-                    if picture.restarts:
-                        keep = Thinning(every_s)
-                    if picture.time_s is not None and keep(picture.time_s):
-                        yield self._shown(picture, show)
+                while (decoded := cursor.read()) is not None:
+                    self._record_restart(decoded)
+                    _append_time(times, decoded)
+                    if decoded.restarts:
+                        is_first = Thinner(every_s)
+                    if decoded.time_s is not None and is_first(decoded.time_s):
+                        yield self._to_frame(decoded, converter)
                 self._times = times
                 return
-            given = -1
-            for index in range(len(known.pts)):
-                if index > given and keep(known.time_s(index)):
+            last_index = -1
+            for index in range(len(timeline.pts)):
+                if index > last_index and is_first(timeline.time_s(index)):
                     cursor.move(index)
-                    if (picture := cursor.read()) is None:
+                    if (decoded := cursor.read()) is None:
                         return
-                    given = picture.index  # a later one where `index` is lost
-                    yield self._shown(picture, show)
+                    last_index = decoded.index  # a later one if `index` is lost
+                    yield self._to_frame(decoded, converter)
 
     def times(self) -> list[float | None]:
-        """See `VideoReader.times`; decodes a file whose packets do not tell, unless `thinned` has done so."""
+        """See `VideoReader.times`; decodes a file without usable timestamps unless `thinned` has done so."""
         if self._times is None:
-            self._times, known = [], self._timeline()
-            if known is not None:
-                self._times += [known.time_s(index) for index in range(len(known.pts))]
+            self._times, timeline = [], self._timeline()
+            if timeline is not None:
+                self._times += [timeline.time_s(index) for index in range(len(timeline.pts))]
                 return self._times
-            with Cursor(self.path, _quietly, fps=self._fps) as cursor:
-                while (picture := cursor.read()) is not None:
-                    self._note(picture)
-                    _append(self._times, picture)
+            with Cursor(self.path, _ignore_warning, fps=self._fps) as cursor:
+                while (decoded := cursor.read()) is not None:
+                    self._record_restart(decoded)
+                    _append_time(self._times, decoded)
         return self._times
 
-    def _note(self, picture: Picture) -> None:
-        if picture.restarts and picture.index not in self.restarts:
-            self.restarts.append(picture.index)
+    def _record_restart(self, decoded: DecodedFrame) -> None:
+        if decoded.restarts and decoded.index not in self.restarts:
+            self.restarts.append(decoded.index)
 
     def close(self) -> None:
         """See `VideoReader.close`."""
@@ -241,50 +241,50 @@ class VideoFile(VideoReader):
             self._cursor = None
 
     def _timeline(self) -> Timeline | None:
-        if self._surveyed is None:
-            self._surveyed = (survey(self.path, self._warn),)
-        return self._surveyed[0]
+        if self._cached_timeline is None:
+            self._cached_timeline = (read_timeline(self.path, self._warn),)
+        return self._cached_timeline[0]
 
-    def _shown(self, picture: Picture, show: Upright) -> Frame:
-        if not show.fits(picture.frame):
-            height, width = show.stored
+    def _to_frame(self, decoded: DecodedFrame, converter: FrameConverter) -> Frame:
+        if not converter.matches_size(decoded.frame):
+            height, width = converter.stored_size
             self._warn(
-                f"resized: the stored size changes from {width} x {height} to {picture.frame.width} x "
-                f"{picture.frame.height}; such frames are scaled to the first size"
+                f"resized: the stored size changes from {height}x{width} to {decoded.frame.height}x"
+                f"{decoded.frame.width}; such frames are scaled to the first size"
             )
-        return Frame(picture.index, picture.time_s, show.image(picture.frame), restarts=picture.restarts)
+        return Frame(decoded.index, decoded.time_s, converter.image(decoded.frame), restarts=decoded.restarts)
 
 
-def _append(times: list[float | None], picture: Picture) -> None:
-    """Add the time of a picture, after None for each that was lost before it."""
-    times += [None] * (picture.index - len(times))
-    times.append(picture.time_s)
+def _append_time(times: list[float | None], decoded: DecodedFrame) -> None:
+    """Append the time of a frame, after a None for each lost frame before it."""
+    times += [None] * (decoded.index - len(times))
+    times.append(decoded.time_s)
 
 
-def _quietly(_: str) -> None:
-    """What reading in order will warn of need not be said now."""
+def _ignore_warning(_: str) -> None:
+    """Ignore a warning that reading in order repeats."""
 
 
 class FrameFolder(VideoReader):
-    """Pictures of one size as frames: the position in natural order, never the number in a name, is the index.
+    """Images of one size as frames, indexed by their position in natural order, not by the number in the name.
 
-    fps: rate of the frames, their only clock; None leaves every time None. bits: significant bits of 16-bit
-    pictures; None takes those that the folder uses. Raises VideoError for a folder without pictures, and, naming
-    the file, for a picture that cannot be read or has another size than the first.
+    fps: frame rate; None leaves every time None. bits: significant bits of 16-bit images; None: detected from the
+    folder. Raises VideoError for a folder without images, and, with the path, for an image that is unreadable or
+    differs in size from the first.
     """
 
     def __init__(self, path: Path, *, fps: float | None = None, bits: int | None = None) -> None:
-        fps = _checked(path, fps)
+        fps = _check_fps(path, fps)
         self.path, self.warnings, self.restarts = path, [], []
         self._files = images_in(path, recursive=False)
         if not self._files:
             raise VideoError(
-                f"{path}: a folder without pictures; expected a video file or a folder of frames "
+                f"{path}: a folder without images; expected a video file or a folder of frames "
                 f"({', '.join(sorted(SUFFIXES)[:6])}, ...)"
             )
         try:
             size = image_size(self._files[0])
-            self.bits = bits if bits is not None else _bits(self._files)
+            self.bits = bits if bits is not None else _common_bits(self._files)
         except ImageError as error:
             raise VideoError(str(error)) from None
         count = len(self._files)
@@ -293,42 +293,42 @@ class FrameFolder(VideoReader):
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
         """See `VideoReader.frames`."""
         self._check_start(start)
-        return map(self._read, range(len(self._files))[start:stop])
+        return map(self._read_frame, range(len(self._files))[start:stop])
 
     def frame(self, index: int) -> Frame:
         """See `VideoReader.frame`."""
         self._check_start(index)
         if index >= len(self._files):
-            raise VideoError(f"{self.path}: frame {index} was asked for; there are {len(self._files)}, from 0")
-        return self._read(index)
+            raise VideoError(f"{self.path}: no frame {index}; expected 0 to {len(self._files) - 1}")
+        return self._read_frame(index)
 
     def thinned(self, every_s: float) -> Iterator[Frame]:
-        """See `VideoReader.thinned`; reads only the pictures that it gives."""
-        keep, fps = Thinning(every_s), self._check_clock()
-        return (self._read(index) for index in range(len(self._files)) if keep(index / fps))
+        """See `VideoReader.thinned`; reads only the frames that it yields."""
+        is_first, fps = Thinner(every_s), self._check_clock()
+        return (self._read_frame(index) for index in range(len(self._files)) if is_first(index / fps))
 
     def times(self) -> list[float | None]:
         """See `VideoReader.times`."""
         return [self._time_s(index) for index in range(len(self._files))]
 
     def close(self) -> None:
-        """Nothing is kept open between frames."""
+        """Do nothing: no file stays open between frames."""
 
-    def _read(self, index: int) -> Frame:
+    def _read_frame(self, index: int) -> Frame:
         path = self._files[index]
         try:
-            picture = open_image(path)
+            decoded = open_image(path)
         except ImageError as error:
             raise VideoError(str(error)) from None
         try:
-            image = np.asarray(as_rgb(picture, bits=self.bits))
+            image = np.asarray(to_rgb(decoded, bits=self.bits))
         except ImageError as error:
             raise VideoError(f"{path}: {error}") from None
         if image.shape[:2] != self.info.size:
-            (height, width), (wanted_height, wanted_width) = image.shape[:2], self.info.size
+            (height, width), (first_height, first_width) = image.shape[:2], self.info.size
             raise VideoError(
-                f"{path}: {width} x {height} pixels, but {self._files[0].name} has {wanted_width} x {wanted_height}; "
-                "the frames of one video have one size: move pictures that do not belong to it elsewhere"
+                f"{path}: {height}x{width} pixels, but {self._files[0].name} has {first_height}x{first_width}; "
+                "expected frames of one size: move other images to another folder"
             )
         return Frame(index, self._time_s(index), image)
 
@@ -336,24 +336,24 @@ class FrameFolder(VideoReader):
         return index / self.info.fps if self.info.fps else None
 
 
-def _checked(path: Path, fps: float | None) -> float | None:
+def _check_fps(path: Path, fps: float | None) -> float | None:
     if fps is not None and not 0 < fps < math.inf:
-        raise VideoError(f"{path}: a rate of {fps:g} frames/s was given; expected a number above 0")
+        raise VideoError(f"{path}: a rate of {fps:g} frames/s; expected a number above 0")
     return fps
 
 
-def _bits(files: list[Path]) -> int:
+def _common_bits(files: list[Path]) -> int:
     if significant_bits(files[0]) is None:
         return 16
-    return max(significant_bits(path) or 16 for path in files[:: math.ceil(len(files) / _LOOKED_AT)])
+    return max(significant_bits(path) or 16 for path in files[:: math.ceil(len(files) / _PROBED_FILES)])
 
 
 def open_video(path: str | Path, *, fps: float | None = None, bits: int | None = None) -> VideoReader:
-    """A reader of a video file, or of a folder with pictures as its frames.
+    """Open a video file, or a folder of images as its frames.
 
-    fps: rate of the frames of a folder or a bare stream, which have no clock of their own; any other file keeps its
-    times. bits: significant bits of a folder's 16-bit pictures; None takes those that it uses, which may differ from
-    folder to folder. Raises VideoError naming what is missing or cannot be read.
+    fps: frame rate of a folder or a stream without a container, which have no timestamps; ignored for other files.
+    bits: significant bits of a folder's 16-bit images; None: detected for each folder. Raises VideoError for a missing
+    or unreadable path.
     """
-    place = as_written(path)
-    return FrameFolder(place, fps=fps, bits=bits) if place.is_dir() else VideoFile(place, fps=fps)
+    video_path = to_local_path(path)
+    return FrameFolder(video_path, fps=fps, bits=bits) if video_path.is_dir() else VideoFile(video_path, fps=fps)

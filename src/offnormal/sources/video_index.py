@@ -1,4 +1,4 @@
-"""When the frames of a video are shown, and how large they are: from its packets, without decoding a picture."""
+"""Times and size of a video's frames from its packets, without decoding."""
 
 from __future__ import annotations
 
@@ -18,59 +18,59 @@ from offnormal.sources.paths import images_in
 
 
 def count_frames(folder: Path) -> int:
-    """Number of frames in a folder of pictures."""
+    """Return the number of frames in a frame folder."""
     return len(images_in(folder, recursive=False))
 
 
 def frame_times(path: Path) -> np.ndarray:
-    """Seconds since the first frame at which each frame of a video file is shown, (T,) float64, ascending.
+    """Return the presentation time of each frame, in seconds since the first, (T,) float64, ascending.
 
-    Those of `metrics.clock`: where the clock of the file starts anew, times go on. Without timestamps they follow from
-    the rate; of a bare stream, whose rate nobody knows, they are NaN. Reads the whole file but decodes nothing; a
-    damaged file may yield fewer frames when it is decoded.
-    Raises DataError for a file that is missing or not a video.
+    Times follow `metrics.clock`: they continue across a restart of the file's clock. Without timestamps they follow
+    from the rate; for a stream without a container, whose rate is unknown, they are NaN. Reads the whole file without
+    decoding; a damaged file may yield fewer frames when it is decoded.
+    Raises DataError for a missing file or one that is not a video.
     """
     try:
         with av.open(str(path)) as container:
             stream = _video_stream(container, path)
-            found = (packet for packet in container.demux(stream) if packet.size and not packet.is_discard)
-            packets = [(p.dts if p.pts is None else p.pts, p.is_keyframe) for p in found]  # .avi has only dts
+            stored_packets = (packet for packet in container.demux(stream) if packet.size and not packet.is_discard)
+            packets = [(p.dts if p.pts is None else p.pts, p.is_keyframe) for p in stored_packets]  # .avi has only dts
             base, rate = float(stream.time_base or 1), float(mean_rate(stream)) if has_clock(container) else None
     except (av.FFmpegError, OSError) as error:
         raise DataError(f"{path}: cannot be read as a video ({error}); replace or remove it") from None
     if not packets:
-        raise DataError(f"{path}: holds no frame; copy it again or remove it")
-    clock = Clock.of(_in_order_shown(packets) * base, fps=rate, name=str(path))
+        raise DataError(f"{path}: contains no frame; copy it again or remove it")
+    clock = Clock.of(_sort_for_display(packets) * base, fps=rate, name=str(path))
     return np.asarray(clock.times_s - clock.times_s[0])
 
 
-def _in_order_shown(packets: Sequence[tuple[int | None, bool]]) -> np.ndarray:
-    """Timestamps (T,) in the order in which frames are shown, of packets (timestamp, key) as they are stored.
+def _sort_for_display(packets: Sequence[tuple[int | None, bool]]) -> np.ndarray:
+    """Return timestamps (T,) in display order from packets (timestamp, is_keyframe) in stored order; NaN: none.
 
-    Frames are stored out of order between two restarts of the clock, which begin with a key frame. NaN: none.
+    Frames may be out of order within a segment; a restart of the clock, at a keyframe, starts the next segment.
     """
     stamps = np.array([np.nan if stamp is None else stamp for stamp, _ in packets], dtype=np.float64)
     starts, newest = [0], -math.inf
-    for place, (stamp, key) in enumerate(packets):
+    for index, (stamp, is_keyframe) in enumerate(packets):
         if stamp is None:
             continue
-        if key and stamp <= newest:
-            starts.append(place)
+        if is_keyframe and stamp <= newest:
+            starts.append(index)
             newest = -math.inf
         newest = max(newest, stamp)
     for start, stop in pairwise([*starts, len(stamps)]):
-        own = stamps[start:stop]
-        own[~np.isnan(own)] = np.sort(own[~np.isnan(own)])
+        segment = stamps[start:stop]
+        segment[~np.isnan(segment)] = np.sort(segment[~np.isnan(segment)])
     return stamps
 
 
 def frame_size(path: Path) -> tuple[int, int]:
-    """(H, W) of a video's frames as they are stored, before any rotation; DataError when it cannot be read."""
+    """Return (H, W) of a video's frames as stored, before any rotation; DataError when it cannot be read."""
     if path.is_dir():
-        pictures = images_in(path, recursive=False)
-        if not pictures:
-            raise DataError(f"{path}: no picture in it; expected the frames of a video")
-        return image_size(pictures[0])
+        images = images_in(path, recursive=False)
+        if not images:
+            raise DataError(f"{path}: contains no image; expected the frames of a video")
+        return image_size(images[0])
     try:
         with av.open(str(path)) as container:
             stream = _video_stream(container, path)
@@ -81,5 +81,5 @@ def frame_size(path: Path) -> tuple[int, int]:
 
 def _video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
     if not container.streams.video:
-        raise DataError(f"{path}: holds no video stream (sound only?); replace or remove it")
+        raise DataError(f"{path}: no video stream (audio only?); replace or remove it")
     return container.streams.video[0]

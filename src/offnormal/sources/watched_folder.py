@@ -1,4 +1,4 @@
-"""A folder that is being filled with pictures: each one once, as soon as it is written completely."""
+"""A watched folder: yields each new image once, as soon as it is completely written."""
 
 from __future__ import annotations
 
@@ -17,123 +17,125 @@ import numpy as np
 from PIL import Image
 
 from offnormal.errors import ConfigError, ImageError, VideoError
-from offnormal.files import explained, write_text
-from offnormal.sources.image import as_rgb, open_image
-from offnormal.sources.live_stream import Shot
+from offnormal.files import explain_write_errors, write_text
+from offnormal.sources.image import open_image, to_rgb
+from offnormal.sources.live_stream import LiveImage
 from offnormal.sources.paths import is_image, natural_key
 
 log = logging.getLogger(__name__)
 
-_GIVEN_UP_S = 10.0  # a file that has not changed for so long and still cannot be read never will be
-_SPARE = 1000  # lines of pictures gone since that the memory's file may hold, besides as many as are there
-_SHARE = 5  # times as long as a look takes are between two: of folders with very many files
+_GIVE_UP_S = 10.0  # an unreadable file that is older counts as damaged
+_SPARE_LINES = 1000  # lines of deleted images that the memory file may contain beyond the number of present ones
+_SCAN_SHARE = 5  # pause between scans, in scan times: for folders with very many files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watching:
-    """How a folder is watched."""
+class FolderWatchOptions:
+    """Options for watching a folder."""
 
-    poll_s: float = 0.2  # seconds between two looks
-    settle_s: float = 0.5  # unchanged for so long, a picture counts as written
-    existing: bool = False  # whether pictures that lie there at the start are given too
-    memory: Path | None = None  # file of what was given, for the next start; then `existing` is for the first
-    bits: int = 16  # significant bits of 16-bit pictures
+    poll_s: float = 0.2  # between two scans
+    settle_s: float = 0.5  # an image unchanged for this time counts as written
+    existing: bool = False  # also yield images that exist at the start
+    memory: Path | None = (
+        None  # file that records yielded images for the next start; `existing` then applies to the first
+    )
+    bits: int = 16  # significant bits of 16-bit images
 
 
-_Version = tuple[int, int]  # bytes, time of change in ns: a file that is written anew is another picture
+_Version = tuple[int, int]  # bytes, modification time in ns: an overwritten file is a new image
 
 
 class WatchedFolder:
-    """Pictures of a folder and the folders below it, as they appear; `shots` goes on until it is told to stop.
+    """Yields images of a folder and its subfolders as they appear.
 
-    A picture is given when it has not changed for a while and can be decoded to its end; one that stays
-    unreadable is passed over with a warning. Pictures found in one look come in natural order. Raises VideoError
-    while the folder cannot be read; the same object then goes on where it was.
+    An image is yielded once it has stopped changing and can be fully decoded; one that stays unreadable is skipped with
+    a warning. Images of one scan come in natural order. `images` raises VideoError while the folder is unreadable; a
+    later call continues.
     """
 
-    def __init__(self, folder: Path, how: Watching) -> None:
-        self.folder, self.how = folder, how
-        self._given: dict[Path, _Version] | None = None
-        self._unread: set[Path] = set()
-        self._lines = 0  # of the memory's file
+    def __init__(self, folder: Path, options: FolderWatchOptions) -> None:
+        self.folder, self.options = folder, options
+        self._processed: dict[Path, _Version] | None = None
+        self._unreadable: set[Path] = set()
+        self._lines = 0  # lines in the memory file
 
-    def shots(self, stop: threading.Event) -> Iterator[Shot]:
-        """New pictures until `stop` is set; one counts as given when the next is asked for."""
-        if self._given is None:
-            self._given = self._remembered()
-        since: dict[Path, tuple[_Version, float]] = {}  # when a version was seen first
+    def images(self, stop: threading.Event) -> Iterator[LiveImage]:
+        """Yield new images until `stop` is set; an image counts as processed when the next one is requested."""
+        if self._processed is None:
+            self._processed = self._load_processed()
+        fresh: dict[Path, tuple[_Version, float]] = {}  # each version and the time of its first scan
         while not stop.is_set():
             start_s = time.monotonic()
-            found = self._look()
-            looked_s = time.monotonic() - start_s
-            for path in [path for path in self._given if path not in found]:
-                del self._given[path]
-            self._unread &= found.keys()
-            fresh = [path for path, version in found.items() if self._given.get(path) != version]
-            since = {
-                path: since[path] if path in since and since[path][0] == found[path] else (found[path], start_s)
-                for path in fresh
+            present = self._scan()
+            scan_s = time.monotonic() - start_s
+            for path in [path for path in self._processed if path not in present]:
+                del self._processed[path]
+            self._unreadable &= present.keys()
+            new_paths = [path for path, version in present.items() if self._processed.get(path) != version]
+            fresh = {
+                path: fresh[path] if path in fresh and fresh[path][0] == present[path] else (present[path], start_s)
+                for path in new_paths
             }
-            for path in sorted(fresh, key=natural_key):
+            for path in sorted(new_paths, key=natural_key):
                 if (
-                    start_s - since[path][1] >= self.how.settle_s
-                    and (image := self._read(path, found[path])) is not None
+                    start_s - fresh[path][1] >= self.options.settle_s
+                    and (image := self._read_image(path, present[path])) is not None
                 ):
-                    yield Shot(None, partial(np.asarray, image), path)
-                    self._remember(path, found[path])
-            stop.wait(max(self.how.poll_s, _SHARE * looked_s))
+                    yield LiveImage(None, partial(np.asarray, image), path)
+                    self._mark_processed(path, present[path])
+            stop.wait(max(self.options.poll_s, _SCAN_SHARE * scan_s))
 
-    def _look(self) -> dict[Path, _Version]:
-        found: dict[Path, _Version] = {}
+    def _scan(self) -> dict[Path, _Version]:
+        present: dict[Path, _Version] = {}
 
-        def fail(error: OSError) -> None:
+        def raise_for_root(error: OSError) -> None:
             if Path(error.filename) == self.folder:
                 raise VideoError(f"failed: {self.folder}: cannot be read ({error.strerror})")
 
-        for place, folders, names in os.walk(self.folder, onerror=fail):
+        for parent, folders, names in os.walk(self.folder, onerror=raise_for_root):
             folders[:] = [name for name in folders if not name.startswith(".")]
-            for path in (Path(place, name) for name in names):
+            for path in (Path(parent, name) for name in names):
                 if is_image(path):
-                    with contextlib.suppress(OSError):  # gone since
+                    with contextlib.suppress(OSError):  # deleted since
                         stat = path.stat()
-                        found[path] = (stat.st_size, stat.st_mtime_ns)
-        return found
+                        present[path] = (stat.st_size, stat.st_mtime_ns)
+        return present
 
-    def _read(self, path: Path, version: _Version) -> Image.Image | None:
-        """The picture; None: not yet, or never."""
+    def _read_image(self, path: Path, version: _Version) -> Image.Image | None:
+        """Read an image; None: not readable (yet)."""
         try:
-            image = as_rgb(open_image(path), bits=self.how.bits)
+            image = to_rgb(open_image(path), bits=self.options.bits)
         except ImageError as error:
-            if time.time() - version[1] / 1e9 > _GIVEN_UP_S and path not in self._unread:
-                self._unread.add(path)
-                log.warning("%s; it is passed over", error)
+            if time.time() - version[1] / 1e9 > _GIVE_UP_S and path not in self._unreadable:
+                self._unreadable.add(path)
+                log.warning("%s; skipped", error)
             return None
-        self._unread.discard(path)
+        self._unreadable.discard(path)
         return image
 
-    def _remembered(self) -> dict[Path, _Version]:
-        memory, found = self.how.memory, self._look()
+    def _load_processed(self) -> dict[Path, _Version]:
+        memory, present = self.options.memory, self._scan()
         if memory is None or not memory.is_file():
-            given = {} if self.how.existing else found
+            processed = {} if self.options.existing else present
         else:
-            given = {self.folder / name: version for name, version in _journal(memory)}
-            given = {path: version for path, version in given.items() if path in found}
+            processed = {self.folder / name: version for name, version in _read_memory(memory)}
+            processed = {path: version for path, version in processed.items() if path in present}
         if memory is not None:
-            self._rewrite(memory, given)
-        return given
+            self._rewrite(memory, processed)
+        return processed
 
-    def _rewrite(self, memory: Path, given: dict[Path, _Version]) -> None:
-        write_text(memory, "".join(self._line(path, version) for path, version in given.items()))
-        self._lines = len(given)
+    def _rewrite(self, memory: Path, processed: dict[Path, _Version]) -> None:
+        write_text(memory, "".join(self._line(path, version) for path, version in processed.items()))
+        self._lines = len(processed)
 
-    def _remember(self, path: Path, version: _Version) -> None:
-        assert self._given is not None
-        self._given[path] = version
-        if self.how.memory is not None:
-            if self._lines > 2 * len(self._given) + _SPARE:
-                self._rewrite(self.how.memory, self._given)
+    def _mark_processed(self, path: Path, version: _Version) -> None:
+        assert self._processed is not None
+        self._processed[path] = version
+        if self.options.memory is not None:
+            if self._lines > 2 * len(self._processed) + _SPARE_LINES:
+                self._rewrite(self.options.memory, self._processed)
                 return
-            with explained(self.how.memory), self.how.memory.open("a", encoding="utf-8") as file:
+            with explain_write_errors(self.options.memory), self.options.memory.open("a", encoding="utf-8") as file:
                 file.write(self._line(path, version))
             self._lines += 1
 
@@ -141,8 +143,8 @@ class WatchedFolder:
         return json.dumps([path.relative_to(self.folder).as_posix(), *version]) + "\n"
 
 
-def _journal(memory: Path) -> Iterator[tuple[str, _Version]]:
-    """What was given, in order; a last line that was cut off when the program was killed is left out."""
+def _read_memory(memory: Path) -> Iterator[tuple[str, _Version]]:
+    """Yield the processed images in order; an incomplete last line (the program was killed) is skipped."""
     lines = memory.read_text(encoding="utf-8").splitlines(keepends=True)
     try:
         for line in lines:
@@ -151,5 +153,5 @@ def _journal(memory: Path) -> Iterator[tuple[str, _Version]]:
                 yield str(name), (int(size), int(changed))
     except (ValueError, TypeError):
         raise ConfigError(
-            f"{memory}: not what remembers the pictures of a watched folder; remove it, or name another file"
+            f"{memory}: not a memory file of a watched folder; remove it or choose another file"
         ) from None

@@ -9,7 +9,7 @@ from pathlib import Path
 from offnormal.config.score import CompareConfig
 from offnormal.evaluation.compare import Comparison, compare_runs, comparison_json
 from offnormal.events.machine import EventRules
-from offnormal.files import explained, write_text
+from offnormal.files import explain_write_errors, write_text
 from offnormal.report.compare import render_comparison
 from offnormal.report.compare_table import markdown
 from offnormal.run import Run, new_run
@@ -22,7 +22,7 @@ def compare(paths: Sequence[str | Path], config: CompareConfig) -> tuple[Compari
     if config.out is None:
         run = new_run(Path("runs"), "compare")
     else:
-        with explained(config.out):
+        with explain_write_errors(config.out):
             config.out.mkdir(parents=True, exist_ok=True)
         run = Run(config.out)
     text = json.dumps(comparison_json(comparison), indent=2, ensure_ascii=False, allow_nan=False)

@@ -15,7 +15,7 @@ from offnormal.config.fit import ImportConfig
 from offnormal.detectors.base import Detector, DetectorOptions
 from offnormal.errors import UsageError
 from offnormal.run import Run, new_run
-from offnormal.sources.paths import as_written
+from offnormal.sources.paths import to_local_path
 
 
 @runtime_checkable
@@ -51,7 +51,7 @@ def import_run(name: str, config: ImportConfig) -> Run:
     if not isinstance(detector_class, _Importable):
         raise UsageError(f"import {name}: published weights of this detector are not supported")
     options: DetectorOptions = config.detector  # type: ignore[attr-defined]
-    files = [as_written(path) for path in config.files]
+    files = [to_local_path(path) for path in config.files]
     detector = detector_class.from_reference([read_weights(path) for path in files], options, **config.chosen)
     imported: dict[str, object] = {path.name: sha256_of(path) for path in files}
     run = new_run(config.out, name, "imported")

@@ -22,7 +22,7 @@ from offnormal.events.machine import EventRules
 from offnormal.files import new_file
 from offnormal.recording.annotate import AnnotatedVideo
 from offnormal.scoring import FrameStream, ScoredFrame
-from offnormal.sources.image import as_rgb, open_image
+from offnormal.sources.image import open_image, to_rgb
 from offnormal.sources.privacy import paint
 from offnormal.sources.video import VideoInfo, open_video
 from offnormal.types import InputSpec
@@ -32,7 +32,7 @@ def write_map(
     path: Path, anomaly_map: np.ndarray, spec: InputSpec, decide: DecisionRule, target: Path
 ) -> tuple[Path, Path]:
     """A heat map `<target>.png` and the raw map `<target>.tiff` (32-bit float), both at the image's own size."""
-    image = paint(np.asarray(as_rgb(open_image(path), bits=spec.bits)), spec.mask)
+    image = paint(np.asarray(to_rgb(open_image(path), bits=spec.bits)), spec.mask)
     full = restore_size(anomaly_map, (image.shape[0], image.shape[1]), spec)
     low, high = scale_for(decide.calibration, [full])
     picture, raw = (target.with_name(target.name + suffix) for suffix in (".png", ".tiff"))

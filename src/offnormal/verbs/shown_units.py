@@ -23,7 +23,7 @@ from offnormal.errors import ImageError, VideoError
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.report.blocks.gallery import Role, ShownUnit
 from offnormal.scoring import ItemScores, Scorer, choose_device
-from offnormal.sources.image import as_rgb, open_image, open_mask
+from offnormal.sources.image import open_image, open_mask, to_rgb
 from offnormal.sources.privacy import paint
 from offnormal.sources.video import VideoReader, open_video
 from offnormal.types import ANOMALOUS, Frame, InputSpec, Item, Mask, Unit
@@ -105,7 +105,7 @@ def shown_units(
 
 def _image(scorer: Scorer, spec: InputSpec, role: Role, row: int, scores: ItemScores) -> ShownUnit:
     item = scores.item
-    image = paint(np.asarray(as_rgb(open_image(item.path), bits=spec.bits)), spec.mask)
+    image = paint(np.asarray(to_rgb(open_image(item.path), bits=spec.bits)), spec.mask)
     size = image.shape[0], image.shape[1]
     pixels = scorer.reconstruct(stack([read_pixels(item.path, spec)]))
     return ShownUnit(

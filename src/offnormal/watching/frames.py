@@ -21,11 +21,11 @@ from offnormal.events.machine import EventRules
 from offnormal.events.zones import ZonedPooling, zoned_pooling
 from offnormal.scoring import LiveScorer, ScoredFrame
 from offnormal.sources.camera import Camera
-from offnormal.sources.health import CameraHealth, Finding, SmallPicture
+from offnormal.sources.health import CameraHealth, Finding, SmallImage
 from offnormal.sources.live_reader import CameraOptions
 from offnormal.sources.paths import Address
 from offnormal.sources.privacy import read_privacy_mask
-from offnormal.sources.watched_folder import Watching
+from offnormal.sources.watched_folder import FolderWatchOptions
 from offnormal.types import Frame, Gap, Mask, Scores
 from offnormal.watching.config import CameraConfig
 
@@ -116,7 +116,7 @@ class CameraSetup:
             mask=self.mask,
             realtime=chosen.realtime,
             transport=chosen.transport,
-            watching=Watching(memory=memory),
+            folder_watch=FolderWatchOptions(memory=memory),
             patience=chosen.patience,
         )
 
@@ -175,8 +175,8 @@ class CameraFrames:
         if size != self._size:
             self._size, self._pooling = size, self.setup.pooling(size)
         time_s = self._time(item)
-        findings = [] if self._health is None else self._health.look(SmallPicture.of(item.image), time_s)
-        quiet = self._health is not None and self._health.suppresses
+        findings = [] if self._health is None else self._health.update(SmallImage.from_frame(item.image), time_s)
+        quiet = self._health is not None and self._health.suppresses_anomalies
         arrived_s = None if self.clock is None else item.arrived_s
         self._waiting.append(_PushedFrame(item.index, time_s, arrived_s, quiet, tuple(findings)))
         clips = self._windows.push(item)

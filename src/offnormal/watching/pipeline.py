@@ -145,7 +145,7 @@ class WatchPipeline:
     @property
     def hanging(self) -> int:
         """Threads that nobody waits for; they keep the interpreter, not the watching, from ending."""
-        readers = sum(camera.status.hanging for camera in self.sources.values())
+        readers = sum(camera.status.hung_readers for camera in self.sources.values())
         return readers + sum(thread.is_alive() for thread in self._scorers)
 
     def stop(self) -> None:
@@ -207,11 +207,11 @@ class WatchPipeline:
         """One camera's thread."""
         camera, frames = self.sources[one.name], one.frames
         known = ""
-        while not (self._stop.is_set() or camera.ended):
+        while not (self._stop.is_set() or camera.has_ended):
             try:
                 self._step(group, one, camera)
             except Exception as error:
-                if camera.ended:  # a recording that cannot be read
+                if camera.has_ended:  # a recording that cannot be read
                     self.failed[one.name] = str(error)
                 if str(error) != known:
                     log.error("%s: %s", one.name, error, exc_info=not isinstance(error, OffnormalError))

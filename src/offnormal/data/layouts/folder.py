@@ -8,7 +8,7 @@ from offnormal.data.dataset import Dataset
 from offnormal.data.layouts.categories import SingleCategoryLayout
 from offnormal.data.layouts.labeled import NORMAL_NAMES, labeled_items, normal_items, subfolders
 from offnormal.errors import DataError
-from offnormal.sources.paths import as_written, images_in
+from offnormal.sources.paths import images_in, to_local_path
 from offnormal.types import Item
 
 _STRUCTURED = ("train", "test", "ground_truth")
@@ -43,7 +43,7 @@ def from_folders(*, normal: Path | None = None, test: Path | None = None, masks:
     Raises DataError for a folder that is missing or has no images, and if the normal or test folder contains the other
     one: training images must not be used for testing.
     """
-    normal, test, masks = (None if p is None else as_written(p) for p in (normal, test, masks))
+    normal, test, masks = (None if p is None else to_local_path(p) for p in (normal, test, masks))
     for folder in (normal, test, masks):
         if folder is not None and not folder.is_dir():
             raise DataError(f"{folder}: no such folder")

@@ -13,7 +13,7 @@ import numpy as np
 
 from offnormal.data.dataset import Dataset
 from offnormal.errors import DataError
-from offnormal.sources.idx import idx_shape, images_of, read_idx
+from offnormal.sources.idx import idx_shape, list_images, read_idx
 from offnormal.types import ANOMALOUS, NORMAL, Item
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class _Subset:
     labels: np.ndarray  # (N,) uint8, classes
 
     def items(self, numbers: Iterable[int], normal: int) -> tuple[Item, ...]:
-        paths = images_of(self.file)
+        paths = list_images(self.file)
         return tuple(
             Item(
                 address=str(paths[i]),

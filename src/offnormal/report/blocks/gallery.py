@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from offnormal.drawing.overlay import gradient, scale_for
-from offnormal.drawing.panels import Panel, Reconstruction, as_data_uri, panels_of
+from offnormal.drawing.panels import Panel, Reconstruction, build_panels, to_data_uri
 from offnormal.drawing.wording import clock_text, score
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
@@ -122,7 +122,7 @@ def _shots(evaluation: Evaluation, role: Role, units: Sequence[ShownUnit], low: 
     shots: list[Shot] = []
     for unit in units[:most]:
         pictures = [
-            Picture(panel.caption, as_data_uri(panel.image), *panel.image.size)
+            Picture(panel.caption, to_data_uri(panel.image), *panel.image.size)
             for panel in _panels(evaluation, unit, low, high)
         ]
         room -= sum(len(picture.uri) for picture in pictures)
@@ -135,7 +135,7 @@ def _shots(evaluation: Evaluation, role: Role, units: Sequence[ShownUnit], low: 
 def _panels(evaluation: Evaluation, unit: ShownUnit, low: float, high: float) -> list[Panel]:
     if len(unit.frames) > 1:
         return [Panel("", _thumbnail(frame)) for frame in unit.frames]
-    return panels_of(
+    return build_panels(
         unit.frames[0],
         TRAITS[evaluation.unit].noun[0],
         map=unit.map,

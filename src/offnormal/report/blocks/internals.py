@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from offnormal.drawing.figure import COLORS, new_axes, to_svg
-from offnormal.drawing.scatter import class_keys, project, scatter, some
+from offnormal.drawing.scatter import class_keys, project, scatter, spread_evenly
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
 from offnormal.metrics.memory_use import MemoryShares
@@ -62,7 +62,7 @@ def plane(evaluation: Evaluation) -> Block | None:
     if all(values is None for values in vectors.values()):
         return None
     table, several = evaluation.table, TRAITS[evaluation.unit].noun[1]
-    rows = some(len(table))
+    rows = spread_evenly(len(table))
     is_anomalous = table.label[rows] == ANOMALOUS
     names = table.item_column(lambda item: item.class_name)
     classes = [names[row] or ("anomalous" if flag else "normal") for row, flag in zip(rows, is_anomalous, strict=True)]

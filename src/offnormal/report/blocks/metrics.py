@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from offnormal.drawing.wording import counted, metric, name_of
+from offnormal.drawing.wording import counted, display_name, metric
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
 from offnormal.metrics.video import METRICS, PER_VIDEO_NORM, SMOOTHED
@@ -148,7 +148,8 @@ def skipped(evaluation: Evaluation) -> Block | None:
     if not files:
         return None
     rows = [
-        [name_of(bad.path, evaluation.dataset.root), bad.reason.removeprefix(f"{bad.path}: ")] for bad in files[:SHOWN]
+        [display_name(bad.path, evaluation.dataset.root), bad.reason.removeprefix(f"{bad.path}: ")]
+        for bad in files[:SHOWN]
     ]
     columns = [Column("file", "path"), Column("reason", "path")]
     table = Table(columns=columns, rows=rows, more=max(len(files) - SHOWN, 0))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from offnormal.errors import ConfigError
-from offnormal.redact import redact, without_login
+from offnormal.redact import is_redacted, redact
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -29,7 +29,7 @@ class Store:
         protocol = protocol.partition("::")[0]
         if not path:
             raise ConfigError(f"{self.address}: expected a URL such as s3://bucket/prefix or file:///backup")
-        if without_login(url):
+        if is_redacted(url):
             raise ConfigError(f"{url}: its login was not stored; give --upload with the complete URL again")
         if protocol in _FLAT and not path.strip("/"):
             raise ConfigError(f"{self.address}: no bucket found; expected {protocol}://bucket/prefix")
