@@ -85,7 +85,7 @@ def fit(footage: Footage, setting: str, path: Path) -> Bundle:
     assert left_out is not None
     groups = [sample.group for sample in left_out.samples]
     bundle.calibration = calibrate_scores(
-        left_out.score, None, rate=None, kind=left_out.kind, bundle=bundle.hash, groups=groups, things="frames"
+        left_out.score, None, rate=None, kind=left_out.kind, bundle=bundle.hash, groups=groups, units="frames"
     )
     bundle.save(path)
     return bundle

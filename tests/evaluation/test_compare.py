@@ -113,7 +113,7 @@ def test_images_are_compared_as_images(tmp_path):
     row = found.rows[1]
     labels, scores = row.run.table.label, row.run.table.score
     assert row.metrics["image_AUROC"] == pytest.approx(image.auroc(labels, scores))
-    assert row.confusion.caught == int(((scores > row.threshold) & (labels == 1)).sum())
+    assert row.confusion.detected == int(((scores > row.threshold) & (labels == 1)).sum())
     assert row.pixel == {"pixel_AUROC": 0.9712, "pixel_AUPRO": 0.8934, "pixel_F1": 0.6123}
     assert set(row.breakdown) == {"crack", "hole"} and found.rows[2].pixel == {}
     assert not row.differences["image_AUROC"].noise

@@ -130,7 +130,7 @@ def report_alarms(
             in_alarm[alarm.start : alarm.stop] = True
             is_false = None if video.labels is None else not video.labels[alarm.start : alarm.stop].any()
             alarms.append(VideoAlarm(video=video.name, alarm=alarm, is_false=is_false))
-        scored = np.isfinite(video.standing)
+        scored = np.isfinite(video.held_scores)
         normal = scored & (False if video.labels is None else ~video.labels)
         if video.labels is not None:
             spans += [_span(video, of_video, *run) for run in video.clock.runs(video.labels, rules.max_gap_s)]
@@ -150,7 +150,7 @@ def report_alarms(
 
 
 def _span(video: FrameScores, alarms: list[Alarm], start: int, stop: int) -> Span:
-    is_scored = bool(np.isfinite(video.standing[start:stop]).any())
+    is_scored = bool(np.isfinite(video.held_scores[start:stop]).any())
     start_s = float(video.clock.times_s[start])
     during = [alarm for alarm in alarms if alarm.start < stop and alarm.stop > start] if is_scored else []
     return Span(

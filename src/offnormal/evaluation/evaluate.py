@@ -136,7 +136,7 @@ def evaluate_scores(
     threshold = None if calibration is None else calibration.threshold
     measured, alarms = measure(table, fps=partial.assumed_fps, smooth_s=smooth_s), None
     if measured.series and calibration is not None:
-        low = DecisionRule.of(calibration).low_threshold(hysteresis)
+        low = DecisionRule.from_calibration(calibration).low_threshold(hysteresis)
         alarms = report_alarms(measured.series, calibration.threshold, rules, low)
     decisions = decide(table, threshold)
     pixel = None if partial.pixels is None else partial.pixels.compute()
@@ -189,9 +189,9 @@ class Decisions:
 
     def rates(self) -> dict[str, float]:
         """Shares that were judged correctly, by split, as metrics of divided datasets."""
-        shares = {row.split: row.correct for row in self.splits if row.correct is not None and row.correct.of}
+        shares = {row.split: row.correct for row in self.splits if row.correct is not None and row.correct.total}
         names = {split: "clip_detected" if split == "anomalous" else f"clip_passed_{split}" for split in shares}
-        return {names[split]: share.count / share.of for split, share in shares.items()}
+        return {names[split]: share.count / share.total for split, share in shares.items()}
 
 
 def decide(table: ScoreTable, threshold: float | None) -> Decisions:
@@ -321,9 +321,9 @@ def metrics_json(evaluation: Evaluation) -> dict[str, object]:
 
 def _correct(correct: Share | None, *, is_anomalous: bool) -> dict[str, object]:
     name = "detected" if is_anomalous else "passed"
-    if correct is None or not correct.of:
+    if correct is None or not correct.total:
         return {name: None}
-    share = correct.count / correct.of
+    share = correct.count / correct.total
     return {name: correct.count, f"{name}_share": share, "interval": [correct.low / 100, correct.high / 100]}
 
 

@@ -192,7 +192,7 @@ def tabulate(scores: ItemScores, unit: Unit, decide: DecisionRule, *, split: str
     item, count = scores.item, len(scores.score)
     video, clock = scores.video, None
     if video is not None:
-        clock = Clock.of(video.times_s, fps=video.fps, restarts=video.restarts, name=item.name)
+        clock = Clock.from_times(video.times_s, fps=video.fps, restarts=video.restarts, name=item.name)
     return ScoreTable(
         unit=unit,
         items=(

@@ -187,8 +187,8 @@ def _decisions(rows: Sequence[Contender]) -> list[Column]:
     if any(row.splits for row in rows):
         return columns + _accuracies(rows)
     decided = [row.confusion for row in rows]
-    false = [None if one is None else one.false_alarms_per_100_good.per_100 for one in decided]
-    missed = [None if one is None else one.escapes_per_100_bad.per_100 for one in decided]
+    false = [None if one is None else one.false_alarms_per_100_normal.per_100 for one in decided]
+    missed = [None if one is None else one.missed_per_100_anomalous.per_100 for one in decided]
     titles = (("false alarms per 100 normal", false), ("missed per 100 anomalous", missed))
     return columns + [_texts(title, [hundred(value) for value in values]) for title, values in titles]
 
@@ -220,7 +220,7 @@ def _accuracies(rows: Sequence[Contender]) -> list[Column]:
             cells = [
                 _cell(NONE)
                 if share is None
-                else _cell(f"{hundred(share.per_100)} %", f"{share.count:,} of {share.of:,}")
+                else _cell(f"{hundred(share.per_100)} %", f"{share.count:,} of {share.total:,}")
                 for share in shares
             ]
             columns.append(Column(title, cells))

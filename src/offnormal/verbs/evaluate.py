@@ -63,7 +63,7 @@ def score_dataset(
         what=f"evaluate on {dataset.name}",
         masks=partial.pixels is not None,
     )
-    decide, extremes = DecisionRule.of(bundle.calibration), ExtremeImages(bundle.calibration)
+    decide, extremes = DecisionRule.from_calibration(bundle.calibration), ExtremeImages(bundle.calibration)
     scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
     start = time.perf_counter()
     scored = []

@@ -265,7 +265,7 @@ def _calibrate(bundle: Bundle, fitted: Fitted, rate: Rate | None, dataset: Datas
             kind=fitted.left_out.kind,
             bundle=bundle.hash,
             groups=[sample.group for sample in samples],
-            things=nouns,
+            units=nouns,
             times_s=np.array(times_s, np.float64) if nouns == "frames" and None not in times_s else None,
         )
     except CalibrationError as error:
