@@ -28,7 +28,7 @@ def labeled(draw):
 
 @st.composite
 def labeled_videos(draw):
-    """Two to four labeled videos, some frames not scored, aucs with a frame of both classes that is."""
+    """Two to four labeled videos, some frames without a score, each with scored frames of both classes."""
     videos = []
     for number in range(draw(st.integers(2, 4))):
         labels, scores = draw(labeled())
@@ -132,7 +132,7 @@ def test_the_order_of_videos_changes_nothing(videos, random):
 
 
 def test_per_video_norm_ignores_different_scales_of_videos():
-    """Two videos, aucs perfectly ordered, on scales that no single threshold serves."""
+    """Two videos, each perfectly ordered, on scales without a common threshold."""
     quiet, loud = FrameScores("quiet", [0, 0, 1], [0, 0, 1]), FrameScores("loud", [5, 5, 9], [0, 0, 1])
     metrics = video_metrics([quiet, loud]).metrics
     assert metrics["frame_AUC_micro"] == 0.75
