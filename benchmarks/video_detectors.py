@@ -91,7 +91,7 @@ def fit(footage: Footage, setting: str, path: Path) -> Bundle:
         kind=normal_scores.kind,
         bundle=bundle.hash,
         groups=groups,
-        things="frames",
+        units="frames",
     )
     bundle.save(path)
     return bundle

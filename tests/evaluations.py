@@ -57,7 +57,7 @@ def calibrated(per="image", *, normals=199, rate=0.02, scale=1.0, seed=1, block_
         rate=None if rate is None else Rate(rate, per),
         kind="held_out",
         bundle="b0",
-        things=f"{per}s",
+        units=f"{per}s",
         times_s=None if block_s is None else np.arange(normals) * block_s,
     )
 
@@ -219,7 +219,7 @@ def clip_evaluation(*, is_calibrated=True, labeled=True, classes=True, split=Tru
     calibration = None
     if is_calibrated:
         held = np.linspace(0.5, 1.4, normals)
-        calibration = calibrate_scores(held, None, rate=None, kind="held_out", bundle="b", things="clips")
+        calibration = calibrate_scores(held, None, rate=None, kind="held_out", bundle="b", units="clips")
     items = [
         Scored(
             name=f"{name}/{part}-{number}",

@@ -26,7 +26,7 @@ def test_defaults_reach_their_figures(name, real_data, tmp_path, capsys):
     assert found["metrics"]["pixel_AUPRO"] > 0.7
     low, high = found["calibration"]["interval"]
     assert low < 0.01 < high
-    alarms = found["confusion"]["false_alarm"] / (found["confusion"]["false_alarm"] + found["confusion"]["true_normal"])
+    alarms = found["confusion"]["false_alarm"] / (found["confusion"]["false_alarm"] + found["confusion"]["passed"])
     assert alarms <= 0.05
     page = (tmp_path / fitted["run"].rsplit("/", 1)[-1] / "report.html").read_text(encoding="utf-8")
     assert f"{found['metrics']['image_AUROC']:.4f}" in page

@@ -6,8 +6,8 @@ from scipy.stats import beta, norm
 
 from offnormal.calibration.calibration import calibrate_scores
 from offnormal.calibration.guarantee import (
-    effective_number,
-    effective_of_series,
+    effective_length,
+    effective_sample_size,
     normals_needed,
     order_statistic,
     rate_interval,
@@ -18,7 +18,7 @@ from offnormal.types import Rate
 
 
 @given(st.integers(1, 5000), st.floats(1e-3, 0.5))
-def test_the_order_statistic_exists_exactly_when_there_are_enough_normals(n, rate):
+def test_the_order_statistic_exists_if_and_only_if_there_are_enough_normals(n, rate):
     if n < normals_needed(rate):
         with pytest.raises(CalibrationError, match=str(normals_needed(rate))):
             order_statistic(n, rate)
@@ -53,47 +53,47 @@ def test_the_guarantee_holds_as_often_as_stated_over_200_resamples(n, rate):
     assert 0.90 <= inside <= 0.99
 
 
-def test_the_interval_is_that_of_the_beta_distribution():
+def test_the_interval_matches_the_beta_distribution():
     low, high = rate_interval(99, 99)
     assert low == pytest.approx(1 - 0.975 ** (1 / 99), rel=1e-6)
     assert high == pytest.approx(1 - 0.025 ** (1 / 99), rel=1e-6)
     assert beta.cdf(high, 1, 99) - beta.cdf(low, 1, 99) == pytest.approx(0.95)
 
 
-def test_images_of_one_session_count_less_than_independent_ones():
+def test_correlated_images_count_less_than_independent_images():
     rng = np.random.default_rng(0)
     groups = [f"lot {i // 20}" for i in range(200)]
-    alone = rng.normal(size=200)
-    alike = np.repeat(rng.normal(size=10), 20) + 0.05 * rng.normal(size=200)
-    assert effective_number(alone, groups) > 60
-    assert effective_number(alike, groups) < 15
-    assert effective_number(alike, [None] * 200) == 200
-    assert effective_number(alike, [str(i) for i in range(200)]) == 200
-    assert effective_number(np.ones(200), groups) == 200
+    independent = rng.normal(size=200)
+    correlated = np.repeat(rng.normal(size=10), 20) + 0.05 * rng.normal(size=200)
+    assert effective_sample_size(independent, groups) > 60
+    assert effective_sample_size(correlated, groups) < 15
+    assert effective_sample_size(correlated, [None] * 200) == 200
+    assert effective_sample_size(correlated, [str(i) for i in range(200)]) == 200
+    assert effective_sample_size(np.ones(200), groups) == 200
 
 
 @pytest.mark.parametrize(("groups", "size", "icc"), [(2, 60, 0.5), (5, 40, 0.8), (10, 20, 0.5), (20, 10, 0.3)])
 def test_the_guarantee_holds_for_images_of_new_groups(groups, size, icc):
-    """200 calibrations on grouped scores: a new image of a new group is called anomalous as rarely as guaranteed."""
+    """200 calibrations on grouped scores: images of new groups have at most the guaranteed false-alarm rate."""
     rng = np.random.default_rng(11)
     names = [f"lot {i // size}" for i in range(groups * size)]
     realized, guaranteed = [], []
     for _ in range(200):
         lots = np.repeat(rng.normal(0, np.sqrt(icc), groups), size)
         scores = lots + rng.normal(0, np.sqrt(1 - icc), groups * size)
-        made = calibrate_scores(scores, scores, rate=None, kind="leave_group_out", bundle="b", groups=names)
-        realized.append(norm.sf(made.threshold))  # lots and images together are standard normal
-        guaranteed.append(made.rate.value)
+        calibration = calibrate_scores(scores, scores, rate=None, kind="leave_group_out", bundle="b", groups=names)
+        realized.append(norm.sf(calibration.threshold))  # lots and images together are standard normal
+        guaranteed.append(calibration.rate.value)
     assert np.mean(realized) <= 1.15 * np.mean(guaranteed)
 
 
-def test_the_verdicts_of_a_calibration_keep_its_guarantee_over_200_resamples():
+def test_verdicts_hold_the_guarantee_over_200_resamples():
     rng = np.random.default_rng(5)
     alarms = []
     for _ in range(200):
         scores = rng.gamma(3, size=150)
-        made = calibrate_scores(scores, scores, rate=Rate(0.04), kind="held_out", bundle="b")
-        alarms.append(np.mean([made.verdict(float(s)).anomalous for s in rng.gamma(3, size=40)]))
+        calibration = calibrate_scores(scores, scores, rate=Rate(0.04), kind="held_out", bundle="b")
+        alarms.append(np.mean([calibration.verdict(float(s)).anomalous for s in rng.gamma(3, size=40)]))
     assert np.mean(alarms) <= 0.045
 
 
@@ -101,18 +101,18 @@ def test_fewer_effective_normals_widen_the_interval():
     assert rate_interval(50, 49.5)[1] > rate_interval(200, 198)[1]
 
 
-def test_a_series_is_worth_what_its_autocorrelation_leaves():
+def test_the_effective_length_of_a_series_depends_on_its_autocorrelation():
     rng = np.random.default_rng(0)
     white = rng.normal(size=4000)
-    assert effective_of_series([white]) == pytest.approx(4000, rel=0.15)
+    assert effective_length([white]) == pytest.approx(4000, rel=0.15)
     steps = np.repeat(rng.normal(size=400), 10)  # ten equal values in a row: autocorrelation time 10
-    assert effective_of_series([steps]) == pytest.approx(400, rel=0.3)
-    halves = [white[:2000], white[2000:] + 5]  # two files that differ say little of a third
-    assert effective_of_series(halves) < 20
-    assert effective_of_series([np.ones(5)]) == 5
+    assert effective_length([steps]) == pytest.approx(400, rel=0.3)
+    halves = [white[:2000], white[2000:] + 5]  # two series with different levels
+    assert effective_length(halves) < 20
+    assert effective_length([np.ones(5)]) == 5
 
 
-def test_the_number_that_groups_of_different_sizes_are_worth_by_hand():
+def test_the_effective_sample_size_of_unequal_groups_matches_a_calculation():
     """Groups (0, 4), (3, 7), (5, 6, 7): means 2, 5, 6 around 32/7; the 10 % quantile of F(2, 4) is 2 (0.9^-1/2 - 1)."""
     between = (2 * (18 / 7) ** 2 + 2 * (3 / 7) ** 2 + 3 * (10 / 7) ** 2) / 2
     within = (8 + 8 + 2) / 4
@@ -121,9 +121,9 @@ def test_the_number_that_groups_of_different_sizes_are_worth_by_hand():
     icc = (f_ratio - 1) / (f_ratio + size - 1)
     scores = np.array([0.0, 4, 3, 7, 5, 6, 7])
     assert 0.5 < icc < 0.95
-    assert effective_number(scores, list("aabbccc")) == pytest.approx(7 / (1 + (7 / 3 - 1) * icc), rel=1e-9)
+    assert effective_sample_size(scores, list("aabbccc")) == pytest.approx(7 / (1 + (7 / 3 - 1) * icc), rel=1e-9)
 
 
-def test_the_number_that_a_series_is_worth_by_hand():
+def test_the_effective_length_matches_a_calculation():
     """Lags 1 and 2 sum to (1 + 0) / 10, lags 3 and 4 to (-2 - 4) / 10, which ends the sum: 6 / (1 + 2 / 10)."""
-    assert effective_of_series([np.array([-2.0, -1, 1, 0, 2, 0])]) == pytest.approx(5)
+    assert effective_length([np.array([-2.0, -1, 1, 0, 2, 0])]) == pytest.approx(5)

@@ -18,9 +18,9 @@ def test_true_and_false_alarms_spans_and_seconds():
     scores = [2, 2, 2, 0, 0, 0, 0, 2, 2, 2, 2, 0, 0, 0, 0, 0]
     labels = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1]
     report = report_alarms([video(scores, labels)], 1.0, RULES)
-    assert [found.is_false for found in report.alarms] == [True, False]
+    assert [alarm.is_false for alarm in report.alarms] == [True, False]
     assert (report.false_alarms, report.detected, report.missed) == (1, 1, 1)
-    assert report.normal_s == 5.0 and report.normal_in_alarm_s == 2.0  # 10 normal frames, of which 4 in alarm
+    assert report.normal_s == 5.0 and report.normal_in_alarm_s == 2.0  # 10 normal frames, 4 in alarm
     assert report.footage_s == 8.0 and report.footage_in_alarm_s == 3.5
     assert report.false_alarms_per_hour == pytest.approx(3600 / 5)
     (detected, missed) = report.spans
@@ -29,7 +29,7 @@ def test_true_and_false_alarms_spans_and_seconds():
     assert report.median_delay_s == 0.5
 
 
-def test_an_alarm_that_was_open_already_has_no_delay():
+def test_an_open_alarm_has_no_delay():
     report = report_alarms([video([2, 2, 2, 2, 2, 2], [0, 0, 0, 0, 1, 1])], 1.0, RULES)
     assert [span.delay_s for span in report.spans] == [0.0]
 
@@ -45,7 +45,7 @@ def test_frames_without_a_score_are_no_footage():
     assert report.footage_s == report.normal_s == 1.0
 
 
-def test_a_video_without_labels_counts_alarms_alone():
+def test_a_video_without_labels_has_alarms_only():
     report = report_alarms([video([2, 2, 2, 2], None), video([0, 0], [0, 1], name="b")], 1.0, RULES)
     assert report.alarms[0].is_false is None
     assert report.false_alarms == 0

@@ -33,17 +33,17 @@ def street():
     )
 
 
-def test_what_is_written_is_read_again(tmp_path):
+def test_a_written_table_is_read_back(tmp_path):
     table = street()
     write_table(table, tmp_path / "scores.csv")
-    again = read_table(tmp_path / "scores.csv", Unit.FRAME)
-    assert [(item.name, item.rows, item.group) for item in again.items] == [
+    stored = read_table(tmp_path / "scores.csv", Unit.FRAME)
+    assert [(item.name, item.rows, item.group) for item in stored.items] == [
         ("a", slice(0, 3), "north"),
         ("b", slice(3, 4), ""),
     ]
     for name in ("frame", "time_s", "label", "score", "p_value", "verdict"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(table, name), err_msg=name)
-    assert again.reason == ((3, 4, "held"),)
+        np.testing.assert_array_equal(getattr(stored, name), getattr(table, name), err_msg=name)
+    assert stored.reason == ((3, 4, "held"),)
 
 
 @pytest.mark.parametrize("score", [np.float32(0.1), np.float32(1 / 3), np.float32(123456.79), np.float32(1e-20)])
@@ -52,14 +52,14 @@ def test_scores_are_written_exactly(tmp_path, score):
     assert np.float32(read_table(tmp_path / "scores.csv", Unit.CLIP).score[0]) == score
 
 
-def test_terms_are_further_columns(tmp_path):
+def test_terms_are_additional_columns(tmp_path):
     table = table_of(Unit.IMAGE, [Scored(name="a", scores=np.array([1.0]))], terms={"latent": np.array([math.nan])})
     write_table(table, tmp_path / "scores.csv")
     (row,) = csv.DictReader((tmp_path / "scores.csv").open())
     assert list(row) == [*COLUMNS, "terms.latent"] and row["terms.latent"] == "" and row["frame"] == ""
 
 
-def test_a_table_without_any_item_still_has_a_header(tmp_path):
+def test_a_table_without_items_has_a_header(tmp_path):
     with score_writer(tmp_path / "scores.csv"):
         pass
     assert (tmp_path / "scores.csv").read_text().strip() == ",".join(COLUMNS)
@@ -79,11 +79,11 @@ def test_rows_become_columns_and_empty_cells_nan(tmp_path):
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        ("", 1, "no column item"),
+        ("", 1, "columns item"),
         (HEAD.replace(",", ";") + ROWS[0], 1, "separated by commas"),
         (HEAD + "a,0,0.0\n", 2, "3 cells, expected 12"),
-        (HEAD + ROWS[0] + ROWS[0], 3, "a, frame 0, is there twice or out of order"),
-        (HEAD + ROWS[0] + ROWS[2] + ROWS[1], 4, "a appears again; its first row is in line 2"),
+        (HEAD + ROWS[0] + ROWS[0], 3, "a, frame 0: duplicate or out of order"),
+        (HEAD + ROWS[0] + ROWS[2] + ROWS[1], 4, "item a is in several blocks, the first in line 2"),
         (HEAD + ROWS[0] + ROWS[1].replace("2.5", "2,5"), 3, "13 cells"),
         (HEAD + ROWS[0].replace("1.5", "high"), 2, "score 'high'"),
         (HEAD + ROWS[0].replace("1.5", "inf"), 2, "score 'inf'"),
@@ -97,7 +97,7 @@ def test_rows_become_columns_and_empty_cells_nan(tmp_path):
         (HEAD + ROWS[0] + "a\udcff,1" + ROWS[1][3:], 3, "UTF-8"),
     ],
 )
-def test_damage_is_named_with_file_and_line(tmp_path, text, line, message):
+def test_errors_name_the_file_and_the_line(tmp_path, text, line, message):
     file = write(tmp_path, text)
     with pytest.raises(DataError) as raised:
         read_table(file, Unit.FRAME)
@@ -109,7 +109,7 @@ def test_a_file_without_rows_is_refused(tmp_path):
         read_table(write(tmp_path, HEAD), Unit.FRAME)
 
 
-def test_only_tested_scored_and_labeled_rows_count():
+def test_only_scored_and_labeled_rows_of_the_test_set_count():
     table = table_of(
         Unit.CLIP,
         [

@@ -12,29 +12,29 @@ def tables(unit, *folders):
     return [read_table(folder / "scores.csv", unit) for folder in folders]
 
 
-def test_only_what_every_run_scored_counts(tmp_path):
+def test_only_rows_that_every_run_scored_count(tmp_path):
     first = video_run(tmp_path / "a", videos=2, frames=10, unscored=3)
     second = video_run(tmp_path / "b", videos=2, frames=10, seed=1)
     lines = (second / "scores.csv").read_text().splitlines(keepends=True)
-    (second / "scores.csv").write_text("".join([lines[0], *lines[-12:]]))  # the last two frames of 00, and all of 01
-    one, two = common_tables(tables(Unit.FRAME, first, second), ["a", "b"])
-    for table in (one, two):
+    (second / "scores.csv").write_text("".join([lines[0], *lines[-12:]]))  # the last two frames of 00 and all of 01
+    first_table, second_table = common_tables(tables(Unit.FRAME, first, second), ["a", "b"])
+    for table in (first_table, second_table):
         assert [(item.name, item.rows) for item in table.items] == [("00.mp4", slice(0, 2)), ("01.mp4", slice(2, 12))]
         assert table.frame.tolist() == [8, 9, *range(10)]
         assert int(table.scored.sum()) == 9 and not table.scored[2:5].any()
-    series = one.series()
+    series = first_table.series()
     assert series[0].name == "00.mp4" and series[1].labels[5:].all()
     np.testing.assert_allclose(series[1].times_s, np.arange(10) / 10)
 
 
-def test_runs_that_share_nothing_or_differ_in_a_label_are_refused(tmp_path):
+def test_runs_without_common_rows_or_with_different_labels_are_refused(tmp_path):
     first, second = video_run(tmp_path / "a", videos=1, frames=10), video_run(tmp_path / "b", videos=1, frames=10)
     text = (second / "scores.csv").read_text()
     (second / "scores.csv").write_text(text.replace("00.mp4,7,0.700,anomalous", "00.mp4,7,0.700,normal"))
-    with pytest.raises(DataError, match=r"b: frame 7 of 00\.mp4 has another label than in a"):
+    with pytest.raises(DataError, match=r"b: the label of frame 7 of 00\.mp4 is different from a"):
         common_tables(tables(Unit.FRAME, first, second), ["a", "b"])
     (second / "scores.csv").write_text(text.replace("00.mp4", "01.mp4"))
-    with pytest.raises(DataError, match="no frame was scored by every run"):
+    with pytest.raises(DataError, match="no frame with a score in every run"):
         common_tables(tables(Unit.FRAME, first, second), ["a", "b"])
 
 

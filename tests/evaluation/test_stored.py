@@ -11,7 +11,7 @@ from offnormal.types import Unit
 from tests.evaluations import image_run, video_run
 
 
-def edited(folder, **changes):
+def edit_metrics(folder, **changes):
     file = folder / "metrics.json"
     values = json.loads(file.read_text())
     values["data"] |= changes.pop("data", {})
@@ -23,7 +23,7 @@ def test_doctests():
     assert doctest.testmod(stored).failed == 0
 
 
-def test_what_an_evaluation_wrote_is_read_again(tmp_path):
+def test_a_written_evaluation_is_read_back(tmp_path):
     run = read_evaluation(video_run(tmp_path / "v", eps=0.5))
     assert (run.table.unit, run.data, run.detector, run.rate) == (Unit.FRAME, "street", "padim", "2 % of frames")
     assert run.options == {"eps": "0.5", "input.size": "256, 320"}
@@ -35,14 +35,14 @@ def test_what_an_evaluation_wrote_is_read_again(tmp_path):
     assert images.metrics["pixel_AUROC"] == 0.9712 and images.low_threshold is None
 
 
-def test_an_evaluation_apart_finds_its_bundle_in_a_run_beside_it(tmp_path):
+def test_an_evaluation_finds_its_bundle_in_a_sibling_run(tmp_path):
     whole = video_run(tmp_path / "whole", motion=True)
     apart = shutil.copytree(whole, tmp_path / "apart", ignore=shutil.ignore_patterns("bundle"))
     assert read_evaluation(apart).options == read_evaluation(whole).options
-    assert read_evaluation(edited(apart, bundle="another")).detector is None
+    assert read_evaluation(edit_metrics(apart, bundle="another")).detector is None
 
 
-def test_the_run_s_configuration_serves_where_there_is_no_bundle(tmp_path):
+def test_without_a_bundle_the_configuration_of_the_run_is_read(tmp_path):
     folder = image_run(tmp_path / "r")
     (folder / "config.yaml").write_text("size: 64\ndetector: {name: padim, layers: [a, b]}\n")
     assert read_evaluation(folder).detector == "padim" and read_evaluation(folder).options == {"layers": "a, b"}
@@ -51,12 +51,12 @@ def test_the_run_s_configuration_serves_where_there_is_no_bundle(tmp_path):
         read_evaluation(folder)
 
 
-def test_a_folder_without_an_evaluation_says_what_to_run(tmp_path):
+def test_a_folder_without_an_evaluation_is_refused_with_the_command_to_run(tmp_path):
     with pytest.raises(UsageError, match="no such folder"):
         read_evaluation(tmp_path / "none")
     folder = video_run(tmp_path / "v")
     (folder / "scores.csv").unlink()
-    with pytest.raises(UsageError, match=r"has no scores.csv; run offnormal evaluate .*v --data DIR first"):
+    with pytest.raises(UsageError, match=r"no scores.csv; run offnormal evaluate .*v --data DIR first"):
         read_evaluation(folder)
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -68,15 +68,15 @@ def test_a_folder_without_an_evaluation_says_what_to_run(tmp_path):
         read_evaluation(empty)
 
 
-def test_damaged_files_are_named(tmp_path):
+def test_errors_name_damaged_files(tmp_path):
     folder = video_run(tmp_path / "v")
     text = (folder / "metrics.json").read_text()
-    unit = json.dumps({**json.loads(text), "unit": "pictures"})
+    unit = json.dumps({**json.loads(text), "unit": "photos"})
     for broken, message in (
         (text[:50], "line 1: not JSON"),
-        ("[]", "expected an object"),
+        ("[]", "not a JSON object"),
         ("{}", "fingerprint"),
-        (unit, "unit 'pictures', expected image, frame, clip"),
+        (unit, "unit 'photos'; expected image, frame, clip"),
     ):
         (folder / "metrics.json").write_text(broken)
         with pytest.raises(DataError, match=message):
@@ -84,11 +84,11 @@ def test_damaged_files_are_named(tmp_path):
     (folder / "metrics.json").write_text(text)
     lines = (folder / "scores.csv").read_text().splitlines(keepends=True)
     (folder / "scores.csv").write_text("".join(lines[:-7]))
-    with pytest.raises(DataError, match=r"473 rows, metrics.json names 480"):
+    with pytest.raises(DataError, match=r"473 rows; expected 480"):
         read_evaluation(folder)
 
 
-def test_restarts_of_a_clock_are_read_again(tmp_path):
+def test_restarts_of_a_clock_are_read_back(tmp_path):
     folder = video_run(tmp_path / "v", videos=2, frames=10)
-    edited(folder, data={"restarts": {"01.mp4": [4]}})
+    edit_metrics(folder, data={"restarts": {"01.mp4": [4]}})
     assert [item.restarts for item in read_evaluation(folder).table.items] == [(), (4,)]

@@ -17,7 +17,7 @@ def street():
     )
 
 
-def test_joined_tables_keep_their_rows_and_fill_missing_terms():
+def test_joined_tables_have_all_rows_and_nan_for_missing_terms():
     first = table_of(Unit.IMAGE, [Scored(name="a", scores=np.array([1.0]))], terms={"latent": np.array([5.0])})
     second = table_of(Unit.IMAGE, [Scored(name="b", scores=np.array([2.0]))])
     joined = join_tables([first, second])

@@ -8,13 +8,13 @@ import pytest
 
 @pytest.fixture(scope="session")
 def golden():
-    """Score maps with ties, masks, labels, and every metric of them by the reference implementations."""
+    """Score maps with ties, masks, labels, and their metrics from the reference implementations."""
     with np.load(Path(__file__).parents[1] / "golden" / "padim_auroc.npz") as file:
         return dict(file)
 
 
 class Tensor:
-    """Stands in for a tensor: numpy reads it through `__array__`, unless it needs a gradient."""
+    """Fake tensor: numpy reads it through `__array__`, unless it needs a gradient."""
 
     def __init__(self, values, error=None):
         self.values = np.asarray(values)

@@ -1,4 +1,4 @@
-"""The metrics once more, as slow loops that can be checked by reading."""
+"""The metrics as slow, readable loops."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 def auroc(labels, scores):
     wins, pairs = 0.0, 0
     for label, score in zip(labels, scores, strict=True):
-        for other_label, other in zip(labels, scores, strict=True):
-            if label and not other_label:
+        for second_label, second in zip(labels, scores, strict=True):
+            if label and not second_label:
                 pairs += 1
-                wins += 1.0 if score > other else 0.5 if score == other else 0.0
+                wins += 1.0 if score > second else 0.5 if score == second else 0.0
     return wins / pairs
 
 
 def at_threshold(labels, scores, threshold):
-    """True positives, false positives, false negatives where score >= threshold is called anomalous."""
-    called = [score >= threshold for score in scores]
-    hits = sum(1 for label, call in zip(labels, called, strict=True) if label and call)
-    false = sum(1 for label, call in zip(labels, called, strict=True) if not label and call)
+    """True positives, false positives, and false negatives for score >= threshold."""
+    verdicts = [score >= threshold for score in scores]
+    hits = sum(1 for label, call in zip(labels, verdicts, strict=True) if label and call)
+    false = sum(1 for label, call in zip(labels, verdicts, strict=True) if not label and call)
     return hits, false, sum(1 for label in labels if label) - hits
 
 
@@ -45,35 +45,35 @@ def best_f1(labels, scores):
 
 
 def regions(mask):
-    """Lists of pixels that touch, also at a corner, by flood fill."""
-    left = {(int(row), int(column)) for row, column in np.argwhere(mask)}
-    found = []
-    while left:
-        queue, region = [left.pop()], []
+    """8-connected regions as lists of pixels, by flood fill."""
+    unvisited = {(int(row), int(column)) for row, column in np.argwhere(mask)}
+    result = []
+    while unvisited:
+        queue, region = [unvisited.pop()], []
         while queue:
             row, column = queue.pop()
             region.append((row, column))
             for pixel in [(row + down, column + right) for down in (-1, 0, 1) for right in (-1, 0, 1)]:
-                if pixel in left:
-                    left.remove(pixel)
+                if pixel in unvisited:
+                    unvisited.remove(pixel)
                     queue.append(pixel)
-        found.append(region)
-    return found
+        result.append(region)
+    return result
 
 
 def aupro(masks, maps, fpr_limit, ignore=None):
-    kept = np.ones(maps.shape[1:], bool) if ignore is None else ~np.asarray(ignore, bool)
+    counted = np.ones(maps.shape[1:], bool) if ignore is None else ~np.asarray(ignore, bool)
     groups = []
     for mask, values in zip(masks, maps, strict=True):
         for region in regions(mask):
-            group = [values[pixel] for pixel in region if kept[pixel]]
+            group = [values[pixel] for pixel in region if counted[pixel]]
             if group:
                 groups.append(group)
     normal = [
         values[pixel]
         for mask, values in zip(masks, maps, strict=True)
         for pixel in np.ndindex(mask.shape)
-        if kept[pixel] and not mask[pixel]
+        if counted[pixel] and not mask[pixel]
     ]
     curve = [(0.0, 0.0)]
     for threshold in sorted({*normal, *(value for group in groups for value in group)}, reverse=True):

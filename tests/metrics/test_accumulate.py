@@ -18,7 +18,7 @@ VALUES = ("auroc", "aupro", "f1", "f1_threshold")
 
 @st.composite
 def batches(draw):
-    """Up to five batches: coarse scores with ties, or any float32; some without an anomalous pixel."""
+    """Up to five batches of coarse scores with ties, or any float32; some without an anomalous pixel."""
     shape = (draw(st.integers(1, 2)), draw(st.integers(2, 5)), draw(st.integers(2, 5)))
     coarse = st.integers(-3, 3).map(float)
     any_number = st.floats(allow_nan=False, allow_infinity=False, width=32)
@@ -33,20 +33,20 @@ def batches(draw):
     return result
 
 
-def collected(data, **options):
+def collect(data, **options):
     scores = PixelScores(**options)
     for masks, maps in data:
         scores.update(masks, maps)
     return scores
 
 
-def joined(data):
+def concatenate(data):
     return tuple(np.concatenate(part) for part in zip(*data, strict=True))
 
 
 def assert_within_bounds(result, data):
-    """The exact values lie within the stated bounds of the result; F1 can only be higher in truth."""
-    masks, maps = joined(data)
+    """The exact values are within the error bounds of the result; the exact F1 is not lower."""
+    masks, maps = concatenate(data)
     assert abs(result.auroc - pixel.auroc(masks, maps)) <= result.auroc_error_bound + 1e-12
     assert abs(result.aupro - pixel.aupro(masks, maps)) <= result.aupro_error_bound + 1e-12
     missing = pixel.best_f1(masks, maps)[0] - result.f1
@@ -59,9 +59,9 @@ def assert_within_bounds(result, data):
 
 @given(batches())
 @settings(max_examples=60, deadline=None)
-def test_batches_give_what_all_pictures_at_once_give(data):
-    masks, maps = joined(data)
-    result = collected(data).compute()
+def test_batches_equal_all_images_at_once(data):
+    masks, maps = concatenate(data)
+    result = collect(data).compute()
     assert result.exact
     assert (result.auroc_error_bound, result.aupro_error_bound, result.f1_error_bound) == (0, 0, 0)
     assert result.pixels == masks.size
@@ -72,8 +72,8 @@ def test_batches_give_what_all_pictures_at_once_give(data):
 
 @given(batches(), st.integers(0, 120), st.sampled_from([2, 3, 8, 40, 4096]))
 @settings(max_examples=150, deadline=None)
-def test_the_histogram_is_within_its_stated_bounds(data, max_pixels, bins):
-    scores = collected(data, max_pixels=max_pixels, bins=bins)
+def test_the_histogram_is_within_its_error_bounds(data, max_pixels, bins):
+    scores = collect(data, max_pixels=max_pixels, bins=bins)
     result = scores.compute()
     assert result.exact == (result.pixels <= max_pixels)
     assert_within_bounds(result, data)
@@ -85,22 +85,22 @@ def test_the_histogram_is_within_its_stated_bounds(data, max_pixels, bins):
     st.lists(st.sampled_from([0, 30, 1000]), min_size=5, max_size=5),
 )
 @settings(max_examples=100, deadline=None)
-def test_merging_in_any_order_agrees(data, random, limits):
-    parts = [collected([batch], max_pixels=limit, bins=32) for batch, limit in zip(data, limits, strict=False)]
+def test_merging_in_any_order_gives_equal_results(data, random, limits):
+    parts = [collect([batch], max_pixels=limit, bins=32) for batch, limit in zip(data, limits, strict=False)]
     random.shuffle(parts)
     while len(parts) > 1:
-        one = parts.pop(random.randrange(len(parts)))
-        parts[random.randrange(len(parts))].merge(one)
+        part = parts.pop(random.randrange(len(parts)))
+        parts[random.randrange(len(parts))].merge(part)
     result = parts[0].compute()
-    assert (result.pixels, result.regions) == (joined(data)[0].size, collected(data).compute().regions)
+    assert (result.pixels, result.regions) == (concatenate(data)[0].size, collect(data).compute().regions)
     assert_within_bounds(result, data)
     if result.exact:
         for name in VALUES:
-            assert getattr(result, name) == pytest.approx(getattr(collected(data).compute(), name), abs=1e-12)
+            assert getattr(result, name) == pytest.approx(getattr(collect(data).compute(), name), abs=1e-12)
 
 
-def faked_maps(seed=0, count=24, side=40):
-    """Smooth noise with brighter squares, as anomaly maps look; every second picture is good."""
+def synthetic_maps(seed=0, count=24, side=40):
+    """Noise with brighter squares, similar to anomaly maps; every second image is normal."""
     random = np.random.default_rng(seed)
     masks = np.zeros((count, side, side), bool)
     for mask in masks[::2]:
@@ -109,17 +109,19 @@ def faked_maps(seed=0, count=24, side=40):
     return masks, (random.gamma(4, size=masks.shape) + masks * random.uniform(0, 9, (count, 1, 1))).astype(np.float32)
 
 
-@pytest.mark.parametrize("order", ["mixed", "good first", "bad first", "rising", "falling"])
-def test_the_bounds_are_tight_in_whatever_order_pictures_come(order):
-    masks, maps = faked_maps()
-    if order == "rising":  # every batch reaches far beyond the scores that the bins were made from
+@pytest.mark.parametrize("order", ["mixed", "normal first", "anomalous first", "rising", "falling"])
+def test_the_bounds_are_tight_for_any_order_of_images(order):
+    masks, maps = synthetic_maps()
+    if order == "rising":  # every batch goes far above the scores of the bins
         maps = (maps * np.arange(1, 1 + len(maps))[:, None, None]).astype(np.float32)
     if order == "falling":
         maps -= np.arange(len(maps), dtype=np.float32)[:, None, None]
-    bad = masks.any(axis=(1, 2))
-    by = {"good first": np.argsort(bad), "bad first": np.argsort(~bad)}.get(order, np.arange(len(masks)))
-    data = [(masks[at], maps[at]) for at in np.array_split(by, 6)]
-    result = collected(data, max_pixels=masks.size // 4, bins=4096).compute()
+    anomalous = masks.any(axis=(1, 2))
+    rows = {"normal first": np.argsort(anomalous), "anomalous first": np.argsort(~anomalous)}.get(
+        order, np.arange(len(masks))
+    )
+    data = [(masks[at], maps[at]) for at in np.array_split(rows, 6)]
+    result = collect(data, max_pixels=masks.size // 4, bins=4096).compute()
     assert not result.exact
     assert_within_bounds(result, data)
     assert result.auroc_error_bound < 2e-3
@@ -127,9 +129,9 @@ def test_the_bounds_are_tight_in_whatever_order_pictures_come(order):
     assert result.f1_error_bound < 1e-2
 
 
-def test_merged_histograms_of_like_pictures_keep_tight_bounds():
-    data = [tuple(part[at : at + 8] for part in faked_maps()) for at in (0, 8, 16)]
-    parts = [collected([batch], max_pixels=0, bins=4096) for batch in data]
+def test_merged_histograms_of_similar_images_have_tight_bounds():
+    data = [tuple(part[at : at + 8] for part in synthetic_maps()) for at in (0, 8, 16)]
+    parts = [collect([batch], max_pixels=0, bins=4096) for batch in data]
     parts[0].merge(parts[1])
     parts[0].merge(parts[2])
     result = parts[0].compute()
@@ -138,73 +140,72 @@ def test_merged_histograms_of_like_pictures_keep_tight_bounds():
     assert result.aupro_error_bound < 4e-3
 
 
-def test_a_finished_histogram_merges_the_same_in_every_order():
-    masks, maps = faked_maps(count=12)
+def test_histograms_merge_equally_in_every_order():
+    masks, maps = synthetic_maps(count=12)
     results = []
     for order in itertools.permutations(range(3)):
-        parts = [collected([(masks[at::3], maps[at::3])], max_pixels=0, bins=64) for at in order]
+        parts = [collect([(masks[at::3], maps[at::3])], max_pixels=0, bins=64) for at in order]
         parts[0].merge(parts[1])
         parts[0].merge(parts[2])
         results.append(dataclasses.astuple(parts[0].compute()))
-    for other in results[1:]:
-        assert other == pytest.approx(results[0], abs=1e-12)
+    for result in results[1:]:
+        assert result == pytest.approx(results[0], abs=1e-12)
 
 
-def test_heavy_single_values_cost_nothing():
-    masks, maps = faked_maps(count=8)
+def test_frequent_single_values_are_exact():
+    masks, maps = synthetic_maps(count=8)
     data = [(masks, np.round(maps)), (masks, np.round(maps[::-1]))]
-    result = collected(data, max_pixels=0, bins=2048).compute()
+    result = collect(data, max_pixels=0, bins=2048).compute()
     assert (result.auroc_error_bound, result.aupro_error_bound, result.f1_error_bound) == (0, 0, 0)
     assert_within_bounds(result, data)
 
 
 def test_memory_is_bounded():
     scores = PixelScores(max_pixels=5000, bins=512)
-    masks, maps = faked_maps(count=1)
-    held = []
+    masks, maps = synthetic_maps(count=1)
+    sizes = []
     for number in range(12):
         scores.update(masks, maps + number)
         chunks = [*scores._normal, *scores._anomalous, *scores._region_size]
         assert all(chunk.dtype.itemsize == 4 for chunk in chunks)
-        held.append(sum(chunk.size for chunk in chunks))
-    assert max(held) <= 5000 + np.count_nonzero(masks) * 3
-    assert held[-1] == 0
+        sizes.append(sum(chunk.size for chunk in chunks))
+    assert max(sizes) <= 5000 + np.count_nonzero(masks) * 3
+    assert sizes[-1] == 0
     assert scores._histogram is not None
     assert scores._histogram.edges.size <= 512
 
 
 @pytest.mark.parametrize(("pixels", "exact"), [(6, True), (5, False)])
-def test_pixels_are_exact_up_to_the_number_allowed(pixels, exact):
+def test_results_are_exact_up_to_max_pixels(pixels, exact):
     assert (
-        collected([([[[0, 0, 1]], [[0, 0, 1]]], [[[1, 2, 3]], [[4, 5, 6]]])], max_pixels=pixels).compute().exact
-        == exact
+        collect([([[[0, 0, 1]], [[0, 0, 1]]], [[[1, 2, 3]], [[4, 5, 6]]])], max_pixels=pixels).compute().exact == exact
     )
 
 
-def test_nothing_and_one_class_give_no_metrics():
+def test_no_pixels_and_one_class_give_no_metrics():
     empty = PixelScores()
     assert empty.compute() == dataclasses.replace(empty.compute(), auroc=None, pixels=0, regions=0, exact=True)
     for max_pixels, masks in itertools.product((100, 0), (np.zeros((1, 2, 3)), np.ones((1, 2, 3)))):
-        result = collected([(masks, np.arange(6.0).reshape(1, 2, 3))], max_pixels=max_pixels).compute()
+        result = collect([(masks, np.arange(6.0).reshape(1, 2, 3))], max_pixels=max_pixels).compute()
         assert [getattr(result, name) for name in VALUES] == [None] * 4
         assert (result.pixels, result.regions, result.exact) == (6, int(masks.any()), max_pixels == 100)
 
 
-def test_collecting_goes_on_after_a_result_and_a_merge_leaves_the_other_alone():
-    masks, maps = faked_maps(count=4)
-    one, two = collected([(masks[:2], maps[:2])]), collected([(masks[2:], maps[2:])])
-    before = two.compute()
-    one.compute()
-    one.merge(two)
-    assert two.compute() == before
-    assert one.compute() == one.compute() == collected([(masks, maps)]).compute()
-    one.merge(one)
-    assert one.compute().pixels == 2 * maps.size
-    assert one.compute().auroc == pytest.approx(pixel.auroc(masks, maps), abs=1e-12)
+def test_collecting_continues_after_a_result_and_a_merge_does_not_change_its_argument():
+    masks, maps = synthetic_maps(count=4)
+    first, second = collect([(masks[:2], maps[:2])]), collect([(masks[2:], maps[2:])])
+    before = second.compute()
+    first.compute()
+    first.merge(second)
+    assert second.compute() == before
+    assert first.compute() == first.compute() == collect([(masks, maps)]).compute()
+    first.merge(first)
+    assert first.compute().pixels == 2 * maps.size
+    assert first.compute().auroc == pytest.approx(pixel.auroc(masks, maps), abs=1e-12)
 
 
-def test_ignored_pixels_and_sizes_that_change():
-    masks, maps = faked_maps(count=2)
+def test_ignored_pixels_and_different_sizes():
+    masks, maps = synthetic_maps(count=2)
     ignore = np.zeros(masks.shape[1:], bool)
     ignore[:, ::2] = True
     scores = PixelScores(fpr_limit=0.1)
@@ -216,7 +217,7 @@ def test_ignored_pixels_and_sizes_that_change():
 
 
 def test_equals_the_reference_implementation(golden):
-    result = collected([(golden["masks"], golden["scores"])]).compute()
+    result = collect([(golden["masks"], golden["scores"])]).compute()
     assert result.auroc == pytest.approx(float(golden["pixel_auroc"]), abs=1e-9)
     assert result.aupro == pytest.approx(float(golden["au_pro_exact_0p3"]), abs=1e-9)
     assert (result.f1, result.f1_threshold) == (
@@ -226,20 +227,20 @@ def test_equals_the_reference_implementation(golden):
     assert result.regions == golden["n_regions"]
 
 
-def test_a_mistake_is_named_and_nothing_is_added():
+def test_an_error_adds_no_pixels():
     scores = PixelScores()
     with pytest.raises(DataError, match="maps as float32: 1 of 3 values are NaN or infinite"):
         scores.update([[[0, 0, 0, 1]]], [[[0.0, 1.0, 1e300, 2.0]]])
     with pytest.raises(DataError, match=r"shapes \(1, 1, 2\) and \(1, 1, 1\)"):
         scores.update([[[0, 1]]], [[[0.0]]])
     assert scores.compute().pixels == 0
-    with pytest.raises(UsageError, match=r"fpr_limit 0\.3 and 0\.1: expected the same limit"):
+    with pytest.raises(UsageError, match=r"fpr_limit 0\.3 and 0\.1 of merged pixel scores; expected the same limit"):
         scores.merge(PixelScores(fpr_limit=0.1))
     with pytest.raises(UsageError, match="fpr_limit=2"):
         PixelScores(fpr_limit=2)
-    with pytest.raises(UsageError, match="max_pixels=-1, bins=2: expected at least 0 pixels and 2 bins"):
+    with pytest.raises(UsageError, match="max_pixels=-1, bins=2; expected at least 0 pixels and 2 bins"):
         PixelScores(max_pixels=-1, bins=2)
-    with pytest.raises(UsageError, match="max_pixels=0, bins=1: expected at least"):
+    with pytest.raises(UsageError, match="max_pixels=0, bins=1; expected at least"):
         PixelScores(max_pixels=0, bins=1)
 
 
@@ -263,38 +264,38 @@ def test_bins_cover_every_number_and_are_finer_at_the_top(bins):
 
 @given(hnp.arrays(np.float32, st.integers(1, 30), elements=numbers), st.integers(2, 40), st.data())
 @settings(max_examples=60, deadline=None)
-def test_every_score_is_counted_in_the_bin_that_holds_it(seen, bins, data):
-    edges = bin_edges(np.sort(seen), seen[:0], bins)
+def test_every_score_is_counted_in_its_bin(scores, bins, data):
+    edges = bin_edges(np.sort(scores), scores[:0], bins)
     normal, anomalous = (data.draw(hnp.arrays(np.float32, st.integers(0, 20), elements=numbers)) for _ in range(2))
     sizes = np.arange(1, anomalous.size + 1, dtype=np.int32)
     histogram = Histogram.empty(edges)
     histogram.add(np.sort(normal), anomalous, sizes)
     for number, low in enumerate(edges):
         high = edges[number + 1] if number + 1 < edges.size else np.inf
-        inside = [place for place, score in enumerate(anomalous) if low <= score < high]
+        inside = [index for index, score in enumerate(anomalous) if low <= score < high]
         assert histogram.normal[number] == sum(bool(low <= score < high) for score in normal)
         assert histogram.anomalous[number] == len(inside)
-        assert histogram.weight[number] == pytest.approx(sum(1 / sizes[place] for place in inside))
+        assert histogram.weight[number] == pytest.approx(sum(1 / sizes[index] for index in inside))
     assert histogram.lowest == min([*normal, *anomalous], default=np.inf)
 
 
 @given(hnp.arrays(np.float32, (2, 12), elements=numbers), st.integers(2, 40))
 @settings(max_examples=40, deadline=None)
-def test_a_sum_of_histograms_loses_no_pixel_and_keeps_only_common_edges(seen, bins):
+def test_a_sum_of_histograms_has_all_pixels_and_the_common_edges(rows, bins):
     parts = []
-    for scores in np.sort(seen):
+    for scores in np.sort(rows):
         part = Histogram.empty(bin_edges(scores, scores[:0], bins))
         part.add(scores, scores[3:7], np.full(4, 2, np.int32))
         parts.append(part)
-    merged = parts[0].merged(parts[1])
+    merged = parts[0].merge(parts[1])
     assert set(merged.edges) == set(parts[0].edges) & set(parts[1].edges)
-    at = np.searchsorted(merged.edges, seen.ravel(), side="right") - 1
+    at = np.searchsorted(merged.edges, rows.ravel(), side="right") - 1
     assert merged.normal.tolist() == np.bincount(at, minlength=merged.edges.size).tolist()
-    assert (merged.anomalous.sum(), merged.weight.sum(), merged.lowest) == (8, 4, seen.min())
+    assert (merged.anomalous.sum(), merged.weight.sum(), merged.lowest) == (8, 4, rows.min())
 
 
-def test_normal_pixels_of_a_bin_are_above_it_only_from_the_next_one_on():
-    made = Histogram.empty(np.array([0, 1, 2], np.float32))
-    made.add(np.array([0.5, 1.5, 1.6, 2.5], np.float32), np.array([1.2], np.float32), np.array([1], np.int32))
-    steps = made.steps()
+def test_normal_pixels_of_a_bin_do_not_count_as_above_it():
+    histogram = Histogram.empty(np.array([0, 1, 2], np.float32))
+    histogram.add(np.array([0.5, 1.5, 1.6, 2.5], np.float32), np.array([1.2], np.float32), np.array([1], np.int32))
+    steps = histogram.steps()
     assert (steps.normal_above.tolist(), steps.normal_through.tolist(), steps.normals) == ([1], [3], 4)

@@ -19,9 +19,9 @@ def test_doctests():
 
 
 def naive(labels, scores, units, weights):
-    """Samples written out as often as their unit was drawn, and the ordinary metrics of them."""
-    times = weights[units].astype(int)
-    labels, scores = np.repeat(labels, times), np.repeat(scores, times)
+    """Ordinary metrics of scores repeated as often as their unit was drawn."""
+    counts = weights[units].astype(int)
+    labels, scores = np.repeat(labels, counts), np.repeat(scores, counts)
     return {
         "AUC": image.auroc(labels, scores),
         "AP": image.average_precision(labels, scores),
@@ -32,34 +32,34 @@ def naive(labels, scores, units, weights):
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.integers(2, 6), st.sampled_from([2, 5, 10_000]))
-def test_a_draw_gives_the_metrics_of_samples_written_out(seed, units, levels):
+def test_metrics_of_draws_equal_metrics_of_repeated_scores(seed, units, levels):
     rng = np.random.default_rng(seed)
     unit = rng.integers(0, units, 80)
     labels = rng.integers(0, 2, 80).astype(bool)
     scores = (rng.integers(0, levels, 80) + labels).astype(float)
     weights = draws(units, 5, seed)
-    found = drawn_metrics(labels, scores, unit, weights)
-    for row, own in enumerate(weights):
-        for name, value in naive(labels, scores, unit, own).items():
-            assert found[name][row] == pytest.approx(value, abs=1e-9), name
+    metrics = drawn_metrics(labels, scores, unit, weights)
+    for row, counts in enumerate(weights):
+        for name, value in naive(labels, scores, unit, counts).items():
+            assert metrics[name][row] == pytest.approx(value, abs=1e-9), name
 
 
-def test_more_distinct_scores_than_bins_change_hardly_anything():
+def test_more_distinct_scores_than_bins_change_little():
     rng = np.random.default_rng(5)
     labels = np.arange(6000) % 3 == 0
     scores, unit = rng.normal(labels, 1.0), np.arange(6000) // 600
     weights = draws(10, 3)
-    found = drawn_metrics(labels, scores, unit, weights)
-    for row, own in enumerate(weights):
-        for name, value in naive(labels, scores, unit, own).items():
-            assert found[name][row] == pytest.approx(value, abs=2e-3), name
+    metrics = drawn_metrics(labels, scores, unit, weights)
+    for row, counts in enumerate(weights):
+        for name, value in naive(labels, scores, unit, counts).items():
+            assert metrics[name][row] == pytest.approx(value, abs=2e-3), name
 
 
-def test_draws_are_repeated_exactly_and_each_is_as_large_as_the_data(monkeypatch):
-    found = draws(7, 50, seed=3)
-    assert found.shape == (50, 7) and (found.sum(axis=1) == 7).all() and len(np.unique(found, axis=0)) > 40
-    np.testing.assert_array_equal(found, draws(7, 50, seed=3))
-    assert not np.array_equal(found, draws(7, 50, seed=4))
+def test_draws_are_reproducible_and_as_large_as_the_data():
+    drawn = draws(7, 50, seed=3)
+    assert drawn.shape == (50, 7) and (drawn.sum(axis=1) == 7).all() and len(np.unique(drawn, axis=0)) > 40
+    np.testing.assert_array_equal(drawn, draws(7, 50, seed=3))
+    assert not np.array_equal(drawn, draws(7, 50, seed=4))
     with pytest.raises(DataError, match="at least 2"):
         draws(1)
 
@@ -68,20 +68,20 @@ def test_portions_give_the_same_metrics(monkeypatch):
     rng = np.random.default_rng(2)
     labels, scores, unit, weights = rng.integers(0, 2, 50), rng.normal(size=50), np.arange(50) % 5, draws(5, 20)
     whole = drawn_metrics(labels, scores, unit, weights)
-    monkeypatch.setattr(module, "_AT_ONCE", 120)
+    monkeypatch.setattr(module, "_MAX_VALUES", 120)
     for name, values in drawn_metrics(labels, scores, unit, weights).items():
         np.testing.assert_array_equal(values, whole[name])
 
 
-def test_a_draw_of_one_class_is_no_number_and_too_many_of_them_no_interval():
-    found = drawn_metrics([0, 0, 1, 1], [1, 2, 3, 4], [0, 0, 1, 1], np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 2.0]]))
-    assert all(np.isnan(values[1:]).all() and np.isfinite(values[0]) for values in found.values())
+def test_a_draw_of_one_class_is_nan_and_many_nan_give_no_interval():
+    metrics = drawn_metrics([0, 0, 1, 1], [1, 2, 3, 4], [0, 0, 1, 1], np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 2.0]]))
+    assert all(np.isnan(values[1:]).all() and np.isfinite(values[0]) for values in metrics.values())
     assert interval(np.array([np.nan, np.nan, 0.3])) is None
     assert interval(np.array([np.nan, 0.2, 0.3])) is not None
     assert interval(np.zeros(0)) is None
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+def test_the_interval_has_its_stated_coverage():
     rng = np.random.default_rng(0)
     hits = 0
     for _ in range(200):

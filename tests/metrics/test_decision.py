@@ -19,14 +19,14 @@ VERDICTS = [0, 1, 0, 0, 1, 0, 1]
 SCORES = [0.1, 0.7, 0.3, 0.2, 0.9, 0.25, 0.8]
 
 
-def binomial_tail(count, of, chance):
-    """Chance of at least `count` hits."""
-    return sum(comb(of, hits) * chance**hits * (1 - chance) ** (of - hits) for hits in range(count, of + 1))
+def binomial_tail(count, total, chance):
+    """Probability of at least `count` hits."""
+    return sum(comb(total, hits) * chance**hits * (1 - chance) ** (total - hits) for hits in range(count, total + 1))
 
 
 @st.composite
 def labeled(draw):
-    """Labels, perhaps of one class only, with scores from a few values, so that ties are frequent."""
+    """Labels, perhaps of one class only, with scores from a few values, so ties are frequent."""
     labels = draw(st.lists(st.integers(0, 1), min_size=1, max_size=25))
     return labels, draw(st.lists(st.integers(-5, 5), min_size=len(labels), max_size=len(labels)))
 
@@ -41,33 +41,33 @@ def test_confusion_counts(data):
     assert astuple(counted) == tuple(pairs.count(pair) for pair in ((0, False), (0, True), (1, False), (1, True)))
 
 
-def test_confusion_tells_escapes_and_false_alarms_per_100():
+def test_confusion_has_missed_units_and_false_alarms_per_100():
     counted = decision.confusion(LABELS, VERDICTS)
-    assert (counted.true_normal, counted.false_alarm, counted.escape, counted.caught) == (3, 1, 1, 2)
-    assert counted.false_alarms_per_100_good == decision.share(1, 4)
-    assert counted.escapes_per_100_bad == decision.share(1, 3)
-    assert decision.confusion([0, 0], [0, 1]).escapes_per_100_bad.per_100 is None
+    assert (counted.passed, counted.false_alarm, counted.missed, counted.detected) == (3, 1, 1, 2)
+    assert counted.false_alarms_per_100_normal == decision.share(1, 4)
+    assert counted.missed_per_100_anomalous == decision.share(1, 3)
+    assert decision.confusion([0, 0], [0, 1]).missed_per_100_anomalous.per_100 is None
 
 
-@pytest.mark.parametrize(("count", "of"), [(0, 20), (1, 20), (7, 9), (20, 20), (1, 1), (3, 500)])
-def test_the_interval_ends_where_the_count_becomes_a_one_in_forty_surprise(count, of):
-    found = decision.share(count, of)
-    assert (found.count, found.of, found.per_100) == (count, of, pytest.approx(100 * count / of))
+@pytest.mark.parametrize(("count", "total"), [(0, 20), (1, 20), (7, 9), (20, 20), (1, 1), (3, 500)])
+def test_the_interval_ends_at_a_tail_probability_of_one_in_forty(count, total):
+    share = decision.share(count, total)
+    assert (share.count, share.total, share.per_100) == (count, total, pytest.approx(100 * count / total))
     if count:
-        assert binomial_tail(count, of, found.low / 100) == pytest.approx(0.025)
-    if count < of:
-        assert 1 - binomial_tail(count + 1, of, found.high / 100) == pytest.approx(0.025)
-    assert (found.low == 0, found.high == 100) == (count == 0, count == of)
+        assert binomial_tail(count, total, share.low / 100) == pytest.approx(0.025)
+    if count < total:
+        assert 1 - binomial_tail(count + 1, total, share.high / 100) == pytest.approx(0.025)
+    assert (share.low == 0, share.high == 100) == (count == 0, count == total)
 
 
-def test_the_interval_of_nothing_is_everything():
+def test_the_interval_without_units_is_0_to_100():
     assert decision.share(0, 0) == decision.Share(0, 0, None, 0.0, 100.0)
-    with pytest.raises(UsageError, match="share of 3 in 2: expected 0 <= count <= of"):
+    with pytest.raises(UsageError, match="count 3, total 2: expected 0 <= count <= total"):
         decision.share(3, 2)
 
 
 @pytest.mark.parametrize("verdicts", [VERDICTS, [0] * 7, [1] * 7])
-def test_report_is_that_of_scikit_learn(verdicts):
+def test_report_equals_scikit_learn(verdicts):
     report = decision.classification_report(LABELS, verdicts)
     names = ["normal", "anomalous"]
     assert report == sklearn_metrics.classification_report(
@@ -77,7 +77,7 @@ def test_report_is_that_of_scikit_learn(verdicts):
     assert json.loads(json.dumps(report)) == report
 
 
-def test_report_of_a_loop():
+def test_report_equals_calculated_values():
     report = decision.classification_report(LABELS, VERDICTS)
     assert report["anomalous"] == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1-score": 2 / 3, "support": 3})
     assert report["normal"] == pytest.approx({"precision": 3 / 4, "recall": 3 / 4, "f1-score": 3 / 4, "support": 4})
@@ -86,7 +86,7 @@ def test_report_of_a_loop():
     assert report["weighted avg"]["recall"] == pytest.approx((3 * 2 / 3 + 4 * 3 / 4) / 7)
 
 
-def test_report_of_one_class_names_both():
+def test_report_of_one_class_has_both_classes():
     report = decision.classification_report([0, 0], [0, 0])
     assert report["anomalous"] == {"precision": 0, "recall": 0, "f1-score": 0, "support": 0}
     assert report["accuracy"] == 1
@@ -94,68 +94,68 @@ def test_report_of_one_class_names_both():
 
 @given(labeled(), st.one_of(st.none(), st.lists(st.integers(-6, 6), min_size=1, max_size=6)), st.integers(2, 30))
 @settings(max_examples=100, deadline=None)
-def test_every_row_of_the_table_counts_what_its_threshold_does(data, thresholds, rows):
+def test_every_row_of_the_table_counts_the_decisions_at_its_threshold(data, thresholds, rows):
     labels, scores = data
     table = decision.operating_table(labels, scores, thresholds, rows)
-    good, bad = labels.count(0), labels.count(1)
+    normal, anomalous = labels.count(0), labels.count(1)
     for row in table:
-        called = [score > row.threshold for score in scores]
-        alarms = sum(call and not label for label, call in zip(labels, called, strict=True))
-        caught = sum(call and label for label, call in zip(labels, called, strict=True))
-        assert (row.false_alarms, row.escapes) == (alarms, bad - caught)
-        assert row.false_alarms_per_100_good == (100 * alarms / good if good else None)
-        assert row.escapes_per_100_bad == (100 * (bad - caught) / bad if bad else None)
-        assert row.precision == (caught / (caught + alarms) if caught + alarms else None)
-        assert row.recall == (caught / bad if bad else None)
-        assert row.f1 == (pytest.approx(2 * caught / (bad + caught + alarms)) if bad else None)
-    found = [row.threshold for row in table]
+        verdicts = [score > row.threshold for score in scores]
+        alarms = sum(call and not label for label, call in zip(labels, verdicts, strict=True))
+        detected = sum(call and label for label, call in zip(labels, verdicts, strict=True))
+        assert (row.false_alarms, row.missed) == (alarms, anomalous - detected)
+        assert row.false_alarms_per_100_normal == (100 * alarms / normal if normal else None)
+        assert row.missed_per_100_anomalous == (100 * (anomalous - detected) / anomalous if anomalous else None)
+        assert row.precision == (detected / (detected + alarms) if detected + alarms else None)
+        assert row.recall == (detected / anomalous if anomalous else None)
+        assert row.f1 == (pytest.approx(2 * detected / (anomalous + detected + alarms)) if anomalous else None)
+    table_thresholds = [row.threshold for row in table]
     if thresholds is None:
-        assert 1 <= len(found) <= rows
-        assert found == sorted(set(found))
+        assert 1 <= len(table_thresholds) <= rows
+        assert table_thresholds == sorted(set(table_thresholds))
     else:
-        assert found == thresholds
+        assert table_thresholds == thresholds
 
 
 @given(labeled())
 @settings(max_examples=60, deadline=None)
-def test_the_table_holds_the_two_ends_of_the_trade(data):
+def test_the_table_has_thresholds_without_missed_units_and_without_false_alarms(data):
     labels, scores = data
     table = decision.operating_table(labels, scores)
-    bad = labels.count(1)
-    if bad:
-        lossless = [row for row in table if row.escapes == 0]
-        spared = [
+    anomalous = labels.count(1)
+    if anomalous:
+        lossless = [row for row in table if row.missed == 0]
+        below = [
             score
             for label, score in zip(labels, scores, strict=True)
             if not label and score < min(score for label, score in zip(labels, scores, strict=True) if label)
         ]
-        assert min(row.false_alarms for row in lossless) == labels.count(0) - len(spared)
-    if bad < len(labels):
+        assert min(row.false_alarms for row in lossless) == labels.count(0) - len(below)
+    if anomalous < len(labels):
         quiet = [row for row in table if row.false_alarms == 0]
         top = max(score for label, score in zip(labels, scores, strict=True) if not label)
         missed = sum(label and score <= top for label, score in zip(labels, scores, strict=True))
-        assert min(row.escapes for row in quiet) == missed
+        assert min(row.missed for row in quiet) == missed
 
 
-def test_the_table_shows_the_rates_that_lines_ask_for():
+def test_the_table_has_common_false_alarm_rates():
     random = np.random.default_rng(0)
     labels, scores = np.repeat([0, 1], [1000, 60]), np.r_[random.normal(0, 1, 1000), random.normal(3, 1, 60)]
     table = decision.operating_table(labels, scores)
     assert len(table) == 21
     assert {200, 100, 50, 20, 10, 5, 2, 1, 0} <= {row.false_alarms for row in table}
-    assert (table[0].escapes, table[-1].escapes) == (0, 60)
-    assert [row.escapes for row in table] == sorted(row.escapes for row in table)
-    assert np.diff([row.escapes for row in table]).max() <= 20
+    assert (table[0].missed, table[-1].missed) == (0, 60)
+    assert [row.missed for row in table] == sorted(row.missed for row in table)
+    assert np.diff([row.missed for row in table]).max() <= 20
     short = decision.operating_table(labels, scores, rows=4)
-    assert (len(short), short[0].escapes, short[-1].false_alarms) == (4, 0, 0)
+    assert (len(short), short[0].missed, short[-1].false_alarms) == (4, 0, 0)
 
 
-def test_the_highest_threshold_that_lets_nothing_escape_is_in_the_table():
+def test_the_table_has_the_highest_threshold_without_a_missed_unit():
     table = decision.operating_table([0] * 10 + [1], [*range(10), 4.5])
-    assert (table[0].threshold, table[0].false_alarms, table[0].escapes) == (4, 5, 0)
+    assert (table[0].threshold, table[0].false_alarms, table[0].missed) == (4, 5, 0)
 
 
-def test_the_table_of_normals_alone_still_tells_false_alarms():
+def test_the_table_of_normal_units_alone_has_false_alarms():
     table = decision.operating_table([0] * 100, range(100))
     assert (table[0].threshold, table[-1].threshold) == (0, 99)
     assert {20, 10, 5, 2, 1, 0} <= {row.false_alarms for row in table}
@@ -167,12 +167,12 @@ def test_the_table_of_normals_alone_still_tells_false_alarms():
     [
         (
             lambda: decision.confusion([0, 1], [0, 1, 1]),
-            "labels and verdicts: got 2 and 3; expected one verdict",
+            "2 labels and 3 verdicts; expected one verdict",
         ),
-        (lambda: decision.confusion([0, 1], [0.2, 1]), "verdicts: got the value 0.2; expected only 0"),
-        (lambda: decision.confusion([0, 1], [None, True]), "verdicts: got values of type object"),
-        (lambda: decision.classification_report([], []), "labels: got no values"),
-        (lambda: decision.classification_report([2], [1]), "labels: got the value 2"),
+        (lambda: decision.confusion([0, 1], [0.2, 1]), "verdicts: values 0.2; expected only 0"),
+        (lambda: decision.confusion([0, 1], [None, True]), "verdicts: values of type object"),
+        (lambda: decision.classification_report([], []), "labels: no values"),
+        (lambda: decision.classification_report([2], [1]), "labels: values 2"),
         (lambda: decision.operating_table([0, 1], [0, np.nan]), "scores: 1 of 2 values are NaN"),
         (
             lambda: decision.operating_table([0, 1], [0, 1], [np.inf]),
@@ -180,13 +180,13 @@ def test_the_table_of_normals_alone_still_tells_false_alarms():
         ),
     ],
 )
-def test_a_mistake_is_named_with_advice(call, message):
+def test_errors_name_the_argument(call, message):
     with pytest.raises(DataError, match=message):
         call()
 
 
 def test_a_table_needs_two_rows():
-    with pytest.raises(UsageError, match="rows=1: an operating table needs at least 2"):
+    with pytest.raises(UsageError, match="rows=1: expected at least 2"):
         decision.operating_table(LABELS, SCORES, rows=1)
 
 
@@ -194,10 +194,10 @@ FLAGS = np.array([0, 0, 0, 0, 1, 1, 1])
 TIED = np.array([1.0, 2.0, 2.0, 5.0, 2.0, 4.0, 6.0])
 
 
-def test_splits_are_counted_at_the_threshold_where_equal_passes():
+def test_a_score_equal_to_the_threshold_passes_in_splits():
     splits = ["train", "train", "calibration", "test", "anomalous", "anomalous", "anomalous"]
     rows = split_rows(splits, FLAGS, TIED, 2.0, order=("train", "calibration", "test", "anomalous"))
-    assert [(row.split, row.correct.count, row.correct.of) for row in rows] == [
+    assert [(row.split, row.correct.count, row.correct.total) for row in rows] == [
         ("train", 2, 2),
         ("calibration", 1, 1),
         ("test", 0, 1),
@@ -206,21 +206,21 @@ def test_splits_are_counted_at_the_threshold_where_equal_passes():
     assert split_rows(splits, FLAGS, TIED, None, order=("test",))[0].correct is None
 
 
-def test_classes_are_judged_by_the_units_tested_on_alone():
+def test_class_results_use_only_the_test_set():
     classes = ["run", "run", "kick", "run", "lift", "lift", "walk"]
     splits = ["train", "test", "test", "calibration", "anomalous", "anomalous", "anomalous"]
     rows = {row.name: row for row in class_rows(classes, splits, FLAGS, TIED, 2.0, tested=("test", "anomalous"))}
     assert list(rows) == ["run", "kick", "lift", "walk"]
     assert rows["run"].counts == {"train": 1, "test": 1, "calibration": 1, "anomalous": 0}
-    assert (rows["run"].correct.count, rows["run"].correct.of, rows["run"].median) == (1, 1, 2.0)
+    assert (rows["run"].correct.count, rows["run"].correct.total, rows["run"].median) == (1, 1, 2.0)
     assert rows["run"].auroc is None and not rows["run"].is_anomalous
     assert rows["lift"].auroc == pytest.approx(0.75)  # 2 and 4 against 2 and 2
     assert rows["walk"].correct.count == 1
 
 
 def test_types_of_anomaly_without_splits():
-    good, cut = class_rows(["good", "good", "cut"], ["", "", ""], [0, 0, 1], [1.0, 3.0, 2.0], 1.5, tested=("",))
-    assert (good.correct.count, good.correct.of) == (1, 2)
+    normal, cut = class_rows(["good", "good", "cut"], ["", "", ""], [0, 0, 1], [1.0, 3.0, 2.0], 1.5, tested=("",))
+    assert (normal.correct.count, normal.correct.total) == (1, 2)
     assert (cut.correct.count, cut.auroc) == (1, 0.5)
 
 
@@ -235,7 +235,7 @@ def passed_and_detected(labels, scores, threshold):
     return sum(passed) / len(passed), sum(detected) / len(detected)
 
 
-def test_every_threshold_passes_and_detects_as_counted():
+def test_the_sweep_counts_passed_and_detected_units():
     sweep = threshold_sweep(FLAGS, TIED)
     assert np.all(np.diff(sweep.thresholds) > 0)
     for threshold, passed, detected in zip(sweep.thresholds, sweep.passed, sweep.detected, strict=True):

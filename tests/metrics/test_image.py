@@ -24,7 +24,7 @@ FUNCTIONS = [
 
 @st.composite
 def labeled(draw):
-    """Labels of both classes with scores from a few values, so that ties are frequent."""
+    """Labels of both classes with scores from a few values, so ties are frequent."""
     labels = [0, 1, *draw(st.lists(st.integers(0, 1), max_size=20))]
     scores = draw(st.lists(st.integers(-4, 4), min_size=len(labels), max_size=len(labels)))
     return labels, scores
@@ -63,12 +63,12 @@ def test_equals_the_reference_implementation(golden):
     assert threshold == golden["f1_threshold"]
 
 
-def test_of_equal_f1_the_lowest_threshold_is_taken():
+def test_equal_f1_gives_the_lowest_threshold():
     assert image.best_f1([1, 0, 1], [3, 2, 1]) == (pytest.approx(0.8), 1.0)
     assert image.best_f1([1, 0, 0, 1], [4, 3, 2, 1]) == (pytest.approx(2 / 3), 1.0)
 
 
-def test_labels_and_scores_may_have_any_shape_and_kind(tensor):
+def test_labels_and_scores_may_have_any_shape_and_type(tensor):
     plain = image.auroc([0, 1, 0, 1], [0.5, 0.25, 0.125, 1.0])
     scores = np.array([[0.5], [0.25], [0.125], [1.0]], np.float16)
     assert image.auroc([[False, True], [False, True]], scores) == plain
@@ -86,23 +86,23 @@ def test_labels_and_scores_may_have_any_shape_and_kind(tensor):
         ),
         ([0, 1], [0.1, 0.2, 0.3], r"shapes \(2,\) and \(3,\); expected one score for each label"),
         (np.eye(2, 3), np.ones((3, 2)), r"shapes \(2, 3\) and \(3, 2\)"),
-        ([], [], r"labels: got no values, expected at least one"),
-        ([0, 0], [1, 2], r"all 2 are normal; .* add anomalous samples"),
-        ([1, 1], [1, 2], r"all 2 are anomalous; .* add normal samples"),
-        ([1, -1], [1, 2], r"labels: got the value -1; expected only 0 \(normal\) and 1 \(anomalous\)"),
-        ([0, float("nan")], [1, 2], r"labels: got the value nan"),
-        (["good", "cut"], [1, 2], r"labels: got values of type <U4, expected numbers"),
-        ([0, 1], [1, None], r"scores: got values of type object"),
-        ([0, 1], [[1, 2], [3]], r"scores: list cannot be read as an array"),
+        ([], [], r"labels: no values; expected at least one"),
+        ([0, 0], [1, 2], r"all 2 are normal; .* add anomalous ones"),
+        ([1, 1], [1, 2], r"all 2 are anomalous; .* add normal ones"),
+        ([1, -1], [1, 2], r"labels: values -1; expected only 0 \(normal\) and 1 \(anomalous\)"),
+        ([0, float("nan")], [1, 2], r"labels: values nan"),
+        (["good", "cut"], [1, 2], r"labels: values of type <U4; expected numbers"),
+        ([0, 1], [1, None], r"scores: values of type object"),
+        ([0, 1], [[1, 2], [3]], r"scores: list is not an array"),
     ],
 )
-def test_a_mistake_is_named_with_advice(function, labels, scores, message):
+def test_errors_name_the_argument_and_the_fix(function, labels, scores, message):
     with pytest.raises(DataError, match=message):
         function(labels, scores)
 
 
-def test_a_tensor_that_numpy_refuses_is_named_with_advice(tensor):
-    with pytest.raises(DataError, match=r"scores: Tensor cannot be read .*\.detach\(\)\.float\(\)\.cpu\(\)"):
+def test_an_unreadable_tensor_is_named_with_the_fix(tensor):
+    with pytest.raises(DataError, match=r"scores: Tensor is not an array .*\.detach\(\)\.float\(\)\.cpu\(\)"):
         image.auroc([0, 1], tensor([0, 1], RuntimeError("Can't call numpy() on Tensor that requires grad")))
 
 
@@ -138,7 +138,7 @@ def test_a_thinned_curve_keeps_its_ends_and_its_shape(golden, points):
     recall, _, _ = image.precision_recall_curve(labels, scores, points=points)
     assert len(recall) <= points
     assert (recall[0], recall[-1]) == (1, 0)
-    with pytest.raises(UsageError, match="points=1: a thinned curve needs at least 2"):
+    with pytest.raises(UsageError, match="points=1: expected at least 2"):
         image.roc_curve(labels, scores, points=1)
 
 
@@ -148,5 +148,5 @@ def test_importing_the_metrics_loads_neither_scipy_nor_sklearn_nor_torch():
         f"import sys, {', '.join('offnormal.metrics.' + name for name in names)}\n"
         "sys.exit(' '.join({'scipy', 'sklearn', 'torch'} & set(sys.modules)) or 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr) == (0, "")

@@ -18,8 +18,8 @@ MASKS[1, 3, 4] = 1
 
 
 @st.composite
-def pictures(draw):
-    """Masks with normal and anomalous pixels, and maps of a few values, so that ties are frequent."""
+def labeled_maps(draw):
+    """Masks with normal and anomalous pixels, and maps of a few values, so ties are frequent."""
     shape = (draw(st.integers(1, 3)), draw(st.integers(1, 6)), draw(st.integers(2, 6)))
     masks = draw(hnp.arrays(np.bool_, shape))
     masks[0, 0, 0], masks[-1, -1, -1] = True, False
@@ -27,7 +27,7 @@ def pictures(draw):
     return masks, maps.astype(np.float32)
 
 
-@given(pictures(), st.sampled_from([0.01, 0.05, 0.3, 0.77, 1.0]))
+@given(labeled_maps(), st.sampled_from([0.01, 0.05, 0.3, 0.77, 1.0]))
 @settings(max_examples=100, deadline=None)
 def test_equals_the_naive_loops(data, limit):
     masks, maps = data
@@ -40,9 +40,9 @@ def test_equals_the_naive_loops(data, limit):
     assert f1 == pytest.approx(2 * hits / (2 * hits + false + missed), abs=1e-12)
 
 
-@given(pictures(), st.data())
+@given(labeled_maps(), st.data())
 @settings(max_examples=40, deadline=None)
-def test_ignored_pixels_are_left_out_everywhere(data, draw):
+def test_ignored_pixels_do_not_count(data, draw):
     masks, maps = data
     ignore = draw.draw(hnp.arrays(np.bool_, masks.shape[1:]))
     ignore[0, 0] = ignore[-1, -1] = False
@@ -53,7 +53,7 @@ def test_ignored_pixels_are_left_out_everywhere(data, draw):
     assert pixel.aupro(masks, hidden, 0.6, ignore) == pytest.approx(naive.aupro(masks, maps, 0.6, ignore), abs=1e-12)
 
 
-@given(pictures())
+@given(labeled_maps())
 @settings(max_examples=30, deadline=None)
 def test_only_the_order_of_the_scores_counts(data):
     masks, maps = data
@@ -70,46 +70,46 @@ def test_equals_the_reference_implementations(golden):
     assert f1 == pytest.approx(float(golden["f1_max"]), abs=1e-9)
     assert threshold == golden["f1_threshold"]
     for name, limit in (("0p05", 0.05), ("0p3", 0.3), ("1p0", 1.0)):
-        found = pixel.aupro(masks, maps, limit)
-        assert found == pytest.approx(float(golden[f"au_pro_exact_{name}"]), abs=1e-9)
-        assert found == pytest.approx(float(golden[f"au_pro_{name}"]), abs=1e-3)
+        value = pixel.aupro(masks, maps, limit)
+        assert value == pytest.approx(float(golden[f"au_pro_exact_{name}"]), abs=1e-9)
+        assert value == pytest.approx(float(golden[f"au_pro_{name}"]), abs=1e-3)
 
 
-def test_of_equal_f1_the_lowest_threshold_is_taken():
+def test_equal_f1_gives_the_lowest_threshold():
     assert pixel.best_f1([[[1, 0, 0, 1]]], [[[4, 3, 2, 1]]]) == (pytest.approx(2 / 3), 1.0)
 
 
 def test_regions_touch_at_corners_and_never_across_images():
     masks = np.zeros((2, 3, 4), bool)
     masks[0, 0, 0] = masks[0, 1, 1] = True  # one region by the corner
-    masks[0, 2, 3] = masks[1, 2, 3] = True  # the same place in two images: two regions
+    masks[0, 2, 3] = masks[1, 2, 3] = True  # the same position in two images: two regions
     maps = np.where(masks, 0.0, 1.0)
     maps[0, 0, 0] = 2.0
     assert pixel.aupro(masks, maps) == pytest.approx(1 / 6)  # half of one region in three
 
 
-def test_every_region_counts_alike_however_small():
+def test_regions_have_equal_weight():
     masks = np.zeros((1, 8, 8), bool)
     masks[0, 0, 0], masks[0, 3:, 3:] = True, True
     maps = masks.astype(float)
-    maps[0, 0, 0] = -1  # the small region is missed until every pixel is called anomalous
+    maps[0, 0, 0] = -1  # the small region is missed until every pixel is above the threshold
     assert pixel.aupro(masks, maps) == pytest.approx(0.5)
     assert pixel.auroc(masks, maps) == pytest.approx(25 / 26)
 
 
-def test_a_region_cut_by_ignored_pixels_stays_one():
+def test_a_region_cut_by_ignored_pixels_stays_one_region():
     masks = np.array([[[1, 1, 1, 0, 1, 0, 0]]])
     ignore = np.array([[0, 1, 0, 0, 0, 0, 0]])
     maps = np.array([[[5.0, 0, 0, 1, 5, 1, 1]]])
     assert pixel.aupro(masks, maps, 0.3, ignore) == pytest.approx(0.75)  # half of the first, all of the second
 
 
-def test_scores_that_differ_only_in_float64_are_told_apart():
+def test_scores_that_differ_only_in_float64_are_distinct():
     maps = np.array([[[1.0, 1.0 + 1e-12]]])
     assert pixel.auroc([[[0, 1]]], maps) == 1.0
 
 
-def test_masks_and_maps_may_have_a_channel_axis_and_other_kinds(tensor):
+def test_masks_and_maps_may_have_a_channel_axis_and_other_types(tensor):
     maps = np.arange(40, dtype=np.float16).reshape(2, 4, 5)
     plain = pixel.aupro(MASKS, maps)
     assert pixel.aupro(MASKS[:, None], maps[:, None]) == plain
@@ -130,28 +130,28 @@ NAN_MAP = np.where(np.arange(40).reshape(2, 4, 5) == 7, np.nan, 1.0)
             None,
             r"shapes \(2, 4, 5\) and \(2, 5, 4\); .* resize the maps to the masks",
         ),
-        (MASKS[0], np.ones((4, 5)), None, r"masks: got shape \(4, 5\), expected \(N, H, W\)"),
-        (MASKS, np.ones((2, 3, 4, 5)), None, r"maps: got shape \(2, 3, 4, 5\)"),
+        (MASKS[0], np.ones((4, 5)), None, r"masks: shape \(4, 5\); expected \(N, H, W\)"),
+        (MASKS, np.ones((2, 3, 4, 5)), None, r"maps: shape \(2, 3, 4, 5\)"),
         (MASKS, NAN_MAP, None, r"maps: 1 of 40 values are NaN or infinite, the first at position 7"),
         (NAN_MAP, np.ones((2, 4, 5)), None, r"masks: 1 of 40 values are NaN"),
-        (MASKS, np.ones((2, 4, 5)), np.zeros((5, 4)), r"ignore: got shape \(5, 4\), expected \(4, 5\)"),
-        (MASKS, np.ones((2, 4, 5)), np.ones((4, 5)), r"ignore: every pixel is left out"),
-        (np.zeros((0, 4, 5)), np.ones((0, 4, 5)), None, r"masks: got no values"),
+        (MASKS, np.ones((2, 4, 5)), np.zeros((5, 4)), r"ignore: shape \(5, 4\); expected \(4, 5\)"),
+        (MASKS, np.ones((2, 4, 5)), np.ones((4, 5)), r"ignore: covers every pixel"),
+        (np.zeros((0, 4, 5)), np.ones((0, 4, 5)), None, r"masks: no values"),
         (
             np.zeros((2, 4, 5)),
             np.ones((2, 4, 5)),
             None,
-            r"pixels: all 40 are normal; .* add anomalous samples",
+            r"pixels: all 40 are normal; .* add anomalous ones",
         ),
         (
             np.ones((2, 4, 5)),
             np.ones((2, 4, 5)),
             None,
-            r"pixels: all 40 are anomalous; .* add normal samples",
+            r"pixels: all 40 are anomalous; .* add normal ones",
         ),
     ],
 )
-def test_a_mistake_is_named_with_advice(function, masks, maps, ignore, message):
+def test_errors_name_the_argument_and_the_fix(function, masks, maps, ignore, message):
     with pytest.raises(DataError, match=message):
         function(masks, maps, ignore=ignore)
 
@@ -164,17 +164,17 @@ def test_a_limit_outside_its_range_is_refused(limit):
 
 @given(hnp.arrays(np.bool_, (3, 5, 6)), hnp.arrays(np.bool_, (5, 6), elements=st.sampled_from([True, True, False])))
 @settings(max_examples=60, deadline=None)
-def test_equals_flood_fill(masks, kept):
-    sizes, regions = region_sizes(masks, kept)
+def test_equals_flood_fill(masks, counted):
+    sizes, regions = region_sizes(masks, counted)
     expected = np.zeros(masks.shape, int)
     count = 0
     for mask, size in zip(masks, expected, strict=True):
         for region in naive.regions(mask):
-            left = [place for place in region if kept[place]]
-            count += bool(left)
-            for place in left:
-                size[place] = len(left)
-    assert (sizes.tolist(), regions) == (expected[masks & kept].tolist(), count)
+            pixels = [position for position in region if counted[position]]
+            count += bool(pixels)
+            for position in pixels:
+                size[position] = len(pixels)
+    assert (sizes.tolist(), regions) == (expected[masks & counted].tolist(), count)
 
 
 def test_masks_without_an_anomalous_pixel_have_no_region():

@@ -17,7 +17,7 @@ def test_categories_and_their_mean():
     for name, evaluation, _ in rows:
         row, confusion = reader.row(name), evaluation.confusion
         assert row[1] == str(len(evaluation.table)) and row[2] == f"{evaluation.metrics['image_AUROC']:.4f}"
-        assert row[-2].startswith(f"{confusion.escape} of ") and row[-1].startswith(f"{confusion.false_alarm} of 40 ")
+        assert row[-2].startswith(f"{confusion.missed} of ") and row[-1].startswith(f"{confusion.false_alarm} of 40 ")
     mean = np.mean([evaluation.metrics["image_AUROC"] for evaluation in (first, second)])
     assert reader.row("mean")[2] == f"{mean:.4f}"
     assert reader.row("mean")[5] == f"{first.metrics['pixel_AUROC']:.4f} over 1"

@@ -55,7 +55,7 @@ def test_clips_are_compared_by_split_and_class(fit_clips, evaluate_clips, tmp_pa
     for row, evaluation in zip(comparison.rows, evaluations, strict=True):
         metrics = evaluation.metrics
         assert row.metrics["clip_AUROC"] == pytest.approx(metrics["clip_AUROC"], abs=1e-6)
-        shares = {split.split: split.correct.count / split.correct.of for split in row.splits}
+        shares = {split.split: split.correct.count / split.correct.total for split in row.splits}
         assert shares["test"] == metrics["clip_passed_test"]
         assert shares["anomalous"] == metrics["clip_detected"]
         assert shares["train"] == metrics["clip_passed_train"]

@@ -44,7 +44,7 @@ def test_a_fit_gives_a_bundle_calibrated_on_held_out_samples(parts, tmp_path):
     assert (training["epochs"], training["steps"], training["stopped"]) == (3, 12, "done")
     calibration = run.bundle.calibration
     assert (calibration.kind, len(calibration.scores)) == ("held_out", 4)
-    assert "not learned from" in calibration.explanation
+    assert "held-out" in calibration.explanation
     assert not (run.path / "checkpoints").exists()
     assert load(run.path).hash == run.bundle.hash
     assert [line["event"] for line in log(run, "trained")] == ["trained"]

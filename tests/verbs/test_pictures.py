@@ -11,7 +11,7 @@ from tests.verbs.test_predict import bundle
 from tests.video_files import numbered, write_video
 
 SPEC = InputSpec(size=(16, 24))
-DECIDE = DecisionRule.of(bundle().calibration)  # threshold 100
+DECIDE = DecisionRule.from_calibration(bundle().calibration)  # threshold 100
 
 
 def frames(scores, *, restarts=()):

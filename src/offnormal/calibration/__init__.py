@@ -1,1 +1,1 @@
-"""Thresholds from normal data for a stated false-alarm rate, and how rare a score is among normals."""
+"""Thresholds for a stated false-alarm rate, and p-values, from the scores of normal data."""

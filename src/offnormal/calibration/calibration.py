@@ -1,4 +1,4 @@
-"""A calibration: threshold, pixel threshold and p-value, learned from scores of normal samples alone."""
+"""A calibration: threshold, pixel threshold, and p-values, computed from normal scores alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from offnormal.calibration.guarantee import (
     count_events,
-    effective_number,
+    effective_sample_size,
     order_statistic,
     rate_interval,
     smallest_rate,
@@ -24,51 +24,53 @@ from offnormal.types import Mask, Rate, Verdict
 
 DEFAULT_RATE = 0.01
 Kind = Literal["held_out", "leave_one_out", "leave_group_out"]
-_EXPLAINED: dict[Kind, str] = {
-    "held_out": "normal {things} that the detector has not learned from",
-    "leave_one_out": "training {things}, each scored with itself left out; {things} of another day may score higher",
-    "leave_group_out": "training {things}, each scored with its whole {group} left out",
+_BASIS: dict[Kind, str] = {
+    "held_out": "{count} held-out normal {units}",
+    "leave_one_out": "leave-one-out on {count} training {units}",
+    "leave_group_out": "leaving out one {group} at a time, {count} training {units}",
 }
-_THINGS = {"image": ("images", "group"), "frame": ("frames", "video or stretch"), "clip": ("clips", "original")}
+_GROUPS = {"image": "lot", "clip": "original"}  # of frames: video
 _PER: dict[str, Literal["image", "frame", "clip"]] = {"images": "image", "frames": "frame", "clips": "clip"}
-_TAIL_FLOOR = 1e-12  # below it an extrapolation says nothing
-_TAIL_SHARE = 0.1  # of the highest normal scores, whose mean excess sets the decay beyond the highest
-_TAIL_LEAST = 5
+_MIN_P_VALUE = 1e-12  # smaller extrapolations mean nothing
+_TAIL_SHARE = 0.1  # the mean excess of this share of the highest scores sets the decay beyond the highest
+_MIN_TAIL = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """Thresholds for one bundle and one input configuration; a file of its own."""
+    """Thresholds for one bundle and one setup, stored in calibration.json."""
 
     kind: Kind
     rate: Rate
-    explicit: bool  # whether the user asked for this rate
-    threshold: float  # a score above it is anomalous; NaN-free; by hand where `by_hand`
-    pixel_threshold: float | None  # on the map; the rate is of images with any pixel above it
-    interval: tuple[float, float]  # 95 % interval of the realized rate
-    effective: float  # how many independent normals the scores are worth
-    rank: float  # the threshold is the rank-th highest of so many; for frames with times 1 + the events above it
-    groups: int  # number of groups among them, 0 where unknown
-    scores: tuple[float, ...]  # sorted scores of the normals
-    bundle: str  # hash of the bundle that gave them
+    explicit: bool  # whether the user set this rate
+    threshold: float  # a higher score is anomalous; never NaN; set by hand where `by_hand`
+    pixel_threshold: float | None  # of the map; the rate counts images with any pixel above it
+    interval: tuple[float, float]  # 95 % confidence interval of the true rate
+    effective: float  # effective sample size of the scores
+    rank: float  # the threshold is the rank-th highest of `effective` scores; frames with times: 1 + events above it
+    groups: int  # number of groups; 0: unknown
+    scores: tuple[float, ...]  # normal scores, ascending
+    bundle: str  # hash of the bundle that computed the scores
     created: str  # UTC, ISO 8601
     by_hand: bool = False
-    mask: Mask | None = None  # privacy mask that the normals were seen through; None: that of the bundle
-    block_s: float | None = None  # seconds of footage that count as one independent normal; None: no times
+    mask: Mask | None = None  # privacy mask of the normal data; None: that of the bundle
+    block_s: float | None = None  # seconds of footage per independent score; None: no times
 
     @property
     def explanation(self) -> str:
-        """One sentence: what the rate is, what it rests on and how sure it is."""
+        """The guarantee in one sentence: rate, confidence interval, and data."""
         if self.by_hand:
-            return f"threshold {self.threshold:.6g} set by hand: no false-alarm rate is guaranteed"
+            return f"threshold {self.threshold:.6g} set by hand: no guarantee"
         low, high = (0.0 if bound < 1e-5 else bound for bound in self.interval)
-        things, group = _THINGS.get(self.rate.per, _THINGS["frame"])
-        basis = f"{len(self.scores)} {_EXPLAINED[self.kind].format(things=things, group=group)}"
+        unit = self.rate.per if self.rate.is_share else "frame"
+        count = len(self.scores)
+        units, group = f"{unit}{'' if count == 1 else 's'}", _GROUPS.get(unit, "video")
         if self.rate.is_share:
-            bounds = f"95 % interval {low * 100:.2g}-{high * 100:.2g} %"
-            return f"on average at most {self.rate} called anomalous ({bounds}), from {basis}"
-        bounds = f"95 % interval {low:.2g}-{high:.2g} per {self.rate.per}"
-        return f"on average at most {self.rate} with a false alarm ({bounds}), from {basis}"
+            rate, bounds = f"{self.rate.value * 100:.3g} %", f"{low * 100:.2g}-{high * 100:.2g} %"
+        else:
+            rate, bounds = str(self.rate), f"{low:.2g}-{high:.2g} per {self.rate.per}"
+        basis = _BASIS[self.kind].format(count=count, units=units, group=group)
+        return f"expected false-alarm rate: at most {rate} (95 % CI {bounds}), {basis}"
 
     @property
     def id(self) -> str:
@@ -76,35 +78,35 @@ class Calibration:
         return hashlib.sha256(json.dumps(self._plain(), sort_keys=True).encode()).hexdigest()[:12]
 
     def verdict(self, score: float) -> Verdict:
-        """The decision on one raw score, with its p-value."""
+        """Decide on one raw score, with its p-value."""
         return Verdict(score, float(self.p_value(np.array([score]))[0]), self.threshold, score > self.threshold)
 
     def p_value(self, scores: np.ndarray) -> np.ndarray:
-        """Chance (R,) that a normal sample scores at least as high as each of `scores` (R,); small = surely off.
+        """P-values (R,) of `scores` (R,): the chance that a normal unit scores at least as high.
 
-        Within the normals' range the conformal p-value (1 + number at least as high) / (n + 1). Beyond the highest
-        an extrapolation: the predictive tail (1 + x / (m d))^-m of an exponential law whose mean d was estimated
-        from the m excesses of the highest tenth, heavier the fewer they are.
-        A score above the order statistic of a rate has a value of at most that rate.
+        Up to the highest of the n normal scores, this is the conformal p-value (1 + number at least as high) / (n + 1).
+        Beyond it, the p-value is extrapolated with the predictive tail (1 + x / (m d))^-m of an exponential
+        distribution. Its mean d is estimated from the m excesses of the highest tenth; fewer excesses give a heavier
+        tail. A score above the threshold of a rate has a p-value of at most that rate.
         """
         normals = np.asarray(self.scores)
         n = len(normals)
         higher = n - np.searchsorted(normals, scores, side="left")
         probability = (1 + higher) / (n + 1)
-        top = min(n - 1, max(_TAIL_LEAST, int(np.ceil(_TAIL_SHARE * n))))
+        top = min(n - 1, max(_MIN_TAIL, int(np.ceil(_TAIL_SHARE * n))))
         excess = float((normals[-top:] - normals[-top - 1]).mean()) if top else 0.0
         scale = max(excess, 1e-6 * max(abs(float(normals[-1])), 1e-12)) * max(top, 1)
         beyond = np.maximum(np.asarray(scores, dtype=np.float64) - normals[-1], 0)
-        return np.asarray(np.maximum(probability * (1 + beyond / scale) ** -max(top, 1), _TAIL_FLOOR))
+        return np.asarray(np.maximum(probability * (1 + beyond / scale) ** -max(top, 1), _MIN_P_VALUE))
 
     def with_threshold(self, threshold: float) -> Calibration:
-        """The same with a threshold set by hand, which guarantees nothing."""
-        same = self.pixel_threshold == self.threshold  # the score is the highest value of the map
-        pixel_threshold = threshold if same else self.pixel_threshold
+        """Copy with a threshold set by hand and no guarantee."""
+        is_map_maximum = self.pixel_threshold == self.threshold  # the score is the maximum of the map
+        pixel_threshold = threshold if is_map_maximum else self.pixel_threshold
         return replace(self, threshold=threshold, pixel_threshold=pixel_threshold, by_hand=True)
 
     def summary(self) -> dict[str, object]:
-        """What a result says of the calibration it was decided by."""
+        """Values that results store about the calibration."""
         return {
             "id": self.id,
             "kind": self.kind,
@@ -117,29 +119,31 @@ class Calibration:
         }
 
     def to_json(self) -> dict[str, object]:
-        """Plain values for calibration.json."""
+        """Convert to plain values for calibration.json."""
         return {**self._plain(), "id": self.id}
 
     def _plain(self) -> dict[str, object]:
-        """Without what calibrations from before masks do not have."""
+        """Plain values; without a mask, the key is absent."""
         return {key: value for key, value in asdict(self).items() if key != "mask" or value is not None}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Calibration:
-        """The calibration of `to_json`; CalibrationError when a key is missing, unknown or was changed."""
+        """Read the values of `to_json`; CalibrationError for a missing or unknown key, or an edited value."""
         stored = dict(values)
         identity = stored.pop("id", None)
-        known = {field.name for field in fields(cls)}
+        names = {field.name for field in fields(cls)}
         stored.setdefault("mask", None)
-        if set(stored) != known:
-            raise CalibrationError(f"calibration with keys {sorted(set(stored) ^ known)} missing or unknown")
+        if set(stored) != names:
+            raise CalibrationError(
+                f"calibration: keys {sorted(set(stored) ^ names)} are missing or unknown; calibrate again"
+            )
         stored["rate"] = Rate(**stored["rate"])
         stored["interval"] = tuple(stored["interval"])
         stored["mask"] = None if stored["mask"] is None else parse_mask(stored["mask"])
         stored["scores"] = tuple(stored["scores"])
         calibration = cls(**stored)
         if calibration.id != identity:
-            raise CalibrationError("the calibration was changed after it was written; calibrate again")
+            raise CalibrationError("the calibration was edited after it was written; calibrate again")
         return calibration
 
 
@@ -151,26 +155,26 @@ def calibrate_scores(
     kind: Kind,
     bundle: str,
     groups: Sequence[str | None] = (),
-    things: Literal["images", "frames", "clips"] = "images",
+    units: Literal["images", "frames", "clips"] = "images",
     times_s: np.ndarray | None = None,
 ) -> Calibration:
-    """Threshold of (n,) scores of normals at a rate; None: the smallest that can be guaranteed, down to 1 %.
+    """Compute the threshold of normal scores (n,) for a rate; None: the smallest possible rate, but at least 1 %.
 
-    peaks: (n,) highest value of each normal's map, for the pixel threshold. things: what the scores are of.
-    times_s: (n,) of frames, rising within a group; without them a share of frames cannot be checked later.
-    Raises CalibrationError when a stated rate cannot be guaranteed or the scores are not finite.
+    peaks: (n,) maximum of each map, for the pixel threshold. units: what got the scores.
+    times_s: (n,) seconds of frames, rising within a group; without them, a share of frames cannot be checked later.
+    Raises CalibrationError for a rate that cannot be guaranteed and for scores that are not finite.
     """
     n = len(scores)
     if rate is not None and not rate.is_share:
-        raise CalibrationError(f"a rate of {rate} needs footage with a clock; give a share of {things} such as 0.01")
+        raise CalibrationError(f"a rate of {rate} needs footage with a clock; set a share of {units} such as 0.01")
     if n == 0 or not np.isfinite(scores).all():
         raise CalibrationError(
-            f"{n} normal scores, of which {int(np.isfinite(scores).sum())} are finite: none can be used"
+            f"{int(np.isfinite(scores).sum())} of {n} normal scores are finite; expected at least one score, all finite"
         )
     ordered = np.sort(np.asarray(scores, dtype=np.float64))
-    effective = effective_number(np.asarray(scores, dtype=np.float64), groups)
+    effective = effective_sample_size(np.asarray(scores, dtype=np.float64), groups)
     target = rate.value if rate is not None else max(DEFAULT_RATE, smallest_rate(effective))
-    k = order_statistic(n, target, effective, things)
+    k = order_statistic(n, target, effective, units)
     threshold = float(ordered[k - 1])
     rank, block_s = effective + 1 - k * effective / n, None
     series = [] if times_s is None else _series(times_s, groups)
@@ -180,7 +184,7 @@ def calibrate_scores(
         rank = min(1.0 + events, effective)
     return Calibration(
         kind=kind,
-        rate=Rate(target, _PER[things]),
+        rate=Rate(target, _PER[units]),
         explicit=rate is not None,
         threshold=threshold,
         pixel_threshold=None if peaks is None else float(np.sort(np.asarray(peaks, dtype=np.float64))[k - 1]),
@@ -196,13 +200,13 @@ def calibrate_scores(
 
 
 def _series(times_s: np.ndarray, groups: Sequence[str | None]) -> list[np.ndarray]:
-    """Rows (n_i,) of stretches of frames that follow each other: of one group, with times that rise."""
+    """Rows (n_i,) of runs of frames of one group with rising times."""
     names = np.asarray(groups) if len(groups) else np.zeros(len(times_s))
     starts = np.flatnonzero((names[1:] != names[:-1]) | (np.diff(times_s) <= 0)) + 1
     return np.split(np.arange(len(times_s)), starts)
 
 
 def _length_s(times_s: np.ndarray) -> float:
-    """Seconds that frames at these times (n,) show: the last one as long as they usually last."""
+    """Duration of frames at these times (n,); the last one gets the median duration."""
     spacings = np.diff(times_s)
     return float(spacings.sum() + np.median(spacings)) if len(spacings) else 0.0

@@ -1,13 +1,13 @@
-"""Was a guarantee held? One exact test of what a calibration guarantees against the normals seen later.
+"""Check whether a guarantee held: one exact test on normal units scored after calibration.
 
-Independent units: the threshold is the j-th highest of n calibration scores. If m new normals are exchangeable with
-them, the number K above it is beta-binomial(m; j, n + 1 - j): the realized rate is Beta(j, n + 1 - j) (Vovk,
-Conditional validity of inductive conformal predictors, 2012), and K is binomial given that rate.
+Independent units: the threshold is the j-th highest of n calibration scores. If m new normal units are exchangeable
+with them, the number K above the threshold is beta-binomial(m; j, n + 1 - j): the true rate is Beta(j, n + 1 - j)
+(Vovk, Conditional validity of inductive conformal predictors, 2012), and K is binomial given that rate.
 
-Events in time: c events in T1 hours of calibration and K in T2 hours later, both Poisson with one unknown rate. With
-the gamma(c + 1, T1) law of that rate, K is negative binomial(c + 1, T1 / (T1 + T2)).
+Events in time: c events in T1 hours of calibration and K events in T2 later hours are Poisson with one unknown rate.
+With the gamma(c + 1, T1) distribution of that rate, K is negative binomial(c + 1, T1 / (T1 + T2)).
 
-Frames resemble their neighbors and are never counted one by one: `guarantee.count_events` joins exceedances that are
+Adjacent frames are correlated and are not counted one by one: `guarantee.count_events` joins exceedances that are
 close together (runs declustering: Coles, An Introduction to Statistical Modeling of Extreme Values, 2001, section
 5.3.2).
 """
@@ -26,13 +26,13 @@ from offnormal.errors import UsageError
 if TYPE_CHECKING:
     from offnormal.calibration.calibration import Calibration
 
-SIGNIFICANCE = 0.025  # a guarantee that holds is called broken at most so often
-_WORSE = 10  # a true rate so many times the guaranteed one should be noticed
-_NOTICED = 0.5  # in at least this share of all test sets of the same size
+SIGNIFICANCE = 0.025  # highest chance that a guarantee that holds is called broken
+_EXCESS = 10  # a true rate of this many times the guaranteed one should be detected
+_MIN_POWER = 0.5  # in at least this share of all test sets of the same size
 
 
 class Answer(Enum):
-    """What a check says."""
+    """Result of a check."""
 
     HELD = "held"
     BROKEN = "broken"
@@ -41,24 +41,24 @@ class Answer(Enum):
 
 @dataclass(frozen=True, slots=True)
 class GuaranteeCheck:
-    """The answer, and how likely so many exceedances are where the guarantee holds."""
+    """The answer, and the probability of at least this many exceedances if the guarantee holds."""
 
     answer: Answer
-    p_value: float  # P(K >= seen): one-sided, exact
+    p_value: float  # P(K >= exceedances): one-sided, exact
 
 
 def check_guarantee(calibration: Calibration, exceedances: int, exposure: float) -> GuaranteeCheck | None:
-    """Check a calibration on normals that neither it nor the detector has seen; None: it guarantees nothing.
+    """Check a calibration on normal units that were not used for training or calibration; None: no guarantee.
 
-    What is counted depends on the rate, `calibration.rate.per`:
+    The counts depend on `calibration.rate.per`:
 
     image, clip: exceedances = normal units with a score above the threshold; exposure = normal units.
     frame: exceedances = `count_events` of the normal frames above the threshold with gap_s = `calibration.block_s`,
         summed over videos; exposure = seconds of normal footage.
     hour, day: exceedances = false alarms by the event rules; exposure = seconds of normal footage.
 
-    None as well for a share of frames whose calibration was given no times (`block_s` is None).
-    Raises UsageError for negative numbers, or more exceedances than units.
+    Also None for a share of frames calibrated without times (`block_s` is None).
+    Raises UsageError for negative numbers and for more exceedances than units.
     """
     rate = calibration.rate
     if calibration.by_hand or (rate.per not in ("image", "clip") and calibration.block_s is None):
@@ -69,7 +69,7 @@ def check_guarantee(calibration: Calibration, exceedances: int, exposure: float)
         )
     assert calibration.block_s is not None
     if rate.is_share:
-        units = int(exposure / calibration.block_s)  # stretches of footage that are worth one independent frame
+        units = int(exposure / calibration.block_s)  # stretches of footage, each worth one independent frame
         return check_units(
             min(exceedances, units),
             units,
@@ -87,9 +87,9 @@ def check_guarantee(calibration: Calibration, exceedances: int, exposure: float)
 
 
 def check_units(exceedances: int, units: int, *, rank: float, normals: float, rate: float) -> GuaranteeCheck:
-    """Check on independent units: so many of `units` normals lie above the `rank`-th highest of `normals` scores.
+    """Check on independent units: `exceedances` of `units` are above the `rank`-th highest of `normals` scores.
 
-    rank and normals may be fractional: an effective number. rate: the guaranteed share.
+    rank and normals may be fractional (effective sample size). rate: the guaranteed share.
     Raises UsageError unless 0 <= exceedances <= units and 0 < rank <= normals.
 
     >>> check_units(6, 60, rank=2, normals=199, rate=0.01).answer
@@ -101,20 +101,20 @@ def check_units(exceedances: int, units: int, *, rank: float, normals: float, ra
 
     if not (0 <= exceedances <= units and 0 < rank <= normals):
         raise UsageError(
-            f"{exceedances} of {units} units above the {rank:g}-th highest of {normals:g} scores: expected "
+            f"exceedances {exceedances}, units {units}, rank {rank:g}, scores {normals:g}: expected "
             "0 <= exceedances <= units and 0 < rank <= scores"
         )
-    law = betabinom(units, rank, normals + 1 - rank)
-    p_value = float(law.pmf(np.arange(exceedances, units + 1)).sum())  # 1 - cdf loses small values
-    return _answer(p_value, int(law.isf(SIGNIFICANCE)) + 1, binom(units, min(1.0, _WORSE * rate)).sf)
+    distribution = betabinom(units, rank, normals + 1 - rank)
+    p_value = float(distribution.pmf(np.arange(exceedances, units + 1)).sum())  # 1 - cdf loses small values
+    return _decide(p_value, int(distribution.isf(SIGNIFICANCE)) + 1, binom(units, min(1.0, _EXCESS * rate)).sf)
 
 
 def check_events(
     events: int, hours: float, *, allowed: float, calibrated_hours: float, rate_per_hour: float
 ) -> GuaranteeCheck:
-    """Check on events in time: so many in `hours`, where `allowed` were above the threshold in `calibrated_hours`.
+    """Check on events in time: `events` in `hours`, after `allowed` above the threshold in `calibrated_hours`.
 
-    rate_per_hour: the guaranteed rate. Raises UsageError unless numbers are >= 0 and calibrated_hours above 0.
+    rate_per_hour: the guaranteed rate. Raises UsageError for numbers below 0 and calibrated_hours not above 0.
 
     >>> check_events(12, 24, allowed=2, calibrated_hours=24, rate_per_hour=2 / 24).answer
     <Answer.BROKEN: 'broken'>
@@ -123,18 +123,20 @@ def check_events(
 
     if min(events, hours, allowed) < 0 or calibrated_hours <= 0:
         raise UsageError(
-            f"{events} events in {hours:g} h, {allowed:g} allowed in {calibrated_hours:g} h: expected numbers >= 0 and "
-            "hours of calibration above 0"
+            f"events {events}, hours {hours:g}, allowed {allowed:g}, calibrated_hours {calibrated_hours:g}: expected "
+            "numbers >= 0 and calibrated_hours above 0"
         )
-    law = nbinom(allowed + 1, calibrated_hours / (calibrated_hours + hours))
-    return _answer(
-        float(law.sf(events - 1)), int(law.isf(SIGNIFICANCE)) + 1, poisson(_WORSE * rate_per_hour * hours).sf
+    distribution = nbinom(allowed + 1, calibrated_hours / (calibrated_hours + hours))
+    return _decide(
+        float(distribution.sf(events - 1)),
+        int(distribution.isf(SIGNIFICANCE)) + 1,
+        poisson(_EXCESS * rate_per_hour * hours).sf,
     )
 
 
-def _answer(p_value: float, critical: int, noticed: Callable[[int], float]) -> GuaranteeCheck:
-    """critical: the fewest exceedances called broken. noticed: chance of more than so many at ten times the rate."""
+def _decide(p_value: float, critical: int, power: Callable[[int], float]) -> GuaranteeCheck:
+    """critical: fewest exceedances called broken. power(n): chance of more than n at 10 x the rate."""
     if p_value < SIGNIFICANCE:
         return GuaranteeCheck(Answer.BROKEN, p_value)
-    enough = noticed(critical - 1) >= _NOTICED
-    return GuaranteeCheck(Answer.HELD if enough else Answer.NOT_ENOUGH_DATA, p_value)
+    has_power = power(critical - 1) >= _MIN_POWER
+    return GuaranteeCheck(Answer.HELD if has_power else Answer.NOT_ENOUGH_DATA, p_value)

@@ -1,8 +1,8 @@
-"""What n normal scores can guarantee: order statistics, the numbers they need, and the spread of the realized rate.
+"""Guarantees from n normal scores: order statistics, the number of scores needed, and the spread of the true rate.
 
 Split conformal prediction (Vovk et al., 2005; Lei et al., 2018, section 2): if n normal scores and the next one are
-exchangeable, the next exceeds the k-th smallest with probability at most 1 - k / (n + 1). Over many calibrations the
-realized rate of that threshold is Beta(n + 1 - k, k) (Vovk, 2012).
+exchangeable, the next exceeds the k-th smallest with probability at most 1 - k / (n + 1). Over many calibrations, the
+true rate of that threshold is Beta(n + 1 - k, k) (Vovk, 2012).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 
 from offnormal.errors import CalibrationError
 
-_UNLUCKY = 0.1  # chance that groups differ more than is allowed for
-_ROUNDING = 1e-9  # (n + 1)(1 - rate) may come out a hair above a whole number
+_GROUP_RISK = 0.1  # chance that groups differ by more than the bound
+_ROUNDING = 1e-9  # rounding may lift (n + 1)(1 - rate) just above an integer
 
 
 def normals_needed(rate: float) -> int:
-    """Fewest normal scores with which a rate can be guaranteed.
+    """Smallest number of normal scores that can guarantee a rate.
 
     >>> normals_needed(0.01), normals_needed(0.05)
     (99, 19)
@@ -28,40 +28,40 @@ def normals_needed(rate: float) -> int:
 
 
 def smallest_rate(n: float) -> float:
-    """The smallest rate that n normal scores can guarantee: 1 / (n + 1)."""
+    """Smallest rate that n normal scores can guarantee: 1 / (n + 1)."""
     return 1 / (n + 1)
 
 
-def _rounded_up(rate: float) -> float:
+def _round_up(rate: float) -> float:
     return math.ceil(1e4 * rate) / 1e4
 
 
-def order_statistic(n: int, rate: float, effective: float | None = None, things: str = "images") -> int:
-    """k = ceil((n + 1)(1 - rate)): the k-th smallest of n normal scores is the threshold.
+def order_statistic(n: int, rate: float, effective: float | None = None, units: str = "images") -> int:
+    """Rank k = ceil((n + 1)(1 - rate)): the k-th smallest of n normal scores is the threshold.
 
-    effective: how many independent scores the n are worth; k is then the same quantile of what so many guarantee.
-    Raises CalibrationError naming the number needed when n normal scores cannot guarantee the rate.
+    effective: effective sample size of the n scores, which then takes the place of n in the quantile.
+    Raises CalibrationError, with the number needed, if n normal scores cannot guarantee the rate.
 
     >>> order_statistic(209, 0.01)
     208
     """
-    worth = n if effective is None else min(effective, n)
-    share = (worth + 1) * (1 - rate) / worth
+    size = n if effective is None else min(effective, n)
+    share = (size + 1) * (1 - rate) / size
     if share > 1 + _ROUNDING:
-        what = f"{n} normal {things}"
-        if worth < n:
-            what += f" of few groups, worth about {worth:.3g} independent ones"
+        basis = f"{n} normal {units.removesuffix('s') if n == 1 else units}"
+        if size < n:
+            basis += f" of few groups (effective sample size {size:.3g})"
         raise CalibrationError(
-            f"a false-alarm rate of {rate:.3g} cannot be guaranteed from {what}: it needs {normals_needed(rate)}. "
-            f"Add normal {things}, or ask for {_rounded_up(smallest_rate(worth)):.4g} or more"
+            f"a false-alarm rate of {rate:.3g} cannot be guaranteed from {basis}; it needs {normals_needed(rate)}. "
+            f"Add normal {units}, or set a rate of {_round_up(smallest_rate(size)):.4g} or more"
         )
     return min(n, math.ceil(n * share - _ROUNDING * n))
 
 
 def rate_interval(n: float, k: float, level: float = 0.95) -> tuple[float, float]:
-    """Central interval of the realized false-alarm rate of the k-th of n scores: quantiles of Beta(n + 1 - k, k).
+    """Central confidence interval of the true false-alarm rate: quantiles of Beta(n + 1 - k, k).
 
-    n and k may be fractional: an effective number of scores for samples that resemble each other.
+    The threshold is the k-th smallest of n scores. n and k may be fractional (effective sample size).
     """
     from scipy.stats import beta
 
@@ -69,12 +69,11 @@ def rate_interval(n: float, k: float, level: float = 0.95) -> tuple[float, float
     return float(low), float(high)
 
 
-def effective_number(scores: np.ndarray, groups: Sequence[str | None]) -> float:
-    """How many independent scores n grouped ones are worth: n / (1 + (m - 1) icc), m the mean group size.
+def effective_sample_size(scores: np.ndarray, groups: Sequence[str | None]) -> float:
+    """Effective sample size of n grouped scores: n / (1 + (m - 1) icc), m the mean group size; without groups n.
 
     icc is the upper 90 % bound of the intraclass correlation of one-way analysis of variance (Kish, Survey Sampling,
-    1965, section 5.4; McGraw and Wong, 1996, table 7): few groups say little of how much groups differ. Without
-    groups, n.
+    1965, section 5.4; McGraw and Wong, 1996, table 7): few groups leave it uncertain how much groups differ.
     """
     from scipy.stats import f
 
@@ -94,16 +93,17 @@ def effective_number(scores: np.ndarray, groups: Sequence[str | None]) -> float:
     if between + within == 0:
         return float(n)
     size = (n - float((sizes**2).sum()) / n) / (len(members) - 1)
-    f_ratio = between / max(within, 1e-12 * between) / float(f.ppf(_UNLUCKY, len(members) - 1, n - len(members)))
+    f_ratio = between / max(within, 1e-12 * between) / float(f.ppf(_GROUP_RISK, len(members) - 1, n - len(members)))
     icc = min(max((f_ratio - 1) / (f_ratio + size - 1), 0.0), 1.0)
     return n / (1 + (n / len(members) - 1) * icc)
 
 
-def effective_of_series(series: Sequence[np.ndarray]) -> float:
-    """How many independent values some time series (n_i,) are worth: n / (1 + 2 sum of autocorrelations).
+def effective_length(series: Sequence[np.ndarray]) -> float:
+    """Effective sample size of time series (n_i,): n / (1 + 2 sum of autocorrelations).
 
-    Around the mean of all series, so that series that differ from each other count as correlated; the sum ends with
-    the last pair of lags whose sum is positive (Geyer, Practical Markov chain Monte Carlo, 1992, section 3.3).
+    Autocorrelations are around the mean of all series, so that series with different levels count as correlated. The
+    sum ends with the last pair of lags whose sum is positive (Geyer, Practical Markov chain Monte Carlo, 1992,
+    section 3.3).
     """
     n = sum(len(values) for values in series)
     mean = float(np.concatenate(series).mean()) if n else 0.0
@@ -125,7 +125,7 @@ def effective_of_series(series: Sequence[np.ndarray]) -> float:
 
 
 def count_events(times_s: np.ndarray, gap_s: float) -> int:
-    """How many events the exceedances at these rising times (n,) are: those up to gap_s apart are one.
+    """Count events: exceedances at rising times (n,) are one event if they are at most gap_s apart.
 
     >>> count_events(np.array([0.0, 1.0, 2.0, 30.0]), gap_s=10)
     2

@@ -123,8 +123,10 @@ def _decisions(evaluation: Evaluation) -> list[Line]:
         names = {row.split: f"passed, {row.split}" for row in evaluation.splits} | {"anomalous": "detected"}
         lines += [(names[row.split], _share(row.correct)) for row in evaluation.splits if row.correct is not None]
     elif evaluation.confusion is not None:
-        alarms, misses = evaluation.confusion.false_alarms_per_100_good, evaluation.confusion.escapes_per_100_bad
-        lines += [(name, _share(share)) for name, share in (("false alarms", alarms), ("missed", misses)) if share.of]
+        alarms, misses = evaluation.confusion.false_alarms_per_100_normal, evaluation.confusion.missed_per_100_anomalous
+        lines += [
+            (name, _share(share)) for name, share in (("false alarms", alarms), ("missed", misses)) if share.total
+        ]
     if evaluation.splits and (oracle := evaluation.oracle) is not None:
         text = f"{oracle.threshold:.6g}: {oracle.passed:.1%} passed (test), {oracle.detected:.1%} detected"
         lines.append(("oracle threshold", f"{text} (chosen with the test labels)"))
@@ -134,7 +136,7 @@ def _decisions(evaluation: Evaluation) -> list[Line]:
 
 
 def _share(share: Share) -> str:
-    return f"{share.count} of {share.of} ({share.per_100:.1f} per 100, 95 % CI {share.low:.1f}-{share.high:.1f})"
+    return f"{share.count} of {share.total} ({share.per_100:.1f} per 100, 95 % CI {share.low:.1f}-{share.high:.1f})"
 
 
 def _alarms(report: AlarmReport) -> list[Line]:

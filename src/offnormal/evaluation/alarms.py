@@ -1,11 +1,11 @@
-"""What an operator would live through at one threshold: false alarms per hour, delays, and what is missed.
+"""Alarms at one threshold: false alarms per hour, detection delays, and missed spans.
 
-An *alarm* is an event by the event rules (`events.alarms`), as watching raises it. A frame lasts until the next one
-begins. A *span* is an unbroken run of frames labeled anomalous. An alarm is true if any of its frames lies in a span,
-else false; a span is detected if an alarm is on during any of its frames, and its delay reaches from the span's start
-to the moment the alarm opened (0 if it was open already). Alarms and spans never reach from one video into the next.
+An *alarm* is a run of frames by the event rules (`events.alarms`), as in `watch`. A frame lasts until the next one
+starts. A *span* is a run of frames labeled anomalous. An alarm is true if any of its frames is in a span, otherwise
+false. A span is detected if an alarm is on during any of its frames; the delay is the time from the start of the span
+to the opening of the alarm (0 if it was already open). Alarms and spans are within one video.
 
-An alarm that never ends detects everything at once and is no false alarm: `normal_time_in_alarm` shows it.
+An alarm that never ends detects every span and is no false alarm: `normal_time_in_alarm` reveals it.
 """
 
 from __future__ import annotations
@@ -40,27 +40,27 @@ class Span:
     stop: int
     start_s: float
     end_s: float
-    is_scored: bool  # whether any of its frames has a score; else it is neither detected nor missed
-    delay_s: float | None  # from its start until an alarm was open; None: not detected
+    is_scored: bool  # whether any of its frames has a score; otherwise it is neither detected nor missed
+    delay_s: float | None  # from its start to the opening of an alarm; None: not detected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmReport:
-    """What a threshold does over several videos; shares lie in 0-1, None where there is nothing to divide by."""
+    """Alarms of several videos at one threshold; shares are 0-1, None for a denominator of 0."""
 
     threshold: float
     low_threshold: float
     rules: EventRules
-    alarms: list[VideoAlarm]  # video by video in the order given, by time
+    alarms: list[VideoAlarm]  # by video in input order, then by time
     spans: list[Span]
     footage_s: float  # of frames with a score
     footage_in_alarm_s: float
-    normal_s: float  # of frames with a score that are labeled normal
+    normal_s: float  # of frames with a score and the label normal
     normal_in_alarm_s: float
 
     @property
     def false_alarms(self) -> int:
-        """Alarms that touch no labeled span."""
+        """Number of alarms without a frame in a labeled span."""
         return sum(alarm.is_false is True for alarm in self.alarms)
 
     @property
@@ -85,57 +85,57 @@ class AlarmReport:
 
     @property
     def detected(self) -> int:
-        """Spans during which an alarm was on."""
+        """Number of spans with an alarm."""
         return len(self.delays_s)
 
     @property
     def missed(self) -> int:
-        """Spans with scores during which no alarm was on."""
+        """Number of scored spans without an alarm."""
         return sum(span.is_scored and span.delay_s is None for span in self.spans)
 
     @property
     def time_in_alarm(self) -> float | None:
-        """Share of the scored footage during which an alarm was on."""
+        """Share of scored footage in alarm."""
         return self.footage_in_alarm_s / self.footage_s if self.footage_s else None
 
     @property
     def normal_time_in_alarm(self) -> float | None:
-        """Share of the scored normal footage during which an alarm was on, true alarms included."""
+        """Share of scored normal footage in alarm, including true alarms."""
         return self.normal_in_alarm_s / self.normal_s if self.normal_s else None
 
     def to_json(self) -> dict[str, object]:
-        """Plain values for metrics.json."""
-        names = ("threshold", "low_threshold", "false_alarms", "false_alarms_per_hour", "alarms_per_hour")
-        more = ("median_delay_s", "time_in_alarm", "normal_time_in_alarm", "footage_s", "normal_s")
+        """Convert to plain values for metrics.json."""
+        counts = ("threshold", "low_threshold", "false_alarms", "false_alarms_per_hour", "alarms_per_hour")
+        times = ("median_delay_s", "time_in_alarm", "normal_time_in_alarm", "footage_s", "normal_s")
         return {
             "rules": self.rules.model_dump(),
             "alarms": len(self.alarms),
             "spans_detected": self.detected,
             "spans_missed": self.missed,
-            **{name: getattr(self, name) for name in (*names, *more)},
+            **{name: getattr(self, name) for name in (*counts, *times)},
         }
 
 
 def report_alarms(
     videos: Sequence[FrameScores], threshold: float, rules: EventRules, low_threshold: float | None = None
 ) -> AlarmReport:
-    """Alarms, spans, and time in alarm of several videos with times; low_threshold: see `find_alarms`."""
+    """Find alarms, spans, and time in alarm of videos with a clock; low_threshold: see `find_alarms`."""
     alarms: list[VideoAlarm] = []
     spans: list[Span] = []
     seconds = np.zeros(4)
     for video in videos:
-        of_video = find_alarms(video, threshold, rules, low_threshold)
+        video_alarms = find_alarms(video, threshold, rules, low_threshold)
         in_alarm = np.zeros(video.scores.size, np.bool_)
-        for alarm in of_video:
+        for alarm in video_alarms:
             in_alarm[alarm.start : alarm.stop] = True
             is_false = None if video.labels is None else not video.labels[alarm.start : alarm.stop].any()
             alarms.append(VideoAlarm(video=video.name, alarm=alarm, is_false=is_false))
-        scored = np.isfinite(video.standing)
+        scored = np.isfinite(video.held_scores)
         normal = scored & (False if video.labels is None else ~video.labels)
         if video.labels is not None:
-            spans += [_span(video, of_video, *run) for run in video.clock.runs(video.labels, rules.max_gap_s)]
-        lasting = video.clock.durations_s
-        seconds += [float(lasting[rows].sum()) for rows in (scored, scored & in_alarm, normal, normal & in_alarm)]
+            spans += [_span(video, video_alarms, *run) for run in video.clock.runs(video.labels, rules.max_gap_s)]
+        durations = video.clock.durations_s
+        seconds += [float(durations[rows].sum()) for rows in (scored, scored & in_alarm, normal, normal & in_alarm)]
     return AlarmReport(
         threshold=float(threshold),
         low_threshold=float(threshold if low_threshold is None else low_threshold),
@@ -150,7 +150,7 @@ def report_alarms(
 
 
 def _span(video: FrameScores, alarms: list[Alarm], start: int, stop: int) -> Span:
-    is_scored = bool(np.isfinite(video.standing[start:stop]).any())
+    is_scored = bool(np.isfinite(video.held_scores[start:stop]).any())
     start_s = float(video.clock.times_s[start])
     during = [alarm for alarm in alarms if alarm.start < stop and alarm.stop > start] if is_scored else []
     return Span(

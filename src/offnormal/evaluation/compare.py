@@ -1,11 +1,10 @@
-"""Several evaluations of the same data side by side, on what all of them scored. Pure numpy.
+"""Comparison of several evaluations of the same data, on the units that all of them scored.
 
-Every metric is computed again from the scores on the units that all runs scored, so that no run gains by leaving hard
-ones out. Differences to the first run come with 95 % intervals from draws of whole videos (groups, items), the same
-draws for every run: where 0 lies inside, the difference may be noise. `combined` sums the runs' -log p-values, as
-Fisher does with independent tests (Statistical Methods for Research Workers, 1925, sec. 21.1). Detectors that score
-the same frames are not independent, so the sum ranks frames and is no p-value, and nothing calibrates a threshold for
-it.
+Metrics are computed again from the scores of these units, so that no run benefits from skipping hard ones. Differences
+from the first run have 95 % intervals from a bootstrap over whole videos (groups, items), with the same draws for all
+runs; if an interval contains 0, the difference may be noise. `combined` sums the -log p-values of the runs, as in
+Fisher's method for independent tests (Statistical Methods for Research Workers, 1925, sec. 21.1). Detectors on the same
+frames are not independent, so the sum only ranks frames: it is no p-value and has no calibrated threshold.
 """
 
 from __future__ import annotations
@@ -36,60 +35,60 @@ _Draws = dict[str, NDArray[np.float64]]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A metric of one run less that of the first."""
+    """A metric of one run minus that of the first run."""
 
     value: float
-    low: float | None  # 95 % interval; None: too few units to tell
+    low: float | None  # 95 % interval; None: too few units
     high: float | None
 
     @property
     def noise(self) -> bool | None:
-        """Whether the interval holds 0; None where there is no interval."""
+        """Whether the interval contains 0; None without an interval."""
         return None if self.low is None or self.high is None else self.low <= 0 <= self.high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Contender:
-    """One row of the comparison: a run, or all of them combined."""
+class ComparedRun:
+    """One row of the comparison: a run, or all runs combined."""
 
     name: str
     letter: str
     run: StoredEvaluation | None  # None: combined
-    table: ScoreTable  # on the common rows, with a score where every run has one
-    scored: int  # rows with a score of its own
-    not_scored: int  # rows that it has no score for
-    excluded: int  # scored by it and not by every other run
-    pixel: dict[str, float]  # from its own metrics.json, on its own frames
+    table: ScoreTable  # common rows; scored only where all runs have a score
+    scored: int  # rows that this run scored
+    not_scored: int  # rows that this run did not score
+    excluded: int  # rows that this run scored and another did not
+    pixel: dict[str, float]  # from metrics.json, on all frames of this run
     threshold: float | None
     seconds_per_unit: float | None
     bundle_bytes: float | None
     metrics: dict[str, float] = field(default_factory=dict)
-    breakdown: dict[str, float | None] = field(default_factory=dict)  # AUC by video, or by class
-    alarms: AlarmReport | None = None  # at its own threshold, of videos
-    confusion: decision.Confusion | None = None  # at its own threshold, of images and clips
-    splits: tuple[SplitRow, ...] = ()  # of divided datasets: decisions by split
-    differences: dict[str, Difference] = field(default_factory=dict)  # to the first run; of the first none
+    breakdown: dict[str, float | None] = field(default_factory=dict)  # AUC by video or by class
+    alarms: AlarmReport | None = None  # of videos, at the threshold of this run
+    confusion: decision.Confusion | None = None  # of images and clips, at the threshold of this run
+    splits: tuple[SplitRow, ...] = ()  # decisions by split, for data with splits
+    differences: dict[str, Difference] = field(default_factory=dict)  # from the first run, which has none itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Comparison:
-    """Everything that is known of several runs side by side; the first is what the others are compared with."""
+    """Comparison of several runs with the first one."""
 
     unit: Unit
     data: str
     fingerprint: str
-    rows: list[Contender]
-    metrics: tuple[str, ...]  # columns, those that the labels allow
-    missing: dict[str, str]  # metric -> why it could not be computed
-    best: dict[str, str]  # metric -> letter of the best, where no other row may be as good
-    options: dict[str, dict[str, str]]  # option -> value by letter, only those that differ
+    rows: list[ComparedRun]
+    metrics: tuple[str, ...]  # columns, as far as the labels allow
+    missing: dict[str, str]  # metric -> reason
+    best: dict[str, str]  # metric -> letter of the best row, if no other may be equal
+    options: dict[str, dict[str, str]]  # option -> value by letter, for options that differ
     drawn: DrawnUnits
     draws: int
     seed: int
 
     @property
     def common(self) -> int:
-        """How many units every run scored."""
+        """Number of units that all runs scored."""
         return int(self.rows[0].table.scored.sum())
 
 
@@ -100,45 +99,49 @@ def compare_runs(
     rules: EventRules | None = None,
     hysteresis: float | None = None,
 ) -> Comparison:
-    """Read runs and compare them with the first on what all of them scored.
+    """Read runs and compare them with the first one on the units that all of them scored.
 
-    combine: adds a row for the sum of -log p-values. rules: what makes an alarm; None: the default.
-    hysteresis: where alarms end; None: where those of each evaluation do.
-    Raises UsageError for fewer than two runs, one named twice, one without an evaluation, or different units;
-    DataError for runs of different data and damaged files; CalibrationError where `combine` lacks p-values.
+    combine: adds a row for the sum of -log p-values. rules: event rules; None: the default. hysteresis: where alarms
+    end; None: as in each evaluation.
+    Raises UsageError for fewer than two runs, duplicate runs, a run without an evaluation, and different units;
+    DataError for runs on different data and for damaged files; CalibrationError for missing p-values with `combine`.
     """
     folders = [Path(path) for path in paths]
     if len(folders) < 2:
-        raise UsageError(f"compare needs at least two runs, got {len(folders)}: offnormal compare RUN RUN ...")
+        raise UsageError(f"{len(folders) or 'no'} run; expected at least two: offnormal compare RUN RUN ...")
     resolved = [folder.resolve() for folder in folders]
     for number, folder in enumerate(folders):
         if resolved.index(folder.resolve()) < number:
-            raise UsageError(f"{folder}: is named twice; name each run once")
+            raise UsageError(f"{folder}: duplicate run; name each run once")
     runs = [read_evaluation(folder) for folder in folders]
     _require_same_data(runs)
     tables = common_tables([run.table for run in runs], [str(run.path / "scores.csv") for run in runs])
     rows = [
-        _contender(run, table, number, name)
+        _create_row(run, table, number, name)
         for number, (run, table, name) in enumerate(zip(runs, tables, short_names(folders), strict=True))
     ]
     if combine:
-        rows.append(_combined(rows))
-    judged = [_judged(row, rules or EventRules(), hysteresis) for row in rows]
-    return _compared([row for row, _ in judged], judged[0][1], runs)
+        rows.append(_combine(rows))
+    measured = [_measure_row(row, rules or EventRules(), hysteresis) for row in rows]
+    return _compare_rows([row for row, _ in measured], measured[0][1], runs)
 
 
 def differing_options(runs: Sequence[StoredEvaluation]) -> dict[str, dict[str, str]]:
-    """Option -> value by letter of the run, of the options that differ between runs whose detector is known."""
-    known = {_letter(number): run.options for number, run in enumerate(runs) if run.detector is not None}
-    names = dict.fromkeys(name for options in known.values() for name in options)
-    by_option = {name: {letter: own[name] for letter, own in known.items() if name in own} for name in names}
+    """Find options that differ between runs with a known detector: option -> value by letter of the run."""
+    options_by_run = {_letter(number): run.options for number, run in enumerate(runs) if run.detector is not None}
+    names = dict.fromkeys(name for options in options_by_run.values() for name in options)
+    by_option = {
+        name: {letter: options[name] for letter, options in options_by_run.items() if name in options} for name in names
+    }
     return {
-        name: values for name, values in by_option.items() if len(values) < len(known) or len(set(values.values())) > 1
+        name: values
+        for name, values in by_option.items()
+        if len(values) < len(options_by_run) or len(set(values.values())) > 1
     }
 
 
 def _letter(number: int) -> str:
-    """A, B, C ... for the runs in their order."""
+    """A, B, C ... in the order of the runs."""
     return chr(ord("A") + number) if number < 26 else f"R{number + 1}"
 
 
@@ -146,21 +149,19 @@ def _require_same_data(runs: Sequence[StoredEvaluation]) -> None:
     first = runs[0]
     for run in runs[1:]:
         if run.table.unit is not first.table.unit:
-            nouns = [TRAITS[of_run.table.unit].noun[1] for of_run in (first, run)]
-            raise UsageError(
-                f"{first.path} scores {nouns[0]}, {run.path} {nouns[1]}: they share no metric; compare runs of one unit"
-            )
+            nouns = [TRAITS[scored.table.unit].noun[1] for scored in (first, run)]
+            raise UsageError(f"{first.path} scores {nouns[0]}, {run.path} scores {nouns[1]}; expected runs of one unit")
         if run.fingerprint != first.fingerprint:
             raise DataError(
                 f"{first.path} was evaluated on {first.data!r} (fingerprint {first.fingerprint[:12]}), {run.path} on "
-                f"{run.data!r} ({run.fingerprint[:12]}): the test files or their labels are not the same, so figures "
-                f"cannot be compared. Evaluate both on one dataset: offnormal evaluate {run.path} --data DIR"
+                f"{run.data!r} ({run.fingerprint[:12]}); expected the same test files and labels. Evaluate both on the "
+                f"same data: offnormal evaluate {run.path} --data DIR"
             )
 
 
-def _contender(run: StoredEvaluation, table: ScoreTable, number: int, name: str) -> Contender:
+def _create_row(run: StoredEvaluation, table: ScoreTable, number: int, name: str) -> ComparedRun:
     scored = int(run.table.scored.sum())
-    return Contender(
+    return ComparedRun(
         name=name,
         letter=_letter(number),
         run=run,
@@ -175,13 +176,15 @@ def _contender(run: StoredEvaluation, table: ScoreTable, number: int, name: str)
     )
 
 
-def _combined(rows: Sequence[Contender]) -> Contender:
+def _combine(rows: Sequence[ComparedRun]) -> ComparedRun:
     scored = rows[0].table.scored
-    bare = [str(row.run.path) for row in rows if row.run is not None and np.isnan(row.table.p_value[scored]).any()]
-    if bare:
+    uncalibrated = [
+        str(row.run.path) for row in rows if row.run is not None and np.isnan(row.table.p_value[scored]).any()
+    ]
+    if uncalibrated:
         raise CalibrationError(
-            f"--combine adds p-values, and {', '.join(bare)} has {TRAITS[rows[0].table.unit].noun[1]} without one: run "
-            "offnormal calibrate and offnormal evaluate again, or leave out --combine"
+            f"{', '.join(uncalibrated)}: {TRAITS[rows[0].table.unit].noun[1]} without a p-value; expected one "
+            "for each: run offnormal calibrate and offnormal evaluate again, or omit --combine"
         )
     scores = np.where(scored, -np.log(np.stack([row.table.p_value for row in rows])).sum(axis=0), np.nan)
     return replace(
@@ -201,18 +204,18 @@ def _combined(rows: Sequence[Contender]) -> Contender:
 
 
 def _sum(values: Sequence[float | None]) -> float | None:
-    """The sum; None where one is unknown."""
-    known = [value for value in values if value is not None]
-    return sum(known) if len(known) == len(values) else None
+    """Sum of values; None if any is unknown."""
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) if len(numbers) == len(values) else None
 
 
-def _judged(row: Contender, rules: EventRules, hysteresis: float | None) -> tuple[Contender, dict[str, str]]:
-    """The row with its metrics and what happens at its threshold; and why metrics are missing."""
+def _measure_row(row: ComparedRun, rules: EventRules, hysteresis: float | None) -> tuple[ComparedRun, dict[str, str]]:
+    """Compute the metrics of a row and the decisions at its threshold, and the reasons for missing metrics."""
     table, threshold = row.table, row.threshold
     assumed = None if row.run is None else row.run.assumed_fps
-    measured = measure(table, fps=assumed or ASSUMED_FPS)  # also how long a video of one frame lasts
+    measured = measure(table, fps=assumed or ASSUMED_FPS)  # also the duration of a single frame
     alarms, decisions = None, decide(table, threshold)
-    breakdown = {found.name: found.auroc for found in decisions.classes if found.is_anomalous}
+    breakdown = {row.name: row.auroc for row in decisions.classes if row.is_anomalous}
     if measured.frames is not None:
         breakdown = {video.name: video.auc for video in measured.frames.videos}
         if threshold is not None and row.run is not None:
@@ -220,7 +223,7 @@ def _judged(row: Contender, rules: EventRules, hysteresis: float | None) -> tupl
             if hysteresis is not None and row.run.median_score is not None:
                 low = low_threshold(threshold, row.run.median_score, hysteresis)
             alarms = report_alarms(measured.series, threshold, rules, low)
-    judged = replace(
+    result = replace(
         row,
         metrics=measured.metrics,
         breakdown=breakdown,
@@ -228,17 +231,17 @@ def _judged(row: Contender, rules: EventRules, hysteresis: float | None) -> tupl
         confusion=decisions.confusion,
         splits=tuple(decisions.splits),
     )
-    return judged, measured.missing
+    return result, measured.missing
 
 
-def _compared(rows: list[Contender], missing: dict[str, str], runs: Sequence[StoredEvaluation]) -> Comparison:
+def _compare_rows(rows: list[ComparedRun], missing: dict[str, str], runs: Sequence[StoredEvaluation]) -> Comparison:
     first, columns = rows[0], tuple(rows[0].metrics)
     drawn = drawn_units(first.table)
     weights = bootstrap.draws(drawn.count) if columns and drawn.count > 1 else None
     draws: list[_Draws] = [{} if weights is None else _draw(row, columns, drawn, weights) for row in rows]
     compared = [first] + [
-        replace(row, differences={name: _difference(row, first, name, own, draws[0]) for name in columns})
-        for row, own in zip(rows[1:], draws[1:], strict=True)
+        replace(row, differences={name: _difference(row, first, name, row_draws, draws[0]) for name in columns})
+        for row, row_draws in zip(rows[1:], draws[1:], strict=True)
     ]
     return Comparison(
         unit=first.table.unit,
@@ -255,41 +258,41 @@ def _compared(rows: list[Contender], missing: dict[str, str], runs: Sequence[Sto
     )
 
 
-def _draw(row: Contender, columns: Sequence[str], drawn: DrawnUnits, weights: NDArray[np.float64]) -> _Draws:
-    """The metrics (draws,) of one row in every draw; those that the draws can tell nothing of are left out."""
+def _draw(row: ComparedRun, columns: Sequence[str], drawn: DrawnUnits, weights: NDArray[np.float64]) -> _Draws:
+    """Compute the metrics (draws,) of one row in every draw, as far as the draws allow."""
     table, names = row.table, TRAITS[row.table.unit].drawn
-    known, found = table.labeled, _Draws()
+    rows, metrics = table.labeled, _Draws()
     for suffix in ("", PER_VIDEO_NORM):
-        of_kind = [name for name in columns if name.endswith(PER_VIDEO_NORM) == bool(suffix)]
-        plain = {name: name.removesuffix(PER_VIDEO_NORM) for name in of_kind}
+        kind = [name for name in columns if name.endswith(PER_VIDEO_NORM) == bool(suffix)]
+        plain = {name: name.removesuffix(PER_VIDEO_NORM) for name in kind}
         if not plain:
             continue
         scores = table.score
         if suffix:
             scores = np.concatenate([min_max(table.score[item.rows]) for item in table.items])
-        of = bootstrap.drawn_metrics(table.label[known], scores[known], drawn.number[known], weights)
-        found |= {name: of[names[own]] for name, own in plain.items() if own in names}
+        values = bootstrap.drawn_metrics(table.label[rows], scores[rows], drawn.number[rows], weights)
+        metrics |= {name: values[names[base]] for name, base in plain.items() if base in names}
         macro = "frame_AUC_macro" + suffix
         if macro in columns and drawn.are_videos:
-            each = [_auc(table.label[own], scores[own]) for own in drawn.rows()]
-            if np.isfinite(each).sum() > 1:
-                found[macro] = bootstrap.drawn_mean(each, weights)
+            aucs = [_auc(table.label[video], scores[video]) for video in drawn.rows()]
+            if np.isfinite(aucs).sum() > 1:
+                metrics[macro] = bootstrap.drawn_mean(aucs, weights)
         elif macro in columns:
-            found[macro] = of["AUC"]
-    return found
+            metrics[macro] = values["AUC"]
+    return metrics
 
 
 def _auc(labels: NDArray[np.float64], scores: NDArray[np.float64]) -> float:
     return frame_auc(labels, scores) if 0 in labels and 1 in labels else np.nan
 
 
-def _difference(row: Contender, first: Contender, name: str, own: _Draws, others: _Draws) -> Difference:
-    span = bootstrap.interval(own[name] - others[name]) if name in own else None
+def _difference(row: ComparedRun, first: ComparedRun, name: str, draws: _Draws, first_draws: _Draws) -> Difference:
+    span = bootstrap.interval(draws[name] - first_draws[name]) if name in draws else None
     return Difference(row.metrics[name] - first.metrics[name], *(span or (None, None)))
 
 
-def _best(rows: Sequence[Contender], draws: Sequence[_Draws], name: str) -> str | None:
-    """Letter of the row that is better than every other beyond noise; None where one may be as good."""
+def _best(rows: Sequence[ComparedRun], draws: Sequence[_Draws], name: str) -> str | None:
+    """Letter of the row that is significantly better than every other; None if there is none."""
     sign = -1 if name in LOWER_IS_BETTER else 1
     top = max(range(len(rows)), key=lambda number: sign * rows[number].metrics[name])
     for number in range(len(rows)):
@@ -302,7 +305,7 @@ def _best(rows: Sequence[Contender], draws: Sequence[_Draws], name: str) -> str 
 
 
 def comparison_json(comparison: Comparison) -> dict[str, object]:
-    """What comparison.json holds."""
+    """Convert to plain values for comparison.json."""
     return {
         "data": {"name": comparison.data, "unit": comparison.unit.value, "fingerprint": comparison.fingerprint},
         "common": comparison.common,
@@ -320,7 +323,7 @@ def comparison_json(comparison: Comparison) -> dict[str, object]:
     }
 
 
-def _row_json(row: Contender) -> dict[str, object]:
+def _row_json(row: ComparedRun) -> dict[str, object]:
     run = row.run
     return {
         "letter": row.letter,
@@ -332,7 +335,7 @@ def _row_json(row: Contender) -> dict[str, object]:
         "not_scored": row.not_scored,
         "excluded": row.excluded,
         "metrics": row.metrics,
-        "pixel_metrics_of_its_own_evaluation": row.pixel,
+        "pixel_metrics": row.pixel,
         "difference_to_first": {
             name: {**asdict(difference), "noise": difference.noise} for name, difference in row.differences.items()
         },

@@ -1,4 +1,4 @@
-"""Scores -> everything that labels, masks, and the threshold say about them: one evaluation for every unit."""
+"""Evaluation of scores: metrics, decisions, and the check of the guarantee, for every unit."""
 
 from __future__ import annotations
 
@@ -37,53 +37,53 @@ from offnormal.types import NORMAL, Unit
 
 @dataclass(slots=True, kw_only=True)
 class Partial:
-    """What scoring some of the items gives; partials of a dataset are joined in the order of its items."""
+    """Result of scoring some of the items; partials are joined in the order of the items."""
 
     tables: list[ScoreTable] = field(default_factory=list)
-    pixels: PixelScores | None = None  # None: no masks, or no maps
+    pixels: PixelScores | None = None  # None: no masks or no maps
     memory_use: MemoryUse = field(default_factory=MemoryUse)
-    embeddings: list[np.ndarray] = field(default_factory=list)  # (n, D) of clips, row for row
+    embeddings: list[np.ndarray] = field(default_factory=list)  # (n, D) of clips, in the order of rows
     latents: list[np.ndarray] = field(default_factory=list)  # (n, L)
     skipped: list[Skipped] = field(default_factory=list)
     warnings: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by item
     assumed_fps: float | None = None  # of footage without a clock
-    seconds: float = 0.0  # scoring, decoding included
+    seconds: float = 0.0  # scoring time, including decoding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evaluation:
-    """Everything that is known after a dataset was scored; the report draws it."""
+    """Results on a dataset; the report shows them."""
 
     dataset: Dataset
     table: ScoreTable
-    metrics: dict[str, float]  # names of TRAITS, only those that labels and masks allow
-    missing: dict[str, str]  # metric -> why it could not be computed
-    terms: dict[str, dict[str, float]]  # term of the score -> metrics of it alone
+    metrics: dict[str, float]  # names of TRAITS, as far as labels and masks allow
+    missing: dict[str, str]  # metric -> reason
+    terms: dict[str, dict[str, float]]  # term of the score -> metrics of the term
     pixel: PixelResult | None
     calibration: Calibration | None
-    guarantee: GuaranteeCheck | None  # whether the expected false-alarm rate held; None: nothing to check it with
+    guarantee: GuaranteeCheck | None  # whether the guarantee held; None: nothing to check
     confusion: decision.Confusion | None  # images and clips at the calibrated threshold
-    classification: dict[str, Any] | None  # scikit-learn's report at that threshold
+    classification: dict[str, Any] | None  # report of scikit-learn at the same threshold
     operating: list[decision.OperatingPoint]  # images and clips
     sweep: ThresholdSweep | None  # images and clips
     oracle: OracleThreshold | None
     classes: list[ClassRow]  # types of anomaly or classes of activity
-    splits: list[SplitRow]  # of datasets that are divided
+    splits: list[SplitRow]  # of data with splits
     frames: VideoMetrics | None  # of videos scored frame by frame
-    alarms: AlarmReport | None  # of the same, at the calibrated threshold
-    memory: MemoryShares | None  # use of the detector's memory; None: it has none
-    embeddings: np.ndarray | None  # (R, D) of clips; None: the detector gives none
+    alarms: AlarmReport | None  # of videos, at the calibrated threshold
+    memory: MemoryShares | None  # use of the detector's memory; None: no memory
+    embeddings: np.ndarray | None  # (R, D) of clips; None: no embeddings
     latents: np.ndarray | None  # (R, L)
     skipped: list[Skipped]
     warnings: Mapping[str, tuple[str, ...]]  # by item
-    assumed_fps: float | None  # of footage without a clock; None: none was needed
-    seconds_per_unit: float | None  # scoring, decoding included
-    bundle: str  # hash of the bundle that scored
-    fingerprint: str  # of the items tested on
+    assumed_fps: float | None  # of footage without a clock; None: not needed
+    seconds_per_unit: float | None  # scoring time, including decoding
+    bundle: str  # hash of the bundle
+    fingerprint: str  # of the test items
 
     @property
     def unit(self) -> Unit:
-        """What got one score."""
+        """Unit of the scores."""
         return self.table.unit
 
     @property
@@ -93,12 +93,12 @@ class Evaluation:
 
     @property
     def labeled(self) -> bool:
-        """Whether any unit that was tested on has a label."""
+        """Whether any unit of the test set has a label."""
         return bool(self.table.labeled.any())
 
 
 def join_partials(partials: Sequence[Partial]) -> Partial:
-    """Several partials as one."""
+    """Join several partials."""
     joined = Partial()
     for partial in partials:
         joined.tables += partial.tables
@@ -127,16 +127,16 @@ def evaluate_scores(
     hysteresis: float,
     smooth_s: float | None = None,
 ) -> Evaluation:
-    """Every metric that labels and masks allow.
+    """Compute all metrics that labels and masks allow.
 
-    missing: metrics that are known to be impossible, with the reason. rules, hysteresis: what makes an alarm.
-    smooth_s: standard deviation in seconds of a Gaussian over time for further frame metrics named `_smoothed`.
+    missing: metrics that cannot be computed, with the reason. rules, hysteresis: event rules of alarms. smooth_s:
+    standard deviation in seconds of a Gaussian over time, for additional frame metrics named `_smoothed`.
     """
     table = join_tables(partial.tables)
     threshold = None if calibration is None else calibration.threshold
     measured, alarms = measure(table, fps=partial.assumed_fps, smooth_s=smooth_s), None
     if measured.series and calibration is not None:
-        low = DecisionRule.of(calibration).low_threshold(hysteresis)
+        low = DecisionRule.from_calibration(calibration).low_threshold(hysteresis)
         alarms = report_alarms(measured.series, calibration.threshold, rules, low)
     decisions = decide(table, threshold)
     pixel = None if partial.pixels is None else partial.pixels.compute()
@@ -148,7 +148,7 @@ def evaluate_scores(
         terms=_term_metrics(table),
         pixel=pixel,
         calibration=calibration,
-        guarantee=guarantee_held(table, measured.series, calibration, alarms),
+        guarantee=check_on_test_set(table, measured.series, calibration, alarms),
         confusion=decisions.confusion,
         classification=decisions.classification,
         operating=decisions.operating,
@@ -171,14 +171,14 @@ def evaluate_scores(
 
 
 def mean_metrics(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Mean of every metric over the categories that have it, in the order of the first."""
-    names = dict.fromkeys(name for of_category in metrics for name in of_category)
-    return {name: float(np.mean([own[name] for own in metrics if name in own])) for name in names}
+    """Mean of each metric over the categories that have it, in the order of the first category."""
+    names = dict.fromkeys(name for category in metrics for name in category)
+    return {name: float(np.mean([category[name] for category in metrics if name in category])) for name in names}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decisions:
-    """What the threshold, and every other one, does to images or clips."""
+    """Decisions on images or clips at the threshold and at others."""
 
     confusion: decision.Confusion | None = None
     classification: dict[str, Any] | None = None
@@ -188,41 +188,41 @@ class Decisions:
     splits: list[SplitRow] = field(default_factory=list)
 
     def rates(self) -> dict[str, float]:
-        """Shares that were judged correctly, by split, as metrics of divided datasets."""
-        shares = {row.split: row.correct for row in self.splits if row.correct is not None and row.correct.of}
+        """Share of correct decisions by split, as metrics of data with splits."""
+        shares = {row.split: row.correct for row in self.splits if row.correct is not None and row.correct.total}
         names = {split: "clip_detected" if split == "anomalous" else f"clip_passed_{split}" for split in shares}
-        return {names[split]: share.count / share.of for split, share in shares.items()}
+        return {names[split]: share.count / share.total for split, share in shares.items()}
 
 
 def decide(table: ScoreTable, threshold: float | None) -> Decisions:
-    """What a threshold does to images or clips; nothing of frames, whose alarms are counted instead."""
+    """Count decisions on images or clips; empty for frames, which have alarms instead."""
     labels, scores = table.label[table.labeled], table.score[table.labeled]
     if table.unit.is_per_frame or not labels.size:
         return Decisions()
-    both = why_no_metrics(table.unit, labels) is None
-    known = np.flatnonzero(table.scored & np.isfinite(table.label))  # of every split
+    has_both = why_no_metrics(table.unit, labels) is None
+    rows = np.flatnonzero(table.scored & np.isfinite(table.label))  # of all splits
     classes, splits = (
-        [column[row] for row in known]
+        [column[row] for row in rows]
         for column in (table.item_column(lambda item: item.class_name), table.item_column(lambda item: item.split))
     )
-    columns = table.label[known], table.score[known], threshold
+    columns = table.label[rows], table.score[rows], threshold
     verdicts = None if threshold is None else scores > threshold
     return Decisions(
         confusion=None if verdicts is None else decision.confusion(labels, verdicts),
         classification=None if verdicts is None else dict(decision.classification_report(labels, verdicts)),
-        operating=decision.operating_table(labels, scores) if both else [],
-        sweep=threshold_sweep(labels, scores) if both else None,
+        operating=decision.operating_table(labels, scores) if has_both else [],
+        sweep=threshold_sweep(labels, scores) if has_both else None,
         classes=[row for row in class_rows(classes, splits, *columns, tested=TESTED) if row.name],
         splits=split_rows(splits, *columns, order=SPLITS) if any(splits) else [],
     )
 
 
-def guarantee_held(
+def check_on_test_set(
     table: ScoreTable, series: list[FrameScores], calibration: Calibration | None, alarms: AlarmReport | None
 ) -> GuaranteeCheck | None:
-    """Whether the guarantee held; None without a calibration, a guarantee, or any labeled normal unit.
+    """Check the guarantee; None without a calibration, a guarantee, or a labeled normal unit.
 
-    series: the videos of the table. Frames resemble their neighbors, so that exceedances close together count as one.
+    series: the videos of the table. Adjacent frames are correlated, so exceedances close in time count as one.
     """
     if calibration is None:
         return None
@@ -231,7 +231,7 @@ def guarantee_held(
         above = int((normal > calibration.threshold).sum())
         return check_guarantee(calibration, above, normal.size) if normal.size else None
     if calibration.rate.per in ("image", "clip") or alarms is None or not alarms.normal_s:
-        return None  # a share of single images says nothing about frames, which resemble their neighbors
+        return None  # a share of images has no meaning for correlated frames
     if not calibration.rate.is_share:
         return check_guarantee(calibration, alarms.false_alarms, alarms.normal_s)
     if calibration.block_s is None:
@@ -241,7 +241,7 @@ def guarantee_held(
 
 
 def _exceedances(video: FrameScores, threshold: float, gap_s: float) -> int:
-    """Runs of normal frames above the threshold, those up to `gap_s` apart counted as one."""
+    """Count runs of normal frames above the threshold; runs up to `gap_s` apart are one."""
     if video.labels is None:
         return 0
     return count_events(video.clock.times_s[np.flatnonzero(~video.labels & (video.scores > threshold))], gap_s)
@@ -255,17 +255,17 @@ def _pixel_metrics(pixel: PixelResult | None, names: Sequence[str]) -> dict[str,
 
 
 def _term_metrics(table: ScoreTable) -> dict[str, dict[str, float]]:
-    """Metrics of each term, as if it were the score; none without labels of both kinds."""
+    """Metrics of each term in place of the score; empty without labels of both classes."""
     terms = {name: measure(replace(table, score=values)).metrics for name, values in table.terms.items()}
     plain = {
-        name: {metric: of_term[metric] for metric in TRAITS[table.unit].metrics if metric in of_term}
-        for name, of_term in terms.items()
+        name: {metric: values[metric] for metric in TRAITS[table.unit].metrics if metric in values}
+        for name, values in terms.items()
     }
-    return {name: of_term for name, of_term in plain.items() if of_term}
+    return {name: values for name, values in plain.items() if values}
 
 
 def metrics_json(evaluation: Evaluation) -> dict[str, object]:
-    """What metrics.json holds: one schema for every unit, null or empty where something does not apply."""
+    """Convert to plain values for metrics.json: one schema for all units, with null or empty values."""
     calibration, dataset = evaluation.calibration, evaluation.dataset
     return {
         "unit": evaluation.unit.value,
@@ -321,9 +321,9 @@ def metrics_json(evaluation: Evaluation) -> dict[str, object]:
 
 def _correct(correct: Share | None, *, is_anomalous: bool) -> dict[str, object]:
     name = "detected" if is_anomalous else "passed"
-    if correct is None or not correct.of:
+    if correct is None or not correct.total:
         return {name: None}
-    share = correct.count / correct.of
+    share = correct.count / correct.total
     return {name: correct.count, f"{name}_share": share, "interval": [correct.low / 100, correct.high / 100]}
 
 

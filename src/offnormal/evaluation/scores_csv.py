@@ -1,4 +1,4 @@
-"""scores.csv: the one form of a score table on disk, written by every verb that scores and read back by compare."""
+"""scores.csv: the file format of score tables, written by `evaluate` and `predict` and read by `compare`."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ COLUMNS = (
 )  # fmt: skip
 _TERM = "terms."  # prefix of the columns of terms
 _WORDS = {"normal": float(NORMAL), "anomalous": float(ANOMALOUS), "": math.nan}
-_AGAIN = "run offnormal evaluate again"
+_ADVICE = "run offnormal evaluate again"
 
 
 def write_table(table: ScoreTable, path: Path) -> None:
-    """Write COLUMNS, then one column for each term, empty where there is nothing to say."""
+    """Write COLUMNS and one column for each term; unknown values are empty."""
     with score_writer(path) as write:
         write(table)
 
 
 @contextmanager
 def score_writer(path: Path) -> Iterator[Callable[[ScoreTable], None]]:
-    """A scores.csv to which tables are written one after the other; it takes its name when all rows are in it."""
+    """Open a scores.csv for several tables; it gets its final name when all rows are written."""
     with new_file(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         rows = csv.writer(file)
         terms: list[str] | None = None
@@ -50,7 +50,7 @@ def score_writer(path: Path) -> Iterator[Callable[[ScoreTable], None]]:
 
 
 def _cells(table: ScoreTable) -> Iterator[list[str]]:
-    """The rows as text, in the order of the columns; of a thinned video only those that were looked at."""
+    """Rows as text, in the order of the columns; of thinned videos only scored rows."""
     reasons = {row: why for start, stop, why in table.reason for row in range(start, stop)}
     terms = list(table.terms.values())
     for item in table.items:
@@ -65,7 +65,7 @@ def _cells(table: ScoreTable) -> Iterator[list[str]]:
                 item.class_name,
                 item.group,
                 item.split,
-                _text(table.score[row], ".9g"),  # exact for float32: a threshold is the score of one of them
+                _text(table.score[row], ".9g"),  # exact for float32, because a threshold may equal a score
                 _text(table.p_value[row], ".4g"),
                 _word(table.verdict[row]),
                 reasons.get(row, ""),
@@ -76,8 +76,8 @@ def _cells(table: ScoreTable) -> Iterator[list[str]]:
 def read_table(file: Path, unit: Unit) -> ScoreTable:
     """Read a scores.csv.
 
-    Raises DataError, with file and line, for missing columns, cells that are not what the column holds, rows that
-    come twice or apart from the others of their item, a file that was cut short, or no rows at all.
+    Raises DataError, with file and line, for missing columns, invalid cells, duplicate rows, rows apart from the others
+    of their item, a truncated file, and a file without rows.
     """
     rows: list[tuple[int, float, float, float, float, float]] = []
     items: list[ItemRow] = []
@@ -89,11 +89,13 @@ def read_table(file: Path, unit: Unit) -> ScoreTable:
         frame = _frame(file, line, cells["frame"]) if unit.is_per_frame else -1
         if not items or items[-1].name != name:
             if name in first:
-                _fail(file, line, f"item {name} appears again; its first row is in line {first[name]}")
+                _fail(
+                    file, line, f"item {name} is in several blocks, the first in line {first[name]}; expected one block"
+                )
             first[name], start = line, len(rows)
             items.append(ItemRow(name=name, rows=slice(start, start)))
         elif not unit.is_per_frame or frame <= rows[-1][0]:
-            _fail(file, line, f"{name}{f', frame {frame},' if frame >= 0 else ''} is there twice or out of order")
+            _fail(file, line, f"{name}{f', frame {frame}' if frame >= 0 else ''}: duplicate or out of order")
         rows.append(
             (
                 frame,
@@ -114,7 +116,7 @@ def read_table(file: Path, unit: Unit) -> ScoreTable:
         if why := cells["reason"]:
             reasons.append((len(rows) - 1, len(rows), why))
     if not rows:
-        raise DataError(f"{file}: has no rows below its header; {_AGAIN}")
+        raise DataError(f"{file}: no rows below the header; {_ADVICE}")
     frames, times, labels, scores, p_values, verdicts = (np.array(column) for column in zip(*rows, strict=True))
     return ScoreTable(
         unit=unit,
@@ -122,7 +124,7 @@ def read_table(file: Path, unit: Unit) -> ScoreTable:
         frame=frames.astype(np.int64),
         time_s=times,
         label=labels,
-        score=scores.astype(np.float32).astype(np.float64),  # as they were before they became text
+        score=scores.astype(np.float32).astype(np.float64),  # the exact values before the conversion to text
         p_value=p_values,
         verdict=verdicts,
         reason=tuple(reasons),
@@ -138,21 +140,25 @@ def _word(value: float) -> str:
 
 
 def _lines(file: Path) -> Iterable[tuple[int, dict[str, str]]]:
-    """Line numbers and cells by column name."""
-    with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as opened:
-        reader = csv.reader(opened, strict=True)
+    """Yield line numbers and cells by column name."""
+    with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
+        reader = csv.reader(stream, strict=True)
         try:
             head = next(reader, [])
             missing = [name for name in COLUMNS if name not in head]
             if missing:
-                _fail(file, 1, f"no column {', '.join(missing)}; expected {', '.join(COLUMNS)}, separated by commas")
+                _fail(
+                    file,
+                    1,
+                    f"columns {', '.join(missing)} are missing; expected {', '.join(COLUMNS)}, separated by commas",
+                )
             for row in reader:
                 if not row:
                     continue
                 if len(row) != len(head):
                     _fail(file, reader.line_num, f"{len(row)} cells, expected {len(head)} as in the header")
                 if any("\udc80" <= letter <= "\udcff" for cell in row if not cell.isascii() for letter in cell):
-                    _fail(file, reader.line_num, "not UTF-8 text")
+                    _fail(file, reader.line_num, "not UTF-8 text; expected UTF-8")
                 yield reader.line_num, dict(zip(head, row, strict=True))
         except csv.Error as error:
             _fail(file, reader.line_num, f"not CSV ({error})")
@@ -173,22 +179,22 @@ def _number(file: Path, line: int, column: str, text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        _fail(file, line, f"{column} {text!r}: expected a number such as 0.25, or nothing")
+        _fail(file, line, f"{column} {text!r}: expected a number such as 0.25, or an empty cell")
     return value
 
 
 def _p_value(file: Path, line: int, text: str) -> float:
     value = _number(file, line, "p_value", text)
     if not math.isnan(value) and not 0 < value <= 1:
-        _fail(file, line, f"p_value {text!r}: expected above 0 and at most 1")
+        _fail(file, line, f"p_value {text!r}: expected a number above 0 and at most 1")
     return value
 
 
 def _label(file: Path, line: int, column: str, text: str) -> float:
     if text not in _WORDS:
-        _fail(file, line, f"{column} {text!r}: expected normal, anomalous, or nothing")
+        _fail(file, line, f"{column} {text!r}: expected normal, anomalous, or an empty cell")
     return _WORDS[text]
 
 
-def _fail(file: Path, line: int, what: str) -> NoReturn:
-    raise DataError(f"{file}, line {line}: {what}; correct that line, or {_AGAIN}")
+def _fail(file: Path, line: int, problem: str) -> NoReturn:
+    raise DataError(f"{file}, line {line}: {problem}; correct the line, or {_ADVICE}")

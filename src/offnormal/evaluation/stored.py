@@ -1,6 +1,6 @@
-"""An evaluation read back from its folder: metrics.json, scores.csv, and what the bundle says about itself.
+"""Reading of a stored evaluation: metrics.json, scores.csv, and the configuration of its bundle.
 
-Files may have been edited or cut short since; what does not fit is an error that names the file and the line.
+Files may have been edited or truncated; errors name the file and the line.
 """
 
 from __future__ import annotations
@@ -24,63 +24,63 @@ _CONFIG, _CARD = "config.yaml", "card.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StoredEvaluation:
-    """One evaluation: its scores, and what is known of the detector that gave them."""
+    """One evaluation: its scores and its detector."""
 
     path: Path
     data: str  # name of the dataset
-    fingerprint: str  # of the items tested on
+    fingerprint: str  # of the test items
     table: ScoreTable
-    metrics: dict[str, float]  # as the evaluation wrote them
-    threshold: float | None  # calibrated; None: not calibrated
-    low_threshold: float | None  # of its alarms; None: not calibrated, or no videos
-    median_score: float | None  # of the normals that it is calibrated with
+    metrics: dict[str, float]  # as in metrics.json
+    threshold: float | None  # None: not calibrated
+    low_threshold: float | None  # of its alarms; None: not calibrated or no videos
+    median_score: float | None  # of the calibration scores
     rate: str | None  # the expected false-alarm rate
     assumed_fps: float | None  # of footage without a clock
-    seconds_per_unit: float | None  # scoring, decoding included
-    bundle: str | None  # hash of the bundle that scored
-    detector: str | None  # None: neither a configuration nor the bundle was found
-    options: dict[str, str]  # effective options of detector and input, flat
+    seconds_per_unit: float | None  # scoring time, including decoding
+    bundle: str | None  # hash of the bundle
+    detector: str | None  # None: no configuration and no bundle
+    options: dict[str, str]  # options of detector and input, flat
     bundle_bytes: int | None
 
 
 def read_evaluation(path: Path) -> StoredEvaluation:
     """Read the evaluation in a run folder.
 
-    Raises UsageError where there is none, DataError naming file and line where its files are damaged.
+    Raises UsageError for a folder without an evaluation, DataError with file and line for damaged files.
     """
     if not path.is_dir():
-        raise UsageError(f"{path}: no such folder; expected the folder of a run that offnormal evaluate wrote")
+        raise UsageError(f"{path}: no such folder; expected a run folder of offnormal evaluate")
     for name in ("metrics.json", "scores.csv"):
         if not (path / name).is_file():
-            raise UsageError(f"{path}: has no {name}; {_advice(path, name)}")
+            raise UsageError(f"{path}: no {name}; {_advice(path, name)}")
     file = path / "metrics.json"
     values = _read_json(file)
     if isinstance(categories := values.get("categories"), Mapping):
         names = ", ".join(map(str, categories))
-        raise UsageError(f"{path}: is a run over several categories ({names}); compare the folder of one of them")
+        raise UsageError(f"{path}: run over several categories ({names}); expected one category: compare their folders")
     data = values.get("data")
     if not isinstance(data, dict) or not isinstance(data.get("fingerprint"), str):
-        raise DataError(f"{file}: does not name the data it rests on (data.fingerprint); run offnormal evaluate again")
+        raise DataError(f"{file}: no data.fingerprint; run offnormal evaluate again")
     try:
         unit = Unit(values.get("unit"))
     except ValueError:
         units = ", ".join(unit.value for unit in Unit)
         unit_text = values.get("unit")
-        raise DataError(f"{file}: unit {unit_text!r}, expected {units}; run offnormal evaluate again") from None
+        raise DataError(f"{file}: unit {unit_text!r}; expected {units}: run offnormal evaluate again") from None
     calibration, alarms = (
         part if isinstance(part := values.get(name), dict) else {} for name in ("calibration", "alarms")
     )
-    bundle = found if isinstance(found := values.get("bundle"), str) else None
+    bundle = text if isinstance(text := values.get("bundle"), str) else None
     folder = _bundle_folder(path, bundle)
-    detector, options = _detector_of(path, folder)
+    detector, options = _read_detector(path, folder)
     files = [] if folder is None else [file for file in folder.iterdir() if file.is_file()]
     metrics = values.get("metrics")
     table = _with_restarts(read_table(path / "scores.csv", unit), data.get("restarts"))
     expected = data.get("rows")
     if isinstance(expected, int) and expected != len(table):
         raise DataError(
-            f"{path / 'scores.csv'}: has {len(table)} rows, metrics.json names {expected}: it was cut short or "
-            "edited; run offnormal evaluate again"
+            f"{path / 'scores.csv'}: {len(table)} rows; expected {expected} as in metrics.json: run offnormal "
+            "evaluate again"
         )
     return StoredEvaluation(
         path=path,
@@ -95,7 +95,7 @@ def read_evaluation(path: Path) -> StoredEvaluation:
         threshold=_number(calibration.get("threshold")),
         low_threshold=_number(alarms.get("low_threshold")),
         median_score=_number(calibration.get("median_score")),
-        rate=_rate(calibration.get("rate")),
+        rate=_format_rate(calibration.get("rate")),
         assumed_fps=_number(data.get("assumed_fps")),
         seconds_per_unit=_number(values.get("seconds_per_unit")),
         bundle=bundle,
@@ -106,14 +106,14 @@ def read_evaluation(path: Path) -> StoredEvaluation:
 
 
 def short_names(paths: list[Path]) -> list[str]:
-    """Folder names, with as many folders above them as tell them apart.
+    """Shortest unique names of folders: the last parts of their paths.
 
     >>> short_names([Path("a/x"), Path("b/x")]), short_names([Path("a/x"), Path("a/y")])
     (['a/x', 'b/x'], ['x', 'y'])
     """
     full = [path.resolve() for path in paths]
-    most = max((len(path.parts) for path in full), default=1)
-    for depth in range(1, most + 1):
+    depths = max((len(path.parts) for path in full), default=1)
+    for depth in range(1, depths + 1):
         names = ["/".join(path.parts[-depth:]) for path in full]
         if len(set(names)) == len(names):
             break
@@ -124,8 +124,8 @@ def _advice(path: Path, name: str) -> str:
     if (path / "bundle" / _CARD).is_file() or (path / _CARD).is_file():
         return f"run offnormal evaluate {path} --data DIR first"
     if name == "scores.csv":
-        return "run offnormal evaluate again: it writes one beside metrics.json"
-    return "expected the folder of a run with an evaluation: run offnormal evaluate first"
+        return "run offnormal evaluate again, which writes it"
+    return "expected a run with an evaluation: run offnormal evaluate first"
 
 
 def _read_json(file: Path) -> dict[str, object]:
@@ -134,52 +134,52 @@ def _read_json(file: Path) -> dict[str, object]:
     except json.JSONDecodeError as error:
         raise DataError(f"{file}, line {error.lineno}: not JSON ({error.msg}); run offnormal evaluate again") from None
     except UnicodeDecodeError:
-        raise DataError(f"{file}: not a text in UTF-8; run offnormal evaluate again") from None
+        raise DataError(f"{file}: not UTF-8 text; run offnormal evaluate again") from None
     if not isinstance(values, dict):
-        raise DataError(f"{file}: expected an object with metrics and data; run offnormal evaluate again")
+        raise DataError(f"{file}: not a JSON object; expected one with metrics and data: run offnormal evaluate again")
     return values
 
 
 def _bundle_folder(path: Path, bundle: str | None) -> Path | None:
-    """The run's own bundle; of a run that only evaluated, the bundle of that hash in a run beside it."""
+    """Find the bundle of a run: in its folder, or by its hash in a sibling folder."""
     for card in (path / "bundle" / _CARD, *sorted(path.resolve().parent.glob(f"*/bundle/{_CARD}"))):
         try:
-            found = json.loads(card.read_text(encoding="utf-8"))
+            values = json.loads(card.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
-        if isinstance(found, dict) and bundle is not None and found.get("bundle") == bundle:
+        if isinstance(values, dict) and bundle is not None and values.get("bundle") == bundle:
             return card.parent
     return None
 
 
-def _detector_of(path: Path, bundle: Path | None) -> tuple[str | None, dict[str, str]]:
-    """Name and options of the detector, from its bundle or else from the run's configuration."""
+def _read_detector(path: Path, bundle: Path | None) -> tuple[str | None, dict[str, str]]:
+    """Read name and options of the detector from the bundle, or from the configuration of the run."""
     for file in (None if bundle is None else bundle / _CONFIG, path / _CONFIG):
         if file is None or not file.is_file():
             continue
         try:
             values = read_config(file) if file.parent == path else yaml.safe_load(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise DataError(f"{file}: cannot be read as YAML ({error}); mend or remove it") from None
+            raise DataError(f"{file}: not YAML ({error}); correct or remove it") from None
         detector = values.get("detector") if isinstance(values, dict) else None
         if isinstance(detector, Mapping) and isinstance(detector.get("name"), str):
             options = {key: value for key, value in detector.items() if key != "name"}
-            shown = {"input": values["input"]} if isinstance(values.get("input"), Mapping) else {}
-            return detector["name"], _flat({**options, **shown})
+            inputs = {"input": values["input"]} if isinstance(values.get("input"), Mapping) else {}
+            return detector["name"], _flatten({**options, **inputs})
     return None, {}
 
 
-def _flat(values: Mapping[str, object], before: str = "") -> dict[str, str]:
-    found: dict[str, str] = {}
+def _flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            found |= _flat(value, f"{before}{key}.")
+            flat |= _flatten(value, f"{prefix}{key}.")
         elif value is not None:
-            found[f"{before}{key}"] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return found
+            flat[f"{prefix}{key}"] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return flat
 
 
-def _rate(values: object) -> str | None:
+def _format_rate(values: object) -> str | None:
     if not isinstance(values, Mapping) or (value := _number(values.get("value"))) is None:
         return None
     per = values.get("per", "image")
@@ -187,7 +187,7 @@ def _rate(values: object) -> str | None:
 
 
 def _with_restarts(table: ScoreTable, restarts: object) -> ScoreTable:
-    """The table with the frames at which a video's clock starts again, which its times do not show."""
+    """Add the frames with a clock restart, which are not visible in the times."""
     if not isinstance(restarts, dict):
         return table
     frames = {
@@ -199,7 +199,7 @@ def _with_restarts(table: ScoreTable, restarts: object) -> ScoreTable:
 
 
 def _number(value: object) -> float | None:
-    """A finite number, or None for anything else."""
+    """Return a finite number; None for other values."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)

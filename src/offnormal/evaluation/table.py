@@ -1,4 +1,4 @@
-"""The score table: one row for each image, frame, or clip, whatever the unit, and what decides on its rows."""
+"""The score table: one row for each image, frame, or clip, and the rule that decides on its rows."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
     from offnormal.scoring.pipeline import ItemScores
 
 Floats = NDArray[np.float64]
-ASSUMED_FPS = 25.0  # of footage without a clock; reported wherever seconds are derived from it
-TESTED = ("", "test", "anomalous")  # splits that metrics rest on
+ASSUMED_FPS = 25.0  # of footage without a clock; reported with all seconds derived from it
+TESTED = ("", "test", "anomalous")  # splits of the test set
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemRow:
-    """What the table says about an item once, for all of its rows."""
+    """Values of an item that are the same for all its rows."""
 
     name: str  # unique in the table
     rows: slice
     class_name: str = ""  # type of anomaly or class of activity; "" unknown
     group: str = ""  # session, lot, original; "" none
-    split: str = ""  # of datasets that are divided; see `TESTED`
-    restarts: tuple[int, ...] = ()  # frames with which a video's clock starts again
-    fps: float | None = None  # frames per second as the source states them: how long a single frame lasts
-    is_thinned: bool = False  # whether frames were left out on purpose, so that each score holds until the next
+    split: str = ""  # of data with splits; see `TESTED`
+    restarts: tuple[int, ...] = ()  # frames at which the clock of a video restarts
+    fps: float | None = None  # frame rate of the source
+    is_thinned: bool = False  # whether frames were skipped on purpose, so that each score holds until the next
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ScoreTable:
-    """Scores of items as columns (R,), the rows of an item side by side in the order of its frames."""
+    """Scores of items as columns (R,); the rows of an item are contiguous, in the order of its frames."""
 
     unit: Unit
     items: tuple[ItemRow, ...]
@@ -51,8 +51,8 @@ class ScoreTable:
     score: Floats  # (R,) higher = more anomalous; NaN: not scored
     p_value: Floats  # (R,) NaN: not calibrated, or not scored
     verdict: Floats  # (R,) 0 normal, 1 anomalous, NaN undecided
-    reason: tuple[tuple[int, int, str], ...] = ()  # rows start <= row < stop that were not scored, and why
-    terms: Mapping[str, Floats] = field(default_factory=dict)  # (R,) each, NaN where there is none
+    reason: tuple[tuple[int, int, str], ...] = ()  # rows start <= row < stop without a score, and the reason
+    terms: Mapping[str, Floats] = field(default_factory=dict)  # (R,) each; NaN: no value
 
     def __len__(self) -> int:
         return self.score.size
@@ -69,20 +69,20 @@ class ScoreTable:
 
     @property
     def tested(self) -> BoolArray:
-        """Rows (R,) of items that the detector neither learned from nor was calibrated on."""
-        return self.of_item([item.split in TESTED for item in self.items])
+        """Rows (R,) of the test set, not used for training or calibration."""
+        return self.repeat_by_item([item.split in TESTED for item in self.items])
 
     @property
     def labeled(self) -> BoolArray:
-        """Rows (R,) that metrics rest on: tested, with a score and a label."""
+        """Rows (R,) used by metrics: in the test set, with a score and a label."""
         return np.asarray(self.scored & self.tested & np.isfinite(self.label))
 
-    def of_item(self, values: Sequence[bool]) -> BoolArray:
-        """A flag for each item -> one for each of its rows."""
+    def repeat_by_item(self, values: Sequence[bool]) -> BoolArray:
+        """Repeat a flag of each item for its rows."""
         return np.repeat(np.asarray(values, np.bool_), [item.rows.stop - item.rows.start for item in self.items])
 
     def item_column(self, value: Callable[[ItemRow], str]) -> list[str]:
-        """A word for each row, from its item."""
+        """Column of a text of the items."""
         return [text for item in self.items for text in [value(item)] * (item.rows.stop - item.rows.start)]
 
     @property
@@ -91,9 +91,9 @@ class ScoreTable:
         return {row for start, stop, why in self.reason if why == LOST for row in range(start, stop)}
 
     def series(self, *, fps: float | None = None) -> list[FrameScores]:
-        """Each video's frames as a series; [] where an item has one score.
+        """Frames of each video as a series; [] if each item has a single score.
 
-        fps: assumed where neither times nor the source tell; None: no clock.
+        fps: frame rate to assume without times and without a rate of the source; None: no clock.
         """
         if not self.unit.is_per_frame:
             return []
@@ -118,11 +118,11 @@ class DecisionRule:
     """The threshold in force; a score above it is anomalous."""
 
     calibration: Calibration | None
-    threshold: float | None  # None: nothing decides
+    threshold: float | None  # None: no decisions
 
     @classmethod
-    def of(cls, calibration: Calibration | None, by_hand: float | None = None) -> Self:
-        """By a calibration; by_hand: a threshold that replaces the calibrated one and carries no guarantee."""
+    def from_calibration(cls, calibration: Calibration | None, by_hand: float | None = None) -> Self:
+        """Create the rule; by_hand: threshold to use instead of the calibrated one, without a guarantee."""
         if calibration is not None and by_hand is not None:
             calibration = calibration.with_threshold(by_hand)
         return cls(calibration, by_hand if calibration is None else calibration.threshold)
@@ -133,7 +133,7 @@ class DecisionRule:
         return None if self.calibration is None else self.calibration.pixel_threshold
 
     def p_values(self, scores: np.ndarray) -> np.ndarray:
-        """(R,) p-values of scores (R,); NaN for a NaN score, and everywhere without a calibration."""
+        """P-values (R,) of scores (R,); NaN for a NaN score, or without a calibration."""
         p_values = np.full(len(scores), np.nan)
         scored = ~np.isnan(scores)
         if self.calibration is not None and scored.any():
@@ -141,26 +141,26 @@ class DecisionRule:
         return p_values
 
     def verdicts(self, scores: np.ndarray) -> np.ndarray:
-        """(R,) 0 normal, 1 anomalous; NaN for a NaN score, and everywhere without a threshold."""
+        """Verdicts (R,): 0 normal, 1 anomalous; NaN for a NaN score, or without a threshold."""
         if self.threshold is None:
             return np.full(len(scores), np.nan)
         return np.where(np.isnan(scores), np.nan, scores.astype(np.float64) > self.threshold)
 
     def low_threshold(self, hysteresis: float) -> float | None:
-        """Where an alarm ends (`events.machine.low_threshold`); the threshold itself if the normals are unknown."""
+        """Threshold at which an alarm ends (`events.machine.low_threshold`); without calibration the threshold."""
         if self.threshold is None or self.calibration is None:
             return self.threshold
         return low_threshold(self.threshold, float(np.median(self.calibration.scores)), hysteresis)
 
 
 def join_tables(tables: Sequence[ScoreTable]) -> ScoreTable:
-    """The rows of several tables one after the other; terms that only some of them have are NaN elsewhere.
+    """Concatenate tables; a term is NaN in the rows of tables without it.
 
-    Raises DataError for tables of different units, or none.
+    Raises DataError for tables of different units and for no tables.
     """
     units = {table.unit for table in tables}
     if len(units) != 1:
-        raise DataError(f"{len(tables)} tables of {len(units)} units: expected one unit, such as frames")
+        raise DataError(f"{len(tables)} tables of {len(units)} units; expected tables of one unit")
     items, reasons, start = [], [], 0
     for table in tables:
         items += [replace(item, rows=slice(item.rows.start + start, item.rows.stop + start)) for item in table.items]
@@ -184,15 +184,15 @@ def join_tables(tables: Sequence[ScoreTable]) -> ScoreTable:
     )
 
 
-def tabulate(scores: ItemScores, unit: Unit, decide: DecisionRule, *, split: str = "") -> ScoreTable:
-    """One item as a table; split: where it belongs in a dataset that is divided. DataError for labels that do not fit.
+def tabulate(scores: ItemScores, unit: Unit, rule: DecisionRule, *, split: str = "") -> ScoreTable:
+    """Convert the scores of an item to a table; split: its split; DataError for a wrong number of labels.
 
-    Times are those of the one clock rule (`metrics.clock`): positions in the video, NaN where it has no clock.
+    Times are positions in the video by `metrics.clock`; NaN: no clock.
     """
     item, count = scores.item, len(scores.score)
     video, clock = scores.video, None
     if video is not None:
-        clock = Clock.of(video.times_s, fps=video.fps, restarts=video.restarts, name=item.name)
+        clock = Clock.from_times(video.times_s, fps=video.fps, restarts=video.restarts, name=item.name)
     return ScoreTable(
         unit=unit,
         items=(
@@ -211,27 +211,29 @@ def tabulate(scores: ItemScores, unit: Unit, decide: DecisionRule, *, split: str
         time_s=np.full(count, np.nan) if clock is None else clock.times_s,
         label=_labels(item, count, unit),
         score=scores.score.astype(np.float64),
-        p_value=decide.p_values(scores.score),
-        verdict=decide.verdicts(scores.score),
+        p_value=rule.p_values(scores.score),
+        verdict=rule.verdicts(scores.score),
         reason=tuple((span.start, span.stop, span.reason) for span in scores.not_scored),
         terms={name: values.astype(np.float64) for name, values in scores.terms.items()},
     )
 
 
-def label_of(item: Item) -> int | None:
-    """Of an item as a whole: its own, or anomalous if any of its frames is; None: unknown."""
+def item_label(item: Item) -> int | None:
+    """Label of an item: its label, or anomalous if any frame is anomalous; None: unknown."""
     if item.label is not None or item.frame_labels is None:
         return item.label
     return ANOMALOUS if item.frame_labels.any() else NORMAL
 
 
 def _labels(item: Item, count: int, unit: Unit) -> np.ndarray:
-    """(R,) of an item with R rows; NaN: unknown."""
+    """Labels (R,) of an item with R rows; NaN: unknown."""
     if not unit.is_per_frame or item.frame_labels is None:
-        label = label_of(item)
+        label = item_label(item)
         return np.full(count, np.nan if label is None else float(label))
     if len(item.frame_labels) < count:
         raise DataError(
-            f"video {item.name}: {len(item.frame_labels)} labels for {count} frames; expected one label a frame"
+            f"video {item.name}: {len(item.frame_labels)} labels for {count} frames; expected one label per frame"
         )
-    return item.frame_labels[:count].astype(np.float64)  # of a truncated file; the reader has warned
+    return item.frame_labels[:count].astype(
+        np.float64
+    )  # a truncated video has more labels; the reader has logged a warning

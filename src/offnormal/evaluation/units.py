@@ -1,4 +1,4 @@
-"""What differs between images, frames, and clips: their nouns, their metrics, and what a draw consists of."""
+"""Properties of images, frames, and clips as units: nouns, metrics, and bootstrap groups."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ PIXEL_METRICS = ("pixel_AUROC", "pixel_AUPRO", "pixel_F1")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitTraits:
-    """The words and numbers of one unit."""
+    """Nouns and metrics of one unit."""
 
-    noun: tuple[str, Literal["images", "frames", "clips"]]  # what gets one score: one, several
-    item: tuple[str, str]  # what a dataset consists of
-    metrics: dict[str, str]  # name -> what it measures, in the order of tables
+    noun: tuple[str, Literal["images", "frames", "clips"]]  # unit, singular and plural
+    item: tuple[str, str]  # item, singular and plural
+    metrics: dict[str, str]  # name -> description, in the order of tables
     pixel: tuple[str, ...]  # metrics of maps
     drawn: dict[str, str]  # metric -> name in `metrics.bootstrap`
-    group: str  # what related items are called, in the plural
+    group: str  # noun for groups of items, plural
     measures: tuple[Callable[[ArrayLike, ArrayLike], float], ...]  # of labels and scores (R,); (): `video_metrics`
 
 
-_AUROC = "how often an anomalous {} scores above a normal one"
+_AUROC = "probability that an anomalous {} scores above a normal one"
 _AP = "mean precision over all recalls"
 TRAITS: dict[Unit, UnitTraits] = {
     Unit.IMAGE: UnitTraits(
@@ -51,7 +51,7 @@ TRAITS: dict[Unit, UnitTraits] = {
                 (
                     _AUROC.format("frame") + ", over all videos together",
                     "the same within each video, averaged",
-                    "error rate where as many normal frames are called anomalous as anomalous ones are missed",
+                    "equal error rate: false-alarm rate = missed rate",
                     _AP,
                 ),
                 strict=True,
@@ -77,18 +77,18 @@ LOWER_IS_BETTER = frozenset({"frame_EER", "frame_EER_per_video_norm"})
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Measurement:
-    """The metrics of a table, whatever its unit."""
+    """Metrics of a table of any unit."""
 
     metrics: dict[str, float]
-    missing: dict[str, str]  # metric -> why it could not be computed
+    missing: dict[str, str]  # metric -> reason
     frames: VideoMetrics | None = None  # of videos scored frame by frame
-    series: list[FrameScores] = field(default_factory=list)  # of the same
+    series: list[FrameScores] = field(default_factory=list)  # frames of each video
 
 
 def measure(table: ScoreTable, *, fps: float | None = None, smooth_s: float | None = None) -> Measurement:
-    """Every metric that the labels of a table allow; DataError as in `metrics.image` and `metrics.video`.
+    """Compute all metrics that the labels of a table allow; DataError as in `metrics.image` and `metrics.video`.
 
-    fps: assumed of videos without a clock. smooth_s: see `video_metrics`.
+    fps: frame rate of videos without a clock. smooth_s: see `video_metrics`.
     """
     if series := table.series(fps=fps):
         frames = video_metrics(series, smooth_sigma=smooth_s)
@@ -97,18 +97,18 @@ def measure(table: ScoreTable, *, fps: float | None = None, smooth_s: float | No
     if why := why_no_metrics(table.unit, labels):
         return Measurement(metrics={}, missing={f"{table.unit.value} metrics": why})
     traits = TRAITS[table.unit]
-    metrics = {name: of(labels, scores) for name, of in zip(traits.metrics, traits.measures, strict=True)}
+    metrics = {name: metric(labels, scores) for name, metric in zip(traits.metrics, traits.measures, strict=True)}
     return Measurement(metrics=metrics, missing={})
 
 
 def why_no_metrics(unit: Unit, labels: ArrayLike) -> str | None:
-    """Why labels (R,) allow no metrics; None where they do.
+    """Reason why labels (R,) allow no metrics; None: they do.
 
     >>> why_no_metrics(Unit.IMAGE, [1, 1])
-    'only anomalous images: both normal and anomalous ones are needed'
+    'only anomalous images: both normal and anomalous units are needed'
     """
     classes = {float(label) for label in list(labels)}  # type: ignore[arg-type]
     if classes == {0.0, 1.0}:
         return None
     only = f"only {'anomalous' if 1.0 in classes else 'normal'} {TRAITS[unit].noun[1]}" if classes else "no labels"
-    return f"{only}: both normal and anomalous ones are needed"
+    return f"{only}: both normal and anomalous units are needed"

@@ -55,7 +55,7 @@ def _in_segment(
 ) -> list[Alarm]:
     lost = set(video.lost)
     frames = [frame for frame in range(rows.start, rows.stop) if frame not in lost]
-    times, scores = video.clock.times_s[frames], video.standing[frames]
+    times, scores = video.clock.times_s[frames], video.held_scores[frames]
     machine = EventMachine(rules, threshold, low_threshold)
     occurrences = [*machine.over(times, scores), *machine.finish()]
     index = dict(zip(times.tolist(), frames, strict=True))
@@ -65,10 +65,10 @@ def _in_segment(
         if not occurrence.is_over:
             opened[occurrence.start_s] = occurrence.end_s
         elif occurrence.continues_s is not None and alarms:
-            alarms[-1] = _joined(alarms[-1], occurrence, index, video.standing, machine.low_threshold)
+            alarms[-1] = _joined(alarms[-1], occurrence, index, video.held_scores, machine.low_threshold)
         else:
             first_s = opened[occurrence.start_s]
-            alarms.append(_alarm(occurrence, first_s, index, video.standing, machine.low_threshold))
+            alarms.append(_alarm(occurrence, first_s, index, video.held_scores, machine.low_threshold))
     return alarms
 
 

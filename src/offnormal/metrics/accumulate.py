@@ -1,8 +1,7 @@
-"""Pixel metrics, batch by batch: exact up to a number of pixels, beyond it in bins so fine that little is lost.
+"""Pixel metrics accumulated over batches: exact up to a number of pixels, then with a fine histogram.
 
-The bins come from halving the 2^32 float32 numbers, in their order, again and again where many pixels are. They reach
-from -infinity to +infinity whatever they were made from, a heavy single value gets a bin of its own, and two histograms
-share enough edges to be added up.
+The bins come from repeated bisection of the 2^32 ordered float32 numbers where there are many pixels. They cover
+-infinity to +infinity, a frequent single value gets a separate bin, and two histograms share enough edges for a sum.
 """
 
 from __future__ import annotations
@@ -20,23 +19,23 @@ Float32Array = NDArray[np.float32]
 
 _END = 1 << 32
 _KEY_OF_MINUS_INFINITY, _KEY_OF_INFINITY = 0x007FFFFF, 0xFF800000
-_TOP_FINENESS = 1000  # so much finer are bins at the highest normal scores than at the lowest, for AUPRO
-_BELOW, _ABOVE = 1, 4  # even bins go on beyond the scores seen by so many times their range, for later ones
+_TOP_FINENESS = 1000  # ratio of bin density at the highest to the lowest normal scores, for AUPRO
+_BELOW, _ABOVE = 1, 4  # even bins extend below and above the scores by this many times their range
 
 
 @dataclass(slots=True)
 class Histogram:
-    """Pixels and region weights per bin; bin i holds edges[i] <= score < edges[i + 1]."""
+    """Pixels and region weights per bin; bin i has edges[i] <= score < edges[i + 1]."""
 
     edges: Float32Array  # (B,) rising, the first -infinity; the last bin is open above
     normal: NDArray[np.int64]  # (B,)
     anomalous: NDArray[np.int64]  # (B,)
     weight: NDArray[np.float64]  # (B,) sum of 1 / region size over the anomalous pixels
-    lowest: float = float("inf")  # lowest score seen
+    lowest: float = float("inf")  # lowest score
 
     @classmethod
     def empty(cls, edges: Float32Array) -> Histogram:
-        """A histogram without pixels."""
+        """Create a histogram without pixels."""
         return cls(edges, np.zeros(edges.size, np.int64), np.zeros(edges.size, np.int64), np.zeros(edges.size))
 
     def add(self, normal: Float32Array, anomalous: Float32Array, region_size: NDArray[np.int32]) -> None:
@@ -48,23 +47,23 @@ class Histogram:
         for scores in (normal[:1], anomalous):
             self.lowest = min(self.lowest, float(scores.min(initial=np.inf)))
 
-    def merged(self, other: Histogram) -> Histogram:
-        """The sum of two histograms, on the edges that both have."""
-        edges = np.intersect1d(self.edges, other.edges)
+    def merge(self, histogram: Histogram) -> Histogram:
+        """Sum of two histograms on their common edges."""
+        edges = np.intersect1d(self.edges, histogram.edges)
         result = Histogram.empty(edges)
-        for part in (self, other):
+        for part in (self, histogram):
             starts = np.searchsorted(part.edges, edges)
             result.normal += np.add.reduceat(part.normal, starts)
             result.anomalous += np.add.reduceat(part.anomalous, starts)
             result.weight += np.add.reduceat(part.weight, starts)
-        result.lowest = min(self.lowest, other.lowest)
+        result.lowest = min(self.lowest, histogram.lowest)
         return result
 
     def steps(self) -> Steps:
-        """One step per bin with anomalous pixels; a bin that only one float32 number fits is not blurred."""
+        """One step per bin with anomalous pixels; a bin of a single float32 number is not blurred."""
         through = np.cumsum(self.normal[::-1])[::-1]
         infinity = np.float32(np.inf)
-        with np.errstate(over="ignore"):  # the number after the largest is infinity
+        with np.errstate(over="ignore"):  # the next number after the largest is infinity
             single = np.nextafter(self.edges, infinity) == np.append(self.edges[1:], infinity)
         used = np.flatnonzero(self.anomalous)[::-1]
         return Steps(
@@ -79,11 +78,10 @@ class Histogram:
 
 
 def bin_edges(normal: Float32Array, anomalous: Float32Array, bins: int) -> Float32Array:
-    """Lower edges of at most `bins` bins that fit the scores; both arrays sorted rising, one may be empty.
+    """Choose lower edges of at most `bins` bins for the scores; both arrays sorted rising, one may be empty.
 
-    The bins are shared out in equal parts: by the number of normal pixels; by their number with the highest
-    counting more; by the number of anomalous pixels; and evenly by value, from below the lowest score to
-    well beyond the highest.
+    Four demands share the bins equally: the number of normal pixels; the same with more weight for the highest; the
+    number of anomalous pixels; and even spacing by value, from below the lowest score to well above the highest.
     """
     edges, filled = np.zeros(1, np.int64), np.zeros(1)
     while edges.size < bins:
@@ -103,7 +101,7 @@ def bin_edges(normal: Float32Array, anomalous: Float32Array, bins: int) -> Float
 
 
 def _demand(values: Float32Array, normal: Float32Array, anomalous: Float32Array) -> NDArray[np.float64]:
-    """How much of the demand for bins lies below each value; rises with the value."""
+    """Cumulative demand for bins below each value."""
     demand = np.zeros(values.size)
     if normal.size:
         above = 1 - np.searchsorted(normal, values) / normal.size
@@ -113,12 +111,12 @@ def _demand(values: Float32Array, normal: Float32Array, anomalous: Float32Array)
         demand += np.searchsorted(anomalous, values) / anomalous.size
     ends = [float(scores[end]) for scores in (normal, anomalous) if scores.size for end in (0, -1)]
     reach = max(ends) - min(ends) or max(abs(max(ends)), 1.0)
-    place = (values.astype(np.float64) - min(ends)) / reach  # 0-1 within the scores seen
-    return demand + np.clip((place + _BELOW) / (_BELOW + 1 + _ABOVE), 0, 1)
+    position = (values.astype(np.float64) - min(ends)) / reach  # 0-1 within the scores
+    return demand + np.clip((position + _BELOW) / (_BELOW + 1 + _ABOVE), 0, 1)
 
 
 def _numbers(keys: NDArray[np.int64]) -> Float32Array:
-    """Places in the order of all float32 numbers -> the numbers; a NaN becomes the infinity beside it."""
+    """Convert positions in the order of all float32 numbers to numbers; a NaN becomes the nearest infinity."""
     keys = np.clip(keys, _KEY_OF_MINUS_INFINITY, _KEY_OF_INFINITY)
     bits = np.where(keys >= 1 << 31, keys - (1 << 31), _END - 1 - keys)
     return bits.astype(np.uint32).view(np.float32)
@@ -126,17 +124,16 @@ def _numbers(keys: NDArray[np.int64]) -> Float32Array:
 
 @dataclass(frozen=True, slots=True)
 class PixelResult:
-    """Pixel metrics, 0-1; None where there are no anomalous or no normal pixels.
+    """Pixel metrics, 0-1; None without anomalous or without normal pixels.
 
-    The true value of a metric lies within its error bound of the number given; the bounds are 0 while
-    `exact`.
+    The true value of a metric is within its error bound; the bounds are 0 if `exact`.
     """
 
     auroc: float | None
     aupro: float | None
-    f1: float | None  # highest over all thresholds; its bound is one-sided, the true one can only be higher
-    f1_threshold: float | None  # lowest score called anomalous at that F1 (score >= threshold)
-    pixels: int  # pixels counted, ignored ones left out
+    f1: float | None  # highest over all thresholds; its bound is one-sided: the true value is not lower
+    f1_threshold: float | None  # lowest threshold with that F1 (score >= threshold)
+    pixels: int  # pixels counted, without ignored ones
     regions: int  # 8-connected anomalous regions
     exact: bool
     auroc_error_bound: float = 0.0
@@ -145,11 +142,11 @@ class PixelResult:
 
 
 class PixelScores:
-    """Collects the pixels of masks and anomaly maps and says how well the maps point at the anomalous ones.
+    """Accumulates the pixels of masks and anomaly maps and computes pixel metrics.
 
-    Scores are kept as float32: 4 bytes a normal pixel, 8 an anomalous one. Beyond `max_pixels` pixels they
-    are counted in at most `bins` bins instead, and the result states how far that may be off. Collecting in
-    parts and merging them, in any order, gives the same while exact.
+    Scores are stored as float32: 4 bytes per normal pixel, 8 per anomalous one. Above `max_pixels` pixels, they are
+    counted in at most `bins` bins, and the result has error bounds. Merged collectors give the same result in any
+    order while exact.
 
     >>> scores = PixelScores()
     >>> scores.update([[[0, 0], [1, 1]]], [[[0.1, 0.4], [0.35, 0.8]]])
@@ -160,13 +157,13 @@ class PixelScores:
     def __init__(self, max_pixels: int = 64_000_000, fpr_limit: float = 0.3, bins: int = 65536) -> None:
         check_fpr_limit(fpr_limit)
         if max_pixels < 0 or bins < 2:
-            raise UsageError(f"max_pixels={max_pixels}, bins={bins}: expected at least 0 pixels and 2 bins")
+            raise UsageError(f"max_pixels={max_pixels}, bins={bins}; expected at least 0 pixels and 2 bins")
         self.max_pixels = max_pixels
         self.fpr_limit = fpr_limit
         self.bins = bins
         self._normal: list[Float32Array] = []
         self._anomalous: list[Float32Array] = []
-        self._region_size: list[NDArray[np.int32]] = []  # of the region of each anomalous pixel
+        self._region_size: list[NDArray[np.int32]] = []  # region size of each anomalous pixel
         self._histogram: Histogram | None = None
         self._pixels = 0
         self._regions = 0
@@ -174,39 +171,35 @@ class PixelScores:
     def update(self, masks: ArrayLike, maps: ArrayLike, ignore: ArrayLike | None = None) -> None:
         """Add images: masks and maps (N, H, W) or (N, 1, H, W), `ignore` (H, W) as in `metrics.pixel`.
 
-        Raises DataError for shapes that do not match and for NaN, infinity or values beyond float32 in the
-        maps; nothing is added then. Another call may bring images of another size.
+        Raises DataError for different shapes and for NaN, infinity, or values beyond float32 in the maps, and adds
+        nothing in that case. Calls may have images of different sizes.
         """
-        truth, scores, kept = pixel_arrays(masks, maps, ignore)
+        truth, scores, counted = pixel_arrays(masks, maps, ignore)
         chunks = []
-        for chosen in (~truth & kept, truth & kept):
+        for pixels in (~truth & counted, truth & counted):
             with np.errstate(over="ignore"):
-                chunks.append(scores[chosen].astype(np.float32, copy=False))
+                chunks.append(scores[pixels].astype(np.float32, copy=False))
             check_finite(chunks[-1], "maps as float32")
-        sizes, regions = region_sizes(truth, kept)
+        sizes, regions = region_sizes(truth, counted)
         self._pixels += chunks[0].size + chunks[1].size
         self._regions += regions
         self._add([chunks[0]], [chunks[1]], [sizes])
 
-    def merge(self, other: PixelScores) -> None:
-        """Add everything that another collector with the same `fpr_limit` has seen; it stays as it is.
-
-        Raises UsageError where the limits differ.
-        """
-        if other.fpr_limit != self.fpr_limit:
+    def merge(self, scores: PixelScores) -> None:
+        """Add the pixels of another collector, which does not change; UsageError for a different `fpr_limit`."""
+        if scores.fpr_limit != self.fpr_limit:
             raise UsageError(
-                f"merging pixel scores with fpr_limit {self.fpr_limit:g} and {other.fpr_limit:g}: "
-                "expected the same limit: collect both with one"
+                f"fpr_limit {self.fpr_limit:g} and {scores.fpr_limit:g} of merged pixel scores; expected the same limit"
             )
-        self._pixels += other._pixels
-        self._regions += other._regions
-        if other._histogram is not None:
-            own = Histogram.empty(other._histogram.edges) if self._histogram is None else self._histogram
-            self._histogram = own.merged(other._histogram)
-        self._add(other._normal, other._anomalous, other._region_size)  # into the bins, if there are any
+        self._pixels += scores._pixels
+        self._regions += scores._regions
+        if scores._histogram is not None:
+            histogram = Histogram.empty(scores._histogram.edges) if self._histogram is None else self._histogram
+            self._histogram = histogram.merge(scores._histogram)
+        self._add(scores._normal, scores._anomalous, scores._region_size)  # into the histogram, if there is one
 
     def compute(self) -> PixelResult:
-        """The metrics of everything so far; collecting may go on afterwards."""
+        """Compute the metrics; more pixels may be added later."""
         steps = self._steps()
         total = int(steps.anomalous.sum())
         exact = self._histogram is None
@@ -240,8 +233,8 @@ class PixelScores:
         if self._histogram is not None or self._pixels > self.max_pixels:
             self._fold()
 
-    def _gathered(self) -> tuple[Float32Array, Float32Array, NDArray[np.int32]]:
-        """Every pixel held, as one array each; the normal ones sorted. Kept so, for the next call."""
+    def _concatenate(self) -> tuple[Float32Array, Float32Array, NDArray[np.int32]]:
+        """Merge the stored pixels into one array each, normal ones sorted, and store them."""
         normal = np.concatenate([np.zeros(0, np.float32), *self._normal])
         self._normal = [normal]
         normal.sort()
@@ -250,8 +243,8 @@ class PixelScores:
         return normal, self._anomalous[0], self._region_size[0]
 
     def _fold(self) -> None:
-        """Move every pixel held into the histogram; the first time that makes its bins."""
-        normal, anomalous, region_size = self._gathered()
+        """Move the stored pixels into the histogram; the first call creates its bins."""
+        normal, anomalous, region_size = self._concatenate()
         if self._histogram is None:
             self._histogram = Histogram.empty(bin_edges(normal, np.sort(anomalous), self.bins))
         self._histogram.add(normal, anomalous, region_size)
@@ -260,5 +253,5 @@ class PixelScores:
     def _steps(self) -> Steps:
         if self._histogram is not None:
             return self._histogram.steps()
-        normal, anomalous, region_size = self._gathered()
+        normal, anomalous, region_size = self._concatenate()
         return exact_steps(normal, anomalous, 1 / region_size)

@@ -1,10 +1,9 @@
-"""The one rule for the time of a video: whether it has a clock, where it breaks, and how its seconds are counted.
+"""Time of a video: whether it has a clock, where the clock restarts or jumps, and how seconds of footage are counted.
 
-Timestamps that exist and rise count. A missing one, and one that only repeats the one before, lies between its
-neighbors in time. Where time goes back (a *restart*) or jumps (a *jump*: a spacing above `GAP` times the spacing that
-nine tenths of the last ones do not exceed) a new *segment* begins. A frame is shown until the next one of its segment
-begins, the last one of a segment for the usual spacing. Seconds of footage are the sum of what was shown: neither the
-time that a jump skips nor what `--every` passes over changes them.
+A missing or repeated timestamp is interpolated between its neighbors. A new *segment* starts where time goes back (a
+*restart*) and where it jumps (a *jump*: a spacing above `GAP` times the 90th percentile of recent spacings). A frame
+lasts until the next frame of its segment starts, the last frame of a segment for the median spacing. Seconds of
+footage are the sum of frame durations: neither skipped time in a jump nor `--every` changes them.
 """
 
 from __future__ import annotations
@@ -21,29 +20,29 @@ from numpy.typing import ArrayLike, NDArray
 
 from offnormal.errors import DataError, UsageError
 
-GAP = 5  # times the usual spacing: a longer one is a jump
-_SPACINGS = 25  # last ones, of which nine tenths are not above the usual spacing
-_KNOWN = 3  # spacings before a jump is judged by them
+GAP = 5  # a spacing above this many times the 90th percentile is a jump
+_SPACINGS = 25  # recent spacings in the percentile
+_MIN_SPACINGS = 3  # with fewer spacings before it, no spacing is a jump
 
 Seconds = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clock:
-    """When each of the T frames of a video is shown, in seconds on one axis that rises; make it with `of`.
+    """Start and end of each of the T frames of a video, in seconds on one rising axis; create with `from_times`.
 
-    A jump stays on the axis as the time it skips; a restart goes on where the segment before it ends, so that times
-    are positions in the video as a player shows it.
+    Time skipped by a jump stays on the axis. A segment after a restart continues at the end of the segment before it,
+    so times are positions in a player.
     """
 
-    times_s: Seconds  # (T,) when each frame begins; NaN without a clock
-    ends_s: Seconds  # (T,) when it ends
+    times_s: Seconds  # (T,) start of each frame; NaN without a clock
+    ends_s: Seconds  # (T,) end of each frame
     starts: NDArray[np.int64]  # (S,) first frame of each segment, ascending
-    restarts: frozenset[int]  # those of `starts` before which nobody knows how much time has passed
-    interpolated: int  # frames whose timestamps were missing or did not rise
+    restarts: frozenset[int]  # those of `starts` before which an unknown time has passed
+    interpolated: int  # number of missing or repeated timestamps
 
     @classmethod
-    def of(
+    def from_times(
         cls,
         times_s: ArrayLike | Sequence[float | None],
         *,
@@ -51,69 +50,68 @@ class Clock:
         restarts: Collection[int] = (),
         name: str = "video",
     ) -> Self:
-        """The clock that the timestamps (T,) of a video's frames make, None or NaN where there is none.
+        """Create the clock from the timestamps (T,) of a video's frames; None or NaN: missing.
 
-        fps: frames per second where timestamps do not tell: those of all frames, or how long a single frame lasts.
-        Without it, a video has a clock only if two timestamps differ. restarts: frames with which the clock starts
-        anew though the timestamps given continue, as those of a reader do. Raises DataError for an infinite
-        timestamp or another shape, UsageError for an fps not above 0.
+        fps: frame rate to use where timestamps do not determine it. Without it, a video has a clock only if two
+        timestamps differ. restarts: frames at which the clock restarts although the timestamps continue, as a reader
+        reports them. Raises DataError for an infinite timestamp or another shape, UsageError for an fps not above 0.
         """
-        given = np.array(times_s, dtype=np.float64)
-        if given.ndim != 1 or np.isinf(given).any():
-            raise DataError(f"{name}: times of shape {given.shape}: expected (T,) finite seconds, one for each frame")
+        stamps = np.array(times_s, dtype=np.float64)
+        if stamps.ndim != 1 or np.isinf(stamps).any():
+            raise DataError(f"{name}: times have shape {stamps.shape}; expected (T,), finite seconds of each frame")
         if fps is not None and not 0 < fps < math.inf:
-            raise UsageError(f"{name}: {fps:g} frames per second: expected a number above 0")
-        rising = _rising(given)
-        if not (np.diff(given[rising]) > 0).any():
-            if fps is None or not given.size:
-                return cls._without(len(given))
-            first = given[rising[0]] - rising[0] / fps if len(rising) else 0.0
-            given, rising = first + np.arange(len(given)) / fps, np.arange(len(given))
-        back = rising[1:][np.diff(given[rising]) < 0].tolist()
-        anew = sorted({*back, *(frame for frame in restarts if 0 < frame < len(given))})
-        segments = list(pairwise([0, *anew, len(given)]))
-        times = np.concatenate([_filled(given, rising, start, stop) for start, stop in segments])
-        starts = sorted({0, *anew, *(jump for start, stop in segments for jump in _jumps(times, start, stop))})
-        ends = _ends(times, starts, 1 / fps if fps is not None else _spacing(given, rising))
-        later = [0.0]
-        for frame in anew:  # goes on where the segment before it ends
-            later.append(later[-1] + ends[frame - 1] - times[frame])
-        offsets = np.repeat(later, [stop - start for start, stop in segments])
-        interpolated = len(given) - len(rising)
-        return cls(times + offsets, ends + offsets, np.array(starts, np.int64), frozenset(anew), interpolated)
+            raise UsageError(f"{name}: {fps:g} frames per second; expected a number above 0")
+        rising = _rising(stamps)
+        if not (np.diff(stamps[rising]) > 0).any():
+            if fps is None or not stamps.size:
+                return cls._without_clock(len(stamps))
+            first = stamps[rising[0]] - rising[0] / fps if len(rising) else 0.0
+            stamps, rising = first + np.arange(len(stamps)) / fps, np.arange(len(stamps))
+        back = rising[1:][np.diff(stamps[rising]) < 0].tolist()
+        restarted = sorted({*back, *(frame for frame in restarts if 0 < frame < len(stamps))})
+        segments = list(pairwise([0, *restarted, len(stamps)]))
+        times = np.concatenate([_interpolate(stamps, rising, start, stop) for start, stop in segments])
+        starts = sorted({0, *restarted, *(jump for start, stop in segments for jump in _jumps(times, start, stop))})
+        ends = _ends(times, starts, 1 / fps if fps is not None else _spacing(stamps, rising))
+        shifts = [0.0]
+        for frame in restarted:  # continue at the end of the segment before
+            shifts.append(shifts[-1] + ends[frame - 1] - times[frame])
+        offsets = np.repeat(shifts, [stop - start for start, stop in segments])
+        interpolated = len(stamps) - len(rising)
+        return cls(times + offsets, ends + offsets, np.array(starts, np.int64), frozenset(restarted), interpolated)
 
     @classmethod
-    def _without(cls, frames: int) -> Self:
-        none = np.full(frames, np.nan)
-        return cls(none, none, np.zeros(min(frames, 1), np.int64), frozenset(), 0)
+    def _without_clock(cls, frames: int) -> Self:
+        missing = np.full(frames, np.nan)
+        return cls(missing, missing, np.zeros(min(frames, 1), np.int64), frozenset(), 0)
 
     @property
     def has_clock(self) -> bool:
-        """Whether anything can be said in seconds."""
+        """Whether times in seconds exist."""
         return bool(self.times_s.size) and not np.isnan(self.times_s[0])
 
     @property
     def durations_s(self) -> Seconds:
-        """Seconds (T,) for which each frame is shown."""
+        """Duration (T,) of each frame."""
         return np.asarray(self.ends_s - self.times_s)
 
     @property
     def seconds(self) -> float | None:
-        """Seconds of footage: what all frames are shown for; None without a clock."""
+        """Seconds of footage: the sum of frame durations; None without a clock."""
         return float(self.durations_s.sum()) if self.has_clock else None
 
     @property
     def edges_s(self) -> Seconds:
-        """Where frames begin, and where the last one ends, (T + 1,): the axis to draw a video on."""
+        """Starts of the frames and end of the last one, (T + 1,), as the axis of a plot."""
         return np.append(self.times_s, self.ends_s[-1:])
 
     @property
-    def shown_s(self) -> Seconds:
-        """Seconds (T,) of footage before each frame: its time without what jumps skip."""
+    def footage_s(self) -> Seconds:
+        """Seconds (T,) of footage before each frame: its time minus time skipped by jumps."""
         skipped = np.zeros(len(self.times_s))
         if self.has_clock:
-            later = self.starts[1:]
-            skipped[later] = self.times_s[later] - self.ends_s[later - 1]
+            starts = self.starts[1:]
+            skipped[starts] = self.times_s[starts] - self.ends_s[starts - 1]
             skipped[0] = self.times_s[0]
         return np.asarray(self.times_s - np.cumsum(skipped))
 
@@ -124,9 +122,9 @@ class Clock:
         return float(self.times_s[later] - self.ends_s[frame])
 
     def runs(self, flags: np.ndarray, hole_s: float = 0.0) -> list[tuple[int, int]]:
-        """Runs of true in flags (T,), as (start, stop) with start <= i < stop.
+        """Find runs of true in flags (T,), as (start, stop) with start <= i < stop.
 
-        A run ends at a restart, and at a jump that skips more than `hole_s` seconds.
+        A run ends at a restart and at a jump that skips more than `hole_s` seconds.
         """
         cuts = [int(start) for start in self.starts[1:] if self.gap_s(int(start) - 1, int(start)) > hole_s]
         return [
@@ -135,83 +133,83 @@ class Clock:
             for start, stop in runs(flags[first:last])
         ]
 
-    def held(self, scores: np.ndarray) -> np.ndarray:
-        """Scores (T,) of which each stands until the next one of its segment, as those of thinned frames do."""
-        here = np.where(np.isnan(scores), -1, np.arange(len(scores)))
-        latest = np.maximum.accumulate(here) if len(here) else here
+    def hold_scores(self, scores: np.ndarray) -> np.ndarray:
+        """Fill unscored frames (T,) with the last score of their segment, for thinned frames."""
+        rows = np.where(np.isnan(scores), -1, np.arange(len(scores)))
+        latest = np.maximum.accumulate(rows) if len(rows) else rows
         segment = np.repeat(self.starts, np.diff(np.append(self.starts, len(scores))))
         return np.where(latest >= segment, scores[latest], np.nan)
 
 
 class Jumps:
-    """Tells jumps from the spacings of a video's frames as they come."""
+    """Detects jumps in a stream of frame spacings."""
 
     def __init__(self) -> None:
         self._last: deque[float] = deque(maxlen=_SPACINGS)
 
     def take(self, spacing_s: float) -> bool:
-        """Whether the next spacing is a jump; one that is not above 0 is none and is forgotten."""
-        jump = len(self._last) >= _KNOWN and spacing_s > GAP * _usual(self._last)
+        """Whether the next spacing is a jump; a spacing not above 0 is ignored."""
+        jump = len(self._last) >= _MIN_SPACINGS and spacing_s > GAP * _high_spacing(self._last)
         if spacing_s > 0:
             self._last.append(spacing_s)
         return jump
 
 
 def runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """Unbroken runs of true in flags (T,), as (start, stop) with start <= i < stop.
+    """Find runs of true in flags (T,), as (start, stop) with start <= i < stop.
 
     >>> runs(np.array([0, 1, 1, 0, 1], bool))
     [(1, 3), (4, 5)]
     """
-    turns = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
-    return [(int(start), int(stop)) for start, stop in turns.reshape(-1, 2)]
+    changes = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
+    return [(int(start), int(stop)) for start, stop in changes.reshape(-1, 2)]
 
 
-def _usual(spacings: Collection[float]) -> float:
-    """A spacing that few exceed, so that frames which come in bursts are no jumps; one long jump among them is none."""
+def _high_spacing(spacings: Collection[float]) -> float:
+    """90th percentile: bursts of frames are no jumps, and one jump among the spacings does not raise it."""
     return sorted(spacings)[9 * (len(spacings) - 1) // 10]
 
 
-def _rising(given: Seconds) -> NDArray[np.intp]:
-    """Frames with a timestamp that does not repeat the one before; of none that rises, none but the first."""
-    known = np.flatnonzero(~np.isnan(given))
-    return known[np.append(True, np.diff(given[known]) != 0)] if known.size else known
+def _rising(stamps: Seconds) -> NDArray[np.intp]:
+    """Frames with a timestamp that differs from the one before."""
+    stamped = np.flatnonzero(~np.isnan(stamps))
+    return stamped[np.append(True, np.diff(stamps[stamped]) != 0)] if stamped.size else stamped
 
 
-def _spacing(given: Seconds, frames: NDArray[np.intp]) -> float:
-    """The median spacing of frames with these timestamps; 0 of a single one."""
-    return float(np.median(np.abs(np.diff(given[frames]) / np.diff(frames)))) if len(frames) > 1 else 0.0
+def _spacing(stamps: Seconds, frames: NDArray[np.intp]) -> float:
+    """Median spacing of frames with these timestamps; 0 for a single frame."""
+    return float(np.median(np.abs(np.diff(stamps[frames]) / np.diff(frames)))) if len(frames) > 1 else 0.0
 
 
-def _filled(given: Seconds, rising: NDArray[np.intp], start: int, stop: int) -> Seconds:
-    """Times of the frames from `start` to `stop`, between which the clock does not start anew."""
-    own = rising[(rising >= start) & (rising < stop)]
-    step = _spacing(given, own if len(own) > 1 else rising)
+def _interpolate(stamps: Seconds, rising: NDArray[np.intp], start: int, stop: int) -> Seconds:
+    """Times of the frames from `start` to `stop`, which have no restart between them."""
+    inside = rising[(rising >= start) & (rising < stop)]
+    step = _spacing(stamps, inside if len(inside) > 1 else rising)
     frames = np.arange(start, stop)
-    if not own.size:
+    if not inside.size:
         return np.asarray((frames - start) * step)
-    beyond = np.minimum(frames - own[0], 0) + np.maximum(frames - own[-1], 0)
-    return np.asarray(np.interp(frames, own, given[own]) + step * beyond)
+    outside = np.minimum(frames - inside[0], 0) + np.maximum(frames - inside[-1], 0)
+    return np.asarray(np.interp(frames, inside, stamps[inside]) + step * outside)
 
 
 def _jumps(times: Seconds, start: int, stop: int) -> list[int]:
-    """Frames from `start` to `stop` that come after a jump, as `Jumps` tells."""
+    """Frames from `start` to `stop` that follow a jump, as in `Jumps`."""
     spacings = np.diff(times[start:stop])
-    found = []
-    for place in np.flatnonzero(spacings > GAP * spacings.min(initial=np.inf)):  # no other can be one
-        last = spacings[max(0, place - _SPACINGS) : place]
-        if len(last) >= _KNOWN and spacings[place] > GAP * _usual(last.tolist()):
-            found.append(start + int(place) + 1)
-    return found
+    jumps = []
+    for index in np.flatnonzero(spacings > GAP * spacings.min(initial=np.inf)):  # faster: a smaller one is no jump
+        last = spacings[max(0, index - _SPACINGS) : index]
+        if len(last) >= _MIN_SPACINGS and spacings[index] > GAP * _high_spacing(last.tolist()):
+            jumps.append(start + int(index) + 1)
+    return jumps
 
 
 def _ends(times: Seconds, starts: Sequence[int], single_s: float) -> Seconds:
-    """When frames (T,) end; single_s: how long one lasts where no segment has two."""
+    """Ends (T,) of the frames; single_s: duration of a frame if no segment has two."""
     bounds = list(pairwise([*starts, len(times)]))
-    usual = [float(np.median(np.diff(times[start:stop]))) if stop - start > 1 else None for start, stop in bounds]
-    known = [spacing for spacing in usual if spacing is not None]
-    fallback = float(np.median(known)) if known else single_s
+    spacings = [float(np.median(np.diff(times[start:stop]))) if stop - start > 1 else None for start, stop in bounds]
+    medians = [spacing for spacing in spacings if spacing is not None]
+    fallback = float(np.median(medians)) if medians else single_s
     ends = np.append(times[1:], np.nan)
-    for (_, stop), spacing in zip(bounds, usual, strict=True):
+    for (_, stop), spacing in zip(bounds, spacings, strict=True):
         ends[stop - 1] = times[stop - 1] + (fallback if spacing is None else spacing)
     return ends

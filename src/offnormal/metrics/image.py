@@ -1,8 +1,8 @@
-"""How well scores separate normal images from anomalous ones, without any threshold; higher = more anomalous.
+"""Metrics of scores against labels, without a threshold; higher scores = more anomalous.
 
-Everything here also serves frames and clips: one label and one score each. Labels are 0/1 or booleans, scores
-finite numbers, both of any shape (lists, numpy arrays, CPU tensors). Every function raises DataError for NaN
-or infinite scores, other labels, different lengths, no values, or labels of one class only.
+The functions also serve frames and clips: one label and one score each. Labels are 0/1 or booleans, scores are finite
+numbers, both of any shape (lists, numpy arrays, CPU tensors). Every function raises DataError for NaN or infinite
+scores, other labels, different lengths, no values, and labels of one class only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Curve = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]  # 
 
 
 def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Area under the ROC curve, 0-1: how often an anomalous score is above a normal one, ties counting half.
+    """Area under the ROC curve, 0-1: share of pairs with the anomalous score above the normal one; ties count half.
 
     >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     0.75
@@ -28,9 +28,9 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
 
 
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Average precision, 0-1: precision at each threshold weighted by the recall gained there.
+    """Average precision, 0-1: precision at each threshold, weighted by the increase in recall.
 
-    Chance level is the share of anomalous samples, so it compares only within one dataset.
+    Chance level is the share of anomalous scores, so values are comparable only on the same data.
 
     >>> round(average_precision([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), 4)
     0.8333
@@ -41,10 +41,10 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
 
 
 def best_f1(labels: ArrayLike, scores: ArrayLike) -> tuple[float, float]:
-    """The highest F1 that any threshold reaches, 0-1, and the lowest such threshold (score >= threshold).
+    """Highest F1 over all thresholds, 0-1, and the lowest threshold that reaches it (score >= threshold).
 
-    The threshold is chosen with the labels in hand: it measures separation and is no threshold to run a line
-    by. Source: threshold choice of the PaDiM reference implementation (F1 = 0 where precision + recall = 0).
+    The threshold is chosen with the labels, so it measures separation and is not for production. Source: threshold
+    choice of the PaDiM reference implementation (F1 = 0 where precision + recall = 0).
 
     >>> best_f1([0, 0, 1, 1], [0.1, 0.4, 0.5, 0.8])
     (1.0, 0.5)
@@ -57,23 +57,22 @@ def best_f1(labels: ArrayLike, scores: ArrayLike) -> tuple[float, float]:
 
 
 def roc_curve(labels: ArrayLike, scores: ArrayLike, points: int | None = None) -> Curve:
-    """False and true positive rate from (0, 0) to (1, 1), and falling thresholds: a score >= one is called anomalous.
+    """False-positive and true-positive rates from (0, 0) to (1, 1), and falling thresholds (score >= threshold).
 
-    The first threshold is infinite. points: thins the curve for a plot to at most so many, evenly along it, both ends
-    included.
+    The first threshold is infinite. points: maximum number of points, evenly along the curve, including both ends.
     """
     from sklearn.metrics import roc_curve as sklearn_roc_curve
 
     false_rate, true_rate, thresholds = sklearn_roc_curve(*_both_classes(labels, scores))
-    return _thinned(false_rate, true_rate, thresholds.astype(np.float64), points)
+    return _thin(false_rate, true_rate, thresholds.astype(np.float64), points)
 
 
 def precision_recall_curve(labels: ArrayLike, scores: ArrayLike, points: int | None = None) -> Curve:
-    """Recall, falling from 1 to 0, precision, and rising thresholds, the last one infinite; as in `roc_curve`."""
+    """Recall from 1 to 0, precision, and rising thresholds, the last one infinite; points as in `roc_curve`."""
     from sklearn.metrics import precision_recall_curve as sklearn_precision_recall_curve
 
     precision, recall, thresholds = sklearn_precision_recall_curve(*_both_classes(labels, scores))
-    return _thinned(recall, precision, np.append(thresholds, np.inf), points)
+    return _thin(recall, precision, np.append(thresholds, np.inf), points)
 
 
 def _both_classes(labels: ArrayLike, scores: ArrayLike) -> tuple[BoolArray, NDArray[np.float64]]:
@@ -83,14 +82,12 @@ def _both_classes(labels: ArrayLike, scores: ArrayLike) -> tuple[BoolArray, NDAr
     return flags, values
 
 
-def _thinned(
-    x: NDArray[np.float64], y: NDArray[np.float64], thresholds: NDArray[np.float64], points: int | None
-) -> Curve:
-    """At most `points` points, evenly spaced by the way along the curve, both ends included."""
+def _thin(x: NDArray[np.float64], y: NDArray[np.float64], thresholds: NDArray[np.float64], points: int | None) -> Curve:
+    """Select at most `points` points, evenly along the curve, including both ends."""
     if points is not None and points < 2:
-        raise UsageError(f"points={points}: a thinned curve needs at least 2, its two ends; None keeps every point")
+        raise UsageError(f"points={points}: expected at least 2, for the two ends, or None for all points")
     if points is None or len(x) <= points:
         return x, y, thresholds
-    way = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
-    kept = np.unique(np.searchsorted(way, np.linspace(0, way[-1], points)))
-    return x[kept], y[kept], thresholds[kept]
+    length = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
+    rows = np.unique(np.searchsorted(length, np.linspace(0, length[-1], points)))
+    return x[rows], y[rows], thresholds[rows]

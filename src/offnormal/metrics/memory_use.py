@@ -1,4 +1,4 @@
-"""Which items of a detector's memory normal and anomalous samples draw on, gathered batch by batch. Pure numpy."""
+"""Use of the items of a detector's memory by normal and anomalous samples, accumulated over batches."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ import numpy as np
 
 from offnormal.types import ANOMALOUS, NORMAL
 
-_USED = 1e-4  # of all that is recalled: less than that of an item does not count as used
+_MIN_SHARE = 1e-4  # items with a smaller share count as unused
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MemoryShares:
-    """Of M items the share that each has in what was recalled, (M,) adding up to 1, or to 0 where there was nothing."""
+    """Share of each of M memory items in all recalls, (M,); sums to 1, or to 0 without recalls."""
 
     normal: np.ndarray
     anomalous: np.ndarray
 
     def used(self, shares: np.ndarray) -> int:
-        """How many items have more than a ten-thousandth of all shares."""
-        return int((shares > _USED).sum())
+        """Number of items with a share above 1e-4."""
+        return int((shares > _MIN_SHARE).sum())
 
     @property
     def overlap(self) -> float:
-        """Between 0, no item in common, and 1, the same shares: the sum of the smaller of both."""
+        """Sum of the smaller share of each item: 0 for no common items, 1 for equal shares."""
         return float(np.minimum(self.normal, self.anomalous).sum())
 
 
 class MemoryUse:
-    """Adds up what samples with labels recall.
+    """Sums the memory recalls of labeled samples.
 
     >>> use = MemoryUse()
     >>> use.update(np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 0.0]]), [0, 1, None])
-    >>> found = use.compute()
-    >>> found.normal.tolist(), found.anomalous.tolist(), found.overlap
+    >>> shares = use.compute()
+    >>> shares.normal.tolist(), shares.anomalous.tolist(), shares.overlap
     ([1.0, 0.0], [0.5, 0.5], 0.5)
     """
 
@@ -43,18 +43,18 @@ class MemoryUse:
         self._sums: dict[int, np.ndarray] = {}
 
     def update(self, recalled: np.ndarray, labels: Sequence[int | None]) -> None:
-        """Add samples: (N, M) shares of the items, and what is known of each sample."""
+        """Add samples: recalled (N, M) shares of the items, and N labels; None: unknown."""
         for label in (NORMAL, ANOMALOUS):
-            rows = recalled[[found == label for found in labels]].sum(0, dtype=np.float64)
+            rows = recalled[[sample_label == label for sample_label in labels]].sum(0, dtype=np.float64)
             self._sums[label] = self._sums[label] + rows if label in self._sums else rows
 
-    def merge(self, other: MemoryUse) -> None:
-        """Add what another gathered."""
-        for label, rows in other._sums.items():
+    def merge(self, use: MemoryUse) -> None:
+        """Add the sums of another object."""
+        for label, rows in use._sums.items():
             self._sums[label] = self._sums[label] + rows if label in self._sums else rows
 
     def compute(self) -> MemoryShares | None:
-        """The shares; None when no sample was given."""
+        """Compute the shares; None without samples."""
         if not self._sums:
             return None
         normal, anomalous = (self._sums[label] / max(self._sums[label].sum(), 1e-12) for label in (NORMAL, ANOMALOUS))

@@ -1,12 +1,11 @@
-"""How well anomaly maps point at the anomalous pixels: exact, for images that fit in memory.
+"""Pixel metrics of anomaly maps: exact, for images that fit in memory.
 
-Masks are (N, H, W) or (N, 1, H, W), nonzero = anomalous; maps likewise, higher = more anomalous; `ignore` (H, W) leaves
-pixels out of every image. For more pixels than fit, see `offnormal.metrics.accumulate.PixelScores`. Every function
-raises DataError for shapes that do not match, NaN or infinity, and pixels of one class only.
+Masks are (N, H, W) or (N, 1, H, W), nonzero = anomalous; maps likewise, higher = more anomalous; `ignore` (H, W),
+nonzero = not counted in any image. For more pixels than fit, see `offnormal.metrics.accumulate.PixelScores`. Every
+function raises DataError for different shapes, NaN or infinity, and pixels of one class only.
 
-All three curves turn only where an anomalous pixel is passed, so what is kept is one step per distinct anomalous score
-(or histogram bin) with the number of normal pixels above it: sorting the normal pixels is the only work that grows with
-all of them.
+All three curves change only at scores of anomalous pixels, so there is one step per distinct anomalous score (or
+histogram bin), with the number of normal pixels above it. Sorting the normal pixels takes most of the time.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from offnormal.metrics.inputs import BoolArray, FloatArray, check_both_classes, 
 
 
 def auroc(masks: ArrayLike, maps: ArrayLike, ignore: ArrayLike | None = None) -> float:
-    """Area under the pixel ROC curve, 0-1; large regions dominate it: see `aupro`.
+    """Area under the pixel ROC curve, 0-1; large regions dominate it (see `aupro`).
 
     >>> auroc([[[0, 0], [1, 1]]], [[[0.1, 0.4], [0.35, 0.8]]])
     0.75
@@ -32,17 +31,16 @@ def auroc(masks: ArrayLike, maps: ArrayLike, ignore: ArrayLike | None = None) ->
 def aupro(masks: ArrayLike, maps: ArrayLike, fpr_limit: float = 0.3, ignore: ArrayLike | None = None) -> float:
     """Area under the per-region overlap (PRO) curve up to `fpr_limit`, divided by it: 0-1.
 
-    Every region counts alike, small or large. At each score as threshold (score >= threshold) the curve has
-    the share of normal pixels called anomalous and, as a mean over the 8-connected regions, the share of a
-    region's pixels called anomalous; it is integrated by trapezoid, with linear interpolation at the limit.
-    Raises UsageError for a limit outside 0-1.
+    All regions have equal weight. For each score as threshold (score >= threshold), the curve has the share of
+    normal pixels above it and the mean over 8-connected regions of the share of pixels above it. It is integrated
+    by trapezoid, with linear interpolation at the limit. Raises UsageError for a limit outside 0-1.
 
     Source: Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 129 (2021) 1038-1059 (per-region
-    overlap, limit 0.3). The official code takes a selection of the thresholds; this is the curve over all of
-    them, from which the official value differs by less than 0.001 on the reference vectors.
+    overlap, limit 0.3). The official code samples the thresholds; this function uses all of them. The values
+    differ by less than 0.001 on the reference vectors.
 
     >>> maps = [[[0, 1, 9], [2, 3, 4], [2.5, 5, 6]]]
-    >>> round(aupro([[[0, 0, 1], [0, 0, 0], [1, 0, 0]]], maps, fpr_limit=1.0), 4)  # 0.5 until 4 of 7, then 1
+    >>> round(aupro([[[0, 0, 1], [0, 0, 0], [1, 0, 0]]], maps, fpr_limit=1.0), 4)  # 0.5 up to 4 of 7, then 1
     0.7143
     """
     check_fpr_limit(fpr_limit)
@@ -50,7 +48,7 @@ def aupro(masks: ArrayLike, maps: ArrayLike, fpr_limit: float = 0.3, ignore: Arr
 
 
 def best_f1(masks: ArrayLike, maps: ArrayLike, ignore: ArrayLike | None = None) -> tuple[float, float]:
-    """The highest pixel F1 of any threshold, 0-1, and the lowest such threshold (score >= threshold).
+    """Highest pixel F1 over all thresholds, 0-1, and the lowest threshold that reaches it (score >= threshold).
 
     Source: threshold choice of the PaDiM reference implementation.
 
@@ -61,7 +59,7 @@ def best_f1(masks: ArrayLike, maps: ArrayLike, ignore: ArrayLike | None = None) 
 
 
 def check_fpr_limit(fpr_limit: float) -> None:
-    """UsageError unless 0 < fpr_limit <= 1."""
+    """Raise UsageError unless 0 < fpr_limit <= 1."""
     if not 0 < fpr_limit <= 1:
         raise UsageError(
             f"fpr_limit={fpr_limit}: expected a share of the normal pixels above 0 and at most 1, such as 0.3"
@@ -70,21 +68,21 @@ def check_fpr_limit(fpr_limit: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """The anomalous pixels by falling score, one step per distinct score or bin of scores."""
+    """Anomalous pixels by falling score, one step per distinct score or bin."""
 
-    score: FloatArray  # (S,) falling: the lowest score of the step
+    score: FloatArray  # (S,) lowest score of the step, falling
     normal_above: NDArray[np.int64]  # (S,) normal pixels above the step
     normal_through: NDArray[np.int64]  # (S,) normal pixels above or within the step
     anomalous: NDArray[np.int64]  # (S,) anomalous pixels within the step
-    weight: NDArray[np.float64]  # (S,) sum of 1 / region size over the step's anomalous pixels: regions found with it
-    blurred: BoolArray  # (S,) the step is a bin whose pixels may differ in score; else they are true ties
+    weight: NDArray[np.float64]  # (S,) sum of 1 / region size over the step's anomalous pixels
+    blurred: BoolArray  # (S,) the step is a bin with different scores; else all scores are equal
     normals: int  # all normal pixels
 
     def auroc(self) -> tuple[float, float]:
-        """Area under the ROC curve, ties counting half, and the most that blurred steps can have changed it.
+        """Area under the ROC curve (ties count half) and its error bound from blurred steps.
 
-        Within a blurred step of p anomalous and n normal pixels the true order may win between 0 and p n of their
-        pairs; half of them is counted, so p n / 2 pairs are open.
+        A blurred step of p anomalous and n normal pixels counts half of its p n pairs, so its error is at most
+        p n / 2 pairs.
         """
         pairs = float(self.anomalous.sum()) * self.normals
         passed = (self.normal_above + self.normal_through) / 2
@@ -95,44 +93,46 @@ class Steps:
         )
 
     def aupro(self, fpr_limit: float) -> tuple[float, float]:
-        """AUPRO, the area up to `fpr_limit` divided by it, and the most that blurred steps can have changed it.
+        """AUPRO, the area up to `fpr_limit` divided by it, and its error bound from blurred steps.
 
-        The curve rises linearly over a step. Within a blurred step the true curve is only known to rise
-        somewhere: it lies between the corner below and the corner above.
+        The curve rises linearly over a step. Within a blurred step, the true curve rises anywhere between the lower
+        and the upper corner.
         """
-        found = np.cumsum(self.weight)
-        found /= found[-1]
-        before = np.concatenate([[0.0], found[:-1]])
+        overlap = np.cumsum(self.weight)
+        overlap /= overlap[-1]
+        before = np.concatenate([[0.0], overlap[:-1]])
         x = np.concatenate([[0.0], np.column_stack([self.normal_above, self.normal_through]).ravel(), [self.normals]])
-        y = np.concatenate([[0.0], np.column_stack([before, found]).ravel(), found[-1:]])
+        y = np.concatenate([[0.0], np.column_stack([before, overlap]).ravel(), overlap[-1:]])
         x /= self.normals
         start, stop = np.minimum(x[:-1], fpr_limit), np.minimum(x[1:], fpr_limit)
-        width, left = stop - start, y[:-1]
+        width, y_start = stop - start, y[:-1]
         share = np.divide(width, np.diff(x), out=np.zeros_like(width), where=width > 0)
-        right = left + (y[1:] - left) * share  # linear interpolation at the limit
+        y_stop = y_start + (y[1:] - y_start) * share  # linear interpolation at the limit
         blurred = np.concatenate([np.column_stack([np.zeros_like(self.blurred), self.blurred]).ravel(), [False]])
-        area = float(np.sum(width * (left + right) / 2))
-        above = float(np.sum((width * (y[1:] - (left + right) / 2))[blurred]))  # the area below is never larger
+        area = float(np.sum(width * (y_start + y_stop) / 2))
+        above = float(np.sum((width * (y[1:] - (y_start + y_stop) / 2))[blurred]))  # the area below it is not larger
         return area / fpr_limit, above / fpr_limit
 
     def best_f1(self) -> tuple[float, float, float]:
-        """Highest F1 of the steps, its lowest threshold, and how much higher one within a bin could reach.
+        """Highest F1 of the steps, its lowest threshold, and the error bound from blurred steps.
 
-        Precision, recall and F1 are computed in the order of operations of the PaDiM reference implementation, so
-        that equal F1 values fall to the same threshold.
+        Precision, recall, and F1 use the order of operations of the PaDiM reference implementation, so that equal F1
+        values give the same threshold.
         """
         total = self.anomalous.sum()
-        caught = np.cumsum(self.anomalous)
-        precision, recall = caught / (caught + self.normal_through), caught / total
+        detected = np.cumsum(self.anomalous)
+        precision, recall = detected / (detected + self.normal_through), detected / total
         f1 = 2 * precision * recall / (precision + recall)
         best = f1.size - 1 - int(np.argmax(f1[::-1]))
-        within = 2 * caught / (total + caught + self.normal_above)  # every anomalous pixel of the bin, no normal one
-        reach = float(np.max(within[self.blurred], initial=0.0))
-        return float(f1[best]), float(self.score[best]), max(0.0, reach - float(f1[best]))
+        within = (
+            2 * detected / (total + detected + self.normal_above)
+        )  # with every anomalous and no normal pixel of the bin
+        upper = float(np.max(within[self.blurred], initial=0.0))
+        return float(f1[best]), float(self.score[best]), max(0.0, upper - float(f1[best]))
 
 
 def exact_steps(normal: FloatArray, anomalous: FloatArray, weight: NDArray[np.float64]) -> Steps:
-    """Steps from normal scores (n,), sorted rising, and anomalous scores (a,) with their weights (a,)."""
+    """Compute steps from normal scores (n,), sorted rising, and anomalous scores (a,) with weights (a,)."""
     order = np.argsort(anomalous)[::-1]
     falling = anomalous[order]
     first = np.flatnonzero(np.concatenate([[True], falling[1:] != falling[:-1]])[: falling.size])
@@ -148,12 +148,11 @@ def exact_steps(normal: FloatArray, anomalous: FloatArray, weight: NDArray[np.fl
     )
 
 
-def region_sizes(masks: BoolArray, kept: BoolArray) -> tuple[NDArray[np.int32], int]:
-    """For each anomalous pixel the size of its region, and the number of regions.
+def region_sizes(masks: BoolArray, counted: BoolArray) -> tuple[NDArray[np.int32], int]:
+    """Size of the region of each anomalous pixel, and the number of regions.
 
-    `masks` is (N, H, W), `kept` (H, W); the sizes come in the order of `masks & kept` in C order. A region
-    cut by pixels that are not kept stays one region of its kept pixels, and a region without any does not
-    count.
+    masks: (N, H, W), counted: (H, W). Sizes are in the C order of `masks & counted`. A region cut by pixels that do
+    not count stays one region of its counted pixels; a region without counted pixels does not count.
 
     >>> corner = np.array([[[1, 0, 0], [0, 1, 0], [0, 0, 0], [1, 1, 1]]], dtype=bool)
     >>> region_sizes(corner, np.ones((4, 3), dtype=bool))
@@ -166,7 +165,7 @@ def region_sizes(masks: BoolArray, kept: BoolArray) -> tuple[NDArray[np.int32], 
         if not mask.any():
             continue
         numbered, _ = ndimage.label(mask, structure=np.ones((3, 3)))
-        region = numbered[mask & kept]
+        region = numbered[mask & counted]
         size = np.bincount(region)
         sizes.append(size[region].astype(np.int32))
         regions += int(np.count_nonzero(size))
@@ -174,11 +173,11 @@ def region_sizes(masks: BoolArray, kept: BoolArray) -> tuple[NDArray[np.int32], 
 
 
 def _steps(masks: ArrayLike, maps: ArrayLike, ignore: ArrayLike | None, *, with_regions: bool = False) -> Steps:
-    truth, scores, kept = pixel_arrays(masks, maps, ignore)
-    normal, anomalous = scores[~truth & kept], scores[truth & kept]
+    truth, scores, counted = pixel_arrays(masks, maps, ignore)
+    normal, anomalous = scores[~truth & counted], scores[truth & counted]
     check_both_classes(anomalous.size, normal.size, "pixels")
     normal.sort()
     weight = np.ones(anomalous.size)
     if with_regions:
-        weight = 1 / region_sizes(truth, kept)[0]
+        weight = 1 / region_sizes(truth, counted)[0]
     return exact_steps(normal, anomalous, weight)

@@ -1,10 +1,10 @@
-"""How well frame scores find the anomalous frames of videos: over all frames together, and within each video.
+"""Frame metrics of videos: over all frames together, and within each video.
 
-The headline is `frame_AUC_micro`: raw scores, every frame of every video in one row. It asks for one threshold
-that serves all videos, as an operator has it. `frame_AUC_macro` asks only for the order within each video, and
-`_per_video_norm` stretches each video's scores to 0-1 first, as many papers do: that looks at a whole video before
-its first frame is judged, and makes a quiet video as loud as any other, so it stands beside figures of papers and
-never in their place. Frames without a score (NaN) are left out and counted.
+The main metric is `frame_AUC_micro`: raw scores of all frames of all videos together. It measures one threshold for
+all videos, as an operator uses it. `frame_AUC_macro` measures only the order within each video. `_per_video_norm`
+first scales the scores of each video to 0-1, as many papers do. This needs the whole video before its first frame is
+scored, and gives quiet videos the same range as others, so it serves only for comparison with papers. Frames without
+a score (NaN) are skipped and counted.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from offnormal.metrics import image
 from offnormal.metrics.clock import Clock
 from offnormal.metrics.inputs import BoolArray, as_array, as_binary, check_both_classes, check_finite, labeled_scores
 
-LOST = "frame could not be decoded"  # why a frame has no score
+LOST = "frame could not be decoded"  # reason for a frame without a score
 METRICS = ("frame_AUC_micro", "frame_AUC_macro", "frame_EER", "frame_AP")
-SMOOTHED, PER_VIDEO_NORM = "_smoothed", "_per_video_norm"  # suffixes, in the order in which the two are done
-_REACH = 4.0  # standard deviations at which the Gaussian is cut off, as scipy.ndimage does
+SMOOTHED, PER_VIDEO_NORM = "_smoothed", "_per_video_norm"  # suffixes, in the order of the two steps
+_TRUNCATE = 4.0  # standard deviations at which the Gaussian is truncated, as in scipy.ndimage
 
 FloatSeries = NDArray[np.float64]
 Smoothing = Literal["frames", "seconds"]
@@ -32,17 +32,17 @@ Smoothing = Literal["frames", "seconds"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameScores:
-    """The scores of one video, one a frame, with what is known of its frames.
+    """Scores of one video, one per frame, with labels and times.
 
-    Lists are read as arrays. times_s, fps, restarts: what `Clock.of` makes the clock of. is_thinned: only some frames
-    were looked at on purpose, so that each score stands until the next one. lost: frames that could not be decoded.
-    Raises DataError for other lengths or shapes, an infinite score or time, or labels other than 0 and 1.
+    Lists become arrays. times_s, fps, restarts: arguments of `Clock.from_times`. is_thinned: only some frames were
+    scored on purpose, so each score holds until the next one. lost: frames that could not be decoded.
+    Raises DataError for other lengths or shapes, an infinite score or time, and labels other than 0 and 1.
     """
 
     name: str
     scores: np.ndarray  # (T,) float64, higher = more anomalous; NaN: not scored
     labels: np.ndarray | None = None  # (T,) bool, true = anomalous; None: unknown
-    times_s: np.ndarray | None = None  # (T,) float64 seconds, rising, as the clock has them; None: no clock
+    times_s: np.ndarray | None = None  # (T,) float64 seconds of the clock, rising; None: no clock
     fps: float | None = None
     restarts: Collection[int] = ()
     is_thinned: bool = False
@@ -53,63 +53,63 @@ class FrameScores:
         scores = _series(self.scores, f"{self.name}: scores")
         object.__setattr__(self, "scores", scores)
         if self.labels is not None:
-            self._same_length(self.labels, "labels")
+            self._check_length(self.labels, "labels")
             object.__setattr__(self, "labels", as_binary(self.labels, f"{self.name}: labels"))
         if self.times_s is not None:
-            self._same_length(self.times_s, "times")
+            self._check_length(self.times_s, "times")
         times = np.full(scores.size, np.nan) if self.times_s is None else self.times_s
-        clock = Clock.of(times, fps=self.fps, restarts=self.restarts, name=self.name)
+        clock = Clock.from_times(times, fps=self.fps, restarts=self.restarts, name=self.name)
         object.__setattr__(self, "clock", clock)
         object.__setattr__(self, "restarts", clock.restarts)
         object.__setattr__(self, "times_s", clock.times_s if clock.has_clock else None)
 
     @property
     def scored(self) -> BoolArray:
-        """Which frames (T,) have a score."""
+        """Frames (T,) with a score."""
         return np.asarray(~np.isnan(self.scores))
 
     @property
-    def standing(self) -> FloatSeries:
-        """The score (T,) that stands while each frame is shown: its own, or that of the last one looked at."""
-        return self.clock.held(self.scores) if self.is_thinned else self.scores
+    def held_scores(self) -> FloatSeries:
+        """Score (T,) in force during each frame: its own or, in thinned video, the last one before it."""
+        return self.clock.hold_scores(self.scores) if self.is_thinned else self.scores
 
-    def _same_length(self, values: ArrayLike, what: str) -> None:
-        shape = as_array(values, f"{self.name}: {what}").shape
+    def _check_length(self, values: ArrayLike, name: str) -> None:
+        shape = as_array(values, f"{self.name}: {name}").shape
         if shape != self.scores.shape:
             raise DataError(
-                f"{self.name}: {what} of shape {shape} for {len(self.scores)} scores; expected one for each frame, "
-                "in the same order: were the labels made for another cut of this video?"
+                f"{self.name}: {name} have shape {shape}, the scores have {len(self.scores)}; expected one value for "
+                "each frame, in the same order: check that the labels belong to this version of the video"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class VideoRow:
-    """What one video adds to the metrics."""
+    """Metrics of one video."""
 
     name: str
     frames: int
-    not_scored: int  # frames without a score, left out everywhere
-    anomalous: int | None  # labeled so, of the frames with a score; None: no labels
-    auc: float | None  # of its raw scores; None: see `reason`
-    reason: str | None  # why it has none, and so no part in frame_AUC_macro
+    not_scored: int  # frames without a score, skipped everywhere
+    anomalous: int | None  # scored frames with the label anomalous; None: no labels
+    auc: float | None  # of raw scores; None: see `reason`
+    reason: str | None  # why there is no auc, so that frame_AUC_macro skips the video
 
 
 @dataclass(frozen=True, slots=True)
 class VideoMetrics:
-    """The metrics of several videos by name, and why others are not there."""
+    """Metrics of several videos by name, and reasons for missing ones."""
 
-    metrics: dict[str, float]  # METRICS, with the suffixes; only those that the labels allow
+    metrics: dict[str, float]  # METRICS, with suffixes, as far as the labels allow
     missing: dict[str, str]  # metric -> why it could not be computed
-    eer_threshold: float | None  # raw score at frame_EER: a score at or above it is called anomalous
-    frames: int  # with a label and a score: what the metrics rest on
-    videos: list[VideoRow]  # in the order given
-    smoothing: str | None  # what was done for the metrics named `_smoothed`, in words; None: nothing
+    eer_threshold: float | None  # raw score at frame_EER; scores >= it count as anomalous
+    frames: int  # frames with a label and a score, used by the metrics
+    videos: list[VideoRow]  # in input order
+    smoothing: str | None  # description of the smoothing in `_smoothed` metrics; None: no smoothing
 
 
 def min_max(series: ArrayLike) -> FloatSeries:
-    """One video's scores (T,) stretched to 0-1: the lowest becomes 0, the highest 1; a constant series zeros.
+    """Scale the scores (T,) of one video to 0-1: lowest 0, highest 1; a constant series becomes zeros.
 
-    NaN (not scored) stays NaN and is not looked at. Raises DataError for infinite scores, or none at all.
+    NaN (not scored) stays NaN. Raises DataError for infinite scores and for an empty series.
 
     >>> min_max([2, 4, 3]).tolist(), min_max([5, 5]).tolist()
     ([0.0, 1.0, 0.5], [0.0, 0.0])
@@ -119,7 +119,7 @@ def min_max(series: ArrayLike) -> FloatSeries:
     if not scored.any():
         return values
     low, high = float(values[scored].min()), float(values[scored].max())
-    if not np.isfinite(high - low):  # the two ends are further apart than a number can say
+    if not np.isfinite(high - low):  # the difference overflows
         return min_max(values / 4)
     return (values - low) / (high - low) if high > low else np.where(scored, 0.0, np.nan)
 
@@ -134,11 +134,11 @@ def frame_auc(labels: ArrayLike, scores: ArrayLike) -> float:
 
 
 def frame_eer(labels: ArrayLike, scores: ArrayLike) -> tuple[float, float]:
-    """Equal error rate, 0-1, and its threshold: as many of the normal frames are called anomalous as are missed.
+    """Equal error rate, 0-1, and its threshold: false-positive rate = false-negative rate.
 
-    The rate is read where a straight line between the two nearest points of the ROC curve crosses FPR = FNR; the
-    threshold (score >= threshold) is the score of that point, of the two, whose rates differ less, since between
-    them there is none. Raises DataError as in `metrics.image`.
+    The rate is where the line between the two nearest points of the ROC curve crosses FPR = FNR. The threshold (score
+    >= threshold) is the score of the nearer of these points, because there is none between them. Raises DataError as
+    in `metrics.image`.
 
     >>> frame_eer([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     (0.5, 0.4)
@@ -149,130 +149,129 @@ def frame_eer(labels: ArrayLike, scores: ArrayLike) -> tuple[float, float]:
     check_both_classes(positives, negatives, "labels")
     order = np.argsort(-values, kind="stable")
     falling = values[order]
-    last = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))  # of each run of ties
-    found = np.cumsum(flags[order], dtype=np.int64)[last]
-    false = last + 1 - found
-    missed = positives - found
-    excess = false * positives - missed * negatives  # (FPR - FNR) in whole numbers; rises with each point
+    last = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))  # of each group of equal scores
+    detected = np.cumsum(flags[order], dtype=np.int64)[last]
+    false = last + 1 - detected
+    missed = positives - detected
+    excess = false * positives - missed * negatives  # FPR - FNR as an integer; rises with each point
     after = int(np.argmax(excess >= 0))
     above = (0, -positives * negatives) if after == 0 else (int(false[after - 1]), int(excess[after - 1]))
-    way = -above[1] / (int(excess[after]) - above[1])
-    rate = (above[0] + way * (int(false[after]) - above[0])) / negatives
+    fraction = -above[1] / (int(excess[after]) - above[1])
+    rate = (above[0] + fraction * (int(false[after]) - above[0])) / negatives
     nearest = after - 1 if after > 0 and -above[1] < excess[after] else after
     return float(rate), float(falling[last[nearest]])
 
 
 def smooth_series(series: ArrayLike, sigma: float, times_s: ArrayLike | None = None) -> FloatSeries:
-    """One video's scores (T,) averaged over time with Gaussian weights; it looks at frames to come.
+    """Smooth the scores (T,) of one video over time with Gaussian weights, future frames included.
 
-    So it tells how scores would fare with a delay of some `sigma`, and cannot be done live without one.
-    sigma: in frames, or in seconds where `times_s` (T,) is given, which then may be spaced at will. Ends are
-    reflected (c b a | a b c), weights end at 4 sigma, and sigma counts as the video's length where it is longer.
-    Frames not scored (NaN) stay so and weigh nothing. Raises UsageError for a negative sigma, DataError for an
-    infinite score or times that do not rise.
+    Live scoring would need a delay of a few `sigma` for it. sigma: in frames, or in seconds with `times_s` (T,), which
+    may be irregular; at most the duration of the video. Ends are reflected (c b a | a b c), and weights end at 4
+    sigma. Frames without a score (NaN) stay NaN and have no weight. Raises UsageError for a negative sigma, DataError
+    for an infinite score and for times that do not rise.
     """
     values = _series(series, "series")
     if not 0 <= sigma < np.inf:
-        raise UsageError(f"smoothing with a sigma of {sigma:g}: expected 0 (none) or more, in frames or seconds")
+        raise UsageError(f"smoothing sigma {sigma:g}: expected 0 (none) or more, in frames or seconds")
     clock = np.arange(values.size, dtype=np.float64) if times_s is None else _clock(times_s, "times")
     if clock.shape != values.shape:
-        raise DataError(f"times of shape {clock.shape} for a series of {values.size}: expected one for each frame")
+        raise DataError(f"times have shape {clock.shape}, the series has {values.size} scores; expected one time each")
     if sigma == 0 or values.size < 2:
         return values
     gaps = np.diff(clock)
     sigma = min(sigma, float(gaps.sum() + gaps[-1]))
-    # there and back again: on this ring the end of the video meets itself, as reflection wants it
+    # forward and back: on this ring, both ends of the video are reflected
     ring = np.concatenate([[0.0], np.cumsum(np.concatenate([gaps, gaps[-1:], gaps[::-1]]))])
     lap = ring[-1] + gaps[0]
     scored = np.where(np.isnan(values), 0.0, 1.0)
     weighted = np.where(scored > 0, values, 0.0)
     weighted, scored = (np.concatenate([part, part[::-1]]) for part in (weighted, scored))
-    places = np.arange(values.size)
-    total, weight = weighted[places], scored[places]
+    frames = np.arange(values.size)
+    total, weight = weighted[frames], scored[frames]
     for step in (1, -1):
         offset, distance = 0, np.zeros(1)
         while True:
             offset += step
-            laps, other = np.divmod(places + offset, ring.size)
-            distance = np.abs(laps * lap + ring[other] - ring[places])
-            if distance.min() > _REACH * sigma:
+            laps, index = np.divmod(frames + offset, ring.size)
+            distance = np.abs(laps * lap + ring[index] - ring[frames])
+            if distance.min() > _TRUNCATE * sigma:
                 break
-            share = np.exp(-0.5 * (distance / sigma) ** 2) * (distance <= _REACH * sigma)
-            total = total + share * weighted[other]
-            weight = weight + share * scored[other]
+            share = np.exp(-0.5 * (distance / sigma) ** 2) * (distance <= _TRUNCATE * sigma)
+            total = total + share * weighted[index]
+            weight = weight + share * scored[index]
     return np.where(np.isnan(values), np.nan, total / np.where(weight > 0, weight, 1.0))
 
 
 def video_metrics(
     videos: Sequence[FrameScores], *, smooth_sigma: float | None = None, smooth_unit: Smoothing = "seconds"
 ) -> VideoMetrics:
-    """Every frame metric that the labels allow, raw and after per-video min-max.
+    """Compute the frame metrics that the labels allow, raw and after per-video min-max.
 
-    smooth_sigma: adds the metrics once more after `smooth_series`, named `_smoothed`; the raw ones stay as they are.
-    What cannot be computed (one class only, no labels, no scores) is named in `missing` with the reason. Raises
-    DataError where two videos have one name, UsageError for a smoothing in seconds of a video without a clock.
+    smooth_sigma: also compute the metrics after `smooth_series`, named `_smoothed`. `missing` has the reason for each
+    metric that cannot be computed (one class only, no labels, no scores). Raises DataError for duplicate video names,
+    UsageError for smoothing in seconds without a clock.
     """
     names = [video.name for video in videos]
     if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise DataError(f"videos: {', '.join(twice)} is there more than once; expected a name of its own for each")
+        duplicates = sorted({name for name in names if names.count(name) > 1})
+        raise DataError(f"duplicate video names: {', '.join(duplicates)}; expected a unique name for each video")
     labeled = [(video, video.labels) for video in videos if video.labels is not None and video.scored.any()]
     flags = [labels[video.scored] for video, labels in labeled]
     raw = [video.scores[video.scored] for video, _ in labeled]
     series = {"": raw, PER_VIDEO_NORM: [min_max(scores) for scores in raw]}
     if smooth_sigma is not None:
-        smoothed = [_smoothed(video, smooth_sigma, smooth_unit)[video.scored] for video, _ in labeled]
+        smoothed = [_smooth(video, smooth_sigma, smooth_unit)[video.scored] for video, _ in labeled]
         series[SMOOTHED] = smoothed
         series[SMOOTHED + PER_VIDEO_NORM] = [min_max(scores) for scores in smoothed]
     rows = [_row(video) for video in videos]
     metrics: dict[str, float] = {}
     missing: dict[str, str] = {}
     for suffix, scores in series.items():
-        found, why = _measured(flags, scores)
-        metrics |= {name + suffix: value for name, value in found.items()}
-        missing |= {name + suffix: reason for name, reason in why.items()}
+        values, reasons = _measure(flags, scores)
+        metrics |= {name + suffix: value for name, value in values.items()}
+        missing |= {name + suffix: reason for name, reason in reasons.items()}
     return VideoMetrics(
         metrics=metrics,
         missing=missing,
-        eer_threshold=frame_eer(*_joined(flags, raw))[1] if "frame_EER" in metrics else None,
+        eer_threshold=frame_eer(*_concatenate(flags, raw))[1] if "frame_EER" in metrics else None,
         frames=sum(part.size for part in flags),
         videos=rows,
         smoothing=None
         if smooth_sigma is None
-        else f"Gaussian over time, sigma {smooth_sigma:g} {smooth_unit}, within each video, frames to come included",
+        else f"Gaussian over time, sigma {smooth_sigma:g} {smooth_unit}, within each video, including future frames",
     )
 
 
-def _measured(flags: list[BoolArray], scores: list[FloatSeries]) -> tuple[dict[str, float], dict[str, str]]:
-    """METRICS of labels and scores, one array a video; and those that there are not, with the reason."""
+def _measure(flags: list[BoolArray], scores: list[FloatSeries]) -> tuple[dict[str, float], dict[str, str]]:
+    """METRICS of labels and scores, one array per video, and reasons for missing ones."""
     metrics: dict[str, float] = {}
     missing: dict[str, str] = {}
-    labels, values = _joined(flags, scores)
-    lacking = _lacking(labels)
-    if lacking is None:
+    labels, values = _concatenate(flags, scores)
+    reason = _why_no_comparison(labels)
+    if reason is None:
         metrics["frame_AUC_micro"] = frame_auc(labels, values)
         metrics["frame_EER"] = frame_eer(labels, values)[0]
         metrics["frame_AP"] = image.average_precision(labels, values)
     else:
-        missing = dict.fromkeys(("frame_AUC_micro", "frame_EER", "frame_AP"), lacking)
-    each = [frame_auc(own, of) for own, of in zip(flags, scores, strict=True) if _lacking(own) is None]
-    if each:
-        metrics["frame_AUC_macro"] = float(np.mean(each))
+        missing = dict.fromkeys(("frame_AUC_micro", "frame_EER", "frame_AP"), reason)
+    by_video = [frame_auc(*video) for video in zip(flags, scores, strict=True) if _why_no_comparison(video[0]) is None]
+    if by_video:
+        metrics["frame_AUC_macro"] = float(np.mean(by_video))
     else:
-        missing["frame_AUC_macro"] = lacking or "no video has both normal and anomalous frames"
+        missing["frame_AUC_macro"] = reason or "no video has both normal and anomalous frames"
     return {name: metrics[name] for name in METRICS if name in metrics}, missing
 
 
-def _joined(flags: list[BoolArray], scores: list[FloatSeries]) -> tuple[BoolArray, FloatSeries]:
+def _concatenate(flags: list[BoolArray], scores: list[FloatSeries]) -> tuple[BoolArray, FloatSeries]:
     return np.concatenate([np.zeros(0, np.bool_), *flags]), np.concatenate([np.zeros(0), *scores])
 
 
-def _lacking(flags: BoolArray) -> str | None:
-    """Why these labels (n,) allow no comparison of normal with anomalous frames; None where they do."""
+def _why_no_comparison(flags: BoolArray) -> str | None:
+    """Why labels (n,) allow no comparison of normal with anomalous frames; None: they do."""
     if not flags.size:
         return "no frame has both a label and a score"
     if flags.all() or not flags.any():
-        return f"all {flags.size} scored frames are {'anomalous' if flags[0] else 'normal'}: both kinds are needed"
+        return f"all scored frames are {'anomalous' if flags[0] else 'normal'} ({flags.size}); both classes are needed"
     return None
 
 
@@ -282,7 +281,7 @@ def _row(video: FrameScores) -> VideoRow:
     if not scored.any():
         reason: str | None = "no frame was scored"
     else:
-        reason = "no labels" if flags is None else _lacking(flags)
+        reason = "no labels" if flags is None else _why_no_comparison(flags)
     return VideoRow(
         name=video.name,
         frames=scored.size,
@@ -293,30 +292,30 @@ def _row(video: FrameScores) -> VideoRow:
     )
 
 
-def _smoothed(video: FrameScores, sigma: float, unit: Smoothing) -> FloatSeries:
+def _smooth(video: FrameScores, sigma: float, unit: Smoothing) -> FloatSeries:
     if unit == "seconds" and video.times_s is None:
-        raise UsageError(f"{video.name}: has no clock to smooth over {sigma:g} seconds by; give sigma in frames")
+        raise UsageError(f"{video.name}: no clock; smoothing over {sigma:g} seconds needs one: set sigma in frames")
     return smooth_series(video.scores, sigma, video.times_s if unit == "seconds" else None)
 
 
 def _series(values: ArrayLike, name: str) -> FloatSeries:
-    """Numbers (T,), NaN allowed -> float64 of their own; DataError for other shapes, infinity or none."""
+    """Copy numbers (T,) as float64, NaN allowed; DataError for other shapes, infinite values, and no values."""
     array = as_array(values, name).astype(np.float64)
     if array.ndim != 1:
-        raise DataError(f"{name}: got shape {array.shape}, expected (T,), one number for each frame of one video")
+        raise DataError(f"{name}: shape {array.shape}; expected (T,), one number for each frame of one video")
     check_finite(np.where(np.isnan(array), 0.0, array), name)
     return array
 
 
 def _clock(values: ArrayLike, name: str) -> FloatSeries:
-    """Seconds (T,) -> float64; DataError unless they rise (two frames may share one) from first to last."""
+    """Check seconds (T,): DataError unless they rise (two frames may share a time)."""
     times = _series(values, name)
     check_finite(times, name)
     back = np.flatnonzero(np.diff(times) < 0)
     if back.size or (times.size > 1 and times[0] == times[-1]):
         at = int(back[0]) + 1 if back.size else times.size - 1
         raise DataError(
-            f"{name}: {times[at]:g} s at frame {at} does not come after what is before it; expected seconds that "
-            "rise from the first frame to the last: sort the frames, or leave the times out"
+            f"{name}: {times[at]:g} s at frame {at} is not after the frames before it; expected rising seconds: "
+            "sort the frames, or omit the times"
         )
     return times

@@ -6,7 +6,7 @@ import numpy as np
 
 from offnormal.drawing.axis import axis_for, strip
 from offnormal.drawing.wording import NONE, clock_text, counted, metric
-from offnormal.evaluation.compare import Comparison, Contender
+from offnormal.evaluation.compare import ComparedRun, Comparison
 from offnormal.evaluation.units import TRAITS
 from offnormal.metrics.video import FrameScores
 from offnormal.report import compare_table
@@ -227,17 +227,17 @@ def _options(comparison: Comparison) -> Block | None:
     return Block(name="options", title="Options that differ", elements=[table])
 
 
-def _detector(comparison: Comparison, row: Contender) -> str:
+def _detector(comparison: Comparison, row: ComparedRun) -> str:
     return compare_table.detector(row, comparison.options)
 
 
-def _short(comparison: Comparison, row: Contender) -> str:
+def _short(comparison: Comparison, row: ComparedRun) -> str:
     """The detector, or the run's name where it is not known."""
     detector = _detector(comparison, row)
     return row.name if detector == NONE else detector
 
 
-def _series(comparison: Comparison, row: Contender) -> list[FrameScores]:
+def _series(comparison: Comparison, row: ComparedRun) -> list[FrameScores]:
     """The videos of a run; none unless frames were scored."""
     traits = TRAITS[comparison.unit]
     if traits.item == traits.noun:

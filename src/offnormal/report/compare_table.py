@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from offnormal.drawing.wording import NONE, counted, hundred, metric, percent, score
 from offnormal.evaluation.alarms import AlarmReport
-from offnormal.evaluation.compare import Comparison, Contender
+from offnormal.evaluation.compare import ComparedRun, Comparison
 from offnormal.evaluation.units import LOWER_IS_BETTER, PIXEL_METRICS, TRAITS
 from offnormal.metrics.video import PER_VIDEO_NORM
 from offnormal.report.block import Cell
@@ -107,7 +107,7 @@ def reading(comparison: Comparison) -> list[str]:
     return lines
 
 
-def counts(comparison: Comparison, row: Contender) -> str:
+def counts(comparison: Comparison, row: ComparedRun) -> str:
     """What a run scored, and what of it is not compared."""
     text = f"{counted(row.scored, *TRAITS[comparison.unit].noun)} scored, {row.excluded:,} excluded"
     return f"{text}, {row.not_scored:,} not scored" if row.not_scored else text
@@ -143,7 +143,7 @@ def markdown(comparison: Comparison) -> str:
     return "\n".join([*lines, "", *(f"{line}  " for line in reading(comparison))]) + "\n"
 
 
-def detector(row: Contender, differing: Mapping[str, Mapping[str, str]] | None = None) -> str:
+def detector(row: ComparedRun, differing: Mapping[str, Mapping[str, str]] | None = None) -> str:
     """Name of the detector, or a dash; and what of its networks tells it from the other runs.
 
     differing: the comparison's options that differ.
@@ -173,7 +173,7 @@ def _metric(comparison: Comparison, name: str) -> Column:
     return Column(title, cells, "lower is better" if name in LOWER_IS_BETTER else "", name.removeprefix(title))
 
 
-def _decisions(rows: Sequence[Contender]) -> list[Column]:
+def _decisions(rows: Sequence[ComparedRun]) -> list[Column]:
     """What each run's threshold does: alarms of videos, else accuracies by split, else missed and false alarms."""
     if all(row.alarms is None and row.confusion is None for row in rows):
         return []
@@ -187,8 +187,8 @@ def _decisions(rows: Sequence[Contender]) -> list[Column]:
     if any(row.splits for row in rows):
         return columns + _accuracies(rows)
     decided = [row.confusion for row in rows]
-    false = [None if one is None else one.false_alarms_per_100_good.per_100 for one in decided]
-    missed = [None if one is None else one.escapes_per_100_bad.per_100 for one in decided]
+    false = [None if one is None else one.false_alarms_per_100_normal.per_100 for one in decided]
+    missed = [None if one is None else one.missed_per_100_anomalous.per_100 for one in decided]
     titles = (("false alarms per 100 normal", false), ("missed per 100 anomalous", missed))
     return columns + [_texts(title, [hundred(value) for value in values]) for title, values in titles]
 
@@ -211,7 +211,7 @@ def _alarms(reports: Sequence[AlarmReport | None]) -> list[Column]:
     return columns
 
 
-def _accuracies(rows: Sequence[Contender]) -> list[Column]:
+def _accuracies(rows: Sequence[ComparedRun]) -> list[Column]:
     """Percent of each split that is judged correctly, with the numbers below."""
     columns = []
     for split, title in _SPLITS.items():
@@ -220,14 +220,14 @@ def _accuracies(rows: Sequence[Contender]) -> list[Column]:
             cells = [
                 _cell(NONE)
                 if share is None
-                else _cell(f"{hundred(share.per_100)} %", f"{share.count:,} of {share.of:,}")
+                else _cell(f"{hundred(share.per_100)} %", f"{share.count:,} of {share.total:,}")
                 for share in shares
             ]
             columns.append(Column(title, cells))
     return columns
 
 
-def _cost(rows: Sequence[Contender], one: str) -> list[Column]:
+def _cost(rows: Sequence[ComparedRun], one: str) -> list[Column]:
     times = [None if row.seconds_per_unit is None else 1e3 * row.seconds_per_unit for row in rows]
     sizes = [None if row.bundle_bytes is None else row.bundle_bytes / 1e6 for row in rows]
     return [

@@ -74,8 +74,10 @@ def _decisions(evaluation: Evaluation) -> list[str | Cell]:
         ]
     if evaluation.confusion is None:
         return [NONE, NONE]
-    shares = evaluation.confusion.escapes_per_100_bad, evaluation.confusion.false_alarms_per_100_good
+    shares = evaluation.confusion.missed_per_100_anomalous, evaluation.confusion.false_alarms_per_100_normal
     return [
-        Cell(text=f"{share.count:,} of {share.of:,}", below=f"{hundred(share.per_100)} per 100") if share.of else NONE
+        Cell(text=f"{share.count:,} of {share.total:,}", below=f"{hundred(share.per_100)} per 100")
+        if share.total
+        else NONE
         for share in shares
     ]

@@ -40,7 +40,7 @@ def frame_times(path: Path) -> np.ndarray:
         raise DataError(f"{path}: cannot be read as a video ({error}); replace or remove it") from None
     if not packets:
         raise DataError(f"{path}: contains no frame; copy it again or remove it")
-    clock = Clock.of(_sort_for_display(packets) * base, fps=rate, name=str(path))
+    clock = Clock.from_times(_sort_for_display(packets) * base, fps=rate, name=str(path))
     return np.asarray(clock.times_s - clock.times_s[0])
 
 

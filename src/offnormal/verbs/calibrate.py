@@ -72,7 +72,7 @@ def calibrate_bundle(
             kind="held_out",
             bundle=bundle.hash,
             groups=_groups(table, rows),
-            things=TRAITS[unit].noun[1],
+            units=TRAITS[unit].noun[1],
             times_s=np.concatenate([video.clock.times_s for video in series])[rows] if has_clock else None,
         )
     if mask != bundle.detector.input.mask:

@@ -15,7 +15,7 @@ from offnormal.data.frame_masks import frame_labels, open_masks
 from offnormal.errors import DataError
 from offnormal.evaluation.evaluate import Evaluation, Partial, evaluate_scores, mean_metrics, metrics_json
 from offnormal.evaluation.scores_csv import write_table
-from offnormal.evaluation.table import ASSUMED_FPS, DecisionRule, label_of, tabulate
+from offnormal.evaluation.table import ASSUMED_FPS, DecisionRule, item_label, tabulate
 from offnormal.evaluation.units import TRAITS
 from offnormal.events.machine import EventRules
 from offnormal.files import write_text
@@ -63,7 +63,7 @@ def score_dataset(
         task=f"evaluate on {dataset.name}",
         masks=partial.pixels is not None,
     )
-    decide, extremes = DecisionRule.of(bundle.calibration), ExtremeImages(bundle.calibration)
+    decide, extremes = DecisionRule.from_calibration(bundle.calibration), ExtremeImages(bundle.calibration)
     scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
     start = time.perf_counter()
     scored = []
@@ -197,7 +197,7 @@ def _items(dataset: Dataset, unit: Unit) -> list[tuple[Item, str]]:
     if unit is not Unit.CLIP:
         return [(_with_labels(item), "") for item in dataset.test]
     others = [("train", dataset.train), ("calibration", dataset.calibration)] if dataset.split is not None else []
-    tested = [(item, "anomalous" if label_of(item) == ANOMALOUS else "test") for item in dataset.test]
+    tested = [(item, "anomalous" if item_label(item) == ANOMALOUS else "test") for item in dataset.test]
     return [*((item, split) for split, items in others for item in items), *tested]
 
 

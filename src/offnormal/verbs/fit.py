@@ -273,7 +273,7 @@ def _calibrate(bundle: Bundle, fitted: Fitted, rate: Rate | None, dataset: Datas
             kind=fitted.normal_scores.kind,
             bundle=bundle.hash,
             groups=[sample.group for sample in samples],
-            things=noun,
+            units=noun,
             times_s=np.array(times_s, np.float64) if noun == "frames" and None not in times_s else None,
         )
     except CalibrationError as error:

@@ -79,7 +79,7 @@ class Predictor:
         self.config = config
         self.skipped: list[Skipped] = []
         self.input = bundle.input_with_mask(config.privacy_mask)
-        self.decide = DecisionRule.of(bundle.calibration, config.threshold)
+        self.decide = DecisionRule.from_calibration(bundle.calibration, config.threshold)
         self.scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
         self._progress, self._done = progress, 0
 

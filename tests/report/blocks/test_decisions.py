@@ -18,8 +18,8 @@ def test_matrix_and_classification_report():
     (side,) = decisions(evaluation).elements
     (matrix,), (table,) = side.left, side.right
     confusion, report = evaluation.confusion, evaluation.classification
-    assert (matrix.passed, matrix.false_alarms) == (confusion.true_normal, confusion.false_alarm)
-    assert (matrix.missed, matrix.detected) == (confusion.escape, confusion.caught)
+    assert (matrix.passed, matrix.false_alarms) == (confusion.passed, confusion.false_alarm)
+    assert (matrix.missed, matrix.detected) == (confusion.missed, confusion.detected)
     rows = {row[0]: row[1:] for row in table.rows}
     for name, key in (("anomalous", "anomalous"), ("macro average", "macro avg"), ("weighted average", "weighted avg")):
         assert rows[name][:3] == [f"{report[key][column]:.3f}" for column in ("precision", "recall", "f1-score")]
@@ -37,7 +37,7 @@ def test_the_operating_points_mark_the_calibrated_one():
     table = table_of(thresholds(evaluation))
     row, confusion = table.rows[table.chosen], evaluation.confusion
     assert (row[0].badge, row[0].text) == ("calibrated", "7.365")
-    assert (row[1], row[3]) == (str(confusion.false_alarm), str(confusion.escape))
+    assert (row[1], row[3]) == (str(confusion.false_alarm), str(confusion.missed))
     values = [float(row[0].text) for row in table.rows]
     assert values == sorted(values) and len(values) == len(evaluation.operating) + 1
     assert [bool(row[0].badge) for row in table.rows].count(True) == 1

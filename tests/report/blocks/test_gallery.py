@@ -27,7 +27,7 @@ def test_images_have_a_section_for_each_role_with_how_many_there_are():
     shown = [shown_unit(evaluation, "detected", above[0]), shown_unit(evaluation, "miss", below[0])]
     (missed, note, shots), (detected, _, _) = sections(gallery(evaluation, shown))
     assert (missed, detected) == ("Worst misses", "Clearest detections")
-    assert note == f"anomalous images that were called normal, the lowest score first; 1 of {confusion.escape} shown"
+    assert note == f"anomalous images that were called normal, the lowest score first; 1 of {confusion.missed} shown"
     assert [picture.caption for picture in shots[0].pictures] == ["image", "heat map", "marked region"]
     score = evaluation.table.score[below[0]]
     kind, value, p_value = shots[0].about

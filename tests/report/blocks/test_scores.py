@@ -51,7 +51,7 @@ def test_groups_by_label_with_the_calibration_first():
     rows = {row[0]: row for row in table.rows}
     assert list(rows) == ["normals of the calibration", "normal", "anomalous"]
     assert rows["normals of the calibration"][1] == "199" and rows["normal"][1] == "40"
-    assert rows["anomalous"][2].text == str(evaluation.confusion.caught)
+    assert rows["anomalous"][2].text == str(evaluation.confusion.detected)
     assert rows["anomalous"][3] == f"{np.median(evaluation.table.score[40:]):#.4g}"
 
 

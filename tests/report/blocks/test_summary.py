@@ -40,7 +40,7 @@ def test_the_lead_of_images_counts_detections_and_false_alarms():
     evaluation = image_evaluation()
     confusion = evaluation.confusion
     assert lead(evaluation) == (
-        f"At the threshold 7.365: {confusion.caught} of 21 anomalous images detected, "
+        f"At the threshold 7.365: {confusion.detected} of 21 anomalous images detected, "
         f"{confusion.false_alarm} false alarms on 40 normal images."
     )
     one = image_evaluation(items=images(normal=1, anomalies={"cut": 1}, power=20.0))
@@ -72,7 +72,7 @@ def test_without_labels_or_threshold_nothing_is_judged():
 def test_the_figures_of_images_have_intervals():
     evaluation = image_evaluation()
     missed = figures(evaluation)["Missed"]
-    assert (missed.value, missed.unit) == (str(evaluation.confusion.escape), "of 21 anomalous images")
+    assert (missed.value, missed.unit) == (str(evaluation.confusion.missed), "of 21 anomalous images")
     assert missed.note == "57.1 per 100, 95 % interval 34.0 to 78.2"
     assert missed.interval == pytest.approx((34.0, 57.1, 78.2), abs=0.05)
     normal_only = figures(image_evaluation(items=images(anomalies={})))

@@ -35,7 +35,7 @@ def decisions(evaluation: Evaluation) -> Block | None:
     if 0 in supports:
         several = TRAITS[evaluation.unit].noun[1]
         right.append(Text(text=f"A class without {several} counts as 0 in the macro average.", tone="quiet"))
-    matrix = Matrix(confusion.true_normal, confusion.false_alarm, confusion.escape, confusion.caught)
+    matrix = Matrix(confusion.passed, confusion.false_alarm, confusion.missed, confusion.detected)
     title = f"Decisions at the threshold {score(evaluation.threshold)}"
     return Block(name="decisions", title=title, elements=[Side([matrix], right)], style="card whole")
 
@@ -128,9 +128,9 @@ def _operating(evaluation: Evaluation) -> list[Element]:
         [
             Cell(text=score(point.threshold), badge=badge if number == chosen else ""),
             f"{point.false_alarms:,}",
-            hundred(point.false_alarms_per_100_good),
-            f"{point.escapes:,}",
-            hundred(point.escapes_per_100_bad),
+            hundred(point.false_alarms_per_100_normal),
+            f"{point.missed:,}",
+            hundred(point.missed_per_100_anomalous),
             *map(share, (point.precision, point.recall, point.f1)),
         ]
         for number, point in enumerate(points)

@@ -86,7 +86,9 @@ def _section(evaluation: Evaluation, role: Role, units: Sequence[ShownUnit], low
         )
     elif evaluation.confusion is not None:
         confusion = evaluation.confusion
-        total = {"miss": confusion.escape, "false_alarm": confusion.false_alarm, "detected": confusion.caught}.get(role)
+        total = {"miss": confusion.missed, "false_alarm": confusion.false_alarm, "detected": confusion.detected}.get(
+            role
+        )
         label, above = evaluation.table.label, evaluation.table.score > (evaluation.threshold or 0.0)
         wrong = [unit for unit in units if (label[unit.row] == ANOMALOUS) != above[unit.row]]
         if role in _CORRECT and not wrong:

@@ -72,11 +72,11 @@ def seen_rate(evaluation: Evaluation) -> tuple[str, Track, str] | None:
         return _per_hour(alarms)
     if alarms is not None:
         return _of_frames(evaluation, calibration)
-    normal = None if evaluation.confusion is None else evaluation.confusion.false_alarms_per_100_good
+    normal = None if evaluation.confusion is None else evaluation.confusion.false_alarms_per_100_normal
     if normal is None or normal.per_100 is None:
         return None
     one, several = TRAITS[evaluation.unit].noun
-    number = counted(normal.of, f"normal {one}", f"normal {several}")
+    number = counted(normal.total, f"normal {one}", f"normal {several}")
     alarms_text = counted(normal.count, "false alarm", "false alarms")
     share = f"{hundred(normal.per_100)} per 100 (95 % interval {interval(normal)})"
     text = f"{alarms_text} on {number}: {share}."

@@ -187,12 +187,12 @@ def _row(row: ClassRow, scores: np.ndarray, axis: ScoreAxis, threshold: float | 
 
 
 def _correct(correct: Share | None, color: str) -> str | Cell:
-    if correct is None or not correct.of:
+    if correct is None or not correct.total:
         return NONE
     word = "detected" if color == "anomalous" else "passed"
     return Cell(
         text=f"{word} {correct.count:,}",
         note=f"{hundred(correct.per_100)} %",
-        bar=correct.count / correct.of,
+        bar=correct.count / correct.total,
         color=color,
     )

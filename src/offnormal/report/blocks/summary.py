@@ -46,12 +46,14 @@ def lead(evaluation: Evaluation) -> str:
         above = int((table.score[table.tested] > evaluation.threshold).sum())
         return f"{at}: {above:,} of {number} without labels score above it."
     confusion = evaluation.confusion
-    normal, anomalous = confusion.false_alarms_per_100_good, confusion.escapes_per_100_bad
+    normal, anomalous = confusion.false_alarms_per_100_normal, confusion.missed_per_100_anomalous
     one, several = traits.noun
-    detected = f"{confusion.caught:,} of {counted(anomalous.of, f'anomalous {one}', f'anomalous {several}')} detected"
-    tested = counted(normal.of, f"normal {one}", f"normal {several}")
+    detected = (
+        f"{confusion.detected:,} of {counted(anomalous.total, f'anomalous {one}', f'anomalous {several}')} detected"
+    )
+    tested = counted(normal.total, f"normal {one}", f"normal {several}")
     alarms = f"{counted(normal.count, 'false alarm', 'false alarms')} on {tested}"
-    return f"{at}: {', '.join([detected] * bool(anomalous.of) + [alarms] * bool(normal.of))}."
+    return f"{at}: {', '.join([detected] * bool(anomalous.total) + [alarms] * bool(normal.total))}."
 
 
 def warnings(evaluation: Evaluation) -> list[str]:
@@ -62,10 +64,10 @@ def warnings(evaluation: Evaluation) -> list[str]:
     several = TRAITS[evaluation.unit].noun[1]
     if evaluation.calibration is not None:
         texts += _few_normals(evaluation.calibration, several)
-    normal = None if evaluation.confusion is None else evaluation.confusion.false_alarms_per_100_good
-    if normal is not None and normal.of and normal.count / normal.of > _MOSTLY:
+    normal = None if evaluation.confusion is None else evaluation.confusion.false_alarms_per_100_normal
+    if normal is not None and normal.total and normal.count / normal.total > _MOSTLY:
         texts.append(
-            f"Only {percent(1 - normal.count / normal.of)} of the normal {several} of the test are below the "
+            f"Only {percent(1 - normal.count / normal.total)} of the normal {several} of the test are below the "
             f"threshold: they differ from those of the calibration. Calibrate on normal {several} like these."
         )
     return texts
@@ -110,8 +112,8 @@ def _figures(evaluation: Evaluation) -> list[Figure]:
     if (confusion := evaluation.confusion) is None:
         return []
     return [
-        _share_figure("Missed", confusion.escapes_per_100_bad, noun, "anomalous"),
-        _share_figure("False alarms", confusion.false_alarms_per_100_good, noun, "normal"),
+        _share_figure("Missed", confusion.missed_per_100_anomalous, noun, "anomalous"),
+        _share_figure("False alarms", confusion.false_alarms_per_100_normal, noun, "normal"),
     ]
 
 
@@ -121,14 +123,14 @@ def _share_figure(title: str, share: Share, noun: tuple[str, str], label: str) -
         return Figure(title, NONE, "", f"no {several} in the test", label)
     note = f"{hundred(share.per_100)} per 100, 95 % interval {interval(share)}"
     track = (share.low, share.per_100, share.high)
-    return Figure(title, f"{share.count:,}", f"of {counted(share.of, one, several)}", note, label, track)
+    return Figure(title, f"{share.count:,}", f"of {counted(share.total, one, several)}", note, label, track)
 
 
 def _split_figure(row: SplitRow, noun: tuple[str, str]) -> Figure:
     assert row.correct is not None
     is_anomalous = row.split == "anomalous"
     title = "Anomalous detected" if is_anomalous else f"Normal passed, {SPLIT_TITLES[row.split]}"
-    note = f"{row.correct.count:,} of {counted(row.correct.of, *noun)}; 95 % interval {interval(row.correct)}"
+    note = f"{row.correct.count:,} of {counted(row.correct.total, *noun)}; 95 % interval {interval(row.correct)}"
     return Figure(title, hundred(row.correct.per_100), "per 100", note, "anomalous" if is_anomalous else "normal")
 
 
