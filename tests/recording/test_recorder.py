@@ -19,7 +19,7 @@ from offnormal.recording.retention import Retention
 from offnormal.sinks.dispatcher import Dispatcher
 from offnormal.types import InputSpec, Resize
 from tests.recording.test_retention import left, write
-from tests.sinks.test_dispatcher import FAST, Kept, until
+from tests.sinks.test_dispatcher import FAST, RecordingSink, until
 from tests.video_files import number_in, numbered
 
 T0 = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
@@ -32,7 +32,7 @@ class Scene:
     """One camera with everything behind it."""
 
     def __init__(self, folder, **given):
-        self.folder, self.sink = folder, Kept()
+        self.folder, self.sink = folder, RecordingSink()
         self.dispatcher = Dispatcher({"kept": self.sink}, folder / "spool.db", folder=folder / "events", **FAST)
         self.worker = MediaWorker()
         options = RecordOptions(**{"pre_roll_s": 2, "post_roll_s": 1, **given.pop("options", {})})
@@ -62,7 +62,7 @@ class Scene:
             self.recorder.take(event)
         self.recorder.finish()
         assert self.worker.close(20) and self.dispatcher.drain(20)
-        return [message.event for message in self.sink.taken]
+        return [message.event for message in self.sink.messages]
 
 
 def clip_numbers(path):
@@ -101,7 +101,7 @@ def test_without_frames_after_the_event_the_clip_is_written_when_time_has_passed
         scene.watch([4.0] * 5)
         for event in scene.events.tick(T0 + 10):
             scene.recorder.take(event)
-        assert len(scene.sink.taken) <= 1
+        assert len(scene.sink.messages) <= 1
         scene.recorder.tick(T0 + 10)
         assert [event.clip is None for event in scene.end()] == [True, False]
 
@@ -166,13 +166,13 @@ def test_a_fault_in_drawing_loses_no_event(tmp_path, monkeypatch):
 def test_a_closed_event_is_safe_before_its_clip_is_written(tmp_path):
     scene = Scene(tmp_path, options={"post_roll_s": 5})
     scene.watch(QUIET_LOUD_QUIET[:50])
-    (held,) = scene.dispatcher._spool.held()
-    assert held[0].state == "closed" and scene.dispatcher._spool.waiting("kept") <= 1
+    (held,) = scene.dispatcher._spool.held_events()
+    assert held[0].state == "closed" and scene.dispatcher._spool.count_waiting("kept") <= 1
     scene.worker.close(20)
     again = Scene(tmp_path)
     with again:
         assert again.dispatcher.drain(20)
-    assert [message.event.state for message in again.sink.taken][-1] == "closed"
+    assert [message.event.state for message in again.sink.messages][-1] == "closed"
     assert not list((tmp_path / "events").rglob("*.frames")), "scratch of the killed program"
 
 
@@ -192,8 +192,8 @@ def test_a_picture_does_not_wait_for_clips_and_an_event_opens_before_it_is_over(
         go = threading.Event()
         scene.worker.submit_clip(lambda: go.wait(20), 1)  # another camera's long one
         scene.watch(QUIET_LOUD_QUIET)
-        until(lambda: scene.sink.taken)
-        assert [message.what for message in scene.sink.taken] == ["opened"]
+        until(lambda: scene.sink.messages)
+        assert [message.transition for message in scene.sink.messages] == ["opened"]
         go.set()
         assert [message.state for message in scene.end()] == ["open", "closed"]
     with Scene(tmp_path / "b") as scene:
@@ -201,7 +201,7 @@ def test_a_picture_does_not_wait_for_clips_and_an_event_opens_before_it_is_over(
         scene.worker.submit(lambda: go.wait(20))  # pictures are slow, clips are not
         scene.watch(QUIET_LOUD_QUIET)
         time.sleep(0.3)
-        assert not scene.sink.taken
+        assert not scene.sink.messages
         go.set()
         assert [message.state for message in scene.end()] == ["open", "closed"]
 

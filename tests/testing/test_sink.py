@@ -134,13 +134,13 @@ class Restless(Plain):
         self.start = next(self.starts)
 
     @property
-    def shown(self):
+    def description(self):
         return f"restless, start {self.start}"
 
 
 class Telling(Plain):
     @property
-    def shown(self):
+    def description(self):
         return f"telling {self.path}?token=hunter2"
 
 
@@ -162,7 +162,7 @@ class Homebound(Plain):
 
 class Selective(Plain):
     def deliver(self, message):
-        if message.what == "closed":
+        if message.transition == "closed":
             super().deliver(message)
 
 
@@ -234,8 +234,8 @@ def test_the_sink_that_is_broken_below_is_whole(register, tmp_path):
         (Aimless, "check_options", "no option is called 'file'"),
         (Deaf, "check_options", "does not pass its options on"),
         (Loose, "check_options", "an unknown option is taken"),
-        (Restless, "check_shown", "changes from start to start"),
-        (Telling, "check_shown", "a secret is in"),
+        (Restless, "check_description", "changes from start to start"),
+        (Telling, "check_description", "a secret is in"),
         (Eager, "check_idle", "while nothing can be delivered"),
         (Homebound, "check_delivery", "only at home"),
         (Selective, "check_delivery", "arrived, expected"),

@@ -142,7 +142,7 @@ def _check(watch: Watch, *, connect: bool, json: bool) -> int:
                 say(f"{'':<12} {key:<10} {value}")
     for sink in watch.sinks.values():
         if not json:
-            say(f"{'sink':<12} {sink.shown}")
+            say(f"{'sink':<12} {sink.description}")
     return 1 if silent else 0
 
 

@@ -22,7 +22,7 @@ from typing import get_args
 
 from offnormal import registry
 from offnormal.errors import ConfigError, OffnormalError
-from offnormal.sinks.base import Message, Sink, SinkOptions, What, open_sinks
+from offnormal.sinks.base import Message, Sink, SinkOptions, Transition, open_sinks
 from offnormal.sinks.dispatcher import Dispatcher
 from offnormal.testing.contract import registered_name, run_checks
 from offnormal.testing.events import event, message
@@ -89,7 +89,9 @@ def _check_options(case: _SinkCase) -> None:
     assert issubclass(found.Options, SinkOptions), f"Options: {found.Options}, expected a subclass of SinkOptions"
     assert found.target_option in found.Options.model_fields, f"no option is called {found.target_option!r}"
     assert found.target_option in case.options, f"options: the target {found.target_option!r} is missing"
-    assert found.default_when and set(found.default_when) <= set(get_args(What)), f"default_when: {found.default_when}"
+    assert found.default_when and set(found.default_when) <= set(get_args(Transition)), (
+        f"default_when: {found.default_when}"
+    )
     try:
         case.open(no_such_option=1)
     except ConfigError as error:
@@ -97,20 +99,22 @@ def _check_options(case: _SinkCase) -> None:
         case.hides_secrets(str(error))
     else:
         raise AssertionError("an unknown option is taken: let Options forbid it")
-    assert case.open(when=["opened"]).wants == ("opened",), "the constructor does not pass its options on"
+    assert case.open(when=["opened"]).transitions == ("opened",), "the constructor does not pass its options on"
     target = case.options[found.target_option]
     required = {name for name, option in found.Options.model_fields.items() if option.is_required()}
     if required <= {found.target_option}:
         (sink,) = open_sinks([f"{case.name}:{target}"], environment={}).values()
-        assert sink.shown == case.open().shown, f"{case.name}:{target} is shown as {sink.shown}"
+        assert sink.description == case.open().description, f"{case.name}:{target} is described as {sink.description}"
 
 
-def _check_shown(case: _SinkCase) -> None:
-    """`shown` is one line, the same at every start, and without secrets: undelivered events are stored under it."""
-    shown = case.open().shown
-    assert isinstance(shown, str) and shown.strip() and "\n" not in shown, f"shown: {shown!r}"
-    assert case.open().shown == shown, "shown changes from start to start"
-    case.hides_secrets(shown)
+def _check_description(case: _SinkCase) -> None:
+    """`description` is one line, the same at every start, and without secrets."""
+    description = case.open().description
+    assert isinstance(description, str) and description.strip() and "\n" not in description, (
+        f"description: {description!r}"
+    )
+    assert case.open().description == description, "description changes from start to start"
+    case.hides_secrets(description)
 
 
 def _check_idle(case: _SinkCase) -> None:
@@ -208,7 +212,7 @@ def _succeeds(what: str) -> Iterator[None]:
 
 CHECKS: tuple[Callable[[_SinkCase], None], ...] = (
     _check_options,
-    _check_shown,
+    _check_description,
     _check_idle,
     _check_delivery,
     _check_again,
