@@ -335,7 +335,7 @@ class Event:
     rules: dict[str, float] = field(default_factory=dict)  # durations by which it was opened, merged and closed
     bundle: str | None = None  # hash of the detector
     calibration: str | None = None  # id of the calibration
-    conditions: str | None = None  # hash of masks and zones that the calibration belongs to
+    setup_hash: str | None = None  # hash of masks and zones that the calibration belongs to
     software: str = ""  # name and version of what raised it
     snapshot: str | None = None  # path of the frame at the peak, relative to the folder of events
     heat_map: str | None = None  # the same under its heat map

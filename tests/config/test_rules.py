@@ -21,8 +21,8 @@ def test_rules_are_seconds_whatever_they_are_written_in():
 
 
 def test_events_are_made_by_the_rules_of_the_configuration():
-    assert EventRules.of(RulesConfig()) == EventRules()
-    found = EventRules.of(
+    assert EventRules.from_config(RulesConfig()) == EventRules()
+    found = EventRules.from_config(
         rules({"min_duration": "2s", "merge_gap": 0, "cool_down": 9, "max_duration": "1h", "max_gap": 4})
     )
     assert found.model_dump() == {

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from offnormal.events.camera import CameraEvents
-from offnormal.events.event import Watched, camera_event
+from offnormal.events.event import EventContext, camera_event
 from offnormal.events.machine import EventRules
 from offnormal.recording import clips
 from offnormal.recording.recorder import ANEW, BUSY, HeatScale, MediaWorker, Recorder, RecordOptions
@@ -38,8 +38,8 @@ class Scene:
         options = RecordOptions(**{"pre_roll_s": 2, "post_roll_s": 1, **given.pop("options", {})})
         more = {"rules": RULES, "options": options, "threshold": 3.0, "scale": SCALE, **given}
         self.recorder = Recorder("porch", folder / "events", self.dispatcher, self.worker, **more)
-        watched = Watched(camera="porch", source="", threshold=3.0, low_threshold=2.0)
-        self.events = CameraEvents(watched, given.get("rules", RULES))
+        context = EventContext(camera="porch", source="", threshold=3.0, low_threshold=2.0)
+        self.events = CameraEvents(context, given.get("rules", RULES))
 
     def __enter__(self):
         self.dispatcher.__enter__()

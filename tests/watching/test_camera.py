@@ -14,7 +14,7 @@ from offnormal.watching.frames import JudgedFrame
 from offnormal.watching.thresholds import Thresholds
 
 RULES = EventRules(min_duration_s=1.0, merge_gap_s=1.0, max_gap_s=5.0)
-THRESHOLDS = Thresholds(threshold=3.0, low=2.0, calibration=None, conditions=None, promise="")
+THRESHOLDS = Thresholds(threshold=3.0, low=2.0, calibration=None, setup_hash=None, promise="")
 IMAGE = np.zeros((4, 4, 3), np.uint8)
 
 
@@ -68,7 +68,7 @@ def test_while_the_whole_scene_changes_nothing_is_raised():
     for i in range(6):
         one.take(judged(float(i), 9.0, quiet=True))
     one.finish()
-    assert events == [] and one.events.missed == 6
+    assert events == [] and one.events.suppressed_scores == 6
 
 
 def test_troubles_of_the_camera_begin_and_end_and_end_with_the_program():

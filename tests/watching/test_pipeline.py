@@ -277,7 +277,7 @@ def test_a_change_of_the_whole_scene_is_told_and_raises_no_anomaly(yard, tmp_pat
     (change,) = live.closed("scene_change")
     assert change.start.timestamp() == pytest.approx(6.0, abs=0.2) and change.detail == "the program ended"
     assert live.closed() == []
-    assert live.camera("light").events.missed > 50
+    assert live.camera("light").events.suppressed_scores > 50
 
 
 def test_pictures_of_a_folder_are_parts_each_of_its_own(yard, tmp_path):

@@ -28,7 +28,7 @@ def test_a_dry_run_raises_what_the_machine_says_of_the_scores(yard, tmp_path):
     (scored,) = score_items(it._scorer(setup), loader, unit=Unit.FRAME)
     machine = EventMachine(setup.rules, run.thresholds.threshold, run.thresholds.low)
     times = np.arange(len(scored.score)) / FPS
-    told = [one for one in [*machine.over(times, scored.score), *machine.finish()] if one.is_over]
+    told = [one for one in [*machine.push_all(times, scored.score), *machine.finish()] if one.is_over]
     assert [(event.position_s, event.peak_score) for event in run.events] == [(one.start_s, one.peak) for one in told]
     (event,) = run.events
     assert event.position_s == pytest.approx(ODD[0] / FPS) and event.duration_s == pytest.approx(2.0, abs=0.3)
@@ -54,6 +54,6 @@ def test_zones_count_alone_and_need_a_threshold_of_their_own(yard, tmp_path):
     (nothing,) = watch(yard, tmp_path / "r", zones=[right], **budget).dry_runs()
     (found,) = watch(yard, tmp_path / "l", zones=[left], **budget).dry_runs()
     assert (nothing.alarms, found.alarms) == (0, 1)
-    assert found.events[0].conditions is not None
+    assert found.events[0].setup_hash is not None
     with pytest.raises(ConfigError, match="leave no pixel"):
         watch(yard, tmp_path, zones=["exclude:0,0 1,0 1,1 0,1"])

@@ -134,7 +134,7 @@ def _share(share: Share) -> str:
 
 
 def _alarms(report: AlarmReport) -> list[Line]:
-    from offnormal.report.wording import duration
+    from offnormal.drawing.wording import duration
 
     lines: list[Line] = []
     if report.false_alarms_per_hour is not None:

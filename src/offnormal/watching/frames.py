@@ -100,7 +100,7 @@ class CameraSetup:
             bundle.input.mask if config.privacy_mask is None else read_privacy_mask(config.privacy_mask)
         )
         self.is_recording = self.address.kind == "file" and not config.realtime
-        self.rules = EventRules.of(config.rules)
+        self.rules = EventRules.from_config(config.rules)
         if self.address.kind == "folder" and "min_duration" not in config.rules.model_fields_set:
             self.rules = self.rules.model_copy(update={"min_duration_s": 0.0})  # each picture is a part of its own
         self.spec = replace(bundle.detector.input, mask=None)  # frames come with their mask painted
