@@ -86,7 +86,8 @@ class CameraHealth:
         self._last: np.ndarray | None = None
         self._recent: deque[tuple[float, np.ndarray]] = deque()
         self._usual = _Usual(how.memory_s)
-        self._changed = False  # and not learned anew since
+        self._changed = False
+        self._changed_share = 0.0  # at the last change of the whole scene  # and not learned anew since
 
     @property
     def troubles(self) -> list[Trouble]:
@@ -137,7 +138,9 @@ class CameraHealth:
         self._recent.append((now_s, coarse))
         changes = share > self.options.change_share
         self._changed = self._changed or changes
-        return self._change.at(now_s, changes, f"{share:.0%} of the picture within {self.options.change_s:g} s")
+        self._changed_share = share if changes else self._changed_share
+        detail = f"{self._changed_share:.0%} of the image within {self.options.change_s:g} s"
+        return self._change.at(now_s, changes, detail)
 
     def _look_seen(self, gray: np.ndarray, now_s: float, passed_s: float) -> list[Finding | None]:
         how, usual = self.options, self._usual
