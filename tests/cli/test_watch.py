@@ -114,7 +114,7 @@ def test_a_check_prints_the_setup(yard, config, capsys):
         ([], "such as rtsp://camera/1, or --config"),
         (["BUNDLE", "nowhere.mp4"], "no such file or folder"),
         (["BUNDLE", "ODD", "nowhere.mp4", "--dry-run"], "no such file or folder"),
-        (["BUNDLE", "ODD", "--rate", "1%"], "expected such as 2/day"),
+        (["BUNDLE", "ODD", "--rate", "1%"], "such as 2/day or 1/hour"),
         (["BUNDLE", "ODD", "--rate", "2/day", "--dry-run"], "--calibrate-on DIR"),
         (["BUNDLE", "ODD", "--sink", "jsn:x"], "did you mean jsonl"),
         (["BUNDLE", "ODD", "--zone", "0,0"], "expected 3 points"),

@@ -81,6 +81,7 @@ def test_another_light_is_a_change_of_the_scene_that_suppresses_for_a_while_and_
     assert health.suppresses
     found = watch(noisy(night, 60 * FPS), health=health, start_s=11.0)
     assert told(found) == [("scene_change", False, 21.0)]
+    assert 60 < int(found[0].detail.partition("%")[0]) <= 100, "measured while it changed, not at the end"
     assert not health.suppresses
 
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
-from offnormal.config.fields import SEVERAL
+from offnormal.config.fields import AS_LIST
 from offnormal.config.model import FlagName, VerbConfig
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -56,7 +56,7 @@ class Schedule(VerbConfig):
     watched.
     """
 
-    windows: Annotated[list[str], SEVERAL, FlagName("--schedule")] = Field(default=[])
+    windows: Annotated[list[str], AS_LIST, FlagName("--schedule")] = Field(default=[])
     """When events are raised: 'mon-fri 18:00-06:00', 'sat,sun', or '08:00-16:30'; repeatable."""
     timezone: str = "UTC"
     """Time zone of the windows, an IANA name such as Europe/Berlin."""

@@ -86,8 +86,8 @@ class CameraHealth:
         self._last: np.ndarray | None = None
         self._recent: deque[tuple[float, np.ndarray]] = deque()
         self._usual = _Usual(how.memory_s)
-        self._changed = False
-        self._changed_share = 0.0  # at the last change of the whole scene  # and not learned anew since
+        self._changed = False  # and not learned anew since
+        self._changed_share = 0.0  # at most, in the last change of the whole scene
 
     @property
     def troubles(self) -> list[Trouble]:
@@ -138,7 +138,8 @@ class CameraHealth:
         self._recent.append((now_s, coarse))
         changes = share > self.options.change_share
         self._changed = self._changed or changes
-        self._changed_share = share if changes else self._changed_share
+        if changes:
+            self._changed_share = max(share, self._changed_share if self._change.began else 0.0)
         detail = f"{self._changed_share:.0%} of the image within {self.options.change_s:g} s"
         return self._change.at(now_s, changes, detail)
 

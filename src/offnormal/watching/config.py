@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from offnormal.config.data import DeviceConfig, MaskConfig
-from offnormal.config.fields import SEVERAL, EventRate, Text
+from offnormal.config.fields import AS_LIST, EventRate, Text
 from offnormal.config.model import FlagName, Flattened, merge, set_values
 from offnormal.config.rules import AlarmConfig
 from offnormal.config.validation import format_validation_error
@@ -53,11 +53,11 @@ class CameraSettings(MaskConfig, AlarmConfig):
     """Bundle, or run folder with one."""
     rate: EventRate | None = None
     """Alarm budget: false alarms to expect at most, such as 2/day or 1/hour. Default: the threshold of the bundle."""
-    calibrate_on: Annotated[list[Path], SEVERAL] = Field(default=[])
+    calibrate_on: Annotated[list[Path], AS_LIST] = Field(default=[])
     """Normal footage of this camera that the detector was not trained on, for --rate: a file or folder; repeatable."""
     threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """Threshold set by hand, instead of the calibrated one. No guarantee."""
-    zones: Annotated[list[Annotated[Zone, Text(_parse_zone)]], SEVERAL, FlagName("--zone")] = Field(default=[])
+    zones: Annotated[list[Annotated[Zone, Text(_parse_zone)]], AS_LIST, FlagName("--zone")] = Field(default=[])
     """Polygon to score, in shares of the image: '0.1,0.2 0.9,0.2 0.5,0.8', or 'exclude:...'; repeatable."""
     schedule: Annotated[Schedule | None, BeforeValidator(_parse_schedule), Flattened()] = None
     """When events are raised, such as 'mon-fri 18:00-06:00' (UTC); or a time zone and windows."""
@@ -106,7 +106,7 @@ class WatchConfig(CameraSettings, DeviceConfig):
 
     cameras: list[CameraConfig] = Field(min_length=1)
     """The cameras."""
-    sinks: Annotated[list[Sink], SEVERAL, FlagName("--sink")] = Field(default=[])
+    sinks: Annotated[list[Sink], AS_LIST, FlagName("--sink")] = Field(default=[])
     """Where alerts are sent: KIND:TARGET, such as jsonl:events.jsonl (see: offnormal list sinks); repeatable."""
     out: Path = Path("watching")
     """Folder for images and clips of events, undelivered alerts, and alarm budgets."""
