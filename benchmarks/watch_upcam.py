@@ -70,7 +70,7 @@ def report(run: dict[str, Any], spans: list[tuple[float, float]]) -> None:
     hours = run["seconds"] / 3600
     normal_hours = hours - sum(stop - start for start, stop in spans) / 3600
     delays = sorted(min(found) for found in hits if found)
-    print(f"threshold {run['threshold']:.5g}; {run['promise']}")
+    print(f"threshold {run['threshold']:.5g}; {run['guarantee']}")
     print("| | |\n|---|---|")
     print(f"| alarms an hour | {run['alarms'] / hours:.1f} |")
     print(f"| of them beside every event | {false}, {false / normal_hours:.1f} an hour of normal life |")
@@ -81,7 +81,7 @@ def report(run: dict[str, Any], spans: list[tuple[float, float]]) -> None:
     others = Counter(event["kind"] for event in run["events"] if event["kind"] != "anomaly")
     told = ", ".join(f"{count} {kind}" for kind, count in others.items())
     print(f"| of the camera itself | {told or 'none'} |")
-    print(f"| frames above the threshold while the scene changed | {run['passed_over_frames']} |")
+    print(f"| frames above the threshold while the scene changed | {run['suppressed_frames']} |")
     print(f"| speed | {run['seconds'] / run['took_s']:.0f} x real time |")
     print("\n| event | length | caught after |\n|---|---|---|")
     for (start, stop), found in zip(spans, hits, strict=True):

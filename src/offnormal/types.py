@@ -332,8 +332,8 @@ class Event:
     rules: dict[str, float] = field(default_factory=dict)  # durations that opened, merged, and closed the event
     bundle: str | None = None  # hash of the detector
     calibration: str | None = None  # id of the calibration
-    conditions: str | None = None  # hash of masks and zones that the calibration belongs to
-    software: str = ""  # name and version of the program
+    setup_hash: str | None = None  # hash of masks and zones that the calibration belongs to
+    software: str = ""  # name and version of what raised it
     snapshot: str | None = None  # path of the frame at the peak, relative to the folder of events
     heat_map: str | None = None  # path of the same frame with its heat map
     clip: str | None = None  # path of the MP4, which starts before and ends after the event

@@ -10,17 +10,19 @@ import time
 import pytest
 
 from offnormal.cli.main import run
+from offnormal.cli.watch import format_event
+from offnormal.events.event import camera_event
 from tests.footage import FPS, film
 from tests.servers import HttpStream, mjpeg
 from tests.video_files import write_video
 from tests.watching.yard import ODD, QUICK_RECORD, QUICK_RULES
 
-LONG_S = 60  # more than any of this takes
+LONG_S = 60  # longer than any test
 
 
 @pytest.fixture
 def config(yard, tmp_path):
-    """A configuration file with one live camera whose event goes on to the end of its film."""
+    """A configuration file with one live camera and an event that lasts until the end of its video."""
     write_video(tmp_path / "stays.mp4", film(9, anomaly=(15, 600), frames=600), fps=FPS, gop=5)
     values = {
         "bundle": str(yard / "bundle"),
@@ -55,7 +57,7 @@ main()
 """
 
 
-def started(config, *more, code="from offnormal.cli.main import main; main()", slow_s=20):
+def start(config, *more, code="from offnormal.cli.main import main; main()", slow_s=20):
     program = [sys.executable, "-c", code]
     return subprocess.Popen(
         [*program, "watch", "--config", str(config), "--json", *more],
@@ -66,7 +68,7 @@ def started(config, *more, code="from offnormal.cli.main import main; main()", s
     )
 
 
-def ended(program):
+def finish(program):
     out, err = program.communicate(timeout=LONG_S)
     return [json.loads(line) for line in out.splitlines()], err
 
@@ -76,66 +78,76 @@ def rows(config):
 
 
 def test_a_dry_run_prints_events_and_a_table(yard, tmp_path, capsys):
-    given = ["watch", str(yard / "bundle"), str(yard / "odd.mp4"), "--dry-run", "--out", str(tmp_path)]
-    assert run(given) == 0
+    arguments = ["watch", str(yard / "bundle"), str(yard / "odd.mp4"), "--dry-run", "--out", str(tmp_path)]
+    assert run(arguments) == 0
     event, head, row = capsys.readouterr().out.splitlines()
     assert event.split()[:3] == ["odd", "0:02.5-0:04.5", "anomaly"] and "high" in event
     assert head.split()[:3] == ["recording", "hours", "alarms"] and row.split()[:3] == ["odd", "0.00", "1"]
-    assert run([*given, "--json"]) == 0
-    (found,) = (json.loads(line) for line in capsys.readouterr().out.splitlines())
-    assert [one["position_s"] for one in found["events"]] == [ODD[0] / FPS] and found["alarms"] == 1
+    assert run([*arguments, "--json"]) == 0
+    (result,) = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert [event["position_s"] for event in result["events"]] == [ODD[0] / FPS] and result["alarms"] == 1
     assert not list(tmp_path.iterdir())
 
 
-def test_a_check_says_what_would_be_watched(yard, config, capsys):
+def test_an_event_of_the_camera_has_its_position_in_a_recording():
+    start = {"start_s": 75.0, "end_s": 90.0, "is_over": True, "detail": "80% of the image within 1 s"}
+    in_recording = camera_event("gate", "scene_change", **start, recording_s=0.0)
+    assert format_event(in_recording) == "gate  1:15.0-1:30.0  scene change  80% of the image within 1 s"
+    assert format_event(camera_event("gate", "frozen", **start)).startswith("gate  1970-01-01 00:01:15-00:01:30")
+
+
+def test_a_check_prints_the_setup(yard, config, capsys):
     more = ["--check", "--connect", "--zone", "0,0 1,0 1,1", "--threshold", "3"]
     assert run(["watch", "--config", str(config), *more]) == 0
     out = capsys.readouterr().out
-    for word in ("gate", "pixel_gaussian", "64 x 64", "nothing is promised", "jsonl"):
+    for word in ("gate", "pixel_gaussian", "64x64", "set by hand, no guarantee", "jsonl"):
         assert word in out
     source = "rtsp://user:secret@127.0.0.1:1/x"
     assert run(["watch", str(yard / "bundle"), source, "--check", "--connect", "--json"]) == 1
-    found = json.loads(capsys.readouterr().out)
-    assert found["gives"].startswith("no frame") and "secret" not in str(found)
+    result = json.loads(capsys.readouterr().out)
+    assert result["first_frame"].startswith("no frame") and "secret" not in str(result)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "such as rtsp://camera/1, or --config"),
         (["BUNDLE", "nowhere.mp4"], "no such file or folder"),
         (["BUNDLE", "ODD", "nowhere.mp4", "--dry-run"], "no such file or folder"),
-        (["BUNDLE", "ODD", "--rate", "1%"], "expected such as 2/day"),
+        (["BUNDLE", "ODD", "--rate", "1%"], "such as 2/day or 1/hour"),
         (["BUNDLE", "ODD", "--rate", "2/day", "--dry-run"], "--calibrate-on DIR"),
         (["BUNDLE", "ODD", "--sink", "jsn:x"], "did you mean jsonl"),
         (["BUNDLE", "ODD", "--zone", "0,0"], "expected 3 points"),
         (["BUNDLE", "ODD", "--schedule", "noon"], "expected days, times or both"),
         (["BUNDLE", "ODD", "--timezone", "Europe/Berlin"], "without windows"),
-        (["BUNDLE", "rtsp://host/1", "--dry-run"], "is for recordings"),
-        (["BUNDLE", "ODD", "--connect"], "is for --check"),
+        (["BUNDLE", "rtsp://host/1", "--dry-run"], "is no recording"),
+        (["BUNDLE", "ODD", "--connect"], "only works with --check"),
     ],
 )
-def test_wrong_use_is_told_in_a_line(yard, capsys, arguments, said):
+def test_wrong_use_is_an_error_message(yard, capsys, arguments, message):
     names = {"BUNDLE": str(yard / "bundle"), "ODD": str(yard / "odd.mp4")}
-    assert run(["watch", *(names.get(one, one) for one in arguments)]) == 2
-    assert said in capsys.readouterr().err
+    assert run(["watch", *(names.get(event, event) for event in arguments)]) == 2
+    assert message in capsys.readouterr().err
 
 
-def test_sigterm_closes_what_is_open_and_ends_well_within_five_seconds(config):
-    program = started(config)
+def test_sigterm_closes_open_events_and_ends_within_five_seconds(config):
+    program = start(config)
     opened = json.loads(program.stdout.readline())
     time.sleep(0.5)
     start_s = time.monotonic()
     program.send_signal(signal.SIGTERM)
-    told, err = ended(program)
+    events, err = finish(program)
     assert (program.returncode, time.monotonic() - start_s < 5) == (0, True), err
-    assert [(one["id"], one["state"]) for one in [opened, *told]] == [(opened["id"], "open"), (opened["id"], "closed")]
+    assert [(event["id"], event["state"]) for event in [opened, *events]] == [
+        (opened["id"], "open"),
+        (opened["id"], "closed"),
+    ]
     (row,) = rows(config)
     assert row["id"] == opened["id"] and row["clip"] is not None
     assert "Traceback" not in err
 
 
-def begun(config):
+def wait_for_batch(config):
     """Wait until a slow batch is being scored."""
     end_s = time.monotonic() + LONG_S
     while not (config.parent / "slow.begun").exists():
@@ -144,75 +156,75 @@ def begun(config):
 
 
 @pytest.mark.slow
-def test_sigterm_while_a_batch_takes_long_ends_as_well(config):
-    """Where torch computes, no interpreter can end: the thread would come back to one that is gone."""
-    program = started(config, code=SLOW)
+def test_sigterm_during_a_slow_batch_ends_within_five_seconds(config):
+    """The interpreter cannot end while torch computes: the thread would return to an interpreter that is gone."""
+    program = start(config, code=SLOW)
     opened = json.loads(program.stdout.readline())
     (config.parent / "slow").touch()
-    begun(config)
+    wait_for_batch(config)
     start_s = time.monotonic()
     program.send_signal(signal.SIGTERM)
-    told, err = ended(program)
+    events, err = finish(program)
     assert (program.returncode, time.monotonic() - start_s < 5) == (0, True), err
-    assert [(one["id"], one["state"]) for one in told] == [(opened["id"], "closed")]
+    assert [(event["id"], event["state"]) for event in events] == [(opened["id"], "closed")]
     assert [row["id"] for row in rows(config)] == [opened["id"]]
 
 
 @pytest.mark.slow
-def test_an_interrupt_while_a_recording_is_scored_ends_it(config, yard):
+def test_an_interrupt_ends_the_scoring_of_a_recording(config, yard):
     (config.parent / "slow").touch()
     values = {**json.loads(config.read_text()), "cameras": [{"name": "gate", "source": str(yard / "calm.mp4")}]}
     config.write_text(json.dumps(values))
-    program = started(config, "--dry-run", code=SLOW, slow_s=1)  # a batch, of which there are 38
-    begun(config)
+    program = start(config, "--dry-run", code=SLOW, slow_s=1)  # a batch, of which there are 38
+    wait_for_batch(config)
     program.send_signal(signal.SIGINT)
-    _, err = ended(program)
+    _, err = finish(program)
     assert program.returncode == 130, err
     assert len((config.parent / "slow.begun").read_text()) < 30
     assert "interrupted" in err and "Traceback" not in err
 
 
 @pytest.mark.slow
-def test_after_a_kill_what_was_open_is_closed_and_told_once(config):
-    program = started(config)
+def test_after_a_kill_an_open_event_is_closed_and_sent_once(config):
+    program = start(config)
     opened = json.loads(program.stdout.readline())
     time.sleep(0.5)
     program.kill()
     program.wait(LONG_S)
     assert not (config.parent / "events.jsonl").exists()
-    program = started(config)
-    told = []
-    while not any(one["state"] == "closed" for one in told):
-        told.append(json.loads(program.stdout.readline()))
+    program = start(config)
+    events = []
+    while not any(event["state"] == "closed" for event in events):
+        events.append(json.loads(program.stdout.readline()))
     program.send_signal(signal.SIGTERM)
-    told += ended(program)[0]
-    assert next(one for one in told if one["state"] == "closed")["id"] == opened["id"]
+    events += finish(program)[0]
+    assert next(event for event in events if event["state"] == "closed")["id"] == opened["id"]
     ids = [row["id"] for row in rows(config)]
     assert ids[0] == opened["id"] and len(ids) == len(set(ids))
 
 
 @pytest.mark.slow
-def test_a_source_that_hangs_keeps_the_program_from_nothing(config, yard):
+def test_a_hanging_source_does_not_delay_the_end(config, yard):
     kind = "multipart/x-mixed-replace;boundary=frame"
     with HttpStream(kind, lambda: mjpeg(film(1, anomaly=(5, 20), frames=20), every_s=0.1), hangs=True) as stream:
         values = json.loads(config.read_text())
         values["cameras"] = [{"name": "gate", "source": stream.url, "patience": {"stall_s": 20, "open_s": 20}}]
         config.write_text(json.dumps(values))
-        program = started(config)
+        program = start(config)
         json.loads(program.stdout.readline())
         time.sleep(2)
         start_s = time.monotonic()
         program.send_signal(signal.SIGTERM)
-        _, err = ended(program)
+        _, err = finish(program)
     assert (program.returncode, time.monotonic() - start_s < 5) == (0, True), err
 
 
-def test_two_programs_do_not_share_a_folder(config, capsys):
-    program = started(config)
+def test_two_programs_cannot_share_a_folder(config, capsys):
+    program = start(config)
     program.stdout.readline()
     try:
         assert run(["watch", "--config", str(config)]) == 2
         assert "another offnormal watch uses this folder" in capsys.readouterr().err
     finally:
         program.send_signal(signal.SIGTERM)
-        ended(program)
+        finish(program)

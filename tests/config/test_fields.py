@@ -47,12 +47,12 @@ def test_durations_are_seconds(text, seconds):
 
 @pytest.mark.parametrize("text", ["fast", "-1s", "5 d", "", "s", "1h30m", True, None, "nan", "inf", [5]])
 def test_what_is_no_duration(text):
-    assert refusal(fields.Duration, text) == "Value error, expected a time such as 5s, 500ms, 10m or 2h"
+    assert refusal(fields.Duration, text) == "Value error, expected a duration such as 5s, 500ms, 10m, or 2h"
 
 
 def test_a_positive_duration_is_not_zero():
     assert read(fields.PositiveDuration, "1ms") == 0.001
-    assert "expected a time above 0 such as 5s" in refusal(fields.PositiveDuration, "0s")
+    assert "expected a duration above 0, such as 5s" in refusal(fields.PositiveDuration, "0s")
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_split_is_three_shares_of_a_hundred(split, expected):
 
 @pytest.mark.parametrize("split", ["50/40", "50/50/0", "50/40/20", "a/b/c", "50", 50, [100], ""])
 def test_what_is_no_split(split):
-    assert "expected three shares above 0 that make 100, such as 50/40/10" in refusal(fields.Split, split)
+    assert "expected three shares above 0 with the sum 100, such as 50/40/10" in refusal(fields.Split, split)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_what_is_no_rate():
     assert refusal(fields.FalseAlarmRate, "often") == ("Value error, rate 'often': expected a share such as 0.01 or 1%")
     assert "between 0 and 1" in refusal(fields.FalseAlarmRate, 2)
     assert read(fields.EventRate, "2/day") == Rate(2, "day")
-    assert "expected such as 2/day or 1/hour" in refusal(fields.EventRate, "1%")
+    assert "expected a number of events per hour or day, such as 2/day or 1/hour" in refusal(fields.EventRate, "1%")
 
 
 @pytest.mark.parametrize(
@@ -129,13 +129,13 @@ def test_devices(text, device):
 
 @pytest.mark.parametrize("text", ["gpu", "cuda:", "cuda:x", "cpu:0", "", 0])
 def test_what_is_no_device(text):
-    assert "expected auto, cpu, cuda or cuda:N" in refusal(fields.Device, text)
+    assert "expected auto, cpu, cuda, or cuda:N" in refusal(fields.Device, text)
 
 
 def test_names_have_commas_between_them_or_are_a_list():
     assert read(fields.Names, "Walk, Run-Side,") == ["Walk", "Run-Side"]
     assert read(fields.Names, ["a, b", "c"]) == ["a, b", "c"], "a name in a list is taken as it is"
-    assert read(Annotated[list[str], fields.SEVERAL], "a, b") == ["a, b"]
+    assert read(Annotated[list[str], fields.AS_LIST], "a, b") == ["a, b"]
 
 
 @pytest.mark.parametrize(

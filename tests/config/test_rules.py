@@ -21,8 +21,8 @@ def test_rules_are_seconds_whatever_they_are_written_in():
 
 
 def test_events_are_made_by_the_rules_of_the_configuration():
-    assert EventRules.of(RulesConfig()) == EventRules()
-    found = EventRules.of(
+    assert EventRules.from_config(RulesConfig()) == EventRules()
+    found = EventRules.from_config(
         rules({"min_duration": "2s", "merge_gap": 0, "cool_down": 9, "max_duration": "1h", "max_gap": 4})
     )
     assert found.model_dump() == {
@@ -36,15 +36,15 @@ def test_events_are_made_by_the_rules_of_the_configuration():
 
 def test_an_alarm_must_be_allowed_to_last_longer_than_it_takes_to_open():
     for wrong in ({"min_duration": "5s", "max_duration": "5s"}, {"min_duration": "1h"}):
-        with pytest.raises(ConfigError, match=r"max_duration .*s is not above min_duration"):
+        with pytest.raises(ConfigError, match=r"max_duration .*s is not longer than min_duration"):
             rules(wrong)
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"merge_gap": "soon"}, "rules.merge_gap: expected a time such as 5s, 500ms, 10m or 2h (got 'soon')"),
-        ({"max_gap": 0}, "rules.max_gap: expected a time above 0"),
+        ({"merge_gap": "soon"}, "rules.merge_gap: expected a duration such as 5s, 500ms, 10m, or 2h (got 'soon')"),
+        ({"max_gap": 0}, "rules.max_gap: expected a duration above 0"),
         ({"hysteresis": 1}, "rules.hysteresis: Input should be less than 1"),
         ({"merge_gap_s": 2}, "unknown key 'rules.merge_gap_s': did you mean 'merge_gap'?"),
     ],

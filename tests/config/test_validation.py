@@ -15,9 +15,9 @@ def said(values):
     ("values", "line"),
     [
         ({"batch_size": 0}, "batch_size: Input should be greater than or equal to 1 (got 0)"),
-        ({"split": "50/50"}, "split: expected three shares above 0 that make 100, such as 50/40/10 "),
-        ({"smooth": "slow"}, "smooth: expected a time such as 5s, 500ms, 10m or 2h (got 'slow')"),
-        ({"rules": {"max_gap": "x"}}, "rules.max_gap: expected a time such as 5s, 500ms, 10m or 2h (got 'x')"),
+        ({"split": "50/50"}, "split: expected three shares above 0 with the sum 100, such as 50/40/10 "),
+        ({"smooth": "slow"}, "smooth: expected a duration such as 5s, 500ms, 10m, or 2h (got 'slow')"),
+        ({"rules": {"max_gap": "x"}}, "rules.max_gap: expected a duration such as 5s, 500ms, 10m, or 2h (got 'x')"),
         ({"mergegap": 1}, "unknown key 'mergegap': did you mean 'merge_gap'?"),
         ({"rules": {"mergegap": 1}}, "unknown key 'rules.mergegap': did you mean 'merge_gap'?"),
         ({"normal_class": {"secret": 1}}, "normal_class: Input should be a valid list (got a mapping with secret)"),

@@ -17,21 +17,21 @@ def video(scores, step_s=0.5, **more):
     return FrameScores("a", scores, times_s=np.arange(len(scores)) * step_s, **more)
 
 
-def test_an_alarm_needs_the_shortest_duration():
+def test_an_alarm_needs_the_minimum_duration():
     assert find_alarms(video([0, 2, 2, 0, 0, 0, 0, 0]), 1.0, RULES) == []  # above from .5 s to 1 s
     (alarm,) = find_alarms(video([0, 2, 3, 2, 0, 0, 0, 0]), 1.0, RULES)
     assert (alarm.start, alarm.stop, alarm.peak) == (1, 4, 2)
     assert (alarm.start_s, alarm.opened_s, alarm.end_s) == (0.5, 1.5, 2.0)
 
 
-def test_a_frame_that_was_lost_interrupts_no_alarm_one_without_a_score_does():
+def test_a_lost_frame_interrupts_no_alarm_but_a_missing_score_does():
     scores = [0, 2, math.nan, 2, 0, 0, 0, 0]  # above for 1 s
     (alarm,) = find_alarms(video(scores, lost=[2]), 1.0, RULES)
     assert (alarm.start, alarm.stop, alarm.peak, alarm.opened_s) == (1, 4, 1, 1.5)
     assert find_alarms(video(scores), 1.0, RULES) == []
 
 
-def test_alarms_close_together_are_one():
+def test_alarms_within_the_merge_gap_are_one():
     scores = [2, 2, 2, 0, 0, 0, 5, 0] + [0] * 8
     (alarm,) = find_alarms(video(scores), 1.0, RULES)
     assert (alarm.start, alarm.stop, alarm.peak) == (0, 7, 6)
@@ -55,10 +55,10 @@ def test_a_long_alarm_counts_once():
     assert (alarm.start, alarm.stop) == (0, 40)
 
 
-def test_no_alarm_reaches_across_a_restart_of_the_clock():
+def test_a_restart_of_the_clock_ends_an_alarm():
     times = np.tile(np.arange(8) * 0.5, 2)
-    whole = FrameScores("a", [0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 0, 0, 0, 0, 0], times_s=times)
-    assert [(alarm.start, alarm.stop) for alarm in find_alarms(whole, 1.0, RULES)] == [(5, 8), (8, 11)]
+    restarted = FrameScores("a", [0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 0, 0, 0, 0, 0], times_s=times)
+    assert [(alarm.start, alarm.stop) for alarm in find_alarms(restarted, 1.0, RULES)] == [(5, 8), (8, 11)]
 
 
 def test_scores_of_thinned_frames_hold_until_the_next():
@@ -74,28 +74,28 @@ def test_a_video_without_a_clock_is_refused():
 
 
 @given(st.lists(st.sampled_from([0.0, 0.6, 2.0, 3.0, math.nan]), min_size=1, max_size=80))
-def test_alarms_are_the_events_that_watching_raises(scores):
+def test_alarms_are_the_events_of_the_machine(scores):
     series = video(scores)
     machine = EventMachine(RULES, 1.0, 0.5)
-    events = [*machine.over(series.clock.times_s, series.scores), *machine.finish()] if len(scores) > 1 else []
+    events = [*machine.push_all(series.clock.times_s, series.scores), *machine.finish()] if len(scores) > 1 else []
     alarms = find_alarms(series, 1.0, RULES, 0.5) if series.clock.has_clock else []
     assert [(alarm.start_s, alarm.end_s) for alarm in alarms] == [(e.start_s, e.end_s) for e in events if e.is_over]
 
 
 @given(st.lists(st.sampled_from([0.0, 0.6, 2.0, 3.0, 4.0, math.nan]), min_size=2, max_size=80))
-def test_peaks_that_pass_by_are_those_of_the_alarms(scores):
+def test_peaks_in_one_pass_are_the_peaks_of_the_alarms(scores):
     series = video(scores)
     peaks = AlarmPeaks(1.0, RULES, 0.5)
-    passed = [
+    peaks_found = [
         peaks.push(frame, score, time_s)
         for frame, (time_s, score) in enumerate(zip(series.clock.times_s, scores, strict=True))
     ]
-    passed.append(peaks.end())
+    peaks_found.append(peaks.end())
     expected = [alarm.peak for alarm in find_alarms(series, 1.0, RULES, 0.5)]
-    assert [frame for frame in passed if frame is not None] == expected
+    assert [frame for frame in peaks_found if frame is not None] == expected
 
 
-def test_without_a_threshold_the_highest_frame_of_all_is_the_peak():
+def test_without_a_threshold_the_peak_is_the_highest_frame():
     peaks = AlarmPeaks(None, RULES)
     assert [peaks.push(frame, score, frame / 2) for frame, score in enumerate([1.0, 5.0, math.nan, 2.0])] == [None] * 4
     assert peaks.end() == 1

@@ -8,7 +8,7 @@ from offnormal.errors import ConfigError
 from offnormal.events.schedule import Schedule, Window
 
 
-def on(schedule, text, fold=0):
+def is_on(schedule, text, fold=0):
     local = datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(schedule.timezone), fold=fold)
     return schedule.is_on(local.timestamp())
 
@@ -28,22 +28,22 @@ def berlin(*windows):
         ("20:00-00:00", "2026-11-20T23:59", "2026-11-20T00:00 2026-11-20T19:00"),
     ],
 )
-def test_windows(window, inside, outside):
+def test_windows_contain_their_times(window, inside, outside):
     schedule = berlin(window)
-    assert all(on(schedule, text) for text in inside.split())
-    assert not any(on(schedule, text) for text in outside.split())
+    assert all(is_on(schedule, text) for text in inside.split())
+    assert not any(is_on(schedule, text) for text in outside.split())
 
 
-def test_several_windows_and_the_zone_of_the_place():
+def test_several_windows_in_a_time_zone():
     schedule = berlin("mon 09:00-10:00", "mon 12:00-13:00")
     assert schedule.is_on(datetime(2026, 11, 23, 8, 30, tzinfo=UTC).timestamp()), "09:30 in Berlin"
     assert not schedule.is_on(datetime(2026, 11, 23, 9, 30, tzinfo=UTC).timestamp())
     assert schedule.is_on(datetime(2026, 7, 20, 7, 30, tzinfo=UTC).timestamp()), "09:30 in summer"
 
 
-def test_the_hour_that_comes_twice_and_the_one_that_is_left_out():
+def test_repeated_and_skipped_hours_of_clock_changes():
     schedule = berlin("02:15-02:45")
-    assert on(schedule, "2026-10-25T02:30", fold=0) and on(schedule, "2026-10-25T02:30", fold=1)
+    assert is_on(schedule, "2026-10-25T02:30", fold=0) and is_on(schedule, "2026-10-25T02:30", fold=1)
     start = datetime(2026, 3, 29, tzinfo=ZoneInfo("Europe/Berlin")).astimezone(UTC)
     assert not any(schedule.is_on((start + timedelta(minutes=m)).timestamp()) for m in range(0, 23 * 60, 5))
     night = berlin("sat 23:00-04:00")
@@ -59,10 +59,10 @@ def test_the_hour_that_comes_twice_and_the_one_that_is_left_out():
         ("mon 8-16", "expected days"),
         ("mon 25:00-26:00", "expected days"),
         ("mon tue", "expected days"),
-        ("08:00-08:00", "begins and ends at the same time"),
+        ("08:00-08:00", "starts and ends at the same time"),
     ],
 )
-def test_windows_that_cannot_be_read(window, message):
+def test_invalid_windows_are_refused(window, message):
     with pytest.raises(ValueError, match=message):
         Window.parse(window)
     with pytest.raises(ConfigError, match=message):
@@ -70,6 +70,6 @@ def test_windows_that_cannot_be_read(window, message):
 
 
 @pytest.mark.parametrize("zone", ["Europe/Atlantis", "../etc/passwd", "", "Berlin time"])
-def test_unknown_zones(zone):
+def test_unknown_time_zones_are_refused(zone):
     with pytest.raises(ConfigError, match="timezone: expected an IANA time zone such as Europe/Berlin"):
         build(Schedule, {"windows": ["mon"], "timezone": zone}, environment={})

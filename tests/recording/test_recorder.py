@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from offnormal.events.camera import CameraEvents
-from offnormal.events.event import Watched, camera_event
+from offnormal.events.event import EventContext, camera_event
 from offnormal.events.machine import EventRules
 from offnormal.recording import clips
 from offnormal.recording.recorder import QUEUE_FULL, RESTARTED, HeatScale, MediaWorker, Recorder, RecordOptions
@@ -19,7 +19,7 @@ from offnormal.recording.retention import Retention
 from offnormal.sinks.dispatcher import Dispatcher
 from offnormal.types import InputSpec, Resize
 from tests.recording.test_retention import remaining_ids, write_event
-from tests.sinks.test_dispatcher import FAST, Kept, until
+from tests.sinks.test_dispatcher import FAST, RecordingSink, until
 from tests.video_files import number_in, numbered
 
 T0 = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
@@ -31,15 +31,15 @@ SCALE = HeatScale(InputSpec(size=(24, 32), resize=Resize(policy="stretch")), 3.0
 class Scene:
     """One camera with recorder, worker, dispatcher, and sink."""
 
-    def __init__(self, folder, **recorder_options):
-        self.folder, self.sink = folder, Kept()
+    def __init__(self, folder, **given):
+        self.folder, self.sink = folder, RecordingSink()
         self.dispatcher = Dispatcher({"kept": self.sink}, folder / "spool.db", folder=folder / "events", **FAST)
         self.worker = MediaWorker()
-        options = RecordOptions(**{"pre_roll_s": 2, "post_roll_s": 1, **recorder_options.pop("options", {})})
-        all_options = {"rules": RULES, "options": options, "threshold": 3.0, "scale": SCALE, **recorder_options}
-        self.recorder = Recorder("porch", folder / "events", self.dispatcher, self.worker, **all_options)
-        watched = Watched(camera="porch", source="", threshold=3.0, low_threshold=2.0)
-        self.events = CameraEvents(watched, recorder_options.get("rules", RULES))
+        options = RecordOptions(**{"pre_roll_s": 2, "post_roll_s": 1, **given.pop("options", {})})
+        more = {"rules": RULES, "options": options, "threshold": 3.0, "scale": SCALE, **given}
+        self.recorder = Recorder("porch", folder / "events", self.dispatcher, self.worker, **more)
+        context = EventContext(camera="porch", source="", threshold=3.0, low_threshold=2.0)
+        self.events = CameraEvents(context, given.get("rules", RULES))
 
     def __enter__(self):
         self.dispatcher.__enter__()
@@ -62,7 +62,7 @@ class Scene:
             self.recorder.take(event)
         self.recorder.finish()
         assert self.worker.close(20) and self.dispatcher.drain(20)
-        return [message.event for message in self.sink.taken]
+        return [message.event for message in self.sink.messages]
 
 
 def clip_numbers(path):
@@ -101,7 +101,7 @@ def test_a_clip_is_written_after_its_time_even_without_more_frames(tmp_path):
         scene.watch([4.0] * 5)
         for event in scene.events.tick(T0 + 10):
             scene.recorder.take(event)
-        assert len(scene.sink.taken) <= 1
+        assert len(scene.sink.messages) <= 1
         scene.recorder.tick(T0 + 10)
         assert [event.clip is None for event in scene.end()] == [True, False]
 
@@ -166,14 +166,14 @@ def test_an_error_in_drawing_loses_no_event(tmp_path, monkeypatch):
 def test_a_closed_event_is_stored_before_its_clip_is_written(tmp_path):
     scene = Scene(tmp_path, options={"post_roll_s": 5})
     scene.watch(QUIET_LOUD_QUIET[:50])
-    (held,) = scene.dispatcher._spool.held()
-    assert held[0].state == "closed" and scene.dispatcher._spool.waiting("kept") <= 1
+    (held,) = scene.dispatcher._spool.held_events()
+    assert held[0].state == "closed" and scene.dispatcher._spool.count_waiting("kept") <= 1
     scene.worker.close(20)
-    restarted = Scene(tmp_path)
-    with restarted:
-        assert restarted.dispatcher.drain(20)
-    assert [message.event.state for message in restarted.sink.taken][-1] == "closed"
-    assert not list((tmp_path / "events").rglob("*.frames")), "scratch files of the killed program"
+    again = Scene(tmp_path)
+    with again:
+        assert again.dispatcher.drain(20)
+    assert [message.event.state for message in again.sink.messages][-1] == "closed"
+    assert not list((tmp_path / "events").rglob("*.frames")), "scratch of the killed program"
 
 
 def test_an_event_that_was_open_at_a_restart_has_a_problem(tmp_path):
@@ -192,8 +192,8 @@ def test_images_do_not_wait_for_clips_and_openings_come_first(tmp_path):
         go = threading.Event()
         scene.worker.submit_clip(lambda: go.wait(20), 1)  # a long clip of another camera
         scene.watch(QUIET_LOUD_QUIET)
-        until(lambda: scene.sink.taken)
-        assert [message.what for message in scene.sink.taken] == ["opened"]
+        until(lambda: scene.sink.messages)
+        assert [message.transition for message in scene.sink.messages] == ["opened"]
         go.set()
         assert [message.state for message in scene.end()] == ["open", "closed"]
     with Scene(tmp_path / "b") as scene:
@@ -201,7 +201,7 @@ def test_images_do_not_wait_for_clips_and_openings_come_first(tmp_path):
         scene.worker.submit(lambda: go.wait(20))  # images are slow, clips are not
         scene.watch(QUIET_LOUD_QUIET)
         time.sleep(0.3)
-        assert not scene.sink.taken
+        assert not scene.sink.messages
         go.set()
         assert [message.state for message in scene.end()] == ["open", "closed"]
 

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Hook(ThreadingHTTPServer):
-    """Keeps what is posted to it; `answer` says how it answers now: a number, "hang" or "close"."""
+    """Records posted messages; `answer` sets the response: a status code, "hang", or "close"."""
 
     daemon_threads = True
     block_on_close = False
@@ -48,7 +48,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def hook(port=0):
-    """A server that runs while the block does."""
+    """A server that runs inside the block."""
     server = Hook(port)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()

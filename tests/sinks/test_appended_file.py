@@ -19,27 +19,27 @@ def ids(path):
     return [json.loads(line)["id"] for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_a_line_each_in_order(tmp_path):
+def test_each_message_is_one_line_in_order(tmp_path):
     path = tmp_path / "new/e ä.jsonl"
-    one = sink(path)
+    jsonl = sink(path)
     for number in range(3):
-        one.deliver(message(number, detail="größer\nals"))
+        jsonl.deliver(message(number, detail="größer\nals"))
     assert ids(path) == [message(number).id for number in range(3)]
     assert json.loads(path.read_text(encoding="utf-8").splitlines()[0])["event"]["detail"] == "größer\nals"
 
 
-def test_a_message_that_comes_again_after_a_restart_is_not_written_again(tmp_path):
+def test_a_message_that_is_sent_again_after_a_restart_is_written_once(tmp_path):
     path = tmp_path / "e.jsonl"
     for number in range(3):
         sink(path).deliver(message(number))
-    again = sink(path)
-    again.deliver(message(2))
-    again.deliver(message(2))
-    again.deliver(message(3))
+    restarted = sink(path)
+    restarted.deliver(message(2))
+    restarted.deliver(message(2))
+    restarted.deliver(message(3))
     assert ids(path) == [message(number).id for number in range(4)]
 
 
-def test_a_half_written_line_goes(tmp_path):
+def test_a_partial_line_is_removed(tmp_path):
     path = tmp_path / "e.jsonl"
     sink(path).deliver(message(0))
     whole = path.read_bytes()
@@ -51,10 +51,10 @@ def test_a_half_written_line_goes(tmp_path):
     assert ids(path) == [message(1).id]
 
 
-def test_a_full_disk_leaves_no_half_line_behind(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_no_partial_line(tmp_path, monkeypatch):
     path = tmp_path / "e.jsonl"
-    one = sink(path)
-    one.deliver(message(0))
+    jsonl = sink(path)
+    jsonl.deliver(message(0))
     before = path.read_bytes()
 
     def full(_):
@@ -62,13 +62,13 @@ def test_a_full_disk_leaves_no_half_line_behind(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch, pytest.raises(OffnormalError, match="disk is full"):
         patch.setattr(appended_file.os, "fsync", full)
-        one.deliver(message(1))
+        jsonl.deliver(message(1))
     assert path.read_bytes() == before
-    one.deliver(message(1))
+    jsonl.deliver(message(1))
     assert ids(path) == [message(0).id, message(1).id]
 
 
-def test_lines_of_others_are_left_alone(tmp_path):
+def test_foreign_lines_are_not_changed(tmp_path):
     path = tmp_path / "e.jsonl"
     path.write_text("not json\n[1]\n{}\n")
     sink(path).deliver(message(0))
@@ -77,7 +77,7 @@ def test_lines_of_others_are_left_alone(tmp_path):
 
 @pytest.fixture
 def limit():
-    """Sets how many bytes a file may have."""
+    """Limits the size of files in bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -92,11 +92,12 @@ def csv_ids(text):
 
 
 @pytest.mark.parametrize(
-    ("made", "options", "ids"), [(JsonlSink, AppendedFileOptions, json_ids), (CsvSink, AppendedFileOptions, csv_ids)]
+    ("sink_class", "options", "ids"),
+    [(JsonlSink, AppendedFileOptions, json_ids), (CsvSink, AppendedFileOptions, csv_ids)],
 )
-def test_what_a_full_disk_refused_comes_whole_later(tmp_path, limit, made, options, ids):
+def test_a_message_that_a_full_disk_rejected_is_written_completely_later(tmp_path, limit, sink_class, options, ids):
     path = tmp_path / "events"
-    sink = made(options(path=path))
+    sink = sink_class(options(path=path))
     sink.deliver(message(0))
     whole = path.read_bytes()
     limit(len(whole) + 20)
@@ -119,17 +120,17 @@ def csv_rows(path):
         return list(csv.DictReader(file))
 
 
-def test_a_row_each_under_one_header(tmp_path):
+def test_each_message_is_one_row_under_one_header(tmp_path):
     path = tmp_path / "e.csv"
     for number in range(3):
         csv_sink(path).deliver(message(number, detail='a "b", c\nd', problems=("x", "y")))
-    found = csv_rows(path)
-    assert [row["id"] for row in found] == [message(number).event.id for number in range(3)]
-    assert tuple(found[0]) == COLUMNS
-    assert (found[0]["detail"], found[0]["problems"], found[0]["duration_s"]) == ('a "b", c d', "x; y", "12.5")
+    rows = csv_rows(path)
+    assert [row["id"] for row in rows] == [message(number).event.id for number in range(3)]
+    assert tuple(rows[0]) == COLUMNS
+    assert (rows[0]["detail"], rows[0]["problems"], rows[0]["duration_s"]) == ('a "b", c d', "x; y", "12.5")
 
 
-def test_a_row_is_written_once_and_a_torn_one_goes(tmp_path):
+def test_a_row_is_written_once_and_a_partial_one_is_removed(tmp_path):
     path = tmp_path / "e.csv"
     csv_sink(path).deliver(message(0))
     csv_sink(path).deliver(message(0))
@@ -139,14 +140,14 @@ def test_a_row_is_written_once_and_a_torn_one_goes(tmp_path):
     assert [row["id"] for row in csv_rows(path)] == [message(0).event.id, message(1).event.id]
 
 
-def test_text_is_no_formula(tmp_path):
+def test_text_cannot_become_a_formula(tmp_path):
     path = tmp_path / "e.csv"
     csv_sink(path).deliver(message(0, camera="=cmd|' /C calc'!A0", peak_score=-1.5))
     (row,) = csv_rows(path)
     assert row["camera"].startswith("'=") and row["peak_score"] == "-1.5"
 
 
-def test_a_table_of_other_columns_is_left_alone(tmp_path):
+def test_a_file_with_other_columns_is_not_changed(tmp_path):
     path = tmp_path / "e.csv"
     path.write_text("a,b\n1,2\n")
     with pytest.raises(DeliveryError, match=r"e\.csv has other columns"):

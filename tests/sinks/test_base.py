@@ -11,25 +11,25 @@ MAIL = "mailto://u:hunter2@mail.example.org?to=a@example.org"
 
 
 class Plain(Sink):
-    Options, target_option, shown = SinkOptions, "name", "plain"
+    Options, target_option, description = SinkOptions, "name", "plain"
 
     def deliver(self, message):
         pass
 
 
-def test_a_message_is_named_after_its_event_and_what_happened():
+def test_a_message_is_named_after_its_event_and_transition():
     assert message(3).id == f"{event(3).id}-closed" and message(3, state="open").id == f"{event(3).id}-opened"
 
 
-def test_files_are_found_below_the_folder_while_they_are_there(tmp_path):
+def test_files_are_resolved_in_the_folder_if_they_exist(tmp_path):
     (tmp_path / "s.jpg").write_bytes(b"x")
-    found = message(folder=tmp_path, snapshot="s.jpg", clip="gone.mp4")
-    assert found.file("snapshot") == tmp_path / "s.jpg"
-    assert found.file("clip") is None and found.file("heat_map") is None
+    sent = message(folder=tmp_path, snapshot="s.jpg", clip="gone.mp4")
+    assert sent.file("snapshot") == tmp_path / "s.jpg"
+    assert sent.file("clip") is None and sent.file("heat_map") is None
     assert message(snapshot="s.jpg").file("snapshot") is None, "there is no folder"
 
 
-def test_a_message_comes_back_from_json_and_one_of_another_format_does_not(tmp_path):
+def test_a_message_survives_json_and_another_format_is_refused(tmp_path):
     sent = message(2, folder=tmp_path, problems=("clip: the disk is full",))
     assert Message.from_json(sent.to_json(), tmp_path) == sent
     values = sent.to_json()
@@ -38,25 +38,25 @@ def test_a_message_comes_back_from_json_and_one_of_another_format_does_not(tmp_p
         Message.from_json(values)
 
 
-def test_a_sink_wants_closed_events_unless_other_ones_are_chosen():
-    assert Plain(SinkOptions()).wants == ("closed",)
-    assert Plain(SinkOptions(when=["opened"])).wants == ("opened",)
+def test_a_sink_gets_closed_events_unless_others_are_chosen():
+    assert Plain(SinkOptions()).transitions == ("closed",)
+    assert Plain(SinkOptions(when=["opened"])).transitions == ("opened",)
 
 
-def test_a_function_takes_events_that_open_and_close_in_order(tmp_path):
-    taken = []
-    with Dispatcher({"callback": CallbackSink(taken.append)}, tmp_path / "s.db", **FAST) as dispatcher:
+def test_a_function_gets_opened_and_closed_events_in_order(tmp_path):
+    received = []
+    with Dispatcher({"callback": CallbackSink(received.append)}, tmp_path / "s.db", **FAST) as dispatcher:
         for state in ("open", "closed"):
             dispatcher.send(event(1, state=state))
         assert dispatcher.drain(20)
-    assert taken == [event(1, state="open"), event(1)]
+    assert received == [event(1, state="open"), event(1)]
 
 
-def test_an_event_that_the_function_fails_on_comes_again(tmp_path):
+def test_an_event_is_sent_again_if_the_function_fails(tmp_path):
     attempts = []
 
-    def fail_once(found):
-        attempts.append(found.id)
+    def fail_once(received):
+        attempts.append(received.id)
         if len(attempts) == 1:
             raise RuntimeError("not ready")
 
@@ -66,21 +66,26 @@ def test_an_event_that_the_function_fails_on_comes_again(tmp_path):
     assert attempts == [event(1).id] * 2
 
 
-def test_sinks_as_the_command_line_says_them(tmp_path):
-    said = [f"jsonl:{tmp_path}/e.jsonl", "csv:e.csv", f"files:{tmp_path}", "webhook:http://u:pw@127.0.0.1:9/hook?x=1"]
-    sinks = open_sinks([*said, f"apprise:{MAIL}"], environment={})
-    assert [sink.shown.split()[0] for sink in sinks.values()] == ["jsonl", "csv", "files", "webhook", "alert"]
-    assert [sink.wants for sink in sinks.values()] == [("closed",)] * 3 + [("opened", "closed"), ("opened",)]
-    assert not any("pw" in sink.shown or "hunter2" in sink.shown for sink in sinks.values())
+def test_sinks_are_parsed_from_command_line_text(tmp_path):
+    settings = [
+        f"jsonl:{tmp_path}/e.jsonl",
+        "csv:e.csv",
+        f"files:{tmp_path}",
+        "webhook:http://u:pw@127.0.0.1:9/hook?x=1",
+    ]
+    sinks = open_sinks([*settings, f"apprise:{MAIL}"], environment={})
+    assert [sink.description.split()[0] for sink in sinks.values()] == ["jsonl", "csv", "files", "webhook", "alert"]
+    assert [sink.transitions for sink in sinks.values()] == [("closed",)] * 3 + [("opened", "closed"), ("opened",)]
+    assert not any("pw" in sink.description or "hunter2" in sink.description for sink in sinks.values())
 
 
-def test_names_stay_the_same_when_a_password_changes():
+def test_names_do_not_depend_on_the_password():
     names = [list(open_sinks([f"webhook:http://u:{pw}@h/x"], environment={})) for pw in ("one", "two")]
     assert names[0] == names[1] != list(open_sinks(["webhook:http://u:one@h/y"], environment={}))
     assert list(open_sinks([{"kind": "csv", "path": "a.csv", "name": "table"}])) == ["table"]
 
 
-def test_the_secret_comes_from_the_environment_too():
+def test_the_secret_can_come_from_the_environment():
     with hook() as server:
         (sink,) = open_sinks([f"webhook:{server.url}"], {"OFFNORMAL_WEBHOOK_SECRET": "s"}).values()
         sink.deliver(message())
@@ -88,28 +93,28 @@ def test_the_secret_comes_from_the_environment_too():
 
 
 @pytest.mark.parametrize(
-    ("said", "text"),
+    ("setting", "text"),
     [
         ("josnl:x", "sink 'josnl:x': did you mean jsonl:"),
         ("jsonl", "expected KIND:TARGET such as jsonl:events.jsonl"),
         ("jsonl:", "expected KIND:TARGET"),
         ("http://u:hunter2@h/x", "kinds are jsonl, csv, files, webhook, apprise"),
-        ("webhook:ftp://u:hunter2@h/x", "sink webhook: url: expected an address such as http"),
+        ("webhook:ftp://u:hunter2@h/x", "sink webhook: url: expected a URL such as http"),
         ("apprise:mail", "expected an Apprise address such as mailto"),
         ("apprise:nosuch://hunter2", "Apprise cannot send to this nosuch://"),
         ({"kind": "webhook", "ulr": "http://h", "secret": "hunter2"}, "unknown key 'ulr': did you mean 'url'"),
         ({"kind": "webhook", "url": "http://h", "when": ["maybe"]}, "when.0: Input should be 'opened' or 'closed'"),
-        ({"kind": "webhok"}, "unknown sink 'webhok': did you mean 'webhook'"),
-        ({"path": "x"}, "it needs `kind`"),
+        ({"kind": "webhok"}, "no sink is called 'webhok': did you mean 'webhook'"),
+        ({"path": "x"}, "`kind` is missing"),
         ({"kind": "csv", "path": "x", "name": "a/b"}, "name: String should match"),
     ],
 )
-def test_what_cannot_be_read_is_said_without_secrets(said, text):
+def test_errors_about_settings_contain_no_secrets(setting, text):
     with pytest.raises(ConfigError) as error:
-        open_sinks([said], environment={})
+        open_sinks([setting], environment={})
     assert text in str(error.value) and "hunter2" not in str(error.value)
 
 
-def test_two_of_one_name():
-    with pytest.raises(ConfigError, match="two sinks are called"):
+def test_two_sinks_with_one_name_are_refused():
+    with pytest.raises(ConfigError, match="two sinks are named"):
         open_sinks(["csv:a.csv", "csv:a.csv"])

@@ -12,56 +12,56 @@ from offnormal.testing.events import event, message
 
 @pytest.fixture
 def spool(tmp_path):
-    made = Spool(tmp_path / "state/spool.db", limit=4)
-    yield made
-    made.close()
+    store = Spool(tmp_path / "state/spool.db", limit=4)
+    yield store
+    store.close()
 
 
 def drained(spool, sink):
-    found = []
+    messages = []
     while (waiting := spool.next(sink)) is not None:
-        found.append(waiting.message)
-        spool.taken(waiting.seq)
-    return found
+        messages.append(waiting.message)
+        spool.mark_delivered(waiting.seq)
+    return messages
 
 
-def test_messages_come_back_in_order_for_each_sink(spool):
-    told = [message(number) for number in range(3)]
-    for one in told:
-        spool.put(one, ["a", "b"])
-    spool.put(told[0], ["a"])
-    assert drained(spool, "a") == told and spool.waiting("b") == 3 and spool.sinks() == ["b"]
-    assert drained(spool, "b") == told and spool.next("c") is None
+def test_each_sink_gets_its_messages_in_order(spool):
+    sent = [message(number) for number in range(3)]
+    for each in sent:
+        spool.put(each, ["a", "b"])
+    spool.put(sent[0], ["a"])
+    assert drained(spool, "a") == sent and spool.count_waiting("b") == 3 and spool.sinks() == ["b"]
+    assert drained(spool, "b") == sent and spool.next("c") is None
 
 
-def test_folders_are_kept(spool, tmp_path):
+def test_folders_are_stored(spool, tmp_path):
     spool.put(message(0, folder=tmp_path, snapshot="x.jpg"), ["a"])
     assert spool.next("a").message == message(0, folder=tmp_path, snapshot="x.jpg")
 
 
-def test_when_full_the_oldest_opened_gives_way_first(spool):
+def test_a_full_spool_drops_the_oldest_opened_message_first(spool):
     states = ["closed", "open", "closed", "open", "closed", "closed", "closed"]
     for number, state in enumerate(states):
         spool.put(message(number, state=state), ["a"])
-    assert [int(one.event.id[-8:], 16) for one in drained(spool, "a")] == [2, 4, 5, 6]
-    assert spool.dropped("a") == 3 and spool.dropped("b") == 0
+    assert [int(each.event.id[-8:], 16) for each in drained(spool, "a")] == [2, 4, 5, 6]
+    assert spool.count_dropped("a") == 3 and spool.count_dropped("b") == 0
 
 
-def test_what_is_refused_stays_and_is_not_tried_again(spool):
+def test_a_refused_message_stays_and_is_not_sent_again(spool):
     for number in range(6):
         spool.put(message(number), ["a"])
-        spool.refused(spool.next("a").seq, "a", "answered 400")
-    assert spool.next("a") is None and spool.waiting("a") == 0 and spool.refusals("a") == 4
+        spool.mark_refused(spool.next("a").seq, "a", "answered 400")
+    assert spool.next("a") is None and spool.count_waiting("a") == 0 and spool.count_refused("a") == 4
 
 
 def test_held_events_are_delivered_once(spool, tmp_path):
     spool.hold(event(1), tmp_path)
     spool.hold(event(0), None)
-    assert spool.held() == [(event(1), tmp_path), (event(0), None)]
+    assert spool.held_events() == [(event(1), tmp_path), (event(0), None)]
     spool.put(message(1, state="open"), ["a"])
-    assert len(spool.held()) == 2, "the opening says nothing of the end"
+    assert len(spool.held_events()) == 2, "the opened message does not release it"
     spool.put(message(1), ["a"])
-    assert spool.held() == [(event(0), None)]
+    assert spool.held_events() == [(event(0), None)]
 
 
 def test_a_killed_program_loses_nothing(tmp_path):
@@ -73,15 +73,15 @@ def test_a_killed_program_loses_nothing(tmp_path):
         "spool.hold(event(99))\nos.kill(os.getpid(), 9)"
     )
     root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "s.db")], cwd=root, check=False)
-    assert done.returncode == -9
+    process = subprocess.run([sys.executable, "-c", code, str(tmp_path / "s.db")], cwd=root, check=False)
+    assert process.returncode == -9
     spool = Spool(tmp_path / "s.db")
     assert drained(spool, "a") == [message(number) for number in range(50)]
-    assert spool.held() == [(event(99), None)]
+    assert spool.held_events() == [(event(99), None)]
     spool.close()
 
 
-def test_a_damaged_file_is_set_aside(tmp_path, caplog):
+def test_a_damaged_file_is_renamed(tmp_path, caplog):
     path = tmp_path / "s.db"
     path.write_bytes(b"no database" * 1000)
     spool = Spool(path)
@@ -91,36 +91,36 @@ def test_a_damaged_file_is_set_aside(tmp_path, caplog):
     spool.close()
 
 
-def test_a_message_that_nobody_can_read_blocks_no_other(spool, caplog):
+def test_an_unreadable_message_blocks_no_other(spool, caplog):
     spool.put(message(0), ["a"])
     spool._db.execute("UPDATE waiting SET message = replace(message, '\"format_version\": 2', '\"format_version\": 9')")
     spool._db.commit()
     spool.put(message(1), ["a"])
-    assert drained(spool, "a") == [message(1)] and spool.refusals("a") == 1
+    assert drained(spool, "a") == [message(1)] and spool.count_refused("a") == 1
     assert "event in format 9" in caplog.text
 
 
-def test_a_full_disk_is_said_and_leaves_what_was_there(tmp_path):
+def test_a_full_disk_is_an_error_and_keeps_stored_messages(tmp_path):
     spool = Spool(tmp_path / "s.db")
     spool.put(message(0), ["a"])
     (pages,) = spool._db.execute("PRAGMA page_count").fetchone()
     spool._db.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(OffnormalError, match=r"s\.db: cannot be written \(database or disk is full\); free some space"):
+    with pytest.raises(OffnormalError, match=r"s\.db: cannot be written \(database or disk is full\); free some"):
         for number in range(1, 100):
             spool.put(message(number, detail="x" * 1000), ["a"])
     assert spool.next("a").message == message(0)
     spool.close()
 
 
-def test_a_place_that_cannot_be_written(tmp_path):
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OffnormalError, match="undelivered events cannot be kept there"):
+    with pytest.raises(OffnormalError, match="cannot store undelivered events"):
         Spool(tmp_path / "file/spool.db")
 
 
-def test_what_lies_there_is_plain_sqlite(spool):
+def test_the_file_is_plain_sqlite(spool):
     spool.put(message(0), ["a"])
-    with sqlite3.connect(spool.path) as other:
-        assert other.execute("SELECT sink, what FROM waiting").fetchall() == [("a", "closed")]
+    with sqlite3.connect(spool.path) as database:
+        assert database.execute("SELECT sink, transition FROM waiting").fetchall() == [("a", "closed")]
     assert spool._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert spool._db.execute("PRAGMA synchronous").fetchone() == (2,), "FULL: what was kept survives a power cut"
+    assert spool._db.execute("PRAGMA synchronous").fetchone() == (2,), "FULL: stored messages survive a power cut"

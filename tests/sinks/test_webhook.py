@@ -15,15 +15,15 @@ from offnormal.testing.events import event, message
 from tests.sinks.hook import hook
 
 
-def webhook(url, **given):
-    (sink,) = open_sinks([{"kind": "webhook", "url": url, **given}], environment={}).values()
+def webhook(url, **options):
+    (sink,) = open_sinks([{"kind": "webhook", "url": url, **options}], environment={}).values()
     return sink
 
 
 @pytest.fixture
 def server():
-    with hook() as made:
-        yield made
+    with hook() as hook_server:
+        yield hook_server
 
 
 def test_a_message_arrives_signed(server):
@@ -39,16 +39,16 @@ def test_a_message_arrives_signed(server):
     assert headers["Content-Type"] == "application/json" and "Authorization" not in headers
 
 
-def test_user_and_password_are_sent_and_never_shown(server):
+def test_user_and_password_are_sent_and_never_printed(server):
     address = server.url.replace("//", "//us%20er:hunter2@")
     sink = webhook(address + "?token=abc")
     sink.deliver(message())
     assert base64.b64decode(server.posts[0][0]["Authorization"].removeprefix("Basic ")) == b"us er:hunter2"
-    assert sink.shown == f"webhook http://***@{server.url[7:].partition('/')[0]}/***"
+    assert sink.description == f"webhook http://***@{server.url[7:].partition('/')[0]}/***"
 
 
 @pytest.mark.parametrize("error", ["refused by {url}", "what is {path} here?", "no {query}"])
-def test_of_its_address_only_scheme_host_and_port_are_shown(error, monkeypatch, tmp_path, caplog):
+def test_only_scheme_host_and_port_of_the_url_are_printed(error, monkeypatch, tmp_path, caplog):
     url = "https://hooks.example:8443/services/T0AB1/B0CD2/quiet?part=one"
     sink = webhook(url)
     words = error.format(url=url, path="/services/T0AB1/B0CD2/quiet", query="part=one")
@@ -60,49 +60,51 @@ def test_of_its_address_only_scheme_host_and_port_are_shown(error, monkeypatch, 
     monkeypatch.setattr(sink, "_opener", Opener())
     with Dispatcher({"hook": sink}, tmp_path / "spool.db") as dispatcher:
         dispatcher.send(message().event)
-        while not (trouble := dispatcher.statuses()[0].trouble):
+        while not (error_text := dispatcher.statuses()[0].last_error):
             time.sleep(0.01)
-    assert "hooks.example:8443" in sink.shown and "hooks.example:8443" in caplog.text
-    assert not re.search("services|quiet|part=one", f"{sink.shown} {trouble} {caplog.text}")
+    assert "hooks.example:8443" in sink.description and "hooks.example:8443" in caplog.text
+    assert not re.search("services|quiet|part=one", f"{sink.description} {error_text} {caplog.text}")
 
 
-def test_webhooks_of_one_host_have_names_of_their_own():
+def test_webhooks_of_one_host_have_different_names():
     paths = ["services/T0/B0/aaaaaaaaaaaaaaaa1", "services/T0/B0/aaaaaaaaaaaaaaaa2"]
     names = list(open_sinks([f"webhook:https://hooks.example/{path}" for path in paths], environment={}))
     assert len(set(names)) == 2 and not any("aaaa" in name for name in names)
 
 
-def test_pictures_go_along_when_asked_for(server, tmp_path):
-    (tmp_path / "a.jpg").write_bytes(b"picture")
-    told = message(folder=tmp_path, snapshot="a.jpg", heat_map="gone.jpg")
-    webhook(server.url, pictures=True).deliver(told)
-    webhook(server.url).deliver(told)
-    with_pictures, without = (json.loads(body) for _, body in server.posts)
-    assert base64.b64decode(with_pictures["pictures"]["snapshot"]) == b"picture"
-    assert list(with_pictures["pictures"]) == ["snapshot"] and "pictures" not in without
+def test_images_are_sent_if_requested(server, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"image")
+    sent = message(folder=tmp_path, snapshot="a.jpg", heat_map="gone.jpg")
+    webhook(server.url, images=True).deliver(sent)
+    webhook(server.url).deliver(sent)
+    with_images, without = (json.loads(body) for _, body in server.posts)
+    assert base64.b64decode(with_images["images"]["snapshot"]) == b"image"
+    assert list(with_images["images"]) == ["snapshot"] and "images" not in without
 
 
 @pytest.mark.parametrize(
     ("answer", "refused"),
     [(500, False), (503, False), (401, False), (404, False), (429, False), (302, False), (400, True), (422, True)],
 )
-def test_answers(server, answer, refused):
+def test_the_status_code_decides_whether_a_message_is_refused(server, answer, refused):
     server.answer = answer
-    server.headers_sent = {"Location": server.url + "/elsewhere"}
+    server.headers_sent = {"Location": server.url + "/other"}
     with pytest.raises(DeliveryError, match=f"answered {answer}") as error:
         webhook(server.url).deliver(message())
     assert error.value.refused is refused and server.attempts == 1
 
 
-@pytest.mark.parametrize(("asked", "wait_s"), [("7", 7.0), ("soon", None), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0)])
-def test_the_wait_that_an_answer_asks_for(server, asked, wait_s):
-    server.answer, server.headers_sent = 503, {"Retry-After": asked}
+@pytest.mark.parametrize(
+    ("retry_after", "wait_s"), [("7", 7.0), ("soon", None), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0)]
+)
+def test_retry_after_sets_the_wait(server, retry_after, wait_s):
+    server.answer, server.headers_sent = 503, {"Retry-After": retry_after}
     with pytest.raises(DeliveryError) as error:
         webhook(server.url).deliver(message())
     assert error.value.wait_s == wait_s
 
 
-def test_nobody_there_nobody_answers_and_connections_that_break(server):
+def test_refused_hanging_and_closed_connections_are_errors(server):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         with pytest.raises(DeliveryError, match="refused"):
@@ -116,6 +118,6 @@ def test_nobody_there_nobody_answers_and_connections_that_break(server):
 
 
 @pytest.mark.parametrize("url", ["ftp://x/", "http://", "http://a b/", "http://x:99999/", "x.example/hook"])
-def test_addresses_that_are_none(url):
-    with pytest.raises(ConfigError, match=r"url: (expected an address|the port)"):
+def test_invalid_urls_are_refused(url):
+    with pytest.raises(ConfigError, match=r"url: (expected a URL|expected a port)"):
         webhook(url)

@@ -85,6 +85,7 @@ def test_a_change_of_light_suppresses_anomalies_for_a_while():
     assert health.suppresses_anomalies
     findings = watch(noisy(night, 60 * FPS), health=health, start_s=11.0)
     assert summarize(findings) == [("scene_change", False, 21.0)]
+    assert 60 < int(findings[0].detail.partition("%")[0]) <= 100, "measured while it changed, not at the end"
     assert not health.suppresses_anomalies
 
 

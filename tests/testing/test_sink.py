@@ -134,13 +134,13 @@ class Restless(Plain):
         self.start = next(self.starts)
 
     @property
-    def shown(self):
+    def description(self):
         return f"restless, start {self.start}"
 
 
 class Telling(Plain):
     @property
-    def shown(self):
+    def description(self):
         return f"telling {self.path}?token=hunter2"
 
 
@@ -162,7 +162,7 @@ class Homebound(Plain):
 
 class Selective(Plain):
     def deliver(self, message):
-        if message.what == "closed":
+        if message.transition == "closed":
             super().deliver(message)
 
 
@@ -231,12 +231,12 @@ def test_the_base_of_the_broken_sinks_is_correct(register, tmp_path):
 @pytest.mark.parametrize(
     ("broken", "check", "message"),
     [
-        (Aimless, "check_options", "'file' is no option"),
-        (Deaf, "check_options", "does not pass its options to Sink"),
-        (Loose, "check_options", "an unknown option is accepted"),
-        (Restless, "check_shown", "differs between two starts"),
-        (Telling, "check_shown", "a secret is in"),
-        (Eager, "check_idle", "during an outage"),
+        (Aimless, "check_options", "no option is called 'file'"),
+        (Deaf, "check_options", "does not pass its options on"),
+        (Loose, "check_options", "an unknown option is taken"),
+        (Restless, "check_description", "changes from start to start"),
+        (Telling, "check_description", "a secret is in"),
+        (Eager, "check_idle", "while nothing can be delivered"),
         (Homebound, "check_delivery", "only at home"),
         (Selective, "check_delivery", "arrived, expected"),
         (Strict, "check_again", "twice"),

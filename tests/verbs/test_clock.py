@@ -37,7 +37,7 @@ def evaluate(path, labels, **more):
         missing=missing,
         bundle="b",
         fingerprint="f",
-        rules=EventRules.of(config.rules),
+        rules=EventRules.from_config(config.rules),
         hysteresis=config.rules.hysteresis,
         smooth_s=config.smooth,
     )

@@ -43,7 +43,7 @@ def test_alarms_are_those_of_the_rules(tmp_path):
     short = {"min_duration": 0, "hysteresis": 0}
     assert len(alarms(merge_gap=0, **short).alarms) > len(alarms(merge_gap=5, **short).alarms)
     assert alarms(hysteresis=0.5).low_threshold < alarms(hysteresis=0).low_threshold == alarms().threshold
-    with pytest.raises(ValueError, match="expected a time such as 5s"):
+    with pytest.raises(ValueError, match="expected a duration such as 5s"):
         CompareConfig(rules={"merge_gap": -1})
 
 

@@ -5,7 +5,7 @@ import pytest
 from offnormal.config.layers import build
 from offnormal.errors import ConfigError
 from offnormal.types import Rate
-from offnormal.watching.config import WatchConfig, named_after
+from offnormal.watching.config import WatchConfig, camera_name
 
 FULL = """
 bundle: porch.bundle
@@ -33,8 +33,8 @@ def read(tmp_path):
     return read
 
 
-def test_what_a_camera_does_not_say_is_as_said_for_all(read):
-    porch, yard, line = read(FULL).each()
+def test_a_camera_inherits_the_common_settings(read):
+    porch, yard, line = read(FULL).camera_configs()
     assert (porch.name, yard.name, line.name) == ("10.0.0.5-554-1", "yard", "line")
     assert (porch.bundle, yard.bundle) == (Path("porch.bundle"), Path("yard.bundle"))
     assert (porch.rules.min_duration, porch.rules.cool_down, porch.rules.merge_gap) == (2, 60, 5)
@@ -42,52 +42,52 @@ def test_what_a_camera_does_not_say_is_as_said_for_all(read):
     assert porch.schedule.timezone == "Europe/Berlin" and line.schedule.windows == ["sat"]
     assert porch.health.frozen_s == 90
     assert (porch.rate, line.rate) == (Rate(2, "day"), Rate(2, "day"))
-    assert (yard.threshold, yard.rate, yard.calibrate_on) == (3, None, []), "its own threshold in place of the rate"
+    assert (yard.threshold, yard.rate, yard.calibrate_on) == (3, None, []), "its threshold replaces the common rate"
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (("zones:", "zonez:"), "unknown key 'cameras.0.zonez': did you mean 'zones'?"),
         (("frozen_s", "frozn_s"), "unknown key 'cameras.0.health.frozn_s': did you mean 'frozen_s'?"),
         (("sinks:", "sink:"), "unknown key 'sink': did you mean 'sinks'?"),
-        (("cool_down: 1m", "cool_down: -1"), "cameras.0.rules.cool_down: expected a time such as 5s"),
-        (("rate: 2/day", "rate: 1%"), "expected such as 2/day"),
-        (("threshold: 3", "threshold: 3, rate: 2/day"), "promises no rate; drop one"),
+        (("cool_down: 1m", "cool_down: -1"), "cameras.0.rules.cool_down: expected a duration such as 5s"),
+        (("rate: 2/day", "rate: 1%"), "such as 2/day or 1/hour"),
+        (("threshold: 3", "threshold: 3, rate: 2/day"), "has no guaranteed rate"),
         (("mon-fri 18", "man-fri 18"), "days are mon"),
         (("0.2 0,0.2", ""), "expected 3 points"),
         (("name: yard", "name: a/b"), "cameras.1.name"),
     ],
 )
-def test_faults_are_told_with_their_place(read, change, said):
-    with pytest.raises(ConfigError) as fault:
-        read(FULL.replace(*change)).each()
-    assert said in str(fault.value)
-    assert "secret" not in str(fault.value)
+def test_errors_name_the_setting(read, change, message):
+    with pytest.raises(ConfigError) as error:
+        read(FULL.replace(*change)).camera_configs()
+    assert message in str(error.value)
+    assert "secret" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("bundle: b\ncameras: [{sorce: 'rtsp://me:hunter2@a/1'}]", "cameras.0.source: Field required"),
-        ("threshold: 1\nrate: 2/day\ncameras: [{source: 'rtsp://me:hunter2@a/1'}]", "promises no rate"),
+        ("threshold: 1\nrate: 2/day\ncameras: [{source: 'rtsp://me:hunter2@a/1'}]", "has no guaranteed rate"),
         ("cameras: 'rtsp://me:hunter2@a/1'", "cameras: "),
         ("cameras: [{source: ['rtsp://me:hunter2@a/1']}]", "cameras.0.source: "),
     ],
 )
-def test_faults_tell_no_passwords(read, text, said):
-    with pytest.raises(ConfigError) as fault:
+def test_errors_contain_no_passwords(read, text, message):
+    with pytest.raises(ConfigError) as error:
         read(text)
-    assert said in str(fault.value)
-    assert "hunter2" not in str(fault.value)
+    assert message in str(error.value)
+    assert "hunter2" not in str(error.value)
 
 
-def test_cameras_need_a_bundle_and_a_name_of_their_own(read):
+def test_cameras_need_a_bundle_and_a_unique_name(read):
     with pytest.raises(ConfigError, match="camera a has no bundle"):
-        read("cameras: [{source: a.mp4}]").each()
-    with pytest.raises(ConfigError, match="two cameras are called 'a'"):
-        read("bundle: b\ncameras: [{source: x/a.mp4}, {source: y/a.mp4}]").each()
+        read("cameras: [{source: a.mp4}]").camera_configs()
+    with pytest.raises(ConfigError, match="two cameras are named 'a'"):
+        read("bundle: b\ncameras: [{source: x/a.mp4}, {source: y/a.mp4}]").camera_configs()
 
 
-def test_names_hold_no_secrets():
-    assert named_after("rtsp://me:pa@ss@host/live?token=abc") == "host-live"
+def test_names_contain_no_secrets():
+    assert camera_name("rtsp://me:pa@ss@host/live?token=abc") == "host-live"

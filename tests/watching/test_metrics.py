@@ -23,14 +23,14 @@ STATUS = CameraStatus(
 
 
 def pipeline(last_score=None):
-    """As much of a WatchPipeline as is shown."""
-    counted = CameraCounts(scored=70, dropped=3, inferred=70, inference_s=1.5, last_score=last_score)
-    counted.events["anomaly", "opened"] = 5
+    """The attributes of a WatchPipeline that metrics use."""
+    counts = CameraCounts(scored=70, dropped=3, inferred=70, inference_s=1.5, last_score=last_score)
+    counts.events["anomaly", "opened"] = 5
     for lag in (0.01, 0.2, 0.21, 99):
-        counted.lag.add(lag)
+        counts.lag.add(lag)
     thresholds, events = SimpleNamespace(threshold=3.5), SimpleNamespace(is_open=True)
     return SimpleNamespace(
-        cameras=[SimpleNamespace(name=NAME, counted=counted, thresholds=thresholds, events=events)],
+        cameras=[SimpleNamespace(name=NAME, counts=counts, thresholds=thresholds, events=events)],
         sources={NAME: SimpleNamespace(status=STATUS)},
         dispatcher=SimpleNamespace(statuses=lambda: [DeliveryStatus("webhook", 11, 2, 1, 4, 0, None)]),
     )
@@ -54,8 +54,8 @@ def page():
     return generate_latest(registry).decode()
 
 
-def test_what_is_counted_is_on_the_page(page):
-    found = rows(page)
+def test_counts_are_on_the_page(page):
+    values_ = rows(page)
     expected = {
         ("offnormal_reconnects_total", NAME): 3,
         ("offnormal_gaps_total", NAME): 2,
@@ -78,19 +78,19 @@ def test_what_is_counted_is_on_the_page(page):
         ("offnormal_deliveries_refused", "webhook"): 1,
         ("offnormal_deliveries_dropped", "webhook"): 0,
     }
-    assert {key: found[key[0], *sorted(key[1:])] for key in expected} == expected
-    assert found["offnormal_memory_bytes",] > 1 << 20
-    assert next(key[1] for key in found if key[0] == "offnormal_info").startswith("offnormal ")
-    assert not any(name == "offnormal_score" for name, *_ in found), "there was none"
+    assert {key: values_[key[0], *sorted(key[1:])] for key in expected} == expected
+    assert values_["offnormal_memory_bytes",] > 1 << 20
+    assert next(key[1] for key in values_ if key[0] == "offnormal_info").startswith("offnormal ")
+    assert not any(name == "offnormal_score" for name, *_ in values_), "no frame was scored"
 
 
-def test_a_score_is_shown_once_there_is_one():
+def test_the_score_appears_after_the_first_scored_frame():
     registry = CollectorRegistry()
     registry.register(_WatchCollector(pipeline(last_score=2.5)))
     assert rows(generate_latest(registry).decode())["offnormal_score", NAME] == 2.5
 
 
-def test_the_histogram_is_cumulated_with_everything_below_infinity(page):
+def test_the_histogram_is_cumulative(page):
     (lag,) = (one for one in families(page) if one.name == "offnormal_lag_seconds")
     by_bound = {sample.labels["le"]: sample.value for sample in lag.samples if "le" in sample.labels}
     assert (by_bound["0.025"], by_bound["0.2"], by_bound["0.3"], by_bound["10.0"], by_bound["+Inf"]) == (1, 2, 3, 3, 4)
@@ -104,7 +104,7 @@ def test_every_metric_has_help_and_a_type_once(page):
     assert all(one.documentation and one.type != "unknown" for one in families(page))
 
 
-def test_the_page_is_served_on_this_machine_alone_and_a_port_in_use_refused():
+def test_the_page_is_served_on_localhost_and_a_port_in_use_is_refused():
     with serve_metrics(str(free_port()), pipeline()) as url:
         assert url.startswith("http://127.0.0.1:") and url.endswith("/metrics")
         with urllib.request.urlopen(url, timeout=10) as answer:
@@ -119,16 +119,16 @@ def test_the_page_is_served_on_this_machine_alone_and_a_port_in_use_refused():
         urllib.request.urlopen(url, timeout=10)
 
 
-@pytest.mark.parametrize("where", ["70000", "nowhere.invalid:9108"])
-def test_an_address_that_is_none_is_refused(where):
-    with pytest.raises(ConfigError, match="nobody can listen there"), serve_metrics(where, pipeline()):
+@pytest.mark.parametrize("address", ["70000", "nowhere.invalid:9108"])
+def test_an_unavailable_address_is_refused(address):
+    with pytest.raises(ConfigError, match="address not available"), serve_metrics(address, pipeline()):
         pass
 
 
-def test_nothing_is_registered_for_the_whole_program(page):
+def test_nothing_is_registered_globally(page):
     assert not [name for name in REGISTRY._names_to_collectors if name.startswith("offnormal")]
 
 
-def test_the_library_is_imported_only_where_metrics_are_served():
+def test_the_library_is_imported_only_for_serving_metrics():
     code = "import sys, offnormal.verbs.watch, offnormal.cli.watch; print('prometheus_client' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

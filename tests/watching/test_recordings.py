@@ -1,4 +1,4 @@
-"""Dry runs and alarm budgets: the same as the pure machine over the scores that predict gives."""
+"""Dry runs and alarm budgets: the same result as the event machine on the scores of predict."""
 
 import numpy as np
 import pytest
@@ -15,12 +15,12 @@ from tests.items import video
 from tests.watching.yard import ODD, QUICK_RULES
 
 
-def watch(yard, out, source="odd.mp4", **given):
-    values = {"bundle": yard / "bundle", "out": out, "rules": QUICK_RULES, "threads": 1, **given}
+def watch(yard, out, source="odd.mp4", **options):
+    values = {"bundle": yard / "bundle", "out": out, "rules": QUICK_RULES, "threads": 1, **options}
     return Watch(WatchConfig.model_validate({**values, "cameras": [{"source": str(yard / source)}]}))
 
 
-def test_a_dry_run_raises_what_the_machine_says_of_the_scores(yard, tmp_path):
+def test_a_dry_run_raises_the_events_of_the_machine(yard, tmp_path):
     it = watch(yard, tmp_path)
     (run,) = it.dry_runs()
     setup = it.setups[0]
@@ -28,32 +28,34 @@ def test_a_dry_run_raises_what_the_machine_says_of_the_scores(yard, tmp_path):
     (scored,) = score_items(it._scorer(setup), loader, unit=Unit.FRAME)
     machine = EventMachine(setup.rules, run.thresholds.threshold, run.thresholds.low)
     times = np.arange(len(scored.score)) / FPS
-    told = [one for one in [*machine.over(times, scored.score), *machine.finish()] if one.is_over]
-    assert [(event.position_s, event.peak_score) for event in run.events] == [(one.start_s, one.peak) for one in told]
+    occurrences = [one for one in [*machine.push_all(times, scored.score), *machine.finish()] if one.is_over]
+    assert [(event.position_s, event.peak_score) for event in run.events] == [
+        (one.start_s, one.peak) for one in occurrences
+    ]
     (event,) = run.events
     assert event.position_s == pytest.approx(ODD[0] / FPS) and event.duration_s == pytest.approx(2.0, abs=0.3)
     assert (event.severity, run.frames, run.scored, run.alarms) == ("high", 80, 80, 1)
-    assert not list(tmp_path.iterdir()), "nothing is recorded and nobody told"
+    assert not list(tmp_path.iterdir()), "nothing is recorded or sent"
 
 
-def test_a_schedule_passes_over_what_lies_outside_of_it(yard, tmp_path):
+def test_no_event_is_raised_outside_the_schedule(yard, tmp_path):
     with pytest.raises(UsageError, match="--start-time"):
         watch(yard, tmp_path, schedule="mon 10:00-12:00")
     start_time = "2026-11-23T10:30+00:00"  # a Monday
     (inside,) = watch(yard, tmp_path, schedule="mon 10:00-12:00", start_time=start_time).dry_runs()
     (outside,) = watch(yard, tmp_path, schedule="tue", start_time=start_time).dry_runs()
     assert [f"{event.start:%a %H:%M}" for event in inside.events] == ["Mon 10:30"]
-    assert outside.events == [] and outside.passed_over == pytest.approx(ODD[1] - ODD[0], abs=2)
+    assert outside.events == [] and outside.suppressed_frames == pytest.approx(ODD[1] - ODD[0], abs=2)
 
 
-def test_zones_count_alone_and_need_a_threshold_of_their_own(yard, tmp_path):
+def test_only_zones_are_scored_and_they_need_another_threshold(yard, tmp_path):
     right, left = "0.5,0 1,0 1,1 0.5,1", "0,0 0.5,0 0.5,1 0,1"  # the square is on the left
     with pytest.raises(CalibrationError, match="other masks and zones"):
         list(watch(yard, tmp_path, zones=[right]).dry_runs())
     budget = {"rate": "60/hour", "calibrate_on": [yard / "calm.mp4"]}
     (nothing,) = watch(yard, tmp_path / "r", zones=[right], **budget).dry_runs()
-    (found,) = watch(yard, tmp_path / "l", zones=[left], **budget).dry_runs()
-    assert (nothing.alarms, found.alarms) == (0, 1)
-    assert found.events[0].conditions is not None
-    with pytest.raises(ConfigError, match="leave no pixel"):
+    (inside_zone,) = watch(yard, tmp_path / "l", zones=[left], **budget).dry_runs()
+    assert (nothing.alarms, inside_zone.alarms) == (0, 1)
+    assert inside_zone.events[0].setup_hash is not None
+    with pytest.raises(ConfigError, match="include no pixel"):
         watch(yard, tmp_path, zones=["exclude:0,0 1,0 1,1 0,1"])

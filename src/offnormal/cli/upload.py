@@ -21,9 +21,9 @@ def command(run: Path, url: str | None = None, /, *, json: bool = False) -> int:
     from offnormal.drawing.wording import counted
     from offnormal.verbs.upload import upload_runs
 
-    for found in upload_runs(run, url):
+    for uploaded in upload_runs(run, url):
         if json:
-            say_json({"run": found.run, "place": found.place, "files": found.files})
+            say_json({"run": uploaded.run, "url": uploaded.url, "files": uploaded.files})
         else:
-            say(f"{found.run}: {counted(found.files, 'file', 'files')} uploaded to {found.place}")
+            say(f"{uploaded.run}: {counted(uploaded.files, 'file', 'files')} uploaded to {uploaded.url}")
     return 0

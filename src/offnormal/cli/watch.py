@@ -14,13 +14,13 @@ from offnormal.cli.flags import takes_flags
 from offnormal.config.layers import build
 from offnormal.config.model import set_values
 from offnormal.errors import UsageError
-from offnormal.watching.config import WatchConfig, named_after
+from offnormal.watching.config import WatchConfig, camera_name
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from offnormal.types import Event
-    from offnormal.verbs.watch import Checked, Watch
+    from offnormal.verbs.watch import CameraCheck, Watch
     from offnormal.watching.recordings import DryRun
 
 
@@ -59,10 +59,10 @@ def command(
     from offnormal.verbs.watch import Watch
 
     if connect and not check:
-        raise UsageError("--connect is for --check")
-    said = configured(bundle, sources, set_values(options), config, dry_run=dry_run)
+        raise UsageError("--connect only works with --check")
+    configuration = build_config(bundle, sources, set_values(options), config, dry_run=dry_run)
     with progress_bar() as progress:
-        watch = Watch(said, progress)
+        watch = Watch(configuration, progress)
         if check:
             return _check(watch, connect=connect, json=json)
         if dry_run:
@@ -70,56 +70,56 @@ def command(
     return _watch(watch, json=json)
 
 
-def configured(
+def build_config(
     bundle: Path | None, sources: tuple[str, ...], flags: dict[str, object], file: Path | None, *, dry_run: bool = False
 ) -> WatchConfig:
-    """The configuration that flags and a file make together."""
+    """The configuration from flags and a file."""
     from offnormal.data.resolve import resolve_items
 
-    given = dict(flags)
+    values = dict(flags)
     if bundle is not None:
-        given["bundle"] = bundle
+        values["bundle"] = bundle
     if sources:
-        named = []
+        addresses = []
         for source in sources:
             videos = resolve_items([source], kind="video") if dry_run else []
-            named += [video.address for video in videos] or [source]
-        names = [named_after(source) for source in named]
-        taken = [name if names.count(name) == 1 else f"{name[:50]}-{i}" for i, name in enumerate(names, 1)]
-        given["cameras"] = [{"source": source, "name": name} for source, name in zip(named, taken, strict=True)]
+            addresses += [video.address for video in videos] or [source]
+        names = [camera_name(address) for address in addresses]
+        unique = [name if names.count(name) == 1 else f"{name[:50]}-{i}" for i, name in enumerate(names, 1)]
+        values["cameras"] = [{"source": source, "name": name} for source, name in zip(addresses, unique, strict=True)]
     elif file is None:
         raise UsageError("watch needs a bundle and sources, such as rtsp://camera/1, or --config with cameras")
-    return build(WatchConfig, given, file=file)
+    return build(WatchConfig, values, file=file)
 
 
 def _watch(watch: Watch, *, json: bool) -> int:
     from offnormal.cli.show import say, say_json, warn
     from offnormal.events.event import event_to_json
 
-    def tell(event: Event) -> None:
+    def print_event(event: Event) -> None:
         if json:
             say_json(event_to_json(event))
         else:
-            say(line(event))
+            say(format_event(event))
 
-    with watch.running(tell) as pipeline:
-        for one in pipeline.cameras:
-            warn(f"{one.name}: {one.frames.setup.address}; {one.thresholds.promise}")
+    with watch.running(print_event) as pipeline:
+        for camera in pipeline.cameras:
+            warn(f"{camera.name}: {camera.frames.setup.address}; {camera.thresholds.guarantee}")
         if pipeline.metrics_url is not None:
             warn(f"metrics at {pipeline.metrics_url}")
 
-        def end(_: int, __: FrameType | None) -> None:
+        def stop(_: int, __: FrameType | None) -> None:
             pipeline.stop()
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends it at once
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the program at once
 
-        before = [(number, signal.signal(number, end)) for number in (signal.SIGTERM, signal.SIGINT)]
+        before = [(number, signal.signal(number, stop)) for number in (signal.SIGTERM, signal.SIGINT)]
         try:
             pipeline.run()
         finally:
             for number, handler in before:
                 signal.signal(number, handler)
     code = 1 if pipeline.failed else 0
-    if pipeline.hanging:  # whose deadline the interpreter would wait for
+    if pipeline.hanging:  # the interpreter would wait for these threads
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -129,64 +129,64 @@ def _watch(watch: Watch, *, json: bool) -> int:
 def _check(watch: Watch, *, connect: bool, json: bool) -> int:
     from offnormal.cli.show import say, say_json
 
-    silent = 0
-    for found in watch.check(connect=connect):
-        silent += found.source.startswith("no frame")
+    failed = 0
+    for camera in watch.check(connect=connect):
+        failed += camera.first_frame.startswith("no frame")
+        values = _check_json(camera)
         if json:
-            say_json(_checked(found))
+            say_json(values)
             continue
-        values = _checked(found)
         say(f"{values.pop('camera'):<12} {values.pop('source')}")
         for key, value in values.items():
             if value not in (None, "", 0):
-                say(f"{'':<12} {key:<10} {value}")
+                say(f"{'':<12} {key.replace('_', ' '):<11} {value}")
     for sink in watch.sinks.values():
         if not json:
-            say(f"{'sink':<12} {sink.shown}")
-    return 1 if silent else 0
+            say(f"{'sink':<12} {sink.description}")
+    return 1 if failed else 0
 
 
-def _checked(found: Checked) -> dict[str, object]:
-    setup, known = found.setup, found.thresholds
+def _check_json(camera: CameraCheck) -> dict[str, object]:
+    setup, thresholds = camera.setup, camera.thresholds
     schedule = setup.config.schedule
     return {
         "camera": setup.name,
         "source": str(setup.address),
         "bundle": f"{setup.bundle.detector.name} {setup.bundle.hash}",
-        "threshold": None if known is None else round(known.threshold, 6),
-        "promise": "from the footage named, at the start" if known is None else known.promise,
+        "threshold": None if thresholds is None else round(thresholds.threshold, 6),
+        "guarantee": "calibrated from footage at the start" if thresholds is None else thresholds.guarantee,
         "zones": len(setup.config.zones),
         "schedule": None if schedule is None else f"{', '.join(schedule.windows)} ({schedule.timezone})",
-        "gives": found.source,
+        "first_frame": camera.first_frame,
     }
 
 
 def _dry_run(watch: Watch, *, json: bool) -> int:
     from offnormal.cli.show import say, say_json
 
-    found = []
+    runs = []
     for run in watch.dry_runs():
-        found.append(run)
+        runs.append(run)
         if json:
             say_json(_dry_run_json(run))
             continue
         for event in run.events:
-            say(line(event))
+            say(format_event(event))
     if not json:
-        for text in table(found):
+        for text in format_dry_runs(runs):
             say(text)
     return 0
 
 
-def line(event: Event) -> str:
-    """One event in one line."""
+def format_event(event: Event) -> str:
+    """One line about an event."""
     if event.position_s is not None:
         from offnormal.drawing.wording import clock_tenths
 
         start, end = clock_tenths(event.position_s), clock_tenths(event.position_s + event.duration_s)
     else:
         start, end = f"{event.start:%Y-%m-%d %H:%M:%S}", f"{event.end:%H:%M:%S}"
-    facts = [event.camera, f"{start}-{end}" if event.state == "closed" else f"{start}-", event.kind]
+    facts = [event.camera, f"{start}-{end}" if event.state == "closed" else f"{start}-", event.kind.replace("_", " ")]
     if event.peak_score is not None:
         facts.append(f"peak {event.peak_score:.4g}")
     if event.severity is not None:
@@ -205,27 +205,27 @@ def _dry_run_json(run: DryRun) -> dict[str, object]:
         "source": run.source,
         "threshold": run.thresholds.threshold,
         "low_threshold": run.thresholds.low,
-        "promise": run.thresholds.promise,
+        "guarantee": run.thresholds.guarantee,
         "seconds": round(run.seconds, 3),
         "frames": run.frames,
         "scored_frames": run.scored,
-        "passed_over_frames": run.passed_over,
+        "suppressed_frames": run.suppressed_frames,
         "alarms": run.alarms,
         "took_s": round(run.took_s, 3),
         "events": [event_to_json(event) for event in run.events],
     }
 
 
-def table(runs: list[DryRun]) -> list[str]:
-    """A row a recording: its length, alarms, their rate, time in alarm, speed."""
-    rows = [("recording", "hours", "alarms", "an hour", "in alarm", "others", "x real time")]
+def format_dry_runs(runs: list[DryRun]) -> list[str]:
+    """One row per recording: length, alarms, alarm rate, time in alarm, camera events, speed."""
+    rows = [("recording", "hours", "alarms", "per hour", "in alarm", "camera events", "x real time")]
     for run in runs:
         hours = run.seconds / 3600
         inside = sum(event.duration_s for event in run.anomalies)
         per_hour = f"{run.alarms / hours:.2f}" if hours else "-"
         share = f"{inside / run.seconds:.1%}" if run.seconds else "-"
-        others = str(len(run.events) - len(run.anomalies))
+        camera_events = str(len(run.events) - len(run.anomalies))
         speed = f"{run.seconds / run.took_s:.0f}" if run.took_s else "-"
-        rows.append((run.camera, f"{hours:.2f}", str(run.alarms), per_hour, share, others, speed))
+        rows.append((run.camera, f"{hours:.2f}", str(run.alarms), per_hour, share, camera_events, speed))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,7 +1,7 @@
-"""Types of fields that people write as text: read once, when a configuration is made, and typed from then on.
+"""Types for configuration values that people write as text: parsed once, when a configuration is created.
 
-Each is written back as text in JSON, so that a run's config.yaml reads as it was given. What cannot be read is a
-ValueError that says what was expected.
+Each value is written to JSON as text, so that a run's config.yaml looks like the input. A parser raises ValueError
+with the expected format.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _UNITS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Marks a type that people write as text: read once by `parse`, shown and written to JSON by `show`."""
+    """Marks a type that people write as text: `parse` reads it, `show` prints it and writes it to JSON."""
 
     parse: Callable[[object], object]
     show: Callable[..., str] | None = None
@@ -36,7 +36,7 @@ class Text:
 
 
 def _parse_duration(value: object) -> float:
-    """A time in seconds, from a number of seconds or a number with a unit.
+    """A duration in seconds, from a number with or without a unit.
 
     >>> [_parse_duration(text) for text in ("5s", "500ms", "10m", "2 h", 0.5)]
     [5.0, 0.5, 600.0, 7200.0, 0.5]
@@ -44,12 +44,12 @@ def _parse_duration(value: object) -> float:
     text = "" if isinstance(value, bool) else str(value).replace(" ", "").lower()
     match = re.fullmatch(r"(\d+\.?\d*(?:e-?\d+)?|\.\d+)(ms|s|m|min|h)?", text)
     if match is None:
-        raise ValueError("expected a time such as 5s, 500ms, 10m or 2h")
+        raise ValueError("expected a duration such as 5s, 500ms, 10m, or 2h")
     return float(match[1]) * _UNITS[match[2] or ""]
 
 
 def _format_duration(seconds: float) -> str:
-    """The text of a time, in the largest unit that it is a whole number of.
+    """A duration as text, in the largest unit that gives a whole number.
 
     >>> _format_duration(0.25), _format_duration(90.0), _format_duration(600.0), _format_duration(7200.0)
     ('0.25s', '90s', '10m', '2h')
@@ -60,14 +60,14 @@ def _format_duration(seconds: float) -> str:
     return f"{seconds:.12g}s"
 
 
-def _above_zero(seconds: float) -> float:
+def _require_positive(seconds: float) -> float:
     if seconds == 0:
-        raise ValueError("expected a time above 0 such as 5s, 500ms, 10m or 2h")
+        raise ValueError("expected a duration above 0, such as 5s, 500ms, 10m, or 2h")
     return seconds
 
 
 def _parse_size(value: object) -> int | tuple[int, int]:
-    """A size in pixels: N for a square or what has its area, or (H, W); from a number, `HxW` or [H, W].
+    """A size in pixels: N (square, or the area of a square) or (H, W); from a number, `HxW`, or [H, W].
 
     >>> _parse_size("256"), _parse_size("256x320"), _parse_size([256, 320])
     (256, (256, 320), (256, 320))
@@ -80,7 +80,7 @@ def _parse_size(value: object) -> int | tuple[int, int]:
 
 
 def _format_size(size: int | tuple[int, int]) -> str:
-    """The text of a size.
+    """A size as text.
 
     >>> _format_size(256), _format_size((256, 320))
     ('256', '256x320')
@@ -89,7 +89,7 @@ def _format_size(size: int | tuple[int, int]) -> str:
 
 
 def _parse_split(value: object) -> tuple[float, float, float]:
-    """Percentages of training, test, and calibration, 100 together; from `50/40/10` or [50, 40, 10].
+    """Percentages of training, test, and calibration with the sum 100, from `50/40/10` or [50, 40, 10].
 
     >>> _parse_split("50/40/10")
     (50.0, 40.0, 10.0)
@@ -98,13 +98,13 @@ def _parse_split(value: object) -> tuple[float, float, float]:
     match = re.fullmatch(r"(\d+\.?\d*)/(\d+\.?\d*)/(\d+\.?\d*)", text)
     shares = [float(share) for share in match.groups()] if match else [0.0]
     if min(shares) <= 0 or abs(sum(shares) - 100) > 1e-6:
-        raise ValueError("expected three shares above 0 that make 100, such as 50/40/10 (training/test/calibration)")
+        raise ValueError("expected three shares above 0 with the sum 100, such as 50/40/10 (training/test/calibration)")
     train, test, calibration = shares
     return train, test, calibration
 
 
 def format_split(split: tuple[float, float, float]) -> str:
-    """The text of a split.
+    """A split as text.
 
     >>> format_split((50.0, 40.0, 10.0))
     '50/40/10'
@@ -113,7 +113,7 @@ def format_split(split: tuple[float, float, float]) -> str:
 
 
 def _parse_rate(value: object) -> Rate:
-    """A false-alarm rate: a share such as 0.01 or 1%, or alarms in a time such as 2/hour."""
+    """A false-alarm rate: a share such as 0.01 or 1%, or a number of alarms such as 2/hour."""
     try:
         return Rate.parse(value if isinstance(value, Rate) else str(value))
     except ConfigError as error:
@@ -121,7 +121,7 @@ def _parse_rate(value: object) -> Rate:
 
 
 def format_rate(rate: Rate) -> str:
-    """The text that `_parse_rate` reads.
+    """A rate as text that `_parse_rate` reads.
 
     >>> format_rate(_parse_rate("1%")), format_rate(_parse_rate("2 / Hour"))
     ('0.01', '2/hour')
@@ -129,22 +129,22 @@ def format_rate(rate: Rate) -> str:
     return f"{rate.value!r}" if rate.is_share else f"{rate.value:g}/{rate.per}"
 
 
-def _per_time(rate: Rate) -> Rate:
+def _require_event_rate(rate: Rate) -> Rate:
     if rate.is_share:
-        raise ValueError("events are counted in a time: expected such as 2/day or 1/hour")
+        raise ValueError("expected a number of events per hour or day, such as 2/day or 1/hour")
     return rate
 
 
 def _parse_device(value: object) -> str:
-    """The name of a device; whether this machine has it is found out where it is used."""
+    """The name of a device; whether it exists is checked on use."""
     text = str(value).strip().lower()
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
-        raise ValueError("expected auto, cpu, cuda or cuda:N")
+        raise ValueError("expected auto, cpu, cuda, or cuda:N")
     return text
 
 
 def parse_names(value: object) -> object:
-    """A list of names, or a text with commas between them.
+    """A list of names, from a list or comma-separated text.
 
     >>> parse_names("a, b"), parse_names(["a,b"])
     (['a', 'b'], ['a,b'])
@@ -152,16 +152,16 @@ def parse_names(value: object) -> object:
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
-def _several(value: object) -> object:
+def _as_list(value: object) -> object:
     return [value] if isinstance(value, str | Path) else value
 
 
 Duration = Annotated[float, Text(_parse_duration, _format_duration)]
-PositiveDuration = Annotated[Duration, AfterValidator(_above_zero)]
+PositiveDuration = Annotated[Duration, AfterValidator(_require_positive)]
 Size = Annotated[int | tuple[int, int], Text(_parse_size, _format_size)]
 Split = Annotated[tuple[float, float, float], Text(_parse_split, format_split)]
 FalseAlarmRate = Annotated[Rate, Text(_parse_rate, format_rate)]
-EventRate = Annotated[FalseAlarmRate, AfterValidator(_per_time)]
+EventRate = Annotated[FalseAlarmRate, AfterValidator(_require_event_rate)]
 Device = Annotated[str, BeforeValidator(_parse_device)]
 Names = Annotated[list[str], BeforeValidator(parse_names)]
-SEVERAL = BeforeValidator(_several)  # one value where a list is expected, as the environment gives it
+AS_LIST = BeforeValidator(_as_list)  # one value for a list, as from an environment variable

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field
 
 from offnormal.config.data import ComputeConfig, DataConfig, FootageConfig, MaskConfig
-from offnormal.config.fields import SEVERAL, FalseAlarmRate, PositiveDuration, Size, parse_names
+from offnormal.config.fields import AS_LIST, FalseAlarmRate, PositiveDuration, Size, parse_names
 from offnormal.config.model import ADVANCED, Heading, VerbConfig
 from offnormal.types import Interpolation, ResizePolicy
 
@@ -100,7 +100,7 @@ class EmbeddedTrainConfig(TrainConfig):
 class ImportConfig(VerbConfig):
     """offnormal import."""
 
-    weights: Annotated[list[Path], SEVERAL] = Field(default=[])
+    weights: Annotated[list[Path], AS_LIST] = Field(default=[])
     """Weights file saved by the published code; repeatable."""
     out: Annotated[Path, Heading("Output")] = Path("runs")
     """Parent folder of the run folder."""

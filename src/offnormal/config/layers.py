@@ -1,9 +1,9 @@
-"""How a verb's configuration comes together: YAML file < environment < flag; an unknown key is an error.
+"""Build a verb's configuration from layers: YAML file < environment < flag. An unknown key is an error.
 
-Environment variables are OFFNORMAL_<FIELD>, those of a detector OFFNORMAL_DETECTOR_<FIELD>; values are read as
-YAML, numbers and switches as they stand where a text is wanted (`OFFNORMAL_CATEGORY=007`). In a file ${NAME} stands
-for what the environment has under that name, so that no password need be in it; $${ is ${ itself. Where a model has a
-file of its own (`rules: rules.yaml`, OFFNORMAL_RULES, --rules), single keys of the same layer win over it.
+Environment variables are named OFFNORMAL_<FIELD>, or OFFNORMAL_DETECTOR_<FIELD> for a detector. Their values are
+parsed as YAML; for text fields, numbers and switches stay as written (`OFFNORMAL_CATEGORY=007`). In a file, ${NAME} is
+replaced by an environment variable, so that no password needs to be in the file; $${ is a literal ${. A model can have
+a separate file (`rules: rules.yaml`, OFFNORMAL_RULES, --rules); single keys of the same layer win over it.
 """
 
 from __future__ import annotations
@@ -24,48 +24,52 @@ from offnormal.redact import redact
 
 _Config = TypeVar("_Config", bound=VerbConfig)
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]+)\}")
-_IN_A_LOGIN = re.compile(r"://[^/?#\s]*$")  # what stands before a variable in the login of an address
-FILE = "file"  # key beside single ones by which a layer names the file of a model
-_TO_ENCODE = re.compile(r"[/?#@\s]")  # in a login
+_INSIDE_LOGIN = re.compile(r"://[^/?#\s]*$")  # text before a variable in the login of a URL
+FILE = "file"  # key for the path of a model's file, next to single keys
+_RESERVED = re.compile(r"[/?#@\s]")  # characters to encode in a login
 
 
 def read_yaml(path: Path) -> dict[str, object]:
-    """The mapping in a YAML file; ConfigError when it is missing or not a mapping."""
+    """The mapping in a YAML file; ConfigError if the file is missing or not a mapping."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML ({error})") from None
+        raise ConfigError(f"{path}: not valid YAML ({error})") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected a mapping of keys to values, got {type(values).__name__}")
+        raise ConfigError(f"{path}: contains a {type(values).__name__}; expected a mapping of keys to values")
     return values
 
 
 def build(
     model: type[_Config],
-    given: Mapping[str, object],
+    arguments: Mapping[str, object],
     *,
     file: Path | None = None,
     environment: Mapping[str, str] = os.environ,
     detector: str | None = None,
 ) -> _Config:
-    """The configuration of a verb from a YAML file, the environment and what was given, the last one winning.
+    """The configuration of a verb from a YAML file, the environment, and arguments; later layers win.
 
-    detector: the name that a file may repeat under `detector: {name: ...}`, as a run's config.yaml does.
-    Raises ConfigError for unknown keys, with the nearest known one, and for values that are not valid.
+    detector: the name that a file may repeat as `detector: {name: ...}`, like a run's config.yaml.
+    Raises ConfigError for unknown keys, with the nearest known one, and for invalid values.
     """
     merged: dict[str, object] = {}
-    filled: list[str] = []
-    for layer in (_read_file(file, detector, environment, filled), _from_environment(model, environment), given):
-        for key, value in _with_files(model, layer, environment, filled).items():
+    substituted: list[str] = []
+    for layer in (
+        _read_file(file, detector, environment, substituted),
+        _from_environment(model, environment),
+        arguments,
+    ):
+        for key, value in _load_nested_files(model, layer, environment, substituted).items():
             merged[key] = merge(merged.get(key), value)
     try:
         return model.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError(redact(format_validation_error(error, model), *filled)) from None
+        raise ConfigError(redact(format_validation_error(error, model), *substituted)) from None
 
 
 def _environment_value(text: str) -> object:
@@ -76,10 +80,10 @@ def _environment_value(text: str) -> object:
     return value if value is None or isinstance(value, str | list) else text
 
 
-def _with_files(
-    model: type[BaseModel], layer: Mapping[str, object], environment: Mapping[str, str], filled: list[str]
+def _load_nested_files(
+    model: type[BaseModel], layer: Mapping[str, object], environment: Mapping[str, str], substituted: list[str]
 ) -> dict[str, object]:
-    """A layer with the keys of the files that it names in place of their paths."""
+    """A layer in which paths of nested files are replaced by their content."""
     values = dict(layer)
     for key, field in model.model_fields.items():
         mark = find_mark(field, Flattened)
@@ -89,57 +93,55 @@ def _with_files(
         single = {**value} if isinstance(value, Mapping) else {FILE: value}
         path = single.pop(FILE, None)
         if isinstance(path, str | Path):
-            values[key] = merge(_read_filled(Path(path), environment, filled), single)
+            values[key] = merge(_read_substituted(Path(path), environment, substituted), single)
     return values
 
 
 def _read_file(
-    file: Path | None, detector: str | None, environment: Mapping[str, str], filled: list[str]
+    file: Path | None, detector: str | None, environment: Mapping[str, str], substituted: list[str]
 ) -> dict[str, object]:
-    """filled: takes what was put in for variables."""
-    values = {} if file is None else _read_filled(file, environment, filled)
+    """Read the file layer; `filled` collects the values of variables, to redact them in errors."""
+    values = {} if file is None else _read_substituted(file, environment, substituted)
     inner = values.get("detector")
     if isinstance(inner, str):  # `detector: padim`
         inner = {"name": inner}
     if detector is not None and isinstance(inner, dict) and "name" in inner:
         if inner["name"] != detector:
-            raise ConfigError(f"{file}: written for the detector {inner['name']!r}, not for {detector!r}")
+            raise ConfigError(f"{file}: for the detector {inner['name']!r}, expected {detector!r}")
         values = {**values, "detector": {key: value for key, value in inner.items() if key != "name"}}
     return values
 
 
-def _read_filled(file: Path, environment: Mapping[str, str], filled: list[str]) -> dict[str, object]:
-    return {key: _filled(value, environment, file, filled) for key, value in read_yaml(file).items()}
+def _read_substituted(file: Path, environment: Mapping[str, str], substituted: list[str]) -> dict[str, object]:
+    return {key: _substitute(value, environment, file, substituted) for key, value in read_yaml(file).items()}
 
 
-def _filled(value: object, environment: Mapping[str, str], file: Path, filled: list[str]) -> object:
-    """With variables of the environment put in, wherever there is text."""
+def _substitute(value: object, environment: Mapping[str, str], file: Path, substituted: list[str]) -> object:
+    """Replace ${NAME} in all text of a value by environment variables."""
     if isinstance(value, Mapping):
-        return {key: _filled(inner, environment, file, filled) for key, inner in value.items()}
+        return {key: _substitute(inner, environment, file, substituted) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_filled(inner, environment, file, filled) for inner in value]
+        return [_substitute(inner, environment, file, substituted) for inner in value]
     if not isinstance(value, str):
         return value
 
-    def found(match: re.Match[str]) -> str:
+    def replace_variable(match: re.Match[str]) -> str:
         name = match[1]
         if name is None:
             return "${"
         if not name.isidentifier():
-            raise ConfigError(
-                f"{file}: ${{{name}}} names no variable of the environment; write $${{ for the text itself"
-            )
+            raise ConfigError(f"{file}: ${{{name}}} is no valid variable name; write $${{ for a literal ${{")
         if name not in environment:
-            raise ConfigError(f"{file}: the environment has no {name}, which ${{{name}}} stands for: set it")
-        if _IN_A_LOGIN.search(value[: match.start()]) and _TO_ENCODE.search(environment[name]):
+            raise ConfigError(f"{file}: ${{{name}}}: the environment variable {name} is not set; set it")
+        if _INSIDE_LOGIN.search(value[: match.start()]) and _RESERVED.search(environment[name]):
             raise ConfigError(
-                f"{file}: {name} is part of an address and holds one of / ? # @ or a space: write them as "
-                "%2F %3F %23 %40 %20 in the variable"
+                f"{file}: {name} is part of a URL and contains / ? # @ or a space: write them as %2F %3F %23 %40 %20 "
+                "in the variable"
             )
-        filled.append(environment[name])
+        substituted.append(environment[name])
         return environment[name]
 
-    return _VARIABLE.sub(found, value)
+    return _VARIABLE.sub(replace_variable, value)
 
 
 def _from_environment(

@@ -1,4 +1,4 @@
-"""What every configuration is made of, and the marks by which flags and forms derive from it."""
+"""The base class of configurations, and the marks that control the flags and forms derived from them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _Mark = TypeVar("_Mark")
 
 
 class VerbConfig(BaseModel):
-    """What all verbs share: unknown keys are refused, a field's docstring is its help."""
+    """Base class of all configurations: unknown keys are errors, and a field's docstring is its help."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -21,19 +21,19 @@ class VerbConfig(BaseModel):
         coerce_numbers_to_str=True,  # `category: 7` in YAML
         use_attribute_docstrings=True,
     )
-    heading: ClassVar[str | None] = None  # over its fields in help and forms
+    heading: ClassVar[str | None] = None  # above its fields in help and forms
 
 
 @dataclass(frozen=True, slots=True)
 class Flattened:
-    """Marks a model inside another one whose fields are flags of their own, by their own names."""
+    """Marks a nested model; its fields become flags under their own names."""
 
-    file_flag: str | None = None  # a flag for a YAML file with all of them, such as --rules
+    file_flag: str | None = None  # flag for a YAML file with all fields, such as --rules
 
 
 @dataclass(frozen=True, slots=True)
 class FlagName:
-    """Marks a field whose flag has another name than its key: `--zone` is given once for each of `zones`."""
+    """Marks a field with a flag that differs from its key, such as `--zone` for `zones`."""
 
     name: str
 
@@ -47,26 +47,26 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Advanced:
-    """Marks a field that few people need: `--help` leaves its flag to `--help-all`."""
+    """Marks a rarely needed field: only `--help-all` lists its flag."""
 
 
 ADVANCED = Advanced()
 
 
 def find_mark(field: FieldInfo, kind: type[_Mark]) -> _Mark | None:
-    """The mark of a kind that a field bears."""
+    """The mark of this kind on a field, or None."""
     return next((mark for mark in field.metadata if isinstance(mark, kind)), None)
 
 
 def nested_model(annotation: object) -> type[BaseModel] | None:
-    """The model that an annotation is, or is a list or an option of."""
+    """The model in an annotation: the annotation itself, or inside a list or an option."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((model for inner in get_args(annotation) if (model := nested_model(inner)) is not None), None)
 
 
 def merge(below: object, above: object) -> object:
-    """`above`, or of two mappings one with the keys of both, those of `above` winning.
+    """`above`; two mappings are merged, and the keys of `above` win.
 
     >>> merge({"a": 1, "b": 1}, {"b": 2}), merge({"a": 1}, 3)
     ({'a': 1, 'b': 2}, 3)
@@ -75,7 +75,7 @@ def merge(below: object, above: object) -> object:
 
 
 def set_values(model: BaseModel | None) -> dict[str, object]:
-    """Only the fields that were set, models inside as mappings of theirs, so that another layer can fill in the rest.
+    """Only the fields that were set, nested models as mappings, so that other layers can add the rest.
 
     >>> set_values(None)
     {}

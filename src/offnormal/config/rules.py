@@ -18,27 +18,27 @@ class RulesConfig(VerbConfig):
     min_duration: Duration = 1.0
     """An alarm starts when the score has stayed above the threshold for this long."""
     merge_gap: Duration = 5.0
-    """Excursions that are no further apart than this are one alarm."""
+    """Runs above the threshold that are no further apart than this are one alarm."""
     cool_down: Duration = 0.0
-    """No other alarm starts for this long after one has ended."""
+    """No other alarm starts for this long after the end of one."""
     max_duration: PositiveDuration = 600.0
     """A longer alarm is closed and continues as a new one."""
     max_gap: PositiveDuration = 3.0
-    """An alarm ends where no score arrives for longer than this."""
+    """An alarm ends where no score follows for longer than this."""
     hysteresis: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """How far the score must fall before an alarm ends: share of the distance from threshold to typical score."""
+    """How far the score must fall below the threshold to end an alarm: share of the distance to the median score."""
 
     @model_validator(mode="after")
-    def _can_open(self) -> RulesConfig:
+    def _check_durations(self) -> RulesConfig:
         if self.max_duration <= self.min_duration:
             raise ValueError(
-                f"max_duration {self.max_duration:g}s is not above min_duration {self.min_duration:g}s: raise it"
+                f"max_duration {self.max_duration:g}s is not longer than min_duration {self.min_duration:g}s: raise it"
             )
         return self
 
 
 class AlarmConfig(VerbConfig):
-    """A verb that counts alarms."""
+    """Configuration of a verb that counts alarms."""
 
     rules: Annotated[RulesConfig, Flattened(file_flag="--rules")] = RulesConfig()
     """YAML file with any of the rules below; flags win."""

@@ -1,1 +1,1 @@
-"""When scores become events: pure state machines on (time, score), numpy and the standard library alone."""
+"""Turn scores into events: pure state machines on (time, score), with numpy and the standard library only."""

@@ -1,6 +1,6 @@
-"""The alarms of scored frames by the event rules: what watching would raise, for evaluate, predict, and calibrate.
+"""Alarms of scored frames by the event rules, for evaluate, predict, and calibrate; `watch` raises the same ones.
 
-An alarm is an event of `events.machine`; parts of one that grew too long count as one alarm.
+An alarm is an event of `events.machine`; an event that was split at `max_duration` counts as one alarm.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ class Alarm:
     peak: int  # the frame with its highest score
     start_s: float
     end_s: float
-    opened_s: float  # when it had lasted long enough to be raised
+    opened_s: float  # when it had lasted for the minimum duration
 
 
 def find_alarms(
     video: FrameScores, threshold: float, rules: EventRules, low_threshold: float | None = None
 ) -> list[Alarm]:
-    """Alarms of one video with a clock; none reaches across a restart of it, and a lost frame interrupts none.
+    """Alarms of one video with a clock. A restart of the clock ends an alarm, a lost frame does not.
 
     low_threshold: an alarm ends at or below it; None: at the threshold itself. Raises UsageError for a video without a
-    clock, ConfigError for a low threshold above the other.
+    clock, ConfigError if low_threshold is above threshold.
     """
     if not video.clock.has_clock:
-        raise UsageError(f"{video.name}: has no clock, which alarms need; give its frame rate with --fps")
+        raise UsageError(f"{video.name}: no frame times, but alarms need them; set the frame rate with --fps")
     bounds = pairwise([0, *sorted(video.clock.restarts), len(video.scores)])
     return [
         alarm
@@ -57,7 +57,7 @@ def _in_segment(
     frames = [frame for frame in range(rows.start, rows.stop) if frame not in lost]
     times, scores = video.clock.times_s[frames], video.held_scores[frames]
     machine = EventMachine(rules, threshold, low_threshold)
-    occurrences = [*machine.over(times, scores), *machine.finish()]
+    occurrences = [*machine.push_all(times, scores), *machine.finish()]
     index = dict(zip(times.tolist(), frames, strict=True))
     opened: dict[float, float] = {}
     alarms: list[Alarm] = []
@@ -65,7 +65,7 @@ def _in_segment(
         if not occurrence.is_over:
             opened[occurrence.start_s] = occurrence.end_s
         elif occurrence.continues_s is not None and alarms:
-            alarms[-1] = _joined(alarms[-1], occurrence, index, video.held_scores, machine.low_threshold)
+            alarms[-1] = _merge(alarms[-1], occurrence, index, video.held_scores, machine.low_threshold)
         else:
             first_s = opened[occurrence.start_s]
             alarms.append(_alarm(occurrence, first_s, index, video.held_scores, machine.low_threshold))
@@ -76,7 +76,7 @@ def _alarm(occurrence: Occurrence, opened_s: float, index: dict[float, int], sco
     end = index[occurrence.end_s]
     return Alarm(
         start=index[occurrence.start_s],
-        stop=end + int(scores[end] > low),  # it ends with the first frame that is low, or with the last there is
+        stop=end + int(scores[end] > low),  # ends before the first low frame, or with the last frame
         peak=index[occurrence.peak_s],
         start_s=occurrence.start_s,
         end_s=occurrence.end_s,
@@ -84,23 +84,22 @@ def _alarm(occurrence: Occurrence, opened_s: float, index: dict[float, int], sco
     )
 
 
-def _joined(before: Alarm, occurrence: Occurrence, index: dict[float, int], scores: np.ndarray, low: float) -> Alarm:
-    after = _alarm(occurrence, before.opened_s, index, scores, low)
+def _merge(earlier: Alarm, occurrence: Occurrence, index: dict[float, int], scores: np.ndarray, low: float) -> Alarm:
+    later = _alarm(occurrence, earlier.opened_s, index, scores, low)
     return Alarm(
-        start=before.start,
-        stop=after.stop,
-        peak=after.peak if scores[after.peak] > scores[before.peak] else before.peak,
-        start_s=before.start_s,
-        end_s=after.end_s,
-        opened_s=before.opened_s,
+        start=earlier.start,
+        stop=later.stop,
+        peak=later.peak if scores[later.peak] > scores[earlier.peak] else earlier.peak,
+        start_s=earlier.start_s,
+        end_s=later.end_s,
+        opened_s=earlier.opened_s,
     )
 
 
 class AlarmPeaks(Generic[FrameT]):
-    """Follows the alarms of a video while its frames pass by and keeps one frame: the highest of the current alarm.
+    """Finds the peak frame of each alarm of a video in one pass, and stores only the peak of the current alarm.
 
-    Without a threshold the whole video counts as one alarm. It sees no later frame, so that times are taken as they
-    come: where one does not rise, the clock restarts.
+    Without a threshold, the whole video counts as one alarm. A time that does not rise restarts the clock.
     """
 
     def __init__(self, threshold: float | None, rules: EventRules, low_threshold: float | None = None) -> None:
@@ -110,15 +109,15 @@ class AlarmPeaks(Generic[FrameT]):
         self._highest: tuple[float, FrameT] | None = None
 
     def push(self, frame: FrameT, score: float, time_s: float, *, restarts: bool = False) -> FrameT | None:
-        """Take the next frame, NaN where it has no score; the highest frame of an alarm that is over now.
+        """Add the next frame; return the peak frame of an alarm that ends with it. score: NaN if there is none.
 
-        restarts: the clock starts again with this frame, though its time continues.
+        restarts: the clock restarts with this frame, although its time continues.
         """
         over = self.end() if restarts or time_s <= self._last_s else None
         self._last_s = time_s
         if self._machine is not None:
             if any(occurrence.is_over for occurrence in self._machine.push(time_s, score)):
-                over, self._highest = self._taken(), None
+                over, self._highest = self._highest_frame(), None
             if not (self._machine.is_open or self._machine.is_rising):
                 self._highest = None
                 return over
@@ -127,10 +126,10 @@ class AlarmPeaks(Generic[FrameT]):
         return over
 
     def end(self) -> FrameT | None:
-        """The highest frame of the alarm that lasts until the end, or until the clock restarts, if one does."""
-        highest = self._taken() if self._machine is None or self._machine.is_open else None
+        """The peak frame of an alarm that lasts until the end, or until the clock restarts."""
+        highest = self._highest_frame() if self._machine is None or self._machine.is_open else None
         self._machine, self._highest = None if self._make is None else self._make(), None
         return highest
 
-    def _taken(self) -> FrameT | None:
+    def _highest_frame(self) -> FrameT | None:
         return None if self._highest is None else self._highest[1]

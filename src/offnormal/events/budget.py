@@ -1,10 +1,10 @@
-"""An alarm budget instead of a threshold: so many events in a time, learned from a camera's normal footage.
+"""An alarm budget: the threshold for a number of events per hour or day, from a camera's normal footage.
 
-A score opens an event when the lowest of the last `min_duration_s` is above the threshold, so the highest such value
-of each block of footage says at which thresholds that block would have raised one. The threshold is an order statistic
-of these block maxima (`calibration.footage`), with as many blocks as their autocorrelation leaves. Where the whole
-machine, with hysteresis, merging and cool-down, still raises more events on that footage than the guarantee leaves room
-for, since a block can raise several, the threshold is raised from one block's value to the next.
+A score opens an event when the lowest score of the last `min_duration_s` is above the threshold. The highest such value
+of a block of footage is therefore the threshold below which the block raises an event. The threshold is an order
+statistic of these block maxima (`calibration.footage`), for the effective number of blocks by their autocorrelation. A
+block can raise several events: while the event rules, with hysteresis, merging, and cool-down, raise more events on the
+footage than the guarantee allows, the threshold is raised from one block's value to the next.
 """
 
 from __future__ import annotations
@@ -31,58 +31,56 @@ FORMAT_VERSION = 2  # 2: calibrations with a rank
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmBudget:
-    """The thresholds of one camera for so many events in a time; a file of its own."""
+    """The thresholds of one camera for a number of events per hour or day; stored in one file per camera."""
 
     calibration: Calibration
     low_threshold: float  # an event ends at or below it
     hysteresis: float
     rules: EventRules
     camera: str
-    conditions: str | None  # hash of masks and zones that the scores were made with
-    events: int  # that the footage itself would have raised
-    hours: float  # of footage with scores, in blocks that are full enough
+    setup_hash: str | None  # hash of the masks and zones of the footage's scores
+    events: int  # that the calibration footage itself raises
+    hours: float  # of scored footage, in sufficiently full blocks
 
     @property
     def explanation(self) -> str:
-        """What is guaranteed, what it rests on, and what the footage itself would have raised."""
+        """The guarantee, its footage, and the number of events that the footage itself raises."""
         return (
-            f"{self.calibration.explanation}; {self.hours:.3g} h of footage, which would have raised {self.events}. "
-            "It speaks of hours, seasons and weather that the footage shows, and of no others"
+            f"{self.calibration.explanation}; {self.hours:.3g} h of footage, with {self.events} "
+            f"event{'' if self.events == 1 else 's'}. Valid only for the hours, seasons, and weather in the footage"
         )
 
-    def require(self, *, bundle: str, conditions: str | None, rules: EventRules) -> None:
-        """CalibrationError unless it was made with this bundle, these masks and zones, and these rules."""
-        for what, mine, theirs in (
+    def require(self, *, bundle: str, setup_hash: str | None, rules: EventRules) -> None:
+        """CalibrationError unless it belongs to this bundle, these masks and zones, and these rules."""
+        for item, expected, actual in (
             ("bundle", self.calibration.bundle, bundle),
-            ("masks and zones", self.conditions, conditions),
+            ("masks and zones", self.setup_hash, setup_hash),
             ("rules", self.rules, rules),
         ):
-            if mine != theirs:
+            if expected != actual:
                 raise CalibrationError(
-                    f"the alarm budget of camera {self.camera} was made with other {what} ({mine}, now {theirs}): "
-                    "its guarantee does not hold here; calibrate this camera again"
+                    f"the alarm budget of camera {self.camera} belongs to other {item} ({expected}, now {actual}), "
+                    "so its guarantee does not apply; calibrate this camera again"
                 )
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""
-        own = {name: getattr(self, name) for name in ("low_threshold", "hysteresis", "camera", "conditions")}
+        names = ("low_threshold", "hysteresis", "camera", "setup_hash", "events", "hours")
         return {
             "format_version": FORMAT_VERSION,
             "calibration": self.calibration.to_json(),
             "rules": self.rules.model_dump(),
-            **own,
-            "events": self.events,
-            "hours": self.hours,
+            **{name: getattr(self, name) for name in names},
         }
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> AlarmBudget:
-        """The budget of `to_json`; CalibrationError for another format, or keys missing or unknown."""
+        """The budget that `to_json` wrote; CalibrationError for another format, or missing or unknown keys."""
         stored = dict(values)
-        found = stored.pop("format_version", None)
-        if found != FORMAT_VERSION or set(stored) != {field.name for field in fields(cls)}:
+        stored_version = stored.pop("format_version", None)
+        if stored_version != FORMAT_VERSION or set(stored) != {field.name for field in fields(cls)}:
             raise CalibrationError(
-                f"alarm budget in format {found} with keys {sorted(stored)}: calibrate this camera again"
+                f"alarm budget in format {stored_version} with keys {sorted(stored)}: calibrate this camera again"
             )
         stored["calibration"] = Calibration.from_json(stored["calibration"])
         stored["rules"] = EventRules(**stored["rules"])
@@ -98,35 +96,35 @@ def budget_events(
     kind: Kind,
     bundle: str,
     camera: str = "",
-    conditions: str | None = None,
+    setup_hash: str | None = None,
     hysteresis: float = RulesConfig().hysteresis,
 ) -> AlarmBudget:
-    """Thresholds for at most so many events in a time, from the scores of normal footage of one camera.
+    """Thresholds for at most `rate` events, from the scores of normal footage of one camera.
 
-    peaks: for each video the highest map value of every frame (T,), for the pixel threshold.
-    Raises CalibrationError for a video without a clock, and when the footage cannot guarantee the rate, saying what it
-    can and how much it would take.
+    peaks: for each video, the highest map value of every frame (T,), for the pixel threshold.
+    Raises CalibrationError for a video without a clock, and when the footage cannot guarantee the rate; the message
+    states the rate that it can guarantee and the footage that the rate needs.
     """
-    opening = [replace(video, scores=_opening_levels_of(video, rules)) for video in videos]
-    found = calibrate_footage(opening, peaks, rate=rate, kind=kind, bundle=bundle)
+    opening = [replace(video, scores=_video_opening_levels(video, rules)) for video in videos]
+    calibration = calibrate_footage(opening, peaks, rate=rate, kind=kind, bundle=bundle)
     blocks = block_maxima(opening, block_seconds(rate))
     highest = np.sort(blocks.maxima)
     allowed = len(highest) - order_statistic(len(highest), blocks.share(rate), blocks.effective)
     scores = np.sort(np.concatenate([video.scores[video.scored] for video in videos]))
-    usual = float(np.median(scores))
+    median = float(np.median(scores))
     for threshold in (float(value) for value in highest[len(highest) - allowed - 1 :]):
-        low = low_threshold(threshold, usual, hysteresis)
+        low = low_threshold(threshold, median, hysteresis)
         events = sum(len(find_alarms(video, threshold, rules, low)) for video in videos)
         if events <= allowed:
             break
     above = max(events, int((highest > threshold).sum()))
     k = (len(highest) - above) * blocks.effective / len(highest)
     per_block = rate.value / blocks.share(rate)
-    least, most = rate_interval(blocks.effective, k)
+    low_rate, high_rate = rate_interval(blocks.effective, k)
     calibration = replace(
-        found,
+        calibration,
         threshold=threshold,
-        interval=(per_block * least, per_block * most),
+        interval=(per_block * low_rate, per_block * high_rate),
         rank=blocks.effective + 1 - k,
         scores=tuple(float(score) for score in scores),
     )
@@ -136,20 +134,20 @@ def budget_events(
         hysteresis=hysteresis,
         rules=rules,
         camera=camera,
-        conditions=conditions,
+        setup_hash=setup_hash,
         events=events,
         hours=blocks.hours,
     )
 
 
 def _opening_levels(times_s: np.ndarray, scores: np.ndarray, rules: EventRules) -> np.ndarray:
-    """(T,) for each frame the value below which a threshold would open an event there; NaN where none can.
+    """(T,) for each frame, the level below which a threshold opens an event there; NaN where none can.
 
-    It is the lowest score of the shortest unbroken stretch that ends there and lasts for `min_duration_s`.
+    It is the lowest score of the shortest gap-free run that ends there and lasts for `min_duration_s`.
     """
     levels = np.full(len(scores), np.nan)
-    start = first = 0  # of the unbroken stretch, and of the shortest part of it that is long enough
-    lowest: deque[int] = deque()  # indices of rising scores; the first is the lowest of the part
+    start = first = 0  # of the gap-free run, and of its shortest tail that is long enough
+    lowest: deque[int] = deque()  # indices of rising scores; the first is the lowest of the tail
     for i, (time_s, score) in enumerate(zip(times_s.tolist(), scores.tolist(), strict=True)):
         if np.isnan(score) or (i and time_s - times_s[i - 1] > rules.max_gap_s):
             lowest.clear()
@@ -168,11 +166,13 @@ def _opening_levels(times_s: np.ndarray, scores: np.ndarray, rules: EventRules) 
     return levels
 
 
-def _opening_levels_of(video: FrameScores, rules: EventRules) -> np.ndarray:
-    """`_opening_levels` (T,) of a video, whose lost frames interrupt nothing."""
+def _video_opening_levels(video: FrameScores, rules: EventRules) -> np.ndarray:
+    """`_opening_levels` (T,) of a video; lost frames interrupt no run."""
     if not video.clock.has_clock:
-        raise CalibrationError(f"{video.name} has no clock, which events in a time need: give its rate with --fps")
+        raise CalibrationError(
+            f"{video.name}: no frame times, but event rates need them; set the frame rate with --fps"
+        )
     levels = np.full(len(video.scores), np.nan)
-    seen = np.delete(np.arange(len(video.scores)), list(video.lost))
-    levels[seen] = _opening_levels(video.clock.times_s[seen], video.scores[seen], rules)
+    decoded = np.delete(np.arange(len(video.scores)), list(video.lost))
+    levels[decoded] = _opening_levels(video.clock.times_s[decoded], video.scores[decoded], rules)
     return levels

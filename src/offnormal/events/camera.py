@@ -1,4 +1,4 @@
-"""The events of one camera: its scores through schedule and suppression into the machine, and whole events out."""
+"""Turn the scores of one camera into events, with its schedule and suppression."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from offnormal.calibration.calibration import Calibration
 from offnormal.errors import DataError
-from offnormal.events.event import Watched, make_event
+from offnormal.events.event import EventContext, make_event
 from offnormal.events.machine import EventMachine, EventRules, Occurrence
 from offnormal.events.schedule import Schedule
 from offnormal.types import Event
@@ -19,17 +19,17 @@ FORMAT_VERSION = 1
 
 class _State(BaseModel):
     format_version: int
-    watched: Watched
+    context: EventContext
     rules: EventRules
     suppressed_until_s: float | None
     machine: dict[str, object]
 
 
 class CameraEvents:
-    """Follows one camera. Times are seconds since 1970 UTC and rise; whoever has another clock converts it.
+    """Finds the events of one camera. Times are rising seconds since 1970 UTC.
 
-    Outside the schedule, and while it is suppressed, scores count as missing: nothing begins, and what is open ends.
-    `missed` counts the scores above the threshold that were passed over so.
+    Outside the schedule, and while suppressed, scores count as missing: no event starts, and an open event ends.
+    `suppressed_scores` counts the scores above the threshold that were ignored in this way.
 
         for event in events.push(time_s, score):     # NaN where there is no score
             ...                                      # state "open", later the same id with state "closed"
@@ -38,84 +38,86 @@ class CameraEvents:
 
     def __init__(
         self,
-        watched: Watched,
+        context: EventContext,
         rules: EventRules,
         *,
         calibration: Calibration | None = None,
         schedule: Schedule | None = None,
     ) -> None:
-        self.watched = watched
+        self.context = context
         self.rules = rules
         self.calibration = calibration
         self.schedule = schedule
-        self.missed = 0
+        self.suppressed_scores = 0
         self._suppressed_until_s = -math.inf
-        self._machine = EventMachine(rules, watched.threshold, watched.low_threshold)
+        self._machine = EventMachine(rules, context.threshold, context.low_threshold)
 
     @property
     def is_open(self) -> bool:
-        """Whether there is an event that is not over."""
+        """Whether an event is open."""
         return self._machine.is_open
 
     def push(self, time_s: float, score: float) -> list[Event]:
-        """Take the next score, NaN where there is none; events that opened or are over, in order."""
-        if not math.isnan(score) and self._passed_over(time_s):
-            self.missed += score > self.watched.threshold
+        """Add the next score, NaN if there is none; return events that opened or closed, in order."""
+        if not math.isnan(score) and self._is_suppressed(time_s):
+            self.suppressed_scores += score > self.context.threshold
             score = math.nan
         return self._events(self._machine.push(time_s, score))
 
     def suppress(self, until_s: float) -> None:
-        """Raise nothing until a time, as while the whole scene changes; the latest such time counts."""
+        """Raise no event until a time, for example while the whole scene changes; the latest such time counts."""
         self._suppressed_until_s = max(self._suppressed_until_s, until_s)
 
     def restart(self) -> list[Event]:
-        """Say that nobody knows how much time passed before the next score; what is open is closed."""
+        """Close an open event, because an unknown time passes before the next score."""
         events = self.finish()
-        self._machine = EventMachine(self.rules, self.watched.threshold, self.watched.low_threshold)
+        self._machine = EventMachine(self.rules, self.context.threshold, self.context.low_threshold)
         return events
 
     def tick(self, time_s: float) -> list[Event]:
-        """Say that nothing more comes from before this time; events that are over by that."""
+        """Declare that no score comes from before this time; return events that this closes."""
         return self._events(self._machine.tick(time_s))
 
     def finish(self) -> list[Event]:
-        """Close what is open."""
+        """Close an open event."""
         return self._events(self._machine.finish())
 
     def state(self) -> dict[str, object]:
-        """What a restarted program needs to go on, as plain values for JSON."""
+        """The state that a restarted program needs, as plain values for JSON."""
         quiet = self._suppressed_until_s
         return _State(
             format_version=FORMAT_VERSION,
-            watched=self.watched,
+            context=self.context,
             rules=self.rules,
             suppressed_until_s=None if quiet == -math.inf else quiet,
             machine=self._machine.state(),
         ).model_dump()
 
     def restore(self, state: Mapping[str, object]) -> list[Event]:
-        """Go on from a state; if thresholds, rules or the bundle are others now, the old event is closed and returned.
+        """Continue from a state; if thresholds, rules, or bundle have changed, close and return the old event.
 
-        Raises DataError for a state of another format, or one that is damaged.
+        Raises DataError for a state in another format, and for a damaged one.
         """
         try:
             if state["format_version"] != FORMAT_VERSION:
                 raise DataError(f"state in format {state['format_version']}, this version reads {FORMAT_VERSION}")
             stored = _State.model_validate(state)
-            watched, rules, quiet = stored.watched, stored.rules, stored.suppressed_until_s
+            context, rules, quiet = stored.context, stored.rules, stored.suppressed_until_s
             self._suppressed_until_s = -math.inf if quiet is None else quiet
-            machine = EventMachine(rules, watched.threshold, watched.low_threshold)
+            machine = EventMachine(rules, context.threshold, context.low_threshold)
             machine.restore(stored.machine)
         except (KeyError, ValueError) as error:
-            raise DataError(f"damaged state of camera {self.watched.camera} ({error}): start without it") from None
-        if (watched, rules) == (self.watched, self.rules):
+            raise DataError(
+                f"damaged state of camera {self.context.camera} ({error}); delete it to start without it"
+            ) from None
+        if (context, rules) == (self.context, self.rules):
             self._machine = machine
             return []
-        calibration = self.calibration if watched.calibration == self.watched.calibration else None
-        return [make_event(watched, rules, calibration, found) for found in machine.finish()]
+        calibration = self.calibration if context.calibration == self.context.calibration else None
+        return [make_event(context, rules, calibration, occurrence) for occurrence in machine.finish()]
 
-    def _passed_over(self, time_s: float) -> bool:
+    def _is_suppressed(self, time_s: float) -> bool:
         return time_s < self._suppressed_until_s or not (self.schedule is None or self.schedule.is_on(time_s))
 
-    def _events(self, told: list[Occurrence]) -> list[Event]:
-        return [make_event(self.watched, self.rules, self.calibration, found) for found in told]
+    def _events(self, occurrences: list[Occurrence]) -> list[Event]:
+        return [make_event(self.context, self.rules, self.calibration, occurrence) for occurrence in occurrences]

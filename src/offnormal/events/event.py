@@ -1,4 +1,4 @@
-"""An Event: made of what a machine says and all that is known of its camera; as JSON, and back."""
+"""Make events from the machine's occurrences and the camera's context; convert events to and from JSON."""
 
 from __future__ import annotations
 
@@ -17,57 +17,72 @@ from offnormal.errors import DataError
 from offnormal.events.machine import EventRules, Occurrence
 from offnormal.types import Event, Severity
 
-_MEDIUM, _HIGH = 0.1, 0.001  # of the threshold's p-value: a peak ten times, a thousand times rarer than that
+_MEDIUM, _HIGH = 0.1, 0.001  # of the threshold's p-value: the peak is ten times, a thousand times rarer
 FORMAT_VERSION = 2  # 2: p_value
 _TIMES = ("start", "end", "peak")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
-    """What stays the same from one event of a camera to the next."""
+class EventContext:
+    """The facts that all events of a camera share."""
 
     camera: str
-    source: str  # what is watched, without credentials
+    source: str  # address, without credentials
     threshold: float
     low_threshold: float
     bundle: str | None = None  # hash
     calibration: str | None = None  # id
-    conditions: str | None = None  # hash of masks and zones
-    recording_s: float | None = None  # when a recording begins, seconds since 1970; None: live
+    setup_hash: str | None = None  # hash of masks and zones
+    recording_s: float | None = None  # start of a recording, seconds since 1970; None: live
 
 
-def make_event(watched: Watched, rules: EventRules, calibration: Calibration | None, found: Occurrence) -> Event:
-    """The event of an occurrence whose times are seconds since 1970 UTC."""
+def make_event(
+    context: EventContext, rules: EventRules, calibration: Calibration | None, occurrence: Occurrence
+) -> Event:
+    """The event of an occurrence with times in seconds since 1970 UTC."""
     p_value = None if calibration is None else calibration.p_value
-    probability = None if p_value is None else float(p_value(np.array([found.peak]))[0])
+    peak_p_value = None if p_value is None else float(p_value(np.array([occurrence.peak]))[0])
     return Event(
-        id=event_id(watched.camera, "anomaly", found.start_s),
-        camera=watched.camera,
-        state="closed" if found.is_over else "open",
-        start=_as_time(found.start_s),
-        end=_as_time(found.end_s),
-        source=watched.source,
-        position_s=None if watched.recording_s is None else round(found.start_s - watched.recording_s, 3),
-        continues=None if found.continues_s is None else event_id(watched.camera, "anomaly", found.continues_s),
-        peak=_as_time(found.peak_s),
-        peak_score=found.peak,
-        p_value=probability,
-        severity=_severity(probability, p_value, watched.threshold),
-        scores=found.scores,
-        threshold=watched.threshold,
-        low_threshold=watched.low_threshold,
+        id=event_id(context.camera, "anomaly", occurrence.start_s),
+        camera=context.camera,
+        state="closed" if occurrence.is_over else "open",
+        start=_as_time(occurrence.start_s),
+        end=_as_time(occurrence.end_s),
+        source=context.source,
+        position_s=None if context.recording_s is None else round(occurrence.start_s - context.recording_s, 3),
+        continues=None
+        if occurrence.continues_s is None
+        else event_id(context.camera, "anomaly", occurrence.continues_s),
+        peak=_as_time(occurrence.peak_s),
+        peak_score=occurrence.peak,
+        p_value=peak_p_value,
+        severity=_severity(peak_p_value, p_value, context.threshold),
+        scores=occurrence.scores,
+        threshold=context.threshold,
+        low_threshold=context.low_threshold,
         rules=rules.model_dump(),
-        bundle=watched.bundle,
-        calibration=watched.calibration,
-        conditions=watched.conditions,
+        bundle=context.bundle,
+        calibration=context.calibration,
+        setup_hash=context.setup_hash,
         software=software(),
     )
 
 
 def camera_event(
-    camera: str, kind: str, start_s: float, end_s: float, *, is_over: bool, source: str = "", detail: str = ""
+    camera: str,
+    kind: str,
+    start_s: float,
+    end_s: float,
+    *,
+    is_over: bool,
+    source: str = "",
+    detail: str = "",
+    recording_s: float | None = None,
 ) -> Event:
-    """An event of the camera itself, such as no frames or a covered lens, which has no scores."""
+    """An event of the camera itself, without scores, such as no frames or a covered lens.
+
+    recording_s: start of a recording, seconds since 1970; None: live.
+    """
     return Event(
         id=event_id(camera, kind, start_s),
         camera=camera,
@@ -76,13 +91,14 @@ def camera_event(
         start=_as_time(start_s),
         end=_as_time(end_s),
         source=source,
+        position_s=None if recording_s is None else round(start_s - recording_s, 3),
         detail=detail,
         software=software(),
     )
 
 
 def event_id(camera: str, kind: str, start_s: float) -> str:
-    """A name that says when, and is the same whenever the same event is told.
+    """A name that starts with the time; the same event always has the same id.
 
     >>> event_id("porch", "anomaly", 0.25)
     '19700101T000000.250Z-700f8dd2'
@@ -104,17 +120,17 @@ def software() -> str:
 
 
 def _severity(
-    probability: float | None, p_value: Callable[[np.ndarray], np.ndarray] | None, threshold: float
+    peak_p_value: float | None, p_value: Callable[[np.ndarray], np.ndarray] | None, threshold: float
 ) -> Severity | None:
-    """How much rarer than the threshold itself the peak is among normals; None: not calibrated."""
-    if probability is None or p_value is None:
+    """The severity by how much rarer the peak is among normals than the threshold; None: not calibrated."""
+    if peak_p_value is None or p_value is None:
         return None
-    rarer = probability / float(p_value(np.array([threshold]))[0])
-    return "high" if rarer <= _HIGH else "medium" if rarer <= _MEDIUM else "low"
+    ratio = peak_p_value / float(p_value(np.array([threshold]))[0])
+    return "high" if ratio <= _HIGH else "medium" if ratio <= _MEDIUM else "low"
 
 
 def event_to_json(event: Event) -> dict[str, object]:
-    """Plain values; times as ISO 8601 in UTC with milliseconds, and the duration for whoever reads it."""
+    """Plain values; times as ISO 8601 in UTC with milliseconds, plus the duration."""
     values = asdict(event)
     for name in _TIMES:
         values[name] = None if values[name] is None else iso(values[name])
@@ -124,15 +140,15 @@ def event_to_json(event: Event) -> dict[str, object]:
 
 
 def event_from_json(values: Mapping[str, object]) -> Event:
-    """The event of `event_to_json`; DataError for another format, and for keys missing or unknown."""
+    """The event that `event_to_json` wrote; DataError for another format, and for missing or unknown keys."""
     stored = dict(values)
-    found = stored.pop("format_version", None)
-    if found != FORMAT_VERSION:
-        raise DataError(f"event in format {found}, this version reads {FORMAT_VERSION}; update offnormal")
+    stored_version = stored.pop("format_version", None)
+    if stored_version != FORMAT_VERSION:
+        raise DataError(f"event in format {stored_version}, this version reads {FORMAT_VERSION}; update offnormal")
     stored.pop("duration_s", None)
-    known = {field.name for field in fields(Event)}
-    if set(stored) != known:
-        raise DataError(f"event with keys {sorted(set(stored) ^ known)} missing or unknown")
+    names = {field.name for field in fields(Event)}
+    if set(stored) != names:
+        raise DataError(f"event with missing or unknown keys {sorted(set(stored) ^ names)}")
     return _event_adapter().validate_python(stored)
 
 

@@ -1,10 +1,10 @@
-"""One camera's scores over time -> events: the rules, and when an event begins, goes on and is over.
+"""The event rules as a state machine: one camera's scores over time in, events out.
 
 Each score holds until the next one. An event *opens* when the score has been above the threshold for
-`min_duration_s` without a break, and begins where that run began. It *ends* where the score first is at or below the
-low threshold, is missing (NaN), or where nothing follows for longer than `max_gap_s`. It is *over*, and told as closed,
-when the score has not been above the threshold again for `merge_gap_s`; otherwise it goes on. After that nothing
-begins until `cool_down_s` after its end. One that has lasted for `max_duration_s` is closed, and goes on as another.
+`min_duration_s` without a break; it starts where that run started. It *ends* where the score is first at or below the
+low threshold or missing (NaN), or where no score follows for longer than `max_gap_s`. It is *closed* when the score has
+not been above the threshold again for `merge_gap_s`; otherwise it continues. No event starts until `cool_down_s` after
+its end. An event that has lasted for `max_duration_s` is closed and continues as a new one.
 """
 
 from __future__ import annotations
@@ -21,65 +21,65 @@ from offnormal.config.rules import RulesConfig
 from offnormal.errors import ConfigError, DataError
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-SomeSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _DEFAULT = RulesConfig()
-_MOST = 512  # points kept
+_MAX_POINTS = 512  # of a peak series
 
 
 class EventRules(VerbConfig):
-    """The rules as the machine applies them; all in seconds."""
+    """The rules that the machine applies; all in seconds."""
 
     min_duration_s: Seconds = _DEFAULT.min_duration
     """An event starts when the score has stayed above the threshold for this long."""
     merge_gap_s: Seconds = _DEFAULT.merge_gap
-    """Excursions that are no further apart than this are one event."""
+    """Runs above the threshold that are no further apart than this are one event."""
     cool_down_s: Seconds = _DEFAULT.cool_down
-    """No other event starts for this long after one has ended; a longer excursion starts then."""
-    max_duration_s: SomeSeconds = _DEFAULT.max_duration
+    """No other event starts for this long after the end of one; a run that lasts longer starts an event then."""
+    max_duration_s: PositiveSeconds = _DEFAULT.max_duration
     """A longer event is closed and continues as a new one."""
-    max_gap_s: SomeSeconds = _DEFAULT.max_gap
-    """An event ends where no score arrives for longer than this."""
+    max_gap_s: PositiveSeconds = _DEFAULT.max_gap
+    """An event ends where no score follows for longer than this."""
 
     @classmethod
-    def of(cls, chosen: RulesConfig) -> EventRules:
+    def from_config(cls, config: RulesConfig) -> EventRules:
         """The rules of a configuration, without its hysteresis, which belongs to the threshold."""
-        return cls(**{f"{name}_s": value for name, value in chosen if name != "hysteresis"})
+        return cls(**{f"{name}_s": value for name, value in config if name != "hysteresis"})
 
 
 def low_threshold(threshold: float, normals: float, hysteresis: float) -> float:
-    """Where an event closes: below the threshold by a share of its distance from what is usual.
+    """The score at or below which an event ends: below the threshold by a share of its distance to normal scores.
 
-    normals: a usual score, such as the median of normal ones. hysteresis: 0 (at the threshold itself) to below 1.
-    Raises ConfigError for another share.
+    normals: a typical normal score, such as the median. hysteresis: a share, 0 <= hysteresis < 1; 0: the threshold.
+    Raises ConfigError for any other share.
 
     >>> low_threshold(10.0, 2.0, 0.25)
     8.0
     """
     if not 0 <= hysteresis < 1:
-        raise ConfigError(f"hysteresis {hysteresis:g}: expected a share from 0 to below 1, such as 0.2")
+        raise ConfigError(f"hysteresis {hysteresis:g}: expected a share from 0 to less than 1, such as 0.2")
     distance = threshold - normals
     return threshold - hysteresis * distance if math.isfinite(distance) and distance > 0 else threshold
 
 
 @dataclass(slots=True)
 class _PeakSeries:
-    """Points (time, highest score until the next point); no peak is ever lost, and no more than 512 points are kept.
+    """At most 512 points (time, highest score until the next point); no peak is lost.
 
-    When it grows too long, neighbors become one point. What is kept depends on the scores alone, not on when they were
-    handed over.
+    When the series grows too long, neighboring points are merged. The points depend only on the scores, not on how they
+    were grouped.
     """
 
-    stride: int = 1  # scores that one point stands for
+    stride: int = 1  # scores per point
     in_last: int = 0  # scores in the last point
     points: list[list[float]] = field(default_factory=list)
 
     def add(self, time_s: float, score: float) -> None:
-        """Take the next score."""
+        """Add the next score."""
         if self.points and self.in_last < self.stride:
             self.points[-1][1] = max(self.points[-1][1], score)
             self.in_last += 1
             return
-        if len(self.points) == _MOST:
+        if len(self.points) == _MAX_POINTS:
             pairs = zip(self.points[::2], self.points[1::2], strict=True)
             self.points = [[first[0], max(first[1], second[1])] for first, second in pairs]
             self.stride *= 2
@@ -87,26 +87,26 @@ class _PeakSeries:
         self.in_last = 1
 
     def since(self, start_s: float) -> tuple[tuple[float, float], ...]:
-        """The points with times counted from `start_s`."""
+        """The points, with times relative to `start_s`."""
         return tuple((round(time_s - start_s, 3), score) for time_s, score in self.points)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Occurrence:
-    """What the machine says of one event, when it opens and once it is over."""
+    """The machine's report of one event: when it opens, and when it closes."""
 
-    is_over: bool  # if not, all below is so far
+    is_over: bool  # if False, the values below are those so far
     start_s: float
     end_s: float
-    peak_s: float  # of the highest score, the first where there are several
+    peak_s: float  # time of the highest score, the first of equal ones
     peak: float
     scores: tuple[tuple[float, float], ...]  # seconds since the start, highest score until the next
-    continues_s: float | None  # start of the event that grew too long and goes on in this one
+    continues_s: float | None  # start of the event that was split and that this one continues
 
 
 @dataclass(slots=True)
 class _Run:
-    """Scores of an event, or of what may become one."""
+    """The scores of an event, or of a run that may become one."""
 
     start_s: float
     continues_s: float | None = None
@@ -119,7 +119,7 @@ class _Run:
             self.peak_s, self.peak = time_s, score
         self.series.add(time_s, score)
 
-    def told(self, end_s: float, *, is_over: bool) -> Occurrence:
+    def to_occurrence(self, end_s: float, *, is_over: bool) -> Occurrence:
         points = self.series.since(self.start_s)
         return Occurrence(
             is_over=is_over,
@@ -133,7 +133,7 @@ class _Run:
 
 
 class _State(BaseModel):
-    """All that a machine remembers."""
+    """The complete state of a machine."""
 
     last_s: float | None
     end_s: float | None
@@ -143,39 +143,39 @@ class _State(BaseModel):
 
 
 class EventMachine:
-    """The events of one camera; its memory is bounded however long it runs.
+    """Finds the events of one camera with bounded memory.
 
-    threshold: an event opens above it. low_threshold: it ends at or below it, None: the same one.
-    What it says depends on times and scores alone: not on how they are grouped, when `tick` is called, or whether a
-    new machine went on from `state` in between. Raises ConfigError for a low threshold above the other.
+    threshold: an event opens above it. low_threshold: an event ends at or below it; None: same as threshold.
+    The result depends only on times and scores: not on how they are grouped, when `tick` is called, or whether a new
+    machine continued from `state` in between. Raises ConfigError if low_threshold is above threshold.
     """
 
     def __init__(self, rules: EventRules, threshold: float, low_threshold: float | None = None) -> None:
         low = threshold if low_threshold is None else low_threshold
         if not low <= threshold < math.inf:
             raise ConfigError(
-                f"thresholds {threshold:g} and {low:g} to close: expected finite numbers, the second no higher"
+                f"threshold {threshold:g} and low threshold {low:g}: expected finite numbers, the second no higher"
             )
         self.rules = rules
         self.threshold, self.low_threshold = threshold, low
         self._last_s: float | None = None  # time of the newest score
         self._rising: _Run | None = None  # above the threshold, not yet for long enough
         self._open: _Run | None = None
-        self._end_s: float | None = None  # of the open event, while it waits whether it goes on
+        self._end_s: float | None = None  # of the open event, while it may still continue
         self._quiet_until_s = -math.inf
 
     @property
     def is_open(self) -> bool:
-        """Whether there is an event that is not over."""
+        """Whether an event is open."""
         return self._open is not None
 
     @property
     def is_rising(self) -> bool:
-        """Whether the score is above the threshold, though not yet for long enough."""
+        """Whether the score is above the threshold, but not yet for long enough."""
         return self._rising is not None
 
     def push(self, time_s: float, score: float) -> list[Occurrence]:
-        """Take the next score, NaN where there is none; what opened or is over by it, in order.
+        """Add the next score, NaN if there is none; return what opened or closed, in order.
 
         Raises DataError for a time that does not rise, or an infinite score.
         """
@@ -185,27 +185,27 @@ class EventMachine:
                 f"score {score:g} at {time_s:.3f} s after {self._last_s} s: expected finite scores and times that "
                 "rise; take them from a clock that is never set back"
             )
-        told = self.tick(time_s)
+        occurrences = self.tick(time_s)
         if self._open is not None:
-            told += self._go_on(self._open, time_s, score)
+            occurrences += self._continue_event(self._open, time_s, score)
         elif score > self.threshold and time_s >= self._quiet_until_s:
             self._rising = self._rising or _Run(time_s)
             self._rising.add(time_s, score)
             if time_s - self._rising.start_s >= self.rules.min_duration_s:
                 self._open, self._rising = self._rising, None
-                told.append(self._open.told(time_s, is_over=False))
+                occurrences.append(self._open.to_occurrence(time_s, is_over=False))
         else:
             self._rising = None
         self._last_s = time_s
-        return told
+        return occurrences
 
-    def over(self, times_s: Iterable[float], scores: Iterable[float]) -> list[Occurrence]:
-        """`push` for scores in order."""
+    def push_all(self, times_s: Iterable[float], scores: Iterable[float]) -> list[Occurrence]:
+        """Call `push` for each score, in order."""
         pushed = zip(times_s, scores, strict=True)
-        return [told for time_s, score in pushed for told in self.push(float(time_s), float(score))]
+        return [occurrence for time_s, score in pushed for occurrence in self.push(float(time_s), float(score))]
 
     def tick(self, time_s: float) -> list[Occurrence]:
-        """Say that nothing more comes from before this time; what is over by that."""
+        """Declare that no score comes from before this time; return what this closes."""
         if self._last_s is not None and time_s - self._last_s > self.rules.max_gap_s:
             self._rising = None
             if self._open is not None and self._end_s is None:
@@ -215,7 +215,7 @@ class EventMachine:
         return []
 
     def finish(self) -> list[Occurrence]:
-        """Close what is open, as at the end of a recording or of the program."""
+        """Close an open event, at the end of a recording or of the program."""
         if self._open is None:
             return []
         end_s = self._end_s if self._end_s is not None else self._last_s
@@ -223,7 +223,7 @@ class EventMachine:
         return [self._close(self._open, end_s)]
 
     def state(self) -> dict[str, object]:
-        """All that it remembers, as plain values for JSON."""
+        """The complete state, as plain values for JSON."""
         return _State(
             last_s=self._last_s,
             end_s=self._end_s,
@@ -233,14 +233,14 @@ class EventMachine:
         ).model_dump()
 
     def restore(self, state: Mapping[str, object]) -> None:
-        """Go on from the `state` of a machine of the same rules and thresholds; ValueError for a damaged one."""
-        found = _State.model_validate(state)
-        self._last_s, self._end_s = found.last_s, found.end_s
-        self._quiet_until_s = -math.inf if found.quiet_until_s is None else found.quiet_until_s
-        self._rising, self._open = found.rising, found.open
+        """Continue from the `state` of a machine with the same rules and thresholds; ValueError for a damaged one."""
+        stored = _State.model_validate(state)
+        self._last_s, self._end_s = stored.last_s, stored.end_s
+        self._quiet_until_s = -math.inf if stored.quiet_until_s is None else stored.quiet_until_s
+        self._rising, self._open = stored.rising, stored.open
 
-    def _go_on(self, run: _Run, time_s: float, score: float) -> list[Occurrence]:
-        """The next score of an event that is not over."""
+    def _continue_event(self, run: _Run, time_s: float, score: float) -> list[Occurrence]:
+        """Add the next score of an open event."""
         waiting = self._end_s is not None
         if not score > (self.threshold if waiting else self.low_threshold):
             self._end_s = self._end_s if waiting else time_s
@@ -249,7 +249,7 @@ class EventMachine:
             closed = self._close(run, self._end_s if self._end_s is not None else time_s)
             self._open = _Run(time_s, run.start_s)
             self._open.add(time_s, score)
-            return [closed, self._open.told(time_s, is_over=False)]
+            return [closed, self._open.to_occurrence(time_s, is_over=False)]
         self._end_s = None
         run.add(time_s, score)
         return []
@@ -257,4 +257,4 @@ class EventMachine:
     def _close(self, run: _Run, end_s: float) -> Occurrence:
         self._open, self._end_s = None, None
         self._quiet_until_s = end_s + self.rules.cool_down_s
-        return run.told(end_s, is_over=True)
+        return run.to_occurrence(end_s, is_over=True)

@@ -1,4 +1,4 @@
-"""Parts of the picture that count, or do not: scores pooled again from their maps. Pure numpy."""
+"""Zones: pool scores again from the included areas of their maps. Pure numpy."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from offnormal.data.images import compute_placement
 from offnormal.errors import ConfigError
 from offnormal.types import InputSpec, Pooling, Scores
 
-_FORM = "expected 3 points or more as x,y from 0 to 1, such as '0.1,0.2 0.9,0.2 0.5,0.8'"
+_EXPECTED = "expected 3 points or more as x,y from 0 to 1, such as '0.1,0.2 0.9,0.2 0.5,0.8'"
 
 
 class Zone(VerbConfig):
-    """A polygon over the picture; inside is what an odd number of its edges surround."""
+    """A polygon on the image; a point is inside by the even-odd rule."""
 
     points: list[tuple[float, float]] = Field(min_length=3)
-    """x and y of the corners, 0-1 from the left and the top of the picture."""
+    """x and y of the corners, 0-1 from the left and top of the image."""
     kind: Literal["include", "exclude"] = "include"
-    """include: only what lies in such a zone counts; exclude: what lies in it does not, whatever else it lies in."""
+    """include: score only pixels in such zones; exclude: score no pixel in it, even if it is also included."""
     name: str = ""
 
     @field_validator("points")
     @classmethod
     def _relative(cls, value: list[tuple[float, float]]) -> list[tuple[float, float]]:
         if not all(0 <= x <= 1 and 0 <= y <= 1 for x, y in value):
-            raise ValueError(f"points outside the picture; {_FORM}")
+            raise ValueError(f"points outside the image; {_EXPECTED}")
         if len(set(value)) < 3:
-            raise ValueError(f"a polygon of {len(set(value))} different points; {_FORM}")
+            raise ValueError(f"{len(set(value))} different points are no polygon; {_EXPECTED}")
         return value
 
     @classmethod
@@ -45,24 +45,24 @@ class Zone(VerbConfig):
             points = [tuple(float(number) for number in corner.split(",")) for corner in corners.split()]
             return cls.model_validate({"points": points, **({"kind": kind} if colon else {})})
         except ValueError:
-            raise ConfigError(f"zone {text!r}: {_FORM}, with 'exclude:' before it to leave that area out") from None
+            raise ConfigError(f"zone {text!r}: {_EXPECTED}, with 'exclude:' before it to exclude the area") from None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ZonedPooling:
-    """Pools maps again over the pixels that count; made once for a camera by `zoned_pooling`."""
+    """Pools maps again over the included pixels; created once per camera by `zoned_pooling`."""
 
-    kept: np.ndarray  # (H, W) bool at input size
+    included: np.ndarray  # (H, W) bool at input size
     pooling: Pooling
 
     def rescore(self, scores: Scores) -> Scores:
-        """Scores by the kept pixels of each map alone; outside them a map has its lowest value."""
-        if scores.map is None or scores.map.shape[1:] != self.kept.shape:
-            found = None if scores.map is None else scores.map.shape[1:]
-            raise ConfigError(f"zones made for maps of {self.kept.shape}, got {found}: make them for this detector")
+        """Scores by the included pixels of each map; all other pixels get the map's lowest value."""
+        if scores.map is None or scores.map.shape[1:] != self.included.shape:
+            shape = None if scores.map is None else scores.map.shape[1:]
+            raise ConfigError(f"maps of {shape}, but the zones are for {self.included.shape}: use the same detector")
         low = scores.map.min(axis=(1, 2), initial=np.inf)
-        maps = np.where(self.kept, scores.map, low[:, None, None])
-        return Scores(pool_pixels(scores.map[:, self.kept], self.pooling), maps, scores.terms, scores.recalled)
+        maps = np.where(self.included, scores.map, low[:, None, None])
+        return Scores(pool_pixels(scores.map[:, self.included], self.pooling), maps, scores.terms, scores.recalled)
 
 
 def zoned_pooling(
@@ -74,42 +74,41 @@ def zoned_pooling(
     detector: str,
     ignored: np.ndarray | None = None,
 ) -> ZonedPooling:
-    """How scores come out of maps by some zones alone.
+    """The pooling of a camera's maps over its zones.
 
-    size: (H, W) of the camera's pictures, which says how they lie in the input. pooling: of the detector; None: its
-    score is not pooled from a map. ignored: (H, W) bool, pixels that the detector never counts.
-    Raises ConfigError where the score is not pooled from a map, and where no pixel would be left.
+    size: (H, W) of the camera's frames, which determines their position in the input. pooling: of the detector; None:
+    its score is not pooled from a map. ignored: (H, W) bool, pixels that the detector never scores.
+    Raises ConfigError if the score is not pooled from a map, and if the zones include no pixel.
     """
     if pooling is None:
         raise ConfigError(
-            f"zones with {detector}: its score does not come out of its map, so that no part of the picture can be "
-            "left out of it; mask the region (it is then painted over in fit and calibrate, too), or fit a detector "
-            "that pools a map, such as padim"
+            f"zones with {detector}: its score is not pooled from its map, so no area can be excluded; use a privacy "
+            "mask (also in fit and calibrate), or a detector that pools a map, such as padim"
         )
-    kept = _kept_pixels(zones, spec, size)
+    included = _included_pixels(zones, spec, size)
     if ignored is not None:
-        kept &= ~ignored
-    if not kept.any():
+        included &= ~ignored
+    if not included.any():
         raise ConfigError(
-            f"{len(zones)} zones leave no pixel of the detector's map ({spec.size[0]} x {spec.size[1]}) over: enlarge "
-            "the included ones or shrink the excluded ones"
+            f"the zones include no pixel of the detector's {spec.size[0]}x{spec.size[1]} map: enlarge the included "
+            "zones or shrink the excluded ones"
         )
-    return ZonedPooling(kept, pooling)
+    return ZonedPooling(included, pooling)
 
 
-def _kept_pixels(zones: Sequence[Zone], spec: InputSpec, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool at input size: pixels whose center shows a part of the picture that counts."""
+def _included_pixels(zones: Sequence[Zone], spec: InputSpec, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool at input size: pixels with their center in an included area of the image."""
     height, width = spec.size
     placed = compute_placement(size, spec)
     x = (np.arange(width) + placed.left + 0.5) / placed.scaled[1]
     y = (np.arange(height) + placed.top + 0.5) / placed.scaled[0]
     inside = ((x >= 0) & (x <= 1))[None, :] & ((y >= 0) & (y <= 1))[:, None]
-    included = [_covered(zone, x, y) for zone in zones if zone.kind == "include"]
-    kept = inside & np.logical_or.reduce(included) if included else inside
+    areas = [_inside(zone, x, y) for zone in zones if zone.kind == "include"]
+    included = inside & np.logical_or.reduce(areas) if areas else inside
     for zone in zones:
         if zone.kind == "exclude":
-            kept &= ~_covered(zone, x, y)
-    return kept
+            included &= ~_inside(zone, x, y)
+    return included
 
 
 def pool_pixels(values: np.ndarray, pooling: Pooling) -> np.ndarray:
@@ -122,8 +121,8 @@ def pool_pixels(values: np.ndarray, pooling: Pooling) -> np.ndarray:
     return np.asarray(values.mean(1, dtype=np.float64), np.float32)
 
 
-def conditions_hash(zones: Sequence[Zone], masks: object = ()) -> str | None:
-    """What a calibration belongs to besides its bundle: 12 characters of zones and masks; None: the whole picture.
+def hash_setup(zones: Sequence[Zone], masks: object = ()) -> str | None:
+    """A hash of zones and masks, to which a calibration belongs; 12 characters. None: the whole image.
 
     masks: the privacy masks as plain values for JSON.
     """
@@ -133,8 +132,8 @@ def conditions_hash(zones: Sequence[Zone], masks: object = ()) -> str | None:
     return hashlib.sha256(json.dumps([sorted(shapes), masks], sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _covered(zone: Zone, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(H, W) bool: whether points at columns x (W,) and rows y (H,) lie in a polygon, by crossings to the left."""
+def _inside(zone: Zone, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(H, W) bool: whether points at columns x (W,) and rows y (H,) are in a polygon, by crossings to the left."""
     odd = np.zeros((len(y), len(x)), np.bool_)
     for (x0, y0), (x1, y1) in zip(zone.points, [*zone.points[1:], zone.points[0]], strict=True):
         rows = (y0 > y) != (y1 > y)

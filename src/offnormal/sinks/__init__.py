@@ -1,1 +1,1 @@
-"""Where scores go so that people see them; no torch in here."""
+"""Deliver events to people and programs; no torch in this package."""

@@ -1,4 +1,4 @@
-"""Events to people: mail, MQTT, chat and whatever else Apprise knows, with the picture attached."""
+"""Send events to people by mail, MQTT, chat, and other services that Apprise supports, with the image attached."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from pydantic import SecretStr, field_validator
 from offnormal.errors import ConfigError
 from offnormal.events.event import iso
 from offnormal.redact import redact_webhooks
-from offnormal.sinks.base import DeliveryError, Message, Sink, SinkOptions, What
+from offnormal.sinks.base import DeliveryError, Message, Sink, SinkOptions, Transition
 from offnormal.types import Event
 
-_WHOLE = 2  # attempts with all that is to be attached, before less is tried, too
-_KINDS: dict[str | None, str] = {"high": "failure", "medium": "warning", "low": "info", None: "warning"}
+_FULL_ATTEMPTS = 2  # attempts with every attachment before fewer are tried
+_NOTIFY_TYPES: dict[str | None, str] = {"high": "failure", "medium": "warning", "low": "info", None: "warning"}
 
 
 class AlertOptions(SinkOptions):
-    """What can be chosen of an alert through Apprise."""
+    """Options of an alert sent with Apprise."""
 
     url: SecretStr
-    """Address as Apprise has them: mailto://, mqtt://, slack://, tgram:// ... Most of them hold a password or token."""
-    picture: bool = True
-    """Attach the heat map, or where there is none the snapshot."""
+    """Apprise address: mailto://, mqtt://, slack://, tgram:// ... Most contain a password or token."""
+    image: bool = True
+    """Attach the heat map, or the snapshot if there is no heat map."""
     clip: bool = False
-    """Attach the clip, too; messages of closed events alone have one."""
+    """Attach the clip; only messages of closed events have one."""
 
     @field_validator("url")
     @classmethod
-    def _an_address(cls, value: SecretStr) -> SecretStr:
+    def _check_address(cls, value: SecretStr) -> SecretStr:
         if "://" not in value.get_secret_value():
             raise ValueError("expected an Apprise address such as mailto://user:password@example.org")
         return value
 
 
 class AlertSink(Sink):
-    """Notifies through one Apprise address.
+    """Sends notifications to one Apprise address.
 
-    Raises ConfigError where Apprise is not installed, or does not know the address.
+    Raises ConfigError if Apprise is not installed or does not support the address.
     """
 
     Options = AlertOptions
@@ -56,66 +56,66 @@ class AlertSink(Sink):
         try:
             import apprise
         except ImportError:
-            raise ConfigError(f"an alert to {scheme}:// needs Apprise: pip install 'offnormal[alerts]'") from None
-        with _said():
-            found = apprise.Apprise.instantiate(url, suppress_exceptions=True)
-        if found is None:
+            raise ConfigError(f"alerts to {scheme}:// need Apprise: pip install 'offnormal[alerts]'") from None
+        with _apprise_errors():
+            service = apprise.Apprise.instantiate(url, suppress_exceptions=True)
+        if service is None:
             raise ConfigError(
-                f"Apprise cannot send to this {scheme}:// address: its form is wrong, or the package it needs is "
-                "missing (MQTT: paho-mqtt); each kind's form is on the page of its name in Apprise's documentation"
+                f"Apprise cannot send to this {scheme}:// address: its format is wrong, or a package is missing "
+                "(MQTT: paho-mqtt); Apprise's documentation describes the format of each service"
             )
-        if not found.enabled:
+        if not service.enabled:
             raise ConfigError(
                 f"Apprise needs another package for {scheme}:// addresses: pip install 'offnormal[alerts]'"
             )
-        server: Any = found
+        server: Any = service
         self._server = server
         self._apprise = apprise.Apprise()
-        self._apprise.add(found)
-        self._shown = f"alert {redact_webhooks(server.url(privacy=True)).partition('?')[0]}"
+        self._apprise.add(service)
+        self._description = f"alert {redact_webhooks(server.url(privacy=True)).partition('?')[0]}"
         self._secret = url
-        self._picture, self._clip = options.picture, options.clip
-        self._refused = ("", 0)  # the message tried last, and how often it was not taken
+        self._image, self._clip = options.image, options.clip
+        self._attempts = ("", 0)  # the last message, and how many attempts to send it failed
 
     @property
-    def shown(self) -> str:
-        """The address as Apprise shows it, without its secrets."""
-        return self._shown
+    def description(self) -> str:
+        """The address as Apprise prints it, without secrets."""
+        return self._description
 
     def deliver(self, message: Message) -> None:
-        """Notify; DeliveryError when Apprise says that it could not.
+        """Send the notification; DeliveryError if Apprise could not.
 
-        A message that was not taken some times is then tried with less attached, too, for its attachment may be why.
+        After some failed attempts, each further attempt also tries fewer attachments: they may be too large.
         """
-        picture = message.file("heat_map") or message.file("snapshot") if self._picture else None
+        image = message.file("heat_map") or message.file("snapshot") if self._image else None
         clip = message.file("clip") if self._clip else None
-        files = [path for path in (picture, clip) if path is not None] if self._server.attachment_support else []
-        refused = self._refused[1] if self._refused[0] == message.id else 0
-        with _said() as said:
-            taken = self._notified(message, files)
-            for kept in range(len(files) - 1, -1, -1):
-                if taken or refused < _WHOLE:
+        files = [path for path in (image, clip) if path is not None] if self._server.attachment_support else []
+        failures = self._attempts[1] if self._attempts[0] == message.id else 0
+        with _apprise_errors() as errors:
+            delivered = self._notify(message, files)
+            for count in range(len(files) - 1, -1, -1):
+                if delivered or failures < _FULL_ATTEMPTS:
                     break
-                taken = self._notified(message, files[:kept], files[kept:])
-        self._refused = (message.id, refused + 1)
-        if not taken:
-            raise DeliveryError(redact_webhooks("; ".join(said) or "Apprise could not deliver it", self._secret))
+                delivered = self._notify(message, files[:count], files[count:])
+        self._attempts = (message.id, failures + 1)
+        if not delivered:
+            raise DeliveryError(redact_webhooks("; ".join(errors) or "Apprise could not deliver it", self._secret))
 
-    def _notified(self, message: Message, files: Sequence[Path], left_out: Sequence[Path] = ()) -> bool:
-        names = ", ".join(path.name for path in left_out)
-        missing = f"\nNot attached, since the message was not taken with it: {names}" if names else ""
-        taken = self._apprise.notify(
-            title=title(message.event, message.what),
+    def _notify(self, message: Message, files: Sequence[Path], omitted: Sequence[Path] = ()) -> bool:
+        names = ", ".join(path.name for path in omitted)
+        missing = f"\nNot attached, because the message was rejected with it: {names}" if names else ""
+        delivered = self._apprise.notify(
+            title=title(message.event, message.transition),
             body=body(message.event) + missing,
-            body_format="text",  # else mails take it for HTML, and lose its lines
-            notify_type=_KINDS[message.event.severity],
+            body_format="text",  # otherwise mails are sent as HTML and lose their line breaks
+            notify_type=_NOTIFY_TYPES[message.event.severity],
             attach=[str(path) for path in files] or None,
         )
-        return bool(taken)
+        return bool(delivered)
 
 
-def title(event: Event, what: What) -> str:
-    """One line: which camera, what, and since when.
+def title(event: Event, transition: Transition) -> str:
+    """One line: camera, kind of event, and start time.
 
     >>> from offnormal.events.event import camera_event
     >>> title(camera_event("porch", "no_frames", 0, 5, is_over=True), "closed")
@@ -123,42 +123,42 @@ def title(event: Event, what: What) -> str:
     """
     kind = event.kind.replace("_", " ")
     severity = f" ({event.severity})" if event.severity is not None else ""
-    over = " is over" if what == "closed" else ""
+    over = " is over" if transition == "closed" else ""
     return f"{event.camera}: {kind}{severity}{over}, since {event.start:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def body(event: Event) -> str:
-    """What is known of the event, a line each."""
+    """The facts about the event, one per line."""
     lines = [f"Camera {event.camera}, {event.kind.replace('_', ' ')} from {iso(event.start)} to {iso(event.end)}"]
     if event.state == "open":
-        lines[0] += " and still on"
+        lines[0] += " (still open)"
     if event.detail:
         lines.append(event.detail)
     if event.peak_score is not None and event.threshold is not None:
-        rare = "" if event.p_value is None else f", p-value {event.p_value:.2g}"
-        lines.append(f"Highest score {event.peak_score:.4g} at threshold {event.threshold:.4g}{rare}")
+        p_value = "" if event.p_value is None else f", p-value {event.p_value:.2g}"
+        lines.append(f"Peak score {event.peak_score:.4g}, threshold {event.threshold:.4g}{p_value}")
     lines += [f"Missing: {problem}" for problem in event.problems]
     lines.append(f"Event {event.id}")
     return "\n".join(lines)
 
 
 @contextmanager
-def _said() -> Iterator[list[str]]:
-    """What Apprise logs of its troubles in this thread, kept for the error and out of the log: it names addresses."""
-    said: list[str] = []
-    mine = threading.get_ident()
+def _apprise_errors() -> Iterator[list[str]]:
+    """Collect the warnings that Apprise logs in this thread; they contain addresses and must not reach the log."""
+    errors: list[str] = []
+    this_thread = threading.get_ident()
 
-    class Kept(logging.Filter):
+    class Collector(logging.Filter):
         def filter(self, record: logging.LogRecord) -> bool:
-            if record.thread != mine:
+            if record.thread != this_thread:
                 return True
             if record.levelno >= logging.WARNING:
-                said.append(record.getMessage())
+                errors.append(record.getMessage())
             return False
 
-    logger, kept = logging.getLogger("apprise"), Kept()
-    logger.addFilter(kept)
+    logger, collector = logging.getLogger("apprise"), Collector()
+    logger.addFilter(collector)
     try:
-        yield said
+        yield errors
     finally:
-        logger.removeFilter(kept)
+        logger.removeFilter(collector)

@@ -1,4 +1,4 @@
-"""Events appended to a file: one JSON object a line, or one row of a table for a spreadsheet."""
+"""Append events to a file: one JSON object per line, or one CSV row."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from offnormal.files import explain_write_errors
 from offnormal.sinks.base import DeliveryError, Message, Sink, SinkOptions
 
 COLUMNS = (
-    "id", "what", "camera", "kind", "start", "end", "duration_s", "severity", "peak_score", "threshold",
+"id", "transition", "camera", "kind", "start", "end", "duration_s", "severity", "peak_score", "threshold",
     "p_value", "peak", "position_s", "continues", "detail", "snapshot", "heat_map", "clip", "problems",
     "bundle", "calibration", "software",
 )  # fmt: skip
-_TAIL = 1 << 20  # bytes at the end of the file that are looked through for what was written before
+_TAIL_BYTES = 1 << 20  # bytes at the end of the file that are searched for messages written before
 
 
 class AppendedFileOptions(SinkOptions):
-    """What can be chosen of a file that grows."""
+    """Options of a file that events are appended to."""
 
     path: Path
     """File to append to."""
 
 
 class _AppendingSink(Sink):
-    """Appends each message and flushes it to the disk.
+    """Appends each message and flushes it to disk.
 
-    A line that a killed program left half-written is removed; a message that is there already is not written again.
+    Removes a partial line that a killed program left, and writes no message twice.
     """
 
     Options = AppendedFileOptions
@@ -43,38 +43,38 @@ class _AppendingSink(Sink):
     def __init__(self, options: AppendedFileOptions) -> None:
         super().__init__(options)
         self.path = options.path
-        self._known: set[str] | None = None  # ids at the end of the file; None: not looked at yet
+        self._written_ids: set[str] | None = None  # at the end of the file; None: not read yet
 
     @property
-    def shown(self) -> str:
-        """The file."""
+    def description(self) -> str:
+        """Kind and path."""
         return f"{self.kind} {self.path}"
 
     def deliver(self, message: Message) -> None:
-        """Append the message; OffnormalError when the disk is full, DeliveryError for a table of other columns."""
+        """Append the message; OffnormalError if the disk is full, DeliveryError if the CSV file has other columns."""
         with explain_write_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab+") as file:
-                tail = _cut_torn_line(file) if self._known is None else b""
+                tail = _remove_partial_line(file) if self._written_ids is None else b""
                 content = self._content(message, file)
-                if self._known is None:
-                    self._known = self._ids(tail)
-                if message.id in self._known:
+                if self._written_ids is None:
+                    self._written_ids = self._ids(tail)
+                if message.id in self._written_ids:
                     return
-                _append_whole(file, content.encode())
-        self._known = {message.id}  # only the newest can come again, right after a restart
+                _append_atomically(file, content.encode())
+        self._written_ids = {message.id}  # only the newest can be sent again, right after a restart
 
     @abstractmethod
     def _content(self, message: Message, file: BinaryIO) -> str:
-        """What is appended."""
+        """The text to append."""
 
     @abstractmethod
     def _ids(self, tail: bytes) -> set[str]:
-        """Ids of the messages in the last lines of the file."""
+        """Ids of the messages in these last lines of the file."""
 
 
 class JsonlSink(_AppendingSink):
-    """Appends `Message.to_json` lines."""
+    """Appends `Message.to_json` as one line."""
 
     kind = "jsonl"
 
@@ -82,17 +82,17 @@ class JsonlSink(_AppendingSink):
         return json.dumps(message.to_json(), ensure_ascii=False) + "\n"
 
     def _ids(self, tail: bytes) -> set[str]:
-        found = set()
+        ids = set()
         for line in tail.splitlines():
             try:
-                found.add(str(json.loads(line)["id"]))
-            except (ValueError, KeyError, TypeError):  # the first line may begin in the middle; others are not ours
+                ids.add(str(json.loads(line)["id"]))
+            except (ValueError, KeyError, TypeError):  # the first line may be cut; others may not be messages
                 continue
-        return found
+        return ids
 
 
 class CsvSink(_AppendingSink):
-    """Appends a row of COLUMNS; the header comes first in a new file."""
+    """Appends a row of COLUMNS; a new file starts with the header."""
 
     kind = "csv"
 
@@ -100,8 +100,14 @@ class CsvSink(_AppendingSink):
         file.seek(0)
         header = file.readline().decode(errors="replace").strip()
         if header and header != ",".join(COLUMNS):
-            raise DeliveryError(f"{self.path} has other columns ({header[:60]}...): move it away")
-        values = {**event_to_json(message.event), "what": message.what, "problems": "; ".join(message.event.problems)}
+            raise DeliveryError(
+                f"{self.path} has other columns ({header[:60]}...): move the file away or choose another path"
+            )
+        values = {
+            **event_to_json(message.event),
+            "transition": message.transition,
+            "problems": "; ".join(message.event.problems),
+        }
         row = _line(["" if values[name] is None else values[name] for name in COLUMNS])
         return row if header else _line(COLUMNS) + row
 
@@ -111,33 +117,35 @@ class CsvSink(_AppendingSink):
 
 
 def _line(values: Sequence[object]) -> str:
-    """A CSV line; text that a spreadsheet would take for a formula is quoted by an apostrophe, line breaks go."""
-    plain = [" ".join(value.split("\n")) if isinstance(value, str) else value for value in values]
-    safe = [f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value for value in plain]
+    """A CSV line; text that a spreadsheet would run as a formula gets an apostrophe, line breaks become spaces."""
+    one_line = [" ".join(value.split("\n")) if isinstance(value, str) else value for value in values]
+    safe = [
+        f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value for value in one_line
+    ]
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerow(safe)
     return out.getvalue()
 
 
-def _append_whole(file: BinaryIO, content: bytes) -> None:
-    """Append to a file opened with "ab+", whole and on the disk, or not at all."""
+def _append_atomically(file: BinaryIO, content: bytes) -> None:
+    """Append to a file opened with "ab+" and flush it to disk; on an error, restore the file."""
     before = file.seek(0, os.SEEK_END)
     try:
-        left = memoryview(content)
-        while left:  # not by the file, which would keep what a full disk refused, and write it when it is closed
-            left = left[os.write(file.fileno(), left) :]
+        remaining = memoryview(content)
+        while remaining:  # file.write would buffer what a full disk rejected, and write it on close
+            remaining = remaining[os.write(file.fileno(), remaining) :]
         os.fsync(file.fileno())
     except OSError:
         os.truncate(file.fileno(), before)
         raise
 
 
-def _cut_torn_line(file: BinaryIO) -> bytes:
-    """Remove a last line without its end from a file opened with "ab+"; the last bytes of what is left."""
+def _remove_partial_line(file: BinaryIO) -> bytes:
+    """Remove an unfinished last line from a file opened with "ab+"; return the last bytes that remain."""
     size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - _TAIL))
+    file.seek(max(0, size - _TAIL_BYTES))
     tail = file.read()
-    whole = tail[: tail.rfind(b"\n") + 1]
-    if len(whole) < len(tail):
-        os.truncate(file.fileno(), size - len(tail) + len(whole))
-    return whole
+    complete = tail[: tail.rfind(b"\n") + 1]
+    if len(complete) < len(tail):
+        os.truncate(file.fileno(), size - len(tail) + len(complete))
+    return complete

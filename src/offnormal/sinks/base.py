@@ -1,4 +1,4 @@
-"""What every sink is, and sinks from what a user says: `jsonl:events.jsonl`, or a mapping in a YAML file."""
+"""The base class of sinks, and `open_sinks` for `jsonl:events.jsonl` or a mapping from a YAML file."""
 
 from __future__ import annotations
 
@@ -21,98 +21,98 @@ from offnormal.events.event import event_from_json, event_to_json
 from offnormal.redact import redact_webhooks
 from offnormal.types import Event
 
-What = Literal["opened", "closed"]
+Transition = Literal["opened", "closed"]
 SECRET_VARIABLE = "OFFNORMAL_WEBHOOK_SECRET"
 
 
 class DeliveryError(OffnormalError):
-    """A message could not be delivered; it is tried again unless it is refused for good."""
+    """A message could not be delivered. It is tried again unless the receiver rejected it for good."""
 
     def __init__(self, message: str, *, refused: bool = False, wait_s: float | None = None) -> None:
         super().__init__(message)
-        self.refused = refused  # this message will never be taken
-        self.wait_s = wait_s  # what the other side asked to wait
+        self.refused = refused  # the receiver will never accept this message
+        self.wait_s = wait_s  # that the receiver asked to wait
 
 
 class _StoredMessage(BaseModel):
-    what: What
+    transition: Transition
     event: dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An event that opened, or is over, on its way to where people look."""
+    """An event that opened or closed, as it is sent to sinks."""
 
-    what: What
+    transition: Transition
     event: Event
-    folder: Path | None = None  # that the paths of its pictures and its clip are relative to
+    folder: Path | None = None  # base of the paths of its images and clip
 
     @property
     def id(self) -> str:
-        """The same whenever the message is delivered again, for whoever wants to drop the second one."""
-        return f"{self.event.id}-{self.what}"
+        """Stays the same when the message is sent again, so that receivers can drop duplicates."""
+        return f"{self.event.id}-{self.transition}"
 
     def file(self, name: Literal["snapshot", "heat_map", "clip"]) -> Path | None:
-        """Where a picture or the clip lies; None where there is none (any more)."""
-        path: str | None = getattr(self.event, name)
-        found = None if path is None or self.folder is None else self.folder / path
-        return found if found is not None and found.is_file() else None
+        """Path of an image or the clip; None if the event has none or the file was deleted."""
+        relative: str | None = getattr(self.event, name)
+        path = None if relative is None or self.folder is None else self.folder / relative
+        return path if path is not None and path.is_file() else None
 
     def to_json(self) -> dict[str, object]:
-        """Plain values: id, what, and the event in the form of `events.event`."""
-        return {"id": self.id, "what": self.what, "event": event_to_json(self.event)}
+        """Plain values: id, transition, and the event as `event_to_json` writes it."""
+        return {"id": self.id, "transition": self.transition, "event": event_to_json(self.event)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, object], folder: Path | None = None) -> Message:
-        """The message of `to_json`."""
+        """The message that `to_json` wrote."""
         stored = _StoredMessage.model_validate(values)
-        return cls(stored.what, event_from_json(stored.event), folder)
+        return cls(stored.transition, event_from_json(stored.event), folder)
 
 
 class SinkOptions(VerbConfig):
-    """What can be chosen of every sink."""
+    """Options of every sink."""
 
     name: str = Field(default="", pattern=r"^[\w .-]{0,60}$")
-    """Under which what is undelivered is kept; default: kind and target."""
-    when: list[What] = Field(default=[])
-    """Which messages: opened, closed; default: what suits the sink."""
+    """Name under which undelivered messages are stored; default: kind and target."""
+    when: list[Transition] = Field(default=[])
+    """Messages to send: opened, closed; the default depends on the sink."""
 
 
 class Sink(ABC):
-    """A place that events are delivered to; used by one thread at a time, and allowed to be slow or to fail."""
+    """Delivers events to one target; used by one thread at a time, may be slow or fail."""
 
     Options: ClassVar[type[SinkOptions]]
-    default_when: ClassVar[tuple[What, ...]] = ("closed",)
-    target_option: ClassVar[str]  # the option that `kind:target` gives
+    default_when: ClassVar[tuple[Transition, ...]] = ("closed",)
+    target_option: ClassVar[str]  # the option that `kind:target` sets
 
     def __init__(self, options: SinkOptions) -> None:
-        self.wants: tuple[What, ...] = tuple(options.when) or self.default_when
+        self.transitions: tuple[Transition, ...] = tuple(options.when) or self.default_when
 
     @property
     @abstractmethod
-    def shown(self) -> str:
-        """What it is in logs, without secrets."""
+    def description(self) -> str:
+        """Its name in logs, without secrets."""
 
     @property
     def identity(self) -> str:
-        """What a sink without a name is told by from others of its kind, from one start to the next."""
-        return self.shown
+        """Distinguishes unnamed sinks of one kind; stays the same after a restart."""
+        return self.description
 
     @abstractmethod
     def deliver(self, message: Message) -> None:
-        """Deliver one message, again if need be; DeliveryError when it could not be."""
+        """Deliver one message, possibly a second time; DeliveryError if that fails."""
 
     def idle(self) -> None:
-        """Called every few seconds while there is nothing to deliver."""
+        """Called every few seconds while no message is waiting."""
         return
 
     def close(self) -> None:
-        """Let go of what is held."""
+        """Release resources."""
         return
 
 
 class CallbackSink(Sink):
-    """Hands events to a function, in a thread of its own."""
+    """Passes events to a function, in a separate thread."""
 
     Options = SinkOptions
     default_when = ("opened", "closed")
@@ -123,60 +123,62 @@ class CallbackSink(Sink):
         self._callback = callback
 
     @property
-    def shown(self) -> str:
-        """What it is in logs."""
+    def description(self) -> str:
+        """Its name in logs."""
         return "this program"
 
     def deliver(self, message: Message) -> None:
-        """Hand the event over."""
+        """Pass the event to the function."""
         self._callback(message.event)
 
 
 def open_sinks(
-    said: Iterable[str | Mapping[str, object]], environment: Mapping[str, str] = os.environ
+    settings: Iterable[str | Mapping[str, object]], environment: Mapping[str, str] = os.environ
 ) -> dict[str, Sink]:
-    """Sinks by names that stay the same from one start to the next, in the order given.
+    """Sinks in the given order, by names that stay the same after a restart.
 
-    Raises ConfigError for kinds, options and targets that are not known, and for two sinks of one name.
+    Raises ConfigError for unknown kinds, options, and targets, and for two sinks with the same name.
     """
-    found: dict[str, Sink] = {}
-    for one in said:
-        kind, options = _read(one)
+    sinks: dict[str, Sink] = {}
+    for setting in settings:
+        kind, options = _parse(setting)
         if kind == "webhook" and "secret" not in options and environment.get(SECRET_VARIABLE):
             options["secret"] = environment[SECRET_VARIABLE]
-        made = registry.resolve("sinks", kind)
+        sink_class = registry.resolve("sinks", kind)
         try:
-            checked = made.Options.model_validate(options)
+            checked = sink_class.Options.model_validate(options)
         except ValidationError as error:
-            hidden = [repr(options[key]) for key in ("secret", made.target_option) if key in options]
+            hidden = [repr(options[key]) for key in ("secret", sink_class.target_option) if key in options]
             raise ConfigError(
-                f"sink {kind}: {redact_webhooks(format_validation_error(error, made.Options), *hidden)}"
+                f"sink {kind}: {redact_webhooks(format_validation_error(error, sink_class.Options), *hidden)}"
             ) from None
-        sink: Sink = made(checked)
+        sink: Sink = sink_class(checked)
         name = checked.name or f"{kind}-{hashlib.sha256(sink.identity.encode()).hexdigest()[:8]}"
-        if name in found:
+        if name in sinks:
             raise ConfigError(
-                f"two sinks are called {name!r} ({sink.shown}): leave one out, or give them names of their own"
+                f"two sinks are named {name!r} ({sink.description}): remove one, or set a `name` for each"
             )
-        found[name] = sink
-    return found
+        sinks[name] = sink
+    return sinks
 
 
-def _read(said: str | Mapping[str, object]) -> tuple[str, dict[str, object]]:
-    """Kind and options of `kind:target`, or of a mapping with a key `kind`."""
-    known = registry.names("sinks")
-    if isinstance(said, str):
-        kind, colon, target = said.partition(":")
-        if not colon or not target or kind not in known:
-            near = difflib.get_close_matches(kind.lower(), known, n=1)
+def _parse(setting: str | Mapping[str, object]) -> tuple[str, dict[str, object]]:
+    """Kind and options from `kind:target`, or from a mapping with the key `kind`."""
+    kinds = registry.names("sinks")
+    if isinstance(setting, str):
+        kind, colon, target = setting.partition(":")
+        if not colon or not target or kind not in kinds:
+            near = difflib.get_close_matches(kind.lower(), kinds, n=1)
             hint = f"did you mean {near[0]}:...? " if near else ""
             raise ConfigError(
-                f"sink {redact_webhooks(said)!r}: {hint}expected KIND:TARGET such as jsonl:events.jsonl or "
-                f"webhook:http://127.0.0.1:9000/hook; kinds are {', '.join(known)}"
+                f"sink {redact_webhooks(setting)!r}: {hint}expected KIND:TARGET such as jsonl:events.jsonl or "
+                f"webhook:http://127.0.0.1:9000/hook; kinds are {', '.join(kinds)}"
             )
         return kind, {registry.resolve("sinks", kind).target_option: target}
-    options = dict(said)
+    options = dict(setting)
     kind = str(options.pop("kind", ""))
     if not kind:
-        raise ConfigError(f"a sink with keys {', '.join(options)}: it needs `kind`, one of {', '.join(known)}")
+        raise ConfigError(
+            f"sink with keys {', '.join(options)}: `kind` is missing; set it to one of {', '.join(kinds)}"
+        )
     return kind, options

@@ -1,4 +1,4 @@
-"""Events to every sink, each in a worker of its own, through the spool: a dead endpoint slows nobody down."""
+"""Send events to every sink through the spool. Each sink has its own worker, so a dead endpoint delays no other."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from offnormal.sinks.spool import Spool
 from offnormal.types import Event
 
 log = logging.getLogger(__name__)
-_MEMORY = 1_000  # messages kept when the spool cannot be written
-_LOOK_AGAIN_S = 5.0  # at the latest, whether or not anybody said that there is something
+_MEMORY_LIMIT = 1_000  # messages kept in memory while the spool cannot be written
+_POLL_S = 5.0  # look for messages at least this often, even without a wake-up
 INTERRUPTED = "the program ended before the clip was written"
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryStatus:
-    """How a sink fares."""
+    """The delivery statistics of one sink."""
 
     sink: str
     delivered: int  # since the start of the program
-    failures: int  # attempts that failed, since then
-    refused: int  # messages it will never take
+    failures: int  # failed attempts, since the start of the program
+    refused: int  # messages that the receiver will never accept
     waiting: int
-    dropped: int  # gave way to newer ones
-    trouble: str | None  # why the last attempt failed; None: it did not
+    dropped: int  # messages removed to make room for newer ones
+    last_error: str | None  # of the last attempt; None: it succeeded
 
 
 class _Delivery:
-    """One sink and its worker: takes messages from the spool in order, and tries each until the sink has it."""
+    """One sink and its worker: sends the messages of the spool in order, each until the sink accepts it."""
 
     def __init__(self, name: str, sink: Sink, spool: Spool, backoff: Backoff) -> None:
         self.name = name
@@ -46,41 +46,43 @@ class _Delivery:
         self._backoff = backoff
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._beside: deque[Message] = deque(maxlen=_MEMORY)  # what the spool could not take
-        self._settled: dict[int, str | None] = {}  # what the sink took, or refused and why, and the spool still has
-        self._unsettled = ""  # why
+        self._in_memory: deque[Message] = deque(maxlen=_MEMORY_LIMIT)  # messages that the spool could not store
+        self._finished: dict[int, str | None] = {}  # delivered (None) or refused (why), but still in the spool
+        self._spool_error = ""  # why the spool could not be updated
         self._delivered = self._failures = 0
-        self._trouble: str | None = None
+        self._last_error: str | None = None
         self._thread = threading.Thread(target=self._run, name=f"sink {name}", daemon=True)
 
     @property
     def status(self) -> DeliveryStatus:
-        """How it fares."""
-        waiting = self._spool.waiting(self.name, after=max(list(self._settled), default=0)) + len(self._beside)
-        refused = self._spool.refusals(self.name)
-        dropped = self._spool.dropped(self.name)
-        return DeliveryStatus(self.name, self._delivered, self._failures, refused, waiting, dropped, self._trouble)
+        """The current statistics."""
+        waiting = self._spool.count_waiting(self.name, after=max(list(self._finished), default=0)) + len(
+            self._in_memory
+        )
+        refused = self._spool.count_refused(self.name)
+        dropped = self._spool.count_dropped(self.name)
+        return DeliveryStatus(self.name, self._delivered, self._failures, refused, waiting, dropped, self._last_error)
 
     def start(self) -> None:
-        """Begin with what waits."""
+        """Start the worker."""
         self._thread.start()
 
     def wake(self) -> None:
-        """Say that there is something."""
+        """Tell the worker that a message is waiting."""
         self._wake.set()
 
-    def beside(self, message: Message) -> None:
-        """Take a message that the spool could not: it is kept in memory alone."""
-        self._beside.append(message)
+    def keep_in_memory(self, message: Message) -> None:
+        """Store a message in memory only, because the spool could not be written."""
+        self._in_memory.append(message)
         self._wake.set()
 
     def stop(self) -> None:
-        """Ask the worker to end after the attempt that it is at."""
+        """Ask the worker to stop after its current attempt."""
         self._stop.set()
         self._wake.set()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait until it has ended; whether it has."""
+        """Wait for the worker; whether it ended."""
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
@@ -90,21 +92,21 @@ class _Delivery:
                 if self._deliver_next():
                     continue
                 self.sink.idle()
-                wait_s = _LOOK_AGAIN_S
+                wait_s = _POLL_S
             except DeliveryError as error:
-                wait_s = self._failed(str(error), error.wait_s)
-            except Exception as error:  # noqa: BLE001 - the edge: a sink may raise anything, and must not end its worker
-                wait_s = self._failed(f"{type(error).__name__}: {error}", None)
+                wait_s = self._record_failure(str(error), error.wait_s)
+            except Exception as error:  # noqa: BLE001 - a sink may raise anything, and its worker must survive
+                wait_s = self._record_failure(f"{type(error).__name__}: {error}", None)
             self._wake.wait(wait_s) if not self._backoff.failures else self._stop.wait(wait_s)
             self._wake.clear()
-        self._settle()
+        self._remove_finished()
         self.sink.close()
 
     def _deliver_next(self) -> bool:
-        """Deliver the oldest message; whether there was one."""
-        self._settle()
-        found = self._spool.next(self.name, after=max(self._settled, default=0))
-        message = found.message if found is not None else self._beside[0] if self._beside else None
+        """Deliver the oldest message; False if none was waiting."""
+        self._remove_finished()
+        waiting = self._spool.next(self.name, after=max(self._finished, default=0))
+        message = waiting.message if waiting is not None else self._in_memory[0] if self._in_memory else None
         if message is None:
             return False
         reason = None
@@ -114,49 +116,51 @@ class _Delivery:
             if not error.refused:
                 raise
             reason = redact_webhooks(str(error))
-            log.error("%s refused %s, which is not tried again: %s", self.sink.shown, message.id, reason)
-        if found is None:
-            self._beside.popleft()
+            log.error("%s: message %s was refused and is not sent again: %s", self.sink.description, message.id, reason)
+        if waiting is None:
+            self._in_memory.popleft()
         else:
-            self._settled[found.seq] = reason
-            self._settle()
+            self._finished[waiting.seq] = reason
+            self._remove_finished()
         if reason is not None:
             return True
         self._delivered += 1
-        if self._trouble is not None:
-            log.info("%s takes events again", self.sink.shown)
-        self._trouble = None
+        if self._last_error is not None:
+            log.info("%s: delivers again", self.sink.description)
+        self._last_error = None
         self._backoff.succeeded()
         return True
 
-    def _settle(self) -> None:
-        """Remove what is done from the spool; where its disk is full later, with nothing delivered twice meanwhile."""
+    def _remove_finished(self) -> None:
+        """Remove finished messages from the spool; if its disk is full, try again later and deliver nothing twice."""
         try:
-            for seq, refused in list(self._settled.items()):
+            for seq, refused in list(self._finished.items()):
                 if refused is None:
-                    self._spool.taken(seq)
+                    self._spool.mark_delivered(seq)
                 else:
-                    self._spool.refused(seq, self.name, refused)
-                del self._settled[seq]
-            self._unsettled = ""
+                    self._spool.mark_refused(seq, self.name, refused)
+                del self._finished[seq]
+            self._spool_error = ""
         except OffnormalError as error:
-            if not self._unsettled:
-                log.error("%s: what it took would be delivered again after a restart: %s", self.sink.shown, error)
-            self._unsettled = str(error)
+            if not self._spool_error:
+                log.error(
+                    "%s: delivered messages would be sent again after a restart: %s", self.sink.description, error
+                )
+            self._spool_error = str(error)
 
-    def _failed(self, why: str, asked_s: float | None) -> float:
+    def _record_failure(self, why: str, asked_s: float | None) -> float:
         self._failures += 1
-        if self._trouble is None:
-            log.warning("%s: %s; trying again until it is delivered", self.sink.shown, redact_webhooks(why))
-        self._trouble = redact_webhooks(why)
+        if self._last_error is None:
+            log.warning("%s: %s; retrying until it is delivered", self.sink.description, redact_webhooks(why))
+        self._last_error = redact_webhooks(why)
         wait_s = self._backoff.failed()
         return wait_s if asked_s is None else min(max(wait_s, asked_s), self._backoff.cap_s)
 
 
 class Dispatcher:
-    """Every sink of a program. Used as a block: what was left over is delivered first, and what is left stays on disk.
+    """All sinks of a program. Used as a context manager: it first sends waiting messages; unsent ones stay on disk.
 
-    sinks: by names that stay the same from one start to the next. folder: that pictures of events are relative to.
+    sinks: by names that stay the same after a restart. folder: base of the paths of events' images.
 
         with Dispatcher(sinks, Path("state/spool.db"), folder=Path("events")) as dispatcher:
             dispatcher.send(event)
@@ -180,8 +184,8 @@ class Dispatcher:
     def __enter__(self) -> Dispatcher:
         unknown = set(self._spool.sinks()) - {delivery.name for delivery in self.deliveries}
         if unknown:
-            log.warning("events wait for %s, which no sink is called any more", ", ".join(sorted(unknown)))
-        for event, folder in self._spool.held():
+            log.warning("events wait for sinks that are no longer configured: %s", ", ".join(sorted(unknown)))
+        for event, folder in self._spool.held_events():
             self._put(Message("closed", replace(event, clip=None, problems=(*event.problems, INTERRUPTED)), folder))
         for delivery in self.deliveries:
             delivery.start()
@@ -191,22 +195,22 @@ class Dispatcher:
         self.close()
 
     def send(self, event: Event) -> None:
-        """Deliver an event that opened or is over to every sink that wants it; returns when it is safe on disk."""
+        """Send an opened or closed event to every sink that subscribes to it; returns when it is safe on disk."""
         self._put(Message("closed" if event.state == "closed" else "opened", event, self.folder))
 
     def hold(self, event: Event) -> None:
-        """Make sure that a closed event is delivered even if the program ends before `send`, which is to follow."""
+        """Store a closed event so that it is delivered even if the program ends before `send` is called for it."""
         try:
             self._spool.hold(event, self.folder)
         except OffnormalError as error:
             log.error("event %s: %s", event.id, error)
 
     def statuses(self) -> Sequence[DeliveryStatus]:
-        """How every sink fares."""
+        """The statistics of every sink."""
         return [delivery.status for delivery in self.deliveries]
 
     def drain(self, timeout_s: float) -> bool:
-        """Wait until nothing waits any more; whether that came about in time."""
+        """Wait until every message is delivered; False after the timeout."""
         end = time.monotonic() + timeout_s
         while any(delivery.status.waiting for delivery in self.deliveries):
             if time.monotonic() >= end:
@@ -215,26 +219,28 @@ class Dispatcher:
         return True
 
     def close(self, timeout_s: float = 2.0) -> None:
-        """End the workers, after a last chance to deliver what can be delivered at once; a second call does nothing."""
+        """Stop the workers after a last attempt to deliver waiting messages; a second call does nothing."""
         if self._closed:
             return
         self._closed = True
         end = time.monotonic() + timeout_s
-        while time.monotonic() < end and any(status.waiting and status.trouble is None for status in self.statuses()):
+        while time.monotonic() < end and any(
+            status.waiting and status.last_error is None for status in self.statuses()
+        ):
             time.sleep(0.01)
         for delivery in self.deliveries:
             delivery.stop()
-        left = [delivery.name for delivery in self.deliveries if not delivery.join(max(0.1, end - time.monotonic()))]
-        if not left:
+        joined = [delivery.join(max(0.1, end - time.monotonic())) for delivery in self.deliveries]
+        if all(joined):
             self._spool.close()
 
     def _put(self, message: Message) -> None:
-        wanted = [delivery for delivery in self.deliveries if message.what in delivery.sink.wants]
+        deliveries = [delivery for delivery in self.deliveries if message.transition in delivery.sink.transitions]
         try:
-            self._spool.put(message, [delivery.name for delivery in wanted])
+            self._spool.put(message, [delivery.name for delivery in deliveries])
         except OffnormalError as error:
-            log.error("event %s is kept in memory alone: %s", message.event.id, error)
-            for delivery in wanted:
-                delivery.beside(message)
-        for delivery in wanted:
+            log.error("event %s is kept in memory only: %s", message.event.id, error)
+            for delivery in deliveries:
+                delivery.keep_in_memory(message)
+        for delivery in deliveries:
             delivery.wake()

@@ -1,4 +1,4 @@
-"""Events as files in a folder: a JSON file each, beside its pictures and its clip."""
+"""Write each event to a folder as a JSON file, with its images and clip."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _MEDIA: tuple[tuple[Literal["snapshot", "heat_map", "clip"], str], ...] = (
 
 
 class EventFilesOptions(SinkOptions):
-    """What can be chosen of a folder of events."""
+    """Options of a folder of events."""
 
     folder: Path
-    """Folder in which each day and camera gets one of its own."""
+    """Folder for the events, with a subfolder for each day and camera."""
     keep_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Days after which an event's files are removed; default: never."""
+    """Delete files of events after this many days; default: never."""
     keep_gb: Annotated[float, Field(gt=0)] | None = None
-    """Gigabytes beyond which files of the oldest events are removed; default: never."""
+    """Delete files of the oldest events beyond this many gigabytes; default: never."""
 
 
 class EventFilesSink(Sink):
-    """Writes FOLDER/DAY/CAMERA/ID.json, .jpg, -heat.jpg and .mp4; again over what lies there."""
+    """Writes FOLDER/DAY/CAMERA/ID.json, .jpg, -heat.jpg, and .mp4, and replaces existing files."""
 
     Options = EventFilesOptions
     target_option = "folder"
@@ -46,12 +46,12 @@ class EventFilesSink(Sink):
         self._retention = Retention(options.folder, days=options.keep_days, gigabytes=options.keep_gb, cameras=True)
 
     @property
-    def shown(self) -> str:
-        """The folder."""
+    def description(self) -> str:
+        """Kind and folder."""
         return f"files {self.folder}"
 
     def deliver(self, message: Message) -> None:
-        """Write the event's files, the JSON file last; OffnormalError when the disk is full."""
+        """Write the event's files, the JSON file last; OffnormalError if the disk is full."""
         event = message.event
         folder = self.folder / f"{event.start:%Y-%m-%d}" / (re.sub(r"[^\w.-]+", "_", event.camera) or "camera")
         with explain_write_errors(folder):
@@ -59,16 +59,16 @@ class EventFilesSink(Sink):
             for name, ending in _MEDIA:
                 source = message.file(name)
                 if source is not None:
-                    _place(source, folder / f"{event.id}{ending}{source.suffix}")
+                    _link_or_copy(source, folder / f"{event.id}{ending}{source.suffix}")
         write_text(folder / f"{event.id}.json", json.dumps(message.to_json(), indent=1, ensure_ascii=False) + "\n")
 
     def idle(self) -> None:
-        """Let old files go."""
+        """Delete old files."""
         self._retention.sweep_if_due()
 
 
-def _place(source: Path, target: Path) -> None:
-    """The same file under another name where the file system can, else a copy."""
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Hard-link the file, or copy it if the file system cannot."""
     target.unlink(missing_ok=True)
     with suppress(OSError):
         os.link(source, target)

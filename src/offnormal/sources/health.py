@@ -87,6 +87,7 @@ class CameraHealth:
         self._recent: deque[tuple[float, np.ndarray]] = deque()
         self._usual = _UsualState(options.memory_s)
         self._changed = False  # the scene changed since the usual state was measured
+        self._changed_share = 0.0  # largest share of the image in the current or last change of the scene
 
     @property
     def troubles(self) -> list[Trouble]:
@@ -137,7 +138,10 @@ class CameraHealth:
         self._recent.append((now_s, coarse))
         changes = share > self.options.change_share
         self._changed = self._changed or changes
-        return self._change.update_at(now_s, changes, f"{share:.0%} of the image within {self.options.change_s:g} s")
+        if changes:
+            self._changed_share = max(share, self._changed_share if self._change.began else 0.0)
+        detail = f"{self._changed_share:.0%} of the image within {self.options.change_s:g} s"
+        return self._change.update_at(now_s, changes, detail)
 
     def _check_lens(self, gray: np.ndarray, now_s: float, passed_s: float) -> list[Finding | None]:
         options, usual = self.options, self._usual

@@ -22,7 +22,7 @@ from typing import get_args
 
 from offnormal import registry
 from offnormal.errors import ConfigError, OffnormalError
-from offnormal.sinks.base import Message, Sink, SinkOptions, What, open_sinks
+from offnormal.sinks.base import Message, Sink, SinkOptions, Transition, open_sinks
 from offnormal.sinks.dispatcher import Dispatcher
 from offnormal.testing.contract import registered_name, run_checks
 from offnormal.testing.events import event, message
@@ -84,13 +84,13 @@ def check_sink(
 
 
 def _check_options(case: _SinkCase) -> None:
-    """A model validates the options; `KIND:TARGET` and a mapping create the same sink."""
-    plugin = registry.resolve("sinks", case.name)
-    assert issubclass(plugin.Options, SinkOptions), f"Options: {plugin.Options}, expected a subclass of SinkOptions"
-    assert plugin.target_option in plugin.Options.model_fields, f"target_option {plugin.target_option!r} is no option"
-    assert plugin.target_option in case.options, f"options: the target {plugin.target_option!r} is missing"
-    assert plugin.default_when and set(plugin.default_when) <= set(get_args(What)), (
-        f"default_when: {plugin.default_when}"
+    """Options are checked by a model of their own; `KIND:TARGET` and a mapping give the same sink."""
+    found = registry.resolve("sinks", case.name)
+    assert issubclass(found.Options, SinkOptions), f"Options: {found.Options}, expected a subclass of SinkOptions"
+    assert found.target_option in found.Options.model_fields, f"no option is called {found.target_option!r}"
+    assert found.target_option in case.options, f"options: the target {found.target_option!r} is missing"
+    assert found.default_when and set(found.default_when) <= set(get_args(Transition)), (
+        f"default_when: {found.default_when}"
     )
     try:
         case.open(no_such_option=1)
@@ -98,21 +98,23 @@ def _check_options(case: _SinkCase) -> None:
         assert "no_such_option" in str(error), error
         case.hides_secrets(str(error))
     else:
-        raise AssertionError("an unknown option is accepted: let Options forbid it")
-    assert case.open(when=["opened"]).wants == ("opened",), "the constructor does not pass its options to Sink"
-    target = case.options[plugin.target_option]
-    required = {name for name, option in plugin.Options.model_fields.items() if option.is_required()}
-    if required <= {plugin.target_option}:
+        raise AssertionError("an unknown option is taken: let Options forbid it")
+    assert case.open(when=["opened"]).transitions == ("opened",), "the constructor does not pass its options on"
+    target = case.options[found.target_option]
+    required = {name for name, option in found.Options.model_fields.items() if option.is_required()}
+    if required <= {found.target_option}:
         (sink,) = open_sinks([f"{case.name}:{target}"], environment={}).values()
-        assert sink.shown == case.open().shown, f"{case.name}:{target}: shown={sink.shown!r}"
+        assert sink.description == case.open().description, f"{case.name}:{target} is described as {sink.description}"
 
 
-def _check_shown(case: _SinkCase) -> None:
-    """`shown` is one line without secrets and the same at every start: undelivered events are stored under it."""
-    name = case.open().shown
-    assert isinstance(name, str) and name.strip() and "\n" not in name, f"shown: {name!r}"
-    assert case.open().shown == name, "shown differs between two starts"
-    case.hides_secrets(name)
+def _check_description(case: _SinkCase) -> None:
+    """`description` is one line, the same at every start, and without secrets."""
+    description = case.open().description
+    assert isinstance(description, str) and description.strip() and "\n" not in description, (
+        f"description: {description!r}"
+    )
+    assert case.open().description == description, "description changes from start to start"
+    case.hides_secrets(description)
 
 
 def _check_idle(case: _SinkCase) -> None:
@@ -210,7 +212,7 @@ def _succeeds(action: str) -> Iterator[None]:
 
 CHECKS: tuple[Callable[[_SinkCase], None], ...] = (
     _check_options,
-    _check_shown,
+    _check_description,
     _check_idle,
     _check_delivery,
     _check_again,

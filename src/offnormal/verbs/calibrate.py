@@ -57,7 +57,7 @@ def calibrate_bundle(
             series,
             [peaks[item.rows] for item in table.items],
             rate=config.rate,
-            rules=EventRules.of(config.rules),
+            rules=EventRules.from_config(config.rules),
             hysteresis=config.rules.hysteresis,
             kind="held_out",
             bundle=bundle.hash,

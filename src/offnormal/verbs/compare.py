@@ -17,7 +17,7 @@ from offnormal.run import Run, new_run
 
 def compare(paths: Sequence[str | Path], config: CompareConfig) -> tuple[Comparison, Run]:
     """Compare runs and write comparison.json, comparison.md, and report.html; errors as of `compare_runs`."""
-    rules, hysteresis = EventRules.of(config.rules), config.rules.hysteresis
+    rules, hysteresis = EventRules.from_config(config.rules), config.rules.hysteresis
     comparison = compare_runs(paths, combine=config.combine, rules=rules, hysteresis=hysteresis)
     if config.out is None:
         run = new_run(Path("runs"), "compare")

@@ -103,7 +103,7 @@ def evaluate_run(
         missing=missing,
         bundle=bundle.hash,
         fingerprint=dataset.fingerprint("test"),
-        rules=EventRules.of(config.rules),
+        rules=EventRules.from_config(config.rules),
         hysteresis=config.rules.hysteresis,
         smooth_s=config.smooth,
     )

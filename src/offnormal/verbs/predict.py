@@ -120,7 +120,7 @@ class Predictor:
 
     @cached_property
     def _rules(self) -> EventRules:
-        return EventRules.of(self.config.rules)
+        return EventRules.from_config(self.config.rules)
 
     @cached_property
     def _low_threshold(self) -> float | None:

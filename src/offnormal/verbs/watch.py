@@ -1,4 +1,4 @@
-"""offnormal watch: cameras from a configuration to events that are delivered; dry runs and checks of the same."""
+"""offnormal watch: watch the cameras of a configuration and deliver their events; dry runs and checks."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from offnormal.types import Event
 from offnormal.verbs.loading import Progress, count_steps
 from offnormal.watching.camera import WatchedCamera
 from offnormal.watching.config import WatchConfig
-from offnormal.watching.frames import CameraFrames, CameraSetup, WallClock, first_frame, rescore_by_zones
+from offnormal.watching.frames import CameraFrames, CameraSetup, WallClock, read_first_frame, rescore_by_zones
 from offnormal.watching.pipeline import BundleGroup, ComputeThread, WatchPipeline, exclusive_folder
 from offnormal.watching.recordings import DryRun, dry_run, score_footage
-from offnormal.watching.thresholds import Measured, Thresholds, needs_footage, thresholds_of
+from offnormal.watching.thresholds import FootageScores, Thresholds, find_thresholds, needs_footage
 
-_NO_ROOM = 1000  # events that wait for whoever iterates over them
+_MAX_WAITING = 1000  # events that wait for the iterating program
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """What a check says of one camera."""
+class CameraCheck:
+    """The result of a check of one camera."""
 
     setup: CameraSetup
-    thresholds: Thresholds | None  # None: they are found out from footage at the start
-    source: str  # what its source gave; "": it was not asked
+    thresholds: Thresholds | None  # None: found at the start, from footage
+    first_frame: str  # its size, or why there is none; "": not read
 
 
 class Watch:
-    """Cameras as configured; bundles are opened and everything is checked when it is made.
+    """The cameras of a configuration; the constructor opens their bundles and checks everything.
 
     Raises ConfigError, UsageError, BundleError, CalibrationError.
     """
@@ -51,40 +51,42 @@ class Watch:
         self._compute = ComputeThread()
         self._device = self._compute.run(choose_device, config.device, config.threads)
         self._bundles: dict[Path, Bundle] = {}
-        self._thresholds: dict[str, Thresholds] = {}  # by all that they depend on: of many recordings found out once
-        self.setups = [CameraSetup(one, self._bundle(one.bundle)) for one in config.each() if one.bundle is not None]
+        self._thresholds: dict[str, Thresholds] = {}  # by the settings they depend on
+        self.setups = [
+            CameraSetup(camera, self._bundle(camera.bundle)) for camera in config.camera_configs() if camera.bundle
+        ]
         self.sinks: dict[str, Sink] = open_sinks(config.sinks)
         for setup in self.setups:
             if setup.config.schedule is not None and setup.is_recording and setup.config.start_time is None:
                 raise UsageError(
-                    f"camera {setup.name}: a schedule for a recording whose time nobody knows: say when it started "
-                    "(--start-time 2026-11-20T18:00+01:00), or leave the schedule out"
+                    f"camera {setup.name}: the schedule needs the recording's start time: add --start-time "
+                    "2026-11-20T18:00+01:00, or remove the schedule"
                 )
         self._scorers = {id(bundle): Scorer(bundle.detector, self._device) for bundle in self._bundles.values()}
 
     def thresholds(self, setup: CameraSetup) -> Thresholds:
-        """Of one camera; from footage where that is asked for, which may take long."""
+        """The thresholds of one camera; scoring footage for them can take long."""
 
-        def measure(videos: Sequence[Path]) -> Measured:
+        def measure(videos: Sequence[Path]) -> FootageScores:
             size, count = self.config.batch_size, self._counter("calibrate")
             return self._compute.run(score_footage, setup, videos, self._scorer(setup), batch_size=size, count=count)
 
-        alike = setup.config.model_dump_json(exclude={"source", "name", "start_time"})
-        if alike not in self._thresholds:
-            self._thresholds[alike] = thresholds_of(setup, self.config.out, measure)
-        return self._thresholds[alike]
+        settings = setup.config.model_dump_json(exclude={"source", "name", "start_time"})
+        if settings not in self._thresholds:
+            self._thresholds[settings] = find_thresholds(setup, self.config.out, measure)
+        return self._thresholds[settings]
 
-    def check(self, *, connect: bool = False) -> Iterator[Checked]:
-        """Each camera, with its thresholds where no footage is to be scored first. connect: ask its source, too."""
+    def check(self, *, connect: bool = False) -> Iterator[CameraCheck]:
+        """Check each camera; thresholds only if they need no footage. connect: also read a frame from its source."""
         for setup in self.setups:
             thresholds = None if needs_footage(setup, self.config.out) else self.thresholds(setup)
-            yield Checked(setup, thresholds, first_frame(setup) if connect else "")
+            yield CameraCheck(setup, thresholds, read_first_frame(setup) if connect else "")
 
     def dry_runs(self) -> Iterator[DryRun]:
-        """What watching each recording would have raised; nothing is sent. UsageError for sources that are none."""
+        """Dry-run each recording; nothing is sent. UsageError for sources that are no recordings."""
         for setup in self.setups:
             if setup.address.kind != "file":
-                raise UsageError(f"camera {setup.name}: --dry-run is for recordings, and {setup.address} is none")
+                raise UsageError(f"camera {setup.name}: {setup.address} is no recording, but --dry-run needs one")
         for setup in self.setups:
             yield self._compute.run(
                 dry_run,
@@ -97,7 +99,7 @@ class Watch:
 
     @contextmanager
     def running(self, callback: Callable[[Event], None]) -> Iterator[WatchPipeline]:
-        """Everything made for watching live. callback: takes each event, as the sinks do, in a thread of its own."""
+        """The pipeline for live watching. callback: receives each event in a separate thread."""
         out = self.config.out
         thresholds = {setup.name: self.thresholds(setup) for setup in self.setups}
         with ExitStack() as stack:
@@ -106,7 +108,7 @@ class Watch:
             sinks = {**self.sinks, "callback": CallbackSink(callback)}
             dispatcher = stack.enter_context(Dispatcher(sinks, out / "spool.db", folder=folder))
             worker = MediaWorker(Retention(folder, days=self.config.keep_days, gigabytes=self.config.keep_gb))
-            stack.callback(worker.close, 0.0)  # also where nothing comes of the rest
+            stack.callback(worker.close, 0.0)  # even if the setup below fails
             clock, groups = WallClock(), []
             for bundle in self._bundles.values():
                 setups = [setup for setup in self.setups if setup.bundle is bundle]
@@ -131,11 +133,11 @@ class Watch:
             yield pipeline
 
     def events(self) -> Iterator[Event]:
-        """Watch, and yield each event when it opens and when it is over; ends when every source has.
+        """Watch, and yield each event when it opens and when it closes; ends when every source has ended.
 
-        Leaving the loop over it early ends the watching.
+        Leaving the loop early stops watching.
         """
-        waiting: queue.Queue[Event | None] = queue.Queue(_NO_ROOM)
+        waiting: queue.Queue[Event | None] = queue.Queue(_MAX_WAITING)
         with self.running(waiting.put) as pipeline:
             yield from pipeline.events(waiting)
         if pipeline.failed:
@@ -144,7 +146,7 @@ class Watch:
     def _sources(self) -> dict[str, Camera]:
         state = self.config.out / "state"
         return {
-            setup.name: Camera(setup.name, setup.address, setup.options(state / f"{setup.name}.pictures.json"))
+            setup.name: Camera(setup.name, setup.address, setup.options(state / f"{setup.name}.images.json"))
             for setup in self.setups
         }
 
@@ -157,8 +159,8 @@ class Watch:
     def _scorer(self, setup: CameraSetup) -> Scorer:
         return self._scorers[id(setup.bundle)]
 
-    def _counter(self, what: str) -> Callable[[int], None]:
-        count = count_steps(self._progress, what)
+    def _counter(self, phase: str) -> Callable[[int], None]:
+        count = count_steps(self._progress, phase)
 
         def step(number: int) -> None:
             self._compute.check()

@@ -1,1 +1,1 @@
-"""Cameras from their frames to events that people are told of, in one process and for months."""
+"""Watch cameras: from frames to events and alerts, in one process that runs for months."""

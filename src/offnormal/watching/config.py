@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from offnormal.config.data import DeviceConfig, MaskConfig
-from offnormal.config.fields import SEVERAL, EventRate, Text
+from offnormal.config.fields import AS_LIST, EventRate, Text
 from offnormal.config.model import FlagName, Flattened, merge, set_values
 from offnormal.config.rules import AlarmConfig
 from offnormal.config.validation import format_validation_error
@@ -24,10 +24,10 @@ from offnormal.sources.health import HealthOptions
 from offnormal.sources.live_reader import Patience
 from offnormal.sources.live_stream import Transport
 
-_UNFIT = re.compile(r"[^\w.-]+")  # for names of cameras, which become names of files
+_UNSAFE = re.compile(r"[^\w.-]+")  # characters that may not be in a file name
 
 
-def _zone(value: object) -> object:
+def _parse_zone(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
@@ -36,16 +36,16 @@ def _zone(value: object) -> object:
         raise ValueError(str(error)) from None
 
 
-def _schedule(value: object) -> object:
-    """Windows alone are by UTC."""
+def _parse_schedule(value: object) -> object:
+    """Windows without a time zone are in UTC."""
     return {"windows": value} if isinstance(value, str | list) else value
 
 
 Sink = Annotated[str | dict[str, object], Text(lambda value: value)]
 
 
-class CameraChoices(MaskConfig, AlarmConfig):
-    """What can be set for all cameras, and for each one."""
+class CameraSettings(MaskConfig, AlarmConfig):
+    """Settings for all cameras or for one."""
 
     heading: ClassVar[str | None] = "Cameras"
 
@@ -53,13 +53,13 @@ class CameraChoices(MaskConfig, AlarmConfig):
     """Bundle, or run folder with one."""
     rate: EventRate | None = None
     """Alarm budget: false alarms to expect at most, such as 2/day or 1/hour. Default: the threshold of the bundle."""
-    calibrate_on: Annotated[list[Path], SEVERAL] = Field(default=[])
+    calibrate_on: Annotated[list[Path], AS_LIST] = Field(default=[])
     """Normal footage of this camera that the detector was not trained on, for --rate: a file or folder; repeatable."""
     threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """Threshold set by hand, instead of the calibrated one. No guarantee."""
-    zones: Annotated[list[Annotated[Zone, Text(_zone)]], SEVERAL, FlagName("--zone")] = Field(default=[])
+    zones: Annotated[list[Annotated[Zone, Text(_parse_zone)]], AS_LIST, FlagName("--zone")] = Field(default=[])
     """Polygon to score, in shares of the image: '0.1,0.2 0.9,0.2 0.5,0.8', or 'exclude:...'; repeatable."""
-    schedule: Annotated[Schedule | None, BeforeValidator(_schedule), Flattened()] = None
+    schedule: Annotated[Schedule | None, BeforeValidator(_parse_schedule), Flattened()] = None
     """When events are raised, such as 'mon-fri 18:00-06:00' (UTC); or a time zone and windows."""
     fps: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Frames per second to score. Default: every frame."""
@@ -70,7 +70,7 @@ class CameraChoices(MaskConfig, AlarmConfig):
     transport: Transport = "tcp"
     """RTSP transport."""
     record: RecordOptions = RecordOptions()
-    """What is recorded of an event."""
+    """Images and clips of events."""
     health: HealthOptions = HealthOptions()
     """When a camera is reported as unhealthy."""
     patience: Patience = Patience()
@@ -78,11 +78,11 @@ class CameraChoices(MaskConfig, AlarmConfig):
 
     @field_validator("start_time")
     @classmethod
-    def _with_timezone(cls, value: datetime | None) -> datetime | None:
+    def _default_to_utc(cls, value: datetime | None) -> datetime | None:
         return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
     @model_validator(mode="after")
-    def _one_threshold(self) -> CameraChoices:
+    def _check_threshold(self) -> CameraSettings:
         if self.threshold is not None and (self.rate is not None or self.calibrate_on):
             raise ValueError("threshold excludes rate and calibrate_on: a threshold set by hand has no guaranteed rate")
         if self.calibrate_on and self.rate is None:
@@ -90,7 +90,7 @@ class CameraChoices(MaskConfig, AlarmConfig):
         return self
 
 
-class CameraConfig(CameraChoices):
+class CameraConfig(CameraSettings):
     """One camera."""
 
     name: Annotated[str, Field(pattern=r"^[\w.-]{0,60}$")] = ""
@@ -99,14 +99,14 @@ class CameraConfig(CameraChoices):
     """rtsp://, http(s)://, v4l2:/dev/video0, a video file, or a folder that receives images."""
 
 
-class WatchConfig(CameraChoices, DeviceConfig):
+class WatchConfig(CameraSettings, DeviceConfig):
     """offnormal watch; a camera inherits what is set next to `cameras`."""
 
     heading: ClassVar[str | None] = "Events"
 
     cameras: list[CameraConfig] = Field(min_length=1)
     """The cameras."""
-    sinks: Annotated[list[Sink], SEVERAL, FlagName("--sink")] = Field(default=[])
+    sinks: Annotated[list[Sink], AS_LIST, FlagName("--sink")] = Field(default=[])
     """Where alerts are sent: KIND:TARGET, such as jsonl:events.jsonl (see: offnormal list sinks); repeatable."""
     out: Path = Path("watching")
     """Folder for images and clips of events, undelivered alerts, and alarm budgets."""
@@ -117,45 +117,45 @@ class WatchConfig(CameraChoices, DeviceConfig):
     metrics: Annotated[str, Field(pattern=r"^([^\s/]+:)?\d{1,5}$")] | None = None
     """Serve Prometheus metrics on this port of localhost, or on HOST:PORT."""
 
-    def each(self) -> list[CameraConfig]:
-        """The cameras with the common settings, each with a name; ConfigError when two share a name."""
-        common = {key: value for key, value in set_values(self).items() if key in CameraChoices.model_fields}
-        found: dict[str, CameraConfig] = {}
+    def camera_configs(self) -> list[CameraConfig]:
+        """Every camera with its name and the common settings; ConfigError if two share a name."""
+        common = {key: value for key, value in set_values(self).items() if key in CameraSettings.model_fields}
+        configs: dict[str, CameraConfig] = {}
         for camera in self.cameras:
-            values = _merged(common, set_values(camera))
-            if "threshold" in camera.model_fields_set:  # in place of what was said for all
+            values = _merge_settings(common, set_values(camera))
+            if "threshold" in camera.model_fields_set:  # replaces the common rate
                 values = {key: value for key, value in values.items() if key not in ("rate", "calibrate_on")}
             elif "rate" in camera.model_fields_set:
                 values.pop("threshold", None)
             try:
-                made = CameraConfig.model_validate({**values, "name": camera.name or named_after(camera.source)})
+                config = CameraConfig.model_validate({**values, "name": camera.name or camera_name(camera.source)})
             except ValidationError as error:
                 raise ConfigError(f"camera {camera.name}: {format_validation_error(error, CameraConfig)}") from None
-            if made.bundle is None:
-                raise ConfigError(f"camera {made.name} has no bundle: name one for it, or one for all cameras")
-            if made.name in found:
+            if config.bundle is None:
+                raise ConfigError(f"camera {config.name} has no bundle: set `bundle` for it or for all cameras")
+            if config.name in configs:
                 raise ConfigError(
-                    f"two cameras are called {made.name!r}: give one of them another `name` (in a configuration file)"
+                    f"two cameras are named {config.name!r}: set another `name` for one (in a configuration file)"
                 )
-            found[made.name] = made
-        return list(found.values())
+            configs[config.name] = config
+        return list(configs.values())
 
 
-def named_after(source: str) -> str:
-    """A name for a source, without secrets, that is valid as a file name.
+def camera_name(source: str) -> str:
+    """A name for a source that is valid as a file name and contains no secrets.
 
     >>> named_after("rtsp://admin:pw@10.0.0.7:554/live/1"), named_after("days/03.mp4")
     ('10.0.0.7-554-live-1', '03')
     """
     if "://" not in source:
-        return _UNFIT.sub("-", Path(source).stem).strip("-")[:60] or "camera"
-    shown = redact(source).partition("://")[2].partition("?")[0].rpartition("@")[2]
-    return _UNFIT.sub("-", re.sub(r"[:/]+", "-", shown)).strip("-")[:60] or "camera"
+        return _UNSAFE.sub("-", Path(source).stem).strip("-")[:60] or "camera"
+    address = redact(source).partition("://")[2].partition("?")[0].rpartition("@")[2]
+    return _UNSAFE.sub("-", re.sub(r"[:/]+", "-", address)).strip("-")[:60] or "camera"
 
 
-def _merged(common: Mapping[str, object], own: Mapping[str, object]) -> dict[str, object]:
-    """The values of a camera over the common ones; nested settings are merged key by key."""
-    found = dict(common)
-    for key, value in own.items():
-        found[key] = value if key == "schedule" else merge(common.get(key), value)
-    return found
+def _merge_settings(common: Mapping[str, object], camera: Mapping[str, object]) -> dict[str, object]:
+    """The common settings, overridden by those of a camera; nested settings are merged key by key."""
+    settings = dict(common)
+    for key, value in camera.items():
+        settings[key] = value if key == "schedule" else merge(common.get(key), value)
+    return settings

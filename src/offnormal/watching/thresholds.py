@@ -1,4 +1,4 @@
-"""From which score on a camera's events open, where they end, and what that promises."""
+"""A camera's thresholds: where its events open and end, and the guarantee for them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from offnormal.data.resolve import resolve_items
 from offnormal.errors import CalibrationError, UsageError
 from offnormal.events.budget import AlarmBudget, budget_events
 from offnormal.events.machine import low_threshold
-from offnormal.events.zones import conditions_hash
+from offnormal.events.zones import hash_setup
 from offnormal.files import write_text
 from offnormal.metrics.video import FrameScores
 from offnormal.types import Item, Rate
@@ -25,115 +25,120 @@ from offnormal.watching.frames import CameraSetup
 
 log = logging.getLogger(__name__)
 
-Measured = tuple[list[FrameScores], list[np.ndarray] | None]
+FootageScores = tuple[list[FrameScores], list[np.ndarray] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
-    """Of one camera."""
+    """The thresholds of one camera."""
 
     threshold: float  # an event opens above it
-    low: float  # and ends at or below it
-    calibration: Calibration | None  # that gives p-values and colors; None: there is none
-    conditions: str | None  # hash of mask and zones
-    promise: str  # what it means, one sentence
+    low: float  # an event ends at or below it
+    calibration: Calibration | None  # for p-values and heat maps; None: not calibrated
+    setup_hash: str | None  # hash of mask and zones
+    guarantee: str  # one sentence
 
 
-def thresholds_of(setup: CameraSetup, out: Path, measure: Callable[[Sequence[Path]], Measured]) -> Thresholds:
-    """The thresholds that a camera's configuration asks for.
+def find_thresholds(setup: CameraSetup, out: Path, measure: Callable[[Sequence[Path]], FootageScores]) -> Thresholds:
+    """The thresholds for a camera's configuration.
 
-    By hand; or for so many events in a time, from footage or as found out earlier for the very same bundle, masks,
-    zones, rules and footage (OUT/budgets/CAMERA.json), or, for the whole picture, as `offnormal calibrate --rate`
-    stored them in the bundle; or else those of the bundle. measure: scores the videos of normal life that are named.
-    Raises CalibrationError where nothing promises what is asked for, saying what would.
+    With a threshold: the one set by hand. With a rate: from footage, or as stored earlier for the same bundle, masks,
+    zones, rules, and footage (OUT/budgets/CAMERA.json), or as `offnormal calibrate --rate` stored them in the bundle.
+    Otherwise: those of the bundle. measure: scores the videos of normal footage.
+    Raises CalibrationError if nothing guarantees the rate; the message says what would.
     """
     config, stored = setup.config, setup.bundle.calibration
-    conditions = conditions_hash(config.zones, () if setup.mask is None else asdict(setup.mask))
-    own = stored if stored is not None and not config.zones and setup.mask == setup.bundle.input.mask else None
+    setup_hash = hash_setup(config.zones, () if setup.mask is None else asdict(setup.mask))
+    calibration = stored if stored is not None and not config.zones and setup.mask == setup.bundle.input.mask else None
     if config.threshold is not None:
-        found = None if own is None else own.with_threshold(config.threshold)
-        usual = config.threshold if own is None else float(np.median(own.scores))
-        low = low_threshold(config.threshold, usual, config.rules.hysteresis)
-        promise = f"threshold {config.threshold:.6g} set by hand: nothing is promised"
+        by_hand = None if calibration is None else calibration.with_threshold(config.threshold)
+        median = config.threshold if calibration is None else float(np.median(calibration.scores))
+        low = low_threshold(config.threshold, median, config.rules.hysteresis)
+        guarantee = f"threshold {config.threshold:.6g} set by hand, no guarantee"
         return Thresholds(
-            threshold=config.threshold, low=low, calibration=found, conditions=conditions, promise=promise
+            threshold=config.threshold, low=low, calibration=by_hand, setup_hash=setup_hash, guarantee=guarantee
         )
     if config.rate is not None:
-        budget = _budget(setup, config.rate, conditions, out, measure, own)
+        budget = _find_budget(setup, config.rate, setup_hash, out, measure, calibration)
         if budget is not None:
             return Thresholds(
                 threshold=budget.calibration.threshold,
                 low=budget.low_threshold,
                 calibration=budget.calibration,
-                conditions=conditions,
-                promise=budget.explanation,
+                setup_hash=setup_hash,
+                guarantee=budget.explanation,
             )
-    return _of_bundle(setup, own, conditions)
+    return _bundle_thresholds(setup, calibration, setup_hash)
 
 
 def needs_footage(setup: CameraSetup, out: Path) -> bool:
-    """Whether footage must be scored before the thresholds are known."""
-    found = _read(_budget_path(setup, out))
-    return bool(setup.config.calibrate_on) and (found is None or found[0] != _key(setup, footage(setup)))
+    """Whether footage must be scored to find the thresholds."""
+    stored = _read_budget(_budget_path(setup, out))
+    return bool(setup.config.calibrate_on) and (
+        stored is None or stored[0] != _budget_key(setup, resolve_footage(setup))
+    )
 
 
-def footage(setup: CameraSetup) -> list[Path]:
-    """The videos of normal life that a camera names; UsageError where there is none."""
-    found = [item.path for item in resolve_items(setup.config.calibrate_on, kind="video")]
-    if setup.config.calibrate_on and not found:
-        named = ", ".join(map(str, setup.config.calibrate_on))
-        raise UsageError(f"camera {setup.name}: no video in {named}; expected video files or folders of them")
-    return found
+def resolve_footage(setup: CameraSetup) -> list[Path]:
+    """The videos of a camera's `calibrate_on`; UsageError if it has none."""
+    videos = [item.path for item in resolve_items(setup.config.calibrate_on, kind="video")]
+    if setup.config.calibrate_on and not videos:
+        paths = ", ".join(map(str, setup.config.calibrate_on))
+        raise UsageError(f"camera {setup.name}: no video in {paths}; expected video files or folders of them")
+    return videos
 
 
 def _budget_path(setup: CameraSetup, out: Path) -> Path:
-    """Where a camera's alarm budget is kept."""
+    """The file of a camera's alarm budget."""
     return out / "budgets" / f"{setup.name}.json"
 
 
-def _of_bundle(setup: CameraSetup, own: Calibration | None, conditions: str | None) -> Thresholds:
+def _bundle_thresholds(setup: CameraSetup, calibration: Calibration | None, setup_hash: str | None) -> Thresholds:
     name = setup.name
-    if own is None and setup.bundle.calibration is None:
+    if calibration is None and setup.bundle.calibration is None:
         raise CalibrationError(
-            f"camera {name}: this bundle has no calibration, and so no threshold; ask for a rate with footage of "
-            "normal life (--rate 2/day --calibrate-on DIR), calibrate the bundle, or give --threshold"
+            f"camera {name}: the bundle has no calibration and therefore no threshold; calibrate it, add --rate 2/day "
+            "--calibrate-on DIR with normal footage, or set --threshold"
         )
-    if own is None:
+    if calibration is None:
         raise CalibrationError(
-            f"camera {name}: the bundle's threshold was made for other masks and zones and says nothing of these: ask "
-            "for a rate with footage of normal life (--rate 2/day --calibrate-on DIR), or give --threshold"
+            f"camera {name}: the bundle's threshold belongs to other masks and zones; add --rate 2/day --calibrate-on "
+            "DIR with normal footage, or set --threshold"
         )
-    low = low_threshold(own.threshold, float(np.median(own.scores)), setup.config.rules.hysteresis)
-    promise = own.explanation
-    if own.rate.is_share:
-        promise += "; no number of events is promised: --rate 2/day --calibrate-on DIR does that"
-    return Thresholds(threshold=own.threshold, low=low, calibration=own, conditions=conditions, promise=promise)
+    low = low_threshold(calibration.threshold, float(np.median(calibration.scores)), setup.config.rules.hysteresis)
+    guarantee = calibration.explanation
+    if calibration.rate.is_share:
+        guarantee += "; no guarantee for the number of events: add --rate 2/day --calibrate-on DIR"
+    return Thresholds(
+        threshold=calibration.threshold, low=low, calibration=calibration, setup_hash=setup_hash, guarantee=guarantee
+    )
 
 
-def _budget(
+def _find_budget(
     setup: CameraSetup,
     rate: Rate,
-    conditions: str | None,
+    setup_hash: str | None,
     out: Path,
-    measure: Callable[[Sequence[Path]], Measured],
-    own: Calibration | None,
+    measure: Callable[[Sequence[Path]], FootageScores],
+    calibration: Calibration | None,
 ) -> AlarmBudget | None:
-    """The alarm budget; None: the bundle's own calibration promises the rate."""
-    path, videos = _budget_path(setup, out), footage(setup)
-    key, found = _key(setup, videos), _read(path)
-    if found is not None and (found[0] == key or (not videos and _less(found[0]) == _less(key))):
-        found[1].require(bundle=setup.bundle.hash, conditions=conditions, rules=setup.rules)
-        return found[1]
+    """The alarm budget; None: the bundle's calibration guarantees the rate."""
+    path, videos = _budget_path(setup, out), resolve_footage(setup)
+    key, stored = _budget_key(setup, videos), _read_budget(path)
+    if stored is not None and (stored[0] == key or (not videos and _is_same_setup(stored[0], key))):
+        stored[1].require(bundle=setup.bundle.hash, setup_hash=setup_hash, rules=setup.rules)
+        return stored[1]
     if not videos:
-        if own is not None and own.rate == rate and not own.by_hand:
+        if calibration is not None and calibration.rate == rate and not calibration.by_hand:
             return None
-        has = "none" if setup.bundle.calibration is None else str(setup.bundle.calibration.rate)
+        bundle_calibration = setup.bundle.calibration
+        state = "not calibrated" if bundle_calibration is None else f"calibrated for {bundle_calibration.rate}"
         raise CalibrationError(
-            f"camera {setup.name}: {rate} cannot be guaranteed without footage of this camera's normal life, seen "
-            f"through its mask and zones: --calibrate-on DIR (the bundle is calibrated for {has}; offnormal calibrate "
-            f"BUNDLE --normal DIR --rate {format_rate(rate)} would do for the whole image)"
+            f"camera {setup.name}: {rate} cannot be guaranteed without normal footage of this camera: add "
+            f"--calibrate-on DIR (the bundle is {state}; without zones, offnormal calibrate BUNDLE --normal DIR --rate "
+            f"{format_rate(rate)} also works)"
         )
-    _refuse_known(setup, videos)
+    _refuse_training_videos(setup, videos)
     series, peaks = measure(videos)
     budget = budget_events(
         series,
@@ -143,51 +148,52 @@ def _budget(
         kind="held_out",
         bundle=setup.bundle.hash,
         camera=setup.name,
-        conditions=conditions,
+        setup_hash=setup_hash,
         hysteresis=setup.config.rules.hysteresis,
     )
     write_text(path, json.dumps({"key": key, "budget": budget.to_json()}) + "\n")
     return budget
 
 
-def _refuse_known(setup: CameraSetup, videos: Sequence[Path]) -> None:
-    """CalibrationError for footage that the detector has learned from."""
-    learned = set(setup.bundle.card.get("data", {}).get("contents", ()))
-    known = learned & set(hash_prefixes([Item(address=str(path), is_video=True, name=str(path)) for path in videos]))
-    if known:
+def _refuse_training_videos(setup: CameraSetup, videos: Sequence[Path]) -> None:
+    """CalibrationError for footage that the detector was trained on."""
+    training_contents = set(setup.bundle.card.get("data", {}).get("contents", ()))
+    items = [Item(address=str(path), is_video=True, name=str(path)) for path in videos]
+    overlap = training_contents & set(hash_prefixes(items))
+    if overlap:
         raise CalibrationError(
-            f"camera {setup.name}: {len(known)} of {len(videos)} videos of --calibrate-on are among those that the "
-            "detector was fitted on: their scores flatter; name footage that it has not seen"
+            f"camera {setup.name}: the detector was trained on {len(overlap)} of {len(videos)} videos of "
+            "--calibrate-on, so their scores are too low; use other normal footage"
         )
 
 
-def _key(setup: CameraSetup, videos: Sequence[Path]) -> dict[str, object]:
-    """All that a budget depends on, as plain values."""
-    chosen = setup.config
+def _budget_key(setup: CameraSetup, videos: Sequence[Path]) -> dict[str, object]:
+    """Everything that a budget depends on, as plain values."""
+    config = setup.config
     mask = () if setup.mask is None else asdict(setup.mask)
     return {
         "bundle": setup.bundle.hash,
-        "conditions": conditions_hash(chosen.zones, mask),
+        "setup_hash": hash_setup(config.zones, mask),
         "rules": setup.rules.model_dump(),
-        "rate": str(chosen.rate),
-        "hysteresis": chosen.rules.hysteresis,
-        "fps": chosen.fps,
-        "health": chosen.health.model_dump(),
-        "footage": [[str(path.resolve()), *_state(path)] for path in videos],
+        "rate": str(config.rate),
+        "hysteresis": config.rules.hysteresis,
+        "fps": config.fps,
+        "health": config.health.model_dump(),
+        "footage": [[str(path.resolve()), *_file_state(path)] for path in videos],
     }
 
 
-def _less(key: dict[str, object]) -> dict[str, object]:
-    return {name: value for name, value in key.items() if name != "footage"}
+def _is_same_setup(key: dict[str, object], other_key: dict[str, object]) -> bool:
+    return all(key.get(name) == value for name, value in other_key.items() if name != "footage")
 
 
-def _state(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
+def _file_state(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
-def _read(path: Path) -> tuple[dict[str, object], AlarmBudget] | None:
-    """Key and budget; None where there is none that this version can read, which is then made anew."""
+def _read_budget(path: Path) -> tuple[dict[str, object], AlarmBudget] | None:
+    """Key and stored budget; None if there is none or it is unreadable, so that it is created again."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         return values["key"], AlarmBudget.from_json(values["budget"])

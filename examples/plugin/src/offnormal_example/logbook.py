@@ -24,7 +24,7 @@ class LogbookSink(Sink):
         self.path = options.path
 
     @property
-    def shown(self) -> str:
+    def description(self) -> str:
         """Name of the sink in logs: without secrets, and the same at every start."""
         return f"logbook {self.path}"
 
