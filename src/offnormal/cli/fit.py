@@ -30,7 +30,7 @@ def _tree() -> App:
         result_action="return_value",
     )
     for name, summary in registry.names("detectors").items():
-        example = f"Example: offnormal fit {name} DATASET/ --rate 1%\nEvery flag: --help-all"
+        example = f"Example: offnormal fit {name} DATASET/ --rate 1%\nMore flags: --help-all"
         app.command(f"offnormal.cli.fit:{name}", name=name, help=summary, help_epilogue=example)
     return app
 
@@ -57,7 +57,7 @@ def __getattr__(name: str) -> Callable[..., int]:
         Parameters
         ----------
         folder
-            Dataset, or folder of normal images or videos: short for --data, or for --normal next to --test.
+            Dataset, or folder of normal images or videos. Same as --data; with --test, same as --normal.
         config
             YAML file with the same keys; flags win.
         json

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 class HelpFormatter(DefaultFormatter):
     """cyclopts' pages without the panels of rarely needed flags, unless they are asked for, and without the noise:
-    a switch that is off by default is shown by the name that turns it on, one that is on by the name that turns it off.
+    a switch that is off by default is shown without its negative name.
     """
 
     def __init__(self, *, show_all: bool) -> None:
@@ -30,8 +30,6 @@ class HelpFormatter(DefaultFormatter):
 
 
 def _plain(entry: Any) -> Any:
-    if not entry.negative_names:
+    if not entry.negative_names or entry.default == "True":
         return entry
-    if entry.default == "True":
-        return evolve(entry, positive_names=entry.negative_names, negative_names=(), default=None)
     return evolve(entry, negative_names=(), default=None)

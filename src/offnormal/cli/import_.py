@@ -33,7 +33,7 @@ def _tree() -> App:
         result_action="return_value",
     )
     for name, summary in _IMPORTABLE.items():
-        example = f"Example: offnormal import {name} --weights FILE\nEvery flag: --help-all"
+        example = f"Example: offnormal import {name} --weights FILE\nMore flags: --help-all"
         app.command(f"offnormal.cli.import_:{name}", name=name, help=summary, help_epilogue=example)
     return app
 

@@ -78,8 +78,8 @@ def build_app(*, show_all: bool = False) -> App:
     app = App(
         name="offnormal",
         help=(
-            "Learn what is normal from normal images or video alone, and report when, where, and with what confidence "
-            "something is abnormal."
+            "Learn what is normal from normal images or video alone. Report whether something is anomalous, where, when, "
+            "and with what confidence."
         ),
         version=lambda: f"offnormal {version('offnormal')}",
         help_format="plaintext",
@@ -92,7 +92,7 @@ def build_app(*, show_all: bool = False) -> App:
     )
     for name, summary, example in _VERBS:
         module = f"{name}_" if keyword.iskeyword(name) else name
-        shown = {"help_epilogue": f"Example: offnormal {example}\nEvery flag: --help-all"} if example else {}
+        shown = {"help_epilogue": f"Example: offnormal {example}\nMore flags: --help-all"} if example else {}
         app.command(f"offnormal.cli.{module}:command", name=name, help=summary, **shown)
     return app
 

@@ -46,7 +46,7 @@ def command(
     json
         Print one JSON object per image, video, or clip.
     exit_code
-        Exit with 3 if anything is anomalous, or 1 if nothing is but files could not be read.
+        Exit with 3 if anything is anomalous; otherwise with 1 if a file could not be read.
     """
     if not inputs:
         raise UsageError("predict needs images or videos after the bundle: files, folders, or globs")

@@ -74,11 +74,11 @@ class DataConfig(ClassFoldersConfig):
     category: str | None = None
     """Category of a dataset that has several; all: every category."""
     normal_class: Names | None = None
-    """Normal class of a dataset of classes, such as MNIST or class folders of clips; repeatable for clips."""
+    """Normal class of a dataset of classes, such as MNIST or class folders of clips. Repeatable for clips."""
     normal: Path | None = None
     """Folder of normal images or videos, instead of --data."""
     test: Path | None = None
-    """Test folder; its subfolders are the labels when one is named good, normal, or ok."""
+    """Test folder. Its subfolders are labels if one of them is named good, normal, or ok."""
     masks: Path | None = None
     """Folder of ground-truth masks with the same structure as the test folder."""
     group_by: str | None = None

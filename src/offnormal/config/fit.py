@@ -27,7 +27,7 @@ class TrackingConfig(VerbConfig):
     track_run: str | None = None
     """Name of the tracked run. Default: the name of the run folder."""
     upload: str | None = None
-    """Upload the run at each checkpoint and at the end: s3://bucket/prefix, file:///backup, or any fsspec URL."""
+    """Upload the run at the start, at checkpoints, and at the end: s3://bucket/prefix, or any fsspec URL."""
 
 
 class FitConfig(TrackingConfig, DataConfig, FootageConfig, ComputeConfig, MaskConfig):
@@ -35,7 +35,7 @@ class FitConfig(TrackingConfig, DataConfig, FootageConfig, ComputeConfig, MaskCo
 
     heading: ClassVar[str | None] = "Input"
 
-    every: Annotated[PositiveDuration | None, Heading("Videos")] = None
+    every: Annotated[PositiveDuration | None, Heading("Input")] = None
     """Use one video frame per interval, such as 5s. Default: every frame."""
     size: Size | None = None
     """Input size in pixels: N (square) or HxW, such as 256x320. Default: chosen by the detector."""

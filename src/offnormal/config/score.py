@@ -19,7 +19,7 @@ class CalibrateConfig(FootageConfig, AlarmConfig, ComputeConfig, MaskConfig):
     normal: Annotated[Path | None, Heading("Data")] = None
     """Normal images or videos that the detector was not trained on: a folder, or one video."""
     rate: Annotated[FalseAlarmRate | None, Heading("Threshold")] = None
-    """Expected false-alarm rate, such as 1%, or 2/hour for footage. Default: the smallest supported, down to 1%."""
+    """Expected false-alarm rate, such as 1%, or 2/hour for footage. Default: the smallest the data supports."""
     group_by: Annotated[str | None, Heading("Data")] = None
     """Keep lots or sessions together: folder, or a regular expression on the path."""
 
@@ -61,7 +61,7 @@ class PredictConfig(AlarmConfig, ComputeConfig, MaskConfig):
     """Read each folder of images as a video."""
     fps: Annotated[Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, Heading("Videos")] = None
     """Frame rate of videos without a clock: folders of frames, and bare streams (.h264)."""
-    every: Annotated[PositiveDuration | None, Heading("Videos")] = None
+    every: Annotated[PositiveDuration | None, Heading("Input")] = None
     """Score one frame per interval, such as 1s. Default: every frame."""
     hold: Annotated[bool, Heading("Videos")] = False
     """Give frames skipped between windows the previous score."""
