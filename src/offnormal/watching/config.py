@@ -66,7 +66,7 @@ class CameraSettings(MaskConfig, AlarmConfig):
     realtime: bool = False
     """Play video files at the speed of a live camera."""
     start_time: datetime | None = None
-    """Start time of a recording, such as 2026-11-20T18:00+01:00. Default: event times count from 1970."""
+    """Start time of a recording, such as 2026-11-20T18:00+01:00. Default: times count from the start of the file."""
     transport: Transport = "tcp"
     """RTSP transport."""
     record: RecordOptions = RecordOptions()
