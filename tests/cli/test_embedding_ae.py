@@ -42,7 +42,7 @@ def events(made, event):
 def test_footage_gives_every_frame_a_score_and_a_table_of_heads(yard, tmp_path, capsys):
     made = fitted(capsys, tmp_path, yard, "--size", 32, "--frames", 4, "--hop", 2, "--head", "mahalanobis")
     (told,) = events(made, "embedded")
-    assert (told["computed"], told["found"], told["views"]) == (28, 0, 0)
+    assert (told["computed"], told["cached"], told["views"]) == (28, 0, 0)
     assert run(["evaluate", made["bundle"], "--data", str(yard), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["metrics"]["frame_AUC_micro"] > 0.9
@@ -61,7 +61,7 @@ def test_another_head_on_the_same_videos_embeds_nothing(yard, tmp_path, capsys):
     first = fitted(capsys, tmp_path, yard, *given)
     again = fitted(capsys, tmp_path, yard, *given, "--head", "knn")
     (told,) = events(again, "embedded")
-    assert (told["computed"], told["found"]) == (0, 28)
+    assert (told["computed"], told["cached"]) == (0, 28)
     one, two = (load(made["bundle"]).detector for made in (first, again))
     assert torch.equal(one.heads.neighbors.kept, two.heads.neighbors.kept)
     assert list((tmp_path / "home" / ".cache" / "offnormal" / "embeddings").iterdir())
@@ -122,7 +122,7 @@ def test_an_embedder_that_learns_to_no_avail_is_told_of(yard, tmp_path, capsys, 
     assert trained["best_step"] >= first and trained["frozen_loss"] < trained["best_loss"]
     early = [line["losses"]["loss"] for line in events(made, "validation") if line["step"] < first]
     assert trained["frozen_loss"] == min(early)
-    assert "rebuilt better before the embedder began to learn" in caplog.text
+    assert "held-out normals had a lower loss before fine-tuning" in caplog.text
     detector = load(made["bundle"]).detector
     assert "blocks.6 fine-tuned" in detector.cards()[0].source
     assert dict(_training_rows(made["training"]))["best loss"].endswith(
