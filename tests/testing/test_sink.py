@@ -239,7 +239,7 @@ def test_the_base_of_the_broken_sinks_is_correct(register, tmp_path):
         (Eager, "check_idle", "during an outage"),
         (Homebound, "check_delivery", "only at home"),
         (Selective, "check_delivery", "arrived, expected"),
-        (Strict, "check_again", "twice"),
+        (Strict, "check_duplicates", "twice"),
         (Narrow, "check_contents", "ascii"),
         (Forgetful, "check_outage", "deliver returned during an outage"),
         (Final, "check_outage", "must not count as a refused message"),

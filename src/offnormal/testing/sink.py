@@ -51,12 +51,12 @@ class _SinkCase:
         """A message with a new event."""
         return message(next(self.numbers), folder, **changes)
 
-    def arrived(self, *messages: Message) -> list[str]:
+    def delivered_ids(self, *messages: Message) -> list[str]:
         """Ids of these events as they have arrived, in order and with repeats."""
         sent = {each.event.id for each in messages}
         return [event_id for event_id in self.received() if event_id in sent]
 
-    def hides_secrets(self, text: str) -> None:
+    def assert_no_secrets(self, text: str) -> None:
         """AssertionError if a text contains a secret."""
         assert not any(secret in text for secret in self.secrets), f"a secret is in {text!r}"
 
@@ -96,7 +96,7 @@ def _check_options(case: _SinkCase) -> None:
         case.open(no_such_option=1)
     except ConfigError as error:
         assert "no_such_option" in str(error), error
-        case.hides_secrets(str(error))
+        case.assert_no_secrets(str(error))
     else:
         raise AssertionError("an unknown option is accepted: let Options forbid it")
     assert case.open(when=["opened"]).wants == ("opened",), "the constructor does not pass its options to Sink"
@@ -112,7 +112,7 @@ def _check_shown(case: _SinkCase) -> None:
     name = case.open().shown
     assert isinstance(name, str) and name.strip() and "\n" not in name, f"shown: {name!r}"
     assert case.open().shown == name, "shown differs between two starts"
-    case.hides_secrets(name)
+    case.assert_no_secrets(name)
 
 
 def _check_idle(case: _SinkCase) -> None:
@@ -130,11 +130,11 @@ def _check_delivery(case: _SinkCase) -> None:
     with ThreadPoolExecutor(1) as other_thread, _succeeds("to deliver in another thread"):
         list(other_thread.map(sink.deliver, sent))
     expected = [each.event.id for each in sent]
-    assert case.arrived(*sent) == expected, f"{case.arrived(*sent)} arrived, expected {expected}"
+    assert case.delivered_ids(*sent) == expected, f"{case.delivered_ids(*sent)} arrived, expected {expected}"
     sink.close()
 
 
-def _check_again(case: _SinkCase) -> None:
+def _check_duplicates(case: _SinkCase) -> None:
     """Delivering a message again, also after a restart, is no error and loses nothing."""
     first, last = case.message(), case.message()
     sink = case.open()
@@ -142,7 +142,7 @@ def _check_again(case: _SinkCase) -> None:
         for each in (first, first, last):
             sink.deliver(each)
         case.open().deliver(last)
-    assert set(case.arrived(first, last)) == {first.event.id, last.event.id}
+    assert set(case.delivered_ids(first, last)) == {first.event.id, last.event.id}
 
 
 def _check_contents(case: _SinkCase) -> None:
@@ -162,7 +162,7 @@ def _check_contents(case: _SinkCase) -> None:
     for each in sent:
         with _succeeds(f"to deliver {each.event}"):
             sink.deliver(each)
-        assert case.arrived(each), f"not delivered: {each.event}"
+        assert case.delivered_ids(each), f"not delivered: {each.event}"
 
 
 def _check_outage(case: _SinkCase) -> None:
@@ -175,13 +175,13 @@ def _check_outage(case: _SinkCase) -> None:
             except (OffnormalError, OSError) as error:
                 assert str(error).strip(), "the error has no message"
                 assert not getattr(error, "refused", False), f"an outage must not count as a refused message: {error}"
-                case.hides_secrets(str(error))
+                case.assert_no_secrets(str(error))
             else:
                 raise AssertionError("deliver returned during an outage: raise DeliveryError")
-    assert not case.arrived(sent)
+    assert not case.delivered_ids(sent)
     with _succeeds("to deliver after an outage"):
         sink.deliver(sent)
-    assert case.arrived(sent) == [sent.event.id], f"{case.arrived(sent)} arrived, expected one event"
+    assert case.delivered_ids(sent) == [sent.event.id], f"{case.delivered_ids(sent)} arrived, expected one event"
 
 
 def _check_dispatch(case: _SinkCase) -> None:
@@ -196,7 +196,7 @@ def _check_dispatch(case: _SinkCase) -> None:
                 assert time.monotonic() < end, "no attempt failed during the outage"
                 time.sleep(0.01)
         assert dispatcher.drain(_PATIENCE_S), f"not delivered: {dispatcher.statuses()[0]}"
-    assert case.arrived(*sent) == [each.event.id for each in sent]
+    assert case.delivered_ids(*sent) == [each.event.id for each in sent]
 
 
 @contextmanager
@@ -213,7 +213,7 @@ CHECKS: tuple[Callable[[_SinkCase], None], ...] = (
     _check_shown,
     _check_idle,
     _check_delivery,
-    _check_again,
+    _check_duplicates,
     _check_contents,
     _check_outage,
     _check_dispatch,
