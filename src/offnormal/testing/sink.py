@@ -51,12 +51,12 @@ class _SinkCase:
         """A message with a new event."""
         return message(next(self.numbers), folder, **changes)
 
-    def arrived(self, *messages: Message) -> list[str]:
+    def delivered_ids(self, *messages: Message) -> list[str]:
         """Ids of these events as they have arrived, in order and with repeats."""
         sent = {each.event.id for each in messages}
         return [event_id for event_id in self.received() if event_id in sent]
 
-    def hides_secrets(self, text: str) -> None:
+    def assert_no_secrets(self, text: str) -> None:
         """AssertionError if a text contains a secret."""
         assert not any(secret in text for secret in self.secrets), f"a secret is in {text!r}"
 
@@ -85,24 +85,24 @@ def check_sink(
 
 def _check_options(case: _SinkCase) -> None:
     """Options are checked by a model of their own; `KIND:TARGET` and a mapping give the same sink."""
-    found = registry.resolve("sinks", case.name)
-    assert issubclass(found.Options, SinkOptions), f"Options: {found.Options}, expected a subclass of SinkOptions"
-    assert found.target_option in found.Options.model_fields, f"no option is called {found.target_option!r}"
-    assert found.target_option in case.options, f"options: the target {found.target_option!r} is missing"
-    assert found.default_when and set(found.default_when) <= set(get_args(Transition)), (
-        f"default_when: {found.default_when}"
+    sink_class = registry.resolve("sinks", case.name)
+    assert issubclass(sink_class.Options, SinkOptions), f"Options: {sink_class.Options}, expected a subclass of SinkOptions"
+    assert sink_class.target_option in sink_class.Options.model_fields, f"no option is called {sink_class.target_option!r}"
+    assert sink_class.target_option in case.options, f"options: the target {sink_class.target_option!r} is missing"
+    assert sink_class.default_when and set(sink_class.default_when) <= set(get_args(Transition)), (
+        f"default_when: {sink_class.default_when}"
     )
     try:
         case.open(no_such_option=1)
     except ConfigError as error:
         assert "no_such_option" in str(error), error
-        case.hides_secrets(str(error))
+        case.assert_no_secrets(str(error))
     else:
-        raise AssertionError("an unknown option is taken: let Options forbid it")
-    assert case.open(when=["opened"]).transitions == ("opened",), "the constructor does not pass its options on"
-    target = case.options[found.target_option]
-    required = {name for name, option in found.Options.model_fields.items() if option.is_required()}
-    if required <= {found.target_option}:
+        raise AssertionError("an unknown option is accepted: let Options forbid it")
+    assert case.open(when=["opened"]).transitions == ("opened",), "the constructor does not pass its options to Sink"
+    target = case.options[sink_class.target_option]
+    required = {name for name, option in sink_class.Options.model_fields.items() if option.is_required()}
+    if required <= {sink_class.target_option}:
         (sink,) = open_sinks([f"{case.name}:{target}"], environment={}).values()
         assert sink.description == case.open().description, f"{case.name}:{target} is described as {sink.description}"
 
@@ -114,7 +114,7 @@ def _check_description(case: _SinkCase) -> None:
         f"description: {description!r}"
     )
     assert case.open().description == description, "description changes from start to start"
-    case.hides_secrets(description)
+    case.assert_no_secrets(description)
 
 
 def _check_idle(case: _SinkCase) -> None:
@@ -132,11 +132,11 @@ def _check_delivery(case: _SinkCase) -> None:
     with ThreadPoolExecutor(1) as other_thread, _succeeds("to deliver in another thread"):
         list(other_thread.map(sink.deliver, sent))
     expected = [each.event.id for each in sent]
-    assert case.arrived(*sent) == expected, f"{case.arrived(*sent)} arrived, expected {expected}"
+    assert case.delivered_ids(*sent) == expected, f"{case.delivered_ids(*sent)} arrived, expected {expected}"
     sink.close()
 
 
-def _check_again(case: _SinkCase) -> None:
+def _check_duplicates(case: _SinkCase) -> None:
     """Delivering a message again, also after a restart, is no error and loses nothing."""
     first, last = case.message(), case.message()
     sink = case.open()
@@ -144,7 +144,7 @@ def _check_again(case: _SinkCase) -> None:
         for each in (first, first, last):
             sink.deliver(each)
         case.open().deliver(last)
-    assert set(case.arrived(first, last)) == {first.event.id, last.event.id}
+    assert set(case.delivered_ids(first, last)) == {first.event.id, last.event.id}
 
 
 def _check_contents(case: _SinkCase) -> None:
@@ -164,7 +164,7 @@ def _check_contents(case: _SinkCase) -> None:
     for each in sent:
         with _succeeds(f"to deliver {each.event}"):
             sink.deliver(each)
-        assert case.arrived(each), f"not delivered: {each.event}"
+        assert case.delivered_ids(each), f"not delivered: {each.event}"
 
 
 def _check_outage(case: _SinkCase) -> None:
@@ -177,13 +177,13 @@ def _check_outage(case: _SinkCase) -> None:
             except (OffnormalError, OSError) as error:
                 assert str(error).strip(), "the error has no message"
                 assert not getattr(error, "refused", False), f"an outage must not count as a refused message: {error}"
-                case.hides_secrets(str(error))
+                case.assert_no_secrets(str(error))
             else:
                 raise AssertionError("deliver returned during an outage: raise DeliveryError")
-    assert not case.arrived(sent)
+    assert not case.delivered_ids(sent)
     with _succeeds("to deliver after an outage"):
         sink.deliver(sent)
-    assert case.arrived(sent) == [sent.event.id], f"{case.arrived(sent)} arrived, expected one event"
+    assert case.delivered_ids(sent) == [sent.event.id], f"{case.delivered_ids(sent)} arrived, expected one event"
 
 
 def _check_dispatch(case: _SinkCase) -> None:
@@ -198,7 +198,7 @@ def _check_dispatch(case: _SinkCase) -> None:
                 assert time.monotonic() < end, "no attempt failed during the outage"
                 time.sleep(0.01)
         assert dispatcher.drain(_PATIENCE_S), f"not delivered: {dispatcher.statuses()[0]}"
-    assert case.arrived(*sent) == [each.event.id for each in sent]
+    assert case.delivered_ids(*sent) == [each.event.id for each in sent]
 
 
 @contextmanager
@@ -215,7 +215,7 @@ CHECKS: tuple[Callable[[_SinkCase], None], ...] = (
     _check_description,
     _check_idle,
     _check_delivery,
-    _check_again,
+    _check_duplicates,
     _check_contents,
     _check_outage,
     _check_dispatch,

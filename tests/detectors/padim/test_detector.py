@@ -208,16 +208,16 @@ def test_the_sum_of_maps_is_the_sum_of_the_maps_of_each_layer():
     singles = []
     for layer in ("a", "b"):
 
-        class One(Toy):
+        class SingleLayer(Toy):
             def __init__(self, layer=layer):
                 super().__init__()
                 self.channels, self.strides = {layer: self.channels[layer]}, {layer: self.strides[layer]}
 
-        class OfOne(Padim):
-            def make_backbone(self, of=One):
-                return of()
+        class SingleLayerPadim(Padim):
+            def make_backbone(self, backbone=SingleLayer):
+                return backbone()
 
-        single = OfOne(PadimOptions(), SPEC)
+        single = SingleLayerPadim(PadimOptions(), SPEC)
         single.update(images(30))
         single.finish()
         singles.append(single(images(2, seed=3)).map)

@@ -78,7 +78,7 @@ class EmbeddingAEOptions(DetectorOptions):
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
-        if self.sampling == "uniform" and (conflicts := self._names_set(*_BY_WINDOWS)):
+        if self.sampling == "uniform" and (conflicts := self._join_set_names(*_BY_WINDOWS)):
             raise ValueError(f"{conflicts} with sampling=uniform: omit it, one clip covers the whole video")
         if self.unfreeze is not None and not self.unfreeze:
             raise ValueError("unfreeze is empty: name a layer, such as layer4.1, or all")
@@ -86,7 +86,7 @@ class EmbeddingAEOptions(DetectorOptions):
             raise ValueError("target=teacher without unfreeze: set unfreeze, otherwise the embedder equals its teacher")
         return self
 
-    def _names_set(self, *names: str) -> str:
+    def _join_set_names(self, *names: str) -> str:
         return " and ".join(name for name in names if getattr(self, name) is not None)
 
     def adapt(self, data: DataKind) -> Self:
@@ -94,11 +94,11 @@ class EmbeddingAEOptions(DetectorOptions):
 
         ConfigError for fine-tuning options without --unfreeze. Not a model validator, because bundles may contain them.
         """
-        if self.unfreeze is None and (conflicts := self._names_set("finetune_from", "finetune_epochs")):
+        if self.unfreeze is None and (conflicts := self._join_set_names("finetune_from", "finetune_epochs")):
             raise ConfigError(f"{conflicts} without unfreeze: set unfreeze to fine-tune the embedder")
         updates: dict[str, object] = {}
         if self.sampling == "auto":
-            updates["sampling"] = "uniform" if data == "clips" and not self._names_set(*_BY_WINDOWS) else "window"
+            updates["sampling"] = "uniform" if data == "clips" and not self._join_set_names(*_BY_WINDOWS) else "window"
         if data == "images" and self.frames is None and self.sampling != "uniform":
             updates["frames"] = 1
         return type(self).model_validate({**self.model_dump(exclude_unset=True), **updates})
