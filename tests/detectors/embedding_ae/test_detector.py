@@ -432,7 +432,7 @@ def test_weights_are_the_published_ones_or_random_when_asked(caplog, monkeypatch
     assert asked == [] and "random weights" in caplog.text
     made().load_pretrained()
     assert asked == [None]
-    with pytest.raises(ConfigError, match="no part 'layer9'"):
+    with pytest.raises(ConfigError, match="no trainable part 'layer9'"):
         made(unfreeze=["layer9"]).load_pretrained()
 
 

@@ -337,7 +337,7 @@ def test_the_scoring_form_follows_every_change_of_the_network_and_leaves_it_as_i
     with torch.no_grad():
         made.net.decoder.moduleUpsample2[0].weight.mul_(3)
     assert not torch.allclose(agree(), first, atol=1e-4)
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in made._form.of(made.net, torch.float32).modules())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in made._form.get(made.net, torch.float32).modules())
 
 
 def test_bfloat16_scores_nearly_the_same():

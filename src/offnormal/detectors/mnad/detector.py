@@ -264,7 +264,7 @@ class MNAD(TrainedDetector[MNADOptions], StatefulDetector[MNADOptions]):
         if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self.net(frames, items)  # type: ignore[no-any-return]
         dtype = _PRECISIONS[self.options.score_precision]
-        made, query = self._form.of(self.net, dtype)(frames.to(dtype), items)
+        made, query = self._form.get(self.net, dtype)(frames.to(dtype), items)
         return made.to(frames.dtype), query.to(frames.dtype)
 
     def _ordered(self, x: Tensor) -> Tensor:
