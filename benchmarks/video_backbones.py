@@ -20,14 +20,14 @@ from offnormal import registry
 from offnormal.backbones.video.base import Size, VideoBackbone
 from offnormal.backbones.video.catalogue import build_embedder, build_encoder, is_encoder
 from offnormal.backbones.video.cost import count
-from offnormal.backbones.video.inference import for_inference
+from offnormal.backbones.video.inference import optimize_for_inference
 from offnormal.backbones.video.overview import parse_input
 
 HEAD = ("network", "clip", "parameters (M)", "GMAC", "as it is (s)", "channels last", "folded", "both", "GMAC/s, best")
 
 
 def ways(backbone: VideoBackbone, size: Size) -> list[VideoBackbone]:
-    both = for_inference(backbone, size)
+    both = optimize_for_inference(backbone, size)
     folded = copy.deepcopy(both)
     for parameter in folded.parameters():
         parameter.data = parameter.data.contiguous() if parameter.ndim == 5 else parameter.data

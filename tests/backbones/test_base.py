@@ -12,23 +12,23 @@ def network():
     return inner
 
 
-def test_shapes_come_out_and_nothing_changes():
-    made = network()
-    state = {name: value.clone() for name, value in made.state_dict().items()}
-    modes = [module.training for module in made.modules()]
-    found = dry_run(made, made, (1, 2, 9, 12))
-    assert (found.device.type, found.shape) == ("meta", (1, 4, 5, 6))
-    assert not found.requires_grad
-    assert dry_run(made, made, (1, 2, 2, 2)).shape == (1, 4, 1, 1)  # too little for the statistics of training
-    assert [module.training for module in made.modules()] == modes == [True, True, True, False]
-    assert all(torch.equal(value, state[name]) for name, value in made.state_dict().items())
+def test_a_dry_run_gives_shapes_and_changes_nothing():
+    net = network()
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    modes = [module.training for module in net.modules()]
+    output = dry_run(net, net, (1, 2, 9, 12))
+    assert (output.device.type, output.shape) == ("meta", (1, 4, 5, 6))
+    assert not output.requires_grad
+    assert dry_run(net, net, (1, 2, 2, 2)).shape == (1, 4, 1, 1)  # too little for the statistics of training
+    assert [module.training for module in net.modules()] == modes == [True, True, True, False]
+    assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
 
 
-def test_a_part_may_be_run_and_an_error_leaves_everything_as_it_was():
-    made = network()
-    assert dry_run(made, made[0], (1, 2, 4, 4)).shape == (1, 4, 2, 2)
-    before = made[0].weight
+def test_an_error_in_a_dry_run_of_a_part_changes_nothing():
+    net = network()
+    assert dry_run(net, net[0], (1, 2, 4, 4)).shape == (1, 4, 2, 2)
+    before = net[0].weight
     with pytest.raises(RuntimeError):
-        dry_run(made, made, (1, 3, 9, 9))
-    assert made[0].weight is before
-    assert made.training
+        dry_run(net, net, (1, 3, 9, 9))
+    assert net[0].weight is before
+    assert net.training

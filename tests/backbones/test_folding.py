@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from offnormal.backbones import images
-from offnormal.backbones.folding import find_pairs, fold, gives_same, unfold
+from offnormal.backbones.folding import find_pairs, fold, has_same_output, unfold
 from offnormal.backbones.images import TimmBackbone
 
 
@@ -31,7 +31,7 @@ def with_statistics(trunk):
     ("name", "joined"),
     [("tf_efficientnet_lite0", 15), ("resnet18", 10), ("resnetv2_50", 14), ("densenet121", 19), ("convnext_atto", 0)],
 )
-def test_folded_networks_give_the_same_features_and_can_be_unfolded(name, joined):
+def test_folded_networks_have_equal_features_and_can_be_unfolded(name, joined):
     plain = with_statistics(network(name))
     pairs = find_pairs(network(name, device="meta"), (64, 64))
     assert len(pairs) == joined
@@ -44,28 +44,28 @@ def test_folded_networks_give_the_same_features_and_can_be_unfolded(name, joined
     back = network(name)
     unfold(back, folded.state_dict(), pairs)
     with torch.inference_mode():
-        found = list(zip(plain(x), folded(x), back(x), strict=True))
-    for expected, one, other in found:
+        outputs = list(zip(plain(x), folded(x), back(x), strict=True))
+    for expected, fast, restored in outputs:
         scale = float(expected.abs().max())
-        torch.testing.assert_close(one, expected, rtol=0, atol=1e-5 * scale)
-        torch.testing.assert_close(other, expected, rtol=0, atol=1e-5 * scale)
-    assert gives_same(plain, folded, (64, 64))
+        torch.testing.assert_close(fast, expected, rtol=0, atol=1e-5 * scale)
+        torch.testing.assert_close(restored, expected, rtol=0, atol=1e-5 * scale)
+    assert has_same_output(plain, folded, (64, 64))
 
 
-def test_a_difference_is_noticed():
+def test_a_difference_is_detected():
     plain = with_statistics(network("resnet18"))
-    other = copy.deepcopy(plain)
+    changed = copy.deepcopy(plain)
     with torch.no_grad():
-        other.model.layer1[0].conv1.weight[0] += 1
-    assert not gives_same(plain, other, (64, 64))
+        changed.model.layer1[0].conv1.weight[0] += 1
+    assert not has_same_output(plain, changed, (64, 64))
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_a_saved_backbone_comes_back_in_the_form_it_was_saved_in(same, tmp_path, monkeypatch):
+def test_a_saved_backbone_is_loaded_in_its_saved_form(same, tmp_path, monkeypatch):
     state = with_statistics(timm.create_model("resnet18")).state_dict()
     save_file(state, tmp_path / "w.safetensors")
     if not same:  # a network that folding would change stays as it is
-        monkeypatch.setattr(images, "gives_same", lambda *_: False)
+        monkeypatch.setattr(images, "has_same_output", lambda *_: False)
     fitted = TimmBackbone("resnet18")
     fitted.load_pretrained(tmp_path / "w.safetensors")
     assert any("running_var" in key for key in fitted.state_dict()) is not same
@@ -75,12 +75,12 @@ def test_a_saved_backbone_comes_back_in_the_form_it_was_saved_in(same, tmp_path,
     for name, features in fitted(x).items():
         assert torch.equal(loaded(x)[name], features)
     expected = fitted.reference()(fitted.normalize(x))
-    for one, other in zip(expected, loaded.reference()(loaded.normalize(x)), strict=True):
-        torch.testing.assert_close(one, other)
+    for before, after in zip(expected, loaded.reference()(loaded.normalize(x)), strict=True):
+        torch.testing.assert_close(before, after)
 
 
 @pytest.mark.parametrize("axes", [2, 3])
-def test_transposed_convolutions_of_pictures_and_clips_are_folded(axes):
+def test_transposed_convolutions_of_images_and_clips_are_folded(axes):
     convolution, transposed, norm = (
         (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d),
         (nn.Conv3d, nn.ConvTranspose3d, nn.BatchNorm3d),

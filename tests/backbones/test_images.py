@@ -3,7 +3,7 @@ import torch
 from safetensors.torch import save_file
 
 from offnormal.backbones import images
-from offnormal.backbones.images import TimmBackbone, input_multiple, known_names
+from offnormal.backbones.images import TimmBackbone, backbone_names, input_multiple
 from offnormal.backbones.weights import lite0_file, read_weights
 from offnormal.errors import ConfigError, WeightsError
 
@@ -15,7 +15,7 @@ def lite0():
     return backbone
 
 
-def test_the_default_has_the_layers_channels_and_strides_known_of_it(lite0):
+def test_the_default_has_its_known_layers_channels_and_strides(lite0):
     assert lite0.channels == {"blocks.1": 24, "blocks.2": 40, "blocks.4": 112}
     assert lite0.strides == {"blocks.1": (4, 4), "blocks.2": (8, 8), "blocks.4": (16, 16)}
     assert lite0.card.mean == lite0.card.std == (0.5, 0.5, 0.5)
@@ -23,7 +23,7 @@ def test_the_default_has_the_layers_channels_and_strides_known_of_it(lite0):
     assert lite0.card.sha256.startswith("579344248a93")
 
 
-def test_the_packaged_weights_are_the_network_that_timm_calls_by_that_name(lite0):
+def test_the_packaged_weights_match_the_timm_network(lite0):
     """Every tensor in its place: the whole network, loaded strictly by order, gives the same features."""
     import timm
 
@@ -33,12 +33,12 @@ def test_the_packaged_weights_are_the_network_that_timm_calls_by_that_name(lite0
     x = torch.rand(2, 3, 64, 96)
     with torch.inference_mode():
         expected = whole.forward_intermediates((x - 0.5) / 0.5, indices=[1, 2, 3], intermediates_only=True)
-        found = lite0(x)
+        features = lite0(x)
     for name, reference in zip(lite0.channels, expected, strict=True):
-        torch.testing.assert_close(found[name], reference, rtol=1e-3, atol=1e-4)  # folding rounds otherwise
+        torch.testing.assert_close(features[name], reference, rtol=1e-3, atol=1e-4)  # folding rounds otherwise
 
 
-def test_features_have_the_channels_and_strides_that_are_stated(lite0):
+def test_features_have_their_stated_channels_and_strides(lite0):
     with torch.inference_mode():
         for name, features in lite0(torch.rand(1, 3, 64, 96)).items():
             stride = lite0.strides[name][0]
@@ -88,11 +88,11 @@ def test_weights_of_another_network_are_refused(tmp_path, lite0):
     state = {key.removeprefix("model."): value.contiguous() for key, value in state.items()}
     state["conv1.weight"] = torch.zeros(3, 3, 7, 7)
     save_file(state, tmp_path / "w.safetensors")
-    with pytest.raises(WeightsError, match=r"conv1\.weight is \(3, 3, 7, 7\)"):
+    with pytest.raises(WeightsError, match=r"conv1\.weight has shape \(3, 3, 7, 7\)"):
         TimmBackbone("resnet18").load_pretrained(tmp_path / "w.safetensors")
 
 
-def test_a_backbone_never_leaves_evaluation_mode(lite0):
+def test_a_backbone_stays_in_evaluation_mode(lite0):
     before = {key: value.clone() for key, value in lite0.state_dict().items()}
     lite0.train()
     lite0(torch.rand(2, 3, 64, 64))
@@ -100,14 +100,14 @@ def test_a_backbone_never_leaves_evaluation_mode(lite0):
     assert not any(parameter.requires_grad for parameter in lite0.parameters())
 
 
-def test_unknown_names_and_layers_are_answered_with_known_ones():
+def test_errors_for_unknown_names_and_layers_list_known_ones():
     with pytest.raises(ConfigError, match="resnet18"):
         TimmBackbone("resnet19")
     with pytest.raises(ConfigError, match=r"blocks\.1"):
         TimmBackbone("efficientnet_lite0", ["blocks.77"])
 
 
-def test_our_recipes_come_first_and_timm_follows():
-    names = known_names()
+def test_recipes_come_before_timm_networks():
+    names = backbone_names()
     assert names[: len(images.RECIPES)] == list(images.RECIPES)
     assert len(names) > 500

@@ -13,13 +13,13 @@ from offnormal.backbones.weights import fetch_url, lite0_file, read_weights
 from offnormal.errors import WeightsError
 
 
-def test_tensors_come_back_from_both_formats_and_from_common_wrappings(tmp_path):
+def test_tensors_are_read_from_both_formats_and_common_wrappers(tmp_path):
     state = {"a": torch.rand(3), "b": torch.rand(2, 2)}
     save_file(state, tmp_path / "w.safetensors")
     torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}, "epoch": 3}, tmp_path / "w.pth")
     for name in ("w.safetensors", "w.pth"):
-        found = read_weights(tmp_path / name)
-        assert {key: value.tolist() for key, value in found.items()} == {k: v.tolist() for k, v in state.items()}
+        tensors = read_weights(tmp_path / name)
+        assert {key: value.tolist() for key, value in tensors.items()} == {k: v.tolist() for k, v in state.items()}
 
 
 class Evil:
@@ -37,7 +37,7 @@ def test_a_file_with_code_is_refused_and_the_code_does_not_run(tmp_path, monkeyp
     assert not (tmp_path / "evil-was-here").exists()
 
 
-def test_missing_damaged_and_strange_files_are_named(tmp_path):
+def test_errors_name_missing_damaged_and_invalid_files(tmp_path):
     with pytest.raises(WeightsError, match="no such file"):
         read_weights(tmp_path / "none.pth")
     (tmp_path / "w.safetensors").write_bytes(b"1234567890")
@@ -56,7 +56,7 @@ def test_the_packaged_file_is_checked(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "wide_resnet50_2", "mobilenetv3_small_100"])
-def test_a_missing_download_fails_within_seconds_and_says_how_to_supply_the_file(name, tmp_path, monkeypatch):
+def test_a_missing_download_fails_within_seconds_and_names_the_flag(name, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
 
@@ -77,7 +77,7 @@ def test_a_missing_download_fails_within_seconds_and_says_how_to_supply_the_file
 
 @pytest.fixture
 def served(tmp_path, monkeypatch):
-    """A loopback server of one file of weights, and an empty cache."""
+    """A loopback server with a weights file, and an empty cache."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("http_proxy", raising=False)
     torch.save({"a": torch.ones(4)}, tmp_path / "w.pth")
@@ -103,7 +103,7 @@ def served(tmp_path, monkeypatch):
     server.server_close()
 
 
-def test_a_download_is_announced_checked_and_cached(served, caplog):
+def test_a_download_is_logged_verified_and_cached(served, caplog):
     address, sha256 = served
     path = fetch_url(f"{address}/net-{sha256[:8]}.pth", "net")
     assert read_weights(path)["a"].tolist() == [1, 1, 1, 1]
@@ -113,7 +113,7 @@ def test_a_download_is_announced_checked_and_cached(served, caplog):
     assert not caplog.text
 
 
-def test_a_download_with_another_checksum_is_refused_and_leaves_nothing(served, tmp_path):
+def test_a_download_with_a_wrong_checksum_is_refused_and_removed(served, tmp_path):
     address, _ = served
     with pytest.raises(WeightsError, match="sha256"):
         fetch_url(f"{address}/net-00000000.pth", "net")

@@ -1,1 +1,1 @@
-"""Pretrained feature extractors behind one contract."""
+"""Pretrained feature extractors with one interface."""

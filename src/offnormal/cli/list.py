@@ -77,15 +77,15 @@ def _videos(name: str | None, search: str, size: str | None, *, time: bool) -> I
 
 def _with_decoder(row: Row, clip: tuple[int, int, int, int]) -> Row:
     """A description of an encoder with the decoder that MemAE derives for it."""
-    from offnormal.backbones.video.overview import times
+    from offnormal.backbones.video.overview import format_size
     from offnormal.detectors.memae.encoder import derive_decoder_blocks
 
     blocks, lines, before = derive_decoder_blocks(row["name"], clip), [], row["code"][1:]
     for block in blocks:
         numbers = {"kernel": block.kernel, "stride": block.stride, "output padding": block.output_padding}
-        line = ", ".join(f"{what} {times(values)}" for what, values in numbers.items())
-        resized = "" if block.reads == before else f", its input resized to {times(block.reads)}"
-        lines.append(f"decoder {times((block.channels, *block.size))}: {line}{resized}")
+        line = ", ".join(f"{what} {format_size(values)}" for what, values in numbers.items())
+        resized = "" if block.reads == before else f", its input resized to {format_size(block.reads)}"
+        lines.append(f"decoder {format_size((block.channels, *block.size))}: {line}{resized}")
         before = block.size
     return {**row, "decoder": [asdict(block) for block in blocks], "notes": [*row["notes"], *lines]}
 
@@ -124,11 +124,11 @@ def _of_sink(name: str, found: type[Sink]) -> Row:
 
 
 def _backbones(search: str) -> list[Row]:
-    from offnormal.backbones.images import RECIPES, known_names
+    from offnormal.backbones.images import RECIPES, backbone_names
 
     rows = [{"name": name, "summary": f"{recipe.summary} ({recipe.license})"} for name, recipe in RECIPES.items()]
     clips = _registered("backbones")
-    others = [name for name in known_names() if name not in RECIPES]
+    others = [name for name in backbone_names() if name not in RECIPES]
     if search:
         return [*rows, *clips, *({"name": name, "summary": "timm"} for name in others)]
     more = {"name": "<any timm name>", "summary": f"{len(others)} networks; narrow down with --search"}

@@ -1,4 +1,4 @@
-"""Residual blocks of clips written out tensor by tensor, as references; networks with other statistics than 0, 1."""
+"""Naive residual blocks for clips as references, and networks with nontrivial statistics."""
 
 import torch
 import torch.nn.functional as F
@@ -22,15 +22,15 @@ def block(state, prefix, x, frames, stride, *, bottleneck, depthwise=False):
     def conv(name, x, stride=(1, 1, 1), padding=(0, 0, 0), groups=1):
         return F.conv3d(x, state[f"{prefix}.{name}.weight"], stride=stride, padding=padding, groups=groups)
 
-    seen = frames // 2
+    padding = frames // 2
     if not bottleneck:
-        y = norm(state, f"{prefix}.branch2.norm_a", conv("branch2.conv_a", x, stride, (seen, 1, 1))).clamp(min=0)
-        y = norm(state, f"{prefix}.branch2.norm_b", conv("branch2.conv_b", y, (1, 1, 1), (seen, 1, 1)))
+        y = norm(state, f"{prefix}.branch2.norm_a", conv("branch2.conv_a", x, stride, (padding, 1, 1))).clamp(min=0)
+        y = norm(state, f"{prefix}.branch2.norm_b", conv("branch2.conv_b", y, (1, 1, 1), (padding, 1, 1)))
     else:
-        y = conv("branch2.conv_a", x, padding=(0 if depthwise else seen, 0, 0))
+        y = conv("branch2.conv_a", x, padding=(0 if depthwise else padding, 0, 0))
         y = norm(state, f"{prefix}.branch2.norm_a", y).clamp(min=0)
         groups = y.shape[1] if depthwise else 1
-        y = conv("branch2.conv_b", y, stride, (seen if depthwise else 0, 1, 1), groups)
+        y = conv("branch2.conv_b", y, stride, (padding if depthwise else 0, 1, 1), groups)
         y = norm(state, f"{prefix}.branch2.norm_b", y).clamp(min=0)
         y = norm(state, f"{prefix}.branch2.norm_c", conv("branch2.conv_c", y))
     if f"{prefix}.branch1_conv.weight" in state:
@@ -39,7 +39,7 @@ def block(state, prefix, x, frames, stride, *, bottleneck, depthwise=False):
 
 
 def with_statistics(network):
-    """Batch normalization as after training: other means, variances, weights and offsets in every channel."""
+    """Batch normalization as after training, with different statistics and weights in every channel."""
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm3d):

@@ -13,12 +13,12 @@ from offnormal.backbones.video.cost import count, seconds_per_clip
         ("csn_r50", (32, 224, 224), 42.31, 12.31),
     ],
 )
-def test_costs_are_those_published(name, size, billions, millions):
+def test_costs_equal_published_values(name, size, billions, millions):
     with torch.device("meta"):
         backbone = build_embedder(name)
-    found = count(backbone, size)
-    assert found.macs / 1e9 == pytest.approx(billions, abs=0.01)
-    assert found.parameters / 1e6 == pytest.approx(millions, abs=0.01)
+    cost = count(backbone, size)
+    assert cost.macs / 1e9 == pytest.approx(billions, abs=0.01)
+    assert cost.parameters / 1e6 == pytest.approx(millions, abs=0.01)
 
 
 def test_a_clip_takes_time():

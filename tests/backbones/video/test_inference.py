@@ -5,7 +5,7 @@ from torch import nn
 from offnormal import registry
 from offnormal.backbones.folding import ScoringForm
 from offnormal.backbones.video.catalogue import build_embedder, build_encoder, encoder_names, is_encoder
-from offnormal.backbones.video.inference import for_inference, scoring_form
+from offnormal.backbones.video.inference import optimize_for_inference, scoring_form
 from offnormal.errors import ConfigError
 from tests.backbones.video.naive import with_statistics
 
@@ -19,78 +19,80 @@ def norms(network):
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_embeddings_are_those_of_the_network_itself(name):
+def test_embeddings_equal_the_original_network(name):
     torch.manual_seed(0)
     backbone = with_statistics(build_embedder(name)).eval()
     size = SIZES.get(name, SIZE)
-    fast = for_inference(backbone, size)
+    fast = optimize_for_inference(backbone, size)
     assert norms(fast) == 0 and not any(parameter.requires_grad for parameter in fast.parameters())
     clip = torch.rand(2, 3, *size)
     with torch.inference_mode():
         expected = backbone.embed(clip)
-        for given in (clip, clip.contiguous(memory_format=torch.channels_last_3d)):
-            torch.testing.assert_close(fast.embed(given), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+        for arguments in (clip, clip.contiguous(memory_format=torch.channels_last_3d)):
+            torch.testing.assert_close(
+                fast.embed(arguments), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max())
+            )
 
 
 @pytest.mark.parametrize("name", encoder_names())
-def test_stages_of_encoders_are_those_of_the_network_itself(name):
+def test_stages_of_encoders_equal_the_original_network(name):
     torch.manual_seed(0)
     encoder = with_statistics(build_encoder(name, in_channels=1)).eval()
     size = SIZES.get(name, SIZE)
-    fast = for_inference(encoder, size)
-    clip = torch.rand(1, 1, *(n + 1 for n in size))  # another size than it was made for
+    fast = optimize_for_inference(encoder, size)
+    clip = torch.rand(1, 1, *(n + 1 for n in size))  # another size than it was fast for
     with torch.inference_mode():
-        found = fast(clip)
+        output = fast(clip)
         for stage, expected in encoder(clip).items():
-            torch.testing.assert_close(found[stage], expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+            torch.testing.assert_close(output[stage], expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
-def test_the_network_itself_stays_as_it_is():
+def test_the_original_network_does_not_change():
     encoder = build_encoder("slowonly_r18", in_channels=1).train()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    fast = for_inference(encoder, SIZE)
+    fast = optimize_for_inference(encoder, SIZE)
     assert encoder.training and not fast.train().training
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
     assert all(parameter.requires_grad for parameter in encoder.parameters())
 
 
-def test_weights_lie_channels_last():
+def test_weights_are_channels_last():
     convolutions = [
-        part for part in for_inference(build_encoder("csn_r50"), SIZE).modules() if isinstance(part, nn.Conv3d)
+        part for part in optimize_for_inference(build_encoder("csn_r50"), SIZE).modules() if isinstance(part, nn.Conv3d)
     ]
     assert all(part.weight.is_contiguous(memory_format=torch.channels_last_3d) for part in convolutions)
 
 
-def test_clips_that_a_network_cannot_take_are_refused():
-    with pytest.raises(ConfigError, match="s3d cannot take clips of 1 x 8 x 8"):
-        for_inference(build_embedder("s3d"), (1, 8, 8))
+def test_a_wrong_clip_size_is_refused():
+    with pytest.raises(ConfigError, match="s3d: clips of 1x8x8"):
+        optimize_for_inference(build_embedder("s3d"), (1, 8, 8))
 
 
-def test_the_form_follows_every_change_of_the_network():
+def test_the_scoring_form_is_updated_after_changes():
     torch.manual_seed(0)
     backbone = with_statistics(build_embedder("r3d_18")).eval()
     form, clip = ScoringForm(scoring_form), torch.rand(1, 3, *SIZE)
 
     def equal():
         with torch.inference_mode():
-            found, expected = form.of(backbone, SIZE).embed(clip), backbone.embed(clip)
-        return torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+            output, expected = form.get(backbone, SIZE).embed(clip), backbone.embed(clip)
+        return torch.allclose(output, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
-    assert equal() and form.of(backbone, SIZE) is form.of(backbone, SIZE) is not backbone
-    before = form.of(backbone, SIZE)
+    assert equal() and form.get(backbone, SIZE) is form.get(backbone, SIZE) is not backbone
+    before = form.get(backbone, SIZE)
     with torch.no_grad():
         next(backbone.trunk.parameters()).mul_(2)
-    assert form.of(backbone, SIZE) is not before and equal()
+    assert form.get(backbone, SIZE) is not before and equal()
     backbone.load_state_dict(with_statistics(build_embedder("r3d_18")).state_dict())
     assert equal()
 
 
-def test_a_network_with_nothing_to_fold_stays_itself():
+def test_a_network_without_batch_normalization_is_not_copied():
     backbone = build_embedder("frames:resnet18").eval()
-    assert ScoringForm(scoring_form).of(backbone, SIZE) is backbone
+    assert ScoringForm(scoring_form).get(backbone, SIZE) is backbone
 
 
-def test_weights_stay_as_they_are_where_channels_last_is_slower():
-    made = for_inference(build_embedder("slowfast_r50"), (8, 64, 64))
-    convolutions = [part for part in made.modules() if isinstance(part, torch.nn.Conv3d) and part.kernel_size[1] > 1]
+def test_weights_are_not_channels_last_where_that_is_slower():
+    fast = optimize_for_inference(build_embedder("slowfast_r50"), (8, 64, 64))
+    convolutions = [part for part in fast.modules() if isinstance(part, torch.nn.Conv3d) and part.kernel_size[1] > 1]
     assert convolutions and all(part.weight.is_contiguous() for part in convolutions)

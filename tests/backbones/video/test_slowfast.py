@@ -16,25 +16,25 @@ def slowfast():
     return backbone.eval()
 
 
-def test_names_order_and_shapes_are_those_of_the_published_checkpoint():
+def test_names_order_and_shapes_match_the_published_checkpoint():
     with torch.device("meta"):
         state = _SlowFastNetwork(3).state_dict()
     assert [(key, str(tuple(value.shape))) for key, value in state.items()] == published("slowfast")
 
 
-def test_the_slow_pathway_sees_the_frames_that_the_published_code_packs():
+def test_the_slow_pathway_gets_the_frames_of_the_published_code():
     clip = torch.arange(32.0).view(1, 1, 32, 1, 1)
     assert _slow_frames(clip).flatten().tolist() == torch.linspace(0, 31, 8).long().tolist()
     assert _slow_frames(clip[:, :, :15]).shape[2] == 4
 
 
 @pytest.mark.parametrize("frames", [8, 15])
-def test_embedding_equals_a_plain_reading_of_the_paper(slowfast, frames):
+def test_embedding_equals_a_naive_implementation(slowfast, frames):
     """Both pathways written out by name, with the fusion before every stage but the stem."""
     state = slowfast.trunk.state_dict()
     clip = torch.rand(2, 3, frames, 64, 48)
     with torch.inference_mode():
-        found = slowfast.embed(clip)
+        embedding = slowfast.embed(clip)
         fast = (clip - 0.45) / 0.225
         slow = fast[:, :, torch.linspace(0, frames - 1, -(-frames // 4)).long()]
         for number, depth in enumerate((0, 3, 4, 6, 3)):
@@ -46,9 +46,9 @@ def test_embedding_equals_a_plain_reading_of_the_paper(slowfast, frames):
                     paths[path] = F.max_pool3d(paths[path], (1, 3, 3), (1, 2, 2), (0, 1, 1))
                 for k in range(depth):
                     side = 2 if k == 0 and number > 1 else 1
-                    seen = 3 if path or number > 2 else 1
+                    kernel = 3 if path or number > 2 else 1
                     name = f"{prefix}.res_blocks.{k}"
-                    paths[path] = block(state, name, paths[path], seen, (1, side, side), bottleneck=True)
+                    paths[path] = block(state, name, paths[path], kernel, (1, side, side), bottleneck=True)
             slow, fast = paths
             if number < 4:
                 prefix = f"blocks.{number}.multipathway_fusion"
@@ -56,15 +56,15 @@ def test_embedding_equals_a_plain_reading_of_the_paper(slowfast, frames):
                 fused = F.conv3d(fast, weight, stride=(4, 1, 1), padding=(3, 0, 0))
                 slow = torch.cat([slow, norm(state, f"{prefix}.norm", fused).clamp(min=0)], 1)
         expected = torch.cat([slow.mean((2, 3, 4)), fast.mean((2, 3, 4))], 1)
-    assert found.shape == (2, 2304)
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    assert embedding.shape == (2, 2304)
+    torch.testing.assert_close(embedding, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_it_is_no_encoder_and_says_why(slowfast):
+def test_it_is_no_encoder(slowfast):
     with pytest.raises(ConfigError, match="two pathways"):
         slowfast(torch.rand(1, 3, 8, 32, 32))
 
 
-def test_weights_that_cannot_be_checked_are_asked_for(slowfast):
+def test_the_error_for_weights_without_a_checksum_names_their_source(slowfast):
     with pytest.raises(WeightsError, match=r"SLOWFAST_8x8_R50\.pyth.*--weights FILE"):
         slowfast.load_pretrained()

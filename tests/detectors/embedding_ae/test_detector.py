@@ -432,7 +432,7 @@ def test_weights_are_published_or_random(caplog, monkeypatch):
     assert loaded == [] and "random weights" in caplog.text
     create().load_pretrained()
     assert loaded == [None]
-    with pytest.raises(ConfigError, match="no part 'layer9'"):
+    with pytest.raises(ConfigError, match="no trainable part 'layer9'"):
         create(unfreeze=["layer9"]).load_pretrained()
 
 

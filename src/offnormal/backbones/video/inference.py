@@ -1,4 +1,4 @@
-"""Networks of clips as they compute fastest when nothing is learned any more."""
+"""Fast copies of clip networks for scoring."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from offnormal.backbones.images import TimmBackbone
 from offnormal.backbones.video.base import Size, VideoBackbone
 
 
-def for_inference(backbone: VideoBackbone, size: Size) -> VideoBackbone:
-    """A copy of a network that gives the same of clips (T, H, W), and of others, in less time, and cannot learn.
+def optimize_for_inference(backbone: VideoBackbone, size: Size) -> VideoBackbone:
+    """Create a faster, frozen copy of a network with equal output for clips of (T, H, W) and of other sizes.
 
-    Batch normalization is folded into the convolutions before it, and weights lie in channels-last order where that is
-    faster. Networks of pictures inside are left as they are: they fold by themselves. Its state is not one that the
-    network itself could load. Raises ConfigError for clips that the network cannot take.
+    Batch normalization is folded into convolutions, and weights are in channels-last order where that is faster. Image
+    networks inside do not change, because they fold themselves. The original network cannot load the state of the copy.
+    Raises ConfigError for a wrong clip size.
     """
-    made = copy.deepcopy(backbone)
-    made.freeze()
-    made.dry_embedding(size)  # which says what is wrong with a size
-    pictures = tuple(f"{name}." for name, part in made.named_modules() if isinstance(part, TimmBackbone))
-    pairs = find_pairs(made, size, made.in_channels, made.embed)
-    fold(made, [pair for pair in pairs if not pair[0].startswith(pictures)])
-    for parameter in made.parameters():
-        if parameter.ndim == 5 and made.faster_channels_last:  # those of pictures have an order of their own
+    copied = copy.deepcopy(backbone)
+    copied.freeze()
+    copied.dry_embedding(size)  # raises the error for a wrong size
+    image_networks = tuple(f"{name}." for name, part in copied.named_modules() if isinstance(part, TimmBackbone))
+    pairs = find_pairs(copied, size, copied.in_channels, copied.embed)
+    fold(copied, [pair for pair in pairs if not pair[0].startswith(image_networks)])
+    for parameter in copied.parameters():
+        if parameter.ndim == 5 and copied.faster_channels_last:  # image networks have 4 dimensions
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
-    made.freeze()  # what was folded, too
-    return made
+    copied.freeze()  # including folded layers
+    return copied
 
 
 def scoring_form(backbone: VideoBackbone, size: Size) -> VideoBackbone:
-    """`for_inference`, or the network itself where nothing is to be gained: without 3-D batch normalization."""
+    """`optimize_for_inference`, or the network itself without 3-D batch normalization, where it has no effect."""
     if not any(isinstance(part, nn.BatchNorm3d) for part in backbone.modules()):
         return backbone
-    return for_inference(backbone, size)
+    return optimize_for_inference(backbone, size)

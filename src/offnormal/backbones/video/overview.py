@@ -1,4 +1,4 @@
-"""What is to be known of a network of clips before it is chosen: its card, its stages, its cost."""
+"""Description of clip networks: card, stages, and cost."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from offnormal.backbones.video.cost import count, seconds_per_clip
 from offnormal.errors import ConfigError, PluginError
 
 Clip = tuple[int, int, int, int]  # (C, T, H, W)
-Row = dict[str, Any]  # what is known by name: name, summary, notes, and more
+Row = dict[str, Any]  # name, summary, notes, and other facts
 
 
 def parse_input(text: str) -> Clip:
-    """`15x256x256`, or with the number of channels before it, 3 if not said -> (C, T, H, W).
+    """Parse `15x256x256`, or `1x15x256x256` with channels (default 3), to (C, T, H, W).
 
-    Raises ConfigError for anything else.
+    Raises ConfigError for other text.
 
     >>> parse_input("15x256x256"), parse_input("1x15x256x256")
     ((3, 15, 256, 256), (1, 15, 256, 256))
@@ -35,14 +35,14 @@ def parse_input(text: str) -> Clip:
 
 
 def describe(name: str, clip: Clip | None = None, *, time: bool = False) -> Row:
-    """Facts by name, with `notes` that put them in words; those of cost and stages only for a clip (C, T, H, W).
+    """Facts of a network by name, with `notes` as text; cost and stages only with a clip size (C, T, H, W).
 
-    time: measure the seconds of a clip, too. What a network cannot take, or needs and does not find, is a note.
-    Raises ConfigError for an unknown name.
+    time: also measure seconds per clip. A wrong clip size or a missing package becomes a note. Raises ConfigError for
+    an unknown name.
     """
     row: Row = {"name": name, "summary": registry.names("backbones").get(name.partition(":")[0], "")}
     try:
-        with torch.device("meta"):  # without numbers
+        with torch.device("meta"):  # without values
             backbone = _build(name, 3 if clip is None else clip[0])
         if clip is None:
             row |= backbone.card.model_dump(exclude={"backbone", "source", "sha256"})
@@ -54,7 +54,7 @@ def describe(name: str, clip: Clip | None = None, *, time: bool = False) -> Row:
         if not row["summary"]:
             raise
         return {**row, "problem": str(error), "notes": [str(error)]}
-    return {**row, "notes": _words(row, clip)}
+    return {**row, "notes": _format_facts(row, clip)}
 
 
 def _build(name: str, channels: int) -> VideoBackbone:
@@ -74,31 +74,31 @@ def _facts(backbone: VideoBackbone, size: Size) -> Row:
     return {**facts, "parameters": cost.parameters, "macs": cost.macs}
 
 
-def _words(row: Row, clip: Clip) -> list[str]:
+def _format_facts(row: Row, clip: Clip) -> list[str]:
     notes = []
     if "stages" in row:
-        notes.append(", ".join(f"{stage} {times(shape)}" for stage, shape in row["stages"].items()))
-        notes.append(f"code {times(row['code'])} of {times(clip)}")
+        notes.append(", ".join(f"{stage} {format_size(shape)}" for stage, shape in row["stages"].items()))
+        notes.append(f"code {format_size(row['code'])} of {format_size(clip)}")
     else:
-        notes.append(f"embedding of {row['embedding']} numbers, of {times(clip)}")
+        notes.append(f"embedding of {row['embedding']} numbers for {format_size(clip)}")
     cost = f"{row['parameters'] / 1e6:.1f} M parameters, {row['macs'] / 1e9:.1f} GMAC"
-    return [*notes, f"{cost}, {row['seconds']:.3g} s a clip" if "seconds" in row else cost]
+    return [*notes, f"{cost}, {row['seconds']:.3g} s per clip" if "seconds" in row else cost]
 
 
 def _card(backbone: VideoBackbone) -> list[str]:
     card = backbone.card
-    every = "" if card.every is None else f", one of every {card.every}"
-    clip = f"clips of {card.frames} frames{every}, of {card.size[0]} x {card.size[1]} px"
-    normalization = f"mean {_listed(card.mean)}, std {_listed(card.std)}"
+    every = "" if card.every is None else f", 1 of every {card.every}"
+    clip = f"clips of {card.frames} frames{every}, {card.size[0]}x{card.size[1]} px"
+    normalization = f"mean {_format_numbers(card.mean)}, std {_format_numbers(card.std)}"
     top1 = "" if card.top1 is None else f", Kinetics-400 {card.top1:.1f} %"
     use = "; not for commercial use" if card.non_commercial else ""
     if backbone.refusal is None:
         stages = zip(backbone.channels.items(), backbone.strides.values(), strict=True)
-        role = "encoder: " + ", ".join(f"{name} {width} / {times(stride)}" for (name, width), stride in stages)
+        role = "encoder: " + ", ".join(f"{name} {width} / {format_size(stride)}" for (name, width), stride in stages)
     else:
         role = f"no encoder: {backbone.refusal}"
     return [
-        f"{clip}; {normalization}; taken as {card.layout}",
+        f"{clip}; {normalization}; input {card.layout}",
         f"embedding of {card.embedding} numbers",
         f"{role}{' (channels / strides)' if backbone.refusal is None else ''}",
         f"weights: {card.published or 'none published'}{top1}",
@@ -106,14 +106,14 @@ def _card(backbone: VideoBackbone) -> list[str]:
     ]
 
 
-def times(numbers: tuple[int, ...]) -> str:
-    """Numbers as sizes are written.
+def format_size(numbers: tuple[int, ...]) -> str:
+    """Format numbers as a size.
 
-    >>> times((15, 256, 256))
-    '15 x 256 x 256'
+    >>> format_size((15, 256, 256))
+    '15x256x256'
     """
-    return " x ".join(map(str, numbers))
+    return "x".join(map(str, numbers))
 
 
-def _listed(numbers: tuple[float, ...]) -> str:
+def _format_numbers(numbers: tuple[float, ...]) -> str:
     return " ".join(f"{number:.3g}" for number in numbers)

@@ -1,6 +1,6 @@
-"""SlowFast (Feichtenhofer et al., ICCV 2019, arXiv 1812.03982): few frames in many channels beside many in few.
+"""SlowFast (Feichtenhofer et al., ICCV 2019, arXiv 1812.03982): a slow wide pathway and a fast narrow one.
 
-Parts and names are those of pytorchvideo's SLOWFAST_8x8_R50.
+Structure and names are from SLOWFAST_8x8_R50 of pytorchvideo.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from torch.nn.functional import relu
 from offnormal.backbones.video.base import State, VideoBackbone, VideoCard
 from offnormal.backbones.video.published_names import without_head
 from offnormal.backbones.video.residual import BlockStage, Residual, Stem, convolution, mean_of_windows, pool
-from offnormal.backbones.video.resnet3d import KINETICS, ask_for_file
+from offnormal.backbones.video.resnet3d import KINETICS, manual_download_error
 
-_ALPHA = 4  # frames of the fast pathway to one of the slow (8 x 8 model: 32 to 8)
-_BETA = 8  # channels of the slow pathway to one of the fast
-_FUSION_KERNEL = 7  # frames of the fast pathway that one step of the fusion sees
+_ALPHA = 4  # fast frames per slow frame (8x8 model: 32 and 8)
+_BETA = 8  # slow channels per fast channel
+_FUSION_KERNEL = 7  # kernel of the fusion in fast frames
 _SLOW = Residual()
 _FAST = replace(_SLOW, width=64 // _BETA, stem_kernel=5, kernels=(3, 3, 3, 3))
 _PUBLISHED = "SLOWFAST_8x8_R50.pyth"
 
 
 class _Fusion(nn.Module):
-    """The fast pathway, brought to the slow one's frames and set beside it."""
+    """Concatenation of the slow pathway with the fast one at the same frames."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class _Fusion(nn.Module):
 
 
 class _Pathways(nn.Module):
-    """A stem or stage of each pathway and, but for the last stage, the fusion behind them."""
+    """A stem or stage of each pathway and their fusion (not in the last stage)."""
 
     def __init__(self, slow: nn.Module, fast: nn.Module, fused: int | None) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class _Pathways(nn.Module):
         self.multipathway_fusion = None if fused is None else _Fusion(fused)
 
     def forward(self, slow: Tensor, fast: Tensor, *, is_stem: bool) -> tuple[Tensor, Tensor]:
-        """Both pathways' features -> both, the slow one's fused."""
+        """Features of both pathways -> the same after the stage, slow ones fused."""
         slow, fast = self.multipathway_blocks[0](slow), self.multipathway_blocks[1](fast)
         if is_stem:
             slow, fast = pool(slow), pool(fast)
@@ -55,7 +55,7 @@ class _Pathways(nn.Module):
 
 
 class _SlowFastNetwork(nn.Module):
-    """Both pathways up to their last features."""
+    """Both pathways without the classifier."""
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()
@@ -75,17 +75,17 @@ class _SlowFastNetwork(nn.Module):
 
 
 def _slow_frames(x: Tensor) -> Tensor:
-    """Every fourth frame or so, spread from the first to the last; of 32 those of pytorchvideo's PackPathway."""
-    number = -(-x.shape[2] // _ALPHA)  # as many as the fusion's convolution of stride 4 gives
+    """Select about every fourth frame from the first to the last; for 32 frames, as PackPathway of pytorchvideo."""
+    number = -(-x.shape[2] // _ALPHA)  # as the fusion convolution of stride 4
     return x[:, :, torch.linspace(0, x.shape[2] - 1, number).long().to(x.device)]
 
 
 class SlowFast(VideoBackbone):
-    """SlowFast 8 x 8 with ResNet-50 pathways."""
+    """SlowFast 8x8 with ResNet-50 pathways."""
 
     trunk: _SlowFastNetwork
-    faster_channels_last = False  # its fast pathway begins with 8 channels
-    refusal = "its two pathways end in two tensors of different length, and no single one holds the clip"
+    faster_channels_last = False  # the fast pathway starts with 8 channels
+    refusal = "its two pathways have outputs of different length, so no stage covers the clip"
 
     def __init__(self, name: str, *, in_channels: int = 3) -> None:
         card = VideoCard(
@@ -104,12 +104,12 @@ class SlowFast(VideoBackbone):
         super().__init__(card, _SlowFastNetwork(in_channels), in_channels)
 
     def embed(self, x: Tensor) -> Tensor:
-        """Clips (N, C, T, H, W) in 0-1 -> (N, 2304): slow, then fast, pooled as before the published classifier."""
+        """Clips (N, C, T, H, W) in 0-1 -> (N, 2304): slow, then fast, pooled as in the published classifier."""
         slow, fast = self.trunk(self.normalize(x))
         return torch.cat([mean_of_windows(slow), mean_of_windows(fast)], 1)
 
-    def _translate(self, state: State) -> State:
+    def _rename_tensors(self, state: State) -> State:
         return without_head(state, 6)
 
-    def _find(self) -> tuple[Path, str]:
-        raise ask_for_file(self.card.backbone, _PUBLISHED)
+    def _find_weights(self) -> tuple[Path, str]:
+        raise manual_download_error(self.card.backbone, _PUBLISHED)

@@ -1,4 +1,4 @@
-"""torchvision's networks of clips: R(2+1)D-18, R3D-18, MC3-18, S3D and Swin3D-T, cut before their classifiers."""
+"""Clip networks of torchvision without classifiers: R(2+1)D-18, R3D-18, MC3-18, S3D, and Swin3D-T."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _SWIN_SIDE = 4  # pixels of a patch
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What torchvision does not say of a network: its weights' enumeration, clip and embedding."""
+    """Weights enumeration, clip length, and embedding of a network."""
 
     weights: str
     frames: int
     embedding: int
-    classifier: str  # the part that is left out
+    classifier: str  # name of the removed part
 
 
 NETWORKS = {
@@ -36,25 +36,27 @@ NETWORKS = {
 
 
 class _TorchvisionBackbone(VideoBackbone):
-    """What torchvision's networks have in common: where weights and numbers come from."""
+    """Common part of torchvision networks: weights and card."""
 
     def __init__(self, name: str, *, in_channels: int = 3, temporal: Temporal = "published") -> None:
         from torchvision.models import video
 
         if temporal == "stem8":
-            raise ConfigError(f"{name}: temporal 'stem8' is for SlowOnly networks; this one knows 'mixed', 'published'")
+            raise ConfigError(
+                f"{name}: temporal 'stem8' is only for SlowOnly networks; expected 'mixed' or 'published'"
+            )
 
         recipe = NETWORKS[name]
         published = getattr(video, recipe.weights).KINETICS400_V1
-        asked = published.transforms()
+        transform = published.transforms()
         card = VideoCard(
             backbone=name,
             license=_LICENSE,
-            mean=tuple(asked.mean),
-            std=tuple(asked.std),
-            size=tuple(asked.crop_size),
+            mean=tuple(transform.mean),
+            std=tuple(transform.std),
+            size=tuple(transform.crop_size),
             frames=recipe.frames,
-            every=2,  # "frame_rate=15" in all of their notes
+            every=2,  # "frame_rate=15" in the notes of all weights
             embedding=recipe.embedding,
             top1=published.meta["_metrics"]["Kinetics-400"]["acc@1"],
             published=published.url.rsplit("/", 1)[-1],
@@ -65,11 +67,11 @@ class _TorchvisionBackbone(VideoBackbone):
             make_gray(trunk)
         super().__init__(card, trunk, in_channels)
 
-    def _translate(self, state: State) -> State:
-        left_out = f"{NETWORKS[self.card.backbone].classifier}."
-        return {key: value for key, value in state.items() if not key.startswith(left_out)}
+    def _rename_tensors(self, state: State) -> State:
+        prefix = f"{NETWORKS[self.card.backbone].classifier}."
+        return {key: value for key, value in state.items() if not key.startswith(prefix)}
 
-    def _find(self) -> tuple[Path, str]:
+    def _find_weights(self) -> tuple[Path, str]:
         from torchvision.models import video
 
         weights = NETWORKS[self.card.backbone].weights
@@ -78,27 +80,27 @@ class _TorchvisionBackbone(VideoBackbone):
 
 
 class TorchvisionResNet(_TorchvisionBackbone):
-    """R(2+1)D-18, R3D-18 and MC3-18 (Tran et al., CVPR 2018).
+    """R(2+1)D-18, R3D-18, and MC3-18 (Tran et al., CVPR 2018).
 
-    They shorten time eightfold by convolutions that see all frames, but for MC3, which as published keeps it.
+    They downsample time by 8 with convolutions over all frames, except for MC3 as published, which does not.
     """
 
     def __init__(self, name: str, *, in_channels: int = 3, temporal: Temporal = "published") -> None:
         super().__init__(name, in_channels=in_channels, temporal=temporal)
         self.channels = dict(zip(STAGES, (64, 64, 128, 256, 512), strict=True))
-        keeps = name == "mc3_18" and temporal == "published"
-        times = (1, 1, 1, 1, 1) if keeps else (1, 1, 2, 4, 8)
+        keeps_time = name == "mc3_18" and temporal == "published"
+        times = (1, 1, 1, 1, 1) if keeps_time else (1, 1, 2, 4, 8)
         sides = (2, 2, 4, 8, 16)
-        self.halved = ("layer2", "layer3", "layer4") if name == "mc3_18" and not keeps else ()
+        self.halved = ("layer2", "layer3", "layer4") if name == "mc3_18" and not keeps_time else ()
         self.strides = dict(zip(STAGES, zip(times, sides, sides, strict=True), strict=True))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Clips (N, C, T, H, W) in 0-1 -> stage -> features (N, C_s, T_s, H_s, W_s); the last one is the code."""
-        x, found = self.normalize(x), {}
+        """Clips (N, C, T, H, W) in 0-1 -> stage -> features (N, C_s, T_s, H_s, W_s); the last stage is the code."""
+        x, features = self.normalize(x), {}
         for name in STAGES:
             x = self.trunk.get_submodule(name)(halve_time(x) if name in self.halved else x)
-            found[name] = x
-        return found
+            features[name] = x
+        return features
 
     def embed(self, x: Tensor) -> Tensor:
         """Clips (N, C, T, H, W) in 0-1 -> (N, 512)."""
@@ -110,7 +112,7 @@ _S3D_PARTS = {"stem": (0, 1), "block1": (1, 4), "block2": (4, 7), "block3": (7, 
 
 
 class S3D(_TorchvisionBackbone):
-    """S3D (Xie et al., ECCV 2018): convolutions of space and of time apart, in blocks of four branches."""
+    """S3D (Xie et al., ECCV 2018): separate convolutions in space and time, in blocks of four branches."""
 
     def __init__(self, name: str, *, in_channels: int = 3, temporal: Temporal = "published") -> None:
         super().__init__(name, in_channels=in_channels, temporal=temporal)
@@ -119,24 +121,24 @@ class S3D(_TorchvisionBackbone):
         self.strides = dict(zip(_S3D_PARTS, zip(times, sides, sides, strict=True), strict=True))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Clips (N, C, T, H, W) in 0-1 -> stage -> features (N, C_s, T_s, H_s, W_s); the last one is the code."""
+        """Clips (N, C, T, H, W) in 0-1 -> stage -> features (N, C_s, T_s, H_s, W_s); the last stage is the code."""
         layers = self.trunk.get_submodule("features")
         assert isinstance(layers, nn.Sequential)
-        x, found = self.normalize(x), {}
+        x, features = self.normalize(x), {}
         for name, (start, stop) in _S3D_PARTS.items():
             x = layers[start:stop](x)
-            found[name] = x
-        return found
+            features[name] = x
+        return features
 
     def embed(self, x: Tensor) -> Tensor:
-        """Clips (N, C, T, H, W) in 0-1 -> (N, 1024), pooled in windows of 2 x 7 x 7 as before the classifier."""
-        features = self(x)["block4"]
-        window = [min(side, length) for side, length in zip((2, 7, 7), features.shape[2:], strict=True)]
-        return nn.functional.avg_pool3d(features, window, stride=1).mean((2, 3, 4))
+        """Clips (N, C, T, H, W) in 0-1 -> (N, 1024), pooled in windows of 2x7x7 as in the classifier."""
+        code = self(x)["block4"]
+        window = [min(side, length) for side, length in zip((2, 7, 7), code.shape[2:], strict=True)]
+        return nn.functional.avg_pool3d(code, window, stride=1).mean((2, 3, 4))
 
 
 class Swin3D(_TorchvisionBackbone):
-    """Video Swin Transformer, tiny (Liu et al., CVPR 2022): attention in windows that shift; halves time once."""
+    """Video Swin Transformer, tiny (Liu et al., CVPR 2022): attention in shifted windows; halves time once."""
 
     def __init__(self, name: str, *, in_channels: int = 3, temporal: Temporal = "published") -> None:
         super().__init__(name, in_channels=in_channels, temporal=temporal)
@@ -145,14 +147,14 @@ class Swin3D(_TorchvisionBackbone):
         self.strides = {stage: (2, _SWIN_SIDE * 2**k, _SWIN_SIDE * 2**k) for k, stage in enumerate(stages)}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Clips (N, C, T, H, W) in 0-1 -> stage -> features (N, C_s, T_s, H_s, W_s); the last one is the code."""
+        """Clips (N, C, T, H, W) in 0-1 -> stage -> features (N, C_s, T_s, H_s, W_s); the last stage is the code."""
         part = self.trunk.get_submodule
         x = part("pos_drop")(part("patch_embed")(self.normalize(x)))  # (N, T, H, W, C) from here
-        found = {}
+        features = {}
         for number, stage in enumerate(self.channels):
             x = part(f"features.{2 * number}")(x if number == 0 else part(f"features.{2 * number - 1}")(x))
-            found[stage] = (part("norm")(x) if number == 3 else x).permute(0, 4, 1, 2, 3)
-        return found
+            features[stage] = (part("norm")(x) if number == 3 else x).permute(0, 4, 1, 2, 3)
+        return features
 
     def embed(self, x: Tensor) -> Tensor:
         """Clips (N, C, T, H, W) in 0-1 -> (N, 768)."""

@@ -1,6 +1,6 @@
-"""Transformers of clips from the package transformers: TimeSformer, VideoMAE, ViViT, V-JEPA 2; embedders.
+"""Clip transformers from the package transformers, as embedders: TimeSformer, VideoMAE, ViViT, and V-JEPA 2.
 
-The package is an extra, `offnormal[transformers]`, and is imported when one of these networks is built.
+The package is the extra `offnormal[transformers]`, imported when a network is created.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _HEADS = ("classifier.", "fc_norm.", "pooler.", "predictor.", "decoder.", "encod
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """One of these networks, its published weights and what its classifier reads."""
+    """A network, its published weights, and its input."""
 
-    family: str  # of the library's classes: Timesformer, VideoMAE, Vivit, VJEPA2
+    family: str  # class prefix in the library: Timesformer, VideoMAE, Vivit, VJEPA2
     repository: str  # Hugging Face
-    prefix: str  # of the network's tensors in a checkpoint with a classifier
+    prefix: str  # of tensors in a checkpoint with a classifier
     license: str
     frames: int
     every: int | None
     side: int
     file: str = "model.safetensors"
     normalization: tuple[tuple[float, ...], tuple[float, ...]] = _IMAGENET
-    first_token: bool = False  # the embedding is the first token; else the mean of all
+    first_token: bool = False  # the embedding is the first token, otherwise the mean of all
     top1: float | None = None
-    options: Mapping[str, object] = field(default_factory=dict)  # of the library's configuration
+    options: Mapping[str, object] = field(default_factory=dict)  # of the configuration
 
 
 _TIMESFORMER = Recipe(
@@ -88,7 +88,7 @@ NETWORKS = {
         repository="facebook/vjepa2-vitl-fpc64-256",
         prefix="vjepa2.",
         license="MIT",
-        frames=16,  # it takes any even number; 64 in training
+        frames=16,  # any even number is valid; 64 in training
         every=None,
         side=256,
     ),
@@ -96,13 +96,13 @@ NETWORKS = {
 
 
 class TransformerBackbone(VideoBackbone):
-    """A transformer of clips by name; clips of another length or size are brought to its own."""
+    """A clip transformer by name; clips are resized to its length and size."""
 
-    refusal = "its tokens see the whole clip from the first layer on, and no stage is smaller than the one before"
+    refusal = "its tokens cover the whole clip in all layers, so no stage is smaller than the one before"
 
     def __init__(self, name: str, *, in_channels: int = 3) -> None:
         recipe = NETWORKS[name]
-        trunk, width = _build(recipe, _library(name), in_channels)
+        trunk, width = _build(recipe, _import_library(name), in_channels)
         card = VideoCard(
             backbone=name,
             license=recipe.license,
@@ -121,14 +121,14 @@ class TransformerBackbone(VideoBackbone):
         self.recipe = recipe
 
     def embed(self, x: Tensor) -> Tensor:
-        """Clips (N, C, T, H, W) in 0-1 -> (N, D): the first token, or the mean of all where there is no such token."""
+        """Clips (N, C, T, H, W) in 0-1 -> (N, D): the first token, or the mean of all tokens."""
         clips = self.prepare(x)
-        more = {"skip_predictor": True} if self.recipe.family == "VJEPA2" else {}
-        tokens: Tensor = self.trunk(clips, **more).last_hidden_state  # (N, L, D)
+        arguments = {"skip_predictor": True} if self.recipe.family == "VJEPA2" else {}
+        tokens: Tensor = self.trunk(clips, **arguments).last_hidden_state  # (N, L, D)
         return tokens[:, 0] if self.recipe.first_token else tokens.mean(1)
 
     def prepare(self, x: Tensor) -> Tensor:
-        """Clips (N, C, T, H, W) in 0-1 -> what the library's network takes, (N, T', C, side, side)."""
+        """Clips (N, C, T, H, W) in 0-1 -> input of the library network, (N, T', C, side, side)."""
         x = resample(x, self.recipe.frames)
         if x.shape[3:] != self.card.size:
             frames = x.transpose(1, 2).flatten(0, 1)
@@ -136,52 +136,52 @@ class TransformerBackbone(VideoBackbone):
             x = frames.view(len(x), -1, *frames.shape[1:]).transpose(1, 2)
         return self.normalize(x).transpose(1, 2)
 
-    def _translate(self, state: State) -> State:
-        """By the library itself, which has renamed many tensors since they were published."""
-        given = {key.removeprefix(self.recipe.prefix): value for key, value in state.items()}
-        given = {key: value for key, value in given.items() if not key.startswith(_HEADS)}
-        library = _library(self.card.backbone)
+    def _rename_tensors(self, state: State) -> State:
+        """Rename tensors with the library, which has changed many names since publication."""
+        published = {key.removeprefix(self.recipe.prefix): value for key, value in state.items()}
+        published = {key: value for key, value in published.items() if not key.startswith(_HEADS)}
+        library = _import_library(self.card.backbone)
         model, _ = _build(self.recipe, library, 3)
-        model, found = getattr(library, f"{self.recipe.family}Model").from_pretrained(
+        model, loading = getattr(library, f"{self.recipe.family}Model").from_pretrained(
             None,
             config=model.config,
-            state_dict=given,
+            state_dict=published,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
-            **_more(self.recipe),
+            **_model_options(self.recipe),
         )
-        own = {key: value for key, value in model.state_dict().items() if not key.startswith(_HEADS)}
-        own = {key: value for key, value in own.items() if key not in found["missing_keys"]}
-        left_over = {key: torch.empty(0) for key in found["unexpected_keys"]}
-        wrong = {key: torch.empty(shape, device="meta") for key, shape, _ in found["mismatched_keys"]}
-        return {**own, **left_over, **wrong}
+        renamed = {key: value for key, value in model.state_dict().items() if not key.startswith(_HEADS)}
+        renamed = {key: value for key, value in renamed.items() if key not in loading["missing_keys"]}
+        unknown = {key: torch.empty(0) for key in loading["unexpected_keys"]}
+        wrong = {key: torch.empty(shape, device="meta") for key, shape, _ in loading["mismatched_keys"]}
+        return {**renamed, **unknown, **wrong}
 
-    def _find(self) -> tuple[Path, str]:
+    def _find_weights(self) -> tuple[Path, str]:
         recipe = self.recipe
         return fetch_hub(recipe.repository, self.card.backbone, recipe.file), f"Hugging Face {recipe.repository}"
 
 
 def _build(recipe: Recipe, library: ModuleType, in_channels: int) -> tuple[nn.Module, int]:
-    """The library's network, without parts that only training or classifying needs, and the length of its tokens."""
+    """Create the network without parts for training and classification; return it and the length of its tokens."""
     names = ("crop_size", "frames_per_clip", "in_chans") if recipe.family == "VJEPA2" else _OPTIONS
-    given = dict(zip(names, (recipe.side, recipe.frames, in_channels), strict=True))
-    config = getattr(library, f"{recipe.family}Config")(**given, **recipe.options)
-    trunk = getattr(library, f"{recipe.family}Model")(config, **_more(recipe))
+    options = dict(zip(names, (recipe.side, recipe.frames, in_channels), strict=True))
+    config = getattr(library, f"{recipe.family}Config")(**options, **recipe.options)
+    trunk = getattr(library, f"{recipe.family}Model")(config, **_model_options(recipe))
     if recipe.family == "VJEPA2":
-        trunk.predictor = nn.Identity()  # guesses what is hidden, in training only
+        trunk.predictor = nn.Identity()  # only for training
     return trunk, config.hidden_size
 
 
-def _more(recipe: Recipe) -> dict[str, bool]:
+def _model_options(recipe: Recipe) -> dict[str, bool]:
     return {"add_pooling_layer": False} if recipe.family == "Vivit" else {}
 
 
-def _library(name: str) -> ModuleType:
+def _import_library(name: str) -> ModuleType:
     try:
         library = import_module("transformers")
     except ImportError:
         raise ConfigError(
             f"{name} needs the package transformers, which is not installed: install offnormal[transformers]"
         ) from None
-    library.utils.logging.disable_progress_bar()  # of tensors being copied, in milliseconds
+    library.utils.logging.disable_progress_bar()  # of copying tensors, which takes milliseconds
     return library

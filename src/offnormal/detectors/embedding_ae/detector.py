@@ -169,7 +169,7 @@ class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
         if torch.is_grad_enabled():
             return embedder.embed(clips)
         if embedder is self.embedder:
-            embedder = self._form.of(embedder, (clips.shape[2], clips.shape[3], clips.shape[4]))
+            embedder = self._form.get(embedder, (clips.shape[2], clips.shape[3], clips.shape[4]))
         pieces = torch.split(clips, 1) if clips.device.type == "cpu" else [clips]  # scores must not depend on the batch
         return torch.cat([embedder.embed(piece) for piece in pieces])
 

@@ -164,7 +164,7 @@ class MemAE(TrainedDetector[MemAEOptions]):
         for card in cards:
             assert self._backbone is not None
             self._backbone.card = VideoCard.model_validate(card)
-            self._backbone.say_license()
+            self._backbone.warn_about_license()
 
     # --- learning -------------------------------------------------------------------------------------------
 
@@ -244,7 +244,7 @@ class MemAE(TrainedDetector[MemAEOptions]):
 
     def _scoring_network(self) -> MemoryAutoencoder:
         """The network; in eval mode a copy with batch normalization folded into the convolutions."""
-        return self.net if self.training else self._form.of(self.net)
+        return self.net if self.training else self._form.get(self.net)
 
     def _scale(self, x: Tensor) -> Tensor:
         """0-1 -> [-1, 1]; ignored pixels become 0."""

@@ -267,7 +267,7 @@ class MNAD(TrainedDetector[MNADOptions], StatefulDetector[MNADOptions]):
         if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self.net(frames, items)  # type: ignore[no-any-return]
         dtype = _PRECISIONS[self.options.score_precision]
-        prediction, query = self._form.of(self.net, dtype)(frames.to(dtype), items)
+        prediction, query = self._form.get(self.net, dtype)(frames.to(dtype), items)
         return prediction.to(frames.dtype), query.to(frames.dtype)
 
     def _reorder_colors(self, x: Tensor) -> Tensor:
