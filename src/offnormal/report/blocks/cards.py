@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from offnormal.drawing.wording import NONE, counted
 from offnormal.evaluation.evaluate import Evaluation
@@ -24,7 +24,7 @@ class _FittedData(_Section):
     layout: str = NONE
     images: int | None = None  # number of images, frames, or clips
     videos: int | None = None
-    things: str = ""
+    noun: str = Field(default="", alias="things")  # "clips", or "" for frames
     skipped: int = 0
     fingerprint: str = NONE
 
@@ -110,9 +110,9 @@ def _training_data_text(fitted: _FittedData) -> str:
         return "" if number is None else counted(number, "normal image", "normal images")
     if number is None:
         return counted(videos, "normal video", "normal videos")
-    noun = "normal clip" if fitted.things == "clips" else "normal frame"
+    noun = "normal clip" if fitted.noun == "clips" else "normal frame"
     windows = counted(number, noun, f"{noun}s")
-    if fitted.things == "clips" and number == videos:  # one clip per video
+    if fitted.noun == "clips" and number == videos:  # one clip per video
         return windows
     return f"{windows} in {counted(videos, 'video', 'videos')}"
 

@@ -61,20 +61,20 @@ class ShownUnit:
     reconstruction: Reconstruction | None = None
 
 
-def gallery(evaluation: Evaluation, shown: Sequence[ShownUnit]) -> Block | None:
+def gallery(evaluation: Evaluation, gallery_units: Sequence[ShownUnit]) -> Block | None:
     """One section per role, in the given order (peaks: the highest of each video first); None without units."""
-    maps = [unit.map for unit in shown if unit.map is not None and len(unit.frames) == 1]
+    maps = [unit.map for unit in gallery_units if unit.map is not None and len(unit.frames) == 1]
     low, high = scale_for(evaluation.calibration, maps)
     threshold = None if evaluation.calibration is None else evaluation.calibration.pixel_threshold
     elements: list[Element] = [_scale(low, high, threshold)] if maps else []
     for role in _ROLES:
-        units = [unit for unit in shown if unit.role == role]
+        units = [unit for unit in gallery_units if unit.role == role]
         if units:
             elements += _section(
                 evaluation, role, _interleave(units, evaluation) if role == "peak" else units, low, high
             )
     several = TRAITS[evaluation.unit].noun[1]
-    return Block(name="gallery", title=several.capitalize(), elements=elements) if shown else None
+    return Block(name="gallery", title=several.capitalize(), elements=elements) if gallery_units else None
 
 
 def _section(evaluation: Evaluation, role: Role, units: Sequence[ShownUnit], low: float, high: float) -> list[Element]:
