@@ -49,7 +49,7 @@ def test_footage_gives_every_frame_a_score_and_a_table_of_heads(yard, tmp_path, 
     terms = json.loads((Path(made["run"]) / "metrics.json").read_text())["terms"]
     assert set(terms) == {"ae", "centroid", "mahalanobis", "knn", "latent"}
     assert terms["mahalanobis"]["frame_AUC_micro"] == found["metrics"]["frame_AUC_micro"]
-    assert "Each term of the score alone" in (Path(found["run"]) / "report.html").read_text(encoding="utf-8")
+    assert "Terms of the score" in (Path(found["run"]) / "report.html").read_text(encoding="utf-8")
     assert run(["predict", made["bundle"], str(yard / "test" / "odd.mp4"), "--csv", str(tmp_path / "odd.csv")]) == 0
     rows = (tmp_path / "odd.csv").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 17

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from offnormal.drawing.wording import NONE
 from offnormal.evaluation.compare import compare_runs
 from offnormal.report import compare_table as module
-from offnormal.report.compare_table import counts, detector, groups, markdown, reading
+from offnormal.report.compare_table import counts, detector, explanations, groups, markdown
 from tests.evaluations import image_run, video_run
 
 
@@ -49,7 +49,7 @@ def test_thresholds_are_each_run_s_own_and_combined_has_none(tmp_path):
     assert column(found, "spans detected").cells[0].text == f"{alarms.detected} of 8"
     assert column(found, "false alarms per hour").cells[0].text == f"{alarms.false_alarms_per_hour:.1f}"
     assert column(found, "threshold").cells[2].text == NONE
-    assert any("-log p-values" in line for line in reading(found))
+    assert any("-log p-values" in line for line in explanations(found))
 
 
 def test_a_cost_is_best_only_where_timings_would_not_drift_as_far(tmp_path):
@@ -63,14 +63,14 @@ def test_a_cost_is_best_only_where_timings_would_not_drift_as_far(tmp_path):
 def test_pixel_metrics_say_that_they_were_not_computed_again(tmp_path):
     found = compare_runs([image_run(tmp_path / "a"), image_run(tmp_path / "b", seed=1)])
     (pixel,) = [group for group in groups(found) if group.title == "Pixel metrics"]
-    assert "own evaluation" in pixel.note and pixel.columns[0].cells[0].text == "0.9712"
+    assert "not computed again" in pixel.note and pixel.columns[0].cells[0].text == "0.9712"
 
 
 def test_few_videos_are_called_rough(tmp_path):
     found = compare_runs([video_run(tmp_path / "a", videos=4), video_run(tmp_path / "b", videos=4, seed=1)])
-    assert any("rough" in line for line in reading(found))
+    assert any("rough" in line for line in explanations(found))
     one = compare_runs([video_run(tmp_path / "c", videos=1), video_run(tmp_path / "d", videos=1, seed=1)])
-    assert any("another video" in line for line in reading(one))
+    assert any("another video" in line for line in explanations(one))
 
 
 def test_markdown_is_a_table_whatever_the_names_are(tmp_path):

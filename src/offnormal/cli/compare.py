@@ -37,7 +37,7 @@ def command(
     from offnormal.cli.show import say, say_json
     from offnormal.evaluation.compare import comparison_json
     from offnormal.evaluation.units import TRAITS
-    from offnormal.report.compare_table import counts, detector, groups, reading
+    from offnormal.report.compare_table import counts, detector, explanations, groups
     from offnormal.verbs.compare import compare
 
     comparison, made = compare(runs, build(CompareConfig, set_values(options), file=config))
@@ -54,7 +54,7 @@ def command(
         for line in as_text(comparison):
             say(line)
         say()
-    for line in reading(comparison):
+    for line in explanations(comparison):
         say(line)
     say(f"report          {made.path / 'report.html'}")
     return 0

@@ -65,7 +65,7 @@ def low_threshold(threshold: float, normals: float, hysteresis: float) -> float:
 class _PeakSeries:
     """At most 512 points (time, highest score until the next point); no peak is lost.
 
-    When the series grows too long, neighboring points are merged. The points depend only on the scores, not on how they
+    When the series grows too long, adjacent points are merged. The points depend only on the scores, not on how they
     were grouped.
     """
 

@@ -97,7 +97,7 @@ def zoned_pooling(
 
 
 def _included_pixels(zones: Sequence[Zone], spec: InputSpec, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool at input size: pixels with their center in an included area of the image."""
+    """(H, W) bool at input size: pixels with their midpoint in an included area of the image."""
     height, width = spec.size
     placed = compute_placement(size, spec)
     x = (np.arange(width) + placed.left + 0.5) / placed.scaled[1]

@@ -1,1 +1,1 @@
-"""Pictures, plots and the one-file report."""
+"""HTML reports and comparisons in one file."""

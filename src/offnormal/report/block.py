@@ -1,4 +1,4 @@
-"""What a page consists of: blocks with a title, and in them elements, each drawn by the macro of its name."""
+"""The parts of a page: blocks with a title, and their elements; a template macro of the same name draws each."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Literal
 from offnormal.drawing.wording import hundred
 
 ColumnKind = Literal["text", "num", "path", "wide", "notes"]
-Tone = Literal["", "quiet", "plain", "held", "broken"]  # of a text; from "plain" on in a box
-Colored = tuple[str, str, str]  # name, color of the page, form: "" a square, or a class of style.css
+Tone = Literal["", "quiet", "plain", "held", "broken"]  # of a text; the last three are in a box
+Colored = tuple[str, str, str]  # name, color variable, form: "" for a square, or a class of style.css
 
 
 class Element:
-    """A piece of a block, drawn by the macro of its class's name."""
+    """Base class of the elements of a block; the macro named after the class draws it."""
 
     __slots__ = ()
 
     @property
     def macro(self) -> str:
-        """Its name in macros.html.j2."""
+        """The name in macros.html.j2."""
         return type(self).__name__.lower()
 
 
@@ -30,20 +30,20 @@ class Text(Element):
     """A paragraph."""
 
     text: str
-    label: str = ""  # in bold before it
+    label: str = ""  # bold, before the text
     tone: Tone = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One large figure with its unit and a line below it."""
+    """One large figure with its unit and a note."""
 
     title: str
     value: str
     unit: str
     note: str
     color: str
-    interval: tuple[float, float, float] | None = None  # low, value, high per 100, drawn on a line
+    interval: tuple[float, float, float] | None = None  # low, value, high per 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Figures(Element):
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One metric, or why it is missing."""
+    """One metric, or the reason why it is missing."""
 
     name: str
     value: float | None
@@ -82,19 +82,19 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Tracks(Element):
-    """Rates on one axis from 0."""
+    """Rates on one axis that starts at 0."""
 
     rows: Sequence[Track]
     unit: str
-    most: float = math.inf  # that a rate can be
+    limit: float = math.inf  # highest possible rate
 
     @property
     def end(self) -> float:
         """The right end of the axis."""
-        return min(1.08 * max(value for track in self.rows for value in (track.rate, track.high)) or 1.0, self.most)
+        return min(1.08 * max(value for track in self.rows for value in (track.rate, track.high)) or 1.0, self.limit)
 
     def percent(self, value: float) -> float:
-        """Where a rate is on the line, in percent of its length."""
+        """The position of a rate on the line, in percent of its length."""
         return round(100 * value / self.end, 2)
 
     def text(self, value: float) -> str:
@@ -104,26 +104,26 @@ class Tracks(Element):
 
 @dataclass(frozen=True, slots=True)
 class Legend(Element):
-    """What colors mean."""
+    """The meaning of colors."""
 
     rows: Sequence[Colored]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plot(Element):
-    """An SVG as wide as its place."""
+    """An SVG that fills the available width."""
 
     svg: str
-    narrow: str = ""  # the same for phones; "" where `svg` serves both
+    narrow: str = ""  # for phones; "": same as `svg`
     title: str = ""
-    about: str = ""  # beside the title
+    about: str = ""  # next to the title
     legend: Sequence[Colored] = ()
     style: str = ""  # classes of style.css
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plots(Element):
-    """Plots side by side, folded where there is a summary of them."""
+    """Plots side by side; with a summary, they are collapsed under it."""
 
     plots: Sequence[Plot]
     columns: Literal["two", "three", "two squares"] = "three"
@@ -140,16 +140,16 @@ class Cell:
     bar: float | None = None  # a share, 0-1
     color: str = "normal"  # of the bar
     svg: str = ""
-    badge: str = ""  # in a dark pill before the text
+    badge: str = ""  # before the text
     href: str = ""
-    is_alert: bool = False  # the badge is in the color of anomalies
+    is_alert: bool = False  # the badge has the color of anomalies
     is_best: bool = False
-    mark: str | None = None  # behind the text, in a column of its own; "" keeps that column
+    mark: str | None = None  # after the text, aligned in a column; "": empty
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """How one column is titled and set."""
+    """Title and alignment of a column."""
 
     title: str
     kind: ColumnKind = "num"
@@ -162,18 +162,18 @@ class Table(Element):
 
     columns: Sequence[Column]
     rows: Sequence[Sequence[str | Cell]]
-    groups: Sequence[tuple[str, int]] = ()  # titles over so many columns, from the left
+    groups: Sequence[tuple[str, int]] = ()  # title and number of columns below it
     foot: Sequence[str | Cell] = ()
-    chosen: int | None = None  # row that is marked
-    ruled: int | None = None  # row with a line above it
-    more: int = 0  # rows that are not listed
-    where: str = "metrics.json lists every one"
+    chosen: int | None = None  # highlighted row
+    ruled: int | None = None
+    more: int = 0  # number of rows that are not listed
+    full_list: str = "metrics.json lists all"  # where all rows are
     style: str = ""  # classes of style.css
 
 
 @dataclass(frozen=True, slots=True)
 class Matrix(Element):
-    """Decisions against labels."""
+    """The confusion matrix."""
 
     passed: int
     false_alarms: int
@@ -183,7 +183,7 @@ class Matrix(Element):
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A name and its value; codes (hashes, versions) are set in fixed width."""
+    """A name and its value; code (a hash, a version) is set in monospace."""
 
     name: str
     value: str
@@ -192,14 +192,14 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Facts(Element):
-    """Names and values below each other."""
+    """A list of names and values."""
 
     rows: Sequence[Fact]
 
 
 @dataclass(frozen=True, slots=True)
 class Side(Element):
-    """Elements beside each other."""
+    """Two columns of elements."""
 
     left: Sequence[Element]
     right: Sequence[Element]
@@ -216,7 +216,7 @@ class Heading(Element):
 
 @dataclass(frozen=True, slots=True)
 class Scale(Element):
-    """The legend of the heat maps: a CSS gradient with its ends and the threshold in the middle."""
+    """The legend of heat maps: a CSS gradient with its end values and the threshold in the middle."""
 
     css: str
     low: str
@@ -226,7 +226,7 @@ class Scale(Element):
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class GalleryImage:
     """One image of a gallery."""
 
     caption: str
@@ -241,28 +241,28 @@ class Shot:
 
     name: str
     about: Sequence[str]  # the first in bold
-    pictures: Sequence[Picture]
+    images: Sequence[GalleryImage]
 
     @property
     def is_wide(self) -> bool:
-        """Whether it needs the whole width of the page: three flat images side by side, or four."""
-        number, first = len(self.pictures), self.pictures[0]
+        """Whether it needs the full page width: three wide images, or four."""
+        number, first = len(self.images), self.images[0]
         return number > 3 or (number > 2 and first.width > 1.6 * first.height)
 
 
 @dataclass(frozen=True, slots=True)
 class Shots(Element):
-    """Units of a gallery below each other."""
+    """The units of a gallery."""
 
     shots: Sequence[Shot]
 
 
 @dataclass(frozen=True, slots=True)
 class Lanes(Element):
-    """Rows of SVG with a letter before each."""
+    """Rows of SVGs, each with a letter."""
 
-    rows: Sequence[tuple[str, Sequence[str]]]  # letter, <svg>s below each other
-    ends: Sequence[str] = ()  # texts at both ends of the axis
+    rows: Sequence[tuple[str, Sequence[str]]]  # letter and <svg>s
+    ends: Sequence[str] = ()  # labels of the ends of the axis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,4 +272,4 @@ class Block:
     name: str  # its anchor, unique on a page
     title: str
     elements: Sequence[Element]
-    style: str = "card"  # classes of style.css; "bare": neither frame nor visible title
+    style: str = "card"  # classes of style.css; "bare": no frame and no visible title

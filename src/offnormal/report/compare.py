@@ -1,4 +1,4 @@
-"""The page of a comparison: tables, ROC curves, and what every run scores over time."""
+"""The page of a comparison: tables, ROC curves, and scores over time."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from offnormal.report.block import (
     Table,
     Text,
 )
-from offnormal.report.compare_plots import Style, key, lane, ranks_of, roc_curves, styles
+from offnormal.report.compare_plots import Style, key, lane, rank_scores, roc_curves, styles
 from offnormal.report.page import Page, render_page
 from offnormal.types import ANOMALOUS, NORMAL
 
-LANES_SHOWN = 40  # videos, in the order of the dataset
+LANE_LIMIT = 40  # videos, in the order of the dataset
 _BREAKDOWN = {  # item noun of the unit -> title and note
-    "video": ("AUC of each video", "A dash: the video has frames of one label only, or no labels."),
+    "video": ("AUC of each video", "A dash: the frames have only one label, or none."),
     "image": ("AUC of each type of anomaly", "Each type against all normal images."),
     "clip": ("AUC of each anomalous class", "Each class against all normal clips."),
 }
@@ -49,7 +49,7 @@ def render_comparison(comparison: Comparison) -> str:
         _over_time(comparison, drawn),
         _strips(comparison),
         _options(comparison),
-        Block(name="missing", title="Not known", elements=[Facts(facts)]) if facts else None,
+        Block(name="missing", title="Missing", elements=[Facts(facts)]) if facts else None,
     )
     return render_page(
         Page(
@@ -63,17 +63,17 @@ def render_comparison(comparison: Comparison) -> str:
 
 
 def lead(comparison: Comparison) -> str:
-    """One sentence: which run is best by the first metric, or that none is beyond noise."""
+    """One sentence: the best run by the first metric, if its lead is larger than noise."""
     if not comparison.metrics:
-        return "Without labels of both kinds there is no metric to compare by."
+        return "No metric to compare by: the test data needs normal and anomalous labels."
     name = comparison.metrics[0]
     rows = sorted(comparison.rows, key=lambda row: -row.metrics[name])
     top, second = (row.letter if row.run is not None else row.name for row in rows[:2])
     if name in comparison.best:
-        return f"{top} has the best {name}, {rows[0].metrics[name]:.4f}, better than every other beyond noise."
+        return f"{top} has the best {name}, {rows[0].metrics[name]:.4f}; its lead is larger than noise."
     return (
-        f"{top} has the highest {name}, {rows[0].metrics[name]:.4f}, but not beyond noise: "
-        f"{second} has {rows[1].metrics[name]:.4f}."
+        f"{top} has the highest {name}, {rows[0].metrics[name]:.4f}, but the lead may be noise: {second} has "
+        f"{rows[1].metrics[name]:.4f}."
     )
 
 
@@ -83,8 +83,8 @@ def _runs(comparison: Comparison, drawn: list[Style]) -> Block:
         for row, style in zip(comparison.rows, drawn, strict=True)
     ]
     columns = [Column("", "text"), Column("", "text")]
-    columns += [Column(title, "path") for title in ("run", "detector", "what it scored")]
-    note = "Excluded: scored by this run, but not by every other; no figure below is based on it."
+    columns += [Column(title, "path") for title in ("run", "detector", "scored")]
+    note = "Excluded: scored by this run, but not by all runs, and not used in any figure below."
     elements: list[Element] = [Table(columns=columns, rows=rows, style="lettered"), Text(text=note, tone="quiet")]
     return Block(name="runs", title="Runs", elements=elements)
 
@@ -105,19 +105,19 @@ def _figures(comparison: Comparison) -> Block:
             Text(text=group.note, tone="quiet"),
             Table(columns=columns, rows=rows, style="figures-table"),
         ]
-    elements += [Text(text=line, tone="quiet") for line in compare_table.reading(comparison)]
+    elements += [Text(text=line, tone="quiet") for line in compare_table.explanations(comparison)]
     return Block(name="figures", title="Figures", elements=elements)
 
 
 def _roc(comparison: Comparison, drawn: list[Style]) -> Block | None:
     if not comparison.metrics:
         return None
-    name, several = comparison.metrics[0], TRAITS[comparison.unit].noun[1]
+    name, plural = comparison.metrics[0], TRAITS[comparison.unit].noun[1]
     table = comparison.rows[0].table
-    known = table.labeled
-    labels = table.label[known] == ANOMALOUS
-    scores = [row.table.score[known] for row in comparison.rows]
-    wide, narrow = (roc_curves(labels, scores, unit=several, width=width) for width in (560, 350))
+    labeled = table.labeled
+    labels = table.label[labeled] == ANOMALOUS
+    scores = [row.table.score[labeled] for row in comparison.rows]
+    wide, narrow = (roc_curves(labels, scores, unit=plural, width=width) for width in (560, 350))
     keys = Table(
         columns=[Column("", "text"), Column("", "text"), Column("", "path"), Column(name)],
         rows=[
@@ -126,7 +126,7 @@ def _roc(comparison: Comparison, drawn: list[Style]) -> Block | None:
         ],
         style="lettered",
     )
-    note = Text(text=f"Over all {several} together, by raw score. Dotted: chance.", tone="quiet")
+    note = Text(text=f"All {plural} together, by raw score. Dotted line: chance.", tone="quiet")
     return Block(name="roc", title="ROC curves", elements=[Side([Plot(svg=wide, narrow=narrow)], [keys, note], "roc")])
 
 
@@ -139,8 +139,8 @@ def _breakdown(comparison: Comparison) -> Block | None:
     rows: list[list[str | Cell]] = []
     for name in names:
         values = [row.breakdown.get(name) for row in comparison.rows]
-        known = sorted((value for value in values if value is not None), reverse=True)
-        best = known[0] if len(known) > 1 and known[0] - known[1] > 5e-5 else None
+        labeled = sorted((value for value in values if value is not None), reverse=True)
+        best = labeled[0] if len(labeled) > 1 and labeled[0] - labeled[1] > 5e-5 else None
         cells = [Cell(text=metric(value), is_best=value is not None and value == best) for value in values]
         rows.append([Cell(text=name, note=notes.get(name, "")), *cells])
     title, note = _BREAKDOWN[TRAITS[comparison.unit].item[0]]
@@ -150,20 +150,20 @@ def _breakdown(comparison: Comparison) -> Block | None:
             rows=rows,
             style="figures-table",
         ),
-        Text(text=f"Bold: the highest of a row, which may be chance. {note}", tone="quiet"),
+        Text(text=f"Bold: highest value of a row; the difference may be chance. {note}", tone="quiet"),
     ]
     return Block(name="breakdown", title=title, elements=elements)
 
 
 def _over_time(comparison: Comparison, drawn: list[Style]) -> Block | None:
-    """A lane for each run; ranks are among all frames of all videos, so that a quiet video stays low."""
-    every = [_series(comparison, row) for row in comparison.rows]
-    if not every[0]:
+    """One lane per run, with ranks over all frames of all videos, so that a quiet video stays low."""
+    all_series = [_series(comparison, row) for row in comparison.rows]
+    if not all_series[0]:
         return None
-    among = [row.table.score[row.table.scored] for row in comparison.rows]
+    all_scores = [row.table.score[row.table.scored] for row in comparison.rows]
     levels = [
         None if row.threshold is None else float(np.mean(scores <= row.threshold))
-        for row, scores in zip(comparison.rows, among, strict=True)
+        for row, scores in zip(comparison.rows, all_scores, strict=True)
     ]
     keys = (
         ("labeled anomalous", "anomalous", "shade"),
@@ -171,25 +171,27 @@ def _over_time(comparison: Comparison, drawn: list[Style]) -> Block | None:
         ("not scored by every run", "muted", "shade"),
     )
     note = (
-        "Raw scores of two detectors cannot be compared, so each line is a rank: 0 at the bottom of a lane is the "
-        "lowest score of all frames of all videos, 1 at the top the highest."
+        "Raw scores of different detectors cannot be compared, so lines show ranks: the bottom of a lane (0) is the "
+        "lowest score over all frames of all videos, the top (1) the highest."
     )
     elements: list[Element] = [Legend(keys), Text(text=note, tone="quiet")]
-    for number, first in enumerate(every[0][:LANES_SHOWN]):
+    for number, first in enumerate(all_series[0][:LANE_LIMIT]):
         lanes = []
-        for row, series, scores, style, level in zip(comparison.rows, every, among, drawn, levels, strict=True):
+        for row, series, scores, style, level in zip(
+            comparison.rows, all_series, all_scores, drawn, levels, strict=True
+        ):
             title = f"{row.letter} {row.name} on {first.name}"
-            svg = lane(series[number], ranks_of(series[number].scores, scores), style, level, title)
+            svg = lane(series[number], rank_scores(series[number].scores, scores), style, level, title)
             lanes.append((row.letter, [svg]))
         elements += [Heading(first.name, _counts(first)), Lanes(lanes, _ends(first))]
-    if (more := len(every[0]) - LANES_SHOWN) > 0:
-        text = f"and {counted(more, 'more video', 'more videos')}; comparison.json has the AUC of every one."
+    if (more := len(all_series[0]) - LANE_LIMIT) > 0:
+        text = f"and {counted(more, 'more video', 'more videos')}; comparison.json lists the AUC of all videos."
         elements.append(Text(text=text, tone="quiet"))
     return Block(name="time", title="Over time", elements=elements)
 
 
 def _strips(comparison: Comparison) -> Block | None:
-    """The scores of each run as strokes, on an axis of its own; None for videos, which have lanes."""
+    """The scores of each run as strokes on a separate axis; None for videos, which have lanes."""
     traits = TRAITS[comparison.unit]
     if traits.item != traits.noun or not comparison.rows[0].table.labeled.any():
         return None
@@ -210,7 +212,7 @@ def _strips(comparison: Comparison) -> Block | None:
         )
     keys = (("normal", "normal", ""), ("anomalous", "anomalous", ""), ("the run's threshold", "ink", "upright"))
     noun = traits.noun[0]
-    note = f"A stroke for each {noun}, from the lowest to the highest score of a run; every run has its own axis."
+    note = f"One stroke per {noun}, from the lowest to the highest score of a run. Each run has a separate axis."
     elements: list[Element] = [Legend(keys), Text(text=note, tone="quiet"), Lanes(lanes)]
     return Block(name="scores", title="Scores", elements=elements)
 
@@ -224,7 +226,7 @@ def _options(comparison: Comparison) -> Block | None:
         rows=[[name, *(values.get(letter, NONE) for letter in letters)] for name, values in comparison.options.items()],
         style="options",
     )
-    return Block(name="options", title="Options that differ", elements=[table])
+    return Block(name="options", title="Different options", elements=[table])
 
 
 def _detector(comparison: Comparison, row: ComparedRun) -> str:
@@ -232,13 +234,13 @@ def _detector(comparison: Comparison, row: ComparedRun) -> str:
 
 
 def _short(comparison: Comparison, row: ComparedRun) -> str:
-    """The detector, or the run's name where it is not known."""
+    """The detector, or the name of the run if it is unknown."""
     detector = _detector(comparison, row)
     return row.name if detector == NONE else detector
 
 
 def _series(comparison: Comparison, row: ComparedRun) -> list[FrameScores]:
-    """The videos of a run; none unless frames were scored."""
+    """The videos of a run; empty unless frames were scored."""
     traits = TRAITS[comparison.unit]
     if traits.item == traits.noun:
         return []
@@ -253,7 +255,7 @@ def _counts(series: FrameScores) -> str:
 
 
 def _ends(series: FrameScores) -> tuple[str, str]:
-    """Both ends of a video's axis."""
+    """The labels of the ends of a video's axis."""
     if not series.clock.has_clock:
         return "frame 0", f"frame {series.scores.size - 1:,}"
     return clock_text(float(series.clock.edges_s[0])), clock_text(float(series.clock.edges_s[-1]))

@@ -1,4 +1,4 @@
-"""The figures of a comparison as cells of tables: the same for the terminal, Markdown, and the page."""
+"""The tables of a comparison, for the terminal, Markdown, and the page."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from offnormal.evaluation.units import LOWER_IS_BETTER, PIXEL_METRICS, TRAITS
 from offnormal.metrics.video import PER_VIDEO_NORM
 from offnormal.report.block import Cell
 
-_COST_MARGIN = 0.1  # costs closer than that are the same: timings drift by as much
+_COST_MARGIN = 0.1  # costs that differ by less count as equal, because timings vary
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One figure of every row of the comparison, in their order."""
+    """One figure for every run, in order."""
 
     title: str
-    cells: list[Cell]  # below each value the 95 % interval of its difference to the first run
+    cells: list[Cell]  # with the 95 % interval of the difference to the first run below
     hint: str = ""
-    suffix: str = ""  # of the metric's name, where the title of the group says it already
+    suffix: str = ""  # of the metric's name, if the title of the group implies it
 
     @property
     def name(self) -> str:
-        """The title where the group has none."""
+        """The full name, outside of the group."""
         return self.title + self.suffix
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Figures that belong together."""
+    """A group of related figures."""
 
     title: str
     note: str
@@ -45,76 +45,75 @@ _SPLITS = {
     "test": "passed, test",
     "anomalous": "detected",
 }
-_VARIANT = ("embedder", "backbone", "head", "unfreeze", "views")  # options that tell runs of one detector apart
+_VARIANT = ("embedder", "backbone", "head", "unfreeze", "views")  # options that distinguish runs of one detector
 
 
 def groups(comparison: Comparison) -> list[Group]:
-    """All tables; those without any figure are left out."""
+    """All tables with at least one figure."""
     plain = [name for name in comparison.metrics if not name.endswith(PER_VIDEO_NORM)]
     normed = [name for name in comparison.metrics if name.endswith(PER_VIDEO_NORM)]
-    one, several = TRAITS[comparison.unit].noun
+    singular, plural = TRAITS[comparison.unit].noun
     tested = int(comparison.rows[0].table.labeled.sum()) or comparison.common
-    found = [
+    tables = [
         Group(
             "Metrics",
-            f"on the {counted(tested, one, several)} of the test that every run scored; with the 95 % interval of the "
+            f"on the {counted(tested, singular, plural)} of the test set that every run scored; below: 95 % CI of the "
             "difference to A",
             [_metric(comparison, name) for name in plain],
         ),
         Group(
             "At each run's own threshold",
-            "calibrated by each run for itself; another threshold trades detections for false alarms",
+            "as calibrated by each run; another threshold trades detections for false alarms",
             _decisions(comparison.rows),
         ),
         Group(
             "Pixel metrics",
-            f"from each run's own evaluation, over the {several} that it scored; not computed again",
+            f"from the evaluation of each run, on the {plural} that it scored; not computed again",
             [
-                _texts(name, [metric(row.pixel.get(name)) for row in comparison.rows], "own evaluation")
+                _texts(name, [metric(row.pixel.get(name)) for row in comparison.rows], "from its evaluation")
                 for name in PIXEL_METRICS
                 if any(name in row.pixel for row in comparison.rows)
             ],
         ),
-        Group("Cost", "of scoring, decoding included; and on disk", _cost(comparison.rows, one)),
+        Group("Cost", "time per score including decoding, and size on disk", _cost(comparison.rows, singular)),
         Group(
-            "Scores stretched to 0-1 within each video",
-            "as many papers do, which looks at a whole video before its first frame is judged; to compare with papers "
-            "only",
+            "Scores scaled to 0-1 within each video",
+            "as in many papers, which needs the whole video before the first verdict; only to compare with papers",
             [_metric(comparison, name) for name in normed],
         ),
     ]
-    return [group for group in found if group.columns]
+    return [group for group in tables if group.columns]
 
 
-def reading(comparison: Comparison) -> list[str]:
-    """How to read the figures: what was drawn, what is marked."""
+def explanations(comparison: Comparison) -> list[str]:
+    """Explanations of the intervals and marks."""
     if not comparison.metrics:
         return [f"{name}: {why}" for name, why in comparison.missing.items()]
     drawn = comparison.drawn
     if not comparison.draws:
-        return [f"No intervals: the draws would be over {drawn.noun}, of which there is only one."]
+        return [f"No intervals: they need at least two {drawn.noun}, but there is only one."]
     lines = [
-        f"Intervals: {comparison.draws:,} draws with replacement over {drawn.count} {drawn.noun}, the same for every "
-        f"run (seed {comparison.seed}). Where 0 lies inside, the difference to A may be noise (~)."
+        f"Intervals: bootstrap with {comparison.draws:,} draws over {drawn.count} {drawn.noun}, the same for every run "
+        f"(seed {comparison.seed}). If 0 is inside, the difference to A may be noise (~)."
     ]
     if drawn.noun.startswith("stretches"):
-        lines.append("They do not tell how another video would come out.")
+        lines.append("They do not predict the result on another video.")
     elif drawn.count < 10:
-        lines.append(f"With {drawn.count} {drawn.noun} they are rough, and rather too narrow.")
-    lines.append("The best of a column is marked (*) only where it is better than every other run beyond noise.")
+        lines.append(f"With only {drawn.count} {drawn.noun}, they are rough and tend to be too narrow.")
+    lines.append("The best value of a column is marked (*) if its lead over every other run is larger than noise.")
     if any(row.run is None for row in comparison.rows):
-        lines.append("combined: sum of the runs' -log p-values; it has no calibrated threshold.")
+        lines.append("combined: sum of -log p-values of the runs, without a calibrated threshold.")
     return lines
 
 
 def counts(comparison: Comparison, row: ComparedRun) -> str:
-    """What a run scored, and what of it is not compared."""
+    """The number of units that a run scored, and of those that are excluded."""
     text = f"{counted(row.scored, *TRAITS[comparison.unit].noun)} scored, {row.excluded:,} excluded"
     return f"{text}, {row.not_scored:,} not scored" if row.not_scored else text
 
 
 def signed(low: float, high: float) -> str:
-    """An interval of a difference.
+    """The interval of a difference as text.
 
     >>> signed(-0.0123, 0.4)
     '-0.012 to +0.400'
@@ -125,28 +124,28 @@ def signed(low: float, high: float) -> str:
 def markdown(comparison: Comparison) -> str:
     """The tables as Markdown, for documentation."""
     lines = [f"# {_plain(comparison.data)}: {len(comparison.rows)} compared", ""]
-    lines += _rows(["", "run", "detector", "what it scored"], "llll")
+    lines += _rows(["", "run", "detector", "scored"], "llll")
     for row in comparison.rows:
         lines.append(_row([row.letter, row.name, detector(row, comparison.options), counts(comparison, row)]))
     for group in groups(comparison):
         lines += ["", f"**{group.title}**, {group.note}", ""]
         lines += _rows(["run", *(column.name for column in group.columns)], "l" + "r" * len(group.columns))
-        for place, row in enumerate(comparison.rows):
+        for index, row in enumerate(comparison.rows):
             lines.append(
-                _row([f"{row.letter} {row.name}", *(_marked(column.cells[place]) for column in group.columns)])
+                _row([f"{row.letter} {row.name}", *(_markdown_cell(column.cells[index]) for column in group.columns)])
             )
     if comparison.options:
         letters = [row.letter for row in comparison.rows if row.run is not None]
-        lines += ["", "**Options that differ**", "", *_rows(["option", *letters], "l" * (len(letters) + 1))]
+        lines += ["", "**Different options**", "", *_rows(["option", *letters], "l" * (len(letters) + 1))]
         for name, values in comparison.options.items():
             lines.append(_row([name, *(values.get(letter, NONE) for letter in letters)]))
-    return "\n".join([*lines, "", *(f"{line}  " for line in reading(comparison))]) + "\n"
+    return "\n".join([*lines, "", *(f"{line}  " for line in explanations(comparison))]) + "\n"
 
 
 def detector(row: ComparedRun, differing: Mapping[str, Mapping[str, str]] | None = None) -> str:
-    """Name of the detector, or a dash; and what of its networks tells it from the other runs.
+    """Name of the detector, or a dash, with options that distinguish it from the other runs.
 
-    differing: the comparison's options that differ.
+    differing: the options that differ between runs.
     """
     name = (row.run.detector if row.run is not None else None) or NONE
     options = [option for option in _VARIANT if row.run is not None and option in (differing or {})]
@@ -174,7 +173,7 @@ def _metric(comparison: Comparison, name: str) -> Column:
 
 
 def _decisions(rows: Sequence[ComparedRun]) -> list[Column]:
-    """What each run's threshold does: alarms of videos, else accuracies by split, else missed and false alarms."""
+    """Results at each run's threshold: alarms for videos, else accuracies by split, else missed and false alarms."""
     if all(row.alarms is None and row.confusion is None for row in rows):
         return []
     rates = [row.run.rate if row.run is not None and row.threshold is not None else None for row in rows]
@@ -187,8 +186,8 @@ def _decisions(rows: Sequence[ComparedRun]) -> list[Column]:
     if any(row.splits for row in rows):
         return columns + _accuracies(rows)
     decided = [row.confusion for row in rows]
-    false = [None if one is None else one.false_alarms_per_100_normal.per_100 for one in decided]
-    missed = [None if one is None else one.missed_per_100_anomalous.per_100 for one in decided]
+    false = [None if singular is None else singular.false_alarms_per_100_normal.per_100 for singular in decided]
+    missed = [None if singular is None else singular.missed_per_100_anomalous.per_100 for singular in decided]
     titles = (("false alarms per 100 normal", false), ("missed per 100 anomalous", missed))
     return columns + [_texts(title, [hundred(value) for value in values]) for title, values in titles]
 
@@ -212,10 +211,10 @@ def _alarms(reports: Sequence[AlarmReport | None]) -> list[Column]:
 
 
 def _accuracies(rows: Sequence[ComparedRun]) -> list[Column]:
-    """Percent of each split that is judged correctly, with the numbers below."""
+    """Percent of correct verdicts in each split, with the numbers below."""
     columns = []
     for split, title in _SPLITS.items():
-        shares = [next((found.correct for found in row.splits if found.split == split), None) for row in rows]
+        shares = [next((each.correct for each in row.splits if each.split == split), None) for row in rows]
         if any(share is not None for share in shares):
             cells = [
                 _cell(NONE)
@@ -227,21 +226,21 @@ def _accuracies(rows: Sequence[ComparedRun]) -> list[Column]:
     return columns
 
 
-def _cost(rows: Sequence[ComparedRun], one: str) -> list[Column]:
+def _cost(rows: Sequence[ComparedRun], singular: str) -> list[Column]:
     times = [None if row.seconds_per_unit is None else 1e3 * row.seconds_per_unit for row in rows]
     sizes = [None if row.bundle_bytes is None else row.bundle_bytes / 1e6 for row in rows]
     return [
-        Column(title, [_cell(_three_digits(value), is_best=_least(values, value)) for value in values])
-        for title, values in ((f"ms per {one}", times), ("bundle, MB", sizes))
+        Column(title, [_cell(_three_digits(value), is_best=_is_cheapest(values, value)) for value in values])
+        for title, values in ((f"ms per {singular}", times), ("bundle, MB", sizes))
         if any(value is not None for value in values)
     ]
 
 
-def _least(values: Sequence[float | None], value: float | None) -> bool:
-    """Whether a cost is below every other, beyond how timings drift; unknown ones leave it open."""
+def _is_cheapest(values: Sequence[float | None], value: float | None) -> bool:
+    """Whether a cost is clearly the lowest; False if one is unknown."""
     if value is None or None in values:
         return False
-    return sum(other is not None and other <= value * (1 + _COST_MARGIN) for other in values) == 1
+    return sum(cost is not None and cost <= value * (1 + _COST_MARGIN) for cost in values) == 1
 
 
 def _texts(title: str, texts: Sequence[str], hint: str = "") -> Column:
@@ -249,7 +248,7 @@ def _texts(title: str, texts: Sequence[str], hint: str = "") -> Column:
 
 
 def _cell(text: str, below: str = "", mark: str = "", *, is_best: bool = False) -> Cell:
-    """A figure with its mark: * the best, ~ no different from the first run beyond noise."""
+    """A figure with its mark: * for the best, ~ if the difference to the first run may be noise."""
     return Cell(text=text, below=below, mark="*" if is_best else mark, is_best=is_best)
 
 
@@ -265,7 +264,7 @@ def _seconds(value: float | None) -> str:
     return NONE if value is None else f"{value:.1f} s"
 
 
-def _marked(cell: Cell) -> str:
+def _markdown_cell(cell: Cell) -> str:
     text = f"**{cell.text}**" if cell.is_best else cell.text
     return f"{text}{' ~' if cell.mark == '~' else ''} ({cell.below})" if cell.below else text
 

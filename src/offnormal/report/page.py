@@ -1,4 +1,4 @@
-"""One page built of blocks: a single HTML file that opens anywhere, with no script and no outside request."""
+"""Render a page of blocks as a single HTML file without scripts and external requests."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A page of blocks; those that are None are left out."""
+    """A page of blocks; None is skipped."""
 
     kind: str  # evaluation, comparison
     heading: str
     blocks: Sequence[Block | None]
-    about: str = ""  # beside the kind
+    about: str = ""  # next to the kind
     lead: str = ""
     warnings: Sequence[str] = ()
     links: Sequence[tuple[str, str]] = ()  # text, name of the block
@@ -37,13 +37,12 @@ class Page:
 
 
 def render_evaluation(
-    evaluation: Evaluation, shown: Sequence[ShownUnit], card: Mapping[str, object], history: History | None = None
+    evaluation: Evaluation, units: Sequence[ShownUnit], card: Mapping[str, object], history: History | None = None
 ) -> str:
     """The report of one evaluation as HTML.
 
-    shown: units for the gallery, in the order in which each role lists them. card: the bundle's card; its keys `data`,
-    `weights`, `versions`, `machine` and `sha256` have places of their own, and any other (such as `detector` and
-    `input`) is listed with the model. All of them may be metrics. history: of the training, where there was one.
+    units: for the gallery, in order. card: the bundle's card; the model card lists its keys. history: of the training,
+    if there was one.
     """
     dataset, noun = evaluation.dataset, TRAITS[evaluation.unit].noun[0]
     category = dataset.category if dataset.category and dataset.category not in dataset.name else None
@@ -59,7 +58,7 @@ def render_evaluation(
                 summary.key_figures(evaluation),
                 guarantee.guarantee(evaluation),
                 videos.timelines(evaluation),
-                gallery(evaluation, shown),
+                gallery(evaluation, units),
                 scores.distribution(evaluation),
                 scores.classes(evaluation),
                 decisions.highest_scores(evaluation),
@@ -80,14 +79,14 @@ def render_evaluation(
                 cards.data_card(evaluation, card),
                 cards.model_card(evaluation, card),
             ),
-            foot=f"A higher score is more anomalous; any {noun} above the threshold is called anomalous. 95 % "
+            foot=f"Higher scores are more anomalous. Every {noun} above the threshold is anomalous. 95 % "
             "intervals of shares are Clopper-Pearson.",
         )
     )
 
 
 def training(history: History | None) -> Block | None:
-    """How losses went during training."""
+    """The losses during training."""
     plots = [
         Plot(
             svg=curve.svg,
@@ -100,7 +99,7 @@ def training(history: History | None) -> Block | None:
 
 
 def render_page(page: Page) -> str:
-    """A page as HTML, what UTF-8 cannot hold (halves of broken file names) as question marks."""
+    """A page as HTML; invalid characters in file names become question marks."""
     html = (
         _environment()
         .get_template("page.html.j2")
@@ -111,7 +110,7 @@ def render_page(page: Page) -> str:
 
 @cache
 def _environment() -> Environment:
-    """The templates, which escape every value."""
+    """The environment of the templates, with autoescape."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

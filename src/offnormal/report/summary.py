@@ -1,4 +1,4 @@
-"""Several categories at a glance: one row each with a link to its own report, and their mean."""
+"""The summary of several categories: one row per category with a link to its report, and the mean."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from offnormal.report.page import Page, render_page
 
 
 def render_summary(evaluations: Sequence[tuple[str, Evaluation, str]]) -> str:
-    """The table of categories of one unit as HTML, from (name, evaluation, path of its report relative to this page).
+    """The table of categories as HTML, from (name, evaluation, path of its report relative to this page).
 
-    Means are over the categories that have the metric; where some do not, their number is given.
+    Means are over the categories that have the metric; if some do not, the number is printed.
     """
-    every = [evaluation for _, evaluation, _ in evaluations]
-    names = [name for name in headline(every[0]) if any(name in evaluation.metrics for evaluation in every)]
-    means = mean_metrics([evaluation.metrics for evaluation in every])
+    measured = [evaluation for _, evaluation, _ in evaluations]
+    names = [name for name in headline(measured[0]) if any(name in evaluation.metrics for evaluation in measured)]
+    means = mean_metrics([evaluation.metrics for evaluation in measured])
     table = Table(
         columns=[
             Column("category", "path"),
-            Column(TRAITS[every[0].unit].item[1]),
+            Column(TRAITS[measured[0].unit].item[1]),
             *map(Column, names),
             Column("missed"),
             Column("false alarms"),
@@ -39,7 +39,13 @@ def render_summary(evaluations: Sequence[tuple[str, Evaluation, str]]) -> str:
             ]
             for name, evaluation, href in evaluations
         ],
-        foot=["mean", "", *(Cell(text=metric(means[name]), below=_over(name, every)) for name in names), "", ""],
+        foot=[
+            "mean",
+            "",
+            *(Cell(text=metric(means[name]), below=_over(name, measured)) for name in names),
+            "",
+            "",
+        ],
     )
     heading = counted(len(evaluations), "category", "categories")
     foot = "Missed and false alarms are at the calibrated threshold of each category."
@@ -48,7 +54,7 @@ def render_summary(evaluations: Sequence[tuple[str, Evaluation, str]]) -> str:
 
 
 def _note(evaluation: Evaluation) -> str:
-    """What is wrong with its calibration."""
+    """A note about its calibration."""
     if evaluation.calibration is None:
         return "not calibrated"
     is_broken = evaluation.guarantee is not None and evaluation.guarantee.answer is Answer.BROKEN

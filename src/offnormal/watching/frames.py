@@ -139,7 +139,7 @@ class CameraFrames:
     """Follows the frames of one camera until they are scored.
 
     The reading thread calls `push` and `idle`; the scoring thread calls `rescore`, `judge`, and all others. clock: None
-    for a recording: its frame times count from `start_s`. pictures: keep images for recording.
+    for a recording: its frame times count from `start_s`. keep_images: for recording.
     """
 
     def __init__(

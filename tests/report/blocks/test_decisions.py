@@ -49,7 +49,7 @@ def test_the_operating_points_mark_the_calibrated_one():
 def test_the_oracle_threshold_is_no_threshold_to_run_with():
     text = next(element for element in thresholds(clip_evaluation()).elements if isinstance(element, Text))
     assert text.label == "Oracle threshold."
-    assert text.text.startswith("2.750 would pass 100 % of the normal and detect 66.7 % of the anomalous clips.")
+    assert text.text.startswith("2.750 would pass 100 % of the normal clips and detect 66.7 % of the anomalous clips.")
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,9 @@ def test_images_have_a_section_for_each_role_with_how_many_there_are():
     below = [row for row in range(40, 61) if row not in above]
     shown = [shown_unit(evaluation, "detected", above[0]), shown_unit(evaluation, "miss", below[0])]
     (missed, note, shots), (detected, _, _) = sections(gallery(evaluation, shown))
-    assert (missed, detected) == ("Worst misses", "Clearest detections")
-    assert note == f"anomalous images that were called normal, the lowest score first; 1 of {confusion.missed} shown"
-    assert [picture.caption for picture in shots[0].pictures] == ["image", "heat map", "marked region"]
+    assert (missed, detected) == ("Missed", "Clearest detections")
+    assert note == f"anomalous images below the threshold, lowest score first; 1 of {confusion.missed} shown"
+    assert [picture.caption for picture in shots[0].images] == ["image", "heat map", "marked region"]
     score = evaluation.table.score[below[0]]
     kind, value, p_value = shots[0].about
     assert (
@@ -59,7 +59,7 @@ def test_where_none_was_judged_wrongly_the_closest_are_shown():
     ((title, note, _),) = sections(gallery(evaluation, normals))
     assert (title, note) == (
         "Normal images closest to the threshold",
-        "none was a false alarm; the highest score first",
+        "no false alarm; highest score first",
     )
 
 
@@ -67,15 +67,18 @@ def test_of_clips_judged_wrongly_those_alone_are_shown():
     evaluation = clip_evaluation()
     shown = [shown_unit(evaluation, "false_alarm", row, frames=3, has_map=False) for row in (5, 4)]
     ((title, note, shots),) = sections(gallery(evaluation, shown))
-    assert title == "Worst false alarms" and note.endswith("; 1 of 1 shown")
-    assert [shot.name for shot in shots] == ["run <1>/test-1"] and len(shots[0].pictures) == 3
+    assert title == "False alarms" and note.endswith("; 1 of 1 shown")
+    assert [shot.name for shot in shots] == ["run <1>/test-1"] and len(shots[0].images) == 3
 
 
 def test_without_a_threshold_nothing_is_called_false_or_missed():
     evaluation = video_evaluation(calibration=None)
     shown = [shown_unit(evaluation, "false_alarm", 8), shown_unit(evaluation, "miss", 60)]
     rows = sections(gallery(evaluation, shown))
-    assert [title for title, _, _ in rows] == ["Lowest anomalous frames", "Highest normal frames"]
+    assert [title for title, _, _ in rows] == [
+        "Anomalous frames with the lowest scores",
+        "Normal frames with the highest scores",
+    ]
     assert all(
         len(shot.about) == 2 and "\N{MULTIPLICATION SIGN}" not in shot.about[1]
         for _, _, shots in rows
@@ -89,9 +92,9 @@ def test_frames_have_their_time_and_alarms_are_counted():
     reconstruction = Reconstruction(frame=np.zeros((40, 60, 3), np.uint8))
     shown = [replace(shown_unit(evaluation, "miss", 475), reconstruction=reconstruction)]
     ((title, note, shots),) = sections(gallery(evaluation, shown))
-    assert (title, note) == ("Missed", "labeled spans without an alarm, each at its highest frame; 1 of 0 shown")
+    assert (title, note) == ("Missed", "labeled spans without an alarm, at their highest frame; 1 of 0 shown")
     assert shots[0].name == "02 · 0:15 · frame 75" and shots[0].about[0] == "normal"
-    captions = [picture.caption for picture in shots[0].pictures]
+    captions = [picture.caption for picture in shots[0].images]
     assert captions == ["frame", "heat map", "marked region", "reconstruction", "difference, brightened"]
     assert shots[0].is_wide
 
@@ -117,7 +120,7 @@ def test_shots_are_capped_by_number_and_by_size():
     ]
     ((_, note, shots),) = sections(gallery(evaluation, large))
     assert 1 <= len(shots) < 16 and note.endswith(f"{len(shots)} of 16 shown")
-    assert sum(len(picture.uri) for shot in shots for picture in shot.pictures) < 900_000
+    assert sum(len(picture.uri) for shot in shots for picture in shot.images) < 900_000
 
 
 @pytest.mark.parametrize(("label", "word"), [(True, "normal"), (False, "no label")])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from offnormal.calibration.check import Answer, GuaranteeCheck
-from offnormal.report.blocks.guarantee import answer_text, guarantee, seen_rate
+from offnormal.report.blocks.guarantee import answer_text, guarantee, observed_rate
 from offnormal.types import Rate
 from tests.evaluations import (
     Scored,
@@ -45,7 +45,7 @@ def test_it_is_broken_beyond_chance():
 def test_few_normals_are_not_enough():
     (_, _, answer), _ = texts(image_evaluation(items=images(normal=2)))
     assert answer[0] == "Not enough data." and answer[2] == "plain"
-    assert "in the normal images of the test" in answer[1]
+    assert "The normal images of the test could not reveal" in answer[1]
 
 
 @pytest.mark.parametrize("answer", list(Answer))
@@ -63,13 +63,13 @@ def test_a_threshold_by_hand_guarantees_nothing():
 
 def test_without_normals_there_is_nothing_to_check():
     rows, tracks = texts(image_evaluation(items=images(normal=0)))
-    assert rows[1][1] == "It has no images labeled normal to check this with." and tracks == []
+    assert rows[1][1] == "No images labeled normal, so the guarantee cannot be checked." and tracks == []
     rows, _ = texts(video_evaluation(street(labeled=False)))
-    assert rows[1][1] == "It has no footage labeled normal to check this with."
+    assert rows[1][1] == "No footage labeled normal, so the guarantee cannot be checked."
 
 
 def test_clips_tested_on_are_counted():
-    text, seen, _ = seen_rate(clip_evaluation())
+    text, seen, _ = observed_rate(clip_evaluation())
     assert text.startswith("1 false alarm on 2 normal clips: 50.0 per 100")
     assert seen.low == pytest.approx(1.26, abs=0.01) and seen.high == pytest.approx(98.74, abs=0.01)
 
@@ -79,10 +79,10 @@ def test_a_share_of_frames_has_no_interval():
     labels = np.repeat([0, 1], (500, 100))
     item = Scored(name="01", scores=scores, labels=labels, fps=5.0)
     evaluation = video_evaluation([item], calibration=replace(calibrated("frame"), threshold=5.0))
-    text, seen, _ = seen_rate(evaluation)
+    text, seen, _ = observed_rate(evaluation)
     assert text == "10 of 500 normal frames above the threshold: 2.0 per 100."
     assert seen.low == seen.rate == seen.high == 2.0
-    assert texts(evaluation)[0][2][1].startswith("Not checked: the calibration has no times")
+    assert texts(evaluation)[0][2][1].startswith("Not checked: the calibration has no frame times")
 
 
 def test_a_rate_per_hour_is_seen_in_false_alarms():
@@ -91,7 +91,7 @@ def test_a_rate_per_hour_is_seen_in_false_alarms():
     scores[100:7000:300] = 9.0
     calibration = replace(calibrated("frame"), threshold=5.0, rate=Rate(10, "hour"))
     evaluation = video_evaluation([replace(one, scores=scores)], calibration=calibration, rules=AT_ONCE)
-    text, seen, _ = seen_rate(evaluation)
+    text, seen, _ = observed_rate(evaluation)
     assert text.startswith("23 false alarms in 2 h of normal footage: 12 per hour")
     assert (seen.low, seen.high) == (pytest.approx(14.58 / 2, abs=0.01), pytest.approx(34.51 / 2, abs=0.01))
     assert texts(evaluation)[1][0].unit == "false alarms per hour"

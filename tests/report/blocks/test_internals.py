@@ -15,14 +15,14 @@ def block(normal, anomalous):
 
 def test_items_of_both_labels_are_drawn_and_counted():
     text, legend, plot = block([0.0, 0.75, 0.25], [0.5, 0.5, 0.0]).elements
-    assert text.text == "Normal samples recall 2 of 3 items, anomalous ones 2; 50% of what both recall is the same."
+    assert text.text == "Normal samples use 2 of 3 memory items, anomalous ones 2; their use overlaps by 50%."
     assert [name for name, _, _ in legend.rows] == ["normal", "anomalous"]
     assert "var(--anomalous" in plot.svg
 
 
 def test_one_label_alone_and_none():
     text, legend, _ = block([0.0, 0.0, 0.0], [0.5, 0.5, 0.0]).elements
-    assert text.text.startswith("Anomalous samples recall 2 of 3 items")
+    assert text.text.startswith("Anomalous samples use 2 of 3 memory items")
     assert [name for name, _, _ in legend.rows] == ["anomalous"]
     assert block([0.0], [0.0]) is None and memory(image_evaluation()) is None
 

@@ -36,7 +36,7 @@ def test_variants_keep_what_is_for_papers_apart():
     assert [column.title for column in table.columns] == ["metric", "raw scores", "_per_video_norm"]
     assert papers.label == "_per_video_norm:"
     table, smoothing, papers = variants(smooth).elements
-    assert table.groups == [("", 1), ("one threshold for every video", 2), ("to compare with papers only", 2)]
+    assert table.groups == [("", 1), ("one threshold for all videos", 2), ("only to compare with papers", 2)]
     assert table.rows[0][:2] == ["frame_AUC_micro", f"{plain.metrics['frame_AUC_micro']:.4f}"]
     assert "sigma 2 seconds" in smoothing.text
     assert variants(image_evaluation()) is None
@@ -64,7 +64,7 @@ def test_metrics_missing_for_one_reason_are_listed_together():
     rows = facts(evaluation)
     assert rows["frame_AUC_micro, frame_EER, frame_AP, frame_AUC_macro, and 12 variants"].startswith("no frame has")
     assert rows["pixel metrics"] == "there are no masks"
-    assert rows["threshold and verdicts"] == "the detector is not calibrated: run offnormal calibrate"
+    assert rows["threshold and verdicts"] == "the detector is not calibrated; run offnormal calibrate"
     assert "threshold and verdicts" not in facts(video_evaluation())
     assert missing(image_evaluation()) is None
 
@@ -72,7 +72,7 @@ def test_metrics_missing_for_one_reason_are_listed_together():
 def test_error_bounds_are_stated_where_pixels_were_binned():
     bounded = replace(EXACT, exact=False, auroc_error_bound=2e-5, aupro_error_bound=3e-4, f1_error_bound=4e-3)
     rows = facts(image_evaluation(pixel=bounded))
-    start = "1,000 pixels were counted in bins to bound the memory: "
+    start = "1,000 pixels were counted in bins to save memory: "
     assert rows["pixel_AUROC"] == start + "within 2e-05 of the exact value"
     assert rows["pixel_AUPRO"] == start + "within 0.0003 of the exact value"
     assert rows["pixel_F1"] == start + "at most 0.004 below the exact value"
@@ -81,7 +81,7 @@ def test_error_bounds_are_stated_where_pixels_were_binned():
 
 def test_masks_that_mark_nothing():
     rows = facts(image_evaluation(pixel=PixelResult(None, None, None, None, 9, 0, True)))
-    assert rows["pixel metrics"] == "the masks mark no pixel, or every pixel"
+    assert rows["pixel metrics"] == "the masks mark no pixel or every pixel"
 
 
 @pytest.mark.parametrize(

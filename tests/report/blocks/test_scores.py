@@ -46,11 +46,11 @@ def parts(evaluation):
 def test_groups_by_label_with_the_calibration_first():
     evaluation = image_evaluation()
     legend, plot, table = parts(evaluation)
-    assert [name for name, _, _ in legend.rows] == ["normal", "anomalous", "normals of the calibration"]
+    assert [name for name, _, _ in legend.rows] == ["normal", "anomalous", "calibration set"]
     assert plot.svg != plot.narrow and "threshold 7.365" in plot.svg
     rows = {row[0]: row for row in table.rows}
-    assert list(rows) == ["normals of the calibration", "normal", "anomalous"]
-    assert rows["normals of the calibration"][1] == "199" and rows["normal"][1] == "40"
+    assert list(rows) == ["calibration set", "normal", "anomalous"]
+    assert rows["calibration set"][1] == "199" and rows["normal"][1] == "40"
     assert rows["anomalous"][2].text == str(evaluation.confusion.detected)
     assert rows["anomalous"][3] == f"{np.median(evaluation.table.score[40:]):#.4g}"
 
@@ -74,7 +74,7 @@ def test_without_a_threshold_nothing_is_above_it():
 
 def test_scores_that_differ_widely_are_on_another_axis():
     legend, _, _ = parts(image_evaluation(items=images(power=900.0)))
-    assert legend.rows[-1][0] == "logarithmic axis: the scores differ widely"
+    assert legend.rows[-1][0] == "logarithmic axis because of the wide range of scores"
 
 
 def test_nothing_scored_has_no_distribution():

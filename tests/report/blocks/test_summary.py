@@ -57,15 +57,15 @@ def test_the_lead_of_clips_counts_those_tested_on():
 
 def test_the_lead_of_videos_counts_spans_delay_false_alarms_and_time_in_alarm():
     text = lead(footage())
-    assert text.startswith("At the threshold 5.000: 1 of 2 labeled spans detected, half of them within 2 s; ")
+    assert text.startswith("At the threshold 5.000: 1 of 2 labeled spans detected, median delay 2 s; ")
     assert "2 false alarms in 75 s of normal footage (96 per hour)" in text
 
 
 def test_without_labels_or_threshold_nothing_is_judged():
     evaluation = image_evaluation(items=images(normal=0, anomalies={}, unlabeled=30), pixel=None)
     above = int((evaluation.table.score > evaluation.threshold).sum())
-    assert lead(evaluation) == f"At the threshold 7.365: {above} of 30 images without labels score above it."
-    assert lead(footage(threshold=None)).startswith("95 frames of 1 video scored, without verdicts")
+    assert lead(evaluation) == f"At the threshold 7.365: {above} of 30 images are above it; they have no labels."
+    assert lead(footage(threshold=None)).startswith("95 frames of 1 video scored. No verdicts")
     assert "3 alarms in 1.6 min without labels, 114 per hour" in lead(footage(labeled=False))
 
 
@@ -107,7 +107,7 @@ def test_the_figures_of_videos():
 
 def test_an_alarm_that_is_always_on_is_a_warning():
     (text,) = warnings(footage([9.0] * 100, SPANS))
-    assert "The alarm is on during 100 % of the normal footage" in text
+    assert "The alarm is on for 100 % of the normal footage" in text
     (text,) = warnings(footage([9.0] * 60 + [1.0] * 40, labeled=False))
     assert "60.0 % of the footage" in text
     assert warnings(footage()) == []
@@ -120,10 +120,10 @@ def test_an_assumed_clock_is_a_warning():
 def test_few_normals_are_a_warning():
     (text,) = warnings(clip_evaluation())
     assert text == (
-        "The threshold rests on 9 normal clips: too few to guarantee less than 10 % false alarms. 5 % takes 19, "
-        "1 % takes 99."
+        "The calibration set has 9 normal clips: too few to guarantee less than 10 % false alarms. 5 % needs 19, "
+        "1 % needs 99."
     )
-    assert not any("rests on" in text for text in warnings(clip_evaluation(normals=99)))
+    assert not any("calibration set has" in text for text in warnings(clip_evaluation(normals=99)))
     assert warnings(image_evaluation()) == [], "its rate was asked for"
 
 

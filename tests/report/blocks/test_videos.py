@@ -8,7 +8,7 @@ import pytest
 from offnormal.drawing.wording import NONE
 from offnormal.report.block import Plot, Plots
 from offnormal.report.blocks import videos as module
-from offnormal.report.blocks.videos import LARGE_SHOWN, SMALL_SHOWN, alarms, spans, timelines, video_lines, videos
+from offnormal.report.blocks.videos import LARGE_LIMIT, SMALL_LIMIT, alarms, spans, timelines, video_lines, videos
 from tests.evaluations import Scored, calibrated, clip_evaluation, image_evaluation, street, video, video_evaluation
 from tests.report.blocks.test_summary import AT_ONCE
 
@@ -64,13 +64,13 @@ def test_alarms_come_false_first_then_by_their_peak():
     items = [series("01", lift=9.0), series("02", 4)]
     evaluation = video_evaluation(items, rules=AT_ONCE, calibration=replace(calibrated("frame"), threshold=7.0))
     note, table = alarms(evaluation).elements
-    assert note.text.endswith("Alarms: at least 0 s long, gaps up to 1 s are merged.")
+    assert note.text.endswith("Rules: at least 0 s long, gaps up to 1 s are merged.")
     kinds = [row[-1] for row in table.rows]
     assert set(kinds) == {"false", "true"} and kinds == sorted(kinds)
     peaks = [float(row[-2]) for row in table.rows if row[-1] == "false"]
     assert len(peaks) > 1 and peaks == sorted(peaks, reverse=True)
     assert alarms(video_evaluation(calibration=None)) is None and spans(video_evaluation(calibration=None)) is None
-    assert titles(alarms(video_evaluation(street(labeled=False))))[-1] == "score"
+    assert titles(alarms(video_evaluation(street(labeled=False))))[-1] == "peak score"
 
 
 def test_a_span_that_was_not_scored_is_neither_missed_nor_detected():
@@ -111,14 +111,14 @@ def test_of_many_those_with_false_alarms_and_misses_are_large(monkeypatch):
     labels = np.repeat([0, 1, 0], (5, 5, 20))
     items = [
         Scored(name=f"{i:03}", scores=1.0 + 50.0 * labels, labels=labels, fps=5.0)
-        for i in range(LARGE_SHOWN + SMALL_SHOWN + 5)
+        for i in range(LARGE_LIMIT + SMALL_LIMIT + 5)
     ]
     items[100].scores[20:25] = 60.0  # a false alarm
     items[50].scores[:] = 1.0  # a miss
     large, small, last = plots(video_evaluation(items))
     names = [plot.title for plot in large]
-    assert len(names) == LARGE_SHOWN and {"050", "100"} <= set(names) and names == sorted(names)
-    assert len(small) == SMALL_SHOWN and last.text == "and 5 more; scores.csv has every frame."
+    assert len(names) == LARGE_LIMIT and {"050", "100"} <= set(names) and names == sorted(names)
+    assert len(small) == SMALL_LIMIT and last.text == "and 5 more; scores.csv lists all frames."
     assert not {plot.title for plot in small} & set(names)
 
 

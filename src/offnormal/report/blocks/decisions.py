@@ -1,4 +1,4 @@
-"""Decisions at the calibrated threshold, and what any other one would do."""
+"""Decisions at the calibrated threshold, and at all other thresholds."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from offnormal.metrics.decision import operating_point, threshold_sweep
 from offnormal.report.block import Block, Cell, Column, Element, Legend, Matrix, Plot, Plots, Side, Table, Text
 from offnormal.report.blocks.scores import NARROW, WIDE, labeled_scores, score_axis
 
-TOP_SHOWN = 15
+TOP_LIMIT = 15
 
 
 def decisions(evaluation: Evaluation) -> Block | None:
-    """Verdicts against labels; None without a threshold, without labels, and for videos, of which alarms are judged."""
+    """The confusion matrix; None without a threshold or labels, and for videos, which have alarms instead."""
     confusion, report = evaluation.confusion, evaluation.classification
     if confusion is None or report is None:
         return None
@@ -33,50 +33,50 @@ def decisions(evaluation: Evaluation) -> Block | None:
     columns = [Column("class", "text"), *map(Column, ("precision", "recall", "F1", "support"))]
     right: list[Element] = [Table(columns=columns, rows=rows, ruled=2)]
     if 0 in supports:
-        several = TRAITS[evaluation.unit].noun[1]
-        right.append(Text(text=f"A class without {several} counts as 0 in the macro average.", tone="quiet"))
+        units = TRAITS[evaluation.unit].noun[1]
+        right.append(Text(text=f"A class without {units} counts as 0 in the macro average.", tone="quiet"))
     matrix = Matrix(confusion.passed, confusion.false_alarm, confusion.missed, confusion.detected)
     title = f"Decisions at the threshold {score(evaluation.threshold)}"
     return Block(name="decisions", title=title, elements=[Side([matrix], right)], style="card whole")
 
 
 def thresholds(evaluation: Evaluation) -> Block | None:
-    """What every threshold would do; None unless there are units of both labels."""
+    """The effect of every threshold; None unless there are units of both labels."""
     labels, scores = labeled_scores(evaluation)
     if not labels.any() or labels.all():
         return None
-    several, threshold = TRAITS[evaluation.unit].noun[1], evaluation.threshold
+    units, threshold = TRAITS[evaluation.unit].noun[1], evaluation.threshold
     axis, sweep = score_axis(evaluation), evaluation.sweep or threshold_sweep(labels, scores)
     wide, narrow = (
         plots.sweep(sweep, evaluation.oracle, threshold=threshold, axis=axis, width=width) for width in (WIDE, NARROW)
     )
     keys = [
-        (f"normal {several} passed, per 100", "normal", ""),
-        (f"anomalous {several} detected, per 100", "anomalous", ""),
+        (f"normal {units} passed, per 100", "normal", ""),
+        (f"anomalous {units} detected, per 100", "anomalous", ""),
     ]
     elements: list[Element] = [Legend(keys), Plot(svg=wide, narrow=narrow)]
     if (oracle := evaluation.oracle) is not None:
         text = (
-            f"{score(oracle.threshold)} would pass {percent(oracle.passed)} of the normal and detect "
-            f"{percent(oracle.detected)} of the anomalous {several}. It was chosen with the labels of the test set: it "
-            "measures how well scores separate, and is not a threshold to run with."
+            f"{score(oracle.threshold)} would pass {percent(oracle.passed)} of the normal {units} and detect "
+            f"{percent(oracle.detected)} of the anomalous {units}. It was chosen with the labels of the test set. It "
+            "shows how well the scores separate; do not use it in production."
         )
         elements.append(Text(label="Oracle threshold.", text=text))
     elements.append(Plots(plots=_curves(evaluation, labels, scores), columns="two squares"))
     if evaluation.operating:
         elements += _operating(evaluation)
-    title = "Every threshold" if threshold is None else "Any other threshold"
+    title = "All thresholds" if threshold is None else "Other thresholds"
     return Block(name="thresholds", title=title, elements=elements)
 
 
 def highest_scores(evaluation: Evaluation) -> Block | None:
-    """The highest scores with their names; None where there are labels, and for videos, which have alarms."""
-    table, several = evaluation.table, TRAITS[evaluation.unit].noun
+    """The units with the highest scores; None with labels, and for videos, which have alarms."""
+    table, units = evaluation.table, TRAITS[evaluation.unit].noun
     if evaluation.frames is not None or evaluation.labeled or not table.scored.any():
         return None
     names = table.item_column(lambda item: item.name)
-    order = [row for row in np.argsort(-table.score, kind="stable") if table.scored[row]][:TOP_SHOWN]
-    columns = [Column(several[0], "path"), Column("score")]
+    order = [row for row in np.argsort(-table.score, kind="stable") if table.scored[row]][:TOP_LIMIT]
+    columns = [Column(units[0], "path"), Column("score")]
     rows = [[names[row], score(table.score[row])] for row in order]
     if evaluation.threshold is not None:
         columns += [Column("p-value"), Column("verdict", "text")]
@@ -87,7 +87,7 @@ def highest_scores(evaluation: Evaluation) -> Block | None:
 
 
 def _curves(evaluation: Evaluation, labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> list[Plot]:
-    """ROC and precision-recall with the point of the calibrated threshold."""
+    """ROC and precision-recall curves with the point of the calibrated threshold."""
     names = list(TRAITS[evaluation.unit].metrics)
     area, precision_name = names[0], next(name for name in names if name.endswith("_AP"))
     at = point = None
@@ -97,8 +97,8 @@ def _curves(evaluation: Evaluation, labels: NDArray[np.bool_], scores: NDArray[n
         recall = true / int(labels.sum())
         at = (called - true) / int((~labels).sum()), recall
         point = (recall, true / called) if called else None
-    several = TRAITS[evaluation.unit].noun[1]
-    kinds = f"normal {several}", f"anomalous {several}"
+    units = TRAITS[evaluation.unit].noun[1]
+    kinds = f"normal {units}", f"anomalous {units}"
     return [
         Plot(
             svg=plots.roc(labels, scores, at=at, kinds=kinds),
@@ -107,14 +107,14 @@ def _curves(evaluation: Evaluation, labels: NDArray[np.bool_], scores: NDArray[n
         ),
         Plot(
             svg=plots.precision_recall(labels, scores, at=point, kinds=kinds),
-            title="Precision over recall",
+            title="Precision-recall",
             about=f"average precision {metric(evaluation.metrics.get(precision_name))}",
         ),
     ]
 
 
 def _operating(evaluation: Evaluation) -> list[Element]:
-    """The operating points with the calibrated threshold in its place."""
+    """The operating points and the calibrated threshold, sorted."""
     calibration, confusion = evaluation.calibration, evaluation.confusion
     points = list(evaluation.operating)
     chosen = None
@@ -135,11 +135,11 @@ def _operating(evaluation: Evaluation) -> list[Element]:
         ]
         for number, point in enumerate(points)
     ]
-    several = TRAITS[evaluation.unit].noun[1]
+    units = TRAITS[evaluation.unit].noun[1]
     titles = ("threshold", "count", "per 100 normal", "count", "per 100 anomalous", "precision", "recall", "F1")
     note = (
-        f"{'These' if chosen is None else 'All but the marked row'} were chosen with the labels of the test set: they "
-        f"guarantee nothing for other {several}."
+        f"{'These thresholds' if chosen is None else 'All except the marked row'} were chosen with the labels of the "
+        f"test set: no guarantee for other {units}."
     )
     return [
         Table(

@@ -1,4 +1,4 @@
-"""The gallery of a report: misses, false alarms, clearest detections or highest units, with heat maps and masks."""
+"""The gallery of a report: missed units, false alarms, clearest detections, or highest scores, with heat maps."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ from offnormal.drawing.panels import Panel, Reconstruction, build_panels, to_dat
 from offnormal.drawing.wording import clock_text, score
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
-from offnormal.report.block import Block, Element, Heading, Picture, Scale, Shot, Shots, Text
+from offnormal.report.block import Block, Element, GalleryImage, Heading, Scale, Shot, Shots, Text
 from offnormal.types import ANOMALOUS, NORMAL
 
 Role = Literal["miss", "false_alarm", "detected", "peak"]
-_ROLES: dict[Role, tuple[int, int]] = {  # most units of each, and most characters of the page
+_ROLES: dict[Role, tuple[int, int]] = {  # maximum number of units, and of characters on the page
     "miss": (12, 700_000),
     "false_alarm": (12, 700_000),
     "detected": (12, 700_000),
     "peak": (16, 900_000),
 }
 _CLIP_SIDE = 200  # pixels of the longer side of each frame of a clip
-# role -> title and note; {0} anomalous units, {1} normal units, in the plural
+# role -> title and note; {0}: anomalous units, {1}: normal units
 _DECIDED: dict[Role, tuple[str, str]] = {
-    "miss": ("Worst misses", "{0} that were called normal, the lowest score first"),
-    "false_alarm": ("Worst false alarms", "{1} that were called anomalous, the highest score first"),
-    "detected": ("Clearest detections", "{0} that were called anomalous"),
+    "miss": ("Missed", "{0} below the threshold, lowest score first"),
+    "false_alarm": ("False alarms", "{1} above the threshold, highest score first"),
+    "detected": ("Clearest detections", "{0} above the threshold"),
 }
-_CORRECT: dict[Role, tuple[str, str]] = {  # where none of them was judged wrongly
-    "miss": ("{0} closest to the threshold", "none was missed; the lowest score first"),
-    "false_alarm": ("{1} closest to the threshold", "none was a false alarm; the highest score first"),
+_CORRECT: dict[Role, tuple[str, str]] = {  # if all verdicts are correct
+    "miss": ("{0} closest to the threshold", "none was missed; lowest score first"),
+    "false_alarm": ("{1} closest to the threshold", "no false alarm; highest score first"),
 }
 _UNDECIDED: dict[Role, tuple[str, str]] = {  # without a threshold
-    "miss": ("Lowest {0}", "the lowest score first"),
-    "false_alarm": ("Highest {1}", "the highest score first"),
-    "detected": ("{0}", "the highest of each class"),
-    "peak": ("Highest frames", "the highest frame of every video, then the next ones"),
+    "miss": ("{0} with the lowest scores", "lowest score first"),
+    "false_alarm": ("{1} with the highest scores", "highest score first"),
+    "detected": ("{0}", "the highest score of each class"),
+    "peak": ("Highest scores", "the highest frame of each video, then the second highest, and so on"),
 }
-_SPANS: dict[Role, tuple[str, str]] = {  # of videos, in which alarms are judged
-    "miss": ("Missed", "labeled spans without an alarm, each at its highest frame"),
-    "false_alarm": ("Worst false alarms", "alarms outside labeled spans, each at its highest frame"),
+_SPANS: dict[Role, tuple[str, str]] = {  # for videos, which have alarms
+    "miss": ("Missed", "labeled spans without an alarm, at their highest frame"),
+    "false_alarm": ("False alarms", "alarms outside labeled spans, at their highest frame"),
     "peak": _UNDECIDED["peak"],
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ShownUnit:
-    """One scored unit as it is shown."""
+    """One scored unit of the gallery."""
 
     role: Role
     row: int  # its row in the score table
@@ -61,22 +61,24 @@ class ShownUnit:
     reconstruction: Reconstruction | None = None
 
 
-def gallery(evaluation: Evaluation, shown: Sequence[ShownUnit]) -> Block | None:
-    """Sections by role in the order of `shown` (peaks: the highest of each video first); None where there are none."""
-    maps = [unit.map for unit in shown if unit.map is not None and len(unit.frames) == 1]
+def gallery(evaluation: Evaluation, gallery_units: Sequence[ShownUnit]) -> Block | None:
+    """One section per role, in the given order (peaks: the highest of each video first); None without units."""
+    maps = [unit.map for unit in gallery_units if unit.map is not None and len(unit.frames) == 1]
     low, high = scale_for(evaluation.calibration, maps)
     threshold = None if evaluation.calibration is None else evaluation.calibration.pixel_threshold
     elements: list[Element] = [_scale(low, high, threshold)] if maps else []
     for role in _ROLES:
-        units = [unit for unit in shown if unit.role == role]
+        units = [unit for unit in gallery_units if unit.role == role]
         if units:
-            elements += _section(evaluation, role, _by_turns(units, evaluation) if role == "peak" else units, low, high)
+            elements += _section(
+                evaluation, role, _interleave(units, evaluation) if role == "peak" else units, low, high
+            )
     several = TRAITS[evaluation.unit].noun[1]
-    return Block(name="gallery", title=several.capitalize(), elements=elements) if shown else None
+    return Block(name="gallery", title=several.capitalize(), elements=elements) if gallery_units else None
 
 
 def _section(evaluation: Evaluation, role: Role, units: Sequence[ShownUnit], low: float, high: float) -> list[Element]:
-    """A heading, how many of how many are shown, and the units."""
+    """A heading, the number of units, and the units."""
     total = None
     titles = _UNDECIDED if evaluation.threshold is None else _DECIDED
     if evaluation.frames is not None and evaluation.alarms is not None:
@@ -107,8 +109,8 @@ def _section(evaluation: Evaluation, role: Role, units: Sequence[ShownUnit], low
     return [Heading(title[:1].upper() + title[1:]), Text(text=note, tone="quiet"), Shots(shots)]
 
 
-def _by_turns(units: Sequence[ShownUnit], evaluation: Evaluation) -> list[ShownUnit]:
-    """The highest of each item by score, then the second of each, and so on."""
+def _interleave(units: Sequence[ShownUnit], evaluation: Evaluation) -> list[ShownUnit]:
+    """Order units: the highest score of each item, then the second highest of each, and so on."""
     names = evaluation.table.item_column(lambda item: item.name)
     turns: Counter[str] = Counter()
     ordered: list[tuple[int, ShownUnit]] = []
@@ -119,18 +121,18 @@ def _by_turns(units: Sequence[ShownUnit], evaluation: Evaluation) -> list[ShownU
 
 
 def _shots(evaluation: Evaluation, role: Role, units: Sequence[ShownUnit], low: float, high: float) -> list[Shot]:
-    """The first of the units, as many as the page can hold."""
-    most, room = _ROLES[role]
+    """The first units, up to the limits of the page."""
+    max_units, max_chars = _ROLES[role]
     shots: list[Shot] = []
-    for unit in units[:most]:
-        pictures = [
-            Picture(panel.caption, to_data_uri(panel.image), *panel.image.size)
+    for unit in units[:max_units]:
+        images = [
+            GalleryImage(panel.caption, to_data_uri(panel.image), *panel.image.size)
             for panel in _panels(evaluation, unit, low, high)
         ]
-        room -= sum(len(picture.uri) for picture in pictures)
-        if room < 0 and shots:
+        max_chars -= sum(len(picture.uri) for picture in images)
+        if max_chars < 0 and shots:
             break
-        shots.append(Shot(_name(evaluation, unit.row), _about(evaluation, unit.row), pictures))
+        shots.append(Shot(_name(evaluation, unit.row), _about(evaluation, unit.row), images))
     return shots
 
 
@@ -159,7 +161,7 @@ def _name(evaluation: Evaluation, row: int) -> str:
 
 
 def _about(evaluation: Evaluation, row: int) -> list[str]:
-    """What is known of a unit, its score, and its p-value."""
+    """Label, score, and p-value of a unit."""
     table, threshold = evaluation.table, evaluation.threshold
     item = next(item for item in table.items if item.rows.start <= row < item.rows.stop)
     label = {float(NORMAL): "normal", float(ANOMALOUS): "anomalous"}.get(float(table.label[row]), "no label")
@@ -181,9 +183,9 @@ def _thumbnail(frame: np.ndarray) -> Image.Image:
 
 
 def _scale(low: float, high: float, threshold: float | None) -> Scale:
-    """The legend of heat maps drawn between two ends."""
+    """The legend of heat maps between two end values."""
     stops = ", ".join(f"rgb({red} {green} {blue} / {cover})" for red, green, blue, cover in gradient())
-    line = "" if threshold is None else "; the white line is where it crosses the threshold"
-    about = f"Color of the heat map, the same on every image{line}. Turquoise: outline of the marked region."
+    line = "" if threshold is None else "; the white line marks the threshold"
+    about = f"Colors of the heat map, the same for all images{line}. Turquoise: outline of the marked region."
     name = "" if threshold is None else f"pixel threshold {score(threshold)}"
     return Scale(f"linear-gradient(90deg, {stops})", score(low), score(high), name, about)

@@ -1,4 +1,4 @@
-"""What the calibration guarantees, what was seen, and the one answer whether that fits together."""
+"""The guarantee of the calibration, the observed false alarms, and whether the guarantee held."""
 
 from __future__ import annotations
 
@@ -13,41 +13,43 @@ from offnormal.evaluation.units import TRAITS
 from offnormal.report.block import Block, Element, Side, Text, Tone, Track, Tracks
 from offnormal.report.blocks.scores import labeled_scores
 
-_LEVEL = 0.95
+_CONFIDENCE = 0.95
 _TONES: dict[Answer, Tone] = {Answer.HELD: "held", Answer.BROKEN: "broken", Answer.NOT_ENOUGH_DATA: "plain"}
 
 
 def guarantee(evaluation: Evaluation) -> Block | None:
-    """The expected false-alarm rate beside the one that was seen, and the answer; None without a calibration."""
+    """The expected and the observed false-alarm rate, and the answer; None without a calibration."""
     calibration = evaluation.calibration
     if calibration is None:
         return None
-    seen = seen_rate(evaluation)
+    observed = observed_rate(evaluation)
     stated = calibration.explanation
     left: list[Element] = [Text(label="Guarantee.", text=f"{stated[:1].upper()}{stated[1:]}.")]
     right: list[Element] = []
-    if seen is None:
+    if observed is None:
         noun = "footage" if evaluation.alarms is not None else TRAITS[evaluation.unit].noun[1]
-        left.append(Text(label="Test.", text=f"It has no {noun} labeled normal to check this with.", tone="plain"))
+        left.append(
+            Text(label="Test.", text=f"No {noun} labeled normal, so the guarantee cannot be checked.", tone="plain")
+        )
     else:
-        text, track, unit = seen
+        text, track, unit = observed
         left.append(Text(label="Test.", text=text))
         if (meaning := answer_text(evaluation)) is not None and evaluation.guarantee is not None:
             answer = evaluation.guarantee.answer
             label = f"{answer.value.capitalize()}."
             left.append(Text(label=label, text=meaning, tone=_TONES[answer]))
         elif not calibration.by_hand:
-            text = "Not checked: the calibration has no times, and frames that follow each other are alike."
+            text = "Not checked: the calibration has no frame times, and consecutive frames are not independent."
             left.append(Text(text=text, tone="plain"))
         if not calibration.by_hand:
             right.append(_tracks(calibration, track, unit))
     return Block(
-        name="guarantee", title="Expected and seen false alarms", elements=[Side(left, right)], style="card whole"
+        name="guarantee", title="Expected and observed false alarms", elements=[Side(left, right)], style="card whole"
     )
 
 
 def answer_text(evaluation: Evaluation) -> str | None:
-    """What the answer means; None where nothing was checked."""
+    """The meaning of the answer; None if nothing was checked."""
     check, traits = evaluation.guarantee, TRAITS[evaluation.unit]
     if check is None:
         return None
@@ -55,16 +57,16 @@ def answer_text(evaluation: Evaluation) -> str | None:
     p_value = f"(p-value {check.p_value:.2g})"
     if check.answer is Answer.BROKEN:
         return (
-            f"More false alarms than expected, beyond chance {p_value}: the {normals} of the test and of the "
+            f"More false alarms than expected, more than chance explains {p_value}: the {normals} of test and "
             f"calibration differ. Calibrate again on {normals} of the same days and setup."
         )
     if check.answer is Answer.HELD:
-        return f"No more false alarms than expected, within chance {p_value}."
-    return f"Even ten times the expected rate could go unnoticed in the {normals} of the test {p_value}."
+        return f"No more false alarms than expected, given chance {p_value}."
+    return f"The {normals} of the test could not reveal even ten times the expected rate {p_value}."
 
 
-def seen_rate(evaluation: Evaluation) -> tuple[str, Track, str] | None:
-    """What happened on the normals of the test in words, its rate per 100 or per hour, and its unit; None without."""
+def observed_rate(evaluation: Evaluation) -> tuple[str, Track, str] | None:
+    """The false alarms on the normals of the test as text, their rate per 100 or per hour, and its unit; or None."""
     calibration, alarms = evaluation.calibration, evaluation.alarms
     if calibration is None:
         return None
@@ -75,25 +77,25 @@ def seen_rate(evaluation: Evaluation) -> tuple[str, Track, str] | None:
     normal = None if evaluation.confusion is None else evaluation.confusion.false_alarms_per_100_normal
     if normal is None or normal.per_100 is None:
         return None
-    one, several = TRAITS[evaluation.unit].noun
-    number = counted(normal.total, f"normal {one}", f"normal {several}")
+    noun_one, several = TRAITS[evaluation.unit].noun
+    number = counted(normal.total, f"normal {noun_one}", f"normal {several}")
     alarms_text = counted(normal.count, "false alarm", "false alarms")
     share = f"{hundred(normal.per_100)} per 100 (95 % interval {interval(normal)})"
     text = f"{alarms_text} on {number}: {share}."
-    return text, _seen(normal.per_100, normal.low, normal.high), f"false alarms per 100 normal {several}"
+    return text, _observed_track(normal.per_100, normal.low, normal.high), f"false alarms per 100 normal {several}"
 
 
 def _of_frames(evaluation: Evaluation, calibration: Calibration) -> tuple[str, Track, str] | None:
-    """A share of the normal frames; frames resemble their neighbors, so it has no interval."""
+    """The share of normal frames above the threshold; without an interval, because frames are not independent."""
     labels, scores = labeled_scores(evaluation)
     normal = scores[~labels]
     if not normal.size:
         return None
     above = int((normal > calibration.threshold).sum())
-    seen = 100 * above / normal.size
+    observed = 100 * above / normal.size
     number = counted(normal.size, "normal frame", "normal frames")
-    text = f"{above:,} of {number} above the threshold: {hundred(seen)} per 100."
-    return text, _seen(seen, seen, seen), "per 100 normal frames"
+    text = f"{above:,} of {number} above the threshold: {hundred(observed)} per 100."
+    return text, _observed_track(observed, observed, observed), "per 100 normal frames"
 
 
 def _per_hour(alarms: AlarmReport) -> tuple[str, Track, str] | None:
@@ -103,22 +105,22 @@ def _per_hour(alarms: AlarmReport) -> tuple[str, Track, str] | None:
     if not alarms.normal_s:
         return None
     hours, number = alarms.normal_s / 3600, alarms.false_alarms
-    low = float(chi2.ppf((1 - _LEVEL) / 2, 2 * number)) / 2 / hours if number else 0.0
-    high = float(chi2.ppf((1 + _LEVEL) / 2, 2 * number + 2)) / 2 / hours
+    low = float(chi2.ppf((1 - _CONFIDENCE) / 2, 2 * number)) / 2 / hours if number else 0.0
+    high = float(chi2.ppf((1 + _CONFIDENCE) / 2, 2 * number + 2)) / 2 / hours
     text = (
         f"{counted(number, 'false alarm', 'false alarms')} in {duration(alarms.normal_s)} of normal footage: "
         f"{rate(number / hours)} per hour (95 % interval {rate(low)} to {rate(high)})."
     )
-    return text, _seen(number / hours, low, high, of=""), "false alarms per hour"
+    return text, _observed_track(number / hours, low, high, suffix=""), "false alarms per hour"
 
 
-def _seen(value: float, low: float, high: float, of: str = " per 100") -> Track:
-    return Track(f"{of} seen in the test", value, low, high, "normal")
+def _observed_track(value: float, low: float, high: float, suffix: str = " per 100") -> Track:
+    return Track(f"{suffix} observed in the test", value, low, high, "normal")
 
 
-def _tracks(calibration: Calibration, seen: Track, unit: str) -> Tracks:
+def _tracks(calibration: Calibration, observed: Track, unit: str) -> Tracks:
     is_share = calibration.rate.is_share
     target = 100 * calibration.rate.value if is_share else calibration.rate.per_hour
     low, high = (100 * value for value in calibration.interval) if is_share else (target, target)
     expected = Track(f"{' per 100' * is_share} expected at most", target, low, high, "ink")
-    return Tracks([expected, seen], unit, 100.0 if is_share else math.inf)
+    return Tracks([expected, observed], unit, 100.0 if is_share else math.inf)

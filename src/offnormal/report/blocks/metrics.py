@@ -1,4 +1,4 @@
-"""Metrics, each term of the score alone, and what is not known: missing metrics, warnings, skipped files."""
+"""Metrics, the terms of the score, and what is missing: metrics, warnings, skipped files."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _SUFFIXES = ("", SMOOTHED, PER_VIDEO_NORM, SMOOTHED + PER_VIDEO_NORM)
 
 
 def headline(evaluation: Evaluation) -> tuple[str, ...]:
-    """Names of the metrics that a report puts first."""
+    """Names of the metrics at the top of a report."""
     traits = TRAITS[evaluation.unit]
     return (*traits.metrics, *traits.pixel)
 
 
 def tiles(evaluation: Evaluation) -> list[Tile]:
-    """The headline metrics, the missing ones with the reason; none without labels."""
+    """The headline metrics, or the reason why one is missing; empty without labels."""
     if not evaluation.labeled and not evaluation.metrics:
         return []
     meanings = TRAITS[evaluation.unit].metrics | _PIXEL
@@ -44,7 +44,7 @@ def tiles(evaluation: Evaluation) -> list[Tile]:
 
 
 def variants(evaluation: Evaluation) -> Block | None:
-    """Raw, smoothed, and per-video-normalized metrics of frames side by side; None where there is one of them only."""
+    """Raw, smoothed, and per-video-normalized frame metrics side by side; None if there is only one of them."""
     metrics = evaluation.metrics
     names = tuple(TRAITS[evaluation.unit].metrics)
     suffixes = [suffix for suffix in _SUFFIXES if any(name + suffix in metrics for name in names)]
@@ -53,8 +53,8 @@ def variants(evaluation: Evaluation) -> Block | None:
     papers = sum(suffix.endswith(PER_VIDEO_NORM) for suffix in suffixes)
     groups = [
         ("", 1),
-        ("one threshold for every video", len(suffixes) - papers),
-        ("to compare with papers only", papers),
+        ("one threshold for all videos", len(suffixes) - papers),
+        ("only to compare with papers", papers),
     ]
     elements: list[Element] = [
         Table(
@@ -70,8 +70,8 @@ def variants(evaluation: Evaluation) -> Block | None:
         elements.append(
             Text(
                 label="_per_video_norm:",
-                text="each video's scores are stretched to 0-1 first, as many papers do. That looks at a whole video "
-                "before its first frame is judged and makes a quiet video as loud as any other: no camera can do so.",
+                text="the scores of each video are scaled to 0-1 first, as in many papers. This needs the whole video "
+                "before the first verdict, and gives every video the same range: not possible for a live camera.",
                 tone="quiet",
             )
         )
@@ -79,7 +79,7 @@ def variants(evaluation: Evaluation) -> Block | None:
 
 
 def terms(evaluation: Evaluation) -> Block | None:
-    """Each term as if it were the score, best first by the first metric; None with fewer than two."""
+    """The metrics of each term as a score, best first by the first metric; None with fewer than two terms."""
     measured = {name: values for name, values in evaluation.terms.items() if values}
     if len(measured) < 2:
         return None
@@ -91,11 +91,11 @@ def terms(evaluation: Evaluation) -> Block | None:
         style="roomy",
     )
     note = Text(
-        text="Best first on this test set: choose on data that is not tested on. A term that falls where "
-        "there are anomalies has an AUC below 0.5.",
+        text="Best first on this test set; choose terms on other data. A term that is lower for anomalies has an AUC "
+        "below 0.5.",
         tone="quiet",
     )
-    return Block(name="terms", title="Each term of the score alone", elements=[table, note])
+    return Block(name="terms", title="Terms of the score", elements=[table, note])
 
 
 def _tile(name: str, metrics: Mapping[str, float], missing: Mapping[str, str], meaning: str) -> Tile:
@@ -103,14 +103,14 @@ def _tile(name: str, metrics: Mapping[str, float], missing: Mapping[str, str], m
         return Tile(name, metrics[name], meaning)
     kind = name.partition("_")[0]
     reason = missing.get(name) or missing.get(f"{kind} metrics")
-    return Tile(name, None, reason or ("there is no map to measure" if kind == "pixel" else "not computed"))
+    return Tile(name, None, reason or ("the detector has no anomaly map" if kind == "pixel" else "not computed"))
 
 
-SHOWN = 25
+ROW_LIMIT = 25
 
 
 def links(evaluation: Evaluation) -> list[tuple[str, str]]:
-    """What the head of the page says about this, with the name of the block."""
+    """Links for the page header: text and name of the block."""
     number = sum(map(len, evaluation.warnings.values()))
     texts = []
     if evaluation.skipped:
@@ -127,18 +127,18 @@ def missing(evaluation: Evaluation) -> Block | None:
         by_reason[reason].append(name)
     facts = [Fact(", ".join(_without_variants(names)), reason) for reason, names in by_reason.items()]
     if evaluation.calibration is None:
-        facts.append(Fact("threshold and verdicts", "the detector is not calibrated: run offnormal calibrate"))
+        facts.append(Fact("threshold and verdicts", "the detector is not calibrated; run offnormal calibrate"))
     facts += _pixel_facts(evaluation)
-    return Block(name="missing", title="Not known, or not exactly", elements=[Facts(facts)]) if facts else None
+    return Block(name="missing", title="Missing or approximate metrics", elements=[Facts(facts)]) if facts else None
 
 
 def warnings(evaluation: Evaluation) -> Block | None:
-    """What was noticed while items were read, such as a truncated file."""
+    """Warnings from reading items, such as a truncated file."""
     rows = [[item, text] for item, texts in evaluation.warnings.items() for text in texts]
     if not rows:
         return None
     columns = [Column("item", "path"), Column("warning", "path")]
-    table = Table(columns=columns, rows=rows[:SHOWN], more=max(len(rows) - SHOWN, 0))
+    table = Table(columns=columns, rows=rows[:ROW_LIMIT], more=max(len(rows) - ROW_LIMIT, 0))
     return Block(name="warnings", title="Warnings from reading", elements=[table])
 
 
@@ -149,10 +149,10 @@ def skipped(evaluation: Evaluation) -> Block | None:
         return None
     rows = [
         [display_name(bad.path, evaluation.dataset.root), bad.reason.removeprefix(f"{bad.path}: ")]
-        for bad in files[:SHOWN]
+        for bad in files[:ROW_LIMIT]
     ]
     columns = [Column("file", "path"), Column("reason", "path")]
-    table = Table(columns=columns, rows=rows, more=max(len(files) - SHOWN, 0))
+    table = Table(columns=columns, rows=rows, more=max(len(files) - ROW_LIMIT, 0))
     return Block(name="skipped", title=f"{counted(len(files), 'file', 'files')} skipped", elements=[table])
 
 
@@ -162,7 +162,7 @@ def _pixel_facts(evaluation: Evaluation) -> list[Fact]:
         return []
     facts = []
     if pixel.auroc is None and "pixel metrics" not in evaluation.missing:
-        facts.append(Fact("pixel metrics", "the masks mark no pixel, or every pixel"))
+        facts.append(Fact("pixel metrics", "the masks mark no pixel or every pixel"))
     if not pixel.exact:
         number = counted(pixel.pixels, "pixel was", "pixels were")
         for name, bound in (
@@ -171,12 +171,12 @@ def _pixel_facts(evaluation: Evaluation) -> list[Fact]:
             ("pixel_F1", f"at most {pixel.f1_error_bound:.2g} below the exact value"),
         ):
             if name in evaluation.metrics:
-                facts.append(Fact(name, f"{number} counted in bins to bound the memory: {bound}"))
+                facts.append(Fact(name, f"{number} counted in bins to save memory: {bound}"))
     return facts
 
 
 def _without_variants(names: Sequence[str]) -> list[str]:
-    """Names of metrics, without the variants of those that are named themselves."""
+    """Names of metrics; variants of a listed metric are only counted."""
     plain = []
     for name in names:
         base = next((metric for metric in METRICS if name.startswith(metric)), name)

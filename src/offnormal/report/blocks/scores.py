@@ -1,4 +1,4 @@
-"""How scores spread: over all, by group, and by class; and the views on the score table that several blocks share."""
+"""The distribution of scores: overall, by group, and by class; and views of the score table for several blocks."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ COLORS = {"normal": "normal", "anomalous": "anomalous", "without a label": "unkn
 
 
 def labeled_scores(evaluation: Evaluation) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Labels (R,), true where anomalous, and scores (R,) of the units that metrics rest on."""
+    """Labels (R,), True for anomalous, and scores (R,) of the units that metrics use."""
     table = evaluation.table
     return table.label[table.labeled] == ANOMALOUS, table.score[table.labeled]
 
 
 def by_label(evaluation: Evaluation) -> dict[str, NDArray[np.float64]]:
-    """Scores of the units tested on, by what is known of them (keys of COLORS)."""
+    """Scores of the test units by label (keys of COLORS)."""
     table = evaluation.table
     rows = table.scored & table.tested
     is_known = {
@@ -33,33 +33,33 @@ def by_label(evaluation: Evaluation) -> dict[str, NDArray[np.float64]]:
         "anomalous": table.label == ANOMALOUS,
         "without a label": np.isnan(table.label),
     }
-    return {name: table.score[rows & known] for name, known in is_known.items()}
+    return {name: table.score[rows & selected] for name, selected in is_known.items()}
 
 
 def _calibration_scores(evaluation: Evaluation) -> NDArray[np.float64]:
-    """Scores (n,) of the normals of the calibration; none without one."""
+    """Scores (n,) of the calibration set; empty without a calibration."""
     return np.array(() if evaluation.calibration is None else evaluation.calibration.scores, np.float64)
 
 
 def score_axis(evaluation: Evaluation) -> ScoreAxis:
-    """One axis for every plot of a report."""
+    """The common axis of all plots of a report."""
     return axis_for([evaluation.table.score, _calibration_scores(evaluation)], evaluation.threshold)
 
 
 def axis_text(axis: ScoreAxis) -> str:
-    """What is unusual about an axis; "" for a straight one."""
+    """Name of an unusual axis; "" for a linear one."""
     return "" if axis.kind == "linear" else f"{'logarithmic' if axis.kind == 'log' else 'asinh'} axis"
 
 
 WIDE, NARROW = 1060, 380  # pixels of a plot on a screen and on a phone
 BOX_NOTE = (
-    "Box: the middle half of the scores, its thick line the median; whiskers reach to the furthest score within 1.5 "
-    "boxes; a short stroke for each score."
+    "Box: the middle half of the scores, with the median as a thick line. Whiskers: the furthest scores within 1.5 box "
+    "lengths. Each short stroke is one score."
 )
 
 
 def distribution(evaluation: Evaluation) -> Block | None:
-    """Scores by label, and those of the calibration; None where nothing was scored."""
+    """Scores by label, and those of the calibration set; None if nothing was scored."""
     groups = {COLORS[name]: scores for name, scores in by_label(evaluation).items()}
     if not any(scores.size for scores in groups.values()):
         return None
@@ -68,8 +68,8 @@ def distribution(evaluation: Evaluation) -> Block | None:
         plots.histogram(groups, outline, threshold=threshold, axis=axis, width=width) for width in (WIDE, NARROW)
     )
     keys = [(name, color, "") for name, color in COLORS.items() if groups[color].size]
-    keys += [("normals of the calibration", "normal", "dashed")] * bool(outline.size)
-    keys += [(f"{axis_text(axis)}: the scores differ widely", "", "")] * bool(axis_text(axis))
+    keys += [("calibration set", "normal", "dashed")] * bool(outline.size)
+    keys += [(f"{axis_text(axis)} because of the wide range of scores", "", "")] * bool(axis_text(axis))
     elements: list[Element] = [Legend(keys), Plot(svg=wide, narrow=narrow), _groups(evaluation)]
     line = "" if threshold is None else " The tall line is the threshold."
     elements.append(Text(text=BOX_NOTE + line, tone="quiet"))
@@ -77,7 +77,7 @@ def distribution(evaluation: Evaluation) -> Block | None:
 
 
 def _groups(evaluation: Evaluation) -> Table:
-    """A row for each split, or else for each label; the normals of the calibration first."""
+    """One row per split, or per label with the calibration set first."""
     axis, threshold, table = score_axis(evaluation), evaluation.threshold, evaluation.table
     splits = np.array(table.item_column(lambda item: item.split), dtype=str)
     groups: list[tuple[str, np.ndarray, str]] = []
@@ -87,7 +87,7 @@ def _groups(evaluation: Evaluation) -> Table:
             name = title if split == "anomalous" else f"normal, {title}"
             groups.append((name, table.score[table.scored & np.isfinite(table.label) & (splits == split)], color))
     else:
-        groups.append(("normals of the calibration", _calibration_scores(evaluation), "normal"))
+        groups.append(("calibration set", _calibration_scores(evaluation), "normal"))
         groups += [(name, scores, COLORS[name]) for name, scores in by_label(evaluation).items()]
     rows = []
     for name, scores, color in groups:
@@ -113,11 +113,11 @@ def _groups(evaluation: Evaluation) -> Table:
 
 
 SPLIT_TITLES = {"train": "training", "calibration": "calibration", "test": "test", "anomalous": "anomalous"}
-_SHOWN = 60
+_CLASS_LIMIT = 60
 
 
 def classes(evaluation: Evaluation) -> Block | None:
-    """A row for each class tested on; None where no class is anomalous, or nothing names the classes."""
+    """One row per class of the test set; None if no class is anomalous, or classes have no names."""
     tested = [row for row in evaluation.classes if _tested(row)]
     if not any(row.is_anomalous for row in tested):
         return None
@@ -134,20 +134,20 @@ def classes(evaluation: Evaluation) -> Block | None:
     ]
     rows = [
         _row(row, table.score[table.labeled & (names == row.name)], axis, evaluation.threshold)
-        for row in tested[:_SHOWN]
+        for row in tested[:_CLASS_LIMIT]
     ]
     if evaluation.threshold is None:
         columns, rows = columns[:2] + columns[3:], [row[:2] + row[3:] for row in rows]
-    note = f"AUROC: of an anomalous class against all normal {several} tested on."
+    note = f"AUROC: an anomalous class against all normal {several} of the test set."
     elements: list[Element] = [
-        Table(columns=columns, rows=rows, more=max(len(tested) - _SHOWN, 0), style="wide-cells"),
+        Table(columns=columns, rows=rows, more=max(len(tested) - _CLASS_LIMIT, 0), style="wide-cells"),
         Text(text=note, tone="quiet"),
     ]
     return Block(name="classes", title="Classes", elements=elements)
 
 
 def class_counts(evaluation: Evaluation) -> Block | None:
-    """Units by class and split; None for datasets that are not divided."""
+    """Units by class and split; None for datasets without splits."""
     splits = [split for split in SPLIT_TITLES if any(row.counts.get(split) for row in evaluation.classes)]
     if not splits:
         return None

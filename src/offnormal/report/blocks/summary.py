@@ -1,4 +1,4 @@
-"""The first figures of a report: what the threshold does, how well scores separate, what limits both."""
+"""The key figures of a report: the effect of the threshold, the separation of scores, and warnings."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from offnormal.report.block import Block, Element, Figure, Figures, Tiles
 from offnormal.report.blocks.metrics import tiles
 from offnormal.report.blocks.scores import SPLIT_TITLES
 
-_MOSTLY = 0.5  # share of the time in alarm, or of the normals above the threshold, that is worth a warning
+_HALF = 0.5  # of the time in alarm, or of the normals above the threshold; above it, a warning is shown
 
 
 def key_figures(evaluation: Evaluation) -> Block | None:
-    """What the threshold does and the headline metrics; None where there is neither."""
+    """The effect of the threshold and the headline metrics; None if there is neither."""
     elements: list[Element] = []
     if figures := _figures(evaluation):
         elements.append(Figures(figures))
@@ -30,51 +30,51 @@ def key_figures(evaluation: Evaluation) -> Block | None:
 
 
 def lead(evaluation: Evaluation) -> str:
-    """One plain sentence: what happened to how many units."""
+    """One sentence with the main result."""
     table, traits = evaluation.table, TRAITS[evaluation.unit]
     number = counted(int((table.scored & table.tested).sum()), *traits.noun)
     if traits.item != traits.noun:
         number += f" of {counted(len(table.items), *traits.item)}"
     if evaluation.threshold is None:
-        return f"{number} scored, without verdicts: the detector is not calibrated, so there is no threshold."
+        return f"{number} scored. No verdicts: the detector is not calibrated, so there is no threshold."
     at = f"At the threshold {score(evaluation.threshold)}"
     if evaluation.alarms is not None:
         return f"{at}: {_alarm_lead(evaluation.alarms, is_labeled=evaluation.labeled)}"
     if evaluation.frames is not None:
-        return f"{number} scored. No alarms: {evaluation.missing.get('alarms', 'the footage has no clock')}."
+        return f"{number} scored. No alarms: {evaluation.missing.get('alarms', 'the footage has no frame times')}."
     if evaluation.confusion is None:
         above = int((table.score[table.tested] > evaluation.threshold).sum())
-        return f"{at}: {above:,} of {number} without labels score above it."
+        return f"{at}: {above:,} of {number} are above it; they have no labels."
     confusion = evaluation.confusion
     normal, anomalous = confusion.false_alarms_per_100_normal, confusion.missed_per_100_anomalous
-    one, several = traits.noun
+    singular, plural = traits.noun
     detected = (
-        f"{confusion.detected:,} of {counted(anomalous.total, f'anomalous {one}', f'anomalous {several}')} detected"
+        f"{confusion.detected:,} of {counted(anomalous.total, f'anomalous {singular}', f'anomalous {plural}')} detected"
     )
-    tested = counted(normal.total, f"normal {one}", f"normal {several}")
+    tested = counted(normal.total, f"normal {singular}", f"normal {plural}")
     alarms = f"{counted(normal.count, 'false alarm', 'false alarms')} on {tested}"
     return f"{at}: {', '.join([detected] * bool(anomalous.total) + [alarms] * bool(normal.total))}."
 
 
 def warnings(evaluation: Evaluation) -> list[str]:
-    """What makes the figures mean less than they seem to."""
+    """Warnings about what limits the figures."""
     texts = [] if evaluation.alarms is None else _alarm_warnings(evaluation.alarms, is_labeled=evaluation.labeled)
     if evaluation.assumed_fps is not None:
-        texts.append(f"Footage without a clock: all seconds assume {evaluation.assumed_fps:g} frames per second.")
-    several = TRAITS[evaluation.unit].noun[1]
+        texts.append(f"No frame times in the footage: durations assume {evaluation.assumed_fps:g} frames per second.")
+    plural = TRAITS[evaluation.unit].noun[1]
     if evaluation.calibration is not None:
-        texts += _few_normals(evaluation.calibration, several)
+        texts += _few_normals(evaluation.calibration, plural)
     normal = None if evaluation.confusion is None else evaluation.confusion.false_alarms_per_100_normal
-    if normal is not None and normal.total and normal.count / normal.total > _MOSTLY:
+    if normal is not None and normal.total and normal.count / normal.total > _HALF:
         texts.append(
-            f"Only {percent(1 - normal.count / normal.total)} of the normal {several} of the test are below the "
-            f"threshold: they differ from those of the calibration. Calibrate on normal {several} like these."
+            f"Only {percent(1 - normal.count / normal.total)} of the normal {plural} of the test are below the "
+            f"threshold: they differ from the calibration set. Calibrate on normal {plural} like these."
         )
     return texts
 
 
 def rules_text(rules: EventRules) -> str:
-    """What makes an alarm.
+    """The rules of an alarm in words.
 
     >>> rules_text(EventRules(min_duration_s=1.0, merge_gap_s=5.0))
     'at least 1 s long, gaps up to 5 s are merged'
@@ -92,7 +92,7 @@ def _alarm_lead(alarms: AlarmReport, *, is_labeled: bool) -> str:
         )
     texts, scored = [], alarms.detected + alarms.missed
     if scored:
-        half = f", half of them within {duration(alarms.median_delay_s)}" if alarms.detected else ""
+        half = f", median delay {duration(alarms.median_delay_s)}" if alarms.detected else ""
         texts.append(f"{alarms.detected:,} of {counted(scored, 'labeled span', 'labeled spans')} detected{half}")
     if alarms.normal_s:
         number = counted(alarms.false_alarms, "false alarm", "false alarms")
@@ -118,12 +118,12 @@ def _figures(evaluation: Evaluation) -> list[Figure]:
 
 
 def _share_figure(title: str, share: Share, noun: tuple[str, str], label: str) -> Figure:
-    one, several = (f"{label} {word}" for word in noun)
+    singular, plural = (f"{label} {word}" for word in noun)
     if share.per_100 is None:
-        return Figure(title, NONE, "", f"no {several} in the test", label)
+        return Figure(title, NONE, "", f"no {plural} in the test", label)
     note = f"{hundred(share.per_100)} per 100, 95 % interval {interval(share)}"
     track = (share.low, share.per_100, share.high)
-    return Figure(title, f"{share.count:,}", f"of {counted(share.total, one, several)}", note, label, track)
+    return Figure(title, f"{share.count:,}", f"of {counted(share.total, singular, plural)}", note, label, track)
 
 
 def _split_figure(row: SplitRow, noun: tuple[str, str]) -> Figure:
@@ -149,9 +149,9 @@ def _alarm_figures(alarms: AlarmReport, *, is_labeled: bool) -> list[Figure]:
         ]
     scored, not_scored = alarms.detected + alarms.missed, sum(not span.is_scored for span in alarms.spans)
     missed = f"{alarms.missed:,} missed" + (f"; {not_scored:,} more without a score" if not_scored else "")
-    slowest = "nothing was detected"
+    slowest = "no span was detected"
     if alarms.delays_s:
-        slowest = f"from the start of a span until the alarm; slowest {duration(max(alarms.delays_s))}"
+        slowest = f"from the start of a span to the alarm; longest {duration(max(alarms.delays_s))}"
     normal_note = "no normal footage"
     if alarms.normal_s:
         number = counted(alarms.false_alarms, "false alarm", "false alarms")
@@ -168,29 +168,29 @@ def _alarm_figures(alarms: AlarmReport, *, is_labeled: bool) -> list[Figure]:
 
 def _alarm_warnings(alarms: AlarmReport, *, is_labeled: bool) -> list[str]:
     normal, footage = alarms.normal_time_in_alarm, alarms.time_in_alarm
-    if normal is not None and normal > _MOSTLY:
+    if normal is not None and normal > _HALF:
         return [
-            f"The alarm is on during {percent(normal)} of the normal footage. An alarm that is always on detects "
-            "everything at once and counts as no false alarm: delays and detected spans mean nothing here. Calibrate "
-            "on footage of this camera, days, and hours."
+            f"The alarm is on for {percent(normal)} of the normal footage. An alarm that is always on detects "
+            "everything and counts as no false alarm, so delays and detected spans are meaningless here. Calibrate on "
+            "footage of the same camera, days, and hours."
         ]
-    if normal is None and footage is not None and footage > _MOSTLY and not is_labeled:
+    if normal is None and footage is not None and footage > _HALF and not is_labeled:
         return [
-            f"The alarm is on during {percent(footage)} of the footage. Unless that much is anomalous, calibrate on "
-            "footage of this camera, days, and hours."
+            f"The alarm is on for {percent(footage)} of the footage. Unless that much is anomalous, calibrate on "
+            "footage of the same camera, days, and hours."
         ]
     return []
 
 
-def _few_normals(calibration: Calibration, several: str) -> list[str]:
-    """That few normals guarantee little; nothing where they guarantee what is usual."""
+def _few_normals(calibration: Calibration, plural: str) -> list[str]:
+    """A warning if the calibration set is too small for the default rate."""
     is_usual = calibration.rate.value <= DEFAULT_RATE * 1.0001
     if calibration.explicit or calibration.by_hand or not calibration.rate.is_share or is_usual:
         return []
     number, effective = len(calibration.scores), math.floor(calibration.effective + 1e-9)
     worth = f" (as informative as {effective:,} independent ones)" if effective < number else ""
     return [
-        f"The threshold rests on {number:,} normal {several}{worth}: too few to guarantee less than "
-        f"{100 * calibration.rate.value:.2g} % false alarms. 5 % takes {normals_needed(0.05):,}, "
-        f"{100 * DEFAULT_RATE:g} % takes {normals_needed(DEFAULT_RATE):,}."
+        f"The calibration set has {number:,} normal {plural}{worth}: too few to guarantee less than "
+        f"{100 * calibration.rate.value:.2g} % false alarms. 5 % needs {normals_needed(0.05):,}, "
+        f"{100 * DEFAULT_RATE:g} % needs {normals_needed(DEFAULT_RATE):,}."
     ]

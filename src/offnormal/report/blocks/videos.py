@@ -1,4 +1,4 @@
-"""Videos: scores over time on one axis, and the tables of videos, of labeled spans, and of alarms."""
+"""Videos: scores over time, and the tables of videos, labeled spans, and alarms."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from offnormal.report.block import Block, Cell, Column, Element, Legend, Plot, P
 from offnormal.report.blocks.scores import NARROW, WIDE, axis_text, score_axis
 from offnormal.report.blocks.summary import rules_text
 
-VIDEOS_SHOWN = 400
-SPANS_SHOWN = ALARMS_SHOWN = 100
-_EVERY_FRAME = "scores.csv has every frame"
+VIDEO_LIMIT = 400
+SPAN_LIMIT = ALARM_LIMIT = 100
+_FULL_LIST = "scores.csv lists all frames"
 
 
 @dataclass(frozen=True, slots=True)
 class VideoLine:
-    """One video and what happened in it."""
+    """One video with its alarms and labeled spans."""
 
     row: VideoRow
     series: FrameScores
@@ -35,27 +35,27 @@ class VideoLine:
 
     @property
     def highest(self) -> float | None:
-        """Its highest score; None: nothing was scored."""
+        """The highest score; None if nothing was scored."""
         return float(np.nanmax(self.series.scores)) if self.series.scored.any() else None
 
     @property
     def false_alarms(self) -> int:
-        """Alarms that touch no labeled span."""
+        """Number of alarms outside labeled spans."""
         return sum(row.is_false is True for row in self.alarms)
 
     @property
     def missed(self) -> int:
-        """Spans with scores during which no alarm was on."""
+        """Number of scored spans without an alarm."""
         return sum(span.is_scored and span.delay_s is None for span in self.spans)
 
     @property
     def scored_spans(self) -> int:
-        """Spans with scores."""
+        """Number of spans with scores."""
         return sum(span.is_scored for span in self.spans)
 
 
 def video_lines(evaluation: Evaluation) -> list[VideoLine]:
-    """Every video in the order of the dataset; none unless frames were scored."""
+    """All videos in the order of the dataset; empty unless frames were scored."""
     if evaluation.frames is None:
         return []
     alarms, spans = defaultdict(list), defaultdict(list)
@@ -78,7 +78,7 @@ def video_lines(evaluation: Evaluation) -> list[VideoLine]:
 
 
 def videos(evaluation: Evaluation) -> Block | None:
-    """A row for each video; columns that nothing fills are left out."""
+    """One row per video, without empty columns."""
     lines = video_lines(evaluation)
     if not lines:
         return None
@@ -110,16 +110,16 @@ def videos(evaluation: Evaluation) -> Block | None:
         columns=[Column("video", "path"), *(Column(title, "notes" if title == "notes" else "num") for title in filled)],
         rows=[
             [line.row.name, *(cells[number] for cells in filled.values())]
-            for number, line in enumerate(lines[:VIDEOS_SHOWN])
+            for number, line in enumerate(lines[:VIDEO_LIMIT])
         ],
-        more=max(len(lines) - VIDEOS_SHOWN, 0),
+        more=max(len(lines) - VIDEO_LIMIT, 0),
         style="tall",
     )
     return Block(name="videos", title="Videos", elements=[table])
 
 
 def spans(evaluation: Evaluation) -> Block | None:
-    """Labeled spans, the missed ones first and then the slowest; None without alarms or spans."""
+    """Labeled spans, missed ones first, then by delay; None without alarms or spans."""
     if evaluation.alarms is None or not evaluation.alarms.spans:
         return None
     ordered = sorted(evaluation.alarms.spans, key=lambda span: -np.inf if span.delay_s is None else -span.delay_s)
@@ -131,20 +131,20 @@ def spans(evaluation: Evaluation) -> Block | None:
             f"{span.start:,} to {span.stop - 1:,}",
             _delay(span),
         ]
-        for span in ordered[:SPANS_SHOWN]
+        for span in ordered[:SPAN_LIMIT]
     ]
     columns = [Column("video", "path"), *map(Column, ("from", "to", "frames", "delay"))]
-    more = max(len(ordered) - SPANS_SHOWN, 0)
-    note = "Missed ones first, then the slowest; the delay is from the start of a span until an alarm was open."
+    more = max(len(ordered) - SPAN_LIMIT, 0)
+    note = "Missed spans first, then by delay. The delay is from the start of a span until an alarm opens."
     elements: list[Element] = [
         Text(text=note, tone="quiet"),
-        Table(columns=columns, rows=rows, more=more, where=_EVERY_FRAME, style="tall"),
+        Table(columns=columns, rows=rows, more=more, full_list=_FULL_LIST, style="tall"),
     ]
     return Block(name="spans", title="Labeled spans", elements=elements)
 
 
 def alarms(evaluation: Evaluation) -> Block | None:
-    """Alarms, false ones first and of them the highest; None where there are none."""
+    """Alarms, false ones first, then by peak score; None without alarms."""
     report = evaluation.alarms
     if report is None or not report.alarms:
         return None
@@ -162,15 +162,15 @@ def alarms(evaluation: Evaluation) -> Block | None:
             score(peak),
             *[words[row.is_false]] * evaluation.labeled,
         ]
-        for row, peak in ordered[:ALARMS_SHOWN]
+        for row, peak in ordered[:ALARM_LIMIT]
     ]
-    titles = ("from", "to", "length", "highest frame", "score")
+    titles = ("from", "to", "length", "peak frame", "peak score")
     columns = [Column("video", "path"), *map(Column, titles), *[Column("alarm", "text")] * evaluation.labeled]
-    order = "False ones first, each kind by its highest score" if evaluation.labeled else "The highest first"
-    more = max(len(ordered) - ALARMS_SHOWN, 0)
+    order = "False alarms first, then by peak score" if evaluation.labeled else "By peak score"
+    more = max(len(ordered) - ALARM_LIMIT, 0)
     elements: list[Element] = [
-        Text(text=f"{order}. Alarms: {rules_text(report.rules)}.", tone="quiet"),
-        Table(columns=columns, rows=rows, more=more, where=_EVERY_FRAME, style="tall"),
+        Text(text=f"{order}. Rules: {rules_text(report.rules)}.", tone="quiet"),
+        Table(columns=columns, rows=rows, more=more, full_list=_FULL_LIST, style="tall"),
     ]
     return Block(name="alarms", title="Alarms", elements=elements)
 
@@ -191,62 +191,60 @@ def _delay(span: Span) -> str | Cell:
     return Cell(badge="missed", is_alert=True) if span.is_scored else Cell(note="not scored")
 
 
-LARGE_SHOWN = 12
-SMALL_SHOWN = 150  # of some 12 kB each
-_SMALL = 420  # pixels of one of two in a row
+LARGE_LIMIT = 12
+SMALL_LIMIT = 150  # about 12 kB each
+_SMALL = 420  # width in pixels; two per row
 _KEYS = (("in alarm", "anomalous", ""), ("labeled anomalous", "anomalous", "shade"), ("not scored", "muted", "hatched"))
 
 
 def timelines(evaluation: Evaluation) -> Block | None:
-    """Every video large where there are few; else those with the most false alarms and misses, the others small.
+    """Scores over time: large for the videos with the most errors, small for others, up to the limits of a page.
 
-    Beyond what a page can hold the quietest are left out. None unless frames were scored.
+    None unless frames were scored.
     """
     lines = video_lines(evaluation)
     if not lines:
         return None
     axis = score_axis(evaluation)
-    order = sorted(range(len(lines)), key=lambda number: _quietness(lines[number]))
-    large, small = sorted(order[:LARGE_SHOWN]), sorted(order[LARGE_SHOWN : LARGE_SHOWN + SMALL_SHOWN])
-    about = f"One axis of scores for all videos, from {score(axis.low)} to {score(axis.high)}"
+    order = sorted(range(len(lines)), key=lambda number: _sort_key(lines[number]))
+    large, small = sorted(order[:LARGE_LIMIT]), sorted(order[LARGE_LIMIT : LARGE_LIMIT + SMALL_LIMIT])
+    about = f"All videos have the same score axis, from {score(axis.low)} to {score(axis.high)}"
     about += f" ({axis_text(axis)})." if axis_text(axis) else "."
     if small:
         about += (
-            f" The {len(large)} videos with the most false alarms and misses, then with the lowest AUC or the highest "
-            "scores."
+            f" Large: the {len(large)} videos with the most false alarms and missed spans, then with the lowest AUC or "
+            "the highest scores."
         )
     elements: list[Element] = [Text(text=about, tone="quiet"), Legend(_KEYS)]
     elements += [
-        _plot(
-            lines[number], evaluation.threshold, axis, WIDE, _drawn(lines[number], evaluation.threshold, axis, NARROW)
-        )
+        _plot(lines[number], evaluation.threshold, axis, WIDE, _draw(lines[number], evaluation.threshold, axis, NARROW))
         for number in large
     ]
     if small:
         plots = [_plot(lines[number], evaluation.threshold, axis, _SMALL) for number in small]
         elements.append(Plots(plots=plots, columns="two", summary=counted(len(small), "other video", "other videos")))
     if more := len(lines) - len(large) - len(small):
-        elements.append(Text(text=f"and {more:,} more; scores.csv has every frame.", tone="quiet"))
+        elements.append(Text(text=f"and {more:,} more; scores.csv lists all frames.", tone="quiet"))
     return Block(name="timeline", title="Scores over time", elements=elements)
 
 
-def _quietness(line: VideoLine) -> tuple[int, float, float]:
-    """Lowest first: false alarms and misses, then how badly its frames are ordered, then its highest score."""
+def _sort_key(line: VideoLine) -> tuple[int, float, float]:
+    """Sorts by most errors, then lowest AUC, then highest score."""
     wrong = line.false_alarms + line.missed
     return -wrong, 1.0 if line.row.auc is None else line.row.auc, 0.0 if line.highest is None else -line.highest
 
 
 def _plot(line: VideoLine, threshold: float | None, axis: ScoreAxis, width: int, narrow: str = "") -> Plot:
-    return Plot(svg=_drawn(line, threshold, axis, width), narrow=narrow, title=line.row.name, about=_about(line))
+    return Plot(svg=_draw(line, threshold, axis, width), narrow=narrow, title=line.row.name, about=_about(line))
 
 
-def _drawn(line: VideoLine, threshold: float | None, axis: ScoreAxis, width: int) -> str:
+def _draw(line: VideoLine, threshold: float | None, axis: ScoreAxis, width: int) -> str:
     alarms = None if threshold is None else [(row.alarm.start, row.alarm.stop) for row in line.alarms]
     return timeline(line.series, threshold=threshold, alarms=alarms, axis=axis, width=width)
 
 
 def _about(line: VideoLine) -> str:
-    """What happened in a video, in one line."""
+    """One line about a video."""
     texts = [counted(line.row.frames, "frame", "frames")]
     if line.series.clock.seconds is not None:
         texts.insert(0, clock_text(line.series.clock.seconds))
