@@ -78,8 +78,8 @@ def build_app(*, show_all: bool = False) -> App:
     app = App(
         name="offnormal",
         help=(
-            "Learn what is normal from normal images or video alone. Report whether something is anomalous, where, when, "
-            "and with what confidence."
+            "Learn what is normal from normal images or video alone. Report whether something is anomalous, where, "
+            "when, and with what confidence."
         ),
         version=lambda: f"offnormal {version('offnormal')}",
         help_format="plaintext",

@@ -86,9 +86,10 @@ def check_sink(
 def _check_options(case: _SinkCase) -> None:
     """Options are checked by a model of their own; `KIND:TARGET` and a mapping give the same sink."""
     sink_class = registry.resolve("sinks", case.name)
-    assert issubclass(sink_class.Options, SinkOptions), f"Options: {sink_class.Options}, expected a subclass of SinkOptions"
-    assert sink_class.target_option in sink_class.Options.model_fields, f"no option is called {sink_class.target_option!r}"
-    assert sink_class.target_option in case.options, f"options: the target {sink_class.target_option!r} is missing"
+    options, name = sink_class.Options, sink_class.target_option
+    assert issubclass(options, SinkOptions), f"Options: {options}, expected a subclass of SinkOptions"
+    assert name in options.model_fields, f"no option is called {name!r}"
+    assert name in case.options, f"options: the target {name!r} is missing"
     assert sink_class.default_when and set(sink_class.default_when) <= set(get_args(Transition)), (
         f"default_when: {sink_class.default_when}"
     )
