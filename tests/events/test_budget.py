@@ -103,16 +103,18 @@ def test_many_short_events_in_one_block_raise_the_threshold():
 
 
 def test_too_little_footage_is_refused_with_what_it_can_guarantee():
-    with pytest.raises(CalibrationError, match=r"2 per day cannot be guaranteed from 3 h.* ask for ([\d.]+) per day"):
+    with pytest.raises(
+        CalibrationError, match=r"2 per day cannot be guaranteed from 3 h.* set a rate of ([\d.]+) per day"
+    ):
         budget(hours(3), "2/day")
-    with pytest.raises(CalibrationError, match=r"from 0 h of footage.*ask for a higher rate"):
+    with pytest.raises(CalibrationError, match=r"from 0 h of footage.*set a higher rate"):
         budget([FrameScores("short", [1.0, 2.0], None, [0.0, 0.2])])
 
 
 def test_what_a_refusal_says_can_be_guaranteed_can():
     with pytest.raises(CalibrationError) as refused:
         budget(hours(3), "2/day")
-    offered = str(refused.value).split("ask for ")[1].split(" or more")[0].replace(" per ", "/")
+    offered = str(refused.value).split("set a rate of ")[1].split(" or more")[0].replace(" per ", "/")
     assert budget(hours(3), offered).calibration.rate == Rate.parse(offered)
 
 
