@@ -49,15 +49,15 @@ def fit(
     model = fit_config(detector)
     inner = model.model_fields["detector"].annotation
     assert inner is not None
-    own = {
+    detector_options = {
         name: options.pop(name)
         for name in list(options)
         if name in inner.model_fields and name not in model.model_fields
     }
     if options.get("category") == "all":
         raise UsageError("fit gives one run: name a category, or use offnormal fit --category all")
-    given = options.get("detector", {})
-    options["detector"] = {**given, **own} if isinstance(given, Mapping) else given
+    nested = options.get("detector", {})
+    options["detector"] = {**nested, **detector_options} if isinstance(nested, Mapping) else nested
     config = build(
         model,
         _plain({**options, "data": data, "resume": resume}),
@@ -73,7 +73,7 @@ def calibrate(
 ) -> Calibration:
     """Set the bundle's threshold from normal images that it has not learned from; also on disk where it is saved.
 
-    Raises CalibrationError when the rate cannot be promised.
+    Raises CalibrationError when the rate cannot be guaranteed.
     """
     config = build(CalibrateConfig, _plain({**options, "normal": normal, "rate": rate}), environment={})
     return calibrate_bundle(bundle, config)[0]
@@ -89,15 +89,15 @@ def score(bundle: Bundle, images: Images, *, device: str = "auto", batch_size: i
     scorer, spec = Scorer(bundle.detector, device), bundle.input
     if isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and images.ndim != 4):
         images = [images]  # an array that is not (N, H, W, C) is one image
-    found = list(images)
-    if not found:
+    entries = list(images)
+    if not entries:
         raise DataError("no images to score")
-    if all(isinstance(item, str | Path) for item in found):
-        items = resolve_items([name for name in found if isinstance(name, str | Path)], kind="image")
+    if all(isinstance(item, str | Path) for item in entries):
+        items = resolve_items([name for name in entries if isinstance(name, str | Path)], kind="image")
         return concatenate(
             piece.scores for piece in scorer.score_batches(ImageLoader(items, spec, batch_size=batch_size))
         )
-    arrays = [to_pixels(_picture(item), spec) for item in found]
+    arrays = [to_pixels(_picture(item), spec) for item in entries]
     batches = (stack(arrays[start : start + batch_size]) for start in range(0, len(arrays), batch_size))
     return concatenate(scorer.score(batch) for batch in batches)
 
@@ -140,7 +140,7 @@ def predict(bundle: Bundle, inputs: str | Path | Sequence[str | Path], **options
 
 
 def evaluate(bundle: Bundle, data: str | Path | None = None, **options: object) -> Evaluation:
-    """Metrics, scores and decisions on labeled pictures or videos; metrics.json, scores.csv, report.html are written.
+    """Metrics, scores and decisions on labeled images or videos; metrics.json, scores.csv, report.html are written.
 
     options: those of `offnormal evaluate` by their names (`test="bad_and_good/"`, `out="results/"`).
     """
@@ -179,8 +179,8 @@ def watch(
     if path is None:
         raise UsageError("watch needs a bundle on disk: bundle.save(...) first")
     camera = {"source": str(source), "name": options.pop("name", "")}
-    given = _plain({**options, "bundle": path, "rate": rate, "cameras": [camera]})
-    return Watch(build(WatchConfig, given, environment={})).events()
+    values = _plain({**options, "bundle": path, "rate": rate, "cameras": [camera]})
+    return Watch(build(WatchConfig, values, environment={})).events()
 
 
 def _plain(values: Mapping[str, object]) -> dict[str, object]:

@@ -14,10 +14,10 @@ def test_backbones_of_pictures_and_of_clips_are_listed(capsys):
 def test_one_backbone_is_shown_with_what_it_makes_of_an_input(capsys):
     assert run(["list", "backbones", "csn_r50", "--input", "1x15x256x256"]) == 0
     out = capsys.readouterr().out
-    assert "code 2048 x 2 x 8 x 8 of 1 x 15 x 256 x 256" in out and "12.3 M parameters" in out
+    assert "code 2048x2x8x8 of 1x15x256x256" in out and "12.3 M parameters" in out
     assert run(["list", "backbones", "csn_r50", "--input", "1x15x256x256", "--json"]) == 0
     assert "decoder 3 x" not in out and out.count("  decoder ") == 5
-    assert "decoder 1024 x 4 x 16 x 16: kernel 3 x 3 x 3, stride 2 x 2 x 2, output padding 1 x 1 x 1" in out
+    assert "decoder 1024x4x16x16: kernel 3x3x3, stride 2x2x2, output padding 1x1x1" in out
     (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert row["decoder"][-1]["channels"] == 1 and row["decoder"][-1]["size"] == [15, 256, 256]
     assert row["code"] == [2048, 2, 8, 8] and row["stages"]["stem"] == [64, 15, 128, 128] and "notes" not in row
@@ -25,7 +25,7 @@ def test_one_backbone_is_shown_with_what_it_makes_of_an_input(capsys):
 
 def test_a_code_that_the_decoder_does_not_expect_is_said_to_be_resized(capsys):
     assert run(["list", "backbones", "s3d", "--input", "15x97x130"]) == 0
-    assert capsys.readouterr().out.count("its input resized to 2 x 4 x 5") == 1
+    assert capsys.readouterr().out.count("its input resized to 2x4x5") == 1
 
 
 def test_a_search_narrows_down_what_is_computed(capsys):

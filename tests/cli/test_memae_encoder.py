@@ -97,8 +97,8 @@ def test_a_fit_that_is_gone_on_with_ends_as_an_unbroken_one(scenes, tmp_path, ca
         (["--encoder", "slowfast_r50"], "two tensors of different length"),
         (["--encoder", "csn_r50", "--form", "cifar"], "only form=video takes clips"),
         (["--freeze-encoder"], "with encoder=plain"),
-        (["--encoder", "s3d", "--frames", "4"], "do not accept it"),
-        (["--encoder", "mc3_18", "--weights", "nowhere.pth"], "nowhere.pth: no such file of weights"),
+        (["--encoder", "s3d", "--frames", "4"], "cannot take it"),
+        (["--encoder", "mc3_18", "--weights", "nowhere.pth"], "nowhere.pth: no such file"),
     ],
 )
 def test_mistakes_are_answered_before_anything_is_learned(scenes, tmp_path, capsys, more, message):

@@ -40,15 +40,15 @@ def command(
     from offnormal.report.compare_table import counts, detector, explanations, groups
     from offnormal.verbs.compare import compare
 
-    comparison, made = compare(runs, build(CompareConfig, set_values(options), file=config))
+    comparison, run = compare(runs, build(CompareConfig, set_values(options), file=config))
     if json:
-        say_json({"run": made.path, **comparison_json(comparison)})
+        say_json({"run": run.path, **comparison_json(comparison)})
         return 0
     noun = TRAITS[comparison.unit].noun[1]
     say(f"{comparison.data}: {comparison.common:,} {noun} that every run scored")
     for row in comparison.rows:
-        known = f" ({detector(row, comparison.options)})" if row.run is not None and row.run.detector else ""
-        say(f"{row.letter}  {row.name}{known}: {counts(comparison, row)}")
+        description = f" ({detector(row, comparison.options)})" if row.run is not None and row.run.detector else ""
+        say(f"{row.letter}  {row.name}{description}: {counts(comparison, row)}")
     say()
     if groups(comparison):
         for line in as_text(comparison):
@@ -56,7 +56,7 @@ def command(
         say()
     for line in explanations(comparison):
         say(line)
-    say(f"report          {made.path / 'report.html'}")
+    say(f"report          {run.path / 'report.html'}")
     return 0
 
 

@@ -31,10 +31,10 @@ def command(*, json: bool = False) -> int:
             rows.append((name, False, "not installed"))
     rows += [_weights(), *_devices(), _disk()] if all(ok for _, ok, _ in rows) else [_disk()]
     if json:
-        say_json([{"check": name, "ok": ok, "found": found} for name, ok, found in rows])
+        say_json([{"check": name, "ok": ok, "result": result} for name, ok, result in rows])
     else:
-        for name, ok, found in rows:
-            say(f"{'ok' if ok else 'NO':<4} {name:<16} {found}")
+        for name, ok, result in rows:
+            say(f"{'ok' if ok else 'NO':<4} {name:<16} {result}")
     return 0 if all(ok for _, ok, _ in rows) else 1
 
 
@@ -54,10 +54,10 @@ def _devices() -> list[tuple[str, bool, str]]:
     rows = [("processor", True, f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")]
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
-            found = torch.cuda.get_device_properties(index)
-            rows.append((f"cuda:{index}", True, f"{found.name}, {found.total_memory / 2**30:.0f} GiB"))
+            result = torch.cuda.get_device_properties(index)
+            rows.append((f"cuda:{index}", True, f"{result.name}, {result.total_memory / 2**30:.0f} GiB"))
     else:
-        rows.append(("cuda", True, "none found; everything runs on the processor"))
+        rows.append(("cuda", True, "none result; everything runs on the processor"))
     return rows
 
 

@@ -68,22 +68,22 @@ def __getattr__(name: str) -> Callable[..., int]:
     return command
 
 
-def _with_folder(given: dict[str, object], folder: Path | None) -> dict[str, object]:
-    """The flags with the folder that was given without one."""
+def _with_folder(values: dict[str, object], folder: Path | None) -> dict[str, object]:
+    """The flags, with the positional folder as one of them."""
     if folder is None:
-        return given
+        return values
     for key in ("data", "normal"):
-        if key in given:
-            raise UsageError(f"{folder} and --{key} {given[key]}: expected the training data once, drop one of them")
-    return {**given, "normal" if given.keys() & {"test", "masks"} else "data": folder}
+        if key in values:
+            raise UsageError(f"{folder} and --{key} {values[key]}: expected the training data once, drop one of them")
+    return {**values, "normal" if values.keys() & {"test", "masks"} else "data": folder}
 
 
-def _fit(name: str, model: type[FitConfig], given: dict[str, object], file: Path | None, json: bool) -> int:
+def _fit(name: str, model: type[FitConfig], values: dict[str, object], file: Path | None, json: bool) -> int:
     from offnormal.verbs.fit import fit_run, resumed_config
 
-    resume = given.get("resume")
+    resume = values.get("resume")
     earlier = resumed_config(resume) if isinstance(resume, str | Path) else None
-    resolved = build(model, given, file=file or earlier, detector=name)
+    resolved = build(model, values, file=file or earlier, detector=name)
     with progress_bar() as progress:
         runs = fit_run(name, resolved, progress)
     for run in runs:
@@ -99,7 +99,7 @@ def _fit(name: str, model: type[FitConfig], given: dict[str, object], file: Path
 
 
 def _next_step(runs: Sequence[Run], config: FitConfig) -> str:
-    """The command to run after this one."""
+    """The command to run after this target."""
     target = str(runs[0].path / "bundle" if len(runs) == 1 else runs[0].path.parent)
     if config.data is None or not runs[0].has_test:
         return shlex.join([*program().split(), "predict", target, "IMAGES_OR_VIDEOS"])
@@ -171,7 +171,9 @@ def _as_json(run: Run) -> dict[str, object]:
             "kind": calibration.kind,
             "normals": len(calibration.scores),
         },
-        "destinations": {one.name: {"location": one.location, "missing": one.missing} for one in run.destinations},
+        "destinations": {
+            target.name: {"location": target.location, "missing": target.missing} for target in run.destinations
+        },
         "skipped": [{"path": bad.path, "reason": bad.reason} for bad in run.skipped],
     }
 

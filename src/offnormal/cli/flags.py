@@ -63,8 +63,8 @@ def _flags(model: type[BaseModel], without: Collection[str], heading: str | None
             if flattened.file_flag is not None:
                 file = Parameter(name=flattened.file_flag, group=_group(vars(nested).get("heading", title)))
                 inner = {FILE: (Annotated[Path | None, file], Field(None, description=field.description)), **inner}
-            made = create_model(f"{nested.__name__}Flags", **inner)
-            flags[name] = (Annotated[made, Parameter(name="*")], made())
+            nested_flags = create_model(f"{nested.__name__}Flags", **inner)
+            flags[name] = (Annotated[nested_flags, Parameter(name="*")], nested_flags())
         elif (text := _text(field.annotation, field.metadata)) is not None:
             written = list[str] if _is_list(field.annotation) else str
             default = text.show(field.default) if text.show is not None and field.default is not None else None

@@ -58,8 +58,8 @@ def command(
 
 
 def _say(row: Row) -> None:
-    own, summary = row["name"], row["summary"]
-    say(f"{own:<20} {summary}" if len(own) < 20 else f"{own}\n{'':<20} {summary}")
+    entry, summary = row["name"], row["summary"]
+    say(f"{entry:<20} {summary}" if len(entry) < 20 else f"{entry}\n{'':<20} {summary}")
     for text in row.get("notes", ()):
         say(f"{'':<20} {text}")
 
@@ -103,24 +103,24 @@ def _registered(kind: registry.Kind) -> list[Row]:
     """Names and summaries, of layouts and sinks with what their classes say."""
     summaries = registry.names(kind)
     if kind == "layouts":
-        facts = {name: _of_layout(found) for name, found in registry.resolve_all(kind).items()}
+        facts = {name: _of_layout(layout) for name, layout in registry.resolve_all(kind).items()}
     elif kind == "sinks":
-        facts = {name: _of_sink(name, found) for name, found in registry.resolve_all(kind).items()}
+        facts = {name: _of_sink(name, sink) for name, sink in registry.resolve_all(kind).items()}
     else:
         facts = {name: {} for name in summaries}
     return [{"name": name, "summary": summaries[name], **more} for name, more in facts.items()]
 
 
-def _of_layout(found: Layout) -> Row:
-    values = {"tree": found.tree, "source": found.source, "license": found.license}
-    return {**values, "notes": [f"expected: {found.tree}", f"data: {found.source}", f"license: {found.license}"]}
+def _of_layout(layout: Layout) -> Row:
+    values = {"tree": layout.tree, "source": layout.source, "license": layout.license}
+    return {**values, "notes": [f"expected: {layout.tree}", f"data: {layout.source}", f"license: {layout.license}"]}
 
 
-def _of_sink(name: str, found: type[Sink]) -> Row:
-    keys = [key for key in found.Options.model_fields if key not in ("name", "when")]
-    alerts = f"alerts: {' and '.join(found.default_when)}"
-    note = f"--sink {name}:{found.target_option.upper()}; {alerts}; keys in a file: {', '.join(keys)}"
-    return {"notes": [note], "options": list(found.Options.model_fields)}
+def _of_sink(name: str, sink: type[Sink]) -> Row:
+    keys = [key for key in sink.Options.model_fields if key not in ("name", "when")]
+    alerts = f"alerts: {' and '.join(sink.default_when)}"
+    note = f"--sink {name}:{sink.target_option.upper()}; {alerts}; keys in a file: {', '.join(keys)}"
+    return {"notes": [note], "options": list(sink.Options.model_fields)}
 
 
 def _backbones(search: str) -> list[Row]:

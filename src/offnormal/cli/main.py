@@ -92,8 +92,8 @@ def build_app(*, show_all: bool = False) -> App:
     )
     for name, summary, example in _VERBS:
         module = f"{name}_" if keyword.iskeyword(name) else name
-        shown = {"help_epilogue": f"Example: offnormal {example}\nMore flags: --help-all"} if example else {}
-        app.command(f"offnormal.cli.{module}:command", name=name, help=summary, **shown)
+        more = {"help_epilogue": f"Example: offnormal {example}\nMore flags: --help-all"} if example else {}
+        app.command(f"offnormal.cli.{module}:command", name=name, help=summary, **more)
     return app
 
 

@@ -150,11 +150,11 @@ class StoredBatches:
         return len(self.stored)
 
     def __iter__(self) -> Iterator[Batch]:
-        self.given = 0
+        self.sample_count = 0
         stored = self.stored
         for start in range(0, len(stored), self.batch_size):
             stop = min(start + self.batch_size, len(stored))
-            self.given += stop - start
+            self.sample_count += stop - start
             frames = None if stored.frames is None else stored.frames[start:stop]
             pixels = to_unit(stored.pixels(range(start, stop))).numpy()
             yield Batch(pixels, stored.samples[start:stop], None, frames)

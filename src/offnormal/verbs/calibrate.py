@@ -40,7 +40,7 @@ def calibrate_bundle(
         raise UsageError("calibrate needs normal images or videos that the detector was not trained on: --normal DIR")
     dataset = _dataset(bundle, config)
     unit = bundle.input.unit(dataset.is_video)
-    _refuse_known(bundle, dataset, unit)
+    _refuse_training_data(bundle, dataset, unit)
     mask = bundle.detector.input.mask if config.privacy_mask is None else read_privacy_mask(config.privacy_mask)
     loader = load_items(
         dataset.train,
@@ -114,7 +114,7 @@ def _score(scorer: Scorer, loader: Loader, unit: Unit) -> tuple[ScoreTable, np.n
         for row, at in of_batches.pop(scores.item.address, ()):
             peaks[at] = np.fmax(peaks[at], row)
         scored_items.append((replace(scores, map=None), peaks))
-    readable = [found for found in scored_items if not was_skipped(found[0].item, loader.skipped)]
+    readable = [entry for entry in scored_items if not was_skipped(entry[0].item, loader.skipped)]
     if not readable:
         raise CalibrationError(f"none of the {len(loader.items)} {TRAITS[unit].item[1]} could be read")
     tables = [tabulate(scores, unit, DecisionRule(None, None)) for scores, _ in readable]
@@ -131,12 +131,12 @@ def _groups(table: ScoreTable, rows: np.ndarray) -> list[str | None]:
     return [names[row] for row in rows]
 
 
-def _refuse_known(bundle: Bundle, dataset: Dataset, unit: Unit) -> None:
+def _refuse_training_data(bundle: Bundle, dataset: Dataset, unit: Unit) -> None:
     """CalibrationError if the detector was trained on some of the data: their scores would be too low."""
-    learned = set(bundle.card.get("data", {}).get("contents", ()))
-    if known := learned & set(dataset.content_hashes()):
+    training_data = set(bundle.card.get("data", {}).get("contents", ()))
+    if overlap := training_data & set(dataset.content_hashes()):
         noun = TRAITS[unit].item[1]
         raise CalibrationError(
-            f"{len(known)} of {len(dataset.train)} {noun} are training data of this detector: their scores are "
+            f"{len(overlap)} of {len(dataset.train)} {noun} are training data of this detector: their scores are "
             f"optimistically biased; use other normal {noun}"
         )

@@ -37,14 +37,14 @@ def demonstrate(
     Raises DataError when something else lies where the set goes.
     """
 
-    def drawn(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         if progress is not None:
-            progress("draw the inspection set", done, total)
+            progress("draw images", done, total)
 
     data = out / "demo-data"
-    generate(data, seed=seed, progress=drawn)
-    given = {"data": data, "out": out, "device": device, "detector": {"seed": seed}}
-    run = fit_run(detector, build(fit_config(detector), given, environment={}), progress)[0]
+    generate(data, seed=seed, progress=report)
+    flags = {"data": data, "out": out, "device": device, "detector": {"seed": seed}}
+    run = fit_run(detector, build(fit_config(detector), flags, environment={}), progress)[0]
     config = build(EvaluateConfig, {"data": data, "device": device}, environment={})
     evaluation, _ = evaluate_run(run.bundle, open_configured(config)[0], config, progress)
     return Demonstration(data, run, evaluation)

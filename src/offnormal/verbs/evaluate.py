@@ -111,9 +111,9 @@ def evaluate_run(
     write_table(evaluation.table, run.path / "scores.csv")
     _write_json(run.path / "metrics.json", metrics_json(evaluation))
     history = None if bundle.path is None else read_history(bundle.path.parent / "log.jsonl")
-    shown = shown_units(bundle, evaluation, config, extremes)
+    units = shown_units(bundle, evaluation, config, extremes)
     card = {**bundle.card, **describe(bundle.detector)}
-    write_text(run.path / "report.html", render_evaluation(evaluation, shown, card, history))
+    write_text(run.path / "report.html", render_evaluation(evaluation, units, card, history))
     for bad in evaluation.skipped:
         run.log("skipped", path=str(bad.path), reason=bad.reason)
     run.log("evaluated", data=str(dataset.root), **evaluation.metrics)
@@ -153,10 +153,10 @@ def refuse_learned(bundle: Bundle, dataset: Dataset) -> None:
     """DataError if test clips of a new split were training or calibration clips of the detector."""
     if dataset.split is None:
         return
-    learned = set(bundle.card.get("data", {}).get("contents", ()))
-    if known := learned & set(hash_prefixes(dataset.test)):
+    training_data = set(bundle.card.get("data", {}).get("contents", ()))
+    if overlap := training_data & set(hash_prefixes(dataset.test)):
         raise DataError(
-            f"{len(known)} of the {len(dataset.test)} clips to test on (or exact copies of them) were used for "
+            f"{len(overlap)} of the {len(dataset.test)} clips to test on (or exact copies of them) were used for "
             "training or for the threshold: name the run's folder, whose split.json lists which are which, not a "
             "copy of its bundle alone; and keep each clip once"
         )

@@ -66,7 +66,7 @@ class VideoPictures:
     annotate: MP4 to write; overlays: stem of `<overlays>-<frame>.png`; None: not wanted. fps: of the frames given.
     Without a threshold there are no alarms, and the highest frame of the video is the one drawn. Without a calibration
     the colors of maps reach from the median to the 99.9th percentile of the first maps. is_thinned: the frames are
-    some seconds apart on purpose. hold: a held score counts for alarms, too. Attribute: `drawn`, frame -> picture.
+    some seconds apart on purpose. hold: a held score counts for alarms, too. Attribute: `drawn`, frame -> its image file.
     """
 
     def __init__(
@@ -136,13 +136,13 @@ class VideoPictures:
                 map_range=self._range,
             )
             self._video = self._stack.enter_context(video)
-        shown = None
+        heat_map = None
         if scored.map is not None:  # at its own resolution: frames are resized anyway
-            shown = restore_size(scored.map, compute_placement((height, width), self._spec).scaled, self._spec)
+            heat_map = restore_size(scored.map, compute_placement((height, width), self._spec).scaled, self._spec)
         verdict = None
         if self._decide.threshold is not None and not np.isnan(scored.score):
             verdict = scored.score > self._decide.threshold
-        self._video.add(scored.frame.image, scored.score, shown, verdict, time_s=scored.frame.time_s)
+        self._video.add(scored.frame.image, scored.score, heat_map, verdict, time_s=scored.frame.time_s)
 
     def _score_range(self) -> tuple[float, float] | None:
         """Limits of the chart, with the threshold in the middle, so that the scale is constant over time."""

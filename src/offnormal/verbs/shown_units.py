@@ -43,7 +43,7 @@ class ExtremeImages:
     """
 
     calibration: Calibration | None
-    _kept: dict[tuple[Role, str], list[ItemScores]] = field(default_factory=dict)
+    _maps: dict[tuple[Role, str], list[ItemScores]] = field(default_factory=dict)
 
     def offer(self, scores: ItemScores) -> None:
         """Store the map of an image that is among the most extreme so far."""
@@ -52,25 +52,25 @@ class ExtremeImages:
             return
         above = self.calibration is None or float(scores.score[0]) > self.calibration.threshold
         if item.label is None:
-            self._keep(("peak", ""), scores, _EACH)
+            self._store(("peak", ""), scores, _EACH)
         elif item.label != ANOMALOUS:
             if above:
-                self._keep(("false_alarm", ""), scores, _EACH)
+                self._store(("false_alarm", ""), scores, _EACH)
         elif self.calibration is not None and not above:
-            self._keep(("miss", ""), scores, _EACH, highest=False)
+            self._store(("miss", ""), scores, _EACH, highest=False)
         else:
             key: tuple[Role, str] = ("detected", item.class_name or "")
-            if key in self._kept or sum(role == "detected" for role, _ in self._kept) < _EACH:
-                self._keep(key, scores, 1)
+            if key in self._maps or sum(role == "detected" for role, _ in self._maps) < _EACH:
+                self._store(key, scores, 1)
 
     def __iter__(self) -> Iterator[tuple[Role, ItemScores]]:
         for role in ("miss", "false_alarm", "detected", "peak"):
-            for (of, _), images in self._kept.items():
-                if of == role:
-                    yield from ((of, scores) for scores in images)
+            for (group, _), images in self._maps.items():
+                if group == role:
+                    yield from ((group, scores) for scores in images)
 
-    def _keep(self, key: tuple[Role, str], scores: ItemScores, number: int, *, highest: bool = True) -> None:
-        images = self._kept.setdefault(key, [])
+    def _store(self, key: tuple[Role, str], scores: ItemScores, number: int, *, highest: bool = True) -> None:
+        images = self._maps.setdefault(key, [])
         sign = -1 if highest else 1
         if len(images) == number and sign * float(scores.score[0]) >= sign * float(images[-1].score[0]):
             return
@@ -158,11 +158,11 @@ def _frames(evaluation: Evaluation) -> Iterator[tuple[Role, str, int]]:
     scores = {item.name: table.score[item.rows] for item in table.items}
     chosen: set[tuple[str, int]] = set()
     if report is not None:
-        false = [found for found in report.alarms if found.is_false]
-        false.sort(key=lambda found: -scores[found.video][found.alarm.peak])
-        for found in false[:_EACH]:
-            chosen.add((found.video, found.alarm.peak))
-            yield "false_alarm", found.video, found.alarm.peak
+        false = [alarm for alarm in report.alarms if alarm.is_false]
+        false.sort(key=lambda entry: -scores[entry.video][entry.alarm.peak])
+        for entry in false[:_EACH]:
+            chosen.add((entry.video, entry.alarm.peak))
+            yield "false_alarm", entry.video, entry.alarm.peak
         missed = [span for span in report.spans if span.is_scored and span.delay_s is None]
         missed.sort(key=lambda span: span.start_s - span.end_s)
         for span in missed[:_EACH]:
@@ -205,11 +205,11 @@ def _frame_map(scorer: Scorer, frames: list[Frame], index: int, size: tuple[int,
     """(H, W) at the size of the frame: mean over the clips that score it; None without a map."""
     maps: list[np.ndarray] = []
     spec = scorer.detector.input
-    for places, pixels in islice(_clips_about(spec, frames, index), 0, None, spec.hop):
+    for targets, pixels in islice(_clips_about(spec, frames, index), 0, None, spec.hop):
         of_clip = scorer.score(pixels).map
         if of_clip is None:
             return None
-        maps += [of_clip[place] for place in places]
+        maps += [of_clip[target] for target in targets]
     return restore_size(np.mean(maps, 0), size, spec) if maps else None
 
 
@@ -218,9 +218,9 @@ def _frame_reconstruction(
 ) -> Reconstruction | None:
     """The reconstruction of the frame; None if the detector has none."""
     spec = scorer.detector.input
-    for places, pixels in _clips_about(spec, frames, index):
+    for targets, pixels in _clips_about(spec, frames, index):
         expected = scorer.reconstruct(pixels)
-        if expected is not None and spec.targets[places[0]] % spec.frames == spec.frames - 1:
+        if expected is not None and spec.targets[targets[0]] % spec.frames == spec.frames - 1:
             items = scorer.recalled_items(pixels)
             return Reconstruction(frame=_as_image(expected[0], size, spec), items=None if items is None else items[0])
     return None
@@ -232,10 +232,10 @@ def _clips_about(spec: InputSpec, frames: list[Frame], index: int) -> Iterator[t
         return
     maker: ClipMaker[ResizedFrame] = make_clip_maker(replace(spec, hop=1))
     for frame in frames:
-        laid = ResizedFrame(frame.index, frame.time_s, to_pixels(Image.fromarray(frame.image), spec), None)
-        for clip in maker.push(laid):
-            if places := [place for place, target in enumerate(clip.targets) if target.index == index]:
-                yield places, stack([clip_pixels(clip)])
+        resized = ResizedFrame(frame.index, frame.time_s, to_pixels(Image.fromarray(frame.image), spec), None)
+        for clip in maker.push(resized):
+            if targets := [number for number, target in enumerate(clip.targets) if target.index == index]:
+                yield targets, stack([clip_pixels(clip)])
 
 
 def _frame_mask(item: Item, index: int) -> np.ndarray | None:
