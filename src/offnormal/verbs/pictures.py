@@ -63,10 +63,10 @@ def second_pass(path: Path, fps: float | None, stream: FrameStream) -> Iterator[
 class VideoPictures:
     """Takes the scored frames of one video in order; a context manager that deletes its files after an error.
 
-    annotate: MP4 to write; overlays: stem of `<overlays>-<frame>.png`; None: not wanted. fps: of the frames given.
-    Without a threshold there are no alarms, and the highest frame of the video is the one drawn. Without a calibration
-    the colors of maps reach from the median to the 99.9th percentile of the first maps. is_thinned: the frames are
-    some seconds apart on purpose. hold: a held score counts for alarms, too. Attribute: `drawn`, frame -> its image file.
+    annotate: MP4 to write; overlays: stem of `<overlays>-<frame>.png`; None: not written. fps: rate of the added frames.
+    Without a threshold there are no alarms, and the frame with the highest score is drawn. Without a calibration, the
+    color scale is from the median to the 99.9th percentile of the first maps. is_thinned: frames were skipped on
+    purpose. hold: held scores count for alarms. Attribute: `drawn`, frame -> its image file.
     """
 
     def __init__(
