@@ -63,7 +63,7 @@ def second_pass(path: Path, fps: float | None, stream: FrameStream) -> Iterator[
 class VideoPictures:
     """Takes the scored frames of one video in order; a context manager that deletes its files after an error.
 
-    annotate: MP4 to write; overlays: stem of `<overlays>-<frame>.png`; None: not written. fps: rate of the added frames.
+    annotate: MP4 to write; overlays: stem of `<overlays>-<frame>.png`; None: nothing. fps: rate of the added frames.
     Without a threshold there are no alarms, and the frame with the highest score is drawn. Without a calibration, the
     color scale is from the median to the 99.9th percentile of the first maps. is_thinned: frames were skipped on
     purpose. hold: held scores count for alarms. Attribute: `drawn`, frame -> its image file.
