@@ -18,7 +18,7 @@ from offnormal.data.dataset import Skipped
 from offnormal.detectors.base import StatisticalDetector
 from offnormal.errors import DataError, FitError
 from offnormal.scoring import map_peaks, to_scores
-from offnormal.scoring.scorer import explain_out_of_memory
+from offnormal.scoring.scorer import explain_memory_error
 from offnormal.types import Output, Sample
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def learn(
     kept = _Kept(len(loader), seed, least=max(_SAMPLE_LEAST, wanted))
     seen: Counter[str | None] = Counter()  # samples of each group: of a video every frame is one
     batch_of = f"a batch of {loader.batch_size} samples, or what is learned from it,"
-    with torch.no_grad(), explain_out_of_memory(batch_of, "lower --batch-size or --size", FitError):
+    with torch.no_grad(), explain_memory_error(batch_of, "lower --batch-size or --size", FitError):
         for batch in loader:
             embedding = detector.embed(torch.from_numpy(batch.pixels).to(device))
             detector.absorb(embedding)

@@ -20,7 +20,7 @@ from offnormal.detectors.base import EmbeddedDetector, TrainedDetector
 from offnormal.errors import CalibrationError, FitError
 from offnormal.run import Run
 from offnormal.scoring import EmbeddedScorer, Scorer
-from offnormal.scoring.scorer import explain_out_of_memory
+from offnormal.scoring.scorer import explain_memory_error
 from offnormal.training import checkpoint
 from offnormal.training.embedded import EmbeddedAtFirst, EmbeddingPass, KeptEmbeddings
 from offnormal.training.embedding_store import EmbeddingStore
@@ -76,10 +76,7 @@ def fit_by_training(
         settings = plan(config, detector, len(learn))
         batch = max(1, settings.batch_size // settings.accumulate)
         advice = "raise --accumulate, or lower --batch-size or --size"
-        with (
-            torch.random.fork_rng(range(torch.cuda.device_count())),
-            explain_out_of_memory("a batch", advice, FitError),
-        ):
+        with torch.random.fork_rng(range(torch.cuda.device_count())), explain_memory_error("a batch", advice, FitError):
             seed_everything(seed)
             detector.to(device).prepare(learn.loader(batch))
         identity = {
@@ -118,10 +115,7 @@ def fit_by_training(
         detector.epoch_begins(max(0, trained.epochs - 1), late=late)  # of several processes it has begun in others
         parameters = _parameters(detector)
         learn, held = (source.during(late=late) for source in sources)
-        with (
-            torch.random.fork_rng(range(torch.cuda.device_count())),
-            explain_out_of_memory("a batch", advice, FitError),
-        ):
+        with torch.random.fork_rng(range(torch.cuda.device_count())), explain_memory_error("a batch", advice, FitError):
             seed_everything(seed)
             with torch.no_grad():
                 if isinstance(detector, EmbeddedDetector):
@@ -169,7 +163,7 @@ def _sources(
         room=room,
         store=store if config.embeddings_gb else None,
     )
-    with explain_out_of_memory(
+    with explain_memory_error(
         f"a batch of {batch} samples", "raise --accumulate, or lower --batch-size or --size", FitError
     ):
         for loader, views in ((parts.learn, detector.views), (parts.held, 0)):
