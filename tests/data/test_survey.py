@@ -47,7 +47,7 @@ def test_unreadable_images_are_skipped(tmp_path):
 
 def test_no_readable_image_is_an_error(tmp_path):
     (tmp_path / "a.png").write_text("text")
-    with pytest.raises(DataError, match=r"0 of 2 training images can be read; check the first one, .*a\.png"):
+    with pytest.raises(DataError, match=r"no readable training image among 2; check the first one, .*a\.png"):
         survey([image(tmp_path / "a.png"), image(tmp_path / "b.png")])
     with pytest.raises(DataError, match="no training items"):
         survey([])

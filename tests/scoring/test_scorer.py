@@ -8,7 +8,7 @@ from offnormal.bundle import load
 from offnormal.data.batches import Batch
 from offnormal.errors import ConfigError, FitError, NotFittedError, OffnormalError
 from offnormal.scoring import Scorer, choose_device, concatenate, map_peaks, to_scores
-from offnormal.scoring.scorer import explain_out_of_memory
+from offnormal.scoring.scorer import explain_memory_error
 from offnormal.types import Output, Scores
 from tests.detectors.parts.test_stream_states import Counting
 from tests.items import sample
@@ -135,12 +135,12 @@ def test_recalled_memory_shares_have_one_row_per_clip(fitted, monkeypatch):
 
 def test_out_of_memory_errors_of_torch_become_errors_with_advice():
     expected = "a batch does not fit into the memory of this machine: lower it"
-    with pytest.raises(OffnormalError, match=expected), explain_out_of_memory("a batch", "lower it"):
+    with pytest.raises(OffnormalError, match=expected), explain_memory_error("a batch", "lower it"):
         torch.empty(1 << 50)
-    with pytest.raises(FitError, match="into GPU memory"), explain_out_of_memory("a batch", "lower it", FitError):
+    with pytest.raises(FitError, match="into GPU memory"), explain_memory_error("a batch", "lower it", FitError):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 def test_other_errors_are_not_converted():
-    with pytest.raises(RuntimeError, match="shape"), explain_out_of_memory("a batch", "lower it"):
+    with pytest.raises(RuntimeError, match="shape"), explain_memory_error("a batch", "lower it"):
         raise RuntimeError("shape mismatch")

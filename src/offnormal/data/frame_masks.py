@@ -80,9 +80,7 @@ def _pack_frames(frames: list[np.ndarray], source: MaskSource) -> FrameMasks:
     """Pack masks (H, W); DataError if their sizes differ or there is none."""
     shapes = {frame.shape for frame in frames}
     if len(shapes) != 1 or len(shape := shapes.pop()) != 2:
-        raise DataError(
-            f"{source.path}: {counted(len(frames), 'mask')}, no common shape; expected one mask (H, W) per frame"
-        )
+        raise DataError(f"{source.path}: masks of different shapes; expected one mask (H, W) per frame")
     return _unpack_on_read([np.packbits(np.ascontiguousarray(frame) != 0, axis=-1) for frame in frames], shape[1])
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from offnormal.data.images import median_aspect_size
-from offnormal.errors import ConfigError, DataError, ImageError, VideoError, counted
+from offnormal.errors import ConfigError, DataError, ImageError, VideoError
 from offnormal.sources.image import image_size, significant_bits
 from offnormal.sources.paths import images_in
 from offnormal.sources.video import open_video
@@ -44,9 +44,7 @@ def survey(items: Sequence[Item]) -> Survey:
             continue  # the loader reports or skips it
     if not sizes:
         kind = "video" if is_video else "image"
-        raise DataError(
-            f"0 of {counted(len(items), f'training {kind}')} can be read; check the first one, {items[0].path}"
-        )
+        raise DataError(f"no readable training {kind} among {len(items)}; check the first one, {items[0].path}")
     deep = _some_frames(list(sizes)) if is_video else [item.path for item in items[:: math.ceil(len(items) / _DEPTHS)]]
     return Survey(list(sizes.values()), max((bits for path in deep if (bits := _bits(path)) is not None), default=16))
 
@@ -106,9 +104,7 @@ def choose_input(
     short_side = None
     if policy == "short_side":
         if not isinstance(size, int):
-            raise ConfigError(
-                f"--size {size[0]}x{size[1]} with --resize short_side: expected --size N (the shorter side in pixels)"
-            )
+            raise ConfigError(f"--size {size[0]}x{size[1]} with --resize short_side: expected --size N (shorter side)")
         short_side, sides = size, (crop or size, crop or size)
         if sides[0] > size:
             raise ConfigError(f"--crop {sides[0]} with --size {size}: expected a crop of at most {size} pixels")

@@ -226,6 +226,4 @@ def _label_warnings(video: Item, count: int, *, thinned: bool) -> list[str]:
     labels = video.frame_labels
     if labels is None or len(labels) == count or (thinned and len(labels) > count):
         return []
-    return [
-        f"labels: {counted(len(labels), 'label')} for {counted(count, 'frame')}; label 0 is assumed to be of frame 0"
-    ]
+    return [f"labels: {counted(len(labels), 'label')} for {counted(count, 'frame')}; label 0 is used for frame 0"]

@@ -43,7 +43,7 @@ def choose_device(name: str = "auto", threads: int | None = None) -> torch.devic
 
 
 @contextlib.contextmanager
-def explain_out_of_memory(subject: str, advice: str, kind: type[OffnormalError] = OffnormalError) -> Iterator[None]:
+def explain_memory_error(subject: str, advice: str, kind: type[OffnormalError] = OffnormalError) -> Iterator[None]:
     """Convert an out-of-memory error of torch to an error of type `kind` with advice."""
     try:
         yield
@@ -151,7 +151,7 @@ class Scorer:
         expected = (spec.channels, *([spec.frames] if spec.frames > 1 else []), *spec.size)
         if tuple(pixels.shape[1:]) != expected:
             raise ConfigError(f"pixels of shape {tuple(pixels.shape)}: expected (N, {', '.join(map(str, expected))})")
-        with explain_out_of_memory(f"a batch of {len(pixels)} images", "lower --batch-size"):
+        with explain_memory_error(f"a batch of {len(pixels)} images", "lower --batch-size"):
             scores = to_scores(forward(self._tensor(pixels)))
         if not np.isfinite(scores.score).all():
             raise OffnormalError(

@@ -22,7 +22,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from offnormal.data.prefetch import Prefetch
 from offnormal.detectors.base import TrainedDetector
 from offnormal.errors import ConfigError, FitError
-from offnormal.scoring.scorer import explain_out_of_memory
+from offnormal.scoring.scorer import explain_memory_error
 from offnormal.training import checkpoint, ranks
 from offnormal.training.journal import Journal, StepRecord
 from offnormal.training.ranks import Report
@@ -179,7 +179,7 @@ class _Loop:
     def run(self) -> Trained:
         """Train until the last step, an early stop, or the time limit."""
         batch = f"a batch of {self.settings.batch_size} samples"
-        with explain_out_of_memory(batch, "raise --accumulate, or lower --batch-size or --size", FitError):
+        with explain_memory_error(batch, "raise --accumulate, or lower --batch-size or --size", FitError):
             while self.stopped is None:
                 self._epoch(self.step // self.settings.steps_per_epoch)
         if self.fabric.is_global_zero:

@@ -18,7 +18,6 @@ from offnormal.data.dataset import Skipped
 from offnormal.detectors.base import StatisticalDetector
 from offnormal.errors import DataError, FitError
 from offnormal.scoring import map_peaks, to_scores
-from offnormal.scoring.scorer import explain_out_of_memory
 from offnormal.types import Output, Sample
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from offnormal.detectors.base import EmbeddedDetector, TrainedDetector
 from offnormal.errors import CalibrationError, FitError
 from offnormal.run import Run
 from offnormal.scoring import EmbeddedScorer, Scorer
-from offnormal.scoring.scorer import explain_out_of_memory
+from offnormal.scoring.scorer import explain_memory_error
 from offnormal.training import checkpoint
 from offnormal.training.embedded import EmbeddingPass, EmbeddingsThenPixels, StoredEmbeddings
 from offnormal.training.embedding_store import EmbeddingStore
@@ -76,10 +76,7 @@ def fit_by_training(
         settings = plan(config, detector, len(training))
         batch = max(1, settings.batch_size // settings.accumulate)
         advice = "raise --accumulate, or lower --batch-size or --size"
-        with (
-            torch.random.fork_rng(range(torch.cuda.device_count())),
-            explain_out_of_memory("a batch", advice, FitError),
-        ):
+        with torch.random.fork_rng(range(torch.cuda.device_count())), explain_memory_error("a batch", advice, FitError):
             seed_everything(seed)
             detector.to(device).prepare(training.loader(batch))
         identity = {

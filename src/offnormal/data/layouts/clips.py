@@ -67,8 +67,6 @@ def check_mask_count(masks: MaskSource, video: Path, frames: int | None = None) 
             count = len(opened)
     expected = count_frames(video) if video.is_dir() else frames
     if expected is not None and count != expected:
-        raise DataError(
-            f"{masks.path}: {counted(count, 'mask')} for {counted(expected, 'frame')} of {video}; expected one mask "
-            "per frame"
-        )
+        sizes = f"{counted(count, 'mask')} for {counted(expected, 'frame')}"
+        raise DataError(f"{masks.path}: {sizes} of {video}; expected one mask per frame")
     return masks

@@ -13,7 +13,7 @@ from offnormal.data.frame_masks import frame_labels, open_masks
 from offnormal.data.layouts.categories import select_category
 from offnormal.data.layouts.clips import check_mask_count, clip_folders, has_clips, video_items
 from offnormal.data.layouts.labeled import subfolders
-from offnormal.errors import DataError, counted
+from offnormal.errors import DataError
 from offnormal.sources.paths import is_frame_folder
 from offnormal.sources.video_index import count_frames
 from offnormal.types import Item, MaskSource
@@ -98,9 +98,7 @@ def _from_script(clip: Path, script: Path, spans: list[list[Span]]) -> np.ndarra
     """Return the labels in the statement with the number of the clip, so that a subset of clips keeps its labels."""
     number = int(re.sub(r"\D", "", clip.name))
     if not 1 <= number <= len(spans):
-        raise DataError(
-            f"{script}: spans of {counted(len(spans), 'clip')}, none for {clip.name}; check that it is the right file"
-        )
+        raise DataError(f"{script}: no spans for {clip.name}; expected one statement per clip; check the file")
     return labels_from_spans(spans[number - 1], count_frames(clip), f"{script}, clip {number}")
 
 
