@@ -66,7 +66,7 @@ def fit_statistics(
     stored = _StoredSample(len(loader), seed, minimum=max(_MIN_SAMPLES, needed))
     counts: Counter[str | None] = Counter()  # samples per group; each frame of a video is one
     batch_text = f"a batch of {loader.batch_size} samples, or its statistics,"
-    with torch.no_grad(), explain_out_of_memory(batch_text, "lower --batch-size or --size", FitError):
+    with torch.no_grad(), explain_memory_error(batch_text, "lower --batch-size or --size", FitError):
         for batch in loader:
             embedding = detector.embed(torch.from_numpy(batch.pixels).to(device))
             detector.absorb(embedding)

@@ -121,7 +121,7 @@ def fit_by_training(
         parameters = _parameters(detector)
         training, held_out = (source.stage_source(fine_tuning=fine_tuning) for source in sources)
         devices = range(torch.cuda.device_count())
-        with torch.random.fork_rng(devices), explain_out_of_memory("a batch", advice, FitError):
+        with torch.random.fork_rng(devices), explain_memory_error("a batch", advice, FitError):
             seed_everything(seed)
             with torch.no_grad():
                 if isinstance(detector, EmbeddedDetector):
@@ -170,7 +170,7 @@ def _sources(
         store=store if config.embeddings_gb else None,
     )
     advice = "raise --accumulate, or lower --batch-size or --size"
-    with explain_out_of_memory(f"a batch of {batch} samples", advice, FitError):
+    with explain_memory_error(f"a batch of {batch} samples", advice, FitError):
         for loader, views in ((loaders.training, detector.views), (loaders.held_out, 0)):
             embedded, bad = embedding.embed(loader, views)
             if not detector.fine_tunes:
