@@ -18,6 +18,7 @@ from offnormal.data.dataset import Skipped
 from offnormal.detectors.base import StatisticalDetector
 from offnormal.errors import DataError, FitError
 from offnormal.scoring import map_peaks, to_scores
+from offnormal.scoring.scorer import explain_memory_error
 from offnormal.types import Output, Sample
 
 log = logging.getLogger(__name__)
