@@ -41,12 +41,12 @@ def refusal(kind, value):
     ],
 )
 def test_durations_are_seconds(text, seconds):
-    found = read(fields.Duration, text)
-    assert isinstance(found, float) and found == pytest.approx(seconds, rel=1e-12)
+    result = read(fields.Duration, text)
+    assert isinstance(result, float) and result == pytest.approx(seconds, rel=1e-12)
 
 
 @pytest.mark.parametrize("text", ["fast", "-1s", "5 d", "", "s", "1h30m", True, None, "nan", "inf", [5]])
-def test_what_is_no_duration(text):
+def test_invalid_durations_are_refused(text):
     assert refusal(fields.Duration, text) == "Value error, expected a duration such as 5s, 500ms, 10m, or 2h"
 
 
@@ -70,12 +70,12 @@ def test_a_positive_duration_is_not_zero():
     ],
 )
 def test_forms_of_a_size(size, expected):
-    found = read(fields.Size, size)
-    assert (type(found), found) == (type(expected), expected)
+    result = read(fields.Size, size)
+    assert (type(result), result) == (type(expected), expected)
 
 
 @pytest.mark.parametrize("size", [15, "8x256", "256x", "x256", "1x2x3", [1, 2, 3], [], "2.5", -256, True, "256px"])
-def test_what_is_no_size(size):
+def test_invalid_sizes_are_refused(size):
     assert "expected N or HxW in pixels, at least 16, such as 256 or 256x320" in refusal(fields.Size, size)
 
 
@@ -94,7 +94,7 @@ def test_a_split_is_three_shares_of_a_hundred(split, expected):
 
 
 @pytest.mark.parametrize("split", ["50/40", "50/50/0", "50/40/20", "a/b/c", "50", 50, [100], ""])
-def test_what_is_no_split(split):
+def test_invalid_splits_are_refused(split):
     assert "expected three shares above 0 with the sum 100, such as 50/40/10" in refusal(fields.Split, split)
 
 
@@ -113,7 +113,7 @@ def test_forms_of_a_rate(rate, expected):
     assert read(fields.FalseAlarmRate, rate) == expected
 
 
-def test_what_is_no_rate():
+def test_invalid_rates_are_refused():
     assert refusal(fields.FalseAlarmRate, "often") == ("Value error, rate 'often': expected a share such as 0.01 or 1%")
     assert "between 0 and 1" in refusal(fields.FalseAlarmRate, 2)
     assert read(fields.EventRate, "2/day") == Rate(2, "day")
@@ -128,7 +128,7 @@ def test_devices(text, device):
 
 
 @pytest.mark.parametrize("text", ["gpu", "cuda:", "cuda:x", "cpu:0", "", 0])
-def test_what_is_no_device(text):
+def test_invalid_devices_are_refused(text):
     assert "expected auto, cpu, cuda, or cuda:N" in refusal(fields.Device, text)
 
 
@@ -150,7 +150,7 @@ def test_names_have_commas_between_them_or_are_a_list():
         ),
     ],
 )
-def test_what_is_written_as_text_is_read_again(kind, values):
+def test_values_survive_a_round_trip_through_text(kind, values):
     adapter = TypeAdapter(kind)
 
     @given(values)
@@ -165,8 +165,8 @@ def test_what_is_written_as_text_is_read_again(kind, values):
 
 def test_a_configuration_is_written_as_people_write_it():
     config = FitConfig(every=5, size=[256, 320], rate="1%", split=[60, 30, 10])
-    found = config.model_dump(mode="json")
-    assert [found[name] for name in ("every", "size", "rate", "split")] == ["5s", "256x320", "0.01", "60/30/10"]
+    result = config.model_dump(mode="json")
+    assert [result[name] for name in ("every", "size", "rate", "split")] == ["5s", "256x320", "0.01", "60/30/10"]
     assert (config.every, config.size, config.rate, config.split) == (5.0, (256, 320), Rate(0.01), (60.0, 30.0, 10.0))
 
 

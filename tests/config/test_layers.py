@@ -29,25 +29,30 @@ def written(tmp_path, text, encoding="utf-8"):
     return path
 
 
-def test_file_gives_way_to_environment_and_environment_to_what_was_given(tmp_path):
+def test_the_environment_wins_over_the_file_and_arguments_win_over_both(tmp_path):
     file = written(tmp_path, "batch_size: 1\nworkers: 1\ncategory: file\nlayout: file\n")
     environment = {"OFFNORMAL_WORKERS": "2", "OFFNORMAL_CATEGORY": "environment"}
-    found = build(FitConfig, {"category": "given"}, file=file, environment=environment)
-    assert (found.batch_size, found.workers, found.category, found.layout) == (1, 2, "given", "file")
-    assert found.on_error == "fail"
+    built = build(FitConfig, {"category": "given"}, file=file, environment=environment)
+    assert (built.batch_size, built.workers, built.category, built.layout) == (
+        1,
+        2,
+        "given",
+        "file",
+    )
+    assert built.on_error == "fail"
 
 
 def test_keys_of_the_detector_are_merged_one_by_one(tmp_path):
     file = written(tmp_path, "detector:\n  sigma: 1\n  features: 10\n  layers: [a, b]\n")
     environment = {"OFFNORMAL_DETECTOR_FEATURES": "20", "OFFNORMAL_DETECTOR_SIGMA": "2"}
-    found = build(FitSome, {"detector": {"sigma": 3.0}}, file=file, environment=environment).detector
-    assert (found.sigma, found.features, found.layers) == (3, 20, ["a", "b"])
+    built = build(FitSome, {"detector": {"sigma": 3.0}}, file=file, environment=environment).detector
+    assert (built.sigma, built.features, built.layers) == (3, 20, ["a", "b"])
 
 
-def test_what_was_given_is_not_changed(tmp_path):
-    given = {"detector": {"sigma": 3.0}}
-    build(FitSome, given, environment={"OFFNORMAL_DETECTOR_FEATURES": "20"})
-    assert given == {"detector": {"sigma": 3.0}}
+def test_arguments_are_not_modified(tmp_path):
+    arguments = {"detector": {"sigma": 3.0}}
+    build(FitSome, arguments, environment={"OFFNORMAL_DETECTOR_FEATURES": "20"})
+    assert arguments == {"detector": {"sigma": 3.0}}
 
 
 @pytest.mark.parametrize(
@@ -61,7 +66,7 @@ def test_a_file_may_name_its_detector(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("arguments", "message"),
     [
         ({"sise": 3}, "unknown key 'sise': did you mean 'size'?"),
         ({"detector": {"featurs": 3}}, "unknown key 'detector.featurs': did you mean 'features'?"),
@@ -75,14 +80,14 @@ def test_a_file_may_name_its_detector(tmp_path, text):
         ({"detector": {"sigma": "wide"}}, "detector.sigma: Input should be a valid number"),
     ],
 )
-def test_faults_are_explained_with_key_value_and_what_was_expected(given, message):
+def test_errors_contain_key_value_and_expected_value(arguments, message):
     with pytest.raises(ConfigError) as error:
-        build(FitSome, given, environment={})
+        build(FitSome, arguments, environment={})
     assert message in str(error.value)
     assert "pydantic" not in str(error.value)
 
 
-def test_every_fault_has_its_line():
+def test_every_error_has_a_line():
     with pytest.raises(ConfigError) as error:
         build(FitSome, {"sise": 1, "batch_size": 0}, environment={})
     assert len(str(error.value).splitlines()) == 2
@@ -137,43 +142,43 @@ def test_a_file_cannot_run_code(tmp_path):
         read_yaml(written(tmp_path, "a: !!python/object/apply:os.getcwd []"))
 
 
-def test_variables_of_the_environment_stand_in_a_file_wherever_there_is_text(tmp_path):
+def test_variables_are_replaced_in_all_text_of_a_file(tmp_path):
     file = written(tmp_path, "category: a ${LOT} of ${LOT}\ndetector: {layers: ['${LAYER}', b]}\nworkers: ${COUNT}\n")
     environment = {"LOT": "7$", "LAYER": "${LOT}", "COUNT": "3"}
-    found = build(FitSome, {}, file=file, environment=environment)
-    assert (found.category, found.workers) == ("a 7$ of 7$", 3)
-    assert found.detector.layers == ["${LOT}", "b"], "what the environment holds is taken as it is"
+    built = build(FitSome, {}, file=file, environment=environment)
+    assert (built.category, built.workers) == ("a 7$ of 7$", 3)
+    assert built.detector.layers == ["${LOT}", "b"], "what the environment holds is taken as it is"
 
 
 def test_text_that_only_looks_like_a_variable_stays(tmp_path):
     file = written(tmp_path, "category: $${LOT} costs $5 in ${}\nlayout: $$x\n")
-    found = build(FitSome, {}, file=file, environment={})
-    assert (found.category, found.layout) == ("${LOT} costs $5 in ${}", "$$x")
+    built = build(FitSome, {}, file=file, environment={})
+    assert (built.category, built.layout) == ("${LOT} costs $5 in ${}", "$$x")
 
 
 @pytest.mark.parametrize("name", ["LOT-1", "LOT:-none", "1LOT"])
-def test_what_looks_like_a_variable_and_is_none_is_an_error(tmp_path, name):
+def test_an_invalid_variable_name_is_an_error(tmp_path, name):
     file = written(tmp_path, f"category: ${{{name}}}\n")
     with pytest.raises(ConfigError, match="is no valid variable name"):
         build(FitSome, {}, file=file, environment={"LOT": "1"})
 
 
 @pytest.mark.parametrize("password", ["pa/ss", "p?x", "p#x", "p@ss", "p s"])
-def test_a_password_that_an_address_cannot_hold_is_refused_without_being_told(tmp_path, password):
+def test_a_password_that_is_invalid_in_a_url_is_refused_and_not_printed(tmp_path, password):
     file = written(tmp_path, "category: rtsp://admin:${CODE}@camera/1\n")
-    with pytest.raises(ConfigError, match="CODE is part of a URL and contains") as fault:
+    with pytest.raises(ConfigError, match="CODE is part of a URL and contains") as error:
         build(FitSome, {}, file=file, environment={"CODE": password})
-    assert password not in str(fault.value)
+    assert password not in str(error.value)
     path = written(tmp_path, "category: http://camera/${CODE}\n")
     assert build(FitSome, {}, file=path, environment={"CODE": "a/b"}).category == "http://camera/a/b"
 
 
-def test_faults_tell_nothing_that_stood_in_the_environment(tmp_path):
+def test_errors_contain_no_value_of_the_environment(tmp_path):
     file = written(tmp_path, "detector: {layers: {a: '${CODE}'}}\nsize: '${CODE}'\nsise: '${CODE}'\n")
-    with pytest.raises(ConfigError) as fault:
+    with pytest.raises(ConfigError) as error:
         build(FitSome, {}, file=file, environment={"CODE": "hunter2"})
-    assert "hunter2" not in str(fault.value)
-    assert "detector.layers" in str(fault.value) and "got a mapping with a" in str(fault.value)
+    assert "hunter2" not in str(error.value)
+    assert "detector.layers" in str(error.value) and "got a mapping with a" in str(error.value)
 
 
 def test_a_variable_that_is_not_set_is_an_error(tmp_path):

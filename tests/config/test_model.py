@@ -9,8 +9,8 @@ class Some(FitConfig):
 
 def test_set_values_are_only_those_that_were_set():
     assert set_values(None) == {}
-    given = Some(batch_size=16, rules=RulesConfig(merge_gap="5s"))
-    assert set_values(given) == {"batch_size": 16, "rules": {"merge_gap": 5.0}}, "also where they are the defaults"
+    config = Some(batch_size=16, rules=RulesConfig(merge_gap="5s"))
+    assert set_values(config) == {"batch_size": 16, "rules": {"merge_gap": 5.0}}, "also where they are the defaults"
 
 
 def test_a_model_is_found_in_options_and_lists():

@@ -6,8 +6,10 @@ from offnormal.errors import ConfigError
 from offnormal.events.machine import EventRules
 
 
-def rules(given=None, *, file=None, environment=None):
-    return build(AlarmConfig, {} if given is None else {"rules": given}, file=file, environment=environment or {}).rules
+def rules(values=None, *, file=None, environment=None):
+    return build(
+        AlarmConfig, {} if values is None else {"rules": values}, file=file, environment=environment or {}
+    ).rules
 
 
 def written(path, text):
@@ -15,17 +17,17 @@ def written(path, text):
     return path
 
 
-def test_rules_are_seconds_whatever_they_are_written_in():
-    found = rules({"min_duration": "500ms", "merge_gap": 2, "cool_down": "1m", "max_duration": "1h", "max_gap": "10s"})
-    assert found == RulesConfig(min_duration=0.5, merge_gap=2.0, cool_down=60.0, max_duration=3600.0, max_gap=10.0)
+def test_rules_are_seconds_in_any_notation():
+    result = rules({"min_duration": "500ms", "merge_gap": 2, "cool_down": "1m", "max_duration": "1h", "max_gap": "10s"})
+    assert result == RulesConfig(min_duration=0.5, merge_gap=2.0, cool_down=60.0, max_duration=3600.0, max_gap=10.0)
 
 
-def test_events_are_made_by_the_rules_of_the_configuration():
+def test_event_rules_match_the_configuration():
     assert EventRules.from_config(RulesConfig()) == EventRules()
-    found = EventRules.from_config(
+    result = EventRules.from_config(
         rules({"min_duration": "2s", "merge_gap": 0, "cool_down": 9, "max_duration": "1h", "max_gap": 4})
     )
-    assert found.model_dump() == {
+    assert result.model_dump() == {
         "min_duration_s": 2,
         "merge_gap_s": 0,
         "cool_down_s": 9,
@@ -41,7 +43,7 @@ def test_an_alarm_must_be_allowed_to_last_longer_than_it_takes_to_open():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"merge_gap": "soon"}, "rules.merge_gap: expected a duration such as 5s, 500ms, 10m, or 2h (got 'soon')"),
         ({"max_gap": 0}, "rules.max_gap: expected a duration above 0"),
@@ -49,17 +51,17 @@ def test_an_alarm_must_be_allowed_to_last_longer_than_it_takes_to_open():
         ({"merge_gap_s": 2}, "unknown key 'rules.merge_gap_s': did you mean 'merge_gap'?"),
     ],
 )
-def test_wrong_rules_are_refused(wrong, said):
+def test_invalid_rules_are_refused(wrong, message):
     with pytest.raises(ConfigError) as error:
         rules(wrong)
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_a_file_of_rules_gives_way_to_single_ones_of_its_layer_and_to_later_layers(tmp_path):
     mine = written(tmp_path / "mine.yaml", "{merge_gap: 2s, cool_down: 3s, max_gap: 9s}")
     config = written(tmp_path / "config.yaml", "rules: {min_duration: 4s, merge_gap: 7s, max_duration: 1m}")
-    found = rules({"file": mine, "max_gap": "8s"}, file=config, environment={"OFFNORMAL_RULES_COOL_DOWN": "6s"})
-    assert found == RulesConfig(min_duration=4, merge_gap=2, cool_down=3, max_duration=60, max_gap=8)
+    result = rules({"file": mine, "max_gap": "8s"}, file=config, environment={"OFFNORMAL_RULES_COOL_DOWN": "6s"})
+    assert result == RulesConfig(min_duration=4, merge_gap=2, cool_down=3, max_duration=60, max_gap=8)
     environment = {"OFFNORMAL_RULES": str(mine), "OFFNORMAL_RULES_COOL_DOWN": "6s"}
     assert rules(environment=environment) == RulesConfig(merge_gap=2, cool_down=6, max_gap=9)
     assert rules(file=written(tmp_path / "c.yaml", f"rules: {mine}")) == RulesConfig(

@@ -43,7 +43,9 @@ def families(page):
 def rows(page):
     """Name and values of the labels -> number."""
     return {
-        (sample.name, *sorted(sample.labels.values())): sample.value for one in families(page) for sample in one.samples
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in families(page)
+        for sample in family.samples
     }
 
 
@@ -91,7 +93,7 @@ def test_the_score_appears_after_the_first_scored_frame():
 
 
 def test_the_histogram_is_cumulative(page):
-    (lag,) = (one for one in families(page) if one.name == "offnormal_lag_seconds")
+    (lag,) = (family for family in families(page) if family.name == "offnormal_lag_seconds")
     by_bound = {sample.labels["le"]: sample.value for sample in lag.samples if "le" in sample.labels}
     assert (by_bound["0.025"], by_bound["0.2"], by_bound["0.3"], by_bound["10.0"], by_bound["+Inf"]) == (1, 2, 3, 3, 4)
     values = {sample.name: sample.value for sample in lag.samples if "le" not in sample.labels}
@@ -101,7 +103,7 @@ def test_the_histogram_is_cumulative(page):
 def test_every_metric_has_help_and_a_type_once(page):
     names = re.findall(r"^# TYPE (\S+) (?:counter|gauge|histogram)$", page, re.MULTILINE)
     assert len(names) == len(set(names)) == page.count("# HELP ")
-    assert all(one.documentation and one.type != "unknown" for one in families(page))
+    assert all(family.documentation and family.type != "unknown" for family in families(page))
 
 
 def test_the_page_is_served_on_localhost_and_a_port_in_use_is_refused():

@@ -61,11 +61,11 @@ def test_the_oracle_threshold_is_no_threshold_to_run_with():
     ],
 )
 def test_the_curves_name_their_metrics(evaluation, roc, precision):
-    found = evaluation()
-    curves = next(element for element in thresholds(found).elements if hasattr(element, "plots")).plots
+    block = evaluation()
+    curves = next(element for element in thresholds(block).elements if hasattr(element, "plots")).plots
     assert [plot.about for plot in curves] == [
-        f"area {found.metrics[roc]:.4f}",
-        f"average precision {found.metrics[precision]:.4f}",
+        f"area {block.metrics[roc]:.4f}",
+        f"average precision {block.metrics[precision]:.4f}",
     ]
     assert all("at the threshold" in plot.svg for plot in curves)
 

@@ -16,7 +16,7 @@ def sections(block):
     titles, notes, shots = (
         [element for element in block.elements if isinstance(element, kind)] for kind in (Heading, Text, Shots)
     )
-    return [(title.text, note.text, shown.shots) for title, note, shown in zip(titles, notes, shots, strict=True)]
+    return [(title.text, note.text, units.shots) for title, note, units in zip(titles, notes, shots, strict=True)]
 
 
 def test_images_have_a_section_for_each_role_with_how_many_there_are():
@@ -24,8 +24,8 @@ def test_images_have_a_section_for_each_role_with_how_many_there_are():
     confusion = evaluation.confusion
     above = [row for row in range(40, 61) if evaluation.table.score[row] > evaluation.threshold]
     below = [row for row in range(40, 61) if row not in above]
-    shown = [shown_unit(evaluation, "detected", above[0]), shown_unit(evaluation, "miss", below[0])]
-    (missed, note, shots), (detected, _, _) = sections(gallery(evaluation, shown))
+    units = [shown_unit(evaluation, "detected", above[0]), shown_unit(evaluation, "miss", below[0])]
+    (missed, note, shots), (detected, _, _) = sections(gallery(evaluation, units))
     assert (missed, detected) == ("Missed", "Clearest detections")
     assert note == f"anomalous images below the threshold, lowest score first; 1 of {confusion.missed} shown"
     assert [picture.caption for picture in shots[0].images] == ["image", "heat map", "marked region"]
@@ -65,16 +65,16 @@ def test_where_none_was_judged_wrongly_the_closest_are_shown():
 
 def test_of_clips_judged_wrongly_those_alone_are_shown():
     evaluation = clip_evaluation()
-    shown = [shown_unit(evaluation, "false_alarm", row, frames=3, has_map=False) for row in (5, 4)]
-    ((title, note, shots),) = sections(gallery(evaluation, shown))
+    units = [shown_unit(evaluation, "false_alarm", row, frames=3, has_map=False) for row in (5, 4)]
+    ((title, note, shots),) = sections(gallery(evaluation, units))
     assert title == "False alarms" and note.endswith("; 1 of 1 shown")
     assert [shot.name for shot in shots] == ["run <1>/test-1"] and len(shots[0].images) == 3
 
 
 def test_without_a_threshold_nothing_is_called_false_or_missed():
     evaluation = video_evaluation(calibration=None)
-    shown = [shown_unit(evaluation, "false_alarm", 8), shown_unit(evaluation, "miss", 60)]
-    rows = sections(gallery(evaluation, shown))
+    units = [shown_unit(evaluation, "false_alarm", 8), shown_unit(evaluation, "miss", 60)]
+    rows = sections(gallery(evaluation, units))
     assert [title for title, _, _ in rows] == [
         "Anomalous frames with the lowest scores",
         "Normal frames with the highest scores",
@@ -90,8 +90,8 @@ def test_frames_have_their_time_and_alarms_are_counted():
     evaluation = video_evaluation()
     evaluation = replace(evaluation, alarms=replace(evaluation.alarms, spans=[]))
     reconstruction = Reconstruction(frame=np.zeros((40, 60, 3), np.uint8))
-    shown = [replace(shown_unit(evaluation, "miss", 475), reconstruction=reconstruction)]
-    ((title, note, shots),) = sections(gallery(evaluation, shown))
+    units = [replace(shown_unit(evaluation, "miss", 475), reconstruction=reconstruction)]
+    ((title, note, shots),) = sections(gallery(evaluation, units))
     assert (title, note) == ("Missed", "labeled spans without an alarm, at their highest frame; 1 of 0 shown")
     assert shots[0].name == "02 · 0:15 · frame 75" and shots[0].about[0] == "normal"
     captions = [picture.caption for picture in shots[0].images]

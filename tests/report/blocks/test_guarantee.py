@@ -69,9 +69,9 @@ def test_without_normals_there_is_nothing_to_check():
 
 
 def test_clips_tested_on_are_counted():
-    text, seen, _ = observed_rate(clip_evaluation())
+    text, observed, _ = observed_rate(clip_evaluation())
     assert text.startswith("1 false alarm on 2 normal clips: 50.0 per 100")
-    assert seen.low == pytest.approx(1.26, abs=0.01) and seen.high == pytest.approx(98.74, abs=0.01)
+    assert observed.low == pytest.approx(1.26, abs=0.01) and observed.high == pytest.approx(98.74, abs=0.01)
 
 
 def test_a_share_of_frames_has_no_interval():
@@ -79,9 +79,9 @@ def test_a_share_of_frames_has_no_interval():
     labels = np.repeat([0, 1], (500, 100))
     item = Scored(name="01", scores=scores, labels=labels, fps=5.0)
     evaluation = video_evaluation([item], calibration=replace(calibrated("frame"), threshold=5.0))
-    text, seen, _ = observed_rate(evaluation)
+    text, observed, _ = observed_rate(evaluation)
     assert text == "10 of 500 normal frames above the threshold: 2.0 per 100."
-    assert seen.low == seen.rate == seen.high == 2.0
+    assert observed.low == observed.rate == observed.high == 2.0
     assert texts(evaluation)[0][2][1].startswith("Not checked: the calibration has no frame times")
 
 
@@ -91,9 +91,9 @@ def test_a_rate_per_hour_is_seen_in_false_alarms():
     scores[100:7000:300] = 9.0
     calibration = replace(calibrated("frame"), threshold=5.0, rate=Rate(10, "hour"))
     evaluation = video_evaluation([replace(one, scores=scores)], calibration=calibration, rules=AT_ONCE)
-    text, seen, _ = observed_rate(evaluation)
+    text, observed, _ = observed_rate(evaluation)
     assert text.startswith("23 false alarms in 2 h of normal footage: 12 per hour")
-    assert (seen.low, seen.high) == (pytest.approx(14.58 / 2, abs=0.01), pytest.approx(34.51 / 2, abs=0.01))
+    assert (observed.low, observed.high) == (pytest.approx(14.58 / 2, abs=0.01), pytest.approx(34.51 / 2, abs=0.01))
     assert texts(evaluation)[1][0].unit == "false alarms per hour"
 
 

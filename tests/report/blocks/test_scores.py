@@ -86,10 +86,10 @@ def test_types_of_anomaly_with_detections_and_auroc():
     table = classes(evaluation).elements[0]
     rows = {row[0]: row for row in table.rows}
     assert list(rows) == ["good", "crack", "hole"]
-    for found in evaluation.classes[1:]:
-        row = rows[found.name]
-        assert row[1] == str(sum(found.counts.values())) and row[2].text == f"detected {found.correct.count}"
-        assert row[4] == f"{found.auroc:.4f}" and 'class="box"' in row[5].svg
+    for block in evaluation.classes[1:]:
+        row = rows[block.name]
+        assert row[1] == str(sum(block.counts.values())) and row[2].text == f"detected {block.correct.count}"
+        assert row[4] == f"{block.auroc:.4f}" and 'class="box"' in row[5].svg
     assert rows["good"][2].text == "passed 40" and rows["good"][4] == NONE
 
 
