@@ -56,7 +56,8 @@ KEYS: dict[str, str] = {
     "clip_kept_train": "clip_passed_train", "clip_kept_validation": "clip_passed_calibration",
     "clip_kept_test": "clip_passed_test", "kept": "passed", "kept_share": "passed_share",
     "caught_share": "detected_share",
-    "max_length_s": "max_duration_s", "gap_s": "max_gap_s",
+    "true_normal": "passed", "escape": "missed", "escapes": "missed", "escapes_per_100_bad": "missed_per_100_anomalous",
+    "false_alarms_per_100_good": "false_alarms_per_100_normal", "pixel_metrics_of_its_own_evaluation": "pixel_metrics",
     "AUC_by_part": "AUC_breakdown", "left_out": "excluded", "right": "correct",
 }  # fmt: skip
 

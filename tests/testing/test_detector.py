@@ -1,5 +1,7 @@
 """Every registered detector passes the public checks, and a broken one does not."""
 
+import copy
+
 import pytest
 
 from offnormal import registry
@@ -88,9 +90,44 @@ class Inverted(PixelGaussian):
         return -super().excess(deviation)
 
 
+class LeavesNothingOut(PixelGaussian):
+    """Leave-one-out scores are those of a fit on all samples."""
+
+    def leave_one_out(self, embedding):
+        everything = copy.deepcopy(self)
+        everything.finish()
+        yield everything.score_embedding(embedding)
+
+
+class SubtractsNothing(PixelGaussian):
+    """The statistics of a part stay in the fit without it."""
+
+    def without(self, part):
+        return copy.deepcopy(self)
+
+
+class IgnoresNothing(PixelGaussian):
+    """Pixels of the ignored region count."""
+
+    def forward(self, x):
+        ignored, self.ignored = self.ignored, None
+        try:
+            return super().forward(x)
+        finally:
+            self.ignored = ignored
+
+
 @pytest.mark.parametrize(
     ("broken", "check"),
-    [(Leaky, "check_batches"), (Careless, "check_unfitted"), (Counting, "check_output"), (Inverted, "check_defects")],
+    [
+        (Leaky, "check_batches"),
+        (Careless, "check_unfitted"),
+        (Counting, "check_output"),
+        (Inverted, "check_defects"),
+        (LeavesNothingOut, "check_leave_one_out"),
+        (SubtractsNothing, "check_leave_one_out"),
+        (IgnoresNothing, "check_ignored"),
+    ],
 )
 def test_a_broken_detector_fails_its_check(broken, check, tmp_path, monkeypatch):
     point = registry.Entry(f"{__name__}:{broken.__name__}", "broken")

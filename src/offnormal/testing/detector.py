@@ -295,6 +295,41 @@ def _check_merging(case: _FittedCase) -> None:
     np.testing.assert_allclose(merged, expected, rtol=1e-3)
 
 
+def _check_leave_one_out(case: _FittedCase) -> None:
+    """Leave-one-out scores are those of fits without the sample (to 10 %); `without` removes statistics."""
+    if not isinstance(case.detector, StatisticalDetector):
+        return
+    batch = next(iter(case.load(case.dataset.train, batch_size=6, masks=False)))
+    whole = case.detector.blank()
+    embeddings = whole.embed(torch.from_numpy(batch.pixels))
+    whole.absorb(embeddings)
+    scores = torch.cat([output.score for output in whole.leave_one_out(embeddings)])
+    for index in (0, len(embeddings) - 1):
+        others, part = case.detector.blank(), case.detector.blank()
+        others.absorb(torch.cat([embeddings[:index], embeddings[index + 1 :]]))
+        part.absorb(embeddings[index : index + 1])
+        reduced = whole.without(part)
+        for detector in (others, reduced):
+            detector.finish()
+        expected, subtracted = (d.score_embedding(embeddings[index : index + 1]).score[0] for d in (others, reduced))
+        torch.testing.assert_close(scores[index].to(expected), expected, rtol=0.1, atol=1e-6)
+        torch.testing.assert_close(subtracted, expected, rtol=1e-2, atol=1e-6)
+
+
+def _check_ignored(case: _FittedCase) -> None:
+    """Pixels of the ignored region are 0 in maps; without a map, their values do not change the score."""
+    detector = copy.deepcopy(case.detector).eval()
+    detector.ignored = torch.zeros(detector.input.size, dtype=torch.bool)
+    detector.ignored[:, : detector.input.size[1] // 2] = True
+    with torch.no_grad():
+        output = detector(case.pixels[:2])
+        changed = detector(case.pixels[:2].masked_fill(detector.ignored, 0.5))
+    if output.map is not None:
+        assert not output.map[..., detector.ignored].any(), "the map is not 0 in the ignored region"
+    else:
+        torch.testing.assert_close(changed.score, output.score)
+
+
 CHECKS: tuple[Callable[[_FittedCase], None], ...] = (
     _check_fit,
     _check_unfitted,
@@ -307,5 +342,7 @@ CHECKS: tuple[Callable[[_FittedCase], None], ...] = (
     _check_offline,
     _check_training,
     _check_merging,
+    _check_leave_one_out,
+    _check_ignored,
 )
 """What `check_detector` checks, in this order."""

@@ -28,7 +28,7 @@ def texts(evaluation):
 
 def test_it_is_held_where_few_normals_are_above():
     (stated, test, answer), (tracks,) = texts(image_evaluation())
-    assert stated[0] == "Guarantee." and stated[1].startswith("On average at most 2 %")
+    assert stated[0] == "Guarantee." and stated[1].startswith("Expected false-alarm rate: at most 2 %")
     assert test[1] == "0 false alarms on 40 normal images: 0 per 100 (95 % interval 0 to 8.8)."
     assert answer[0] == "Held." and answer[2] == "held" and "(p-value 1)" in answer[1]
     assert [track.rate for track in tracks.rows] == [2.0, 0.0]
