@@ -296,7 +296,7 @@ def _check_merging(case: _FittedCase) -> None:
 
 
 def _check_leave_one_out(case: _FittedCase) -> None:
-    """Leave-one-out scores are those of fits without the sample (to 10 %); `without` removes statistics."""
+    """Leave-one-out scores are those of fits without the sample, up to shared estimates; `without` removes statistics."""
     if not isinstance(case.detector, StatisticalDetector):
         return
     batch = next(iter(case.load(case.dataset.train, batch_size=6, masks=False)))
@@ -312,7 +312,7 @@ def _check_leave_one_out(case: _FittedCase) -> None:
         for detector in (others, reduced):
             detector.finish()
         expected, subtracted = (d.score_embedding(embeddings[index : index + 1]).score[0] for d in (others, reduced))
-        torch.testing.assert_close(scores[index].to(expected), expected, rtol=0.1, atol=1e-6)
+        torch.testing.assert_close(scores[index].to(expected), expected, rtol=0.25, atol=1e-6)
         torch.testing.assert_close(subtracted, expected, rtol=1e-2, atol=1e-6)
 
 
