@@ -296,7 +296,7 @@ def _check_merging(case: _FittedCase) -> None:
 
 
 def _check_leave_one_out(case: _FittedCase) -> None:
-    """Leave-one-out scores are those of fits without the sample, up to shared estimates; `without` removes statistics."""
+    """Leave-one-out scores are those of fits without the sample, up to shared estimates; `without` subtracts."""
     if not isinstance(case.detector, StatisticalDetector):
         return
     batch = next(iter(case.load(case.dataset.train, batch_size=6, masks=False)))

@@ -224,9 +224,9 @@ def _try_size(detector: Detector) -> None:
             detector.embed(torch.zeros(1, detector.input.channels, *frames, height, width))
     except (RuntimeError, AssertionError, ValueError, IndexError) as error:
         raise ConfigError(
-            f"{detector.name} cannot take an input of {height}x{width} with these options ({error}): give the size "
-            "that its backbone expects with --size, or choose another backbone"
-        ) from None
+            f"{detector.name} cannot take an input of {height}x{width} with these options "
+            f"({type(error).__name__}: {error}): choose another --size or backbone"
+        ) from error
 
 
 def _fit_detector(
