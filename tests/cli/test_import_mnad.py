@@ -89,7 +89,7 @@ def test_the_bundle_holds_weights_and_items(published, tmp_path, capsys, items):
 )
 def test_wrong_use_is_explained(published, tmp_path, capsys, files, more, message):
     folder, _ = published
-    given = ["--weights", *(str(folder / name) for name in files)] if files else []
+    given = [word for name in files for word in ("--weights", str(folder / name))]
     assert run(["import", "mnad", *given, *more, "--out", str(tmp_path / "runs")]) == 2
     assert message in capsys.readouterr().err
 

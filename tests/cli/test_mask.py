@@ -108,7 +108,7 @@ def test_predict_says_the_same_with_the_mask_named_again_and_refuses_another(pla
         said.append(capsys.readouterr().out)
     assert said[0] == said[1]
     assert run(["predict", str(masked), video, "--privacy-mask", str(place / "else.json")]) == 2
-    assert "calibrate with it first" in capsys.readouterr().err
+    assert "Calibrate with this mask first" in capsys.readouterr().err
 
 
 def test_a_calibration_with_another_mask_brings_it_along(place, masked, tmp_path):
@@ -136,6 +136,6 @@ def test_a_mask_that_is_none_is_refused(place, masked, capsys):
     (place / "bad.json").write_text("[[[0, 0], [2, 0], [1, 1]]]")
     given = ["--data", str(place / "data"), "--out", str(place / "none")]
     assert run(["fit", "pixel_gaussian", *given, "--privacy-mask", str(place / "bad.json")]) == 2
-    assert "shares of width and height" in capsys.readouterr().err
+    assert "relative to width and height" in capsys.readouterr().err
     assert run(["evaluate", str(masked), "--data", str(place / "data"), "--privacy-mask", str(place / "no.png")]) == 2
     assert "no such file" in capsys.readouterr().err

@@ -69,7 +69,7 @@ def test_a_frozen_encoder_is_saved_as_it_came_and_the_log_says_what_learned(scen
     arguments = ["--encoder", "mc3_18", "--weights", tmp_path / "own.pth", "--freeze-encoder"]
     assert run(["fit", "memae", "--data", str(scenes), *QUICK, *map(str, arguments), "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert "weights      mc3_18 from own.pth" in said
+    assert "weights     mc3_18 from own.pth" in said
     (folder,) = tmp_path.glob("*memae*")
     detector = load(folder).detector
     assert detector.options.freeze_encoder
@@ -94,10 +94,10 @@ def test_a_fit_that_is_gone_on_with_ends_as_an_unbroken_one(scenes, tmp_path, ca
     ("more", "message"),
     [
         (["--encoder", "slowonly_r8"], "did you mean 'slowonly_r18'"),
-        (["--encoder", "slowfast_r50"], "two tensors of different length"),
+        (["--encoder", "slowfast_r50"], "outputs of different length"),
         (["--encoder", "csn_r50", "--form", "cifar"], "only form=video takes clips"),
         (["--freeze-encoder"], "with encoder=plain"),
-        (["--encoder", "s3d", "--frames", "4"], "cannot take it"),
+        (["--encoder", "s3d", "--frames", "4"], "do not accept it"),
         (["--encoder", "mc3_18", "--weights", "nowhere.pth"], "nowhere.pth: no such file"),
     ],
 )

@@ -57,8 +57,9 @@ def test_images_have_a_line_each(fitted, parts, capsys):
     names = [str(parts / "test" / "good" / "000.png"), str(parts / "test" / "spot" / "*.png")]
     assert run(["predict", str(fitted), *names]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == 6
-    assert all("ANOMALOUS" in line for line in printed[1:])
+    assert len(printed) == 7
+    assert all("ANOMALOUS" in line for line in printed[1:6])
+    assert printed[6].startswith("6 images: ") and " anomalous, " in printed[6]
     assert "score" in printed[0] and "p-value" in printed[0]
 
 
@@ -101,7 +102,7 @@ def test_without_a_calibration_there_are_scores_and_a_warning(bundle, parts, foo
     assert "--exit-code needs verdicts" in capsys.readouterr().err
     assert run(["predict", str(bundle), str(parts / "test" / "spot"), "--json"]) == 0
     captured = capsys.readouterr()
-    assert "no calibration" in captured.err
+    assert "is not calibrated" in captured.err
     assert {json.loads(line)["verdict"] for line in captured.out.splitlines()} == {None}
     assert run(["predict", str(bundle), str(footage / "a.mp4"), "--csv", str(tmp_path / "s.csv")]) == 0
     assert "no threshold" in capsys.readouterr().out
@@ -137,10 +138,11 @@ def test_overlays_never_overwrite_images_and_are_not_judged_later(fitted, parts,
 def test_videos_have_a_line_each_and_one_for_each_alarm(fitted, footage, threshold, capsys):
     capsys.readouterr()
     assert run(["predict", str(fitted), str(footage / "*.mp4"), "--threshold", threshold, "--exit-code"]) == 3
-    first, alarm, second = capsys.readouterr().out.splitlines()
+    first, alarm, second, summary = capsys.readouterr().out.splitlines()
     assert first.startswith(str(footage / "a.mp4")) and "25 frames" in first and "1 alarm, 1.1 s (44.0%)" in first
     assert alarm.startswith("  0:00.8-0:01.9  peak ") and "p-value" in alarm
     assert second.startswith(str(footage / "b.mp4")) and "no alarm" in second
+    assert summary == "2 videos: 1 anomalous, 1 normal"
 
 
 def test_an_alarm_needs_the_duration_of_the_rules(fitted, footage, threshold, tmp_path, capsys):

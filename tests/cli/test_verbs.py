@@ -31,7 +31,7 @@ def test_fit_prints_the_bundle_and_its_guarantee(parts, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "12 normal images at 48x64 px" in out
     assert "Apache-2.0" in out
-    assert "7.69 % of normal images" in out  # 1 / 13
+    assert "at most 7.69 %" in out  # 1 / 13
     assert "offnormal evaluate" in out
     folder = next(tmp_path.iterdir())
     assert load(folder).calibration.kind == "leave_one_out"
