@@ -33,7 +33,7 @@ def test_everything_is_measured_and_ratios_are_of_costs_an_image(fitted, parts, 
 def test_the_text_holds_the_figures(fitted, capsys):
     assert run(["benchmark", str(fitted), *QUICK]) == 0
     out = capsys.readouterr().out
-    for word in ("images/s", "batch 16", "reference 32", "ratio", "start-up"):
+    for word in ("images/s", "batch 16", "backbone alone, batch 32", "ratio", "startup"):
         assert word in out
 
 

@@ -115,7 +115,7 @@ def test_forms_of_a_rate(rate, expected):
 
 def test_invalid_rates_are_refused():
     assert refusal(fields.FalseAlarmRate, "often") == ("Value error, rate 'often': expected a share such as 0.01 or 1%")
-    assert "between 0 and 1" in refusal(fields.FalseAlarmRate, 2)
+    assert "above 0 and below 1" in refusal(fields.FalseAlarmRate, 2)
     assert read(fields.EventRate, "2/day") == Rate(2, "day")
     assert "expected a number of events per hour or day, such as 2/day or 1/hour" in refusal(fields.EventRate, "1%")
 

@@ -213,7 +213,7 @@ def naive_windows(spec, frames):
         if before is not None:
             spacing = frame.time_s - before.time_s
             recent = spacings[-clock._SPACINGS :]
-            gap |= spacing < 0 or (len(recent) >= clock._KNOWN and spacing > GAP * nine_tenths(recent))
+            gap |= spacing < 0 or (len(recent) >= clock._MIN_SPACINGS and spacing > GAP * nine_tenths(recent))
             spacings += [spacing] if spacing > 0 else []
         if before is None or gap:
             stretches.append([])

@@ -8,7 +8,7 @@ from offnormal.bundle import Bundle
 from offnormal.cli.predict import as_json, as_text
 from offnormal.config.score import CalibrateConfig, EvaluateConfig
 from offnormal.data.dataset import Dataset
-from offnormal.data.label_table import read_table
+from offnormal.data.label_table import read_label_table
 from offnormal.errors import CalibrationError, DataError
 from offnormal.evaluation.evaluate import evaluate_scores, metrics_json
 from offnormal.events.machine import EventRules
@@ -84,7 +84,7 @@ def test_one_damaged_packet_changes_nothing_but_its_frame(tmp_path):
 def test_a_stream_joined_from_two_is_sixteen_seconds_for_every_verb(tmp_path):
     path = joined(tmp_path, [CALM] * 200, [CALM] * 50 + [LOUD] * 50 + [CALM] * 100)
     (tmp_path / "labels.csv").write_text("start_s,end_s\n10.0,11.96\n")
-    labels = read_table(tmp_path / "labels.csv", path)
+    labels = read_label_table(tmp_path / "labels.csv", path)
     assert np.flatnonzero(labels).tolist() == list(range(250, 300))
     found = evaluate(path, labels)
     assert found.metrics["frame_AUC_micro"] == 1.0
@@ -177,9 +177,9 @@ def test_a_bare_stream_has_no_clock_and_no_seconds_for_labels(tmp_path):
     path = write_video(tmp_path / "bare.h264", gray([CALM] * 20), fps=10)
     (tmp_path / "frames.csv").write_text("start,end\n5,9\n")
     (tmp_path / "seconds.csv").write_text("start_s,end_s\n0.2,0.36\n")
-    assert np.flatnonzero(read_table(tmp_path / "frames.csv", path)).tolist() == [5, 6, 7, 8, 9]
+    assert np.flatnonzero(read_label_table(tmp_path / "frames.csv", path)).tolist() == [5, 6, 7, 8, 9]
     with pytest.raises(DataError, match="bare stream and has no clock; give frame numbers"):
-        read_table(tmp_path / "seconds.csv", path)
+        read_label_table(tmp_path / "seconds.csv", path)
     (seen,), _ = predict(bundle(), [path])
     assert as_json(seen)["assumed_fps"] == 25 and seen.seconds == pytest.approx(20 / 25)
     (seen,), _ = predict(bundle(), [path], fps=10)
