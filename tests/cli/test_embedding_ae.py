@@ -142,7 +142,7 @@ def test_pictures_are_judged_one_by_one(parts, tmp_path, capsys):
     [
         (["--embedder", "slowfast_r50"], "--weights"),
         (["--embedder", "slowfast_r60"], "did you mean 'slowfast_r50'"),
-        (["--unfreeze", "layer4"], "parts are"),
+        (["--unfreeze", "layer4"], "no trainable part 'layer4'; expected one of"),
         (["--unfreeze", "blocks.6", "--finetune-from", "30", "--epochs", "10"], "with epochs=10: no epoch is left"),
         (["--unfreeze", "blocks.6", "--finetune-from", "30", "--steps", "3"], "with epochs=3: no epoch is left"),
         (["--finetune-epochs", "3"], "finetune_epochs without unfreeze"),
