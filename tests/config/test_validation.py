@@ -20,6 +20,7 @@ def said(values):
         ({"rules": {"max_gap": "x"}}, "rules.max_gap: expected a duration such as 5s, 500ms, 10m, or 2h (got 'x')"),
         ({"mergegap": 1}, "unknown key 'mergegap': did you mean 'merge_gap'?"),
         ({"rules": {"mergegap": 1}}, "unknown key 'rules.mergegap': did you mean 'merge_gap'?"),
+        ({"min_duration": "2s"}, "unknown key 'min_duration': did you mean 'rules.min_duration'?"),
         ({"normal_class": {"secret": 1}}, "normal_class: Input should be a valid list (got a mapping with secret)"),
         ({"upload": "s3://key:secret@host/x"}, "unknown key 'upload': "),
         (

@@ -103,7 +103,9 @@ def test_many_short_events_in_one_block_raise_the_threshold():
 
 
 def test_too_little_footage_is_refused_with_the_rate_it_can_guarantee():
-    with pytest.raises(CalibrationError, match=r"2 per day cannot be guaranteed from 3 h.* ask for ([\d.]+) per day"):
+    with pytest.raises(
+        CalibrationError, match=r"2 per day cannot be guaranteed from 3 h.* set a rate of ([\d.]+) per day"
+    ):
         budget(hours(3), "2/day")
     with pytest.raises(CalibrationError, match=r"from 0 h of footage.*set a higher rate"):
         budget([FrameScores("short", [1.0, 2.0], None, [0.0, 0.2])])
@@ -112,7 +114,7 @@ def test_too_little_footage_is_refused_with_the_rate_it_can_guarantee():
 def test_the_rate_in_a_refusal_can_be_guaranteed():
     with pytest.raises(CalibrationError) as refusal:
         budget(hours(3), "2/day")
-    guaranteed_rate = str(refusal.value).split("ask for ")[1].split(" or more")[0].replace(" per ", "/")
+    guaranteed_rate = str(refusal.value).split("set a rate of ")[1].split(" or more")[0].replace(" per ", "/")
     assert budget(hours(3), guaranteed_rate).calibration.rate == Rate.parse(guaranteed_rate)
 
 

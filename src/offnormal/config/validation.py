@@ -18,14 +18,14 @@ def format_validation_error(error: ValidationError, model: type[BaseModel] | Non
         keys = [str(key) for key in problem["loc"]]
         path = ".".join(keys)
         if problem["type"] == "extra_forbidden":
-            all_keys = _all_keys(_nested(model, keys[:-1])) if model is not None else []
+            all_keys = _all_keys(_nested(model, keys[:-1])) if model is not None else {}
             near = difflib.get_close_matches(keys[-1], all_keys, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(all_keys)}"
+            name = all_keys[near[0]] if near and near[0] == keys[-1] else "".join(near)  # a key of a nested model
+            hint = f"did you mean {name!r}?" if near else f"expected one of {', '.join(all_keys)}"
             lines.append(f"unknown key {path!r}: {hint}")
-        else:
-            lines.append(
-                f"{path}: {problem['msg'].removeprefix('Value error, ')} (got {_format_value(problem['input'])})"
-            )
+            continue
+        message = problem["msg"].removeprefix("Value error, ")
+        lines.append(f"{path}: {message} (got {_format_value(problem['input'])})" if path else message)
     return "\n".join(dict.fromkeys(lines))
 
 
@@ -40,10 +40,13 @@ def _format_value(value: object) -> str:
     return redact(repr(value))
 
 
-def _all_keys(model: type[BaseModel]) -> list[str]:
-    """Keys of a model and of its flattened models."""
-    nested = [nested_model(field.annotation) for field in model.model_fields.values() if find_mark(field, Flattened)]
-    return [*model.model_fields, *(name for inner in nested if inner is not None for name in inner.model_fields)]
+def _all_keys(model: type[BaseModel]) -> dict[str, str]:
+    """Keys of a model and of its flattened models, with their full paths."""
+    keys = {name: name for name in model.model_fields}
+    for name, field in model.model_fields.items():
+        inner = nested_model(field.annotation) if find_mark(field, Flattened) else None
+        keys |= {key: f"{name}.{key}" for key in (inner.model_fields if inner is not None else ())}
+    return keys
 
 
 def _nested(model: type[BaseModel], keys: list[str]) -> type[BaseModel]:
