@@ -200,7 +200,7 @@ def test_a_frozen_encoder_without_weights_logs_a_warning(caplog):
 def test_weights_of_another_network_are_rejected(weights):
     with pytest.raises(WeightsError, match="not weights of slowonly_r18"):
         memae("slowonly_r18", weights=weights).load_pretrained()
-    with pytest.raises(WeightsError, match="no weights of slowonly_r18 are published"):
+    with pytest.raises(WeightsError, match="slowonly_r18: no published weights"):
         memae("slowonly_r18", weights="published").load_pretrained()
 
 
@@ -213,9 +213,9 @@ def test_weights_of_another_network_are_rejected(weights):
         ({"encoder": "slowonly_r8"}, "did you mean 'slowonly_r18'"),
         ({"encoder": "plane"}, "did you mean 'plain'"),
         ({"encoder": "slowonly_r18:8"}, "unknown encoder"),
-        ({"encoder": "slowfast_r50"}, "its two pathways end in two tensors"),
-        ({"encoder": "timesformer_b"}, "its tokens see the whole clip"),
-        ({"encoder": "frames:efficientnet_lite0"}, "it sees one frame at a time"),
+        ({"encoder": "slowfast_r50"}, "its two pathways have outputs of different length"),
+        ({"encoder": "timesformer_b"}, "its tokens cover the whole clip"),
+        ({"encoder": "frames:efficientnet_lite0"}, "it processes one frame at a time"),
     ],
 )
 def test_unknown_encoders_are_rejected_with_advice(options, message):
@@ -243,7 +243,7 @@ def test_images_have_no_clip_encoder():
 
 
 def test_unknown_temporal_downsampling_is_rejected():
-    with pytest.raises(ConfigError, match="'stem8' is for SlowOnly"):
+    with pytest.raises(ConfigError, match="'stem8' is only for SlowOnly"):
         on_meta_device("csn_r50", TINY, temporal="stem8")
     with torch.device("meta"):
         assert ClipEncoder("slowonly_r18", 1, "published").strides["layer4"] == (1, 32, 32)

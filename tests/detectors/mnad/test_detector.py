@@ -340,7 +340,7 @@ def test_the_scoring_form_follows_every_change_of_the_network():
         detector.net.decoder.moduleUpsample2[0].weight.mul_(3)
     assert not torch.allclose(agree(), first, atol=1e-4)
     assert not any(
-        isinstance(module, nn.BatchNorm2d) for module in detector._form.of(detector.net, torch.float32).modules()
+        isinstance(module, nn.BatchNorm2d) for module in detector._form.get(detector.net, torch.float32).modules()
     )
 
 

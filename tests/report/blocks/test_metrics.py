@@ -18,7 +18,7 @@ def test_tiles_have_every_metric_or_the_reason():
     assert rows["image_AUROC"].value == evaluation.metrics["image_AUROC"]
     assert (rows["pixel_AUPRO"].value, rows["pixel_AUPRO"].note) == (None, "there are no masks")
     only_normal = {tile.name: tile.note for tile in tiles(image_evaluation(items=images(anomalies={})))}
-    assert only_normal["image_AUROC"] == "only normal images: both normal and anomalous ones are needed"
+    assert only_normal["image_AUROC"] == "only normal images: both normal and anomalous units are needed"
     assert tiles(image_evaluation(items=images(normal=0, anomalies={}, unlabeled=9), pixel=None)) == []
     assert [tile.name for tile in tiles(clip_evaluation())] == ["clip_AUROC", "clip_AP"]
 
