@@ -104,7 +104,7 @@ def test_the_secret_can_come_from_the_environment():
         ("apprise:nosuch://hunter2", "Apprise cannot send to this nosuch://"),
         ({"kind": "webhook", "ulr": "http://h", "secret": "hunter2"}, "unknown key 'ulr': did you mean 'url'"),
         ({"kind": "webhook", "url": "http://h", "when": ["maybe"]}, "when.0: Input should be 'opened' or 'closed'"),
-        ({"kind": "webhok"}, "no sink is called 'webhok': did you mean 'webhook'"),
+        ({"kind": "webhok"}, "unknown sink 'webhok': did you mean 'webhook'"),
         ({"path": "x"}, "`kind` is missing"),
         ({"kind": "csv", "path": "x", "name": "a/b"}, "name: String should match"),
     ],
