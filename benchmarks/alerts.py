@@ -24,8 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
-from offnormal.sinks.base import open_sinks
 from offnormal.sinks.dispatcher import Dispatcher
+from offnormal.sinks.open import open_sinks
 from offnormal.types import Event
 
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)

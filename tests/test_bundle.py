@@ -93,7 +93,7 @@ def test_a_tampered_calibration_is_refused(copy):
     path = copy / "calibration.json"
     values = json.loads(path.read_text())
     path.write_text(json.dumps({**values, "threshold": 1e9}))
-    with pytest.raises(CalibrationError, match="changed"):
+    with pytest.raises(CalibrationError, match="was edited after it was written"):
         load(copy)
 
 

@@ -123,7 +123,7 @@ def test_a_broken_layout_is_one_warning_and_the_others_work(target, fault, insta
     ("kind", "target", "fault"),
     [
         ("sinks", LAYOUT, "the class MvtecLayout, expected a subclass of offnormal.sinks.base.Sink"),
-        ("sinks", "offnormal.sinks.base:Sink", "the class Sink without Options, target_option, deliver, shown"),
+        ("sinks", "offnormal.sinks.base:Sink", "the class Sink without Options, target_option, deliver, description"),
         ("detectors", LAYOUT, "expected a subclass of offnormal.detectors.base.Detector"),
         ("detectors", "offnormal.detectors.padim:Padim", "the class Padim with the name 'padim', expected 'broken'"),
         ("backbones", LAYOUT, "expected a subclass of offnormal.backbones.video.base.VideoBackbone"),

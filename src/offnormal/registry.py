@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, overload
 from offnormal.errors import ConfigError, PluginError
 
 if TYPE_CHECKING:  # names are resolved without importing the other classes
-    from offnormal.backbones.video.catalogue import Network
+    from offnormal.backbones.video.base import Network
     from offnormal.data.dataset import Layout
     from offnormal.detectors.base import Detector
     from offnormal.sinks.base import Sink

@@ -12,8 +12,9 @@ from PIL import Image
 
 from offnormal.errors import ConfigError
 from offnormal.sinks.alert import body, title
-from offnormal.sinks.base import DeliveryError, open_sinks
+from offnormal.sinks.base import DeliveryError
 from offnormal.sinks.dispatcher import Dispatcher
+from offnormal.sinks.open import open_sinks
 from offnormal.testing.events import event, message
 from tests.sinks.test_dispatcher import FAST, until
 

@@ -1,8 +1,9 @@
 import pytest
 
 from offnormal.errors import ConfigError, DataError
-from offnormal.sinks.base import CallbackSink, Message, Sink, SinkOptions, open_sinks
+from offnormal.sinks.base import CallbackSink, Message, Sink, SinkOptions
 from offnormal.sinks.dispatcher import Dispatcher
+from offnormal.sinks.open import open_sinks
 from offnormal.testing.events import event, message
 from tests.sinks.hook import hook
 from tests.sinks.test_dispatcher import FAST

@@ -6,8 +6,9 @@ import time
 import pytest
 
 from offnormal.errors import OffnormalError
-from offnormal.sinks.base import DeliveryError, Sink, SinkOptions, open_sinks
+from offnormal.sinks.base import DeliveryError, Sink, SinkOptions
 from offnormal.sinks.dispatcher import INTERRUPTED, Dispatcher
+from offnormal.sinks.open import open_sinks
 from offnormal.sinks.spool import Spool
 from offnormal.testing.events import event
 from tests.sinks.hook import hook

@@ -9,8 +9,9 @@ import time
 import pytest
 
 from offnormal.errors import ConfigError
-from offnormal.sinks.base import DeliveryError, open_sinks
+from offnormal.sinks.base import DeliveryError
 from offnormal.sinks.dispatcher import Dispatcher
+from offnormal.sinks.open import open_sinks
 from offnormal.testing.events import event, message
 from tests.sinks.hook import hook
 

@@ -84,7 +84,7 @@ def test_a_mask_round_trips_and_is_identified_by_its_content():
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("[[[0, 0], [1, 0]]]", "3 corners"),
+        ("[[[0, 0], [1, 0]]]", "3 or more corners"),
         ("[[[0, 0], [1, 0], [1.5, 1]]]", "0 to 1"),
         ("[[[0, 0], [1, 0], [1, 1], [0, 1]]]", "expected a part"),
         ("[]", "paints 0%"),

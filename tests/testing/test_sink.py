@@ -236,7 +236,7 @@ def test_the_base_of_the_broken_sinks_is_correct(register, tmp_path):
         (Loose, "check_options", "an unknown option is accepted"),
         (Restless, "check_description", "changes from start to start"),
         (Telling, "check_description", "a secret is in"),
-        (Eager, "check_idle", "while nothing can be delivered"),
+        (Eager, "check_idle", "during an outage"),
         (Homebound, "check_delivery", "only at home"),
         (Selective, "check_delivery", "arrived, expected"),
         (Strict, "check_duplicates", "twice"),

@@ -1,24 +1,18 @@
-"""The base class of sinks, and `open_sinks` for `jsonl:events.jsonl` or a mapping from a YAML file."""
+"""The base class of sinks, their options, and the messages that they deliver."""
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
-from offnormal import registry
 from offnormal.config.model import VerbConfig
-from offnormal.config.validation import format_validation_error
-from offnormal.errors import ConfigError, OffnormalError
+from offnormal.errors import OffnormalError
 from offnormal.events.event import event_from_json, event_to_json
-from offnormal.redact import redact_webhooks
 from offnormal.types import Event
 
 Transition = Literal["opened", "closed"]
@@ -130,55 +124,3 @@ class CallbackSink(Sink):
     def deliver(self, message: Message) -> None:
         """Pass the event to the function."""
         self._callback(message.event)
-
-
-def open_sinks(
-    settings: Iterable[str | Mapping[str, object]], environment: Mapping[str, str] = os.environ
-) -> dict[str, Sink]:
-    """Sinks in the given order, by names that stay the same after a restart.
-
-    Raises ConfigError for unknown kinds, options, and targets, and for two sinks with the same name.
-    """
-    sinks: dict[str, Sink] = {}
-    for setting in settings:
-        kind, options = _parse(setting)
-        if kind == "webhook" and "secret" not in options and environment.get(SECRET_VARIABLE):
-            options["secret"] = environment[SECRET_VARIABLE]
-        sink_class = registry.resolve("sinks", kind)
-        try:
-            checked = sink_class.Options.model_validate(options)
-        except ValidationError as error:
-            hidden = [repr(options[key]) for key in ("secret", sink_class.target_option) if key in options]
-            raise ConfigError(
-                f"sink {kind}: {redact_webhooks(format_validation_error(error, sink_class.Options), *hidden)}"
-            ) from None
-        sink: Sink = sink_class(checked)
-        name = checked.name or f"{kind}-{hashlib.sha256(sink.identity.encode()).hexdigest()[:8]}"
-        if name in sinks:
-            raise ConfigError(
-                f"two sinks are named {name!r} ({sink.description}): remove one, or set a `name` for each"
-            )
-        sinks[name] = sink
-    return sinks
-
-
-def _parse(setting: str | Mapping[str, object]) -> tuple[str, dict[str, object]]:
-    """Kind and options from `kind:target`, or from a mapping with the key `kind`."""
-    kinds = registry.names("sinks")
-    if isinstance(setting, str):
-        kind, colon, target = setting.partition(":")
-        if not colon or not target or kind not in kinds:
-            near = difflib.get_close_matches(kind.lower(), kinds, n=1)
-            hint = f"did you mean {near[0]}:...? " if near else ""
-            raise ConfigError(
-                f"sink {redact_webhooks(setting)!r}: {hint}expected KIND:TARGET such as jsonl:events.jsonl or "
-                f"webhook:http://127.0.0.1:9000/hook; kinds are {', '.join(kinds)}"
-            )
-        return kind, {registry.resolve("sinks", kind).target_option: target}
-    options = dict(setting)
-    kind = str(options.pop("kind", ""))
-    if not kind:
-        raise ConfigError(
-            f"sink with keys {', '.join(options)}: `kind` is missing; set it to one of {', '.join(kinds)}"
-        )
-    return kind, options

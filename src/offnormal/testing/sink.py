@@ -22,8 +22,9 @@ from typing import get_args
 
 from offnormal import registry
 from offnormal.errors import ConfigError, OffnormalError
-from offnormal.sinks.base import Message, Sink, SinkOptions, Transition, open_sinks
+from offnormal.sinks.base import Message, Sink, SinkOptions, Transition
 from offnormal.sinks.dispatcher import Dispatcher
+from offnormal.sinks.open import open_sinks
 from offnormal.testing.contract import registered_name, run_checks
 from offnormal.testing.events import event, message
 

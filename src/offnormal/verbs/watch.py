@@ -15,8 +15,9 @@ from offnormal.errors import OffnormalError, UsageError
 from offnormal.recording.recorder import HeatScale, MediaWorker, Recorder
 from offnormal.recording.retention import Retention
 from offnormal.scoring import LiveScorer, Scorer, choose_device
-from offnormal.sinks.base import CallbackSink, Sink, open_sinks
+from offnormal.sinks.base import CallbackSink, Sink
 from offnormal.sinks.dispatcher import Dispatcher
+from offnormal.sinks.open import open_sinks
 from offnormal.sources.camera import Camera
 from offnormal.types import Event
 from offnormal.verbs.loading import Progress, count_steps

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -189,3 +189,13 @@ def _trainable_names(parts: dict[str, nn.Module]) -> str:
     return ", ".join(
         name for name, part in parts.items() if name and name.count(".") < 2 and any(True for _ in part.parameters())
     )
+
+
+class Network(Protocol):
+    """Class of a clip network."""
+
+    refusal: str | None
+
+    def __call__(self, name: str, *, in_channels: int = 3, temporal: Temporal = "published") -> VideoBackbone:
+        """Create a network by name; temporal: only for encoders."""
+        ...

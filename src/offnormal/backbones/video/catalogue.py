@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from offnormal import registry
-from offnormal.backbones.video.base import Temporal, VideoBackbone
+from offnormal.backbones.video.base import Network, Temporal, VideoBackbone
 from offnormal.errors import ConfigError
-
-
-class Network(Protocol):
-    """Class of a clip network."""
-
-    refusal: str | None
-
-    def __call__(self, name: str, *, in_channels: int = 3, temporal: Temporal = "published") -> VideoBackbone:
-        """Create a network by name; temporal: only for encoders."""
-        ...
 
 
 def build_embedder(name: str, *, in_channels: int = 3) -> VideoBackbone:
