@@ -18,7 +18,7 @@ def held_out(spec, path):
     score = np.array([1, 2, 4], np.float32)
     samples = [replace(sample(path, frame=int(last)), time_s=last / 10) for _, last in frames]
     scored = ScoredBatch(Scores(score, None), samples, None, frames)
-    scorer = SimpleNamespace(detector=SimpleNamespace(input=spec), over=lambda _: [scored])
+    scorer = SimpleNamespace(detector=SimpleNamespace(input=spec), score_batches=lambda _: [scored])
     return score_held_out(scorer, None), frames, score
 
 
