@@ -239,4 +239,4 @@ def test_stored_samples_can_be_selected_by_group(footage, tmp_path):
     source, _ = gather(videos(footage), storage(tmp_path))
     part = source.loader(4).with_groups({"1"})
     assert [(s.item.path, s.frame) for b in part for s in b.samples] == list(pixels_by_frame(videos(footage[1:2])))
-    assert part.given == len(part) > 0
+    assert part.sample_count == len(part) > 0

@@ -37,7 +37,7 @@ def test_a_folder_of_frames_is_footage_and_needs_a_clock_for_a_rate_in_time(fitt
             Image.fromarray(pixels).save(tmp_path / "frames" / name / f"{index:03}.png")
     base = ["calibrate", str(copy), "--normal", str(tmp_path / "frames"), "--rate"]
     assert run([*base, "900/hour"]) == 2
-    assert "no clock, which events in a time need: give its rate with --fps" in capsys.readouterr().err
+    assert "no frame times, but event rates need them; set the frame rate with --fps" in capsys.readouterr().err
     assert run([*base, "900/hour", "--fps", "10"]) == 0
     assert run([*base, "5%"]) == 0
     calibration = api.load(copy).calibration
@@ -57,7 +57,7 @@ def test_the_threshold_of_a_rate_in_time_depends_on_the_rules(fitted_on_footage,
 
 
 def test_footage_that_was_learned_from_calibrates_nothing(fitted_on_footage, footage):
-    with pytest.raises(CalibrationError, match="3 of 3 videos are among those"):
+    with pytest.raises(CalibrationError, match="3 of 3 videos are training data"):
         api.calibrate(fitted_on_footage.bundle, footage / "train")
 
 
@@ -68,7 +68,7 @@ def test_clips_are_counted_and_known_ones_refused(fit_clips, actions, tmp_path):
     calibration, skipped = calibrate_bundle(run.bundle, config)
     assert (len(calibration.scores), calibration.rate.per, skipped) == (21, "clip", [])
     known = build(CalibrateConfig, {"normal": actions / "Run-Side", "device": "cpu"}, environment={})
-    with pytest.raises(CalibrationError, match="fitted on"):
+    with pytest.raises(CalibrationError, match="3 of 5 clips are training data"):
         calibrate_bundle(run.bundle, known)
 
 
