@@ -36,7 +36,7 @@ def test_footage_gives_every_frame_a_score(tmp_path, capsys):
     assert (detector.input.channels, detector.input.frames, detector.input.hop) == (1, 6, 4)
     metrics, report = evaluated(capsys, made, "--data", data)
     assert "frame_AUC_micro" in metrics
-    assert re.search(r"Normal samples recall \d of 6 items", report)
+    assert re.search(r"Normal samples use \d of 6 memory items", report)
     assert run(["predict", made["bundle"], str(data / "test" / "odd.mp4"), "--csv", str(tmp_path / "odd.csv")]) == 0
     rows = (tmp_path / "odd.csv").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 21

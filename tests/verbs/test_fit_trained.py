@@ -55,7 +55,9 @@ def test_the_threshold_is_based_on_the_scores_of_the_finished_detector(parts, tm
     (dataset,) = open_datasets(parts, group_by=r"(\d)\.png")
     from offnormal.data.loaders import ImageLoader
 
-    scored = Scorer(run.bundle.detector).over(ImageLoader(dataset.train, run.bundle.detector.input, batch_size=4))
+    scored = Scorer(run.bundle.detector).score_batches(
+        ImageLoader(dataset.train, run.bundle.detector.input, batch_size=4)
+    )
     groups_by_score = {
         float(s): sample.group for batch in scored for s, sample in zip(batch.scores.score, batch.samples, strict=True)
     }

@@ -241,8 +241,8 @@ def test_only_the_frames_still_needed_are_kept(tmp_path, monkeypatch):
     waiting = []
 
     class Watched(verb.FrameStream):
-        def take(self, scored):
-            yield from super().take(scored)
+        def add_scores(self, scored):
+            yield from super().add_scores(scored)
             waiting.append(len(self._frames))
 
     monkeypatch.setattr(verb, "FrameStream", Watched)
@@ -266,7 +266,7 @@ def test_where_annotated_videos_go(tmp_path):
     assert list(annotated_paths(tmp_path / "o", two).values()) == [tmp_path / "o/a.mp4", tmp_path / "o/b/a.mp4"]
     with pytest.raises(UsageError, match="one file for 2 videos; name a folder"):
         annotated_paths(tmp_path / "o.mp4", two)
-    with pytest.raises(UsageError, match="only MP4 is written"):
+    with pytest.raises(UsageError, match=r"expected a name that ends in \.mp4"):
         annotated_paths(tmp_path / "o.avi", one)
 
 
@@ -281,10 +281,10 @@ def test_options_that_do_not_apply_are_refused(tmp_path):
     for option in ({"annotate": tmp_path / "x.mp4"}, {"every": "1s"}, {"hold": True}, {"fps": 5}):
         with pytest.raises(UsageError, match=f"--{next(iter(option))} is for videos"):
             resolve(picture, **option)
-    with pytest.raises(UsageError, match="other files state their rate"):
+    with pytest.raises(UsageError, match="these files state their frame rate"):
         resolve(path, fps=5)
     for target in (path, tmp_path):
-        with pytest.raises(UsageError, match=r"would overwrite the video"):
+        with pytest.raises(UsageError, match=r"would overwrite the input"):
             resolve(path, annotate=target)
 
 
@@ -311,7 +311,7 @@ def test_clips_have_a_row_each_with_their_class(fit_clips, evaluate_clips, actio
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {line["verdict"] for line in lines} == {"anomalous"} and {line["unit"] for line in lines} == {"clip"}
     assert program(["predict", str(run.path), str(actions), "--annotate", str(tmp_path / "a.mp4")]) == 2
-    assert "whole clip" in capsys.readouterr().err
+    assert "one score per clip" in capsys.readouterr().err
 
 
 def test_the_run_tells_a_class_with_a_folder_for_each_clip_from_a_tree_of_classes(fit_clips, actions, tmp_path):

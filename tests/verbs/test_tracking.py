@@ -57,7 +57,7 @@ def test_a_fit_and_its_evaluation_are_in_one_tracked_run(options, parts):
     logged = [(line["step"], line["losses"]["maker"]["loss"]) for line in log if line["event"] == "step"]
     events = scalars(run)
     assert [(scalar.step, pytest.approx(scalar.value)) for scalar in events.Scalars("train/maker/loss")] == logged
-    assert events.Tags()["images"] == ["curves/maker", "curves/judge", "curves/normals kept back"]
+    assert events.Tags()["images"] == ["curves/maker", "curves/judge", "curves/held-out normals"]
     (dataset,) = open_datasets(parts)
     evaluation, _ = evaluate_run(run.bundle, dataset, build(EvaluateConfig, {"device": "cpu"}, environment={}))
     (auroc,) = scalars(run).Scalars("evaluation/image_AUROC")

@@ -24,7 +24,7 @@ class Live:
     def __init__(self):
         self.items = []
 
-    def see(self, _, item):
+    def add(self, _, item):
         self.items.append(item)
 
 

@@ -302,7 +302,7 @@ def test_each_image_of_a_folder_is_another_part(yard, tmp_path):
 @pytest.mark.parametrize("kind", [*SPECS, "learner"])
 def test_clips_windows_and_states_belong_to_one_camera(yard, tmp_path, monkeypatch, kind):
     """Two recordings scored together have the same scores as alone."""
-    spec = SPECS.get(kind, SPECS["picture"])
+    spec = SPECS.get(kind, SPECS["image"])
     detector = (Learner if kind == "learner" else Change)(DetectorOptions(), spec)
     monkeypatch.setattr("offnormal.verbs.watch.load", lambda path: Bundle(detector, None, {}, path, "stub"))
     write_video(tmp_path / "b.mp4", film(4, frames=60), fps=FPS)
