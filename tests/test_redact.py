@@ -37,6 +37,7 @@ def test_only_logins_and_tokens_are_hidden(text, redacted):
         ("http://[fe80::1]:80/a#frag", "http://[fe80::1]:80/***"),
         ("tgram://123456789:ABCdefGHIjkl/chat#frag", "tgram://123456789:ABCdefGHIjkl/chat#***"),
         ("json://host/plain/XyZ0123456789abcdefg", "json://host/plain/***"),
+        ("alert jsons://host.example/T0/SECRET", "alert jsons://host.example/***"),
     ],
 )
 def test_the_path_of_a_webhook_is_hidden(text, redacted):

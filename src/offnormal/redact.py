@@ -15,6 +15,7 @@ _QUERY = re.compile(
 _SECRET_NAME = re.compile(r"(?i)(key|secret|token|password|passwd)(_id)?$")
 _MIN_LENGTH = 8
 _ADDRESS = re.compile(r"\b[a-z][a-z0-9+.\-]*://[^\s'\"<>]+", re.IGNORECASE)
+_WEB = ("http", "https", "json", "jsons", "xml", "xmls", "form", "forms")  # with the names that Apprise gives them
 _TOKEN = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[A-Za-z0-9_\-:.=+]{16,}$")  # a random-looking path segment
 
 
@@ -51,7 +52,7 @@ def _hide_tokens(address: str) -> str:
         parts = urlsplit(address)
     except ValueError:
         return f"{address.partition('://')[0]}://{HIDDEN}"
-    if parts.scheme in ("http", "https"):
+    if parts.scheme in _WEB:
         hidden = parts.path.strip("/") or parts.query or parts.fragment
         return f"{parts.scheme}://{parts.netloc}{f'/{HIDDEN}' if hidden else parts.path}"
     path = "/".join(HIDDEN if _TOKEN.match(part) else part for part in parts.path.split("/"))
