@@ -36,7 +36,7 @@ def test_only_logins_and_tokens_are_hidden(text, redacted):
         ("http://[::1", "http://***"),
         ("http://[fe80::1]:80/a#frag", "http://[fe80::1]:80/***"),
         ("tgram://123456789:ABCdefGHIjkl/chat#frag", "tgram://123456789:ABCdefGHIjkl/chat#***"),
-        ("json://host/plain/XyZ0123456789abcdefg", "json://host/plain/***"),
+        ("mqtt://host/plain/XyZ0123456789abcdefg", "mqtt://host/plain/***"),
         ("alert jsons://host.example/T0/SECRET", "alert jsons://host.example/***"),
     ],
 )
