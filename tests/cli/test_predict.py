@@ -212,7 +212,7 @@ def test_frame_folders_assume_a_rate_and_warn(fitted, footage, tmp_path, capsys)
     assert (row["frames"], row["assumed_fps"], row["seconds"]) == (4, 25, pytest.approx(4 / 25))
     assert "no clock" in captured.err and "25 frames per second" in captured.err and "--fps" in captured.err
     assert run(["predict", str(fitted), str(folder), "--as-video", "--every", "1s"]) == 2
-    assert "rate of its frames" in capsys.readouterr().err
+    assert "set its frame rate" in capsys.readouterr().err
     assert run(["predict", str(fitted), str(folder), "--as-video", "--fps", "2", "--every", "1s", "--json"]) == 0
     captured = capsys.readouterr()
     row = json.loads(captured.out)
