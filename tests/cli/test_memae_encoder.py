@@ -78,7 +78,7 @@ def test_a_frozen_encoder_is_saved_as_it_came_and_the_log_says_what_learned(scen
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     (told,) = [line for line in log if line["event"] == "parameters"]
     assert told["total"] - told["learning"] == sum(p.numel() for p in trunk.parameters())
-    assert f"parameters   {told['learning'] / 1e6:.2f} of {told['total'] / 1e6:.2f} million learned" in said
+    assert f"parameters  {told['learning'] / 1e6:.2f} of {told['total'] / 1e6:.2f} million trained" in said
 
 
 def test_a_fit_that_is_gone_on_with_ends_as_an_unbroken_one(scenes, tmp_path, capsys):
