@@ -37,6 +37,10 @@ def config(yard, tmp_path):
     return tmp_path / "cameras.yaml"
 
 
+ACCEPT_INTERRUPTS = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with SIGINT ignored
+"""
 SLOW = """
 import os, time, torch
 from offnormal.cli.main import main
@@ -58,7 +62,7 @@ main()
 
 
 def start(config, *more, code="from offnormal.cli.main import main; main()", slow_s=20):
-    program = [sys.executable, "-c", code]
+    program = [sys.executable, "-c", ACCEPT_INTERRUPTS + code]
     return subprocess.Popen(
         [*program, "watch", "--config", str(config), "--json", *more],
         stdout=subprocess.PIPE,

@@ -144,7 +144,7 @@ class WatchConfig(CameraSettings, DeviceConfig):
 def camera_name(source: str) -> str:
     """A name for a source that is valid as a file name and contains no secrets.
 
-    >>> named_after("rtsp://admin:pw@10.0.0.7:554/live/1"), named_after("days/03.mp4")
+    >>> camera_name("rtsp://admin:pw@10.0.0.7:554/live/1"), camera_name("days/03.mp4")
     ('10.0.0.7-554-live-1', '03')
     """
     if "://" not in source:

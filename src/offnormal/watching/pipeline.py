@@ -67,10 +67,10 @@ class TimeSlices:
     >>> slices = TimeSlices(bundles=2)
     >>> slices.clips("slow")
     1
-    >>> slices.took("slow", 1, 0.05)
+    >>> slices.record("slow", 1, 0.05)
     >>> slices.clips("slow")
     5
-    >>> slices.took("slow start", 1, 0.2)  # may include one-time costs
+    >>> slices.record("slow start", 1, 0.2)  # may include one-time costs
     >>> slices.clips("slow start")
     2
     >>> TimeSlices(bundles=1).clips("alone") is None
