@@ -54,7 +54,7 @@ class CalibrationError(OffnormalError):
 def counted(count: int, singular: str, plural: str = "") -> str:
     """Return a count with its noun.
 
-    >>> counted(1, "frame"), counted(2, "frame"), counted(0, "category", "categories")
-    ('1 frame', '2 frames', '0 categories')
+    >>> counted(1, "frame"), counted(12400, "frame"), counted(0, "category", "categories")
+    ('1 frame', '12,400 frames', '0 categories')
     """
-    return f"{count} {singular if count == 1 else plural or singular + 's'}"
+    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"

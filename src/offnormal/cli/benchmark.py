@@ -53,7 +53,7 @@ def command(
 
 def as_text(benchmark: Benchmark) -> list[str]:
     """The figures as aligned lines."""
-    from offnormal.drawing.wording import counted
+    from offnormal.errors import counted
 
     height, width = benchmark.input
     threads = counted(benchmark.threads, "thread", "threads")

@@ -72,7 +72,7 @@ def as_text(evaluation: Evaluation, report: Path) -> list[str]:
 
 def _title(evaluation: Evaluation) -> str:
     """Name of the dataset and how much of it was scored."""
-    from offnormal.drawing.wording import counted
+    from offnormal.errors import counted
     from offnormal.evaluation.units import TRAITS
 
     traits = TRAITS[evaluation.unit]
@@ -83,7 +83,7 @@ def _title(evaluation: Evaluation) -> str:
 
 def _figures(evaluation: Evaluation) -> list[Line]:
     """The key figures as (name, text); metrics normalized per video, for papers, last."""
-    from offnormal.drawing.wording import counted
+    from offnormal.errors import counted
     from offnormal.evaluation.units import TRAITS
 
     order = sorted(evaluation.metrics, key=lambda name: name.endswith("_per_video_norm"))

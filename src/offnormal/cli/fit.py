@@ -110,7 +110,7 @@ def _next_step(runs: Sequence[Run], config: FitConfig) -> str:
 
 
 def _as_text(run: Run, next_step: str | None) -> list[str]:
-    from offnormal.drawing.wording import counted
+    from offnormal.errors import counted
 
     bundle = run.bundle
     data, weights = bundle.card["data"], bundle.card["weights"]
@@ -137,7 +137,7 @@ def _as_text(run: Run, next_step: str | None) -> list[str]:
 
 def _training_rows(training: Mapping[str, Any]) -> list[tuple[str, str]]:
     """How long training took, why it stopped, and which weights were chosen."""
-    from offnormal.drawing.wording import counted
+    from offnormal.errors import counted
 
     reason = {"done": "", "early": ", stopped early", "time": ", stopped by --max-time (continue with --resume)"}
     steps = f"{counted(training['steps'], 'step', 'steps')}, {counted(training['epochs'], 'epoch', 'epochs')}"

@@ -94,7 +94,7 @@ def command(
 
 def _summary(verdicts: Counter[bool | None], skipped: int, noun: str) -> str:
     """One line for all items: how many are anomalous, normal, without a verdict, and skipped."""
-    from offnormal.drawing.wording import counted
+    from offnormal.errors import counted
 
     numbers = {"anomalous": verdicts[True], "normal": verdicts[False]} if not verdicts[None] else {}
     numbers |= {"without a verdict": verdicts[None]} if verdicts[None] else {}
@@ -117,7 +117,8 @@ def as_text(prediction: Prediction) -> list[str]:
 
 def _video_text(prediction: Prediction) -> list[str]:
     """One line with length, frames, peak score, and time in alarm, then one line per alarm."""
-    from offnormal.drawing.wording import clock_tenths, clock_text, counted
+    from offnormal.drawing.wording import clock_tenths, clock_text
+    from offnormal.errors import counted
 
     table, peak = prediction.table, prediction.peak
     frames, scored = len(table), int(table.scored.sum())
@@ -146,7 +147,7 @@ def _in_alarm(prediction: Prediction) -> str:
     report = prediction.alarms
     if report is None or not report.alarms:
         return "no alarm"
-    from offnormal.drawing.wording import counted
+    from offnormal.errors import counted
 
     number = counted(len(report.alarms), "alarm", "alarms")
     return f"{number}, {report.footage_in_alarm_s:.1f} s ({report.time_in_alarm or 0.0:.1%}) in alarm"

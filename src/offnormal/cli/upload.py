@@ -18,7 +18,7 @@ def command(run: Path, url: str | None = None, /, *, json: bool = False) -> int:
         Print one JSON object per run.
     """
     from offnormal.cli.show import say, say_json
-    from offnormal.drawing.wording import counted
+    from offnormal.errors import counted
     from offnormal.verbs.upload import upload_runs
 
     for uploaded in upload_runs(run, url):

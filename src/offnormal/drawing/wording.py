@@ -100,15 +100,6 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
-def counted(number: int, singular: str, plural: str) -> str:
-    """Format a number with its noun in singular or plural.
-
-    >>> counted(1, "image", "images"), counted(12400, "image", "images")
-    ('1 image', '12,400 images')
-    """
-    return f"{number:,} {singular if number == 1 else plural}"
-
-
 def display_name(path: Path, root: Path) -> str:
     """Return a file's path relative to the dataset's root, with slashes; outside it, the whole path.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from offnormal.drawing.axis import axis_for, strip
-from offnormal.drawing.wording import NONE, clock_text, counted, metric
+from offnormal.drawing.wording import NONE, clock_text, metric
+from offnormal.errors import counted
 from offnormal.evaluation.compare import ComparedRun, Comparison
 from offnormal.evaluation.units import TRAITS
 from offnormal.metrics.video import FrameScores

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from offnormal.drawing.wording import NONE, counted, hundred, metric, percent, score
+from offnormal.drawing.wording import NONE, hundred, metric, percent, score
+from offnormal.errors import counted
 from offnormal.evaluation.alarms import AlarmReport
 from offnormal.evaluation.compare import ComparedRun, Comparison
 from offnormal.evaluation.units import LOWER_IS_BETTER, PIXEL_METRICS, TRAITS
@@ -186,8 +187,8 @@ def _decisions(rows: Sequence[ComparedRun]) -> list[Column]:
     if any(row.splits for row in rows):
         return columns + _accuracies(rows)
     decided = [row.confusion for row in rows]
-    false = [None if singular is None else singular.false_alarms_per_100_normal.per_100 for singular in decided]
-    missed = [None if singular is None else singular.missed_per_100_anomalous.per_100 for singular in decided]
+    false = [None if confusion is None else confusion.false_alarms_per_100_normal.per_100 for confusion in decided]
+    missed = [None if confusion is None else confusion.missed_per_100_anomalous.per_100 for confusion in decided]
     titles = (("false alarms per 100 normal", false), ("missed per 100 anomalous", missed))
     return columns + [_texts(title, [hundred(value) for value in values]) for title, values in titles]
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from offnormal.calibration.check import Answer
-from offnormal.drawing.wording import NONE, counted, hundred, metric, rate
+from offnormal.drawing.wording import NONE, hundred, metric, rate
+from offnormal.errors import counted
 from offnormal.evaluation.evaluate import Evaluation, mean_metrics
 from offnormal.evaluation.units import TRAITS
 from offnormal.report.block import Block, Cell, Column, Table

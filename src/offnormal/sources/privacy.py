@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import io
-import json
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -63,13 +61,6 @@ def parse_mask(values: Mapping[str, object]) -> Mask:
         raise ConfigError(f"a mask with {', '.join(sorted(unknown))}; expected polygons")
     stored = _StoredMask.model_validate(values)
     return Mask(stored.polygons or (), stored.image)
-
-
-def mask_id(mask: Mask | None) -> str | None:
-    """Return a short hash of the mask's content; None without a mask."""
-    if mask is None:
-        return None
-    return hashlib.sha256(json.dumps([mask.polygons, mask.image]).encode()).hexdigest()[:12]
 
 
 def paint(image: np.ndarray, mask: Mask | None) -> np.ndarray:

@@ -227,13 +227,12 @@ class _Loop:
                 self._after_step(record)
         took = time.perf_counter() - start
         self.waited_s, self.took_s = self.waited_s + waited, self.took_s + took
-        share = round(waited / took, 4)
         self.journal.log(
             "epoch",
             epoch=epoch + 1,
             steps=self.step - first,
             seconds=round(took, 3),
-            waiting_share=share,
+            waiting_share=round(waited / took, 4),
             **values,
             **self.detector.end_epoch(),
         )
@@ -313,14 +312,13 @@ class _Loop:
         start = time.perf_counter()
         self.detector.eval()
         seed_everything(self.settings.seed, self.step, _VALIDATION + self.fabric.global_rank)
-        rank, world = self.fabric.global_rank, self.fabric.world_size
         sums: dict[str, Tensor] = {}
         count = 0
         settings, fine_tuning = self.settings, self.settings.is_fine_tuning(self.step)
         held_out = self.job.held_out.spread(settings.validate_on).stage_source(fine_tuning=fine_tuning)
         for batch in held_out.loader(math.ceil(settings.batch_size / settings.accumulate)):
             pixels = torch.from_numpy(batch.pixels)
-            share = pixels[rank::world]
+            share = pixels[self.fabric.global_rank :: self.fabric.world_size]
             weight = len(share)
             with self.fabric.autocast():  # a rank without a share computes one sample with weight 0
                 losses = self.detector.validation_step((share if weight else pixels[:1]).to(self.fabric.device))
@@ -329,7 +327,7 @@ class _Loop:
                 sums[name] = sums[name] + weighted if name in sums else weighted
             count += len(batch.samples)
         means = torch.stack(list(sums.values())) / count
-        if world > 1:
+        if self.fabric.world_size > 1:
             means = self.fabric.all_reduce(means, reduce_op="sum")  # type: ignore[assignment]
         mean_losses = dict(zip(sums, means.tolist(), strict=True))
         is_best = mean_losses["loss"] < self.best.loss

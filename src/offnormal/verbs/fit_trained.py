@@ -195,7 +195,10 @@ def _split_images(
     count = _hold_out_count(len(dataset.train), config, needed, "images")
     training, held_out = split_images(dataset.train, count, seed=seed)
     if len(held_out) < needed and config.resume is None:
-        count_held_out(len(held_out), share=config.hold_out, needed=needed)
+        raise CalibrationError(
+            f"the requested rate needs {needed} held-out normal images, found {len(held_out)} of "
+            f"{len(dataset.train)}: add normal images, or request a higher rate"
+        )
 
     def loader(items: Sequence[Item], suffix: str) -> Loader:
         return load_items(items, spec, config, config, progress=progress, task=f"read {dataset.name}{suffix}")

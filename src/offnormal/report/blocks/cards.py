@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
-from offnormal.drawing.wording import NONE, counted
+from offnormal.drawing.wording import NONE
+from offnormal.errors import counted
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
 from offnormal.report.block import Block, Fact, Facts

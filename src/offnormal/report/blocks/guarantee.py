@@ -6,7 +6,8 @@ import math
 
 from offnormal.calibration.calibration import Calibration
 from offnormal.calibration.check import Answer
-from offnormal.drawing.wording import counted, duration, hundred, interval, rate
+from offnormal.drawing.wording import duration, hundred, interval, rate
+from offnormal.errors import counted
 from offnormal.evaluation.alarms import AlarmReport
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
@@ -77,12 +78,12 @@ def observed_rate(evaluation: Evaluation) -> tuple[str, Track, str] | None:
     normal = None if evaluation.confusion is None else evaluation.confusion.false_alarms_per_100_normal
     if normal is None or normal.per_100 is None:
         return None
-    noun_one, several = TRAITS[evaluation.unit].noun
-    number = counted(normal.total, f"normal {noun_one}", f"normal {several}")
+    singular, plural = TRAITS[evaluation.unit].noun
+    number = counted(normal.total, f"normal {singular}", f"normal {plural}")
     alarms_text = counted(normal.count, "false alarm", "false alarms")
     share = f"{hundred(normal.per_100)} per 100 (95 % interval {interval(normal)})"
     text = f"{alarms_text} on {number}: {share}."
-    return text, _observed_track(normal.per_100, normal.low, normal.high), f"false alarms per 100 normal {several}"
+    return text, _observed_track(normal.per_100, normal.low, normal.high), f"false alarms per 100 normal {plural}"
 
 
 def _of_frames(evaluation: Evaluation, calibration: Calibration) -> tuple[str, Track, str] | None:

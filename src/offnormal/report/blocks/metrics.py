@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from offnormal.drawing.wording import counted, display_name, metric
+from offnormal.drawing.wording import display_name, metric
+from offnormal.errors import counted
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
 from offnormal.metrics.video import METRICS, PER_VIDEO_NORM, SMOOTHED

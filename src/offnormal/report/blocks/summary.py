@@ -6,7 +6,8 @@ import math
 
 from offnormal.calibration.calibration import DEFAULT_RATE, Calibration
 from offnormal.calibration.guarantee import normals_needed
-from offnormal.drawing.wording import NONE, counted, duration, hundred, interval, percent, rate, score
+from offnormal.drawing.wording import NONE, duration, hundred, interval, percent, rate, score
+from offnormal.errors import counted
 from offnormal.evaluation.alarms import AlarmReport
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS

@@ -10,7 +10,8 @@ import numpy as np
 
 from offnormal.drawing.axis import ScoreAxis
 from offnormal.drawing.timeline import timeline
-from offnormal.drawing.wording import NONE, clock_text, counted, duration, metric, percent, score, share
+from offnormal.drawing.wording import NONE, clock_text, duration, metric, percent, score, share
+from offnormal.errors import counted
 from offnormal.evaluation.alarms import Span, VideoAlarm
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.metrics.video import FrameScores, VideoRow
