@@ -35,7 +35,7 @@ CASES = [  # name, size, options
     ("memae", 32, {**MEMAE, "form": "mnist", "channels": 3}),
     ("memae", 32, {**MEMAE, "form": "image", "width": 8}),
     ("embedding_ae", 64, EMBEDDED),
-    ("embedding_ae", 64, {**EMBEDDED, "head": "knn", "views": 1, "bank": 20}),
+    ("embedding_ae", 64, {**EMBEDDED, "hop": 1, "head": "knn", "views": 1, "bank": 40}),  # fewer: decided by rounding
 ]
 
 
