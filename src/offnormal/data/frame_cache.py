@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from offnormal.data.masks import MaskCheck
 from offnormal.errors import ConfigError
 from offnormal.types import InputSpec
 
@@ -36,6 +37,7 @@ class ResizedFrame:
     time_s: float | None
     pixels: np.ndarray  # (C, H, W) uint8
     mask: np.ndarray | None = None  # (H, W) bool, never cached
+    check: MaskCheck | None = None  # of the mask; None: no mask, or an empty one for an image without
 
 
 def cache_key(path: Path, spec: InputSpec, *, every_s: float | None = None, fps: float | None = None) -> str:

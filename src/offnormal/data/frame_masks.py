@@ -10,7 +10,7 @@ import numpy as np
 
 from offnormal.data.array_files import Archive, read_mat, read_npy
 from offnormal.errors import DataError, counted
-from offnormal.sources.image import open_mask
+from offnormal.sources.mask import open_mask
 from offnormal.sources.paths import images_in
 from offnormal.types import MaskSource
 

@@ -149,28 +149,3 @@ def significant_bits(path: Path) -> int | None:
             return None
         highest = int(np.asarray(image).max())
     return next((bits for bits in (10, 12, 14) if highest < 2**bits), 16)
-
-
-def open_mask(path: Path) -> np.ndarray:
-    """Read a mask as (H, W) bool, upright; True where a pixel is neither black nor transparent.
-
-    In palette images the background is black, or index 0 if no pixel is black. In a JPEG, where compression
-    lightens black, pixels above half of full scale are marked. Raises ImageError as `open_image` does.
-    """
-    image = open_image(path)
-    if image.mode == "P":
-        return _mask_from_palette(image)
-    if is_deep(image) or image.mode in ("1", "L"):
-        values = np.asarray(image)
-    else:
-        rgba = np.asarray(image.convert("RGBA"))
-        values = np.where(rgba[..., 3] > 0, rgba[..., :3].max(-1), 0)
-    return np.asarray(values > (127 if path.suffix.lower() in _JPEG else 0))
-
-
-def _mask_from_palette(image: Image.Image) -> np.ndarray:
-    indices = np.asarray(image)
-    colors = np.asarray(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
-    used = [int(i) for i in np.unique(indices)]
-    background = next((i for i in used if i < len(colors) and not colors[i].any()), 0)
-    return np.asarray(indices != background)

@@ -15,7 +15,8 @@ from PIL import Image, ImageColor, ImageDraw, UnidentifiedImageError
 from pydantic import BaseModel
 
 from offnormal.errors import ConfigError, ImageError
-from offnormal.sources.image import is_deep, open_mask
+from offnormal.sources.image import is_deep
+from offnormal.sources.mask import open_mask
 from offnormal.sources.paths import is_image
 from offnormal.types import Mask
 
