@@ -164,7 +164,7 @@ class VideoLoader(Loader):
             return groups[0]
         if video.path not in self._lengths:
             with self.reading.open(video) as reader:
-                self._lengths[video.path] = reader.info.frames or 1
+                self._lengths[video.path] = reader.info.frames if reader.info.exact else len(reader.times())
         number = frame.index * self.stretches // self._lengths[video.path]
         return groups[min(number, self.stretches - 1)]
 
