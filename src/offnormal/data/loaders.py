@@ -78,7 +78,7 @@ class ImageLoader(Loader):
                     future.cancel()
 
     def _read_item(self, item: Item) -> ResizedFrame:
-        pixels = read_pixels(item.path, self.spec)
+        pixels = read_pixels(item.path, self.spec, self.notes)
         mask = check = None
         if self.masks and item.masks is not None:
             path, size = item.masks.path, image_size(item.path)

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from offnormal.sources.image import is_deep, open_image
+from offnormal.sources.deep import DeepImage
+from offnormal.sources.image import open_image
 
 _FEW = 16  # masks with no higher value have 0/1 marks or labels, however they are compressed
 _NEAR = 8  # values within 1/8 of the highest one from 0 or from the highest are noise around it
@@ -21,9 +22,12 @@ def open_mask(path: Path) -> np.ndarray:
     does.
     """
     image = open_image(path)
-    if image.mode == "P":
+    if isinstance(image, DeepImage):
+        values = image.values if image.values.ndim == 2 else image.values.max(-1)
+        values = values if image.alpha is None else np.where(image.alpha > 0, values, 0)
+    elif image.mode == "P":
         return _mask_from_palette(image)
-    if is_deep(image) or image.mode in ("1", "L"):
+    elif image.mode in ("1", "L"):
         values = np.asarray(image)
     else:
         rgba = np.asarray(image.convert("RGBA"))
