@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from offnormal.data.folder_words import meaning_of, split_mask_name
@@ -76,7 +77,8 @@ def _same_names(groups: Iterable[list[Path]]) -> dict[Path, Path]:
 
 def _has_few_values(path: Path) -> bool:
     try:
-        image: Image.Image = open_image(path)
+        image = open_image(path)
     except ImageError:
         return False
-    return image.convert("L").getcolors(_MASK_VALUES) is not None
+    values = np.asarray(image) if isinstance(image, Image.Image) else image.values
+    return len(np.unique(values)) <= _MASK_VALUES
