@@ -16,7 +16,7 @@ from offnormal.sources.paths import is_image, natural_key
 
 log = logging.getLogger(__name__)
 
-_SHOWN = 12  # folders in a message
+_LINES = 12  # folders in a message
 _GENERAL = ("folder", "videos", "class_folders", "manifest")  # layouts that are no advice for a mixed tree
 _NAMES: dict[Meaning, str] = {
     "mask": "masks",
@@ -60,10 +60,10 @@ def describe_mixture(root: Path, files: Sequence[Path]) -> str | None:
         number = counted(counts[folder], "file")
         beside = f" and {counted(counts_of_masks[folder], 'mask')} beside them" if counts_of_masks[folder] else ""
         rows.append(f"\n  {folder.as_posix()}: {number}{beside}{f' ({names})' if names else ''}")
-    more = f"\n  ... and {len(rows) - _SHOWN} more folders" if len(rows) > _SHOWN else ""
+    more = f"\n  ... and {len(rows) - _LINES} more folders" if len(rows) > _LINES else ""
     return (
         f"{root}: expected only normal {noun}s, but names in it describe a split, labels, or masks:"
-        f"{''.join(rows[:_SHOWN])}{more}"
+        f"{''.join(rows[:_LINES])}{more}"
     )
 
 
