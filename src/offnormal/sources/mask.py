@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from offnormal.errors import ImageError
 from offnormal.sources.deep import DeepImage
-from offnormal.sources.image import open_image
+from offnormal.sources.image import SUFFIXES, open_image
 
 _FEW = 16  # masks with no higher value have 0/1 marks or labels, however they are compressed
 _NEAR = 8  # values within 1/8 of the highest one from 0 or from the highest are noise around it
@@ -18,9 +19,11 @@ def open_mask(path: Path) -> np.ndarray:
     """Read a mask as (H, W) bool, upright; True where a pixel is neither black nor transparent.
 
     In palette images the background is black, or index 0 if no pixel is black. In masks that were compressed with loss
-    or resized with soft edges, pixels above half of the highest value are marked. Raises ImageError as `open_image`
-    does.
+    or resized with soft edges, pixels above half of the highest value are marked. A folder of masks is one mask: of the
+    pixels that any of them marks. Raises ImageError as `open_image` does.
     """
+    if path.is_dir():
+        return _merge_masks(path)
     image = open_image(path)
     if isinstance(image, DeepImage):
         values = image.values if image.values.ndim == 2 else image.values.max(-1)
@@ -60,6 +63,14 @@ def _is_flat(values: np.ndarray, pixels: np.ndarray) -> bool:
         neighbors += int(pairs.sum())
         equal += int((values[first] == values[second])[pairs].sum())
     return 4 * equal >= 3 * neighbors
+
+
+def _merge_masks(folder: Path) -> np.ndarray:
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    masks = [open_mask(path) for path in files]
+    if len({mask.shape for mask in masks}) != 1:
+        raise ImageError(f"{folder}: {len(masks)} masks of different sizes; expected masks of the size of their image")
+    return np.asarray(np.logical_or.reduce(masks))
 
 
 def _mask_from_palette(image: Image.Image) -> np.ndarray:
