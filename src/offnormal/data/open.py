@@ -31,7 +31,7 @@ def open_datasets(
     classes: ClassChoice | None = None,
     split: Split | None = None,
 ) -> list[Dataset]:
-    """Open one dataset, or one per category with category="all".
+    """Open one dataset, or one per category with category="all"; each page of a file with several is an item.
 
     Expects either `data` (a folder in a registered layout, or a normal video) or the plain folders `normal`, `test`,
     and `masks`; `normal` and `test` may also be videos or folders of videos.
@@ -45,7 +45,7 @@ def open_datasets(
             raise DataError(
                 "--layout, --category, --normal-class, and --anomalous-class need --data, not --normal or --test"
             )
-        return [_open_plain(normal, test, masks, layout).with_group_by(group_by)]
+        return [_open_plain(normal, test, masks, layout).with_pages().with_group_by(group_by)]
     if normal is not None or test is not None or masks is not None:
         raise DataError("--data with --normal, --test, or --masks: use --data alone, or only the other options")
     data = to_local_path(data)
@@ -65,8 +65,8 @@ def open_datasets(
         names = chosen.categories(data)
         if not names:
             raise DataError(f"{data}: a single category; --category all expects a folder of categories; omit it")
-        return [chosen.read(data, name).with_group_by(group_by) for name in names]
-    return [chosen.read(data, category).with_group_by(group_by)]
+        return [chosen.read(data, name).with_pages().with_group_by(group_by) for name in names]
+    return [chosen.read(data, category).with_pages().with_group_by(group_by)]
 
 
 def _choose_layout(data: Path, layout: str | None, classes: ClassChoice) -> Layout:
