@@ -227,7 +227,7 @@ class VideoFile(VideoReader):
             if timeline is not None:
                 self._times += [timeline.time_s(index) for index in range(len(timeline.pts))]
                 return self._times
-            with Cursor(self.path, _ignore_warning, fps=self._fps) as cursor:
+            with Cursor(self.path, self._warn, fps=self._fps) as cursor:
                 while (decoded := cursor.read()) is not None:
                     self._record_restart(decoded)
                     _append_time(self._times, decoded)
