@@ -95,6 +95,19 @@ def test_a_stream_joined_from_two_is_sixteen_seconds_for_every_verb(tmp_path):
     assert any(warning.startswith("restarted: ") and "frame 200" in warning for warning in seen.warnings)
 
 
+def test_a_clock_that_falls_back_is_a_restart_and_no_overflow(tmp_path):
+    """FFmpeg adds 26.5 h to the times after the restart."""
+    first = write_video(tmp_path / "up.ts", gray([CALM] * 50), times=[3600 + i / 25 for i in range(50)], gop=25)
+    second = write_video(tmp_path / "again.ts", gray([CALM] * 20 + [LOUD] * 30), fps=25, gop=25)
+    path = tmp_path / "joined.ts"
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    (tmp_path / "labels.csv").write_text("start_s,end_s\n2.8,3.96\n")
+    result = evaluate(path, read_label_table(tmp_path / "labels.csv", path))
+    assert result.metrics["frame_AUC_micro"] == 1.0 and result.alarms.footage_s == pytest.approx(4)
+    (prediction,), _ = predict(bundle(), [path])
+    assert [(alarm.start_s, alarm.end_s) for alarm in alarms(prediction)] == [pytest.approx((2.8, 3.96))]
+
+
 def test_an_alarm_ends_where_the_clock_starts_anew(tmp_path):
     path = joined(tmp_path, [CALM] * 20 + [LOUD] * 30, [LOUD] * 30 + [CALM] * 20)
     (seen,), _ = predict(bundle(), [path])
