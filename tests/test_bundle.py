@@ -260,7 +260,7 @@ def test_a_calibration_that_is_exchanged_is_refused(cheap):
         load(cheap)
 
 
-def test_a_damaged_list_is_made_anew_from_the_files(cheap, caplog):
+def test_a_damaged_list_is_made_again_from_the_files(cheap, caplog):
     bundle = load(cheap)
     first = bundle.calibration
     bundle.replace_calibration(more(bundle), source="monday")
@@ -268,7 +268,7 @@ def test_a_damaged_list_is_made_anew_from_the_files(cheap, caplog):
     with pytest.raises(BundleError, match=r"calibration\.json: .*; calibrate again"):
         load(cheap)
     bundle = load(cheap, calibrated=False)
-    assert "its calibrations are listed anew" in caplog.text and bundle.history.current is None
+    assert "its calibrations are listed again" in caplog.text and bundle.history.current is None
     assert [entry.number for entry in bundle.history.entries] == [1, 2]
     bundle.use_calibration(1)
     assert load(cheap).calibration == first

@@ -307,7 +307,7 @@ def _read_history(folder: Path, bundle: str, *, is_needed: bool) -> History:
     except (CalibrationError, ValueError, RecursionError) as error:
         if is_needed:
             raise BundleError(f"{folder / _CALIBRATION}: {error}; calibrate again") from None
-        log.warning("%s: %s; its calibrations are listed anew", folder / _CALIBRATION, error)
+        log.warning("%s: %s; its calibrations are listed again", folder / _CALIBRATION, error)
     history = History()
     for file in sorted((folder / _CALIBRATIONS).glob("*.json")):
         if file.stem.isdecimal():
