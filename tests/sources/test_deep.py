@@ -164,8 +164,8 @@ def test_16_bit_images_are_scaled_by_their_range(tmp_path, suffix, bits, highest
         expected = stacked if channels == 3 else values
         np.testing.assert_allclose(scaled, expected / (2**bits - 1), rtol=1e-6)
         assert len(np.unique(scaled)) == values.size  # nothing is clipped at 255
-    image = np.asarray(to_rgb(open_image(path), levels=levels))
-    np.testing.assert_array_equal(image[..., 0], (values / np.float32(2**bits - 1) * 255).round())
+    colors = np.asarray(to_rgb(open_image(path), levels=levels))
+    np.testing.assert_array_equal(colors[..., 0], (values / np.float32(2**bits - 1) * 255).round())
 
 
 @pytest.mark.parametrize(
