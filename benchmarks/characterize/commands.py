@@ -29,9 +29,9 @@ def record(program: Program) -> dict[str, Any]:
     for words in ("--version", "predikt", "fit padim", "predict BUNDLE TEST --exit-code --json", "list layouts"):
         found[f"alone {words}"] = program.call(*_filled(words, names), cwd=root, alone=True).entry()
     for verb in _VERBS:
-        found[f"help {verb}"] = _flags(program.call(verb, "--help").out)
+        found[f"help {verb}"] = _flags(program.help_page(verb))
     for detector in _DETECTORS:
-        found[f"help fit {detector}"] = _flags(program.call("fit", detector, "--help").out)
+        found[f"help fit {detector}"] = _flags(program.help_page("fit", detector))
     found |= _keys(program, root, names) | _precedence(program, root, names)
     return found
 

@@ -12,6 +12,9 @@ from typing import Any
 import renames
 
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w])")
+_DEFAULT = re.compile(r"\[default: ([^\]]*)\]")
+_EXACT = " / tensors"  # names and shapes in order, of a network
+_SAME, _REWORDED = "=", "~"
 _SHOWN = 160  # characters of a value
 # how long things took, and sizes of files that hold how long; they differ between two records of one version
 _LOOSE_KEYS = {
@@ -21,16 +24,18 @@ _LOOSE_KEYS = {
 _ITEMS = ("item", "video", "path", "image_path", "video_path")  # of rows: a name or a path, compared without folders
 _LOOSE_TEXT = (
     (re.compile(r"[\d.]+ m?s a (\w+, decoding included)( \([\d.,]+ \w+ per second\))?"), r"# s a \1"),
-    (re.compile(r"^(\s*ms per \w+).*"), r"\1"),
+    (re.compile(r"^(\s*ms per \w+|\s*bundle, MB).*"), r"\1"),
+    (re.compile(r"^0 [\d.]+ (false alarms per 100)"), r"\1"),  # the end of an axis
 )
 _LOOSE_NEXT = ("training waiting share",)  # of the lines of a page: the value is the next one
-_LOOSE_TABLE = re.compile(r"\| ms per \w+ \|")  # rows after it: a name, a time, sizes
+_LOOSE_TABLE = re.compile(r"\| (ms per \w+ \||bundle, MB)")  # rows after it: a name, a time, sizes
 
 
 def compare(old: Path, new: Path, *, only: Sequence[str]) -> int:
     """Print every difference; 1 when there is one."""
     total = 0
     for name in only:
+        same = reworded = intended = 0
         paths = [folder / f"{name}.json" for folder in (old, new)]
         absent = [path for path in paths if not path.is_file()]
         if len(absent) == 2:
@@ -40,37 +45,73 @@ def compare(old: Path, new: Path, *, only: Sequence[str]) -> int:
             total += 1
             continue
         before, after = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
-        found = list(differences(name, _renamed(_settled(before)), _settled(after), renames.TOLERANCE.get(name, 1e-6)))
+        found = []
+        for line in differences(name, _renamed(_settled(before)), _settled(after), renames.TOLERANCE.get(name, 1e-6)):
+            same += line == _SAME
+            reworded += line == _REWORDED
+            is_intended = line[:1] in "!+-" and _is_intended(line)
+            intended += is_intended
+            found += [] if is_intended or line in (_SAME, _REWORDED) else [line]
         for line in found:
             print(line)
-        print(f"{name}: {len(found)} differences")
+        counts = f"{same} values equal, {reworded} texts with other words, {intended} intended differences"
+        print(f"{name}: {counts}, {len(found)} differences")
         total += len(found)
     return int(total > 0)
 
 
 def differences(place: str, a: Any, b: Any, tolerance: float) -> Iterator[str]:
-    """A line for each difference of two values."""
+    """A line for each pair of values: its difference, or _SAME, or _REWORDED for words alone."""
     if isinstance(a, dict) and isinstance(b, dict):
-        for key in sorted(a.keys() | b.keys()):
-            if key not in b:
-                yield f"- {place} / {key}: {_short(a[key])}"
-            elif key not in a and (key in renames.ADDED or key.startswith("terms.")):
-                continue
-            elif key not in a:
-                yield f"+ {place} / {key}: {_short(b[key])}"
-            else:
-                yield from differences(f"{place} / {key}", a[key], b[key], tolerance)
+        yield from _in_mappings(place, a, b, tolerance)
+    elif _is_prose(a) and _is_prose(b) and not place.endswith(_EXACT):
+        yield from _in_prose(place, a, b)
     elif isinstance(a, list) and isinstance(b, list):
         if len(a) != len(b):
             yield f"! {place}: {len(a)} values, now {len(b)}"
         for i, (one, other) in enumerate(zip(a, b, strict=False)):
             yield from differences(f"{place} [{i}]", one, other, tolerance)
-        for one in a[len(b) :]:
-            yield f"- {place} [...]: {_short(one)}"
-        for other in b[len(a) :]:
-            yield f"+ {place} [...]: {_short(other)}"
-    elif not _same(a, b, tolerance):
+        yield from (f"- {place} [...]: {_short(one)}" for one in a[len(b) :])
+        yield from (f"+ {place} [...]: {_short(other)}" for other in b[len(a) :])
+    elif _same(a, b, tolerance):
+        yield _SAME
+    else:
         yield f"! {place}:\n    {_short(a)}\n    {_short(b)}"
+
+
+def _in_mappings(place: str, a: dict[str, Any], b: dict[str, Any], tolerance: float) -> Iterator[str]:
+    for key in sorted(a.keys() | b.keys()):
+        if key not in b:
+            yield f"- {place} / {key}: {_short(a[key])}"
+        elif key not in a:
+            yield from [] if renames.is_added(key) else [f"+ {place} / {key}: {_short(b[key])}"]
+        elif a[key] is not None or key not in renames.FILLED:
+            yield from differences(f"{place} / {key}", a[key], b[key], tolerance)
+
+
+def _is_prose(value: Any) -> bool:
+    """Whether a value is for people: a sentence, or lines of output."""
+    lines = value if isinstance(value, list) else [value]
+    return all(isinstance(line, str) for line in lines) and any(" " in line for line in lines)
+
+
+def _in_prose(place: str, a: Any, b: Any) -> Iterator[str]:
+    """Texts may change their words and say more; what they said in numbers, and defaults, must still be there."""
+    texts = ["\n".join(value) if isinstance(value, list) else value for value in (a, b)]
+    if texts[0] == texts[1]:
+        yield _SAME
+        return
+    for pattern, read in ((_NUMBER, lambda number: f"{float(number):.6g}"), (_DEFAULT, str)):
+        before, after = ({read(match) for match in pattern.findall(text)} for text in texts)
+        if gone := sorted(before - after):
+            yield f"! {place}: without {', '.join(gone)}\n    {_short(a)}\n    {_short(b)}"
+            return
+    yield _REWORDED
+
+
+def _is_intended(line: str) -> bool:
+    place = re.sub(r"\[(\d+|\.\.\.)\]", "[]", line[2:].partition(":")[0])
+    return any(pattern.fullmatch(place) for pattern, _ in renames.INTENDED)
 
 
 def _same(a: Any, b: Any, tolerance: float) -> bool:
@@ -116,13 +157,19 @@ def _renamed(value: Any, key: str = "") -> Any:
     """The older record with the names of the newer one."""
     if isinstance(value, dict):
         shaped = renames.reshaped(value)
-        return {renames.KEYS.get(name, name): _renamed(inner, name) for name, inner in shaped.items()}
+        return {_key(name): _renamed(inner, name) for name, inner in shaped.items()}
     if isinstance(value, list):
         return [_renamed(inner, key) for inner in value]
     if isinstance(value, str):
-        for pattern, instead in renames.TEXT:
+        for pattern, instead in (*renames.TEXT, *renames.IN_KEYS):
             value = pattern.sub(instead, value)
     return renames.CELLS.get((key, value), value) if isinstance(value, str | int | float | bool) else value
+
+
+def _key(name: str) -> str:
+    for pattern, instead in renames.IN_KEYS:
+        name = pattern.sub(instead, name)
+    return renames.KEYS.get(name, name)
 
 
 def _short(value: Any) -> str:
