@@ -12,7 +12,7 @@ from typing import Any
 import renames
 
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w])")
-_DEFAULT = re.compile(r"\[default: ([^\]]*)\]")
+_DEFAULT = re.compile(r"\[default: (?!False|\[\])([^\]]*)\]")
 _EXACT = " / tensors"  # names and shapes in order, of a network
 _SAME, _REWORDED = "=", "~"
 _SHOWN = 160  # characters of a value
@@ -140,6 +140,8 @@ def _settled(value: Any, key: str = "") -> Any:
         return value
     if key == "classes" and all(isinstance(one, dict) and "class" in one for one in value):
         return {one["class"]: _settled({k: v for k, v in one.items() if k != "class"}) for one in value}
+    if key == "keys":
+        return {f".{name}": True for name in value}
     found, in_table = [], False
     for i, item in enumerate(value):
         inner = item
@@ -169,7 +171,8 @@ def _renamed(value: Any, key: str = "") -> Any:
 def _key(name: str) -> str:
     for pattern, instead in renames.IN_KEYS:
         name = pattern.sub(instead, name)
-    return renames.KEYS.get(name, name)
+    parts = name.split(".") if name.startswith(".") else [name]
+    return ".".join(renames.KEYS.get(part, part) for part in parts)
 
 
 def _short(value: Any) -> str:

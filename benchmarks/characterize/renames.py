@@ -72,45 +72,17 @@ KEYS: dict[str, str] = {
     "update": "online_update", "memory": "memory_size", "unfreeze_at": "finetune_from",
     "unfrozen_epochs": "finetune_epochs", "unfrozen_rate": "finetune_rate",
     "what": "transition", "conditions": "setup_hash", "promise": "guarantee", "where": "location",
-    "passed_over_frames": "suppressed_frames", "found": "cached", "things": "unit",
+    "passed_over_frames": "suppressed_frames", "max_length_s": "max_duration_s", "gap_s": "max_gap_s",
+    "gives": "first_frame", "found": "cached", "things": "unit",
     **{flag: later for (_, flag), (later, _) in FLAGS.items()},  # of help pages
 }  # fmt: skip
 
 # of the older record, in keys: replaced wherever it stands
-IN_KEYS = ((re.compile(r"\bcentre\b"), "center"), (re.compile(r"\bneighbours\b"), "neighbors"),
-           (re.compile(r"\bnormalisation\b"), "normalization"))  # fmt: skip
-
-# of the older record, before it is compared: (key, old value) -> new value
-CELLS: dict[tuple[str, object], object] = {
-    ("on_bad", "stop"): "fail",
-    ("rate", "20%"): "0.2",
-    ("format_version", 1): 2,  # of events and bundles
-    ("drawn", "pictures"): "images",
-    **{("things", f"{unit}s"): unit for unit in ("image", "frame", "clip")},
-    ("pred_label", False): "normal",
-    ("pred_label", True): "anomalous",
-}
-
-# keys that the newer record has and the older one has not, without a difference: what is told of every unit now
-ADDED = {
-    "class", "group", "split", "reason", "label", "unit", "terms", "guarantee", "confusion", "classification_report",
-    "operating_points", "oracle_threshold", "classes", "splits", "frames", "alarms", "warnings", "median_score",
-    "restarts", "split_seed", "assumed_fps", "rows", "pixel", "rank", "peak_frame", "scored_frames", "seconds",
-    "seconds_in_alarm", "time_in_alarm", "not_scored", "annotated_path", "map_path", "overlay_paths", "frame", "time_s",
-    "low_threshold", "normal_s", "rules", "terms.error", "good", "anomalous", "interval", "pixel metrics", "predict",
-}  # fmt: skip
-
-# of the older record, before it is compared: replaced wherever it stands in a text
-TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"^moved: .*"), "there"),  # where a pinned name has to be
-    (re.compile(r"--on-bad\b"), "--on-error"),
-    (re.compile(r"--normals\b"), "--normal"),
-    (re.compile(r"\btail (?=[\d.])"), "p-value "),
-    (re.compile(r"cannot be promised"), "cannot be guaranteed"),
-    (re.compile(r"\bescapes(?= +\d)"), "missed"),
-    (re.compile(r"\bspans caught\b"), "spans detected"),
-    (re.compile(r"(\d) x (?=\d)"), r"\1x"),
-    (re.compile(r"\b0\.4(?= \| \u2013)|(?<= \u2013 \| )0\.4\b"), "0.4s"),  # lags, in a comparison of options
+IN_KEYS = (
+    (re.compile(r"\bcentre\b"), "center"),
+    (re.compile(r"\bneighbours\b"), "neighbors"),
+    (re.compile(r"\bnormalisation\b"), "normalization"),
+    (re.compile(r"^\.\[\]\.found$"), ".[].result"),  # of doctor
 )
 
 _LABELS: dict[object, str] = {0.0: "normal", 1.0: "anomalous", "False": "normal", "True": "anomalous"}
@@ -126,11 +98,13 @@ FILLED = {"block_s", "position_s"}
 
 def is_added(key: str) -> bool:
     """Whether a key of the newer record alone is no difference."""
-    return key in ADDED or key.startswith("terms.")
+    return key.rpartition(".")[2] in ADDED or key.startswith("terms.")
 
 
 def reshaped(value: dict[str, Any]) -> dict[str, Any]:
     """A mapping of the older record in the form that the newer one has, where that differs by more than names."""
+    if "secrets" in value or "secrets in output" in value:  # none, whatever there were
+        return {key: [] if isinstance(inner, list) and key != "lines" else inner for key, inner in value.items()}
     if "video_path" in value:
         return {"item": value["video_path"], **{k: v for k, v in value.items() if k not in ("video_path", "video")}}
     if "tail_probability" in value and {"anomalous", "not_scored", "image_path"} & value.keys():
@@ -153,9 +127,6 @@ def reshaped(value: dict[str, Any]) -> dict[str, Any]:
         normal, anomalous = found.pop("normal_classes"), found.pop("anomalous_classes")
         found["normal_class"] = normal if found["normal_class"] is None else [found["normal_class"]]
         return {**found, "anomalous_class": anomalous}
-    if "max_length_s" in value:  # rules
-        names = {"max_length_s": "max_duration_s", "gap_s": "max_gap_s"}
-        return {names.get(key, key): inner for key, inner in value.items()}
     if lags := {"motion_s", "lag_s"} & value.keys():  # options of a detector; of several, in a comparison
         return {**value, **{key: _seconds(value[key]) for key in lags}}
     if value.keys() == {"count", "of", "per_100", "low", "high"}:
@@ -257,6 +228,17 @@ INTENDED: tuple[tuple[re.Pattern[str], str], ...] = (
         re.compile(r"frames / predict (gap|one frame), frames / .* / (seconds|time_in_alarm)"),
         "seconds are those that frames are shown",
     ),
+    (
+        re.compile(r"commands / keys of (evaluate|predict|compare)\b.*"),
+        "one JSON; reports and detectors_* have its values",
+    ),
+    (
+        re.compile(r"commands / help fit \w+ / --(rate|size|finetune-from)"),
+        "other examples and words; the same defaults",
+    ),
+    (re.compile(r"commands / help \w+ / --merge-gap"), "one definition of an alarm, with the defaults of watch"),
+    (re.compile(r"commands / call predict VBUNDLE FILM --every .* / stdout"), "--every does not change the frames"),
+    (re.compile(r"commands / call compare .* / data / kind"), "replaced by unit"),
     (re.compile(r"layouts / tree .* / fingerprint"), "one hash for images, videos, and clips; of other content"),
     (re.compile(r"layouts / refused labels short / .*"), "fit refuses frame labels shorter than their video"),
     (re.compile(r"reports / .*\bcounts / \w+"), "pages have other sections"),
