@@ -85,12 +85,48 @@ IN_KEYS = (
     (re.compile(r"^\.\[\]\.found$"), ".[].result"),  # of doctor
 )
 
+# of the older record, before it is compared: (key, old value) -> new value
+CELLS: dict[tuple[str, object], object] = {
+    ("on_bad", "stop"): "fail",
+    ("rate", "20%"): "0.2",
+    ("format_version", 1): 2,  # of events and bundles
+    ("drawn", "pictures"): "images",
+    **{("things", f"{unit}s"): unit for unit in ("image", "frame", "clip")},
+    ("pred_label", False): "normal",
+    ("pred_label", True): "anomalous",
+}
+
+# keys that the newer record has and the older one has not, without a difference: what is told of every unit now
+ADDED = {
+    "class", "group", "split", "reason", "label", "unit", "terms", "guarantee", "confusion", "classification_report",
+    "operating_points", "oracle_threshold", "classes", "splits", "frames", "alarms", "warnings", "median_score",
+    "restarts", "split_seed", "assumed_fps", "rows", "pixel", "rank", "peak_frame", "scored_frames", "seconds",
+    "seconds_in_alarm", "time_in_alarm", "not_scored", "annotated_path", "map_path", "overlay_paths", "frame", "time_s",
+    "low_threshold", "normal_s", "rules", "terms.error", "good", "anomalous", "interval", "pixel metrics", "predict",
+    "FOLDER", "--rules", "--min-duration", "--merge-gap", "--cool-down", "--max-duration", "--max-gap", "--hysteresis",
+    "--transport",
+}  # fmt: skip
+
+# of the older record, before it is compared: replaced wherever it stands in a text
+TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"^moved: .*"), "there"),  # where a pinned name has to be
+    (re.compile(r"--on-bad\b"), "--on-error"),
+    (re.compile(r"--normals\b"), "--normal"),
+    (re.compile(r"\[default: stop\]"), "[default: fail]"),
+    (re.compile(r"\[default: 0\.4\]"), "[default: 0.4s]"),
+    (re.compile(r"\btail (?=[\d.])"), "p-value "),
+    (re.compile(r"cannot be promised"), "cannot be guaranteed"),
+    (re.compile(r"\bescapes(?= +\d)"), "missed"),
+    (re.compile(r"\bspans caught\b"), "spans detected"),
+    (re.compile(r"(\d) x (?=\d)"), r"\1x"),
+    (re.compile(r"\b0\.4(?= \| \u2013)|(?<= \u2013 \| )0\.4\b"), "0.4s"),  # lags, in a comparison of options
+)
+
 _LABELS: dict[object, str] = {0.0: "normal", 1.0: "anomalous", "False": "normal", "True": "anomalous"}
 _SPLITS = {"validation": "calibration"}
 _COLUMNS = {
     "item", "frame", "time_s", "label", "class", "group", "split", "score", "tail_probability", "verdict", "reason",
 }  # fmt: skip
-
 
 # keys that are null in the older record and have a value in the newer one: times of frames, positions of camera events
 FILLED = {"block_s", "position_s"}
@@ -98,7 +134,8 @@ FILLED = {"block_s", "position_s"}
 
 def is_added(key: str) -> bool:
     """Whether a key of the newer record alone is no difference."""
-    return key.rpartition(".")[2] in ADDED or key.startswith("terms.")
+    name = key.rpartition(".")[2] if key.startswith(".") else key  # of a list of keys
+    return name in ADDED or name.startswith("terms.")
 
 
 def reshaped(value: dict[str, Any]) -> dict[str, Any]:
