@@ -15,7 +15,7 @@ _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w
 _DEFAULT = re.compile(r"\[default: (?!False|\[\])([^\]]*)\]")
 _EXACT = " / tensors"  # names and shapes in order, of a network
 _SAME, _REWORDED = "=", "~"
-_SHOWN = 160  # characters of a value
+_MAX_CHARACTERS = 160  # characters of a value
 # how long things took, and sizes of files that hold how long; they differ between two records of one version
 _LOOSE_KEYS = {
     "took_s", "seconds_waiting_for_data", "samples_per_s", "seconds_per_clip", "seconds_per_frame", "seconds_per_image",
@@ -45,48 +45,48 @@ def compare(old: Path, new: Path, *, only: Sequence[str]) -> int:
             total += 1
             continue
         before, after = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
-        found = []
+        lines = []
         for line in differences(name, _renamed(_settled(before)), _settled(after), renames.TOLERANCE.get(name, 1e-6)):
             same += line == _SAME
             reworded += line == _REWORDED
             is_intended = line[:1] in "!+-" and _is_intended(line)
             intended += is_intended
-            found += [] if is_intended or line in (_SAME, _REWORDED) else [line]
-        for line in found:
+            lines += [] if is_intended or line in (_SAME, _REWORDED) else [line]
+        for line in lines:
             print(line)
         counts = f"{same} values equal, {reworded} texts with other words, {intended} intended differences"
-        print(f"{name}: {counts}, {len(found)} differences")
-        total += len(found)
+        print(f"{name}: {counts}, {len(lines)} differences")
+        total += len(lines)
     return int(total > 0)
 
 
-def differences(place: str, a: Any, b: Any, tolerance: float) -> Iterator[str]:
+def differences(path: str, a: Any, b: Any, tolerance: float) -> Iterator[str]:
     """A line for each pair of values: its difference, or _SAME, or _REWORDED for words alone."""
     if isinstance(a, dict) and isinstance(b, dict):
-        yield from _in_mappings(place, a, b, tolerance)
-    elif _is_prose(a) and _is_prose(b) and not place.endswith(_EXACT):
-        yield from _in_prose(place, a, b)
+        yield from _in_mappings(path, a, b, tolerance)
+    elif _is_prose(a) and _is_prose(b) and not path.endswith(_EXACT):
+        yield from _in_prose(path, a, b)
     elif isinstance(a, list) and isinstance(b, list):
         if len(a) != len(b):
-            yield f"! {place}: {len(a)} values, now {len(b)}"
-        for i, (one, other) in enumerate(zip(a, b, strict=False)):
-            yield from differences(f"{place} [{i}]", one, other, tolerance)
-        yield from (f"- {place} [...]: {_short(one)}" for one in a[len(b) :])
-        yield from (f"+ {place} [...]: {_short(other)}" for other in b[len(a) :])
+            yield f"! {path}: {len(a)} values, now {len(b)}"
+        for i, (value, new_value) in enumerate(zip(a, b, strict=False)):
+            yield from differences(f"{path} [{i}]", value, new_value, tolerance)
+        yield from (f"- {path} [...]: {_short(value)}" for value in a[len(b) :])
+        yield from (f"+ {path} [...]: {_short(value)}" for value in b[len(a) :])
     elif _same(a, b, tolerance):
         yield _SAME
     else:
-        yield f"! {place}:\n    {_short(a)}\n    {_short(b)}"
+        yield f"! {path}:\n    {_short(a)}\n    {_short(b)}"
 
 
-def _in_mappings(place: str, a: dict[str, Any], b: dict[str, Any], tolerance: float) -> Iterator[str]:
+def _in_mappings(path: str, a: dict[str, Any], b: dict[str, Any], tolerance: float) -> Iterator[str]:
     for key in sorted(a.keys() | b.keys()):
         if key not in b:
-            yield f"- {place} / {key}: {_short(a[key])}"
+            yield f"- {path} / {key}: {_short(a[key])}"
         elif key not in a:
-            yield from [] if renames.is_added(key) else [f"+ {place} / {key}: {_short(b[key])}"]
+            yield from [] if renames.is_added(key) else [f"+ {path} / {key}: {_short(b[key])}"]
         elif a[key] is not None or key not in renames.FILLED:
-            yield from differences(f"{place} / {key}", a[key], b[key], tolerance)
+            yield from differences(f"{path} / {key}", a[key], b[key], tolerance)
 
 
 def _is_prose(value: Any) -> bool:
@@ -95,7 +95,7 @@ def _is_prose(value: Any) -> bool:
     return all(isinstance(line, str) for line in lines) and any(" " in line for line in lines)
 
 
-def _in_prose(place: str, a: Any, b: Any) -> Iterator[str]:
+def _in_prose(path: str, a: Any, b: Any) -> Iterator[str]:
     """Texts may change their words and say more; what they said in numbers, and defaults, must still be there."""
     texts = ["\n".join(value) if isinstance(value, list) else value for value in (a, b)]
     if texts[0] == texts[1]:
@@ -104,14 +104,14 @@ def _in_prose(place: str, a: Any, b: Any) -> Iterator[str]:
     for pattern, read in ((_NUMBER, lambda number: f"{float(number):.6g}"), (_DEFAULT, str)):
         before, after = ({read(match) for match in pattern.findall(text)} for text in texts)
         if gone := sorted(before - after):
-            yield f"! {place}: without {', '.join(gone)}\n    {_short(a)}\n    {_short(b)}"
+            yield f"! {path}: without {', '.join(gone)}\n    {_short(a)}\n    {_short(b)}"
             return
     yield _REWORDED
 
 
 def _is_intended(line: str) -> bool:
-    place = re.sub(r"\[(\d+|\.\.\.)\]", "[]", line[2:].partition(":")[0])
-    return any(pattern.fullmatch(place) for pattern, _ in renames.INTENDED)
+    path = re.sub(r"\[(\d+|\.\.\.)\]", "[]", line[2:].partition(":")[0])
+    return any(pattern.fullmatch(path) for pattern, _ in renames.INTENDED)
 
 
 def _same(a: Any, b: Any, tolerance: float) -> bool:
@@ -123,7 +123,7 @@ def _same(a: Any, b: Any, tolerance: float) -> bool:
         if _NUMBER.sub("#", a) != _NUMBER.sub("#", b):
             return False
         pairs = zip(_NUMBER.findall(a), _NUMBER.findall(b), strict=True)
-        return all(_same(float(one), float(other), tolerance) for one, other in pairs)
+        return all(_same(float(x), float(y), tolerance) for x, y in pairs)
     return bool(a == b)
 
 
@@ -138,11 +138,11 @@ def _settled(value: Any, key: str = "") -> Any:
             value = pattern.sub(instead, value)
     if not isinstance(value, list):
         return value
-    if key == "classes" and all(isinstance(one, dict) and "class" in one for one in value):
-        return {one["class"]: _settled({k: v for k, v in one.items() if k != "class"}) for one in value}
+    if key == "classes" and all(isinstance(row, dict) and "class" in row for row in value):
+        return {row["class"]: _settled({k: v for k, v in row.items() if k != "class"}) for row in value}
     if key == "keys":
         return {f".{name}": True for name in value}
-    found, in_table = [], False
+    rows, in_table = [], False
     for i, item in enumerate(value):
         inner = item
         if i and value[i - 1] in _LOOSE_NEXT:
@@ -151,8 +151,8 @@ def _settled(value: Any, key: str = "") -> Any:
             inner = inner.split("|")[1].strip()
         else:
             in_table = isinstance(inner, str) and bool(_LOOSE_TABLE.search(inner))
-        found.append(_settled(inner))
-    return found
+        rows.append(_settled(inner))
+    return rows
 
 
 def _renamed(value: Any, key: str = "") -> Any:
@@ -177,4 +177,4 @@ def _key(name: str) -> str:
 
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}... ({len(text)} characters)"
