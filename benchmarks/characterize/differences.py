@@ -101,12 +101,17 @@ def _in_prose(path: str, a: Any, b: Any) -> Iterator[str]:
     if texts[0] == texts[1]:
         yield _SAME
         return
-    for pattern, read in ((_NUMBER, lambda number: f"{float(number):.6g}"), (_DEFAULT, str)):
-        before, after = ({read(match) for match in pattern.findall(text)} for text in texts)
+    for pattern in (_NUMBER, _DEFAULT):
+        before, after = ({_digits(match) for match in pattern.findall(text)} for text in texts)
         if gone := sorted(before - after):
             yield f"! {path}: without {', '.join(gone)}\n    {_short(a)}\n    {_short(b)}"
             return
     yield _REWORDED
+
+
+def _digits(number: str) -> str:
+    """A number as it is written, so that 1.0000 is not 1, but any zero is 0, and a full stop does not count."""
+    return (number.strip("0").removesuffix(".") and number.lstrip("0").removesuffix(".")) or "0"
 
 
 def _is_intended(line: str) -> bool:
