@@ -121,7 +121,9 @@ def test_two_sinks_with_one_name_are_refused():
         open_sinks(["csv:a.csv", "csv:a.csv"])
 
 
-@pytest.mark.parametrize("start", ["ftp://me:hunter2@h/", "hooks.example/", "https://h:port/", "http s://u:p@h/?key=1&x="])
+@pytest.mark.parametrize(
+    "start", ["ftp://me:hunter2@h/", "hooks.example/", "https://h:port/", "http s://u:p@h/?key=1&x="]
+)
 def test_a_wrong_address_of_a_webhook_is_not_in_the_message(start):
     for setting in (f"webhook:{start}h00kpath", {"kind": "webhook", "url": f"{start}h00kpath"}):
         with pytest.raises(ConfigError, match="sink webhook: url: expected") as error:
