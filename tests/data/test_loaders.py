@@ -58,12 +58,12 @@ def test_a_loader_over_other_items_starts_its_lists_anew():
 @pytest.fixture
 def images(tmp_path):
     """Seven images of different sizes; number i has the value 10 * i everywhere."""
-    found = []
+    items = []
     for i in range(7):
         path = tmp_path / f"{i}.png"
         Image.new("RGB", (12 + i, 9 + 2 * i), (10 * i,) * 3).save(path)
-        found.append(image(path))
-    return found
+        items.append(image(path))
+    return items
 
 
 def values(batch):

@@ -29,9 +29,11 @@ def test_a_dry_run_raises_the_events_of_the_machine(yard, tmp_path):
     (scored,) = score_items(it._scorer(setup), loader, unit=Unit.FRAME)
     machine = EventMachine(setup.rules, run.thresholds.threshold, run.thresholds.low)
     times = np.arange(len(scored.score)) / FPS
-    occurrences = [one for one in [*machine.push_all(times, scored.score), *machine.finish()] if one.is_over]
+    occurrences = [
+        occurrence for occurrence in [*machine.push_all(times, scored.score), *machine.finish()] if occurrence.is_over
+    ]
     assert [(event.position_s, event.peak_score) for event in run.events] == [
-        (one.start_s, one.peak) for one in occurrences
+        (occurrence.start_s, occurrence.peak) for occurrence in occurrences
     ]
     (event,) = run.events
     assert event.position_s == pytest.approx(ODD[0] / FPS) and event.duration_s == pytest.approx(2.0, abs=0.3)
