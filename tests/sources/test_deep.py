@@ -100,7 +100,7 @@ def test_tiff_that_cannot_be_read_in_full_depth_is_refused(tmp_path):
     write_tiff(tmp_path / "many.tif", samples(4, 5, 7))
     write_tiff(tmp_path / "lab.tif", samples(4, 5, 3), t262=8)
     for name, description in (("many.tif", "7 samples of 16 bits"), ("lab.tif", "photometric interpretation 8")):
-        with pytest.raises(ImageError, match=rf"{name}: TIFF with .*{found}.*; convert it to RGB"):
+        with pytest.raises(ImageError, match=rf"{name}: TIFF with .*{description}.*; convert it to RGB"):
             open_image(tmp_path / name)
 
 
