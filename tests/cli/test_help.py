@@ -47,6 +47,19 @@ def test_rarely_needed_flags_are_on_the_long_page_alone(page):
         assert f"│ {flag} " in long
 
 
+def test_usage_names_every_argument(page):
+    assert page("predict", "--help").startswith("Usage: offnormal predict [OPTIONS] BUNDLE INPUT...\n")
+    assert page("compare", "--help").startswith("Usage: offnormal compare [OPTIONS] RUN RUN...\n")
+    assert page("fit", "padim", "--help").startswith("Usage: offnormal fit padim [OPTIONS] [FOLDER]\n")
+    for command in PAGES:
+        assert "ARGS" not in page(*command, "--help").splitlines()[0]
+
+
+def test_a_flag_takes_one_value_and_empty_defaults_are_not_shown(page):
+    text = page("watch", "--help-all") + page("list", "--help")
+    assert "STR..." not in text and "PATH..." not in text and '[default: ""]' not in text
+
+
 def test_headings_are_in_the_order_in_which_people_read_them(page):
     text = page("fit", "ganomaly", "--help-all")
     headings = ["Data", "Input", "Threshold", "Output", "ganomaly", "Training", "Class folders", "Videos", "Computing"]

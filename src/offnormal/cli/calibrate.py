@@ -29,7 +29,7 @@ def command(
     bundle
         Bundle, or run folder.
     config
-        YAML file with the same keys; flags win.
+        YAML file with settings, named like the flags; flags win.
     json
         Print the result as one JSON object.
     """

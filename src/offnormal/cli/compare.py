@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,11 +31,11 @@ def command(
     runs
         Run folders evaluated on the same test set; the first is the baseline.
     config
-        YAML file with the same keys; flags win.
+        YAML file with settings, named like the flags; flags win.
     json
         Print the comparison as one JSON object.
     """
-    from offnormal.cli.show import say, say_json
+    from offnormal.cli.show import aligned, say, say_json
     from offnormal.evaluation.compare import comparison_json
     from offnormal.evaluation.units import TRAITS
     from offnormal.report.compare_table import counts, detector, explanations, groups
@@ -56,8 +57,18 @@ def command(
         say()
     for line in explanations(comparison):
         say(line)
+    if comparison.options:
+        say()
+        say("Different options")
+        for line in aligned((f"  {name}", _by_run(values)) for name, values in comparison.options.items()):
+            say(line)
     say(f"report          {run.path / 'report.html'}")
     return 0
+
+
+def _by_run(values: Mapping[str, str]) -> str:
+    """The value of an option in each run that has it."""
+    return "; ".join(f"{letter} {value}" for letter, value in values.items())
 
 
 def as_text(comparison: Comparison) -> list[str]:

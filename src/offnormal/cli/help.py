@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 
 class HelpFormatter(DefaultFormatter):
-    """cyclopts' pages without the panels of rarely needed flags, unless they are asked for, and without the noise:
-    a switch that is off by default is shown without its negative name.
+    """cyclopts' pages without the panels of rarely needed flags, unless they are asked for, and without the noise.
+
+    A switch that is off by default is shown without its negative name, an empty default is not shown, and a
+    repeatable flag takes one value: STR instead of STR... .
     """
 
     def __init__(self, *, show_all: bool) -> None:
@@ -30,6 +32,7 @@ class HelpFormatter(DefaultFormatter):
 
 
 def _plain(entry: Any) -> Any:
-    if not entry.negative_names or entry.default == "True":
-        return entry
-    return evolve(entry, negative_names=(), default=None)
+    entry = evolve(entry, metavar=entry.metavar and entry.metavar.removesuffix("..."))
+    if entry.default in ("False", '""'):
+        return evolve(entry, negative_names=(), default=None)
+    return entry if entry.default == "True" else evolve(entry, negative_names=())

@@ -57,7 +57,7 @@ def _command_for(name: str) -> Callable[..., int]:
         Parameters
         ----------
         config
-            YAML file with the same keys; flags win.
+            YAML file with settings, named like the flags; flags win.
         json
             Print the result as one JSON object.
         """

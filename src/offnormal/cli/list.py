@@ -54,6 +54,8 @@ def command(
             say_json({key: value for key, value in row.items() if key != "notes"})
         else:
             _say(row)
+    if what == "layouts" and not json:
+        say("Notation: [optional], <one|of|these>, <any name>, NAME: a folder of any name, **: any depth")
     return 0
 
 
@@ -95,7 +97,7 @@ def _entries(what: registry.Kind, name: str | None, search: str) -> list[Row]:
     if name is not None and not any(row["name"] == name for row in rows):
         if what != "backbones":
             registry.resolve(what, name)
-        raise UsageError(f"no backbone is called {name!r}; `offnormal list backbones --search WORD` finds names")
+        raise UsageError(f"unknown backbone {name!r}: find names with offnormal list backbones --search WORD")
     return [row for row in rows if search in row["name"] and name in (None, row["name"])]
 
 

@@ -54,11 +54,11 @@ _VERBS = (  # name, summary, example
     (
         "watch",
         "Watch cameras or recordings, and send an alert for each event.",
-        "watch runs/NAME rtsp://camera/stream --sink jsonl:events.jsonl",
+        "watch runs/NAME rtsp://camera/1 --sink jsonl:events.jsonl",
     ),
     (
         "benchmark",
-        "Measure the speed, memory, size, and start-up time of a bundle.",
+        "Measure the speed, memory, size, and startup time of a bundle.",
         "benchmark runs/NAME --data photos/",
     ),
     ("import", "Make a bundle from weights saved by a method's published code.", ""),
@@ -72,6 +72,16 @@ _VERBS = (  # name, summary, example
     ("demo", "Generate a small inspection dataset, then fit, evaluate, and report on it.", "demo --out runs"),
 )
 
+_LONG = ("calibrate", "evaluate", "compare", "predict", "watch", "benchmark")  # verbs with flags that --help leaves out
+_MORE = "\nEvery flag: --help-all"
+_USAGE = {  # of verbs that take several names
+    "predict": "predict [OPTIONS] BUNDLE INPUT...",
+    "compare": "compare [OPTIONS] RUN RUN...",
+    "watch": "watch [OPTIONS] BUNDLE SOURCE...\n       offnormal watch [OPTIONS] --config FILE",
+    "list": "list [OPTIONS] WHAT [NAME]",
+    "upload": "upload [OPTIONS] RUN [URL]",
+}
+
 
 def build_app(*, show_all: bool = False) -> App:
     """The command tree; nothing heavy is imported for it. show_all: help pages have every flag."""
@@ -83,7 +93,7 @@ def build_app(*, show_all: bool = False) -> App:
         ),
         version=lambda: f"offnormal {version('offnormal')}",
         help_format="plaintext",
-        help_epilogue="First steps: offnormal demo. Every flag of a command: offnormal COMMAND --help-all.",
+        help_epilogue="First step: offnormal demo\nEvery flag: offnormal COMMAND --help-all",
         help_formatter=HelpFormatter(show_all=show_all),
         group_parameters=OPTIONS,
         suppress_keyboard_interrupt=False,
@@ -92,7 +102,8 @@ def build_app(*, show_all: bool = False) -> App:
     )
     for name, summary, example in _VERBS:
         module = f"{name}_" if keyword.iskeyword(name) else name
-        more = {"help_epilogue": f"Example: offnormal {example}\nMore flags: --help-all"} if example else {}
+        more = {"help_epilogue": f"Example: offnormal {example}{_MORE if name in _LONG else ''}"} if example else {}
+        more |= {"usage": f"Usage: offnormal {_USAGE[name]}"} if name in _USAGE else {}
         app.command(f"offnormal.cli.{module}:command", name=name, help=summary, **more)
     return app
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from offnormal.drawing.wording import NONE, hundred, metric, percent, score
 from offnormal.errors import counted
-from offnormal.evaluation.alarms import AlarmReport
+from offnormal.evaluation.alarms import COVERS_NORMAL_FOOTAGE, AlarmReport
 from offnormal.evaluation.compare import ComparedRun, Comparison
 from offnormal.evaluation.units import LOWER_IS_BETTER, PIXEL_METRICS, TRAITS
 from offnormal.metrics.video import PER_VIDEO_NORM
@@ -102,6 +102,8 @@ def explanations(comparison: Comparison) -> list[str]:
     elif drawn.count < 10:
         lines.append(f"With only {drawn.count} {drawn.noun}, they are rough and tend to be too narrow.")
     lines.append("The best value of a column is marked (*) if its lead over every other run is larger than noise.")
+    covering = [row.letter for row in comparison.rows if row.alarms is not None and row.alarms.covers_normal_footage]
+    lines += [f"{', '.join(covering)}: {COVERS_NORMAL_FOOTAGE}"] if covering else []
     if any(row.run is None for row in comparison.rows):
         lines.append("combined: sum of -log p-values of the runs, without a calibrated threshold.")
     return lines
@@ -258,7 +260,9 @@ def _decimal(value: float | None) -> str:
 
 
 def _three_digits(value: float | None) -> str:
-    return NONE if value is None else f"{value:#.3g}".rstrip(".")
+    if value is None or value >= 100:
+        return NONE if value is None else f"{value:,.0f}"
+    return f"{value:#.3g}"
 
 
 def _seconds(value: float | None) -> str:

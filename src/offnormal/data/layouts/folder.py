@@ -17,7 +17,7 @@ _STRUCTURED = ("train", "test", "ground_truth")
 class FolderLayout(SingleCategoryLayout):
     """A folder of normal images, searched recursively; --test names the test images."""
 
-    tree = "NORMAL/**/*.png  [TEST/**/*.png, labeled when TEST has a subfolder good, normal or ok]  [MASKS/...]"
+    tree = "NORMAL/**/*.png  [TEST/**/*.png, labeled when TEST has a subfolder good, normal, or ok]  [MASKS/...]"
     source = "your own images"
     license = "yours"
 
