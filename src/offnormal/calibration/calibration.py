@@ -28,7 +28,7 @@ Kind = Literal["held_out", "leave_one_out", "leave_group_out"]
 _BASIS: dict[Kind, str] = {
     "held_out": "{count} held-out normal {units}",
     "leave_one_out": "leave-one-out on {count} training {units}",
-    "leave_group_out": "leaving out one {group} at a time, {count} training {units}",
+    "leave_group_out": "leave-one-{group}-out on {count} training {units}",
 }
 _GROUPS = {"image": "lot", "clip": "original"}  # of frames: video
 _PER: dict[str, Literal["image", "frame", "clip"]] = {"images": "image", "frames": "frame", "clips": "clip"}

@@ -72,7 +72,7 @@ def _by_run(values: Mapping[str, str]) -> str:
 
 
 def as_text(comparison: Comparison) -> list[str]:
-    """Every figure of the comparison as aligned lines, a column a run; lines are as wide as the figures are."""
+    """Return every figure of the comparison as aligned lines, one column per run; lines may exceed 80 columns."""
     from offnormal.report.compare_table import groups
 
     rows: list[list[str]] = [["", *(f"{row.letter}  " for row in comparison.rows)]]

@@ -37,7 +37,7 @@ def _tree() -> App:
 
 
 def __getattr__(name: str) -> Callable[..., int]:
-    """The command of a detector, made on first use: only then is the detector imported."""
+    """Create the command of a detector on first use, so that only this detector is imported."""
     if name not in registry.names("detectors"):
         raise AttributeError(name)
     from offnormal.verbs.fit import fit_config

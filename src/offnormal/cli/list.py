@@ -78,7 +78,7 @@ def _videos(name: str | None, search: str, size: str | None, *, time: bool) -> I
 
 
 def _with_decoder(row: Row, clip: tuple[int, int, int, int]) -> Row:
-    """A description of an encoder with the decoder that MemAE derives for it."""
+    """Add the decoder that MemAE derives to the description of an encoder."""
     from offnormal.backbones.video.overview import format_size
     from offnormal.detectors.memae.encoder import derive_decoder_blocks
 
@@ -102,7 +102,7 @@ def _entries(what: registry.Kind, name: str | None, search: str) -> list[Row]:
 
 
 def _registered(kind: registry.Kind) -> list[Row]:
-    """Names and summaries, of layouts and sinks with what their classes say."""
+    """Return names and summaries; layouts and sinks also have facts from their classes."""
     summaries = registry.names(kind)
     if kind == "layouts":
         facts = {name: _of_layout(layout) for name, layout in registry.resolve_all(kind).items()}

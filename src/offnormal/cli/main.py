@@ -1,4 +1,4 @@
-"""The program `offnormal`: verbs are imported when they are asked for, errors become one line and an exit code."""
+"""The program `offnormal`: a verb is imported on first use; an error is one line and an exit code."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ _USAGE = {  # of verbs that take several names
 
 
 def build_app(*, show_all: bool = False) -> App:
-    """The command tree; nothing heavy is imported for it. show_all: help pages have every flag."""
+    """Build the command tree without heavy imports. show_all: help pages have every flag."""
     app = App(
         name="offnormal",
         help=(
@@ -109,11 +109,11 @@ def build_app(*, show_all: bool = False) -> App:
 
 
 def _set_torch_up() -> None:
-    """What torch reads from the environment when it is imported; what stands there already wins (docs/benchmarks.md).
+    """Set variables that torch reads from the environment, unless they are set already (docs/benchmarks.md).
 
-    OpenMP's threads spin for microseconds before they sleep: long spinning holds the core that the awaited thread needs
-    when a machine has other work, and no spinning at all makes every small layer wait for a wake-up. Memory of two
-    megabytes and more comes in huge pages, which cost a page fault each in place of 512.
+    OpenMP's threads spin for microseconds before they sleep. Longer spinning would take the core from the thread they
+    wait for, if the machine has other work; without spinning, every small layer would wait for a wake-up. Memory
+    blocks of two megabytes or more use huge pages, which cost one page fault instead of 512.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "5000")  # libgomp's own default is 300,000
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the program and return its exit code; an error of the user's never shows a traceback."""
+    """Run the program and return its exit code; a user's mistake never shows a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     try:
         show_all = "--help-all" in arguments
@@ -140,7 +140,7 @@ def run(arguments: Sequence[str]) -> int:
     except OffnormalError as error:
         return _complain(str(error), WRONG_USE if isinstance(error, _WRONG_USE) else FAILED)
     except OSError as error:
-        if isinstance(error, BrokenPipeError):  # the reader of our output has gone, as with `| head`
+        if isinstance(error, BrokenPipeError):  # the reader closed the pipe, as with `| head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return DONE
         return _complain(f"{error.filename or 'a file'}: {error.strerror or error}", FAILED)

@@ -1,4 +1,4 @@
-"""Output of every verb: a progress bar on stderr, results on stdout, JSON for machines."""
+"""Output of every verb: progress on stderr, results on stdout, JSON for machines."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def progress_bar() -> Iterator[Tell]:
 
 
 def program() -> str:
-    """The command that starts this program: its name if the shell finds it, else the path it was started with."""
+    """Return the command that starts this program: its name if the shell finds it, else its path."""
     called = sys.argv[0]
     if Path(called).stem == "__main__":
         return f"{Path(sys.executable).name} -m offnormal"

@@ -79,7 +79,7 @@ class Detector(nn.Module, ABC, Generic[OptionsT]):
         """Create a detector from options by name, for use in Python; without pretrained weights.
 
         size: input in pixels, N (square) or (H, W), to which images are stretched; default: chosen by the detector.
-        spec: the complete input, in place of size. Raises ConfigError for invalid options and sizes.
+        spec: the complete input, instead of size. Raises ConfigError for invalid options and sizes.
         """
         validated = cls.read_options(options)
         if spec is None:

@@ -117,7 +117,7 @@ class Decoder(nn.Sequential):
 
 
 def decode(decoder: Decoder, code: Tensor, stages: dict[str, Tensor], x: Tensor) -> Tensor:
-    """Decode a code in place of the encoder's; `stages` are the encoder's features of `x`."""
+    """Decode another code than that of the encoder; `stages` are the encoder's features of `x`."""
     sizes = [tuple(features.shape[2:]) for features in (x, *stages.values())]
     output: Tensor = decoder(code, sizes[:-1])
     return output
