@@ -36,7 +36,7 @@ def test_no_false_alarm_but_much_normal_time_in_alarm_is_explained():
     )
     assert figure("false alarms", evaluation).startswith("0 per hour")
     assert figure("time in alarm", evaluation) == "15.0 %, 12.8 % of the normal footage"
-    assert figure("note", evaluation).startswith("No alarm is false, because each one touches a labeled span.")
+    assert figure("note", evaluation).startswith("No alarm is false, because each one touches")
 
 
 def test_short_footage_is_given_in_seconds():
