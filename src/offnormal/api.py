@@ -75,10 +75,12 @@ def calibrate(
 ) -> Calibration:
     """Set the threshold of a bundle from normal images that it was not trained on; a saved bundle is updated on disk.
 
+    options: keywords named like the flags of `offnormal calibrate` (`dry_run=True`, `out="copy/"`). The earlier
+    calibrations stay: `bundle.history`, `bundle.undo_calibration()`, `bundle.use_calibration(number)`.
     Raises CalibrationError if the rate cannot be guaranteed.
     """
     config = build(CalibrateConfig, _plain({**options, "normal": normal, "rate": rate}), environment={})
-    return calibrate_bundle(bundle, config)[0]
+    return calibrate_bundle(bundle, config).calibration
 
 
 def score(bundle: Bundle, images: Images, *, device: str = "auto", batch_size: int = 16) -> Scores:
