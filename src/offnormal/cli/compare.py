@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +36,7 @@ def command(
     json
         Print the comparison as one JSON object.
     """
-    from offnormal.cli.show import aligned, say, say_json
+    from offnormal.cli.show import WIDTH, aligned, say, say_json
     from offnormal.evaluation.compare import comparison_json
     from offnormal.evaluation.units import TRAITS
     from offnormal.report.compare_table import counts, detector, explanations, groups
@@ -55,8 +56,8 @@ def command(
         for line in as_text(comparison):
             say(line)
         say()
-    for line in explanations(comparison):
-        say(line)
+    for text in explanations(comparison):
+        say(textwrap.fill(text, WIDTH))
     if comparison.options:
         say()
         say("Different options")

@@ -21,7 +21,7 @@ class Column:
     """One figure for every run, in order."""
 
     title: str
-    cells: list[Cell]  # with the 95 % interval of the difference to the first run below
+    cells: list[Cell]  # with the 95 % interval of the difference from the first run below
     hint: str = ""
     suffix: str = ""  # of the metric's name, if the title of the group implies it
 
@@ -59,7 +59,7 @@ def groups(comparison: Comparison) -> list[Group]:
         Group(
             "Metrics",
             f"on the {counted(tested, singular, plural)} of the test set that every run scored; below: 95 % CI of the "
-            "difference to A",
+            "difference from A",
             [_metric(comparison, name) for name in plain],
         ),
         Group(
@@ -95,7 +95,7 @@ def explanations(comparison: Comparison) -> list[str]:
         return [f"No intervals: they need at least two {drawn.noun}, but there is only one."]
     lines = [
         f"Intervals: bootstrap with {comparison.draws:,} draws over {drawn.count} {drawn.noun}, the same for every run "
-        f"(seed {comparison.seed}). If 0 is inside, the difference to A may be noise (~)."
+        f"(seed {comparison.seed}). If 0 is inside, the difference from A may be noise (~)."
     ]
     if drawn.noun.startswith("stretches"):
         lines.append("They do not predict the result on another video.")
@@ -251,7 +251,7 @@ def _texts(title: str, texts: Sequence[str], hint: str = "") -> Column:
 
 
 def _cell(text: str, below: str = "", mark: str = "", *, is_best: bool = False) -> Cell:
-    """A figure with its mark: * for the best, ~ if the difference to the first run may be noise."""
+    """A figure with its mark: * for the best, ~ if the difference from the first run may be noise."""
     return Cell(text=text, below=below, mark="*" if is_best else mark, is_best=is_best)
 
 
