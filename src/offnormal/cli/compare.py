@@ -36,11 +36,7 @@ def command(
     json
         Print the comparison as one JSON object.
     """
-<<<<<<< ours
-    from offnormal.cli.show import WIDTH, aligned, say, say_json
-=======
-    from offnormal.cli.show import say, say_json, warn
->>>>>>> theirs
+    from offnormal.cli.show import WIDTH, aligned, say, say_json, warn
     from offnormal.evaluation.compare import comparison_json
     from offnormal.evaluation.units import TRAITS
     from offnormal.report.compare_table import counts, detector, explanations, groups

@@ -25,9 +25,7 @@ _ADVICE = {  # suffixes -> advice
     _IMAGES: "this image format is not supported; convert it to PNG or TIFF",
     _VIDEOS: "this video format is not supported; convert it to MP4",
 }
-_MISLEADING = (
-    ".img .image .picture .bak .orig .tmp .dat .bin .jpg_ .png_ .jpgx .pjpeg .thm"  # may be images all the same
-)
+_MISLEADING = ".img .image .bak .orig .tmp .dat .bin .jpg_ .png_ .jpgx .pjpeg .thm"  # may be images all the same
 _ADVICE_OF = {suffix: advice for suffixes, advice in _ADVICE.items() for suffix in suffixes.split()}
 _PLURALS = {
     "copy": "copies",
@@ -44,14 +42,14 @@ _CONTENT = {  # first bytes of images
 
 
 def with_unread(dataset: Dataset, roots: Iterable[Path]) -> Dataset:
-    """Return the dataset that also lists what the search of its folders passed over."""
+    """Return the dataset that also lists what the search of its folders did not read."""
     items = [*dataset.train, *dataset.calibration, *dataset.test]
     masks = [item.masks.path for item in items if item.masks is not None]
     return replace(dataset, skipped=(*dataset.skipped, *list_unread(roots, [*(i.path for i in items), *masks])))
 
 
 def skipped_near(dataset: Dataset, items: Iterable[Item]) -> list[Skipped]:
-    """Return what was passed over near these items: the closest folder with items of the dataset has some of them."""
+    """Return what was not read near these items: the closest folder with items of the dataset has some of them."""
     near, other = _folders_of(items), _folders_of((*dataset.train, *dataset.calibration, *dataset.test))
     return [
         skip
@@ -67,7 +65,7 @@ def _folders_of(items: Iterable[Item]) -> set[Path]:
 
 
 def list_unread(roots: Iterable[Path], read: Collection[Path]) -> list[Skipped]:
-    """Return what is in folders and was passed over, naturally sorted; other files of supported formats are not listed.
+    """Return what is in folders and was not read, naturally sorted; other files of supported formats are not listed.
 
     read: files and folders of frames that are used.
     """

@@ -119,8 +119,8 @@ def compare_runs(
             raise UsageError(f"{folder}: duplicate run; name each run once")
     runs = [read_evaluation(folder) for folder in folders]
     _require_same_data(runs)
-    known = {name for run in runs for name in run.known}
-    scored = [_without_items(run.table, known) if exclude_known else run.table for run in runs]
+    used_names = {name for run in runs for name in run.known}
+    scored = [_without_items(run.table, used_names) if exclude_known else run.table for run in runs]
     tables = common_tables(scored, [str(run.path / "scores.csv") for run in runs])
     rows = [
         _create_row(run, table, number, name)
