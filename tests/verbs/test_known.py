@@ -13,7 +13,7 @@ from offnormal.testing.scenes import write_parts
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory):
+def fitted_parts(tmp_path_factory):
     """Parts with copies: one in training, and one training image in the test set; their run is fitted."""
     root = tmp_path_factory.mktemp("known")
     parts = write_parts(root / "parts", train=8, good=4, bad=3, size=32)
@@ -25,32 +25,32 @@ def known(tmp_path_factory):
 
 
 @pytest.fixture
-def bundle(known, tmp_path):
+def bundle(fitted_parts, tmp_path):
     """A copy of the fitted run, to be changed."""
-    return shutil.copytree(known[1].path, tmp_path / "run")
+    return shutil.copytree(fitted_parts[1].path, tmp_path / "run")
 
 
-def test_a_copy_counts_once_in_the_fit_the_calibration_and_the_stated_number(known):
-    calibration, data = known[1].bundle.calibration, known[1].bundle.card["data"]
-    assert len(calibration.scores) == data["images"] == len(data["contents"]) == known[1].read == 8
+def test_a_copy_counts_once_in_the_fit_the_calibration_and_the_stated_number(fitted_parts):
+    calibration, data = fitted_parts[1].bundle.calibration, fitted_parts[1].bundle.card["data"]
+    assert len(calibration.scores) == data["images"] == len(data["contents"]) == fitted_parts[1].read == 8
     assert "on 8 training images" in calibration.explanation
-    assert [(skip.path.name, skip.kind) for skip in known[1].skipped] == [
+    assert [(skip.path.name, skip.kind) for skip in fitted_parts[1].skipped] == [
         ("photo.heic", ".heic file"),
         ("copy.png", "copy"),
     ]
 
 
-def test_evaluate_and_compare_warn_about_known_images_and_exclude_them(known, bundle, tmp_path, capsys):
-    parts = known[0]
-    given = ["evaluate", str(bundle), "--data", str(parts), "--out"]
-    assert run([*given, str(tmp_path / "all")]) == 0
+def test_evaluate_and_compare_warn_about_known_images_and_exclude_them(fitted_parts, bundle, tmp_path, capsys):
+    parts = fitted_parts[0]
+    command = ["evaluate", str(bundle), "--data", str(parts), "--out"]
+    assert run([*command, str(tmp_path / "all")]) == 0
     assert "1 of 8 images was used for training or for the threshold" in capsys.readouterr().err
     values = json.loads((tmp_path / "all/metrics.json").read_text())
     assert values["known"] == {"excluded": False, "items": ["test/good/seen.png"]}
     assert "test/good/seen.png (--exclude-known excludes it)" in values["notes"][0]
     assert "used for training or for the threshold" in (tmp_path / "all/report.html").read_text()
     assert (values["read"], values["skipped_by_reason"]) == (8, {})
-    assert run([*given, str(tmp_path / "some"), "--exclude-known"]) == 0
+    assert run([*command, str(tmp_path / "some"), "--exclude-known"]) == 0
     assert "seen.png" in capsys.readouterr().err
     values = json.loads((tmp_path / "some/metrics.json").read_text())
     assert (values["read"], values["known"]["excluded"]) == (7, True)
@@ -66,8 +66,8 @@ def test_evaluate_and_compare_warn_about_known_images_and_exclude_them(known, bu
     assert comparison.common == 7 and "excluded from every figure" in comparison.notes[0]
 
 
-def test_images_that_the_threshold_was_set_on_are_known_as_well(known, bundle, tmp_path, capsys):
-    parts = known[0]
+def test_images_that_the_threshold_was_set_on_are_known_as_well(fitted_parts, bundle, tmp_path, capsys):
+    parts = fitted_parts[0]
     with pytest.raises(CalibrationError, match=r"1 of 5 images are training data.*--exclude-known"):
         api.calibrate(load(bundle), parts / "test/good")
     capsys.readouterr()
@@ -79,8 +79,8 @@ def test_images_that_the_threshold_was_set_on_are_known_as_well(known, bundle, t
     assert sorted(evaluation.reuse.names) == [f"test/good/{name}.png" for name in ("000", "001", "002", "003", "seen")]
 
 
-def test_predict_warns_excludes_and_counts(known, bundle, capsys):
-    parts = known[0]
+def test_predict_warns_excludes_and_counts(fitted_parts, bundle, capsys):
+    parts = fitted_parts[0]
     (parts / "test/bad.dng").write_bytes(b"x")
     assert run(["predict", str(bundle), str(parts), "--json"]) == 0
     printed = capsys.readouterr()

@@ -34,7 +34,7 @@ class Dataset:
     train: tuple[Item, ...] = ()  # normal only
     test: tuple[Item, ...] = ()
     calibration: tuple[Item, ...] = ()  # normal, not used for training; (): fit holds out a share of `train`
-    skipped: tuple[Skipped, ...] = ()  # what the search of its folders passed over, and why
+    skipped: tuple[Skipped, ...] = ()  # what the search of its folders did not read, and why
     split: Split | None = None  # how clips of several classes were split; None: the dataset defines the split
 
     def __post_init__(self) -> None:

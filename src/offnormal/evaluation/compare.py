@@ -119,7 +119,7 @@ def compare_runs(
             raise UsageError(f"{folder}: duplicate run; name each run once")
     runs = [read_evaluation(folder) for folder in folders]
     _require_same_data(runs)
-    used_names = {name for run in runs for name in run.known}
+    used_names = {name for run in runs for name in run.reused}
     scored = [_without_items(run.table, used_names) if exclude_known else run.table for run in runs]
     tables = common_tables(scored, [str(run.path / "scores.csv") for run in runs])
     rows = [
@@ -143,10 +143,10 @@ def _known_notes(comparison: Comparison, is_excluded: bool) -> tuple[str, ...]:
     nouns = TRAITS[comparison.unit].item
     effect = "excluded from every figure" if is_excluded else "which biases its figures (--exclude-known)"
     return tuple(
-        f"{row.letter}: {len(row.run.known):,} of {counted(len(row.run.table.items), *nouns)} used for its training or "
-        f"threshold, {effect}: {name_some(row.run.known)}"
+        f"{row.letter}: {len(row.run.reused):,} of {counted(len(row.run.table.items), *nouns)} used for its training "
+        f"or threshold, {effect}: {name_some(row.run.reused)}"
         for row in comparison.rows
-        if row.run is not None and row.run.known
+        if row.run is not None and row.run.reused
     )
 
 

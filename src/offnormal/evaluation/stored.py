@@ -41,7 +41,7 @@ class StoredEvaluation:
     detector: str | None  # None: no configuration and no bundle
     options: dict[str, str]  # options of detector and input, flat
     bundle_bytes: int | None
-    known: tuple[str, ...] = ()  # names of test items that the bundle used before, and that have scores
+    reused: tuple[str, ...] = ()  # names of test items that the bundle used before, and that have scores
 
 
 def read_evaluation(path: Path) -> StoredEvaluation:
@@ -103,12 +103,12 @@ def read_evaluation(path: Path) -> StoredEvaluation:
         detector=detector,
         options=options,
         bundle_bytes=None if folder is None else sum(file.stat().st_size for file in files),
-        known=_known_items(values.get("known")),
+        reused=_reused_items(values.get("known")),
     )
 
 
-def _known_items(known: object) -> tuple[str, ...]:
-    items = known.get("items") if isinstance(known, dict) and not known.get("excluded") else None
+def _reused_items(values: object) -> tuple[str, ...]:
+    items = values.get("items") if isinstance(values, dict) and not values.get("excluded") else None
     return tuple(name for name in items if isinstance(name, str)) if isinstance(items, list) else ()
 
 

@@ -96,7 +96,7 @@ class Benchmark:
     bundle_mb: float
     start_up_s: float  # from the first import to the first score
     files: int  # images or videos that were read
-    skipped: list[Skipped]  # what the search of the folder passed over
+    skipped: list[Skipped]  # what the search of the folder did not read
 
 
 def benchmark_bundle(bundle: Bundle, config: BenchmarkConfig) -> Benchmark:

@@ -276,7 +276,7 @@ def _outputs(config: PredictConfig, items: Sequence[Item]) -> Iterator[tuple[str
 
 
 def unread_inputs(names: Sequence[str], items: Sequence[Item]) -> list[Skipped]:
-    """Return what the search of the folders that a user named passed over."""
+    """Return what the search of the folders that a user named did not read."""
     folders = [path for name in names if (path := to_local_path(name)).is_dir()]
     masks = [] if any(item.is_video for item in items) else [mask for folder in folders for mask in list_masks(folder)]
     return [*masks, *list_unread(folders, [item.path for item in items])]
