@@ -200,10 +200,10 @@ def read_state(path: Path, parse: Callable[[Any], _State], lost: str) -> _State 
         return None
     except (OSError, OffnormalError, ValueError, TypeError, LookupError, AttributeError, *_DEEP_OR_HUGE) as error:
         try:
-            place = f"now {set_aside(path)}"
+            aside = f"now {set_aside(path)}"
         except OSError:
-            place = "not renamed"
-        log.warning("%s: damaged (%s), %s; %s", path, str(error)[:200] or type(error).__name__, place, lost)
+            aside = "not renamed"
+        log.warning("%s: damaged (%s), %s; %s", path, str(error)[:200] or type(error).__name__, aside, lost)
         return None
 
 

@@ -129,9 +129,9 @@ class WatchedFolder:
             stored, damaged = _read_memory(memory)
             processed = {self.folder / name: version for name, version in stored.items()}
             if damaged:
-                place, number = set_aside(memory), counted(damaged, "damaged line")
+                aside, number = set_aside(memory), counted(damaged, "damaged line")
                 log.warning(
-                    "%s: %s, now %s; %s", memory, number, place,
+                    "%s: %s, now %s; %s", memory, number, aside,
                     "their images are read again" if stored else "the images that are there now are not read",
                 )  # fmt: skip
                 processed = processed or ({} if self.options.existing else present)
