@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
-from offnormal.errors import ImageError
+from offnormal.errors import ImageError, counted
 from offnormal.sources import idx
 from offnormal.sources.deep import (
     SWAPS_SIDES,
@@ -24,10 +23,12 @@ from offnormal.sources.deep import (
     from_pillow,
     orientation,
 )
+from offnormal.sources.pages import DECODER_ERRORS, TiffPageFile, parse_address, read_frame, read_tiff_pages
+from offnormal.sources.tiff import MAGIC
 
 _JPEG = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
 _PORTABLE = frozenset({".ppm", ".pgm", ".pbm", ".pnm"})
-SUFFIXES = _JPEG | _PORTABLE | {".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".avif"}
+SUFFIXES = _JPEG | _PORTABLE | {".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".avif", ".apng"}
 _BACKDROP = (255, 255, 255)  # most viewers show transparent images on white
 _TO_UPRIGHT = {  # EXIF value -> transposition that turns the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -89,28 +90,39 @@ def _decode_smaller(image: Image.Image, at_least: tuple[int, int]) -> None:
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[Image.Image | DeepFile]:
     """Yield the image after reading its header; errors of the file or its decoding become an ImageError."""
-    inside = None if path.suffix else idx.parse_address(path)
-    if inside is not None:
+    inside = parse_address(path)
+    if inside is not None and idx.is_idx(inside[0]):
         yield Image.fromarray(idx.read_image(*inside))
         return
+    source, number = inside or (path, None)
     try:
         # open a handle: given a path, Pillow memory-maps plain TIFF, which scrambles rotated ones
-        with path.open("rb") as file:
-            if (deep := deep_file(file)) is not None:
+        with source.open("rb") as file:
+            page = None
+            if number is not None:
+                if not file.read(4).startswith(MAGIC):
+                    yield read_frame(source, number)
+                    return
+                pages = read_tiff_pages(source)
+                if not 1 <= number <= len(pages):
+                    raise ImageError(f"no page {number}; the file has {counted(len(pages), 'page')}")
+                page = pages[number - 1]
+                file.seek(0)
+            if (deep := deep_file(file, page)) is not None:
                 yield deep
                 return
             file.seek(0)
-            with Image.open(file) as image:
+            with Image.open(file if page is None else TiffPageFile(source, page)) as image:
                 yield image
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file; check the path") from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path}: {error}. If the file is genuine, scale it down or cut it into tiles") from None
     except UnidentifiedImageError:
-        size = path.stat().st_size
+        size = source.stat().st_size
         reason = "the file is empty" if size == 0 else f"not a readable image ({size} bytes)"
         raise ImageError(f"{path}: {reason}; replace or remove it") from None
-    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError, TypeError, struct.error) as error:
+    except DECODER_ERRORS as error:
         if isinstance(error, OSError) and error.strerror:  # an error of the system, not of a decoder
             raise ImageError(f"{path}: cannot be read ({error.strerror}); check the file") from None
         raise ImageError(f"{path}: damaged or truncated image ({error}); replace or remove it") from None
@@ -167,40 +179,7 @@ def depth_note(image: Decoded, levels: Levels | None) -> str | None:
     return explain_depth(image.depth if isinstance(image, DeepImage) else None, levels)
 
 
-def open_mask(path: Path) -> np.ndarray:
-    """Read a mask as (H, W) bool, upright; True where a pixel is neither black nor transparent.
-
-    In palette images the background is black, or index 0 if no pixel is black. In a JPEG, where compression
-    lightens black, pixels above half of full scale are marked. A folder of masks is one mask: a pixel is marked if any
-    of them marks it. Raises ImageError as `open_image` does.
-    """
-    if path.is_dir():
-        return _merge_masks(path)
+def pixel_bytes(path: Path) -> bytes:
+    """Return the decoded values of an image, to compare images inside files by their content."""
     image = open_image(path)
-    if isinstance(image, DeepImage):
-        values = image.values if image.values.ndim == 2 else image.values.max(-1)
-        return np.asarray(values > 0 if image.alpha is None else (values > 0) & (image.alpha > 0))
-    if image.mode == "P":
-        return _mask_from_palette(image)
-    if image.mode in ("1", "L"):
-        values = np.asarray(image)
-    else:
-        rgba = np.asarray(image.convert("RGBA"))
-        values = np.where(rgba[..., 3] > 0, rgba[..., :3].max(-1), 0)
-    return np.asarray(values > (127 if path.suffix.lower() in _JPEG else 0))
-
-
-def _merge_masks(folder: Path) -> np.ndarray:
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-    masks = [open_mask(path) for path in files]
-    if len({mask.shape for mask in masks}) != 1:
-        raise ImageError(f"{folder}: {len(masks)} masks of different sizes; expected masks of the size of their image")
-    return np.asarray(np.logical_or.reduce(masks))
-
-
-def _mask_from_palette(image: Image.Image) -> np.ndarray:
-    indices = np.asarray(image)
-    colors = np.asarray(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
-    used = [int(i) for i in np.unique(indices)]
-    background = next((i for i in used if i < len(colors) and not colors[i].any()), 0)
-    return np.asarray(indices != background)
+    return np.ascontiguousarray(image.values if isinstance(image, DeepImage) else image).tobytes()
