@@ -40,6 +40,7 @@ class _AppendingSink(Sink):
     Options = AppendedFileOptions
     target_option = "path"
     kind: ClassVar[str]
+    path: Path
 
     def __init__(self, options: AppendedFileOptions) -> None:
         super().__init__(options)
