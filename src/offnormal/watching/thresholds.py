@@ -194,4 +194,5 @@ def _file_state(path: Path) -> tuple[int, int]:
 
 def _read_budget(path: Path) -> tuple[dict[str, object], AlarmBudget] | None:
     """Key and stored budget; None if there is none, or it was damaged and set aside, so that it is created again."""
-    return read_state(path, lambda values: (dict(values["key"]), AlarmBudget.from_json(values["budget"])), "not used")
+    lost = "the alarm budget is calibrated again from the footage of --calibrate-on"
+    return read_state(path, lambda values: (dict(values["key"]), AlarmBudget.from_json(values["budget"])), lost)
