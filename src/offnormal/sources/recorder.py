@@ -75,16 +75,16 @@ def find_streams(videos: Sequence[Item], seconds: Sequence[float | None], *, sho
     short: dict[Path, list[int]] = defaultdict(list)
     for rows in by_name.values():
         chain: list[int] = []
-        for row in [*in_order(rows), None]:
-            gap = gap_s(chain[-1], row) if chain and row is not None else None
-            if row is not None and (not chain or (gap is not None and gap <= _TOLERANCE_S)):
-                chain.append(row)
+        for following in [*in_order(rows), None]:
+            gap = gap_s(chain[-1], following) if chain and following is not None else None
+            if following is not None and (not chain or (gap is not None and gap <= _TOLERANCE_S)):
+                chain.append(following)
                 continue
             if sum(seconds[member] or 0.0 for member in chain) < short_s:
                 short[paths[chain[0]].parent] += chain
             else:
                 streams.append(stream(chain))
-            chain = [] if row is None else [row]
+            chain = [] if following is None else [following]
     streams += [stream(in_order(rows)) for rows in short.values()]
     for joined in streams:
         if len(joined.rows) > 1:

@@ -150,7 +150,7 @@ def _find_budget(
     )
     budget = budget_events(
         [join_series(series, stream) for stream in streams],
-        [np.concatenate([peaks[row] for row in stream.rows]) for stream in streams],
+        None if peaks is None else [np.concatenate([peaks[row] for row in stream.rows]) for stream in streams],
         rate=rate,
         rules=setup.rules,
         kind="held_out",
