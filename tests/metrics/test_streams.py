@@ -10,8 +10,8 @@ def video(name, count, *, start=0.0, labels=None, **options):
 
 
 def test_a_single_video_is_its_own_stream():
-    (one,) = videos = [video("a", 5)]
-    assert join_series(videos, Stream((0,), ())) is one
+    (only,) = videos = [video("a", 5)]
+    assert join_series(videos, Stream((0,), ())) is only
 
 
 def test_the_time_of_a_stream_continues_and_known_gaps_are_no_footage():
