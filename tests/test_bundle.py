@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import yaml
 
 from offnormal.bundle import describe, load, rebuild, state_hash
 from offnormal.calibration.calibration import calibrate_scores
-from offnormal.errors import BundleError, CalibrationError, NotFittedError
+from offnormal.errors import BundleError, CalibrationError, NotFittedError, OffnormalError
 
 
 @pytest.fixture
@@ -151,3 +152,49 @@ def test_a_full_disk_leaves_the_old_bundle_intact(copy, monkeypatch):
 def test_statistics_survive_in_full_precision(copy):
     loaded = load(copy)
     assert loaded.detector.gaussians[0].center.dtype == torch.float32
+
+
+def rewrite(copy, change):
+    """Change the configuration and its hash, as somebody who wants to be believed."""
+    config = yaml.safe_load((copy / "config.yaml").read_text(encoding="utf-8"))
+    change(config)
+    (copy / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    card = json.loads((copy / "card.json").read_text(encoding="utf-8"))
+    card["sha256"]["config.yaml"] = hashlib.sha256((copy / "config.yaml").read_bytes()).hexdigest()
+    (copy / "card.json").write_text(json.dumps(card), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["input"].update(size=[96]), r"size\.1: Field required"),
+        (lambda c: c["input"].update(size=96), "size: Input should be a valid tuple"),
+        (lambda c: c["input"].update(size=[10**6, 10**6]), "at most 100,000,000 pixels"),
+        (lambda c: c["input"].update(size=[10**30, 1]), "at most|size"),
+        (lambda c: c["input"].update(fps="often"), "fps: Input should be a valid number"),
+        (lambda c: c["input"].update(resize=[]), "resize: Input should be a dictionary"),
+        (lambda c: c["input"].update(speed=1), "unknown key 'speed'"),
+        (lambda c: c["input"].update(mask=5), "mask"),
+        (lambda c: c.update(weights=[]), "damaged"),
+        (lambda c: c.update(weights=[1]), r"weights\.0: Input should be a valid dictionary"),
+        (lambda c: c.update(weights=c["weights"] * 2), "2 cards; expected 1"),
+        (lambda c: c["detector"].update(name=1.5), r"detector\.name: 1\.5"),
+        (lambda c: c["detector"].update(dims="many"), "dims"),
+        (lambda c: c["detector"].update(dims=10**30), "dims|damaged"),
+        (lambda c: c.update(detector=[]), "detector: Input should be a valid dictionary"),
+        (lambda c: c.pop("detector"), "detector: Field required"),
+        (lambda c: c.update(more=1), "unknown key 'more'"),
+    ],
+)
+def test_a_configuration_of_the_wrong_shape_is_explained(copy, change, message):
+    rewrite(copy, change)
+    with pytest.raises(OffnormalError, match=message):
+        load(copy)
+
+
+@pytest.mark.parametrize("name", ["card.json", "config.yaml", "model.safetensors", "calibration.json"])
+def test_a_file_that_is_a_pipe_is_refused_at_once(copy, name):
+    (copy / name).unlink()
+    os.mkfifo(copy / name)
+    with pytest.raises(BundleError, match=r"no bundle found|is a named pipe; expected a regular file|missing"):
+        load(copy)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,21 +18,27 @@ from typing import Any
 
 import torch
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from offnormal import registry
 from offnormal.backbones.weights import sha256_of
 from offnormal.calibration.calibration import Calibration
+from offnormal.config.validation import format_validation_error
 from offnormal.detectors.base import Detector
-from offnormal.errors import BundleError, CalibrationError, OffnormalError
+from offnormal.errors import BundleError, CalibrationError, OffnormalError, counted
 from offnormal.files import new_folder, write_text
+from offnormal.input_files import check_regular, load_json, load_yaml, read_text
 from offnormal.sources.privacy import parse_mask, read_privacy_mask
 from offnormal.tensors import add_tensors, write_tensors
-from offnormal.types import InputSpec, Resize
+from offnormal.types import InputSpec
 
 FORMAT_VERSION = 2  # 2: calibrations contain the rank for the check of the guarantee
+_DAMAGED = (  # what wrong values raise in the constructors of networks and in torch
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, SafetensorError, TypeError,
+    ValueError,
+)  # fmt: skip
 _MODEL, _CONFIG, _CALIBRATION, _CARD = "model.safetensors", "config.yaml", "calibration.json", "card.json"
 
 
@@ -130,7 +136,7 @@ def load(path: str | Path, *, calibrated: bool = True) -> Bundle:
     if not (folder / _CARD).is_file():
         raise BundleError(f"{folder}: no bundle found; expected a folder with {_CARD}, as written by offnormal fit")
     try:
-        card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
+        card = load_json(read_text(folder / _CARD))
         file_format = card["format_version"]
         if file_format != FORMAT_VERSION:
             is_newer = isinstance(file_format, int) and file_format > FORMAT_VERSION
@@ -139,28 +145,25 @@ def load(path: str | Path, *, calibrated: bool = True) -> Bundle:
         for name, expected in card["sha256"].items():
             if sha256_of(folder / name) != expected:
                 raise BundleError(f"{folder / name}: sha256 differs from {_CARD}; copy the bundle again")
-        config = yaml.safe_load((folder / _CONFIG).read_text(encoding="utf-8"))
+        config = load_yaml(read_text(folder / _CONFIG))
         detector = rebuild(config)
+        check_regular(folder / _MODEL)
         detector.load_state(load_file(folder / _MODEL))
         calibration = None
-        if calibrated and (folder / _CALIBRATION).is_file():
-            calibration = Calibration.from_json(json.loads((folder / _CALIBRATION).read_text(encoding="utf-8")))
+        if calibrated and (folder / _CALIBRATION).exists():
+            calibration = Calibration.from_json(load_json(read_text(folder / _CALIBRATION)))
             if calibration.bundle != card["bundle"]:
                 raise BundleError(f"{folder / _CALIBRATION}: belongs to another bundle; calibrate again")
     except OffnormalError:
         raise
     except FileNotFoundError as error:
         raise BundleError(f"{error.filename}: missing from the bundle; copy the bundle again") from None
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        RuntimeError,
-        yaml.YAMLError,
-        SafetensorError,
-        ValidationError,
-    ) as error:
-        raise BundleError(f"{folder}: damaged bundle ({error}); copy it again, or fit again") from None
+    except OSError as error:
+        raise BundleError(f"{error.filename or folder}: cannot be read ({error.strerror}); copy it again") from None
+    except _DAMAGED as error:
+        text = format_validation_error(error) if isinstance(error, ValidationError) else str(error)
+        reason = text or type(error).__name__
+        raise BundleError(f"{folder}: damaged bundle ({reason}); copy it again, or fit again") from None
     detector.eval()
     return Bundle(detector, calibration, card, folder, card["bundle"])
 
@@ -180,14 +183,34 @@ def describe(detector: Detector) -> dict[str, object]:
 
 def rebuild(config: Mapping[str, Any]) -> Detector:
     """Rebuild the detector from the values of `describe`, without its tensors."""
-    options = dict(config["detector"])
-    detector_class = registry.resolve("detectors", options.pop("name"))
-    spec = {"targets": (-1,), **config["input"]}  # old bundles have no targets
-    typed = {"size": tuple(spec["size"]), "targets": tuple(spec["targets"]), "resize": Resize(**spec["resize"])}
-    mask = {"mask": parse_mask(spec["mask"])} if spec.get("mask") is not None else {}
-    detector = detector_class(detector_class.Options(**options), InputSpec(**{**spec, **typed, **mask}))
-    detector.restore_cards(config["weights"])
+    stored = _Stored.model_validate(config)
+    options = dict(stored.detector)
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise ValueError(f"detector.name: {name!r}; expected the name of a detector")
+    detector_class = registry.resolve("detectors", name)
+    detector = detector_class(detector_class.Options.model_validate(options), _parse_input(stored.input))
+    detector.restore_cards(stored.weights)
+    if len(detector.cards()) != len(stored.weights):
+        raise ValueError(f"weights: {counted(len(stored.weights), 'card')}; expected {len(detector.cards())}")
     return detector
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    detector: dict[str, Any]
+    input: dict[str, Any]
+    weights: list[dict[str, Any]]
+
+
+def _parse_input(values: dict[str, Any]) -> InputSpec:
+    """Validate the stored input as strictly as flags; ValueError with the key and the value."""
+    if unknown := sorted(set(values) - {entry.name for entry in fields(InputSpec)}):
+        raise ValueError(f"input: unknown key {unknown[0]!r}")
+    mask = values.get("mask")
+    parsed = {"mask": parse_mask(mask)} if isinstance(mask, Mapping) else {}
+    return TypeAdapter(InputSpec).validate_python({**values, **parsed})
 
 
 def state_hash(detector: Detector) -> str:

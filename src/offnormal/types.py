@@ -94,6 +94,9 @@ class ClipSpec:
     targets: tuple[int, ...] = (-1,)
 
 
+MAX_INPUT_PIXELS = 100_000_000  # of one input; larger ones exhaust the memory of any machine
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec:
     """The pixels and frames that a detector takes; stored in the bundle."""
@@ -115,6 +118,11 @@ class InputSpec:
                 f"input of {self.size[0]}x{self.size[1]} pixels, {counted(self.channels, 'channel')}, "
                 f"{counted(self.frames, 'frame')}, {self.bits} bits: expected sides and frames above 0, 1 or 3 "
                 "channels, and 8 to 16 bits"
+            )
+        if self.size[0] * self.size[1] * self.frames > MAX_INPUT_PIXELS:
+            raise ConfigError(
+                f"input of {self.size[0]}x{self.size[1]} pixels x {counted(self.frames, 'frame')}: expected at most "
+                f"{MAX_INPUT_PIXELS:,} pixels in total; choose a smaller --size"
             )
         if self.fps is not None and not 0 < self.fps < math.inf:
             raise ConfigError(

@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from offnormal.errors import ImageError
+from offnormal.input_files import open_regular
 from offnormal.sources import idx
 
 _JPEG = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
@@ -84,7 +85,7 @@ def _open(path: Path) -> Iterator[Image.Image]:
         return
     try:
         # open a handle: given a path, Pillow memory-maps plain TIFF, which scrambles rotated ones
-        with path.open("rb") as file, Image.open(file) as image:
+        with open_regular(path) as file, Image.open(file) as image:
             yield image
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file; check the path") from None
