@@ -7,8 +7,9 @@ import json
 import os
 import stat
 from collections.abc import Iterable
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -26,7 +27,7 @@ _MAX_YAML_BYTES = 8 << 20
 _INVALID = (ValueError, IndexError, KeyError, AttributeError, TypeError, OverflowError, RecursionError)
 
 
-def open_regular(path: Path) -> IO[bytes]:
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file to read bytes; OSError, with the reason in `strerror`, for anything else.
 
     A named pipe or a device would block, or never end.
@@ -98,7 +99,8 @@ class _BoundedLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
         """Compose a node within the limits; YAMLError beyond them."""
-        is_alias, mark = self.check_event(yaml.AliasEvent), self.peek_event().start_mark
+        is_alias = self.check_event(yaml.AliasEvent)
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         self._depth += 1
         if self._depth > _MAX_DEPTH:
             raise yaml.MarkedYAMLError(problem=f"more than {_MAX_DEPTH} levels", problem_mark=mark)
