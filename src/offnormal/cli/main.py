@@ -187,7 +187,7 @@ def _discard_output() -> None:
 
 
 def _open_streams() -> None:
-    """Replace closed standard streams, and print names that the terminal cannot show as escapes.
+    """Replace closed standard streams, and print names that are not Unicode with backslashes.
 
     A closed stream leaves its number to the next file that is opened, and libraries would print into that file.
     """
