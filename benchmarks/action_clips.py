@@ -237,7 +237,7 @@ def film(
     ground = _ground(rng, height + 40, width + 80)
     pan, tempo, mirrored = rng.uniform(-30, 30), rng.uniform(0.85, 1.2), rng.random() < 0.5
     shake = np.cumsum(rng.normal(0, 0.5, (length, 2)), axis=0).clip(-6, 6)
-    tall, place = rng.uniform(0.5, 0.68), rng.normal(0, 0.05, 2)
+    tall, offset = rng.uniform(0.5, 0.68), rng.normal(0, 0.05, 2)
     build = _Build.drawn(rng)
     noise = rng.uniform(2, 6)
     for i in range(length):
@@ -250,7 +250,7 @@ def film(
             (left, top, left + width, top + height),
             Image.Resampling.BILINEAR,
         )
-        box = _figure(ImageDraw.Draw(view), pose, build, tall * height, (place[0] + 0.5, place[1] + 0.48), size)
+        box = _figure(ImageDraw.Draw(view), pose, build, tall * height, (offset[0] + 0.5, offset[1] + 0.48), size)
         image = np.asarray(view.resize((width, height), Image.Resampling.BOX)).astype(np.float32)
         image = (image + rng.normal(0, noise, image.shape)).clip(0, 255).astype(np.uint8)
         if mirrored:
@@ -300,14 +300,14 @@ def _figure(
     pose: Pose,
     build: _Build,
     tall: float,
-    place: tuple[float, float],
+    center: tuple[float, float],
     size: tuple[int, int],
 ) -> tuple[int, int, int, int]:
     """Draw the figure at `_SHARP` times the size; its box at the size itself."""
     unit = tall * pose.scale
-    hips = np.array([place[0] * size[1] + pose.hips[0] * tall, place[1] * size[0] + pose.hips[1] * tall])
+    hips = np.array([center[0] * size[1] + pose.hips[0] * tall, center[1] * size[0] + pose.hips[1] * tall])
     thick = build.thick * unit
-    seen: list[np.ndarray] = []
+    joints: list[np.ndarray] = []
 
     def limb(start: np.ndarray, angle: float, length: float, color: tuple[int, ...], width: float) -> np.ndarray:
         end = start + length * unit * np.array([np.sin(angle), np.cos(angle)])
@@ -316,7 +316,7 @@ def _figure(
         for x, y in points:
             r = _SHARP * width / 2
             draw.ellipse((x - r, y - r, x + r, y + r), fill=color)
-        seen.extend((start, end))
+        joints.extend((start, end))
         return end
 
     upright = pose.turn + np.pi - pose.lean
@@ -324,7 +324,7 @@ def _figure(
     for side in (1, 0):  # the far side first
         shade = 0.75 if side else 1.0
         trousers, shirt, skin = (
-            tuple(int(shade * value) for value in found) for found in (build.trousers, build.shirt, build.skin)
+            tuple(int(shade * value) for value in rgb) for rgb in (build.trousers, build.shirt, build.skin)
         )
         knee = limb(hips, pose.turn + pose.legs[side], 0.24, trousers, 1.15 * thick)
         limb(knee, pose.turn + pose.legs[side] - pose.knees[side], 0.24, trousers, thick)
@@ -335,7 +335,7 @@ def _figure(
     head = neck + 0.09 * unit * np.array([np.sin(upright), np.cos(upright)])
     x, y, r = *(_SHARP * head), _SHARP * 0.075 * unit
     draw.ellipse((x - r, y - r, x + r, y + r), fill=build.skin)
-    low, high = np.min([*seen, head - 0.08 * unit], 0), np.max([*seen, head + 0.08 * unit], 0)
+    low, high = np.min([*joints, head - 0.08 * unit], 0), np.max([*joints, head + 0.08 * unit], 0)
     left, top = (int(max(value, 0)) for value in low)
     right, bottom = (int(min(value, limit)) for value, limit in zip(high, (size[1], size[0]), strict=True))
     return left, top, max(right - left, 0), max(bottom - top, 0)
@@ -347,10 +347,10 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=16, help="of each class")
     parser.add_argument("--size", default="192x144", help="width x height")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    width, height = map(int, given.size.split("x"))
-    write_tree(given.folder, clips=given.clips, size=(height, width), seed=given.seed)
-    print(given.folder)
+    args = parser.parse_args()
+    width, height = map(int, args.size.split("x"))
+    write_tree(args.folder, clips=args.clips, size=(height, width), seed=args.seed)
+    print(args.folder)
 
 
 if __name__ == "__main__":

@@ -93,9 +93,9 @@ def started(folder: Path, port: int, first: int, count: int, every_s: float) -> 
 
 def report(count: int, arrived: list[int], file: Path, took: dict[str, list[float]]) -> None:
     lines = [json.loads(line)["event"]["detail"] for line in file.read_text().splitlines()]
-    for name, found in (("webhook", arrived), ("jsonl", [int(line) for line in lines])):
-        firsts = list(dict.fromkeys(found))
-        twice = sum(n > 1 for n in Counter(found).values())
+    for name, numbers in (("webhook", arrived), ("jsonl", [int(line) for line in lines])):
+        firsts = list(dict.fromkeys(numbers))
+        twice = sum(n > 1 for n in Counter(numbers).values())
         print(f"{name}: {len(firsts)} of {count} arrived, twice {twice}, in order {firsts == sorted(firsts)}")
     print("| endpoint | calls | p50 ms | p99 ms | longest ms |\n|---|---|---|---|---|")
     for name, seconds_each in took.items():

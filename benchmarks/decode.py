@@ -16,10 +16,10 @@ from offnormal.sources.cursor import Cursor
 from offnormal.sources.video import open_video
 
 
-def timed(things: Iterable[object]) -> tuple[int, float, float]:
+def timed(items: Iterable[object]) -> tuple[int, float, float]:
     """How many there are, and the seconds and CPU seconds it takes to go through them."""
     wall, cpu = time.perf_counter(), time.process_time()
-    count = sum(1 for _ in things)
+    count = sum(1 for _ in items)
     return count, time.perf_counter() - wall, time.process_time() - cpu
 
 

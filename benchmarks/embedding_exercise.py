@@ -53,20 +53,20 @@ def offnormal(*words: str) -> None:
         raise SystemExit(code)
 
 
-def fitted(name: str, unfrozen: bool, given: argparse.Namespace, more: list[str]) -> Path:
+def fitted(name: str, unfrozen: bool, args: argparse.Namespace, more: list[str]) -> Path:
     """The run of an embedder, made and evaluated unless it is there."""
     exercise = EXERCISES[name]
-    out = given.work / name.replace(":", "_") / ("unfrozen" if unfrozen else "frozen")
-    weights = dict(text.split("=", 1) for text in given.weights)
-    chosen = weights.get(name) or (None if name in OFFLINE or given.published else "random")
-    words = ["fit", "embedding_ae", "--data", str(given.data), "--out", str(out), "--embedder", name]
-    words += ["--sampling", "uniform", "--split-seed", str(given.split_seed)]
-    words += ["--views", str(given.views), "--batch-size", "8"]
+    out = args.work / name.replace(":", "_") / ("unfrozen" if unfrozen else "frozen")
+    weights = dict(text.split("=", 1) for text in args.weights)
+    chosen = weights.get(name) or (None if name in OFFLINE or args.published else "random")
+    words = ["fit", "embedding_ae", "--data", str(args.data), "--out", str(out), "--embedder", name]
+    words += ["--sampling", "uniform", "--split-seed", str(args.split_seed)]
+    words += ["--views", str(args.views), "--batch-size", "8"]
     words += ["--weights", chosen] if chosen is not None else []
     words += ["--frames", str(exercise.frames)] if exercise.frames is not None else []
     if unfrozen:
         words += [word for name in exercise.unfreeze for word in ("--unfreeze", name)]
-        words += ["--finetune-epochs", str(given.finetune_epochs or exercise.finetune_epochs)]
+        words += ["--finetune-epochs", str(args.finetune_epochs or exercise.finetune_epochs)]
     words += more
     asked = out / "asked.json"
     if asked.is_file() and json.loads(asked.read_text()) != words:
@@ -78,18 +78,18 @@ def fitted(name: str, unfrozen: bool, given: argparse.Namespace, more: list[str]
         bundles = sorted(out.glob("*/bundle/card.json"))
     run = bundles[-1].parents[1]
     if not (run / "metrics.json").is_file():
-        offnormal("evaluate", str(run), "--data", str(given.data))
+        offnormal("evaluate", str(run), "--data", str(args.data))
     return run
 
 
 def row(name: str, unfrozen: bool, run: Path, took: float) -> str:
     """A row of the table of the exercise, as Markdown."""
-    found = json.loads((run / "metrics.json").read_text())
+    metrics = json.loads((run / "metrics.json").read_text())
     card = json.loads((run / "bundle" / "card.json").read_text())
-    rates = {row["split"]: row for row in found["splits"]}
+    rates = {row["split"]: row for row in metrics["splits"]}
     cells = [name, "last block" if unfrozen else "frozen", str(card["weights"][0].get("source") or "random")]
-    cells.append(f"{found['calibration']['threshold']:.4g}" if found["calibration"] else "")
-    cells.append(f"{found['metrics'].get('clip_AUROC', float('nan')):.4f}")
+    cells.append(f"{metrics['calibration']['threshold']:.4g}" if metrics["calibration"] else "")
+    cells.append(f"{metrics['metrics'].get('clip_AUROC', float('nan')):.4f}")
     for split in SPLITS:
         share = rates.get(split, {}).get("detected_share" if split == "anomalous" else "passed_share")
         cells.append("" if share is None else f"{share:.2f}")
@@ -110,25 +110,25 @@ def main() -> None:
     parser.add_argument("--split-seed", type=int, default=0)
     arguments = sys.argv[1:]
     cut = arguments.index("--") if "--" in arguments else len(arguments)
-    given, more = parser.parse_args(arguments[:cut]), arguments[cut + 1 :]
-    if given.data is None:
-        given.data = given.work / "clips"
-        if not given.data.is_dir():
-            write_tree(given.data, clips=given.clips)
+    args, more = parser.parse_args(arguments[:cut]), arguments[cut + 1 :]
+    if args.data is None:
+        args.data = args.work / "clips"
+        if not args.data.is_dir():
+            write_tree(args.data, clips=args.clips)
     lines, runs = [], []
-    for name in given.embedders:
+    for name in args.embedders:
         for unfrozen in (False, True):
-            if given.only is not None and given.only != ("unfrozen" if unfrozen else "frozen"):
+            if args.only is not None and args.only != ("unfrozen" if unfrozen else "frozen"):
                 continue
             start = time.perf_counter()
-            run = fitted(name, unfrozen, given, more)
+            run = fitted(name, unfrozen, args, more)
             lines.append(row(name, unfrozen, run, time.perf_counter() - start))
             runs.append(run)
             print(lines[-1], flush=True)
     heads = ["embedder", "", "weights", "threshold", "clip_AUROC", *SPLITS.values(), "took (s)"]
     print("\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *lines]))
     if len(runs) > 1:
-        offnormal("compare", *map(str, runs), "--out", str(given.work / "comparison"))
+        offnormal("compare", *map(str, runs), "--out", str(args.work / "comparison"))
 
 
 if __name__ == "__main__":

@@ -27,13 +27,13 @@ EMBEDDERS = {
 HEADS = ("ae", "centroid", "mahalanobis", "knn", "latent")
 
 
-def said(*arguments: str) -> dict[str, Any]:
+def json_output(*arguments: str) -> dict[str, Any]:
     """What a verb says as JSON."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         assert run([*arguments, "--json"]) == 0, arguments
-    found: dict[str, Any] = json.loads(out.getvalue())
-    return found
+    output: dict[str, Any] = json.loads(out.getvalue())
+    return output
 
 
 def costs(log: Path) -> tuple[float, float, int]:
@@ -44,15 +44,15 @@ def costs(log: Path) -> tuple[float, float, int]:
     return embedded["seconds"], median(epochs[1:] or epochs), embedded["computed"]
 
 
-def row(name: str, given: argparse.Namespace) -> str:
+def row(name: str, args: argparse.Namespace) -> str:
     """One embedder."""
-    fit = ["fit", "embedding_ae", "--data", str(given.data), "--out", str(given.out), "--embeddings-gb", "0"]
-    fit += ["--clip-fps", given.clip_fps, "--size", given.size, *EMBEDDERS[name]]
-    made = said(*fit, *(["--every", given.every] if given.every else []), *given.options)
-    said("evaluate", made["bundle"], "--data", str(given.data), "--cache", "off")
-    terms = json.loads((Path(made["run"]) / "metrics.json").read_text(encoding="utf-8"))["terms"]
+    fit = ["fit", "embedding_ae", "--data", str(args.data), "--out", str(args.out), "--embeddings-gb", "0"]
+    fit += ["--clip-fps", args.clip_fps, "--size", args.size, *EMBEDDERS[name]]
+    output = json_output(*fit, *(["--every", args.every] if args.every else []), *args.options)
+    json_output("evaluate", output["bundle"], "--data", str(args.data), "--cache", "off")
+    terms = json.loads((Path(output["run"]) / "metrics.json").read_text(encoding="utf-8"))["terms"]
     heads = " | ".join(f"{terms[head]['frame_AUC_micro']:.3f}" for head in HEADS)
-    whole, epoch, clips = costs(Path(made["run"]) / "log.jsonl")
+    whole, epoch, clips = costs(Path(output["run"]) / "log.jsonl")
     return f"| {name} | {clips:,} | {heads} | {whole:.1f} | {epoch:.3f} | {whole / epoch:.0f} |"
 
 
@@ -65,11 +65,11 @@ def main() -> None:
     parser.add_argument("--size", default="64x128", help="of the frames in pixels")
     parser.add_argument("--only", nargs="+", choices=EMBEDDERS, default=list(EMBEDDERS))
     parser.add_argument("options", nargs="*", help="of `offnormal fit embedding_ae`, after --")
-    given = parser.parse_args()
+    args = parser.parse_args()
     print(f"| embedder | clips | {' | '.join(HEADS)} | pass (s) | epoch (s) | pass / epoch |")
     print("|---" * (len(HEADS) + 5) + "|", flush=True)
-    for name in given.only:
-        print(row(name, given), flush=True)
+    for name in args.only:
+        print(row(name, args), flush=True)
 
 
 if __name__ == "__main__":

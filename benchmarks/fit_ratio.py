@@ -42,15 +42,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("options", nargs="*", help="of `offnormal fit padim`, after --")
-    given = parser.parse_args()
+    args = parser.parse_args()
 
-    (dataset,) = open_datasets(given.data)
+    (dataset,) = open_datasets(args.data)
     rows = []
-    for number in range(given.rounds + 1):  # the first warms up
+    for number in range(args.rounds + 1):  # the first warms up
         with tempfile.TemporaryDirectory() as out:
             start = time.perf_counter()
             with contextlib.redirect_stdout(io.StringIO()):
-                code = run(["fit", "padim", "--data", str(given.data), "--out", out, *given.options])
+                code = run(["fit", "padim", "--data", str(args.data), "--out", out, *args.options])
             fitted = time.perf_counter() - start
             assert code == 0
             detector = load(next(Path(out).glob("*/bundle"))).detector

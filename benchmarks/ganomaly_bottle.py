@@ -32,26 +32,26 @@ def main() -> None:
     parser.add_argument("--steps", default="600")
     parser.add_argument("--size", default="64")
     parser.add_argument("options", nargs="*", help="of `offnormal fit ganomaly`, after --")
-    given = parser.parse_args()
-    (dataset,) = open_datasets(given.data)
+    args = parser.parse_args()
+    (dataset,) = open_datasets(args.data)
     labels = np.array([sample.label for sample in dataset.test])
     print("| seed | latent | contextual | taken | fit (s) |\n|---|---|---|---|---|", flush=True)
     rows = []
-    for seed in given.seeds:
-        fixed = ["--seed", seed, "--steps", given.steps, "--size", given.size, "--keep", "last"]
+    for seed in args.seeds:
+        fixed = ["--seed", seed, "--steps", args.steps, "--size", args.size, "--keep", "last"]
         with tempfile.TemporaryDirectory() as out:
             start = time.perf_counter()
             with contextlib.redirect_stdout(io.StringIO()):
-                code = run(["fit", "ganomaly", "--data", str(given.data), "--out", out, *fixed, *given.options])
+                code = run(["fit", "ganomaly", "--data", str(args.data), "--out", out, *fixed, *args.options])
             seconds = time.perf_counter() - start
             assert code == 0
             detector = load(next(Path(out).glob("*/bundle"))).detector
         loader = ImageLoader(dataset.test, detector.input, batch_size=64)
-        found = concatenate(piece.scores for piece in Scorer(detector).score_batches(loader))
-        terms = [auroc(labels, found.terms[name].astype(np.float64)) for name in ("latent", "contextual")]
+        scores = concatenate(piece.scores for piece in Scorer(detector).score_batches(loader))
+        terms = [auroc(labels, scores.terms[name].astype(np.float64)) for name in ("latent", "contextual")]
         rows.append(terms)
-        taken = detector.score_term
-        print(f"| {seed} | {terms[0]:.3f} | {terms[1]:.3f} | {taken} | {seconds:.0f} |", flush=True)
+        score_term = detector.score_term
+        print(f"| {seed} | {terms[0]:.3f} | {terms[1]:.3f} | {score_term} | {seconds:.0f} |", flush=True)
     cells = [f"{statistics.mean(column):.3f} ± {statistics.stdev(column):.3f}" for column in zip(*rows, strict=True)]
     print(f"| mean ± standard deviation | {' | '.join(cells)} | | |")
 

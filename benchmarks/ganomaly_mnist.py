@@ -35,23 +35,23 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--digits", nargs="+", default=[str(digit) for digit in range(10)])
     parser.add_argument("options", nargs="*", help="of `offnormal fit ganomaly`, after --")
-    given = parser.parse_args()
+    args = parser.parse_args()
     print("| digit | score | taken | latent | contextual | fit (s) |\n|---|---|---|---|---|---|", flush=True)
     rows = []
-    for digit in given.digits:
-        (dataset,) = open_datasets(given.data, layout="mnist", classes=ClassChoice(normal=(digit,)))
+    for digit in args.digits:
+        (dataset,) = open_datasets(args.data, layout="mnist", classes=ClassChoice(normal=(digit,)))
         with tempfile.TemporaryDirectory() as out:
-            chosen = ["--data", str(given.data), "--layout", "mnist", "--normal-class", digit, "--out", out]
+            chosen = ["--data", str(args.data), "--layout", "mnist", "--normal-class", digit, "--out", out]
             start = time.perf_counter()
             with contextlib.redirect_stdout(io.StringIO()):
-                code = run(["fit", "ganomaly", *chosen, *(given.options or SMALL)])
+                code = run(["fit", "ganomaly", *chosen, *(args.options or SMALL)])
             seconds = time.perf_counter() - start
             assert code == 0
             detector = load(next(Path(out).glob("*/bundle"))).detector
         loader = ImageLoader(dataset.test, detector.input, batch_size=256)
-        found = concatenate(piece.scores for piece in Scorer(detector).score_batches(loader))
+        scores = concatenate(piece.scores for piece in Scorer(detector).score_batches(loader))
         labels = np.array([sample.label for sample in dataset.test])
-        columns = [auroc(labels, s.astype(np.float64)) for s in (found.score, *(found.terms[k] for k in TERMS))]
+        columns = [auroc(labels, s.astype(np.float64)) for s in (scores.score, *(scores.terms[k] for k in TERMS))]
         rows.append((*columns, seconds))
         cells = f"{columns[0]:.3f} | {detector.score_term} | {columns[1]:.3f} | {columns[2]:.3f}"
         print(f"| {digit} | {cells} | {seconds:.0f} |", flush=True)

@@ -62,7 +62,7 @@ def ours(size: int, channels: int, width: int, pixels: Tensor) -> Callable[[], f
     detector = Ganomaly.create(size, channels, _LATENT, width).to(pixels.device).train()
     optimizers = detector.optimizers()
     parameters = {
-        name: [one for group in optimizer.param_groups for one in group["params"]]
+        name: [parameter for group in optimizer.param_groups for parameter in group["params"]]
         for name, optimizer in optimizers.items()
     }
 
@@ -83,16 +83,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--device", default="cpu")
-    given = parser.parse_args()
-    if given.threads is not None:
-        torch.set_num_threads(given.threads)
+    args = parser.parse_args()
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
     print("| size | channels | width | published (ms) | ours (ms) | ratio |\n|---|---|---|---|---|---|")
     for size, channels, width in SETTINGS:
-        pixels = torch.rand(_BATCH, channels, size, size).to(given.device)
+        pixels = torch.rand(_BATCH, channels, size, size).to(args.device)
         steps = {"published": published(size, channels, width, 2 * pixels - 1)}
         steps["ours"] = ours(size, channels, width, pixels)
         seconds: dict[str, list[float]] = {name: [] for name in steps}
-        for number in range(given.rounds + 2):  # the first two warm up
+        for number in range(args.rounds + 2):  # the first two warm up
             for name, step in steps.items():
                 start = time.perf_counter()
                 step()

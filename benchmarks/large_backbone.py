@@ -33,12 +33,12 @@ def features(images: int, seed: int) -> Iterator[torch.Tensor]:
 
 def naive(train: torch.Tensor, test: torch.Tensor, ridge: torch.Tensor) -> torch.Tensor:
     """Distances (n, p) in float64 of test (n, p, D) from the Gaussian of train (N, p, D)."""
-    found = []
+    distances = []
     for x, y in zip(train.double().transpose(0, 1), test.double().transpose(0, 1), strict=True):
         covariance = torch.cov(x.T) + torch.diag(ridge.double())
         z = y - x.mean(0)
-        found.append((z @ torch.linalg.inv(covariance) * z).sum(1).sqrt())
-    return torch.stack(found, 1)
+        distances.append((z @ torch.linalg.inv(covariance) * z).sum(1).sqrt())
+    return torch.stack(distances, 1)
 
 
 def peak_mb() -> float:
@@ -50,17 +50,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=209)
     parser.add_argument("--rank", type=int)
-    given = parser.parse_args()
+    args = parser.parse_args()
 
     chosen = torch.linspace(0, GRID[0] * GRID[1] - 1, _POSITIONS).long()
     print(f"before: peak {peak_mb():.0f} MB")
-    gaussian = PositionGaussian(0.01, rank=given.rank, precision="auto")
-    kept = []
+    gaussian = PositionGaussian(0.01, rank=args.rank, precision="auto")
+    samples = []
     start = time.perf_counter()
     with torch.inference_mode():
-        for maps in features(given.images, seed=1):
+        for maps in features(args.images, seed=1):
             gaussian.update(maps)
-            kept.append(maps.permute(0, 2, 3, 1).flatten(1, 2)[:, chosen].clone())
+            samples.append(maps.permute(0, 2, 3, 1).flatten(1, 2)[:, chosen].clone())
         moments = gaussian._moments
         assert moments is not None
         print(f"statistics: {moments.nbytes / 1e6:.0f} MB   after gathering: peak {peak_mb():.0f} MB")
@@ -72,7 +72,7 @@ def main() -> None:
         start = time.perf_counter()
         distances = gaussian.mahalanobis(test).flatten(1)
         print(f"scored 4 images in {time.perf_counter() - start:.2f} s   peak {peak_mb():.0f} MB")
-        expected = naive(torch.cat(kept), test.permute(0, 2, 3, 1).flatten(1, 2)[:, chosen], gaussian.ridge)
+        expected = naive(torch.cat(samples), test.permute(0, 2, 3, 1).flatten(1, 2)[:, chosen], gaussian.ridge)
     error = ((distances[:, chosen] - expected).abs() / expected).max()
     print(f"largest relative error of {expected.numel()} distances against float64: {error:.1e}")
 

@@ -39,10 +39,10 @@ METRICS = ("frame_AUC_micro", "frame_AUC_macro", "frame_EER")
 
 def fit(data: Path, out: Path, options: list[str]) -> Path:
     """The run folder of a new fit."""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
         assert run(["fit", "memae", "--form", "video", "--data", str(data), "--out", str(out), "--json", *options]) == 0
-    return Path(json.loads(said.getvalue())["run"])
+    return Path(json.loads(output.getvalue())["run"])
 
 
 def without_memory(options: list[str]) -> list[str]:
@@ -51,39 +51,41 @@ def without_memory(options: list[str]) -> list[str]:
     return [*options[:before], *options[before + 2 :], "--memory-size", "0"]
 
 
-def rows(place: Path, dataset: Dataset, hops: list[int], config: EvaluateConfig) -> list[str]:
+def rows(run_folder: Path, dataset: Dataset, hops: list[int], config: EvaluateConfig) -> list[str]:
     """A row for each hop."""
-    found: list[str] = []
+    rows_of_hops: list[str] = []
     first = None
     for hop in hops:
-        bundle = load(place)
+        bundle = load(run_folder)
         bundle.detector.input = replace(bundle.detector.input, hop=hop)
-        result, _ = evaluate_run(bundle, dataset, config, out=place.parent / f"{place.name}-hop{hop}")
+        result, _ = evaluate_run(bundle, dataset, config, out=run_folder.parent / f"{run_folder.name}-hop{hop}")
         each = result.seconds_per_unit
         assert each is not None
         first = first or each
         cells = " | ".join(f"{result.metrics[name]:.3f}" if name in result.metrics else "" for name in METRICS)
-        found.append(f"{hop} | {cells} | {1e3 * each:.1f} | {each / first:.2f}")
-    return found
+        rows_of_hops.append(f"{hop} | {cells} | {1e3 * each:.1f} | {each / first:.2f}")
+    return rows_of_hops
 
 
 @torch.inference_mode()
-def cost(place: Path) -> str:
+def cost(run_folder: Path) -> str:
     """Of one clip."""
-    bundle = load(place)
+    bundle = load(run_folder)
     detector, parameters = bundle.detector, bundle.card["training"]["parameters"]
     assert isinstance(detector, MemAE)
     spec = detector.input
     shape = (spec.channels, spec.frames, *spec.size)
     macs = multiply_adds(lambda: dry_run(detector.net, detector.net, (1, *shape)))
-    clips, taken = torch.rand(_BATCH, *shape), []
+    clips, seconds = torch.rand(_BATCH, *shape), []
     for _ in range(4):  # the first warms up
         start = time.perf_counter()
         detector(clips)
-        taken.append(time.perf_counter() - start)
+        seconds.append(time.perf_counter() - start)
     millions = " | ".join(f"{parameters[what] / 1e6:.1f}" for what in ("total", "learning"))
     size = " x ".join(map(str, shape))
-    return f"{detector.options.encoder} | {size} | {millions} | {macs / 1e9:.1f} | {1e3 * min(taken[1:]) / _BATCH:.0f}"
+    return (
+        f"{detector.options.encoder} | {size} | {millions} | {macs / 1e9:.1f} | {1e3 * min(seconds[1:]) / _BATCH:.0f}"
+    )
 
 
 def main() -> None:
@@ -94,19 +96,19 @@ def main() -> None:
     parser.add_argument("--hops", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--without", action="store_true", help="also without memory")
     parser.add_argument("options", nargs="*", help="of `offnormal fit memae`, after --")
-    given = parser.parse_args()
-    (dataset,) = open_datasets(given.data)
+    args = parser.parse_args()
+    (dataset,) = open_datasets(args.data)
     if not dataset.is_video:
-        raise SystemExit(f"{given.data} holds no videos")
-    print(f"| | hop | {' | '.join(METRICS)} | ms a frame | of hop {given.hops[0]} |")
+        raise SystemExit(f"{args.data} holds no videos")
+    print(f"| | hop | {' | '.join(METRICS)} | ms a frame | of hop {args.hops[0]} |")
     print("|---" * (len(METRICS) + 4) + "|", flush=True)
-    options = ["--max-time", given.limit, *(given.options or SMALL)]
+    options = ["--max-time", args.limit, *(args.options or SMALL)]
     costs = []
-    for name in ("memory", "no memory") if given.without else ("memory",):
-        place = fit(given.data, given.out, options if name == "memory" else without_memory(options))
-        for row in rows(place, dataset, given.hops, EvaluateConfig(batch_size=_BATCH, cache="off")):
+    for name in ("memory", "no memory") if args.without else ("memory",):
+        run_folder = fit(args.data, args.out, options if name == "memory" else without_memory(options))
+        for row in rows(run_folder, dataset, args.hops, EvaluateConfig(batch_size=_BATCH, cache="off")):
             print(f"| {name} | {row} |", flush=True)
-        costs.append(f"| {name} | {cost(place)} |")
+        costs.append(f"| {name} | {cost(run_folder)} |")
     print("\n| | encoder | clip | parameters (M) | learned (M) | GMAC a clip | ms a clip |")
     print("\n".join(["|---|---|---|---|---|---|---|", *costs]))
 

@@ -33,14 +33,14 @@ def measure(data: Path, digit: str, options: list[str]) -> tuple[float, float]:
     chosen = ["--data", str(data), "--layout", "mnist", "--normal-class", digit]
     with tempfile.TemporaryDirectory() as out:
         start = time.perf_counter()
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said):
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
             assert run(["fit", "memae", *chosen, "--form", "mnist", "--out", out, "--json", *options]) == 0
         seconds = time.perf_counter() - start
-        made, said = json.loads(said.getvalue()), io.StringIO()
-        with contextlib.redirect_stdout(said):
-            assert run(["evaluate", made["bundle"], *chosen, "--json"]) == 0
-    return json.loads(said.getvalue())["metrics"]["image_AUROC"], seconds
+        fit, output = json.loads(output.getvalue()), io.StringIO()
+        with contextlib.redirect_stdout(output):
+            assert run(["evaluate", fit["bundle"], *chosen, "--json"]) == 0
+    return json.loads(output.getvalue())["metrics"]["image_AUROC"], seconds
 
 
 def main() -> None:
@@ -49,14 +49,14 @@ def main() -> None:
     parser.add_argument("--digits", nargs="+", default=[str(digit) for digit in range(10)])
     parser.add_argument("--columns", nargs="+", choices=COLUMNS, default=list(COLUMNS), metavar="COLUMN")
     parser.add_argument("options", nargs="*", help="of `offnormal fit memae`, after --")
-    given = parser.parse_args()
-    print(f"| digit | {' | '.join(f'{name} | fit (s)' for name in given.columns)} |")
-    print("|---" * (2 * len(given.columns) + 1) + "|", flush=True)
+    args = parser.parse_args()
+    print(f"| digit | {' | '.join(f'{name} | fit (s)' for name in args.columns)} |")
+    print("|---" * (2 * len(args.columns) + 1) + "|", flush=True)
     rows = []
-    for digit in given.digits:
-        found = [measure(given.data, digit, [*(given.options or QUICK), *COLUMNS[name]]) for name in given.columns]
-        rows.append(found)
-        print(f"| {digit} | {' | '.join(f'{auroc:.3f} | {seconds:.0f}' for auroc, seconds in found)} |", flush=True)
+    for digit in args.digits:
+        figures = [measure(args.data, digit, [*(args.options or QUICK), *COLUMNS[name]]) for name in args.columns]
+        rows.append(figures)
+        print(f"| {digit} | {' | '.join(f'{auroc:.3f} | {seconds:.0f}' for auroc, seconds in figures)} |", flush=True)
     means = [
         tuple(statistics.mean(values) for values in zip(*column, strict=True)) for column in zip(*rows, strict=True)
     ]

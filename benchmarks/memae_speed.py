@@ -70,7 +70,7 @@ def in_turns(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, li
 def row(what: str, seconds: dict[str, list[float]]) -> str:
     plain, ours = seconds["published"], seconds["ours"]
     ratio = statistics.median(a / b for a, b in zip(plain, ours, strict=True))
-    each = " | ".join(f"{1e3 * statistics.median(found):.0f}" for found in (plain, ours))
+    each = " | ".join(f"{1e3 * statistics.median(seconds_each):.0f}" for seconds_each in (plain, ours))
     return f"| {what} | {each} | {ratio:.2f} |"
 
 
@@ -95,13 +95,13 @@ def training(plain: Published, size: int, count: int, device: str) -> dict[str, 
     ours = MemAE.create(spec=InputSpec(size=(size, size), channels=1, frames=16)).to(device)
     batch = torch.rand(count, 1, 16, size, size, device=device)
     adam = Adam(plain.parameters(), lr=1e-4)
-    (own,) = ours.optimizers().values()
+    (optimizer,) = ours.optimizers().values()
 
     def published_step() -> None:
         x = 2 * batch - 1
-        made, weights = plain(x)
+        reconstruction, weights = plain(x)
         spread = (-weights * torch.log(weights + 1e-12)).sum(1).mean()
-        loss = F.mse_loss(made, x) + 2e-4 * spread
+        loss = F.mse_loss(reconstruction, x) + 2e-4 * spread
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -109,9 +109,9 @@ def training(plain: Published, size: int, count: int, device: str) -> dict[str, 
 
     def our_step() -> None:
         for _, losses in ours.training_step(batch):
-            own.zero_grad()
+            optimizer.zero_grad()
             losses["loss"].backward()
-            own.step()
+            optimizer.step()
             waited(losses["loss"].detach())
 
     plain.train()
@@ -127,18 +127,18 @@ def main() -> None:
     parser.add_argument("--train-size", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=4, help="of training")
     parser.add_argument("--device", default="cpu")
-    given = parser.parse_args()
-    if given.threads is not None:
-        torch.set_num_threads(given.threads)
+    args = parser.parse_args()
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    plain = Published().to(given.device)
+    plain = Published().to(args.device)
     print("| | published (ms) | ours (ms) | published / ours |\n|---|---|---|---|", flush=True)
     with torch.inference_mode():
-        runs = forward(plain, given.size, given.device)
-        print(row(f"forward, 16 x {given.size} x {given.size}", in_turns(runs, given.rounds)), flush=True)
-    side, count = given.train_size, given.batch_size
-    runs = training(plain, side, count, given.device)
-    print(row(f"training step, {count} x 16 x {side} x {side}", in_turns(runs, given.rounds)), flush=True)
+        runs = forward(plain, args.size, args.device)
+        print(row(f"forward, 16 x {args.size} x {args.size}", in_turns(runs, args.rounds)), flush=True)
+    side, count = args.train_size, args.batch_size
+    runs = training(plain, side, count, args.device)
+    print(row(f"training step, {count} x 16 x {side} x {side}", in_turns(runs, args.rounds)), flush=True)
 
 
 if __name__ == "__main__":

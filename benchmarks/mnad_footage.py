@@ -51,44 +51,45 @@ COLUMNS = ("frame_AUC_micro", "frame_AUC_macro", "frame_EER", "frame_AP")
 LEARNING_ON = ", learning on"
 
 
-def fitted(name: str, dataset: Path, every: str | None, given: argparse.Namespace) -> Run:
+def fitted(name: str, dataset: Path, every: str | None, args: argparse.Namespace) -> Run:
     """The run of a row, made unless it is there."""
     detector, options = FITS[name]
-    out = given.work / dataset.name / name
-    if found := sorted(out.glob("*/bundle/card.json")):
-        path = found[-1].parents[1]
+    out = args.work / dataset.name / name
+    if cards := sorted(out.glob("*/bundle/card.json")):
+        path = cards[-1].parents[1]
         return Run(path, load(path))
-    chosen: dict[str, Any] = {"data": dataset, "out": out, "every": every, "threads": given.threads}
+    chosen: dict[str, Any] = {"data": dataset, "out": out, "every": every, "threads": args.threads}
     if detector == "mnad":
-        options = {"width": given.width, "learning_rate": given.learning_rate, **options}
+        options = {"width": args.width, "learning_rate": args.learning_rate, **options}
         chosen |= {
-            "size": given.size,
-            "max_time": given.limit,
-            "steps": given.steps,
-            "batch_size": given.batch_size,
+            "size": args.size,
+            "max_time": args.limit,
+            "steps": args.steps,
+            "batch_size": args.batch_size,
         }
     chosen = {key: value for key, value in chosen.items() if value is not None}
     return fit_run(detector, build(fit_config(detector), {**chosen, "detector": options}, environment={}))[0]
 
 
-def learning_on(run: Run, dataset: Dataset, every: str | None, given: argparse.Namespace) -> Bundle:
+def updating_online(run: Run, dataset: Dataset, every: str | None, args: argparse.Namespace) -> Bundle:
     """The same weights with the memory updated while scoring, standardized on the videos that were kept back."""
     assert run.bundle is not None and isinstance(run.bundle.detector, MNAD)
-    known = run.bundle.detector
-    made = MNAD(
-        known.options.model_copy(update={"online_update": True, "update_threshold": given.threshold}), known.input
+    original = run.bundle.detector
+    detector = MNAD(
+        original.options.model_copy(update={"online_update": True, "update_threshold": args.threshold}),
+        original.input,
     )
-    made.load_state(known.state_dict())
+    detector.load_state(original.state_dict())
     config = build(fit_config("mnad"), {"every": every} if every else {}, environment={})
     assert isinstance(config, TrainConfig)
-    whole = load_items(dataset.train, made.input, config, config, progress=None, task="", every_s=config.every)
+    whole = load_items(dataset.train, detector.input, config, config, progress=None, task="", every_s=config.every)
     count = count_held_out(len(whole), share=config.hold_out, needed=0)
-    kept = choose_held_out(
-        {group: len(whole.with_groups({group})) for group in whole.groups()}, count, seed=known.options.seed
+    held_out = choose_held_out(
+        {group: len(whole.with_groups({group})) for group in whole.groups()}, count, seed=original.options.seed
     )
     with torch.inference_mode():
-        made.eval().finish(whole.with_groups(kept, skip_straddling=True))
-    return Bundle(made, card=run.bundle.card)
+        detector.eval().finish(whole.with_groups(held_out, skip_straddling=True))
+    return Bundle(detector, card=run.bundle.card)
 
 
 def measured(bundle: Bundle, dataset: Dataset, out: Path) -> dict[str, float]:
@@ -112,10 +113,10 @@ def per_video(table: Path, share: float) -> float:
     series = [
         FrameScores(
             name,
-            per_video_score(_column(found, "terms.psnr"), _column(found, "terms.feature_distance"), share),
-            np.array([row["label"] == "anomalous" for row in found]),
+            per_video_score(_column(video_rows, "terms.psnr"), _column(video_rows, "terms.feature_distance"), share),
+            np.array([row["label"] == "anomalous" for row in video_rows]),
         )
-        for name, found in rows.items()
+        for name, video_rows in rows.items()
     ]
     return video_metrics(series).metrics["frame_AUC_micro"]
 
@@ -137,27 +138,27 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--threshold", type=float, default=None, help="of the update; default: the published one")
     parser.add_argument("--threads", type=int, default=None)
-    given = parser.parse_args()
+    args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for text in given.data:
+    for text in args.data:
         folder, _, seconds = text.partition(":")
         every = f"{seconds}s" if seconds else None
         (dataset,) = open_datasets(Path(folder))
         assert dataset.is_video
         print(f"### {dataset.name}\n\n| row | {' | '.join(COLUMNS)} | terms per video | steps | fit (s) |")
         print("|---" * (len(COLUMNS) + 4) + "|", flush=True)
-        for fit in given.only:
+        for fit in args.only:
             start = time.perf_counter()
-            run = fitted(fit, Path(folder), every, given)
+            run = fitted(fit, Path(folder), every, args)
             took = time.perf_counter() - start
             assert run.bundle is not None
             rows = {fit: run.bundle}
             if isinstance(run.bundle.detector, MNAD) and run.bundle.detector.options.memory_size:
-                rows[fit + LEARNING_ON] = learning_on(run, dataset, every, given)
+                rows[fit + LEARNING_ON] = updating_online(run, dataset, every, args)
             steps = run.bundle.card.get("training", {}).get("steps", "")
             for row, bundle in rows.items():
-                found = measured(bundle, dataset, given.work / dataset.name / f"{row}, evaluated")
-                cells = [f"{found[name]:.4f}" if name in found else "" for name in (*COLUMNS, "per video")]
+                metrics = measured(bundle, dataset, args.work / dataset.name / f"{row}, evaluated")
+                cells = [f"{metrics[name]:.4f}" if name in metrics else "" for name in (*COLUMNS, "per video")]
                 print(f"| {row} | {' | '.join(cells)} | {steps} | {took:.0f} |", flush=True)
 
 

@@ -46,9 +46,9 @@ def ratio(seconds: dict[str, list[float]], name: str) -> float:
 
 
 def detector(method: str, device: str, precision: str = "float32") -> MNAD:
-    made = MNAD.create(method, _SIZE, score_precision=precision)
-    made.load_reference_state_dict(made.net.state_dict(), made.items)
-    return made.to(device).eval()
+    mnad = MNAD.create(method, _SIZE, score_precision=precision)
+    mnad.load_reference_state_dict(mnad.net.state_dict(), mnad.items)
+    return mnad.to(device).eval()
 
 
 def plain_input(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,10 +71,10 @@ def scoring(method: str, batch: int, rounds: int, device: str) -> str:
         "float32": lambda: ours(x),
         "bfloat16": lambda: rough(x),
     }
-    found = turns(calls, rounds, device)
+    seconds = turns(calls, rounds, device)
     difference = (2 * ours.reconstruct(x) - 1 - ours.net(frames, ours.items)[0]).abs().max()
-    times = " | ".join(f"{1e3 * statistics.median(found[name]):.0f}" for name in calls)
-    ratios = " | ".join(f"{ratio(found, name):.2f}" for name in ("network", "float32", "bfloat16"))
+    times = " | ".join(f"{1e3 * statistics.median(seconds[name]):.0f}" for name in calls)
+    ratios = " | ".join(f"{ratio(seconds, name):.2f}" for name in ("network", "float32", "bfloat16"))
     return f"| score, batch {batch} | {times} | {ratios} | {difference:.0e} |"
 
 
@@ -83,12 +83,12 @@ def training(method: str, batch: int, rounds: int, device: str) -> str:
     weight = 0.1 if method == "pred" else 0.01
     x = torch.rand(batch, 3, *([5] if method == "pred" else []), _SIZE, _SIZE, device=device)
     frames, target = plain_input(x)
-    adam, own = Adam(plain.net.parameters(), lr=2e-4), ours.train().optimizers()["network"]
+    adam, optimizer = Adam(plain.net.parameters(), lr=2e-4), ours.train().optimizers()["network"]
 
     def plain_step() -> None:
-        made, query = plain.net(frames, plain.items)
+        prediction, query = plain.net(frames, plain.items)
         read_items(query.detach(), plain.items)
-        loss = (made - target).square().mean()
+        loss = (prediction - target).square().mean()
         loss = loss + weight * compactness(query, plain.items) + weight * separateness(query, plain.items)
         adam.zero_grad()
         loss.backward(retain_graph=True)
@@ -98,12 +98,12 @@ def training(method: str, batch: int, rounds: int, device: str) -> str:
     def our_step() -> None:
         for _, losses in ours.training_step(x):
             losses["loss"].backward()
-            own.step()
-            own.zero_grad()
+            optimizer.step()
+            optimizer.zero_grad()
 
-    found = turns({"plain": plain_step, "ours": our_step}, rounds, device)
-    times = " | ".join(f"{1e3 * statistics.median(found[name]):.0f}" for name in ("plain", "ours"))
-    return f"| training step, batch {batch} | {times.replace(' | ', ' | | ')} | | | {ratio(found, 'ours'):.2f} | | |"
+    seconds = turns({"plain": plain_step, "ours": our_step}, rounds, device)
+    times = " | ".join(f"{1e3 * statistics.median(seconds[name]):.0f}" for name in ("plain", "ours"))
+    return f"| training step, batch {batch} | {times.replace(' | ', ' | | ')} | | | {ratio(seconds, 'ours'):.2f} | | |"
 
 
 def main() -> None:
@@ -113,9 +113,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--method", choices=("pred", "recon"), default="pred")
     parser.add_argument("--device", default="cpu")
-    given = parser.parse_args()
-    if given.threads is not None:
-        torch.set_num_threads(given.threads)
+    args = parser.parse_args()
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
     columns = (
         "",
         "plain (ms)",
@@ -127,10 +127,10 @@ def main() -> None:
         "/ bfloat16",
         "difference",
     )
-    print(f"{given.method}, {_SIZE} x {_SIZE} px\n\n| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
-    for batch in given.batches:
-        print(scoring(given.method, batch, given.rounds, given.device), flush=True)
-    print(training(given.method, given.batches[-1], given.rounds, given.device))
+    print(f"{args.method}, {_SIZE} x {_SIZE} px\n\n| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
+    for batch in args.batches:
+        print(scoring(args.method, batch, args.rounds, args.device), flush=True)
+    print(training(args.method, args.batches[-1], args.rounds, args.device))
 
 
 if __name__ == "__main__":

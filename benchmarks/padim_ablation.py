@@ -105,11 +105,11 @@ def measure(data: Path, options: str) -> dict[str, object]:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise SystemExit(f"{options}: {done.stderr}")
-        found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
-        return found
+        figures: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+        return figures
 
 
-def table(title: str, rows: list[tuple[str, str]], sets: list[Path], known: dict[str, dict[str, object]]) -> str:
+def table(title: str, rows: list[tuple[str, str]], sets: list[Path], results: dict[str, dict[str, object]]) -> str:
     """One Markdown table over all sets."""
     names = [path.name for path in sets]
     head = [f"{name}: image_AUROC | pixel_AUROC | AUPRO | fit (CPU s)" for name in names]
@@ -118,12 +118,12 @@ def table(title: str, rows: list[tuple[str, str]], sets: list[Path], known: dict
     for label, options in rows:
         cells, peak, size = [label], 0.0, 0.0
         for name in names:
-            found = known[f"{name} {options}"]
-            metrics = found["metrics"]
+            figures = results[f"{name} {options}"]
+            metrics = figures["metrics"]
             assert isinstance(metrics, dict)
             cells += [f"{metrics[key]:.4f}" for key in ("image_AUROC", "pixel_AUROC", "pixel_AUPRO")]
-            cells.append(f"{found['fit_s']:.1f}")
-            peak, size = max(peak, float(str(found["peak"]))), max(size, float(str(found["size"])))
+            cells.append(f"{figures['fit_s']:.1f}")
+            peak, size = max(peak, float(str(figures["peak"]))), max(size, float(str(figures["size"])))
         lines.append("| " + " | ".join([*cells, f"{peak / 1e6:.0f}", f"{size / 1e6:.0f}"]) + " |")
     return "\n".join([*lines, ""])
 
@@ -132,23 +132,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, nargs="+", required=True)
     parser.add_argument("--results", type=Path, required=True, help="file that results are added to, and read from")
-    given = parser.parse_args()
-    known: dict[str, dict[str, object]] = {}
-    if given.results.is_file():
-        for line in given.results.read_text().splitlines():
+    args = parser.parse_args()
+    results: dict[str, dict[str, object]] = {}
+    if args.results.is_file():
+        for line in args.results.read_text().splitlines():
             row = json.loads(line)
-            known[row.pop("key")] = row
+            results[row.pop("key")] = row
     for rows in TABLES.values():
         for _, options in rows:
-            for data in given.data:
+            for data in args.data:
                 key = f"{data.name} {options}"
-                if key not in known:
-                    known[key] = measure(data, options)
-                    with given.results.open("a") as file:
-                        file.write(json.dumps({"key": key, **known[key]}) + "\n")
-                    print(key, known[key]["metrics"], file=sys.stderr, flush=True)
+                if key not in results:
+                    results[key] = measure(data, options)
+                    with args.results.open("a") as file:
+                        file.write(json.dumps({"key": key, **results[key]}) + "\n")
+                    print(key, results[key]["metrics"], file=sys.stderr, flush=True)
     for title, rows in TABLES.items():
-        print(table(title, rows, given.data, known))
+        print(table(title, rows, args.data, results))
 
 
 if __name__ == "__main__":

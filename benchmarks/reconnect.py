@@ -77,40 +77,40 @@ def _free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def until(camera: Camera, kind: type, limit_s: float, seen: list[Frame]) -> Frame | Gap:
+def until(camera: Camera, kind: type, limit_s: float, frames: list[Frame]) -> Frame | Gap:
     """Take what comes until a frame, or a gap, does."""
     end_s = time.monotonic() + limit_s
     while time.monotonic() < end_s:
         item = camera.take(0.05)
         if isinstance(item, Frame):
-            seen.append(item)
+            frames.append(item)
         if isinstance(item, kind):
             return item
     raise SystemExit(f"no {kind.__name__} within {limit_s} s: {camera.status}")
 
 
-def idle(camera: Camera, seconds: float, seen: list[Frame]) -> None:
+def idle(camera: Camera, seconds: float, frames: list[Frame]) -> None:
     end_s = time.monotonic() + seconds
     while time.monotonic() < end_s:
         item = camera.take(0.05)
         if isinstance(item, Gap):
             raise SystemExit(f"a gap too many: {item}")
         if item is not None:
-            seen.append(item)
+            frames.append(item)
 
 
-def trouble(kind: str, camera: Camera, server: Server, seen: list[Frame]) -> None:
+def trouble(kind: str, camera: Camera, server: Server, frames: list[Frame]) -> None:
     """Bring it about, and wait until the camera has noticed and, but for a stall, been refused for a while."""
     if kind == "stalled":
         server.process.send_signal(signal.SIGSTOP)
     else:
         server.kill()
-    until(camera, Gap, 30, seen)
+    until(camera, Gap, 30, frames)
     if kind == "stalled":
-        idle(camera, AWAY_S, seen)
+        idle(camera, AWAY_S, frames)
         server.kill()
     elif kind == "refused":
-        idle(camera, 3 * AWAY_S, seen)
+        idle(camera, 3 * AWAY_S, frames)
 
 
 def main() -> int:
@@ -119,28 +119,28 @@ def main() -> int:
     restarts = parser.parse_args().restarts
     with tempfile.TemporaryDirectory() as folder:
         write_film(Path(folder) / "film.mp4")
-        server, seen, times = Server(Path(folder)), [], []
+        server, frames, times = Server(Path(folder)), [], []
         server.start()
         patience = Patience(open_s=5, stall_s=2, retry_s=0.25, cap_s=CAP_S)
         address = f"rtsp://127.0.0.1:{server.ports[0]}/film.mp4"
         with Camera("film", address, CameraOptions(patience=patience)) as camera:
-            until(camera, Frame, 30, seen)
+            until(camera, Frame, 30, frames)
             print("| restart | how | attempts | online again after (s) |\n|---|---|---|---|")
             for number, kind in zip(range(1, restarts + 1), cycle(("killed", "stalled", "refused")), strict=False):
-                idle(camera, 1.0, seen)
+                idle(camera, 1.0, frames)
                 before = camera.status.attempts
-                trouble(kind, camera, server, seen)
+                trouble(kind, camera, server, frames)
                 server.start()
                 start_s = time.monotonic()
-                until(camera, Frame, 60, seen)
+                until(camera, Frame, 60, frames)
                 times.append(time.monotonic() - start_s)
                 print(f"| {number} | {kind} | {camera.status.attempts - before} | {times[-1]:.2f} |", flush=True)
             status = camera.status
         server.kill()
-    order = [frame.index for frame in seen]
+    order = [frame.index for frame in frames]
     steady = all(a < b for a, b in pairwise(order))
     print(f"\nslowest {max(times):.2f} s, limit {CAP_S + SLACK_S:g} s; median {np.median(times):.2f} s")
-    print(f"{len(seen)} frames, each once and in order: {steady}; {status.gaps} gaps; {status.dropped} dropped")
+    print(f"{len(frames)} frames, each once and in order: {steady}; {status.gaps} gaps; {status.dropped} dropped")
     return int(max(times) > CAP_S + SLACK_S or not steady or status.gaps != restarts)
 
 

@@ -96,11 +96,11 @@ def video(path: Path, seconds: int = 12, fps: int = 5) -> None:
 class Endpoint(http.server.BaseHTTPRequestHandler):
     """Takes every alert."""
 
-    taken = 0
+    accepted = 0
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("content-length", 0)))
-        Endpoint.taken += 1
+        Endpoint.accepted += 1
         self.send_response(200)
         self.end_headers()
 
@@ -125,7 +125,7 @@ def of_camera(work: Path) -> set[Path]:
     with traced() as files:
         run("watch", "--config", str(config))
     server.shutdown()
-    if not Endpoint.taken:
+    if not Endpoint.accepted:
         raise RuntimeError("no alert arrived: what was traced is not the way to the webhook")
     return files
 

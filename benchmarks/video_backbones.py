@@ -35,11 +35,11 @@ def ways(backbone: VideoBackbone, size: Size) -> list[VideoBackbone]:
 
 
 def channels_last(backbone: VideoBackbone) -> VideoBackbone:
-    made = copy.deepcopy(backbone)
-    for parameter in made.parameters():
+    copied = copy.deepcopy(backbone)
+    for parameter in copied.parameters():
         if parameter.ndim == 5:  # networks of pictures inside have others, and their own memory format
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
-    return made
+    return copied
 
 
 @torch.inference_mode()
@@ -62,15 +62,15 @@ def row(name: str, size: Size | None, rounds: int) -> str:
     backbone.eval().requires_grad_(False)
     clip = size or (backbone.card.frames, *backbone.card.size)
     cost = count(backbone, clip)
-    taken = seconds(ways(backbone, clip), backbone.in_channels, clip, rounds)
-    ratios = [f"x {each / taken[0]:.2f}" for each in taken[1:]]
-    speed = cost.macs / 1e9 / min(taken)
+    seconds_of_ways = seconds(ways(backbone, clip), backbone.in_channels, clip, rounds)
+    ratios = [f"x {each / seconds_of_ways[0]:.2f}" for each in seconds_of_ways[1:]]
+    speed = cost.macs / 1e9 / min(seconds_of_ways)
     cells = (
         name,
         " x ".join(map(str, clip)),
         f"{cost.parameters / 1e6:.1f}",
         f"{cost.macs / 1e9:.1f}",
-        f"{taken[0]:.2f}",
+        f"{seconds_of_ways[0]:.2f}",
         *ratios,
         f"{speed:.0f}",
     )
@@ -84,12 +84,12 @@ def main() -> None:
     parser.add_argument("--input", metavar="TxHxW")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    size = parse_input(given.input)[1:] if given.input else None
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    size = parse_input(args.input)[1:] if args.input else None
     print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}", flush=True)
-    for name in given.only:
-        print(row(name, size, given.rounds), flush=True)
+    for name in args.only:
+        print(row(name, size, args.rounds), flush=True)
 
 
 if __name__ == "__main__":

@@ -68,16 +68,16 @@ class Footage:
 def fit(footage: Footage, setting: str, path: Path) -> Bundle:
     """A bundle, fitted and calibrated with whole videos left out."""
     name, options, size = SETTINGS[setting]
-    made = registry.resolve("detectors", name)
-    chosen = made.Options(**options)
+    kind = registry.resolve("detectors", name)
+    chosen = kind.Options(**options)
     spec = choose_input(
         survey(footage.dataset.train),
-        size=size or made.default_size,
-        multiple=made.input_multiple(chosen),
-        channels=made.input_channels(chosen),
-        clip=made.clip_spec(chosen),
+        size=size or kind.default_size,
+        multiple=kind.input_multiple(chosen),
+        channels=kind.input_channels(chosen),
+        clip=kind.clip_spec(chosen),
     )
-    detector = made(chosen, spec)
+    detector = kind(chosen, spec)
     detector.load_pretrained()
     loader = VideoLoader(footage.dataset.train, spec, batch_size=16, every_s=footage.every_s, cache="ram")
     normal_scores = fit_statistics(detector, loader, device=choose_device("cpu"))
@@ -112,8 +112,8 @@ def scored(footage: Footage, setting: str, work: Path) -> dict[str, np.ndarray]:
             assert scores.video is not None
             name, score = scores.item.name, scores.score
             p_value = np.full(len(score), np.nan)
-            known = ~np.isnan(score)
-            p_value[known] = -np.log(bundle.calibration.p_value(score[known]))
+            is_scored = ~np.isnan(score)
+            p_value[is_scored] = -np.log(bundle.calibration.p_value(score[is_scored]))
             rows |= {f"score {name}": score, f"p-value {name}": p_value, f"times {name}": scores.video.times_s}
         frames = sum(len(value) for key, value in rows.items() if key.startswith("score"))
         logging.info(
@@ -138,9 +138,9 @@ def measure(footage: Footage, parts: list[dict[str, np.ndarray]]) -> VideoMetric
     return video_metrics(series, smooth_sigma=1.0)
 
 
-def row(label: str, found: VideoMetrics) -> str:
-    cells = [f"{found.metrics[name]:.3f}" for name in (*COLUMNS, *SMOOTHED)]
-    each = ", ".join(f"{video.name} {video.auc:.3f}" for video in found.videos if video.auc is not None)
+def row(label: str, metrics: VideoMetrics) -> str:
+    cells = [f"{metrics.metrics[name]:.3f}" for name in (*COLUMNS, *SMOOTHED)]
+    each = ", ".join(f"{video.name} {video.auc:.3f}" for video in metrics.videos if video.auc is not None)
     return f"| {label} | {' | '.join(cells)} | {each} |"
 
 
@@ -149,18 +149,18 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", required=True, metavar="FOLDER[:SECONDS]")
     parser.add_argument("--work", type=Path, required=True, help="folder for bundles and frame scores")
     parser.add_argument("--only", nargs="+", choices=SETTINGS, default=list(SETTINGS), metavar="ROW")
-    given = parser.parse_args()
+    args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    given.work.mkdir(parents=True, exist_ok=True)
-    for footage in map(Footage.parse, given.data):
-        known = {setting: scored(footage, setting, given.work) for setting in given.only}
+    args.work.mkdir(parents=True, exist_ok=True)
+    for footage in map(Footage.parse, args.data):
+        scores = {setting: scored(footage, setting, args.work) for setting in args.only}
         print(f"### {footage.dataset.name}\n\n| setting | {' | '.join((*COLUMNS, *SMOOTHED))} | each video |")
         print("|---" * (len(COLUMNS) + len(SMOOTHED) + 2) + "|")
-        for setting, found in known.items():
-            print(row(setting, measure(footage, [found])))
+        for setting, columns in scores.items():
+            print(row(setting, measure(footage, [columns])))
         for names in SUMS:
-            if all(name in known for name in names):
-                print(row(" + ".join(names), measure(footage, [known[name] for name in names])))
+            if all(name in scores for name in names):
+                print(row(" + ".join(names), measure(footage, [scores[name] for name in names])))
         print(flush=True)
 
 

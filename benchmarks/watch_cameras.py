@@ -88,12 +88,12 @@ def scraped(port: int) -> dict[str, float]:
     """Every metric summed over the cameras; buckets by their bounds."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
         page = answer.read().decode()
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for name, labels, value in ROW.findall(page):
         bound = re.search(r'le="([^"]+)"', labels or "")
         key = f"{name} {bound[1]}" if bound else name
-        found[key] = found.get(key, 0.0) + float(value)
-    return found
+        values[key] = values.get(key, 0.0) + float(value)
+    return values
 
 
 def percentile(before: dict[str, float], after: dict[str, float], share: float) -> float:
@@ -174,12 +174,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rtsp", action="store_true", help="by RTSP in place of files in real time")
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
     print("| cameras | frames/s | lag p50 s | p95 s | dropped | unscored | ms a frame | cores | MB | grown |")
     print("|---|---|---|---|---|---|---|---|---|---|")
-    for number in given.cameras:
-        print(watched(given.work, number, given.seconds, rtsp=given.rtsp, threads=given.threads), flush=True)
+    for number in args.cameras:
+        print(watched(args.work, number, args.seconds, rtsp=args.rtsp, threads=args.threads), flush=True)
 
 
 if __name__ == "__main__":

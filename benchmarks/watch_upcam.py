@@ -5,7 +5,7 @@
 
 Fitted on days 05 and 06 (one frame every five seconds), calibrated on day 07, one camera's three hours. An event of
 the labels is caught by an alarm that is on during it; its delay counts from its start to the moment at which people
-are told, which is when the alarm opens. What follows --detector is given to `offnormal fit` as it stands.
+are reported, which is when the alarm opens. What follows --detector is given to `offnormal fit` as it stands.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def fitted(data: Path, work: Path, detector: list[str], every: str) -> Path:
 
 def labeled(path: Path) -> list[tuple[float, float]]:
     """Seconds of each anomalous stretch."""
-    flags, spans, place = [int(line) for line in path.read_text().split()], [], 0
+    flags, spans, frame = [int(line) for line in path.read_text().split()], [], 0
     for value, run in groupby(flags):
         length = len(list(run))
         if value:
-            spans.append((place / FPS, (place + length) / FPS))
-        place += length
+            spans.append((frame / FPS, (frame + length) / FPS))
+        frame += length
     return spans
 
 
@@ -60,16 +60,16 @@ def outside(on: list[tuple[float, float]], spans: list[tuple[float, float]]) -> 
 
 def report(run: dict[str, Any], spans: list[tuple[float, float]]) -> None:
     alarms = [event for event in run["events"] if event["kind"] == "anomaly"]
-    on = [(one["position_s"], one["position_s"] + one["duration_s"]) for one in alarms]
-    told = [start + one["rules"]["min_duration_s"] for (start, _), one in zip(on, alarms, strict=True)]
+    on = [(alarm["position_s"], alarm["position_s"] + alarm["duration_s"]) for alarm in alarms]
+    alerts_s = [start + alarm["rules"]["min_duration_s"] for (start, _), alarm in zip(on, alarms, strict=True)]
     hits = [
-        [max(0.0, at - start) for (begin, end), at in zip(on, told, strict=True) if begin < stop and end > start]
+        [max(0.0, at - start) for (begin, end), at in zip(on, alerts_s, strict=True) if begin < stop and end > start]
         for start, stop in spans
     ]
     false = sum(not any(begin < stop and end > start for start, stop in spans) for begin, end in on)
     hours = run["seconds"] / 3600
     normal_hours = hours - sum(stop - start for start, stop in spans) / 3600
-    delays = sorted(min(found) for found in hits if found)
+    delays = sorted(min(event_delays) for event_delays in hits if event_delays)
     print(f"threshold {run['threshold']:.5g}; {run['guarantee']}")
     print("| | |\n|---|---|")
     print(f"| alarms an hour | {run['alarms'] / hours:.1f} |")
@@ -79,13 +79,13 @@ def report(run: dict[str, Any], spans: list[tuple[float, float]]) -> None:
     if delays:
         print(f"| delay, median and longest | {delays[len(delays) // 2]:.1f} s, {delays[-1]:.1f} s |")
     others = Counter(event["kind"] for event in run["events"] if event["kind"] != "anomaly")
-    told = ", ".join(f"{count} {kind}" for kind, count in others.items())
-    print(f"| of the camera itself | {told or 'none'} |")
+    other_events = ", ".join(f"{count} {kind}" for kind, count in others.items())
+    print(f"| of the camera itself | {other_events or 'none'} |")
     print(f"| frames above the threshold while the scene changed | {run['suppressed_frames']} |")
     print(f"| speed | {run['seconds'] / run['took_s']:.0f} x real time |")
     print("\n| event | length | caught after |\n|---|---|---|")
-    for (start, stop), found in zip(spans, hits, strict=True):
-        print(f"| {start:.0f} s | {stop - start:.0f} s | {f'{min(found):.1f} s' if found else '-'} |")
+    for (start, stop), event_delays in zip(spans, hits, strict=True):
+        print(f"| {start:.0f} s | {stop - start:.0f} s | {f'{min(event_delays):.1f} s' if event_delays else '-'} |")
 
 
 def main() -> None:
@@ -97,22 +97,22 @@ def main() -> None:
     parser.add_argument("--every", default="5s", help="learn from one frame in so many seconds")
     parser.add_argument("--threads", default="2")
     parser.add_argument("--detector", nargs=argparse.REMAINDER, default=["padim"], help="and options of `fit`, last")
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
-    bundle = fitted(given.data, given.work, given.detector, given.every)
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    bundle = fitted(args.data, args.work, args.detector, args.every)
     watched = {
         "bundle": str(bundle.resolve()),
-        "rate": given.rate,
-        "calibrate_on": [str(path.resolve()) for path in sorted(given.data.glob("train/07-*.mp4"))],
-        "rules": {"min_duration": given.min_duration},
-        "out": str((given.work / "watching").resolve()),
-        "cameras": [{"name": "upcam", "source": str((given.data / "eval/00.mp4").resolve())}],
+        "rate": args.rate,
+        "calibrate_on": [str(path.resolve()) for path in sorted(args.data.glob("train/07-*.mp4"))],
+        "rules": {"min_duration": args.min_duration},
+        "out": str((args.work / "watching").resolve()),
+        "cameras": [{"name": "upcam", "source": str((args.data / "eval/00.mp4").resolve())}],
     }
-    configuration = given.work / "watch.yaml"
+    configuration = args.work / "watch.yaml"
     configuration.write_text(json.dumps(watched))  # which is YAML, too
-    found = offnormal("watch", "--config", str(configuration), "--dry-run", "--json", "--threads", given.threads)
-    (given.work / "dry_run.json").write_text(found)
-    report(json.loads(found), labeled(given.data / "eval/00.csv"))
+    output = offnormal("watch", "--config", str(configuration), "--dry-run", "--json", "--threads", args.threads)
+    (args.work / "dry_run.json").write_text(output)
+    report(json.loads(output), labeled(args.data / "eval/00.csv"))
 
 
 if __name__ == "__main__":

@@ -56,8 +56,8 @@ def fitted(parts, tmp_path_factory) -> Path:
     from offnormal.config.layers import build
     from offnormal.verbs.fit import fit_config, fit_run
 
-    given = {"data": parts, "out": tmp_path_factory.mktemp("runs"), "size": 64, "batch_size": 4}
-    return fit_run("padim", build(fit_config("padim"), given, environment={}))[0].path
+    values = {"data": parts, "out": tmp_path_factory.mktemp("runs"), "size": 64, "batch_size": 4}
+    return fit_run("padim", build(fit_config("padim"), values, environment={}))[0].path
 
 
 @pytest.fixture(scope="session")

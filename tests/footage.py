@@ -17,15 +17,15 @@ def film(seed: int, *, anomaly: tuple[int, int] | None = None, frames: int = FRA
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:SIZE, :SIZE]
     ground = 90 + 30 * np.sin(x / 5) + 20 * np.cos(y / 7)
-    made = []
+    images = []
     for i in range(frames):
         picture = ground + rng.normal(0, 3, ground.shape)
-        place = 32 + 20 * np.sin(i / 6 + seed)
-        picture[np.hypot(y - 40, x - place) < 5] = 200
+        center = 32 + 20 * np.sin(i / 6 + seed)
+        picture[np.hypot(y - 40, x - center) < 5] = 200
         if anomaly is not None and anomaly[0] <= i < anomaly[1]:
             picture[6:22, 8:24] = 250
-        made.append(np.repeat(picture.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2))
-    return made
+        images.append(np.repeat(picture.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2))
+    return images
 
 
 def write_footage(root: Path, *, train: int = 3, labels: bool = True, frames: int = FRAMES) -> Path:

@@ -25,7 +25,7 @@ def uniform(seed: int, k: int, count: int) -> np.ndarray:
 
 def state_dict(table: Path, seed: int, *, transposed: float = 1.0, memory: float = 1.0) -> dict[str, torch.Tensor]:
     """The state dict that a table of entries (number, name, kind, shape) stands for, without counters."""
-    found = {}
+    state = {}
     with table.open(encoding="utf-8", newline="") as file:
         for k, name, kind, sizes in csv.reader(file):
             shape = tuple(map(int, sizes.split("x")))
@@ -43,5 +43,5 @@ def state_dict(table: Path, seed: int, *, transposed: float = 1.0, memory: float
                 v = v / np.sqrt(shape[1]) * memory
             else:
                 v = 0.1 * v
-            found[name] = torch.from_numpy(v.astype(np.float32).reshape(shape))
-    return found
+            state[name] = torch.from_numpy(v.astype(np.float32).reshape(shape))
+    return state

@@ -44,11 +44,11 @@ def test_files_folders_arrays_and_pictures_score_the_same(run, parts):
     files = sorted(folder.glob("*.png"))
     arrays = [np.asarray(Image.open(path)) for path in files]
     for images in (files, str(folder / "*.png"), arrays, np.stack(arrays), [Image.open(path) for path in files]):
-        found = on.score(run.bundle, images, batch_size=2)
-        np.testing.assert_allclose(found.score, expected.score, rtol=1e-5)
-        assert found.map.shape == (len(files), 64, 64)
-    one = on.score(run.bundle, arrays[0])
-    np.testing.assert_allclose(one.score, expected.score[:1], rtol=1e-5)
+        actual = on.score(run.bundle, images, batch_size=2)
+        np.testing.assert_allclose(actual.score, expected.score, rtol=1e-5)
+        assert actual.map.shape == (len(files), 64, 64)
+    single = on.score(run.bundle, arrays[0])
+    np.testing.assert_allclose(single.score, expected.score[:1], rtol=1e-5)
     picture = on.score(run.bundle, Image.open(files[0]))
     np.testing.assert_allclose(picture.score, expected.score[:1], rtol=1e-5)
 
@@ -92,13 +92,13 @@ def test_calibrate_replaces_the_threshold_and_refuses_promises_it_cannot_keep(ru
 
 def test_predict_gives_verdicts_and_writes_the_scores(run, parts, tmp_path):
     files = sorted((parts / "test" / "good").glob("*.png"))
-    made = list(on.predict(run.bundle, files, csv=tmp_path / "scores.csv", threshold=0.0))
-    assert [prediction.item.name for prediction in made] == [str(path) for path in files]
+    predictions = list(on.predict(run.bundle, files, csv=tmp_path / "scores.csv", threshold=0.0))
+    assert [prediction.item.name for prediction in predictions] == [str(path) for path in files]
     expected = on.score(run.bundle, files)
-    np.testing.assert_allclose([prediction.table.score[0] for prediction in made], expected.score, rtol=1e-5)
-    assert all(prediction.is_anomalous for prediction in made), "every distance is above 0"
+    np.testing.assert_allclose([prediction.table.score[0] for prediction in predictions], expected.score, rtol=1e-5)
+    assert all(prediction.is_anomalous for prediction in predictions), "every distance is above 0"
     assert len((tmp_path / "scores.csv").read_text().splitlines()) == len(files) + 1
-    assert [one.is_anomalous for one in on.predict(run.bundle, files[0], threshold=1e9)] == [False]
+    assert [prediction.is_anomalous for prediction in on.predict(run.bundle, files[0], threshold=1e9)] == [False]
     with pytest.raises(DataError):
         on.predict(run.bundle, tmp_path / "missing")
     with pytest.raises(ConfigError, match="overlays"):

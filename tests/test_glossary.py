@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
+TESTS = sorted(path for folder in ("tests", "benchmarks", "examples") for path in (ROOT / folder).rglob("*.py"))
 TEXTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "src").rglob("*.j2")])
 
 NAMES = re.compile(
@@ -47,13 +48,17 @@ def strings(tree: ast.Module):
             yield node.value, node.lineno
 
 
+def empty_names(name: str, tree: ast.Module):
+    for bound, line in bound_names(tree):
+        if NAMES.fullmatch(bound):
+            yield f"{name}:{line}: a name that says nothing: {bound}"
+
+
 def violations(path: Path):
     name = path.relative_to(ROOT).as_posix()
     if path.suffix == ".py":
         tree = ast.parse(path.read_text())
-        for bound, line in bound_names(tree):
-            if NAMES.fullmatch(bound):
-                yield f"{name}:{line}: a name that says nothing: {bound}"
+        yield from empty_names(name, tree)
         texts = list(strings(tree))
     else:
         texts = [(text, line) for line, text in enumerate(path.read_text().splitlines(), 1)]
@@ -66,6 +71,10 @@ def violations(path: Path):
 @pytest.mark.parametrize("path", [*SOURCES, *TEXTS], ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_file_uses_the_words_of_the_glossary(path):
     assert not list(violations(path))
+
+
+def test_names_in_tests_benchmarks_and_examples_say_what_they_hold():
+    assert not [line for path in TESTS for line in empty_names(str(path), ast.parse(path.read_text()))]
 
 
 def test_the_search_finds_what_it_looks_for(tmp_path, monkeypatch):

@@ -19,17 +19,19 @@ def test_defaults_reach_their_figures(name, real_data, tmp_path, capsys):
     fitted = json.loads(capsys.readouterr().out)
     assert fitted["calibration"]["rate"] == 0.01
     assert run(["evaluate", fitted["bundle"], "--data", str(data), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    evaluation = json.loads(capsys.readouterr().out)
     image_auroc, pixel_auroc = SETS[name]
-    assert found["metrics"]["image_AUROC"] >= image_auroc
-    assert found["metrics"]["pixel_AUROC"] >= pixel_auroc
-    assert found["metrics"]["pixel_AUPRO"] > 0.7
-    low, high = found["calibration"]["interval"]
+    assert evaluation["metrics"]["image_AUROC"] >= image_auroc
+    assert evaluation["metrics"]["pixel_AUROC"] >= pixel_auroc
+    assert evaluation["metrics"]["pixel_AUPRO"] > 0.7
+    low, high = evaluation["calibration"]["interval"]
     assert low < 0.01 < high
-    alarms = found["confusion"]["false_alarm"] / (found["confusion"]["false_alarm"] + found["confusion"]["passed"])
+    alarms = evaluation["confusion"]["false_alarm"] / (
+        evaluation["confusion"]["false_alarm"] + evaluation["confusion"]["passed"]
+    )
     assert alarms <= 0.05
     page = (tmp_path / fitted["run"].rsplit("/", 1)[-1] / "report.html").read_text(encoding="utf-8")
-    assert f"{found['metrics']['image_AUROC']:.4f}" in page
+    assert f"{evaluation['metrics']['image_AUROC']:.4f}" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "<script" not in page
 

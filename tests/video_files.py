@@ -48,12 +48,12 @@ def write_video(
     the codec. tags: color matrix and range as FFmpeg numbers them. options: of the codec.
     """
     rate = Fraction(fps).limit_denominator(1001)
-    given = {"crf": "10", "preset": "ultrafast"} if codec == "libx264" else {}
+    codec_options = {"crf": "10", "preset": "ultrafast"} if codec == "libx264" else {}
     with av.open(str(path), "w") as container:
         stream = None
         for i, image in enumerate(frames):
             if stream is None:
-                stream = container.add_stream(codec, rate=rate, options={**given, **(options or {})})
+                stream = container.add_stream(codec, rate=rate, options={**codec_options, **(options or {})})
                 stream.height, stream.width = image.shape[:2]
                 stream.pix_fmt = pixels or ("yuv420p" if codec != "mjpeg" else "yuvj422p")
                 stream.codec_context.max_b_frames, stream.codec_context.gop_size = bframes, gop

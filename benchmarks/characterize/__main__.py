@@ -93,16 +93,16 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="folder for inputs and runs, to look at; default: removed at the end")
     parser.add_argument("--jobs", type=int, default=2, help="sections at once; their results are the same")
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("OLD", "NEW"))
-    given = parser.parse_args()
-    if given.compare:
-        return compare(*given.compare, only=given.only)
-    if given.out is None:
+    args = parser.parse_args()
+    if args.compare:
+        return compare(*args.compare, only=args.only)
+    if args.out is None:
         parser.error("--out DIR or --compare OLD NEW")
-    if given.work is not None:
-        given.work.mkdir(parents=True)
-        return record(given.out, given.only, given.work.resolve(), given.jobs)
+    if args.work is not None:
+        args.work.mkdir(parents=True)
+        return record(args.out, args.only, args.work.resolve(), args.jobs)
     with tempfile.TemporaryDirectory(prefix="characterize-") as folder:
-        return record(given.out, given.only, Path(folder).resolve(), given.jobs)
+        return record(args.out, args.only, Path(folder).resolve(), args.jobs)
 
 
 if __name__ == "__main__":

@@ -23,17 +23,17 @@ def record(program: Program) -> dict[str, Any]:
     """An entry for each call."""
     root = program.folder("commands")
     names = _inputs(program, root)
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for words in _RIGHT + _WRONG:
-        found[f"call {words}"] = _called(program, root, names, words)
+        results[f"call {words}"] = _called(program, root, names, words)
     for words in ("--version", "predikt", "fit padim", "predict BUNDLE TEST --exit-code --json", "list layouts"):
-        found[f"alone {words}"] = program.call(*_filled(words, names), cwd=root, alone=True).entry()
+        results[f"alone {words}"] = program.call(*_filled(words, names), cwd=root, alone=True).entry()
     for verb in _VERBS:
-        found[f"help {verb}"] = _flags(program.call(verb, "--help").out)
+        results[f"help {verb}"] = _flags(program.call(verb, "--help").out)
     for detector in _DETECTORS:
-        found[f"help fit {detector}"] = _flags(program.call("fit", detector, "--help").out)
-    found |= _keys(program, root, names) | _precedence(program, root, names)
-    return found
+        results[f"help fit {detector}"] = _flags(program.call("fit", detector, "--help").out)
+    results |= _keys(program, root, names) | _precedence(program, root, names)
+    return results
 
 
 _RIGHT = """\
@@ -158,8 +158,8 @@ def _inputs(program: Program, root: Path) -> dict[str, str]:
     _, run = fit(program, "padim", "--data", parts, "--size", 64, out=root / "run")
     _, second = fit(program, "pixel_gaussian", "--data", parts, "--size", 32, out=root / "run2")
     _, films = fit(program, "pixel_gaussian", "--data", yard, "--size", 32, out=root / "vrun")
-    for one, data in ((run, parts), (second, parts), (films, yard)):
-        program.call("evaluate", one, "--data", data, *FEW)
+    for run_folder, data in ((run, parts), (second, parts), (films, yard)):
+        program.call("evaluate", run_folder, "--data", data, *FEW)
     damaged = root / "damaged"
     if run is not None:
         shutil.copytree(run / "bundle", damaged)
@@ -200,31 +200,31 @@ def _called(program: Program, root: Path, names: dict[str, str], words: str) -> 
     for name, path in saved.items():
         shutil.rmtree(path)
         (root / f"saved-{name}").rename(path)
-    found = done.entry(json="--json" in words)
+    entry = done.entry(json="--json" in words)
     if "--dry-run" in words and "--json" not in words:  # the last column is the speed
-        found["stdout"] = [re.sub(r"(%.*\d)\s+\d+$", r"\1", line) for line in found["stdout"]]
+        entry["stdout"] = [re.sub(r"(%.*\d)\s+\d+$", r"\1", line) for line in entry["stdout"]]
     return {
-        **found,
+        **entry,
         "written": [re.sub(r"^\d{8}-\d{6}", "RUN", name) for name in files_below(out)] if out.is_dir() else [],
     }
 
 
 def _flags(text: str) -> dict[str, str]:
     """Flags of a help page with their descriptions and defaults, and the rest of its text."""
-    found: dict[str, str] = {}
+    flags: dict[str, str] = {}
     current = "text"
     for line in text.splitlines():
         plain = " ".join(line.strip("│ ╭╮╰╯─").split())
         match = re.match(r"^[*]?\s*(--[a-z][\w-]*|[A-Z][A-Z_]+\b)(.*)$", plain)
         if match and line.startswith("│"):
             current = match[1]
-            found[current] = match[2].strip()
+            flags[current] = match[2].strip()
         elif line.startswith("│"):
-            found[current] = f"{found.get(current, '')} {plain}".strip()
+            flags[current] = f"{flags.get(current, '')} {plain}".strip()
         else:
             current = "text"
-            found["text"] = f"{found.get('text', '')} {plain}".strip()
-    return found
+            flags["text"] = f"{flags.get('text', '')} {plain}".strip()
+    return flags
 
 
 def _keys(program: Program, root: Path, names: dict[str, str]) -> dict[str, Any]:
@@ -244,14 +244,14 @@ def _keys(program: Program, root: Path, names: dict[str, str]) -> dict[str, Any]
         "benchmark": "benchmark BUNDLE --json",
         "doctor": "doctor --json",
     }
-    found = {}
+    results = {}
     for name, words in calls.items():
         done = program.call(*_filled(words, names), cwd=root, env={"OFFNORMAL_THREADS": "1"})
-        found[f"keys of {name}"] = {
+        results[f"keys of {name}"] = {
             "exit": done.code,
             "keys": sorted({key for value in done.json for key in _names(value)}),
         }
-    return found
+    return results
 
 
 def _names(value: Any, before: str = "") -> list[str]:
@@ -264,7 +264,7 @@ def _names(value: Any, before: str = "") -> list[str]:
 
 def _precedence(program: Program, root: Path, names: dict[str, str]) -> dict[str, Any]:
     """File, environment, and flag, for an option of the verb and one of the detector; and all defaults."""
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     file = root / "layers.yaml"
     file.write_text(json.dumps({"data": names["PARTS"], "size": 32, "detector": {"name": "pixel_gaussian", "seed": 5}}))
     variables = {"OFFNORMAL_SIZE": "48", "OFFNORMAL_DETECTOR_SEED": "6"}
@@ -277,18 +277,18 @@ def _precedence(program: Program, root: Path, names: dict[str, str]) -> dict[str
         out = root / f"layers-{name.replace(' ', '-')}"
         done = program.call("fit", "pixel_gaussian", "--config", file, "--out", out, *flags, env=env)
         texts = [path.read_text() for path in sorted(out.glob("*/config.yaml"))] if out.is_dir() else []
-        found[f"precedence {name}"] = {**done.entry(), "config.yaml": [read_yaml(text) for text in texts]}
-    found["expanded variable"] = program.call(
+        results[f"precedence {name}"] = {**done.entry(), "config.yaml": [read_yaml(text) for text in texts]}
+    results["expanded variable"] = program.call(
         "predict", names["BUNDLE"], names["ONE"], "--config", _written(root / "v.yaml", {"threshold": "${LIMIT}"}),
         "--json", env={"LIMIT": "12.5"},
     ).entry(json=True)  # fmt: skip
-    found["missing variable"] = program.call(
+    results["missing variable"] = program.call(
         "predict", names["BUNDLE"], names["ONE"], "--config", root / "v.yaml"
     ).entry()
-    found["watch environment"] = program.call(
+    results["watch environment"] = program.call(
         "watch", names["VBUNDLE"], names["FILM"], "--dry-run", "--json", env={"OFFNORMAL_THRESHOLD": "10"}
     ).entry(json=True)
-    return found
+    return results
 
 
 def _written(path: Path, values: dict[str, Any]) -> Path:

@@ -38,7 +38,7 @@ _MEASURED = {
 
 def record(program: Program) -> dict[str, Any]:
     """An entry for each form."""
-    root, found = program.folder("clips"), {}
+    root, results = program.folder("clips"), {}
     yard, moves = inputs.yard(root / "yard", masks=False), inputs.movements(root / "moves")
     of_moves: list[Any] = ["--data", moves, "--normal-classes", "move_a", "move_b"]
     for forms, data, test in (
@@ -47,10 +47,10 @@ def record(program: Program) -> dict[str, Any]:
     ):
         for name, (detector, *options) in forms.items():
             out = root / "runs" / name.replace(" ", "-")
-            found[name] = whole(
+            results[name] = whole(
                 program, str(detector), data, *options, out=out, test=[test], measured=name in _MEASURED
             )
     split: list[Any] = ["--data", moves, "--anomalous-classes", "move_c", "--parts", "40/40/20", "--split-seed", 3]
     out = root / "runs" / "split"
-    found["clips other split"] = whole(program, "embedding_ae", split, *_WHOLE[1:], out=out, test=[moves / "move_c"])
-    return found
+    results["clips other split"] = whole(program, "embedding_ae", split, *_WHOLE[1:], out=out, test=[moves / "move_c"])
+    return results

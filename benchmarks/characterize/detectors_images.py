@@ -49,11 +49,11 @@ def record(program: Program) -> dict[str, Any]:
     }  # fmt: skip
     measured = {"padim", "padim grid", "padim privacy mask", "padim ignored region", "ganomaly", "memae", "mnad recon"}
     through_python = {"padim", "padim grid", "padim random", "pixel_gaussian", "ganomaly", "memae", "mnad recon"}
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     images = sorted((parts / "test").rglob("*.png"))
     for name, (detector, *options) in forms.items():
         out = root / "runs" / name.replace(" ", "-")
-        found[name] = whole(
+        results[name] = whole(
             program,
             str(detector),
             ["--data", parts],
@@ -63,11 +63,11 @@ def record(program: Program) -> dict[str, Any]:
             measured=name in measured,
         )
         if name in through_python and (runs := sorted(path.parent for path in out.glob("*/bundle"))):
-            found[f"{name} through Python"] = program.ask(lambda run=runs[0]: scored(run, images))
+            results[f"{name} through Python"] = program.ask(lambda run=runs[0]: scored(run, images))
     for name, size in (("padim rectangle", "48x80"), ("padim aspect", 64)):
         out = root / "runs" / name.replace(" ", "-")
-        found[name] = whole(program, "padim", ["--data", wide], "--size", size, out=out, test=[wide / "test"])
-    return found | _digits(program, root) | _recalibrated(program, root, parts) | _real(program, root)
+        results[name] = whole(program, "padim", ["--data", wide], "--size", size, out=out, test=[wide / "test"])
+    return results | _digits(program, root) | _recalibrated(program, root, parts) | _real(program, root)
 
 
 def _masks(root: Path) -> tuple[Path, Path]:
@@ -79,22 +79,22 @@ def _masks(root: Path) -> tuple[Path, Path]:
 def _digits(program: Program, root: Path) -> dict[str, Any]:
     """One digit normal: real ones where they are given."""
     real = None if program.data is None else program.data / "small"
-    digits, found = inputs.digits(root / "digits", train=200, test=100, real=real), {}
+    digits, results = inputs.digits(root / "digits", train=200, test=100, real=real), {}
     data: list[Any] = ["--data", digits, "--normal-class", 3]
     for name, options in {
         "ganomaly digits": ("ganomaly", "--width", 8, "--channels", 1, *_SHORT),
         "memae digits": ("memae", *_SHORT),
     }.items():
         done, run = fit(program, str(options[0]), *data, *options[1:], out=root / "runs" / name.replace(" ", "-"))
-        found[name] = {"fit": done.entry(json=True)}
+        results[name] = {"fit": done.entry(json=True)}
         if run is not None:
-            found[name] |= {"stored": stored(run), **evaluated(program, run, *data)}
-    return found
+            results[name] |= {"stored": stored(run), **evaluated(program, run, *data)}
+    return results
 
 
 def _recalibrated(program: Program, root: Path, parts: Path) -> dict[str, Any]:
     """Other thresholds for the same bundle, and what cannot be guaranteed."""
-    more, found = inputs.parts(root / "more", train=60, seed=9), {}
+    more, results = inputs.parts(root / "more", train=60, seed=9), {}
     _, run = fit(program, "padim", "--data", parts, "--size", 64, out=root / "runs" / "calibrated")
     if run is None:
         return {"calibrate": "no run"}
@@ -102,13 +102,13 @@ def _recalibrated(program: Program, root: Path, parts: Path) -> dict[str, Any]:
     for rate in (None, "1%", "5%", "0.2", "2/hour"):
         flags = () if rate is None else ("--rate", rate)
         done = program.call("calibrate", run, *normals, *flags, "--json")
-        found[f"calibrate {rate}"] = {**done.entry(json=True), "stored": stored(run)}
+        results[f"calibrate {rate}"] = {**done.entry(json=True), "stored": stored(run)}
     done = program.call("calibrate", run, *normals, "--group-by", r"(\d)\.png", "--json")
-    found["calibrate by groups"] = done.entry(json=True)
-    found["calibrate, then evaluate"] = evaluated(program, run, "--data", parts)
+    results["calibrate by groups"] = done.entry(json=True)
+    results["calibrate, then evaluate"] = evaluated(program, run, "--data", parts)
     done = program.call("predict", run, parts / "test", "--threshold", 200, "--json")
-    found["threshold by hand"] = done.entry(json=True)
-    return found
+    results["threshold by hand"] = done.entry(json=True)
+    return results
 
 
 def _real(program: Program, root: Path) -> dict[str, Any]:
@@ -118,9 +118,9 @@ def _real(program: Program, root: Path) -> dict[str, Any]:
     bottle, source = root / "bottle", program.data / "images/mvtec_bottle_320"
     for folder, number in (("train/good", 20), ("test/good", 5), ("test/broken_large", 4), ("test/broken_small", 4)):
         for path in sorted((source / folder).iterdir())[:number]:
-            for one in (path, *(source / "ground_truth" / path.parent.name).glob(f"{path.stem}_mask*")):
-                target = bottle / one.relative_to(source)
+            for file in (path, *(source / "ground_truth" / path.parent.name).glob(f"{path.stem}_mask*")):
+                target = bottle / file.relative_to(source)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(one, target)
+                shutil.copyfile(file, target)
     out, test = root / "runs" / "bottle", [bottle / "test"]
     return {"real bottle": whole(program, "padim", ["--data", bottle], "--size", 128, out=out, test=test)}

@@ -40,10 +40,10 @@ _MEASURED = {
 def record(program: Program) -> dict[str, Any]:
     """An entry for each form."""
     root = program.folder("videos")
-    yard, found = inputs.yard(root / "yard"), {}
+    yard, results = inputs.yard(root / "yard"), {}
     for name, (detector, *options) in _FORMS.items():
         out = root / "runs" / name.replace(" ", "-")
-        found[name] = whole(
+        results[name] = whole(
             program,
             str(detector),
             ["--data", yard],
@@ -54,33 +54,33 @@ def record(program: Program) -> dict[str, Any]:
         )
     runs = sorted(path.parent for path in (root / "runs" / "pixel_gaussian").glob("*/bundle"))
     if runs:
-        found |= _further(program, root, yard, runs[0])
-    return found | _real(program, root)
+        results |= _further(program, root, yard, runs[0])
+    return results | _real(program, root)
 
 
 def _further(program: Program, root: Path, yard: Path, run: Path) -> dict[str, Any]:
     """Flags of evaluate and calibrate that have to do with time."""
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name, flags in {
         "smooth": ("--smooth", "0.5s"),
         "merge gap": ("--merge-gap", "3s"),
         "histogram": ("--max-pixels", 1000),
     }.items():
-        found[f"evaluate {name}"] = evaluated(program, run, "--data", yard, *flags)
+        results[f"evaluate {name}"] = evaluated(program, run, "--data", yard, *flags)
     normals = inputs.video(root / "normal.mp4", inputs.film(8, frames=300))
     for rate in (None, "5%", "1%", "600/hour", "2/hour"):
         flags = () if rate is None else ("--rate", rate)
         done = program.call("calibrate", run, "--normals", normals, *flags, "--json")
-        found[f"calibrate {rate}"] = {**done.entry(json=True), "stored": stored(run)}
-    found["calibrate, then evaluate"] = evaluated(program, run, "--data", yard)
-    return found
+        results[f"calibrate {rate}"] = {**done.entry(json=True), "stored": stored(run)}
+    results["calibrate, then evaluate"] = evaluated(program, run, "--data", yard)
+    return results
 
 
 def _real(program: Program, root: Path) -> dict[str, Any]:
     """One video of Avenue to learn from, one to test on."""
     if program.data is None:
         return {}
-    source, avenue, found = program.data / "video/avenue_mini", root / "avenue", {}
+    source, avenue, results = program.data / "video/avenue_mini", root / "avenue", {}
     for part, name in (("train", "10*"), ("test", "21*")):
         for path in sorted((source / part).glob(name)):
             (avenue / part).mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def _real(program: Program, root: Path) -> dict[str, Any]:
     data: list[Any] = ["--data", avenue, "--fps", 25]
     for detector, size in (("pixel_gaussian", 32), ("frame_difference", 32)):
         done, run = fit(program, detector, *data, "--size", size, out=root / "runs" / f"avenue-{detector}")
-        entry = found[f"real avenue {detector}"] = {"fit": done.entry(json=True)}
+        entry = results[f"real avenue {detector}"] = {"fit": done.entry(json=True)}
         if run is not None:
             entry |= {"stored": stored(run), **evaluated(program, run, *data)}
-    return found
+    return results

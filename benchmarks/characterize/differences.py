@@ -12,7 +12,7 @@ from typing import Any
 import renames
 
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w])")
-_SHOWN = 160  # characters of a value
+_MAX_CHARACTERS = 160  # characters of a value
 # how long things took, and sizes of files that hold how long; they differ between two records of one version
 _LOOSE_KEYS = {
     "took_s", "seconds_waiting_for_data", "samples_per_s", "seconds_per_clip", "seconds_per_frame", "seconds_per_image",
@@ -40,37 +40,37 @@ def compare(old: Path, new: Path, *, only: Sequence[str]) -> int:
             total += 1
             continue
         before, after = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
-        found = list(differences(name, _renamed(_settled(before)), _settled(after), renames.TOLERANCE.get(name, 1e-6)))
-        for line in found:
+        lines = list(differences(name, _renamed(_settled(before)), _settled(after), renames.TOLERANCE.get(name, 1e-6)))
+        for line in lines:
             print(line)
-        print(f"{name}: {len(found)} differences")
-        total += len(found)
+        print(f"{name}: {len(lines)} differences")
+        total += len(lines)
     return int(total > 0)
 
 
-def differences(place: str, a: Any, b: Any, tolerance: float) -> Iterator[str]:
+def differences(path: str, a: Any, b: Any, tolerance: float) -> Iterator[str]:
     """A line for each difference of two values."""
     if isinstance(a, dict) and isinstance(b, dict):
         for key in sorted(a.keys() | b.keys()):
             if key not in b:
-                yield f"- {place} / {key}: {_short(a[key])}"
+                yield f"- {path} / {key}: {_short(a[key])}"
             elif key not in a and (key in renames.ADDED or key.startswith("terms.")):
                 continue
             elif key not in a:
-                yield f"+ {place} / {key}: {_short(b[key])}"
+                yield f"+ {path} / {key}: {_short(b[key])}"
             else:
-                yield from differences(f"{place} / {key}", a[key], b[key], tolerance)
+                yield from differences(f"{path} / {key}", a[key], b[key], tolerance)
     elif isinstance(a, list) and isinstance(b, list):
         if len(a) != len(b):
-            yield f"! {place}: {len(a)} values, now {len(b)}"
-        for i, (one, other) in enumerate(zip(a, b, strict=False)):
-            yield from differences(f"{place} [{i}]", one, other, tolerance)
-        for one in a[len(b) :]:
-            yield f"- {place} [...]: {_short(one)}"
-        for other in b[len(a) :]:
-            yield f"+ {place} [...]: {_short(other)}"
+            yield f"! {path}: {len(a)} values, now {len(b)}"
+        for i, (value, new_value) in enumerate(zip(a, b, strict=False)):
+            yield from differences(f"{path} [{i}]", value, new_value, tolerance)
+        for value in a[len(b) :]:
+            yield f"- {path} [...]: {_short(value)}"
+        for new_value in b[len(a) :]:
+            yield f"+ {path} [...]: {_short(new_value)}"
     elif not _same(a, b, tolerance):
-        yield f"! {place}:\n    {_short(a)}\n    {_short(b)}"
+        yield f"! {path}:\n    {_short(a)}\n    {_short(b)}"
 
 
 def _same(a: Any, b: Any, tolerance: float) -> bool:
@@ -82,7 +82,7 @@ def _same(a: Any, b: Any, tolerance: float) -> bool:
         if _NUMBER.sub("#", a) != _NUMBER.sub("#", b):
             return False
         pairs = zip(_NUMBER.findall(a), _NUMBER.findall(b), strict=True)
-        return all(_same(float(one), float(other), tolerance) for one, other in pairs)
+        return all(_same(float(x), float(y), tolerance) for x, y in pairs)
     return bool(a == b)
 
 
@@ -97,9 +97,9 @@ def _settled(value: Any, key: str = "") -> Any:
             value = pattern.sub(instead, value)
     if not isinstance(value, list):
         return value
-    if key == "classes" and all(isinstance(one, dict) and "class" in one for one in value):
-        return {one["class"]: _settled({k: v for k, v in one.items() if k != "class"}) for one in value}
-    found, in_table = [], False
+    if key == "classes" and all(isinstance(row, dict) and "class" in row for row in value):
+        return {row["class"]: _settled({k: v for k, v in row.items() if k != "class"}) for row in value}
+    rows, in_table = [], False
     for i, item in enumerate(value):
         inner = item
         if i and value[i - 1] in _LOOSE_NEXT:
@@ -108,8 +108,8 @@ def _settled(value: Any, key: str = "") -> Any:
             inner = inner.split("|")[1].strip()
         else:
             in_table = isinstance(inner, str) and bool(_LOOSE_TABLE.search(inner))
-        found.append(_settled(inner))
-    return found
+        rows.append(_settled(inner))
+    return rows
 
 
 def _renamed(value: Any, key: str = "") -> Any:
@@ -127,4 +127,4 @@ def _renamed(value: Any, key: str = "") -> Any:
 
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}... ({len(text)} characters)"

@@ -30,7 +30,7 @@ _SPANS: dict[str, list[tuple[int, int]]] = {  # frames, of 120 at 10 a second
 
 def record(program: Program) -> dict[str, Any]:
     """An entry for each recording with each set of rules, and for each further choice."""
-    root, found = program.folder("events"), {}
+    root, results = program.folder("events"), {}
     yard = inputs.yard(root / "yard", masks=False)
     _, run = fit(program, "pixel_gaussian", "--data", yard, "--size", 32, out=root / "runs")
     films = {
@@ -40,8 +40,8 @@ def record(program: Program) -> dict[str, Any]:
     cameras = [{"name": path.stem, "source": str(path)} for path in films.values()]
     common: dict[str, Any] = {"bundle": str(run), "threads": 1, "device": "cpu", "out": str(root / "out")}
     for name, rules in _RULES.items():
-        found[f"rules {name}"] = _dry(program, root, {**common, "rules": rules, "cameras": cameras})
-    one = [{"name": "yard", "source": str(films["two far"])}]
+        results[f"rules {name}"] = _dry(program, root, {**common, "rules": rules, "cameras": cameras})
+    near = [{"name": "yard", "source": str(films["two far"])}]
     inside, outside = "0.1,0.05 0.45,0.05 0.45,0.4 0.1,0.4", "0.6,0.6 1,0.6 1,1 0.6,1"
     choices: dict[str, dict[str, Any]] = {
         "zone inside": {"zones": [inside], "threshold": 30.0},
@@ -63,14 +63,14 @@ def record(program: Program) -> dict[str, Any]:
         "schedule, no time": {"schedule": ["08:00-16:00"]},
     }
     for name, chosen in choices.items():
-        values = {**common, "rules": _RULES["quick"], **chosen, "cameras": one}
-        found[name] = _dry(program, root, values)
-    found |= _budgets(program, root, common, one)
+        values = {**common, "rules": _RULES["quick"], **chosen, "cameras": near}
+        results[name] = _dry(program, root, values)
+    results |= _budgets(program, root, common, near)
     text = program.call("watch", run, *films.values(), "--dry-run", "--out", root / "out", *FEW[:2]).entry()
     text["stdout"] = [re.sub(r"(%.*\d)\s+\d+$", r"\1", line) for line in text["stdout"]]  # the last column is the speed
-    found["text"] = text
-    found |= _real_time(program, root, common, films["two far"])
-    return found | _upcam(program, root)
+    results["text"] = text
+    results |= _real_time(program, root, common, films["two far"])
+    return results | _upcam(program, root)
 
 
 def _berlin(window: str) -> dict[str, Any]:
@@ -89,22 +89,22 @@ def _watched(program: Program, root: Path, values: dict[str, Any], *flags: str) 
 
 def _budgets(program: Program, root: Path, common: dict[str, Any], cameras: list[Any]) -> dict[str, Any]:
     """Thresholds of footage, for rates that it supports and that it does not."""
-    normal, found = root / "normal", {}
+    normal, results = root / "normal", {}
     for i in range(3):
         inputs.video(normal / f"{i}.mp4", inputs.film(40 + i, odd=[(70, 74), (400 + i, 410)], frames=600))
     for rate in ("2/day", "100/hour", "600/hour", "1200/hour"):
         values = {**common, "rate": rate, "calibrate_on": [str(normal)], "rules": _RULES["quick"], "cameras": cameras}
-        found[f"budget {rate}"] = _dry(program, root, values)
-    return found
+        results[f"budget {rate}"] = _dry(program, root, values)
+    return results
 
 
 class _Taker(BaseHTTPRequestHandler):
-    taken: ClassVar[list[Any]] = []
+    accepted: ClassVar[list[Any]] = []
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         kind = self.headers.get("Content-Type", "")
-        self.taken.append(json.loads(body) if kind.startswith("application/json") else f"{kind.partition(';')[0]}")
+        self.accepted.append(json.loads(body) if kind.startswith("application/json") else f"{kind.partition(';')[0]}")
         self.send_response(200)
         self.end_headers()
 
@@ -116,30 +116,30 @@ def _real_time(program: Program, root: Path, common: dict[str, Any], film: Path)
     """The same recording in real time through every sink; scores and numbers of events, not moments."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Taker)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    told = root / "told"
-    told.mkdir()
+    jsonl = root / "told"
+    jsonl.mkdir()
     values = {
         **common,
         "out": str(root / "live"),
         "rules": _RULES["quick"],
         "record": {"pre_roll_s": 0.5, "post_roll_s": 0.5},
-        "sinks": [f"jsonl:{told / 'events.jsonl'}", f"csv:{told / 'events.csv'}", f"files:{told / 'files'}",
+        "sinks": [f"jsonl:{jsonl / 'events.jsonl'}", f"csv:{jsonl / 'events.csv'}", f"files:{jsonl / 'files'}",
                   f"webhook:http://127.0.0.1:{server.server_port}/hook"],
         "cameras": [{"name": "yard", "source": str(film), "realtime": True}],
     }  # fmt: skip
     file = program.watch_file(root / "live.yaml", values)
     done = program.call("watch", "--config", file, "--json", alone=True)
     server.shutdown()
-    lines = (told / "events.jsonl").read_text().splitlines() if (told / "events.jsonl").is_file() else []
-    rows = read_csv(told / "events.csv")
+    lines = (jsonl / "events.jsonl").read_text().splitlines() if (jsonl / "events.jsonl").is_file() else []
+    rows = read_csv(jsonl / "events.csv")
     return {
         "real time": {
             "exit": done.code,
             "stdout": _steady(_in_order(done.json)),
             "jsonl": [_steady(json.loads(line)) for line in lines],
             "csv": [_steady(row) for row in rows] if isinstance(rows, list) else rows,
-            "webhook": _steady(_in_order(_Taker.taken)),
-            "files": _kinds(told / "files"),
+            "webhook": _steady(_in_order(_Taker.accepted)),
+            "files": _kinds(jsonl / "files"),
             "recorded": _kinds(root / "live"),
             "stderr": [line for line in done.err.splitlines() if "127.0.0.1" not in line],
         }

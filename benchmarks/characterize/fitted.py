@@ -24,25 +24,25 @@ def fit(program: Program, detector: str, *arguments: object, out: Path) -> tuple
 
 def weights(run: Path) -> dict[str, Any]:
     """Every tensor of a bundle in the order of its file's header: shape, kind, sum, sum of magnitudes, and a hash."""
-    found = {}
+    tensors = {}
     for path in sorted(run.rglob("*.safetensors")):
         content = path.read_bytes()
         (length,) = struct.unpack("<Q", content[:8])
         header = json.loads(content[8 : 8 + length])
-        for name, told in header.items():
+        for name, tensor in header.items():
             if name == "__metadata__":
                 continue
-            start, stop = told["data_offsets"]
+            start, stop = tensor["data_offsets"]
             raw = content[8 + length + start : 8 + length + stop]
-            entry: dict[str, Any] = {"shape": told["shape"], "kind": told["dtype"]}
+            entry: dict[str, Any] = {"shape": tensor["shape"], "kind": tensor["dtype"]}
             kinds = {"F32": np.float32, "F64": np.float64, "I64": np.int64, "U8": np.uint8, "BOOL": np.bool_}
-            if told["dtype"] in kinds:
-                values = np.frombuffer(raw, kinds[told["dtype"]]).astype(np.float64)
+            if tensor["dtype"] in kinds:
+                values = np.frombuffer(raw, kinds[tensor["dtype"]]).astype(np.float64)
                 entry |= {"sum": float(values.sum()), "magnitude": float(np.abs(values).sum())}
             else:
                 entry["content"] = "sha256!" + hashlib.sha256(raw).hexdigest()
-            found[f"{path.name}: {name}"] = entry
-    return found
+            tensors[f"{path.name}: {name}"] = entry
+    return tensors
 
 
 def content_hash(run: Path) -> str:
@@ -66,17 +66,17 @@ def _raw(path: Path) -> bytes:
 
 def stored(run: Path) -> dict[str, Any]:
     """What lies in a run's folder, in full."""
-    found: dict[str, Any] = {"files": files_below(run), "weights": weights(run)}
+    contents: dict[str, Any] = {"files": files_below(run), "weights": weights(run)}
     for path in sorted([*run.glob("*.json"), *(run / "bundle").rglob("*.json"), *run.rglob("*.yaml")]):
         name = path.relative_to(run).as_posix()
         if name == "metrics.json" or path.name == "metrics.json":
             continue
-        found[name] = read_json(path) if path.suffix == ".json" else read_yaml(path.read_text())
+        contents[name] = read_json(path) if path.suffix == ".json" else read_yaml(path.read_text())
     log = run / "log.jsonl"
     if log.is_file():
         lines = [json.loads(line) for line in log.read_text().splitlines()]
-        found["log.jsonl"] = [{key: value for key, value in line.items() if key not in _MOMENTS} for line in lines]
-    return found
+        contents["log.jsonl"] = [{key: value for key, value in line.items() if key not in _MOMENTS} for line in lines]
+    return contents
 
 
 # of a log's lines: when, how long, how fast
@@ -86,8 +86,8 @@ _MOMENTS = {"time", "seconds", "samples_per_s", "waiting", "rate_per_s", "images
 def evaluated(program: Program, run: Path, *arguments: object) -> dict[str, Any]:
     """How `evaluate` ended, and what it wrote."""
     done = program.call("evaluate", run, *arguments, *FEW)
-    found = {"evaluate": done.entry(), "metrics.json": read_json(run / "metrics.json")}
-    return {**found, "scores.csv": read_csv(run / "scores.csv")}
+    results = {"evaluate": done.entry(), "metrics.json": read_json(run / "metrics.json")}
+    return {**results, "scores.csv": read_csv(run / "scores.csv")}
 
 
 def predicted(program: Program, run: Path, folder: Path, *arguments: object) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def predicted(program: Program, run: Path, folder: Path, *arguments: object) -> 
     written = {path.relative_to(overlays).as_posix(): path for path in sorted(overlays.rglob("*.*"))}
     maps = {name: _sums(_raw_map(path)) for name, path in written.items() if path.suffix in (".tiff", ".npy")}
     files = {
-        name: _seen(path) for name, path in written.items() if path.suffix == ".png"
+        name: _image_summary(path) for name, path in written.items() if path.suffix == ".png"
     }  # of videos there are no raw maps
     return {"predict": done.entry(json=True), "rows": read_csv(table), "maps": maps, "overlays": files}
 
@@ -111,29 +111,29 @@ def _raw_map(path: Path) -> np.ndarray:
         return np.asarray(image)
 
 
-def _seen(path: Path) -> dict[str, Any]:
+def _image_summary(path: Path) -> dict[str, Any]:
     with Image.open(path) as image:
         return {"size": list(image.size), "mean": np.asarray(image.convert("RGB")).mean((0, 1)).round(3).tolist()}
 
 
 def _sums(array: np.ndarray) -> dict[str, Any]:
-    found = {"shape": list(array.shape), "sum": float(array.sum(dtype=np.float64)), "highest": float(array.max())}
-    return {**found, "at": int(array.argmax())}
+    summary = {"shape": list(array.shape), "sum": float(array.sum(dtype=np.float64)), "highest": float(array.max())}
+    return {**summary, "at": int(array.argmax())}
 
 
 def scored(run: Path, images: list[Path]) -> dict[str, Any]:
     """Scores and sums of maps through the Python API; runs in a fork."""
     import offnormal as on
 
-    found = on.score(on.load(run), images, device="cpu", batch_size=4)
+    scores = on.score(on.load(run), images, device="cpu", batch_size=4)
     answer = {
-        name: np.asarray(getattr(found, name)) for name in ("score", "map") if getattr(found, name, None) is not None
+        name: np.asarray(getattr(scores, name)) for name in ("score", "map") if getattr(scores, name, None) is not None
     }
-    terms = getattr(found, "parts", None) or getattr(found, "terms", None) or {}
+    terms = getattr(scores, "parts", None) or getattr(scores, "terms", None) or {}
     maps = answer.get("map")
     return {
         "score": answer["score"].tolist(),
-        "map": None if maps is None else [_sums(one) for one in maps],
+        "map": None if maps is None else [_sums(anomaly_map) for anomaly_map in maps],
         "terms": {name: np.asarray(value).tolist() for name, value in terms.items()},
     }
 
@@ -149,11 +149,11 @@ def whole(
 ) -> Any:
     """Everything: fit, what is stored, evaluate (when measured), predict."""
     done, run = fit(program, detector, *data, *options, out=out)
-    found: dict[str, Any] = {"fit": done.entry(json=True)}
+    results: dict[str, Any] = {"fit": done.entry(json=True)}
     if run is None:
-        return found
-    found["stored"] = stored(run)
+        return results
+    results["stored"] = stored(run)
     if measured:
-        found |= evaluated(program, run, *data)
-    found |= predicted(program, run, out / "predicted", *test)
-    return found
+        results |= evaluated(program, run, *data)
+    results |= predicted(program, run, out / "predicted", *test)
+    return results

@@ -24,10 +24,10 @@ def record(program: Program) -> dict[str, Any]:
             "half a second": ("padim", "--motion", "--motion-s", 0.5),
         }.items()
     }
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     recordings = _recordings(root / "recordings")
     for name, path in recordings.items():
-        found[f"times {name}"] = program.ask(lambda path=path: _times(path))
+        results[f"times {name}"] = program.ask(lambda path=path: _times(path))
         for bundle, run in bundles.items():
             if bundle != "frames" and name not in ("constant", "variable", "clock jumps", "folder"):
                 continue
@@ -39,9 +39,9 @@ def record(program: Program) -> dict[str, Any]:
                 ways |= {"hold": ("--hold",)}
             for way, flags in ways.items():
                 label = f"predict {name}, {bundle} {way}".strip()
-                found[label] = _predicted(program, run, path, root / "rows.csv", *flags)
-    found |= _evaluated(program, bundles["frames"], recordings, root)
-    return found
+                results[label] = _predicted(program, run, path, root / "rows.csv", *flags)
+    results |= _evaluated(program, bundles["frames"], recordings, root)
+    return results
 
 
 def _predicted(program: Program, run: Path | None, path: Path, table: Path, *flags: object) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def _predicted(program: Program, run: Path | None, path: Path, table: Path, *fla
 
 def _evaluated(program: Program, run: Path | None, recordings: dict[str, Path], root: Path) -> dict[str, Any]:
     """Seconds and rates of evaluations of single recordings, half of each anomalous."""
-    found = {}
+    results = {}
     for name in (
         "constant",
         "variable",
@@ -67,7 +67,7 @@ def _evaluated(program: Program, run: Path | None, recordings: dict[str, Path], 
         (folder / "test").mkdir(parents=True)
         path = recordings[name]
         shutil.copyfile(path, folder / "test" / path.name)
-        found[f"evaluate {name}, no labels"] = program.call("evaluate", run, "--data", folder, *FEW).entry()
+        results[f"evaluate {name}, no labels"] = program.call("evaluate", run, "--data", folder, *FEW).entry()
         rows = root / "count.csv"
         rows.unlink(missing_ok=True)
         program.call("predict", run, path, "--csv", rows, *FEW)
@@ -78,10 +78,10 @@ def _evaluated(program: Program, run: Path | None, recordings: dict[str, Path], 
         )
         out = folder / "out"
         done = program.call("evaluate", run, "--data", folder, "--out", out, *FEW)
-        found[f"evaluate {name}"] = {
+        results[f"evaluate {name}"] = {
             **done.entry(), "metrics.json": read_json(out / "metrics.json"), "scores.csv": read_csv(out / "scores.csv"),
         }  # fmt: skip
-    return found
+    return results
 
 
 def _times(path: Path) -> Any:
@@ -100,7 +100,7 @@ def _recordings(root: Path) -> dict[str, Path]:
     steady = [i / inputs.FPS for i in range(40)]
     rng = np.random.default_rng(2)
     uneven = np.cumsum(rng.uniform(0.05, 0.3, 40)).tolist()
-    found = {
+    recordings = {
         "constant": inputs.video(root / "constant.mp4", images),
         "ntsc": inputs.video(root / "ntsc.mp4", images, fps=29.97),
         "variable": inputs.video(root / "variable.mp4", images, times=uneven),
@@ -115,32 +115,34 @@ def _recordings(root: Path) -> dict[str, Path]:
         "webm": inputs.video(root / "vp8.webm", images, codec="libvpx"),
         "one frame": inputs.video(root / "one.mp4", images[:1]),
     }
-    whole = found["constant"].read_bytes()
-    found["cut short"] = root / "cut.ts"
-    found["cut short"].write_bytes(found["transport stream"].read_bytes()[: int(len(whole) * 0.6)])
-    found["not a video"] = root / "text.mp4"
-    found["not a video"].write_text("nothing to see")
-    found["clock jumps"] = root / "jumps.ts"  # two streams one after the other: the clock starts again
+    whole = recordings["constant"].read_bytes()
+    recordings["cut short"] = root / "cut.ts"
+    recordings["cut short"].write_bytes(recordings["transport stream"].read_bytes()[: int(len(whole) * 0.6)])
+    recordings["not a video"] = root / "text.mp4"
+    recordings["not a video"].write_text("nothing to see")
+    recordings["clock jumps"] = root / "jumps.ts"  # two streams one after the other: the clock starts again
     inputs.video(root / "second.ts", images[:20])
-    found["clock jumps"].write_bytes(found["transport stream"].read_bytes() + (root / "second.ts").read_bytes())
-    damaged = bytearray(found["transport stream"].read_bytes())
+    recordings["clock jumps"].write_bytes(
+        recordings["transport stream"].read_bytes() + (root / "second.ts").read_bytes()
+    )
+    damaged = bytearray(recordings["transport stream"].read_bytes())
     for start in range(len(damaged) // 2, len(damaged) // 2 + 188 * 3):
         damaged[start] ^= 0x5A
-    found["damaged packets"] = root / "damaged.ts"
-    found["damaged packets"].write_bytes(damaged)
-    found["no time in one packet"] = _without_one_time(found["avi"], root / "untimed.avi")
+    recordings["damaged packets"] = root / "damaged.ts"
+    recordings["damaged packets"].write_bytes(damaged)
+    recordings["no time in one packet"] = _without_one_time(recordings["avi"], root / "untimed.avi")
     for i, image in enumerate(images):
         inputs.picture(root / "folder" / f"{i:03}.png", image)
-    found["folder"] = root / "folder"
-    return found
+    recordings["folder"] = root / "folder"
+    return recordings
 
 
 def _without_one_time(path: Path, to: Path) -> Path:
     """A copy whose eighth frame cannot be decoded."""
     content = bytearray(path.read_bytes())
-    place = -1
+    start = -1
     for _ in range(8):
-        place = content.find(b"00dc", place + 1)
-    content[place + 8 : place + 24] = bytes(16)
+        start = content.find(b"00dc", start + 1)
+    content[start + 8 : start + 24] = bytes(16)
     to.write_bytes(content)
     return to

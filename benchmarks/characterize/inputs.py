@@ -55,14 +55,14 @@ def film(seed: int, *, odd: Sequence[tuple[int, int]] = (), frames: int = 40, si
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size]
     ground = 90 + 30 * np.sin(x / 5) + 20 * np.cos(y / 7)
-    found = []
+    images = []
     for i in range(frames):
         image = ground + rng.normal(0, 3, ground.shape)
         image[np.hypot(y - size * 0.6, x - size / 2 - size * 0.3 * np.sin(i / 6 + seed)) < size / 13] = 200
         if any(start <= i < stop for start, stop in odd):
             image[size // 10 : size // 3, size // 8 : size * 3 // 8] = 250
-        found.append(np.repeat(image.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2))
-    return found
+        images.append(np.repeat(image.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2))
+    return images
 
 
 def video(

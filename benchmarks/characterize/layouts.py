@@ -23,82 +23,84 @@ _INTERVALS = (
 def record(program: Program) -> dict[str, Any]:
     """An entry for each tree, listed, and for each refusal of `fit`."""
     root = program.folder("layouts")
-    found: dict[str, Any] = {}
-    for name, (make, given) in _TREES.items():
+    results: dict[str, Any] = {}
+    for name, (make, options) in _TREES.items():
         folder = make(root / name.replace(" ", "-"))
-        found[f"tree {name}"] = program.ask(lambda folder=folder, given=given: _listed(folder, given))
+        results[f"tree {name}"] = program.ask(lambda folder=folder, options=options: _listed(folder, options))
     for name, (make, flags) in _WRONG.items():
         folder = make(root / f"wrong-{name.replace(' ', '-')}")
         words = [
             str(folder) if flag == "ROOT" else str(folder / flag[5:]) if flag[:5] == "ROOT/" else flag for flag in flags
         ]
         done, _ = fit(program, "pixel_gaussian", *words, "--size", 16, out=folder.parent / "runs")
-        found[f"refused {name}"] = done.entry(json=True)
+        results[f"refused {name}"] = done.entry(json=True)
     for name in ("mvtec", "videos", "classes"):
-        make, given = _TREES[name]
+        make, options = _TREES[name]
         folder, words = make(root / f"fit-{name}"), []
-        for key, value in given.items():
+        for key, value in options.items():
             words += [f"--{key.replace('_', '-')}", *(value if isinstance(value, list) else [value])]
         done, run = fit(program, "pixel_gaussian", "--data", folder, *words, "--size", 16, out=root / f"runs-{name}")
-        found[f"fit {name}"] = {
+        results[f"fit {name}"] = {
             **done.entry(json=True),
             "split": None if run is None else read_json(run / "split.json"),
         }
-    return found
+    return results
 
 
-def _listed(root: Path, given: dict[str, Any]) -> Any:
+def _listed(root: Path, options: dict[str, Any]) -> Any:
     """Every item of every part of the data sets in a folder."""
-    chosen = {key: value for key, value in given.items() if key not in ("normal_classes", "anomalous_classes", "parts")}
+    chosen = {
+        key: value for key, value in options.items() if key not in ("normal_classes", "anomalous_classes", "parts")
+    }
     for key in ("normal", "test", "masks"):
         if key in chosen:
             chosen[key] = root / chosen[key]
     try:
         find = internal("offnormal.data.open:open_datasets")
-        normal = tuple(given.get("normal_classes", ()))
+        normal = tuple(options.get("normal_classes", ()))
         if "normal_class" in chosen and "normal_class" not in inspect.signature(find).parameters:
             normal = (chosen.pop("normal_class"),)
-        if len(chosen) != len(given):
+        if len(chosen) != len(options):
             chosen["classes"] = internal("offnormal.data.class_split:ClassChoice")(
-                normal=normal, anomalous=tuple(given.get("anomalous_classes", ()))
+                normal=normal, anomalous=tuple(options.get("anomalous_classes", ()))
             )
         sets = find(None if {"normal", "test"} & chosen.keys() else root, **chosen)
     except LookupError as error:
         return str(error.args[0])
     return [
         {
-            "name": one.name,
-            "layout": one.layout,
-            "category": one.category,
-            "fingerprint": "sha256!" + one.fingerprint(),
+            "name": dataset.name,
+            "layout": dataset.layout,
+            "category": dataset.category,
+            "fingerprint": "sha256!" + dataset.fingerprint(),
             **{
-                {"validation": "calibration"}.get(part, part): [_item(item, root) for item in getattr(one, part)]
+                {"validation": "calibration"}.get(part, part): [_item(item, root) for item in getattr(dataset, part)]
                 for part in ("train", "test", "validation", "calibration")
-                if getattr(one, part, None)
+                if getattr(dataset, part, None)
             },
         }
-        for one in sets
+        for dataset in sets
     ]
 
 
 def _item(item: Any, root: Path) -> dict[str, Any]:
     """What is known of an item, by one name each: of an image what the first versions called defect and mask."""
-    found: dict[str, Any] = {"path": item.path, "label": item.label, "group": item.group}
+    fields: dict[str, Any] = {"path": item.path, "label": item.label, "group": item.group}
     if getattr(item, "is_video", hasattr(item, "name")):
-        found["name"] = item.name
-    found["class"] = next(
+        fields["name"] = item.name
+    fields["class"] = next(
         (getattr(item, name) for name in ("class_name", "defect", "action") if hasattr(item, name)), ""
     )
     labels = next((getattr(item, name) for name in ("frame_labels", "labels") if hasattr(item, name)), None)
     if labels is not None:
-        found["labels"] = "".join(str(int(flag)) for flag in labels)
+        fields["labels"] = "".join(str(int(flag)) for flag in labels)
     masks = getattr(item, "masks", getattr(item, "mask", None))
     if masks is not None:
         parts = (getattr(masks, "path", masks), getattr(masks, "key", None))
-        found["masks"] = " ".join(str(part) for part in parts if part is not None)
+        fields["masks"] = " ".join(str(part) for part in parts if part is not None)
     return {
         key: value if isinstance(value, int | float) else str(value).replace(str(root), "ROOT")
-        for key, value in found.items()
+        for key, value in fields.items()
         if value is not None
     }
 
@@ -240,12 +242,12 @@ _TREES: dict[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
 
 
 def _with(make: Callable[[Path], Path], change: Callable[[Path], object]) -> Callable[[Path], Path]:
-    def made(root: Path) -> Path:
+    def make_and_change(root: Path) -> Path:
         folder = make(root)
         change(folder)
         return folder
 
-    return made
+    return make_and_change
 
 
 def _savemat(path: Path, values: dict[str, Any]) -> None:

@@ -22,10 +22,10 @@ PINNED = (
 
 def record(program: Program) -> dict[str, Any]:
     """An entry for each network, for the pinned names, and for the public ones."""
-    found = {f"network {name}": program.ask(lambda make=make: _described(make)) for name, make in _NETWORKS.items()}
-    found["pinned names"] = program.ask(_pinned)
-    found["public names"] = program.ask(_public)
-    return found
+    results = {f"network {name}": program.ask(lambda make=make: _described(make)) for name, make in _NETWORKS.items()}
+    results["pinned names"] = program.ask(_pinned)
+    results["public names"] = program.ask(_public)
+    return results
 
 
 def _described(make: Callable[[], Any]) -> Any:
@@ -73,14 +73,14 @@ def _for_people(name: str, *first: Any, **options: Any) -> Callable[[], Any]:
     return make
 
 
-def _made(place: str, *given: Any, meta: bool = False) -> Callable[[], Any]:
+def _by_call(address: str, *arguments: Any, meta: bool = False) -> Callable[[], Any]:
     """What a function makes; meta: names and shapes alone, no numbers."""
 
     def make() -> Any:
         import torch
 
         with torch.device("meta" if meta else "cpu"):
-            return internal(place)(*given)
+            return internal(address)(*arguments)
 
     return make
 
@@ -104,11 +104,11 @@ _NETWORKS: dict[str, Callable[[], Any]] = {
         f"embedding_ae {head}": _by_options("embedding_ae", (32, 32), {"frames": 4, "targets": ()}, head=head, frames=4)
         for head in ("ae", "knn")
     },
-    "image backbone": _made("offnormal.backbones.images:TimmBackbone", "efficientnet_lite0"),
-    "embedder r3d_18": _made(_EMBEDDER, "r3d_18"),
-    "encoder slowonly_r18": _made(_ENCODER, "slowonly_r18"),
+    "image backbone": _by_call("offnormal.backbones.images:TimmBackbone", "efficientnet_lite0"),
+    "embedder r3d_18": _by_call(_EMBEDDER, "r3d_18"),
+    "encoder slowonly_r18": _by_call(_ENCODER, "slowonly_r18"),
     **{
-        f"embedder {name}": _made(_EMBEDDER, name, meta=True)
+        f"embedder {name}": _by_call(_EMBEDDER, name, meta=True)
         for name in (
             "r2plus1d_18",
             "slowonly_r50",
@@ -122,19 +122,19 @@ _NETWORKS: dict[str, Callable[[], Any]] = {
             "mc3_18",
         )
     },
-    "encoder csn_r50": _made(_ENCODER, "csn_r50", meta=True),
+    "encoder csn_r50": _by_call(_ENCODER, "csn_r50", meta=True),
 }
 
 
 def _pinned() -> dict[str, str]:
-    found = {}
-    for place in PINNED:
+    results = {}
+    for address in PINNED:
         try:
-            internal(place)
-            found[place] = "there"
+            internal(address)
+            results[address] = "there"
         except LookupError as error:
-            found[place] = str(error.args[0])
-    return found
+            results[address] = str(error.args[0])
+    return results
 
 
 def _public() -> dict[str, Any]:

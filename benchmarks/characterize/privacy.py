@@ -37,7 +37,7 @@ def record(program: Program) -> dict[str, Any]:
     cameras.append({"name": "film", "source": str(film), "realtime": True})  # type: ignore[dict-item]
     common = {"bundle": str(run), "threads": 1, "out": str(root / "out"), "cameras": cameras,
               "rules": {"min_duration_s": 0.2}, "record": {"pre_roll_s": 0.2, "post_roll_s": 0.2}}  # fmt: skip
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name, values in {"webhook": {**common, "sinks": sinks[:2]}, "apprise": {**common, "sinks": sinks[1:]}}.items():
         file = program.watch_file(
             root.parent / f"secrets-{name}.yaml", values
@@ -54,13 +54,13 @@ def record(program: Program) -> dict[str, Any]:
         time.sleep(3)
         process.send_signal(signal.SIGTERM)
         code = process.wait(120)
-        found[f"watch {name}"] = {
+        results[f"watch {name}"] = {
             "exit": code,
             "an event was told": any('"closed"' in line for line in output),
             "secrets in output": _inside("".join(output)),
             "secrets in files": _files(root),
         }
-        found[f"check {name}"] = _judged(program.call("watch", "--config", file, "--check", "--connect", "--json"))
+        results[f"check {name}"] = _judged(program.call("watch", "--config", file, "--check", "--connect", "--json"))
     file = root.parent / "secrets-wrong.yaml"
     for name, values in {
         "unknown key": {**common, "rates": f"http://a:{pw}@h/"},
@@ -68,15 +68,15 @@ def record(program: Program) -> dict[str, Any]:
         "wrong source": {**common, "cameras": [{"source": f"rtspp://a:{pw}@h/x?token={token}"}]},
     }.items():
         program.watch_file(file, values)
-        found[f"wrong {name}"] = _judged(program.call("watch", "--config", file, "--check"))
+        results[f"wrong {name}"] = _judged(program.call("watch", "--config", file, "--check"))
     program.watch_file(file, {**common, "sinks": ["webhook:http://127.0.0.1:1/${HOOK}"], "rate": "${PASSWORD}"})
     env = {"HOOK": hook, "PASSWORD": pw, "OFFNORMAL_WEBHOOK_SECRET": hmac}
-    found["wrong variable"] = _judged(program.call("watch", "--config", file, "--check", env=env))
+    results["wrong variable"] = _judged(program.call("watch", "--config", file, "--check", env=env))
     done = program.call(
         "watch", f"{run}/bundle", sources[0], "--check", "--connect", "--sink", f"webhook:http://h/{hook}"
     )
-    found["flags"] = _judged(done)
-    return found
+    results["flags"] = _judged(done)
+    return results
 
 
 def _judged(done: Any) -> dict[str, Any]:
@@ -90,13 +90,13 @@ def _inside(text: str) -> list[str]:
 
 def _files(root: Path) -> dict[str, list[str]]:
     """Files below a folder that hold a secret; the spool's database must keep none either."""
-    found = {}
+    files = {}
     for path in sorted(root.rglob("*")):
         if path.is_file():
             content = path.read_bytes()
             if inside := [secret for secret in _SECRETS if secret.encode() in content]:
-                found[path.relative_to(root).as_posix()] = inside
-    return found
+                files[path.relative_to(root).as_posix()] = inside
+    return files
 
 
 def _closed_port() -> int:

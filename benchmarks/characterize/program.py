@@ -82,8 +82,8 @@ class Program:
         self.home.mkdir()
         os.environ.setdefault("MPLCONFIGDIR", str(Path(tempfile.gettempdir()) / "characterize-fonts"))  # slow to make
         os.environ.update({"HOME": str(self.home), "XDG_CACHE_HOME": str(self.home / ".cache")})
-        given = os.environ.get("OFFNORMAL_TEST_DATA")
-        self.data = Path(given).resolve() if given and Path(given).is_dir() else None
+        data = os.environ.get("OFFNORMAL_TEST_DATA")
+        self.data = Path(data).resolve() if data and Path(data).is_dir() else None
         self._helps: dict[str, str] = {}
         _import_all()
         self._places = [  # the longest first
@@ -101,19 +101,19 @@ class Program:
 
     def flags(self, arguments: list[str]) -> list[str]:
         """The arguments with the flags that this version of the program knows."""
-        verb, found, i = arguments[0], [], 0
+        verb, words, i = arguments[0], [], 0
         while i < len(arguments):
             word, i = arguments[i], i + 1
             later = renames.FLAGS.get((verb, word))
             if later is None or self._has(arguments, word) or not self._has(arguments, later[0]):
-                found.append(word)
+                words.append(word)
                 continue
-            values = list(itertools.takewhile(lambda one: not one.startswith("--"), arguments[i:]))
+            values = list(itertools.takewhile(lambda next_word: not next_word.startswith("--"), arguments[i:]))
             i += len(values)
             for value in values:  # a flag takes one value each time
-                found += [later[0], later[1].format(renames.VALUES.get((word, value), value))]
-            found += [] if values else [later[0]]
-        return found
+                words += [later[0], later[1].format(renames.VALUES.get((word, value), value))]
+            words += [] if values else [later[0]]
+        return words
 
     def _has(self, arguments: list[str], flag: str) -> bool:
         return re.search(rf"{flag}\s", self._help(arguments)) is not None
@@ -162,11 +162,11 @@ class Program:
 
         def answer() -> int:
             try:
-                found = function()
+                result = function()
             except Exception as error:  # noqa: BLE001 - what fails is recorded
                 traceback.print_exc()
-                found = f"{type(error).__name__}: {error}"
-            sys.stdout.write("\n\x1d" + json.dumps(found))
+                result = f"{type(error).__name__}: {error}"
+            sys.stdout.write("\n\x1d" + json.dumps(result))
             return 0
 
         done = self._forked(answer, self.work, {})
@@ -198,7 +198,7 @@ class Program:
                     os.dup2(handle, number)
                 os.environ.update(env)
                 os.chdir(cwd)
-                sys.path[:] = [place for place in sys.path if place != _HERE]
+                sys.path[:] = [folder for folder in sys.path if folder != _HERE]
                 code = function()
                 sys.stdout.flush()
                 sys.stderr.flush()
@@ -223,8 +223,8 @@ class Program:
         if isinstance(value, str):
             if value.startswith("sha256!"):  # a hash that is itself what is recorded
                 return value
-            for place, name in self._places:
-                value = value.replace(place, name)
+            for path, name in self._places:
+                value = value.replace(path, name)
             value = _MOMENT.sub(_without_moment, value)
             for pattern, instead in _TEXT:
                 value = pattern.sub(instead, value)
@@ -246,10 +246,10 @@ def _import_all() -> None:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     package = importlib.import_module("offnormal")
-    for found in pkgutil.walk_packages(package.__path__, "offnormal.", onerror=lambda _: None):
-        if not found.name.endswith("__main__"):
+    for module in pkgutil.walk_packages(package.__path__, "offnormal.", onerror=lambda _: None):
+        if not module.name.endswith("__main__"):
             with contextlib.suppress(ImportError):
-                importlib.import_module(found.name)
+                importlib.import_module(module.name)
 
 
 def _run(words: list[str]) -> int:
@@ -264,8 +264,8 @@ def _run(words: list[str]) -> int:
 def _waited(child: int, limit_s: float = 900) -> int:
     end_s = time.monotonic() + limit_s
     while time.monotonic() < end_s:
-        found, status = os.waitpid(child, os.WNOHANG)
-        if found:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.005)
     os.kill(child, 9)
@@ -316,13 +316,13 @@ def files_below(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def internal(place: str) -> Any:
+def internal(address: str) -> Any:
     """What stands at module:name; LookupError that says it has moved."""
-    for candidate in (place, *renames.MOVED.get(place, ())):
+    for candidate in (address, *renames.MOVED.get(address, ())):
         module, _, name = candidate.partition(":")
         with contextlib.suppress(ImportError, AttributeError):
-            found = importlib.import_module(module)
+            value = importlib.import_module(module)
             for part in name.split("."):
-                found = getattr(found, part)
-            return found
-    raise LookupError(f"moved: {place}")
+                value = getattr(value, part)
+            return value
+    raise LookupError(f"moved: {address}")

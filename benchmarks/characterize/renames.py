@@ -31,11 +31,11 @@ VALUES: dict[tuple[str, str], str] = {("--on-bad", "stop"): "fail"}
 
 def watch_config(values: dict[str, Any]) -> dict[str, Any]:
     """A configuration file of `watch` as later versions want it: other names, rules in durations, hysteresis a rule."""
-    found = {{"began": "start_time"}.get(key, key): value for key, value in values.items()}
-    rules = {key.removesuffix("_s"): f"{value}s" for key, value in found.pop("rules", {}).items()}
-    if "hysteresis" in found:
-        rules["hysteresis"] = found.pop("hysteresis")
-    return {**found, "rules": rules} if rules else found
+    renamed = {{"began": "start_time"}.get(key, key): value for key, value in values.items()}
+    rules = {key.removesuffix("_s"): f"{value}s" for key, value in renamed.pop("rules", {}).items()}
+    if "hysteresis" in renamed:
+        rules["hysteresis"] = renamed.pop("hysteresis")
+    return {**renamed, "rules": rules} if rules else renamed
 
 
 def watch_rules(values: dict[str, Any]) -> dict[str, Any]:
@@ -104,18 +104,18 @@ def reshaped(value: dict[str, Any]) -> dict[str, Any]:
     if {"metrics", "missing", "calibration", "data"} <= value.keys():
         return _metrics(value)
     if "AUC_by_part" in value:  # of `compare`
-        found = {{"operation": "alarms", "accuracy": "splits"}.get(key, key): inner for key, inner in value.items()}
-        found["splits"] = [_split(one) for one in found["splits"]]
-        return {**found, "alarms": _alarms(found["alarms"])}
+        renamed = {{"operation": "alarms", "accuracy": "splits"}.get(key, key): inner for key, inner in value.items()}
+        renamed["splits"] = [_split(row) for row in renamed["splits"]]
+        return {**renamed, "alarms": _alarms(renamed["alarms"])}
     if "clips" in value and "parts" in value and "normal_classes" in value:  # split.json
-        found = {"shares" if key == "parts" else key: inner for key, inner in value.items()}
-        found["shares"] = {_SPLITS.get(key, key): inner for key, inner in found["shares"].items()}
-        return {**found, "clips": [_split(one) for one in found["clips"]]}
+        renamed = {"shares" if key == "parts" else key: inner for key, inner in value.items()}
+        renamed["shares"] = {_SPLITS.get(key, key): inner for key, inner in renamed["shares"].items()}
+        return {**renamed, "clips": [_split(row) for row in renamed["clips"]]}
     if value.keys() == {"unit", "units", "draws", "seed"}:
         return {"drawn" if key == "unit" else key: inner for key, inner in value.items()}
     if "split_seed" in value and "parts" in value and "detector" in value:  # the configuration of a fit
-        found = {"split" if key == "parts" else key: inner for key, inner in value.items()}
-        return {"clip_grad_norm" if key == "clip" else key: inner for key, inner in found.items()}
+        renamed = {"split" if key == "parts" else key: inner for key, inner in value.items()}
+        return {"clip_grad_norm" if key == "clip" else key: inner for key, inner in renamed.items()}
     return value
 
 
@@ -123,25 +123,25 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     """A row of scores.csv, or of what `predict` writes."""
     names = {"video": "item", "path": "item", "image_path": "item", "defect": "class", "part": "split",
              "original": "group", "anomalous": "verdict", "not_scored": "reason", "pred_label": "verdict"}  # fmt: skip
-    found = {names.get(key, key): inner for key, inner in row.items()}
+    renamed = {names.get(key, key): inner for key, inner in row.items()}
     for key in ("label", "verdict"):
-        if key in found and not isinstance(found[key], bool):
-            found[key] = _LABELS.get(found[key], found[key])
-        elif key in found:
-            found[key] = ("normal", "anomalous")[found[key]]
-    if "split" in found:
-        found["split"] = _SPLITS.get(found["split"], found["split"])
+        if key in renamed and not isinstance(renamed[key], bool):
+            renamed[key] = _LABELS.get(renamed[key], renamed[key])
+        elif key in renamed:
+            renamed[key] = ("normal", "anomalous")[renamed[key]]
+    if "split" in renamed:
+        renamed["split"] = _SPLITS.get(renamed["split"], renamed["split"])
     if "image_path" not in row:
-        return {key if key in _COLUMNS else f"terms.{key}": inner for key, inner in found.items()}
-    overlay = found.pop("overlay_path", None)
+        return {key if key in _COLUMNS else f"terms.{key}": inner for key, inner in renamed.items()}
+    overlay = renamed.pop("overlay_path", None)
     if "image_path" in row and isinstance(row["pred_label"], str):  # of the table
-        return {key: inner for key, inner in found.items() if key not in ("threshold", "anomaly_map_path")}
-    return {**found, "overlay_paths": [overlay] if overlay else []} if "image_path" in row else found
+        return {key: inner for key, inner in renamed.items() if key not in ("threshold", "anomaly_map_path")}
+    return {**renamed, "overlay_paths": [overlay] if overlay else []} if "image_path" in row else renamed
 
 
-def _split(one: dict[str, Any]) -> dict[str, Any]:
+def _split(row: dict[str, Any]) -> dict[str, Any]:
     names = {"part": "split", "clips": "count", "caught": "detected"}
-    return {names.get(key, key): _SPLITS.get(inner, inner) if key == "part" else inner for key, inner in one.items()}
+    return {names.get(key, key): _SPLITS.get(inner, inner) if key == "part" else inner for key, inner in row.items()}
 
 
 def _alarms(operation: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -151,35 +151,35 @@ def _alarms(operation: dict[str, Any] | None) -> dict[str, Any] | None:
 
 def _metrics(value: dict[str, Any]) -> dict[str, Any]:
     """metrics.json."""
-    found = {key: inner for key, inner in value.items() if key not in ("best_by_hindsight", "parts", "operation")}
+    renamed = {key: inner for key, inner in value.items() if key not in ("best_by_hindsight", "parts", "operation")}
     if "parts" in value:
-        found["terms"] = value["parts"]
+        renamed["terms"] = value["parts"]
     if "best_by_hindsight" in value:
         best = value["best_by_hindsight"]
-        found["oracle_threshold"] = best and {
+        renamed["oracle_threshold"] = best and {
             "threshold": best["threshold"], "passed": best["kept"], "detected": best["caught"]
         }  # fmt: skip
     if "videos" in value:
-        found["frames"] = {
-            "smoothing": found.pop("smoothing"), "EER_threshold": found.pop("eer_threshold"),
+        renamed["frames"] = {
+            "smoothing": renamed.pop("smoothing"), "EER_threshold": renamed.pop("eer_threshold"),
             "videos": [
-                {"item": one["name"], "frames": one["frames"],
-                 "not_scored": sum(span["stop"] - span["start"] for span in one["not_scored"]),
-                 "anomalous": one["anomalous_frames"], "frame_AUC": one["frame_AUC"], "reason": one["reason"]}
-                for one in found.pop("videos")
+                {"item": row["name"], "frames": row["frames"],
+                 "not_scored": sum(span["stop"] - span["start"] for span in row["not_scored"]),
+                 "anomalous": row["anomalous_frames"], "frame_AUC": row["frame_AUC"], "reason": row["reason"]}
+                for row in renamed.pop("videos")
             ],
         }  # fmt: skip
-        found["alarms"] = _alarms(value["operation"])
+        renamed["alarms"] = _alarms(value["operation"])
     if "accuracy" in value:
-        found["splits"] = [_split(one) for one in found.pop("accuracy")]
-        for one in found["classes"].values():
-            one["counts"] = {_SPLITS.get(key, key): inner for key, inner in one.pop("clips").items()}
-            if "caught" in one:
-                one["detected"] = one.pop("caught")
+        renamed["splits"] = [_split(row) for row in renamed.pop("accuracy")]
+        for row in renamed["classes"].values():
+            row["counts"] = {_SPLITS.get(key, key): inner for key, inner in row.pop("clips").items()}
+            if "caught" in row:
+                row["detected"] = row.pop("caught")
     if "defects" in value:
-        found["classes"] = {
-            one["defect"]: {"counts": {"": one["count"]}, "detected": one["caught"],
-             "detected_share": one["recall"], "AUROC": one["auroc"]} for one in found.pop("defects")
+        renamed["classes"] = {
+            row["defect"]: {"counts": {"": row["count"]}, "detected": row["caught"],
+             "detected_share": row["recall"], "AUROC": row["auroc"]} for row in renamed.pop("defects")
         }  # fmt: skip
     data = {
         key: inner for key, inner in value["data"].items() if key not in ("kind", "videos", "frames", "images", "clips")
@@ -188,7 +188,7 @@ def _metrics(value: dict[str, Any]) -> dict[str, Any]:
     data["items"] = counts.get("videos", counts.get("images", counts.get("clips")))
     if "frames" in counts:
         data["rows"] = counts["frames"]
-    return {**found, "data": data}
+    return {**renamed, "data": data}
 
 
 # relative, by section; others: 1e-6

@@ -64,7 +64,7 @@ def page(path: Path) -> Any:
 
 def record(program: Program) -> dict[str, Any]:
     """An entry for each page."""
-    root, found = program.folder("reports"), {}
+    root, results = program.folder("reports"), {}
     parts, yard = inputs.parts(root / "parts"), inputs.yard(root / "yard")
     moves = inputs.movements(root / "moves")
     of_moves: list[object] = ["--data", moves, "--normal-classes", "move_a", "move_b"]
@@ -85,14 +85,14 @@ def record(program: Program) -> dict[str, Any]:
     ):
         _, run = fit(program, str(options[0]), *data, *options[1:], out=root / "runs" / name.replace(" ", "-"))
         if run is None:
-            found[name] = "no run"
+            results[name] = "no run"
             continue
         runs[name] = run
-        found[f"{name}, after fit"] = page(run / "report.html")
+        results[f"{name}, after fit"] = page(run / "report.html")
         program.call("evaluate", run, *data, *FEW)
-        found[name] = page(run / "report.html")
+        results[name] = page(run / "report.html")
         metrics = read_json(run / "metrics.json")
-        found[f"{name}, metrics"] = metrics
+        results[f"{name}, metrics"] = metrics
     for name, others in {
         "compare images": ("images", "images 2", "images trained"),
         "compare videos": ("videos", "videos 2", "videos trained"),
@@ -105,9 +105,9 @@ def record(program: Program) -> dict[str, Any]:
         words = [runs.get(other, other) for other in others]
         for form in ("", "--json"):
             done = program.call("compare", *words, "--out", out, *([form] if form else []))
-            found[f"{name} {form}".strip()] = done.entry(json=bool(form))
+            results[f"{name} {form}".strip()] = done.entry(json=bool(form))
         if out.is_dir():
-            found[f"{name}, written"] = {
+            results[f"{name}, written"] = {
                 "files": files_below(out),
                 "page": page(out / "report.html"),
                 "json": read_json(out / "comparison.json"),
@@ -115,4 +115,4 @@ def record(program: Program) -> dict[str, Any]:
                 if (out / "comparison.md").is_file()
                 else None,
             }
-    return found
+    return results

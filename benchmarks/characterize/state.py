@@ -37,7 +37,7 @@ def _until(holds: Callable[[], Any], limit_s: float = _LIMIT_S) -> bool:
 
 def _resumed(program: Program, root: Path) -> dict[str, Any]:
     """A training killed in the middle and resumed has the weights of one that was left alone."""
-    parts, found = inputs.parts(root / "parts"), {}
+    parts, results = inputs.parts(root / "parts"), {}
     data = ("--data", parts, "--size", 32, "--width", 8, "--epochs", 30, "--batch-size", 4, "--schedule", "cosine")
     for detector in ("ganomaly", "mnad"):
         more = ("--method", "recon") if detector == "mnad" else ()
@@ -52,10 +52,10 @@ def _resumed(program: Program, root: Path) -> dict[str, Any]:
         process.wait()
         runs = sorted(out.iterdir()) if out.is_dir() else []
         if not runs or whole is None:
-            found[f"resume {detector}"] = "no run"
+            results[f"resume {detector}"] = "no run"
             continue
         done = program.call("fit", detector, "--resume", runs[0], "--json")
-        found[f"resume {detector}"] = {
+        results[f"resume {detector}"] = {
             "checkpoint seen": begun,
             "killed before its end": alive,
             **done.entry(json=True),
@@ -64,24 +64,24 @@ def _resumed(program: Program, root: Path) -> dict[str, Any]:
             "files": files_below(runs[0]),
             "scores": stored(runs[0]).get("bundle/calibration.json"),
         }
-        found[f"resume {detector} again"] = program.call("fit", detector, "--resume", runs[0]).entry()
-    found["resume with other options"] = program.call(
+        results[f"resume {detector} again"] = program.call("fit", detector, "--resume", runs[0]).entry()
+    results["resume with other options"] = program.call(
         "fit", "ganomaly", "--resume", root / "nowhere", "--data", parts
     ).entry()
-    return found
+    return results
 
 
 class _Server:
     """Takes messages, or refuses them with a code."""
 
     def __init__(self, code: int = 200, port: int = 0) -> None:
-        taken = self.taken = []
+        accepted = self.accepted = []
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if code == 200 and self.headers.get("Content-Type", "").startswith("application/json"):
-                    taken.append(json.loads(body))
+                    accepted.append(json.loads(body))
                 self.send_response(code)
                 self.end_headers()
 
@@ -106,11 +106,11 @@ def _bundle(program: Program, root: Path) -> Path | None:
 
 
 def _config(program: Program, root: Path, name: str, **values: Any) -> Path:
-    given = {
+    defaults = {
         "bundle": str(_bundle(program, root)), "threads": 1, "device": "cpu", "out": str(root / f"{name}-out"),
         "rules": {"min_duration_s": 0.2, "merge_gap_s": 0.3}, "record": {"pre_roll_s": 0.3, "post_roll_s": 0.3},
     }  # fmt: skip
-    return program.watch_file(root / f"{name}.yaml", {**given, **values})
+    return program.watch_file(root / f"{name}.yaml", {**defaults, **values})
 
 
 def _spooled(program: Program, root: Path) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _spooled(program: Program, root: Path) -> dict[str, Any]:
     reader = threading.Thread(target=lambda: lines.extend(process.stdout or ()), daemon=True)
     reader.start()
     _until(lambda: process.poll() is not None or (len(lines) >= 4 and waiting() >= 2), 240)
-    kept = waiting()
+    waiting_at_kill = waiting()
     process.send_signal(signal.SIGKILL)
     process.wait()
     down.close()
@@ -146,11 +146,11 @@ def _spooled(program: Program, root: Path) -> dict[str, Any]:
     )
     done = program.call("watch", "--config", file, "--json", alone=True)
     up.close()
-    events = [value.get("event", value) for value in up.taken]
+    events = [value.get("event", value) for value in up.accepted]
     closed = [event for event in events if event.get("state") == "closed"]
     return {
         "spool": {
-            "some waited at the kill": kept >= 2,
+            "some waited at the kill": waiting_at_kill >= 2,
             "exit of the next start": done.code,
             "all told": {event["id"] for event in map(json.loads, lines)} <= {event["id"] for event in events},
             "closed events told": len(closed),
@@ -170,22 +170,22 @@ def _folder(program: Program, root: Path) -> dict[str, Any]:
         program, root, "folder", sinks=[f"jsonl:{sink}"], cameras=[{"name": "inbox", "source": str(folder)}],
         rules={"min_duration_s": 0.0, "merge_gap_s": 0.0},
     )  # fmt: skip
-    told = []
+    starts = []
     for first, names in ((0, ("a", "b")), (1, ("c",))):  # images that lie there at the start and are new to it
         process = program.start("watch", "--config", file, "--json")
         lines, logged = _read(process.stdout), _read(process.stderr)
         _until(lambda logged=logged: any("inbox" in line for line in logged))
         time.sleep(2)  # for the first look
-        seen = _until(lambda lines=lines, first=first: _looked_at(lines) >= first, 60)
+        all_scored = _until(lambda lines=lines, first=first: _looked_at(lines) >= first, 60)
         for i, name in enumerate(names, 1):
             inputs.picture(folder / f"{name}.png", images[1 + 2 * first + i])
-            seen &= _until(lambda lines=lines, enough=first + i: _looked_at(lines) >= enough, 60)
+            all_scored &= _until(lambda lines=lines, enough=first + i: _looked_at(lines) >= enough, 60)
         process.send_signal(signal.SIGTERM)
         code = process.wait(_LIMIT_S)
         time.sleep(0.5)
-        told.append({"exit": code, "all seen": seen, "looked at": _looked_at(lines)})
+        starts.append({"exit": code, "all seen": all_scored, "looked at": _looked_at(lines)})
         inputs.picture(folder / "between.png", images[7])
-    return {"folder": {"starts": told}}
+    return {"folder": {"starts": starts}}
 
 
 def _looked_at(lines: list[str]) -> int:
@@ -206,11 +206,11 @@ def _retention(program: Program, root: Path) -> dict[str, Any]:
 
     A start looks at ages only ten minutes later, so that these are asked of the class.
     """
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name, limits in {"days": (30, None), "room": (None, 2e-6), "both": (30, 1e-6)}.items():
         folder = root / f"keep-{name}"
         _old_events(folder, root_s := 1_760_000_000.0)
-        found[f"retention {name}"] = {
+        results[f"retention {name}"] = {
             "removed": program.ask(lambda folder=folder, limits=limits, now=root_s: _swept(folder, limits, now)),
             "left": _ages(folder),
         }
@@ -220,8 +220,8 @@ def _retention(program: Program, root: Path) -> dict[str, Any]:
     camera = {"name": "yard", "source": str(film), "realtime": True}
     file = _config(program, root, "keep", cameras=[camera], keep_gb=2e-6)
     done = program.call("watch", "--config", file, "--json", alone=True)
-    found["retention at a start"] = {"exit": done.code, "left": _ages(out / "events")}
-    return found
+    results["retention at a start"] = {"exit": done.code, "left": _ages(out / "events")}
+    return results
 
 
 def _swept(folder: Path, limits: tuple[Any, Any], now_s: float) -> Any:

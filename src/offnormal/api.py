@@ -22,6 +22,8 @@ from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.scores_csv import score_writer
 from offnormal.run import Run
 from offnormal.scoring import Scorer, concatenate
+from offnormal.sources.deep import DeepImage, from_pillow
+from offnormal.sources.image import Decoded
 from offnormal.types import Event, Rate, Scores
 from offnormal.verbs import compare as compare_verb
 from offnormal.verbs.calibrate import calibrate_bundle
@@ -82,8 +84,8 @@ def calibrate(
 def score(bundle: Bundle, images: Images, *, device: str = "auto", batch_size: int = 16) -> Scores:
     """Raw scores and maps, higher = more anomalous, one row an image.
 
-    images: files, folders or globs; or arrays, (H, W, 3) uint8 or (H, W) uint8 or uint16, or Pillow images, one or
-    several; or one array (N, H, W, 3). Maps are at input size.
+    images: files, folders or globs; or arrays, (H, W, 3) or (H, W), or Pillow images, one or several; or one array
+    (N, H, W, 3). Maps are at input size.
     Raises DataError when nothing can be read, ImageError for a bad file.
     """
     scorer, spec = Scorer(bundle.detector, device), bundle.input
@@ -97,24 +99,26 @@ def score(bundle: Bundle, images: Images, *, device: str = "auto", batch_size: i
         return concatenate(
             piece.scores for piece in scorer.score_batches(ImageLoader(items, spec, batch_size=batch_size))
         )
-    arrays = [to_pixels(_picture(item), spec) for item in entries]
+    arrays = [to_pixels(_decoded(item), spec) for item in entries]
     batches = (stack(arrays[start : start + batch_size]) for start in range(0, len(arrays), batch_size))
     return concatenate(scorer.score(batch) for batch in batches)
 
 
-def _picture(item: object) -> Image.Image:
+def _decoded(item: object) -> Decoded:
     if isinstance(item, Image.Image):
-        return item
+        return from_pillow(item) or item
     if not isinstance(item, np.ndarray):
         raise DataError(f"cannot score a {type(item).__name__} among arrays; expected an array or a Pillow image")
-    color = item.ndim == 3 and item.shape[2] in (3, 4) and item.dtype == np.uint8
-    gray = item.ndim == 2 and item.dtype in (np.uint8, np.uint16)
-    if not (color or gray) or item.size == 0:
+    is_color = item.ndim == 3 and item.shape[2] in (3, 4)
+    is_deep = item.dtype.kind in "uif" and item.dtype.itemsize > 1
+    if not (is_color or item.ndim == 2) or not (is_deep or item.dtype == np.uint8) or item.size == 0:
         raise DataError(
-            f"an array of shape {item.shape} and type {item.dtype}: expected (H, W, 3) or (H, W, 4) uint8, or (H, W) "
-            "uint8 or uint16"
+            f"an array of shape {item.shape} and type {item.dtype}: expected (H, W, 3), (H, W, 4), or (H, W) of uint8, "
+            "uint16, or float"
         )
-    return Image.fromarray(item)
+    if not is_deep:
+        return Image.fromarray(item)
+    return DeepImage(item[..., :3], item[..., 3] if item.shape[2] == 4 else None) if is_color else DeepImage(item)
 
 
 def predict(bundle: Bundle, inputs: str | Path | Sequence[str | Path], **options: object) -> Iterator[Prediction]:

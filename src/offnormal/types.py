@@ -104,7 +104,7 @@ class InputSpec:
     size: tuple[int, int]  # (H, W) in pixels after resize and crop
     channels: int = 3  # 3: RGB, 1: gray
     resize: Resize = field(default_factory=Resize)
-    bits: int = 16  # significant bits of 16-bit images: 12-bit cameras often write 16-bit files
+    levels: tuple[float, float] | None = None  # values of deep images that become 0 and 1; None: 8-bit training images
     frames: int = 1  # 1: image (N, C, H, W); T > 1: clip (N, C, T, H, W)
     fps: float | None = None  # the frames of a clip are 1/fps s apart by timestamps; None: consecutive source frames
     sampling: Sampling = "window"  # window: many clips of consecutive frames; uniform: one clip over the whole video
@@ -113,17 +113,18 @@ class InputSpec:
     mask: Mask | None = None  # privacy mask, painted first
 
     def __post_init__(self) -> None:
-        if min(self.size) < 1 or self.channels not in (1, 3) or self.frames < 1 or not 8 <= self.bits <= 16:
+        if min(self.size) < 1 or self.channels not in (1, 3) or self.frames < 1:
             raise ConfigError(
                 f"input of {self.size[0]}x{self.size[1]} pixels, {counted(self.channels, 'channel')}, "
-                f"{counted(self.frames, 'frame')}, {self.bits} bits: expected sides and frames above 0, 1 or 3 "
-                "channels, and 8 to 16 bits"
+                f"{counted(self.frames, 'frame')}: expected sides and frames above 0, and 1 or 3 channels"
             )
         if self.size[0] * self.size[1] * self.frames > MAX_INPUT_PIXELS:
             raise ConfigError(
                 f"input of {self.size[0]}x{self.size[1]} pixels x {counted(self.frames, 'frame')}: expected at most "
                 f"{MAX_INPUT_PIXELS:,} pixels in total; choose a smaller --size"
             )
+        if self.levels is not None and not -math.inf < self.levels[0] < self.levels[1] < math.inf:
+            raise ConfigError(f"levels {self.levels}: expected two numbers, the first one lower")
         if self.fps is not None and not 0 < self.fps < math.inf:
             raise ConfigError(
                 f"fps {self.fps:g}: expected frames per second above 0, or None for consecutive source frames"
@@ -163,6 +164,7 @@ class Frame:
     index: int  # position in its video, from 0, never the number in a file's name
     time_s: float | None  # seconds since the video's first frame; None: no clock
     image: np.ndarray  # (H, W, 3) uint8 RGB, upright
+    deep: np.ndarray | None = field(default=None, kw_only=True)  # (H, W, 3) float32 in 0-1: it has more than 8 bits
     arrived_s: float | None = None  # monotonic clock, when it arrived from a live source; None: not live
     utc_s: float | None = None  # seconds since 1970 at that moment
     path: Path | None = None  # of the image file, in a watched folder

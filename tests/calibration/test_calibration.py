@@ -162,3 +162,15 @@ def test_a_threshold_set_by_hand_replaces_the_pixel_threshold_only_if_scores_are
     assert maxima.with_threshold(2.5).pixel_threshold == 2.5
     without_maps = calibrate_scores(scores, None, rate=None, kind="held_out", bundle="b")
     assert without_maps.with_threshold(2.5).pixel_threshold is None
+
+
+def test_time_that_a_clock_skips_is_no_footage():
+    """60 bursts of 10 s, one every 10 minutes, are worth as much as 600 s without a break."""
+    scores = normals(3000)
+    steady = np.arange(3000) / 5
+    bursts = steady % 10 + 600 * (steady // 10)
+    whole, cut = (
+        calibrate(scores, Rate(0.01), groups=["a"] * 3000, units="frames", times_s=times) for times in (steady, bursts)
+    )
+    assert cut.block_s == pytest.approx(whole.block_s) == pytest.approx(600 / whole.effective)
+    assert cut.rank == whole.rank

@@ -16,18 +16,18 @@ QUICK = ["--rounds", "1", "--images", "6"]
 
 def test_everything_is_measured_and_ratios_are_of_costs_an_image(fitted, parts, capsys):
     assert run(["benchmark", str(fitted), "--data", str(parts / "test"), "--json", *QUICK]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["input"] == [64, 64]
-    assert [row["batch"] for row in found["latencies"]] == [1, 16]
-    assert [row["batch"] for row in found["reference"]] == [1, 32]
-    for row in found["latencies"] + found["reference"]:
+    output = json.loads(capsys.readouterr().out)
+    assert output["input"] == [64, 64]
+    assert [row["batch"] for row in output["latencies"]] == [1, 16]
+    assert [row["batch"] for row in output["reference"]] == [1, 32]
+    for row in output["latencies"] + output["reference"]:
         assert 0 < row["p50_ms"] <= row["p95_ms"]
     size = sum(file.stat().st_size for file in (fitted / "bundle").iterdir()) / 1e6
-    assert found["bundle_mb"] == pytest.approx(size)
-    assert 100 < found["peak_memory_mb"] < 20_000
-    assert found["start_up_s"] > 0
-    assert found["images_per_s"] > 0
-    assert 0 <= found["waiting_share"] <= 1
+    assert output["bundle_mb"] == pytest.approx(size)
+    assert 100 < output["peak_memory_mb"] < 20_000
+    assert output["start_up_s"] > 0
+    assert output["images_per_s"] > 0
+    assert 0 <= output["waiting_share"] <= 1
 
 
 def test_the_text_holds_the_figures(fitted, capsys):
@@ -38,12 +38,12 @@ def test_the_text_holds_the_figures(fitted, capsys):
 
 
 def test_ratios_are_medians_over_rounds_of_cost_an_image():
-    own = {1: [np.array([1.0]), np.array([3.0]), np.array([2.0])], 16: [np.array([16.0])] * 3}
+    ours = {1: [np.array([1.0]), np.array([3.0]), np.array([2.0])], 16: [np.array([16.0])] * 3}
     other = {1: [np.array([1.0])] * 3, 32: [np.array([64.0])] * 3}
-    ratios = benchmark._ratios(own, other)
+    ratios = benchmark._ratios(ours, other)
     assert ratios["batch 16 / reference at 32"] == pytest.approx(0.5)
     assert ratios["batch 1 / reference at 1"] == pytest.approx(2)
-    assert benchmark._ratios(own, {}) == {}
+    assert benchmark._ratios(ours, {}) == {}
 
 
 def test_the_reference_is_the_same_network_with_the_same_weights_in_its_own_form(fitted):
@@ -51,9 +51,9 @@ def test_the_reference_is_the_same_network_with_the_same_weights_in_its_own_form
     x = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         expected = detector.backbone(x)
-        found = detector.reference()(detector.backbone.normalize(x))
-    for own, other in zip(expected.values(), found, strict=True):
-        torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-4)
+        actual = detector.reference()(detector.backbone.normalize(x))
+    for level, other in zip(expected.values(), actual, strict=True):
+        torch.testing.assert_close(level, other, rtol=1e-4, atol=1e-4)
     weight = detector.reference().model.conv_stem.weight
     assert weight.is_contiguous()
 
@@ -61,8 +61,8 @@ def test_the_reference_is_the_same_network_with_the_same_weights_in_its_own_form
 def test_the_number_of_threads_is_taken(fitted):
     before = torch.get_num_threads()
     try:
-        found = benchmark_bundle(load(fitted), BenchmarkConfig(rounds=1, images=2, threads=1))
-        assert found.threads == 1
+        result = benchmark_bundle(load(fitted), BenchmarkConfig(rounds=1, images=2, threads=1))
+        assert result.threads == 1
     finally:
         torch.set_num_threads(before)
 

@@ -23,8 +23,8 @@ def test_one_aligned_table_on_stdout(folders, tmp_path, capsys):
     assert lines[1] == "A  täglich 1 (padim): 480 frames scored, 0 excluded"
     (micro,) = [line for line in lines if line.split()[:1] == ["frame_AUC_micro"]]
     (head,) = [line for line in lines if line.split() == ["A", "B", "+"]]
-    found = json.loads((tmp_path / "out" / "comparison.json").read_text())["runs"]
-    for row in found:
+    runs = json.loads((tmp_path / "out" / "comparison.json").read_text())["runs"]
+    for row in runs:
         text = f"{row['metrics']['frame_AUC_micro']:.4f}"
         assert micro.index(text) + len(text) == head.index(row["letter"]) + 1, "figures end below their letter"
     assert lines[-1].endswith("report.html") and max(map(len, lines[:40])) < 300
@@ -36,16 +36,16 @@ def test_json_is_one_object(folders, tmp_path, capsys):
     assert [row["letter"] for row in json.loads(line)["runs"]] == ["A", "B"]
 
 
-@pytest.mark.parametrize(("extra", "said"), [([], "at least two"), (["/no/such"], "no such folder")])
-def test_wrong_use_is_one_line_and_two(folders, extra, said, capsys):
+@pytest.mark.parametrize(("extra", "message"), [([], "at least two"), (["/no/such"], "no such folder")])
+def test_wrong_use_is_one_line_and_two(folders, extra, message, capsys):
     assert run(["compare", str(folders[0]), *extra]) == 2
     error = capsys.readouterr().err
-    assert said in error and error.count("\n") == 1
+    assert message in error and error.count("\n") == 1
 
 
 def test_python_says_the_same_words(folders, tmp_path):
-    found = on.compare(*folders, out=tmp_path / "out", combine=True)
-    assert [row.letter for row in found.rows] == ["A", "B", "+"] and (tmp_path / "out" / "report.html").is_file()
+    comparison = on.compare(*folders, out=tmp_path / "out", combine=True)
+    assert [row.letter for row in comparison.rows] == ["A", "B", "+"] and (tmp_path / "out" / "report.html").is_file()
 
 
 def test_no_torch_is_loaded(folders, tmp_path):

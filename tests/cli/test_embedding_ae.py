@@ -28,73 +28,73 @@ def home(tmp_path, monkeypatch):
 
 
 def fitted(capsys, tmp_path, data, *arguments, steps=20):
-    given = ["--data", str(data), *map(str, arguments), *SMALL, "--out", str(tmp_path / "runs"), "--json"]
-    given += ["--steps", str(steps)] if steps else []
-    assert run(["fit", "embedding_ae", *given]) == 0
+    flags = ["--data", str(data), *map(str, arguments), *SMALL, "--out", str(tmp_path / "runs"), "--json"]
+    flags += ["--steps", str(steps)] if steps else []
+    assert run(["fit", "embedding_ae", *flags]) == 0
     return json.loads(capsys.readouterr().out)
 
 
-def events(made, event):
-    lines = (Path(made["run"]) / "log.jsonl").read_text(encoding="utf-8").splitlines()
+def events(output, event):
+    lines = (Path(output["run"]) / "log.jsonl").read_text(encoding="utf-8").splitlines()
     return [line for line in map(json.loads, lines) if line["event"] == event]
 
 
 def test_footage_gives_every_frame_a_score_and_a_table_of_heads(yard, tmp_path, capsys):
-    made = fitted(capsys, tmp_path, yard, "--size", 32, "--frames", 4, "--hop", 2, "--head", "mahalanobis")
-    (told,) = events(made, "embedded")
-    assert (told["computed"], told["cached"], told["views"]) == (28, 0, 0)
-    assert run(["evaluate", made["bundle"], "--data", str(yard), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["metrics"]["frame_AUC_micro"] > 0.9
-    terms = json.loads((Path(made["run"]) / "metrics.json").read_text())["terms"]
+    fit = fitted(capsys, tmp_path, yard, "--size", 32, "--frames", 4, "--hop", 2, "--head", "mahalanobis")
+    (embedded,) = events(fit, "embedded")
+    assert (embedded["computed"], embedded["cached"], embedded["views"]) == (28, 0, 0)
+    assert run(["evaluate", fit["bundle"], "--data", str(yard), "--json"]) == 0
+    evaluation = json.loads(capsys.readouterr().out)
+    assert evaluation["metrics"]["frame_AUC_micro"] > 0.9
+    terms = json.loads((Path(fit["run"]) / "metrics.json").read_text())["terms"]
     assert set(terms) == {"ae", "centroid", "mahalanobis", "knn", "latent"}
-    assert terms["mahalanobis"]["frame_AUC_micro"] == found["metrics"]["frame_AUC_micro"]
-    assert "Terms of the score" in (Path(found["run"]) / "report.html").read_text(encoding="utf-8")
-    assert run(["predict", made["bundle"], str(yard / "test" / "odd.mp4"), "--csv", str(tmp_path / "odd.csv")]) == 0
+    assert terms["mahalanobis"]["frame_AUC_micro"] == evaluation["metrics"]["frame_AUC_micro"]
+    assert "Terms of the score" in (Path(evaluation["run"]) / "report.html").read_text(encoding="utf-8")
+    assert run(["predict", fit["bundle"], str(yard / "test" / "odd.mp4"), "--csv", str(tmp_path / "odd.csv")]) == 0
     rows = (tmp_path / "odd.csv").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 17
     assert all(row.split(",")[7] for row in rows[1:])  # windows cover all frames
 
 
 def test_another_head_on_the_same_videos_embeds_nothing(yard, tmp_path, capsys):
-    given = ("--size", 32, "--frames", 4, "--hop", 2)
-    first = fitted(capsys, tmp_path, yard, *given)
-    again = fitted(capsys, tmp_path, yard, *given, "--head", "knn")
-    (told,) = events(again, "embedded")
-    assert (told["computed"], told["cached"]) == (0, 28)
-    one, two = (load(made["bundle"]).detector for made in (first, again))
-    assert torch.equal(one.heads.neighbors.kept, two.heads.neighbors.kept)
+    flags = ("--size", 32, "--frames", 4, "--hop", 2)
+    first = fitted(capsys, tmp_path, yard, *flags)
+    again = fitted(capsys, tmp_path, yard, *flags, "--head", "knn")
+    (embedded,) = events(again, "embedded")
+    assert (embedded["computed"], embedded["cached"]) == (0, 28)
+    by_ae, by_knn = (load(fit["bundle"]).detector for fit in (first, again))
+    assert torch.equal(by_ae.heads.neighbors.kept, by_knn.heads.neighbors.kept)
     assert list((tmp_path / "home" / ".cache" / "offnormal" / "embeddings").iterdir())
-    fresh = fitted(capsys, tmp_path, yard, *given, "--embeddings-gb", 0)
+    fresh = fitted(capsys, tmp_path, yard, *flags, "--embeddings-gb", 0)
     assert events(fresh, "embedded")[0]["computed"] == 28
     assert fresh["hash"] == first["hash"]
 
 
 def test_clips_as_a_whole_have_one_score(yard, tmp_path, capsys):
-    made = fitted(capsys, tmp_path, yard, "--size", 32, "--sampling", "uniform", "--frames", 4, "--views", 2)
-    bundle = load(made["bundle"])
+    fit = fitted(capsys, tmp_path, yard, "--size", 32, "--sampling", "uniform", "--frames", 4, "--views", 2)
+    bundle = load(fit["bundle"])
     assert bundle.detector.input.sampling == "uniform"
-    assert made["data"]["images"] + made["training"]["held_out"] == 4
-    assert run(["predict", made["bundle"], str(yard / "test" / "odd.mp4"), "--csv", str(tmp_path / "odd.csv")]) == 0
+    assert fit["data"]["images"] + fit["training"]["held_out"] == 4
+    assert run(["predict", fit["bundle"], str(yard / "test" / "odd.mp4"), "--csv", str(tmp_path / "odd.csv")]) == 0
     rows = [row.split(",") for row in (tmp_path / "odd.csv").read_text(encoding="utf-8").splitlines()]
     assert len({row[rows[0].index("score")] for row in rows[1:]}) == 1
 
 
 def test_networks_of_clips_with_random_weights_and_with_weights_from_a_file(yard, tmp_path, capsys):
-    given = ["--embedder", "r2plus1d_18", "--size", "32", "--frames", "4", "--hop", "6", "--clip-fps", "10"]
-    made = fitted(capsys, tmp_path, yard, *given, "--weights", "random")
-    assert "random weights" in json.loads((Path(made["bundle"]) / "card.json").read_text())["weights"][0]["source"]
+    flags = ["--embedder", "r2plus1d_18", "--size", "32", "--frames", "4", "--hop", "6", "--clip-fps", "10"]
+    fit = fitted(capsys, tmp_path, yard, *flags, "--weights", "random")
+    assert "random weights" in json.loads((Path(fit["bundle"]) / "card.json").read_text())["weights"][0]["source"]
     theirs = build_embedder("r2plus1d_18").trunk.state_dict()
     torch.save({**theirs, "fc.weight": torch.zeros(400, 512), "fc.bias": torch.zeros(400)}, tmp_path / "theirs.pth")
-    given += ["--weights", tmp_path / "theirs.pth", "--unfreeze", "layer4.1", "--finetune-from", 5, "--keep", "last"]
-    made = fitted(capsys, tmp_path, yard, *given)
-    detector = load(made["bundle"]).detector
-    own = detector.embedder.trunk.state_dict()
-    changed = {name for name, value in own.items() if not torch.equal(value, theirs[name])}
+    flags += ["--weights", tmp_path / "theirs.pth", "--unfreeze", "layer4.1", "--finetune-from", 5, "--keep", "last"]
+    fit = fitted(capsys, tmp_path, yard, *flags)
+    detector = load(fit["bundle"]).detector
+    weights = detector.embedder.trunk.state_dict()
+    changed = {name for name, value in weights.items() if not torch.equal(value, theirs[name])}
     assert changed and all(name.startswith("layer4.1.") for name in changed)
     assert not any("running" in name for name in changed)
     part = sum(parameter.numel() for parameter in detector.embedder.trunk.layer4[1].parameters())
-    learned = made["training"]["parameters"]
+    learned = fit["training"]["parameters"]
     assert learned["learning"] == part + sum(parameter.numel() for parameter in detector.net.parameters())
     assert learned["total"] == sum(parameter.numel() for parameter in detector.parameters())
     assert "layer4.1 fine-tuned" in detector.cards()[0].source
@@ -103,37 +103,37 @@ def test_networks_of_clips_with_random_weights_and_with_weights_from_a_file(yard
 
 def test_the_embedder_learns_for_some_epochs_when_the_rest_has_learned(yard, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(embedding_ae_options, "STEPS", 40)
-    given = ("--size", 32, "--frames", 4, "--hop", 2, "--unfreeze", "blocks.6", "--finetune-epochs", 3)
-    made = fitted(capsys, tmp_path, yard, *given, "--keep", "last", steps=None)
-    steps = events(made, "step")
-    per_epoch = next(line["steps"] for line in events(made, "epoch"))
+    flags = ("--size", 32, "--frames", 4, "--hop", 2, "--unfreeze", "blocks.6", "--finetune-epochs", 3)
+    fit = fitted(capsys, tmp_path, yard, *flags, "--keep", "last", steps=None)
+    steps = events(fit, "step")
+    per_epoch = next(line["steps"] for line in events(fit, "epoch"))
     late = [line for line in steps if "embedder" in line["lr"]]
     assert len(late) == 3 * per_epoch and len(steps) - len(late) == 40 + -40 % per_epoch
     assert late == steps[-len(late) :] and late[0]["lr"]["embedder"] == 1e-5
     assert late[-1]["lr"]["embedder"] == pytest.approx(1e-7)
-    assert "blocks.6 fine-tuned" in load(made["bundle"]).detector.cards()[0].source
+    assert "blocks.6 fine-tuned" in load(fit["bundle"]).detector.cards()[0].source
 
 
 def test_an_embedder_that_learns_to_no_avail_is_told_of(yard, tmp_path, capsys, caplog):
-    given = ("--size", 32, "--frames", 4, "--hop", 2, "--unfreeze", "blocks.6", "--finetune-rate", 1)
-    made = fitted(capsys, tmp_path, yard, *given, "--finetune-from", 4)
-    (trained,) = events(made, "trained")
-    first = next(line["step"] for line in events(made, "step") if "embedder" in line["lr"])
+    flags = ("--size", 32, "--frames", 4, "--hop", 2, "--unfreeze", "blocks.6", "--finetune-rate", 1)
+    fit = fitted(capsys, tmp_path, yard, *flags, "--finetune-from", 4)
+    (trained,) = events(fit, "trained")
+    first = next(line["step"] for line in events(fit, "step") if "embedder" in line["lr"])
     assert trained["best_step"] >= first and trained["frozen_loss"] < trained["best_loss"]
-    early = [line["losses"]["loss"] for line in events(made, "validation") if line["step"] < first]
+    early = [line["losses"]["loss"] for line in events(fit, "validation") if line["step"] < first]
     assert trained["frozen_loss"] == min(early)
     assert "held-out normals had a lower loss before fine-tuning" in caplog.text
-    detector = load(made["bundle"]).detector
+    detector = load(fit["bundle"]).detector
     assert "blocks.6 fine-tuned" in detector.cards()[0].source
-    assert dict(_training_rows(made["training"]))["best loss"].endswith(
+    assert dict(_training_rows(fit["training"]))["best loss"].endswith(
         f" ({trained['frozen_loss']:.4g} before fine-tuning)"
     )
 
 
 def test_pictures_are_judged_one_by_one(parts, tmp_path, capsys):
-    made = fitted(capsys, tmp_path, parts, "--size", 64, "--head", "knn")
-    assert load(made["bundle"]).detector.input.frames == 1
-    assert run(["evaluate", made["bundle"], "--data", str(parts), "--json"]) == 0
+    fit = fitted(capsys, tmp_path, parts, "--size", 64, "--head", "knn")
+    assert load(fit["bundle"]).detector.input.frames == 1
+    assert run(["evaluate", fit["bundle"], "--data", str(parts), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"]["image_AUROC"] > 0.9
 
 
@@ -151,6 +151,6 @@ def test_pictures_are_judged_one_by_one(parts, tmp_path, capsys):
     ],
 )
 def test_what_cannot_be_is_refused(yard, tmp_path, capsys, more, message):
-    given = ["--data", str(yard), "--size", "32", *more, "--out", str(tmp_path / "runs")]
-    assert run(["fit", "embedding_ae", *given]) == 2
+    flags = ["--data", str(yard), "--size", "32", *more, "--out", str(tmp_path / "runs")]
+    assert run(["fit", "embedding_ae", *flags]) == 2
     assert message in capsys.readouterr().err

@@ -10,8 +10,8 @@ from tests.evaluations import calibrated, image_evaluation, video, video_evaluat
 
 def figure(name, evaluation):
     """The text beside a name; None where it is not printed."""
-    found = [line.removeprefix(name).strip() for line in as_text(evaluation, Path("report.html"))[1:] if name in line]
-    return found[0] if found else None
+    texts = [line.removeprefix(name).strip() for line in as_text(evaluation, Path("report.html"))[1:] if name in line]
+    return texts[0] if texts else None
 
 
 def test_the_answer_of_the_check_is_printed():

@@ -85,8 +85,8 @@ def texts(name, field):
         if get_origin(annotation) is Literal and len(get_args(annotation)) > 1:
             return tuple(map(str, get_args(annotation)[:2]))
         kinds += get_args(annotation)
-    found = repr(field.annotation) + repr(field.metadata)
-    if "parse_duration" in found:
+    description = repr(field.annotation) + repr(field.metadata)
+    if "parse_duration" in description:
         return BY_TYPE[fields.Duration]
     return next(values for kind, values in BY_TYPE.items() if kind in atoms(field.annotation))
 
@@ -96,12 +96,12 @@ def atoms(annotation):
     return {annotation} if not inner else set().union(*map(atoms, inner))
 
 
-CASES, SEEN = [], set()
+CASES, COVERED = [], set()
 for MODEL, KIND in MODELS.items():
     for KEYS, FIELD in leaves(KIND):
         OWNER = MODEL if KEYS[0] == "detector" or MODEL.startswith(("watch", "import")) else ""
-        if (OWNER, KEYS, repr(FIELD)) not in SEEN:  # of fields that several verbs share one
-            SEEN.add((OWNER, KEYS, repr(FIELD)))
+        if (OWNER, KEYS, repr(FIELD)) not in COVERED:  # of fields that several verbs share one
+            COVERED.add((OWNER, KEYS, repr(FIELD)))
             CASES.append(pytest.param(MODEL, KEYS, FIELD, id=f"{MODEL}-{'.'.join(KEYS)}"))
 
 
@@ -143,13 +143,13 @@ def result(name, keys, *layers):
     merged = {"given": {}, "file": None, "environment": {}}
     for layer in layers:
         merged |= layer
-    given = dict(merged["given"])
+    flags = dict(merged["given"])
     for key, value in beside.items():
-        given[key] = {**value, **given.get(key, {})} if isinstance(value, dict) else given.get(key, value)
-    found = build(model, given, file=merged["file"], environment=merged["environment"])
+        flags[key] = {**value, **flags.get(key, {})} if isinstance(value, dict) else flags.get(key, value)
+    parsed = build(model, flags, file=merged["file"], environment=merged["environment"])
     for key in keys:
-        found = getattr(found, key)
-    return found
+        parsed = getattr(parsed, key)
+    return parsed
 
 
 @pytest.mark.parametrize(("name", "keys", "field"), CASES)

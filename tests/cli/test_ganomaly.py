@@ -28,23 +28,23 @@ def test_a_folder_in_the_published_layout(tmp_path, capsys):
     ):
         (data / name).parent.mkdir(parents=True, exist_ok=True)
         (parts / folder).rename(data / name)
-    made = fitted(capsys, tmp_path, "--data", data, "--size", 32)
-    spec = load(made["bundle"]).detector.input
+    fit = fitted(capsys, tmp_path, "--data", data, "--size", 32)
+    spec = load(fit["bundle"]).detector.input
     assert (spec.size, spec.channels, spec.resize.policy) == ((32, 32), 3, "stretch")
-    assert run(["evaluate", made["bundle"], "--data", str(data), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert set(found["metrics"]) == {"image_AUROC", "image_AP", "image_F1"}
-    assert "reconstruction" in (Path(found["run"]) / "report.html").read_text(encoding="utf-8")
-    assert run(["predict", made["bundle"], str(data / "test"), "--overlays", str(tmp_path / "drawn")]) == 0
+    assert run(["evaluate", fit["bundle"], "--data", str(data), "--json"]) == 0
+    evaluation = json.loads(capsys.readouterr().out)
+    assert set(evaluation["metrics"]) == {"image_AUROC", "image_AP", "image_F1"}
+    assert "reconstruction" in (Path(evaluation["run"]) / "report.html").read_text(encoding="utf-8")
+    assert run(["predict", fit["bundle"], str(data / "test"), "--overlays", str(tmp_path / "drawn")]) == 0
     assert len(list((tmp_path / "drawn").rglob("*.png"))) == 6
 
 
 def test_digits_in_gray_at_the_least_size_that_shrinks_nothing(tmp_path, capsys):
     data = write_digits(tmp_path / "digits", subsets=("train", "t10k"), per_class=10)
-    made = fitted(capsys, tmp_path, "--data", data, "--normal-class", 3, "--channels", 1)
-    spec = load(made["bundle"]).detector.input
+    fit = fitted(capsys, tmp_path, "--data", data, "--normal-class", 3, "--channels", 1)
+    spec = load(fit["bundle"]).detector.input
     assert (spec.size, spec.channels) == ((16, 16), 1)  # digits of 12 x 12
-    assert run(["evaluate", made["bundle"], "--data", str(data), "--normal-class", "3", "--json"]) == 0
+    assert run(["evaluate", fit["bundle"], "--data", str(data), "--normal-class", "3", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["data"]["category"] == "3"
 
 
@@ -63,9 +63,9 @@ def test_what_cannot_be_is_refused(parts, tmp_path, capsys, more, message):
 
 
 def test_a_fit_that_is_gone_on_with_ends_as_an_unbroken_one(parts, tmp_path, capsys):
-    given = ("--data", parts, "--size", 16)
-    whole = fitted(capsys, tmp_path, *given)
-    begun = fitted(capsys, tmp_path, *given, "--max-time", "1ms")
+    flags = ("--data", parts, "--size", 16)
+    whole = fitted(capsys, tmp_path, *flags)
+    begun = fitted(capsys, tmp_path, *flags, "--max-time", "1ms")
     assert begun["hash"] != whole["hash"]
     assert run(["fit", "ganomaly", "--resume", begun["run"], "--max-time", "1h", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["hash"] == whole["hash"]

@@ -15,13 +15,13 @@ from tests.detectors.ganomaly.reference import recipe
 @pytest.fixture
 def published(tmp_path):
     """netG.pth and netD.pth as the published code saves them, and the detector that they are of."""
-    made = Ganomaly.create(32, 3, 9, 4, 1)
-    made.load_reference_state_dict(recipe(made.generator, 3, 0), recipe(made.discriminator, 3, 500))
+    detector = Ganomaly.create(32, 3, 9, 4, 1)
+    detector.load_reference_state_dict(recipe(detector.generator, 3, 0), recipe(detector.discriminator, 3, 500))
     folder = tmp_path / "published weights"
     folder.mkdir()
-    torch.save({"epoch": 15, "state_dict": made.generator.state_dict()}, folder / "netG.pth")
-    torch.save({"epoch": 15, "state_dict": made.discriminator.state_dict()}, folder / "netD.pth")
-    return folder, made.eval()
+    torch.save({"epoch": 15, "state_dict": detector.generator.state_dict()}, folder / "netG.pth")
+    torch.save({"epoch": 15, "state_dict": detector.discriminator.state_dict()}, folder / "netD.pth")
+    return folder, detector.eval()
 
 
 def imported(capsys, *arguments):
@@ -30,27 +30,27 @@ def imported(capsys, *arguments):
 
 
 def test_the_bundle_scores_as_the_published_weights_do(published, tmp_path, capsys):
-    folder, made = published
-    found = imported(
+    folder, original = published
+    output = imported(
         capsys, "--weights", folder / "netD.pth", "--weights", folder / "netG.pth", "--out", tmp_path / "runs"
     )
-    bundle = load(found["bundle"])
+    bundle = load(output["bundle"])
     options = bundle.detector.options
     assert (options.channels, options.latent, options.width, options.extra_layers) == (3, 9, 4, 1)
     assert (bundle.detector.input.size, bundle.detector.input.resize.short_side) == ((32, 32), 32)
     assert set(bundle.card["imported"]) == {"netG.pth", "netD.pth"}
     x = torch.rand(2, 3, 32, 32)
-    assert torch.equal(bundle.detector(x).score, made(x).score)
-    theirs = made.discriminator.state_dict()
+    assert torch.equal(bundle.detector(x).score, original(x).score)
+    theirs = original.discriminator.state_dict()
     assert all(torch.equal(v, theirs[name]) for name, v in bundle.detector.discriminator.state_dict().items())
 
 
 def test_netg_alone_will_do_and_scoring_is_chosen(published, tmp_path, capsys):
-    folder, made = published
-    save_file({k: v.contiguous() for k, v in made.generator.state_dict().items()}, folder / "netG.safetensors")
+    folder, original = published
+    save_file({k: v.contiguous() for k, v in original.generator.state_dict().items()}, folder / "netG.safetensors")
     more = ("--distance", "l1", "--score", "contextual")
-    found = imported(capsys, "--weights", folder / "netG.safetensors", "--out", tmp_path / "runs", *more)
-    options = load(found["bundle"]).detector.options
+    output = imported(capsys, "--weights", folder / "netG.safetensors", "--out", tmp_path / "runs", *more)
+    options = load(output["bundle"]).detector.options
     assert (options.distance, options.score) == ("l1", "contextual")
 
 
@@ -83,15 +83,15 @@ def test_a_new_user_goes_on_to_calibrate_and_predict(published, tmp_path, capsys
 )
 def test_wrong_use_is_explained(published, tmp_path, capsys, files, more, message):
     folder, _ = published
-    given = [word for name in files for word in ("--weights", str(folder / name))]
-    assert run(["import", "ganomaly", *given, *more, "--out", str(tmp_path / "runs")]) == 2
+    flags = [word for name in files for word in ("--weights", str(folder / name))]
+    assert run(["import", "ganomaly", *flags, *more, "--out", str(tmp_path / "runs")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_pickled_module_is_refused_with_lines_that_convert_it(published, tmp_path, capsys):
-    folder, made = published
-    torch.save(made.generator, folder / "whole.pth")
+    folder, original = published
+    torch.save(original.generator, folder / "whole.pth")
     arguments = ["--out", str(tmp_path / "runs")]
     assert run(["import", "ganomaly", "--weights", str(folder / "whole.pth"), *arguments]) == 2
     message = capsys.readouterr().err

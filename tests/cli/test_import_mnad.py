@@ -51,8 +51,8 @@ def test_frames_on_disk_get_the_references_terms_learning_on_from_video_to_video
         "--out",
         tmp_path / "runs",
     )
-    found = imported(capsys, "--weights", folder / "model.pth", "--items", folder / "keys.pt", *more)
-    predictor = Predictor(load(found["bundle"]), PredictConfig(fps=25))
+    output = imported(capsys, "--weights", folder / "model.pth", "--items", folder / "keys.pt", *more)
+    predictor = Predictor(load(output["bundle"]), PredictConfig(fps=25))
     numbers = ("01", "02", "03")
     predictions = predictor.over([video(folder / "frames" / number) for number in numbers])
     for number, prediction in zip(numbers, predictions, strict=True):
@@ -66,15 +66,15 @@ def test_frames_on_disk_get_the_references_terms_learning_on_from_video_to_video
 @pytest.mark.parametrize("items", ["keys.pt", "keys.npy", "keys.safetensors"])
 def test_the_bundle_holds_weights_and_items(published, tmp_path, capsys, items):
     folder, stored = published
-    found = imported(capsys, "--weights", folder / "model.pth", "--items", folder / items, "--out", tmp_path)
-    bundle = load(found["bundle"])
+    output = imported(capsys, "--weights", folder / "model.pth", "--items", folder / items, "--out", tmp_path)
+    bundle = load(output["bundle"])
     assert set(bundle.card["imported"]) == {"model.pth", items}
     assert bundle.detector.input.size == (256, 256)
     np.testing.assert_array_equal(bundle.detector.items.numpy(), stored["keys_in"])
     clip = torch.rand(1, 3, 5, 256, 256)
-    made = MNAD.create(color_order="bgr")
-    made.load_reference_state_dict(reference_state("pred", int(stored["seed"])), bundle.detector.items)
-    np.testing.assert_array_equal(Scorer(made).score(clip).score, Scorer(bundle.detector).score(clip).score)
+    expected = MNAD.create(color_order="bgr")
+    expected.load_reference_state_dict(reference_state("pred", int(stored["seed"])), bundle.detector.items)
+    np.testing.assert_array_equal(Scorer(expected).score(clip).score, Scorer(bundle.detector).score(clip).score)
 
 
 @pytest.mark.parametrize(
@@ -89,17 +89,17 @@ def test_the_bundle_holds_weights_and_items(published, tmp_path, capsys, items):
 )
 def test_wrong_use_is_explained(published, tmp_path, capsys, files, more, message):
     folder, _ = published
-    given = [word for name in files for word in ("--weights", str(folder / name))]
-    assert run(["import", "mnad", *given, *more, "--out", str(tmp_path / "runs")]) == 2
+    flags = [word for name in files for word in ("--weights", str(folder / name))]
+    assert run(["import", "mnad", *flags, *more, "--out", str(tmp_path / "runs")]) == 2
     assert message in capsys.readouterr().err
 
 
 def test_a_pickled_module_is_refused_with_lines_that_convert_it(tmp_path, capsys):
-    made = MNAD.create("recon", width=2)
-    torch.save(made.net, tmp_path / "model.pth")
-    given = ["import", "mnad", "--items", str(tmp_path / "keys.pt"), "--out", str(tmp_path / "runs"), "--size", "32"]
-    torch.save(made.items, tmp_path / "keys.pt")
-    assert run([*given, "--weights", str(tmp_path / "model.pth")]) == 2
+    detector = MNAD.create("recon", width=2)
+    torch.save(detector.net, tmp_path / "model.pth")
+    command = ["import", "mnad", "--items", str(tmp_path / "keys.pt"), "--out", str(tmp_path / "runs"), "--size", "32"]
+    torch.save(detector.items, tmp_path / "keys.pt")
+    assert run([*command, "--weights", str(tmp_path / "model.pth")]) == 2
     message = capsys.readouterr().err
     exec("\n".join(line.strip() for line in message.splitlines() if line.startswith("    ")), {})
-    assert run([*given, "--weights", str(tmp_path / "model_tensors.pth")]) == 0
+    assert run([*command, "--weights", str(tmp_path / "model_tensors.pth")]) == 0

@@ -19,8 +19,10 @@ def test_help_and_version(capsys):
 
 
 def test_it_is_a_module_that_runs_too():
-    said = subprocess.run([sys.executable, "-m", "offnormal", "--version"], check=True, capture_output=True, text=True)
-    assert said.stdout.startswith("offnormal 0.")
+    version = subprocess.run(
+        [sys.executable, "-m", "offnormal", "--version"], check=True, capture_output=True, text=True
+    )
+    assert version.stdout.startswith("offnormal 0.")
     wrong = subprocess.run([sys.executable, "-m", "offnormal", "predikt"], check=False, capture_output=True, text=True)
     assert wrong.returncode == 2 and "predict" in wrong.stderr and "Traceback" not in wrong.stderr
 
@@ -34,7 +36,7 @@ def test_help_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["predikt"], "predict"),
         (["fit", "padin"], "padim"),
@@ -51,10 +53,10 @@ def test_help_imports_nothing_heavy():
         (["list", "things"], "detectors"),
     ],
 )
-def test_wrong_use_is_one_message_and_exit_code_2(arguments, said, capsys):
+def test_wrong_use_is_one_message_and_exit_code_2(arguments, message, capsys):
     assert run(arguments) == 2
     err = capsys.readouterr().err
-    assert said in err
+    assert message in err
     assert err.startswith("offnormal: ")
     assert "Traceback" not in err
 
@@ -78,24 +80,24 @@ def test_a_reader_that_goes_away_is_no_error():
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("environment", "expected"),
     [({}, "5000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
 )
-def test_waiting_threads_spin_briefly_unless_the_user_says_otherwise(given, expected, monkeypatch):
+def test_waiting_threads_spin_briefly_unless_the_user_says_otherwise(environment, expected, monkeypatch):
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "THP_MEM_ALLOC_ENABLE"):
         monkeypatch.setenv(name, "")  # so that what main sets is undone
         monkeypatch.delenv(name)
-    for name, value in given.items():
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit):
         main(["--version"])
     assert os.environ.get("GOMP_SPINCOUNT") == expected
 
 
-@pytest.mark.parametrize(("given", "expected"), [(None, "1"), ("0", "0")])
-def test_torch_takes_huge_pages_unless_the_user_says_otherwise(given, expected, monkeypatch):
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "" if given is None else given)
-    if given is None:
+@pytest.mark.parametrize(("setting", "expected"), [(None, "1"), ("0", "0")])
+def test_torch_takes_huge_pages_unless_the_user_says_otherwise(setting, expected, monkeypatch):
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "" if setting is None else setting)
+    if setting is None:
         monkeypatch.delenv("THP_MEM_ALLOC_ENABLE")
     with pytest.raises(SystemExit):
         main(["--version"])

@@ -24,7 +24,7 @@ ELSEWHERE = [[[0.6, 0.6], [0.9, 0.6], [0.9, 0.9]]]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("masked")
     write_footage(folder / "data")
     (folder / "square.json").write_text(json.dumps(OVER_THE_SQUARE))
@@ -33,21 +33,21 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def masked(place):
+def masked(root):
     """Run folder of a detector that was fitted with the mask over the square."""
-    given = ["--data", str(place / "data"), "--size", "64", "--out", str(place / "runs")]
-    assert run(["fit", "pixel_gaussian", *given, "--privacy-mask", str(place / "square.json")]) == 0
-    (made,) = (place / "runs").iterdir()
-    return made
+    flags = ["--data", str(root / "data"), "--size", "64", "--out", str(root / "runs")]
+    assert run(["fit", "pixel_gaussian", *flags, "--privacy-mask", str(root / "square.json")]) == 0
+    (run_folder,) = (root / "runs").iterdir()
+    return run_folder
 
 
-def test_a_bundle_keeps_its_mask_and_is_another_one_for_it(place, masked):
+def test_a_bundle_keeps_its_mask_and_is_another_one_for_it(root, masked):
     bundle = load(masked)
     assert [list(map(list, polygon)) for polygon in bundle.input.mask.polygons] == OVER_THE_SQUARE
     assert yaml.safe_load((masked / "bundle" / "config.yaml").read_text())["input"]["mask"]["image"] is None
-    given = ["--data", str(place / "data"), "--size", "64", "--out", str(place / "plain")]
-    assert run(["fit", "pixel_gaussian", *given]) == 0
-    (plain,) = (place / "plain").iterdir()
+    flags = ["--data", str(root / "data"), "--size", "64", "--out", str(root / "plain")]
+    assert run(["fit", "pixel_gaussian", *flags]) == 0
+    (plain,) = (root / "plain").iterdir()
     assert load(plain).hash != bundle.hash
     assert "mask" not in yaml.safe_load((plain / "bundle" / "config.yaml").read_text())["input"]
 
@@ -55,25 +55,25 @@ def test_a_bundle_keeps_its_mask_and_is_another_one_for_it(place, masked):
 def test_what_lies_under_the_mask_changes_no_score(masked):
     bundle = load(masked)
     odd, calm = film(77, anomaly=ANOMALY), film(77)
-    shown = range(*ANOMALY)
-    assert all((odd[i] != calm[i]).any() for i in shown)
-    found = [score(bundle, [frames[i] for i in shown]) for frames in (odd, calm)]
-    np.testing.assert_array_equal(found[0].score, found[1].score)
-    np.testing.assert_array_equal(found[0].map, found[1].map)
+    indices = range(*ANOMALY)
+    assert all((odd[i] != calm[i]).any() for i in indices)
+    scores = [score(bundle, [frames[i] for i in indices]) for frames in (odd, calm)]
+    np.testing.assert_array_equal(scores[0].score, scores[1].score)
+    np.testing.assert_array_equal(scores[0].map, scores[1].map)
 
 
-def test_whoever_sees_frames_sees_them_painted(place, masked):
-    bundle, seen = load(masked), []
-    videos = [video(place / "data" / "test" / "odd.mp4", name="odd")]
-    list(VideoLoader(videos, bundle.input, batch_size=8, on_frame=seen.append, cache="ram"))
-    covered = rasterize_mask(bundle.input.mask, seen[0].image.shape[:2])
-    assert len(seen) == 40
-    assert not any(frame.image[covered].any() for frame in seen)
-    assert all(frame.image[~covered].any() for frame in seen)
+def test_whoever_sees_frames_sees_them_painted(root, masked):
+    bundle, frames = load(masked), []
+    videos = [video(root / "data" / "test" / "odd.mp4", name="odd")]
+    list(VideoLoader(videos, bundle.input, batch_size=8, on_frame=frames.append, cache="ram"))
+    covered = rasterize_mask(bundle.input.mask, frames[0].image.shape[:2])
+    assert len(frames) == 40
+    assert not any(frame.image[covered].any() for frame in frames)
+    assert all(frame.image[~covered].any() for frame in frames)
 
 
-def test_the_pictures_of_a_report_are_painted(place, masked):
-    config = build(EvaluateConfig, {"data": place / "data", "out": place / "report"}, environment={})
+def test_the_pictures_of_a_report_are_painted(root, masked):
+    config = build(EvaluateConfig, {"data": root / "data", "out": root / "report"}, environment={})
     ((evaluation, _),) = evaluate_all(masked, config)
     units = shown_units(load(masked), evaluation, config, ExtremeImages(None))
     assert units
@@ -82,48 +82,48 @@ def test_the_pictures_of_a_report_are_painted(place, masked):
         assert not frame[rasterize_mask(load(masked).input.mask, frame.shape[:2])].any()
 
 
-def test_of_pictures_overlays_and_reports_are_painted_too(place, parts, tmp_path):
-    given = ["--data", str(parts), "--size", "64", "--out", str(tmp_path / "runs")]
-    assert run(["fit", "pixel_gaussian", *given, "--privacy-mask", str(place / "square.json")]) == 0
-    (made,) = (tmp_path / "runs").iterdir()
+def test_of_pictures_overlays_and_reports_are_painted_too(root, parts, tmp_path):
+    flags = ["--data", str(parts), "--size", "64", "--out", str(tmp_path / "runs")]
+    assert run(["fit", "pixel_gaussian", *flags, "--privacy-mask", str(root / "square.json")]) == 0
+    (run_folder,) = (tmp_path / "runs").iterdir()
     picture = parts / "test" / "spot" / "000.png"
-    assert run(["predict", str(made), str(picture), "--overlays", str(tmp_path / "shown")]) == 0
-    shown = np.asarray(Image.open(tmp_path / "shown" / "000.png").convert("RGB"))
-    covered = rasterize_mask(load(made).input.mask, shown.shape[:2])
-    assert np.median(shown[covered]) == 0
+    assert run(["predict", str(run_folder), str(picture), "--overlays", str(tmp_path / "shown")]) == 0
+    overlay = np.asarray(Image.open(tmp_path / "shown" / "000.png").convert("RGB"))
+    covered = rasterize_mask(load(run_folder).input.mask, overlay.shape[:2])
+    assert np.median(overlay[covered]) == 0
     config = build(EvaluateConfig, {"data": parts, "out": tmp_path / "report"}, environment={})
-    ((evaluation, _),) = evaluate_all(made, config)
-    _, _, extremes = score_dataset(load(made), evaluation.dataset, config)
-    units = shown_units(load(made), evaluation, config, extremes)
+    ((evaluation, _),) = evaluate_all(run_folder, config)
+    _, _, extremes = score_dataset(load(run_folder), evaluation.dataset, config)
+    units = shown_units(load(run_folder), evaluation, config, extremes)
     assert units
     assert not any(unit.frames[0][covered].any() for unit in units)
 
 
-def test_predict_says_the_same_with_the_mask_named_again_and_refuses_another(place, masked, capsys):
-    video = str(place / "data" / "test" / "odd.mp4")
-    said = []
-    for more in ([], ["--privacy-mask", str(place / "square.json")]):
+def test_predict_says_the_same_with_the_mask_named_again_and_refuses_another(root, masked, capsys):
+    video = str(root / "data" / "test" / "odd.mp4")
+    outputs = []
+    for more in ([], ["--privacy-mask", str(root / "square.json")]):
         capsys.readouterr()
         assert run(["predict", str(masked), video, "--json", *more]) == 0
-        said.append(capsys.readouterr().out)
-    assert said[0] == said[1]
-    assert run(["predict", str(masked), video, "--privacy-mask", str(place / "else.json")]) == 2
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+    assert run(["predict", str(masked), video, "--privacy-mask", str(root / "else.json")]) == 2
     assert "Calibrate with this mask first" in capsys.readouterr().err
 
 
-def test_a_calibration_with_another_mask_brings_it_along(place, masked, tmp_path):
+def test_a_calibration_with_another_mask_brings_it_along(root, masked, tmp_path):
     bundle = load(masked)
     bundle.save(tmp_path / "bundle")
-    given = ["--normal", str(place / "data" / "test" / "calm.mp4"), "--privacy-mask", str(place / "else.json")]
-    assert run(["calibrate", str(tmp_path / "bundle"), *given]) == 0
+    flags = ["--normal", str(root / "data" / "test" / "calm.mp4"), "--privacy-mask", str(root / "else.json")]
+    assert run(["calibrate", str(tmp_path / "bundle"), *flags]) == 0
     again = load(tmp_path / "bundle")
     assert again.calibration.mask == again.input.mask != bundle.input.mask
     assert again.detector.input.mask == bundle.input.mask
     assert again.calibration.id != bundle.calibration.id
-    video = str(place / "data" / "test" / "odd.mp4")
+    video = str(root / "data" / "test" / "odd.mp4")
     assert run(["predict", str(tmp_path / "bundle"), video]) == 0
-    assert run(["predict", str(tmp_path / "bundle"), video, "--privacy-mask", str(place / "else.json")]) == 0
-    assert run(["predict", str(tmp_path / "bundle"), video, "--privacy-mask", str(place / "square.json")]) == 2
+    assert run(["predict", str(tmp_path / "bundle"), video, "--privacy-mask", str(root / "else.json")]) == 0
+    assert run(["predict", str(tmp_path / "bundle"), video, "--privacy-mask", str(root / "square.json")]) == 2
 
 
 def test_a_calibration_from_before_masks_is_read_as_it_was(masked):
@@ -132,10 +132,10 @@ def test_a_calibration_from_before_masks_is_read_as_it_was(masked):
     assert type(load(masked).calibration).from_json(plain) == load(masked).calibration
 
 
-def test_a_mask_that_is_none_is_refused(place, masked, capsys):
-    (place / "bad.json").write_text("[[[0, 0], [2, 0], [1, 1]]]")
-    given = ["--data", str(place / "data"), "--out", str(place / "none")]
-    assert run(["fit", "pixel_gaussian", *given, "--privacy-mask", str(place / "bad.json")]) == 2
+def test_a_mask_that_is_none_is_refused(root, masked, capsys):
+    (root / "bad.json").write_text("[[[0, 0], [2, 0], [1, 1]]]")
+    flags = ["--data", str(root / "data"), "--out", str(root / "none")]
+    assert run(["fit", "pixel_gaussian", *flags, "--privacy-mask", str(root / "bad.json")]) == 2
     assert "relative to width and height" in capsys.readouterr().err
-    assert run(["evaluate", str(masked), "--data", str(place / "data"), "--privacy-mask", str(place / "no.png")]) == 2
+    assert run(["evaluate", str(masked), "--data", str(root / "data"), "--privacy-mask", str(root / "no.png")]) == 2
     assert "no such file" in capsys.readouterr().err

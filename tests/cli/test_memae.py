@@ -22,33 +22,33 @@ def fitted(capsys, tmp_path, *arguments):
     return json.loads(capsys.readouterr().out)
 
 
-def evaluated(capsys, made, *arguments):
-    assert run(["evaluate", made["bundle"], *map(str, arguments), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    return found["metrics"], (Path(found["run"]) / "report.html").read_text(encoding="utf-8")
+def evaluated(capsys, fit, *arguments):
+    assert run(["evaluate", fit["bundle"], *map(str, arguments), "--json"]) == 0
+    output = json.loads(capsys.readouterr().out)
+    return output["metrics"], (Path(output["run"]) / "report.html").read_text(encoding="utf-8")
 
 
 def test_footage_gives_every_frame_a_score(tmp_path, capsys):
     data = write_scenes(tmp_path / "yard", frames=20)
-    made = fitted(capsys, tmp_path, "--data", data, "--size", 16, "--width", 4, "--frames", 6, "--hop", 4)
-    detector = load(made["bundle"]).detector
+    fit = fitted(capsys, tmp_path, "--data", data, "--size", 16, "--width", 4, "--frames", 6, "--hop", 4)
+    detector = load(fit["bundle"]).detector
     assert detector.options.form == "video"
     assert (detector.input.channels, detector.input.frames, detector.input.hop) == (1, 6, 4)
-    metrics, report = evaluated(capsys, made, "--data", data)
+    metrics, report = evaluated(capsys, fit, "--data", data)
     assert "frame_AUC_micro" in metrics
     assert re.search(r"Normal samples use \d of 6 memory items", report)
-    assert run(["predict", made["bundle"], str(data / "test" / "odd.mp4"), "--csv", str(tmp_path / "odd.csv")]) == 0
+    assert run(["predict", fit["bundle"], str(data / "test" / "odd.mp4"), "--csv", str(tmp_path / "odd.csv")]) == 0
     rows = (tmp_path / "odd.csv").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 21
-    epochs = [json.loads(line) for line in (Path(made["run"]) / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    told = [line for line in epochs if line["event"] == "epoch"]
-    assert all({"dead_positions", "unused_items"} <= line.keys() for line in told)
+    lines = [json.loads(line) for line in (Path(fit["run"]) / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    epochs = [line for line in lines if line["event"] == "epoch"]
+    assert all({"dead_positions", "unused_items"} <= line.keys() for line in epochs)
 
 
 def test_pictures_take_the_form_that_suits_them(parts, tmp_path, capsys):
-    made = fitted(capsys, tmp_path, "--data", parts, "--size", 40, "--width", 4)
-    assert load(made["bundle"]).detector.options.form == "image"
-    metrics, report = evaluated(capsys, made, "--data", parts)
+    fit = fitted(capsys, tmp_path, "--data", parts, "--size", 40, "--width", 4)
+    assert load(fit["bundle"]).detector.options.form == "image"
+    metrics, report = evaluated(capsys, fit, "--data", parts)
     assert "pixel_AUROC" in metrics
     assert "reconstruction" in report
 
@@ -56,11 +56,11 @@ def test_pictures_take_the_form_that_suits_them(parts, tmp_path, capsys):
 def test_digits_at_their_own_size(tmp_path, capsys):
     data = write_digits(tmp_path / "digits", subsets=("train", "t10k"), per_class=10)
     more = ["--normal-class", "3"]
-    made = fitted(capsys, tmp_path, "--data", data, *more, "--form", "mnist")
-    detector = load(made["bundle"]).detector
+    fit = fitted(capsys, tmp_path, "--data", data, *more, "--form", "mnist")
+    detector = load(fit["bundle"]).detector
     assert (detector.input.size, detector.input.channels) == ((28, 28), 1)
     assert detector.net.memory.shape == (6, 64 * 4 * 4)
-    assert "image_AUROC" in evaluated(capsys, made, "--data", data, *more)[0]
+    assert "image_AUROC" in evaluated(capsys, fit, "--data", data, *more)[0]
 
 
 @pytest.mark.parametrize(

@@ -44,22 +44,22 @@ def fitted(capsys, out, *arguments):
 def test_bundles_score_alike_wherever_they_are_loaded(scenes, weights, tmp_path, capsys, caplog, name):
     file = weights / f"{name}.pth"
     more = ["--weights", file.rename(tmp_path / file.name)] if file.exists() else []
-    made = fitted(capsys, tmp_path / "runs", "--data", scenes, *QUICK, "--encoder", name, *more)
+    fit = fitted(capsys, tmp_path / "runs", "--data", scenes, *QUICK, "--encoder", name, *more)
     for path in more[1:]:
         Path(path).unlink()
     caplog.clear()
-    bundle = load(made["bundle"])
+    bundle = load(fit["bundle"])
     assert ("not for commercial use" in caplog.text) == (name == "csn_r50")
     assert [card["source"] for card in bundle.card["weights"]] == [path.name for path in more[1:]]
-    assert run(["evaluate", made["bundle"], "--data", str(scenes), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert "frame_AUC_micro" in found["metrics"]
+    assert run(["evaluate", fit["bundle"], "--data", str(scenes), "--json"]) == 0
+    output = json.loads(capsys.readouterr().out)
+    assert "frame_AUC_micro" in output["metrics"]
     table = tmp_path / "odd.csv"
-    assert run(["predict", made["bundle"], str(scenes / "test" / "odd.mp4"), "--csv", str(table)]) == 0
+    assert run(["predict", fit["bundle"], str(scenes / "test" / "odd.mp4"), "--csv", str(table)]) == 0
     assert len(table.read_text(encoding="utf-8").splitlines()) == 21
     saved = bundle.save(tmp_path / "again")
     clip = torch.rand(2, 1, 5, 32, 32)
-    first, again = (Scorer(load(path).detector).score(clip).score for path in (made["bundle"], saved))
+    first, again = (Scorer(load(path).detector).score(clip).score for path in (fit["bundle"], saved))
     assert np.array_equal(first, again) and first.std() > 0
 
 
@@ -68,23 +68,25 @@ def test_a_frozen_encoder_is_saved_as_it_came_and_the_log_says_what_learned(scen
     torch.save(trunk.state_dict(), tmp_path / "own.pth")
     arguments = ["--encoder", "mc3_18", "--weights", tmp_path / "own.pth", "--freeze-encoder"]
     assert run(["fit", "memae", "--data", str(scenes), *QUICK, *map(str, arguments), "--out", str(tmp_path)]) == 0
-    said = capsys.readouterr().out
-    assert "weights     mc3_18 from own.pth" in said
+    output = capsys.readouterr().out
+    assert "weights     mc3_18 from own.pth" in output
     (folder,) = tmp_path.glob("*memae*")
     detector = load(folder).detector
     assert detector.options.freeze_encoder
-    found = detector.net.encoder.backbone.trunk.state_dict()
-    assert all(torch.equal(value, found[key]) for key, value in trunk.state_dict().items())
+    saved = detector.net.encoder.backbone.trunk.state_dict()
+    assert all(torch.equal(value, saved[key]) for key, value in trunk.state_dict().items())
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    (told,) = [line for line in log if line["event"] == "parameters"]
-    assert told["total"] - told["learning"] == sum(p.numel() for p in trunk.parameters())
-    assert f"parameters  {told['learning'] / 1e6:.2f} of {told['total'] / 1e6:.2f} million trained" in said
+    (parameters,) = [line for line in log if line["event"] == "parameters"]
+    assert parameters["total"] - parameters["learning"] == sum(p.numel() for p in trunk.parameters())
+    assert (
+        f"parameters  {parameters['learning'] / 1e6:.2f} of {parameters['total'] / 1e6:.2f} million trained" in output
+    )
 
 
 def test_a_fit_that_is_gone_on_with_ends_as_an_unbroken_one(scenes, tmp_path, capsys):
-    given = ["--data", scenes, *QUICK, "--encoder", "slowonly_r18"]
-    whole = fitted(capsys, tmp_path / "a", *given)
-    begun = fitted(capsys, tmp_path / "b", *given, "--max-time", "1ms")
+    flags = ["--data", scenes, *QUICK, "--encoder", "slowonly_r18"]
+    whole = fitted(capsys, tmp_path / "a", *flags)
+    begun = fitted(capsys, tmp_path / "b", *flags, "--max-time", "1ms")
     assert begun["hash"] != whole["hash"]
     assert run(["fit", "memae", "--resume", begun["run"], "--max-time", "1h", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["hash"] == whole["hash"]

@@ -44,15 +44,15 @@ def test_fit_from_a_config_file_with_flags_winning(parts, tmp_path, capsys):
         f"data: {parts}\nsize: 64\nout: {tmp_path / 'runs'}\ndetector: {{name: padim, grid_stride: 8, eps: 0.5}}\n"
     )
     assert run(["fit", "padim", "--config", str(tmp_path / "c.yaml"), "--eps", "0.2", "--json"]) == 0
-    (made,) = lines(capsys)
-    options = load(made["bundle"]).detector.options
+    (fit,) = lines(capsys)
+    options = load(fit["bundle"]).detector.options
     assert (options.grid_stride, options.eps) == (8, 0.2)
 
 
 def test_a_run_can_be_repeated_from_its_config(bundle, tmp_path, capsys):
     assert run(["fit", "padim", "--config", str(bundle / "config.yaml"), "--out", str(tmp_path / "r"), "--json"]) == 0
-    (made,) = lines(capsys)
-    assert made["hash"] == load(bundle).hash
+    (fit,) = lines(capsys)
+    assert fit["hash"] == load(bundle).hash
 
 
 def test_plain_folders_groups_and_ignored_regions(parts, tmp_path, capsys):
@@ -74,9 +74,9 @@ def test_plain_folders_groups_and_ignored_regions(parts, tmp_path, capsys):
         str(tmp_path / "ignore.png"),
     ]
     assert run(["fit", "padim", "--normal", str(good), "--group-by", "folder", *arguments]) == 0
-    (made,) = lines(capsys)
-    assert made["calibration"]["kind"] == "leave_group_out"
-    loaded = load(made["bundle"])
+    (fit,) = lines(capsys)
+    assert fit["calibration"]["kind"] == "leave_group_out"
+    loaded = load(fit["bundle"])
     assert loaded.calibration.groups == 3
     assert bool(loaded.detector.ignored[:16].all())
     assert not bool(loaded.detector.ignored[24:].any())
@@ -94,8 +94,8 @@ def test_every_category_and_the_mean_row(tmp_path, capsys):
     assert f"offnormal evaluate {folder} --data {data} --category all" in capsys.readouterr().out
     assert run(["evaluate", str(folder), *arguments, "--json"]) == 0
     *categories, mean = lines(capsys)
-    assert [found["data"]["name"] for found in categories] == ["bolt", "nut"]
-    expected = np.mean([found["metrics"]["image_AUROC"] for found in categories])
+    assert [row["data"]["name"] for row in categories] == ["bolt", "nut"]
+    expected = np.mean([row["metrics"]["image_AUROC"] for row in categories])
     assert mean["mean"]["image_AUROC"] == pytest.approx(expected)
     assert (folder / "report.html").is_file()
     assert json.loads((folder / "metrics.json").read_text())["mean"] == mean["mean"]
@@ -106,16 +106,16 @@ def test_a_corrupt_file_stops_with_its_name_or_is_left_out_and_listed(tmp_path, 
     (data / "train" / "good" / "004.png").write_bytes(b"\x89PNG\r\n\x1a\nnot really")
     arguments = ["fit", "padim", "--data", str(data), "--size", "64", "--out", str(tmp_path / "r"), "--json"]
     assert run(arguments) == 2
-    said = capsys.readouterr().err
-    assert "004.png" in said
-    assert "--on-error skip" in said
+    error = capsys.readouterr().err
+    assert "004.png" in error
+    assert "--on-error skip" in error
     assert run([*arguments, "--on-error", "skip"]) == 0
     captured = capsys.readouterr()
-    (made,) = [json.loads(line) for line in captured.out.splitlines()]
+    (fit,) = [json.loads(line) for line in captured.out.splitlines()]
     assert "004.png" in captured.err
-    assert [bad["path"].endswith("004.png") for bad in made["skipped"]] == [True]
-    assert made["data"]["images"] == 11
-    assert "004.png" in (tmp_path / "r" / made["run"].split("/")[-1] / "log.jsonl").read_text()
+    assert [bad["path"].endswith("004.png") for bad in fit["skipped"]] == [True]
+    assert fit["data"]["images"] == 11
+    assert "004.png" in (tmp_path / "r" / fit["run"].split("/")[-1] / "log.jsonl").read_text()
 
 
 def test_an_unsupported_rate_is_refused_before_fitting(parts, tmp_path, capsys):
@@ -146,18 +146,18 @@ def test_calibrate_replaces_and_refuses(bundle, tmp_path, capsys):
     before = load(bundle).calibration
     assert before.kind == "leave_one_out"
     assert run([*arguments, "--rate", "10%", "--json"]) == 0
-    (made,) = lines(capsys)
+    (output,) = lines(capsys)
     after = load(bundle).calibration
-    assert (after.kind, after.rate.value, after.threshold) == ("held_out", 0.1, made["threshold"])
+    assert (after.kind, after.rate.value, after.threshold) == ("held_out", 0.1, output["threshold"])
 
 
 def test_evaluate_writes_beside_the_bundle_and_never_over_other_data(bundle, parts, tmp_path, capsys, monkeypatch):
     assert run(["evaluate", str(bundle / "bundle"), "--data", str(parts), "--json"]) == 0
-    (made,) = lines(capsys)
-    assert made["run"] == str(bundle)
-    assert made["metrics"]["pixel_AUROC"] > 0.8
+    (output,) = lines(capsys)
+    assert output["run"] == str(bundle)
+    assert output["metrics"]["pixel_AUROC"] > 0.8
     stored = json.loads((bundle / "metrics.json").read_text())
-    assert stored["metrics"] == made["metrics"]
+    assert stored["metrics"] == output["metrics"]
     rows = list(csv.DictReader((bundle / "scores.csv").open(encoding="utf-8")))
     assert len(rows) == 10
     assert {(row["class"], row["label"]) for row in rows} == {("good", "normal"), ("spot", "anomalous")}
@@ -173,10 +173,10 @@ def test_evaluate_without_masks_labels_or_calibration(bundle, parts, tmp_path, c
     (bundle / "bundle" / "calibration.json").unlink()
     out = ["--out", str(tmp_path / "result")]
     assert run(["evaluate", str(bundle), "--test", str(tmp_path / "test"), *out]) == 0
-    said = capsys.readouterr().out
-    assert "image_AUROC" in said
-    assert "there are no masks" in said
-    assert "not calibrated" in said
+    output = capsys.readouterr().out
+    assert "image_AUROC" in output
+    assert "there are no masks" in output
+    assert "not calibrated" in output
     assert run(["evaluate", str(bundle), "--test", str(tmp_path / "test" / "spot"), *out]) == 0
     assert "no labels" in capsys.readouterr().out
     assert (tmp_path / "result" / "report.html").is_file()
@@ -224,17 +224,17 @@ def test_pictures_inside_idx_files_go_all_the_way(tmp_path, capsys):
     command = shlex.split(out.split("next")[1])[1:]
     assert command[-4:] == chosen
     assert run([*command, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["metrics"]["image_AUROC"] == 1
-    with (Path(found["run"]) / "scores.csv").open(encoding="utf-8") as file:
+    evaluation = json.loads(capsys.readouterr().out)
+    assert evaluation["metrics"]["image_AUROC"] == 1
+    with (Path(evaluation["run"]) / "scores.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len({row["item"] for row in rows}) == 120
     assert {row["class"] for row in rows if row["label"] == "anomalous"} == {f"class {k}" for k in range(10)} - {
         "class 3"
     }
-    assert "small_t10k-images-idx3-ubyte.gz/" in (Path(found["run"]) / "report.html").read_text(encoding="utf-8")
+    assert "small_t10k-images-idx3-ubyte.gz/" in (Path(evaluation["run"]) / "report.html").read_text(encoding="utf-8")
     file, drawn = data / "small_t10k-images-idx3-ubyte.gz", tmp_path / "drawn"
-    assert run(["predict", found["run"], str(file), f"{file}/7", "--overlays", str(drawn), "--json"]) == 0
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [row["item"] for row in told] == [str(file / str(i)) for i in range(120)]
+    assert run(["predict", evaluation["run"], str(file), f"{file}/7", "--overlays", str(drawn), "--json"]) == 0
+    predictions = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["item"] for row in predictions] == [str(file / str(i)) for i in range(120)]
     assert (drawn / "119.png").is_file()

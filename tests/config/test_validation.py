@@ -5,7 +5,7 @@ from offnormal.config.score import EvaluateConfig
 from offnormal.config.validation import format_validation_error
 
 
-def said(values):
+def message(values):
     with pytest.raises(ValidationError) as error:
         EvaluateConfig.model_validate(values)
     return format_validation_error(error.value, EvaluateConfig)
@@ -30,9 +30,9 @@ def said(values):
     ],
 )
 def test_a_fault_is_a_line_with_its_place_what_was_found_and_what_was_expected(values, line):
-    assert said(values).startswith(line)
-    assert "hunter2" not in said(values)
+    assert message(values).startswith(line)
+    assert "hunter2" not in message(values)
 
 
 def test_every_fault_has_a_line():
-    assert len(said({"batch_size": 0, "smooth": "slow", "sise": 1}).splitlines()) == 3
+    assert len(message({"batch_size": 0, "smooth": "slow", "sise": 1}).splitlines()) == 3

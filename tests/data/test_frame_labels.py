@@ -17,6 +17,8 @@ from offnormal.data.frame_labels import (
 )
 from offnormal.errors import DataError
 from tests.data.footage import cells, clip, save_hdf5, write_video
+from tests.video_files import cut, numbered
+from tests.video_files import write_video as numbered_video
 
 
 @pytest.mark.parametrize("dtype", [bool, np.int8, np.int64, np.float64])
@@ -38,14 +40,48 @@ def test_other_shapes_and_types_are_rejected(values):
         parse_labels(values, "x")
 
 
-def test_labels_match_frames_but_a_damaged_file_may_have_fewer_frames(tmp_path):
+def test_labels_match_frames(tmp_path):
     folder, file = clip(tmp_path / "01", 5), write_video(tmp_path / "a.mp4", 5)
     assert len(check_label_count(np.zeros(5, np.uint8), folder, "x")) == 5
     with pytest.raises(DataError, match=r"gt: 4 labels for 5 frames in .*01"):
         check_label_count(np.zeros(4, np.uint8), folder, "gt")
     with pytest.raises(DataError, match=r"gt: 4 labels for 5 frames in .*a\.mp4"):
         check_label_count(np.zeros(4, np.uint8), file, "gt")
-    assert len(check_label_count(np.zeros(6, np.uint8), file, "x")) == 6
+    with pytest.raises(DataError, match=r"gt: 6 labels for 5 frames in .*a\.mp4"):
+        check_label_count(np.zeros(6, np.uint8), file, "gt")
+
+
+VIDEOS = (
+    ("mp4", "libx264", 2),
+    ("ts", "libx264", 2),
+    ("mpg", "mpeg2video", 2),
+    ("avi", "mjpeg", 0),
+    ("h264", "libx264", 0),
+)
+
+
+@pytest.mark.parametrize("form", ["npy", "csv"])
+@pytest.mark.parametrize(("suffix", "codec", "bframes"), VIDEOS)
+def test_one_label_too_few_or_too_many_is_refused_for_every_container(tmp_path, suffix, codec, bframes, form):
+    """MPEG and bare streams do not state their number of frames."""
+    file = numbered_video(tmp_path / f"a.{suffix}", numbered(30), codec=codec, bframes=bframes)
+    for count in (29, 30, 31):
+        labels = np.arange(count) % 2
+        np.save(tmp_path / "a.npy", labels)
+        (tmp_path / "a.csv").write_text("\n".join(map(str, labels)))
+        if count == 30:
+            assert read_labels(tmp_path / f"a.{form}", file).tolist() == labels.tolist()
+            continue
+        with pytest.raises(DataError, match=rf"a\.{form}: {count} labels for 30 frames in .*a\.{suffix}; expected one"):
+            read_labels(tmp_path / f"a.{form}", file)
+
+
+def test_a_truncated_file_keeps_the_labels_of_the_whole_video(tmp_path):
+    whole = numbered_video(tmp_path / "a.mkv", numbered(80), codec="mjpeg")
+    file = cut(whole, tmp_path / "b.mkv", 0.6)
+    assert len(check_label_count(np.zeros(80, np.uint8), file, "x")) == 80
+    with pytest.raises(DataError, match="10 labels for"):
+        check_label_count(np.zeros(10, np.uint8), file, "x")
 
 
 def test_labels_by_suffix(tmp_path):

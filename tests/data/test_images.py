@@ -42,8 +42,8 @@ def test_deep_pixels_stay_between_0_and_1_for_every_filter(tmp_path):
 
 
 def test_values_that_cannot_be_used_name_the_file(tmp_path):
-    Image.fromarray(np.full((4, 4), 2, np.float32)).save(tmp_path / "x.tif")
-    with pytest.raises(ImageError, match=r"x\.tif: float \w+ with values 2 to 2"):
+    Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(tmp_path / "x.tif")
+    with pytest.raises(ImageError, match=r"x\.tif: float \w+ with values nan to nan"):
         read_pixels(tmp_path / "x.tif", SPEC)
 
 

@@ -4,6 +4,8 @@ import pytest
 from offnormal.data.label_table import read_label_table
 from offnormal.errors import DataError
 from tests.data.footage import clip, write_video
+from tests.video_files import numbered
+from tests.video_files import write_video as numbered_video
 
 
 def table(folder, text, encoding="utf-8"):
@@ -46,6 +48,23 @@ def test_spans_of_seconds_follow_the_clock_of_the_video(tmp_path):
     assert result.tolist() == [0, 0, 1, 1, 1, 0, 0, 0, 1, 1]
 
 
+def test_a_span_shorter_than_a_frame_marks_the_frame_that_is_on(tmp_path):
+    video = write_video(tmp_path / "01.mp4", 10, fps=10)
+    assert read_label_table(table(tmp_path, "start_s,end_s\n0.32,0.38\n0.95,0.99\n"), video).tolist() == [
+        *(0, 0, 0, 1, 0, 0, 0, 0, 0, 1)
+    ]
+
+
+def test_a_span_in_a_jump_of_the_clock_is_refused(tmp_path):
+    times = [i / 10 + 600 * (i >= 10) for i in range(20)]
+    video = numbered_video(tmp_path / "jump.mkv", numbered(20), times=times, codec="mjpeg")
+    assert sum(read_label_table(table(tmp_path, "start_s,end_s\n601.2,601.4\n"), video)) == 3
+    with pytest.raises(
+        DataError, match=r"line 2: no frame from 1\.2 to 1\.4 s, because .* jumps from 1\.0.* to 601\.0"
+    ):
+        read_label_table(table(tmp_path, "start_s,end_s\n1.2,1.4\n"), video)
+
+
 @pytest.mark.parametrize("header", ["start,end", "start_s,end_s"])
 def test_a_file_with_only_a_header_has_no_anomalous_frames(tmp_path, header):
     assert read_label_table(table(tmp_path, header), write_video(tmp_path / "01.mp4", 4)).tolist() == [0, 0, 0, 0]
@@ -69,7 +88,7 @@ def test_frames_in_a_folder_have_no_clock(tmp_path):
         ("start,end\n1,nan\n", 2, "a start and an end"),
         ("start,end\n0.5,1\n", 2, "integers, or the header start_s,end_s"),
         ("start,end\n0,1\n2,6\n", 3, r"frames 2 to 6 \(from 0\), but the video has 6 frames"),
-        ("start_s,end_s\n9,10\n", 2, "starts at 9 s, but the video ends at 0.5"),
+        ("start_s,end_s\n9,10\n", 2, "starts at 9 s, but the video ends at 0.6"),
     ],
 )
 def test_invalid_lines_are_reported_by_number(tmp_path, text, line, expected):

@@ -58,12 +58,12 @@ def test_a_loader_over_other_items_starts_its_lists_anew():
 @pytest.fixture
 def images(tmp_path):
     """Seven images of different sizes; number i has the value 10 * i everywhere."""
-    found = []
+    items = []
     for i in range(7):
         path = tmp_path / f"{i}.png"
         Image.new("RGB", (12 + i, 9 + 2 * i), (10 * i,) * 3).save(path)
-        found.append(image(path))
-    return found
+        items.append(image(path))
+    return items
 
 
 def values(batch):
@@ -166,11 +166,11 @@ def test_leaving_early_ends_the_threads(images):
 def test_leaving_early_does_not_start_pending_files(images, monkeypatch):
     real, started = loader_module.read_pixels, []
 
-    def slow(path, spec):
+    def slow(path, spec, notes):
         started.append(path)
         if len(started) > 2:
             time.sleep(0.05)
-        return real(path, spec)
+        return real(path, spec, notes)
 
     monkeypatch.setattr(loader_module, "read_pixels", slow)
     for _ in ImageLoader(images, SPEC, batch_size=2, workers=1):
@@ -192,12 +192,12 @@ def test_only_a_few_images_are_buffered(images, monkeypatch):
     max_pending, lock = 0, threading.Lock()
     real = loader_module.read_pixels
 
-    def counted(path, spec):
+    def counted(path, spec, notes):
         nonlocal started, max_pending
         with lock:
             started += 1
             max_pending = max(max_pending, started - consumed)
-        return real(path, spec)
+        return real(path, spec, notes)
 
     monkeypatch.setattr(loader_module, "read_pixels", counted)
     for batch in ImageLoader(images * 30, SPEC, batch_size=batch_size, workers=workers):
@@ -210,7 +210,7 @@ def test_8_bit_and_16_bit_images_have_the_same_scale(tmp_path):
     Image.new("L", (12, 8), 51).save(tmp_path / "8.png")
     Image.fromarray(np.full((8, 12), 819, np.uint16)).save(tmp_path / "12.png")
     Image.fromarray(np.full((8, 12), 0.2, np.float32)).save(tmp_path / "f.tif")
-    spec = InputSpec(size=(8, 12), bits=12)
+    spec = InputSpec(size=(8, 12), levels=(0, 4095))
     samples = [image(tmp_path / name) for name in ("8.png", "12.png", "f.tif")]
     (batch,) = ImageLoader(samples, spec, batch_size=3)
     np.testing.assert_allclose(batch.pixels, np.full((3, 3, 8, 12), 0.2), atol=1e-6, rtol=0)

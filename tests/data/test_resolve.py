@@ -257,7 +257,7 @@ def test_views_of_an_action_of_ucf_sports_are_one_class(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("folder", "known", "expected"),
+    ("folder", "known_classes", "expected"),
     [
         ("digits", (), ["digits", "digits"]),  # folders with numbers for names hold clips of one class
         ("digits", ("0", "1"), ["0", "1"]),
@@ -266,9 +266,9 @@ def test_views_of_an_action_of_ucf_sports_are_one_class(tmp_path):
         ("days", ("mon", "days"), ["mon", "tue"]),
     ],
 )
-def test_known_classes_distinguish_a_class_folder_from_a_tree_of_classes(tmp_path, folder, known, expected):
+def test_known_classes_distinguish_a_class_folder_from_a_tree_of_classes(tmp_path, folder, known_classes, expected):
     make(tmp_path, "digits/0/a.mp4", "digits/1/b.mp4", "days/mon/a.mp4", "days/tue/b.mp4")
-    assert [class_name for _, class_name, _ in clips(tmp_path / folder, known_classes=known)] == expected
+    assert [class_name for _, class_name, _ in clips(tmp_path / folder, known_classes=known_classes)] == expected
 
 
 def test_videos_of_one_folder_have_originals_but_no_class(tmp_path):

@@ -7,7 +7,7 @@ from offnormal.data.survey import Survey, choose_input, default_side, survey
 from offnormal.errors import ConfigError, DataError
 from tests.items import image
 
-WIDE = Survey(sizes=[(100, 200)] * 3, bits=16)
+WIDE = Survey(sizes=[(100, 200)] * 3)
 
 
 def gray(path, highest, size=(6, 4)):
@@ -25,12 +25,12 @@ def test_sizes_are_the_displayed_sizes(tmp_path):
     Image.new("RGB", (6, 4)).save(tmp_path / "c.tif", exif=exif)
     result = survey([image(tmp_path / name) for name in ("a.png", "b.jpg", "c.tif")])
     assert result.sizes == [(4, 6), (6, 4), (6, 4)]
-    assert result.bits == 16
+    assert result.levels is None
 
 
 def test_the_bit_depth_is_that_of_the_brightest_image(tmp_path):
-    assert survey([gray(tmp_path / "a.png", 900), gray(tmp_path / "b.png", 3900)]).bits == 12
-    assert survey([gray(tmp_path / "a.png", 900), gray(tmp_path / "c.tif", 60000)]).bits == 16
+    assert survey([gray(tmp_path / "a.png", 900), gray(tmp_path / "b.png", 3900)]).levels == (0, 4095)
+    assert survey([gray(tmp_path / "a.png", 900), gray(tmp_path / "c.tif", 60000)]).levels == (0, 65535)
 
 
 def test_unreadable_images_are_skipped(tmp_path):
@@ -42,7 +42,7 @@ def test_unreadable_images_are_skipped(tmp_path):
     truncated.write_bytes(truncated.read_bytes()[:2000])
     result = survey([*samples, image(truncated), image(tmp_path / "missing.png")])
     assert (4, 6) in result.sizes
-    assert result.bits == 12
+    assert result.levels == (0, 4095)
 
 
 def test_no_readable_image_is_an_error(tmp_path):
@@ -57,7 +57,7 @@ def test_no_readable_image_is_an_error(tmp_path):
 def test_a_limited_number_of_images_is_surveyed_evenly(tmp_path, monkeypatch, number):
     sizes, depths = [], []
     monkeypatch.setattr(survey_module, "image_size", lambda path: sizes.append(int(path.stem)) or (4, 6))
-    monkeypatch.setattr(survey_module, "significant_bits", lambda path: depths.append(int(path.stem)))
+    monkeypatch.setattr(survey_module, "image_depth", lambda path: depths.append(int(path.stem)))
     survey([image(tmp_path / f"{i}.png") for i in range(number)])
     for looked, limit in ((sizes, 2000), (depths, 32)):
         assert min(number, limit) / 2 <= len(looked) <= limit
@@ -88,9 +88,9 @@ def test_short_side_and_crop():
     assert choose_input(WIDE, size=256, multiple=32, policy="short_side").size == (256, 256)
 
 
-def test_filter_and_bits_are_stored():
-    spec = choose_input(Survey([(8, 8)], 12), size=64, multiple=32, interpolation="bilinear", antialias=False)
-    assert (spec.resize.interpolation, spec.resize.antialias, spec.bits) == ("bilinear", False, 12)
+def test_filter_and_levels_are_stored():
+    spec = choose_input(Survey([(8, 8)], (0, 4095)), size=64, multiple=32, interpolation="bilinear", antialias=False)
+    assert (spec.resize.interpolation, spec.resize.antialias, spec.levels) == ("bilinear", False, (0, 4095))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_contradictory_settings_are_errors_with_advice(settings, advice):
 
 
 def test_a_size_for_median_aspect_need_not_be_a_multiple():
-    assert choose_input(Survey([(9, 9)], 16), size=250, multiple=32).size == (256, 256)
+    assert choose_input(Survey([(9, 9)]), size=250, multiple=32).size == (256, 256)
 
 
 SQUARES = (16, 32, 64, 128)
@@ -134,7 +134,7 @@ def test_other_sizes_for_a_detector_of_squares_are_rejected_with_the_nearest(siz
 
 
 def test_small_images_are_not_enlarged_to_the_default_square():
-    assert default_side(Survey([(28, 28)], 16), 64, SQUARES) == 32
-    assert default_side(Survey([(20, 40), (10, 64), (33, 30)], 16), 64, SQUARES) == 64
-    assert default_side(Survey([(300, 200)], 16), 64, SQUARES) == 64
-    assert default_side(Survey([(28, 28)], 16), 256) == 256
+    assert default_side(Survey([(28, 28)]), 64, SQUARES) == 32
+    assert default_side(Survey([(20, 40), (10, 64), (33, 30)]), 64, SQUARES) == 64
+    assert default_side(Survey([(300, 200)]), 64, SQUARES) == 64
+    assert default_side(Survey([(28, 28)]), 256) == 256

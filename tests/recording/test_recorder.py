@@ -31,15 +31,15 @@ SCALE = HeatScale(InputSpec(size=(24, 32), resize=Resize(policy="stretch")), 3.0
 class Scene:
     """One camera with recorder, worker, dispatcher, and sink."""
 
-    def __init__(self, folder, **given):
+    def __init__(self, folder, **values):
         self.folder, self.sink = folder, RecordingSink()
         self.dispatcher = Dispatcher({"kept": self.sink}, folder / "spool.db", folder=folder / "events", **FAST)
         self.worker = MediaWorker()
-        options = RecordOptions(**{"pre_roll_s": 2, "post_roll_s": 1, **given.pop("options", {})})
-        more = {"rules": RULES, "options": options, "threshold": 3.0, "scale": SCALE, **given}
+        options = RecordOptions(**{"pre_roll_s": 2, "post_roll_s": 1, **values.pop("options", {})})
+        more = {"rules": RULES, "options": options, "threshold": 3.0, "scale": SCALE, **values}
         self.recorder = Recorder("porch", folder / "events", self.dispatcher, self.worker, **more)
         context = EventContext(camera="porch", source="", threshold=3.0, low_threshold=2.0)
-        self.events = CameraEvents(context, given.get("rules", RULES))
+        self.events = CameraEvents(context, values.get("rules", RULES))
 
     def __enter__(self):
         self.dispatcher.__enter__()

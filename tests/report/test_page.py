@@ -111,13 +111,13 @@ def test_many_long_videos_stay_below_five_megabytes():
     rng = np.random.default_rng(0)
     evaluation = video_evaluation([video(rng, f"{i:03}", 3000, ((500, 700),), lift=1.0) for i in range(40)])
     noise = rng.integers(0, 256, (300, 400, 3), dtype=np.uint8)
-    shown = [
+    units = [
         type(unit)(role=role, row=3000 * i, frames=(noise,), map=noise[..., 0].astype(np.float32))
         for role in ("false_alarm", "miss", "peak")
         for i in range(20)
         for unit in [shown_unit(evaluation, role, 0)]
     ]
-    html = render_evaluation(evaluation, shown, CARD)
+    html = render_evaluation(evaluation, units, CARD)
     assert len(html.encode()) < 5_000_000
     reader = read(html)
     assert "28 other videos" in reader.words and reader.tags.count("details") == 1

@@ -6,7 +6,7 @@ import pytest
 
 from offnormal.errors import ImageError
 from offnormal.sources import idx
-from offnormal.sources.image import image_size, open_image, significant_bits
+from offnormal.sources.image import image_depth, image_size, open_image
 from tests.data.idx_files import idx_bytes, write_idx
 
 IMAGES = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
@@ -20,7 +20,7 @@ def file(request, tmp_path):
 def test_an_image_inside_opens_like_a_file(file):
     assert np.array_equal(np.asarray(open_image(file / "2")), IMAGES[2])
     assert image_size(file / "2") == (4, 5)
-    assert significant_bits(file / "2") is None
+    assert image_depth(file / "2") is None
 
 
 def test_paths_of_images_are_parsed(file):

@@ -10,6 +10,7 @@ from offnormal.errors import DataError, VideoError
 from offnormal.sources import video
 from offnormal.sources.paths import is_frame_folder, is_video, videos_in
 from offnormal.sources.video import FrameFolder, VideoFile, VideoReader, open_video
+from offnormal.types import InputSpec
 from tests.video_files import cut, numbered, write_sound, write_video
 
 RNG = np.random.default_rng(0)
@@ -37,12 +38,12 @@ def test_files_and_folders_get_their_reader(clip, folder):
             assert isinstance(reader, kind)
             assert isinstance(reader, VideoReader)
             assert reader.warnings == []
-    assert open_video(folder, fps=5, bits=12).info.fps == 5
+    assert open_video(folder, fps=5).info.fps == 5
 
 
 def test_a_rate_does_not_replace_the_timestamps_of_a_file(clip):
     times = [frame.time_s for frame in open_video(clip).frames()]
-    with open_video(clip, fps=5, bits=12) as reader:
+    with open_video(clip, fps=5) as reader:
         assert reader.info.fps == 25 and [frame.time_s for frame in reader.frames()] == times
 
 
@@ -203,10 +204,14 @@ def test_16_bit_frames_are_scaled_by_the_significant_bits_of_the_folder(tmp_path
         values = np.full((2, 3), 100 + 99 * i, np.uint16)  # up to 3961: 12 bits, the first ones less
         Image.fromarray(values).save(tmp_path / "v" / f"{i}.png")
     reader = FrameFolder(tmp_path / "v")
-    assert reader.bits == 12
+    assert reader.levels == (0, 4095)
     assert reader.frame(39).image.dtype == np.uint8
     assert reader.frame(39).image[0, 0].tolist() == [round(3961 / 4095 * 255)] * 3
-    assert FrameFolder(tmp_path / "v", bits=16).frame(39).image[0, 0, 0] == round(3961 / 65535 * 255)
+    np.testing.assert_allclose(reader.frame(39).deep[0, 0], [3961 / 4095] * 3, rtol=1e-6)
+    wide = FrameFolder(tmp_path / "v", spec=InputSpec(size=(2, 3), levels=(0, 65535)))
+    assert wide.frame(39).image[0, 0, 0] == round(3961 / 65535 * 255)
+    assert wide.notes[0].startswith("dark values: values from 100 to ")
+    assert FrameFolder(tmp_path / "v", spec=InputSpec(size=(2, 3), levels=(0, 4095))).notes == []
 
 
 def test_gray_and_palette_frames_become_rgb(tmp_path):

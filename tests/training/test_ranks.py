@@ -65,7 +65,7 @@ def job(sources, run, detector, devices=2, kind=Job, **more):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown(Job):
+class SavingJob(Job):
     """A job that also leaves the state of every rank in a file."""
 
     def __call__(self, fabric, tell):
@@ -83,7 +83,7 @@ def logged(run, event):
 @pytest.mark.parametrize("kind", [Plain, Pair])
 def test_parameters_and_buffers_are_equal_on_both_ranks(sources, tmp_path, kind):
     detector = make_detector(kind)
-    train(job(sources, tmp_path, detector, kind=Shown), CPU)
+    train(job(sources, tmp_path, detector, kind=SavingJob), CPU)
     first, second = (torch.load(tmp_path / f"rank {rank}.pt") for rank in range(2))
     assert first.keys() == second.keys()
     for key, value in first.items():

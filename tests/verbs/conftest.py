@@ -21,8 +21,8 @@ def fit_videos():
     """Fit PaDiM on videos: `fit_videos(data, out, **options)`."""
 
     def fit(data, out, **options):
-        given = {"data": data, "out": out, "size": 64, "batch_size": 8, **options}
-        return fit_run("padim", build(fit_config("padim"), given, environment={}))[0]
+        values = {"data": data, "out": out, "size": 64, "batch_size": 8, **options}
+        return fit_run("padim", build(fit_config("padim"), values, environment={}))[0]
 
     return fit
 
@@ -44,8 +44,8 @@ def fit_clips(plugged, actions, tmp_path):
     """Fit the tiny detector of whole clips on `actions`: `fit_clips(**options)`."""
 
     def fit(**options):
-        given = {"data": actions, "out": tmp_path / "runs", "device": "cpu", "epochs": 4, **options}
-        return fit_run("moves", build(fit_config("moves"), given, environment={}))[0]
+        values = {"data": actions, "out": tmp_path / "runs", "device": "cpu", "epochs": 4, **options}
+        return fit_run("moves", build(fit_config("moves"), values, environment={}))[0]
 
     return fit
 

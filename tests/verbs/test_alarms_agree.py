@@ -49,7 +49,7 @@ def agreed(bundle, street, tmp_path, capsys, rules):
     """Start, end, and peak of the alarms, by all verbs."""
     flags = [text for name, value in rules.items() for text in (f"--{name.replace('_', '-')}", f"{value}s")]
     report = on.evaluate(on.load(bundle), street, out=tmp_path / "a", rules=rules).alarms
-    alarms = [found.alarm for found in report.alarms]
+    alarms = [labeled.alarm for labeled in report.alarms]
     counts = evaluated(bundle, street, tmp_path / "b", flags)
     capsys.readouterr()
     assert run(["predict", str(bundle), str(street / "test"), "--json", *flags]) == 0
@@ -67,7 +67,9 @@ def agreed(bundle, street, tmp_path, capsys, rules):
     assert peaks == pytest.approx([event["peak_score"] for event in watched["events"]], rel=1e-5)
     assert [alarm["peak_frame"] for alarm in predicted["alarms"]] == [alarm.peak for alarm in alarms]
     assert counts["alarms"] == len(alarms) == len(compared.alarms)
-    assert [(found.alarm.start, found.alarm.stop) for found in compared.alarms] == [(a.start, a.stop) for a in alarms]
+    assert [(labeled.alarm.start, labeled.alarm.stop) for labeled in compared.alarms] == [
+        (a.start, a.stop) for a in alarms
+    ]
     return alarms
 
 

@@ -67,9 +67,9 @@ def test_clips_are_counted_and_known_ones_refused(fit_clips, actions, tmp_path):
     config = build(CalibrateConfig, {"normal": others, "device": "cpu"}, environment={})
     calibration, skipped = calibrate_bundle(run.bundle, config)
     assert (len(calibration.scores), calibration.rate.per, skipped) == (21, "clip", [])
-    known = build(CalibrateConfig, {"normal": actions / "Run-Side", "device": "cpu"}, environment={})
+    learned = build(CalibrateConfig, {"normal": actions / "Run-Side", "device": "cpu"}, environment={})
     with pytest.raises(CalibrationError, match="3 of 5 clips are training data"):
-        calibrate_bundle(run.bundle, known)
+        calibrate_bundle(run.bundle, learned)
 
 
 def test_normals_must_be_named():

@@ -72,12 +72,12 @@ def test_one_damaged_packet_changes_nothing_but_its_frame(tmp_path):
     values = [LOUD if i % 100 < 5 else CALM for i in range(600)]  # 6 alarms in 60 s, 10 frames a second
     whole = write_video(tmp_path / "whole.avi", gray(values), fps=10, codec="mjpeg")
     damaged = lose(write_video(tmp_path / "damaged.avi", gray(values), fps=10, codec="mjpeg"), 250)
-    found, intact = evaluate(damaged, [0] * 600).alarms, evaluate(whole, [0] * 600).alarms
-    assert (intact.footage_s, found.footage_s) == (pytest.approx(60), pytest.approx(59.9))
-    assert found.false_alarms == intact.false_alarms == 6
-    assert found.false_alarms_per_hour == pytest.approx(6 * 3600 / 59.9)
-    (seen,), _ = predict(bundle(), [damaged])
-    assert seen.seconds == pytest.approx(60) and len(alarms(seen)) == 6
+    report, intact = evaluate(damaged, [0] * 600).alarms, evaluate(whole, [0] * 600).alarms
+    assert (intact.footage_s, report.footage_s) == (pytest.approx(60), pytest.approx(59.9))
+    assert report.false_alarms == intact.false_alarms == 6
+    assert report.false_alarms_per_hour == pytest.approx(6 * 3600 / 59.9)
+    (prediction,), _ = predict(bundle(), [damaged])
+    assert prediction.seconds == pytest.approx(60) and len(alarms(prediction)) == 6
     assert calibrate(damaged, "400/hour").threshold == calibrate(whole, "400/hour").threshold
 
 
@@ -86,20 +86,33 @@ def test_a_stream_joined_from_two_is_sixteen_seconds_for_every_verb(tmp_path):
     (tmp_path / "labels.csv").write_text("start_s,end_s\n10.0,11.96\n")
     labels = read_label_table(tmp_path / "labels.csv", path)
     assert np.flatnonzero(labels).tolist() == list(range(250, 300))
-    found = evaluate(path, labels)
-    assert found.metrics["frame_AUC_micro"] == 1.0
-    assert found.alarms.footage_s == pytest.approx(16) and found.alarms.detected == 1
-    (seen,), _ = predict(bundle(), [path])
-    assert seen.seconds == pytest.approx(16)
-    assert [(alarm.start_s, alarm.end_s) for alarm in alarms(seen)] == [pytest.approx((10, 12))]
-    assert any(warning.startswith("restarted: ") and "frame 200" in warning for warning in seen.warnings)
+    evaluation = evaluate(path, labels)
+    assert evaluation.metrics["frame_AUC_micro"] == 1.0
+    assert evaluation.alarms.footage_s == pytest.approx(16) and evaluation.alarms.detected == 1
+    (prediction,), _ = predict(bundle(), [path])
+    assert prediction.seconds == pytest.approx(16)
+    assert [(alarm.start_s, alarm.end_s) for alarm in alarms(prediction)] == [pytest.approx((10, 12))]
+    assert any(warning.startswith("restarted: ") and "frame 200" in warning for warning in prediction.warnings)
+
+
+def test_a_clock_that_falls_back_is_a_restart_and_no_overflow(tmp_path):
+    """FFmpeg adds 26.5 h to the times after the restart."""
+    first = write_video(tmp_path / "up.ts", gray([CALM] * 50), times=[3600 + i / 25 for i in range(50)], gop=25)
+    second = write_video(tmp_path / "again.ts", gray([CALM] * 20 + [LOUD] * 30), fps=25, gop=25)
+    path = tmp_path / "joined.ts"
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    (tmp_path / "labels.csv").write_text("start_s,end_s\n2.8,3.96\n")
+    result = evaluate(path, read_label_table(tmp_path / "labels.csv", path))
+    assert result.metrics["frame_AUC_micro"] == 1.0 and result.alarms.footage_s == pytest.approx(4)
+    (prediction,), _ = predict(bundle(), [path])
+    assert [(alarm.start_s, alarm.end_s) for alarm in alarms(prediction)] == [pytest.approx((2.8, 3.96))]
 
 
 def test_an_alarm_ends_where_the_clock_starts_anew(tmp_path):
     path = joined(tmp_path, [CALM] * 20 + [LOUD] * 30, [LOUD] * 30 + [CALM] * 20)
-    (seen,), _ = predict(bundle(), [path])
-    assert [(alarm.start, alarm.stop) for alarm in alarms(seen)] == [(20, 50), (50, 80)]
-    evaluated = [found.alarm for found in evaluate(path, None).alarms.alarms]
+    (prediction,), _ = predict(bundle(), [path])
+    assert [(alarm.start, alarm.stop) for alarm in alarms(prediction)] == [(20, 50), (50, 80)]
+    evaluated = [labeled.alarm for labeled in evaluate(path, None).alarms.alarms]
     assert [(alarm.start, alarm.stop) for alarm in evaluated] == [(20, 50), (50, 80)]
 
 
@@ -107,16 +120,18 @@ def test_a_motion_recording_has_the_alarms_of_its_bursts(tmp_path):
     times = [600 * burst + i / 5 for burst in range(60) for i in range(50)]
     values = [LOUD if burst < 23 and i < 34 else CALM for burst in range(60) for i in range(50)]
     path = write_video(tmp_path / "motion.mkv", gray(values), times=times, gop=50)
-    found = evaluate(path, [0] * 3000).alarms
-    assert [one.alarm.end_s - one.alarm.start_s for one in found.alarms] == pytest.approx([6.8] * 23, abs=2e-3)
-    assert found.footage_s == pytest.approx(600, abs=0.1) and found.false_alarms_per_hour == pytest.approx(
+    report = evaluate(path, [0] * 3000).alarms
+    assert [labeled.alarm.end_s - labeled.alarm.start_s for labeled in report.alarms] == pytest.approx(
+        [6.8] * 23, abs=2e-3
+    )
+    assert report.footage_s == pytest.approx(600, abs=0.1) and report.false_alarms_per_hour == pytest.approx(
         6 * 23 * 3600 / (6 * 600), rel=1e-3
     )
-    (seen,), _ = predict(bundle(), [path], overlays=tmp_path / "o")
-    assert seen.seconds == pytest.approx(600, abs=0.1) and len(alarms(seen)) == 23
-    assert alarms(seen)[1].start_s == pytest.approx(600, abs=2e-3), "where it is in the file"
-    assert list(seen.overlays) == [alarm.peak for alarm in alarms(seen)]
-    assert "10:00" in as_text(seen)[0]
+    (prediction,), _ = predict(bundle(), [path], overlays=tmp_path / "o")
+    assert prediction.seconds == pytest.approx(600, abs=0.1) and len(alarms(prediction)) == 23
+    assert alarms(prediction)[1].start_s == pytest.approx(600, abs=2e-3), "where it is in the file"
+    assert list(prediction.overlays) == [alarm.peak for alarm in alarms(prediction)]
+    assert "10:00" in as_text(prediction)[0]
     with pytest.raises(CalibrationError, match=r"from 0\.17 h of footage"):
         calibrate(path, "1/hour")
 
@@ -124,24 +139,24 @@ def test_a_motion_recording_has_the_alarms_of_its_bursts(tmp_path):
 def test_an_hour_that_the_clock_jumps_is_no_footage(tmp_path):
     times = [i / 25 + 3600 * (i >= 200) for i in range(400)]
     path = write_video(tmp_path / "jump.mkv", gray([LOUD if i == 300 else CALM for i in range(400)]), times=times)
-    found = evaluate(path, [0] * 400).alarms
-    assert found.footage_s == pytest.approx(16, abs=2e-3) and found.false_alarms_per_hour == pytest.approx(
+    alarms = evaluate(path, [0] * 400).alarms
+    assert alarms.footage_s == pytest.approx(16, abs=2e-3) and alarms.false_alarms_per_hour == pytest.approx(
         225, rel=1e-3
     )
-    (seen,), _ = predict(bundle(), [path])
-    assert seen.seconds == pytest.approx(16, abs=2e-3)
+    (prediction,), _ = predict(bundle(), [path])
+    assert prediction.seconds == pytest.approx(16, abs=2e-3)
 
 
 def test_a_video_of_one_frame_lasts_one_frame(tmp_path):
-    (seen,), _ = predict(bundle(), [write_video(tmp_path / "one.mp4", gray([LOUD]), fps=10)])
-    assert seen.seconds == seen.alarms.footage_in_alarm_s == pytest.approx(0.1)
-    found = evaluate(tmp_path / "one.mp4", [0]).alarms
-    assert found.footage_s == pytest.approx(0.1) and found.false_alarms_per_hour == pytest.approx(36_000)
+    (prediction,), _ = predict(bundle(), [write_video(tmp_path / "one.mp4", gray([LOUD]), fps=10)])
+    assert prediction.seconds == prediction.alarms.footage_in_alarm_s == pytest.approx(0.1)
+    alarms = evaluate(tmp_path / "one.mp4", [0]).alarms
+    assert alarms.footage_s == pytest.approx(0.1) and alarms.false_alarms_per_hour == pytest.approx(36_000)
     folder = tmp_path / "frames"
     folder.mkdir()
     Image.new("RGB", (48, 32), (LOUD,) * 3).save(folder / "0.png")
-    (seen,), _ = predict(bundle(), [folder])
-    assert seen.seconds == pytest.approx(1 / 25) and seen.is_anomalous, "25 frames a second are assumed"
+    (prediction,), _ = predict(bundle(), [folder])
+    assert prediction.seconds == pytest.approx(1 / 25) and prediction.is_anomalous, "25 frames a second are assumed"
 
 
 @pytest.mark.parametrize("every", [None, "200ms", "700ms", "1s", "30s"])
@@ -151,10 +166,10 @@ def test_thinning_does_not_change_the_duration(tmp_path, every, suffix):
     path = write_video(tmp_path / f"a.{suffix}", gray(values), fps=25, bframes=2)
     if suffix == "ts":
         path = joined(tmp_path, values[:100], values[100:])
-    (seen,), _ = predict(bundle(), [path], every=every)
-    assert seen.seconds == pytest.approx(165 / 25)
-    assert seen.alarms.footage_s == pytest.approx(165 / 25)
-    assert as_json(seen)["seconds"] == pytest.approx(6.6)
+    (prediction,), _ = predict(bundle(), [path], every=every)
+    assert prediction.seconds == pytest.approx(165 / 25)
+    assert prediction.alarms.footage_s == pytest.approx(165 / 25)
+    assert as_json(prediction)["seconds"] == pytest.approx(6.6)
 
 
 def test_footage_without_a_clock_is_treated_alike_by_every_verb(tmp_path):
@@ -162,15 +177,15 @@ def test_footage_without_a_clock_is_treated_alike_by_every_verb(tmp_path):
     folder.mkdir(parents=True)
     for index in range(600):
         Image.new("RGB", (48, 32), ((LOUD if index % 100 < 5 else CALM),) * 3).save(folder / f"{index:03}.png")
-    found = evaluate(folder, [0] * 600, smooth="1s")
-    assert found.alarms.footage_s == pytest.approx(24) and found.alarms.false_alarms == 6
-    assert metrics_json(found)["data"]["assumed_fps"] == 25
-    (seen,), _ = predict(bundle(), [folder])
-    assert seen.seconds == pytest.approx(24) and len(alarms(seen)) == 6
-    assert as_json(seen)["assumed_fps"] == 25 and as_json(seen)["verdict"] == "anomalous"
+    evaluation = evaluate(folder, [0] * 600, smooth="1s")
+    assert evaluation.alarms.footage_s == pytest.approx(24) and evaluation.alarms.false_alarms == 6
+    assert metrics_json(evaluation)["data"]["assumed_fps"] == 25
+    (prediction,), _ = predict(bundle(), [folder])
+    assert prediction.seconds == pytest.approx(24) and len(alarms(prediction)) == 6
+    assert as_json(prediction)["assumed_fps"] == 25 and as_json(prediction)["verdict"] == "anomalous"
     assert evaluate(folder, [0] * 600, fps=10).alarms.footage_s == pytest.approx(60)
-    (seen,), _ = predict(bundle(), [folder], fps=10)
-    assert seen.seconds == pytest.approx(60) and len(alarms(seen)) == 6
+    (prediction,), _ = predict(bundle(), [folder], fps=10)
+    assert prediction.seconds == pytest.approx(60) and len(alarms(prediction)) == 6
 
 
 def test_a_bare_stream_has_no_clock_and_no_seconds_for_labels(tmp_path):
@@ -180,7 +195,7 @@ def test_a_bare_stream_has_no_clock_and_no_seconds_for_labels(tmp_path):
     assert np.flatnonzero(read_label_table(tmp_path / "frames.csv", path)).tolist() == [5, 6, 7, 8, 9]
     with pytest.raises(DataError, match=r"needs a clock, and .* is a raw stream without one"):
         read_label_table(tmp_path / "seconds.csv", path)
-    (seen,), _ = predict(bundle(), [path])
-    assert as_json(seen)["assumed_fps"] == 25 and seen.seconds == pytest.approx(20 / 25)
-    (seen,), _ = predict(bundle(), [path], fps=10)
-    assert as_json(seen)["assumed_fps"] is None and seen.seconds == pytest.approx(20 / 10)
+    (prediction,), _ = predict(bundle(), [path])
+    assert as_json(prediction)["assumed_fps"] == 25 and prediction.seconds == pytest.approx(20 / 25)
+    (prediction,), _ = predict(bundle(), [path], fps=10)
+    assert as_json(prediction)["assumed_fps"] is None and prediction.seconds == pytest.approx(20 / 10)

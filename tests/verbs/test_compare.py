@@ -50,7 +50,7 @@ def test_alarms_are_those_of_the_rules(tmp_path):
 def test_clips_are_compared_by_split_and_class(fit_clips, evaluate_clips, tmp_path):
     runs = [fit_clips(detector={"learning_rate": rate}) for rate in (1e-2, 1e-4)]
     evaluations = [evaluate_clips(run.path)[0] for run in runs]
-    comparison, made = compare([run.path for run in runs], CompareConfig(out=tmp_path / "cmp"))
+    comparison, folder = compare([run.path for run in runs], CompareConfig(out=tmp_path / "cmp"))
     assert comparison.unit is Unit.CLIP and comparison.drawn.noun == "originals"
     for row, evaluation in zip(comparison.rows, evaluations, strict=True):
         metrics = evaluation.metrics
@@ -61,5 +61,5 @@ def test_clips_are_compared_by_split_and_class(fit_clips, evaluate_clips, tmp_pa
         assert shares["train"] == metrics["clip_passed_train"]
         assert shares["calibration"] == metrics["clip_passed_calibration"]  # whose highest is the threshold itself
         assert set(row.breakdown) == {"Lifting", "Walk-Front"}
-    assert "Lifting" in (made.path / "report.html").read_text()
-    assert "train" in (made.path / "comparison.md").read_text()
+    assert "Lifting" in (folder.path / "report.html").read_text()
+    assert "train" in (folder.path / "comparison.md").read_text()

@@ -91,8 +91,8 @@ def test_clips_of_several_classes_from_their_split_to_their_report(fit_clips, ev
     learned = {clip["clip"] for clip in split["clips"] if clip["split"] in ("train", "calibration")}
     calibration = run.bundle.calibration
     assert (calibration.rate.per, len(calibration.scores), calibration.kind) == ("clip", 5, "held_out")
-    evaluation, place = evaluate_clips(run.path)  # not told the seed: the run knows how it divided
-    assert place.path == run.path
+    evaluation, folder = evaluate_clips(run.path)  # not told the seed: the run knows how it divided
+    assert folder.path == run.path
     rows = rows_of(run.path)
     assert {row["item"] for row in rows if row["split"] in ("train", "calibration")} == learned
     assert not learned & {row["item"] for row in rows if row["split"] in ("test", "anomalous")}
@@ -136,8 +136,8 @@ def test_classes_of_ones_own(fit_clips, evaluate_clips):
 
 
 def test_detectors_of_frames_see_the_class_in_every_frame(actions, evaluate_clips, tmp_path):
-    given = {"data": actions, "out": tmp_path / "runs", "device": "cpu", "size": 32}
-    run = fit_run("frame_difference", build(fit_config("frame_difference"), given, environment={}))[0]
+    values = {"data": actions, "out": tmp_path / "runs", "device": "cpu", "size": 32}
+    run = fit_run("frame_difference", build(fit_config("frame_difference"), values, environment={}))[0]
     evaluation, _ = evaluate_clips(run.path)
     assert "frame_AUC_micro" in evaluation.metrics
     table = evaluation.table
@@ -154,8 +154,8 @@ def test_originals_that_an_expression_named_stay_what_they_were(fit_clips, evalu
     splits = {row["original"]: row["split"] for row in split["clips"] if row["class"] == "Run-Side"}
     assert sorted(splits) == ["1", "2", "3", "4", "5"]
     learned = next(original for original, name in splits.items() if name == "train")
-    (place,) = (tmp_path / "set").glob(f"**/Run-Side/00{learned}")
-    shutil.copytree(place, place.with_name(f"01{learned}"))
+    (clip,) = (tmp_path / "set").glob(f"**/Run-Side/00{learned}")
+    shutil.copytree(clip, clip.with_name(f"01{learned}"))
     evaluation, _ = evaluate_clips(run.path, tmp_path / "set")
     later = [item for item in evaluation.dataset.train if f"01{learned}" in item.address]
     assert [item.group for item in later] == [learned]

@@ -71,7 +71,7 @@ def predict(bundle, paths, **config):
 
 
 def alarms(prediction):
-    return [found.alarm for found in prediction.alarms.alarms]
+    return [labeled.alarm for labeled in prediction.alarms.alarms]
 
 
 def bounds(prediction):
@@ -119,10 +119,10 @@ def test_an_image_has_one_row_and_its_map(tmp_path):
     [({}, 0), ({"frames": 3}, 2), ({"frames": 3, "targets": (0, 1, 2)}, 0), ({"frames": 4, "sampling": "uniform"}, 43)],
 )
 def test_every_frame_is_drawn_with_its_score_whatever_the_clip(tmp_path, spec, first):
-    (found,), _ = predict(bundle(**spec), [write(tmp_path / "a.mp4", QUIET_LOUD)], annotate=tmp_path / "x.mp4")
-    frames = decoded(found.annotated)
+    (prediction,), _ = predict(bundle(**spec), [write(tmp_path / "a.mp4", QUIET_LOUD)], annotate=tmp_path / "x.mp4")
+    frames = decoded(prediction.annotated)
     assert [when for when, _ in frames] == pytest.approx(np.arange(44) / 10)
-    scores = found.table.score
+    scores = prediction.table.score
     assert np.flatnonzero(~np.isnan(scores))[0] == first
     for (_, drawn), score in zip(frames, scores, strict=True):
         alarm = score > 100
@@ -134,19 +134,19 @@ def test_every_frame_is_drawn_with_its_score_whatever_the_clip(tmp_path, spec, f
 @pytest.mark.parametrize("hold", [False, True])
 def test_between_windows_the_picture_stays_and_scores_are_held_on_request(tmp_path, hold):
     path = write(tmp_path / "a.mp4", QUIET_LOUD)
-    (found,), _ = predict(bundle(hop=4), [path], annotate=tmp_path / "x.mp4", hold=hold, overlays=tmp_path / "o")
-    scored = ~np.isnan(found.table.score)
+    (prediction,), _ = predict(bundle(hop=4), [path], annotate=tmp_path / "x.mp4", hold=hold, overlays=tmp_path / "o")
+    scored = ~np.isnan(prediction.table.score)
     assert scored.sum() == (44 if hold else 11)
-    red = [drawn[1, 1, 0] - drawn[1, 1, 1] > 60 for _, drawn in decoded(found.annotated)]
+    red = [drawn[1, 1, 0] - drawn[1, 1, 1] > 60 for _, drawn in decoded(prediction.annotated)]
     assert np.flatnonzero(red).tolist() == [*range(12, 16), *range(40, 44)]
-    assert [alarm.peak for alarm in alarms(found)] == sorted(found.overlays)
+    assert [alarm.peak for alarm in alarms(prediction)] == sorted(prediction.overlays)
 
 
 def test_the_peak_of_every_alarm_is_a_picture_with_its_map(tmp_path):
-    (found,), _ = predict(bundle(frames=2), [write(tmp_path / "a.mp4", QUIET_LOUD)], overlays=tmp_path / "o")
-    assert list(found.overlays) == [18, 40]
+    (prediction,), _ = predict(bundle(frames=2), [write(tmp_path / "a.mp4", QUIET_LOUD)], overlays=tmp_path / "o")
+    assert list(prediction.overlays) == [18, 40]
     assert [path.name for path in sorted((tmp_path / "o").iterdir())] == ["a-000018.png", "a-000040.png"]
-    picture = np.asarray(Image.open(found.overlays[18])).astype(int)
+    picture = np.asarray(Image.open(prediction.overlays[18])).astype(int)
     assert picture.shape == (*SIZE, 3)
     assert abs(picture[16, 40] - 220).max() < 8 and np.ptp(picture[16, 8]) > 40
 
@@ -154,46 +154,46 @@ def test_the_peak_of_every_alarm_is_a_picture_with_its_map(tmp_path):
 def test_maps_of_cropped_pictures_lie_where_the_detector_looked(tmp_path):
     resize = Resize(policy="short_side", short_side=32)
     cropped = Bundle(Brightness(InputSpec(size=(32, 32), resize=resize)), bundle().calibration, hash="b")
-    (found,), _ = predict(
+    (prediction,), _ = predict(
         cropped, [write(tmp_path / "a.mp4", [200] * 3)], annotate=tmp_path / "x.mp4", overlays=tmp_path / "o"
     )
-    _, drawn = decoded(found.annotated)[1]  # of 48 columns 8 to 40 were looked at, 8 to 24 are marked
+    _, drawn = decoded(prediction.annotated)[1]  # of 48 columns 8 to 40 were looked at, 8 to 24 are marked
     heat = np.ptp(drawn[100:200], axis=2).mean(0)  # ten times as large
     assert heat[95:225].min() > 40 and heat[15:65].max() < 15 and heat[255:465].max() < 15
-    picture = np.ptp(np.asarray(Image.open(found.overlays[0])).astype(int)[16], axis=1)
+    picture = np.ptp(np.asarray(Image.open(prediction.overlays[0])).astype(int)[16], axis=1)
     assert picture[12:20].min() > 40 and picture[:6].max() < 15 and picture[34:].max() < 15
 
 
 def test_with_every_only_some_frames_are_scored_and_drawn(tmp_path):
     path = write(tmp_path / "a.mp4", QUIET_LOUD)
-    (found,), _ = predict(bundle(), [path], every="500ms", annotate=tmp_path / "x.mp4", overlays=tmp_path / "o")
-    assert np.flatnonzero(found.table.scored).tolist() == [0, 5, 10, 15, 20, 25, 30, 35, 40]
-    assert [when for when, _ in decoded(found.annotated)] == pytest.approx(np.arange(9) / 2)
-    assert bounds(found) == pytest.approx([1.0, 1.5, 4.0, 4.3])
-    assert found.seconds == pytest.approx(4.4), "as without thinning"
-    assert [alarm.peak for alarm in alarms(found)] == list(found.overlays) == [10, 40]
+    (prediction,), _ = predict(bundle(), [path], every="500ms", annotate=tmp_path / "x.mp4", overlays=tmp_path / "o")
+    assert np.flatnonzero(prediction.table.scored).tolist() == [0, 5, 10, 15, 20, 25, 30, 35, 40]
+    assert [when for when, _ in decoded(prediction.annotated)] == pytest.approx(np.arange(9) / 2)
+    assert bounds(prediction) == pytest.approx([1.0, 1.5, 4.0, 4.3])
+    assert prediction.seconds == pytest.approx(4.4), "as without thinning"
+    assert [alarm.peak for alarm in alarms(prediction)] == list(prediction.overlays) == [10, 40]
     with pytest.raises(UsageError, match="--hold and --every"):
         predict(bundle(), [path], every="1s", hold=True)
 
 
 def test_without_a_calibration_there_are_scores_and_pictures_but_no_alarms(tmp_path):
     path = write(tmp_path / "a.mp4", QUIET_LOUD)
-    (found,), _ = predict(
+    (prediction,), _ = predict(
         bundle(calibrated=False, frames=3), [path], annotate=tmp_path / "x.mp4", overlays=tmp_path / "o"
     )
-    assert (found.alarms, found.threshold, found.is_anomalous) == (None, None, None)
-    assert np.isnan(found.table.p_value).all() and np.isnan(found.table.verdict).all()
-    assert len(decoded(found.annotated)) == 44 and list(found.overlays) == [18]
-    (found,), _ = predict(bundle(calibrated=False), [path], threshold=210)
-    assert [alarm.start for alarm in alarms(found)] == [18]
+    assert (prediction.alarms, prediction.threshold, prediction.is_anomalous) == (None, None, None)
+    assert np.isnan(prediction.table.p_value).all() and np.isnan(prediction.table.verdict).all()
+    assert len(decoded(prediction.annotated)) == 44 and list(prediction.overlays) == [18]
+    (prediction,), _ = predict(bundle(calibrated=False), [path], threshold=210)
+    assert [alarm.start for alarm in alarms(prediction)] == [18]
 
 
 def test_a_truncated_video_gives_the_frames_it_has(tmp_path):
     whole = write(tmp_path / "a.mkv", QUIET_LOUD * 3, gop=5)
-    (found,), predictor = predict(bundle(), [cut(whole, tmp_path / "b.mkv", 0.5)], annotate=tmp_path / "x.mp4")
-    frames = len(found.table.score)
-    assert 10 < frames < 132 and len(decoded(found.annotated)) == frames
-    assert any("truncated" in warning for warning in found.warnings) and predictor.skipped == []
+    (prediction,), predictor = predict(bundle(), [cut(whole, tmp_path / "b.mkv", 0.5)], annotate=tmp_path / "x.mp4")
+    frames = len(prediction.table.score)
+    assert 10 < frames < 132 and len(decoded(prediction.annotated)) == frames
+    assert any("truncated" in warning for warning in prediction.warnings) and predictor.skipped == []
 
 
 def test_bad_videos_stop_or_are_left_out_and_leave_no_file(tmp_path):
@@ -208,8 +208,8 @@ def test_bad_videos_stop_or_are_left_out_and_leave_no_file(tmp_path):
     with pytest.raises(VideoError, match=r"9\.png"):
         predict(bundle(), paths, annotate=tmp_path / "x")
     assert not list((tmp_path / "x").iterdir())
-    found, predictor = predict(bundle(), paths, annotate=tmp_path / "x", on_error="skip")
-    assert [one.item.path for one in found] == [good]
+    predictions, predictor = predict(bundle(), paths, annotate=tmp_path / "x", on_error="skip")
+    assert [prediction.item.path for prediction in predictions] == [good]
     assert [bad.path for bad in predictor.skipped] == [folder, tmp_path / "b.mp4"]
     assert [path.name for path in (tmp_path / "x").iterdir()] == ["c.mp4"]
 
@@ -219,22 +219,22 @@ def test_frame_folders_have_the_clock_they_are_given(tmp_path):
     folder.mkdir()
     for index, value in enumerate(QUIET_LOUD):
         Image.new("RGB", (48, 32), (value,) * 3).save(folder / f"{index}.png")
-    (found,), _ = predict(bundle(), [folder], overlays=tmp_path / "o", annotate=tmp_path / "x.mp4")
-    assert found.assumed_fps == 25 and found.seconds == pytest.approx(44 / 25)
-    assert np.isnan(found.table.time_s).all(), "the table holds what is known"
-    assert bounds(found) == pytest.approx([10 / 25, 43 / 25]), "less than a second apart at this rate"
-    assert list(found.overlays) == [alarm.peak for alarm in alarms(found)] == [18]
-    assert [when for when, _ in decoded(found.annotated)] == pytest.approx(np.arange(44) / 25, abs=1e-4)
-    (found,), _ = predict(bundle(), [folder], fps=10)
-    assert found.seconds == pytest.approx(4.4)
-    assert [alarm.start_s for alarm in alarms(found)] == pytest.approx([1.0, 4.0])
+    (prediction,), _ = predict(bundle(), [folder], overlays=tmp_path / "o", annotate=tmp_path / "x.mp4")
+    assert prediction.assumed_fps == 25 and prediction.seconds == pytest.approx(44 / 25)
+    assert np.isnan(prediction.table.time_s).all(), "the table holds what is known"
+    assert bounds(prediction) == pytest.approx([10 / 25, 43 / 25]), "less than a second apart at this rate"
+    assert list(prediction.overlays) == [alarm.peak for alarm in alarms(prediction)] == [18]
+    assert [when for when, _ in decoded(prediction.annotated)] == pytest.approx(np.arange(44) / 25, abs=1e-4)
+    (prediction,), _ = predict(bundle(), [folder], fps=10)
+    assert prediction.seconds == pytest.approx(4.4)
+    assert [alarm.start_s for alarm in alarms(prediction)] == pytest.approx([1.0, 4.0])
 
 
 def test_a_video_too_short_for_a_clip_says_why(tmp_path):
-    (found,), _ = predict(bundle(frames=3), [write(tmp_path / "a.mp4", [9, 9])], annotate=tmp_path / "x.mp4")
-    assert found.peak is None and alarms(found) == [] and found.is_anomalous is None
-    assert [why for _, _, why in found.table.reason] == ["no full window"]
-    assert len(decoded(found.annotated)) == 2
+    (prediction,), _ = predict(bundle(frames=3), [write(tmp_path / "a.mp4", [9, 9])], annotate=tmp_path / "x.mp4")
+    assert prediction.peak is None and alarms(prediction) == [] and prediction.is_anomalous is None
+    assert [why for _, _, why in prediction.table.reason] == ["no full window"]
+    assert len(decoded(prediction.annotated)) == 2
 
 
 def test_only_the_frames_still_needed_are_kept(tmp_path, monkeypatch):
@@ -260,14 +260,14 @@ def test_large_frames_are_scored_in_smaller_batches(tmp_path):
 
 
 def test_where_annotated_videos_go(tmp_path):
-    one, two = {tmp_path / "a.avi": "a"}, {tmp_path / "a.avi": "a", tmp_path / "b/a.avi": "b/a"}
-    assert annotated_paths(None, two) == {}
-    assert annotated_paths(tmp_path / "o.MP4", one) == {tmp_path / "a.avi": tmp_path / "o.MP4"}
-    assert list(annotated_paths(tmp_path / "o", two).values()) == [tmp_path / "o/a.mp4", tmp_path / "o/b/a.mp4"]
+    single, pair = {tmp_path / "a.avi": "a"}, {tmp_path / "a.avi": "a", tmp_path / "b/a.avi": "b/a"}
+    assert annotated_paths(None, pair) == {}
+    assert annotated_paths(tmp_path / "o.MP4", single) == {tmp_path / "a.avi": tmp_path / "o.MP4"}
+    assert list(annotated_paths(tmp_path / "o", pair).values()) == [tmp_path / "o/a.mp4", tmp_path / "o/b/a.mp4"]
     with pytest.raises(UsageError, match="one file for 2 videos; name a folder"):
-        annotated_paths(tmp_path / "o.mp4", two)
+        annotated_paths(tmp_path / "o.mp4", pair)
     with pytest.raises(UsageError, match=r"expected a name that ends in \.mp4"):
-        annotated_paths(tmp_path / "o.avi", one)
+        annotated_paths(tmp_path / "o.avi", single)
 
 
 def test_options_that_do_not_apply_are_refused(tmp_path):
@@ -294,14 +294,14 @@ def test_clips_have_a_row_each_with_their_class(fit_clips, evaluate_clips, actio
     items = items_to_predict([str(actions)], config, run.bundle)
     predictions = list(Predictor(run.bundle, config).over(items))
     assert len(predictions) == len(items) == 35
-    assert {one.item.class_name for one in predictions} == {*NORMAL, "Lifting", "Walk-Front"}
+    assert {prediction.item.class_name for prediction in predictions} == {*NORMAL, "Lifting", "Walk-Front"}
     table = evaluate_clips(run.path)[0].table
     evaluated = {item.name: table.score[item.rows.start] for item in table.items}
-    assert len({one.table.score[0] for one in predictions}) > 10
-    for one in predictions:
-        (score,) = one.table.score
+    assert len({prediction.table.score[0] for prediction in predictions}) > 10
+    for prediction in predictions:
+        (score,) = prediction.table.score
         assert any(score == pytest.approx(value, rel=1e-4) for value in evaluated.values())
-        assert one.is_anomalous == (score > run.bundle.calibration.threshold) and one.alarms is None
+        assert prediction.is_anomalous == (score > run.bundle.calibration.threshold) and prediction.alarms is None
     csv_file = tmp_path / "out.csv"
     arguments = ["predict", str(run.path), str(actions / "Lifting"), "--csv", str(csv_file), "--device", "cpu"]
     assert program(arguments) == 0

@@ -21,7 +21,7 @@ def scores(name, value, label, class_name=None):
     return ItemScores(item=item, score=np.array([value]), terms={}, map=np.full((2, 2), value))
 
 
-def kept(extremes):
+def roles_and_names(extremes):
     return [(role, of_image.item.name) for role, of_image in extremes]
 
 
@@ -39,7 +39,7 @@ def test_misses_false_alarms_and_a_detection_of_each_class_are_kept():
     ]
     for of_image in offered:
         extremes.offer(of_image)
-    assert kept(extremes) == [
+    assert roles_and_names(extremes) == [
         ("miss", "worse miss"),
         ("miss", "miss"),
         ("false_alarm", "worse"),
@@ -54,7 +54,7 @@ def test_only_the_most_extreme_are_kept_whatever_their_order():
     extremes = ExtremeImages(CALIBRATION)
     for value in values:
         extremes.offer(scores(str(value), float(value), 0))
-    assert kept(extremes) == [("false_alarm", str(value)) for value in range(120, 112, -1)]
+    assert roles_and_names(extremes) == [("false_alarm", str(value)) for value in range(120, 112, -1)]
 
 
 def test_without_labels_the_highest_are_peaks_and_videos_are_ignored():
@@ -62,7 +62,7 @@ def test_without_labels_the_highest_are_peaks_and_videos_are_ignored():
     extremes.offer(scores("a", 1, None))
     extremes.offer(scores("b", 2, None))
     extremes.offer(ItemScores(item=video("v.mp4"), score=np.array([9.0]), terms={}))
-    assert kept(extremes) == [("peak", "b"), ("peak", "a")]
+    assert roles_and_names(extremes) == [("peak", "b"), ("peak", "a")]
 
 
 def test_a_map_that_is_kept_is_a_copy():

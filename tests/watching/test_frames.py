@@ -71,8 +71,8 @@ def test_frame_times_of_a_camera_follow_the_clock_of_the_camera():
     frames.push(frame(0, 7.0, arrived_s=20.0))
     frames.push(frame(1, 7.2, arrived_s=21.5))  # late: its own clock counts
     judged = [frames.judge(scored(frame(index, None))) for index in range(2)]
-    assert [one.time_s for one in judged] == pytest.approx([3620.0, 3620.2])
-    assert [one.arrived_s for one in judged] == [20.0, 21.5]
+    assert [frame_scores.time_s for frame_scores in judged] == pytest.approx([3620.0, 3620.2])
+    assert [frame_scores.arrived_s for frame_scores in judged] == [20.0, 21.5]
 
 
 def test_scores_are_complete_until_the_first_waiting_frame():
@@ -122,7 +122,7 @@ def test_missing_frames_are_found_while_none_arrives():
     assert frames.idle_findings() == []
     clock.now_s += 21
     frames.idle()
-    assert [(one.trouble, one.begins) for one in frames.idle_findings()] == [("no_frames", True)]
+    assert [(finding.trouble, finding.begins) for finding in frames.idle_findings()] == [("no_frames", True)]
     assert frames.idle_findings() == [], "each finding is returned once"
 
 

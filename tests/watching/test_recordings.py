@@ -10,8 +10,9 @@ from offnormal.scoring import score_items
 from offnormal.types import Unit
 from offnormal.verbs.watch import Watch
 from offnormal.watching.config import WatchConfig
-from tests.footage import FPS
+from tests.footage import FPS, film
 from tests.items import video
+from tests.video_files import write_video
 from tests.watching.yard import ODD, QUICK_RULES
 
 
@@ -28,14 +29,23 @@ def test_a_dry_run_raises_the_events_of_the_machine(yard, tmp_path):
     (scored,) = score_items(it._scorer(setup), loader, unit=Unit.FRAME)
     machine = EventMachine(setup.rules, run.thresholds.threshold, run.thresholds.low)
     times = np.arange(len(scored.score)) / FPS
-    occurrences = [one for one in [*machine.push_all(times, scored.score), *machine.finish()] if one.is_over]
+    occurrences = [
+        occurrence for occurrence in [*machine.push_all(times, scored.score), *machine.finish()] if occurrence.is_over
+    ]
     assert [(event.position_s, event.peak_score) for event in run.events] == [
-        (one.start_s, one.peak) for one in occurrences
+        (occurrence.start_s, occurrence.peak) for occurrence in occurrences
     ]
     (event,) = run.events
     assert event.position_s == pytest.approx(ODD[0] / FPS) and event.duration_s == pytest.approx(2.0, abs=0.3)
     assert (event.severity, run.frames, run.scored, run.alarms) == ("high", 80, 80, 1)
     assert not list(tmp_path.iterdir()), "nothing is recorded or sent"
+
+
+def test_an_hour_that_the_clock_jumps_is_no_footage(yard, tmp_path):
+    times = [i / FPS + 3600 * (i >= 20) for i in range(40)]
+    path = write_video(tmp_path / "jump.mkv", film(3, frames=40), times=times)
+    (run,) = watch(yard, tmp_path, source=path).dry_runs()
+    assert run.frames == 40 and run.seconds == pytest.approx(4.0, abs=2e-3)
 
 
 def test_no_event_is_raised_outside_the_schedule(yard, tmp_path):

@@ -19,6 +19,7 @@ from offnormal.calibration.guarantee import (
     smallest_rate,
 )
 from offnormal.errors import CalibrationError
+from offnormal.metrics.clock import Clock
 from offnormal.sources.privacy import parse_mask
 from offnormal.types import Mask, Rate, Verdict
 
@@ -178,9 +179,13 @@ def calibrate_scores(
     threshold = float(ordered[k - 1])
     rank, block_s = effective + 1 - k * effective / n, None
     series = [] if times_s is None else _series(times_s, groups)
-    if times_s is not None and (length_s := sum(_length_s(times_s[rows]) for rows in series)):
+    clocks = [] if times_s is None else [Clock.from_times(times_s[rows]) for rows in series]
+    if length_s := sum(clock.seconds or 0.0 for clock in clocks):
         block_s = length_s / effective
-        events = sum(count_events(times_s[rows][scores[rows] > threshold], block_s) for rows in series)
+        events = sum(
+            count_events(clock.footage_s[scores[rows] > threshold], block_s)
+            for rows, clock in zip(series, clocks, strict=True)
+        )
         rank = min(1.0 + events, effective)
     return Calibration(
         kind=kind,
@@ -204,9 +209,3 @@ def _series(times_s: np.ndarray, groups: Sequence[str | None]) -> list[np.ndarra
     names = np.asarray(groups) if len(groups) else np.zeros(len(times_s))
     starts = np.flatnonzero((names[1:] != names[:-1]) | (np.diff(times_s) <= 0)) + 1
     return np.split(np.arange(len(times_s)), starts)
-
-
-def _length_s(times_s: np.ndarray) -> float:
-    """Duration of frames at these times (n,); the last one gets the median duration."""
-    spacings = np.diff(times_s)
-    return float(spacings.sum() + np.median(spacings)) if len(spacings) else 0.0

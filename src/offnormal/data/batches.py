@@ -19,6 +19,7 @@ from offnormal.data.frame_cache import ResizedFrame
 from offnormal.data.images import stack
 from offnormal.data.video_reading import VideoSummary
 from offnormal.errors import ImageError, VideoError
+from offnormal.sources.once_log import OnceLog
 from offnormal.types import InputSpec, Item, Sample
 
 OnError = Literal["fail", "skip"]
@@ -84,6 +85,7 @@ class Loader(ABC):
         self.on_error = on_error
         self.workers = workers or min(8, os.cpu_count() or 1)
         self.progress = progress
+        self.notes = OnceLog()  # shared with copies, so that a run warns once
         self._reset()
 
     @abstractmethod

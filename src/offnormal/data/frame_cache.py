@@ -34,7 +34,7 @@ class ResizedFrame:
 
     index: int
     time_s: float | None
-    pixels: np.ndarray  # (C, H, W) uint8
+    pixels: np.ndarray  # (C, H, W) uint8, or float32 in 0-1
     mask: np.ndarray | None = None  # (H, W) bool, never cached
 
 
@@ -46,7 +46,7 @@ def cache_key(path: Path, spec: InputSpec, *, every_s: float | None = None, fps:
     """
     files = [path] if not path.is_dir() else sorted(path.iterdir())
     stats = [(file.name, stat.st_size, stat.st_mtime_ns) for file in files if (stat := file.stat())]
-    pixels = {key: value for key, value in asdict(spec).items() if key in ("size", "channels", "resize", "bits")}
+    pixels = {key: value for key, value in asdict(spec).items() if key in ("size", "channels", "resize", "levels")}
     if spec.mask is not None:
         pixels["mask"] = asdict(spec.mask)
     text = json.dumps([path.resolve().as_posix(), stats, pixels, every_s, fps], sort_keys=True)
@@ -199,8 +199,8 @@ class _DiskRecording:
         time_s = math.nan if frame.time_s is None else frame.time_s
         try:
             if self._file is None or self._type is None:
-                columns = [("index", "<i8"), ("time_s", "<f8"), ("crc", "<u4"), ("pixels", "u1", pixels.shape)]
-                self._type = np.dtype(columns)
+                image = ("pixels", pixels.dtype.str, pixels.shape)
+                self._type = np.dtype([("index", "<i8"), ("time_s", "<f8"), ("crc", "<u4"), image])
                 self._file = self._partial.open("wb")
                 self._file.write(_header(self._type, 0))
             self._file.write(np.array((frame.index, time_s, zlib.crc32(pixels.data), pixels), self._type).tobytes())

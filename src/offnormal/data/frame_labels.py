@@ -11,8 +11,7 @@ import numpy as np
 from offnormal.data.array_files import read_mat, read_npy
 from offnormal.data.label_table import read_label_table
 from offnormal.errors import DataError, VideoError, counted
-from offnormal.sources.video import open_video
-from offnormal.sources.video_index import count_frames
+from offnormal.sources.video_index import count_frames, is_truncated
 
 LABEL_SUFFIXES = (".npy", ".csv", ".txt")  # in the order tried
 Span = tuple[int, int]  # first and last anomalous frame, from 0, inclusive
@@ -48,32 +47,27 @@ def parse_labels(values: np.ndarray, source: str) -> np.ndarray:
 
 
 def check_label_count(labels: np.ndarray, video: Path, source: str) -> np.ndarray:
-    """Return the labels if there is one per frame; DataError otherwise.
-
-    A video file may have fewer frames than labels, because it may be damaged, but not more.
-    """
-    frames = count_frames(video) if video.is_dir() else _frames_beyond(video, len(labels))
-    if frames is not None and len(labels) != frames:
-        raise DataError(
-            f"{source}: {counted(len(labels), 'label')} for {counted(frames, 'frame')} in {video}; expected one label "
-            "per frame, in frame order"
-        )
+    """Return the labels if `check_count` accepts their number."""
+    check_count(len(labels), "label", video, source)
     return labels
 
 
-def _frames_beyond(video: Path, labels: int) -> int | None:
-    """Return the number of frames of a video file if it exceeds the number of labels; None otherwise.
+def check_count(count: int, noun: str, video: Path, source: str) -> None:
+    """Check that there is one label or mask (`noun`) per frame of a video; DataError otherwise.
 
-    If the header states more frames than labels, the frames are counted, because a damaged file has fewer than stated.
+    A truncated file may have fewer frames. A file that cannot be read is not checked: it is reported or skipped when
+    its frames are read.
     """
     try:
-        with open_video(video) as reader:
-            if reader.info.frames is None or reader.info.frames <= labels:
-                return None
-            frames = max((frame.index for frame in reader.frames()), default=-1) + 1
+        frames = count_frames(video)
+        if count == frames or (count > frames and is_truncated(video)):
+            return
     except VideoError:
-        return None  # reported or skipped when its frames are read
-    return frames if frames > labels else None
+        return
+    raise DataError(
+        f"{source}: {counted(count, noun)} for {counted(frames, 'frame')} in {video}; expected one {noun} per frame, "
+        "in frame order"
+    )
 
 
 def split_labels(labels: np.ndarray, counts: Sequence[int], source: str) -> list[np.ndarray]:

@@ -12,9 +12,11 @@ import numpy as np
 from PIL import Image
 
 from offnormal.errors import DataError, ImageError
-from offnormal.sources.image import open_image, open_mask, to_channels
+from offnormal.sources.deep import UNIT, DeepImage
+from offnormal.sources.image import Decoded, depth_note, open_image, open_mask, to_channels
+from offnormal.sources.once_log import OnceLog
 from offnormal.sources.privacy import paint_image
-from offnormal.types import InputSpec, Interpolation, Resize
+from offnormal.types import Frame, InputSpec, Interpolation, Resize
 
 _FILTERS: dict[Interpolation, Image.Resampling] = {
     "nearest": Image.Resampling.NEAREST,
@@ -103,25 +105,45 @@ def restore_size(values: np.ndarray, size: tuple[int, int], spec: InputSpec) -> 
     return np.asarray(image, dtype=np.float32)
 
 
-def read_pixels(path: Path, spec: InputSpec) -> np.ndarray:
-    """Read an image as (C, H, W) uint8, or float32 in 0-1 for deep images; ImageError names an unreadable file."""
+def read_pixels(path: Path, spec: InputSpec, notes: OnceLog | None = None) -> np.ndarray:
+    """Read an image as (C, H, W) uint8, or float32 in 0-1 for deep images; ImageError names an unreadable file.
+
+    notes: logs how an image that differs in depth from the training images is read.
+    """
     image = open_image(path, at_least=_minimum_size(spec))
     try:
+        if notes is not None and (note := depth_note(image, spec.levels)):
+            notes.warn(path, note)
         return to_pixels(image, spec)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None
 
 
-def to_pixels(image: Image.Image, spec: InputSpec) -> np.ndarray:
+def to_pixels(image: Decoded, spec: InputSpec) -> np.ndarray:
     """Mask and resize an image: (C, H, W) uint8, or float32 in 0-1 if deep; ImageError for values out of range."""
-    if spec.mask is not None:
-        image = paint_image(image, spec.mask)
-    pixels = np.asarray(resize(to_channels(image, spec.channels, bits=spec.bits), spec))
+    return _to_input(to_channels(image, spec.channels, levels=spec.levels), spec)
+
+
+def frame_pixels(frame: Frame, spec: InputSpec) -> np.ndarray:
+    """Mask and resize a frame of a video as `to_pixels` does, in its full depth."""
+    if frame.deep is not None:
+        return _to_input(DeepImage(frame.deep).scaled(spec.channels, UNIT), spec)
+    return to_pixels(Image.fromarray(frame.image), spec)
+
+
+def _to_input(colors: Image.Image | np.ndarray, spec: InputSpec) -> np.ndarray:
+    if isinstance(colors, np.ndarray) and colors.ndim == 3:  # Pillow has no images of several float channels
+        bands = [Image.fromarray(np.ascontiguousarray(band)) for band in np.moveaxis(colors, -1, 0)]
+        return np.stack([_clip(np.asarray(resize(paint_image(band, spec.mask), spec))) for band in bands])
+    single = Image.fromarray(colors) if isinstance(colors, np.ndarray) else colors
+    pixels = np.asarray(resize(paint_image(single, spec.mask), spec))
     if pixels.ndim == 2:
-        return np.broadcast_to(
-            pixels.clip(0, 1) if pixels.dtype != np.uint8 else pixels, (spec.channels, *pixels.shape)
-        )
+        return np.broadcast_to(_clip(pixels), (spec.channels, *pixels.shape))
     return pixels.transpose(2, 0, 1)
+
+
+def _clip(pixels: np.ndarray) -> np.ndarray:
+    return pixels if pixels.dtype == np.uint8 else pixels.clip(0, 1)
 
 
 def _minimum_size(spec: InputSpec) -> tuple[int, int] | None:

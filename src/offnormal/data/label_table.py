@@ -4,7 +4,8 @@ The first row decides between three formats:
 
 - one 0 or 1 per frame, in rows or all in one row, with or without a header;
 - the header `start,end`, then one row per anomalous span: frame numbers from 0, inclusive;
-- the header `start_s,end_s`, then one row per anomalous span: seconds from the first frame, inclusive.
+- the header `start_s,end_s`, then one row per anomalous span: seconds from the first frame, inclusive; a span shorter
+  than a frame marks the frame that is on at its start.
 
 Cells are separated by commas, semicolons, tabs, or spaces. A file with only a header has no anomalous frames.
 """
@@ -18,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from offnormal.errors import DataError, counted
-from offnormal.sources.video_index import count_frames, frame_times
+from offnormal.metrics.clock import Clock
+from offnormal.sources.video_index import count_frames, read_clock
 
 _FORMS = (
     "expected one 0 or 1 per frame, or one row per anomalous span under the header start,end (frame numbers from 0, "
@@ -37,13 +39,13 @@ def read_label_table(path: Path, video: Path) -> np.ndarray:
         raise DataError(f"{path}: empty; {_FORMS}")
     header = [cell.strip("\"'").casefold() for cell in rows[0][1]]
     if header == ["start", "end"]:
-        return _from_frames(path, rows[1:], count_frames(video) if video.is_dir() else len(frame_times(video)))
+        return _from_frames(path, rows[1:], count_frames(video))
     if header == ["start_s", "end_s"]:
-        times = np.empty(0) if video.is_dir() else frame_times(video)
-        if not times.size or np.isnan(times[0]):
-            kind = "a folder of frames" if video.is_dir() else "a raw stream"
+        clock = None if video.is_dir() else read_clock(video)
+        if clock is None or not clock.has_clock:
+            kind = "a folder of frames" if clock is None else "a raw stream"
             raise DataError(f"{path}: start_s,end_s needs a clock, and {video} is {kind} without one; use start,end")
-        return _from_seconds(path, rows[1:], times)
+        return _from_seconds(path, rows[1:], clock)
     if len(rows) > 1 and len(rows[0][1]) == 1 and _number(rows[0][1][0]) is None:
         rows = rows[1:]
     if len(rows) == 1:
@@ -83,13 +85,23 @@ def _from_frames(path: Path, rows: list[Row], frames: int) -> np.ndarray:
     return labels
 
 
-def _from_seconds(path: Path, rows: list[Row], times: np.ndarray) -> np.ndarray:
+def _from_seconds(path: Path, rows: list[Row], clock: Clock) -> np.ndarray:
+    times, ends = clock.times_s, clock.ends_s
     labels = np.zeros(len(times), dtype=np.uint8)
     for line, cells in rows:
         first, last = _pair(path, line, cells)
-        if first > times[-1]:
-            raise DataError(f"{path}, line {line}: starts at {first:g} s, but the video ends at {times[-1]:.3f} s")
-        labels[(times >= first) & (times <= last)] = 1
+        if first >= ends[-1]:
+            raise DataError(f"{path}, line {line}: starts at {first:g} s, but the video ends at {ends[-1]:.3f} s")
+        frames = (times >= first) & (times <= last)
+        if not frames.any():  # shorter than a frame
+            frames = (times <= first) & (first < ends)
+        if not frames.any():
+            after = int(np.searchsorted(times, first))
+            raise DataError(
+                f"{path}, line {line}: no frame from {first:g} to {last:g} s, because the clock of the video jumps "
+                f"from {ends[after - 1]:.3f} to {times[after]:.3f} s; expected seconds by this clock, or use start,end"
+            )
+        labels[frames] = 1
     return labels
 
 

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from offnormal.data.batches import clip_pixels
 from offnormal.data.clips import Clip, Windows
 from offnormal.data.frame_cache import ResizedFrame
-from offnormal.data.images import stack, to_pixels
+from offnormal.data.images import frame_pixels, stack
 from offnormal.errors import ConfigError
 from offnormal.types import Frame, Gap, InputSpec
 
@@ -50,9 +49,7 @@ class LiveWindows:
             return []
         if item.restarts:
             self._windows.reset()
-        clips = self._windows.push(
-            ResizedFrame(item.index, item.time_s, to_pixels(Image.fromarray(item.image), self.spec))
-        )
+        clips = self._windows.push(ResizedFrame(item.index, item.time_s, frame_pixels(item, self.spec)))
         self.has_unreported_gap = (item.restarts or bool(self._windows.gaps)) and not self._has_reported_gap
         self._has_reported_gap = False
         self._windows.gaps.clear()  # otherwise it grows without limit

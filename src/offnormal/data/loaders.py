@@ -76,7 +76,7 @@ class ImageLoader(Loader):
                     future.cancel()
 
     def _read_item(self, item: Item) -> ResizedFrame:
-        pixels = read_pixels(item.path, self.spec)
+        pixels = read_pixels(item.path, self.spec, self.notes)
         mask = None
         if self.masks and item.masks is not None:
             mask = read_mask(item.masks.path, self.spec, expected=image_size(item.path))

@@ -10,7 +10,8 @@ from statistics import median
 
 from offnormal.data.images import median_aspect_size
 from offnormal.errors import ConfigError, DataError, ImageError, VideoError
-from offnormal.sources.image import image_size, significant_bits
+from offnormal.sources.deep import Depth, Levels, join_depths
+from offnormal.sources.image import image_depth, image_size
 from offnormal.sources.paths import images_in
 from offnormal.sources.video import open_video
 from offnormal.types import ClipSpec, InputSpec, Interpolation, Item, Resize, ResizePolicy
@@ -25,7 +26,7 @@ class Survey:
     """Sizes and bit depth of the training images."""
 
     sizes: list[tuple[int, int]]  # (H, W)
-    bits: int  # significant bits of 16-bit images; 16 if there are none
+    levels: Levels | None = None  # values of deep images that become 0 and 1; None: all have 8 bits
 
 
 def survey(items: Sequence[Item]) -> Survey:
@@ -46,7 +47,7 @@ def survey(items: Sequence[Item]) -> Survey:
         kind = "video" if is_video else "image"
         raise DataError(f"no readable training {kind} among {len(items)}; check the first one, {items[0].path}")
     deep = _some_frames(list(sizes)) if is_video else [item.path for item in items[:: math.ceil(len(items) / _DEPTHS)]]
-    return Survey(list(sizes.values()), max((bits for path in deep if (bits := _bits(path)) is not None), default=16))
+    return Survey(list(sizes.values()), None if (depth := join_depths(map(_depth, deep))) is None else depth.levels)
 
 
 def _frame_size(path: Path) -> tuple[int, int]:
@@ -60,9 +61,9 @@ def _some_frames(videos: Sequence[Path]) -> list[Path]:
     return [frame for frames in folders for frame in frames[:: math.ceil(len(frames) * len(videos) / _DEPTHS)]]
 
 
-def _bits(path: Path) -> int | None:
+def _depth(path: Path) -> Depth | None:
     try:
-        return significant_bits(path)
+        return image_depth(path)
     except ImageError:
         return None
 
@@ -70,7 +71,7 @@ def _bits(path: Path) -> int | None:
 def default_side(images: Survey, side: int, squares: Sequence[int] = ()) -> int:
     """Return `side`, or, from `squares`, the smallest side that is not below the median longer side of the images.
 
-    >>> default_side(Survey([(28, 28)], 16), 64, squares=(16, 32, 64))
+    >>> default_side(Survey([(28, 28)]), 64, squares=(16, 32, 64))
     32
     """
     median_side = median(max(size) for size in images.sizes)
@@ -127,4 +128,4 @@ def choose_input(
             f"{', '.join(map(str, squares[:4]))}, ... pixels; use --size {side}"
         )
     resize = Resize(policy=policy, interpolation=interpolation, antialias=antialias, short_side=short_side)
-    return InputSpec(size=sides, channels=channels, resize=resize, bits=images.bits, **asdict(clip or ClipSpec()))
+    return InputSpec(size=sides, channels=channels, resize=resize, levels=images.levels, **asdict(clip or ClipSpec()))

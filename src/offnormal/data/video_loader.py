@@ -164,7 +164,8 @@ class VideoLoader(Loader):
             return groups[0]
         if video.path not in self._lengths:
             with self.reading.open(video) as reader:
-                self._lengths[video.path] = reader.info.frames or 1
+                stated = reader.info.frames if reader.info.exact else None
+                self._lengths[video.path] = stated or len(reader.times())
         number = frame.index * self.stretches // self._lengths[video.path]
         return groups[min(number, self.stretches - 1)]
 

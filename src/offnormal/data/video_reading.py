@@ -10,14 +10,13 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from PIL import Image
 
 from offnormal.data.clips import Clip, ClipMaker, F, make_clip_maker
 from offnormal.data.frame_cache import FrameCache, ResizedFrame, cache_key
 from offnormal.data.frame_masks import FrameMasks, open_masks
-from offnormal.data.images import resize_mask, to_pixels
+from offnormal.data.images import frame_pixels, resize_mask
 from offnormal.errors import DataError, counted
-from offnormal.sources.privacy import paint
+from offnormal.sources.privacy import paint_frame
 from offnormal.sources.video import VideoReader, open_video
 from offnormal.types import Frame, InputSpec, Item
 
@@ -59,7 +58,7 @@ class ReadOptions:
 
     def open(self, video: Item) -> VideoReader:
         """Open the reader of a video; VideoError if it cannot be read."""
-        return open_video(video.path, fps=self.fps, bits=self.spec.bits)
+        return open_video(video.path, fps=self.fps, spec=self.spec)
 
     def warn(self, video: Item, warning: str) -> None:
         """Log a warning, unless one with the same name was logged for another video."""
@@ -131,6 +130,7 @@ class _VideoPass:
         count, is_thinned = max(self.times, default=-1) + 1, self.reading.every_s is not None
         warnings = [
             *maker.warnings,
+            *self.reader.notes,
             *_clock_warnings(self.reader.restarts),
             *_label_warnings(self.video, count, thinned=is_thinned),
         ]
@@ -185,14 +185,14 @@ class _VideoPass:
         """Yield the frames; pass each one, with its privacy mask painted, to `on_frame` first."""
         for frame in frames:
             if self.reading.on_frame is not None:
-                self.reading.on_frame(replace(frame, image=paint(frame.image, self.reading.spec.mask)))
+                self.reading.on_frame(paint_frame(frame, self.reading.spec.mask))
             yield frame
 
     def _resize_with_mask(self, frame: Frame) -> ResizedFrame:
         return self._resize(frame, self._mask(frame.index, (frame.image.shape[0], frame.image.shape[1])))
 
     def _resize(self, frame: Frame, mask: np.ndarray | None) -> ResizedFrame:
-        pixels = to_pixels(Image.fromarray(frame.image), self.reading.spec)
+        pixels = frame_pixels(frame, self.reading.spec)
         return ResizedFrame(frame.index, frame.time_s, pixels, mask)
 
     def _mask(self, index: int, size: tuple[int, int]) -> np.ndarray | None:

@@ -244,7 +244,7 @@ def _exceedances(video: FrameScores, threshold: float, gap_s: float) -> int:
     """Count runs of normal frames above the threshold; runs up to `gap_s` apart are one."""
     if video.labels is None:
         return 0
-    return count_events(video.clock.times_s[np.flatnonzero(~video.labels & (video.scores > threshold))], gap_s)
+    return count_events(video.clock.footage_s[np.flatnonzero(~video.labels & (video.scores > threshold))], gap_s)
 
 
 def _pixel_metrics(pixel: PixelResult | None, names: Sequence[str]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -19,9 +20,11 @@ from av.video.stream import VideoStream
 
 from offnormal.errors import VideoError
 
+TRUNCATED = "truncated"  # name of the warning of a file that ends early
 _FALLBACK_RATE = Fraction(25)  # FFmpeg's default for streams without a rate
 _DURATION_TOLERANCE_S = 1.0  # a file shorter than its header states by more than this counts as truncated
 _NO_TIMESTAMPS = 0x80  # FFmpeg's AVFMT_NOTIMESTAMPS: such streams are timed at 25 frames/s
+_WRAP = 2**32  # half the range of MPEG timestamps
 _BT601 = 5
 # Color matrix of AVFrame -> that of swscale. An unspecified one is BT.601, as in FFmpeg and OpenCV, so that frames
 # read here equal images that either of them extracted.
@@ -83,6 +86,14 @@ def has_usable_times(container: InputContainer, stream: VideoStream) -> bool:
     return has_clock(container) and (container.format.name != "avi" or not stream.codec_context.has_b_frames)
 
 
+def longest_step(container: InputContainer) -> int:
+    """Return the longest step between two timestamps that is not a restart of the clock.
+
+    FFmpeg takes an MPEG clock that goes back for one that overflowed, and adds the range of its timestamps (26.5 h).
+    """
+    return _WRAP if container.format.name in ("mpegts", "mpeg") else sys.maxsize
+
+
 def header_duration_s(container: InputContainer, stream: VideoStream) -> float | None:
     """Return the duration in the header: of the video stream, or of the file if it has no other stream."""
     if stream.duration is not None and stream.time_base is not None:
@@ -106,7 +117,7 @@ def packets(
     except IndexError:  # PyAV raises it at the end if a stream is missing in the header
         return
     except FFmpegError as error:
-        warn(f"truncated: reading stopped early ({error.strerror}); the frames before that are used")
+        warn(f"{TRUNCATED}: reading stopped early ({error.strerror}); the frames before that are used")
 
 
 def all_packets(
@@ -120,11 +131,11 @@ def all_packets(
         yield packet
     base = stream.time_base or Fraction(1)
     if count < stream.frames:
-        warn(f"truncated: {count} of the {stream.frames} frames that its header states are present")
+        warn(f"{TRUNCATED}: {count} of the {stream.frames} frames that its header states are present")
     elif not stream.frames and "matroska" in container.format.name:
         expected = header_duration_s(container, stream)
         if expected is not None and expected - float(end * base) > _DURATION_TOLERANCE_S:
-            warn(f"truncated: {float(end * base):.1f} of the {expected:.1f} s that its header states are present")
+            warn(f"{TRUNCATED}: {float(end * base):.1f} of the {expected:.1f} s that its header states are present")
 
 
 class FrameConverter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import sys
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +18,15 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from offnormal.sources.container import all_packets, has_clock, has_usable_times, mean_rate, open_container, packets
+from offnormal.sources.container import (
+    all_packets,
+    has_clock,
+    has_usable_times,
+    longest_step,
+    mean_rate,
+    open_container,
+    packets,
+)
 
 PROBED_FRAMES = 64  # frames that tell whether each packet contains one
 _SEEK_DISTANCE = 8  # frames; decoding up to this many is cheaper than seeking
@@ -122,12 +131,15 @@ class Timeline:
 
 
 def build_timeline(
-    packets: Iterable[tuple[int | None, bool, int]], probed: Sequence[tuple[int, int | None]], base: Fraction
+    packets: Iterable[tuple[int | None, bool, int]],
+    probed: Sequence[tuple[int, int | None]],
+    base: Fraction,
+    longest_step: int = sys.maxsize,
 ) -> Timeline | None:
     """Build the timeline from all packets (time, key, size) of a file; None if frames must be counted.
 
     probed: numbers and times of the first frames, decoded in order; the timeline must agree with them.
-    base: seconds per step of the times.
+    base: seconds per step of the times. longest_step: see `container.longest_step`.
     """
     times, sizes, keys = array("q"), array("q"), array("q")
     newest: int | None = None
@@ -141,7 +153,7 @@ def build_timeline(
             keys.append(pts)
     ordered, places = np.unique(np.asarray(times, dtype=np.int64), return_index=True)
     first = probed[0][1] if probed else None
-    if len(ordered) != len(times) or first is None:
+    if len(ordered) != len(times) or first is None or (np.diff(ordered) > longest_step).any():
         return None
     in_order = slice(int(np.searchsorted(ordered, first)), None)
     ordered = ordered[in_order]
@@ -265,7 +277,7 @@ class Cursor:
 
     def _decode_in_order(self) -> Iterator[DecodedFrame]:
         base, step = self.stream.time_base or Fraction(1), 1 / (self.rate or Fraction(1))
-        timed = has_usable_times(self.container, self.stream)
+        timed, longest = has_usable_times(self.container, self.stream), longest_step(self.container)
         time, origin, last = -step, Fraction(0), None
         for packet, frames, rejected in self._decode(all_packets(self.container, self.stream, self._warn)):
             if packet is not None and not packet.is_discard:
@@ -274,11 +286,11 @@ class Cursor:
                     self._numbering.add_failure(packet.pts)
             for frame in frames:
                 pts = frame.pts if timed else None
-                back = pts is not None and last is not None and pts < last
+                back = pts is not None and last is not None and (pts < last or pts - last > longest)
                 if pts is None:
                     time += step
                 else:
-                    if last is None or pts <= last:  # the clock starts or restarts
+                    if last is None or pts <= last or back:  # the clock starts or restarts
                         origin = pts * base - (time + step)
                     time, last = pts * base - origin, pts
                 self._corrupt += frame.is_corrupt
@@ -315,4 +327,4 @@ def read_timeline(path: Path, warn: Callable[[str], None]) -> Timeline | None:
     container, stream = open_container(path)
     with container:
         stored = ((p.pts, p.is_keyframe, p.size) for p in all_packets(container, stream, warn) if not p.is_discard)
-        return build_timeline(stored, first, stream.time_base or Fraction(1))
+        return build_timeline(stored, first, stream.time_base or Fraction(1), longest_step(container))

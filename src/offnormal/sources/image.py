@@ -1,4 +1,4 @@
-"""Image files as 8-bit RGB or float: orientation, bit depth, alpha, palettes, and size limits."""
+"""Image files as 8-bit or deep images: orientation, alpha, palettes, and size limits."""
 
 from __future__ import annotations
 
@@ -14,12 +14,22 @@ from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 from offnormal.errors import ImageError
 from offnormal.input_files import open_regular
 from offnormal.sources import idx
+from offnormal.sources.deep import (
+    SWAPS_SIDES,
+    DeepFile,
+    DeepImage,
+    Depth,
+    Levels,
+    deep_file,
+    explain_depth,
+    from_pillow,
+    orientation,
+)
 
 _JPEG = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
 _PORTABLE = frozenset({".ppm", ".pgm", ".pbm", ".pnm"})
 SUFFIXES = _JPEG | _PORTABLE | {".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".avif"}
 _BACKDROP = (255, 255, 255)  # most viewers show transparent images on white
-_ORIENTATION = 0x0112  # the EXIF tag
 _TO_UPRIGHT = {  # EXIF value -> transposition that turns the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -29,11 +39,13 @@ _TO_UPRIGHT = {  # EXIF value -> transposition that turns the image upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SWAPS_SIDES = (5, 6, 7, 8)
 
 
-def open_image(path: Path, *, at_least: tuple[int, int] | None = None) -> Image.Image:
-    """Open and fully decode one image, turned upright by its EXIF orientation.
+Decoded = Image.Image | DeepImage
+
+
+def open_image(path: Path, *, at_least: tuple[int, int] | None = None) -> Decoded:
+    """Open and fully decode one image in its full depth, turned upright by its EXIF orientation.
 
     at_least: (H, W) that the caller needs. A JPEG may then be decoded faster at 1/2, 1/4, or 1/8 of its size, if that
     divides both sides.
@@ -41,34 +53,33 @@ def open_image(path: Path, *, at_least: tuple[int, int] | None = None) -> Image.
     than Pillow's limit against decompression bombs.
     """
     with _open(path) as image:
+        if isinstance(image, DeepFile):
+            return image.read()
         if at_least is not None:
             _decode_smaller(image, at_least)
         image.load()
-        turn = _TO_UPRIGHT.get(_orientation(image) or 1)  # Pillow turns TIFF itself and drops the tag
+        turned = orientation(image)  # Pillow turns TIFF itself and drops the tag
+        if (deep := from_pillow(image)) is not None:
+            return deep.turned(turned)
+        turn = _TO_UPRIGHT.get(turned)
         return image.copy() if turn is None else image.transpose(turn)
 
 
 def image_size(path: Path) -> tuple[int, int]:
     """Return (H, W) of the upright image from its header; ImageError when the header cannot be read."""
     with _open(path) as image:
+        if isinstance(image, DeepFile):
+            return image.size
         width, height = image.size
         if isinstance(image, TiffImageFile):  # some versions of Pillow report the upright size
             width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
-        return (width, height) if _orientation(image) in _SWAPS_SIDES else (height, width)
-
-
-def _orientation(image: Image.Image) -> int | None:
-    try:
-        value = image.getexif().get(_ORIENTATION)
-    except (SyntaxError, ValueError, struct.error):
-        return None  # damaged EXIF leaves the image readable
-    return value if isinstance(value, int) else None
+        return (width, height) if orientation(image) in SWAPS_SIDES else (height, width)
 
 
 def _decode_smaller(image: Image.Image, at_least: tuple[int, int]) -> None:
     if image.format != "JPEG":
         return
-    height, width = reversed(at_least) if _orientation(image) in _SWAPS_SIDES else at_least
+    height, width = reversed(at_least) if orientation(image) in SWAPS_SIDES else at_least
     for scale in (8, 4, 2):
         small = (image.width // scale, image.height // scale)
         if (small[0] * scale, small[1] * scale) == image.size and small[0] >= width and small[1] >= height:
@@ -77,7 +88,7 @@ def _decode_smaller(image: Image.Image, at_least: tuple[int, int]) -> None:
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[Image.Image]:
+def _open(path: Path) -> Iterator[Image.Image | DeepFile]:
     """Yield the image after reading its header; errors of the file or its decoding become an ImageError."""
     inside = None if path.suffix else idx.parse_address(path)
     if inside is not None:
@@ -85,8 +96,13 @@ def _open(path: Path) -> Iterator[Image.Image]:
         return
     try:
         # open a handle: given a path, Pillow memory-maps plain TIFF, which scrambles rotated ones
-        with open_regular(path) as file, Image.open(file) as image:
-            yield image
+        with open_regular(path) as file:
+            if (deep := deep_file(file)) is not None:
+                yield deep
+                return
+            file.seek(0)
+            with Image.open(file) as image:
+                yield image
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file; check the path") from None
     except Image.DecompressionBombError as error:
@@ -99,21 +115,20 @@ def _open(path: Path) -> Iterator[Image.Image]:
         if isinstance(error, OSError) and error.strerror:  # an error of the system, not of a decoder
             raise ImageError(f"{path}: cannot be read ({error.strerror}); check the file") from None
         raise ImageError(f"{path}: damaged or truncated image ({error}); replace or remove it") from None
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from None
 
 
-def is_deep(image: Image.Image) -> bool:
-    """Whether the image has more than 8 bits per channel."""
-    return image.mode.startswith("I") or image.mode == "F"
+def to_channels(image: Decoded, channels: int, *, levels: Levels | None = None) -> Image.Image | np.ndarray:
+    """Convert to 8-bit RGB or gray; deep images to gray (H, W) or RGB (H, W, 3) float32 in 0-1.
 
-
-def to_channels(image: Image.Image, channels: int, *, bits: int = 16) -> Image.Image:
-    """Convert to 8-bit RGB or gray; deeper images to gray 32-bit float in 0-1 (mode `F`).
-
-    Transparent pixels become white. 16-bit images are divided by 2**bits - 1; float images must be in 0-1.
-    Raises ImageError for other values.
+    Transparent pixels become white. levels: the values of deep images that become 0 and 1, learned from the training
+    images; None: these had 8 bits, and the image is scaled by its own levels.
     """
-    if is_deep(image):
-        return _scale_deep(image, bits)
+    if isinstance(image, DeepImage):
+        return image.scaled(channels, levels)
+    if image.mode == "La":
+        image = image.convert("LA")
     if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         backdrop = Image.new("RGBA", rgba.size, (*_BACKDROP, 255))
@@ -123,33 +138,34 @@ def to_channels(image: Image.Image, channels: int, *, bits: int = 16) -> Image.I
     return image.convert("RGB" if channels == 3 else "L")
 
 
-def _scale_deep(image: Image.Image, bits: int) -> Image.Image:
-    values = np.asarray(image, dtype=np.float32)
-    kind, limit, expected = ("float", 1, "0 to 1") if image.mode == "F" else ("32-bit", 2**16 - 1, "16-bit values")
-    low, high = float(values.min()), float(values.max())
-    if not (low >= 0 and high <= limit):  # false for NaN too
-        raise ImageError(f"{kind} image with values {low:g} to {high:g}: expected {expected}; rescale and save again")
-    return Image.fromarray(values if image.mode == "F" else np.minimum(values / np.float32(2**bits - 1), 1))
-
-
-def to_rgb(image: Image.Image, *, bits: int = 16) -> Image.Image:
-    """Convert to 8-bit RGB for display; deep images are scaled by their range."""
-    rgb = to_channels(image, 3, bits=bits)
-    if rgb.mode == "F":
-        rgb = Image.fromarray((np.asarray(rgb) * 255).round().astype(np.uint8))
+def to_rgb(image: Decoded, *, levels: Levels | None = None) -> Image.Image:
+    """Convert to 8-bit RGB for display; deep images are scaled as in `to_channels`."""
+    rgb = to_channels(image, 3, levels=levels)
+    if isinstance(rgb, np.ndarray):
+        rgb = Image.fromarray((rgb * 255).round().astype(np.uint8))
     return rgb.convert("RGB")
 
 
-def significant_bits(path: Path) -> int | None:
-    """Return the bits that a 16-bit image uses, rounded up to 10, 12, 14, or 16; None for 8-bit and float images.
+def deep_colors(image: Decoded, levels: Levels | None) -> np.ndarray | None:
+    """Return RGB (H, W, 3) float32 in 0-1 of a deep image; None for 8 bits."""
+    if not isinstance(image, DeepImage):
+        return None
+    scaled = image.scaled(3, levels)
+    return scaled if scaled.ndim == 3 else np.broadcast_to(scaled[..., None], (*scaled.shape, 3))
 
-    Raises ImageError as `open_image` does.
-    """
+
+def image_depth(path: Path) -> Depth | None:
+    """Return the range of values of a deep image; None for an 8-bit image. Raises ImageError as `open_image` does."""
     with _open(path) as image:
-        if not is_deep(image) or image.mode == "F":
+        if isinstance(image, Image.Image) and not image.mode.startswith(("I", "F")):
             return None
-        highest = int(np.asarray(image).max())
-    return next((bits for bits in (10, 12, 14) if highest < 2**bits), 16)
+        deep = image.read() if isinstance(image, DeepFile) else from_pillow(image)
+        return None if deep is None else deep.depth
+
+
+def depth_note(image: Decoded, levels: Levels | None) -> str | None:
+    """Explain how an image differs in depth from the training images, see `explain_depth`."""
+    return explain_depth(image.depth if isinstance(image, DeepImage) else None, levels)
 
 
 def open_mask(path: Path) -> np.ndarray:
@@ -159,9 +175,12 @@ def open_mask(path: Path) -> np.ndarray:
     lightens black, pixels above half of full scale are marked. Raises ImageError as `open_image` does.
     """
     image = open_image(path)
+    if isinstance(image, DeepImage):
+        values = image.values if image.values.ndim == 2 else image.values.max(-1)
+        return np.asarray(values > 0 if image.alpha is None else (values > 0) & (image.alpha > 0))
     if image.mode == "P":
         return _mask_from_palette(image)
-    if is_deep(image) or image.mode in ("1", "L"):
+    if image.mode in ("1", "L"):
         values = np.asarray(image)
     else:
         rgba = np.asarray(image.convert("RGBA"))

@@ -21,7 +21,7 @@ from offnormal.config.model import VerbConfig
 from offnormal.errors import VideoError
 from offnormal.sources.live_stream import LiveClock, LiveImage, TickSelector, Transport, stream_images
 from offnormal.sources.paths import Address
-from offnormal.sources.privacy import paint
+from offnormal.sources.privacy import paint_frame
 from offnormal.sources.video import VideoFile
 from offnormal.sources.watched_folder import FolderWatchOptions, WatchedFolder
 from offnormal.types import Frame, Mask
@@ -198,7 +198,8 @@ class LiveReader(threading.Thread):
             clock = clock or LiveClock(self.origin_s)
             time_s = self._tick_time_s(clock(live_image.timestamp_s, arrived_s))
             if time_s is not None:
-                yield self._frame(time_s, live_image.image(), arrived_s, utc_s, live_image.path)
+                frame = self._frame(time_s, live_image.image(), arrived_s, utc_s, live_image.path)
+                yield paint_frame(replace(frame, deep=live_image.deep), self._options.mask)
             if self.frames.closed.is_set():
                 return
 
@@ -222,7 +223,7 @@ class LiveReader(threading.Thread):
                 if time_s is not None:
                     utc_s = time.time() if self._options.realtime else None
                     decoded_frame = self._frame(time_s, frame.image, time.monotonic(), utc_s, None)
-                    yield replace(decoded_frame, restarts=restarts)
+                    yield paint_frame(replace(decoded_frame, restarts=restarts), self._options.mask)
                     restarts = False
 
     def _open_live(self) -> Iterator[LiveImage]:
@@ -248,4 +249,4 @@ class LiveReader(threading.Thread):
         self, time_s: float, image: np.ndarray, arrived_s: float, utc_s: float | None, path: Path | None
     ) -> Frame:
         index, self._index = self._index, self._index + 1
-        return Frame(index, time_s, paint(image, self._options.mask), arrived_s, utc_s, path)
+        return Frame(index, time_s, image, arrived_s, utc_s, path)

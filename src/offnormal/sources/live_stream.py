@@ -43,6 +43,7 @@ class LiveImage:
     timestamp_s: float | None  # on the source's clock; None: no timestamp
     image: Callable[[], np.ndarray]  # converts to (H, W, 3) uint8 RGB, upright
     path: Path | None = None  # path of an image file
+    deep: np.ndarray | None = None  # (H, W, 3) float32 in 0-1: the image has more than 8 bits
 
 
 def stream_images(

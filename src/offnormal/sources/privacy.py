@@ -6,18 +6,19 @@ import base64
 import binascii
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageColor, ImageDraw, UnidentifiedImageError
+from PIL import Image, ImageDraw, UnidentifiedImageError
 from pydantic import BaseModel
 
 from offnormal.errors import ConfigError, ImageError
 from offnormal.input_files import load_yaml, read_text
-from offnormal.sources.image import is_deep, open_mask
+from offnormal.sources.image import open_mask
 from offnormal.sources.paths import is_image
-from offnormal.types import Mask
+from offnormal.types import Frame, Mask
 
 _EXPECTED = "an image (its non-black pixels are painted), or YAML or JSON with polygons [[[x, y], ...], ...] in 0-1"
 
@@ -71,18 +72,17 @@ def paint(image: np.ndarray, mask: Mask | None) -> np.ndarray:
     return np.where(covered.reshape(covered.shape + (1,) * (image.ndim - 2)), np.zeros((), image.dtype), image)
 
 
-def paint_image(image: Image.Image, mask: Mask | None) -> Image.Image:
-    """Paint a Pillow image of any mode as `paint` does."""
+def paint_frame(frame: Frame, mask: Mask | None) -> Frame:
+    """Paint a frame in both depths as `paint` does."""
     if mask is None:
-        return image
-    if is_deep(image):
-        return Image.fromarray(paint(np.asarray(image), mask))
-    if image.mode not in ("1", "L", "RGB") or "transparency" in image.info:
-        image = image.convert("RGB" if image.mode in ("CMYK", "YCbCr", "LAB", "HSV") else "RGBA")
-    painted = image.copy()
-    stencil = Image.fromarray(rasterize_mask(mask, (image.height, image.width)))
-    painted.paste(ImageColor.getcolor("black", painted.mode), (0, 0, image.width, image.height), stencil)
-    return painted
+        return frame
+    deep = None if frame.deep is None else paint(frame.deep, mask)
+    return replace(frame, image=paint(frame.image, mask), deep=deep)
+
+
+def paint_image(image: Image.Image, mask: Mask | None) -> Image.Image:
+    """Paint a Pillow image in RGB, gray, or float as `paint` does."""
+    return image if mask is None else Image.fromarray(paint(np.asarray(image), mask))
 
 
 @lru_cache(maxsize=32)

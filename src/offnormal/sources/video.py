@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,9 +17,10 @@ from offnormal.errors import ImageError, VideoError
 from offnormal.metrics.clock import Jumps
 from offnormal.sources.container import FrameConverter, header_duration_s
 from offnormal.sources.cursor import PROBED_FRAMES, Cursor, DecodedFrame, Timeline, read_timeline
-from offnormal.sources.image import SUFFIXES, image_size, open_image, significant_bits, to_rgb
+from offnormal.sources.deep import Depth, explain_depth, join_depths
+from offnormal.sources.image import SUFFIXES, deep_colors, image_depth, image_size, open_image, to_rgb
 from offnormal.sources.paths import images_in, to_local_path
-from offnormal.types import Frame
+from offnormal.types import Frame, InputSpec
 
 log = logging.getLogger(__name__)
 _ROUNDING_S = 1e-6  # times are sums of fractions: 0.1 * 50 must equal 5
@@ -50,6 +51,7 @@ class VideoReader(ABC):
     info: VideoInfo
     warnings: list[str]
     restarts: list[int]
+    notes: Sequence[str] = ()  # how a folder of frames differs in depth from the training images
 
     @abstractmethod
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
@@ -224,7 +226,7 @@ class VideoFile(VideoReader):
             if timeline is not None:
                 self._times += [timeline.time_s(index) for index in range(len(timeline.pts))]
                 return self._times
-            with Cursor(self.path, _ignore_warning, fps=self._fps) as cursor:
+            with Cursor(self.path, self._warn, fps=self._fps) as cursor:
                 while (decoded := cursor.read()) is not None:
                     self._record_restart(decoded)
                     _append_time(self._times, decoded)
@@ -268,12 +270,12 @@ def _ignore_warning(_: str) -> None:
 class FrameFolder(VideoReader):
     """Images of one size as frames, indexed by their position in natural order, not by the number in the name.
 
-    fps: frame rate; None leaves every time None. bits: significant bits of 16-bit images; None: detected from the
-    folder. Raises VideoError for a folder without images, and, with the path, for an image that is unreadable or
-    differs in size from the first.
+    fps: frame rate; None leaves every time None. spec: input of the detector with the levels of deep images; None, or
+    without levels: detected from the folder. Raises VideoError for a folder without images, and, with the path, for an
+    image that is unreadable or differs in size from the first.
     """
 
-    def __init__(self, path: Path, *, fps: float | None = None, bits: int | None = None) -> None:
+    def __init__(self, path: Path, *, fps: float | None = None, spec: InputSpec | None = None) -> None:
         fps = _check_fps(path, fps)
         self.path, self.warnings, self.restarts = path, [], []
         self._files = images_in(path, recursive=False)
@@ -284,7 +286,11 @@ class FrameFolder(VideoReader):
             )
         try:
             size = image_size(self._files[0])
-            self.bits = bits if bits is not None else _common_bits(self._files)
+            depth = _common_depth(self._files)
+            learned = None if spec is None else spec.levels
+            self.levels = learned or (None if depth is None else depth.levels)
+            note = None if spec is None else explain_depth(depth, learned)
+            self.notes = [] if note is None else [note]
         except ImageError as error:
             raise VideoError(str(error)) from None
         count = len(self._files)
@@ -321,7 +327,7 @@ class FrameFolder(VideoReader):
         except ImageError as error:
             raise VideoError(str(error)) from None
         try:
-            image = np.asarray(to_rgb(decoded, bits=self.bits))
+            image, deep = np.asarray(to_rgb(decoded, levels=self.levels)), deep_colors(decoded, self.levels)
         except ImageError as error:
             raise VideoError(f"{path}: {error}") from None
         if image.shape[:2] != self.info.size:
@@ -330,7 +336,7 @@ class FrameFolder(VideoReader):
                 f"{path}: {height}x{width} pixels, but {self._files[0].name} has {first_height}x{first_width}; "
                 "expected frames of one size: move other images to another folder"
             )
-        return Frame(index, self._time_s(index), image)
+        return Frame(index, self._time_s(index), image, deep=deep)
 
     def _time_s(self, index: int) -> float | None:
         return index / self.info.fps if self.info.fps else None
@@ -342,18 +348,17 @@ def _check_fps(path: Path, fps: float | None) -> float | None:
     return fps
 
 
-def _common_bits(files: list[Path]) -> int:
-    if significant_bits(files[0]) is None:
-        return 16
-    return max(significant_bits(path) or 16 for path in files[:: math.ceil(len(files) / _PROBED_FILES)])
+def _common_depth(files: list[Path]) -> Depth | None:
+    if image_depth(files[0]) is None:
+        return None
+    return join_depths(image_depth(path) for path in files[:: math.ceil(len(files) / _PROBED_FILES)])
 
 
-def open_video(path: str | Path, *, fps: float | None = None, bits: int | None = None) -> VideoReader:
+def open_video(path: str | Path, *, fps: float | None = None, spec: InputSpec | None = None) -> VideoReader:
     """Open a video file, or a folder of images as its frames.
 
     fps: frame rate of a folder or a stream without a container, which have no timestamps; ignored for other files.
-    bits: significant bits of a folder's 16-bit images; None: detected for each folder. Raises VideoError for a missing
-    or unreadable path.
+    spec: input of the detector, see FrameFolder. Raises VideoError for a missing or unreadable path.
     """
     video_path = to_local_path(path)
-    return FrameFolder(video_path, fps=fps, bits=bits) if video_path.is_dir() else VideoFile(video_path, fps=fps)
+    return FrameFolder(video_path, fps=fps, spec=spec) if video_path.is_dir() else VideoFile(video_path, fps=fps)

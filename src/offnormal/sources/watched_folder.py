@@ -14,12 +14,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from offnormal.errors import ConfigError, ImageError, VideoError
 from offnormal.files import explain_write_errors, write_text
-from offnormal.sources.image import open_image, to_rgb
+from offnormal.sources.deep import Levels
+from offnormal.sources.image import deep_colors, depth_note, open_image, to_rgb
 from offnormal.sources.live_stream import LiveImage
+from offnormal.sources.once_log import OnceLog
 from offnormal.sources.paths import is_image, natural_key
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,8 @@ class FolderWatchOptions:
     memory: Path | None = (
         None  # file that records yielded images for the next start; `existing` then applies to the first
     )
-    bits: int = 16  # significant bits of 16-bit images
+    levels: Levels | None = None  # values of deep images that become 0 and 1
+    notes: OnceLog | None = None  # logs images that differ in depth from the training images
 
 
 _Version = tuple[int, int]  # bytes, modification time in ns: an overwritten file is a new image
@@ -81,7 +83,7 @@ class WatchedFolder:
                     start_s - fresh[path][1] >= self.options.settle_s
                     and (image := self._read_image(path, present[path])) is not None
                 ):
-                    yield LiveImage(None, partial(np.asarray, image), path)
+                    yield image
                     self._mark_processed(path, present[path])
             stop.wait(max(self.options.poll_s, _SCAN_SHARE * scan_s))
 
@@ -101,10 +103,16 @@ class WatchedFolder:
                         present[path] = (stat.st_size, stat.st_mtime_ns)
         return present
 
-    def _read_image(self, path: Path, version: _Version) -> Image.Image | None:
+    def _read_image(self, path: Path, version: _Version) -> LiveImage | None:
         """Read an image; None: not readable (yet)."""
+        levels = self.options.levels
         try:
-            image = to_rgb(open_image(path), bits=self.options.bits)
+            decoded = open_image(path)
+            image = LiveImage(
+                None, partial(np.asarray, to_rgb(decoded, levels=levels)), path, deep=deep_colors(decoded, levels)
+            )
+            if self.options.notes is not None and (note := depth_note(decoded, levels)):
+                self.options.notes.warn(path, note)
         except ImageError as error:
             if time.time() - version[1] / 1e9 > _GIVE_UP_S and path not in self._unreadable:
                 self._unreadable.add(path)

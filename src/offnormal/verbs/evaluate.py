@@ -11,6 +11,7 @@ from pathlib import Path
 from offnormal.bundle import Bundle, describe, load
 from offnormal.config.score import EvaluateConfig
 from offnormal.data.dataset import Dataset, hash_prefixes
+from offnormal.data.frame_labels import check_label_count
 from offnormal.data.frame_masks import frame_labels, open_masks
 from offnormal.errors import DataError
 from offnormal.evaluation.evaluate import Evaluation, Partial, evaluate_scores, mean_metrics, metrics_json
@@ -206,7 +207,8 @@ def _with_labels(item: Item) -> Item:
     if not item.is_video or item.masks is None or item.frame_labels is not None or item.label is not None:
         return item
     with open_masks(item.masks) as masks:
-        return replace(item, frame_labels=frame_labels(masks))
+        labels = check_label_count(frame_labels(masks), item.path, str(item.masks.path))
+    return replace(item, frame_labels=labels)
 
 
 def _may_be_anomalous(item: Item) -> bool:

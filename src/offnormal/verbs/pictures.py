@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,7 +22,7 @@ from offnormal.files import new_file
 from offnormal.recording.annotate import AnnotatedVideo
 from offnormal.scoring import FrameStream, ScoredFrame
 from offnormal.sources.image import open_image, to_rgb
-from offnormal.sources.privacy import paint
+from offnormal.sources.privacy import paint, paint_frame
 from offnormal.sources.video import VideoInfo, open_video
 from offnormal.types import InputSpec
 
@@ -32,7 +31,7 @@ def write_map(
     path: Path, anomaly_map: np.ndarray, spec: InputSpec, decide: DecisionRule, target: Path
 ) -> tuple[Path, Path]:
     """A heat map `<target>.png` and the raw map `<target>.tiff` (32-bit float), both at the image's own size."""
-    image = paint(np.asarray(to_rgb(open_image(path), bits=spec.bits)), spec.mask)
+    image = paint(np.asarray(to_rgb(open_image(path), levels=spec.levels)), spec.mask)
     full = restore_size(anomaly_map, (image.shape[0], image.shape[1]), spec)
     low, high = scale_for(decide.calibration, [full])
     picture, raw = (target.with_name(target.name + suffix) for suffix in (".png", ".tiff"))
@@ -56,7 +55,7 @@ def second_pass(path: Path, fps: float | None, stream: FrameStream) -> Iterator[
     """The frames of a scored video, decoded again."""
     with open_video(path, fps=fps) as reader:
         for frame in reader.frames():
-            stream.add_frame(replace(frame, image=paint(frame.image, stream.spec.mask)))
+            stream.add_frame(paint_frame(frame, stream.spec.mask))
             yield from stream.frames_before(frame.index + 1)
 
 

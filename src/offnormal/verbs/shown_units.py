@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
-from PIL import Image
 
 from offnormal.bundle import Bundle
 from offnormal.calibration.calibration import Calibration
@@ -17,14 +16,14 @@ from offnormal.data.batches import clip_pixels
 from offnormal.data.clips import ClipMaker, make_clip_maker
 from offnormal.data.frame_cache import ResizedFrame
 from offnormal.data.frame_masks import open_masks
-from offnormal.data.images import read_pixels, restore_size, stack, to_pixels
+from offnormal.data.images import frame_pixels, read_pixels, restore_size, stack
 from offnormal.drawing.panels import Reconstruction
 from offnormal.errors import ImageError, VideoError
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.report.blocks.gallery import Role, ShownUnit
 from offnormal.scoring import ItemScores, Scorer, choose_device
 from offnormal.sources.image import open_image, open_mask, to_rgb
-from offnormal.sources.privacy import paint
+from offnormal.sources.privacy import paint, paint_frame
 from offnormal.sources.video import VideoReader, open_video
 from offnormal.types import ANOMALOUS, Frame, InputSpec, Item, Mask, Unit
 
@@ -105,7 +104,7 @@ def shown_units(
 
 def _image(scorer: Scorer, spec: InputSpec, role: Role, row: int, scores: ItemScores) -> ShownUnit:
     item = scores.item
-    image = paint(np.asarray(to_rgb(open_image(item.path), bits=spec.bits)), spec.mask)
+    image = paint(np.asarray(to_rgb(open_image(item.path), levels=spec.levels)), spec.mask)
     size = image.shape[0], image.shape[1]
     pixels = scorer.reconstruct(stack([read_pixels(item.path, spec)]))
     return ShownUnit(
@@ -198,7 +197,7 @@ def _frames_around(reader: VideoReader, spec: InputSpec, index: int) -> list[Fra
     step = 1 if spec.fps is None or reader.info.fps is None else math.ceil(reader.info.fps / spec.fps)
     start = max(0, index - (spec.frames - 1) * step - _SLACK)
     frames = reader.frames(start, index + after * step + 1)
-    return [replace(frame, image=paint(frame.image, spec.mask)) for frame in frames]
+    return [paint_frame(frame, spec.mask) for frame in frames]
 
 
 def _frame_map(scorer: Scorer, frames: list[Frame], index: int, size: tuple[int, int]) -> np.ndarray | None:
@@ -232,7 +231,7 @@ def _clips_about(spec: InputSpec, frames: list[Frame], index: int) -> Iterator[t
         return
     maker: ClipMaker[ResizedFrame] = make_clip_maker(replace(spec, hop=1))
     for frame in frames:
-        resized = ResizedFrame(frame.index, frame.time_s, to_pixels(Image.fromarray(frame.image), spec), None)
+        resized = ResizedFrame(frame.index, frame.time_s, frame_pixels(frame, spec), None)
         for clip in maker.push(resized):
             if targets := [number for number, target in enumerate(clip.targets) if target.index == index]:
                 yield targets, stack([clip_pixels(clip)])

@@ -23,6 +23,7 @@ from offnormal.scoring import LiveScorer, ScoredFrame
 from offnormal.sources.camera import Camera
 from offnormal.sources.health import CameraHealth, Finding, SmallImage
 from offnormal.sources.live_reader import CameraOptions
+from offnormal.sources.once_log import OnceLog
 from offnormal.sources.paths import Address
 from offnormal.sources.privacy import read_privacy_mask
 from offnormal.sources.watched_folder import FolderWatchOptions
@@ -99,6 +100,7 @@ class CameraSetup:
         self.mask: Mask | None = (
             bundle.input.mask if config.privacy_mask is None else read_privacy_mask(config.privacy_mask)
         )
+        self._notes = OnceLog()
         self.is_recording = self.address.kind == "file" and not config.realtime
         self.rules = EventRules.from_config(config.rules)
         if self.address.kind == "folder" and "min_duration" not in config.rules.model_fields_set:
@@ -116,7 +118,7 @@ class CameraSetup:
             mask=self.mask,
             realtime=config.realtime,
             transport=config.transport,
-            folder_watch=FolderWatchOptions(memory=memory),
+            folder_watch=FolderWatchOptions(memory=memory, levels=self.spec.levels, notes=self._notes),
             patience=config.patience,
         )
 
@@ -189,7 +191,7 @@ class CameraFrames:
             gaps.append(Gap(reason=INTERRUPTED, arrived_s=time.monotonic(), utc_s=0.0))
         for gap in gaps:
             self._live.add(self.setup.name, gap)
-        self._live.add(self.setup.name, replace(item, image=self._shrink(item.image)))
+        self._live.add(self.setup.name, replace(item, image=self._shrink(item.image), deep=None))
         return [*gaps, *clips]
 
     def idle(self) -> None:

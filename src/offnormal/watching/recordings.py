@@ -10,6 +10,7 @@ from time import perf_counter
 import numpy as np
 
 from offnormal.data.live_windows import ReadyItem
+from offnormal.metrics.clock import Clock
 from offnormal.metrics.video import FrameScores
 from offnormal.scoring import LiveScorer, ScoredFrame, Scorer
 from offnormal.sources.camera import Camera
@@ -29,7 +30,7 @@ class DryRun:
     source: str
     thresholds: Thresholds
     events: list[Event] = field(default_factory=list)  # closed, ordered by end
-    seconds: float = 0.0  # from the first frame to the last
+    seconds: float = 0.0  # of footage
     frames: int = 0
     scored: int = 0
     suppressed_frames: int = 0  # frames above the threshold outside the schedule, or while the whole scene changed
@@ -54,14 +55,15 @@ def dry_run(
     start_s = perf_counter()
     frames, scores = _score_recording(setup, scorer, batch_size, count)
     camera = WatchedCamera(frames, thresholds, callback=lambda event: _add_closed(run, event))
-    first_s = last_s = None
+    times_s: list[float] = []
+    restarts: list[int] = []
     for scored in scores:
         if isinstance(scored, ScoredFrame):
-            time_s = scored.frame.time_s or 0.0
-            first_s, last_s = time_s if first_s is None else first_s, time_s
+            restarts += [len(times_s)] if scored.frame.restarts else []
+            times_s.append(scored.frame.time_s or 0.0)
         camera.push(scored)
     camera.finish()
-    run.seconds = 0.0 if first_s is None or last_s is None else last_s - first_s
+    run.seconds = Clock.from_times(times_s, restarts=restarts).seconds or 0.0
     run.scored = camera.counts.scored
     run.frames = camera.counts.scored + camera.counts.unscored
     run.suppressed_frames = camera.events.suppressed_scores

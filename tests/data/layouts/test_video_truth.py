@@ -112,7 +112,7 @@ def test_packed_masks_of_another_aspect_ratio_need_their_shape(root):
 
 def test_the_number_of_masks_equals_that_of_labels(root):
     np.savez(root / "gt.npz", mask_08=MASKS[:5], frame_labels_08=LABELS)
-    with pytest.raises(DataError, match="5 masks for 6 frames of"):
+    with pytest.raises(DataError, match="5 masks for 6 frames in"):
         VideosLayout.read(root)
 
 

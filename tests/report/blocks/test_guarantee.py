@@ -86,11 +86,11 @@ def test_a_share_of_frames_has_no_interval():
 
 
 def test_a_rate_per_hour_is_seen_in_false_alarms():
-    one = video(np.random.default_rng(0), "01", 7200, fps=1.0)
+    series = video(np.random.default_rng(0), "01", 7200, fps=1.0)
     scores = np.ones(7200)
     scores[100:7000:300] = 9.0
     calibration = replace(calibrated("frame"), threshold=5.0, rate=Rate(10, "hour"))
-    evaluation = video_evaluation([replace(one, scores=scores)], calibration=calibration, rules=AT_ONCE)
+    evaluation = video_evaluation([replace(series, scores=scores)], calibration=calibration, rules=AT_ONCE)
     text, observed, _ = observed_rate(evaluation)
     assert text.startswith("23 false alarms in 2 h of normal footage: 12 per hour")
     assert (observed.low, observed.high) == (pytest.approx(14.58 / 2, abs=0.01), pytest.approx(34.51 / 2, abs=0.01))

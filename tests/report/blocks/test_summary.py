@@ -43,8 +43,8 @@ def test_the_lead_of_images_counts_detections_and_false_alarms():
         f"At the threshold 7.365: {confusion.detected} of 21 anomalous images detected, "
         f"{confusion.false_alarm} false alarms on 40 normal images."
     )
-    one = image_evaluation(items=images(normal=1, anomalies={"cut": 1}, power=20.0))
-    assert lead(one) == "At the threshold 7.365: 1 of 1 anomalous image detected, 0 false alarms on 1 normal image."
+    single = image_evaluation(items=images(normal=1, anomalies={"cut": 1}, power=20.0))
+    assert lead(single) == "At the threshold 7.365: 1 of 1 anomalous image detected, 0 false alarms on 1 normal image."
     only = image_evaluation(items=images(anomalies={}))
     assert "detected" not in lead(only) and lead(only).endswith("on 40 normal images.")
 

@@ -25,14 +25,14 @@ def test_each_video_has_its_own_alarms_spans_and_reasons():
     first = replace(series("01", gone=3), reasons=((0, 2, "too early"), (2, 3, "cut short")))
     second = series("02", spans=(), labeled=False)
     evaluation = video_evaluation([first, second])
-    one, two = video_lines(evaluation)
-    assert (one.row.frames, one.row.not_scored, one.row.anomalous) == (200, 3, 40)
-    assert one.notes == ["2 not scored: too early", "1 not scored: cut short"] and two.notes == []
-    assert one.series.clock.seconds == 40.0
-    assert one.scored_spans == 1 and two.scored_spans == 0 and two.row.anomalous is None
-    assert {row.video for row in one.alarms} == {"01"} and {row.video for row in two.alarms} <= {"02"}
-    assert one.false_alarms + two.false_alarms == evaluation.alarms.false_alarms
-    assert one.highest == np.nanmax(first.scores)
+    first_line, second_line = video_lines(evaluation)
+    assert (first_line.row.frames, first_line.row.not_scored, first_line.row.anomalous) == (200, 3, 40)
+    assert first_line.notes == ["2 not scored: too early", "1 not scored: cut short"] and second_line.notes == []
+    assert first_line.series.clock.seconds == 40.0
+    assert first_line.scored_spans == 1 and second_line.scored_spans == 0 and second_line.row.anomalous is None
+    assert {row.video for row in first_line.alarms} == {"01"} and {row.video for row in second_line.alarms} <= {"02"}
+    assert first_line.false_alarms + second_line.false_alarms == evaluation.alarms.false_alarms
+    assert first_line.highest == np.nanmax(first.scores)
 
 
 def test_columns_that_nothing_fills_are_left_out():
@@ -74,10 +74,10 @@ def test_alarms_come_false_first_then_by_their_peak():
 
 
 def test_a_span_that_was_not_scored_is_neither_missed_nor_detected():
-    one = series("01", frames=100, spans=((0, 10), (50, 60)), gone=10)
-    table = spans(video_evaluation([one])).elements[-1]
+    video = series("01", frames=100, spans=((0, 10), (50, 60)), gone=10)
+    table = spans(video_evaluation([video])).elements[-1]
     assert [getattr(row[-1], "note", "") for row in table.rows] == ["not scored", ""]
-    assert video_lines(video_evaluation([one]))[0].missed == 0
+    assert video_lines(video_evaluation([video]))[0].missed == 0
 
 
 @pytest.mark.parametrize("labels", [True, False])

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from offnormal.data.array_files import Archive
+from offnormal.data.frame_labels import check_count
 from offnormal.data.frame_masks import open_masks
 from offnormal.data.layouts.labeled import subfolders
-from offnormal.errors import DataError, counted
 from offnormal.sources.paths import is_frame_folder
-from offnormal.sources.video_index import count_frames
 from offnormal.types import Item, MaskSource
 
 
@@ -54,9 +53,9 @@ def relative_names(root: Path, videos: Sequence[Path]) -> dict[Path, str]:
 
 
 def check_mask_count(masks: MaskSource, video: Path, frames: int | None = None) -> MaskSource:
-    """Return the masks if there is one per frame of a folder of frames, or else per label (`frames`).
+    """Return the masks if there is one per frame; DataError otherwise.
 
-    Reads only the number of masks. Raises DataError if there are more or fewer.
+    frames: the number of frames, if it was checked before. Reads only the number of masks.
     """
     if masks.path.suffix.lower() == ".npz" and masks.key is not None:
         count = Archive(masks.path).shape(masks.key)[0]
@@ -65,8 +64,6 @@ def check_mask_count(masks: MaskSource, video: Path, frames: int | None = None) 
     else:
         with open_masks(masks) as opened:
             count = len(opened)
-    expected = count_frames(video) if video.is_dir() else frames
-    if expected is not None and count != expected:
-        sizes = f"{counted(count, 'mask')} for {counted(expected, 'frame')}"
-        raise DataError(f"{masks.path}: {sizes} of {video}; expected one mask per frame")
+    if count != frames:
+        check_count(count, "mask", video, str(masks.path))
     return masks
