@@ -56,7 +56,7 @@ def test_a_link_to_a_regular_file_is_one(tmp_path):
         ("a: 1\n\tb: 2", "line 2"),
         ("\0", "unacceptable character"),
         ("a: 1\n---\nb: 2", "expected a single document"),
-        ("x" * (9 << 20), "expected at most 8,388,608"),
+        ("x" * (9 << 20), "expected at most 4,194,304"),
     ],
 )
 def test_yaml_that_is_not_plain_is_refused(text, message):

@@ -23,7 +23,7 @@ _KINDS = (
 )
 _MAX_DEPTH = 100  # of lists and mappings inside each other
 _MAX_VALUES = 1_000_000  # in a YAML document, aliases replaced by what they stand for
-_MAX_YAML_BYTES = 8 << 20
+_MAX_YAML_CHARACTERS = 4 << 20
 _INVALID = (ValueError, IndexError, KeyError, AttributeError, TypeError, OverflowError, RecursionError)
 
 
@@ -72,8 +72,8 @@ def load_yaml(text: str) -> Any:
     Builds only plain values. A document that expands to very many values, is nested too deeply, or has the same key
     twice in a mapping is invalid.
     """
-    if len(text) > _MAX_YAML_BYTES:
-        raise ValueError(f"{len(text):,} characters; expected at most {_MAX_YAML_BYTES:,}")
+    if len(text) > _MAX_YAML_CHARACTERS:
+        raise ValueError(f"{len(text):,} characters; expected at most {_MAX_YAML_CHARACTERS:,}")
     loader: _BoundedLoader | None = None
     try:
         loader = _BoundedLoader(text)
@@ -96,6 +96,12 @@ class _BoundedLoader(yaml.SafeLoader):
         self._depth = 0
         self._sizes: dict[int, int] = {}  # values in a complete node, by its id; nodes live as long as the loader
         self._nodes: list[Node] = []
+
+    def fetch_flow_collection_start(self, token_class: Any) -> None:
+        """Scan `[` or `{`; the time for the next token grows with their number."""
+        if self.flow_level >= _MAX_DEPTH:
+            raise yaml.MarkedYAMLError(problem=f"more than {_MAX_DEPTH} levels", problem_mark=self.get_mark())
+        super().fetch_flow_collection_start(token_class)
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
         """Compose a node within the limits; YAMLError beyond them."""
