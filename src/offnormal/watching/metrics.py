@@ -53,7 +53,7 @@ def serve_metrics(address: str, pipeline: WatchPipeline) -> Iterator[str]:
         server, thread = start_http_server(int(port), host or "127.0.0.1", registry)
     except (OSError, OverflowError) as error:
         raise ConfigError(f"--metrics {address}: address not available ({error}); choose another port") from None
-    server.handle_error = _ignore_client  # type: ignore[method-assign]
+    vars(server)["handle_error"] = _ignore_client
     try:
         yield f"http://{server.server_address[0]!s}:{server.server_port}/metrics"
     finally:
