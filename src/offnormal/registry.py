@@ -152,6 +152,25 @@ _BUILT_IN: dict[Kind, dict[str, Entry]] = {
             "mnist:MnistLayout",
             "MNIST and Fashion-MNIST as published: the classes of --normal-class are normal, all others anomalous",
         ),
+        mvtec_ad_2=(
+            "mvtec_ad_2:MvtecAd2Layout",
+            "MVTec AD 2 as published: validation, and test_public with masks inside",
+        ),
+        mvtec_loco=("mvtec_loco:MvtecLocoLayout", "MVTec LOCO AD as published: logical and structural anomalies"),
+        visa=("visa:VisaLayout", "VisA as published: Data/Images/{Normal,Anomaly}, split_csv/1cls.csv"),
+        btad=("btad:BtadLayout", "BTAD as published: train/ok, test/{ok,ko}, ground_truth/ko"),
+        mpdd=("mpdd:MpddLayout", "MPDD as published: the tree of mvtec with six categories of metal parts"),
+        real_iad=(
+            "real_iad:RealIadLayout",
+            "Real-IAD as published: a JSON file per category",
+        ),
+        kolektor_sdd=("kolektor_sdd:KolektorSddLayout", "KolektorSDD as published: kos01/Part0.jpg, Part0_label.bmp"),
+        kolektor_sdd2=("kolektor_sdd2:KolektorSdd2Layout", "KolektorSDD2 as published: 10000.png and 10000_GT.png"),
+        manifest=(
+            "manifest:ManifestLayout",
+            "a CSV or parquet table: address,label,mask,group,split",
+        ),
+        ok_ng=("ok_ng:OkNgLayout", "folders OK and NG, and optionally MASK"),
         ucf_sports=(
             "ucf_sports:UcfSportsLayout",
             "UCF Sports Action as published: class folders of clips, 7 classes normal, 3 anomalous",

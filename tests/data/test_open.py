@@ -90,11 +90,19 @@ def test_all_categories_of_a_single_category_are_rejected(tmp_path, names):
         open_datasets(draw(tmp_path, *names), category="all")
 
 
-def test_an_unknown_tree_is_described_with_the_expected_trees(tmp_path):
-    draw(tmp_path, "train/fine/1.png", "valid/1.png")
+def test_an_unknown_tree_is_described_with_the_options_that_read_it(tmp_path):
+    draw(tmp_path, "train/fine/a.png", "train/fine/b.png", "valid/1.png")
     with pytest.raises(DataError) as error:
         open_datasets(tmp_path)
-    for part in ("train/, valid/", "mvtec: CATEGORY/train/good", "ganomaly:", "folder:", "--layout", "--normal"):
+    for line in ("train/fine: 2 files (training)", "valid: 1 file (validation)", f"--normal {tmp_path / 'train'}"):
+        assert line in str(error.value)
+
+
+def test_a_tree_without_images_is_described_with_the_expected_trees(tmp_path):
+    (tmp_path / "notes").mkdir()
+    with pytest.raises(DataError) as error:
+        open_datasets(tmp_path)
+    for part in ("notes/", "mvtec: CATEGORY/train/good", "ganomaly:", "folder:", "--layout", "--normal"):
         assert part in str(error.value)
 
 

@@ -99,8 +99,8 @@ def test_white_is_zero_and_cmyk_become_what_they_show(tmp_path):
 def test_tiff_that_cannot_be_read_in_full_depth_is_refused(tmp_path):
     write_tiff(tmp_path / "many.tif", samples(4, 5, 7))
     write_tiff(tmp_path / "lab.tif", samples(4, 5, 3), t262=8)
-    for name, found in (("many.tif", "7 samples of 16 bits"), ("lab.tif", "photometric interpretation 8")):
-        with pytest.raises(ImageError, match=rf"{name}: TIFF with .*{found}.*; convert it to RGB"):
+    for name, reason in (("many.tif", "7 samples of 16 bits"), ("lab.tif", "photometric interpretation 8")):
+        with pytest.raises(ImageError, match=rf"{name}: TIFF with .*{reason}.*; convert it to RGB"):
             open_image(tmp_path / name)
 
 
@@ -164,8 +164,8 @@ def test_16_bit_images_are_scaled_by_their_range(tmp_path, suffix, bits, highest
         expected = stacked if channels == 3 else values
         np.testing.assert_allclose(scaled, expected / (2**bits - 1), rtol=1e-6)
         assert len(np.unique(scaled)) == values.size  # nothing is clipped at 255
-    shown = np.asarray(to_rgb(open_image(path), levels=levels))
-    np.testing.assert_array_equal(shown[..., 0], (values / np.float32(2**bits - 1) * 255).round())
+    colors = np.asarray(to_rgb(open_image(path), levels=levels))
+    np.testing.assert_array_equal(colors[..., 0], (values / np.float32(2**bits - 1) * 255).round())
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from offnormal.sources.paths import images_in
 from offnormal.testing import check_layout
 from offnormal.testing import layout as checks
 from offnormal.types import ANOMALOUS
+from tests.data import published
 from tests.data.footage import cells, clip, write_video
 from tests.data.idx_files import write_digits
 from tests.data.tree import draw
@@ -97,6 +98,16 @@ def write_folder(root):
 CASES = {  # layout -> function that writes its tree, and arguments of open_datasets
     "mvtec": (write_mvtec, {}),
     "ganomaly": (write_ganomaly, {}),
+    "mvtec_ad_2": (published.mvtec_ad_2, {"category": "can"}),
+    "mvtec_loco": (published.mvtec_loco, {"category": "breakfast_box"}),
+    "visa": (published.visa, {"category": "candle"}),
+    "btad": (published.btad, {"category": "01"}),
+    "mpdd": (published.mpdd, {"category": "tubes"}),
+    "real_iad": (published.real_iad, {"category": "zipper"}),
+    "kolektor_sdd": (published.kolektor_sdd, {}),
+    "kolektor_sdd2": (published.kolektor_sdd2, {}),
+    "manifest": (published.manifest, {}),
+    "ok_ng": (published.ok_ng, {}),
     "ucsd": (write_ucsd, {}),
     "avenue": (write_avenue, {}),
     "shanghaitech": (write_shanghaitech, {}),

@@ -12,14 +12,17 @@ from pydantic import BaseModel
 
 from offnormal import registry
 from offnormal.cli.flags import takes_flags
-from offnormal.cli.show import Verbatim, aligned, program, progress_bar, say, say_json, warn_skipped
+from offnormal.cli.show import Verbatim, aligned, program, progress_bar, say, say_json, warn, warn_skipped
 from offnormal.config.layers import build
 from offnormal.config.model import set_values
 from offnormal.errors import UsageError
 
 if TYPE_CHECKING:
     from offnormal.config.fit import FitConfig
+    from offnormal.data.dataset import Dataset
     from offnormal.run import Run
+
+_FOLDERS = 20  # lines of training data
 
 
 def _tree() -> App:
@@ -85,7 +88,7 @@ def _fit(name: str, model: type[FitConfig], values: dict[str, object], file: Pat
     earlier = resumed_config(resume) if isinstance(resume, str | Path) else None
     resolved = build(model, values, file=file or earlier, detector=name)
     with progress_bar() as progress:
-        runs = fit_run(name, resolved, progress)
+        runs = fit_run(name, resolved, progress, lambda dataset: _show_data(dataset, json))
     for run in runs:
         warn_skipped(run.skipped, logged=True)
         if json:
@@ -96,6 +99,22 @@ def _fit(name: str, model: type[FitConfig], values: dict[str, object], file: Pat
         for line in _as_text(run, _next_step(runs, resolved) if run is runs[-1] else None):
             say(line)
     return 0
+
+
+def _show_data(dataset: Dataset, json: bool) -> None:
+    """Print what is taken as training data, by folder; on stderr if stdout is JSON."""
+    from offnormal.data.dataset import count_by_folder
+    from offnormal.errors import counted
+
+    noun = "video" if dataset.is_video else "image"
+    folders = count_by_folder([*dataset.train, *dataset.calibration])
+    show = warn if json else say
+    show(f"training data of {dataset.name} (layout {dataset.layout}):")
+    for folder, count in list(folders.items())[:_FOLDERS]:
+        show(f"  {folder}: {counted(count, f'normal {noun}')}")
+    if len(folders) > _FOLDERS:
+        count = sum(list(folders.values())[_FOLDERS:])
+        show(f"  {counted(len(folders) - _FOLDERS, 'more folder')}: {counted(count, f'normal {noun}')}")
 
 
 def _next_step(runs: Sequence[Run], config: FitConfig) -> str:

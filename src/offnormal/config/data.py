@@ -78,9 +78,11 @@ class DataConfig(ClassFoldersConfig):
     normal: Path | None = None
     """Folder of normal images or videos, instead of --data."""
     test: Path | None = None
-    """Test folder. Its subfolders are labels if one of them is named good, normal, or ok."""
+    """Test folder. Its subfolders are labels if one of them is named good, normal, ok, or the like."""
     masks: Path | None = None
-    """Folder of ground-truth masks with the same structure as the test folder."""
+    """Folder of ground-truth masks: with the same structure as the test folder, or all in one folder."""
+    mask_suffix: str | None = None
+    """End of the names of masks, such as _GT for 10000_GT.png: beside the images, or in --masks."""
     group_by: str | None = None
     """Keep lots or sessions together: folder, or a regular expression on the path."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -82,6 +83,12 @@ class Dataset:
             return tuple(replace(item, group=match_group(item.path, self.root, group_by)) for item in items)
 
         return replace(self, train=group(self.train), test=group(self.test))
+
+
+def count_by_folder(items: Iterable[Item]) -> dict[str, int]:
+    """Return folder (or IDX file) -> number of items in it, naturally sorted."""
+    counts = Counter(item.path.parent for item in items)
+    return {str(folder): counts[folder] for folder in sorted(counts, key=natural_key)}
 
 
 def _labels(item: Item) -> str:

@@ -9,9 +9,11 @@ from offnormal import registry
 from offnormal.data.class_split import ClassChoice, Split
 from offnormal.data.dataset import ClassLayout, Dataset, Layout, is_class_layout, match_group
 from offnormal.data.layouts.class_folders import ClassFoldersLayout, apply_split, classes_of, split_dataset
-from offnormal.data.layouts.folder import are_nested, from_folders
+from offnormal.data.layouts.folder import are_nested, from_folders, from_masked_folder
 from offnormal.data.layouts.labeled import subfolders
-from offnormal.data.layouts.videos import from_videos
+from offnormal.data.layouts.manifest import is_manifest, read_manifest
+from offnormal.data.layouts.videos import VideosLayout, from_videos
+from offnormal.data.plain_tree import check_plain
 from offnormal.errors import DataError
 from offnormal.sources.paths import images_in, is_video, to_local_path, videos_in
 from offnormal.types import Item
@@ -27,14 +29,17 @@ def open_datasets(
     normal: Path | None = None,
     test: Path | None = None,
     masks: Path | None = None,
+    mask_suffix: str | None = None,
     group_by: str | None = None,
     classes: ClassChoice | None = None,
     split: Split | None = None,
 ) -> list[Dataset]:
     """Open one dataset, or one per category with category="all".
 
-    Expects either `data` (a folder in a registered layout, or a normal video) or the plain folders `normal`, `test`,
-    and `masks`; `normal` and `test` may also be videos or folders of videos.
+    Expects either `data` (a folder in a registered layout, a manifest, or a normal video) or the plain folders
+    `normal`, `test`, and `masks`; `normal` and `test` may also be videos or folders of videos. A plain folder that
+    contains more than normal images by the names in it is refused, unless its layout is named (folder, videos).
+    mask_suffix: the ending of the names of masks, beside the images or in `masks`.
     classes: the normal classes (one for images, one or more for clips), and how clips are split. split: an earlier
     split of the same clips to use again.
     Raises DataError with the content of the folder and the tree that each layout expects.
@@ -45,13 +50,12 @@ def open_datasets(
             raise DataError(
                 "--layout, --category, --normal-class, and --anomalous-class need --data, not --normal or --test"
             )
-        return [_open_plain(normal, test, masks, layout).with_group_by(group_by)]
+        return [_open_plain(normal, test, masks, mask_suffix, layout).with_group_by(group_by)]
     if normal is not None or test is not None or masks is not None:
         raise DataError("--data with --normal, --test, or --masks: use --data alone, or only the other options")
     data = to_local_path(data)
-    is_plain = category is None and not classes.names_classes and layout in (None, "videos")
-    if is_plain and is_video(data) and data.is_file():
-        return [from_videos(train=data).with_group_by(group_by)]
+    if dataset := _open_single(data, layout, mask_suffix, may_be_plain=not category and not classes.names_classes):
+        return [dataset.with_group_by(group_by)]
     if not data.is_dir():
         raise DataError(f"{data}: {'not a folder' if data.exists() else 'no such folder'}; expected a dataset folder")
     if split is not None and layout in (None, split.layout) and (dataset := _reuse_split(data, split, classes)):
@@ -67,6 +71,23 @@ def open_datasets(
             raise DataError(f"{data}: a single category; --category all expects a folder of categories; omit it")
         return [chosen.read(data, name).with_group_by(group_by) for name in names]
     return [chosen.read(data, category).with_group_by(group_by)]
+
+
+def _open_single(data: Path, layout: str | None, mask_suffix: str | None, *, may_be_plain: bool) -> Dataset | None:
+    """Open a file, or a folder that is plain because an option says so; None for all others."""
+    if mask_suffix is not None:
+        if not may_be_plain or layout not in (None, "folder"):
+            raise DataError("--mask-suffix needs plain folders; expected no --layout, --category, and classes with it")
+        return from_masked_folder(data, mask_suffix) if data.is_dir() else None
+    if not may_be_plain:
+        return None
+    if layout in (None, "manifest") and is_manifest(data):
+        return read_manifest(data)
+    if layout in (None, "videos") and is_video(data) and data.is_file():
+        return from_videos(train=data)
+    if layout == "videos" and data.is_dir():
+        return VideosLayout.read(data, is_checked=False)
+    return from_folders(normal=data, is_checked=False) if layout == "folder" and data.is_dir() else None
 
 
 def _choose_layout(data: Path, layout: str | None, classes: ClassChoice) -> Layout:
@@ -142,19 +163,23 @@ def _class_as_category(layout: Layout, data: Path, classes: ClassChoice, categor
     return names
 
 
-def _open_plain(normal: Path | None, test: Path | None, masks: Path | None, layout: str | None) -> Dataset:
+def _open_plain(
+    normal: Path | None, test: Path | None, masks: Path | None, mask_suffix: str | None, layout: str | None
+) -> Dataset:
+    is_checked = layout is None
     normal, test = (None if p is None else to_local_path(p) for p in (normal, test))
     paths = [path for path in (normal, test) if path is not None]
     if layout != "videos" and not (paths and all(_contains_videos(path) for path in paths)):
-        return from_folders(normal=normal, test=test, masks=masks)
+        return from_folders(normal=normal, test=test, masks=masks, mask_suffix=mask_suffix, is_checked=is_checked)
     for path in paths:
         if not path.exists():
             raise DataError(f"{path}: no such file or folder")
-    if masks is not None:
-        raise DataError(f"--masks {masks}: expected images; for videos put the masks in a folder masks next to --test")
+    if masks is not None or mask_suffix is not None:
+        flag = f"--masks {masks}" if masks is not None else f"--mask-suffix {mask_suffix}"
+        raise DataError(f"{flag}: expected images; for videos put the masks in a folder masks next to --test")
     if normal is not None and test is not None and are_nested(normal, test):
         raise DataError(f"--normal {normal} and --test {test} share videos; use separate folders")
-    return from_videos(train=normal, test=test)
+    return from_videos(train=normal, test=test, is_checked=is_checked)
 
 
 def _contains_videos(path: Path) -> bool:
@@ -173,6 +198,7 @@ def _recognize(data: Path) -> Layout:
                     "--layout folder (images) or --layout videos"
                 )
             return layout
+    check_plain(data, images_in(data))
     contents = [p.name + "/" for p in subfolders(data)][:6] or ["no readable files"]
     expected = "".join(f"\n  {name}: {layout.tree}" for name, layout in layouts.items())
     raise DataError(

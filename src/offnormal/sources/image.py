@@ -172,8 +172,11 @@ def open_mask(path: Path) -> np.ndarray:
     """Read a mask as (H, W) bool, upright; True where a pixel is neither black nor transparent.
 
     In palette images the background is black, or index 0 if no pixel is black. In a JPEG, where compression
-    lightens black, pixels above half of full scale are marked. Raises ImageError as `open_image` does.
+    lightens black, pixels above half of full scale are marked. A folder of masks is one mask: a pixel is marked if any
+    of them marks it. Raises ImageError as `open_image` does.
     """
+    if path.is_dir():
+        return _merge_masks(path)
     image = open_image(path)
     if isinstance(image, DeepImage):
         values = image.values if image.values.ndim == 2 else image.values.max(-1)
@@ -186,6 +189,14 @@ def open_mask(path: Path) -> np.ndarray:
         rgba = np.asarray(image.convert("RGBA"))
         values = np.where(rgba[..., 3] > 0, rgba[..., :3].max(-1), 0)
     return np.asarray(values > (127 if path.suffix.lower() in _JPEG else 0))
+
+
+def _merge_masks(folder: Path) -> np.ndarray:
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    masks = [open_mask(path) for path in files]
+    if len({mask.shape for mask in masks}) != 1:
+        raise ImageError(f"{folder}: {len(masks)} masks of different sizes; expected masks of the size of their image")
+    return np.asarray(np.logical_or.reduce(masks))
 
 
 def _mask_from_palette(image: Image.Image) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -20,7 +21,7 @@ from offnormal.calibration.calibration import Calibration, calibrate_scores
 from offnormal.calibration.guarantee import normals_needed, order_statistic
 from offnormal.config.fit import EmbeddedTrainConfig, FitConfig, ScheduleName, TrainConfig
 from offnormal.config.model import ADVANCED
-from offnormal.data.dataset import Dataset
+from offnormal.data.dataset import Dataset, count_by_folder
 from offnormal.data.images import read_mask
 from offnormal.data.survey import choose_input, default_side, survey
 from offnormal.detectors.base import (
@@ -76,9 +77,15 @@ def resumed_config(resume: str | Path | None) -> Path | None:
     return None if resume is None else Path(resume) / "config.yaml"
 
 
-def fit_run(name: str, config: FitConfig, progress: Progress | None = None) -> list[Run]:
+def fit_run(
+    name: str,
+    config: FitConfig,
+    progress: Progress | None = None,
+    on_data: Callable[[Dataset], None] | None = None,
+) -> list[Run]:
     """Fit one detector, or one per category; each run folder has the bundle, its log, and its configuration.
 
+    on_data: called with each dataset before anything is fitted.
     Raises DataError, ConfigError, WeightsError, FitError, or CalibrationError with advice; a failed run keeps its log.
     """
     device = choose_device(config.device, config.threads)
@@ -89,6 +96,8 @@ def fit_run(name: str, config: FitConfig, progress: Progress | None = None) -> l
     datasets = open_configured(config, None if resumed is None else read_split(resumed))
     for dataset in datasets:
         _check_dataset(config, dataset)
+        if on_data is not None:
+            on_data(dataset)
     if isinstance(config, TrainConfig) and config.resume is not None:
         if len(datasets) > 1:
             raise ConfigError(f"--resume {config.resume} with --category all: expected one category, that of the run")
@@ -144,6 +153,7 @@ def _fit_run(name: str, config: FitConfig, dataset: Dataset, run: Run, progress:
         data=str(dataset.root),
         layout=dataset.layout,
         **{"videos" if dataset.is_video else "images": len(dataset.train)},
+        folders=count_by_folder(dataset.train),
     )
     try:
         detector = _build_detector(name, config, dataset)

@@ -43,6 +43,7 @@ def open_configured(config: DataConfig, split: Split | None = None) -> list[Data
         normal=config.normal,
         test=config.test,
         masks=config.masks,
+        mask_suffix=config.mask_suffix,
         group_by=config.group_by,
         classes=ClassChoice(
             normal=tuple(config.normal_class or ()),

@@ -74,7 +74,9 @@ def test_named_classes_choose_class_folders(tmp_path):
     names = [f"{action}/{i}.mp4" for action in ("walk", "run", "fight") for i in range(5)]
     root = touch(tmp_path, *names)
     assert not ClassFoldersLayout.recognizes(root)
-    assert open_datasets(root)[0].layout == "videos"
+    with pytest.raises(DataError, match=r"fight: 5 files \(anomalous\)(.|\n)*--anomalous-class fight"):
+        open_datasets(root)
+    assert open_datasets(root, layout="videos")[0].layout == "videos"
     (dataset,) = open_datasets(root, classes=ClassChoice(anomalous=("fight",)))
     assert dataset.layout == "class_folders"
     assert {clip.class_name for clip in dataset.train} == {"walk", "run"}

@@ -5,28 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from offnormal.data.dataset import Dataset
-from offnormal.data.layouts.categories import SingleCategoryLayout, reject_category
-from offnormal.data.layouts.labeled import train_and_test
-from offnormal.errors import DataError
+from offnormal.data.layouts.categories import reject_category
+from offnormal.data.layouts.split_tree import SplitTreeLayout
 
 
-class GanomalyLayout(SingleCategoryLayout):
+class GanomalyLayout(SplitTreeLayout):
     """`train/0.normal`, `test/0.normal`, `test/1.abnormal`, and optionally masks in `ground_truth/1.abnormal`."""
 
+    name = "ganomaly"
     tree = "ROOT/train/0.normal/*.png  ROOT/test/0.normal/*.png  ROOT/test/1.abnormal/*.png"
     source = "datasets prepared for GANomaly's reference code, or your own in the same tree"
     license = "the license of the images"
+    normal = "0.normal"
+    markers = (("train", "0.normal"), ("test", "0.normal"))
 
-    @staticmethod
-    def recognizes(root: Path) -> bool:
-        """Whether `train/0.normal` or `test/0.normal` exists."""
-        return (root / "train" / "0.normal").is_dir() or (root / "test" / "0.normal").is_dir()
+    @classmethod
+    def categories(cls, root: Path) -> list[str]:
+        """Return an empty list: the tree is one category."""
+        return []
 
-    @staticmethod
-    def read(root: Path, category: str | None = None) -> Dataset:
+    @classmethod
+    def read(cls, root: Path, category: str | None = None) -> Dataset:
         """Return the dataset; DataError for a category, or if the tree is not as expected."""
-        reject_category(category, "ganomaly")
-        if not GanomalyLayout.recognizes(root):
-            raise DataError(f"{root}: not the ganomaly layout; expected {GanomalyLayout.tree}")
-        train, test = train_and_test(root, "0.normal")
-        return Dataset(name=root.resolve().name, layout="ganomaly", root=root, train=train, test=test)
+        reject_category(category, cls.name)
+        return super().read(root)

@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 
 from offnormal.data.dataset import Dataset
+from offnormal.data.folder_words import meaning_of
 from offnormal.data.layouts.categories import list_categories, select_category
 from offnormal.data.layouts.clips import relative_names
-from offnormal.data.layouts.labeled import NORMAL_NAMES, subfolders
+from offnormal.data.layouts.labeled import subfolders
 from offnormal.data.layouts.video_truth import TRUTH_FOLDERS, GroundTruth
+from offnormal.data.plain_tree import check_plain
 from offnormal.errors import DataError
 from offnormal.sources.paths import VIDEO_SUFFIXES, images_in, is_frame_folder, is_video, videos_below, videos_in
 from offnormal.types import Item
@@ -45,26 +47,34 @@ class VideosLayout:
         return list_categories(root, _is_dataset)
 
     @staticmethod
-    def read(root: Path, category: str | None = None) -> Dataset:
-        """Return the dataset of one category; DataError for an empty tree, or for labels or masks that do not match."""
+    def read(root: Path, category: str | None = None, *, is_checked: bool = True) -> Dataset:
+        """Return the dataset of one category; errors as in `from_videos`."""
         folder, category = select_category(root, category, VideosLayout.categories(root))
         train, test = _find_folder(folder, _TRAIN), _find_folder(folder, _TEST)
         if train is None and test is None:
             train = folder
-        return from_videos(train=train, test=test, root=folder, category=category)
+        return from_videos(train=train, test=test, root=folder, category=category, is_checked=is_checked)
 
 
 def from_videos(
-    *, train: Path | None = None, test: Path | None = None, root: Path | None = None, category: str | None = None
+    *,
+    train: Path | None = None,
+    test: Path | None = None,
+    root: Path | None = None,
+    category: str | None = None,
+    is_checked: bool = True,
 ) -> Dataset:
     """Return a dataset from folders of videos, single video files, or single folders of frames.
 
-    Raises DataError for a folder without videos, and for labels or masks that do not match.
+    is_checked: refuse a training folder that contains more than normal videos by the names in it.
+    Raises DataError for a folder without videos, a mixed training folder, and labels or masks that do not match.
     """
     root = root or train or test
     if root is None:
         raise DataError("no data; expected a folder of videos, or a video")
     train_videos = _list_videos(train) if train is not None else {}
+    if train is not None and train.is_dir():
+        check_plain(train, [path for path in train_videos.values() if path != train], refuse=is_checked)
     test_videos = _list_videos(test) if test is not None else {}
     return Dataset(
         name=category or (root.stem if root.is_file() else root.resolve().name),
@@ -105,7 +115,7 @@ def _is_dataset(root: Path) -> bool:
 
 
 def _is_sequence(clip: Path) -> bool:
-    if clip.name.casefold() in NORMAL_NAMES:
+    if meaning_of(clip.name) is not None:
         return False
     matches = [re.search(r"(\d+)$", path.stem) for path in images_in(clip, recursive=False)]
     numbers = [int(match[1]) for match in matches if match]

@@ -1,0 +1,49 @@
+import unicodedata
+
+import pytest
+
+from offnormal.data.folder_words import meaning_of, split_mask_name
+
+
+@pytest.mark.parametrize(
+    ("meaning", "names"),
+    [
+        (
+            "normal",
+            "good GOOD OK 0.normal i.O. gut bons conforme buenos buone 良品 正常品 정상 양품 \uff2f\uff2b ok2",
+        ),
+        (
+            "anomalous",
+            "Bad 1.abnormal NG n.i.O. not_ok Défauts defectuosos difetti 不良 异常 缺陷 불량 ng-images 不良品画像",
+        ),
+        (
+            "train",
+            "Train TRAINING train_ok Trainingsdaten entraînement Entrenamiento addestramento 学習データ 训练集 학습",
+        ),
+        ("test", "Test testing test_public test_good Test_Images évaluation prueba valutazione テスト 测试 테스트"),
+        ("validation", "val validation Validierung 验证"),
+        (
+            "mask",
+            "mask Masks GT ground_truth GroundTruth ground-truth Masken masques máscaras etichette マスク 标签 라벨",
+        ),
+    ],
+)
+def test_names_of_eight_languages_in_any_spelling(meaning, names):
+    for name in names.split():
+        assert meaning_of(name) == meaning, name
+        assert meaning_of(unicodedata.normalize("NFD", name)) == meaning, name
+
+
+@pytest.mark.parametrize(
+    "name", ["testimony", "lot1", "2024-05", "camera_3", "images", "kos01", "bottle", "badge", "trainer"]
+)
+def test_other_names_say_nothing(name):
+    assert meaning_of(name) is None
+
+
+@pytest.mark.parametrize(
+    ("stem", "image"),
+    [("10000_GT", "10000"), ("a-mask", "a"), ("Part0_label", "Part0"), ("gt_7", "7"), ("1_Maske", "1"), ("a_b", None)],
+)
+def test_the_image_of_a_mask(stem, image):
+    assert split_mask_name(stem) == image
