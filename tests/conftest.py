@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,21 @@ def plugged(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
+def killed():
+    """Name the unfinished file of a path as a program that was killed would have."""
+    from offnormal.files import hidden_sibling
+
+    process = subprocess.Popen(["sleep", "0"])
+    process.wait()
+
+    def name(path: Path, suffix: str) -> Path:
+        ours = hidden_sibling(path, suffix)
+        return ours.with_name(ours.name.replace(f"-{os.getpid()}-", f"-{process.pid}-"))
+
+    return name
+
+
+@pytest.fixture(scope="session")
 def pictures(tmp_path_factory) -> Path:
     """A folder of 30 small normal pictures, smooth and alike; do not change it."""
     folder = tmp_path_factory.mktemp("normals")
@@ -97,3 +113,11 @@ def pictures(tmp_path_factory) -> Path:
             folder / f"{number:03}.png"
         )
     return folder
+
+
+@pytest.fixture(scope="session")
+def plain(pictures, tmp_path_factory) -> Path:
+    """Run folder of the cheapest detector, fitted on `pictures`; do not change it."""
+    from offnormal import api
+
+    return api.fit("pixel_gaussian", pictures, out=tmp_path_factory.mktemp("plain"), size=16, device="cpu").path

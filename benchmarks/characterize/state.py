@@ -62,7 +62,7 @@ def _resumed(program: Program, root: Path) -> dict[str, Any]:
             "weights": content_hash(runs[0]),
             "weights left alone": content_hash(whole),
             "files": files_below(runs[0]),
-            "scores": stored(runs[0]).get("bundle/calibration.json"),
+            "scores": stored(runs[0]).get("bundle/calibrations/001.json"),
         }
         results[f"resume {detector} again"] = program.call("fit", detector, "--resume", runs[0]).entry()
     results["resume with other options"] = program.call(

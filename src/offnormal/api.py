@@ -75,10 +75,12 @@ def calibrate(
 ) -> Calibration:
     """Set the bundle's threshold from normal images that it has not learned from; also on disk where it is saved.
 
+    options: those of `offnormal calibrate` by their names (`dry_run=True`, `out="copy/"`). The earlier calibrations
+    stay: `bundle.history`, `bundle.undo_calibration()`, `bundle.use_calibration(number)`.
     Raises CalibrationError when the rate cannot be guaranteed.
     """
     config = build(CalibrateConfig, _plain({**options, "normal": normal, "rate": rate}), environment={})
-    return calibrate_bundle(bundle, config)[0]
+    return calibrate_bundle(bundle, config).calibration
 
 
 def score(bundle: Bundle, images: Images, *, device: str = "auto", batch_size: int = 16) -> Scores:

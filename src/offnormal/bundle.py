@@ -1,13 +1,17 @@
 """A saved detector with its calibration: a folder of safetensors, YAML, and JSON files that cannot run code.
 
-model.safetensors   weights and statistics      config.yaml   detector, its options, its input
-calibration.json    thresholds                  card.json     versions, data, licenses, sha256 of each file
+model.safetensors    weights and statistics              config.yaml       detector, its options, its input
+calibrations/N.json  thresholds; never changed           calibration.json  list of the calibrations, the current one
+card.json            versions, data, licenses, sha256 of each file
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -25,21 +29,24 @@ from safetensors.torch import load_file
 from offnormal import registry
 from offnormal.backbones.weights import sha256_of
 from offnormal.calibration.calibration import Calibration
+from offnormal.calibration.history import History
 from offnormal.config.validation import format_validation_error
 from offnormal.detectors.base import Detector
 from offnormal.errors import BundleError, CalibrationError, OffnormalError, counted
-from offnormal.files import new_folder, write_text
-from offnormal.input_files import check_regular, load_json, load_yaml, read_text
+from offnormal.files import new_file, new_folder, write_text
+from offnormal.input_files import load_json, load_yaml, read_text
 from offnormal.sources.privacy import parse_mask, read_privacy_mask
 from offnormal.tensors import add_tensors, write_tensors
 from offnormal.types import InputSpec
 
-FORMAT_VERSION = 2  # 2: calibrations contain the rank for the check of the guarantee
+log = logging.getLogger(__name__)
+FORMAT_VERSION = 3  # 3: a list of calibrations
 _DAMAGED = (  # what wrong values raise in the constructors of networks and in torch
     ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, SafetensorError, TypeError,
     ValueError,
 )  # fmt: skip
 _MODEL, _CONFIG, _CALIBRATION, _CARD = "model.safetensors", "config.yaml", "calibration.json", "card.json"
+_CALIBRATIONS = "calibrations"
 
 
 @dataclass(slots=True)
@@ -51,6 +58,8 @@ class Bundle:
     card: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None  # folder that it was saved to or loaded from
     hash: str = ""  # sha256 of model and configuration, first 16 characters
+    history: History = field(default_factory=History)
+    loaded: dict[int, Calibration] = field(default_factory=dict, repr=False)  # of the history; the others are on disk
 
     def __post_init__(self) -> None:
         self.hash = self.hash or state_hash(self.detector)
@@ -87,11 +96,16 @@ class Bundle:
         self.detector.require_fitted()
         if target.exists() and not (target / _CARD).is_file():
             raise BundleError(f"{target} exists and is not a bundle: choose another path, or remove it")
+        if self.calibration is not None:
+            data = self.card.get("data", {})
+            self._add(self.calibration, source="fit", fingerprint=data.get("fingerprint"))
         with new_folder(target) as folder:
-            write_tensors(folder / _MODEL, self.detector.state_dict())
+            with new_file(folder / _MODEL) as file:
+                write_tensors(file, self.detector.state_dict())
             write_text(folder / _CONFIG, yaml.safe_dump(describe(self.detector), sort_keys=False, allow_unicode=True))
-            if self.calibration is not None:
-                _write_calibration(folder, self.calibration)
+            for entry in self.history.entries:
+                _write_calibration(folder, entry.number, self._calibration(entry.number))
+            _write_history(folder, self.history)
             self.card = {
                 **self.card,
                 "format_version": FORMAT_VERSION,
@@ -110,18 +124,58 @@ class Bundle:
         self.path = target
         return target
 
-    def replace_calibration(self, calibration: Calibration) -> None:
-        """Replace the calibration, also on disk if the bundle is saved.
+    def replace_calibration(self, calibration: Calibration, *, source: str, fingerprint: str | None = None) -> None:
+        """Add a calibration to the history and make it current, also on disk if the bundle is saved.
 
-        Raises CalibrationError if it belongs to another bundle.
+        source, fingerprint: of its normal data. Raises CalibrationError if it belongs to another bundle.
         """
         if calibration.bundle != self.hash:
             raise CalibrationError(
                 f"this calibration belongs to bundle {calibration.bundle}, expected {self.hash}; calibrate this bundle"
             )
-        self.calibration = calibration
+        self._add(calibration, source=source, fingerprint=fingerprint)
         if self.path is not None:
-            _write_calibration(self.path, calibration)
+            number = self.history.entries[-1].number
+            _write_calibration(self.path, number, calibration)
+            _write_history(self.path, self.history)  # from now on it applies
+
+    def copy(self) -> Bundle:
+        """The same bundle with all its calibrations, not on disk."""
+        calibrations = {entry.number: self._calibration(entry.number) for entry in self.history.entries}
+        return Bundle(self.detector, self.calibration, dict(self.card), None, self.hash, self.history, calibrations)
+
+    def undo_calibration(self) -> None:
+        """Make the calibration before the current one current again; CalibrationError if there is none."""
+        self._use_history(self.history.undo())
+
+    def use_calibration(self, number: int) -> None:
+        """Make the calibration of this number current; CalibrationError if there is none."""
+        self._use_history(self.history.use(number))
+
+    def _use_history(self, history: History) -> None:
+        assert history.current is not None
+        self.calibration, self.history = self._calibration(history.current), history
+        if self.path is not None:
+            _write_history(self.path, history)
+
+    def _add(self, calibration: Calibration, *, source: str, fingerprint: str | None) -> None:
+        current = self.history.current_entry
+        if current is None or current.id != calibration.id:
+            number = 1 if self.path is None else _unused_number(self.path)
+            self.history = self.history.add(calibration, source=source, fingerprint=fingerprint, number=number)
+            self.loaded[self.history.entries[-1].number] = calibration
+        self.calibration = calibration
+
+    def _calibration(self, number: int) -> Calibration:
+        """A calibration of the history; BundleError or CalibrationError if its file is missing or damaged."""
+        if number not in self.loaded:
+            assert self.path is not None
+            calibration = _read_calibration(self.path, number, self.hash)
+            if calibration.id != self.history.entry(number).id:
+                file = self.path / _calibration_file(number)
+                raise CalibrationError(f"{file}: is another calibration than {_CALIBRATION} lists; calibrate again")
+            self.loaded[number] = calibration
+        return self.loaded[number]
 
 
 def load(path: str | Path, *, calibrated: bool = True) -> Bundle:
@@ -136,24 +190,27 @@ def load(path: str | Path, *, calibrated: bool = True) -> Bundle:
     if not (folder / _CARD).is_file():
         raise BundleError(f"{folder}: no bundle found; expected a folder with {_CARD}, as written by offnormal fit")
     try:
-        card = load_json(read_text(folder / _CARD))
+        card = load_json(read_text(_file_of(folder, _CARD)))
         file_format = card["format_version"]
         if file_format != FORMAT_VERSION:
             is_newer = isinstance(file_format, int) and file_format > FORMAT_VERSION
             advice = "update offnormal" if is_newer else "fit it again"
             raise BundleError(f"{folder}: bundle format {file_format} found, {FORMAT_VERSION} expected; {advice}")
-        for name, expected in card["sha256"].items():
-            if sha256_of(folder / name) != expected:
-                raise BundleError(f"{folder / name}: sha256 differs from {_CARD}; copy the bundle again")
+        _check_files(folder, card["sha256"])
         config = load_yaml(read_text(folder / _CONFIG))
         detector = rebuild(config)
-        check_regular(folder / _MODEL)
         detector.load_state(load_file(folder / _MODEL))
-        calibration = None
-        if calibrated and (folder / _CALIBRATION).exists():
-            calibration = Calibration.from_json(load_json(read_text(folder / _CALIBRATION)))
-            if calibration.bundle != card["bundle"]:
-                raise BundleError(f"{folder / _CALIBRATION}: belongs to another bundle; calibrate again")
+        if (found_hash := state_hash(detector)) != card["bundle"]:
+            raise BundleError(
+                f"{folder}: model and configuration have hash {found_hash}, but {_CARD} says {card['bundle']}: they "
+                "are of another bundle; copy the whole bundle again"
+            )
+        detector.eval()
+        bundle = Bundle(detector, None, card, folder, card["bundle"])
+        bundle.history = _read_history(folder, bundle.hash, is_needed=calibrated)
+        if calibrated and bundle.history.current is not None:
+            bundle.calibration = bundle._calibration(bundle.history.current)
+        return bundle
     except OffnormalError:
         raise
     except FileNotFoundError as error:
@@ -164,8 +221,6 @@ def load(path: str | Path, *, calibrated: bool = True) -> Bundle:
         text = format_validation_error(error) if isinstance(error, ValidationError) else str(error)
         reason = text or type(error).__name__
         raise BundleError(f"{folder}: damaged bundle ({reason}); copy it again, or fit again") from None
-    detector.eval()
-    return Bundle(detector, calibration, card, folder, card["bundle"])
 
 
 def describe(detector: Detector) -> dict[str, object]:
@@ -205,12 +260,16 @@ class _Stored(BaseModel):
 
 
 def _parse_input(values: dict[str, Any]) -> InputSpec:
-    """Validate the stored input as strictly as flags; ValueError with the key and the value."""
+    """Validate the stored input strictly, and keep its numbers as they are, because they are part of the hash."""
     if unknown := sorted(set(values) - {entry.name for entry in fields(InputSpec)}):
         raise ValueError(f"input: unknown key {unknown[0]!r}")
     mask = values.get("mask")
     parsed = {"mask": parse_mask(mask)} if isinstance(mask, Mapping) else {}
-    return TypeAdapter(InputSpec).validate_python({**values, **parsed})
+    plain = {key: value for key, value in values.items() if key not in parsed}
+    spec = TypeAdapter(InputSpec).validate_json(json.dumps(plain), strict=True)
+    numbers = {key: value for key, value in plain.items() if isinstance(value, int | float)}
+    levels = {"levels": tuple(plain["levels"])} if spec.levels is not None else {}
+    return replace(spec, **numbers, **levels, **parsed)
 
 
 def state_hash(detector: Detector) -> str:
@@ -220,5 +279,76 @@ def state_hash(detector: Detector) -> str:
     return digest.hexdigest()[:16]
 
 
-def _write_calibration(folder: Path, calibration: Calibration) -> None:
-    write_text(folder / _CALIBRATION, json.dumps(calibration.to_json(), indent=1) + "\n")
+def _check_files(folder: Path, checksums: object) -> None:
+    """BundleError unless every file has the sha256 of the card, which must list model and configuration."""
+    listed = checksums if isinstance(checksums, dict) else {}
+    if missing := [name for name in (_MODEL, _CONFIG) if name not in listed]:
+        raise BundleError(
+            f"{folder / _CARD}: no sha256 of {' and '.join(missing)}, so they cannot be checked; copy the bundle again"
+        )
+    for name, expected in listed.items():
+        if sha256_of(_file_of(folder, name)) != expected:
+            raise BundleError(f"{folder / name}: sha256 differs from {_CARD}; copy the bundle again")
+
+
+def _file_of(folder: Path, name: str) -> Path:
+    """The path of a file of the bundle; BundleError unless it is a regular file in its folder."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise BundleError(f"{path}: is outside of the bundle ({path.resolve()}); copy the bundle with its files again")
+    if not path.exists():
+        raise BundleError(f"{path}: missing from the bundle; copy the bundle again")
+    if not path.is_file():
+        raise BundleError(f"{path}: is not a regular file; copy the bundle again")
+    return path
+
+
+def _calibration_file(number: int) -> str:
+    return f"{_CALIBRATIONS}/{number:03}.json"
+
+
+def _unused_number(folder: Path) -> int:
+    """The lowest number above those of all files; a killed program may have left one that is in no list."""
+    names = (path.stem for path in (folder / _CALIBRATIONS).glob("*.json"))
+    return max((int(name) for name in names if name.isdecimal()), default=0) + 1
+
+
+def _write_calibration(folder: Path, number: int, calibration: Calibration) -> None:
+    write_text(folder / _calibration_file(number), json.dumps(calibration.to_json(), indent=1) + "\n")
+
+
+def _write_history(folder: Path, history: History) -> None:
+    write_text(folder / _CALIBRATION, json.dumps(history.to_json(), indent=1, ensure_ascii=False) + "\n")
+
+
+def _read_history(folder: Path, bundle: str, *, is_needed: bool) -> History:
+    """The list of calibrations; empty if the bundle has none. is_needed: if not, a damaged one is made from the files.
+
+    The list that is made has no current calibration.
+    """
+    if not os.path.lexists(folder / _CALIBRATION):
+        return History()
+    try:
+        return History.from_json(load_json(read_text(_file_of(folder, _CALIBRATION))))
+    except (CalibrationError, ValueError) as error:
+        if is_needed:
+            raise BundleError(f"{folder / _CALIBRATION}: {error}; calibrate again") from None
+        log.warning("%s: %s; its calibrations are listed again", folder / _CALIBRATION, error)
+    history = History()
+    for file in sorted((folder / _CALIBRATIONS).glob("*.json")):
+        if file.stem.isdecimal():
+            with contextlib.suppress(CalibrationError, BundleError):
+                calibration = _read_calibration(folder, int(file.stem), bundle)
+                history = history.add(calibration, source="unknown", fingerprint=None, number=int(file.stem))
+    return History(history.entries)
+
+
+def _read_calibration(folder: Path, number: int, bundle: str) -> Calibration:
+    file = _file_of(folder, _calibration_file(number))
+    try:
+        calibration = Calibration.from_json(load_json(read_text(file)))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CalibrationError(f"{file}: damaged ({error}); calibrate again") from None
+    if calibration.bundle != bundle:
+        raise BundleError(f"{file}: belongs to another bundle; calibrate again")
+    return calibration

@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 
 from offnormal.errors import OffnormalError
-from offnormal.files import write_text
+from offnormal.files import sweep, write_text
 from offnormal.input_files import load_json, load_yaml, read_text
 
 if TYPE_CHECKING:  # bundles import torch, which `compare` does not need
@@ -95,7 +95,11 @@ def parse_log_line(line: bytes) -> LogLine | None:
 
 
 def new_run(root: Path, *names: str) -> Run:
-    """Create a folder `<time>-<name>-<name>` below `root`; OffnormalError if it cannot be created."""
+    """Create a folder `<time>-<name>-<name>` below `root`; OffnormalError if it cannot be created.
+
+    Unfinished files that killed programs left in earlier runs are removed.
+    """
+    sweep(root, depth=3)  # root/categories/run/checkpoints
     stem = "-".join([datetime.now().strftime("%Y%m%d-%H%M%S"), *(_file_name(name) for name in names)])
     for number in range(1, 1000):
         path = root / (stem if number == 1 else f"{stem}-{number}")

@@ -3,6 +3,9 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import av
 import numpy as np
@@ -221,3 +224,75 @@ def test_frame_folders_assume_a_rate_and_warn(fitted, footage, tmp_path, capsys)
     assert len(lines(capsys)) == 4, "images without --as-video"
     assert run(["predict", str(fitted), str(folder), str(footage)]) == 2
     assert "--as-video" in capsys.readouterr().err
+
+
+def plain_predict(plain, folder, *arguments):
+    return run(["predict", str(plain), str(folder), *map(str, arguments)])
+
+
+@pytest.fixture
+def images(pictures, tmp_path):
+    """Two images of a folder that may be changed."""
+    (tmp_path / "in").mkdir()
+    for name in ("000.png", "001.png"):
+        shutil.copy(pictures / name, tmp_path / "in" / name)
+    return tmp_path / "in"
+
+
+def test_an_output_never_replaces_an_input(plain, images, tmp_path, capsys):
+    config = tmp_path / "predict.yaml"
+    config.write_text("device: cpu\n")
+    model = plain / "bundle/model.safetensors"
+    before = {path: path.read_bytes() for path in (images / "000.png", config, model)}
+    (tmp_path / "link.csv").symlink_to(images / "000.png")
+    for output in (images / "000.png", tmp_path / "link.csv", config, model):
+        assert plain_predict(plain, images, "--csv", output, "--config", config) == 2
+        assert f"--csv {output} would overwrite the input" in capsys.readouterr().err
+    assert plain_predict(plain, images / "*.png", "--overlays", images) == 2
+    assert "choose another" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before
+    assert sorted(path.name for path in images.iterdir()) == ["000.png", "001.png"]
+
+
+def test_the_csv_on_stdout_moves_the_text_to_stderr(plain, images, capsys):
+    capsys.readouterr()
+    assert plain_predict(plain, images, "--csv", "-") == 0
+    captured = capsys.readouterr()
+    rows = list(csv.DictReader(captured.out.splitlines()))
+    assert [row["item"] for row in rows] == [str(images / "000.png"), str(images / "001.png")]
+    assert len(captured.err.splitlines()) == 3 and "2 images" in captured.err
+    assert plain_predict(plain, images, "--csv", "-", "--json") == 2
+    assert "- and --json both write to stdout" in capsys.readouterr().err
+    assert plain_predict(plain, images, "--overlays", "-") == 2
+    assert "cannot go to stdout" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_device_is_one_error(plain, images, capsys):
+    capsys.readouterr()
+    assert plain_predict(plain, images, "--csv", "/dev/full") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("offnormal: /dev/full: the disk is full")
+    assert Path("/dev/full").is_char_device()
+
+
+def test_a_failed_run_leaves_no_folder_and_no_half_file(plain, images, tmp_path):
+    (images / "002.png").write_bytes(b"damaged")
+    assert plain_predict(plain, images, "--csv", tmp_path / "deep/er/t.csv") == 2
+    assert plain_predict(plain, tmp_path / "missing", "--csv", tmp_path / "deep/t.csv") == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_stdout_is_one_error_and_a_closed_one_is_none():
+    program = [sys.executable, "-m", "offnormal", "list", "layouts"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert (
+        done.stderr
+        == "offnormal: stdout: cannot be written (No space left on device); free some space, or redirect it\n"
+    )
+    closed = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    closed.stdout.close()
+    assert (closed.stderr.read(), closed.wait()) == ("", 0)

@@ -1,12 +1,12 @@
 import errno
 import os
-import time
 
 import numpy as np
 import pytest
 
 from offnormal.data.frame_cache import DiskCache, RamCache, ResizedFrame, cache_key
 from offnormal.errors import ConfigError
+from offnormal.files import hidden_sibling
 from offnormal.types import InputSpec, Mask, Resize
 
 SPEC = InputSpec(size=(4, 6))
@@ -126,12 +126,12 @@ def test_a_full_disk_warns_once_and_leaves_no_files(tmp_path, caplog, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
-def test_files_of_killed_programs_are_removed_later(tmp_path):
-    for name, age in ((".a.0.partial", 2 * 86_400), (".b.0.partial", 60)):
-        (tmp_path / name).write_text("x")
-        os.utime(tmp_path / name, (time.time() - age,) * 2)
+def test_files_of_killed_programs_are_removed(tmp_path, killed):
+    left, ours = killed(tmp_path / "a.npy", "partial"), hidden_sibling(tmp_path / "b.npy", "partial")
+    for path in (left, ours):
+        path.write_text("x")
     DiskCache(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [".b.0.partial"]
+    assert list(tmp_path.iterdir()) == [ours]
 
 
 def test_a_folder_that_cannot_be_made_is_explained(tmp_path):

@@ -10,7 +10,9 @@ from PIL import Image
 from offnormal.errors import ConfigError, VideoError
 from offnormal.sources.camera import Camera
 from offnormal.sources.live_reader import CameraOptions
+from offnormal.sources.once_log import OnceLog
 from offnormal.sources.watched_folder import FolderWatchOptions, WatchedFolder
+from tests.sources.deep_files import write_png, write_tiff
 
 LONG_S = 20
 FILL = """
@@ -179,3 +181,29 @@ def test_a_missing_folder_is_a_gap_until_it_returns(tmp_path):
 def test_an_unreadable_folder_is_an_error(tmp_path):
     with pytest.raises(VideoError, match="cannot be read"):
         next(WatchedFolder(tmp_path / "none", FolderWatchOptions()).images(threading.Event()))
+
+
+def test_every_page_of_a_file_is_yielded_and_an_unreadable_one_is_named(tmp_path, caplog):
+    frames = [np.full((16, 24), value, np.uint8) for value in (10, 20, 30)]
+    write_tiff(tmp_path / "a.tif", *frames, (frames[0], {"t273": 10**9}))
+    write_tiff(tmp_path / "b.tif", frames[0])
+    options = FolderWatchOptions(poll_s=0.02, settle_s=0.1, existing=True)
+    images = gather(tmp_path, 4, options)
+    assert names(images) == ["a.tif[1]", "a.tif[2]", "a.tif[3]", "b.tif"]
+    assert "a.tif[4]" in caplog.text
+
+
+def test_deep_images_are_read_with_the_levels_of_the_detector(tmp_path, caplog):
+    values = np.full((16, 24, 3), 1000, np.uint16)
+    values[0, 0] = 4095
+    for name in "ab":
+        write_png(tmp_path / f"{name}.png", values)
+    options = FolderWatchOptions(poll_s=0.02, settle_s=0.1, existing=True, levels=(0, 65535), notes=OnceLog())
+    stop = threading.Event()
+    watched = WatchedFolder(tmp_path, options).images(stop)
+    image = next(watched)
+    next(watched)
+    stop.set()
+    np.testing.assert_allclose(image.deep[5, 5], [1000 / 65535] * 3, rtol=1e-6)
+    assert image.image()[5, 5].tolist() == [round(1000 / 65535 * 255)] * 3
+    assert caplog.text.count("dark values") == 1

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from offnormal.errors import ConfigError
+from offnormal.files import hidden_sibling
 from offnormal.training.embedding_store import EmbeddedClips, EmbeddingStore, format_key
 
 
@@ -71,11 +72,13 @@ def test_the_least_recently_used_entries_are_evicted(tmp_path):
     assert [key for key in "abcd" if small.read(key) is not None] == ["a", "c", "d"]
 
 
-def test_files_of_killed_programs_are_removed_after_a_day(tmp_path):
-    old, new = tmp_path / ".a.1.partial.safetensors", tmp_path / ".b.2.partial.safetensors"
+def test_files_of_killed_programs_are_removed(tmp_path, killed):
+    old, new = (
+        killed(tmp_path / "a.safetensors", "partial.safetensors"),
+        hidden_sibling(tmp_path / "b.safetensors", "partial.safetensors"),
+    )
     for path in (old, new):
         path.write_bytes(b"half")
-    os.utime(old, (0, 0))
     EmbeddingStore(tmp_path, 1 << 20)
     assert not old.exists() and new.exists()
 

@@ -65,8 +65,8 @@ def test_clips_are_counted_and_known_ones_refused(fit_clips, actions, tmp_path):
     run = fit_clips()
     others = write_actions(tmp_path / "others", clips=3, seed=7)
     config = build(CalibrateConfig, {"normal": others, "device": "cpu"}, environment={})
-    calibration, skipped = calibrate_bundle(run.bundle, config)
-    assert (len(calibration.scores), calibration.rate.per, skipped) == (21, "clip", [])
+    result = calibrate_bundle(run.bundle, config)
+    assert (len(result.calibration.scores), result.calibration.rate.per, result.skipped) == (21, "clip", [])
     learned = build(CalibrateConfig, {"normal": actions / "Run-Side", "device": "cpu"}, environment={})
     with pytest.raises(CalibrationError, match="3 of 5 clips are training data"):
         calibrate_bundle(run.bundle, learned)

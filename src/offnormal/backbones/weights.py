@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import queue
 import threading
 import urllib.error
@@ -22,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from offnormal.errors import WeightsError
+from offnormal.files import hidden_sibling, sweep
 from offnormal.input_files import open_regular
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,8 @@ def fetch_url(url: str, backbone: str) -> Path:
         _require_reachable(url, backbone)
         log.warning("downloading weights of %s from %s to %s", backbone, url, target)
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(f".{os.getpid()}.partial")
+        sweep(target.parent)
+        partial = hidden_sibling(target, "partial")
         try:
             with urllib.request.urlopen(url, timeout=30) as answer, partial.open("wb") as file:
                 while block := answer.read(1 << 20):

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from offnormal.cli.flags import takes_flags
 from offnormal.cli.show import Verbatim, aligned, progress_bar, say, say_json, warn_skipped
-from offnormal.config.layers import build
+from offnormal.config.layers import build, input_files
 from offnormal.config.model import set_values
 from offnormal.config.score import EvaluateConfig
 
@@ -44,9 +44,10 @@ def command(
     from offnormal.evaluation.evaluate import mean_metrics, metrics_json
     from offnormal.verbs.evaluate import evaluate_all
 
-    resolved = build(EvaluateConfig, set_values(options), file=config)
+    flags = set_values(options)
+    resolved = build(EvaluateConfig, flags, file=config)
     with progress_bar() as progress:
-        done = evaluate_all(bundle, resolved, progress)
+        done = evaluate_all(bundle, resolved, progress, input_files(flags, config))
     for evaluation, run in done:
         warn_skipped(evaluation.skipped, logged=True)
         if json:

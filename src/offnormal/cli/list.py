@@ -1,10 +1,10 @@
-"""offnormal list detectors|backbones|layouts|sinks."""
+"""offnormal list detectors|backbones|layouts|sinks, or calibrations BUNDLE."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from offnormal import registry
 from offnormal.cli.show import say, say_json
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    what: registry.Kind,
+    what: registry.Kind | Literal["calibrations"],
     name: str | None = None,
     /,
     *,
@@ -26,14 +26,14 @@ def command(
     time: bool = False,
     json: bool = False,
 ) -> int:
-    """List detectors, backbones, dataset layouts, or sinks.
+    """List detectors, backbones, dataset layouts, or sinks; or the calibrations of a bundle.
 
     Parameters
     ----------
     what
         What to list.
     name
-        Show this entry only; for a video backbone, with its details.
+        Show this entry only; for a video backbone, with its details. With calibrations: the bundle or run folder.
     search
         Show names that contain this text.
     input
@@ -43,6 +43,8 @@ def command(
     json
         Print one JSON object per entry.
     """
+    if what == "calibrations":
+        return _calibrations(name, json=json)
     if what != "backbones" and (input is not None or time):
         raise UsageError(f"--input and --time are for `offnormal list backbones`, not for {what}")
     if time and input is None:
@@ -54,6 +56,26 @@ def command(
             say_json({key: value for key, value in row.items() if key != "notes"})
         else:
             _say(row)
+    return 0
+
+
+def _calibrations(bundle: str | None, *, json: bool) -> int:
+    """The calibrations of a bundle, the current one marked."""
+    if bundle is None:
+        raise UsageError("list calibrations needs a bundle: offnormal list calibrations runs/NAME")
+    from offnormal.bundle import load
+
+    history = load(bundle, calibrated=False).history
+    for entry in history.entries:
+        is_current = entry.number == history.current
+        if json:
+            say_json({**asdict(entry), "is_current": is_current})
+            continue
+        state = " (current)" if is_current else ""
+        say(f"{entry.number}  {entry.created}  threshold {entry.threshold:.6g}  from {entry.source}{state}")
+        say(f"   {entry.guarantee}")
+    if not history.entries and not json:
+        say("no calibration: offnormal calibrate BUNDLE --normal DIR")
     return 0
 
 

@@ -72,7 +72,11 @@ _VERBS = (  # name, summary, example
         "Upload a run to s3:// or another store, or continue an interrupted upload.",
         "upload runs/NAME s3://bucket/runs",
     ),
-    ("list", "List detectors, backbones, dataset layouts, or sinks.", "list backbones --search resnet"),
+    (
+        "list",
+        "List detectors, backbones, dataset layouts, or sinks; or the calibrations of a bundle.",
+        "list backbones --search resnet",
+    ),
     ("doctor", "Check the installation.", "doctor"),
     ("demo", "Generate a small inspection dataset, then fit, evaluate, and report on it.", "demo --out runs"),
 )
@@ -127,7 +131,7 @@ def run(arguments: Sequence[str]) -> int:
     _clamp_columns()
     try:
         show_all = "--help-all" in arguments
-        tokens = ["--help" if token == "--help-all" else token for token in arguments] or ["--help"]
+        tokens = ["--help" if token == "--help-all" else token for token in _join_hyphens(arguments)] or ["--help"]
         result = build_app(show_all=show_all)(tokens, exit_on_error=False, print_error=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else DONE
@@ -161,6 +165,17 @@ def _explain_unexpected(error: Exception) -> str:
         f"unexpected error ({detail}). Check that the named files are undamaged; {_TRACEBACK}=1 shows where it "
         "happened, for a report to the developers"
     )
+
+
+def _join_hyphens(arguments: Sequence[str]) -> list[str]:
+    """Arguments with `--csv -` as `--csv=-`, because the parser reads a single hyphen as a flag."""
+    joined: list[str] = []
+    for argument in arguments:
+        if argument == "-" and joined and joined[-1].startswith("--") and "=" not in joined[-1]:
+            joined[-1] += "=-"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _explain(error: CycloptsError) -> str:

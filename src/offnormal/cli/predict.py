@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from offnormal.cli.flags import takes_flags
-from offnormal.config.layers import build
+from offnormal.config.layers import build, input_files
 from offnormal.config.model import set_values
 from offnormal.config.score import PredictConfig
 from offnormal.errors import UsageError
@@ -51,13 +51,15 @@ def command(
     if not inputs:
         raise UsageError("predict needs images or videos after the bundle: files, folders, or globs")
     from offnormal.bundle import load
-    from offnormal.cli.show import progress_bar, say, say_json, warn, warn_skipped
+    from offnormal.cli.show import printer, progress_bar, say_json, warn, warn_skipped
     from offnormal.evaluation.scores_csv import score_writer
     from offnormal.verbs.predict import Predictor, items_to_predict
 
-    resolved = build(PredictConfig, set_values(options), file=config)
+    flags = set_values(options)
+    resolved = build(PredictConfig, flags, file=config)
+    say = printer(resolved.csv, json=json)
     existing = load(bundle) if bundle.is_dir() else None  # without a bundle, wrong inputs are reported first
-    items = items_to_predict(inputs, resolved, existing)
+    items = items_to_predict(inputs, resolved, existing, input_files(flags, config))
     loaded = existing or load(bundle)
     if loaded.calibration is None and resolved.threshold is None:
         advice = "run offnormal calibrate, or set --threshold"

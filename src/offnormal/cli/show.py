@@ -8,9 +8,12 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from offnormal.errors import OffnormalError, UsageError
+from offnormal.files import is_stdout
 
 if TYPE_CHECKING:
     from offnormal.data.dataset import Skipped
@@ -90,13 +93,34 @@ def aligned(rows: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def say(text: str = "") -> None:
-    """One line of results on stdout, at once."""
-    print(text, flush=True)
+    """One line of results on stdout, at once; OffnormalError if stdout cannot be written."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise Python tries to write the text again when it ends
+        raise OffnormalError(f"stdout: cannot be written ({error.strerror}); free some space, or redirect it") from None
 
 
 def say_json(values: object) -> None:
     """One line of JSON on stdout, at once."""
-    print(json.dumps(values, ensure_ascii=False, default=str), flush=True)
+    say(json.dumps(values, ensure_ascii=False, default=str))
+
+
+def printer(*outputs: Path | None, json: bool = False) -> Callable[[str], None]:
+    """The function that prints a line for people: on stdout, or on stderr if one of the outputs is stdout.
+
+    UsageError if JSON is also to be printed on stdout.
+    """
+    on_stdout = [output for output in outputs if is_stdout(output)]
+    if on_stdout and json:
+        raise UsageError(f"{on_stdout[0]} and --json both write to stdout; drop one, or name a file")
+    return _say_on_stderr if on_stdout else say
+
+
+def _say_on_stderr(text: str = "") -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def warn(text: str) -> None:

@@ -72,6 +72,13 @@ def build(
         raise ConfigError(redact(format_validation_error(error, model), *substituted)) from None
 
 
+def input_files(arguments: Mapping[str, object], file: Path | None) -> list[Path]:
+    """The files that a configuration is read from: its YAML file, and those of nested models and masks."""
+    values: list[object] = [file, arguments.get("privacy_mask"), arguments.get("ignore_mask")]
+    values += [value.get(FILE) for value in arguments.values() if isinstance(value, Mapping)]
+    return [Path(value) for value in values if isinstance(value, str | Path)]
+
+
 def _environment_value(text: str) -> object:
     try:
         value = load_yaml(text)

@@ -22,6 +22,10 @@ class CalibrateConfig(FootageConfig, AlarmConfig, ComputeConfig, MaskConfig):
     """Expected false-alarm rate, such as 1%, or 2/hour for footage. Default: the smallest the data supports."""
     group_by: Annotated[str | None, Heading("Data")] = None
     """Keep lots or sessions together: folder, or a regular expression on the path."""
+    out: Annotated[Path | None, Heading("Output")] = None
+    """Bundle that gets the calibration: a new folder, or a copy of the bundle. Default: the bundle itself."""
+    dry_run: Annotated[bool, Heading("Output")] = False
+    """Print the calibration and change nothing."""
 
 
 class EvaluateConfig(DataConfig, FootageConfig, AlarmConfig, ComputeConfig, MaskConfig):

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeGuard
 
 from offnormal.data.class_split import ClassChoice, Split
+from offnormal.data.page_items import expand_pages
 from offnormal.errors import DataError, ImageError
-from offnormal.sources import idx
+from offnormal.sources.image import pixel_bytes
+from offnormal.sources.pages import parse_address
 from offnormal.sources.paths import natural_key
 from offnormal.types import Item
 
@@ -67,6 +69,11 @@ class Dataset:
     def content_hashes(self) -> list[str]:
         """Return the sorted hash prefixes of all training and calibration items, to detect reuse of an item."""
         return hash_prefixes([*self.train, *self.calibration])
+
+    def with_pages(self) -> Dataset:
+        """Return the dataset with one item per page or frame of files that have several; see `expand_pages`."""
+        train, test, calibration = map(expand_pages, (self.train, self.test, self.calibration))
+        return replace(self, train=train, test=test, calibration=calibration)
 
     def with_group_by(self, group_by: str | None) -> Dataset:
         """Return the dataset with the group of every item set.
@@ -126,8 +133,8 @@ def _list_files(path: Path) -> list[Path]:
 
 def _hash_file(path: Path) -> str:
     try:
-        if (idx_address := idx.parse_address(path)) is not None:
-            return hashlib.sha256(idx.read_image(*idx_address).tobytes()).hexdigest()
+        if parse_address(path) is not None:
+            return hashlib.sha256(pixel_bytes(path)).hexdigest()
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ImageError):

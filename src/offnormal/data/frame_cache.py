@@ -7,9 +7,7 @@ import hashlib
 import json
 import logging
 import math
-import secrets
 import threading
-import time
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -19,13 +17,13 @@ from typing import BinaryIO
 import numpy as np
 
 from offnormal.errors import ConfigError
+from offnormal.files import hidden_sibling, sweep
 from offnormal.types import InputSpec
 
 log = logging.getLogger(__name__)
 
 RAM_BYTES = 2 << 30
 _HEADER_BYTES = 512  # of a .npy file, enough for any shape
-_STALE_S = 86_400.0  # an unfinished file of this age was left by a program that was killed
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +132,7 @@ class DiskCache:
         self._has_warned = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            remove_stale(folder)
+            sweep(folder)
         except OSError as error:
             raise ConfigError(f"{folder}: cannot store a cache ({error.strerror}); choose another folder") from None
 
@@ -166,13 +164,6 @@ class DiskCache:
             log.warning("%s: cannot write the frame cache (%s); continuing without it", self.folder, error.strerror)
 
 
-def remove_stale(folder: Path) -> None:
-    """Remove unfinished files that killed programs left in a cache more than a day ago."""
-    for partial in folder.glob(".*.partial"):
-        if time.time() - partial.stat().st_mtime > _STALE_S:
-            partial.unlink(missing_ok=True)
-
-
 _COLUMNS = ("index", "time_s", "crc", "pixels")
 
 
@@ -186,7 +177,7 @@ class _DiskRecording:
     def __init__(self, cache: DiskCache, key: str) -> None:
         self._cache = cache
         self._path = cache.folder / f"{key}.npy"
-        self._partial = cache.folder / f".{key}.{secrets.token_hex(4)}.partial"
+        self._partial = hidden_sibling(self._path, "partial")
         self._file: BinaryIO | None = None
         self._type: np.dtype[np.void] | None = None
         self._count = 0

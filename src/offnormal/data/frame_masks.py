@@ -11,6 +11,7 @@ import numpy as np
 from offnormal.data.array_files import Archive, read_mat, read_npy
 from offnormal.errors import DataError, counted
 from offnormal.sources.image import open_mask
+from offnormal.sources.pages import pages_in
 from offnormal.sources.paths import images_in
 from offnormal.types import MaskSource
 
@@ -48,7 +49,7 @@ def open_masks(source: MaskSource) -> FrameMasks:
     """
     suffix = source.path.suffix.lower()
     if source.path.is_dir():
-        paths = images_in(source.path, recursive=False)
+        paths = [page for file in images_in(source.path, recursive=False) for page in pages_in(file)[0]]
         if not paths:
             raise DataError(f"{source.path}: no images; expected one mask per frame")
         return FrameMasks(len(paths), lambda index: open_mask(paths[index]))

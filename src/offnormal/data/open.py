@@ -34,7 +34,7 @@ def open_datasets(
     classes: ClassChoice | None = None,
     split: Split | None = None,
 ) -> list[Dataset]:
-    """Open one dataset, or one per category with category="all".
+    """Open one dataset, or one per category with category="all"; each page of a file with several is an item.
 
     Expects either `data` (a folder in a registered layout, a manifest, or a normal video) or the plain folders
     `normal`, `test`, and `masks`; `normal` and `test` may also be videos or folders of videos. A plain folder that
@@ -50,12 +50,12 @@ def open_datasets(
             raise DataError(
                 "--layout, --category, --normal-class, and --anomalous-class need --data, not --normal or --test"
             )
-        return [_open_plain(normal, test, masks, mask_suffix, layout).with_group_by(group_by)]
+        return [_open_plain(normal, test, masks, mask_suffix, layout).with_pages().with_group_by(group_by)]
     if normal is not None or test is not None or masks is not None:
         raise DataError("--data with --normal, --test, or --masks: use --data alone, or only the other options")
     data = to_local_path(data)
     if dataset := _open_single(data, layout, mask_suffix, may_be_plain=not category and not classes.names_classes):
-        return [dataset.with_group_by(group_by)]
+        return [dataset.with_pages().with_group_by(group_by)]
     if not data.is_dir():
         raise DataError(f"{data}: {'not a folder' if data.exists() else 'no such folder'}; expected a dataset folder")
     if split is not None and layout in (None, split.layout) and (dataset := _reuse_split(data, split, classes)):
@@ -69,8 +69,8 @@ def open_datasets(
         names = chosen.categories(data)
         if not names:
             raise DataError(f"{data}: a single category; --category all expects a folder of categories; omit it")
-        return [chosen.read(data, name).with_group_by(group_by) for name in names]
-    return [chosen.read(data, category).with_group_by(group_by)]
+        return [chosen.read(data, name).with_pages().with_group_by(group_by) for name in names]
+    return [chosen.read(data, category).with_pages().with_group_by(group_by)]
 
 
 def _open_single(data: Path, layout: str | None, mask_suffix: str | None, *, may_be_plain: bool) -> Dataset | None:

@@ -12,9 +12,11 @@ from typing import Literal
 
 from offnormal.data.layouts.class_folders import class_clips, clips_of_class, is_class_folders
 from offnormal.data.layouts.ucf_sports import UcfSportsLayout, class_of
+from offnormal.data.page_items import expand_pages
 from offnormal.errors import DataError, UsageError
 from offnormal.sources import idx
 from offnormal.sources.image import SUFFIXES
+from offnormal.sources.pages import parse_address
 from offnormal.sources.paths import (
     glob_matches,
     images_in,
@@ -41,7 +43,8 @@ def resolve_items(
     """Resolve files, folders (searched recursively), and globs to items of one kind, without duplicates, in order.
 
     A glob also searches the folders that it matches, as if a shell had expanded it. An IDX file resolves to all its
-    images, FILE/42 to one. An image is named as the user wrote it, a video by `unique_names`.
+    images, FILE/42 to one; a file with several pages or frames to all of them, `x.tif[2]` to the second. An image is
+    named as the user wrote it, a video by `unique_names`.
     kind: "image" resolves only images; "video" only videos, and to an empty list if there are only images; None either.
     wants_clips: each video gets one score; clips in class folders get their class, and their original as group.
     as_video: a folder of images is a video, at any depth; a file is a video whatever its name.
@@ -59,7 +62,8 @@ def resolve_items(
         short = unique_names(videos)
         return [Item(address=str(path), name=short[path], is_video=True) for path in videos]
     images = _deduplicate(path for text in texts for path in _resolve_images(text))
-    return [Item(address=str(path), name=str(path)) for path in _without_outputs(images, texts, outputs)]
+    images = _without_outputs(images, texts, outputs)
+    return list(expand_pages(Item(address=str(path), name=str(path)) for path in images))
 
 
 def unique_names(paths: Sequence[Path]) -> dict[Path, str]:
@@ -102,7 +106,7 @@ def _resolve_images(name: str) -> list[Path]:
         images = images_in(path)
     elif path.exists():
         images = idx.list_images(path) if not is_image(path) and idx.is_idx(path) else [path]
-    elif idx.parse_address(path) is not None and path.parent.is_file():
+    elif (inside := parse_address(path)) is not None and inside[0].is_file():
         images = [path]
     else:
         expected = "an existing file, folder, or glob with images"

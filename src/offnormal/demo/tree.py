@@ -7,13 +7,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from uuid import uuid4
 
 from PIL import Image
 
 from offnormal.demo.damage import DEFECTS
 from offnormal.demo.render import render
 from offnormal.errors import DataError, UsageError
+from offnormal.files import hidden_sibling, sweep
 
 _RECIPE_FILE = "demo.json"
 _DRAWING_VERSION = 1  # increased when the same seed would give other images
@@ -88,7 +88,8 @@ def generate(
     entries = list(plan(recipe))
     if _is_complete(root, recipe, entries):
         return
-    partial = root.with_name(f".{root.name}.{uuid4().hex[:8]}.partial")
+    partial = hidden_sibling(root, "partial")
+    sweep(root.parent)
     try:
         partial.mkdir(parents=True)
         _write(partial, recipe, entries, progress)

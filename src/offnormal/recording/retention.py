@@ -15,9 +15,9 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 SWEEP_S = 600.0  # between two sweeps
-_ID = r"(?P<id>\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8})"
+_ID = r"(?P<id>\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}(?:[0-9a-f]{8})?)"
 _EVENT_FILE = re.compile(rf"{_ID}(?:-opened)?(?:-heat)?\.(?:jpg|mp4|json)")
-_UNFINISHED = re.compile(rf"\.{_ID}[-a-z]*\.[0-9a-f]{{8}}\.partial\.(?:jpg|mp4|json)")  # file of a killed program
+_UNFINISHED = re.compile(rf"\.{_ID}[-a-z]*\.[0-9a-f-]+\.partial\.(?:jpg|mp4|json)")  # file of a killed program
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _DAY_S, _GB = 86_400.0, 1e9
 _MIN_AGE_S = 3600.0  # younger files may still be in delivery; they are not removed to free space

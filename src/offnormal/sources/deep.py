@@ -187,8 +187,11 @@ class DeepFile:
     read: Callable[[], DeepImage]
 
 
-def deep_file(file: BinaryIO) -> DeepFile | None:
-    """Recognize a deep file that Pillow reads through 8 bits, or not at all; None for any other file."""
+def deep_file(file: BinaryIO, page: tiff.TiffPage | None = None) -> DeepFile | None:
+    """Recognize a deep file that Pillow reads through 8 bits, or not at all; None for any other file.
+
+    page: of a TIFF file; None: the first.
+    """
     header = file.read(_HEADER)
     if header.startswith(_PNG) and len(header) > 25 and header[24] == 16:
         file.seek(0)
@@ -201,7 +204,7 @@ def deep_file(file: BinaryIO) -> DeepFile | None:
             return None
         return DeepFile((int(match[3]), int(match[2])), partial(_read_portable, file, match))
     if header.startswith(tiff.MAGIC):
-        page = tiff.read_pages(file, 1)[0]
+        page = page or tiff.read_pages(file, 1)[0]
         if page.is_deep:
             return DeepFile(_upright(page.size, page.orientation), partial(_read_tiff, file, page))
     return None

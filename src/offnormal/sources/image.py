@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
-from offnormal.errors import ImageError
+from offnormal.errors import ImageError, counted
 from offnormal.input_files import open_regular
 from offnormal.sources import idx
 from offnormal.sources.deep import (
@@ -25,10 +24,12 @@ from offnormal.sources.deep import (
     from_pillow,
     orientation,
 )
+from offnormal.sources.pages import DECODER_ERRORS, TiffPageFile, parse_address, read_frame, read_tiff_pages
+from offnormal.sources.tiff import MAGIC
 
 _JPEG = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
 _PORTABLE = frozenset({".ppm", ".pgm", ".pbm", ".pnm"})
-SUFFIXES = _JPEG | _PORTABLE | {".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".avif"}
+SUFFIXES = _JPEG | _PORTABLE | {".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".avif", ".apng"}
 _BACKDROP = (255, 255, 255)  # most viewers show transparent images on white
 _TO_UPRIGHT = {  # EXIF value -> transposition that turns the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -90,28 +91,39 @@ def _decode_smaller(image: Image.Image, at_least: tuple[int, int]) -> None:
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[Image.Image | DeepFile]:
     """Yield the image after reading its header; errors of the file or its decoding become an ImageError."""
-    inside = None if path.suffix else idx.parse_address(path)
-    if inside is not None:
+    inside = parse_address(path)
+    if inside is not None and idx.is_idx(inside[0]):
         yield Image.fromarray(idx.read_image(*inside))
         return
+    source, number = inside or (path, None)
     try:
         # open a handle: given a path, Pillow memory-maps plain TIFF, which scrambles rotated ones
-        with open_regular(path) as file:
-            if (deep := deep_file(file)) is not None:
+        with open_regular(source) as file:
+            page = None
+            if number is not None:
+                if not file.read(4).startswith(MAGIC):
+                    yield read_frame(source, number)
+                    return
+                pages = read_tiff_pages(source)
+                if not 1 <= number <= len(pages):
+                    raise ImageError(f"no page {number}; the file has {counted(len(pages), 'page')}")
+                page = pages[number - 1]
+                file.seek(0)
+            if (deep := deep_file(file, page)) is not None:
                 yield deep
                 return
             file.seek(0)
-            with Image.open(file) as image:
+            with Image.open(file if page is None else TiffPageFile(source, page)) as image:
                 yield image
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file; check the path") from None
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path}: {error}. If the file is genuine, scale it down or cut it into tiles") from None
     except UnidentifiedImageError:
-        size = path.stat().st_size
+        size = source.stat().st_size
         reason = "the file is empty" if size == 0 else f"not a readable image ({size} bytes)"
         raise ImageError(f"{path}: {reason}; replace or remove it") from None
-    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError, TypeError, struct.error) as error:
+    except DECODER_ERRORS as error:
         if isinstance(error, OSError) and error.strerror:  # an error of the system, not of a decoder
             raise ImageError(f"{path}: cannot be read ({error.strerror}); check the file") from None
         raise ImageError(f"{path}: damaged or truncated image ({error}); replace or remove it") from None
@@ -166,6 +178,12 @@ def image_depth(path: Path) -> Depth | None:
 def depth_note(image: Decoded, levels: Levels | None) -> str | None:
     """Explain how an image differs in depth from the training images, see `explain_depth`."""
     return explain_depth(image.depth if isinstance(image, DeepImage) else None, levels)
+
+
+def pixel_bytes(path: Path) -> bytes:
+    """Return the decoded values of an image, to compare images inside files by their content."""
+    image = open_image(path)
+    return np.ascontiguousarray(image.values if isinstance(image, DeepImage) else image).tobytes()
 
 
 def open_mask(path: Path) -> np.ndarray:

@@ -31,10 +31,11 @@ MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two: files above 4 
 class TiffPage:
     """The tags of one page; ImageError for tags that contradict each other."""
 
-    def __init__(self, tags: _Tags, number: int, *, big_endian: bool) -> None:
+    def __init__(self, tags: _Tags, number: int, header: bytes) -> None:
         self.number = number  # from 0, of all pages
         self._tags = tags
-        self.big_endian = big_endian
+        self.header = header  # of a file that starts with this page
+        self.big_endian = header.startswith(b"M")
         self.size = (self._int(_LENGTH), self._int(_WIDTH))  # (H, W) as stored
         self.orientation = self._int(_ORIENTATION, 1)
         bits = set(self._all(_BITS, (1,)))
@@ -194,10 +195,16 @@ def read_pages(file: BinaryIO, limit: int = _MAX_PAGES) -> list[TiffPage]:
     visited: set[int] = set()
     while 0 < position < length and position not in visited and len(pages) < limit:
         visited.add(position)
+        start = (
+            header[:8] + struct.pack(f"{order}Q", position)
+            if is_big
+            else header[:4] + struct.pack(f"{order}L", position)
+        )
         tags, position = _read_tags(file, position, length, order, is_big=is_big)
-        pages.append(TiffPage(tags, len(pages), big_endian=order == ">"))
-    if not pages:
-        raise ImageError("a TIFF file without a page; replace or remove it")
+        pages.append(TiffPage(tags, len(pages), start))
+    if not pages or (position >= length and limit > 1):
+        problem = "without a page" if not pages else f"whose page {len(pages) + 1} is beyond its end"
+        raise ImageError(f"a TIFF file {problem}; replace or remove it")
     return pages
 
 

@@ -19,6 +19,7 @@ from offnormal.sources.container import FrameConverter, header_duration_s
 from offnormal.sources.cursor import PROBED_FRAMES, Cursor, DecodedFrame, Timeline, read_timeline
 from offnormal.sources.deep import Depth, explain_depth, join_depths
 from offnormal.sources.image import SUFFIXES, deep_colors, image_depth, image_size, open_image, to_rgb
+from offnormal.sources.pages import pages_in
 from offnormal.sources.paths import images_in, to_local_path
 from offnormal.types import Frame, InputSpec
 
@@ -278,7 +279,7 @@ class FrameFolder(VideoReader):
     def __init__(self, path: Path, *, fps: float | None = None, spec: InputSpec | None = None) -> None:
         fps = _check_fps(path, fps)
         self.path, self.warnings, self.restarts = path, [], []
-        self._files = images_in(path, recursive=False)
+        self._files = [page for file in images_in(path, recursive=False) for page in pages_in(file)[0]]
         if not self._files:
             raise VideoError(
                 f"{path}: a folder without images; expected a video file or a folder of frames "

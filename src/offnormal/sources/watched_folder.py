@@ -21,6 +21,7 @@ from offnormal.sources.deep import Levels
 from offnormal.sources.image import deep_colors, depth_note, open_image, to_rgb
 from offnormal.sources.live_stream import LiveImage
 from offnormal.sources.once_log import OnceLog
+from offnormal.sources.pages import pages_in, parse_address
 from offnormal.sources.paths import is_image, natural_key
 
 log = logging.getLogger(__name__)
@@ -72,19 +73,15 @@ class WatchedFolder:
             scan_s = time.monotonic() - start_s
             for path in [path for path in self._processed if path not in present]:
                 del self._processed[path]
-            self._unreadable &= present.keys()
+            self._unreadable = {path for path in self._unreadable if (parse_address(path) or (path,))[0] in present}
             new_paths = [path for path, version in present.items() if self._processed.get(path) != version]
             fresh = {
                 path: fresh[path] if path in fresh and fresh[path][0] == present[path] else (present[path], start_s)
                 for path in new_paths
             }
             for path in sorted(new_paths, key=natural_key):
-                if (
-                    start_s - fresh[path][1] >= self.options.settle_s
-                    and (image := self._read_image(path, present[path])) is not None
-                ):
-                    yield image
-                    self._mark_processed(path, present[path])
+                if start_s - fresh[path][1] >= self.options.settle_s:
+                    yield from self._read_pages(path, present[path])
             stop.wait(max(self.options.poll_s, _SCAN_SHARE * scan_s))
 
     def _scan(self) -> dict[Path, _Version]:
@@ -103,23 +100,32 @@ class WatchedFolder:
                         present[path] = (stat.st_size, stat.st_mtime_ns)
         return present
 
-    def _read_image(self, path: Path, version: _Version) -> LiveImage | None:
-        """Read an image; None: not readable (yet)."""
+    def _read_pages(self, path: Path, version: _Version) -> Iterator[LiveImage]:
+        """Yield every page or frame of an image file, then mark it as processed, unless it is not readable (yet)."""
+        pages, _ = pages_in(path)
+        for number, page in enumerate(pages):
+            image = self._read_image(page, gives_up=number > 0 or time.time() - version[1] / 1e9 > _GIVE_UP_S)
+            if image is not None:
+                yield image
+            elif number == 0:
+                return
+        self._mark_processed(path, version)
+
+    def _read_image(self, path: Path, *, gives_up: bool) -> LiveImage | None:
+        """Read an image; None: not readable, which is logged once if it will not be tried again."""
         levels = self.options.levels
         try:
             decoded = open_image(path)
-            image = LiveImage(
-                None, partial(np.asarray, to_rgb(decoded, levels=levels)), path, deep=deep_colors(decoded, levels)
-            )
+            image = to_rgb(decoded, levels=levels)
             if self.options.notes is not None and (note := depth_note(decoded, levels)):
                 self.options.notes.warn(path, note)
         except ImageError as error:
-            if time.time() - version[1] / 1e9 > _GIVE_UP_S and path not in self._unreadable:
+            if gives_up and path not in self._unreadable:
                 self._unreadable.add(path)
                 log.warning("%s; skipped", error)
             return None
         self._unreadable.discard(path)
-        return image
+        return LiveImage(None, partial(np.asarray, image), path, deep=deep_colors(decoded, levels))
 
     def _load_processed(self) -> dict[Path, _Version]:
         memory, present = self.options.memory, self._scan()

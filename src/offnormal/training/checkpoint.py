@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from offnormal.errors import ConfigError, DataError, FitError, OffnormalError
-from offnormal.files import new_folder, write_text
+from offnormal.files import new_file, new_folder, write_text
 from offnormal.input_files import load_json, read_text
 from offnormal.tensors import write_tensors
 
@@ -69,7 +69,8 @@ def save(
     folder = checkpoint_path(run, which)
     try:
         with new_folder(folder) as partial:
-            write_tensors(partial / _TENSORS, tensors)
+            with new_file(partial / _TENSORS) as file:
+                write_tensors(file, tensors)
             values = {"format_version": FORMAT_VERSION, **state, "optimizers": plain}
             write_text(partial / _STATE, json.dumps(values, indent=1) + "\n")
     except OffnormalError as error:

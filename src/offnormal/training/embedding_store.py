@@ -7,7 +7,6 @@ import hashlib
 import json
 import logging
 import os
-import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,12 +17,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from offnormal.errors import ConfigError, OffnormalError
-from offnormal.files import new_file
+from offnormal.files import new_file, sweep
 
 log = logging.getLogger(__name__)
 
 _ARRAYS = ("frames", "times_s", "embeddings")
-_STALE_S = 86_400.0  # an unfinished file this old was left by a program that was killed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,10 +54,7 @@ class EmbeddingStore:
                 f"{self.folder}: cannot create the embeddings folder ({error.strerror}); choose another one with "
                 "--embeddings-dir, or store no embeddings with --embeddings-gb 0"
             ) from None
-        for partial in self.folder.glob(".*.partial*"):
-            with contextlib.suppress(OSError):  # another program may have removed it
-                if time.time() - partial.stat().st_mtime > _STALE_S:
-                    partial.unlink()
+        sweep(self.folder)
 
     def read(self, key: str) -> EmbeddedClips | None:
         """Return the view of a key; None if it is not stored or is damaged."""

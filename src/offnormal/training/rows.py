@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import mmap
-import secrets
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from offnormal.data.frame_cache import remove_stale
 from offnormal.errors import ConfigError
+from offnormal.files import hidden_sibling, sweep
 
 
 class Rows(ABC):
@@ -69,13 +68,13 @@ class FileRows(Rows):
     """
 
     def __init__(self, folder: Path, *, shared: bool = False) -> None:
-        self.path = folder / f".samples.{secrets.token_hex(8)}.partial"
+        self.path = hidden_sibling(folder / "samples", "partial")
         self._offsets: list[tuple[int, np.dtype[np.generic]]] = []
         self._shape: tuple[int, ...] = ()
         self._map: mmap.mmap | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            remove_stale(folder)
+            sweep(folder)
             self._file: BinaryIO = self.path.open("w+b")
         except OSError as error:
             raise ConfigError(

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from offnormal.bundle import Bundle
+from offnormal.bundle import Bundle, load
 from offnormal.calibration.calibration import Calibration, calibrate_scores
+from offnormal.calibration.history import Entry, worse
 from offnormal.config.score import CalibrateConfig
 from offnormal.data.batches import Loader
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.open import open_datasets
 from offnormal.data.resolve import resolve_items
-from offnormal.errors import CalibrationError, UsageError
+from offnormal.errors import BundleError, CalibrationError, UsageError
 from offnormal.evaluation.table import DecisionRule, ScoreTable, join_tables, tabulate
 from offnormal.evaluation.units import TRAITS
 from offnormal.events.budget import budget_events
@@ -28,14 +30,29 @@ from offnormal.verbs.loading import STRETCHES, Progress, known_classes, load_ite
 log = logging.getLogger(__name__)
 
 
-def calibrate_bundle(
-    bundle: Bundle, config: CalibrateConfig, progress: Progress | None = None
-) -> tuple[Calibration, list[Skipped]]:
-    """Score normals that the detector was not trained on, and store the new calibration in the bundle.
+@dataclass(frozen=True, slots=True)
+class NewCalibration:
+    """A new calibration, the one before, and where it is stored."""
 
-    A bundle on disk gets the new calibration.json at once, in one step; a rate that the data cannot support is refused
-    (CalibrationError) and the old calibration stays.
+    calibration: Calibration
+    skipped: list[Skipped]
+    before: Entry | None
+    entry: Entry
+    path: Path | None  # of the bundle; None: not on disk
+
+    @property
+    def worse(self) -> list[str]:
+        """What is worse about its guarantee than before, a phrase each."""
+        return [] if self.before is None else worse(self.before, self.entry)
+
+
+def calibrate_bundle(bundle: Bundle, config: CalibrateConfig, progress: Progress | None = None) -> NewCalibration:
+    """Score normals that the detector was not trained on, and add the new calibration to the bundle's history.
+
+    A bundle on disk gets it at once, in one step; a rate that the data cannot support is refused (CalibrationError) and
+    the old calibration stays. A guarantee that is worse than before is logged.
     """
+    target = _target(bundle, config)
     if config.normal is None:
         raise UsageError("calibrate needs normal images or videos that the detector was not trained on: --normal DIR")
     dataset = _dataset(bundle, config)
@@ -78,8 +95,37 @@ def calibrate_bundle(
     if mask != bundle.detector.input.mask:
         log.warning("the detector was fitted without this privacy mask: fit it with --privacy-mask for better scores")
         calibration = replace(calibration, mask=mask)
-    bundle.replace_calibration(calibration)
-    return calibration, loader.skipped
+    source, fingerprint = str(config.normal), dataset.fingerprint("train")
+    before = target.history.current_entry
+    entry = target.history.add(calibration, source=source, fingerprint=fingerprint).entries[-1]
+    if not config.dry_run:
+        target.replace_calibration(calibration, source=source, fingerprint=fingerprint)
+        if target.path is None and config.out is not None:
+            target.save(config.out)
+        entry = target.history.entries[-1]
+    result = NewCalibration(calibration, loader.skipped, before, entry, target.path or config.out)
+    if result.worse:
+        undo = "" if config.dry_run or before is None else "; offnormal calibrate BUNDLE --undo returns to the old one"
+        log.warning("the guarantee is worse than before (%s)%s", "; ".join(result.worse), undo)
+    return result
+
+
+def _target(bundle: Bundle, config: CalibrateConfig) -> Bundle:
+    """The bundle that gets the calibration: this one, the copy of it that exists at `out`, or a copy in memory.
+
+    BundleError if `out` is something else.
+    """
+    if config.out is None or (bundle.path is not None and config.out.resolve() == bundle.path.resolve()):
+        return bundle
+    if not config.out.exists():
+        return bundle.copy()
+    existing = load(config.out, calibrated=False)
+    if existing.hash != bundle.hash:
+        raise BundleError(
+            f"--out {config.out}: is a bundle of another detector ({existing.hash}, expected {bundle.hash}); choose "
+            "another path"
+        )
+    return existing
 
 
 def _dataset(bundle: Bundle, config: CalibrateConfig) -> Dataset:

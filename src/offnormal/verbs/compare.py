@@ -9,14 +9,22 @@ from pathlib import Path
 from offnormal.config.score import CompareConfig
 from offnormal.evaluation.compare import Comparison, compare_runs, comparison_json
 from offnormal.events.machine import EventRules
-from offnormal.files import explain_write_errors, write_text
+from offnormal.files import check_outputs, explain_write_errors, write_text
 from offnormal.report.compare import render_comparison
 from offnormal.report.compare_table import markdown
 from offnormal.run import Run, new_run
 
+_FILES = ("comparison.json", "comparison.md", "report.html")
+
 
 def compare(paths: Sequence[str | Path], config: CompareConfig) -> tuple[Comparison, Run]:
-    """Compare runs and write comparison.json, comparison.md, and report.html; errors as of `compare_runs`."""
+    """Compare runs and write comparison.json, comparison.md, and report.html; errors as of `compare_runs`.
+
+    Raises UsageError if `out` is one of the runs, whose report would be replaced.
+    """
+    if config.out is not None:
+        inputs = [file for path in paths if Path(path).is_dir() for file in Path(path).iterdir() if file.is_file()]
+        check_outputs([("--out", config.out / name) for name in _FILES], inputs)
     rules, hysteresis = EventRules.from_config(config.rules), config.rules.hysteresis
     comparison = compare_runs(paths, combine=config.combine, rules=rules, hysteresis=hysteresis)
     if config.out is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from offnormal.evaluation.scores_csv import write_table
 from offnormal.evaluation.table import ASSUMED_FPS, DecisionRule, item_label, tabulate
 from offnormal.evaluation.units import TRAITS
 from offnormal.events.machine import EventRules
-from offnormal.files import write_text
+from offnormal.files import check_outputs, write_text
 from offnormal.metrics.accumulate import PixelScores
 from offnormal.report.page import render_evaluation
 from offnormal.report.summary import render_summary
@@ -93,9 +94,22 @@ def score_dataset(
 
 
 def evaluate_run(
-    bundle: Bundle, dataset: Dataset, config: EvaluateConfig, progress: Progress | None = None, out: Path | None = None
+    bundle: Bundle,
+    dataset: Dataset,
+    config: EvaluateConfig,
+    progress: Progress | None = None,
+    out: Path | None = None,
+    files: Iterable[Path] = (),
 ) -> tuple[Evaluation, Run]:
-    """Evaluate on one dataset and write metrics.json, scores.csv, and report.html; see `_place_for` for where."""
+    """Evaluate on one dataset and write metrics.json, scores.csv, and report.html; see `_place_for` for where.
+
+    files: other inputs, which `out` must not replace (UsageError).
+    """
+    out = out if out is not None else config.out
+    if out is not None:
+        masks = (item.masks.path for item in dataset.test if item.masks is not None)
+        outputs = [("--out", out / name) for name in ("metrics.json", "scores.csv", "report.html", "log.jsonl")]
+        check_outputs(outputs, [*(item.path for item in dataset.test), *masks, *files])
     partial, missing, extremes = score_dataset(bundle, dataset, config, progress)
     evaluation = evaluate_scores(
         dataset,
@@ -108,7 +122,7 @@ def evaluate_run(
         hysteresis=config.rules.hysteresis,
         smooth_s=config.smooth,
     )
-    run = _place_for(bundle, evaluation, out if out is not None else config.out)
+    run = _place_for(bundle, evaluation, out)
     write_table(evaluation.table, run.path / "scores.csv")
     _write_json(run.path / "metrics.json", metrics_json(evaluation))
     history = None if bundle.path is None else read_history(bundle.path.parent / "log.jsonl")
@@ -122,7 +136,9 @@ def evaluate_run(
     return evaluation, run
 
 
-def evaluate_all(path: Path, config: EvaluateConfig, progress: Progress | None = None) -> list[tuple[Evaluation, Run]]:
+def evaluate_all(
+    path: Path, config: EvaluateConfig, progress: Progress | None = None, files: Iterable[Path] = ()
+) -> list[tuple[Evaluation, Run]]:
     """Evaluate a bundle on a dataset; with category "all", the bundle of each category of a run on its own data.
 
     With several categories a summary page with a mean row is written beside them.
@@ -132,13 +148,13 @@ def evaluate_all(path: Path, config: EvaluateConfig, progress: Progress | None =
         inner = path / dataset.name  # of a run over all categories
         bundle = load(inner if inner.is_dir() else path)
         refuse_learned(bundle, dataset)
-        return [evaluate_run(bundle, dataset, config, progress)]
+        return [evaluate_run(bundle, dataset, config, progress, files=files)]
     done = []
     for dataset in open_configured(config):
         if not (path / dataset.name).is_dir():
             raise DataError(f"{path}: no bundle for {dataset.name}; fit it with --category all, or name one category")
         out = config.out / dataset.name if config.out is not None else None
-        done.append(evaluate_run(load(path / dataset.name), dataset, config, progress, out))
+        done.append(evaluate_run(load(path / dataset.name), dataset, config, progress, out, files))
     summary = config.out or path
     pages = [
         (evaluation.dataset.name, evaluation, os.path.relpath(run.path / "report.html", summary))

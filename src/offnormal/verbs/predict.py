@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ from offnormal.errors import UsageError
 from offnormal.evaluation.alarms import AlarmReport, report_alarms
 from offnormal.evaluation.table import ASSUMED_FPS, DecisionRule, ScoreTable, tabulate
 from offnormal.events.machine import EventRules
+from offnormal.files import check_outputs, is_stdout
 from offnormal.scoring import FrameStream, ItemScores, ScoredBatch, Scorer, choose_device, score_items
 from offnormal.sources.paths import may_lack_clock
 from offnormal.sources.video import VideoInfo
@@ -215,12 +217,14 @@ class _SkippedError(Exception):
     """The video could not be read to its end; nothing is written for it."""
 
 
-def items_to_predict(names: Sequence[str], config: PredictConfig, bundle: Bundle | None) -> list[Item]:
+def items_to_predict(
+    names: Sequence[str], config: PredictConfig, bundle: Bundle | None, files: Iterable[Path] = ()
+) -> list[Item]:
     """The items that a user named, as the bundle scores them.
 
-    bundle: None if it cannot be loaded, so that wrong names are reported first. Raises UsageError for a mix of images
-    and videos, for options that do not apply to the items, and if an input would be overwritten; DataError for names
-    without any item.
+    bundle: None if it cannot be loaded, so that wrong names are reported first. files: other inputs.
+    Raises UsageError for a mix of images and videos, for options that do not apply to the items, and if an input would
+    be overwritten; DataError for names without any item.
     """
     wants_clips = bundle is not None and bundle.input.scores_whole_video
     outputs = [path for path in (config.overlays, config.annotate) if path is not None]
@@ -238,11 +242,31 @@ def items_to_predict(names: Sequence[str], config: PredictConfig, bundle: Bundle
         _refuse(config, _OF_VIDEOS, "is for videos, and these are images; --as-video reads a folder of images as one")
     elif config.fps is not None and not any(may_lack_clock(item.path) for item in items):
         raise UsageError("--fps is for folders of frames and bare streams; these files state their frame rate: drop it")
-    inputs = {item.path.resolve() for item in items}
-    for target in annotated_paths(config.annotate, unique_names([item.path for item in items])).values():
-        if target.resolve() in inputs:
-            raise UsageError(f"--annotate {target} would overwrite the input: choose another name")
+    bundle_files = () if bundle is None or bundle.path is None else (bundle.path,)
+    inputs = (path if path.exists() else path.parent for path in (item.path for item in items))  # an image in a file
+    check_outputs(_outputs(config, items), [*inputs, *bundle_files, *files])
     return items
+
+
+def _outputs(config: PredictConfig, items: Sequence[Item]) -> Iterator[tuple[str, Path | None]]:
+    """The files that will be written, as far as their names are certain or such files exist."""
+    for option, folder in (("--overlays", config.overlays), ("--annotate", config.annotate)):
+        if is_stdout(folder):
+            raise UsageError(f"{option} {folder}: images and videos cannot go to stdout; name a file or folder")
+    names = unique_names([item.path for item in items])
+    yield "--csv", config.csv
+    for target in annotated_paths(config.annotate, names).values():
+        yield "--annotate", target
+    if config.overlays is None:
+        return
+    for item in items:
+        stem = config.overlays / names[item.path]
+        if item.is_video:
+            pattern = re.compile(rf"{re.escape(stem.name)}-\d{{6,}}\.png")
+            existing = stem.parent.iterdir() if stem.parent.is_dir() else ()
+            yield from (("--overlays", path) for path in existing if pattern.fullmatch(path.name))
+        else:
+            yield from (("--overlays", stem.with_name(stem.name + suffix)) for suffix in (".png", ".tiff"))
 
 
 def annotated_paths(target: Path | None, names: dict[Path, str]) -> dict[Path, Path]:

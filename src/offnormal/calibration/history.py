@@ -1,0 +1,156 @@
+"""The calibrations of a bundle: which one is current, what each one guarantees, and what a newer one makes worse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from offnormal.calibration.calibration import Calibration, Kind
+from offnormal.errors import CalibrationError
+from offnormal.types import Rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One calibration of the history, without its scores."""
+
+    number: int  # from 1; never used twice
+    id: str  # of the calibration
+    created: str  # UTC, ISO 8601
+    source: str  # `fit`, or the path of the normal data
+    fingerprint: str | None  # of the data; None: unknown
+    kind: Kind
+    normals: int  # scores
+    groups: int  # 0: unknown
+    rate: Rate
+    interval: tuple[float, float]
+    threshold: float
+    guarantee: str
+    has_mask: bool  # whether it has a privacy mask of its own
+    previous: int | None  # number of the calibration before; None: it is the first
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Every calibration of a bundle in the order in which they were made; `current` is the one that applies."""
+
+    entries: tuple[Entry, ...] = ()
+    current: int | None = None
+
+    @property
+    def current_entry(self) -> Entry | None:
+        """The calibration that applies; None: the bundle is not calibrated."""
+        return None if self.current is None else self.entry(self.current)
+
+    def entry(self, number: int) -> Entry:
+        """The calibration of a number; CalibrationError if there is none."""
+        for entry in self.entries:
+            if entry.number == number:
+                return entry
+        numbers = ", ".join(str(entry.number) for entry in self.entries) or "none"
+        raise CalibrationError(f"no calibration {number} in this bundle; expected one of {numbers}")
+
+    def add(self, calibration: Calibration, *, source: str, fingerprint: str | None, number: int = 0) -> History:
+        """The history with one more calibration, which is now current. number: the lowest that it may get."""
+        entry = Entry(
+            number=max([number, 1, *(entry.number + 1 for entry in self.entries)]),
+            id=calibration.id,
+            created=calibration.created,
+            source=source,
+            fingerprint=fingerprint,
+            kind=calibration.kind,
+            normals=len(calibration.scores),
+            groups=calibration.groups,
+            rate=calibration.rate,
+            interval=calibration.interval,
+            threshold=calibration.threshold,
+            guarantee=calibration.explanation,
+            has_mask=calibration.mask is not None,
+            previous=self.current,
+        )
+        return History((*self.entries, entry), entry.number)
+
+    def undo(self) -> History:
+        """The history with the calibration before the current one as current; CalibrationError if there is none."""
+        entry = self.current_entry
+        if entry is None or entry.previous is None:
+            state = "is not calibrated" if entry is None else f"has calibration {entry.number}, its first"
+            others = [str(other.number) for other in self.entries if other is not entry]
+            advice = f"; --use {' or --use '.join(others)} returns to another one" if others else ""
+            raise CalibrationError(f"nothing to undo: the bundle {state}{advice}")
+        return self.use(entry.previous)
+
+    def use(self, number: int) -> History:
+        """The history with the calibration of this number as current; CalibrationError if there is none."""
+        return replace(self, current=self.entry(number).number)
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values."""
+        values: dict[str, object] = _adapter().dump_python(self, mode="json")
+        return values
+
+    @classmethod
+    def from_json(cls, values: Any) -> History:
+        """The history that `to_json` wrote; CalibrationError if it is damaged."""
+        if not isinstance(values, dict) or set(values) != {"entries", "current"}:
+            raise CalibrationError("damaged list of calibrations (expected the keys entries and current)")
+        try:
+            history = _adapter().validate_python(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise CalibrationError(f"damaged list of calibrations ({where}: {first['msg']})") from None
+        for number in filter(None, [history.current, *(entry.previous for entry in history.entries)]):
+            history.entry(number)
+        return history
+
+
+def _adapter() -> TypeAdapter[History]:
+    return TypeAdapter(History)
+
+
+def worse(before: Entry, now: Entry) -> list[str]:
+    """What is worse about the guarantee of `now`, a phrase each; empty: nothing."""
+    reasons = []
+    if now.rate.per != before.rate.per:
+        reasons.append(f"another kind of rate: {now.rate}, before {before.rate}")
+    elif now.rate.value > before.rate.value * (1 + 1e-9):
+        reasons.append(f"a higher rate: {now.rate}, before {before.rate}")
+    if now.normals < before.normals:
+        reasons.append(f"fewer normal scores: {now.normals:,}, before {before.normals:,}")
+    elif not reasons and np.subtract(*now.interval[::-1]) > np.subtract(*before.interval[::-1]) * (1 + 1e-9):
+        reasons.append(f"a wider confidence interval: {_interval(now)}, before {_interval(before)}")
+    if now.groups < before.groups:
+        reasons.append(f"fewer groups of data: {now.groups}, before {before.groups}")
+    if before.kind == "held_out" and now.source != before.source:
+        reasons.append(f"other data: {now.source}, before {before.source}")
+    if before.has_mask and not now.has_mask:
+        reasons.append("no privacy mask, before with one")
+    return reasons
+
+
+def _interval(entry: Entry) -> str:
+    low, high = entry.interval
+    if entry.rate.is_share:
+        return f"{low * 100:.2g}-{high * 100:.2g} %"
+    return f"{low:.2g}-{high:.2g} per {entry.rate.per}"
+
+
+def side_by_side(before: Entry | None, now: Entry) -> list[tuple[str, str, str]]:
+    """Rows (name, before, now) of two calibrations; `-` without one before."""
+    old = ("-",) * len(_cells(now)) if before is None else _cells(before)
+    return list(zip(_NAMES, old, _cells(now), strict=True))
+
+
+_NAMES = ("calibration", "threshold", "false-alarm rate", "95 % CI", "normal scores", "source", "created")
+
+
+def _cells(entry: Entry) -> tuple[str, ...]:
+    rate = f"{entry.rate.value * 100:.3g} %" if entry.rate.is_share else str(entry.rate)
+    return (
+        str(entry.number), f"{entry.threshold:.6g}", rate, _interval(entry),
+        f"{entry.normals:,}", entry.source, entry.created,
+    )  # fmt: skip
