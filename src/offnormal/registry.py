@@ -133,11 +133,25 @@ _BUILT_IN: dict[Kind, dict[str, Entry]] = {
             "train/good, test/<defect>, ground_truth/<defect>; one category or a folder of them",
         ),
         ganomaly=("ganomaly:GanomalyLayout", "train/0.normal, test/0.normal, test/1.abnormal"),
+        street_scene=(  # before ucsd, which has the same folders of frames but other label files
+            "street_scene:StreetSceneLayout",
+            "Street Scene as published: frames, and boxes of the anomalous objects",
+        ),
         ucsd=("ucsd:UcsdLayout", "UCSD Ped1 and Ped2 as published: TIFF frames, intervals in a .m file, masks"),
         avenue=("avenue:AvenueLayout", "CUHK Avenue as published: .avi videos, masks in MATLAB files"),
         shanghaitech=(
             "shanghaitech:ShanghaiTechLayout",
             "ShanghaiTech Campus as published: .avi and frames, labels and masks in .npy files",
+        ),
+        ucf_crime=(
+            "ucf_crime:UcfCrimeLayout",
+            "UCF-Crime as published: class folders of videos, frame spans of the test videos in one text file",
+        ),
+        ubnormal=("ubnormal:UbnormalLayout", "UBnormal as published: videos by scene, tracks of the anomalous objects"),
+        nwpu_campus=("nwpu_campus:NwpuCampusLayout", "NWPU Campus as published: .avi videos, labels in one .npz file"),
+        iitb_corridor=(
+            "iitb_corridor:IitbCorridorLayout",
+            "IITB Corridor as published: a folder for each video, labels in .npy files",
         ),
         # after shanghaitech, which has the same frame folders but other label files
         redistributed=(

@@ -34,6 +34,12 @@ def test_an_open_alarm_has_no_delay():
     assert [span.delay_s for span in report.spans] == [0.0]
 
 
+def test_an_alarm_beside_a_span_does_not_detect_it():
+    scores, before, after = [0, 0, 2, 2, 2, 0, 0], [1, 1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1, 1]
+    reports = [report_alarms([video(scores, labels)], 1.0, RULES) for labels in (before, after)]
+    assert [(report.false_alarms, report.detected, report.missed) for report in reports] == [(1, 0, 1)] * 2
+
+
 def test_spans_without_a_score_are_neither_detected_nor_missed():
     report = report_alarms([video([0, 0, math.nan, math.nan, 0, 0], [0, 0, 1, 1, 0, 0])], 1.0, RULES)
     assert (report.detected, report.missed) == (0, 0)
