@@ -264,12 +264,13 @@ def _parse_input(values: dict[str, Any]) -> InputSpec:
     if unknown := sorted(set(values) - {entry.name for entry in fields(InputSpec)}):
         raise ValueError(f"input: unknown key {unknown[0]!r}")
     mask = values.get("mask")
-    parsed = {"mask": parse_mask(mask)} if isinstance(mask, Mapping) else {}
+    parsed: dict[str, Any] = {"mask": parse_mask(mask)} if isinstance(mask, Mapping) else {}
     plain = {key: value for key, value in values.items() if key not in parsed}
     spec = TypeAdapter(InputSpec).validate_json(json.dumps(plain), strict=True)
-    numbers = {key: value for key, value in plain.items() if isinstance(value, int | float)}
-    levels = {"levels": tuple(plain["levels"])} if spec.levels is not None else {}
-    return replace(spec, **numbers, **levels, **parsed)
+    exact: dict[str, Any] = {key: value for key, value in plain.items() if isinstance(value, int | float)}
+    if spec.levels is not None:
+        exact["levels"] = tuple(plain["levels"])
+    return replace(spec, **exact, **parsed)
 
 
 def state_hash(detector: Detector) -> str:
