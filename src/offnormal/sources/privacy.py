@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from offnormal.errors import ConfigError, ImageError
 from offnormal.input_files import load_yaml, read_text
-from offnormal.sources.image import open_mask
+from offnormal.sources.mask import open_mask
 from offnormal.sources.paths import is_image
 from offnormal.types import Frame, Mask
 
@@ -46,7 +46,7 @@ def read_privacy_mask(path: str | Path) -> Mask:
             raise ConfigError(f"{path}: {error}") from None
     share = rasterize_mask(mask, (720, 1280)).mean()
     if not 0 < share < 1:
-        raise ConfigError(f"{path}: paints {share:.0%} of an image; expected a part of it")
+        raise ConfigError(f"{path}: paints {100 * share:.0f} % of an image; expected a part of it")
     return mask
 
 
