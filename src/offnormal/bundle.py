@@ -32,7 +32,7 @@ from offnormal.calibration.calibration import Calibration
 from offnormal.calibration.history import History
 from offnormal.config.validation import format_validation_error
 from offnormal.detectors.base import Detector
-from offnormal.errors import BundleError, CalibrationError, OffnormalError, counted
+from offnormal.errors import BundleError, CalibrationError, OffnormalError, UsageError, counted
 from offnormal.files import new_file, new_folder, write_text
 from offnormal.input_files import load_json, load_yaml, read_text
 from offnormal.sources.privacy import parse_mask, read_privacy_mask
@@ -184,6 +184,8 @@ def load(path: str | Path, *, calibrated: bool = True) -> Bundle:
     calibrated: whether to load the calibration; if not, a damaged one does not matter.
     Raises BundleError if the bundle is missing, damaged, incomplete, or of another format.
     """
+    if not isinstance(path, str | Path):
+        raise UsageError(f"load needs the path of a bundle; got {type(path).__name__}")
     folder = Path(path)
     if (folder / "bundle" / _CARD).is_file():
         folder = folder / "bundle"
@@ -261,7 +263,7 @@ class _Stored(BaseModel):
 
 def _parse_input(values: dict[str, Any]) -> InputSpec:
     """Validate the stored input strictly, and keep its numbers as they are, because they are part of the hash."""
-    if unknown := sorted(set(values) - {entry.name for entry in fields(InputSpec)}):
+    if unknown := sorted(map(str, set(values) - {entry.name for entry in fields(InputSpec)})):
         raise ValueError(f"input: unknown key {unknown[0]!r}")
     mask = values.get("mask")
     parsed: dict[str, Any] = {"mask": parse_mask(mask)} if isinstance(mask, Mapping) else {}

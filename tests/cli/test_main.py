@@ -139,7 +139,7 @@ def test_the_width_of_the_terminal_is_clamped(monkeypatch, capsys, columns, clam
 
 @pytest.mark.parametrize(
     ("redirections", "code", "message"),
-    [(">&-", 0, ""), ("> /dev/full", 1, "the output: No space left on device"), ("<&- >&- 2>&-", 0, "")],
+    [(">&-", 0, ""), ("> /dev/full", 1, "No space left on device"), ("<&- >&- 2>&-", 0, "")],
 )
 def test_closed_and_full_outputs_cause_no_traceback(redirections, code, message):
     done = subprocess.run(
@@ -147,7 +147,8 @@ def test_closed_and_full_outputs_cause_no_traceback(redirections, code, message)
         shell=True, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == code
-    assert done.stderr == (f"offnormal: {message}\n" if message else "")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == bool(message)
 
 
 def test_a_closed_output_does_not_become_the_next_file(tmp_path):

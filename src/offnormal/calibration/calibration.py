@@ -136,7 +136,7 @@ class Calibration:
         stored.setdefault("mask", None)
         if set(stored) != names:
             raise CalibrationError(
-                f"calibration: keys {sorted(set(stored) ^ names)} are missing or unknown; calibrate again"
+                f"calibration: keys {sorted(map(str, set(stored) ^ names))} are missing or unknown; calibrate again"
             )
         try:
             stored["rate"] = Rate(**stored["rate"])

@@ -149,7 +149,7 @@ def event_from_json(values: Mapping[str, object]) -> Event:
     stored.pop("duration_s", None)
     names = {field.name for field in fields(Event)}
     if set(stored) != names:
-        raise DataError(f"event with missing or unknown keys {sorted(set(stored) ^ names)}")
+        raise DataError(f"event with missing or unknown keys {sorted(map(str, set(stored) ^ names))}")
     try:
         return _event_adapter().validate_python(stored)
     except ValidationError as error:
