@@ -71,6 +71,12 @@ class Bundle:
             return self.detector.input
         return replace(self.detector.input, mask=self.calibration.mask)
 
+    @property
+    def contents(self) -> frozenset[str]:
+        """Keys of the bytes of all items that the detector was trained on, or that its threshold was set on."""
+        calibrated_on = () if self.calibration is None else self.calibration.contents
+        return frozenset((*self.card.get("data", {}).get("contents", ()), *calibrated_on))
+
     def input_with_mask(self, mask: Path | None) -> InputSpec:
         """Return the input with another privacy mask, if a mask file is given.
 

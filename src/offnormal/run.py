@@ -38,7 +38,8 @@ class Run:
 
     def __init__(self, path: Path, bundle: Bundle | None = None) -> None:
         self.path = path
-        self.skipped: list[Skipped] = []  # files that the fit skipped
+        self.skipped: list[Skipped] = []  # what the fit skipped
+        self.read = 0  # items that the fit read
         self.destinations: list[Destination] = []  # trackers and stores of the fit
         self.has_test = False  # whether the dataset of the fit has a test set
         self._bundle = bundle

@@ -56,6 +56,7 @@ class Calibration:
     by_hand: bool = False
     mask: Mask | None = None  # privacy mask of the normal data; None: that of the bundle
     block_s: float | None = None  # seconds of footage per independent score; None: no times
+    contents: tuple[str, ...] = ()  # keys of the bytes of the normal data, see `content_keys`; (): training data
 
     @property
     def explanation(self) -> str:
@@ -124,8 +125,8 @@ class Calibration:
         return {**self._plain(), "id": self.id}
 
     def _plain(self) -> dict[str, object]:
-        """Plain values; without a mask, the key is absent."""
-        return {key: value for key, value in asdict(self).items() if key != "mask" or value is not None}
+        """Plain values; without a mask or contents, their keys are absent."""
+        return {key: value for key, value in asdict(self).items() if key not in ("mask", "contents") or value}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Calibration:
@@ -134,6 +135,7 @@ class Calibration:
         identity = stored.pop("id", None)
         names = {field.name for field in fields(cls)}
         stored.setdefault("mask", None)
+        stored["contents"] = tuple(stored.get("contents", ()))
         if set(stored) != names:
             raise CalibrationError(
                 f"calibration: keys {sorted(map(str, set(stored) ^ names))} are missing or unknown; calibrate again"

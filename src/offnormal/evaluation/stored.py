@@ -40,6 +40,7 @@ class StoredEvaluation:
     detector: str | None  # None: no configuration and no bundle
     options: dict[str, str]  # options of detector and input, flat
     bundle_bytes: int | None
+    reused: tuple[str, ...] = ()  # names of test items that the bundle used before, and that have scores
 
 
 def read_evaluation(path: Path) -> StoredEvaluation:
@@ -101,7 +102,13 @@ def read_evaluation(path: Path) -> StoredEvaluation:
         detector=detector,
         options=options,
         bundle_bytes=None if folder is None else sum(file.stat().st_size for file in files),
+        reused=_reused_items(values.get("known")),
     )
+
+
+def _reused_items(values: object) -> tuple[str, ...]:
+    items = values.get("items") if isinstance(values, dict) and not values.get("excluded") else None
+    return tuple(name for name in items if isinstance(name, str)) if isinstance(items, list) else ()
 
 
 def short_names(paths: list[Path]) -> list[str]:
