@@ -6,6 +6,7 @@ import keyword
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 
@@ -122,6 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run the program and return its exit code; an error of the user's never shows a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # of libraries; what concerns users is logged
     try:
         show_all = "--help-all" in arguments
         tokens = ["--help" if token == "--help-all" else token for token in _join_hyphens(arguments)] or ["--help"]

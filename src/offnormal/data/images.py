@@ -110,7 +110,7 @@ def read_pixels(path: Path, spec: InputSpec, notes: OnceLog | None = None) -> np
 
     notes: logs how an image that differs in depth from the training images is read.
     """
-    image = open_image(path, at_least=_minimum_size(spec))
+    image = open_image(path, at_least=_minimum_size(spec), max_pixels=spec.max_pixels)
     try:
         if notes is not None and (note := depth_note(image, spec.levels)):
             notes.warn(path, note)
@@ -159,7 +159,7 @@ def read_mask(path: Path, spec: InputSpec, *, expected: tuple[int, int] | None =
 
     expected: (H, W) of its image; DataError if the mask has another size.
     """
-    marked = open_mask(path)
+    marked = open_mask(path, spec.max_pixels)
     if expected is not None and marked.shape != expected:
         raise DataError(
             f"{path}: the mask has {marked.shape[0]}x{marked.shape[1]} pixels, its image {expected[0]}x{expected[1]}; "

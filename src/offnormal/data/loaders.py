@@ -79,7 +79,7 @@ class ImageLoader(Loader):
         pixels = read_pixels(item.path, self.spec, self.notes)
         mask = None
         if self.masks and item.masks is not None:
-            mask = read_mask(item.masks.path, self.spec, expected=image_size(item.path))
+            mask = read_mask(item.masks.path, self.spec, expected=image_size(item.path, self.spec.max_pixels))
         elif self.masks:
             mask = np.zeros(self.spec.size, bool)
         return ResizedFrame(0, None, pixels, mask)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from offnormal.errors import ImageError, counted
@@ -24,7 +24,9 @@ from offnormal.sources.deep import (
     orientation,
 )
 from offnormal.sources.pages import DECODER_ERRORS, TiffPageFile, parse_address, read_frame, read_tiff_pages
+from offnormal.sources.pillow import check_pixels, open_pillow
 from offnormal.sources.tiff import MAGIC
+from offnormal.types import MAX_IMAGE_PIXELS
 
 _JPEG = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
 _PORTABLE = frozenset({".ppm", ".pgm", ".pbm", ".pnm"})
@@ -44,15 +46,15 @@ _TO_UPRIGHT = {  # EXIF value -> transposition that turns the image upright
 Decoded = Image.Image | DeepImage
 
 
-def open_image(path: Path, *, at_least: tuple[int, int] | None = None) -> Decoded:
+def open_image(path: Path, *, at_least: tuple[int, int] | None = None, max_pixels: int = MAX_IMAGE_PIXELS) -> Decoded:
     """Open and fully decode one image in its full depth, turned upright by its EXIF orientation.
 
     at_least: (H, W) that the caller needs. A JPEG may then be decoded faster at 1/2, 1/4, or 1/8 of its size, if that
     divides both sides.
-    Raises ImageError with the path when the file is missing, empty, truncated, of an unknown format, or larger
-    than Pillow's limit against decompression bombs.
+    Raises ImageError with the path when the file is missing, empty, truncated, of an unknown format, or has more than
+    `max_pixels`.
     """
-    with _open(path) as image:
+    with _open(path, max_pixels) as image:
         if isinstance(image, DeepFile):
             return image.read()
         if at_least is not None:
@@ -65,9 +67,9 @@ def open_image(path: Path, *, at_least: tuple[int, int] | None = None) -> Decode
         return image.copy() if turn is None else image.transpose(turn)
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(path: Path, max_pixels: int = MAX_IMAGE_PIXELS) -> tuple[int, int]:
     """Return (H, W) of the upright image from its header; ImageError when the header cannot be read."""
-    with _open(path) as image:
+    with _open(path, max_pixels) as image:
         if isinstance(image, DeepFile):
             return image.size
         width, height = image.size
@@ -88,7 +90,7 @@ def _decode_smaller(image: Image.Image, at_least: tuple[int, int]) -> None:
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[Image.Image | DeepFile]:
+def _open(path: Path, max_pixels: int) -> Iterator[Image.Image | DeepFile]:
     """Yield the image after reading its header; errors of the file or its decoding become an ImageError."""
     inside = parse_address(path)
     if inside is not None and idx.is_idx(inside[0]):
@@ -101,7 +103,7 @@ def _open(path: Path) -> Iterator[Image.Image | DeepFile]:
             page = None
             if number is not None:
                 if not file.read(4).startswith(MAGIC):
-                    yield read_frame(source, number)
+                    yield read_frame(source, number, max_pixels)
                     return
                 pages = read_tiff_pages(source)
                 if not 1 <= number <= len(pages):
@@ -109,19 +111,19 @@ def _open(path: Path) -> Iterator[Image.Image | DeepFile]:
                 page = pages[number - 1]
                 file.seek(0)
             if (deep := deep_file(file, page)) is not None:
+                check_pixels(deep.size, max_pixels)
                 yield deep
                 return
             file.seek(0)
-            with Image.open(file if page is None else TiffPageFile(source, page)) as image:
+            image = open_pillow(file if page is None else TiffPageFile(source, page), max_pixels)
+            if image is None:
+                size = source.stat().st_size
+                reason = "the file is empty" if size == 0 else f"not a readable image ({size} bytes)"
+                raise ImageError(f"{reason}; replace or remove it")
+            with image:
                 yield image
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file; check the path") from None
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{path}: {error}. If the file is genuine, scale it down or cut it into tiles") from None
-    except UnidentifiedImageError:
-        size = source.stat().st_size
-        reason = "the file is empty" if size == 0 else f"not a readable image ({size} bytes)"
-        raise ImageError(f"{path}: {reason}; replace or remove it") from None
     except DECODER_ERRORS as error:
         if isinstance(error, OSError) and error.strerror:  # an error of the system, not of a decoder
             raise ImageError(f"{path}: cannot be read ({error.strerror}); check the file") from None
@@ -165,9 +167,9 @@ def deep_colors(image: Decoded, levels: Levels | None) -> np.ndarray | None:
     return scaled if scaled.ndim == 3 else np.broadcast_to(scaled[..., None], (*scaled.shape, 3))
 
 
-def image_depth(path: Path) -> Depth | None:
+def image_depth(path: Path, max_pixels: int = MAX_IMAGE_PIXELS) -> Depth | None:
     """Return the range of values of a deep image; None for an 8-bit image. Raises ImageError as `open_image` does."""
-    with _open(path) as image:
+    with _open(path, max_pixels) as image:
         if isinstance(image, Image.Image) and not image.mode.startswith(("I", "F")):
             return None
         deep = image.read() if isinstance(image, DeepFile) else from_pillow(image)
@@ -185,7 +187,7 @@ def pixel_bytes(path: Path) -> bytes:
     return np.ascontiguousarray(image.values if isinstance(image, DeepImage) else image).tobytes()
 
 
-def open_mask(path: Path) -> np.ndarray:
+def open_mask(path: Path, max_pixels: int = MAX_IMAGE_PIXELS) -> np.ndarray:
     """Read a mask as (H, W) bool, upright; True where a pixel is neither black nor transparent.
 
     In palette images the background is black, or index 0 if no pixel is black. In a JPEG, where compression
@@ -194,7 +196,7 @@ def open_mask(path: Path) -> np.ndarray:
     """
     if path.is_dir():
         return _merge_masks(path)
-    image = open_image(path)
+    image = open_image(path, max_pixels=max_pixels)
     if isinstance(image, DeepImage):
         values = image.values if image.values.ndim == 2 else image.values.max(-1)
         return np.asarray(values > 0 if image.alpha is None else (values > 0) & (image.alpha > 0))
