@@ -23,14 +23,16 @@ from offnormal.sources.deep import (
     from_pillow,
     orientation,
 )
-from offnormal.sources.pages import DECODER_ERRORS, TiffPageFile, parse_address, read_frame, read_tiff_pages
+from offnormal.sources.pages import DECODER_ERRORS, MULTIPLE, TiffPageFile, parse_address, read_frame, read_tiff_pages
 from offnormal.sources.pillow import check_pixels, open_pillow
 from offnormal.sources.tiff import MAGIC
 from offnormal.types import MAX_IMAGE_PIXELS
 
 _JPEG = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
+_HEIC = frozenset({".heic", ".heif", ".hif"})
 _PORTABLE = frozenset({".ppm", ".pgm", ".pbm", ".pnm"})
-SUFFIXES = _JPEG | _PORTABLE | {".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".avif", ".apng"}
+SUFFIXES = _JPEG | _PORTABLE | _HEIC | MULTIPLE | {".bmp", ".dib", ".jp2"}
+_IMAGES = "offnormal.images"  # key of Pillow's info: the number of images in a file of which one is read
 _BACKDROP = (255, 255, 255)  # most viewers show transparent images on white
 _TO_UPRIGHT = {  # EXIF value -> transposition that turns the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -60,6 +62,12 @@ def open_image(path: Path, *, at_least: tuple[int, int] | None = None, max_pixel
         if at_least is not None:
             _decode_smaller(image, at_least)
         image.load()
+        if (
+            path.suffix.lower() not in MULTIPLE
+            and (count := getattr(image, "n_frames", 1)) > 1
+            and not parse_address(path)
+        ):
+            image.info[_IMAGES] = count
         turned = orientation(image)  # Pillow turns TIFF itself and drops the tag
         if (deep := from_pillow(image)) is not None:
             return deep.turned(turned)
@@ -176,9 +184,12 @@ def image_depth(path: Path, max_pixels: int = MAX_IMAGE_PIXELS) -> Depth | None:
         return None if deep is None else deep.depth
 
 
-def depth_note(image: Decoded, levels: Levels | None) -> str | None:
-    """Explain how an image differs in depth from the training images, see `explain_depth`."""
-    return explain_depth(image.depth if isinstance(image, DeepImage) else None, levels)
+def reading_notes(image: Decoded, levels: Levels | None) -> list[str]:
+    """Explain how an image is read that differs in depth from the training images, or that is one of several."""
+    note = explain_depth(image.depth if isinstance(image, DeepImage) else None, levels)
+    count = 1 if isinstance(image, DeepImage) else image.info.get(_IMAGES, 1)
+    others = [f"several images: the file has {count}, such as previews or depth maps; only the main one is read"]
+    return ([] if note is None else [note]) + (others if count > 1 else [])
 
 
 def pixel_bytes(path: Path) -> bytes:

@@ -21,7 +21,7 @@ from offnormal.sources import idx, tiff
 from offnormal.sources.pillow import check_pixels, open_pillow
 
 _ADDRESS = re.compile(r"(.+\.(?:tiff?|gif|webp|a?png|avif))\[(\d+)\]", re.IGNORECASE)
-_MULTIPLE = frozenset({".tif", ".tiff", ".gif", ".webp", ".png", ".apng", ".avif"})  # formats that may have pages
+MULTIPLE = frozenset({".tif", ".tiff", ".gif", ".webp", ".png", ".apng", ".avif"})  # formats that may have pages
 _HEAD = 4096  # bytes in which an animation declares itself
 _RECENT = 32  # frames kept, because several threads read one file
 _FILES = 4  # open animations
@@ -60,7 +60,7 @@ def pages_in(file: Path) -> tuple[list[Path], Counter[str]]:
 
     A file whose images cannot be counted has one address, which is an error when it is read.
     """
-    if file.suffix.lower() not in _MULTIPLE:
+    if file.suffix.lower() not in MULTIPLE:
         return [file], Counter()
     try:
         with file.open("rb") as stream:

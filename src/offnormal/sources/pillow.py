@@ -16,6 +16,7 @@ from PIL.ImageFile import ImageFile
 from offnormal.errors import ImageError
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "PPM", "JPEG2000", "AVIF", "HEIF")
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 _SYSTEM_LIBRARIES = ("libtiff.so.6", "libtiff.so.5")
 
 
@@ -26,6 +27,8 @@ def open_pillow(file: BinaryIO, max_pixels: int | None = None) -> ImageFile | No
     """
     Image.init()
     prefix = file.read(16)
+    if prefix[4:8] == b"ftyp" and prefix[8:12] in _HEIC_BRANDS and "HEIF" not in Image.OPEN and not _register_heif():
+        raise ImageError("a HEIC image, which needs pillow-heif; install it: pip install 'offnormal[heic]'")
     for name in _FORMATS:
         if name not in Image.OPEN:
             continue
@@ -43,6 +46,16 @@ def open_pillow(file: BinaryIO, max_pixels: int | None = None) -> ImageFile | No
             check_pixels((image.height, image.width), max_pixels)
         return image
     return None
+
+
+def _register_heif() -> bool:
+    """Let Pillow read HEIC through the package pillow-heif; False if it is not installed."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
 
 
 def check_pixels(size: tuple[int, int], max_pixels: int) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from offnormal.errors import ConfigError, ImageError, VideoError
 from offnormal.files import explain_write_errors, write_text
 from offnormal.sources.deep import Levels
-from offnormal.sources.image import deep_colors, depth_note, open_image, to_rgb
+from offnormal.sources.image import deep_colors, open_image, reading_notes, to_rgb
 from offnormal.sources.live_stream import LiveImage
 from offnormal.sources.once_log import OnceLog
 from offnormal.sources.pages import pages_in, parse_address
@@ -119,8 +119,9 @@ class WatchedFolder:
         try:
             decoded = open_image(path, max_pixels=self.options.max_pixels)
             image = to_rgb(decoded, levels=levels)
-            if self.options.notes is not None and (note := depth_note(decoded, levels)):
-                self.options.notes.warn(path, note)
+            if self.options.notes is not None:
+                for note in reading_notes(decoded, levels):
+                    self.options.notes.warn(path, note)
         except ImageError as error:
             if gives_up and path not in self._unreadable:
                 self._unreadable.add(path)
