@@ -4,12 +4,15 @@
 
 A mutation names a file below src/offnormal, a text in it (white space does not matter), and what to put in its place.
 Its tests are tests/<folder>/test_<file>.py, or what `tests` says. Where nothing observable changes, `same` says why.
-Ends with 1 where a mutation survives, with a message where a text is not found once or tests fail without it.
+Ends with 1 where a mutation survives, with a message where a text is not found once, a mutation has a name that its
+file has not, or tests fail without it.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
+import builtins
 import os
 import re
 import shutil
@@ -44,7 +47,13 @@ class Mutation:
         changed, count = re.subn(pattern, lambda _: self.new, source)
         if count != 1:
             raise SystemExit(f"{self.file}: {count} places like {self.old!r}, expected 1; update {TABLE.name}")
+        if unknown := _names(changed) - _names(source) - set(dir(builtins)):  # would fail, whatever is tested
+            raise SystemExit(f"{self.file}: no {', '.join(sorted(unknown))}, in {self.new!r}; update {TABLE.name}")
         return changed
+
+
+def _names(source: str) -> set[str]:
+    return {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
 
 
 def tests_pass(source: Path, tests: tuple[str, ...]) -> bool:
@@ -73,10 +82,13 @@ def main() -> int:
         shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
         for mutation in mutations:
             mutation.apply((source / "offnormal" / mutation.file).read_text())  # all are found, before any is run
-        for tests in dict.fromkeys(mutation.tests for mutation in mutations):
-            if not tests_pass(source, tests):
-                raise SystemExit(f"pytest {' '.join(tests)} fails without any mutation")
+            if missing := [test for test in mutation.tests if not (ROOT / test.partition("::")[0]).exists()]:
+                raise SystemExit(f"{mutation.file}: no {', '.join(missing)}; set `tests` in {TABLE.name}")
+        passing: set[tuple[str, ...]] = set()
         for number, mutation in enumerate(mutations, 1):
+            if mutation.tests not in passing and not tests_pass(source, mutation.tests):
+                raise SystemExit(f"pytest {' '.join(mutation.tests)} fails without any mutation")
+            passing.add(mutation.tests)
             path = source / "offnormal" / mutation.file
             original = path.read_text()
             path.write_text(mutation.apply(original))

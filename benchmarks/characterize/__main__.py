@@ -9,9 +9,11 @@ Writes DIR/SECTION.json, one for each of SECTIONS below. Record a version twice 
 in it depends on the moment.
 
 `--compare` prints every difference: entries that are missing or new, text that differs, and numbers that differ by
-more than a relative 1e-6 (or the section's tolerance, renames.TOLERANCE); it exits with 1 when there is one. What was
-renamed on purpose is listed in renames.py: flags and configuration keys for the calls, keys, columns and values for
-the comparison. An entry "moved: ..." is an internal name that is no longer where it was: add its new place there.
+more than a relative 1e-6 (or the section's tolerance, renames.TOLERANCE); it exits with 1 when there is one. Of a
+sentence, or of lines that people read, the words may change, but the numbers and defaults in it must still be there.
+What was renamed on purpose is listed in renames.py: flags and configuration keys for the calls, keys, columns and
+values for the comparison; what differs on purpose, with the reason, in renames.INTENDED. An entry "moved: ..." is an
+internal name that is no longer where it was: add its new place there.
 
 Left out when it is recorded or (differences.py, _LOOSE_...) compared, because two records of one version differ in it:
 - the day and time of the run, names of run folders, ids of events (which hold a time), what took how long, versions;

@@ -29,9 +29,9 @@ def record(program: Program) -> dict[str, Any]:
     for words in ("--version", "predikt", "fit padim", "predict BUNDLE TEST --exit-code --json", "list layouts"):
         results[f"alone {words}"] = program.call(*_filled(words, names), cwd=root, alone=True).entry()
     for verb in _VERBS:
-        results[f"help {verb}"] = _flags(program.call(verb, "--help").out)
+        results[f"help {verb}"] = _flags(program.help_page(verb))
     for detector in _DETECTORS:
-        results[f"help fit {detector}"] = _flags(program.call("fit", detector, "--help").out)
+        results[f"help fit {detector}"] = _flags(program.help_page("fit", detector))
     results |= _keys(program, root, names) | _precedence(program, root, names)
     return results
 

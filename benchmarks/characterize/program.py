@@ -118,6 +118,16 @@ class Program:
     def _has(self, arguments: list[str], flag: str) -> bool:
         return re.search(rf"{flag}\s", self._help(arguments)) is not None
 
+    def _alarm_rules(self, words: list[str]) -> list[str]:
+        """Flags with which later versions count alarms as the first record does."""
+        if len(words) < 3 or words[0] not in renames.COUNT_ALARMS or not self._has(words, "--min-duration"):
+            return []
+        return [word for flag, value in renames.ALARM_RULES.items() if flag not in words for word in (flag, value)]
+
+    def help_page(self, *words: str) -> str:
+        """The help of a verb, or of `fit` with a detector, with every flag."""
+        return self._help(list(words))
+
     def watch_file(self, file: Path, values: dict[str, Any]) -> Path:
         """A configuration of `watch`, with the names that this version knows."""
         if self._has(["watch"], "--start-time"):
@@ -141,6 +151,7 @@ class Program:
     ) -> Done:
         """Run the program to its end."""
         words = self.flags([str(argument) for argument in arguments]) if arguments else []
+        words += self._alarm_rules(words)
         if alone:
             return self._alone(words, cwd or self.work, env or {})
         return self._forked(lambda: _run(words), cwd or self.work, env or {})

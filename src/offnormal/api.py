@@ -1,4 +1,4 @@
-"""The Python API of a user: fit, calibrate, score, predict, evaluate, compare, watch, load."""
+"""The public Python API: fit, calibrate, score, predict, evaluate, compare, watch, load."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ Images = str | Path | np.ndarray | Image.Image | Iterable[str | Path | np.ndarra
 def fit(
     detector: str, /, data: str | Path | None = None, *, resume: str | Path | None = None, **options: object
 ) -> Run:
-    """Learn normality from a dataset's normal images; the run's `bundle` is the fitted, calibrated detector.
+    """Learn what is normal from a dataset; `run.bundle` is the fitted and calibrated detector.
 
-    data: folder in a known layout; options: those of `offnormal fit` and of the detector, by their names
-    (`normal="good/"`, `size=256`, `backbone="resnet18"`, `rate=0.01`, `out="runs"`).
+    data: a folder. options: keywords named like the flags of `offnormal fit` (`normal="good/"`, `size=256`,
+    `backbone="resnet18"`, `rate=0.01`, `out="runs"`).
     Raises ConfigError, DataError, WeightsError, FitError, CalibrationError.
     """
     model = fit_config(detector)
@@ -73,22 +73,22 @@ def fit(
 def calibrate(
     bundle: Bundle, normal: str | Path, rate: Rate | str | float | None = None, **options: object
 ) -> Calibration:
-    """Set the bundle's threshold from normal images that it has not learned from; also on disk where it is saved.
+    """Set the threshold of a bundle from normal images that it was not trained on; a saved bundle is updated on disk.
 
-    options: those of `offnormal calibrate` by their names (`dry_run=True`, `out="copy/"`). The earlier calibrations
-    stay: `bundle.history`, `bundle.undo_calibration()`, `bundle.use_calibration(number)`.
-    Raises CalibrationError when the rate cannot be guaranteed.
+    options: keywords named like the flags of `offnormal calibrate` (`dry_run=True`, `out="copy/"`). The earlier
+    calibrations stay: `bundle.history`, `bundle.undo_calibration()`, `bundle.use_calibration(number)`.
+    Raises CalibrationError if the rate cannot be guaranteed.
     """
     config = build(CalibrateConfig, _plain({**options, "normal": normal, "rate": rate}), environment={})
     return calibrate_bundle(bundle, config).calibration
 
 
 def score(bundle: Bundle, images: Images, *, device: str = "auto", batch_size: int = 16) -> Scores:
-    """Raw scores and maps, higher = more anomalous, one row an image.
+    """Compute raw scores and anomaly maps, one row per image; higher = more anomalous.
 
-    images: files, folders or globs; or arrays, (H, W, 3) or (H, W), or Pillow images, one or several; or one array
-    (N, H, W, 3). Maps are at input size.
-    Raises DataError when nothing can be read, ImageError for a bad file.
+    images: one or several of these: files, folders, globs, arrays (H, W, 3) or (H, W), Pillow images; or one array
+    (N, H, W, 3). Maps have the input size of the detector.
+    Raises DataError if there is nothing to read, and ImageError for a file that cannot be read.
     """
     scorer, spec = Scorer(bundle.detector, device), bundle.input
     if isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and images.ndim != 4):
@@ -124,11 +124,12 @@ def _decoded(item: object) -> Decoded:
 
 
 def predict(bundle: Bundle, inputs: str | Path | Sequence[str | Path], **options: object) -> Iterator[Prediction]:
-    """Verdicts on images, videos, or clips, each as soon as it is scored; of a video with its alarms.
+    """Yield the verdict on each image, video, or clip as soon as it is scored; a video also has its alarms.
 
-    inputs: files, folders, or globs; options: those of `offnormal predict` by their names (`threshold=4.2`,
-    `csv="scores.csv"`, `overlays="heat/"`). Without a calibration or a threshold there are scores without verdicts.
-    Files that cannot be read are skipped, or end it (`on_error="fail"`). Raises UsageError and DataError at once.
+    inputs: files, folders, or globs. options: keywords named like the flags of `offnormal predict` (`threshold=4.2`,
+    `csv="scores.csv"`, `overlays="heat/"`). Without a calibration or a threshold, there are scores but no verdicts.
+    A file that cannot be read raises an error; with `on_error="skip"`, it is skipped.
+    Raises UsageError and DataError at the call, not at the first verdict.
     """
     names = [str(name) for name in ([inputs] if isinstance(inputs, str | Path) else inputs)]
     config = build(PredictConfig, _plain(options), environment={})
@@ -146,9 +147,9 @@ def predict(bundle: Bundle, inputs: str | Path | Sequence[str | Path], **options
 
 
 def evaluate(bundle: Bundle, data: str | Path | None = None, **options: object) -> Evaluation:
-    """Metrics, scores and decisions on labeled images or videos; metrics.json, scores.csv, report.html are written.
+    """Evaluate a bundle on labeled images or videos; write metrics.json, scores.csv, and report.html.
 
-    options: those of `offnormal evaluate` by their names (`test="bad_and_good/"`, `out="results/"`).
+    options: keywords named like the flags of `offnormal evaluate` (`test="bad_and_good/"`, `out="results/"`).
     """
     if options.get("category") == "all":
         raise UsageError("evaluate gives one evaluation: name a category, or use offnormal evaluate --category all")
@@ -160,10 +161,10 @@ def evaluate(bundle: Bundle, data: str | Path | None = None, **options: object) 
 
 
 def compare(*runs: Run | str | Path, **options: object) -> Comparison:
-    """Several evaluations of the same data side by side, on what all of them scored; the first is the yardstick.
+    """Compare evaluations of the same data, on the units that all of them scored; the first is the baseline.
 
-    runs: run folders with an evaluation each; options: those of `offnormal compare` by their names (`combine=True`,
-    `out="results/"`). comparison.json, comparison.md and report.html are written.
+    runs: run folders, each with an evaluation. options: keywords named like the flags of `offnormal compare`
+    (`combine=True`, `out="results/"`). Writes comparison.json, comparison.md, and report.html.
     Raises UsageError, DataError, CalibrationError.
     """
     paths = [run.path if isinstance(run, Run) else run for run in runs]
@@ -173,13 +174,13 @@ def compare(*runs: Run | str | Path, **options: object) -> Comparison:
 def watch(
     bundle: Bundle | str | Path, source: str | Path, rate: Rate | str | None = None, **options: object
 ) -> Iterator[Event]:
-    """The events of a camera or recording as they open and as they are closed; ends where a recording does.
+    """Yield each event of a camera or recording when it opens and when it closes; stops at the end of a recording.
 
-    bundle: one that lies on disk, or where it lies. options: keys of a configuration file of `offnormal watch`
+    bundle: a saved bundle, or its path. options: keys of a configuration file of `offnormal watch`
     (`sinks=["jsonl:events.jsonl"]`, `zones=[...]`, `calibrate_on=[...]`, `out="watching"`). Leaving the loop early
-    ends the watching.
-    Raises ConfigError, UsageError, BundleError, CalibrationError at once, and OffnormalError for a recording that
-    cannot be read.
+    stops watching.
+    Raises ConfigError, UsageError, BundleError, and CalibrationError at the call, and OffnormalError for a recording
+    that cannot be read.
     """
     path = bundle.path if isinstance(bundle, Bundle) else Path(bundle)
     if path is None:
@@ -190,5 +191,5 @@ def watch(
 
 
 def _plain(values: Mapping[str, object]) -> dict[str, object]:
-    """Values without those that are not set."""
+    """Return the values that are set."""
     return {name: value for name, value in values.items() if value is not None}

@@ -58,3 +58,12 @@ def counted(count: int, singular: str, plural: str = "") -> str:
     ('1 frame', '12,400 frames', '0 categories')
     """
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+
+
+def rounded(value: float, digits: int = 3) -> str:
+    """Format a number with so many significant digits, and with all digits before the decimal point.
+
+    >>> rounded(0.01234), rounded(1043.7), rounded(2.0), rounded(150.2, 2)
+    ('0.0123', '1,044', '2', '150')
+    """
+    return f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:.{digits}g}"

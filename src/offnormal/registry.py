@@ -105,22 +105,25 @@ _BUILT_IN: dict[Kind, dict[str, Entry]] = {
         r2plus1d_18=("torchvision_video:TorchvisionResNet", "torchvision's R(2+1)D, Kinetics-400 67.5 %"),
         s3d=("torchvision_video:S3D", "torchvision's S3D, Kinetics-400 68.4 %"),
         swin3d_t=("torchvision_video:Swin3D", "torchvision's Video Swin, tiny, Kinetics-400 77.7 %"),
-        slowfast_r50=("slowfast:SlowFast", "SlowFast R50 8 x 8, Kinetics-400 76.9 %; embeddings; Apache-2.0"),
+        slowfast_r50=("slowfast:SlowFast", "SlowFast R50 8x8, Kinetics-400 76.9 %; embeddings; Apache-2.0"),
         timesformer_b=(
             "transformer:TransformerBackbone",
-            "TimeSformer, 8 x 224, 77.9 %; embeddings; CC-BY-NC-4.0: non-commercial",
+            "TimeSformer, 8x224x224, Kinetics-400 77.9 %; embeddings; CC-BY-NC-4.0: non-commercial",
         ),
         timesformer_hr=(
             "transformer:TransformerBackbone",
-            "TimeSformer HR, 16 x 448; embeddings; CC-BY-NC-4.0: non-commercial",
+            "TimeSformer HR, 16x448x448; embeddings; CC-BY-NC-4.0: non-commercial",
         ),
         timesformer_l=(
             "transformer:TransformerBackbone",
-            "TimeSformer L, 96 x 224; embeddings; CC-BY-NC-4.0: non-commercial",
+            "TimeSformer L, 96x224x224; embeddings; CC-BY-NC-4.0: non-commercial",
         ),
-        videomae_b=("transformer:TransformerBackbone", "VideoMAE, 16 x 224; embeddings; CC-BY-NC-4.0: non-commercial"),
-        vivit_b=("transformer:TransformerBackbone", "ViViT, 32 x 224; embeddings; MIT"),
-        vjepa2_l=("transformer:TransformerBackbone", "V-JEPA 2 ViT-L, 16 x 256; embeddings; MIT"),
+        videomae_b=(
+            "transformer:TransformerBackbone",
+            "VideoMAE, 16x224x224; embeddings; CC-BY-NC-4.0: non-commercial",
+        ),
+        vivit_b=("transformer:TransformerBackbone", "ViViT, 32x224x224; embeddings; MIT"),
+        vjepa2_l=("transformer:TransformerBackbone", "V-JEPA 2 ViT-L, 16x256x256; embeddings; MIT"),
         frames=(
             "frames:Frames",
             "frames:<timm network>, applied to each frame; frames:efficientnet_lite0 works offline",
@@ -133,11 +136,25 @@ _BUILT_IN: dict[Kind, dict[str, Entry]] = {
             "train/good, test/<defect>, ground_truth/<defect>; one category or a folder of them",
         ),
         ganomaly=("ganomaly:GanomalyLayout", "train/0.normal, test/0.normal, test/1.abnormal"),
+        street_scene=(  # before ucsd, which has the same folders of frames but other label files
+            "street_scene:StreetSceneLayout",
+            "Street Scene as published: frames, and boxes of the anomalous objects",
+        ),
         ucsd=("ucsd:UcsdLayout", "UCSD Ped1 and Ped2 as published: TIFF frames, intervals in a .m file, masks"),
         avenue=("avenue:AvenueLayout", "CUHK Avenue as published: .avi videos, masks in MATLAB files"),
         shanghaitech=(
             "shanghaitech:ShanghaiTechLayout",
             "ShanghaiTech Campus as published: .avi and frames, labels and masks in .npy files",
+        ),
+        ucf_crime=(
+            "ucf_crime:UcfCrimeLayout",
+            "UCF-Crime as published: class folders of videos, frame spans of the test videos in one text file",
+        ),
+        ubnormal=("ubnormal:UbnormalLayout", "UBnormal as published: videos by scene, tracks of the anomalous objects"),
+        nwpu_campus=("nwpu_campus:NwpuCampusLayout", "NWPU Campus as published: .avi videos, labels in one .npz file"),
+        iitb_corridor=(
+            "iitb_corridor:IitbCorridorLayout",
+            "IITB Corridor as published: a folder for each video, labels in .npy files",
         ),
         # after shanghaitech, which has the same frame folders but other label files
         redistributed=(

@@ -105,13 +105,6 @@ def test_held_requires_enough_hours_to_detect_ten_times_the_rate():
     assert check_events(2, 6, allowed=0, calibrated_hours=24, rate_per_hour=1 / 24).answer is Answer.NOT_ENOUGH_DATA
 
 
-def test_exceedances_close_in_time_are_one_event():
-    times = np.array([0.0, 0.2, 0.4, 60.4, 120.5])
-    assert count_events(times, 60) == 2
-    assert count_events(times, 59) == 3
-    assert count_events(times[:0], 60) == 0
-
-
 def test_a_calibration_stores_the_rank_of_its_threshold():
     calibration = calibrate_scores(np.arange(199.0), None, rate=Rate(0.01), kind="held_out", bundle="b")
     assert (calibration.threshold, calibration.rank, calibration.effective) == (197, 2, 199)

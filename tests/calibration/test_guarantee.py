@@ -6,6 +6,7 @@ from scipy.stats import beta, norm
 
 from offnormal.calibration.calibration import calibrate_scores
 from offnormal.calibration.guarantee import (
+    count_events,
     effective_length,
     effective_sample_size,
     normals_needed,
@@ -127,3 +128,10 @@ def test_the_effective_sample_size_of_unequal_groups_matches_a_calculation():
 def test_the_effective_length_matches_a_calculation():
     """Lags 1 and 2 sum to (1 + 0) / 10, lags 3 and 4 to (-2 - 4) / 10, which ends the sum: 6 / (1 + 2 / 10)."""
     assert effective_length([np.array([-2.0, -1, 1, 0, 2, 0])]) == pytest.approx(5)
+
+
+def test_exceedances_close_in_time_are_one_event():
+    times = np.array([0.0, 0.2, 0.4, 60.4, 120.5])
+    assert count_events(times, 60) == 2
+    assert count_events(times, 59) == 3
+    assert count_events(times[:0], 60) == 0

@@ -30,6 +30,14 @@ def test_one_aligned_table_on_stdout(folders, tmp_path, capsys):
     assert lines[-1].endswith("report.html") and max(map(len, lines[:40])) < 300
 
 
+def test_options_that_differ_are_listed(tmp_path, capsys):
+    runs = [video_run(tmp_path / name, grid_stride=stride) for name, stride in (("a", 16), ("b", 8))]
+    assert run(["compare", *map(str, runs), "--out", str(tmp_path / "out")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    start = lines.index("Different options")
+    assert lines[start + 1].split() == ["grid_stride", "A", "16;", "B", "8"]
+
+
 def test_json_is_one_object(folders, tmp_path, capsys):
     assert run(["compare", *map(str, folders), "--json", "--out", str(tmp_path / "out")]) == 0
     (line,) = capsys.readouterr().out.splitlines()

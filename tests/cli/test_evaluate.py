@@ -1,5 +1,6 @@
 """What evaluate prints."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,16 @@ def test_what_could_not_be_checked_says_why():
 def test_a_threshold_by_hand_has_no_guarantee_to_check():
     by_hand = calibrated("frame").with_threshold(6.5)
     assert figure("guarantee check", video_evaluation(calibration=by_hand)) is None
+
+
+def test_no_false_alarm_but_much_normal_time_in_alarm_is_explained():
+    scores = np.r_[np.ones(40), np.full(60, 20.0), np.ones(300)]
+    evaluation = video_evaluation(
+        [replace(video(np.random.default_rng(3), "01", 400, ((50, 60),), fps=5.0), scores=scores)]
+    )
+    assert figure("false alarms", evaluation).startswith("0 per hour")
+    assert figure("time in alarm", evaluation) == "15.0 %, 12.8 % of the normal footage"
+    assert figure("note", evaluation).startswith("No alarm is false, because each one touches")
 
 
 def test_short_footage_is_given_in_seconds():

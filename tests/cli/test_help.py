@@ -26,7 +26,7 @@ def page(capsys, monkeypatch):
 def test_a_page_is_an_imperative_summary_flags_on_two_screens_and_an_example(page, command):
     lines = page(*command, "--help").splitlines()
     assert lines[0].startswith(f"Usage: offnormal {' '.join(command)}")
-    assert lines[2][0].isupper()
+    assert lines[lines.index("") + 1][0].isupper()
     assert len(lines) <= 85
     assert max(map(len, lines)) <= 80
     assert any(line.startswith(f"Example: offnormal {' '.join(command)}") for line in lines)
@@ -45,6 +45,19 @@ def test_rarely_needed_flags_are_on_the_long_page_alone(page):
     for flag in ("--latent", "--schedule", "--interpolation", "--cache", "--split", "--track", "--batch-size"):
         assert f"│ {flag} " not in short
         assert f"│ {flag} " in long
+
+
+def test_usage_names_every_argument(page):
+    assert page("predict", "--help").startswith("Usage: offnormal predict [OPTIONS] BUNDLE INPUT...\n")
+    assert page("compare", "--help").startswith("Usage: offnormal compare [OPTIONS] RUN RUN...\n")
+    assert page("fit", "padim", "--help").startswith("Usage: offnormal fit padim [OPTIONS] [FOLDER]\n")
+    for command in PAGES:
+        assert "ARGS" not in page(*command, "--help").splitlines()[0]
+
+
+def test_a_flag_takes_one_value_and_empty_defaults_are_not_shown(page):
+    text = page("watch", "--help-all") + page("list", "--help")
+    assert "STR..." not in text and "PATH..." not in text and '[default: ""]' not in text
 
 
 def test_headings_are_in_the_order_in_which_people_read_them(page):

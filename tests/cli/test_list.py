@@ -35,6 +35,11 @@ def test_a_search_narrows_down_what_is_computed(capsys):
     assert not any("decoder" in row for row in rows)
 
 
+def test_the_notation_of_layouts_is_explained(capsys):
+    assert run(["list", "layouts"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("Notation: [optional], <one|of|these>")
+
+
 def test_one_detector_or_backbone_of_pictures_by_name(capsys):
     assert run(["list", "detectors", "padim"]) == 0
     assert capsys.readouterr().out.startswith("padim")

@@ -142,7 +142,7 @@ def test_videos_have_a_line_each_and_one_for_each_alarm(fitted, footage, thresho
     capsys.readouterr()
     assert run(["predict", str(fitted), str(footage / "*.mp4"), "--threshold", threshold, "--exit-code"]) == 3
     first, alarm, second, summary = capsys.readouterr().out.splitlines()
-    assert first.startswith(str(footage / "a.mp4")) and "25 frames" in first and "1 alarm, 1.1 s (44.0%)" in first
+    assert first.startswith(str(footage / "a.mp4")) and "25 frames" in first and "1 alarm, 1.1 s (44.0 %)" in first
     assert alarm.startswith("  0:00.8-0:01.9  peak ") and "p-value" in alarm
     assert second.startswith(str(footage / "b.mp4")) and "no alarm" in second
     assert summary == "2 videos: 1 anomalous, 1 normal"

@@ -94,9 +94,9 @@ def test_a_dry_run_prints_events_and_a_table(yard, tmp_path, capsys):
 
 
 def test_an_event_of_the_camera_has_its_position_in_a_recording():
-    start = {"start_s": 75.0, "end_s": 90.0, "is_over": True, "detail": "80% of the image within 1 s"}
+    start = {"start_s": 75.0, "end_s": 90.0, "is_over": True, "detail": "80 % of the image within 1 s"}
     in_recording = camera_event("gate", "scene_change", **start, recording_s=0.0)
-    assert format_event(in_recording) == "gate  1:15.0-1:30.0  scene change  80% of the image within 1 s"
+    assert format_event(in_recording) == "gate  1:15.0-1:30.0  scene change  80 % of the image within 1 s"
     assert format_event(camera_event("gate", "frozen", **start)).startswith("gate  1970-01-01 00:01:15-00:01:30")
 
 

@@ -29,9 +29,26 @@ def test_true_and_false_alarms_spans_and_seconds():
     assert report.median_delay_s == 0.5
 
 
+def test_an_alarm_that_goes_beyond_its_span_covers_normal_footage():
+    scores, labels = [0, 0, 2, 2, 2, 2, 2, 2, 0, 0, 0], [0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0]
+    report = report_alarms([video(scores, labels)], 1.0, RULES)
+    assert report.false_alarms == 0 and report.normal_time_in_alarm == pytest.approx(4 / 9)
+    assert report.covers_normal_footage
+    exact = report_alarms([video(scores, [0, 0, *[1] * 6, 0, 0, 0])], 1.0, RULES)
+    assert not exact.covers_normal_footage
+    with_false = report_alarms([video([*scores, *scores], [*labels, *[0] * 11])], 1.0, RULES)
+    assert with_false.false_alarms == 1 and not with_false.covers_normal_footage
+
+
 def test_an_open_alarm_has_no_delay():
     report = report_alarms([video([2, 2, 2, 2, 2, 2], [0, 0, 0, 0, 1, 1])], 1.0, RULES)
     assert [span.delay_s for span in report.spans] == [0.0]
+
+
+def test_an_alarm_beside_a_span_does_not_detect_it():
+    scores, before, after = [0, 0, 2, 2, 2, 0, 0], [1, 1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1, 1]
+    reports = [report_alarms([video(scores, labels)], 1.0, RULES) for labels in (before, after)]
+    assert [(report.false_alarms, report.detected, report.missed) for report in reports] == [(1, 0, 1)] * 2
 
 
 def test_spans_without_a_score_are_neither_detected_nor_missed():

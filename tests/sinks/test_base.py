@@ -119,3 +119,13 @@ def test_errors_about_settings_contain_no_secrets(setting, text):
 def test_two_sinks_with_one_name_are_refused():
     with pytest.raises(ConfigError, match="two sinks are named"):
         open_sinks(["csv:a.csv", "csv:a.csv"])
+
+
+@pytest.mark.parametrize(
+    "start", ["ftp://me:hunter2@h/", "hooks.example/", "https://h:port/", "http s://u:p@h/?key=1&x="]
+)
+def test_a_wrong_address_of_a_webhook_is_not_in_the_message(start):
+    for setting in (f"webhook:{start}h00kpath", {"kind": "webhook", "url": f"{start}h00kpath"}):
+        with pytest.raises(ConfigError, match="sink webhook: url: expected") as error:
+            open_sinks([setting], environment={})
+        assert "h00kpath" not in str(error.value) and "hunter2" not in str(error.value)

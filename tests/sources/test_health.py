@@ -161,7 +161,7 @@ def test_little_detail_with_the_usual_contrast_is_a_defocused_lens():
     assert update_with(health, steady(40), 0, 5) == []
     findings = update_with(health, lambda number: SmallImage(edge, striped(40, number=number).lattice), 5, 8)
     assert summarize(findings) == [("defocused", True, 6.0)]
-    assert findings[0].detail == "7% of the usual detail, 100% of the usual contrast"
+    assert findings[0].detail == "7 % of the usual detail, 100 % of the usual contrast"
 
 
 @pytest.mark.parametrize(("columns", "expected"), [(9, []), (10, [("scene_change", True, 5.0)])])

@@ -16,7 +16,7 @@ def test_a_fit_uses_thinned_frames_and_leaves_out_whole_videos(fitted_on_footage
     assert (data["kind"], data["videos"], data["images"], data["layout"]) == ("video", 3, 60, "videos")
     calibration = fitted_on_footage.bundle.calibration
     assert (calibration.kind, calibration.groups, calibration.rate.per) == ("leave_group_out", 3, "frame")
-    assert "leaving out one video at a time" in calibration.explanation
+    assert "leave-one-video-out on" in calibration.explanation
     assert calibration.block_s == pytest.approx(60 * 0.2 / calibration.effective)  # so that evaluate can check it
 
 

@@ -18,7 +18,7 @@ from offnormal.calibration.guarantee import (
     rate_interval,
     smallest_rate,
 )
-from offnormal.errors import CalibrationError
+from offnormal.errors import CalibrationError, rounded
 from offnormal.metrics.clock import Clock
 from offnormal.sources.privacy import parse_mask
 from offnormal.types import Mask, Rate, Verdict
@@ -28,7 +28,7 @@ Kind = Literal["held_out", "leave_one_out", "leave_group_out"]
 _BASIS: dict[Kind, str] = {
     "held_out": "{count} held-out normal {units}",
     "leave_one_out": "leave-one-out on {count} training {units}",
-    "leave_group_out": "leaving out one {group} at a time, {count} training {units}",
+    "leave_group_out": "leave-one-{group}-out on {count} training {units}",
 }
 _GROUPS = {"image": "lot", "clip": "original"}  # of frames: video
 _PER: dict[str, Literal["image", "frame", "clip"]] = {"images": "image", "frames": "frame", "clips": "clip"}
@@ -67,9 +67,9 @@ class Calibration:
         count = len(self.scores)
         units, group = f"{unit}{'' if count == 1 else 's'}", _GROUPS.get(unit, "video")
         if self.rate.is_share:
-            rate, bounds = f"{self.rate.value * 100:.3g} %", f"{low * 100:.2g}-{high * 100:.2g} %"
+            rate, bounds = f"{self.rate.value * 100:.3g} %", f"{rounded(low * 100, 2)}-{rounded(high * 100, 2)} %"
         else:
-            rate, bounds = str(self.rate), f"{low:.2g}-{high:.2g} per {self.rate.per}"
+            rate, bounds = str(self.rate), f"{rounded(low, 2)}-{rounded(high, 2)} per {self.rate.per}"
         basis = _BASIS[self.kind].format(count=count, units=units, group=group)
         return f"expected false-alarm rate: at most {rate} (95 % CI {bounds}), {basis}"
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from offnormal.errors import CalibrationError
+from offnormal.errors import CalibrationError, rounded
 
 _GROUP_RISK = 0.1  # chance that groups differ by more than the bound
 _ROUNDING = 1e-9  # rounding may lift (n + 1)(1 - rate) just above an integer
@@ -50,7 +50,7 @@ def order_statistic(n: int, rate: float, effective: float | None = None, units: 
     if share > 1 + _ROUNDING:
         basis = f"{n} normal {units.removesuffix('s') if n == 1 else units}"
         if size < n:
-            basis += f" of few groups (effective sample size {size:.3g})"
+            basis += f" of few groups (effective sample size {rounded(size)})"
         raise CalibrationError(
             f"a false-alarm rate of {rate:.3g} cannot be guaranteed from {basis}; it needs {normals_needed(rate)}. "
             f"Add normal {units}, or set a rate of {_round_up(smallest_rate(size)):.4g} or more"

@@ -27,14 +27,14 @@ def command(
     config: Path | None = None,
     json: bool = False,
 ) -> int:
-    """Measure the speed, memory, size, and start-up time of a bundle, next to its plain backbone in the same run.
+    """Measure the speed, memory, size, and startup time of a bundle, next to its plain backbone in the same run.
 
     Parameters
     ----------
     bundle
         Bundle, or run folder.
     config
-        YAML file with the same keys; flags win.
+        YAML file with settings, named like the flags; flags win.
     json
         Print the result as one JSON object.
     """
@@ -57,7 +57,7 @@ def as_text(benchmark: Benchmark) -> list[str]:
 
     height, width = benchmark.input
     threads = counted(benchmark.threads, "thread", "threads")
-    waiting = f"{benchmark.waiting_share:.0%} of the time spent waiting for images"
+    waiting = f"{100 * benchmark.waiting_share:.0f} % of the time spent waiting for images"
     rows = [("from files", f"{benchmark.images_per_s:.1f} images/s, {waiting}")]
     for kind, latencies in (("detector", benchmark.latencies), ("backbone alone", benchmark.reference)):
         for row in latencies:

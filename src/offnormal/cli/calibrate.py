@@ -39,7 +39,7 @@ def command(
     bundle
         Bundle, or run folder.
     config
-        YAML file with the same keys; flags win.
+        YAML file with settings, named like the flags; flags win.
     undo
         Return to the calibration before the current one.
     use

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,11 +32,11 @@ def command(
     runs
         Run folders evaluated on the same test set; the first is the baseline.
     config
-        YAML file with the same keys; flags win.
+        YAML file with settings, named like the flags; flags win.
     json
         Print the comparison as one JSON object.
     """
-    from offnormal.cli.show import say, say_json
+    from offnormal.cli.show import WIDTH, aligned, say, say_json
     from offnormal.evaluation.compare import comparison_json
     from offnormal.evaluation.units import TRAITS
     from offnormal.report.compare_table import counts, detector, explanations, groups
@@ -54,14 +56,24 @@ def command(
         for line in as_text(comparison):
             say(line)
         say()
-    for line in explanations(comparison):
-        say(line)
+    for text in explanations(comparison):
+        say(textwrap.fill(text, WIDTH))
+    if comparison.options:
+        say()
+        say("Different options")
+        for line in aligned((f"  {name}", _by_run(values)) for name, values in comparison.options.items()):
+            say(line)
     say(f"report          {run.path / 'report.html'}")
     return 0
 
 
+def _by_run(values: Mapping[str, str]) -> str:
+    """The value of an option in each run that has it."""
+    return "; ".join(f"{letter} {value}" for letter, value in values.items())
+
+
 def as_text(comparison: Comparison) -> list[str]:
-    """Every figure of the comparison as aligned lines, a column a run; lines are as wide as the figures are."""
+    """Return every figure of the comparison as aligned lines, one column per run; lines may exceed 80 columns."""
     from offnormal.report.compare_table import groups
 
     rows: list[list[str]] = [["", *(f"{row.letter}  " for row in comparison.rows)]]

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from offnormal.cli.show import say, say_json
-from offnormal.errors import OffnormalError
+from offnormal.errors import OffnormalError, counted
 
 _PACKAGES = ["torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pillow", "safetensors", "matplotlib"]
 
@@ -51,13 +51,19 @@ def _weights() -> tuple[str, bool, str]:
 def _devices() -> list[tuple[str, bool, str]]:
     import torch
 
-    rows = [("processor", True, f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")]
+    rows = [
+        (
+            "cpu",
+            True,
+            f"{counted(os.cpu_count() or 1, 'core')}, torch uses {counted(torch.get_num_threads(), 'thread')}",
+        )
+    ]
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             result = torch.cuda.get_device_properties(index)
             rows.append((f"cuda:{index}", True, f"{result.name}, {result.total_memory / 2**30:.0f} GiB"))
     else:
-        rows.append(("cuda", True, "none result; everything runs on the processor"))
+        rows.append(("cuda", True, "no GPU; everything runs on the CPU"))
     return rows
 
 

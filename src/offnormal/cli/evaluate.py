@@ -37,7 +37,7 @@ def command(
     bundle
         Bundle or run folder; for several categories, the folder of their runs.
     config
-        YAML file with the same keys; flags win.
+        YAML file with settings, named like the flags; flags win.
     json
         Print one JSON object per dataset.
     """
@@ -119,6 +119,8 @@ def _figures(evaluation: Evaluation) -> list[Line]:
 
 def _decisions(evaluation: Evaluation) -> list[Line]:
     """Decisions at the threshold."""
+    from offnormal.drawing.wording import percent
+
     lines: list[Line] = []
     if evaluation.splits:
         names = {row.split: f"passed, {row.split}" for row in evaluation.splits} | {"anomalous": "detected"}
@@ -129,7 +131,8 @@ def _decisions(evaluation: Evaluation) -> list[Line]:
             (name, _share(share)) for name, share in (("false alarms", alarms), ("missed", misses)) if share.total
         ]
     if evaluation.splits and (oracle := evaluation.oracle) is not None:
-        text = f"{oracle.threshold:.6g}: {oracle.passed:.1%} passed (test), {oracle.detected:.1%} detected"
+        passed, detected = percent(oracle.passed), percent(oracle.detected)
+        text = f"{oracle.threshold:.6g}: {passed} passed (test), {detected} detected"
         lines.append(("oracle threshold", f"{text} (chosen with the test labels)"))
     if evaluation.alarms is not None:
         lines += _alarms(evaluation.alarms)
@@ -141,17 +144,22 @@ def _share(share: Share) -> str:
 
 
 def _alarms(report: AlarmReport) -> list[Line]:
-    from offnormal.drawing.wording import duration
+    from offnormal.drawing.wording import duration, percent, rate
+    from offnormal.evaluation.alarms import COVERS_NORMAL_FOOTAGE
 
     lines: list[Line] = []
     if report.false_alarms_per_hour is not None:
-        text = f"{report.false_alarms_per_hour:.3g} per hour ({report.false_alarms} in {duration(report.normal_s)})"
+        text = f"{rate(report.false_alarms_per_hour)} per hour ({report.false_alarms} in {duration(report.normal_s)})"
         lines.append(("false alarms", text))
     elif report.alarms_per_hour is not None:
-        lines.append(("alarms", f"{report.alarms_per_hour:.3g} per hour ({len(report.alarms)})"))
+        lines.append(("alarms", f"{rate(report.alarms_per_hour)} per hour ({len(report.alarms)})"))
     if spans := report.detected + report.missed:
         delay = "" if report.median_delay_s is None else f", median delay {report.median_delay_s:.1f} s"
         lines.append(("spans detected", f"{report.detected} of {spans}{delay}"))
     if report.time_in_alarm is not None:
-        lines.append(("time in alarm", f"{report.time_in_alarm:.1%}"))
+        normal = report.normal_time_in_alarm
+        of_normal = "" if normal is None else f", {percent(normal)} of the normal footage"
+        lines.append(("time in alarm", f"{percent(report.time_in_alarm)}{of_normal}"))
+    if report.covers_normal_footage:
+        lines.append(("note", COVERS_NORMAL_FOOTAGE))
     return lines

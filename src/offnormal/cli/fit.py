@@ -33,13 +33,14 @@ def _tree() -> App:
         result_action="return_value",
     )
     for name, summary in registry.names("detectors").items():
-        example = f"Example: offnormal fit {name} DATASET/ --rate 1%\nMore flags: --help-all"
-        app.command(f"offnormal.cli.fit:{name}", name=name, help=summary, help_epilogue=example)
+        example = f"Example: offnormal fit {name} DATASET/ --rate 1%\nEvery flag: --help-all"
+        usage = f"Usage: offnormal fit {name} [OPTIONS] [FOLDER]"
+        app.command(f"offnormal.cli.fit:{name}", name=name, help=summary, help_epilogue=example, usage=usage)
     return app
 
 
 def __getattr__(name: str) -> Callable[..., int]:
-    """The command of a detector, made on first use: only then is the detector imported."""
+    """Create the command of a detector on first use, so that only this detector is imported."""
     if name not in registry.names("detectors"):
         raise AttributeError(name)
     from offnormal.verbs.fit import fit_config
@@ -62,7 +63,7 @@ def __getattr__(name: str) -> Callable[..., int]:
         folder
             Dataset, or folder of normal images or videos. Same as --data; with --test, same as --normal.
         config
-            YAML file with the same keys; flags win.
+            YAML file with settings, named like the flags; flags win.
         json
             Print the result as one JSON object.
         """

@@ -1,4 +1,4 @@
-"""Flags from configurations: every field of a model is a flag, so that none is declared twice."""
+"""Flags from configurations: each field of a model is a flag, so that nothing is declared twice."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OPTIONS = Group("Options", sort_key=99)
 def takes_flags(
     model: type[BaseModel], *, without: Collection[str] = (), heading: str | None = None
 ) -> Callable[[_Command], _Command]:
-    """Give a command's parameter `options` the flags of a configuration, as `flags_of` derives them."""
+    """Add the flags of a configuration (see `flags_of`) to a command, as its parameter `options`."""
 
     def decorate(command: _Command) -> _Command:
         flags = flags_of(model, without, heading=heading)
@@ -37,17 +37,17 @@ def takes_flags(
 
 
 def flags_of(model: type[BaseModel], without: Collection[str] = (), *, heading: str | None = None) -> type[BaseModel]:
-    """A model of the fields that can be flags, none of them required; values that have a text form stay text.
+    """Return a model of the fields that can be flags; none is required, and values with a text form stay text.
 
-    They are read where all layers come together (`config.layers.build`), since a file may hold the rest. Fields that
-    are models or lists of models are for files alone, unless they are flattened or have a text form.
-    without: fields that are given otherwise. heading: over fields whose model has none of its own.
+    `config.layers.build` parses them together with the file and the environment, which may have the other values.
+    Fields that are models or lists of models can only be set in files, unless they are flattened or have a text form.
+    without: fields to omit. heading: heading of the fields whose model has none.
     """
     return create_model(f"{model.__name__}Flags", **_flags(model, without, heading))
 
 
 def _flags(model: type[BaseModel], without: Collection[str], heading: str | None) -> dict[str, Any]:
-    """Annotation and default of each flag."""
+    """Return the annotation and the default of each flag."""
     flags: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         if name in without:
@@ -79,7 +79,7 @@ def _flags(model: type[BaseModel], without: Collection[str], heading: str | None
 
 
 def _text(annotation: object, metadata: Sequence[object] = ()) -> Text | None:
-    """The text form of a field's type, which may be an option or a list of it."""
+    """Return the text form of a field's type, or of the type inside an option or a list; None if it has none."""
     for mark in metadata:
         if isinstance(mark, Text):
             return mark
@@ -92,7 +92,7 @@ def _is_list(annotation: object) -> bool:
 
 
 def _heading(model: type[BaseModel], name: str) -> str | None:
-    """That of the field, or of the first of the model's bases that has it."""
+    """Return the heading of the field, or of the first base of the model that has the field."""
     if (mark := find_mark(model.model_fields[name], Heading)) is not None:
         return mark.text
     first = next(base for base in reversed(model.__mro__) if name in getattr(base, "model_fields", ()))
@@ -102,7 +102,7 @@ def _heading(model: type[BaseModel], name: str) -> str | None:
 
 @cache
 def _group(heading: str | None) -> tuple[Group, ...]:
-    """Headings in the order in which they are read: a detector's name comes before how it is trained."""
+    """Return the group of a heading; groups are sorted for reading: the detector's options come before training."""
     if heading is None:
         return (OPTIONS,)
     plain = heading.removesuffix(_SUFFIX)
@@ -112,5 +112,5 @@ def _group(heading: str | None) -> tuple[Group, ...]:
 
 
 def is_advanced(heading: str) -> bool:
-    """Whether the flags under a heading are left to `--help-all`."""
+    """Whether only `--help-all` shows the flags under a heading."""
     return heading in _LONG or heading.endswith(_SUFFIX)

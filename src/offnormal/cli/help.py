@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 
 class HelpFormatter(DefaultFormatter):
-    """cyclopts' pages without the panels of rarely needed flags, unless they are asked for, and without the noise:
-    a switch that is off by default is shown without its negative name.
+    """Help pages of cyclopts without the panels of rarely needed flags, unless show_all is set, and with less noise.
+
+    A switch that is off by default is shown without its negative name, an empty default is not shown, and a
+    repeatable flag takes one value: STR instead of STR... .
     """
 
     def __init__(self, *, show_all: bool) -> None:
@@ -24,12 +26,13 @@ class HelpFormatter(DefaultFormatter):
         self._show_all = show_all
 
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
-        """Print one panel, unless its flags are left to `--help-all`."""
+        """Print one panel, unless only `--help-all` shows it."""
         if self._show_all or not is_advanced(str(panel.title)):
             super().__call__(console, options, panel.copy(entries=[_plain(entry) for entry in panel.entries]))
 
 
 def _plain(entry: Any) -> Any:
-    if not entry.negative_names or entry.default == "True":
-        return entry
-    return evolve(entry, negative_names=(), default=None)
+    entry = evolve(entry, metavar=entry.metavar and entry.metavar.removesuffix("..."))
+    if entry.default in ("False", '""'):
+        return evolve(entry, negative_names=(), default=None)
+    return entry if entry.default == "True" else evolve(entry, negative_names=())

@@ -39,7 +39,7 @@ def _tree() -> App:
 
 
 def __getattr__(name: str) -> Callable[..., int]:
-    """The command of a detector, made on first use: only then is the detector imported."""
+    """Create the command of a detector on first use, so that only this detector is imported."""
     if name not in _IMPORTABLE:
         raise AttributeError(name)
     return _command_for(name)
@@ -57,7 +57,7 @@ def _command_for(name: str) -> Callable[..., int]:
         Parameters
         ----------
         config
-            YAML file with the same keys; flags win.
+            YAML file with settings, named like the flags; flags win.
         json
             Print the result as one JSON object.
         """

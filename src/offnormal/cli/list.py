@@ -56,6 +56,8 @@ def command(
             say_json({key: value for key, value in row.items() if key != "notes"})
         else:
             _say(row)
+    if what == "layouts" and not json:
+        say("Notation: [optional], <one|of|these>, <any name>, NAME: a folder of any name, **: any depth")
     return 0
 
 
@@ -98,7 +100,7 @@ def _videos(name: str | None, search: str, size: str | None, *, time: bool) -> I
 
 
 def _with_decoder(row: Row, clip: tuple[int, int, int, int]) -> Row:
-    """A description of an encoder with the decoder that MemAE derives for it."""
+    """Add the decoder that MemAE derives to the description of an encoder."""
     from offnormal.backbones.video.overview import format_size
     from offnormal.detectors.memae.encoder import derive_decoder_blocks
 
@@ -117,12 +119,12 @@ def _entries(what: registry.Kind, name: str | None, search: str) -> list[Row]:
     if name is not None and not any(row["name"] == name for row in rows):
         if what != "backbones":
             registry.resolve(what, name)
-        raise UsageError(f"no backbone is called {name!r}; `offnormal list backbones --search WORD` finds names")
+        raise UsageError(f"unknown backbone {name!r}: find names with offnormal list backbones --search WORD")
     return [row for row in rows if search in row["name"] and name in (None, row["name"])]
 
 
 def _registered(kind: registry.Kind) -> list[Row]:
-    """Names and summaries, of layouts and sinks with what their classes say."""
+    """Return names and summaries; layouts and sinks also have facts from their classes."""
     summaries = registry.names(kind)
     if kind == "layouts":
         facts = {name: _of_layout(layout) for name, layout in registry.resolve_all(kind).items()}

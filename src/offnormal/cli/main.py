@@ -1,4 +1,4 @@
-"""The program `offnormal`: verbs are imported when they are asked for, errors become one line and an exit code."""
+"""The program `offnormal`: a verb is imported on first use; an error is one line and an exit code."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ _VERBS = (  # name, summary, example
     (
         "watch",
         "Watch cameras or recordings, and send an alert for each event.",
-        "watch runs/NAME rtsp://camera/stream --sink jsonl:events.jsonl",
+        "watch runs/NAME rtsp://camera/1 --sink jsonl:events.jsonl",
     ),
     (
         "benchmark",
-        "Measure the speed, memory, size, and start-up time of a bundle.",
+        "Measure the speed, memory, size, and startup time of a bundle.",
         "benchmark runs/NAME --data photos/",
     ),
     ("import", "Make a bundle from weights saved by a method's published code.", ""),
@@ -77,9 +77,19 @@ _VERBS = (  # name, summary, example
     ("demo", "Generate a small inspection dataset, then fit, evaluate, and report on it.", "demo --out runs"),
 )
 
+_LONG = ("calibrate", "evaluate", "compare", "predict", "watch", "benchmark")  # verbs with flags that --help leaves out
+_MORE = "\nEvery flag: --help-all"
+_USAGE = {  # of verbs that take several names
+    "predict": "predict [OPTIONS] BUNDLE INPUT...",
+    "compare": "compare [OPTIONS] RUN RUN...",
+    "watch": "watch [OPTIONS] BUNDLE SOURCE...\n       offnormal watch [OPTIONS] --config FILE",
+    "list": "list [OPTIONS] WHAT [NAME]",
+    "upload": "upload [OPTIONS] RUN [URL]",
+}
+
 
 def build_app(*, show_all: bool = False) -> App:
-    """The command tree; nothing heavy is imported for it. show_all: help pages have every flag."""
+    """Build the command tree without heavy imports. show_all: help pages have every flag."""
     app = App(
         name="offnormal",
         help=(
@@ -88,7 +98,7 @@ def build_app(*, show_all: bool = False) -> App:
         ),
         version=lambda: f"offnormal {version('offnormal')}",
         help_format="plaintext",
-        help_epilogue="First steps: offnormal demo. Every flag of a command: offnormal COMMAND --help-all.",
+        help_epilogue="First step: offnormal demo\nEvery flag: offnormal COMMAND --help-all",
         help_formatter=HelpFormatter(show_all=show_all),
         group_parameters=OPTIONS,
         suppress_keyboard_interrupt=False,
@@ -97,17 +107,18 @@ def build_app(*, show_all: bool = False) -> App:
     )
     for name, summary, example in _VERBS:
         module = f"{name}_" if keyword.iskeyword(name) else name
-        more = {"help_epilogue": f"Example: offnormal {example}\nMore flags: --help-all"} if example else {}
+        more = {"help_epilogue": f"Example: offnormal {example}{_MORE if name in _LONG else ''}"} if example else {}
+        more |= {"usage": f"Usage: offnormal {_USAGE[name]}"} if name in _USAGE else {}
         app.command(f"offnormal.cli.{module}:command", name=name, help=summary, **more)
     return app
 
 
 def _set_torch_up() -> None:
-    """What torch reads from the environment when it is imported; what stands there already wins (docs/benchmarks.md).
+    """Set variables that torch reads from the environment, unless they are set already (docs/benchmarks.md).
 
-    OpenMP's threads spin for microseconds before they sleep: long spinning holds the core that the awaited thread needs
-    when a machine has other work, and no spinning at all makes every small layer wait for a wake-up. Memory of two
-    megabytes and more comes in huge pages, which cost a page fault each in place of 512.
+    OpenMP's threads spin for microseconds before they sleep. Longer spinning would take the core from the thread they
+    wait for, if the machine has other work; without spinning, every small layer would wait for a wake-up. Memory
+    blocks of two megabytes or more use huge pages, which cost one page fault instead of 512.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "5000")  # libgomp's own default is 300,000
@@ -121,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the program and return its exit code; an error of the user's never shows a traceback."""
+    """Run the program and return its exit code; a user's mistake never shows a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # of libraries; what concerns users is logged
@@ -136,7 +147,7 @@ def run(arguments: Sequence[str]) -> int:
     except OffnormalError as error:
         return _complain(str(error), WRONG_USE if isinstance(error, _WRONG_USE) else FAILED)
     except OSError as error:
-        if isinstance(error, BrokenPipeError):  # the reader of our output has gone, as with `| head`
+        if isinstance(error, BrokenPipeError):  # the reader closed the pipe, as with `| head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return DONE
         return _complain(f"{error.filename or 'a file'}: {error.strerror or error}", FAILED)

@@ -1,4 +1,4 @@
-"""offnormal predict BUNDLE INPUTS..."""
+"""offnormal predict BUNDLE INPUT..."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def command(
     inputs
         Images or videos: files, folders (searched recursively), or globs.
     config
-        YAML file with the same keys; flags win.
+        YAML file with settings, named like the flags; flags win.
     json
         Print one JSON object per image, video, or clip.
     exit_code
@@ -149,10 +149,11 @@ def _in_alarm(prediction: Prediction) -> str:
     report = prediction.alarms
     if report is None or not report.alarms:
         return "no alarm"
+    from offnormal.drawing.wording import percent
     from offnormal.errors import counted
 
     number = counted(len(report.alarms), "alarm", "alarms")
-    return f"{number}, {report.footage_in_alarm_s:.1f} s ({report.time_in_alarm or 0.0:.1%}) in alarm"
+    return f"{number}, {report.footage_in_alarm_s:.1f} s ({percent(report.time_in_alarm or 0.0)}) in alarm"
 
 
 def _time(prediction: Prediction, frame: int) -> float:

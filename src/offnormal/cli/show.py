@@ -1,4 +1,4 @@
-"""Output of every verb: a progress bar on stderr, results on stdout, JSON for machines."""
+"""Output of every verb: progress on stderr, results on stdout, JSON for machines."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 
 WIDTH = 80  # columns of printed text
+_LINE_EVERY_S = 30.0
 
 
 class Verbatim(str):
@@ -29,11 +31,34 @@ class Verbatim(str):
     __slots__ = ()
 
 
+class ProgressLines:
+    """Progress for a log or a pipe: at most one line every 30 seconds, so that short commands print none."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._printed_s = clock()
+        self._starts: dict[str, tuple[float, int]] = {}  # when each task was first reported, and its steps by then
+
+    def __call__(self, what: str, done: int, total: int, note: str = "", /) -> None:
+        """Print a line if the last one is old enough."""
+        now_s = self._clock()
+        start_s, first = self._starts.setdefault(what, (now_s, done))
+        if now_s - self._printed_s < _LINE_EVERY_S:
+            return
+        self._printed_s = now_s
+        facts = [f"{what}: {done:,} of {total:,}"]
+        if first < done < total:
+            from offnormal.drawing.wording import duration
+
+            facts.append(f"about {duration((now_s - start_s) / (done - first) * (total - done))} left")
+        warn(", ".join([*facts, *filter(None, [" ".join(note.split())])]))
+
+
 @contextlib.contextmanager
-def progress_bar() -> Iterator[Tell | None]:
-    """A callback (what, done, total, note) that draws a bar with its ETA; None when stderr is not a terminal."""
+def progress_bar() -> Iterator[Tell]:
+    """A callback (what, done, total, note) that shows progress on stderr: a bar with its ETA, or lines in a log."""
     if not sys.stderr.isatty():
-        yield None
+        yield ProgressLines()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -58,7 +83,7 @@ def progress_bar() -> Iterator[Tell | None]:
 
 
 def program() -> str:
-    """The command that starts this program: its name if the shell finds it, else the path it was started with."""
+    """Return the command that starts this program: its name if the shell finds it, else its path."""
     called = sys.argv[0]
     if Path(called).stem == "__main__":
         return f"{Path(sys.executable).name} -m offnormal"

@@ -218,12 +218,14 @@ def _dry_run_json(run: DryRun) -> dict[str, object]:
 
 def format_dry_runs(runs: list[DryRun]) -> list[str]:
     """One row per recording: length, alarms, alarm rate, time in alarm, camera events, speed."""
+    from offnormal.drawing.wording import percent
+
     rows = [("recording", "hours", "alarms", "per hour", "in alarm", "camera events", "x real time")]
     for run in runs:
         hours = run.seconds / 3600
         inside = sum(event.duration_s for event in run.anomalies)
         per_hour = f"{run.alarms / hours:.2f}" if hours else "-"
-        share = f"{inside / run.seconds:.1%}" if run.seconds else "-"
+        share = percent(inside / run.seconds) if run.seconds else "-"
         camera_events = str(len(run.events) - len(run.anomalies))
         speed = f"{run.seconds / run.took_s:.0f}" if run.took_s else "-"
         rows.append((run.camera, f"{hours:.2f}", str(run.alarms), per_hour, share, camera_events, speed))

@@ -12,12 +12,12 @@ from offnormal.config.model import ADVANCED, VerbConfig
 
 
 def _off(value: object) -> object:
-    """YAML reads `off` as false; make it the word again."""
+    """Turn false, as YAML reads `off`, back into the word."""
     return "off" if value is False else value
 
 
 class DeviceConfig(VerbConfig):
-    """Where scores are computed, and in batches of which size."""
+    """Where scores are computed, and the batch size."""
 
     heading: ClassVar[str | None] = "Computing"
 

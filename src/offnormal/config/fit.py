@@ -52,7 +52,7 @@ class FitConfig(TrackingConfig, DataConfig, FootageConfig, ComputeConfig, MaskCo
     ignore_mask: Path | None = None
     """Mask image; nonzero pixels are ignored in scores."""
     rate: Annotated[FalseAlarmRate | None, Heading("Threshold")] = None
-    """Expected false-alarm rate, such as 1%. Default: the smallest that the data supports, down to 1%."""
+    """Expected false-alarm rate, such as 1%. Default: the smallest that the data supports, down to 1 %."""
     out: Annotated[Path, Heading("Output")] = Path("runs")
     """Parent folder of the run folder."""
 

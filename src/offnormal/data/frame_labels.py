@@ -93,6 +93,13 @@ def labels_from_spans(spans: Sequence[Span], frames: int, source: str) -> np.nda
     return labels
 
 
+def clip_spans(spans: Sequence[Span], frames: int, source: str) -> np.ndarray:
+    """Return labels as `labels_from_spans`, for annotations whose last spans exceed the video; it must start inside."""
+    return labels_from_spans(
+        [(first, min(last, frames - 1) if first < frames else last) for first, last in spans], frames, source
+    )
+
+
 def ucsd_spans(path: Path) -> list[list[Span]]:
     """Read the spans of each test clip from UCSD's `UCSDpedN.m`: `TestVideoFile{end+1}.gt_frame = [5:90, 140:200];`.
 

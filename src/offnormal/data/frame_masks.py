@@ -9,8 +9,9 @@ from typing import Self
 import numpy as np
 
 from offnormal.data.array_files import Archive, read_mat, read_npy
+from offnormal.data.box_masks import draw_boxes, read_boxes
 from offnormal.errors import DataError, counted
-from offnormal.sources.image import open_mask
+from offnormal.sources.image import image_size, open_mask
 from offnormal.sources.pages import pages_in
 from offnormal.sources.paths import images_in
 from offnormal.types import MaskSource
@@ -45,7 +46,8 @@ def open_masks(source: MaskSource) -> FrameMasks:
     """Open the masks of a source for use in a `with` block.
 
     A folder and a .npy file are read one frame at a time; a .npz or .mat file is read completely and stored with eight
-    pixels per byte. Raises DataError for a source that is missing, damaged, or has another shape.
+    pixels per byte; a .txt file contains boxes, see `box_masks`. Raises DataError for a source that is missing,
+    damaged, or has another shape.
     """
     suffix = source.path.suffix.lower()
     if source.path.is_dir():
@@ -61,6 +63,10 @@ def open_masks(source: MaskSource) -> FrameMasks:
         if isinstance(stored_masks, list):
             return _pack_frames(stored_masks, source)
         return _in_memory(stored_masks, source)
+    if suffix == ".txt":
+        frames = images_in(source.path.parent, recursive=False)
+        boxes, size = read_boxes(source.path, source.path.parent), image_size(frames[0])
+        return FrameMasks(len(frames), lambda index: draw_boxes(boxes, index, size))
     if source.size is not None:
         return _in_memory(read_npy(source.path), source)
     mapped = _check_shape(read_npy(source.path, mapped=True), source.path)

@@ -79,7 +79,7 @@ class Detector(nn.Module, ABC, Generic[OptionsT]):
         """Create a detector from options by name, for use in Python; without pretrained weights.
 
         size: input in pixels, N (square) or (H, W), to which images are stretched; default: chosen by the detector.
-        spec: the complete input, in place of size. Raises ConfigError for invalid options and sizes.
+        spec: the complete input, instead of size. Raises ConfigError for invalid options and sizes.
         """
         validated = cls.read_options(options)
         if spec is None:
@@ -170,9 +170,10 @@ class Detector(nn.Module, ABC, Generic[OptionsT]):
         Raises ConfigError if the size differs from the input's, or if the region covers the whole input.
         """
         if tuple(region.shape) != self.input.size or bool(region.all()):
+            size, expected = ("x".join(map(str, shape)) for shape in (region.shape, self.input.size))
             raise ConfigError(
-                f"ignored region of size {tuple(region.shape)} that covers {region.float().mean():.0%}: expected size "
-                f"{self.input.size} and less than 100%"
+                f"ignored region of size {size} that covers {100 * region.float().mean():.0f} %: expected size "
+                f"{expected} and less than 100 %"
             )
         self.ignored = region.bool()
 

@@ -44,9 +44,7 @@ class Reconstruction:
         assert self.items is not None
         numbers, counts = np.unique(self.items, return_counts=True)
         order = np.argsort(-counts, kind="stable")[:_MAX_ITEMS]
-        item_shares = ", ".join(
-            f"{numbers[index]} ({counts[index] / self.items.size:.0%})".replace("%", " %") for index in order
-        )
+        item_shares = ", ".join(f"{numbers[index]} ({100 * counts[index] / self.items.size:.0f} %)" for index in order)
         return f"memory items: {item_shares}"
 
 

@@ -19,7 +19,13 @@ from offnormal.events.alarms import Alarm, find_alarms
 from offnormal.events.machine import EventRules
 from offnormal.metrics.video import FrameScores
 
+COVERS_NORMAL_FOOTAGE = (
+    "No alarm is false, because each one touches a labeled span. But the alarms continue into normal footage: see the "
+    "share of normal footage in alarm."
+)
+"""The explanation of a report that `covers_normal_footage`."""
 _HOUR_S = 3600.0
+_NOTABLE = 0.01  # share of normal footage in alarm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +108,11 @@ class AlarmReport:
     def normal_time_in_alarm(self) -> float | None:
         """Share of scored normal footage in alarm, including true alarms."""
         return self.normal_in_alarm_s / self.normal_s if self.normal_s else None
+
+    @property
+    def covers_normal_footage(self) -> bool:
+        """Whether alarms cover much normal footage although none of them is false."""
+        return not self.false_alarms and (self.normal_time_in_alarm or 0.0) >= _NOTABLE
 
     def to_json(self) -> dict[str, object]:
         """Convert to plain values for metrics.json."""

@@ -255,7 +255,7 @@ def _pixel_metrics(pixel: PixelResult | None, names: Sequence[str]) -> dict[str,
 
 
 def _term_metrics(table: ScoreTable) -> dict[str, dict[str, float]]:
-    """Metrics of each term in place of the score; empty without labels of both classes."""
+    """Metrics of each term, as if it were the score; empty without labels of both classes."""
     terms = {name: measure(replace(table, score=values)).metrics for name, values in table.terms.items()}
     plain = {
         name: {metric: values[metric] for metric in TRAITS[table.unit].metrics if metric in values}

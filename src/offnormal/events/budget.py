@@ -20,7 +20,7 @@ from offnormal.calibration.calibration import Calibration, Kind
 from offnormal.calibration.footage import block_maxima, block_seconds, calibrate_footage
 from offnormal.calibration.guarantee import order_statistic, rate_interval
 from offnormal.config.rules import RulesConfig
-from offnormal.errors import CalibrationError
+from offnormal.errors import CalibrationError, counted, rounded
 from offnormal.events.alarms import find_alarms
 from offnormal.events.machine import EventRules, low_threshold
 from offnormal.metrics.video import FrameScores
@@ -46,8 +46,8 @@ class AlarmBudget:
     def explanation(self) -> str:
         """The guarantee, its footage, and the number of events that the footage itself raises."""
         return (
-            f"{self.calibration.explanation}; {self.hours:.3g} h of footage, with {self.events} "
-            f"event{'' if self.events == 1 else 's'}. Valid only for the hours, seasons, and weather in the footage"
+            f"{self.calibration.explanation}; {rounded(self.hours)} h of footage, with "
+            f"{counted(self.events, 'event')}. Valid only for the hours, seasons, and weather in the footage"
         )
 
     def require(self, *, bundle: str, setup_hash: str | None, rules: EventRules) -> None:

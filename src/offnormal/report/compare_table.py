@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from offnormal.drawing.wording import NONE, hundred, metric, percent, score
 from offnormal.errors import counted
-from offnormal.evaluation.alarms import AlarmReport
+from offnormal.evaluation.alarms import COVERS_NORMAL_FOOTAGE, AlarmReport
 from offnormal.evaluation.compare import ComparedRun, Comparison
 from offnormal.evaluation.units import LOWER_IS_BETTER, PIXEL_METRICS, TRAITS
 from offnormal.metrics.video import PER_VIDEO_NORM
@@ -21,7 +21,7 @@ class Column:
     """One figure for every run, in order."""
 
     title: str
-    cells: list[Cell]  # with the 95 % interval of the difference to the first run below
+    cells: list[Cell]  # with the 95 % interval of the difference from the first run below
     hint: str = ""
     suffix: str = ""  # of the metric's name, if the title of the group implies it
 
@@ -59,7 +59,7 @@ def groups(comparison: Comparison) -> list[Group]:
         Group(
             "Metrics",
             f"on the {counted(tested, singular, plural)} of the test set that every run scored; below: 95 % CI of the "
-            "difference to A",
+            "difference from A",
             [_metric(comparison, name) for name in plain],
         ),
         Group(
@@ -95,13 +95,15 @@ def explanations(comparison: Comparison) -> list[str]:
         return [f"No intervals: they need at least two {drawn.noun}, but there is only one."]
     lines = [
         f"Intervals: bootstrap with {comparison.draws:,} draws over {drawn.count} {drawn.noun}, the same for every run "
-        f"(seed {comparison.seed}). If 0 is inside, the difference to A may be noise (~)."
+        f"(seed {comparison.seed}). If 0 is inside, the difference from A may be noise (~)."
     ]
     if drawn.noun.startswith("stretches"):
         lines.append("They do not predict the result on another video.")
     elif drawn.count < 10:
         lines.append(f"With only {drawn.count} {drawn.noun}, they are rough and tend to be too narrow.")
     lines.append("The best value of a column is marked (*) if its lead over every other run is larger than noise.")
+    covering = [row.letter for row in comparison.rows if row.alarms is not None and row.alarms.covers_normal_footage]
+    lines += [f"{', '.join(covering)}: {COVERS_NORMAL_FOOTAGE}"] if covering else []
     if any(row.run is None for row in comparison.rows):
         lines.append("combined: sum of -log p-values of the runs, without a calibrated threshold.")
     return lines
@@ -249,7 +251,7 @@ def _texts(title: str, texts: Sequence[str], hint: str = "") -> Column:
 
 
 def _cell(text: str, below: str = "", mark: str = "", *, is_best: bool = False) -> Cell:
-    """A figure with its mark: * for the best, ~ if the difference to the first run may be noise."""
+    """A figure with its mark: * for the best, ~ if the difference from the first run may be noise."""
     return Cell(text=text, below=below, mark="*" if is_best else mark, is_best=is_best)
 
 
@@ -258,7 +260,9 @@ def _decimal(value: float | None) -> str:
 
 
 def _three_digits(value: float | None) -> str:
-    return NONE if value is None else f"{value:#.3g}".rstrip(".")
+    if value is None or value >= 100:
+        return NONE if value is None else f"{value:,.0f}"
+    return f"{value:#.3g}"
 
 
 def _seconds(value: float | None) -> str:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from offnormal import registry
 from offnormal.config.validation import format_validation_error
 from offnormal.errors import ConfigError
-from offnormal.redact import redact_webhooks
+from offnormal.redact import redact, redact_webhooks
 from offnormal.sinks.base import Sink
 
 Transition = Literal["opened", "closed"]
@@ -36,7 +36,8 @@ def open_sinks(
         try:
             checked = sink_class.Options.model_validate(options)
         except ValidationError as error:
-            hidden = [repr(options[key]) for key in ("secret", sink_class.target_option) if key in options]
+            values = [repr(options[key]) for key in ("secret", sink_class.target_option) if key in options]
+            hidden = [*values, *map(redact, values)]  # the message may have either form
             raise ConfigError(
                 f"sink {kind}: {redact_webhooks(format_validation_error(error, sink_class.Options), *hidden)}"
             ) from None

@@ -48,7 +48,7 @@ class WebhookOptions(SinkOptions):
         except ValueError:
             raise ValueError("expected a port from 0 to 65535") from None
         if parts.scheme not in ("http", "https") or not parts.hostname or any(letter.isspace() for letter in value):
-            raise ValueError("expected a URL such as http://127.0.0.1:9000/hook")
+            raise ValueError("expected a URL such as http://127.0.0.1:9000")
         return value
 
 

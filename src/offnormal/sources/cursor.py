@@ -28,7 +28,7 @@ from offnormal.sources.container import (
     packets,
 )
 
-PROBED_FRAMES = 64  # frames that tell whether each packet contains one
+PROBED_FRAMES = 64  # frames that show whether each packet contains one
 _SEEK_DISTANCE = 8  # frames; decoding up to this many is cheaper than seeking
 _SEEK_ATTEMPTS = 3  # keyframes to try before decoding from the start of the file
 

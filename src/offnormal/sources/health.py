@@ -140,7 +140,7 @@ class CameraHealth:
         self._changed = self._changed or changes
         if changes:
             self._changed_share = max(share, self._changed_share if self._change.began else 0.0)
-        detail = f"{self._changed_share:.0%} of the image within {self.options.change_s:g} s"
+        detail = f"{100 * self._changed_share:.0f} % of the image within {self.options.change_s:g} s"
         return self._change.update_at(now_s, changes, detail)
 
     def _check_lens(self, gray: np.ndarray, now_s: float, passed_s: float) -> list[Finding | None]:
@@ -158,7 +158,7 @@ class CameraHealth:
         defocused = detail_share < options.defocused_detail and not covered
         if not (covered or defocused or self._changed):
             usual.update_mean(detail, contrast, passed_s)
-        measured = f"{detail_share:.0%} of the usual detail, {contrast_share:.0%} of the usual contrast"
+        measured = f"{100 * detail_share:.0f} % of the usual detail, {100 * contrast_share:.0f} % of the usual contrast"
         return [
             self._covered.update_at(now_s, covered, measured),
             self._defocused.update_at(now_s, defocused and not self._changed, measured),

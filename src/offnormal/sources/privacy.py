@@ -46,7 +46,7 @@ def read_privacy_mask(path: str | Path) -> Mask:
             raise ConfigError(f"{path}: {error}") from None
     share = rasterize_mask(mask, (720, 1280)).mean()
     if not 0 < share < 1:
-        raise ConfigError(f"{path}: paints {share:.0%} of an image; expected a part of it")
+        raise ConfigError(f"{path}: paints {100 * share:.0f} % of an image; expected a part of it")
     return mask
 
 

@@ -22,6 +22,12 @@ def count_frames(video: Path) -> int:
     return len(read_clock(video).times_s)
 
 
+def mean_fps(video: Path) -> float | None:
+    """Return the frames per second that a video file states; None: it has no clock. VideoError if it is unreadable."""
+    with open_video(video) as reader:
+        return reader.info.fps
+
+
 def is_truncated(video: Path) -> bool:
     """Whether a video file has fewer frames than its header states; VideoError if it cannot be read."""
     with open_video(video) as reader:

@@ -366,7 +366,7 @@ class _Loop:
     def _start_fine_tuning(self) -> None:
         """Start the fine-tuning stage from the best weights so far, which are not yet overfitted.
 
-        The search for the best restarts, since the fine-tuned weights are asked for. A checkpoint is saved at once:
+        The search for the best weights restarts, because the result must be fine-tuned. A checkpoint is saved at once:
         `best` may soon hold other weights.
         """
         if self.best.step is not None and self.settings.keep == "best":

@@ -64,7 +64,7 @@ class FileRows(Rows):
     """Arrays in a temporary file that is mapped into memory.
 
     shared: other processes open the file after unpickling this object, so it keeps its name until `mark_shared`.
-    Otherwise the file has no name from the start, and is gone however the program ends.
+    Otherwise the file has no name, so that it disappears when the program ends, even by a kill.
     """
 
     def __init__(self, folder: Path, *, shared: bool = False) -> None:

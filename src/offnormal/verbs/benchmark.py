@@ -101,7 +101,7 @@ def benchmark_bundle(bundle: Bundle, config: BenchmarkConfig) -> Benchmark:
     Raises OffnormalError if it is not saved, and DataError if there is no image to read.
     """
     if bundle.path is None:
-        raise OffnormalError("this bundle is not saved, but start-up time and size need its files: save it first")
+        raise OffnormalError("this bundle is not saved, but startup time and size need its files: save it first")
     device = choose_device(config.device, config.threads)
     scorer, spec = Scorer(bundle.detector, device), bundle.detector.input
     with tempfile.TemporaryDirectory() as work:
@@ -245,10 +245,10 @@ def _throughput(scorer: Scorer, loader: Batches, limit: int) -> tuple[float, flo
 
 
 def _run_child(bundle: Path, config: BenchmarkConfig, image: Path) -> dict[str, float]:
-    """Measure start-up time and peak memory in a fresh process."""
+    """Measure startup time and peak memory in a fresh process."""
     command = [sys.executable, "-c", _CHILD, str(bundle), config.device, str(config.threads or 0), str(image)]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     if process.returncode != 0:
-        raise OffnormalError(f"the start-up process failed: {process.stderr.strip().splitlines()[-1:]}")
+        raise OffnormalError(f"the startup process failed: {process.stderr.strip().splitlines()[-1:]}")
     result: dict[str, float] = json.loads(process.stdout)
     return result

@@ -32,9 +32,9 @@ def demonstrate(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Demonstration:
-    """Generate the set below `out`/demo-data, fit and calibrate on its normals, evaluate, write the report.
+    """Generate the dataset in `out`/demo-data, fit and calibrate on its normal images, evaluate, and write the report.
 
-    Raises DataError when something else lies where the set goes.
+    Raises DataError if its folder contains something else.
     """
 
     def report(done: int, total: int) -> None:

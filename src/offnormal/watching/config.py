@@ -58,7 +58,7 @@ class CameraSettings(MaskConfig, AlarmConfig):
     threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """Threshold set by hand, instead of the calibrated one. No guarantee."""
     zones: Annotated[list[Annotated[Zone, Text(_parse_zone)]], AS_LIST, FlagName("--zone")] = Field(default=[])
-    """Polygon to score, in shares of the image: '0.1,0.2 0.9,0.2 0.5,0.8', or 'exclude:...'; repeatable."""
+    """Polygon to score, such as '0.1,0.2 0.9,0.2 0.5,0.8' (0,0: upper left, 1,1: lower right), or exclude:..."""
     schedule: Annotated[Schedule | None, BeforeValidator(_parse_schedule), Flattened()] = None
     """When events are raised, such as 'mon-fri 18:00-06:00' (UTC); or a time zone and windows."""
     fps: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None

@@ -327,7 +327,7 @@ def test_an_ignored_region_must_have_the_input_size_and_leave_pixels():
     detector = ToyPadim(PadimOptions(), SPEC)
     with pytest.raises(ConfigError, match="expected"):
         detector.ignore(torch.zeros(3, 3, dtype=torch.bool))
-    with pytest.raises(ConfigError, match="100%"):
+    with pytest.raises(ConfigError, match="100 %"):
         detector.ignore(torch.ones(32, 48, dtype=torch.bool))
 
 

@@ -15,7 +15,7 @@ def block(normal, anomalous):
 
 def test_items_of_both_labels_are_drawn_and_counted():
     text, legend, plot = block([0.0, 0.75, 0.25], [0.5, 0.5, 0.0]).elements
-    assert text.text == "Normal samples use 2 of 3 memory items, anomalous ones 2; their use overlaps by 50%."
+    assert text.text == "Normal samples use 2 of 3 memory items, anomalous ones 2; their use overlaps by 50 %."
     assert [name for name, _, _ in legend.rows] == ["normal", "anomalous"]
     assert "var(--anomalous" in plot.svg
 

@@ -11,7 +11,7 @@ from offnormal import registry
 from offnormal.backbones.video.base import Size, VideoBackbone
 from offnormal.backbones.video.catalogue import build_embedder, build_encoder, is_encoder
 from offnormal.backbones.video.cost import count, seconds_per_clip
-from offnormal.errors import ConfigError, PluginError
+from offnormal.errors import ConfigError, PluginError, rounded
 
 Clip = tuple[int, int, int, int]  # (C, T, H, W)
 Row = dict[str, Any]  # name, summary, notes, and other facts
@@ -82,7 +82,7 @@ def _format_facts(row: Row, clip: Clip) -> list[str]:
     else:
         notes.append(f"embedding of {row['embedding']} numbers for {format_size(clip)}")
     cost = f"{row['parameters'] / 1e6:.1f} M parameters, {row['macs'] / 1e9:.1f} GMAC"
-    return [*notes, f"{cost}, {row['seconds']:.3g} s per clip" if "seconds" in row else cost]
+    return [*notes, f"{cost}, {rounded(row['seconds'])} s per clip" if "seconds" in row else cost]
 
 
 def _card(backbone: VideoBackbone) -> list[str]:

@@ -47,7 +47,7 @@ class _Pathways(nn.Module):
         self.multipathway_fusion = None if fused is None else _Fusion(fused)
 
     def forward(self, slow: Tensor, fast: Tensor, *, is_stem: bool) -> tuple[Tensor, Tensor]:
-        """Features of both pathways -> the same after the stage, slow ones fused."""
+        """Features of both pathways -> the same after the stage, with the fast pathway fused into the slow one."""
         slow, fast = self.multipathway_blocks[0](slow), self.multipathway_blocks[1](fast)
         if is_stem:
             slow, fast = pool(slow), pool(fast)

@@ -11,7 +11,9 @@ from offnormal.data.array_files import Archive
 from offnormal.data.frame_labels import check_count
 from offnormal.data.frame_masks import open_masks
 from offnormal.data.layouts.labeled import subfolders
+from offnormal.errors import VideoError
 from offnormal.sources.paths import is_frame_folder
+from offnormal.sources.video_index import count_frames
 from offnormal.types import Item, MaskSource
 
 
@@ -42,6 +44,14 @@ def video_items(videos: Sequence[Path]) -> tuple[Item, ...]:
     """Return items for video files and folders of frames, each named after its file or folder."""
     names = (path.name if path.is_dir() else path.stem for path in videos)
     return tuple(Item(address=str(path), is_video=True, name=name) for path, name in zip(videos, names, strict=True))
+
+
+def count_if_readable(video: Path) -> int | None:
+    """Return the number of frames; None for a file that is reported or skipped when its frames are read."""
+    try:
+        return count_frames(video)
+    except VideoError:
+        return None
 
 
 def relative_names(root: Path, videos: Sequence[Path]) -> dict[Path, str]:

@@ -32,7 +32,7 @@ class MnistLayout:
     two of every three images of the normal class are used for training; the third and all other classes for testing.
     """
 
-    tree = "ROOT/[train|t10k]-[images-idx3|labels-idx1]-ubyte[.gz]; --normal-class 3 chooses the normal class"
+    tree = "ROOT/<train|t10k>-<images-idx3|labels-idx1>-ubyte[.gz]; --normal-class 3 chooses the normal class"
     source = "MNIST, http://yann.lecun.com/exdb/mnist; Fashion-MNIST, https://github.com/zalandoresearch/fashion-mnist"
     license = "CC BY-SA 3.0 (MNIST), MIT (Fashion-MNIST)"
     categories_are_classes = True

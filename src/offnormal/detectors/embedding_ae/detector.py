@@ -208,7 +208,7 @@ class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
         return {"learning_parameters": learning, "parameters": total}
 
     def training_step(self, x: Tensor) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        """Embeddings (N, D), or normal pixels of which views are drawn -> the reconstruction error."""
+        """Embeddings (N, D), or normal pixels, from which views are drawn -> the reconstruction error."""
         if x.ndim > 2 and self.views:
             x = clip_views.sample_views(x, self.views)
         embedding, target = self._inputs_and_targets(x)

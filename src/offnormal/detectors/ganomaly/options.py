@@ -22,7 +22,7 @@ class GanomalyOptions(DetectorOptions):
     width: Annotated[int, Field(ge=1), ADVANCED] = 64
     """Channels after the first convolution; doubled each time the resolution halves."""
     extra_layers: Annotated[int, Field(ge=0), ADVANCED] = 0
-    """Extra 3 x 3 convolutions per network, at half the input resolution."""
+    """Extra 3x3 convolutions per network, at half the input resolution."""
     adversarial_weight: Annotated[Weight, ADVANCED] = 1.0
     """Weight of the adversarial loss (feature matching in the discriminator)."""
     contextual_weight: Annotated[Weight, ADVANCED] = 50.0

@@ -1,4 +1,4 @@
-"""Encoders of clips, by name, in place of MemAE's plain encoder."""
+"""Encoders of clips, by name, instead of MemAE's plain encoder."""
 
 from __future__ import annotations
 

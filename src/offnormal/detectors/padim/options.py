@@ -42,7 +42,7 @@ class PadimOptions(DetectorOptions):
     precision: Annotated[Literal["auto", "float32", "float16", "bfloat16"], ADVANCED] = "auto"
     """Type of the stored factors; auto: float16 above 512 MB (changes distances by 1e-4 to 1e-3)."""
     neighbors: Annotated[Literal[1, 3], BeforeValidator(parse_integer), ADVANCED] = 1
-    """3: smallest distance over 3 x 3 positions, for parts that vary in position; 9 x the cost."""
+    """3: smallest distance over 3x3 positions, for parts that vary in position; 9 times the cost."""
     pool: Pool | None = None
     """Image score from the map: max (paper), mean, or top (mean of the highest). Default: max, with --motion top."""
     top_share: Annotated[Annotated[float, Field(gt=0, le=1)] | None, ADVANCED] = None

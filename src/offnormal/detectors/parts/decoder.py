@@ -117,7 +117,7 @@ class Decoder(nn.Sequential):
 
 
 def decode(decoder: Decoder, code: Tensor, stages: dict[str, Tensor], x: Tensor) -> Tensor:
-    """Decode a code in place of the encoder's; `stages` are the encoder's features of `x`."""
+    """Decode another code than that of the encoder; `stages` are the encoder's features of `x`."""
     sizes = [tuple(features.shape[2:]) for features in (x, *stages.values())]
     output: Tensor = decoder(code, sizes[:-1])
     return output
@@ -133,7 +133,7 @@ def check_sizes(encoder: Encoder, decoder: Decoder, shape: Sequence[int]) -> Non
         stages = encoder(x)
         channels = {name: features.shape[1] for name, features in stages.items()}
         if channels != encoder.channels:  # a dry run does not notice this
-            raise ValueError(f"its stages have channels {channels}, but it declares {encoder.channels}")
+            raise ValueError(f"the stages of the encoder have channels {channels}, but it declares {encoder.channels}")
         return decode(decoder, list(stages.values())[-1], stages, x)
 
     for size in (tuple(shape[1:]), tuple(n + 1 for n in shape[1:])):

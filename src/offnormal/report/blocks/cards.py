@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pydantic import BaseModel, ConfigDict
 
 from offnormal.drawing.wording import NONE
-from offnormal.errors import counted
+from offnormal.errors import counted, rounded
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
 from offnormal.report.block import Block, Fact, Facts
@@ -79,7 +79,9 @@ def data_card(evaluation: Evaluation, card: Mapping[str, object]) -> Block:
             Fact("masks", _count_text(sum(item.masks is not None for item in dataset.test), len(dataset.test)))
         )
     if seconds := evaluation.seconds_per_unit:
-        speed = f"{1000 * seconds:.3g} ms per {traits.noun[0]}, including decoding ({1 / seconds:,.3g} per second)"
+        speed = (
+            f"{rounded(1000 * seconds)} ms per {traits.noun[0]}, including decoding ({rounded(1 / seconds)} per second)"
+        )
         facts.append(Fact("scoring time", speed))
     facts.append(Fact("fingerprint", evaluation.fingerprint, code=True))
     return Block(name="data", title="Data", elements=[Facts(facts + fitted_on(card))], style="card half")

@@ -58,12 +58,12 @@ def answer_text(evaluation: Evaluation) -> str | None:
     p_value = f"(p-value {check.p_value:.2g})"
     if check.answer is Answer.BROKEN:
         return (
-            f"More false alarms than expected, more than chance explains {p_value}: the {normals} of test and "
-            f"calibration differ. Calibrate again on {normals} of the same days and setup."
+            f"More false alarms than chance explains {p_value}: the {normals} of the test set and of the "
+            f"calibration set differ. Calibrate again on {normals} of the same days and setup."
         )
     if check.answer is Answer.HELD:
-        return f"No more false alarms than expected, given chance {p_value}."
-    return f"The {normals} of the test could not reveal even ten times the expected rate {p_value}."
+        return f"No more false alarms than chance explains {p_value}."
+    return f"Even ten times the expected rate could go unnoticed on the {normals} of this test set {p_value}."
 
 
 def observed_rate(evaluation: Evaluation) -> tuple[str, Track, str] | None:

@@ -52,7 +52,7 @@ def _summary(shares: MemoryShares) -> str:
         return f"{kind} samples use {shares.used(values)} of {total} memory items; no sample has the other label."
     return (
         f"Normal samples use {shares.used(shares.normal)} of {total} memory items, anomalous ones "
-        f"{shares.used(shares.anomalous)}; their use overlaps by {shares.overlap:.0%}."
+        f"{shares.used(shares.anomalous)}; their use overlaps by {100 * shares.overlap:.0f} %."
     )
 
 

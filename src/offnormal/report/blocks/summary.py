@@ -8,7 +8,7 @@ from offnormal.calibration.calibration import DEFAULT_RATE, Calibration
 from offnormal.calibration.guarantee import normals_needed
 from offnormal.drawing.wording import NONE, duration, hundred, interval, percent, rate, score
 from offnormal.errors import counted
-from offnormal.evaluation.alarms import AlarmReport
+from offnormal.evaluation.alarms import COVERS_NORMAL_FOOTAGE, AlarmReport
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
 from offnormal.events.machine import EventRules
@@ -169,6 +169,8 @@ def _alarm_figures(alarms: AlarmReport, *, is_labeled: bool) -> list[Figure]:
 
 def _alarm_warnings(alarms: AlarmReport, *, is_labeled: bool) -> list[str]:
     normal, footage = alarms.normal_time_in_alarm, alarms.time_in_alarm
+    if alarms.covers_normal_footage and normal is not None and normal <= _HALF:
+        return [COVERS_NORMAL_FOOTAGE]
     if normal is not None and normal > _HALF:
         return [
             f"The alarm is on for {percent(normal)} of the normal footage. An alarm that is always on detects "
