@@ -39,6 +39,7 @@ class MemoryReader:
     def __init__(self, path: Path, video: MemoryVideo, store: VideoStore) -> None:
         self.path, self.video, self.store = path, video, store
         self.warnings: list[str] = []
+        self.notes: list[str] = []
         self.restarts: list[int] = []
         frames = video.count if video.stated_frames == -1 else video.stated_frames
         seconds = frames / video.fps if video.fps and frames is not None else None

@@ -11,11 +11,11 @@ from offnormal.sources.image import (
     image_depth,
     image_size,
     open_image,
-    open_mask,
     reading_notes,
     to_channels,
     to_rgb,
 )
+from offnormal.sources.mask import open_mask
 from offnormal.sources.once_log import OnceLog
 from tests.sources.deep_files import write_png, write_tiff
 

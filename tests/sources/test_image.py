@@ -6,7 +6,7 @@ from PIL import Image
 
 from offnormal.errors import ImageError
 from offnormal.sources.deep import DeepImage
-from offnormal.sources.image import image_depth, image_size, open_image, open_mask, to_channels
+from offnormal.sources.image import image_depth, image_size, open_image, to_channels
 from tests.sources.deep_files import write_png, write_tiff
 
 UPRIGHT = {  # EXIF orientation -> what a viewer does with the stored array
@@ -220,7 +220,7 @@ def test_files_of_noise_raise_image_errors_only(tmp_path):
                 bad[rng.integers(0, min(len(bad), 200))] = rng.integers(0, 256)
             path = tmp_path / f"bad{source.suffix}"
             path.write_bytes(bad)
-            for read_file in (open_image, image_size, image_depth, open_mask):
+            for read_file in (open_image, image_size, image_depth):
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     try:
@@ -237,7 +237,7 @@ def test_files_with_too_many_pixels_are_refused(tmp_path, name):
         frames[0].save(tmp_path / file, save_all=True, append_images=frames[1:])
     write_tiff(tmp_path / "deep.tif", np.zeros((40, 50, 3), "u2"))
     write_png(tmp_path / "deep.png", np.zeros((40, 50, 3), "u2"))
-    for read_file in (open_image, image_size, image_depth, open_mask):
+    for read_file in (open_image, image_size, image_depth):
         with pytest.raises(ImageError, match=r"40x50 is 2,000 pixels; expected at most 1,999.*--max-image-pixels"):
             read_file(tmp_path / name, max_pixels=1999)
         read_file(tmp_path / name, max_pixels=2000)
@@ -270,62 +270,3 @@ def test_only_the_named_formats_are_opened(tmp_path, kind):
         Image.new("RGB", (16, 16)).save(tmp_path / "x.png", kind)
     with pytest.raises(ImageError, match="not a readable image"):
         open_image(tmp_path / "x.png")
-
-
-def saved_mask(path, image, **options):
-    image.save(path, **options)
-    return open_mask(path)
-
-
-MARKS = np.array([[0, 1, 0], [0, 1, 1]])
-
-
-@pytest.mark.parametrize("value", [1, 255])
-@pytest.mark.parametrize("mode", ["1", "L", "I;16", "RGB", "RGBA", "LA"])
-def test_masks_of_every_mode_mark_non_black_pixels(tmp_path, mode, value):
-    if mode == "I;16":
-        image = Image.fromarray((MARKS * value).astype(np.uint16))
-    elif mode == "1":
-        image = Image.fromarray((MARKS * 255).astype(np.uint8)).convert("1")
-    else:
-        image = Image.fromarray((MARKS * value).astype(np.uint8)).convert(mode)
-    np.testing.assert_array_equal(saved_mask(tmp_path / "x.png", image), MARKS)
-
-
-def test_masks_in_any_single_color_are_marked(tmp_path):
-    for color in ((1, 0, 0), (0, 1, 0), (0, 0, 1)):  # blue of 1 has no luminance
-        image = Image.fromarray((MARKS[..., None] * np.array(color)).astype(np.uint8))
-        np.testing.assert_array_equal(saved_mask(tmp_path / "x.png", image), MARKS)
-
-
-def test_transparent_pixels_of_a_mask_are_not_marked(tmp_path):
-    image = Image.fromarray(np.dstack([np.full((2, 3, 3), 255), MARKS * 255]).astype(np.uint8))
-    np.testing.assert_array_equal(saved_mask(tmp_path / "x.png", image), MARKS)
-
-
-@pytest.mark.parametrize(
-    ("palette", "indices"),
-    [
-        ([0, 0, 0, 128, 0, 0], MARKS),  # label colors
-        ([0, 0, 0, 0, 0, 1], MARKS),  # nearly black
-        ([0, 0, 0, 0, 0, 0], MARKS),  # no colors were given
-        ([31, 119, 180, 255, 127, 14], MARKS),  # colors of a plot: no black, so index 0 is the ground
-        ([255, 255, 255, 0, 0, 0], 1 - MARKS),  # black and white recompressed with white first
-    ],
-)
-def test_palette_masks(tmp_path, palette, indices):
-    image = Image.fromarray(indices.astype(np.uint8))
-    image.putpalette(palette)
-    assert image.mode == "P"
-    np.testing.assert_array_equal(saved_mask(tmp_path / "x.png", image), MARKS)
-
-
-def test_jpeg_masks_are_cut_at_half_of_full_scale(tmp_path):
-    marks = np.kron(MARKS, np.ones((11, 11))).astype(bool)  # across the blocks of 8, so that black is not quite black
-    mask = saved_mask(tmp_path / "x.jpg", Image.fromarray(marks.astype(np.uint8) * 255), quality=60)
-    np.testing.assert_array_equal(mask, marks)
-
-
-def test_masks_are_turned_upright(tmp_path):
-    oriented(tmp_path / "x.png", (MARKS * 255).astype(np.uint8), 6)
-    np.testing.assert_array_equal(open_mask(tmp_path / "x.png"), np.rot90(MARKS, -1))

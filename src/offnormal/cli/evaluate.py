@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from offnormal.cli.flags import takes_flags
-from offnormal.cli.show import Verbatim, aligned, progress_bar, say, say_json, warn_skipped
+from offnormal.cli.show import Verbatim, aligned, progress_bar, say, say_json, warn, warn_skipped
 from offnormal.config.layers import build, input_files
 from offnormal.config.model import set_values
 from offnormal.config.score import EvaluateConfig
@@ -49,6 +49,8 @@ def command(
     with progress_bar() as progress:
         done = evaluate_all(bundle, resolved, progress, input_files(flags, config))
     for evaluation, run in done:
+        for note in evaluation.notes:
+            warn(note)
         warn_skipped(evaluation.skipped, logged=True)
         if json:
             say_json({"run": run.path, **metrics_json(evaluation)})

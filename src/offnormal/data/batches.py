@@ -17,6 +17,7 @@ from offnormal.data.clips import Clip, F
 from offnormal.data.dataset import Skipped
 from offnormal.data.frame_cache import ResizedFrame
 from offnormal.data.images import stack
+from offnormal.data.masks import MaskCheck
 from offnormal.data.video_reading import VideoSummary
 from offnormal.errors import ImageError, VideoError
 from offnormal.sources.once_log import OnceLog
@@ -62,7 +63,7 @@ class Loader(ABC):
     on_error: "fail" raises ImageError or VideoError for an unreadable file, "skip" skips and lists it. progress: called
     with the number of items (for videos: clips) that were completed since the last call.
     Attributes, all for the last pass: `skipped` (unreadable files), `summaries` (of the videos that were read to the
-    end), `waited_s` (seconds that the caller waited for data), `sample_count`.
+    end), `waited_s` (seconds that the caller waited for data), `sample_count`, `mask_checks`.
     """
 
     every_s: float | None = None  # seconds between two clips of a video; None: use `hop` of the input
@@ -124,6 +125,7 @@ class Loader(ABC):
         with contextlib.closing(self._rows()) as rows:
             for row in rows:
                 self.sample_count += 1
+                self.mask_checks += [frame.check for frame in row[1].targets if frame.check is not None]
                 yield row
 
     def with_items(self, items: Sequence[Item]) -> Self:
@@ -143,6 +145,7 @@ class Loader(ABC):
     def _reset(self) -> None:
         self.skipped: list[Skipped] = []
         self.summaries: list[VideoSummary] = []
+        self.mask_checks: list[MaskCheck] = []
         self.waited_s = 0.0
         self.sample_count = 0
 

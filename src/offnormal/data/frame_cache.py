@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from offnormal.data.masks import MaskCheck
 from offnormal.errors import ConfigError
 from offnormal.files import hidden_sibling, sweep
 from offnormal.types import InputSpec
@@ -34,6 +35,7 @@ class ResizedFrame:
     time_s: float | None
     pixels: np.ndarray  # (C, H, W) uint8, or float32 in 0-1
     mask: np.ndarray | None = None  # (H, W) bool, never cached
+    check: MaskCheck | None = None  # of the mask; None: no mask, or an empty one for an image without
 
 
 def cache_key(path: Path, spec: InputSpec, *, every_s: float | None = None, fps: float | None = None) -> str:

@@ -11,7 +11,8 @@ import numpy as np
 from offnormal.data.array_files import Archive, read_mat, read_npy
 from offnormal.data.box_masks import draw_boxes, read_boxes
 from offnormal.errors import DataError, counted
-from offnormal.sources.image import image_size, open_mask
+from offnormal.sources.image import image_size
+from offnormal.sources.mask import open_mask
 from offnormal.sources.pages import pages_in
 from offnormal.sources.paths import images_in
 from offnormal.types import MaskSource

@@ -1,4 +1,4 @@
-"""Resizes images and masks of any size to the input size, and maps back to the original size."""
+"""Resizes images of any size to the input size, and maps back to the original size."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from offnormal.errors import DataError, ImageError
+from offnormal.errors import ImageError
 from offnormal.sources.deep import UNIT, DeepImage
-from offnormal.sources.image import Decoded, open_image, open_mask, reading_notes, to_channels
+from offnormal.sources.image import Decoded, open_image, reading_notes, to_channels
 from offnormal.sources.once_log import OnceLog
 from offnormal.sources.privacy import paint_image
 from offnormal.types import Frame, InputSpec, Interpolation, Resize
@@ -66,10 +66,10 @@ def compute_placement(size: tuple[int, int], spec: InputSpec) -> Placement:
     return Placement(scaled, (scaled[0] - height) // 2, (scaled[1] - width) // 2)
 
 
-def resize(image: Image.Image, spec: InputSpec, *, mask: bool = False) -> Image.Image:
-    """Resize an image to the input size; masks by nearest neighbor, padded with zeros."""
+def resize(image: Image.Image, spec: InputSpec) -> Image.Image:
+    """Resize an image to the input size."""
     placement = compute_placement((image.height, image.width), spec)
-    scaled = _scale(image, placement.scaled, Resize(interpolation="nearest") if mask else spec.resize)
+    scaled = _scale(image, placement.scaled, spec.resize)
     if placement.scaled == spec.size:
         return scaled
     height, width = spec.size
@@ -77,7 +77,7 @@ def resize(image: Image.Image, spec: InputSpec, *, mask: bool = False) -> Image.
     if min(placement.top, placement.left) >= 0:
         return scaled.crop(box)
     gray: float | tuple[int, ...] = _GRAY if image.mode == "F" else (round(255 * _GRAY),) * len(image.getbands())
-    canvas = Image.new(image.mode, (width, height), 0 if mask else gray)
+    canvas = Image.new(image.mode, (width, height), gray)
     canvas.paste(scaled, (-placement.left, -placement.top))
     return canvas
 
@@ -153,25 +153,6 @@ def _minimum_size(spec: InputSpec) -> tuple[int, int] | None:
         return None
     height, width = (spec.resize.short_side,) * 2 if spec.resize.short_side else spec.size
     return 2 * height, 2 * width
-
-
-def read_mask(path: Path, spec: InputSpec, *, expected: tuple[int, int] | None = None) -> np.ndarray:
-    """Read a mask as (H, W) bool at input size; see `open_mask` for which pixels are marked.
-
-    expected: (H, W) of its image; DataError if the mask has another size.
-    """
-    marked = open_mask(path, spec.max_pixels)
-    if expected is not None and marked.shape != expected:
-        raise DataError(
-            f"{path}: the mask has {marked.shape[0]}x{marked.shape[1]} pixels, its image {expected[0]}x{expected[1]}; "
-            "expected the same size"
-        )
-    return resize_mask(marked, spec)
-
-
-def resize_mask(marked: np.ndarray, spec: InputSpec) -> np.ndarray:
-    """Resize marked pixels (H, W) bool to the input size."""
-    return np.asarray(resize(Image.fromarray(marked.astype(np.uint8)), spec, mask=True)) > 0
 
 
 def stack(arrays: Sequence[np.ndarray]) -> np.ndarray:

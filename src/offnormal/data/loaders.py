@@ -12,9 +12,11 @@ import numpy as np
 from offnormal.data.batches import Loader, OnError, Row
 from offnormal.data.clips import Clip
 from offnormal.data.frame_cache import ResizedFrame
-from offnormal.data.images import read_mask, read_pixels
+from offnormal.data.images import read_pixels
+from offnormal.data.masks import check_mask
 from offnormal.data.video_loader import VideoLoader, VideoOptions
 from offnormal.sources.image import image_size
+from offnormal.sources.mask import open_mask
 from offnormal.types import InputSpec, Item, Sample
 
 
@@ -77,9 +79,11 @@ class ImageLoader(Loader):
 
     def _read_item(self, item: Item) -> ResizedFrame:
         pixels = read_pixels(item.path, self.spec, self.notes)
-        mask = None
+        mask = check = None
         if self.masks and item.masks is not None:
-            mask = read_mask(item.masks.path, self.spec, expected=image_size(item.path, self.spec.max_pixels))
+            path, size = item.masks.path, image_size(item.path, self.spec.max_pixels)
+            marked = open_mask(path, self.spec.max_pixels)
+            mask, check = check_mask(marked, self.spec, str(path), image_size=size, label=item.label)
         elif self.masks:
             mask = np.zeros(self.spec.size, bool)
-        return ResizedFrame(0, None, pixels, mask)
+        return ResizedFrame(0, None, pixels, mask, check)

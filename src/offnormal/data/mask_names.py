@@ -10,7 +10,8 @@ from PIL import Image
 
 from offnormal.data.folder_words import meaning_of, split_mask_name
 from offnormal.errors import ImageError
-from offnormal.sources.image import open_image, open_mask
+from offnormal.sources.image import open_image
+from offnormal.sources.mask import open_mask
 from offnormal.sources.paths import images_in
 
 _LOSSY = (".jpg", ".jpeg")

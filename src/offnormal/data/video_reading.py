@@ -14,13 +14,16 @@ import numpy as np
 from offnormal.data.clips import Clip, ClipMaker, F, make_clip_maker
 from offnormal.data.frame_cache import FrameCache, ResizedFrame, cache_key
 from offnormal.data.frame_masks import FrameMasks, open_masks
-from offnormal.data.images import frame_pixels, resize_mask
+from offnormal.data.images import frame_pixels
+from offnormal.data.masks import MaskCheck, check_mask
 from offnormal.errors import DataError, counted
 from offnormal.sources.privacy import paint_frame
 from offnormal.sources.video import VideoReader, open_video
 from offnormal.types import Frame, InputSpec, Item
 
 log = logging.getLogger(__name__)
+
+_CheckedMask = tuple[np.ndarray | None, MaskCheck | None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,7 +161,8 @@ class _VideoPass:
         key = cache_key(self.video.path, reading.spec, every_s=thinned, fps=reading.fps)
         if (stored := reading.cache.read(key)) is not None:
             for frame in stored:
-                yield replace(frame, mask=self._mask(frame.index, reader.info.size))
+                mask, check = self._mask(frame.index, reader.info.size)
+                yield replace(frame, mask=mask, check=check)
             return
         with contextlib.closing(reading.cache.record(key)) as recording:
             for frame in self._prefetch_resized(decoded):
@@ -191,28 +195,23 @@ class _VideoPass:
     def _resize_with_mask(self, frame: Frame) -> ResizedFrame:
         return self._resize(frame, self._mask(frame.index, (frame.image.shape[0], frame.image.shape[1])))
 
-    def _resize(self, frame: Frame, mask: np.ndarray | None) -> ResizedFrame:
+    def _resize(self, frame: Frame, mask: _CheckedMask) -> ResizedFrame:
         pixels = frame_pixels(frame, self.reading.spec)
-        return ResizedFrame(frame.index, frame.time_s, pixels, mask)
+        return ResizedFrame(frame.index, frame.time_s, pixels, *mask)
 
-    def _mask(self, index: int, size: tuple[int, int]) -> np.ndarray | None:
+    def _mask(self, index: int, size: tuple[int, int]) -> _CheckedMask:
         """Return the mask (H, W) bool at input size, empty for a video without masks; None: masks not requested."""
         if not self.reading.masks:
-            return None
+            return None, None
         if self.masks is None:
-            return np.zeros(self.reading.spec.size, bool)
+            return np.zeros(self.reading.spec.size, bool), None
         name = self.video.name
         if index >= len(self.masks):
             raise DataError(
                 f"video {name}: no mask for frame {index} ({counted(len(self.masks), 'mask')}); expected one per frame"
             )
-        marked = self.masks[index]
-        if marked.shape != size:
-            raise DataError(
-                f"video {name}: the mask of frame {index} has {marked.shape[0]}x{marked.shape[1]} pixels, the frame "
-                f"{size[0]}x{size[1]}; expected the same size"
-            )
-        return resize_mask(marked, self.reading.spec)
+        frame_name = f"video {name}, frame {index}"
+        return check_mask(self.masks[index], self.reading.spec, frame_name, image_size=size)
 
 
 def _clock_warnings(restarts: Sequence[int]) -> list[str]:

@@ -46,6 +46,7 @@ class Partial:
     latents: list[np.ndarray] = field(default_factory=list)  # (n, L)
     skipped: list[Skipped] = field(default_factory=list)
     warnings: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by item
+    notes: list[str] = field(default_factory=list)  # about the data as a whole, such as its masks
     assumed_fps: float | None = None  # of footage without a clock
     seconds: float = 0.0  # scoring time, including decoding
 
@@ -76,6 +77,7 @@ class Evaluation:
     latents: np.ndarray | None  # (R, L)
     skipped: list[Skipped]
     warnings: Mapping[str, tuple[str, ...]]  # by item
+    notes: list[str]  # about the data as a whole
     assumed_fps: float | None  # of footage without a clock; None: not needed
     seconds_per_unit: float | None  # scoring time, including decoding
     bundle: str  # hash of the bundle
@@ -107,6 +109,7 @@ def join_partials(partials: Sequence[Partial]) -> Partial:
         joined.latents += partial.latents
         joined.skipped += partial.skipped
         joined.warnings |= partial.warnings
+        joined.notes += partial.notes
         joined.assumed_fps = joined.assumed_fps or partial.assumed_fps
         joined.seconds += partial.seconds
         if partial.pixels is not None:
@@ -144,7 +147,7 @@ def evaluate_scores(
         dataset=dataset,
         table=table,
         metrics=measured.metrics | decisions.rates() | _pixel_metrics(pixel, TRAITS[table.unit].pixel),
-        missing={**measured.missing, **missing},
+        missing={**measured.missing, **_missing_pixel_metrics(pixel), **missing},
         terms=_term_metrics(table),
         pixel=pixel,
         calibration=calibration,
@@ -163,6 +166,7 @@ def evaluate_scores(
         latents=np.concatenate(partial.latents) if partial.latents else None,
         skipped=partial.skipped,
         warnings=partial.warnings,
+        notes=partial.notes,
         assumed_fps=partial.assumed_fps,
         seconds_per_unit=partial.seconds / len(table) if len(table) else None,
         bundle=bundle,
@@ -247,6 +251,14 @@ def _exceedances(video: FrameScores, threshold: float, gap_s: float) -> int:
     return count_events(video.clock.footage_s[np.flatnonzero(~video.labels & (video.scores > threshold))], gap_s)
 
 
+def _missing_pixel_metrics(pixel: PixelResult | None) -> dict[str, str]:
+    if pixel is None or pixel.auroc is not None:
+        return {}
+    if not pixel.pixels:
+        return {"pixel metrics": "the detector has no anomaly map"}
+    return {"pixel metrics": f"the masks mark {'every pixel' if pixel.regions else 'no pixel'}"}
+
+
 def _pixel_metrics(pixel: PixelResult | None, names: Sequence[str]) -> dict[str, float]:
     if pixel is None:
         return {}
@@ -301,6 +313,7 @@ def metrics_json(evaluation: Evaluation) -> dict[str, object]:
         ],
         "frames": None if evaluation.frames is None else _frames_json(evaluation.frames),
         "alarms": None if evaluation.alarms is None else evaluation.alarms.to_json(),
+        "notes": evaluation.notes,
         "warnings": {item: list(texts) for item, texts in evaluation.warnings.items() if texts},
         "skipped": [{"item": str(bad.path), "reason": bad.reason} for bad in evaluation.skipped],
         "data": {

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, UnidentifiedImageError
 from pydantic import BaseModel
 
 from offnormal.errors import ConfigError, ImageError
-from offnormal.sources.image import open_mask
+from offnormal.sources.mask import open_mask
 from offnormal.sources.paths import is_image
 from offnormal.types import Frame, Mask
 

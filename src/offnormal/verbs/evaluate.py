@@ -14,6 +14,7 @@ from offnormal.config.score import EvaluateConfig
 from offnormal.data.dataset import Dataset, hash_prefixes
 from offnormal.data.frame_labels import check_label_count
 from offnormal.data.frame_masks import frame_labels, open_masks
+from offnormal.data.masks import mask_notes
 from offnormal.errors import DataError
 from offnormal.evaluation.evaluate import Evaluation, Partial, evaluate_scores, mean_metrics, metrics_json
 from offnormal.evaluation.scores_csv import write_table
@@ -74,6 +75,7 @@ def score_dataset(
         scored.append(replace(scores, map=None))
     partial.seconds = time.perf_counter() - start
     partial.skipped = loader.skipped
+    partial.notes += mask_notes(loader.mask_checks)
     for scores in scored:
         if was_skipped(scores.item, loader.skipped):
             continue

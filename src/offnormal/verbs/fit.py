@@ -22,7 +22,7 @@ from offnormal.calibration.guarantee import normals_needed, order_statistic
 from offnormal.config.fit import EmbeddedTrainConfig, FitConfig, ScheduleName, TrainConfig
 from offnormal.config.model import ADVANCED
 from offnormal.data.dataset import Dataset, count_by_folder
-from offnormal.data.images import read_mask
+from offnormal.data.masks import read_mask
 from offnormal.data.survey import choose_input, default_side, survey
 from offnormal.detectors.base import (
     Detector,
@@ -222,7 +222,7 @@ def _build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
     detector.load_pretrained()
     if config.ignore_mask is not None:
         same = summary.sizes[0] if len(set(summary.sizes)) == 1 else None
-        detector.ignore(torch.from_numpy(read_mask(config.ignore_mask, spec, expected=same)))
+        detector.ignore(torch.from_numpy(read_mask(config.ignore_mask, spec, image_size=same)))
     return detector
 
 

@@ -22,7 +22,8 @@ from offnormal.errors import ImageError, VideoError
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.report.blocks.gallery import Role, ShownUnit
 from offnormal.scoring import ItemScores, Scorer, choose_device
-from offnormal.sources.image import open_image, open_mask, to_rgb
+from offnormal.sources.image import open_image, to_rgb
+from offnormal.sources.mask import open_mask
 from offnormal.sources.privacy import paint, paint_frame
 from offnormal.sources.video import VideoReader, open_video
 from offnormal.types import ANOMALOUS, Frame, InputSpec, Item, Mask, Unit

@@ -140,7 +140,7 @@ def test_ok_and_ng_in_other_words_if_the_layout_is_named(tmp_path):
 
 def test_masks_of_different_sizes_for_one_image_are_refused(tmp_path):
     from offnormal.errors import ImageError
-    from offnormal.sources.image import open_mask
+    from offnormal.sources.mask import open_mask
 
     published.mask(tmp_path / "1.png")
     published.Image.new("L", (3, 3)).save(tmp_path / "2.png")

@@ -162,8 +162,6 @@ def _pixel_facts(evaluation: Evaluation) -> list[Fact]:
     if pixel is None:
         return []
     facts = []
-    if pixel.auroc is None and "pixel metrics" not in evaluation.missing:
-        facts.append(Fact("pixel metrics", "the masks mark no pixel or every pixel"))
     if not pixel.exact:
         number = counted(pixel.pixels, "pixel was", "pixels were")
         for name, bound in (

@@ -59,7 +59,9 @@ def lead(evaluation: Evaluation) -> str:
 
 def warnings(evaluation: Evaluation) -> list[str]:
     """Warnings about what limits the figures."""
-    texts = [] if evaluation.alarms is None else _alarm_warnings(evaluation.alarms, is_labeled=evaluation.labeled)
+    texts = [f"{note[0].upper()}{note[1:]}." for note in evaluation.notes]
+    if evaluation.alarms is not None:
+        texts += _alarm_warnings(evaluation.alarms, is_labeled=evaluation.labeled)
     if evaluation.assumed_fps is not None:
         texts.append(f"No frame times in the footage: durations assume {evaluation.assumed_fps:g} frames per second.")
     plural = TRAITS[evaluation.unit].noun[1]

@@ -1,0 +1,212 @@
+"""Masks of images and frames at input size: reduced by area without losing a region, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from offnormal.data.images import Placement, compute_placement
+from offnormal.errors import DataError, counted
+from offnormal.sources.mask import open_mask
+from offnormal.sources.paths import natural_key
+from offnormal.types import ANOMALOUS, NORMAL, InputSpec
+
+_HALF = 0.5  # of the pixels marked; above it, the mask is probably black on white
+_BORDER = 0.9  # share of the border pixels that black on white marks
+_NAMED = 3  # files named in a note
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskCheck:
+    """What reading and resizing a mask found."""
+
+    name: str  # of the file, or of the video and frame
+    label: int | None  # of the image: 0 normal, 1 anomalous; None: unknown, or a frame
+    share: float  # of the pixels marked
+    marks_border: bool
+    regions: int  # 8-connected
+    resized_regions: int
+    scaled_from: tuple[tuple[int, int], tuple[int, int]] | None = None  # (H, W) of mask and image, if they differ
+
+
+def read_mask(path: Path, spec: InputSpec, *, image_size: tuple[int, int] | None = None) -> np.ndarray:
+    """Read a mask as (H, W) bool at input size; see `check_mask`."""
+    return check_mask(open_mask(path, spec.max_pixels), spec, str(path), image_size=image_size)[0]
+
+
+def check_mask(
+    marked: np.ndarray,
+    spec: InputSpec,
+    name: str,
+    *,
+    image_size: tuple[int, int] | None = None,
+    label: int | None = None,
+) -> tuple[np.ndarray, MaskCheck]:
+    """Resize marked pixels (H, W) bool to the input size, and check them.
+
+    image_size: (H, W) of the image. A mask of another size and the same aspect ratio is scaled; DataError for another
+    aspect ratio.
+    """
+    size = (marked.shape[0], marked.shape[1])
+    image_size = image_size or size
+    if not _is_same_aspect(size, image_size):
+        raise DataError(
+            f"{name}: the mask has {size[0]}x{size[1]} pixels, its image {image_size[0]}x{image_size[1]}; expected the "
+            "same size, or at least the same aspect ratio: export the mask again"
+        )
+    resized = resize_mask(marked, spec, image_size=image_size)
+    border = np.concatenate([marked[0], marked[-1], marked[:, 0], marked[:, -1]])
+    return resized, MaskCheck(
+        name=name,
+        label=label,
+        share=float(marked.mean()),
+        marks_border=bool(border.mean() >= _BORDER),
+        regions=count_regions(marked),
+        resized_regions=count_regions(resized),
+        scaled_from=None if size == image_size else (size, image_size),
+    )
+
+
+def _is_same_aspect(size: tuple[int, int], image_size: tuple[int, int]) -> bool:
+    """Whether two sizes (H, W) have the same aspect ratio, within one pixel of the smaller one."""
+    small, large = sorted((size, image_size))
+    return abs(small[0] - large[0] * small[1] / large[1]) <= 1
+
+
+def resize_mask(marked: np.ndarray, spec: InputSpec, *, image_size: tuple[int, int] | None = None) -> np.ndarray:
+    """Resize marked pixels (H, W) bool to the input size; padding is not marked.
+
+    image_size: (H, W) of the image, if the mask has another size.
+    """
+    placement = compute_placement(image_size or (marked.shape[0], marked.shape[1]), spec)
+    return _crop_or_pad(scale_mask(marked, placement.scaled), placement, spec.size)
+
+
+def _crop_or_pad(scaled: np.ndarray, placement: Placement, size: tuple[int, int]) -> np.ndarray:
+    if placement.scaled == size:
+        return scaled
+    canvas = np.zeros(size, np.bool_)
+    into, out_of = [], []
+    for start, length, side in zip((placement.top, placement.left), placement.scaled, size, strict=True):
+        first, last = max(start, 0), min(start + side, length)
+        out_of.append(slice(first, last))
+        into.append(slice(first - start, last - start))
+    canvas[tuple(into)] = scaled[tuple(out_of)]
+    return canvas
+
+
+def scale_mask(marked: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scale marked pixels (H, W) bool to a size: a pixel is marked if half of its area is.
+
+    A region that covers no pixel by half marks the pixels that it covers most, at least half as much as the best one,
+    so that no region is lost.
+
+    >>> scratch = np.zeros((6, 6), dtype=bool)
+    >>> scratch[1, :4] = True
+    >>> scale_mask(scratch, (2, 2)).astype(int).tolist()
+    [[1, 0], [0, 0]]
+    """
+    for axis, (source, target) in enumerate(zip(marked.shape, size, strict=True)):
+        if target > source:
+            marked = marked.take(_centers(target, source), axis)
+    if marked.shape == size or not marked.any():
+        return marked if marked.shape == size else np.zeros(size, np.bool_)
+    rows, columns = (_centers(source, target) for source, target in zip(marked.shape, size, strict=True))
+    cells = rows[:, None] * size[1] + columns
+    areas = np.outer(np.bincount(rows, minlength=size[0]), np.bincount(columns, minlength=size[1])).ravel()
+    scaled = 2 * np.bincount(cells[marked], minlength=areas.size) >= areas
+    _restore_regions(marked, cells, areas, scaled)
+    return np.asarray(scaled.reshape(size))
+
+
+def _centers(source: int, target: int) -> np.ndarray:
+    """For each of `source` pixels in a row, the pixel of `target` that its center is in."""
+    return (2 * np.arange(source) + 1) * target // (2 * source)
+
+
+def _restore_regions(marked: np.ndarray, cells: np.ndarray, areas: np.ndarray, scaled: np.ndarray) -> None:
+    """Mark the best cells of each region that no cell of `scaled` (size,) belongs to."""
+    regions, count = _label_regions(marked)
+    inside = regions[marked]
+    survives = np.zeros(count + 1, np.bool_)
+    survives[inside[scaled[cells[marked]]]] = True
+    if survives[1:].all():
+        return
+    lost = ~survives[inside]
+    pairs, covered = np.unique(inside[lost].astype(np.int64) * areas.size + cells[marked][lost], return_counts=True)
+    owners, targets = np.divmod(pairs, areas.size)
+    best = np.zeros(count + 1)
+    np.maximum.at(best, owners, covered / areas[targets])
+    scaled[targets[2 * covered / areas[targets] >= best[owners]]] = True
+
+
+def count_regions(marked: np.ndarray) -> int:
+    """Return the number of 8-connected regions of marked pixels (H, W)."""
+    return _label_regions(marked)[1] if marked.any() else 0
+
+
+def _label_regions(marked: np.ndarray) -> tuple[np.ndarray, int]:
+    from scipy import ndimage
+
+    regions, count = ndimage.label(marked, structure=np.ones((3, 3)))
+    return regions, int(count)
+
+
+def mask_notes(checks: Iterable[MaskCheck]) -> list[str]:
+    """Return what the user should know about the masks before believing the pixel metrics.
+
+    >>> check = MaskCheck(name="a.png", label=1, share=0, marks_border=False, regions=0, resized_regions=0)
+    >>> mask_notes([check])
+    ['1 of 1 mask marks no pixel, though its image is anomalous: a.png']
+    """
+    checks = sorted({check.name: check for check in checks}.values(), key=lambda check: natural_key(Path(check.name)))
+    notes = []
+
+    def add(affected: list[MaskCheck], singular: str, plural: str, advice: str = "") -> None:
+        if affected:
+            number = f"{len(affected):,} of {counted(len(checks), 'mask')}"
+            names = name_some(check.name for check in affected)
+            notes.append(f"{number} {singular if len(affected) == 1 else plural}: {names}{advice}")
+
+    add(
+        [check for check in checks if not check.share and check.label == ANOMALOUS],
+        "marks no pixel, though its image is anomalous",
+        "mark no pixel, though their images are anomalous",
+    )
+    add(
+        [check for check in checks if check.share and check.label == NORMAL],
+        "marks pixels, though its image is normal",
+        "mark pixels, though their images are normal",
+    )
+    large = [check for check in checks if check.share > _HALF]
+    many = "more than half of the pixels"
+    inverted = f"{many}, and the border, as if the anomalies were black on white"
+    invert = "; if they are, invert the masks"
+    add([check for check in large if check.marks_border], f"marks {inverted}", f"mark {inverted}", invert)
+    add([check for check in large if not check.marks_border], f"marks {many}", f"mark {many}")
+    scaled = [check for check in checks if check.scaled_from is not None]
+    if scaled and (sizes := scaled[0].scaled_from) is not None:
+        (height, width), (rows, columns) = sizes
+        text = f" (the first from {height}x{width} to {rows}x{columns})"
+        add(scaled, "has another size than its image, and was scaled", "have other sizes, and were scaled", text)
+    regions, resized = sum(check.regions for check in checks), sum(check.resized_regions for check in checks)
+    if regions != resized:
+        notes.append(
+            f"the masks have {counted(regions, 'region')}, at input size {resized:,}: close regions merge, narrow ones "
+            "divide, and regions outside the crop do not count"
+        )
+    return notes
+
+
+def name_some(names: Iterable[str]) -> str:
+    """Return the first three names, and how many more there are.
+
+    >>> name_some(["a", "b", "c", "d"])
+    'a, b, c, and 1 more'
+    """
+    listed = list(names)
+    more = len(listed) - _NAMED
+    return ", ".join(listed[:_NAMED]) + (f", and {more:,} more" if more > 0 else "")
