@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from offnormal.cli.main import run
+from tests.data import published
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +45,47 @@ def test_a_flag_takes_one_value_and_leaves_the_folder_alone(images, tmp_path, ca
     arguments = ["fit", "padim", "--layers", "blocks.1", str(images / "good"), "--size", "64", "--out", str(tmp_path)]
     assert run(arguments) == 0
     assert "6 normal images" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def loco(tmp_path_factory):
+    root = tmp_path_factory.mktemp("loco")
+    published.mvtec_loco(root)
+    return root / "breakfast_box"
+
+
+def test_the_first_lines_are_the_training_data_by_folder(loco, tmp_path, capsys):
+    assert run(["fit", "pixel_gaussian", str(loco), "--size", "16", "--out", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "training data of breakfast_box (layout mvtec_loco):"
+    assert lines[1] == f"  {loco}/train/good: 4 normal images"
+    assert "held-out" in " ".join(lines) or "held out" in " ".join(lines)
+    (log,) = tmp_path.glob("*/log.jsonl")
+    assert json.loads(log.read_text().splitlines()[0])["folders"] == {str(loco / "train/good"): 4}
+
+
+def test_with_json_they_are_on_stderr(loco, tmp_path, capsys):
+    assert run(["fit", "pixel_gaussian", str(loco), "--size", "16", "--out", str(tmp_path), "--json"]) == 0
+    output = capsys.readouterr()
+    values = json.loads(output.out)
+    assert values["calibration"]["kind"] == "held_out" and values["calibration"]["normals"] == 3
+    assert "train/good: 4 normal images" in output.err
+
+
+def test_a_tree_with_a_split_is_refused_with_the_options_that_read_it(tmp_path, capsys):
+    for folder in ("Training/gut", "Test/gut", "Test/defekt"):
+        published.images(tmp_path / "Teile" / folder, 3)
+    (tmp_path / "Teile/Training/gut/000.png").rename(tmp_path / "Teile/Training/gut/x.png")  # not frames of a video
+    assert run(["fit", "pixel_gaussian", str(tmp_path / "Teile"), "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    options = shlex.split(error.partition("Read it with: ")[2].partition(". If")[0])
+    assert options[::2] == ["--normal", "--test"]
+    assert run(["fit", "pixel_gaussian", *options, "--size", "16", "--out", str(tmp_path)]) == 0
+    assert "gut: 3 normal images" in capsys.readouterr().out
+
+
+def test_a_mask_suffix_excludes_masks_and_defects(tmp_path, capsys):
+    published.kolektor_sdd2(tmp_path / "set")
+    arguments = [str(tmp_path / "set/train"), "--mask-suffix", "_GT", "--size", "16", "--out", str(tmp_path)]
+    assert run(["fit", "pixel_gaussian", *arguments]) == 0
+    assert "train: 4 normal images" in capsys.readouterr().out

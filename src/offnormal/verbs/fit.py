@@ -35,9 +35,10 @@ from offnormal.errors import CalibrationError, ConfigError, DataError, FitError
 from offnormal.evaluation.units import TRAITS
 from offnormal.redact import redact
 from offnormal.run import Run, new_run
-from offnormal.scoring import choose_device
+from offnormal.scoring import Scorer, choose_device
 from offnormal.sources.privacy import read_privacy_mask
 from offnormal.training import checkpoint
+from offnormal.training.held_out import score_held_out
 from offnormal.training.settings import refuse_contradictions
 from offnormal.training.statistics import Fitted, fit_statistics
 from offnormal.types import MAX_IMAGE_PIXELS, InputSpec, Rate
@@ -127,7 +128,7 @@ def _check_dataset(config: FitConfig, dataset: Dataset) -> None:
         advice = "; then calibrate with held-out footage: offnormal calibrate --normal VIDEOS --rate" if videos else ""
         raise ConfigError(f"--rate {config.rate}: expected a share of {noun}, such as 0.01{advice}")
     if not videos:
-        order_statistic(len(dataset.train), config.rate.value)
+        order_statistic(len(dataset.calibration or dataset.train), config.rate.value)
 
 
 def _fit_one(name: str, config: FitConfig, dataset: Dataset, run: Run, progress: Progress | None) -> Run:
@@ -258,9 +259,14 @@ def _fit_detector(
         dataset.train, detector.input, config, config, progress=progress, task=task, every_s=config.every, reread=True
     )
     normal_scores = fit_statistics(detector, loader, device=device, seed=detector.options.seed, needed=needed)
+    skipped = list(loader.skipped)
+    if dataset.calibration and not dataset.is_video:  # a validation set of the dataset's own
+        held_out = load_items(dataset.calibration, detector.input, config, config, progress=progress, task=task)
+        normal_scores = score_held_out(Scorer(detector, device), held_out)
+        skipped += held_out.skipped
     return Fitted(
         normal_scores=normal_scores,
-        skipped=loader.skipped,
+        skipped=skipped,
         count=loader.sample_count,
         waited_s=loader.waited_s,
     )

@@ -192,8 +192,11 @@ def _hold_out_count(total: int, config: TrainConfig, needed: int, noun: str) -> 
 def _split_images(
     dataset: Dataset, spec: InputSpec, config: TrainConfig, seed: int, needed: int, progress: Progress | None
 ) -> _Loaders:
-    count = _hold_out_count(len(dataset.train), config, needed, "images")
-    training, held_out = split_images(dataset.train, count, seed=seed)
+    if dataset.calibration:  # a validation set of the dataset's own
+        training, held_out, count = list(dataset.train), list(dataset.calibration), len(dataset.calibration)
+    else:
+        count = _hold_out_count(len(dataset.train), config, needed, "images")
+        training, held_out = split_images(dataset.train, count, seed=seed)
     if len(held_out) < needed and config.resume is None:
         raise CalibrationError(
             f"the requested rate needs {needed} held-out normal images, found {len(held_out)} of "

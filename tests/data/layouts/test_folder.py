@@ -1,8 +1,10 @@
 import pytest
 
 from offnormal.data.layouts.folder import FolderLayout, from_folders
+from offnormal.data.open import open_datasets
 from offnormal.errors import DataError
 from offnormal.types import ANOMALOUS, NORMAL
+from tests.data import published
 from tests.data.tree import draw
 
 
@@ -83,3 +85,43 @@ def test_training_images_are_not_used_for_testing(tmp_path, normal, test):
 def test_no_folder_is_an_error(tmp_path):
     with pytest.raises(DataError, match="expected --data DIR"):
         from_folders()
+
+
+def masked(root):
+    """Two normal images, one of them with an empty mask, and an anomalous one."""
+    draw(root, "1.png", "2.png", "2_GT.png", "3.png")
+    published.mask(root / "3_GT.png")
+    return root
+
+
+def test_masks_beside_images_tell_which_are_for_training(tmp_path, caplog):
+    (dataset,) = open_datasets(masked(tmp_path), mask_suffix="_GT")
+    assert [item.name for item in dataset.train] == ["1.png", "2.png"]
+    assert [(item.name, item.label, item.masks.path.name) for item in dataset.test] == [("3.png", 1, "3_GT.png")]
+    assert "not used for training, because their masks mark defects: 3.png" in caplog.text
+    assert [item.name for item in open_datasets(normal=tmp_path, mask_suffix="_GT")[0].train] == ["1.png", "2.png"]
+
+
+def test_masks_beside_test_images_or_in_another_folder_label_them(tmp_path):
+    draw(tmp_path, "fine/1.png")
+    masked(tmp_path / "new")
+    dataset = from_folders(normal=tmp_path / "fine", test=tmp_path / "new", mask_suffix="_GT")
+    assert [(item.path.name, item.label) for item in dataset.test] == [("1.png", 0), ("2.png", 0), ("3.png", 1)]
+    draw(tmp_path, "plain/2.png", "plain/3.png")
+    dataset = from_folders(test=tmp_path / "plain", masks=tmp_path / "new", mask_suffix="_GT")
+    assert [(item.label, item.masks is not None) for item in dataset.test] == [(0, False), (1, True)]
+
+
+def test_a_suffix_without_masks_is_an_error(tmp_path):
+    draw(tmp_path, "fine/1.png", "new/1.png")
+    for folders in ({"normal": tmp_path / "fine"}, {"test": tmp_path / "new"}):
+        with pytest.raises(DataError, match=r"no mask NAME_GT\.png"):
+            from_folders(**folders, mask_suffix="_GT")
+    with pytest.raises(DataError, match="--mask-suffix needs plain folders"):
+        open_datasets(tmp_path, layout="mvtec", mask_suffix="_GT")
+
+
+def test_masks_among_unlabeled_test_images_are_not_judged(tmp_path, caplog):
+    draw(tmp_path, "1.png", "1_mask.png", "GT/1.png")
+    assert [item.name for item in from_folders(test=tmp_path).test] == ["1.png"]
+    assert "2 masks not judged" in caplog.text

@@ -2,7 +2,7 @@ import unicodedata
 
 import pytest
 
-from offnormal.data.layouts.labeled import labeled_items, normal_items, subfolders
+from offnormal.data.layouts.labeled import find_folder, labeled_items, normal_items, subfolders
 from offnormal.errors import DataError
 from offnormal.types import ANOMALOUS, NORMAL
 from tests.data.tree import draw
@@ -90,3 +90,54 @@ def test_an_image_next_to_the_labeled_folders_is_an_error(tmp_path):
 def test_empty_folders_have_no_items(tmp_path):
     (tmp_path / "good").mkdir()
     assert labeled_items(tmp_path, None) == normal_items(tmp_path) == ()
+
+
+def test_masks_in_one_folder_are_matched_by_file_name(tmp_path):
+    draw(tmp_path, "test/good/1.png", "test/hole/2.png", "test/dent/a/3.png", "masks/2_mask.png", "masks/3.png")
+    items = {item.class_name: item for item in labeled_items(tmp_path / "test", tmp_path / "masks")}
+    assert items["hole"].masks.path == tmp_path / "masks/2_mask.png"
+    assert items["dent"].masks.path == tmp_path / "masks/3.png"
+    assert items["good"].masks is None
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("test/hole/1.png", "test/dent/1.png", "masks/1.png"), "could be the mask of"),
+        (("test/hole/1.png", "masks/9.png"), "none of its 1 mask has the name of an anomalous image"),
+        (("test/hole/1.png", "test/hole/2.png", "masks/1.png"), r"2\.png: no mask; expected 2_mask\.png"),
+    ],
+)
+def test_masks_in_one_folder_that_do_not_match(tmp_path, names, message):
+    draw(tmp_path, *names)
+    with pytest.raises(DataError, match=message):
+        labeled_items(tmp_path / "test", tmp_path / "masks")
+
+
+@pytest.mark.parametrize("masks", ["ground_truth", "GT", "Masken", "マスク"])
+def test_a_folder_of_masks_is_not_judged(tmp_path, masks):
+    draw(tmp_path, "ok/1.png", "ng/1.png", f"{masks}/ng/1_mask.png")
+    items = labeled_items(tmp_path, None)
+    assert [(item.name, item.label) for item in items] == [("ng/1.png", 1), ("ok/1.png", 0)]
+    assert items[0].masks.path == tmp_path / masks / "ng/1_mask.png"
+
+
+def test_masks_beside_test_images_are_not_judged(tmp_path):
+    draw(tmp_path, "good/1.png", "good/1_mask.png", "hole/1.png", "hole/1_mask.png")
+    hole, good = sorted(labeled_items(tmp_path, None), key=lambda item: item.name, reverse=True)
+    assert (hole.name, hole.masks.path.name, good.name, good.masks) == ("hole/1.png", "1_mask.png", "good/1.png", None)
+
+
+def test_a_suffix_names_the_masks_in_another_folder(tmp_path):
+    draw(tmp_path, "test/good/1.png", "test/hole/1.png", "masks/hole/1 fehler.bmp")
+    (_, hole) = labeled_items(tmp_path / "test", tmp_path / "masks", mask_suffix=" fehler")
+    assert hole.masks.path.name == "1 fehler.bmp"
+    with pytest.raises(DataError, match=r"no mask; expected 1_x\.png in"):
+        labeled_items(tmp_path / "test", tmp_path / "masks", mask_suffix="_x")
+
+
+def test_folders_match_in_any_case_and_the_exact_name_first(tmp_path):
+    for name in ("Train/Good", "test"):
+        (tmp_path / name).mkdir(parents=True)
+    assert find_folder(tmp_path, "train", "good") == tmp_path / "Train/Good"
+    assert find_folder(tmp_path, "train", "bad") is None

@@ -68,7 +68,9 @@ def from_folders(
         raise DataError(f"--masks {masks} without --test DIR; name the folder of the images that the masks belong to")
     if normal is not None and test is not None and are_nested(normal, test):
         raise DataError(f"--normal {normal} and --test {test} share images; use separate folders")
-    train = () if normal is None else _training_items(normal, root, mask_suffix, is_checked=is_checked)
+    train: tuple[Item, ...] = ()
+    if normal is not None:
+        train = _training_items(normal, root, mask_suffix, needs_masks=test is None, is_checked=is_checked)
     test_items = () if test is None else _test_items(test, root, masks, mask_suffix)
     return Dataset(name=root.resolve().name, layout="folder", root=root, train=train, test=test_items)
 
@@ -80,18 +82,21 @@ def from_masked_folder(root: Path, mask_suffix: str) -> Dataset:
     """
     images = images_in(root)
     masks = masks_beside(images, mask_suffix)
-    train = _training_items(root, root, mask_suffix, is_checked=True)
+    train = _training_items(root, root, mask_suffix)
     test = items_by_masks([path for path in masks if path not in masks.values()], root, masks)
     marked = tuple(item for item in test if item.label)
     return Dataset(name=root.resolve().name, layout="folder", root=root, train=train, test=marked)
 
 
-def _training_items(normal: Path, root: Path, mask_suffix: str | None, *, is_checked: bool) -> tuple[Item, ...]:
+def _training_items(
+    normal: Path, root: Path, mask_suffix: str | None, *, needs_masks: bool = True, is_checked: bool = True
+) -> tuple[Item, ...]:
     images = images_in(normal)
     if not images:
         raise DataError(f"{normal}: no images; expected normal images for training")
     if mask_suffix is not None:
-        if not (beside := masks_beside(images, mask_suffix)):
+        beside = masks_beside(images, mask_suffix)
+        if not beside and needs_masks:
             raise DataError(f"{normal}: no mask NAME{mask_suffix}.png beside an image NAME.png; omit --mask-suffix")
         items = items_by_masks([path for path in images if path not in beside.values()], root, beside)
         if marked := [item for item in items if item.label]:
