@@ -13,6 +13,8 @@ from offnormal.calibration.check import GuaranteeCheck, check_guarantee
 from offnormal.calibration.guarantee import count_events
 from offnormal.data.class_split import SPLITS
 from offnormal.data.dataset import Dataset, Skipped
+from offnormal.data.reuse import NO_REUSE, Reuse
+from offnormal.data.unread import count_reasons
 from offnormal.evaluation.alarms import AlarmReport, report_alarms
 from offnormal.evaluation.table import TESTED, DecisionRule, ScoreTable, join_tables
 from offnormal.evaluation.units import TRAITS, measure, why_no_metrics
@@ -47,6 +49,7 @@ class Partial:
     skipped: list[Skipped] = field(default_factory=list)
     warnings: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by item
     notes: list[str] = field(default_factory=list)  # about the data as a whole, such as its masks
+    reuse: Reuse = NO_REUSE
     assumed_fps: float | None = None  # of footage without a clock
     seconds: float = 0.0  # scoring time, including decoding
 
@@ -78,6 +81,7 @@ class Evaluation:
     skipped: list[Skipped]
     warnings: Mapping[str, tuple[str, ...]]  # by item
     notes: list[str]  # about the data as a whole
+    reuse: Reuse  # test items that the bundle used before
     assumed_fps: float | None  # of footage without a clock; None: not needed
     seconds_per_unit: float | None  # scoring time, including decoding
     bundle: str  # hash of the bundle
@@ -110,6 +114,7 @@ def join_partials(partials: Sequence[Partial]) -> Partial:
         joined.skipped += partial.skipped
         joined.warnings |= partial.warnings
         joined.notes += partial.notes
+        joined.reuse = joined.reuse if joined.reuse.items else partial.reuse
         joined.assumed_fps = joined.assumed_fps or partial.assumed_fps
         joined.seconds += partial.seconds
         if partial.pixels is not None:
@@ -167,6 +172,7 @@ def evaluate_scores(
         skipped=partial.skipped,
         warnings=partial.warnings,
         notes=partial.notes,
+        reuse=partial.reuse,
         assumed_fps=partial.assumed_fps,
         seconds_per_unit=partial.seconds / len(table) if len(table) else None,
         bundle=bundle,
@@ -315,7 +321,10 @@ def metrics_json(evaluation: Evaluation) -> dict[str, object]:
         "alarms": None if evaluation.alarms is None else evaluation.alarms.to_json(),
         "notes": evaluation.notes,
         "warnings": {item: list(texts) for item, texts in evaluation.warnings.items() if texts},
-        "skipped": [{"item": str(bad.path), "reason": bad.reason} for bad in evaluation.skipped],
+        "read": len(evaluation.table.items),
+        "skipped": [{"item": str(bad.path), "reason": bad.reason, "kind": bad.kind} for bad in evaluation.skipped],
+        "skipped_by_reason": count_reasons(evaluation.skipped),
+        "known": {"excluded": evaluation.reuse.is_excluded, "items": evaluation.reuse.names},
         "data": {
             "name": dataset.name,
             "layout": dataset.layout,

@@ -17,6 +17,8 @@ from offnormal.data.batches import Loader
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.open import open_datasets
 from offnormal.data.resolve import resolve_items
+from offnormal.data.reuse import content_keys, drop_copies, find_reuse
+from offnormal.data.unread import skipped_near, with_unread
 from offnormal.errors import BundleError, CalibrationError, UsageError
 from offnormal.evaluation.table import DecisionRule, ScoreTable, join_tables, tabulate
 from offnormal.evaluation.units import TRAITS
@@ -57,7 +59,7 @@ def calibrate_bundle(bundle: Bundle, config: CalibrateConfig, progress: Progress
         raise UsageError("calibrate needs normal images or videos that the detector was not trained on: --normal DIR")
     dataset = _dataset(bundle, config)
     unit = bundle.input.unit(dataset.is_video)
-    _refuse_training_data(bundle, dataset, unit)
+    dataset = _without_training_data(bundle, drop_copies(dataset), unit, exclude=config.exclude_known)
     mask = bundle.detector.input.mask if config.privacy_mask is None else read_privacy_mask(config.privacy_mask)
     loader = load_items(
         dataset.train,
@@ -95,6 +97,7 @@ def calibrate_bundle(bundle: Bundle, config: CalibrateConfig, progress: Progress
     if mask != bundle.detector.input.mask:
         log.warning("the detector was fitted without this privacy mask: fit it with --privacy-mask for better scores")
         calibration = replace(calibration, mask=mask)
+    calibration = replace(calibration, contents=tuple(content_keys(dataset.train)))
     source, fingerprint = str(config.normal), dataset.fingerprint("train")
     before = target.history.current_entry
     entry = target.history.add(calibration, source=source, fingerprint=fingerprint).entries[-1]
@@ -103,7 +106,8 @@ def calibrate_bundle(bundle: Bundle, config: CalibrateConfig, progress: Progress
         if target.path is None and config.out is not None:
             target.save(config.out)
         entry = target.history.entries[-1]
-    result = NewCalibration(calibration, loader.skipped, before, entry, target.path or config.out)
+    skipped = [*skipped_near(dataset, dataset.train), *loader.skipped]
+    result = NewCalibration(calibration, skipped, before, entry, target.path or config.out)
     if result.worse:
         undo = "" if config.dry_run or before is None else "; offnormal calibrate BUNDLE --undo returns to the old one"
         log.warning("the guarantee is worse than before (%s)%s", "; ".join(result.worse), undo)
@@ -133,10 +137,12 @@ def _dataset(bundle: Bundle, config: CalibrateConfig) -> Dataset:
     if not bundle.detector.input.scores_whole_video:
         takes_videos = bundle.input.frames > 1 or bundle.card.get("data", {}).get("kind") == "video"
         layout = "videos" if takes_videos else None  # a folder of images is then footage
-        return open_datasets(normal=config.normal, layout=layout, group_by=config.group_by)[0]
+        (dataset,) = open_datasets(normal=config.normal, layout=layout, group_by=config.group_by)
+        return with_unread(dataset, [config.normal])
     clips = tuple(resolve_items([str(config.normal)], wants_clips=True, known_classes=known_classes(bundle)))
     root = config.normal
-    return Dataset(name=root.name, layout="class_folders", root=root, train=clips).with_group_by(config.group_by)
+    dataset = Dataset(name=root.name, layout="class_folders", root=root, train=clips).with_group_by(config.group_by)
+    return with_unread(dataset, [root])
 
 
 def _score(scorer: Scorer, loader: Loader, unit: Unit) -> tuple[ScoreTable, np.ndarray]:
@@ -177,12 +183,15 @@ def _groups(table: ScoreTable, rows: np.ndarray) -> list[str | None]:
     return [names[row] for row in rows]
 
 
-def _refuse_training_data(bundle: Bundle, dataset: Dataset, unit: Unit) -> None:
-    """CalibrationError if the detector was trained on some of the data: their scores would be too low."""
-    training_data = set(bundle.card.get("data", {}).get("contents", ()))
-    if overlap := training_data & set(dataset.content_hashes()):
+def _without_training_data(bundle: Bundle, dataset: Dataset, unit: Unit, *, exclude: bool) -> Dataset:
+    """Exclude items that the detector was trained on, or CalibrationError: their scores would be too low."""
+    remaining, reuse = find_reuse(dataset.train, bundle.card.get("data", {}).get("contents", ()), exclude=exclude)
+    if reuse.items and not exclude:
         noun = TRAITS[unit].item[1]
         raise CalibrationError(
-            f"{len(overlap)} of {len(dataset.train)} {noun} are training data of this detector: their scores are "
-            f"optimistically biased; use other normal {noun}"
+            f"{len(reuse.items)} of {len(dataset.train)} {noun} are training data of this detector: their scores are "
+            f"optimistically biased; use other normal {noun}, or exclude these with --exclude-known"
         )
+    if note := reuse.note(TRAITS[unit].item):
+        log.warning("%s", note)
+    return replace(dataset, train=tuple(remaining))

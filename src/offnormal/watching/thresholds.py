@@ -12,13 +12,13 @@ import numpy as np
 
 from offnormal.calibration.calibration import Calibration
 from offnormal.config.fields import format_rate
-from offnormal.data.dataset import hash_prefixes
 from offnormal.data.resolve import resolve_items
+from offnormal.data.reuse import find_reuse
 from offnormal.errors import CalibrationError, UsageError
 from offnormal.events.budget import AlarmBudget, budget_events
 from offnormal.events.machine import low_threshold
 from offnormal.events.zones import hash_setup
-from offnormal.files import write_text
+from offnormal.files import read_state, write_text
 from offnormal.metrics.video import FrameScores
 from offnormal.types import Item, Rate
 from offnormal.watching.frames import CameraSetup
@@ -157,10 +157,9 @@ def _find_budget(
 
 def _refuse_training_videos(setup: CameraSetup, videos: Sequence[Path]) -> None:
     """CalibrationError for footage that the detector was trained on."""
-    training_contents = set(setup.bundle.card.get("data", {}).get("contents", ()))
     items = [Item(address=str(path), is_video=True, name=str(path)) for path in videos]
-    overlap = training_contents & set(hash_prefixes(items))
-    if overlap:
+    training_contents = setup.bundle.card.get("data", {}).get("contents", ())
+    if overlap := find_reuse(items, training_contents, exclude=False)[1].items:
         raise CalibrationError(
             f"camera {setup.name}: the detector was trained on {len(overlap)} of {len(videos)} videos of "
             "--calibrate-on, so their scores are too low; use other normal footage"
@@ -193,12 +192,6 @@ def _file_state(path: Path) -> tuple[int, int]:
 
 
 def _read_budget(path: Path) -> tuple[dict[str, object], AlarmBudget] | None:
-    """Key and stored budget; None if there is none or it is unreadable, so that it is created again."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return values["key"], AlarmBudget.from_json(values["budget"])
-    except FileNotFoundError:
-        return None
-    except (OSError, KeyError, TypeError, ValueError, CalibrationError) as error:
-        log.warning("%s: cannot be used (%s)", path, error)
-        return None
+    """Key and stored budget; None if there is none, or it was damaged and set aside, so that it is created again."""
+    lost = "the alarm budget is calibrated again from the footage of --calibrate-on"
+    return read_state(path, lambda values: (dict(values["key"]), AlarmBudget.from_json(values["budget"])), lost)
