@@ -37,6 +37,7 @@ Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lan
 Sampling = Literal["window", "uniform"]
 Pool = Literal["max", "mean", "top"]
 Severity = Literal["low", "medium", "high"]
+MAX_IMAGE_PIXELS = 200_000_000  # 0.6 GB as RGB, times the reading threads; cameras of 200 megapixels exist
 _POINT_FILTERS = ("nearest", "bilinear", "bicubic")  # filters that also work without antialiasing
 
 
@@ -94,6 +95,9 @@ class ClipSpec:
     targets: tuple[int, ...] = (-1,)
 
 
+MAX_INPUT_PIXELS = 100_000_000  # of one input; larger ones exhaust the memory of any machine
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec:
     """The pixels and frames that a detector takes; stored in the bundle."""
@@ -102,6 +106,7 @@ class InputSpec:
     channels: int = 3  # 3: RGB, 1: gray
     resize: Resize = field(default_factory=Resize)
     levels: tuple[float, float] | None = None  # values of deep images that become 0 and 1; None: 8-bit training images
+    max_pixels: int = MAX_IMAGE_PIXELS  # larger image files are refused
     frames: int = 1  # 1: image (N, C, H, W); T > 1: clip (N, C, T, H, W)
     fps: float | None = None  # the frames of a clip are 1/fps s apart by timestamps; None: consecutive source frames
     sampling: Sampling = "window"  # window: many clips of consecutive frames; uniform: one clip over the whole video
@@ -114,6 +119,11 @@ class InputSpec:
             raise ConfigError(
                 f"input of {self.size[0]}x{self.size[1]} pixels, {counted(self.channels, 'channel')}, "
                 f"{counted(self.frames, 'frame')}: expected sides and frames above 0, and 1 or 3 channels"
+            )
+        if self.size[0] * self.size[1] * self.frames > MAX_INPUT_PIXELS:
+            raise ConfigError(
+                f"input of {self.size[0]}x{self.size[1]} pixels x {counted(self.frames, 'frame')}: expected at most "
+                f"{MAX_INPUT_PIXELS:,} pixels in total; choose a smaller --size"
             )
         if self.levels is not None and not -math.inf < self.levels[0] < self.levels[1] < math.inf:
             raise ConfigError(f"levels {self.levels}: expected two numbers, the first one lower")

@@ -18,7 +18,7 @@ from offnormal.calibration.guarantee import (
     rate_interval,
     smallest_rate,
 )
-from offnormal.errors import CalibrationError, rounded
+from offnormal.errors import CalibrationError, ConfigError, rounded
 from offnormal.metrics.clock import Clock
 from offnormal.sources.privacy import parse_mask
 from offnormal.types import Mask, Rate, Verdict
@@ -138,14 +138,18 @@ class Calibration:
         stored["contents"] = tuple(stored.get("contents", ()))
         if set(stored) != names:
             raise CalibrationError(
-                f"calibration: keys {sorted(set(stored) ^ names)} are missing or unknown; calibrate again"
+                f"calibration: keys {sorted(map(str, set(stored) ^ names))} are missing or unknown; calibrate again"
             )
-        stored["rate"] = Rate(**stored["rate"])
-        stored["interval"] = tuple(stored["interval"])
-        stored["mask"] = None if stored["mask"] is None else parse_mask(stored["mask"])
-        stored["scores"] = tuple(stored["scores"])
-        calibration = cls(**stored)
-        if calibration.id != identity:
+        try:
+            stored["rate"] = Rate(**stored["rate"])
+            stored["interval"] = tuple(stored["interval"])
+            stored["mask"] = None if stored["mask"] is None else parse_mask(stored["mask"])
+            stored["scores"] = tuple(stored["scores"])
+            calibration = cls(**stored)
+            is_unchanged = calibration.id == identity
+        except (TypeError, ValueError, AttributeError, LookupError, ConfigError) as error:
+            raise CalibrationError(f"damaged calibration ({error}); calibrate again") from None
+        if not is_unchanged:
             raise CalibrationError("the calibration was edited after it was written; calibrate again")
         return calibration
 

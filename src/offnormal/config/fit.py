@@ -39,6 +39,8 @@ class FitConfig(TrackingConfig, DataConfig, FootageConfig, ComputeConfig, MaskCo
     """Use one video frame per interval, such as 5s. Default: every frame."""
     size: Size | None = None
     """Input size in pixels: N (square) or HxW, such as 256x320. Default: chosen by the detector."""
+    max_input_pixels: Annotated[Annotated[int, Field(ge=1)], ADVANCED] = 4096 * 4096
+    """Largest --size, in pixels."""
     resize: Annotated[ResizePolicy, ADVANCED] = "median_aspect"
     """How images are resized; median_aspect: to a rectangle with the median aspect ratio of the training images."""
     crop: Annotated[Annotated[int, Field(ge=16)] | None, ADVANCED] = None
@@ -74,7 +76,7 @@ class TrainConfig(FitConfig):
     """Split each batch into this many micro-batches, to save memory."""
     clip_grad_norm: Annotated[Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, ADVANCED] = None
     """Clip the gradient norm of each optimizer to this value."""
-    devices: Annotated[Annotated[int, Field(ge=1)], ADVANCED] = 1
+    devices: Annotated[Annotated[int, Field(ge=1, le=256)], ADVANCED] = 1
     """Number of GPUs (or processes, with --device cpu) that share each batch."""
     hold_out: Annotated[float, Field(gt=0, le=0.5)] = 0.2
     """Share of the normal samples held out for validation and the threshold."""

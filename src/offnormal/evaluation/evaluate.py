@@ -33,7 +33,9 @@ from offnormal.metrics.decision import (
     threshold_sweep,
 )
 from offnormal.metrics.memory_use import MemoryShares, MemoryUse
+from offnormal.metrics.streams import join_series
 from offnormal.metrics.video import FrameScores, VideoMetrics
+from offnormal.sources.recorder import find_streams
 from offnormal.types import NORMAL, Unit
 
 
@@ -142,10 +144,12 @@ def evaluate_scores(
     """
     table = join_tables(partial.tables)
     threshold = None if calibration is None else calibration.threshold
-    measured, alarms = measure(table, fps=partial.assumed_fps, smooth_s=smooth_s), None
+    measured = measure(table, fps=partial.assumed_fps, smooth_s=smooth_s)
+    streams, alarms, stream_alarms = _join_streams(dataset, measured.series), None, None
     if measured.series and calibration is not None:
         low = DecisionRule.from_calibration(calibration).low_threshold(hysteresis)
         alarms = report_alarms(measured.series, calibration.threshold, rules, low)
+        stream_alarms = report_alarms(streams, calibration.threshold, rules, low)
     decisions = decide(table, threshold)
     pixel = None if partial.pixels is None else partial.pixels.compute()
     return Evaluation(
@@ -156,7 +160,7 @@ def evaluate_scores(
         terms=_term_metrics(table),
         pixel=pixel,
         calibration=calibration,
-        guarantee=check_on_test_set(table, measured.series, calibration, alarms),
+        guarantee=check_on_test_set(table, streams, calibration, stream_alarms),
         confusion=decisions.confusion,
         classification=decisions.classification,
         operating=decisions.operating,
@@ -227,12 +231,22 @@ def decide(table: ScoreTable, threshold: float | None) -> Decisions:
     )
 
 
+def _join_streams(dataset: Dataset, series: list[FrameScores]) -> list[FrameScores]:
+    """Join consecutive videos of one recorder, so that an alarm that continues in the next file counts once."""
+    items = {item.name: item for item in dataset.test}
+    if not all(video.name in items for video in series):
+        return series
+    streams = find_streams([items[video.name] for video in series], [video.clock.seconds for video in series])
+    return [join_series(series, stream) for stream in streams]
+
+
 def check_on_test_set(
     table: ScoreTable, series: list[FrameScores], calibration: Calibration | None, alarms: AlarmReport | None
 ) -> GuaranteeCheck | None:
     """Check the guarantee; None without a calibration, a guarantee, or a labeled normal unit.
 
-    series: the videos of the table. Adjacent frames are correlated, so exceedances close in time count as one.
+    series, alarms: of the videos of the table, consecutive ones joined. Adjacent frames are correlated, so exceedances
+    close in time count as one.
     """
     if calibration is None:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from offnormal.bundle import Bundle, load
 from offnormal.calibration.calibration import Calibration, calibrate_scores
+from offnormal.calibration.footage import block_seconds
 from offnormal.calibration.history import Entry, worse
 from offnormal.config.score import CalibrateConfig
 from offnormal.data.batches import Loader
@@ -24,8 +26,10 @@ from offnormal.evaluation.table import DecisionRule, ScoreTable, join_tables, ta
 from offnormal.evaluation.units import TRAITS
 from offnormal.events.budget import budget_events
 from offnormal.events.machine import EventRules
+from offnormal.metrics.streams import Stream, join_series
 from offnormal.scoring import ItemScores, ScoredBatch, Scorer, choose_device, map_peaks, score_items, was_skipped
 from offnormal.sources.privacy import read_privacy_mask
+from offnormal.sources.recorder import find_streams
 from offnormal.types import Unit
 from offnormal.verbs.loading import STRETCHES, Progress, known_classes, load_items
 
@@ -63,7 +67,7 @@ def calibrate_bundle(bundle: Bundle, config: CalibrateConfig, progress: Progress
     mask = bundle.detector.input.mask if config.privacy_mask is None else read_privacy_mask(config.privacy_mask)
     loader = load_items(
         dataset.train,
-        replace(bundle.detector.input, mask=mask),
+        replace(bundle.input_with_mask(None, config.max_image_pixels), mask=mask),
         config,
         config,
         progress=progress,
@@ -71,10 +75,17 @@ def calibrate_bundle(bundle: Bundle, config: CalibrateConfig, progress: Progress
     )
     table, peaks = _score(Scorer(bundle.detector, choose_device(config.device, config.threads)), loader, unit)
     series = table.series(fps=config.fps)
-    if series and config.rate is not None and not config.rate.is_share:
+    is_in_time = config.rate is not None and not config.rate.is_share
+    items = {item.name: item for item in dataset.train}
+    streams = find_streams(
+        [items[video.name] for video in series],
+        [video.clock.seconds for video in series],
+        short_s=block_seconds(config.rate) if config.rate is not None and is_in_time else 0.0,
+    )
+    if series and config.rate is not None and is_in_time:
         calibration = budget_events(
-            series,
-            [peaks[item.rows] for item in table.items],
+            [join_series(series, stream) for stream in streams],
+            [np.concatenate([peaks[table.items[row].rows] for row in stream.rows]) for stream in streams],
             rate=config.rate,
             rules=EventRules.from_config(config.rules),
             hysteresis=config.rules.hysteresis,
@@ -90,7 +101,7 @@ def calibrate_bundle(bundle: Bundle, config: CalibrateConfig, progress: Progress
             rate=config.rate,
             kind="held_out",
             bundle=bundle.hash,
-            groups=_groups(table, rows),
+            groups=_groups(table, rows, streams),
             units=TRAITS[unit].noun[1],
             times_s=np.concatenate([video.clock.times_s for video in series])[rows] if has_clock else None,
         )
@@ -173,13 +184,14 @@ def _score(scorer: Scorer, loader: Loader, unit: Unit) -> tuple[ScoreTable, np.n
     return join_tables(tables), np.concatenate([peaks for _, peaks in readable])
 
 
-def _groups(table: ScoreTable, rows: np.ndarray) -> list[str | None]:
-    """The group of each score: that of its item; for frames their video, or a stretch of the only video."""
+def _groups(table: ScoreTable, rows: np.ndarray, streams: Sequence[Stream]) -> list[str | None]:
+    """The group of each score: that of its item; for frames their stream, or a stretch of the only stream."""
     if not table.unit.is_per_frame:
         return [item.group or None for item in table.items]
-    if len(table.items) == 1:
+    if len(streams) == 1:
         return [f"{table.items[0].name} {row * STRETCHES // len(table)}" for row in rows]
-    names = table.item_column(lambda item: item.name)
+    first = {table.items[row].name: table.items[stream.rows[0]].name for stream in streams for row in stream.rows}
+    names = table.item_column(lambda item: first[item.name])
     return [names[row] for row in rows]
 
 

@@ -16,6 +16,7 @@ from offnormal.data.unread import with_unread
 from offnormal.data.video_loader import VideoOptions
 from offnormal.errors import DataError
 from offnormal.files import write_text
+from offnormal.input_files import load_json, read_text
 from offnormal.types import InputSpec, Item
 
 if TYPE_CHECKING:
@@ -71,9 +72,9 @@ def read_split(path: Path) -> Split | None:
     if file is None:
         return None
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = load_json(read_text(file))
         return Split.from_json(values)
-    except (ValueError, DataError) as error:
+    except (OSError, ValueError, DataError) as error:
         raise DataError(f"{file}: damaged ({error}); copy it again from the run of the fit") from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -31,14 +32,15 @@ def write_map(
     path: Path, anomaly_map: np.ndarray, spec: InputSpec, decide: DecisionRule, target: Path
 ) -> tuple[Path, Path]:
     """A heat map `<target>.png` and the raw map `<target>.tiff` (32-bit float), both at the image's own size."""
-    image = paint(np.asarray(to_rgb(open_image(path), levels=spec.levels)), spec.mask)
+    image = paint(np.asarray(to_rgb(open_image(path, max_pixels=spec.max_pixels), levels=spec.levels)), spec.mask)
     full = restore_size(anomaly_map, (image.shape[0], image.shape[1]), spec)
     low, high = scale_for(decide.calibration, [full])
     picture, raw = (target.with_name(target.name + suffix) for suffix in (".png", ".tiff"))
     with new_file(picture) as partial:
         overlay(image, full, threshold=decide.pixel_threshold, low=low, high=high).save(partial)
-    with new_file(raw) as partial:
-        Image.fromarray(full).save(partial, compression="tiff_adobe_deflate")
+    with new_file(raw) as partial, io.BytesIO() as file:  # Pillow cannot write to names that are not Unicode
+        Image.fromarray(full).save(file, "TIFF", compression="tiff_adobe_deflate")
+        partial.write_bytes(file.getvalue())
     return picture, raw
 
 
