@@ -133,7 +133,12 @@ def _dataset(bundle: Bundle, config: CalibrateConfig) -> Dataset:
     if not bundle.detector.input.scores_whole_video:
         takes_videos = bundle.input.frames > 1 or bundle.card.get("data", {}).get("kind") == "video"
         layout = "videos" if takes_videos else None  # a folder of images is then footage
-        return open_datasets(normal=config.normal, layout=layout, group_by=config.group_by)[0]
+        return open_datasets(
+            normal=config.normal,
+            layout=config.layout or layout,
+            group_by=config.group_by,
+            accepts_mixed=config.layout is not None,
+        )[0]
     clips = tuple(resolve_items([str(config.normal)], wants_clips=True, known_classes=known_classes(bundle)))
     root = config.normal
     return Dataset(name=root.name, layout="class_folders", root=root, train=clips).with_group_by(config.group_by)
