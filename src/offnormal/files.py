@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import json
+import logging
 import os
 import platform
 import re
@@ -17,13 +19,15 @@ import stat
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from offnormal.errors import OffnormalError, UsageError
 
+log = logging.getLogger(__name__)
+_State = TypeVar("_State")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOT_WRITABLE = (
     errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
@@ -31,6 +35,7 @@ _NOT_WRITABLE = (
 )  # fmt: skip
 _DESCRIPTOR = re.compile(r"/dev/(?:std(?:in|out|err)|fd/\d+)|/proc/[^/]+/fd/\d+")  # an open file by its number
 _PARTIAL = re.compile(r"\..*\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-(?P<start>\d+)-[0-9a-f]{8}\.partial(?:\.[^.]*)?")
+_DEEP_OR_HUGE = (RecursionError, ArithmeticError)
 _EXCHANGE, _CURRENT_FOLDER = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of renameat2
 
 
@@ -182,6 +187,24 @@ def set_aside(path: Path) -> Path:
     while (aside := path.with_suffix(".damaged" if number == 1 else f".damaged-{number}")).exists():
         number += 1
     return path.replace(aside)
+
+
+def read_state(path: Path, parse: Callable[[Any], _State], lost: str) -> _State | None:
+    """What `parse` makes of a JSON file that this program wrote; None if there is none.
+
+    A file that cannot be used is set aside with one warning. lost: what that means, such as `open events are lost`.
+    """
+    try:
+        return parse(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, OffnormalError, ValueError, TypeError, LookupError, AttributeError, *_DEEP_OR_HUGE) as error:
+        try:
+            aside = f"now {set_aside(path)}"
+        except OSError:
+            aside = "not renamed"
+        log.warning("%s: damaged (%s), %s; %s", path, str(error)[:200] or type(error).__name__, aside, lost)
+        return None
 
 
 def hidden_sibling(path: Path, suffix: str) -> Path:

@@ -89,6 +89,16 @@ def test_a_better_guarantee_needs_no_warning():
     assert worse(*entries(calibration(n=100, rate=0.1, kind="leave_one_out"), calibration(n=400, rate=0.05))) == []
 
 
+def test_a_report_lists_the_calibrations_of_a_bundle_that_has_several():
+    two = history(calibration(), calibration(n=400))
+    facts = two.undo().facts()
+    assert list(facts) == ["calibration 1 (current)", "calibration 2"]
+    assert (
+        facts["calibration 2"].endswith(two.entries[1].guarantee) and "from more: threshold" in facts["calibration 2"]
+    )
+    assert history(calibration()).facts() == {}
+
+
 def test_two_calibrations_side_by_side():
     before, now = entries(calibration(), calibration(n=400, rate=0.01))
     rows = {name: cells for name, *cells in side_by_side(before, now)}

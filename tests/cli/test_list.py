@@ -50,7 +50,7 @@ def test_one_detector_or_backbone_of_pictures_by_name(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["backbones", "csn_r51"], "no backbone is called 'csn_r51'"),
+        (["backbones", "csn_r51"], "unknown backbone 'csn_r51'"),
         (["backbones", "csn_r51", "--input", "15x64x64"], "did you mean"),
         (["detectors", "padin"], "did you mean 'padim'"),
         (["backbones", "csn_r50", "--input", "big"], "such as 15x256x256"),

@@ -121,3 +121,19 @@ def test_only_scored_and_labeled_rows_of_the_test_set_count():
     )
     assert table.labeled.tolist() == [False, True, False, False]
     assert table.item_column(lambda item: item.split) == ["train", "test", "test", "anomalous"]
+
+
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "'=1", "''-x", "it's", "'quoted'", "a=b", "'", "-"]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_text_cannot_become_a_formula_and_is_read_back_exactly(tmp_path, text):
+    scored = Scored(name=text, scores=np.array([-1.5]), group=text, reasons=((0, 1, text),))
+    write_table(table_of(Unit.CLIP, [scored]), tmp_path / "scores.csv")
+    with (tmp_path / "scores.csv").open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    for cell in (row["item"], row["group"], row["reason"]):
+        assert cell[:1] not in "=+-@\t\r"
+    assert row["score"] == "-1.5", "a number stays one"
+    stored = read_table(tmp_path / "scores.csv", Unit.CLIP)
+    assert (stored.items[0].name, stored.items[0].group, stored.reason) == (text, text, ((0, 1, text),))

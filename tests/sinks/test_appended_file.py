@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import resource
 
 import pytest
@@ -153,3 +154,35 @@ def test_a_file_with_other_columns_is_not_changed(tmp_path):
     with pytest.raises(DeliveryError, match=r"e\.csv has other columns"):
         csv_sink(path).deliver(message(0))
     assert path.read_text() == "a,b\n1,2\n"
+
+
+def test_a_pipe_gets_the_header_once_and_is_not_replaced(tmp_path):
+    path, texts = tmp_path / "pipe", []
+    os.mkfifo(path)
+    with pytest.raises(OffnormalError, match="cannot be written"):
+        csv_sink(path).deliver(message(0))  # nobody reads
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    csv_pipe = csv_sink(path)
+    for number in range(2):
+        csv_pipe.deliver(message(number))
+        texts.append(os.read(reader, 1 << 20).decode())
+    os.close(reader)
+    rows = list(csv.DictReader("".join(texts).splitlines()))
+    assert [row["id"] for row in rows] == [message(number).event.id for number in range(2)]
+    assert path.is_fifo()
+
+
+def test_a_line_of_others_without_its_end_is_kept(tmp_path):
+    path = tmp_path / "e.jsonl"
+    path.write_text('{"mine": 1}')
+    sink(path).deliver(message(0))
+    lines = path.read_text().splitlines()
+    assert lines[0] == '{"mine": 1}' and json.loads(lines[1])["id"] == message(0).id
+
+
+def test_a_file_that_is_no_text_is_not_changed(tmp_path):
+    path = tmp_path / "photo.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    with pytest.raises(DeliveryError, match="is not a text file"):
+        sink(path).deliver(message(0))
+    assert path.stat().st_size == 108

@@ -122,5 +122,66 @@ def test_the_file_is_plain_sqlite(spool):
     spool.put(message(0), ["a"])
     with sqlite3.connect(spool.path) as database:
         assert database.execute("SELECT sink, transition FROM waiting").fetchall() == [("a", "closed")]
-    assert spool._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert spool._db.execute("PRAGMA journal_mode").fetchone() == (b"wal",)
     assert spool._db.execute("PRAGMA synchronous").fetchone() == (2,), "FULL: stored messages survive a power cut"
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize("content", [DEEP, b"\xff\xfe", "{}", "[]", "null", 7, '{"format_version": 2}'])
+def test_a_damaged_held_event_is_set_aside_and_the_others_are_delivered(tmp_path, caplog, content):
+    path = tmp_path / "s.db"
+    spool = Spool(path)
+    spool.hold(event(1))
+    spool.close()
+    with sqlite3.connect(path) as database:
+        for name in ("a", "b"):
+            database.execute("INSERT INTO held VALUES (?, CAST(? AS TEXT), NULL)", (name, content))
+    spool = Spool(path)
+    assert spool.held_events() == [(event(1), None)]
+    assert spool.held_events() == [(event(1), None)]
+    spool.close()
+    assert len(caplog.records) == 1 and "is set aside in this file" in caplog.text
+    with sqlite3.connect(path) as database:
+        assert database.execute("SELECT count(*) FROM damaged").fetchone() == (2,)
+
+
+@pytest.mark.parametrize("content", [DEEP, b"\xff\xfe", "{}", 7])
+def test_a_damaged_message_blocks_no_other(tmp_path, caplog, content):
+    spool = Spool(tmp_path / "s.db")
+    for number in range(3):
+        spool.put(message(number), ["a"])
+    with spool._db:
+        spool._db.execute("UPDATE waiting SET message = CAST(? AS TEXT) WHERE seq < 3", (content,))
+    assert drained(spool, "a") == [message(2)] and spool.count_refused("a") == 2
+    assert spool.sinks() == ["a"] and len(caplog.records) == 1
+    spool.close()
+
+
+def test_rows_of_a_damaged_file_that_can_be_read_are_not_lost(tmp_path, caplog):
+    path = tmp_path / "s.db"
+    spool = Spool(path)
+    for number in range(200):
+        spool.put(message(number, detail="x" * 2000), ["a"])
+    spool.hold(event(900))
+    spool.close()
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2 // 4096 * 4096
+    data[middle : middle + 8192] = b"\xff" * 8192
+    path.write_bytes(data)
+    spool = Spool(path)
+    messages, sent = drained(spool, "a"), [message(number, detail="x" * 2000) for number in range(200)]
+    assert 150 < len(messages) < 200 and spool.held_events() == [(event(900), None)]
+    assert messages == [each for each in sent if each in messages]
+    assert (tmp_path / "s.damaged").exists() and "of its rows could be read" in caplog.text
+    spool.close()
+
+
+def test_a_file_with_other_tables_is_set_aside(tmp_path, caplog):
+    with sqlite3.connect(tmp_path / "s.db") as database:
+        database.execute("CREATE TABLE waiting (x)")
+    spool = Spool(tmp_path / "s.db")
+    spool.put(message(0), ["a"])
+    assert drained(spool, "a") == [message(0)] and (tmp_path / "s.damaged").exists()
+    spool.close()

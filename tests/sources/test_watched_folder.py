@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 import threading
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from offnormal.errors import ConfigError, VideoError
+from offnormal.errors import VideoError
 from offnormal.sources.camera import Camera
 from offnormal.sources.live_reader import CameraOptions
 from offnormal.sources.once_log import OnceLog
@@ -154,12 +155,22 @@ def test_the_memory_does_not_grow_with_deleted_images(tmp_path, monkeypatch):
     assert max_lines <= 9
 
 
-def test_a_memory_file_of_another_format_is_refused(tmp_path):
-    memory = tmp_path / "notes.txt"
-    memory.write_text("buy milk\n")
-    with pytest.raises(ConfigError, match="remove it"):
-        next(WatchedFolder(tmp_path, FolderWatchOptions(memory=memory)).images(threading.Event()))
-    assert memory.read_text() == "buy milk\n"
+@pytest.mark.parametrize(
+    "damaged", [b"buy milk\n", b"\xff\xfe\n", b"[" * 100_000 + b"\n", b"[1, 2]\n", b'["x", 1e999, 2]\n']
+)
+def test_damaged_lines_of_a_memory_file_are_set_aside(tmp_path, caplog, damaged):
+    folder, memory = tmp_path / "line", tmp_path / "line.images.json"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (8, 8)).save(folder / name)
+    status = (folder / "a.png").stat()
+    good = json.dumps(["a.png", status.st_size, status.st_mtime_ns]).encode() + b"\n"
+    for content, processed in ((damaged + good, ["a.png"]), (damaged, ["a.png", "b.png"])):
+        memory.write_bytes(content)
+        watched = WatchedFolder(folder, FolderWatchOptions(memory=memory))
+        assert sorted(path.name for path in watched._load_processed()) == processed
+    assert (tmp_path / "line.images.damaged").read_bytes() == damaged + good
+    assert len(caplog.records) == 2 and "1 damaged line, now" in caplog.text
 
 
 def test_a_missing_folder_is_a_gap_until_it_returns(tmp_path):

@@ -1,6 +1,7 @@
 """One camera from its scores to its events, without frames."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -111,13 +112,66 @@ def test_after_a_clock_was_set_back_open_events_are_closed(tmp_path):
     assert states(resumed) == [("anomaly", "closed")] and not restarted.events.is_open
 
 
-@pytest.mark.parametrize("text", ["{", "{}", json.dumps({"events": {"format_version": 99}, "findings": []})])
-def test_a_damaged_state_is_reported_and_only_open_events_are_lost(tmp_path, caplog, text):
-    path = tmp_path / "gate.json"
-    path.write_text(text)
-    events = []
+DAMAGED = [
+    b"{", b"{}", b"[]", b"null", b"\xff\xfe\x00", b"[" * 100_000, b'{"events": {"format_version": 99}, "findings": []}',
+    b'{"events": [], "findings": []}', b'{"events": {}, "findings": 1e999}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_state_is_set_aside_with_one_warning(tmp_path, caplog, content):
+    path, events = tmp_path / "gate.json", []
+    path.write_bytes(content)
     watched = camera(events, state=path)
-    assert "open events are lost" in caplog.text and events == [] and not watched.events.is_open
+    assert len(caplog.records) == 1 and "open events are lost" in caplog.text
+    assert events == [] and not watched.events.is_open
+    assert (tmp_path / "gate.damaged").read_bytes() == content and not path.exists()
+
+
+@pytest.mark.parametrize("number", ["1e300", "-1e300", "NaN", "Infinity"])
+def test_impossible_times_in_a_state_are_damage(tmp_path, caplog, number):
+    path = tmp_path / "gate.json"
+    watched = camera([], state=path)
+    for i in range(4):
+        watched.push(judged(100.0 + i, 5.0))
+    watched._save()
+    state = json.loads(path.read_text())
+    state["events"]["machine"]["last_s"] = state["events"]["machine"]["end_s"] = "TIME"
+    path.write_text(json.dumps(state).replace('"TIME"', number))
+    events = []
+    restarted = camera(events, Frames(now_s=200.0), state=path)
+    restarted.push(judged(300.0, 1.0))
+    assert restarted.counts.scored == 1 and events == [] and "damaged" in caplog.text
+
+
+def recording(path, tmp_path):
+    frames = Frames()
+    frames.setup.is_recording = True
+    frames.setup.address = SimpleNamespace(path=path)
+    return frames
+
+
+def test_recordings_of_one_name_have_different_ids(tmp_path):
+    def ids(path, threshold=3.0):
+        events, frames = [], recording(path, tmp_path)
+        thresholds = replace(THRESHOLDS, threshold=threshold)
+        watched = WatchedCamera(frames, thresholds, callback=events.append)
+        for i in range(4):
+            watched.push(judged(float(i), 5.0))
+        watched.push(judged(5.0, 1.0, findings=(Finding("covered", True, 5.0, 4.0, "dark"),)))
+        watched.finish()
+        return sorted({event.id for event in events})
+
+    files = [tmp_path / name / "cam.mp4" for name in ("a", "b")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_bytes(b"the same footage")
+    first = ids(files[0])
+    assert len(first) == 2 and ids(files[0]) == first, "nothing doubles"
+    assert not set(first) & set(ids(files[1])), "in another folder"
+    assert not set(first) & set(ids(files[0], threshold=2.5)), "with another setup"
+    files[0].write_bytes(b"the footage of the next day")
+    assert not set(first) & set(ids(files[0])), "with other content"
 
 
 def test_a_value_at_a_bound_counts_below_it():

@@ -87,6 +87,16 @@ class History:
         """The history with the calibration of this number as current; CalibrationError if there is none."""
         return replace(self, current=self.entry(number).number)
 
+    def facts(self) -> dict[str, str]:
+        """Name and summary of each calibration, for a report; empty with fewer than two."""
+        return {
+            f"calibration {entry.number}{' (current)' if entry.number == self.current else ''}": (
+                f"{entry.created}, from {entry.source}: threshold {entry.threshold:.6g}, {entry.guarantee}"
+            )
+            for entry in self.entries
+            if len(self.entries) > 1
+        }
+
     def to_json(self) -> dict[str, object]:
         """Plain values."""
         values: dict[str, object] = _adapter().dump_python(self, mode="json")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from offnormal.cli.flags import takes_flags
-from offnormal.config.layers import build
+from offnormal.config.layers import build, input_files
 from offnormal.config.model import set_values
 from offnormal.errors import UsageError
 from offnormal.watching.config import WatchConfig, camera_name
@@ -60,9 +60,10 @@ def command(
 
     if connect and not check:
         raise UsageError("--connect only works with --check")
-    configuration = build_config(bundle, sources, set_values(options), config, dry_run=dry_run)
+    flags = set_values(options)
+    configuration = build_config(bundle, sources, flags, config, dry_run=dry_run)
     with progress_bar() as progress:
-        watch = Watch(configuration, progress)
+        watch = Watch(configuration, progress, input_files(flags, config))
         if check:
             return _check(watch, connect=connect, json=json)
         if dry_run:
@@ -93,8 +94,10 @@ def build_config(
 
 
 def _watch(watch: Watch, *, json: bool) -> int:
-    from offnormal.cli.show import say, say_json, warn
+    from offnormal.cli.show import printer, say_json, warn
     from offnormal.events.event import event_to_json
+
+    say = printer(*(sink.path for sink in watch.sinks.values()), json=json)
 
     def print_event(event: Event) -> None:
         if json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,21 @@ COLUMNS = (
 _TERM = "terms."  # prefix of the columns of terms
 _WORDS = {"normal": float(NORMAL), "anomalous": float(ANOMALOUS), "": math.nan}
 _ADVICE = "run offnormal evaluate again"
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")  # a spreadsheet would run text that starts so; or our quote before it
+
+
+def quote_formula(text: str) -> str:
+    """Text for a CSV cell, with an apostrophe if a spreadsheet would run it as a formula.
+
+    >>> quote_formula("=1+1"), quote_formula("a=1"), unquote_formula("'=1+1"), unquote_formula("it's")
+    ("'=1+1", 'a=1', '=1+1', "it's")
+    """
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def unquote_formula(text: str) -> str:
+    """The text that `quote_formula` quoted."""
+    return text[1:] if text[:1] == "'" and _FORMULA.match(text) else text
 
 
 def write_table(table: ScoreTable, path: Path) -> None:
@@ -58,17 +74,17 @@ def _cells(table: ScoreTable) -> Iterator[list[str]]:
             if item.is_thinned and math.isnan(table.score[row]):
                 continue
             yield [
-                item.name,
+                quote_formula(item.name),
                 "" if table.frame[row] < 0 else str(table.frame[row]),
                 _text(table.time_s[row], ".3f"),
                 _word(table.label[row]),
-                item.class_name,
-                item.group,
-                item.split,
+                quote_formula(item.class_name),
+                quote_formula(item.group),
+                quote_formula(item.split),
                 _text(table.score[row], ".9g"),  # exact for float32, because a threshold may equal a score
                 _text(table.p_value[row], ".4g"),
                 _word(table.verdict[row]),
-                reasons.get(row, ""),
+                quote_formula(reasons.get(row, "")),
                 *(_text(term[row], ".9g") for term in terms),
             ]
 
@@ -85,7 +101,7 @@ def read_table(file: Path, unit: Unit) -> ScoreTable:
     first: dict[str, int] = {}
     start = 0
     for line, cells in _lines(file):
-        name = cells["item"]
+        name = unquote_formula(cells["item"])
         frame = _frame(file, line, cells["frame"]) if unit.is_per_frame else -1
         if not items or items[-1].name != name:
             if name in first:
@@ -109,11 +125,11 @@ def read_table(file: Path, unit: Unit) -> ScoreTable:
         items[-1] = ItemRow(
             name=name,
             rows=slice(start, len(rows)),
-            class_name=cells["class"],
-            group=cells["group"],
-            split=cells["split"],
+            class_name=unquote_formula(cells["class"]),
+            group=unquote_formula(cells["group"]),
+            split=unquote_formula(cells["split"]),
         )
-        if why := cells["reason"]:
+        if why := unquote_formula(cells["reason"]):
             reasons.append((len(rows) - 1, len(rows), why))
     if not rows:
         raise DataError(f"{file}: no rows below the header; {_ADVICE}")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from offnormal.calibration.calibration import Calibration, Kind
 from offnormal.calibration.footage import block_maxima, block_seconds, calibrate_footage
@@ -27,6 +28,21 @@ from offnormal.metrics.video import FrameScores
 from offnormal.types import Rate
 
 FORMAT_VERSION = 2  # 2: calibrations with a rank
+
+
+class _Stored(BaseModel):
+    """What is stored of a budget."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    calibration: dict[str, Any]
+    low_threshold: float
+    hysteresis: float
+    rules: EventRules
+    camera: str
+    setup_hash: str | None
+    events: int
+    hours: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +98,8 @@ class AlarmBudget:
             raise CalibrationError(
                 f"alarm budget in format {stored_version} with keys {sorted(stored)}: calibrate this camera again"
             )
-        stored["calibration"] = Calibration.from_json(stored["calibration"])
-        stored["rules"] = EventRules(**stored["rules"])
-        return cls(**stored)
+        plain = _Stored.model_validate(stored)
+        return cls(**{**dict(plain), "calibration": Calibration.from_json(plain.calibration)})
 
 
 def budget_events(

@@ -34,6 +34,7 @@ class EventContext:
     calibration: str | None = None  # id
     setup_hash: str | None = None  # hash of masks and zones
     recording_s: float | None = None  # start of a recording, seconds since 1970; None: live
+    recording: str = ""  # what tells a recording and its setup from others; "": live
 
 
 def make_event(
@@ -43,7 +44,7 @@ def make_event(
     p_value = None if calibration is None else calibration.p_value
     peak_p_value = None if p_value is None else float(p_value(np.array([occurrence.peak]))[0])
     return Event(
-        id=event_id(context.camera, "anomaly", occurrence.start_s),
+        id=event_id(context.camera, "anomaly", occurrence.start_s, context.recording),
         camera=context.camera,
         state="closed" if occurrence.is_over else "open",
         start=_as_time(occurrence.start_s),
@@ -52,7 +53,7 @@ def make_event(
         position_s=None if context.recording_s is None else round(occurrence.start_s - context.recording_s, 3),
         continues=None
         if occurrence.continues_s is None
-        else event_id(context.camera, "anomaly", occurrence.continues_s),
+        else event_id(context.camera, "anomaly", occurrence.continues_s, context.recording),
         peak=_as_time(occurrence.peak_s),
         peak_score=occurrence.peak,
         p_value=peak_p_value,
@@ -78,13 +79,14 @@ def camera_event(
     source: str = "",
     detail: str = "",
     recording_s: float | None = None,
+    recording: str = "",
 ) -> Event:
     """An event of the camera itself, without scores, such as no frames or a covered lens.
 
-    recording_s: start of a recording, seconds since 1970; None: live.
+    recording_s: start of a recording, seconds since 1970; None: live. recording: as in EventContext.
     """
     return Event(
-        id=event_id(camera, kind, start_s),
+        id=event_id(camera, kind, start_s, recording),
         camera=camera,
         kind=kind,
         state="closed" if is_over else "open",
@@ -97,14 +99,17 @@ def camera_event(
     )
 
 
-def event_id(camera: str, kind: str, start_s: float) -> str:
+def event_id(camera: str, kind: str, start_s: float, recording: str = "") -> str:
     """A name that starts with the time; the same event always has the same id.
+
+    recording: what tells a recording from others; their times may be the same, so that their ids are longer.
 
     >>> event_id("porch", "anomaly", 0.25)
     '19700101T000000.250Z-700f8dd2'
     """
     time = _as_time(start_s)
-    digest = hashlib.sha256(f"{camera}\n{kind}\n{start_s:.3f}".encode()).hexdigest()[:8]
+    text = f"{camera}\n{kind}\n{start_s:.3f}" + (f"\n{recording}" if recording else "")
+    digest = hashlib.sha256(text.encode()).hexdigest()[: 16 if recording else 8]
     return f"{time:%Y%m%dT%H%M%S}.{time.microsecond // 1000:03}Z-{digest}"
 
 

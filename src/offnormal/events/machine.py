@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from offnormal.config.model import VerbConfig
 from offnormal.config.rules import RulesConfig
@@ -23,6 +23,7 @@ from offnormal.errors import ConfigError, DataError
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _DEFAULT = RulesConfig()
+_Time = Annotated[float, Field(ge=-6e10, le=6e10)]  # seconds since 1970 of a date with four digits of the year
 _MAX_POINTS = 512  # of a peak series
 
 
@@ -108,9 +109,9 @@ class Occurrence:
 class _Run:
     """The scores of an event, or of a run that may become one."""
 
-    start_s: float
-    continues_s: float | None = None
-    peak_s: float = -math.inf
+    start_s: _Time
+    continues_s: _Time | None = None
+    peak_s: _Time = -math.inf
     peak: float = -math.inf
     series: _PeakSeries = field(default_factory=_PeakSeries)
 
@@ -135,9 +136,11 @@ class _Run:
 class _State(BaseModel):
     """The complete state of a machine."""
 
-    last_s: float | None
-    end_s: float | None
-    quiet_until_s: float | None
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    last_s: _Time | None
+    end_s: _Time | None
+    quiet_until_s: _Time | None
     rising: _Run | None
     open: _Run | None
 

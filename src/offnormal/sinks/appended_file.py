@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
+from offnormal.evaluation.scores_csv import quote_formula
 from offnormal.events.event import event_to_json
-from offnormal.files import explain_write_errors
+from offnormal.files import explain_write_errors, is_written_through, write_through
 from offnormal.sinks.base import DeliveryError, Message, Sink, SinkOptions
 
 COLUMNS = (
@@ -39,11 +40,13 @@ class _AppendingSink(Sink):
     Options = AppendedFileOptions
     target_option = "path"
     kind: ClassVar[str]
+    path: Path
 
     def __init__(self, options: AppendedFileOptions) -> None:
         super().__init__(options)
         self.path = options.path
         self._written_ids: set[str] | None = None  # at the end of the file; None: not read yet
+        self._has_header = False  # of a pipe or device
 
     @property
     def description(self) -> str:
@@ -51,12 +54,25 @@ class _AppendingSink(Sink):
         return f"{self.kind} {self.path}"
 
     def deliver(self, message: Message) -> None:
-        """Append the message; OffnormalError if the disk is full, DeliveryError if the CSV file has other columns."""
+        """Append the message; OffnormalError if the disk is full, DeliveryError if the file has other content.
+
+        A pipe, a device, or stdout gets it, too, but cannot be searched for messages written before.
+        """
         with explain_write_errors(self.path):
+            if is_written_through(self.path):
+                content = self._content(message, self._first_line if self._has_header else "")
+                write_through(self.path, io.BytesIO(content.encode()), waits=False)
+                self._has_header = True
+                return
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab+") as file:
-                tail = _remove_partial_line(file) if self._written_ids is None else b""
-                content = self._content(message, file)
+                file.seek(0)
+                first = file.readline(_TAIL_BYTES)
+                if first and not first.endswith(b"\n") and self._is_unfinished(first):
+                    os.truncate(file.fileno(), 0)
+                    first = b""
+                content = self._content(message, first.decode(errors="replace").strip())
+                tail = self._complete_lines(file) if self._written_ids is None else b""
                 if self._written_ids is None:
                     self._written_ids = self._ids(tail)
                 if message.id in self._written_ids:
@@ -64,9 +80,28 @@ class _AppendingSink(Sink):
                 _append_atomically(file, content.encode())
         self._written_ids = {message.id}  # only the newest can be sent again, right after a restart
 
+    def _complete_lines(self, file: BinaryIO) -> bytes:
+        """Remove a line that a killed program left unfinished; complete one of others. Return the last lines."""
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _TAIL_BYTES))
+        tail = file.read()
+        complete = tail[: tail.rfind(b"\n") + 1]
+        last = tail[len(complete) :]
+        if last and self._is_unfinished(last):
+            os.truncate(file.fileno(), size - len(last))
+        elif last:
+            _append_atomically(file, b"\n")
+        return complete
+
+    _first_line: ClassVar[str]  # of a file of this sink, as far as it is always the same
+
     @abstractmethod
-    def _content(self, message: Message, file: BinaryIO) -> str:
-        """The text to append."""
+    def _content(self, message: Message, first_line: str) -> str:
+        """The text to append to a file with this first line ("": empty); DeliveryError if it has other content."""
+
+    @abstractmethod
+    def _is_unfinished(self, line: bytes) -> bool:
+        """Whether a last line without its end is the start of a message of this sink."""
 
     @abstractmethod
     def _ids(self, tail: bytes) -> set[str]:
@@ -77,16 +112,26 @@ class JsonlSink(_AppendingSink):
     """Appends `Message.to_json` as one line."""
 
     kind = "jsonl"
+    _first_line = "{"
 
-    def _content(self, message: Message, file: BinaryIO) -> str:
+    def _content(self, message: Message, first_line: str) -> str:
+        if "\0" in first_line or "\ufffd" in first_line:
+            raise DeliveryError(f"{self.path} is not a text file: move it away or choose another path")
         return json.dumps(message.to_json(), ensure_ascii=False) + "\n"
+
+    def _is_unfinished(self, line: bytes) -> bool:
+        try:
+            json.loads(line)
+        except (ValueError, RecursionError):
+            return line.startswith(b"{")
+        return False
 
     def _ids(self, tail: bytes) -> set[str]:
         ids = set()
         for line in tail.splitlines():
             try:
                 ids.add(str(json.loads(line)["id"]))
-            except (ValueError, KeyError, TypeError):  # the first line may be cut; others may not be messages
+            except (ValueError, KeyError, TypeError, RecursionError):  # a cut first line, or no message
                 continue
         return ids
 
@@ -95,11 +140,11 @@ class CsvSink(_AppendingSink):
     """Appends a row of COLUMNS; a new file starts with the header."""
 
     kind = "csv"
+    _first_line = ",".join(COLUMNS)
 
-    def _content(self, message: Message, file: BinaryIO) -> str:
-        file.seek(0)
-        header = file.readline().decode(errors="replace").strip()
-        if header and header != ",".join(COLUMNS):
+    def _content(self, message: Message, first_line: str) -> str:
+        header = first_line
+        if header and header != self._first_line:
             raise DeliveryError(
                 f"{self.path} has other columns ({header[:60]}...): move the file away or choose another path"
             )
@@ -111,17 +156,23 @@ class CsvSink(_AppendingSink):
         row = _line(["" if values[name] is None else values[name] for name in COLUMNS])
         return row if header else _line(COLUMNS) + row
 
+    def _is_unfinished(self, line: bytes) -> bool:
+        is_row = line[:1].isdigit() and line.count(b",") < len(COLUMNS)  # ids begin with the date
+        return is_row or self._first_line.encode().startswith(line)
+
     def _ids(self, tail: bytes) -> set[str]:
-        rows = csv.reader(tail.decode(errors="replace").splitlines())
-        return {f"{row[0]}-{row[1]}" for row in rows if len(row) > 1}
+        ids = set()
+        for line in tail.decode(errors="replace").splitlines():
+            fields = line.split(",", 2)  # neither has quotes
+            if len(fields) > 2:
+                ids.add(f"{fields[0]}-{fields[1]}")
+        return ids
 
 
 def _line(values: Sequence[object]) -> str:
     """A CSV line; text that a spreadsheet would run as a formula gets an apostrophe, line breaks become spaces."""
     one_line = [" ".join(value.split("\n")) if isinstance(value, str) else value for value in values]
-    safe = [
-        f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" and value else value for value in one_line
-    ]
+    safe = [quote_formula(value) if isinstance(value, str) else value for value in one_line]
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerow(safe)
     return out.getvalue()
@@ -138,14 +189,3 @@ def _append_atomically(file: BinaryIO, content: bytes) -> None:
     except OSError:
         os.truncate(file.fileno(), before)
         raise
-
-
-def _remove_partial_line(file: BinaryIO) -> bytes:
-    """Remove an unfinished last line from a file opened with "ab+"; return the last bytes that remain."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - _TAIL_BYTES))
-    tail = file.read()
-    complete = tail[: tail.rfind(b"\n") + 1]
-    if len(complete) < len(tail):
-        os.truncate(file.fileno(), size - len(tail) + len(complete))
-    return complete

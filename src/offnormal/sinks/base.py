@@ -78,6 +78,7 @@ class Sink(ABC):
     Options: ClassVar[type[SinkOptions]]
     default_when: ClassVar[tuple[Transition, ...]] = ("closed",)
     target_option: ClassVar[str]  # the option that `kind:target` sets
+    path: Path | None = None  # the file that it writes; None: none, or several
 
     def __init__(self, options: SinkOptions) -> None:
         self.transitions: tuple[Transition, ...] = tuple(options.when) or self.default_when

@@ -11,14 +11,17 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from offnormal.errors import DataError, OffnormalError
+from offnormal.errors import OffnormalError
 from offnormal.events.event import event_from_json, event_to_json
+from offnormal.files import set_aside
 from offnormal.sinks.base import Message
 from offnormal.types import Event
 
@@ -31,8 +34,16 @@ CREATE TABLE IF NOT EXISTS waiting (
 CREATE INDEX IF NOT EXISTS in_order ON waiting (sink, refused, seq);
 CREATE TABLE IF NOT EXISTS held (id TEXT PRIMARY KEY, event TEXT NOT NULL, folder TEXT);
 CREATE TABLE IF NOT EXISTS dropped (sink TEXT PRIMARY KEY, number INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS damaged (content TEXT, reason TEXT NOT NULL);
 PRAGMA user_version = 1;
 """
+_COLUMNS = {  # of the rows that are copied from a damaged file
+    "waiting": "sink, id, transition, message, folder, refused",
+    "held": "id, event, folder",
+    "dropped": "sink, number",
+}
+_DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_UNREADABLE = (OffnormalError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
 _DELETE_OLDEST = (
     "DELETE FROM waiting WHERE seq = (SELECT seq FROM waiting WHERE sink = ? AND (refused IS NULL) = ? "
     "ORDER BY transition != 'opened', seq LIMIT 1)"
@@ -48,7 +59,9 @@ class WaitingMessage:
 
 
 class Spool:
-    """Stores messages on disk for several sinks and threads. A damaged file is renamed, and a new one is started.
+    """Stores messages on disk for several sinks and threads.
+
+    A damaged file is renamed, and a new one gets the rows that can be read. A damaged row is set aside in the file.
 
     Raises OffnormalError if the folder cannot be written.
     """
@@ -57,6 +70,7 @@ class Spool:
         self.path = path
         self.limit = limit
         self._lock = threading.Lock()
+        self._has_warned = False  # about damaged rows
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = self._open()
@@ -91,10 +105,10 @@ class Spool:
             if row is None:
                 return None
             try:
-                return WaitingMessage(row[0], Message.from_json(json.loads(row[1]), _path(row[2])))
-            except (DataError, KeyError, TypeError, ValueError) as error:
-                log.error("%s: message %d for %s cannot be read: %s", self.path, row[0], sink, error)
-                self.mark_refused(row[0], sink, f"cannot be read: {error}")
+                return WaitingMessage(row[0], Message.from_json(_json(row[1]), _path(row[2])))
+            except _UNREADABLE as error:
+                self._warn(f"message {row[0]} for {sink}", error)
+                self.mark_refused(row[0], sink, f"cannot be read: {str(error)[:200]}")
 
     def mark_delivered(self, seq: int) -> None:
         """Remove a delivered message."""
@@ -116,10 +130,19 @@ class Spool:
             )
 
     def held_events(self) -> list[tuple[Event, Path | None]]:
-        """Held events, oldest first."""
+        """Held events, oldest first; those that cannot be read are set aside."""
         with self._lock:
-            rows = self._db.execute("SELECT event, folder FROM held ORDER BY rowid").fetchall()
-        return [(event_from_json(json.loads(text)), _path(folder)) for text, folder in rows]
+            rows = self._db.execute("SELECT rowid, event, folder FROM held ORDER BY rowid").fetchall()
+        events = []
+        for number, text, folder in rows:
+            try:
+                events.append((event_from_json(_json(text)), _path(folder)))
+            except _UNREADABLE as error:
+                self._warn(f"a closed event (row {number})", error)
+                with self._transaction():
+                    self._db.execute("INSERT INTO damaged VALUES (?, ?)", (text, str(error)[:200]))
+                    self._db.execute("DELETE FROM held WHERE rowid = ?", (number,))
+        return events
 
     def count_waiting(self, sink: str, *, after: int = 0) -> int:
         """Number of messages after `after` that wait for a sink."""
@@ -140,7 +163,8 @@ class Spool:
     def sinks(self) -> list[str]:
         """Every sink with stored messages, including sinks of an earlier configuration."""
         with self._lock:
-            return [row[0] for row in self._db.execute("SELECT DISTINCT sink FROM waiting ORDER BY sink")]
+            rows = self._db.execute("SELECT DISTINCT sink FROM waiting ORDER BY sink").fetchall()
+        return [row[0].decode(errors="replace") if isinstance(row[0], bytes) else str(row[0]) for row in rows]
 
     def close(self) -> None:
         """Close the file."""
@@ -175,26 +199,42 @@ class Spool:
                     "when the program ends"
                 ) from None
 
+    def _warn(self, what: str, error: Exception) -> None:
+        """Warn about the first damaged row."""
+        if not self._has_warned:
+            self._has_warned = True
+            reason = str(error)[:200] or type(error).__name__
+            log.warning(
+                "%s: %s cannot be read (%s) and is set aside in this file; more such rows are not reported",
+                self.path, what, reason,
+            )  # fmt: skip
+
     def _open(self) -> sqlite3.Connection:
         try:
             return self._connect()
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):  # not writable, or the disk is full
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+            if code & 0xFF not in _DAMAGED:  # not writable, or the disk is full
                 raise
-            aside = self.path.with_suffix(".damaged")
-            for ending in ("", "-wal", "-shm"):
+            aside = set_aside(self.path)
+            for ending in ("-wal", "-shm"):
                 with contextlib.suppress(FileNotFoundError):
                     Path(f"{self.path}{ending}").replace(f"{aside}{ending}")
-            log.error("%s was damaged (%s), was renamed to %s, and is not delivered", self.path, error, aside)
-            return self._connect()
+            db = self._connect()
+            rows = _copy_rows(aside, db)
+            log.warning("%s was damaged (%s), is now %s; %d of its rows could be read", self.path, error, aside, rows)
+            return db
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=10, check_same_thread=False)
+        db.text_factory = bytes  # text may be damaged
         try:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut, not only a kill
             db.executescript(_SCHEMA)
-            if db.execute("PRAGMA quick_check").fetchone() != ("ok",):
+            for table, columns in _COLUMNS.items():
+                db.execute(f"SELECT {columns} FROM {table} LIMIT 0")
+            if db.execute("PRAGMA quick_check").fetchone() != (b"ok",):
                 raise sqlite3.DatabaseError("quick_check reported errors")
         except sqlite3.Error:
             db.close()
@@ -202,9 +242,36 @@ class Spool:
         return db
 
 
+def _copy_rows(damaged: Path, db: sqlite3.Connection) -> int:
+    """Copy every row that can be read from a damaged file, from both ends; return their number."""
+    copied = 0
+    with contextlib.closing(sqlite3.connect(damaged)) as source:
+        source.text_factory = bytes
+        for table, columns in _COLUMNS.items():
+            marks = ", ".join("?" * (columns.count(",") + 1))
+            rows: dict[int, list[object]] = {}
+            for order in ("ASC", "DESC"):
+                with contextlib.suppress(sqlite3.Error):
+                    query = f"SELECT rowid, {columns} FROM {table} NOT INDEXED ORDER BY rowid {order}"
+                    for number, *values in source.execute(query):
+                        rows[number] = [v.decode(errors="replace") if isinstance(v, bytes) else v for v in values]
+            for number in sorted(rows):
+                with contextlib.suppress(sqlite3.Error), db:  # a row that breaks a rule of the table
+                    insert = f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})"
+                    copied += db.execute(insert, rows[number]).rowcount
+    return copied
+
+
+def _json(text: object) -> Any:
+    """The values in a text cell; ValueError, TypeError, or RecursionError if it is damaged."""
+    if not isinstance(text, bytes):
+        raise TypeError(f"{type(text).__name__} instead of text")
+    return json.loads(text.decode())
+
+
 def _text(folder: Path | None) -> str | None:
     return None if folder is None else str(folder)
 
 
-def _path(folder: str | None) -> Path | None:
-    return None if folder is None else Path(folder)
+def _path(folder: bytes | None) -> Path | None:
+    return None if folder is None else Path(os.fsdecode(folder))

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from offnormal.errors import ConfigError, ImageError, VideoError
-from offnormal.files import explain_write_errors, write_text
+from offnormal.errors import ImageError, VideoError, counted
+from offnormal.files import explain_write_errors, set_aside, write_text
 from offnormal.sources.deep import Levels
 from offnormal.sources.image import deep_colors, depth_note, open_image, to_rgb
 from offnormal.sources.live_stream import LiveImage
@@ -132,7 +132,15 @@ class WatchedFolder:
         if memory is None or not memory.is_file():
             processed = {} if self.options.existing else present
         else:
-            processed = {self.folder / name: version for name, version in _read_memory(memory)}
+            stored, damaged = _read_memory(memory)
+            processed = {self.folder / name: version for name, version in stored.items()}
+            if damaged:
+                aside, number = set_aside(memory), counted(damaged, "damaged line")
+                log.warning(
+                    "%s: %s, now %s; %s", memory, number, aside,
+                    "their images are read again" if stored else "the images that are there now are not read",
+                )  # fmt: skip
+                processed = processed or ({} if self.options.existing else present)
             processed = {path: version for path, version in processed.items() if path in present}
         if memory is not None:
             self._rewrite(memory, processed)
@@ -157,15 +165,19 @@ class WatchedFolder:
         return json.dumps([path.relative_to(self.folder).as_posix(), *version]) + "\n"
 
 
-def _read_memory(memory: Path) -> Iterator[tuple[str, _Version]]:
-    """Yield the processed images in order; an incomplete last line (the program was killed) is skipped."""
-    lines = memory.read_text(encoding="utf-8").splitlines(keepends=True)
-    try:
-        for line in lines:
-            if line.endswith("\n"):
-                name, size, changed = json.loads(line)
-                yield str(name), (int(size), int(changed))
-    except (ValueError, TypeError):
-        raise ConfigError(
-            f"{memory}: not a memory file of a watched folder; remove it or choose another file"
-        ) from None
+def _read_memory(memory: Path) -> tuple[dict[str, _Version], int]:
+    """The processed images, and the number of damaged lines.
+
+    An incomplete last line is no damage: the program was killed.
+    """
+    processed: dict[str, _Version] = {}
+    damaged = 0
+    for line in memory.read_bytes().splitlines(keepends=True):
+        try:
+            name, size, changed = json.loads(line)
+            if not isinstance(name, str):
+                raise TypeError
+            processed[name] = int(size), int(changed)
+        except (ValueError, TypeError, RecursionError, ArithmeticError):
+            damaged += line.endswith(b"\n")
+    return processed, damaged

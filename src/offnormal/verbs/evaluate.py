@@ -129,7 +129,7 @@ def evaluate_run(
     _write_json(run.path / "metrics.json", metrics_json(evaluation))
     history = None if bundle.path is None else read_history(bundle.path.parent / "log.jsonl")
     units = shown_units(bundle, evaluation, config, extremes)
-    card = {**bundle.card, **describe(bundle.detector)}
+    card = {**bundle.card, **describe(bundle.detector), **bundle.history.facts()}
     write_text(run.path / "report.html", render_evaluation(evaluation, units, card, history))
     for bad in evaluation.skipped:
         run.log("skipped", path=str(bad.path), reason=bad.reason)

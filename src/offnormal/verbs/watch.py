@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from offnormal.bundle import Bundle, load
 from offnormal.data.live_windows import LiveBatches
 from offnormal.drawing.overlay import scale_for
 from offnormal.errors import OffnormalError, UsageError
+from offnormal.files import check_outputs, sweep
 from offnormal.recording.recorder import HeatScale, MediaWorker, Recorder
 from offnormal.recording.retention import Retention
 from offnormal.scoring import LiveScorer, Scorer, choose_device
@@ -43,10 +44,12 @@ class CameraCheck:
 class Watch:
     """The cameras of a configuration; the constructor opens their bundles and checks everything.
 
+    files: inputs that the configuration does not name, such as its own file.
+
     Raises ConfigError, UsageError, BundleError, CalibrationError.
     """
 
-    def __init__(self, config: WatchConfig, progress: Progress | None = None) -> None:
+    def __init__(self, config: WatchConfig, progress: Progress | None = None, files: Iterable[Path] = ()) -> None:
         self.config = config
         self._progress = progress
         self._compute = ComputeThread()
@@ -57,6 +60,7 @@ class Watch:
             CameraSetup(camera, self._bundle(camera.bundle)) for camera in config.camera_configs() if camera.bundle
         ]
         self.sinks: dict[str, Sink] = open_sinks(config.sinks)
+        check_outputs([(f"sink {sink.description}:", sink.path) for sink in self.sinks.values()], self._inputs(files))
         for setup in self.setups:
             if setup.config.schedule is not None and setup.is_recording and setup.config.start_time is None:
                 raise UsageError(
@@ -105,6 +109,7 @@ class Watch:
         thresholds = {setup.name: self.thresholds(setup) for setup in self.setups}
         with ExitStack() as stack:
             stack.enter_context(exclusive_folder(out))
+            sweep(out, depth=3)  # out/events/DAY
             folder = (out / "events").resolve()
             sinks = {**self.sinks, "callback": CallbackSink(callback)}
             dispatcher = stack.enter_context(Dispatcher(sinks, out / "spool.db", folder=folder))
@@ -150,6 +155,15 @@ class Watch:
             setup.name: Camera(setup.name, setup.address, setup.options(state / f"{setup.name}.images.json"))
             for setup in self.setups
         }
+
+    def _inputs(self, files: Iterable[Path]) -> Iterator[Path]:
+        """Files that no sink may write to."""
+        yield from files
+        for setup in self.setups:
+            config = setup.config
+            if setup.address.kind == "file":
+                yield setup.address.path
+            yield from (path for path in (setup.bundle.path, config.privacy_mask, *config.calibrate_on) if path)
 
     def _bundle(self, path: Path) -> Bundle:
         key = path.resolve()

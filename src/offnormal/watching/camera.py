@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from offnormal.errors import DataError, OffnormalError
+from offnormal.errors import OffnormalError
 from offnormal.events.camera import CameraEvents
 from offnormal.events.event import EventContext, camera_event
-from offnormal.files import write_text
+from offnormal.files import read_state, write_text
 from offnormal.recording.recorder import Recorder
 from offnormal.scoring import ScoredFrame
 from offnormal.sources.health import Finding
@@ -57,6 +60,17 @@ class CameraCounts:
     inference_s: float = 0.0  # of these clips, each with its share of the batch
     events: Counter[tuple[str, str]] = field(default_factory=Counter)  # by kind and state
     last_score: float | None = None
+
+
+def identify_recording(path: Path) -> tuple[str, int, str]:
+    """Absolute path, size, and a hash of the first megabyte: another file of the same name differs."""
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                return str(path.resolve()), path.stat().st_size, hashlib.sha256(file.read(1 << 20)).hexdigest()
+    except OSError:  # reported when its frames are read
+        pass
+    return str(path.resolve()), 0, "unreadable"
 
 
 class WatchedCamera:
@@ -135,6 +149,18 @@ class WatchedCamera:
     def _recording_s(self) -> float | None:
         return self.frames.start_s if self.frames.setup.is_recording else None
 
+    @cached_property
+    def _recording(self) -> str:
+        """What tells the events of a recording from those of another, or of another setup; "" for a live source."""
+        setup, thresholds = self.frames.setup, self.thresholds
+        if not setup.is_recording:
+            return ""
+        facts = (
+            *identify_recording(setup.address.path), self.frames.start_s, setup.bundle.hash, thresholds.setup_hash,
+            thresholds.threshold, thresholds.low, setup.rules.model_dump(),
+        )  # fmt: skip
+        return json.dumps(facts)
+
     def _new_events(self) -> CameraEvents:
         setup, thresholds = self.frames.setup, self.thresholds
         context = EventContext(
@@ -146,6 +172,7 @@ class WatchedCamera:
             calibration=None if thresholds.calibration is None else thresholds.calibration.id,
             setup_hash=thresholds.setup_hash,
             recording_s=self._recording_s,
+            recording=self._recording,
         )
         return CameraEvents(context, setup.rules, calibration=thresholds.calibration, schedule=setup.config.schedule)
 
@@ -164,6 +191,7 @@ class WatchedCamera:
                 source=str(self.frames.setup.address),
                 detail=finding.detail,
                 recording_s=self._recording_s,
+                recording=self._recording,
             )
         )
 
@@ -199,32 +227,29 @@ class WatchedCamera:
 
     def _restore(self, path: Path) -> None:
         """Continue the events that were open when the program was killed."""
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            closed = self.events.restore(values["events"])
-            last_s = (values["events"].get("machine") or {}).get("last_s")
-            findings = [(str(kind), float(at_s), float(since_s)) for kind, at_s, since_s in values["findings"]]
-        except FileNotFoundError:
-            return
-        except (OSError, DataError, KeyError, TypeError, ValueError) as error:
-            log.warning("%s: %s; open events are lost", self.name, error)
+        events = read_state(path, self._stored_events, "open events are lost")
+        if events is None:
             self.events = self._new_events()
-            return
+        for event in events or ():
+            self._emit(event)
+
+    def _stored_events(self, values: Mapping[str, Any]) -> list[Event]:
+        """Resume from a stored state; return the events that are over by now."""
+        closed = self.events.restore(values["events"])
+        last_s = (values["events"].get("machine") or {}).get("last_s")
         now_s = self.frames.clock.now() if self.frames.clock is not None else 0.0
         if last_s is not None and last_s >= now_s:  # the system clock was set back meanwhile
             closed += self.events.finish()
             self.events = self._new_events()
-        for event in closed:
-            self._emit(event)
-        for kind, at_s, since_s in findings:
-            self._emit(
-                camera_event(
-                    self.name,
-                    kind,
-                    since_s,
-                    max(at_s, since_s),
-                    is_over=True,
-                    source=str(self.frames.setup.address),
-                    detail=RESTARTED,
-                )
+        return closed + [
+            camera_event(
+                self.name,
+                str(kind),
+                float(since_s),
+                max(float(at_s), float(since_s)),
+                is_over=True,
+                source=str(self.frames.setup.address),
+                detail=RESTARTED,
             )
+            for kind, at_s, since_s in values["findings"]
+        ]

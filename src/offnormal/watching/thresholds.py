@@ -18,7 +18,7 @@ from offnormal.errors import CalibrationError, UsageError
 from offnormal.events.budget import AlarmBudget, budget_events
 from offnormal.events.machine import low_threshold
 from offnormal.events.zones import hash_setup
-from offnormal.files import write_text
+from offnormal.files import read_state, write_text
 from offnormal.metrics.video import FrameScores
 from offnormal.types import Item, Rate
 from offnormal.watching.frames import CameraSetup
@@ -193,12 +193,6 @@ def _file_state(path: Path) -> tuple[int, int]:
 
 
 def _read_budget(path: Path) -> tuple[dict[str, object], AlarmBudget] | None:
-    """Key and stored budget; None if there is none or it is unreadable, so that it is created again."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return values["key"], AlarmBudget.from_json(values["budget"])
-    except FileNotFoundError:
-        return None
-    except (OSError, KeyError, TypeError, ValueError, CalibrationError) as error:
-        log.warning("%s: cannot be used (%s)", path, error)
-        return None
+    """Key and stored budget; None if there is none, or it was damaged and set aside, so that it is created again."""
+    lost = "the alarm budget is calibrated again from the footage of --calibrate-on"
+    return read_state(path, lambda values: (dict(values["key"]), AlarmBudget.from_json(values["budget"])), lost)
