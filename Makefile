@@ -1,11 +1,12 @@
 # make demo: set up .venv and run the main job.
 # make test: the same set-up, then lint, types, and all tests but the slow ones.   make test-all: the slow ones, too.
+# make fuzz SEEDS=0:10000 READERS="images videos": changed files for each reader; prints the seeds to continue with.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.set-up
 
-.PHONY: demo test test-all lint types unit slow lock setup clean
+.PHONY: demo test test-all lint types unit slow fuzz lock setup clean
 
 demo: $(SETUP)
 	$(BIN)/offnormal demo
@@ -27,6 +28,10 @@ unit: $(SETUP)
 
 slow: $(SETUP)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m slow
+
+SEEDS ?= 0:2000
+fuzz: $(SETUP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.fuzz --seeds $(SEEDS) $(READERS)
 
 setup: $(SETUP)
 

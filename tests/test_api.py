@@ -125,3 +125,22 @@ def test_public_names_exist_are_few_and_lazy():
 def test_functions_are_not_shadowed_by_modules_of_their_names(run, parts):
     for name in ("fit", "calibrate", "evaluate", "predict", "score", "load"):
         assert callable(getattr(on, name))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda bundle: on.score(bundle, 5), "score needs images: paths, arrays, or Pillow images; got int"),
+        (lambda bundle: on.score(bundle, None), "got NoneType"),
+        (lambda bundle: on.score(bundle, b"a.png"), "got bytes"),
+        (lambda bundle: on.score("runs/a", "a.png"), "score needs a bundle; got str: load it first"),
+        (lambda bundle: on.predict(bundle, 5), "predict needs files, folders, or globs; got int"),
+        (lambda bundle: on.predict(None, "a.png"), "predict needs a bundle; got NoneType"),
+        (lambda bundle: on.evaluate("runs/a", "data"), "evaluate needs a bundle; got str"),
+        (lambda bundle: on.calibrate("runs/a", "data"), "calibrate needs a bundle; got str"),
+        (lambda bundle: on.load(5), "load needs the path of a bundle; got int"),
+    ],
+)
+def test_arguments_of_a_wrong_type_are_explained(plain, call, message):
+    with pytest.raises(UsageError, match=message):
+        call(on.load(plain))

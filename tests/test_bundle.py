@@ -12,7 +12,7 @@ import yaml
 
 from offnormal.bundle import describe, load, rebuild, state_hash
 from offnormal.calibration.calibration import calibrate_scores
-from offnormal.errors import BundleError, CalibrationError, NotFittedError
+from offnormal.errors import BundleError, CalibrationError, NotFittedError, OffnormalError
 
 
 @pytest.fixture
@@ -158,6 +158,44 @@ def test_statistics_survive_in_full_precision(copy):
 @pytest.fixture
 def cheap(plain, tmp_path):
     return shutil.copytree(plain / "bundle", tmp_path / "cheap")
+
+
+def rewrite(cheap, change):
+    """Change the configuration and its hash, as somebody who wants to be believed."""
+    config = yaml.safe_load((cheap / "config.yaml").read_text(encoding="utf-8"))
+    change(config)
+    (cheap / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    card = json.loads((cheap / "card.json").read_text(encoding="utf-8"))
+    card["sha256"]["config.yaml"] = hashlib.sha256((cheap / "config.yaml").read_bytes()).hexdigest()
+    (cheap / "card.json").write_text(json.dumps(card), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["input"].update(size=[96]), r"size\.1: Field required"),
+        (lambda c: c["input"].update(size=96), "size: Input should be a valid array"),
+        (lambda c: c["input"].update(size=[10**6, 10**6]), "at most 100,000,000 pixels"),
+        (lambda c: c["input"].update(size=[10**30, 1]), "at most|size"),
+        (lambda c: c["input"].update(fps="often"), "fps: Input should be a valid number"),
+        (lambda c: c["input"].update(resize=[]), "resize: Input should be an object"),
+        (lambda c: c["input"].update(speed=1), "unknown key 'speed'"),
+        (lambda c: c["input"].update(mask=5), "mask"),
+        (lambda c: c.update(weights={}), "weights: Input should be a valid list"),
+        (lambda c: c.update(weights=[1]), r"weights\.0: Input should be a valid dictionary"),
+        (lambda c: c.update(weights=[{}]), "1 card; expected 0"),
+        (lambda c: c["detector"].update(name=1.5), r"detector\.name: 1\.5"),
+        (lambda c: c["detector"].update(seed="many"), "seed"),
+        (lambda c: c["detector"].update(seed=10**30), "seed|bundle"),
+        (lambda c: c.update(detector=[]), "detector: Input should be a valid dictionary"),
+        (lambda c: c.pop("detector"), "detector: Field required"),
+        (lambda c: c.update(more=1), "unknown key 'more'"),
+    ],
+)
+def test_a_configuration_of_the_wrong_shape_is_explained(cheap, change, message):
+    rewrite(cheap, change)
+    with pytest.raises(OffnormalError, match=message):
+        load(cheap)
 
 
 def edit_card(folder, **values):

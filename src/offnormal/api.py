@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -79,6 +80,7 @@ def calibrate(
     calibrations stay: `bundle.history`, `bundle.undo_calibration()`, `bundle.use_calibration(number)`.
     Raises CalibrationError if the rate cannot be guaranteed.
     """
+    _require_bundle(bundle, "calibrate")
     config = build(CalibrateConfig, _plain({**options, "normal": normal, "rate": rate}), environment={})
     return calibrate_bundle(bundle, config).calibration
 
@@ -90,10 +92,11 @@ def score(bundle: Bundle, images: Images, *, device: str = "auto", batch_size: i
     (N, H, W, 3). Maps have the input size of the detector.
     Raises DataError if there is nothing to read, and ImageError for a file that cannot be read.
     """
+    _require_bundle(bundle, "score")
     scorer, spec = Scorer(bundle.detector, device), bundle.input
     if isinstance(images, str | Path | Image.Image) or (isinstance(images, np.ndarray) and images.ndim != 4):
         images = [images]  # an array that is not (N, H, W, C) is one image
-    entries = list(images)
+    entries = _entries(images, "score needs images: paths, arrays, or Pillow images")
     if not entries:
         raise DataError("no images to score")
     if all(isinstance(item, str | Path) for item in entries):
@@ -131,7 +134,9 @@ def predict(bundle: Bundle, inputs: str | Path | Sequence[str | Path], **options
     A file that cannot be read raises an error; with `on_error="skip"`, it is skipped.
     Raises UsageError and DataError at the call, not at the first verdict.
     """
-    names = [str(name) for name in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    _require_bundle(bundle, "predict")
+    advice = "predict needs files, folders, or globs"
+    names = [str(name) for name in ([inputs] if isinstance(inputs, str | Path) else _entries(inputs, advice))]
     config = build(PredictConfig, _plain(options), environment={})
     items = items_to_predict(names, config, bundle)
     predictor = Predictor(bundle, config)
@@ -153,6 +158,7 @@ def evaluate(bundle: Bundle, data: str | Path | None = None, **options: object) 
     """
     if options.get("category") == "all":
         raise UsageError("evaluate gives one evaluation: name a category, or use offnormal evaluate --category all")
+    _require_bundle(bundle, "evaluate")
     config = build(EvaluateConfig, _plain({**options, "data": data}), environment={})
     split = None if bundle.path is None else read_split(bundle.path)
     (dataset,) = open_configured(config, split)
@@ -188,6 +194,18 @@ def watch(
     camera = {"source": str(source), "name": options.pop("name", "")}
     values = _plain({**options, "bundle": path, "rate": rate, "cameras": [camera]})
     return Watch(build(WatchConfig, values, environment={})).events()
+
+
+def _entries(values: object, advice: str) -> list[Any]:
+    """Several values as a list; UsageError for anything that is not several."""
+    if not isinstance(values, Iterable) or isinstance(values, bytes):
+        raise UsageError(f"{advice}; got {type(values).__name__}")
+    return list(values)
+
+
+def _require_bundle(bundle: object, verb: str) -> None:
+    if not isinstance(bundle, Bundle):
+        raise UsageError(f"{verb} needs a bundle; got {type(bundle).__name__}: load it first, offnormal.load(PATH)")
 
 
 def _plain(values: Mapping[str, object]) -> dict[str, object]:

@@ -14,7 +14,7 @@ import logging
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -30,15 +30,21 @@ from offnormal import registry
 from offnormal.backbones.weights import sha256_of
 from offnormal.calibration.calibration import Calibration
 from offnormal.calibration.history import History
+from offnormal.config.validation import format_validation_error
 from offnormal.detectors.base import Detector
-from offnormal.errors import BundleError, CalibrationError, OffnormalError
+from offnormal.errors import BundleError, CalibrationError, OffnormalError, UsageError, counted
 from offnormal.files import new_file, new_folder, write_text
+from offnormal.input_files import load_json, load_yaml, read_text
 from offnormal.sources.privacy import parse_mask, read_privacy_mask
 from offnormal.tensors import add_tensors, write_tensors
-from offnormal.types import InputSpec, Resize
+from offnormal.types import InputSpec
 
 log = logging.getLogger(__name__)
 FORMAT_VERSION = 3  # 3: a list of calibrations
+_DAMAGED = (  # what wrong values raise in the constructors of networks and in torch
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, SafetensorError, TypeError,
+    ValueError,
+)  # fmt: skip
 _MODEL, _CONFIG, _CALIBRATION, _CARD = "model.safetensors", "config.yaml", "calibration.json", "card.json"
 _CALIBRATIONS = "calibrations"
 
@@ -64,6 +70,12 @@ class Bundle:
         if self.calibration is None or self.calibration.mask is None:
             return self.detector.input
         return replace(self.detector.input, mask=self.calibration.mask)
+
+    @property
+    def contents(self) -> frozenset[str]:
+        """Keys of the bytes of all items that the detector was trained on, or that its threshold was set on."""
+        calibrated_on = () if self.calibration is None else self.calibration.contents
+        return frozenset((*self.card.get("data", {}).get("contents", ()), *calibrated_on))
 
     def input_with_mask(self, mask: Path | None) -> InputSpec:
         """Return the input with another privacy mask, if a mask file is given.
@@ -178,20 +190,22 @@ def load(path: str | Path, *, calibrated: bool = True) -> Bundle:
     calibrated: whether to load the calibration; if not, a damaged one does not matter.
     Raises BundleError if the bundle is missing, damaged, incomplete, or of another format.
     """
+    if not isinstance(path, str | Path):
+        raise UsageError(f"load needs the path of a bundle; got {type(path).__name__}")
     folder = Path(path)
     if (folder / "bundle" / _CARD).is_file():
         folder = folder / "bundle"
     if not (folder / _CARD).is_file():
         raise BundleError(f"{folder}: no bundle found; expected a folder with {_CARD}, as written by offnormal fit")
     try:
-        card = json.loads(_file_of(folder, _CARD).read_text(encoding="utf-8"))
+        card = load_json(read_text(_file_of(folder, _CARD)))
         file_format = card["format_version"]
         if file_format != FORMAT_VERSION:
             is_newer = isinstance(file_format, int) and file_format > FORMAT_VERSION
             advice = "update offnormal" if is_newer else "fit it again"
             raise BundleError(f"{folder}: bundle format {file_format} found, {FORMAT_VERSION} expected; {advice}")
         _check_files(folder, card["sha256"])
-        config = yaml.safe_load((folder / _CONFIG).read_text(encoding="utf-8"))
+        config = load_yaml(read_text(folder / _CONFIG))
         detector = rebuild(config)
         detector.load_state(load_file(folder / _MODEL))
         if (found_hash := state_hash(detector)) != card["bundle"]:
@@ -209,16 +223,12 @@ def load(path: str | Path, *, calibrated: bool = True) -> Bundle:
         raise
     except FileNotFoundError as error:
         raise BundleError(f"{error.filename}: missing from the bundle; copy the bundle again") from None
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        RuntimeError,  # a RecursionError is one
-        yaml.YAMLError,
-        SafetensorError,
-        ValidationError,
-    ) as error:
-        raise BundleError(f"{folder}: damaged bundle ({error}); copy it again, or fit again") from None
+    except OSError as error:
+        raise BundleError(f"{error.filename or folder}: cannot be read ({error.strerror}); copy it again") from None
+    except _DAMAGED as error:
+        text = format_validation_error(error) if isinstance(error, ValidationError) else str(error)
+        reason = text or type(error).__name__
+        raise BundleError(f"{folder}: damaged bundle ({reason}); copy it again, or fit again") from None
 
 
 def describe(detector: Detector) -> dict[str, object]:
@@ -236,14 +246,39 @@ def describe(detector: Detector) -> dict[str, object]:
 
 def rebuild(config: Mapping[str, Any]) -> Detector:
     """Rebuild the detector from the values of `describe`, without its tensors."""
-    options = dict(config["detector"])
-    detector_class = registry.resolve("detectors", options.pop("name"))
-    spec = {"targets": (-1,), **config["input"]}  # old bundles have no targets
-    typed = {"size": tuple(spec["size"]), "targets": tuple(spec["targets"]), "resize": Resize(**spec["resize"])}
-    mask = {"mask": parse_mask(spec["mask"])} if spec.get("mask") is not None else {}
-    detector = detector_class(detector_class.Options(**options), InputSpec(**{**spec, **typed, **mask}))
-    detector.restore_cards(config["weights"])
+    stored = _Stored.model_validate(config)
+    options = dict(stored.detector)
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise ValueError(f"detector.name: {name!r}; expected the name of a detector")
+    detector_class = registry.resolve("detectors", name)
+    detector = detector_class(detector_class.Options.model_validate(options), _parse_input(stored.input))
+    detector.restore_cards(stored.weights)
+    if len(detector.cards()) != len(stored.weights):
+        raise ValueError(f"weights: {counted(len(stored.weights), 'card')}; expected {len(detector.cards())}")
     return detector
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    detector: dict[str, Any]
+    input: dict[str, Any]
+    weights: list[dict[str, Any]]
+
+
+def _parse_input(values: dict[str, Any]) -> InputSpec:
+    """Validate the stored input strictly, and keep its numbers as they are, because they are part of the hash."""
+    if unknown := sorted(map(str, set(values) - {entry.name for entry in fields(InputSpec)})):
+        raise ValueError(f"input: unknown key {unknown[0]!r}")
+    mask = values.get("mask")
+    parsed: dict[str, Any] = {"mask": parse_mask(mask)} if isinstance(mask, Mapping) else {}
+    plain = {key: value for key, value in values.items() if key not in parsed}
+    spec = TypeAdapter(InputSpec).validate_json(json.dumps(plain), strict=True)
+    exact: dict[str, Any] = {key: value for key, value in plain.items() if isinstance(value, int | float)}
+    if spec.levels is not None:
+        exact["levels"] = tuple(plain["levels"])
+    return replace(spec, **exact, **parsed)
 
 
 def state_hash(detector: Detector) -> str:
@@ -303,8 +338,8 @@ def _read_history(folder: Path, bundle: str, *, is_needed: bool) -> History:
     if not os.path.lexists(folder / _CALIBRATION):
         return History()
     try:
-        return History.from_json(json.loads(_file_of(folder, _CALIBRATION).read_text(encoding="utf-8")))
-    except (CalibrationError, ValueError, RecursionError) as error:
+        return History.from_json(load_json(read_text(_file_of(folder, _CALIBRATION))))
+    except (CalibrationError, ValueError) as error:
         if is_needed:
             raise BundleError(f"{folder / _CALIBRATION}: {error}; calibrate again") from None
         log.warning("%s: %s; its calibrations are listed again", folder / _CALIBRATION, error)
@@ -320,8 +355,8 @@ def _read_history(folder: Path, bundle: str, *, is_needed: bool) -> History:
 def _read_calibration(folder: Path, number: int, bundle: str) -> Calibration:
     file = _file_of(folder, _calibration_file(number))
     try:
-        calibration = Calibration.from_json(json.loads(file.read_text(encoding="utf-8")))
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        calibration = Calibration.from_json(load_json(read_text(file)))
+    except (KeyError, TypeError, ValueError) as error:
         raise CalibrationError(f"{file}: damaged ({error}); calibrate again") from None
     if calibration.bundle != bundle:
         raise BundleError(f"{file}: belongs to another bundle; calibrate again")

@@ -17,6 +17,7 @@ import yaml
 
 from offnormal.errors import OffnormalError
 from offnormal.files import sweep, write_text
+from offnormal.input_files import load_json, load_yaml, read_text
 
 if TYPE_CHECKING:  # bundles import torch, which `compare` does not need
     from offnormal.bundle import Bundle
@@ -37,7 +38,8 @@ class Run:
 
     def __init__(self, path: Path, bundle: Bundle | None = None) -> None:
         self.path = path
-        self.skipped: list[Skipped] = []  # files that the fit skipped
+        self.skipped: list[Skipped] = []  # what the fit skipped
+        self.read = 0  # items that the fit read
         self.destinations: list[Destination] = []  # trackers and stores of the fit
         self.has_test = False  # whether the dataset of the fit has a test set
         self._bundle = bundle
@@ -77,8 +79,8 @@ class Run:
 
 
 def read_config(path: Path) -> Any:
-    """Read the values of `Run.write_config`; OSError, UnicodeDecodeError, or YAMLError if they cannot be read."""
-    return yaml.safe_load(path.read_text(encoding="utf-8").replace("$${", "${"))
+    """Read the values of `Run.write_config`; OSError or ValueError if they cannot be read."""
+    return load_yaml(read_text(path).replace("$${", "${"))
 
 
 LogLine = dict[str, Any]  # the values of `Run.log`, with time and event
@@ -87,7 +89,7 @@ LogLine = dict[str, Any]  # the values of `Run.log`, with time and event
 def parse_log_line(line: bytes) -> LogLine | None:
     """Parse a line of log.jsonl; None for a line that was cut off by a kill."""
     try:
-        values = json.loads(line)
+        values = load_json(line)
     except ValueError:
         return None
     return values if isinstance(values, dict) else None

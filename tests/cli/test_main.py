@@ -102,3 +102,62 @@ def test_torch_takes_huge_pages_unless_the_user_says_otherwise(setting, expected
     with pytest.raises(SystemExit):
         main(["--version"])
     assert os.environ["THP_MEM_ALLOC_ENABLE"] == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "not enough memory; choose a smaller --batch-size or --size"),
+        (KeyError("fps"), "unexpected error (KeyError: 'fps')"),
+        (AttributeError("no shape"), "unexpected error (AttributeError: no shape)"),
+        (RecursionError(), "unexpected error (RecursionError)"),
+        (OSError(24, "Too many open files", "a.png"), "too many open files (a.png); raise the limit"),
+        (OSError(5, "Input/output error", "a.png"), "a.png: Input/output error"),
+    ],
+)
+def test_an_unexpected_error_is_one_line_with_advice(monkeypatch, capsys, caplog, error, message):
+    def fail(*_args, **_kwargs):
+        raise error
+
+    monkeypatch.setattr("offnormal.cli.doctor._weights", fail)
+    assert run(["doctor"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"offnormal: {message}")
+    assert err.count("\n") == 1
+    monkeypatch.setenv("OFFNORMAL_TRACEBACK", "1")
+    assert run(["doctor"]) == 1
+    assert caplog.records[-1].exc_info[1] is error
+
+
+@pytest.mark.parametrize(("columns", "clamped"), [("1", "40"), ("39", "40"), ("40", "40"), ("9" * 12, "500")])
+def test_the_width_of_the_terminal_is_clamped(monkeypatch, capsys, columns, clamped):
+    monkeypatch.setenv("COLUMNS", columns)
+    assert run(["--help"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= int(clamped)
+    assert os.environ["COLUMNS"] == clamped
+
+
+@pytest.mark.parametrize(
+    ("redirections", "code", "message"),
+    [(">&-", 0, ""), ("> /dev/full", 1, "No space left on device"), ("<&- >&- 2>&-", 0, "")],
+)
+def test_closed_and_full_outputs_cause_no_traceback(redirections, code, message):
+    done = subprocess.run(
+        f"{sys.executable} -m offnormal list layouts {redirections}",
+        shell=True, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == code
+    assert message in done.stderr
+    assert done.stderr.count("\n") == bool(message)
+
+
+def test_a_closed_output_does_not_become_the_next_file(tmp_path):
+    code = "import sys, offnormal.cli.main as m; m._open_streams(); f = open('x', 'w'); print('lost'); f.write('kept')"
+    subprocess.run(f'{sys.executable} -c "{code}" >&-', shell=True, cwd=tmp_path, check=True)
+    assert (tmp_path / "x").read_text() == "kept"
+
+
+def test_names_that_are_not_unicode_are_printed_as_escapes():
+    code = "import offnormal.cli.main as m; m._open_streams(); print('caf\\udce9.png')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout == b"caf\\udce9.png\n"

@@ -260,7 +260,7 @@ def test_the_csv_on_stdout_moves_the_text_to_stderr(plain, images, capsys):
     captured = capsys.readouterr()
     rows = list(csv.DictReader(captured.out.splitlines()))
     assert [row["item"] for row in rows] == [str(images / "000.png"), str(images / "001.png")]
-    assert len(captured.err.splitlines()) == 3 and "2 images" in captured.err
+    assert len(captured.err.splitlines()) == 5 and "read 2 images" in captured.err
     assert plain_predict(plain, images, "--csv", "-", "--json") == 2
     assert "- and --json both write to stdout" in capsys.readouterr().err
     assert plain_predict(plain, images, "--overlays", "-") == 2

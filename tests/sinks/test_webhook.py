@@ -1,9 +1,11 @@
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
 import re
 import socket
+import threading
 import time
 
 import pytest
@@ -54,11 +56,10 @@ def test_only_scheme_host_and_port_of_the_url_are_printed(error, monkeypatch, tm
     sink = webhook(url)
     words = error.format(url=url, path="/services/T0AB1/B0CD2/quiet", query="part=one")
 
-    class Opener:
-        def open(self, *_: object, **__: object) -> None:
-            raise OSError(words)
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(words)
 
-    monkeypatch.setattr(sink, "_opener", Opener())
+    monkeypatch.setattr("socket.create_connection", refuse)
     with Dispatcher({"hook": sink}, tmp_path / "spool.db") as dispatcher:
         dispatcher.send(message().event)
         while not (error_text := dispatcher.statuses()[0].last_error):
@@ -111,7 +112,7 @@ def test_refused_hanging_and_closed_connections_are_errors(server):
         with pytest.raises(DeliveryError, match="refused"):
             webhook(f"http://127.0.0.1:{free.getsockname()[1]}/").deliver(message())
     server.answer = "hang"
-    with pytest.raises(DeliveryError, match="timed out"):
+    with pytest.raises(DeliveryError, match=r"no complete answer within 0\.2 s"):
         webhook(server.url, timeout_s=0.2).deliver(message())
     server.answer = "close"
     with pytest.raises(DeliveryError, match="closed connection"):
@@ -122,3 +123,30 @@ def test_refused_hanging_and_closed_connections_are_errors(server):
 def test_invalid_urls_are_refused(url):
     with pytest.raises(ConfigError, match=r"url: (expected a URL|expected a port)"):
         webhook(url)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "start"),
+    [
+        ("http", b"HTTP/1.1 200 OK\r\nX-Slow: "),
+        ("http", b"HTTP/1.1 200 OK\r\n\r\n"),
+        ("https", b"\x16\x03\x03\x40\x00\x02"),
+    ],
+)
+def test_an_endpoint_that_drips_is_cut_off_and_its_thread_ends(scheme, start):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip():
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(start)
+                while True:
+                    connection.sendall(b"a")
+                    time.sleep(0.02)
+
+        threading.Thread(target=drip, daemon=True).start()
+        sink = webhook(f"{scheme}://127.0.0.1:{listener.getsockname()[1]}/", timeout_s=0.3)
+        with pytest.raises(DeliveryError, match=r"no complete answer within 0\.3 s"):
+            sink.deliver(message())
+        sink._timed._thread.join(10)
+        assert not sink._timed._thread.is_alive()

@@ -10,8 +10,10 @@ from offnormal.config.score import CalibrateConfig, EvaluateConfig
 from offnormal.data.dataset import Dataset
 from offnormal.data.label_table import read_label_table
 from offnormal.errors import CalibrationError, DataError
-from offnormal.evaluation.evaluate import evaluate_scores, metrics_json
+from offnormal.evaluation.evaluate import _join_streams, evaluate_scores, metrics_json
+from offnormal.events.alarms import find_alarms
 from offnormal.events.machine import EventRules
+from offnormal.metrics.video import FrameScores
 from offnormal.verbs.calibrate import calibrate_bundle
 from offnormal.verbs.evaluate import score_dataset
 from tests.items import video
@@ -47,7 +49,7 @@ def calibrate(path, rate, **more):
     return calibrate_bundle(
         Bundle(bundle().detector, bundle().calibration, card={"data": {}}, hash="b"),
         CalibrateConfig(normal=path, rate=rate, **{"batch_size": 32, "workers": 1, "rules": AT_ONCE, **more}),
-    )[0]
+    ).calibration
 
 
 def lose(path, frame):
@@ -134,6 +136,39 @@ def test_a_motion_recording_has_the_alarms_of_its_bursts(tmp_path):
     assert "10:00" in as_text(prediction)[0]
     with pytest.raises(CalibrationError, match=r"from 0\.17 h of footage"):
         calibrate(path, "1/hour")
+
+
+def test_files_shorter_than_a_block_are_footage_too(tmp_path, caplog):
+    for number in range(30):
+        write_video(tmp_path / f"{number:03}.mp4", gray([CALM + number] * 20), fps=2)
+    with caplog.at_level("WARNING"), pytest.raises(CalibrationError, match=r"from 0\.083 h of footage"):
+        calibrate(tmp_path, "1/hour")
+    assert "30 files are joined to one stream of 300 s" in caplog.text
+
+
+def test_consecutive_files_of_one_recorder_calibrate_like_one_file(tmp_path):
+    values = [CALM + i // 4 % 7 for i in range(200)]
+    values[95:105] = [LOUD] * 10  # the loud seconds continue in the second file
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    write_video(tmp_path / "whole/a.mp4", gray(values), fps=5)
+    for name, part in (("120000", values[:100]), ("120020", values[100:])):
+        write_video(tmp_path / f"parts/cam1_20240101_{name}.mp4", gray(part), fps=5)
+    whole, parts = (calibrate(tmp_path / name, "900/hour") for name in ("whole", "parts"))
+    assert parts.threshold == pytest.approx(whole.threshold, abs=1) and parts.rank == whole.rank
+    assert (parts.groups, whole.groups) == (1, 1)
+    shared = calibrate(tmp_path / "parts", "5%")
+    assert shared.groups == calibrate(tmp_path / "whole", "5%").groups == 10, "stretches of one stream"
+
+
+def test_an_alarm_that_continues_in_the_next_file_counts_once_for_the_guarantee(tmp_path):
+    names = ("cam1_20240101_120000.mp4", "cam1_20240101_120004.mp4")
+    parts = ([CALM] * 80 + [LOUD] * 20, [LOUD] * 20 + [CALM] * 80)
+    series = [FrameScores(name, part, None, np.arange(100) / 25) for name, part in zip(names, parts, strict=True)]
+    items = tuple(video(tmp_path / name, name=name) for name in names)
+    (stream,) = _join_streams(Dataset(name="d", layout="videos", root=tmp_path, test=items), series)
+    rules = EventRules.from_config(EvaluateConfig(rules=AT_ONCE).rules)
+    assert [len(find_alarms(each, 100.0, rules)) for each in (*series, stream)] == [1, 1, 1]
 
 
 def test_an_hour_that_the_clock_jumps_is_no_footage(tmp_path):

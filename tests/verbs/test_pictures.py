@@ -1,7 +1,12 @@
+import os
+from contextlib import closing
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from offnormal import api
+from offnormal.bundle import load
 from offnormal.evaluation.table import DecisionRule
 from offnormal.events.machine import EventRules
 from offnormal.scoring import ScoredFrame
@@ -71,3 +76,14 @@ def test_what_a_container_states(tmp_path):
     assert video_info(path, None).fps == 10
     (tmp_path / "b.mp4").write_bytes(b"no video")
     assert video_info(tmp_path / "b.mp4", None) is None
+
+
+def test_a_name_that_is_not_unicode_is_kept(plain, tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    image = tmp_path / "a.png"
+    Image.fromarray(np.full((16, 16, 3), 120, np.uint8)).save(image)
+    image.rename(tmp_path / name)
+    with closing(api.predict(load(plain), tmp_path / name, overlays=tmp_path / "maps", csv=tmp_path / "s.csv")) as rows:
+        assert len(list(rows)) == 1
+    assert {path.name for path in (tmp_path / "maps").iterdir()} == {name, name[:-4] + ".tiff"}
+    assert "caf\\udce9.png" in (tmp_path / "s.csv").read_text(encoding="utf-8")

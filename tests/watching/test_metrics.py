@@ -1,4 +1,6 @@
 import re
+import socket
+import struct
 import subprocess
 import sys
 import urllib.request
@@ -134,3 +136,15 @@ def test_nothing_is_registered_globally(page):
 def test_the_library_is_imported_only_for_serving_metrics():
     code = "import sys, offnormal.verbs.watch, offnormal.cli.watch; print('prometheus_client' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_a_client_that_hangs_up_prints_no_traceback(capfd):
+    with serve_metrics(str(free_port()), pipeline()) as url:
+        port = int(url.split(":")[2].split("/")[0])
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall(b"GET /metrics HT")
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # ends by a reset
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            assert answer.status == 200
+    assert "Traceback" not in capfd.readouterr().err

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from offnormal.errors import WeightsError
 from offnormal.files import hidden_sibling, sweep
+from offnormal.input_files import open_regular
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ _WRAPPERS = ("state_dict", "model", "model_state")  # keys under which training 
 
 def sha256_of(path: Path) -> str:
     """Hexadecimal sha256 of a file, read in blocks."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

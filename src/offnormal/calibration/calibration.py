@@ -18,7 +18,7 @@ from offnormal.calibration.guarantee import (
     rate_interval,
     smallest_rate,
 )
-from offnormal.errors import CalibrationError, rounded
+from offnormal.errors import CalibrationError, ConfigError, rounded
 from offnormal.metrics.clock import Clock
 from offnormal.sources.privacy import parse_mask
 from offnormal.types import Mask, Rate, Verdict
@@ -56,6 +56,7 @@ class Calibration:
     by_hand: bool = False
     mask: Mask | None = None  # privacy mask of the normal data; None: that of the bundle
     block_s: float | None = None  # seconds of footage per independent score; None: no times
+    contents: tuple[str, ...] = ()  # keys of the bytes of the normal data, see `content_keys`; (): training data
 
     @property
     def explanation(self) -> str:
@@ -124,8 +125,8 @@ class Calibration:
         return {**self._plain(), "id": self.id}
 
     def _plain(self) -> dict[str, object]:
-        """Plain values; without a mask, the key is absent."""
-        return {key: value for key, value in asdict(self).items() if key != "mask" or value is not None}
+        """Plain values; without a mask or contents, their keys are absent."""
+        return {key: value for key, value in asdict(self).items() if key not in ("mask", "contents") or value}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Calibration:
@@ -134,16 +135,21 @@ class Calibration:
         identity = stored.pop("id", None)
         names = {field.name for field in fields(cls)}
         stored.setdefault("mask", None)
+        stored["contents"] = tuple(stored.get("contents", ()))
         if set(stored) != names:
             raise CalibrationError(
-                f"calibration: keys {sorted(set(stored) ^ names)} are missing or unknown; calibrate again"
+                f"calibration: keys {sorted(map(str, set(stored) ^ names))} are missing or unknown; calibrate again"
             )
-        stored["rate"] = Rate(**stored["rate"])
-        stored["interval"] = tuple(stored["interval"])
-        stored["mask"] = None if stored["mask"] is None else parse_mask(stored["mask"])
-        stored["scores"] = tuple(stored["scores"])
-        calibration = cls(**stored)
-        if calibration.id != identity:
+        try:
+            stored["rate"] = Rate(**stored["rate"])
+            stored["interval"] = tuple(stored["interval"])
+            stored["mask"] = None if stored["mask"] is None else parse_mask(stored["mask"])
+            stored["scores"] = tuple(stored["scores"])
+            calibration = cls(**stored)
+            is_unchanged = calibration.id == identity
+        except (TypeError, ValueError, AttributeError, LookupError, ConfigError) as error:
+            raise CalibrationError(f"damaged calibration ({error}); calibrate again") from None
+        if not is_unchanged:
             raise CalibrationError("the calibration was edited after it was written; calibrate again")
         return calibration
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from offnormal.cli.flags import takes_flags
-from offnormal.cli.show import aligned, say, say_json
+from offnormal.cli.show import aligned, say, say_json, warn_counts, warn_skipped
 from offnormal.config.layers import build
 from offnormal.config.model import set_values
 from offnormal.config.score import BenchmarkConfig
@@ -43,6 +43,9 @@ def command(
 
     resolved = build(BenchmarkConfig, set_values(options), file=config)
     result = benchmark_bundle(load(bundle), resolved)
+    warn_skipped(result.skipped)
+    if resolved.data is not None:
+        warn_counts(result.files, ("file", "files"), result.skipped)
     if json:
         say_json(asdict(result))
     else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from offnormal.cli.flags import takes_flags
-from offnormal.cli.show import Verbatim, aligned, program, progress_bar, say, say_json, warn_skipped
+from offnormal.cli.show import Verbatim, aligned, program, progress_bar, say, say_json, warn_counts, warn_skipped
 from offnormal.config.layers import build
 from offnormal.config.model import set_values
 from offnormal.config.score import CalibrateConfig
@@ -59,15 +59,16 @@ def command(
     loaded = load(bundle, calibrated=False)
     with progress_bar() as progress:
         result = calibrate_bundle(loaded, resolved, progress)
-    warn_skipped(result.skipped)
     calibration = result.calibration
+    warn_skipped(result.skipped)
+    warn_counts(len(calibration.contents), ("file", "files"), result.skipped)
     if json:
         say_json(
             {
                 **calibration.to_json(),
                 "bundle_path": result.path,
                 "scores": len(calibration.scores),
-                "skipped": [{"path": bad.path, "reason": bad.reason} for bad in result.skipped],
+                "skipped": [{"path": bad.path, "reason": bad.reason, "kind": bad.kind} for bad in result.skipped],
                 "number": result.entry.number,
                 "before": None if result.before is None else as_json(result.before),
                 "worse": result.worse,

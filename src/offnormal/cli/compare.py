@@ -36,13 +36,15 @@ def command(
     json
         Print the comparison as one JSON object.
     """
-    from offnormal.cli.show import WIDTH, aligned, say, say_json
+    from offnormal.cli.show import WIDTH, aligned, say, say_json, warn
     from offnormal.evaluation.compare import comparison_json
     from offnormal.evaluation.units import TRAITS
     from offnormal.report.compare_table import counts, detector, explanations, groups
     from offnormal.verbs.compare import compare
 
     comparison, run = compare(runs, build(CompareConfig, set_values(options), file=config))
+    for note in comparison.notes:
+        warn(note)
     if json:
         say_json({"run": run.path, **comparison_json(comparison)})
         return 0

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 
 def command(
     *,
     out: Path = Path("runs"),
-    seed: int = 0,
+    seed: Annotated[int, Parameter(validator=Number(gte=0, lt=2**31))] = 0,
     device: str = "auto",
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from offnormal.cli.flags import takes_flags
-from offnormal.cli.show import Verbatim, aligned, progress_bar, say, say_json, warn, warn_skipped
+from offnormal.cli.show import Verbatim, aligned, progress_bar, say, say_json, warn, warn_counts, warn_skipped
 from offnormal.config.layers import build, input_files
 from offnormal.config.model import set_values
 from offnormal.config.score import EvaluateConfig
@@ -42,6 +42,7 @@ def command(
         Print one JSON object per dataset.
     """
     from offnormal.evaluation.evaluate import mean_metrics, metrics_json
+    from offnormal.evaluation.units import TRAITS
     from offnormal.verbs.evaluate import evaluate_all
 
     flags = set_values(options)
@@ -52,6 +53,7 @@ def command(
         for note in evaluation.notes:
             warn(note)
         warn_skipped(evaluation.skipped, logged=True)
+        warn_counts(len(evaluation.table.items), TRAITS[evaluation.unit].item, evaluation.skipped)
         if json:
             say_json({"run": run.path, **metrics_json(evaluation)})
             continue

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from offnormal import registry
 from offnormal.cli.flags import takes_flags
-from offnormal.cli.show import Verbatim, aligned, program, progress_bar, say, say_json, warn, warn_skipped
+from offnormal.cli.show import Verbatim, aligned, program, progress_bar, say, say_json, warn, warn_counts, warn_skipped
 from offnormal.config.layers import build
 from offnormal.config.model import set_values
 from offnormal.errors import UsageError
@@ -92,6 +92,8 @@ def _fit(name: str, model: type[FitConfig], values: dict[str, object], file: Pat
         runs = fit_run(name, resolved, progress, lambda dataset: _show_data(dataset, json))
     for run in runs:
         warn_skipped(run.skipped, logged=True)
+        is_video = run.bundle.card["data"]["kind"] == "video"
+        warn_counts(run.read, ("video", "videos") if is_video else ("image", "images"), run.skipped)
         if json:
             say_json(_as_json(run))
             continue
@@ -174,6 +176,8 @@ def _training_rows(training: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _as_json(run: Run) -> dict[str, object]:
+    from offnormal.data.unread import count_reasons
+
     calibration = run.bundle.calibration
     return {
         "run": run.path,
@@ -194,7 +198,9 @@ def _as_json(run: Run) -> dict[str, object]:
         "destinations": {
             target.name: {"location": target.location, "missing": target.missing} for target in run.destinations
         },
-        "skipped": [{"path": bad.path, "reason": bad.reason} for bad in run.skipped],
+        "read": run.read,
+        "skipped": [{"path": bad.path, "reason": bad.reason, "kind": bad.kind} for bad in run.skipped],
+        "skipped_by_reason": count_reasons(run.skipped),
     }
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import keyword
 import logging
 import os
@@ -26,6 +29,8 @@ from offnormal.errors import (
 )
 
 DONE, FAILED, WRONG_USE, ANOMALIES, INTERRUPTED = 0, 1, 2, 3, 130
+_TRACEBACK = "OFFNORMAL_TRACEBACK"  # environment variable: show where an unexpected error happened
+_COLUMNS = (40, 500)  # narrowest and widest output
 _WRONG_USE = (UsageError, ConfigError, DataError, WeightsError, BundleError, CalibrationError)
 
 
@@ -126,6 +131,7 @@ def _set_torch_up() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program and exit: 0 done, 1 failed, 2 wrong use or data, 3 anomalies found, 130 interrupted."""
+    _open_streams()
     _set_torch_up()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
@@ -133,6 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run the program and return its exit code; a user's mistake never shows a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    _clamp_columns()
     try:
         show_all = "--help-all" in arguments
         tokens = ["--help" if token == "--help-all" else token for token in _join_hyphens(arguments)] or ["--help"]
@@ -143,13 +150,32 @@ def run(arguments: Sequence[str]) -> int:
         return _complain(_explain(error), WRONG_USE)
     except OffnormalError as error:
         return _complain(str(error), WRONG_USE if isinstance(error, _WRONG_USE) else FAILED)
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):  # the reader closed the pipe, as with `| head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return DONE
-        return _complain(f"{error.filename or 'a file'}: {error.strerror or error}", FAILED)
+    except BrokenPipeError:  # the reader of our output is gone, as with `| head`
+        _discard_output()
+        return DONE
     except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED)
+    except Exception as error:
+        if os.environ.get(_TRACEBACK):
+            logging.getLogger(__name__).error("traceback:", exc_info=error)
+        return _complain(_explain_unexpected(error), FAILED)
+
+
+def _explain_unexpected(error: Exception) -> str:
+    """What a user can do about an error that no other code explains."""
+    if isinstance(error, OSError) and not isinstance(error, UnicodeError):
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return (
+                f"too many open files ({error.filename or error}); raise the limit (ulimit -n), or use fewer --workers"
+            )
+        return f"{error.filename or 'the output'}: {error.strerror or error}"
+    if isinstance(error, MemoryError) or "not enough memory" in str(error) or "out of memory" in str(error):
+        return "not enough memory; choose a smaller --batch-size or --size, or close other programs"
+    detail = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}".rstrip(": ")
+    return (
+        f"unexpected error ({detail}). Check that the named files are undamaged; {_TRACEBACK}=1 shows where it "
+        "happened, for a report to the developers"
+    )
 
 
 def _join_hyphens(arguments: Sequence[str]) -> list[str]:
@@ -172,5 +198,45 @@ def _explain(error: CycloptsError) -> str:
 
 
 def _complain(message: str, code: int) -> int:
-    sys.stderr.write(f"offnormal: {message}\n")
+    try:
+        sys.stderr.write(f"offnormal: {message}\n")
+        sys.stdout.flush()
+    except OSError:  # a full disk, or nobody reads any more
+        _discard_output()
     return code
+
+
+def _discard_output() -> None:
+    """Send what is still buffered to nowhere; otherwise the interpreter fails again at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _open_streams() -> None:
+    """Replace closed standard streams, and print names that are not Unicode with backslashes.
+
+    A closed stream leaves its number to the next file that is opened, and libraries would print into that file.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            mode = "r" if name == "stdin" else "w"
+            with contextlib.suppress(OSError):
+                while (descriptor := os.open(os.devnull, os.O_RDWR)) < number:
+                    pass  # an earlier stream is closed as well
+                setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+        elif name != "stdin" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _clamp_columns() -> None:
+    """Help pages hang below a few columns, and fill the memory at very many."""
+    widths = [os.environ.get("COLUMNS", "")]
+    for stream in (0, 1, 2):
+        with contextlib.suppress(OSError):
+            widths.append(str(os.get_terminal_size(stream).columns))
+    for width in widths:
+        if width.isdecimal() and width.isascii() and int(width[:9]) > 0:
+            if not _COLUMNS[0] <= int(width[:9]) <= _COLUMNS[1]:
+                os.environ["COLUMNS"] = str(min(max(int(width[:9]), _COLUMNS[0]), _COLUMNS[1]))
+            return

@@ -17,8 +17,9 @@ from offnormal.config.score import PredictConfig
 from offnormal.errors import UsageError
 
 if TYPE_CHECKING:
+    from offnormal.data.dataset import Skipped
     from offnormal.evaluation.alarms import VideoAlarm
-    from offnormal.verbs.predict import Prediction
+    from offnormal.verbs.predict import Prediction, Predictor
 
 _WORDS = {None: "no threshold", True: "ANOMALOUS", False: "normal"}
 
@@ -51,9 +52,9 @@ def command(
     if not inputs:
         raise UsageError("predict needs images or videos after the bundle: files, folders, or globs")
     from offnormal.bundle import load
-    from offnormal.cli.show import printer, progress_bar, say_json, warn, warn_skipped
+    from offnormal.cli.show import printer, progress_bar, say_json, warn
     from offnormal.evaluation.scores_csv import score_writer
-    from offnormal.verbs.predict import Predictor, items_to_predict
+    from offnormal.verbs.predict import Predictor, items_to_predict, unread_inputs
 
     flags = set_values(options)
     resolved = build(PredictConfig, flags, file=config)
@@ -84,14 +85,27 @@ def command(
             if fps is not None and fps not in assumed:
                 assumed.add(fps)
                 warn(f"{prediction.item.name} has no clock: times assume {fps:g} frames per second (--fps)")
-    for bad in predictor.skipped if json else ():
-        say_json({"item": str(bad.path), "error": bad.reason})
+    skipped = [*unread_inputs(inputs, items), *predictor.skipped]
+    for bad in skipped if json else ():
+        say_json({"item": str(bad.path), "error": bad.reason, "kind": bad.kind})
+    noun = "video" if items[0].is_video else "image"
     if not json and len(items) > 1:
-        say(_summary(verdicts, len(predictor.skipped), "video" if items[0].is_video else "image"))
-    warn_skipped(predictor.skipped)
+        say(_summary(verdicts, len(predictor.skipped), noun))
+    _warn_about_inputs(predictor, skipped, verdicts.total(), noun)
     if exit_code and verdicts[True]:
         return 3
-    return 1 if exit_code and predictor.skipped else 0
+    return 1 if exit_code and any(bad.is_failure for bad in skipped) else 0
+
+
+def _warn_about_inputs(predictor: Predictor, skipped: list[Skipped], read: int, noun: str) -> None:
+    """Print items that the bundle used before, what was skipped, and how many items were read."""
+    from offnormal.cli.show import warn, warn_counts, warn_skipped
+
+    nouns = (noun, f"{noun}s")
+    if note := predictor.reuse.note(nouns):
+        warn(note)
+    warn_skipped(skipped)
+    warn_counts(read, nouns, skipped)
 
 
 def _summary(verdicts: Counter[bool | None], skipped: int, noun: str) -> str:

@@ -154,9 +154,20 @@ def warn(text: str) -> None:
 
 
 def warn_skipped(skipped: Sequence[Skipped], *, logged: bool = False) -> None:
-    """Print skipped files on stderr: all of them, or the first ten when a log lists the rest."""
-    limit = 10 if logged else len(skipped)
-    for entry in skipped[:limit]:
-        warn(f"skipped {entry.reason}")
-    if len(skipped) > limit:
-        warn(f"skipped {len(skipped) - limit} more; the log lists them all")
+    """Print what was skipped on stderr: the first ten of each kind, and every unreadable file that no log lists."""
+    by_kind: dict[str, list[str]] = {}
+    for entry in skipped:
+        by_kind.setdefault(entry.kind, []).append(entry.reason)
+    for kind, reasons in by_kind.items():
+        limit = 3 if kind in ("mask", "hidden file") else 10 if logged or kind != "unreadable file" else len(reasons)
+        for reason in reasons[:limit]:
+            warn(f"skipped {reason}")
+        if len(reasons) > limit:
+            warn(f"skipped {len(reasons) - limit} more{'; the log lists them all' if logged else ''}")
+
+
+def warn_counts(read: int, nouns: tuple[str, str], skipped: Sequence[Skipped]) -> None:
+    """Print on stderr how many items were read, and how many were skipped for each reason."""
+    from offnormal.data.unread import describe_counts
+
+    warn(describe_counts(read, nouns, skipped))

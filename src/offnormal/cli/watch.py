@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +19,16 @@ from offnormal.config.model import set_values
 from offnormal.errors import UsageError
 from offnormal.watching.config import WatchConfig, camera_name
 
+log = logging.getLogger(__name__)
+_POLL_S = 0.1
+_EXIT_S = 4.6  # from the signal to the end of the program at the latest
+
 if TYPE_CHECKING:
     from types import FrameType
 
     from offnormal.types import Event
     from offnormal.verbs.watch import CameraCheck, Watch
+    from offnormal.watching.pipeline import WatchPipeline
     from offnormal.watching.recordings import DryRun
 
 
@@ -105,28 +113,49 @@ def _watch(watch: Watch, *, json: bool) -> int:
         else:
             say(format_event(event))
 
-    with watch.running(print_event) as pipeline:
-        for camera in pipeline.cameras:
-            warn(f"{camera.name}: {camera.frames.setup.address}; {camera.thresholds.guarantee}")
-        if pipeline.metrics_url is not None:
-            warn(f"metrics at {pipeline.metrics_url}")
+    done = threading.Event()
+    try:
+        with watch.running(print_event) as pipeline:
+            for camera in pipeline.cameras:
+                warn(f"{camera.name}: {camera.frames.setup.address}; {camera.thresholds.guarantee}")
+            if pipeline.metrics_url is not None:
+                warn(f"metrics at {pipeline.metrics_url}")
 
-        def stop(_: int, __: FrameType | None) -> None:
-            pipeline.stop()
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the program at once
+            def stop(_: int, __: FrameType | None) -> None:
+                pipeline.stop()
+                signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends the program at once
 
-        before = [(number, signal.signal(number, stop)) for number in (signal.SIGTERM, signal.SIGINT)]
-        try:
-            pipeline.run()
-        finally:
-            for number, handler in before:
-                signal.signal(number, handler)
+            threading.Thread(target=_leave_in_time, args=(pipeline, done), name="exit", daemon=True).start()
+            before = [(number, signal.signal(number, stop)) for number in (signal.SIGTERM, signal.SIGINT)]
+            try:
+                pipeline.run()
+            finally:
+                for number, handler in before:
+                    signal.signal(number, handler)
+    finally:
+        done.set()
     code = 1 if pipeline.failed else 0
     if pipeline.hanging:  # the interpreter would wait for these threads
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        _leave(code)
     return code
+
+
+def _leave_in_time(pipeline: WatchPipeline, done: threading.Event) -> None:
+    """End the program a few seconds after it was told to, whatever hangs; events are on disk by then."""
+    while not pipeline.is_stopping:
+        if done.wait(_POLL_S):
+            return
+    if done.wait(max(0.0, pipeline.stop_s + _EXIT_S - time.monotonic())):
+        return
+    log.warning("something does not answer; leaving without it. Messages that were not sent are sent after a restart")
+    _leave(1 if pipeline.failed else 0)
+
+
+def _leave(code: int) -> None:
+    """End the program without waiting for its threads."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _check(watch: Watch, *, connect: bool, json: bool) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from offnormal.config.fields import Device, Names, Split
 from offnormal.config.model import VerbConfig
@@ -14,6 +15,14 @@ from offnormal.config.model import VerbConfig
 def _off(value: object) -> object:
     """Turn false, as YAML reads `off`, back into the word."""
     return "off" if value is False else value
+
+
+def _limit_threads(value: int) -> int:
+    """More threads than the system permits would end the program inside the libraries that start them."""
+    most = max(64, os.cpu_count() or 1)
+    if value > most:
+        raise ValueError(f"expected at most {most} threads on this machine")
+    return value
 
 
 class DeviceConfig(VerbConfig):
@@ -25,7 +34,7 @@ class DeviceConfig(VerbConfig):
     """auto, cpu, cuda, or cuda:N."""
     batch_size: Annotated[int, Field(ge=1)] = 16
     """Images, frames, or clips in one batch."""
-    threads: Annotated[int, Field(ge=1)] | None = None
+    threads: Annotated[int, Field(ge=1), AfterValidator(_limit_threads)] | None = None
     """CPU threads for computing. Default: one per core."""
 
 
@@ -34,7 +43,7 @@ class ComputeConfig(DeviceConfig):
 
     heading: ClassVar[str | None] = "Computing"
 
-    workers: Annotated[int, Field(ge=1)] | None = None
+    workers: Annotated[int, Field(ge=1, le=256)] | None = None
     """Threads that read and resize images. Default: one per core, at most 8."""
     on_error: Literal["fail", "skip"] = "fail"
     """When a file cannot be read: fail, or skip the file and list it."""
@@ -58,7 +67,7 @@ class ClassFoldersConfig(VerbConfig):
     """An anomalous class; repeatable. Default: every class that is not normal."""
     split: Split = (50.0, 40.0, 10.0)
     """Percent of each normal class for training, test, and calibration."""
-    split_seed: int = 0
+    split_seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the random split."""
 
 

@@ -74,7 +74,7 @@ class TrainConfig(FitConfig):
     """Split each batch into this many micro-batches, to save memory."""
     clip_grad_norm: Annotated[Annotated[float, Field(gt=0, allow_inf_nan=False)] | None, ADVANCED] = None
     """Clip the gradient norm of each optimizer to this value."""
-    devices: Annotated[Annotated[int, Field(ge=1)], ADVANCED] = 1
+    devices: Annotated[Annotated[int, Field(ge=1, le=256)], ADVANCED] = 1
     """Number of GPUs (or processes, with --device cpu) that share each batch."""
     hold_out: Annotated[float, Field(gt=0, le=0.5)] = 0.2
     """Share of the normal samples held out for validation and the threshold."""

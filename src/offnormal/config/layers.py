@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from offnormal.config.model import Flattened, VerbConfig, find_mark, merge, nested_model
 from offnormal.config.validation import format_validation_error
 from offnormal.errors import ConfigError
+from offnormal.input_files import load_yaml, read_text
 from offnormal.redact import redact
 
 _Config = TypeVar("_Config", bound=VerbConfig)
@@ -32,10 +32,10 @@ _RESERVED = re.compile(r"[/?#@\s]")  # characters to encode in a login
 def read_yaml(path: Path) -> dict[str, object]:
     """The mapping in a YAML file; ConfigError if the file is missing or not a mapping."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = load_yaml(read_text(path))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f"{path}: not valid YAML ({error})") from None
     if values is None:
         return {}
@@ -81,8 +81,8 @@ def input_files(arguments: Mapping[str, object], file: Path | None) -> list[Path
 
 def _environment_value(text: str) -> object:
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = load_yaml(text)
+    except ValueError:
         return text
     return value if value is None or isinstance(value, str | list) else text
 

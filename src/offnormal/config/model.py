@@ -6,10 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic.fields import FieldInfo
 
 _Mark = TypeVar("_Mark")
+_Value = TypeVar("_Value")
+_MAX_INTEGER = 2**31 - 1
+
+
+def require_bounded(value: _Value) -> _Value:
+    """The value of any field, unless it is an integer that no library can hold."""
+    if isinstance(value, int) and abs(value) > _MAX_INTEGER:
+        raise ValueError(f"expected an integer of at most {_MAX_INTEGER:,}")
+    return value
 
 
 class VerbConfig(BaseModel):
@@ -22,6 +31,8 @@ class VerbConfig(BaseModel):
         use_attribute_docstrings=True,
     )
     heading: ClassVar[str | None] = None  # above its fields in help and forms
+
+    _bounded = field_validator("*", mode="after")(require_bounded)
 
 
 @dataclass(frozen=True, slots=True)

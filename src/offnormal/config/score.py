@@ -16,6 +16,9 @@ from offnormal.config.rules import AlarmConfig
 class CalibrateConfig(FootageConfig, AlarmConfig, ComputeConfig, MaskConfig):
     """offnormal calibrate."""
 
+    exclude_known: Annotated[bool, Heading("Data")] = False
+    """Exclude files that the detector was trained on (the same bytes), instead of refusing them."""
+
     normal: Annotated[Path | None, Heading("Data")] = None
     """Normal images or videos that the detector was not trained on: a folder, or one video."""
     layout: Annotated[Literal["folder", "videos"] | None, Heading("Data")] = None
@@ -33,6 +36,9 @@ class CalibrateConfig(FootageConfig, AlarmConfig, ComputeConfig, MaskConfig):
 class EvaluateConfig(DataConfig, FootageConfig, AlarmConfig, ComputeConfig, MaskConfig):
     """offnormal evaluate."""
 
+    exclude_known: Annotated[bool, Heading("Data")] = False
+    """Exclude test items that the detector was trained on, or that its threshold was set on (the same bytes)."""
+
     out: Annotated[Path | None, Heading("Output")] = None
     """Folder for metrics.json, scores.csv, and report.html. Default: the run of the bundle, or a new run."""
     smooth: Annotated[PositiveDuration | None, Heading("Videos")] = None
@@ -46,6 +52,9 @@ class EvaluateConfig(DataConfig, FootageConfig, AlarmConfig, ComputeConfig, Mask
 class CompareConfig(AlarmConfig):
     """offnormal compare."""
 
+    exclude_known: Annotated[bool, Heading("Data")] = False
+    """Exclude test items that any of the detectors was trained on, or that its threshold was set on."""
+
     out: Annotated[Path | None, Heading("Output")] = None
     """Folder for comparison.json, comparison.md, and report.html. Default: runs/<time>-compare."""
     combine: Annotated[bool, Heading("Output")] = False
@@ -54,6 +63,9 @@ class CompareConfig(AlarmConfig):
 
 class PredictConfig(AlarmConfig, ComputeConfig, MaskConfig):
     """offnormal predict."""
+
+    exclude_known: Annotated[bool, Heading("Input")] = False
+    """Exclude files that the detector was trained on, or that its threshold was set on (the same bytes)."""
 
     threshold: Annotated[Annotated[float, Field(allow_inf_nan=False)] | None, Heading("Threshold")] = None
     """Threshold set by hand, instead of the calibrated one. No guarantee."""

@@ -22,7 +22,7 @@ def format_validation_error(error: ValidationError, model: type[BaseModel] | Non
             near = difflib.get_close_matches(keys[-1], all_keys, n=1)
             name = all_keys[near[0]] if near and near[0] == keys[-1] else "".join(near)  # a key of a nested model
             hint = f"did you mean {name!r}?" if near else f"expected one of {', '.join(all_keys)}"
-            lines.append(f"unknown key {path!r}: {hint}")
+            lines.append(f"unknown key {path!r}" + (f": {hint}" if all_keys else ""))
             continue
         message = problem["msg"].removeprefix("Value error, ")
         lines.append(f"{path}: {message} (got {_format_value(problem['input'])})" if path else message)

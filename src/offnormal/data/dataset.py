@@ -20,6 +20,7 @@ from offnormal.sources.paths import natural_key
 from offnormal.types import Item
 
 _READERS = 8  # threads
+UNREADABLE = "unreadable"  # instead of the sha256 of a file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class Dataset:
     train: tuple[Item, ...] = ()  # normal only
     test: tuple[Item, ...] = ()
     calibration: tuple[Item, ...] = ()  # normal, not used for training; (): fit holds out a share of `train`
+    skipped: tuple[Skipped, ...] = ()  # what the search of its folders did not read, and why
     split: Split | None = None  # how clips of several classes were split; None: the dataset defines the split
 
     def __post_init__(self) -> None:
@@ -65,10 +67,6 @@ class Dataset:
             line = (role, item.name, contents[item.path], _labels(item), masks)
             digest.update(("\0".join(line) + "\n").encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
-
-    def content_hashes(self) -> list[str]:
-        """Return the sorted hash prefixes of all training and calibration items, to detect reuse of an item."""
-        return hash_prefixes([*self.train, *self.calibration])
 
     def with_pages(self) -> Dataset:
         """Return the dataset with one item per page or frame of files that have several; see `expand_pages`."""
@@ -104,11 +102,6 @@ def _labels(item: Item) -> str:
     return "none" if item.frame_labels is None else hashlib.sha256(item.frame_labels.tobytes()).hexdigest()
 
 
-def hash_prefixes(items: Iterable[Item]) -> list[str]:
-    """Return the first 16 characters of the sha256 of each item, sorted."""
-    return sorted(content[:16] for content in hash_contents(item.path for item in items).values())
-
-
 def hash_contents(paths: Iterable[Path]) -> dict[Path, str]:
     """Return path -> sha256 of a file or an image in an IDX file; for a folder, of its files' names and contents.
 
@@ -138,7 +131,7 @@ def _hash_file(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ImageError):
-        return "unreadable"
+        return UNREADABLE
 
 
 def _hash_folder(contents: Iterable[tuple[str, str]]) -> str:
@@ -171,7 +164,13 @@ class Skipped:
     """A file that was skipped, and why."""
 
     path: Path
-    reason: str
+    reason: str  # for people, with the path
+    kind: str = "unreadable file"  # the reason in a few words, to count by; singular
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether it may have been meant to be read, unlike hidden files and copies."""
+        return self.kind not in ("copy", "mask", "hidden file", "hidden folder")
 
 
 class Layout(Protocol):

@@ -12,6 +12,7 @@ from typing import Literal
 
 from offnormal.data.layouts.class_folders import class_clips, clips_of_class, is_class_folders
 from offnormal.data.layouts.ucf_sports import UcfSportsLayout, class_of
+from offnormal.data.mask_names import without_masks
 from offnormal.data.page_items import expand_pages
 from offnormal.errors import DataError, UsageError
 from offnormal.sources import idx
@@ -19,7 +20,6 @@ from offnormal.sources.image import SUFFIXES
 from offnormal.sources.pages import parse_address
 from offnormal.sources.paths import (
     glob_matches,
-    images_in,
     is_frame_folder,
     is_image,
     is_video,
@@ -42,7 +42,8 @@ def resolve_items(
 ) -> list[Item]:
     """Resolve files, folders (searched recursively), and globs to items of one kind, without duplicates, in order.
 
-    A glob also searches the folders that it matches, as if a shell had expanded it. An IDX file resolves to all its
+    A glob also searches the folders that it matches, as if a shell had expanded it. Masks in a searched folder, by the
+    names of files and folders, are not images. An IDX file resolves to all its
     images, FILE/42 to one; a file with several pages or frames to all of them, `x.tif[2]` to the second. An image is
     named as the user wrote it, a video by `unique_names`.
     kind: "image" resolves only images; "video" only videos, and to an empty list if there are only images; None either.
@@ -103,7 +104,7 @@ def _resolve_images(name: str) -> list[Path]:
     path = to_local_path(name)
     expected = f"at least one image ({', '.join(sorted(SUFFIXES)[:6])}, ...)"
     if path.is_dir():
-        images = images_in(path)
+        images, expected = without_masks(path), f"{expected} that is not a mask by its name"
     elif path.exists():
         images = idx.list_images(path) if not is_image(path) and idx.is_idx(path) else [path]
     elif (inside := parse_address(path)) is not None and inside[0].is_file():
@@ -111,7 +112,7 @@ def _resolve_images(name: str) -> list[Path]:
     else:
         expected = "an existing file, folder, or glob with images"
         matches = glob_matches(name)
-        in_folders = {image for match in matches if match.is_dir() for image in images_in(match)}
+        in_folders = {image for match in matches if match.is_dir() for image in without_masks(match)}
         files = (match for match in matches if is_image(match) and match.is_file())
         images = sorted({*in_folders, *files}, key=natural_key)
     if not images:
@@ -152,7 +153,7 @@ def _resolve_videos(names: Iterable[str], as_video: bool, outputs: Iterable[Path
         for match in matches:
             if match.is_dir():
                 videos += without_outputs(videos_in(match, recursive=True))
-                images += without_outputs(images_in(match))
+                images += without_outputs(without_masks(match))
             else:
                 (videos if is_video(match) else images).append(match)
     if videos and images:

@@ -8,13 +8,13 @@ from dataclasses import asdict
 from typing import Annotated, Any, ClassVar, Generic, Literal, Self
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from typing_extensions import TypeVar
 
 from offnormal.backbones.base import WeightCard
-from offnormal.config.model import Flattened
+from offnormal.config.model import Flattened, require_bounded
 from offnormal.config.validation import format_validation_error
 from offnormal.data.batches import Batches
 from offnormal.errors import ConfigError, NotFittedError
@@ -37,6 +37,8 @@ class DetectorOptions(BaseModel):
 
     seed: int = 0
     """Random seed of the fit."""
+
+    _bounded = field_validator("*", mode="after")(require_bounded)
 
     @classmethod
     def config_field(cls) -> Any:

@@ -9,14 +9,15 @@ frames are not independent, so the sum only ranks frames: it is no p-value and h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from offnormal.errors import CalibrationError, DataError, UsageError
+from offnormal.data.masks import name_some
+from offnormal.errors import CalibrationError, DataError, UsageError, counted
 from offnormal.evaluation.alarms import AlarmReport, report_alarms
 from offnormal.evaluation.evaluate import decide
 from offnormal.evaluation.shared_rows import DrawnUnits, common_tables, drawn_units
@@ -85,6 +86,7 @@ class Comparison:
     drawn: DrawnUnits
     draws: int
     seed: int
+    notes: tuple[str, ...] = ()  # about the data
 
     @property
     def common(self) -> int:
@@ -96,12 +98,14 @@ def compare_runs(
     paths: Sequence[str | Path],
     *,
     combine: bool = False,
+    exclude_known: bool = False,
     rules: EventRules | None = None,
     hysteresis: float | None = None,
 ) -> Comparison:
     """Read runs and compare them with the first one on the units that all of them scored.
 
-    combine: adds a row for the sum of -log p-values. rules: event rules; None: the default. hysteresis: where alarms
+    combine: adds a row for the sum of -log p-values. exclude_known: leave out items that any of the detectors was
+    trained on, or that its threshold was set on. rules: event rules; None: the default. hysteresis: where alarms
     end; None: as in each evaluation.
     Raises UsageError for fewer than two runs, duplicate runs, a run without an evaluation, and different units;
     DataError for runs on different data and for damaged files; CalibrationError for missing p-values with `combine`.
@@ -115,7 +119,9 @@ def compare_runs(
             raise UsageError(f"{folder}: duplicate run; name each run once")
     runs = [read_evaluation(folder) for folder in folders]
     _require_same_data(runs)
-    tables = common_tables([run.table for run in runs], [str(run.path / "scores.csv") for run in runs])
+    used_names = {name for run in runs for name in run.reused}
+    scored = [_without_items(run.table, used_names) if exclude_known else run.table for run in runs]
+    tables = common_tables(scored, [str(run.path / "scores.csv") for run in runs])
     rows = [
         _create_row(run, table, number, name)
         for number, (run, table, name) in enumerate(zip(runs, tables, short_names(folders), strict=True))
@@ -123,7 +129,25 @@ def compare_runs(
     if combine:
         rows.append(_combine(rows))
     measured = [_measure_row(row, rules or EventRules(), hysteresis) for row in rows]
-    return _compare_rows([row for row, _ in measured], measured[0][1], runs)
+    comparison = _compare_rows([row for row, _ in measured], measured[0][1], runs)
+    return replace(comparison, notes=_known_notes(comparison, exclude_known))
+
+
+def _without_items(table: ScoreTable, names: Collection[str]) -> ScoreTable:
+    """Return the table without the scores of some items."""
+    excluded = table.repeat_by_item([item.name in names for item in table.items])
+    return replace(table, score=np.where(excluded, np.nan, table.score))
+
+
+def _known_notes(comparison: Comparison, is_excluded: bool) -> tuple[str, ...]:
+    nouns = TRAITS[comparison.unit].item
+    effect = "excluded from every figure" if is_excluded else "which biases its figures (--exclude-known)"
+    return tuple(
+        f"{row.letter}: {len(row.run.reused):,} of {counted(len(row.run.table.items), *nouns)} used for its training "
+        f"or threshold, {effect}: {name_some(row.run.reused)}"
+        for row in comparison.rows
+        if row.run is not None and row.run.reused
+    )
 
 
 def differing_options(runs: Sequence[StoredEvaluation]) -> dict[str, dict[str, str]]:
@@ -311,6 +335,7 @@ def comparison_json(comparison: Comparison) -> dict[str, object]:
         "common": comparison.common,
         "metrics": list(comparison.metrics),
         "missing": comparison.missing,
+        "notes": list(comparison.notes),
         "best": comparison.best,
         "intervals": {
             "drawn": comparison.drawn.noun,

@@ -13,6 +13,8 @@ from offnormal.calibration.check import GuaranteeCheck, check_guarantee
 from offnormal.calibration.guarantee import count_events
 from offnormal.data.class_split import SPLITS
 from offnormal.data.dataset import Dataset, Skipped
+from offnormal.data.reuse import NO_REUSE, Reuse
+from offnormal.data.unread import count_reasons
 from offnormal.evaluation.alarms import AlarmReport, report_alarms
 from offnormal.evaluation.table import TESTED, DecisionRule, ScoreTable, join_tables
 from offnormal.evaluation.units import TRAITS, measure, why_no_metrics
@@ -31,7 +33,9 @@ from offnormal.metrics.decision import (
     threshold_sweep,
 )
 from offnormal.metrics.memory_use import MemoryShares, MemoryUse
+from offnormal.metrics.streams import join_series
 from offnormal.metrics.video import FrameScores, VideoMetrics
+from offnormal.sources.recorder import find_streams
 from offnormal.types import NORMAL, Unit
 
 
@@ -47,6 +51,7 @@ class Partial:
     skipped: list[Skipped] = field(default_factory=list)
     warnings: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by item
     notes: list[str] = field(default_factory=list)  # about the data as a whole, such as its masks
+    reuse: Reuse = NO_REUSE
     assumed_fps: float | None = None  # of footage without a clock
     seconds: float = 0.0  # scoring time, including decoding
 
@@ -78,6 +83,7 @@ class Evaluation:
     skipped: list[Skipped]
     warnings: Mapping[str, tuple[str, ...]]  # by item
     notes: list[str]  # about the data as a whole
+    reuse: Reuse  # test items that the bundle used before
     assumed_fps: float | None  # of footage without a clock; None: not needed
     seconds_per_unit: float | None  # scoring time, including decoding
     bundle: str  # hash of the bundle
@@ -110,6 +116,7 @@ def join_partials(partials: Sequence[Partial]) -> Partial:
         joined.skipped += partial.skipped
         joined.warnings |= partial.warnings
         joined.notes += partial.notes
+        joined.reuse = joined.reuse if joined.reuse.items else partial.reuse
         joined.assumed_fps = joined.assumed_fps or partial.assumed_fps
         joined.seconds += partial.seconds
         if partial.pixels is not None:
@@ -137,10 +144,12 @@ def evaluate_scores(
     """
     table = join_tables(partial.tables)
     threshold = None if calibration is None else calibration.threshold
-    measured, alarms = measure(table, fps=partial.assumed_fps, smooth_s=smooth_s), None
+    measured = measure(table, fps=partial.assumed_fps, smooth_s=smooth_s)
+    streams, alarms, stream_alarms = _join_streams(dataset, measured.series), None, None
     if measured.series and calibration is not None:
         low = DecisionRule.from_calibration(calibration).low_threshold(hysteresis)
         alarms = report_alarms(measured.series, calibration.threshold, rules, low)
+        stream_alarms = report_alarms(streams, calibration.threshold, rules, low)
     decisions = decide(table, threshold)
     pixel = None if partial.pixels is None else partial.pixels.compute()
     return Evaluation(
@@ -151,7 +160,7 @@ def evaluate_scores(
         terms=_term_metrics(table),
         pixel=pixel,
         calibration=calibration,
-        guarantee=check_on_test_set(table, measured.series, calibration, alarms),
+        guarantee=check_on_test_set(table, streams, calibration, stream_alarms),
         confusion=decisions.confusion,
         classification=decisions.classification,
         operating=decisions.operating,
@@ -167,6 +176,7 @@ def evaluate_scores(
         skipped=partial.skipped,
         warnings=partial.warnings,
         notes=partial.notes,
+        reuse=partial.reuse,
         assumed_fps=partial.assumed_fps,
         seconds_per_unit=partial.seconds / len(table) if len(table) else None,
         bundle=bundle,
@@ -221,12 +231,22 @@ def decide(table: ScoreTable, threshold: float | None) -> Decisions:
     )
 
 
+def _join_streams(dataset: Dataset, series: list[FrameScores]) -> list[FrameScores]:
+    """Join consecutive videos of one recorder, so that an alarm that continues in the next file counts once."""
+    items = {item.name: item for item in dataset.test}
+    if not all(video.name in items for video in series):
+        return series
+    streams = find_streams([items[video.name] for video in series], [video.clock.seconds for video in series])
+    return [join_series(series, stream) for stream in streams]
+
+
 def check_on_test_set(
     table: ScoreTable, series: list[FrameScores], calibration: Calibration | None, alarms: AlarmReport | None
 ) -> GuaranteeCheck | None:
     """Check the guarantee; None without a calibration, a guarantee, or a labeled normal unit.
 
-    series: the videos of the table. Adjacent frames are correlated, so exceedances close in time count as one.
+    series, alarms: of the videos of the table, consecutive ones joined. Adjacent frames are correlated, so exceedances
+    close in time count as one.
     """
     if calibration is None:
         return None
@@ -315,7 +335,10 @@ def metrics_json(evaluation: Evaluation) -> dict[str, object]:
         "alarms": None if evaluation.alarms is None else evaluation.alarms.to_json(),
         "notes": evaluation.notes,
         "warnings": {item: list(texts) for item, texts in evaluation.warnings.items() if texts},
-        "skipped": [{"item": str(bad.path), "reason": bad.reason} for bad in evaluation.skipped],
+        "read": len(evaluation.table.items),
+        "skipped": [{"item": str(bad.path), "reason": bad.reason, "kind": bad.kind} for bad in evaluation.skipped],
+        "skipped_by_reason": count_reasons(evaluation.skipped),
+        "known": {"excluded": evaluation.reuse.is_excluded, "items": evaluation.reuse.names},
         "data": {
             "name": dataset.name,
             "layout": dataset.layout,

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import yaml
-
 from offnormal.errors import DataError, UsageError
 from offnormal.evaluation.scores_csv import read_table
 from offnormal.evaluation.table import ScoreTable
+from offnormal.input_files import load_json, load_yaml, read_text
 from offnormal.run import read_config
 from offnormal.types import Unit
 
@@ -41,6 +40,7 @@ class StoredEvaluation:
     detector: str | None  # None: no configuration and no bundle
     options: dict[str, str]  # options of detector and input, flat
     bundle_bytes: int | None
+    reused: tuple[str, ...] = ()  # names of test items that the bundle used before, and that have scores
 
 
 def read_evaluation(path: Path) -> StoredEvaluation:
@@ -102,7 +102,13 @@ def read_evaluation(path: Path) -> StoredEvaluation:
         detector=detector,
         options=options,
         bundle_bytes=None if folder is None else sum(file.stat().st_size for file in files),
+        reused=_reused_items(values.get("known")),
     )
+
+
+def _reused_items(values: object) -> tuple[str, ...]:
+    items = values.get("items") if isinstance(values, dict) and not values.get("excluded") else None
+    return tuple(name for name in items if isinstance(name, str)) if isinstance(items, list) else ()
 
 
 def short_names(paths: list[Path]) -> list[str]:
@@ -130,11 +136,14 @@ def _advice(path: Path, name: str) -> str:
 
 def _read_json(file: Path) -> dict[str, object]:
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = load_json(read_text(file))
     except json.JSONDecodeError as error:
         raise DataError(f"{file}, line {error.lineno}: not JSON ({error.msg}); run offnormal evaluate again") from None
     except UnicodeDecodeError:
         raise DataError(f"{file}: not UTF-8 text; run offnormal evaluate again") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{file}: cannot be read ({reason}); run offnormal evaluate again") from None
     if not isinstance(values, dict):
         raise DataError(f"{file}: not a JSON object; expected one with metrics and data: run offnormal evaluate again")
     return values
@@ -144,7 +153,7 @@ def _bundle_folder(path: Path, bundle: str | None) -> Path | None:
     """Find the bundle of a run: in its folder, or by its hash in a sibling folder."""
     for card in (path / "bundle" / _CARD, *sorted(path.resolve().parent.glob(f"*/bundle/{_CARD}"))):
         try:
-            values = json.loads(card.read_text(encoding="utf-8"))
+            values = load_json(read_text(card))
         except (OSError, ValueError):
             continue
         if isinstance(values, dict) and bundle is not None and values.get("bundle") == bundle:
@@ -158,8 +167,8 @@ def _read_detector(path: Path, bundle: Path | None) -> tuple[str | None, dict[st
         if file is None or not file.is_file():
             continue
         try:
-            values = read_config(file) if file.parent == path else yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            values = read_config(file) if file.parent == path else load_yaml(read_text(file))
+        except (OSError, ValueError) as error:
             raise DataError(f"{file}: not YAML ({error}); correct or remove it") from None
         detector = values.get("detector") if isinstance(values, dict) else None
         if isinstance(detector, Mapping) and isinstance(detector.get("name"), str):

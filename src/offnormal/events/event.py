@@ -10,9 +10,10 @@ from functools import cache
 from importlib.metadata import version
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from offnormal.calibration.calibration import Calibration
+from offnormal.config.validation import format_validation_error
 from offnormal.errors import DataError
 from offnormal.events.machine import EventRules, Occurrence
 from offnormal.types import Event, Severity
@@ -153,8 +154,11 @@ def event_from_json(values: Mapping[str, object]) -> Event:
     stored.pop("duration_s", None)
     names = {field.name for field in fields(Event)}
     if set(stored) != names:
-        raise DataError(f"event with missing or unknown keys {sorted(set(stored) ^ names)}")
-    return _event_adapter().validate_python(stored)
+        raise DataError(f"event with missing or unknown keys {sorted(map(str, set(stored) ^ names))}")
+    try:
+        return _event_adapter().validate_python(stored)
+    except ValidationError as error:
+        raise DataError(f"damaged event: {format_validation_error(error)}") from None
 
 
 @cache

@@ -23,6 +23,7 @@ from offnormal.events.machine import EventRules, Seconds
 from offnormal.files import new_file
 from offnormal.recording.clips import ClipRing, EventFrames, encode_jpeg
 from offnormal.recording.retention import SWEEP_S, Retention
+from offnormal.repeated_errors import RepeatedErrors
 from offnormal.types import Event, InputSpec
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class _Worker:
 
     def __init__(self, name: str, retention: Retention | None) -> None:
         self._retention = retention
+        self._errors = RepeatedErrors(log)
         self._jobs: queue.Queue[_Job | None] = queue.Queue(_MAX_JOBS)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -120,8 +122,8 @@ class _Worker:
                 job()
                 if self._retention is not None and self._jobs.empty():  # no clip is waiting
                     self._retention.sweep_if_due()
-            except Exception:  # a failed job must not stop the others
-                log.exception("an image or clip could not be written, or an old file not removed")
+            except Exception as error:  # noqa: BLE001 - a failed job must not stop the others
+                self._errors.report(self._thread.name, "not written, or an old file not removed", error)
 
 
 def _do_nothing() -> None:

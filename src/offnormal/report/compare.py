@@ -57,6 +57,7 @@ def render_comparison(comparison: Comparison) -> str:
             kind="comparison",
             heading=comparison.data,
             lead=lead(comparison),
+            warnings=comparison.notes,
             blocks=blocks,
             foot=f"Test data {comparison.fingerprint[:12]}. A higher score is more anomalous.",
         )

@@ -15,9 +15,11 @@ from offnormal.errors import ConfigError
 from offnormal.events.event import iso
 from offnormal.redact import redact_webhooks
 from offnormal.sinks.base import DeliveryError, Message, Sink, SinkOptions, Transition
+from offnormal.sinks.deadline import TimedCalls
 from offnormal.types import Event
 
 _FULL_ATTEMPTS = 2  # attempts with every attachment before fewer are tried
+_LIMIT_S = 120.0  # for one attempt with all its attachments
 _NOTIFY_TYPES: dict[str | None, str] = {"high": "failure", "medium": "warning", "low": "info", None: "warning"}
 
 
@@ -75,6 +77,7 @@ class AlertSink(Sink):
         self._description = f"alert {redact_webhooks(server.url(privacy=True)).partition('?')[0]}"
         self._secret = url
         self._image, self._clip = options.image, options.clip
+        self._timed = TimedCalls()
         self._attempts = ("", 0)  # the last message, and how many attempts to send it failed
 
     @property
@@ -87,6 +90,12 @@ class AlertSink(Sink):
 
         After some failed attempts, each further attempt also tries fewer attachments: they may be too large.
         """
+        try:
+            self._timed(lambda: self._deliver(message), limit_s=_LIMIT_S)
+        except TimeoutError as error:
+            raise DeliveryError(str(error)) from None
+
+    def _deliver(self, message: Message) -> None:
         image = message.file("heat_map") or message.file("snapshot") if self._image else None
         clip = message.file("clip") if self._clip else None
         files = [path for path in (image, clip) if path is not None] if self._server.attachment_support else []

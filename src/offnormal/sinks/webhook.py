@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
+import socket
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from email.message import Message as Headers
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException, HTTPMessage
-from typing import IO, Annotated, Literal
+from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse, HTTPSConnection
+from typing import IO, Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, field_validator
@@ -20,6 +23,7 @@ from pydantic import Field, SecretStr, field_validator
 from offnormal.events.event import software
 from offnormal.redact import redact, redact_webhooks
 from offnormal.sinks.base import DeliveryError, Message, Sink, SinkOptions
+from offnormal.sinks.deadline import TimedCalls
 
 SIGNATURE, TIMESTAMP, IDENTITY = "X-Offnormal-Signature", "X-Offnormal-Timestamp", "Idempotency-Key"
 _REFUSED_FOR_GOOD = (400, 405, 406, 410, 411, 413, 414, 415, 422, 431)  # the message itself is at fault
@@ -37,7 +41,7 @@ class WebhookOptions(SinkOptions):
     images: bool = False
     """Include the images, as base64 under `images`."""
     timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
-    """Longest wait for an answer, in seconds."""
+    """Longest time for connecting, sending, and the complete answer, in seconds."""
 
     @field_validator("url")
     @classmethod
@@ -84,7 +88,7 @@ class WebhookSink(Sink):
             self._headers["Authorization"] = "Basic " + base64.b64encode(unquote(user).encode()).decode()
             self._hidden += [user, unquote(user), *user.split(":", 1)[1:], *unquote(user).split(":", 1)[1:]]
         self._images, self._timeout_s = options.images, options.timeout_s
-        self._opener = urllib.request.build_opener(_NoRedirection)
+        self._timed = TimedCalls()
         self._address = options.url
 
     @property
@@ -105,8 +109,7 @@ class WebhookSink(Sink):
             headers[SIGNATURE] = signature(self._secret, headers[TIMESTAMP], body)
         request = urllib.request.Request(self._url, body, headers, method="POST")
         try:
-            with self._opener.open(request, timeout=self._timeout_s) as answer:
-                answer.read(_MAX_ANSWER_BYTES)
+            self._post(request)
         except urllib.error.HTTPError as error:
             error.close()
             why = f"answered {error.code} {error.reason}"
@@ -115,6 +118,15 @@ class WebhookSink(Sink):
             ) from None
         except (OSError, HTTPException) as error:  # including URLError and timeouts
             raise self._error(str(getattr(error, "reason", "") or error or type(error).__name__)) from None
+
+    def _post(self, request: urllib.request.Request) -> None:
+        """Exchange request and answer within the time limit, from the lookup of the name to the end of the answer."""
+        exchange = _Exchange(request, self._timeout_s)
+        try:
+            self._timed(exchange.run, limit_s=self._timeout_s)
+        except TimeoutError:
+            exchange.abort()
+            raise
 
     def _error(self, why: str, *, refused: bool = False, wait_s: float | None = None) -> DeliveryError:
         return DeliveryError(redact_webhooks(why, *self._hidden), refused=refused, wait_s=wait_s)
@@ -127,6 +139,70 @@ class WebhookSink(Sink):
                 name: base64.b64encode(path.read_bytes()).decode() for name, path in paths.items() if path is not None
             }
         return json.dumps(values).encode()
+
+
+class _Exchange:
+    """One request and its answer, which another thread can abort."""
+
+    def __init__(self, request: urllib.request.Request, timeout_s: float) -> None:
+        self._request, self._timeout_s = request, timeout_s
+        self._sockets: list[socket.socket] = []
+        self._is_aborted = False
+        self._opener = urllib.request.build_opener(_NoRedirection, _Http(self._connect), _Https(self._connect))
+
+    def run(self) -> None:
+        """Send the request and read the answer."""
+        try:
+            # the caller's deadline comes first; this one ends a thread whose connection cannot be aborted
+            with self._opener.open(self._request, timeout=2 * self._timeout_s) as answer:
+                answer.read(_MAX_ANSWER_BYTES)
+        finally:
+            for copy in self._sockets:
+                copy.close()
+
+    def abort(self) -> None:
+        """End the connection, and `run` with it; only a lookup of the name cannot be ended."""
+        self._is_aborted = True
+        for copy in self._sockets:
+            with contextlib.suppress(OSError):  # closed in the meantime
+                copy.shutdown(socket.SHUT_RDWR)
+
+    def _connect(self, *args: Any, **kwargs: Any) -> socket.socket:
+        connection = socket.create_connection(*args, **kwargs)
+        self._sockets.append(connection.dup())  # TLS takes the first one over
+        if self._is_aborted:
+            self.abort()
+        return connection
+
+
+class _Http(urllib.request.HTTPHandler):
+    """Connects through a function; so does `_Https`."""
+
+    def __init__(self, connect: Callable[..., socket.socket]) -> None:
+        super().__init__()
+        self._connect = connect
+
+    def http_open(self, req: urllib.request.Request) -> HTTPResponse:
+        def connection(host: str, **options: Any) -> HTTPConnection:
+            new = HTTPConnection(host, **options)
+            vars(new)["_create_connection"] = self._connect
+            return new
+
+        return self.do_open(connection, req)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def __init__(self, connect: Callable[..., socket.socket]) -> None:
+        super().__init__()
+        self._connect = connect
+
+    def https_open(self, req: urllib.request.Request) -> HTTPResponse:
+        def connection(host: str, **options: Any) -> HTTPSConnection:
+            new = HTTPSConnection(host, **options)
+            vars(new)["_create_connection"] = self._connect
+            return new
+
+        return self.do_open(connection, req)
 
 
 class _NoRedirection(urllib.request.HTTPRedirectHandler):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from offnormal.errors import OffnormalError
+from offnormal.repeated_errors import RepeatedErrors
 from offnormal.sources.live_reader import NO_TIMEOUTS, CameraOptions, EndOfStream, HandoverQueue, LiveReader, Patience
 from offnormal.sources.paths import Address
 from offnormal.sources.watched_folder import WatchedFolder
@@ -132,6 +133,8 @@ class Camera:
         self._origin_s: float | None = None
         self._gaps = self._delivered = self._decoded = self._dropped = 0
         self._last_taken_s: float | None = None
+        self._errors = RepeatedErrors(log)
+        self._warned: set[str] = set()  # reasons logged since it was online
 
     def take(self, timeout_s: float | None = None) -> Frame | Gap | None:
         """Return the next frame or gap; None after the timeout, at the end (`has_ended`), or when closed."""
@@ -195,6 +198,11 @@ class Camera:
             hung_readers=sum(each.is_alive() and each.frames.closed.is_set() for each in self._readers),
         )
 
+    @property
+    def running_readers(self) -> int:
+        """Number of threads that read this source, including abandoned ones; may be read from any thread."""
+        return sum(reader.is_alive() for reader in list(self._readers))
+
     def _connect(self) -> None:
         self._has_frames = False
         self._reader = LiveReader(
@@ -224,6 +232,7 @@ class Camera:
                 log.warning("%s (%s): online%s", self.name, self.address, " again" if self._delivered else "")
             else:
                 log.info("%s (%s): online", self.name, self.address)
+            self._warned.clear()
         self._connection.record_frame(now_s)
         if self._reader is not None:
             self._origin_s = self._reader.origin_s
@@ -238,17 +247,21 @@ class Camera:
                 raise end.error
             return None
         if end.error is not None and not isinstance(end.error, OffnormalError):
-            log.error("%s (%s): the reader thread failed", self.name, self.address, exc_info=end.error)
+            self._errors.report(f"{self.name} ({self.address})", "the reader thread failed", end.error)
         reason = "ended: the source closed the stream" if end.error is None else self.address.scrub(str(end.error))
-        was_online, previous_reason = self._connection.state == "online", self._connection.reason
         self._connection.record_end(now_s, reason)
-        if was_online or reason != previous_reason:  # log a camera that is off for weeks only once
-            log.warning("%s (%s): %s; reconnecting", self.name, self.address, reason)
+        self._warn(reason)
         return self._abandon_reader(now_s)
 
     def _handle_stall(self, now_s: float) -> Gap | None:
-        log.warning("%s (%s): %s; reconnecting", self.name, self.address, self._connection.reason)
+        self._warn(self._connection.reason)
         return self._abandon_reader(now_s)
+
+    def _warn(self, reason: str) -> None:
+        """Log a reason once until the camera is online again: it may be off for weeks."""
+        if reason not in self._warned:
+            self._warned.add(reason)
+            log.warning("%s (%s): %s; reconnecting", self.name, self.address, reason)
 
     def _abandon_reader(self, now_s: float) -> Gap | None:
         """Abandon the reader; return a gap if it has delivered frames."""

@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from offnormal.errors import ImageError, counted
+from offnormal.input_files import open_regular
 from offnormal.sources import idx
 from offnormal.sources.deep import (
     SWAPS_SIDES,
@@ -97,7 +98,7 @@ def _open(path: Path) -> Iterator[Image.Image | DeepFile]:
     source, number = inside or (path, None)
     try:
         # open a handle: given a path, Pillow memory-maps plain TIFF, which scrambles rotated ones
-        with source.open("rb") as file:
+        with open_regular(source) as file:
             page = None
             if number is not None:
                 if not file.read(4).startswith(MAGIC):

@@ -11,11 +11,11 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import yaml
 from PIL import Image, ImageDraw, UnidentifiedImageError
 from pydantic import BaseModel
 
 from offnormal.errors import ConfigError, ImageError
+from offnormal.input_files import load_yaml, read_text
 from offnormal.sources.mask import open_mask
 from offnormal.sources.paths import is_image
 from offnormal.types import Frame, Mask
@@ -38,9 +38,9 @@ def read_privacy_mask(path: str | Path) -> Mask:
             raise ConfigError(str(error)) from None
     else:
         try:
-            stored_mask = yaml.safe_load(path.read_text(encoding="utf-8"))
+            stored_mask = load_yaml(read_text(path))
             mask = parse_mask({"polygons": stored_mask} if isinstance(stored_mask, list) else dict(stored_mask))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, ValueError, AttributeError):
+        except (OSError, TypeError, ValueError, AttributeError):
             raise ConfigError(f"{path}: not a mask; expected {_EXPECTED}") from None
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from None

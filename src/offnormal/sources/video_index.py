@@ -8,6 +8,7 @@ from offnormal.errors import DataError
 from offnormal.metrics.clock import Clock
 from offnormal.sources.container import TRUNCATED, open_container
 from offnormal.sources.image import image_size
+from offnormal.sources.pages import pages_in
 from offnormal.sources.paths import images_in
 from offnormal.sources.video import open_video
 
@@ -18,7 +19,7 @@ def count_frames(video: Path) -> int:
     A damaged file may yield fewer frames. Raises VideoError if the file cannot be read.
     """
     if video.is_dir():
-        return len(images_in(video, recursive=False))
+        return sum(len(pages_in(file)[0]) for file in images_in(video, recursive=False))
     return len(read_clock(video).times_s)
 
 

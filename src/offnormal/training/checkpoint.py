@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 
 from offnormal.errors import ConfigError, DataError, FitError, OffnormalError
 from offnormal.files import new_file, new_folder, write_text
+from offnormal.input_files import load_json, read_text
 from offnormal.tensors import write_tensors
 
 FORMAT_VERSION = 2
@@ -91,7 +92,7 @@ def load(run: Path, which: str = "last") -> Checkpoint:
             )
         moved.replace(folder)
     try:
-        state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+        state = load_json(read_text(folder / _STATE))
         if state["format_version"] != FORMAT_VERSION:
             raise ConfigError(
                 f"{folder}: checkpoint format {state['format_version']} found, {FORMAT_VERSION} expected; resume with "
@@ -108,7 +109,7 @@ def _find_moved(run: Path, which: str) -> Path | None:
     for moved in folder.glob(f".{which}.*.old"):
         return moved
     try:
-        named = folder / json.loads((run / CURRENT).read_text(encoding="utf-8"))[which]
+        named = folder / load_json(read_text(run / CURRENT))[which]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return named if named.is_dir() and named.parent == folder else None
@@ -135,7 +136,7 @@ def load_optimizer(optimizer: Optimizer, name: str, checkpoint: Checkpoint) -> N
 def last_step(run: Path) -> int | None:
     """Return the step of the checkpoint `last`, or None if there is none."""
     try:
-        return int(json.loads((checkpoint_path(run, "last") / _STATE).read_text(encoding="utf-8"))["step"])
+        return int(load_json(read_text(checkpoint_path(run, "last") / _STATE))["step"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

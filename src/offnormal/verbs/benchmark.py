@@ -24,9 +24,11 @@ from torch import nn
 from offnormal.bundle import Bundle
 from offnormal.config.score import BenchmarkConfig
 from offnormal.data.batches import Batches
+from offnormal.data.dataset import Skipped
 from offnormal.data.images import read_pixels, stack
 from offnormal.data.loaders import ImageLoader
 from offnormal.data.resolve import resolve_items
+from offnormal.data.unread import list_unread
 from offnormal.data.video_loader import VideoLoader
 from offnormal.demo import generate
 from offnormal.errors import OffnormalError
@@ -93,6 +95,8 @@ class Benchmark:
     gpu_memory_mb: float | None  # peak allocation on a GPU
     bundle_mb: float
     start_up_s: float  # from the first import to the first score
+    files: int  # images or videos that were read
+    skipped: list[Skipped]  # what the search of the folder did not read
 
 
 def benchmark_bundle(bundle: Bundle, config: BenchmarkConfig) -> Benchmark:
@@ -127,6 +131,8 @@ def benchmark_bundle(bundle: Bundle, config: BenchmarkConfig) -> Benchmark:
         gpu_memory_mb=gpu,
         bundle_mb=sum(file.stat().st_size for file in bundle.path.iterdir()) / 1e6,
         start_up_s=child["first"],
+        files=len(videos or images),
+        skipped=[] if config.data is None or not config.data.is_dir() else list_unread([config.data], images),
     )
 
 

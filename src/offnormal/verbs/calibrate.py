@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,19 +12,24 @@ import numpy as np
 
 from offnormal.bundle import Bundle, load
 from offnormal.calibration.calibration import Calibration, calibrate_scores
+from offnormal.calibration.footage import block_seconds
 from offnormal.calibration.history import Entry, worse
 from offnormal.config.score import CalibrateConfig
 from offnormal.data.batches import Loader
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.open import open_datasets
 from offnormal.data.resolve import resolve_items
+from offnormal.data.reuse import content_keys, drop_copies, find_reuse
+from offnormal.data.unread import skipped_near, with_unread
 from offnormal.errors import BundleError, CalibrationError, UsageError
 from offnormal.evaluation.table import DecisionRule, ScoreTable, join_tables, tabulate
 from offnormal.evaluation.units import TRAITS
 from offnormal.events.budget import budget_events
 from offnormal.events.machine import EventRules
+from offnormal.metrics.streams import Stream, join_series
 from offnormal.scoring import ItemScores, ScoredBatch, Scorer, choose_device, map_peaks, score_items, was_skipped
 from offnormal.sources.privacy import read_privacy_mask
+from offnormal.sources.recorder import find_streams
 from offnormal.types import Unit
 from offnormal.verbs.loading import STRETCHES, Progress, known_classes, load_items
 
@@ -57,7 +63,7 @@ def calibrate_bundle(bundle: Bundle, config: CalibrateConfig, progress: Progress
         raise UsageError("calibrate needs normal images or videos that the detector was not trained on: --normal DIR")
     dataset = _dataset(bundle, config)
     unit = bundle.input.unit(dataset.is_video)
-    _refuse_training_data(bundle, dataset, unit)
+    dataset = _without_training_data(bundle, drop_copies(dataset), unit, exclude=config.exclude_known)
     mask = bundle.detector.input.mask if config.privacy_mask is None else read_privacy_mask(config.privacy_mask)
     loader = load_items(
         dataset.train,
@@ -69,10 +75,17 @@ def calibrate_bundle(bundle: Bundle, config: CalibrateConfig, progress: Progress
     )
     table, peaks = _score(Scorer(bundle.detector, choose_device(config.device, config.threads)), loader, unit)
     series = table.series(fps=config.fps)
-    if series and config.rate is not None and not config.rate.is_share:
+    is_in_time = config.rate is not None and not config.rate.is_share
+    items = {item.name: item for item in dataset.train}
+    streams = find_streams(
+        [items[video.name] for video in series],
+        [video.clock.seconds for video in series],
+        short_s=block_seconds(config.rate) if config.rate is not None and is_in_time else 0.0,
+    )
+    if series and config.rate is not None and is_in_time:
         calibration = budget_events(
-            series,
-            [peaks[item.rows] for item in table.items],
+            [join_series(series, stream) for stream in streams],
+            [np.concatenate([peaks[table.items[row].rows] for row in stream.rows]) for stream in streams],
             rate=config.rate,
             rules=EventRules.from_config(config.rules),
             hysteresis=config.rules.hysteresis,
@@ -88,13 +101,14 @@ def calibrate_bundle(bundle: Bundle, config: CalibrateConfig, progress: Progress
             rate=config.rate,
             kind="held_out",
             bundle=bundle.hash,
-            groups=_groups(table, rows),
+            groups=_groups(table, rows, streams),
             units=TRAITS[unit].noun[1],
             times_s=np.concatenate([video.clock.times_s for video in series])[rows] if has_clock else None,
         )
     if mask != bundle.detector.input.mask:
         log.warning("the detector was fitted without this privacy mask: fit it with --privacy-mask for better scores")
         calibration = replace(calibration, mask=mask)
+    calibration = replace(calibration, contents=tuple(content_keys(dataset.train)))
     source, fingerprint = str(config.normal), dataset.fingerprint("train")
     before = target.history.current_entry
     entry = target.history.add(calibration, source=source, fingerprint=fingerprint).entries[-1]
@@ -103,7 +117,8 @@ def calibrate_bundle(bundle: Bundle, config: CalibrateConfig, progress: Progress
         if target.path is None and config.out is not None:
             target.save(config.out)
         entry = target.history.entries[-1]
-    result = NewCalibration(calibration, loader.skipped, before, entry, target.path or config.out)
+    skipped = [*skipped_near(dataset, dataset.train), *loader.skipped]
+    result = NewCalibration(calibration, skipped, before, entry, target.path or config.out)
     if result.worse:
         undo = "" if config.dry_run or before is None else "; offnormal calibrate BUNDLE --undo returns to the old one"
         log.warning("the guarantee is worse than before (%s)%s", "; ".join(result.worse), undo)
@@ -133,15 +148,17 @@ def _dataset(bundle: Bundle, config: CalibrateConfig) -> Dataset:
     if not bundle.detector.input.scores_whole_video:
         takes_videos = bundle.input.frames > 1 or bundle.card.get("data", {}).get("kind") == "video"
         layout = "videos" if takes_videos else None  # a folder of images is then footage
-        return open_datasets(
+        (dataset,) = open_datasets(
             normal=config.normal,
             layout=config.layout or layout,
             group_by=config.group_by,
             accepts_mixed=config.layout is not None,
-        )[0]
+        )
+        return with_unread(dataset, [config.normal])
     clips = tuple(resolve_items([str(config.normal)], wants_clips=True, known_classes=known_classes(bundle)))
     root = config.normal
-    return Dataset(name=root.name, layout="class_folders", root=root, train=clips).with_group_by(config.group_by)
+    dataset = Dataset(name=root.name, layout="class_folders", root=root, train=clips).with_group_by(config.group_by)
+    return with_unread(dataset, [root])
 
 
 def _score(scorer: Scorer, loader: Loader, unit: Unit) -> tuple[ScoreTable, np.ndarray]:
@@ -172,22 +189,26 @@ def _score(scorer: Scorer, loader: Loader, unit: Unit) -> tuple[ScoreTable, np.n
     return join_tables(tables), np.concatenate([peaks for _, peaks in readable])
 
 
-def _groups(table: ScoreTable, rows: np.ndarray) -> list[str | None]:
-    """The group of each score: that of its item; for frames their video, or a stretch of the only video."""
+def _groups(table: ScoreTable, rows: np.ndarray, streams: Sequence[Stream]) -> list[str | None]:
+    """The group of each score: that of its item; for frames their stream, or a stretch of the only stream."""
     if not table.unit.is_per_frame:
         return [item.group or None for item in table.items]
-    if len(table.items) == 1:
+    if len(streams) == 1:
         return [f"{table.items[0].name} {row * STRETCHES // len(table)}" for row in rows]
-    names = table.item_column(lambda item: item.name)
+    first = {table.items[row].name: table.items[stream.rows[0]].name for stream in streams for row in stream.rows}
+    names = table.item_column(lambda item: first[item.name])
     return [names[row] for row in rows]
 
 
-def _refuse_training_data(bundle: Bundle, dataset: Dataset, unit: Unit) -> None:
-    """CalibrationError if the detector was trained on some of the data: their scores would be too low."""
-    training_data = set(bundle.card.get("data", {}).get("contents", ()))
-    if overlap := training_data & set(dataset.content_hashes()):
+def _without_training_data(bundle: Bundle, dataset: Dataset, unit: Unit, *, exclude: bool) -> Dataset:
+    """Exclude items that the detector was trained on, or CalibrationError: their scores would be too low."""
+    remaining, reuse = find_reuse(dataset.train, bundle.card.get("data", {}).get("contents", ()), exclude=exclude)
+    if reuse.items and not exclude:
         noun = TRAITS[unit].item[1]
         raise CalibrationError(
-            f"{len(overlap)} of {len(dataset.train)} {noun} are training data of this detector: their scores are "
-            f"optimistically biased; use other normal {noun}"
+            f"{len(reuse.items)} of {len(dataset.train)} {noun} are training data of this detector: their scores are "
+            f"optimistically biased; use other normal {noun}, or exclude these with --exclude-known"
         )
+    if note := reuse.note(TRAITS[unit].item):
+        log.warning("%s", note)
+    return replace(dataset, train=tuple(remaining))

@@ -26,7 +26,9 @@ def compare(paths: Sequence[str | Path], config: CompareConfig) -> tuple[Compari
         inputs = [file for path in paths if Path(path).is_dir() for file in Path(path).iterdir() if file.is_file()]
         check_outputs([("--out", config.out / name) for name in _FILES], inputs)
     rules, hysteresis = EventRules.from_config(config.rules), config.rules.hysteresis
-    comparison = compare_runs(paths, combine=config.combine, rules=rules, hysteresis=hysteresis)
+    comparison = compare_runs(
+        paths, combine=config.combine, exclude_known=config.exclude_known, rules=rules, hysteresis=hysteresis
+    )
     if config.out is None:
         run = new_run(Path("runs"), "compare")
     else:

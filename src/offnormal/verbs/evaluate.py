@@ -11,10 +11,12 @@ from pathlib import Path
 
 from offnormal.bundle import Bundle, describe, load
 from offnormal.config.score import EvaluateConfig
-from offnormal.data.dataset import Dataset, hash_prefixes
+from offnormal.data.dataset import Dataset
 from offnormal.data.frame_labels import check_label_count
 from offnormal.data.frame_masks import frame_labels, open_masks
 from offnormal.data.masks import mask_notes
+from offnormal.data.reuse import find_reuse
+from offnormal.data.unread import skipped_near
 from offnormal.errors import DataError
 from offnormal.evaluation.evaluate import Evaluation, Partial, evaluate_scores, mean_metrics, metrics_json
 from offnormal.evaluation.scores_csv import write_table
@@ -45,6 +47,10 @@ def score_dataset(
     unit = bundle.input.unit(dataset.is_video)
     if not dataset.test:
         raise DataError(f"{dataset.root}: no {TRAITS[unit].item[1]} to test; expected a test folder, or --test DIR")
+    remaining, reuse = find_reuse(
+        dataset.test, bundle.contents if dataset.split is None else (), exclude=config.exclude_known
+    )
+    dataset = replace(dataset, test=tuple(remaining))
     items = {item.address: (item, split) for item, split in _items(dataset, unit)}
     tested = [item for item, _ in items.values()]
     without_pixels = why_no_pixels(tested, bundle.input)
@@ -74,8 +80,9 @@ def score_dataset(
         extremes.offer(scores)
         scored.append(replace(scores, map=None))
     partial.seconds = time.perf_counter() - start
-    partial.skipped = loader.skipped
-    partial.notes += mask_notes(loader.mask_checks)
+    partial.skipped = [*skipped_near(dataset, dataset.test), *loader.skipped]
+    partial.reuse, note = reuse, reuse.note(TRAITS[unit].item)
+    partial.notes += [*([] if note is None else [note]), *mask_notes(loader.mask_checks)]
     for scores in scored:
         if was_skipped(scores.item, loader.skipped):
             continue
@@ -172,10 +179,9 @@ def refuse_learned(bundle: Bundle, dataset: Dataset) -> None:
     """DataError if test clips of a new split were training or calibration clips of the detector."""
     if dataset.split is None:
         return
-    training_data = set(bundle.card.get("data", {}).get("contents", ()))
-    if overlap := training_data & set(hash_prefixes(dataset.test)):
+    if reused := find_reuse(dataset.test, bundle.contents, exclude=False)[1].items:
         raise DataError(
-            f"{len(overlap)} of the {len(dataset.test)} clips to test on (or exact copies of them) were used for "
+            f"{len(reused)} of the {len(dataset.test)} clips to test on (or exact copies of them) were used for "
             "training or for the threshold: name the run's folder, whose split.json lists which are which, not a "
             "copy of its bundle alone; and keep each clip once"
         )

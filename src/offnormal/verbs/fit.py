@@ -23,7 +23,9 @@ from offnormal.config.fit import EmbeddedTrainConfig, FitConfig, ScheduleName, T
 from offnormal.config.model import ADVANCED
 from offnormal.data.dataset import Dataset, count_by_folder
 from offnormal.data.masks import read_mask
+from offnormal.data.reuse import content_keys, drop_copies
 from offnormal.data.survey import choose_input, default_side, survey
+from offnormal.data.unread import count_reasons, skipped_near
 from offnormal.detectors.base import (
     Detector,
     DetectorOptions,
@@ -94,7 +96,8 @@ def fit_run(
         refuse_contradictions(config, device)
     check_destinations(config)
     resumed = config.resume if isinstance(config, TrainConfig) else None
-    datasets = open_configured(config, None if resumed is None else read_split(resumed))
+    split = None if resumed is None else read_split(resumed)
+    datasets = [drop_copies(dataset) for dataset in open_configured(config, split)]
     for dataset in datasets:
         _check_dataset(config, dataset)
         if on_data is not None:
@@ -159,7 +162,8 @@ def _fit_run(name: str, config: FitConfig, dataset: Dataset, run: Run, progress:
     try:
         detector = _build_detector(name, config, dataset)
         fitted = _fit_detector(detector, config, dataset, run, progress)
-        for bad in fitted.skipped:
+        skipped = [*skipped_near(dataset, dataset.train), *fitted.skipped]
+        for bad in skipped:
             run.log("skipped", path=str(bad.path), reason=bad.reason)
         bundle = Bundle(detector.cpu(), card=_card(detector.input, dataset, fitted))
         bundle.calibration = _calibrate(bundle, fitted, config.rate, dataset, run)
@@ -175,10 +179,11 @@ def _fit_run(name: str, config: FitConfig, dataset: Dataset, run: Run, progress:
         "done",
         seconds=round(time.perf_counter() - start, 3),
         seconds_waiting_for_data=round(fitted.waited_s, 3),
-        skipped=len(fitted.skipped),
+        skipped=count_reasons(skipped),
         calibration=bundle.calibration.explanation if bundle.calibration else None,
     )
-    run.bundle, run.skipped, run.has_test = bundle, list(fitted.skipped), bool(dataset.test)
+    run.bundle, run.skipped, run.has_test = bundle, skipped, bool(dataset.test)
+    run.read = len(dataset.train) + len(dataset.calibration) - len(fitted.skipped)
 
 
 def _build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
@@ -323,7 +328,7 @@ def _card(spec: InputSpec, dataset: Dataset, fitted: Fitted) -> dict[str, object
             **({"unit": "clip"} if noun == "clips" else {}),
             "skipped": len(fitted.skipped),
             "fingerprint": dataset.fingerprint("train"),
-            "contents": dataset.content_hashes(),
+            "contents": content_keys([*dataset.train, *dataset.calibration]),
         },
         **({"training": fitted.training} if fitted.training is not None else {}),
         "machine": {"system": platform.system(), "processors": os.cpu_count()},

@@ -12,9 +12,11 @@ from offnormal.data.class_split import ClassChoice, Split
 from offnormal.data.dataset import Dataset
 from offnormal.data.loaders import open_loader
 from offnormal.data.open import open_datasets
+from offnormal.data.unread import with_unread
 from offnormal.data.video_loader import VideoOptions
 from offnormal.errors import DataError
 from offnormal.files import write_text
+from offnormal.input_files import load_json, read_text
 from offnormal.types import InputSpec, Item
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ STRETCHES = 10  # of a single video, which serve as its groups
 
 def open_configured(config: DataConfig, split: Split | None = None) -> list[Dataset]:
     """Open the datasets of a configuration; split: an earlier split of the clips, to be used again."""
-    return open_datasets(
+    datasets = open_datasets(
         config.data,
         layout=config.layout,
         category=config.category,
@@ -52,6 +54,10 @@ def open_configured(config: DataConfig, split: Split | None = None) -> list[Data
         ),
         split=split,
     )
+    folders = [path for path in (config.normal, config.test, config.masks) if path is not None]
+    if config.data is None or not config.data.is_dir():
+        return [with_unread(dataset, folders) for dataset in datasets]
+    return [with_unread(dataset, [dataset.root]) for dataset in datasets]
 
 
 SPLIT = "split.json"
@@ -66,9 +72,9 @@ def read_split(path: Path) -> Split | None:
     if file is None:
         return None
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = load_json(read_text(file))
         return Split.from_json(values)
-    except (ValueError, DataError) as error:
+    except (OSError, ValueError, DataError) as error:
         raise DataError(f"{file}: damaged ({error}); copy it again from the run of the fit") from None
 
 

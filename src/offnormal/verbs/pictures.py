@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -37,8 +38,9 @@ def write_map(
     picture, raw = (target.with_name(target.name + suffix) for suffix in (".png", ".tiff"))
     with new_file(picture) as partial:
         overlay(image, full, threshold=decide.pixel_threshold, low=low, high=high).save(partial)
-    with new_file(raw) as partial:
-        Image.fromarray(full).save(partial, compression="tiff_adobe_deflate")
+    with new_file(raw) as partial, io.BytesIO() as file:  # Pillow cannot write to names that are not Unicode
+        Image.fromarray(full).save(file, "TIFF", compression="tiff_adobe_deflate")
+        partial.write_bytes(file.getvalue())
     return picture, raw
 
 

@@ -17,6 +17,8 @@ from offnormal.data.batches import Loader
 from offnormal.data.dataset import Skipped
 from offnormal.data.loaders import open_loader
 from offnormal.data.resolve import resolve_items, unique_names
+from offnormal.data.reuse import NO_REUSE, find_reuse
+from offnormal.data.unread import list_masks, list_unread
 from offnormal.data.video_loader import VideoOptions
 from offnormal.errors import UsageError
 from offnormal.evaluation.alarms import AlarmReport, report_alarms
@@ -24,7 +26,7 @@ from offnormal.evaluation.table import ASSUMED_FPS, DecisionRule, ScoreTable, ta
 from offnormal.events.machine import EventRules
 from offnormal.files import check_outputs, is_stdout
 from offnormal.scoring import FrameStream, ItemScores, ScoredBatch, Scorer, choose_device, score_items
-from offnormal.sources.paths import may_lack_clock
+from offnormal.sources.paths import may_lack_clock, to_local_path
 from offnormal.sources.video import VideoInfo
 from offnormal.types import Item, Unit
 from offnormal.verbs.loading import known_classes
@@ -68,7 +70,8 @@ class Prediction:
 class Predictor:
     """Scores items with a bundle as configured; `skipped` lists items that could not be read.
 
-    progress: called with (task, done, total). Raises UsageError for options that exclude each other or do not apply.
+    `reuse` lists items that the bundle used before; it is complete once the first item is scored. progress: called with
+    (task, done, total). Raises UsageError for options that exclude each other or do not apply.
     """
 
     def __init__(
@@ -80,13 +83,16 @@ class Predictor:
             )
         self.config = config
         self.skipped: list[Skipped] = []
+        self.reuse = NO_REUSE
         self.input = bundle.input_with_mask(config.privacy_mask)
         self.decide = DecisionRule.from_calibration(bundle.calibration, config.threshold)
         self.scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
         self._progress, self._done = progress, 0
+        self._contents = bundle.contents
 
     def over(self, items: Sequence[Item]) -> Iterator[Prediction]:
         """A prediction per readable item, as soon as it is scored; memory holds one number per frame of a video."""
+        items, self.reuse = find_reuse(items, self._contents, exclude=self.config.exclude_known)
         unit = self.input.unit(any(item.is_video for item in items))
         names = unique_names([item.path for item in items])
         if not unit.is_per_frame:
@@ -267,6 +273,13 @@ def _outputs(config: PredictConfig, items: Sequence[Item]) -> Iterator[tuple[str
             yield from (("--overlays", path) for path in existing if pattern.fullmatch(path.name))
         else:
             yield from (("--overlays", stem.with_name(stem.name + suffix)) for suffix in (".png", ".tiff"))
+
+
+def unread_inputs(names: Sequence[str], items: Sequence[Item]) -> list[Skipped]:
+    """Return what the search of the folders that a user named did not read."""
+    folders = [path for name in names if (path := to_local_path(name)).is_dir()]
+    masks = [] if any(item.is_video for item in items) else [mask for folder in folders for mask in list_masks(folder)]
+    return [*masks, *list_unread(folders, [item.path for item in items])]
 
 
 def annotated_paths(target: Path | None, names: dict[Path, str]) -> dict[Path, Path]:

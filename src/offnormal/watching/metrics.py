@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from offnormal.sources.camera import CameraStatus, State
 from offnormal.watching.camera import Histogram, WatchedCamera
 from offnormal.watching.pipeline import WatchPipeline
 
+log = logging.getLogger(__name__)
 _Rows = Iterable[tuple[Mapping[str, str], float]]
 _COUNTERS: tuple[tuple[str, str, Callable[[CameraStatus, WatchedCamera], float]], ...] = (
     ("reconnects", "Attempts to reconnect.", lambda status, _: max(0, status.attempts - 1)),
@@ -51,12 +53,18 @@ def serve_metrics(address: str, pipeline: WatchPipeline) -> Iterator[str]:
         server, thread = start_http_server(int(port), host or "127.0.0.1", registry)
     except (OSError, OverflowError) as error:
         raise ConfigError(f"--metrics {address}: address not available ({error}); choose another port") from None
+    vars(server)["handle_error"] = _ignore_client
     try:
         yield f"http://{server.server_address[0]!s}:{server.server_port}/metrics"
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _ignore_client(*_: object) -> None:
+    """Replace the traceback that the server prints when a client hangs up."""
+    log.debug("a client of the metrics failed", exc_info=True)
 
 
 class _WatchCollector(Collector):

@@ -16,6 +16,7 @@ from typing import ParamSpec, TypeVar
 from offnormal.data.live_windows import LiveBatches, ReadyItem
 from offnormal.errors import OffnormalError, UsageError
 from offnormal.recording.recorder import MediaWorker
+from offnormal.repeated_errors import RepeatedErrors
 from offnormal.scoring import LiveScorer, ScoredFrame
 from offnormal.sinks.dispatcher import Dispatcher
 from offnormal.sources.camera import Camera
@@ -27,6 +28,7 @@ _NEW_WEIGHT = 0.2  # weight of the last slice in the running mean of the time pe
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 log = logging.getLogger(__name__)
+_POLL_S = 0.05
 _WAIT_S = 0.2  # longest wait for a frame or a batch
 _DRAIN_S = 1.5  # after `stop`, to score frames read before
 _SCORERS_S = 1.7  # after `stop`, for the batch in progress
@@ -134,8 +136,8 @@ class WatchPipeline:
         self.metrics_url: str | None = None
         self._compute = compute
         self._slices = TimeSlices(len(groups))
-        self._stop = threading.Event()
         self._stop_s = float("inf")  # time of the first `stop`
+        self._errors = RepeatedErrors(log)
         self._scorers: list[threading.Thread] = []
         self._ends: dict[str, Gap] = {}  # marks the end of a camera's frames
 
@@ -145,15 +147,25 @@ class WatchPipeline:
         return [camera for group in self.groups for camera in group.cameras.values()]
 
     @property
+    def is_stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stop_s < float("inf")
+
+    @property
+    def stop_s(self) -> float:
+        """When `stop` was called first, on the monotonic clock; inf: not yet."""
+        return self._stop_s
+
+    @property
     def hanging(self) -> int:
-        """Number of threads that still hang; they delay the exit of the interpreter, not the end of the watching."""
-        readers = sum(camera.status.hung_readers for camera in self.sources.values())
-        return readers + sum(thread.is_alive() for thread in self._scorers)
+        """Number of threads that still run; they delay the exit of the interpreter, not the end of the watching."""
+        return sum(camera.running_readers for camera in self.sources.values()) + sum(
+            thread.is_alive() for thread in self._scorers
+        )
 
     def stop(self) -> None:
         """Stop watching; safe in a signal handler."""
         self._stop_s = min(self._stop_s, time.monotonic())
-        self._stop.set()
 
     def run(self) -> None:
         """Watch until the end; then every event is closed. Call `close` afterwards."""
@@ -166,20 +178,20 @@ class WatchPipeline:
             self._scorers.append(threading.Thread(target=self._run_scorer, args=(group,), name="score", daemon=True))
         for thread in (*readers, *self._scorers):
             thread.start()
-        while not self._stop.is_set() and any(thread.is_alive() for thread in self._scorers):
-            self._stop.wait(_WAIT_S)
+        while not self.is_stopping and any(thread.is_alive() for thread in self._scorers):
+            time.sleep(_POLL_S)  # not an event: its lock may be held when a signal handler sets it
         for thread in self._scorers:
-            thread.join(self._remaining_s(_SCORERS_S) if self._stop.is_set() else None)
+            thread.join(self._remaining_s(_SCORERS_S) if self.is_stopping else None)
         for group in self.groups:
             with group.emitting:
                 group.abandoned = True
             for name, camera in group.unfinished.items():
-                with _isolated(name):
+                with self._isolated(name):
                     camera.finish()
 
     def close(self) -> None:
         """Write the last clips and deliver waiting messages; only briefly after `stop`."""
-        is_stopped = self._stop.is_set()
+        is_stopped = self.is_stopping
         self.worker.close(self._remaining_s(_CLOSE_S) / 2 if is_stopped else _CLOSE_RECORDINGS_S)
         self.dispatcher.close(self._remaining_s(_CLOSE_S) if is_stopped else _CLOSE_RECORDINGS_S)
 
@@ -210,16 +222,14 @@ class WatchPipeline:
     def _run_reader(self, group: BundleGroup, camera: WatchedCamera) -> None:
         """The thread of one camera."""
         source, name = self.sources[camera.name], camera.name
-        last_error = ""
-        while not (self._stop.is_set() or source.has_ended):
+        while not (self.is_stopping or source.has_ended):
             try:
                 self._step(group, camera, source)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the edge
                 if source.has_ended:  # a recording that cannot be read
                     self.failed[name] = str(error)
-                if str(error) != last_error:
-                    log.error("%s: %s", name, error, exc_info=not isinstance(error, OffnormalError))
-                    last_error = str(error)
+                self._errors.report(name, "its source cannot be read", error)
+                time.sleep(0 if source.has_ended else _WAIT_S)
         end = self._ends[name] = Gap(reason="ended: no longer watched", arrived_s=time.monotonic(), utc_s=0.0)
         for item in camera.frames.push(end):
             group.batches.put(name, item)
@@ -242,14 +252,14 @@ class WatchPipeline:
                 if group.abandoned:
                     break
                 for name, scored in results:
-                    with _isolated(name):
+                    with self._isolated(name):
                         group.cameras[name].push(scored)
                     if scored is self._ends.get(name):
-                        with _isolated(name):
+                        with self._isolated(name):
                             group.unfinished.pop(name).finish()
                 for name, camera in group.unfinished.items():
                     camera.counts.dropped = group.batches.dropped[name]
-                    with _isolated(name):
+                    with self._isolated(name):
                         camera.tick()
         group.batches.close()
 
@@ -283,25 +293,23 @@ class WatchPipeline:
             return [scored for each in batches for scored in self._score_batch(group, each)]
         (name,) = names
         if group.failing.get(name) != type(error).__name__:
-            trace = not isinstance(error, OffnormalError)
-            log.error("%s: frames cannot be scored: %s", name, error, exc_info=error if trace else None)
+            self._errors.report(name, "frames cannot be scored", error)
         group.failing[name] = type(error).__name__
         return list(group.live.skip(batch))
+
+    @contextmanager
+    def _isolated(self, camera: str) -> Iterator[None]:
+        """Log errors in one camera's events, so that no other camera is affected."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the edge
+            self._errors.report(camera, "its events cannot be processed", error)
 
 
 def _timed(live: LiveScorer, batch: list[ReadyItem]) -> tuple[list[tuple[str, ScoredFrame | Gap]], float]:
     """Score a batch; return the result and the seconds it took."""
     start_s = time.perf_counter()
     return list(live.score(batch)), time.perf_counter() - start_s
-
-
-@contextmanager
-def _isolated(camera: str) -> Iterator[None]:
-    """Log errors in one camera's events, so that no other camera is affected."""
-    try:
-        yield
-    except Exception:  # the edge
-        log.exception("%s: its events could not be processed", camera)
 
 
 @contextmanager

@@ -11,15 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from offnormal.calibration.calibration import Calibration
+from offnormal.calibration.footage import block_seconds
 from offnormal.config.fields import format_rate
-from offnormal.data.dataset import hash_prefixes
 from offnormal.data.resolve import resolve_items
+from offnormal.data.reuse import find_reuse
 from offnormal.errors import CalibrationError, UsageError
 from offnormal.events.budget import AlarmBudget, budget_events
 from offnormal.events.machine import low_threshold
 from offnormal.events.zones import hash_setup
 from offnormal.files import read_state, write_text
+from offnormal.metrics.streams import join_series
 from offnormal.metrics.video import FrameScores
+from offnormal.sources.recorder import find_streams
 from offnormal.types import Item, Rate
 from offnormal.watching.frames import CameraSetup
 
@@ -140,9 +143,14 @@ def _find_budget(
         )
     _refuse_training_videos(setup, videos)
     series, peaks = measure(videos)
+    streams = find_streams(
+        [Item(address=str(path), name=str(path), is_video=True) for path in videos],
+        [video.clock.seconds for video in series],
+        short_s=block_seconds(rate),
+    )
     budget = budget_events(
-        series,
-        peaks,
+        [join_series(series, stream) for stream in streams],
+        None if peaks is None else [np.concatenate([peaks[row] for row in stream.rows]) for stream in streams],
         rate=rate,
         rules=setup.rules,
         kind="held_out",
@@ -157,10 +165,9 @@ def _find_budget(
 
 def _refuse_training_videos(setup: CameraSetup, videos: Sequence[Path]) -> None:
     """CalibrationError for footage that the detector was trained on."""
-    training_contents = set(setup.bundle.card.get("data", {}).get("contents", ()))
     items = [Item(address=str(path), is_video=True, name=str(path)) for path in videos]
-    overlap = training_contents & set(hash_prefixes(items))
-    if overlap:
+    training_contents = setup.bundle.card.get("data", {}).get("contents", ())
+    if overlap := find_reuse(items, training_contents, exclude=False)[1].items:
         raise CalibrationError(
             f"camera {setup.name}: the detector was trained on {len(overlap)} of {len(videos)} videos of "
             "--calibrate-on, so their scores are too low; use other normal footage"

@@ -8,23 +8,30 @@ are in the test folder or next to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from offnormal.data.array_files import Archive
+from offnormal.data.dataset import Skipped
 from offnormal.data.frame_labels import LABEL_SUFFIXES, check_label_count, parse_labels, read_labels
 from offnormal.data.layouts.clips import check_mask_count
 from offnormal.errors import DataError
-from offnormal.sources.paths import is_frame_folder
+from offnormal.sources.paths import is_frame_folder, natural_key
 from offnormal.sources.video_index import frame_size
 from offnormal.types import Item, MaskSource
 
 LABELS, MASKS, ARCHIVE = "labels", "masks", "gt.npz"
 TRUTH_FOLDERS = (LABELS, MASKS)
 _MASK_SUFFIXES = (".npy", ".npz", ".mat")
+_ARRAYS = (
+    ("frame_labels_", ""),
+    ("mask_", ""),
+    ("mask_", "_packed"),
+    ("shape_", ""),
+)  # prefix and suffix of names in an archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,17 @@ class GroundTruth:
                 f"{', '.join(list(paths)[:4])}; expected the same names"
             )
         return videos
+
+    def unused(self, videos: Collection[str]) -> tuple[Skipped, ...]:
+        """Return the arrays of the archive and the files of labels that belong to none of the videos (names)."""
+        skipped = [] if self.archive is None else _unused_arrays(self.archive, videos)
+        for folder in (folder / LABELS for folder in self.folders if (folder / LABELS).is_dir()):
+            for file in sorted(folder.rglob("*"), key=natural_key):
+                stem = file.relative_to(folder).as_posix().removesuffix(file.suffix)
+                if file.suffix in LABEL_SUFFIXES and stem not in videos and not file.name.startswith("."):
+                    reason = f"{file}: labels for {stem}, but no test video has this name; rename it or the video"
+                    skipped.append(Skipped(file, reason, "unmatched label file"))
+        return tuple(skipped)
 
     def _video(self, name: str, path: Path) -> Item:
         labels, masks = self._labels(name, path), self._masks(name, path)
@@ -107,6 +125,19 @@ def _key(archive: Archive, prefix: str, name: str, suffix: str = "") -> str | No
         return keys.get(name)
     matches = [key for number, key in keys.items() if number.isdecimal() and int(number) == int(name)]
     return matches[0] if len(matches) == 1 else None
+
+
+def _unused_arrays(archive: Archive, videos: Collection[str]) -> list[Skipped]:
+    used = {_key(archive, prefix, name, suffix) for name in videos for prefix, suffix in _ARRAYS}
+    return [
+        Skipped(
+            archive.path,
+            f"{archive.path}, {name}: no test video has this name; rename it or the video",
+            "unmatched array",
+        )
+        for name in archive.names
+        if name not in used
+    ]
 
 
 def _packed_size(archive: Archive, key: str, video: Path) -> tuple[int, int]:

@@ -76,13 +76,15 @@ def from_videos(
     if train is not None and train.is_dir():
         check_plain(train, [path for path in train_videos.values() if path != train], refuse=is_checked)
     test_videos = _list_videos(test) if test is not None else {}
+    truth = GroundTruth.find(test) if test is not None else None
     return Dataset(
         name=category or (root.stem if root.is_file() else root.resolve().name),
         layout="videos",
         root=root if root.is_dir() else root.parent,
         category=category,
         train=tuple(Item(address=str(path), is_video=True, name=name) for name, path in train_videos.items()),
-        test=GroundTruth.find(test).videos(test_videos) if test is not None else (),
+        test=truth.videos(test_videos) if truth is not None else (),
+        skipped=truth.unused(test_videos) if truth is not None else (),
     )
 
 

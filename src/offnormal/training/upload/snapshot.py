@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from offnormal.input_files import load_json, read_text
 from offnormal.training import checkpoint
 
 STATE = "upload.json"
@@ -102,7 +102,7 @@ def freeze_checkpoint(run: Path, which: str, staged: Path) -> Generation | None:
 
 def _generation(which: str, copy: Path) -> Generation:
     stamps = {name: stamp(copy / name) for name in checkpoint.FILES}
-    step = json.loads((copy / checkpoint.FILES[-1]).read_text(encoding="utf-8")).get("step") or 0
+    step = load_json(read_text(copy / checkpoint.FILES[-1])).get("step") or 0
     digest = hashlib.sha256(repr(sorted(stamps.items())).encode()).hexdigest()[:8]
     name = f"{which}-{step:06}-{digest}"
     return Generation(

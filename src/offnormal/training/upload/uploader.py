@@ -10,6 +10,7 @@ from pathlib import Path
 
 from offnormal.errors import OffnormalError
 from offnormal.files import write_text
+from offnormal.input_files import load_json, read_text
 from offnormal.run import Destination
 from offnormal.training import checkpoint
 from offnormal.training.upload.snapshot import (
@@ -119,8 +120,8 @@ class Mirror:
     def _read_current(self) -> dict[str, str]:
         """Read current.json from the store, for an upload that this folder has no record of."""
         try:
-            values = json.loads(self.store.read(f"{self.name}/{checkpoint.CURRENT}") or b"{}")
-        except ValueError:
+            values = dict(load_json(self.store.read(f"{self.name}/{checkpoint.CURRENT}") or b"{}"))
+        except (ValueError, TypeError):
             return {}
         return {which: str(values[which]) for which in _CHECKPOINTS if which in values}
 
@@ -137,7 +138,7 @@ class Mirror:
 
     def _read_state(self) -> _State:
         try:
-            values = json.loads((self.run / STATE).read_text(encoding="utf-8"))
+            values = load_json(read_text(self.run / STATE))
             state = _State(**values)
         except (OSError, ValueError, TypeError):
             return _State(self.location)
@@ -188,7 +189,7 @@ def _remote_name(run: Path) -> str:
 def previous_address(run: Path) -> str | None:
     """Return the address that a run was uploaded to before, without the login and the run's name."""
     try:
-        address = json.loads((run / STATE).read_text(encoding="utf-8"))["address"]
+        address = load_json(read_text(run / STATE))["address"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return str(address).removesuffix(f"/{_remote_name(run)}")
