@@ -115,11 +115,11 @@ def _decoded(item: object) -> Decoded:
     if not isinstance(item, np.ndarray):
         raise DataError(f"cannot score a {type(item).__name__} among arrays; expected an array or a Pillow image")
     is_color = item.ndim == 3 and item.shape[2] in (3, 4)
-    is_deep = item.dtype.kind in "uif" and item.dtype.itemsize > 1
+    is_deep = item.dtype == np.uint16
     if not (is_color or item.ndim == 2) or not (is_deep or item.dtype == np.uint8) or item.size == 0:
         raise DataError(
-            f"an array of shape {item.shape} and type {item.dtype}: expected (H, W, 3), (H, W, 4), or (H, W) of uint8, "
-            "uint16, or float"
+            f"an array of shape {item.shape} and type {item.dtype}: expected (H, W, 3), (H, W, 4), or (H, W) of uint8 "
+            "or uint16"
         )
     if not is_deep:
         return Image.fromarray(item)

@@ -77,13 +77,14 @@ class Bundle:
         calibrated_on = () if self.calibration is None else self.calibration.contents
         return frozenset((*self.card.get("data", {}).get("contents", ()), *calibrated_on))
 
-    def input_with_mask(self, mask: Path | None) -> InputSpec:
-        """Return the input with another privacy mask, if a mask file is given.
+    def input_with_mask(self, mask: Path | None, max_pixels: int | None = None) -> InputSpec:
+        """Return the input with another privacy mask, and another limit of image files, if they are given.
 
         Raises CalibrationError if the threshold was calibrated without this mask.
         """
+        spec = self.input if max_pixels is None else replace(self.input, max_pixels=max_pixels)
         if mask is None:
-            return self.input
+            return spec
         privacy_mask = read_privacy_mask(mask)
         if self.calibration is not None and privacy_mask != self.input.mask:
             calibrated_with = "another mask" if self.input.mask is not None else "no mask"
@@ -91,7 +92,7 @@ class Bundle:
                 f"--privacy-mask {mask}: this bundle was calibrated with {calibrated_with}, so its threshold does not "
                 "hold. Calibrate with this mask first (offnormal calibrate --privacy-mask), or omit it"
             )
-        return replace(self.input, mask=privacy_mask)
+        return replace(spec, mask=privacy_mask)
 
     def save(self, path: str | Path) -> Path:
         """Write the bundle folder atomically.

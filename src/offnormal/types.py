@@ -37,6 +37,7 @@ Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lan
 Sampling = Literal["window", "uniform"]
 Pool = Literal["max", "mean", "top"]
 Severity = Literal["low", "medium", "high"]
+MAX_IMAGE_PIXELS = 200_000_000  # 0.6 GB as RGB, times the reading threads; cameras of 200 megapixels exist
 _POINT_FILTERS = ("nearest", "bilinear", "bicubic")  # filters that also work without antialiasing
 
 
@@ -105,6 +106,7 @@ class InputSpec:
     channels: int = 3  # 3: RGB, 1: gray
     resize: Resize = field(default_factory=Resize)
     levels: tuple[float, float] | None = None  # values of deep images that become 0 and 1; None: 8-bit training images
+    max_pixels: int = MAX_IMAGE_PIXELS  # larger image files are refused
     frames: int = 1  # 1: image (N, C, H, W); T > 1: clip (N, C, T, H, W)
     fps: float | None = None  # the frames of a clip are 1/fps s apart by timestamps; None: consecutive source frames
     sampling: Sampling = "window"  # window: many clips of consecutive frames; uniform: one clip over the whole video

@@ -56,8 +56,8 @@ def test_no_readable_image_is_an_error(tmp_path):
 @pytest.mark.parametrize("number", [1, 2000, 2001, 3999, 4001, 10_000])
 def test_a_limited_number_of_images_is_surveyed_evenly(tmp_path, monkeypatch, number):
     sizes, depths = [], []
-    monkeypatch.setattr(survey_module, "image_size", lambda path: sizes.append(int(path.stem)) or (4, 6))
-    monkeypatch.setattr(survey_module, "image_depth", lambda path: depths.append(int(path.stem)))
+    monkeypatch.setattr(survey_module, "image_size", lambda path, limit: sizes.append(int(path.stem)) or (4, 6))
+    monkeypatch.setattr(survey_module, "image_depth", lambda path, limit: depths.append(int(path.stem)))
     survey([image(tmp_path / f"{i}.png") for i in range(number)])
     for looked, limit in ((sizes, 2000), (depths, 32)):
         assert min(number, limit) / 2 <= len(looked) <= limit
@@ -138,3 +138,23 @@ def test_small_images_are_not_enlarged_to_the_default_square():
     assert default_side(Survey([(20, 40), (10, 64), (33, 30)]), 64, SQUARES) == 64
     assert default_side(Survey([(300, 200)]), 64, SQUARES) == 64
     assert default_side(Survey([(28, 28)]), 256) == 256
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({"size": 20000}, "20000"),
+        ({"size": (4096, 4128)}, "4096x4128"),
+        ({"size": 20000, "policy": "short_side", "crop": 224}, "20000"),
+    ],
+)
+def test_an_input_beyond_the_budget_is_refused_with_the_number(options, size):
+    with pytest.raises(ConfigError, match=rf"--size {size}: [\d,]+ pixels, about [\d.]+ GB.*at most 16,777,216"):
+        choose_input(WIDE, multiple=32, **options)
+    assert choose_input(WIDE, multiple=32, max_input_pixels=10**9, **options)
+
+
+def test_training_images_above_the_limit_are_named(tmp_path):
+    gray(tmp_path / "a.png", 4000)
+    with pytest.raises(DataError, match=r"a\.png: .* pixels; expected at most 3.*--max-image-pixels"):
+        survey([image(tmp_path / "a.png")], max_pixels=3)

@@ -8,10 +8,10 @@ from offnormal.errors import ImageError
 from offnormal.sources.deep import DeepImage, Depth, join_depths
 from offnormal.sources.image import (
     deep_colors,
-    depth_note,
     image_depth,
     image_size,
     open_image,
+    reading_notes,
     to_channels,
     to_rgb,
 )
@@ -222,16 +222,18 @@ def test_another_depth_than_the_training_images_is_explained(values, learned, sc
     image = DeepImage(values)
     np.testing.assert_allclose(to_channels(image, 1, levels=learned)[0], scaled, rtol=1e-6)
     if note is None:
-        assert depth_note(image, learned) is None
+        assert reading_notes(image, learned) == []
     else:
         with pytest.raises(AssertionError, match=note):
-            raise AssertionError(depth_note(image, learned))
+            raise AssertionError(*reading_notes(image, learned))
 
 
 def test_8_bit_images_differ_from_deep_training_images():
     image = Image.new("L", (2, 2))
-    assert depth_note(image, None) is None
-    assert depth_note(image, (0, 4095)).startswith("8 bits: training images had values from 0 to 4095; 0 to 255 are")
+    assert reading_notes(image, None) == []
+    assert reading_notes(image, (0, 4095))[0].startswith(
+        "8 bits: training images had values from 0 to 4095; 0 to 255 are"
+    )
 
 
 def test_each_kind_of_warning_is_logged_once(caplog, tmp_path):

@@ -7,6 +7,7 @@ from PIL import Image
 from offnormal.errors import ImageError
 from offnormal.sources.deep import DeepImage
 from offnormal.sources.image import image_depth, image_size, open_image, to_channels
+from tests.sources.deep_files import write_png, write_tiff
 
 UPRIGHT = {  # EXIF orientation -> what a viewer does with the stored array
     1: lambda a: a,
@@ -228,9 +229,44 @@ def test_files_of_noise_raise_image_errors_only(tmp_path):
                         assert str(path) in str(error)
 
 
-def test_decompression_bombs_are_refused(tmp_path, monkeypatch):
-    Image.new("L", (50, 50)).save(tmp_path / "x.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+@pytest.mark.parametrize("name", ["x.png", "x.tif", "x.gif[2]", "x.tif[2]", "deep.tif", "deep.png"])
+def test_files_with_too_many_pixels_are_refused(tmp_path, name):
+    frames = [Image.new("L", (50, 40), value) for value in (0, 90)]
+    frames[0].save(tmp_path / "x.png")
+    for file in ("x.tif", "x.gif"):
+        frames[0].save(tmp_path / file, save_all=True, append_images=frames[1:])
+    write_tiff(tmp_path / "deep.tif", np.zeros((40, 50, 3), "u2"))
+    write_png(tmp_path / "deep.png", np.zeros((40, 50, 3), "u2"))
     for read_file in (open_image, image_size, image_depth):
-        with pytest.raises(ImageError, match=r"x\.png: .*tiles"):
-            read_file(tmp_path / "x.png")
+        with pytest.raises(ImageError, match=r"40x50 is 2,000 pixels; expected at most 1,999.*--max-image-pixels"):
+            read_file(tmp_path / name, max_pixels=1999)
+        read_file(tmp_path / name, max_pixels=2000)
+
+
+def test_large_files_are_read_without_warnings(tmp_path):
+    Image.new("1", (10000, 9500)).save(tmp_path / "x.png")  # above the limit at which Pillow warns
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert image_size(tmp_path / "x.png") == (9500, 10000)
+
+
+def test_a_damaged_tiff_prints_nothing(tmp_path, capfd):
+    Image.fromarray(noise(64, 64)).save(tmp_path / "x.tif", compression="tiff_lzw")
+    write_tiff(tmp_path / "y.tif", RNG.integers(0, 65536, (32, 32)).astype("u2"), deflate=True)
+    for path in (tmp_path / "x.tif", tmp_path / "y.tif"):
+        bad = bytearray(path.read_bytes())
+        bad[20:400] = bytes(reversed(bad[20:400]))
+        path.write_bytes(bad)
+        with pytest.raises(ImageError, match="damaged"):
+            open_image(path)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PSD", "ICO"])
+def test_only_the_named_formats_are_opened(tmp_path, kind):
+    if kind == "PSD":
+        (tmp_path / "x.png").write_bytes(b"8BPS\0\1" + bytes(300))
+    else:
+        Image.new("RGB", (16, 16)).save(tmp_path / "x.png", kind)
+    with pytest.raises(ImageError, match="not a readable image"):
+        open_image(tmp_path / "x.png")

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from offnormal.config.fields import Device, Names, Split
-from offnormal.config.model import VerbConfig
+from offnormal.config.model import ADVANCED, VerbConfig
 
 
 def _off(value: object) -> object:
@@ -45,6 +45,8 @@ class ComputeConfig(DeviceConfig):
 
     workers: Annotated[int, Field(ge=1, le=256)] | None = None
     """Threads that read and resize images. Default: one per core, at most 8."""
+    max_image_pixels: Annotated[Annotated[int, Field(ge=1)] | None, ADVANCED] = None
+    """Largest image that is read. Default: that of the fit, or 200,000,000 pixels: 0.6 GB per thread."""
     on_error: Literal["fail", "skip"] = "fail"
     """When a file cannot be read: fail, or skip the file and list it."""
 

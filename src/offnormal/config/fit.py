@@ -39,6 +39,8 @@ class FitConfig(TrackingConfig, DataConfig, FootageConfig, ComputeConfig, MaskCo
     """Use one video frame per interval, such as 5s. Default: every frame."""
     size: Size | None = None
     """Input size in pixels: N (square) or HxW, such as 256x320. Default: chosen by the detector."""
+    max_input_pixels: Annotated[Annotated[int, Field(ge=1)], ADVANCED] = 4096 * 4096
+    """Largest --size, in pixels."""
     resize: Annotated[ResizePolicy, ADVANCED] = "median_aspect"
     """How images are resized; median_aspect: to a rectangle with the median aspect ratio of the training images."""
     crop: Annotated[Annotated[int, Field(ge=16)] | None, ADVANCED] = None

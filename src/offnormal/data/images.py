@@ -13,7 +13,7 @@ from PIL import Image
 
 from offnormal.errors import ImageError
 from offnormal.sources.deep import UNIT, DeepImage
-from offnormal.sources.image import Decoded, depth_note, open_image, to_channels
+from offnormal.sources.image import Decoded, open_image, reading_notes, to_channels
 from offnormal.sources.once_log import OnceLog
 from offnormal.sources.privacy import paint_image
 from offnormal.types import Frame, InputSpec, Interpolation, Resize
@@ -110,10 +110,11 @@ def read_pixels(path: Path, spec: InputSpec, notes: OnceLog | None = None) -> np
 
     notes: logs how an image that differs in depth from the training images is read.
     """
-    image = open_image(path, at_least=_minimum_size(spec))
+    image = open_image(path, at_least=_minimum_size(spec), max_pixels=spec.max_pixels)
     try:
-        if notes is not None and (note := depth_note(image, spec.levels)):
-            notes.warn(path, note)
+        if notes is not None:
+            for note in reading_notes(image, spec.levels):
+                notes.warn(path, note)
         return to_pixels(image, spec)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None

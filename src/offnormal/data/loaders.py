@@ -81,8 +81,9 @@ class ImageLoader(Loader):
         pixels = read_pixels(item.path, self.spec, self.notes)
         mask = check = None
         if self.masks and item.masks is not None:
-            path, size = item.masks.path, image_size(item.path)
-            mask, check = check_mask(open_mask(path), self.spec, str(path), image_size=size, label=item.label)
+            path, size = item.masks.path, image_size(item.path, self.spec.max_pixels)
+            marked = open_mask(path, self.spec.max_pixels)
+            mask, check = check_mask(marked, self.spec, str(path), image_size=size, label=item.label)
         elif self.masks:
             mask = np.zeros(self.spec.size, bool)
         return ResizedFrame(0, None, pixels, mask, check)

@@ -34,7 +34,7 @@ class MaskCheck:
 
 def read_mask(path: Path, spec: InputSpec, *, image_size: tuple[int, int] | None = None) -> np.ndarray:
     """Read a mask as (H, W) bool at input size; see `check_mask`."""
-    return check_mask(open_mask(path), spec, str(path), image_size=image_size)[0]
+    return check_mask(open_mask(path, spec.max_pixels), spec, str(path), image_size=image_size)[0]
 
 
 def check_mask(

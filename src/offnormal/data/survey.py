@@ -14,11 +14,13 @@ from offnormal.sources.deep import Depth, Levels, join_depths
 from offnormal.sources.image import image_depth, image_size
 from offnormal.sources.paths import images_in
 from offnormal.sources.video import open_video
-from offnormal.types import ClipSpec, InputSpec, Interpolation, Item, Resize, ResizePolicy
+from offnormal.types import MAX_IMAGE_PIXELS, ClipSpec, InputSpec, Interpolation, Item, Resize, ResizePolicy
 
 _SIZES = 2000  # maximum number of headers read
 _DEPTHS = 32  # maximum number of deep images decoded
 _VIDEOS = 100  # maximum number of videos opened
+MAX_INPUT_PIXELS = 4096 * 4096
+_BYTES_PER_PIXEL = 250  # input and feature maps of a small backbone
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Survey:
     levels: Levels | None = None  # values of deep images that become 0 and 1; None: all have 8 bits
 
 
-def survey(items: Sequence[Item]) -> Survey:
+def survey(items: Sequence[Item], max_pixels: int = MAX_IMAGE_PIXELS) -> Survey:
     """Read the sizes of up to 2000 images or 100 videos, and the depth of up to 32 images or frames, evenly spread.
 
     Skips unreadable items. Raises DataError if there are no items or none can be read.
@@ -38,16 +40,20 @@ def survey(items: Sequence[Item]) -> Survey:
         raise DataError("no training items; expected at least one normal image or video")
     is_video = items[0].is_video
     sizes: dict[Path, tuple[int, int]] = {}
+    errors: list[str] = []
     for item in items[:: math.ceil(len(items) / (_VIDEOS if is_video else _SIZES))]:
         try:
-            sizes[item.path] = _frame_size(item.path) if is_video else image_size(item.path)
-        except (VideoError, ImageError):
-            continue  # the loader reports or skips it
+            sizes[item.path] = _frame_size(item.path) if is_video else image_size(item.path, max_pixels)
+        except (VideoError, ImageError) as error:
+            errors.append(str(error))  # the loader reports or skips it
     if not sizes:
         kind = "video" if is_video else "image"
-        raise DataError(f"no readable training {kind} among {len(items)}; check the first one, {items[0].path}")
+        raise DataError(f"no readable training {kind} among {len(items)}; check the first one, {errors[0]}")
     deep = _some_frames(list(sizes)) if is_video else [item.path for item in items[:: math.ceil(len(items) / _DEPTHS)]]
-    return Survey(list(sizes.values()), None if (depth := join_depths(map(_depth, deep))) is None else depth.levels)
+    return Survey(
+        list(sizes.values()),
+        None if (depth := join_depths(_depth(path, max_pixels) for path in deep)) is None else depth.levels,
+    )
 
 
 def _frame_size(path: Path) -> tuple[int, int]:
@@ -61,9 +67,9 @@ def _some_frames(videos: Sequence[Path]) -> list[Path]:
     return [frame for frames in folders for frame in frames[:: math.ceil(len(frames) * len(videos) / _DEPTHS)]]
 
 
-def _depth(path: Path) -> Depth | None:
+def _depth(path: Path, max_pixels: int) -> Depth | None:
     try:
-        return image_depth(path)
+        return image_depth(path, max_pixels)
     except ImageError:
         return None
 
@@ -90,13 +96,15 @@ def choose_input(
     squares: Sequence[int] = (),
     channels: int = 3,
     clip: ClipSpec | None = None,
+    max_pixels: int = MAX_IMAGE_PIXELS,
+    max_input_pixels: int = MAX_INPUT_PIXELS,
 ) -> InputSpec:
     """Choose the input specification for the surveyed images.
 
     size: N for NxN pixels (with `median_aspect` the same area in another shape), or (H, W). multiple: both sides are
     multiples of it. squares: allowed sides of a detector that takes only squares; `median_aspect` then stretches.
-    channels: 1 gray, 3 RGB. clip: for detectors that take several frames. Raises ConfigError for settings that
-    contradict each other.
+    channels: 1 gray, 3 RGB. clip: for detectors that take several frames. max_pixels: of an image file.
+    max_input_pixels: of an image as the detector takes it. Raises ConfigError for settings that contradict each other.
     """
     if squares and policy == "median_aspect":
         policy = "stretch"
@@ -115,6 +123,13 @@ def choose_input(
         sides = median_aspect_size(images.sizes, size, multiple=multiple)
     else:
         sides = (size, size)
+    largest = max(sides[0] * sides[1], (short_side or 0) ** 2)
+    if largest > max_input_pixels:
+        raise ConfigError(
+            f"--size {size if isinstance(size, int) else f'{size[0]}x{size[1]}'}: {largest:,} pixels, about "
+            f"{largest * _BYTES_PER_PIXEL / 1e9:,.1f} GB for the features of one image; expected at most "
+            f"{max_input_pixels:,} pixels; lower --size, or raise --max-input-pixels"
+        )
     if any(side % multiple for side in sides):
         nearest = [max(multiple, round(side / multiple) * multiple) for side in sides]
         raise ConfigError(
@@ -128,4 +143,11 @@ def choose_input(
             f"{', '.join(map(str, squares[:4]))}, ... pixels; use --size {side}"
         )
     resize = Resize(policy=policy, interpolation=interpolation, antialias=antialias, short_side=short_side)
-    return InputSpec(size=sides, channels=channels, resize=resize, levels=images.levels, **asdict(clip or ClipSpec()))
+    return InputSpec(
+        size=sides,
+        channels=channels,
+        resize=resize,
+        levels=images.levels,
+        max_pixels=max_pixels,
+        **asdict(clip or ClipSpec()),
+    )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from offnormal.errors import ImageError, counted
@@ -24,12 +24,16 @@ from offnormal.sources.deep import (
     from_pillow,
     orientation,
 )
-from offnormal.sources.pages import DECODER_ERRORS, TiffPageFile, parse_address, read_frame, read_tiff_pages
+from offnormal.sources.pages import DECODER_ERRORS, MULTIPLE, TiffPageFile, parse_address, read_frame, read_tiff_pages
+from offnormal.sources.pillow import check_pixels, open_pillow
 from offnormal.sources.tiff import MAGIC
+from offnormal.types import MAX_IMAGE_PIXELS
 
 _JPEG = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
+_HEIC = frozenset({".heic", ".heif", ".hif"})
 _PORTABLE = frozenset({".ppm", ".pgm", ".pbm", ".pnm"})
-SUFFIXES = _JPEG | _PORTABLE | {".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".avif", ".apng"}
+SUFFIXES = _JPEG | _PORTABLE | _HEIC | MULTIPLE | {".bmp", ".dib", ".jp2"}
+_IMAGES = "offnormal.images"  # key of Pillow's info: the number of images in a file of which one is read
 _BACKDROP = (255, 255, 255)  # most viewers show transparent images on white
 _TO_UPRIGHT = {  # EXIF value -> transposition that turns the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -45,20 +49,26 @@ _TO_UPRIGHT = {  # EXIF value -> transposition that turns the image upright
 Decoded = Image.Image | DeepImage
 
 
-def open_image(path: Path, *, at_least: tuple[int, int] | None = None) -> Decoded:
+def open_image(path: Path, *, at_least: tuple[int, int] | None = None, max_pixels: int = MAX_IMAGE_PIXELS) -> Decoded:
     """Open and fully decode one image in its full depth, turned upright by its EXIF orientation.
 
     at_least: (H, W) that the caller needs. A JPEG may then be decoded faster at 1/2, 1/4, or 1/8 of its size, if that
     divides both sides.
-    Raises ImageError with the path when the file is missing, empty, truncated, of an unknown format, or larger
-    than Pillow's limit against decompression bombs.
+    Raises ImageError with the path when the file is missing, empty, truncated, of an unknown format, or has more than
+    `max_pixels`.
     """
-    with _open(path) as image:
+    with _open(path, max_pixels) as image:
         if isinstance(image, DeepFile):
             return image.read()
         if at_least is not None:
             _decode_smaller(image, at_least)
         image.load()
+        if (
+            path.suffix.lower() not in MULTIPLE
+            and (count := getattr(image, "n_frames", 1)) > 1
+            and not parse_address(path)
+        ):
+            image.info[_IMAGES] = count
         turned = orientation(image)  # Pillow turns TIFF itself and drops the tag
         if (deep := from_pillow(image)) is not None:
             return deep.turned(turned)
@@ -66,9 +76,9 @@ def open_image(path: Path, *, at_least: tuple[int, int] | None = None) -> Decode
         return image.copy() if turn is None else image.transpose(turn)
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(path: Path, max_pixels: int = MAX_IMAGE_PIXELS) -> tuple[int, int]:
     """Return (H, W) of the upright image from its header; ImageError when the header cannot be read."""
-    with _open(path) as image:
+    with _open(path, max_pixels) as image:
         if isinstance(image, DeepFile):
             return image.size
         width, height = image.size
@@ -89,7 +99,7 @@ def _decode_smaller(image: Image.Image, at_least: tuple[int, int]) -> None:
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[Image.Image | DeepFile]:
+def _open(path: Path, max_pixels: int) -> Iterator[Image.Image | DeepFile]:
     """Yield the image after reading its header; errors of the file or its decoding become an ImageError."""
     inside = parse_address(path)
     if inside is not None and idx.is_idx(inside[0]):
@@ -102,7 +112,7 @@ def _open(path: Path) -> Iterator[Image.Image | DeepFile]:
             page = None
             if number is not None:
                 if not file.read(4).startswith(MAGIC):
-                    yield read_frame(source, number)
+                    yield read_frame(source, number, max_pixels)
                     return
                 pages = read_tiff_pages(source)
                 if not 1 <= number <= len(pages):
@@ -110,19 +120,19 @@ def _open(path: Path) -> Iterator[Image.Image | DeepFile]:
                 page = pages[number - 1]
                 file.seek(0)
             if (deep := deep_file(file, page)) is not None:
+                check_pixels(deep.size, max_pixels)
                 yield deep
                 return
             file.seek(0)
-            with Image.open(file if page is None else TiffPageFile(source, page)) as image:
+            image = open_pillow(file if page is None else TiffPageFile(source, page), max_pixels)
+            if image is None:
+                size = source.stat().st_size
+                reason = "the file is empty" if size == 0 else f"not a readable image ({size} bytes)"
+                raise ImageError(f"{reason}; replace or remove it")
+            with image:
                 yield image
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file; check the path") from None
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{path}: {error}. If the file is genuine, scale it down or cut it into tiles") from None
-    except UnidentifiedImageError:
-        size = source.stat().st_size
-        reason = "the file is empty" if size == 0 else f"not a readable image ({size} bytes)"
-        raise ImageError(f"{path}: {reason}; replace or remove it") from None
     except DECODER_ERRORS as error:
         if isinstance(error, OSError) and error.strerror:  # an error of the system, not of a decoder
             raise ImageError(f"{path}: cannot be read ({error.strerror}); check the file") from None
@@ -166,18 +176,21 @@ def deep_colors(image: Decoded, levels: Levels | None) -> np.ndarray | None:
     return scaled if scaled.ndim == 3 else np.broadcast_to(scaled[..., None], (*scaled.shape, 3))
 
 
-def image_depth(path: Path) -> Depth | None:
+def image_depth(path: Path, max_pixels: int = MAX_IMAGE_PIXELS) -> Depth | None:
     """Return the range of values of a deep image; None for an 8-bit image. Raises ImageError as `open_image` does."""
-    with _open(path) as image:
+    with _open(path, max_pixels) as image:
         if isinstance(image, Image.Image) and not image.mode.startswith(("I", "F")):
             return None
         deep = image.read() if isinstance(image, DeepFile) else from_pillow(image)
         return None if deep is None else deep.depth
 
 
-def depth_note(image: Decoded, levels: Levels | None) -> str | None:
-    """Explain how an image differs in depth from the training images, see `explain_depth`."""
-    return explain_depth(image.depth if isinstance(image, DeepImage) else None, levels)
+def reading_notes(image: Decoded, levels: Levels | None) -> list[str]:
+    """Explain how an image is read that differs in depth from the training images, or that is one of several."""
+    note = explain_depth(image.depth if isinstance(image, DeepImage) else None, levels)
+    count = 1 if isinstance(image, DeepImage) else image.info.get(_IMAGES, 1)
+    others = [f"several images: the file has {count}, such as previews or depth maps; only the main one is read"]
+    return ([] if note is None else [note]) + (others if count > 1 else [])
 
 
 def pixel_bytes(path: Path) -> bytes:

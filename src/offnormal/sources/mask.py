@@ -10,12 +10,13 @@ from PIL import Image
 from offnormal.errors import ImageError
 from offnormal.sources.deep import DeepImage
 from offnormal.sources.image import SUFFIXES, open_image
+from offnormal.types import MAX_IMAGE_PIXELS
 
 _FEW = 16  # masks with no higher value have 0/1 marks or labels, however they are compressed
 _NEAR = 8  # values within 1/8 of the highest one from 0 or from the highest are noise around it
 
 
-def open_mask(path: Path) -> np.ndarray:
+def open_mask(path: Path, max_pixels: int = MAX_IMAGE_PIXELS) -> np.ndarray:
     """Read a mask as (H, W) bool, upright; True where a pixel is neither black nor transparent.
 
     In palette images the background is black, or index 0 if no pixel is black. In masks that were compressed with loss
@@ -23,8 +24,8 @@ def open_mask(path: Path) -> np.ndarray:
     pixels that any of them marks. Raises ImageError as `open_image` does.
     """
     if path.is_dir():
-        return _merge_masks(path)
-    image = open_image(path)
+        return _merge_masks(path, max_pixels)
+    image = open_image(path, max_pixels=max_pixels)
     if isinstance(image, DeepImage):
         values = image.values if image.values.ndim == 2 else image.values.max(-1)
         values = values if image.alpha is None else np.where(image.alpha > 0, values, 0)
@@ -65,9 +66,9 @@ def _is_flat(values: np.ndarray, pixels: np.ndarray) -> bool:
     return 4 * equal >= 3 * neighbors
 
 
-def _merge_masks(folder: Path) -> np.ndarray:
+def _merge_masks(folder: Path, max_pixels: int) -> np.ndarray:
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
-    masks = [open_mask(path) for path in files]
+    masks = [open_mask(path, max_pixels) for path in files]
     if len({mask.shape for mask in masks}) != 1:
         raise ImageError(f"{folder}: {len(masks)} masks of different sizes; expected masks of the size of their image")
     return np.asarray(np.logical_or.reduce(masks))

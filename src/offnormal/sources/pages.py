@@ -18,9 +18,10 @@ from PIL import Image
 
 from offnormal.errors import ImageError, counted
 from offnormal.sources import idx, tiff
+from offnormal.sources.pillow import check_pixels, open_pillow
 
 _ADDRESS = re.compile(r"(.+\.(?:tiff?|gif|webp|a?png|avif))\[(\d+)\]", re.IGNORECASE)
-_MULTIPLE = frozenset({".tif", ".tiff", ".gif", ".webp", ".png", ".apng", ".avif"})  # formats that may have pages
+MULTIPLE = frozenset({".tif", ".tiff", ".gif", ".webp", ".png", ".apng", ".avif"})  # formats that may have pages
 _HEAD = 4096  # bytes in which an animation declares itself
 _RECENT = 32  # frames kept, because several threads read one file
 _FILES = 4  # open animations
@@ -35,6 +36,7 @@ DECODER_ERRORS = (  # what Pillow raises for damaged files
     RuntimeError,
     struct.error,
     zlib.error,
+    Image.DecompressionBombError,
 )
 
 
@@ -58,7 +60,7 @@ def pages_in(file: Path) -> tuple[list[Path], Counter[str]]:
 
     A file whose images cannot be counted has one address, which is an error when it is read.
     """
-    if file.suffix.lower() not in _MULTIPLE:
+    if file.suffix.lower() not in MULTIPLE:
         return [file], Counter()
     try:
         with file.open("rb") as stream:
@@ -116,9 +118,10 @@ class TiffPageFile(io.FileIO):
         return (self._header[start:] + content[max(0, len(self._header) - start) :])[: len(content)]
 
 
-def read_frame(file: Path, number: int) -> Image.Image:
-    """Decode one frame of an animation, number from 1; ImageError if there is none."""
+def read_frame(file: Path, number: int, max_pixels: int) -> Image.Image:
+    """Decode one frame of an animation, number from 1; ImageError if there is none, or if it is too large."""
     animation = _animation(file)
+    check_pixels(animation.size, max_pixels)
     if not 1 <= number <= animation.count:
         raise ImageError(f"no frame {number}; the file has {counted(animation.count, 'frame')}")
     return animation.frame(number - 1)
@@ -139,7 +142,11 @@ class _Animation:
 
     def __init__(self, file: Path) -> None:
         self._lock = threading.Lock()
-        self._image = Image.open(io.BytesIO(file.read_bytes()))
+        image = open_pillow(io.BytesIO(file.read_bytes()))
+        if image is None:
+            raise ImageError("not a readable image; replace or remove it")
+        self._image = image
+        self.size = (image.height, image.width)
         self.count: int = getattr(self._image, "n_frames", 1)
         self._recent: dict[int, Image.Image] = {}
 

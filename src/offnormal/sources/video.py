@@ -21,7 +21,7 @@ from offnormal.sources.deep import Depth, explain_depth, join_depths
 from offnormal.sources.image import SUFFIXES, deep_colors, image_depth, image_size, open_image, to_rgb
 from offnormal.sources.pages import pages_in
 from offnormal.sources.paths import images_in, to_local_path
-from offnormal.types import Frame, InputSpec
+from offnormal.types import MAX_IMAGE_PIXELS, Frame, InputSpec
 
 log = logging.getLogger(__name__)
 _ROUNDING_S = 1e-6  # times are sums of fractions: 0.1 * 50 must equal 5
@@ -286,7 +286,8 @@ class FrameFolder(VideoReader):
                 f"({', '.join(sorted(SUFFIXES)[:6])}, ...)"
             )
         try:
-            size = image_size(self._files[0])
+            self._max_pixels = MAX_IMAGE_PIXELS if spec is None else spec.max_pixels
+            size = image_size(self._files[0], self._max_pixels)
             depth = _common_depth(self._files)
             learned = None if spec is None else spec.levels
             self.levels = learned or (None if depth is None else depth.levels)
@@ -324,7 +325,7 @@ class FrameFolder(VideoReader):
     def _read_frame(self, index: int) -> Frame:
         path = self._files[index]
         try:
-            decoded = open_image(path)
+            decoded = open_image(path, max_pixels=self._max_pixels)
         except ImageError as error:
             raise VideoError(str(error)) from None
         try:

@@ -18,11 +18,12 @@ import numpy as np
 from offnormal.errors import ImageError, VideoError, counted
 from offnormal.files import explain_write_errors, set_aside, write_text
 from offnormal.sources.deep import Levels
-from offnormal.sources.image import deep_colors, depth_note, open_image, to_rgb
+from offnormal.sources.image import deep_colors, open_image, reading_notes, to_rgb
 from offnormal.sources.live_stream import LiveImage
 from offnormal.sources.once_log import OnceLog
 from offnormal.sources.pages import pages_in, parse_address
 from offnormal.sources.paths import is_image, natural_key
+from offnormal.types import MAX_IMAGE_PIXELS
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class FolderWatchOptions:
         None  # file that records yielded images for the next start; `existing` then applies to the first
     )
     levels: Levels | None = None  # values of deep images that become 0 and 1
+    max_pixels: int = MAX_IMAGE_PIXELS
     notes: OnceLog | None = None  # logs images that differ in depth from the training images
 
 
@@ -115,10 +117,11 @@ class WatchedFolder:
         """Read an image; None: not readable, which is logged once if it will not be tried again."""
         levels = self.options.levels
         try:
-            decoded = open_image(path)
+            decoded = open_image(path, max_pixels=self.options.max_pixels)
             image = to_rgb(decoded, levels=levels)
-            if self.options.notes is not None and (note := depth_note(decoded, levels)):
-                self.options.notes.warn(path, note)
+            if self.options.notes is not None:
+                for note in reading_notes(decoded, levels):
+                    self.options.notes.warn(path, note)
         except ImageError as error:
             if gives_up and path not in self._unreadable:
                 self._unreadable.add(path)

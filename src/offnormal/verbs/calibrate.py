@@ -67,7 +67,7 @@ def calibrate_bundle(bundle: Bundle, config: CalibrateConfig, progress: Progress
     mask = bundle.detector.input.mask if config.privacy_mask is None else read_privacy_mask(config.privacy_mask)
     loader = load_items(
         dataset.train,
-        replace(bundle.detector.input, mask=mask),
+        replace(bundle.input_with_mask(None, config.max_image_pixels), mask=mask),
         config,
         config,
         progress=progress,

@@ -65,7 +65,7 @@ def score_dataset(
 
     loader = load_items(
         tested,
-        bundle.input_with_mask(config.privacy_mask),
+        bundle.input_with_mask(config.privacy_mask, config.max_image_pixels),
         config,
         config,
         progress=progress,

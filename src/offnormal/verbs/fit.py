@@ -43,7 +43,7 @@ from offnormal.training import checkpoint
 from offnormal.training.held_out import score_held_out
 from offnormal.training.settings import refuse_contradictions
 from offnormal.training.statistics import Fitted, fit_statistics
-from offnormal.types import InputSpec, Rate
+from offnormal.types import MAX_IMAGE_PIXELS, InputSpec, Rate
 from offnormal.verbs.loading import (
     Progress,
     load_items,
@@ -192,7 +192,8 @@ def _build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
     Raises ConfigError for a clip detector on a dataset of images.
     """
     detector_class = registry.resolve("detectors", name)
-    summary = survey(dataset.train)
+    max_pixels = config.max_image_pixels or MAX_IMAGE_PIXELS
+    summary = survey(dataset.train, max_pixels)
     options: DetectorOptions = detector_class.adapt_options(
         config.detector,  # type: ignore[attr-defined]
         data="images" if not dataset.is_video else "videos" if dataset.split is None else "clips",
@@ -215,6 +216,8 @@ def _build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
         squares=detector_class.square_sides,
         channels=detector_class.input_channels(options),
         clip=clip,
+        max_pixels=max_pixels,
+        max_input_pixels=config.max_input_pixels,
     )
     if config.privacy_mask is not None:
         spec = replace(spec, mask=read_privacy_mask(config.privacy_mask))

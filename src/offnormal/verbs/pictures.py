@@ -32,7 +32,7 @@ def write_map(
     path: Path, anomaly_map: np.ndarray, spec: InputSpec, decide: DecisionRule, target: Path
 ) -> tuple[Path, Path]:
     """A heat map `<target>.png` and the raw map `<target>.tiff` (32-bit float), both at the image's own size."""
-    image = paint(np.asarray(to_rgb(open_image(path), levels=spec.levels)), spec.mask)
+    image = paint(np.asarray(to_rgb(open_image(path, max_pixels=spec.max_pixels), levels=spec.levels)), spec.mask)
     full = restore_size(anomaly_map, (image.shape[0], image.shape[1]), spec)
     low, high = scale_for(decide.calibration, [full])
     picture, raw = (target.with_name(target.name + suffix) for suffix in (".png", ".tiff"))

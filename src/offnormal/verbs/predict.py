@@ -84,7 +84,7 @@ class Predictor:
         self.config = config
         self.skipped: list[Skipped] = []
         self.reuse = NO_REUSE
-        self.input = bundle.input_with_mask(config.privacy_mask)
+        self.input = bundle.input_with_mask(config.privacy_mask, config.max_image_pixels)
         self.decide = DecisionRule.from_calibration(bundle.calibration, config.threshold)
         self.scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
         self._progress, self._done = progress, 0

@@ -88,7 +88,7 @@ def shown_units(
     Images keep the maps of the pass that scored them. Which frames are false alarms or misses is known only once a
     video is scored to its end, so that their few windows are scored again: maps of all frames would not fit memory.
     """
-    spec = bundle.input_with_mask(config.privacy_mask)
+    spec = bundle.input_with_mask(config.privacy_mask, config.max_image_pixels)
     scorer = Scorer(bundle.detector, choose_device(config.device, config.threads))
     if evaluation.unit is Unit.IMAGE:
         rows = {item.name: item.rows.start for item in evaluation.table.items}
@@ -105,7 +105,7 @@ def shown_units(
 
 def _image(scorer: Scorer, spec: InputSpec, role: Role, row: int, scores: ItemScores) -> ShownUnit:
     item = scores.item
-    image = paint(np.asarray(to_rgb(open_image(item.path), levels=spec.levels)), spec.mask)
+    image = paint(np.asarray(to_rgb(open_image(item.path, max_pixels=spec.max_pixels), levels=spec.levels)), spec.mask)
     size = image.shape[0], image.shape[1]
     pixels = scorer.reconstruct(stack([read_pixels(item.path, spec)]))
     return ShownUnit(
@@ -113,7 +113,7 @@ def _image(scorer: Scorer, spec: InputSpec, role: Role, row: int, scores: ItemSc
         row=row,
         frames=(image,),
         map=None if scores.map is None else restore_size(scores.map, size, spec),
-        mask=None if item.masks is None else open_mask(item.masks.path),
+        mask=None if item.masks is None else open_mask(item.masks.path, spec.max_pixels),
         reconstruction=None if pixels is None else Reconstruction(frame=_as_image(pixels[0], size, spec), items=None),
     )
 

@@ -118,7 +118,9 @@ class CameraSetup:
             mask=self.mask,
             realtime=config.realtime,
             transport=config.transport,
-            folder_watch=FolderWatchOptions(memory=memory, levels=self.spec.levels, notes=self._notes),
+            folder_watch=FolderWatchOptions(
+                memory=memory, levels=self.spec.levels, max_pixels=self.spec.max_pixels, notes=self._notes
+            ),
             patience=config.patience,
         )
 
