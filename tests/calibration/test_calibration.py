@@ -117,9 +117,9 @@ def test_a_threshold_set_by_hand_has_no_guarantee():
     [
         ("held_out", "images", "200 held-out normal images"),
         ("leave_one_out", "images", "leave-one-out on 200 training images"),
-        ("leave_group_out", "images", "leaving out one lot at a time, 200 training images"),
-        ("leave_group_out", "frames", "leaving out one video at a time, 200 training frames"),
-        ("leave_group_out", "clips", "leaving out one original at a time, 200 training clips"),
+        ("leave_group_out", "images", "leave-one-lot-out on 200 training images"),
+        ("leave_group_out", "frames", "leave-one-video-out on 200 training frames"),
+        ("leave_group_out", "clips", "leave-one-original-out on 200 training clips"),
     ],
 )
 def test_the_explanation_states_the_rate_its_interval_and_its_data(kind, units, basis):
