@@ -89,3 +89,13 @@ def test_a_mask_suffix_excludes_masks_and_defects(tmp_path, capsys):
     arguments = [str(tmp_path / "set/train"), "--mask-suffix", "_GT", "--size", "16", "--out", str(tmp_path)]
     assert run(["fit", "pixel_gaussian", *arguments]) == 0
     assert "train: 4 normal images" in capsys.readouterr().out
+
+
+def test_a_mixed_folder_does_not_set_a_threshold(loco, tmp_path, capsys):
+    assert run(["fit", "pixel_gaussian", str(loco), "--size", "16", "--out", str(tmp_path)]) == 0
+    (fitted,) = tmp_path.glob("*-pixel_gaussian-*")
+    published.images(tmp_path / "more/lot", 3)
+    published.images(tmp_path / "more/ng", 1)
+    assert run(["calibrate", str(fitted), "--normal", str(tmp_path / "more")]) == 2
+    assert "ng: 1 file (anomalous)" in capsys.readouterr().err
+    assert run(["calibrate", str(fitted), "--normal", str(tmp_path / "more"), "--layout", "folder", "--dry-run"]) == 0

@@ -184,11 +184,15 @@ def test_evaluate_without_masks_labels_or_calibration(bundle, parts, tmp_path, c
 
 def test_pictures_that_are_all_the_same_are_refused(tmp_path, capsys):
     (tmp_path / "frozen").mkdir()
+    command = ["fit", "padim", "--normal", str(tmp_path / "frozen"), "--size", "64", "--out", str(tmp_path / "r")]
     for i in range(12):
         Image.new("RGB", (64, 64), (90, 80, 70)).save(tmp_path / "frozen" / f"{i}.png")
-    assert (
-        run(["fit", "padim", "--normal", str(tmp_path / "frozen"), "--size", "64", "--out", str(tmp_path / "r")]) == 1
-    )
+    assert run(command) == 2
+    assert "all normal images are the same: 12 files have the same bytes" in capsys.readouterr().err
+    for i, path in enumerate((tmp_path / "frozen").iterdir()):
+        with path.open("ab") as file:
+            file.write(bytes([i]))  # other bytes, the same image
+    assert run(command) == 1
     assert "all normal images are the same" in capsys.readouterr().err
 
 

@@ -14,7 +14,9 @@ from PIL import Image
 def image(path: Path, value: int = 128) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.full((12, 16, 3), value, np.uint8)
-    pixels[::3] += np.uint8(zlib.crc32("/".join(path.parts[-2:]).encode()) % 60)  # images differ
+    number = zlib.crc32("/".join(path.parts[-3:]).encode())  # images differ
+    pixels[::3] += np.uint8(number % 100)
+    pixels[1::3] += np.uint8(number // 100 % 100)
     Image.fromarray(pixels).save(path)
 
 

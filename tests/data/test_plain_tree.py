@@ -102,6 +102,8 @@ def test_videos_of_other_classes_are_refused(tmp_path):
         with pytest.raises(DataError, match=r"abnormal: 1 file \(anomalous\)(.|\n)*--anomalous-class abnormal"):
             open_datasets(**options)
     assert len(open_datasets(normal=tmp_path, layout="videos")[0].train) == 2
+    with pytest.raises(DataError, match="expected only normal videos"):
+        open_datasets(normal=tmp_path, layout="videos", accepts_mixed=False)
 
 
 def test_a_long_tree_is_cut(tmp_path):

@@ -20,7 +20,7 @@ def kinds(root, *used):
 
 def test_everything_passed_over_has_a_reason(tmp_path):
     draw(tmp_path, "a.png", "lot/b.png", ".c.png", "._d.jpg", ".cache/e.png", "plain.png")
-    for name in ("f.heic", "g.JXL", "lot/h.dng", "i.rm", "notes.txt", ".DS_Store", "gt.npz"):
+    for name in ("f.psd", "g.JXL", "lot/h.dng", "i.rm", "notes.txt", ".DS_Store", "gt.npz"):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "plain.png").rename(tmp_path / "IMG_0001")
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
@@ -30,7 +30,7 @@ def test_everything_passed_over_has_a_reason(tmp_path):
         ".c.png": "hidden file",
         "._d.jpg": "hidden file",
         ".cache": "hidden folder",
-        "f.heic": ".heic file",
+        "f.psd": ".psd file",
         "g.JXL": ".jxl file",
         "lot/h.dng": ".dng file",
         "i.rm": ".rm file",
@@ -70,7 +70,7 @@ def test_an_unreadable_folder_is_never_lost(tmp_path, request):
 
 def test_what_was_passed_over_belongs_to_the_items_next_to_it(tmp_path):
     draw(tmp_path, "train/good/a.png", "test/bad/b.png")
-    for name in ("train/good/c.heic", "train/other/d.heic", "test/bad/e.heic", "f.heic"):
+    for name in ("train/good/c.jxl", "train/other/d.jxl", "test/bad/e.jxl", "f.jxl"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     train, test = (image(tmp_path / name) for name in ("train/good/a.png", "test/bad/b.png"))
@@ -78,8 +78,8 @@ def test_what_was_passed_over_belongs_to_the_items_next_to_it(tmp_path):
     dataset = with_unread(dataset, [tmp_path])
     assert len(dataset.skipped) == 4
     names = [[skip.path.name for skip in skipped_near(dataset, items)] for items in (dataset.train, dataset.test)]
-    assert names == [["f.heic", "c.heic", "d.heic"], ["f.heic", "e.heic"]]
-    assert count_reasons(dataset.skipped) == {".heic file": 4}
+    assert names == [["f.jxl", "c.jxl", "d.jxl"], ["f.jxl", "e.jxl"]]
+    assert count_reasons(dataset.skipped) == {".jxl file": 4}
 
 
 def test_counts_are_one_line():

@@ -140,7 +140,7 @@ def test_a_motion_recording_has_the_alarms_of_its_bursts(tmp_path):
 
 def test_files_shorter_than_a_block_are_footage_too(tmp_path, caplog):
     for number in range(30):
-        write_video(tmp_path / f"{number:03}.mp4", gray([CALM + number] * 20), fps=2)
+        write_video(tmp_path / f"{number:03}.mp4", gray([CALM + 2 * number] * 20), fps=2)
     with caplog.at_level("WARNING"), pytest.raises(CalibrationError, match=r"from 0\.083 h of footage"):
         calibrate(tmp_path, "1/hour")
     assert "30 files are joined to one stream of 300 s" in caplog.text

@@ -19,7 +19,7 @@ def fitted_parts(tmp_path_factory):
     parts = write_parts(root / "parts", train=8, good=4, bad=3, size=32)
     shutil.copy(parts / "train/good/000.png", parts / "train/good/copy.png")
     shutil.copy(parts / "train/good/001.png", parts / "test/good/seen.png")
-    (parts / "train/good/photo.heic").write_bytes(b"x")
+    (parts / "train/good/photo.jxl").write_bytes(b"x")
     fitted = api.fit("pixel_gaussian", parts, size=16, out=root / "runs")
     return parts, fitted
 
@@ -35,7 +35,7 @@ def test_a_copy_counts_once_in_the_fit_the_calibration_and_the_stated_number(fit
     assert len(calibration.scores) == data["images"] == len(data["contents"]) == fitted_parts[1].read == 8
     assert "on 8 training images" in calibration.explanation
     assert [(skip.path.name, skip.kind) for skip in fitted_parts[1].skipped] == [
-        ("photo.heic", ".heic file"),
+        ("photo.jxl", ".jxl file"),
         ("copy.png", "copy"),
     ]
 
@@ -87,9 +87,9 @@ def test_predict_warns_excludes_and_counts(fitted_parts, bundle, capsys):
     lines = [json.loads(line) for line in printed.out.splitlines()]
     assert sum("score" in line for line in lines) == 17
     kinds = {line["kind"] for line in lines if "error" in line}
-    assert kinds == {"mask", ".heic file", ".dng file"}
+    assert kinds == {"mask", ".jxl file", ".dng file"}
     assert "10 of 17 images were used for training" in printed.err
-    assert "read 17 images, skipped 5: 3 masks, 1 .dng file, 1 .heic file" in printed.err
+    assert "read 17 images, skipped 5: 3 masks, 1 .dng file, 1 .jxl file" in printed.err
     assert run(["predict", str(bundle), str(parts), "--exclude-known"]) == 0
     assert "read 7 images" in capsys.readouterr().err
     with pytest.raises(DataError, match="--exclude-known: all 9 were used"):

@@ -69,3 +69,12 @@ def test_only_zones_are_scored_and_they_need_another_threshold(yard, tmp_path):
     assert inside_zone.events[0].setup_hash is not None
     with pytest.raises(ConfigError, match="include no pixel"):
         watch(yard, tmp_path, zones=["exclude:0,0 1,0 1,1 0,1"])
+
+
+def test_a_sink_never_writes_to_an_input_or_to_another_sink(yard, tmp_path):
+    before = (yard / "odd.mp4").read_bytes()
+    with pytest.raises(UsageError, match=r"sink jsonl .*odd\.mp4.* would overwrite the input"):
+        watch(yard, tmp_path, sinks=[f"jsonl:{yard / 'odd.mp4'}"])
+    with pytest.raises(UsageError, match=r"sink csv .* is the same file as sink jsonl"):
+        watch(yard, tmp_path, sinks=[f"jsonl:{tmp_path / 'e'}", f"csv:{tmp_path / 'e'}"])
+    assert (yard / "odd.mp4").read_bytes() == before and not list(tmp_path.iterdir())

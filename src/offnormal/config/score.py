@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,8 @@ class CalibrateConfig(FootageConfig, AlarmConfig, ComputeConfig, MaskConfig):
 
     normal: Annotated[Path | None, Heading("Data")] = None
     """Normal images or videos that the detector was not trained on: a folder, or one video."""
+    layout: Annotated[Literal["folder", "videos"] | None, Heading("Data")] = None
+    """Use everything in --normal, even if names in it describe a split, labels, or masks."""
     rate: Annotated[FalseAlarmRate | None, Heading("Threshold")] = None
     """Expected false-alarm rate, such as 1%, or 2/hour for footage. Default: the smallest the data supports."""
     group_by: Annotated[str | None, Heading("Data")] = None

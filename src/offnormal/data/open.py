@@ -33,13 +33,14 @@ def open_datasets(
     group_by: str | None = None,
     classes: ClassChoice | None = None,
     split: Split | None = None,
+    accepts_mixed: bool | None = None,
 ) -> list[Dataset]:
     """Open one dataset, or one per category with category="all"; each page of a file with several is an item.
 
     Expects either `data` (a folder in a registered layout, a manifest, or a normal video) or the plain folders
     `normal`, `test`, and `masks`; `normal` and `test` may also be videos or folders of videos. A plain folder that
     contains more than normal images by the names in it is refused, unless its layout is named (folder, videos).
-    mask_suffix: the ending of the names of masks, beside the images or in `masks`.
+    accepts_mixed overrides this. mask_suffix: the ending of the names of masks, beside the images or in `masks`.
     classes: the normal classes (one for images, one or more for clips), and how clips are split. split: an earlier
     split of the same clips to use again.
     Raises DataError with the content of the folder and the tree that each layout expects.
@@ -50,7 +51,9 @@ def open_datasets(
             raise DataError(
                 "--layout, --category, --normal-class, and --anomalous-class need --data, not --normal or --test"
             )
-        return [_open_plain(normal, test, masks, mask_suffix, layout).with_pages().with_group_by(group_by)]
+        accepts_mixed = layout is not None if accepts_mixed is None else accepts_mixed
+        plain = _open_plain(normal, test, masks, mask_suffix, layout, is_checked=not accepts_mixed)
+        return [plain.with_pages().with_group_by(group_by)]
     if normal is not None or test is not None or masks is not None:
         raise DataError("--data with --normal, --test, or --masks: use --data alone, or only the other options")
     data = to_local_path(data)
@@ -164,9 +167,14 @@ def _class_as_category(layout: Layout, data: Path, classes: ClassChoice, categor
 
 
 def _open_plain(
-    normal: Path | None, test: Path | None, masks: Path | None, mask_suffix: str | None, layout: str | None
+    normal: Path | None,
+    test: Path | None,
+    masks: Path | None,
+    mask_suffix: str | None,
+    layout: str | None,
+    *,
+    is_checked: bool,
 ) -> Dataset:
-    is_checked = layout is None
     normal, test = (None if p is None else to_local_path(p) for p in (normal, test))
     paths = [path for path in (normal, test) if path is not None]
     if layout != "videos" and not (paths and all(_contains_videos(path) for path in paths)):

@@ -148,7 +148,12 @@ def _dataset(bundle: Bundle, config: CalibrateConfig) -> Dataset:
     if not bundle.detector.input.scores_whole_video:
         takes_videos = bundle.input.frames > 1 or bundle.card.get("data", {}).get("kind") == "video"
         layout = "videos" if takes_videos else None  # a folder of images is then footage
-        (dataset,) = open_datasets(normal=config.normal, layout=layout, group_by=config.group_by)
+        (dataset,) = open_datasets(
+            normal=config.normal,
+            layout=config.layout or layout,
+            group_by=config.group_by,
+            accepts_mixed=config.layout is not None,
+        )
         return with_unread(dataset, [config.normal])
     clips = tuple(resolve_items([str(config.normal)], wants_clips=True, known_classes=known_classes(bundle)))
     root = config.normal

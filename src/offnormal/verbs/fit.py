@@ -124,6 +124,12 @@ def _check_dataset(config: FitConfig, dataset: Dataset) -> None:
     if not dataset.train:
         expected = "videos found; expected some in train" if videos else "images found; expected some in train/good"
         raise DataError(f"{dataset.root}: no normal training {expected}, or give --normal DIR")
+    copies = [skip for skip in dataset.skipped if skip.kind == "copy"]
+    if not videos and copies and len(dataset.train) + len(dataset.calibration) == 1:
+        raise DataError(
+            f"{dataset.root}: all normal images are the same: {len(copies) + 1:,} files have the same bytes; expected "
+            "different images, at least 2: check the camera, or the export"
+        )
     if config.rate is None:
         return
     if not config.rate.is_share:
