@@ -30,7 +30,7 @@ from offnormal.types import Unit
 PROGRAM = [sys.executable, "-m", "offnormal"]
 
 
-class Workplace:
+class Workspace:
     """Images, a bundle fitted on them, and a recording with an event."""
 
     def __init__(self, root: Path) -> None:
@@ -65,47 +65,56 @@ class Workplace:
         process.communicate()
 
 
-def fit(place: Workplace) -> tuple[list[object], Callable[[], None]]:
+def fit(workspace: Workspace) -> tuple[list[object], Callable[[], None]]:
     """A run has a complete bundle or none."""
-    out = place.root / "fits"
+    out = workspace.root / "fits"
 
     def check() -> None:
         for card in out.glob("*/bundle/card.json"):
             assert load(card.parent).calibration is not None
 
-    return ["fit", "pixel_gaussian", "--normal", place.root / "normal", "--size", 32, "--out", out], check
+    return ["fit", "pixel_gaussian", "--normal", workspace.root / "normal", "--size", 32, "--out", out], check
 
 
-def evaluate(place: Workplace) -> tuple[list[object], Callable[[], None]]:
+def evaluate(workspace: Workspace) -> tuple[list[object], Callable[[], None]]:
     """The evaluation before it, or the new one."""
-    out = place.root / "evaluation"
-    arguments = ["evaluate", place.run, "--normal", place.root / "normal", "--test", place.root / "test", "--out", out]
-    place.finish(*arguments)
+    out = workspace.root / "evaluation"
+    arguments = [
+        "evaluate",
+        workspace.run,
+        "--normal",
+        workspace.root / "normal",
+        "--test",
+        workspace.root / "test",
+        "--out",
+        out,
+    ]
+    workspace.finish(*arguments)
     return arguments, lambda: None if len(read_evaluation(out).table) == 40 else sys.exit("rows are missing")
 
 
-def predict(place: Workplace) -> tuple[list[object], Callable[[], None]]:
+def predict(workspace: Workspace) -> tuple[list[object], Callable[[], None]]:
     """The CSV file before it, or the new one."""
-    csv = place.root / "scores.csv"
-    arguments = ["predict", place.run, place.root / "test", "--csv", csv]
-    place.finish(*arguments)
+    csv = workspace.root / "scores.csv"
+    arguments = ["predict", workspace.run, workspace.root / "test", "--csv", csv]
+    workspace.finish(*arguments)
     return arguments, lambda: None if len(read_table(csv, Unit.IMAGE)) == 40 else sys.exit("rows are missing")
 
 
-def calibrate(place: Workplace) -> tuple[list[object], Callable[[], None]]:
+def calibrate(workspace: Workspace) -> tuple[list[object], Callable[[], None]]:
     """A valid calibration, the old one or the new one."""
 
     def check() -> None:
-        assert load(place.run).calibration is not None
+        assert load(workspace.run).calibration is not None
 
-    return ["calibrate", place.run, "--normal", place.root / "more"], check
+    return ["calibrate", workspace.run, "--normal", workspace.root / "more"], check
 
 
-def watch(place: Workplace) -> tuple[list[object], Callable[[], None]]:
+def watch(workspace: Workspace) -> tuple[list[object], Callable[[], None]]:
     """No event twice, none open; the folder is watched as images arrive."""
-    source, events = place.root / "arriving", place.root / "events.jsonl"
+    source, events = workspace.root / "arriving", workspace.root / "events.jsonl"
     source.mkdir()
-    for path in sorted((place.root / "test").rglob("*.png")):
+    for path in sorted((workspace.root / "test").rglob("*.png")):
         shutil.copyfile(path, source / f"{path.parent.name}{path.name}")
 
     def check() -> None:
@@ -114,8 +123,8 @@ def watch(place: Workplace) -> tuple[list[object], Callable[[], None]]:
         assert len(ids) == len(set(ids)), "an event was delivered twice"
         assert all(line["state"] == "closed" for line in lines)
 
-    out = place.root / "watching"
-    return ["watch", place.run, source, "--sink", f"jsonl:{events}", "--out", out, "--min-duration", "0s"], check
+    out = workspace.root / "watching"
+    return ["watch", workspace.run, source, "--sink", f"jsonl:{events}", "--out", out, "--min-duration", "0s"], check
 
 
 VERBS = {"fit": fit, "evaluate": evaluate, "predict": predict, "calibrate": calibrate, "watch": watch}
@@ -130,14 +139,14 @@ def main() -> None:
     chance = random.Random(options.seed)
     for name in options.verbs or VERBS:
         with tempfile.TemporaryDirectory() as folder:
-            place = Workplace(Path(folder))
-            arguments, check = VERBS[name](place)
-            whole_s = 10.0 if name == "watch" else place.finish(*arguments)
+            workspace = Workspace(Path(folder))
+            arguments, check = VERBS[name](workspace)
+            whole_s = 10.0 if name == "watch" else workspace.finish(*arguments)
             for _ in range(options.count):
-                place.kill(chance.uniform(0.2, 1.0) * whole_s, *arguments)
+                workspace.kill(chance.uniform(0.2, 1.0) * whole_s, *arguments)
                 check()
             if name != "watch":
-                place.finish(*arguments)
+                workspace.finish(*arguments)
                 check()
         print(f"{name}: {options.count} kills within {whole_s:.1f} s, nothing lost, nothing doubled", flush=True)
 
