@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -172,6 +173,26 @@ def test_sigterm_during_a_slow_batch_ends_within_five_seconds(config):
     assert (program.returncode, time.monotonic() - start_s < 5) == (0, True), err
     assert [(event["id"], event["state"]) for event in events] == [(opened["id"], "closed")]
     assert [row["id"] for row in rows(config)] == [opened["id"]]
+
+
+@pytest.mark.slow
+def test_sigterm_with_a_hundred_dead_cameras_ends_within_five_seconds(config):
+    """Cameras that accept a connection and never answer; FFmpeg's own limits would take longer."""
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as server:
+        url = f"rtsp://127.0.0.1:{server.getsockname()[1]}"
+        values = json.loads(config.read_text())
+        values["cameras"] += [{"name": f"dead{number}", "source": f"{url}/{number}"} for number in range(100)]
+        config.write_text(json.dumps(values))
+        program = start(config)
+        opened = json.loads(program.stdout.readline())
+        time.sleep(2)
+        start_s = time.monotonic()
+        program.send_signal(signal.SIGTERM)
+        events, err = finish(program)
+        assert (program.returncode, time.monotonic() - start_s < 5) == (0, True), err
+    assert [event["state"] for event in events if event["id"] == opened["id"]] == ["closed"]
+    assert opened["id"] in [row["id"] for row in rows(config)]
+    assert "Traceback" not in err
 
 
 @pytest.mark.slow

@@ -83,7 +83,8 @@ class Images(Reader):
 
     def check(self, path):
         from offnormal.errors import OffnormalError
-        from offnormal.sources.image import image_depth, image_size, open_image, open_mask, to_channels, to_rgb
+        from offnormal.sources.image import image_depth, image_size, open_image, to_channels, to_rgb
+        from offnormal.sources.mask import open_mask
 
         for read in (
             image_size,
@@ -340,6 +341,8 @@ class Arguments(Reader):
     )
 
     def write_seeds(self, folder):
+        import offnormal.api  # noqa: F401 - its seconds are not those of an input
+
         folder.mkdir()
         (folder / "words.txt").write_text("\n".join(self._WORDS))
         return [folder / "words.txt"]

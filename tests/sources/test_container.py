@@ -1,10 +1,16 @@
+import os
+import socket
+from pathlib import Path
 from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
+from offnormal.errors import VideoError
 from offnormal.sources.container import FrameConverter
+from offnormal.sources.video import open_video
+from tests.video_files import numbered, write_video
 
 COLOR = (200, 60, 90)
 WEIGHTS = {"BT.601": (0.299, 0.114), "BT.709": (0.2126, 0.0722), "BT.2020": (0.2627, 0.0593)}  # red and blue in luma
@@ -121,3 +127,54 @@ def test_the_display_matrix_moves_each_pixel_to_its_place(matrix):
 def test_slanted_matrices_are_ignored():
     image = np.zeros((3, 5, 3), np.uint8)
     assert convert_turned(image, [[46341, -46341], [46341, 46341]])[1].shape == (3, 5, 3)
+
+
+@pytest.fixture
+def listener():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        yield server
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "ffconcat version 1.0\nfile {url}\n",
+        "ffconcat version 1.0\nfile /etc/passwd\n",
+        "ffconcat version 1.0\nfile 'concat:b.mp4|{url}'\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{url}\n#EXT-X-ENDLIST\n",
+        "<?xml version='1.0'?><MPD><Period><BaseURL>{url}</BaseURL></Period></MPD>",
+        "[InternetShortcut]\nURL={url}\n",
+    ],
+)
+def test_a_video_file_that_names_addresses_connects_to_none(listener, tmp_path, content):
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/a.mp4"
+    for name in ("a.mp4", "a.m3u8"):
+        (tmp_path / name).write_text(content.format(url=url))
+        with pytest.raises(VideoError, match=name), open_video(tmp_path / name) as video:
+            list(video.frames())
+    with pytest.raises(BlockingIOError):  # nobody connected
+        listener.accept()
+
+
+@pytest.mark.parametrize("name", ["http:", "concat:a", "pipe:0", "data:x"])
+def test_a_name_that_looks_like_a_protocol_is_a_file(tmp_path, monkeypatch, name):
+    write_video(tmp_path / "v.mp4", numbered(3))
+    (tmp_path / "v.mp4").rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    with open_video(Path(name)) as video:
+        assert len(list(video.frames())) == 3
+
+
+def test_a_relative_list_of_videos_is_read(tmp_path):
+    write_video(tmp_path / "b.mp4", numbered(3))
+    (tmp_path / "a.mp4").write_text("ffconcat version 1.0\nfile b.mp4\nfile b.mp4\n")
+    with open_video(tmp_path / "a.mp4") as video:
+        assert len(list(video.frames())) == 6
+
+
+def test_other_files_than_regular_ones_are_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "a.mp4")
+    for path in (tmp_path / "a.mp4", Path("/dev/zero")):
+        with pytest.raises(VideoError, match="expected a video file"), open_video(path):
+            pass
