@@ -175,7 +175,7 @@ def rewrite(cheap, change):
     [
         (lambda c: c["input"].update(size=[96]), r"size\.1: Field required"),
         (lambda c: c["input"].update(size=96), "size: Input should be a valid array"),
-        (lambda c: c["input"].update(size=[10**6, 10**6]), "at most 100,000,000 pixels"),
+        (lambda c: c["input"].update(size=[10**6, 10**6]), "at most 1,000,000,000 pixels"),
         (lambda c: c["input"].update(size=[10**30, 1]), "at most|size"),
         (lambda c: c["input"].update(fps="often"), "fps: Input should be a valid number"),
         (lambda c: c["input"].update(resize=[]), "resize: Input should be an object"),

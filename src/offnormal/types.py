@@ -95,7 +95,7 @@ class ClipSpec:
     targets: tuple[int, ...] = (-1,)
 
 
-MAX_INPUT_PIXELS = 100_000_000  # of one input; larger ones exhaust the memory of any machine
+_LARGEST_INPUT = 1_000_000_000  # pixels; a damaged bundle may claim more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,10 +120,10 @@ class InputSpec:
                 f"input of {self.size[0]}x{self.size[1]} pixels, {counted(self.channels, 'channel')}, "
                 f"{counted(self.frames, 'frame')}: expected sides and frames above 0, and 1 or 3 channels"
             )
-        if self.size[0] * self.size[1] * self.frames > MAX_INPUT_PIXELS:
+        if self.size[0] * self.size[1] * self.frames > _LARGEST_INPUT:
             raise ConfigError(
                 f"input of {self.size[0]}x{self.size[1]} pixels x {counted(self.frames, 'frame')}: expected at most "
-                f"{MAX_INPUT_PIXELS:,} pixels in total; choose a smaller --size"
+                f"{_LARGEST_INPUT:,} pixels in total; choose a smaller --size"
             )
         if self.levels is not None and not -math.inf < self.levels[0] < self.levels[1] < math.inf:
             raise ConfigError(f"levels {self.levels}: expected two numbers, the first one lower")

@@ -75,8 +75,8 @@ def test_clips_have_a_time_axis_and_never_span_two_videos(store):
 
 
 def test_a_frame_is_resized_once_for_all_its_clips(store, monkeypatch):
-    resized, real = [], video_reading.to_pixels
-    monkeypatch.setattr(video_reading, "to_pixels", lambda image, spec: resized.append(image) or real(image, spec))
+    resized, real = [], video_reading.frame_pixels
+    monkeypatch.setattr(video_reading, "frame_pixels", lambda image, spec: resized.append(image) or real(image, spec))
     (batch,) = VideoLoader([store.add("a", size=(20, 30))], clips(frames=5), batch_size=50)
     assert batch.pixels.shape == (6, 3, 5, *SIZE)
     assert len(resized) == 10
@@ -376,8 +376,8 @@ def test_with_every_s_only_the_frames_of_clips_are_resized(store, monkeypatch):
     from offnormal.data import video_reading
 
     resized = []
-    plain = video_reading.to_pixels
-    monkeypatch.setattr(video_reading, "to_pixels", lambda *args: (resized.append(1), plain(*args))[1])
+    plain = video_reading.frame_pixels
+    monkeypatch.setattr(video_reading, "frame_pixels", lambda *args: (resized.append(1), plain(*args))[1])
     video = store.add("a", count=100)
     every, all_of_them = (
         list(VideoLoader([video], clips(frames=2), batch_size=50, every_s=s, workers=1)) for s in (1.0, None)

@@ -186,7 +186,7 @@ def bad_pgm(path):
         ("x.png", text, "not a readable image"),
         ("x.png", empty, "empty"),
         ("x.png", missing, "no such file"),
-        ("x.png", folder, "directory"),
+        ("x.png", folder, "is a folder"),
         ("x.pgm", bad_pgm, "damaged"),
     ],
 )
