@@ -211,3 +211,10 @@ def test_real_ucsd_scripts_vectors_and_masks_agree(real_data):
     for from_mask, from_script, from_vector in zip(by_mask, by_script, split, strict=True):
         np.testing.assert_array_equal(from_mask, from_script)
         np.testing.assert_array_equal(from_mask, from_vector)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_spans_that_are_not_finite_are_refused(tmp_path, value):
+    savemat(tmp_path / "a.mat", {"gt": np.array([[1.0], [value]])})
+    with pytest.raises(DataError, match="expected integers"):
+        mat_spans(tmp_path / "a.mat", 1)

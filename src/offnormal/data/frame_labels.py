@@ -155,7 +155,7 @@ def _one_based(events: np.ndarray, path: Path) -> list[Span]:
         return []
     if events.shape[0] != 2 and events.size == 2:
         events = events.ravel()
-    if events.ndim > 2 or events.shape[0] != 2 or (events != np.floor(events)).any():
+    if events.ndim > 2 or events.shape[0] != 2 or not np.isfinite(events).all() or (events != np.floor(events)).any():
         raise DataError(
             f"{path}: events of shape {events.shape}; expected integers (2, K): the first and last frame of each of "
             "K events"

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_MEMORY_BYTES = 16 << 30
+_MEMORY_BYTES = 4 << 30  # the masks of a long video take some hundred megabytes
 
 
 class RequestError(Exception):

@@ -170,7 +170,7 @@ def orientation(image: Image.Image) -> int:
     """Return the EXIF orientation of an image; 1, upright, if it has none."""
     try:
         value = image.getexif().get(_ORIENTATION)
-    except (SyntaxError, ValueError, struct.error):
+    except (SyntaxError, ValueError, MemoryError, struct.error):
         return 1  # damaged EXIF leaves the image readable
     return value if isinstance(value, int) else 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import struct
 from io import BytesIO
 from typing import Any, BinaryIO
@@ -106,11 +107,13 @@ class TiffPage:
         sizes = self._byte_counts(len(offsets), height * row_bytes // bands, is_tiled)
         if len(offsets) != len(sizes) or len(offsets) % bands:
             raise ImageError(f"TIFF with {len(offsets)} offsets and {len(sizes)} sizes")
-        each = len(offsets) // bands
+        each, file_size = len(offsets) // bands, file.seek(0, os.SEEK_END)
         decoded = []
         for start in range(0, len(offsets), each):
             pieces = []
             for offset, size in zip(offsets[start : start + each], sizes[start : start + each], strict=True):
+                if size > file_size:
+                    raise ImageError(f"TIFF that claims {size:,} bytes of samples; the file has {file_size:,}")
                 file.seek(offset)
                 pieces.append(file.read(size))
             raw = self._decompress(pieces, across * row_bytes, height, row_bytes if is_tiled else None)
