@@ -12,7 +12,7 @@ pytestmark = pytest.mark.realdata
 SETS = {"mvtec_bottle_320": (0.998, 0.983), "mtd_256": (0.941, 0.751)}
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", ["mvtec_bottle_320", pytest.param("mtd_256", marks=pytest.mark.slow)])
 def test_defaults_reach_their_figures(name, real_data, tmp_path, capsys):
     data = real_data / "images" / name
     assert run(["fit", "padim", "--data", str(data), "--out", str(tmp_path), "--json"]) == 0

@@ -40,7 +40,9 @@ def fitted(capsys, out, *arguments):
     return json.loads(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("name", ["slowonly_r18", pytest.param("csn_r50", marks=pytest.mark.slow), "mc3_18"])
+@pytest.mark.parametrize(
+    "name", ["mc3_18", *(pytest.param(name, marks=pytest.mark.slow) for name in ("slowonly_r18", "csn_r50"))]
+)
 def test_bundles_score_alike_wherever_they_are_loaded(scenes, weights, tmp_path, capsys, caplog, name):
     file = weights / f"{name}.pth"
     more = ["--weights", file.rename(tmp_path / file.name)] if file.exists() else []

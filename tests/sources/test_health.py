@@ -218,7 +218,7 @@ def _findings_in(path):
 
 
 @pytest.mark.realdata
-@pytest.mark.parametrize("hour", ["05-20", "07-22"])
+@pytest.mark.parametrize("hour", ["05-20", pytest.param("07-22", marks=pytest.mark.slow)])
 def test_an_hour_of_normal_footage_has_no_trouble(real_data, hour):
     assert _findings_in(real_data / "video" / "upcam" / "train" / f"{hour}.mp4") == []
 

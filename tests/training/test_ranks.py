@@ -80,7 +80,7 @@ def logged(run, event):
     return [line for line in lines if line["event"] == event]
 
 
-@pytest.mark.parametrize("kind", [Plain, Pair])
+@pytest.mark.parametrize("kind", [pytest.param(Plain, marks=pytest.mark.slow), Pair])
 def test_parameters_and_buffers_are_equal_on_both_ranks(sources, tmp_path, kind):
     detector = make_detector(kind)
     train(job(sources, tmp_path, detector, kind=SavingJob), CPU)
