@@ -49,10 +49,11 @@ class Mailbox:
 
 
 @contextmanager
-def mail_server(port):
+def mail_server(port, *, refusing=False):
     from aiosmtpd.controller import Controller
 
     box = Mailbox()
+    box.refusing = refusing  # set before the server answers
     controller = Controller(box, hostname="127.0.0.1", port=port)
     controller.start()
     try:
@@ -141,8 +142,7 @@ def test_mails_wait_while_the_server_is_down_or_refuses(tmp_path, caplog):
     with Dispatcher(sinks, tmp_path / "s.db", **FAST) as dispatcher:
         dispatcher.send(event(0))
         until(lambda: dispatcher.statuses()[0].failures > 0)
-        with mail_server(port) as box:
-            box.refusing = True
+        with mail_server(port, refusing=True) as box:
             failures = dispatcher.statuses()[0].failures
             until(lambda: dispatcher.statuses()[0].failures > failures + 1)
             dispatcher.send(event(1))
