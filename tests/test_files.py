@@ -323,7 +323,7 @@ def test_a_process_that_got_the_number_of_a_killed_one_protects_nothing(tmp_path
 
 
 def test_damaged_files_get_names_that_say_so(tmp_path):
-    for number, name in enumerate(["gate.damaged", "gate.damaged-2", "gate.damaged-3"]):
+    for number, name in enumerate(["gate.json.damaged", "gate.json.damaged-2", "gate.json.damaged-3"]):
         (tmp_path / "gate.json").write_text(str(number))
         assert files.set_aside(tmp_path / "gate.json") == tmp_path / name
         assert (tmp_path / name).read_text() == str(number)

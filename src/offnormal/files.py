@@ -182,9 +182,9 @@ def explain_write_errors(path: Path) -> Iterator[None]:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file to `<name>.damaged`, or `<name>.damaged-2` and so on; return the new path."""
+    """Rename a damaged file to `NAME.damaged`, or `NAME.damaged-2` and so on; return the new path."""
     number = 1
-    while (aside := path.with_suffix(".damaged" if number == 1 else f".damaged-{number}")).exists():
+    while (aside := path.with_name(f"{path.name}.damaged{'' if number == 1 else f'-{number}'}")).exists():
         number += 1
     return path.replace(aside)
 
@@ -192,13 +192,16 @@ def set_aside(path: Path) -> Path:
 def read_state(path: Path, parse: Callable[[Any], _State], lost: str) -> _State | None:
     """What `parse` makes of a JSON file that this program wrote; None if there is none.
 
-    A file that cannot be used is set aside with one warning. lost: what that means, such as `open events are lost`.
+    A damaged file is set aside with one warning. lost: what that means, such as `open events are lost`.
+    Raises OffnormalError if the file cannot be read now, which says nothing about its content.
     """
     try:
         return parse(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (OSError, OffnormalError, ValueError, TypeError, LookupError, AttributeError, *_DEEP_OR_HUGE) as error:
+    except OSError as error:
+        raise OffnormalError(f"{path}: cannot be read ({error.strerror}); check its owner and its disk") from None
+    except (OffnormalError, ValueError, TypeError, LookupError, AttributeError, *_DEEP_OR_HUGE) as error:
         try:
             aside = f"now {set_aside(path)}"
         except OSError:

@@ -14,7 +14,7 @@ from offnormal.data.folder_words import meaning_of, split_mask_name
         ),
         (
             "anomalous",
-            "Bad 1.abnormal NG n.i.O. not_ok Défauts defectuosos difetti 不良 异常 缺陷 불량 ng-images 不良品画像",
+            "Bad 1.abnormal NG n.i.O. not_ok Défauts defectuosos difetti 不良 异常 缺陷 불량 ng-images NG_A 不良品画像",
         ),
         (
             "train",
@@ -35,7 +35,7 @@ def test_names_of_eight_languages_in_any_spelling(meaning, names):
 
 
 @pytest.mark.parametrize(
-    "name", ["testimony", "lot1", "2024-05", "camera_3", "images", "kos01", "bottle", "badge", "trainer"]
+    "name", ["testimony", "lot1", "2024-05", "camera_3", "images", "kos01", "bottle", "part_a", "badge", "trainer"]
 )
 def test_other_names_say_nothing(name):
     assert meaning_of(name) is None

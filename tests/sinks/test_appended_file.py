@@ -2,6 +2,8 @@ import csv
 import json
 import os
 import resource
+from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 
@@ -47,7 +49,7 @@ def test_a_partial_line_is_removed(tmp_path):
     path.write_bytes(whole + b'{"id": "20')
     sink(path).deliver(message(1))
     assert ids(path) == [message(0).id, message(1).id]
-    path.write_bytes(b'{"half')
+    path.write_bytes(b'{"id": "half')
     sink(path).deliver(message(1))
     assert ids(path) == [message(1).id]
 
@@ -74,6 +76,31 @@ def test_foreign_lines_are_not_changed(tmp_path):
     path.write_text("not json\n[1]\n{}\n")
     sink(path).deliver(message(0))
     assert path.read_text().startswith("not json\n[1]\n{}\n{")
+
+
+@pytest.mark.parametrize(
+    ("sink_class", "content", "is_refused"),
+    [
+        (CsvSink, b"42", True),
+        (CsvSink, b"2026,3", True),
+        (CsvSink, b"id,transition,camera,kind,start,end and more", True),
+        (JsonlSink, b'{"a": [1, 2', False),
+        (JsonlSink, b'{"id": "' + b"x" * (1 << 20), False),
+    ],
+)
+def test_an_unfinished_line_of_others_is_not_removed(tmp_path, sink_class, content, is_refused):
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    with pytest.raises(DeliveryError) if is_refused else nullcontext():
+        sink_class(AppendedFileOptions(path=path)).deliver(message(0))
+    assert path.read_bytes().startswith(content)
+
+
+def test_a_source_that_is_not_unicode_is_written(tmp_path):
+    path = tmp_path / "e.jsonl"
+    usual = message(0)
+    sink(path).deliver(replace(usual, event=replace(usual.event, camera="gate\udcff")))
+    assert json.loads(path.read_text())["event"]["camera"] == "gate\udcff"
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def test_a_damaged_file_is_renamed(tmp_path, caplog):
     spool = Spool(path)
     spool.put(message(0), ["a"])
     assert drained(spool, "a") == [message(0)]
-    assert (tmp_path / "s.damaged").read_bytes().startswith(b"no database") and "was damaged" in caplog.text
+    assert (tmp_path / "s.db.damaged").read_bytes().startswith(b"no database") and "was damaged" in caplog.text
     spool.close()
 
 
@@ -174,7 +174,7 @@ def test_rows_of_a_damaged_file_that_can_be_read_are_not_lost(tmp_path, caplog):
     messages, sent = drained(spool, "a"), [message(number, detail="x" * 2000) for number in range(200)]
     assert 150 < len(messages) < 200 and spool.held_events() == [(event(900), None)]
     assert messages == [each for each in sent if each in messages]
-    assert (tmp_path / "s.damaged").exists() and "of its rows could be read" in caplog.text
+    assert (tmp_path / "s.db.damaged").exists() and "of its rows could be read" in caplog.text
     spool.close()
 
 
@@ -183,5 +183,5 @@ def test_a_file_with_other_tables_is_set_aside(tmp_path, caplog):
         database.execute("CREATE TABLE waiting (x)")
     spool = Spool(tmp_path / "s.db")
     spool.put(message(0), ["a"])
-    assert drained(spool, "a") == [message(0)] and (tmp_path / "s.damaged").exists()
+    assert drained(spool, "a") == [message(0)] and (tmp_path / "s.db.damaged").exists()
     spool.close()

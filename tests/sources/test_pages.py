@@ -1,4 +1,5 @@
 import doctest
+import os
 
 import numpy as np
 import pytest
@@ -124,3 +125,10 @@ def test_the_file_of_a_page_may_be_missing(tmp_path):
 
 def test_the_example_is_right():
     assert doctest.testmod(pages).failed == 0
+
+
+def test_a_named_pipe_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    (address,), _ = pages_in(tmp_path / "a.png")
+    with pytest.raises(ImageError, match="named pipe"):
+        open_image(address)

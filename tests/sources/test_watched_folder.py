@@ -169,7 +169,7 @@ def test_damaged_lines_of_a_memory_file_are_set_aside(tmp_path, caplog, damaged)
         memory.write_bytes(content)
         watched = WatchedFolder(folder, FolderWatchOptions(memory=memory))
         assert sorted(path.name for path in watched._load_processed()) == processed
-    assert (tmp_path / "line.images.damaged").read_bytes() == damaged + good
+    assert (tmp_path / "line.images.json.damaged").read_bytes() == damaged + good
     assert len(caplog.records) == 2 and "1 damaged line, now" in caplog.text
 
 

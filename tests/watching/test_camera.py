@@ -125,7 +125,7 @@ def test_a_damaged_state_is_set_aside_with_one_warning(tmp_path, caplog, content
     watched = camera(events, state=path)
     assert len(caplog.records) == 1 and "open events are lost" in caplog.text
     assert events == [] and not watched.events.is_open
-    assert (tmp_path / "gate.damaged").read_bytes() == content and not path.exists()
+    assert (tmp_path / "gate.json.damaged").read_bytes() == content and not path.exists()
 
 
 @pytest.mark.parametrize("number", ["1e300", "-1e300", "NaN", "Infinity"])

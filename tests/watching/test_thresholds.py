@@ -74,7 +74,7 @@ def test_an_unreadable_budget_file_is_reported_and_replaced(yard, tmp_path, capl
     (tmp_path / "budgets" / "odd.json").write_text("{")
     it = watch(yard, tmp_path, rate="60/hour", calibrate_on=[yard / "calm.mp4"])
     assert "60 per hour" in it.thresholds(it.setups[0]).guarantee
-    assert "odd.json: damaged" in caplog.text and (tmp_path / "budgets" / "odd.damaged").read_text() == "{"
+    assert "odd.json: damaged" in caplog.text and (tmp_path / "budgets" / "odd.json.damaged").read_text() == "{"
 
 
 def test_missing_footage_is_refused(yard, tmp_path):

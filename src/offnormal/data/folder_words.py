@@ -86,7 +86,7 @@ def meaning_of(name: str) -> Meaning | None:
         if ending is None:
             break
         whole = whole.removesuffix(ending)
-    each = {meanings.get(piece) for piece in pieces}
+    each = {meanings.get(piece) for piece in pieces if len(piece) > 1 or not piece.isascii()}  # `NG_A` is `NG`
     return None if None in each else next((meaning for meaning in _WORDS if meaning in each), None)
 
 

@@ -68,13 +68,10 @@ class _AppendingSink(Sink):
             with self.path.open("ab+") as file:
                 file.seek(0)
                 first = file.readline(_TAIL_BYTES)
-                if first and not first.endswith(b"\n") and self._is_unfinished(first):
-                    os.truncate(file.fileno(), 0)
-                    first = b""
-                content = self._content(message, first.decode(errors="replace").strip())
-                tail = self._complete_lines(file) if self._written_ids is None else b""
-                if self._written_ids is None:
-                    self._written_ids = self._ids(tail)
+                is_cut = not first.endswith(b"\n") and len(first) < _TAIL_BYTES and self._is_unfinished_start(first)
+                content = self._content(message, "" if is_cut else first.decode(errors="replace").strip())
+                if self._written_ids is None or is_cut:
+                    self._written_ids = self._ids(self._complete_lines(file))
                 if message.id in self._written_ids:
                     return
                 _append_atomically(file, content.encode())
@@ -87,7 +84,7 @@ class _AppendingSink(Sink):
         tail = file.read()
         complete = tail[: tail.rfind(b"\n") + 1]
         last = tail[len(complete) :]
-        if last and self._is_unfinished(last):
+        if last and len(last) < _TAIL_BYTES and self._is_unfinished(last):
             os.truncate(file.fileno(), size - len(last))
         elif last:
             _append_atomically(file, b"\n")
@@ -98,6 +95,10 @@ class _AppendingSink(Sink):
     @abstractmethod
     def _content(self, message: Message, first_line: str) -> str:
         """The text to append to a file with this first line ("": empty); DeliveryError if it has other content."""
+
+    @abstractmethod
+    def _is_unfinished_start(self, line: bytes) -> bool:
+        """Whether a first line without its end is the start of a file of this sink."""
 
     @abstractmethod
     def _is_unfinished(self, line: bytes) -> bool:
@@ -112,19 +113,23 @@ class JsonlSink(_AppendingSink):
     """Appends `Message.to_json` as one line."""
 
     kind = "jsonl"
-    _first_line = "{"
+    _first_line = '{"id": "'
 
     def _content(self, message: Message, first_line: str) -> str:
         if "\0" in first_line or "\ufffd" in first_line:
             raise DeliveryError(f"{self.path} is not a text file: move it away or choose another path")
-        return json.dumps(message.to_json(), ensure_ascii=False) + "\n"
+        text = json.dumps(message.to_json(), ensure_ascii=False)
+        return text.encode("utf-8", "backslashreplace").decode() + "\n"
 
     def _is_unfinished(self, line: bytes) -> bool:
+        start = self._first_line.encode()
         try:
             json.loads(line)
         except (ValueError, RecursionError):
-            return line.startswith(b"{")
+            return line.startswith(start) or start.startswith(line)
         return False
+
+    _is_unfinished_start = _is_unfinished
 
     def _ids(self, tail: bytes) -> set[str]:
         ids = set()
@@ -157,8 +162,10 @@ class CsvSink(_AppendingSink):
         return row if header else _line(COLUMNS) + row
 
     def _is_unfinished(self, line: bytes) -> bool:
-        is_row = line[:1].isdigit() and line.count(b",") < len(COLUMNS)  # ids begin with the date
-        return is_row or self._first_line.encode().startswith(line)
+        return line[:1].isdigit() and line.count(b",") < len(COLUMNS)  # ids begin with the date
+
+    def _is_unfinished_start(self, line: bytes) -> bool:
+        return self._first_line.encode().startswith(line)
 
     def _ids(self, tail: bytes) -> set[str]:
         ids = set()

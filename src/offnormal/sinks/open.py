@@ -6,7 +6,6 @@ import difflib
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
-from typing import Literal
 
 from pydantic import ValidationError
 
@@ -14,10 +13,7 @@ from offnormal import registry
 from offnormal.config.validation import format_validation_error
 from offnormal.errors import ConfigError
 from offnormal.redact import redact, redact_webhooks
-from offnormal.sinks.base import Sink
-
-Transition = Literal["opened", "closed"]
-SECRET_VARIABLE = "OFFNORMAL_WEBHOOK_SECRET"
+from offnormal.sinks.base import SECRET_VARIABLE, Sink
 
 
 def open_sinks(

@@ -17,6 +17,7 @@ from pathlib import Path
 from PIL import Image
 
 from offnormal.errors import ImageError, counted
+from offnormal.input_files import open_regular
 from offnormal.sources import idx, tiff
 from offnormal.sources.pillow import check_pixels, open_pillow
 
@@ -63,7 +64,7 @@ def pages_in(file: Path) -> tuple[list[Path], Counter[str]]:
     if file.suffix.lower() not in MULTIPLE:
         return [file], Counter()
     try:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             head = stream.read(_HEAD)
         if head.startswith(tiff.MAGIC):
             numbers, skipped = _tiff_pages(file)
@@ -100,7 +101,7 @@ def read_tiff_pages(file: Path) -> list[tiff.TiffPage]:
 
 @lru_cache(maxsize=_FILES)
 def _read_tiff_version(file: Path, changed_ns: int, size: int) -> list[tiff.TiffPage]:
-    with file.open("rb") as stream:
+    with open_regular(file) as stream:
         return tiff.read_pages(stream)
 
 

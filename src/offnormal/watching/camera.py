@@ -220,9 +220,9 @@ class WatchedCamera:
         try:
             write_text(self._state, json.dumps({"events": self.events.state(), "findings": findings}))
             self._save_failed = False
-        except OffnormalError as error:
+        except (OffnormalError, OSError) as error:  # such as no more file descriptors
             if not self._save_failed:
-                log.error("%s: %s", self.name, error)
+                log.error("%s: state not saved: %s", self.name, error)
             self._save_failed = True
 
     def _restore(self, path: Path) -> None:
