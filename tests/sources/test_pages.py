@@ -1,4 +1,5 @@
 import doctest
+import itertools
 import os
 
 import numpy as np
@@ -132,3 +133,11 @@ def test_a_named_pipe_is_refused_without_waiting(tmp_path):
     (address,), _ = pages_in(tmp_path / "a.png")
     with pytest.raises(ImageError, match="named pipe"):
         open_image(address)
+
+
+@pytest.mark.parametrize("name", ["x.gif", "x.webp", "x.png"])
+def test_frames_can_be_read_in_any_order(tmp_path, name):
+    for position, order in enumerate(itertools.permutations(range(4))):
+        path = write_frames(tmp_path / f"{position}{name}")
+        for number in order:
+            np.testing.assert_array_equal(color(path.with_name(f"{path.name}[{number + 1}]")), COLORS[number])

@@ -143,22 +143,29 @@ class _Animation:
 
     def __init__(self, file: Path) -> None:
         self._lock = threading.Lock()
-        image = open_pillow(io.BytesIO(file.read_bytes()))
+        self._content = file.read_bytes()
+        self._recent: dict[int, Image.Image] = {}
+        self._rewind()
+        self.size = (self._image.height, self._image.width)
+        self.count: int = getattr(self._image, "n_frames", 1)
+
+    def _rewind(self) -> None:
+        """Open the file anew: Pillow's own way back loses the frame numbers of a PNG."""
+        image = open_pillow(io.BytesIO(self._content))
         if image is None:
             raise ImageError("not a readable image; replace or remove it")
-        self._image = image
-        self.size = (image.height, image.width)
-        self.count: int = getattr(self._image, "n_frames", 1)
-        self._recent: dict[int, Image.Image] = {}
+        self._image, self._next = image, 0
 
     def frame(self, number: int) -> Image.Image:
         """Return a frame, number from 0."""
         with self._lock:
             if number not in self._recent:
-                start = self._image.tell() + 1 if number > self._image.tell() else number
-                for index in range(start, number + 1):
+                if number < self._next:
+                    self._rewind()
+                for index in range(self._next, number + 1):
                     self._image.seek(index)
                     self._recent[index] = self._image.copy()
+                    self._next = index + 1
                 for index in list(self._recent)[:-_RECENT]:
                     del self._recent[index]
             return self._recent[number]
