@@ -87,9 +87,9 @@ class Masks(Reader):
                 resized, report = result
                 assert resized.shape == (8, 8) and bool(report.regions) == marked.any()
                 mask_notes([report])
-        painted = self.read(read_privacy_mask, path)
-        if painted is not None:
-            assert rasterize_mask(painted, (12, 17)).shape == (12, 17)
+        if self.random.random() < 0.2:  # it takes longer than everything else
+            painted = self.read(read_privacy_mask, path)
+            assert painted is None or rasterize_mask(painted, (12, 17)).shape == (12, 17)
 
 
 class Videos(Reader):
