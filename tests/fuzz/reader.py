@@ -60,11 +60,12 @@ class Reader(ABC):
         path = self.folder / f"changed{source.suffix}"
         path.write_bytes(data)
         self.errors = self.results = 0
-        logging.getLogger().addHandler(_LISTENER)
+        root = logging.getLogger()
+        handlers, root.handlers = root.handlers, [_LISTENER]  # others would store or print what is said of each input
         try:
             self.check(path)
         finally:
-            logging.getLogger().removeHandler(_LISTENER)
+            root.handlers = handlers
             self.refused += self.errors > 0 and self.results == 0
 
     def read(self, function: Callable[..., _Result], *arguments: object) -> _Result | None:

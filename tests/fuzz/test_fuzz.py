@@ -13,20 +13,20 @@ from tests.fuzz.fuzz import failures_of, supervise
 from tests.fuzz.reader import Reader
 from tests.fuzz.readers import READERS
 
-INPUTS = {  # about a second each
+INPUTS = {  # a second or two each
     "images": 500,
     "masks": 200,
     "videos": 60,
     "labels": 300,
     "manifests": 500,
-    "bundles": 60,
+    "bundles": 40,
     "configs": 300,
     "events": 500,
-    "arguments": 30,
+    "arguments": 20,
     "tables": 200,
     "budgets": 500,
     "states": 300,
-    "spools": 150,
+    "spools": 60,
     "logs": 100,
 }
 
