@@ -33,7 +33,7 @@ from offnormal.metrics.decision import (
     threshold_sweep,
 )
 from offnormal.metrics.memory_use import MemoryShares, MemoryUse
-from offnormal.metrics.streams import join_series
+from offnormal.metrics.streams import divide_by_labels, join_series
 from offnormal.metrics.video import FrameScores, VideoMetrics
 from offnormal.sources.recorder import find_streams
 from offnormal.types import NORMAL, Unit
@@ -237,7 +237,7 @@ def _join_streams(dataset: Dataset, series: list[FrameScores]) -> list[FrameScor
     if not all(video.name in items for video in series):
         return series
     streams = find_streams([items[video.name] for video in series], [video.clock.seconds for video in series])
-    return [join_series(series, stream) for stream in streams]
+    return [join_series(series, part) for stream in streams for part in divide_by_labels(series, stream)]
 
 
 def check_on_test_set(
