@@ -41,9 +41,9 @@ def command(
     config
         YAML file with settings, named like the flags; flags win.
     undo
-        Return to the calibration before the current one.
+        Undo the last --normal or --use: return to the calibration that applied before. Repeat it to go further back.
     use
-        Return to the calibration of this number (see: offnormal list calibrations BUNDLE).
+        Return to the calibration of this number (see: offnormal list calibrations BUNDLE); --undo undoes it.
     json
         Print the result as one JSON object.
     """
