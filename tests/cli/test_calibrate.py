@@ -94,6 +94,15 @@ def test_data_is_the_same_in_a_renamed_folder_and_other_data_in_the_same_folder(
     assert [reason.partition(",")[0] for reason in worse(tmp_path / "b")] == [f"other data: {tmp_path / 'b'}"]
 
 
+def test_json_counts_what_was_read_and_skipped(bundle, normals, tmp_path, capsys):
+    folder = shutil.copytree(normals / "tuesday", tmp_path / "new")
+    (folder / "a.psd").write_bytes(b"x")
+    assert run(["calibrate", str(bundle), "--normal", str(folder), "--dry-run", "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert (values["read"], values["skipped_by_reason"]) == (12, {".psd file": 1})
+    assert [bad["path"] for bad in values["skipped"]] == [str(folder / "a.psd")]
+
+
 def test_undo_after_use_returns_to_the_one_that_applied(bundle, normals, capsys):
     for name in ("monday", "tuesday"):
         assert run(["calibrate", str(bundle), "--normal", str(normals / name)]) == 0

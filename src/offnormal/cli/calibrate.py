@@ -48,6 +48,7 @@ def command(
         Print the result as one JSON object.
     """
     from offnormal.bundle import load
+    from offnormal.data.unread import counts_as_json
     from offnormal.verbs.calibrate import calibrate_bundle
 
     if undo or use is not None:
@@ -68,7 +69,7 @@ def command(
                 **calibration.to_json(),
                 "bundle_path": result.path,
                 "scores": len(calibration.scores),
-                "skipped": [{"path": bad.path, "reason": bad.reason, "kind": bad.kind} for bad in result.skipped],
+                **counts_as_json(len(calibration.contents), result.skipped),
                 "number": result.entry.number,
                 "before": None if result.before is None else as_json(result.before),
                 "worse": result.worse,
