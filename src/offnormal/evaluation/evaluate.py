@@ -14,7 +14,7 @@ from offnormal.calibration.guarantee import count_events
 from offnormal.data.class_split import SPLITS
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.reuse import NO_REUSE, Reuse
-from offnormal.data.unread import count_reasons
+from offnormal.data.unread import counts_as_json
 from offnormal.evaluation.alarms import AlarmReport, report_alarms
 from offnormal.evaluation.table import TESTED, DecisionRule, ScoreTable, join_tables
 from offnormal.evaluation.units import TRAITS, measure, why_no_metrics
@@ -335,9 +335,7 @@ def metrics_json(evaluation: Evaluation) -> dict[str, object]:
         "alarms": None if evaluation.alarms is None else evaluation.alarms.to_json(),
         "notes": evaluation.notes,
         "warnings": {item: list(texts) for item, texts in evaluation.warnings.items() if texts},
-        "read": len(evaluation.table.items),
-        "skipped": [{"item": str(bad.path), "reason": bad.reason, "kind": bad.kind} for bad in evaluation.skipped],
-        "skipped_by_reason": count_reasons(evaluation.skipped),
+        **counts_as_json(len(evaluation.table.items), evaluation.skipped),
         "known": {"excluded": evaluation.reuse.is_excluded, "items": evaluation.reuse.names},
         "data": {
             "name": dataset.name,
