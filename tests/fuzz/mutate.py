@@ -82,7 +82,7 @@ def mutate_values(values: Any, random: Random) -> Any:
     for _ in range(random.choice((1, 1, 2))):
         places = list(_places(copy))
         if not places:
-            return random.choice(ODD_VALUES)
+            return _copy(random.choice(ODD_VALUES))
         container, key = random.choice(places)
         change = random.randrange(6)
         if change == 0:
@@ -97,7 +97,7 @@ def mutate_values(values: Any, random: Random) -> Any:
         elif change == 4 and isinstance(container[key], int | float) and not isinstance(container[key], bool):
             container[key] = container[key] * random.choice((-1, 0, 0.5, 1e-9, 1e9, 1e300))
         else:
-            container[key] = random.choice(ODD_VALUES)
+            container[key] = _copy(random.choice(ODD_VALUES))
     return copy
 
 

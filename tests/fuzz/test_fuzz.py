@@ -4,12 +4,14 @@ import os
 import signal
 import time
 import traceback
+from random import Random
 from typing import ClassVar
 
 import pytest
 
 from offnormal.errors import DataError
 from tests.fuzz.fuzz import failures_of, supervise
+from tests.fuzz.mutate import mutate_file
 from tests.fuzz.reader import Reader
 from tests.fuzz.readers import READERS
 
@@ -40,6 +42,16 @@ def test_changed_input_ends_in_a_result_or_an_explained_error(name, tmp_path):
     for seed, error in failures_of(reader, range(INPUTS[name])):
         pytest.fail(f"{name}, seed {seed}: {''.join(traceback.format_exception(error)[-3:])}")
     assert reader.refused < INPUTS[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [("a.json", b'{"a": [1, {"b": 2}], "c": "x"}'), ("a.yaml", b"a: [1, {b: 2}]"), ("a.csv", b"a,b\n1,2\n")],
+)
+def test_an_input_is_made_from_its_seed_alone(name, data):
+    inputs = {seed: mutate_file(name, data, Random(seed), [data]) for seed in range(400)}
+    again = {seed: mutate_file(name, data, Random(seed), [data]) for seed in reversed(range(400))}
+    assert inputs == again and len(set(inputs.values())) > 100
 
 
 def _hang(signals=()):
