@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +58,12 @@ def without_masks(folder: Path) -> list[Path]:
         for path in images_in(folder)
         if not any(meaning_of(part) == "mask" for part in path.relative_to(folder).parent.parts)
     ]
-    masks = set(masks_beside(images).values())
+    return not_masks(images, masks_beside(images))
+
+
+def not_masks(images: Iterable[Path], pairs: Mapping[Path, Path]) -> list[Path]:
+    """Return the images that are not the mask of an image; pairs: image -> mask."""
+    masks = set(pairs.values())
     return [path for path in images if path not in masks]
 
 

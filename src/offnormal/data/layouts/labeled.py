@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from offnormal.data.folder_words import meaning_of
-from offnormal.data.mask_names import marks_anything, masks_beside
+from offnormal.data.mask_names import marks_anything, masks_beside, not_masks
 from offnormal.errors import DataError, counted
 from offnormal.sources.paths import images_in, natural_key
 from offnormal.types import ANOMALOUS, NORMAL, Item, MaskSource
@@ -71,8 +71,9 @@ def labeled_items(
     for folder, meaning in folders.items():
         if meaning == "mask":
             continue
-        beside = masks_beside(images_in(folder), mask_suffix) if masks is None or mask_suffix else {}
-        images = [path for path in images_in(folder) if path not in beside.values()]
+        images = images_in(folder)
+        beside = masks_beside(images, mask_suffix) if masks is None or mask_suffix else {}
+        images = not_masks(images, beside)
         if meaning == "normal":
             items += [image_item(path, root or test) for path in images]
             continue
