@@ -248,7 +248,7 @@ def _measure_row(row: ComparedRun, rules: EventRules, hysteresis: float | None) 
             alarms = report_alarms(measured.series, threshold, rules, low)
     result = replace(
         row,
-        metrics=measured.metrics,
+        metrics=measured.metrics if measured.frames is None else measured.frames.distinct(measured.metrics),
         breakdown=breakdown,
         alarms=alarms,
         confusion=decisions.confusion,

@@ -100,6 +100,11 @@ class Evaluation:
         return None if self.calibration is None else self.calibration.threshold
 
     @property
+    def distinct_metrics(self) -> dict[str, float]:
+        """The metrics for people: without those that repeat others."""
+        return self.metrics if self.frames is None else self.frames.distinct(self.metrics)
+
+    @property
     def labeled(self) -> bool:
         """Whether any unit of the test set has a label."""
         return bool(self.table.labeled.any())
