@@ -14,6 +14,7 @@ from offnormal.sources.mask import open_mask
 from offnormal.types import ANOMALOUS, NORMAL, InputSpec
 
 _HALF = 0.5  # of the pixels marked; above it, the mask is probably black on white
+_SLIGHT = 0.02  # of a side: what a mask may be cut off by at most
 _BORDER = 0.9  # share of the border pixels that black on white marks
 _NAMED = 3  # masks named in a note
 
@@ -72,9 +73,12 @@ def check_mask(
 
 
 def _is_same_aspect(size: tuple[int, int], image_size: tuple[int, int]) -> bool:
-    """Whether two sizes (H, W) have the same aspect ratio, within one pixel of the smaller one."""
-    small, large = sorted((size, image_size))
-    return abs(small[0] - large[0] * small[1] / large[1]) <= 1
+    """Whether two sizes (H, W) have the same aspect ratio, within rounding, or 1 pixel if that is little."""
+    small, large = sorted((size, image_size), key=max)
+    scale = max(small) / max(large)
+    return all(
+        abs(side - scale * full) <= max(_HALF, min(1, _SLIGHT * side)) for side, full in zip(small, large, strict=True)
+    )
 
 
 def resize_mask(marked: np.ndarray, spec: InputSpec, *, image_size: tuple[int, int] | None = None) -> np.ndarray:

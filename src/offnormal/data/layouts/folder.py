@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 
 from offnormal.data.dataset import Dataset
-from offnormal.data.folder_words import meaning_of
+from offnormal.data.folder_words import meanings_of
 from offnormal.data.layouts.categories import SingleCategoryLayout
-from offnormal.data.layouts.labeled import image_item, items_by_masks, labeled_items, subfolders
+from offnormal.data.layouts.labeled import image_item, is_normal, items_by_masks, labeled_items, subfolders
 from offnormal.data.mask_names import masks_beside, masks_in, not_masks, without_masks
 from offnormal.data.plain_tree import check_plain, describe_mixture
 from offnormal.errors import DataError, counted, name_some
@@ -109,7 +109,7 @@ def _training_items(
 def _test_items(test: Path, root: Path, masks: Path | None, mask_suffix: str | None) -> tuple[Item, ...]:
     name_root = root if test.is_relative_to(root) else test.parent
     items: tuple[Item, ...]
-    if any(meaning_of(folder.name) == "normal" for folder in subfolders(test)):
+    if any(is_normal(meanings_of(folder.name)) for folder in subfolders(test)):
         items = labeled_items(test, masks, name_root, mask_suffix=mask_suffix)
     elif mask_suffix is not None:
         images = images_in(test)
