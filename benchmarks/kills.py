@@ -161,14 +161,14 @@ def evaluate(workspace: Workspace) -> Verb:
 
 def predict(workspace: Workspace) -> Verb:
     """The CSV file before it, or the new one."""
-    csv = workspace.root / "scores.csv"
+    csv = workspace.root / "scores" / "scores.csv"
     arguments = ["predict", workspace.run, workspace.root / "test", "--csv", csv]
     workspace.finish(*arguments)
 
     def check(_: bool) -> None:
         assert len(read_table(csv, Unit.IMAGE)) == 40
 
-    return Verb(arguments, csv, check)
+    return Verb(arguments, csv.parent, check)
 
 
 def calibrate(workspace: Workspace) -> Verb:
