@@ -112,8 +112,8 @@ def _advise_options(root: Path, files: Sequence[Path], general: str) -> str:
             words = ["--data", str(root), "--layout", name, *(["--category", category] if category else [])]
             return f"Read it with: {shlex.join(words)}"
     folders = sorted({_folders(file, root) for file in files}, key=natural_key)
-    if not any(map(_meanings, folders)):
-        suffix = min(map(_suffix, masks_beside(files).values()), default="")
+    if not any(map(_meanings, folders)) and (beside := masks_beside(files)):
+        suffix = min(map(_suffix, beside.values()))
         return f"Read it with: {shlex.join(['--normal', str(root), '--mask-suffix', suffix])}"
     unwanted: list[Meaning] = ["mask", "anomalous", "test", "validation"]
     normals = _cut(folders, "normal", unwanted, last=True)
