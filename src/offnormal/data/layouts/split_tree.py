@@ -7,13 +7,15 @@ from typing import ClassVar
 
 from offnormal.data.dataset import Dataset
 from offnormal.data.layouts.categories import CategoryLayout
-from offnormal.data.layouts.labeled import find_folder, labeled_items, normal_items
+from offnormal.data.layouts.labeled import find_folder, labeled_items, normal_items, subfolders
+from offnormal.data.mask_names import find_mask_folder
 
 
 class SplitTreeLayout(CategoryLayout):
     """`train/NORMAL`, `validation/NORMAL`, `test/<label>`, masks; one category or a folder of categories.
 
-    Folder names match in any case. Masks are in `ground_truth/<label>` of the category, or of the test folder.
+    Folder names match in any case. Masks are in `ground_truth/<label>` of the category, in another folder
+    whose name says masks, or in such a folder of the test folder.
     """
 
     normal: ClassVar[str] = "good"  # folder of normal images
@@ -30,6 +32,7 @@ class SplitTreeLayout(CategoryLayout):
         """Return the dataset of one category; DataError if the tree is not as expected."""
         folder, category = cls.select(root, category)
         test = find_folder(folder, cls.test)
+        masks = find_folder(folder, "ground_truth") or find_mask_folder(subfolders(folder))
         return Dataset(
             name=category or folder.resolve().name,
             layout=cls.name,
@@ -37,5 +40,5 @@ class SplitTreeLayout(CategoryLayout):
             category=category,
             train=normal_items(find_folder(folder, "train", cls.normal), folder),
             calibration=normal_items(find_folder(folder, "validation", cls.normal), folder),
-            test=() if test is None else labeled_items(test, find_folder(folder, "ground_truth"), folder),
+            test=() if test is None else labeled_items(test, masks, folder),
         )
