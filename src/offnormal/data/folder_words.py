@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal
 
 Meaning = Literal["mask", "anomalous", "test", "validation", "train", "normal"]
@@ -89,8 +89,7 @@ def meaning_of(name: str, *, whole: bool = False) -> Meaning | None:
 
 def meanings_of(name: str, *, whole: bool = False) -> list[Meaning]:
     """Return everything that the words of a name say, each once, in the order of precedence; see `meaning_of`."""
-    words = [word for piece in _pieces(name) for word in (_split(piece) or [piece])]
-    says = _negated(_join(words))
+    says = _says(name)
     if whole and _OTHER in says:
         return []
     return [meaning for meaning in _WORDS if meaning in says]
@@ -109,6 +108,12 @@ def split_mask_name(stem: str) -> str | None:
         if before and after and meanings_of(before, whole=True) == ["mask"]:
             return after
     return None
+
+
+@lru_cache(maxsize=4096)  # thousands of files are named alike
+def _says(name: str) -> list[str]:
+    """Return what each word of a name says, after its negations."""
+    return _negated(_join([word for piece in _pieces(name) for word in (_split(piece) or [piece])]))
 
 
 def _pieces(name: str) -> list[str]:
