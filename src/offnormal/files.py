@@ -200,10 +200,11 @@ def set_aside(path: Path) -> Path:
     return path.replace(aside)
 
 
-def read_state(path: Path, parse: Callable[[Any], _State], lost: str) -> _State | None:
+def read_state(path: Path, parse: Callable[[Any], _State], lost: str, *, repairs: bool = True) -> _State | None:
     """What `parse` makes of a JSON file that this program wrote; None if there is none.
 
-    A damaged file is set aside with one warning. lost: what that means, such as `open events are lost`.
+    A damaged file is set aside with one warning. lost: what that means, such as `open events are lost`. repairs: False
+    leaves the file where it is, because it may belong to another program.
     Raises OffnormalError if the file cannot be read now, which says nothing about its content.
     """
     try:
@@ -214,7 +215,7 @@ def read_state(path: Path, parse: Callable[[Any], _State], lost: str) -> _State 
         raise OffnormalError(f"{path}: cannot be read ({error.strerror}); check its owner and its disk") from None
     except (OffnormalError, ValueError, TypeError, LookupError, AttributeError, *_DEEP_OR_HUGE) as error:
         try:
-            aside = f"now {set_aside(path)}"
+            aside = f"now {set_aside(path)}" if repairs else "not renamed"
         except OSError:
             aside = "not renamed"
         log.warning("%s: damaged (%s), %s; %s", path, str(error)[:200] or type(error).__name__, aside, lost)

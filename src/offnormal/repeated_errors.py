@@ -6,8 +6,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from traceback import format_exception
 
 from offnormal.errors import OffnormalError
+from offnormal.redact import redact, redact_webhooks
 
 _EVERY_S = 600.0  # between two lines about the same error
 _Key = tuple[str, str, type[Exception], int | None]
@@ -37,4 +39,6 @@ class RepeatedErrors:
         if is_due:
             more = f" ({count:,} more since the last line)" if count else ""
             needs_traceback = is_new and not isinstance(error, OffnormalError | OSError)
-            self._log.error("%s: %s: %s%s", subject, what, error, more, exc_info=error if needs_traceback else None)
+            trace = "\n" + redact_webhooks("".join(format_exception(error))) if needs_traceback else ""
+            text = redact(str(error)) if isinstance(error, OffnormalError) else redact_webhooks(str(error))
+            self._log.error("%s: %s: %s%s%s", subject, what, text, more, trace)

@@ -8,10 +8,12 @@ import io
 import keyword
 import logging
 import os
+import select
 import sys
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
+from traceback import format_exception
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts import ValidationError as WrongValue
@@ -19,6 +21,7 @@ from pydantic import ValidationError
 
 from offnormal.cli.flags import OPTIONS
 from offnormal.cli.help import HelpFormatter
+from offnormal.cli.show import discard_output, flush_briefly
 from offnormal.errors import (
     BundleError,
     CalibrationError,
@@ -28,6 +31,7 @@ from offnormal.errors import (
     UsageError,
     WeightsError,
 )
+from offnormal.redact import redact, redact_webhooks
 
 DONE, FAILED, WRONG_USE, ANOMALIES, INTERRUPTED = 0, 1, 2, 3, 130
 _TRACEBACK = "OFFNORMAL_TRACEBACK"  # environment variable: show where an unexpected error happened
@@ -153,14 +157,16 @@ def run(arguments: Sequence[str]) -> int:
         return _complain(_explain(error), WRONG_USE)
     except OffnormalError as error:
         return _complain(str(error), WRONG_USE if isinstance(error, _WRONG_USE) else FAILED)
-    except BrokenPipeError:  # the reader of our output is gone, as with `| head`
-        _discard_output()
-        return DONE
     except KeyboardInterrupt:
-        return _complain("interrupted", INTERRUPTED)
-    except Exception as error:
+        if not flush_briefly("offnormal: interrupted\n"):
+            os._exit(INTERRUPTED)
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the edge
+        if isinstance(error, BrokenPipeError) and _is_reader_gone():  # as with `| head`
+            discard_output()
+            return DONE
         if os.environ.get(_TRACEBACK):
-            logging.getLogger(__name__).error("traceback:", exc_info=error)
+            logging.getLogger(__name__).error("traceback:\n%s", redact_webhooks("".join(format_exception(error))))
         return _complain(_explain_unexpected(error), FAILED)
 
 
@@ -171,10 +177,11 @@ def _explain_unexpected(error: Exception) -> str:
             return (
                 f"too many open files ({error.filename or error}); raise the limit (ulimit -n), or use fewer --workers"
             )
-        return f"{error.filename or 'the output'}: {error.strerror or error}"
+        name = error.filename or ("a network connection" if isinstance(error, ConnectionError) else "the output")
+        return redact_webhooks(f"{name}: {error.strerror or error}")
     if isinstance(error, MemoryError) or "not enough memory" in str(error) or "out of memory" in str(error):
         return "not enough memory; choose a smaller --batch-size or --size, or close other programs"
-    detail = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}".rstrip(": ")
+    detail = f"{type(error).__name__}: {redact_webhooks(' '.join(str(error).split()))[:500]}".rstrip(": ")
     return (
         f"unexpected error ({detail}). Check that the named files are undamaged; {_TRACEBACK}=1 shows where it "
         "happened, for a report to the developers"
@@ -202,17 +209,24 @@ def _explain(error: CycloptsError) -> str:
 
 def _complain(message: str, code: int) -> int:
     try:
-        sys.stderr.write(f"offnormal: {message}\n")
+        sys.stderr.write(f"offnormal: {redact(message)}\n")
         sys.stdout.flush()
     except OSError:  # a full disk, or nobody reads any more
-        _discard_output()
+        discard_output()
     return code
 
 
-def _discard_output() -> None:
-    """Send what is still buffered to nowhere; otherwise the interpreter fails again at its end."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _is_reader_gone() -> bool:
+    """Whether stdout is a pipe or a connection whose other end is closed."""
+    try:
+        sys.stdout.flush()
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)  # errors are always reported
+        return bool(poll.poll(0))
+    except BrokenPipeError:
+        return True
+    except (OSError, ValueError, AttributeError):  # no file, or Windows
+        return False
 
 
 def _open_streams() -> None:

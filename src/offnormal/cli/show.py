@@ -8,10 +8,11 @@ import os
 import shutil
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from offnormal.errors import OffnormalError, UsageError
 from offnormal.files import is_stdout
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 WIDTH = 80  # columns of printed text
 _LINE_EVERY_S = 30.0
+_FLUSH_S = 0.15  # longest wait for each stream at the end
 
 
 class Verbatim(str):
@@ -118,14 +120,42 @@ def aligned(rows: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def say(text: str = "") -> None:
-    """One line of results on stdout, at once; OffnormalError if stdout cannot be written."""
+    """One line of results on stdout, at once; OffnormalError if stdout cannot be written now.
+
+    A line that a full disk refused may stay in the buffer; the next call writes it first.
+    """
     try:
+        sys.stdout.flush()
         print(text, flush=True)
     except BrokenPipeError:
         raise
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise Python tries to write the text again when it ends
         raise OffnormalError(f"stdout: cannot be written ({error.strerror}); free some space, or redirect it") from None
+
+
+def flush_briefly(last: str = "") -> bool:
+    """Write a last line on stderr and what is buffered; False if a pipe that nobody reads is full."""
+
+    def flush(stream: TextIO, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            stream.write(text)
+            stream.flush()
+
+    writers = [
+        threading.Thread(target=flush, args=arguments, daemon=True)
+        for arguments in ((sys.stderr, last), (sys.stdout, ""))
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(_FLUSH_S)
+    return not any(writer.is_alive() for writer in writers)
+
+
+def discard_output() -> None:
+    """Send what is still buffered, and all later output, to nowhere; otherwise the interpreter fails at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say_json(values: object) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
@@ -102,16 +101,20 @@ def build_config(
 
 
 def _watch(watch: Watch, *, json: bool) -> int:
-    from offnormal.cli.show import printer, say_json, warn
+    from offnormal.cli.show import discard_output, printer, say_json, warn
     from offnormal.events.event import event_to_json
 
     say = printer(*(sink.path for sink in watch.sinks.values()), json=json)
 
     def print_event(event: Event) -> None:
-        if json:
-            say_json(event_to_json(event))
-        else:
-            say(format_event(event))
+        try:
+            if json:
+                say_json(event_to_json(event))
+            else:
+                say(format_event(event))
+        except BrokenPipeError:
+            discard_output()
+            log.warning("nobody reads stdout any more; events are no longer printed, but still sent to sinks")
 
     done = threading.Event()
     try:
@@ -132,12 +135,12 @@ def _watch(watch: Watch, *, json: bool) -> int:
             finally:
                 for number, handler in before:
                     signal.signal(number, handler)
+        code = 1 if pipeline.failed else 0
+        if pipeline.hanging or pipeline.is_stopping:  # the interpreter would wait for threads, and for stuck output
+            _leave(code)
+        return code
     finally:
         done.set()
-    code = 1 if pipeline.failed else 0
-    if pipeline.hanging:  # the interpreter would wait for these threads
-        _leave(code)
-    return code
 
 
 def _leave_in_time(pipeline: WatchPipeline, done: threading.Event) -> None:
@@ -147,14 +150,15 @@ def _leave_in_time(pipeline: WatchPipeline, done: threading.Event) -> None:
             return
     if done.wait(max(0.0, pipeline.stop_s + _EXIT_S - time.monotonic())):
         return
-    log.warning("something does not answer; leaving without it. Messages that were not sent are sent after a restart")
-    _leave(1 if pipeline.failed else 0)
+    why = "something does not answer; leaving without it. Messages that were not sent are sent after a restart"
+    _leave(1 if pipeline.failed else 0, f"WARNING: {why}\n")  # not logged: the log itself may hang
 
 
-def _leave(code: int) -> None:
-    """End the program without waiting for its threads."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+def _leave(code: int, last: str = "") -> None:
+    """End the program without waiting for its threads, or for a reader of its output."""
+    from offnormal.cli.show import flush_briefly
+
+    flush_briefly(last)
     os._exit(code)
 
 
