@@ -67,3 +67,22 @@ def rounded(value: float, digits: int = 3) -> str:
     ('0.0123', '1,044', '2', '150')
     """
     return f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:.{digits}g}"
+
+
+def score_text(value: float) -> str:
+    """Format a score or threshold with four significant digits, and with all digits before the decimal point.
+
+    >>> score_text(173.0), score_text(0.05), score_text(1234.0), score_text(56789012.3)
+    ('173.0', '0.05000', '1234', '56789012')
+    """
+    return f"{value:.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:#.4g}".rstrip(".")
+
+
+def duration_text(seconds: float) -> str:
+    """Format a duration in a suitable unit.
+
+    >>> duration_text(0.24), duration_text(59.96), duration_text(150), duration_text(9000)
+    ('0.24 s', '60 s', '2.5 min', '2.5 h')
+    """
+    size, unit = (1, "s") if seconds < 90 else (60, "min") if seconds < 5400 else (3600, "h")
+    return f"{rounded(seconds / size, 2)} {unit}"

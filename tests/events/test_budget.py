@@ -107,7 +107,7 @@ def test_too_little_footage_is_refused_with_the_rate_it_can_guarantee():
         CalibrationError, match=r"2 per day cannot be guaranteed from 3 h.* set a rate of ([\d.]+) per day"
     ):
         budget(hours(3), "2/day")
-    with pytest.raises(CalibrationError, match=r"from 0 h of footage.*set a higher rate"):
+    with pytest.raises(CalibrationError, match=r"from 0 s of footage.*set a higher rate"):
         budget([FrameScores("short", [1.0, 2.0], None, [0.0, 0.2])])
 
 

@@ -24,7 +24,7 @@ from offnormal.calibration.guarantee import (
     rate_interval,
     smallest_rate,
 )
-from offnormal.errors import CalibrationError, rounded
+from offnormal.errors import CalibrationError, duration_text
 from offnormal.metrics.video import FrameScores
 from offnormal.types import Rate
 
@@ -90,13 +90,13 @@ def calibrate_footage(
     maxima, effective, share = blocks.maxima, blocks.effective, blocks.share(rate)
     if effective < normals_needed(share):
         raise CalibrationError(
-            f"{rate} cannot be guaranteed from {rounded(blocks.hours, 2)} h of footage"
+            f"{rate} cannot be guaranteed from {duration_text(3600 * blocks.hours)} of footage"
             + (
-                f" (effectively {rounded(effective * blocks.block_s / 3600, 2)} h, because its minutes are correlated)"
+                f" (effectively {duration_text(effective * blocks.block_s)}, because its minutes are correlated)"
                 if effective < len(maxima)
                 else ""
             )
-            + f"; it needs {rounded(normals_needed(share) * blocks.block_s / 3600, 2)} h. Add normal footage, or set "
+            + f"; it needs {duration_text(normals_needed(share) * blocks.block_s)}. Add normal footage, or set "
             + (f"a rate of {blocks.smallest(rate)} or more" if len(maxima) else "a higher rate")
         )
     k = order_statistic(len(maxima), share, effective)

@@ -11,8 +11,6 @@ from functools import partial
 from itertools import pairwise
 from typing import Generic, TypeVar
 
-import numpy as np
-
 from offnormal.errors import UsageError
 from offnormal.events.machine import EventMachine, EventRules, Occurrence
 from offnormal.metrics.video import FrameScores
@@ -65,27 +63,28 @@ def _in_segment(
         if not occurrence.is_over:
             opened[occurrence.start_s] = occurrence.end_s
         elif occurrence.continues_s is not None and alarms:
-            alarms[-1] = _merge(alarms[-1], occurrence, index, video.held_scores, machine.low_threshold)
+            alarms[-1] = _merge(alarms[-1], occurrence, index, video, machine.low_threshold)
         else:
             first_s = opened[occurrence.start_s]
-            alarms.append(_alarm(occurrence, first_s, index, video.held_scores, machine.low_threshold))
+            alarms.append(_alarm(occurrence, first_s, index, video, machine.low_threshold))
     return alarms
 
 
-def _alarm(occurrence: Occurrence, opened_s: float, index: dict[float, int], scores: np.ndarray, low: float) -> Alarm:
+def _alarm(occurrence: Occurrence, opened_s: float, index: dict[float, int], video: FrameScores, low: float) -> Alarm:
     end = index[occurrence.end_s]
+    is_inside = bool(video.held_scores[end] > low)  # ends before the first low frame, or with the last frame
     return Alarm(
         start=index[occurrence.start_s],
-        stop=end + int(scores[end] > low),  # ends before the first low frame, or with the last frame
+        stop=end + is_inside,
         peak=index[occurrence.peak_s],
         start_s=occurrence.start_s,
-        end_s=occurrence.end_s,
+        end_s=float(video.clock.ends_s[end]) if is_inside else occurrence.end_s,
         opened_s=opened_s,
     )
 
 
-def _merge(earlier: Alarm, occurrence: Occurrence, index: dict[float, int], scores: np.ndarray, low: float) -> Alarm:
-    later = _alarm(occurrence, earlier.opened_s, index, scores, low)
+def _merge(earlier: Alarm, occurrence: Occurrence, index: dict[float, int], video: FrameScores, low: float) -> Alarm:
+    later, scores = _alarm(occurrence, earlier.opened_s, index, video, low), video.held_scores
     return Alarm(
         start=earlier.start,
         stop=later.stop,

@@ -21,7 +21,7 @@ from offnormal.calibration.calibration import Calibration, Kind
 from offnormal.calibration.footage import block_maxima, block_seconds, calibrate_footage
 from offnormal.calibration.guarantee import order_statistic, rate_interval
 from offnormal.config.rules import RulesConfig
-from offnormal.errors import CalibrationError, counted, rounded
+from offnormal.errors import CalibrationError, counted, duration_text
 from offnormal.events.alarms import find_alarms
 from offnormal.events.machine import EventRules, low_threshold
 from offnormal.metrics.video import FrameScores
@@ -62,20 +62,20 @@ class AlarmBudget:
     def explanation(self) -> str:
         """The guarantee, its footage, and the number of events that the footage itself raises."""
         return (
-            f"{self.calibration.explanation}; {rounded(self.hours)} h of footage, with "
+            f"{self.calibration.explanation}; {duration_text(3600 * self.hours)} of footage, with "
             f"{counted(self.events, 'event')}. Valid only for the hours, seasons, and weather in the footage"
         )
 
     def require(self, *, bundle: str, setup_hash: str | None, rules: EventRules) -> None:
         """CalibrationError unless it belongs to this bundle, these masks and zones, and these rules."""
         for item, expected, actual in (
-            ("bundle", self.calibration.bundle, bundle),
-            ("masks and zones", self.setup_hash, setup_hash),
-            ("rules", self.rules, rules),
+            ("another bundle", self.calibration.bundle, bundle),
+            ("other masks and zones", self.setup_hash, setup_hash),
+            ("other rules", self.rules, rules),
         ):
             if expected != actual:
                 raise CalibrationError(
-                    f"the alarm budget of camera {self.camera} belongs to other {item} ({expected}, now {actual}), "
+                    f"the alarm budget of camera {self.camera} belongs to {item} ({expected}, now {actual}), "
                     "so its guarantee does not apply; calibrate this camera again"
                 )
 

@@ -16,9 +16,9 @@ class TimedCalls:
         self._thread: threading.Thread | None = None
 
     def __call__(self, function: Callable[[], None], *, limit_s: float) -> None:
-        """Call a function, and raise what it raises; TimeoutError at the deadline, or if the last call still hangs."""
+        """Call a function, and raise what it raises; TimeoutError at the deadline, or while the last call runs."""
         if self._thread is not None and self._thread.is_alive():
-            raise TimeoutError("the last attempt still hangs")
+            raise TimeoutError("the last attempt is still running")
         errors: list[Exception] = []
 
         def call() -> None:
