@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class OffnormalError(Exception):
     """Base class of all errors that the library raises on purpose."""
@@ -67,6 +69,17 @@ def rounded(value: float, digits: int = 3) -> str:
     ('0.0123', '1,044', '2', '150')
     """
     return f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:.{digits}g}"
+
+
+def name_some(names: Iterable[str]) -> str:
+    """Return the first three names, and how many more there are.
+
+    >>> name_some(["a", "b", "c", "d"])
+    'a, b, c, and 1 more'
+    """
+    listed = list(names)
+    more = len(listed) - 3
+    return ", ".join(listed[:3]) + (f", and {more:,} more" if more > 0 else "")
 
 
 def score_text(value: float) -> str:

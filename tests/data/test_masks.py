@@ -6,8 +6,8 @@ from PIL import Image
 from scipy import ndimage
 
 from offnormal.data import masks
-from offnormal.data.masks import check_mask, count_regions, mask_notes, name_some, read_mask, resize_mask, scale_mask
-from offnormal.errors import DataError
+from offnormal.data.masks import check_mask, count_regions, mask_notes, read_mask, resize_mask, scale_mask
+from offnormal.errors import DataError, name_some
 from offnormal.sources.mask import open_mask
 from offnormal.types import InputSpec, Resize
 
@@ -144,3 +144,20 @@ def test_jpeg_masks_of_0_and_1_keep_their_region(tmp_path):
 def test_three_names_are_enough():
     assert name_some(["a", "b"]) == "a, b"
     assert name_some(map(str, range(1200))) == "0, 1, 2, and 1,197 more"
+
+
+@pytest.mark.parametrize(
+    ("mask", "image", "is_accepted"),
+    [
+        ((10, 1000), (10, 1099), False),  # wide
+        ((1000, 10), (1099, 10), False),  # tall
+        ((3, 333), (10, 1000), True),
+        ((1079, 1920), (1080, 1920), True),
+        ((1920, 1080), (1080, 1920), False),
+        ((540, 961), (1080, 1920), True),
+    ],
+)
+def test_the_aspect_ratio_of_a_mask_is_checked_on_both_axes(mask, image, is_accepted):
+    from offnormal.data.masks import _is_same_aspect
+
+    assert _is_same_aspect(mask, image) == _is_same_aspect(image, mask) == is_accepted

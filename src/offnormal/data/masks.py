@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from offnormal.data.images import Placement, compute_placement
-from offnormal.errors import DataError, counted
+from offnormal.errors import DataError, counted, name_some
 from offnormal.sources.mask import open_mask
 from offnormal.sources.paths import natural_key
 from offnormal.types import ANOMALOUS, NORMAL, InputSpec
 
 _HALF = 0.5  # of the pixels marked; above it, the mask is probably black on white
+_SLIGHT = 0.02  # of a side: what a mask may be cut off by at most
 _BORDER = 0.9  # share of the border pixels that black on white marks
-_NAMED = 3  # files named in a note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +71,12 @@ def check_mask(
 
 
 def _is_same_aspect(size: tuple[int, int], image_size: tuple[int, int]) -> bool:
-    """Whether two sizes (H, W) have the same aspect ratio, within one pixel of the smaller one."""
-    small, large = sorted((size, image_size))
-    return abs(small[0] - large[0] * small[1] / large[1]) <= 1
+    """Whether two sizes (H, W) have the same aspect ratio, within rounding, or 1 pixel if that is little."""
+    small, large = sorted((size, image_size), key=max)
+    scale = max(small) / max(large)
+    return all(
+        abs(side - scale * full) <= max(_HALF, min(1, _SLIGHT * side)) for side, full in zip(small, large, strict=True)
+    )
 
 
 def resize_mask(marked: np.ndarray, spec: InputSpec, *, image_size: tuple[int, int] | None = None) -> np.ndarray:
@@ -199,14 +202,3 @@ def mask_notes(checks: Iterable[MaskCheck]) -> list[str]:
             "divide, and regions outside the crop do not count"
         )
     return notes
-
-
-def name_some(names: Iterable[str]) -> str:
-    """Return the first three names, and how many more there are.
-
-    >>> name_some(["a", "b", "c", "d"])
-    'a, b, c, and 1 more'
-    """
-    listed = list(names)
-    more = len(listed) - _NAMED
-    return ", ".join(listed[:_NAMED]) + (f", and {more:,} more" if more > 0 else "")

@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from offnormal.data.masks import name_some
-from offnormal.errors import CalibrationError, DataError, UsageError, counted
+from offnormal.errors import CalibrationError, DataError, UsageError, counted, name_some
 from offnormal.evaluation.alarms import AlarmReport, report_alarms
 from offnormal.evaluation.evaluate import decide
 from offnormal.evaluation.shared_rows import DrawnUnits, common_tables, drawn_units

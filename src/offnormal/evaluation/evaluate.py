@@ -14,7 +14,7 @@ from offnormal.calibration.guarantee import count_events
 from offnormal.data.class_split import SPLITS
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.reuse import NO_REUSE, Reuse
-from offnormal.data.unread import count_reasons
+from offnormal.data.unread import counts_as_json
 from offnormal.evaluation.alarms import AlarmReport, report_alarms
 from offnormal.evaluation.table import TESTED, DecisionRule, ScoreTable, join_tables
 from offnormal.evaluation.units import TRAITS, measure, why_no_metrics
@@ -33,7 +33,7 @@ from offnormal.metrics.decision import (
     threshold_sweep,
 )
 from offnormal.metrics.memory_use import MemoryShares, MemoryUse
-from offnormal.metrics.streams import join_series
+from offnormal.metrics.streams import divide_by_labels, join_series
 from offnormal.metrics.video import FrameScores, VideoMetrics
 from offnormal.sources.recorder import find_streams
 from offnormal.types import NORMAL, Unit
@@ -237,7 +237,7 @@ def _join_streams(dataset: Dataset, series: list[FrameScores]) -> list[FrameScor
     if not all(video.name in items for video in series):
         return series
     streams = find_streams([items[video.name] for video in series], [video.clock.seconds for video in series])
-    return [join_series(series, stream) for stream in streams]
+    return [join_series(series, part) for stream in streams for part in divide_by_labels(series, stream)]
 
 
 def check_on_test_set(
@@ -335,9 +335,7 @@ def metrics_json(evaluation: Evaluation) -> dict[str, object]:
         "alarms": None if evaluation.alarms is None else evaluation.alarms.to_json(),
         "notes": evaluation.notes,
         "warnings": {item: list(texts) for item, texts in evaluation.warnings.items() if texts},
-        "read": len(evaluation.table.items),
-        "skipped": [{"item": str(bad.path), "reason": bad.reason, "kind": bad.kind} for bad in evaluation.skipped],
-        "skipped_by_reason": count_reasons(evaluation.skipped),
+        **counts_as_json(len(evaluation.table.items), evaluation.skipped),
         "known": {"excluded": evaluation.reuse.is_excluded, "items": evaluation.reuse.names},
         "data": {
             "name": dataset.name,

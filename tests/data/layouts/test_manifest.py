@@ -122,3 +122,25 @@ def test_parquet_without_pyarrow_says_what_to_install(root, monkeypatch):
     (root / "set.parquet").touch()
     with pytest.raises(DataError, match=r"pip install 'offnormal\[parquet\]'"):
         open_datasets(root / "set.parquet")
+
+
+def test_quoted_cells_may_contain_separators_and_line_breaks(root):
+    draw(root, "a, b\n1.png")
+    dataset = read_manifest(
+        write(root, "address,label,group", '"a, b\n1.png",normal,"day\x1c1"', "b.png,normal,", "", ",,")
+    )
+    assert [(item.name, item.group) for item in dataset.train] == [("a, b\n1.png", "day\x1c1"), ("b.png", None)]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("b.png,normal,lot 1, front", r"row 4: 4 cells, the last 'front', under 3 columns"),
+        ('"b.png,normal,\nc.png,normal', "row 4: unexpected end of data"),
+        ('"b.png"x,normal,', "row 4: "),
+    ],
+)
+def test_a_row_that_does_not_fit_the_header_is_named(root, row, message):
+    file = write(root, "address,label,group", 'a.png,normal,"two\nlines",,', row)
+    with pytest.raises(DataError, match=message):
+        read_manifest(file)

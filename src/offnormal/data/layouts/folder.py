@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 from offnormal.data.dataset import Dataset
-from offnormal.data.folder_words import meaning_of
+from offnormal.data.folder_words import meanings_of
 from offnormal.data.layouts.categories import SingleCategoryLayout
-from offnormal.data.layouts.labeled import image_item, items_by_masks, labeled_items, subfolders
+from offnormal.data.layouts.labeled import image_item, is_normal, items_by_masks, labeled_items, subfolders
 from offnormal.data.mask_names import masks_beside, masks_in, without_masks
 from offnormal.data.plain_tree import check_plain, describe_mixture
-from offnormal.errors import DataError, counted
+from offnormal.errors import DataError, counted, name_some
 from offnormal.sources.paths import images_in, to_local_path
 from offnormal.types import Item
 
@@ -100,7 +99,11 @@ def _training_items(
             raise DataError(f"{normal}: no mask NAME{mask_suffix}.png beside an image NAME.png; omit --mask-suffix")
         items = items_by_masks([path for path in images if path not in beside.values()], root, beside)
         if marked := [item for item in items if item.label]:
-            log.warning("%s: not used for training, because their masks mark defects: %s", normal, _name_some(marked))
+            log.warning(
+                "%s: not used for training, because their masks mark defects: %s",
+                normal,
+                name_some(item.name for item in marked),
+            )
         images = [item.path for item in items if not item.label]
     check_plain(normal, images, refuse=is_checked)
     return tuple(image_item(path, root) for path in images)
@@ -109,7 +112,7 @@ def _training_items(
 def _test_items(test: Path, root: Path, masks: Path | None, mask_suffix: str | None) -> tuple[Item, ...]:
     name_root = root if test.is_relative_to(root) else test.parent
     items: tuple[Item, ...]
-    if any(meaning_of(folder.name) == "normal" for folder in subfolders(test)):
+    if any(is_normal(meanings_of(folder.name)) for folder in subfolders(test)):
         items = labeled_items(test, masks, name_root, mask_suffix=mask_suffix)
     elif mask_suffix is not None:
         images = images_in(test)
@@ -130,11 +133,6 @@ def _test_items(test: Path, root: Path, masks: Path | None, mask_suffix: str | N
     if not items:
         raise DataError(f"{test}: no images; expected images for testing")
     return items
-
-
-def _name_some(items: Sequence[Item]) -> str:
-    names = [item.name for item in items[:3]]
-    return ", ".join(names) + (f", and {len(items) - 3} more" if len(items) > 3 else "")
 
 
 def are_nested(first: Path, second: Path) -> bool:
