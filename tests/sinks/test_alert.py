@@ -132,7 +132,7 @@ def test_a_mail_arrives_with_the_image(image_message):
     assert attached.get_content_type() == "image/jpeg" and attached.get_content()[:2] == b"\xff\xd8"
     text = mail.get_body(("plain", "html")).get_content()
     assert text.splitlines() == body(image_message.event).splitlines()
-    assert "Peak score 4.5, threshold 3" in text and image_message.event.id in text
+    assert "Peak score 4.500, threshold 3.000" in text and image_message.event.id in text
 
 
 @pytest.mark.slow
