@@ -71,15 +71,15 @@ def rounded(value: float, digits: int = 3) -> str:
     return f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:.{digits}g}"
 
 
-def name_some(names: Iterable[str]) -> str:
-    """Return the first three names, and how many more there are.
+def name_some(names: Iterable[str], limit: int = 3, *, total: int | None = None) -> str:
+    """Return the first names, and how many more there are; total: number of names, if `names` are only the first.
 
     >>> name_some(["a", "b", "c", "d"])
     'a, b, c, and 1 more'
     """
     listed = list(names)
-    more = len(listed) - 3
-    return ", ".join(listed[:3]) + (f", and {more:,} more" if more > 0 else "")
+    more = (total or len(listed)) - limit
+    return ", ".join(listed[:limit]) + (f", and {more:,} more" if more > 0 else "")
 
 
 def score_text(value: float) -> str:

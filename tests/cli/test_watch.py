@@ -127,7 +127,7 @@ def test_a_check_prints_the_setup(yard, config, capsys):
         (["BUNDLE", "ODD", "--zone", "0,0"], "expected 3 points"),
         (["BUNDLE", "ODD", "--schedule", "noon"], "expected days, times or both"),
         (["BUNDLE", "ODD", "--timezone", "Europe/Berlin"], "without windows"),
-        (["BUNDLE", "rtsp://host/1", "--dry-run"], "is no recording"),
+        (["BUNDLE", "rtsp://host/1", "--dry-run"], "is not a recording"),
         (["BUNDLE", "ODD", "--connect"], "only works with --check"),
     ],
 )

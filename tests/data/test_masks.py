@@ -6,7 +6,7 @@ from PIL import Image
 from scipy import ndimage
 
 from offnormal.data import masks
-from offnormal.data.masks import check_mask, count_regions, mask_notes, read_mask, resize_mask, scale_mask
+from offnormal.data.masks import MaskSummary, check_mask, count_regions, read_mask, resize_mask, scale_mask
 from offnormal.errors import DataError, name_some
 from offnormal.sources.mask import open_mask
 from offnormal.types import InputSpec, Resize
@@ -103,6 +103,13 @@ def test_a_smaller_mask_of_the_same_shape_is_scaled_and_another_shape_refused():
             check_mask(marked, SPEC, "m.png", image_size=size)
 
 
+def mask_notes(checks):
+    summary = MaskSummary()
+    for check in checks:
+        summary.add(check)
+    return summary.notes()
+
+
 def checked(name, marked, label=1):
     return check_mask(np.asarray(marked, np.bool_), InputSpec(size=np.shape(marked)), name, label=label)[1]
 
@@ -132,6 +139,16 @@ def test_a_changed_number_of_regions_is_reported():
     marked[10:20, 10:20] = marked[10:20, 21:31] = marked[40:44, 40:44] = True
     (note,) = mask_notes([check_mask(marked, InputSpec(size=(8, 8)), "m.png")[1]])
     assert note.startswith("the masks have 3 regions, at input size 2: close regions merge")
+
+
+def test_the_regions_of_a_mask_are_counted_once_at_its_size(monkeypatch):
+    sizes, label = [], ndimage.label
+    monkeypatch.setattr(ndimage, "label", lambda mask, **options: sizes.append(mask.shape) or label(mask, **options))
+    marked = np.zeros((64, 96), np.bool_)
+    marked[7, 3:60] = True
+    assert check_mask(marked, SPEC, "m.png")[1].regions == 1
+    assert check_mask(marked, InputSpec(size=(64, 96)), "m.png")[1].resized_regions == 1
+    assert sizes == [(64, 96), (8, 12), (64, 96)]
 
 
 def test_jpeg_masks_of_0_and_1_keep_their_region(tmp_path):

@@ -133,6 +133,8 @@ def test_it_survives_json():
     assert AlarmBudget.from_json(stored) == alarm_budget
     with pytest.raises(CalibrationError, match="format 7"):
         AlarmBudget.from_json({**stored, "format_version": 7})
+    with pytest.raises(CalibrationError, match="expected the second no higher"):
+        AlarmBudget.from_json({**stored, "low_threshold": 99.0})
 
 
 def test_footage_without_frame_times_is_refused():

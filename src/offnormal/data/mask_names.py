@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +71,12 @@ def without_masks(folder: Path) -> list[Path]:
     folders = {parent for path in images for parent in path.parents if folder in parent.parents}
     masked = {parent for parent in folders if "mask" in meanings_of_folder(parent)}
     images = [path for path in images if masked.isdisjoint(path.parents)]
-    masks = set(masks_beside(images).values())
+    return not_masks(images, masks_beside(images))
+
+
+def not_masks(images: Iterable[Path], pairs: Mapping[Path, Path]) -> list[Path]:
+    """Return the images that are not the mask of an image; pairs: image -> mask."""
+    masks = set(pairs.values())
     return [path for path in images if path not in masks]
 
 

@@ -248,7 +248,7 @@ def _measure_row(row: ComparedRun, rules: EventRules, hysteresis: float | None) 
             alarms = report_alarms(measured.series, threshold, rules, low)
     result = replace(
         row,
-        metrics=measured.metrics,
+        metrics=measured.metrics if measured.frames is None else measured.frames.distinct(measured.metrics),
         breakdown=breakdown,
         alarms=alarms,
         confusion=decisions.confusion,
@@ -296,12 +296,10 @@ def _draw(row: ComparedRun, columns: Sequence[str], drawn: DrawnUnits, weights: 
         values = bootstrap.drawn_metrics(table.label[rows], scores[rows], drawn.number[rows], weights)
         metrics |= {name: values[names[base]] for name, base in plain.items() if base in names}
         macro = "frame_AUC_macro" + suffix
-        if macro in columns and drawn.are_videos:
+        if macro in columns:  # of more than one video
             aucs = [_auc(table.label[video], scores[video]) for video in drawn.rows()]
             if np.isfinite(aucs).sum() > 1:
                 metrics[macro] = bootstrap.drawn_mean(aucs, weights)
-        elif macro in columns:
-            metrics[macro] = values["AUC"]
     return metrics
 
 

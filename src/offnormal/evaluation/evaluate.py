@@ -41,7 +41,7 @@ from offnormal.types import NORMAL, Unit
 
 @dataclass(slots=True, kw_only=True)
 class Partial:
-    """Result of scoring some of the items; partials are joined in the order of the items."""
+    """Result of scoring the items, in their order."""
 
     tables: list[ScoreTable] = field(default_factory=list)
     pixels: PixelScores | None = None  # None: no masks or no maps
@@ -100,29 +100,14 @@ class Evaluation:
         return None if self.calibration is None else self.calibration.threshold
 
     @property
+    def distinct_metrics(self) -> dict[str, float]:
+        """The metrics for people: without those that repeat others."""
+        return self.metrics if self.frames is None else self.frames.distinct(self.metrics)
+
+    @property
     def labeled(self) -> bool:
         """Whether any unit of the test set has a label."""
         return bool(self.table.labeled.any())
-
-
-def join_partials(partials: Sequence[Partial]) -> Partial:
-    """Join several partials."""
-    joined = Partial()
-    for partial in partials:
-        joined.tables += partial.tables
-        joined.memory_use.merge(partial.memory_use)
-        joined.embeddings += partial.embeddings
-        joined.latents += partial.latents
-        joined.skipped += partial.skipped
-        joined.warnings |= partial.warnings
-        joined.notes += partial.notes
-        joined.reuse = joined.reuse if joined.reuse.items else partial.reuse
-        joined.assumed_fps = joined.assumed_fps or partial.assumed_fps
-        joined.seconds += partial.seconds
-        if partial.pixels is not None:
-            joined.pixels = joined.pixels or PixelScores(partial.pixels.max_pixels)
-            joined.pixels.merge(partial.pixels)
-    return joined
 
 
 def evaluate_scores(

@@ -21,7 +21,6 @@ class _State(BaseModel):
     format_version: int
     context: EventContext
     rules: EventRules
-    suppressed_until_s: float | None
     machine: dict[str, object]
 
 
@@ -83,13 +82,11 @@ class CameraEvents:
         return self._events(self._machine.finish())
 
     def state(self) -> dict[str, object]:
-        """The state that a restarted program needs, as plain values for JSON."""
-        quiet = self._suppressed_until_s
+        """The state that a restarted program needs, as plain values for JSON; suppression ends with the program."""
         return _State(
             format_version=FORMAT_VERSION,
             context=self.context,
             rules=self.rules,
-            suppressed_until_s=None if quiet == -math.inf else quiet,
             machine=self._machine.state(),
         ).model_dump()
 
@@ -102,8 +99,7 @@ class CameraEvents:
             if state["format_version"] != FORMAT_VERSION:
                 raise DataError(f"state in format {state['format_version']}, this version reads {FORMAT_VERSION}")
             stored = _State.model_validate(state)
-            context, rules, quiet = stored.context, stored.rules, stored.suppressed_until_s
-            self._suppressed_until_s = -math.inf if quiet is None else quiet
+            context, rules = stored.context, stored.rules
             machine = EventMachine(rules, context.threshold, context.low_threshold)
             machine.restore(stored.machine)
         except (KeyError, ValueError) as error:

@@ -80,6 +80,7 @@ def test_videos(root):
         (["address,label"], "no rows"),
         (["address,label", "a.png,0", "gone.png,0"], r"row 3: address 'gone\.png': no such file; expected a path rel"),
         (["address,label", ",0"], "row 2: address '': no such file"),
+        (["address,label", "a" * 5000 + ",0"], "row 2: address 'aaa.*: no such file"),
         (["address,label,mask", "a.png,1,gone.png"], r"row 2: mask 'gone\.png': no such file"),
         (["address,label", "a.png,maybe"], "row 2: label 'maybe': expected normal or anomalous"),
         (["address,split", "a.png,later"], "row 2: split 'later': expected train, test, or calibration"),
@@ -112,6 +113,11 @@ def test_parquet(root):
     (dataset,) = open_datasets(root / "set.parquet")
     assert splits(dataset) == [["a.png"], [], ["b.png"]]
     assert dataset.train[0].group == "7"
+    names = pyarrow.array([b"a\xff.png"]).cast(pyarrow.binary())
+    latin = pyarrow.StringArray.from_buffers(1, names.buffers()[1], names.buffers()[2])
+    parquet.write_table(pyarrow.table({"address": latin}), root / "latin.parquet")
+    with pytest.raises(DataError, match="cannot be read as parquet"):
+        read_manifest(root / "latin.parquet")
     (root / "set.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(DataError, match="cannot be read as parquet"):
         open_datasets(root / "set.parquet")

@@ -9,7 +9,7 @@ from offnormal.data.dataset import Dataset
 from offnormal.data.folder_words import meanings_of
 from offnormal.data.layouts.categories import SingleCategoryLayout
 from offnormal.data.layouts.labeled import image_item, is_normal, items_by_masks, labeled_items, subfolders
-from offnormal.data.mask_names import masks_beside, masks_in, without_masks
+from offnormal.data.mask_names import masks_beside, masks_in, not_masks, without_masks
 from offnormal.data.plain_tree import check_plain, describe_mixture
 from offnormal.errors import DataError, counted, name_some
 from offnormal.sources.paths import images_in, to_local_path
@@ -82,7 +82,7 @@ def from_masked_folder(root: Path, mask_suffix: str) -> Dataset:
     images = images_in(root)
     masks = masks_beside(images, mask_suffix)
     train = _training_items(root, root, mask_suffix)
-    test = items_by_masks([path for path in masks if path not in masks.values()], root, masks)
+    test = items_by_masks(not_masks(masks, masks), root, masks)
     marked = tuple(item for item in test if item.label)
     return Dataset(name=root.resolve().name, layout="folder", root=root, train=train, test=marked)
 
@@ -97,13 +97,10 @@ def _training_items(
         beside = masks_beside(images, mask_suffix)
         if not beside and needs_masks:
             raise DataError(f"{normal}: no mask NAME{mask_suffix}.png beside an image NAME.png; omit --mask-suffix")
-        items = items_by_masks([path for path in images if path not in beside.values()], root, beside)
+        items = items_by_masks(not_masks(images, beside), root, beside)
         if marked := [item for item in items if item.label]:
-            log.warning(
-                "%s: not used for training, because their masks mark defects: %s",
-                normal,
-                name_some(item.name for item in marked),
-            )
+            names = name_some(item.name for item in marked)
+            log.warning("%s: not used for training, because their masks mark defects: %s", normal, names)
         images = [item.path for item in items if not item.label]
     check_plain(normal, images, refuse=is_checked)
     return tuple(image_item(path, root) for path in images)
@@ -119,7 +116,7 @@ def _test_items(test: Path, root: Path, masks: Path | None, mask_suffix: str | N
         pairs = masks_beside(images, mask_suffix) if masks is None else masks_in(masks, test, mask_suffix)
         if images and not pairs:
             raise DataError(f"{masks or test}: no mask NAME{mask_suffix}.png for an image NAME.png of {test}")
-        items = items_by_masks([path for path in images if path not in pairs.values()], name_root, pairs)
+        items = items_by_masks(not_masks(images, pairs), name_root, pairs)
     elif masks is not None:
         raise DataError(
             f"--masks without labels; sort {test} into good/ and one folder per defect, or name the ending of the "

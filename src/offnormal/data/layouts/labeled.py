@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from offnormal.data.folder_words import Meaning, meanings_of
-from offnormal.data.mask_names import marks_anything, masks_beside, meanings_of_folder
+from offnormal.data.mask_names import marks_anything, masks_beside, meanings_of_folder, not_masks
 from offnormal.errors import DataError, counted
 from offnormal.sources.paths import images_in, natural_key
 from offnormal.types import ANOMALOUS, NORMAL, Item, MaskSource
@@ -85,8 +85,9 @@ def labeled_items(
     for folder, meanings in folders.items():
         if "mask" in meanings:
             continue
-        beside = masks_beside(images_in(folder), mask_suffix) if masks is None or mask_suffix else {}
-        images = [path for path in images_in(folder) if path not in beside.values()]
+        images = images_in(folder)
+        beside = masks_beside(images, mask_suffix) if masks is None or mask_suffix else {}
+        images = not_masks(images, beside)
         if images and "mask" in meanings_of(folder.name):
             label = "normal" if is_normal(meanings) else "anomalous"
             log.warning("%s: photos, not masks as its name says; they are %s test images", folder, label)

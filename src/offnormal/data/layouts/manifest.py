@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -119,7 +120,7 @@ def _item(row: dict[str, str], folder: Path) -> tuple[Item, Split]:
 
 def _existing(name: str, folder: Path, column: str) -> Path:
     for path in (folder / name, folder / name.replace("\\", "/")):
-        if name and path.exists():
+        if name and os.path.exists(path):  # noqa: PTH110 - False for a name that no file can have
             return path
     raise DataError(f"{column} {name!r}: no such file; expected a path relative to {folder}")
 
@@ -179,11 +180,12 @@ def _read_parquet(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise DataError(f"{file}: needs pyarrow; pip install 'offnormal[parquet]', or save it as CSV") from None
     try:
         table = pyarrow.parquet.read_table(file)
-    except (pyarrow.ArrowException, OSError) as error:
+        columns, rows = table.column_names, table.to_pylist()
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read as parquet ({error}); save it again") from None
-    names = [name.strip().casefold() for name in table.column_names]
+    names = [name.strip().casefold() for name in columns]
     _check_header(file, names)
-    for number, values in enumerate(table.to_pylist(), 1):
+    for number, values in enumerate(rows, 1):
         cells = ("" if value is None else str(value).strip() for value in values.values())
         yield number, dict(zip(names, cells, strict=True))
 
