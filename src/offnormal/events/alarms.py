@@ -1,6 +1,8 @@
 """Alarms of scored frames by the event rules, for evaluate, predict, and calibrate; `watch` raises the same ones.
 
-An alarm is an event of `events.machine`; an event that was split at `max_duration` counts as one alarm.
+An alarm is an event of `events.machine`; an event that was split at `max_duration` counts as one alarm. An alarm that
+lasts until the end of a video ends with the last frame; in `watch`, which does not know how long that frame lasts, with
+its last score.
 """
 
 from __future__ import annotations
