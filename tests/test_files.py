@@ -338,6 +338,20 @@ def test_files_of_killed_programs_are_swept_and_no_others(tmp_path, killed):
     assert not deep.exists() and deep.parent.exists()
 
 
+def test_without_a_free_descriptor_no_program_counts_as_killed(tmp_path, killed, monkeypatch):
+    ours, left = hidden_sibling(tmp_path / "a.csv", "partial"), killed(tmp_path / "b.csv", "partial")
+
+    def refuse(path):
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert hidden_sibling(tmp_path / "c.csv", "partial").name.split("-")[1:3] == ours.name.split("-")[1:3]
+    for path in (ours, left):
+        path.touch()
+    sweep(tmp_path)
+    assert ours.exists() and left.exists()
+
+
 def test_a_process_that_got_the_number_of_a_killed_one_protects_nothing(tmp_path):
     ours = hidden_sibling(tmp_path / "x", "partial")
     start = files._start_of(os.getpid())
