@@ -41,10 +41,11 @@ def test_a_file_appears_when_the_block_ends(tmp_path):
 def test_an_old_file_remains_until_the_block_ends(tmp_path):
     path = tmp_path / "x.txt"
     path.write_text("old")
-    with new_file(path) as partial:
-        partial.write_text("new")
-        assert path.read_text() == "old"
-    assert path.read_text() == "new"
+    with path.open() as reader:  # another program, which never sees half a file
+        with new_file(path) as partial:
+            partial.write_text("new")
+            assert path.read_text() == "old"
+        assert path.read_text() == "new" and reader.read() == "old"
 
 
 def test_an_error_in_the_block_keeps_the_old_file_and_leaves_no_debris(tmp_path):
