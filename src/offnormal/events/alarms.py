@@ -6,6 +6,7 @@ An alarm is an event of `events.machine`; an event that was split at `max_durati
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -14,7 +15,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from offnormal.errors import UsageError
-from offnormal.events.machine import EventMachine, EventRules, Occurrence
+from offnormal.events.machine import EventMachine, EventRules
 from offnormal.metrics.video import FrameScores
 
 FrameT = TypeVar("FrameT")
@@ -52,48 +53,74 @@ def find_alarms(
 
 def _in_segment(
     video: FrameScores, rows: slice, threshold: float, rules: EventRules, low_threshold: float | None
-) -> list[Alarm]:
-    lost = set(video.lost)
-    frames = [frame for frame in range(rows.start, rows.stop) if frame not in lost]
+) -> Iterator[Alarm]:
+    lost = [frame for frame in video.lost if rows.start <= frame < rows.stop]
+    frames = np.setdiff1d(np.arange(rows.start, rows.stop), lost, assume_unique=True)
     times, scores = video.clock.times_s[frames], video.held_scores[frames]
-    machine = EventMachine(rules, threshold, low_threshold)
-    occurrences = [*machine.push_all(times, scores), *machine.finish()]
-    index = dict(zip(times.tolist(), frames, strict=True))
-    opened: dict[float, float] = {}
-    alarms: list[Alarm] = []
-    for occurrence in occurrences:
-        if not occurrence.is_over:
-            opened[occurrence.start_s] = occurrence.end_s
-        elif occurrence.continues_s is not None and alarms:
-            alarms[-1] = _merge(alarms[-1], occurrence, index, video.held_scores, machine.low_threshold)
-        else:
-            first_s = opened[occurrence.start_s]
-            alarms.append(_alarm(occurrence, first_s, index, video.held_scores, machine.low_threshold))
-    return alarms
+    scan = EventScan(times, scores, rules.max_gap_s)
+    for start, opened, end, stop in scan.events(threshold, rules, low_threshold):
+        yield Alarm(
+            start=int(frames[start]),
+            stop=int(frames[end]) + int(stop > end),
+            peak=int(frames[start + int(np.nanargmax(scores[start:stop]))]),
+            start_s=float(times[start]),
+            end_s=float(times[end]),
+            opened_s=float(times[opened]),
+        )
 
 
-def _alarm(occurrence: Occurrence, opened_s: float, index: dict[float, int], scores: np.ndarray, low: float) -> Alarm:
-    end = index[occurrence.end_s]
-    return Alarm(
-        start=index[occurrence.start_s],
-        stop=end + int(scores[end] > low),  # ends before the first low frame, or with the last frame
-        peak=index[occurrence.peak_s],
-        start_s=occurrence.start_s,
-        end_s=occurrence.end_s,
-        opened_s=opened_s,
-    )
+class EventScan:
+    """Finds the events of a whole series at any threshold: those of `EventMachine`, in time that grows with events.
 
+    Between the frames where the machine's state changes, it jumps. An event that the machine splits at `max_duration_s`
+    is one event here.
+    """
 
-def _merge(earlier: Alarm, occurrence: Occurrence, index: dict[float, int], scores: np.ndarray, low: float) -> Alarm:
-    later = _alarm(occurrence, earlier.opened_s, index, scores, low)
-    return Alarm(
-        start=earlier.start,
-        stop=later.stop,
-        peak=later.peak if scores[later.peak] > scores[earlier.peak] else earlier.peak,
-        start_s=earlier.start_s,
-        end_s=later.end_s,
-        opened_s=earlier.opened_s,
-    )
+    def __init__(self, times_s: np.ndarray, scores: np.ndarray, max_gap_s: float) -> None:
+        """times_s, scores: (T,), NaN where there is no score; times rise."""
+        self._times, self._scores = times_s, scores
+        self._after_gaps = np.flatnonzero(np.diff(times_s) > max_gap_s) + 1
+
+    def events(
+        self, threshold: float, rules: EventRules, low_threshold: float | None = None
+    ) -> Iterator[tuple[int, int, int, int]]:
+        """Frames where an event starts, opens, and ends, and the first frame after it.
+
+        It ends with the first low frame, which is no longer part of it, or with the last frame before a gap or the end
+        of the series. Raises ConfigError if low_threshold is above threshold.
+        """
+        low = EventMachine(rules, threshold, low_threshold).low_threshold
+        times, is_above = self._times, self._scores > threshold
+        above, not_above = np.flatnonzero(is_above), np.flatnonzero(~is_above)
+        falls = not_above if low == threshold else np.flatnonzero(~(self._scores > low))
+        quiet_until_s, frame = -math.inf, 0
+        while (start := self._next(above, frame)) < len(times):
+            if times[start] < quiet_until_s:
+                frame = int(np.searchsorted(times, quiet_until_s))
+                continue
+            stop = min(self._next(not_above, start), self._next(self._after_gaps, start + 1))
+            opened = start + int(np.searchsorted(times[start:stop] - times[start], rules.min_duration_s))
+            if opened >= stop:
+                frame = stop
+                continue
+            end, stop, frame = self._follow(opened, above, falls, rules.merge_gap_s)
+            quiet_until_s = times[end] + rules.cool_down_s
+            yield start, opened, end, stop
+
+    def _follow(self, frame: int, above: np.ndarray, falls: np.ndarray, merge_gap_s: float) -> tuple[int, int, int]:
+        """Where an open event ends, the first frame after it, and the next frame above the threshold."""
+        while True:
+            low, gap = self._next(falls, frame + 1), self._next(self._after_gaps, frame + 1)
+            stop = min(low, gap)
+            end = low if low < gap else stop - 1
+            frame = self._next(above, stop)
+            if frame == len(self._times) or self._times[frame] - self._times[end] > merge_gap_s:
+                return end, stop, frame
+
+    def _next(self, frames: np.ndarray, start: int) -> int:
+        """The first of `frames` from `start` on; T if there is none."""
+        position = int(np.searchsorted(frames, start))
+        return int(frames[position]) if position < len(frames) else len(self._times)
 
 
 class AlarmPeaks(Generic[FrameT]):
