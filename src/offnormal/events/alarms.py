@@ -41,32 +41,35 @@ def find_alarms(
     low_threshold: an alarm ends at or below it; None: at the threshold itself. Raises UsageError for a video without a
     clock, ConfigError if low_threshold is above threshold.
     """
-    if not video.clock.has_clock:
-        raise UsageError(f"{video.name}: no frame times, but alarms need them; set the frame rate with --fps")
-    bounds = pairwise([0, *sorted(video.clock.restarts), len(video.scores)])
-    return [
-        alarm
-        for start, stop in bounds
-        for alarm in _in_segment(video, slice(start, stop), threshold, rules, low_threshold)
-    ]
+    return VideoScan(video, rules).alarms(threshold, low_threshold)
 
 
-def _in_segment(
-    video: FrameScores, rows: slice, threshold: float, rules: EventRules, low_threshold: float | None
-) -> Iterator[Alarm]:
-    lost = [frame for frame in video.lost if rows.start <= frame < rows.stop]
-    frames = np.setdiff1d(np.arange(rows.start, rows.stop), lost, assume_unique=True)
-    times, scores = video.clock.times_s[frames], video.held_scores[frames]
-    scan = EventScan(times, scores, rules.max_gap_s)
-    for start, opened, end, stop in scan.events(threshold, rules, low_threshold):
-        yield Alarm(
-            start=int(frames[start]),
-            stop=int(frames[end]) + int(stop > end),
-            peak=int(frames[start + int(np.nanargmax(scores[start:stop]))]),
-            start_s=float(times[start]),
-            end_s=float(times[end]),
-            opened_s=float(times[opened]),
-        )
+class VideoScan:
+    """Finds the alarms of one video at any threshold; UsageError for a video without a clock."""
+
+    def __init__(self, video: FrameScores, rules: EventRules) -> None:
+        if not video.clock.has_clock:
+            raise UsageError(f"{video.name}: no frame times, but alarms need them; set the frame rate with --fps")
+        times, scores, lost = video.clock.times_s, video.held_scores, list(video.lost)
+        self._segments: list[tuple[np.ndarray, EventScan]] = []  # decoded frames between restarts
+        for start, stop in pairwise([0, *sorted(video.clock.restarts), len(scores)]):
+            frames = np.setdiff1d(np.arange(start, stop), lost, assume_unique=True)
+            self._segments.append((frames, EventScan(times[frames], scores[frames], rules)))
+
+    def alarms(self, threshold: float, low_threshold: float | None = None) -> list[Alarm]:
+        """Alarms at a threshold, see `find_alarms`."""
+        return [
+            Alarm(
+                start=int(frames[start]),
+                stop=int(frames[end]) + int(stop > end),
+                peak=int(frames[start + int(np.nanargmax(scan.scores[start:stop]))]),
+                start_s=float(scan.times_s[start]),
+                end_s=float(scan.times_s[end]),
+                opened_s=float(scan.times_s[opened]),
+            )
+            for frames, scan in self._segments
+            for start, opened, end, stop in scan.events(threshold, low_threshold)
+        ]
 
 
 class EventScan:
@@ -76,51 +79,49 @@ class EventScan:
     is one event here.
     """
 
-    def __init__(self, times_s: np.ndarray, scores: np.ndarray, max_gap_s: float) -> None:
+    def __init__(self, times_s: np.ndarray, scores: np.ndarray, rules: EventRules) -> None:
         """times_s, scores: (T,), NaN where there is no score; times rise."""
-        self._times, self._scores = times_s, scores
-        self._after_gaps = np.flatnonzero(np.diff(times_s) > max_gap_s) + 1
+        self.times_s, self.scores, self.rules = times_s, scores, rules
+        self._after_gaps = np.flatnonzero(np.diff(times_s) > rules.max_gap_s) + 1
 
-    def events(
-        self, threshold: float, rules: EventRules, low_threshold: float | None = None
-    ) -> Iterator[tuple[int, int, int, int]]:
+    def events(self, threshold: float, low_threshold: float | None = None) -> Iterator[tuple[int, int, int, int]]:
         """Frames where an event starts, opens, and ends, and the first frame after it.
 
         It ends with the first low frame, which is no longer part of it, or with the last frame before a gap or the end
         of the series. Raises ConfigError if low_threshold is above threshold.
         """
-        low = EventMachine(rules, threshold, low_threshold).low_threshold
-        times, is_above = self._times, self._scores > threshold
+        low = EventMachine(self.rules, threshold, low_threshold).low_threshold
+        times, is_above = self.times_s, self.scores > threshold
         above, not_above = np.flatnonzero(is_above), np.flatnonzero(~is_above)
-        falls = not_above if low == threshold else np.flatnonzero(~(self._scores > low))
+        falls = not_above if low == threshold else np.flatnonzero(~(self.scores > low))
         quiet_until_s, frame = -math.inf, 0
         while (start := self._next(above, frame)) < len(times):
             if times[start] < quiet_until_s:
                 frame = int(np.searchsorted(times, quiet_until_s))
                 continue
             stop = min(self._next(not_above, start), self._next(self._after_gaps, start + 1))
-            opened = start + int(np.searchsorted(times[start:stop] - times[start], rules.min_duration_s))
+            opened = start + int(np.searchsorted(times[start:stop] - times[start], self.rules.min_duration_s))
             if opened >= stop:
                 frame = stop
                 continue
-            end, stop, frame = self._follow(opened, above, falls, rules.merge_gap_s)
-            quiet_until_s = times[end] + rules.cool_down_s
+            end, stop, frame = self._follow(opened, above, falls)
+            quiet_until_s = times[end] + self.rules.cool_down_s
             yield start, opened, end, stop
 
-    def _follow(self, frame: int, above: np.ndarray, falls: np.ndarray, merge_gap_s: float) -> tuple[int, int, int]:
+    def _follow(self, frame: int, above: np.ndarray, falls: np.ndarray) -> tuple[int, int, int]:
         """Where an open event ends, the first frame after it, and the next frame above the threshold."""
         while True:
             low, gap = self._next(falls, frame + 1), self._next(self._after_gaps, frame + 1)
             stop = min(low, gap)
             end = low if low < gap else stop - 1
             frame = self._next(above, stop)
-            if frame == len(self._times) or self._times[frame] - self._times[end] > merge_gap_s:
+            if frame == len(self.times_s) or self.times_s[frame] - self.times_s[end] > self.rules.merge_gap_s:
                 return end, stop, frame
 
     def _next(self, frames: np.ndarray, start: int) -> int:
         """The first of `frames` from `start` on; T if there is none."""
         position = int(np.searchsorted(frames, start))
-        return int(frames[position]) if position < len(frames) else len(self._times)
+        return int(frames[position]) if position < len(frames) else len(self.times_s)
 
 
 class AlarmPeaks(Generic[FrameT]):
