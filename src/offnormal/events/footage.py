@@ -41,7 +41,7 @@ class Footage:
     def __init__(self, videos: Sequence[FrameScores], rules: EventRules) -> None:
         levels = [video_opening_levels(video, rules) for video in videos]
         minutes = [np.floor(video.clock.footage_s / _MINUTE_S).astype(np.int64) for video in videos]
-        seconds = [video.clock.durations_s[~np.isnan(video.held_scores)].sum() for video in videos]
+        seconds = [video.clock.durations_s[_in_force(video)].sum() for video in videos]
         self._videos, self.rules = videos, rules
         self._scans = [VideoScan(video, rules) for video in videos]
         self._starts_s = np.concatenate([[0.0], np.cumsum(seconds)])
@@ -72,6 +72,13 @@ class Footage:
     def minute_maxima(self, peaks: Sequence[np.ndarray]) -> np.ndarray:
         """The highest of the peaks (T,) of each video in each of its minutes with a value, ascending."""
         return np.sort(np.concatenate([np.zeros(0), *map(_highest, peaks, self._minutes)]))
+
+
+def _in_force(video: FrameScores) -> np.ndarray:
+    """Frames (T,) with a score, or lost between frames whose scores hold."""
+    frames = ~np.isnan(video.held_scores)
+    frames[list(video.lost)] = True
+    return frames
 
 
 def _highest(values: np.ndarray, minutes: np.ndarray) -> np.ndarray:

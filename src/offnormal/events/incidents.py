@@ -42,7 +42,7 @@ def alert_times(events: Iterable[tuple[float, float]], rules: EventRules) -> lis
     """When the alerts of events (start_s, end_s) in order were due: at each time that counts as an incident.
 
     >>> alert_times([(0, 60), (500, 560), (1200, 5000)], EventRules(incident_gap_s=600, renew_s=1800))
-    [0, 1200, 3000, 4800]
+    [0, 1200, 3000.0, 4800.0]
     """
     incidents, times = Incidents(rules.incident_gap_s, rules.renew_s), []
     for start_s, end_s in events:

@@ -71,7 +71,7 @@ class SinkOptions(VerbConfig):
     when: list[Transition] = Field(default=[])
     """Messages to send: opened, closed; the default depends on the sink."""
     each: Literal["incident", "event"] | None = None
-    """Whether to send each event, or of an incident only the events that are alerted; the default depends on the sink."""
+    """incident: only events that are alerted, such as the first of an incident; the default depends on the sink."""
 
 
 class Sink(ABC):
