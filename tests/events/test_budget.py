@@ -46,7 +46,7 @@ def test_the_expected_rate_is_that_of_other_footage_and_the_bound_holds():
             count_incidents(hours(8, seed=100 + seed), budget(hours(8, seed=seed), confidence=confidence)) / 8
             for seed in range(8)
         ]
-        for confidence in (None, 0.95)
+        for confidence in (None, 95)
     )
     assert 1 < np.mean(expected) < 3
     assert np.mean(bound) < np.mean(expected) and np.mean(np.array(bound) > 2) < 0.2
@@ -102,7 +102,7 @@ def test_more_footage_supports_at_least_the_same():
     once, twice = budget(hours(8)), budget([*hours(8), *hours(8)])
     assert twice.calibration.threshold == once.calibration.threshold
     assert np.diff(twice.calibration.interval) <= np.diff(once.calibration.interval)
-    sure, surer = (budget(list(hours(8)) * times, confidence=0.95) for times in (1, 2))
+    sure, surer = (budget(list(hours(8)) * times, confidence=95) for times in (1, 2))
     assert surer.calibration.threshold <= sure.calibration.threshold
     assert "with 95 % confidence, mean false-alarm rate: at most 2 per hour" in sure.calibration.explanation
 
@@ -112,13 +112,13 @@ def test_a_day_of_footage_is_worth_a_day():
         budget(hours(3), "2/day")
     assert budget(hours(12), "2/day").incidents <= 1
     with pytest.raises(CalibrationError, match=r"2 per day .* 12 h of footage; it needs 72 h without an incident"):
-        budget(hours(12), "2/day", confidence=0.95)
+        budget(hours(12), "2/day", confidence=95)
     with pytest.raises(CalibrationError, match=r"by 0\.00011 h of footage; it needs 0\.5 h"):
         budget([FrameScores("short", [1.0, 2.0], None, [0.0, 0.2])])
 
 
 def test_the_rate_in_a_refusal_is_supported():
-    for confidence in (None, 0.95):
+    for confidence in (None, 95):
         with pytest.raises(CalibrationError) as refusal:
             budget(hours(3), "2/day", confidence=confidence)
         rate = str(refusal.value).split("set a rate of ")[1].split(" or more")[0].replace(" per ", "/")

@@ -21,6 +21,7 @@ from tests.verbs.test_predict import AT_ONCE, SIZE, alarms, bundle, predict
 from tests.video_files import write_video
 
 CALM, LOUD = 40, 200  # below and above the threshold of 100
+RATED = {**AT_ONCE, "incident_gap": 0}  # each alarm is an incident
 
 
 def gray(values):
@@ -48,7 +49,7 @@ def evaluate(path, labels, **more):
 def calibrate(path, rate, **more):
     return calibrate_bundle(
         Bundle(bundle().detector, bundle().calibration, card={"data": {}}, hash="b"),
-        CalibrateConfig(normal=path, rate=rate, **{"batch_size": 32, "workers": 1, "rules": AT_ONCE, **more}),
+        CalibrateConfig(normal=path, rate=rate, **{"batch_size": 32, "workers": 1, "rules": RATED, **more}),
     ).calibration
 
 

@@ -58,7 +58,7 @@ class Calibration:
     mask: Mask | None = None  # privacy mask of the normal data; None: that of the bundle
     block_s: float | None = None  # seconds of footage per independent score; None: no times
     dispersion: float | None = None  # of incidents, see `incident_rate`; None: not a rate in time
-    confidence: float | None = None  # that the mean rate of incidents is at most `rate`; None: it is expected
+    confidence: float | None = None  # percent, that the mean rate of incidents is at most `rate`; None: expected
     contents: tuple[str, ...] = ()  # keys of the bytes of the normal data, see `content_keys`; (): training data
 
     @property
@@ -76,7 +76,7 @@ class Calibration:
             rate, bounds = str(self.rate), ""
         basis = _BASIS[self.kind].format(count=count, units=units, group=group)
         if not self.rate.is_share:
-            promise = "expected" if self.confidence is None else f"with {100 * self.confidence:g} % confidence, mean"
+            promise = "expected" if self.confidence is None else f"with {self.confidence:g} % confidence, mean"
             later = f"{math.ceil(low)}-{math.floor(high)} in the next {self.rate.per}, 95 %"
             return f"{promise} false-alarm rate: at most {rate}, counted in incidents ({later}), {basis}"
         return f"expected false-alarm rate: at most {rate} (95 % CI {bounds}), {basis}"

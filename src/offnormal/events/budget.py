@@ -121,7 +121,7 @@ def budget_incidents(
 ) -> AlarmBudget:
     """Thresholds for `rate` incidents, from the scores of normal footage of one camera.
 
-    confidence: None: the expected rate is at most `rate`; a share: with this confidence, the mean rate is.
+    confidence: None: the expected rate is at most `rate`; percent: with this confidence, the mean rate is.
     peaks: for each video, the highest map value of every frame (T,), for the pixel threshold.
     Raises CalibrationError for a video without a clock, and when the footage cannot support the rate; the message
     states the footage that the rate needs.
@@ -174,22 +174,22 @@ def _find_rung(
             f"{rate} is too high, because events less than {footage.rules.incident_gap_s:g} s apart are one incident: "
             "set a lower rate, or a shorter --incident-gap"
         )
-    accepted, spread = None, MIN_DISPERSION
+    accepted, spread, share = None, MIN_DISPERSION, None if confidence is None else confidence / 100
     for threshold in footage.ladder if exposure * rate.value >= 1 - _ROUNDING else ():
         rung = footage.count(threshold, low(threshold))
         if rung.incidents > rate.value * exposure or rung.minutes > _MOST_MINUTES * len(footage.levels):
             break
-        if confidence is None or mean_bound(rung.incidents, exposure, rung.dispersion, confidence) <= rate.value:
+        if share is None or mean_bound(rung.incidents, exposure, rung.dispersion, share) <= rate.value:
             accepted = rung
         spread = rung.dispersion
     if accepted is not None:
         return accepted
     hours = rate.value / rate.per_hour  # of the unit of the rate, and without an incident
-    needed = (1.0 if confidence is None else mean_bound(0, 1.0, spread, confidence)) / rate.value * hours
+    needed = (1.0 if share is None else mean_bound(0, 1.0, spread, share)) / rate.value * hours
     supported = replace(rate, value=_round_up(rate.value * needed / footage.hours)) if footage.hours else None
     raise CalibrationError(
         f"{rate} cannot be supported by {rounded(footage.hours, 2)} h of footage; it needs {rounded(needed, 2)} h"
-        + ("" if confidence is None else " without an incident")
+        + ("" if share is None else " without an incident")
         + f". Add normal footage, or set {'a higher rate' if supported is None else f'a rate of {supported} or more'}"
     )
 

@@ -76,6 +76,8 @@ def calibrate_bundle(bundle: Bundle, config: CalibrateConfig, progress: Progress
     table, peaks = _score(Scorer(bundle.detector, choose_device(config.device, config.threads)), loader, unit)
     series = table.series(fps=config.fps)
     is_in_time = config.rate is not None and not config.rate.is_share
+    if config.confidence is not None and not is_in_time:
+        raise UsageError("--confidence is for a rate per hour or day: set a rate such as --rate 2/day")
     items = {item.name: item for item in dataset.train}
     streams = find_streams(
         [items[video.name] for video in series],
@@ -87,6 +89,7 @@ def calibrate_bundle(bundle: Bundle, config: CalibrateConfig, progress: Progress
             [join_series(series, stream) for stream in streams],
             [np.concatenate([peaks[table.items[row].rows] for row in stream.rows]) for stream in streams],
             rate=config.rate,
+            confidence=config.confidence,
             rules=EventRules.from_config(config.rules),
             hysteresis=config.rules.hysteresis,
             kind="held_out",
