@@ -157,6 +157,8 @@ def test_it_survives_json():
     assert AlarmBudget.from_json(stored) == alarm_budget
     with pytest.raises(CalibrationError, match="format 7"):
         AlarmBudget.from_json({**stored, "format_version": 7})
+    with pytest.raises(CalibrationError, match="expected the second no higher"):
+        AlarmBudget.from_json({**stored, "low_threshold": 99.0})
 
 
 def test_the_pixel_threshold_is_above_the_maps_of_as_many_minutes():

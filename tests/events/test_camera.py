@@ -110,6 +110,15 @@ def test_an_open_event_continues_after_a_restart():
     assert closed == expected
 
 
+def test_suppression_ends_with_the_program():
+    events = camera()
+    pushed(events, [0.1] * 2)
+    events.suppress(T0 + 3600)
+    restarted = camera()
+    assert restarted.restore(events.state()) == []
+    assert [event.state for event in pushed(restarted, [1.2] * 4, start_s=T0 + 2)] == ["open"]
+
+
 def test_after_a_restart_with_another_threshold_the_open_event_is_closed_by_the_old_one():
     events = camera()
     pushed(events, [1.2] * 4)

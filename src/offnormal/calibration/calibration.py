@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -36,6 +36,7 @@ _PER: dict[str, Literal["image", "frame", "clip"]] = {"images": "image", "frames
 _MIN_P_VALUE = 1e-12  # smaller extrapolations mean nothing
 _TAIL_SHARE = 0.1  # the mean excess of this share of the highest scores sets the decay beyond the highest
 _MIN_TAIL = 5
+_ALWAYS_STORED = ("by_hand", "block_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,28 +133,23 @@ class Calibration:
         return {**self._plain(), "id": self.id}
 
     def _plain(self) -> dict[str, object]:
-        """Plain values; keys of fields that have their default are absent for those that some calibrations lack."""
-        optional = ("mask", "contents", "dispersion", "confidence")
-        return {key: value for key, value in asdict(self).items() if key not in optional or value}
+        """Plain values, without those that have their default: so a new field changes no stored id."""
+        defaults = {field.name: field.default for field in fields(self) if field.name not in _ALWAYS_STORED}
+        return {key: value for key, value in asdict(self).items() if value != defaults.get(key, MISSING)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Calibration:
         """Read the values of `to_json`; CalibrationError for a missing or unknown key, or an edited value."""
         stored = dict(values)
         identity = stored.pop("id", None)
-        names = {field.name for field in fields(cls)}
-        for name in ("mask", "dispersion", "confidence"):
-            stored.setdefault(name, None)
-        stored["contents"] = tuple(stored.get("contents", ()))
-        if set(stored) != names:
-            raise CalibrationError(
-                f"calibration: keys {sorted(map(str, set(stored) ^ names))} are missing or unknown; calibrate again"
-            )
+        needed = {field.name for field in fields(cls) if field.default is MISSING}
+        if wrong := (needed - set(stored)) | (set(stored) - {field.name for field in fields(cls)}):
+            names = sorted(map(str, wrong))
+            raise CalibrationError(f"calibration: keys {names} are missing or unknown; calibrate again")
         try:
+            stored |= {key: tuple(stored[key]) for key in ("interval", "scores", "contents") if key in stored}
             stored["rate"] = Rate(**stored["rate"])
-            stored["interval"] = tuple(stored["interval"])
-            stored["mask"] = None if stored["mask"] is None else parse_mask(stored["mask"])
-            stored["scores"] = tuple(stored["scores"])
+            stored["mask"] = parse_mask(stored["mask"]) if stored.get("mask") is not None else None
             calibration = cls(**stored)
             is_unchanged = calibration.id == identity
         except (TypeError, ValueError, AttributeError, LookupError, ConfigError) as error:

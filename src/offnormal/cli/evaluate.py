@@ -91,8 +91,9 @@ def _figures(evaluation: Evaluation) -> list[Line]:
     from offnormal.errors import counted
     from offnormal.evaluation.units import TRAITS
 
-    order = sorted(evaluation.metrics, key=lambda name: name.endswith("_per_video_norm"))
-    lines = [(name, f"{evaluation.metrics[name]:.4f}") for name in order if not name.startswith(("clip_p", "clip_d"))]
+    metrics = evaluation.distinct_metrics
+    order = sorted(metrics, key=lambda name: name.endswith("_per_video_norm"))
+    lines = [(name, f"{metrics[name]:.4f}") for name in order if not name.startswith(("clip_p", "clip_d"))]
     lines += [
         (name, f"not computed: {why}")
         for name, why in evaluation.missing.items()

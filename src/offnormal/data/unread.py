@@ -92,6 +92,15 @@ def count_reasons(skipped: Iterable[Skipped]) -> dict[str, int]:
     return dict(Counter(skip.kind for skip in skipped).most_common())
 
 
+def counts_as_json(read: int, skipped: Sequence[Skipped]) -> dict[str, object]:
+    """Return the number of items that were read, and what was skipped, for the JSON of any verb."""
+    return {
+        "read": read,
+        "skipped": [{"path": str(bad.path), "reason": bad.reason, "kind": bad.kind} for bad in skipped],
+        "skipped_by_reason": count_reasons(skipped),
+    }
+
+
 def describe_counts(read: int, nouns: tuple[str, str], skipped: Sequence[Skipped]) -> str:
     """Return the line that ends a run: how many items were read, and what was skipped, by reason.
 

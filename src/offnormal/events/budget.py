@@ -103,7 +103,13 @@ class AlarmBudget:
                 f"alarm budget in format {stored_version} with keys {sorted(stored)}: calibrate this camera again"
             )
         plain = _Stored.model_validate(stored)
-        return cls(**{**dict(plain), "calibration": Calibration.from_json(plain.calibration)})
+        calibration = Calibration.from_json(plain.calibration)
+        if not plain.low_threshold <= calibration.threshold:
+            raise CalibrationError(
+                f"alarm budget that opens events above {calibration.threshold:g} and ends them at "
+                f"{plain.low_threshold:g}; expected the second no higher: calibrate this camera again"
+            )
+        return cls(**{**dict(plain), "calibration": calibration})
 
 
 def budget_incidents(

@@ -31,7 +31,6 @@ class _State(BaseModel):
     format_version: int
     context: EventContext
     rules: EventRules
-    suppressed_until_s: float | None
     machine: dict[str, object]
     incident: _Incident
 
@@ -96,12 +95,11 @@ class CameraEvents:
         return self._events(self._machine.finish())
 
     def state(self) -> dict[str, object]:
-        """The state that a restarted program needs, as plain values for JSON."""
+        """The state that a restarted program needs, as plain values for JSON; suppression ends with the program."""
         return _State(
             format_version=FORMAT_VERSION,
             context=self.context,
             rules=self.rules,
-            suppressed_until_s=_finite(self._suppressed_until_s),
             machine=self._machine.state(),
             incident=_Incident(
                 id=self._incident,
@@ -121,7 +119,6 @@ class CameraEvents:
                 raise DataError(f"state in format {state['format_version']}, this version reads {FORMAT_VERSION}")
             stored = _State.model_validate(state)
             context, rules, incident = stored.context, stored.rules, stored.incident
-            self._suppressed_until_s = _or_never(stored.suppressed_until_s)
             self._incident, self._is_alerted = incident.id, incident.is_alerted
             self._incidents.alerted_s = _or_never(incident.alerted_s)
             self._incidents.end_s = _or_never(incident.end_s)

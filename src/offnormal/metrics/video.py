@@ -9,7 +9,7 @@ a score (NaN) are skipped and counted.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -104,6 +104,15 @@ class VideoMetrics:
     frames: int  # frames with a label and a score, used by the metrics
     videos: list[VideoRow]  # in input order
     smoothing: str | None  # description of the smoothing in `_smoothed` metrics; None: no smoothing
+
+    def distinct(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Return the metrics without those that repeat others: means and ranges per video, if only one is measured."""
+        measured = sum(row.anomalous is not None and row.not_scored < row.frames for row in self.videos)
+        return {
+            name: value
+            for name, value in metrics.items()
+            if measured > 1 or not (name.startswith("frame_AUC_macro") or name.endswith(PER_VIDEO_NORM))
+        }
 
 
 def min_max(series: ArrayLike) -> FloatSeries:

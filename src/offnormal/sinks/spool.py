@@ -42,7 +42,7 @@ _COLUMNS = {  # of the rows that are copied from a damaged file
     "held": "id, event, folder",
     "dropped": "sink, number",
 }
-_DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR_SHORT_READ)
 _UNREADABLE = (OffnormalError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
 _DELETE_OLDEST = (
     "DELETE FROM waiting WHERE seq = (SELECT seq FROM waiting WHERE sink = ? AND (refused IS NULL) = ? "
@@ -108,7 +108,7 @@ class Spool:
                 return WaitingMessage(row[0], Message.from_json(_json(row[1]), _path(row[2])))
             except _UNREADABLE as error:
                 self._warn(f"message {row[0]} for {sink}", error)
-                self.mark_refused(row[0], sink, f"cannot be read: {str(error)[:200]}")
+                self.mark_refused(row[0], sink, f"cannot be read: {_reason(error)}")
 
     def mark_delivered(self, seq: int) -> None:
         """Remove a delivered message."""
@@ -140,7 +140,7 @@ class Spool:
             except _UNREADABLE as error:
                 self._warn(f"a closed event (row {number})", error)
                 with self._transaction():
-                    self._db.execute("INSERT INTO damaged VALUES (?, ?)", (text, str(error)[:200]))
+                    self._db.execute("INSERT INTO damaged VALUES (?, ?)", (text, _reason(error)))
                     self._db.execute("DELETE FROM held WHERE rowid = ?", (number,))
         return events
 
@@ -203,18 +203,18 @@ class Spool:
         """Warn about the first damaged row."""
         if not self._has_warned:
             self._has_warned = True
-            reason = str(error)[:200] or type(error).__name__
             log.warning(
                 "%s: %s cannot be read (%s) and is set aside in this file; more such rows are not reported",
-                self.path, what, reason,
+                self.path, what, _reason(error),
             )  # fmt: skip
 
     def _open(self) -> sqlite3.Connection:
         try:
             return self._connect()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the second: of a message that quotes the file
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
-            if code & 0xFF not in _DAMAGED:  # not writable, or the disk is full
+            says_read_only = code == sqlite3.SQLITE_READONLY and os.access(self.path, os.W_OK)  # in its damaged header
+            if not (says_read_only or {code, code & 0xFF}.intersection(_DAMAGED)):  # not writable, or the disk is full
                 raise
             aside = set_aside(self.path)
             for ending in ("-wal", "-shm"):
@@ -234,9 +234,9 @@ class Spool:
             db.executescript(_SCHEMA)
             for table, columns in _COLUMNS.items():
                 db.execute(f"SELECT {columns} FROM {table} LIMIT 0")
-            if db.execute("PRAGMA quick_check").fetchone() != (b"ok",):
-                raise sqlite3.DatabaseError("quick_check reported errors")
-        except sqlite3.Error:
+            if db.execute("PRAGMA integrity_check").fetchone() != (b"ok",):
+                raise sqlite3.DatabaseError("integrity_check reported errors")
+        except (sqlite3.Error, UnicodeDecodeError):
             db.close()
             raise
         return db
@@ -251,7 +251,7 @@ def _copy_rows(damaged: Path, db: sqlite3.Connection) -> int:
             marks = ", ".join("?" * (columns.count(",") + 1))
             rows: dict[int, list[object]] = {}
             for order in ("ASC", "DESC"):
-                with contextlib.suppress(sqlite3.Error):
+                with contextlib.suppress(sqlite3.Error, UnicodeDecodeError):
                     query = f"SELECT rowid, {columns} FROM {table} NOT INDEXED ORDER BY rowid {order}"
                     for number, *values in source.execute(query):
                         rows[number] = [v.decode(errors="replace") if isinstance(v, bytes) else v for v in values]
@@ -267,6 +267,11 @@ def _json(text: object) -> Any:
     if not isinstance(text, bytes):
         raise TypeError(f"{type(text).__name__} instead of text")
     return json.loads(text.decode())
+
+
+def _reason(error: Exception) -> str:
+    """What an error says about damaged text, which may be no Unicode."""
+    return (str(error)[:200] or type(error).__name__).encode("utf-8", "backslashreplace").decode()
 
 
 def _text(folder: Path | None) -> str | None:

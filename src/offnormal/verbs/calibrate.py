@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
@@ -112,18 +113,23 @@ def calibrate_bundle(bundle: Bundle, config: CalibrateConfig, progress: Progress
         log.warning("the detector was fitted without this privacy mask: fit it with --privacy-mask for better scores")
         calibration = replace(calibration, mask=mask)
     calibration = replace(calibration, contents=tuple(content_keys(dataset.train)))
-    source, fingerprint = str(config.normal), dataset.fingerprint("train")
-    before = target.history.current_entry
-    entry = target.history.add(calibration, source=source, fingerprint=fingerprint).entries[-1]
-    if not config.dry_run:
-        target.replace_calibration(calibration, source=source, fingerprint=fingerprint)
+    fingerprint = hashlib.sha256("\n".join(calibration.contents).encode()).hexdigest()  # without names, unlike a fit's
+    if target.path is None and config.out is not None:
+        target = _target(bundle, config)  # another program may have written it meanwhile
+    if config.dry_run:
+        before = target.history.current_entry
+        history = target.history.add(calibration, source=str(config.normal), fingerprint=fingerprint)
+    else:
+        before = target.replace_calibration(calibration, source=str(config.normal), fingerprint=fingerprint)
         if target.path is None and config.out is not None:
             target.save(config.out)
-        entry = target.history.entries[-1]
+        history = target.history
     skipped = [*skipped_near(dataset, dataset.train), *loader.skipped]
+    entry = history.current_entry
+    assert entry is not None
     result = NewCalibration(calibration, skipped, before, entry, target.path or config.out)
     if result.worse:
-        undo = "" if config.dry_run or before is None else "; offnormal calibrate BUNDLE --undo returns to the old one"
+        undo = "" if config.dry_run else "; offnormal calibrate BUNDLE --undo returns to the old one"
         log.warning("the guarantee is worse than before (%s)%s", "; ".join(result.worse), undo)
     return result
 

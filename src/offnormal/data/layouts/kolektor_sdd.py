@@ -9,7 +9,7 @@ from pathlib import Path
 from offnormal.data.dataset import Dataset
 from offnormal.data.layouts.categories import SingleCategoryLayout, reject_category
 from offnormal.data.layouts.labeled import items_by_masks, subfolders
-from offnormal.data.mask_names import masks_beside
+from offnormal.data.mask_names import masks_beside, not_masks
 from offnormal.errors import DataError
 from offnormal.sources.paths import images_in
 from offnormal.types import Item
@@ -45,7 +45,7 @@ class KolektorSddLayout(SingleCategoryLayout):
         for number, folder in enumerate(_commutators(root), 1):
             images = images_in(folder, recursive=False)
             labels = masks_beside(images, _LABEL)
-            images = [path for path in images if path not in labels.values()]
+            images = not_masks(images, labels)
             if missing := [path for path in images if path not in labels]:
                 raise DataError(f"{missing[0]}: no label image; expected {missing[0].stem}{_LABEL}.bmp beside it")
             for item in items_by_masks(images, root, labels):

@@ -64,5 +64,4 @@ def _labeled(clip: Path) -> Item:
         raise DataError(f"{clip}: no boxes; expected {clip / clip.name}_gt.txt, empty if the clip is normal")
     labels = np.zeros(count_frames(clip), dtype=np.uint8)
     labels[list(read_boxes(file, clip))] = 1
-    masks = MaskSource(path=file) if file.parent == clip else None
-    return Item(address=str(clip), is_video=True, name=clip.name, frame_labels=labels, masks=masks)
+    return Item(address=str(clip), is_video=True, name=clip.name, frame_labels=labels, masks=MaskSource(path=file))
