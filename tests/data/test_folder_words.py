@@ -11,6 +11,7 @@ from offnormal.data.folder_words import meaning_of, meanings_of, split_mask_name
         (
             "normal",
             "good GOOD OK 0.normal i.O. gut bons conforme buenos buone 良品 正常品 정상 양품 \uff2f\uff2b ok2 "
+            "No2_OK PASS_cam1 "
             "GoodParts OKFront good_front goodsamples no_defect nodefects defect-free DefectFree free_of_defects "
             "fehlerfrei ohne_Kratzer sans_défaut sin_defectos senza_difetti 無欠陥 異常なし 无缺陷 무결함 결함없음",
         ),
@@ -18,7 +19,8 @@ from offnormal.data.folder_words import meaning_of, meanings_of, split_mask_name
             "anomalous",
             "Bad 1.abnormal NG n.i.O. not_ok Défauts defectuosos difetti 不良 异常 缺陷 불량 ng-images NG_A 不良品画像 "
             "NG_front broken_large lot1_bad bad-01 front.NG NGParts badparts not_good NotGood notok no_good nicht_ok "
-            "non_conforme no_conforme 不正常 表面不良 前面キズ 전면불량 good_bad",
+            "non_conforme no_conforme 不正常 表面不良 前面キズ 전면불량 good_bad "
+            "No1_NG no.3_defect KO_front free_bad",
         ),
         (
             "train",

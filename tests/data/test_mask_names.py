@@ -52,7 +52,11 @@ def test_two_files_of_a_name_are_a_mask_and_its_image_by_the_content_of_each(tmp
         photo(tmp_path / name)
     draw(tmp_path, "a/1.png", "c/1.bmp")
     images = sorted(path for path in tmp_path.rglob("*") if path.is_file())
-    assert masks_beside(images) == {
-        tmp_path / "a/1.jpg": tmp_path / "a/1.png",
-        tmp_path / "c/1.png": tmp_path / "c/1.bmp",
-    }
+    assert (
+        masks_beside(images)
+        == masks_beside(images, "")
+        == {
+            tmp_path / "a/1.jpg": tmp_path / "a/1.png",
+            tmp_path / "c/1.png": tmp_path / "c/1.bmp",
+        }
+    )

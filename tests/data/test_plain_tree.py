@@ -77,8 +77,10 @@ def test_masks_with_the_names_of_jpegs_are_seen_by_their_content(tmp_path):
     for index in range(3):
         Image.linear_gradient("L").save(tmp_path / f"{index}.jpg")
         Image.new("L", (256, 256)).save(tmp_path / f"{index}.png")
-    with pytest.raises(DataError, match="3 files and 3 masks beside them"):
+    with pytest.raises(DataError, match="3 files and 3 masks beside them") as error:
         open_datasets(tmp_path)
+    (dataset,) = open_datasets(**advised(error))
+    assert [item.path.suffix for item in dataset.train] == [".jpg"] * 3
     for index in range(3):
         Image.linear_gradient("L").save(tmp_path / f"{index}.png")
     assert len(open_datasets(tmp_path)[0].train) == 6
@@ -98,7 +100,9 @@ def test_the_named_folder_itself_may_have_any_name(tmp_path):
 
 def test_bad_images_among_others_are_named(tmp_path):
     root = draw(tmp_path, "ok_1.png", "ok_2.png", "NG_3.png", "kratzer-4.png")
-    with pytest.raises(DataError, match=r"4 files, some anomalous by name: kratzer-4\.png, NG_3\.png"):
+    with pytest.raises(
+        DataError, match=r"anomalous by name: kratzer-4\.png, NG_3\.png\nMove the normal ones to a folder"
+    ):
         open_datasets(root)
 
 

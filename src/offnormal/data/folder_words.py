@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
-from functools import cache
+from collections.abc import Iterator, Sequence
+from functools import cache, lru_cache
 from typing import Literal
 
 Meaning = Literal["mask", "anomalous", "test", "validation", "train", "normal"]
@@ -67,8 +67,8 @@ _NEUTRAL = """
 _NOT_BEFORE = """
     no not non without zero free+of nicht kein keine keinen ohne sans pas sin senza 不 无 無 非 无明显 没有 未見 무"""
 _NOT_AFTER = "free frei freie freies less なし 無し 없음"
-_ONLY_ALONE = frozenset(("io", "ko", "val", "bon", "bons", "pass"))  # also parts of other names: io_board
-_OTHER = "other"
+_ONLY_ALONE = frozenset(("io", "val", "bon", "bons"))  # also parts of other names: io_board
+_OTHER, _NUMBER = "other", "number"
 _OPPOSITE = {"normal": "anomalous", "anomalous": "normal"}
 _PIECES = 4  # joined to one word at most
 _IDEOGRAPHS = "\u3040"  # from here on, words are not separated
@@ -89,8 +89,7 @@ def meaning_of(name: str, *, whole: bool = False) -> Meaning | None:
 
 def meanings_of(name: str, *, whole: bool = False) -> list[Meaning]:
     """Return everything that the words of a name say, each once, in the order of precedence; see `meaning_of`."""
-    words = [word for piece in _pieces(name) for word in (_split(piece) or [piece])]
-    says = _negated(_join(words))
+    says = _says(name)
     if whole and _OTHER in says:
         return []
     return [meaning for meaning in _WORDS if meaning in says]
@@ -109,6 +108,12 @@ def split_mask_name(stem: str) -> str | None:
         if before and after and meanings_of(before, whole=True) == ["mask"]:
             return after
     return None
+
+
+@lru_cache(maxsize=4096)  # thousands of files are named alike
+def _says(name: str) -> list[str]:
+    """Return what each word of a name says, after its negations."""
+    return _negated(list(_join([word for piece in _pieces(name) for word in (_split(piece) or [piece])])))
 
 
 def _pieces(name: str) -> list[str]:
@@ -161,26 +166,23 @@ def _join(words: list[str]) -> Iterator[str]:
                 break
         else:
             is_nothing = word.isdecimal() or (len(word) == 1 and word.isascii())  # `NG_2`, `NG_A`
-            end, says = start + 1, "" if is_nothing else _OTHER
+            end, says = start + 1, _NUMBER if is_nothing else _OTHER
         if says:
             yield says
         start = end
 
 
-def _negated(says: Iterable[str]) -> list[str]:
-    """Apply negations to the meanings next to them."""
+def _negated(says: Sequence[str]) -> list[str]:
+    """Apply negations to the meanings next to them; before a number, `no` is none: `No1_NG`."""
     meanings: list[str] = []
-    is_negated = False
-    for word in says:
-        if word == "not_after" and meanings:
-            meanings[-1] = _OPPOSITE.get(meanings[-1], _OTHER)
-        elif word in ("not_before", "not_after"):
-            is_negated = True
-            continue
-        else:
-            meanings.append(_OPPOSITE.get(word, _OTHER) if is_negated else word)
-        is_negated = False
-    return [*meanings, *[_OTHER] * is_negated]
+    for before, word, after in zip(["", *says], says, [*says[1:], ""], strict=False):
+        if word == "not_after" and before == "anomalous":
+            meanings[-1] = "normal"
+        elif word == "not_after" or (word == "not_before" and after not in (*_WORDS, _NUMBER)):
+            meanings.append(_OTHER)
+        elif word not in ("not_before", _NUMBER):
+            meanings.append(_OPPOSITE.get(word, _OTHER) if before == "not_before" else word)
+    return meanings
 
 
 @cache

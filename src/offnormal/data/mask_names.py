@@ -24,14 +24,14 @@ _MASK_SHARE = 0.9  # of its pixels, if its folder says mask; the others are nois
 def masks_beside(images: Iterable[Path], suffix: str | None = None) -> dict[Path, Path]:
     """Return image -> its mask in the same folder, named after the image.
 
-    suffix: the ending of the names of masks; None: any ending that says mask (`10000.png`, `10000_GT.png`), or a file
-    with the name of an image in another format (`1.jpg`, `1.png`) and few gray values.
+    suffix: the ending of the names of masks; "": a file with the name of an image in another format (`1.jpg`, `1.png`)
+    and few gray values; None: any ending that says mask (`10000.png`, `10000_GT.png`), or such a file.
     """
     images = list(images)
     stems: dict[Path, list[Path]] = {}
     for path in images:
         stems.setdefault(path.with_suffix(""), []).append(path)
-    pairs: dict[Path, Path] = {}
+    pairs: dict[Path, Path] = {} if suffix else _same_names(stems.values())
     for path in images:
         if suffix is None:
             stem = split_mask_name(path.stem)
@@ -39,7 +39,7 @@ def masks_beside(images: Iterable[Path], suffix: str | None = None) -> dict[Path
             stem = path.stem.removesuffix(suffix) if suffix and path.stem.endswith(suffix) else None
         if stem:
             pairs |= dict.fromkeys(stems.get(path.with_name(stem), ()), path)
-    return pairs if suffix is not None else {**_same_names(stems.values()), **pairs}
+    return pairs
 
 
 def masks_in(masks: Path, folder: Path, suffix: str) -> dict[Path, Path]:
@@ -63,6 +63,11 @@ def meanings_of_folder(folder: Path) -> list[Meaning]:
     if some and 2 * sum(_may_be_mask(path, _MASK_SHARE) for path in some) >= len(some):
         return meanings
     return [meaning for meaning in meanings if meaning != "mask"]
+
+
+def find_mask_folder(folders: Iterable[Path]) -> Path | None:
+    """Return the first of some folders that is one of masks by its name and content."""
+    return next((folder for folder in folders if "mask" in meanings_of_folder(folder)), None)
 
 
 def without_masks(folder: Path) -> list[Path]:

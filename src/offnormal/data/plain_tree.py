@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -12,7 +13,7 @@ from offnormal import registry
 from offnormal.data.folder_words import Meaning, meanings_of, split_mask_name
 from offnormal.data.mask_names import masks_beside, meanings_of_folder
 from offnormal.errors import DataError, counted, name_some
-from offnormal.sources.paths import is_image, natural_key
+from offnormal.sources.paths import is_image, is_video, natural_key
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def describe_mixture(root: Path, files: Sequence[Path]) -> str | None:
     meanings = _meanings_below(root, set(folders.values()))
     masks = set(masks_beside(file for file in files if is_image(file)).values())
     labels = [set(meanings[folders[file]]) for file in files]
-    bad = [file for file in files if _is_anomalous_by_name(file) and "normal" not in meanings[folders[file]]]
+    bad = [file for file in _anomalous_by_name(files) if "normal" not in meanings[folders[file]]]
     if not (masks or bad) and (all(not label for label in labels) or all(label == {"normal"} for label in labels)):
         return None
     counts = Counter(folders[file] for file in files if file not in masks)
@@ -88,8 +89,11 @@ def _meanings_below(root: Path, folders: Collection[Path]) -> dict[Path, list[Me
     }
 
 
-def _is_anomalous_by_name(file: Path) -> bool:
-    return not file.is_dir() and "anomalous" in meanings_of(file.stem)
+def _anomalous_by_name(files: Sequence[Path]) -> list[Path]:
+    """Return the files, not the folders of frames, whose own names say anomalous."""
+    stems = {file: re.sub(r"\d+", "0", file.stem) for file in files if is_image(file) or is_video(file)}
+    bad = {stem for stem in set(stems.values()) if "anomalous" in meanings_of(stem)}
+    return [file for file, stem in stems.items() if stem in bad]
 
 
 def _meanings(folder: Path) -> list[Meaning]:
@@ -112,8 +116,8 @@ def _advise_options(root: Path, files: Sequence[Path], general: str) -> str:
             words = ["--data", str(root), "--layout", name, *(["--category", category] if category else [])]
             return f"Read it with: {shlex.join(words)}"
     folders = sorted({_folders(file, root) for file in files}, key=natural_key)
-    if not any(map(_meanings, folders)):
-        suffix = min(map(_suffix, masks_beside(files).values()), default="")
+    if not any(map(_meanings, folders)) and (beside := masks_beside(files)):
+        suffix = min(map(_suffix, beside.values()))
         return f"Read it with: {shlex.join(['--normal', str(root), '--mask-suffix', suffix])}"
     unwanted: list[Meaning] = ["mask", "anomalous", "test", "validation"]
     normals = _cut(folders, "normal", unwanted, last=True)

@@ -76,5 +76,10 @@ def test_categories_that_are_links_keep_their_names(tmp_path):
 def test_other_trees_are_rejected_with_the_expected_tree(tmp_path):
     draw(tmp_path, "train/fine/1.png")
     assert not MvtecLayout.recognizes(tmp_path)
-    with pytest.raises(DataError, match="no train/good with normal images; expected CATEGORY/train/good"):
+    with pytest.raises(DataError, match="not the mvtec layout; expected CATEGORY/train/good"):
         MvtecLayout.read(tmp_path)
+
+
+def test_masks_in_a_folder_of_another_name_are_read(tmp_path):
+    draw(tmp_path, "train/good/1.png", "test/good/1.png", "test/hole/2.png", "Masks/hole/2.png")
+    assert MvtecLayout.read(tmp_path).test[1].masks.path == tmp_path / "Masks/hole/2.png"

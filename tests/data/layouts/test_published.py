@@ -123,14 +123,14 @@ def test_a_commutator_is_one_group(tmp_path):
     (dataset,) = open_datasets(tmp_path)
     assert {item.group for item in dataset.train} == {"kos01", "kos02", "kos04", "kos05"}
     (tmp_path / "kos05/Part1_label.bmp").unlink()
-    with pytest.raises(DataError, match=r"Part1\.jpg: no label image; expected Part1_label\.bmp"):
+    with pytest.raises(DataError, match=r"Part1\.jpg: no mask; expected Part1_label with"):
         open_datasets(tmp_path)
 
 
 def test_an_image_of_kolektor_without_truth_is_named(tmp_path):
     published.kolektor_sdd2(tmp_path)
     (tmp_path / "test/20001_GT.png").unlink()
-    with pytest.raises(DataError, match=r"20001\.png: no ground truth; expected 20001_GT\.png"):
+    with pytest.raises(DataError, match=r"20001\.png: no mask; expected 20001_GT with"):
         open_datasets(tmp_path)
 
 

@@ -118,6 +118,16 @@ def items_by_masks(
     return tuple(image_item(path, root, class_name if path in marked else None, marked.get(path)) for path in images)
 
 
+def masked_items(folder: Path, root: Path, suffix: str) -> tuple[Item, ...]:
+    """Return the images of a folder by their masks beside them; DataError for an image without a mask."""
+    images = images_in(folder, recursive=False)
+    masks = masks_beside(images, suffix)
+    images = not_masks(images, masks)
+    if missing := next((path for path in images if path not in masks), None):
+        raise DataError(f"{missing}: no mask; expected {missing.stem}{suffix} with an image suffix beside it")
+    return items_by_masks(images, root, masks)
+
+
 def _match_masks(folder: Path, images: Sequence[Path], masks: Path, endings: Sequence[str]) -> dict[Path, Path]:
     """Return image -> mask: a file, or a folder of several masks (MVTec LOCO AD).
 

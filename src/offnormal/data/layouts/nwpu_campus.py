@@ -11,7 +11,7 @@ from offnormal.data.dataset import Dataset
 from offnormal.data.folder_words import meaning_of
 from offnormal.data.frame_labels import check_label_count, parse_labels
 from offnormal.data.layouts.categories import SingleCategoryLayout, reject_category
-from offnormal.data.layouts.clips import video_items
+from offnormal.data.layouts.clips import inner_folder, video_items
 from offnormal.data.layouts.labeled import subfolders
 from offnormal.errors import DataError
 from offnormal.sources.paths import is_frame_folder, videos_below
@@ -32,7 +32,7 @@ class NwpuCampusLayout(SingleCategoryLayout):
     @staticmethod
     def recognizes(root: Path) -> bool:
         """Whether a train or test folder contains videos such as D001_01.avi next to an archive of labels."""
-        folder = _inner(root)
+        folder = inner_folder(root, _WHOLE)
         named = [path for split in ("train", "test") for path in _videos(folder, split) if _NAME.fullmatch(path.stem)]
         return bool(named) and _label_file(folder) is not None
 
@@ -40,7 +40,7 @@ class NwpuCampusLayout(SingleCategoryLayout):
     def read(root: Path, category: str | None = None) -> Dataset:
         """Return the dataset; DataError for a category, or if the tree or the labels are not as expected."""
         reject_category(category, "nwpu_campus")
-        folder = _inner(root)
+        folder = inner_folder(root, _WHOLE)
         file = _label_file(folder)
         train, test = _videos(folder, "train"), _videos(folder, "test")
         if file is None or not (train or test):
@@ -53,10 +53,6 @@ class NwpuCampusLayout(SingleCategoryLayout):
             train=video_items(train),
             test=_labeled(test, archive),
         )
-
-
-def _inner(root: Path) -> Path:
-    return root / _WHOLE if (root / _WHOLE).is_dir() else root
 
 
 def _videos(folder: Path, split: str) -> list[Path]:

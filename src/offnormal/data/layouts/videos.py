@@ -9,7 +9,7 @@ from typing import Literal
 
 from offnormal.data.dataset import Dataset
 from offnormal.data.folder_words import meanings_of
-from offnormal.data.layouts.categories import list_categories, select_category
+from offnormal.data.layouts.categories import CategoryLayout, select_category
 from offnormal.data.layouts.clips import relative_names
 from offnormal.data.layouts.labeled import subfolders
 from offnormal.data.layouts.video_truth import TRUTH_FOLDERS, GroundTruth
@@ -22,12 +22,13 @@ from offnormal.types import Item
 log = logging.getLogger(__name__)
 
 
-class VideosLayout:
+class VideosLayout(CategoryLayout):
     """`train` and `test` folders of video files or folders of frames, or a single folder of normal videos.
 
     Videos in subfolders are named `subfolder/name`. See `video_truth` for labels and masks.
     """
 
+    name = "videos"
     tree = (
         "train/*.mp4  [test/*.mp4]  [labels/<video>.npy|.csv|.txt, or next to the video, or gt.npz]  "
         "[masks/<video>.npy|.npz, or masks/<video>/*.png]; any video format, or folders of frames"
@@ -35,19 +36,19 @@ class VideosLayout:
     source = "your own videos"
     license = "yours"
 
-    @staticmethod
-    def recognizes(root: Path) -> bool:
-        """Whether train or test, also in a subfolder, contains videos, or the folder contains videos but no images.
+    @classmethod
+    def is_category(cls, folder: Path) -> bool:
+        """Whether train or test contains videos.
 
         If there are only folders of frames, their images must be numbered without gaps and of one size, unlike
         unrelated images.
         """
-        return _is_dataset(root) or bool(VideosLayout.categories(root)) or _is_plain(root)
+        return _is_dataset(folder)
 
-    @staticmethod
-    def categories(root: Path) -> list[str]:
-        """Return the names of subfolders with a train or test folder of videos; empty if the folder is itself one."""
-        return list_categories(root, _is_dataset)
+    @classmethod
+    def recognizes(cls, root: Path) -> bool:
+        """Whether the folder or a subfolder has train or test videos, or the folder contains videos but no images."""
+        return super().recognizes(root) or _is_plain(root)
 
     @staticmethod
     def read(root: Path, category: str | None = None, *, is_checked: bool = True) -> Dataset:
