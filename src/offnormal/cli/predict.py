@@ -86,7 +86,7 @@ def command(
             if fps is not None and fps not in assumed:
                 assumed.add(fps)
                 warn(f"{prediction.item.name} has no clock: times assume {fps:g} frames per second (--fps)")
-    skipped = [*unread_inputs(inputs, items), *predictor.skipped]
+    skipped = [*unread_inputs(inputs, items, resolved), *predictor.skipped]
     if json and skipped:
         say_json(counts_as_json(verdicts.total(), skipped))
     noun = "video" if items[0].is_video else "image"

@@ -195,7 +195,7 @@ class Skipped:
     @property
     def is_failure(self) -> bool:
         """Whether it may have been meant to be read, unlike hidden files and copies."""
-        return self.kind not in ("copy", "mask", "hidden file", "hidden folder")
+        return self.kind not in ("copy", "mask", "hidden file", "hidden folder", "unused image", "unused video")
 
 
 class Layout(Protocol):
