@@ -325,6 +325,15 @@ def test_ways_back_start_from_what_is_on_disk(cheap):
     assert load(cheap).history.current == 1
 
 
+def test_saving_a_bundle_again_loses_no_calibration_of_other_programs(cheap):
+    first, second = load(cheap), load(cheap)
+    first.replace_calibration(more(first), source="monday")
+    second.save(cheap)
+    history = load(cheap).history
+    assert [entry.source for entry in history.entries] == ["fit", "monday", "fit"]
+    assert load(cheap).calibration == second.calibration != first.calibration
+
+
 def test_the_current_calibration_again_changes_nothing(cheap):
     bundle = load(cheap)
     first = bundle.calibration
@@ -374,12 +383,14 @@ def test_a_damaged_list_is_made_again_from_the_files(cheap, caplog):
     bundle = load(cheap)
     first = bundle.calibration
     bundle.replace_calibration(more(bundle), source="monday")
+    (cheap / "calibrations/002.json").replace(cheap / "calibrations/1000.json")
+    shutil.copy(cheap / "calibrations/001.json", cheap / "calibrations/999.json")
     (cheap / "calibration.json").write_bytes(b"[" * 100_000)
     with pytest.raises(BundleError, match=r"calibration\.json: .*; calibrate again"):
         load(cheap)
     bundle = load(cheap, calibrated=False)
     assert "its calibrations are listed again" in caplog.text and bundle.history.current is None
-    assert [entry.number for entry in bundle.history.entries] == [1, 2]
+    assert [entry.number for entry in bundle.history.entries] == [1, 999, 1000]
     bundle.use_calibration(1)
     assert load(cheap).calibration == first
 

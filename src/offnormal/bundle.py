@@ -98,12 +98,18 @@ class Bundle:
         return replace(spec, mask=privacy_mask)
 
     def save(self, path: str | Path) -> Path:
-        """Write the bundle folder atomically.
+        """Write the bundle folder atomically; calibrations that other programs added to it stay.
 
         Raises BundleError if the path exists and is not a bundle, and OffnormalError if the disk is full.
         """
         target = Path(path)
         self.detector.require_fitted()
+        if self.path is not None and target.resolve() == self.path.resolve():
+            with self._newest_history():
+                return self._write(target)
+        return self._write(target)
+
+    def _write(self, target: Path) -> Path:
         if target.exists() and not (target / _CARD).is_file():
             raise BundleError(f"{target} exists and is not a bundle: choose another path, or remove it")
         if self.calibration is not None:
@@ -345,8 +351,12 @@ def _calibration_file(number: int) -> str:
 
 def _unused_number(folder: Path) -> int:
     """The lowest number above those of all files; a killed program may have left one that is in no list."""
+    return max(_stored_numbers(folder), default=0) + 1
+
+
+def _stored_numbers(folder: Path) -> list[int]:
     names = (path.stem for path in (folder / _CALIBRATIONS).glob("*.json"))
-    return max((int(name) for name in names if name.isdecimal()), default=0) + 1
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def _write_calibration(folder: Path, number: int, calibration: Calibration) -> None:
@@ -371,11 +381,10 @@ def _read_history(folder: Path, bundle: str, *, is_needed: bool) -> History:
             raise BundleError(f"{folder / _CALIBRATION}: {error}; calibrate again") from None
         log.warning("%s: %s; its calibrations are listed again", folder / _CALIBRATION, error)
     history = History()
-    for file in sorted((folder / _CALIBRATIONS).glob("*.json")):
-        if file.stem.isdecimal():
-            with contextlib.suppress(CalibrationError, BundleError):
-                calibration = _read_calibration(folder, int(file.stem), bundle)
-                history = history.add(calibration, source="unknown", fingerprint=None, number=int(file.stem))
+    for number in _stored_numbers(folder):
+        with contextlib.suppress(CalibrationError, BundleError):
+            calibration = _read_calibration(folder, number, bundle)
+            history = history.add(calibration, source="unknown", fingerprint=None, number=number)
     return History(history.entries)
 
 
