@@ -9,7 +9,7 @@ from collections.abc import Callable
 class TimedCalls:
     """Runs one call at a time in a thread of its own, and waits for it until the deadline.
 
-    A call that takes longer goes on. It is not started again: its result is that of a later call with the same key.
+    A call that takes longer is not started again: its result is that of a later call with the same key.
 
     >>> TimedCalls()("message 1", lambda: None, limit_s=5)
     """
@@ -20,7 +20,7 @@ class TimedCalls:
         self._errors: list[Exception] = []
 
     def __call__(self, key: object, function: Callable[[], None], *, limit_s: float) -> None:
-        """Call a function, and raise what it raises; TimeoutError at the deadline, or while an earlier call goes on."""
+        """Call a function, and raise what it raises; TimeoutError at the deadline, or while an earlier call hangs."""
         earlier = self._thread
         if earlier is not None and earlier.is_alive():
             raise TimeoutError("the last attempt still hangs")
