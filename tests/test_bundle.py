@@ -337,13 +337,14 @@ def test_saving_a_bundle_again_loses_no_calibration_of_other_programs(cheap):
 def test_the_current_calibration_again_changes_nothing(cheap):
     bundle = load(cheap)
     first = bundle.calibration
-    bundle.replace_calibration(more(bundle), source="monday")
+    second = more(bundle)
+    bundle.replace_calibration(second, source="monday")
     bundle.undo_calibration()
     stored = {path: path.read_bytes() for path in (cheap / "calibrations").iterdir()}
     bundle.replace_calibration(first, source="monday")
     assert {path: path.read_bytes() for path in (cheap / "calibrations").iterdir()} == stored
     bundle.use_calibration(2)
-    assert load(cheap).calibration == more(bundle), "the second one is not overwritten"
+    assert load(cheap).calibration == second, "the second one is not overwritten"
 
 
 def test_a_bundle_that_was_moved_aside_is_restored(cheap, caplog):

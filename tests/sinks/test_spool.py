@@ -99,7 +99,7 @@ def test_a_damaged_file_is_renamed(tmp_path, caplog):
 
 def test_an_unreadable_message_blocks_no_other(spool, caplog):
     spool.put(message(0), ["a"])
-    spool._db.execute("UPDATE waiting SET message = replace(message, '\"format_version\": 2', '\"format_version\": 9')")
+    spool._db.execute("UPDATE waiting SET message = replace(message, '\"format_version\": 3', '\"format_version\": 9')")
     spool._db.commit()
     spool.put(message(1), ["a"])
     assert drained(spool, "a") == [message(1)] and spool.count_refused("a") == 1

@@ -150,11 +150,13 @@ def _share(share: Share) -> str:
 
 def _alarms(report: AlarmReport) -> list[Line]:
     from offnormal.drawing.wording import duration, percent, rate
+    from offnormal.errors import counted
     from offnormal.evaluation.alarms import COVERS_NORMAL_FOOTAGE
 
     lines: list[Line] = []
     if report.false_alarms_per_hour is not None:
-        text = f"{rate(report.false_alarms_per_hour)} per hour ({report.false_alarms} in {duration(report.normal_s)})"
+        text = f"{rate(report.false_alarms_per_hour)} per hour ({report.false_alarms} in {duration(report.normal_s)}, "
+        text += counted(report.false_incidents, "incident") + ")"
         lines.append(("false alarms", text))
     elif report.alarms_per_hour is not None:
         lines.append(("alarms", f"{rate(report.alarms_per_hour)} per hour ({len(report.alarms)})"))

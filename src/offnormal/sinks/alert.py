@@ -49,6 +49,7 @@ class AlertSink(Sink):
 
     Options = AlertOptions
     default_when = ("opened",)
+    default_each = "incident"
     target_option = "url"
 
     def __init__(self, options: AlertOptions) -> None:
