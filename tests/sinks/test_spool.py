@@ -47,6 +47,12 @@ def test_a_full_spool_drops_the_oldest_opened_message_first(spool):
     assert spool.count_dropped("a") == 3 and spool.count_dropped("b") == 0
 
 
+def test_a_repeated_message_drops_no_other(spool):
+    for number in [0, 1, 2, 3, 3, 3]:
+        spool.put(message(number), ["a"])
+    assert drained(spool, "a") == [message(number) for number in range(4)] and spool.count_dropped("a") == 0
+
+
 def test_a_refused_message_stays_and_is_not_sent_again(spool):
     for number in range(6):
         spool.put(message(number), ["a"])
@@ -93,7 +99,7 @@ def test_a_damaged_file_is_renamed(tmp_path, caplog):
 
 def test_an_unreadable_message_blocks_no_other(spool, caplog):
     spool.put(message(0), ["a"])
-    spool._db.execute("UPDATE waiting SET message = replace(message, '\"format_version\": 2', '\"format_version\": 9')")
+    spool._db.execute("UPDATE waiting SET message = replace(message, '\"format_version\": 3', '\"format_version\": 9')")
     spool._db.commit()
     spool.put(message(1), ["a"])
     assert drained(spool, "a") == [message(1)] and spool.count_refused("a") == 1

@@ -42,6 +42,10 @@ class EventRules(VerbConfig):
     """A longer event is closed and continues as a new one."""
     max_gap_s: PositiveSeconds = _DEFAULT.max_gap
     """An event ends where no score follows for longer than this."""
+    incident_gap_s: Seconds = _DEFAULT.incident_gap
+    """An event that starts sooner than this after the end of the last one belongs to the same incident."""
+    renew_s: PositiveSeconds = _DEFAULT.renew
+    """An incident that lasts longer is alerted again, and counts again."""
 
     @classmethod
     def from_config(cls, config: RulesConfig) -> EventRules:

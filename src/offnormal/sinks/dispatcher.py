@@ -126,7 +126,7 @@ class _Delivery:
             return True
         self._delivered += 1
         if self._last_error is not None:
-            log.info("%s: delivers again", self.sink.description)
+            log.info("%s: delivery works again", self.sink.description)
         self._last_error = None
         self._backoff.succeeded()
         return True
@@ -235,7 +235,7 @@ class Dispatcher:
             self._spool.close()
 
     def _put(self, message: Message) -> None:
-        deliveries = [delivery for delivery in self.deliveries if message.transition in delivery.sink.transitions]
+        deliveries = [delivery for delivery in self.deliveries if delivery.sink.takes(message)]
         try:
             self._spool.put(message, [delivery.name for delivery in deliveries])
         except OffnormalError as error:

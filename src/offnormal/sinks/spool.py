@@ -85,9 +85,11 @@ class Spool:
         text, folder = json.dumps(message.to_json()), _text(message.folder)
         with self._transaction():
             for sink in sinks:
+                if self._db.execute("SELECT 1 FROM waiting WHERE sink = ? AND id = ?", (sink, message.id)).fetchone():
+                    continue
                 self._make_room(sink, waiting=True)
                 self._db.execute(
-                    "INSERT OR IGNORE INTO waiting (sink, id, transition, message, folder) VALUES (?, ?, ?, ?, ?)",
+                    "INSERT INTO waiting (sink, id, transition, message, folder) VALUES (?, ?, ?, ?, ?)",
                     (sink, message.id, message.transition, text, folder),
                 )
             if message.transition == "closed":
@@ -255,10 +257,11 @@ def _copy_rows(damaged: Path, db: sqlite3.Connection) -> int:
                     query = f"SELECT rowid, {columns} FROM {table} NOT INDEXED ORDER BY rowid {order}"
                     for number, *values in source.execute(query):
                         rows[number] = [v.decode(errors="replace") if isinstance(v, bytes) else v for v in values]
-            for number in sorted(rows):
-                with contextlib.suppress(sqlite3.Error), db:  # a row that breaks a rule of the table
-                    insert = f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})"
-                    copied += db.execute(insert, rows[number]).rowcount
+            insert = f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})"
+            with db:
+                for number in sorted(rows):
+                    with contextlib.suppress(sqlite3.Error):  # a row that breaks a rule of the table
+                        copied += db.execute(insert, rows[number]).rowcount
     return copied
 
 
