@@ -22,3 +22,28 @@ def test_errors_are_passed_on():
 
     with pytest.raises(ValueError, match="no"):
         TimedCalls()(fail, limit_s=5)
+
+
+def test_a_late_call_is_not_started_again_and_its_result_counts():
+    call, release, starts = TimedCalls(), threading.Event(), []
+
+    def send():
+        starts.append(1)
+        release.wait(10)
+        if len(starts) == 2:
+            raise ValueError("refused")
+
+    for _ in range(3):
+        with pytest.raises(TimeoutError, match="no complete answer"):
+            call(send, limit_s=0.01, key="a")
+    release.set()
+    call(send, limit_s=5, key="a")
+    assert len(starts) == 1
+    release.clear()
+    with pytest.raises(TimeoutError):
+        call(send, limit_s=0.01, key="b")
+    release.set()
+    with pytest.raises(ValueError, match="refused"):
+        call(send, limit_s=5, key="b")
+    call(send, limit_s=5, key="b")
+    assert len(starts) == 3

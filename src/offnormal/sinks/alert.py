@@ -91,7 +91,7 @@ class AlertSink(Sink):
         After some failed attempts, each further attempt also tries fewer attachments: they may be too large.
         """
         try:
-            self._timed(lambda: self._deliver(message), limit_s=_LIMIT_S)
+            self._timed(lambda: self._deliver(message), limit_s=_LIMIT_S, key=message.id)
         except TimeoutError as error:
             raise DeliveryError(str(error)) from None
 
